@@ -1,0 +1,1 @@
+"""Fair comparisons: problems x strategies x seeds on one ledger."""

@@ -1,0 +1,190 @@
+"""Where strategies move: the unit cube of typed parameters, or a whitened latent. numpy only.
+
+A point has shape ``(d,)``, a set of points ``(n, d)``. In a *box* every coordinate lies in [0, 1]. In a
+*gaussian* domain the reference measure has mean 0 and covariance I, so its mass lies on the shell of radius
+``sqrt(d)``; ``radius`` bounds what is still plausible.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bo_invert.errors import InvalidInput
+from bo_invert.parameters import Choice, Float, Int, Parameter
+from bo_invert.types import JSON, Array
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A measured reference measure: a mixture of normals in whitened coordinates, with calibrated densities.
+
+    Args:
+        weights: of the components, shape ``(c,)``, summing to 1.
+        means: shape ``(c, d)``.
+        factors: lower Cholesky factors of the covariances, shape ``(c, d, d)``.
+        quantiles: sorted log densities of held-out codes, shape ``(k,)``: what ``plausibility`` ranks against.
+    """
+
+    weights: Array
+    means: Array
+    factors: Array
+    quantiles: Array
+
+    def sample(self, rng: np.random.Generator, n: int) -> Array:
+        """``n`` draws, shape ``(n, d)``."""
+        component = rng.choice(len(self.weights), size=n, p=self.weights)
+        noise = rng.standard_normal((n, self.means.shape[1]))
+        return self.means[component] + np.einsum("nij,nj->ni", self.factors[component], noise)
+
+    def log_density(self, points: Array) -> Array:
+        """Log density, shape ``(n,)``."""
+        d = self.means.shape[1]
+        logs = np.empty((len(points), len(self.weights)))
+        for c, (weight, mean, factor) in enumerate(zip(self.weights, self.means, self.factors, strict=True)):
+            residual = np.linalg.solve(factor, (points - mean).T)
+            logdet = np.log(np.diag(factor)).sum()
+            logs[:, c] = math.log(weight) - logdet - 0.5 * (residual**2).sum(0) - 0.5 * d * math.log(2 * math.pi)
+        top = logs.max(axis=1, keepdims=True)
+        return top[:, 0] + np.log(np.exp(logs - top).sum(axis=1))
+
+    def plausibility(self, points: Array) -> Array:
+        """Share of held-out codes that are less dense, shape ``(n,)``: 0.05 means the outer 5 %."""
+        return np.searchsorted(self.quantiles, self.log_density(points), side="right") / len(self.quantiles)
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """The geometry a strategy sees.
+
+    Args:
+        geometry: ``"box"`` or ``"gaussian"``.
+        dim: number of coordinates d.
+        parameters: names and types, for a box of named parameters; empty for plain vectors.
+        radius: for a gaussian domain, the largest plausible norm of a point; infinite for a box.
+        reference: for a gaussian domain, the measured reference measure; None stands for N(0, I).
+    """
+
+    geometry: Literal["box", "gaussian"]
+    dim: int
+    parameters: Mapping[str, Parameter]
+    radius: float = math.inf
+    reference: Reference | None = None
+
+    @property
+    def continuous(self) -> bool:
+        """Whether every coordinate is a real number."""
+        return all(isinstance(p, Float) for p in self.parameters.values())
+
+    @property
+    def bounds(self) -> Array:
+        """Lower and upper bounds of the coordinates, shape ``(2, d)``."""
+        if self.geometry == "box":
+            return np.stack([np.zeros(self.dim), np.ones(self.dim)])
+        reach = min(self.radius, 3.0)
+        return np.stack([np.full(self.dim, -reach), np.full(self.dim, reach)])
+
+    @property
+    def columns(self) -> dict[str, slice]:
+        """Which coordinates belong to which parameter."""
+        start, found = 0, {}
+        for name, parameter in self.parameters.items():
+            found[name] = slice(start, start + parameter.width)
+            start += parameter.width
+        return found
+
+    def sample(self, rng: np.random.Generator, n: int) -> Array:
+        """``n`` draws from the reference measure, shape ``(n, d)``."""
+        if self.geometry == "box":
+            return self.project(rng.random((n, self.dim)))
+        if self.reference is not None:
+            return self.project(self.reference.sample(rng, n))
+        return self.project(rng.standard_normal((n, self.dim)))
+
+    def uniform(self, rng: np.random.Generator, n: int) -> Array:
+        """``n`` draws spread evenly between the bounds, whatever the reference measure says, shape ``(n, d)``."""
+        lower, upper = self.bounds
+        return self.project(lower + rng.random((n, self.dim)) * (upper - lower))
+
+    def sobol(self, rng: np.random.Generator, n: int, skip: int = 0) -> Array:
+        """Points ``skip .. skip + n`` of the scrambled Sobol sequence that ``rng`` scrambles, shape ``(n, d)``.
+
+        In a gaussian domain the sequence is mapped through the inverse normal distribution function.
+        """
+        from scipy.special import ndtri
+        from scipy.stats import qmc
+
+        engine = qmc.Sobol(self.dim, scramble=True, rng=rng)
+        u = engine.random(1 << max(0, math.ceil(math.log2(skip + n))))[skip : skip + n]
+        if self.geometry == "box":
+            return self.project(u)
+        return self.project(ndtri(np.clip(u, 1e-9, 1 - 1e-9)))
+
+    def project(self, points: Array) -> Array:
+        """The nearest points that can be evaluated: clipped, rounded to levels, pulled inside the radius."""
+        points = np.asarray(points, dtype=np.float64)
+        if self.geometry == "gaussian":
+            norm = np.linalg.norm(points, axis=-1, keepdims=True)
+            return points * np.minimum(1.0, self.radius / np.maximum(norm, 1e-12))
+        if self.continuous:
+            return np.clip(points, 0.0, 1.0)
+        flat = points.reshape(-1, self.dim)
+        parts = [self.parameters[name].project(flat[:, cols]) for name, cols in self.columns.items()]
+        return np.concatenate(parts, axis=1).reshape(points.shape)
+
+    def values(self, points: Array) -> list[dict[str, Any]]:
+        """The named parameters at points ``(n, d)``."""
+        decoded = {name: self.parameters[name].decode(points[:, cols]) for name, cols in self.columns.items()}
+        return [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
+
+    def encode(self, values: Sequence[Mapping[str, Any]]) -> Array:
+        """Points ``(n, d)`` of named parameters.
+
+        Raises:
+            InvalidInput: a name is missing or unknown, or a value lies outside its range.
+        """
+        for row in values:
+            if set(row) != set(self.parameters):
+                missing, unknown = set(self.parameters) - set(row), set(row) - set(self.parameters)
+                raise InvalidInput(
+                    f"parameters do not match: missing {sorted(missing)}, unknown {sorted(unknown)}; "
+                    f"expected {list(self.parameters)}"
+                )
+        parts = []
+        for name, parameter in self.parameters.items():
+            try:
+                parts.append(parameter.encode([row[name] for row in values]))
+            except InvalidInput as error:
+                raise InvalidInput(f"parameter {name!r}: {error}") from None
+        return np.concatenate(parts, axis=1)
+
+    def plausibility(self, points: Array) -> Array:
+        """In [0, 1], shape ``(n,)``: the share of the reference measure that is less plausible. 1 inside a box."""
+        points = np.atleast_2d(points)
+        if self.geometry == "box":
+            return np.ones(len(points))
+        if self.reference is not None:
+            return self.reference.plausibility(points)
+        from scipy.stats import chi2
+
+        return chi2.sf((points**2).sum(axis=1), self.dim)
+
+    def to_json(self) -> JSON:
+        return {
+            "geometry": self.geometry,
+            "dim": self.dim,
+            "parameters": {name: p.to_json() for name, p in self.parameters.items()},
+            "radius": self.radius if math.isfinite(self.radius) else None,
+        }
+
+
+def box_domain(parameters: Mapping[str, Parameter]) -> Domain:
+    """The unit cube of these parameters."""
+    return Domain("box", sum(p.width for p in parameters.values()), dict(parameters))
+
+
+__all__ = ["Choice", "Domain", "Float", "Int", "Parameter", "Reference", "box_domain"]

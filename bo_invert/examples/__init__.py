@@ -1,0 +1,1 @@
+"""Ready problems, each with its truth check. ``bo_invert.problem("name")`` makes one."""

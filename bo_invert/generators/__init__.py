@@ -1,0 +1,1 @@
+"""Generative models that ship with the library, and their trainers."""

@@ -1,0 +1,119 @@
+"""Trials as arrays: the view of the log that strategies and reports compute with. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from bo_invert.types import Array, State, Trial
+
+
+class History:
+    """Told and pending trials, as arrays in the order of their numbers.
+
+    Shapes: n completed trials, p open ones, d coordinates, m outputs.
+    """
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self.trials = tuple(trials)
+
+    @cached_property
+    def completed(self) -> tuple[Trial, ...]:
+        return tuple(t for t in self.trials if t.state is State.COMPLETED)
+
+    @cached_property
+    def open(self) -> tuple[Trial, ...]:
+        """Asked for, not told yet."""
+        return tuple(t for t in self.trials if t.state.open)
+
+    @cached_property
+    def barren(self) -> tuple[Trial, ...]:
+        """Failed or infeasible: points that gave no outputs."""
+        return tuple(t for t in self.trials if t.state in (State.FAILED, State.INFEASIBLE))
+
+    @cached_property
+    def points(self) -> Array:
+        """Where outputs were measured, shape ``(n, d)``; ``(0, 0)`` when nothing was."""
+        return np.array([t.point for t in self.completed]) if self.completed else np.empty((0, 0))
+
+    @cached_property
+    def y(self) -> Array:
+        """Raw outputs, shape ``(n, m)``."""
+        return np.array([t.y for t in self.completed]) if self.completed else np.empty((0, 0))
+
+    @cached_property
+    def losses(self) -> Array:
+        """Shape ``(n,)``; lower is better."""
+        return np.array([t.loss for t in self.completed], dtype=float)
+
+    @cached_property
+    def violations(self) -> Array:
+        """By how much the constraints are missed, shape ``(n,)``; 0 where all hold."""
+        return np.array([t.outcome.violation if t.outcome else 0.0 for t in self.completed], dtype=float)
+
+    @cached_property
+    def open_points(self) -> Array:
+        """Points asked for and not told, shape ``(p, d)``."""
+        return np.array([t.point for t in self.open]) if self.open else np.empty((0, 0))
+
+    @property
+    def calls(self) -> int:
+        """Calls behind the told outcomes, one attempt per trial.
+
+        Lost attempts are billed but not counted here, so that what a strategy plans does not depend on when a
+        worker was killed.
+        """
+        return sum(t.outcome.cost.calls for t in self.trials if t.outcome is not None)
+
+    @property
+    def committed(self) -> int:
+        """``calls`` plus the most that open trials can still cost."""
+        return self.calls + sum(t.query.cost.calls for t in self.open)
+
+    @cached_property
+    def ranking(self) -> tuple[Trial, ...]:
+        """Completed trials, best first: feasible by loss, then the others by violation."""
+        order = np.lexsort((self.losses, np.maximum(self.violations, 0.0)))
+        return tuple(self.completed[i] for i in order)
+
+    @property
+    def best(self) -> Trial | None:
+        """The feasible trial of lowest loss; None when there is none."""
+        return self.ranking[0] if self.ranking and self.ranking[0].feasible else None
+
+
+def best_so_far(trials: Sequence[Trial]) -> tuple[Array, Array]:
+    """The curve of a study: calls spent, and the lowest feasible loss seen by then.
+
+    Every attempt moves the curve along, lost and failed ones too. A descent with a trace improves call by call.
+
+    Returns:
+        calls, shape ``(k,)``, rising; losses, shape ``(k,)``, falling, infinite until something feasible is seen.
+    """
+    ended = [t for t in trials if t.attempts and not t.state.open]
+    ended.sort(key=lambda t: (t.attempts[-1].ended or 0.0, t.number))
+    calls, losses, spent, best = [0], [np.inf], 0, np.inf
+    for trial in trials:
+        if not trial.attempts and trial.feasible and trial.loss is not None:  # told by the user before any call
+            best = min(best, trial.loss)
+            losses[0] = best
+    for trial in ended:
+        assert trial.outcome is not None or trial.state is State.CANCELLED
+        outcome = trial.outcome
+        last = trial.attempts[-1].cost.calls
+        spent += trial.cost.calls - last
+        if outcome is not None and outcome.trace is not None and len(outcome.trace):
+            steps = spent + np.arange(1, len(outcome.trace) + 1) * last / len(outcome.trace)
+            for step, loss in zip(steps, outcome.trace, strict=True):
+                if trial.feasible and np.isfinite(loss):
+                    best = min(best, float(loss))
+                calls.append(int(step))
+                losses.append(best)
+        spent += last
+        if trial.feasible and trial.loss is not None:
+            best = min(best, trial.loss)
+        calls.append(spent)
+        losses.append(best)
+    return np.array(calls), np.array(losses, dtype=float)

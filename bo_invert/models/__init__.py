@@ -1,0 +1,1 @@
+"""Surrogates shared by the strategies: the only room that fits Gaussian processes with torch."""

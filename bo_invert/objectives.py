@@ -1,0 +1,307 @@
+"""From raw outputs y to a loss; lower is better, here and everywhere.
+
+The formulas use only operators and methods that numpy arrays and torch tensors share, so the same code scores
+told outputs, Monte Carlo samples of a model and descents on a device. Shapes: ``y`` is ``(..., m)``, a loss ``(...)``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from bo_invert.errors import InvalidInput
+from bo_invert.types import JSON
+
+
+class Objective(ABC):
+    """Turns named outputs into a loss."""
+
+    #: True where the loss is more than plus or minus one output: then models are fitted to y, not to the loss.
+    structured: bool = False
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Outputs it reads by name; empty when it takes the outputs as they come."""
+
+    @property
+    def size(self) -> int | None:
+        """How many outputs it expects when it names none; None when any number will do."""
+        return 1
+
+    @abstractmethod
+    def bind(self, outputs: Sequence[str]) -> Objective:
+        """The same objective, knowing at which positions its outputs stand.
+
+        Raises:
+            InvalidInput: an output it names is not there, or it cannot tell which of several is meant.
+        """
+
+    @abstractmethod
+    def loss(self, y: Any) -> Any:
+        """Loss of outputs ``(..., m)``, shape ``(...)``. The objective must be bound."""
+
+    def satisfied(self, y: Any) -> bool:
+        """Whether outputs ``(m,)`` are good enough to stop; False where there is no such notion."""
+        return False
+
+    @abstractmethod
+    def to_json(self) -> JSON:
+        """What identifies it in a log."""
+
+
+def _position(name: str | None, outputs: Sequence[str], who: str) -> int:
+    if name is None:
+        if len(outputs) > 1:
+            raise InvalidInput(f"{who}: the oracle has outputs {list(outputs)}; name the one you mean")
+        return 0
+    if name not in outputs:
+        raise InvalidInput(f"{who}: no output {name!r}; the oracle has {list(outputs)}")
+    return list(outputs).index(name)
+
+
+@dataclass(frozen=True)
+class Minimize(Objective):
+    """The loss is the output itself."""
+
+    output: str | None = None
+    index: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return () if self.output is None else (self.output,)
+
+    def bind(self, outputs: Sequence[str]) -> Minimize:
+        return replace(self, index=_position(self.output, outputs, str(self)))
+
+    def loss(self, y: Any) -> Any:
+        return y[..., self.index]
+
+    def to_json(self) -> JSON:
+        return {"type": "minimize", "output": self.output}
+
+    def __str__(self) -> str:
+        return f"Minimize({self.output or ''})"
+
+
+@dataclass(frozen=True)
+class Maximize(Objective):
+    """The loss is minus the output."""
+
+    output: str | None = None
+    index: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return () if self.output is None else (self.output,)
+
+    def bind(self, outputs: Sequence[str]) -> Maximize:
+        return replace(self, index=_position(self.output, outputs, str(self)))
+
+    def loss(self, y: Any) -> Any:
+        return -y[..., self.index]
+
+    def to_json(self) -> JSON:
+        return {"type": "maximize", "output": self.output}
+
+    def __str__(self) -> str:
+        return f"Maximize({self.output or ''})"
+
+
+@dataclass(frozen=True, init=False)
+class Target(Objective):
+    """The loss is the mean squared distance of the outputs from a target, each in units of its scale.
+
+    Args:
+        value: a number, a vector, or ``{"output name": number}``.
+        tolerance: a target is hit when every output lies within it (same units as the output); 0 for never.
+        scale: a number, or one per output: what counts as a distance of 1. Default 1, so the loss is the MSE.
+        output: name of the output a plain number is meant for.
+    """
+
+    value: tuple[float, ...]
+    tolerance: float
+    scale: tuple[float, ...]
+    outputs: tuple[str, ...]
+    indices: tuple[int, ...]
+    structured = True
+
+    def __init__(
+        self,
+        value: ArrayLike | Mapping[str, float],
+        tolerance: float = 0.0,
+        scale: ArrayLike = 1.0,
+        output: str | None = None,
+    ) -> None:
+        import numpy as np
+
+        names: tuple[str, ...] = () if output is None else (output,)
+        if isinstance(value, Mapping):
+            names, value = tuple(value), list(value.values())
+        values = np.atleast_1d(np.asarray(value, dtype=float))
+        scales = np.broadcast_to(np.asarray(scale, dtype=float), values.shape)
+        if values.ndim != 1 or not np.isfinite(values).all():
+            raise InvalidInput(f"Target wants a number, a vector or a dict of finite numbers, got {value!r}")
+        if not (scales > 0).all() or not math.isfinite(tolerance) or tolerance < 0:
+            raise InvalidInput(f"Target: scale must be > 0 and tolerance >= 0, got {scale!r}, {tolerance!r}")
+        if names and len(names) != len(values):
+            raise InvalidInput(f"Target: output={output!r} names one output, the target has {len(values)} values")
+        object.__setattr__(self, "value", tuple(float(v) for v in values))
+        object.__setattr__(self, "tolerance", float(tolerance))
+        object.__setattr__(self, "scale", tuple(float(v) for v in scales))
+        object.__setattr__(self, "outputs", names)
+        object.__setattr__(self, "indices", tuple(range(len(values))))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.outputs
+
+    @property
+    def size(self) -> int | None:
+        return len(self.value)
+
+    def bind(self, outputs: Sequence[str]) -> Target:
+        if not self.outputs and len(self.value) != len(outputs):
+            raise InvalidInput(
+                f"{self}: the target has {len(self.value)} values, the oracle has outputs {list(outputs)}; "
+                "give one value per output, or name the outputs you mean: Target({'name': value})"
+            )
+        bound = replace_target(self)
+        if self.outputs:
+            positions = tuple(_position(name, outputs, str(self)) for name in self.outputs)
+            object.__setattr__(bound, "indices", positions)
+        return bound
+
+    def residuals(self, y: Any) -> Any:
+        """Scaled distances ``(y - value) / scale`` of the target's outputs, shape ``(..., k)``."""
+        picked = y[..., list(self.indices)]
+        return (picked - self._like(self.value, picked)) / self._like(self.scale, picked)
+
+    def loss(self, y: Any) -> Any:
+        return (self.residuals(y) ** 2).mean(-1)
+
+    def satisfied(self, y: Any) -> bool:
+        if self.tolerance <= 0:
+            return False
+        return all(abs(float(y[i]) - v) <= self.tolerance for i, v in zip(self.indices, self.value, strict=True))
+
+    @staticmethod
+    def _like(values: tuple[float, ...], y: Any) -> Any:
+        import numpy as np
+
+        return np.asarray(values) if isinstance(y, np.ndarray) else y.new_tensor(values)
+
+    def to_json(self) -> JSON:
+        return {
+            "type": "target",
+            "value": list(self.value),
+            "tolerance": self.tolerance,
+            "scale": list(self.scale),
+            "outputs": list(self.outputs),
+        }
+
+    def __str__(self) -> str:
+        shown = self.value if len(self.value) < 6 else (*self.value[:5], "...")
+        return f"Target({', '.join(str(v) for v in shown)})"
+
+
+def replace_target(target: Target) -> Target:
+    """A copy; ``dataclasses.replace`` cannot, because ``Target`` is built from other arguments than it keeps."""
+    copy = object.__new__(Target)
+    for name in ("value", "tolerance", "scale", "outputs", "indices"):
+        object.__setattr__(copy, name, getattr(target, name))
+    return copy
+
+
+@dataclass(frozen=True)
+class Composite(Objective):
+    """The loss is any function of the outputs.
+
+    Args:
+        fn: takes outputs ``(..., m)`` as a numpy array or a torch tensor and returns a loss ``(...)``. Written
+            with operators and methods that both share (``(y ** 2).sum(-1)``), it also works inside acquisition
+            functions and descents.
+        outputs: names, in the order ``fn`` wants them; empty for all outputs as they come.
+        name: what tells this function from another in a log.
+    """
+
+    fn: Callable[[Any], Any]
+    outputs: tuple[str, ...] = ()
+    name: str = ""
+    indices: tuple[int, ...] | None = None
+    structured = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.outputs)
+
+    @property
+    def size(self) -> int | None:
+        return None
+
+    def bind(self, outputs: Sequence[str]) -> Composite:
+        if not self.outputs:
+            return self
+        return replace(self, indices=tuple(_position(n, outputs, str(self)) for n in self.outputs))
+
+    def loss(self, y: Any) -> Any:
+        return self.fn(y if self.indices is None else y[..., list(self.indices)])
+
+    def to_json(self) -> JSON:
+        name = self.name or getattr(self.fn, "__qualname__", type(self.fn).__name__)
+        return {"type": "composite", "name": name, "outputs": list(self.outputs)}
+
+    def __str__(self) -> str:
+        return f"Composite({self.to_json()['name']})"
+
+
+_CONSTRAINT = re.compile(r"^\s*(?P<output>.+?)\s*(?P<sense><=|>=)\s*(?P<bound>[-+0-9.eE]+)\s*$")
+
+
+@dataclass(frozen=True)
+class OutcomeConstraint:
+    """One named output must stay below or above a bound."""
+
+    output: str
+    sense: str
+    bound: float
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sense not in ("<=", ">=") or not math.isfinite(self.bound):
+            raise InvalidInput(f"a constraint is 'output <= number' or 'output >= number', got {self}")
+
+    @staticmethod
+    def parse(text: str | OutcomeConstraint) -> OutcomeConstraint:
+        """``"confidence >= 0.9"`` as an object; an object as it is."""
+        if isinstance(text, OutcomeConstraint):
+            return text
+        match = _CONSTRAINT.match(text)
+        try:
+            if match is None:
+                raise ValueError
+            return OutcomeConstraint(match["output"], match["sense"], float(match["bound"]))
+        except ValueError:
+            raise InvalidInput(
+                f"cannot read the constraint {text!r}; write 'output <= number' or 'output >= number'"
+            ) from None
+
+    def bind(self, outputs: Sequence[str]) -> OutcomeConstraint:
+        return replace(self, index=_position(self.output, outputs, str(self)))
+
+    def excess(self, y: Any) -> Any:
+        """How far outputs ``(..., m)`` are on the wrong side, shape ``(...)``; <= 0 where the constraint holds."""
+        value = y[..., self.index]
+        return value - self.bound if self.sense == "<=" else self.bound - value
+
+    def to_json(self) -> JSON:
+        return {"output": self.output, "sense": self.sense, "bound": self.bound}
+
+    def __str__(self) -> str:
+        return f"{self.output} {self.sense} {self.bound:g}"

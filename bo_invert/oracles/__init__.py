@@ -1,0 +1,1 @@
+"""From designs to raw outputs. One file each; see ``base`` for the contract."""

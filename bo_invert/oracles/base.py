@@ -1,0 +1,126 @@
+"""The contract of an oracle: designs in, raw outputs out. It never knows the objective.
+
+A batched oracle answers n designs at once; any other is called once per design. Either way one bad design costs its
+own attempt and not its neighbours'.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bo_invert.errors import Failed, Verdict
+from bo_invert.types import JSON, Array
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What one design got: outputs ``(m,)`` or the verdict why there are none, and the calls it took."""
+
+    y: Array | None
+    verdict: Verdict | None = None
+    calls: int = 1
+
+
+class Oracle(ABC):
+    """Designs to raw outputs.
+
+    Attributes:
+        outputs: names of the m outputs; None when only the problem knows them.
+        batched: whether ``__call__`` takes many designs at once.
+        differentiable: whether ``forward`` works.
+    """
+
+    outputs: tuple[str, ...] | None = None
+    batched: bool = False
+    differentiable: bool = False
+
+    @abstractmethod
+    def __call__(self, designs: Sequence[Any]) -> Any:
+        """Raw outputs of designs: an array ``(n, m)`` or ``(n,)``, or a list of n arrays, numbers or dicts.
+
+        Raises anything; ``Infeasible`` says that the design cannot be evaluated at all.
+        """
+
+    def forward(self, designs: torch.Tensor) -> torch.Tensor:
+        """Outputs ``(n, m)`` of designs ``(n, ...)``, with gradients flowing. Only if ``differentiable``."""
+        raise Failed(f"{type(self).__name__} is not differentiable")
+
+    @property
+    def exact_forward(self) -> bool:
+        """Whether ``forward`` is the oracle itself; False for a stand-in, whose finds are then verified."""
+        return True
+
+    @property
+    def placement(self) -> Mapping[str, Any]:
+        """Device and dtype that ``forward`` wants its designs in, as keyword arguments of ``torch.Tensor.to``."""
+        return {}
+
+    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[Answer]:
+        """One answer per design; never raises on account of a design."""
+        if self.batched and len(designs) > 1:
+            try:
+                raw = self(designs)
+                if len(raw) == len(designs):
+                    return [_answer(row, outputs) for row in raw]
+            except (Exception, SystemExit):
+                pass  # one of the designs is at fault: ask for each alone, and bill the batch to each as well
+            return [self._single(designs[i : i + 1], outputs, calls=2) for i in range(len(designs))]
+        return [self._single(designs[i : i + 1], outputs, calls=1) for i in range(len(designs))]
+
+    def _single(self, design: Sequence[Any], outputs: Sequence[str], calls: int) -> Answer:
+        try:
+            raw = self(design)
+            if isinstance(raw, Mapping) or not hasattr(raw, "__len__") or len(raw) != 1:
+                shape = getattr(raw, "shape", None) or (len(raw) if hasattr(raw, "__len__") else type(raw).__name__)
+                return Answer(None, Failed(f"the oracle answered one design with {shape}, expected one row"), calls)
+            return _answer(raw[0], outputs, calls)
+        except Verdict as verdict:
+            return Answer(None, verdict, calls)
+        except (Exception, SystemExit) as error:
+            return Answer(None, Failed(f"{type(error).__name__}: {error}"), calls)
+
+    def to_json(self) -> JSON:
+        """What is known of it, for people who read a log; it does not identify an oracle."""
+        return {"type": type(self).__name__}
+
+
+def _answer(raw: Any, outputs: Sequence[str], calls: int = 1) -> Answer:
+    try:
+        return Answer(as_outputs(raw, outputs), None, calls)
+    except Verdict as verdict:
+        return Answer(None, verdict, calls)
+
+
+def as_outputs(raw: Any, outputs: Sequence[str]) -> Array:
+    """One design's raw outputs as a finite array ``(m,)`` in the order of ``outputs``.
+
+    Raises:
+        Failed: names are missing, the shape is not ``(m,)``, or a value is not a finite number.
+        Infeasible, Failed: if ``raw`` is such a verdict.
+    """
+    if isinstance(raw, Verdict):
+        raise raw
+    if isinstance(raw, Mapping):
+        missing = [name for name in outputs if name not in raw]
+        if missing:
+            raise Failed(f"the oracle gave no output {missing}; it gave {sorted(map(str, raw))}")
+        raw = [raw[name] for name in outputs]
+    if hasattr(raw, "detach"):
+        raw = raw.detach().cpu().numpy()
+    try:
+        y = np.atleast_1d(np.asarray(raw, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise Failed(f"the oracle answered {raw!r:.80}, which is no number or vector of numbers") from None
+    if y.shape != (len(outputs),):
+        raise Failed(f"the oracle gave outputs of shape {y.shape}, expected ({len(outputs)},) for {list(outputs)}")
+    if not np.isfinite(y).all():
+        raise Failed(f"the oracle gave a value that is not finite: {dict(zip(outputs, y.tolist(), strict=True))}")
+    return y

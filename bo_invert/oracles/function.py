@@ -1,0 +1,37 @@
+"""Any callable as an oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bo_invert.errors import InvalidInput
+from bo_invert.oracles.base import Oracle
+from bo_invert.types import JSON
+
+
+class Function(Oracle):
+    """A plain Python function.
+
+    Args:
+        fn: takes one design (or a batch, if ``batched``) and returns a number, a vector of m numbers, or a dict
+            from output names to numbers. It may raise; ``Infeasible`` if the design cannot be evaluated at all.
+        outputs: names of the outputs; needed when there are several and ``fn`` returns a vector.
+        batched: ``fn`` takes n designs and returns n rows.
+    """
+
+    def __init__(
+        self, fn: Callable[[Any], Any], outputs: Sequence[str] | None = None, batched: bool = False
+    ) -> None:
+        if not callable(fn):
+            raise InvalidInput(f"Function: {fn!r} cannot be called")
+        self.fn = fn
+        self.outputs = None if outputs is None else tuple(outputs)
+        self.batched = batched
+
+    def __call__(self, designs: Sequence[Any]) -> Any:
+        return self.fn(designs) if self.batched else [self.fn(design) for design in designs]
+
+    def to_json(self) -> JSON:
+        name = getattr(self.fn, "__qualname__", type(self.fn).__name__)
+        return {"type": "function", "name": f"{getattr(self.fn, '__module__', '')}.{name}"}

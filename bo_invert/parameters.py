@@ -1,0 +1,149 @@
+"""Typed, named parameters of a box and their coordinates in the unit cube. numpy only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bo_invert.errors import InvalidInput
+from bo_invert.types import JSON, Array
+
+
+def _check_range(low: float, high: float, log: bool, what: str) -> None:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InvalidInput(f"{what}: bounds must be finite numbers, got [{low}, {high}]")
+    if not low < high:
+        raise InvalidInput(f"{what}: the lower bound must lie below the upper one, got [{low}, {high}]")
+    if log and low <= 0:
+        raise InvalidInput(f"{what}: a log scale needs a positive lower bound, got {low}")
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number in ``[low, high]``, searched on a log scale if ``log``."""
+
+    low: float
+    high: float
+    log: bool = False
+    width = 1
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.log, f"Float({self.low}, {self.high})")
+
+    def decode(self, u: Array) -> list[Any]:
+        """Unit coordinates ``(n, 1)`` to values."""
+        t = np.clip(u[:, 0], 0.0, 1.0)
+        if self.log:
+            value = np.exp(math.log(self.low) + t * (math.log(self.high) - math.log(self.low)))
+        else:
+            value = self.low + t * (self.high - self.low)
+        return [float(v) for v in np.clip(value, self.low, self.high)]
+
+    def encode(self, values: Sequence[Any]) -> Array:
+        """Values to unit coordinates ``(n, 1)``."""
+        v = np.array([float(value) for value in values])
+        if ((v < self.low) | (v > self.high) | ~np.isfinite(v)).any():
+            bad = [float(x) for x in v if not self.low <= x <= self.high]
+            raise InvalidInput(f"{bad[0]} lies outside [{self.low}, {self.high}]")
+        if self.log:
+            t = (np.log(v) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
+        else:
+            t = (v - self.low) / (self.high - self.low)
+        return t[:, None]
+
+    def project(self, u: Array) -> Array:
+        return np.clip(u, 0.0, 1.0)
+
+    def to_json(self) -> JSON:
+        return {"type": "float", "low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole number in ``[low, high]``, both included, searched on a log scale if ``log``."""
+
+    low: int
+    high: int
+    log: bool = False
+    width = 1
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.log, f"Int({self.low}, {self.high})")
+
+    def _edges(self) -> tuple[float, float]:
+        low, high = self.low - 0.5, self.high + 0.5  # every value owns a cell of its own
+        return (math.log(low), math.log(high)) if self.log else (low, high)
+
+    def decode(self, u: Array) -> list[Any]:
+        low, high = self._edges()
+        t = low + np.clip(u[:, 0], 0.0, 1.0) * (high - low)
+        value = np.rint(np.exp(t) if self.log else t)
+        return [int(v) for v in np.clip(value, self.low, self.high)]
+
+    def encode(self, values: Sequence[Any]) -> Array:
+        for value in values:
+            if float(value) != round(float(value)) or not self.low <= value <= self.high:
+                raise InvalidInput(f"{value!r} is not a whole number in [{self.low}, {self.high}]")
+        low, high = self._edges()
+        v = np.array([float(value) for value in values])
+        return (((np.log(v) if self.log else v) - low) / (high - low))[:, None]
+
+    def project(self, u: Array) -> Array:
+        return self.encode(self.decode(u))
+
+    def to_json(self) -> JSON:
+        return {"type": "int", "low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """One of several values. ``ordered`` choices take one coordinate, others one per value (one-hot)."""
+
+    values: tuple[Any, ...]
+    ordered: bool
+
+    def __init__(self, *values: Any, ordered: bool = False) -> None:
+        if len(values) == 1 and isinstance(values[0], (list, tuple)):
+            values = tuple(values[0])
+        if len(values) < 2 or len(set(values)) != len(values):
+            raise InvalidInput(f"Choice needs at least two different values, got {values!r}")
+        if not all(isinstance(v, (str, bool, int, float)) for v in values):
+            raise InvalidInput(f"Choice values must be str, bool, int or float, got {values!r}")
+        object.__setattr__(self, "values", tuple(values))
+        object.__setattr__(self, "ordered", ordered)
+
+    @property
+    def width(self) -> int:
+        """Coordinates in the unit cube."""
+        return 1 if self.ordered or len(self.values) == 2 else len(self.values)
+
+    def _index(self, u: Array) -> Any:
+        if self.width > 1:
+            return u.argmax(axis=1)
+        count = len(self.values)
+        return np.minimum((np.clip(u[:, 0], 0.0, 1.0) * count).astype(int), count - 1)
+
+    def decode(self, u: Array) -> list[Any]:
+        return [self.values[i] for i in self._index(u)]
+
+    def encode(self, values: Sequence[Any]) -> Array:
+        for value in values:
+            if value not in self.values:
+                raise InvalidInput(f"{value!r} is none of {list(self.values)}")
+        index = np.array([self.values.index(value) for value in values], dtype=int)
+        if self.width > 1:
+            return np.eye(len(self.values))[index]
+        return ((index + 0.5) / len(self.values))[:, None]
+
+    def project(self, u: Array) -> Array:
+        return self.encode(self.decode(u))
+
+    def to_json(self) -> JSON:
+        return {"type": "choice", "values": list(self.values), "ordered": self.ordered}
+
+
+Parameter = Float | Int | Choice

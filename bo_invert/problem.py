@@ -1,0 +1,216 @@
+"""A problem: space, oracle and objective. Stateless; it evaluates queries and says what a strategy may know."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bo_invert.errors import Failed, Infeasible, InvalidInput, Verdict
+from bo_invert.objectives import Objective, OutcomeConstraint
+from bo_invert.oracles.base import Answer, Oracle, as_outputs
+from bo_invert.spaces.base import Space
+from bo_invert.statement import Statement
+from bo_invert.types import JSON, Array, Cost, Outcome, Query, State
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Problem:
+    """What is to be inverted.
+
+    Args:
+        space: from points to designs.
+        oracle: from designs to outputs: an ``Oracle``, any callable on one design, a ``torch.nn.Module`` on a batch,
+            an estimator with ``predict``; None when designs are evaluated elsewhere (``study.ask`` and ``tell`` only).
+        objective: from outputs to a loss.
+        constraints: on outputs, as ``"confidence >= 0.9"`` or objects.
+        outputs: names of the outputs, or how many there are; default: what the oracle says, otherwise the names that
+            objective and constraints use, otherwise ``y`` (or ``y0, y1, ...``).
+        name: for tables and messages.
+        judge: a second oracle on the same designs, which no search sees; it scores what is returned.
+        draw: turns a design into a picture, an array ``(height, width)`` or ``(height, width, 3)`` in [0, 1].
+        realism: how plausible n designs are, in [0, 1], shape ``(n,)``, by a measure that does not depend on the
+            space, so that methods working in different spaces can be compared.
+
+    Raises:
+        InvalidInput: the pieces do not fit; the message says which.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        oracle: Oracle | Callable[[Any], Any] | None,
+        objective: Objective,
+        *,
+        constraints: Sequence[str | OutcomeConstraint] = (),
+        outputs: Sequence[str] | int | None = None,
+        name: str | None = None,
+        judge: Oracle | Callable[[Any], Any] | None = None,
+        draw: Callable[[Any], Any] | None = None,
+        realism: Callable[[Sequence[Any]], Array] | None = None,
+    ) -> None:
+        if not isinstance(space, Space):
+            raise InvalidInput(f"Problem: space must be a Space such as Box or Latent, got {type(space).__name__}")
+        if not isinstance(objective, Objective):
+            raise InvalidInput(
+                "Problem: objective must be Minimize(), Maximize(), Target(...) or Composite(fn), "
+                f"got {type(objective).__name__}"
+            )
+        if isinstance(constraints, (str, OutcomeConstraint)):
+            constraints = [constraints]
+        parsed = tuple(OutcomeConstraint.parse(constraint) for constraint in constraints)
+        self.space = space
+        self.oracle = None if oracle is None else as_oracle(oracle)
+        self.outputs = _output_names(outputs, self.oracle, objective, parsed)
+        self.objective = objective.bind(self.outputs)
+        self.constraints = tuple(constraint.bind(self.outputs) for constraint in parsed)
+        self.name = name or type(space).__name__.lower()
+        self.judge = None if judge is None else as_oracle(judge)
+        self.draw = draw
+        self.realism = realism
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients flow from the loss to a point."""
+        return self.space.differentiable and self.oracle is not None and self.oracle.differentiable
+
+    @property
+    def statement(self) -> Statement:
+        """What a strategy may know."""
+        return Statement(
+            self.name, self.space.domain, self.outputs, self.objective, self.constraints, self.differentiable
+        )
+
+    def decode(self, point: Array) -> Any:
+        """The design at one point ``(d,)``."""
+        return self.space.decode(np.asarray(point)[None])[0]
+
+    def evaluate(self, queries: Sequence[Query]) -> list[Outcome]:
+        """Answer queries; one outcome each, in order. Whatever a design does wrong becomes its outcome.
+
+        Raises:
+            InvalidInput: the problem has no oracle.
+        """
+        if self.oracle is None:
+            raise InvalidInput(f"problem {self.name!r} has no oracle; use study.ask() and study.tell()")
+        outcomes: dict[int, Outcome] = {}
+        plain = [i for i, query in enumerate(queries) if query.descent is None and not query.gradient]
+        if plain:
+            outcomes.update(zip(plain, self._values([queries[i] for i in plain]), strict=True))
+        if len(plain) < len(queries):
+            from bo_invert.descent import evaluate_gradients
+
+            rest = [i for i in range(len(queries)) if i not in outcomes]
+            outcomes.update(zip(rest, evaluate_gradients(self, [queries[i] for i in rest]), strict=True))
+        return [outcomes[i] for i in range(len(queries))]
+
+    def _values(self, queries: Sequence[Query]) -> list[Outcome]:
+        assert self.oracle is not None
+        started = time.perf_counter()
+        try:
+            designs = self.space.decode(np.array([query.point for query in queries]))
+            answers = self.oracle.answers(designs, self.outputs)
+        except (Exception, SystemExit) as error:  # the decoder's fault: no oracle call was made
+            answers = [Answer(None, Failed(f"decoding failed: {type(error).__name__}: {error}"), 1)] * len(queries)
+        seconds = (time.perf_counter() - started) / len(queries)
+        return [
+            self.outcome(answer.y if answer.verdict is None else answer.verdict, Cost(answer.calls, 0, seconds))
+            for answer in answers
+        ]
+
+    def outcome(self, answer: Any, cost: Cost, **extra: Any) -> Outcome:
+        """The outcome of raw outputs or of a verdict; ``extra`` are further fields of ``Outcome``."""
+        try:
+            y = as_outputs(answer, self.outputs)
+            loss = float(self.objective.loss(y))
+            if not np.isfinite(loss):
+                raise Failed(f"the objective's loss of y = {y.tolist()} is {loss}")
+            return Outcome(State.COMPLETED, y, loss, self.violation(y), cost, **extra)
+        except Verdict as verdict:
+            state = State.INFEASIBLE if isinstance(verdict, Infeasible) else State.FAILED
+            return Outcome(state, cost=cost, reason=verdict.reason or type(verdict).__name__)
+        except Exception as error:
+            return Outcome(
+                State.FAILED, cost=cost, reason=f"the objective raised {type(error).__name__}: {error}"
+            )
+
+    def violation(self, y: Array) -> float:
+        """Sum of how far the outputs ``(m,)`` are beyond the constraints; 0 when all hold."""
+        return float(sum(max(0.0, float(constraint.excess(y))) for constraint in self.constraints))
+
+    def judged(self, designs: Sequence[Any]) -> list[float | None]:
+        """The losses a judge would give; None where there is no judge or it fails. Never part of a ledger."""
+        if self.judge is None:
+            return [None] * len(designs)
+        return [self.outcome(a.y if a.verdict is None else a.verdict, Cost()).loss
+                for a in self.judge.answers(designs, self.outputs)]  # fmt: skip
+
+    def loss_tensor(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Loss of outputs ``(n, m)`` with a quadratic penalty for broken constraints, shape ``(n,)``."""
+        loss: torch.Tensor = self.objective.loss(outputs)
+        for constraint in self.constraints:
+            loss = loss + 10.0 * constraint.excess(outputs).clamp(min=0.0) ** 2
+        return loss
+
+    def to_json(self) -> JSON:
+        """What identifies the problem in a log, plus what is known of the oracle."""
+        described = {
+            "space": self.space.to_json(),
+            "outputs": list(self.outputs),
+            "objective": self.objective.to_json(),
+            "constraints": [constraint.to_json() for constraint in self.constraints],
+        }
+        return json.loads(json.dumps(described, allow_nan=False))
+
+
+def as_oracle(oracle: Any) -> Oracle:
+    """An oracle from whatever can be one: an ``Oracle``, a torch module, an estimator, a callable.
+
+    Raises:
+        InvalidInput: it is none of these.
+    """
+    if isinstance(oracle, Oracle):
+        return oracle
+    kinds = {c.__module__.partition(".")[0] + ":" + c.__name__ for c in type(oracle).__mro__}
+    if "torch:Module" in kinds:  # recognised by name, so that torch is not imported for those who do not use it
+        from bo_invert.oracles.torch import TorchModule
+
+        return TorchModule(oracle)
+    if hasattr(oracle, "predict"):
+        from bo_invert.oracles.estimator import Estimator
+
+        return Estimator(oracle)
+    if callable(oracle):
+        from bo_invert.oracles.function import Function
+
+        return Function(oracle)
+    raise InvalidInput(f"an oracle is a callable, a torch module or an estimator, got {type(oracle).__name__}")
+
+
+def _output_names(
+    given: Sequence[str] | int | None,
+    oracle: Oracle | None,
+    objective: Objective,
+    constraints: Sequence[OutcomeConstraint],
+) -> tuple[str, ...]:
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, int):
+        given = ["y"] if given == 1 else [f"y{i}" for i in range(given)]
+    names = tuple(given) if given is not None else (oracle.outputs if oracle is not None else None)
+    if names is None:
+        used = (*objective.names, *(constraint.output for constraint in constraints))
+        names = tuple(dict.fromkeys(used))
+    if not names:
+        size = objective.size
+        if size is None:
+            raise InvalidInput(f"Problem: how many outputs {objective} takes cannot be told; pass outputs=[names]")
+        names = ("y",) if size == 1 else tuple(f"y{i}" for i in range(size))
+    if len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
+        raise InvalidInput(f"Problem: outputs must be different, non-empty names, got {list(names)}")
+    return names

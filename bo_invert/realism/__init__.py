@@ -1,0 +1,1 @@
+"""How plausible a point or a design is: measured, calibrated reference measures."""

@@ -1,0 +1,81 @@
+"""What can be named: dotted paths as strings, imported when they are first asked for.
+
+Other packages add to it with an entry point in the group ``bo_invert.strategies`` (or ``.spaces``, ``.oracles``, ...).
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module, metadata
+from typing import Any
+
+from bo_invert.errors import InvalidInput
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "strategies": {
+        "random": "bo_invert.strategies.random:Random",
+        "sobol": "bo_invert.strategies.sobol:Sobol",
+        "prior": "bo_invert.strategies.prior:Prior",
+        "gp": "bo_invert.strategies.gp:GP",
+        "ax": "bo_invert.strategies.ax:Ax",
+        "cmaes": "bo_invert.strategies.cmaes:CMAES",
+        "least_squares": "bo_invert.strategies.least_squares:LeastSquares",
+        "gradient": "bo_invert.strategies.gradient:Gradient",
+        "amortized": "bo_invert.strategies.amortized:Amortized",
+        "then": "bo_invert.strategies.then:Then",
+        "polish": "bo_invert.strategies.polish:Polish",
+    },
+    "spaces": {
+        "box": "bo_invert.spaces.box:Box",
+        "latent": "bo_invert.spaces.latent:Latent",
+        "pixels": "bo_invert.spaces.pixels:Pixels",
+    },
+    "oracles": {
+        "function": "bo_invert.oracles.function:Function",
+        "torch": "bo_invert.oracles.torch:TorchModule",
+        "estimator": "bo_invert.oracles.estimator:Estimator",
+        "twin": "bo_invert.oracles.twin:Twin",
+    },
+    "stores": {
+        "memory": "bo_invert.stores.memory:MemoryStore",
+        "sql": "bo_invert.stores.sql:SqlStore",
+    },
+    "executors": {
+        "serial": "bo_invert.executors.serial:SerialExecutor",
+        "threads": "bo_invert.executors.threads:thread_executor",
+        "processes": "bo_invert.executors.processes:process_executor",
+    },
+    "problems": {
+        "digits": "bo_invert.examples.digits:problem",
+        "arm": "bo_invert.examples.arm:problem",
+        "sine": "bo_invert.examples.sine:problem",
+        "hartmann6": "bo_invert.examples.hartmann:problem",
+        "mixed": "bo_invert.examples.mixed:problem",
+    },
+}
+
+
+def names(kind: str) -> list[str]:
+    """Everything of this kind that can be named, built in or installed."""
+    return sorted({*BUILTIN[kind], *_entry_points(kind)})
+
+
+def resolve(kind: str, name: str) -> Any:
+    """The object behind a name.
+
+    Raises:
+        InvalidInput: nothing of that kind has this name.
+    """
+    if name in BUILTIN[kind]:
+        module, attribute = BUILTIN[kind][name].split(":")
+        return getattr(import_module(module), attribute)
+    installed = _entry_points(kind)
+    if name in installed:
+        return installed[name].load()
+    near = difflib.get_close_matches(name, names(kind), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InvalidInput(f"no {kind} named {name!r}{hint} Known: {', '.join(names(kind))}")
+
+
+def _entry_points(kind: str) -> dict[str, metadata.EntryPoint]:
+    return {point.name: point for point in metadata.entry_points(group=f"bo_invert.{kind}")}

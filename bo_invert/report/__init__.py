@@ -1,0 +1,1 @@
+"""What people look at: curves, galleries, tables, HTML. Reads trials, nothing else."""

@@ -1,0 +1,1 @@
+"""From points to designs. One file each; see ``base`` for the contract."""

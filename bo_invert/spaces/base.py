@@ -1,0 +1,64 @@
+"""The contract of a space: it owns the way from a point to a design, and says how plausible a point is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bo_invert.domain import Domain
+from bo_invert.errors import InvalidInput
+from bo_invert.types import JSON, Array
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+class Space(ABC):
+    """Points ``(n, d)`` of a domain, and the designs they stand for."""
+
+    domain: Domain
+    #: Whether ``decode_tensor`` works, and gradients flow through it.
+    differentiable: bool = False
+
+    @abstractmethod
+    def decode(self, points: Array) -> Sequence[Any]:
+        """Designs of points ``(n, d)``: n of them, as a list or as an array whose first axis is n."""
+
+    def encode(self, designs: Sequence[Any]) -> Array:
+        """Points ``(n, d)`` of n designs; ``decode`` of them is as near to the designs as the space can come.
+
+        Raises:
+            InvalidInput: this space cannot go back from a design to a point, or a design is not of this space.
+        """
+        raise InvalidInput(
+            f"{type(self).__name__} has no way back from a design to a point; give points instead (points=...), "
+            "or give the space an encoder"
+        )
+
+    def sample(self, rng: np.random.Generator, n: int) -> Array:
+        """``n`` points drawn from the reference measure, shape ``(n, d)``."""
+        return self.domain.sample(rng, n)
+
+    def plausibility(self, points: Array) -> Array:
+        """In [0, 1], shape ``(n,)``: 0.05 means that 95 % of the reference measure is more plausible."""
+        return self.domain.plausibility(points)
+
+    # What follows is for differentiable spaces; tensors live on the device and in the dtype of ``points``.
+
+    def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
+        """Designs ``(n, ...)`` of points ``(n, d)``, with gradients flowing. Only if ``differentiable``."""
+        raise InvalidInput(f"{type(self).__name__} is not differentiable")
+
+    def augment_tensor(self, designs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Random, label-preserving changes (jitter, small rotations) applied at each step of a descent."""
+        return designs
+
+    def penalty_tensor(self, points: torch.Tensor, designs: torch.Tensor) -> torch.Tensor:
+        """What a descent adds to the loss to keep designs regular, shape ``(n,)``; never part of a told loss."""
+        return points.new_zeros(len(points))
+
+    def to_json(self) -> JSON:
+        """What identifies the space in a log: a changed space is a changed problem."""
+        return {"type": type(self).__name__.lower(), "domain": self.domain.to_json()}

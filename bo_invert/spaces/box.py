@@ -1,0 +1,104 @@
+"""A box: a vector between bounds, or named typed parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bo_invert.domain import box_domain
+from bo_invert.errors import InvalidInput
+from bo_invert.parameters import Choice, Float, Int, Parameter
+from bo_invert.spaces.base import Space
+from bo_invert.types import Array
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Box(Space):
+    """``Box(lower, upper)`` makes designs that are vectors; ``Box({"name": Float(0, 1), ...})`` designs that are dicts.
+
+    Args:
+        lower: lower bounds, shape ``(d,)``; or a mapping from names to ``Float``, ``Int``, ``Choice`` or ``(low, high)``.
+        upper: upper bounds, shape ``(d,)``; left out with a mapping.
+        names: of the coordinates of a vector; default ``x0, x1, ...``.
+
+    Raises:
+        InvalidInput: bounds that are no intervals, or shapes that do not match.
+    """
+
+    def __init__(
+        self,
+        lower: ArrayLike | Mapping[str, Parameter | tuple[float, float]],
+        upper: ArrayLike | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self.named = isinstance(lower, Mapping)
+        if isinstance(lower, Mapping):
+            if upper is not None:
+                raise InvalidInput("Box: give either lower and upper bounds, or named parameters, not both")
+            parameters = {str(name): _parameter(str(name), value) for name, value in lower.items()}
+        else:
+            parameters = _vector_parameters(lower, upper, names)
+        if not parameters:
+            raise InvalidInput("Box: at least one parameter is needed")
+        self.domain = box_domain(parameters)
+        self.differentiable = not self.named and self.domain.continuous
+
+    def decode(self, points: Array) -> Sequence[Any]:
+        values = self.domain.values(np.atleast_2d(points))
+        return values if self.named else np.array([list(row.values()) for row in values], dtype=float)
+
+    def encode(self, designs: Sequence[Any]) -> Array:
+        if self.named:
+            if not all(isinstance(design, Mapping) for design in designs):
+                raise InvalidInput(f"a design of this box is a dict with the names {list(self.domain.parameters)}")
+            return self.domain.encode(designs)
+        array = np.asarray(designs, dtype=float)
+        if array.ndim != 2 or array.shape[1] != self.domain.dim:
+            raise InvalidInput(f"designs of this box have shape (n, {self.domain.dim}), got {array.shape}")
+        names = list(self.domain.parameters)
+        return self.domain.encode([dict(zip(names, row, strict=True)) for row in array])
+
+    def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
+        if not self.differentiable:
+            return super().decode_tensor(points)
+        floats = [p for p in self.domain.parameters.values() if isinstance(p, Float)]
+        lower = points.new_tensor([p.low for p in floats])
+        upper = points.new_tensor([p.high for p in floats])
+        unit = points.clamp(0.0, 1.0)
+        linear = lower + unit * (upper - lower)
+        if not any(p.log for p in floats):
+            return linear
+        log = unit.new_tensor([p.log for p in floats]).bool()
+        low, high = lower.where(log, lower.new_ones(())), upper.where(log, upper.new_ones(()))
+        return (low.log() + unit * (high.log() - low.log())).exp().where(log, linear)
+
+
+def _parameter(name: str, value: Any) -> Parameter:
+    if isinstance(value, (Float, Int, Choice)):
+        return value
+    try:
+        low, high = value
+        return Float(float(low), float(high))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"parameter {name!r}: expected Float, Int, Choice or (low, high), got {value!r} ({error})"
+        ) from None
+
+
+def _vector_parameters(
+    lower: ArrayLike, upper: ArrayLike | None, names: Sequence[str] | None
+) -> dict[str, Parameter]:
+    if upper is None:
+        raise InvalidInput("Box: upper bounds are missing; write Box(lower, upper) or Box({'name': Float(0, 1)})")
+    low, high = np.atleast_1d(np.asarray(lower, float)), np.atleast_1d(np.asarray(upper, float))
+    if low.ndim != 1 or low.shape != high.shape:
+        raise InvalidInput(f"Box: lower and upper must be vectors of one length, got {low.shape} and {high.shape}")
+    names = [f"x{i}" for i in range(len(low))] if names is None else [str(name) for name in names]
+    if len(names) != len(low) or len(set(names)) != len(names):
+        raise InvalidInput(f"Box: {len(low)} different names are needed, got {names}")
+    return {name: _parameter(name, pair) for name, pair in zip(names, zip(low, high, strict=True), strict=True)}

@@ -1,0 +1,38 @@
+"""What a strategy is told about a problem: everything but the oracle itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bo_invert.domain import Domain
+from bo_invert.objectives import Objective, OutcomeConstraint
+from bo_invert.types import JSON
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """Domain, outputs, objective and constraints of a problem, and what its oracle can do.
+
+    Args:
+        name: of the problem, for messages.
+        domain: where points live.
+        outputs: names of the oracle's outputs, m of them.
+        objective: bound to the outputs.
+        constraints: bound to the outputs.
+        differentiable: whether descents and gradients can be asked for.
+    """
+
+    name: str
+    domain: Domain
+    outputs: tuple[str, ...]
+    objective: Objective
+    constraints: tuple[OutcomeConstraint, ...] = ()
+    differentiable: bool = False
+
+    def to_json(self) -> JSON:
+        return {
+            "domain": self.domain.to_json(),
+            "outputs": list(self.outputs),
+            "objective": self.objective.to_json(),
+            "constraints": [constraint.to_json() for constraint in self.constraints],
+        }

@@ -1,0 +1,1 @@
+"""Where logs live. One file each; see ``base`` for the contract."""

@@ -1,0 +1,57 @@
+"""Logs in this process's memory: for notebooks, tests and benchmarks."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+
+from bo_invert.errors import StorageConflict, StudyExists, StudyNotFound
+from bo_invert.types import JSON
+
+
+class MemoryStore:
+    """Gone with the process. Events are kept as JSON text, so nothing that would not survive a disk gets in."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._headers: dict[str, str] = {}
+        self._events: dict[str, list[str]] = {}
+
+    def create(self, name: str, header: JSON) -> None:
+        with self._lock:
+            if name in self._headers:
+                raise StudyExists(f"a study named {name!r} is already in this storage; open it or choose another name")
+            self._headers[name] = json.dumps(header, allow_nan=False)
+            self._events[name] = []
+
+    def header(self, name: str) -> JSON:
+        self._require(name)
+        return json.loads(self._headers[name])
+
+    def names(self) -> list[str]:
+        return list(self._headers)
+
+    def events(self, name: str, after: int = 0) -> list[JSON]:
+        self._require(name)
+        return [json.loads(event) for event in self._events[name][after:]]
+
+    def append(self, name: str, events: Sequence[JSON], after: int) -> int:
+        texts = [json.dumps(event, allow_nan=False) for event in events]
+        with self._lock:
+            self._require(name)
+            log = self._events[name]
+            if len(log) != after:
+                raise StorageConflict(f"study {name!r} has {len(log)} events, not {after}")
+            log.extend(texts)
+            return len(log)
+
+    def delete(self, name: str) -> None:
+        with self._lock:
+            self._require(name)
+            del self._headers[name], self._events[name]
+
+    def _require(self, name: str) -> None:
+        if name not in self._headers:
+            known = ", ".join(self._headers) or "none"
+            raise StudyNotFound(f"no study named {name!r} in this storage; it holds: {known}")

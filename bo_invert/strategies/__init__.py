@@ -1,0 +1,1 @@
+"""Ways to choose the next points. One file each; see ``base`` for the contract."""

@@ -1,0 +1,126 @@
+"""The contract of a strategy: a frozen value with one pure function, ``ask``.
+
+What ``ask`` proposes depends on the statement, the trials (told and open) and the request, and on nothing else.
+Randomness comes from ``request.rng()`` (new at every ask) or ``request.stream(key)`` (the same at every ask).
+State worth keeping between asks travels as a small JSON memo; a cache is welcome if being right does not depend on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bo_invert import registry, rng
+from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.statement import Statement
+from bo_invert.types import JSON, Query, Trial
+
+
+@dataclass(frozen=True)
+class Request:
+    """One ask.
+
+    Args:
+        number: index of this ask in the study, from 0.
+        count: how many queries are wanted, at least 1.
+        seed: of the study.
+        budget: calls the whole study may spend, None when open-ended.
+        memo: what the strategy noted at its last ask; None at the first.
+    """
+
+    number: int = 0
+    count: int = 1
+    seed: int = 0
+    budget: int | None = None
+    memo: JSON = None
+
+    def rng(self) -> np.random.Generator:
+        """The generator of this ask; each call starts it anew."""
+        return rng.ask_generator(self.seed, self.number)
+
+    def stream(self, *key: int) -> np.random.Generator:
+        """A generator that is the same at every ask of the study; each call starts it anew."""
+        return rng.stream_generator(self.seed, *key)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """At most ``request.count`` queries, and a memo for the next ask.
+
+    Fewer queries than asked for are fine. None at all means "wait" while trials are open, and "I am done" otherwise.
+    """
+
+    queries: tuple[Query, ...]
+    memo: JSON = None
+
+
+@dataclass(frozen=True)
+class Strategy(ABC):
+    """A way to choose the next points. Subclasses are frozen dataclasses whose fields are their options."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        """What to evaluate next.
+
+        Args:
+            statement: of the problem; ``check`` has accepted it.
+            trials: the whole log in order, with open trials (asked for and not told) among them.
+            request: how many, which seed, which budget.
+        """
+
+    def check(self, statement: Statement) -> None:  # noqa: B027  (most strategies take any problem)
+        """Refuse a problem this strategy cannot work on.
+
+        Raises:
+            Unsuitable: naming the strategy, the problem and the remedy.
+        """
+
+    def spec(self) -> JSON:
+        """Name and options: what a log keeps and ``from_spec`` reads."""
+        options = {}
+        for spec in dataclasses.fields(self):
+            value = getattr(self, spec.name)
+            options[spec.name] = value.spec() if isinstance(value, Strategy) else value
+        return {"name": self.name, "options": options}
+
+
+def from_spec(spec: str | JSON | Strategy, **options: Any) -> Strategy:
+    """A strategy from its name, its spec, or itself.
+
+    Raises:
+        InvalidInput: no strategy has that name, or it has no such option.
+    """
+    if isinstance(spec, Strategy):
+        return dataclasses.replace(spec, **options) if options else spec
+    if isinstance(spec, str):
+        spec = {"name": spec, "options": {}}
+    kind = registry.resolve("strategies", spec["name"])
+    given = {**spec["options"], **options}
+    known = {f.name for f in dataclasses.fields(kind)}
+    if not set(given) <= known:
+        raise InvalidInput(
+            f"strategy {spec['name']!r} has no option {sorted(set(given) - known)}; it has {sorted(known)}"
+        )
+    strategy: Strategy = kind(**given)
+    return strategy
+
+
+def require_gradients(strategy: Strategy, statement: Statement) -> None:
+    """Refuse a problem without gradients.
+
+    Raises:
+        Unsuitable: naming the strategy, the problem and the remedy.
+    """
+    if not statement.differentiable:
+        raise Unsuitable(
+            f"strategy {strategy.name!r} needs gradients, and problem {statement.name!r} has none: its space or its "
+            "oracle is not differentiable. Use a torch module for both, give the oracle a differentiable stand-in "
+            "(bo_invert.Twin), or take a strategy without gradients: 'gp', 'cmaes', 'prior'"
+        )

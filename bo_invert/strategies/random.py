@@ -1,0 +1,21 @@
+"""Uniform draws between the bounds: the floor under every method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bo_invert.statement import Statement
+from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.types import Query, Trial
+
+
+@dataclass(frozen=True)
+class Random(Strategy):
+    """Uniform between the bounds of the domain, blind to the reference measure (see ``prior`` for that)."""
+
+    name = "random"
+
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        points = statement.domain.uniform(request.rng(), request.count)
+        return Proposal(tuple(Query(point, origin=self.name) for point in points))
