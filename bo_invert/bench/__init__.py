@@ -1,1 +1,0 @@
-"""Fair comparisons: problems x strategies x seeds on one ledger."""
