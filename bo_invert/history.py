@@ -60,12 +60,12 @@ class History:
 
     @property
     def calls(self) -> int:
-        """Calls behind the told outcomes, one attempt per trial.
+        """Calls that were answered, failures and retries included: what a budget is measured against.
 
-        Lost attempts are billed but not counted here, so that what a strategy plans does not depend on when a
-        worker was killed.
+        Attempts lost with their worker are billed too, but not counted here: what a strategy plans does not depend
+        on when a worker was killed.
         """
-        return sum(t.outcome.cost.calls for t in self.trials if t.outcome is not None)
+        return sum(a.cost.calls for t in self.trials for a in t.attempts if a.fate is not State.LOST)
 
     @property
     def committed(self) -> int:

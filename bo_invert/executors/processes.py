@@ -1,0 +1,26 @@
+"""Processes on this machine through loky: for oracles that compute in Python. Needs the extra ``processes``."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+
+from bo_invert.errors import MissingExtra
+
+#: One numerical thread per worker: several workers with several threads each only get in each other's way.
+_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+
+def process_executor(workers: int) -> Executor:
+    """A pool of ``workers`` fresh processes.
+
+    Raises:
+        MissingExtra: loky is not installed.
+    """
+    try:
+        from loky import ProcessPoolExecutor
+    except ImportError:
+        raise MissingExtra(
+            "processes need the package loky; install it with: pip install 'bo-invert[processes]'"
+        ) from None
+    executor: Executor = ProcessPoolExecutor(workers, env=_ONE_THREAD)
+    return executor

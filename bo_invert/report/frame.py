@@ -1,0 +1,57 @@
+"""Trials as a pandas table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bo_invert.domain import Domain
+from bo_invert.types import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def trials_frame(trials: Sequence[Trial], outputs: Sequence[str], domain: Domain | None = None) -> pd.DataFrame:
+    """One row per trial.
+
+    Args:
+        trials: n of them.
+        outputs: names of the m outputs.
+        domain: where given, boxes show their parameters by name; otherwise coordinates are ``z0, z1, ...``.
+
+    Returns:
+        Columns ``number, state, origin, ask``, the parameters, the outputs, ``loss, feasible, violation, values,
+        gradients, seconds, attempts, reason``. A parameter or output of a column's own name gets a trailing ``_``.
+    """
+    import pandas as pd
+
+    return pd.DataFrame([_row(trial, outputs, domain) for trial in trials])
+
+
+def _row(trial: Trial, outputs: Sequence[str], domain: Domain | None) -> dict[str, Any]:
+    outcome, cost = trial.outcome, trial.cost
+    row: dict[str, Any] = {
+        "number": trial.number,
+        "state": str(trial.state),
+        "origin": trial.origin,
+        "ask": trial.ask,
+    }
+    fixed = {"loss", "feasible", "violation", "values", "gradients", "seconds", "attempts", "reason", *row}
+    if domain is not None and domain.parameters:
+        coordinates: dict[str, Any] = domain.values(trial.point[None])[0]
+    else:
+        coordinates = {f"z{i}": float(value) for i, value in enumerate(trial.point)}
+    y = [None] * len(outputs) if trial.y is None else trial.y.tolist()
+    for name, value in [*coordinates.items(), *zip(outputs, y, strict=True)]:
+        row[f"{name}_" if name in fixed else name] = value
+    return row | {
+        "loss": trial.loss,
+        "feasible": trial.feasible,
+        "violation": None if outcome is None else outcome.violation,
+        "values": cost.values,
+        "gradients": cost.gradients,
+        "seconds": cost.seconds,
+        "attempts": len(trial.attempts),
+        "reason": "" if outcome is None else outcome.reason,
+    }

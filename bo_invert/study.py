@@ -1,0 +1,534 @@
+"""A study: one problem, one strategy, one seed, one log. The only object with state, and all of that is the log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bo_invert.errors import InvalidInput, ProblemChanged, StorageConflict, StudyExists, TellConflict, Verdict
+from bo_invert.history import History
+from bo_invert.log import Ledger, Log, event
+from bo_invert.problem import Problem
+from bo_invert.statement import Statement
+from bo_invert.stores.base import Store
+from bo_invert.stores.open import open_store
+from bo_invert.strategies.base import Request, Strategy, from_spec
+from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from ax.api.client import Client
+
+#: How often a trial is issued again after its worker disappeared.
+MAX_ATTEMPTS = 3
+
+
+class Study:
+    """A search for the inputs of one problem. Made by ``create`` or ``open``.
+
+    Several processes may hold the same study: each reads what the others appended before it decides.
+    """
+
+    def __init__(self, name: str, store: Store, problem: Problem | None) -> None:
+        self.name = name
+        self.problem = problem
+        self._store = store
+        self._header = store.header(name)
+        self._log = Log()
+        self._lock = threading.RLock()
+        self.strategy: Strategy = from_spec(self._header["strategy"])
+        self.seed: int = self._header["seed"]
+        if problem is not None:
+            self.strategy.check(problem.statement)
+        self._refresh()
+
+    @staticmethod
+    def create(
+        name: str,
+        problem: Problem,
+        strategy: str | Mapping[str, Any] | Strategy = "gp",
+        seed: int = 0,
+        storage: str | Store | None = None,
+        *,
+        exist_ok: bool = False,
+        **options: Any,
+    ) -> Study:
+        """A new study.
+
+        Args:
+            name: non-empty; one per storage.
+            problem: what to invert.
+            strategy: a name, a spec ``{"name": ..., "options": {...}}`` or a ``Strategy``.
+            seed: every random choice of the study follows from it.
+            storage: ``"sqlite:///runs.db"``, a store, or None for this process's memory.
+            exist_ok: open the study if it is already there, so that one script starts and resumes.
+            options: of the strategy, when it is given by name.
+
+        Raises:
+            StudyExists: the name is taken.
+            Unsuitable: the strategy cannot work on this problem.
+            InvalidInput: something cannot be what was meant.
+        """
+        if not isinstance(name, str) or not name.strip():
+            raise InvalidInput(f"Study: the name must be a non-empty string, got {name!r}")
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise InvalidInput(f"Study: the seed must be a whole number >= 0, got {seed!r}")
+        chosen = from_spec(strategy, **options)
+        chosen.check(problem.statement)
+        store = open_store(storage)
+        header = {
+            "problem": problem.to_json(),
+            "problem_name": problem.name,
+            "strategy": chosen.spec(),
+            "seed": int(seed),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        try:
+            store.create(name, header)
+        except StudyExists:
+            if not exist_ok:
+                raise
+            return Study.open(name, store, problem=problem)
+        return Study(name, store, problem)
+
+    @staticmethod
+    def open(name: str, storage: str | Store, problem: Problem | None = None) -> Study:
+        """A study that is already there, exactly where it stopped.
+
+        Args:
+            name: of the study.
+            storage: where it lives.
+            problem: the same problem as before; without it the study can be read, not continued.
+
+        Raises:
+            StudyNotFound: there is no such study.
+            ProblemChanged: the problem is not the one the study was about; the message lists the differences.
+        """
+        store = open_store(storage)
+        header = store.header(name)
+        if problem is not None:
+            changes = _differences(header["problem"], problem.to_json())
+            if changes:
+                raise ProblemChanged(
+                    f"study {name!r} was about another problem:\n  " + "\n  ".join(changes) + "\n"
+                    "Create a new study for the new problem; study.add() can carry known outcomes over."
+                )
+        return Study(name, store, problem)
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def statement(self) -> Statement:
+        """What the strategy knows of the problem."""
+        return self._require_problem().statement
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The whole log as trials, in order; each can show its ``design``."""
+        self._refresh()
+        return self._shown(self._log.trials)
+
+    @property
+    def history(self) -> History:
+        """The trials as arrays."""
+        return History(self.trials)
+
+    @property
+    def best(self) -> Trial | None:
+        """The feasible trial of lowest loss; None when there is none yet."""
+        return self.history.best
+
+    @property
+    def spent(self) -> Ledger:
+        """What was spent so far, every attempt included."""
+        self._refresh()
+        return self._log.ledger
+
+    @property
+    def problem_name(self) -> str:
+        """Name of the problem the study was created for."""
+        return str(self._header["problem_name"])
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the oracle's outputs."""
+        return tuple(self._header["problem"]["outputs"])
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per trial: state, origin, parameters (or coordinates), outputs, loss, cost, reason."""
+        from bo_invert.report.frame import trials_frame
+
+        domain = None if self.problem is None else self.problem.space.domain
+        return trials_frame(self.trials, self.outputs, domain)
+
+    def to_ax(self) -> Client:
+        """An Ax ``Client`` with every trial attached, for Ax's analyses and storage."""
+        from bo_invert.ax_bridge import to_ax
+
+        return to_ax(self)
+
+    # ------------------------------------------------------------------ ask and tell
+
+    def ask(self, count: int = 1, *, budget: int | None = None) -> list[Trial]:
+        """Trials to evaluate next: points the user enqueued first, then what the strategy proposes.
+
+        They are in the log before they are returned, and stay open until they are told.
+
+        Args:
+            count: how many, at least 1.
+            budget: calls the whole study may spend; strategies that plan ahead want to know.
+
+        Returns:
+            At most ``count`` trials; fewer or none when the strategy first waits for open trials, or is done.
+        """
+        return self._take(count, budget, worker=None)
+
+    def tell(self, trial: Trial | int, answer: Any, *, cost: Cost | None = None) -> Trial:
+        """What came of a trial.
+
+        Args:
+            trial: from ``ask``, or its number.
+            answer: outputs (a number, a vector ``(m,)``, a dict of names to numbers), ``Failed("why")`` or
+                ``Infeasible("why")``. A value that is not finite is recorded as a failure.
+            cost: what it took; default: what the query asked for.
+
+        Returns:
+            The trial as it stands now. The same tell again changes nothing.
+
+        Raises:
+            TellConflict: it was already told something else, or was cancelled.
+            InvalidInput: no such trial, or outputs of the wrong shape; nothing is recorded.
+        """
+        number = trial.number if isinstance(trial, Trial) else trial
+        problem = self._require_problem()
+        if not isinstance(answer, Verdict):
+            _check_shape(answer, self.outputs)
+        query = self._trial(number).query
+        return self.finish(number, problem.outcome(answer, cost or query.cost))
+
+    def finish(self, number: int, outcome: Outcome) -> Trial:
+        """Record an outcome made by ``Problem.evaluate`` or ``Problem.outcome``; see ``tell``."""
+
+        def decide() -> list[JSON]:
+            trial = self._trial(number)
+            told = event("finished", trial=number, outcome=outcome.to_json())
+            if trial.state is State.RUNNING:
+                return [told]
+            if trial.state in (State.QUEUED, State.FAILED, State.LOST) and not _same(trial.outcome, outcome):
+                return [event("started", trial=number, worker=None), told]
+            if _same(trial.outcome, outcome):
+                return []
+            raise TellConflict(
+                f"trial {number} is {trial.state} with y = {_shown(trial.y)} and cannot become "
+                f"{outcome.state} with y = {_shown(outcome.y)}; study.add() takes further observations"
+            )
+
+        self._commit(decide)
+        return self._shown([self._trial(number)])[0]
+
+    def add(self, X: Any = None, Y: Any = None, *, points: Any = None) -> list[Trial]:
+        """Observations made elsewhere: known to the strategy, free of charge.
+
+        Args:
+            X: designs, n of them.
+            Y: outputs, n rows as in ``tell``; verdicts are allowed.
+            points: points ``(n, d)`` instead of designs.
+
+        Raises:
+            InvalidInput: shapes do not match, a design is outside the space, or the space has no way back to points.
+        """
+        problem = self._require_problem()
+        coordinates = self._points(X, points)
+        answers = [] if Y is None else list(Y)
+        if len(answers) != len(coordinates):
+            raise InvalidInput(f"add: {len(coordinates)} designs and {len(answers)} rows of outputs do not match")
+        for answer in answers:
+            if not isinstance(answer, Verdict):
+                _check_shape(answer, self.outputs)
+        outcomes = [problem.outcome(answer, Cost()) for answer in answers]
+        queries = [Query(point, origin="data") for point in coordinates]
+        before = self._commit(
+            lambda: [
+                event("added", queries=[q.to_json() for q in queries], outcomes=[o.to_json() for o in outcomes])
+            ]
+        )
+        return list(self._shown(self._log.trials[before : before + len(queries)]))
+
+    def enqueue(self, x: Any = None, *, point: Any = None) -> Trial:
+        """A design (or a point ``(d,)``) to be evaluated before anything the strategy proposes."""
+        coordinates = self._points(None if x is None else [x], None if point is None else [point])
+        query = Query(self._require_problem().space.domain.project(coordinates[0]), origin="user")
+        before = self._commit(lambda: [event("enqueued", queries=[query.to_json()])])
+        return self._shown([self._trial(before)])[0]
+
+    def cancel(self, trial: Trial | int, reason: str = "cancelled by the user") -> Trial:
+        """Give up an open trial. A running attempt of it is billed as lost.
+
+        Raises:
+            TellConflict: it already has an outcome.
+        """
+        number = trial.number if isinstance(trial, Trial) else trial
+
+        def decide() -> list[JSON]:
+            state = self._trial(number).state
+            if not state.open:
+                raise TellConflict(f"trial {number} is {state} and cannot be cancelled")
+            ended = [event("lost", trial=number)] if state is State.RUNNING else []
+            return [*ended, event("cancelled", trial=number, reason=reason)]
+
+        self._commit(decide)
+        return self._shown([self._trial(number)])[0]
+
+    def run(
+        self,
+        budget: int,
+        *,
+        batch: int = 1,
+        executor: Executor | str | None = None,
+        progress: bool = False,
+        retries: int = 0,
+        stop_when_hit: bool = True,
+    ) -> Study:
+        """Ask, evaluate and tell until ``budget`` calls are answered; the same line resumes after a crash.
+
+        Args:
+            budget: calls of the whole study, those already answered included: oracle values plus gradients,
+                failures included. Attempts lost in a crash are billed in ``spent``, but do not use up the budget.
+            batch: trials under way at once.
+            executor: anything with ``submit(fn, *args) -> Future``, or ``"threads"``, ``"processes"``; None: right here.
+            progress: show a bar with calls, best loss and failures.
+            retries: how often a failed trial is tried again; each try is billed and uses budget.
+            stop_when_hit: end early once a feasible trial is within the tolerance of a ``Target``.
+
+        Returns:
+            This study.
+        """
+        from bo_invert.runner import run
+
+        run(self, budget, batch, executor, progress, retries, stop_when_hit)
+        return self
+
+    # ------------------------------------------------------------------ for the runner
+
+    def _take(self, count: int, budget: int | None, worker: str | None, retries: int = 0) -> list[Trial]:
+        """Start up to ``count`` trials for a worker: waiting ones first, then newly asked ones."""
+        if count < 1:
+            raise InvalidInput(f"ask: count must be at least 1, got {count}")
+        self._require_problem()
+        waiting = self._start_waiting(count, budget, worker, retries)
+        if len(waiting) == count:
+            return waiting
+        return waiting + self._start_asked(count - len(waiting), budget, worker)
+
+    def _start_waiting(self, count: int, budget: int | None, worker: str | None, retries: int) -> list[Trial]:
+        chosen: list[int] = []
+
+        def waits(trial: Trial) -> bool:
+            if trial.state is State.FAILED:
+                return 0 < len(trial.attempts) <= retries
+            return trial.state in (State.QUEUED, State.LOST)
+
+        def decide() -> list[JSON]:
+            left = _room(History(self._log.trials), budget)
+            ready = [t for t in self._log.trials if waits(t) and (left > 0 or t.state is not State.FAILED)]
+            chosen[:] = [trial.number for trial in ready[:count]]
+            return [event("started", trial=number, worker=worker) for number in chosen]
+
+        self._commit(decide)
+        return list(self._shown([self._trial(number) for number in chosen]))
+
+    def _start_asked(self, count: int, budget: int | None, worker: str | None) -> list[Trial]:
+        while True:
+            with self._lock:
+                self._refresh()
+                trials, asks, memo, seen = self._log.trials, self._log.asks, self._log.memo, self._log.seq
+            room = _room(History(trials), budget)
+            if room <= 0:
+                return []
+            request = Request(asks, int(min(count, room)), self.seed, budget, memo)
+            started = time.perf_counter()
+            proposal = self.strategy.ask(self.statement, trials, request)
+            seconds = time.perf_counter() - started
+            queries = _fit(proposal.queries, room)
+            if not queries:
+                return []
+            asked = event(
+                "asked",
+                ask=asks,
+                seen=seen,
+                budget=budget,
+                seconds=seconds,
+                memo=proposal.memo,
+                queries=[query.to_json() for query in queries],
+            )
+            first = [0]
+
+            def decide(asked: JSON = asked, asks: int = asks, first: list[int] = first) -> list[JSON] | None:
+                if self._log.asks != asks:
+                    return None  # another process asked meanwhile: this number is taken, ask again
+                first[0] = len(self._log.trials)
+                numbers = range(first[0], first[0] + len(asked["queries"]))
+                return [asked, *(event("started", trial=number, worker=worker) for number in numbers)]
+
+            if self._commit(decide) is not None:
+                return list(self._shown(self._log.trials[first[0] : first[0] + len(queries)]))
+
+    def _lose(self, gone: Callable[[str], bool]) -> None:
+        """Bill the attempts of workers that disappeared; their trials wait to be issued again, or are given up."""
+
+        def decide() -> list[JSON]:
+            events = []
+            for trial in self._log.trials:
+                worker = trial.attempts[-1].worker if trial.attempts else None
+                if trial.state is State.RUNNING and worker is not None and gone(worker):
+                    events.append(event("lost", trial=trial.number))
+                    if sum(a.fate in (State.LOST, State.RUNNING) for a in trial.attempts) >= MAX_ATTEMPTS:
+                        reason = f"its worker disappeared {MAX_ATTEMPTS} times"
+                        events.append(event("cancelled", trial=trial.number, reason=reason))
+            return events
+
+        self._commit(decide)
+
+    def _abandon(self, numbers: set[int]) -> None:
+        """Bill the running attempts at these trials as lost; the trials wait to be issued again."""
+        self._commit(
+            lambda: [
+                event("lost", trial=number)
+                for number in sorted(numbers)
+                if self._trial(number).state is State.RUNNING
+            ]
+        )
+
+    # ------------------------------------------------------------------ the log
+
+    def _refresh(self) -> None:
+        with self._lock:
+            self._log.apply(self._store.events(self.name, self._log.seq))
+
+    def _commit(self, decide: Callable[[], list[JSON] | None]) -> Any:
+        """Append what ``decide`` wants in the light of the newest log.
+
+        Returns:
+            How many trials there were before; None if ``decide`` returned None and nothing was appended.
+        """
+        with self._lock:
+            while True:
+                self._refresh()
+                before = len(self._log.trials)
+                events = decide()
+                if events is None:
+                    return None
+                if events:
+                    try:
+                        self._store.append(self.name, events, self._log.seq)
+                    except StorageConflict:
+                        continue
+                    self._log.apply(events)
+                return before
+
+    def _trial(self, number: int) -> Trial:
+        trials = self._log.trials
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < len(trials):
+            raise InvalidInput(f"study {self.name!r} has no trial {number!r}; it has {len(trials)}, numbered from 0")
+        return trials[number]
+
+    def _shown(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
+        return tuple(trials) if self.problem is None else tuple(t.with_decode(self.problem.decode) for t in trials)
+
+    def _points(self, designs: Any, points: Any) -> Any:
+        space = self._require_problem().space
+        if (designs is None) == (points is None):
+            raise InvalidInput("give either designs or points=..., one of the two")
+        coordinates = space.encode(designs) if points is None else np.asarray(points, dtype=float)
+        if coordinates.ndim != 2 or coordinates.shape[1] != space.domain.dim:
+            raise InvalidInput(f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}")
+        if not np.isfinite(coordinates).all():
+            raise InvalidInput("points must be finite numbers")
+        return coordinates
+
+    def _require_problem(self) -> Problem:
+        if self.problem is None:
+            raise InvalidInput(f"study {self.name!r} was opened without its problem; pass problem= to continue it")
+        return self.problem
+
+    # ------------------------------------------------------------------ looks
+
+    def __repr__(self) -> str:
+        from bo_invert.report.text import study_text
+
+        return study_text(self.name, self.problem_name, self.strategy.name, self.trials, self.spent)
+
+    def _repr_html_(self) -> str:
+        from bo_invert.report.notebook import study_html
+
+        best = self.best
+        draw = None if self.problem is None else self.problem.draw
+        picture = draw(best.design) if draw is not None and best is not None else None
+        return study_html(self.name, self.problem_name, self.strategy.name, self.trials, self.spent, picture)
+
+
+def _room(history: History, budget: int | None) -> float:
+    """Calls that can still be committed."""
+    return float("inf") if budget is None else budget - history.committed
+
+
+def _fit(queries: Sequence[Query], room: float) -> list[Query]:
+    """The queries that fit into the remaining calls; the last descent is shortened to what is left."""
+    fitting: list[Query] = []
+    for query in queries:
+        cost = query.cost.calls
+        if cost > room:
+            if query.descent is None or room < 2:
+                break
+            query = replace(query, descent=replace(query.descent, steps=int(room // 2)))
+            cost = query.cost.calls
+        fitting.append(query)
+        room -= cost
+    return fitting
+
+
+def _check_shape(answer: Any, outputs: Sequence[str]) -> None:
+    """Outputs that cannot be meant are the caller's slip, not news about a design: refuse them."""
+    if isinstance(answer, Mapping):
+        missing = [name for name in outputs if name not in answer]
+        if missing:
+            raise InvalidInput(f"outputs {missing} are missing; expected {list(outputs)}, got {sorted(answer)}")
+        answer = [answer[name] for name in outputs]
+    try:
+        shape = np.atleast_1d(np.asarray(answer, dtype=float)).shape
+    except (TypeError, ValueError):
+        raise InvalidInput(
+            f"outputs must be a number, {len(outputs)} numbers, a dict, Failed(...) or Infeasible(...); got {answer!r:.80}"
+        ) from None
+    if shape != (len(outputs),):
+        raise InvalidInput(f"outputs of shape ({len(outputs)},) expected for {list(outputs)}, got shape {shape}")
+
+
+def _same(one: Outcome | None, other: Outcome) -> bool:
+    if one is None or one.state is not other.state:
+        return False
+    return np.array_equal(one.y, other.y) if one.y is not None and other.y is not None else one.reason == other.reason
+
+
+def _shown(y: Any) -> str:
+    return "none" if y is None else str(np.round(y, 6).tolist())
+
+
+def _differences(stored: JSON, given: JSON, path: str = "") -> list[str]:
+    """Where two JSON values differ, one readable line each."""
+    if isinstance(stored, dict) and isinstance(given, dict):
+        keys = [*stored, *(key for key in given if key not in stored)]
+        return [
+            line
+            for key in keys
+            for line in _differences(stored.get(key), given.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if stored == given else [f"{path}: was {stored!r:.100}, is {given!r:.100}"]

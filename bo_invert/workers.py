@@ -1,0 +1,40 @@
+"""Names of the processes that evaluate trials, and whether one is still there."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+
+
+def this_worker() -> str:
+    """Host, process id and start of this process: no other process ever has the same name."""
+    return _name(os.getpid())
+
+
+def is_gone(worker: str) -> bool:
+    """Whether a worker has certainly ended. One on another host is taken to be alive."""
+    host, pid, _ = worker.rsplit(":", 2)
+    if host != _host():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # it exists, and belongs to somebody else
+    return worker != _name(int(pid))  # the number may have passed to a younger process
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname()
+
+
+def _name(pid: int) -> str:
+    try:
+        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        started = "0"  # no /proc here: the process id alone has to do
+    return f"{_host()}:{pid}:{started}"
