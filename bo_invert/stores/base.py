@@ -6,9 +6,11 @@ Everything else (trials, best, bill) is computed from the events by whoever read
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Protocol
 
+from bo_invert.errors import StudyNotFound
 from bo_invert.types import JSON
 
 SCHEMA = 1
@@ -26,6 +28,7 @@ class Store(Protocol):
             header: what never changes: problem, strategy, seed.
 
         Raises:
+            InvalidInput: the name is empty.
             StudyExists: the name is taken.
             StorageBusy: the storage stayed locked.
         """
@@ -65,3 +68,12 @@ class Store(Protocol):
         Raises:
             StudyNotFound: there is no such study.
         """
+
+
+def unknown_study(name: str, known: Sequence[str]) -> StudyNotFound:
+    """The error for a name that is not among the ``known`` ones, with the nearest of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    listed = ", ".join(repr(other) for other in known[:10]) or "no study"
+    more = f" and {len(known) - 10} more" if len(known) > 10 else ""
+    return StudyNotFound(f"no study named {name!r} in this storage{hint} It holds {listed}{more}")

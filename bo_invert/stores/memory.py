@@ -6,7 +6,8 @@ import json
 import threading
 from collections.abc import Sequence
 
-from bo_invert.errors import StorageConflict, StudyExists, StudyNotFound
+from bo_invert.errors import InvalidInput, StorageConflict, StudyExists
+from bo_invert.stores.base import unknown_study
 from bo_invert.types import JSON
 
 
@@ -19,6 +20,8 @@ class MemoryStore:
         self._events: dict[str, list[str]] = {}
 
     def create(self, name: str, header: JSON) -> None:
+        if not name:
+            raise InvalidInput("the name of a study must not be empty")
         with self._lock:
             if name in self._headers:
                 raise StudyExists(f"a study named {name!r} is already in this storage; open it or choose another name")
@@ -53,5 +56,4 @@ class MemoryStore:
 
     def _require(self, name: str) -> None:
         if name not in self._headers:
-            known = ", ".join(self._headers) or "none"
-            raise StudyNotFound(f"no study named {name!r} in this storage; it holds: {known}")
+            raise unknown_study(name, list(self._headers))

@@ -1,0 +1,38 @@
+"""A store from what a user writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bo_invert import registry
+from bo_invert.errors import InvalidInput
+from bo_invert.stores.base import Store
+from bo_invert.stores.memory import MemoryStore
+
+
+def open_store(storage: str | Path | Store | None) -> Store:
+    """Where logs live.
+
+    Args:
+        storage: None for this process's memory; a database URL such as ``"sqlite:///runs.db"`` or
+            ``"postgresql+psycopg://user@host/database"``; the path of an SQLite file ending in ``.db``; a store as is.
+
+    Raises:
+        InvalidInput: it is none of these, or the folder of the file does not exist.
+        MissingExtra: the driver of that database is not installed.
+    """
+    if storage is None:
+        return MemoryStore()
+    if isinstance(storage, str) and "://" not in storage:
+        storage = Path(storage)
+        if storage.suffix != ".db":
+            raise InvalidInput(
+                f"storage {str(storage)!r} is neither a URL nor a file ending in .db; write for example "
+                f"sqlite:///{storage.with_suffix('.db') if storage.name else 'runs.db'}"
+            )
+    if isinstance(storage, (str, Path)):
+        store: Store = registry.resolve("stores", "sql")(storage)
+        return store
+    if not all(callable(getattr(storage, verb, None)) for verb in ("create", "header", "names", "events", "append")):
+        raise InvalidInput(f"storage must be a URL, a path, a store or None, got {type(storage).__name__}")
+    return storage
