@@ -1,0 +1,128 @@
+"""Ax's own optimiser, as shipped, behind the same two verbs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.parameters import Choice
+from bo_invert.rng import draw_seed
+from bo_invert.statement import Statement
+from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.types import Query, Trial
+
+if TYPE_CHECKING:
+    from ax.generation_strategy.generation_strategy import GenerationStrategy
+
+_METHODS = ("fast", "quality", "random_search")
+_CHOICES = 1000
+
+#: Ax seeds the global generators while it proposes and restores them; two asks at once would disturb each other.
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drops Ax's chatter and warnings of this thread; loggers and levels stay as they are."""
+    here = threading.get_ident()
+    importing = logging.getLogger("ax.storage.sqa_store.with_db_settings_base")  # speaks before there is a handler
+    targets = [*logging.getLogger("ax").handlers, importing]
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread != here or record.levelno >= logging.ERROR
+
+    for target in targets:
+        target.addFilter(keep)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for target in targets:
+            target.removeFilter(keep)
+
+
+@dataclass(frozen=True)
+class Ax(Strategy):
+    """An Ax ``Client`` (Olson et al. 2025), rebuilt from the log at every ask.
+
+    Parameters of a box keep their names, types and scales; a latent becomes ``z0, z1, ...`` between its bounds.
+    ``Minimize``, ``Maximize`` and outcome constraints are stated natively. Ax's ``Client`` has no composite
+    objectives: for ``Target`` and ``Composite`` it is told the loss as a metric, and cannot use the structure.
+
+    The first points are the centre and a scrambled Sobol sequence; whatever the log holds counts towards
+    ``initialization_budget``. Failed points are handed over as abandoned: Ax itself would propose them again.
+    Random numbers come from seeds of the request, and the state of the global generators is restored. An oracle
+    in another thread that draws from a global generator during an ask disturbs the ask, and is disturbed by it.
+
+    Args:
+        method: ``"fast"`` (a GP with LogEI), ``"quality"`` (fully Bayesian, minutes per ask), ``"random_search"``.
+        initialization_budget: points before the first model, at least 2; None for Ax's default of 5.
+        center: whether the first point is the centre of the search space.
+    """
+
+    name = "ax"
+    method: str = "fast"
+    initialization_budget: int | None = None
+    center: bool = True
+
+    def __post_init__(self) -> None:
+        if self.method not in _METHODS:
+            raise InvalidInput(f"Ax: method must be one of {', '.join(_METHODS)}, got {self.method!r}")
+        if self.initialization_budget is not None and self.initialization_budget < 2:
+            raise InvalidInput(
+                f"Ax: initialization_budget must be at least 2, or None for Ax's own, got {self.initialization_budget}"
+            )
+
+    def check(self, statement: Statement) -> None:
+        for name, parameter in statement.domain.parameters.items():
+            if isinstance(parameter, Choice) and len(parameter.values) > _CHOICES:
+                raise Unsuitable(
+                    f"strategy 'ax' takes at most {_CHOICES} values per choice, parameter {name!r} of problem "
+                    f"{statement.name!r} has {len(parameter.values)}; use an Int range, or strategy 'gp'"
+                )
+
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        with quiet():
+            from ax.exceptions.core import OptimizationComplete
+
+            from bo_invert.ax_bridge import Frame, client_from
+
+        frame = Frame(statement.domain)
+        queries: list[Query] = []
+        with _one_at_a_time, quiet():
+            client = client_from(statement, trials, seed=draw_seed(request.rng()), shun_failed=True)
+            client.set_generation_strategy(self._generation_strategy(trials, request))
+            try:
+                while len(queries) < request.count:
+                    for index, parameters in client.get_next_trials(request.count - len(queries)).items():
+                        node = client._experiment.trials[index].generator_runs[0]._generation_node_name
+                        queries.append(Query(frame.from_ax(parameters), origin=self.name, meta={"node": node}))
+            except OptimizationComplete:  # every combination of a finite search space was tried
+                pass
+        return Proposal(tuple(queries))
+
+    def _generation_strategy(self, trials: Sequence[Trial], request: Request) -> GenerationStrategy:
+        from ax.api.utils.generation_strategy_dispatch import choose_generation_strategy
+        from ax.api.utils.structs import GenerationStrategyDispatchStruct
+
+        chosen = choose_generation_strategy(
+            GenerationStrategyDispatchStruct(
+                method=self.method,
+                initialization_budget=self.initialization_budget,
+                initialization_random_seed=draw_seed(request.stream(0)),
+                initialize_with_center=self.center and not trials,
+                allow_exceeding_initialization_budget=True,
+            )
+        )
+        drawn = sum(t.origin == self.name and t.query.meta.get("node") == "Sobol" for t in trials)
+        for node in chosen._nodes:
+            if node.name == "Sobol":  # a new client starts its sequence anew; the log says how far it has come
+                node.generator_specs[0].generator_kwargs["init_position"] = drawn
+        return chosen
