@@ -39,7 +39,8 @@ class Reference:
         """``n`` draws, shape ``(n, d)``."""
         component = rng.choice(len(self.weights), size=n, p=self.weights)
         noise = rng.standard_normal((n, self.means.shape[1]))
-        return self.means[component] + np.einsum("nij,nj->ni", self.factors[component], noise)
+        draws: Array = self.means[component] + np.einsum("nij,nj->ni", self.factors[component], noise)
+        return draws
 
     def log_density(self, points: Array) -> Array:
         """Log density, shape ``(n,)``."""
@@ -50,7 +51,8 @@ class Reference:
             logdet = np.log(np.diag(factor)).sum()
             logs[:, c] = math.log(weight) - logdet - 0.5 * (residual**2).sum(0) - 0.5 * d * math.log(2 * math.pi)
         top = logs.max(axis=1, keepdims=True)
-        return top[:, 0] + np.log(np.exp(logs - top).sum(axis=1))
+        total: Array = top[:, 0] + np.log(np.exp(logs - top).sum(axis=1))
+        return total
 
     def plausibility(self, points: Array) -> Array:
         """Share of held-out codes that are less dense, shape ``(n,)``: 0.05 means the outer 5 %."""
@@ -129,7 +131,8 @@ class Domain:
         points = np.asarray(points, dtype=np.float64)
         if self.geometry == "gaussian":
             norm = np.linalg.norm(points, axis=-1, keepdims=True)
-            return points * np.minimum(1.0, self.radius / np.maximum(norm, 1e-12))
+            inside: Array = points * np.minimum(1.0, self.radius / np.maximum(norm, 1e-12))
+            return inside
         if self.continuous:
             return np.clip(points, 0.0, 1.0)
         flat = points.reshape(-1, self.dim)
@@ -171,7 +174,8 @@ class Domain:
             return self.reference.plausibility(points)
         from scipy.stats import chi2
 
-        return chi2.sf((points**2).sum(axis=1), self.dim)
+        outside: Array = chi2.sf((points**2).sum(axis=1), self.dim)
+        return outside
 
     def to_json(self) -> JSON:
         return {

@@ -12,6 +12,7 @@ import numpy as np
 from bo_invert import registry
 from bo_invert.errors import Failed, InvalidInput
 from bo_invert.executors.serial import SerialExecutor
+from bo_invert.history import History
 from bo_invert.problem import Problem
 from bo_invert.types import Outcome, Query, Trial
 from bo_invert.workers import is_gone, this_worker
@@ -48,7 +49,7 @@ def run(
     engine: Any = made if made is not None else (executor if executor is not None else SerialExecutor())
     bar = _Bar(study, budget, progress)
     try:
-        study._lose(is_gone)
+        study.journal.lose(is_gone)
         _loop(study, problem, int(budget), int(batch), engine, int(retries), stop_when_hit, bar)
     finally:
         bar.close()
@@ -77,7 +78,7 @@ def _loop(
         while True:
             free = batch - len(under_way)
             if free > 0 and not (stop_when_hit and _hit(study, problem)):
-                trials = study._take(free, budget, worker, retries)
+                trials = study.take(free, budget, worker, retries)
                 under_way.update(trial.number for trial in trials)
                 for group in [trials] if together and trials else [[trial] for trial in trials]:
                     running[engine.submit(evaluate, problem, [trial.query for trial in group])] = group
@@ -86,7 +87,7 @@ def _loop(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 group = running.pop(future)
                 for trial, outcome in zip(group, _outcomes(problem, future, group), strict=True):
-                    study.finish(trial.number, outcome)
+                    study.journal.finish(trial.number, outcome)
                     under_way.remove(trial.number)
             bar.update()
             alarm.check()
@@ -94,7 +95,7 @@ def _loop(
         if under_way:  # interrupted: what was begun is billed as lost, and will be issued again
             for future in running:
                 future.cancel()
-            study._abandon(under_way)
+            study.journal.abandon(under_way)
 
 
 def _outcomes(problem: Problem, future: Future[list[Outcome]], trials: Sequence[Trial]) -> list[Outcome]:
@@ -108,7 +109,7 @@ def _outcomes(problem: Problem, future: Future[list[Outcome]], trials: Sequence[
 
 
 def _hit(study: Study, problem: Problem) -> bool:
-    best = study.best
+    best = History(study.journal.trials).best
     return best is not None and problem.objective.satisfied(best.y)
 
 
@@ -122,7 +123,7 @@ class _Alarm:
     def check(self) -> None:
         if self._silent:
             return
-        history = self._study.history
+        history = History(self._study.journal.trials)
         if history.completed:
             self._silent = True
         elif len(history.barren) >= SUSPICIOUS:
@@ -151,7 +152,7 @@ class _Bar:
     def update(self) -> None:
         if self._bar is None:
             return
-        history = self._study.history
+        history = History(self._study.journal.trials)
         best = history.best
         self._bar.n = min(history.calls, self._bar.total)
         note = {"best": "none yet" if best is None or best.loss is None else f"{best.loss:.4g}"}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,22 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput, ProblemChanged, StorageConflict, StudyExists, TellConflict, Verdict
+from bo_invert.errors import InvalidInput, ProblemChanged, StudyExists, Verdict
 from bo_invert.history import History
-from bo_invert.log import Ledger, Log, event
+from bo_invert.journal import Journal
+from bo_invert.log import Ledger
 from bo_invert.problem import Problem
 from bo_invert.statement import Statement
 from bo_invert.stores.base import Store
 from bo_invert.stores.open import open_store
 from bo_invert.strategies.base import Request, Strategy, from_spec
-from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
+from bo_invert.types import JSON, Cost, Query, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
     from ax.api.client import Client
-
-#: How often a trial is issued again after its worker disappeared.
-MAX_ATTEMPTS = 3
 
 
 class Study:
@@ -40,15 +37,11 @@ class Study:
     def __init__(self, name: str, store: Store, problem: Problem | None) -> None:
         self.name = name
         self.problem = problem
-        self._store = store
-        self._header = store.header(name)
-        self._log = Log()
-        self._lock = threading.RLock()
-        self.strategy: Strategy = from_spec(self._header["strategy"])
-        self.seed: int = self._header["seed"]
+        self.journal = Journal(store, name)
+        self.strategy: Strategy = from_spec(self.journal.header["strategy"])
+        self.seed: int = self.journal.header["seed"]
         if problem is not None:
             self.strategy.check(problem.statement)
-        self._refresh()
 
     @staticmethod
     def create(
@@ -123,8 +116,6 @@ class Study:
                 )
         return Study(name, store, problem)
 
-    # ------------------------------------------------------------------ reading
-
     @property
     def statement(self) -> Statement:
         """What the strategy knows of the problem."""
@@ -133,8 +124,7 @@ class Study:
     @property
     def trials(self) -> tuple[Trial, ...]:
         """The whole log as trials, in order; each can show its ``design``."""
-        self._refresh()
-        return self._shown(self._log.trials)
+        return self._shown(self.journal.trials)
 
     @property
     def history(self) -> History:
@@ -149,18 +139,17 @@ class Study:
     @property
     def spent(self) -> Ledger:
         """What was spent so far, every attempt included."""
-        self._refresh()
-        return self._log.ledger
+        return self.journal.ledger
 
     @property
     def problem_name(self) -> str:
         """Name of the problem the study was created for."""
-        return str(self._header["problem_name"])
+        return str(self.journal.header["problem_name"])
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
         """Names of the oracle's outputs."""
-        return tuple(self._header["problem"]["outputs"])
+        return tuple(self.journal.header["problem"]["outputs"])
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per trial: state, origin, parameters (or coordinates), outputs, loss, cost, reason."""
@@ -175,8 +164,6 @@ class Study:
 
         return to_ax(self)
 
-    # ------------------------------------------------------------------ ask and tell
-
     def ask(self, count: int = 1, *, budget: int | None = None) -> list[Trial]:
         """Trials to evaluate next: points the user enqueued first, then what the strategy proposes.
 
@@ -189,7 +176,7 @@ class Study:
         Returns:
             At most ``count`` trials; fewer or none when the strategy first waits for open trials, or is done.
         """
-        return self._take(count, budget, worker=None)
+        return self.take(count, budget, worker=None)
 
     def tell(self, trial: Trial | int, answer: Any, *, cost: Cost | None = None) -> Trial:
         """What came of a trial.
@@ -207,32 +194,13 @@ class Study:
             TellConflict: it was already told something else, or was cancelled.
             InvalidInput: no such trial, or outputs of the wrong shape; nothing is recorded.
         """
-        number = trial.number if isinstance(trial, Trial) else trial
         problem = self._require_problem()
         if not isinstance(answer, Verdict):
             _check_shape(answer, self.outputs)
-        query = self._trial(number).query
-        return self.finish(number, problem.outcome(answer, cost or query.cost))
-
-    def finish(self, number: int, outcome: Outcome) -> Trial:
-        """Record an outcome made by ``Problem.evaluate`` or ``Problem.outcome``; see ``tell``."""
-
-        def decide() -> list[JSON]:
-            trial = self._trial(number)
-            told = event("finished", trial=number, outcome=outcome.to_json())
-            if trial.state is State.RUNNING:
-                return [told]
-            if trial.state in (State.QUEUED, State.FAILED, State.LOST) and not _same(trial.outcome, outcome):
-                return [event("started", trial=number, worker=None), told]
-            if _same(trial.outcome, outcome):
-                return []
-            raise TellConflict(
-                f"trial {number} is {trial.state} with y = {_shown(trial.y)} and cannot become "
-                f"{outcome.state} with y = {_shown(outcome.y)}; study.add() takes further observations"
-            )
-
-        self._commit(decide)
-        return self._shown([self._trial(number)])[0]
+        self.journal.read()
+        known = self.journal.trial(_number(trial))
+        told = self.journal.finish(known.number, problem.outcome(answer, cost or known.query.cost))
+        return self._shown([told])[0]
 
     def add(self, X: Any = None, Y: Any = None, *, points: Any = None) -> list[Trial]:
         """Observations made elsewhere: known to the strategy, free of charge.
@@ -255,19 +223,13 @@ class Study:
                 _check_shape(answer, self.outputs)
         outcomes = [problem.outcome(answer, Cost()) for answer in answers]
         queries = [Query(point, origin="data") for point in coordinates]
-        before = self._commit(
-            lambda: [
-                event("added", queries=[q.to_json() for q in queries], outcomes=[o.to_json() for o in outcomes])
-            ]
-        )
-        return list(self._shown(self._log.trials[before : before + len(queries)]))
+        return list(self._shown(self.journal.add(queries, outcomes)))
 
     def enqueue(self, x: Any = None, *, point: Any = None) -> Trial:
         """A design (or a point ``(d,)``) to be evaluated before anything the strategy proposes."""
         coordinates = self._points(None if x is None else [x], None if point is None else [point])
         query = Query(self._require_problem().space.domain.project(coordinates[0]), origin="user")
-        before = self._commit(lambda: [event("enqueued", queries=[query.to_json()])])
-        return self._shown([self._trial(before)])[0]
+        return self._shown([self.journal.enqueue(query)])[0]
 
     def cancel(self, trial: Trial | int, reason: str = "cancelled by the user") -> Trial:
         """Give up an open trial. A running attempt of it is billed as lost.
@@ -275,17 +237,8 @@ class Study:
         Raises:
             TellConflict: it already has an outcome.
         """
-        number = trial.number if isinstance(trial, Trial) else trial
-
-        def decide() -> list[JSON]:
-            state = self._trial(number).state
-            if not state.open:
-                raise TellConflict(f"trial {number} is {state} and cannot be cancelled")
-            ended = [event("lost", trial=number)] if state is State.RUNNING else []
-            return [*ended, event("cancelled", trial=number, reason=reason)]
-
-        self._commit(decide)
-        return self._shown([self._trial(number)])[0]
+        self.journal.read()
+        return self._shown([self.journal.cancel(_number(trial), reason)])[0]
 
     def run(
         self,
@@ -303,7 +256,7 @@ class Study:
             budget: calls of the whole study, those already answered included: oracle values plus gradients,
                 failures included. Attempts lost in a crash are billed in ``spent``, but do not use up the budget.
             batch: trials under way at once.
-            executor: anything with ``submit(fn, *args) -> Future``, or ``"threads"``, ``"processes"``; None: right here.
+            executor: anything with ``submit(fn, *args) -> Future``, or ``"threads"`` or ``"processes"``; default: here.
             progress: show a bar with calls, best loss and failures.
             retries: how often a failed trial is tried again; each try is billed and uses budget.
             stop_when_hit: end early once a feasible trial is within the tolerance of a ``Target``.
@@ -313,132 +266,37 @@ class Study:
         """
         from bo_invert.runner import run
 
+        self._require_problem()
         run(self, budget, batch, executor, progress, retries, stop_when_hit)
         return self
 
-    # ------------------------------------------------------------------ for the runner
-
-    def _take(self, count: int, budget: int | None, worker: str | None, retries: int = 0) -> list[Trial]:
-        """Start up to ``count`` trials for a worker: waiting ones first, then newly asked ones."""
+    def take(self, count: int, budget: int | None, worker: str | None, retries: int = 0) -> list[Trial]:
+        """Start up to ``count`` trials for a worker: waiting ones first, then newly asked ones. See ``ask``."""
         if count < 1:
             raise InvalidInput(f"ask: count must be at least 1, got {count}")
         self._require_problem()
-        waiting = self._start_waiting(count, budget, worker, retries)
-        if len(waiting) == count:
-            return waiting
-        return waiting + self._start_asked(count - len(waiting), budget, worker)
-
-    def _start_waiting(self, count: int, budget: int | None, worker: str | None, retries: int) -> list[Trial]:
-        chosen: list[int] = []
-
-        def waits(trial: Trial) -> bool:
-            if trial.state is State.FAILED:
-                return 0 < len(trial.attempts) <= retries
-            return trial.state in (State.QUEUED, State.LOST)
-
-        def decide() -> list[JSON]:
-            left = _room(History(self._log.trials), budget)
-            ready = [t for t in self._log.trials if waits(t) and (left > 0 or t.state is not State.FAILED)]
-            chosen[:] = [trial.number for trial in ready[:count]]
-            return [event("started", trial=number, worker=worker) for number in chosen]
-
-        self._commit(decide)
-        return list(self._shown([self._trial(number) for number in chosen]))
+        trials = self.journal.start_waiting(count, budget, worker, retries)
+        if len(trials) < count:
+            trials += self._start_asked(count - len(trials), budget, worker)
+        return list(self._shown(trials))
 
     def _start_asked(self, count: int, budget: int | None, worker: str | None) -> list[Trial]:
         while True:
-            with self._lock:
-                self._refresh()
-                trials, asks, memo, seen = self._log.trials, self._log.asks, self._log.memo, self._log.seq
-            room = _room(History(trials), budget)
+            log = self.journal.read()
+            trials, ask, seen, room = log.trials, log.asks, log.seq, self.journal.room(budget)
             if room <= 0:
                 return []
-            request = Request(asks, int(min(count, room)), self.seed, budget, memo)
             started = time.perf_counter()
+            request = Request(ask, int(min(count, room)), self.seed, budget, log.memo)
             proposal = self.strategy.ask(self.statement, trials, request)
             seconds = time.perf_counter() - started
             queries = _fit(proposal.queries, room)
             if not queries:
                 return []
-            asked = event(
-                "asked",
-                ask=asks,
-                seen=seen,
-                budget=budget,
-                seconds=seconds,
-                memo=proposal.memo,
-                queries=[query.to_json() for query in queries],
-            )
-            first = [0]
-
-            def decide(asked: JSON = asked, asks: int = asks, first: list[int] = first) -> list[JSON] | None:
-                if self._log.asks != asks:
-                    return None  # another process asked meanwhile: this number is taken, ask again
-                first[0] = len(self._log.trials)
-                numbers = range(first[0], first[0] + len(asked["queries"]))
-                return [asked, *(event("started", trial=number, worker=worker) for number in numbers)]
-
-            if self._commit(decide) is not None:
-                return list(self._shown(self._log.trials[first[0] : first[0] + len(queries)]))
-
-    def _lose(self, gone: Callable[[str], bool]) -> None:
-        """Bill the attempts of workers that disappeared; their trials wait to be issued again, or are given up."""
-
-        def decide() -> list[JSON]:
-            events = []
-            for trial in self._log.trials:
-                worker = trial.attempts[-1].worker if trial.attempts else None
-                if trial.state is State.RUNNING and worker is not None and gone(worker):
-                    events.append(event("lost", trial=trial.number))
-                    if sum(a.fate in (State.LOST, State.RUNNING) for a in trial.attempts) >= MAX_ATTEMPTS:
-                        reason = f"its worker disappeared {MAX_ATTEMPTS} times"
-                        events.append(event("cancelled", trial=trial.number, reason=reason))
-            return events
-
-        self._commit(decide)
-
-    def _abandon(self, numbers: set[int]) -> None:
-        """Bill the running attempts at these trials as lost; the trials wait to be issued again."""
-        self._commit(
-            lambda: [
-                event("lost", trial=number)
-                for number in sorted(numbers)
-                if self._trial(number).state is State.RUNNING
-            ]
-        )
-
-    # ------------------------------------------------------------------ the log
-
-    def _refresh(self) -> None:
-        with self._lock:
-            self._log.apply(self._store.events(self.name, self._log.seq))
-
-    def _commit(self, decide: Callable[[], list[JSON] | None]) -> Any:
-        """Append what ``decide`` wants in the light of the newest log.
-
-        Returns:
-            How many trials there were before; None if ``decide`` returned None and nothing was appended.
-        """
-        with self._lock:
-            while True:
-                self._refresh()
-                before = len(self._log.trials)
-                events = decide()
-                if events is None:
-                    return None
-                if events:
-                    try:
-                        self._store.append(self.name, events, self._log.seq)
-                    except StorageConflict:
-                        continue
-                    self._log.apply(events)
-                return before
-
-    def _trial(self, number: int) -> Trial:
-        trials = self._log.trials
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < len(trials):
-            raise InvalidInput(f"study {self.name!r} has no trial {number!r}; it has {len(trials)}, numbered from 0")
-        return trials[number]
+            notes = {"seen": seen, "budget": budget, "seconds": seconds, "memo": proposal.memo}
+            begun = self.journal.asked(ask, queries, worker, **notes)
+            if begun is not None:
+                return begun
 
     def _shown(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         return tuple(trials) if self.problem is None else tuple(t.with_decode(self.problem.decode) for t in trials)
@@ -459,8 +317,6 @@ class Study:
             raise InvalidInput(f"study {self.name!r} was opened without its problem; pass problem= to continue it")
         return self.problem
 
-    # ------------------------------------------------------------------ looks
-
     def __repr__(self) -> str:
         from bo_invert.report.text import study_text
 
@@ -475,9 +331,8 @@ class Study:
         return study_html(self.name, self.problem_name, self.strategy.name, self.trials, self.spent, picture)
 
 
-def _room(history: History, budget: int | None) -> float:
-    """Calls that can still be committed."""
-    return float("inf") if budget is None else budget - history.committed
+def _number(trial: Trial | int) -> int:
+    return trial.number if isinstance(trial, Trial) else trial
 
 
 def _fit(queries: Sequence[Query], room: float) -> list[Query]:
@@ -506,20 +361,11 @@ def _check_shape(answer: Any, outputs: Sequence[str]) -> None:
         shape = np.atleast_1d(np.asarray(answer, dtype=float)).shape
     except (TypeError, ValueError):
         raise InvalidInput(
-            f"outputs must be a number, {len(outputs)} numbers, a dict, Failed(...) or Infeasible(...); got {answer!r:.80}"
+            f"outputs must be a number, {len(outputs)} numbers, a dict, Failed(...) or Infeasible(...), "
+            f"got {answer!r:.80}"
         ) from None
     if shape != (len(outputs),):
         raise InvalidInput(f"outputs of shape ({len(outputs)},) expected for {list(outputs)}, got shape {shape}")
-
-
-def _same(one: Outcome | None, other: Outcome) -> bool:
-    if one is None or one.state is not other.state:
-        return False
-    return np.array_equal(one.y, other.y) if one.y is not None and other.y is not None else one.reason == other.reason
-
-
-def _shown(y: Any) -> str:
-    return "none" if y is None else str(np.round(y, 6).tolist())
 
 
 def _differences(stored: JSON, given: JSON, path: str = "") -> list[str]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,16 @@ def frozen(values: ArrayLike) -> Array:
     array = np.array(values, dtype=np.float64)
     array.setflags(write=False)
     return array
+
+
+def _brief(value: Any) -> str:
+    """A short text of an array or any other design."""
+    array = np.asarray(value) if isinstance(value, (np.ndarray, list, tuple)) else None
+    if array is None or array.dtype.kind not in "fiu":
+        return f"{value!r:.80}"
+    if array.size > 12:
+        return f"array of shape {array.shape}"
+    return np.array2string(array, precision=6, separator=", ").replace("\n", "")
 
 
 def _listed(array: Array | None) -> JSON:
@@ -212,7 +223,7 @@ class Attempt:
     fate: State = State.RUNNING
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trial:
     """One query and, later, its outcome.
 
@@ -270,6 +281,28 @@ class Trial:
     def origin(self) -> str:
         """Which method proposed it."""
         return self.query.origin
+
+    def __repr__(self) -> str:
+        return "Trial(" + ", ".join(f"{name}={value}" for name, value in self._facts().items()) + ")"
+
+    def _repr_html_(self) -> str:
+        rows = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._facts().items())
+        return f"<table>{''.join(rows)}</table>"
+
+    def _facts(self) -> dict[str, str]:
+        facts = {"number": str(self.number), "state": str(self.state), "origin": self.origin or "unknown"}
+        if self.y is not None:
+            facts["y"] = _brief(self.y)
+        if self.loss is not None:
+            facts["loss"] = f"{self.loss:.6g}" + ("" if self.feasible else " (constraints broken)")
+        design = self.design
+        if isinstance(design, Mapping):
+            facts["design"] = ", ".join(f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in design.items())
+        else:
+            facts["point" if design is None else "design"] = _brief(self.point if design is None else design)
+        if self.outcome is not None and self.outcome.reason:
+            facts["reason"] = self.outcome.reason
+        return facts
 
     def with_decode(self, decode: Callable[[Array], Any]) -> Trial:
         """The same trial, able to show its design."""

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from bo_invert.errors import MissingExtra
 
 #: One numerical thread per worker: several workers with several threads each only get in each other's way.
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def process_executor(workers: int) -> Executor:

@@ -1,0 +1,37 @@
+# Two commands: `make demo` and `make test`. Both need nothing but Python 3.11 or newer and pip.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Small models gain nothing from many numerical threads, and several such programs slow each other down.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint types docs notebooks clean
+
+demo: $(READY)
+	$(BIN)/bo-invert demo --out demo
+
+test: lint types docs $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet --site-dir site
+
+# Executes the notebooks in full and stores them with their pictures.
+notebooks: $(READY)
+	$(BIN)/python notebooks/execute.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) site demo .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,215 @@
+"""The rules of the house, read off the source with the standard library's ``ast``."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import bo_invert
+from bo_invert import registry
+
+ROOT = Path(bo_invert.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+ROOMS = {"spaces", "oracles", "strategies", "models", "realism", "stores", "executors", "generators", "report"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+@cache
+def imports(path: Path, *, at_import_time: bool = False) -> frozenset[str]:
+    """Dotted names a file imports; with ``at_import_time`` only those that run when the file is imported."""
+    return frozenset(_walk(ast.parse(path.read_text()), at_import_time))
+
+
+def _walk(tree: ast.AST, at_import_time: bool) -> Iterator[str]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if at_import_time and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else str(node.module)
+        yield from _walk(node, at_import_time)
+
+
+def room(name: str) -> str:
+    """The folder of a module directly under the package, or the module itself."""
+    return name.split(".")[1] if name.count(".") else name
+
+
+def own(names: frozenset[str]) -> set[str]:
+    return {name for name in names if name.split(".")[0] == "bo_invert"}
+
+
+def tops(names: frozenset[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+FORBIDDEN_ROOMS = {
+    "strategies": {"oracles", "spaces", "problem", "study", "stores", "runner", "journal"},
+    "models": {"oracles", "spaces", "problem", "study", "stores", "strategies"},
+    "oracles": {"spaces", "objectives", "strategies", "problem", "study"},
+    "spaces": {"oracles", "objectives", "strategies", "problem", "study"},
+    "stores": {"study", "strategies", "oracles", "spaces", "problem"},
+    "executors": {"study", "strategies", "oracles", "spaces", "problem"},
+    "report": {"study", "service", "strategies", "problem", "journal", "runner"},
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_rooms_keep_to_themselves(path: Path) -> None:
+    name = module_name(path)
+    here = room(name)
+    for target in own(imports(path)):
+        there = room(target)
+        assert there not in FORBIDDEN_ROOMS.get(here, set()), f"{name} must not import {target}"
+        assert there not in {"service", "cli", "demo"} or here in {"cli", "service"}, f"{name} must not import {target}"
+        if here == there and here in {"strategies", "oracles", "spaces"} and target != name:
+            assert target.endswith(".base"), f"{name} must not import its sibling {target}"
+
+
+LEAKS = {
+    "sqlalchemy": {"bo_invert.stores.sql"},
+    "botorch": {"bo_invert.models", "bo_invert.strategies.gp", "bo_invert.strategies.polish"},
+    "gpytorch": {"bo_invert.models", "bo_invert.strategies.gp", "bo_invert.strategies.polish"},
+    "ax": {"bo_invert.strategies.ax", "bo_invert.ax_bridge"},
+    "cma": {"bo_invert.strategies.cmaes"},
+    "typer": {"bo_invert.cli"},
+    "loky": {"bo_invert.executors.processes"},
+    "fastapi": {"bo_invert.service"},
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_third_parties_stay_where_they_belong(path: Path) -> None:
+    name = module_name(path)
+    for package in tops(imports(path)) & set(LEAKS):
+        allowed = LEAKS[package]
+        assert any(name == home or name.startswith((f"{home}.", f"{home}_")) for home in allowed), (
+            f"{name} imports {package}, which belongs in {sorted(allowed)}"
+        )
+    if room(name) in {"types", "errors", "rng", "registry", "stores", "report"}:
+        assert "torch" not in tops(imports(path)), f"{name} must do without torch"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_no_code_from_data(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert not tops(imports(path)) & {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in {"eval", "exec", "torch.manual_seed", "np.random.seed", "random.seed"}, called
+            for keyword in node.keywords:
+                assert not (keyword.arg == "shell" and ast.unparse(keyword.value) == "True")
+                assert not (keyword.arg == "weights_only" and ast.unparse(keyword.value) == "False")
+            assert called != "torch.load", "weights are safetensors here"
+
+
+def test_no_import_cycle() -> None:
+    graph = {name: own(imports(path)) - {name} for name, path in MODULES.items()}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
+        if name in done:
+            return
+        for target in graph.get(name, ()):
+            visit(target, (*trail, name))
+        done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_registry_points_at_what_exists() -> None:
+    for kind, entries in registry.BUILTIN.items():
+        for name in entries:
+            assert registry.resolve(kind, name) is not None
+
+
+def fresh(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_the_package_costs_nothing() -> None:
+    heavy = "{'torch', 'ax', 'botorch', 'gpytorch', 'fastapi', 'plotly', 'matplotlib', 'pandas', 'sqlalchemy', 'scipy'}"
+    loaded = fresh(f"import sys, bo_invert; print(sorted({heavy} & set(sys.modules)))")
+    assert loaded.strip() == "[]"
+
+
+def test_a_study_of_a_plain_function_needs_no_torch() -> None:
+    code = (
+        "import sys, bo_invert as bi\n"
+        "p = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(x[0]), bi.Minimize())\n"
+        "bi.Study.create('s', p, strategy='random').run(3)\n"
+        "print('torch' in sys.modules)"
+    )
+    assert fresh(code).strip() == "False"
+
+
+def test_the_help_needs_nothing_heavy() -> None:
+    heavy = "{'torch', 'ax', 'botorch', 'plotly', 'matplotlib', 'pandas', 'sqlalchemy', 'scipy', 'numpy'}"
+    code = f"import sys, bo_invert.cli; print(sorted({heavy} & set(sys.modules)))"
+    assert fresh(code).strip() == "[]"
+
+
+def test_public_names_are_pinned() -> None:
+    assert sorted(bo_invert.__all__) == [
+        "BoInvertError",
+        "Box",
+        "Choice",
+        "Comparison",
+        "Composite",
+        "Descent",
+        "Domain",
+        "Estimator",
+        "Failed",
+        "Float",
+        "Function",
+        "Infeasible",
+        "Int",
+        "InvalidInput",
+        "Latent",
+        "Ledger",
+        "Maximize",
+        "Minimize",
+        "Oracle",
+        "OutcomeConstraint",
+        "Pixels",
+        "Problem",
+        "Proposal",
+        "Query",
+        "Request",
+        "State",
+        "Statement",
+        "Strategy",
+        "Study",
+        "Target",
+        "TorchModule",
+        "Trial",
+        "Twin",
+        "Unsuitable",
+        "__version__",
+        "compare",
+        "problem",
+    ]
+    for name in bo_invert.__all__:
+        assert getattr(bo_invert, name) is not None

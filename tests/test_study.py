@@ -1,0 +1,331 @@
+"""The study: ask, tell, run, resume, bill."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bo_invert as bi
+from bo_invert.errors import ProblemChanged, StudyExists, StudyNotFound, TellConflict
+from bo_invert.history import best_so_far
+from bo_invert.log import Log
+from bo_invert.stores.memory import MemoryStore
+from bo_invert.workers import is_gone, this_worker
+
+
+def problem(oracle: Any = None, objective: Any = None, **options: Any) -> bi.Problem:
+    oracle = oracle or (lambda x: float((x**2).sum()))
+    return bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), oracle, objective or bi.Minimize(), **options)
+
+
+def study(**options: Any) -> bi.Study:
+    return bi.Study.create("s", options.pop("problem", None) or problem(), strategy="sobol", **options)
+
+
+def test_a_budget_is_of_the_whole_study() -> None:
+    s = study()
+    s.run(10)
+    assert s.spent.values == 10
+    s.run(10)
+    assert s.spent.values == 10
+    s.run(12)
+    assert s.spent.values == 12
+
+
+def test_tell_takes_numbers_vectors_and_names() -> None:
+    p = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Maximize("lift"), constraints=["drag <= 2"], outputs=["lift", "drag"])
+    s = bi.Study.create("s", p, strategy="random")
+    a, b, c = s.ask(3)
+    assert s.tell(a, [3.0, 1.0]).loss == -3.0
+    told = s.tell(b, {"drag": 2.5, "lift": 9.0})
+    assert told.y.tolist() == [9.0, 2.5]
+    assert not told.feasible
+    assert told.outcome.violation == 0.5
+    assert s.best.number == a.number
+    with pytest.raises(bi.InvalidInput, match="missing"):
+        s.tell(c, {"lift": 1.0})
+    with pytest.raises(bi.InvalidInput, match="shape"):
+        s.tell(c, [1.0, 2.0, 3.0])
+    assert s.trials[c.number].state is bi.State.RUNNING
+
+
+def test_the_same_tell_is_nothing_and_another_is_a_conflict() -> None:
+    s = study()
+    (trial,) = s.ask()
+    s.tell(trial, 1.0)
+    s.tell(trial, 1.0)
+    assert s.spent.attempts == 1
+    with pytest.raises(TellConflict, match="1.0"):
+        s.tell(trial, 2.0)
+    with pytest.raises(bi.InvalidInput, match="no trial 99"):
+        s.tell(99, 1.0)
+
+
+def test_failed_and_infeasible_are_billed_and_kept_apart() -> None:
+    s = study()
+    a, b, c = s.ask(3)
+    s.tell(a, bi.Failed("pump broke"))
+    s.tell(b, bi.Infeasible("does not fold"))
+    s.tell(c, float("nan"))
+    assert [t.state for t in s.trials] == [bi.State.FAILED, bi.State.INFEASIBLE, bi.State.FAILED]
+    assert (s.spent.values, s.spent.failed, s.spent.infeasible) == (3, 2, 1)
+    assert s.trials[0].outcome.reason == "pump broke"
+    s.tell(a, 0.5)  # measured again after all: a further attempt, billed
+    assert s.best.number == a.number
+    assert s.spent.values == 4
+
+
+def test_oracles_may_raise_verdicts() -> None:
+    def oracle(x: Any) -> float:
+        raise bi.Infeasible("no")
+
+    s = study(problem=problem(oracle)).run(2)
+    assert s.spent.infeasible == 2
+
+
+def test_retries_are_billed_and_use_budget() -> None:
+    calls = []
+
+    def oracle(x: Any) -> float:
+        calls.append(x)
+        if len(calls) % 2:
+            raise RuntimeError("flaky")
+        return 1.0
+
+    s = study(problem=problem(oracle)).run(10, retries=1)
+    assert len(calls) == 10 == s.spent.values
+    assert s.spent.failed == 5
+    assert all(t.state is bi.State.COMPLETED for t in s.trials)
+
+
+def test_enqueued_points_come_first_and_data_is_free() -> None:
+    s = study()
+    s.add([[0.5, 0.5], [0.2, 0.1]], [0.5, bi.Failed("lost sample")])
+    s.enqueue([0.25, 0.75])
+    s.run(3)
+    trials = s.trials
+    assert [t.origin for t in trials] == ["data", "data", "user", "sobol", "sobol"]
+    np.testing.assert_allclose(trials[2].design, [0.25, 0.75])
+    assert s.spent.values == 3
+    with pytest.raises(bi.InvalidInput, match="do not match"):
+        s.add([[0.5, 0.5]], [1.0, 2.0])
+    with pytest.raises(bi.InvalidInput, match="outside"):
+        s.add([[0.5, 1.5]], [1.0])
+    with pytest.raises(bi.InvalidInput, match="one of the two"):
+        s.enqueue()
+
+
+def test_stops_when_the_target_is_hit() -> None:
+    objective = bi.Target(0.3, tolerance=0.2)
+    s = study(problem=problem(objective=objective)).run(500)
+    assert s.spent.values < 500
+    assert abs(s.best.y[0] - 0.3) <= 0.2
+    full = study(problem=problem(objective=objective)).run(30, stop_when_hit=False)
+    assert full.spent.values == 30
+
+
+def test_open_refuses_another_problem_and_says_how_it_differs() -> None:
+    store = MemoryStore()
+    bi.Study.create("s", problem(), strategy="random", storage=store).run(3)
+    other = bi.Problem(bi.Box([0.0, 0.0], [1.0, 2.0]), lambda x: 0.0, bi.Maximize())
+    with pytest.raises(ProblemChanged) as refusal:
+        bi.Study.open("s", store, problem=other)
+    assert "objective.type: was 'minimize', is 'maximize'" in str(refusal.value)
+    assert "x1.high: was 1.0, is 2.0" in str(refusal.value)
+    assert len(bi.Study.open("s", store, problem=problem()).trials) == 3
+    reader = bi.Study.open("s", store)
+    assert reader.best.loss is not None
+    with pytest.raises(bi.InvalidInput, match="problem="):
+        reader.run(5)
+    with pytest.raises(StudyExists):
+        bi.Study.create("s", problem(), storage=store)
+    assert len(bi.Study.create("s", problem(), storage=store, exist_ok=True).trials) == 3
+    with pytest.raises(StudyNotFound, match="holds 's'"):
+        bi.Study.open("t", store)
+
+
+def test_two_studies_share_one_log() -> None:
+    store = MemoryStore()
+    a = bi.Study.create("s", problem(), strategy="sobol", storage=store)
+    b = bi.Study.open("s", store, problem=problem())
+    first, second = a.ask()[0], b.ask()[0]
+    assert (first.number, second.number) == (0, 1)
+    b.tell(first, 1.0)
+    a.tell(second, 2.0)
+    assert [t.loss for t in a.trials] == [t.loss for t in b.trials] == [1.0, 2.0]
+
+
+def test_many_threads_ask_and_tell_one_study() -> None:
+    store = MemoryStore()
+    bi.Study.create("s", problem(), strategy="random", storage=store)
+
+    def work(_: int) -> None:
+        mine = bi.Study.open("s", store, problem=problem())
+        for _ in range(10):
+            (trial,) = mine.ask()
+            mine.tell(trial, float(trial.number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    trials = bi.Study.open("s", store).trials
+    assert [t.loss for t in trials] == list(range(40))
+    assert sorted(t.ask for t in trials) == list(range(40))
+
+
+def test_an_executor_gets_the_calls() -> None:
+    seen: set[str] = set()
+    gate = threading.Barrier(2, timeout=20)
+
+    def oracle(x: Any) -> float:
+        seen.add(threading.current_thread().name)
+        gate.wait()
+        return float(x[0])
+
+    s = study(problem=problem(oracle)).run(6, batch=2, executor="threads")
+    assert s.spent.values == 6
+    assert len(seen) == 2
+
+
+def test_an_interrupt_bills_what_was_begun_and_issues_it_again() -> None:
+    calls = []
+
+    def oracle(x: Any) -> float:
+        calls.append(x)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return float(x[0])
+
+    s = study(problem=problem(oracle))
+    with pytest.raises(KeyboardInterrupt):
+        s.run(5)
+    assert s.trials[-1].state is bi.State.LOST
+    s.run(5)
+    assert (s.spent.values, s.spent.lost) == (6, 1)
+    assert len(calls) == 6
+    assert [len(t.attempts) for t in s.trials] == [1, 1, 2, 1, 1]
+
+
+def test_a_trial_whose_worker_always_dies_is_given_up() -> None:
+    s = study()
+    for _ in range(3):
+        s.take(1, None, worker="elsewhere:1:1")
+        s.journal.lose(lambda worker: True)
+    assert s.trials[0].state is bi.State.CANCELLED
+    assert s.spent.lost == 3
+    assert len(s.trials) == 1
+
+
+def test_workers_are_known_by_more_than_their_number() -> None:
+    me = this_worker()
+    assert not is_gone(me)
+    host, pid, _ = me.rsplit(":", 2)
+    assert is_gone(f"{host}:{pid}:1")
+    assert is_gone(f"{host}:{2**22 + 1}:7")
+    assert not is_gone("another-host:1:1")
+
+
+def test_a_person_may_take_as_long_as_they_like() -> None:
+    """A trial handed out by ``ask`` is never taken for lost."""
+    s = study()
+    (trial,) = s.ask()
+    s.run(4)
+    assert s.trials[trial.number].state is bi.State.RUNNING
+    s.tell(trial, 0.1)
+    assert s.spent.values == 4
+
+
+def test_cancel() -> None:
+    s = study()
+    a, b = s.ask(2)
+    s.tell(a, 1.0)
+    s.cancel(b, "no sample left")
+    assert s.trials[1].state is bi.State.CANCELLED
+    with pytest.raises(TellConflict):
+        s.cancel(a)
+    assert s.spent.values == 2
+
+
+def test_everything_is_a_fold_over_the_events() -> None:
+    store = MemoryStore()
+    s = study(storage=store).run(7)
+    s.ask(2)
+    log = Log()
+    log.apply(store.events("s"))
+    assert [t.query.to_json() for t in log.trials] == [t.query.to_json() for t in s.trials]
+    assert log.ledger == s.spent
+    assert log.ledger.running == 2
+
+
+def test_the_curve_counts_every_call() -> None:
+    def oracle(x: Any) -> float:
+        if x[0] > 0.6:
+            raise RuntimeError
+        return float(x[0])
+
+    s = study(problem=problem(oracle)).run(20)
+    calls, losses = best_so_far(s.trials)
+    assert calls[-1] == 20
+    assert (np.diff(calls) >= 0).all()
+    assert (np.diff(losses[np.isfinite(losses)]) <= 0).all()
+    assert losses[-1] == s.best.loss
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"budget": 0}, "budget"),
+        ({"budget": 2.5}, "budget"),
+        ({"budget": 5, "batch": 0}, "batch"),
+        ({"budget": 5, "executor": "cluster"}, "executors"),
+        ({"budget": 5, "retries": -1}, "retries"),
+    ],
+)
+def test_bad_runs_are_refused_before_anything_happens(arguments: dict[str, Any], message: str) -> None:
+    s = study()
+    with pytest.raises(bi.InvalidInput, match=message):
+        s.run(**arguments)
+    assert s.trials == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bi.Problem("box", None, bi.Minimize()), "space"),
+        (lambda: problem(objective=3), "objective"),
+        (lambda: problem(constraints=["speed > 3"]), "constraint"),
+        (lambda: problem(constraints=["speed >= fast"]), "constraint"),
+        (lambda: problem(objective=bi.Minimize("a"), outputs=["b"]), "no output 'a'"),
+        (lambda: problem(outputs=["a", "b"]), "name the one you mean"),
+        (lambda: problem(objective=bi.Target([1, 2]), outputs=["a", "b", "c"]), "2 values"),
+        (lambda: problem(objective=bi.Composite(lambda y: y.sum(-1))), "outputs="),
+        (lambda: problem(oracle=5), "oracle"),
+        (lambda: bi.Study.create("", problem()), "name"),
+        (lambda: bi.Study.create("s", problem(), seed=-1), "seed"),
+        (lambda: bi.Study.create("s", problem(), strategy="gpp"), "did you mean 'gp'"),
+        (lambda: bi.Study.create("s", problem(), strategy="random", speed=3), "no option"),
+    ],
+)
+def test_bad_input_is_refused_early(make: Any, message: str) -> None:
+    with pytest.raises(bi.InvalidInput, match=message):
+        make()
+
+
+def test_nothing_is_refused_without_a_word() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        study(problem=problem(lambda x: 1 / 0)).run(12)
+    assert "ZeroDivisionError" in str(caught[0].message)
+
+
+def test_tables_show_names() -> None:
+    space = bi.Box({"n": bi.Int(1, 3), "loss": bi.Float(0.0, 1.0)})
+    p = bi.Problem(space, lambda d: {"y": d["n"] + d["loss"]}, bi.Minimize("y"))
+    frame = bi.Study.create("s", p, strategy="random").run(5).to_dataframe()
+    assert {"number", "state", "n", "loss_", "y", "loss", "values", "reason"} <= set(frame.columns)
+    assert len(frame) == 5
+    np.testing.assert_allclose(frame["y"], frame["n"] + frame["loss_"])
