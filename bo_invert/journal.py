@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from bo_invert.errors import InvalidInput, StorageConflict, TellConflict
-from bo_invert.history import History
 from bo_invert.log import Ledger, Log, event
 from bo_invert.stores.base import Store
 from bo_invert.types import JSON, Outcome, Query, State, Trial
@@ -60,7 +59,7 @@ class Journal:
 
     def room(self, budget: int | None) -> float:
         """Calls that can still be committed, as last read."""
-        return float("inf") if budget is None else budget - History(self._log.trials).committed
+        return float("inf") if budget is None else budget - self._log.committed
 
     def asked(self, ask: int, queries: Sequence[Query], worker: str | None, **notes: Any) -> list[Trial] | None:
         """Ask number ``ask`` and the start of its trials, in one piece.

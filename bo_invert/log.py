@@ -71,6 +71,8 @@ class Log:
         self.asks = 0
         self.memo: JSON = None
         self.asking = 0.0
+        self.committed = 0
+        """Calls answered, plus the most that open trials can still cost: what a budget is compared with."""
         self._trials: list[Trial] = []
         self._frozen: tuple[Trial, ...] | None = None
 
@@ -119,6 +121,7 @@ class Log:
     def _queue(self, queries: Sequence[JSON], ask: int | None) -> None:
         for query in queries:
             self._trials.append(Trial(len(self._trials), Query.from_json(query), State.QUEUED, ask))
+            self.committed += self._trials[-1].query.cost.calls
 
     def _added(self, event: JSON) -> None:
         for query, known in zip(event["queries"], event["outcomes"], strict=True):
@@ -129,10 +132,13 @@ class Log:
     def _started(self, event: JSON) -> None:
         trial = self._trials[event["trial"]]
         attempt = Attempt(event["worker"], event["at"])
+        if not trial.state.open:  # a failure is tried again
+            self.committed += trial.query.cost.calls
         self._put(trial, state=State.RUNNING, attempts=(*trial.attempts, attempt))
 
     def _finished(self, event: JSON) -> None:
         outcome = Outcome.from_json(event["outcome"])
+        self.committed += outcome.cost.calls - self._trials[event["trial"]].query.cost.calls
         self._end(event, outcome.state, outcome.cost, outcome=outcome)
 
     def _lost(self, event: JSON) -> None:
@@ -145,6 +151,7 @@ class Log:
 
     def _cancelled(self, event: JSON) -> None:
         trial = self._trials[event["trial"]]
+        self.committed -= trial.query.cost.calls
         self._put(trial, state=State.CANCELLED, outcome=Outcome(State.CANCELLED, reason=event["reason"]))
 
     def _put(self, trial: Trial, **changes: Any) -> None:

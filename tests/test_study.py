@@ -261,6 +261,27 @@ def test_everything_is_a_fold_over_the_events() -> None:
     assert log.ledger.running == 2
 
 
+def test_the_log_keeps_the_sums_that_the_trials_show() -> None:
+    calls = []
+
+    def oracle(x: Any) -> float:
+        calls.append(x)
+        if len(calls) % 3 == 0:
+            raise RuntimeError("flaky")
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return 1.0
+
+    s = study(problem=problem(oracle))
+    s.add([[0.5, 0.5]], [1.0])
+    with pytest.raises(KeyboardInterrupt):
+        s.run(20, retries=1)
+    s.cancel(s.ask(2)[0])
+    assert s.journal.read().committed == s.history.committed
+    s.run(20, retries=2)
+    assert s.journal.read().committed == s.history.committed == 20
+
+
 def test_the_curve_counts_every_call() -> None:
     def oracle(x: Any) -> float:
         if x[0] > 0.6:
