@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class LeastSquares(Strategy):
     quasi-random draws; later ones are fresh draws. Broken outcome constraints count as residuals.
 
     Args:
-        method: ``"dogbox"`` (Voglis & Lagaris 2004), which is quick at active bounds, or ``"trf"`` (Branch et al. 1999).
+        method: ``"dogbox"`` (Voglis & Lagaris 2004), quick at active bounds, or ``"trf"`` (Branch et al. 1999).
         secant: a step that leaves less than this share of the squared residuals pays, and the Jacobian after it is
             updated instead of measured; 0 to measure every Jacobian.
         initial: draws of which the first start takes the best, at least 1.
@@ -116,6 +117,15 @@ class _Stale(Exception):
     """A step along an updated Jacobian did not pay: measure a new one where the start stands."""
 
 
+class _Base(NamedTuple):
+    """Where the Jacobian in use belongs: point, residuals, Jacobian ``(k, d)``, and whether it was measured there."""
+
+    x: Array
+    r: Array
+    slopes: Array
+    measured: bool
+
+
 class _Start:
     """One start: an ordinary optimiser that calls a function."""
 
@@ -137,8 +147,7 @@ class _Start:
         self.x, self.r = min(told, key=lambda pair: _square(pair[1]))
         self.wall = np.full(len(self.r), 1e3 * (1.0 + float(np.abs(self.r).max())))
         while _square(self.r) > _EXACT * len(self.r):
-            self.at: Array | None = None
-            self.measured = False
+            self.base: _Base | None = None
             before = _square(self.r)
             try:
                 least_squares(
@@ -147,36 +156,37 @@ class _Start:
                 )  # fmt: skip
             except _Stale:
                 continue
-            if self.measured or not _square(self.r) < before:
+            if self.base is None or self.base.measured or not _square(self.r) < before:
                 return
 
     def residuals(self, x: Array) -> Array:
         r = self.evaluate([self.domain.project(x)])[0]
         if r is not None and _square(r) < _square(self.r):
             self.x, self.r = x.copy(), r
-        elif self.at is not None and not self.measured and not np.array_equal(x, self.x):
+        elif self.base is not None and not self.base.measured and not np.array_equal(x, self.x):
             raise _Stale
         return self.wall if r is None else r
 
     def jacobian(self, x: Array) -> Array:
         r = self.residuals(x)
-        if self.at is not None and _square(r) < self.options.secant * _square(self.at_r):
-            step = x - self.at
-            self.slopes = self.slopes + np.outer(r - self.at_r - self.slopes @ step, step) / (step @ step)
-            self.measured = False
+        base = self.base
+        if base is not None and _square(r) < self.options.secant * _square(base.r):
+            step = x - base.x
+            correction = np.outer(r - base.r - base.slopes @ step, step) / (step @ step)
+            self.base = _Base(x.copy(), r, base.slopes + correction, measured=False)
         else:
-            self.slopes = self.difference(x, r)
-            self.measured = True
-        self.at, self.at_r = x.copy(), r
-        return self.slopes
+            self.base = _Base(x.copy(), r, self.difference(x, r), measured=True)
+        return self.base.slopes
 
     def difference(self, x: Array, r: Array) -> Array:
         """Forward differences, shape ``(k, d)``; backward where the way forward leaves the bounds."""
         steps = np.where(x + self.steps > self.bounds[1], -self.steps, self.steps)
         beside = self.evaluate([self.domain.project(x + shift) for shift in np.diag(steps)])
-        return np.stack(
-            [np.zeros_like(r) if b is None else (b - r) / step for b, step in zip(beside, steps, strict=True)], axis=1
-        )
+        slopes: Array = np.zeros((len(r), len(x)))
+        for i, (b, step) in enumerate(zip(beside, steps, strict=True)):
+            if b is not None:  # nothing is known of a direction that fails
+                slopes[:, i] = (b - r) / step
+        return slopes
 
 
 def _square(r: Array) -> float:
