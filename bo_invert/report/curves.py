@@ -1,0 +1,111 @@
+"""Best loss so far over calls, as plotly figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bo_invert.runs import Run, Status
+from bo_invert.statistics import quantile
+from bo_invert.types import Array
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+#: Okabe and Ito's palette, which colour-blind people can tell apart, without its yellow and black (poor on one ground).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F")
+DASHES = ("solid", "dash", "dot", "dashdot")
+_POINTS = 400
+
+
+def curves_figure(runs: Sequence[Run]) -> Figure:
+    """Median (line) and quartiles (band) over seeds; one panel per problem, a log scale where losses span decades."""
+    from plotly.graph_objects import Scatter
+    from plotly.subplots import make_subplots
+
+    shown = [run for run in runs if run.status is not Status.REFUSED and len(run.calls)]
+    problems = list(dict.fromkeys(run.problem for run in shown)) or [""]
+    labels = list(dict.fromkeys(run.label for run in shown))
+    columns = min(2, len(problems))
+    rows = -(-len(problems) // columns)
+    titles = [escape(name, quote=False) for name in problems] if len(problems) > 1 else None
+    figure: Figure = make_subplots(
+        rows=rows, cols=columns, subplot_titles=titles, horizontal_spacing=0.1, vertical_spacing=0.25 / rows
+    )
+    named: set[str] = set()
+    for index, problem in enumerate(problems):
+        place = {"row": index // columns + 1, "col": index % columns + 1}
+        here = [run for run in shown if run.problem == problem]
+        logarithmic = _spans_decades(here)
+        for number, label in enumerate(labels):
+            mine = [run for run in here if run.label == label]
+            if not mine:
+                continue
+            colour = COLOURS[number % len(COLOURS)]
+            text = escape(label, quote=False)
+            calls, low, middle, high = _bands(mine, logarithmic)
+            common = {"x": calls, "legendgroup": text, "name": text, "line_shape": "hv"}
+            if len(mine) > 1:
+                edge = {**common, "mode": "lines", "line_width": 0, "showlegend": False, "hoverinfo": "skip"}
+                figure.add_trace(Scatter(**edge, y=low), **place)
+                figure.add_trace(Scatter(**edge, y=high, fill="tonexty", fillcolor=_faint(colour)), **place)
+            figure.add_trace(
+                Scatter(
+                    **common,
+                    y=middle,
+                    mode="lines",
+                    line={"color": colour, "width": 2.2, "dash": DASHES[number // len(COLOURS) % len(DASHES)]},
+                    showlegend=label not in named,
+                    hovertemplate="%{y:.4g} after %{x} calls",
+                ),
+                **place,
+            )
+            named.add(label)
+        figure.update_xaxes(title_text="calls (values + gradients)", rangemode="tozero", **place)
+        loss = {"title_text": "best loss so far", "exponentformat": "power"}
+        figure.update_yaxes(**loss, type="log" if logarithmic else "linear", **place)
+    grid = {"gridcolor": "rgba(128,128,128,0.22)", "zerolinecolor": "rgba(128,128,128,0.35)"}
+    figure.update_xaxes(**grid)
+    figure.update_yaxes(**grid)
+    figure.update_layout(
+        height=max(420, 340 * rows),
+        margin={"l": 60, "r": 20, "t": 40 if titles else 20, "b": 50},
+        legend={"orientation": "h", "yanchor": "top", "y": -0.18 / rows, "x": 0},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hovermode="x unified",
+        font={"color": "#6b7280", "size": 13},
+        hoverlabel={"font": {"color": "#1b1f24"}, "bgcolor": "rgba(255,255,255,0.95)"},
+    )
+    return figure
+
+
+def _spans_decades(runs: Sequence[Run]) -> bool:
+    """Whether losses are never negative and differ by more than a factor of 20."""
+    values = np.concatenate([run.losses[np.isfinite(run.losses)] for run in runs]) if runs else np.empty(0)
+    if not len(values) or values.min() < 0:
+        return False
+    positive = values[values > 0]
+    return len(positive) > 0 and bool(positive.max() > 20 * positive.min())
+
+
+def _bands(runs: Sequence[Run], logarithmic: bool) -> tuple[Array, Array, Array, Array]:
+    """Calls, lower quartile, median and upper quartile; NaN where it is infinite. All of shape ``(k,)``."""
+    grid = np.unique(np.concatenate([run.calls for run in runs]))
+    if len(grid) > _POINTS:
+        grid = grid[np.unique(np.linspace(0, len(grid) - 1, _POINTS).round().astype(int))]
+    curves = np.sort([run.loss_at(grid) for run in runs], axis=0)
+    bands = np.array([[quantile(column, share) for column in curves.T] for share in (0.25, 0.5, 0.75)])
+    if logarithmic:  # a target hit exactly has no logarithm: show it a decade below the smallest loss above zero
+        positive = bands[np.isfinite(bands) & (bands > 0)]
+        bands = np.maximum(bands, positive.min() / 10 if len(positive) else 1e-12)
+    bands[~np.isfinite(bands)] = np.nan
+    return grid.astype(float), bands[0], bands[1], bands[2]
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.15)"

@@ -1,0 +1,111 @@
+"""What each method found, beside the nearest real thing, as one picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bo_invert.report.scoreboard import goal_in_words
+from bo_invert.report.standings import fooled, implausible, starts
+from bo_invert.runs import Find, Picture, Run, as_picture
+
+
+def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int = 6, dpi: int = 110) -> bytes | None:
+    """A PNG with one row per method: its best designs, each beside the nearest real picture.
+
+    Args:
+        runs: those without pictures are left out. The runs of one problem and method share a row: the best designs
+            of one seed, or the best of each seed.
+        real: real pictures in [0, 1], shape ``(n, height, width[, 3])``, of the designs' size; None for none.
+        columns: designs per method.
+        dpi: resolution.
+
+    Returns:
+        The file; None when no run has a picture.
+    """
+    from matplotlib.figure import Figure
+
+    rows = _rows([run for run in runs if run.finds and run.finds[0].picture is not None], columns)
+    if not rows:
+        return None
+    library = None if real is None else np.array([as_picture(image) for image in np.asarray(real)])
+    across = max(len(cells) for _, cells in rows)
+    wide = 1.0 if library is None else 1.75
+    figure = Figure(figsize=(2.6 + across * wide * 1.15, 0.55 + 1.62 * len(rows)), facecolor="white")
+    grid = figure.add_gridspec(
+        len(rows), 1 + across * (1 if library is None else 2), left=0.01, right=0.99,
+        top=1 - 0.42 / (0.55 + 1.62 * len(rows)), bottom=0.01, wspace=0.12, hspace=0.42,
+        width_ratios=[2.1] + ([1.0] if library is None else [1.0, 0.62]) * across,
+    )  # fmt: skip
+    begun = starts(runs)
+    for i, (label, cells) in enumerate(rows):
+        _words(figure.add_subplot(grid[i, 0]), label, cells, begun)
+        for j, (_, find) in enumerate(cells):
+            step = 1 if library is None else 2
+            axes = figure.add_subplot(grid[i, 1 + step * j])
+            assert find.picture is not None
+            _show(axes, find.picture, _caption(find))
+            if library is not None and library.shape[1:] == find.picture.shape:
+                _show(figure.add_subplot(grid[i, 2 + step * j]), _nearest(library, find.picture), "nearest\nreal")
+    head = "Best designs of each method" + ("" if library is None else ", each with the nearest real picture")
+    goal = goal_in_words(rows[0][1][0][0].goal)
+    figure.text(0.01, 1 - 0.2 / figure.get_figheight(), f"{head}  ({goal})", fontsize=9.5, va="center",
+                parse_math=False)  # fmt: skip
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _rows(runs: Sequence[Run], columns: int) -> list[tuple[str, list[tuple[Run, Find]]]]:
+    several = len({run.problem for run in runs}) > 1
+    rows = []
+    for problem, label in dict.fromkeys((run.problem, run.label) for run in runs):
+        mine = [run for run in runs if (run.problem, run.label) == (problem, label)]
+        cells = [(run, find) for run in mine for find in run.finds if find.picture is not None]
+        if len(mine) > 1:  # the best of every seed says more than many of one seed
+            cells = [(run, run.finds[0]) for run in mine]
+        rows.append((f"{label}\n{problem}" if several else label, cells[:columns]))
+    return rows
+
+
+def _nearest(library: Picture, picture: Picture) -> Picture:
+    distances = ((library.astype(float) - picture.astype(float)) ** 2).reshape(len(library), -1).sum(axis=1)
+    nearest: Picture = library[int(distances.argmin())]
+    return nearest
+
+
+def _show(axes: Any, picture: Picture, caption: str) -> None:
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_title(caption, fontsize=6.5, pad=2.5, parse_math=False, color="#374151")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color("#9ca3af")
+        spine.set_linewidth(0.6)
+
+
+def _caption(find: Find) -> str:
+    lines = [f"claims {find.loss:.3g}"]
+    if find.judged is not None:
+        lines.append(f"judge {find.judged:.3g}")
+    if find.plausibility is not None:
+        lines.append(f"plausible {find.plausibility:.2f}")
+    return "\n".join(lines)
+
+
+def _words(axes: Any, label: str, cells: Sequence[tuple[Run, Find]], begun: dict[tuple[str, int], float]) -> None:
+    axes.axis("off")
+    axes.text(0.0, 0.62, label, fontsize=10, fontweight="bold", va="center", parse_math=False, wrap=True)
+    runs = list(dict.fromkeys(run for run, _ in cells))
+    warnings = []
+    if any(fooled(run, begun[run.problem, run.seed]) for run in runs):
+        warnings.append("fooled: the judge disagrees")
+    if any(implausible(run) for run in runs):
+        warnings.append("implausible")
+    if not cells[0][1].feasible:
+        warnings.append("infeasible")
+    axes.text(0.0, 0.3, "\n".join(warnings), fontsize=7.5, color="#b42318", va="center", parse_math=False)

@@ -1,0 +1,122 @@
+"""A report in one file that opens without a network: words, tables, curves, gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from html import escape
+from pathlib import Path
+
+from bo_invert.report.curves import curves_figure
+from bo_invert.report.pictures import data_uri
+from bo_invert.report.scoreboard import comparison_tables, goal_in_words, runs_table
+from bo_invert.report.standings import fields
+from bo_invert.report.style import SCRIPT, STYLE
+from bo_invert.report.summary import honest_paragraph
+from bo_invert.report.table import Table
+from bo_invert.runs import Run
+
+
+def write_report(
+    path: str | Path,
+    runs: Sequence[Run],
+    *,
+    title: str,
+    paragraphs: Sequence[str] | None = None,
+    gallery_png: bytes | None = None,
+    extra_tables: Sequence[Table] = (),
+) -> Path:
+    """Write a report.
+
+    Args:
+        path: of the HTML file.
+        runs: what is reported.
+        title: of the page.
+        paragraphs: plain text at the top; default: ``honest_paragraph(runs)``.
+        gallery_png: a picture of what was found, see ``gallery.gallery_png``.
+        extra_tables: shown after the runs' own.
+
+    Returns:
+        The path.
+    """
+    target = Path(path)
+    html = report_html(runs, title=title, paragraphs=paragraphs, gallery_png=gallery_png, extra_tables=extra_tables)
+    target.write_text(html, encoding="utf-8")
+    return target
+
+
+def report_html(
+    runs: Sequence[Run],
+    *,
+    title: str,
+    paragraphs: Sequence[str] | None = None,
+    gallery_png: bytes | None = None,
+    extra_tables: Sequence[Table] = (),
+) -> str:
+    """The report as text; arguments as for ``write_report``."""
+    from plotly.offline import get_plotlyjs
+
+    words = [honest_paragraph(runs)] if paragraphs is None else paragraphs
+    lead = "".join(f"<p>{escape(text)}</p>" for text in words)
+    tables = "".join(table.html() for table in comparison_tables(runs))
+    figure = curves_figure(runs).to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id="curves",
+        config={"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+    )
+    sections = [_section("What happened", f'<div class="lead">{lead}</div>', "words")]
+    sections.append(_section("Methods side by side", tables, "table-of-methods"))
+    sections.append(
+        _section(
+            "Best loss so far",
+            f'<div class="plot">{figure}</div><noscript><p class="note">The curves need JavaScript; the tables hold '
+            "their end points.</p></noscript>"
+            '<p class="note">Every call counts: failed ones and gradients too. Lines are medians over seeds, bands '
+            "the quartiles.</p>",
+            "best-so-far",
+        )
+    )
+    if gallery_png is not None:
+        image = f'<img src="{data_uri(gallery_png)}" alt="The best designs of each method with the nearest real ones">'
+        sections.append(_section("What they found", f'<figure class="gallery">{image}</figure>', "gallery"))
+    if extra_tables:
+        sections.append(_section("Further tables", "".join(table.html() for table in extra_tables), "further"))
+    every = f"<summary>All {len(runs)} runs</summary>{runs_table(runs).html()}{_designs(runs).html()}"
+    sections.append(_section("In detail", f"<details>{every}</details>", "detail"))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script></head>"
+        f"<body><main><header><h1>{escape(title)}</h1><p>{escape(_subtitle(runs))}</p></header>"
+        f"{''.join(sections)}<footer>Made with bo_invert on {datetime.now():%Y-%m-%d %H:%M}. "
+        "Lower loss is better; a gradient is billed like a value.</footer></main>"
+        f"<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def _section(heading: str, content: str, key: str) -> str:
+    return f'<section aria-labelledby="{key}-heading"><h2 id="{key}-heading">{heading}</h2>{content}</section>'
+
+
+def _subtitle(runs: Sequence[Run]) -> str:
+    contests = fields(runs)
+    if not contests:
+        return "No runs."
+    methods = len({run.label for run in runs})
+    seeds = len({run.seed for run in runs})
+    told = f"{methods} method{'s' * (methods != 1)}, {seeds} seed{'s' * (seeds != 1)}"
+    if len(contests) == 1:
+        return f"{contests[0].problem} · {goal_in_words(contests[0].goal)} · {told}"
+    return f"{len(contests)} problems · {told}"
+
+
+def _designs(runs: Sequence[Run]) -> Table:
+    rows = tuple(
+        (run.problem, run.label, run.seed, place + 1, find.loss, find.judged, find.plausibility,
+         ", ".join(f"{v:.5g}" for v in find.y[:6]) + (", …" if len(find.y) > 6 else ""), find.text or None)
+        for run in runs
+        for place, find in enumerate(run.finds)
+    )  # fmt: skip
+    columns = ("problem", "method", "seed", "place", "loss claimed", "judge says", "plausibility", "outputs", "design")
+    return Table(columns, rows, "Best designs")

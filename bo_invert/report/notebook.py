@@ -1,0 +1,100 @@
+"""Studies, trials and comparisons as HTML for notebooks: small, self-contained, everything escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from numpy.typing import ArrayLike
+
+from bo_invert.history import History, best_so_far
+from bo_invert.report.pictures import image_tag
+from bo_invert.report.scoreboard import comparison_tables
+from bo_invert.report.summary import honest_paragraph
+from bo_invert.report.text import Ledger, counts_text, design_text, vector_text
+from bo_invert.runs import Run
+from bo_invert.types import State, Trial
+
+_BOX = "font-family:system-ui,sans-serif;border:1px solid #8884;border-radius:10px;padding:12px 16px;max-width:56em"
+_GRID = "display:grid;grid-template-columns:max-content 1fr;gap:3px 14px;margin:8px 0 0"
+
+
+def study_html(
+    name: str,
+    problem_name: str,
+    strategy_name: str,
+    trials: Sequence[Trial],
+    ledger: Ledger,
+    picture: ArrayLike | None = None,
+) -> str:
+    """A study: how far it is, the best design, the bill, the curve; ``picture`` has shape ``(height, width[, 3])``."""
+    best = History(trials).best
+    facts = [
+        ("problem", problem_name),
+        ("strategy", strategy_name),
+        ("trials", counts_text(trials)),
+        ("spent", str(ledger)),
+        ("seconds", f"{ledger.seconds:.3g} in the oracle, {ledger.asking:.3g} in the strategy"),
+    ]
+    if best is not None:
+        facts += [("best", f"trial {best.number}"), *_result(best)]
+    shown = "" if picture is None else image_tag(picture, "the best design")
+    side = f'<div style="margin-left:auto">{shown}{_sparkline(trials)}</div>'
+    return _card(f"Study {escape(name)}", facts, side)
+
+
+def trial_html(trial: Trial, picture: ArrayLike | None = None) -> str:
+    """One trial, with a picture of its design ``(height, width[, 3])`` if given."""
+    facts = [("state", str(trial.state)), ("proposed by", trial.origin or "unknown"), *_result(trial)]
+    if trial.cost.calls:
+        facts.append(("cost", f"{trial.cost.values} values, {trial.cost.gradients} gradients"))
+    return _card(f"Trial {trial.number}", facts, "" if picture is None else image_tag(picture, "the design"))
+
+
+def comparison_html(runs: Sequence[Run]) -> str:
+    """Tables and the paragraph of a comparison."""
+    tables = "".join(table.html() for table in comparison_tables(runs))
+    return f'<div style="{_BOX};max-width:none"><p>{escape(honest_paragraph(runs))}</p>{tables}</div>'
+
+
+def _result(trial: Trial) -> list[tuple[str, str]]:
+    facts = []
+    if trial.loss is not None and trial.y is not None:
+        facts += [("loss", f"{trial.loss:.6g}"), ("y", vector_text(trial.y))]
+    if trial.state is State.COMPLETED and not trial.feasible:
+        facts.append(("constraints", "broken"))
+    if trial.outcome is not None and trial.outcome.reason:
+        facts.append(("reason", trial.outcome.reason))
+    design = design_text(trial)
+    return [*facts, ("design", design) if design else ("point", vector_text(trial.point))]
+
+
+def _card(title: str, facts: Sequence[tuple[str, str]], side: str) -> str:
+    """``title`` and ``side`` are HTML, ``facts`` plain text."""
+    rows = "".join(
+        f'<dt style="opacity:.65">{escape(key)}</dt><dd style="margin:0;overflow-wrap:anywhere">{escape(value)}</dd>'
+        for key, value in facts
+    )
+    return (
+        f'<div style="{_BOX};display:flex;flex-wrap:wrap;gap:16px"><div style="flex:1 1 20em">'
+        f'<strong>{title}</strong><dl style="{_GRID}">{rows}</dl></div>{side}</div>'
+    )
+
+
+def _sparkline(trials: Sequence[Trial], width: int = 180, height: int = 60) -> str:
+    """The best-so-far curve as a small drawing; nothing before there are two finite losses."""
+    calls, losses = best_so_far(trials)
+    known = losses < float("inf")
+    if known.sum() < 2 or calls[-1] == 0 or losses[known].max() == losses[known].min():
+        return ""
+    top, bottom = losses[known].max(), losses[known].min()
+    xs = 2 + (width - 4) * calls[known] / calls[-1]
+    ys = 2 + (height - 4) * (top - losses[known]) / (top - bottom)
+    corners = [f"{xs[0]:.1f},{ys[0]:.1f}"]
+    for i in range(1, len(xs)):
+        corners += [f"{xs[i]:.1f},{ys[i - 1]:.1f}", f"{xs[i]:.1f},{ys[i]:.1f}"]
+    return (
+        f'<svg width="{width}" height="{height}" role="img" aria-label="best loss so far over calls" '
+        f'style="display:block;margin-top:8px"><polyline points="{" ".join(corners)}" fill="none" stroke="#0072B2" '
+        'stroke-width="1.8"/></svg>'
+    )

@@ -1,0 +1,37 @@
+"""Pictures as PNG and as data URIs, without a plotting library."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bo_invert.runs import Picture, as_picture
+
+
+def png(picture: Picture) -> bytes:
+    """A PNG file of bytes ``(height, width)`` (grey) or ``(height, width, 3)`` (colour)."""
+    height, width = picture.shape[:2]
+    rows = np.ascontiguousarray(picture, dtype=np.uint8).reshape(height, -1)
+    filtered = np.hstack([np.zeros((height, 1), dtype=np.uint8), rows])  # filter 0: none
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if picture.ndim == 3 else 0, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(filtered.tobytes(), 9)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def data_uri(content: bytes, kind: str = "image/png") -> str:
+    """Bytes as a ``data:`` address."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def image_tag(picture: ArrayLike, alt: str, width: int = 112) -> str:
+    """An ``<img>`` of a picture: numbers in [0, 1], or bytes. ``alt`` must be escaped already."""
+    array = np.asarray(picture)
+    shown = array if array.dtype == np.uint8 else as_picture(array)
+    style = f"width:{width}px;image-rendering:pixelated;border-radius:6px"
+    return f'<img src="{data_uri(png(shown))}" alt="{alt}" style="{style}">'

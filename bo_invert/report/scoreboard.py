@@ -1,0 +1,154 @@
+"""Runs as tables: methods side by side, ranks over all problems, every single run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bo_invert.report.standings import Field, Standing, fields, score
+from bo_invert.report.table import FOOLED, IMPLAUSIBLE, Table
+from bo_invert.runs import Run, Status
+from bo_invert.statistics import Spread, block_ranks, rank, spread
+
+
+def comparison_tables(runs: Sequence[Run]) -> list[Table]:
+    """One table per problem, best method first, and one over all problems if there are several."""
+    contests = fields(runs)
+    tables = [method_table(contest) for contest in contests]
+    overall = _overall(contests)
+    return [*tables, overall] if overall is not None else tables
+
+
+def method_table(contest: Field) -> Table:
+    """Methods on one problem: method, values, gradients, best loss claimed, judge says, plausibility, seconds.
+
+    With several seeds each is a median with quartiles, and mean rank and paired tests are added.
+    """
+    several = contest.seeds > 1
+    peculiar = any(
+        find.plausibility is not None and find.plausibility < 1.0 for run in contest.runs for find in run.finds
+    )
+    columns: list[tuple[str, Callable[[Standing], Any]]] = [
+        ("method", lambda s: s.label),
+        ("values", lambda s: _bill(s, lambda run: run.bill.values)),
+        ("gradients", lambda s: _bill(s, lambda run: run.bill.gradients)),
+        ("best loss claimed", lambda s: "refused" if s.refused else s.claimed),
+    ]
+    if contest.has_judge:
+        columns.append(("judge says", lambda s: s.judged))
+    if peculiar:
+        columns.append(("plausibility", lambda s: _rounded(s.plausibility)))
+    if any(s.hits is not None for s in contest.standings):
+        columns.append(("hits", lambda s: None if s.hits is None else f"{s.hits}/{len(s.ran)}"))
+    columns.append(("seconds", lambda s: _bill(s, lambda run: round(run.bill.total_seconds, 2))))
+    if several:
+        columns.append(("s per ask", lambda s: _bill(s, lambda run: run.bill.asking / max(1, run.bill.asks))))
+        columns.append(("mean rank", lambda s: None if s.rank is None else round(s.rank, 2)))
+    if contest.pairs >= 3:
+        columns.append(("p (Holm)", lambda s: s.p_value))
+    standings = contest.standings
+    names = [name for name, _ in columns]
+    marks = {}
+    for i, standing in enumerate(standings):
+        if 2 * standing.fooled > len(standing.ran):
+            marks[i, names.index("judge says")] = FOOLED
+        if 2 * standing.implausible > len(standing.ran):
+            marks[i, names.index("plausibility")] = IMPLAUSIBLE
+    rows = tuple(tuple(read(standing) for _, read in columns) for standing in standings)
+    return Table(tuple(names), rows, _caption(contest), tuple(_notes(contest, marks)), marks)
+
+
+def _bill(standing: Standing, read: Callable[[Run], float]) -> Spread | float | None:
+    values = [read(run) for run in standing.ran]
+    if not values:
+        return None
+    return values[0] if len(set(values)) == 1 else spread(values)
+
+
+def _rounded(value: Spread | None) -> Spread | None:
+    return None if value is None else Spread(round(value.median, 3), round(value.low, 3), round(value.high, 3), value.n)
+
+
+def _caption(contest: Field) -> str:
+    budgets = sorted({run.budget for run in contest.runs})
+    calls = str(budgets[0]) if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]}"
+    seeds = f", {contest.seeds} paired seeds: median [quartiles]" if contest.seeds > 1 else ""
+    return f"{contest.problem} ({goal_in_words(contest.goal)}), at most {calls} calls{seeds}"
+
+
+def goal_in_words(goal: Mapping[str, Any]) -> str:
+    """What the loss is, for captions."""
+    kind = goal.get("type", "")
+    if kind == "minimize":
+        return "minimise: the loss is the output"
+    if kind == "maximize":
+        return "maximise: the loss is minus the output"
+    if kind == "target":
+        return "target: the loss is the mean squared distance"
+    return "lower loss is better"
+
+
+def _notes(contest: Field, marks: Mapping[tuple[int, int], str]) -> list[str]:
+    notes = []
+    if FOOLED in marks.values():
+        notes.append("! fooled: the judge confirms less than half of the improvement that was claimed.")
+    if IMPLAUSIBLE in marks.values():
+        notes.append("? implausible: the design is more peculiar than 95 % of the reference measure.")
+    if any(s.p_value is not None for s in contest.standings) and contest.pairs >= 3:
+        what = "judged" if contest.has_judge else "claimed"
+        notes.append(
+            f"Ranks and p-values (Wilcoxon signed-rank against the best ranked, Holm) are of the {what} loss over "
+            f"{contest.pairs} paired seeds."
+        )
+    for standing in contest.standings:
+        if standing.refused:
+            notes.append(f"{standing.label}: refused. {standing.refused}")
+        for run in standing.broken:
+            notes.append(f"{standing.label}, seed {run.seed}: broke down. {run.ended}")
+        lost = sum(run.bill.failed + run.bill.infeasible + run.bill.lost for run in standing.ran)
+        if lost:
+            notes.append(f"{standing.label}: {lost} attempts gave no outputs (failed, infeasible or lost); billed.")
+    return notes
+
+
+def _overall(contests: Sequence[Field]) -> Table | None:
+    """Mean ranks over all problems and seeds, of the methods that ran on every one of them."""
+    if len(contests) < 2:
+        return None
+    labels = [
+        label
+        for label in dict.fromkeys(s.label for contest in contests for s in contest.standings)
+        if all(any(s.label == label and s.ran for s in contest.standings) for contest in contests)
+    ]
+    if len(labels) < 2:
+        return None
+    blocks = []
+    for contest in contests:
+        of = {s.label: {run.seed: score(run, contest.has_judge) for run in s.ran} for s in contest.standings}
+        for seed in sorted(set.intersection(*(set(of[label]) for label in labels))):
+            blocks.append([of[label][seed] for label in labels])
+    if not blocks:
+        return None
+    places = block_ranks(np.array(blocks))  # losses of different problems have no common unit, ranks do
+    means, tests = places.mean(axis=0), rank(places).p_values
+    rows = tuple((labels[i], round(float(means[i]), 2), tests[i]) for i in np.argsort(means, kind="stable"))
+    return Table(("method", "mean rank", "p (Holm)"), rows, f"All problems: ranks over {len(blocks)} paired runs")
+
+
+def runs_table(runs: Sequence[Run]) -> Table:
+    """Every single run."""
+    rows = tuple(
+        (
+            run.problem, run.label, run.seed, run.bill.values, run.bill.gradients,
+            None if run.status is Status.REFUSED else run.loss,
+            None if run.best is None else run.best.judged,
+            None if run.best is None else run.best.plausibility,
+            round(run.bill.total_seconds, 2), run.ended,
+        )
+        for run in runs
+    )  # fmt: skip
+    columns = ("problem", "method", "seed", "values", "gradients", "best loss claimed", "judge says",
+               "plausibility", "seconds", "ended because")  # fmt: skip
+    return Table(columns, rows, "Every run")

@@ -1,0 +1,130 @@
+"""One table model, and its faces: text, HTML, Markdown, CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from bo_invert.statistics import Spread
+
+FOOLED, IMPLAUSIBLE = "fooled", "implausible"
+_SIGNS = {FOOLED: "!", IMPLAUSIBLE: "?"}
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of plain values.
+
+    Args:
+        columns: headings.
+        rows: cells are text, numbers, ``Spread`` or None.
+        caption: above the table.
+        notes: below the table, one sentence each.
+        marks: (row, column) to ``"fooled"`` or ``"implausible"``: cells to be read with care.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    caption: str = ""
+    notes: tuple[str, ...] = ()
+    marks: Mapping[tuple[int, int], str] = field(default_factory=dict)
+
+    def cell(self, row: int, column: int) -> str:
+        """A cell as people read it."""
+        sign = _SIGNS.get(self.marks.get((row, column), ""), "")
+        return shown(self.rows[row][column]) + (f" {sign}" if sign else "")
+
+    def numeric(self, column: int) -> bool:
+        """Whether a column holds numbers and is set flush right."""
+        return any(isinstance(row[column], (int, float, Spread)) for row in self.rows)
+
+    def text(self) -> str:
+        """For a terminal: aligned columns."""
+        grid = [list(self.columns), *([self.cell(i, j) for j in range(len(self.columns))] for i in self._indices)]
+        widths = [max(len(row[j]) for row in grid) for j in range(len(self.columns))]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if self.numeric(j) else cell.ljust(width)
+                for j, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in grid
+        ]
+        rule = "─" * max(len(line) for line in lines)
+        head = [self.caption] if self.caption else []
+        return "\n".join([*head, lines[0], rule, *lines[1:], *self.notes])
+
+    def markdown(self) -> str:
+        """For a Markdown document."""
+
+        def line(cells: Sequence[str]) -> str:
+            return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+        rule = "|" + "|".join("---:" if self.numeric(j) else "---" for j in range(len(self.columns))) + "|"
+        body = [line([self.cell(i, j) for j in range(len(self.columns))]) for i in self._indices]
+        head = [f"**{self.caption}**", ""] if self.caption else []
+        notes = [item for note in self.notes for item in ("", note)]
+        return "\n".join([*head, line(self.columns), rule, *body, *notes])
+
+    def csv(self) -> str:
+        """For other programs: numbers in full, a spread as three columns."""
+        spreads = [any(isinstance(row[j], Spread) for row in self.rows) for j in range(len(self.columns))]
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        heads = [[f"{c} {q}" for q in ("median", "25%", "75%")] if s else [c]
+                 for c, s in zip(self.columns, spreads, strict=True)]  # fmt: skip
+        writer.writerow([name for group in heads for name in group])
+        for row in self.rows:
+            cells: list[Any] = []
+            for value, wide in zip(row, spreads, strict=True):
+                if isinstance(value, Spread):
+                    cells += [value.median, value.low, value.high]
+                else:
+                    cells += ["" if value is None else value] + [""] * (2 * wide)
+            writer.writerow(cells)
+        return stream.getvalue()
+
+    def html(self) -> str:
+        """A ``<table>`` with caption and header scopes, everything escaped; notes follow as paragraphs."""
+        classes = ["num" if self.numeric(j) else "" for j in range(len(self.columns))]
+        head = "".join(
+            f'<th scope="col" class="{c}">{escape(name)}</th>' for c, name in zip(classes, self.columns, strict=True)
+        )
+        body = []
+        for i in self._indices:
+            cells = []
+            for j, css in enumerate(classes):
+                mark = self.marks.get((i, j), "")
+                text = escape(shown(self.rows[i][j]))
+                if mark:
+                    text += f' <span class="mark">{escape(mark)}</span>'
+                tag, scope = ("th", ' scope="row"') if j == 0 else ("td", "")
+                cells.append(f'<{tag}{scope} class="{css}">{text}</{tag}>')
+            body.append(f"<tr>{''.join(cells)}</tr>")
+        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
+        notes = "".join(f'<p class="note">{escape(note)}</p>' for note in self.notes)
+        return (
+            f'<div class="table" role="region" tabindex="0" aria-label="{escape(self.caption or "table")}"><table>'
+            f"{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>{notes}"
+        )
+
+    @property
+    def _indices(self) -> range:
+        return range(len(self.rows))
+
+
+def shown(value: Any) -> str:
+    """A value as people read it: four digits, spreads as ``median [quartile, quartile]``."""
+    if value is None:
+        return "–"
+    if isinstance(value, Spread):
+        if value.n == 1 or value.low == value.high:
+            return shown(value.median)
+        return f"{shown(value.median)} [{shown(value.low)}, {shown(value.high)}]"
+    if isinstance(value, float):
+        return "none feasible" if value == math.inf else f"{value:.4g}"
+    return str(value)

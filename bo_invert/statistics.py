@@ -1,0 +1,99 @@
+"""Paired statistics of comparisons: spreads, ranks, signed-rank tests, and their correction for many of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bo_invert.types import Array
+
+
+class Spread(NamedTuple):
+    """Median and quartiles of ``n`` values."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Median and quartiles of the values that are there; infinite ones count. None when there are none."""
+    known = sorted(float(v) for v in values if v is not None and not math.isnan(v))
+    if not known:
+        return None
+    return Spread(quantile(known, 0.5), quantile(known, 0.25), quantile(known, 0.75), len(known))
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """Linear interpolation between sorted values, at least one; unlike numpy's, infinite ones are allowed."""
+    position = share * (len(ordered) - 1)
+    below, weight = int(position), position - int(position)
+    if weight == 0.0 or ordered[below] == ordered[below + 1]:
+        return ordered[below]
+    return (1 - weight) * ordered[below] + weight * ordered[below + 1]
+
+
+def mean_ranks(scores: ArrayLike) -> Array:
+    """Mean rank of k methods over n paired blocks, shape ``(n, k)`` to ``(k,)``: 1 is best, ties share their ranks."""
+    return np.asarray(block_ranks(scores).mean(axis=0), dtype=float)
+
+
+def block_ranks(scores: ArrayLike) -> Array:
+    """Ranks within each block, shape ``(n, k)``: 1 for the lowest score, ties share their ranks."""
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(np.asarray(scores, dtype=float), axis=1), dtype=float)
+
+
+def wilcoxon(a: ArrayLike, b: ArrayLike) -> float:
+    """Two-sided p-value of the Wilcoxon signed-rank test of n pairs.
+
+    Pairs without a difference say nothing and are dropped; two infinite scores do not differ, and an infinite
+    score is worse than any finite one.
+    """
+    from scipy.stats import wilcoxon as signed_rank
+
+    one, other = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    differences = np.zeros(one.shape)
+    np.subtract(one, other, out=differences, where=one != other)
+    finite = np.abs(differences[np.isfinite(differences)])
+    beyond = 1.0 + (finite.max() if len(finite) else 0.0)
+    differences = np.clip(differences, -beyond, beyond)
+    differences = differences[differences != 0]
+    return float(signed_rank(differences).pvalue) if len(differences) else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment (1979), in the order of the input: valid whatever the tests' dependence."""
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for place, index in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[int(index)] = highest
+    return adjusted
+
+
+class Ranking(NamedTuple):
+    """Mean rank of each method, and the Holm-adjusted p-value of it against the best ranked (None for that one)."""
+
+    ranks: list[float]
+    p_values: list[float | None]
+    pairs: int
+
+
+def rank(scores: ArrayLike) -> Ranking:
+    """Rank k methods over n paired blocks of scores ``(n, k)``, lower is better."""
+    table = np.asarray(scores, dtype=float)
+    ranks = mean_ranks(table)
+    best = int(np.argmin(ranks))
+    others = [j for j in range(table.shape[1]) if j != best]
+    adjusted = holm([wilcoxon(table[:, j], table[:, best]) for j in others])
+    p_values: list[float | None] = [None] * table.shape[1]
+    for j, p in zip(others, adjusted, strict=True):
+        p_values[j] = p
+    return Ranking(ranks.tolist(), p_values, len(table))
