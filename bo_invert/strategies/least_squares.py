@@ -133,6 +133,7 @@ class _Start:
         self.options = options
         self.domain = domain
         self.draws = draws
+        self.base: _Base | None = None
         box = domain.geometry == "box"
         self.bounds = (0.0, 1.0) if box else (-np.inf, np.inf)
         self.steps = options.diff_step * (domain.bounds[1] - domain.bounds[0])
@@ -147,17 +148,17 @@ class _Start:
         self.x, self.r = min(told, key=lambda pair: _square(pair[1]))
         self.wall = np.full(len(self.r), 1e3 * (1.0 + float(np.abs(self.r).max())))
         while _square(self.r) > _EXACT * len(self.r):
-            self.base: _Base | None = None
             before = _square(self.r)
             try:
                 least_squares(
                     self.residuals, self.x, self.jacobian, self.bounds, self.options.method,
                     ftol=self.options.ftol, xtol=self.options.xtol, gtol=1e-12,
                 )  # fmt: skip
+                if self.base is None or self.base.measured or not _square(self.r) < before:
+                    return
             except _Stale:
-                continue
-            if self.base is None or self.base.measured or not _square(self.r) < before:
-                return
+                pass
+            self.base = None
 
     def residuals(self, x: Array) -> Array:
         r = self.evaluate([self.domain.project(x)])[0]
