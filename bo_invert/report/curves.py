@@ -65,15 +65,15 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
             )
             named.add(label)
         figure.update_xaxes(title_text="calls (values + gradients)", rangemode="tozero", **place)
-        loss = {"title_text": "best loss so far", "exponentformat": "power"}
-        figure.update_yaxes(**loss, type="log" if logarithmic else "linear", **place)
+        scale = {"type": "log", "dtick": 1, "exponentformat": "power"} if logarithmic else {}
+        figure.update_yaxes(title_text="best loss so far", **scale, **place)
     grid = {"gridcolor": "rgba(128,128,128,0.22)", "zerolinecolor": "rgba(128,128,128,0.35)"}
     figure.update_xaxes(**grid)
     figure.update_yaxes(**grid)
     figure.update_layout(
         height=max(420, 340 * rows),
         margin={"l": 60, "r": 20, "t": 40 if titles else 20, "b": 50},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.18 / rows, "x": 0},
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0.0, "x": 0},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="x unified",
@@ -84,12 +84,12 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
 
 
 def _spans_decades(runs: Sequence[Run]) -> bool:
-    """Whether losses are never negative and differ by more than a factor of 20."""
+    """Whether losses are never negative and differ by more than a factor of 100."""
     values = np.concatenate([run.losses[np.isfinite(run.losses)] for run in runs]) if runs else np.empty(0)
     if not len(values) or values.min() < 0:
         return False
     positive = values[values > 0]
-    return len(positive) > 0 and bool(positive.max() > 20 * positive.min())
+    return len(positive) > 0 and bool(positive.max() > 100 * positive.min())
 
 
 def _bands(runs: Sequence[Run], logarithmic: bool) -> tuple[Array, Array, Array, Array]:

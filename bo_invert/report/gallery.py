@@ -14,7 +14,7 @@ from bo_invert.report.standings import fooled, implausible, starts
 from bo_invert.runs import Find, Picture, Run, as_picture
 
 
-def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int = 6, dpi: int = 110) -> bytes | None:
+def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int = 5, dpi: int = 110) -> bytes | None:
     """A PNG with one row per method: its best designs, each beside the nearest real picture.
 
     Args:
@@ -34,18 +34,17 @@ def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int
         return None
     library = None if real is None else np.array([as_picture(image) for image in np.asarray(real)])
     across = max(len(cells) for _, cells in rows)
-    wide = 1.0 if library is None else 1.75
-    figure = Figure(figsize=(2.6 + across * wide * 1.15, 0.55 + 1.62 * len(rows)), facecolor="white")
+    step, widths = (1, [1.0]) if library is None else (2, [1.0, 0.62])
+    height = 0.9 + 1.75 * len(rows)
+    figure = Figure(figsize=(2.3 + across * sum(widths) * 1.3, height), facecolor="white")
     grid = figure.add_gridspec(
-        len(rows), 1 + across * (1 if library is None else 2), left=0.01, right=0.99,
-        top=1 - 0.42 / (0.55 + 1.62 * len(rows)), bottom=0.01, wspace=0.12, hspace=0.42,
-        width_ratios=[2.1] + ([1.0] if library is None else [1.0, 0.62]) * across,
+        len(rows), 1 + across * step, left=0.01, right=0.99, top=1 - 0.85 / height, bottom=0.06 / height,
+        wspace=0.12, hspace=0.42, width_ratios=[1.9, *widths * across],
     )  # fmt: skip
     begun = starts(runs)
     for i, (label, cells) in enumerate(rows):
         _words(figure.add_subplot(grid[i, 0]), label, cells, begun)
         for j, (_, find) in enumerate(cells):
-            step = 1 if library is None else 2
             axes = figure.add_subplot(grid[i, 1 + step * j])
             assert find.picture is not None
             _show(axes, find.picture, _caption(find))
@@ -53,7 +52,7 @@ def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int
                 _show(figure.add_subplot(grid[i, 2 + step * j]), _nearest(library, find.picture), "nearest\nreal")
     head = "Best designs of each method" + ("" if library is None else ", each with the nearest real picture")
     goal = goal_in_words(rows[0][1][0][0].goal)
-    figure.text(0.01, 1 - 0.2 / figure.get_figheight(), f"{head}  ({goal})", fontsize=9.5, va="center",
+    figure.text(0.01, 1 - 0.2 / height, f"{head}  ({goal})", fontsize=11, va="center",
                 parse_math=False)  # fmt: skip
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
@@ -80,7 +79,7 @@ def _nearest(library: Picture, picture: Picture) -> Picture:
 
 def _show(axes: Any, picture: Picture, caption: str) -> None:
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_title(caption, fontsize=6.5, pad=2.5, parse_math=False, color="#374151")
+    axes.set_title(caption, fontsize=8, pad=3, parse_math=False, color="#374151")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -89,9 +88,7 @@ def _show(axes: Any, picture: Picture, caption: str) -> None:
 
 
 def _caption(find: Find) -> str:
-    lines = [f"claims {find.loss:.3g}"]
-    if find.judged is not None:
-        lines.append(f"judge {find.judged:.3g}")
+    lines = [f"claims {find.loss:.2g}" + ("" if find.judged is None else f", judge {find.judged:.2g}")]
     if find.plausibility is not None:
         lines.append(f"plausible {find.plausibility:.2f}")
     return "\n".join(lines)
@@ -99,13 +96,13 @@ def _caption(find: Find) -> str:
 
 def _words(axes: Any, label: str, cells: Sequence[tuple[Run, Find]], begun: dict[tuple[str, int], float]) -> None:
     axes.axis("off")
-    axes.text(0.0, 0.62, label, fontsize=10, fontweight="bold", va="center", parse_math=False, wrap=True)
+    axes.text(0.0, 0.62, label, fontsize=11, fontweight="bold", va="center", parse_math=False, wrap=True)
     runs = list(dict.fromkeys(run for run, _ in cells))
     warnings = []
     if any(fooled(run, begun[run.problem, run.seed]) for run in runs):
-        warnings.append("fooled: the judge disagrees")
+        warnings.append("fooled")
     if any(implausible(run) for run in runs):
         warnings.append("implausible")
     if not cells[0][1].feasible:
         warnings.append("infeasible")
-    axes.text(0.0, 0.3, "\n".join(warnings), fontsize=7.5, color="#b42318", va="center", parse_math=False)
+    axes.text(0.0, 0.3, "\n".join(warnings), fontsize=9, color="#b42318", va="center", parse_math=False)

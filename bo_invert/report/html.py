@@ -63,7 +63,7 @@ def report_html(
         full_html=False,
         include_plotlyjs=False,
         div_id="curves",
-        config={"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+        config={"responsive": True, "displayModeBar": False},
     )
     sections = [_section("What happened", f'<div class="lead">{lead}</div>', "words")]
     sections.append(_section("Methods side by side", tables, "table-of-methods"))

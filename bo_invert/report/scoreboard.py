@@ -42,9 +42,9 @@ def method_table(contest: Field) -> Table:
         columns.append(("plausibility", lambda s: _rounded(s.plausibility)))
     if any(s.hits is not None for s in contest.standings):
         columns.append(("hits", lambda s: None if s.hits is None else f"{s.hits}/{len(s.ran)}"))
-    columns.append(("seconds", lambda s: _bill(s, lambda run: round(run.bill.total_seconds, 2))))
+    columns.append(("seconds", lambda s: _middle([round(run.bill.total_seconds, 2) for run in s.ran])))
     if several:
-        columns.append(("s per ask", lambda s: _bill(s, lambda run: run.bill.asking / max(1, run.bill.asks))))
+        columns.append(("s per ask", lambda s: _middle([run.bill.asking / max(1, run.bill.asks) for run in s.ran])))
         columns.append(("mean rank", lambda s: None if s.rank is None else round(s.rank, 2)))
     if contest.pairs >= 3:
         columns.append(("p (Holm)", lambda s: s.p_value))
@@ -65,6 +65,12 @@ def _bill(standing: Standing, read: Callable[[Run], float]) -> Spread | float | 
     if not values:
         return None
     return values[0] if len(set(values)) == 1 else spread(values)
+
+
+def _middle(values: Sequence[float]) -> float | None:
+    """Seconds vary with the machine's other work: a median says enough."""
+    known = spread(values)
+    return None if known is None else float(f"{known.median:.3g}")
 
 
 def _rounded(value: Spread | None) -> Spread | None:
@@ -93,9 +99,9 @@ def goal_in_words(goal: Mapping[str, Any]) -> str:
 def _notes(contest: Field, marks: Mapping[tuple[int, int], str]) -> list[str]:
     notes = []
     if FOOLED in marks.values():
-        notes.append("! fooled: the judge confirms less than half of the improvement that was claimed.")
+        notes.append("fooled (!): the judge confirms less than half of the improvement that was claimed.")
     if IMPLAUSIBLE in marks.values():
-        notes.append("? implausible: the design is more peculiar than 95 % of the reference measure.")
+        notes.append("implausible (?): the design is more peculiar than 95 % of the reference measure.")
     if any(s.p_value is not None for s in contest.standings) and contest.pairs >= 3:
         what = "judged" if contest.has_judge else "claimed"
         notes.append(

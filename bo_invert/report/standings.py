@@ -15,7 +15,7 @@ from bo_invert.types import JSON
 #: A design of lower plausibility is more peculiar than 95 % of the reference measure.
 IMPLAUSIBLE = 0.05
 
-#: A claim is called a delusion when the judge confirms less than this share of the improvement claimed.
+#: Somebody is fooled when the judge confirms less than this share of the improvement claimed.
 CONFIRMED = 0.5
 
 
@@ -114,11 +114,17 @@ def starts(runs: Sequence[Run]) -> dict[tuple[str, int], float]:
 
 
 def fooled(run: Run, start: float) -> bool:
-    """Whether the judge confirms less than half of the improvement over ``start`` that the best design claims."""
+    """Whether the judge confirms less than half of the improvement over ``start`` that the best design claims.
+
+    For a target the improvement is measured in distances, which is what a target is about, not in their squares.
+    """
     best = run.best
     if best is None or best.judged is None or not math.isfinite(start):
         return False
-    return best.judged > best.loss and start - best.judged < CONFIRMED * (start - best.loss)
+    claimed, judged = best.loss, best.judged
+    if run.goal.get("type") == "target":
+        claimed, judged, start = math.sqrt(claimed), math.sqrt(judged), math.sqrt(start)
+    return judged > claimed and start - judged < CONFIRMED * (start - claimed)
 
 
 def implausible(run: Run) -> bool:

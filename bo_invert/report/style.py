@@ -21,6 +21,7 @@ h2{font-size:1.05rem;margin:0 0 .7rem}
 .table+.table,.note+.table,details .table{margin-top:1.4rem}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 caption{text-align:left;color:var(--soft);padding:0 0 .55rem;font-size:.88rem}
+caption span{display:inline-block;max-width:min(100%,calc(100vw - 5.2rem))}
 th,td{padding:.42rem .7rem;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
 thead th{font-weight:600;color:var(--soft);border-bottom:2px solid var(--line);white-space:nowrap}
 tbody th{font-weight:600;white-space:nowrap}
@@ -29,7 +30,7 @@ tbody tr:nth-child(even){background:var(--stripe)}
 .mark{color:var(--warn);background:var(--warn-ground);border-radius:999px;padding:.05rem .5rem;font-size:.78rem;
 font-weight:600}
 .note{color:var(--soft);font-size:.88rem;margin:.35rem 0 0;max-width:65rem;overflow-wrap:anywhere}
-.plot{min-height:420px}
+.plot{min-height:420px;min-width:0;overflow:hidden}
 .gallery{margin:0;background:#fff;border-radius:10px;padding:.6rem;overflow-x:auto}
 .gallery img{display:block;width:100%;min-width:40rem;height:auto}
 summary{cursor:pointer;color:var(--accent);font-weight:600}
@@ -42,5 +43,6 @@ main{max-width:none;padding:0}section{border:0;padding:.3rem 0;break-inside:avoi
 SCRIPT = """
 (function(){var plot=document.getElementById('curves');if(!plot||!window.Plotly)return;
 function paint(){Plotly.relayout(plot,{'font.color':getComputedStyle(document.body).getPropertyValue('--soft').trim()})}
-paint();matchMedia('(prefers-color-scheme: dark)').addEventListener('change',paint)})();
+paint();addEventListener('load',function(){Plotly.Plots.resize(plot)});
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change',paint)})();
 """

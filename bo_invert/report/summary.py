@@ -97,7 +97,7 @@ def _deluded(contest: Field, winners: Sequence[Standing]) -> str:
     victims = [s for s in contest.standings if s.fooled]
     if not victims:
         return "Nobody was fooled: the judge confirms at least half of every improvement claimed."
-    told = [s.label if len(s.ran) == 1 else f"{s.label} ({s.fooled} of {len(s.ran)} runs)" for s in victims]
+    told = [_quoted(s) + (f" ({s.fooled} of {len(s.ran)} runs)" if len(s.ran) > 1 else "") for s in victims]
     also = " The winner is among them." if {s.label for s in winners} & {s.label for s in victims} else ""
     verb = "was" if len(victims) == 1 else "were"
     return f"{_list(told)} {verb} fooled: the judge confirms less than half of the improvement claimed.{also}"
@@ -112,7 +112,7 @@ def _peculiar(found: Sequence[Standing], winners: Sequence[Standing]) -> str:
     if not {s.label for s in winners} <= {s.label for s in odd}:
         return text
     sane = [s for s in found if s not in odd]
-    return text + (f" Among plausible designs, {sane[0].label} did best." if sane else "")
+    return text + (f" Among plausible designs, {_quoted(sane[0])} did best." if sane else "")
 
 
 def _plain_rivals(contest: Field, found: Sequence[Standing], winners: Sequence[Standing]) -> str:
@@ -122,7 +122,7 @@ def _plain_rivals(contest: Field, found: Sequence[Standing], winners: Sequence[S
         return ""
     if all(s.strategy in PLAIN for s in winners):
         alike = [s for s in others if _alike(contest, s, winners[0])]
-        did = f"{_names(alike)} did about as well" if alike else f"the nearest of the others was {others[0].label}"
+        did = f"{_names(alike)} did about as well" if alike else f"the nearest of the others was {_quoted(others[0])}"
         return f"So a plain method, {_kind(winners[0])}, was enough: {did}."
     alike = [s for s in plain if s not in winners and _alike(contest, s, winners[0])]
     if alike:
@@ -130,7 +130,7 @@ def _plain_rivals(contest: Field, found: Sequence[Standing], winners: Sequence[S
     nearest = next((s for s in plain if s not in winners), None)
     if nearest is None:
         return ""
-    text = f"No plain rival came close; the nearest was {nearest.label} with {_number(contest, _median(nearest))}"
+    text = f"No plain rival came close; the nearest was {_quoted(nearest)} with {_number(contest, _median(nearest))}"
     if nearest.p_value is not None and contest.pairs >= 6 and winners[0].p_value is None:
         sure = "a difference" if nearest.p_value <= 0.05 else "which is not yet a significant difference"
         text += f" ({sure}, p = {nearest.p_value:.2g} over {contest.pairs} paired seeds)"
@@ -144,7 +144,7 @@ def _trouble(contest: Field) -> str:
         parts.append(f"{_names(refused)} refused the problem.")
     broken = [s for s in contest.standings if s.broken]
     if broken:
-        parts.append(f"{_list([f'{s.label} ({len(s.broken)} of {len(s.ran)})' for s in broken])} broke down.")
+        parts.append(f"{_list([f'{_quoted(s)} ({len(s.broken)} of {len(s.ran)})' for s in broken])} broke down.")
     barren = sum(r.bill.failed + r.bill.infeasible + r.bill.lost for s in contest.standings for r in s.ran)
     if barren:
         parts.append(f"{barren} attempts gave no outputs and were billed all the same.")
@@ -163,7 +163,7 @@ def _bill(ran: Sequence[Standing]) -> str:
     text = f"The bill of {count}: {values:,} oracle values{gradient}, {seconds:.3g} seconds"
     thinker = max(ran, key=lambda s: sum(r.bill.asking for r in s.ran))
     if asking > 0.5 * seconds and len(ran) > 1:
-        text += f", most of them spent thinking rather than calling, above all by {thinker.label}"
+        text += f", most of them spent thinking rather than calling, above all by {_quoted(thinker)}"
     return text + "."
 
 
@@ -192,12 +192,15 @@ def _number(contest: Field, loss: float) -> str:
 
 
 def _kind(standing: Standing) -> str:
-    kind = PLAIN[standing.strategy]
-    return standing.label if kind == standing.label else f"{standing.label} ({kind})"
+    return f"{_quoted(standing)} ({PLAIN[standing.strategy]})"
 
 
 def _names(standings: Sequence[Standing]) -> str:
-    return _list([s.label for s in standings])
+    return _list([_quoted(s) for s in standings])
+
+
+def _quoted(standing: Standing) -> str:
+    return f"“{standing.label}”"
 
 
 def _list(words: Sequence[str]) -> str:

@@ -105,7 +105,7 @@ class Table:
                 tag, scope = ("th", ' scope="row"') if j == 0 else ("td", "")
                 cells.append(f'<{tag}{scope} class="{css}">{text}</{tag}>')
             body.append(f"<tr>{''.join(cells)}</tr>")
-        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
+        caption = f"<caption><span>{escape(self.caption)}</span></caption>" if self.caption else ""
         notes = "".join(f'<p class="note">{escape(note)}</p>' for note in self.notes)
         return (
             f'<div class="table" role="region" tabindex="0" aria-label="{escape(self.caption or "table")}"><table>'
@@ -118,13 +118,14 @@ class Table:
 
 
 def shown(value: Any) -> str:
-    """A value as people read it: four digits, spreads as ``median [quartile, quartile]``."""
+    """A value as people read it: four digits; spreads with three, as ``median [quartile, quartile]``."""
     if value is None:
         return "–"
     if isinstance(value, Spread):
         if value.n == 1 or value.low == value.high:
             return shown(value.median)
-        return f"{shown(value.median)} [{shown(value.low)}, {shown(value.high)}]"
+        median, low, high = (f"{v:.3g}" if math.isfinite(v) else "none" for v in value[:3])
+        return f"{median} [{low}, {high}]"
     if isinstance(value, float):
         return "none feasible" if value == math.inf else f"{value:.4g}"
     return str(value)
