@@ -147,3 +147,11 @@ class Choice:
 
 
 Parameter = Float | Int | Choice
+
+
+def parameter_from_json(data: JSON) -> Parameter:
+    """The parameter that ``to_json`` wrote."""
+    if data["type"] == "choice":
+        return Choice(*data["values"], ordered=data["ordered"])
+    kind = {"float": Float, "int": Int}[data["type"]]
+    return kind(data["low"], data["high"], data["log"])

@@ -13,23 +13,24 @@ if TYPE_CHECKING:
 
 
 def trials_frame(trials: Sequence[Trial], outputs: Sequence[str], domain: Domain | None = None) -> pd.DataFrame:
-    """One row per trial.
+    """One row per trial; the columns are the keys of ``trial_record``."""
+    import pandas as pd
+
+    return pd.DataFrame([trial_record(trial, outputs, domain) for trial in trials])
+
+
+def trial_record(trial: Trial, outputs: Sequence[str], domain: Domain | None = None) -> dict[str, Any]:
+    """One trial as plain values.
 
     Args:
-        trials: n of them.
+        trial: from a study.
         outputs: names of the m outputs.
         domain: where given, boxes show their parameters by name; otherwise coordinates are ``z0, z1, ...``.
 
     Returns:
-        Columns ``number, state, origin, ask``, the parameters, the outputs, ``loss, feasible, violation, values,
-        gradients, seconds, attempts, reason``. A parameter or output of a column's own name gets a trailing ``_``.
+        ``number, state, origin, ask``, the parameters, the outputs, ``loss, feasible, violation, values, gradients,
+        seconds, attempts, reason``. A parameter or output of such a name gets a trailing ``_``.
     """
-    import pandas as pd
-
-    return pd.DataFrame([_row(trial, outputs, domain) for trial in trials])
-
-
-def _row(trial: Trial, outputs: Sequence[str], domain: Domain | None) -> dict[str, Any]:
     outcome, cost = trial.outcome, trial.cost
     row: dict[str, Any] = {
         "number": trial.number,

@@ -92,7 +92,7 @@ class SqlStore:
                 parsed = parsed.set(database=str(self._file))  # a later chdir must not lead to another file
                 if not self._file.parent.is_dir():
                     raise InvalidInput(
-                        f"storage {url!r}: the folder {str(self._file.parent)!r} does not exist; create it first"
+                        f"storage {str(url)!r}: the folder {str(self._file.parent)!r} does not exist; create it first"
                     )
         self._url = parsed
         # In memory all threads share one connection, so they take turns.

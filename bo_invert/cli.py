@@ -1,0 +1,287 @@
+"""The command line: thin over ``Study`` and ``compare``. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bo_invert.cli_output import Format, best_record, emit, rendered, say, study_record, trial_records, why_nothing
+from bo_invert.errors import BoInvertError, InvalidInput
+
+if TYPE_CHECKING:
+    from bo_invert.journal import Journal
+    from bo_invert.study import Study
+    from bo_invert.types import JSON
+
+app = typer.Typer(
+    name="bo-invert",
+    help="Find the inputs of a function you cannot invert, with few calls.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # formatted help would import rich and take twice as long
+    pretty_exceptions_enable=False,
+)
+
+ProblemName = Annotated[
+    str,
+    typer.Argument(metavar="PROBLEM", help="digits, arm, sine, hartmann6, mixed, or file.py:name."),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the problem; repeatable.")
+]
+Options = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the strategy; repeatable.")]
+StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Of the study.")]
+Storage = Annotated[
+    str, typer.Option(help="Where studies live: sqlite:///runs.db, runs.db or postgresql+psycopg://...")
+]
+Shape = Annotated[Format, typer.Option("--format", help="Of what is printed.")]
+Folder = Annotated[Path | None, typer.Option("--out", help="Folder for report.html, data and tables.")]
+Calls = Annotated[int, typer.Option(min=1, help="Calls: oracle values plus gradients, failures included.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+
+
+@app.command()
+def demo(
+    target: Annotated[float | None, typer.Option(help="Invert to this value of the property.")] = None,
+    goal: Annotated[str | None, typer.Option(help="minimize or maximize the property, instead of a target.")] = None,
+    budget: Calls = 150,
+    seed: Annotated[int, typer.Option(min=0, help="Every random choice follows from it.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for report.html, result.json and gallery.png.")] = Path("demo"),
+    oracle: Annotated[str, typer.Option(help="forest (no gradients) or network.")] = "forest",
+    short: Annotated[bool, typer.Option("--short", help="A small budget, to see that everything works.")] = False,
+    how: Shape = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """The main job: invert a regressor of handwritten digits through a VAE's latent, with every method."""
+    if target is not None and goal is not None:
+        raise typer.BadParameter("give either --target or --goal, not both")
+    if goal not in (None, "minimize", "maximize"):
+        raise typer.BadParameter(f"--goal is minimize or maximize, got {goal!r}")
+    if oracle not in ("forest", "network"):
+        raise typer.BadParameter(f"--oracle is forest or network, got {oracle!r}")
+    from bo_invert.demo import run_demo
+
+    run_demo(
+        target=target,
+        goal=goal or "target",
+        budget=budget,
+        seed=seed,
+        out=out,
+        oracle=oracle,
+        methods=None,
+        progress=not quiet,
+    )
+
+
+@app.command()
+def run(
+    problem: ProblemName,
+    strategy: Annotated[
+        str | None, typer.Option(help="Its name; default: gp, or what the study was begun with.")
+    ] = None,
+    option: Options = None,
+    budget: Calls = 100,
+    batch: Annotated[int, typer.Option(min=1, help="Trials under way at once.")] = 1,
+    executor: Annotated[
+        str | None, typer.Option(help="threads or processes; default: one after another, here.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Default: 0, or what the study was begun with.")] = None,
+    storage: Annotated[str | None, typer.Option(help="Keeps the study, so that the same line resumes it.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the study; default: from problem, strategy and seed.")] = None,
+    out: Folder = None,
+    settings: Settings = None,
+    how: Shape = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Search for the inputs of PROBLEM. With --storage, the same line resumes after an interruption."""
+    from bo_invert.cli_problem import load_problem, parse_settings
+    from bo_invert.stores.open import open_store
+    from bo_invert.strategies.base import from_spec
+    from bo_invert.study import Study
+
+    chosen = None
+    if strategy is not None or option:
+        chosen = from_spec(strategy or "gp", **parse_settings(option, "--option"))
+    made = load_problem(problem, parse_settings(settings, "--set"))
+    store = open_store(storage)
+    name = name or f"{made.name}-{strategy or 'gp'}-{seed or 0}"
+    if name in store.names():
+        study = Study.open(name, store, problem=made)
+        _check_same(study, None if chosen is None else chosen.spec(), seed)
+        say(f"resuming study {name!r}: {study.spent}")
+    else:
+        study = Study.create(name, made, chosen or "gp", seed or 0, store)
+    try:
+        study.run(budget, batch=batch, executor=executor, progress=not quiet)
+    except KeyboardInterrupt:
+        _explain_interruption(study, storage)
+        raise typer.Exit(130) from None
+    best = study.best
+    if out is not None:
+        _write(study, out, budget)
+    emit(study_record(study.journal, best) | best_record(study.journal, best), how)
+    if best is None:
+        say(why_nothing(study.journal))
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    problems: Annotated[list[str], typer.Argument(help="Ready problems or file.py:name.", metavar="PROBLEM...")],
+    strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = "gp,cmaes,prior,random",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method, with seeds 0, 1, ...")] = 5,
+    budget: Calls = 100,
+    batch: Annotated[int, typer.Option(min=1, help="Trials under way at once in each run.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 1,
+    vary: Annotated[
+        str | None, typer.Option(help="An option of the problem that is set to the seed in each run.")
+    ] = None,
+    storage: Annotated[str | None, typer.Option(help="Keeps every run, so that the same line resumes.")] = None,
+    out: Folder = None,
+    settings: Settings = None,
+    how: Shape = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Methods against each other on the same problems, seeds and budget."""
+    from bo_invert.cli_problem import VariedProblem, load_problem, parse_settings, problem_title
+    from bo_invert.compare import compare as compare_methods
+
+    given = parse_settings(settings, "--set")
+    sources: dict[str, Any] = {}
+    for source in problems:
+        title = problem_title(source)
+        if title in sources:
+            raise InvalidInput(f"problem {title!r} is given twice")
+        sources[title] = load_problem(source, given if vary is None else {**given, vary: 0})
+        if vary is not None:
+            sources[title] = VariedProblem(source, given, vary)
+    methods = [part.strip() for part in strategies.split(",") if part.strip()]
+    try:
+        comparison = compare_methods(
+            sources, methods, budget, range(seeds), batch=batch, jobs=jobs, progress=not quiet, storage=storage
+        )
+    except KeyboardInterrupt:
+        kept = "the same line resumes" if storage else "with --storage sqlite:///runs.db it could be resumed"
+        say(f"bo-invert: interrupted; {kept}")
+        raise typer.Exit(130) from None
+    if out is not None:
+        say(f"written to {comparison.save(out)}")
+    if how is Format.table:
+        print(comparison.table())
+    else:
+        emit(comparison.records(), how)
+    if all(run.best is None for run in comparison.runs):
+        say("bo-invert: no run found anything")
+        raise typer.Exit(1)
+
+
+@app.command()
+def trials(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
+    """All trials of a study."""
+    journal = _journal(name, storage)
+    records = trial_records(journal, journal.trials)
+    coordinates = {f"z{i}" for i in range(len(journal.trials[0].point))} if journal.trials else set()
+    emit(records, how, hidden=coordinates if len(coordinates) > 8 else ())
+
+
+@app.command()
+def best(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
+    """The best trial of a study."""
+    from bo_invert.history import History
+
+    journal = _journal(name, storage)
+    found = History(journal.trials).best
+    if found is None:
+        say(why_nothing(journal))
+        raise typer.Exit(1)
+    emit(trial_records(journal, [found])[0], how)
+
+
+@app.command()
+def report(
+    name: StudyName,
+    storage: Storage,
+    out: Annotated[Path, typer.Option(help="Folder for report.html, data and tables.")] = Path("report"),
+    problem: Annotated[str | None, typer.Option(help="file.py:name; not needed for ready problems.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Write a study's report, which opens offline."""
+    from bo_invert import registry
+    from bo_invert.cli_problem import load_problem, parse_settings
+    from bo_invert.stores.open import open_store
+    from bo_invert.study import Study
+
+    store = open_store(storage)
+    known = store.header(name)["problem_name"]
+    if problem is None and known not in registry.names("problems"):
+        raise InvalidInput(f"study {name!r} is about {known!r}, which is no ready problem; pass --problem file.py:name")
+    made = load_problem(problem or known, parse_settings(settings, "--set"))
+    _write(Study.open(name, store, problem=made), out, None)
+
+
+@app.command("list")
+def list_studies(storage: Storage, how: Shape = Format.table) -> None:
+    """All studies in a storage."""
+    from bo_invert.history import History
+    from bo_invert.journal import Journal
+    from bo_invert.stores.open import open_store
+
+    store = open_store(storage)
+    journals = [Journal(store, name) for name in store.names()]
+    if not journals and how is Format.table:
+        say(f"no studies in {storage}")
+        return
+    emit(
+        [study_record(journal, History(journal.trials).best) for journal in journals], how, hidden=("created", "asking")
+    )
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 fine, 1 nothing found or an error, 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except BoInvertError as error:
+        say(f"bo-invert: {error}")
+        sys.exit(2 if isinstance(error, InvalidInput) else 1)
+
+
+def _journal(name: str, storage: str) -> Journal:
+    """Read without strategy and problem, so that a study can be looked at where neither is installed."""
+    from bo_invert.journal import Journal
+    from bo_invert.stores.open import open_store
+
+    return Journal(open_store(storage), name)
+
+
+def _check_same(study: Study, spec: JSON, seed: int | None) -> None:
+    """A study goes on with the strategy and the seed it was begun with."""
+    begun = study.strategy.spec()
+    if spec not in (None, begun):
+        raise InvalidInput(f"study {study.name!r} was begun with strategy {begun}, not {spec}; choose another --name")
+    if seed not in (None, study.seed):
+        raise InvalidInput(f"study {study.name!r} was begun with seed {study.seed}, not {seed}; choose another --name")
+
+
+def _write(study: Study, out: Path, budget: int | None) -> None:
+    from bo_invert.compare import Comparison, summarize
+
+    comparison = Comparison((summarize(study, budget=budget, keep=8),))
+    folder = comparison.save(out, title=f"{study.problem_name} · {study.name}")
+    records = trial_records(study.journal, study.trials)
+    (folder / "trials.csv").write_text(rendered(records, Format.csv) + "\n", encoding="utf-8")
+    say(f"written to {folder}")
+
+
+def _explain_interruption(study: Study, storage: str | None) -> None:
+    say(f"\nbo-invert: interrupted; study {study.name!r} holds {len(study.trials)} trials ({study.spent})")
+    if storage is None:
+        say("It lived in memory and is gone. With --storage sqlite:///runs.db the same line resumes.")
+    else:
+        say(f"Nothing is lost: the same line resumes it (--storage {storage} --name {study.name}).")
+
+
+if __name__ == "__main__":
+    main()

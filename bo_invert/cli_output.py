@@ -1,0 +1,131 @@
+"""What the command line prints: data to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bo_invert.journal import Journal
+    from bo_invert.types import Trial
+
+Record = Mapping[str, Any]
+
+
+class Format(StrEnum):
+    """How data is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+def say(message: str) -> None:
+    """A message for people, to standard error."""
+    print(message, file=sys.stderr)
+
+
+def emit(data: Record | Sequence[Record], how: Format, hidden: Collection[str] = ()) -> None:
+    """Print one record, or several of the same keys.
+
+    Args:
+        data: plain values; one record alone is shown key by key.
+        how: as a table for people, or in full for programs.
+        hidden: keys that a table leaves out.
+    """
+    print(rendered(data, how, hidden))
+
+
+def rendered(data: Record | Sequence[Record], how: Format, hidden: Collection[str] = ()) -> str:
+    """What ``emit`` prints."""
+    if how is Format.json:
+        plain = _plain(data) if isinstance(data, Mapping) else [_plain(record) for record in data]
+        return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    records = [data] if isinstance(data, Mapping) else list(data)
+    keys = list(dict.fromkeys(key for record in records for key in record))
+    if how is Format.csv:
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, keys, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_plain(record) for record in records)
+        return stream.getvalue().rstrip("\n")
+    from bo_invert.report.table import Table, shown
+
+    visible = [key for key in keys if key not in hidden]
+    if isinstance(data, Mapping):
+        width = max(map(len, visible))
+        return "\n".join(f"{key:{width}}  {shown(_cell(data[key]))}".rstrip() for key in visible)
+    rows = tuple(tuple(_cell(record.get(key)) for key in visible) for record in records)
+    return Table(tuple(visible), rows).text()
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    """JSON has no word for infinity and NaN."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
+def study_record(journal: Journal, best: Trial | None) -> dict[str, Any]:
+    """A study in one row: what it is about, what it found, what it spent."""
+    header, spent = journal.header, journal.ledger
+    return {
+        "study": journal.name,
+        "problem": header["problem_name"],
+        "strategy": header["strategy"]["name"],
+        "seed": header["seed"],
+        "trials": len(journal.trials),
+        "best_loss": None if best is None else best.loss,
+        "values": spent.values,
+        "gradients": spent.gradients,
+        "failed": spent.failed,
+        "infeasible": spent.infeasible,
+        "lost": spent.lost,
+        "running": spent.running,
+        "seconds": spent.seconds,
+        "asking": spent.asking,
+        "created": header["created"],
+    }
+
+
+def trial_records(journal: Journal, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Trials as rows, with parameters by name where the log knows their names; the problem itself is not needed."""
+    from bo_invert.domain import box_domain
+    from bo_invert.parameters import parameter_from_json
+    from bo_invert.report.frame import trial_record
+
+    problem = journal.header["problem"]
+    parameters = problem["space"].get("domain", {}).get("parameters", {})
+    domain = box_domain({name: parameter_from_json(data) for name, data in parameters.items()}) if parameters else None
+    return [trial_record(trial, problem["outputs"], domain) for trial in trials]
+
+
+def best_record(journal: Journal, best: Trial | None) -> dict[str, Any]:
+    """Number, parameters and outputs of the best trial, under keys of their own."""
+    if best is None:
+        return {}
+    record = trial_records(journal, [best])[0]
+    keys = list(record)
+    wanted = ["number", *keys[keys.index("ask") + 1 : keys.index("loss")]]
+    return {f"best.{key}": record[key] for key in wanted}
+
+
+def why_nothing(journal: Journal) -> str:
+    """A sentence on a study without a feasible trial."""
+    done = [trial.outcome for trial in journal.trials if trial.outcome is not None]
+    reasons = [outcome.reason for outcome in done if outcome.reason]
+    if not done:
+        why = "no trial has an outcome"
+    elif reasons:
+        why = f"{len(reasons)} of {len(done)} trials failed; the last said: {reasons[-1]}"
+    else:
+        why = f"all {len(done)} trials miss the outcome constraints"
+    return f"bo-invert: study {journal.name!r} found nothing: {why}"
