@@ -6,7 +6,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -97,8 +97,7 @@ class Pixels(Space):
 
         with torch.no_grad():
             tensor = torch.from_numpy(np.array(np.atleast_2d(points), dtype=float))
-            images: Sequence[Any] = self.decode_tensor(tensor).numpy()
-        return images
+            return cast(Sequence[Any], self.decode_tensor(tensor).numpy())
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         low, high = self.bounds
@@ -248,7 +247,8 @@ class _Spectrum(_Map):
         import torch
 
         spectrum = torch.fft.fft2(images, norm="ortho")
-        return spectrum.real - spectrum.imag
+        folded: torch.Tensor = spectrum.real - spectrum.imag
+        return folded
 
 
 class _Octaves(_Map):

@@ -66,7 +66,8 @@ class Gradient(Strategy):
             return Proposal(queries)  # where to start is worth waiting for
         steps = self._steps(trials, request)
         starts = self._candidates(statement, history)[: request.count]
-        seed, found = draw_seed(rng), []
+        seed = draw_seed(rng)
+        found: list[Query] = []
         while len(found) < request.count and left >= 1:
             start = starts.pop(0) if starts else statement.domain.sample(rng, 1)[0]
             length = steps if left >= 3 * steps else max(1, int(left) // 2)  # the last descent takes the rest
@@ -83,8 +84,8 @@ class Gradient(Strategy):
             return ()
         wanted = int(self.screen * request.budget) - sum(_screened(t) for t in trials)
         count = int(min(max(0, wanted), request.count, max(0.0, left)))
-        points = statement.domain.sample(rng, count) if count else []
-        return tuple(Query(p, origin=self.name, meta={"screen": True}) for p in points)
+        points = statement.domain.sample(rng, count)
+        return tuple(Query(point, origin=self.name, meta={"screen": True}) for point in points)
 
     def _steps(self, trials: Sequence[Trial], request: Request) -> int:
         if self.steps is not None:
@@ -115,8 +116,7 @@ class Gradient(Strategy):
             if all(float(np.linalg.norm(trial.point - other)) > apart for other in taken):
                 found.append(trial.point)
                 taken.append(trial.point)
-        screened = sum(_screened(t) for t in history.completed)
-        return found[: max(1, screened // 2)] if screened else found
+        return found
 
 
 def _screened(trial: Trial) -> bool:

@@ -1,0 +1,318 @@
+"""An amortised inverse: a network from noise to points, trained with the frozen oracle as its loss.
+
+The strategy never holds the oracle. Where there are gradients, every training sample is a query, and the network is
+the replay of the told gradients through Adam (the chain rule needs nothing but the slope of the loss at the network's
+output). Where there are none, an ensemble of small regressors fitted to the told outputs stands in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bo_invert.domain import Domain
+from bo_invert.errors import InvalidInput
+from bo_invert.history import History
+from bo_invert.objectives import Minimize, Objective, OutcomeConstraint
+from bo_invert.rng import draw_seed, stream_generator
+from bo_invert.statement import Statement
+from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.types import Array, Query, State, Trial
+
+if TYPE_CHECKING:
+    import torch
+
+#: Streams of a study that stay the same at every ask.
+_WEIGHTS, _NOISE, _FREE, _MEMBERS = range(4)
+#: A told batch: its index, which of its rows gave a gradient, and these gradients.
+_Told = tuple[int, tuple[int, ...], bytes]
+#: The mean loss of a network's samples, as far as it is known.
+_Lesson = Callable[["_Net"], "torch.Tensor"]
+_StandIn = Callable[["torch.Tensor"], "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Amortized(Strategy):
+    """``g(noise) -> point``, starting as the identity on draws from the reference measure.
+
+    It minimises the mean loss of its samples (in units of the spread of the first ones), plus a prior term that keeps
+    points plausible and a term that keeps samples apart. The last share of the budget buys values of its samples.
+
+    Args:
+        batch: samples per training step; default: from the budget, 2 to 16.
+        width: of the two hidden layers.
+        learning_rate: of Adam, on the weights.
+        repeats: Adam steps per told batch of gradients.
+        prior: weight of half the mean squared coordinate (gaussian domains).
+        diversity: weight of minus the mean log squared distance between samples, per coordinate.
+        final: with gradients, the share of the budget that buys values of the trained network's samples.
+        initial: without gradients, the share of the budget that buys draws to fit the first stand-in to.
+    """
+
+    batch: int | None = None
+    width: int = 48
+    learning_rate: float = 0.02
+    repeats: int = 5
+    prior: float = 0.05
+    diversity: float = 0.02
+    final: float = 0.2
+    initial: float = 0.25
+
+    name = "amortized"
+
+    def __post_init__(self) -> None:
+        if (self.batch is not None and self.batch < 1) or self.width < 1 or self.repeats < 1:
+            raise InvalidInput("amortized: batch, width and repeats are at least 1")
+        if not self.learning_rate > 0 or min(self.prior, self.diversity) < 0:
+            raise InvalidInput("amortized: learning_rate must be positive, prior and diversity not negative")
+        if not (0.0 <= self.final < 1.0 and 0.0 <= self.initial < 1.0):
+            raise InvalidInput("amortized: final and initial are shares in [0, 1)")
+
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        size = self.batch or (8 if request.budget is None else min(16, max(2, request.budget // 25)))
+        left = math.inf if request.budget is None else request.budget - History(trials).committed
+        mine = [t for t in trials if t.origin == self.name]
+        if statement.differentiable:
+            return Proposal(self._trained_on_oracle(statement.domain, mine, request, size, left))
+        return Proposal(self._trained_on_stand_in(statement, trials, mine, request, size, left))
+
+    def _trained_on_oracle(
+        self, domain: Domain, mine: Sequence[Trial], request: Request, size: int, left: float
+    ) -> tuple[Query, ...]:
+        final = 0.0 if request.budget is None else self.final * request.budget
+        queries: list[Query] = []
+        for batch, row in _next_rows(mine, "batch", size, request.count):
+            if left - 2 < final:
+                break
+            net = _replayed(self, domain, request.seed, _log(mine, batch))
+            point = _points(net, domain, _noise(domain, request.seed, batch, row))
+            queries.append(Query(point, gradient=True, origin=self.name, meta={"batch": batch, "row": row}))
+            left -= 2
+        if not queries and left >= 1:
+            net = _replayed(self, domain, request.seed, _log(mine, None))
+            noise = domain.sample(request.rng(), int(min(request.count, left)))
+            queries = [Query(point, origin=self.name) for point in _points(net, domain, noise)]
+        return tuple(queries)
+
+    def _trained_on_stand_in(
+        self,
+        statement: Statement,
+        trials: Sequence[Trial],
+        mine: Sequence[Trial],
+        request: Request,
+        size: int,
+        left: float,
+    ) -> tuple[Query, ...]:
+        domain, count = statement.domain, int(min(request.count, max(left, 0)))
+        wanted = max(2 * size, int(self.initial * (request.budget or 0)))
+        known = sum(t.state is State.COMPLETED or t.state.open for t in trials if "round" not in t.query.meta)
+        if known < wanted:
+            points = domain.sample(request.rng(), min(count, wanted - known))
+            return tuple(Query(point, origin=self.name, meta={"draw": True}) for point in points)
+        queries = []
+        for turn, row in _next_rows(mine, "round", size, count):
+            begun = min((t.number for t in mine if t.query.meta.get("round") == turn), default=len(trials))
+            net = _fitted(self, statement, History(trials[:begun]), request.seed)
+            point = _points(net, domain, _noise(domain, request.seed, turn, row))
+            queries.append(Query(point, origin=self.name, meta={"round": turn, "row": row}))
+        return tuple(queries)
+
+
+def _next_rows(mine: Sequence[Trial], key: str, size: int, count: int) -> list[tuple[int, int]]:
+    """Batch and row of the next ``count`` samples, continuing the last batch in the log."""
+    batches = [t.query.meta[key] for t in mine if key in t.query.meta]
+    batch = max(batches, default=0)
+    row = batches.count(batch)
+    if row >= size:
+        batch, row = batch + 1, 0
+    return [(batch + (row + i) // size, (row + i) % size) for i in range(count)]
+
+
+def _log(mine: Sequence[Trial], before: int | None) -> tuple[_Told, ...]:
+    """Told gradients, batch by batch, of the batches before ``before``, or of all."""
+    batches: dict[int, dict[int, Array]] = {}
+    for trial in mine:
+        gradient = None if trial.outcome is None else trial.outcome.gradient
+        batch = trial.query.meta.get("batch")
+        if batch is not None and (before is None or batch < before) and gradient is not None:
+            batches.setdefault(batch, {})[trial.query.meta["row"]] = gradient
+    return tuple(
+        (batch, tuple(sorted(rows)), np.array([rows[row] for row in sorted(rows)]).tobytes())
+        for batch, rows in sorted(batches.items())
+    )
+
+
+def _noise(domain: Domain, seed: int, batch: int, row: int) -> Array:
+    """The draw from the reference measure that sample ``row`` of ``batch`` starts as, shape ``(d,)``."""
+    drawn: Array = domain.sample(stream_generator(seed, _NOISE, batch, row), 1)[0]
+    return drawn
+
+
+class _Net:
+    """A residual network on unconstrained coordinates: scale them, shift them, add what two layers say.
+
+    It starts as the identity. The scale is there because forgetting the noise takes a network many steps otherwise.
+    """
+
+    def __init__(self, domain: Domain, width: int, seed: int) -> None:
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        self.domain = domain
+
+        def layer(inputs: int, outputs: int, gain: float) -> list[torch.Tensor]:
+            weight = torch.randn(inputs, outputs, generator=generator, dtype=torch.float64) * gain / math.sqrt(inputs)
+            return [weight, torch.zeros(outputs, dtype=torch.float64)]
+
+        d = domain.dim
+        scale = torch.zeros(d, dtype=torch.float64)
+        self.weights = [*layer(d, width, 1.0), *layer(width, width, 1.0), *layer(width, d, 0.0), scale]
+        for weight in self.weights:
+            weight.requires_grad_()
+
+    def __call__(self, noise: torch.Tensor) -> torch.Tensor:
+        w1, b1, w2, b2, w3, b3, scale = self.weights
+        start = noise.clamp(0.02, 0.98).logit() if self.domain.geometry == "box" else noise
+        hidden = (((start @ w1 + b1).tanh()) @ w2 + b2).tanh()
+        moved = start * scale.exp() + hidden @ w3 + b3
+        if self.domain.geometry == "box":
+            points: torch.Tensor = moved.sigmoid()
+            return points
+        return moved * (self.domain.radius / moved.norm(dim=-1, keepdim=True).clamp(min=1e-9)).clamp(max=1.0)
+
+
+def _points(net: _Net, domain: Domain, noise: Array) -> Array:
+    """What the network makes of noise ``(..., d)``, as points that can be evaluated."""
+    import torch
+
+    with torch.no_grad():
+        points: Array = domain.project(net(torch.from_numpy(np.atleast_2d(noise))).numpy()).reshape(noise.shape)
+    return points
+
+
+def _train(net: _Net, options: Amortized, seed: int, lessons: Iterable[tuple[_Lesson, int]]) -> None:
+    """Adam through (loss, steps) pairs, each with prior and diversity terms on a batch that costs no calls."""
+    import torch
+
+    optimizer = torch.optim.Adam(net.weights, lr=options.learning_rate)
+    noise = torch.from_numpy(net.domain.sample(stream_generator(seed, _FREE), 32))
+    for lesson, steps in lessons:
+        for _ in range(steps):
+            points = net(noise)
+            apart = torch.nn.functional.pdist(points) ** 2 / net.domain.dim
+            loss = lesson(net) - options.diversity * (apart + 1e-6).log().mean()
+            if net.domain.geometry == "gaussian":
+                loss = loss + options.prior * 0.5 * (points**2).mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+
+@lru_cache(maxsize=8)
+def _replayed(options: Amortized, domain: Domain, seed: int, told: tuple[_Told, ...]) -> _Net:
+    """The network after the told gradients: their chain rule, continued through the network's own weights."""
+    import torch
+
+    def lessons() -> Iterable[tuple[_Lesson, int]]:
+        norms: list[float] = []
+        for batch, rows, data in told:
+            slopes = np.frombuffer(data).reshape(len(rows), domain.dim)
+            norms.extend(np.linalg.norm(slopes, axis=1))
+            upstream = torch.from_numpy(slopes / max(float(np.sqrt(np.mean(np.square(norms)))), 1e-300))
+            noise = torch.from_numpy(np.array([_noise(domain, seed, batch, row) for row in rows]))
+            yield partial(_chain_rule, upstream, noise), options.repeats
+
+    net = _Net(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
+    _train(net, options, seed, lessons())
+    return net
+
+
+def _chain_rule(upstream: torch.Tensor, noise: torch.Tensor, net: _Net) -> torch.Tensor:
+    return (upstream * net(noise)).sum(dim=1).mean()
+
+
+def _fitted(options: Amortized, statement: Statement, history: History, seed: int) -> _Net:
+    """The network trained on a stand-in that was fitted to the told outputs."""
+    loss, targets = _tensor_loss(statement), history.y
+    if loss is None:  # the objective takes no tensors: model the loss itself
+        loss, targets = Minimize(), history.losses[:, None]
+    constraints = statement.constraints if targets.shape == history.y.shape else ()
+    table = (history.points.tobytes(), targets.tobytes(), targets.shape[1])
+    return _fitted_to(options, statement.domain, loss, constraints, seed, table)
+
+
+def _tensor_loss(statement: Statement) -> Objective | None:
+    import torch
+
+    try:
+        statement.objective.loss(torch.zeros(2, len(statement.outputs), dtype=torch.float64)).sum().item()
+    except Exception:
+        return None
+    return statement.objective
+
+
+@lru_cache(maxsize=4)
+def _fitted_to(
+    options: Amortized,
+    domain: Domain,
+    objective: Objective,
+    constraints: tuple[OutcomeConstraint, ...],
+    seed: int,
+    table: tuple[bytes, bytes, int],
+) -> _Net:
+    import torch
+
+    net = _Net(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
+    points = np.frombuffer(table[0]).reshape(-1, domain.dim)
+    y = np.frombuffer(table[1]).reshape(-1, table[2])
+    if len(points) < 3:
+        return net
+    stand_in = _ensemble(points, y, seed)
+    noise = torch.from_numpy(domain.sample(stream_generator(seed, _FREE, 1), 32))
+    told = objective.loss(torch.from_numpy(y.copy()))
+    spread = float(told.std().clamp(min=1e-12))
+
+    def lesson(net: _Net) -> torch.Tensor:
+        outputs = stand_in(net(noise))
+        loss: torch.Tensor = objective.loss(outputs) / spread
+        for constraint in constraints:
+            loss = loss + 10.0 * constraint.excess(outputs).clamp(min=0.0)
+        return loss.mean()
+
+    _train(net, options, seed, [(lesson, 150)])
+    return net
+
+
+def _ensemble(points: Array, y: Array, seed: int, members: int = 4, width: int = 32) -> _StandIn:
+    """Small regressors that differ in their first weights; maps points ``(n, d)`` to outputs ``(members, n, m)``."""
+    import torch
+
+    generator = torch.Generator().manual_seed(draw_seed(stream_generator(seed, _MEMBERS)))
+    x, targets = torch.from_numpy(points.copy()), torch.from_numpy(y.copy())
+    centre, scale = x.mean(0), x.std(0).clamp(min=1e-3)
+    middle, spread = targets.mean(0), targets.std(0).clamp(min=1e-9)
+    sizes = [(points.shape[1], width), (width, width), (width, y.shape[1])]
+    weights = [torch.randn(members, *s, generator=generator, dtype=torch.float64) / math.sqrt(s[0]) for s in sizes]
+    biases = [torch.zeros(members, 1, s[1], dtype=torch.float64) for s in sizes]
+
+    def predict(points: torch.Tensor) -> torch.Tensor:
+        hidden = (points - centre) / scale
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            hidden = torch.nn.functional.silu(hidden @ weight + bias)
+        return hidden @ weights[-1] + biases[-1]
+
+    parameters = [tensor.requires_grad_() for tensor in (*weights, *biases)]
+    optimizer = torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.01)
+    for _ in range(200):
+        loss = ((predict(x) - (targets - middle) / spread) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    for tensor in parameters:
+        tensor.requires_grad_(False)
+    return lambda points: predict(points) * spread + middle
