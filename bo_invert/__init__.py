@@ -44,15 +44,15 @@ _HOME = {
     "BoInvertError": "errors",
     "InvalidInput": "errors",
     "Unsuitable": "errors",
-    "compare": "compare",
-    "Comparison": "compare",
+    "compare": "comparison",
+    "Comparison": "comparison",
     "problem": "examples.base",
 }
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from bo_invert.compare import Comparison, compare
+    from bo_invert.comparison import Comparison, compare
     from bo_invert.domain import Domain
     from bo_invert.errors import BoInvertError, Failed, Infeasible, InvalidInput, Unsuitable
     from bo_invert.examples.base import problem

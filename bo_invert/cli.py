@@ -147,7 +147,7 @@ def compare(
 ) -> None:
     """Methods against each other on the same problems, seeds and budget."""
     from bo_invert.cli_problem import VariedProblem, load_problem, parse_settings, problem_title
-    from bo_invert.compare import compare as compare_methods
+    from bo_invert.comparison import compare as compare_methods
 
     given = parse_settings(settings, "--set")
     sources: dict[str, Any] = {}
@@ -266,7 +266,7 @@ def _check_same(study: Study, spec: JSON, seed: int | None) -> None:
 
 
 def _write(study: Study, out: Path, budget: int | None) -> None:
-    from bo_invert.compare import Comparison, summarize
+    from bo_invert.comparison import Comparison, summarize
 
     comparison = Comparison((summarize(study, budget=budget, keep=8),))
     folder = comparison.save(out, title=f"{study.problem_name} · {study.name}")
