@@ -20,7 +20,7 @@ from bo_invert.types import JSON, Array
 if TYPE_CHECKING:
     import torch
 
-_PRIOR_DRAWS = 4096
+_PRIOR_DRAWS = 2000
 _INVERTED = 500
 
 
