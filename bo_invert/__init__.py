@@ -46,7 +46,7 @@ _HOME = {
     "Unsuitable": "errors",
     "compare": "comparison",
     "Comparison": "comparison",
-    "problem": "examples.base",
+    "ready_problem": "examples.base",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from bo_invert.comparison import Comparison, compare
     from bo_invert.domain import Domain
     from bo_invert.errors import BoInvertError, Failed, Infeasible, InvalidInput, Unsuitable
-    from bo_invert.examples.base import problem
+    from bo_invert.examples.base import ready_problem
     from bo_invert.log import Ledger
     from bo_invert.objectives import Composite, Maximize, Minimize, OutcomeConstraint, Target
     from bo_invert.oracles.base import Oracle

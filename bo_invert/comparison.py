@@ -194,9 +194,9 @@ def _problem_sources(problems: Any) -> dict[str, ProblemSource]:
 
 def _source(value: Any, who: str) -> ProblemSource:
     if isinstance(value, str):
-        from bo_invert.examples.base import problem
+        from bo_invert.examples.base import ready_problem
 
-        return problem(value)
+        return ready_problem(value)
     if isinstance(value, Problem) or callable(value):
         return value  # type: ignore[no-any-return]
     raise InvalidInput(

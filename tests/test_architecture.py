@@ -209,7 +209,13 @@ def test_public_names_are_pinned() -> None:
         "Unsuitable",
         "__version__",
         "compare",
-        "problem",
+        "ready_problem",
     ]
     for name in bo_invert.__all__:
         assert getattr(bo_invert, name) is not None
+
+
+def test_no_public_name_is_shadowed_by_a_module() -> None:
+    """Importing ``bo_invert.thing`` would put the module where the public ``thing`` is expected."""
+    modules = {name.split(".")[1] for name in MODULES if name.count(".") >= 1}
+    assert not modules & set(bo_invert.__all__)

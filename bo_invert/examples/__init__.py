@@ -1,1 +1,1 @@
-"""Ready problems, each with its truth check. ``bo_invert.problem("name")`` makes one."""
+"""Ready problems, each with its truth check. ``bo_invert.ready_problem("name")`` makes one."""

@@ -8,7 +8,7 @@ from bo_invert import registry
 from bo_invert.problem import Problem
 
 
-def problem(name: str, **options: Any) -> Problem:
+def ready_problem(name: str, **options: Any) -> Problem:
     """A ready problem: ``"digits"``, ``"arm"``, ``"sine"``, ``"hartmann6"``, ``"mixed"``.
 
     Args:
