@@ -24,7 +24,8 @@ def is_gone(worker: str) -> bool:
         return True
     except PermissionError:
         pass  # it exists, and belongs to somebody else
-    return worker != _name(int(pid))  # the number may have passed to a younger process
+    # The number may have passed to a younger process, or stand for one that was killed and not waited for.
+    return worker != _name(int(pid)) or _status(int(pid))[:1] == ["Z"]
 
 
 @cache
@@ -33,8 +34,13 @@ def _host() -> str:
 
 
 def _name(pid: int) -> str:
-    try:
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        started = "0"  # no /proc here: the process id alone has to do
+    started = (_status(pid)[19:20] or ["0"])[0]  # without /proc the process id alone has to do
     return f"{_host()}:{pid}:{started}"
+
+
+def _status(pid: int) -> list[str]:
+    """The fields of ``/proc/<pid>/stat`` behind the program's name; none where there is no /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []

@@ -20,6 +20,7 @@ from bo_invert.examples.hartmann import hartmann6
 from bo_invert.journal import Journal
 from bo_invert.stores.open import open_store
 from bo_invert.types import Attempt, State, Trial
+from bo_invert.workers import is_gone
 
 if sys.platform == "win32":
     pytest.skip("needs kill -9", allow_module_level=True)
@@ -131,6 +132,18 @@ def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
     assert [t.query.point.tobytes() for t in ended] == [t.query.point.tobytes() for t in undisturbed]
     assert [t.query.to_json() for t in ended] == [t.query.to_json() for t in undisturbed]
     assert outcomes(ended) == outcomes(undisturbed)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_killed_process_that_nobody_waits_for_is_gone() -> None:
+    code = "from bo_invert.workers import this_worker; print(this_worker(), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        worker = process.stdout.readline().decode().strip()
+        assert not is_gone(worker)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its number is still taken
+        assert is_gone(worker)
 
 
 PROBLEM = """
