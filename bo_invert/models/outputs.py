@@ -1,0 +1,104 @@
+"""Which numbers of a told outcome are modelled, and how samples of them become a loss and constraints."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bo_invert.statement import Statement
+from bo_invert.types import Array
+
+
+class Outputs:
+    """The modelled numbers of n outcomes: the raw outputs that objective and constraints read.
+
+    A ``Composite`` whose function cannot take tensors is the exception: then its loss is modelled instead, beside
+    the outputs that constraints read.
+
+    Args:
+        statement: of the problem.
+        y: told raw outputs, shape ``(n, m)``.
+        losses: shape ``(n,)``.
+    """
+
+    def __init__(self, statement: Statement, y: Array, losses: Array) -> None:
+        self.statement = statement
+        self.m = y.shape[1]
+        self.composite = statement.objective.structured and _takes_tensors(statement.objective.loss, y, losses)
+        constrained = [constraint.index for constraint in statement.constraints]
+        self.by_loss = statement.objective.structured and not self.composite
+        read = [] if self.by_loss else _columns(statement.objective, self.m)
+        self.columns = sorted({*read, *constrained})
+        modelled = y[:, self.columns]
+        self.values = np.column_stack([losses, modelled]) if self.by_loss else modelled
+        """What the surrogate is fitted to, shape ``(n, c)``."""
+        place = np.zeros((len(self.columns), self.m))
+        place[np.arange(len(self.columns)), self.columns] = 1.0
+        self._place = None if self.columns == list(range(self.m)) else torch.tensor(place, dtype=torch.float64)
+        spread = modelled.std(axis=0)
+        self._scales = dict(zip(self.columns, np.where(spread > 0, spread, 1.0), strict=True))
+
+    @property
+    def plain(self) -> bool:
+        """Whether the loss is plus or minus the only modelled number."""
+        return not self.composite and self.values.shape[1] == 1
+
+    def loss(self, modelled: Tensor) -> Tensor:
+        """Loss ``(...)`` of modelled numbers ``(..., c)``."""
+        if self.by_loss:
+            return modelled[..., 0]
+        loss: Tensor = self.statement.objective.loss(self._raw(modelled))
+        return loss
+
+    @property
+    def excesses(self) -> list[Callable[[Tensor], Tensor]]:
+        """One function per constraint, from ``(..., c)`` to ``(...)`` in units of the output's spread; <= 0 is fine."""
+        return [self._excess(constraint) for constraint in self.statement.constraints]
+
+    def violation(self, modelled: Tensor) -> Tensor:
+        """Sum of what constraints are missed by ``(...)``, for modelled numbers ``(..., c)``."""
+        missed = [excess(modelled).clamp(min=0.0) for excess in self.excesses]
+        return torch.stack(missed).sum(0) if missed else torch.zeros_like(modelled[..., 0])
+
+    def _excess(self, constraint: Any) -> Callable[[Tensor], Tensor]:
+        scale = float(self._scales[constraint.index])
+
+        def excess(modelled: Tensor) -> Tensor:
+            result: Tensor = constraint.excess(self._raw(modelled)) / scale
+            return result
+
+        return excess
+
+    def _raw(self, modelled: Tensor) -> Tensor:
+        """Raw outputs ``(..., m)``, zero where nothing reads them."""
+        picked = modelled[..., 1:] if self.by_loss else modelled
+        return picked if self._place is None else picked @ self._place
+
+
+def _columns(objective: Any, m: int) -> Sequence[int]:
+    """Outputs that an objective reads; all of them when it does not say."""
+    if getattr(objective, "indices", None) is not None:
+        return list(objective.indices)
+    if not objective.structured and hasattr(objective, "index"):
+        return [objective.index]
+    return range(m)
+
+
+def _takes_tensors(loss: Callable[[Any], Any], y: Array, losses: Array) -> bool:
+    """Whether a loss works on a batch of tensors, lets gradients through, and agrees with what was told."""
+    sample = torch.tensor(y[None], dtype=torch.float64, requires_grad=True)
+    try:
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a numpy function on a tensor warns before it fails
+            result = loss(sample)
+            (gradient,) = torch.autograd.grad(result.sum(), sample)
+        return result.shape == sample.shape[:-1] and bool(
+            np.allclose(result.detach().numpy()[0], losses, rtol=1e-6, atol=1e-9) and gradient.isfinite().all()
+        )
+    except Exception:
+        return False

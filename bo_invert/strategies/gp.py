@@ -1,0 +1,143 @@
+"""Bayesian optimization with a Gaussian process of the outputs, on BoTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bo_invert.errors import InvalidInput
+from bo_invert.history import History
+from bo_invert.rng import draw_seed
+from bo_invert.statement import Statement
+from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.types import JSON, Array, Query, Trial
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GP(Strategy):
+    """Bayesian optimization: dimension-scaled Gaussian process, log expected improvement.
+
+    After an initial design (a Sobol sequence in a box, draws from the reference measure in a latent) every ask fits
+    one process per raw output (Hvarfner et al., ICML 2024) and maximises the log expected improvement (Ament et al.,
+    NeurIPS 2023). For ``Target`` and ``Composite`` it is the improvement of the composite function (Astudillo &
+    Frazier, ICML 2019), so the model learns from how every output missed, not only from the loss. More than 15
+    outputs are modelled by their principal components. A ``Composite`` whose function cannot take torch tensors is
+    modelled by its loss.
+
+    Outcome constraints weigh the improvement by the probability that they hold; as long as nothing feasible is known,
+    their violation is reduced first. Places where the oracle gave nothing are learned by a second process. Open trials
+    count as evaluated with an unknown outcome. Points told or open are proposed again only when no others are left.
+
+    Args:
+        noisy: the oracle answers differently to the same point; then improvement is over what the model believes
+            of the told points (qLogNEI).
+        initial: size of the initial design, data of the user's included; default ``2 d``, at least 5, at most 20
+            and at most a quarter of the budget.
+        samples: of the quasi-Monte Carlo estimate.
+    """
+
+    name = "gp"
+    noisy: bool = False
+    initial: int | None = None
+    samples: int = 128
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or (self.initial is not None and self.initial < 1):
+            raise InvalidInput(f"strategy 'gp': samples and initial must be at least 1, got {self}")
+
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        history = History(trials)
+        if len(history.completed) < 2 or len(history.completed) + len(history.open) < self._design_size(
+            statement.domain.dim, request.budget
+        ):
+            return Proposal(self._design(statement, trials, request), request.memo)
+        from bo_invert.models.exact import settled
+
+        rng = request.rng()
+        with settled(draw_seed(rng)):
+            points, memo = self._improving(statement, history, request, rng)
+        return Proposal(tuple(Query(point, origin=self.name) for point in points), memo)
+
+    def _design_size(self, d: int, budget: int | None) -> int:
+        if self.initial is not None:
+            return self.initial
+        size = min(max(5, 2 * d), 20)
+        return size if budget is None else min(size, max(2, budget // 4))
+
+    def _design(self, statement: Statement, trials: Sequence[Trial], request: Request) -> tuple[Query, ...]:
+        from bo_invert.models.search import unseen
+
+        domain = statement.domain
+        drawn = sum("design" in trial.query.meta for trial in trials)
+        many = request.count + 32
+        if domain.geometry == "box":
+            pool = domain.sobol(request.stream(0), many, skip=drawn)
+        else:
+            pool = domain.sample(request.rng(), many)
+        points = unseen(domain, pool, _known(trials), request.count)
+        return tuple(Query(point, origin=self.name, meta={"design": drawn + i}) for i, point in enumerate(points))
+
+    def _improving(
+        self, statement: Statement, history: History, request: Request, rng: np.random.Generator
+    ) -> tuple[list[Array], JSON]:
+        from bo_invert.models import acquisition, exact, search
+        from bo_invert.models.base import EXACT, NOISY, to_unit
+        from bo_invert.models.outputs import Outputs
+
+        domain, memo = statement.domain, request.memo or {}
+        outputs = Outputs(statement, history.y, history.losses)
+        told = to_unit(domain, history.points)
+        surrogate = exact.fit(told, outputs.values, memo.get("outputs"), NOISY if self.noisy else EXACT)
+        note = {"outputs": surrogate.memo}
+        chance, note_chance = self._chance(statement, history, memo.get("feasibility"))
+        if note_chance is not None:
+            note["feasibility"] = note_chance
+        known, open_points = _known(history.trials), [trial.point for trial in history.open]
+        incumbents = np.array([trial.point for trial in history.ranking[:5]])
+        picked: list[Array] = []
+        while len(picked) < request.count:
+            pending = np.array([*open_points, *picked]).reshape(-1, domain.dim)
+            score = acquisition.improvement(
+                surrogate,
+                outputs,
+                told,
+                history.losses,
+                history.violations <= 0.0,
+                pending=to_unit(domain, pending),
+                seed=draw_seed(rng),
+                noisy=self.noisy,
+                samples=self.samples,
+            )
+            both = score if chance is None else _sum(score, chance)
+            picked.append(search.maximise(both, domain, incumbents, [*known, *picked], rng))
+        return picked, note
+
+    def _chance(self, statement: Statement, history: History, memo: Any) -> tuple[Any, JSON]:
+        """Log probability that a point can be evaluated, and a memo; None while nothing went wrong.
+
+        Failures that depend on the place are learned like infeasible designs; others drown in the labels' noise.
+        """
+        if not history.barren:
+            return None, None
+        from bo_invert.models import acquisition, exact
+        from bo_invert.models.base import NOISY, to_unit
+
+        lost = np.array([trial.point for trial in history.barren])
+        points = np.concatenate([history.points, lost])
+        labels = np.repeat([1.0, 0.0], [len(history.points), len(lost)])
+        surrogate = exact.fit(to_unit(statement.domain, points), labels[:, None], memo, NOISY)
+        return acquisition.feasibility(surrogate), surrogate.memo
+
+
+def _known(trials: Sequence[Trial]) -> list[Array]:
+    return [trial.point for trial in trials]
+
+
+def _sum(score: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda inputs: score(inputs) + other(inputs)
