@@ -144,11 +144,19 @@ class Target(Objective):
         names: tuple[str, ...] = () if output is None else (output,)
         if isinstance(value, Mapping):
             names, value = tuple(value), list(value.values())
-        values = np.atleast_1d(np.asarray(value, dtype=float))
-        scales = np.broadcast_to(np.asarray(scale, dtype=float), values.shape)
-        if values.ndim != 1 or not np.isfinite(values).all():
+        try:
+            values = np.atleast_1d(np.asarray(value, dtype=float))
+        except (TypeError, ValueError):
+            values = np.empty(0)
+        if values.ndim != 1 or not values.size or not np.isfinite(values).all():
             raise InvalidInput(f"Target wants a number, a vector or a dict of finite numbers, got {value!r}")
-        if not (scales > 0).all() or not math.isfinite(tolerance) or tolerance < 0:
+        try:
+            scales = np.broadcast_to(np.asarray(scale, dtype=float), values.shape)
+        except ValueError:
+            raise InvalidInput(
+                f"Target: scale is one number or one per output ({len(values)}), got {scale!r}"
+            ) from None
+        if not ((scales > 0) & np.isfinite(scales)).all() or not math.isfinite(tolerance) or tolerance < 0:
             raise InvalidInput(f"Target: scale must be > 0 and tolerance >= 0, got {scale!r}, {tolerance!r}")
         if names and len(names) != len(values):
             raise InvalidInput(f"Target: output={output!r} names one output, the target has {len(values)} values")
@@ -284,7 +292,7 @@ class OutcomeConstraint:
             return text
         match = _CONSTRAINT.match(text)
         try:
-            if match is None:
+            if match is None or "<=" in match["output"] or ">=" in match["output"]:
                 raise ValueError
             return OutcomeConstraint(match["output"], match["sense"], float(match["bound"]))
         except ValueError:

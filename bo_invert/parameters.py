@@ -18,8 +18,21 @@ def _check_range(low: float, high: float, log: bool, what: str) -> None:
         raise InvalidInput(f"{what}: bounds must be finite numbers, got [{low}, {high}]")
     if not low < high:
         raise InvalidInput(f"{what}: the lower bound must lie below the upper one, got [{low}, {high}]")
+    if not math.isfinite(high - low):
+        raise InvalidInput(f"{what}: the range is too wide for double precision, got [{low}, {high}]")
     if log and low <= 0:
         raise InvalidInput(f"{what}: a log scale needs a positive lower bound, got {low}")
+
+
+def _numbers(values: Sequence[Any]) -> Array:
+    """Values as numbers, shape ``(n,)``."""
+    numbers = np.empty(len(values))
+    for i, value in enumerate(values):
+        try:
+            numbers[i] = float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise InvalidInput(f"{value!r} is not a number") from None
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,7 @@ class Float:
 
     def encode(self, values: Sequence[Any]) -> Array:
         """Values to unit coordinates ``(n, 1)``."""
-        v = np.array([float(value) for value in values])
+        v = _numbers(values)
         if ((v < self.low) | (v > self.high) | ~np.isfinite(v)).any():
             bad = [float(x) for x in v if not self.low <= x <= self.high]
             raise InvalidInput(f"{bad[0]} lies outside [{self.low}, {self.high}]")
@@ -73,6 +86,8 @@ class Int:
 
     def __post_init__(self) -> None:
         _check_range(self.low, self.high, self.log, f"Int({self.low}, {self.high})")
+        if self.low != int(self.low) or self.high != int(self.high):
+            raise InvalidInput(f"Int({self.low}, {self.high}): bounds must be whole numbers")
 
     def _edges(self) -> tuple[float, float]:
         low, high = self.low - 0.5, self.high + 0.5  # every value owns a cell of its own
@@ -85,11 +100,10 @@ class Int:
         return [int(v) for v in np.clip(value, self.low, self.high)]
 
     def encode(self, values: Sequence[Any]) -> Array:
-        for value in values:
-            if float(value) != round(float(value)) or not self.low <= value <= self.high:
-                raise InvalidInput(f"{value!r} is not a whole number in [{self.low}, {self.high}]")
+        v = _numbers(values)
+        for value in v[~((v == np.rint(v)) & (v >= self.low) & (v <= self.high))]:
+            raise InvalidInput(f"{value:g} is not a whole number in [{self.low}, {self.high}]")
         low, high = self._edges()
-        v = np.array([float(value) for value in values])
         return (((np.log(v) if self.log else v) - low) / (high - low))[:, None]
 
     def project(self, u: Array) -> Array:
@@ -109,10 +123,10 @@ class Choice:
     def __init__(self, *values: Any, ordered: bool = False) -> None:
         if len(values) == 1 and isinstance(values[0], (list, tuple)):
             values = tuple(values[0])
-        if len(values) < 2 or len(set(values)) != len(values):
-            raise InvalidInput(f"Choice needs at least two different values, got {values!r}")
         if not all(isinstance(v, (str, bool, int, float)) for v in values):
             raise InvalidInput(f"Choice values must be str, bool, int or float, got {values!r}")
+        if len(values) < 2 or len(set(values)) != len(values):
+            raise InvalidInput(f"Choice needs at least two different values, got {values!r}")
         object.__setattr__(self, "values", tuple(values))
         object.__setattr__(self, "ordered", ordered)
 
@@ -136,7 +150,8 @@ class Choice:
                 raise InvalidInput(f"{value!r} is none of {list(self.values)}")
         index = np.array([self.values.index(value) for value in values], dtype=int)
         if self.width > 1:
-            return np.eye(len(self.values))[index]
+            one_hot: Array = np.eye(len(self.values))[index]
+            return one_hot
         return ((index + 0.5) / len(self.values))[:, None]
 
     def project(self, u: Array) -> Array:
@@ -153,5 +168,5 @@ def parameter_from_json(data: JSON) -> Parameter:
     """The parameter that ``to_json`` wrote."""
     if data["type"] == "choice":
         return Choice(*data["values"], ordered=data["ordered"])
-    kind = {"float": Float, "int": Int}[data["type"]]
+    kind: type[Float] | type[Int] = Int if data["type"] == "int" else Float
     return kind(data["low"], data["high"], data["log"])
