@@ -39,14 +39,14 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
     for index, problem in enumerate(problems):
         place = {"row": index // columns + 1, "col": index % columns + 1}
         here = [run for run in shown if run.problem == problem]
-        logarithmic = _spans_decades(here)
+        floor = _log_floor(here)
         for number, label in enumerate(labels):
             mine = [run for run in here if run.label == label]
             if not mine:
                 continue
             colour = COLOURS[number % len(COLOURS)]
             text = escape(label, quote=False)
-            calls, low, middle, high = _bands(mine, logarithmic)
+            calls, low, middle, high = _bands(mine, floor)
             common = {"x": calls, "legendgroup": text, "name": text, "line_shape": "hv"}
             if len(mine) > 1:
                 edge = {**common, "mode": "lines", "line_width": 0, "showlegend": False, "hoverinfo": "skip"}
@@ -65,7 +65,7 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
             )
             named.add(label)
         figure.update_xaxes(title_text="calls (values + gradients)", rangemode="tozero", **place)
-        scale = {"type": "log", "dtick": 1, "exponentformat": "power"} if logarithmic else {}
+        scale = {"type": "log", "dtick": 1, "exponentformat": "power"} if floor > 0 else {}
         figure.update_yaxes(title_text="best loss so far", **scale, **place)
     grid = {"gridcolor": "rgba(128,128,128,0.22)", "zerolinecolor": "rgba(128,128,128,0.35)"}
     figure.update_xaxes(**grid)
@@ -83,25 +83,27 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def _spans_decades(runs: Sequence[Run]) -> bool:
-    """Whether losses are never negative and differ by more than a factor of 100."""
+def _log_floor(runs: Sequence[Run]) -> float:
+    """What stands for a loss of exactly 0 on a log scale: a decade below all others, 16 decades below the largest.
+
+    0 where a log scale makes no sense: some losses are negative, or they span less than a factor of 100.
+    """
     values = np.concatenate([run.losses[np.isfinite(run.losses)] for run in runs]) if runs else np.empty(0)
-    if not len(values) or values.min() < 0:
-        return False
     positive = values[values > 0]
-    return len(positive) > 0 and bool(positive.max() > 100 * positive.min())
+    if not len(positive) or values.min() < 0 or positive.max() < 100 * positive.min():
+        return 0.0
+    return max(float(positive.min()) / 10, 1e-16 * float(positive.max()))
 
 
-def _bands(runs: Sequence[Run], logarithmic: bool) -> tuple[Array, Array, Array, Array]:
+def _bands(runs: Sequence[Run], floor: float) -> tuple[Array, Array, Array, Array]:
     """Calls, lower quartile, median and upper quartile; NaN where it is infinite. All of shape ``(k,)``."""
     grid = np.unique(np.concatenate([run.calls for run in runs]))
     if len(grid) > _POINTS:
         grid = grid[np.unique(np.linspace(0, len(grid) - 1, _POINTS).round().astype(int))]
     curves = np.sort([run.loss_at(grid) for run in runs], axis=0)
     bands = np.array([[quantile(column, share) for column in curves.T] for share in (0.25, 0.5, 0.75)])
-    if logarithmic:  # a target hit exactly has no logarithm: show it a decade below the smallest loss above zero
-        positive = bands[np.isfinite(bands) & (bands > 0)]
-        bands = np.maximum(bands, positive.min() / 10 if len(positive) else 1e-12)
+    if floor > 0:
+        bands = np.maximum(bands, floor)
     bands[~np.isfinite(bands)] = np.nan
     return grid.astype(float), bands[0], bands[1], bands[2]
 
