@@ -6,8 +6,12 @@ This file and ``strategies/ax.py`` are the only ones that know Ax. Import it lat
 from __future__ import annotations
 
 import keyword
+import logging
 import re
-from collections.abc import Mapping, Sequence
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +33,8 @@ from bo_invert.domain import Domain, box_domain
 from bo_invert.errors import InvalidInput
 from bo_invert.objectives import Composite, Maximize, Minimize, Objective, OutcomeConstraint
 from bo_invert.parameters import Choice, Float, Int, Parameter
+from bo_invert.rng import draw_seed, stream_generator
 from bo_invert.statement import Statement
-from bo_invert.strategies.ax import quiet
 from bo_invert.strategies.base import Request, Strategy, from_spec
 from bo_invert.types import JSON, Array, Outcome, Query, State, Trial
 
@@ -42,6 +46,26 @@ _NARROWEST = 1.5e-5
 #: Columns of Ax's own tables; a parameter of this name would overwrite them.
 _RESERVED = ("metadata", "location", "trial_index", "arm_name", "trial_status", "generation_node")
 _KEY = "bo_invert"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drops what Ax says to this thread, errors excepted; its loggers and levels stay as they are."""
+    here = threading.get_ident()
+    handlers = logging.getLogger("ax").handlers[:]
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread != here or record.levelno >= logging.ERROR
+
+    for handler in handlers:
+        handler.addFilter(keep)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(keep)
 
 
 # Points and parameters -------------------------------------------------------------------------------------------
@@ -251,7 +275,7 @@ def to_ax(study: Study) -> Client:
 
     Ax's analyses, summaries, predictions and storage work on it, and ``get_next_trials`` goes on from there.
     """
-    client = client_from(study.statement, study.trials, seed=study.seed, all_outputs=True)
+    client = client_from(study.statement, study.trials, seed=draw_seed(stream_generator(study.seed)), all_outputs=True)
     with quiet():
         client.configure_generation_strategy(allow_exceeding_initialization_budget=True)
     return client

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
+import random
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, Unsuitable
-from bo_invert.parameters import Choice
+from bo_invert.parameters import Choice, Int
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -28,24 +30,20 @@ _one_at_a_time = threading.Lock()
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Drops Ax's chatter and warnings of this thread; loggers and levels stay as they are."""
-    here = threading.get_ident()
-    importing = logging.getLogger("ax.storage.sqa_store.with_db_settings_base")  # speaks before there is a handler
-    targets = [*logging.getLogger("ax").handlers, importing]
+def _importing_ax() -> Iterator[None]:
+    """Undoes what importing Ax does on the side: it logs a line before it has a handler, and draws from ``random``."""
 
-    def keep(record: logging.LogRecord) -> bool:
-        return record.thread != here or record.levelno >= logging.ERROR
+    def drop(record: logging.LogRecord) -> bool:
+        return False
 
-    for target in targets:
-        target.addFilter(keep)
+    speaker = logging.getLogger("ax.storage.sqa_store.with_db_settings_base")
+    speaker.addFilter(drop)
+    before = random.getstate()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        for target in targets:
-            target.removeFilter(keep)
+        random.setstate(before)
+        speaker.removeFilter(drop)
 
 
 @dataclass(frozen=True)
@@ -89,22 +87,25 @@ class Ax(Strategy):
                 )
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
-        with quiet():
+        with _importing_ax():
             from ax.exceptions.core import OptimizationComplete
 
-            from bo_invert.ax_bridge import Frame, client_from
+            from bo_invert.ax_bridge import Frame, client_from, quiet
 
         frame = Frame(statement.domain)
+        count = int(min(request.count, _untried(statement.domain, trials)))
+        if count < 1:
+            return Proposal(())
         queries: list[Query] = []
         with _one_at_a_time, quiet():
             client = client_from(statement, trials, seed=draw_seed(request.rng()), shun_failed=True)
             client.set_generation_strategy(self._generation_strategy(trials, request))
             try:
-                while len(queries) < request.count:
-                    for index, parameters in client.get_next_trials(request.count - len(queries)).items():
+                while len(queries) < count:
+                    for index, parameters in client.get_next_trials(count - len(queries)).items():
                         node = client._experiment.trials[index].generator_runs[0]._generation_node_name
                         queries.append(Query(frame.from_ax(parameters), origin=self.name, meta={"node": node}))
-            except OptimizationComplete:  # every combination of a finite search space was tried
+            except OptimizationComplete:  # Ax found none of the few combinations that are left
                 pass
         return Proposal(tuple(queries))
 
@@ -126,3 +127,16 @@ class Ax(Strategy):
             if node.name == "Sobol":  # a new client starts its sequence anew; the log says how far it has come
                 node.generator_specs[0].generator_kwargs["init_position"] = drawn
         return chosen
+
+
+def _untried(domain: Domain, trials: Sequence[Trial]) -> float:
+    """Combinations of a finite search space that no trial has had; Ax would search minutes for the last one."""
+    size = 1.0
+    for parameter in domain.parameters.values():
+        if isinstance(parameter, Choice):
+            size *= len(parameter.values)
+        else:
+            size *= parameter.high - parameter.low + 1 if isinstance(parameter, Int) else math.inf
+    if domain.geometry != "box" or math.isinf(size):
+        return math.inf
+    return size - len({tuple(domain.project(trial.point)) for trial in trials})
