@@ -1,0 +1,32 @@
+"""Turn each percent script here into a notebook, run it, and keep it with its pictures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+HERE = Path(__file__).parent
+
+
+def executed(script: Path) -> nbformat.NotebookNode:
+    """The notebook of a script, with outputs; raises if a cell does."""
+    notebook = jupytext.read(script)
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"  # stable, so that a rerun changes only what changed
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(HERE)}}).execute()
+    for cell in notebook.cells:
+        cell.get("metadata", {}).pop("execution", None)
+    return notebook
+
+
+if __name__ == "__main__":
+    names = sys.argv[1:] or [path.name for path in sorted(HERE.glob("[0-9]*.py"))]
+    for name in names:
+        source = HERE / name
+        nbformat.write(executed(source), source.with_suffix(".ipynb"))
+        print("executed", source.name)
