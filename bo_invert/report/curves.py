@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -32,9 +33,9 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
     columns = min(2, len(problems))
     rows = -(-len(problems) // columns)
     titles = [escape(name, quote=False) for name in problems] if len(problems) > 1 else None
-    figure: Figure = make_subplots(
-        rows=rows, cols=columns, subplot_titles=titles, horizontal_spacing=0.1, vertical_spacing=0.25 / rows
-    )
+    height = max(420, 360 * rows)
+    gap = {"horizontal_spacing": 0.1, "vertical_spacing": 120 / height if rows > 1 else 0.0}
+    figure: Figure = make_subplots(rows=rows, cols=columns, subplot_titles=titles, **gap)
     named: set[str] = set()
     for index, problem in enumerate(problems):
         place = {"row": index // columns + 1, "col": index % columns + 1}
@@ -65,13 +66,13 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
             )
             named.add(label)
         figure.update_xaxes(title_text="calls (values + gradients)", rangemode="tozero", **place)
-        scale = {"type": "log", "dtick": 1, "exponentformat": "power"} if floor > 0 else {}
+        scale = {"type": "log", "dtick": _decades_per_tick(here, floor), "exponentformat": "power"} if floor else {}
         figure.update_yaxes(title_text="best loss so far", **scale, **place)
     grid = {"gridcolor": "rgba(128,128,128,0.22)", "zerolinecolor": "rgba(128,128,128,0.35)"}
     figure.update_xaxes(**grid)
     figure.update_yaxes(**grid)
     figure.update_layout(
-        height=max(420, 340 * rows),
+        height=height,
         margin={"l": 60, "r": 20, "t": 40 if titles else 20, "b": 50},
         legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0.0, "x": 0},
         paper_bgcolor="rgba(0,0,0,0)",
@@ -93,6 +94,11 @@ def _log_floor(runs: Sequence[Run]) -> float:
     if not len(positive) or values.min() < 0 or positive.max() < 100 * positive.min():
         return 0.0
     return max(float(positive.min()) / 10, 1e-16 * float(positive.max()))
+
+
+def _decades_per_tick(runs: Sequence[Run], floor: float) -> int:
+    largest = max(float(run.losses[np.isfinite(run.losses)].max(initial=floor)) for run in runs)
+    return max(1, math.ceil(math.log10(largest / floor) / 6))
 
 
 def _bands(runs: Sequence[Run], floor: float) -> tuple[Array, Array, Array, Array]:

@@ -98,11 +98,12 @@ def _words(axes: Any, label: str, cells: Sequence[tuple[Run, Find]], begun: dict
     axes.axis("off")
     axes.text(0.0, 0.62, label, fontsize=11, fontweight="bold", va="center", parse_math=False, wrap=True)
     runs = list(dict.fromkeys(run for run, _ in cells))
-    warnings = []
-    if any(fooled(run, begun[run.problem, run.seed]) for run in runs):
-        warnings.append("fooled")
-    if any(implausible(run) for run in runs):
-        warnings.append("implausible")
-    if not cells[0][1].feasible:
-        warnings.append("infeasible")
+    counts = {
+        "fooled": sum(fooled(run, begun[run.problem, run.seed]) for run in runs),
+        "implausible": sum(implausible(run) for run in runs),
+        "infeasible": sum(run.best is None for run in runs),
+    }
+    warnings = [
+        word if len(runs) == 1 else f"{word} ({count} of {len(runs)})" for word, count in counts.items() if count
+    ]
     axes.text(0.0, 0.3, "\n".join(warnings), fontsize=9, color="#b42318", va="center", parse_math=False)

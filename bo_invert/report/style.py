@@ -32,7 +32,7 @@ font-weight:600}
 .note{color:var(--soft);font-size:.88rem;margin:.35rem 0 0;max-width:65rem;overflow-wrap:anywhere}
 .plot{min-height:420px;min-width:0;overflow:hidden}
 .gallery{margin:0;background:#fff;border-radius:10px;padding:.6rem;overflow-x:auto}
-.gallery img{display:block;width:100%;min-width:40rem;height:auto}
+.gallery img{display:block;width:min(100%,70rem);min-width:34rem;height:auto}
 summary{cursor:pointer;color:var(--accent);font-weight:600}
 footer{color:var(--soft);font-size:.85rem;padding:0 .3rem}
 @media print{:root{--ground:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--stripe:#fff}

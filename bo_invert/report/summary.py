@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from bo_invert.report.standings import Field, Standing, fields
 from bo_invert.runs import Run
@@ -34,23 +33,23 @@ def honest_paragraph(runs: Sequence[Run]) -> str:
     contests = fields(runs)
     if not contests:
         return "Nothing was run."
-    return " ".join(_sentences(contest, named=len(contests) > 1) for contest in contests)
+    parts = [part for contest in contests for part in _sentences(contest, named=len(contests) > 1)]
+    if not any(contest.has_judge for contest in contests) and any(run.best is not None for run in runs):
+        parts.append("No judge was there to confirm it, so this is the oracle's own opinion.")
+    standings = [standing for contest in contests for standing in contest.standings]
+    return " ".join(part for part in [*parts, _trouble(standings), _bill(standings)] if part)
 
 
-def _sentences(contest: Field, named: bool) -> str:
+def _sentences(contest: Field, named: bool) -> list[str]:
     found = [s for s in contest.standings if s.score is not None and math.isfinite(s.score.median)]
-    ran = [s for s in contest.standings if s.ran]
-    parts = [f"On {contest.problem}:"] if named else []
-    if not ran:
-        parts.append("no method could run.")
-    elif not found:
-        parts.append(_nothing_found(contest))
-    else:
-        winners = [s for s in found if _same(_median(s), _median(found[0]))]
-        parts += [_winner(contest, winners), _claimants(contest, winners), _deluded(contest, winners)]
-        parts += [_peculiar(found, winners), _plain_rivals(contest, found, winners)]
-    parts += [_trouble(contest), _bill(ran)]
-    return " ".join(part for part in parts if part)
+    begin = [f"On {contest.problem}:"] if named else []
+    if not any(s.ran for s in contest.standings):
+        return [*begin, "no method could run."]
+    if not found:
+        return [*begin, _nothing_found(contest)]
+    winners = [s for s in found if _same(_median(s), _median(found[0]))]
+    parts = [_winner(contest, winners), _claimants(contest, winners), _deluded(contest, winners)]
+    return [*begin, *parts, _peculiar(found, winners), _plain_rivals(contest, found, winners)]
 
 
 def _nothing_found(contest: Field) -> str:
@@ -60,21 +59,15 @@ def _nothing_found(contest: Field) -> str:
 
 
 def _winner(contest: Field, winners: Sequence[Standing]) -> str:
-    names = _names(winners)
-    score = _number(contest, _median(winners[0]))
-    typical = "a median loss of" if contest.seeds > 1 else "a loss of"
-    if not contest.has_judge:
-        verb = "tie with" if len(winners) > 1 else "found the lowest loss:"
-        found = f"{names} {verb} {typical} {score}"
-        return f"{found}. No judge was there to confirm it, so this is the oracle's own opinion."
+    kind = "output" if contest.goal.get("type") == "maximize" else "loss"
+    typical = f"a median {kind}" if contest.seeds > 1 else ("an output" if kind == "output" else "a loss")
+    reached = f"with {typical} of {_number(contest, _median(winners[0]))}"
+    judge = "by the judge, which no search saw, " if contest.has_judge else ""
     if len(winners) > 1:
-        return f"By the judge, which no search saw, {names} tie with {typical} {score}."
+        return _capital(f"{judge}{_names(winners)} tie {reached}.")
     claim = winners[0].claimed
-    assert claim is not None
-    return (
-        f"By the judge, which no search saw, {names} won with {typical} {score} "
-        f"(it claimed {_number(contest, claim.median)})."
-    )
+    claimed = f" (it claimed {_number(contest, claim.median)})" if contest.has_judge and claim is not None else ""
+    return _capital(f"{judge}{_names(winners)} won {reached}{claimed}.")
 
 
 def _claimants(contest: Field, winners: Sequence[Standing]) -> str:
@@ -118,7 +111,9 @@ def _peculiar(found: Sequence[Standing], winners: Sequence[Standing]) -> str:
 def _plain_rivals(contest: Field, found: Sequence[Standing], winners: Sequence[Standing]) -> str:
     plain = [s for s in found if s.strategy in PLAIN]
     others = [s for s in found if s.strategy not in PLAIN]
-    if not plain or not others:
+    if not others:
+        return _runner_up(contest, found, winners)
+    if not plain:
         return ""
     if all(s.strategy in PLAIN for s in winners):
         alike = [s for s in others if _alike(contest, s, winners[0])]
@@ -130,41 +125,51 @@ def _plain_rivals(contest: Field, found: Sequence[Standing], winners: Sequence[S
     nearest = next((s for s in plain if s not in winners), None)
     if nearest is None:
         return ""
-    text = f"No plain rival came close; the nearest was {_quoted(nearest)} with {_number(contest, _median(nearest))}"
-    if nearest.p_value is not None and contest.pairs >= 6 and winners[0].p_value is None:
-        sure = "a difference" if nearest.p_value <= 0.05 else "which is not yet a significant difference"
-        text += f" ({sure}, p = {nearest.p_value:.2g} over {contest.pairs} paired seeds)"
-    return text + "."
+    told = f"{_quoted(nearest)} with {_number(contest, _median(nearest))}{_test(contest, nearest, winners)}"
+    return f"No plain rival did as well; the nearest was {told}."
 
 
-def _trouble(contest: Field) -> str:
+def _runner_up(contest: Field, found: Sequence[Standing], winners: Sequence[Standing]) -> str:
+    """Where every method is plain: how far behind the next one is."""
+    second = next((s for s in found if s not in winners), None)
+    if second is None:
+        return ""
+    close = "about as good" if _alike(contest, second, winners[0]) else "next"
+    return f"{_quoted(second)} came {close} with {_number(contest, _median(second))}{_test(contest, second, winners)}."
+
+
+def _test(contest: Field, rival: Standing, winners: Sequence[Standing]) -> str:
+    """The paired test of a rival against a winner that is also ranked first; nothing below six pairs."""
+    if rival.p_value is None or contest.pairs < 6 or winners[0].p_value is not None:
+        return ""
+    sure = "a difference" if rival.p_value <= 0.05 else "not a significant difference"
+    return f" ({sure}: p = {rival.p_value:.2g} over {contest.pairs} paired seeds)"
+
+
+def _trouble(standings: Sequence[Standing]) -> str:
     parts = []
-    refused = [s for s in contest.standings if s.refused]
+    refused = list(dict.fromkeys(_quoted(s) for s in standings if s.refused))
     if refused:
-        parts.append(f"{_names(refused)} refused the problem.")
-    broken = [s for s in contest.standings if s.broken]
+        parts.append(f"{_list(refused)} refused to work on it; the table says why.")
+    broken = [f"{_quoted(s)} ({len(s.broken)} of {len(s.ran)} runs)" for s in standings if s.broken]
     if broken:
-        parts.append(f"{_list([f'{_quoted(s)} ({len(s.broken)} of {len(s.ran)})' for s in broken])} broke down.")
-    barren = sum(r.bill.failed + r.bill.infeasible + r.bill.lost for s in contest.standings for r in s.ran)
+        parts.append(f"{_list(broken)} broke down; the table says why.")
+    barren = sum(run.bill.failed + run.bill.infeasible + run.bill.lost for s in standings for run in s.ran)
     if barren:
         parts.append(f"{barren} attempts gave no outputs and were billed all the same.")
     return " ".join(parts)
 
 
-def _bill(ran: Sequence[Standing]) -> str:
-    runs = [run for s in ran for run in s.ran]
+def _bill(standings: Sequence[Standing]) -> str:
+    runs = [run for standing in standings for run in standing.ran]
     if not runs:
         return ""
     values, gradients = sum(r.bill.values for r in runs), sum(r.bill.gradients for r in runs)
-    seconds = sum(r.bill.total_seconds for r in runs)
-    asking = sum(r.bill.asking for r in runs)
+    seconds, asking = sum(r.bill.total_seconds for r in runs), sum(r.bill.asking for r in runs)
     gradient = f" and {gradients:,} gradients" if gradients else ", no gradient"
     count = f"{len(runs)} runs" if len(runs) > 1 else "one run"
-    text = f"The bill of {count}: {values:,} oracle values{gradient}, {seconds:.3g} seconds"
-    thinker = max(ran, key=lambda s: sum(r.bill.asking for r in s.ran))
-    if asking > 0.5 * seconds and len(ran) > 1:
-        text += f", most of them spent thinking rather than calling, above all by {_quoted(thinker)}"
-    return text + "."
+    thinking = ", most of them spent choosing points rather than calling the oracle" if asking > 0.5 * seconds else ""
+    return f"The bill of {count}: {values:,} oracle values{gradient}, {seconds:.3g} seconds{thinking}."
 
 
 def _median(standing: Standing) -> float:
@@ -186,9 +191,12 @@ def _alike(contest: Field, rival: Standing, winner: Standing) -> bool:
 
 
 def _number(contest: Field, loss: float) -> str:
-    """A loss, and the output it stands for where that is clearer."""
-    goal: Any = contest.goal.get("type")
-    return f"{loss:.4g} (an output of {-loss:.4g})" if goal == "maximize" else f"{loss:.4g}"
+    """A loss; where an output is maximised, that output."""
+    return f"{-loss:.4g}" if contest.goal.get("type") == "maximize" else f"{loss:.4g}"
+
+
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
 
 
 def _kind(standing: Standing) -> str:
