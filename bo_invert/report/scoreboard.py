@@ -140,7 +140,10 @@ def _overall(contests: Sequence[Field]) -> Table | None:
     places = block_ranks(np.array(blocks))  # losses of different problems have no common unit, ranks do
     means, tests = places.mean(axis=0), rank(places).p_values
     rows = tuple((labels[i], round(float(means[i]), 2), tests[i]) for i in np.argsort(means, kind="stable"))
-    return Table(("method", "mean rank", "p (Holm)"), rows, f"All problems: ranks over {len(blocks)} paired runs")
+    caption = f"All problems: ranks over {len(blocks)} paired runs"
+    left_out = {s.label for contest in contests for s in contest.standings} - set(labels)
+    notes = ("Left out, because they did not run on every problem: " + ", ".join(sorted(left_out)) + ".",)
+    return Table(("method", "mean rank", "p (Holm)"), rows, caption, notes if left_out else ())
 
 
 def runs_table(runs: Sequence[Run]) -> Table:
