@@ -374,6 +374,10 @@ def generation_node(
 ) -> StrategyNode:
     """One of our strategies for use in Ax: ``client.set_generation_strategy(GenerationStrategy(nodes=[node]))``.
 
+    To resume, store the experiment (``ax.storage.json_store.save.save_experiment``) and give the loaded one a new
+    node with the same arguments. ``Client.save_to_json_file`` stores generation strategies too, and Ax knows only
+    its own.
+
     Args:
         strategy: a name, a spec or a strategy.
         seed: of everything random the strategy does.

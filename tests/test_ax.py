@@ -49,7 +49,7 @@ def mixed() -> bi.Problem:
     def fn(design: dict[str, Any]) -> dict[str, float]:
         return {"E": (design["x"] - 0.3) ** 2 + (design["kind"] != "b"), "pass rate": design["x"] + design["n"] / 9}
 
-    space = bi.Box({"x": bi.Float(0, 1), "n": bi.Int(1, 9), "kind": bi.Choice("a", "b", "c")})
+    space = bi.Box({"x": bi.Float(0, 1), "n": bi.Int(1, 9), "kind": bi.Choice("a", "b")})
     return bi.Problem(space, fn, bi.Minimize("E"), constraints=["pass rate >= 0.5"], name="mixed")
 
 
@@ -395,6 +395,25 @@ def test_a_strategy_serves_ax_and_is_shown_everything() -> None:
     assert [{k: v for k, v in row.items() if k != "fixed"} for row in asked.values()] == sequence
     last = client._experiment.trials[8].generator_runs[0].gen_metadata["bo_invert"][0]["query"]["meta"]
     assert last["states"] == ["completed"] * 3 + ["failed"] + ["completed"] * 3 + ["running"]
+
+
+def test_a_node_goes_on_from_a_stored_experiment(tmp_path: Path) -> None:
+    from ax.api.client import Client
+    from ax.generation_strategy.generation_strategy import GenerationStrategy
+    from ax.storage.json_store.load import load_experiment
+    from ax.storage.json_store.save import save_experiment
+
+    from bo_invert.ax_bridge import generation_node
+
+    client = ax_client(generation_node(Spy(), seed=5))
+    for index, parameters in client.get_next_trials(5).items():
+        answer(client, index, parameters)
+    path = str(tmp_path / "experiment.json")
+    save_experiment(client._experiment, path)
+    resumed = Client()
+    resumed.set_experiment(load_experiment(path))
+    resumed.set_generation_strategy(GenerationStrategy(nodes=[generation_node(Spy(), seed=5)]))
+    assert resumed.get_next_trials(2) == client.get_next_trials(2)
 
 
 @pytest.mark.parametrize("strategy", ["gp", "cmaes"])
