@@ -40,14 +40,15 @@ _StandIn = Callable[["torch.Tensor"], "torch.Tensor"]
 class Amortized(Strategy):
     """``g(noise) -> point``, starting as the identity on draws from the reference measure.
 
-    It minimises the mean loss of its samples (in units of the spread of the first ones), plus a prior term that keeps
-    points plausible and a term that keeps samples apart. The last share of the budget buys values of its samples.
+    It minimises the mean loss of its samples, plus a prior term that keeps points plausible and a term that keeps
+    samples apart. With gradients, the last share of the budget buys values of its samples.
 
     Args:
-        batch: samples per training step; default: from the budget, 2 to 16.
+        batch: samples per round of training; default: from the budget, 2 to 16.
         width: of the two hidden layers.
         learning_rate: of Adam, on the weights.
         repeats: Adam steps per told batch of gradients.
+        trust: how far a told gradient is believed, per coordinate, in standard deviations of the reference measure.
         prior: weight of half the mean squared coordinate (gaussian domains).
         diversity: weight of minus the mean log squared distance between samples, per coordinate.
         final: with gradients, the share of the budget that buys values of the trained network's samples.
@@ -56,10 +57,11 @@ class Amortized(Strategy):
 
     batch: int | None = None
     width: int = 48
-    learning_rate: float = 0.02
-    repeats: int = 5
+    learning_rate: float = 0.01
+    repeats: int = 10
     prior: float = 0.05
     diversity: float = 0.02
+    trust: float = 0.4
     final: float = 0.2
     initial: float = 0.25
 
@@ -74,7 +76,8 @@ class Amortized(Strategy):
             raise InvalidInput("amortized: final and initial are shares in [0, 1)")
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
-        size = self.batch or (8 if request.budget is None else min(16, max(2, request.budget // 25)))
+        share = 25 if statement.differentiable else 10  # a stand-in is fitted anew in each round
+        size = self.batch or (8 if request.budget is None else min(16, max(2, request.budget // share)))
         left = math.inf if request.budget is None else request.budget - History(trials).committed
         mine = [t for t in trials if t.origin == self.name]
         if statement.differentiable:
@@ -183,7 +186,8 @@ class _Net:
         if self.domain.geometry == "box":
             points: torch.Tensor = moved.sigmoid()
             return points
-        return moved * (self.domain.radius / moved.norm(dim=-1, keepdim=True).clamp(min=1e-9)).clamp(max=1.0)
+        shrink: torch.Tensor = (self.domain.radius / moved.norm(dim=-1, keepdim=True).clamp(min=1e-9)).clamp(max=1.0)
+        return moved * shrink
 
 
 def _points(net: _Net, domain: Domain, noise: Array) -> Array:
@@ -222,18 +226,27 @@ def _replayed(options: Amortized, domain: Domain, seed: int, told: tuple[_Told, 
         norms: list[float] = []
         for batch, rows, data in told:
             slopes = np.frombuffer(data).reshape(len(rows), domain.dim)
-            norms.extend(np.linalg.norm(slopes, axis=1))
-            upstream = torch.from_numpy(slopes / max(float(np.sqrt(np.mean(np.square(norms)))), 1e-300))
+            lengths = np.linalg.norm(slopes, axis=1, keepdims=True)
+            norms.extend(lengths[:, 0])
+            soft = np.sqrt(lengths**2 + np.median(norms) ** 2 + 1e-300)  # one cliff may not outshout the batch
+            upstream = torch.from_numpy(slopes / soft)
             noise = torch.from_numpy(np.array([_noise(domain, seed, batch, row) for row in rows]))
-            yield partial(_chain_rule, upstream, noise), options.repeats
+            with torch.no_grad():
+                before = net(noise)
+            yield partial(_chain_rule, upstream, noise, before, reach), options.repeats
 
+    reach = options.trust * math.sqrt(domain.dim) * (1.0 if domain.geometry == "gaussian" else math.sqrt(1 / 12))
     net = _Net(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
     _train(net, options, seed, lessons())
     return net
 
 
-def _chain_rule(upstream: torch.Tensor, noise: torch.Tensor, net: _Net) -> torch.Tensor:
-    return (upstream * net(noise)).sum(dim=1).mean()
+def _chain_rule(
+    upstream: torch.Tensor, noise: torch.Tensor, before: torch.Tensor, reach: float, net: _Net
+) -> torch.Tensor:
+    """Slope times move, with a proximal term: a slope is only known to hold near where it was measured."""
+    move = (net(noise) - before) / reach
+    return ((upstream * move).sum(dim=1) + 0.5 * (move**2).sum(dim=1)).mean()
 
 
 def _fitted(options: Amortized, statement: Statement, history: History, seed: int) -> _Net:
@@ -284,7 +297,7 @@ def _fitted_to(
             loss = loss + 10.0 * constraint.excess(outputs).clamp(min=0.0)
         return loss.mean()
 
-    _train(net, options, seed, [(lesson, 150)])
+    _train(net, options, seed, [(lesson, 120)])
     return net
 
 
@@ -307,8 +320,8 @@ def _ensemble(points: Array, y: Array, seed: int, members: int = 4, width: int =
         return hidden @ weights[-1] + biases[-1]
 
     parameters = [tensor.requires_grad_() for tensor in (*weights, *biases)]
-    optimizer = torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.01)
-    for _ in range(200):
+    optimizer = torch.optim.AdamW(parameters, lr=0.02, weight_decay=0.01)
+    for _ in range(150):
         loss = ((predict(x) - (targets - middle) / spread) ** 2).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
