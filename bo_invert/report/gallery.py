@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,10 +46,10 @@ def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int
     begun = starts(runs)
     for i, (label, cells) in enumerate(rows):
         _words(figure.add_subplot(grid[i, 0]), label, cells, begun)
-        for j, (_, find) in enumerate(cells):
+        for j, (run, find) in enumerate(cells):
             axes = figure.add_subplot(grid[i, 1 + step * j])
             assert find.picture is not None
-            _show(axes, find.picture, _caption(find))
+            _show(axes, find.picture, _caption(find, run.goal))
             if library is not None and library.shape[1:] == find.picture.shape:
                 _show(figure.add_subplot(grid[i, 2 + step * j]), _nearest(library, find.picture), "nearest\nreal")
     head = "Best designs of each method" + ("" if library is None else ", each with the nearest real picture")
@@ -87,8 +89,16 @@ def _show(axes: Any, picture: Picture, caption: str) -> None:
         spine.set_linewidth(0.6)
 
 
-def _caption(find: Find) -> str:
-    lines = [f"claims {find.loss:.2g}" + ("" if find.judged is None else f", judge {find.judged:.2g}")]
+def _caption(find: Find, goal: Mapping[str, Any]) -> str:
+    """Claimed and judged, as people read the goal: outputs where they are maximised, distances from a target."""
+    kind = goal.get("type")
+    sign = -1.0 if kind == "maximize" else 1.0
+    claimed, judged = (
+        None if loss is None else math.sqrt(loss) if kind == "target" else sign * loss
+        for loss in (find.loss, find.judged)
+    )
+    verb = "claims to miss by" if kind == "target" else "claims"
+    lines = [f"{verb} {claimed:.2g}" + ("" if judged is None else f", judge {judged:.2g}")]
     if find.plausibility is not None:
         lines.append(f"plausible {find.plausibility:.2f}")
     return "\n".join(lines)
@@ -96,7 +106,8 @@ def _caption(find: Find) -> str:
 
 def _words(axes: Any, label: str, cells: Sequence[tuple[Run, Find]], begun: dict[tuple[str, int], float]) -> None:
     axes.axis("off")
-    axes.text(0.0, 0.62, label, fontsize=11, fontweight="bold", va="center", parse_math=False, wrap=True)
+    lines = [line for part in label.splitlines() for line in textwrap.wrap(part, 20)]
+    axes.text(0.0, 0.62, "\n".join(lines), fontsize=11, fontweight="bold", va="center", parse_math=False)
     runs = list(dict.fromkeys(run for run, _ in cells))
     counts = {
         "fooled": sum(fooled(run, begun[run.problem, run.seed]) for run in runs),
