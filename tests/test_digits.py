@@ -12,7 +12,7 @@ from bo_invert.types import Descent, Query, State
 pytest.importorskip("sklearn")
 
 from bo_invert.examples import digits
-from bo_invert.examples.base import problem as by_name
+from bo_invert.examples.base import ready_problem
 from bo_invert.examples.digits_materials import LEAN_RANGE, PARTS, load, slant
 
 
@@ -148,5 +148,4 @@ def test_without_scikit_learn_the_remedy_is_named(monkeypatch):
 
 
 def test_it_is_found_by_name(made):
-
     assert ready_problem("digits", target=0.5).to_json() == digits.problem(target=0.5).to_json()

@@ -148,6 +148,13 @@ def test_one_bad_score_is_enough(realism):
     assert realism(off)[0] == 0.0
 
 
+def test_a_design_that_is_not_finite_is_not_real_and_spares_its_neighbours(realism):
+    designs = real(3, 0)
+    alone = realism(designs)
+    designs[1, 2] = np.nan
+    assert_array_equal(realism(designs), [alone[0], 0.0, alone[2]])
+
+
 def test_no_designs_no_numbers(realism):
     assert realism([]).shape == (0,)
 

@@ -56,10 +56,13 @@ class DesignRealism:
         return errors, self.measure.reference.log_density(self.measure.whiten(codes))
 
     def __call__(self, designs: Sequence[Any]) -> Array:
-        """Plausibility of n designs, shape ``(n,)``."""
-        if len(designs) == 0:
-            return np.empty(0)
-        return _share_below(self._lower, self._lower_rank(*self.scores(designs)))
+        """Plausibility of n designs, shape ``(n,)``; 0 for one with values that are not finite."""
+        rows = np.asarray(designs, dtype=np.float64)
+        plausible = np.zeros(len(rows))
+        sound = np.isfinite(rows).reshape(len(rows), -1).all(axis=1) if len(rows) else np.zeros(0, dtype=bool)
+        if sound.any():
+            plausible[sound] = _share_below(self._lower, self._lower_rank(*self.scores(rows[sound])))
+        return plausible
 
     def _lower_rank(self, errors: Array, densities: Array) -> Array:
         by_error = _share_below(-self._errors[::-1], -errors)

@@ -106,8 +106,9 @@ class Latent(Space):
         made = self._decoder(np.zeros((1, dim))).shape[1:]
         if rows.shape[1:] != made:
             raise InvalidInput(f"Latent: designs in data have shape {rows.shape[1:]}, the decoder makes {made}")
-        if len(rows) > _INVERTED:
-            rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:_INVERTED])]
+        enough = max(_INVERTED, 3 * (dim + 1))  # inverting is slow, and more would hardly change the measure
+        if len(rows) > enough:
+            rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])]
         return as_codes(invert(self._decoder, rows, dim, seed)[0], dim, "Latent: codes found by inverting the decoder")
 
     def _encode(self, designs: Any, dim: int) -> Array:
