@@ -109,8 +109,12 @@ class _Run:
         self.noise = _Noise()
         options = {
             "randn": self.noise, "seed": math.nan, "popsize": plan.popsize, "CMA_diagonal": domain.dim > 100,
-            "minstd": _coarseness(domain), "verbose": -10, "verb_log": 0, "verb_disp": 0,
+            "verbose": -10, "verb_log": 0, "verb_disp": 0,
         }  # fmt: skip
+        if domain.dim == 1:  # pycma cannot bound the step in one dimension
+            options["maxstd"] = math.inf
+        elif not domain.continuous:
+            options["minstd"] = _coarseness(domain)
         if domain.geometry == "box":
             options["bounds"] = [0.0, 1.0]
         self.es = cma.CMAEvolutionStrategy(np.array(plan.start), plan.sigma, options)
@@ -224,7 +228,7 @@ def _coarseness(domain: Domain) -> list[float]:
             steps += [0.2 / len(parameter.values)] * parameter.width
         else:
             steps.append(0.2 / (parameter.high - parameter.low + 1))
-    return steps or [0.0] * domain.dim
+    return steps
 
 
 #: Replays of the studies asked last. One is taken out while it is used, so threads never share it; a study without
