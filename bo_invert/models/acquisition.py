@@ -6,51 +6,28 @@ Losses are lower-is-better everywhere else; the sign flips here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bo_invert.types import Array
 
+if TYPE_CHECKING:
+    from bo_invert.models.exact import Surrogate
+    from bo_invert.models.outputs import Outputs
+
 Score = Callable[[Tensor], Tensor]
 
 
-class Modelled(Protocol):
-    """The part of ``outputs.Outputs`` used here."""
-
-    plain: Any
-
-    def loss(self, modelled: Tensor) -> Tensor:
-        """Loss of modelled numbers."""
-
-    def violation(self, modelled: Tensor) -> Tensor:
-        """Sum of missed constraints."""
-
-    @property
-    def excesses(self) -> list[Callable[[Tensor], Tensor]]:
-        """Constraints."""
-
-
-class Model(Protocol):
-    """The part of ``exact.Surrogate`` used here."""
-
-    model: Any
-
-    def values(self, samples: Tensor) -> Tensor:
-        """Modelled numbers of the model's own."""
-
-    def mean(self, inputs: Tensor) -> Tensor:
-        """Posterior mean of the modelled numbers."""
-
-
 def improvement(
-    surrogate: Any,
-    outputs: Modelled,
+    surrogate: Surrogate,
+    outputs: Outputs,
     told: Array,
     losses: Array,
-    feasible: Array,
+    feasible: NDArray[np.bool_],
     *,
     pending: Array,
     seed: int,
@@ -88,10 +65,11 @@ def improvement(
         return _callable(LogExpectedImprovement(surrogate.model, best, posterior_transform=transform))
     # The smoothing of the improvement is absolute, so losses are measured in steps between the best few.
     ladder = np.sort(losses[feasible] if known else np.array([]))[:5]
-    unit = max(float(ladder.mean() - ladder[0]), 1e-14 * (1.0 + abs(float(ladder[0])))) if known else 1.0
+    floor = 1e-10 * float(losses.std()) + 1e-14 * (1.0 + abs(float(losses.min())))  # nobody needs to come nearer
+    unit = max(float(ladder.mean() - ladder[0]), floor) if known else 1.0
     zero = float(ladder[0]) if known else 0.0
 
-    def gain(drawn: Tensor, X: Tensor | None = None) -> Tensor:  # noqa: N803  (BoTorch calls it so)
+    def gain(drawn: Tensor, X: Tensor | None = None) -> Tensor:
         modelled = surrogate.values(drawn)
         return (zero - outputs.loss(modelled)) / unit if known else -outputs.violation(modelled)
 
@@ -112,7 +90,7 @@ def improvement(
     return _callable(qLogExpectedImprovement(best_f=best_f, **options))
 
 
-def predicted(surrogate: Any, outputs: Modelled) -> Score:
+def predicted(surrogate: Surrogate, outputs: Outputs) -> Score:
     """Minus the loss of the posterior mean, with a penalty for predicted violations: pure exploitation."""
 
     def score(inputs: Tensor) -> Tensor:
@@ -122,7 +100,7 @@ def predicted(surrogate: Any, outputs: Modelled) -> Score:
     return score
 
 
-def feasibility(surrogate: Any) -> Score:
+def feasibility(surrogate: Surrogate) -> Score:
     """Log probability that an input can be evaluated at all, by a surrogate of labels 1 (it could) and 0.
 
     It never falls below ``log 0.001``: a wrong belief must stay correctable.
@@ -133,7 +111,8 @@ def feasibility(surrogate: Any) -> Score:
         labels = surrogate.values(posterior.mean)[..., 0, 0]
         std = posterior.variance[..., 0, 0].sqrt() * surrogate.weights.abs().sum()
         chance = torch.special.ndtr((labels - 0.5) / (std + 0.05))
-        return chance.clamp(min=1e-3).log()
+        log: Tensor = chance.clamp(min=1e-3).log()
+        return log
 
     return score
 

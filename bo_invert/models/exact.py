@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bo_invert.models.base import EXACT, Hyperparameters, Noise, fit_hyperparameters, fresh_enough
+from bo_invert.models.base import EXACT, Hyperparameters, Noise, fit_hyperparameters, fresh_enough, kernel
 from bo_invert.threads import one_thread
 from bo_invert.types import JSON, Array
 
@@ -60,10 +60,8 @@ def fit(inputs: Array, values: Array, memo: JSON = None, noise: Noise = EXACT) -
     if earlier is not None and fresh_enough(memo["n"], len(inputs)):
         found, fitted = earlier, memo["n"]
     else:
-        warm = earlier or [None] * scores.shape[1]
-        found = [
-            fit_hyperparameters(inputs, column, noise, start) for column, start in zip(scores.T, warm, strict=True)
-        ]
+        starts: Sequence[Hyperparameters | None] = earlier or [None] * scores.shape[1]
+        found = [fit_hyperparameters(inputs, z, noise, start) for z, start in zip(scores.T, starts, strict=True)]
     model = _model(inputs, scores, found)
     note = {"n": fitted, "hyperparameters": [hyper.to_json() for hyper in found]}
     return Surrogate(model, torch.tensor(weights), torch.tensor(offset), note)
@@ -89,9 +87,9 @@ def settled(seed: int) -> Iterator[None]:
 
 
 def _basis(values: Array) -> tuple[Array, Array, Array]:
-    """Scores ``(n, k)`` of mean 0 and variance 1, weights ``(k, c)`` and offset ``(c,)``: values = scores weights + offset.
+    """Scores ``(n, k)`` of mean 0 and variance 1, weights ``(k, c)`` and offset ``(c,)``.
 
-    Up to ``MANY`` numbers are taken one by one. More are replaced by their leading principal components, as many as
+    Values are scores times weights plus offset. Up to ``MANY`` numbers are taken one by one. More are replaced by their leading principal components, as many as
     explain all but a millionth of the variance, at most ``MANY``.
     """
     offset = values.mean(0)
@@ -137,8 +135,6 @@ def _model(inputs: Array, scores: Array, found: list[Hyperparameters]) -> Any:
 
 def _constant(inputs: Array, values: Array, hyper: Hyperparameters) -> float:
     """The most probable constant mean."""
-    from bo_invert.models.base import kernel
-
     covariance = kernel(inputs, np.array(hyper.lengthscales)) + max(hyper.noise, 1e-7) * np.eye(len(inputs))
     weights = np.linalg.solve(covariance, np.ones(len(inputs)))
     total = float(weights.sum())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from bo_invert.domain import Domain
@@ -58,15 +59,35 @@ def maximise(
     if any(isinstance(p, Float) for p in domain.parameters.values()) or domain.geometry == "gaussian":
         candidates = np.concatenate([_climbed(score, domain, candidates, steps), candidates])
     candidates = np.concatenate([candidates, wide_looks])
-    order = np.argsort(-_scores(score, domain, candidates), kind="stable")
-    for point in candidates[order]:
-        if not seen(point[None], known)[0]:
-            return np.asarray(point)
-    return unseen(domain, domain.uniform(rng, 1024), known, 1)[0]
+    return _best_unseen(score, domain, candidates, known, rng)
+
+
+def maximise_near(
+    score: Score, domain: Domain, centre: Array, reach: float, known: Sequence[Array], rng: np.random.Generator
+) -> Array:
+    """The unknown point with the highest score in a trust region, shape ``(d,)``.
+
+    Args:
+        score: of unit inputs ``(b, 1, d)``, shape ``(b,)``.
+        domain: where to search.
+        centre: of the region, shape ``(d,)``.
+        reach: half its width, in units of the domain's.
+        known: points not to be proposed again, if that can be avoided.
+        rng: of the looks.
+    """
+    score = _at_evaluable(score, domain)
+    lower, upper = domain.bounds
+    spread = reach * (upper - lower)
+    looks = np.concatenate([centre[None], centre + spread * rng.uniform(-1.0, 1.0, (128, domain.dim))])
+    looks = domain.project(looks if domain.continuous else _hopped(domain, looks, rng))
+    starts = looks[np.argsort(-_scores(score, domain, looks), kind="stable")[:4]]
+    low, high = (to_unit(domain, bound[None])[0] for bound in (centre - spread, centre + spread))
+    candidates = np.concatenate([_climbed(score, domain, starts, 60, low, high), looks])
+    return _best_unseen(score, domain, candidates, known, rng)
 
 
 def unseen(domain: Domain, points: Array, known: Sequence[Array], count: int) -> Array:
-    """The first ``count`` of points ``(n, d)`` that are not known and differ; known ones only where no others are left."""
+    """The first ``count`` of points ``(n, d)`` that are not known; known ones only where no others are left."""
     picked: list[Array] = []
     for point in points:
         if len(picked) == count:
@@ -77,11 +98,19 @@ def unseen(domain: Domain, points: Array, known: Sequence[Array], count: int) ->
     return np.array(picked).reshape(-1, domain.dim)
 
 
+def _best_unseen(
+    score: Score, domain: Domain, candidates: Array, known: Sequence[Array], rng: np.random.Generator
+) -> Array:
+    order = np.argsort(-_scores(score, domain, candidates), kind="stable")
+    point: Array = unseen(domain, np.concatenate([candidates[order], domain.uniform(rng, 1024)]), known, 1)[0]
+    return point
+
+
 def _scores(score: Score, domain: Domain, points: Array) -> Array:
     with torch.no_grad():
         inputs = torch.tensor(to_unit(domain, points)).unsqueeze(1)
-        values = torch.cat([score(chunk) for chunk in inputs.split(128)])
-    return np.nan_to_num(values.numpy(), nan=-1e300, posinf=1e300, neginf=-1e300)
+        values = torch.cat([score(chunk) for chunk in torch.split(inputs, 128)])
+    return np.asarray(np.nan_to_num(values.numpy(), nan=-1e300, posinf=1e300, neginf=-1e300))
 
 
 def _at_evaluable(score: Score, domain: Domain) -> Score:
@@ -145,13 +174,17 @@ def _walked(score: Score, domain: Domain, points: Array, rng: np.random.Generato
     return points
 
 
-def _climbed(score: Score, domain: Domain, points: Array, steps: int) -> Array:
+def _climbed(
+    score: Score, domain: Domain, points: Array, steps: int, low: ArrayLike = 0.0, high: ArrayLike = 1.0
+) -> Array:
     """Where gradients lead from points ``(k, d)``, shape ``(k, d)``; the points themselves where they lead nowhere."""
     from botorch.generation.gen import gen_candidates_scipy
 
-    inputs = torch.tensor(to_unit(domain, points)).clamp(0.0, 1.0).unsqueeze(1)
+    lower, upper = (np.broadcast_to(np.clip(bound, 0.0, 1.0), domain.dim) for bound in (low, high))
+    inputs = torch.tensor(np.clip(to_unit(domain, points), lower, upper)).unsqueeze(1)
+    bounds = torch.tensor(lower.copy()), torch.tensor(upper.copy())
     try:
-        found, _ = gen_candidates_scipy(inputs, score, 0.0, 1.0, options={"maxiter": steps})
+        found, _ = gen_candidates_scipy(inputs, score, *bounds, options={"maxiter": steps, "maxls": 10})
     except (RuntimeError, ValueError, ArithmeticError):  # a singular covariance on the way: the looks still stand
         return points
     arrived = from_unit(domain, found.squeeze(1).numpy())
