@@ -4,17 +4,47 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bo_invert.cli_output import Format, best_record, emit, rendered, say, study_record, trial_records, why_nothing
+from bo_invert.cli_options import (
+    Batch,
+    Calls,
+    Folder,
+    Goal,
+    Kept,
+    Options,
+    ProblemName,
+    Quiet,
+    Regressor,
+    ReportFolder,
+    Seed,
+    Settings,
+    Shape,
+    Storage,
+    StudyName,
+)
+from bo_invert.cli_output import (
+    Format,
+    best_record,
+    emit,
+    rendered,
+    say,
+    split,
+    study_record,
+    trial_records,
+    why_nothing,
+)
 from bo_invert.errors import BoInvertError, InvalidInput
 
 if TYPE_CHECKING:
+    from bo_invert.comparison import Comparison
     from bo_invert.journal import Journal
     from bo_invert.study import Study
     from bo_invert.types import JSON
+
 
 app = typer.Typer(
     name="bo-invert",
@@ -25,55 +55,40 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ProblemName = Annotated[
-    str,
-    typer.Argument(metavar="PROBLEM", help="digits, arm, sine, hartmann6, mixed, or file.py:name."),
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the problem; repeatable.")
-]
-Options = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the strategy; repeatable.")]
-StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Of the study.")]
-Storage = Annotated[
-    str, typer.Option(help="Where studies live: sqlite:///runs.db, runs.db or postgresql+psycopg://...")
-]
-Shape = Annotated[Format, typer.Option("--format", help="Of what is printed.")]
-Folder = Annotated[Path | None, typer.Option("--out", help="Folder for report.html, data and tables.")]
-Calls = Annotated[int, typer.Option(min=1, help="Calls: oracle values plus gradients, failures included.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-
 
 @app.command()
 def demo(
-    target: Annotated[float | None, typer.Option(help="Invert to this value of the property.")] = None,
-    goal: Annotated[str | None, typer.Option(help="minimize or maximize the property, instead of a target.")] = None,
+    target: Annotated[float | None, typer.Option(help="Invert to this slant; upright is 0.57.")] = None,
+    goal: Annotated[Goal | None, typer.Option(help="Without a target; default: maximize.")] = None,
     budget: Calls = 150,
-    seed: Annotated[int, typer.Option(min=0, help="Every random choice follows from it.")] = 0,
+    seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for report.html, result.json and gallery.png.")] = Path("demo"),
-    oracle: Annotated[str, typer.Option(help="forest (no gradients) or network.")] = "forest",
-    short: Annotated[bool, typer.Option("--short", help="A small budget, to see that everything works.")] = False,
+    oracle: Annotated[Regressor, typer.Option(help="What is inverted; a forest has no gradients.")] = Regressor.forest,
+    methods: Annotated[str | None, typer.Option(help="Some of the methods, separated by commas.")] = None,
+    short: Annotated[bool, typer.Option("--short", help="At most 24 calls each, to see that all works.")] = False,
     how: Shape = Format.table,
     quiet: Quiet = False,
 ) -> None:
-    """The main job: invert a regressor of handwritten digits through a VAE's latent, with every method."""
+    """The main job: invert a regressor of real digits' slant through a VAE's latent, with every method."""
     if target is not None and goal is not None:
         raise typer.BadParameter("give either --target or --goal, not both")
-    if goal not in (None, "minimize", "maximize"):
-        raise typer.BadParameter(f"--goal is minimize or maximize, got {goal!r}")
-    if oracle not in ("forest", "network"):
-        raise typer.BadParameter(f"--oracle is forest or network, got {oracle!r}")
-    from bo_invert.demo import run_demo
+    from bo_invert.demo import print_demo, run_demo
 
-    run_demo(
+    comparison = run_demo(
         target=target,
-        goal=goal or "target",
-        budget=budget,
+        goal="minimize" if goal is Goal.minimize else "maximize",
+        budget=min(budget, 24) if short else budget,
         seed=seed,
         out=out,
-        oracle=oracle,
-        methods=None,
+        oracle="network" if oracle is Regressor.network else "forest",
+        methods=None if methods is None else split(methods),
         progress=not quiet,
     )
+    if how is Format.table:
+        print_demo(comparison, out)
+    else:
+        emit(comparison.records(), how)
+    _require_find(comparison)
 
 
 @app.command()
@@ -84,12 +99,12 @@ def run(
     ] = None,
     option: Options = None,
     budget: Calls = 100,
-    batch: Annotated[int, typer.Option(min=1, help="Trials under way at once.")] = 1,
+    batch: Batch = 1,
     executor: Annotated[
         str | None, typer.Option(help="threads or processes; default: one after another, here.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Default: 0, or what the study was begun with.")] = None,
-    storage: Annotated[str | None, typer.Option(help="Keeps the study, so that the same line resumes it.")] = None,
+    storage: Kept = None,
     name: Annotated[str | None, typer.Option(help="Of the study; default: from problem, strategy and seed.")] = None,
     out: Folder = None,
     settings: Settings = None,
@@ -134,12 +149,12 @@ def compare(
     strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = "gp,cmaes,prior,random",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each method, with seeds 0, 1, ...")] = 5,
     budget: Calls = 100,
-    batch: Annotated[int, typer.Option(min=1, help="Trials under way at once in each run.")] = 1,
+    batch: Batch = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 1,
     vary: Annotated[
         str | None, typer.Option(help="An option of the problem that is set to the seed in each run.")
     ] = None,
-    storage: Annotated[str | None, typer.Option(help="Keeps every run, so that the same line resumes.")] = None,
+    storage: Kept = None,
     out: Folder = None,
     settings: Settings = None,
     how: Shape = Format.table,
@@ -158,10 +173,16 @@ def compare(
         sources[title] = load_problem(source, given if vary is None else {**given, vary: 0})
         if vary is not None:
             sources[title] = VariedProblem(source, given, vary)
-    methods = [part.strip() for part in strategies.split(",") if part.strip()]
     try:
         comparison = compare_methods(
-            sources, methods, budget, range(seeds), batch=batch, jobs=jobs, progress=not quiet, storage=storage
+            sources,
+            split(strategies),
+            budget,
+            range(seeds),
+            batch=batch,
+            jobs=jobs,
+            progress=not quiet,
+            storage=storage,
         )
     except KeyboardInterrupt:
         kept = "the same line resumes" if storage else "with --storage sqlite:///runs.db it could be resumed"
@@ -173,9 +194,7 @@ def compare(
         print(comparison.table())
     else:
         emit(comparison.records(), how)
-    if all(run.best is None for run in comparison.runs):
-        say("bo-invert: no run found anything")
-        raise typer.Exit(1)
+    _require_find(comparison)
 
 
 @app.command()
@@ -204,7 +223,7 @@ def best(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
 def report(
     name: StudyName,
     storage: Storage,
-    out: Annotated[Path, typer.Option(help="Folder for report.html, data and tables.")] = Path("report"),
+    out: ReportFolder = Path("report"),
     problem: Annotated[str | None, typer.Option(help="file.py:name; not needed for ready problems.")] = None,
     settings: Settings = None,
 ) -> None:
@@ -231,12 +250,11 @@ def list_studies(storage: Storage, how: Shape = Format.table) -> None:
 
     store = open_store(storage)
     journals = [Journal(store, name) for name in store.names()]
-    if not journals and how is Format.table:
+    records = [study_record(journal, History(journal.trials).best) for journal in journals]
+    if records or how is not Format.table:
+        emit(records, how, hidden=("created", "asking"))
+    else:
         say(f"no studies in {storage}")
-        return
-    emit(
-        [study_record(journal, History(journal.trials).best) for journal in journals], how, hidden=("created", "asking")
-    )
 
 
 def main() -> None:
@@ -254,6 +272,12 @@ def _journal(name: str, storage: str) -> Journal:
     from bo_invert.stores.open import open_store
 
     return Journal(open_store(storage), name)
+
+
+def _require_find(comparison: Comparison) -> None:
+    if all(run.best is None for run in comparison.runs):
+        say("bo-invert: no run found anything")
+        raise typer.Exit(1)
 
 
 def _check_same(study: Study, spec: JSON, seed: int | None) -> None:
@@ -280,7 +304,7 @@ def _explain_interruption(study: Study, storage: str | None) -> None:
     if storage is None:
         say("It lived in memory and is gone. With --storage sqlite:///runs.db the same line resumes.")
     else:
-        say(f"Nothing is lost: the same line resumes it (--storage {storage} --name {study.name}).")
+        say(f"Nothing is lost: the same line resumes it (--storage {quote(storage)} --name {quote(study.name)}).")
 
 
 if __name__ == "__main__":

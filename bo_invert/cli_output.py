@@ -31,6 +31,11 @@ def say(message: str) -> None:
     print(message, file=sys.stderr)
 
 
+def split(names: str) -> list[str]:
+    """Names separated by commas."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 def emit(data: Record | Sequence[Record], how: Format, hidden: Collection[str] = ()) -> None:
     """Print one record, or several of the same keys.
 

@@ -63,7 +63,7 @@ def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
             raise InvalidInput(f"{source} is a finished problem and takes no settings, got {sorted(settings)}")
         return made
     if not callable(made):
-        raise InvalidInput(f"{source} is a {type(made).__name__}, not a Problem or a function that makes one")
+        raise InvalidInput(f"{source} is of type {type(made).__name__}, not a Problem or a function that makes one")
     options = signature(made)
     try:
         options.bind(**settings)
@@ -71,7 +71,7 @@ def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
         raise InvalidInput(f"{source}: {error}; its options are: {', '.join(options.parameters) or 'none'}") from None
     result = made(**settings)
     if not isinstance(result, Problem):
-        raise InvalidInput(f"{source}() gave a {type(result).__name__}, not a Problem")
+        raise InvalidInput(f"{source}() gave something of type {type(result).__name__}, not a Problem")
     return result
 
 
