@@ -22,6 +22,7 @@ from bo_invert.objectives import Minimize, Objective, OutcomeConstraint
 from bo_invert.rng import draw_seed, stream_generator
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.threads import one_thread
 from bo_invert.types import Array, Query, State, Trial
 
 if TYPE_CHECKING:
@@ -80,9 +81,10 @@ class Amortized(Strategy):
         size = self.batch or (8 if request.budget is None else min(16, max(2, request.budget // share)))
         left = math.inf if request.budget is None else request.budget - History(trials).committed
         mine = [t for t in trials if t.origin == self.name]
-        if statement.differentiable:
-            return Proposal(self._trained_on_oracle(statement.domain, mine, request, size, left))
-        return Proposal(self._trained_on_stand_in(statement, trials, mine, request, size, left))
+        with one_thread():
+            if statement.differentiable:
+                return Proposal(self._trained_on_oracle(statement.domain, mine, request, size, left))
+            return Proposal(self._trained_on_stand_in(statement, trials, mine, request, size, left))
 
     def _trained_on_oracle(
         self, domain: Domain, mine: Sequence[Trial], request: Request, size: int, left: float
