@@ -201,7 +201,8 @@ class _Course:
         start = torch.from_numpy(np.array([query.point for query in queries]))
         self.problem, self.steps, self.seed = problem, steps, seed
         self.exact = self.clean = problem.oracle.exact_forward
-        self.points = _project(domain, start.to(**problem.oracle.placement))
+        placement = problem.oracle.placement
+        self.points = _project(domain, start.to(**placement) if placement else start)
         self.best = self.points.clone()
         self.alive, self.seen = np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
         self.values, self.gradients = np.zeros(n, dtype=int), np.zeros(n, dtype=int)

@@ -261,6 +261,20 @@ def test_a_gradient_that_is_not_finite_leaves_the_value() -> None:
     assert "gradient" in outcome.reason
 
 
+def test_an_oracle_of_ones_own_needs_no_placement() -> None:
+    class Own(bi.Oracle):
+        batched = differentiable = True
+
+        def __call__(self, designs: Any) -> Any:
+            return np.asarray(designs)[:, :1]
+
+        def forward(self, designs: torch.Tensor) -> torch.Tensor:
+            return designs[:, :1]
+
+    (outcome,) = bi.Problem(BOX, Own(), bi.Minimize()).evaluate([Query([0.4, 0.5], gradient=True)])
+    np.testing.assert_array_equal(outcome.gradient, [1.0, 0.0])
+
+
 def test_refuses_what_it_cannot_do() -> None:
     flat = bi.Problem(BOX, lambda x: 0.0, bi.Minimize(), name="flat")
     with pytest.raises(bi.InvalidInput, match="'flat' has no gradients"):
