@@ -103,15 +103,14 @@ def predicted(surrogate: Surrogate, outputs: Outputs) -> Score:
 def feasibility(surrogate: Surrogate) -> Score:
     """Log probability that an input can be evaluated at all, by a surrogate of labels 1 (it could) and 0.
 
-    It never falls below ``log 0.001``: a wrong belief must stay correctable.
+    A tenth is added to the surrogate's standard deviation: a wrong belief must stay correctable.
     """
 
     def score(inputs: Tensor) -> Tensor:
         posterior = surrogate.model.posterior(inputs)
         labels = surrogate.values(posterior.mean)[..., 0, 0]
         std = posterior.variance[..., 0, 0].sqrt() * surrogate.weights.abs().sum()
-        chance = torch.special.ndtr((labels - 0.5) / (std + 0.05))
-        log: Tensor = chance.clamp(min=1e-3).log()
+        log: Tensor = torch.special.log_ndtr((labels - 0.5) / (std + 0.1))
         return log
 
     return score

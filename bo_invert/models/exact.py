@@ -89,8 +89,8 @@ def settled(seed: int) -> Iterator[None]:
 def _basis(values: Array) -> tuple[Array, Array, Array]:
     """Scores ``(n, k)`` of mean 0 and variance 1, weights ``(k, c)`` and offset ``(c,)``.
 
-    Values are scores times weights plus offset. Up to ``MANY`` numbers are taken one by one. More are replaced by their leading principal components, as many as
-    explain all but a millionth of the variance, at most ``MANY``.
+    Values are scores times weights plus offset. Up to ``MANY`` numbers are taken one by one; more are replaced by
+    their leading principal components, as many as explain all but a millionth of the variance, at most ``MANY``.
     """
     offset = values.mean(0)
     spread = values.std(0)

@@ -31,8 +31,8 @@ def maximise(
     *,
     wide: int = 256,
     near: int = 192,
-    starts: int = 8,
-    steps: int = 60,
+    starts: int = 6,
+    steps: int = 50,
 ) -> Array:
     """The point of the domain with the highest score that is not known yet, shape ``(d,)``.
 

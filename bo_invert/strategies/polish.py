@@ -26,8 +26,8 @@ class Polish(Strategy):
     On a differentiable problem the refinement is gradient descent next to the oracle, from the best feasible points,
     at two calls a step. When a descent ends with calls to spare, the best point is refined again at half the rate.
 
-    Elsewhere it queries where the loss of the surrogate's mean is least within a trust region around the best point.
-    The region is ``radius`` wide at first (in units of the domain's width) and halves after every query in vain.
+    Elsewhere it queries where the loss of a local surrogate's mean is least within a trust region around the best
+    point. The region is ``radius`` wide at first (in units of the domain's width) and halves after every query in vain.
 
     Args:
         base: a strategy, its name or its spec.
@@ -132,17 +132,20 @@ class Polish(Strategy):
 
         domain, rng = statement.domain, request.rng()
         with exact.settled(draw_seed(rng)):
-            outputs = Outputs(statement, history.y, history.losses)
-            surrogate = exact.fit(to_unit(domain, history.points), outputs.values, memo.get("surrogate"))
-            score = acquisition.predicted(surrogate, outputs)
-            known: list[Array] = [trial.point for trial in history.trials]
             centre, halvings = history.ranking[0].point, self._in_vain(history)
+            inputs = to_unit(domain, history.points)
+            # Few enough points that the model resolves what is left to gain, enough for every curvature
+            gaps = np.linalg.norm(inputs - to_unit(domain, centre[None]), axis=1)
+            near = np.argsort(gaps, kind="stable")[: max(10, (domain.dim + 1) * (domain.dim + 2))]
+            outputs = Outputs(statement, history.y[near], history.losses[near])
+            score = acquisition.predicted(exact.fit(inputs[near], outputs.values), outputs)
+            known: list[Array] = [trial.point for trial in history.trials]
             picked: list[Array] = []
             for i in range(request.count):
                 reach = self.radius * 0.5 ** min(halvings + i, 20)
                 picked.append(search.maximise_near(score, domain, centre, reach, [*known, *picked], rng))
         queries = tuple(Query(point, origin=self.name) for point in picked)
-        return Proposal(queries, {**memo, "surrogate": surrogate.memo})
+        return Proposal(queries, memo)
 
     def _in_vain(self, history: History) -> int:
         """Refining queries that did not improve on what was best before them."""

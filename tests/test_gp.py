@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bo_invert as bi
+from bo_invert.strategies.base import Request
+from bo_invert.strategies.gp import GP
+from bo_invert.types import Trial
+
+
+def sine(x: np.ndarray) -> float:
+    return float(np.sin(3 * np.pi * x[0]) + np.cos(3 * np.pi * x[1]))
+
+
+def arm(x: np.ndarray) -> list[float]:
+    a = [x[1], x[2] - x[1], x[3] - x[1] - x[2]]
+    reach = [0.5, 0.5, 1.0]
+    return [float(np.dot(reach, np.cos(a))), float(x[0] + np.dot(reach, np.sin(a)))]
+
+
+ARM = bi.Box([-0.6, -1.2, -1.2, -1.2], [0.6, 1.2, 1.2, 1.2])
+
+
+def study(problem: bi.Problem, budget: int, batch: int = 1, seed: int = 0, **options: Any) -> bi.Study:
+    made = bi.Study.create("s", problem, strategy=GP(**options), seed=seed)
+    return made.run(budget, batch=batch, stop_when_hit=False)
+
+
+def best(made: bi.Study) -> float:
+    assert made.best is not None
+    assert made.best.loss is not None
+    return made.best.loss
+
+
+def test_hits_a_vector_target_in_few_calls() -> None:
+    assert best(study(bi.Problem(ARM, arm, bi.Target(arm(np.array([0.1, 0.5, -0.4, 0.3])))), 22)) < 1e-6
+
+
+def test_hits_a_scalar_target_on_a_wavy_function() -> None:
+    problem = bi.Problem(bi.Box([-1.0, -1.0], [1.0, 1.0]), sine, bi.Target(1.3))
+    assert best(study(problem, 25)) < 1e-6
+
+
+@pytest.mark.parametrize("objective", [bi.Minimize(), bi.Maximize()])
+def test_finds_both_ends(objective: Any) -> None:
+    problem = bi.Problem(bi.Box([-2.0, -2.0], [2.0, 2.0]), lambda x: float(x[0] * np.exp(-(x**2).sum())), objective)
+    assert best(study(problem, 20)) == pytest.approx(-np.exp(-0.5) / np.sqrt(2.0), abs=1e-2)
+
+
+def test_outcome_constraints_hold_at_the_best() -> None:
+    problem = bi.Problem(
+        bi.Box([0.0, 0.0], [1.0, 1.0]),
+        lambda x: {"cost": float(x.sum()), "yield": float(1.5 - (x[0] - 1) ** 2 - (x[1] - 1) ** 2)},
+        bi.Minimize("cost"),
+        constraints=["yield >= 1.4"],
+    )
+    made = study(problem, 22)
+    assert best(made) == pytest.approx(2.0 - np.sqrt(0.2), abs=0.03)
+
+
+def test_infeasible_designs_are_learned() -> None:
+    def fussy(x: np.ndarray) -> float | bi.Infeasible:
+        return bi.Infeasible("no mesh") if x[0] < 0.5 else float(x.sum())
+
+    made = study(bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), fussy, bi.Minimize()), 25)
+    states = [trial.state for trial in made.trials]
+    assert best(made) < 0.6
+    assert states[-8:].count(bi.State.INFEASIBLE) <= 6
+    assert len({tuple(trial.point) for trial in made.trials}) == 25
+
+
+def test_hundreds_of_outputs() -> None:
+    grid = np.linspace(0.0, 1.0, 150)
+
+    def spectrum(x: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sin(5 * grid * x[0]) + np.exp(-(((grid - x[1]) / 0.3) ** 2)))
+
+    problem = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), spectrum, bi.Target(spectrum(np.array([0.4, 0.7]))))
+    assert best(study(problem, 15)) < 1e-4
+
+
+def test_mixed_parameters_are_exhausted_without_repeats() -> None:
+    space = bi.Box({"n": bi.Int(0, 3), "kind": bi.Choice("a", "b", "c")})
+    problem = bi.Problem(space, lambda d: float((d["n"] - 2) ** 2 + (d["kind"] != "b")), bi.Minimize())
+    made = study(problem, 12, batch=2)
+    assert len({tuple(trial.point) for trial in made.trials}) == 12
+    assert best(made) == 0.0
+
+
+def test_noisy_option_finds_the_valley() -> None:
+    rng = np.random.default_rng(0)
+    problem = bi.Problem(
+        bi.Box([0.0], [1.0]), lambda x: float((x[0] - 0.3) ** 2 + 0.02 * rng.standard_normal()), bi.Minimize()
+    )
+    made = study(problem, 18, noisy=True)
+    late = [trial.point[0] for trial in made.trials[-6:]]
+    assert abs(np.median(late) - 0.3) < 0.2
+
+
+def test_a_batch_keeps_apart_and_open_trials_count() -> None:
+    problem = bi.Problem(ARM, arm, bi.Target([1.5, 0.4]))
+    made = study(problem, 12)
+    first = made.ask(3)
+    second = made.ask(2)
+    points = np.array([trial.point for trial in (*first, *second)])
+    gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)[np.triu_indices(5, 1)]
+    assert gaps.min() > 1e-3
+
+
+def test_starts_from_the_users_data() -> None:
+    problem = bi.Problem(ARM, arm, bi.Target([1.5, 0.4]))
+    made = bi.Study.create("s", problem, strategy="gp")
+    designs = ARM.decode(ARM.domain.sobol(np.random.default_rng(0), 8))
+    made.add(designs, [arm(x) for x in designs])
+    (trial,) = made.ask()
+    assert "design" not in trial.query.meta
+
+
+SCRIPT = """
+import json, sys
+import numpy as np, torch
+import bo_invert as bi
+from bo_invert.strategies.base import Request, from_spec
+from bo_invert.types import Attempt, Outcome, Query, State, Trial
+torch.manual_seed({noise}); np.random.seed({noise}); torch.rand({noise})
+trials = tuple(Trial(i, Query.from_json(q), State.COMPLETED, outcome=Outcome.from_json(o))
+               for i, (q, o) in enumerate(json.load(sys.stdin)))
+problem = bi.Problem(bi.Box([-0.6, -1.2, -1.2, -1.2], [0.6, 1.2, 1.2, 1.2]), None, bi.Target([1.5, 0.4]))
+proposal = from_spec("gp").ask(problem.statement, trials, Request(9, 2, 5, 100, None))
+print(json.dumps([[q.to_json() for q in proposal.queries], proposal.memo]))
+"""
+
+
+def test_the_same_points_bit_by_bit_in_any_process() -> None:
+    problem = bi.Problem(ARM, arm, bi.Target([1.5, 0.4]))
+    made = study(problem, 14)
+    assert all(isinstance(trial, Trial) and trial.outcome is not None for trial in made.trials)
+    told = json.dumps([[t.query.to_json(), t.outcome.to_json()] for t in made.trials if t.outcome])
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT.replace("{noise}", str(noise))],
+            input=told,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for noise in (1, 7)
+    ]
+    here = GP().ask(problem.statement, made.trials, Request(9, 2, 5, 100, None))
+    assert json.loads(runs[0]) == json.loads(runs[1]) == [[q.to_json() for q in here.queries], here.memo]
+
+
+def test_refuses_senseless_options() -> None:
+    with pytest.raises(bi.InvalidInput, match="at least 1"):
+        GP(initial=0)
