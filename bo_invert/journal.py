@@ -14,7 +14,7 @@ from bo_invert.stores.base import Store
 from bo_invert.types import JSON, Outcome, Query, State, Trial
 
 #: How often a trial is issued again after its worker disappeared.
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 5
 
 
 class Journal:

@@ -13,6 +13,7 @@ import pytest
 import bo_invert as bi
 from bo_invert.errors import ProblemChanged, StudyExists, StudyNotFound, TellConflict
 from bo_invert.history import best_so_far
+from bo_invert.journal import MAX_ATTEMPTS
 from bo_invert.log import Log
 from bo_invert.stores.memory import MemoryStore
 from bo_invert.workers import is_gone, this_worker
@@ -212,11 +213,12 @@ def test_an_interrupt_bills_what_was_begun_and_issues_it_again() -> None:
 
 def test_a_trial_whose_worker_always_dies_is_given_up() -> None:
     s = study()
-    for _ in range(3):
+    for _ in range(MAX_ATTEMPTS):
+        assert s.trials == () or s.trials[0].state is bi.State.LOST
         s.take(1, None, worker="elsewhere:1:1")
         s.journal.lose(lambda worker: True)
     assert s.trials[0].state is bi.State.CANCELLED
-    assert s.spent.lost == 3
+    assert s.spent.lost == MAX_ATTEMPTS
     assert len(s.trials) == 1
 
 
