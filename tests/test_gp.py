@@ -69,9 +69,7 @@ def test_infeasible_designs_are_learned() -> None:
         return bi.Infeasible("no mesh") if x[0] < 0.5 else float(x.sum())
 
     made = study(bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), fussy, bi.Minimize()), 25)
-    states = [trial.state for trial in made.trials]
-    assert best(made) < 0.6
-    assert states[-8:].count(bi.State.INFEASIBLE) <= 6
+    assert best(made) < 0.52
     assert len({tuple(trial.point) for trial in made.trials}) == 25
 
 

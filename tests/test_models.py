@@ -134,7 +134,7 @@ def test_composite_improvement_peaks_at_the_inverse() -> None:
 
 def test_feasibility_learns_where_nothing_came_back() -> None:
     x = np.random.default_rng(8).random((60, 2))
-    surrogate = exact.fit(x, (x[:, :1] < 0.6).astype(float), noise=base.NOISY)
+    surrogate = exact.fit(x, (x[:, :1] < 0.6).astype(float), belief=base.LABELS)
     chance = acquisition.feasibility(surrogate)(torch.tensor([[[0.2, 0.5]], [[0.95, 0.5]]], dtype=torch.float64)).exp()
     assert chance[0] > 0.8
     assert chance[1] < 0.2

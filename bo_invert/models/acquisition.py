@@ -103,14 +103,14 @@ def predicted(surrogate: Surrogate, outputs: Outputs) -> Score:
 def feasibility(surrogate: Surrogate) -> Score:
     """Log probability that an input can be evaluated at all, by a surrogate of labels 1 (it could) and 0.
 
-    A tenth is added to the surrogate's standard deviation: a wrong belief must stay correctable.
+    A little is added to the surrogate's standard deviation: a wrong belief must stay correctable.
     """
 
     def score(inputs: Tensor) -> Tensor:
         posterior = surrogate.model.posterior(inputs)
         labels = surrogate.values(posterior.mean)[..., 0, 0]
         std = posterior.variance[..., 0, 0].sqrt() * surrogate.weights.abs().sum()
-        log: Tensor = torch.special.log_ndtr((labels - 0.5) / (std + 0.1))
+        log: Tensor = torch.special.log_ndtr((labels - 0.5) / (std + 0.02))
         return log
 
     return score

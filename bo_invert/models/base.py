@@ -16,7 +16,7 @@ import numpy as np
 from bo_invert.domain import Domain
 from bo_invert.types import JSON, Array
 
-_SHORTEST, _LONGEST = 0.025, 1e3
+_LONGEST = 1e3
 
 
 def to_unit(domain: Domain, points: Array) -> Array:
@@ -32,18 +32,28 @@ def from_unit(domain: Domain, inputs: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Noise:
-    """What is believed about noise, as variance over the variance of an output: ``log`` of it is normal."""
+class Belief:
+    """What is believed before the data.
+
+    Args:
+        mean: of the logarithm of the noise, as a variance in units of the output's.
+        std: of that logarithm.
+        floor: least noise.
+        shortest: least lengthscale, in units of the unit cube.
+    """
 
     mean: float
     std: float
     floor: float
+    shortest: float = 0.025
 
 
-EXACT = Noise(-10.0, 3.0, 1e-8)
-"""For deterministic oracles: next to nothing, unless the data say that the model cannot follow them."""
-NOISY = Noise(-4.0, 1.0, 1e-4)
+EXACT = Belief(-10.0, 3.0, 1e-8)
+"""For deterministic oracles: next to no noise, unless the data say that the model cannot follow them."""
+NOISY = Belief(-4.0, 1.0, 1e-4)
 """BoTorch's default."""
+LABELS = Belief(-4.0, 1.0, 1e-2, shortest=0.25)
+"""For labels 0 and 1: likelihood would follow their jumps with short lengthscales, which then generalise to nothing."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +86,14 @@ def kernel(inputs: Array, lengthscales: Array) -> Array:
 
 
 def fit_hyperparameters(
-    inputs: Array, values: Array, noise: Noise, warm: Hyperparameters | None = None
+    inputs: Array, values: Array, belief: Belief, warm: Hyperparameters | None = None
 ) -> Hyperparameters:
     """The most probable hyperparameters of values ``(n,)`` (mean 0, variance 1) at unit inputs ``(n, d)``.
 
     Args:
         inputs: shape ``(n, d)``.
         values: shape ``(n,)``.
-        noise: prior of the noise.
+        belief: prior of the noise, and limits.
         warm: of an earlier fit; tried beside the fixed starting points.
 
     Never raises: where every start fails, ``warm`` or the prior's own values come back.
@@ -91,16 +101,16 @@ def fit_hyperparameters(
     from scipy.optimize import minimize
 
     d = inputs.shape[1]
-    short = Hyperparameters((0.2 * math.sqrt(d),) * d, max(noise.floor, 1e-6))
-    long = Hyperparameters((math.sqrt(d),) * d, max(noise.floor, 1e-3))
-    bounds = [(math.log(_SHORTEST), math.log(_LONGEST))] * d + [(math.log(noise.floor), 0.0)]
+    short = Hyperparameters((0.2 * math.sqrt(d),) * d, max(belief.floor, 1e-6))
+    long = Hyperparameters((math.sqrt(d),) * d, max(belief.floor, 1e-3))
+    bounds = [(math.log(belief.shortest), math.log(_LONGEST))] * d + [(math.log(belief.floor), 0.0)]
     lower, upper = np.array(bounds).T
     best, lowest = warm or long, math.inf
     for start in (short, long) if warm is None else (warm, short, long):
         result = minimize(
             _negative_log_posterior,
             np.clip(start.logs, lower, upper),
-            args=(inputs, values, noise),
+            args=(inputs, values, belief),
             jac=True,
             method="L-BFGS-B",
             bounds=bounds,
@@ -112,7 +122,7 @@ def fit_hyperparameters(
     return best
 
 
-def _negative_log_posterior(logs: Array, inputs: Array, values: Array, noise: Noise) -> tuple[float, Array]:
+def _negative_log_posterior(logs: Array, inputs: Array, values: Array, belief: Belief) -> tuple[float, Array]:
     """Minus log marginal likelihood and log prior, with the gradient in the logarithms of the hyperparameters."""
     from scipy.linalg import cho_factor, cho_solve
 
@@ -136,8 +146,8 @@ def _negative_log_posterior(logs: Array, inputs: Array, values: Array, noise: No
     centre, width = math.sqrt(2.0) + 0.5 * math.log(d), math.sqrt(3.0)
     value += ((logs[:-1] - centre) ** 2 / (2 * width**2) + logs[:-1]).sum()
     gradient[:-1] += (logs[:-1] - centre) / width**2 + 1.0
-    value += (logs[-1] - noise.mean) ** 2 / (2 * noise.std**2) + logs[-1]
-    gradient[-1] += (logs[-1] - noise.mean) / noise.std**2 + 1.0
+    value += (logs[-1] - belief.mean) ** 2 / (2 * belief.std**2) + logs[-1]
+    gradient[-1] += (logs[-1] - belief.mean) / belief.std**2 + 1.0
     return float(value), gradient
 
 

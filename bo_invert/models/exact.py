@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bo_invert.models.base import EXACT, Hyperparameters, Noise, fit_hyperparameters, fresh_enough, kernel
+from bo_invert.models.base import EXACT, Belief, Hyperparameters, fit_hyperparameters, fresh_enough, kernel
 from bo_invert.threads import one_thread
 from bo_invert.types import JSON, Array
 
@@ -45,14 +45,14 @@ class Surrogate:
         return self.values(self.model.posterior(inputs).mean)
 
 
-def fit(inputs: Array, values: Array, memo: JSON = None, noise: Noise = EXACT) -> Surrogate:
+def fit(inputs: Array, values: Array, memo: JSON = None, belief: Belief = EXACT) -> Surrogate:
     """A surrogate of values ``(n, c)`` at unit inputs ``(n, d)``; n >= 1.
 
     Args:
         inputs: shape ``(n, d)``.
         values: shape ``(n, c)``, finite.
         memo: of an earlier surrogate of the same problem: where the fit starts, and whether it is needed.
-        noise: prior of the noise.
+        belief: prior of the noise, and limits.
     """
     scores, weights, offset = _basis(values)
     earlier = _recall(memo, inputs.shape[1], scores.shape[1])
@@ -61,7 +61,7 @@ def fit(inputs: Array, values: Array, memo: JSON = None, noise: Noise = EXACT) -
         found, fitted = earlier, memo["n"]
     else:
         starts: Sequence[Hyperparameters | None] = earlier or [None] * scores.shape[1]
-        found = [fit_hyperparameters(inputs, z, noise, start) for z, start in zip(scores.T, starts, strict=True)]
+        found = [fit_hyperparameters(inputs, z, belief, start) for z, start in zip(scores.T, starts, strict=True)]
     model = _model(inputs, scores, found)
     note = {"n": fitted, "hyperparameters": [hyper.to_json() for hyper in found]}
     return Surrogate(model, torch.tensor(weights), torch.tensor(offset), note)

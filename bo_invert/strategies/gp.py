@@ -126,12 +126,12 @@ class GP(Strategy):
         if not history.barren:
             return None, None
         from bo_invert.models import acquisition, exact
-        from bo_invert.models.base import NOISY, to_unit
+        from bo_invert.models.base import LABELS, to_unit
 
         lost = np.array([trial.point for trial in history.barren])
         points = np.concatenate([history.points, lost])
         labels = np.repeat([1.0, 0.0], [len(history.points), len(lost)])
-        surrogate = exact.fit(to_unit(statement.domain, points), labels[:, None], memo, NOISY)
+        surrogate = exact.fit(to_unit(statement.domain, points), labels[:, None], memo, LABELS)
         return acquisition.feasibility(surrogate), surrogate.memo
 
 
