@@ -52,26 +52,42 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from bo_invert.comparison import Comparison, compare
-    from bo_invert.domain import Domain
-    from bo_invert.errors import BoInvertError, Failed, Infeasible, InvalidInput, Unsuitable
-    from bo_invert.examples.base import ready_problem
-    from bo_invert.log import Ledger
-    from bo_invert.objectives import Composite, Maximize, Minimize, OutcomeConstraint, Target
-    from bo_invert.oracles.base import Oracle
-    from bo_invert.oracles.estimator import Estimator
-    from bo_invert.oracles.function import Function
-    from bo_invert.oracles.torch import TorchModule
-    from bo_invert.oracles.twin import Twin
-    from bo_invert.parameters import Choice, Float, Int
-    from bo_invert.problem import Problem
-    from bo_invert.spaces.box import Box
-    from bo_invert.spaces.latent import Latent
-    from bo_invert.spaces.pixels import Pixels
-    from bo_invert.statement import Statement
-    from bo_invert.strategies.base import Proposal, Request, Strategy
-    from bo_invert.study import Study
-    from bo_invert.types import Descent, Query, State, Trial
+    from bo_invert.comparison import Comparison as Comparison
+    from bo_invert.comparison import compare as compare
+    from bo_invert.domain import Domain as Domain
+    from bo_invert.errors import BoInvertError as BoInvertError
+    from bo_invert.errors import Failed as Failed
+    from bo_invert.errors import Infeasible as Infeasible
+    from bo_invert.errors import InvalidInput as InvalidInput
+    from bo_invert.errors import Unsuitable as Unsuitable
+    from bo_invert.examples.base import ready_problem as ready_problem
+    from bo_invert.log import Ledger as Ledger
+    from bo_invert.objectives import Composite as Composite
+    from bo_invert.objectives import Maximize as Maximize
+    from bo_invert.objectives import Minimize as Minimize
+    from bo_invert.objectives import OutcomeConstraint as OutcomeConstraint
+    from bo_invert.objectives import Target as Target
+    from bo_invert.oracles.base import Oracle as Oracle
+    from bo_invert.oracles.estimator import Estimator as Estimator
+    from bo_invert.oracles.function import Function as Function
+    from bo_invert.oracles.torch import TorchModule as TorchModule
+    from bo_invert.oracles.twin import Twin as Twin
+    from bo_invert.parameters import Choice as Choice
+    from bo_invert.parameters import Float as Float
+    from bo_invert.parameters import Int as Int
+    from bo_invert.problem import Problem as Problem
+    from bo_invert.spaces.box import Box as Box
+    from bo_invert.spaces.latent import Latent as Latent
+    from bo_invert.spaces.pixels import Pixels as Pixels
+    from bo_invert.statement import Statement as Statement
+    from bo_invert.strategies.base import Proposal as Proposal
+    from bo_invert.strategies.base import Request as Request
+    from bo_invert.strategies.base import Strategy as Strategy
+    from bo_invert.study import Study as Study
+    from bo_invert.types import Descent as Descent
+    from bo_invert.types import Query as Query
+    from bo_invert.types import State as State
+    from bo_invert.types import Trial as Trial
 
 
 def __getattr__(name: str) -> Any:

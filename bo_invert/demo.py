@@ -132,8 +132,10 @@ def _write(folder: Path, comparison: Comparison, options: dict[str, Any], second
     )
     paragraphs = [
         summary,
-        "The property is the slant of a digit, scaled so that real digits span 0 to 1; an upright one has 0.57. "
-        "Every method had the same number of calls: oracle values plus gradients, all training included.",
+        (
+            "The property is the slant of a digit, scaled so that real digits span 0 to 1; an upright one has 0.57. "
+            "Every method had the same number of calls: oracle values plus gradients, all training included."
+        ),
     ]
     write_report(
         folder / "report.html",

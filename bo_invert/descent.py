@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,12 +19,38 @@ from numpy.typing import NDArray
 
 from bo_invert.domain import Domain
 from bo_invert.errors import Failed, Infeasible, InvalidInput, Verdict
+from bo_invert.objectives import Objective
+from bo_invert.oracles.base import Oracle
+from bo_invert.spaces.base import Space
 from bo_invert.types import Array, Cost, Descent, Outcome, Query, State
 
-if TYPE_CHECKING:
-    from bo_invert.problem import Problem
-
 IntArray = NDArray[np.int64]
+
+
+class Problem(Protocol):
+    """What a descent needs of a problem; ``bo_invert.Problem`` has it."""
+
+    name: str
+    space: Space
+    oracle: Oracle | None
+    outputs: tuple[str, ...]
+    objective: Objective
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients flow from the loss to a point."""
+
+    def loss_tensor(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Loss of outputs ``(n, m)``, shape ``(n,)``."""
+
+    def violation(self, y: Array) -> float:
+        """How far outputs ``(m,)`` are beyond the constraints."""
+
+    def outcome(self, answer: Any, cost: Cost, **extra: Any) -> Outcome:
+        """The outcome of raw outputs or of a verdict."""
+
+    def evaluate(self, queries: Sequence[Query]) -> list[Outcome]:
+        """Answers to plain queries."""
 
 
 def evaluate_gradients(problem: Problem, queries: Sequence[Query]) -> list[Outcome]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bo_invert.errors import Failed, Infeasible, InvalidInput, Verdict
 from bo_invert.objectives import Objective, OutcomeConstraint
-from bo_invert.oracles.base import Answer, Oracle, as_outputs
+from bo_invert.oracles.base import Answer, Oracle, as_oracle, as_outputs
 from bo_invert.spaces.base import Space
 from bo_invert.statement import Statement
 from bo_invert.types import JSON, Array, Cost, Outcome, Query, State
@@ -52,7 +52,7 @@ class Problem:
         name: str | None = None,
         judge: Oracle | Callable[[Any], Any] | None = None,
         draw: Callable[[Any], Any] | None = None,
-        realism: Callable[[Sequence[Any]], Array] | None = None,
+        realism: Callable[[Any], Array] | None = None,
     ) -> None:
         if not isinstance(space, Space):
             raise InvalidInput(f"Problem: space must be a Space such as Box or Latent, got {type(space).__name__}")
@@ -135,9 +135,7 @@ class Problem:
             state = State.INFEASIBLE if isinstance(verdict, Infeasible) else State.FAILED
             return Outcome(state, cost=cost, reason=verdict.reason or type(verdict).__name__)
         except Exception as error:
-            return Outcome(
-                State.FAILED, cost=cost, reason=f"the objective raised {type(error).__name__}: {error}"
-            )
+            return Outcome(State.FAILED, cost=cost, reason=f"the objective raised {type(error).__name__}: {error}")
 
     def violation(self, y: Array) -> float:
         """Sum of how far the outputs ``(m,)`` are beyond the constraints; 0 when all hold."""
@@ -166,30 +164,6 @@ class Problem:
             "constraints": [constraint.to_json() for constraint in self.constraints],
         }
         return json.loads(json.dumps(described, allow_nan=False))
-
-
-def as_oracle(oracle: Any) -> Oracle:
-    """An oracle from whatever can be one: an ``Oracle``, a torch module, an estimator, a callable.
-
-    Raises:
-        InvalidInput: it is none of these.
-    """
-    if isinstance(oracle, Oracle):
-        return oracle
-    kinds = {c.__module__.partition(".")[0] + ":" + c.__name__ for c in type(oracle).__mro__}
-    if "torch:Module" in kinds:  # recognised by name, so that torch is not imported for those who do not use it
-        from bo_invert.oracles.torch import TorchModule
-
-        return TorchModule(oracle)
-    if hasattr(oracle, "predict"):
-        from bo_invert.oracles.estimator import Estimator
-
-        return Estimator(oracle)
-    if callable(oracle):
-        from bo_invert.oracles.function import Function
-
-        return Function(oracle)
-    raise InvalidInput(f"an oracle is a callable, a torch module or an estimator, got {type(oracle).__name__}")
 
 
 def _output_names(

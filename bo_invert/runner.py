@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,10 @@ from bo_invert import registry
 from bo_invert.errors import Failed, InvalidInput
 from bo_invert.executors.serial import SerialExecutor
 from bo_invert.history import History
+from bo_invert.journal import Journal
 from bo_invert.problem import Problem
 from bo_invert.types import Outcome, Query, Trial
 from bo_invert.workers import is_gone, this_worker
-
-if TYPE_CHECKING:
-    from bo_invert.study import Study
 
 #: Failures in a row, from the first call on, after which the user is told that something is probably wrong.
 SUSPICIOUS = 10
@@ -29,108 +28,118 @@ def evaluate(problem: Problem, queries: Sequence[Query]) -> list[Outcome]:
     return problem.evaluate(queries)
 
 
+Take = Callable[[int, int | None, str | None, int], list[Trial]]
+"""Starts trials: how many, for which budget, worker and number of retries; ``Study.take``."""
+
+
 def run(
-    study: Study,
+    problem: Problem,
+    journal: Journal,
+    take: Take,
     budget: int,
     batch: int,
     executor: Executor | str | None,
-    progress: bool,
     retries: int,
     stop_when_hit: bool,
+    label: str = "",
 ) -> None:
-    """See ``Study.run``."""
-    problem = study.problem
-    if problem is None or problem.oracle is None:
-        raise InvalidInput(f"study {study.name!r} has no oracle to run; use study.ask() and study.tell()")
+    """See ``Study.run``; a bar is shown if it has a label."""
+    if problem.oracle is None:
+        raise InvalidInput(f"problem {problem.name!r} has no oracle to run; use study.ask() and study.tell()")
     for what, value, least in (("budget", budget, 1), ("batch", batch, 1), ("retries", retries, 0)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise InvalidInput(f"run: {what} must be a whole number >= {least}, got {value!r}")
     made = registry.resolve("executors", executor)(batch) if isinstance(executor, str) else None
     engine: Any = made if made is not None else (executor if executor is not None else SerialExecutor())
-    bar = _Bar(study, budget, progress)
+    loop = _Loop(problem, journal, take, int(budget), int(batch), engine, int(retries), stop_when_hit)
+    bar = _Bar(journal, int(budget), label)
     try:
-        study.journal.lose(is_gone)
-        _loop(study, problem, int(budget), int(batch), engine, int(retries), stop_when_hit, bar)
+        journal.lose(is_gone)
+        loop.run(bar, _Alarm(journal))
     finally:
         bar.close()
         if made is not None:
             made.shutdown(wait=True, cancel_futures=True)
 
 
-def _loop(
-    study: Study,
-    problem: Problem,
-    budget: int,
-    batch: int,
-    engine: Any,
-    retries: int,
-    stop_when_hit: bool,
-    bar: _Bar,
-) -> None:
-    worker = this_worker()
-    # In this process one call answers a whole batch, so a batched oracle sees it as one. Elsewhere each trial
-    # travels alone, and its worker is free again as soon as it is done.
-    together = isinstance(engine, SerialExecutor)
-    running: dict[Future[list[Outcome]], list[Trial]] = {}
-    under_way: set[int] = set()
-    alarm = _Alarm(study)
-    try:
-        while True:
-            free = batch - len(under_way)
-            if free > 0 and not (stop_when_hit and _hit(study, problem)):
-                trials = study.take(free, budget, worker, retries)
-                under_way.update(trial.number for trial in trials)
-                for group in [trials] if together and trials else [[trial] for trial in trials]:
-                    running[engine.submit(evaluate, problem, [trial.query for trial in group])] = group
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                group = running.pop(future)
-                for trial, outcome in zip(group, _outcomes(problem, future, group), strict=True):
-                    study.journal.finish(trial.number, outcome)
-                    under_way.remove(trial.number)
-            bar.update()
-            alarm.check()
-    finally:
-        if under_way:  # interrupted: what was begun is billed as lost, and will be issued again
-            for future in running:
-                future.cancel()
-            study.journal.abandon(under_way)
+@dataclass(frozen=True)
+class _Loop:
+    """What a run needs to know from beginning to end."""
 
+    problem: Problem
+    journal: Journal
+    take: Take
+    budget: int
+    batch: int
+    engine: Any
+    retries: int
+    stop_when_hit: bool
 
-def _outcomes(problem: Problem, future: Future[list[Outcome]], trials: Sequence[Trial]) -> list[Outcome]:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if not isinstance(error, Exception):
-        raise error  # a keyboard interrupt inside the oracle is the user's, not the design's
-    verdict = Failed(f"the executor gave up on it: {type(error).__name__}: {error}")
-    return [problem.outcome(verdict, trial.query.cost) for trial in trials]
+    def run(self, bar: _Bar, alarm: _Alarm) -> None:
+        worker = this_worker()
+        # In this process one call answers a whole batch, so a batched oracle sees it as one. Elsewhere each trial
+        # travels alone, and its worker is free again as soon as it is done.
+        together = isinstance(self.engine, SerialExecutor)
+        running: dict[Future[list[Outcome]], list[Trial]] = {}
+        under_way: set[int] = set()
+        try:
+            while True:
+                free = self.batch - len(under_way)
+                if free > 0 and not self._hit():
+                    trials = self.take(free, self.budget, worker, self.retries)
+                    under_way.update(trial.number for trial in trials)
+                    for group in [trials] if together and trials else [[trial] for trial in trials]:
+                        queries = [trial.query for trial in group]
+                        running[self.engine.submit(evaluate, self.problem, queries)] = group
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    group = running.pop(future)
+                    for trial, outcome in zip(group, self._outcomes(future, group), strict=True):
+                        self.journal.finish(trial.number, outcome)
+                        under_way.remove(trial.number)
+                bar.update()
+                alarm.check()
+        finally:
+            if under_way:  # interrupted: what was begun is billed as lost, and will be issued again
+                for future in running:
+                    future.cancel()
+                self.journal.abandon(under_way)
 
+    def _outcomes(self, future: Future[list[Outcome]], trials: Sequence[Trial]) -> list[Outcome]:
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if not isinstance(error, Exception):
+            raise error  # a keyboard interrupt inside the oracle is the user's, not the design's
+        verdict = Failed(f"the executor gave up on it: {type(error).__name__}: {error}")
+        return [self.problem.outcome(verdict, trial.query.cost) for trial in trials]
 
-def _hit(study: Study, problem: Problem) -> bool:
-    best = History(study.journal.trials).best
-    return best is not None and problem.objective.satisfied(best.y)
+    def _hit(self) -> bool:
+        if not self.stop_when_hit:
+            return False
+        best = History(self.journal.trials).best
+        return best is not None and self.problem.objective.satisfied(best.y)
 
 
 class _Alarm:
     """Warns once when nothing has worked from the very start."""
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
         self._silent = False
 
     def check(self) -> None:
         if self._silent:
             return
-        history = History(self._study.journal.trials)
+        history = History(self._journal.trials)
         if history.completed:
             self._silent = True
         elif len(history.barren) >= SUSPICIOUS:
             self._silent = True
             last = history.barren[-1].outcome
             warnings.warn(
-                f"study {self._study.name!r}: the first {len(history.barren)} trials all failed; the last said: "
+                f"study {self._journal.name!r}: the first {len(history.barren)} trials all failed; the last said: "
                 f"{last.reason if last else ''}. The search goes on; stop it if the oracle is broken.",
                 stacklevel=2,
             )
@@ -139,20 +148,19 @@ class _Alarm:
 class _Bar:
     """A progress bar of calls, with the best loss and the failures."""
 
-    def __init__(self, study: Study, budget: int, visible: bool) -> None:
-        self._study = study
+    def __init__(self, journal: Journal, budget: int, label: str) -> None:
+        self._journal = journal
         self._bar: Any = None
-        if visible:
+        if label:
             from tqdm.auto import tqdm
 
-            label = f"{study.problem_name} · {study.strategy.name}"
             self._bar = tqdm(total=budget, desc=label, unit="call", dynamic_ncols=True)
             self.update()
 
     def update(self) -> None:
         if self._bar is None:
             return
-        history = History(self._study.journal.trials)
+        history = History(self._journal.trials)
         best = history.best
         self._bar.n = min(history.calls, self._bar.total)
         note = {"best": "none yet" if best is None or best.loss is None else f"{best.loss:.4g}"}

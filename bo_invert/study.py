@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput, ProblemChanged, StudyExists, Verdict
+from bo_invert.differences import differences
+from bo_invert.errors import Failed, InvalidInput, ProblemChanged, StudyExists, Verdict
 from bo_invert.history import History
 from bo_invert.journal import Journal
 from bo_invert.log import Ledger
+from bo_invert.oracles.base import shaped_outputs
 from bo_invert.problem import Problem
 from bo_invert.statement import Statement
 from bo_invert.stores.base import Store
 from bo_invert.stores.open import open_store
 from bo_invert.strategies.base import Request, Strategy, from_spec
-from bo_invert.types import JSON, Cost, Query, Trial
+from bo_invert.types import Cost, Query, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +110,7 @@ class Study:
         store = open_store(storage)
         header = store.header(name)
         if problem is not None:
-            changes = _differences(header["problem"], problem.to_json())
+            changes = differences(header["problem"], problem.to_json())
             if changes:
                 raise ProblemChanged(
                     f"study {name!r} was about another problem:\n  " + "\n  ".join(changes) + "\n"
@@ -162,7 +164,7 @@ class Study:
         """An Ax ``Client`` with every trial attached, for Ax's analyses and storage."""
         from bo_invert.ax_bridge import to_ax
 
-        return to_ax(self)
+        return to_ax(self.statement, self.trials, self.seed)
 
     def ask(self, count: int = 1, *, budget: int | None = None) -> list[Trial]:
         """Trials to evaluate next: points the user enqueued first, then what the strategy proposes.
@@ -196,7 +198,7 @@ class Study:
         """
         problem = self._require_problem()
         if not isinstance(answer, Verdict):
-            _check_shape(answer, self.outputs)
+            _refuse_shape(answer, self.outputs)
         self.journal.read()
         known = self.journal.trial(_number(trial))
         told = self.journal.finish(known.number, problem.outcome(answer, cost or known.query.cost))
@@ -220,7 +222,7 @@ class Study:
             raise InvalidInput(f"add: {len(coordinates)} designs and {len(answers)} rows of outputs do not match")
         for answer in answers:
             if not isinstance(answer, Verdict):
-                _check_shape(answer, self.outputs)
+                _refuse_shape(answer, self.outputs)
         outcomes = [problem.outcome(answer, Cost()) for answer in answers]
         queries = [Query(point, origin="data") for point in coordinates]
         return list(self._shown(self.journal.add(queries, outcomes)))
@@ -266,8 +268,11 @@ class Study:
         """
         from bo_invert.runner import run
 
-        self._require_problem()
-        run(self, budget, batch, executor, progress, retries, stop_when_hit)
+        problem = self._require_problem()
+        label = f"{self.problem_name} · {self.strategy.name}"
+        run(
+            problem, self.journal, self.take, budget, batch, executor, retries, stop_when_hit, label if progress else ""
+        )
         return self
 
     def take(self, count: int, budget: int | None, worker: str | None, retries: int = 0) -> list[Trial]:
@@ -350,31 +355,9 @@ def _fit(queries: Sequence[Query], room: float) -> list[Query]:
     return fitting
 
 
-def _check_shape(answer: Any, outputs: Sequence[str]) -> None:
-    """Outputs that cannot be meant are the caller's slip, not news about a design: refuse them."""
-    if isinstance(answer, Mapping):
-        missing = [name for name in outputs if name not in answer]
-        if missing:
-            raise InvalidInput(f"outputs {missing} are missing; expected {list(outputs)}, got {sorted(answer)}")
-        answer = [answer[name] for name in outputs]
+def _refuse_shape(answer: Any, outputs: Sequence[str]) -> None:
+    """Outputs of the wrong shape are the caller's slip, not news about a design."""
     try:
-        shape = np.atleast_1d(np.asarray(answer, dtype=float)).shape
-    except (TypeError, ValueError):
-        raise InvalidInput(
-            f"outputs must be a number, {len(outputs)} numbers, a dict, Failed(...) or Infeasible(...), "
-            f"got {answer!r:.80}"
-        ) from None
-    if shape != (len(outputs),):
-        raise InvalidInput(f"outputs of shape ({len(outputs)},) expected for {list(outputs)}, got shape {shape}")
-
-
-def _differences(stored: JSON, given: JSON, path: str = "") -> list[str]:
-    """Where two JSON values differ, one readable line each."""
-    if isinstance(stored, dict) and isinstance(given, dict):
-        keys = [*stored, *(key for key in given if key not in stored)]
-        return [
-            line
-            for key in keys
-            for line in _differences(stored.get(key), given.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if stored == given else [f"{path}: was {stored!r:.100}, is {given!r:.100}"]
+        shaped_outputs(answer, outputs)
+    except Failed as failure:
+        raise InvalidInput(f"tell: {failure.reason}; Failed(...) and Infeasible(...) are answers, too") from None

@@ -79,9 +79,7 @@ class Cost:
         return self.values + self.gradients
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.values + other.values, self.gradients + other.gradients, self.seconds + other.seconds
-        )
+        return Cost(self.values + other.values, self.gradients + other.gradients, self.seconds + other.seconds)
 
     def to_json(self) -> JSON:
         return {"values": self.values, "gradients": self.gradients, "seconds": self.seconds}
@@ -297,7 +295,9 @@ class Trial:
             facts["loss"] = f"{self.loss:.6g}" + ("" if self.feasible else " (constraints broken)")
         design = self.design
         if isinstance(design, Mapping):
-            facts["design"] = ", ".join(f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in design.items())
+            facts["design"] = ", ".join(
+                f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in design.items()
+            )
         else:
             facts["point" if design is None else "design"] = _brief(self.point if design is None else design)
         if self.outcome is not None and self.outcome.reason:

@@ -93,8 +93,8 @@ manual.to_dataframe()[["number", "state", "origin", "y", "loss", "reason"]]
 # %% [markdown]
 # ## Fair rivals
 #
-# The same problem, seeds and number of calls for every method: best of N draws from the prior, CMA-ES, gradient descent in
-# the latent, and gradient descent on pixels (Deep Dream), which needs a space of its own.
+# The same problem, seeds and number of calls for every method: best of N draws from the prior, CMA-ES, gradient descent
+# in the latent, and gradient descent on pixels (Deep Dream), which needs a space of its own.
 
 # %%
 pixels = bi.Pixels((8, 8), data=made.part("generator"), jitter=1, tv=0.05, l2=0.01)

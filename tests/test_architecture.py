@@ -89,7 +89,7 @@ LEAKS = {
     "sqlalchemy": {"bo_invert.stores.sql"},
     "botorch": {"bo_invert.models", "bo_invert.strategies.gp", "bo_invert.strategies.polish"},
     "gpytorch": {"bo_invert.models", "bo_invert.strategies.gp", "bo_invert.strategies.polish"},
-    "ax": {"bo_invert.strategies.ax", "bo_invert.ax_bridge"},
+    "ax": {"bo_invert.strategies.ax", "bo_invert.ax_bridge", "bo_invert.ax_node"},
     "cma": {"bo_invert.strategies.cmaes"},
     "typer": {"bo_invert.cli"},
     "loky": {"bo_invert.executors.processes"},

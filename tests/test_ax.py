@@ -375,7 +375,7 @@ class Spy(Strategy):
 
 
 def test_a_strategy_serves_ax_and_is_shown_everything() -> None:
-    from bo_invert.ax_bridge import generation_node, statement_of
+    from bo_invert.ax_node import generation_node, statement_of
 
     client = ax_client(generation_node(Spy(), seed=5))
     client.attach_trial({"x": 0.5, "rate": 0.1, "n": 2, "kind": "v", "fixed": 3})
@@ -403,7 +403,7 @@ def test_a_node_goes_on_from_a_stored_experiment(tmp_path: Path) -> None:
     from ax.storage.json_store.load import load_experiment
     from ax.storage.json_store.save import save_experiment
 
-    from bo_invert.ax_bridge import generation_node
+    from bo_invert.ax_node import generation_node
 
     client = ax_client(generation_node(Spy(), seed=5))
     for index, parameters in client.get_next_trials(5).items():
@@ -418,7 +418,7 @@ def test_a_node_goes_on_from_a_stored_experiment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strategy", ["gp", "cmaes"])
 def test_real_strategies_run_in_ax(strategy: str) -> None:
-    from bo_invert.ax_bridge import generation_node
+    from bo_invert.ax_node import generation_node
 
     client = ax_client(generation_node(strategy, seed=1))
     while len(client._experiment.trials) < 8:
@@ -429,7 +429,7 @@ def test_real_strategies_run_in_ax(strategy: str) -> None:
 
 
 def test_a_node_refuses_what_it_cannot_serve() -> None:
-    from bo_invert.ax_bridge import generation_node
+    from bo_invert.ax_node import generation_node
 
     with pytest.raises(bi.InvalidInput, match="no option"):
         generation_node("sobol", colour="red")
@@ -442,7 +442,7 @@ def test_a_node_refuses_what_it_cannot_serve() -> None:
 
 
 def test_a_scalarized_objective_is_understood() -> None:
-    from bo_invert.ax_bridge import generation_node, statement_of
+    from bo_invert.ax_node import generation_node, statement_of
 
     client = ax_client(generation_node("random"), objective="2*gain - cost")
     statement, _ = statement_of(client._experiment)

@@ -77,9 +77,7 @@ def test_a_method_may_work_in_a_space_of_its_own():
 
 def test_own_problems_by_name_only_replace_those():
     narrow = bi.Problem(bi.Box([0.25, 0.25], [0.35, 0.35]), bowl, bi.Minimize())
-    runs = bi.compare(
-        [bowl_problem("a"), bowl_problem("b")], {"m": ({"b": narrow}, "sobol")}, budget=8, seeds=[0]
-    ).runs
+    runs = bi.compare([bowl_problem("a"), bowl_problem("b")], {"m": ({"b": narrow}, "sobol")}, budget=8, seeds=[0]).runs
     assert runs[0].losses.max(initial=0, where=np.isfinite(runs[0].losses)) > 0.006
     assert runs[1].losses.max(initial=0, where=np.isfinite(runs[1].losses)) < 0.006
 

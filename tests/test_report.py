@@ -24,7 +24,7 @@ from bo_invert.runs import Bill, Find, Run, Status, as_picture, frozen
 from bo_invert.statistics import Spread
 from bo_invert.types import Attempt, Cost, Outcome, Query, State, Trial
 
-NASTY = '<script>alert("x")</script> & \'q\' $x_1$ | `t`'
+NASTY = "<script>alert(\"x\")</script> & 'q' $x_1$ | `t`"
 TARGET = {"type": "target", "value": [0.5], "tolerance": 0.0}
 
 

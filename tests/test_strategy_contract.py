@@ -221,7 +221,7 @@ def test_survives_an_oracle_that_always_fails(strategy: str, make: Any) -> None:
         warnings.simplefilter("always")
         study = bi.Study.create("s", problem, strategy=strategy, seed=2).run(BUDGET, batch=2, stop_when_hit=False)
     assert study.best is None
-    assert 1 <= study.spent.attempts
+    assert study.spent.attempts >= 1
     assert study.spent.failed == study.spent.attempts
     assert oracle.calls >= 1
     assert "no licence" in study.trials[0].outcome.reason

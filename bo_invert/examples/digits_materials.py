@@ -13,6 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bo_invert.errors import MissingExtra
 from bo_invert.types import Array
@@ -72,7 +73,7 @@ class Materials:
 
     images: Array
     labels: Array
-    parts: Mapping[str, Array]
+    parts: Mapping[str, NDArray[np.intp]]
     vae: VAE
     training: TrainingReport
     latent: Latent
@@ -83,14 +84,16 @@ class Materials:
 
     def part(self, name: str) -> Array:
         """The images of a part."""
-        return self.images[self.parts[name]]
+        images: Array = self.images[self.parts[name]]
+        return images
 
     def nearest_real(self, designs: Any) -> Array:
         """The real digit nearest to each design in Euclidean distance, shape ``(n, 8, 8)``."""
         rows = np.asarray(designs, dtype=np.float64).reshape(-1, SHAPE[0] * SHAPE[1])
         real = self.images.reshape(len(self.images), -1)
         distance = (real**2).sum(axis=1) - 2 * rows @ real.T
-        return self.images[distance.argmin(axis=1)]
+        nearest: Array = self.images[distance.argmin(axis=1)]
+        return nearest
 
     def scores(self) -> dict[str, float]:
         """R squared of ``forest``, ``network`` and ``judge`` on the part ``held_out``."""
@@ -135,7 +138,7 @@ def _make(seed: int, latent_dim: int, progress: bool) -> Materials:
 
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(images))
     cuts = np.cumsum(list(PARTS.values()))[:-1]
-    parts = dict(zip(PARTS, np.split(order, cuts), strict=True))
+    parts: dict[str, NDArray[np.intp]] = dict(zip(PARTS, np.split(order.astype(np.intp), cuts), strict=True))
     config = VAEConfig(SHAPE, latent_dim, hidden=(256,), beta=0.3, seed=seed)
     vae, training = cached_vae(images[parts["generator"]], config, "digits", progress)
     taught = images[np.concatenate([parts["generator"], parts["regressors"]])]
@@ -221,7 +224,7 @@ def _network(images: Array, y: Array, seed: int, progress: bool) -> torch.nn.Mod
         for rows in torch.split(torch.randperm(len(x), generator=generator), 32):
             optimizer.zero_grad()
             loss = (net(x[rows]) - target[rows]).square().mean()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimizer.step()
         schedule.step()
     return net.eval().requires_grad_(False)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import Failed, Verdict
+from bo_invert import registry
+from bo_invert.errors import Failed, InvalidInput, Verdict
 from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
@@ -106,21 +107,44 @@ def as_outputs(raw: Any, outputs: Sequence[str]) -> Array:
         Failed: names are missing, the shape is not ``(m,)``, or a value is not a finite number.
         Infeasible, Failed: if ``raw`` is such a verdict.
     """
+    y = shaped_outputs(raw, outputs)
+    if not np.isfinite(y).all():
+        raise Failed(f"an output is not finite: {dict(zip(outputs, y.tolist(), strict=True))}")
+    return y
+
+
+def shaped_outputs(raw: Any, outputs: Sequence[str]) -> Array:
+    """Like ``as_outputs``, but the numbers may be anything, NaN too."""
     if isinstance(raw, Verdict):
         raise raw
     if isinstance(raw, Mapping):
         missing = [name for name in outputs if name not in raw]
         if missing:
-            raise Failed(f"the oracle gave no output {missing}; it gave {sorted(map(str, raw))}")
+            raise Failed(f"outputs {missing} are missing; given were {sorted(map(str, raw))}")
         raw = [raw[name] for name in outputs]
     if hasattr(raw, "detach"):
         raw = raw.detach().cpu().numpy()
     try:
         y = np.atleast_1d(np.asarray(raw, dtype=np.float64))
     except (TypeError, ValueError):
-        raise Failed(f"the oracle answered {raw!r:.80}, which is no number or vector of numbers") from None
+        raise Failed(f"{raw!r:.80} is no number, vector of numbers or dict of numbers") from None
     if y.shape != (len(outputs),):
-        raise Failed(f"the oracle gave outputs of shape {y.shape}, expected ({len(outputs)},) for {list(outputs)}")
-    if not np.isfinite(y).all():
-        raise Failed(f"the oracle gave a value that is not finite: {dict(zip(outputs, y.tolist(), strict=True))}")
+        raise Failed(f"outputs of shape {y.shape}, expected shape ({len(outputs)},) for {list(outputs)}")
     return y
+
+
+def as_oracle(oracle: Any) -> Oracle:
+    """An oracle from whatever can be one: an ``Oracle``, a torch module, an estimator with ``predict``, a callable.
+
+    Raises:
+        InvalidInput: it is none of these.
+    """
+    if isinstance(oracle, Oracle):
+        return oracle
+    # A module is recognised by name, so that torch is not imported for those who do not use it.
+    module = any(c.__name__ == "Module" and c.__module__.startswith("torch.") for c in type(oracle).__mro__)
+    kind = "torch" if module else "estimator" if hasattr(oracle, "predict") else "function"
+    if kind == "function" and not callable(oracle):
+        raise InvalidInput(f"an oracle is a callable, a torch module or an estimator, got {type(oracle).__name__}")
+    made: Oracle = registry.resolve("oracles", kind)(oracle)
+    return made

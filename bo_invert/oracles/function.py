@@ -20,9 +20,7 @@ class Function(Oracle):
         batched: ``fn`` takes n designs and returns n rows.
     """
 
-    def __init__(
-        self, fn: Callable[[Any], Any], outputs: Sequence[str] | None = None, batched: bool = False
-    ) -> None:
+    def __init__(self, fn: Callable[[Any], Any], outputs: Sequence[str] | None = None, batched: bool = False) -> None:
         if not callable(fn):
             raise InvalidInput(f"Function: {fn!r} cannot be called")
         self.fn = fn

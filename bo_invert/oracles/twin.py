@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bo_invert import registry
 from bo_invert.errors import InvalidInput
-from bo_invert.oracles.base import Answer, Oracle
+from bo_invert.oracles.base import Answer, Oracle, as_oracle
 from bo_invert.types import JSON
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class Twin(Oracle):
     differentiable = True
 
     def __init__(self, oracle: Any, twin: Any, outputs: Sequence[str] | None = None) -> None:
-        self.oracle, self.twin = _oracle(oracle), _oracle(twin)
+        self.oracle, self.twin = as_oracle(oracle), as_oracle(twin)
         if not self.twin.differentiable:
             raise InvalidInput(f"Twin: the stand-in must be differentiable, and {type(twin).__name__} is not")
         names = tuple(outputs) if outputs is not None else None
@@ -57,15 +56,3 @@ class Twin(Oracle):
 
     def to_json(self) -> JSON:
         return {"type": "twin", "oracle": self.oracle.to_json(), "twin": self.twin.to_json()}
-
-
-def _oracle(given: Any) -> Oracle:
-    """An oracle as it is; a module, an estimator or a callable as the oracle made for its kind."""
-    import torch
-
-    if isinstance(given, Oracle):
-        return given
-    estimates = hasattr(given, "predict")
-    kind = "torch" if isinstance(given, torch.nn.Module) else "estimator" if estimates else "function"
-    made: Oracle = registry.resolve("oracles", kind)(given)
-    return made

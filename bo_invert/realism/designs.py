@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInput
 from bo_invert.generators.frozen import as_function
@@ -41,7 +41,7 @@ class DesignRealism:
         self._errors, self._densities = np.sort(errors), np.sort(densities)
         self._lower = np.sort(self._lower_rank(errors, densities))
 
-    def scores(self, designs: Sequence[Any]) -> tuple[Array, Array]:
+    def scores(self, designs: ArrayLike) -> tuple[Array, Array]:
         """Cycle errors ``(n,)`` and log densities of codes ``(n,)`` of n designs.
 
         Raises:
@@ -55,7 +55,7 @@ class DesignRealism:
         errors = ((rows - cycled) ** 2).reshape(len(rows), -1).mean(axis=1)
         return errors, self.measure.reference.log_density(self.measure.whiten(codes))
 
-    def __call__(self, designs: Sequence[Any]) -> Array:
+    def __call__(self, designs: ArrayLike) -> Array:
         """Plausibility of n designs, shape ``(n,)``; 0 for one with values that are not finite."""
         rows = np.asarray(designs, dtype=np.float64)
         plausible = np.zeros(len(rows))

@@ -24,9 +24,7 @@ class Ledger(Protocol):
     def asking(self) -> float: ...
 
 
-def study_text(
-    name: str, problem_name: str, strategy_name: str, trials: Sequence[Trial], ledger: Ledger
-) -> str:
+def study_text(name: str, problem_name: str, strategy_name: str, trials: Sequence[Trial], ledger: Ledger) -> str:
     """A study in a few lines: what it is about, how far it is, the best design, the bill."""
     history = History(trials)
     lines = [f"Study {name!r}: {problem_name} by {strategy_name}", f"  trials  {counts_text(trials)}"]

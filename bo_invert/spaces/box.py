@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Box(Space):
-    """``Box(lower, upper)`` makes designs that are vectors; ``Box({"name": Float(0, 1), ...})`` designs that are dicts.
+    """``Box(lower, upper)`` makes designs that are vectors; ``Box({"name": Float(0, 1), ...})`` ones that are dicts.
 
     Args:
-        lower: lower bounds, shape ``(d,)``; or a mapping from names to ``Float``, ``Int``, ``Choice`` or ``(low, high)``.
+        lower: lower bounds, shape ``(d,)``; or names to ``Float``, ``Int``, ``Choice`` or ``(low, high)``.
         upper: upper bounds, shape ``(d,)``; left out with a mapping.
         names: of the coordinates of a vector; default ``x0, x1, ...``.
 
@@ -50,7 +50,10 @@ class Box(Space):
 
     def decode(self, points: Array) -> Sequence[Any]:
         values = self.domain.values(np.atleast_2d(points))
-        return values if self.named else np.array([list(row.values()) for row in values], dtype=float)
+        if self.named:
+            return values
+        vectors: Any = np.array([list(row.values()) for row in values], dtype=float)
+        return vectors
 
     def encode(self, designs: Sequence[Any]) -> Array:
         if self.named:
@@ -90,9 +93,7 @@ def _parameter(name: str, value: Any) -> Parameter:
         ) from None
 
 
-def _vector_parameters(
-    lower: ArrayLike, upper: ArrayLike | None, names: Sequence[str] | None
-) -> dict[str, Parameter]:
+def _vector_parameters(lower: ArrayLike, upper: ArrayLike | None, names: Sequence[str] | None) -> dict[str, Parameter]:
     if upper is None:
         raise InvalidInput("Box: upper bounds are missing; write Box(lower, upper) or Box({'name': Float(0, 1)})")
     low, high = np.atleast_1d(np.asarray(lower, float)), np.atleast_1d(np.asarray(upper, float))
