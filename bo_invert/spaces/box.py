@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,8 +52,8 @@ class Box(Space):
         values = self.domain.values(np.atleast_2d(points))
         if self.named:
             return values
-        vectors: Any = np.array([list(row.values()) for row in values], dtype=float)
-        return vectors
+        vectors = np.array([list(row.values()) for row in values], dtype=float)
+        return cast("Sequence[Any]", vectors)
 
     def encode(self, designs: Sequence[Any]) -> Array:
         if self.named:
