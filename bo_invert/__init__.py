@@ -33,7 +33,7 @@ _HOME = {
     "Query": "types",
     "Descent": "types",
     "State": "types",
-    "Ledger": "log",
+    "Ledger": "ledger",
     "Strategy": "strategies.base",
     "Proposal": "strategies.base",
     "Request": "strategies.base",
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from bo_invert.errors import InvalidInput as InvalidInput
     from bo_invert.errors import Unsuitable as Unsuitable
     from bo_invert.examples.base import ready_problem as ready_problem
-    from bo_invert.log import Ledger as Ledger
+    from bo_invert.ledger import Ledger as Ledger
     from bo_invert.objectives import Composite as Composite
     from bo_invert.objectives import Maximize as Maximize
     from bo_invert.objectives import Minimize as Minimize

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from bo_invert.errors import InvalidInput, StorageConflict, TellConflict
-from bo_invert.log import Ledger, Log, event
+from bo_invert.ledger import Ledger
+from bo_invert.log import Log, event
 from bo_invert.stores.base import Store
 from bo_invert.types import JSON, Outcome, Query, State, Trial
 

@@ -19,48 +19,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from bo_invert.ledger import Ledger
 from bo_invert.types import JSON, Attempt, Cost, Outcome, Query, State, Trial
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What a study has spent. Every ended attempt is in it: failed, lost, retried, descending ones too.
-
-    Args:
-        values: oracle values.
-        gradients: oracle gradients.
-        attempts: ended tries at trials.
-        failed: attempts that failed.
-        infeasible: attempts whose design could not be evaluated.
-        lost: attempts whose worker disappeared; billed at the most their query could cost.
-        running: attempts without an end yet, not in the other numbers.
-        seconds: wall-clock time inside the oracle and the decoder.
-        asking: wall-clock time inside the strategy.
-    """
-
-    values: int = 0
-    gradients: int = 0
-    attempts: int = 0
-    failed: int = 0
-    infeasible: int = 0
-    lost: int = 0
-    running: int = 0
-    seconds: float = 0.0
-    asking: float = 0.0
-
-    @property
-    def calls(self) -> int:
-        """Values plus gradients."""
-        return self.values + self.gradients
-
-    def __str__(self) -> str:
-        parts = [f"{self.values} values"]
-        parts += [f"{self.gradients} gradients"] if self.gradients else []
-        parts += [f"{n} {what}" for what in ("failed", "infeasible", "lost", "running") if (n := getattr(self, what))]
-        return ", ".join(parts)
 
 
 class Log:
@@ -107,6 +70,7 @@ class Log:
             running=len(attempts) - len(ended),
             seconds=cost.seconds,
             asking=self.asking,
+            asks=self.asks,
         )
 
     def _asked(self, event: JSON) -> None:

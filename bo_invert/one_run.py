@@ -12,7 +12,7 @@ import numpy as np
 from bo_invert.errors import InvalidInput, MissingExtra, Unsuitable
 from bo_invert.history import best_so_far
 from bo_invert.problem import Problem
-from bo_invert.runs import Bill, Find, Run, Status, as_picture
+from bo_invert.runs import Find, Run, Status, as_picture
 from bo_invert.stores.base import Store
 from bo_invert.strategies.base import Strategy, from_spec
 from bo_invert.study import Study
@@ -90,8 +90,6 @@ def summarize(
     calls, losses = best_so_far(history.trials)
     finds = _finds(study, _different(history.ranking, keep))
     allowed = spent.calls if budget is None else budget
-    bill = Bill(spent.values, spent.gradients, spent.attempts, spent.failed, spent.infeasible, spent.lost,
-                spent.seconds, spent.asking, len({t.ask for t in history.trials if t.ask is not None}))  # fmt: skip
     if ended is None:
         hit = bool(finds) and bool(finds[0].hit) and history.calls < allowed
         used_up = history.calls >= allowed
@@ -99,7 +97,7 @@ def summarize(
     statement = study.statement
     return Run(
         label or study.strategy.name, name or study.problem_name, study.seed, study.strategy.spec(), allowed,
-        statement.objective.to_json(), np.asarray(calls, dtype=np.int64), losses, bill, finds, status, ended,
+        statement.objective.to_json(), np.asarray(calls, dtype=np.int64), losses, spent, finds, status, ended,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bo_invert.ledger import Ledger
 from bo_invert.types import JSON, Array, frozen
 
 Picture = NDArray[np.uint8]
@@ -91,34 +92,6 @@ class Find:
         return Find(**{**data, "point": frozen(data["point"]), "y": frozen(data["y"]), "picture": picture})
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """What a run spent: oracle values and gradients, attempts and how they ended, seconds.
-
-    ``seconds`` were spent in the oracle and the decoder, ``asking`` inside the strategy, over ``asks`` asks.
-    """
-
-    values: int = 0
-    gradients: int = 0
-    attempts: int = 0
-    failed: int = 0
-    infeasible: int = 0
-    lost: int = 0
-    seconds: float = 0.0
-    asking: float = 0.0
-    asks: int = 0
-
-    @property
-    def calls(self) -> int:
-        """Values plus gradients."""
-        return self.values + self.gradients
-
-    @property
-    def total_seconds(self) -> float:
-        """Oracle, decoder and strategy together."""
-        return self.seconds + self.asking
-
-
 @dataclass(frozen=True, eq=False)
 class Run:
     """One method on one problem with one seed.
@@ -146,7 +119,7 @@ class Run:
     goal: JSON = field(default_factory=dict)
     calls: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     losses: Array = field(default_factory=lambda: np.zeros(0))
-    bill: Bill = Bill()
+    bill: Ledger = field(default_factory=Ledger)
     finds: tuple[Find, ...] = ()
     status: Status = Status.FINISHED
     ended: str = ""
@@ -215,7 +188,7 @@ class Run:
                 **data,
                 "calls": np.array(data["calls"], dtype=np.int64),
                 "losses": np.array([math.inf if v is None else v for v in data["losses"]], dtype=float),
-                "bill": Bill(**data["bill"]),
+                "bill": Ledger(**data["bill"]),
                 "finds": tuple(Find.from_json(find) for find in data["finds"]),
                 "status": Status(data["status"]),
             }

@@ -16,7 +16,7 @@ from bo_invert.differences import differences
 from bo_invert.errors import Failed, InvalidInput, ProblemChanged, StudyExists, Verdict
 from bo_invert.history import History
 from bo_invert.journal import Journal
-from bo_invert.log import Ledger
+from bo_invert.ledger import Ledger
 from bo_invert.oracles.base import shaped_outputs
 from bo_invert.problem import Problem
 from bo_invert.statement import Statement

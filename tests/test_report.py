@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from bo_invert.log import Ledger
+from bo_invert.ledger import Ledger
 from bo_invert.report.curves import curves_figure
 from bo_invert.report.gallery import gallery_png
 from bo_invert.report.html import report_html, write_report
@@ -20,7 +20,7 @@ from bo_invert.report.standings import fields, fooled
 from bo_invert.report.summary import honest_paragraph
 from bo_invert.report.table import Table, shown
 from bo_invert.report.text import study_text, trial_text
-from bo_invert.runs import Bill, Find, Run, Status, as_picture, frozen
+from bo_invert.runs import Find, Run, Status, as_picture, frozen
 from bo_invert.statistics import Spread
 from bo_invert.types import Attempt, Cost, Outcome, Query, State, Trial
 
@@ -33,7 +33,7 @@ def a_run(label="gp", loss=0.1, judged=None, plausibility=None, *, seed=0, strat
     find = Find(3, frozen([0.1, 0.2]), frozen([loss]), loss, feasible, hit, judged, plausibility, picture, "x")
     return Run(
         label, problem, seed, {"name": strategy or label, "options": {}}, 50, goal or {"type": "minimize"},
-        np.array([0, 1, 50]), np.array([math.inf, start, loss]), bill or Bill(values=50, attempts=50, asks=50),
+        np.array([0, 1, 50]), np.array([math.inf, start, loss]), bill or Ledger(values=50, attempts=50, asks=50),
         (find,), ended="the budget was used up",
     )  # fmt: skip
 
@@ -161,7 +161,7 @@ def test_an_implausible_winner_gets_a_plausible_runner_up():
 
 def test_refusals_errors_and_failures_are_told():
     broken = replace(a_run("gp", 0.1), status=Status.ERROR, ended="OSError: disk", finds=())
-    failing = a_run("random", 0.5, bill=Bill(values=50, attempts=50, failed=7, lost=1))
+    failing = a_run("random", 0.5, bill=Ledger(values=50, attempts=50, failed=7, lost=1))
     text = honest_paragraph([broken, failing, refused()])
     assert "“ls” refused to work on it" in text
     assert "“gp” (1 of 1 runs) broke down" in text

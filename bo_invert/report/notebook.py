@@ -8,10 +8,11 @@ from html import escape
 from numpy.typing import ArrayLike
 
 from bo_invert.history import History, best_so_far
+from bo_invert.ledger import Ledger
 from bo_invert.report.pictures import image_tag
 from bo_invert.report.scoreboard import comparison_tables
 from bo_invert.report.summary import honest_paragraph
-from bo_invert.report.text import Ledger, counts_text, design_text, vector_text
+from bo_invert.report.text import counts_text, design_text, vector_text
 from bo_invert.runs import Run
 from bo_invert.types import State, Trial
 

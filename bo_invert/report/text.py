@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from bo_invert.history import History
+from bo_invert.ledger import Ledger
 from bo_invert.types import Array, State, Trial
-
-
-class Ledger(Protocol):
-    """What is read of a bill."""
-
-    @property
-    def values(self) -> int: ...
-    @property
-    def gradients(self) -> int: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def asking(self) -> float: ...
 
 
 def study_text(name: str, problem_name: str, strategy_name: str, trials: Sequence[Trial], ledger: Ledger) -> str:
