@@ -176,3 +176,31 @@ def test_one_thread_restores_what_was_set() -> None:
     with one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
+
+
+def test_a_plateau_is_noticed_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.random((20, 2))
+    smooth = np.sin(3 * inputs[:, :1])
+    assert base.plateau(inputs, smooth) == 0.0
+    steps = np.round(4 * inputs[:, :1])
+    wide = base.plateau(inputs, steps)
+    assert 0.0 < wide <= 0.1 * 2**0.5
+    near = inputs[:2] + 1e-4
+    found = base.plateau(np.concatenate([inputs, near]), np.concatenate([smooth, smooth[:2]]))
+    assert found == pytest.approx(2 * np.sqrt(2) * 1e-4)
+
+
+def test_search_keeps_its_distance_when_told_to() -> None:
+    domain = bi.Box([0.0, 0.0], [1.0, 1.0]).domain
+    best = np.array([0.3, 0.7])
+    target = torch.tensor(best)
+
+    def score(inputs: torch.Tensor) -> torch.Tensor:
+        return -((inputs[:, 0] - target) ** 2).sum(-1)
+
+    rng = np.random.default_rng
+    free = search.maximise(score, domain, best[None], [best], rng(0))
+    apart = search.maximise(score, domain, best[None], [best], rng(0), apart=0.05)
+    assert np.linalg.norm(free - best) < 0.01
+    assert 0.05 <= np.linalg.norm(apart - best) < 0.15

@@ -156,9 +156,30 @@ def fresh_enough(fitted: int, n: int) -> bool:
     return fitted <= n < fitted + max(1, fitted // 20)
 
 
-def seen(points: Array, known: Sequence[Array]) -> Array:
-    """Which points ``(n, d)`` are among the known ones, up to rounding, shape ``(n,)``."""
+def plateau(inputs: Array, values: Array) -> float:
+    """How far apart queries must be to learn anything, in units of the unit cube; 0 for most functions.
+
+    A function that answers exactly the same at two points is flat between them, as far as anybody knows: trees,
+    rounding, clipping. The smooth model does not see that, and would go on asking within one leaf. The distance is
+    twice the median of what lies between such twins, so it grows for as long as answers repeat themselves.
+
+    Args:
+        inputs: shape ``(n, d)``.
+        values: outputs, shape ``(n, m)``.
+    """
+    _, group, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
+    nearest = []
+    for number in np.flatnonzero(counts > 1):
+        twins = inputs[group.ravel() == number]
+        gaps = np.linalg.norm(twins[:, None] - twins[None], axis=-1)
+        nearest.extend(np.min(gaps + np.where(gaps > 1e-9, 0.0, np.inf), axis=1))
+    finite = [gap for gap in nearest if math.isfinite(gap)]
+    return min(2.0 * float(np.median(finite)), 0.1 * math.sqrt(inputs.shape[1])) if finite else 0.0
+
+
+def seen(points: Array, known: Sequence[Array], apart: float = 0.0) -> Array:
+    """Which points ``(n, d)`` are among the known ones, or nearer to one than ``apart``, shape ``(n,)``."""
     if not len(known):
         return np.zeros(len(points), dtype=bool)
-    gaps = np.abs(points[:, None, :] - np.asarray(known)[None]).max(-1)
-    return np.asarray((gaps < 1e-9).any(1))
+    gaps = np.linalg.norm(points[:, None, :] - np.asarray(known)[None], axis=-1)
+    return np.asarray((gaps < max(apart, 1e-9)).any(1))

@@ -29,6 +29,7 @@ def maximise(
     known: Sequence[Array],
     rng: np.random.Generator,
     *,
+    apart: float = 0.0,
     wide: int = 256,
     near: int = 192,
     starts: int = 6,
@@ -42,6 +43,7 @@ def maximise(
         incumbents: good points, best first, shape ``(k, d)``; may be empty.
         known: points ``(d,)`` not to be proposed again, if that can be avoided.
         rng: of the looks.
+        apart: least distance from known points, in units of the unit cube.
         wide: looks all over the domain.
         near: looks near the incumbents.
         starts: how many looks are followed by gradients.
@@ -58,8 +60,8 @@ def maximise(
         candidates = _walked(score, domain, candidates, rng)
     if any(isinstance(p, Float) for p in domain.parameters.values()) or domain.geometry == "gaussian":
         candidates = np.concatenate([_climbed(score, domain, candidates, steps), candidates])
-    candidates = np.concatenate([candidates, wide_looks])
-    return _best_unseen(score, domain, candidates, known, rng)
+    candidates = np.concatenate([candidates, *pools])
+    return _best_unseen(score, domain, candidates, known, rng, apart)
 
 
 def maximise_near(
@@ -86,23 +88,32 @@ def maximise_near(
     return _best_unseen(score, domain, candidates, known, rng)
 
 
-def unseen(domain: Domain, points: Array, known: Sequence[Array], count: int) -> Array:
-    """The first ``count`` of points ``(n, d)`` that are not known; known ones only where no others are left."""
+def unseen(domain: Domain, points: Array, known: Sequence[Array], count: int, apart: float = 0.0) -> Array:
+    """The first ``count`` of points ``(n, d)`` that are not known; known ones only where no others are left.
+
+    ``apart``, in units of the unit cube, widens what counts as known.
+    """
     picked: list[Array] = []
+    lower, upper = domain.bounds
     for point in points:
         if len(picked) == count:
             break
-        if not seen(point[None], [*known, *picked])[0]:
+        if not seen(point[None], [*known, *picked], apart * float((upper - lower).mean()))[0]:
             picked.append(point)
     picked.extend(points[: count - len(picked)])
     return np.array(picked).reshape(-1, domain.dim)
 
 
 def _best_unseen(
-    score: Score, domain: Domain, candidates: Array, known: Sequence[Array], rng: np.random.Generator
+    score: Score,
+    domain: Domain,
+    candidates: Array,
+    known: Sequence[Array],
+    rng: np.random.Generator,
+    apart: float = 0.0,
 ) -> Array:
     order = np.argsort(-_scores(score, domain, candidates), kind="stable")
-    point: Array = unseen(domain, np.concatenate([candidates[order], domain.uniform(rng, 1024)]), known, 1)[0]
+    point: Array = unseen(domain, np.concatenate([candidates[order], domain.uniform(rng, 1024)]), known, 1, apart)[0]
     return point
 
 

@@ -87,7 +87,7 @@ class GP(Strategy):
         self, statement: Statement, history: History, request: Request, rng: np.random.Generator
     ) -> tuple[list[Array], JSON]:
         from bo_invert.models import acquisition, exact, search
-        from bo_invert.models.base import EXACT, NOISY, to_unit
+        from bo_invert.models.base import EXACT, NOISY, plateau, to_unit
         from bo_invert.models.outputs import Outputs
 
         domain, memo = statement.domain, request.memo or {}
@@ -100,6 +100,7 @@ class GP(Strategy):
             note["feasibility"] = note_chance
         known, open_points = _known(history.trials), [trial.point for trial in history.open]
         incumbents = np.array([trial.point for trial in history.ranking[:5]])
+        apart = plateau(told, history.y) if domain.continuous and not self.noisy else 0.0
         picked: list[Array] = []
         while len(picked) < request.count:
             pending = np.array([*open_points, *picked]).reshape(-1, domain.dim)
@@ -115,7 +116,7 @@ class GP(Strategy):
                 samples=self.samples,
             )
             both = score if chance is None else _sum(score, chance)
-            picked.append(search.maximise(both, domain, incumbents, [*known, *picked], rng))
+            picked.append(search.maximise(both, domain, incumbents, [*known, *picked], rng, apart=apart))
         return picked, note
 
     def _chance(self, statement: Statement, history: History, memo: Any) -> tuple[Any, JSON]:
