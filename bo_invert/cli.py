@@ -112,7 +112,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Search for the inputs of PROBLEM. With --storage, the same line resumes after an interruption."""
-    from bo_invert.cli_problem import load_problem, parse_settings
+    from bo_invert.cli_problem import load_problem, parse_settings, problem_title
     from bo_invert.stores.open import open_store
     from bo_invert.strategies.base import from_spec
     from bo_invert.study import Study
@@ -122,7 +122,7 @@ def run(
         chosen = from_spec(strategy or "gp", **parse_settings(option, "--option"))
     made = load_problem(problem, parse_settings(settings, "--set"))
     store = open_store(storage)
-    name = name or f"{made.name}-{strategy or 'gp'}-{seed or 0}"
+    name = name or f"{problem_title(problem)}-{strategy or 'gp'}-{seed or 0}"
     if name in store.names():
         study = Study.open(name, store, problem=made)
         _check_same(study, None if chosen is None else chosen.spec(), seed)
@@ -293,7 +293,7 @@ def _write(study: Study, out: Path, budget: int | None) -> None:
     from bo_invert.comparison import Comparison, summarize
 
     comparison = Comparison((summarize(study, budget=budget, keep=8),))
-    folder = comparison.save(out, title=f"{study.problem_name} · {study.name}")
+    folder = comparison.save(out, title=f"{study.problem_name} · {study.name}", lead=repr(study))
     records = trial_records(study.journal, study.trials)
     (folder / "trials.csv").write_text(rendered(records, Format.csv) + "\n", encoding="utf-8")
     say(f"written to {folder}")

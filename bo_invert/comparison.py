@@ -33,7 +33,7 @@ def compare(
     problems: str | Problem | Sequence[str | Problem] | Mapping[str, ProblemSource],
     strategies: Sequence[str | JSON | Strategy] | Mapping[str, Any],
     budget: int = 100,
-    seeds: Iterable[int] = range(5),
+    seeds: Iterable[int] | int = range(5),
     *,
     batch: int = 1,
     jobs: int = 1,
@@ -52,7 +52,7 @@ def compare(
             method work on its own version of the problem (another space, the same oracle); its first part is a
             problem, a function ``seed -> Problem``, or names of problems to these.
         budget: calls of each run, oracle values plus gradients.
-        seeds: the runs of one problem and seed are paired.
+        seeds: the runs of one problem and seed are paired; a number n stands for 0, ..., n - 1.
         batch: trials under way at once within a run.
         jobs: runs at once: in processes where loky is installed and the storage has a URL, otherwise in threads.
         keep: how many of the best different designs each run reports; each is judged, at no charge.
@@ -69,7 +69,7 @@ def compare(
     """
     sources = _problem_sources(problems)
     methods = _methods(strategies, sources)
-    numbers = list(dict.fromkeys(int(seed) for seed in seeds))
+    numbers = list(dict.fromkeys(int(seed) for seed in (range(seeds) if isinstance(seeds, int) else seeds)))
     for what, value in (("budget", budget), ("batch", batch), ("jobs", jobs), ("keep", keep)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise InvalidInput(f"compare: {what} must be a whole number >= 1, got {value!r}")
@@ -127,11 +127,16 @@ class Comparison:
 
         return curves_figure(self.runs)
 
-    def save(self, directory: str | Path, title: str = "Comparison") -> Path:
+    def save(self, directory: str | Path, title: str = "Comparison", lead: str = "") -> Path:
         """Write ``comparison.json``, ``report.html`` (opens offline) and ``table.md`` into a directory.
 
+        Args:
+            directory: made if it is not there.
+            title: of the report.
+            lead: what the report says first, one paragraph a line.
+
         Returns:
-            The directory, made if it was not there.
+            The directory.
         """
         from bo_invert.report.html import write_report
 
@@ -140,7 +145,7 @@ class Comparison:
         data = {**FORMAT, "runs": [run.to_json() for run in self.runs]}
         (folder / "comparison.json").write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
         (folder / "table.md").write_text(self.markdown(), encoding="utf-8")
-        write_report(folder / "report.html", self.runs, title=title, paragraphs=[self.summary()])
+        write_report(folder / "report.html", self.runs, title=title, paragraphs=[*lead.splitlines(), self.summary()])
         return folder
 
     @staticmethod

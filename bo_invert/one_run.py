@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput, MissingExtra, Unsuitable
+from bo_invert.errors import MissingExtra, Unsuitable
 from bo_invert.history import best_so_far
 from bo_invert.problem import Problem
 from bo_invert.runs import Find, Run, Status, as_picture
@@ -94,6 +94,8 @@ def summarize(
         hit = bool(finds) and bool(finds[0].hit) and history.calls < allowed
         used_up = history.calls >= allowed
         ended = "the budget was used up" if used_up else "the target was hit" if hit else "the strategy was done"
+        if not history.completed and history.barren and history.barren[-1].outcome is not None:
+            ended = f"nothing worked; the last trial said: {history.barren[-1].outcome.reason}"
     statement = study.statement
     return Run(
         label or study.strategy.name, name or study.problem_name, study.seed, study.strategy.spec(), allowed,
@@ -102,13 +104,7 @@ def summarize(
 
 
 def _study(name: str, problem: Problem, strategy: Strategy, seed: int, storage: str | Store | None) -> Study:
-    study = Study.create(name, problem, strategy, seed, storage, exist_ok=True)
-    if study.strategy.spec() != strategy.spec():
-        raise InvalidInput(
-            f"the storage already holds study {name!r} with strategy {study.strategy.spec()}, now it is "
-            f"{strategy.spec()}; choose another label, or another storage"
-        )
-    return study
+    return Study.create(name, problem, strategy, seed, storage, exist_ok=True)
 
 
 def _broken(study: Study, header: dict[str, Any], sentence: str, keep: int) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from bo_invert.types import JSON, Array
 
 
 def _check_range(low: float, high: float, log: bool, what: str) -> None:
+    if not all(isinstance(v, numbers.Real) for v in (low, high)):
+        raise InvalidInput(f"{what}: bounds must be numbers, got [{low!r}, {high!r}]")
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InvalidInput(f"{what}: bounds must be finite numbers, got [{low}, {high}]")
     if not low < high:

@@ -155,6 +155,10 @@ class Problem:
             loss = loss + 10.0 * constraint.excess(outputs).clamp(min=0.0) ** 2
         return loss
 
+    def __repr__(self) -> str:
+        rules = f", subject to {', '.join(map(str, self.constraints))}" if self.constraints else ""
+        return f"Problem({self.name!r}: {self.space} -> {', '.join(self.outputs)}; {self.objective}{rules})"
+
     def to_json(self) -> JSON:
         """What identifies the problem in a log, plus what is known of the oracle."""
         described = {

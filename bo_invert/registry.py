@@ -73,7 +73,7 @@ def resolve(kind: str, name: str) -> Any:
     if name in installed:
         return installed[name].load()
     near = difflib.get_close_matches(name, names(kind), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise InvalidInput(f"no {kind} named {name!r}{hint} Known: {', '.join(names(kind))}")
 
 

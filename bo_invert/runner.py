@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -15,12 +16,15 @@ from bo_invert.errors import Failed, InvalidInput
 from bo_invert.executors.serial import SerialExecutor
 from bo_invert.history import History
 from bo_invert.journal import Journal
+from bo_invert.oracles.base import MISFIT
 from bo_invert.problem import Problem
 from bo_invert.types import Outcome, Query, Trial
 from bo_invert.workers import is_gone, this_worker
 
 #: Failures in a row, from the first call on, after which the user is told that something is probably wrong.
 SUSPICIOUS = 10
+#: The same, of answers that do not fit the problem: a mistake in the problem, which no further call can mend.
+HOPELESS = 3
 
 
 def evaluate(problem: Problem, queries: Sequence[Query]) -> list[Outcome]:
@@ -59,7 +63,7 @@ def run(
     finally:
         bar.close()
         if made is not None:
-            made.shutdown(wait=True, cancel_futures=True)
+            made.shutdown(wait=True)  # nothing is queued any more: what was, is done or cancelled
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class _Loop:
         try:
             while True:
                 free = self.batch - len(under_way)
-                if free > 0 and not self._hit():
+                if free > 0 and not alarm.hopeless and not self._hit():
                     trials = self.take(free, self.budget, worker, self.retries)
                     under_way.update(trial.number for trial in trials)
                     for group in [trials] if together and trials else [[trial] for trial in trials]:
@@ -123,24 +127,31 @@ class _Loop:
 
 
 class _Alarm:
-    """Warns once when nothing has worked from the very start."""
+    """Warns once when nothing has worked from the very start, and knows when nothing can."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._silent = False
+        self.hopeless = False
 
     def check(self) -> None:
         if self._silent:
             return
         history = History(self._journal.trials)
+        reasons = [trial.outcome.reason for trial in history.barren if trial.outcome is not None]
+        misfits = bool(reasons) and all(reason.startswith(MISFIT) for reason in reasons)
         if history.completed:
             self._silent = True
-        elif len(history.barren) >= SUSPICIOUS:
+        elif misfits and len(reasons) >= HOPELESS:
+            self._silent = self.hopeless = True
+            advice = "The run ends here, because more calls cannot change that; mend the problem."
+        elif len(reasons) >= SUSPICIOUS:
             self._silent = True
-            last = history.barren[-1].outcome
+            advice = "The search goes on; stop it if the oracle is broken."
+        if self._silent and not history.completed:
             warnings.warn(
-                f"study {self._journal.name!r}: the first {len(history.barren)} trials all failed; the last said: "
-                f"{last.reason if last else ''}. The search goes on; stop it if the oracle is broken.",
+                f"study {self._journal.name!r}: the first {len(reasons)} trials all failed; the last said: "
+                f"{reasons[-1]}. {advice}",
                 stacklevel=2,
             )
 
@@ -154,7 +165,8 @@ class _Bar:
         if label:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=budget, desc=label, unit="call", dynamic_ncols=True)
+            pause = 0.1 if sys.stderr.isatty() else 10.0  # a log file wants lines, not an animation
+            self._bar = tqdm(total=budget, desc=label, unit="call", dynamic_ncols=True, mininterval=pause)
             self.update()
 
     def update(self) -> None:
@@ -166,7 +178,8 @@ class _Bar:
         note = {"best": "none yet" if best is None or best.loss is None else f"{best.loss:.4g}"}
         if history.barren:
             note["failed"] = str(len(history.barren))
-        self._bar.set_postfix(note)
+        self._bar.set_postfix(note, refresh=False)
+        self._bar.update(0)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -64,7 +64,8 @@ class Study:
             strategy: a name, a spec ``{"name": ..., "options": {...}}`` or a ``Strategy``.
             seed: every random choice of the study follows from it.
             storage: ``"sqlite:///runs.db"``, a store, or None for this process's memory.
-            exist_ok: open the study if it is already there, so that one script starts and resumes.
+            exist_ok: open the study if it is already there, so that one script starts and resumes. Problem, strategy
+                and seed must be the same; what the oracle computes is for you to keep the same.
             options: of the strategy, when it is given by name.
 
         Raises:
@@ -91,7 +92,17 @@ class Study:
         except StudyExists:
             if not exist_ok:
                 raise
-            return Study.open(name, store, problem=problem)
+            study = Study.open(name, store, problem=problem)
+            for what, begun, given in (
+                ("strategy", study.strategy.spec(), chosen.spec()),
+                ("seed", study.seed, int(seed)),
+            ):
+                if begun != given:
+                    raise InvalidInput(
+                        f"study {name!r} was begun with {what} {begun!r}, not {given!r}; give the same, choose another "
+                        "name, or continue it as it is with Study.open"
+                    ) from None
+            return study
         return Study(name, store, problem)
 
     @staticmethod
@@ -190,7 +201,7 @@ class Study:
             cost: what it took; default: what the query asked for.
 
         Returns:
-            The trial as it stands now. The same tell again changes nothing.
+            The trial as it stands now; the one you passed stays as it was. The same tell again changes nothing.
 
         Raises:
             TellConflict: it was already told something else, or was cancelled.

@@ -145,7 +145,11 @@ def test_open_refuses_another_problem_and_says_how_it_differs() -> None:
         reader.run(5)
     with pytest.raises(StudyExists):
         bi.Study.create("s", problem(), storage=store)
-    assert len(bi.Study.create("s", problem(), storage=store, exist_ok=True).trials) == 3
+    assert len(bi.Study.create("s", problem(), "random", storage=store, exist_ok=True).trials) == 3
+    with pytest.raises(bi.InvalidInput, match="begun with strategy"):
+        bi.Study.create("s", problem(), "sobol", storage=store, exist_ok=True)
+    with pytest.raises(bi.InvalidInput, match="begun with seed 0, not 7"):
+        bi.Study.create("s", problem(), "random", seed=7, storage=store, exist_ok=True)
     with pytest.raises(StudyNotFound, match="holds 's'"):
         bi.Study.open("t", store)
 
@@ -190,6 +194,36 @@ def test_an_executor_gets_the_calls() -> None:
     s = study(problem=problem(oracle)).run(6, batch=2, executor="threads")
     assert s.spent.values == 6
     assert len(seen) == 2
+
+
+def square(x: Any) -> float:
+    return float((x**2).sum())
+
+
+def test_processes_evaluate_too() -> None:
+    pytest.importorskip("loky")
+    s = study(problem=problem(square)).run(6, batch=2, executor="processes")
+    assert s.spent.values == 6
+    workers = {attempt.worker for trial in s.trials for attempt in trial.attempts}
+    assert workers == {this_worker()}, "the attempt belongs to the process that keeps the log"
+
+
+@pytest.mark.parametrize(
+    ("oracle", "reason"),
+    [
+        (lambda x: {"yield": 1.0}, "outputs ['yeild'] are missing; given were ['yield']"),
+        (lambda x: [1.0, 2.0], "shape (2,)"),
+        (lambda x: None, "is a return missing"),
+        (lambda x: "high", "no number"),
+    ],
+)
+def test_a_mistake_in_the_problem_does_not_eat_the_budget(oracle: Any, reason: str) -> None:
+    s = study(problem=problem(oracle, bi.Maximize("yeild")))
+    with pytest.warns(UserWarning, match="mend the problem"):
+        s.run(50)
+    assert s.spent.failed == s.spent.attempts == 3
+    assert reason in s.trials[0].outcome.reason
+    assert reason in repr(s)
 
 
 def test_an_interrupt_bills_what_was_begun_and_issues_it_again() -> None:

@@ -106,7 +106,7 @@ class Frozen:
         rows = np.asarray(batch)
         with torch.no_grad():
             chunks = [
-                self.tensor(torch.as_tensor(rows[i : i + _CHUNK]).to(self.device, self.dtype)).cpu().double()
+                self.tensor(torch.tensor(rows[i : i + _CHUNK]).to(self.device, self.dtype)).cpu().double()
                 for i in range(0, max(len(rows), 1), _CHUNK)
             ]
         return torch.cat(chunks).numpy()

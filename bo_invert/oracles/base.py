@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import torch
 
 
+#: Begins every reason that is about the problem's making, not about a design: names, shapes, types.
+MISFIT = "it does not fit the problem: "
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """What one design got: outputs ``(m,)`` or the verdict why there are none, and the calls it took."""
@@ -85,6 +89,8 @@ class Oracle(ABC):
             return _answer(raw[0], outputs, calls)
         except Verdict as verdict:
             return Answer(None, verdict, calls)
+        except InvalidInput as error:
+            return Answer(None, Failed(f"{MISFIT}{error}"), calls)
         except (Exception, SystemExit) as error:
             return Answer(None, Failed(f"{type(error).__name__}: {error}"), calls)
 
@@ -120,16 +126,18 @@ def shaped_outputs(raw: Any, outputs: Sequence[str]) -> Array:
     if isinstance(raw, Mapping):
         missing = [name for name in outputs if name not in raw]
         if missing:
-            raise Failed(f"outputs {missing} are missing; given were {sorted(map(str, raw))}")
+            raise Failed(f"{MISFIT}outputs {missing} are missing; given were {sorted(map(str, raw))}")
         raw = [raw[name] for name in outputs]
+    if raw is None:
+        raise Failed(f"{MISFIT}the answer is None; is a return missing?")
     if hasattr(raw, "detach"):
         raw = raw.detach().cpu().numpy()
     try:
         y = np.atleast_1d(np.asarray(raw, dtype=np.float64))
     except (TypeError, ValueError):
-        raise Failed(f"{raw!r:.80} is no number, vector of numbers or dict of numbers") from None
+        raise Failed(f"{MISFIT}{raw!r:.80} is no number, vector of numbers or dict of numbers") from None
     if y.shape != (len(outputs),):
-        raise Failed(f"outputs of shape {y.shape}, expected shape ({len(outputs)},) for {list(outputs)}")
+        raise Failed(f"{MISFIT}outputs of shape {y.shape}, expected shape ({len(outputs)},) for {list(outputs)}")
     return y
 
 

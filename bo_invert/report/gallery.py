@@ -98,7 +98,7 @@ def _caption(find: Find, goal: Mapping[str, Any]) -> str:
         for loss in (find.loss, find.judged)
     )
     verb = "claims to miss by" if kind == "target" else "claims"
-    lines = [f"{verb} {claimed:.2g}" + ("" if judged is None else f", judge {judged:.2g}")]
+    lines = [f"{verb} {claimed:.3g}" + ("" if judged is None else f", judge {judged:.3g}")]
     if find.plausibility is not None:
         lines.append(f"plausible {find.plausibility:.2f}")
     return "\n".join(lines)

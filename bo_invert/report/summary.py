@@ -117,7 +117,8 @@ def _plain_rivals(contest: Field, found: Sequence[Standing], winners: Sequence[S
         return ""
     if all(s.strategy in PLAIN for s in winners):
         alike = [s for s in others if _alike(contest, s, winners[0])]
-        did = f"{_names(alike)} did about as well" if alike else f"the nearest of the others was {_quoted(others[0])}"
+        runner_up = f"the nearest of those that learn a model was {_quoted(others[0])}"
+        did = f"{_names(alike)} did about as well" if alike else runner_up
         return f"So a plain method, {_kind(winners[0])}, was enough: {did}."
     alike = [s for s in plain if s not in winners and _alike(contest, s, winners[0])]
     if alike:

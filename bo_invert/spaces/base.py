@@ -59,6 +59,12 @@ class Space(ABC):
         """What a descent adds to the loss to keep designs regular, shape ``(n,)``; never part of a told loss."""
         return points.new_zeros(len(points))
 
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        if self.domain.parameters:
+            return f"{kind}({', '.join(f'{name}: {p}' for name, p in self.domain.parameters.items())})"
+        return f"{kind}({self.domain.dim} coordinates)"
+
     def to_json(self) -> JSON:
         """What identifies the space in a log: a changed space is a changed problem."""
         return {"type": type(self).__name__.lower(), "domain": self.domain.to_json()}

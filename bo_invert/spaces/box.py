@@ -102,4 +102,7 @@ def _vector_parameters(lower: ArrayLike, upper: ArrayLike | None, names: Sequenc
     names = [f"x{i}" for i in range(len(low))] if names is None else [str(name) for name in names]
     if len(names) != len(low) or len(set(names)) != len(names):
         raise InvalidInput(f"Box: {len(low)} different names are needed, got {names}")
-    return {name: _parameter(name, pair) for name, pair in zip(names, zip(low, high, strict=True), strict=True)}
+    return {
+        name: _parameter(name, pair)
+        for name, pair in zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True)
+    }

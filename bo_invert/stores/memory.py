@@ -24,7 +24,9 @@ class MemoryStore:
             raise InvalidInput("the name of a study must not be empty")
         with self._lock:
             if name in self._headers:
-                raise StudyExists(f"a study named {name!r} is already in this storage; open it or choose another name")
+                raise StudyExists(
+                    f"a study named {name!r} is already in this storage; open it (exist_ok=True) or take another name"
+                )
             self._headers[name] = json.dumps(header, allow_nan=False)
             self._events[name] = []
 

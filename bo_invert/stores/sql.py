@@ -119,7 +119,7 @@ class SqlStore:
                 connection.execute(sa.insert(_STUDIES), row)
             except exc.IntegrityError as error:
                 raise StudyExists(
-                    f"a study named {name!r} is already in this storage; open it or choose another name"
+                    f"a study named {name!r} is already in this storage; open it (exist_ok=True) or take another name"
                 ) from error
 
     def header(self, name: str) -> JSON:

@@ -106,7 +106,8 @@ def from_spec(spec: str | JSON | Strategy, **options: Any) -> Strategy:
     known = {f.name for f in dataclasses.fields(kind)}
     if not set(given) <= known:
         raise InvalidInput(
-            f"strategy {spec['name']!r} has no option {sorted(set(given) - known)}; it has {sorted(known)}"
+            f"strategy {spec['name']!r} has no option {', '.join(sorted(set(given) - known))}; it has "
+            f"{', '.join(sorted(known)) or 'none'}"
         )
     strategy: Strategy = kind(**given)
     return strategy
