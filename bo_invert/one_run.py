@@ -88,7 +88,9 @@ def summarize(
     """
     history, spent = study.history, study.spent
     calls, losses = best_so_far(history.trials)
-    finds = _finds(study, _different(history.ranking, keep))
+    domain = study.statement.domain
+    apart = (0.02 if domain.geometry == "box" else 0.2) * float(np.sqrt(domain.dim))
+    finds = _finds(study, _different(history.ranking, keep, apart))
     allowed = spent.calls if budget is None else budget
     if ended is None:
         hit = bool(finds) and bool(finds[0].hit) and history.calls < allowed
@@ -122,13 +124,19 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def _different(ranking: Sequence[Trial], keep: int) -> list[Trial]:
-    """The best ``keep`` trials at different points; feasible ones, unless there is none."""
+def _different(ranking: Sequence[Trial], keep: int, apart: float) -> list[Trial]:
+    """The best ``keep`` trials, each at least ``apart`` from the better ones where there are enough of those.
+
+    Feasible ones, unless there is none. A search ends up asking next to its best point over and over: five times
+    nearly the same design would say less than one.
+    """
     usable = [t for t in ranking if t.feasible] or list(ranking[:1])
-    different: dict[bytes, Trial] = {}
-    for trial in usable:
-        different.setdefault(trial.point.tobytes(), trial)
-    return list(different.values())[:keep]
+    chosen: list[Trial] = []
+    for least in (apart, 1e-9):
+        for trial in usable:
+            if len(chosen) < keep and all(np.linalg.norm(trial.point - t.point) >= least for t in chosen):
+                chosen.append(trial)
+    return sorted(chosen, key=usable.index)
 
 
 def _finds(study: Study, trials: Sequence[Trial]) -> tuple[Find, ...]:

@@ -289,7 +289,14 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(TUNING.replace("return (x", "import time; time.sleep(0.1); return (x"))
     line = [sys.executable, "-m", "bo_invert.cli", "run", "slow.py", "--strategy", "random", "--budget", "1000",
             "--storage", "runs.db", "--name", "my study", "--quiet"]  # fmt: skip
-    process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        line,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     store = open_store(tmp_path / "runs.db")
     deadline = time.monotonic() + 60
     while not (store.names() and len(store.events("my study")) > 6) and time.monotonic() < deadline:
