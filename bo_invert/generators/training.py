@@ -120,7 +120,7 @@ def _epoch(
     for rows in torch.split(torch.randperm(len(data), generator=generator), config.batch_size):
         noise = torch.randn(len(rows), config.dim, generator=generator)
         optimizer.zero_grad()
-        _loss(vae, data[rows], noise, config.beta).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(_loss(vae, data[rows], noise, config.beta))
         optimizer.step()
 
 

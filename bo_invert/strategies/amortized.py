@@ -34,7 +34,6 @@ _WEIGHTS, _NOISE, _FREE, _MEMBERS = range(4)
 _Told = tuple[int, tuple[int, ...], bytes]
 #: The mean loss of a network's samples, as far as it is known.
 _Lesson = Callable[["_Net"], "torch.Tensor"]
-_StandIn = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ def _train(net: _Net, options: Amortized, seed: int, lessons: Iterable[tuple[_Le
             if net.domain.geometry == "gaussian":
                 loss = loss + options.prior * 0.5 * (points**2).mean()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimizer.step()
 
 
@@ -282,12 +281,14 @@ def _fitted_to(
 ) -> _Net:
     import torch
 
+    from bo_invert.models.ensemble import fit_ensemble
+
     net = _Net(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
     points = np.frombuffer(table[0]).reshape(-1, domain.dim)
     y = np.frombuffer(table[1]).reshape(-1, table[2])
     if len(points) < 3:
         return net
-    stand_in = _ensemble(points, y, seed)
+    stand_in = fit_ensemble(points, y, draw_seed(stream_generator(seed, _MEMBERS)))
     noise = torch.from_numpy(domain.sample(stream_generator(seed, _FREE, 1), 32))
     told = objective.loss(torch.from_numpy(y.copy()))
     spread = float(told.std().clamp(min=1e-12))
@@ -301,33 +302,3 @@ def _fitted_to(
 
     _train(net, options, seed, [(lesson, 120)])
     return net
-
-
-def _ensemble(points: Array, y: Array, seed: int, members: int = 4, width: int = 32) -> _StandIn:
-    """Small regressors that differ in their first weights; maps points ``(n, d)`` to outputs ``(members, n, m)``."""
-    import torch
-
-    generator = torch.Generator().manual_seed(draw_seed(stream_generator(seed, _MEMBERS)))
-    x, targets = torch.from_numpy(points.copy()), torch.from_numpy(y.copy())
-    centre, scale = x.mean(0), x.std(0).clamp(min=1e-3)
-    middle, spread = targets.mean(0), targets.std(0).clamp(min=1e-9)
-    sizes = [(points.shape[1], width), (width, width), (width, y.shape[1])]
-    weights = [torch.randn(members, *s, generator=generator, dtype=torch.float64) / math.sqrt(s[0]) for s in sizes]
-    biases = [torch.zeros(members, 1, s[1], dtype=torch.float64) for s in sizes]
-
-    def predict(points: torch.Tensor) -> torch.Tensor:
-        hidden = (points - centre) / scale
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            hidden = torch.nn.functional.silu(hidden @ weight + bias)
-        return hidden @ weights[-1] + biases[-1]
-
-    parameters = [tensor.requires_grad_() for tensor in (*weights, *biases)]
-    optimizer = torch.optim.AdamW(parameters, lr=0.02, weight_decay=0.01)
-    for _ in range(150):
-        loss = ((predict(x) - (targets - middle) / spread) ** 2).mean()
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    for tensor in parameters:
-        tensor.requires_grad_(False)
-    return lambda points: predict(points) * spread + middle
