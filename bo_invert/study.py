@@ -280,10 +280,8 @@ class Study:
         from bo_invert.runner import run
 
         problem = self._require_problem()
-        label = f"{self.problem_name} · {self.strategy.name}"
-        run(
-            problem, self.journal, self.take, budget, batch, executor, retries, stop_when_hit, label if progress else ""
-        )
+        label = self.name if progress else ""
+        run(problem, self.journal, self.take, budget, batch, executor, retries, stop_when_hit, label)
         return self
 
     def take(self, count: int, budget: int | None, worker: str | None, retries: int = 0) -> list[Trial]:
