@@ -81,7 +81,7 @@ def test_rooms_keep_to_themselves(path: Path) -> None:
         there = room(target)
         assert there not in FORBIDDEN_ROOMS.get(here, set()), f"{name} must not import {target}"
         assert there not in {"service", "cli", "demo"} or here in {"cli", "service"}, f"{name} must not import {target}"
-        if here == there and here in {"strategies", "oracles", "spaces"} and target != name:
+        if here == there and here in {"strategies", "oracles", "spaces", "stores", "executors"} and target != name:
             assert target.endswith(".base"), f"{name} must not import its sibling {target}"
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from bo_invert import registry
 from bo_invert.errors import InvalidInput
 from bo_invert.stores.base import Store
-from bo_invert.stores.memory import MemoryStore
 
 
 def open_store(storage: str | Path | Store | None) -> Store:
@@ -22,7 +21,8 @@ def open_store(storage: str | Path | Store | None) -> Store:
         MissingExtra: the driver of that database is not installed.
     """
     if storage is None:
-        return MemoryStore()
+        memory: Store = registry.resolve("stores", "memory")()
+        return memory
     if isinstance(storage, str) and "://" not in storage:
         storage = Path(storage)
         if storage.suffix != ".db":
