@@ -157,3 +157,12 @@ def test_the_same_points_bit_by_bit_in_any_process() -> None:
 def test_refuses_senseless_options() -> None:
     with pytest.raises(bi.InvalidInput, match="at least 1"):
         GP(initial=0)
+
+
+def test_a_constraint_on_the_minimised_output_counts() -> None:
+    """The smallest value that is still allowed lies at x = 0.5, not where the output is smallest."""
+    problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(x[0]), bi.Minimize("y"), constraints=["y >= 0.5"])
+    study = bi.Study.create("s", problem, strategy="gp", seed=0).run(20)
+    assert study.best is not None
+    assert 0.5 <= study.best.loss < 0.5001
+    assert min(trial.y[0] for trial in study.trials[8:]) > 0.499, "it asks at the constraint, not beyond it"

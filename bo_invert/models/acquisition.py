@@ -80,6 +80,7 @@ def improvement(
         "model": surrogate.model,
         "objective": GenericMCObjective(gain),
         "sampler": SobolQMCNormalSampler(torch.Size([samples]), seed=seed),
+        "eta": 1e-5,  # a wider smoothing would reward queries just beyond a constraint
         "constraints": [bounded(excess) for excess in outputs.excesses] if known and outputs.excesses else None,
         "X_pending": torch.tensor(pending, dtype=torch.float64) if len(pending) else None,
     }

@@ -45,8 +45,8 @@ class Outputs:
 
     @property
     def plain(self) -> bool:
-        """Whether the loss is plus or minus the only modelled number."""
-        return not self.composite and self.values.shape[1] == 1
+        """Whether the loss is plus or minus the only modelled number, and nothing constrains it."""
+        return not self.composite and self.values.shape[1] == 1 and not self.statement.constraints
 
     def loss(self, modelled: Tensor) -> Tensor:
         """Loss ``(...)`` of modelled numbers ``(..., c)``."""
