@@ -167,14 +167,15 @@ def plateau(inputs: Array, values: Array) -> float:
         inputs: shape ``(n, d)``.
         values: outputs, shape ``(n, m)``.
     """
+    from scipy.spatial import cKDTree
+
     _, group, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
-    nearest = []
+    gaps: list[float] = []
     for number in np.flatnonzero(counts > 1):
-        twins = inputs[group.ravel() == number]
-        gaps = np.linalg.norm(twins[:, None] - twins[None], axis=-1)
-        nearest.extend(np.min(gaps + np.where(gaps > 1e-9, 0.0, np.inf), axis=1))
-    finite = [gap for gap in nearest if math.isfinite(gap)]
-    return min(2.0 * float(np.median(finite)), 0.1 * math.sqrt(inputs.shape[1])) if finite else 0.0
+        twins = np.unique(inputs[group.ravel() == number], axis=0)
+        if len(twins) > 1:
+            gaps.extend(cKDTree(twins).query(twins, k=2)[0][:, 1])
+    return min(2.0 * float(np.median(gaps)), 0.1 * math.sqrt(inputs.shape[1])) if gaps else 0.0
 
 
 def seen(points: Array, known: Sequence[Array], apart: float = 0.0) -> Array:
