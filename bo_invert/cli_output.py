@@ -127,10 +127,10 @@ def why_nothing(journal: Journal) -> str:
     """A sentence on a study without a feasible trial."""
     done = [trial.outcome for trial in journal.trials if trial.outcome is not None]
     reasons = [outcome.reason for outcome in done if outcome.reason]
-    if not done:
-        why = "no trial has an outcome"
-    elif reasons:
-        why = f"{len(reasons)} of {len(done)} trials failed; the last said: {reasons[-1]}"
-    else:
-        why = f"all {len(done)} trials miss the outcome constraints"
+    parts = []
+    if len(done) > len(reasons):
+        parts.append(f"{len(done) - len(reasons)} of {len(done)} trials miss the outcome constraints")
+    if reasons:
+        parts.append(f"{len(reasons)} of {len(done)} trials gave no outputs; the last said: {reasons[-1]}")
+    why = "; ".join(parts) or "no trial has an outcome"
     return f"bo-invert: study {journal.name!r} found nothing: {why}"

@@ -17,7 +17,7 @@ from bo_invert.errors import Failed, InvalidInput, ProblemChanged, StudyExists, 
 from bo_invert.history import History
 from bo_invert.journal import Journal
 from bo_invert.ledger import Ledger
-from bo_invert.oracles.base import shaped_outputs
+from bo_invert.oracles.base import MISFIT, shaped_outputs
 from bo_invert.problem import Problem
 from bo_invert.statement import Statement
 from bo_invert.stores.base import Store
@@ -369,4 +369,7 @@ def _refuse_shape(answer: Any, outputs: Sequence[str]) -> None:
     try:
         shaped_outputs(answer, outputs)
     except Failed as failure:
-        raise InvalidInput(f"tell: {failure.reason}; Failed(...) and Infeasible(...) are answers, too") from None
+        raise InvalidInput(
+            f"{failure.reason.removeprefix(MISFIT)}. For each design give a number, a vector or a dict with "
+            f"{', '.join(outputs)}; or Failed(...), or Infeasible(...)"
+        ) from None

@@ -145,7 +145,7 @@ def test_when_every_call_fails_the_answer_is_one(bo: Command) -> None:
                 "--format", "json")  # fmt: skip
     assert answer.code == 1
     assert json.loads(answer.out)["best_loss"] is None
-    assert "4 of 4 trials failed; the last said: RuntimeError: no licence" in answer.err
+    assert "4 of 4 trials gave no outputs; the last said: RuntimeError: no licence" in answer.err
     nothing = bo("best", "failing-random-0", "--storage", "runs.db", "--format", "json")
     assert (nothing.code, nothing.out) == (1, "")
     assert len(json.loads(bo("trials", "failing-random-0", "--storage", "runs.db", "--format", "json").out)) == 4

@@ -386,3 +386,20 @@ def test_tables_show_names() -> None:
     assert {"number", "state", "n", "loss_", "y", "loss", "values", "reason"} <= set(frame.columns)
     assert len(frame) == 5
     np.testing.assert_allclose(frame["y"], frame["n"] + frame["loss_"])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "message"),
+    [
+        ("gp", {"noisy": "no"}, "option noisy takes true or false, got 'no'"),
+        ("gp", {"initial": "many"}, "option initial takes a whole number or nothing"),
+        ("cmaes", {"sigma0": "x"}, "option sigma0 takes a number or nothing"),
+        ({"name": "gp", "optons": {"noisy": True}}, {}, "a strategy is a name or"),
+        (7, {}, "a strategy is a name or"),
+    ],
+)
+def test_options_are_checked_before_anything_runs(strategy: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(bi.InvalidInput, match=message):
+        bi.Study.create("s", problem(), strategy, **options)
+    assert bi.Study.create("s", problem(), {"name": "gp"}).strategy.name == "gp"
+    assert bi.Study.create("s", problem(), "cmaes", sigma0=1).strategy.name == "cmaes"

@@ -6,6 +6,7 @@ own attempt and not its neighbours'.
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -126,7 +127,9 @@ def shaped_outputs(raw: Any, outputs: Sequence[str]) -> Array:
     if isinstance(raw, Mapping):
         missing = [name for name in outputs if name not in raw]
         if missing:
-            raise Failed(f"{MISFIT}outputs {missing} are missing; given were {sorted(map(str, raw))}")
+            near = difflib.get_close_matches(missing[0], [str(name) for name in raw], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise Failed(f"{MISFIT}outputs {missing} are missing; given were {sorted(map(str, raw))}{hint}")
         raw = [raw[name] for name in outputs]
     if raw is None:
         raise Failed(f"{MISFIT}the answer is None; is a return missing?")

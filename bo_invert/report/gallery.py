@@ -37,11 +37,11 @@ def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int
     library = None if real is None else np.array([as_picture(image) for image in np.asarray(real)])
     across = max(len(cells) for _, cells in rows)
     step, widths = (1, [1.0]) if library is None else (2, [1.0, 0.62])
-    height = 0.9 + 1.75 * len(rows)
+    height = 0.9 + 1.85 * len(rows)
     figure = Figure(figsize=(2.3 + across * sum(widths) * 1.3, height), facecolor="white")
     grid = figure.add_gridspec(
         len(rows), 1 + across * step, left=0.01, right=0.99, top=1 - 0.85 / height, bottom=0.06 / height,
-        wspace=0.12, hspace=0.42, width_ratios=[1.9, *widths * across],
+        wspace=0.12, hspace=0.5, width_ratios=[1.9, *widths * across],
     )  # fmt: skip
     begun = starts(runs)
     for i, (label, cells) in enumerate(rows):
@@ -97,8 +97,10 @@ def _caption(find: Find, goal: Mapping[str, Any]) -> str:
         None if loss is None else math.sqrt(loss) if kind == "target" else sign * loss
         for loss in (find.loss, find.judged)
     )
-    verb = "claims to miss by" if kind == "target" else "claims"
-    lines = [f"{verb} {claimed:.3g}" + ("" if judged is None else f", judge {judged:.3g}")]
+    verb = "misses by" if kind == "target" else "claims"
+    lines = [f"{verb} {claimed:.2e}" if kind == "target" else f"{verb} {claimed:.3g}"]
+    if judged is not None:
+        lines.append(f"judge: {judged:.2e}" if kind == "target" else f"judge: {judged:.3g}")
     if find.plausibility is not None:
         lines.append(f"plausible {find.plausibility:.2f}")
     return "\n".join(lines)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import numpy as np
 
@@ -95,22 +95,42 @@ def from_spec(spec: str | JSON | Strategy, **options: Any) -> Strategy:
     """A strategy from its name, its spec, or itself.
 
     Raises:
-        InvalidInput: no strategy has that name, or it has no such option.
+        InvalidInput: no strategy has that name, or it has no such option, or an option is of the wrong type.
     """
     if isinstance(spec, Strategy):
-        return dataclasses.replace(spec, **options) if options else spec
+        return from_spec(spec.spec(), **options) if options else spec
     if isinstance(spec, str):
-        spec = {"name": spec, "options": {}}
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping) or "name" not in spec or not set(spec) <= {"name", "options"}:
+        raise InvalidInput(f'a strategy is a name or {{"name": ..., "options": {{...}}}}, got {spec!r}')
     kind = registry.resolve("strategies", spec["name"])
-    given = {**spec["options"], **options}
+    given = {**spec.get("options", {}), **options}
     known = {f.name for f in dataclasses.fields(kind)}
     if not set(given) <= known:
         raise InvalidInput(
             f"strategy {spec['name']!r} has no option {', '.join(sorted(set(given) - known))}; it has "
             f"{', '.join(sorted(known)) or 'none'}"
         )
+    hints = get_type_hints(kind)
+    for name, value in given.items():
+        _check_type(f"strategy {spec['name']!r}: option {name}", value, hints[name])
     strategy: Strategy = kind(**given)
     return strategy
+
+
+def _check_type(who: str, value: Any, hint: Any) -> None:
+    """Refuse a value that an option's annotation does not allow; a whole number is a float, true is no number.
+
+    Raises:
+        InvalidInput: naming the option, what it takes and what it got.
+    """
+    allowed = get_args(hint) or (hint,)
+    if Any in allowed or not set(allowed) <= {bool, int, float, str, type(None)}:
+        return
+    fits = type(value) in allowed or (float in allowed and type(value) is int)
+    if not fits and not (isinstance(value, np.number) and {int, float} & set(allowed)):
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "nothing"}
+        raise InvalidInput(f"{who} takes {' or '.join(words[kind] for kind in allowed)}, got {value!r}")
 
 
 def require_gradients(strategy: Strategy, statement: Statement) -> None:
