@@ -36,12 +36,13 @@ class Study:
     Several processes may hold the same study: each reads what the others appended before it decides.
     """
 
-    def __init__(self, name: str, store: Store, problem: Problem | None) -> None:
+    def __init__(self, name: str, store: Store, problem: Problem | None, strategy: Strategy | None = None) -> None:
         self.name = name
         self.problem = problem
         self.journal = Journal(store, name)
-        self.strategy: Strategy = from_spec(self.journal.header["strategy"])
         self.seed: int = self.journal.header["seed"]
+        if strategy is not None:
+            self.strategy = strategy
         if problem is not None:
             self.strategy.check(problem.statement)
 
@@ -92,30 +93,26 @@ class Study:
         except StudyExists:
             if not exist_ok:
                 raise
-            study = Study.open(name, store, problem=problem)
-            for what, begun, given in (
-                ("strategy", study.strategy.spec(), chosen.spec()),
-                ("seed", study.seed, int(seed)),
-            ):
-                if begun != given:
-                    raise InvalidInput(
-                        f"study {name!r} was begun with {what} {begun!r}, not {given!r}; give the same, choose another "
-                        "name, or continue it as it is with Study.open"
-                    ) from None
+            study = Study.open(name, store, problem=problem, strategy=chosen)
+            _refuse_change(name, "seed", study.seed, int(seed))
             return study
-        return Study(name, store, problem)
+        return Study(name, store, problem, chosen)
 
     @staticmethod
-    def open(name: str, storage: str | Store, problem: Problem | None = None) -> Study:
+    def open(
+        name: str, storage: str | Store, problem: Problem | None = None, strategy: Strategy | None = None
+    ) -> Study:
         """A study that is already there, exactly where it stopped.
 
         Args:
             name: of the study.
             storage: where it lives.
             problem: the same problem as before; without it the study can be read, not continued.
+            strategy: the same strategy as before; needed only for one that has no name in the registry.
 
         Raises:
             StudyNotFound: there is no such study.
+            InvalidInput: the strategy is not the one the study was begun with, or nothing has its name.
             ProblemChanged: the problem is not the one the study was about; the message lists the differences.
         """
         store = open_store(storage)
@@ -127,7 +124,14 @@ class Study:
                     f"study {name!r} was about another problem:\n  " + "\n  ".join(changes) + "\n"
                     "Create a new study for the new problem; study.add() can carry known outcomes over."
                 )
-        return Study(name, store, problem)
+        if strategy is not None:
+            _refuse_change(name, "strategy", header["strategy"], strategy.spec())
+        return Study(name, store, problem, strategy)
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """What proposes the points."""
+        return from_spec(self.journal.header["strategy"])
 
     @property
     def statement(self) -> Statement:
@@ -331,10 +335,15 @@ class Study:
             raise InvalidInput(f"study {self.name!r} was opened without its problem; pass problem= to continue it")
         return self.problem
 
+    @property
+    def _strategy_name(self) -> str:
+        """From the log, so that a study can be shown where its strategy is not installed."""
+        return str(self.journal.header["strategy"]["name"])
+
     def __repr__(self) -> str:
         from bo_invert.report.text import study_text
 
-        return study_text(self.name, self.problem_name, self.strategy.name, self.trials, self.spent)
+        return study_text(self.name, self.problem_name, self._strategy_name, self.trials, self.spent)
 
     def _repr_html_(self) -> str:
         from bo_invert.report.notebook import study_html
@@ -342,7 +351,7 @@ class Study:
         best = self.best
         draw = None if self.problem is None else self.problem.draw
         picture = draw(best.design) if draw is not None and best is not None else None
-        return study_html(self.name, self.problem_name, self.strategy.name, self.trials, self.spent, picture)
+        return study_html(self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture)
 
 
 def _number(trial: Trial | int) -> int:
@@ -362,6 +371,15 @@ def _fit(queries: Sequence[Query], room: float) -> list[Query]:
         fitting.append(query)
         room -= cost
     return fitting
+
+
+def _refuse_change(name: str, what: str, begun: Any, given: Any) -> None:
+    """A study goes on as it was begun, or not at all."""
+    if begun != given:
+        raise InvalidInput(
+            f"study {name!r} was begun with {what} {begun!r}, not {given!r}; give the same, choose another name, or "
+            "continue it as it is with Study.open"
+        )
 
 
 def _refuse_shape(answer: Any, outputs: Sequence[str]) -> None:

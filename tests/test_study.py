@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -386,6 +387,32 @@ def test_tables_show_names() -> None:
     assert {"number", "state", "n", "loss_", "y", "loss", "values", "reason"} <= set(frame.columns)
     assert len(frame) == 5
     np.testing.assert_allclose(frame["y"], frame["n"] + frame["loss_"])
+
+
+@dataclass(frozen=True)
+class Corner(bi.Strategy):
+    """A strategy that no registry knows."""
+
+    name = "corner"
+    shrink: float = 0.5
+
+    def ask(self, statement: bi.Statement, trials: Any, request: bi.Request) -> bi.Proposal:
+        return bi.Proposal((bi.Query(np.full(statement.domain.dim, self.shrink ** len(trials)), origin=self.name),))
+
+
+def test_a_strategy_needs_no_registration() -> None:
+    store = MemoryStore()
+    bi.Study.create("s", problem(), Corner(0.8), storage=store).run(3)
+    assert "corner" in repr(bi.Study.open("s", store)), "reading needs neither problem nor strategy"
+    with pytest.raises(bi.InvalidInput, match="no strategies named 'corner'"):
+        bi.Study.open("s", store, problem=problem())
+    with pytest.raises(bi.InvalidInput, match="begun with strategy"):
+        bi.Study.open("s", store, problem=problem(), strategy=Corner(0.7))
+    again = bi.Study.open("s", store, problem=problem(), strategy=Corner(0.8)).run(5)
+    np.testing.assert_allclose([t.point[0] for t in again.trials], 0.8 ** np.arange(5))
+    once_more = bi.Study.create("s", problem(), Corner(0.8), storage=store, exist_ok=True)
+    assert len(once_more.trials) == 5
+    assert all(run.loss < 2 for run in bi.compare(problem(), {"mine": Corner(0.8)}, budget=3, seeds=2).runs)
 
 
 @pytest.mark.parametrize(
