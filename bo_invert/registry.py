@@ -51,6 +51,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "sine": "bo_invert.examples.sine:problem",
         "hartmann6": "bo_invert.examples.hartmann:problem",
         "mixed": "bo_invert.examples.mixed:problem",
+        "shell": "bo_invert.examples.shell:problem",
     },
 }
 
