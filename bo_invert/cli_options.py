@@ -27,7 +27,7 @@ class Regressor(StrEnum):
 
 ProblemName = Annotated[
     str,
-    typer.Argument(metavar="PROBLEM", help="digits, arm, sine, hartmann6, mixed, or file.py:name."),
+    typer.Argument(metavar="PROBLEM", help="digits, arm, sine, shell, hartmann6, ackley10 ... or file.py:name."),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the problem; repeatable.")

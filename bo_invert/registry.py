@@ -52,6 +52,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "hartmann6": "bo_invert.examples.hartmann:problem",
         "mixed": "bo_invert.examples.mixed:problem",
         "shell": "bo_invert.examples.shell:problem",
+        "ackley10": "bo_invert.examples.ackley:problem",
+        "levy16": "bo_invert.examples.levy:problem",
+        "rosenbrock8": "bo_invert.examples.rosenbrock:problem",
+        "branin25": "bo_invert.examples.branin:problem",
+        "mixed_ackley": "bo_invert.examples.mixed_ackley:problem",
     },
 }
 

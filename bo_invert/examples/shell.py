@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import spherical_jn, spherical_yn
 
+from bo_invert.examples.shifts import generator
 from bo_invert.objectives import Target
 from bo_invert.oracles.function import Function
 from bo_invert.problem import Problem
@@ -81,7 +82,7 @@ def _waves(x: Array) -> tuple[Array, Array, Array, Array]:
 
 def designs(n: int, seed: int = 0) -> Array:
     """``n`` designs drawn evenly from the box, nm, shape ``(n, 8)``."""
-    return np.random.default_rng(seed).uniform(*THICKNESS, (n, SHELLS))
+    return generator("shell", seed).uniform(*THICKNESS, (n, SHELLS))
 
 
 def targets(n: int, seed: int = 0) -> Array:
