@@ -1,94 +1,84 @@
-"""What makes an input worth evaluating: functions from unit inputs ``(b, 1, d)`` to scores ``(b,)``, higher is better.
+"""What makes an input worth evaluating: functions from unit inputs ``(b, d)`` to scores ``(b,)``, higher is better.
 
-Losses are lower-is-better everywhere else; the sign flips here.
+Losses are lower-is-better everywhere else; the sign flips here. Points under evaluation are *anchors*: their possible
+outcomes are drawn, each draw conditions the model (a fantasy), and the improvement is averaged over the draws. That
+is the marginal gain of one more point in a batch. Told points of a noisy oracle are anchors too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bo_invert.models.improvement import log_improvement, log_mean, log_positive_part, normals
+from bo_invert.models.process import Process
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bo_invert.models.exact import Surrogate
     from bo_invert.models.outputs import Outputs
 
 Score = Callable[[Tensor], Tensor]
 
+_BASELINE = 24
+"""So many of the most promising told points of a noisy oracle are anchors."""
+_SOFT = 1e-5
+"""Width of a sampled constraint, in units of the output's spread: a wider one would reward queries just beyond it."""
 
-def improvement(
-    surrogate: Surrogate,
-    outputs: Outputs,
-    told: Array,
-    losses: Array,
-    feasible: NDArray[np.bool_],
-    *,
-    pending: Array,
-    seed: int,
-    noisy: bool = False,
-    samples: int = 128,
-) -> Score:
+
+@dataclass(frozen=True)
+class Known:
+    """What the log says.
+
+    Args:
+        told: unit inputs evaluated, shape ``(n, d)``.
+        losses: shape ``(n,)``.
+        feasible: which satisfy the constraints, shape ``(n,)``.
+        pending: unit inputs under evaluation, shape ``(p, d)``.
+        noisy: whether the same input is answered differently each time.
+    """
+
+    told: Array
+    losses: Array
+    feasible: NDArray[np.bool_]
+    pending: Array
+    noisy: bool = False
+
+
+def improvement(surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: int, samples: int = 128) -> Score:
     """Log expected improvement over the best feasible loss (Ament et al. 2023).
 
-    With a structured objective this is the expected improvement of a composite function (Astudillo & Frazier 2019),
-    by quasi-Monte Carlo through the objective. Where nothing feasible is known yet, the improvement is that of the
-    violated constraints.
+    In closed form where the loss is plus or minus one modelled number; with a structured objective by quasi-Monte
+    Carlo through it (Astudillo & Frazier 2019). Constraints count by their probability. With noise, the best is what
+    the model believes of the told points (Letham et al. 2019). Where nothing feasible is known yet, the improvement
+    is that of the violated constraints.
 
     Args:
         surrogate: fitted to what ``outputs`` models.
         outputs: how modelled numbers become losses.
-        told: unit inputs already evaluated, shape ``(n, d)``.
-        losses: of them, shape ``(n,)``.
-        feasible: which of them satisfy the constraints, shape ``(n,)``.
-        pending: unit inputs under evaluation, shape ``(p, d)``.
+        known: what the log says.
         seed: of the quasi-random numbers.
-        noisy: compare with what the model believes of the told inputs instead of what was told.
-        samples: how many quasi-random numbers.
+        samples: how many of them.
     """
-    from botorch.acquisition import LogExpectedImprovement, qLogExpectedImprovement, qLogNoisyExpectedImprovement
-    from botorch.acquisition.objective import GenericMCObjective, ScalarizedPosteriorTransform
-    from botorch.sampling import SobolQMCNormalSampler
-
-    known = bool(feasible.any())
-    if outputs.plain and known and not noisy and not len(pending):
-        basis = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
-        shift, slope = (outputs.loss(surrogate.values(basis))).tolist()
-        slope -= shift
-        best = (shift - losses.min()) / abs(slope)
-        transform = ScalarizedPosteriorTransform(torch.tensor([-slope / abs(slope)], dtype=torch.float64))
-        return _callable(LogExpectedImprovement(surrogate.model, best, posterior_transform=transform))
-    # The smoothing of the improvement is absolute, so losses are measured in steps between the best few.
-    ladder = np.sort(losses[feasible] if known else np.array([]))[:5]
-    floor = 1e-10 * float(losses.std()) + 1e-14 * (1.0 + abs(float(losses.min())))  # nobody needs to come nearer
-    unit = max(float(ladder.mean() - ladder[0]), floor) if known else 1.0
-    zero = float(ladder[0]) if known else 0.0
-
-    def gain(drawn: Tensor, X: Tensor | None = None) -> Tensor:
-        modelled = surrogate.values(drawn)
-        return (zero - outputs.loss(modelled)) / unit if known else -outputs.violation(modelled)
-
-    def bounded(excess: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        return lambda drawn: excess(surrogate.values(drawn))
-
-    options: dict[str, Any] = {
-        "model": surrogate.model,
-        "objective": GenericMCObjective(gain),
-        "sampler": SobolQMCNormalSampler(torch.Size([samples]), seed=seed),
-        "eta": 1e-5,  # a wider smoothing would reward queries just beyond a constraint
-        "constraints": [bounded(excess) for excess in outputs.excesses] if known and outputs.excesses else None,
-        "X_pending": torch.tensor(pending, dtype=torch.float64) if len(pending) else None,
-    }
-    x = torch.tensor(told, dtype=torch.float64)
-    if noisy:
-        return _callable(qLogNoisyExpectedImprovement(X_baseline=x, prune_baseline=True, **options))
-    best_f = 0.0 if known else float(gain(surrogate.model.posterior(x).mean).max())
-    return _callable(qLogExpectedImprovement(best_f=best_f, **options))
+    like = surrogate.offset
+    anchors = torch.as_tensor(known.pending, dtype=like.dtype, device=like.device)
+    if known.noisy:
+        anchors = torch.cat([_baseline(surrogate, outputs, known), anchors])
+    p, k = len(anchors), len(surrogate.process.logs)
+    drawn = normals(samples, k * (p + 1), seed, like).reshape(samples, p + 1, k)
+    process, outcomes = surrogate.process, like.new_zeros(samples, k, 0)
+    if p:
+        process, outcomes = process.fantasize(anchors, drawn[:, :p].transpose(1, 2))
+    if outputs.direct is not None and known.feasible.any():
+        return _closed_form(surrogate, outputs, known, process, outcomes)
+    return _sampled(surrogate, outputs, known, process, outcomes, drawn[:, p])
 
 
 def predicted(surrogate: Surrogate, outputs: Outputs) -> Score:
@@ -96,7 +86,7 @@ def predicted(surrogate: Surrogate, outputs: Outputs) -> Score:
 
     def score(inputs: Tensor) -> Tensor:
         modelled = surrogate.mean(inputs)
-        return -(outputs.loss(modelled) + 10.0 * outputs.violation(modelled) ** 2).squeeze(-1)
+        return -(outputs.loss(modelled) + 10.0 * outputs.violation(modelled) ** 2)
 
     return score
 
@@ -108,18 +98,98 @@ def feasibility(surrogate: Surrogate) -> Score:
     """
 
     def score(inputs: Tensor) -> Tensor:
-        posterior = surrogate.model.posterior(inputs)
-        labels = surrogate.values(posterior.mean)[..., 0, 0]
-        std = posterior.variance[..., 0, 0].sqrt() * surrogate.weights.abs().sum()
-        log: Tensor = torch.special.log_ndtr((labels - 0.5) / (std + 0.02))
+        mean, variance = surrogate.posterior(inputs)
+        std = variance[..., 0].sqrt() * surrogate.weights.abs().sum()
+        log: Tensor = torch.special.log_ndtr((surrogate.values(mean)[..., 0] - 0.5) / (std + 0.02))
         return log
 
     return score
 
 
-def _callable(acquisition: Any) -> Score:
+def _baseline(surrogate: Surrogate, outputs: Outputs, known: Known) -> Tensor:
+    """The told inputs that may be best, as the model smooths them."""
+    told = surrogate.process.inputs
+    score = predicted(surrogate, outputs)(told)
+    return told[score.argsort(descending=True, stable=True)[:_BASELINE]]
+
+
+def _closed_form(surrogate: Surrogate, outputs: Outputs, known: Known, process: Process, outcomes: Tensor) -> Score:
+    """For a loss that is plus or minus one modelled number, and constraints on others.
+
+    Args:
+        process: conditioned on F fantasies; on none, F = 1.
+        outcomes: the fantasies' standardised numbers at the anchors, shape ``(F, k, p)``.
+    """
+    assert outputs.direct is not None
+    column, sign = outputs.direct
+    limits = [(i, sense, surrogate.standard(bound)[i]) for i, sense, bound in outputs.limits(surrogate.offset)]
+    best = surrogate.offset.new_tensor(torch.inf)
+    if not known.noisy:
+        told = sign * surrogate.process.values[column, :, 0]
+        best = told[torch.as_tensor(known.feasible, device=told.device)].min()
+    if outcomes.shape[-1]:
+        losses = sign * outcomes[:, column]
+        for i, sense, bound in limits:
+            losses = torch.where(sense * (outcomes[:, i] - bound) <= 0, losses, torch.inf)
+        best = torch.minimum(best, losses.amin(-1))  # (F,)
+    best = best.clamp(max=10.0)  # no anchor of a noisy problem was feasible in some fantasy
+
     def score(inputs: Tensor) -> Tensor:
-        value: Tensor = acquisition(inputs)
-        return value
+        mean, variance = process.fantasies(inputs)
+        std = variance.sqrt()
+        log = std[:, column, None].log() + log_improvement((best - sign * mean[:, column]) / std[:, column, None])
+        for i, sense, bound in limits:
+            log = log + torch.special.log_ndtr(sense * (bound - mean[:, i]) / std[:, i, None])
+        return log_mean(log, 1)
+
+    return score
+
+
+def _sampled(
+    surrogate: Surrogate, outputs: Outputs, known: Known, process: Process, outcomes: Tensor, drawn: Tensor
+) -> Score:
+    """For any loss of the modelled numbers, by quasi-Monte Carlo: one fantasy to a sample.
+
+    Args:
+        process: conditioned on as many fantasies as samples; on none, without anchors.
+        outcomes: the fantasies' standardised numbers at the anchors, shape ``(S, k, p)``.
+        drawn: standard normal numbers of the samples, shape ``(S, k)``.
+    """
+    losses, feasible = known.losses, known.feasible
+    some = bool(feasible.any())
+    # The smoothing of the improvement is absolute, so losses are measured in steps between the best few.
+    ladder = sorted(losses[feasible])[:5] if some else [0.0]
+    floor = 1e-10 * float(losses.std()) + 1e-14 * (1.0 + abs(float(losses.min())))  # nobody needs to come nearer
+    unit = max(float(sum(ladder) / len(ladder) - ladder[0]), floor) if some else 1.0
+    zero = float(ladder[0])
+    loss = outputs.loss_of(surrogate)
+
+    def gain(numbers: Tensor) -> Tensor:
+        return (zero - loss(numbers)) / unit if some else -outputs.violation(surrogate.values(numbers))
+
+    if some and not known.noisy:
+        best = drawn.new_zeros(len(drawn))
+    elif known.noisy:
+        best = drawn.new_full((len(drawn),), -torch.inf)
+    else:
+        best = gain(surrogate.process(surrogate.process.inputs)[0]).max().expand(len(drawn))
+    if outcomes.shape[-1]:
+        at_anchors = outcomes.transpose(1, 2)  # (S, p, k)
+        gains = gain(at_anchors)
+        if some and outputs.excesses:
+            held = outputs.violation(surrogate.values(at_anchors)) <= 0.0
+            gains = torch.where(held, gains, -torch.inf)
+        best = torch.maximum(best, gains.amax(-1))
+    best = best.clamp(min=-1e6)
+
+    def score(inputs: Tensor) -> Tensor:
+        mean, variance = process.fantasies(inputs)
+        numbers = mean.permute(2, 0, 1) + variance.sqrt() * drawn[:, None, :]  # (S, b, k)
+        log = log_positive_part(gain(numbers) - best[:, None])
+        if some and outputs.excesses:
+            modelled = surrogate.values(numbers)
+            for excess in outputs.excesses:
+                log = log + torch.nn.functional.logsigmoid(-excess(modelled) / _SOFT)
+        return log_mean(log)
 
     return score

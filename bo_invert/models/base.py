@@ -1,22 +1,14 @@
-"""What every surrogate here shares: inputs in the unit cube, and hyperparameters by penalised likelihood. numpy only.
-
-The kernel is a squared exponential with one lengthscale per coordinate and output scale 1, on standardised outputs;
-the prior of the lengthscales grows with the dimension (Hvarfner, Hellsten & Nardi, ICML 2024). The likelihood is
-written out here with its gradient, because that is many times faster than differentiating it, and always the same.
-"""
+"""What every surrogate here shares: inputs in the unit cube, and which of them are known. numpy only."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from bo_invert.domain import Domain
-from bo_invert.types import JSON, Array
-
-_LONGEST = 1e3
+from bo_invert.types import Array
 
 
 def to_unit(domain: Domain, points: Array) -> Array:
@@ -29,131 +21,6 @@ def from_unit(domain: Domain, inputs: Array) -> Array:
     """The points ``(n, d)`` that can be evaluated and are nearest to unit inputs ``(n, d)``."""
     lower, upper = domain.bounds
     return domain.project(lower + np.asarray(inputs) * (upper - lower))
-
-
-@dataclass(frozen=True)
-class Belief:
-    """What is believed before the data.
-
-    Args:
-        mean: of the logarithm of the noise, as a variance in units of the output's.
-        std: of that logarithm.
-        floor: least noise.
-        shortest: least lengthscale, in units of the unit cube.
-    """
-
-    mean: float
-    std: float
-    floor: float
-    shortest: float = 0.025
-
-
-EXACT = Belief(-10.0, 3.0, 1e-8)
-"""For deterministic oracles: next to no noise, unless the data say that the model cannot follow them."""
-NOISY = Belief(-4.0, 1.0, 1e-4)
-"""BoTorch's default."""
-LABELS = Belief(-4.0, 1.0, 1e-2, shortest=0.25)
-"""For labels 0 and 1: likelihood would follow their jumps with short lengthscales, which then generalise to nothing."""
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """Of one standardised output: lengthscales in units of the unit cube, and noise variance."""
-
-    lengthscales: tuple[float, ...]
-    noise: float
-
-    def to_json(self) -> JSON:
-        return [*self.lengthscales, self.noise]
-
-    @staticmethod
-    def from_json(data: JSON) -> Hyperparameters:
-        return Hyperparameters(tuple(float(v) for v in data[:-1]), float(data[-1]))
-
-    @property
-    def logs(self) -> Array:
-        """Logarithms, lengthscales first, shape ``(d + 1,)``."""
-        return np.log([*self.lengthscales, self.noise])
-
-
-def kernel(inputs: Array, lengthscales: Array) -> Array:
-    """Squared exponential kernel of inputs ``(n, d)`` with themselves, shape ``(n, n)``."""
-    scaled = inputs / lengthscales
-    norms = (scaled**2).sum(1)
-    squared = norms[:, None] + norms[None, :] - 2.0 * scaled @ scaled.T
-    np.fill_diagonal(squared, 0.0)
-    return np.asarray(np.exp(-0.5 * np.maximum(squared, 0.0)))
-
-
-def fit_hyperparameters(
-    inputs: Array, values: Array, belief: Belief, warm: Hyperparameters | None = None
-) -> Hyperparameters:
-    """The most probable hyperparameters of values ``(n,)`` (mean 0, variance 1) at unit inputs ``(n, d)``.
-
-    Args:
-        inputs: shape ``(n, d)``.
-        values: shape ``(n,)``.
-        belief: prior of the noise, and limits.
-        warm: of an earlier fit; tried beside the fixed starting points.
-
-    Never raises: where every start fails, ``warm`` or the prior's own values come back.
-    """
-    from scipy.optimize import minimize
-
-    d = inputs.shape[1]
-    short = Hyperparameters((0.2 * math.sqrt(d),) * d, max(belief.floor, 1e-6))
-    long = Hyperparameters((math.sqrt(d),) * d, max(belief.floor, 1e-3))
-    bounds = [(math.log(belief.shortest), math.log(_LONGEST))] * d + [(math.log(belief.floor), 0.0)]
-    lower, upper = np.array(bounds).T
-    best, lowest = warm or long, math.inf
-    for start in (short, long) if warm is None else (warm, short, long):
-        result = minimize(
-            _negative_log_posterior,
-            np.clip(start.logs, lower, upper),
-            args=(inputs, values, belief),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": 100, "ftol": 1e-7},
-        )
-        if result.fun < lowest:
-            found = np.exp(np.clip(result.x, lower, upper))
-            best, lowest = Hyperparameters(tuple(float(v) for v in found[:-1]), float(found[-1])), result.fun
-    return best
-
-
-def _negative_log_posterior(logs: Array, inputs: Array, values: Array, belief: Belief) -> tuple[float, Array]:
-    """Minus log marginal likelihood and log prior, with the gradient in the logarithms of the hyperparameters."""
-    from scipy.linalg import cho_factor, cho_solve
-
-    n, d = inputs.shape
-    lengthscales, variance = np.exp(logs[:-1]), math.exp(logs[-1])
-    smooth = kernel(inputs, lengthscales)
-    try:
-        factor = cho_factor(smooth + variance * np.eye(n), lower=True)
-    except np.linalg.LinAlgError:  # too singular for this little noise: no place to be
-        return 1e10, np.zeros(d + 1)
-    inverse = cho_solve(factor, np.eye(n))
-    weights = inverse.sum(1)
-    residual = values - (weights @ values) / weights.sum()  # the best constant mean, which costs no search
-    alpha = inverse @ residual
-    value = 0.5 * residual @ alpha + np.log(np.diag(factor[0])).sum()
-    pull = np.outer(alpha, alpha) - inverse
-    spread = pull * smooth
-    # sum_ij spread_ij (x_ik - x_jk)^2 without an array of shape (n, n, d)
-    squares = 2.0 * (spread.sum(1) @ inputs**2 - (inputs * (spread @ inputs)).sum(0))
-    gradient = np.append(-0.5 * squares / lengthscales**2, -0.5 * variance * np.trace(pull))
-    centre, width = math.sqrt(2.0) + 0.5 * math.log(d), math.sqrt(3.0)
-    value += ((logs[:-1] - centre) ** 2 / (2 * width**2) + logs[:-1]).sum()
-    gradient[:-1] += (logs[:-1] - centre) / width**2 + 1.0
-    value += (logs[-1] - belief.mean) ** 2 / (2 * belief.std**2) + logs[-1]
-    gradient[-1] += (logs[-1] - belief.mean) / belief.std**2 + 1.0
-    return float(value), gradient
-
-
-def fresh_enough(fitted: int, n: int) -> bool:
-    """Whether hyperparameters fitted to ``fitted`` points still serve n of them: 5 % more call for new ones."""
-    return fitted <= n < fitted + max(1, fitted // 20)
 
 
 def plateau(inputs: Array, values: Array) -> float:

@@ -1,23 +1,26 @@
-"""Exact Gaussian processes on BoTorch, one per output or, for many outputs, one per principal component."""
+"""What is believed of told outputs: Gaussian processes behind a basis, a scale and, for heavy tails, a warp."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bo_invert.models.base import EXACT, Belief, Hyperparameters, fit_hyperparameters, fresh_enough, kernel
+from bo_invert.models.fit import EXACT, Belief
+from bo_invert.models.fit import fit as fit_hyperparameters
+from bo_invert.models.kernels import kernel
+from bo_invert.models.outputs import MANY
+from bo_invert.models.process import Process, condition
+from bo_invert.models.warp import Warp, knees
 from bo_invert.threads import one_thread
 from bo_invert.types import JSON, Array
 
-MANY = 15
-"""From more outputs than this, principal components are modelled instead of outputs."""
+_MARGIN = 2.0
+"""A rival must explain the data better by so many nats before the model changes."""
 
 
 @dataclass(frozen=True)
@@ -25,117 +28,208 @@ class Surrogate:
     """Independent processes behind c numbers.
 
     Args:
-        model: a BoTorch model of k standardised numbers at unit inputs ``(..., d)``.
-        weights: shape ``(k, c)``; with ``offset`` it leads from the model's numbers to the modelled ones.
+        process: of k standardised numbers at unit inputs ``(..., d)``.
+        weights: shape ``(k, c)``; with ``offset`` it leads from the process's numbers to the warped ones.
         offset: shape ``(c,)``.
+        warp: from modelled numbers to warped ones; None where nothing is warped.
         memo: for the next fit.
     """
 
-    model: Any
+    process: Process
     weights: Tensor
     offset: Tensor
+    warp: Warp | None
     memo: JSON
 
     def values(self, samples: Tensor) -> Tensor:
-        """The modelled numbers ``(..., c)`` of the model's ``(..., k)``."""
-        return samples @ self.weights + self.offset
+        """The modelled numbers ``(..., c)`` of the processes' ``(..., k)``."""
+        warped = samples @ self.weights + self.offset
+        return warped if self.warp is None else self.warp.inverse(warped)
 
     def mean(self, inputs: Tensor) -> Tensor:
-        """Posterior mean of the modelled numbers at unit inputs ``(..., q, d)``, shape ``(..., q, c)``."""
-        return self.values(self.model.posterior(inputs).mean)
+        """Posterior mean (of a warped number: median) of the modelled numbers at inputs ``(..., d)``: ``(..., c)``."""
+        return self.values(self.process(inputs)[0])
+
+    def posterior(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the processes' standardised numbers at inputs ``(..., d)``, ``(..., k)`` each."""
+        return self.process(inputs)
+
+    def standard(self, values: Tensor) -> Tensor:
+        """The processes' numbers ``(..., k)`` of modelled ones ``(..., c)``; only where k = c."""
+        warped = values if self.warp is None else self.warp(values)
+        return (warped - self.offset) / self.weights.diagonal()
 
 
-def fit(inputs: Array, values: Array, memo: JSON = None, belief: Belief = EXACT) -> Surrogate:
+@dataclass(frozen=True)
+class Choice:
+    """Which models may be fitted; more than one, and the data choose.
+
+    Args:
+        kernels: names.
+        tails: for each number 1 where high values are bad, -1 where low ones are and 0 where nobody knows; numbers
+            with a sign may be warped. None to warp nothing.
+    """
+
+    kernels: tuple[str, ...] = ("rbf",)
+    tails: tuple[int, ...] | None = None
+
+
+def fit(
+    inputs: Array,
+    values: Array,
+    memo: JSON = None,
+    belief: Belief = EXACT,
+    choice: Choice | None = None,
+    noise: Array | None = None,
+    device: str = "cpu",
+) -> Surrogate:
     """A surrogate of values ``(n, c)`` at unit inputs ``(n, d)``; n >= 1.
+
+    Hyperparameters are fitted anew whenever the data have grown by 5 %; which kernel and which warp, whenever they
+    have grown by a quarter, by the density of every value as predicted from all others (leave-one-out).
 
     Args:
         inputs: shape ``(n, d)``.
         values: shape ``(n, c)``, finite.
         memo: of an earlier surrogate of the same problem: where the fit starts, and whether it is needed.
         belief: prior of the noise, and limits.
+        choice: which models may be fitted; default: the squared exponential, nothing warped.
+        noise: known variances of the values, shape ``(n, c)``; only for up to ``MANY`` numbers without a warp.
+        device: where to compute.
     """
-    scores, weights, offset = _basis(values)
-    earlier = _recall(memo, inputs.shape[1], scores.shape[1])
-    fitted = len(inputs)
-    if earlier is not None and fresh_enough(memo["n"], len(inputs)):
-        found, fitted = earlier, memo["n"]
+    choice = choice or Choice()
+    x = torch.tensor(inputs, dtype=torch.float64, device=device)
+    raw = torch.tensor(values, dtype=torch.float64, device=device)
+    note = memo if _serves(memo, x.shape[1], choice) else None
+    if note is not None and len(x) < 1.25 * note["chosen"]:
+        plan = _Plan(note["kernel"], tuple(note["knees"]))
+    elif len(choice.kernels) == 1 and not any(choice.tails or ()):
+        plan = _Plan(choice.kernels[0], (0.0,) * values.shape[1])
+        note = None if note is not None and note["kernel"] != plan.kernel else note
     else:
-        starts: Sequence[Hyperparameters | None] = earlier or [None] * scores.shape[1]
-        found = [fit_hyperparameters(inputs, z, belief, start) for z, start in zip(scores.T, starts, strict=True)]
-    model = _model(inputs, scores, found)
-    note = {"n": fitted, "hyperparameters": [hyper.to_json() for hyper in found]}
-    return Surrogate(model, torch.tensor(weights), torch.tensor(offset), note)
+        plan, note = _chosen(x, raw, belief, choice, note)
+    warp = plan.warp(raw, choice.tails)
+    scores, weights, offset = _basis(raw if warp is None else warp(raw))
+    known = None
+    if noise is not None and weights.shape[0] == weights.shape[1] and warp is None:
+        known = torch.tensor(noise, dtype=torch.float64, device=device) / weights.diagonal() ** 2
+    logs, fitted = _hyperparameters(x, scores, belief, plan, note, known)
+    spread = logs[:, -1].exp()
+    spread = spread if known is None else spread[:, None] + known.T
+    process = condition(kernel(plan.kernel), logs[:, :-1], spread, x, scores)
+    after = {
+        "n": fitted,
+        "logs": logs.tolist(),
+        "kernel": plan.kernel,
+        "knees": list(plan.knees),
+        "chosen": len(x) if note is None else note.get("chosen", len(x)),
+    }
+    return Surrogate(process, weights, offset, warp, after)
 
 
 @contextmanager
 def settled(seed: int) -> Iterator[None]:
-    """Inside, models compute the same everywhere: one thread, a local seed, exact algebra, no advice on scaling."""
-    import gpytorch
-    from botorch.settings import validate_input_scaling
-    from botorch.utils.sampling import manual_seed
-
-    with (
-        one_thread(),
-        manual_seed(seed),
-        warnings.catch_warnings(record=True),  # BoTorch overrules filters; recorded warnings stay silent
-        validate_input_scaling(False),
-        gpytorch.settings.max_cholesky_size(1 << 20),
-        gpytorch.settings.cholesky_max_tries(8),
-    ):
-        warnings.simplefilter("ignore")
+    """Inside, models compute the same everywhere: one thread, a local seed."""
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
         yield
 
 
-def _basis(values: Array) -> tuple[Array, Array, Array]:
+@dataclass(frozen=True)
+class _Plan:
+    """A kernel, and a knee for each number; 0 for none."""
+
+    kernel: str
+    knees: tuple[float, ...]
+
+    def warp(self, values: Tensor, tails: tuple[int, ...] | None) -> Warp | None:
+        if tails is None or not any(self.knees):
+            return None
+        sign = values.new_tensor([float(t or 1) for t in tails])
+        knee = values.new_tensor([k or float("inf") for k in self.knees])
+        return Warp(sign, (sign * values).amin(0), knee)
+
+
+def _serves(memo: JSON, d: int, choice: Choice) -> bool:
+    """Whether a memo is of about the same model: an option or the problem may have changed since."""
+    logs = (memo or {}).get("logs")
+    return bool(logs) and all(len(row) == d + 1 for row in logs) and memo["kernel"] in choice.kernels
+
+
+def _hyperparameters(
+    x: Tensor, scores: Tensor, belief: Belief, plan: _Plan, note: JSON, known: Tensor | None
+) -> tuple[Tensor, int]:
+    warm = None
+    if note is not None and len(note["logs"]) == scores.shape[1]:
+        warm = scores.new_tensor(note["logs"])
+        if note["n"] <= len(x) < note["n"] + max(1, note["n"] // 20):
+            return warm, note["n"]
+    return fit_hyperparameters(x, scores, belief, kernel(plan.kernel), warm, known)[0], len(x)
+
+
+def _chosen(x: Tensor, raw: Tensor, belief: Belief, choice: Choice, note: JSON) -> tuple[_Plan, JSON]:
+    """The plan under which left-out values are most probable, and a memo of its fit."""
+    plans = [_Plan(name, shape) for name in choice.kernels for shape in _shapes(raw, choice.tails)]
+    current = None if note is None else _Plan(note["kernel"], tuple(note["knees"]))
+    best, highest, answer = plans[0], -np.inf, None
+    for name in choice.kernels:
+        same = [plan for plan in plans if plan.kernel == name]
+        warps = [plan.warp(raw, choice.tails) for plan in same]
+        bases = [_basis(raw if warp is None else warp(raw)) for warp in warps]
+        k = bases[0][0].shape[1]
+        found, _ = fit_hyperparameters(x, torch.cat([scores for scores, _, _ in bases], 1), belief, kernel(name))
+        for i, (plan, warp, (scores, weights, _)) in enumerate(zip(same, warps, bases, strict=True)):
+            logs = found[i * k : (i + 1) * k]
+            density = _left_out(x, scores, logs, name)
+            if weights.shape[0] == weights.shape[1]:
+                density = density - float(weights.diagonal().abs().log().sum()) * len(x)
+            if warp is not None:
+                density = density + float(warp.log_slope(raw).sum())
+            # A knee moves with the data; as the current plan counts the same kernel, warped or not as it was.
+            if current is not None and name == current.kernel and bool(any(plan.knees)) == bool(any(current.knees)):
+                density += _MARGIN
+            if density > highest:
+                best, highest, answer = plan, density, logs
+    assert answer is not None
+    memo = {"n": len(x), "logs": answer.tolist(), "kernel": best.kernel, "knees": list(best.knees), "chosen": len(x)}
+    return best, memo
+
+
+def _shapes(raw: Tensor, tails: tuple[int, ...] | None) -> list[tuple[float, ...]]:
+    """Knees worth trying: none, or one for each number whose bad side is known."""
+    c = raw.shape[1]
+    plain = (0.0,) * c
+    if tails is None or not any(tails) or len(raw) < 8 or c > MANY:
+        return [plain]
+    columns = [knees(raw[:, j], float(tail)) if tail else [] for j, tail in enumerate(tails)]
+    many = max(len(column) for column in columns)
+    return [plain, *(tuple(col[i] if i < len(col) else 0.0 for col in columns) for i in range(many))]
+
+
+def _left_out(x: Tensor, scores: Tensor, logs: Tensor, name: str) -> float:
+    """Log density of the scores, each predicted from all others."""
+    mean, variance = condition(kernel(name), logs[:, :-1], logs[:, -1].exp(), x, scores).leave_one_out()
+    return float((-0.5 * (scores - mean) ** 2 / variance - 0.5 * (2 * torch.pi * variance).log()).sum())
+
+
+def _basis(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Scores ``(n, k)`` of mean 0 and variance 1, weights ``(k, c)`` and offset ``(c,)``.
 
     Values are scores times weights plus offset. Up to ``MANY`` numbers are taken one by one; more are replaced by
     their leading principal components, as many as explain all but a millionth of the variance, at most ``MANY``.
     """
     offset = values.mean(0)
-    spread = values.std(0)
-    spread = np.where(spread > 1e-12 * (1.0 + np.abs(offset)), spread, 1.0)
+    spread = values.std(0, correction=0)
+    spread = torch.where(spread > 1e-12 * (1.0 + offset.abs()), spread, 1.0)
     standard = (values - offset) / spread
     if values.shape[1] <= MANY:
-        return standard, np.diag(spread), offset
-    left, sizes, right = np.linalg.svd(standard, full_matrices=False)
-    missing = 1.0 - np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-300)
+        return standard, spread.diag(), offset
+    left, sizes, right = torch.linalg.svd(standard, full_matrices=False)
+    missing = 1.0 - (sizes**2).cumsum(0) / (sizes**2).sum().clamp(min=1e-300)
     k = min(MANY, 1 + int((missing > 1e-6).sum()), len(sizes))
-    scale = np.maximum(sizes[:k] / np.sqrt(len(values)), 1e-12)
-    return left[:, :k] * np.sqrt(len(values)), scale[:, None] * right[:k] * spread, offset
+    root = len(values) ** 0.5
+    scale = (sizes[:k] / root).clamp(min=1e-12)
+    return left[:, :k] * root, scale[:, None] * right[:k] * spread, offset
 
 
-def _recall(memo: JSON, d: int, k: int) -> list[Hyperparameters] | None:
-    """Hyperparameters of an earlier fit, if they are about as many coordinates and numbers."""
-    noted = (memo or {}).get("hyperparameters", [])
-    if len(noted) != k or any(len(row) != d + 1 for row in noted):
-        return None
-    return [Hyperparameters.from_json(row) for row in noted]
-
-
-def _model(inputs: Array, scores: Array, found: list[Hyperparameters]) -> Any:
-    from botorch.models import SingleTaskGP
-    from gpytorch.constraints import GreaterThan
-    from gpytorch.likelihoods import GaussianLikelihood
-
-    k = scores.shape[1]
-    batch = torch.Size([k]) if k > 1 else torch.Size()
-    # BoTorch's own likelihood stops at a noise of 1e-4, a standard deviation of 1 %: too coarse to hit a target
-    likelihood = GaussianLikelihood(noise_constraint=GreaterThan(1e-9, transform=None), batch_shape=batch)
-    x, z = torch.tensor(inputs, dtype=torch.float64), torch.tensor(scores, dtype=torch.float64)
-    model = SingleTaskGP(x, z, likelihood=likelihood, outcome_transform=None)
-    lengthscales = torch.tensor([hyper.lengthscales for hyper in found], dtype=torch.float64)
-    model.covar_module.lengthscale = lengthscales.reshape(*batch, 1, -1)
-    model.likelihood.noise = torch.tensor([hyper.noise for hyper in found], dtype=torch.float64).reshape(*batch, 1)
-    model.mean_module.constant = torch.tensor(
-        [_constant(inputs, column, hyper) for column, hyper in zip(scores.T, found, strict=True)], dtype=torch.float64
-    ).reshape(batch)
-    return model.requires_grad_(False).eval()
-
-
-def _constant(inputs: Array, values: Array, hyper: Hyperparameters) -> float:
-    """The most probable constant mean."""
-    covariance = kernel(inputs, np.array(hyper.lengthscales)) + max(hyper.noise, 1e-7) * np.eye(len(inputs))
-    weights = np.linalg.solve(covariance, np.ones(len(inputs)))
-    total = float(weights.sum())
-    return float(weights @ values) / total if abs(total) > 1e-12 else 0.0
+__all__ = ["EXACT", "MANY", "Belief", "Choice", "Surrogate", "fit", "settled"]

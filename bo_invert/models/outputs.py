@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bo_invert.objectives import Target
 from bo_invert.statement import Statement
 from bo_invert.types import Array
+
+if TYPE_CHECKING:
+    from bo_invert.models.exact import Surrogate
+
+MANY = 15
+"""From more outputs than this, principal components are modelled instead of outputs."""
 
 
 class Outputs:
@@ -44,9 +51,46 @@ class Outputs:
         self._scales = dict(zip(self.columns, np.where(spread > 0, spread, 1.0), strict=True))
 
     @property
-    def plain(self) -> bool:
-        """Whether the loss is plus or minus the only modelled number, and nothing constrains it."""
-        return not self.composite and self.values.shape[1] == 1 and not self.statement.constraints
+    def direct(self) -> tuple[int, float] | None:
+        """The modelled number that is the loss, and its sign; None where the loss is more, or constrained itself."""
+        if self.composite:
+            return None
+        column = 0 if self.by_loss else self._column(self._index)
+        if any(self._column(c.index) == column for c in self.statement.constraints) or self.values.shape[1] > MANY:
+            return None
+        return column, self._sign
+
+    @property
+    def tails(self) -> tuple[int, ...]:
+        """For each modelled number 1 where high values are bad, -1 where low ones are, 0 where it depends."""
+        if self.composite:
+            return (0,) * self.values.shape[1]
+        column = 0 if self.by_loss else self._column(self._index)
+        return tuple(int(self._sign) if j == column else 0 for j in range(self.values.shape[1]))
+
+    def limits(self, like: Tensor) -> list[tuple[int, float, Tensor]]:
+        """Constraints as (modelled number, sense, bound as a row ``(c,)``): ``sense * (number - bound) <= 0``."""
+        return [
+            (self._column(c.index), 1.0 if c.sense == "<=" else -1.0, like.new_full((self.values.shape[1],), c.bound))
+            for c in self.statement.constraints
+        ]
+
+    def loss_of(self, surrogate: Surrogate) -> Callable[[Tensor], Tensor]:
+        """Loss ``(...)`` of a surrogate's standardised numbers ``(..., k)``.
+
+        The distance from a target is a quadratic form of these numbers, whatever number of outputs they stand for.
+        """
+        target = self.statement.objective
+        if self.by_loss or surrogate.warp is not None or not isinstance(target, Target):
+            return lambda numbers: self.loss(surrogate.values(numbers))
+        at = [self._column(index) for index in target.indices]
+        scale = surrogate.offset.new_tensor(target.scale) * len(at) ** 0.5
+        slopes = (surrogate.weights[:, at] / scale).mT  # (m, k)
+        rest = (surrogate.offset[at] - surrogate.offset.new_tensor(target.value)) / scale
+        q, r = torch.linalg.qr(slopes)
+        inside = q.mT @ rest
+        outside = (rest - q @ inside).square().sum()
+        return lambda numbers: (numbers @ r.mT + inside).square().sum(-1) + outside
 
     def loss(self, modelled: Tensor) -> Tensor:
         """Loss ``(...)`` of modelled numbers ``(..., c)``."""
@@ -65,6 +109,18 @@ class Outputs:
         missed = [excess(modelled).clamp(min=0.0) for excess in self.excesses]
         return torch.stack(missed).sum(0) if missed else torch.zeros_like(modelled[..., 0])
 
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.by_loss or float(self.statement.objective.loss(np.eye(self.m))[self._index]) > 0 else -1.0
+
+    @property
+    def _index(self) -> int:
+        return int(_columns(self.statement.objective, self.m)[0])
+
+    def _column(self, output: int) -> int:
+        """Which modelled number stands for an output."""
+        return self.columns.index(output) + int(self.by_loss)
+
     def _excess(self, constraint: Any) -> Callable[[Tensor], Tensor]:
         scale = float(self._scales[constraint.index])
 
@@ -77,7 +133,7 @@ class Outputs:
     def _raw(self, modelled: Tensor) -> Tensor:
         """Raw outputs ``(..., m)``, zero where nothing reads them."""
         picked = modelled[..., 1:] if self.by_loss else modelled
-        return picked if self._place is None else picked @ self._place
+        return picked if self._place is None else picked @ self._place.to(picked)
 
 
 def _columns(objective: Any, m: int) -> Sequence[int]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bo_invert.domain import Domain
 from bo_invert.models.base import from_unit, seen, to_unit
+from bo_invert.models.lbfgs import minimise
 from bo_invert.parameters import Float
 from bo_invert.types import Array
 
@@ -38,7 +39,7 @@ def maximise(
     """The point of the domain with the highest score that is not known yet, shape ``(d,)``.
 
     Args:
-        score: of unit inputs ``(b, 1, d)``, shape ``(b,)``.
+        score: of unit inputs ``(b, d)``, shape ``(b,)``.
         domain: where to search; the score is always taken at points that can be evaluated.
         incumbents: good points, best first, shape ``(k, d)``; may be empty.
         known: points ``(d,)`` not to be proposed again, if that can be avoided.
@@ -70,7 +71,7 @@ def maximise_near(
     """The unknown point with the highest score in a trust region, shape ``(d,)``.
 
     Args:
-        score: of unit inputs ``(b, 1, d)``, shape ``(b,)``.
+        score: of unit inputs ``(b, d)``, shape ``(b,)``.
         domain: where to search.
         centre: of the region, shape ``(d,)``.
         reach: half its width, in units of the domain's.
@@ -119,8 +120,8 @@ def _best_unseen(
 
 def _scores(score: Score, domain: Domain, points: Array) -> Array:
     with torch.no_grad():
-        inputs = torch.tensor(to_unit(domain, points)).unsqueeze(1)
-        values = torch.cat([score(chunk) for chunk in torch.split(inputs, 128)])
+        inputs = torch.tensor(to_unit(domain, points))
+        values = torch.cat([score(chunk) for chunk in torch.split(inputs, 256)])
     return np.asarray(np.nan_to_num(values.numpy(), nan=-1e300, posinf=1e300, neginf=-1e300))
 
 
@@ -189,14 +190,15 @@ def _climbed(
     score: Score, domain: Domain, points: Array, steps: int, low: ArrayLike = 0.0, high: ArrayLike = 1.0
 ) -> Array:
     """Where gradients lead from points ``(k, d)``, shape ``(k, d)``; the points themselves where they lead nowhere."""
-    from botorch.generation.gen import gen_candidates_scipy
+    lower, upper = (torch.tensor(np.broadcast_to(np.clip(bound, 0.0, 1.0), domain.dim)) for bound in (low, high))
 
-    lower, upper = (np.broadcast_to(np.clip(bound, 0.0, 1.0), domain.dim) for bound in (low, high))
-    inputs = torch.tensor(np.clip(to_unit(domain, points), lower, upper)).unsqueeze(1)
-    bounds = torch.tensor(lower.copy()), torch.tensor(upper.copy())
-    try:
-        found, _ = gen_candidates_scipy(inputs, score, *bounds, options={"maxiter": steps, "maxls": 10})
-    except (RuntimeError, ValueError, ArithmeticError):  # a singular covariance on the way: the looks still stand
-        return points
-    arrived = from_unit(domain, found.squeeze(1).numpy())
+    def function(inputs: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            inputs = inputs.detach().requires_grad_()
+            value = -score(inputs)
+            (gradient,) = torch.autograd.grad(value.sum(), inputs)
+        return value.detach(), gradient
+
+    found, _ = minimise(function, torch.tensor(to_unit(domain, points)), lower, upper, steps=steps, tolerance=1e-6)
+    arrived = from_unit(domain, found.numpy())
     return np.where(np.isfinite(arrived).all(1, keepdims=True), arrived, points)

@@ -1,4 +1,4 @@
-"""Bayesian optimization with a Gaussian process of the outputs, on BoTorch."""
+"""Bayesian optimization with Gaussian processes of the outputs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from bo_invert.types import JSON, Array, Query, Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+KERNELS = {"rbf": ("rbf",), "matern": ("matern",), "auto": ("rbf", "matern")}
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,20 @@ class GP(Strategy):
         initial: size of the initial design, data of the user's included; default ``2 d``, at least 5, at most 20
             and at most a quarter of the budget.
         samples: of the quasi-Monte Carlo estimate.
+        kernel: ``"rbf"``, ``"matern"``, or ``"auto"`` for whichever predicts left-out values better.
+        warp: straighten the heavy tail of a plain loss where that predicts left-out values better.
     """
 
     name = "gp"
     noisy: bool = False
     initial: int | None = None
     samples: int = 128
+    kernel: str = "auto"
+    warp: bool = True
 
     def __post_init__(self) -> None:
+        if self.kernel not in KERNELS:
+            raise InvalidInput(f"strategy 'gp': kernel is one of {', '.join(map(repr, KERNELS))}, got {self.kernel!r}")
         if self.samples < 1 or (self.initial is not None and self.initial < 1):
             raise InvalidInput(f"strategy 'gp': samples and initial must be at least 1, got {self}")
 
@@ -87,36 +96,32 @@ class GP(Strategy):
         self, statement: Statement, history: History, request: Request, rng: np.random.Generator
     ) -> tuple[list[Array], JSON]:
         from bo_invert.models import acquisition, exact, search
-        from bo_invert.models.base import EXACT, NOISY, plateau, to_unit
+        from bo_invert.models.base import plateau, to_unit
+        from bo_invert.models.fit import EXACT, NOISY
         from bo_invert.models.outputs import Outputs
 
         domain, memo = statement.domain, request.memo or {}
         outputs = Outputs(statement, history.y, history.losses)
         told = to_unit(domain, history.points)
-        surrogate = exact.fit(told, outputs.values, memo.get("outputs"), NOISY if self.noisy else EXACT)
+        belief = NOISY if self.noisy else EXACT
+        choice = exact.Choice(KERNELS[self.kernel], outputs.tails if self.warp else None)
+        surrogate = exact.fit(told, outputs.values, memo.get("outputs"), belief, choice)
         note = {"outputs": surrogate.memo}
         chance, note_chance = self._chance(statement, history, memo.get("feasibility"))
         if note_chance is not None:
             note["feasibility"] = note_chance
-        known, open_points = _known(history.trials), [trial.point for trial in history.open]
+        taken, open_points = _known(history.trials), [trial.point for trial in history.open]
         incumbents = np.array([trial.point for trial in history.ranking[:5]])
         apart = plateau(told, history.y) if domain.continuous and not self.noisy else 0.0
         picked: list[Array] = []
         while len(picked) < request.count:
             pending = np.array([*open_points, *picked]).reshape(-1, domain.dim)
-            score = acquisition.improvement(
-                surrogate,
-                outputs,
-                told,
-                history.losses,
-                history.violations <= 0.0,
-                pending=to_unit(domain, pending),
-                seed=draw_seed(rng),
-                noisy=self.noisy,
-                samples=self.samples,
+            known = acquisition.Known(
+                told, history.losses, history.violations <= 0.0, to_unit(domain, pending), self.noisy
             )
+            score = acquisition.improvement(surrogate, outputs, known, seed=draw_seed(rng), samples=self.samples)
             both = score if chance is None else _sum(score, chance)
-            picked.append(search.maximise(both, domain, incumbents, [*known, *picked], rng, apart=apart))
+            picked.append(search.maximise(both, domain, incumbents, [*taken, *picked], rng, apart=apart))
         return picked, note
 
     def _chance(self, statement: Statement, history: History, memo: Any) -> tuple[Any, JSON]:
@@ -127,7 +132,8 @@ class GP(Strategy):
         if not history.barren:
             return None, None
         from bo_invert.models import acquisition, exact
-        from bo_invert.models.base import LABELS, to_unit
+        from bo_invert.models.base import to_unit
+        from bo_invert.models.fit import LABELS
 
         lost = np.array([trial.point for trial in history.barren])
         points = np.concatenate([history.points, lost])
