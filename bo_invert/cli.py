@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bo_invert.cli_bench import bench
 from bo_invert.cli_options import (
     Batch,
     Calls,
@@ -195,6 +196,9 @@ def compare(
     else:
         emit(comparison.records(), how)
     _require_find(comparison)
+
+
+app.command()(bench)
 
 
 @app.command()

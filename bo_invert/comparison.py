@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert import registry
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInput
+from bo_invert.jobs import here, perform
 from bo_invert.one_run import ProblemSource, run_one, summarize
 from bo_invert.problem import Problem
 from bo_invert.runs import Run, Status
@@ -247,47 +247,26 @@ def _job(task: dict[str, Any]) -> Run:
 
 
 def _run_all(tasks: list[dict[str, Any]], jobs: int, progress: bool) -> list[Run]:
+    storage, raise_errors = tasks[0]["storage"], tasks[0]["raise_errors"]
+    processes = storage is None or isinstance(storage, str)  # a live store cannot travel to another process
+    runs: dict[int, Run] = {}
     bar = _bar(len(tasks), progress)
     try:
-        if jobs == 1:
-            runs = []
-            for task in tasks:
-                runs.append(run_one(**task))
-                _advance(bar, runs[-1])
-            return runs
-        with _pool(jobs, tasks[0]["storage"]) as pool:
-            futures = [pool.submit(_job, task) for task in tasks]
-            try:
-                for future in as_completed(futures):
-                    if future.exception() is None:
-                        _advance(bar, future.result())
-                    elif tasks[0]["raise_errors"]:
-                        future.result()
-            except BaseException:
-                for future in futures:
-                    future.cancel()
-                raise
-            return [_collected(task, future) for task, future in zip(tasks, futures, strict=True)]
+        with closing(here(_job, tasks) if jobs == 1 else perform(_job, tasks, jobs, processes=processes)) as results:
+            for index, result in results:
+                if isinstance(result, Exception):
+                    if raise_errors:
+                        raise result
+                    result = _broken_down(tasks[index], result)
+                runs[index] = result
+                _advance(bar, result)
     finally:
         if bar is not None:
             bar.close()
+    return [runs[index] for index in range(len(tasks))]
 
 
-def _pool(jobs: int, storage: str | Store | None) -> Executor:
-    if storage is None or isinstance(storage, str):  # a live store cannot travel to another process
-        try:
-            pool: Executor = registry.resolve("executors", "processes")(jobs)
-            return pool
-        except MissingExtra:
-            pass
-    threads: Executor = registry.resolve("executors", "threads")(jobs)
-    return threads
-
-
-def _collected(task: dict[str, Any], future: Future[Run]) -> Run:
-    error = future.exception()
-    if error is None:
-        return future.result()
+def _broken_down(task: dict[str, Any], error: Exception) -> Run:
     keys = ("label", "seed", "budget")
     return Run(
         **{key: task[key] for key in keys}, problem=task["name"], strategy=task["strategy"].spec(),

@@ -47,6 +47,11 @@ class Journal:
         """What was spent."""
         return self.read().ledger
 
+    @property
+    def ask_seconds(self) -> list[float]:
+        """Wall-clock seconds of each ask, in order."""
+        return list(self.read().ask_seconds)
+
     def trial(self, number: int) -> Trial:
         """One trial, as last read.
 

@@ -33,7 +33,7 @@ class Log:
         self.seq = 0
         self.asks = 0
         self.memo: JSON = None
-        self.asking = 0.0
+        self.ask_seconds: list[float] = []
         self.committed = 0
         """Calls answered, plus the most that open trials can still cost: what a budget is compared with."""
         self._trials: list[Trial] = []
@@ -69,14 +69,14 @@ class Log:
             lost=fates.count(State.LOST),
             running=len(attempts) - len(ended),
             seconds=cost.seconds,
-            asking=self.asking,
+            asking=sum(self.ask_seconds),
             asks=self.asks,
         )
 
     def _asked(self, event: JSON) -> None:
         self.asks = event["ask"] + 1
         self.memo = event["memo"]
-        self.asking += event["seconds"]
+        self.ask_seconds.append(event["seconds"])
         self._queue(event["queries"], event["ask"])
 
     def _enqueued(self, event: JSON) -> None:

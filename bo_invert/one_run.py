@@ -36,12 +36,14 @@ def run_one(
     storage: str | Store | None = None,
     stop_when_hit: bool = False,
     raise_errors: bool = False,
+    stop: Callable[[], bool] | None = None,
 ) -> Run:
     """One method on one problem with one seed; see ``compare`` for the arguments.
 
     Args:
         name: of the problem in tables; default: its own. Methods under one name are compared.
         progress: show a bar of calls.
+        stop: see ``Study.run``; a run that it ended early has the status ``STOPPED``.
     """
     chosen = from_spec(strategy)
     title = name or ("problem" if not isinstance(problem, Problem) else problem.name)
@@ -52,8 +54,10 @@ def run_one(
         if name is None:
             title = header["problem"] = made.name
         study = _study(f"{title} / {label} / seed {seed}", made, chosen, seed, storage)
-        study.run(budget, batch=batch, progress=progress, stop_when_hit=stop_when_hit)
-        return summarize(study, label=label, name=title, budget=budget, keep=keep)
+        study.run(budget, batch=batch, progress=progress, stop_when_hit=stop_when_hit, stop=stop)
+        halted = stop is not None and stop() and study.history.calls < budget
+        ending: dict[str, Any] = {"status": Status.STOPPED, "ended": "it was stopped"} if halted else {}
+        return summarize(study, label=label, name=title, budget=budget, keep=keep, **ending)
     except (Unsuitable, MissingExtra) as refusal:
         return Run(**header, status=Status.REFUSED, ended=str(refusal))
     except Exception as error:
@@ -98,10 +102,11 @@ def summarize(
         ended = "the budget was used up" if used_up else "the target was hit" if hit else "the strategy was done"
         if not history.completed and history.barren and history.barren[-1].outcome is not None:
             ended = f"nothing worked; the last trial said: {history.barren[-1].outcome.reason}"
-    statement = study.statement
+    statement, asks = study.statement, study.journal.ask_seconds
     return Run(
         label or study.strategy.name, name or study.problem_name, study.seed, study.strategy.spec(), allowed,
         statement.objective.to_json(), np.asarray(calls, dtype=np.int64), losses, spent, finds, status, ended,
+        float(np.median(asks)) if asks else None,
     )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def run(
     retries: int,
     stop_when_hit: bool,
     label: str = "",
+    stop: Callable[[], bool] | None = None,
 ) -> None:
     """See ``Study.run``; a bar is shown if it has a label."""
     if problem.oracle is None:
@@ -55,7 +56,7 @@ def run(
             raise InvalidInput(f"run: {what} must be a whole number >= {least}, got {value!r}")
     made = registry.resolve("executors", executor)(batch) if isinstance(executor, str) else None
     engine: Any = made if made is not None else (executor if executor is not None else SerialExecutor())
-    loop = _Loop(problem, journal, take, int(budget), int(batch), engine, int(retries), stop_when_hit)
+    loop = _Loop(problem, journal, take, int(budget), int(batch), engine, int(retries), stop_when_hit, stop)
     bar = _Bar(journal, int(budget), label)
     try:
         journal.lose(is_gone)
@@ -78,6 +79,7 @@ class _Loop:
     engine: Any
     retries: int
     stop_when_hit: bool
+    stop: Callable[[], bool] | None
 
     def run(self, bar: _Bar, alarm: _Alarm) -> None:
         worker = this_worker()
@@ -89,7 +91,7 @@ class _Loop:
         try:
             while True:
                 free = self.batch - len(under_way)
-                if free > 0 and not alarm.hopeless and not self._hit():
+                if free > 0 and not alarm.hopeless and not self._stopped() and not self._hit():
                     trials = self.take(free, self.budget, worker, self.retries)
                     under_way.update(trial.number for trial in trials)
                     for group in [trials] if together and trials else [[trial] for trial in trials]:
@@ -118,6 +120,9 @@ class _Loop:
             raise error  # a keyboard interrupt inside the oracle is the user's, not the design's
         verdict = Failed(f"the executor gave up on it: {type(error).__name__}: {error}")
         return [self.problem.outcome(verdict, trial.query.cost) for trial in trials]
+
+    def _stopped(self) -> bool:
+        return self.stop is not None and self.stop()
 
     def _hit(self) -> bool:
         if not self.stop_when_hit:

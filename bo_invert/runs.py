@@ -26,6 +26,7 @@ class Status(StrEnum):
     FINISHED = "finished"
     REFUSED = "refused"
     ERROR = "error"
+    STOPPED = "stopped"  # before its end, by whoever ran it; it can be resumed
 
 
 def as_picture(values: ArrayLike) -> Picture:
@@ -109,6 +110,7 @@ class Run:
         finds: the best different designs, best first; infeasible ones only if nothing else was found.
         status: finished, refused (the strategy cannot work on the problem) or error.
         ended: why it stopped, in words; the sentence of a refusal or an error.
+        ask_seconds: median wall-clock time of one ask; None where nothing was asked.
     """
 
     label: str
@@ -123,6 +125,7 @@ class Run:
     finds: tuple[Find, ...] = ()
     status: Status = Status.FINISHED
     ended: str = ""
+    ask_seconds: float | None = None
 
     @property
     def best(self) -> Find | None:
@@ -179,6 +182,7 @@ class Run:
             "finds": [find.to_json() for find in self.finds],
             "status": str(self.status),
             "ended": self.ended,
+            "ask_seconds": self.ask_seconds,
         }
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -266,6 +266,7 @@ class Study:
         progress: bool = False,
         retries: int = 0,
         stop_when_hit: bool = True,
+        stop: Callable[[], bool] | None = None,
     ) -> Study:
         """Ask, evaluate and tell until ``budget`` calls are answered; the same line resumes after a crash.
 
@@ -277,6 +278,8 @@ class Study:
             progress: show a bar with calls, best loss and failures.
             retries: how often a failed trial is tried again; each try is billed and uses budget.
             stop_when_hit: end early once a feasible trial is within the tolerance of a ``Target``.
+            stop: asked before each ask; once it is true nothing new is begun, what is under way is awaited, and the
+                study can be resumed later.
 
         Returns:
             This study.
@@ -285,7 +288,7 @@ class Study:
 
         problem = self._require_problem()
         label = self.name if progress else ""
-        run(problem, self.journal, self.take, budget, batch, executor, retries, stop_when_hit, label)
+        run(problem, self.journal, self.take, budget, batch, executor, retries, stop_when_hit, label, stop)
         return self
 
     def take(self, count: int, budget: int | None, worker: str | None, retries: int = 0) -> list[Trial]:

@@ -1,0 +1,265 @@
+"""Problems x methods x seeds: what is not there yet is run, and every finished run is written down at once.
+
+A run under way lives in an SQLite file of its own, so that an interruption costs no more than one ask. Nothing here
+needs an orderly end: after ``kill -9`` the same call goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+import bo_invert
+from bo_invert import registry
+from bo_invert.bench.results import Key, Results, file_name, to_line
+from bo_invert.bench.suite import PACKAGES
+from bo_invert.errors import MissingExtra
+from bo_invert.jobs import perform
+from bo_invert.one_run import ProblemSource, run_one
+from bo_invert.runs import Run, Status
+from bo_invert.strategies.base import from_spec
+from bo_invert.types import JSON
+from bo_invert.workers import is_gone, this_worker
+
+#: Where runs under way are kept, below the folder of the results.
+UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to be done, as it travels to a worker.
+
+    Args:
+        key: of the run.
+        source: of the problem.
+        checkpoints: folder of the runs under way.
+        deadline: seconds since the epoch after which nothing is begun.
+        referee: the process that wants it; a worker stops when that is gone.
+    """
+
+    key: Key
+    source: ProblemSource
+    checkpoints: Path
+    deadline: float
+    referee: str
+
+    def over(self) -> bool:
+        """Whether nothing new should be begun."""
+        return time.time() >= self.deadline or is_gone(self.referee)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of the runs that were asked for.
+
+    Args:
+        total: all of them.
+        there: were there before.
+        done: finished now.
+        troubles: one sentence per run that was refused or broke down.
+    """
+
+    total: int
+    there: int
+    done: int = 0
+    troubles: tuple[str, ...] = ()
+
+    @property
+    def left(self) -> int:
+        """Runs that are still to be done: the time was up, or they broke down, or a package is missing."""
+        return self.total - self.there - self.done
+
+
+def keys(
+    problems: Sequence[str], methods: Mapping[str, JSON], seeds: Sequence[int], budget: int, batch: int
+) -> list[Key]:
+    """Every run, in the order in which they are done: seed by seed, so that what is there is balanced at any time."""
+    return [
+        Key(problem, label, spec, seed, budget, batch)
+        for seed in seeds
+        for problem in problems
+        for label, spec in methods.items()
+    ]
+
+
+def referee(
+    problems: Mapping[str, ProblemSource],
+    methods: Mapping[str, JSON],
+    seeds: Sequence[int],
+    *,
+    budget: int,
+    batch: int,
+    results: Results,
+    jobs: int = 1,
+    time_limit: float | None = None,
+    tell: Callable[[str], None] = lambda message: None,
+) -> Account:
+    """Do the runs that are not there yet.
+
+    Args:
+        problems: names to problems or to functions ``seed -> Problem``.
+        methods: labels to specs ``{"name": ..., "options": {...}}``.
+        seeds: of the runs.
+        budget: calls of each run.
+        batch: trials under way at once within a run.
+        results: where the runs are kept.
+        jobs: runs at once, in processes where loky is installed.
+        time_limit: in minutes; then no run is begun, and those under way stop before their next ask.
+        tell: gets a line for every run that ends.
+
+    Returns:
+        What became of them. Refused runs are results; those that broke down or miss a package are tried again by the
+        next call.
+
+    Raises:
+        InvalidInput: a spec is not one of a strategy.
+    """
+    for spec in methods.values():
+        from_spec(spec)
+    wanted = keys(list(problems), methods, seeds, budget, batch)
+    there = {text for text, run in results.runs(wanted).items() if run.status is not Status.ERROR}
+    open_keys = [key for key in wanted if key.text() not in there]
+    account = Account(len(wanted), len(wanted) - len(open_keys))
+    checkpoints = results.folder / UNFINISHED
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    (checkpoints / ".gitignore").write_text("*\n")
+    deadline = float("inf") if time_limit is None else time.time() + 60.0 * time_limit
+    tasks = [Task(key, problems[key.problem], checkpoints, deadline, this_worker()) for key in open_keys]
+    with closing(perform(work, tasks, jobs, stop=lambda: time.time() >= deadline)) as ended:
+        for index, result in ended:
+            key = tasks[index].key
+            who = f"{key.problem}, {key.label}, seed {key.seed}"
+            if isinstance(result, Exception):
+                trouble = f"{who}: {type(result).__name__}: {result}"
+                account = replace(account, troubles=(*account.troubles, trouble))
+                tell(trouble)
+                continue
+            run, line = result
+            if line is not None:
+                results.append(key, line)
+                _forget(tasks[index])
+            if line is not None and run.status is not Status.ERROR:
+                account = replace(account, done=account.done + 1)
+            if run.status in (Status.REFUSED, Status.ERROR):
+                account = replace(account, troubles=(*account.troubles, f"{who}: {run.status}: {run.ended}"))
+            tell(f"[{account.there + account.done}/{account.total}] {who}: {_outcome(run)}")
+    return account
+
+
+def work(task: Task) -> tuple[Run, JSON | None]:
+    """Do one run, or go on with it.
+
+    Returns:
+        The run; and its line, or None for a run that is not to be written down: it was stopped, is done by somebody
+        else, or misses a package.
+    """
+    key = task.key
+    with _claim(task) as mine:
+        if not mine:
+            return _stopped(key, "another process is at it"), None
+        try:
+            problem = task.source(key.seed) if callable(task.source) else task.source
+            strategy = from_spec(key.spec)
+        except MissingExtra as missing:
+            return _stopped(key, str(missing), Status.REFUSED), None
+        # What the checkpoint is of is in its name: a strategy or a problem that changed meanwhile starts afresh.
+        facts = json.dumps([problem.to_json(), strategy.spec()], sort_keys=True)
+        digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
+        file = task.checkpoints / f"{_stem(key)}--{digest}.db"
+        with closing(registry.resolve("stores", "sql")(file)) as store:
+            run = run_one(
+                key.label, problem, strategy, key.budget, key.seed,
+                name=key.problem, batch=key.batch, storage=store, stop=task.over,
+            )  # fmt: skip
+    missing_extra = run.status is Status.REFUSED and _lacks(key)
+    kept = run.status is not Status.STOPPED and not missing_extra
+    return run, to_line(key, run, _versions(key)) if kept else None
+
+
+def _stopped(key: Key, sentence: str, status: Status = Status.STOPPED) -> Run:
+    return Run(key.label, key.problem, key.seed, key.spec, key.budget, status=status, ended=sentence)
+
+
+def _outcome(run: Run) -> str:
+    if run.status is not Status.FINISHED:
+        return f"{run.status}: {run.ended}"
+    return f"{run.loss:.6g} after {run.bill.calls} calls, {run.bill.asking:.3g} s of asking"
+
+
+def _lacks(key: Key) -> bool:
+    return key.spec["name"] in PACKAGES and _version(PACKAGES[key.spec["name"]]) is None
+
+
+def _versions(key: Key) -> dict[str, str]:
+    found = {"bo_invert": bo_invert.__version__}
+    package = PACKAGES.get(key.spec["name"], "numpy")
+    version = _version(package)
+    return found if version is None else {**found, package: version}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+# ---------------------------------------------------------------------- files of the runs under way
+
+
+def _stem(key: Key) -> str:
+    parts = (key.problem, key.label, f"seed{key.seed}", f"{key.budget}x{key.batch}")
+    spec = hashlib.sha256(json.dumps(key.spec, sort_keys=True).encode()).hexdigest()[:6]
+    return "--".join([*map(file_name, parts), spec])
+
+
+def _forget(task: Task) -> None:
+    """The run is written down: its checkpoint, and those of earlier versions of it, have done their duty."""
+    for path in task.checkpoints.glob(f"{_stem(task.key)}--*"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _claim(task: Task) -> Iterator[bool]:
+    """Keep a run to this process. False: another one, whose referee is alive, is at it.
+
+    A claim whose process is gone is void. A worker whose referee was killed is about to stop, and is waited for.
+    """
+    path = task.checkpoints / f"{_stem(task.key)}.claim"
+    draft = path.with_name(f"{path.name}-{os.getpid()}-{threading.get_ident()}")
+    draft.write_text(f"{this_worker()}\n{task.referee}\n")
+    mine = False
+    while not mine and not task.over():
+        try:
+            os.link(draft, path)  # in one piece: nobody ever sees a claim without its names
+            mine = True
+        except FileExistsError:
+            worker, owner = _claimed(path)
+            if worker and not is_gone(worker) and not is_gone(owner):
+                break
+            if worker and not is_gone(worker):
+                time.sleep(0.2)
+            else:
+                path.unlink(missing_ok=True)
+    draft.unlink()
+    try:
+        yield mine
+    finally:
+        if mine:
+            path.unlink(missing_ok=True)
+
+
+def _claimed(path: Path) -> tuple[str, str]:
+    try:
+        worker, owner = path.read_text().split()
+        return worker, owner
+    except (OSError, ValueError):
+        return "", ""

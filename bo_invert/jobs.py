@@ -1,0 +1,100 @@
+"""Many tasks through a pool: results as they come, no more under way than asked for, broken workers replaced."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from typing import TypeVar
+
+from bo_invert import registry
+from bo_invert.errors import MissingExtra
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+#: How often a task is begun when its worker process breaks down. Another task in the same pool may be to blame.
+TRIES = 2
+
+
+def here(
+    work: Callable[[Task], Result], tasks: Sequence[Task], stop: Callable[[], bool] = lambda: False
+) -> Generator[tuple[int, Result | Exception], None, None]:
+    """The tasks one after another, in this process; see ``perform``."""
+    for index, task in enumerate(tasks):
+        if stop():
+            return
+        try:
+            result: Result | Exception = work(task)
+        except Exception as error:
+            result = error
+        yield index, result
+
+
+def perform(
+    work: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    jobs: int,
+    *,
+    processes: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> Generator[tuple[int, Result | Exception], None, None]:
+    """The tasks, begun in their order, ``jobs`` at once.
+
+    Close the iterator (``contextlib.closing``) when it may be left early: that waits for what is under way.
+
+    Args:
+        work: what to do with a task.
+        tasks: arguments for ``work``.
+        jobs: how many at once.
+        processes: in processes of one numerical thread each, where loky is installed; otherwise in threads.
+        stop: once it is true, no task is begun any more.
+
+    Yields:
+        The index of a task and what came of it, an error included, in the order in which they end.
+    """
+    waiting = deque(range(len(tasks)))
+    begun: Counter[int] = Counter()
+    running: dict[Future[Result], int] = {}
+    pool = _pool(jobs, processes)
+    try:
+        while True:
+            while waiting and len(running) < jobs and not stop():
+                try:
+                    future = pool.submit(work, tasks[waiting[0]])
+                except BrokenExecutor:  # an idle worker was killed
+                    pool = _pool(jobs, processes)
+                    continue
+                running[future] = waiting.popleft()
+                begun[running[future]] += 1
+            if not running:
+                return
+            broken = False
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                index, error = running.pop(future), future.exception()
+                if isinstance(error, BrokenExecutor):
+                    broken = True
+                    if begun[index] < TRIES:
+                        waiting.appendleft(index)
+                        continue
+                if error is not None and not isinstance(error, Exception):
+                    raise error  # an interrupt inside a worker is the user's
+                yield index, future.result() if error is None else error
+            if broken:
+                pool.shutdown(wait=False)
+                pool = _pool(jobs, processes)
+    finally:
+        for future in running:
+            future.cancel()
+        pool.shutdown(wait=True)
+
+
+def _pool(jobs: int, processes: bool) -> Executor:
+    if processes:
+        try:
+            made: Executor = registry.resolve("executors", "processes")(jobs)
+            return made
+        except MissingExtra:
+            pass
+    threads: Executor = registry.resolve("executors", "threads")(jobs)
+    return threads
