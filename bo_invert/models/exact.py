@@ -131,7 +131,7 @@ def fit(
 def settled(seed: int) -> Iterator[None]:
     """Inside, models compute the same everywhere: one thread, a local seed."""
     with one_thread(), torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         yield
 
 
@@ -152,8 +152,8 @@ class _Plan:
 
 def _serves(memo: JSON, d: int, choice: Choice) -> bool:
     """Whether a memo is of about the same model: an option or the problem may have changed since."""
-    logs = (memo or {}).get("logs")
-    return bool(logs) and all(len(row) == d + 1 for row in logs) and memo["kernel"] in choice.kernels
+    logs = (memo or {}).get("logs", [])
+    return bool(logs and all(len(row) == d + 1 for row in logs) and memo["kernel"] in choice.kernels)
 
 
 def _hyperparameters(

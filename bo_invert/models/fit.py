@@ -10,7 +10,6 @@ from torch import Tensor
 
 from bo_invert.models.kernels import RBF, Kernel, lengthscale_prior
 from bo_invert.models.lbfgs import minimise
-from bo_invert.models.process import factorise
 
 _LONGEST = 1e3
 ENOUGH = 400

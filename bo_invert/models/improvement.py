@@ -17,7 +17,7 @@ def log_improvement(u: Tensor) -> Tensor:
 
     Exact in double precision for any u (Ament et al., NeurIPS 2023, section 4.1).
     """
-    value: Tensor = _LogImprovement.apply(u)
+    value: Tensor = _LogImprovement.apply(u)  # type: ignore[no-untyped-call]
     return value
 
 
@@ -60,5 +60,7 @@ def normals(samples: int, size: int, seed: int, like: Tensor) -> Tensor:
     """Quasi-random standard normal numbers, shape ``(samples, size)``, on the device of ``like``."""
     if size == 0:
         return like.new_zeros(samples, 0)
-    uniform = torch.quasirandom.SobolEngine(size, scramble=True, seed=seed).draw(samples, dtype=torch.float64)
-    return torch.special.ndtri(uniform.clamp(1e-9, 1.0 - 1e-9)).to(like)
+    engine = torch.quasirandom.SobolEngine(size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+    uniform = engine.draw(samples, dtype=torch.float64).clamp(1e-9, 1.0 - 1e-9)
+    drawn: Tensor = torch.special.ndtri(uniform).to(like)
+    return drawn

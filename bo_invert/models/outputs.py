@@ -42,7 +42,7 @@ class Outputs:
         read = [] if self.by_loss else _columns(statement.objective, self.m)
         self.columns = sorted({*read, *constrained})
         modelled = y[:, self.columns]
-        self.values = np.column_stack([losses, modelled]) if self.by_loss else modelled
+        self.values: Array = np.column_stack([losses, modelled]) if self.by_loss else modelled
         """What the surrogate is fitted to, shape ``(n, c)``."""
         place = np.zeros((len(self.columns), self.m))
         place[np.arange(len(self.columns)), self.columns] = 1.0

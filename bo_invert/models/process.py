@@ -53,7 +53,7 @@ class Process:
     def fantasies(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Means ``(..., k, F)`` of all fantasies and their common variance ``(..., k)`` at inputs ``(..., d)``."""
         flat = inputs.reshape(-1, inputs.shape[-1])
-        mean, variance = _Posterior.apply(flat, self)
+        mean, variance = _Posterior.apply(flat, self)  # type: ignore[no-untyped-call]
         lead = inputs.shape[:-1]
         return mean.reshape(*lead, *mean.shape[1:]), variance.reshape(*lead, -1)
 
@@ -133,6 +133,7 @@ def condition(kernel: Kernel, logs: Tensor, noise: Tensor, inputs: Tensor, value
 
 def factorise(matrix: Tensor) -> Tensor:
     """Lower Cholesky factors of covariances ``(..., n, n)``; the diagonal is raised where rounding demands it."""
+    factor: Tensor
     factor, info = torch.linalg.cholesky_ex(matrix)
     jitter = 1e-10
     while bool(info.any()) and jitter < 1.0:
@@ -145,7 +146,8 @@ def factorise(matrix: Tensor) -> Tensor:
 
 def _inverse(factor: Tensor) -> Tensor:
     eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+    inverse: Tensor = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+    return inverse
 
 
 class _Posterior(torch.autograd.Function):
