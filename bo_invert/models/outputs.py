@@ -63,10 +63,10 @@ class Outputs:
     @property
     def tails(self) -> tuple[int, ...]:
         """For each modelled number 1 where high values are bad, -1 where low ones are, 0 where it depends."""
-        if self.composite:
-            return (0,) * self.values.shape[1]
-        column = 0 if self.by_loss else self._column(self._index)
-        return tuple(int(self._sign) if j == column else 0 for j in range(self.values.shape[1]))
+        tails = [0] * int(self.values.shape[1])
+        if not self.composite:
+            tails[0 if self.by_loss else self._column(self._index)] = int(self._sign)
+        return tuple(tails)
 
     def limits(self, like: Tensor) -> list[tuple[int, float, Tensor]]:
         """Constraints as (modelled number, sense, bound as a row ``(c,)``): ``sense * (number - bound) <= 0``."""
