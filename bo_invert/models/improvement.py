@@ -37,7 +37,9 @@ class _LogImprovement(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> Tensor:
         u, value = ctx.saved_tensors
-        return upstream[0] * torch.exp(torch.special.log_ndtr(u) - value)
+        slope = torch.exp(torch.special.log_ndtr(u) - value)
+        # far out the difference of two huge logarithms is rounding error
+        return upstream[0] * torch.where(u < -1e3, -u - 2.0 / u, slope)
 
 
 def log_positive_part(gain: Tensor, width: float = 1e-6) -> Tensor:
