@@ -83,8 +83,9 @@ class Problem:
     def statement(self) -> Statement:
         """What a strategy may know."""
         return Statement(
-            self.name, self.space.domain, self.outputs, self.objective, self.constraints, self.differentiable
-        )
+            self.name, self.space.domain, self.outputs, self.objective, self.constraints, self.differentiable,
+            self.space.features,
+        )  # fmt: skip
 
     def decode(self, point: Array) -> Any:
         """The design at one point ``(d,)``."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bo_invert.domain import Domain
 from bo_invert.objectives import Objective, OutcomeConstraint
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,8 @@ class Statement:
         objective: bound to the outputs.
         constraints: bound to the outputs.
         differentiable: whether descents and gradients can be asked for.
+        features: what the designs at points ``(n, d)`` look like as numbers, ``(n, p)``, where the space can tell. It
+            is a pure function that calls no oracle. It is no part of what identifies the problem.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Statement:
     objective: Objective
     constraints: tuple[OutcomeConstraint, ...] = ()
     differentiable: bool = False
+    features: Callable[[Array], Array] | None = None
 
     def to_json(self) -> JSON:
         return {

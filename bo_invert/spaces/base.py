@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bo_invert.domain import Domain
@@ -44,6 +44,14 @@ class Space(ABC):
     def plausibility(self, points: Array) -> Array:
         """In [0, 1], shape ``(n,)``: 0.05 means that 95 % of the reference measure is more plausible."""
         return self.domain.plausibility(points)
+
+    @property
+    def features(self) -> Callable[[Array], Array] | None:
+        """A pure function from points ``(n, d)`` to their designs as numbers ``(n, p)``; None where there is none.
+
+        For models that compare designs instead of points. The numbers may be anything in which like designs are near.
+        """
+        return None
 
     # What follows is for differentiable spaces; tensors live on the device and in the dtype of ``points``.
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _PRIOR_DRAWS = 2000
 _INVERTED = 500
+_FEATURES = 16384
+"""Designs of more numbers than this are too much to compare in a model."""
 
 
 class Latent(Space):
@@ -77,7 +79,10 @@ class Latent(Space):
         found = self._find_codes(dim, data, codes, prior, seed)
         self.measure = None if found is None else fit_measure(found, seed)
         self.domain = self._domain(dim, level)
-        self._check(self.codes(np.zeros((2, dim))))
+        designs = self._check(self.codes(np.zeros((2, dim))))
+        self._numeric = isinstance(designs, np.ndarray) and designs.dtype.kind in "fiub" and designs.ndim > 1
+        numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
+        self._numeric = numbers and designs[0].size <= _FEATURES
 
     def _find_codes(self, dim: int, data: Any, codes: Any, prior: Any, seed: int) -> Array | None:
         if codes is not None:
@@ -124,8 +129,8 @@ class Latent(Space):
             ) from error
         return as_codes(codes, dim, "Latent: codes from the encoder")
 
-    def _check(self, codes: Array) -> None:
-        """Fail now rather than after the first paid call."""
+    def _check(self, codes: Array) -> Any:
+        """The designs of codes; fails now rather than after the first paid call."""
         try:
             designs = self._decoder(codes)
         except InvalidInput:
@@ -135,9 +140,10 @@ class Latent(Space):
                 f"Latent: the decoder fails on codes of shape {codes.shape}: {type(error).__name__}: {error}; is dim "
                 "the length of its code, and does it take a batch?"
             ) from error
-        checked_length(designs, len(codes), "Latent: the decoder")
+        designs = checked_length(designs, len(codes), "Latent: the decoder")
         if isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and not np.isfinite(designs).all():
             raise InvalidInput("Latent: the decoder makes designs with values that are not finite from ordinary codes")
+        return designs
 
     def _domain(self, dim: int, level: float) -> Domain:
         if self.measure is None:
@@ -155,6 +161,14 @@ class Latent(Space):
     def decode(self, points: Array) -> Sequence[Any]:
         points = np.atleast_2d(points)
         return checked_length(self._decoder(self.codes(points)), len(points), "Latent: the decoder")
+
+    @property
+    def features(self) -> Callable[[Array], Array] | None:
+        """The numbers of the decoded designs, one row each, where the decoder makes arrays of real ones."""
+        return self._flattened if self._numeric else None
+
+    def _flattened(self, points: Array) -> Array:
+        return np.asarray(self.decode(points), dtype=np.float64).reshape(len(points), -1)
 
     def encode(self, designs: Sequence[Any]) -> Array:
         if self._encoder is None:
