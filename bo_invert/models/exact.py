@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,11 +66,13 @@ class Choice:
 
     Args:
         kernels: names.
+        beliefs: about the noise.
         tails: for each number 1 where high values are bad, -1 where low ones are and 0 where nobody knows; numbers
             with a sign may be warped. None to warp nothing.
     """
 
     kernels: tuple[str, ...] = ("rbf",)
+    beliefs: tuple[Belief, ...] = (EXACT,)
     tails: tuple[int, ...] | None = None
 
 
@@ -78,42 +80,38 @@ def fit(
     inputs: Array,
     values: Array,
     memo: JSON = None,
-    belief: Belief = EXACT,
-    choice: Choice | None = None,
+    choice: Choice = Choice(),
     noise: Array | None = None,
     device: str = "cpu",
 ) -> Surrogate:
     """A surrogate of values ``(n, c)`` at unit inputs ``(n, d)``; n >= 1.
 
-    Hyperparameters are fitted anew whenever the data have grown by 5 %; which kernel and which warp, whenever they
-    have grown by a quarter, by the density of every value as predicted from all others (leave-one-out).
+    Hyperparameters are fitted anew whenever the data have grown by 5 %; what kind of model it is, whenever they
+    have grown by an eighth, by the density of every value as predicted from all others (leave-one-out).
 
     Args:
         inputs: shape ``(n, d)``.
         values: shape ``(n, c)``, finite.
         memo: of an earlier surrogate of the same problem: where the fit starts, and whether it is needed.
-        belief: prior of the noise, and limits.
-        choice: which models may be fitted; default: the squared exponential, nothing warped.
+        choice: which models may be fitted; default: the squared exponential, hardly any noise, nothing warped.
         noise: known variances of the values, shape ``(n, c)``; only for up to ``MANY`` numbers without a warp.
         device: where to compute.
     """
-    choice = choice or Choice()
     x = torch.tensor(inputs, dtype=torch.float64, device=device)
     raw = torch.tensor(values, dtype=torch.float64, device=device)
     note = memo if _serves(memo, x.shape[1], choice) else None
-    if note is not None and len(x) < 1.25 * note["chosen"]:
-        plan = _Plan(note["kernel"], tuple(note["knees"]))
-    elif len(choice.kernels) == 1 and not any(choice.tails or ()):
-        plan = _Plan(choice.kernels[0], (0.0,) * values.shape[1])
-        note = None if note is not None and note["kernel"] != plan.kernel else note
+    if note is not None and len(x) < 1.125 * note["chosen"]:
+        plan = _recalled(note, choice)
+    elif len(choice.kernels) * len(choice.beliefs) == 1 and not any(choice.tails or ()):
+        plan = _Plan(choice.kernels[0], choice.beliefs[0], (0.0,) * values.shape[1])
     else:
-        plan, note = _chosen(x, raw, belief, choice, note)
+        plan, note = _chosen(x, raw, choice, note)
     warp = plan.warp(raw, choice.tails)
     scores, weights, offset = _basis(raw if warp is None else warp(raw))
     known = None
     if noise is not None and weights.shape[0] == weights.shape[1] and warp is None:
         known = torch.tensor(noise, dtype=torch.float64, device=device) / weights.diagonal() ** 2
-    logs, fitted = _hyperparameters(x, scores, belief, plan, note, known)
+    logs, fitted = _hyperparameters(x, scores, plan, note, known)
     spread = logs[:, -1].exp()
     spread = spread if known is None else spread[:, None] + known.T
     process = condition(kernel(plan.kernel), logs[:, :-1], spread, x, scores)
@@ -121,6 +119,7 @@ def fit(
         "n": fitted,
         "logs": logs.tolist(),
         "kernel": plan.kernel,
+        "belief": plan.belief.name,
         "knees": list(plan.knees),
         "chosen": len(x) if note is None else note.get("chosen", len(x)),
     }
@@ -137,9 +136,10 @@ def settled(seed: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A kernel, and a knee for each number; 0 for none."""
+    """A kernel, a belief, and a knee for each number; 0 for none."""
 
     kernel: str
+    belief: Belief
     knees: tuple[float, ...]
 
     def warp(self, values: Tensor, tails: tuple[int, ...] | None) -> Warp | None:
@@ -149,49 +149,66 @@ class _Plan:
         knee = values.new_tensor([k or float("inf") for k in self.knees])
         return Warp(sign, (sign * values).amin(0), knee)
 
+    def resembles(self, other: _Plan | None) -> bool:
+        """Whether the kinds of model are the same; knees move with the data."""
+        return other is not None and (self.kernel, self.belief, any(self.knees)) == (
+            other.kernel,
+            other.belief,
+            any(other.knees),
+        )
+
 
 def _serves(memo: JSON, d: int, choice: Choice) -> bool:
     """Whether a memo is of about the same model: an option or the problem may have changed since."""
     logs = (memo or {}).get("logs", [])
-    return bool(logs and all(len(row) == d + 1 for row in logs) and memo["kernel"] in choice.kernels)
+    return bool(
+        logs
+        and all(len(row) == d + 1 for row in logs)
+        and memo["kernel"] in choice.kernels
+        and memo["belief"] in {belief.name for belief in choice.beliefs}
+    )
 
 
-def _hyperparameters(
-    x: Tensor, scores: Tensor, belief: Belief, plan: _Plan, note: JSON, known: Tensor | None
-) -> tuple[Tensor, int]:
+def _recalled(note: JSON, choice: Choice) -> _Plan:
+    belief = next(belief for belief in choice.beliefs if belief.name == note["belief"])
+    return _Plan(note["kernel"], belief, tuple(note["knees"]))
+
+
+def _hyperparameters(x: Tensor, scores: Tensor, plan: _Plan, note: JSON, known: Tensor | None) -> tuple[Tensor, int]:
     warm = None
     if note is not None and len(note["logs"]) == scores.shape[1]:
         warm = scores.new_tensor(note["logs"])
         if note["n"] <= len(x) < note["n"] + max(1, note["n"] // 20):
             return warm, note["n"]
-    return fit_hyperparameters(x, scores, belief, kernel(plan.kernel), warm, known)[0], len(x)
+    return fit_hyperparameters(x, scores, plan.belief, kernel(plan.kernel), warm, known)[0], len(x)
 
 
-def _chosen(x: Tensor, raw: Tensor, belief: Belief, choice: Choice, note: JSON) -> tuple[_Plan, JSON]:
+def _chosen(x: Tensor, raw: Tensor, choice: Choice, note: JSON) -> tuple[_Plan, JSON]:
     """The plan under which left-out values are most probable, and a memo of its fit."""
-    plans = [_Plan(name, shape) for name in choice.kernels for shape in _shapes(raw, choice.tails)]
-    current = None if note is None else _Plan(note["kernel"], tuple(note["knees"]))
-    best, highest, answer = plans[0], -np.inf, None
-    for name in choice.kernels:
-        same = [plan for plan in plans if plan.kernel == name]
-        warps = [plan.warp(raw, choice.tails) for plan in same]
+    current = None if note is None else _recalled(note, choice)
+    shapes = _shapes(raw, choice.tails)
+    best, highest, answer = None, -torch.inf, torch.empty(0)
+    for name, belief in product(choice.kernels, choice.beliefs):
+        plans = [_Plan(name, belief, shape) for shape in shapes]
+        warps = [plan.warp(raw, choice.tails) for plan in plans]
         bases = [_basis(raw if warp is None else warp(raw)) for warp in warps]
         k = bases[0][0].shape[1]
         found, _ = fit_hyperparameters(x, torch.cat([scores for scores, _, _ in bases], 1), belief, kernel(name))
-        for i, (plan, warp, (scores, weights, _)) in enumerate(zip(same, warps, bases, strict=True)):
+        for i, (plan, warp, (scores, weights, _)) in enumerate(zip(plans, warps, bases, strict=True)):
             logs = found[i * k : (i + 1) * k]
             density = _left_out(x, scores, logs, name)
-            if weights.shape[0] == weights.shape[1]:
-                density = density - float(weights.diagonal().abs().log().sum()) * len(x)
             if warp is not None:
-                density = density + float(warp.log_slope(raw).sum())
-            # A knee moves with the data; as the current plan counts the same kernel, warped or not as it was.
-            if current is not None and name == current.kernel and bool(any(plan.knees)) == bool(any(current.knees)):
-                density += _MARGIN
-            if density > highest:
+                density += float(warp.log_slope(raw).sum())
+            if raw.shape[1] <= MANY:
+                density -= float(weights.diagonal().log().sum()) * len(x)
+            density += _MARGIN * plan.resembles(current)
+            if best is None or density > highest:
                 best, highest, answer = plan, density, logs
-    assert answer is not None
-    memo = {"n": len(x), "logs": answer.tolist(), "kernel": best.kernel, "knees": list(best.knees), "chosen": len(x)}
+    assert best is not None
+    memo = {
+        "n": len(x), "logs": answer.tolist(), "kernel": best.kernel, "belief": best.belief.name,
+        "knees": list(best.knees), "chosen": len(x),
+    }  # fmt: skip
     return best, memo
 
 

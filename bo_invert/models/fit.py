@@ -21,23 +21,25 @@ class Belief:
     """What is believed of the noise before the data.
 
     Args:
+        name: for memos.
         mean: of the logarithm of the noise, as a variance in units of the output's.
         std: of that logarithm.
         floor: least noise.
         shortest: least lengthscale, in units of the unit cube.
     """
 
+    name: str
     mean: float
     std: float
     floor: float
     shortest: float = 0.025
 
 
-EXACT = Belief(-10.0, 3.0, 1e-8)
+EXACT = Belief("exact", -10.0, 3.0, 1e-8)
 """For deterministic oracles: next to no noise, unless the data say that the model cannot follow them."""
-NOISY = Belief(-4.0, 1.0, 1e-4)
-"""BoTorch's default."""
-LABELS = Belief(-4.0, 1.0, 1e-2, shortest=0.25)
+NOISY = Belief("noisy", -4.0, 1.0, 1e-4)
+"""BoTorch's default. Also for functions with ripples: the smooth model then sees through them."""
+LABELS = Belief("labels", -4.0, 1.0, 1e-2, shortest=0.25)
 """For labels 0 and 1: likelihood would follow their jumps with short lengthscales, which then generalise to nothing."""
 
 

@@ -37,7 +37,7 @@ def minimise(
     lower, upper = lower.expand_as(x), upper.expand_as(x)
     everything = torch.arange(len(x), device=x.device)
     f, g = function(x, everything)
-    f = torch.where(f.isfinite(), f, torch.inf)
+    f, g = torch.where(f.isfinite(), f, torch.inf), g.clone()
     pairs = _Pairs(x)
     direction = _descent(pairs, x, g, lower, upper, everything)
     step = torch.ones_like(f)

@@ -103,9 +103,9 @@ class GP(Strategy):
         domain, memo = statement.domain, request.memo or {}
         outputs = Outputs(statement, history.y, history.losses)
         told = to_unit(domain, history.points)
-        belief = NOISY if self.noisy else EXACT
-        choice = exact.Choice(KERNELS[self.kernel], outputs.tails if self.warp else None)
-        surrogate = exact.fit(told, outputs.values, memo.get("outputs"), belief, choice)
+        beliefs = (NOISY,) if self.noisy else (EXACT, NOISY)
+        choice = exact.Choice(KERNELS[self.kernel], beliefs, outputs.tails if self.warp else None)
+        surrogate = exact.fit(told, outputs.values, memo.get("outputs"), choice)
         note = {"outputs": surrogate.memo}
         chance, note_chance = self._chance(statement, history, memo.get("feasibility"))
         if note_chance is not None:
@@ -138,7 +138,7 @@ class GP(Strategy):
         lost = np.array([trial.point for trial in history.barren])
         points = np.concatenate([history.points, lost])
         labels = np.repeat([1.0, 0.0], [len(history.points), len(lost)])
-        surrogate = exact.fit(to_unit(statement.domain, points), labels[:, None], memo, LABELS)
+        surrogate = exact.fit(to_unit(statement.domain, points), labels[:, None], memo, exact.Choice(beliefs=(LABELS,)))
         return acquisition.feasibility(surrogate), surrogate.memo
 
 
