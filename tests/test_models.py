@@ -302,12 +302,12 @@ def test_knees_are_distances_from_the_best() -> None:
 def test_heavy_tails_are_warped_and_nothing_else(power: float, warped: bool) -> None:
     x = np.random.default_rng(3).random((40, 2))
     y = (0.1 + 3 * (x[:, :1] - 0.4) ** 2 + np.sin(3 * x[:, 1:]) ** 2) ** power
-    surrogate = exact.fit(x, y, choice=exact.Choice(("rbf",), (1,)))
+    surrogate = exact.fit(x, y, choice=exact.Choice(tails=(1,)))
     assert (surrogate.warp is not None) == warped
     assert np.allclose(surrogate.mean(torch.tensor(x)).numpy(), y, rtol=1e-2, atol=1e-2 * y.std())
-    other = exact.fit(x, -y, choice=exact.Choice(("rbf",), (-1,)))
+    other = exact.fit(x, -y, choice=exact.Choice(tails=(-1,)))
     assert torch.allclose(other.process.values, -surrogate.process.values)
-    assert exact.fit(x, y, choice=exact.Choice(("rbf",), (0,))).warp is None
+    assert exact.fit(x, y, choice=exact.Choice(tails=(0,))).warp is None
 
 
 def test_the_kernel_is_the_one_that_predicts_better() -> None:
