@@ -83,6 +83,7 @@ def fit(
     choice: Choice = Choice(),
     noise: Array | None = None,
     device: str = "cpu",
+    told: int | None = None,
 ) -> Surrogate:
     """A surrogate of values ``(n, c)`` at unit inputs ``(n, d)``; n >= 1.
 
@@ -96,22 +97,24 @@ def fit(
         choice: which models may be fitted; default: the squared exponential, hardly any noise, nothing warped.
         noise: known variances of the values, shape ``(n, c)``; only for up to ``MANY`` numbers without a warp.
         device: where to compute.
+        told: how many points there are, where the inputs are a selection of them: what "the data have grown" refers to.
     """
+    size = len(inputs) if told is None else told
     x = torch.tensor(inputs, dtype=torch.float64, device=device)
     raw = torch.tensor(values, dtype=torch.float64, device=device)
     note = memo if _serves(memo, x.shape[1], choice) else None
-    if note is not None and len(x) < 1.125 * note["chosen"]:
+    if note is not None and size < 1.125 * note["chosen"]:
         plan = _recalled(note, choice)
     elif len(choice.kernels) * len(choice.beliefs) == 1 and not any(choice.tails or ()):
         plan = _Plan(choice.kernels[0], choice.beliefs[0], (0.0,) * values.shape[1])
     else:
-        plan, note = _chosen(x, raw, choice, note)
+        plan, note = _chosen(x, raw, choice, note, size)
     warp = plan.warp(raw, choice.tails)
     scores, weights, offset = _basis(raw if warp is None else warp(raw))
     known = None
     if noise is not None and weights.shape[0] == weights.shape[1] and warp is None:
         known = torch.tensor(noise, dtype=torch.float64, device=device) / weights.diagonal() ** 2
-    logs, fitted = _hyperparameters(x, scores, plan, note, known)
+    logs, fitted = _hyperparameters(x, scores, plan, note, known, size)
     spread = logs[:, -1].exp()
     spread = spread if known is None else spread[:, None] + known.T
     process = condition(kernel(plan.kernel), logs[:, :-1], spread, x, scores)
@@ -121,7 +124,7 @@ def fit(
         "kernel": plan.kernel,
         "belief": plan.belief.name,
         "knees": list(plan.knees),
-        "chosen": len(x) if note is None else note.get("chosen", len(x)),
+        "chosen": size if note is None else note.get("chosen", size),
     }
     return Surrogate(process, weights, offset, warp, after)
 
@@ -174,16 +177,18 @@ def _recalled(note: JSON, choice: Choice) -> _Plan:
     return _Plan(note["kernel"], belief, tuple(note["knees"]))
 
 
-def _hyperparameters(x: Tensor, scores: Tensor, plan: _Plan, note: JSON, known: Tensor | None) -> tuple[Tensor, int]:
+def _hyperparameters(
+    x: Tensor, scores: Tensor, plan: _Plan, note: JSON, known: Tensor | None, size: int
+) -> tuple[Tensor, int]:
     warm = None
     if note is not None and len(note["logs"]) == scores.shape[1]:
         warm = scores.new_tensor(note["logs"])
-        if note["n"] <= len(x) < note["n"] + max(1, note["n"] // 20):
+        if note["n"] <= size < note["n"] + max(1, note["n"] // 20):
             return warm, note["n"]
-    return fit_hyperparameters(x, scores, plan.belief, kernel(plan.kernel), warm, known)[0], len(x)
+    return fit_hyperparameters(x, scores, plan.belief, kernel(plan.kernel), warm, known)[0], size
 
 
-def _chosen(x: Tensor, raw: Tensor, choice: Choice, note: JSON) -> tuple[_Plan, JSON]:
+def _chosen(x: Tensor, raw: Tensor, choice: Choice, note: JSON, size: int) -> tuple[_Plan, JSON]:
     """The plan under which left-out values are most probable, and a memo of its fit."""
     current = None if note is None else _recalled(note, choice)
     shapes = _shapes(raw, choice.tails)
@@ -206,8 +211,8 @@ def _chosen(x: Tensor, raw: Tensor, choice: Choice, note: JSON) -> tuple[_Plan, 
                 best, highest, answer = plan, density, logs
     assert best is not None
     memo = {
-        "n": len(x), "logs": answer.tolist(), "kernel": best.kernel, "belief": best.belief.name,
-        "knees": list(best.knees), "chosen": len(x),
+        "n": size, "logs": answer.tolist(), "kernel": best.kernel, "belief": best.belief.name,
+        "knees": list(best.knees), "chosen": size,
     }  # fmt: skip
     return best, memo
 
