@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from bo_invert.errors import InvalidInput
 if TYPE_CHECKING:
     from bo_invert.bench.results import Results
     from bo_invert.bench.suite import SuiteProblem
+    from bo_invert.report.contests import Contests
     from bo_invert.types import JSON
 
 
@@ -35,19 +37,32 @@ def bench(
     time_limit: Annotated[
         float | None, typer.Option(min=0.0, help="Minutes after which nothing new is begun; the same line resumes.")
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Label that is tested against each other one; default: auto, or the first.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for report.html and tables.md of what is there, after the runs.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Markdown page whose place between <!-- tables --> and <!-- end --> is filled.")
+    ] = None,
     listing: Annotated[bool, typer.Option("--list", help="Show problems, methods and what is there; run nothing.")] = (
         False
     ),
     quiet: Annotated[bool, typer.Option("--quiet", help="No line per run.")] = False,
 ) -> None:
     """Our methods and their peers on the public suite, on one ledger. The same line resumes."""
-    from bo_invert.bench.referee import referee
+    from bo_invert.bench.referee import keys, referee
     from bo_invert.bench.results import Results
-    from bo_invert.bench.suite import chosen_problems, known_methods
+    from bo_invert.bench.suite import calls_of, chosen_problems, known_methods
+    from bo_invert.report.contests import Contests
 
     sources = chosen_problems(None if problems is None else split(problems))
     methods = known_methods() if strategies is None else parse_methods(strategies)
     kept = Results(results)
+    champion = against or ("auto" if "auto" in methods else next(iter(methods)))
+    if champion not in methods:
+        raise InvalidInput(f"--against {champion!r}: it is none of the methods {', '.join(methods)}")
     if listing:
         _list(sources, methods, kept, seeds, budget, batch)
         return
@@ -59,10 +74,14 @@ def bench(
     except KeyboardInterrupt:
         say("bo-invert: interrupted; the same line resumes")
         raise typer.Exit(130) from None
-    for trouble in account.troubles:
-        say(f"bo-invert: {trouble}")
+    for trouble, count in Counter(account.troubles).items():
+        say(f"bo-invert: {trouble}" + (f" ({count} runs)" if count > 1 else ""))
     left = f"; {account.left} are left, the same line resumes" if account.left else ""
     say(f"{account.there + account.done} of {account.total} runs are in {results}, {account.done} of them new{left}")
+    if report is not None or page is not None:
+        runs = tuple(kept.runs(keys(list(sources), methods, range(seeds), budget, batch)).values())
+        optima = {name: problem.optimum for name, problem in sources.items()}
+        _write(Contests(runs, calls_of(budget), champion, optima), report, page)
 
 
 def parse_methods(text: str) -> dict[str, JSON]:
@@ -108,6 +127,22 @@ def _split_outside_braces(text: str) -> list[str]:
         else:
             current += sign
     return [part.strip() for part in [*parts, current] if part.strip()]
+
+
+def _write(contests: Contests, report: Path | None, page: Path | None) -> None:
+    from bo_invert.report.bench import bench_html, bench_markdown, fill_page
+
+    if not contests.runs:
+        raise InvalidInput("there are no results to report")
+    tables = bench_markdown(contests)
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)
+        (report / "report.html").write_text(bench_html(contests, "Benchmark"), encoding="utf-8")
+        (report / "tables.md").write_text(tables, encoding="utf-8")
+        say(f"written to {report}")
+    if page is not None:
+        fill_page(page, tables)
+        say(f"written to {page}")
 
 
 def _list(

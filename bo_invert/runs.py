@@ -143,6 +143,16 @@ class Run:
         finite = self.losses[np.isfinite(self.losses)]
         return float(finite[0]) if len(finite) else math.inf
 
+    @property
+    def lowest(self) -> float:
+        """The last loss of the curve. Infinite when nothing feasible was seen."""
+        return float(self.losses[-1]) if len(self.losses) else math.inf
+
+    def calls_to(self, loss: float) -> float:
+        """Calls until the curve was at this loss or below; infinite if it never was."""
+        there = np.flatnonzero(self.losses <= loss)
+        return float(self.calls[there[0]]) if len(there) else math.inf
+
     def loss_at(self, calls: ArrayLike) -> Array:
         """The lowest loss claimed within so many calls, same shape as ``calls``; infinite where there was none."""
         position = np.searchsorted(self.calls, np.asarray(calls), side="right") - 1

@@ -1,4 +1,4 @@
-"""Paired statistics of comparisons: spreads, ranks, signed-rank tests, and their correction for many of them."""
+"""Statistics of comparisons: spreads, ranks, signed-rank tests and their correction for many of them, data profiles."""
 
 from __future__ import annotations
 
@@ -58,14 +58,41 @@ def wilcoxon(a: ArrayLike, b: ArrayLike) -> float:
     """
     from scipy.stats import wilcoxon as signed_rank
 
+    differences = _differences(a, b)
+    return float(signed_rank(differences).pvalue) if len(differences) else 1.0
+
+
+def balance(a: ArrayLike, b: ArrayLike) -> float:
+    """Which way the signed ranks of n pairs lean: 1 when ``a`` is higher in every pair that differs, -1 when ``b`` is.
+
+    It is the rank-biserial correlation of matched pairs (Kerby 2014), and 0 when nothing differs.
+    """
+    from scipy.stats import rankdata
+
+    differences = _differences(a, b)
+    ranks = rankdata(np.abs(differences))
+    return float((np.sign(differences) * ranks).sum() / ranks.sum()) if len(differences) else 0.0
+
+
+def _differences(a: ArrayLike, b: ArrayLike) -> Array:
+    """Of the pairs that differ; infinite ones are beyond all others."""
     one, other = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     differences = np.zeros(one.shape)
     np.subtract(one, other, out=differences, where=one != other)
     finite = np.abs(differences[np.isfinite(differences)])
     beyond = 1.0 + (finite.max() if len(finite) else 0.0)
-    differences = np.clip(differences, -beyond, beyond)
-    differences = differences[differences != 0]
-    return float(signed_rank(differences).pvalue) if len(differences) else 1.0
+    return np.asarray(np.clip(differences, -beyond, beyond)[differences != 0], dtype=float)
+
+
+def data_profile(calls_to_solve: ArrayLike, at: ArrayLike) -> Array:
+    """Share of problems solved within so many calls (Moré & Wild 2009), same shape as ``at``.
+
+    Args:
+        calls_to_solve: one number per problem, at least one; infinite where it was not solved.
+        at: numbers of calls.
+    """
+    needed = np.sort(np.asarray(calls_to_solve, dtype=float))
+    return np.asarray(np.searchsorted(needed, np.asarray(at, dtype=float), side="right") / len(needed), dtype=float)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

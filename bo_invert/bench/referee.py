@@ -138,9 +138,9 @@ def referee(
             key = tasks[index].key
             who = f"{key.problem}, {key.label}, seed {key.seed}"
             if isinstance(result, Exception):
-                trouble = f"{who}: {type(result).__name__}: {result}"
-                account = replace(account, troubles=(*account.troubles, trouble))
-                tell(trouble)
+                trouble = f"{type(result).__name__}: {result}"
+                account = replace(account, troubles=(*account.troubles, f"{key.problem}, {key.label}: {trouble}"))
+                tell(f"{who}: {trouble}")
                 continue
             run, line = result
             if line is not None:
@@ -149,7 +149,8 @@ def referee(
             if line is not None and run.status is not Status.ERROR:
                 account = replace(account, done=account.done + 1)
             if run.status in (Status.REFUSED, Status.ERROR):
-                account = replace(account, troubles=(*account.troubles, f"{who}: {run.status}: {run.ended}"))
+                trouble = f"{key.problem}, {key.label}: {run.status}: {run.ended}"
+                account = replace(account, troubles=(*account.troubles, trouble))
             tell(f"[{account.there + account.done}/{account.total}] {who}: {_outcome(run)}")
     return account
 

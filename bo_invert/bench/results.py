@@ -128,11 +128,16 @@ def to_line(key: Key, run: Run, versions: Mapping[str, str]) -> JSON:
 
 def from_line(line: JSON) -> Run:
     """A run as far as a line tells it; of the best design there is neither point nor outputs."""
+    calls, losses = list(line["calls"]), list(line["losses"])
+    bill = Ledger(**line["bill"])
+    if losses:  # the curve goes on, level, to the last call
+        calls.append(max(calls[-1], bill.calls))
+        losses.append(losses[-1])
     finds = () if line["best"] is None else (Find(point=np.zeros(0), y=np.zeros(0), **line["best"]),)
     return Run(
         label=line["label"], problem=line["problem"], seed=line["seed"], strategy=line["strategy"],
-        budget=line["budget"], goal=line["goal"], calls=np.array(line["calls"], dtype=np.int64),
-        losses=np.array(line["losses"], dtype=float), bill=Ledger(**line["bill"]), finds=finds,
+        budget=line["budget"], goal=line["goal"], calls=np.array(calls, dtype=np.int64),
+        losses=np.array(losses, dtype=float), bill=bill, finds=finds,
         status=Status(line["status"]), ended=line["ended"], ask_seconds=line["ask_seconds"],
     )  # fmt: skip
 

@@ -111,6 +111,11 @@ PACKAGES = {
 }
 
 
+def calls_of(budget: int) -> tuple[int, ...]:
+    """Where runs of this budget are read off: on the way, and at its end."""
+    return (*(calls for calls in CALLS if calls < budget), budget)
+
+
 def known_methods() -> dict[str, JSON]:
     """The methods of the suite that this version has, labels to specs."""
     known = registry.names("strategies")

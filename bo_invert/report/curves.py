@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,40 +25,33 @@ _POINTS = 400
 def curves_figure(runs: Sequence[Run]) -> Figure:
     """Median (line) and quartiles (band) over seeds; one panel per problem, a log scale where losses span decades."""
     from plotly.graph_objects import Scatter
-    from plotly.subplots import make_subplots
 
     shown = [run for run in runs if run.status is not Status.REFUSED and len(run.calls)]
     problems = list(dict.fromkeys(run.problem for run in shown)) or [""]
     labels = list(dict.fromkeys(run.label for run in shown))
-    columns = min(2, len(problems))
-    rows = -(-len(problems) // columns)
-    titles = [escape(name, quote=False) for name in problems] if len(problems) > 1 else None
-    height = max(420, 360 * rows)
-    gap = {"horizontal_spacing": 0.1, "vertical_spacing": 120 / height if rows > 1 else 0.0}
-    figure: Figure = make_subplots(rows=rows, cols=columns, subplot_titles=titles, **gap)
+    figure, places = panels(problems)
     named: set[str] = set()
-    for index, problem in enumerate(problems):
-        place = {"row": index // columns + 1, "col": index % columns + 1}
+    for problem, place in zip(problems, places, strict=True):
         here = [run for run in shown if run.problem == problem]
         floor = _log_floor(here)
         for number, label in enumerate(labels):
             mine = [run for run in here if run.label == label]
             if not mine:
                 continue
-            colour = COLOURS[number % len(COLOURS)]
+            line = line_of(number)
             text = escape(label, quote=False)
             calls, low, middle, high = _bands(mine, floor)
             common = {"x": calls, "legendgroup": text, "name": text, "line_shape": "hv"}
             if len(mine) > 1:
                 edge = {**common, "mode": "lines", "line_width": 0, "showlegend": False, "hoverinfo": "skip"}
                 figure.add_trace(Scatter(**edge, y=low), **place)
-                figure.add_trace(Scatter(**edge, y=high, fill="tonexty", fillcolor=_faint(colour)), **place)
+                figure.add_trace(Scatter(**edge, y=high, fill="tonexty", fillcolor=_faint(line["color"])), **place)
             figure.add_trace(
                 Scatter(
                     **common,
                     y=middle,
                     mode="lines",
-                    line={"color": colour, "width": 2.2, "dash": DASHES[number // len(COLOURS) % len(DASHES)]},
+                    line=line,
                     showlegend=label not in named,
                     hovertemplate="%{y:.4g} after %{x} calls",
                 ),
@@ -68,12 +61,31 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
         figure.update_xaxes(title_text="calls (values + gradients)", rangemode="tozero", **place)
         scale = {"type": "log", "dtick": _decades_per_tick(here, floor), "exponentformat": "power"} if floor else {}
         figure.update_yaxes(title_text="best loss so far", **scale, **place)
+    return figure
+
+
+def line_of(number: int) -> dict[str, Any]:
+    """How the line of a method looks, by its place among all methods: 32 can be told apart."""
+    dash = DASHES[number // len(COLOURS) % len(DASHES)]
+    return {"color": COLOURS[number % len(COLOURS)], "width": 2.2, "dash": dash}
+
+
+def panels(titles: Sequence[str]) -> tuple[Figure, list[dict[str, int]]]:
+    """An empty figure with a panel for each title, two side by side, and the place of each; one alone goes untitled."""
+    from plotly.subplots import make_subplots
+
+    columns = min(2, len(titles))
+    rows = -(-len(titles) // columns)
+    names = [escape(name, quote=False) for name in titles] if len(titles) > 1 else None
+    height = max(420, 360 * rows)
+    gap = {"horizontal_spacing": 0.1, "vertical_spacing": 120 / height if rows > 1 else 0.0}
+    figure: Figure = make_subplots(rows=rows, cols=columns, subplot_titles=names, **gap)
     grid = {"gridcolor": "rgba(128,128,128,0.22)", "zerolinecolor": "rgba(128,128,128,0.35)"}
     figure.update_xaxes(**grid)
     figure.update_yaxes(**grid)
     figure.update_layout(
         height=height,
-        margin={"l": 60, "r": 20, "t": 40 if titles else 20, "b": 50},
+        margin={"l": 60, "r": 20, "t": 40 if names else 20, "b": 50},
         legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0.0, "x": 0},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
@@ -81,7 +93,7 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
         font={"color": "#6b7280", "size": 13},
         hoverlabel={"font": {"color": "#1b1f24"}, "bgcolor": "rgba(255,255,255,0.95)"},
     )
-    return figure
+    return figure, [{"row": i // columns + 1, "col": i % columns + 1} for i in range(len(titles))]
 
 
 def _log_floor(runs: Sequence[Run]) -> float:

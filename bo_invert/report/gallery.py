@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.performance import starts
 from bo_invert.report.scoreboard import goal_in_words
-from bo_invert.report.standings import fooled, implausible, starts
+from bo_invert.report.standings import fooled, implausible
 from bo_invert.runs import Find, Picture, Run, as_picture
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bo_invert.report.curves import curves_figure
 from bo_invert.report.pictures import data_uri
@@ -15,6 +16,9 @@ from bo_invert.report.style import SCRIPT, STYLE
 from bo_invert.report.summary import honest_paragraph
 from bo_invert.report.table import Table
 from bo_invert.runs import Run
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 
 def write_report(
@@ -54,49 +58,59 @@ def report_html(
     extra_tables: Sequence[Table] = (),
 ) -> str:
     """The report as text; arguments as for ``write_report``."""
-    from plotly.offline import get_plotlyjs
-
     words = [honest_paragraph(runs)] if paragraphs is None else paragraphs
     lead = "".join(f"<p>{escape(text)}</p>" for text in words)
     tables = "".join(table.html() for table in comparison_tables(runs))
-    figure = curves_figure(runs).to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        div_id="curves",
-        config={"responsive": True, "displayModeBar": False},
-    )
-    sections = [_section("What happened", f'<div class="lead">{lead}</div>', "words")]
-    sections.append(_section("Methods side by side", tables, "table-of-methods"))
+    figure = figure_html(curves_figure(runs), "curves")
+    sections = [section_html("What happened", f'<div class="lead">{lead}</div>', "words")]
+    sections.append(section_html("Methods side by side", tables, "table-of-methods"))
     sections.append(
-        _section(
+        section_html(
             "Best loss so far",
-            f'<div class="plot">{figure}</div><noscript><p class="note">The curves need JavaScript; the tables hold '
-            "their end points.</p></noscript>"
-            '<p class="note">Every call counts: failed ones and gradients too. Lines are medians over seeds, bands '
-            "the quartiles.</p>",
+            f'{figure}<p class="note">Every call counts: failed ones and gradients too. Lines are medians over seeds, '
+            "bands the quartiles.</p>",
             "best-so-far",
         )
     )
     if gallery_png is not None:
         image = f'<img src="{data_uri(gallery_png)}" alt="The best designs of each method with the nearest real ones">'
-        sections.append(_section("What they found", f'<figure class="gallery">{image}</figure>', "gallery"))
+        sections.append(section_html("What they found", f'<figure class="gallery">{image}</figure>', "gallery"))
     if extra_tables:
-        sections.append(_section("Further tables", "".join(table.html() for table in extra_tables), "further"))
+        sections.append(section_html("Further tables", "".join(table.html() for table in extra_tables), "further"))
     every = f"<summary>All {len(runs)} runs</summary>{runs_table(runs).html()}{_designs(runs).html()}"
-    sections.append(_section("In detail", f"<details>{every}</details>", "detail"))
+    sections.append(section_html("In detail", f"<details>{every}</details>", "detail"))
+    return page_html(title, _subtitle(runs), sections)
+
+
+def page_html(title: str, subtitle: str, sections: Sequence[str]) -> str:
+    """A whole page that needs nothing from elsewhere."""
+    from plotly.offline import get_plotlyjs
+
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script></head>"
-        f"<body><main><header><h1>{escape(title)}</h1><p>{escape(_subtitle(runs))}</p></header>"
+        f"<body><main><header><h1>{escape(title)}</h1><p>{escape(subtitle)}</p></header>"
         f"{''.join(sections)}<footer>Made with bo_invert on {datetime.now():%Y-%m-%d %H:%M}. "
         "Lower loss is better; a gradient is billed like a value.</footer></main>"
         f"<script>{SCRIPT}</script></body></html>\n"
     )
 
 
-def _section(heading: str, content: str, key: str) -> str:
+def section_html(heading: str, content: str, key: str) -> str:
+    """A section of the page; ``content`` is HTML, ``key`` its id."""
     return f'<section aria-labelledby="{key}-heading"><h2 id="{key}-heading">{heading}</h2>{content}</section>'
+
+
+def figure_html(figure: Figure, key: str) -> str:
+    """A figure of the page, which brings the script it needs."""
+    drawn = figure.to_html(
+        full_html=False, include_plotlyjs=False, div_id=key, config={"responsive": True, "displayModeBar": False}
+    )
+    return (
+        f'<div class="plot">{drawn}</div><noscript><p class="note">The curves need JavaScript; the tables hold '
+        "their end points.</p></noscript>"
+    )
 
 
 def _subtitle(runs: Sequence[Run]) -> str:

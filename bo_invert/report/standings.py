@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bo_invert.performance import starts
 from bo_invert.runs import Run, Status
 from bo_invert.statistics import Ranking, Spread, rank, spread
 from bo_invert.types import JSON
@@ -101,16 +102,6 @@ def fields(runs: Sequence[Run]) -> list[Field]:
     """One field per problem, in the order of their first runs."""
     names = list(dict.fromkeys(run.problem for run in runs))
     return [_field(name, [run for run in runs if run.problem == name]) for name in names]
-
-
-def starts(runs: Sequence[Run]) -> dict[tuple[str, int], float]:
-    """Per problem and seed, the median over methods of the first loss seen; infinite where nothing feasible was."""
-    found = {}
-    for problem, seed in {(run.problem, run.seed) for run in runs}:
-        paired = [run.start for run in runs if (run.problem, run.seed) == (problem, seed)]
-        middle = spread(start for start in paired if math.isfinite(start))
-        found[problem, seed] = math.inf if middle is None else middle.median
-    return found
 
 
 def fooled(run: Run, start: float) -> bool:

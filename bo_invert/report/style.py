@@ -41,8 +41,9 @@ main{max-width:none;padding:0}section{border:0;padding:.3rem 0;break-inside:avoi
 """
 
 SCRIPT = """
-(function(){var plot=document.getElementById('curves');if(!plot||!window.Plotly)return;
+(function(){if(!window.Plotly)return;
+document.querySelectorAll('.js-plotly-plot').forEach(function(plot){
 function paint(){Plotly.relayout(plot,{'font.color':getComputedStyle(document.body).getPropertyValue('--soft').trim()})}
 paint();addEventListener('load',function(){Plotly.Plots.resize(plot)});
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change',paint)})();
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change',paint)})})();
 """

@@ -1,0 +1,55 @@
+"""A benchmark's report: one page that opens offline, and the tables for a Markdown document."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from bo_invert.errors import InvalidInput
+from bo_invert.report.contests import Contests, contest_tables
+from bo_invert.report.curves import curves_figure
+from bo_invert.report.html import figure_html, page_html, section_html
+from bo_invert.report.profiles import profiles_figure
+
+BEGIN, END = "<!-- tables -->", "<!-- end -->"
+
+
+def bench_html(contests: Contests, title: str) -> str:
+    """All tables and figures."""
+    tables = "".join(table.html() for table in contest_tables(contests))
+    sections = [section_html("Tables", tables, "tables")]
+    for number, ranks in enumerate(contests.groups):
+        figure = figure_html(profiles_figure(contests.runs, ranks.labels, contests.yards), f"profiles-{number}")
+        note = (
+            f"Over the {ranks.pairs} pairs of problem and seed that these methods have in common (data profiles, "
+            "Moré and Wild 2009). The way is that from the median first loss to the optimum, or to the lowest loss "
+            "reached where the optimum is unknown."
+        )
+        heading = f"Problems solved by calls: {len(ranks.labels)} methods"
+        sections.append(section_html(heading, figure + f'<p class="note">{escape(note)}</p>', f"solved-{number}"))
+    figure = figure_html(curves_figure(contests.regrets), "curves")
+    note = "What is missing to the optimum where it is known. Lines are medians over seeds, bands the quartiles."
+    sections.append(section_html("Best so far", figure + f'<p class="note">{note}</p>', "best-so-far"))
+    methods = len(contests.labels)
+    subtitle = f"{len(contests.problems)} problems · {methods} methods · {len(contests.runs)} runs"
+    return page_html(title, subtitle, sections)
+
+
+def bench_markdown(contests: Contests) -> str:
+    """All tables."""
+    return "\n\n".join(table.markdown() for table in contest_tables(contests)) + "\n"
+
+
+def fill_page(page: str | Path, markdown: str) -> None:
+    """Replace what stands between the marks of a Markdown document.
+
+    Raises:
+        InvalidInput: there is no such document, or it has no marks.
+    """
+    path = Path(page)
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise InvalidInput(f"{path} has no lines {BEGIN} and {END} to put the tables between")
+    path.write_text(f"{head}{BEGIN}\n\n{markdown}\n{END}{tail}", encoding="utf-8")

@@ -1,0 +1,225 @@
+"""Many problems, many methods, several budgets: the tables of a benchmark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bo_invert.performance import (
+    Duel,
+    Pair,
+    Ranks,
+    Yardstick,
+    calls_to_hit,
+    contenders,
+    duels,
+    ranks_at,
+    thorough,
+    yardsticks,
+)
+from bo_invert.report.table import Table
+from bo_invert.runs import Run, Status
+from bo_invert.statistics import Spread, spread
+
+#: The tolerance of the table of calls to hit.
+HIT = 1e-2
+
+
+@dataclass(frozen=True, eq=False)
+class Contests:
+    """Runs, and how they are to be looked at.
+
+    Medians are over the seeds a method has, as said. Whatever compares methods uses seeds that all the compared ones
+    have.
+
+    Args:
+        runs: of all methods.
+        calls: where they are read off, at least one.
+        against: label of the method that is compared with each other one; None for no such comparison.
+        optima: lowest losses there are, by problem, where they are known.
+    """
+
+    runs: tuple[Run, ...]
+    calls: tuple[int, ...]
+    against: str | None = None
+    optima: Mapping[str, float | None] = field(default_factory=dict)
+
+    @cached_property
+    def yards(self) -> dict[Pair, Yardstick]:
+        return yardsticks(self.runs, self.optima)
+
+    @cached_property
+    def problems(self) -> list[str]:
+        return list(dict.fromkeys(run.problem for run in self.runs))
+
+    @cached_property
+    def groups(self) -> list[Ranks]:
+        """Mean ranks of all methods that can be ranked, and of those with more seeds alone, if that is another set."""
+        everyone, busy = contenders(self.runs), thorough(self.runs)
+        found = [ranks_at(self.runs, everyone, self.calls, self.yards)]
+        if len(busy) < len(everyone):
+            found.append(ranks_at(self.runs, busy, self.calls, self.yards))
+        return [ranks for ranks in found if ranks is not None]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """All methods, best mean rank at the last budget first, then those that are not ranked."""
+        everyone = list(dict.fromkeys(run.label for run in self.runs))
+        if not self.groups:
+            return everyone
+        ranks = dict(zip(self.groups[0].labels, self.groups[0].means[:, -1], strict=True))
+        return sorted(everyone, key=lambda label: ranks.get(label, math.inf))
+
+    @cached_property
+    def duels(self) -> list[Duel]:
+        return [] if self.against is None else duels(self.runs, self.against, self.calls, self.yards)
+
+    @cached_property
+    def regrets(self) -> list[Run]:
+        """The runs with what is missing to the optimum instead of the loss, where it is known."""
+        changed = []
+        for run in self.runs:
+            optimum = self.optima.get(run.problem)
+            losses = run.losses if optimum is None else np.maximum(0.0, run.losses - optimum)
+            changed.append(replace(run, losses=losses))
+        return changed
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str], list[Run]]:
+        cells: dict[tuple[str, str], list[Run]] = {}
+        for run in self.regrets:
+            cells.setdefault((run.label, run.problem), []).append(run)
+        return cells
+
+    def of(self, label: str, problem: str) -> list[Run]:
+        """The runs of a method on a problem, in regrets, refused ones not among them."""
+        return [run for run in self._cells.get((label, problem), ()) if run.status is not Status.REFUSED]
+
+    def refused(self, label: str, problem: str) -> bool:
+        """Whether the method cannot work on the problem."""
+        return (label, problem) in self._cells and not self.of(label, problem)
+
+
+def contest_tables(contests: Contests) -> list[Table]:
+    """Ranks first, then who lost and won, then the figures themselves."""
+    tables = [_ranks_table(contests, ranks) for ranks in contests.groups]
+    if contests.against is not None:
+        tables += [balance_table(contests), losses_table(contests)]
+    tables += [budget_table(contests, calls) for calls in contests.calls]
+    return [*tables, hits_table(contests), seconds_table(contests)]
+
+
+def budget_table(contests: Contests, calls: int) -> Table:
+    """Median and quartiles of the regret after so many calls, problems by methods."""
+
+    def cell(label: str, problem: str) -> Any:
+        return spread(float(run.loss_at(calls)) for run in contests.of(label, problem))
+
+    unknown = [name for name in contests.problems if contests.optima.get(name) is None]
+    notes = ["What is missing to the optimum: median [quartiles] over the seeds of each method."]
+    if unknown:
+        notes.append(f"Of {', '.join(unknown)} the optimum is unknown: the loss itself.")
+    return _grid(contests, f"After {calls} calls", cell, notes)
+
+
+def hits_table(contests: Contests, tolerance: float = HIT) -> Table:
+    """Median and quartiles of the calls until a problem was solved to a tolerance."""
+
+    def cell(label: str, problem: str) -> str | None:
+        pairs = [(problem, run.seed) for run in contests.of(label, problem) if (problem, run.seed) in contests.yards]
+        found = spread(calls_to_hit(contests.runs, label, pairs, contests.yards, tolerance).tolist())
+        return None if found is None else _calls(found)
+
+    return _grid(
+        contests,
+        f"Calls until all but {tolerance:.3g} of the way was done",
+        cell,
+        ["From the median first loss of all methods to the optimum, or to the lowest loss that any method reached."],
+    )
+
+
+def seconds_table(contests: Contests) -> Table:
+    """Median seconds of an ask."""
+
+    def cell(label: str, problem: str) -> float | None:
+        found = spread(run.ask_seconds for run in contests.of(label, problem))
+        return None if found is None else float(f"{found.median:.2g}")
+
+    return _grid(contests, "Seconds of one ask: median over asks, then over seeds", cell, ())
+
+
+def _ranks_table(contests: Contests, ranks: Ranks) -> Table:
+    order = np.argsort(ranks.means[:, -1], kind="stable")
+    rows = tuple((ranks.labels[i], *(round(float(value), 2) for value in ranks.means[i])) for i in order)
+    columns = ("method", *(f"after {calls} calls" for calls in ranks.calls))
+    notes = ["Each problem counts the same. Ties share their ranks."]
+    left_out = [label for label in contests.labels if label not in ranks.labels]
+    if left_out:
+        notes.append("Not among them, with fewer seeds or not on every problem: " + ", ".join(left_out) + ".")
+    return Table(columns, rows, f"Mean ranks over the {ranks.pairs} pairs of problem and seed that all have",
+                 tuple(notes))  # fmt: skip
+
+
+def balance_table(contests: Contests) -> Table:
+    """In how many problems the method won, tied and lost against each rival, by budget."""
+    rivals = [label for label in contests.labels if any(duel.rival == label for duel in contests.duels)]
+    rows = []
+    for rival in rivals:
+        cells = []
+        for calls in contests.calls:
+            here = [duel for duel in contests.duels if duel.rival == rival and duel.calls == calls]
+            won, lost = sum(duel.won for duel in here), sum(duel.lost for duel in here)
+            cells.append(f"{won} / {len(here) - won - lost} / {lost}")
+        rows.append((rival, *cells, _range([duel.pairs for duel in contests.duels if duel.rival == rival])))
+    columns = ("rival", *(f"after {calls} calls" for calls in contests.calls), "seeds")
+    note = (
+        "Wilcoxon signed-rank over the seeds that both have, Holm-adjusted for all rivals on a problem at a number of "
+        "calls, 5 %. Five pairs or fewer cannot be significant."
+    )
+    caption = f"Problems that {contests.against} won / tied / lost significantly"
+    return Table(columns, tuple(rows), caption, (note,))
+
+
+def losses_table(contests: Contests) -> Table:
+    """Where the method lost: significantly, or before the correction for many rivals."""
+    lost = [duel for duel in contests.duels if duel.balance > 0 and duel.p_value < 0.05]
+    lost.sort(key=lambda duel: (not duel.lost, contests.problems.index(duel.problem), duel.calls, duel.adjusted))
+    rows = tuple(
+        (duel.problem, duel.calls, duel.rival, duel.pairs, duel.mine, duel.theirs, _p(duel.p_value), _p(duel.adjusted),
+         "yes" if duel.lost else "no")
+        for duel in lost
+    )  # fmt: skip
+    columns = ("problem", "calls", "rival", "seeds", f"{contests.against}: median", "rival: median", "p", "p (Holm)",
+               "significant")  # fmt: skip
+    count = sum(duel.lost for duel in contests.duels)
+    caption = f"Losses of {contests.against}: {count} significant among {len(contests.duels)} comparisons"
+    return Table(columns, rows, caption, ("Losses as such, not regrets. Also those that only the correction saved.",))
+
+
+def _grid(contests: Contests, caption: str, cell: Any, notes: Sequence[str]) -> Table:
+    rows = []
+    for label in contests.labels:
+        cells = ["refused" if contests.refused(label, name) else cell(label, name) for name in contests.problems]
+        counts = [len(contests.of(label, name)) for name in contests.problems]
+        rows.append((label, _range([count for count in counts if count]), *cells))
+    return Table(("method", "seeds", *contests.problems), tuple(rows), caption, tuple(notes))
+
+
+def _range(counts: Sequence[int]) -> str:
+    if not counts:
+        return "0"
+    return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}–{max(counts)}"
+
+
+def _calls(found: Spread) -> str:
+    median, low, high = (f"{value:.0f}" if math.isfinite(value) else "never" for value in found[:3])
+    return median if low == high else f"{median} [{low}, {high}]"
+
+
+def _p(value: float) -> float:
+    return float(f"{value:.2g}")
