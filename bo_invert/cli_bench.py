@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,6 +67,7 @@ def bench(
     if listing:
         _list(sources, methods, kept, seeds, budget, batch)
         return
+    warnings.filterwarnings("ignore", message="A worker was restarted")  # an optimiser's imports take as much memory
     try:
         account = referee(
             sources, methods, range(seeds), budget=budget, batch=batch, results=kept, jobs=jobs,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "compare", "run_one", "summarize"]
 
-FORMAT = {"format": "bo_invert.comparison", "version": 1}
+FORMAT = {"format": "bo_invert.comparison", "version": 2}
 
 
 def compare(
@@ -100,10 +100,14 @@ class Comparison:
         return "\n\n".join(table.text() for table in comparison_tables(self.runs))
 
     def markdown(self) -> str:
-        """The same tables for a Markdown document."""
+        """The same tables for a Markdown document, and the calls that each method needed."""
+        from bo_invert.report.contests import Contests, hits_table
         from bo_invert.report.scoreboard import comparison_tables
 
-        return "\n\n".join(table.markdown() for table in comparison_tables(self.runs)) + "\n"
+        tables = comparison_tables(self.runs)
+        if len({run.label for run in self.runs}) > 1:
+            tables.append(hits_table(Contests(self.runs, (max(run.budget for run in self.runs),))))
+        return "\n\n".join(table.markdown() for table in tables) + "\n"
 
     def summary(self) -> str:
         """One paragraph in plain words: what won, what was fooled, what it cost."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from bo_invert.errors import InvalidInput
 from bo_invert.report.contests import Contests, contest_tables
 from bo_invert.report.curves import curves_figure
-from bo_invert.report.html import figure_html, page_html, section_html
+from bo_invert.report.html import PROFILE_NOTE, figure_html, page_html, section_html
 from bo_invert.report.profiles import profiles_figure
 
 BEGIN, END = "<!-- tables -->", "<!-- end -->"
@@ -20,13 +19,9 @@ def bench_html(contests: Contests, title: str) -> str:
     sections = [section_html("Tables", tables, "tables")]
     for number, ranks in enumerate(contests.groups):
         figure = figure_html(profiles_figure(contests.runs, ranks.labels, contests.yards), f"profiles-{number}")
-        note = (
-            f"Over the {ranks.pairs} pairs of problem and seed that these methods have in common (data profiles, "
-            "Moré and Wild 2009). The way is that from the median first loss to the optimum, or to the lowest loss "
-            "reached where the optimum is unknown."
-        )
         heading = f"Problems solved by calls: {len(ranks.labels)} methods"
-        sections.append(section_html(heading, figure + f'<p class="note">{escape(note)}</p>', f"solved-{number}"))
+        content = f'{figure}<p class="note">{PROFILE_NOTE} Pairs: {ranks.pairs}.</p>'
+        sections.append(section_html(heading, content, f"solved-{number}"))
     figure = figure_html(curves_figure(contests.regrets), "curves")
     note = "What is missing to the optimum where it is known. Lines are medians over seeds, bands the quartiles."
     sections.append(section_html("Best so far", figure + f'<p class="note">{note}</p>', "best-so-far"))

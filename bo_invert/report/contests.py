@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bo_invert.performance import (
+    TIE,
     Duel,
     Pair,
     Ranks,
@@ -157,7 +158,9 @@ def _ranks_table(contests: Contests, ranks: Ranks) -> Table:
     order = np.argsort(ranks.means[:, -1], kind="stable")
     rows = tuple((ranks.labels[i], *(round(float(value), 2) for value in ranks.means[i])) for i in order)
     columns = ("method", *(f"after {calls} calls" for calls in ranks.calls))
-    notes = ["Each problem counts the same. Ties share their ranks."]
+    notes = [
+        f"Each problem counts the same. Losses that did all but {TIE:.0e} of the way are ties; ties share their ranks."
+    ]
     left_out = [label for label in contests.labels if label not in ranks.labels]
     if left_out:
         notes.append("Not among them, with fewer seeds or not on every problem: " + ", ".join(left_out) + ".")

@@ -8,8 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bo_invert.performance import contenders
+from bo_invert.report.contests import Contests, hits_table
 from bo_invert.report.curves import curves_figure
 from bo_invert.report.pictures import data_uri
+from bo_invert.report.profiles import profiles_figure
 from bo_invert.report.scoreboard import comparison_tables, goal_in_words, runs_table
 from bo_invert.report.standings import fields
 from bo_invert.report.style import SCRIPT, STYLE
@@ -19,6 +22,13 @@ from bo_invert.runs import Run
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+
+
+PROFILE_NOTE = (
+    "Share of the pairs of problem and seed that were solved (data profiles, Moré and Wild 2009), over the pairs that "
+    "all these methods ran. The way is that from the median first loss of all methods to the optimum, or to the lowest "
+    "loss that any of them reached where the optimum is not known."
+)
 
 
 def write_report(
@@ -72,6 +82,13 @@ def report_html(
             "best-so-far",
         )
     )
+    labels = contenders(runs)
+    if len(labels) > 1:
+        solved = figure_html(profiles_figure(runs, labels), "profiles")
+        note = f"{PROFILE_NOTE} Judged by the loss that the search could see."
+        hits = hits_table(Contests(tuple(runs), (max(run.budget for run in runs),)))
+        content = f'{solved}<p class="note">{note}</p>{hits.html()}'
+        sections.append(section_html("Problems solved by calls", content, "solved"))
     if gallery_png is not None:
         image = f'<img src="{data_uri(gallery_png)}" alt="The best designs of each method with the nearest real ones">'
         sections.append(section_html("What they found", f'<figure class="gallery">{image}</figure>', "gallery"))
