@@ -113,6 +113,16 @@ def _baseline(surrogate: Surrogate, outputs: Outputs, known: Known) -> Tensor:
     return told[score.argsort(descending=True, stable=True)[:_BASELINE]]
 
 
+def _ripple(surrogate: Surrogate, known: Known) -> Tensor:
+    """What the model takes for noise, shape ``(k,)``, though the oracle is exact.
+
+    It is structure too fine for the model: an outcome holds it like any other, so there may be gain in it. Below a
+    percent it is no more than what keeps the algebra stable.
+    """
+    noise = surrogate.process.noise[:, 0]
+    return torch.where(noise > 1e-4, noise, 0.0) * (not known.noisy)
+
+
 def _closed_form(surrogate: Surrogate, outputs: Outputs, known: Known, process: Process, outcomes: Tensor) -> Score:
     """For a loss that is plus or minus one modelled number, and constraints on others.
 
@@ -132,11 +142,12 @@ def _closed_form(surrogate: Surrogate, outputs: Outputs, known: Known, process: 
         for i, sense, bound in limits:
             losses = torch.where(sense * (outcomes[:, i] - bound) <= 0, losses, torch.inf)
         best = torch.minimum(best, losses.amin(-1))  # (F,)
+    ripple = _ripple(surrogate, known)
     best = best.clamp(max=10.0)  # no anchor of a noisy problem was feasible in some fantasy
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = process.fantasies(inputs)
-        std = variance.sqrt()
+        std = (variance + ripple).sqrt()
         log = std[:, column, None].log() + log_improvement((best - sign * mean[:, column]) / std[:, column, None])
         for i, sense, bound in limits:
             log = log + torch.special.log_ndtr(sense * (bound - mean[:, i]) / std[:, i, None])
@@ -181,10 +192,11 @@ def _sampled(
             gains = torch.where(held, gains, -torch.inf)
         best = torch.maximum(best, gains.amax(-1))
     best = best.clamp(min=-1e6)
+    ripple = _ripple(surrogate, known)
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = process.fantasies(inputs)
-        numbers = mean.permute(2, 0, 1) + variance.sqrt() * drawn[:, None, :]  # (S, b, k)
+        numbers = mean.permute(2, 0, 1) + (variance + ripple).sqrt() * drawn[:, None, :]  # (S, b, k)
         log = log_positive_part(gain(numbers) - best[:, None])
         if some and outputs.excesses:
             modelled = surrogate.values(numbers)
