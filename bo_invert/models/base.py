@@ -45,9 +45,9 @@ def plateau(inputs: Array, values: Array) -> float:
     return min(2.0 * float(np.median(gaps)), 0.1 * math.sqrt(inputs.shape[1])) if gaps else 0.0
 
 
-def seen(points: Array, known: Sequence[Array], apart: float = 0.0) -> Array:
+def seen(points: Array, known: Sequence[Array] | Array, apart: float = 0.0) -> Array:
     """Which points ``(n, d)`` are among the known ones, or nearer to one than ``apart``, shape ``(n,)``."""
     if not len(known):
         return np.zeros(len(points), dtype=bool)
-    gaps = np.linalg.norm(points[:, None, :] - np.asarray(known)[None], axis=-1)
-    return np.asarray((gaps < max(apart, 1e-9)).any(1))
+    told, least = np.asarray(known), max(apart, 1e-9)
+    return np.array([bool((np.linalg.norm(told - point, axis=1) < least).any()) for point in points], dtype=bool)

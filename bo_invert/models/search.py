@@ -27,7 +27,7 @@ def maximise(
     score: Score,
     domain: Domain,
     incumbents: Array,
-    known: Sequence[Array],
+    known: Sequence[Array] | Array,
     rng: np.random.Generator,
     *,
     apart: float = 0.0,
@@ -66,7 +66,7 @@ def maximise(
 
 
 def maximise_near(
-    score: Score, domain: Domain, centre: Array, reach: float, known: Sequence[Array], rng: np.random.Generator
+    score: Score, domain: Domain, centre: Array, reach: float, known: Sequence[Array] | Array, rng: np.random.Generator
 ) -> Array:
     """The unknown point with the highest score in a trust region, shape ``(d,)``.
 
@@ -89,17 +89,19 @@ def maximise_near(
     return _best_unseen(score, domain, candidates, known, rng)
 
 
-def unseen(domain: Domain, points: Array, known: Sequence[Array], count: int, apart: float = 0.0) -> Array:
+def unseen(domain: Domain, points: Array, known: Sequence[Array] | Array, count: int, apart: float = 0.0) -> Array:
     """The first ``count`` of points ``(n, d)`` that are not known; known ones only where no others are left.
 
     ``apart``, in units of the unit cube, widens what counts as known.
     """
-    picked: list[Array] = []
     lower, upper = domain.bounds
+    reach = apart * float((upper - lower).mean())
+    told = np.asarray(known).reshape(-1, domain.dim)
+    picked: list[Array] = []
     for point in points:
         if len(picked) == count:
             break
-        if not seen(point[None], [*known, *picked], apart * float((upper - lower).mean()))[0]:
+        if not seen(point[None], told, reach)[0] and not seen(point[None], picked, reach)[0]:
             picked.append(point)
     picked.extend(points[: count - len(picked)])
     return np.array(picked).reshape(-1, domain.dim)
@@ -109,7 +111,7 @@ def _best_unseen(
     score: Score,
     domain: Domain,
     candidates: Array,
-    known: Sequence[Array],
+    known: Sequence[Array] | Array,
     rng: np.random.Generator,
     apart: float = 0.0,
 ) -> Array:
@@ -125,26 +127,32 @@ def _scores(score: Score, domain: Domain, points: Array) -> Array:
     return np.asarray(np.nan_to_num(values.numpy(), nan=-1e300, posinf=1e300, neginf=-1e300))
 
 
-def _at_evaluable(score: Score, domain: Domain) -> Score:
-    """The score at the nearest point that can be evaluated; gradients flow where coordinates are real numbers."""
+def evaluable(domain: Domain) -> Callable[[Tensor], Tensor]:
+    """From unit inputs ``(b, d)`` to the nearest that can be evaluated; gradients flow through real coordinates."""
     if domain.geometry == "box" and domain.continuous:
-        return score
+        return lambda inputs: inputs
     lower, upper = (torch.tensor(bound) for bound in domain.bounds)
     if domain.geometry == "gaussian":
 
         def pulled(inputs: Tensor) -> Tensor:
             points = lower + inputs * (upper - lower)
             norm = points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-            return score((points * (domain.radius / norm).clamp(max=1.0) - lower) / (upper - lower))
+            inside: Tensor = (points * (domain.radius / norm).clamp(max=1.0) - lower) / (upper - lower)
+            return inside
 
         return pulled
     real = torch.tensor(_real(domain))
 
     def rounded(inputs: Tensor) -> Tensor:
         levels = torch.tensor(domain.project(inputs.detach().numpy()))
-        return score(torch.where(real, inputs, levels))
+        return torch.where(real, inputs, levels)
 
     return rounded
+
+
+def _at_evaluable(score: Score, domain: Domain) -> Score:
+    at = evaluable(domain)
+    return lambda inputs: score(at(inputs))
 
 
 def _real(domain: Domain) -> Array:
