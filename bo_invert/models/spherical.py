@@ -27,6 +27,8 @@ LENGTHSCALES = tuple(float(v) for v in 2.0 ** np.arange(-1.0, 4.5))
 #: The amplitude's prior counts as this many standardised values of the expected size.
 _PRIOR = 2.0
 _BLOCK = 64
+#: How many points around a centre a sample is brought in line with.
+_LOCAL = 32
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,29 @@ class SphericalLinear:
             deviation = solve_triangular(self.factors[ratio], noise[:, j].T, trans="T", lower=True, check_finite=False)
             weights[:, j] = self._weights[j] + math.sqrt(ratio * amplitude) * deviation.T
         return self._scaled(weights)
+
+    def localised(self, weights: Array, centre: Array) -> Array:
+        """Sampled weights ``(k, D + 1)`` brought in line with the told points around a unit vector ``(D,)``.
+
+        What looks like noise to a linear model is curvature where the oracle is deterministic, and that fades with
+        the fourth power of the distance, as a variance. So the sample is conditioned once more on the nearest points,
+        with that much noise: at the centre itself it then meets what was told.
+        """
+        from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+        halves = np.maximum(1.0 - self.rows[:, :-1] @ centre, 0.0)  # half the squared distances
+        nearest = np.argsort(halves, kind="stable")[:_LOCAL]
+        rows, misfit = self.rows[nearest], np.diag(halves[nearest] ** 2)
+        errors = self.offset + self.spread * self.scores[nearest] - rows @ weights.T
+        moved = weights.copy()
+        for ratio, factor in self.factors.items():
+            same = np.array(self.settings.ratios) == ratio
+            root = solve_triangular(factor, rows.T, lower=True, check_finite=False)
+            inner = root.T @ root
+            inner += misfit + 1e-9 * float(np.trace(inner)) / len(nearest) * np.eye(len(nearest))
+            pull = root @ cho_solve(cho_factor(inner, lower=True), errors[:, same])
+            moved[same] += solve_triangular(factor, pull, trans="T", lower=True, check_finite=False).T
+        return moved
 
     def posterior(self, points: Array) -> tuple[Array, Array]:
         """Mean and variance of the noise-free outputs at points ``(m, d)``, each of shape ``(m, k)``."""
