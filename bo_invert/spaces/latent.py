@@ -79,7 +79,7 @@ class Latent(Space):
         found = self._find_codes(dim, data, codes, prior, seed)
         self.measure = None if found is None else fit_measure(found, seed)
         self.domain = self._domain(dim, level)
-        designs = self._check(self.codes(np.zeros((2, dim))))
+        designs: Any = self._check(self.codes(np.zeros((2, dim))))
         self._numeric = isinstance(designs, np.ndarray) and designs.dtype.kind in "fiub" and designs.ndim > 1
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
         self._numeric = numbers and designs[0].size <= _FEATURES
@@ -140,7 +140,7 @@ class Latent(Space):
                 f"Latent: the decoder fails on codes of shape {codes.shape}: {type(error).__name__}: {error}; is dim "
                 "the length of its code, and does it take a batch?"
             ) from error
-        designs = checked_length(designs, len(codes), "Latent: the decoder")
+        checked_length(designs, len(codes), "Latent: the decoder")
         if isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and not np.isfinite(designs).all():
             raise InvalidInput("Latent: the decoder makes designs with values that are not finite from ordinary codes")
         return designs
@@ -168,7 +168,8 @@ class Latent(Space):
         return self._flattened if self._numeric else None
 
     def _flattened(self, points: Array) -> Array:
-        return np.asarray(self.decode(points), dtype=np.float64).reshape(len(points), -1)
+        designs = np.asarray(self.decode(points), dtype=np.float64)
+        return designs.reshape(len(points), math.prod(designs.shape[1:]))
 
     def encode(self, designs: Sequence[Any]) -> Array:
         if self._encoder is None:

@@ -1,0 +1,194 @@
+"""Bayesian optimization in a surrogate latent space: what lies between a few good draws of a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bo_invert.domain import Domain, Float, box_domain
+from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.history import History
+from bo_invert.rng import draw_seed
+from bo_invert.statement import Statement
+from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.types import JSON, Array, Query, State, Trial
+
+
+@dataclass(frozen=True)
+class O3(Strategy):
+    """Surrogate latent space (Willis et al. 2025, arXiv 2509.23800): low-dimensional, whatever the generator's latent.
+
+    First the reference measure is drawn from. The K best points told become the *seeds*, and from then on only their
+    mixtures ``sum_k w_k z_k`` with ``w >= 0`` and ``|w| = 1`` are searched: independent draws of N(0, I) mix to draws
+    of N(0, I), so mixtures look to the generator like what it was taught. A Gaussian process and the log expected
+    improvement work on ``u`` in the cube of dimension K - 1, which ``mixing`` maps to evenly distributed weights.
+    Whenever a whole design's worth of mixtures has been told, the best points known become the new seeds.
+
+    The first draws may be the user's own data, and so may seeds. It takes any objective and constraints that ``gp``
+    takes, and needs no encoder. Where the best point is no mixture of the seeds, it cannot be found.
+
+    Args:
+        seeds: K, at least 2; default: ``d + 1``, at most 8.
+        draws: told before the first mixture, at least ``seeds``; default: a quarter of the budget, 50 without one.
+        renew: mixtures told before better seeds are taken; default: as many as ``draws``; 0 for never.
+        noisy: the oracle answers differently to the same point.
+    """
+
+    name = "o3"
+    seeds: int | None = None
+    draws: int | None = None
+    renew: int | None = None
+    noisy: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.seeds is not None and self.seeds < 2) or (self.draws is not None and self.draws < (self.seeds or 2)):
+            raise InvalidInput(
+                f"strategy 'o3': seeds must be at least 2 and draws at least as many as seeds, got {self}"
+            )
+        if self.renew is not None and self.renew < 0:
+            raise InvalidInput(f"strategy 'o3': renew must be at least 0, got {self.renew}")
+
+    def check(self, statement: Statement) -> None:
+        if statement.domain.geometry != "gaussian":
+            raise Unsuitable(
+                f"strategy {self.name!r} mixes draws of a generator's latent, and problem {statement.name!r} is a box "
+                "of parameters. Use a Latent space, or take 'gp' or 'turbo', which work in boxes"
+            )
+
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        history, domain = History(trials), statement.domain
+        drawn = [trial for trial in history.trials if "u" not in trial.query.meta]
+        enough = self._enough(domain, request.budget)
+        told = sum(trial.state is State.COMPLETED for trial in drawn)
+        coming = sum(trial.state.open for trial in drawn)
+        seeds = self._seeds(history)
+        if seeds is None:
+            if told + coming < enough or told < min(enough, self._many(domain)):
+                points = domain.sample(request.rng(), request.count)
+                return Proposal(tuple(Query(point, origin=self.name) for point in points), request.memo)
+            seeds = _best(history.ranking, self._many(domain))
+        elif self._worn(history, seeds, enough):
+            seeds = _best(history.ranking, self._many(domain))
+        from bo_invert.models.exact import settled
+
+        rng = request.rng()
+        with settled(draw_seed(rng)):
+            return self._mixed(statement, history, seeds, request, rng)
+
+    def _many(self, domain: Domain) -> int:
+        return self.seeds or min(domain.dim + 1, 8)
+
+    def _enough(self, domain: Domain, budget: int | None) -> int:
+        if self.draws is not None:
+            return self.draws
+        return max(self._many(domain), 50 if budget is None else budget // 4)
+
+    def _seeds(self, history: History) -> list[Trial] | None:
+        """The seeds in use: the log says it itself, in the latest mixture."""
+        for trial in reversed(history.trials):
+            numbers = trial.query.meta.get("seeds")
+            if trial.origin == self.name and numbers is not None:
+                return [history.trials[number] for number in numbers]
+        return None
+
+    def _worn(self, history: History, seeds: list[Trial], enough: int) -> bool:
+        """Whether these seeds have been mixed for long enough."""
+        renew = enough if self.renew is None else self.renew
+        numbers = [trial.number for trial in seeds]
+        asked = [trial for trial in history.trials if trial.query.meta.get("seeds") == numbers]
+        return renew > 0 and sum(trial.state is State.COMPLETED for trial in asked) >= renew
+
+    def _mixed(
+        self, statement: Statement, history: History, seeds: list[Trial], request: Request, rng: np.random.Generator
+    ) -> Proposal:
+        from bo_invert.models import acquisition, exact, search
+        from bo_invert.models.base import plateau, seen
+        from bo_invert.models.fit import EXACT, NOISY
+        from bo_invert.models.outputs import Outputs
+        from bo_invert.models.probability import evaluable
+
+        corners = np.array([trial.point for trial in seeds])
+        numbers = [trial.number for trial in seeds]
+        cube = box_domain({f"u{k}": Float(0.0, 1.0) for k in range(1, len(seeds))})
+        where = dict(zip(numbers, unmixing(np.eye(len(seeds))), strict=True))
+        where |= {
+            trial.number: np.array(trial.query.meta["u"])
+            for trial in history.trials
+            if trial.query.meta.get("seeds") == numbers
+        }
+        inside = History([trial for trial in history.trials if trial.number in where])
+        told, lost, pending = (
+            np.array([where[trial.number] for trial in group]).reshape(-1, cube.dim)
+            for group in (inside.completed, inside.barren, inside.open)
+        )
+        memo = (request.memo or {}) if (request.memo or {}).get("seeds") == numbers else {}
+        outputs = Outputs(statement, inside.y, inside.losses)
+        beliefs = (NOISY,) if self.noisy else (EXACT, NOISY)
+        choice = exact.Choice(("rbf", "matern"), beliefs, outputs.tails)
+        surrogate = exact.fit(told, outputs.values, memo.get("outputs"), choice)
+        chance, labels = evaluable(told, lost, memo.get("labels"))
+        apart = 0.0 if self.noisy else plateau(told, inside.y)
+        incumbents = np.array([where[trial.number] for trial in inside.ranking[:5]])
+        known = [trial.point for trial in history.trials]
+        queries: list[Query] = []
+        while len(queries) < request.count:
+            state = acquisition.Known(told, inside.losses, inside.violations <= 0.0, pending, self.noisy)
+            gain = acquisition.improvement(surrogate, outputs, state, seed=draw_seed(rng))
+            score = gain if chance is None else (lambda inputs, gain=gain: gain(inputs) + chance(inputs))
+            u = search.maximise(score, cube, incumbents, [*told, *lost, *pending], rng, apart=apart)
+            point = statement.domain.project(mixing(u[None], corners))[0]
+            if seen(point[None], known)[0]:  # many u stand for a seed alone
+                u = rng.random(cube.dim)
+                point = statement.domain.project(mixing(u[None], corners))[0]
+            queries.append(Query(point, origin=self.name, meta={"u": u.tolist(), "seeds": numbers}))
+            pending, known = np.concatenate([pending, u[None]]), [*known, point]
+        note: JSON = {"seeds": numbers, "outputs": surrogate.memo, "labels": labels}
+        return Proposal(tuple(queries), note)
+
+
+def _best(ranking: Sequence[Trial], many: int) -> list[Trial]:
+    """The best trials at different points."""
+    _, first = np.unique(np.array([trial.point for trial in ranking]), axis=0, return_index=True)
+    return [ranking[i] for i in np.sort(first)[:many]]
+
+
+def weights(u: Array) -> Array:
+    """Weights ``(n, K)``, not negative and of norm 1, of coordinates ``(n, K - 1)`` in the unit cube.
+
+    Broken off a stick: ``w_k^2 = v_k prod_{j<k} (1 - v_j)`` with ``v_k`` the ``u_k``-quantile of Beta(1/2, (K - k)/2).
+    Uniform coordinates give weights that are uniform on the positive part of the sphere.
+    """
+    from scipy.special import betaincinv
+
+    rest = u.shape[1] + 1 - np.arange(1, u.shape[1] + 1)
+    v = betaincinv(0.5, 0.5 * rest, np.clip(u, 0.0, 1.0))
+    left = np.cumprod(np.column_stack([np.ones(len(u)), 1.0 - v]), axis=1)
+    squares: Array = np.column_stack([v, np.ones(len(u))]) * left
+    return np.sqrt(squares)
+
+
+def unmixing(w: Array) -> Array:
+    """Coordinates ``(n, K - 1)`` of weights ``(n, K)``; 1/2 where nothing of the stick is left to be divided."""
+    from scipy.special import betainc
+
+    squares = w**2
+    left = np.cumsum(squares[:, ::-1], axis=1)[:, ::-1]
+    v = np.where(left > 1e-12, squares / np.maximum(left, 1e-12), 0.5)[:, :-1]
+    u = betainc(0.5, 0.5 * (w.shape[1] - np.arange(1, w.shape[1])), np.clip(v, 0.0, 1.0))
+    return np.where(left[:, :-1] > 1e-12, u, 0.5)
+
+
+def mixing(u: Array, seeds: Array) -> Array:
+    """Points ``(n, d)`` of coordinates ``(n, K - 1)`` between seeds ``(K, d)``.
+
+    Seeds that point the same way would add up to a point beyond all of them, which few dimensions make likely; it is
+    pulled back to the norm that orthogonal seeds would have given.
+    """
+    w = weights(u)
+    mixed = w @ seeds
+    norm = np.linalg.norm(mixed, axis=1)
+    shell = np.sqrt(w**2 @ (seeds**2).sum(axis=1))
+    points: Array = mixed * np.minimum(1.0, shell / np.maximum(norm, 1e-12))[:, None]
+    return points

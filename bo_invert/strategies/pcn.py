@@ -1,0 +1,218 @@
+"""Bayesian optimization that never leaves the prior: samples of it, weighed by the probability to improve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bo_invert.domain import Domain
+from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.history import History
+from bo_invert.rng import draw_seed
+from bo_invert.statement import Statement
+from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.types import JSON, Array, Query, Trial
+
+SURROGATES = ("auto", "design", "latent")
+#: More prior draws than this hardly change the principal components of designs.
+_DRAWS = 256
+#: Prior draws among which the walkers find their first places.
+_LOOKS = 1024
+
+
+@dataclass(frozen=True)
+class PCN(Strategy):
+    """Prior times probability of improvement, sampled by preconditioned Crank-Nicolson walks (Moss et al., ICML 2025).
+
+    The generator is a prior and nothing else: the Gaussian process compares *designs*, where the space can show them
+    as numbers, and the latent is only walked in. After an initial design drawn from the prior, every ask samples
+    ``p(z) P(improvement at z)`` with many walkers; the queries are those of their last places with the highest
+    expected improvement. Finds look like what the generator was taught, far more than an acquisition's maximum does;
+    what the generator would hardly ever make is not found.
+
+    ``p(z)`` is the measured reference measure where there is one, otherwise N(0, I), cut off at the domain's radius;
+    in a box it is uniform. Any objective, outcome constraints, failures and open trials are treated as by ``gp``.
+    Decoding is free of oracle calls but not of time: an ask decodes about ``walkers * steps`` points.
+
+    Args:
+        surrogate: ``"design"``: the process sees principal components of the designs; ``"latent"``: it sees points;
+            ``"auto"``: designs where the space shows them.
+        walkers: how many.
+        steps: of each walker.
+        initial: size of the initial design, data of the user's included; default ``2 d``, at least 5, at most 20
+            and at most a quarter of the budget.
+        noisy: the oracle answers differently to the same point.
+    """
+
+    name = "pcn"
+    surrogate: str = "auto"
+    walkers: int = 128
+    steps: int = 60
+    initial: int | None = None
+    noisy: bool = False
+
+    def __post_init__(self) -> None:
+        if self.surrogate not in SURROGATES:
+            raise InvalidInput(
+                f"strategy 'pcn': surrogate is one of {', '.join(map(repr, SURROGATES))}, got {self.surrogate!r}"
+            )
+        if self.walkers < 1 or self.steps < 1 or (self.initial is not None and self.initial < 1):
+            raise InvalidInput(f"strategy 'pcn': walkers, steps and initial must be at least 1, got {self}")
+
+    def check(self, statement: Statement) -> None:
+        if self.surrogate == "design" and statement.features is None:
+            raise Unsuitable(
+                f"strategy {self.name!r} with surrogate='design' compares designs, and the space of problem "
+                f"{statement.name!r} does not show them as numbers. Use a Latent whose decoder makes arrays, give the "
+                "space a property features, or take surrogate='latent'"
+            )
+
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        history = History(trials)
+        told, coming = len(history.completed), len(history.open)
+        if told < 2 or told + coming < self._design_size(statement.domain.dim, request.budget):
+            from bo_invert.models.search import unseen
+
+            draws = statement.domain.sample(request.rng(), request.count + 32)
+            known = [trial.point for trial in trials]
+            return self._propose(unseen(statement.domain, draws, known, request.count), request.memo)
+        from bo_invert.models.exact import settled
+
+        rng = request.rng()
+        with settled(draw_seed(rng)):
+            points, memo = self._sampled(statement, history, request, rng)
+        return self._propose(points, memo)
+
+    def _propose(self, points: Sequence[Array] | Array, memo: JSON) -> Proposal:
+        return Proposal(tuple(Query(point, origin=self.name) for point in points), memo)
+
+    def _design_size(self, d: int, budget: int | None) -> int:
+        if self.initial is not None:
+            return self.initial
+        size = min(max(5, 2 * d), 20)
+        return size if budget is None else min(size, max(2, budget // 4))
+
+    def _inputs(self, statement: Statement, request: Request) -> Callable[[Array], Array]:
+        """What the process sees of points ``(n, d)``."""
+        from bo_invert.models.appearance import appearance
+        from bo_invert.models.base import to_unit
+
+        domain = statement.domain
+        if self.surrogate != "latent" and statement.features is not None:
+            found = appearance(statement.features, domain.sample(request.stream(0), _DRAWS))
+            if found is not None:
+                return found
+        return lambda points: to_unit(domain, points)
+
+    def _sampled(
+        self, statement: Statement, history: History, request: Request, rng: np.random.Generator
+    ) -> tuple[list[Array], JSON]:
+        import torch
+
+        from bo_invert.models import acquisition, exact, search
+        from bo_invert.models.base import plateau, to_unit
+        from bo_invert.models.fit import EXACT, NOISY
+        from bo_invert.models.outputs import Outputs
+        from bo_invert.models.probability import evaluable, improving
+
+        domain, memo = statement.domain, request.memo or {}
+        inputs = self._inputs(statement, request)
+        outputs = Outputs(statement, history.y, history.losses)
+        told = np.nan_to_num(inputs(history.points), nan=0.5)
+        beliefs = (NOISY,) if self.noisy else (EXACT, NOISY)
+        surrogate = exact.fit(
+            told, outputs.values, memo.get("outputs"), exact.Choice(("rbf", "matern"), beliefs, outputs.tails)
+        )
+        lost = np.array([trial.point for trial in history.barren]).reshape(-1, domain.dim)
+        chance, labels = evaluable(told, np.nan_to_num(inputs(lost), nan=0.5), memo.get("labels"))
+
+        def believed(score: acquisition.Score, points: Array) -> Array:
+            """A score of points, the probability that they can be evaluated included; -inf where nothing is seen."""
+            seen = inputs(points)
+            sound = np.asarray(np.isfinite(seen).all(axis=1))
+            with torch.no_grad():
+                x = torch.as_tensor(np.where(sound[:, None], seen, 0.5))
+                values = score(x) if chance is None else score(x) + chance(x)
+            return np.where(sound, values.numpy(), -np.inf)
+
+        known = acquisition.Known(
+            told, history.losses, history.violations <= 0.0, np.empty((0, told.shape[1])), self.noisy
+        )
+        probability = improving(surrogate, outputs, known, seed=draw_seed(rng))
+        pool = self._walked(domain, history, lambda points: believed(probability, points), rng)
+        apart = plateau(to_unit(domain, history.points), history.y) if domain.continuous and not self.noisy else 0.0
+        taken, open_points = [trial.point for trial in history.trials], [trial.point for trial in history.open]
+        picked: list[Array] = []
+        while len(picked) < request.count:
+            pending = np.array([*open_points, *picked]).reshape(-1, domain.dim)
+            known = acquisition.Known(
+                told, history.losses, history.violations <= 0.0, np.nan_to_num(inputs(pending), nan=0.5), self.noisy
+            )
+            gain = acquisition.improvement(surrogate, outputs, known, seed=draw_seed(rng))
+            order = np.argsort(-believed(gain, pool), kind="stable")
+            candidates = np.concatenate([pool[order], domain.sample(rng, 256)])
+            picked.append(search.unseen(domain, candidates, [*taken, *picked], 1, apart)[0])
+        return picked, {"outputs": surrogate.memo, "labels": labels}
+
+    def _walked(
+        self, domain: Domain, history: History, log_probability: Callable[[Array], Array], rng: np.random.Generator
+    ) -> Array:
+        """Samples of the prior times the probability, as points ``(c, d)``."""
+        from bo_invert.models.walks import walk
+
+        normal = _Normal(domain)
+
+        def log_likelihood(z: Array) -> Array:
+            values: Array = log_probability(normal.points(z)) + normal.log_ratio(z)
+            return values
+
+        best = normal.whitened(np.array([trial.point for trial in history.ranking[:16]]))
+        looks = np.concatenate([normal.draws(rng, _LOOKS), best])
+        start = looks[_drawn(log_probability(normal.points(looks)), self.walkers, rng)]
+        return normal.points(walk(log_likelihood, start, rng, steps=self.steps))
+
+
+def _drawn(logs: Array, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Numbers ``(count,)`` of rows drawn in proportion to the exponentials of logs ``(n,)``."""
+    top = logs.max()
+    shares = np.exp(logs - top) if np.isfinite(top) else np.ones(len(logs))
+    return rng.choice(len(logs), size=count, p=shares / shares.sum()).astype(np.intp)
+
+
+@dataclass(frozen=True)
+class _Normal:
+    """A domain's prior seen from N(0, I), which the walks keep."""
+
+    domain: Domain
+
+    def points(self, z: Array) -> Array:
+        if self.domain.geometry == "gaussian":
+            return z
+        from scipy.special import ndtr
+
+        return self.domain.project(ndtr(z))
+
+    def whitened(self, points: Array) -> Array:
+        if self.domain.geometry == "gaussian":
+            return points
+        from scipy.special import ndtri
+
+        z: Array = ndtri(np.clip(points, 1e-6, 1.0 - 1e-6))
+        return z
+
+    def draws(self, rng: np.random.Generator, n: int) -> Array:
+        if self.domain.geometry == "gaussian":
+            return self.domain.sample(rng, n)
+        return rng.standard_normal((n, self.domain.dim))
+
+    def log_ratio(self, z: Array) -> Array:
+        """Log density of the prior over that of N(0, I), up to a constant, shape ``(n,)``."""
+        if self.domain.geometry == "box":
+            return np.zeros(len(z))
+        squares = (z**2).sum(axis=1)
+        reference = self.domain.reference
+        ratio = np.zeros(len(z)) if reference is None else reference.log_density(z) + 0.5 * squares
+        return np.where(squares <= self.domain.radius**2 * (1.0 + 1e-9), ratio, -np.inf)
