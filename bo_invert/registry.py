@@ -20,6 +20,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "spherical": "bo_invert.strategies.spherical:Spherical",
         "ax": "bo_invert.strategies.ax:Ax",
         "cmaes": "bo_invert.strategies.cmaes:CMAES",
+        "o3": "bo_invert.strategies.o3:O3",
+        "pcn": "bo_invert.strategies.pcn:PCN",
         "least_squares": "bo_invert.strategies.least_squares:LeastSquares",
         "gradient": "bo_invert.strategies.gradient:Gradient",
         "amortized": "bo_invert.strategies.amortized:Amortized",

@@ -1,0 +1,75 @@
+"""Optimisers that call a function, come to an end, and know neither constraints nor failures: replayed, begun again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bo_invert.replay import key, launch, replay
+from bo_invert.types import Array, Query, Trial
+
+Losses = Callable[[Sequence[Array]], list[float]]
+"""The losses of points that can be evaluated side by side."""
+
+#: No loss is worse than a broken constraint, and nothing is worse than no outputs. Fixed, so that what is told later
+#: never changes what an optimiser saw; finite, so that differences and their squares stay numbers.
+_BROKEN = 1e30
+_BARREN = 1e60
+#: Runs in a row that ask for nothing new, before the domain counts as exhausted.
+_IDLE = 3
+
+
+def penalised(trials: Sequence[Trial]) -> dict[bytes, float]:
+    """One finite number for every point that is not open, by ``key``; where a point was told twice, the first."""
+    known: dict[bytes, float] = {}
+    for trial in trials:
+        if not trial.state.open:
+            known.setdefault(key(trial.point), _penalised(trial))
+    return known
+
+
+def _penalised(trial: Trial) -> float:
+    if trial.outcome is None or trial.loss is None or not np.isfinite(trial.loss):
+        return _BARREN
+    violation = max(trial.outcome.violation, 0.0)
+    if violation > 0.0:
+        return min(_BROKEN * (1.0 + violation), _BARREN)
+    return min(trial.loss, _BROKEN)
+
+
+def next_queries(
+    origin: str, trials: Sequence[Trial], count: int, run: Callable[[int, Array | None, Losses], object]
+) -> tuple[Query, ...]:
+    """What the current run of an optimiser cannot go on without, at most ``count`` queries.
+
+    Args:
+        origin: name of the method.
+        trials: the whole log.
+        count: how many are wanted.
+        run: runs the optimiser to its end, given the number of the run, the point ``(d,)`` it should begin at (None
+            for its own choice; see ``launch``), and the function to minimise. Deterministic.
+
+    Returns:
+        None while all of them are open, or when nothing new is left to ask.
+    """
+    known = penalised(trials)
+    open_points = {key(trial.query.point) for trial in trials if trial.state.open}
+    begun = {trial.query.meta["start"] for trial in trials if trial.origin == origin}
+    start = idle = 0
+    while idle < _IDLE:
+        given = launch(trials, origin, start)
+        missing = replay(_run(run, start, None if given is None else given.point), known)
+        if missing:
+            meta = {"start": start, "from": None if given is None else given.number}
+            fresh = [point for point in missing if key(point) not in open_points]
+            return tuple(Query(point, origin=origin, meta=meta) for point in fresh[:count])
+        idle = 0 if start in begun else idle + 1
+        start += 1
+    return ()
+
+
+def _run(
+    run: Callable[[int, Array | None, Losses], object], start: int, given: Array | None
+) -> Callable[[Losses], object]:
+    return lambda losses: run(start, given, losses)
