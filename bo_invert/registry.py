@@ -27,6 +27,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "amortized": "bo_invert.strategies.amortized:Amortized",
         "then": "bo_invert.strategies.then:Then",
         "polish": "bo_invert.strategies.polish:Polish",
+        "differential_evolution": "bo_invert.strategies.differential_evolution:DifferentialEvolution",
+        "dual_annealing": "bo_invert.strategies.dual_annealing:DualAnnealing",
+        "botorch": "bo_invert.strategies.botorch:BoTorch",
+        "optuna": "bo_invert.strategies.optuna:Optuna",
+        "nevergrad": "bo_invert.strategies.nevergrad:Nevergrad",
     },
     "spaces": {
         "box": "bo_invert.spaces.box:Box",

@@ -19,7 +19,7 @@ from bo_invert.types import Trial
 BUDGET = 16
 STRATEGIES = registry.names("strategies")
 #: Slow asks: one problem each is enough here; they have tests of their own.
-SLOW = {"ax"}
+SLOW = {"ax", "botorch", "optuna"}
 
 
 class Troubled:
