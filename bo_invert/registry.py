@@ -17,6 +17,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "sobol": "bo_invert.strategies.sobol:Sobol",
         "prior": "bo_invert.strategies.prior:Prior",
         "gp": "bo_invert.strategies.gp:GP",
+        "turbo": "bo_invert.strategies.turbo:Turbo",
         "spherical": "bo_invert.strategies.spherical:Spherical",
         "ax": "bo_invert.strategies.ax:Ax",
         "cmaes": "bo_invert.strategies.cmaes:CMAES",
