@@ -8,8 +8,9 @@ exact, so paths pass through told values whatever the number of cosines.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,8 +20,14 @@ from bo_invert.models.improvement import normals
 from bo_invert.models.kernels import Kernel
 from bo_invert.models.process import Process
 
+if TYPE_CHECKING:
+    from bo_invert.models.exact import Surrogate
+    from bo_invert.models.outputs import Outputs
+
 _DEGREES = 5
 """The spectral density of Matern with smoothness 5/2 is Student's with twice as many degrees of freedom."""
+_WORST = 1e6
+"""Spreads above the best loss told: below this, scores are those of violations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +78,35 @@ def draw(process: Process, count: int, seed: int, features: int = 512) -> Paths:
     off = process.values[..., :1] - process.constant[:, None, None] - prior - process.noise.sqrt().unsqueeze(-1) * error
     update = process.whitener.mT @ (process.whitener @ off)
     return Paths(process, frequencies, cosines, sines, update)
+
+
+def thompson(surrogate: Surrogate, outputs: Outputs, count: int, seed: int) -> Callable[[Tensor], Tensor]:
+    """Scores ``(q, b)`` of unit inputs ``(b, d)``, higher is better: one row for each of q drawn functions.
+
+    Minus the loss of the drawn outputs, in units of how much the told ones differ. What violates a drawn constraint
+    ranks below all that violates none, and by how much it does (Eriksson & Poloczek 2021).
+
+    Args:
+        surrogate: fitted to what ``outputs`` models.
+        outputs: how modelled numbers become losses.
+        count: q.
+        seed: of the draws.
+    """
+    paths = draw(surrogate.process, count, seed)
+    loss = outputs.loss_of(surrogate)
+    told = loss(surrogate.process.values[..., 0].T)
+    low, spread = told.min(), told.std(correction=0).clamp(min=1e-300)
+
+    def scores(inputs: Tensor) -> Tensor:
+        numbers = paths(inputs).permute(2, 0, 1)  # (q, b, k)
+        score = -(loss(numbers) - low) / spread
+        if not outputs.excesses:
+            return score
+        missed = outputs.violation(surrogate.values(numbers))
+        # Bounded, a score cannot outweigh a violation; gradients go on speaking of both.
+        return torch.where(missed > 0.0, -_WORST * (1.0 + missed), score.clamp(min=-_WORST))
+
+    return scores
 
 
 def _frequencies(kernel: Kernel, features: int, d: int, seed: int, like: Tensor) -> Tensor:
