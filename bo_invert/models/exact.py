@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -19,6 +19,8 @@ from bo_invert.models.warp import Warp, knees
 from bo_invert.threads import one_thread
 from bo_invert.types import JSON, Array
 
+_GLANCE = 200
+"""So many points tell which kind of model suits."""
 _MARGIN = 2.0
 """A rival must explain the data better by so many nats before the model changes."""
 
@@ -189,32 +191,50 @@ def _hyperparameters(
 
 
 def _chosen(x: Tensor, raw: Tensor, choice: Choice, note: JSON, size: int) -> tuple[_Plan, JSON]:
-    """The plan under which left-out values are most probable, and a memo of its fit."""
+    """The plan under which left-out values are most probable, and a memo of its fit.
+
+    First the warp is chosen, then kernel and belief. Of many points, some are looked at.
+    """
     current = None if note is None else _recalled(note, choice)
-    shapes = _shapes(raw, choice.tails)
-    best, highest, answer = None, -torch.inf, torch.empty(0)
-    for name, belief in product(choice.kernels, choice.beliefs):
-        plans = [_Plan(name, belief, shape) for shape in shapes]
-        warps = [plan.warp(raw, choice.tails) for plan in plans]
-        bases = [_basis(raw if warp is None else warp(raw)) for warp in warps]
-        k = bases[0][0].shape[1]
-        found, _ = fit_hyperparameters(x, torch.cat([scores for scores, _, _ in bases], 1), belief, kernel(name))
-        for i, (plan, warp, (scores, weights, _)) in enumerate(zip(plans, warps, bases, strict=True)):
-            logs = found[i * k : (i + 1) * k]
-            density = _left_out(x, scores, logs, name)
-            if warp is not None:
-                density += float(warp.log_slope(raw).sum())
-            if raw.shape[1] <= MANY:
-                density -= float(weights.diagonal().log().sum()) * len(x)
-            density += _MARGIN * plan.resembles(current)
-            if best is None or density > highest:
-                best, highest, answer = plan, density, logs
-    assert best is not None
+    n, all_of_them = len(x), len(x) <= _GLANCE
+    if not all_of_them:
+        some = torch.linspace(0, n - 1, _GLANCE, dtype=torch.float64).round().long().to(x.device)
+        x, raw = x[some], raw[some]
+    first = (choice.kernels[0], choice.beliefs[0])
+    plans = [_Plan(*first, shape) for shape in _shapes(raw, choice.tails)]
+    best, highest, answer = _densest(x, raw, choice, plans, current)
+    for pair in product(choice.kernels, choice.beliefs):
+        if pair != first:
+            found = _densest(x, raw, choice, [_Plan(*pair, best.knees)], current)
+            if found[1] > highest:
+                best, highest, answer = found
     memo = {
-        "n": size, "logs": answer.tolist(), "kernel": best.kernel, "belief": best.belief.name,
-        "knees": list(best.knees), "chosen": size,
+        "n": size if all_of_them else 0,  # a fit to some of the points only starts the fit to all
+        "logs": answer.tolist(), "kernel": best.kernel, "belief": best.belief.name, "knees": list(best.knees),
+        "chosen": size,
     }  # fmt: skip
     return best, memo
+
+
+def _densest(
+    x: Tensor, raw: Tensor, choice: Choice, plans: Sequence[_Plan], current: _Plan | None
+) -> tuple[_Plan, float, Tensor]:
+    """The best of plans with one kernel and one belief, the log density of left-out values under it, and its fit."""
+    warps = [plan.warp(raw, choice.tails) for plan in plans]
+    bases = [_basis(raw if warp is None else warp(raw)) for warp in warps]
+    k = bases[0][0].shape[1]
+    name = plans[0].kernel
+    found, _ = fit_hyperparameters(x, torch.cat([base[0] for base in bases], 1), plans[0].belief, kernel(name))
+    densities = []
+    for i, (plan, warp, (scores, weights, _)) in enumerate(zip(plans, warps, bases, strict=True)):
+        density = _left_out(x, scores, found[i * k : (i + 1) * k], name)
+        if warp is not None:
+            density += float(warp.log_slope(raw).sum())
+        if raw.shape[1] <= MANY:
+            density -= float(weights.diagonal().log().sum()) * len(x)
+        densities.append(density + _MARGIN * plan.resembles(current))
+    at = max(range(len(plans)), key=densities.__getitem__)
+    return plans[at], densities[at], found[at * k : (at + 1) * k]
 
 
 def _shapes(raw: Tensor, tails: tuple[int, ...] | None) -> list[tuple[float, ...]]:

@@ -67,39 +67,36 @@ def minimise(
 
 
 class _Pairs:
-    """The last steps and changes of the gradient of each problem: its curvature."""
+    """The last steps and changes of the gradient of each problem, oldest first: its curvature."""
 
     def __init__(self, x: Tensor) -> None:
         b, p = x.shape
-        self.s, self.y = x.new_zeros(_MEMORY, b, p), x.new_zeros(_MEMORY, b, p)
-        self.rho = x.new_zeros(_MEMORY, b)  # 0 marks a place that holds nothing
+        self.s, self.y = x.new_zeros(b, _MEMORY, p), x.new_zeros(b, _MEMORY, p)  # zeros where there is none yet
 
     def add(self, which: Tensor, s: Tensor, y: Tensor) -> None:
-        product = (s * y).sum(-1)
-        bends = product > 1e-10 * (y * y).sum(-1).clamp(min=1e-30)
-        which, s, y, product = which[bends], s[bends], y[bends], product[bends]
-        for store, new in ((self.s, s), (self.y, y), (self.rho, 1.0 / product)):
-            store[:-1, which] = store[1:, which].clone()
-            store[-1, which] = new
+        bends = (s * y).sum(-1) > 1e-10 * (y * y).sum(-1).clamp(min=1e-30)
+        which = which[bends]
+        for store, new in ((self.s, s), (self.y, y)):
+            store[which] = torch.cat([store[which, 1:], new[bends, None]], 1)
 
     def apply(self, g: Tensor, which: Tensor) -> Tensor:
-        """The inverse Hessian times g (Nocedal 1980); for a problem without curvature, a step of modest length."""
-        s, y, rho = self.s[:, which], self.y[:, which], self.rho[:, which]
-        q, alphas = g, []
-        held = [i for i in range(_MEMORY - 1, -1, -1) if bool((rho[i] > 0).any())]
-        for i in held:
-            alpha = rho[i] * (s[i] * q).sum(-1)
-            alphas.append(alpha)
-            q = q - alpha.unsqueeze(-1) * y[i]
-        square = (y[-1] * y[-1]).sum(-1)
-        fresh = rho[-1] == 0
+        """The inverse Hessian times g (Byrd, Nocedal & Schnabel 1994, eq. 3.1), shape ``(a, p)``.
+
+        For a problem without curvature, a step of modest length.
+        """
+        s, y = self.s[which], self.y[which]
+        inner = s @ y.mT
+        lengths = inner.diagonal(dim1=-2, dim2=-1)
+        upper = inner.triu() + torch.diag_embed((lengths == 0).to(g))
+        last, square = lengths[:, -1], (y[:, -1] * y[:, -1]).sum(-1)
         shy = 0.1 / g.norm(dim=-1).clamp(min=0.1)
-        gamma = torch.where(fresh, shy, 1.0 / (rho[-1] * square).clamp(min=1e-300))
-        q = gamma.unsqueeze(-1) * q
-        for i, alpha in zip(reversed(held), reversed(alphas), strict=True):
-            beta = rho[i] * (y[i] * q).sum(-1)
-            q = q + (alpha - beta).unsqueeze(-1) * s[i]
-        return q
+        gamma = torch.where(last == 0, shy, last / square.clamp(min=1e-300))[:, None, None]
+        column = g.unsqueeze(-1)
+        u = torch.linalg.solve_triangular(upper, s @ column, upper=True)
+        bent = lengths.unsqueeze(-1) * u + gamma * (y @ (y.mT @ u - column))
+        v = torch.linalg.solve_triangular(upper.mT, bent, upper=False)
+        product: Tensor = (gamma * (column - y.mT @ u) + s.mT @ v).squeeze(-1)
+        return product
 
 
 def _descent(pairs: _Pairs, x: Tensor, g: Tensor, lower: Tensor, upper: Tensor, which: Tensor) -> Tensor:
