@@ -144,7 +144,10 @@ def grouped(records: Sequence[Record]) -> Iterable[tuple[tuple[Any, ...], list[R
 
 
 def middle(values: Sequence[float]) -> str:
-    return seconds(median(values)) if values else ""
+    """The median, and the most of several."""
+    if not values:
+        return ""
+    return seconds(median(values)) + (f" to {seconds(max(values))}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

@@ -139,14 +139,14 @@ def test_the_table_shows_medians_ratios_and_what_was_stopped(scripts: Any) -> No
         for name, walls in times.items()
         for turn, wall in enumerate(walls)
     ]
-    records += [record("gp", kind="warm", wall=0.05, cpu=0.05, whole=0.05, queries=1)] * 3
+    records += [record("gp", kind="warm", wall=wall, cpu=wall, whole=wall, queries=1) for wall in (0.05, 0.05, 0.7)]
     records += [record("slow", kind="cold", stopped_wall=90.0, stopped_cpu=30.0), record("huge", skipped="stopped")]
     records += [record("odd", kind="cold", error="ValueError: no"), record("none", kind="cold", wall=1.0, queries=0)]
     text = scripts.overhead.tables(records, "ax", 3)
     head, _, row = text.splitlines()[2:5]
     columns = dict(zip(head.split(" | "), row.split(" | "), strict=True))
     assert columns["gp, cold"] == "0.20 (40x)"
-    assert columns["gp, warm"] == "0.050 [1 of 3] (160x)"
+    assert columns["gp, warm"] == "0.050 to 0.70 [1 of 3] (160x)"
     assert columns["ax"] == "8.0"
     assert columns["slow"] == "> 90"
     assert columns["huge"] == "not tried"
