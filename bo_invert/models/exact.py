@@ -19,7 +19,7 @@ from bo_invert.models.warp import Warp, knees
 from bo_invert.threads import one_thread
 from bo_invert.types import JSON, Array
 
-_GLANCE = 200
+_GLANCE = 100
 """So many points tell which kind of model suits."""
 _MARGIN = 2.0
 """A rival must explain the data better by so many nats before the model changes."""
@@ -196,8 +196,8 @@ def _chosen(x: Tensor, raw: Tensor, choice: Choice, note: JSON, size: int) -> tu
     First the warp is chosen, then kernel and belief. Of many points, some are looked at.
     """
     current = None if note is None else _recalled(note, choice)
-    n, all_of_them = len(x), len(x) <= _GLANCE
-    if not all_of_them:
+    n = len(x)
+    if n > _GLANCE:
         some = torch.linspace(0, n - 1, _GLANCE, dtype=torch.float64).round().long().to(x.device)
         x, raw = x[some], raw[some]
     first = (choice.kernels[0], choice.beliefs[0])
@@ -209,7 +209,7 @@ def _chosen(x: Tensor, raw: Tensor, choice: Choice, note: JSON, size: int) -> tu
             if found[1] > highest:
                 best, highest, answer = found
     memo = {
-        "n": size if all_of_them else 0,  # a fit to some of the points only starts the fit to all
+        "n": 0,  # rough fits only start the one that counts
         "logs": answer.tolist(), "kernel": best.kernel, "belief": best.belief.name, "knees": list(best.knees),
         "chosen": size,
     }  # fmt: skip
@@ -224,7 +224,9 @@ def _densest(
     bases = [_basis(raw if warp is None else warp(raw)) for warp in warps]
     k = bases[0][0].shape[1]
     name = plans[0].kernel
-    found, _ = fit_hyperparameters(x, torch.cat([base[0] for base in bases], 1), plans[0].belief, kernel(name))
+    found, _ = fit_hyperparameters(
+        x, torch.cat([base[0] for base in bases], 1), plans[0].belief, kernel(name), rough=True
+    )
     densities = []
     for i, (plan, warp, (scores, weights, _)) in enumerate(zip(plans, warps, bases, strict=True)):
         density = _left_out(x, scores, found[i * k : (i + 1) * k], name)

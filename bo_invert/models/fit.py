@@ -26,6 +26,7 @@ class Belief:
         std: of that logarithm.
         floor: least noise.
         shortest: least lengthscale, in units of the unit cube.
+        ceiling: most noise.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Belief:
     std: float
     floor: float
     shortest: float = 0.025
+    ceiling: float = 1.0
 
 
 EXACT = Belief("exact", -10.0, 3.0, 1e-8)
@@ -50,6 +52,7 @@ def fit(
     kernel: Kernel = RBF,
     warm: Tensor | None = None,
     known: Tensor | None = None,
+    rough: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The most probable hyperparameters of k outputs, each with its own.
 
@@ -63,6 +66,7 @@ def fit(
         kernel: of all outputs.
         warm: earlier answers, shape ``(k, d + 1)``: a start beside the fixed ones.
         known: noise variances of the observations besides the one sought, shape ``(n, k)``.
+        rough: near enough to tell models apart.
 
     Returns:
         Logarithms of lengthscales and noise, ``(k, d + 1)``, and minus the log posterior of each, ``(k,)``.
@@ -79,7 +83,7 @@ def fit(
         starts = torch.cat([warm.unsqueeze(1), starts], 1)
     many = starts.shape[1]
     lower = inputs.new_tensor([math.log(belief.shortest)] * d + [math.log(belief.floor)])
-    upper = inputs.new_tensor([math.log(_LONGEST)] * d + [0.0])
+    upper = inputs.new_tensor([math.log(_LONGEST)] * d + [math.log(belief.ceiling)])
 
     def function(logs: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         of = which // many
@@ -87,7 +91,9 @@ def fit(
             logs, inputs, values.T[of], belief, kernel, None if known is None else known.T[of]
         )
 
-    found, lowest = minimise(function, starts.reshape(k * many, d + 1), lower, upper, steps=80, tolerance=1e-6)
+    steps, tolerance = (25, 1e-3) if rough else (80, 1e-6)
+    start = starts.reshape(k * many, d + 1)
+    found, lowest = minimise(function, start, lower, upper, steps=steps, tolerance=tolerance)
     best = lowest.reshape(k, many).argmin(1)
     rows = torch.arange(k, device=best.device) * many + best
     return found[rows], lowest[rows]
