@@ -1,4 +1,4 @@
-"""Nonlinear least squares from many starts: the floor under every method for vector targets."""
+"""Nonlinear least squares: Gauss-Newton steps on the oracle where they pay, on a model of it elsewhere."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
 from bo_invert.objectives import Target
-from bo_invert.replay import key, launch, replay
+from bo_invert.replay import key, replay
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
-from bo_invert.types import Array, Query, State, Trial
+from bo_invert.types import JSON, Array, Query, State, Trial
 
 Evaluate = Callable[[Sequence[Array]], list[Array | None]]
 
@@ -23,22 +23,34 @@ Evaluate = Callable[[Sequence[Array]], list[Array | None]]
 _SOLVED = 1e-12
 #: Loss below which a start has nothing left to gain in double precision.
 _EXACT = 1e-24
+#: Share of the squared residuals that may be left when a start wants another Jacobian: it has to pay for itself.
+_TOLL = 0.25
+#: A new start is made where less than this share of the median of the squared residuals is left.
+_PROMISING = 1e-3
 
 
 @dataclass(frozen=True)
 class LeastSquares(Strategy):
-    """``scipy.optimize.least_squares`` on the residuals of a target, restarted until the target is hit.
+    """Least squares on the oracle and on a model of its residuals, in turns, until the target is hit.
 
-    Every finite difference is a query and is billed; the differences of one Jacobian are asked for together, so they
-    run side by side. Between Jacobians the last one is kept up to date by Broyden's rank-one formula (Broyden 1965)
-    for as long as steps pay. The first start is the best trial already in the log, or else the best of some
-    quasi-random draws; later ones are fresh draws. Broken outcome constraints count as residuals.
+    A *start* is ``scipy.optimize.least_squares`` on the oracle. Every finite difference is a query and is billed; the
+    differences of one Jacobian are asked for together, so they run side by side. Between Jacobians the last one is kept
+    up to date by Broyden's rank-one formula (Broyden 1965) for as long as steps pay. A start whose steps do not pay for
+    its Jacobians ends there. The first start is the best trial already in the log, or else the best of some
+    quasi-random draws; smooth problems end here, in a few calls.
+
+    Where it fails, all outputs in the log, the user's included, go into one Gaussian process (``models.metric``).
+    Levenberg-Marquardt steps on the process lead to where its residuals are least, the oracle is asked there, and so
+    on (``models.residuals``). Where the oracle confirms that next to nothing is left, a new start finishes the job.
+
+    Broken outcome constraints count as residuals. Places that gave no outputs are kept away from.
 
     Args:
         method: ``"dogbox"`` (Voglis & Lagaris 2004), quick at active bounds, or ``"trf"`` (Branch et al. 1999).
         secant: a step that leaves less than this share of the squared residuals pays, and the Jacobian after it is
             updated instead of measured; 0 to measure every Jacobian.
         initial: draws of which the first start takes the best, at least 1.
+        design: evaluations before the model is trusted; default ``5 d``, at most a fifth of the budget.
         diff_step: finite-difference step, as a share of a coordinate's range.
         ftol: a start ends when a step improves the squared residuals by less than this share.
         xtol: a start ends when a step is shorter than this share of the point's norm.
@@ -47,6 +59,7 @@ class LeastSquares(Strategy):
     method: str = "dogbox"
     secant: float = 0.7
     initial: int = 4
+    design: int | None = None
     diff_step: float = 1e-4
     ftol: float = 1e-3
     xtol: float = 1e-8
@@ -60,6 +73,8 @@ class LeastSquares(Strategy):
                 "least_squares: secant lies in [0, 1), initial is at least 1 and diff_step lies in (0, 0.5), "
                 f"got {self.secant}, {self.initial}, {self.diff_step}"
             )
+        if self.design is not None and self.design < 2:
+            raise InvalidInput(f"least_squares: design is at least 2, got {self.design}")
 
     def check(self, statement: Statement) -> None:
         if not isinstance(statement.objective, Target):
@@ -75,28 +90,98 @@ class LeastSquares(Strategy):
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         self.check(statement)
+        memo = request.memo or {"finished": 0, "model": None}
+        queries, finished = self._starts(statement, trials, request, memo["finished"])
+        memo = {**memo, "finished": finished}
+        history = History(trials)
+        if len(queries) < request.count and not _solved(history):
+            more, memo["model"] = self._searched(statement, history, request, memo["model"], queries)
+            queries += more
+        return Proposal(tuple(queries[: request.count]), memo)
+
+    def _starts(
+        self, statement: Statement, trials: Sequence[Trial], request: Request, finished: int
+    ) -> tuple[list[Query], int]:
+        """What the starts under way need next, and how many of them, from the first on, have come to their end."""
+        history = History(trials)
         answers = _answers(statement, trials)
-        open_points = {key(trial.query.point) for trial in trials if trial.state.open}
-        begun = {trial.query.meta["start"] for trial in trials if trial.origin == self.name}
-        solved = any(t.loss is not None and t.loss <= _SOLVED for t in History(trials).completed if t.feasible)
-        finished = start = int(request.memo["finished"]) if request.memo else 0
+        open_points = {key(trial.query.point) for trial in history.open}
+        begun = {t.query.meta["start"]: t.query.meta["from"] for t in trials if _in_start(t, self.name)}
         queries: list[Query] = []
-        while len(queries) < request.count and (start in begun or not solved):
-            given = launch(trials, self.name, start)
-            draws = [given.point] if given is not None else self._draws(statement.domain, request, start)
+        start, running = finished, False
+        while len(queries) < request.count:
+            if start in begun:
+                given = next((trial for trial in trials if trial.number == begun[start]), None)
+            elif running or _solved(history):
+                break
+            else:
+                given = self._promising(history, set(begun.values()))
+                if given is None and start > 0:
+                    break
+            draws = [given.point] if given is not None else list(self._draws(statement.domain, request))
             missing = replay(_Start(self, statement.domain, draws).run, answers)
             if not missing and start == finished:
                 finished += 1
-            meta = {"start": start, "from": None if given is None else given.number}
+            running = running or bool(missing)
+            begun[start] = None if given is None else given.number
+            meta = {"start": start, "from": begun[start]}
             fresh = [point for point in missing if key(point) not in open_points]
             queries += [Query(point, origin=self.name, meta=meta) for point in fresh]
             open_points.update(key(point) for point in fresh)
             start += 1
-        return Proposal(tuple(queries[: request.count]), {"finished": finished})
+        return queries, finished
 
-    def _draws(self, domain: Domain, request: Request, start: int) -> list[Array]:
-        count = self.initial if start == 0 else 1
-        return list(domain.sobol(request.stream(start), count))
+    def _promising(self, history: History, used: set[int | None]) -> Trial | None:
+        """The best trial, if a start is worth its calls there; None otherwise."""
+        best = history.ranking[0] if history.ranking else None
+        if best is None or best.number in used or _in_start(best, self.name):
+            return None
+        if best.origin != self.name:
+            return best
+        reached = min((float(t.loss or 0.0) for t in history.completed if _in_start(t, self.name)), default=np.inf)
+        level = min(_PROMISING * float(np.quantile(history.losses, 0.75)), _TOLL * reached)
+        return best if best.feasible and float(best.loss or 0.0) < level else None
+
+    def _draws(self, domain: Domain, request: Request) -> Array:
+        return domain.sobol(request.stream(0), self.initial)
+
+    def _searched(
+        self, statement: Statement, history: History, request: Request, memo: JSON, queries: Sequence[Query]
+    ) -> tuple[list[Query], JSON]:
+        """What the model wants to know, beside the queries of the starts."""
+        domain, told = statement.domain, history.completed
+        pending = [*history.open_points, *(query.point for query in queries)]
+        count = request.count - len(queries)
+        size = self.design or min(5 * domain.dim, max(2, (request.budget or 10**9) // 5))
+        lacking = max(size - len(told) - len(pending), 0) if len(told) >= 2 else count
+        if lacking:
+            drawn = sum("design" in t.query.meta for t in history.trials if t.origin == self.name)
+            pool = domain.sobol(request.stream(1), min(lacking, count), skip=drawn)
+            meta = [{"design": drawn + i} for i in range(len(pool))]
+            return [Query(p, origin=self.name, meta=m) for p, m in zip(pool, meta, strict=True)], memo
+        from threadpoolctl import threadpool_limits
+
+        from bo_invert.models.residuals import Model
+
+        objective = statement.objective
+        assert isinstance(objective, Target)
+        excesses = [[float(constraint.excess(t.y)) for constraint in statement.constraints] for t in told]
+        barren = np.array([t.query.point for t in history.barren]).reshape(-1, domain.dim)
+        with threadpool_limits(limits=1):  # small matrices gain nothing from more, and sums keep their order
+            model = Model(
+                domain, history.points, objective.residuals(history.y), np.array(excesses).reshape(len(told), -1),
+                barren, memo,
+            )  # fmt: skip
+            points = model.propose(count, pending, request.rng())
+        return [Query(point, origin=self.name, meta={"model": len(told)}) for point in points], model.memo
+
+
+def _in_start(trial: Trial, name: str) -> bool:
+    return trial.origin == name and "start" in trial.query.meta
+
+
+def _solved(history: History) -> bool:
+    return history.best is not None and float(history.best.loss or 0.0) <= _SOLVED
 
 
 def _answers(statement: Statement, trials: Sequence[Trial]) -> dict[bytes, Array | None]:
@@ -117,6 +202,10 @@ class _Stale(Exception):
     """A step along an updated Jacobian did not pay: measure a new one where the start stands."""
 
 
+class _Spent(Exception):
+    """Steps left too much to pay for another Jacobian: the start ends."""
+
+
 class _Base(NamedTuple):
     """Where the Jacobian in use belongs: point, residuals, Jacobian ``(k, d)``, and whether it was measured there."""
 
@@ -134,6 +223,7 @@ class _Start:
         self.domain = domain
         self.draws = draws
         self.base: _Base | None = None
+        self.paid = np.inf
         box = domain.geometry == "box"
         self.bounds = (0.0, 1.0) if box else (-np.inf, np.inf)
         self.steps = options.diff_step * (domain.bounds[1] - domain.bounds[0])
@@ -156,6 +246,8 @@ class _Start:
                 )  # fmt: skip
                 if self.base is None or self.base.measured or not _square(self.r) < before:
                     return
+            except _Spent:
+                return
             except _Stale:
                 pass
             self.base = None
@@ -176,6 +268,9 @@ class _Start:
             correction = np.outer(r - base.r - base.slopes @ step, step) / (step @ step)
             self.base = _Base(x.copy(), r, base.slopes + correction, measured=False)
         else:
+            if _square(r) > _TOLL * self.paid:
+                raise _Spent
+            self.paid = _square(r)
             self.base = _Base(x.copy(), r, self.difference(x, r), measured=True)
         return self.base.slopes
 
