@@ -1,4 +1,4 @@
-"""Kernels, fits and posteriors of the closed-form processes, each against a slower and plainer way to the same number."""
+"""Kernels, fits and posteriors of the closed-form processes, each against a plainer way to the same number."""
 
 from __future__ import annotations
 

@@ -109,8 +109,10 @@ class Process:
         return mean.T, (1.0 / precision).T
 
 
-def condition(kernel: Kernel, logs: Tensor, noise: Tensor, inputs: Tensor, values: Tensor) -> Process:
-    """The processes after their data; the constant means are the most probable ones.
+def condition(
+    kernel: Kernel, logs: Tensor, noise: Tensor, inputs: Tensor, values: Tensor, constant: Tensor | None = None
+) -> Process:
+    """The processes after their data.
 
     Args:
         kernel: of all outputs.
@@ -118,6 +120,7 @@ def condition(kernel: Kernel, logs: Tensor, noise: Tensor, inputs: Tensor, value
         noise: variances, shape ``(k,)``, or ``(k, n)`` where every observation has its own.
         inputs: shape ``(n, d)``.
         values: shape ``(n, k)``.
+        constant: means before the data, shape ``(k,)``; default: the most probable ones.
     """
     gram, _ = kernel.gram(logs, inputs)
     spread = noise if noise.dim() == 2 else noise[:, None].expand(-1, len(inputs))
@@ -126,7 +129,8 @@ def condition(kernel: Kernel, logs: Tensor, noise: Tensor, inputs: Tensor, value
     whitener = _inverse(factor)
     target = values.mT.unsqueeze(-1)
     ones = whitener.sum(-1, keepdim=True)
-    constant = (ones * (whitener @ target)).sum((-2, -1)) / (ones * ones).sum((-2, -1))
+    if constant is None:
+        constant = (ones * (whitener @ target)).sum((-2, -1)) / (ones * ones).sum((-2, -1))
     weights = whitener.mT @ (whitener @ (target - constant[:, None, None]))
     return Process(kernel, logs, spread, constant, inputs, target, factor, whitener, weights)
 
