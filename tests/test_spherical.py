@@ -9,6 +9,7 @@ import pytest
 import bo_invert as bi
 from bo_invert.domain import Domain, Reference
 from bo_invert.models import spherical
+from bo_invert.models.grams import Grams
 from bo_invert.models.sphere import Chart, lowest, nearest
 from bo_invert.models.spherical import Settings, Spectrum, SphericalLinear, fit
 from bo_invert.objectives import Maximize, Target
@@ -43,7 +44,7 @@ def told(n: int = 30, d: int = 4, k: int = 2, seed: int = 0) -> tuple[np.ndarray
 def given(chart: Chart, share: float, ratios: tuple[float, ...], points: np.ndarray, values: np.ndarray) -> Any:
     offset, spread = values.mean(0), values.std(0)
     settings = Settings(share, chart.lengthscale, ratios)
-    return SphericalLinear(chart, settings, chart.lift(points), (values - offset) / spread, offset, spread, None)
+    return SphericalLinear(chart, settings, points, (values - offset) / spread, offset, spread, None)
 
 
 @each_chart
@@ -73,7 +74,7 @@ def test_evidence_is_that_of_the_dense_process(chart: Chart, n: int) -> None:
 
     points, values = told(n)
     scores = (values - values.mean(0)) / values.std(0)
-    spectrum = Spectrum(chart.lift(points), scores)
+    spectrum = Spectrum(chart, points, scores)
 
     def expected(share: float, ratio: float, score: np.ndarray) -> float:
         K = dense(chart, share, points, points) + ratio * np.eye(n)
@@ -165,27 +166,32 @@ def test_what_was_kept_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     others = [fit(points[:n], values[:n], warm.memo, directions=True) for n in (71, 128, 150, 64, 200)]
     seen = [model.sample(np.random.default_rng(1), 1) for model in others]
     for model, sample in zip(others, seen, strict=True):
-        monkeypatch.setattr(spherical, "_gram", spherical._Grams())
-        again = SphericalLinear(model.chart, model.settings, model.rows, model.scores, model.offset, model.spread, None)
+        fresh = Grams()
+        monkeypatch.setattr(spherical, "gram_of", fresh)
+        again = SphericalLinear(
+            model.chart, model.settings, model.points, model.scores, model.offset, model.spread, None
+        )
         np.testing.assert_array_equal(again.sample(np.random.default_rng(1), 1), sample)
-        assert len(spherical._gram.sums) == 1
+        assert len(fresh.sums) == 1
 
 
 def test_sums_are_kept_by_content_and_bounded() -> None:
-    grams = spherical._Grams(kept=2)
+    grams, chart = Grams(kept=2), Chart(3)
     rng = np.random.default_rng(0)
     sets = [rng.standard_normal((100, 3)) for _ in range(4)]
-    threads = [threading.Thread(target=lambda rows=rows: [grams(rows) for _ in range(20)]) for rows in sets]
+    threads = [threading.Thread(target=lambda own=own: [grams(chart, own) for _ in range(20)]) for own in sets]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(grams.sums) <= 2
-    for rows in sets:
-        np.testing.assert_allclose(grams(rows), rows.T @ rows)
     changed = sets[-1].copy()
     changed[0, 0] += 1.0
-    np.testing.assert_allclose(grams(changed), changed.T @ changed)
+    for points in (*sets, changed):
+        for other in (chart, Chart(3, 1.0)):
+            rows = other.lift(points)
+            np.testing.assert_allclose(grams(other, points), rows.T @ rows)
+            np.testing.assert_allclose(other.pull(points, points), rows.T @ points)
 
 
 @each_chart

@@ -39,16 +39,24 @@ class Chart:
 
     def lift(self, points: Array) -> Array:
         """Unit vectors with a last column of ones, shape ``(n, D + 1)``: the features of a linear model."""
-        rows = np.ones((len(points), self.size + 1))
-        squares = np.einsum("ij,ij->i", points, points)
-        if self.lengthscale is None:
-            scales = 1.0 / np.sqrt(np.maximum(squares, 1e-300))
-        else:
-            squares = squares / self.reach**2
-            scales = 2.0 / (self.reach * (1.0 + squares))
-            rows[:, self.dim] = (squares - 1.0) / (squares + 1.0)
+        scales, heights = self._parts(points)
+        rows = np.empty((len(points), self.size + 1))
         np.multiply(points, scales[:, None], out=rows[:, : self.dim])
+        rows[:, self.dim : -1] = heights
+        rows[:, -1] = 1.0
         return rows
+
+    def pull(self, points: Array, values: Array) -> Array:
+        """``lift(points).T @ values`` of values ``(n, k)``, shape ``(D + 1, k)``, without the features."""
+        scales, heights = self._parts(points)
+        return np.concatenate([points.T @ (scales[:, None] * values), heights.T @ values, values.sum(0)[None]])
+
+    def _parts(self, points: Array) -> tuple[Array, Array]:
+        """Factors ``(n,)`` of the coordinates, and what else is in a unit vector, ``(n, D - d)``."""
+        squares = np.einsum("ij,ij->i", points, points) / self.reach**2
+        if self.lengthscale is None:
+            return 1.0 / (self.reach * np.sqrt(np.maximum(squares, 1e-300))), np.empty((len(points), 0))
+        return 2.0 / (self.reach * (1.0 + squares)), ((squares - 1.0) / (squares + 1.0))[:, None]
 
     def lower(self, vectors: Array) -> Array:
         """Points ``(..., d)`` of unit vectors ``(..., D)``; directions come back at radius ``sqrt(d)``."""

@@ -8,13 +8,13 @@ vector, exact everywhere, so what it says is best can be computed instead of sea
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from bo_invert.models.grams import gram_of
 from bo_invert.models.sphere import Chart
 from bo_invert.types import JSON, Array
 
@@ -26,7 +26,6 @@ SHARES = tuple(float(v) for v in 1.0 / (1.0 + np.exp(-np.arange(-6.0, 3.0, 2.0))
 LENGTHSCALES = tuple(float(v) for v in 2.0 ** np.arange(-1.0, 4.5))
 #: The amplitude's prior counts as this many standardised values of the expected size.
 _PRIOR = 2.0
-_BLOCK = 64
 #: How many points around a centre a sample is brought in line with.
 _LOCAL = 32
 
@@ -54,7 +53,7 @@ class SphericalLinear:
     Args:
         chart: how points become unit vectors.
         settings: hyperparameters.
-        rows: features of the points, shape ``(n, D + 1)``.
+        points: centred, shape ``(n, d)``.
         scores: standardised outputs, shape ``(n, k)``.
         offset: of the outputs, shape ``(k,)``.
         spread: of the outputs, shape ``(k,)``; outputs are ``offset + spread * scores``.
@@ -63,7 +62,7 @@ class SphericalLinear:
 
     chart: Chart
     settings: Settings
-    rows: Array
+    points: Array
     scores: Array
     offset: Array
     spread: Array
@@ -74,23 +73,32 @@ class SphericalLinear:
         """For each noise ratio in use the lower Cholesky factor of the weights' precision, ``(D + 1, D + 1)``."""
         from scipy.linalg import cholesky
 
-        gram, inner = _gram(self.rows), _inner(self.settings.share, self.rows.shape[1])
+        gram, inner = gram_of(self.chart, self.points), _inner(self.settings.share, self.chart.size + 1)
         found = {}
         for ratio in sorted(set(self.settings.ratios)):
             precision = gram.copy()
             np.einsum("ii->i", precision)[:] += ratio / inner
-            found[ratio] = cholesky(precision, lower=True, overwrite_a=True, check_finite=False)
+            # the transpose is the same matrix in the order that LAPACK works on in place
+            found[ratio] = cholesky(precision.T, lower=True, overwrite_a=True, check_finite=False)
         return found
+
+    @cached_property
+    def rows(self) -> Array:
+        """Features of the points, shape ``(n, D + 1)``; samples do without them."""
+        return self.chart.lift(self.points)
+
+    @cached_property
+    def _pulls(self) -> Array:
+        return self.chart.pull(self.points, self.scores)
 
     @cached_property
     def _weights(self) -> Array:
         """Posterior mean of the weights of the scores, shape ``(k, D + 1)``."""
         from scipy.linalg import cho_solve
 
-        pulls = self.rows.T @ self.scores
         solved = [
             cho_solve((self.factors[ratio], True), pull, check_finite=False)
-            for ratio, pull in zip(self.settings.ratios, pulls.T, strict=True)
+            for ratio, pull in zip(self.settings.ratios, self._pulls.T, strict=True)
         ]
         return np.array(solved)
 
@@ -98,7 +106,7 @@ class SphericalLinear:
     def amplitudes(self) -> Array:
         """The most probable amplitude of each output's scores, shape ``(k,)``."""
         n = len(self.scores)
-        fits = np.einsum("nk,nk->k", self.scores, self.scores - self.rows @ self._weights.T)
+        fits = (self.scores**2).sum(0) - np.einsum("fk,kf->k", self._pulls, self._weights)
         ratios = np.array(self.settings.ratios)
         return np.asarray((np.maximum(fits, 0.0) / ratios + _PRIOR) / (n + _PRIOR))
 
@@ -111,7 +119,7 @@ class SphericalLinear:
         """Exact posterior samples of the weights of the outputs, shape ``(q, k, D + 1)``, the constant last."""
         from scipy.linalg import solve_triangular
 
-        noise = rng.standard_normal((q, len(self.spread), self.rows.shape[1]))
+        noise = rng.standard_normal((q, len(self.spread), self.chart.size + 1))
         weights = np.empty_like(noise)
         for j, (ratio, amplitude) in enumerate(zip(self.settings.ratios, self.amplitudes, strict=True)):
             deviation = solve_triangular(self.factors[ratio], noise[:, j].T, trans="T", lower=True, check_finite=False)
@@ -196,7 +204,7 @@ def fit(points: Array, values: Array, memo: JSON = None, *, directions: bool = F
         fitted = memo["n"]
     chart = Chart(points.shape[1], settings.lengthscale)
     note = {"n": fitted, **settings.to_json()}
-    return SphericalLinear(chart, settings, chart.lift(points), scores, offset, spread, note)
+    return SphericalLinear(chart, settings, points, scores, offset, spread, note)
 
 
 def _recall(memo: JSON, k: int, directions: bool) -> Settings | None:
@@ -212,7 +220,7 @@ def choose(points: Array, scores: Array, lengthscales: Sequence[float | None]) -
     """
     best, highest = Settings(SHARES[0], lengthscales[0], (RATIOS[-1],) * scores.shape[1]), -math.inf
     for lengthscale in lengthscales:
-        spectrum = Spectrum(Chart(points.shape[1], lengthscale).lift(points), scores)
+        spectrum = Spectrum(Chart(points.shape[1], lengthscale), points, scores)
         prior = 0.0
         if lengthscale is not None:
             log = math.log(lengthscale)
@@ -230,26 +238,27 @@ class Spectrum:
     """One eigendecomposition of the features' Gram matrix: the marginal likelihood of any share and any noise.
 
     Args:
-        rows: features, shape ``(n, D + 1)``, the constant last.
+        chart: how points become unit vectors.
+        points: centred, shape ``(n, d)``.
         scores: shape ``(n, k)``.
     """
 
-    def __init__(self, rows: Array, scores: Array) -> None:
+    def __init__(self, chart: Chart, points: Array, scores: Array) -> None:
         from scipy.linalg import eigh
 
-        self.n, size = rows.shape
+        self.n = len(points)
         vectors = np.column_stack([scores, np.ones(self.n)])
         self.inner = vectors.T @ vectors
-        if self.n < size:
-            features = rows[:, :-1]
+        if self.n < chart.size:
+            features = chart.lift(points)[:, :-1]
             eigenvalues, basis = eigh(features @ features.T, driver="evd", overwrite_a=True, check_finite=False)
             self.eigenvalues = np.maximum(eigenvalues, 0.0)
             self.along = np.sqrt(self.eigenvalues)[:, None] * (basis.T @ vectors)
         else:
-            gram = _gram(rows)[:-1, :-1].copy()
+            gram = gram_of(chart, points)[:-1, :-1].copy()
             eigenvalues, basis = eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
             self.eigenvalues = np.maximum(eigenvalues, 0.0)
-            self.along = basis.T @ (rows[:, :-1].T @ vectors)
+            self.along = basis.T @ chart.pull(points, vectors)[:-1]
 
     def evidence(self, share: float, ratios: Sequence[float]) -> Array:
         """Log marginal likelihoods of the scores at their best amplitude, shape ``(len(ratios), k)``.
@@ -274,42 +283,3 @@ class Spectrum:
 def _inner(share: float, size: int) -> Array:
     """Prior variances of the weights over the amplitude, shape ``(D + 1,)``."""
     return np.append(np.full(size - 1, 1.0 - share), share)
-
-
-class _Grams:
-    """Gram matrices ``rows' rows``, summed in blocks, and the last few sums kept.
-
-    Most asks see the rows of the ask before and a few more, and pay for those only. The order of summation does not
-    depend on what is kept, so neither does any bit of the result.
-    """
-
-    def __init__(self, kept: int = 4) -> None:
-        self.kept = kept
-        self.lock = threading.Lock()
-        self.sums: list[tuple[Array, Array]] = []
-
-    def __call__(self, rows: Array) -> Array:
-        whole = len(rows) - len(rows) % _BLOCK
-        start, total = self._longest(rows)
-        if start < whole:
-            total = total.copy()
-            for first in range(start, whole, _BLOCK):
-                block = rows[first : first + _BLOCK]
-                total += block.T @ block
-            with self.lock:
-                self.sums = [(rows[:whole], total), *self.sums[: self.kept - 1]]
-        rest = rows[whole:]
-        return np.asarray(total + rest.T @ rest)
-
-    def _longest(self, rows: Array) -> tuple[int, Array]:
-        """The largest kept sum of the first rows, and how many they are."""
-        with self.lock:
-            sums = list(self.sums)
-        for known, total in sorted(sums, key=lambda pair: -len(pair[0])):
-            same = known.shape[1] == rows.shape[1] and len(known) <= len(rows)
-            if same and np.array_equal(known, rows[: len(known)]):
-                return len(known), total
-        return 0, np.zeros((rows.shape[1], rows.shape[1]))
-
-
-_gram = _Grams()

@@ -108,16 +108,17 @@ class Spherical(Strategy):
         # A direction on a line is one of two points.
         directions = domain.geometry == "gaussian" and domain.dim > 1 and self.chart != "stereographic"
         model = spherical.fit(_centred(domain, history.points), outputs.values, request.memo, directions=directions)
-        known = np.array([trial.point for trial in history.trials])
+        others = [trial.point for trial in (*history.open, *history.barren)]
         picked: list[Array] = []
         for i, sample in enumerate(model.sample(rng, request.count)):
             refining = (len(history.completed) + len(history.open) + i) % 2 == 1
-            point = self._solved(sample, model, outputs, history.ranking[0], refining)
+            point = self._solved(sample, model, outputs, history, refining)
             if point is None:
                 incumbents = np.array([trial.point for trial in history.ranking[:5]])
                 weights = self._shortened(sample, model.mean)
-                point = _searched(weights, model.chart, outputs, incumbents, [*known, *picked], rng)
-            elif _among(point, known) or _among(point, np.array(picked)):
+                known = [*history.points, *others, *picked]
+                point = _searched(weights, model.chart, outputs, incumbents, known, rng)
+            elif _among(point, history.points) or _among(point, np.array([*others, *picked])):
                 point = domain.sample(rng, 1)[0]
             picked.append(point)
         return Proposal(tuple(Query(point, origin=self.name) for point in picked), model.memo)
@@ -131,7 +132,7 @@ class Spherical(Strategy):
         return np.asarray(mean + np.minimum(1.0, allowed / np.maximum(lengths, 1e-300)) * (weights - mean))
 
     def _solved(
-        self, sample: Array, model: SphericalLinear, outputs: Outputs, incumbent: Trial, refining: bool
+        self, sample: Array, model: SphericalLinear, outputs: Outputs, history: History, refining: bool
     ) -> Array | None:
         """The best point ``(d,)`` of sampled weights ``(k, D + 1)`` where it has a closed form."""
         from bo_invert.models.sphere import lowest, nearest
@@ -146,7 +147,8 @@ class Spherical(Strategy):
             return domain.project(chart.lower(lowest(_sign(outputs) * weights[0, :-1], height)))
         if not outputs.composite or not isinstance(objective, Target):
             return None
-        near = chart.lift(incumbent.point[None])[0, :-1]
+        incumbent = history.ranking[0].point
+        near = chart.lift(incumbent[None])[0, :-1]
         weights = self._shortened(sample, model.mean, _REFINING if refining else 1.0)
         if refining:
             weights = model.localised(weights, near)
@@ -155,7 +157,7 @@ class Spherical(Strategy):
         wanted = (np.array(objective.value) - weights[:, -1]) / scale
         best = chart.lower(nearest(weights[:, :-1] / scale[:, None], wanted, near, height))
         if refining and chart.lengthscale is None:  # stay beside it in radius too
-            best *= np.linalg.norm(incumbent.point) / chart.reach
+            best *= np.linalg.norm(incumbent) / chart.reach
         return domain.project(best)
 
 
