@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bo_invert.types import Array, State, Trial
 
@@ -73,10 +74,14 @@ class History:
         return self.calls + sum(t.query.cost.calls for t in self.open)
 
     @cached_property
+    def order(self) -> NDArray[np.intp]:
+        """Positions of the completed trials, best first, shape ``(n,)``; see ``ranking``."""
+        return np.lexsort((self.losses, np.maximum(self.violations, 0.0)))
+
+    @cached_property
     def ranking(self) -> tuple[Trial, ...]:
         """Completed trials, best first: feasible by loss, then the others by violation."""
-        order = np.lexsort((self.losses, np.maximum(self.violations, 0.0)))
-        return tuple(self.completed[i] for i in order)
+        return tuple(self.completed[i] for i in self.order)
 
     @property
     def best(self) -> Trial | None:

@@ -51,10 +51,7 @@ def maximise(
         steps: of gradients, at most.
     """
     score = _at_evaluable(score, domain)
-    wide_looks = domain.sample(rng, wide) if domain.geometry == "gaussian" else domain.sobol(rng, wide)
-    pools = [wide_looks]
-    if len(incumbents):
-        pools.append(domain.project(_perturbed(domain, incumbents, near, rng)))
+    pools = _pools(domain, incumbents, rng, wide, near)
     chosen = [pool[np.argsort(-_scores(score, domain, pool), kind="stable")[: starts // len(pools)]] for pool in pools]
     candidates = np.concatenate(chosen)
     if not domain.continuous:
@@ -63,6 +60,11 @@ def maximise(
         candidates = np.concatenate([_climbed(score, domain, candidates, steps), candidates])
     candidates = np.concatenate([candidates, *pools])
     return _best_unseen(score, domain, candidates, known, rng, apart)
+
+
+def looks(domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int = 256, near: int = 768) -> Array:
+    """Points ``(wide + near, d)`` all over the domain and near the incumbents ``(k, d)``."""
+    return np.concatenate(_pools(domain, incumbents, rng, wide, near))
 
 
 def maximise_near(
@@ -105,6 +107,13 @@ def unseen(domain: Domain, points: Array, known: Sequence[Array] | Array, count:
             picked.append(point)
     picked.extend(points[: count - len(picked)])
     return np.array(picked).reshape(-1, domain.dim)
+
+
+def _pools(domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int, near: int) -> list[Array]:
+    pools = [domain.sample(rng, wide) if domain.geometry == "gaussian" else domain.sobol(rng, wide)]
+    if len(incumbents):
+        pools.append(domain.project(_perturbed(domain, incumbents, near, rng)))
+    return pools
 
 
 def _best_unseen(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_GREEDY = 8
+"""So many points of a batch know of each other; the others are the best ones of functions drawn from the posterior."""
 KERNELS = {"rbf": ("rbf",), "matern": ("matern",), "auto": ("rbf", "matern")}
 
 
@@ -35,7 +37,10 @@ class GP(Strategy):
 
     Outcome constraints weigh the improvement by the probability that they hold; as long as nothing feasible is known,
     their violation is reduced first. Places where the oracle gave nothing are learned by a second process. Open trials
-    count as evaluated with an unknown outcome. Points told or open are proposed again only when no others are left.
+    count as evaluated with an unknown outcome. The points of a batch are chosen one after the other, given those
+    before; beyond eight, each is the best of a function drawn from the posterior. Beyond 1,000 told points the model
+    is given the best, those near them and a spread of the others. Points told or open are proposed again only when no
+    others are left.
 
     Args:
         noisy: the oracle answers differently to the same point; then improvement is over what the model believes
@@ -99,30 +104,41 @@ class GP(Strategy):
         from bo_invert.models.base import plateau, to_unit
         from bo_invert.models.fit import EXACT, NOISY
         from bo_invert.models.outputs import Outputs
+        from bo_invert.models.paths import thompson
+        from bo_invert.models.region import Region
+        from bo_invert.models.selection import telling
 
         domain, memo = statement.domain, request.memo or {}
-        outputs = Outputs(statement, history.y, history.losses)
-        told = to_unit(domain, history.points)
+        everything = to_unit(domain, history.points)
+        some = telling(everything, history.order)
+        told, losses, feasible = everything[some], history.losses[some], history.violations[some] <= 0.0
+        outputs = Outputs(statement, history.y[some], losses)
         beliefs = (NOISY,) if self.noisy else (EXACT, NOISY)
         choice = exact.Choice(KERNELS[self.kernel], beliefs, outputs.tails if self.warp else None)
-        surrogate = exact.fit(told, outputs.values, memo.get("outputs"), choice)
+        surrogate = exact.fit(told, outputs.values, memo.get("outputs"), choice, told=len(everything))
         note = {"outputs": surrogate.memo}
         chance, note_chance = self._chance(statement, history, memo.get("feasibility"))
         if note_chance is not None:
             note["feasibility"] = note_chance
-        taken, open_points = _known(history.trials), [trial.point for trial in history.open]
+        taken, pending = _known(history.trials), history.open_points.reshape(-1, domain.dim)
         incumbents = np.array([trial.point for trial in history.ranking[:5]])
-        apart = plateau(told, history.y) if domain.continuous and not self.noisy else 0.0
-        picked: list[Array] = []
-        while len(picked) < request.count:
-            pending = np.array([*open_points, *picked]).reshape(-1, domain.dim)
-            known = acquisition.Known(
-                told, history.losses, history.violations <= 0.0, to_unit(domain, pending), self.noisy
-            )
+        apart = plateau(told, history.y[some]) if domain.continuous and not self.noisy else 0.0
+        picked = np.empty((0, domain.dim))
+        while len(picked) < min(request.count, _GREEDY):
+            waiting = to_unit(domain, np.concatenate([pending, picked]))
+            known = acquisition.Known(told, losses, feasible, waiting, self.noisy)
             score = acquisition.improvement(surrogate, outputs, known, seed=draw_seed(rng), samples=self.samples)
             both = score if chance is None else _sum(score, chance)
-            picked.append(search.maximise(both, domain, incumbents, [*taken, *picked], rng, apart=apart))
-        return picked, note
+            point = search.maximise(both, domain, incumbents, np.concatenate([taken, picked]), rng, apart=apart)
+            picked = np.concatenate([picked, point[None]])
+        if len(picked) < request.count:
+            scores = thompson(surrogate, outputs, request.count - len(picked), draw_seed(rng))
+            drawn = scores if chance is None else _sum(scores, chance)
+            everywhere = Region(domain, to_unit(domain, incumbents[0]), np.full(domain.dim, 2.0))
+            for points in everywhere.ranked(drawn, search.looks(domain, incumbents, rng), follow=1):
+                point = search.unseen(domain, points, np.concatenate([taken, picked]), 1, apart)
+                picked = np.concatenate([picked, point])
+        return list(picked), note
 
     def _chance(self, statement: Statement, history: History, memo: Any) -> tuple[Any, JSON]:
         """Log probability that a point can be evaluated, and a memo; None while nothing went wrong.
@@ -134,16 +150,20 @@ class GP(Strategy):
         from bo_invert.models import acquisition, exact
         from bo_invert.models.base import to_unit
         from bo_invert.models.fit import LABELS
+        from bo_invert.models.selection import telling
 
         lost = np.array([trial.point for trial in history.barren])
-        points = np.concatenate([history.points, lost])
+        points = to_unit(statement.domain, np.concatenate([history.points, lost]))
         labels = np.repeat([1.0, 0.0], [len(history.points), len(lost)])
-        surrogate = exact.fit(to_unit(statement.domain, points), labels[:, None], memo, exact.Choice(beliefs=(LABELS,)))
+        order = np.concatenate([history.order, np.arange(len(history.points), len(points))])
+        some = telling(points, order)
+        choice = exact.Choice(beliefs=(LABELS,))
+        surrogate = exact.fit(points[some], labels[some, None], memo, choice, told=len(points))
         return acquisition.feasibility(surrogate), surrogate.memo
 
 
-def _known(trials: Sequence[Trial]) -> list[Array]:
-    return [trial.point for trial in trials]
+def _known(trials: Sequence[Trial]) -> Array:
+    return np.array([trial.point for trial in trials])
 
 
 def _sum(score: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
