@@ -49,5 +49,7 @@ def seen(points: Array, known: Sequence[Array] | Array, apart: float = 0.0) -> A
     """Which points ``(n, d)`` are among the known ones, or nearer to one than ``apart``, shape ``(n,)``."""
     if not len(known):
         return np.zeros(len(points), dtype=bool)
+    from scipy.spatial.distance import cdist
+
     told, least = np.asarray(known), max(apart, 1e-9)
-    return np.array([bool((np.linalg.norm(told - point, axis=1) < least).any()) for point in points], dtype=bool)
+    return np.array([bool((cdist(point[None], told) < least).any()) for point in points], dtype=bool)
