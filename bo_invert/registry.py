@@ -16,6 +16,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "random": "bo_invert.strategies.random:Random",
         "sobol": "bo_invert.strategies.sobol:Sobol",
         "prior": "bo_invert.strategies.prior:Prior",
+        "auto": "bo_invert.strategies.auto:Auto",
         "gp": "bo_invert.strategies.gp:GP",
         "turbo": "bo_invert.strategies.turbo:Turbo",
         "spherical": "bo_invert.strategies.spherical:Spherical",

@@ -1,0 +1,174 @@
+"""The strategy for those who do not want to choose one: it looks at the problem and at the data, and says why."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bo_invert.history import History
+from bo_invert.objectives import Target
+from bo_invert.statement import Statement
+from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
+from bo_invert.types import JSON, Query, Trial
+
+_MANY = 1000
+"""Told points beyond which a local model is worth more than a global one of a selection."""
+_WIDE = 40
+"""Coordinates of a latent from which a model that is linear on the sphere may predict better than a smooth one."""
+_SUSPECT = 1e-3
+"""Share of an output's variance that the model takes for noise, from which one point is asked again."""
+_SOLVED = 1e-12
+"""Loss of a target that is hit for every purpose."""
+
+
+class _Choice(NamedTuple):
+    """A strategy's spec, and why it is the one."""
+
+    spec: JSON
+    why: str
+
+
+@dataclass(frozen=True)
+class Auto(Strategy):
+    """Chooses a strategy by the problem, and again as the data come in.
+
+    - A target on real parameters: ``least_squares``, which models the residuals and follows them.
+    - Another objective of an oracle with gradients: ``polish``, which searches with ``gp`` and ends with descents.
+    - A latent of many coordinates: ``spherical`` or ``gp``, whichever predicts left-out trials better.
+    - More than 1,000 told points: ``turbo``.
+    - Anything else: ``gp``, in turns with ``turbo`` as soon as one of them gains nothing any more.
+
+    What kind of process models the outputs (kernel, noise, warp) is chosen by leave-one-out inside these. Where the
+    model sees noise, or a target resists, one point is asked a second time: a different answer means that the oracle
+    is noisy. The reason of a choice is kept with its queries (``query.meta["why"]``).
+    """
+
+    name = "auto"
+
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        history = History(trials)
+        memo = request.memo or {"children": {}}
+        again = _repeat(statement, history, request, memo)
+        if again is not None:
+            return Proposal((again,), memo)
+        linear = _linear_is_better(statement, history, memo)
+        queries: tuple[Query, ...] = ()
+        for spec, why in _choices(statement, history, request, linear is not None and linear["better"]):
+            key = json.dumps(spec, sort_keys=True)
+            child = replace(request, memo=memo["children"].get(key))
+            proposal = from_spec(spec).ask(statement, trials, child)
+            memo = {"linear": linear, "children": {**memo["children"], key: proposal.memo}}
+            queries = tuple(replace(query, meta={**query.meta, "why": why}) for query in proposal.queries)
+            if queries or history.open or _solved(statement, history):
+                break
+        return Proposal(queries, memo)
+
+
+def _choices(statement: Statement, history: History, request: Request, linear: bool) -> Iterator[_Choice]:
+    """What to do, and what to do where that has nothing to propose."""
+    domain, told = statement.domain, len(history.completed)
+    noisy = _answers_differ(history)
+    settings = {"noisy": True} if noisy else {}
+    words = ", as a point asked twice was answered differently" if noisy else ""
+    calls = math.inf if request.budget is None else request.budget
+    if isinstance(statement.objective, Target) and domain.continuous and not noisy and calls >= 2 * domain.dim:
+        if _flat(history):
+            words = ": a target, but different points are answered exactly alike, so residuals show no way"
+        else:
+            yield _Choice(
+                {"name": "least_squares"}, "least_squares: a target on real parameters shows where it is missed"
+            )
+    elif statement.differentiable and not noisy and calls >= 20:
+        yield _Choice({"name": "polish"}, "polish: the oracle has gradients, so descents finish the search")
+    if told > _MANY:
+        yield _Choice({"name": "turbo", "options": settings}, f"turbo: {told} trials are too many for one model{words}")
+        return
+    if linear:
+        yield _Choice({"name": "spherical"}, "spherical: a linear model on the latent's shell predicts better here")
+    patience = max(20, 2 * domain.dim)
+    if not noisy and _turn(history, patience) == "turbo":
+        yield _Choice({"name": "turbo"}, f"turbo: {patience} calls of the global search gained nothing")
+    yield _Choice({"name": "gp", "options": settings}, f"gp: a global model of the outputs{words}")
+
+
+def _turn(history: History, patience: int) -> str:
+    """Whether it is the turn of ``gp`` or of ``turbo``: each goes on until so many of its calls gained nothing."""
+    turn, vain, best = "gp", 0, math.inf
+    for trial in history.completed:
+        loss = trial.loss if trial.feasible and trial.loss is not None else math.inf
+        if loss < best:
+            best, vain = loss, 0
+            turn = trial.origin if trial.origin in ("gp", "turbo") else turn
+        elif trial.origin == turn and "design" not in trial.query.meta:
+            vain += 1
+        if vain >= patience:
+            turn, vain = "turbo" if turn == "gp" else "gp", 0
+    return turn
+
+
+def _repeat(statement: Statement, history: History, request: Request, memo: JSON) -> Query | None:
+    """A told point to be asked again, if that would settle whether the oracle is noisy and is not known yet."""
+    told = history.completed
+    rest = math.inf if request.budget is None else request.budget - history.committed
+    if len(told) < max(12, 2 * statement.domain.dim) or rest < 10 or not history.ranking:
+        return None
+    if any("repeat" in trial.query.meta for trial in history.trials) or len(_groups(history)) < len(told):
+        return None
+    best = history.ranking[0]
+    if not (_sees_noise(memo) or (best.origin == "least_squares" and not _near(history))):
+        return None
+    why = "a point asked again: a different answer would mean that the oracle is noisy"
+    return Query(best.point, origin=Auto.name, meta={"repeat": best.number, "why": why})
+
+
+def _sees_noise(memo: JSON) -> bool:
+    fits = [child.get("outputs") for child in memo["children"].values() if isinstance(child, dict)]
+    return any(math.exp(logs[-1]) > _SUSPECT for fit in fits if fit for logs in fit["logs"])
+
+
+def _near(history: History) -> bool:
+    """Whether a target is as good as hit."""
+    return bool(history.losses.min() < 1e-6 * float(np.median(history.losses)))
+
+
+def _solved(statement: Statement, history: History) -> bool:
+    best = history.best
+    return isinstance(statement.objective, Target) and best is not None and float(best.loss or 0.0) <= _SOLVED
+
+
+def _groups(history: History) -> dict[bytes, list[Any]]:
+    """Outputs by the point that gave them."""
+    groups: dict[bytes, list[Any]] = {}
+    for trial in history.completed:
+        groups.setdefault(trial.point.tobytes(), []).append(trial.y)
+    return groups
+
+
+def _answers_differ(history: History) -> bool:
+    return any(not np.allclose(y, group[0], rtol=1e-9, atol=0.0) for group in _groups(history).values() for y in group)
+
+
+def _flat(history: History) -> bool:
+    """Whether several different points were answered exactly alike, as by trees, rounding or clipping."""
+    if len(history.completed) < 4:
+        return False
+    points = np.unique(history.points, axis=0, return_index=True)[1]
+    return len(np.unique(history.y[points], axis=0)) <= len(points) - 2
+
+
+def _linear_is_better(statement: Statement, history: History, memo: JSON) -> JSON:
+    """Whether a model that is linear on the shell predicts better, compared anew when the data grew by a quarter."""
+    told = len(history.completed)
+    known = memo.get("linear")
+    if statement.domain.geometry != "gaussian" or statement.domain.dim < _WIDE or told < 20:
+        return None
+    if known is not None and told < 1.25 * known["told"]:
+        return known
+    from bo_invert.models.rivals import linear_is_better
+
+    return {"told": told, "better": linear_is_better(statement.domain, history.points, history.y)}
