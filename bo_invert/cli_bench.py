@@ -79,7 +79,7 @@ def bench(
     for trouble, count in Counter(account.troubles).items():
         say(f"bo-invert: {trouble}" + (f" ({count} runs)" if count > 1 else ""))
     left = f"; {account.left} are left, the same line resumes" if account.left else ""
-    say(f"{account.there + account.done} of {account.total} runs are in {results}, {account.done} of them new{left}")
+    say(f"{account.total - account.left} of {account.total} runs are in {results}, {account.done} of them new{left}")
     if report is not None or page is not None:
         runs = tuple(kept.runs(keys(list(sources), methods, range(seeds), budget, batch)).values())
         optima = {name: problem.optimum for name, problem in sources.items()}
@@ -152,13 +152,12 @@ def _list(
 ) -> None:
     from bo_invert.bench.referee import keys
     from bo_invert.report.table import Table
-    from bo_invert.runs import Status
 
     wanted = keys(list(sources), methods, range(seeds), budget, batch)
-    there = [run for run in kept.runs(wanted).values() if run.status is not Status.ERROR]
+    done = kept.done(wanted)
+    there = [(key.label, key.problem) for key in wanted if key.text() in done]
     rows = tuple(
-        (label, json.dumps(spec), *(sum(r.label == label and r.problem == name for r in there) for name in sources))
-        for label, spec in methods.items()
+        (label, json.dumps(spec), *(there.count((label, name)) for name in sources)) for label, spec in methods.items()
     )
     print(Table(("problem", "about"), tuple((name, problem.about) for name, problem in sources.items())).text())
     caption = f"Runs that are there, of {seeds} each ({budget} calls, batch {batch})"

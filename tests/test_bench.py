@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from bo_invert.bench.results import Key, Results, from_line, to_line
 from bo_invert.cli import app
 from bo_invert.cli_bench import parse_methods
 from bo_invert.errors import InvalidInput, MissingExtra
-from bo_invert.jobs import here
+from bo_invert.jobs import here, perform
 from bo_invert.performance import Yardstick, calls_to_hit, contenders, duels, ranks_at, thorough, yardsticks
 from bo_invert.report.bench import BEGIN, END, fill_page
 from bo_invert.report.contests import Contests, contest_tables, losses_table
@@ -163,9 +164,11 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
             return len(seen) >= 5
 
     key = Key("watched", "random", {"name": "random"}, 0, 12, 2)
-    run, line = work(Late(key, watched, tmp_path, math.inf, this_worker()))
+    results = Results(tmp_path)
+    (tmp_path / UNFINISHED).mkdir()
+    run, line = work(Late(key, watched, results, math.inf, this_worker()))
     assert (run.status, line, len(seen)) == (Status.STOPPED, None, 6)
-    run, line = work(Task(key, watched, tmp_path, math.inf, this_worker()))
+    run, line = work(Task(key, watched, results, math.inf, this_worker()))
     assert (run.status, len(seen), run.bill.lost) == (Status.FINISHED, 12, 0)
     quiet = bi.Study.create("s", watched(0), "random", 0).run(12, batch=2)
     assert run.best is not None
@@ -175,10 +178,11 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_nobody_does_the_run_of_another(tmp_path: Path) -> None:
     key = Key("bowl", "random", {"name": "random"}, 0, 6, 2)
-    task = Task(key, bowl, tmp_path, math.inf, this_worker())
-    run, _ = work(task)
+    task = Task(key, bowl, Results(tmp_path), math.inf, this_worker())
+    task.checkpoints.mkdir()
+    run, line = work(task)
     assert run.status is Status.FINISHED
-    path = next(tmp_path.glob("*.db"))
+    path = next(task.checkpoints.glob("*.db"))
     claim = path.with_name(path.name.rpartition("--")[0] + ".claim")
     claim.write_text(f"{this_worker()}\n{this_worker()}\n")
     assert work(task)[0].ended == "another process is at it"
@@ -188,6 +192,8 @@ def test_nobody_does_the_run_of_another(tmp_path: Path) -> None:
     claim.write_text(f"{dead}\n{dead}\n")
     assert work(task)[0].status is Status.FINISHED, "a claim of a process that is gone is void"
     assert not claim.exists()
+    task.results.append(key, line)
+    assert work(task)[0].ended == "another process did it meanwhile"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs kill -9")
@@ -228,6 +234,20 @@ def test_killed_it_goes_on_inside_a_run(tmp_path: Path) -> None:
     assert line["bill"]["values"] >= 12
     assert log.stat().st_size <= 12 + 2, "what was answered before was not asked again"
     assert not list((tmp_path / "results" / UNFINISHED).glob("*.db"))
+
+
+def fatal(task: str) -> str:
+    if task == "fatal":
+        os._exit(3)
+    return task
+
+
+def test_a_worker_that_dies_takes_only_its_task_along() -> None:
+    pytest.importorskip("loky")
+    results = dict(perform(fatal, ["one", "fatal", "two"], jobs=1))
+    assert results[0] == "one"
+    assert isinstance(results[1], BrokenExecutor)
+    assert results[2] == "two"
 
 
 # ---------------------------------------------------------------------- the form of a result
@@ -280,7 +300,9 @@ def test_ranks_use_the_pairs_that_all_have_and_weigh_problems_alike() -> None:
     runs += [a_run([9, 3], "a", "q", 0), a_run([9, 2], "b", "q", 0)]  # on q, b is better
     runs += [a_run([9, 0], "c", "p", 0)]  # c did not run on q
     assert contenders(runs) == ["a", "b"]
-    assert thorough(runs) == ["a"]
+    assert thorough(runs) == ["a", "b"], "three pairs of five are more than half"
+    more = [a_run([9, 1], "a", "p", seed) for seed in range(4, 6)]
+    assert thorough([*runs, *more]) == ["a"]
     ranks = ranks_at(runs, ["a", "b"], (1, 2), yardsticks(runs))
     assert ranks is not None
     assert ranks.pairs == 3
@@ -323,6 +345,7 @@ def test_a_method_that_refuses_is_said_to() -> None:
     tables = contest_tables(Contests(runs, (1, 2), "a"))
     after = next(table for table in tables if table.caption == "After 2 calls")
     assert {row[0]: row[1:] for row in after.rows}["c"] == ("0", "refused")
+    assert [row[:4] for row in tables[-1].rows] == [("p", "c", 1, "refused"), ("p", "d", 1, "error")]
     assert {row[0]: row[1] for row in after.rows} == {"a": "2", "b": "2", "c": "0", "d": "1"}
 
 
@@ -367,7 +390,7 @@ def _loss(problem: bi.Problem, point: np.ndarray) -> float:
 def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n{BEGIN}\nold\n{END}\ntail\n")
-    line = ["bench", "--problems", "sine,arm", "--strategies", "random,sobol", "--seeds", "2", "--budget", "60",
+    line = ["bench", "--problems", "sine", "--strategies", "random,sobol", "--seeds", "2", "--budget", "60",
             "--results", str(tmp_path / "results")]  # fmt: skip
     outcome = CliRunner().invoke(app, [*line, "--report", str(tmp_path / "report"), "--page", str(page)])
     assert outcome.exit_code == 0, outcome.output
@@ -382,9 +405,18 @@ def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
     assert text.endswith(f"{END}\ntail\n")
     assert "old" not in text
     outcome = CliRunner().invoke(app, [*line, "--list"])
-    assert outcome.stdout.count(" 2") >= 4
+    assert outcome.stdout.count(" 2\n") == 2
     outcome = CliRunner().invoke(app, [*line, "--seeds", "3", "--time-limit", "0"])
-    assert "8 of 12 runs" in outcome.output
+    assert "4 of 6 runs" in outcome.output
+
+
+def test_a_comparison_shows_profiles_and_calls_to_hit(tmp_path: Path) -> None:
+    comparison = bi.compare({"bowl": bowl}, ["random", "sobol"], budget=8, seeds=2)
+    comparison.save(tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    assert "Problems solved by calls" in html
+    assert html.count("Plotly.newPlot") == 2
+    assert "Calls until all but 0.01 of the way was done" in (tmp_path / "table.md").read_text()
 
 
 def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:

@@ -40,16 +40,21 @@ class Task:
     Args:
         key: of the run.
         source: of the problem.
-        checkpoints: folder of the runs under way.
+        results: where it is to be written down; the referee does that.
         deadline: seconds since the epoch after which nothing is begun.
         referee: the process that wants it; a worker stops when that is gone.
     """
 
     key: Key
     source: ProblemSource
-    checkpoints: Path
+    results: Results
     deadline: float
     referee: str
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the runs under way."""
+        return self.results.folder / UNFINISHED
 
     def over(self) -> bool:
         """Whether nothing new should be begun."""
@@ -64,18 +69,15 @@ class Account:
         total: all of them.
         there: were there before.
         done: finished now.
+        left: still to be done: the time was up, they broke down, a package is missing, or another process is at them.
         troubles: one sentence per run that was refused or broke down.
     """
 
     total: int
     there: int
     done: int = 0
+    left: int = 0
     troubles: tuple[str, ...] = ()
-
-    @property
-    def left(self) -> int:
-        """Runs that are still to be done: the time was up, or they broke down, or a package is missing."""
-        return self.total - self.there - self.done
 
 
 def keys(
@@ -125,14 +127,12 @@ def referee(
     for spec in methods.values():
         from_spec(spec)
     wanted = keys(list(problems), methods, seeds, budget, batch)
-    there = {text for text, run in results.runs(wanted).items() if run.status is not Status.ERROR}
+    there = results.done(wanted)
     open_keys = [key for key in wanted if key.text() not in there]
     account = Account(len(wanted), len(wanted) - len(open_keys))
-    checkpoints = results.folder / UNFINISHED
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    (checkpoints / ".gitignore").write_text("*\n")
+    _prepare(results.folder / UNFINISHED)
     deadline = float("inf") if time_limit is None else time.time() + 60.0 * time_limit
-    tasks = [Task(key, problems[key.problem], checkpoints, deadline, this_worker()) for key in open_keys]
+    tasks = [Task(key, problems[key.problem], results, deadline, this_worker()) for key in open_keys]
     with closing(perform(work, tasks, jobs, stop=lambda: time.time() >= deadline)) as ended:
         for index, result in ended:
             key = tasks[index].key
@@ -152,7 +152,7 @@ def referee(
                 trouble = f"{key.problem}, {key.label}: {run.status}: {run.ended}"
                 account = replace(account, troubles=(*account.troubles, trouble))
             tell(f"[{account.there + account.done}/{account.total}] {who}: {_outcome(run)}")
-    return account
+    return replace(account, left=len(wanted) - len(results.done(wanted)))
 
 
 def work(task: Task) -> tuple[Run, JSON | None]:
@@ -165,7 +165,9 @@ def work(task: Task) -> tuple[Run, JSON | None]:
     key = task.key
     with _claim(task) as mine:
         if not mine:
-            return _stopped(key, "another process is at it"), None
+            return _stopped(key, "it was stopped" if task.over() else "another process is at it"), None
+        if task.results.done([key]):
+            return _stopped(key, "another process did it meanwhile"), None
         try:
             problem = task.source(key.seed) if callable(task.source) else task.source
             strategy = from_spec(key.spec)
@@ -214,6 +216,11 @@ def _version(package: str) -> str | None:
 
 
 # ---------------------------------------------------------------------- files of the runs under way
+
+
+def _prepare(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n")
 
 
 def _stem(key: Key) -> str:

@@ -76,6 +76,10 @@ class Results:
                     lines[text] = line
         return {key.text(): from_line(lines[key.text()]) for key in keys if key.text() in lines}
 
+    def done(self, keys: list[Key]) -> set[str]:
+        """``Key.text()`` of those that need no other try: finished, or refused."""
+        return {text for text, run in self.runs(keys).items() if run.status is not Status.ERROR}
+
     def append(self, key: Key, line: JSON) -> None:
         """Add one run; it is on the disk when this returns."""
         path = self.folder / key.path

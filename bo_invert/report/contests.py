@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -112,7 +113,9 @@ def contest_tables(contests: Contests) -> list[Table]:
     if contests.against is not None:
         tables += [balance_table(contests), losses_table(contests)]
     tables += [budget_table(contests, calls) for calls in contests.calls]
-    return [*tables, hits_table(contests), seconds_table(contests)]
+    tables += [hits_table(contests), seconds_table(contests)]
+    troubles = troubles_table(contests)
+    return [*tables, troubles] if troubles.rows else tables
 
 
 def budget_table(contests: Contests, calls: int) -> Table:
@@ -152,6 +155,18 @@ def seconds_table(contests: Contests) -> Table:
         return None if found is None else float(f"{found.median:.2g}")
 
     return _grid(contests, "Seconds of one ask: median over asks, then over seeds", cell, ())
+
+
+def troubles_table(contests: Contests) -> Table:
+    """Refusals and breakdowns, in their own words; no rows if there were none."""
+    said: Counter[tuple[str, str, str, str]] = Counter(
+        (run.problem, run.label, str(run.status), run.ended)
+        for run in contests.runs
+        if run.status in (Status.REFUSED, Status.ERROR)
+    )
+    rows = tuple((problem, label, count, status, words) for (problem, label, status, words), count in said.items())
+    note = "A run that broke down counts with what it had found by then."
+    return Table(("problem", "method", "runs", "status", "words"), rows, "Refused or broken down", (note,))
 
 
 def _ranks_table(contests: Contests, ranks: Ranks) -> Table:
@@ -221,7 +236,7 @@ def _range(counts: Sequence[int]) -> str:
 
 def _calls(found: Spread) -> str:
     median, low, high = (f"{value:.0f}" if math.isfinite(value) else "never" for value in found[:3])
-    return median if low == high else f"{median} [{low}, {high}]"
+    return median if low == high else f"{median} [{low}, {high}]".replace(" ", "\u00a0")  # not to be broken over lines
 
 
 def _p(value: float) -> float:
