@@ -117,7 +117,7 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
 
 
 def generation_node(
-    strategy: str | JSON | Strategy = "gp", seed: int = 0, name: str | None = None, **options: Any
+    strategy: str | JSON | Strategy = "auto", seed: int = 0, name: str | None = None, **options: Any
 ) -> StrategyNode:
     """One of our strategies for use in Ax: ``client.set_generation_strategy(GenerationStrategy(nodes=[node]))``.
 

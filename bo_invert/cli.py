@@ -31,6 +31,7 @@ from bo_invert.cli_output import (
     Format,
     best_record,
     emit,
+    reasons,
     rendered,
     say,
     split,
@@ -96,7 +97,7 @@ def demo(
 def run(
     problem: ProblemName,
     strategy: Annotated[
-        str | None, typer.Option(help="Its name; default: gp, or what the study was begun with.")
+        str | None, typer.Option(help="Its name; default: auto, or what the study was begun with.")
     ] = None,
     option: Options = None,
     budget: Calls = 100,
@@ -120,22 +121,24 @@ def run(
 
     chosen = None
     if strategy is not None or option:
-        chosen = from_spec(strategy or "gp", **parse_settings(option, "--option"))
+        chosen = from_spec(strategy or "auto", **parse_settings(option, "--option"))
     made = load_problem(problem, parse_settings(settings, "--set"))
     store = open_store(storage)
-    name = name or f"{problem_title(problem)}-{strategy or 'gp'}-{seed or 0}"
+    name = name or f"{problem_title(problem)}-{strategy or 'auto'}-{seed or 0}"
     if name in store.names():
         study = Study.open(name, store, problem=made)
         _check_same(study, None if chosen is None else chosen.spec(), seed)
         say(f"resuming study {name!r}: {study.spent}")
     else:
-        study = Study.create(name, made, chosen or "gp", seed or 0, store)
+        study = Study.create(name, made, chosen or "auto", seed or 0, store)
     try:
         study.run(budget, batch=batch, executor=executor, progress=not quiet)
     except KeyboardInterrupt:
         _explain_interruption(study, storage)
         raise typer.Exit(130) from None
     best = study.best
+    for line in reasons(study.journal):
+        say(line)
     if out is not None:
         _write(study, out, budget)
     emit(study_record(study.journal, best) | best_record(study.journal, best), how)
@@ -147,7 +150,7 @@ def run(
 @app.command()
 def compare(
     problems: Annotated[list[str], typer.Argument(help="Ready problems or file.py:name.", metavar="PROBLEM...")],
-    strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = "gp,cmaes,prior,random",
+    strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = "auto,gp,cmaes,prior,random",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each method, with seeds 0, 1, ...")] = 5,
     budget: Calls = 100,
     batch: Batch = 1,

@@ -123,6 +123,16 @@ def best_record(journal: Journal, best: Trial | None) -> dict[str, Any]:
     return {f"best.{key}": record[key] for key in wanted}
 
 
+def reasons(journal: Journal) -> list[str]:
+    """Why a strategy that chooses among others chose what it chose, once each, with the trial where it began."""
+    begun: dict[str, int] = {}
+    for trial in journal.trials:
+        why = trial.query.meta.get("why")
+        if why is not None:
+            begun.setdefault(str(why), trial.number)
+    return [f"from trial {number}: {why}" for why, number in begun.items()]
+
+
 def why_nothing(journal: Journal) -> str:
     """A sentence on a study without a feasible trial."""
     done = [trial.outcome for trial in journal.trials if trial.outcome is not None]

@@ -50,7 +50,7 @@ class Study:
     def create(
         name: str,
         problem: Problem,
-        strategy: str | Mapping[str, Any] | Strategy = "gp",
+        strategy: str | Mapping[str, Any] | Strategy = "auto",
         seed: int = 0,
         storage: str | Store | None = None,
         *,

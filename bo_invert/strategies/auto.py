@@ -115,7 +115,7 @@ def _repeat(statement: Statement, history: History, request: Request, memo: JSON
     """A told point to be asked again, if that would settle whether the oracle is noisy and is not known yet."""
     told = history.completed
     rest = math.inf if request.budget is None else request.budget - history.committed
-    if len(told) < max(12, 2 * statement.domain.dim) or rest < 10 or not history.ranking:
+    if len(told) < max(30, 4 * statement.domain.dim) or rest < 10 or not history.ranking:
         return None
     if any("repeat" in trial.query.meta for trial in history.trials) or len(_groups(history)) < len(told):
         return None
