@@ -56,6 +56,16 @@ class Surrogate:
         """Mean and variance of the processes' standardised numbers at inputs ``(..., d)``, ``(..., k)`` each."""
         return self.process(inputs)
 
+    @property
+    def ripple(self) -> Tensor:
+        """What an outcome varies by beyond the processes' own variance, shape ``(k,)``.
+
+        That is noise, or structure too fine for the model. Below a percent it is no more than what keeps the algebra
+        stable.
+        """
+        noise = self.process.noise[:, 0]
+        return torch.where(noise > 1e-4, noise, 0.0)
+
     def standard(self, values: Tensor) -> Tensor:
         """The processes' numbers ``(..., k)`` of modelled ones ``(..., c)``; only where k = c."""
         warped = values if self.warp is None else self.warp(values)
