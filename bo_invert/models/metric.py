@@ -95,9 +95,9 @@ def fit(inputs: Array, scores: Array, importance: Array, memo: JSON = None) -> t
         found = [
             minimize(
                 _negative_log_posterior, start, args=(inputs, scores, importance), jac=True, method="L-BFGS-B",
-                bounds=limits, options={"maxiter": 60 if warm is None else 20, "ftol": 1e-6},
+                bounds=limits, options={"maxiter": 60 if warm is None else 30, "ftol": 1e-6},
             )
-            for start in (cold if warm is None else [warm])
+            for start in (cold if warm is None else [warm, cold[0]])  # few data may have led to a poor optimum
         ]  # fmt: skip
         warm = min(found, key=lambda result: float(result.fun)).x
         memo = {"n": n, "logs": [float(v) for v in warm]}

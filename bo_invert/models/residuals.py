@@ -19,9 +19,16 @@ from bo_invert.models.metric import Process, fit
 from bo_invert.types import JSON, Array
 
 Flags = NDArray[np.bool_]
+Indices = NDArray[np.intp]
 
 _MANY = 40
 _VARIANCE = 1e-6
+_BASIN = 0.05
+"""Share of the domain's width within which evaluations are about the same minimum of the model."""
+_PATIENCE = 0.9
+"""Share of the least squares in a basin that another evaluation there may promise to leave, once for each before it."""
+_TWINS = 2e-3
+"""Share of the domain's width within which evaluations are told apart by nobody but a finishing start."""
 _LARGEST = 400
 """Evaluations that are modelled: most of them the best, the others spread over the log."""
 
@@ -79,7 +86,7 @@ class Model:
     ) -> None:
         self.domain = domain
         merits = (residuals**2).sum(1) + (np.maximum(excesses, 0.0) ** 2).sum(1)
-        kept = _kept(merits)
+        kept = _kept(to_unit(domain, points), merits)
         self.measured = _Measured.of(residuals[kept], excesses[kept])
         self.told = to_unit(domain, points)
         self.barren = to_unit(domain, barren)
@@ -125,31 +132,42 @@ class Model:
         return np.concatenate([self._inside(near), wide])
 
     def _inside(self, x: Array) -> Array:
-        return to_unit(self.domain, from_unit(self.domain, x))
+        return np.asarray(to_unit(self.domain, from_unit(self.domain, x)))
 
     def _pick(self, process: Process, known: Array, rng: np.random.Generator) -> Array:
-        whiten = self._trust(process) if len(known) % 2 else np.eye(len(self.measured.scale))
         looks = self._looks(rng)
-        looks = looks[~self._doomed(looks)] if len(self.barren) else looks
-        if not len(looks):
-            return self._looks(rng)[-1]
+        hopeful = looks[~self._doomed(looks)] if len(self.barren) else looks
+        if not len(hopeful):
+            return np.asarray(looks[-1])
+        plain = np.eye(len(self.measured.scale))
+        yardsticks = [plain, self._trust(process)]
+        for whiten in yardsticks[::-1] if len(known) % 2 else yardsticks:
+            found = self._minimum(process, known, hopeful, whiten)
+            if found is not None:
+                return found
+        gaps = np.linalg.norm(hopeful[:, None] - known[None], axis=2).min(1)
+        far = gaps > min(_BASIN * np.sqrt(self.domain.dim), float(np.quantile(gaps, 0.8)))
+        return np.asarray(hopeful[np.where(far, self._squares(process, hopeful, plain), np.inf).argmin()])
+
+    def _minimum(self, process: Process, known: Array, looks: Array, whiten: Array) -> Array | None:
+        """The least minimum of the model that is worth an evaluation, shape ``(d,)``."""
         scores = self._squares(process, looks, whiten)
         starts = [looks[np.argsort(scores, kind="stable")[:12]], looks[-4:], self.incumbents[:4] + 1e-4]
         found, squares = self._descended(process, self._inside(np.concatenate(starts)), whiten)
         reached = self._squares(process, process.inputs, whiten)
-        reach = 0.02 * np.sqrt(self.domain.dim)
+        plain = np.eye(len(whiten))
+        ordinary = np.quantile(self._squares(process, process.inputs, plain), 0.25)
+        squares = np.where(self._squares(process, found, plain) > ordinary, np.inf, squares)
         for i in np.argsort(squares, kind="stable"):
             gaps = np.linalg.norm(process.inputs - found[i], axis=1)
-            beside = reached[gaps < reach]
-            if np.linalg.norm(known - found[i], axis=1).min() < 1e-9 or (
-                len(beside) and squares[i] > 0.7 * beside.min()
-            ):
+            beside = reached[gaps < _BASIN * np.sqrt(self.domain.dim)]
+            if squares[i] == np.inf or (len(beside) and squares[i] > _PATIENCE ** len(beside) * beside.min()):
+                continue
+            if np.linalg.norm(known - found[i], axis=1).min() < 1e-9:
                 continue
             if not len(self.barren) or not self._doomed(found[i : i + 1])[0]:
                 return np.asarray(found[i])
-        gaps = np.linalg.norm(looks[:, None] - known[None], axis=2).min(1)
-        far = gaps > min(2.5 * reach, float(np.quantile(gaps, 0.8)))
-        return np.asarray(looks[np.where(far, scores, np.inf).argmin()])
+        return None
 
     def _doomed(self, x: Array) -> Flags:
         """Whether the nearest evaluation of inputs ``(b, d)`` gave nothing, shape ``(b,)``."""
@@ -200,12 +218,19 @@ class Model:
         return x, squares
 
 
-def _kept(merits: Array) -> Array:
-    """Which evaluations are modelled, in order."""
+def _kept(inputs: Array, merits: Array) -> Indices:
+    """Which evaluations are modelled, in order.
+
+    Of those next to each other the best alone: differences measured with a tiny step would have the model follow
+    every output to its last digit there, and foretell nothing elsewhere.
+    """
     order = np.argsort(merits, kind="stable")
-    if len(order) <= _LARGEST:
-        return np.sort(order)
-    best = 3 * _LARGEST // 4
-    others = order[best:]
-    spread = others[np.linspace(0, len(others) - 1, _LARGEST - best).astype(int)]
-    return np.sort(np.concatenate([order[:best], spread]))
+    apart: list[int] = []
+    for i in order:
+        if not apart or np.linalg.norm(inputs[apart] - inputs[i], axis=1).min() > _TWINS * np.sqrt(inputs.shape[1]):
+            apart.append(int(i))
+    kept = np.array(apart)
+    if len(kept) > _LARGEST:
+        best, others = np.split(kept, [3 * _LARGEST // 4])
+        kept = np.concatenate([best, others[np.linspace(0, len(others) - 1, _LARGEST - len(best)).astype(int)]])
+    return np.sort(kept)

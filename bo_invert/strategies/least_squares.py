@@ -25,8 +25,8 @@ _SOLVED = 1e-12
 _EXACT = 1e-24
 #: Share of the squared residuals that may be left when a start wants another Jacobian: it has to pay for itself.
 _TOLL = 0.25
-#: A new start is made where less than this share of the median of the squared residuals is left.
-_PROMISING = 1e-3
+#: A new start is made where less than this share of what an ordinary evaluation leaves is left.
+_PROMISING = 2e-2
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class LeastSquares(Strategy):
         if best.origin != self.name:
             return best
         reached = min((float(t.loss or 0.0) for t in history.completed if _in_start(t, self.name)), default=np.inf)
-        level = min(_PROMISING * float(np.quantile(history.losses, 0.75)), _TOLL * reached)
+        level = min(_PROMISING * float(np.quantile(history.losses, 0.75)), 0.5 * reached)
         return best if best.feasible and float(best.loss or 0.0) < level else None
 
     def _draws(self, domain: Domain, request: Request) -> Array:

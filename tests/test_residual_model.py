@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bo_invert.domain import Domain, box_domain
+from bo_invert.models.residuals import Model, _kept
+from bo_invert.parameters import Float
+from bo_invert.types import Array
+
+BOX = box_domain({"a": Float(0.0, 1.0), "b": Float(0.0, 1.0)})
+NONE = np.empty((0, 2))
+
+
+def residuals(x: Array) -> Array:
+    """Zero at (0.3, 0.7) only; more outputs than inputs."""
+    a, b = x[:, 0], x[:, 1]
+    return np.column_stack([np.sin(3 * a) - np.sin(0.9), np.exp(a - b) - np.exp(-0.4), a * b - 0.21])
+
+
+def grid(n: int = 24) -> Array:
+    return BOX.sobol(np.random.default_rng(0), n)
+
+
+def model(points: Array, excesses: Array | None = None, barren: Array = NONE) -> Model:
+    return Model(BOX, points, residuals(points), np.empty((len(points), 0)) if excesses is None else excesses, barren)
+
+
+def test_proposes_where_residuals_vanish() -> None:
+    (found,) = model(grid()).propose(1, [], np.random.default_rng(1))
+    assert found == pytest.approx([0.3, 0.7], abs=0.02)
+
+
+def test_a_batch_is_of_different_points() -> None:
+    points = grid()
+    found = np.array(model(points).propose(4, [np.array([0.3, 0.7])], np.random.default_rng(1)))
+    everything = np.concatenate([points, found, [[0.3, 0.7]]])
+    gaps = np.linalg.norm(everything[:, None] - everything[None], axis=2) + np.eye(len(everything))
+    assert gaps.min() > 1e-9
+
+
+def test_a_basin_that_has_shown_its_floor_is_left_alone() -> None:
+    """The target cannot be reached, and the best there is has been asked for: the next point is elsewhere."""
+    points = np.concatenate([grid(), 0.5 + 0.01 * np.random.default_rng(0).standard_normal((6, 2)), [[0.5, 0.5]]])
+    floor = np.column_stack([1.0 + ((points - 0.5) ** 2).sum(1)])
+    search = Model(BOX, points, floor, np.empty((len(points), 0)), NONE)
+    (found,) = search.propose(1, [], np.random.default_rng(1))
+    assert np.linalg.norm(found - 0.5) > 0.05
+
+
+def test_twins_are_modelled_once() -> None:
+    points = np.array([[0.1, 0.1], [0.1001, 0.1], [0.5, 0.5], [0.1, 0.1001]])
+    assert list(_kept(points, np.array([3.0, 2.0, 1.0, 4.0]))) == [1, 2]
+
+
+def test_thousands_of_points_are_thinned_to_the_best_and_a_spread() -> None:
+    points = np.random.default_rng(0).random((3000, 6))
+    merits = np.random.default_rng(1).random(3000)
+    kept = _kept(points, merits)
+    assert len(kept) == 400
+    assert set(np.argsort(merits)[:200]) <= set(kept)
+    assert merits[kept].max() > 0.9
+
+
+def test_excesses_over_constraints_are_residuals() -> None:
+    points = grid()
+    (found,) = model(points, 10.0 * (0.45 - points[:, :1])).propose(1, [], np.random.default_rng(1))
+    assert found[0] == pytest.approx(0.45, abs=0.02), "drawn from 0.3 to where the constraint nearly holds"
+    (free,) = model(points, (points[:, :1] - 0.9)).propose(1, [], np.random.default_rng(1))
+    assert free == pytest.approx([0.3, 0.7], abs=0.02), "a constraint that holds is no residual"
+
+
+def test_keeps_away_from_what_gave_nothing() -> None:
+    points = grid(64)
+    lost = (np.abs(points - [0.3, 0.7]) < 0.2).all(1)
+    search = model(points[~lost], barren=points[lost])
+    for found in search.propose(5, [], np.random.default_rng(1)):
+        gaps = np.linalg.norm(points - found, axis=1)
+        assert not lost[gaps.argmin()]
+
+
+def test_stays_within_the_radius_of_a_latent() -> None:
+    domain = Domain("gaussian", 3, {}, radius=2.0)
+    points = domain.sample(np.random.default_rng(0), 30)
+    far = points - np.array([3.0, 0.0, 0.0])  # best at a norm of 3, outside
+    found = Model(domain, points, far, np.empty((30, 0)), np.empty((0, 3))).propose(3, [], np.random.default_rng(1))
+    assert np.linalg.norm(found, axis=1).max() <= 2.0 + 1e-9
+    assert found[0] == pytest.approx([2.0, 0.0, 0.0], abs=0.1)
+
+
+def test_outputs_that_never_change_are_no_reason_to_stop() -> None:
+    points = grid()
+    search = Model(BOX, points, np.ones((len(points), 3)), np.empty((len(points), 0)), NONE)
+    (found,) = search.propose(1, [], np.random.default_rng(1))
+    assert np.linalg.norm(points - found, axis=1).min() > 1e-9
