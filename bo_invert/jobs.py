@@ -41,7 +41,8 @@ def perform(
 ) -> Generator[tuple[int, Result | Exception], None, None]:
     """The tasks, begun in their order, ``jobs`` at once.
 
-    Close the iterator (``contextlib.closing``) when it may be left early: that waits for what is under way.
+    Close the iterator (``contextlib.closing``) when it may be left early: worker processes are killed then, threads
+    are waited for.
 
     Args:
         work: what to do with a task.
@@ -68,7 +69,7 @@ def perform(
                 running[future] = waiting.popleft()
                 begun[running[future]] += 1
             if not running:
-                return
+                break
             broken = False
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 index, error = running.pop(future), future.exception()
@@ -83,10 +84,12 @@ def perform(
             if broken:
                 pool.shutdown(wait=False)
                 pool = _pool(jobs, processes)
-    finally:
+    except BaseException:  # interrupted, or left early: nobody waits for what is under way
         for future in running:
             future.cancel()
-        pool.shutdown(wait=True)
+        _kill(pool)
+        raise
+    pool.shutdown(wait=True)
 
 
 def _pool(jobs: int, processes: bool) -> Executor:
@@ -98,3 +101,10 @@ def _pool(jobs: int, processes: bool) -> Executor:
             pass
     threads: Executor = registry.resolve("executors", "threads")(jobs)
     return threads
+
+
+def _kill(pool: Executor) -> None:
+    try:
+        pool.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
+    except TypeError:  # threads cannot be ended from outside
+        pool.shutdown(wait=True)

@@ -31,7 +31,7 @@ from bo_invert.report.bench import BEGIN, END, fill_page
 from bo_invert.report.contests import Contests, contest_tables, losses_table
 from bo_invert.runs import Find, Run, Status
 from bo_invert.statistics import balance, data_profile
-from bo_invert.workers import this_worker
+from bo_invert.workers import is_gone, this_worker
 
 METHODS = {"random": {"name": "random"}, "sobol": {"name": "sobol"}}
 
@@ -164,11 +164,11 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
             return len(seen) >= 5
 
     key = Key("watched", "random", {"name": "random"}, 0, 12, 2)
-    results = Results(tmp_path)
-    (tmp_path / UNFINISHED).mkdir()
-    run, line = work(Late(key, watched, results, math.inf, this_worker()))
+    folder = tmp_path / UNFINISHED
+    folder.mkdir()
+    run, line = work(Late(key, watched, folder, math.inf, this_worker()))
     assert (run.status, line, len(seen)) == (Status.STOPPED, None, 6)
-    run, line = work(Task(key, watched, results, math.inf, this_worker()))
+    run, line = work(Task(key, watched, folder, math.inf, this_worker()))
     assert (run.status, len(seen), run.bill.lost) == (Status.FINISHED, 12, 0)
     quiet = bi.Study.create("s", watched(0), "random", 0).run(12, batch=2)
     assert run.best is not None
@@ -178,7 +178,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_nobody_does_the_run_of_another(tmp_path: Path) -> None:
     key = Key("bowl", "random", {"name": "random"}, 0, 6, 2)
-    task = Task(key, bowl, Results(tmp_path), math.inf, this_worker())
+    task = Task(key, bowl, tmp_path / UNFINISHED, math.inf, this_worker())
     task.checkpoints.mkdir()
     run, line = work(task)
     assert run.status is Status.FINISHED
@@ -196,7 +196,18 @@ def test_nobody_does_the_run_of_another(tmp_path: Path) -> None:
     assert work(task)[0].ended == "another process did it meanwhile"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs kill -9")
+def children(parent: int) -> list[str]:
+    """Names of the worker processes that a process began, as ``workers.is_gone`` takes them."""
+    host, _, _ = this_worker().rsplit(":", 2)
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        fields = path.read_text().rpartition(")")[2].split()
+        if fields[1] == str(parent) and "resource_tracker" not in (path.parent / "cmdline").read_text():
+            found.append(f"{host}:{path.parent.name}:{fields[19]}")
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_killed_it_goes_on_inside_a_run(tmp_path: Path) -> None:
     script = tmp_path / "line.py"
     script.write_text(
@@ -222,6 +233,8 @@ def test_killed_it_goes_on_inside_a_run(tmp_path: Path) -> None:
     log = tmp_path / "calls"
     while not log.exists() or log.stat().st_size < 4:
         time.sleep(0.02)
+    workers = children(first.pid)
+    assert workers
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     assert not list(tmp_path.rglob("*.jsonl"))
@@ -233,6 +246,12 @@ def test_killed_it_goes_on_inside_a_run(tmp_path: Path) -> None:
     line = json.loads(next(tmp_path.rglob("random.jsonl")).read_text())
     assert line["bill"]["values"] >= 12
     assert log.stat().st_size <= 12 + 2, "what was answered before was not asked again"
+    for _ in range(100):
+        if all(is_gone(worker) for worker in workers):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("worker processes outlived the one that began them")
     assert not list((tmp_path / "results" / UNFINISHED).glob("*.db"))
 
 

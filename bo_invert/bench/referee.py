@@ -40,21 +40,21 @@ class Task:
     Args:
         key: of the run.
         source: of the problem.
-        results: where it is to be written down; the referee does that.
+        checkpoints: folder of the runs under way, in that of the results.
         deadline: seconds since the epoch after which nothing is begun.
         referee: the process that wants it; a worker stops when that is gone.
     """
 
     key: Key
     source: ProblemSource
-    results: Results
+    checkpoints: Path
     deadline: float
     referee: str
 
     @property
-    def checkpoints(self) -> Path:
-        """Folder of the runs under way."""
-        return self.results.folder / UNFINISHED
+    def results(self) -> Results:
+        """Where it will be written down, by the referee."""
+        return Results(self.checkpoints.parent)
 
     def over(self) -> bool:
         """Whether nothing new should be begun."""
@@ -130,9 +130,10 @@ def referee(
     there = results.done(wanted)
     open_keys = [key for key in wanted if key.text() not in there]
     account = Account(len(wanted), len(wanted) - len(open_keys))
-    _prepare(results.folder / UNFINISHED)
+    checkpoints = results.folder / UNFINISHED
+    _prepare(checkpoints)
     deadline = float("inf") if time_limit is None else time.time() + 60.0 * time_limit
-    tasks = [Task(key, problems[key.problem], results, deadline, this_worker()) for key in open_keys]
+    tasks = [Task(key, problems[key.problem], checkpoints, deadline, this_worker()) for key in open_keys]
     with closing(perform(work, tasks, jobs, stop=lambda: time.time() >= deadline)) as ended:
         for index, result in ended:
             key = tasks[index].key

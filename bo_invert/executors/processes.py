@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from concurrent.futures import Executor
 
 from bo_invert.errors import MissingExtra
@@ -22,5 +25,16 @@ def process_executor(workers: int) -> Executor:
         raise MissingExtra(
             "processes need the package loky; install it with: pip install 'bo-invert[processes]'"
         ) from None
-    executor: Executor = ProcessPoolExecutor(workers, env=_ONE_THREAD)
+    executor: Executor = ProcessPoolExecutor(workers, env=_ONE_THREAD, initializer=_end_with, initargs=(os.getpid(),))
     return executor
+
+
+def _end_with(parent: int) -> None:
+    """Let this worker end when the process that began it is killed; it would wait for tasks forever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
