@@ -16,7 +16,7 @@ from bo_invert.types import Array, State, Trial
 _ENDED = (State.COMPLETED, State.FAILED, State.INFEASIBLE)
 LENGTH, SHORTEST, LONGEST = 0.8, 2.0**-7, 1.6
 _GAIN = 1e-3
-"""An improvement must be this share of what lies between the best loss and what the region usually gives."""
+"""An improvement must be this share of what lies between the best loss and the median of the latest."""
 
 
 class Trust:
@@ -90,6 +90,7 @@ class Trust:
             if trial.state is State.COMPLETED:
                 row, self._told = self._told, self._told + 1
                 self.eligible[row] |= own
+                self._recent.append(float(self._losses[row]))
                 if own and "design" not in meta:
                     rows.append(row)
                 if self.eligible[row] and (self.best is None or self._rank(row) < self._rank(self.best)):
@@ -105,7 +106,6 @@ class Trust:
             self._wins, self._failures = self._wins + 1, 0
         else:
             self._wins, self._failures = 0, self._failures + ended
-        self._recent.extend(float(self._losses[row]) for row in rows)
         if self._wins >= self._successes:
             self.length, self._wins = min(2.0 * self.length, LONGEST), 0
         elif self._failures >= self._patience:
@@ -117,7 +117,7 @@ class Trust:
         (violation, loss), (violated, lowest) = self._rank(row), self._rank(before)
         if violated > 0.0:
             return violation < (1.0 - _GAIN) * violated
-        usual = float(np.median(self._recent)) - lowest if self._recent else 0.0
+        usual = float(np.median(self._recent)) - lowest
         return violation <= 0.0 and loss < lowest - _GAIN * max(usual, 0.0)
 
     def _rank(self, row: int) -> tuple[float, float]:
