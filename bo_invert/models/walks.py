@@ -19,7 +19,8 @@ def walk(
 
     A step goes to ``sqrt(1 - b^2) z + b xi`` with ``xi`` normal and is taken with probability ``min(1, L'/L)``
     (Neal 1998; Cotter et al. 2013): N(0, I) itself is left as it is whatever the dimension, so only the likelihood
-    decides. Every walker has a step size b of its own, which adapts during the first half of its way.
+    decides. Every walker has a step size b of its own, which adapts during the first half of its way. One that starts
+    where nobody may go draws from N(0, I) until it is out.
 
     Args:
         log_likelihood: of points ``(c, d)``, shape ``(c,)``; minus infinity where nobody may go.
@@ -32,14 +33,15 @@ def walk(
     now = log_likelihood(here)
     logit = np.full(len(here), np.log(reach / max(1.0 - reach, 1e-9)))
     for step in range(steps):
-        b = (1.0 / (1.0 + np.exp(-logit)))[:, None]
+        lost = np.isneginf(now)
+        b = np.where(lost, 1.0, 1.0 / (1.0 + np.exp(-logit)))[:, None]
         there = np.sqrt(1.0 - b**2) * here + b * rng.standard_normal(here.shape)
         then = log_likelihood(there)
-        # A walker that started where nobody may go takes the first step that leads out.
-        gain = np.where(np.isneginf(now), np.where(np.isneginf(then), -np.inf, 0.0), then - now)
+        out = np.isneginf(then)
+        gain = np.where(out, -np.inf, np.where(lost, 0.0, np.where(out, 0.0, then) - np.where(lost, 0.0, now)))
         chance = np.exp(np.minimum(0.0, gain))
         moved = rng.random(len(here)) < chance
         here[moved], now[moved] = there[moved], then[moved]
         if 2 * step < steps:
-            logit += (chance - _WANTED) * 4.0 / np.sqrt(1.0 + step)
+            logit += np.where(lost, 0.0, (chance - _WANTED) * 4.0 / np.sqrt(1.0 + step))
     return here

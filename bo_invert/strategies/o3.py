@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,11 @@ from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.types import JSON, Array, Query, State, Trial
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bo_invert.models.acquisition import Score
+
 
 @dataclass(frozen=True)
 class O3(Strategy):
@@ -22,16 +28,19 @@ class O3(Strategy):
 
     First the reference measure is drawn from. The K best points told become the *seeds*, and from then on only their
     mixtures ``sum_k w_k z_k`` with ``w >= 0`` and ``|w| = 1`` are searched: independent draws of N(0, I) mix to draws
-    of N(0, I), so mixtures look to the generator like what it was taught. A Gaussian process and the log expected
-    improvement work on ``u`` in the cube of dimension K - 1, which ``mixing`` maps to evenly distributed weights.
-    Whenever a whole design's worth of mixtures has been told, the best points known become the new seeds.
+    of N(0, I), so mixtures look to the generator like what it was taught. Once as many mixtures have been told as there
+    were draws, the best points known become the new seeds.
+
+    The Gaussian process sees the weights, and its log expected improvement is searched over a cube that maps to evenly
+    distributed weights. The paper breaks a stick in K - 1 places instead and models its coordinates: there one
+    seed alone is a whole face of the cube, to be learned again and again.
 
     The first draws may be the user's own data, and so may seeds. It takes any objective and constraints that ``gp``
     takes, and needs no encoder. Where the best point is no mixture of the seeds, it cannot be found.
 
     Args:
         seeds: K, at least 2; default: ``d + 1``, at most 8.
-        draws: told before the first mixture, at least ``seeds``; default: a quarter of the budget, 50 without one.
+        draws: told before the first mixture, at least ``seeds``; default: half of the budget, 50 without one.
         renew: mixtures told before better seeds are taken; default: as many as ``draws``; 0 for never.
         noisy: the oracle answers differently to the same point.
     """
@@ -59,7 +68,7 @@ class O3(Strategy):
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         history, domain = History(trials), statement.domain
-        drawn = [trial for trial in history.trials if "u" not in trial.query.meta]
+        drawn = [trial for trial in history.trials if "w" not in trial.query.meta]
         enough = self._enough(domain, request.budget)
         told = sum(trial.state is State.COMPLETED for trial in drawn)
         coming = sum(trial.state.open for trial in drawn)
@@ -83,14 +92,15 @@ class O3(Strategy):
     def _enough(self, domain: Domain, budget: int | None) -> int:
         if self.draws is not None:
             return self.draws
-        return max(self._many(domain), 50 if budget is None else budget // 4)
+        return max(self._many(domain), 50 if budget is None else budget // 2)
 
     def _seeds(self, history: History) -> list[Trial] | None:
         """The seeds in use: the log says it itself, in the latest mixture."""
         for trial in reversed(history.trials):
             numbers = trial.query.meta.get("seeds")
             if trial.origin == self.name and numbers is not None:
-                return [history.trials[number] for number in numbers]
+                by_number = {known.number: known for known in history.trials}
+                return [by_number[number] for number in numbers]
         return None
 
     def _worn(self, history: History, seeds: list[Trial], enough: int) -> bool:
@@ -104,23 +114,22 @@ class O3(Strategy):
         self, statement: Statement, history: History, seeds: list[Trial], request: Request, rng: np.random.Generator
     ) -> Proposal:
         from bo_invert.models import acquisition, exact, search
-        from bo_invert.models.base import plateau, seen
+        from bo_invert.models.base import plateau
         from bo_invert.models.fit import EXACT, NOISY
         from bo_invert.models.outputs import Outputs
         from bo_invert.models.probability import evaluable
 
         corners = np.array([trial.point for trial in seeds])
         numbers = [trial.number for trial in seeds]
-        cube = box_domain({f"u{k}": Float(0.0, 1.0) for k in range(1, len(seeds))})
-        where = dict(zip(numbers, unmixing(np.eye(len(seeds))), strict=True))
+        where = dict(zip(numbers, np.eye(len(seeds)), strict=True))
         where |= {
-            trial.number: np.array(trial.query.meta["u"])
+            trial.number: np.array(trial.query.meta["w"])
             for trial in history.trials
             if trial.query.meta.get("seeds") == numbers
         }
         inside = History([trial for trial in history.trials if trial.number in where])
         told, lost, pending = (
-            np.array([where[trial.number] for trial in group]).reshape(-1, cube.dim)
+            np.array([where[trial.number] for trial in group]).reshape(-1, len(seeds))
             for group in (inside.completed, inside.barren, inside.open)
         )
         memo = (request.memo or {}) if (request.memo or {}).get("seeds") == numbers else {}
@@ -129,21 +138,19 @@ class O3(Strategy):
         choice = exact.Choice(("rbf", "matern"), beliefs, outputs.tails)
         surrogate = exact.fit(told, outputs.values, memo.get("outputs"), choice)
         chance, labels = evaluable(told, lost, memo.get("labels"))
-        apart = 0.0 if self.noisy else plateau(told, inside.y)
-        incumbents = np.array([where[trial.number] for trial in inside.ranking[:5]])
-        known = [trial.point for trial in history.trials]
+        cube = box_domain({f"u{k}": Float(0.0, 1.0) for k in range(len(seeds))})
+        incumbents = coordinates(np.array([where[trial.number] for trial in inside.ranking[:5]]))
+        apart = 0.0 if self.noisy else plateau(coordinates(told), inside.y)
         queries: list[Query] = []
         while len(queries) < request.count:
-            state = acquisition.Known(told, inside.losses, inside.violations <= 0.0, pending, self.noisy)
-            gain = acquisition.improvement(surrogate, outputs, state, seed=draw_seed(rng))
-            score = gain if chance is None else (lambda inputs, gain=gain: gain(inputs) + chance(inputs))
-            u = search.maximise(score, cube, incumbents, [*told, *lost, *pending], rng, apart=apart)
-            point = statement.domain.project(mixing(u[None], corners))[0]
-            if seen(point[None], known)[0]:  # many u stand for a seed alone
-                u = rng.random(cube.dim)
-                point = statement.domain.project(mixing(u[None], corners))[0]
-            queries.append(Query(point, origin=self.name, meta={"u": u.tolist(), "seeds": numbers}))
-            pending, known = np.concatenate([pending, u[None]]), [*known, point]
+            known = acquisition.Known(told, inside.losses, inside.violations <= 0.0, pending, self.noisy)
+            gain = acquisition.improvement(surrogate, outputs, known, seed=draw_seed(rng))
+            taken = coordinates(np.concatenate([told, lost, pending]))
+            u = search.maximise(_of_coordinates(gain, chance), cube, incumbents, list(taken), rng, apart=apart)
+            w = weights(u)
+            point = statement.domain.project(mixtures(w[None], corners))[0]
+            queries.append(Query(point, origin=self.name, meta={"w": w.tolist(), "seeds": numbers}))
+            pending = np.concatenate([pending, w[None]])
         note: JSON = {"seeds": numbers, "outputs": surrogate.memo, "labels": labels}
         return Proposal(tuple(queries), note)
 
@@ -155,40 +162,51 @@ def _best(ranking: Sequence[Trial], many: int) -> list[Trial]:
 
 
 def weights(u: Array) -> Array:
-    """Weights ``(n, K)``, not negative and of norm 1, of coordinates ``(n, K - 1)`` in the unit cube.
+    """Weights ``(..., K)``, not negative and of norm 1, of coordinates ``(..., K)`` in the unit cube.
 
-    Broken off a stick: ``w_k^2 = v_k prod_{j<k} (1 - v_j)`` with ``v_k`` the ``u_k``-quantile of Beta(1/2, (K - k)/2).
-    Uniform coordinates give weights that are uniform on the positive part of the sphere.
+    Coordinates become absolute values of normal numbers, and these are divided by their norm. Uniform coordinates
+    therefore give weights that are uniform on the positive part of the sphere.
     """
-    from scipy.special import betaincinv
+    import torch
 
-    rest = u.shape[1] + 1 - np.arange(1, u.shape[1] + 1)
-    v = betaincinv(0.5, 0.5 * rest, np.clip(u, 0.0, 1.0))
-    left = np.cumprod(np.column_stack([np.ones(len(u)), 1.0 - v]), axis=1)
-    squares: Array = np.column_stack([v, np.ones(len(u))]) * left
-    return np.sqrt(squares)
+    w: Array = _weights(torch.as_tensor(u)).numpy()
+    return w
 
 
-def unmixing(w: Array) -> Array:
-    """Coordinates ``(n, K - 1)`` of weights ``(n, K)``; 1/2 where nothing of the stick is left to be divided."""
-    from scipy.special import betainc
+def coordinates(w: Array) -> Array:
+    """Coordinates ``(..., K)`` in the unit cube that ``weights`` maps to ``w``: of many, those of usual length."""
+    from scipy.special import ndtr
 
-    squares = w**2
-    left = np.cumsum(squares[:, ::-1], axis=1)[:, ::-1]
-    v = np.where(left > 1e-12, squares / np.maximum(left, 1e-12), 0.5)[:, :-1]
-    u = betainc(0.5, 0.5 * (w.shape[1] - np.arange(1, w.shape[1])), np.clip(v, 0.0, 1.0))
-    return np.where(left[:, :-1] > 1e-12, u, 0.5)
+    u: Array = 2.0 * ndtr(w * np.sqrt(w.shape[-1])) - 1.0
+    return u
 
 
-def mixing(u: Array, seeds: Array) -> Array:
-    """Points ``(n, d)`` of coordinates ``(n, K - 1)`` between seeds ``(K, d)``.
+def mixtures(w: Array, seeds: Array) -> Array:
+    """Points ``(n, d)`` of weights ``(n, K)`` of seeds ``(K, d)``.
 
-    Seeds that point the same way would add up to a point beyond all of them, which few dimensions make likely; it is
+    Seeds that point the same way add up to a point beyond all of them, which few dimensions make likely; it is
     pulled back to the norm that orthogonal seeds would have given.
     """
-    w = weights(u)
     mixed = w @ seeds
-    norm = np.linalg.norm(mixed, axis=1)
     shell = np.sqrt(w**2 @ (seeds**2).sum(axis=1))
+    norm = np.linalg.norm(mixed, axis=1)
     points: Array = mixed * np.minimum(1.0, shell / np.maximum(norm, 1e-12))[:, None]
     return points
+
+
+def _weights(u: Tensor) -> Tensor:
+    import torch
+
+    normal: Tensor = torch.special.ndtri(0.5 + 0.5 * u.clamp(1e-6, 1.0 - 1e-6))
+    w: Tensor = normal / normal.norm(dim=-1, keepdim=True)
+    return w
+
+
+def _of_coordinates(gain: Score, chance: Score | None) -> Score:
+    """The score of weights as one of coordinates, with the probability that they can be evaluated."""
+
+    def score(u: Tensor) -> Tensor:
+        w = _weights(u)
+        return gain(w) if chance is None else gain(w) + chance(w)
+
+    return score

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,17 @@ from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.types import JSON, Array, Query, Trial
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 SURROGATES = ("auto", "design", "latent")
 #: More prior draws than this hardly change the principal components of designs.
 _DRAWS = 256
 #: Prior draws among which the walkers find their first places.
 _LOOKS = 1024
+#: Probability, everywhere, that the model is wrong and an improvement possible. A model that is sure of itself would
+#: otherwise outweigh any prior, and send walkers to where no design is plausible.
+_DOUBT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -29,18 +37,18 @@ class PCN(Strategy):
 
     The generator is a prior and nothing else: the Gaussian process compares *designs*, where the space can show them
     as numbers, and the latent is only walked in. After an initial design drawn from the prior, every ask samples
-    ``p(z) P(improvement at z)`` with many walkers; the queries are those of their last places with the highest
-    expected improvement. Finds look like what the generator was taught, far more than an acquisition's maximum does;
-    what the generator would hardly ever make is not found.
+    ``p(z) P(improvement at z)``. A query is, of the places where a few walkers end, the one with the highest expected
+    improvement. Finds look like what the generator was taught, far more than an acquisition's maximum does; what the
+    generator would hardly ever make is hardly ever found.
 
     ``p(z)`` is the measured reference measure where there is one, otherwise N(0, I), cut off at the domain's radius;
     in a box it is uniform. Any objective, outcome constraints, failures and open trials are treated as by ``gp``.
-    Decoding is free of oracle calls but not of time: an ask decodes about ``walkers * steps`` points.
+    Decoding is free of oracle calls but not of time: a query takes about ``walkers * steps`` designs.
 
     Args:
         surrogate: ``"design"``: the process sees principal components of the designs; ``"latent"``: it sees points;
             ``"auto"``: designs where the space shows them.
-        walkers: how many.
+        walkers: for each query. One for a plain sample; the more there are, the greedier and the less plausible.
         steps: of each walker.
         initial: size of the initial design, data of the user's included; default ``2 d``, at least 5, at most 20
             and at most a quarter of the budget.
@@ -49,7 +57,7 @@ class PCN(Strategy):
 
     name = "pcn"
     surrogate: str = "auto"
-    walkers: int = 128
+    walkers: int = 8
     steps: int = 60
     initial: int | None = None
     noisy: bool = False
@@ -142,11 +150,15 @@ class PCN(Strategy):
             told, history.losses, history.violations <= 0.0, np.empty((0, told.shape[1])), self.noisy
         )
         probability = improving(surrogate, outputs, known, seed=draw_seed(rng))
-        pool = self._walked(domain, history, lambda points: believed(probability, points), rng)
+
+        def doubted(x: Tensor) -> Tensor:
+            return torch.logaddexp(probability(x), torch.full_like(x[:, 0], math.log(_DOUBT)))
+
+        ends = self._walked(domain, history, lambda points: believed(doubted, points), request.count, rng)
         apart = plateau(to_unit(domain, history.points), history.y) if domain.continuous and not self.noisy else 0.0
         taken, open_points = [trial.point for trial in history.trials], [trial.point for trial in history.open]
         picked: list[Array] = []
-        while len(picked) < request.count:
+        for pool in np.split(ends, request.count):
             pending = np.array([*open_points, *picked]).reshape(-1, domain.dim)
             known = acquisition.Known(
                 told, history.losses, history.violations <= 0.0, np.nan_to_num(inputs(pending), nan=0.5), self.noisy
@@ -158,9 +170,14 @@ class PCN(Strategy):
         return picked, {"outputs": surrogate.memo, "labels": labels}
 
     def _walked(
-        self, domain: Domain, history: History, log_probability: Callable[[Array], Array], rng: np.random.Generator
+        self,
+        domain: Domain,
+        history: History,
+        log_probability: Callable[[Array], Array],
+        count: int,
+        rng: np.random.Generator,
     ) -> Array:
-        """Samples of the prior times the probability, as points ``(c, d)``."""
+        """Samples of the prior times the probability, as points; ``walkers`` for each of so many queries."""
         from bo_invert.models.walks import walk
 
         normal = _Normal(domain)
@@ -171,7 +188,7 @@ class PCN(Strategy):
 
         best = normal.whitened(np.array([trial.point for trial in history.ranking[:16]]))
         looks = np.concatenate([normal.draws(rng, _LOOKS), best])
-        start = looks[_drawn(log_probability(normal.points(looks)), self.walkers, rng)]
+        start = looks[_drawn(log_probability(normal.points(looks)), self.walkers * count, rng)]
         return normal.points(walk(log_likelihood, start, rng, steps=self.steps))
 
 
