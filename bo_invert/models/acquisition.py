@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bo_invert.models.improvement import log_improvement, log_mean, log_positive_part, normals
 from bo_invert.models.process import Process
+from bo_invert.models.targets import log_ball, log_tent
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ Score = Callable[[Tensor], Tensor]
 
 _BASELINE = 24
 """So many of the most promising told points of a noisy oracle are anchors."""
+_NEAREST = 1e-10
+"""Nobody needs to come nearer to a target, in standard deviations of the outputs."""
 _SOFT = 1e-5
 """Width of a sampled constraint, in units of the output's spread: a wider one would reward queries just beyond it."""
 
@@ -76,8 +79,9 @@ def improvement(surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: i
     process, outcomes = surrogate.process, like.new_zeros(samples, k, 0)
     if p:
         process, outcomes = process.fantasize(anchors, drawn[:, :p].transpose(1, 2))
-    if outputs.direct is not None and known.feasible.any():
-        return _closed_form(surrogate, outputs, known, process, outcomes)
+    form = _form(surrogate, outputs)
+    if form is not None and known.feasible.any():
+        return _closed_form(form, surrogate, outputs, known, process, outcomes)
     return _sampled(surrogate, outputs, known, process, outcomes, drawn[:, p])
 
 
@@ -123,32 +127,93 @@ def _ripple(surrogate: Surrogate, known: Known) -> Tensor:
     return torch.where(noise > 1e-4, noise, 0.0) * (not known.noisy)
 
 
-def _closed_form(surrogate: Surrogate, outputs: Outputs, known: Known, process: Process, outcomes: Tensor) -> Score:
-    """For a loss that is plus or minus one modelled number, and constraints on others.
+@dataclass(frozen=True)
+class _Plain:
+    """A loss that is plus or minus one modelled number."""
+
+    column: int
+    sign: float
+
+    def loss(self, numbers: Tensor) -> Tensor:
+        """Loss ``(...)`` of standardised numbers ``(..., k)``."""
+        return self.sign * numbers[..., self.column]
+
+    def log_gain(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
+        """Log expected improvement ``(b, F)`` over ``best``, for means ``(b, F, k)`` and deviations ``(b, 1, k)``."""
+        own = std[..., self.column]
+        return own.log() + log_improvement((best - self.loss(mean)) / own)
+
+
+@dataclass(frozen=True)
+class _Near:
+    """The distance from a target: of one output as it is, of several squared.
 
     Args:
+        columns: modelled numbers that the target reads, t of them.
+        slopes: what a step of a standardised number makes in scaled distance, shape ``(t,)``.
+        rest: scaled distance of standardised numbers 0, shape ``(t,)``.
+    """
+
+    columns: list[int]
+    slopes: Tensor
+    rest: Tensor
+
+    def loss(self, numbers: Tensor) -> Tensor:
+        off = numbers[..., self.columns] * self.slopes + self.rest
+        return off[..., 0].abs() if len(self.columns) == 1 else off.square().sum(-1)
+
+    def log_gain(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
+        off = mean[..., self.columns] * self.slopes + self.rest
+        own = std[..., self.columns] * self.slopes
+        if len(self.columns) == 1:
+            return own[..., 0].log() + log_tent(off[..., 0] / own[..., 0], best.clamp(min=_NEAREST) / own[..., 0])
+        return log_ball(off, own.square(), best.clamp(min=_NEAREST**2))
+
+
+def _form(surrogate: Surrogate, outputs: Outputs) -> _Plain | _Near | None:
+    """The loss in a form whose expected improvement is known; None where there is none."""
+    if outputs.direct is not None:
+        return _Plain(*outputs.direct)
+    if outputs.aims is None or surrogate.warp is not None:
+        return None
+    columns, value, scale = outputs.aims
+    like = surrogate.offset
+    scales = like.new_tensor(scale)
+    slopes, rest = surrogate.weights.diagonal()[columns] / scales, (like[columns] - like.new_tensor(value)) / scales
+    unit = slopes.square().mean().sqrt()
+    return _Near(columns, slopes / unit, rest / unit)
+
+
+def _closed_form(
+    form: _Plain | _Near, surrogate: Surrogate, outputs: Outputs, known: Known, process: Process, outcomes: Tensor
+) -> Score:
+    """For a loss whose expected improvement is known, and constraints on other numbers.
+
+    Args:
+        form: of the loss.
+        surrogate: fitted to what ``outputs`` models.
+        outputs: where the constraints are.
+        known: what the log says; something is feasible.
         process: conditioned on F fantasies; on none, F = 1.
         outcomes: the fantasies' standardised numbers at the anchors, shape ``(F, k, p)``.
     """
-    assert outputs.direct is not None
-    column, sign = outputs.direct
     limits = [(i, sense, surrogate.standard(bound)[i]) for i, sense, bound in outputs.limits(surrogate.offset)]
-    best = surrogate.offset.new_tensor(torch.inf)
+    told = form.loss(surrogate.process.values[..., 0].mT)
+    best = told.new_tensor(torch.inf)
     if not known.noisy:
-        told = sign * surrogate.process.values[column, :, 0]
-        best = told[torch.as_tensor(known.feasible, device=told.device)].min()
+        best = told[torch.tensor(known.feasible, device=told.device)].min()
     if outcomes.shape[-1]:
-        losses = sign * outcomes[:, column]
+        losses = form.loss(outcomes.mT)
         for i, sense, bound in limits:
             losses = torch.where(sense * (outcomes[:, i] - bound) <= 0, losses, torch.inf)
         best = torch.minimum(best, losses.amin(-1))  # (F,)
+    best = best.clamp(max=told.max())  # no anchor of a noisy problem was feasible in some fantasy
     ripple = _ripple(surrogate, known)
-    best = best.clamp(max=10.0)  # no anchor of a noisy problem was feasible in some fantasy
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = process.fantasies(inputs)
         std = (variance + ripple).sqrt()
-        log = std[:, column, None].log() + log_improvement((best - sign * mean[:, column]) / std[:, column, None])
+        log = form.log_gain(mean.mT, std.unsqueeze(-2), best)
         for i, sense, bound in limits:
             log = log + torch.special.log_ndtr(sense * (bound - mean[:, i]) / std[:, i, None])
         return log_mean(log, 1)

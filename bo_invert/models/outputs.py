@@ -61,6 +61,20 @@ class Outputs:
         return column, self._sign
 
     @property
+    def aims(self) -> tuple[list[int], Array, Array] | None:
+        """Of a ``Target`` whose outputs are modelled one by one: modelled numbers, wanted values and scales.
+
+        None for anything else, and where an output of the target is constrained too.
+        """
+        target = self.statement.objective
+        if self.by_loss or not isinstance(target, Target) or self.values.shape[1] > MANY:
+            return None
+        if {constraint.index for constraint in self.statement.constraints} & set(target.indices):
+            return None
+        columns = [self._column(index) for index in target.indices]
+        return columns, np.array(target.value), np.array(target.scale)
+
+    @property
     def tails(self) -> tuple[int, ...]:
         """For each modelled number 1 where high values are bad, -1 where low ones are, 0 where it depends."""
         tails = [0] * int(self.values.shape[1])
