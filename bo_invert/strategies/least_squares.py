@@ -145,6 +145,17 @@ class LeastSquares(Strategy):
     def _draws(self, domain: Domain, request: Request) -> Array:
         return domain.sobol(request.stream(0), self.initial)
 
+    def _stuck(self, history: History) -> bool:
+        """Whether to look anywhere next: the model's last ``3 d`` points gained nothing, nor a look after them yet."""
+        asked = [t for t in history.completed if t.origin == self.name and "model" in t.query.meta]
+        since = [t for t in history.trials if asked and t.number > asked[-1].number and "design" in t.query.meta]
+        patience = 3 * len(history.points[0])
+        if since or len(asked) <= patience:
+            return False
+        first = asked[-patience].number
+        before = [float(t.loss or 0.0) for t in history.completed if t.number < first]
+        return min(float(t.loss or 0.0) for t in history.completed if t.number >= first) > 0.9 * min(before)
+
     def _searched(
         self, statement: Statement, history: History, request: Request, memo: JSON, queries: Sequence[Query]
     ) -> tuple[list[Query], JSON]:
@@ -154,6 +165,8 @@ class LeastSquares(Strategy):
         count = request.count - len(queries)
         size = self.design or min(5 * domain.dim, max(2, (request.budget or 10**9) // 5))
         lacking = max(size - len(told) - len(pending), 0) if len(told) >= 2 else count
+        if not lacking and self._stuck(history):
+            lacking = 1
         if lacking:
             drawn = sum("design" in t.query.meta for t in history.trials if t.origin == self.name)
             pool = domain.sobol(request.stream(1), min(lacking, count), skip=drawn)
