@@ -69,6 +69,7 @@ class Domain:
         parameters: names and types, for a box of named parameters; empty for plain vectors.
         radius: for a gaussian domain, the largest plausible norm of a point; infinite for a box.
         reference: for a gaussian domain, the measured reference measure; None stands for N(0, I).
+        floor: least plausibility of a point worth asking for; a wish that strategies with a model heed.
     """
 
     geometry: Literal["box", "gaussian"]
@@ -76,6 +77,7 @@ class Domain:
     parameters: Mapping[str, Parameter]
     radius: float = math.inf
     reference: Reference | None = None
+    floor: float = 0.0
 
     @property
     def continuous(self) -> bool:
@@ -183,6 +185,7 @@ class Domain:
             "dim": self.dim,
             "parameters": {name: p.to_json() for name, p in self.parameters.items()},
             "radius": self.radius if math.isfinite(self.radius) else None,
+            **({"floor": self.floor} if self.floor else {}),
         }
 
 

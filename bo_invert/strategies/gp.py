@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _GREEDY = 8
 """So many points of a batch know of each other; the others are the best ones of functions drawn from the posterior."""
+ACQUISITIONS = ("ei", "ucb_pe")
 KERNELS = {"rbf": ("rbf",), "matern": ("matern",), "auto": ("rbf", "matern")}
 
 
@@ -36,11 +37,12 @@ class GP(Strategy):
     modelled by its loss.
 
     Outcome constraints weigh the improvement by the probability that they hold; as long as nothing feasible is known,
-    their violation is reduced first. Places where the oracle gave nothing are learned by a second process. Open trials
+    their violation is reduced first. Places where the oracle gave nothing are learned by a
+    second process; points less plausible than the ``floor`` of a latent are avoided. Open trials
     count as evaluated with an unknown outcome. The points of a batch are chosen one after the other, given those
     before; beyond eight, each is the best of a function drawn from the posterior. Beyond 1,000 told points the model
     is given the best, those near them and a spread of the others. Points told or open are proposed again only when no
-    others are left.
+    others are left. What is expected of a query is noted with it, as 90 % intervals (``query.meta["foretold"]``).
 
     Args:
         noisy: the oracle answers differently to the same point; then improvement is over what the model believes
@@ -50,6 +52,9 @@ class GP(Strategy):
         samples: of the quasi-Monte Carlo estimate.
         kernel: ``"rbf"``, ``"matern"``, or ``"auto"`` for whichever predicts left-out values better.
         warp: straighten the heavy tail of a plain loss where that predicts left-out values better.
+        acquisition: ``"ei"``, or ``"ucb_pe"`` (GP-UCB-PE, Contal et al., ECML 2013): the highest upper bound once for
+            every change of the data, for all other points the greatest uncertainty where the optimum may be. For plain
+            losses, in large or asynchronous batches of noisy oracles.
     """
 
     name = "gp"
@@ -58,10 +63,14 @@ class GP(Strategy):
     samples: int = 128
     kernel: str = "auto"
     warp: bool = True
+    acquisition: str = "ei"
 
     def __post_init__(self) -> None:
         if self.kernel not in KERNELS:
             raise InvalidInput(f"strategy 'gp': kernel is one of {', '.join(map(repr, KERNELS))}, got {self.kernel!r}")
+        if self.acquisition not in ACQUISITIONS:
+            names = ", ".join(map(repr, ACQUISITIONS))
+            raise InvalidInput(f"strategy 'gp': acquisition is one of {names}, got {self.acquisition!r}")
         if self.samples < 1 or (self.initial is not None and self.initial < 1):
             raise InvalidInput(f"strategy 'gp': samples and initial must be at least 1, got {self}")
 
@@ -75,8 +84,8 @@ class GP(Strategy):
 
         rng = request.rng()
         with settled(draw_seed(rng)):
-            points, memo = self._improving(statement, history, request, rng)
-        return Proposal(tuple(Query(point, origin=self.name) for point in points), memo)
+            queries, memo = self._improving(statement, history, request, rng)
+        return Proposal(queries, memo)
 
     def _design_size(self, d: int, budget: int | None) -> int:
         if self.initial is not None:
@@ -99,12 +108,15 @@ class GP(Strategy):
 
     def _improving(
         self, statement: Statement, history: History, request: Request, rng: np.random.Generator
-    ) -> tuple[list[Array], JSON]:
+    ) -> tuple[tuple[Query, ...], JSON]:
         from bo_invert.models import acquisition, exact, search
         from bo_invert.models.base import plateau, to_unit
+        from bo_invert.models.bounds import confidence
         from bo_invert.models.fit import EXACT, NOISY
+        from bo_invert.models.foretold import foretell
         from bo_invert.models.outputs import Outputs
         from bo_invert.models.paths import thompson
+        from bo_invert.models.permission import permission
         from bo_invert.models.region import Region
         from bo_invert.models.selection import telling
 
@@ -116,50 +128,40 @@ class GP(Strategy):
         beliefs = (NOISY,) if self.noisy else (EXACT, NOISY)
         choice = exact.Choice(KERNELS[self.kernel], beliefs, outputs.tails if self.warp else None)
         surrogate = exact.fit(told, outputs.values, memo.get("outputs"), choice, told=len(everything))
-        note = {"outputs": surrogate.memo}
-        chance, note_chance = self._chance(statement, history, memo.get("feasibility"))
-        if note_chance is not None:
-            note["feasibility"] = note_chance
+        note: dict[str, JSON] = {"outputs": surrogate.memo}
+        allowed, note["permission"] = permission(statement, history, memo.get("permission"))
         taken, pending = _known(history.trials), history.open_points.reshape(-1, domain.dim)
         incumbents = np.array([trial.point for trial in history.ranking[:5]])
         apart = plateau(told, history.y[some]) if domain.continuous and not self.noisy else 0.0
         picked = np.empty((0, domain.dim))
-        while len(picked) < min(request.count, _GREEDY):
+        exploring = self.acquisition == "ucb_pe"
+        if exploring and outputs.direct is None:
+            raise Unsuitable(
+                f"strategy 'gp': acquisition 'ucb_pe' wants a loss that is plus or minus one output without a "
+                f"constraint on it, {statement.name!r} has {statement.objective}; use acquisition='ei'"
+            )
+        latest = {"asked_at": len(history.completed)}
+        note.update(latest if exploring else {})
+        while len(picked) < (request.count if exploring else min(request.count, _GREEDY)):
             waiting = to_unit(domain, np.concatenate([pending, picked]))
             known = acquisition.Known(told, losses, feasible, waiting, self.noisy)
-            score = acquisition.improvement(surrogate, outputs, known, seed=draw_seed(rng), samples=self.samples)
-            both = score if chance is None else _sum(score, chance)
+            if exploring:
+                seen = len(picked) > 0 or memo.get("asked_at") == latest["asked_at"]
+                score = confidence(surrogate, outputs, known, explore=seen)
+            else:
+                score = acquisition.improvement(surrogate, outputs, known, seed=draw_seed(rng), samples=self.samples)
+            both = score if allowed is None else _sum(score, allowed)
             point = search.maximise(both, domain, incumbents, np.concatenate([taken, picked]), rng, apart=apart)
             picked = np.concatenate([picked, point[None]])
         if len(picked) < request.count:
             scores = thompson(surrogate, outputs, request.count - len(picked), draw_seed(rng))
-            drawn = scores if chance is None else _sum(scores, chance)
+            drawn = scores if allowed is None else _sum(scores, allowed)
             everywhere = Region(domain, to_unit(domain, incumbents[0]), np.full(domain.dim, 2.0))
             for points in everywhere.ranked(drawn, search.looks(domain, incumbents, rng), follow=1):
                 point = search.unseen(domain, points, np.concatenate([taken, picked]), 1, apart)
                 picked = np.concatenate([picked, point])
-        return list(picked), note
-
-    def _chance(self, statement: Statement, history: History, memo: Any) -> tuple[Any, JSON]:
-        """Log probability that a point can be evaluated, and a memo; None while nothing went wrong.
-
-        Failures that depend on the place are learned like infeasible designs; others drown in the labels' noise.
-        """
-        if not history.barren:
-            return None, None
-        from bo_invert.models import acquisition, exact
-        from bo_invert.models.base import to_unit
-        from bo_invert.models.fit import LABELS
-        from bo_invert.models.selection import telling
-
-        lost = np.array([trial.point for trial in history.barren])
-        points = to_unit(statement.domain, np.concatenate([history.points, lost]))
-        labels = np.repeat([1.0, 0.0], [len(history.points), len(lost)])
-        order = np.concatenate([history.order, np.arange(len(history.points), len(points))])
-        some = telling(points, order)
-        choice = exact.Choice(beliefs=(LABELS,))
-        surrogate = exact.fit(points[some], labels[some, None], memo, choice, told=len(points))
-        return acquisition.feasibility(surrogate), surrogate.memo
+        said = foretell(surrogate, outputs, statement, history.trials, to_unit(domain, picked))
+        return tuple(Query(x, origin=self.name, meta=words) for x, words in zip(picked, said, strict=True)), note
 
 
 def _known(trials: Sequence[Trial]) -> Array:
