@@ -40,7 +40,8 @@ class Turbo(Strategy):
     Structured objectives and outcome constraints are those of the drawn outputs: the least violation first, as long as
     none is feasible (SCBO: Eriksson & Poloczek, AISTATS 2021).
 
-    Length, counts and restarts are read off the log: a query's ``meta`` names its region.
+    Length, counts and restarts are read off the log: a query's ``meta`` names its region. What is expected of a query
+    is noted there too, as 90 % intervals (``query.meta["foretold"]``).
 
     Args:
         acquisition: ``"thompson"``, or ``"ei"`` for the expected improvement inside the region.
@@ -91,9 +92,8 @@ class Turbo(Strategy):
 
         rng = request.rng()
         with settled(draw_seed(rng)):
-            points, memo = self._improving(statement, history, request, trust, rng)
-        mark = {"region": trust.number}
-        return Proposal(tuple(Query(point, origin=self.name, meta=mark) for point in points), memo)
+            queries, memo = self._improving(statement, history, request, trust, rng)
+        return Proposal(queries, memo)
 
     def _design_size(self, d: int, budget: int | None) -> int:
         if self.initial is not None:
@@ -120,10 +120,11 @@ class Turbo(Strategy):
 
     def _improving(
         self, statement: Statement, history: History, request: Request, trust: Trust, rng: np.random.Generator
-    ) -> tuple[list[Array], JSON]:
+    ) -> tuple[tuple[Query, ...], JSON]:
         from bo_invert.models import acquisition, exact
         from bo_invert.models.base import plateau, to_unit
         from bo_invert.models.fit import EXACT, NOISY
+        from bo_invert.models.foretold import foretell
         from bo_invert.models.outputs import Outputs
         from bo_invert.models.paths import thompson
         from bo_invert.models.region import Region, sides
@@ -167,7 +168,10 @@ class Turbo(Strategy):
 
         for points in ranked():
             picked = np.concatenate([picked, unseen(domain, points, np.concatenate([taken, picked]), 1, apart)])
-        return list(picked), note
+        mark = {"region": trust.number}
+        said = foretell(surrogate, outputs, statement, history.trials, to_unit(domain, picked))
+        queries = (Query(x, origin=self.name, meta={**mark, **words}) for x, words in zip(picked, said, strict=True))
+        return tuple(queries), note
 
     def _chance(self, statement: Statement, history: History, near: Array, memo: JSON) -> tuple[Any, JSON]:
         """Log probability that a point can be evaluated, learned from the nearest points, and a memo."""
