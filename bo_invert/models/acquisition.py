@@ -120,11 +120,9 @@ def _baseline(surrogate: Surrogate, outputs: Outputs, known: Known) -> Tensor:
 def _ripple(surrogate: Surrogate, known: Known) -> Tensor:
     """What the model takes for noise, shape ``(k,)``, though the oracle is exact.
 
-    It is structure too fine for the model: an outcome holds it like any other, so there may be gain in it. Below a
-    percent it is no more than what keeps the algebra stable.
+    It is structure too fine for the model: an outcome holds it like any other, so there may be gain in it.
     """
-    noise = surrogate.process.noise[:, 0]
-    return torch.where(noise > 1e-4, noise, 0.0) * (not known.noisy)
+    return surrogate.ripple * (not known.noisy)
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ class Surrogate:
     def ripple(self) -> Tensor:
         """What an outcome varies by beyond the processes' own variance, shape ``(k,)``.
 
-        That is noise, or structure too fine for the model. Below a percent it is no more than what keeps the algebra
-        stable.
+        That is noise, or structure too fine for the model. Below a percent of the spread it is no more than what keeps
+        the algebra stable.
         """
         noise = self.process.noise[:, 0]
         return torch.where(noise > 1e-4, noise, 0.0)
