@@ -16,7 +16,7 @@ _STEEP = 1e4
 
 
 def realism(domain: Domain) -> Callable[[Tensor], Tensor] | None:
-    """0 where a point is as plausible as the domain's ``floor`` wants, far below elsewhere; None where it wants nothing.
+    """0 where a point is as plausible as the domain's ``floor`` wants, far below elsewhere; None if it wants nothing.
 
     The score takes unit inputs ``(b, d)`` and gives ``(b,)``; outside it falls as the log density does.
     """
