@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -187,3 +188,13 @@ def test_what_cannot_be_said_is_refused() -> None:
     assert warped.warp is not None
     with pytest.raises(bi.InvalidInput, match="warped"):
         to_botorch(warped)
+
+
+def test_the_example_of_the_docs_runs() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+    code = text.split("## With BoTorch")[1].split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    with torch.random.fork_rng():
+        exec(code, names)
+    assert names["gain"].isfinite().all()
+    assert torch.allclose(names["back"].posterior(names["X"]).mean, names["model"].posterior(names["X"]).mean)

@@ -17,6 +17,8 @@ from bo_invert.models.improvement import log_improvement
 _ROOTS, _AREAS = np.polynomial.legendre.leggauss(16)
 _NODES, _WEIGHTS = 0.5 * (_ROOTS + 1.0), 0.5 * _AREAS  # of Gauss-Legendre quadrature on [0, 1]
 _NEWTON = 12
+_CLOSE = 1e-4
+"""Steps of Newton's method shorter than this leave an error of their square, which the last one outside removes."""
 
 
 def log_tent(off: Tensor, reach: Tensor) -> Tensor:
@@ -93,10 +95,11 @@ def _saddle(m: Tensor, s: Tensor, c: Tensor) -> Tensor:
         theta = tau.exp()
         slope, bend = _derivatives(m, s, c, theta)
         high, low = torch.where(slope > 0, tau, high), torch.where(slope > 0, low, tau)
-        # theta slope = theta c - rest; the root of log(theta c) - log(rest) is nearly linear in tau
+        # theta slope = theta c - rest, and log(theta c) - log(rest) is nearly linear in tau
         rest = theta * (c - slope)
-        steep = 1.0 - (theta * (c - slope) - theta * theta * bend) / rest
-        step = (theta * c / rest).log() / steep
+        step = (theta * c / rest).log() * rest / (theta * theta * bend)
         tried = tau - step
         tau = torch.where((tried >= low) & (tried <= high), tried, 0.5 * (low + high))
+        if bool((step.abs() < _CLOSE).all()):
+            break
     return tau.exp()
