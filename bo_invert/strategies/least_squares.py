@@ -136,7 +136,7 @@ class LeastSquares(Strategy):
         best = history.ranking[0] if history.ranking else None
         if best is None or best.number in used or _in_start(best, self.name):
             return None
-        if best.origin != self.name:
+        if best.origin != self.name or self._stuck(history):
             return best
         reached = min((float(t.loss or 0.0) for t in history.completed if _in_start(t, self.name)), default=np.inf)
         level = min(_PROMISING * float(np.quantile(history.losses, 0.75)), 0.5 * reached)
@@ -146,7 +146,7 @@ class LeastSquares(Strategy):
         return domain.sobol(request.stream(0), self.initial)
 
     def _stuck(self, history: History) -> bool:
-        """Whether to look anywhere next: the model's last ``3 d`` points gained nothing, nor a look after them yet."""
+        """Whether the model's last ``3 d`` points gained nothing: then a start at the best, or a look anywhere."""
         asked = [t for t in history.completed if t.origin == self.name and "model" in t.query.meta]
         since = [t for t in history.trials if asked and t.number > asked[-1].number and "design" in t.query.meta]
         patience = 3 * len(history.points[0])
@@ -164,9 +164,7 @@ class LeastSquares(Strategy):
         pending = [*history.open_points, *(query.point for query in queries)]
         count = request.count - len(queries)
         size = self.design or min(5 * domain.dim, max(2, (request.budget or 10**9) // 5))
-        lacking = max(size - len(told) - len(pending), 0) if len(told) >= 2 else count
-        if not lacking and self._stuck(history):
-            lacking = 1
+        lacking = max(size - len(told) - len(pending), int(self._stuck(history))) if len(told) >= 2 else count
         if lacking:
             drawn = sum("design" in t.query.meta for t in history.trials if t.origin == self.name)
             pool = domain.sobol(request.stream(1), min(lacking, count), skip=drawn)
