@@ -1,11 +1,12 @@
-"""Are the models' intervals true? What a strategy's model said of every point it then asked for, beside what came.
+"""Are the models' intervals true? What was said of every point before it was asked for, beside what came.
 
     python bench/calibration.py --storage sqlite:///calibration.db --seeds 3
 
-Runs of the public suite are kept in the storage; only those that are missing are run. Then every ask of every run is
-asked again, from its log, and interrupted as soon as the strategy has fitted its model: the hyperparameters come from
-the memo in the log, so it is the very model that chose the points. Points of the initial design are left out, since no
-model chose them.
+Runs of the public suite are kept in the storage; only those that are missing are run. What was said of a query lies in
+its ``meta``; points of the initial design have nothing there, since no model chose them. Beside it stands what the
+models would have said by themselves: every ask of every run is asked again from its log, and interrupted as soon as
+the strategy has fitted its model. The hyperparameters come from the memo in the log, so it is the very model that chose
+the points. It is judged on the points that it chose, on points drawn at random, and by leaving out what it was told.
 """
 
 from __future__ import annotations
@@ -14,57 +15,52 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest import mock
 
 import numpy as np
 
 import bo_invert as bi
 from bo_invert.bench.suite import BATCH, BUDGET, chosen_problems
+from bo_invert.history import History
 from bo_invert.log import Log
 from bo_invert.models import exact
 from bo_invert.models.base import to_unit
-from bo_invert.models.diagnostics import Forecasts, predicted
+from bo_invert.models.diagnostics import left_out, predicted
 from bo_invert.models.exact import Surrogate
+from bo_invert.models.foretold import record
 from bo_invert.models.outputs import Outputs
 from bo_invert.report.table import Table
 from bo_invert.stores.open import open_store
 from bo_invert.strategies.base import Request
-from bo_invert.types import JSON, Trial
+from bo_invert.types import JSON, Array, Query, Trial
 
 ROOT = Path(__file__).parents[1]
 QUARTERS = 4
+ALONE = ("queried", "random", "left out")
+_DRAWN = 64
+"""Points drawn at random for each run; their oracle calls are the bench's, not the run's."""
+_EVERY = 4
+"""So many asks apart a model is judged on them."""
 
 
-class Judged(NamedTuple):
-    """Trials that one ask proposed, and what its model said of them."""
+class _Fitted(Exception):
+    """Carries the model out of the ask."""
 
-    trials: list[Trial]
-    forecasts: Forecasts
-
-
-class _Fitted(Exception):  # noqa: N818  (no error: it carries the model out of the ask)
     def __init__(self, surrogate: Surrogate) -> None:
         super().__init__()
         self.surrogate = surrogate
 
 
-def replayed(study: bi.Study, events: list[JSON]) -> Iterator[Judged]:
-    """Every ask that had a model, with what came of its queries."""
-    final = {trial.number: trial for trial in study.history.completed}
+def models(study: bi.Study, events: list[JSON]) -> Iterator[tuple[Surrogate, tuple[Trial, ...], range]]:
+    """Every model of a run, the trials it knew, and the numbers of those that it chose."""
     log = Log()
     for event in events:
-        before = len(log.trials)
-        surrogate = _model(study, log.trials, event) if event["kind"] == "asked" else None
+        before = log.trials
+        surrogate = _model(study, before, event) if event["kind"] == "asked" else None
         log.apply([event])
-        answered = [final[t.number] for t in log.trials[before:] if t.number in final]
-        if surrogate is not None and answered:
-            told = [t for t in log.trials[:before] if t.y is not None]
-            everything = [*told, *answered]
-            outputs = Outputs(study.statement, np.array([t.y for t in everything]),
-                              np.array([t.loss for t in everything], dtype=float))  # fmt: skip
-            inputs = to_unit(study.statement.domain, np.array([t.point for t in answered]))
-            yield Judged(answered, predicted(surrogate, inputs, outputs.values[len(told) :]))
+        if surrogate is not None:
+            yield surrogate, before, range(len(before), len(log.trials))
 
 
 def _model(study: bi.Study, trials: tuple[Trial, ...], event: JSON) -> Surrogate | None:
@@ -83,48 +79,74 @@ def _model(study: bi.Study, trials: tuple[Trial, ...], event: JSON) -> Surrogate
     return None
 
 
-def judged(study: bi.Study, events: list[JSON], budget: int) -> list[JSON]:
-    """One summary for each quarter of a run."""
-    quarters: list[list[np.ndarray]] = [[] for _ in range(QUARTERS)]
-    for trials, forecasts in replayed(study, events):
-        for trial, z in zip(trials, forecasts.z, strict=True):
-            quarters[trial.number * QUARTERS // budget].append(z)
-    return [_summary(np.array(zs)) if zs else {"points": 0} for zs in quarters]
+def alone(study: bi.Study, events: list[JSON]) -> JSON:
+    """Share of outcomes inside the 90 % intervals of the models by themselves."""
+    assert study.problem is not None
+    statement, trials = study.statement, study.trials
+    drawn = [Query(p) for p in statement.domain.uniform(np.random.default_rng(0), _DRAWN)]
+    outcomes = study.problem.evaluate(drawn)
+    some = [i for i, outcome in enumerate(outcomes) if outcome.y is not None]
+    elsewhere = _modelled(study, np.array([outcomes[i].y for i in some]), [outcomes[i].loss or 0.0 for i in some])
+    there = to_unit(statement.domain, np.array([drawn[i].point for i in some]))
+    inside: dict[str, list[Array]] = {name: [] for name in ALONE}
+    for i, (surrogate, known, chosen) in enumerate(models(study, events)):
+        told, answered = History(known), History([trials[number] for number in chosen])
+        if answered.completed:
+            values = _modelled(study, answered.y, answered.losses)
+            inputs = to_unit(statement.domain, answered.points)
+            inside["queried"].append(predicted(surrogate, inputs, values).coverage(0.9))
+        if i % _EVERY == 0:
+            inside["random"].append(predicted(surrogate, there, elsewhere).coverage(0.9))
+            if len(surrogate.process.inputs) == len(told.points):
+                values = _modelled(study, told.y, told.losses)
+                inside["left out"].append(left_out(surrogate, values).coverage(0.9))
+    return {name: round(float(np.mean(shares)), 4) for name, shares in inside.items() if shares}
 
 
-def _summary(z: np.ndarray) -> JSON:
-    """Of errors ``(points, outputs)`` in standard deviations."""
-    return {
-        "points": len(z),
-        "in50": round(float((np.abs(z) <= 0.67448975).mean()), 4),
-        "in90": round(float((np.abs(z) <= 1.64485363).mean()), 4),
-        "median_z": round(float(np.median(z)), 3),
-        "median_size": round(float(np.median(np.abs(z))), 3),
-    }
+def _modelled(study: bi.Study, y: Array, losses: Any) -> Array:
+    return Outputs(study.statement, y, np.asarray(losses, dtype=float)).values
+
+
+def said(study: bi.Study, budget: int) -> list[JSON]:
+    """For each quarter of a run: queries that something was said of, and the shares of outcomes under, in, over it."""
+    quarters = []
+    for q in range(QUARTERS):
+        some = [t for t in study.trials if t.number * QUARTERS // budget == q and "foretold" in t.query.meta]
+        records = record(study.statement, some).values()
+        counts = np.array([(r.below, r.inside, r.above) for r in records], dtype=float).reshape(-1, 3).sum(0)
+        shares = counts / max(counts.sum(), 1.0)
+        below, inside, above = (round(float(share), 4) for share in shares)
+        quarters.append({"queries": len(some), "below": below, "inside": inside, "above": above})
+    return quarters
 
 
 def table(results: list[JSON], strategy: str) -> Table:
     """Coverage by problem and quarter, all seeds together."""
+    mine = [r for r in results if r["strategy"] == strategy]
     rows: list[tuple[Any, ...]] = []
-    names = list(dict.fromkeys(r["problem"] for r in results if r["strategy"] == strategy))
-    for name in names:
-        runs = [r["quarters"] for r in results if (r["problem"], r["strategy"]) == (name, strategy)]
-        by_quarter = [_share([run[q] for run in runs], "in90") for q in range(QUARTERS)]
-        every = [quarter for run in runs for quarter in run]
-        rows.append((name, len(runs), *by_quarter, _share(every, "in90"), _share(every, "in50"),
-                     _share(every, "median_z")))  # fmt: skip
-    columns = list(zip(*rows, strict=True))[2:]
-    rows.append(("mean of problems", None, *(round(float(np.mean([v for v in col if v is not None])), 2)
-                                             for col in columns)))  # fmt: skip
-    heads = ("problem", "runs", *(f"quarter {q + 1}" for q in range(QUARTERS)), "all", "50 % interval", "mean median z")
-    return Table(heads, tuple(rows), caption=f"{strategy}: share of queried outcomes inside their 90 % intervals")
+    for name in dict.fromkeys(r["problem"] for r in mine):
+        runs = [r for r in mine if r["problem"] == name]
+        quarters = [_inside([run["quarters"][q] for run in runs]) for q in range(QUARTERS)]
+        every = _inside([quarter for run in runs for quarter in run["quarters"]])
+        judged = (_mean([run["alone"].get(which) for run in runs]) for which in ALONE)
+        rows.append((name, len(runs), *quarters, every, *judged))
+    means = (_mean([row[j] for row in rows]) for j in range(2, len(rows[0])))
+    rows.append(("mean of problems", None, *means))
+    heads = ("problem", "runs", *(f"quarter {q + 1}" for q in range(QUARTERS)), "whole run", "model alone: queried",
+             "random", "left out")  # fmt: skip
+    return Table(heads, tuple(rows), caption=f"{strategy}: share of outcomes inside their 90 % intervals")
 
 
-def _share(quarters: list[JSON], key: str) -> float | None:
-    """Mean over points."""
-    some = [quarter for quarter in quarters if quarter["points"]]
-    weights = [quarter["points"] for quarter in some]
-    return round(float(np.average([quarter[key] for quarter in some], weights=weights)), 2) if some else None
+def _inside(quarters: list[JSON]) -> float | None:
+    """Mean over queries."""
+    weights = [quarter["queries"] for quarter in quarters]
+    shares = [quarter["inside"] for quarter in quarters]
+    return round(float(np.average(shares, weights=weights)), 2) if sum(weights) else None
+
+
+def _mean(shares: list[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return round(float(np.mean(known)), 2) if known else None
 
 
 def main() -> None:
@@ -133,23 +155,26 @@ def main() -> None:
     parser.add_argument("--strategies", default="gp", help="names, separated by commas")
     parser.add_argument("--problems", help="of the suite, separated by commas; default: all")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks" / "calibration.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
     options = parser.parse_args()
     problems = chosen_problems(options.problems.split(",") if options.problems else None)
+    strategies = options.strategies.split(",")
     results: list[JSON] = []
     for seed in range(options.seeds):
         for name, make in problems.items():
-            for strategy in options.strategies.split(","):
+            for strategy in strategies:
                 title = f"{name} / {strategy} / seed {seed}"
                 study = bi.Study.create(title, make(seed), strategy, seed, options.storage, exist_ok=True)
                 study.run(BUDGET, batch=BATCH, stop_when_hit=False)
                 events = open_store(options.storage).events(title)
                 results.append({"problem": name, "strategy": strategy, "seed": seed,
-                                "quarters": judged(study, events, BUDGET)})  # fmt: skip
-                print(title, results[-1]["quarters"], flush=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    for strategy in options.strategies.split(","):
-        print(table(results, strategy).markdown())
+                                "quarters": said(study, BUDGET), "alone": alone(study, events)})  # fmt: skip
+                print(title, results[-1], flush=True)
+    text = ",\n".join(json.dumps(result) for result in results)
+    (options.out / "calibration.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
+    pages = [table(results, strategy).markdown() for strategy in strategies]
+    (options.out / "calibration.md").write_text("\n\n".join(pages) + "\n", encoding="utf-8")
+    print(*pages, sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -83,9 +83,9 @@ class Forecasts:
 
     @property
     def log_density(self) -> Array:
-        """Mean log density of the values under their forecasts, in the units of the numbers, ``(c,)``: higher is better.
+        """Mean log density of the values under their forecasts, in the units of the numbers, ``(c,)``.
 
-        It is the one score here that rewards being right and being honest about it; compare models by it.
+        Higher is better. It is the one score here that rewards being right and being honest about it.
         """
         density = -0.5 * self.z**2 - np.log(self.std) - 0.5 * math.log(2.0 * math.pi)
         if self.warp is not None:

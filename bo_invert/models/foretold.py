@@ -31,7 +31,7 @@ _REACH = 1.6448536269514722
 _RATE = 0.5
 """A miss stretches an end by ``exp(0.95 * rate)``, which twenty outcomes without one take back."""
 _GOOD, _EITHER, _BAD = 1.0, 2.0, 3.0
-"""First stretches: of the end that means success, of ends that may mean either, and of the one that means a let-down."""
+"""First stretches: of the end that means success, of ends that may mean either, of the one that means a let-down."""
 _LIMIT = 10.0
 """Of the logarithm of a stretch."""
 
