@@ -118,7 +118,7 @@ def test_improvement_of_a_target_is_that_of_the_samples(target: Any, power: floa
     losses, feasible = told.objective.loss(smooth(x)), smooth(x)[:, 2] <= 1.1
     outputs = Outputs(told, smooth(x), losses)
     surrogate = exact.fit(x, outputs.values)
-    score = acquisition.improvement(surrogate, outputs, Known(x, losses, feasible, waiting), seed=0, samples=1024)
+    score = acquisition.improvement(surrogate, outputs, Known(x, losses, feasible, waiting), seed=0, samples=4096)
     mean, covariance = surrogate.process.joint(torch.cat([torch.tensor(waiting), new]))
     draws = np.stack(
         [

@@ -80,6 +80,8 @@ def improvement(surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: i
     if p:
         process, outcomes = process.fantasize(anchors, drawn[:, :p].transpose(1, 2))
     form = _form(surrogate, outputs)
+    if isinstance(form, _Near) and len(form.columns) > 1 and p:
+        form = None  # a saddle point in every fantasy would cost more than samples do
     if form is not None and known.feasible.any():
         return _closed_form(form, surrogate, outputs, known, process, outcomes)
     return _sampled(surrogate, outputs, known, process, outcomes, drawn[:, p])
