@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _DEGREES = 5
 """The spectral density of Matern with smoothness 5/2 is Student's with twice as many degrees of freedom."""
 _WORST = 1e6
-"""Spreads above the best loss told: below this, scores are those of violations."""
+"""Units above the best loss told: below this, scores are those of violations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +83,8 @@ def draw(process: Process, count: int, seed: int, features: int = 512) -> Paths:
 def thompson(surrogate: Surrogate, outputs: Outputs, count: int, seed: int) -> Callable[[Tensor], Tensor]:
     """Scores ``(q, b)`` of unit inputs ``(b, d)``, higher is better: one row for each of q drawn functions.
 
-    Minus the loss of the drawn outputs, in units of how much the told ones differ. What violates a drawn constraint
-    ranks below all that violates none, and by how much it does (Eriksson & Poloczek 2021).
+    Minus the loss of the drawn outputs, in units of how much the better told ones differ. What violates a drawn
+    constraint ranks below all that violates none, and by how much it does (Eriksson & Poloczek 2021).
 
     Args:
         surrogate: fitted to what ``outputs`` models.
@@ -95,11 +95,13 @@ def thompson(surrogate: Surrogate, outputs: Outputs, count: int, seed: int) -> C
     paths = draw(surrogate.process, count, seed)
     loss = outputs.loss_of(surrogate)
     told = loss(surrogate.process.values[..., 0].T)
-    low, spread = told.min(), told.std(correction=0).clamp(min=1e-300)
+    best = told.sort().values[: max(5, len(told) // 4)]
+    unit = best.mean() - best[0]  # of the better quarter: it shrinks with what is left to gain
+    unit = torch.where(unit > 0, unit, torch.ones_like(unit))
 
     def scores(inputs: Tensor) -> Tensor:
         numbers = paths(inputs).permute(2, 0, 1)  # (q, b, k)
-        score = -(loss(numbers) - low) / spread
+        score = (best[0] - loss(numbers)) / unit
         if not outputs.excesses:
             return score
         missed = outputs.violation(surrogate.values(numbers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -127,6 +127,7 @@ class Turbo(Strategy):
         from bo_invert.models.foretold import foretell
         from bo_invert.models.outputs import Outputs
         from bo_invert.models.paths import thompson
+        from bo_invert.models.permission import permission
         from bo_invert.models.region import Region, sides
         from bo_invert.models.search import unseen
 
@@ -142,10 +143,8 @@ class Turbo(Strategy):
         if earlier is not None and memo.get("region") != trust.number:
             earlier = {**earlier, "n": 0}  # other neighbours: fit again
         surrogate = exact.fit(inputs, outputs.values, earlier, choice, told=len(told))
-        note = {"region": trust.number, "outputs": surrogate.memo}
-        chance = None
-        if history.barren:
-            chance, note["feasibility"] = self._chance(statement, history, inputs, memo.get("feasibility"))
+        note: dict[str, JSON] = {"region": trust.number, "outputs": surrogate.memo}
+        allowed, note["permission"] = permission(statement, history, memo.get("permission"))
         if self.noisy:
             expected = acquisition.predicted(surrogate, outputs)(surrogate.process.inputs).detach().numpy()
             centre = near[int(np.where(trust.eligible[near], expected, -np.inf).argmax())]
@@ -158,13 +157,13 @@ class Turbo(Strategy):
             """For each query in turn, points in the order they recommend themselves."""
             if self.acquisition == "thompson":
                 drawn = thompson(surrogate, outputs, request.count, draw_seed(rng))
-                yield from region.ranked(_with(drawn, chance), region.looks(rng, _LOOKS), follow=2)
+                yield from region.ranked(_with(drawn, allowed), region.looks(rng, _LOOKS), follow=2)
                 return
             for _ in range(request.count):
                 pending = np.concatenate([history.open_points.reshape(-1, domain.dim), picked])
                 known = acquisition.Known(inputs, losses, feasible, to_unit(domain, pending), self.noisy)
                 score = acquisition.improvement(surrogate, outputs, known, seed=draw_seed(rng))
-                yield region.ranked(_with(_row(score), chance), region.looks(rng, _LOOKS // 4), follow=4)[0]
+                yield region.ranked(_with(_row(score), allowed), region.looks(rng, _LOOKS // 4), follow=4)[0]
 
         for points in ranked():
             picked = np.concatenate([picked, unseen(domain, points, np.concatenate([taken, picked]), 1, apart)])
@@ -172,19 +171,6 @@ class Turbo(Strategy):
         said = foretell(surrogate, outputs, statement, history.trials, to_unit(domain, picked))
         queries = (Query(x, origin=self.name, meta={**mark, **words}) for x, words in zip(picked, said, strict=True))
         return tuple(queries), note
-
-    def _chance(self, statement: Statement, history: History, near: Array, memo: JSON) -> tuple[Any, JSON]:
-        """Log probability that a point can be evaluated, learned from the nearest points, and a memo."""
-        from bo_invert.models import acquisition, exact
-        from bo_invert.models.base import to_unit
-        from bo_invert.models.fit import LABELS
-
-        lost = to_unit(statement.domain, np.array([trial.point for trial in history.barren[-self.local :]]))
-        inputs = np.concatenate([near, lost])
-        labels = np.repeat([1.0, 0.0], [len(near), len(lost)])
-        size = len(history.points) + len(history.barren)
-        surrogate = exact.fit(inputs, labels[:, None], memo, exact.Choice(beliefs=(LABELS,)), told=size)
-        return acquisition.feasibility(surrogate), surrogate.memo
 
 
 def _points(trials: Sequence[Trial]) -> Array:
@@ -195,6 +181,6 @@ def _row(score: Score) -> Scores:
     return lambda inputs: score(inputs).unsqueeze(0)
 
 
-def _with(scores: Scores, chance: Score | None) -> Scores:
-    """Scores that also count how probable it is that a point can be evaluated."""
-    return scores if chance is None else lambda inputs: scores(inputs) + chance(inputs)
+def _with(scores: Scores, allowed: Score | None) -> Scores:
+    """Scores that also count whether a point should be asked for at all."""
+    return scores if allowed is None else lambda inputs: scores(inputs) + allowed(inputs)
