@@ -83,7 +83,7 @@ def draw(process: Process, count: int, seed: int, features: int = 512) -> Paths:
 def thompson(surrogate: Surrogate, outputs: Outputs, count: int, seed: int) -> Callable[[Tensor], Tensor]:
     """Scores ``(q, b)`` of unit inputs ``(b, d)``, higher is better: one row for each of q drawn functions.
 
-    Minus the loss of the drawn outputs, in units of how much the better told ones differ. What violates a drawn
+    Minus the loss of the drawn outputs, in units of how much the told ones differ. What violates a drawn
     constraint ranks below all that violates none, and by how much it does (Eriksson & Poloczek 2021).
 
     Args:
@@ -95,13 +95,12 @@ def thompson(surrogate: Surrogate, outputs: Outputs, count: int, seed: int) -> C
     paths = draw(surrogate.process, count, seed)
     loss = outputs.loss_of(surrogate)
     told = loss(surrogate.process.values[..., 0].T)
-    best = told.sort().values[: max(5, len(told) // 4)]
-    unit = best.mean() - best[0]  # of the better quarter: it shrinks with what is left to gain
+    low, unit = told.min(), told.std(correction=0)
     unit = torch.where(unit > 0, unit, torch.ones_like(unit))
 
     def scores(inputs: Tensor) -> Tensor:
         numbers = paths(inputs).permute(2, 0, 1)  # (q, b, k)
-        score = (best[0] - loss(numbers)) / unit
+        score = (low - loss(numbers)) / unit
         if not outputs.excesses:
             return score
         missed = outputs.violation(surrogate.values(numbers))
