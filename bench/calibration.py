@@ -2,18 +2,21 @@
 
     python bench/calibration.py --storage sqlite:///calibration.db --seeds 3
 
-Runs of the public suite are kept in the storage; only those that are missing are run. What was said of a query lies in
-its ``meta``; points of the initial design have nothing there, since no model chose them. Beside it stands what the
-models would have said by themselves: every ask of every run is asked again from its log, and interrupted as soon as
-the strategy has fitted its model. The hyperparameters come from the memo in the log, so it is the very model that chose
-the points. It is judged on the points that it chose, on points drawn at random, and by leaving out what it was told.
+Runs of the public suite are kept in the storage; only those that are missing are run. Every ask of every run is asked
+again from its log, and interrupted as soon as the strategy has fitted its model. The hyperparameters come from the memo
+in the log, so it is the very model that chose the points, and what it says of them is what the queries note as
+``foretold``. Points of the initial design are left out, since no model chose them.
+
+Beside that stands the model alone, before its intervals are stretched by what they missed: on the points that it chose,
+on points drawn at random, and on what it was told, one left out at a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,9 +31,10 @@ from bo_invert.models import exact
 from bo_invert.models.base import to_unit
 from bo_invert.models.diagnostics import left_out, predicted
 from bo_invert.models.exact import Surrogate
-from bo_invert.models.foretold import record
+from bo_invert.models.foretold import foretell, record
 from bo_invert.models.outputs import Outputs
 from bo_invert.report.table import Table
+from bo_invert.statement import Statement
 from bo_invert.stores.open import open_store
 from bo_invert.strategies.base import Request
 from bo_invert.types import JSON, Array, Query, Trial
@@ -79,8 +83,8 @@ def _model(study: bi.Study, trials: tuple[Trial, ...], event: JSON) -> Surrogate
     return None
 
 
-def alone(study: bi.Study, events: list[JSON]) -> JSON:
-    """Share of outcomes inside the 90 % intervals of the models by themselves."""
+def judged(study: bi.Study, events: list[JSON], budget: int) -> JSON:
+    """Shares of outcomes under, in and over what was foretold, by quarter; and in the intervals of the model alone."""
     assert study.problem is not None
     statement, trials = study.statement, study.trials
     drawn = [Query(p) for p in statement.domain.uniform(np.random.default_rng(0), _DRAWN)]
@@ -89,8 +93,12 @@ def alone(study: bi.Study, events: list[JSON]) -> JSON:
     elsewhere = _modelled(study, np.array([outcomes[i].y for i in some]), [outcomes[i].loss or 0.0 for i in some])
     there = to_unit(statement.domain, np.array([drawn[i].point for i in some]))
     inside: dict[str, list[Array]] = {name: [] for name in ALONE}
+    notes: dict[int, JSON] = {}
     for i, (surrogate, known, chosen) in enumerate(models(study, events)):
         told, answered = History(known), History([trials[number] for number in chosen])
+        asked = to_unit(statement.domain, np.array([trials[number].query.point for number in chosen]))
+        outputs = Outputs(statement, told.y, told.losses)
+        notes |= zip(chosen, foretell(surrogate, outputs, statement, _noted(known, notes), asked), strict=True)
         if answered.completed:
             values = _modelled(study, answered.y, answered.losses)
             inputs = to_unit(statement.domain, answered.points)
@@ -100,19 +108,24 @@ def alone(study: bi.Study, events: list[JSON]) -> JSON:
             if len(surrogate.process.inputs) == len(told.points):
                 values = _modelled(study, told.y, told.losses)
                 inside["left out"].append(left_out(surrogate, values).coverage(0.9))
-    return {name: round(float(np.mean(shares)), 4) for name, shares in inside.items() if shares}
+    alone = {name: round(float(np.mean(shares)), 4) for name, shares in inside.items() if shares}
+    return {"quarters": _by_quarter(statement, _noted(trials, notes), budget), "alone": alone}
+
+
+def _noted(trials: Sequence[Trial], notes: dict[int, JSON]) -> list[Trial]:
+    """The same trials with these notes on their queries, and no others."""
+    return [replace(t, query=replace(t.query, meta=notes.get(t.number, {}))) for t in trials]
 
 
 def _modelled(study: bi.Study, y: Array, losses: Any) -> Array:
     return Outputs(study.statement, y, np.asarray(losses, dtype=float)).values
 
 
-def said(study: bi.Study, budget: int) -> list[JSON]:
-    """For each quarter of a run: queries that something was said of, and the shares of outcomes under, in, over it."""
+def _by_quarter(statement: Statement, trials: list[Trial], budget: int) -> list[JSON]:
     quarters = []
     for q in range(QUARTERS):
-        some = [t for t in study.trials if t.number * QUARTERS // budget == q and "foretold" in t.query.meta]
-        records = record(study.statement, some).values()
+        some = [t for t in trials if t.number * QUARTERS // budget == q and "foretold" in t.query.meta]
+        records = record(statement, some).values()
         counts = np.array([(r.below, r.inside, r.above) for r in records], dtype=float).reshape(-1, 3).sum(0)
         shares = counts / max(counts.sum(), 1.0)
         below, inside, above = (round(float(share), 4) for share in shares)
@@ -167,8 +180,8 @@ def main() -> None:
                 study = bi.Study.create(title, make(seed), strategy, seed, options.storage, exist_ok=True)
                 study.run(BUDGET, batch=BATCH, stop_when_hit=False)
                 events = open_store(options.storage).events(title)
-                results.append({"problem": name, "strategy": strategy, "seed": seed,
-                                "quarters": said(study, BUDGET), "alone": alone(study, events)})  # fmt: skip
+                found = judged(study, events, BUDGET)
+                results.append({"problem": name, "strategy": strategy, "seed": seed, **found})
                 print(title, results[-1], flush=True)
     text = ",\n".join(json.dumps(result) for result in results)
     (options.out / "calibration.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")

@@ -132,7 +132,7 @@ def surrogate_of(statement: Statement, seed: int = 5, n: int = 8) -> tuple[exact
     return exact.fit(rng.random((n, 2)), outputs.values, choice=exact.Choice(beliefs=(EXACT,))), outputs
 
 
-def test_the_first_intervals_are_the_models_but_for_the_let_down() -> None:
+def test_the_first_intervals_expect_let_downs() -> None:
     statement = bowl().statement
     surrogate, outputs = surrogate_of(statement)
     inputs = RNG(6).random((3, 2))
@@ -142,7 +142,7 @@ def test_the_first_intervals_are_the_models_but_for_the_let_down() -> None:
     for i, note in enumerate(notes):
         assert json.loads(json.dumps(note)) == note
         below, middle, above = note["foretold"]["y"]
-        assert below == pytest.approx(low[i, 0])
+        assert middle - below == pytest.approx(1.5 * (middle - low[i, 0]))
         assert middle == pytest.approx(forecasts.median[i, 0])
         assert above - middle == pytest.approx(3.0 * (high[i, 0] - middle))
 
@@ -159,8 +159,8 @@ def test_an_end_that_was_missed_moves_out_and_the_other_comes_in() -> None:
     below, above = said([])
     interval = {"foretold": {"y": [-1.0, 0.0, 1.0]}}
     stretched, shortened = said([told(0, interval, -2.0)])
-    assert stretched == pytest.approx(below * math.exp(0.5 * 0.95))
-    assert shortened == pytest.approx(above * math.exp(-0.5 * 0.05))
+    assert stretched == pytest.approx(below * math.exp(0.7 * 0.95))
+    assert shortened == pytest.approx(above * math.exp(-0.7 * 0.05))
     open_one = Trial(0, Query(np.zeros(2), meta=interval), State.RUNNING)
     assert said([open_one, told(1, {}, 9.0), told(2, {"design": 3}, 9.0)]) == (below, above)
 

@@ -28,9 +28,9 @@ _TAIL = 0.05
 """Share of the outcomes meant to lie beyond each end."""
 _REACH = 1.6448536269514722
 """Standard deviations from the median of a normal distribution to such an end."""
-_RATE = 0.5
-"""A miss stretches an end by ``exp(0.95 * rate)``, which twenty outcomes without one take back."""
-_GOOD, _EITHER, _BAD = 1.0, 2.0, 3.0
+_RATE = 0.7
+"""A miss nearly doubles the stretch of an end, and nineteen outcomes without one take that back."""
+_GOOD, _EITHER, _BAD = 1.5, 2.0, 3.0
 """First stretches: of the end that means success, of ends that may mean either, of the one that means a let-down."""
 _LIMIT = 10.0
 """Of the logarithm of a stretch."""
