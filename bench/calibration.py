@@ -40,6 +40,8 @@ from bo_invert.strategies.base import Request
 from bo_invert.types import JSON, Array, Query, Trial
 
 ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- calibration -->\n", "<!-- end of calibration -->\n"
+"""Where the tables go on the page."""
 QUARTERS = 4
 ALONE = ("queried", "random", "left out")
 _DRAWN = 64
@@ -168,7 +170,7 @@ def main() -> None:
     parser.add_argument("--strategies", default="gp", help="names, separated by commas")
     parser.add_argument("--problems", help="of the suite, separated by commas; default: all")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="a folder like the project's docs")
     options = parser.parse_args()
     problems = chosen_problems(options.problems.split(",") if options.problems else None)
     strategies = options.strategies.split(",")
@@ -184,10 +186,12 @@ def main() -> None:
                 results.append({"problem": name, "strategy": strategy, "seed": seed, **found})
                 print(title, results[-1], flush=True)
     text = ",\n".join(json.dumps(result) for result in results)
-    (options.out / "calibration.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
-    pages = [table(results, strategy).markdown() for strategy in strategies]
-    (options.out / "calibration.md").write_text("\n\n".join(pages) + "\n", encoding="utf-8")
-    print(*pages, sep="\n\n")
+    (options.out / "benchmarks" / "calibration.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
+    tables = "\n\n".join(table(results, strategy).markdown().strip() for strategy in strategies)
+    page = options.out / "benchmarks.md"
+    head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    page.write_text(f"{head}{BEGIN}\n{tables}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    print(tables)
 
 
 if __name__ == "__main__":
