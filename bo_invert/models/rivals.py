@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from bo_invert.domain import Domain
 from bo_invert.models import exact, spherical
@@ -11,12 +12,14 @@ from bo_invert.models.outputs import MANY
 from bo_invert.types import Array
 
 _GLANCE = 300
+_FOLDS = 3
 
 
 def linear_is_better(domain: Domain, points: Array, values: Array) -> bool:
-    """Whether left-out values are nearer to a linear process on the shell than to a smooth one, by squared errors.
+    """Whether a linear process on the shell predicts left-out values better than a smooth one does.
 
-    By errors and not by density: the linear model knows its slopes better than its own doubt.
+    Both are fitted afresh without them: with a lengthscale per coordinate the smooth one can make the values it was
+    fitted to predict each other.
 
     Args:
         domain: a latent.
@@ -26,14 +29,18 @@ def linear_is_better(domain: Domain, points: Array, values: Array) -> bool:
     if len(points) > _GLANCE:
         some = np.linspace(0, len(points) - 1, _GLANCE).round().astype(int)
         points, values = points[some], values[some]
+    values = values - values.mean(0)
     if values.shape[1] > MANY:
-        left, sizes, _ = np.linalg.svd(values - values.mean(0), full_matrices=False)
+        left, sizes, _ = np.linalg.svd(values, full_matrices=False)
         values = left[:, :MANY] * sizes[:MANY]
-    linear = spherical.fit(points, values, directions=True)
-    with exact.settled(0):
-        smooth = exact.fit(to_unit(domain, points), values)
-        mean = smooth.process.leave_one_out()[0].numpy()
-    scale = values.std(0) + 1e-300
-    of_smooth = (smooth.offset.numpy() + mean * smooth.weights.diagonal().numpy() - values) / scale
-    of_linear = (linear.loo()[0] - values) / scale
-    return bool((of_linear**2).sum() < (of_smooth**2).sum())
+    values = values / np.maximum(values.std(0), 1e-300)
+    inputs = to_unit(domain, points)
+    of_linear = of_smooth = 0.0
+    for fold in range(_FOLDS):
+        out = np.arange(len(points)) % _FOLDS == fold
+        linear = spherical.fit(points[~out], values[~out], directions=True)
+        with exact.settled(0):
+            smooth = exact.fit(inputs[~out], values[~out]).mean(torch.tensor(inputs[out])).numpy()
+        of_linear += float(((linear.posterior(points[out])[0] - values[out]) ** 2).sum())
+        of_smooth += float(((smooth - values[out]) ** 2).sum())
+    return of_linear < of_smooth
