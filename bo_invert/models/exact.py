@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from bo_invert.models.fit import EXACT, Belief
+from bo_invert.models.base import KERNELS
+from bo_invert.models.fit import EXACT, NOISY, Belief
 from bo_invert.models.fit import fit as fit_hyperparameters
 from bo_invert.models.kernels import kernel
 from bo_invert.models.outputs import MANY
@@ -21,6 +22,9 @@ from bo_invert.types import JSON, Array
 
 _GLANCE = 100
 """So many points tell which kind of model suits."""
+_FOLDS = 4
+_JUDGED = 3
+"""So many of the modelled numbers tell whether coordinates differ."""
 _MARGIN = 2.0
 """A rival must explain the data better by so many nats before the model changes."""
 
@@ -79,6 +83,7 @@ class Choice:
     Args:
         kernels: names.
         beliefs: about the noise.
+        ties: whether all coordinates share one lengthscale.
         tails: for each number 1 where high values are bad, -1 where low ones are and 0 where nobody knows; numbers
             with a sign may be warped. None to warp nothing.
     """
@@ -86,6 +91,12 @@ class Choice:
     kernels: tuple[str, ...] = ("rbf",)
     beliefs: tuple[Belief, ...] = (EXACT,)
     tails: tuple[int, ...] | None = None
+    ties: tuple[bool, ...] = (False,)
+
+    @classmethod
+    def of(cls, kernel: str, noisy: bool, tails: tuple[int, ...] | None) -> Choice:
+        """The choice behind a strategy's options: a key of ``base.KERNELS``, and whether the oracle is noisy."""
+        return cls(KERNELS[kernel], (NOISY,) if noisy else (EXACT, NOISY), tails, (True, False))
 
 
 def fit(
@@ -117,8 +128,8 @@ def fit(
     note = memo if _serves(memo, x.shape[1], choice) else None
     if note is not None and size < 1.125 * note["chosen"]:
         plan = _recalled(note, choice)
-    elif len(choice.kernels) * len(choice.beliefs) == 1 and not any(choice.tails or ()):
-        plan = _Plan(choice.kernels[0], choice.beliefs[0], (0.0,) * values.shape[1])
+    elif len(choice.kernels) * len(choice.beliefs) * len(choice.ties) == 1 and not any(choice.tails or ()):
+        plan = _Plan(choice.kernels[0], choice.beliefs[0], (0.0,) * values.shape[1], choice.ties[0])
     else:
         plan, note = _chosen(x, raw, choice, note, size)
     warp = plan.warp(raw, choice.tails)
@@ -136,6 +147,7 @@ def fit(
         "kernel": plan.kernel,
         "belief": plan.belief.name,
         "knees": list(plan.knees),
+        "tied": plan.tied,
         "chosen": size if note is None else note.get("chosen", size),
     }
     return Surrogate(process, weights, offset, warp, after)
@@ -151,11 +163,12 @@ def settled(seed: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A kernel, a belief, and a knee for each number; 0 for none."""
+    """A kernel, a belief, a knee for each number (0 for none), and whether there is one lengthscale for all."""
 
     kernel: str
     belief: Belief
     knees: tuple[float, ...]
+    tied: bool
 
     def warp(self, values: Tensor, tails: tuple[int, ...] | None) -> Warp | None:
         if tails is None or not any(self.knees):
@@ -181,12 +194,13 @@ def _serves(memo: JSON, d: int, choice: Choice) -> bool:
         and all(len(row) == d + 1 for row in logs)
         and memo["kernel"] in choice.kernels
         and memo["belief"] in {belief.name for belief in choice.beliefs}
+        and memo["tied"] in choice.ties
     )
 
 
 def _recalled(note: JSON, choice: Choice) -> _Plan:
     belief = next(belief for belief in choice.beliefs if belief.name == note["belief"])
-    return _Plan(note["kernel"], belief, tuple(note["knees"]))
+    return _Plan(note["kernel"], belief, tuple(note["knees"]), note["tied"])
 
 
 def _hyperparameters(
@@ -197,13 +211,14 @@ def _hyperparameters(
         warm = scores.new_tensor(note["logs"])
         if note["n"] <= size < note["n"] + max(1, note["n"] // 20):
             return warm, note["n"]
-    return fit_hyperparameters(x, scores, plan.belief, kernel(plan.kernel), warm, known)[0], size
+    return fit_hyperparameters(x, scores, plan.belief, kernel(plan.kernel), warm, known, tied=plan.tied)[0], size
 
 
 def _chosen(x: Tensor, raw: Tensor, choice: Choice, note: JSON, size: int) -> tuple[_Plan, JSON]:
     """The plan under which left-out values are most probable, and a memo of its fit.
 
-    First the warp is chosen, then kernel and belief. Of many points, some are looked at.
+    First the warp is chosen, then kernel and belief, then whether the coordinates differ. Of many points, some are
+    looked at.
     """
     current = None if note is None else _recalled(note, choice)
     n = len(x)
@@ -211,17 +226,23 @@ def _chosen(x: Tensor, raw: Tensor, choice: Choice, note: JSON, size: int) -> tu
         some = torch.linspace(0, n - 1, _GLANCE, dtype=torch.float64).round().long().to(x.device)
         x, raw = x[some], raw[some]
     first = (choice.kernels[0], choice.beliefs[0])
-    plans = [_Plan(*first, shape) for shape in _shapes(raw, choice.tails)]
+    tied = current.tied if current is not None else choice.ties[0]
+    plans = [_Plan(*first, shape, tied) for shape in _shapes(raw, choice.tails)]
     best, highest, answer = _densest(x, raw, choice, plans, current)
     for pair in product(choice.kernels, choice.beliefs):
         if pair != first:
-            found = _densest(x, raw, choice, [_Plan(*pair, best.knees)], current)
+            found = _densest(x, raw, choice, [_Plan(*pair, best.knees, tied)], current)
             if found[1] > highest:
                 best, highest, answer = found
+    if len(choice.ties) > 1 and len(x) >= 2 * _FOLDS:
+        warp = best.warp(raw, choice.tails)
+        scores = _basis(raw if warp is None else warp(raw))[0]
+        densities = {t: _held_out(x, scores, replace(best, tied=t)) + _MARGIN * (t == tied) for t in choice.ties}
+        best = replace(best, tied=max(choice.ties, key=densities.__getitem__))
     memo = {
         "n": 0,  # rough fits only start the one that counts
         "logs": answer.tolist(), "kernel": best.kernel, "belief": best.belief.name, "knees": list(best.knees),
-        "chosen": size,
+        "tied": best.tied, "chosen": size,
     }  # fmt: skip
     return best, memo
 
@@ -235,8 +256,9 @@ def _densest(
     k = bases[0][0].shape[1]
     name = plans[0].kernel
     found, _ = fit_hyperparameters(
-        x, torch.cat([base[0] for base in bases], 1), plans[0].belief, kernel(name), rough=True
-    )
+        x, torch.cat([base[0] for base in bases], 1), plans[0].belief, kernel(name), rough=True,
+        tied=plans[0].tied,
+    )  # fmt: skip
     densities = []
     for i, (plan, warp, (scores, weights, _)) in enumerate(zip(plans, warps, bases, strict=True)):
         density = _left_out(x, scores, found[i * k : (i + 1) * k], name)
@@ -258,6 +280,30 @@ def _shapes(raw: Tensor, tails: tuple[int, ...] | None) -> list[tuple[float, ...
     columns = [knees(raw[:, j], float(tail)) if tail else [] for j, tail in enumerate(tails)]
     many = max(len(column) for column in columns)
     return [plain, *(tuple(col[i] if i < len(col) else 0.0 for col in columns) for i in range(many))]
+
+
+def _held_out(x: Tensor, scores: Tensor, plan: _Plan) -> float:
+    """Log density of scores predicted by fits without them.
+
+    Left-out values would not do here: many lengthscales can be fitted so that the values they were fitted to predict
+    each other.
+    """
+    scores = scores[:, :_JUDGED]
+    k = scores.shape[1]
+    folds = [torch.arange(len(x), device=x.device) % _FOLDS == fold for fold in range(_FOLDS)]
+    least = min(int((~out).sum()) for out in folds)
+    kept = [torch.nonzero(~out)[:least, 0] for out in folds]
+    inputs = torch.stack([x[some] for some in kept]).repeat_interleave(k, 0)
+    values = torch.cat([scores[some] for some in kept], 1)
+    logs, _ = fit_hyperparameters(inputs, values, plan.belief, kernel(plan.kernel), rough=True, tied=plan.tied)
+    total = 0.0
+    for fold, (out, some) in enumerate(zip(folds, kept, strict=True)):
+        own = logs[fold * k : (fold + 1) * k]
+        process = condition(kernel(plan.kernel), own[:, :-1], own[:, -1].exp(), x[some], scores[some])
+        mean, variance = process(x[out])
+        variance = variance + own[:, -1].exp()
+        total += float((-0.5 * (scores[out] - mean) ** 2 / variance - 0.5 * (2 * torch.pi * variance).log()).sum())
+    return total
 
 
 def _left_out(x: Tensor, scores: Tensor, logs: Tensor, name: str) -> float:

@@ -53,6 +53,7 @@ def fit(
     warm: Tensor | None = None,
     known: Tensor | None = None,
     rough: bool = False,
+    tied: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The most probable hyperparameters of k outputs, each with its own.
 
@@ -60,21 +61,22 @@ def fit(
     taken evenly from the order they were told in.
 
     Args:
-        inputs: in the unit cube, shape ``(n, d)``.
+        inputs: in the unit cube, shape ``(n, d)``, or ``(k, n, d)`` where every output has its own.
         values: mean 0 and variance 1 in each column, shape ``(n, k)``.
         belief: about the noise, and limits.
         kernel: of all outputs.
         warm: earlier answers, shape ``(k, d + 1)``: a start beside the fixed ones.
         known: noise variances of the observations besides the one sought, shape ``(n, k)``.
         rough: near enough to tell models apart.
+        tied: one lengthscale for all coordinates, instead of one for each.
 
     Returns:
         Logarithms of lengthscales and noise, ``(k, d + 1)``, and minus the log posterior of each, ``(k,)``.
     """
-    n, d = inputs.shape
+    n, d = inputs.shape[-2:]
     if n > ENOUGH:
         some = torch.linspace(0, n - 1, ENOUGH, dtype=torch.float64).round().long().to(inputs.device)
-        inputs, values, known = inputs[some], values[some], None if known is None else known[some]
+        inputs, values, known = inputs[..., some, :], values[some], None if known is None else known[some]
     k = values.shape[1]
     short = [math.log(0.2 * math.sqrt(d))] * d + [math.log(max(belief.floor, 1e-6))]
     long = [math.log(math.sqrt(d))] * d + [math.log(max(belief.floor, 1e-3))]
@@ -82,21 +84,60 @@ def fit(
     if warm is not None:
         starts = torch.cat([warm.unsqueeze(1), starts], 1)
     many = starts.shape[1]
+    spread = _Tie(d, starts) if tied else _Free()
     lower = inputs.new_tensor([math.log(belief.shortest)] * d + [math.log(belief.floor)])
     upper = inputs.new_tensor([math.log(_LONGEST)] * d + [math.log(belief.ceiling)])
 
     def function(logs: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         of = which // many
-        return negative_log_posterior(
-            logs, inputs, values.T[of], belief, kernel, None if known is None else known.T[of]
-        )
+        value, gradient = negative_log_posterior(
+            spread.out(logs), inputs if inputs.dim() == 2 else inputs[of], values.T[of], belief, kernel,
+            None if known is None else known.T[of],
+        )  # fmt: skip
+        return spread.back(logs, value, gradient)
 
     steps, tolerance = (25, 1e-3) if rough else (80, 1e-6)
     start = starts.reshape(k * many, d + 1)
-    found, lowest = minimise(function, start, lower, upper, steps=steps, tolerance=tolerance)
+    found, lowest = minimise(
+        function, spread.into(start), spread.into(lower), spread.into(upper), steps=steps, tolerance=tolerance
+    )
+    found = spread.out(found)
     best = lowest.reshape(k, many).argmin(1)
     rows = torch.arange(k, device=best.device) * many + best
     return found[rows], lowest[rows]
+
+
+class _Free:
+    """Every coordinate has its own lengthscale."""
+
+    def into(self, logs: Tensor) -> Tensor:
+        return logs
+
+    def out(self, logs: Tensor) -> Tensor:
+        return logs
+
+    def back(self, logs: Tensor, value: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        return value, gradient
+
+
+class _Tie:
+    """All d coordinates share one lengthscale, which counts once in the prior."""
+
+    def __init__(self, d: int, like: Tensor) -> None:
+        self.d = d
+        self.sum = like.new_ones(d, 1)
+
+    def into(self, logs: Tensor) -> Tensor:
+        return torch.cat([logs[..., :-1].mean(-1, keepdim=True), logs[..., -1:]], -1)
+
+    def out(self, logs: Tensor) -> Tensor:
+        return torch.cat([logs[..., :1].expand(*logs.shape[:-1], self.d), logs[..., 1:]], -1)
+
+    def back(self, logs: Tensor, value: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        prior, of_prior = lengthscale_prior(self.out(logs)[..., :-1])
+        surplus = 1.0 - 1.0 / self.d
+        of_lengthscale = (gradient[..., :-1] - surplus * of_prior) @ self.sum
+        return value - surplus * prior, torch.cat([of_lengthscale, gradient[..., -1:]], -1)
 
 
 def negative_log_posterior(
@@ -108,7 +149,7 @@ def negative_log_posterior(
 
     Args:
         logs: of lengthscales and noise, shape ``(b, d + 1)``.
-        inputs: shape ``(n, d)``.
+        inputs: shape ``(n, d)`` or ``(b, n, d)``.
         values: shape ``(b, n)``.
         belief: prior of the noise.
         kernel: of all.
@@ -117,7 +158,7 @@ def negative_log_posterior(
     Returns:
         Values ``(b,)``, infinite where the covariance is too singular for so little noise; gradients ``(b, d + 1)``.
     """
-    n = len(inputs)
+    n = inputs.shape[-2]
     gram, saved = kernel.gram(logs[:, :-1], inputs)
     noise = logs[:, -1].exp()
     gram.diagonal(dim1=-2, dim2=-1).add_(noise[:, None] if known is None else noise[:, None] + known)
