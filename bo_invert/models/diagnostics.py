@@ -14,7 +14,6 @@ from bo_invert.history import History
 from bo_invert.models import exact
 from bo_invert.models.base import to_unit
 from bo_invert.models.exact import Surrogate
-from bo_invert.models.fit import EXACT, NOISY
 from bo_invert.models.outputs import Outputs
 from bo_invert.models.selection import telling
 from bo_invert.models.warp import Warp
@@ -140,8 +139,7 @@ def diagnose(
     inputs = to_unit(statement.domain, history.points)
     some = telling(inputs, history.order)
     outputs = Outputs(statement, history.y[some], history.losses[some])
-    kernels = ("rbf", "matern") if kernel == "auto" else (kernel,)
-    choice = exact.Choice(kernels, (NOISY,) if noisy else (EXACT, NOISY), outputs.tails if warp else None)
+    choice = exact.Choice.of(kernel, noisy, outputs.tails if warp else None)
     with exact.settled(0):
         surrogate = exact.fit(inputs[some], outputs.values, choice=choice)
         names = [statement.outputs[column] for column in outputs.columns]
