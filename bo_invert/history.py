@@ -14,7 +14,7 @@ from bo_invert.types import Array, State, Trial
 class History:
     """Told and pending trials, as arrays in the order of their numbers.
 
-    Shapes: n completed trials, p open ones, d coordinates, m outputs.
+    Shapes: n completed trials, p open ones, b barren ones, d coordinates (0 in an empty log), m outputs.
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
@@ -36,8 +36,8 @@ class History:
 
     @cached_property
     def points(self) -> Array:
-        """Where outputs were measured, shape ``(n, d)``; ``(0, 0)`` when nothing was."""
-        return np.array([t.point for t in self.completed]) if self.completed else np.empty((0, 0))
+        """Where outputs were measured, shape ``(n, d)``."""
+        return self._points(self.completed)
 
     @cached_property
     def y(self) -> Array:
@@ -57,7 +57,17 @@ class History:
     @cached_property
     def open_points(self) -> Array:
         """Points asked for and not told, shape ``(p, d)``."""
-        return np.array([t.point for t in self.open]) if self.open else np.empty((0, 0))
+        return self._points(self.open)
+
+    @cached_property
+    def barren_points(self) -> Array:
+        """Points that gave no outputs, shape ``(b, d)``."""
+        return self._points(self.barren)
+
+    @cached_property
+    def all_points(self) -> Array:
+        """Points of all trials, whatever became of them."""
+        return self._points(self.trials)
 
     @property
     def calls(self) -> int:
@@ -87,6 +97,10 @@ class History:
     def best(self) -> Trial | None:
         """The feasible trial of lowest loss; None when there is none."""
         return self.ranking[0] if self.ranking and self.ranking[0].feasible else None
+
+    def _points(self, trials: Sequence[Trial]) -> Array:
+        d = len(self.trials[0].point) if self.trials else 0
+        return np.array([t.point for t in trials], dtype=float).reshape(len(trials), d)
 
 
 def best_so_far(trials: Sequence[Trial]) -> tuple[Array, Array]:

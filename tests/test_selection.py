@@ -11,8 +11,7 @@ import pytest
 import bo_invert as bi
 from bo_invert.domain import Domain
 from bo_invert.models import exact
-from bo_invert.models.base import seen
-from bo_invert.models.search import unseen
+from bo_invert.models.base import seen, unseen
 from bo_invert.models.selection import MOST, telling
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.gp import GP

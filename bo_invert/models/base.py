@@ -1,4 +1,4 @@
-"""What every surrogate here shares: inputs in the unit cube, and which of them are known. numpy only."""
+"""What every surrogate here shares: inputs in the unit cube, which of them are known, names of kernels. numpy only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from bo_invert.domain import Domain
 from bo_invert.types import Array
+
+KERNELS = {"rbf": ("rbf",), "matern": ("matern",), "auto": ("rbf", "matern")}
+"""What a strategy's option ``kernel`` may be; of several kernels the data choose."""
 
 
 def to_unit(domain: Domain, points: Array) -> Array:
@@ -53,3 +56,21 @@ def seen(points: Array, known: Sequence[Array] | Array, apart: float = 0.0) -> A
 
     told, least = np.asarray(known), max(apart, 1e-9)
     return np.array([bool((cdist(point[None], told) < least).any()) for point in points], dtype=bool)
+
+
+def unseen(domain: Domain, points: Array, known: Sequence[Array] | Array, count: int, apart: float = 0.0) -> Array:
+    """The first ``count`` of points ``(n, d)`` that are not known; known ones only where no others are left.
+
+    ``apart``, in units of the unit cube, widens what counts as known.
+    """
+    lower, upper = domain.bounds
+    reach = apart * float((upper - lower).mean())
+    told = np.asarray(known).reshape(-1, domain.dim)
+    picked: list[Array] = []
+    for point in points:
+        if len(picked) == count:
+            break
+        if not seen(point[None], told, reach)[0] and not seen(point[None], picked, reach)[0]:
+            picked.append(point)
+    picked.extend(points[: count - len(picked)])
+    return np.array(picked).reshape(-1, domain.dim)

@@ -1,19 +1,16 @@
-"""Probabilities of inputs, as logarithms: that they improve on what is known, and that they can be evaluated at all."""
+"""The probability that an input improves on what is known, as a logarithm."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from bo_invert.models.acquisition import Known, Score, feasibility
-from bo_invert.models.exact import Choice, Surrogate, fit
-from bo_invert.models.fit import LABELS
+from bo_invert.models.acquisition import Known, Score
+from bo_invert.models.exact import Surrogate
 from bo_invert.models.improvement import normals
-from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
     from bo_invert.models.outputs import Outputs
@@ -81,18 +78,3 @@ def _direct(surrogate: Surrogate, outputs: Outputs, known: Known, told: Tensor) 
         return log
 
     return score
-
-
-def evaluable(told: Array, lost: Array, memo: JSON = None) -> tuple[Score | None, JSON]:
-    """Log probability that an input can be evaluated, and a memo for the next time; None while nothing went wrong.
-
-    Args:
-        told: unit inputs that were evaluated, shape ``(n, d)``.
-        lost: unit inputs that gave no outputs, shape ``(k, d)``.
-        memo: of an earlier call.
-    """
-    if not len(lost):
-        return None, None
-    labels = np.repeat([1.0, 0.0], [len(told), len(lost)])
-    surrogate = fit(np.concatenate([told, lost]), labels[:, None], memo, Choice(beliefs=(LABELS,)))
-    return feasibility(surrogate), surrogate.memo

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from bo_invert.domain import Domain
-from bo_invert.models.base import from_unit, seen, to_unit
+from bo_invert.models.base import from_unit, to_unit, unseen
 from bo_invert.models.lbfgs import minimise
 from bo_invert.parameters import Float
 from bo_invert.types import Array
@@ -89,24 +89,6 @@ def maximise_near(
     low, high = (to_unit(domain, bound[None])[0] for bound in (centre - spread, centre + spread))
     candidates = np.concatenate([_climbed(score, domain, starts, 60, low, high), looks])
     return _best_unseen(score, domain, candidates, known, rng)
-
-
-def unseen(domain: Domain, points: Array, known: Sequence[Array] | Array, count: int, apart: float = 0.0) -> Array:
-    """The first ``count`` of points ``(n, d)`` that are not known; known ones only where no others are left.
-
-    ``apart``, in units of the unit cube, widens what counts as known.
-    """
-    lower, upper = domain.bounds
-    reach = apart * float((upper - lower).mean())
-    told = np.asarray(known).reshape(-1, domain.dim)
-    picked: list[Array] = []
-    for point in points:
-        if len(picked) == count:
-            break
-        if not seen(point[None], told, reach)[0] and not seen(point[None], picked, reach)[0]:
-            picked.append(point)
-    picked.extend(points[: count - len(picked)])
-    return np.array(picked).reshape(-1, domain.dim)
 
 
 def _pools(domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int, near: int) -> list[Array]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.history import History
+from bo_invert.models.design import affordable, asked, lacking
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -42,11 +43,10 @@ class BoTorch(Strategy):
         from bo_invert.models.exact import settled
 
         history, domain = History(trials), statement.domain
-        started = len(history.completed) + len(history.open)
-        if len(history.completed) < 2 or started < _design_size(domain.dim, request.budget):
-            drawn = sum("design" in trial.query.meta for trial in trials)
-            points = domain.sobol(request.stream(0), request.count, skip=drawn)
-            meta: list[dict[str, int]] = [{"design": drawn + i} for i in range(len(points))]
+        if lacking(history, affordable(min(2 * (domain.dim + 1), 20), request.budget)):
+            before = asked(history)
+            points = domain.sobol(request.stream(0), request.count, skip=before)
+            meta: list[dict[str, int]] = [{"design": before + i} for i in range(len(points))]
         else:
             with settled(draw_seed(request.rng())):
                 points = from_unit(domain, self._improving(statement, history, request.count))
@@ -69,7 +69,7 @@ class BoTorch(Strategy):
 
         domain = statement.domain
         values = _values(statement, history)
-        x = torch.tensor(to_unit(domain, np.array([*history.points, *(t.point for t in history.barren)])))
+        x = torch.tensor(to_unit(domain, np.concatenate([history.points, history.barren_points])))
         model = SingleTaskGP(x, torch.tensor(values), outcome_transform=Standardize(values.shape[1]))
         with suppress(ModelFittingError):  # the priors' own hyperparameters then have to do
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
@@ -97,8 +97,3 @@ def _values(statement: Statement, history: History) -> Array:
 
 def _column(i: int) -> Callable[[Tensor], Tensor]:
     return lambda samples: samples[..., i]
-
-
-def _design_size(d: int, budget: int | None) -> int:
-    size = min(2 * (d + 1), 20)
-    return size if budget is None else min(size, max(2, budget // 4))

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
+from bo_invert.models.base import KERNELS
+from bo_invert.models.design import design, design_size, lacking
+from bo_invert.objectives import Target
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.types import JSON, Array, Query, Trial
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from bo_invert.models.acquisition import Score
+    from bo_invert.models.learned import Learned
 
 _GREEDY = 8
 """So many points of a batch know of each other; the others are the best ones of functions drawn from the posterior."""
 ACQUISITIONS = ("ei", "ucb_pe")
-KERNELS = {"rbf": ("rbf",), "matern": ("matern",), "auto": ("rbf", "matern")}
 
 
 @dataclass(frozen=True)
@@ -74,99 +77,118 @@ class GP(Strategy):
         if self.samples < 1 or (self.initial is not None and self.initial < 1):
             raise InvalidInput(f"strategy 'gp': samples and initial must be at least 1, got {self}")
 
+    def check(self, statement: Statement) -> None:
+        objective = statement.objective
+        constrained = {constraint.index for constraint in statement.constraints}
+        if isinstance(objective, Target) or getattr(objective, "index", None) in constrained:
+            self._plain(statement, direct=False)
+
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
-        history = History(trials)
-        if len(history.completed) < 2 or len(history.completed) + len(history.open) < self._design_size(
-            statement.domain.dim, request.budget
-        ):
-            return Proposal(self._design(statement, trials, request), request.memo)
+        history, domain = History(trials), statement.domain
+        if lacking(history, design_size(domain.dim, request.budget, self.initial)):
+            return Proposal(design(self.name, domain, history, request), request.memo)
         from bo_invert.models.exact import settled
 
         rng = request.rng()
         with settled(draw_seed(rng)):
-            queries, memo = self._improving(statement, history, request, rng)
-        return Proposal(queries, memo)
-
-    def _design_size(self, d: int, budget: int | None) -> int:
-        if self.initial is not None:
-            return self.initial
-        size = min(max(5, 2 * d), 20)
-        return size if budget is None else min(size, max(2, budget // 4))
-
-    def _design(self, statement: Statement, trials: Sequence[Trial], request: Request) -> tuple[Query, ...]:
-        from bo_invert.models.search import unseen
-
-        domain = statement.domain
-        drawn = sum("design" in trial.query.meta for trial in trials)
-        many = request.count + 32
-        if domain.geometry == "box":
-            pool = domain.sobol(request.stream(0), many, skip=drawn)
-        else:
-            pool = domain.sample(request.rng(), many)
-        points = unseen(domain, pool, _known(trials), request.count)
-        return tuple(Query(point, origin=self.name, meta={"design": drawn + i}) for i, point in enumerate(points))
+            return self._improving(statement, history, request, rng)
 
     def _improving(
         self, statement: Statement, history: History, request: Request, rng: np.random.Generator
-    ) -> tuple[tuple[Query, ...], JSON]:
-        from bo_invert.models import acquisition, exact, search
+    ) -> Proposal:
         from bo_invert.models.base import plateau, to_unit
-        from bo_invert.models.bounds import confidence
-        from bo_invert.models.fit import EXACT, NOISY
         from bo_invert.models.foretold import foretell
-        from bo_invert.models.outputs import Outputs
-        from bo_invert.models.paths import thompson
+        from bo_invert.models.learned import learn
         from bo_invert.models.permission import permission
-        from bo_invert.models.region import Region
         from bo_invert.models.selection import telling
 
         domain, memo = statement.domain, request.memo or {}
-        everything = to_unit(domain, history.points)
-        some = telling(everything, history.order)
-        told, losses, feasible = everything[some], history.losses[some], history.violations[some] <= 0.0
-        outputs = Outputs(statement, history.y[some], losses)
-        beliefs = (NOISY,) if self.noisy else (EXACT, NOISY)
-        choice = exact.Choice(KERNELS[self.kernel], beliefs, outputs.tails if self.warp else None)
-        surrogate = exact.fit(told, outputs.values, memo.get("outputs"), choice, told=len(everything))
-        note: dict[str, JSON] = {"outputs": surrogate.memo}
-        allowed, note["permission"] = permission(statement, history, memo.get("permission"))
-        taken, pending = _known(history.trials), history.open_points.reshape(-1, domain.dim)
-        incumbents = np.array([trial.point for trial in history.ranking[:5]])
-        apart = plateau(told, history.y[some]) if domain.continuous and not self.noisy else 0.0
+        inputs = to_unit(domain, history.points)
+        some = telling(inputs, history.order)
+        learned = learn(
+            statement, history, inputs, memo.get("outputs"),
+            some=some, kernel=self.kernel, noisy=self.noisy, warp=self.warp,
+        )  # fmt: skip
+        allowed, lessons = permission(statement, history, memo.get("permission"))
+        apart = plateau(inputs[some], history.y[some]) if domain.continuous and not self.noisy else 0.0
+        scene = _Scene(domain, history, learned, allowed, apart, rng)
+        note: dict[str, JSON] = {"outputs": learned.surrogate.memo, "permission": lessons}
+        if self.acquisition == "ucb_pe":
+            self._plain(statement, direct=learned.outputs.direct is not None)
+            note["asked_at"] = len(history.completed)
+            picked = self._one_by_one(scene, request.count, explore=memo.get("asked_at") == note["asked_at"])
+        else:
+            picked = self._one_by_one(scene, min(request.count, _GREEDY))
+            picked = _drawn(scene, picked, request.count)
+        said = foretell(learned.surrogate, learned.outputs, statement, history.trials, to_unit(domain, picked))
+        queries = (Query(x, origin=self.name, meta=words) for x, words in zip(picked, said, strict=True))
+        return Proposal(tuple(queries), note)
+
+    def _one_by_one(self, scene: _Scene, count: int, explore: bool = False) -> Array:
+        """Points ``(count, d)``, each chosen given those before."""
+        from bo_invert.models import search
+        from bo_invert.models.base import to_unit
+        from bo_invert.models.permission import permitted
+
+        domain, history = scene.domain, scene.history
         picked = np.empty((0, domain.dim))
-        exploring = self.acquisition == "ucb_pe"
-        if exploring and outputs.direct is None:
+        while len(picked) < count:
+            pending = to_unit(domain, np.concatenate([history.open_points, picked]))
+            score = permitted(self._score(scene, pending, explore or len(picked) > 0), scene.allowed)
+            taken = np.concatenate([history.all_points, picked])
+            point = search.maximise(score, domain, scene.incumbents, taken, scene.rng, apart=scene.apart)
+            picked = np.concatenate([picked, point[None]])
+        return picked
+
+    def _score(self, scene: _Scene, pending: Array, explore: bool) -> Score:
+        from bo_invert.models.bounds import confidence
+
+        learned = scene.learned
+        if self.acquisition == "ucb_pe":
+            return confidence(learned.surrogate, learned.outputs, learned.known(pending), explore=explore)
+        return learned.improvement(pending, seed=draw_seed(scene.rng), samples=self.samples)
+
+    def _plain(self, statement: Statement, direct: bool) -> None:
+        """Refuse ``"ucb_pe"`` where the loss is not plus or minus one output that is modelled as such."""
+        if self.acquisition == "ucb_pe" and not direct:
             raise Unsuitable(
                 f"strategy 'gp': acquisition 'ucb_pe' wants a loss that is plus or minus one output without a "
                 f"constraint on it, {statement.name!r} has {statement.objective}; use acquisition='ei'"
             )
-        latest = {"asked_at": len(history.completed)}
-        note.update(latest if exploring else {})
-        while len(picked) < (request.count if exploring else min(request.count, _GREEDY)):
-            waiting = to_unit(domain, np.concatenate([pending, picked]))
-            known = acquisition.Known(told, losses, feasible, waiting, self.noisy)
-            if exploring:
-                seen = len(picked) > 0 or memo.get("asked_at") == latest["asked_at"]
-                score = confidence(surrogate, outputs, known, explore=seen)
-            else:
-                score = acquisition.improvement(surrogate, outputs, known, seed=draw_seed(rng), samples=self.samples)
-            both = score if allowed is None else _sum(score, allowed)
-            point = search.maximise(both, domain, incumbents, np.concatenate([taken, picked]), rng, apart=apart)
-            picked = np.concatenate([picked, point[None]])
-        if len(picked) < request.count:
-            scores = thompson(surrogate, outputs, request.count - len(picked), draw_seed(rng))
-            drawn = scores if allowed is None else _sum(scores, allowed)
-            everywhere = Region(domain, to_unit(domain, incumbents[0]), np.full(domain.dim, 2.0))
-            for points in everywhere.ranked(drawn, search.looks(domain, incumbents, rng), follow=1):
-                point = search.unseen(domain, points, np.concatenate([taken, picked]), 1, apart)
-                picked = np.concatenate([picked, point])
-        said = foretell(surrogate, outputs, statement, history.trials, to_unit(domain, picked))
-        return tuple(Query(x, origin=self.name, meta=words) for x, words in zip(picked, said, strict=True)), note
 
 
-def _known(trials: Sequence[Trial]) -> Array:
-    return np.array([trial.point for trial in trials])
+@dataclass(frozen=True)
+class _Scene:
+    """One ask, once everything is fitted."""
+
+    domain: Domain
+    history: History
+    learned: Learned
+    allowed: Score | None
+    apart: float
+    rng: np.random.Generator
+
+    @property
+    def incumbents(self) -> Array:
+        """The best points, best first."""
+        return self.history.points[self.history.order[:5]]
 
 
-def _sum(score: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda inputs: score(inputs) + other(inputs)
+def _drawn(scene: _Scene, picked: Array, count: int) -> Array:
+    """Picked points ``(p, d)``, filled up to ``(count, d)`` with the best ones of drawn functions."""
+    if len(picked) == count:
+        return picked
+    from bo_invert.models.base import to_unit, unseen
+    from bo_invert.models.paths import thompson
+    from bo_invert.models.permission import permitted
+    from bo_invert.models.region import Region
+    from bo_invert.models.search import looks
+
+    domain, learned, rng = scene.domain, scene.learned, scene.rng
+    scores = thompson(learned.surrogate, learned.outputs, count - len(picked), draw_seed(rng))
+    everywhere = Region(domain, to_unit(domain, scene.incumbents[0]), np.full(domain.dim, 2.0))
+    some = looks(domain, scene.incumbents, rng)
+    for points in everywhere.ranked(permitted(scores, scene.allowed), some, follow=1):
+        taken = np.concatenate([scene.history.all_points, picked])
+        picked = np.concatenate([picked, unseen(domain, points, taken, 1, scene.apart)])
+    return picked

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +16,7 @@ from bo_invert.history import History
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
-from bo_invert.types import JSON, Array, Query, State, Trial
+from bo_invert.types import Array, Query, State, Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,12 +115,12 @@ class O3(Strategy):
     def _mixed(
         self, statement: Statement, history: History, seeds: list[Trial], request: Request, rng: np.random.Generator
     ) -> Proposal:
-        from bo_invert.models import acquisition, exact, search
         from bo_invert.models.base import plateau
-        from bo_invert.models.fit import EXACT, NOISY
-        from bo_invert.models.outputs import Outputs
-        from bo_invert.models.probability import evaluable
+        from bo_invert.models.learned import learn
+        from bo_invert.models.permission import answering
+        from bo_invert.models.search import maximise
 
+        domain = statement.domain
         corners = np.array([trial.point for trial in seeds])
         numbers = [trial.number for trial in seeds]
         where = dict(zip(numbers, np.eye(len(seeds)), strict=True))
@@ -133,26 +135,21 @@ class O3(Strategy):
             for group in (inside.completed, inside.barren, inside.open)
         )
         memo = (request.memo or {}) if (request.memo or {}).get("seeds") == numbers else {}
-        outputs = Outputs(statement, inside.y, inside.losses)
-        beliefs = (NOISY,) if self.noisy else (EXACT, NOISY)
-        choice = exact.Choice(("rbf", "matern"), beliefs, outputs.tails)
-        surrogate = exact.fit(told, outputs.values, memo.get("outputs"), choice)
-        chance, labels = evaluable(told, lost, memo.get("labels"))
+        learned = learn(statement, inside, told, memo.get("outputs"), noisy=self.noisy)
+        answered, labels = answering(told, lost, inside.order, memo.get("labels"))
         cube = box_domain({f"u{k}": Float(0.0, 1.0) for k in range(len(seeds))})
-        incumbents = coordinates(np.array([where[trial.number] for trial in inside.ranking[:5]]))
+        incumbents = coordinates(told[inside.order[:5]])
         apart = 0.0 if self.noisy else plateau(coordinates(told), inside.y)
         queries: list[Query] = []
         while len(queries) < request.count:
-            known = acquisition.Known(told, inside.losses, inside.violations <= 0.0, pending, self.noisy)
-            gain = acquisition.improvement(surrogate, outputs, known, seed=draw_seed(rng))
+            gain = learned.improvement(pending, seed=draw_seed(rng))
+            score = _of_coordinates(gain, answered, _wish(domain, corners))
             taken = coordinates(np.concatenate([told, lost, pending]))
-            u = search.maximise(_of_coordinates(gain, chance), cube, incumbents, list(taken), rng, apart=apart)
-            w = weights(u)
-            point = statement.domain.project(mixtures(w[None], corners))[0]
+            w = weights(maximise(score, cube, incumbents, taken, rng, apart=apart))
+            point = domain.project(mixtures(w[None], corners))[0]
             queries.append(Query(point, origin=self.name, meta={"w": w.tolist(), "seeds": numbers}))
             pending = np.concatenate([pending, w[None]])
-        note: JSON = {"seeds": numbers, "outputs": surrogate.memo, "labels": labels}
-        return Proposal(tuple(queries), note)
+        return Proposal(tuple(queries), {"seeds": numbers, "outputs": learned.surrogate.memo, "labels": labels})
 
 
 def _best(ranking: Sequence[Trial], many: int) -> list[Trial]:
@@ -187,10 +184,9 @@ def mixtures(w: Array, seeds: Array) -> Array:
     Seeds that point the same way add up to a point beyond all of them, which few dimensions make likely; it is
     pulled back to the norm that orthogonal seeds would have given.
     """
-    mixed = w @ seeds
-    shell = np.sqrt(w**2 @ (seeds**2).sum(axis=1))
-    norm = np.linalg.norm(mixed, axis=1)
-    points: Array = mixed * np.minimum(1.0, shell / np.maximum(norm, 1e-12))[:, None]
+    import torch
+
+    points: Array = _mixtures(torch.as_tensor(w), torch.as_tensor(seeds)).numpy()
     return points
 
 
@@ -202,11 +198,31 @@ def _weights(u: Tensor) -> Tensor:
     return w
 
 
-def _of_coordinates(gain: Score, chance: Score | None) -> Score:
-    """The score of weights as one of coordinates, with the probability that they can be evaluated."""
+def _mixtures(w: Tensor, seeds: Tensor) -> Tensor:
+    mixed = w @ seeds
+    shell = (w.square() @ seeds.square().sum(-1)).sqrt()
+    points: Tensor = mixed * (shell / mixed.norm(dim=-1).clamp(min=1e-12)).clamp(max=1.0).unsqueeze(-1)
+    return points
 
-    def score(u: Tensor) -> Tensor:
+
+def _wish(domain: Domain, corners: Array) -> Score | None:
+    """The wish for plausible points as a score of weights."""
+    import torch
+
+    from bo_invert.models.realism import realism
+
+    wish = realism(domain)
+    if wish is None:
+        return None
+    seeds, (lower, upper) = torch.as_tensor(corners), torch.as_tensor(domain.bounds)
+    return lambda w: wish((_mixtures(w, seeds) - lower) / (upper - lower))
+
+
+def _of_coordinates(*scores: Score | None) -> Score:
+    """The sum of scores of weights, as a score of coordinates."""
+
+    def total(u: Tensor) -> Tensor:
         w = _weights(u)
-        return gain(w) if chance is None else gain(w) + chance(w)
+        return reduce(add, (score(w) for score in scores if score is not None))
 
-    return score
+    return total

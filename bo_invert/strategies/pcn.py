@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
+from bo_invert.models.base import plateau, to_unit, unseen
+from bo_invert.models.design import design_size, lacking
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -20,6 +22,8 @@ from bo_invert.types import JSON, Array, Query, Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from bo_invert.models.acquisition import Score
 
 SURROGATES = ("auto", "design", "latent")
 #: More prior draws than this hardly change the principal components of designs.
@@ -42,7 +46,8 @@ class PCN(Strategy):
     generator would hardly ever make is hardly ever found.
 
     ``p(z)`` is the measured reference measure where there is one, otherwise N(0, I), cut off at the domain's radius;
-    in a box it is uniform. Any objective, outcome constraints, failures and open trials are treated as by ``gp``.
+    in a box it is uniform. Any objective, outcome constraints, failures, open trials and a latent's ``floor`` are
+    treated as by ``gp``.
     Decoding is free of oracle calls but not of time: a query takes about ``walkers * steps`` designs.
 
     Args:
@@ -79,14 +84,10 @@ class PCN(Strategy):
             )
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
-        history = History(trials)
-        told, coming = len(history.completed), len(history.open)
-        if told < 2 or told + coming < self._design_size(statement.domain.dim, request.budget):
-            from bo_invert.models.search import unseen
-
-            draws = statement.domain.sample(request.rng(), request.count + 32)
-            known = [trial.point for trial in trials]
-            return self._propose(unseen(statement.domain, draws, known, request.count), request.memo)
+        history, domain = History(trials), statement.domain
+        if lacking(history, design_size(domain.dim, request.budget, self.initial)):
+            draws = domain.sample(request.rng(), request.count + 32)
+            return self._propose(unseen(domain, draws, history.all_points, request.count), request.memo)
         from bo_invert.models.exact import settled
 
         rng = request.rng()
@@ -94,19 +95,12 @@ class PCN(Strategy):
             points, memo = self._sampled(statement, history, request, rng)
         return self._propose(points, memo)
 
-    def _propose(self, points: Sequence[Array] | Array, memo: JSON) -> Proposal:
+    def _propose(self, points: Array, memo: JSON) -> Proposal:
         return Proposal(tuple(Query(point, origin=self.name) for point in points), memo)
-
-    def _design_size(self, d: int, budget: int | None) -> int:
-        if self.initial is not None:
-            return self.initial
-        size = min(max(5, 2 * d), 20)
-        return size if budget is None else min(size, max(2, budget // 4))
 
     def _inputs(self, statement: Statement, request: Request) -> Callable[[Array], Array]:
         """What the process sees of points ``(n, d)``."""
         from bo_invert.models.appearance import appearance
-        from bo_invert.models.base import to_unit
 
         domain = statement.domain
         if self.surrogate != "latent" and statement.features is not None:
@@ -117,57 +111,48 @@ class PCN(Strategy):
 
     def _sampled(
         self, statement: Statement, history: History, request: Request, rng: np.random.Generator
-    ) -> tuple[list[Array], JSON]:
+    ) -> tuple[Array, JSON]:
         import torch
 
-        from bo_invert.models import acquisition, exact, search
-        from bo_invert.models.base import plateau, to_unit
-        from bo_invert.models.fit import EXACT, NOISY
-        from bo_invert.models.outputs import Outputs
-        from bo_invert.models.probability import evaluable, improving
+        from bo_invert.models.learned import learn
+        from bo_invert.models.permission import answering
+        from bo_invert.models.probability import improving
+        from bo_invert.models.realism import realism
 
         domain, memo = statement.domain, request.memo or {}
         inputs = self._inputs(statement, request)
-        outputs = Outputs(statement, history.y, history.losses)
-        told = np.nan_to_num(inputs(history.points), nan=0.5)
-        beliefs = (NOISY,) if self.noisy else (EXACT, NOISY)
-        surrogate = exact.fit(
-            told, outputs.values, memo.get("outputs"), exact.Choice(("rbf", "matern"), beliefs, outputs.tails)
-        )
-        lost = np.array([trial.point for trial in history.barren]).reshape(-1, domain.dim)
-        chance, labels = evaluable(told, np.nan_to_num(inputs(lost), nan=0.5), memo.get("labels"))
+        told, lost = (np.nan_to_num(inputs(points), nan=0.5) for points in (history.points, history.barren_points))
+        learned = learn(statement, history, told, memo.get("outputs"), noisy=self.noisy)
+        answered, labels = answering(told, lost, history.order, memo.get("labels"))
+        wish = realism(domain)
 
-        def believed(score: acquisition.Score, points: Array) -> Array:
-            """A score of points, the probability that they can be evaluated included; -inf where nothing is seen."""
+        def permitted(score: Score, points: Array) -> Array:
+            """A score of points, and whether they should be asked for; -inf where no design is seen."""
             seen = inputs(points)
             sound = np.asarray(np.isfinite(seen).all(axis=1))
             with torch.no_grad():
                 x = torch.as_tensor(np.where(sound[:, None], seen, 0.5))
-                values = score(x) if chance is None else score(x) + chance(x)
+                values = score(x) if answered is None else score(x) + answered(x)
+                values = values if wish is None else values + wish(torch.as_tensor(to_unit(domain, points)))
             return np.where(sound, values.numpy(), -np.inf)
 
-        known = acquisition.Known(
-            told, history.losses, history.violations <= 0.0, np.empty((0, told.shape[1])), self.noisy
-        )
-        probability = improving(surrogate, outputs, known, seed=draw_seed(rng))
+        nothing = np.empty((0, told.shape[1]))
+        probability = improving(learned.surrogate, learned.outputs, learned.known(nothing), seed=draw_seed(rng))
 
         def doubted(x: Tensor) -> Tensor:
             return torch.logaddexp(probability(x), torch.full_like(x[:, 0], math.log(_DOUBT)))
 
-        ends = self._walked(domain, history, lambda points: believed(doubted, points), request.count, rng)
+        ends = self._walked(domain, history, lambda points: permitted(doubted, points), request.count, rng)
         apart = plateau(to_unit(domain, history.points), history.y) if domain.continuous and not self.noisy else 0.0
-        taken, open_points = [trial.point for trial in history.trials], [trial.point for trial in history.open]
-        picked: list[Array] = []
+        picked = np.empty((0, domain.dim))
         for pool in np.split(ends, request.count):
-            pending = np.array([*open_points, *picked]).reshape(-1, domain.dim)
-            known = acquisition.Known(
-                told, history.losses, history.violations <= 0.0, np.nan_to_num(inputs(pending), nan=0.5), self.noisy
-            )
-            gain = acquisition.improvement(surrogate, outputs, known, seed=draw_seed(rng))
-            order = np.argsort(-believed(gain, pool), kind="stable")
+            pending = np.nan_to_num(inputs(np.concatenate([history.open_points, picked])), nan=0.5)
+            gain = learned.improvement(pending, seed=draw_seed(rng))
+            order = np.argsort(-permitted(gain, pool), kind="stable")
             candidates = np.concatenate([pool[order], domain.sample(rng, 256)])
-            picked.append(search.unseen(domain, candidates, [*taken, *picked], 1, apart)[0])
-        return picked, {"outputs": surrogate.memo, "labels": labels}
+            taken = np.concatenate([history.all_points, picked])
+            picked = np.concatenate([picked, unseen(domain, candidates, taken, 1, apart)])
+        return picked, {"outputs": learned.surrogate.memo, "labels": labels}
 
     def _walked(
         self,
@@ -186,7 +171,7 @@ class PCN(Strategy):
             values: Array = log_probability(normal.points(z)) + normal.log_ratio(z)
             return values
 
-        best = normal.whitened(np.array([trial.point for trial in history.ranking[:16]]))
+        best = normal.whitened(history.points[history.order[:16]])
         looks = np.concatenate([normal.draws(rng, _LOOKS), best])
         start = looks[_drawn(log_probability(normal.points(looks)), self.walkers * count, rng)]
         return normal.points(walk(log_likelihood, start, rng, steps=self.steps))

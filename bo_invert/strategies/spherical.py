@@ -11,6 +11,7 @@ import numpy as np
 from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
+from bo_invert.models.design import design, design_size, lacking
 from bo_invert.objectives import Target
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -72,32 +73,13 @@ class Spherical(Strategy):
             raise InvalidInput(f"strategy 'spherical': exploration is at least 0 and initial at least 1, got {self}")
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
-        history = History(trials)
-        told = len(history.completed)
-        if told < 2 or told + len(history.open) < self._design_size(statement.domain.dim, request.budget):
-            return Proposal(self._design(statement.domain, trials, request), request.memo)
+        history, domain = History(trials), statement.domain
+        if lacking(history, design_size(domain.dim, request.budget, self.initial)):
+            return Proposal(design(self.name, domain, history, request), request.memo)
         from bo_invert.threads import one_thread
 
         with one_thread():
             return self._sampled(statement, history, request)
-
-    def _design_size(self, d: int, budget: int | None) -> int:
-        if self.initial is not None:
-            return self.initial
-        size = min(max(5, 2 * d), 20)
-        return size if budget is None else min(size, max(2, budget // 4))
-
-    def _design(self, domain: Domain, trials: Sequence[Trial], request: Request) -> tuple[Query, ...]:
-        from bo_invert.models.search import unseen
-
-        drawn = sum("design" in trial.query.meta for trial in trials)
-        many = request.count + 32
-        if domain.geometry == "box":
-            pool = domain.sobol(request.stream(0), many, skip=drawn)
-        else:
-            pool = domain.sample(request.rng(), many)
-        points = unseen(domain, pool, [trial.point for trial in trials], request.count)
-        return tuple(Query(point, origin=self.name, meta={"design": drawn + i}) for i, point in enumerate(points))
 
     def _sampled(self, statement: Statement, history: History, request: Request) -> Proposal:
         from bo_invert.models import spherical

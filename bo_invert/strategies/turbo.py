@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
+from bo_invert.models.base import KERNELS
+from bo_invert.models.design import design, design_size, lacking
+from bo_invert.models.trust import SHORTEST, Trust
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -18,12 +23,11 @@ from bo_invert.types import JSON, Array, Query, Trial
 
 if TYPE_CHECKING:
     from bo_invert.models.acquisition import Score
-    from bo_invert.models.region import Scores
-    from bo_invert.models.trust import Trust
+    from bo_invert.models.learned import Learned
+    from bo_invert.models.region import Region, Scores
 
 _LOOKS = 2000
 ACQUISITIONS = ("thompson", "ei")
-KERNELS = {"rbf": ("rbf",), "matern": ("matern",), "auto": ("rbf", "matern")}
 
 
 @dataclass(frozen=True)
@@ -75,112 +79,107 @@ class Turbo(Strategy):
             )
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
-        history = History(trials)
-        domain = statement.domain
-        size = self._design_size(domain.dim, request.budget)
-        if len(history.completed) < 2 or len(history.completed) + len(history.open) < size:
-            return Proposal(self._design(statement, history, request, 0, ()), request.memo)
-        from bo_invert.models.exact import settled
-        from bo_invert.models.trust import SHORTEST, Trust
-
+        history, domain = History(trials), statement.domain
+        size = design_size(domain.dim, request.budget, self.initial)
+        if lacking(history, size):
+            return self._begun(domain, history, request, 0, ())
         trust = Trust(history, domain, self.name, self.successes)
         if trust.length < SHORTEST:
             rest = math.inf if request.budget is None else request.budget - history.committed
             trust.leave(trust.number + 1, afresh=rest >= 3 * size)
         if trust.afresh and trust.designed < size:
-            return Proposal(self._design(statement, history, request, trust.number, trust.left), request.memo)
+            return self._begun(domain, history, request, trust.number, trust.left)
+        from bo_invert.models.exact import settled
 
         rng = request.rng()
         with settled(draw_seed(rng)):
-            queries, memo = self._improving(statement, history, request, trust, rng)
-        return Proposal(queries, memo)
+            return self._improving(statement, history, request, trust, rng)
 
-    def _design_size(self, d: int, budget: int | None) -> int:
-        if self.initial is not None:
-            return self.initial
-        size = min(max(5, 2 * d), 20)
-        return size if budget is None else min(size, max(2, budget // 4))
-
-    def _design(
-        self, statement: Statement, history: History, request: Request, region: int, left: Sequence[Array]
-    ) -> tuple[Query, ...]:
-        """Points for a start, none of them near a centre that was left."""
-        from bo_invert.models.search import unseen
-        from bo_invert.models.trust import away, typical
-
-        domain = statement.domain
-        drawn = sum("design" in trial.query.meta for trial in history.trials)
-        many = 2 * request.count + 64
-        pool = domain.sobol(request.stream(0), many, skip=drawn) if domain.geometry == "box" else None
-        pool = domain.sample(request.rng(), many) if pool is None else pool
-        pool = pool[np.argsort(~away(pool, left, typical(domain) / 2.0), kind="stable")]
-        points = unseen(domain, pool, _points(history.trials), request.count)
-        marks = ({"region": region, "design": drawn + i} for i in range(len(points)))
-        return tuple(Query(point, origin=self.name, meta=mark) for point, mark in zip(points, marks, strict=True))
+    def _begun(
+        self, domain: Domain, history: History, request: Request, region: int, left: Sequence[Array]
+    ) -> Proposal:
+        """The start of a region, away from centres that were left."""
+        mark = {"region": region}
+        queries = design(self.name, domain, history, request, left=left, mark=mark, spare=request.count + 64)
+        return Proposal(queries, request.memo)
 
     def _improving(
         self, statement: Statement, history: History, request: Request, trust: Trust, rng: np.random.Generator
-    ) -> tuple[tuple[Query, ...], JSON]:
-        from bo_invert.models import acquisition, exact
-        from bo_invert.models.base import plateau, to_unit
-        from bo_invert.models.fit import EXACT, NOISY
+    ) -> Proposal:
+        from bo_invert.models.base import plateau, to_unit, unseen
         from bo_invert.models.foretold import foretell
-        from bo_invert.models.outputs import Outputs
-        from bo_invert.models.paths import thompson
         from bo_invert.models.permission import permission
         from bo_invert.models.region import Region, sides
-        from bo_invert.models.search import unseen
 
         domain, memo = statement.domain, request.memo or {}
         told = to_unit(domain, history.points)
-        centre = history.completed.index(history.ranking[0]) if trust.best is None else trust.best
+        centre = int(history.order[0]) if trust.best is None else trust.best
         near = np.sort(np.argsort(np.linalg.norm(told - told[centre], axis=1), kind="stable")[: self.local])
-        inputs, losses, feasible = told[near], history.losses[near], history.violations[near] <= 0.0
-        outputs = Outputs(statement, history.y[near], losses)
-        beliefs = (NOISY,) if self.noisy else (EXACT, NOISY)
-        choice = exact.Choice(KERNELS[self.kernel], beliefs, outputs.tails if self.warp else None)
-        earlier = memo.get("outputs")
-        if earlier is not None and memo.get("region") != trust.number:
-            earlier = {**earlier, "n": 0}  # other neighbours: fit again
-        surrogate = exact.fit(inputs, outputs.values, earlier, choice, told=len(told))
-        note: dict[str, JSON] = {"region": trust.number, "outputs": surrogate.memo}
-        allowed, note["permission"] = permission(statement, history, memo.get("permission"))
+        learned = self._learned(statement, history, told, near, memo, trust.number)
+        allowed, lessons = permission(statement, history, memo.get("permission"))
         if self.noisy:
-            expected = acquisition.predicted(surrogate, outputs)(surrogate.process.inputs).detach().numpy()
-            centre = near[int(np.where(trust.eligible[near], expected, -np.inf).argmax())]
-        region = Region(domain, told[centre], sides(domain, trust.length, surrogate.process.logs))
-        apart = 0.0 if self.noisy or not domain.continuous else plateau(inputs, history.y[near])
+            centre = _smoothed(learned, near, trust.eligible)
+        region = Region(domain, told[centre], sides(domain, trust.length, learned.surrogate.process.logs))
+        apart = 0.0 if self.noisy or not domain.continuous else plateau(learned.inputs, history.y[near])
         apart = min(apart, trust.length / 4.0)
-        taken, picked = _points(history.trials), np.empty((0, domain.dim))
+        scene = _Scene(region, learned, allowed, history.open_points, rng)
+        picked: list[Array] = []
+        for points in self._ranked(scene, picked, request.count):
+            picked.append(unseen(domain, points, [*history.all_points, *picked], 1, apart)[0])
+        inputs = to_unit(domain, np.array(picked))
+        said = foretell(learned.surrogate, learned.outputs, statement, history.trials, inputs)
+        marks = ({"region": trust.number, **words} for words in said)
+        queries = (Query(x, origin=self.name, meta=mark) for x, mark in zip(picked, marks, strict=True))
+        note = {"region": trust.number, "outputs": learned.surrogate.memo, "permission": lessons}
+        return Proposal(tuple(queries), note)
 
-        def ranked() -> Iterator[Array]:
-            """For each query in turn, points in the order they recommend themselves."""
-            if self.acquisition == "thompson":
-                drawn = thompson(surrogate, outputs, request.count, draw_seed(rng))
-                yield from region.ranked(_with(drawn, allowed), region.looks(rng, _LOOKS), follow=2)
-                return
-            for _ in range(request.count):
-                pending = np.concatenate([history.open_points.reshape(-1, domain.dim), picked])
-                known = acquisition.Known(inputs, losses, feasible, to_unit(domain, pending), self.noisy)
-                score = acquisition.improvement(surrogate, outputs, known, seed=draw_seed(rng))
-                yield region.ranked(_with(_row(score), allowed), region.looks(rng, _LOOKS // 4), follow=4)[0]
+    def _learned(
+        self, statement: Statement, history: History, told: Array, near: NDArray[np.intp], memo: JSON, region: int
+    ) -> Learned:
+        """What the told points nearby say."""
+        from bo_invert.models.learned import learn
 
-        for points in ranked():
-            picked = np.concatenate([picked, unseen(domain, points, np.concatenate([taken, picked]), 1, apart)])
-        mark = {"region": trust.number}
-        said = foretell(surrogate, outputs, statement, history.trials, to_unit(domain, picked))
-        queries = (Query(x, origin=self.name, meta={**mark, **words}) for x, words in zip(picked, said, strict=True))
-        return tuple(queries), note
+        earlier = memo.get("outputs")
+        if earlier is not None and memo.get("region") != region:
+            earlier = {**earlier, "n": 0}  # other neighbours: fit again
+        return learn(statement, history, told, earlier, some=near, kernel=self.kernel, noisy=self.noisy, warp=self.warp)
+
+    def _ranked(self, scene: _Scene, picked: Sequence[Array], count: int) -> Iterator[Array]:
+        """For each query in turn, points in the order they recommend themselves beside those ``picked`` by then."""
+        from bo_invert.models.base import to_unit
+        from bo_invert.models.paths import thompson
+        from bo_invert.models.permission import permitted
+
+        region, learned, rng = scene.region, scene.learned, scene.rng
+        if self.acquisition == "thompson":
+            drawn = thompson(learned.surrogate, learned.outputs, count, draw_seed(rng))
+            yield from region.ranked(permitted(drawn, scene.allowed), region.looks(rng, _LOOKS), follow=2)
+            return
+        for _ in range(count):
+            pending = np.array([*scene.pending, *picked]).reshape(-1, region.domain.dim)
+            score = learned.improvement(to_unit(region.domain, pending), seed=draw_seed(rng))
+            scores = permitted(_row(score), scene.allowed)
+            yield region.ranked(scores, region.looks(rng, _LOOKS // 4), follow=4)[0]
 
 
-def _points(trials: Sequence[Trial]) -> Array:
-    return np.array([trial.point for trial in trials])
+@dataclass(frozen=True)
+class _Scene:
+    """One ask, once everything is fitted."""
+
+    region: Region
+    learned: Learned
+    allowed: Score | None
+    pending: Array
+    rng: np.random.Generator
+
+
+def _smoothed(learned: Learned, near: NDArray[np.intp], eligible: NDArray[np.bool_]) -> int:
+    """Position of the told point that the model believes to be best, of those eligible nearby."""
+    from bo_invert.models.acquisition import predicted
+
+    score = predicted(learned.surrogate, learned.outputs)(learned.surrogate.process.inputs).detach().numpy()
+    return int(near[int(np.where(eligible[near], score, -np.inf).argmax())])
 
 
 def _row(score: Score) -> Scores:
     return lambda inputs: score(inputs).unsqueeze(0)
-
-
-def _with(scores: Scores, allowed: Score | None) -> Scores:
-    """Scores that also count whether a point should be asked for at all."""
-    return scores if allowed is None else lambda inputs: scores(inputs) + allowed(inputs)

@@ -1,0 +1,76 @@
+"""What a strategy knows once its model is fitted: the told trials it learned from, and what is believed of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bo_invert.history import History
+from bo_invert.models import acquisition, exact
+from bo_invert.models.acquisition import Known, Score
+from bo_invert.models.exact import Choice, Surrogate
+from bo_invert.models.outputs import Outputs
+from bo_invert.statement import Statement
+from bo_invert.types import JSON, Array
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A surrogate of told outputs.
+
+    Args:
+        inputs: unit inputs it was fitted to, shape ``(n, d)``.
+        losses: shape ``(n,)``.
+        feasible: which satisfy the constraints, shape ``(n,)``.
+        outputs: what is modelled of them.
+        surrogate: fitted to that.
+        noisy: whether the same input is answered differently each time.
+    """
+
+    inputs: Array
+    losses: Array
+    feasible: NDArray[np.bool_]
+    outputs: Outputs
+    surrogate: Surrogate
+    noisy: bool
+
+    def known(self, pending: Array) -> Known:
+        """What an acquisition has to know, with unit inputs ``(p, d)`` under evaluation."""
+        return Known(self.inputs, self.losses, self.feasible, pending, self.noisy)
+
+    def improvement(self, pending: Array, *, seed: int, samples: int = 128) -> Score:
+        """Log expected improvement, with unit inputs ``(p, d)`` under evaluation."""
+        return acquisition.improvement(self.surrogate, self.outputs, self.known(pending), seed=seed, samples=samples)
+
+
+def learn(
+    statement: Statement,
+    history: History,
+    inputs: Array,
+    memo: JSON = None,
+    *,
+    some: NDArray[np.intp] | None = None,
+    kernel: str = "auto",
+    noisy: bool = False,
+    warp: bool = True,
+) -> Learned:
+    """Fit a surrogate to the completed trials of a log.
+
+    Args:
+        statement: of the problem.
+        history: with n completed trials.
+        inputs: what the surrogate sees of them, on the scale of the unit cube, shape ``(n, k)``.
+        memo: of an earlier surrogate of theirs.
+        some: positions of the trials it is given; None for all.
+        kernel: a key of ``base.KERNELS``.
+        noisy: whether the same input is answered differently each time.
+        warp: whether the heavy tail of a plain loss may be straightened.
+    """
+    rows = np.arange(len(inputs)) if some is None else some
+    outputs = Outputs(statement, history.y[rows], history.losses[rows])
+    choice = Choice.of(kernel, noisy, outputs.tails if warp else None)
+    surrogate = exact.fit(inputs[rows], outputs.values, memo, choice, told=len(inputs))
+    feasible = history.violations[rows] <= 0.0
+    return Learned(inputs[rows], history.losses[rows], feasible, outputs, surrogate, noisy)
