@@ -7,12 +7,8 @@ takes seconds to load.
 from __future__ import annotations
 
 import keyword
-import logging
 import re
-import threading
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +20,7 @@ from ax.utils.common.string_utils import SYMPY_GLOBALS
 from bo_invert.domain import Domain
 from bo_invert.objectives import Maximize, Minimize
 from bo_invert.parameters import Choice, Float, Int, Parameter
+from bo_invert.quiet import quiet
 from bo_invert.rng import draw_seed, stream_generator
 from bo_invert.statement import Statement
 from bo_invert.types import Array, State, Trial
@@ -32,26 +29,6 @@ from bo_invert.types import Array, State, Trial
 _NARROWEST = 1.5e-5
 #: Columns of Ax's own tables; a parameter of this name would overwrite them.
 _RESERVED = ("metadata", "location", "trial_index", "arm_name", "trial_status", "generation_node")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Drops what Ax says to this thread, errors excepted; its loggers and levels stay as they are."""
-    here = threading.get_ident()
-    handlers = logging.getLogger("ax").handlers[:]
-
-    def keep(record: logging.LogRecord) -> bool:
-        return record.thread != here or record.levelno >= logging.ERROR
-
-    for handler in handlers:
-        handler.addFilter(keep)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for handler in handlers:
-            handler.removeFilter(keep)
 
 
 # Points and parameters -------------------------------------------------------------------------------------------
@@ -239,7 +216,7 @@ def client_from(
     frame = Frame(statement.domain)
     names = [axis.name for axis in frame.axes]
     metrics = metrics_of(statement, names)
-    with quiet():
+    with quiet("ax"):
         client = Client(random_seed=seed)
         client.configure_experiment(frame.configs, name=statement.name)
         client.configure_optimization(metrics.objective, list(metrics.constraints))
@@ -267,6 +244,6 @@ def to_ax(statement: Statement, trials: Sequence[Trial], seed: int = 0) -> Clien
         seed: of the study.
     """
     client = client_from(statement, trials, seed=draw_seed(stream_generator(seed)), all_outputs=True)
-    with quiet():
+    with quiet("ax"):
         client.configure_generation_strategy(allow_exceeding_initialization_budget=True)
     return client

@@ -178,6 +178,21 @@ def test_a_study_of_a_plain_function_needs_no_torch() -> None:
     assert fresh(code).strip() == "False"
 
 
+def test_the_first_ask_needs_no_torch() -> None:
+    """Models come with the data: what a study begins with is numpy's work."""
+    code = (
+        "import sys, bo_invert as bi\n"
+        "from bo_invert.strategies.base import from_spec\n"
+        "for space in bi.Box([0.0] * 2, [1.0] * 2), bi.Latent(lambda z: z, 2):\n"
+        "    for objective in bi.Minimize(), bi.Target([0.5]):\n"
+        "        statement = bi.Problem(space, lambda x: float(x[0]), objective).statement\n"
+        "        for name in 'gp', 'turbo', 'spherical', 'pcn', 'auto':\n"
+        "            assert from_spec(name).ask(statement, (), bi.Request(budget=50, count=3)).queries\n"
+        "print('torch' in sys.modules)"
+    )
+    assert fresh(code).strip() == "False"
+
+
 def test_the_help_needs_nothing_heavy() -> None:
     heavy = "{'torch', 'ax', 'botorch', 'plotly', 'matplotlib', 'pandas', 'sqlalchemy', 'scipy', 'numpy'}"
     code = f"import sys, bo_invert.cli; print(sorted({heavy} & set(sys.modules)))"

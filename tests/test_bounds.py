@@ -113,8 +113,13 @@ def test_asked_again_without_news_it_explores() -> None:
 
 
 def test_bounds_need_a_plain_loss() -> None:
-    statement, trials = crowded(bi.Target(0.05), 20, 0)
+    strategy = GP(acquisition="ucb_pe")
+    strategy.check(crowded(bi.Minimize(), 1, 0)[0])
     with pytest.raises(bi.Unsuitable, match="use acquisition='ei'"):
-        GP(acquisition="ucb_pe").ask(statement, trials, bi.Request(budget=100))
+        strategy.check(crowded(bi.Target(0.05), 1, 0)[0])
+    statement, trials = crowded(bi.Composite(lambda y: (y**2).sum(-1)), 20, 0)
+    strategy.check(statement)
+    with pytest.raises(bi.Unsuitable, match="use acquisition='ei'"):
+        strategy.ask(statement, trials, bi.Request(budget=100))
     with pytest.raises(bi.InvalidInput, match="'ei', 'ucb_pe'"):
         GP(acquisition="pi")

@@ -102,13 +102,13 @@ def test_noisy_option_finds_the_valley() -> None:
 
 
 def test_a_batch_keeps_apart_and_open_trials_count() -> None:
-    problem = bi.Problem(ARM, arm, bi.Target([1.5, 0.4]))
-    made = study(problem, 12)
+    """As long as there is something to gain: around a target that is all but hit, nothing keeps points apart."""
+    made = study(bi.Problem(ARM, lambda x: arm(x)[0], bi.Minimize()), 12)
     first = made.ask(3)
     second = made.ask(2)
     points = np.array([trial.point for trial in (*first, *second)])
     gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)[np.triu_indices(5, 1)]
-    assert gaps.min() > 1e-3
+    assert gaps.min() > 0.02
 
 
 def test_starts_from_the_users_data() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.parameters import Choice, Int
+from bo_invert.quiet import quiet
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -90,14 +91,14 @@ class Ax(Strategy):
         with _importing_ax():
             from ax.exceptions.core import OptimizationComplete
 
-            from bo_invert.ax_bridge import Frame, client_from, quiet
+            from bo_invert.ax_bridge import Frame, client_from
 
         frame = Frame(statement.domain)
         count = int(min(request.count, _untried(statement.domain, trials)))
         if count < 1:
             return Proposal(())
         queries: list[Query] = []
-        with _one_at_a_time, quiet():
+        with _one_at_a_time, quiet("ax"):
             client = client_from(statement, trials, seed=draw_seed(request.rng()), shun_failed=True)
             client.set_generation_strategy(self._generation_strategy(trials, request))
             try:

@@ -80,8 +80,9 @@ class GP(Strategy):
     def check(self, statement: Statement) -> None:
         objective = statement.objective
         constrained = {constraint.index for constraint in statement.constraints}
-        if isinstance(objective, Target) or getattr(objective, "index", None) in constrained:
-            self._plain(statement, direct=False)
+        plain = not isinstance(objective, Target) and getattr(objective, "index", None) not in constrained
+        if self.acquisition == "ucb_pe" and not plain:  # of a composite only its values tell, later
+            raise _unbounded(statement)
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         history, domain = History(trials), statement.domain
@@ -114,7 +115,8 @@ class GP(Strategy):
         scene = _Scene(domain, history, learned, allowed, apart, rng)
         note: dict[str, JSON] = {"outputs": learned.surrogate.memo, "permission": lessons}
         if self.acquisition == "ucb_pe":
-            self._plain(statement, direct=learned.outputs.direct is not None)
+            if learned.outputs.direct is None:
+                raise _unbounded(statement)
             note["asked_at"] = len(history.completed)
             picked = self._one_by_one(scene, request.count, explore=memo.get("asked_at") == note["asked_at"])
         else:
@@ -147,14 +149,6 @@ class GP(Strategy):
         if self.acquisition == "ucb_pe":
             return confidence(learned.surrogate, learned.outputs, learned.known(pending), explore=explore)
         return learned.improvement(pending, seed=draw_seed(scene.rng), samples=self.samples)
-
-    def _plain(self, statement: Statement, direct: bool) -> None:
-        """Refuse ``"ucb_pe"`` where the loss is not plus or minus one output that is modelled as such."""
-        if self.acquisition == "ucb_pe" and not direct:
-            raise Unsuitable(
-                f"strategy 'gp': acquisition 'ucb_pe' wants a loss that is plus or minus one output without a "
-                f"constraint on it, {statement.name!r} has {statement.objective}; use acquisition='ei'"
-            )
 
 
 @dataclass(frozen=True)
@@ -192,3 +186,10 @@ def _drawn(scene: _Scene, picked: Array, count: int) -> Array:
         taken = np.concatenate([scene.history.all_points, picked])
         picked = np.concatenate([picked, unseen(domain, points, taken, 1, scene.apart)])
     return picked
+
+
+def _unbounded(statement: Statement) -> Unsuitable:
+    return Unsuitable(
+        f"strategy 'gp': acquisition 'ucb_pe' wants a loss that is plus or minus one output without a constraint on "
+        f"it, {statement.name!r} has {statement.objective}; use acquisition='ei'"
+    )

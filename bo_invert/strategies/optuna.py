@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +11,7 @@ import numpy as np
 from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, MissingExtra
 from bo_invert.parameters import Choice, Int
+from bo_invert.quiet import quiet
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -54,7 +51,7 @@ class Optuna(Strategy):
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         samplers = _import().samplers
         axes = _Axes(statement.domain)
-        with _quiet(), one_thread():
+        with quiet("optuna"), one_thread():
             sampler = getattr(samplers, _SAMPLERS[self.sampler])(seed=draw_seed(request.rng()))
             study = _study(sampler, statement, trials, axes)
             points = [axes.point(study.ask(axes.distributions).params) for _ in range(request.count)]
@@ -129,23 +126,3 @@ def _trial(statement: Statement, trial: Trial, axes: _Axes) -> FrozenTrial:
     else:
         state = TrialState.RUNNING if trial.state.open else TrialState.FAIL
     return create_trial(state=state, params=axes.params(trial.point), distributions=axes.distributions, **told)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drops what Optuna says to this thread, errors excepted; its loggers and levels stay as they are."""
-    here = threading.get_ident()
-    handlers = logging.getLogger("optuna").handlers[:]
-
-    def keep(record: logging.LogRecord) -> bool:
-        return record.thread != here or record.levelno >= logging.ERROR
-
-    for handler in handlers:
-        handler.addFilter(keep)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for handler in handlers:
-            handler.removeFilter(keep)
