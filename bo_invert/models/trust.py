@@ -38,12 +38,13 @@ class Trust:
         designed: how many points of that design were asked for.
     """
 
-    def __init__(self, history: History, domain: Domain, origin: str, successes: int = 3) -> None:
+    def __init__(self, history: History, domain: Domain, origin: str, successes: int = 3, length: float = LENGTH) -> None:
         self._points, self._losses = history.points, history.losses
         self._violations = np.maximum(history.violations, 0.0)
         self._far = typical(domain) / 2.0
         self._successes, self._patience = successes, max(4, domain.dim)
-        self.number, self.length = 0, LENGTH
+        self._length = length
+        self.number, self.length = 0, length
         self.best: int | None = None
         self.eligible: NDArray[np.bool_] = np.ones(len(self._losses), dtype=bool)
         self.left: list[Array] = []
@@ -61,7 +62,7 @@ class Trust:
         """
         if self.best is not None:
             self.left.append(self._points[self.best])
-        self.number, self.length, self.afresh, self.designed = number, LENGTH, afresh, 0
+        self.number, self.length, self.afresh, self.designed = number, self._length, afresh, 0
         self._wins = self._failures = 0
         self._recent.clear()
         self.eligible = away(self._points, self.left if afresh else (), self._far)

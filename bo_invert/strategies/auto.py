@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -22,6 +23,10 @@ _WIDE = 40
 """Coordinates of a latent from which a model that is linear on the sphere may predict better than a smooth one."""
 _SUSPECT = 1e-3
 """Share of an output's variance that the model takes for noise, from which one point is asked again."""
+_NEAR = 0.2
+"""Length of a trust region that follows a global search."""
+_GAIN = 1e-3
+"""Share of what lies between the best loss and the median of the latest that counts as a gain."""
 _SOLVED = 1e-12
 """Loss of a target that is hit for every purpose."""
 
@@ -90,23 +95,32 @@ def _choices(statement: Statement, history: History, request: Request, linear: b
         return
     if linear:
         yield _Choice({"name": "spherical"}, "spherical: a linear model on the latent's shell predicts better here")
-    patience = max(20, 2 * domain.dim)
-    if not noisy and _turn(history, patience) == "turbo":
-        yield _Choice({"name": "turbo"}, f"turbo: {patience} calls of the global search gained nothing")
+    if not noisy and _turn(history, domain.dim) == "turbo":
+        yield _Choice(
+            {"name": "turbo", "options": {"length": _NEAR}}, "turbo: the global search gained nothing for a while"
+        )
     yield _Choice({"name": "gp", "options": settings}, f"gp: a global model of the outputs{words}")
 
 
-def _turn(history: History, patience: int) -> str:
-    """Whether it is the turn of ``gp`` or of ``turbo``: each goes on until so many of its calls gained nothing."""
+def _turn(history: History, dim: int) -> str:
+    """Whether it is the turn of ``gp`` or of ``turbo``: each goes on until its calls have gained nothing for a while.
+
+    A region needs about ``dim`` calls in vain to halve, so ``turbo`` is given time to come near.
+    """
+    patience = {"gp": max(12, dim), "turbo": max(24, 3 * dim)}
     turn, vain, best = "gp", 0, math.inf
+    recent: deque[float] = deque(maxlen=20)
     for trial in history.completed:
         loss = trial.loss if trial.feasible and trial.loss is not None else math.inf
-        if loss < best:
-            best, vain = loss, 0
-            turn = trial.origin if trial.origin in ("gp", "turbo") else turn
+        usual = float(np.median(recent)) - best if math.isfinite(best) and recent else 0.0
+        if loss < best - _GAIN * usual:
+            vain = 0
+            turn = trial.origin if trial.origin in patience else turn
         elif trial.origin == turn and "design" not in trial.query.meta:
             vain += 1
-        if vain >= patience:
+        best = min(best, loss)
+        recent.append(trial.loss if trial.loss is not None else math.inf)
+        if vain >= patience[turn]:
             turn, vain = "turbo" if turn == "gp" else "gp", 0
     return turn
 

@@ -15,7 +15,7 @@ from bo_invert.errors import InvalidInput
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS
 from bo_invert.models.design import design, design_size, lacking
-from bo_invert.models.trust import SHORTEST, Trust
+from bo_invert.models.trust import LONGEST, SHORTEST, Trust
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -53,6 +53,7 @@ class Turbo(Strategy):
         initial: size of the first design, data of the user's included, and of those after; default ``2 d``, at least
             5, at most 20 and at most a quarter of the budget.
         successes: asks in a row that improve before the region grows.
+        length: of a region at its beginning, in units of the unit cube.
         local: so many told points at most are given to the process.
         kernel: ``"rbf"``, ``"matern"``, or ``"auto"`` for whichever predicts left-out values better.
         warp: straighten the heavy tail of a plain loss where that predicts left-out values better.
@@ -64,6 +65,7 @@ class Turbo(Strategy):
     initial: int | None = None
     successes: int = 3
     local: int = 400
+    length: float = 0.8
     kernel: str = "auto"
     warp: bool = True
 
@@ -73,6 +75,8 @@ class Turbo(Strategy):
                 f"strategy 'turbo': acquisition is one of {', '.join(map(repr, ACQUISITIONS))} and kernel one of "
                 f"{', '.join(map(repr, KERNELS))}, got {self.acquisition!r} and {self.kernel!r}"
             )
+        if not SHORTEST < self.length <= LONGEST:
+            raise InvalidInput(f"strategy 'turbo': length lies in ({SHORTEST}, {LONGEST}], got {self.length}")
         if min(self.successes, 1 if self.initial is None else self.initial) < 1 or self.local < 2:
             raise InvalidInput(
                 f"strategy 'turbo': initial and successes must be at least 1 and local at least 2, got {self}"
@@ -83,7 +87,7 @@ class Turbo(Strategy):
         size = design_size(domain.dim, request.budget, self.initial)
         if lacking(history, size):
             return self._begun(domain, history, request, 0, ())
-        trust = Trust(history, domain, self.name, self.successes)
+        trust = Trust(history, domain, self.name, self.successes, self.length)
         if trust.length < SHORTEST:
             rest = math.inf if request.budget is None else request.budget - history.committed
             trust.leave(trust.number + 1, afresh=rest >= 3 * size)
