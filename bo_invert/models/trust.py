@@ -38,7 +38,9 @@ class Trust:
         designed: how many points of that design were asked for.
     """
 
-    def __init__(self, history: History, domain: Domain, origin: str, successes: int = 3, length: float = LENGTH) -> None:
+    def __init__(
+        self, history: History, domain: Domain, origin: str, successes: int = 3, length: float = LENGTH
+    ) -> None:
         self._points, self._losses = history.points, history.losses
         self._violations = np.maximum(history.violations, 0.0)
         self._far = typical(domain) / 2.0
