@@ -118,11 +118,13 @@ class PCN(Strategy):
         from bo_invert.models.permission import answering
         from bo_invert.models.probability import improving
         from bo_invert.models.realism import realism
+        from bo_invert.models.selection import telling
 
         domain, memo = statement.domain, request.memo or {}
         inputs = self._inputs(statement, request)
         told, lost = (np.nan_to_num(inputs(points), nan=0.5) for points in (history.points, history.barren_points))
-        learned = learn(statement, history, told, memo.get("outputs"), noisy=self.noisy)
+        some = telling(told, history.order)
+        learned = learn(statement, history, told, memo.get("outputs"), some=some, noisy=self.noisy)
         answered, labels = answering(told, lost, history.order, memo.get("labels"))
         wish = realism(domain)
 
@@ -149,7 +151,9 @@ class PCN(Strategy):
             pending = np.nan_to_num(inputs(np.concatenate([history.open_points, picked])), nan=0.5)
             gain = learned.improvement(pending, seed=draw_seed(rng))
             order = np.argsort(-permitted(gain, pool), kind="stable")
-            candidates = np.concatenate([pool[order], domain.sample(rng, 256)])
+            others = domain.sample(rng, 256)
+            others = others[np.argsort(domain.plausibility(others) < domain.floor, kind="stable")]
+            candidates = np.concatenate([pool[order], others])
             taken = np.concatenate([history.all_points, picked])
             picked = np.concatenate([picked, unseen(domain, candidates, taken, 1, apart)])
         return picked, {"outputs": learned.surrogate.memo, "labels": labels}
