@@ -78,7 +78,7 @@ class Surrogate:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which models may be fitted; more than one, and the data choose.
+    """Which models may be fitted; more than one, and the data choose. The first of each is the usual one.
 
     Args:
         kernels: names.
@@ -96,7 +96,7 @@ class Choice:
     @classmethod
     def of(cls, kernel: str, noisy: bool, tails: tuple[int, ...] | None) -> Choice:
         """The choice behind a strategy's options: a key of ``base.KERNELS``, and whether the oracle is noisy."""
-        return cls(KERNELS[kernel], (NOISY,) if noisy else (EXACT, NOISY), tails, (True, False))
+        return cls(KERNELS[kernel], (NOISY,) if noisy else (NOISY, EXACT), tails, (True, False))
 
 
 def fit(
@@ -220,13 +220,14 @@ def _chosen(x: Tensor, raw: Tensor, choice: Choice, note: JSON, size: int) -> tu
     First the warp is chosen, then kernel and belief, then whether the coordinates differ. Of many points, some are
     looked at.
     """
-    current = None if note is None else _recalled(note, choice)
+    usual = _Plan(choice.kernels[0], choice.beliefs[0], (0.0,) * raw.shape[1], choice.ties[0])
+    current = usual if note is None else _recalled(note, choice)
     n = len(x)
     if n > _GLANCE:
         some = torch.linspace(0, n - 1, _GLANCE, dtype=torch.float64).round().long().to(x.device)
         x, raw = x[some], raw[some]
     first = (choice.kernels[0], choice.beliefs[0])
-    tied = current.tied if current is not None else choice.ties[0]
+    tied = current.tied
     plans = [_Plan(*first, shape, tied) for shape in _shapes(raw, choice.tails)]
     best, highest, answer = _densest(x, raw, choice, plans, current)
     for pair in product(choice.kernels, choice.beliefs):

@@ -94,7 +94,7 @@ def fit(
             spread.out(logs), inputs if inputs.dim() == 2 else inputs[of], values.T[of], belief, kernel,
             None if known is None else known.T[of],
         )  # fmt: skip
-        return spread.back(logs, value, gradient)
+        return value, spread.back(gradient)
 
     steps, tolerance = (25, 1e-3) if rough else (80, 1e-6)
     start = starts.reshape(k * many, d + 1)
@@ -116,12 +116,15 @@ class _Free:
     def out(self, logs: Tensor) -> Tensor:
         return logs
 
-    def back(self, logs: Tensor, value: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        return value, gradient
+    def back(self, gradient: Tensor) -> Tensor:
+        return gradient
 
 
 class _Tie:
-    """All d coordinates share one lengthscale, which counts once in the prior."""
+    """All d coordinates share one lengthscale; the prior counts it d times, which keeps it from the very short.
+
+    Counted once, a rough function in many dimensions would be taken for noise without any noise.
+    """
 
     def __init__(self, d: int, like: Tensor) -> None:
         self.d = d
@@ -133,11 +136,8 @@ class _Tie:
     def out(self, logs: Tensor) -> Tensor:
         return torch.cat([logs[..., :1].expand(*logs.shape[:-1], self.d), logs[..., 1:]], -1)
 
-    def back(self, logs: Tensor, value: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        prior, of_prior = lengthscale_prior(self.out(logs)[..., :-1])
-        surplus = 1.0 - 1.0 / self.d
-        of_lengthscale = (gradient[..., :-1] - surplus * of_prior) @ self.sum
-        return value - surplus * prior, torch.cat([of_lengthscale, gradient[..., -1:]], -1)
+    def back(self, gradient: Tensor) -> Tensor:
+        return torch.cat([gradient[..., :-1] @ self.sum, gradient[..., -1:]], -1)
 
 
 def negative_log_posterior(
