@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Score = Callable[[Tensor], Tensor]
 
+_FINE = 0.1
+"""Reach of structure too fine for a model, in its lengthscales."""
 _BASELINE = 24
 """So many of the most promising told points of a noisy oracle are anchors."""
 _NEAREST = 1e-10
@@ -119,12 +121,24 @@ def _baseline(surrogate: Surrogate, outputs: Outputs, known: Known) -> Tensor:
     return told[score.argsort(descending=True, stable=True)[:_BASELINE]]
 
 
-def _ripple(surrogate: Surrogate, known: Known) -> Tensor:
-    """What the model takes for noise, shape ``(k,)``, though the oracle is exact.
+def _ripple(surrogate: Surrogate, known: Known) -> Score:
+    """Variances ``(b, k)`` at inputs ``(b, d)`` of what the model takes for noise, though the oracle is exact.
 
-    It is structure too fine for the model: an outcome holds it like any other, so there may be gain in it.
+    It is structure too fine for the model: an outcome holds it like any other, so there may be gain in it. Structure
+    is the same for near neighbours, so there is none to gain beside a point under evaluation.
     """
-    return surrogate.ripple * (not known.noisy)
+    ripple = surrogate.ripple * (not known.noisy)
+    if not len(known.pending) or not bool(ripple.any()):
+        return lambda inputs: ripple
+    lengthscales = surrogate.process.logs.exp().unsqueeze(1)
+    pending = torch.as_tensor(known.pending).to(ripple) / lengthscales  # (k, p, d)
+
+    def score(inputs: Tensor) -> Tensor:
+        offs = inputs / lengthscales
+        squared = (offs.unsqueeze(-2) - pending.unsqueeze(-3)).square().sum(-1).amin(-1)  # (k, b)
+        return ripple * (1.0 - torch.exp(-0.5 * squared.mT / _FINE**2))
+
+    return score
 
 
 @dataclass(frozen=True)
@@ -212,7 +226,7 @@ def _closed_form(
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = process.fantasies(inputs)
-        std = (variance + ripple).sqrt()
+        std = (variance + ripple(inputs)).sqrt()
         log = form.log_gain(mean.mT, std.unsqueeze(-2), best)
         for i, sense, bound in limits:
             log = log + torch.special.log_ndtr(sense * (bound - mean[:, i]) / std[:, i, None])
@@ -261,7 +275,7 @@ def _sampled(
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = process.fantasies(inputs)
-        numbers = mean.permute(2, 0, 1) + (variance + ripple).sqrt() * drawn[:, None, :]  # (S, b, k)
+        numbers = mean.permute(2, 0, 1) + (variance + ripple(inputs)).sqrt() * drawn[:, None, :]  # (S, b, k)
         log = log_positive_part(gain(numbers) - best[:, None])
         if some and outputs.excesses:
             modelled = surrogate.values(numbers)

@@ -95,19 +95,20 @@ def _choices(statement: Statement, history: History, request: Request, linear: b
         return
     if linear:
         yield _Choice({"name": "spherical"}, "spherical: a linear model on the latent's shell predicts better here")
-    if not noisy and _turn(history, domain.dim) == "turbo":
+    if not noisy and _turn(history, domain.dim, request.number) == "turbo":
         yield _Choice(
             {"name": "turbo", "options": {"length": _NEAR}}, "turbo: the global search gained nothing for a while"
         )
     yield _Choice({"name": "gp", "options": settings}, f"gp: a global model of the outputs{words}")
 
 
-def _turn(history: History, dim: int) -> str:
+def _turn(history: History, dim: int, ask: int) -> str:
     """Whether it is the turn of ``gp`` or of ``turbo``: each goes on until its calls have gained nothing for a while.
 
-    A region needs about ``dim`` calls in vain to halve, so ``turbo`` is given time to come near.
+    Then they ask by turns, and the one that gains first goes on. A region needs about ``dim`` calls in vain to halve,
+    so ``turbo`` is given time to come near.
     """
-    patience = {"gp": max(12, dim), "turbo": max(24, 3 * dim)}
+    patience = {"gp": max(12, dim), "turbo": max(24, 2 * dim)}
     turn, vain, best = "gp", 0, math.inf
     recent: deque[float] = deque(maxlen=20)
     for trial in history.completed:
@@ -116,13 +117,13 @@ def _turn(history: History, dim: int) -> str:
         if loss < best - _GAIN * usual:
             vain = 0
             turn = trial.origin if trial.origin in patience else turn
-        elif trial.origin == turn and "design" not in trial.query.meta:
-            vain += 1
+        else:
+            vain += "design" not in trial.query.meta
         best = min(best, loss)
         recent.append(trial.loss if trial.loss is not None else math.inf)
-        if vain >= patience[turn]:
-            turn, vain = "turbo" if turn == "gp" else "gp", 0
-    return turn
+    if vain < patience[turn]:
+        return turn
+    return ("turbo", "gp")[ask % 2]
 
 
 def _repeat(statement: Statement, history: History, request: Request, memo: JSON) -> Query | None:
