@@ -25,7 +25,7 @@ _SUSPECT = 1e-3
 """Share of an output's variance that the model takes for noise, from which one point is asked again."""
 _NEAR = 0.2
 """Length of a trust region that follows a global search."""
-_GAIN = 1e-3
+_GAIN = 0.05
 """Share of what lies between the best loss and the median of the latest that counts as a gain."""
 _SOLVED = 1e-12
 """Loss of a target that is hit for every purpose."""
@@ -46,7 +46,7 @@ class Auto(Strategy):
     - Another objective of an oracle with gradients: ``polish``, which searches with ``gp`` and ends with descents.
     - A latent of many coordinates: ``spherical`` or ``gp``, whichever predicts left-out trials better.
     - More than 1,000 told points: ``turbo``.
-    - Anything else: ``gp``, in turns with ``turbo`` as soon as one of them gains nothing any more.
+    - Anything else: ``gp``, in turns with ``turbo`` as soon as one of them gains little.
 
     What kind of process models the outputs (kernel, noise, warp) is chosen by leave-one-out inside these. Where the
     model sees noise, or a target resists, one point is asked a second time: a different answer means that the oracle
@@ -95,35 +95,33 @@ def _choices(statement: Statement, history: History, request: Request, linear: b
         return
     if linear:
         yield _Choice({"name": "spherical"}, "spherical: a linear model on the latent's shell predicts better here")
-    if not noisy and _turn(history, domain.dim, request.number) == "turbo":
+    if not noisy and _turn(history, domain.dim) == "turbo":
         yield _Choice(
-            {"name": "turbo", "options": {"length": _NEAR}}, "turbo: the global search gained nothing for a while"
+            {"name": "turbo", "options": {"length": _NEAR}}, "turbo: the global search gained little for a while"
         )
     yield _Choice({"name": "gp", "options": settings}, f"gp: a global model of the outputs{words}")
 
 
-def _turn(history: History, dim: int, ask: int) -> str:
-    """Whether it is the turn of ``gp`` or of ``turbo``: each goes on until its calls have gained nothing for a while.
+def _turn(history: History, dim: int) -> str:
+    """Whether it is the turn of ``gp`` or of ``turbo``: each goes on until its calls have gained little for a while.
 
-    Then they ask by turns, and the one that gains first goes on. A region needs about ``dim`` calls in vain to halve,
-    so ``turbo`` is given time to come near.
+    A region needs about ``dim`` calls in vain to halve, so ``turbo`` is given time to come near.
     """
     patience = {"gp": max(12, dim), "turbo": max(24, 2 * dim)}
-    turn, vain, best = "gp", 0, math.inf
+    turn, vain, best, level = "gp", 0, math.inf, math.inf
     recent: deque[float] = deque(maxlen=20)
     for trial in history.completed:
-        loss = trial.loss if trial.feasible and trial.loss is not None else math.inf
-        usual = float(np.median(recent)) - best if math.isfinite(best) and recent else 0.0
-        if loss < best - _GAIN * usual:
-            vain = 0
+        loss = trial.loss if trial.loss is not None else math.inf
+        best = min(best, loss if trial.feasible else math.inf)
+        recent.append(loss)
+        if best < math.inf and (level == math.inf or best < level - _GAIN * (float(np.median(recent)) - best)):
+            vain, level = 0, best
             turn = trial.origin if trial.origin in patience else turn
-        else:
-            vain += "design" not in trial.query.meta
-        best = min(best, loss)
-        recent.append(trial.loss if trial.loss is not None else math.inf)
-    if vain < patience[turn]:
-        return turn
-    return ("turbo", "gp")[ask % 2]
+        elif trial.origin == turn and "design" not in trial.query.meta:
+            vain += 1
+        if vain >= patience[turn]:
+            turn, vain, level = "turbo" if turn == "gp" else "gp", 0, best
+    return turn
 
 
 def _repeat(statement: Statement, history: History, request: Request, memo: JSON) -> Query | None:
