@@ -21,7 +21,7 @@ _MANY = 1000
 """Told points beyond which a local model is worth more than a global one of a selection."""
 _WIDE = 40
 """Coordinates of a latent from which a model that is linear on the sphere may predict better than a smooth one."""
-_SUSPECT = 1e-3
+_SUSPECT, _SUSPECT_WARPED = 1e-3, 5e-2
 """Share of an output's variance that the model takes for noise, from which one point is asked again."""
 _NEAR = 0.2
 """Length of a trust region that follows a global search."""
@@ -140,8 +140,14 @@ def _repeat(statement: Statement, history: History, request: Request, memo: JSON
 
 
 def _sees_noise(memo: JSON) -> bool:
-    fits = [child.get("outputs") for child in memo["children"].values() if isinstance(child, dict)]
-    return any(math.exp(logs[-1]) > _SUSPECT for fit in fits if fit for logs in fit["logs"])
+    """Whether the global model takes much of an output for noise; a warp enlarges small differences near the best."""
+    for key, child in memo["children"].items():
+        if json.loads(key)["name"] == "gp" and child is not None and child.get("outputs"):
+            fit = child["outputs"]
+            limit = _SUSPECT_WARPED if any(fit["knees"]) else _SUSPECT
+            if any(math.exp(logs[-1]) > limit for logs in fit["logs"]):
+                return True
+    return False
 
 
 def _near(history: History) -> bool:
