@@ -138,7 +138,9 @@ class GP(Strategy):
             pending = to_unit(domain, np.concatenate([history.open_points, picked]))
             score = permitted(self._score(scene, pending, explore or len(picked) > 0), scene.allowed)
             taken = np.concatenate([history.all_points, picked])
-            point = search.maximise(score, domain, scene.incumbents, taken, scene.rng, apart=scene.apart)
+            point = search.maximise(
+                score, domain, scene.incumbents, taken, scene.rng, apart=scene.apart, steps=50 if count == 1 else 30
+            )
             picked = np.concatenate([picked, point[None]])
         return picked
 
