@@ -30,7 +30,7 @@ def test_it_is_the_default() -> None:
 def test_every_query_says_why() -> None:
     study = bi.Study.create("s", plain(), seed=0).run(12)
     reasons = {trial.query.meta["why"] for trial in study.trials}
-    assert reasons == {"gp: a global model of the outputs"}
+    assert reasons == {"a look around, before a model can say anything", "gp: a global model of the outputs"}
 
 
 def test_a_target_goes_to_least_squares() -> None:

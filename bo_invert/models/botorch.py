@@ -84,13 +84,17 @@ def to_botorch(model: Process | Surrogate, belief: Belief = NOISY) -> Any:
 def from_botorch(model: Any) -> Surrogate:
     """A fitted ``SingleTaskGP`` as a surrogate; its ``process`` speaks of standardised numbers.
 
-    An input transform stays outside: the surrogate's inputs are the transformed ones.
-
     Raises:
-        InvalidInput: kernel, mean, likelihood or outcome transform are not among those known here; the message
-            says which.
+        InvalidInput: the model has an input transform, which a surrogate has not; or kernel, mean, likelihood or
+            outcome transform are not among those known here; the message says which.
     """
     inputs, values = _data(model)
+    if getattr(model, "input_transform", None) is not None:
+        raise InvalidInput(
+            "from_botorch: the model has an input transform, and a surrogate would take inputs as they are. Make the "
+            "model of transformed inputs instead (SingleTaskGP(transform(X), Y)), or keep using the BoTorch model; "
+            "fit_botorch takes input transforms"
+        )
     _mean(model)
     k, (n, d) = values.shape[1], inputs.shape
     noise = model.likelihood.noise.detach().reshape(k, -1)
@@ -153,6 +157,10 @@ def _set(model: Any, process: Process) -> None:
 
 def _data(model: Any) -> tuple[Tensor, Tensor]:
     """Inputs ``(n, d)`` and values ``(n, k)`` as the kernel and the likelihood see them."""
+    if not isinstance(model, SingleTaskGP):
+        raise InvalidInput(
+            f"a SingleTaskGP is wanted, got {type(model).__name__}; fit the members of a list one by one"
+        )
     inputs, targets = model.train_inputs[0], model.train_targets
     if model.training:  # otherwise the model has transformed them itself
         inputs = model.transform_inputs(inputs)

@@ -56,7 +56,8 @@ def design(
 ) -> tuple[Query, ...]:
     """The next queries of a design, none of them known; ``meta["design"]`` counts them.
 
-    In a box they go on with one scrambled Sobol sequence, in a latent they are fresh draws.
+    In a box they go on with one scrambled Sobol sequence, in a latent they are fresh draws, as plausible as the
+    domain's ``floor`` wants.
 
     Args:
         name: of the strategy that asks.
@@ -71,7 +72,8 @@ def design(
     if domain.geometry == "box":
         pool = domain.sobol(request.stream(0), many, skip=before)
     else:
-        pool = domain.sample(request.rng(), many)
+        pool = domain.sample(request.rng(), many if not domain.floor else round(2.0 * many / (1.0 - domain.floor)))
+        pool = pool[np.argsort(domain.plausibility(pool) < domain.floor, kind="stable")]
     pool = pool[np.argsort(~away(pool, left, typical(domain) / 2.0), kind="stable")]
     points = unseen(domain, pool, history.all_points, request.count)
     return tuple(Query(x, origin=name, meta={**(mark or {}), "design": before + i}) for i, x in enumerate(points))

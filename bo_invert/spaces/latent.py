@@ -69,7 +69,7 @@ class Latent(Space):
             raise InvalidInput(f"Latent: dim is the length of a code, a whole number from 1, got {dim!r}")
         if not 0.0 < level <= 1.0:
             raise InvalidInput(f"Latent: level is a share of the codes in (0, 1], got {level!r}")
-        if not 0.0 <= floor < 1.0:
+        if isinstance(floor, bool) or not isinstance(floor, (int, float)) or not 0.0 <= floor < 1.0:
             raise InvalidInput(f"Latent: floor is a plausibility in [0, 1), got {floor!r}")
         sources = [n for n, v in (("data", data), ("codes", codes), ("prior", prior)) if v is not None]
         if len(sources) > 1:

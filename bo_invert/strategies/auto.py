@@ -23,6 +23,7 @@ _WIDE = 40
 """Coordinates of a latent from which a model that is linear on the sphere may predict better than a smooth one."""
 _SUSPECT, _SUSPECT_WARPED = 1e-3, 5e-2
 """Share of an output's variance that the model takes for noise, from which one point is asked again."""
+_BEGINNING = "a look around, before a model can say anything"
 _NEAR = 0.2
 """Length of a trust region that follows a global search."""
 _GAIN = 0.05
@@ -68,7 +69,10 @@ class Auto(Strategy):
             child = replace(request, memo=memo["children"].get(key))
             proposal = from_spec(spec).ask(statement, trials, child)
             memo = {"linear": linear, "children": {**memo["children"], key: proposal.memo}}
-            queries = tuple(replace(query, meta={**query.meta, "why": why}) for query in proposal.queries)
+            queries = tuple(
+                replace(query, meta={**query.meta, "why": _BEGINNING if "design" in query.meta else why})
+                for query in proposal.queries
+            )
             if queries or history.open or _solved(statement, history):
                 break
         return Proposal(queries, memo)
@@ -86,7 +90,7 @@ def _choices(statement: Statement, history: History, request: Request, linear: b
             words = ": a target, but different points are answered exactly alike, so residuals show no way"
         else:
             yield _Choice(
-                {"name": "least_squares"}, "least_squares: a target on real parameters shows where it is missed"
+                {"name": "least_squares"}, "least_squares: every output tells by how much the target is missed"
             )
     elif statement.differentiable and not noisy and calls >= 20:
         yield _Choice({"name": "polish"}, "polish: the oracle has gradients, so descents finish the search")
