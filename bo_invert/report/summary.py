@@ -48,8 +48,9 @@ def _sentences(contest: Field, named: bool) -> list[str]:
     if not found:
         return [*begin, _nothing_found(contest)]
     winners = [s for s in found if _same(_median(s), _median(found[0]))]
-    parts = [_winner(contest, winners), _claimants(contest, winners), _deluded(contest, winners)]
-    return [*begin, *parts, _peculiar(found, winners), _plain_rivals(contest, found, winners)]
+    parts = [_winner(contest, winners), _as_good(contest, found, winners), _claimants(contest, winners)]
+    parts += [_deluded(contest, winners), _peculiar(found, winners)]
+    return [*begin, *parts, _plain_rivals(contest, found, winners)]
 
 
 def _nothing_found(contest: Field) -> str:
@@ -68,6 +69,14 @@ def _winner(contest: Field, winners: Sequence[Standing]) -> str:
     claim = winners[0].claimed
     claimed = f" (it claimed {_number(contest, claim.median)})" if contest.has_judge and claim is not None else ""
     return _capital(f"{judge}{_names(winners)} won {reached}{claimed}.")
+
+
+def _as_good(contest: Field, found: Sequence[Standing], winners: Sequence[Standing]) -> str:
+    """Other methods with a model that are hardly behind a winner with one; plain ones have a sentence of their own."""
+    if any(s.strategy in PLAIN for s in winners):
+        return ""
+    alike = [s for s in found if s not in winners and s.strategy not in PLAIN and _alike(contest, s, winners[0])]
+    return _capital(f"{_names(alike)} did about as well.") if alike else ""
 
 
 def _claimants(contest: Field, winners: Sequence[Standing]) -> str:
