@@ -29,7 +29,7 @@ def trial_record(trial: Trial, outputs: Sequence[str], domain: Domain | None = N
 
     Returns:
         ``number, state, origin, ask``, the parameters, the outputs, ``loss, feasible, violation, values, gradients,
-        seconds, attempts, reason``. A parameter or output of such a name gets a trailing ``_``.
+        seconds, attempts, reason, why``. A parameter or output of such a name gets a trailing ``_``.
     """
     outcome, cost = trial.outcome, trial.cost
     row: dict[str, Any] = {
@@ -38,7 +38,7 @@ def trial_record(trial: Trial, outputs: Sequence[str], domain: Domain | None = N
         "origin": trial.origin,
         "ask": trial.ask,
     }
-    fixed = {"loss", "feasible", "violation", "values", "gradients", "seconds", "attempts", "reason", *row}
+    fixed = {"loss", "feasible", "violation", "values", "gradients", "seconds", "attempts", "reason", "why", *row}
     if domain is not None and domain.parameters:
         coordinates: dict[str, Any] = domain.values(trial.point[None])[0]
     else:
@@ -55,4 +55,5 @@ def trial_record(trial: Trial, outputs: Sequence[str], domain: Domain | None = N
         "seconds": cost.seconds,
         "attempts": len(trial.attempts),
         "reason": "" if outcome is None else outcome.reason,
+        "why": str(trial.query.meta.get("why", "")),
     }
