@@ -210,7 +210,7 @@ def trials(name: StudyName, storage: Storage, how: Shape = Format.table) -> None
     journal = _journal(name, storage)
     records = trial_records(journal, journal.trials)
     coordinates = {f"z{i}" for i in range(len(journal.trials[0].point))} if journal.trials else set()
-    emit(records, how, hidden=coordinates if len(coordinates) > 8 else ())
+    emit(records, how, hidden=["why", *(coordinates if len(coordinates) > 8 else ())])
 
 
 @app.command()
