@@ -37,7 +37,8 @@ class GP(Strategy):
     NeurIPS 2023). For ``Target`` and ``Composite`` it is the improvement of the composite function (Astudillo &
     Frazier, ICML 2019), so the model learns from how every output missed, not only from the loss. More than 15
     outputs are modelled by their principal components. A ``Composite`` whose function cannot take torch tensors is
-    modelled by its loss.
+    modelled by its loss. Whether all coordinates share a lengthscale, and whether fine structure is taken for noise, is
+    chosen by what predicts left-out values.
 
     Outcome constraints weigh the improvement by the probability that they hold; as long as nothing feasible is known,
     their violation is reduced first. Places where the oracle gave nothing are learned by a
