@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import sys
 from typing import Any
 
@@ -151,3 +152,14 @@ def test_nevergrad_is_replayed_and_leaves_the_generators_alone() -> None:
 def test_optuna_says_nothing(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     run("optuna", 4, sampler="tpe")
     assert capfd.readouterr().err == ""
+
+
+def test_an_optimiser_that_waits_in_a_thread_does_not_keep_the_interpreter() -> None:
+    code = (
+        "import bo_invert as bi\n"
+        "p = bi.Problem(bi.Box({'a': (0.0, 1.0), 'b': (0.0, 1.0)}), lambda x: float((x ** 2).sum()), bi.Minimize())\n"
+        "s = bi.Study.create('s', p, strategy='nevergrad', optimizer='Cobyla').run(5)\n"
+        "print(len(s.trials))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.split() == ["5"]

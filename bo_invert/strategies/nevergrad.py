@@ -6,10 +6,11 @@ import random
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.types import Array, Query, Trial
+
+_Result = TypeVar("_Result")
 
 #: What an open-ended study is taken to be, in calls per coordinate: nevergrad chooses its method by the budget.
 _OPEN_ENDED = 100
@@ -66,17 +69,22 @@ class Nevergrad(Strategy):
             script.append(_Step(None, key(trial.point)))
         done = {number for trial in own for number in trial.query.meta["told"]}
         news = [trial.number for trial in trials if not trial.state.open and trial.number not in done]
+        script += [_tell(trials[number]) for number in news]
         place = (self, domain, request.seed, *sorted(note.items()))
-        with _one_at_a_time:
-            player = _PLAYERS.pop(place, None)
-            if player is None or player.steps != script[: len(player.steps)]:
-                player = _Player(self.optimizer, domain, request, note["budget"], note["workers"])
-            player.play(script[len(player.steps) :], trials, own)
-            player.play([_tell(trials[number]) for number in news], trials, own)
-            points = [player.ask() for _ in range(request.count)]
-            _PLAYERS[place] = player
-            while len(_PLAYERS) > _KEPT:
-                _PLAYERS.popitem(last=False)
+
+        def play() -> list[Array]:
+            with _one_at_a_time:
+                player = _PLAYERS.pop(place, None)
+                if player is None or player.steps != script[: len(player.steps)]:
+                    player = _Player(self.optimizer, domain, request, note["budget"], note["workers"])
+                player.play(script[len(player.steps) :], trials, own)
+                points = [player.ask() for _ in range(request.count)]
+                _PLAYERS[place] = player
+                while len(_PLAYERS) > _KEPT:
+                    _PLAYERS.popitem(last=False)
+            return points
+
+        points = _as_daemon(play)
         told = [news] + [[] for _ in points[1:]]
         queries = [Query(p, origin=self.name, meta={"told": t}) for p, t in zip(points, told, strict=True)]
         return Proposal(tuple(queries), note)
@@ -113,6 +121,24 @@ def _import() -> Any:
             "strategy 'nevergrad' needs the package nevergrad; install it with: pip install 'bo-invert[peers]'"
         ) from None
     return nevergrad
+
+
+def _as_daemon(work: Callable[[], _Result]) -> _Result:
+    """What the work returns or raises, done in a daemon thread.
+
+    Some optimisers wait in threads of their own for the next loss, for ever. Those inherit being a daemon; otherwise
+    the interpreter would wait for them at its end.
+    """
+    future: Future[_Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="nevergrad").start()
+    return future.result()
 
 
 @dataclass(frozen=True)
