@@ -48,6 +48,7 @@ class Known:
         feasible: which satisfy the constraints, shape ``(n,)``.
         pending: unit inputs under evaluation, shape ``(p, d)``.
         noisy: whether the same input is answered differently each time.
+        fine: whether structure too fine for the model is something to gain by.
     """
 
     told: Array
@@ -55,6 +56,7 @@ class Known:
     feasible: NDArray[np.bool_]
     pending: Array
     noisy: bool = False
+    fine: bool = False
 
 
 def improvement(surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: int, samples: int = 128) -> Score:
@@ -127,7 +129,7 @@ def _ripple(surrogate: Surrogate, known: Known) -> Score:
     It is structure too fine for the model: an outcome holds it like any other, so there may be gain in it. Structure
     is the same for near neighbours, so there is none to gain beside a point under evaluation.
     """
-    ripple = surrogate.ripple * (not known.noisy)
+    ripple = surrogate.ripple * (known.fine and not known.noisy)
     if not len(known.pending) or not bool(ripple.any()):
         return lambda inputs: ripple
     lengthscales = surrogate.process.logs.exp().unsqueeze(1)
