@@ -223,18 +223,19 @@ class Study:
         """Observations made elsewhere: known to the strategy, free of charge.
 
         Args:
-            X: designs, n of them.
-            Y: outputs, n rows as in ``tell``; verdicts are allowed.
+            X: designs, n of them; or one dict of parameters.
+            Y: outputs, n rows as in ``tell``; verdicts are allowed. For one design its answer alone will do.
             points: points ``(n, d)`` instead of designs.
 
         Raises:
             InvalidInput: shapes do not match, a design is outside the space, or the space has no way back to points.
         """
         problem = self._require_problem()
-        coordinates = self._points(X, points)
-        answers = [] if Y is None else list(Y)
+        alone = isinstance(X, Mapping)
+        coordinates = self._points([X] if alone else X, points)
+        answers = _rows(Y, alone)
         if len(answers) != len(coordinates):
-            raise InvalidInput(f"add: {len(coordinates)} designs and {len(answers)} rows of outputs do not match")
+            raise InvalidInput(f"add: designs and rows of outputs do not match: {len(coordinates)} and {len(answers)}")
         for answer in answers:
             if not isinstance(answer, Verdict):
                 _refuse_shape(answer, self.outputs)
@@ -243,7 +244,13 @@ class Study:
         return list(self._shown(self.journal.add(queries, outcomes)))
 
     def enqueue(self, x: Any = None, *, point: Any = None) -> Trial:
-        """A design (or a point ``(d,)``) to be evaluated before anything the strategy proposes."""
+        """A design (or a point ``(d,)``) to be evaluated before anything the strategy proposes.
+
+        Raises:
+            InvalidInput: several are given, it is outside the space, or the space has no way back to points.
+        """
+        if np.ndim(point) > 1 or (isinstance(x, (list, tuple)) and any(isinstance(one, Mapping) for one in x)):
+            raise InvalidInput("enqueue takes one design or one point; call it once for each")
         coordinates = self._points(None if x is None else [x], None if point is None else [point])
         query = Query(self._require_problem().space.domain.project(coordinates[0]), origin="user")
         return self._shown([self.journal.enqueue(query)])[0]
@@ -328,7 +335,9 @@ class Study:
             raise InvalidInput("give either designs or points=..., one of the two")
         coordinates = space.encode(designs) if points is None else np.asarray(points, dtype=float)
         if coordinates.ndim != 2 or coordinates.shape[1] != space.domain.dim:
-            raise InvalidInput(f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}")
+            raise InvalidInput(
+                f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}; write one point as [point]"
+            )
         if not np.isfinite(coordinates).all():
             raise InvalidInput("points must be finite numbers")
         return coordinates
@@ -359,6 +368,19 @@ class Study:
 
 def _number(trial: Trial | int) -> int:
     return trial.number if isinstance(trial, Trial) else trial
+
+
+def _rows(Y: Any, alone: bool) -> list[Any]:
+    """One answer for each design. A number, a dict or a verdict is a single one; so is a vector for one alone."""
+    if Y is None:
+        return []
+    if isinstance(Y, Mapping):
+        return [Y]
+    try:
+        rows = list(Y)
+    except TypeError:  # a number or a verdict
+        return [Y]
+    return [Y] if alone and len(rows) > 1 else rows
 
 
 def _fit(queries: Sequence[Query], room: float) -> list[Query]:

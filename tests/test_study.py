@@ -122,6 +122,41 @@ def test_enqueued_points_come_first_and_data_is_free() -> None:
         s.enqueue()
 
 
+@pytest.mark.parametrize(
+    ("designs", "answers"),
+    [
+        ({"a": 0.5, "b": 0.25}, {"one": 1.0, "two": 2.0}),
+        ({"a": 0.5, "b": 0.25}, [1.0, 2.0]),
+        ({"a": 0.5, "b": 0.25}, [{"two": 2.0, "one": 1.0}]),
+        ([{"a": 0.5, "b": 0.25}], {"one": 1.0, "two": 2.0}),
+    ],
+)
+def test_one_design_needs_no_brackets(designs: Any, answers: Any) -> None:
+    space = bi.Box({"a": bi.Float(0, 1), "b": bi.Float(0, 1)})
+    s = study(problem=bi.Problem(space, None, bi.Minimize("one"), outputs=["one", "two"]))
+    (trial,) = s.add(designs, answers)
+    assert trial.design == {"a": 0.5, "b": 0.25}
+    np.testing.assert_array_equal(trial.y, [1.0, 2.0])
+    (failed,) = s.add({"a": 0.1, "b": 0.1}, bi.Failed("spilt"))
+    assert failed.state is bi.State.FAILED
+
+
+def test_one_design_too_many_or_too_few_is_told() -> None:
+    s = study(problem=bi.Problem(bi.Box({"a": bi.Float(0, 1)}), None, bi.Minimize()))
+    assert s.add({"a": 0.5}, 3.0)[0].loss == 3.0
+    with pytest.raises(bi.InvalidInput, match="do not match: 2 and 1"):
+        s.add([{"a": 0.5}, {"a": 0.6}], 3.0)
+    with pytest.raises(bi.InvalidInput, match="do not match: 1 and 0"):
+        s.add({"a": 0.5})
+    with pytest.raises(bi.InvalidInput, match=r"write one point as \[point\]"):
+        s.add(points=[0.5], Y=[3.0])
+    for several in ({"x": [{"a": 0.5}, {"a": 0.6}]}, {"point": [[0.5], [0.6]]}):
+        with pytest.raises(bi.InvalidInput, match="call it once for each"):
+            s.enqueue(**several)
+    assert len(s.trials) == 1
+    assert s.enqueue({"a": 0.5}).design == {"a": 0.5}
+
+
 def test_stops_when_the_target_is_hit() -> None:
     objective = bi.Target(0.3, tolerance=0.2)
     s = study(problem=problem(objective=objective)).run(500)
