@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from bo_invert.examples.formulas import formula_oracle
 from bo_invert.examples.shifts import generator
 from bo_invert.objectives import Minimize
-from bo_invert.oracles.function import Function
 from bo_invert.problem import Problem
 from bo_invert.spaces.box import Box
 
@@ -71,9 +71,5 @@ def problem(seed: int | None = 0, differentiable: bool = True) -> Problem:
             plain function, without importing torch.
     """
     formula = Branin(active(seed))
-    oracle: Any = Function(formula, outputs=["y"])
-    if differentiable:
-        from bo_invert.examples.analytic import Analytic
-
-        oracle = Analytic(formula)
+    oracle = formula_oracle(formula, ["y"], differentiable)
     return Problem(Box([0.0] * DIMENSION, [1.0] * DIMENSION), oracle, Minimize(), outputs=["y"], name="branin25")

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from bo_invert.examples.formulas import formula_oracle
 from bo_invert.objectives import Minimize
-from bo_invert.oracles.function import Function
 from bo_invert.problem import Problem
 from bo_invert.spaces.box import Box
 
@@ -51,9 +51,5 @@ def problem(differentiable: bool = True) -> Problem:
         differentiable: give the oracle as a torch module, so that gradient methods can run; otherwise as a
             plain function, without importing torch.
     """
-    oracle: Any = Function(hartmann6, outputs=["y"])
-    if differentiable:
-        from bo_invert.examples.analytic import Analytic
-
-        oracle = Analytic(hartmann6)
+    oracle = formula_oracle(hartmann6, ["y"], differentiable)
     return Problem(Box([0.0] * 6, [1.0] * 6), oracle, Minimize(), outputs=["y"], name="hartmann6")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.examples.formulas import formula_oracle
 from bo_invert.objectives import Target
-from bo_invert.oracles.function import Function
 from bo_invert.problem import Problem
 from bo_invert.spaces.box import Box
 from bo_invert.types import Array
@@ -43,10 +43,6 @@ def problem(
         differentiable: give the oracle as a torch module, so that gradient methods can run; otherwise as a
             plain function, without importing torch.
     """
-    oracle: Any = Function(waves, outputs=["y"])
-    if differentiable:
-        from bo_invert.examples.analytic import Analytic
-
-        oracle = Analytic(waves)
+    oracle = formula_oracle(waves, ["y"], differentiable)
     goal = Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance)
     return Problem(Box([-1.0, -1.0], [1.0, 1.0]), oracle, goal, outputs=["y"], name="sine")
