@@ -59,7 +59,8 @@ class Objective(ABC):
 def _position(name: str | None, outputs: Sequence[str], who: str) -> int:
     if name is None:
         if len(outputs) > 1:
-            raise InvalidInput(f"{who}: the oracle has outputs {list(outputs)}; name the one you mean")
+            example = f"bi.{who.partition('(')[0]}({outputs[0]!r})"
+            raise InvalidInput(f"{who}: the oracle has outputs {list(outputs)}; name the one you mean, as in {example}")
         return 0
     if name not in outputs:
         raise InvalidInput(f"{who}: no output {name!r}; the oracle has {list(outputs)}")
@@ -177,7 +178,7 @@ class Target(Objective):
     def bind(self, outputs: Sequence[str]) -> Target:
         if not self.outputs and len(self.value) != len(outputs):
             raise InvalidInput(
-                f"{self}: the target has {len(self.value)} values, the oracle has outputs {list(outputs)}; "
+                f"{self}: the target has {len(self.value)} value{'s' * (len(self.value) != 1)}, the oracle has outputs {list(outputs)}; "
                 "give one value per output, or name the outputs you mean: Target({'name': value})"
             )
         bound = replace_target(self)

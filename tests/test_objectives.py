@@ -26,7 +26,8 @@ def test_minimize_and_maximize_read_their_output() -> None:
 
 @pytest.mark.parametrize("objective", [Minimize(), Maximize()])
 def test_one_of_several_outputs_must_be_named(objective: Objective) -> None:
-    with pytest.raises(InvalidInput, match="name the one you mean"):
+    kind = type(objective).__name__
+    with pytest.raises(InvalidInput, match=rf"name the one you mean, as in bi.{kind}\('a'\)"):
         objective.bind(NAMES)
 
 

@@ -262,6 +262,35 @@ def test_a_mistake_in_the_problem_does_not_eat_the_budget(oracle: Any, reason: s
     assert reason in repr(s)
 
 
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        (
+            {"yield": 1.0, "purity": 2.0},
+            "given were ['purity', 'yield']; say which is meant, as in bi.Minimize('yield')",
+        ),
+        ({"loss": 1.0}, "given were ['loss']; say which is meant, as in bi.Minimize('loss')"),
+        ([1.0, 2.0], "name all 2 in Problem(outputs=['a', 'b']) and say which is meant, as in bi.Minimize('a')"),
+        ((1.0, 2.0), "name all 2 in Problem(outputs=['a', 'b'])"),
+        (np.arange(201.0), "name all 201 in Problem(outputs=['a', 'b', 'c', ...])"),
+        ({}, "the oracle must answer them"),
+    ],
+)
+def test_an_oracle_of_several_outputs_is_told_how_to_name_one(answer: Any, advice: str) -> None:
+    s = study(problem=problem(lambda x: answer))
+    with pytest.warns(UserWarning, match="mend the problem"):
+        s.run(50)
+    assert advice in s.trials[0].outcome.reason
+    with pytest.raises(bi.InvalidInput) as refused:
+        study().tell(0, answer)
+    assert advice in str(refused.value)
+
+
+def test_a_target_of_several_outputs_is_told_how_to_name_them() -> None:
+    with pytest.raises(bi.InvalidInput, match=r"as in bi.Target\(\{'a': number, 'b': number\}\)"):
+        study(problem=problem(objective=bi.Target([1.0, 2.0]))).tell(0, {"a": 1.0, "b": 2.0, "c": 3.0})
+
+
 def test_an_interrupt_bills_what_was_begun_and_issues_it_again() -> None:
     calls = []
 

@@ -127,9 +127,10 @@ def shaped_outputs(raw: Any, outputs: Sequence[str]) -> Array:
     if isinstance(raw, Mapping):
         missing = [name for name in outputs if name not in raw]
         if missing:
-            near = difflib.get_close_matches(missing[0], [str(name) for name in raw], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise Failed(f"{MISFIT}outputs {missing} are missing; given were {sorted(map(str, raw))}{hint}")
+            given = [str(name) for name in raw]
+            near = difflib.get_close_matches(missing[0], given, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else _meant(given, len(outputs))
+            raise Failed(f"{MISFIT}outputs {missing} are missing; given were {sorted(given)}; {hint}")
         raw = [raw[name] for name in outputs]
     if raw is None:
         raise Failed(f"{MISFIT}the answer is None; is a return missing?")
@@ -140,8 +141,23 @@ def shaped_outputs(raw: Any, outputs: Sequence[str]) -> Array:
     except (TypeError, ValueError):
         raise Failed(f"{MISFIT}{raw!r:.80} is no number, vector of numbers or dict of numbers") from None
     if y.shape != (len(outputs),):
-        raise Failed(f"{MISFIT}outputs of shape {y.shape}, expected shape ({len(outputs)},) for {list(outputs)}")
+        hint = ""
+        if y.ndim == 1 and len(y) > len(outputs):
+            names = ["a", "b", "c"][: len(y)]
+            listed = ", ".join(map(repr, names)) + (", ..." if len(y) > len(names) else "")
+            hint = f"; name all {len(y)} in Problem(outputs=[{listed}]) and {_meant(names, len(outputs))}"
+        raise Failed(f"{MISFIT}outputs of shape {y.shape}, expected shape ({len(outputs)},) for {list(outputs)}{hint}")
     return y
+
+
+def _meant(given: Sequence[str], wanted: int) -> str:
+    """How an objective names its outputs."""
+    if not given:
+        return "the oracle must answer them"
+    if wanted == 1:
+        return f"say which is meant, as in bi.Minimize({given[0]!r}) or bi.Maximize({given[0]!r})"
+    shown = ", ".join(f"{name!r}: number" for name in given[:2])
+    return f"say which are meant, as in bi.Target({{{shown}}})"
 
 
 def as_oracle(oracle: Any) -> Oracle:
