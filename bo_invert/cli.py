@@ -141,7 +141,7 @@ def run(
         say(line)
     if out is not None:
         _write(study, out, budget)
-    emit(study_record(study.journal, best) | best_record(study.journal, best), how)
+    emit(study_record(study.journal, best, how) | best_record(study.journal, best), how)
     if best is None:
         say(why_nothing(study.journal))
         raise typer.Exit(1)
@@ -208,7 +208,7 @@ app.command()(bench)
 def trials(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
     """All trials of a study."""
     journal = _journal(name, storage)
-    records = trial_records(journal, journal.trials)
+    records = trial_records(journal, journal.trials, how)
     coordinates = {f"z{i}" for i in range(len(journal.trials[0].point))} if journal.trials else set()
     emit(records, how, hidden=["why", *(coordinates if len(coordinates) > 8 else ())])
 
@@ -223,7 +223,7 @@ def best(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
     if found is None:
         say(why_nothing(journal))
         raise typer.Exit(1)
-    emit(trial_records(journal, [found])[0], how)
+    emit(trial_records(journal, [found], how)[0], how)
 
 
 @app.command()
@@ -257,7 +257,7 @@ def list_studies(storage: Storage, how: Shape = Format.table) -> None:
 
     store = open_store(storage)
     journals = [Journal(store, name) for name in store.names()]
-    records = [study_record(journal, History(journal.trials).best) for journal in journals]
+    records = [study_record(journal, History(journal.trials).best, how) for journal in journals]
     if records or how is not Format.table:
         emit(records, how, hidden=("created", "asking"))
     else:

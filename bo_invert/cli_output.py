@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bo_invert.journal import Journal
+    from bo_invert.report.goal import Goal
     from bo_invert.types import Trial
 
 Record = Mapping[str, Any]
@@ -79,16 +80,19 @@ def _cell(value: Any) -> Any:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def study_record(journal: Journal, best: Trial | None) -> dict[str, Any]:
-    """A study in one row: what it is about, what it found, what it spent."""
+def study_record(journal: Journal, best: Trial | None, how: Format = Format.json) -> dict[str, Any]:
+    """A study in one row: what it is about, what it found (in a table as its user would say it), what it spent."""
     header, spent = journal.header, journal.ledger
+    loss = None if best is None else best.loss
+    people = how is Format.table
+    found = {"best": None if loss is None else _goal(journal).text(loss)} if people else {"best_loss": loss}
     return {
         "study": journal.name,
         "problem": header["problem_name"],
         "strategy": header["strategy"]["name"],
         "seed": header["seed"],
         "trials": len(journal.trials),
-        "best_loss": None if best is None else best.loss,
+        **found,
         "values": spent.values,
         "gradients": spent.gradients,
         "failed": spent.failed,
@@ -101,8 +105,11 @@ def study_record(journal: Journal, best: Trial | None) -> dict[str, Any]:
     }
 
 
-def trial_records(journal: Journal, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """Trials as rows, with parameters by name where the log knows their names; the problem itself is not needed."""
+def trial_records(journal: Journal, trials: Sequence[Trial], how: Format = Format.json) -> list[dict[str, Any]]:
+    """Trials as rows, with parameters by name where the log knows their names; the problem itself is not needed.
+
+    In a table there is no loss beside the output that it is plus or minus, and a distance instead of that of a target.
+    """
     from bo_invert.domain import box_domain
     from bo_invert.parameters import parameter_from_json
     from bo_invert.report.frame import trial_record
@@ -110,7 +117,25 @@ def trial_records(journal: Journal, trials: Sequence[Trial]) -> list[dict[str, A
     problem = journal.header["problem"]
     parameters = problem["space"].get("domain", {}).get("parameters", {})
     domain = box_domain({name: parameter_from_json(data) for name, data in parameters.items()}) if parameters else None
-    return [trial_record(trial, problem["outputs"], domain) for trial in trials]
+    records = [trial_record(trial, problem["outputs"], domain) for trial in trials]
+    return [_told(record, _goal(journal)) for record in records] if how is Format.table else records
+
+
+def _goal(journal: Journal) -> Goal:
+    from bo_invert.report.goal import Goal
+
+    problem = journal.header["problem"]
+    return Goal(problem["objective"], problem["outputs"])
+
+
+def _told(record: Record, goal: Goal) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for key, value in record.items():
+        if key != "loss":
+            told[key] = value
+        elif not goal.is_output:
+            told[goal.label] = None if value is None else goal.value(value)
+    return told
 
 
 def best_record(journal: Journal, best: Trial | None) -> dict[str, Any]:

@@ -178,8 +178,8 @@ class Target(Objective):
     def bind(self, outputs: Sequence[str]) -> Target:
         if not self.outputs and len(self.value) != len(outputs):
             raise InvalidInput(
-                f"{self}: the target has {len(self.value)} value{'s' * (len(self.value) != 1)}, the oracle has outputs {list(outputs)}; "
-                "give one value per output, or name the outputs you mean: Target({'name': value})"
+                f"{self}: the target has {len(self.value)} value{'s' * (len(self.value) != 1)}, the oracle has outputs "
+                f"{list(outputs)}; give one value per output, or name the outputs you mean: Target({{'name': value}})"
             )
         bound = replace_target(self)
         if self.outputs:

@@ -18,6 +18,7 @@ from bo_invert.history import History
 from bo_invert.journal import Journal
 from bo_invert.oracles.base import MISFIT
 from bo_invert.problem import Problem
+from bo_invert.report.goal import Goal
 from bo_invert.types import Outcome, Query, Trial
 from bo_invert.workers import is_gone, this_worker
 
@@ -57,7 +58,7 @@ def run(
     made = registry.resolve("executors", executor)(batch) if isinstance(executor, str) else None
     engine: Any = made if made is not None else (executor if executor is not None else SerialExecutor())
     loop = _Loop(problem, journal, take, int(budget), int(batch), engine, int(retries), stop_when_hit, stop)
-    bar = _Bar(journal, int(budget), label)
+    bar = _Bar(journal, Goal(problem.objective.to_json(), problem.outputs), int(budget), label)
     try:
         journal.lose(is_gone)
         loop.run(bar, _Alarm(journal))
@@ -162,10 +163,11 @@ class _Alarm:
 
 
 class _Bar:
-    """A progress bar of calls, with the best loss and the failures."""
+    """A progress bar of calls, with what was found in the user's own quantity, and the failures."""
 
-    def __init__(self, journal: Journal, budget: int, label: str) -> None:
+    def __init__(self, journal: Journal, goal: Goal, budget: int, label: str) -> None:
         self._journal = journal
+        self._goal = goal
         self._bar: Any = None
         if label:
             from tqdm.auto import tqdm
@@ -180,10 +182,10 @@ class _Bar:
         history = History(self._journal.trials)
         best = history.best
         self._bar.n = min(history.calls, self._bar.total)
-        note = {"best": "none yet" if best is None or best.loss is None else f"{best.loss:.4g}"}
+        notes = ["nothing found yet" if best is None or best.loss is None else f"best {self._goal.text(best.loss)}"]
         if history.barren:
-            note["failed"] = str(len(history.barren))
-        self._bar.set_postfix(note, refresh=False)
+            notes.append(f"{len(history.barren)} failed")
+        self._bar.set_postfix_str(", ".join(notes), refresh=False)
         self._bar.update(0)
 
     def close(self) -> None:

@@ -32,6 +32,8 @@ def broken(x):
     raise RuntimeError("no licence")
 
 problem = bi.Problem(space, oracle, bi.Minimize(), name="tuning")
+highest = bi.Problem(space, lambda x: {"gain": 3.0 - x["rate"], "size": 1.0}, bi.Maximize("gain"), name="highest")
+squares = bi.Problem(space, oracle, bi.Composite(lambda y: (y**2).sum(-1)), outputs=["error"], name="squares")
 failing = bi.Problem(space, broken, bi.Minimize(), name="failing")
 number = 3
 
@@ -138,6 +140,28 @@ def test_best_is_the_lowest_loss(bo: Command) -> None:
     best = json.loads(bo("best", "first", "--storage", "runs.db", "--format", "json").out)
     assert best == min(records, key=lambda record: record["loss"])
     assert f"{best['loss']:.4g}" in bo("best", "first", "--storage", "runs.db").out
+
+
+@pytest.mark.parametrize(
+    ("problem", "heading"), [("problem", "y"), ("highest", "gain"), ("aimed", "off by"), ("squares", "loss")]
+)
+def test_tables_tell_what_was_found_in_the_user_s_own_quantity(bo: Command, problem: str, heading: str) -> None:
+    line = ("run", f"tuning.py:{problem}", "--strategy", "random", "--storage", "runs.db", "--name", "s")
+    ran = bo(*line, "--budget", "6")
+    ask = ("s", "--storage", "runs.db")
+    best = json.loads(bo("best", *ask, "--format", "json").out)
+    value = {"gain": best.get("gain"), "off by": best["loss"] ** 0.5}.get(heading, best["loss"])
+    text = f"{heading}{' ' if heading == 'off by' else '='}{value:.4g}"
+    if heading == "gain":
+        assert value > 0 > best["loss"]
+    assert f"best {text}]" in ran.err
+    assert ["best", *text.split()] in [row.split() for row in ran.out.splitlines()]
+    assert text in bo("list", "--storage", "runs.db").out
+    (listed,) = json.loads(bo("list", "--storage", "runs.db", "--format", "json").out)
+    assert listed["best_loss"] == best["loss"]
+    for answer in (bo("trials", *ask).out.splitlines()[0], bo("best", *ask).out):
+        assert heading in answer
+        assert ("loss" in answer) == (heading == "loss")
 
 
 def test_when_every_call_fails_the_answer_is_one(bo: Command) -> None:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from bo_invert.ledger import Ledger
+from bo_invert.objectives import Composite, Maximize, Minimize, Target
 from bo_invert.report.curves import curves_figure
 from bo_invert.report.gallery import gallery_png
+from bo_invert.report.goal import Goal
 from bo_invert.report.html import report_html, write_report
 from bo_invert.report.notebook import comparison_html, study_html, trial_html
 from bo_invert.report.pictures import png
@@ -189,6 +191,28 @@ def test_one_fooled_run_of_many_is_counted():
 
 
 # ---------------------------------------------------------------------- tables
+
+
+@pytest.mark.parametrize(
+    ("objective", "outputs", "loss", "text"),
+    [
+        (Maximize("b"), ["a", "b"], -0.8312, "b=0.8312"),
+        (Minimize(), ["y"], -0.5, "y=-0.5"),
+        (Target(3.0), ["y"], 0.04, "off by 0.2"),
+        (Target(3.0, scale=10.0), ["y"], 0.04, "off by 2"),
+        (Target([1.0, 2.0], scale=[1.0, 10.0]), ["a", "b"], 0.04, "off by (in scales) 0.2"),
+        (Composite(abs), ["a"], -2.0, "loss=-2"),
+    ],
+)
+def test_losses_as_their_user_would_say_them(objective, outputs, loss, text):
+    assert Goal(objective.to_json(), outputs).text(loss) == text
+
+
+def test_a_goal_of_which_little_is_known():
+    assert Goal({"type": "maximize"}).text(-2.0) == "output=2"
+    assert Goal(TARGET).text(0.25) == "off by 0.5"
+    assert Goal({}).text(3.0) == "loss=3"
+    assert Goal({"type": "maximize"}).value(math.inf) == math.inf
 
 
 def test_the_demo_s_columns():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.performance import starts
-from bo_invert.report.scoreboard import goal_in_words
+from bo_invert.report.goal import Goal
 from bo_invert.report.standings import fooled, implausible
 from bo_invert.runs import Find, Picture, Run, as_picture
 
@@ -54,7 +54,7 @@ def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int
             if library is not None and library.shape[1:] == find.picture.shape:
                 _show(figure.add_subplot(grid[i, 2 + step * j]), _nearest(library, find.picture), "nearest\nreal")
     head = "Best designs of each method" + ("" if library is None else ", each with the nearest real picture")
-    goal = goal_in_words(rows[0][1][0][0].goal)
+    goal = Goal(rows[0][1][0][0].goal).words()
     figure.text(0.01, 1 - 0.2 / height, f"{head}  ({goal})", fontsize=11, va="center",
                 parse_math=False)  # fmt: skip
     stream = io.BytesIO()

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from bo_invert.performance import contenders
 from bo_invert.report.contests import Contests, hits_table
 from bo_invert.report.curves import curves_figure
+from bo_invert.report.goal import Goal
 from bo_invert.report.pictures import data_uri
 from bo_invert.report.profiles import profiles_figure
-from bo_invert.report.scoreboard import comparison_tables, goal_in_words, runs_table
+from bo_invert.report.scoreboard import comparison_tables, runs_table
 from bo_invert.report.standings import fields
 from bo_invert.report.style import SCRIPT, STYLE
 from bo_invert.report.summary import honest_paragraph
@@ -138,7 +139,7 @@ def _subtitle(runs: Sequence[Run]) -> str:
     seeds = len({run.seed for run in runs})
     told = f"{methods} method{'s' * (methods != 1)}, {seeds} seed{'s' * (seeds != 1)}"
     if len(contests) == 1:
-        return f"{contests[0].problem} · {goal_in_words(contests[0].goal)} · {told}"
+        return f"{contests[0].problem} · {Goal(contests[0].goal).words()} · {told}"
     return f"{len(contests)} problems · {told}"
 
 

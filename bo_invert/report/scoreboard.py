@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bo_invert.report.goal import Goal
 from bo_invert.report.standings import Field, Standing, fields, score
 from bo_invert.report.table import FOOLED, IMPLAUSIBLE, Table
 from bo_invert.runs import Run, Status
@@ -81,19 +82,7 @@ def _caption(contest: Field) -> str:
     budgets = sorted({run.budget for run in contest.runs})
     calls = str(budgets[0]) if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]}"
     seeds = f", {contest.seeds} paired seeds: median [quartiles]" if contest.seeds > 1 else ""
-    return f"{contest.problem} ({goal_in_words(contest.goal)}), at most {calls} calls{seeds}"
-
-
-def goal_in_words(goal: Mapping[str, Any]) -> str:
-    """What the loss is, for captions."""
-    kind = goal.get("type", "")
-    if kind == "minimize":
-        return "minimise: the loss is the output"
-    if kind == "maximize":
-        return "maximise: the loss is minus the output"
-    if kind == "target":
-        return "target: the loss is the mean squared distance"
-    return "lower loss is better"
+    return f"{contest.problem} ({Goal(contest.goal).words()}), at most {calls} calls{seeds}"
 
 
 def _notes(contest: Field, marks: Mapping[tuple[int, int], str]) -> list[str]:
