@@ -282,7 +282,7 @@ class Study:
                 failures included. Attempts lost in a crash are billed in ``spent``, but do not use up the budget.
             batch: trials under way at once.
             executor: anything with ``submit(fn, *args) -> Future``, or ``"threads"`` or ``"processes"``; default: here.
-            progress: show a bar with calls, best loss and failures.
+            progress: show a bar with calls, what was found and failures.
             retries: how often a failed trial is tried again; each try is billed and uses budget.
             stop_when_hit: end early once a feasible trial is within the tolerance of a ``Target``.
             stop: asked before each ask; once it is true nothing new is begun, what is under way is awaited, and the
