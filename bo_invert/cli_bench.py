@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,13 +51,15 @@ def bench(
     listing: Annotated[bool, typer.Option("--list", help="Show problems, methods and what is there; run nothing.")] = (
         False
     ),
-    quiet: Annotated[bool, typer.Option("--quiet", help="No line per run.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No bar, and no line per run.")] = False,
 ) -> None:
     """Our methods and their peers on the public suite, on one ledger. The same line resumes."""
+    from bo_invert.bench.progress import Progress
     from bo_invert.bench.referee import keys, referee
     from bo_invert.bench.results import Results
     from bo_invert.bench.suite import calls_of, chosen_problems, known_methods
     from bo_invert.report.contests import Contests
+    from bo_invert.report.table import counted
 
     sources = chosen_problems(None if problems is None else split(problems))
     methods = known_methods() if strategies is None else parse_methods(strategies)
@@ -68,18 +71,21 @@ def bench(
         _list(sources, methods, kept, seeds, budget, batch)
         return
     warnings.filterwarnings("ignore", message="A worker was restarted")  # an optimiser's imports take as much memory
+    extent = ((len(sources), "problem"), (len(methods), "method"), (seeds, "seed"), (budget, "call"))
+    progress = Progress(", ".join(counted(number, noun) for number, noun in extent))
     try:
-        account = referee(
-            sources, methods, range(seeds), budget=budget, batch=batch, results=kept, jobs=jobs,
-            time_limit=time_limit, tell=(lambda message: None) if quiet else say,
-        )  # fmt: skip
+        with closing(progress):
+            account = referee(
+                sources, methods, range(seeds), budget=budget, batch=batch, results=kept, jobs=jobs,
+                time_limit=time_limit, spectator=None if quiet else progress,
+            )  # fmt: skip
     except KeyboardInterrupt:
         say("bo-invert: interrupted; the same line resumes")
         raise typer.Exit(130) from None
     for trouble, count in Counter(account.troubles).items():
         say(f"bo-invert: {trouble}" + (f" ({count} runs)" if count > 1 else ""))
-    left = f"; {account.left} are left, the same line resumes" if account.left else ""
-    say(f"{account.total - account.left} of {account.total} runs are in {results}, {account.done} of them new{left}")
+    left = f"; {account.left} left, the same line resumes" if account.left else ""
+    say(f"{account.total - account.left} of {counted(account.total, 'run')} in {results}, {account.done} new{left}")
     if report is not None or page is not None:
         runs = tuple(kept.runs(keys(list(sources), methods, range(seeds), budget, batch)).values())
         optima = {name: problem.optimum for name, problem in sources.items()}

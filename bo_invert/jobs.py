@@ -18,12 +18,16 @@ TRIES = 2
 
 
 def here(
-    work: Callable[[Task], Result], tasks: Sequence[Task], stop: Callable[[], bool] = lambda: False
+    work: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    stop: Callable[[], bool] = lambda: False,
+    begin: Callable[[int], None] = lambda index: None,
 ) -> Generator[tuple[int, Result | Exception], None, None]:
     """The tasks one after another, in this process; see ``perform``."""
     for index, task in enumerate(tasks):
         if stop():
             return
+        begin(index)
         try:
             result: Result | Exception = work(task)
         except Exception as error:
@@ -38,6 +42,7 @@ def perform(
     *,
     processes: bool = True,
     stop: Callable[[], bool] = lambda: False,
+    begin: Callable[[int], None] = lambda index: None,
 ) -> Generator[tuple[int, Result | Exception], None, None]:
     """The tasks, begun in their order, ``jobs`` at once.
 
@@ -50,6 +55,7 @@ def perform(
         jobs: how many at once.
         processes: in processes of one numerical thread each, where loky is installed; otherwise in threads.
         stop: once it is true, no task is begun any more.
+        begin: gets the index of each task that is begun, of one begun again too.
 
     Yields:
         The index of a task and what came of it, an error included, in the order in which they end.
@@ -68,6 +74,7 @@ def perform(
                     continue
                 running[future] = waiting.popleft()
                 begun[running[future]] += 1
+                begin(running[future])
             if not running:
                 break
             broken = False

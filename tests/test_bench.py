@@ -27,7 +27,7 @@ from bo_invert.cli_bench import parse_methods
 from bo_invert.errors import InvalidInput, MissingExtra
 from bo_invert.jobs import here, perform
 from bo_invert.performance import Yardstick, calls_to_hit, contenders, duels, ranks_at, thorough, yardsticks
-from bo_invert.report.bench import BEGIN, END, fill_page
+from bo_invert.report.bench import BEGIN, END, bench_html, bench_markdown, fill_page
 from bo_invert.report.contests import Contests, contest_tables, losses_table
 from bo_invert.runs import Find, Run, Status
 from bo_invert.statistics import balance, data_profile
@@ -62,7 +62,9 @@ def a_run(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another in this process: a pool of processes takes seconds to start."""
-    monkeypatch.setattr("bo_invert.bench.referee.perform", lambda work, tasks, jobs, stop: here(work, tasks, stop))
+    monkeypatch.setattr(
+        "bo_invert.bench.referee.perform", lambda work, tasks, jobs, **given: here(work, tasks, **given)
+    )
 
 
 def judge(folder: Path, seeds: int = 2, methods: dict[str, Any] = METHODS, budget: int = 10, batch: int = 4) -> Account:
@@ -415,7 +417,7 @@ def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
     assert outcome.exit_code == 0, outcome.output
     html = (tmp_path / "report" / "report.html").read_text()
     text = page.read_text()
-    for caption in ("After 50 calls", "After 60 calls", "Mean ranks", "Losses of random", "Seconds of one ask"):
+    for caption in ("After 50 calls", "After 60 calls", "Mean ranks", "Too few seeds in common", "Seconds of one ask"):
         assert caption in html
         assert caption in text
     assert html.count("Plotly.newPlot") == 2
@@ -426,7 +428,41 @@ def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, [*line, "--list"])
     assert outcome.stdout.count(" 2\n") == 2
     outcome = CliRunner().invoke(app, [*line, "--seeds", "3", "--time-limit", "0"])
+    assert "6 runs (1 problem, 2 methods, 3 seeds, 60 calls): 4 there already, 2 to do" in outcome.output
     assert "4 of 6 runs" in outcome.output
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_command_line_says_what_it_is_at(tmp_path: Path) -> None:
+    line = ["bench", "--problems", "sine", "--strategies", "random", "--seeds", "2", "--budget", "5", "--results",
+            str(tmp_path)]  # fmt: skip
+    said = CliRunner().invoke(app, line).stderr
+    plan, begun, ended = (said.index(words) for words in (
+        "2 runs (1 problem, 1 method, 2 seeds, 5 calls): none there yet, 2 to do",
+        "0/2 [00:00<?, ?run/s, sine · random · seed 0]",
+        "sine · random · seed 0: loss ",
+    ))  # fmt: skip
+    assert plan < begun < ended
+    assert "2/2" in said
+    assert CliRunner().invoke(app, [*line, "--seeds", "3", "--quiet"]).stderr == f"3 of 3 runs in {tmp_path}, 1 new\n"
+
+
+@pytest.mark.parametrize(
+    ("labels", "seeds", "captions"),
+    [("a", 1, []), ("ab", 1, ["Mean ranks over the one pair"]), ("ab", 3, ["Mean ranks over the 3 pairs", "Problems"])],
+)
+def test_tables_without_rows_are_left_out(labels: str, seeds: int, captions: list[str]) -> None:
+    runs = tuple(a_run([3.0, 2.0], label, seed=seed) for label in labels for seed in range(seeds))
+    tables = contest_tables(Contests(runs, (2,), "a"))
+    assert all(table.rows for table in tables)
+    for caption, table in zip([*captions, "After", "Calls", "Seconds"], tables, strict=True):
+        assert table.caption.startswith(caption)
+    assert ("No loss among them" in bench_markdown(Contests(runs, (2,), "a"))) == (seeds == 3)
+
+
+def test_one_is_not_told_in_the_plural() -> None:
+    html = bench_html(Contests((a_run([3.0, 2.0]),), (2,)), "Title")
+    assert "<p>1 problem · 1 method · 1 run</p>" in html
 
 
 def test_a_comparison_shows_profiles_and_calls_to_hit(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -80,6 +80,19 @@ class Account:
     troubles: tuple[str, ...] = ()
 
 
+class Spectator:
+    """Is told what a referee does. This one looks away."""
+
+    def planned(self, account: Account) -> None:
+        """Before anything is run."""
+
+    def begun(self, key: Key, account: Account) -> None:
+        """A run is begun, or gone on with."""
+
+    def ended(self, key: Key, account: Account, sentence: str) -> None:
+        """It ended as the sentence says."""
+
+
 def keys(
     problems: Sequence[str], methods: Mapping[str, JSON], seeds: Sequence[int], budget: int, batch: int
 ) -> list[Key]:
@@ -102,7 +115,7 @@ def referee(
     results: Results,
     jobs: int = 1,
     time_limit: float | None = None,
-    tell: Callable[[str], None] = lambda message: None,
+    spectator: Spectator | None = None,
 ) -> Account:
     """Do the runs that are not there yet.
 
@@ -115,7 +128,7 @@ def referee(
         results: where the runs are kept.
         jobs: runs at once, in processes where loky is installed.
         time_limit: in minutes; then no run is begun, and those under way stop before their next ask.
-        tell: gets a line for every run that ends.
+        spectator: is told what is to be done, begun and ended.
 
     Returns:
         What became of them. Refused runs are results; those that broke down or miss a package are tried again by the
@@ -130,18 +143,23 @@ def referee(
     there = results.done(wanted)
     open_keys = [key for key in wanted if key.text() not in there]
     account = Account(len(wanted), len(wanted) - len(open_keys))
+    watcher = Spectator() if spectator is None else spectator
+    watcher.planned(account)
     checkpoints = results.folder / UNFINISHED
     _prepare(checkpoints)
     deadline = float("inf") if time_limit is None else time.time() + 60.0 * time_limit
     tasks = [Task(key, problems[key.problem], checkpoints, deadline, this_worker()) for key in open_keys]
-    with closing(perform(work, tasks, jobs, stop=lambda: time.time() >= deadline)) as ended:
+
+    def begin(index: int) -> None:
+        watcher.begun(tasks[index].key, account)
+
+    with closing(perform(work, tasks, jobs, stop=lambda: time.time() >= deadline, begin=begin)) as ended:
         for index, result in ended:
             key = tasks[index].key
-            who = f"{key.problem}, {key.label}, seed {key.seed}"
             if isinstance(result, Exception):
                 trouble = f"{type(result).__name__}: {result}"
                 account = replace(account, troubles=(*account.troubles, f"{key.problem}, {key.label}: {trouble}"))
-                tell(f"{who}: {trouble}")
+                watcher.ended(key, account, trouble)
                 continue
             run, line = result
             if line is not None:
@@ -152,7 +170,7 @@ def referee(
             if run.status in (Status.REFUSED, Status.ERROR):
                 trouble = f"{key.problem}, {key.label}: {run.status}: {run.ended}"
                 account = replace(account, troubles=(*account.troubles, trouble))
-            tell(f"[{account.there + account.done}/{account.total}] {who}: {_outcome(run)}")
+            watcher.ended(key, account, _outcome(run))
     return replace(account, left=len(wanted) - len(results.done(wanted)))
 
 
@@ -195,7 +213,7 @@ def _stopped(key: Key, sentence: str, status: Status = Status.STOPPED) -> Run:
 def _outcome(run: Run) -> str:
     if run.status is not Status.FINISHED:
         return f"{run.status}: {run.ended}"
-    return f"{run.loss:.6g} after {run.bill.calls} calls, {run.bill.asking:.3g} s of asking"
+    return f"loss {run.loss:.6g} after {run.bill.calls} calls, {run.bill.asking:.3g} s of asking"
 
 
 def _lacks(key: Key) -> bool:

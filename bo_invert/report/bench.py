@@ -9,6 +9,7 @@ from bo_invert.report.contests import Contests, contest_tables
 from bo_invert.report.curves import curves_figure
 from bo_invert.report.html import PROFILE_NOTE, figure_html, page_html, section_html
 from bo_invert.report.profiles import profiles_figure
+from bo_invert.report.table import counted
 
 BEGIN, END = "<!-- tables -->", "<!-- end -->"
 
@@ -25,8 +26,8 @@ def bench_html(contests: Contests, title: str) -> str:
     figure = figure_html(curves_figure(contests.regrets), "curves")
     note = "What is missing to the optimum where it is known. Lines are medians over seeds, bands the quartiles."
     sections.append(section_html("Best so far", figure + f'<p class="note">{note}</p>', "best-so-far"))
-    methods = len(contests.labels)
-    subtitle = f"{len(contests.problems)} problems · {methods} methods · {len(contests.runs)} runs"
+    extent = ((contests.problems, "problem"), (contests.labels, "method"), (contests.runs, "run"))
+    subtitle = " · ".join(counted(len(things), noun) for things, noun in extent)
     return page_html(title, subtitle, sections)
 
 

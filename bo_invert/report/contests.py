@@ -24,7 +24,7 @@ from bo_invert.performance import (
     thorough,
     yardsticks,
 )
-from bo_invert.report.table import Table
+from bo_invert.report.table import Table, counted
 from bo_invert.runs import Run, Status
 from bo_invert.statistics import Spread, spread
 
@@ -108,14 +108,13 @@ class Contests:
 
 
 def contest_tables(contests: Contests) -> list[Table]:
-    """Ranks first, then who lost and won, then the figures themselves."""
+    """Ranks first, then who lost and won, then the figures themselves; no table without rows."""
     tables = [_ranks_table(contests, ranks) for ranks in contests.groups]
     if contests.against is not None:
         tables += [balance_table(contests), losses_table(contests)]
     tables += [budget_table(contests, calls) for calls in contests.calls]
-    tables += [hits_table(contests), seconds_table(contests)]
-    troubles = troubles_table(contests)
-    return [*tables, troubles] if troubles.rows else tables
+    tables += [hits_table(contests), seconds_table(contests), troubles_table(contests)]
+    return [table for table in tables if table.rows]
 
 
 def budget_table(contests: Contests, calls: int) -> Table:
@@ -176,11 +175,13 @@ def _ranks_table(contests: Contests, ranks: Ranks) -> Table:
     notes = [
         f"Each problem counts the same. Losses that did all but {TIE:.0e} of the way are ties; ties share their ranks."
     ]
+    if contests.against is not None and not contests.duels:
+        notes.append(f"Too few seeds in common to test {contests.against} against any other.")
     left_out = [label for label in contests.labels if label not in ranks.labels]
     if left_out:
         notes.append("Not among them, with fewer seeds or not on every problem: " + ", ".join(left_out) + ".")
-    return Table(columns, rows, f"Mean ranks over the {ranks.pairs} pairs of problem and seed that all have",
-                 tuple(notes))  # fmt: skip
+    pairs = "one pair" if ranks.pairs == 1 else f"{ranks.pairs} pairs"
+    return Table(columns, rows, f"Mean ranks over the {pairs} of problem and seed that all have", tuple(notes))
 
 
 def balance_table(contests: Contests) -> Table:
@@ -199,8 +200,9 @@ def balance_table(contests: Contests) -> Table:
         "Wilcoxon signed-rank over the seeds that both have, Holm-adjusted for all rivals on a problem at a number of "
         "calls, 5 %. Five pairs or fewer cannot be significant."
     )
+    notes = [note] if losses_table(contests).rows else [note, "No loss among them, not even before the correction."]
     caption = f"Problems that {contests.against} won / tied / lost significantly"
-    return Table(columns, tuple(rows), caption, (note,))
+    return Table(columns, tuple(rows), caption, tuple(notes))
 
 
 def losses_table(contests: Contests) -> Table:
@@ -215,7 +217,7 @@ def losses_table(contests: Contests) -> Table:
     columns = ("problem", "calls", "rival", "seeds", f"{contests.against}: median", "rival: median", "p", "p (Holm)",
                "significant")  # fmt: skip
     count = sum(duel.lost for duel in contests.duels)
-    caption = f"Losses of {contests.against}: {count} significant among {len(contests.duels)} comparisons"
+    caption = f"Losses of {contests.against}: {count} significant among {counted(len(contests.duels), 'comparison')}"
     return Table(columns, rows, caption, ("Losses as such, not regrets. Also those that only the correction saved.",))
 
 

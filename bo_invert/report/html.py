@@ -18,7 +18,7 @@ from bo_invert.report.scoreboard import comparison_tables, runs_table
 from bo_invert.report.standings import fields
 from bo_invert.report.style import SCRIPT, STYLE
 from bo_invert.report.summary import honest_paragraph
-from bo_invert.report.table import Table
+from bo_invert.report.table import Table, counted
 from bo_invert.runs import Run
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def report_html(
         sections.append(section_html("What they found", f'<figure class="gallery">{image}</figure>', "gallery"))
     if extra_tables:
         sections.append(section_html("Further tables", "".join(table.html() for table in extra_tables), "further"))
-    every = f"<summary>All {len(runs)} runs</summary>{runs_table(runs).html()}{_designs(runs).html()}"
+    summary = "The one run" if len(runs) == 1 else f"All {len(runs)} runs"
+    every = f"<summary>{summary}</summary>{runs_table(runs).html()}{_designs(runs).html()}"
     sections.append(section_html("In detail", f"<details>{every}</details>", "detail"))
     return page_html(title, _subtitle(runs), sections)
 
@@ -135,9 +136,7 @@ def _subtitle(runs: Sequence[Run]) -> str:
     contests = fields(runs)
     if not contests:
         return "No runs."
-    methods = len({run.label for run in runs})
-    seeds = len({run.seed for run in runs})
-    told = f"{methods} method{'s' * (methods != 1)}, {seeds} seed{'s' * (seeds != 1)}"
+    told = f"{counted(len({run.label for run in runs}), 'method')}, {counted(len({run.seed for run in runs}), 'seed')}"
     if len(contests) == 1:
         return f"{contests[0].problem} · {Goal(contests[0].goal).words()} · {told}"
     return f"{len(contests)} problems · {told}"

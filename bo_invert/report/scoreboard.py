@@ -9,7 +9,7 @@ import numpy as np
 
 from bo_invert.report.goal import Goal
 from bo_invert.report.standings import Field, Standing, fields, score
-from bo_invert.report.table import FOOLED, IMPLAUSIBLE, Table
+from bo_invert.report.table import FOOLED, IMPLAUSIBLE, Table, counted
 from bo_invert.runs import Run, Status
 from bo_invert.statistics import Spread, block_ranks, rank, spread
 
@@ -80,9 +80,10 @@ def _rounded(value: Spread | None) -> Spread | None:
 
 def _caption(contest: Field) -> str:
     budgets = sorted({run.budget for run in contest.runs})
-    calls = str(budgets[0]) if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]}"
+    last = counted(budgets[-1], "call")
+    calls = last if len(budgets) == 1 else f"{budgets[0]} to {last}"
     seeds = f", {contest.seeds} paired seeds: median [quartiles]" if contest.seeds > 1 else ""
-    return f"{contest.problem} ({Goal(contest.goal).words()}), at most {calls} calls{seeds}"
+    return f"{contest.problem} ({Goal(contest.goal).words()}), at most {calls}{seeds}"
 
 
 def _notes(contest: Field, marks: Mapping[tuple[int, int], str]) -> list[str]:
@@ -104,7 +105,8 @@ def _notes(contest: Field, marks: Mapping[tuple[int, int], str]) -> list[str]:
             notes.append(f"{standing.label}, seed {run.seed}: broke down. {run.ended}")
         lost = sum(run.bill.failed + run.bill.infeasible + run.bill.lost for run in standing.ran)
         if lost:
-            notes.append(f"{standing.label}: {lost} attempts gave no outputs (failed, infeasible or lost); billed.")
+            attempts = counted(lost, "attempt")
+            notes.append(f"{standing.label}: {attempts} gave no outputs (failed, infeasible or lost); billed.")
     return notes
 
 
@@ -129,7 +131,7 @@ def _overall(contests: Sequence[Field]) -> Table | None:
     places = block_ranks(np.array(blocks))  # losses of different problems have no common unit, ranks do
     means, tests = places.mean(axis=0), rank(places).p_values
     rows = tuple((labels[i], round(float(means[i]), 2), tests[i]) for i in np.argsort(means, kind="stable"))
-    caption = f"All problems: ranks over {len(blocks)} paired runs"
+    caption = f"All problems: ranks over {counted(len(blocks), 'paired run')}"
     left_out = {s.label for contest in contests for s in contest.standings} - set(labels)
     notes = ("Left out, because they did not run on every problem: " + ", ".join(sorted(left_out)) + ".",)
     return Table(("method", "mean rank", "p (Holm)"), rows, caption, notes if left_out else ())

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bo_invert.report.standings import Field, Standing, fields
+from bo_invert.report.table import counted
 from bo_invert.runs import Run
 
 #: Methods that need no model of the oracle: if one of them does as well, say so.
@@ -166,7 +167,7 @@ def _trouble(standings: Sequence[Standing]) -> str:
         parts.append(f"{_list(broken)} broke down; the table says why.")
     barren = sum(run.bill.failed + run.bill.infeasible + run.bill.lost for s in standings for run in s.ran)
     if barren:
-        parts.append(f"{barren} attempts gave no outputs and were billed all the same.")
+        parts.append(f"{counted(barren, 'attempt')} gave no outputs, billed all the same.")
     return " ".join(parts)
 
 
@@ -176,10 +177,10 @@ def _bill(standings: Sequence[Standing]) -> str:
         return ""
     values, gradients = sum(r.bill.values for r in runs), sum(r.bill.gradients for r in runs)
     seconds, asking = sum(r.bill.total_seconds for r in runs), sum(r.bill.asking for r in runs)
-    gradient = f" and {gradients:,} gradients" if gradients else ", no gradient"
+    gradient = f" and {counted(gradients, 'gradient')}" if gradients else ", no gradient"
     count = f"{len(runs)} runs" if len(runs) > 1 else "one run"
     thinking = ", most of them spent choosing points rather than calling the oracle" if asking > 0.5 * seconds else ""
-    return f"The bill of {count}: {values:,} oracle values{gradient}, {seconds:.3g} seconds{thinking}."
+    return f"The bill of {count}: {counted(values, 'oracle value')}{gradient}, {seconds:.3g} seconds{thinking}."
 
 
 def _median(standing: Standing) -> float:

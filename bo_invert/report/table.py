@@ -117,6 +117,11 @@ class Table:
         return range(len(self.rows))
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, in the plural where it belongs: ``1 problem``, ``1,200 runs``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def shown(value: Any) -> str:
     """A value as people read it: four digits; spreads with three, as ``median [quartile, quartile]``."""
     if value is None:
