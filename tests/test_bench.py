@@ -420,7 +420,7 @@ def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
     for caption in ("After 50 calls", "After 60 calls", "Mean ranks", "Too few seeds in common", "Seconds of one ask"):
         assert caption in html
         assert caption in text
-    assert html.count("Plotly.newPlot") == 2
+    assert html.count('class="figure"') == 2
     assert 'src="http' not in html
     assert text.startswith("# Page\n")
     assert text.endswith(f"{END}\ntail\n")
@@ -470,7 +470,7 @@ def test_a_comparison_shows_profiles_and_calls_to_hit(tmp_path: Path) -> None:
     comparison.save(tmp_path)
     html = (tmp_path / "report.html").read_text()
     assert "Problems solved by calls" in html
-    assert html.count("Plotly.newPlot") == 2
+    assert html.count('class="figure"') == 2
     assert "Calls until all but 0.01 of the way was done" in (tmp_path / "table.md").read_text()
 
 
