@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bo_invert.cli_bench import bench
+from bo_invert.cli_best import best, luck
 from bo_invert.cli_options import (
     Batch,
     Calls,
@@ -136,13 +137,13 @@ def run(
     except KeyboardInterrupt:
         _explain_interruption(study, storage)
         raise typer.Exit(130) from None
-    best = study.best
-    for line in reasons(study.journal):
+    found = study.best
+    for line in [*reasons(study.journal), *luck(study)]:
         say(line)
     if out is not None:
         _write(study, out, budget)
-    emit(study_record(study.journal, best, how) | best_record(study.journal, best), how)
-    if best is None:
+    emit(study_record(study.journal, found, how) | best_record(study.journal, found), how)
+    if found is None:
         say(why_nothing(study.journal))
         raise typer.Exit(1)
 
@@ -213,17 +214,7 @@ def trials(name: StudyName, storage: Storage, how: Shape = Format.table) -> None
     emit(records, how, hidden=["why", *(coordinates if len(coordinates) > 8 else ())])
 
 
-@app.command()
-def best(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
-    """The best trial of a study."""
-    from bo_invert.history import History
-
-    journal = _journal(name, storage)
-    found = History(journal.trials).best
-    if found is None:
-        say(why_nothing(journal))
-        raise typer.Exit(1)
-    emit(trial_records(journal, [found], how)[0], how)
+app.command()(best)
 
 
 @app.command()
@@ -235,16 +226,12 @@ def report(
     settings: Settings = None,
 ) -> None:
     """Write a study's report, which opens offline."""
-    from bo_invert import registry
-    from bo_invert.cli_problem import load_problem, parse_settings
+    from bo_invert.cli_problem import parse_settings, stored_problem
     from bo_invert.stores.open import open_store
     from bo_invert.study import Study
 
     store = open_store(storage)
-    known = store.header(name)["problem_name"]
-    if problem is None and known not in registry.names("problems"):
-        raise InvalidInput(f"study {name!r} is about {known!r}, which is no ready problem; pass --problem file.py:name")
-    made = load_problem(problem or known, parse_settings(settings, "--set"))
+    made = stored_problem(store, name, problem, parse_settings(settings, "--set"))
     _write(Study.open(name, store, problem=made), out, None)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from bo_invert import registry
 from bo_invert.errors import BoInvertError, InvalidInput
 from bo_invert.problem import Problem
+from bo_invert.stores.base import Store
 
 
 def parse_settings(pairs: Iterable[str] | None, flag: str) -> dict[str, Any]:
@@ -34,6 +35,19 @@ def parse_settings(pairs: Iterable[str] | None, flag: str) -> dict[str, Any]:
         except ValueError:
             settings[key] = text
     return settings
+
+
+def stored_problem(store: Store, name: str, source: str | None, settings: Mapping[str, Any]) -> Problem:
+    """The problem of a stored study: from ``source``, or from its name in the log where it is a ready one.
+
+    Raises:
+        InvalidInput: it is none and no source is given, or there is no such problem.
+        StudyNotFound: there is no such study.
+    """
+    known = store.header(name)["problem_name"]
+    if source is None and known not in registry.names("problems"):
+        raise InvalidInput(f"study {name!r} is about {known!r}, which is no ready problem; pass --problem file.py:name")
+    return load_problem(source or known, settings)
 
 
 def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:

@@ -98,6 +98,20 @@ class History:
         """The feasible trial of lowest loss; None when there is none."""
         return self.ranking[0] if self.ranking and self.ranking[0].feasible else None
 
+    @cached_property
+    def groups(self) -> dict[bytes, list[int]]:
+        """Positions of the completed trials of each point, in order; the keys are the points' bytes."""
+        groups: dict[bytes, list[int]] = {}
+        for position, trial in enumerate(self.completed):
+            groups.setdefault(trial.point.tobytes(), []).append(position)
+        return groups
+
+    @cached_property
+    def answers_differ(self) -> bool:
+        """Whether a point told more than once was answered differently, beyond rounding: then the oracle is noisy."""
+        some = (self.y[group] for group in self.groups.values() if len(group) > 1)
+        return any(not np.allclose(y, y[0], rtol=1e-9, atol=0.0) for y in some)
+
     def _points(self, trials: Sequence[Trial]) -> Array:
         d = len(self.trials[0].point) if self.trials else 0
         return np.array([t.point for t in trials], dtype=float).reshape(len(trials), d)

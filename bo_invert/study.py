@@ -8,10 +8,12 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bo_invert import registry
 from bo_invert.differences import differences
 from bo_invert.errors import Failed, InvalidInput, ProblemChanged, StudyExists, Verdict
 from bo_invert.history import History
@@ -19,6 +21,7 @@ from bo_invert.journal import Journal
 from bo_invert.ledger import Ledger
 from bo_invert.oracles.base import MISFIT, shaped_outputs
 from bo_invert.problem import Problem
+from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend
 from bo_invert.statement import Statement
 from bo_invert.stores.base import Store
 from bo_invert.stores.open import open_store
@@ -125,7 +128,10 @@ class Study:
                     "Create a new study for the new problem; study.add() can carry known outcomes over."
                 )
         if strategy is not None:
-            _refuse_change(name, "strategy", header["strategy"], strategy.spec())
+            begun = header["strategy"]
+            if begun["name"] in registry.names("strategies"):  # options that came later have their defaults
+                begun = from_spec(begun).spec()
+            _refuse_change(name, "strategy", begun, strategy.spec())
         return Study(name, store, problem, strategy)
 
     @cached_property
@@ -150,8 +156,23 @@ class Study:
 
     @property
     def best(self) -> Trial | None:
-        """The feasible trial of lowest loss; None when there is none yet."""
+        """The feasible trial of lowest loss; None when there is none yet. See ``recommend`` where answers are noisy."""
         return self.history.best
+
+    def recommend(self, *, noisy: bool | None = None) -> Recommendation:
+        """The told point to act on, with what to expect of it; no call is made.
+
+        The best value of a noisy oracle is partly luck. Then this is the point that a model of all told outputs
+        believes in, with 90 % intervals of its outputs and its loss. Of an exact oracle it is ``best``.
+
+        Args:
+            noisy: whether the same point is answered differently each time; default: if the strategy was told so, or
+                the log shows it.
+
+        Raises:
+            InvalidInput: nothing is completed, or nothing told satisfies the constraints.
+        """
+        return recommend(self.statement, self.history, self._noisy if noisy is None else noisy)
 
     @property
     def spent(self) -> Ledger:
@@ -348,6 +369,10 @@ class Study:
         return self.problem
 
     @property
+    def _noisy(self) -> bool:
+        return known_noisy(self.journal.header["strategy"], self.history)
+
+    @property
     def _strategy_name(self) -> str:
         """From the log, so that a study can be shown where its strategy is not installed."""
         return str(self.journal.header["strategy"]["name"])
@@ -355,7 +380,8 @@ class Study:
     def __repr__(self) -> str:
         from bo_invert.report.text import study_text
 
-        return study_text(self.name, self.problem_name, self._strategy_name, self.trials, self.spent)
+        text = study_text(self.name, self.problem_name, self._strategy_name, self.trials, self.spent)
+        return f"{text}\n  note    {LUCK}" if self._noisy and self.best is not None else text
 
     def _repr_html_(self) -> str:
         from bo_invert.report.notebook import study_html
@@ -363,7 +389,8 @@ class Study:
         best = self.best
         draw = None if self.problem is None else self.problem.draw
         picture = draw(best.design) if draw is not None and best is not None else None
-        return study_html(self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture)
+        html = study_html(self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture)
+        return f"{html}<p>{escape(LUCK)}</p>" if self._noisy and best is not None else html
 
 
 def _number(trial: Trial | int) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
+from bo_invert.stores.memory import MemoryStore
 from bo_invert.strategies.base import Request, from_spec
 
 
@@ -93,6 +94,56 @@ def test_noise_is_found_out_by_asking_again() -> None:
 def test_a_smooth_exact_oracle_is_not_asked_twice() -> None:
     study = bi.Study.create("s", plain(), seed=0).run(40)
     assert len({trial.point.tobytes() for trial in study.trials}) == len(study.trials)
+
+
+def reasons(study: bi.Study) -> set[str]:
+    return {trial.query.meta["why"] for trial in study.trials if "why" in trial.query.meta}
+
+
+def test_who_says_that_the_oracle_is_noisy_is_believed() -> None:
+    """From the start, without a repeat; a target is not handed to what trusts every digit."""
+    rng = np.random.default_rng(0)
+    problem = plain(lambda x: bowl(x) + 0.1 * rng.standard_normal(), objective=bi.Target(0.2))
+    study = bi.Study.create("s", problem, seed=0, noisy=True).run(40, stop_when_hit=False)
+    assert origins(study) == {"gp"}
+    said = "gp: a global model of the outputs, as the oracle is said to be noisy"
+    assert reasons(study) == {"a look around, before a model can say anything", said}
+    assert not any("repeat" in trial.query.meta for trial in study.trials)
+    assert '"noisy": true' in next(iter(study.journal.read().memo["children"]))
+
+
+def test_who_says_that_the_oracle_is_exact_is_believed() -> None:
+    """The noise that is found out by asking again otherwise: nothing is repeated, nothing is said of noise."""
+    rng = np.random.default_rng(0)
+    study = bi.Study.create("s", plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), seed=0, noisy=False)
+    study.enqueue(point=[0.5, 0.5])
+    study.enqueue(point=[0.5, 0.5])
+    study.run(36)
+    assert not any("repeat" in trial.query.meta for trial in study.trials)
+    assert len({trial.point.tobytes() for trial in study.trials}) == len(study.trials) - 1
+    assert not any("differently" in why or "noisy" in why for why in reasons(study))
+
+
+def test_many_noisy_trials_go_to_a_turbo_that_knows() -> None:
+    problem = plain(d=3)
+    study = bi.Study.create("s", problem, strategy="random", seed=0)
+    points = np.random.default_rng(0).random((1001, 3))
+    study.add(X=points, Y=[[bowl(x)] for x in points])
+    proposal = from_spec("auto", noisy=True).ask(problem.statement, study.trials, Request(0, 1, 0, 2000))
+    assert list(proposal.memo["children"]) == ['{"name": "turbo", "options": {"noisy": true}}']
+    assert proposal.queries[0].meta["why"].endswith("too many for one model, as the oracle is said to be noisy")
+
+
+def test_a_study_begun_before_the_option_was_there_goes_on() -> None:
+    """Its log has no word on noise: that is the default, and no change."""
+    store = MemoryStore()
+    bi.Study.create("s", plain(), seed=0, storage=store)
+    header = store.header("s")
+    old = {**header, "strategy": {"name": "auto", "options": {}}}
+    store.create("old", old)
+    assert bi.Study.create("old", plain(), seed=0, storage=store, exist_ok=True).run(3).spent.calls == 3
+    with pytest.raises(bi.InvalidInput, match="begun with strategy"):
+        bi.Study.create("old", plain(), seed=0, storage=store, exist_ok=True, noisy=True)
 
 
 @pytest.mark.parametrize("linear", [True, False])

@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,8 @@ _WIDE = 40
 _SUSPECT, _SUSPECT_WARPED = 1e-3, 5e-2
 """Share of an output's variance that the model takes for noise, from which one point is asked again."""
 _BEGINNING = "a look around, before a model can say anything"
+_UNSTEADY = ", as a point asked twice was answered differently"
+_SAID = ", as the oracle is said to be noisy"
 _NEAR = 0.2
 """Length of a trust region that follows a global search."""
 _GAIN = 0.05
@@ -51,20 +53,27 @@ class Auto(Strategy):
 
     What kind of process models the outputs (kernel, noise, warp) is chosen by leave-one-out inside these. Where the
     model sees noise, or a target resists, one point is asked a second time: a different answer means that the oracle
-    is noisy. The reason of a choice is kept with its queries (``query.meta["why"]``).
+    is noisy. Then ``gp`` and ``turbo`` are told so, and what trusts every digit of an answer (``least_squares``,
+    ``polish``) is left out. The reason of a choice is kept with its queries (``query.meta["why"]``).
+
+    Args:
+        noisy: whether the oracle answers differently to the same point; None to find out. Saying it saves the second
+            look, and from the first call on no lucky value is believed.
     """
 
     name = "auto"
+    noisy: bool | None = None
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         history = History(trials)
         memo = request.memo or {"children": {}}
-        again = _repeat(statement, history, request, memo)
+        again = _repeat(statement, history, request, memo) if self.noisy is None else None
         if again is not None:
             return Proposal((again,), memo)
         linear = _linear_is_better(statement, history, memo)
         queries: tuple[Query, ...] = ()
-        for spec, why in _choices(statement, history, request, linear is not None and linear["better"]):
+        better = linear is not None and linear["better"]
+        for spec, why in _choices(statement, history, request, self.noisy, better):
             key = json.dumps(spec, sort_keys=True)
             child = replace(request, memo=memo["children"].get(key))
             proposal = from_spec(spec).ask(statement, trials, child)
@@ -78,12 +87,14 @@ class Auto(Strategy):
         return Proposal(queries, memo)
 
 
-def _choices(statement: Statement, history: History, request: Request, linear: bool) -> Iterator[_Choice]:
-    """What to do, and what to do where that has nothing to propose."""
+def _choices(
+    statement: Statement, history: History, request: Request, said: bool | None, linear: bool
+) -> Iterator[_Choice]:
+    """What to do, and what to do where that has nothing to propose; ``said`` is what is said of noise."""
     domain, told = statement.domain, len(history.completed)
-    noisy = _answers_differ(history)
+    noisy = history.answers_differ if said is None else said
     settings = {"noisy": True} if noisy else {}
-    words = ", as a point asked twice was answered differently" if noisy else ""
+    words = _UNSTEADY if noisy and said is None else _SAID if noisy else ""
     calls = math.inf if request.budget is None else request.budget
     if isinstance(statement.objective, Target) and domain.continuous and not noisy and calls >= 2 * domain.dim:
         if _flat(history):
@@ -134,7 +145,7 @@ def _repeat(statement: Statement, history: History, request: Request, memo: JSON
     rest = math.inf if request.budget is None else request.budget - history.committed
     if len(told) < max(30, 4 * statement.domain.dim) or rest < 10 or not history.ranking:
         return None
-    if any("repeat" in trial.query.meta for trial in history.trials) or len(_groups(history)) < len(told):
+    if any("repeat" in trial.query.meta for trial in history.trials) or len(history.groups) < len(told):
         return None
     best = history.ranking[0]
     if not (_sees_noise(memo) or (best.origin == "least_squares" and not _near(history))):
@@ -162,18 +173,6 @@ def _near(history: History) -> bool:
 def _solved(statement: Statement, history: History) -> bool:
     best = history.best
     return isinstance(statement.objective, Target) and best is not None and float(best.loss or 0.0) <= _SOLVED
-
-
-def _groups(history: History) -> dict[bytes, list[Any]]:
-    """Outputs by the point that gave them."""
-    groups: dict[bytes, list[Any]] = {}
-    for trial in history.completed:
-        groups.setdefault(trial.point.tobytes(), []).append(trial.y)
-    return groups
-
-
-def _answers_differ(history: History) -> bool:
-    return any(not np.allclose(y, group[0], rtol=1e-9, atol=0.0) for group in _groups(history).values() for y in group)
 
 
 def _flat(history: History) -> bool:

@@ -1,0 +1,87 @@
+"""``bo-invert best``: the best trial of a study and, where answers are noisy, the one to act on instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bo_invert.cli_options import Settings, Shape, Storage, StudyName
+from bo_invert.cli_output import Format, emit, say, trial_records, why_nothing
+from bo_invert.errors import BoInvertError, InvalidInput
+
+if TYPE_CHECKING:
+    from bo_invert.journal import Journal
+    from bo_invert.recommendation import Recommendation
+    from bo_invert.stores.base import Store
+    from bo_invert.study import Study
+
+
+def best(
+    name: StudyName,
+    storage: Storage,
+    noisy: Annotated[
+        bool | None, typer.Option("--noisy/--exact", help="What the oracle is; default: what the log says.")
+    ] = None,
+    problem: Annotated[
+        str | None, typer.Option(help="file.py:name; needed where the oracle is noisy and the problem no ready one.")
+    ] = None,
+    settings: Settings = None,
+    how: Shape = Format.table,
+) -> None:
+    """The best trial of a study; of a noisy oracle also the trial that a model of all answers recommends."""
+    from bo_invert.history import History
+    from bo_invert.journal import Journal
+    from bo_invert.recommendation import known_noisy
+    from bo_invert.stores.open import open_store
+
+    store = open_store(storage)
+    journal = Journal(store, name)
+    history = History(journal.trials)
+    if history.best is None:
+        say(why_nothing(journal))
+        raise typer.Exit(1)
+    record = trial_records(journal, [history.best], how)[0]
+    if known_noisy(journal.header["strategy"], history) if noisy is None else noisy:
+        found = _recommended(store, name, problem, settings)
+        if found is not None:
+            say(found.luck)
+            record |= _record(journal, found)
+    emit(record, how)
+
+
+def luck(study: Study) -> list[str]:
+    """Sentences on the best value of a study, where answers are noisy."""
+    try:
+        sentence = study.recommend().luck
+    except InvalidInput as reason:
+        return [] if study.best is None else [str(reason)]
+    return [sentence] if sentence else []
+
+
+def _recommended(store: Store, name: str, source: str | None, settings: list[str] | None) -> Recommendation | None:
+    """What a model recommends; None, and a sentence, where the problem cannot be guessed from the log."""
+    from bo_invert.cli_problem import parse_settings, stored_problem
+    from bo_invert.study import Study
+
+    try:
+        made = stored_problem(store, name, source, parse_settings(settings, "--set"))
+        return Study.open(name, store, problem=made).recommend(noisy=True)
+    except BoInvertError as reason:
+        if source is not None or settings:
+            raise
+        say(f"answers are noisy, so the best seen is partly luck; what a model expects cannot be told: {reason}")
+        return None
+
+
+def _record(journal: Journal, found: Recommendation) -> dict[str, Any]:
+    """Number, parameters and expectations under keys of their own."""
+    told = trial_records(journal, [found.trial])[0]
+    keys = list(told)
+    end = keys.index("loss")
+    start = end - len(found.outputs)
+    record = {f"recommended.{key}": told[key] for key in ("number", *keys[keys.index("ask") + 1 : start])}
+    for key, interval in zip(keys[start : end + 1], [*found.outputs.values(), found.loss], strict=True):
+        ends = {f"expected.{key}.low": interval.low, f"expected.{key}.high": interval.high}
+        record |= {f"expected.{key}": interval.expected, **ends}
+    return record | {"expected.feasible": found.probability}
