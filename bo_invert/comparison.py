@@ -288,6 +288,10 @@ def _bar(total: int, progress: bool) -> Any:
 
 def _advance(bar: Any, run: Run) -> None:
     if bar is not None:
-        found = f"{run.loss:.4g}" if run.status is Status.FINISHED else str(run.status)
+        from bo_invert.report.goal import Goal
+
+        found = str(run.status)
+        if run.status is Status.FINISHED:
+            found = "nothing found" if run.best is None else Goal(run.goal).text(run.loss)
         bar.set_postfix_str(f"{run.problem} · {run.label} · seed {run.seed}: {found}")
         bar.update()

@@ -231,6 +231,28 @@ def test_the_demo_s_columns():
     assert "0.01 ?" in table.text()
 
 
+def test_maximised_outputs_are_shown_with_their_own_sign():
+    goal = {"type": "maximize", "output": "gain"}
+    runs = [
+        a_run(m, -v, 0.5 - v, seed=s, goal=goal, start=-0.5)
+        for s, m, v in ((0, "gp", 2.0), (1, "gp", 3.0), (2, "gp", 5.0), (0, "random", 1.0), (1, "random", 1.5))
+    ]
+    runs.append(replace(a_run("random", seed=2, goal=goal), finds=()))
+    table = comparison_tables(runs)[0]
+    assert [row[0] for row in table.rows] == ["gp", "random"]
+    claimed, judged = (table.columns.index(name) for name in ("best gain claimed", "judge says"))
+    assert table.rows[0][claimed] == Spread(3.0, 2.5, 4.0, 3)
+    assert table.rows[0][judged] == Spread(2.5, 2.0, 3.5, 3)
+    assert table.cell(1, claimed) == "1 [none, 1.25]"
+    every = runs_table(runs)
+    assert [row[every.columns.index("best gain claimed")] for row in every.rows][:3] == [2.0, 3.0, 5.0]
+    assert every.cell(5, every.columns.index("best gain claimed")) == "none feasible"
+    figure = curves_figure(runs)
+    assert figure.layout.yaxis.title.text == "best gain so far"
+    (line,) = (trace for trace in figure.data if trace.name == "gp" and trace.showlegend)
+    assert list(line.y)[1:] == [0.5, 3.0]
+
+
 def test_columns_that_say_nothing_are_left_out():
     table = comparison_tables([a_run("gp", 0.1, plausibility=1.0)])[0]
     assert table.columns == ("method", "values", "gradients", "best loss claimed", "seconds")

@@ -87,8 +87,9 @@ class Contests:
         changed = []
         for run in self.runs:
             optimum = self.optima.get(run.problem)
-            losses = run.losses if optimum is None else np.maximum(0.0, run.losses - optimum)
-            changed.append(replace(run, losses=losses))
+            if optimum is not None:  # what is missing is no output any more
+                run = replace(run, losses=np.maximum(0.0, run.losses - optimum), goal={})
+            changed.append(run)
         return changed
 
     @cached_property

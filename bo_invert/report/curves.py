@@ -1,4 +1,4 @@
-"""Best loss so far over calls, as plotly figures."""
+"""Best loss so far over calls, or best output where that is maximised, as plotly figures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bo_invert.report.goal import Goal
 from bo_invert.runs import Run, Status
 from bo_invert.statistics import quantile
 from bo_invert.types import Array
@@ -33,14 +34,16 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
     named: set[str] = set()
     for problem, place in zip(problems, places, strict=True):
         here = [run for run in shown if run.problem == problem]
-        floor = _log_floor(here)
+        goal = Goal(next((run.goal for run in here if run.goal), {}))
+        floor = 0.0 if goal.is_raised else _log_floor(here)
         for number, label in enumerate(labels):
             mine = [run for run in here if run.label == label]
             if not mine:
                 continue
             line = line_of(number)
             text = escape(label, quote=False)
-            calls, low, middle, high = _bands(mine, floor)
+            calls, *bands = _bands(mine, floor)
+            low, middle, high = (-band for band in bands) if goal.is_raised else bands
             common = {"x": calls, "legendgroup": text, "name": text, "line_shape": "hv"}
             if len(mine) > 1:
                 edge = {**common, "mode": "lines", "line_width": 0, "showlegend": False, "hoverinfo": "skip"}
@@ -60,7 +63,9 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
             named.add(label)
         figure.update_xaxes(title_text="calls (values + gradients)", rangemode="tozero", **place)
         scale = {"type": "log", "dtick": _decades_per_tick(here, floor), "exponentformat": "power"} if floor else {}
-        figure.update_yaxes(title_text="best loss so far", **scale, **place)
+        figure.update_yaxes(
+            title_text=f"best {escape(goal.label, quote=False) if goal.is_raised else 'loss'} so far", **scale, **place
+        )
     return figure
 
 

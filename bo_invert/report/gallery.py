@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -92,16 +91,11 @@ def _show(axes: Any, picture: Picture, caption: str) -> None:
 
 def _caption(find: Find, goal: Mapping[str, Any]) -> str:
     """Claimed and judged, as people read the goal: outputs where they are maximised, distances from a target."""
-    kind = goal.get("type")
-    sign = -1.0 if kind == "maximize" else 1.0
-    claimed, judged = (
-        None if loss is None else math.sqrt(loss) if kind == "target" else sign * loss
-        for loss in (find.loss, find.judged)
-    )
-    verb = "misses by" if kind == "target" else "claims"
-    lines = [f"{verb} {claimed:.2e}" if kind == "target" else f"{verb} {claimed:.3g}"]
-    if judged is not None:
-        lines.append(f"judge: {judged:.2e}" if kind == "target" else f"judge: {judged:.3g}")
+    sought = Goal(goal)
+    verb, digits = ("misses by", ".2e") if sought.kind == "target" else ("claims", ".3g")
+    lines = [f"{verb} {sought.value(find.loss):{digits}}"]
+    if find.judged is not None:
+        lines.append(f"judge: {sought.value(find.judged):{digits}}")
     if find.plausibility is not None:
         lines.append(f"plausible {find.plausibility:.2f}")
     return "\n".join(lines)

@@ -32,6 +32,11 @@ class Goal:
         return self.kind in ("minimize", "maximize")
 
     @property
+    def is_raised(self) -> bool:
+        """Whether higher is better: then reports tell the output, and not the loss, which is minus that."""
+        return self.kind == "maximize"
+
+    @property
     def label(self) -> str:
         """What the number of ``value`` is called."""
         if self.is_output:
@@ -49,18 +54,22 @@ class Goal:
             return loss
         if self.kind == "target":
             return math.sqrt(loss) * (self._scales[0] if len(set(self._scales)) == 1 else 1.0)
-        return -loss if self.kind == "maximize" else loss
+        return -loss if self.is_raised else loss
+
+    def told(self, loss: float) -> float:
+        """What reports say of a loss: the output where that is raised, otherwise the loss."""
+        return self.value(loss) if self.is_raised else loss
 
     def text(self, loss: float) -> str:
         """Label and value, to four digits."""
         return f"{self.label}{' ' if self.kind == 'target' else '='}{self.value(loss):.4g}"
 
     def words(self) -> str:
-        """What the loss is, for captions."""
+        """What is better, for captions."""
         if self.kind == "minimize":
             return "minimise: the loss is the output"
         if self.kind == "maximize":
-            return "maximise: the loss is minus the output"
+            return "maximise: higher is better"
         if self.kind == "target":
             return "target: the loss is the mean squared distance"
         return "lower loss is better"

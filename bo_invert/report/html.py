@@ -80,7 +80,7 @@ def report_html(
     sections.append(section_html("Methods side by side", tables, "table-of-methods"))
     sections.append(
         section_html(
-            "Best loss so far",
+            "Best so far",
             f'{figure}<p class="note">Every call counts: failed ones and gradients too. Lines are medians over seeds, '
             "bands the quartiles.</p>",
             "best-so-far",
@@ -152,10 +152,11 @@ def _subtitle(runs: Sequence[Run]) -> str:
 
 def _designs(runs: Sequence[Run]) -> Table:
     rows = tuple(
-        (run.problem, run.label, run.seed, place + 1, find.loss, find.judged, find.plausibility,
+        (run.problem, run.label, run.seed, place + 1, Goal(run.goal).told(find.loss),
+         None if find.judged is None else Goal(run.goal).told(find.judged), find.plausibility,
          ", ".join(f"{v:.5g}" for v in find.y[:6]) + (", …" if len(find.y) > 6 else ""), find.text or None)
         for run in runs
         for place, find in enumerate(run.finds)
     )  # fmt: skip
-    columns = ("problem", "method", "seed", "place", "loss claimed", "judge says", "plausibility", "outputs", "design")
+    columns = ("problem", "method", "seed", "place", "claimed", "judge says", "plausibility", "outputs", "design")
     return Table(columns, rows, "Best designs")

@@ -25,8 +25,11 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
 def method_table(contest: Field) -> Table:
     """Methods on one problem: method, values, gradients, best loss claimed, judge says, plausibility, seconds.
 
+    Of an output that is maximised it is the best output, and what the judge says of that.
+
     With several seeds each is a median with quartiles, and mean rank and paired tests are added.
     """
+    goal = Goal(contest.goal)
     several = contest.seeds > 1
     peculiar = any(
         find.plausibility is not None and find.plausibility < 1.0 for run in contest.runs for find in run.finds
@@ -35,10 +38,10 @@ def method_table(contest: Field) -> Table:
         ("method", lambda s: s.label),
         ("values", lambda s: _bill(s, lambda run: run.bill.values)),
         ("gradients", lambda s: _bill(s, lambda run: run.bill.gradients)),
-        ("best loss claimed", lambda s: "refused" if s.refused else s.claimed),
+        (_claim(goal), lambda s: "refused" if s.refused else _told(goal, s.claimed)),
     ]
     if contest.has_judge:
-        columns.append(("judge says", lambda s: s.judged))
+        columns.append(("judge says", lambda s: _told(goal, s.judged)))
     if peculiar:
         columns.append(("plausibility", lambda s: _rounded(s.plausibility)))
     if any(s.hits is not None for s in contest.standings):
@@ -59,6 +62,17 @@ def method_table(contest: Field) -> Table:
             marks[i, names.index("plausibility")] = IMPLAUSIBLE
     rows = tuple(tuple(read(standing) for _, read in columns) for standing in standings)
     return Table(tuple(names), rows, _caption(contest), tuple(_notes(contest, marks)), marks)
+
+
+def _claim(goal: Goal) -> str:
+    return f"best {goal.label if goal.is_raised else 'loss'} claimed"
+
+
+def _told(goal: Goal, losses: Spread | None) -> Spread | None:
+    """The quartiles change places where the sign changes."""
+    if losses is None or not goal.is_raised:
+        return losses
+    return Spread(goal.told(losses.median), goal.told(losses.high), goal.told(losses.low), losses.n)
 
 
 def _bill(standing: Standing, read: Callable[[Run], float]) -> Spread | float | None:
@@ -138,17 +152,19 @@ def _overall(contests: Sequence[Field]) -> Table | None:
 
 
 def runs_table(runs: Sequence[Run]) -> Table:
-    """Every single run."""
+    """Every single run: losses, or outputs where they are maximised."""
     rows = tuple(
         (
             run.problem, run.label, run.seed, run.bill.values, run.bill.gradients,
-            None if run.status is Status.REFUSED else run.loss,
-            None if run.best is None else run.best.judged,
+            None if run.status is Status.REFUSED else Goal(run.goal).told(run.loss),
+            None if run.best is None or run.best.judged is None else Goal(run.goal).told(run.best.judged),
             None if run.best is None else run.best.plausibility,
             round(run.bill.total_seconds, 2), run.ended,
         )
         for run in runs
     )  # fmt: skip
-    columns = ("problem", "method", "seed", "values", "gradients", "best loss claimed", "judge says",
-               "plausibility", "seconds", "ended because")  # fmt: skip
+    goals = [Goal(run.goal) for run in runs if run.goal]
+    claim = _claim(goals[0]) if len({_claim(goal) for goal in goals}) == 1 else "best claimed"
+    columns = ("problem", "method", "seed", "values", "gradients", claim, "judge says", "plausibility", "seconds",
+               "ended because")  # fmt: skip
     return Table(columns, rows, "Every run")

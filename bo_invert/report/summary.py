@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bo_invert.report.goal import Goal
 from bo_invert.report.standings import Field, Standing, fields
 from bo_invert.report.table import counted
 from bo_invert.runs import Run
@@ -61,7 +62,7 @@ def _nothing_found(contest: Field) -> str:
 
 
 def _winner(contest: Field, winners: Sequence[Standing]) -> str:
-    kind = "output" if contest.goal.get("type") == "maximize" else "loss"
+    kind = "output" if Goal(contest.goal).is_raised else "loss"
     typical = f"a median {kind}" if contest.seeds > 1 else ("an output" if kind == "output" else "a loss")
     reached = f"with {typical} of {_number(contest, _median(winners[0]))}"
     judge = "by the judge, which no search saw, " if contest.has_judge else ""
@@ -203,7 +204,7 @@ def _alike(contest: Field, rival: Standing, winner: Standing) -> bool:
 
 def _number(contest: Field, loss: float) -> str:
     """A loss; where an output is maximised, that output."""
-    return f"{-loss:.4g}" if contest.goal.get("type") == "maximize" else f"{loss:.4g}"
+    return f"{Goal(contest.goal).told(loss):.4g}"
 
 
 def _capital(sentence: str) -> str:

@@ -132,5 +132,5 @@ def shown(value: Any) -> str:
         median, low, high = (f"{v:.3g}" if math.isfinite(v) else "none" for v in value[:3])
         return f"{median} [{low}, {high}]"
     if isinstance(value, float):
-        return "none feasible" if value == math.inf else f"{value:.4g}"
+        return "none feasible" if math.isinf(value) else f"{value:.4g}"
     return str(value)
