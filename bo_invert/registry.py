@@ -31,6 +31,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "polish": "bo_invert.strategies.polish:Polish",
         "differential_evolution": "bo_invert.strategies.differential_evolution:DifferentialEvolution",
         "dual_annealing": "bo_invert.strategies.dual_annealing:DualAnnealing",
+        "scipy_least_squares": "bo_invert.strategies.scipy_least_squares:SciPyLeastSquares",
         "botorch": "bo_invert.strategies.botorch:BoTorch",
         "optuna": "bo_invert.strategies.optuna:Optuna",
         "nevergrad": "bo_invert.strategies.nevergrad:Nevergrad",

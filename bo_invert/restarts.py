@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from bo_invert.replay import key, launch, replay
 from bo_invert.types import Array, Query, Trial
 
-Losses = Callable[[Sequence[Array]], list[float]]
-"""The losses of points that can be evaluated side by side."""
+Answer = TypeVar("Answer")
+
+Evaluate = Callable[[Sequence[Array]], list[Answer]]
+"""The answers at points that can be evaluated side by side."""
+Losses = Evaluate[float]
 
 #: No loss is worse than a broken constraint, and nothing is worse than no outputs. Fixed, so that what is told later
 #: never changes what an optimiser saw; finite, so that differences and their squares stay numbers.
@@ -39,27 +43,31 @@ def _penalised(trial: Trial) -> float:
 
 
 def next_queries(
-    origin: str, trials: Sequence[Trial], count: int, run: Callable[[int, Array | None, Losses], object]
+    origin: str,
+    trials: Sequence[Trial],
+    answers: Mapping[bytes, Answer],
+    count: int,
+    run: Callable[[int, Array | None, Evaluate[Answer]], object],
 ) -> tuple[Query, ...]:
     """What the current run of an optimiser cannot go on without, at most ``count`` queries.
 
     Args:
         origin: name of the method.
         trials: the whole log.
+        answers: what the optimiser is told of points that are not open, by ``key``; ``penalised`` for losses.
         count: how many are wanted.
         run: runs the optimiser to its end, given the number of the run, the point ``(d,)`` it should begin at (None
-            for its own choice; see ``launch``), and the function to minimise. Deterministic.
+            for its own choice; see ``launch``), and the function from points to their answers. Deterministic.
 
     Returns:
         None while all of them are open, or when nothing new is left to ask.
     """
-    known = penalised(trials)
     open_points = {key(trial.query.point) for trial in trials if trial.state.open}
     begun = {trial.query.meta["start"] for trial in trials if trial.origin == origin}
     start = idle = 0
     while idle < _IDLE:
         given = launch(trials, origin, start)
-        missing = replay(_run(run, start, None if given is None else given.point), known)
+        missing = replay(_run(run, start, None if given is None else given.point), answers)
         if missing:
             meta = {"start": start, "from": None if given is None else given.number}
             fresh = [point for point in missing if key(point) not in open_points]
@@ -70,6 +78,6 @@ def next_queries(
 
 
 def _run(
-    run: Callable[[int, Array | None, Losses], object], start: int, given: Array | None
-) -> Callable[[Losses], object]:
-    return lambda losses: run(start, given, losses)
+    run: Callable[[int, Array | None, Evaluate[Answer]], object], start: int, given: Array | None
+) -> Callable[[Evaluate[Answer]], object]:
+    return lambda evaluate: run(start, given, evaluate)

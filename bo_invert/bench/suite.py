@@ -97,6 +97,7 @@ METHODS: dict[str, JSON] = {
     "nevergrad": {"name": "nevergrad"},
     "differential_evolution": {"name": "differential_evolution"},
     "dual_annealing": {"name": "dual_annealing"},
+    "scipy least squares": {"name": "scipy_least_squares"},
 }
 
 #: Packages whose version belongs to a result, by the strategy's name.
@@ -108,6 +109,7 @@ PACKAGES = {
     "cmaes": "cma",
     "differential_evolution": "scipy",
     "dual_annealing": "scipy",
+    "scipy_least_squares": "scipy",
 }
 
 

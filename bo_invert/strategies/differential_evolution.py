@@ -9,7 +9,7 @@ import numpy as np
 
 from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
-from bo_invert.restarts import Losses, next_queries
+from bo_invert.restarts import Losses, next_queries, penalised
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.types import Array, Trial
@@ -46,7 +46,7 @@ class DifferentialEvolution(Strategy):
         def run(start: int, given: Array | None, losses: Losses) -> None:
             evolve(domain, members, request.stream(start), given, losses)
 
-        return Proposal(next_queries(self.name, trials, request.count, run), {"members": members})
+        return Proposal(next_queries(self.name, trials, penalised(trials), request.count, run), {"members": members})
 
 
 def evolve(domain: Domain, members: int, rng: np.random.Generator, given: Array | None, losses: Losses) -> None:

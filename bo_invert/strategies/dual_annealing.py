@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bo_invert.restarts import Losses, next_queries
+from bo_invert.restarts import Losses, next_queries, penalised
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.types import Array, Trial
@@ -38,4 +38,4 @@ class DualAnnealing(Strategy):
                 rng=request.stream(start),
             )
 
-        return Proposal(next_queries(self.name, trials, request.count, run))
+        return Proposal(next_queries(self.name, trials, penalised(trials), request.count, run))
