@@ -98,6 +98,27 @@ def test_distance_from_a_target_in_standardised_numbers(m: int) -> None:
     assert torch.allclose(outputs.loss_of(surrogate)(numbers), outputs.loss(surrogate.values(numbers)), rtol=1e-9)
 
 
+def test_absurd_values_do_not_hide_the_others() -> None:
+    x = np.random.default_rng(3).random((20, 2))
+    y = smooth(x)
+    y[4], y[9] = 1e300, -1e300
+    values = Outputs(statement(bi.Minimize("y0"), 2), y, y[:, 0]).values[:, 0]
+    rest = [i for i in range(20) if i not in (4, 9)]
+    assert np.array_equal(values[rest], y[rest, 0])
+    assert np.isfinite(values.std())
+    assert values[4] > 1e6 * y[rest, 0].max() > 1e6 * y[rest, 0].min() > values[9]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_exploitation_weighs_loss_and_violation_the_same_in_any_units(scale: float) -> None:
+    x = np.random.default_rng(3).random((25, 1))
+    y = np.column_stack([scale * x[:, 0], x[:, 0]])  # the loss wants 0, the constraint a half
+    outputs = Outputs(statement(bi.Minimize("y0"), 2, ["y1 >= 0.5"], d=1), y, y[:, 0])
+    score = acquisition.predicted(exact.fit(x, outputs.values), outputs)
+    grid = torch.linspace(0, 1, 201, dtype=torch.float64)[:, None]
+    assert grid[score(grid).argmax(), 0] == pytest.approx(0.4, abs=0.1)
+
+
 # What a point is worth
 
 

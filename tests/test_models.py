@@ -201,6 +201,17 @@ def test_known_noise_tells_which_values_to_trust() -> None:
     assert errors[0] < 0.1 < errors[1]
 
 
+def test_known_noise_keeps_a_heavy_tail_as_it_is_and_wants_few_outputs() -> None:
+    x = np.random.default_rng(0).random((40, 2))
+    heavy = np.exp(8.0 * x[:, :1])
+    choice = exact.Choice(tails=(1,))
+    assert exact.fit(x, heavy, choice=choice).warp is not None
+    assert exact.fit(x, heavy, choice=choice, noise=np.full_like(heavy, 0.01)).warp is None
+    many = np.tile(heavy, 16)
+    with pytest.raises(bi.InvalidInput, match="up to 15 outputs"):
+        exact.fit(x, many, noise=np.ones_like(many))
+
+
 # Posteriors
 
 
@@ -362,6 +373,18 @@ def test_many_outputs_become_few_components() -> None:
     guessed = surrogate.mean(torch.tensor(new)).numpy()
     assert guessed.shape == (10, 120)
     assert np.abs(guessed - spectrum(new)).max() < 0.1
+    assert (surrogate.omitted <= 1e-6 * torch.tensor(spectrum(x).var(0))).all()
+
+
+def test_what_components_leave_out_is_known() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.standard_normal((60, 40))  # nothing in common
+    surrogate = exact.fit(rng.random((60, 2)), values)
+    kept = surrogate.process.values[..., 0].T @ surrogate.weights + surrogate.offset
+    missing = (torch.tensor(values) - kept).var(0, correction=0)
+    assert torch.allclose(surrogate.omitted, missing, rtol=1e-6)
+    assert surrogate.omitted.mean() > 0.2
+    assert (exact.fit(rng.random((60, 2)), values[:, :3]).omitted == 0).all()
 
 
 # Pieces of the improvement

@@ -92,11 +92,14 @@ def improvement(surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: i
 
 
 def predicted(surrogate: Surrogate, outputs: Outputs) -> Score:
-    """Minus the loss of the posterior mean, with a penalty for predicted violations: pure exploitation."""
+    """Minus the loss of the posterior mean, with a penalty for predicted violations: pure exploitation.
+
+    Losses count in units of what lies between a usual one and the best, violations in those of their output's spread.
+    """
 
     def score(inputs: Tensor) -> Tensor:
         modelled = surrogate.mean(inputs)
-        return -(outputs.loss(modelled) + 10.0 * outputs.violation(modelled) ** 2)
+        return -(outputs.loss(modelled) / outputs.gap + 10.0 * outputs.violation(modelled) ** 2)
 
     return score
 

@@ -107,7 +107,7 @@ def from_botorch(model: Any) -> Surrogate:
         offset, scale = transform.means.detach().reshape(k), transform.stdvs.detach().reshape(k)
     elif transform is not None:
         raise InvalidInput(f"from_botorch knows the outcome transform Standardize, not {type(transform).__name__}")
-    return Surrogate(process, scale.diag(), offset, None, None)
+    return Surrogate(process, scale.diag(), offset, torch.zeros_like(offset), None, None)
 
 
 def fit_botorch(model: Model) -> Model:

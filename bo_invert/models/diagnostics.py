@@ -175,7 +175,7 @@ def _forecasts(
     surrogate: Surrogate, mean: torch.Tensor, variance: torch.Tensor, values: Array, names: Sequence[str]
 ) -> Forecasts:
     centre = mean @ surrogate.weights + surrogate.offset
-    std = (variance @ surrogate.weights**2).sqrt()
+    std = (variance @ surrogate.weights**2 + surrogate.omitted).sqrt()
     listed = tuple(names) or tuple(f"number {j}" for j in range(values.shape[1]))
     return Forecasts(listed, np.asarray(values, dtype=float), centre.cpu().numpy(), std.cpu().numpy(), surrogate.warp,
                      _words(surrogate))  # fmt: skip

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from bo_invert.errors import InvalidInput
 from bo_invert.models.fit import fit as fit_hyperparameters
 from bo_invert.models.kernels import kernel
 from bo_invert.models.kinds import USUAL, Choice, Plan, basis, chosen_plan, recalled, serves
+from bo_invert.models.outputs import MANY
 from bo_invert.models.process import Process, condition
 from bo_invert.models.warp import Warp
 from bo_invert.threads import one_thread
@@ -26,6 +28,7 @@ class Surrogate:
         process: of k standardised numbers at unit inputs ``(..., d)``.
         weights: shape ``(k, c)``; with ``offset`` it leads from the process's numbers to the warped ones.
         offset: shape ``(c,)``.
+        omitted: variance of each warped number that the process's numbers leave out, shape ``(c,)``; 0 where k = c.
         warp: from modelled numbers to warped ones; None where nothing is warped.
         memo: for the next fit.
     """
@@ -33,6 +36,7 @@ class Surrogate:
     process: Process
     weights: Tensor
     offset: Tensor
+    omitted: Tensor
     warp: Warp | None
     memo: JSON
 
@@ -84,10 +88,20 @@ def fit(
         values: shape ``(n, c)``, finite.
         memo: of an earlier surrogate of the same problem: where the fit starts, and whether it is needed.
         choice: which models may be fitted; default: the squared exponential, hardly any noise, nothing warped.
-        noise: known variances of the values, shape ``(n, c)``; only for up to ``MANY`` numbers without a warp.
+        noise: known variances of the values, shape ``(n, c)``, for up to ``MANY`` numbers; then nothing is warped.
         device: where to compute.
         told: how many points there are, where the inputs are a selection of them: what "the data have grown" refers to.
+
+    Raises:
+        InvalidInput: variances are known of more numbers than are modelled one by one.
     """
+    if noise is not None:
+        if values.shape[1] > MANY:
+            raise InvalidInput(
+                f"models: known noise is for up to {MANY} outputs, got {values.shape[1]}; of more, "
+                "principal components are modelled"
+            )
+        choice = replace(choice, tails=None)
     size = len(inputs) if told is None else told
     x = torch.tensor(inputs, dtype=torch.float64, device=device)
     raw = torch.tensor(values, dtype=torch.float64, device=device)
@@ -99,9 +113,11 @@ def fit(
     else:
         plan, note = chosen_plan(x, raw, choice, note, size)
     warp = plan.warp(raw, choice.tails)
-    scores, weights, offset = basis(raw if warp is None else warp(raw))
+    warped = raw if warp is None else warp(raw)
+    scores, weights, offset = basis(warped)
+    omitted = (warped - offset - scores @ weights).square().mean(0) * (weights.shape[0] < weights.shape[1])
     known = None
-    if noise is not None and weights.shape[0] == weights.shape[1] and warp is None:
+    if noise is not None:
         known = torch.tensor(noise, dtype=torch.float64, device=device) / weights.diagonal() ** 2
     logs, fitted = _hyperparameters(x, scores, plan, note, known, size)
     spread = logs[:, -1].exp()
@@ -109,14 +125,14 @@ def fit(
     process = condition(kernel(plan.kernel), logs[:, :-1], spread, x, scores)
     after = {
         "n": fitted,
-        "logs": logs.tolist(),
+        "logs": logs.mul(1e6).round().div(1e6).tolist(),  # a memo is kept with every ask
         "kernel": plan.kernel,
         "belief": plan.belief.name,
         "knees": list(plan.knees),
         "tied": plan.tied,
         "chosen": size if note is None else note.get("chosen", size),
     }
-    return Surrogate(process, weights, offset, warp, after)
+    return Surrogate(process, weights, offset, omitted, warp, after)
 
 
 @contextmanager

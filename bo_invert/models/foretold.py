@@ -3,8 +3,9 @@
 A model may be right about points drawn at random and still be wrong about those a search chooses: they are chosen
 because the model thinks well of them, which is where it errs on the good side (the winner's curse). Nothing that is
 computed from the told values alone can see that. So the intervals of queried points are stretched, each end by itself,
-by how often the intervals given before were missed (adaptive conformal inference: Gibbs & Candes, NeurIPS 2021). In the
-long run each end is missed by one outcome in twenty, whatever the model. The search itself uses the model as it is.
+by how often the intervals given before were missed: the logarithm of a stretch tracks the quantile online (conformal
+control: Angelopoulos, Candes & Tibshirani, NeurIPS 2023). In the long run each end is missed by one outcome in twenty,
+whatever the model. The search itself uses the model as it is.
 
 The intervals lie in the log, in every query's ``meta``: ``{"foretold": {output: [low, median, high]}}``.
 """
@@ -89,7 +90,7 @@ def foretell(
     with torch.no_grad():
         mean, variance = surrogate.posterior(torch.as_tensor(inputs).to(surrogate.offset))
         centre = mean @ surrogate.weights + surrogate.offset
-        reach = _REACH * ((variance + surrogate.ripple) @ surrogate.weights**2).sqrt()
+        reach = _REACH * ((variance + surrogate.ripple) @ surrogate.weights**2 + surrogate.omitted).sqrt()
         ends = (centre - reach * reach.new_tensor(below), centre, centre + reach * reach.new_tensor(above))
         three = torch.stack([end if surrogate.warp is None else surrogate.warp.inverse(end) for end in ends], -1)
     rows = three.cpu().tolist()

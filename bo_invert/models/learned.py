@@ -12,6 +12,7 @@ from bo_invert.models import acquisition, exact
 from bo_invert.models.acquisition import Known, Score
 from bo_invert.models.exact import Choice, Surrogate
 from bo_invert.models.outputs import Outputs
+from bo_invert.models.warp import tamed
 from bo_invert.statement import Statement
 from bo_invert.types import JSON, Array
 
@@ -80,4 +81,5 @@ def learn(
     choice = Choice.of(kernel, noisy, outputs.tails if warp else None)
     surrogate = exact.fit(inputs[rows], outputs.values, memo, choice, told=len(inputs))
     feasible = history.violations[rows] <= 0.0
-    return Learned(inputs[rows], history.losses[rows], feasible, outputs, surrogate, noisy, len(inputs))
+    losses = tamed(history.losses[rows, None])[:, 0]
+    return Learned(inputs[rows], losses, feasible, outputs, surrogate, noisy, len(inputs))

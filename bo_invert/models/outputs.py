@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bo_invert.models.warp import tamed
 from bo_invert.objectives import Target
 from bo_invert.statement import Statement
 from bo_invert.types import Array
@@ -41,12 +42,14 @@ class Outputs:
         self.by_loss = statement.objective.structured and not self.composite
         read = [] if self.by_loss else _columns(statement.objective, self.m)
         self.columns = sorted({*read, *constrained})
-        modelled = y[:, self.columns]
+        modelled, losses = tamed(y[:, self.columns]), tamed(losses[:, None])[:, 0]
         self.values: Array = np.column_stack([losses, modelled]) if self.by_loss else modelled
         """What the surrogate is fitted to, shape ``(n, c)``."""
         place = np.zeros((len(self.columns), self.m))
         place[np.arange(len(self.columns)), self.columns] = 1.0
         self._place = None if self.columns == list(range(self.m)) else torch.tensor(place, dtype=torch.float64)
+        self.gap = float(np.median(losses) - losses.min()) or float(losses.std()) or 1.0
+        """What lies between a usual loss and the best one."""
         spread = modelled.std(axis=0)
         self._scales = dict(zip(self.columns, np.where(spread > 0, spread, 1.0), strict=True))
 
