@@ -35,7 +35,7 @@ class Recommendation:
     """A told point to act on, and what to expect of it.
 
     With a noisy oracle, that is what it would answer there on average; a single answer spreads more. The intervals are
-    the model's belief: where noise is larger than the differences between points, they are too short.
+    the model's belief. They hold a little less often than they say, as the point is chosen for what is believed of it.
 
     Args:
         trial: the first one told at that point.

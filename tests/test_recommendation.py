@@ -12,6 +12,10 @@ import pytest
 
 import bo_invert as bi
 from bo_invert import cli
+from bo_invert.models.averaging import averaged
+from bo_invert.models.exact import Choice, fit, settled
+from bo_invert.models.expectation import MEASURED, expect
+from bo_invert.models.learned import learn
 from bo_invert.recommendation import Recommendation, known_noisy
 from bo_invert.stores.memory import MemoryStore
 
@@ -70,6 +74,42 @@ def test_what_is_recommended_is_better_than_the_luckiest(noise: float) -> None:
     assert np.median(recommended) < 0.75 * np.median(lucky)
     assert np.mean(recommended) < np.mean(lucky)
     assert inside >= 7, "90 % intervals, chosen where they look best"
+
+
+def test_intervals_hold_the_truth_where_noise_is_most_of_what_is_seen() -> None:
+    """There the most probable hyperparameters alone follow every answer, and are sure of it."""
+    chosen = everywhere = points = single = 0
+    for seed in range(8):
+        space = bi.Box([0.0] * 5, [1.0] * 5)
+        problem = bi.Problem(space, answers(bowl, 0.3, seed), bi.Minimize(), outputs=["y"], name="deep")
+        study = bi.Study.create("s", problem, strategy="random", seed=seed).run(60)
+        clean = np.array([bowl(trial.design) for trial in study.trials])
+        low, middle, high = expect(study.statement, study.history).losses
+        everywhere += int(((low <= clean) & (clean <= high)).sum())
+        points += len(clean)
+        at = int(middle.argmin())
+        chosen += low[at] <= clean[at] <= high[at]
+        with settled(0):
+            usual = learn(study.statement, study.history, study.history.points, noisy=True).surrogate
+        mean, variance = (moment[:, 0].numpy() for moment in usual.posterior(usual.process.inputs))
+        scale, offset = float(usual.weights[0, 0]), float(usual.offset[0])
+        single += int((np.abs(clean - mean * scale - offset) <= 1.645 * np.sqrt(variance) * scale).sum())
+    assert everywhere / points > 0.75
+    assert chosen >= 5
+    assert single < everywhere
+
+
+def test_averaging_changes_nothing_that_is_settled() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.random((150, 2))
+    values = (np.sin(5.0 * inputs[:, 0]) + inputs[:, 1])[:, None] + 0.1 * rng.standard_normal((150, 1))
+    with settled(0):
+        surrogate = fit(inputs, values, choice=Choice(("rbf",), (MEASURED,)))
+    mean, variance = averaged(surrogate.process, MEASURED, surrogate.process.inputs)
+    usual, spread = surrogate.posterior(surrogate.process.inputs)
+    assert float((mean - usual).abs().max()) < 2.0 * float(spread.sqrt().max())
+    np.testing.assert_allclose(mean, usual, atol=0.1)
+    assert float(variance.mean() / spread.mean()) < 2.0
 
 
 def test_the_answers_of_one_point_count_together() -> None:

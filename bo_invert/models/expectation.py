@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bo_invert.history import History
 from bo_invert.models import exact
+from bo_invert.models.averaging import averaged
 from bo_invert.models.base import KERNELS, to_unit
 from bo_invert.models.exact import Choice, Surrogate
 from bo_invert.models.fit import Belief
@@ -50,9 +51,10 @@ class Expectation:
 
 
 def expect(statement: Statement, history: History) -> Expectation:
-    """Fit the model of ``gp`` to the told outputs and ask it about the told points. Repeats of a point are evidence.
+    """Fit processes to the told outputs and ask them about the told points. Repeats of a point are evidence.
 
-    Beyond 1,000 told points the model is given a selection of them, and asked about that.
+    What is unsettled about their hyperparameters is averaged over. Beyond 1,000 told points they are given
+    a selection, and asked about that.
 
     Args:
         statement: of the problem.
@@ -65,56 +67,71 @@ def expect(statement: Statement, history: History) -> Expectation:
     rest = [j for j in range(y.shape[1]) if j not in modelled.columns]
     outputs = torch.empty(3, *y.shape, dtype=torch.float64)
     with exact.settled(0):
-        surrogate = _fit(inputs, modelled.values, modelled.tails)
-        points = surrogate.process.inputs
-        outputs[..., modelled.columns] = _ends(surrogate, points)[..., int(modelled.by_loss) :]
+        told = _Told.learned(inputs, modelled.values, modelled.tails)
+        outputs[..., modelled.columns] = told.triples()[..., int(modelled.by_loss) :]
         if rest:  # what neither objective nor constraints read is no business of their model
-            outputs[..., rest] = _ends(_fit(inputs, y[:, rest], None), points)
-        losses, probability = _losses(surrogate, modelled, points), _probability(surrogate, modelled, points)
+            outputs[..., rest] = _Told.learned(inputs, y[:, rest], None).triples()
+        losses, probability = _losses(told, modelled), _probability(told, modelled)
     return Expectation(some, losses.numpy(), probability.numpy(), outputs.numpy())
 
 
-def _fit(inputs: Array, values: Array, tails: tuple[int, ...] | None) -> Surrogate:
-    return exact.fit(inputs, values, choice=Choice(KERNELS["auto"], (MEASURED,), tails, (True, False)))
+@dataclass(frozen=True)
+class _Told:
+    """What is believed at the b told points.
+
+    Args:
+        surrogate: fitted to c numbers there.
+        mean: of the k standardised numbers behind them, shape ``(b, k)``.
+        variance: likewise, without noise.
+    """
+
+    surrogate: Surrogate
+    mean: Tensor
+    variance: Tensor
+
+    @staticmethod
+    def learned(inputs: Array, values: Array, tails: tuple[int, ...] | None) -> _Told:
+        choice = Choice(KERNELS["auto"], (MEASURED,), tails, (True, False))
+        surrogate = exact.fit(inputs, values, choice=choice)
+        return _Told(surrogate, *averaged(surrogate.process, MEASURED, surrogate.process.inputs))
+
+    @property
+    def normal(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the warped numbers, shape ``(b, c)`` each."""
+        weights = self.surrogate.weights
+        return self.mean @ weights + self.surrogate.offset, (self.variance @ weights**2).sqrt()
+
+    def triples(self) -> Tensor:
+        """Of the c numbers, shape ``(3, b, c)``."""
+        centre, std = self.normal
+        three = torch.stack([centre - _REACH * std, centre, centre + _REACH * std])
+        return three if self.surrogate.warp is None else self.surrogate.warp.inverse(three)
 
 
-def _normal(surrogate: Surrogate, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the warped numbers at unit inputs ``(b, d)``, shape ``(b, c)`` each."""
-    mean, variance = surrogate.posterior(points)
-    return mean @ surrogate.weights + surrogate.offset, (variance @ surrogate.weights**2).sqrt()
-
-
-def _ends(surrogate: Surrogate, points: Tensor) -> Tensor:
-    """Triples of the modelled numbers at unit inputs ``(b, d)``, shape ``(3, b, c)``."""
-    centre, std = _normal(surrogate, points)
-    three = torch.stack([centre - _REACH * std, centre, centre + _REACH * std])
-    return three if surrogate.warp is None else surrogate.warp.inverse(three)
-
-
-def _losses(surrogate: Surrogate, modelled: Outputs, points: Tensor) -> Tensor:
-    """Triples of the loss at unit inputs ``(b, d)``, shape ``(3, b)``.
+def _losses(told: _Told, modelled: Outputs) -> Tensor:
+    """Triples of the loss, shape ``(3, b)``.
 
     The loss of ``Target`` and ``Composite`` is averaged over what the outputs may be: a point that is known well is
     then preferred to one that may as well be far off.
     """
     if not modelled.composite:  # the loss is one of the numbers, or minus it
-        return modelled.loss(_ends(surrogate, points)).sort(0).values
-    loss, found = modelled.loss_of(surrogate), []
-    drawn = normals(_SAMPLES, len(surrogate.process.logs), 0, surrogate.offset)
+        return modelled.loss(told.triples()).sort(0).values
+    loss, found = modelled.loss_of(told.surrogate), []
+    drawn = normals(_SAMPLES, told.mean.shape[1], 0, told.mean)
     step = max(1, _AT_ONCE // (_SAMPLES * modelled.values.shape[1]))
-    for start in range(0, len(points), step):
-        mean, variance = surrogate.posterior(points[start : start + step])
-        sampled = loss(mean + variance.sqrt() * drawn[:, None])
+    for start in range(0, len(told.mean), step):
+        part = slice(start, start + step)
+        sampled = loss(told.mean[part] + told.variance[part].sqrt() * drawn[:, None])
         low, high = sampled.nanquantile(sampled.new_tensor([0.05, 0.95]), dim=0)
         found.append(torch.stack([low, sampled.nanmean(0), high]))
     return torch.cat(found, 1).nan_to_num(torch.inf)
 
 
-def _probability(surrogate: Surrogate, modelled: Outputs, points: Tensor) -> Tensor:
-    """That all constraints hold at unit inputs ``(b, d)``, shape ``(b,)``."""
-    centre, std = _normal(surrogate, points)
+def _probability(told: _Told, modelled: Outputs) -> Tensor:
+    """That all constraints hold, shape ``(b,)``."""
+    (centre, std), warp = told.normal, told.surrogate.warp
     log = torch.zeros_like(centre[:, 0])
-    for column, sense, bound in modelled.limits(surrogate.offset):
-        limit = bound if surrogate.warp is None else surrogate.warp(bound)
+    for column, sense, bound in modelled.limits(told.mean):
+        limit = bound if warp is None else warp(bound)
         log = log + torch.special.log_ndtr(sense * (limit[column] - centre[:, column]) / std[:, column])
     return log.exp()
