@@ -166,3 +166,11 @@ def test_a_constraint_on_the_minimised_output_counts() -> None:
     assert study.best is not None
     assert 0.5 <= study.best.loss < 0.5001
     assert min(trial.y[0] for trial in study.trials[8:]) > 0.499, "it asks at the constraint, not beyond it"
+
+
+@pytest.mark.parametrize("strategy", ["gp", "turbo"])
+def test_a_device_that_is_not_there_is_named(strategy: str) -> None:
+    problem = bi.Problem(bi.Box([-1.0, -1.0], [1.0, 1.0]), sine, bi.Minimize())
+    made = bi.Study.create("s", problem, strategy=strategy, device="cuda:77")
+    with pytest.raises(bi.InvalidInput, match="device 'cuda:77' cannot be used here"):
+        made.run(10)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from bo_invert.errors import InvalidInput
 from bo_invert.history import History
 from bo_invert.models import acquisition, exact
 from bo_invert.models.acquisition import Known, Score
+from bo_invert.models.bounds import confidence
 from bo_invert.models.exact import Choice, Surrogate
 from bo_invert.models.outputs import Outputs
+from bo_invert.models.paths import thompson
 from bo_invert.models.warp import tamed
 from bo_invert.statement import Statement
 from bo_invert.types import JSON, Array
@@ -50,7 +54,29 @@ class Learned:
 
     def improvement(self, pending: Array, *, seed: int, samples: int = 128) -> Score:
         """Log expected improvement, with unit inputs ``(p, d)`` under evaluation."""
-        return acquisition.improvement(self.surrogate, self.outputs, self.known(pending), seed=seed, samples=samples)
+        known = self.known(pending)
+        return self._housed(acquisition.improvement(self.surrogate, self.outputs, known, seed=seed, samples=samples))
+
+    def confidence(self, pending: Array, *, explore: bool) -> Score:
+        """The score of GP-UCB-PE, with unit inputs ``(p, d)`` under evaluation."""
+        return self._housed(confidence(self.surrogate, self.outputs, self.known(pending), explore=explore))
+
+    def drawn(self, count: int, seed: int) -> Score:
+        """Scores ``(count, b)`` of functions drawn from the posterior, at unit inputs ``(b, d)``."""
+        return self._housed(thompson(self.surrogate, self.outputs, count, seed))
+
+    def believed(self) -> Array:
+        """How good the model believes the told points to be, shape ``(n,)``; higher is better."""
+        with torch.no_grad():
+            score = acquisition.predicted(self.surrogate, self.outputs)(self.surrogate.process.inputs)
+        return np.asarray(score.cpu().numpy())
+
+    def _housed(self, score: Score) -> Score:
+        """The score computed where the model lives, of inputs that live elsewhere; gradients find their way."""
+        like = self.surrogate.offset
+        if like.device.type == "cpu":
+            return score
+        return lambda inputs: score(inputs.to(like)).to(inputs)
 
 
 def learn(
@@ -63,6 +89,7 @@ def learn(
     kernel: str = "auto",
     noisy: bool = False,
     warp: bool = True,
+    device: str = "cpu",
 ) -> Learned:
     """Fit a surrogate to the completed trials of a log.
 
@@ -75,11 +102,19 @@ def learn(
         kernel: a key of ``base.KERNELS``.
         noisy: whether the same input is answered differently each time.
         warp: whether the heavy tail of a plain loss may be straightened.
+        device: where the model lives.
+
+    Raises:
+        InvalidInput: torch cannot use that device here.
     """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidInput(f"models: device {device!r} cannot be used here: {error}") from None
     rows = np.arange(len(inputs)) if some is None else some
     outputs = Outputs(statement, history.y[rows], history.losses[rows])
     choice = Choice.of(kernel, noisy, outputs.tails if warp else None)
-    surrogate = exact.fit(inputs[rows], outputs.values, memo, choice, told=len(inputs))
+    surrogate = exact.fit(inputs[rows], outputs.values, memo, choice, device=device, told=len(inputs))
     feasible = history.violations[rows] <= 0.0
     losses = tamed(history.losses[rows, None])[:, 0]
     return Learned(inputs[rows], losses, feasible, outputs, surrogate, noisy, len(inputs))

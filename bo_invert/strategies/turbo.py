@@ -57,6 +57,7 @@ class Turbo(Strategy):
         local: so many told points at most are given to the process.
         kernel: ``"rbf"``, ``"matern"``, or ``"auto"`` for whichever predicts left-out values better.
         warp: straighten the heavy tail of a plain loss where that predicts left-out values better.
+        device: where the model lives, as torch names it (``"cuda"``).
     """
 
     name = "turbo"
@@ -68,6 +69,7 @@ class Turbo(Strategy):
     length: float = 0.8
     kernel: str = "auto"
     warp: bool = True
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.acquisition not in ACQUISITIONS or self.kernel not in KERNELS:
@@ -146,17 +148,19 @@ class Turbo(Strategy):
         earlier = memo.get("outputs")
         if earlier is not None and memo.get("region") != region:
             earlier = {**earlier, "n": 0}  # other neighbours: fit again
-        return learn(statement, history, told, earlier, some=near, kernel=self.kernel, noisy=self.noisy, warp=self.warp)
+        return learn(
+            statement, history, told, earlier,
+            some=near, kernel=self.kernel, noisy=self.noisy, warp=self.warp, device=self.device,
+        )  # fmt: skip
 
     def _ranked(self, scene: _Scene, picked: Sequence[Array], count: int) -> Iterator[Array]:
         """For each query in turn, points in the order they recommend themselves beside those ``picked`` by then."""
         from bo_invert.models.base import to_unit
-        from bo_invert.models.paths import thompson
         from bo_invert.models.permission import permitted
 
         region, learned, rng = scene.region, scene.learned, scene.rng
         if self.acquisition == "thompson":
-            drawn = thompson(learned.surrogate, learned.outputs, count, draw_seed(rng))
+            drawn = learned.drawn(count, draw_seed(rng))
             yield from region.ranked(permitted(drawn, scene.allowed), region.looks(rng, _LOOKS), follow=2)
             return
         for _ in range(count):
@@ -179,10 +183,7 @@ class _Scene:
 
 def _smoothed(learned: Learned, near: NDArray[np.intp], eligible: NDArray[np.bool_]) -> int:
     """Position of the told point that the model believes to be best, of those eligible nearby."""
-    from bo_invert.models.acquisition import predicted
-
-    score = predicted(learned.surrogate, learned.outputs)(learned.surrogate.process.inputs).detach().numpy()
-    return int(near[int(np.where(eligible[near], score, -np.inf).argmax())])
+    return int(near[int(np.where(eligible[near], learned.believed(), -np.inf).argmax())])
 
 
 def _row(score: Score) -> Scores:
