@@ -91,14 +91,22 @@ def test_mixed_parameters_are_exhausted_without_repeats() -> None:
     assert best(made) == 0.0
 
 
-def test_noisy_option_finds_the_valley() -> None:
-    rng = np.random.default_rng(0)
+def noiseless(x: np.ndarray) -> float:
+    return float((x[0] - 0.3) ** 2 + (x[1] - 0.6) ** 2)
+
+
+def late_losses(seed: int, **options: Any) -> float:
+    """What the last 8 of 24 calls would have been without the noise, on average; 0.22 for random points."""
+    rng = np.random.default_rng(100 + seed)
     problem = bi.Problem(
-        bi.Box([0.0], [1.0]), lambda x: float((x[0] - 0.3) ** 2 + 0.02 * rng.standard_normal()), bi.Minimize()
+        bi.Box([0.0] * 2, [1.0] * 2), lambda x: noiseless(x) + 0.1 * rng.standard_normal(), bi.Minimize()
     )
-    made = study(problem, 18, noisy=True)
-    late = [trial.point[0] for trial in made.trials[-6:]]
-    assert abs(np.median(late) - 0.3) < 0.2
+    return float(np.mean([noiseless(trial.point) for trial in study(problem, 24, seed=seed, **options).trials[-8:]]))
+
+
+def test_the_noisy_option_stays_in_the_valley() -> None:
+    """Without the option it keeps away from what it has asked, and the mean is 0.15."""
+    assert np.mean([late_losses(seed, noisy=True) for seed in range(4)]) < 0.1
 
 
 def test_a_batch_keeps_apart_and_open_trials_count() -> None:
