@@ -10,7 +10,7 @@ from torch import Tensor
 from bo_invert.models.fit import Belief, negative_log_posterior
 from bo_invert.models.process import Process, condition
 
-_STRETCHES = tuple(math.log(2.0) * power for power in (-1, 0, 1, 2, 3))
+_STRETCHES = tuple(math.log(2.0) * power for power in range(-1, 6))
 """Logarithms of factors on all lengthscales. A fit in much noise errs on the short side, so most of them are longer."""
 _GLANCE = 200
 """So many points at most tell hyperparameters apart."""
@@ -48,8 +48,8 @@ def _averaged(process: Process, number: int, belief: Belief, points: Tensor) -> 
     some = torch.linspace(0, len(inputs) - 1, min(len(inputs), _GLANCE), dtype=torch.float64).round().long()
     told = values[some].expand(len(logs), -1)
     lowest, _ = negative_log_posterior(logs, inputs[some], told, belief, process.kernel)
-    # There densities are those of lengthscales and noise; here their logarithms are evenly spaced.
-    weights = torch.softmax(logs.sum(1) - lowest, 0)
+    # There densities are those of lengthscales and noise; here the logarithms of noise and stretch are evenly spaced.
+    weights = torch.softmax(logs[:, -1] + logs[:, :-1].mean(1) - lowest, 0)
     kept = torch.nonzero(weights >= _FAINT * weights.max())[:, 0]
     weights = weights[kept] / weights[kept].sum()
     mean, square = points.new_zeros(len(points)), points.new_zeros(len(points))
