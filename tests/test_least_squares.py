@@ -118,6 +118,54 @@ def test_done_when_the_target_is_hit() -> None:
     assert study.ask() == []
 
 
+def test_a_tolerance_says_when_it_is_done() -> None:
+    """Told by hand, so that nobody but the strategy can stop."""
+    calls = []
+    for tolerance in (0.1, 1e-9, 0.0):
+        study = bi.Study.create("s", sine.problem(tolerance=tolerance, differentiable=False), LeastSquares())
+        while queries := study.ask():
+            study.tell(queries[0], study.problem.oracle([study.problem.space.decode([queries[0].query.point])[0]])[0])
+        calls.append(len(study.trials))
+    assert calls[0] < calls[1] <= calls[2]
+
+
+def curve(unit: float) -> bi.Problem:
+    """Twelve outputs of three inputs, in whatever unit."""
+    t = np.linspace(0.0, 1.0, 12)
+
+    def oracle(x: Any) -> Any:
+        return unit * (x[0] * np.sin(6.0 * t * (0.3 + x[1])) + np.exp(-x[2] * t))
+
+    return bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), oracle, bi.Target(oracle([0.6, 0.7, 0.2])), name="curve")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_unit_of_the_outputs_makes_no_difference(seed: int) -> None:
+    studies = {unit: run(curve(unit), 60, seed=seed) for unit in (1e-9, 1e-7, 1.0, 1e9)}
+    calls = {len(study.trials) for study in studies.values()}
+    assert len(calls) == 1
+    assert calls.pop() < 60
+    for unit, study in studies.items():
+        assert study.best.loss < 1e-24 * unit**2
+        assert study.best.design == pytest.approx(studies[1.0].best.design, abs=1e-9)
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_no_query_is_less_plausible_than_the_floor(measured: bool) -> None:
+    """The target lies far out, and is never reached."""
+    rng = np.random.default_rng(0)
+    codes = np.concatenate([rng.normal(-2.0, 0.5, (300, 3)), rng.normal(2.0, 0.5, (300, 3))])
+    space = bi.Latent(lambda z: z, dim=3, floor=0.4, **({"codes": codes} if measured else {}))
+    problem = bi.Problem(space, lambda z: [z[0] + z[1], z[2] - z[0] ** 2], bi.Target([9.0, 3.0]), name="far")
+    study = bi.Study.create("s", problem, LeastSquares(), seed=0)
+    study.add(points=np.array([[2.9, 0.0, 0.0]]), Y=[[2.9, -8.4]])
+    study.run(45)
+    own = [trial for trial in study.trials if trial.origin == "least_squares"]
+    assert {"start", "design", "model"} == {kind for trial in own for kind in trial.query.meta} - {"from"}
+    assert space.domain.plausibility(np.array([trial.point for trial in own])).min() >= 0.4
+    assert None in {trial.query.meta["from"] for trial in own if "start" in trial.query.meta}, "not where the user was"
+
+
 def test_goes_on_when_the_target_cannot_be_reached() -> None:
     study = run(sine.problem(target=[2.5], differentiable=False), 45)
     assert len(study.trials) == 45

@@ -18,6 +18,8 @@ from bo_invert.types import JSON, Array
 
 _NOISE = (1e-10, 1.0)
 _SHRINK = 0.05
+_LEARNED = 200
+"""So many data at most are given to a fit, whose every step costs the third power of their number."""
 _LARGEST = 16
 """More coordinates than this have a diagonal metric: a full one would be slow to learn and large to note."""
 
@@ -70,18 +72,23 @@ class Process:
         return _conditioned(inputs, scores, self.metric, self.noise)
 
 
-def fit(inputs: Array, scores: Array, importance: Array, memo: JSON = None) -> tuple[Process, JSON]:
+def fit(
+    inputs: Array, scores: Array, importance: Array, memo: JSON = None, *, told: int | None = None
+) -> tuple[Process, JSON]:
     """The most probable process, and a memo that warms the next fit or spares it.
+
+    The metric is learned from at most 200 of the data, evenly spread over their order; all of them are conditioned on.
 
     Args:
         inputs: shape ``(n, d)``, n >= 2.
         scores: shape ``(n, K)``, each of mean 0 and variance 1.
         importance: of each score in the likelihood, shape ``(K,)``.
         memo: of an earlier fit.
+        told: how many data there are to choose these from, by default n; a fit is spared until they grow by 15 %.
     """
     from scipy.optimize import minimize
 
-    n, d = inputs.shape
+    n, d = len(inputs) if told is None else told, inputs.shape[1]
     full = d <= _LARGEST and scores.size >= 4 * d * d
     size = (d * d if full else d) + 1
     noted = (memo or {}).get("logs", [])
@@ -91,11 +98,12 @@ def fit(inputs: Array, scores: Array, importance: Array, memo: JSON = None) -> t
         cold = [
             np.append(base / (share * math.sqrt(d)), math.log(noise)) for share, noise in ((0.3, 1e-3), (0.8, 1e-2))
         ]
+        some = np.linspace(0, len(inputs) - 1, min(len(inputs), _LEARNED)).round().astype(int)
         limits = [(None, None)] * (size - 1) + [(math.log(_NOISE[0]), math.log(_NOISE[1]))]
         found = [
             minimize(
-                _negative_log_posterior, start, args=(inputs, scores, importance), jac=True, method="L-BFGS-B",
-                bounds=limits, options={"maxiter": 60 if warm is None else 30, "ftol": 1e-6},
+                _negative_log_posterior, start, args=(inputs[some], scores[some], importance), jac=True,
+                method="L-BFGS-B", bounds=limits, options={"maxiter": 60 if warm is None else 30, "ftol": 1e-6},
             )
             for start in (cold if warm is None else [warm, cold[0]])  # few data may have led to a poor optimum
         ]  # fmt: skip

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
+from bo_invert.models.confine import confined
+from bo_invert.models.gauss_newton import Settings, Start
+from bo_invert.models.hit import hit, rounding
 from bo_invert.objectives import Target
 from bo_invert.replay import key, replay
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
-from bo_invert.types import JSON, Array, Query, State, Trial
+from bo_invert.types import JSON, Array, Query, Trial
 
-Evaluate = Callable[[Sequence[Array]], list[Array | None]]
-
-#: Loss below which a target counts as hit: no new start is made.
-_SOLVED = 1e-12
-#: Loss below which a start has nothing left to gain in double precision.
-_EXACT = 1e-24
-#: Share of the squared residuals that may be left when a start wants another Jacobian: it has to pay for itself.
-_TOLL = 0.25
 #: A new start is made where less than this share of what an ordinary evaluation leaves is left.
 _PROMISING = 2e-2
+Inside = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -41,9 +35,10 @@ class LeastSquares(Strategy):
 
     Where it fails, all outputs in the log, the user's included, go into one Gaussian process (``models.metric``).
     Levenberg-Marquardt steps on the process lead to where its residuals are least, the oracle is asked there, and so
-    on (``models.residuals``). Where the oracle confirms that next to nothing is left, a new start finishes the job.
+    on (``models.basins``). Where the oracle confirms that next to nothing is left, a new start finishes the job.
 
-    Broken outcome constraints count as residuals. Places that gave no outputs are kept away from.
+    Broken outcome constraints count as residuals. Places that gave no outputs are kept away from. No point is less
+    plausible than the ``floor`` of a latent. The units of the outputs make no difference (``models.hit``).
 
     Args:
         method: ``"dogbox"`` (Voglis & Lagaris 2004), quick at active bounds, or ``"trf"`` (Branch et al. 1999).
@@ -90,36 +85,42 @@ class LeastSquares(Strategy):
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         self.check(statement)
+        history, target = History(trials), _target(statement)
         memo = request.memo or {"finished": 0, "model": None}
-        queries, finished = self._starts(statement, trials, request, memo["finished"])
+        done = hit(target, history)
+        if done and target.tolerance > 0.0:  # without a tolerance, a start under way goes on to the last digit
+            return Proposal((), memo)
+        inside = confined(statement.domain)
+        queries, finished = self._starts(statement, history, request, memo["finished"], inside, done)
         memo = {**memo, "finished": finished}
-        history = History(trials)
-        if len(queries) < request.count and not _solved(history):
-            more, memo["model"] = self._searched(statement, history, request, memo["model"], queries)
+        if len(queries) < request.count and not done:
+            more, memo["model"] = self._searched(statement, history, request, memo["model"], queries, inside)
             queries += more
         return Proposal(tuple(queries[: request.count]), memo)
 
     def _starts(
-        self, statement: Statement, trials: Sequence[Trial], request: Request, finished: int
+        self, statement: Statement, history: History, request: Request, finished: int, inside: Inside, done: bool
     ) -> tuple[list[Query], int]:
         """What the starts under way need next, and how many of them, from the first on, have come to their end."""
-        history = History(trials)
-        answers = _answers(statement, trials)
+        domain, target = statement.domain, _target(statement)
+        settings = Settings(self.method, self.secant, self.diff_step, self.ftol, self.xtol)
+        least = rounding(target) * len(target.value)
+        answers = _answers(statement, history)
         open_points = {key(trial.query.point) for trial in history.open}
-        begun = {t.query.meta["start"]: t.query.meta["from"] for t in trials if _in_start(t, self.name)}
+        begun = {t.query.meta["start"]: t.query.meta["from"] for t in history.trials if _in_start(t, self.name)}
         queries: list[Query] = []
         start, running = finished, False
         while len(queries) < request.count:
             if start in begun:
-                given = next((trial for trial in trials if trial.number == begun[start]), None)
-            elif running or _solved(history):
+                given = next((trial for trial in history.trials if trial.number == begun[start]), None)
+            elif running or done:
                 break
             else:
-                given = self._promising(history, set(begun.values()))
+                given = self._promising(statement, history, set(begun.values()))
                 if given is None and start > 0:
                     break
-            draws = [given.point] if given is not None else list(self._draws(statement.domain, request))
-            missing = replay(_Start(self, statement.domain, draws).run, answers)
+            drawn = [given.point] if given else list(inside(domain.sobol(request.stream(0), self.initial)))
+            missing = replay(Start(settings, domain, inside, drawn, least).run, answers)
             if not missing and start == finished:
                 finished += 1
             running = running or bool(missing)
@@ -131,9 +132,11 @@ class LeastSquares(Strategy):
             start += 1
         return queries, finished
 
-    def _promising(self, history: History, used: set[int | None]) -> Trial | None:
-        """The best trial, if a start is worth its calls there; None otherwise."""
-        best = history.ranking[0] if history.ranking else None
+    def _promising(self, statement: Statement, history: History, used: set[int | None]) -> Trial | None:
+        """The best plausible trial, if a start is worth its calls there; None otherwise."""
+        domain = statement.domain
+        plausible = (t for t in history.ranking if not domain.floor or domain.plausibility(t.point)[0] >= domain.floor)
+        best = next(plausible, None)
         if best is None or best.number in used or _in_start(best, self.name):
             return None
         if best.origin != self.name or self._stuck(history):
@@ -141,9 +144,6 @@ class LeastSquares(Strategy):
         reached = min((float(t.loss or 0.0) for t in history.completed if _in_start(t, self.name)), default=np.inf)
         level = min(_PROMISING * float(np.quantile(history.losses, 0.75)), 0.5 * reached)
         return best if best.feasible and float(best.loss or 0.0) < level else None
-
-    def _draws(self, domain: Domain, request: Request) -> Array:
-        return domain.sobol(request.stream(0), self.initial)
 
     def _stuck(self, history: History) -> bool:
         """Whether the model's last ``3 d`` points gained nothing: then a start at the best, or a look anywhere."""
@@ -157,144 +157,62 @@ class LeastSquares(Strategy):
         return min(float(t.loss or 0.0) for t in history.completed if t.number >= first) > 0.9 * min(before)
 
     def _searched(
-        self, statement: Statement, history: History, request: Request, memo: JSON, queries: Sequence[Query]
+        self,
+        statement: Statement,
+        history: History,
+        request: Request,
+        memo: JSON,
+        queries: Sequence[Query],
+        inside: Inside,
     ) -> tuple[list[Query], JSON]:
         """What the model wants to know, beside the queries of the starts."""
-        domain, told = statement.domain, history.completed
+        domain, told = statement.domain, len(history.completed)
         pending = [*history.open_points, *(query.point for query in queries)]
         count = request.count - len(queries)
         size = self.design or min(5 * domain.dim, max(2, (request.budget or 10**9) // 5))
-        lacking = max(size - len(told) - len(pending), int(self._stuck(history))) if len(told) >= 2 else count
+        lacking = max(size - told - len(pending), int(self._stuck(history))) if told >= 2 else count
         if lacking:
             drawn = sum("design" in t.query.meta for t in history.trials if t.origin == self.name)
-            pool = domain.sobol(request.stream(1), min(lacking, count), skip=drawn)
+            pool = inside(domain.sobol(request.stream(1), min(lacking, count), skip=drawn))
             meta = [{"design": drawn + i} for i in range(len(pool))]
             return [Query(p, origin=self.name, meta=m) for p, m in zip(pool, meta, strict=True)], memo
         from threadpoolctl import threadpool_limits
 
-        from bo_invert.models.residuals import Model
+        from bo_invert.models import residuals
+        from bo_invert.models.base import to_unit
+        from bo_invert.models.basins import Search
 
-        objective = statement.objective
-        assert isinstance(objective, Target)
-        excesses = [[float(constraint.excess(t.y)) for constraint in statement.constraints] for t in told]
-        barren = np.array([t.query.point for t in history.barren]).reshape(-1, domain.dim)
+        missed, excesses = _missed(statement, history)
+        best = np.argsort(residuals.merits(missed, excesses), kind="stable")
         with threadpool_limits(limits=1):  # small matrices gain nothing from more, and sums keep their order
-            model = Model(
-                domain, history.points, objective.residuals(history.y), np.array(excesses).reshape(len(told), -1),
-                barren, memo,
-            )  # fmt: skip
-            points = model.propose(count, pending, request.rng())
-        return [Query(point, origin=self.name, meta={"model": len(told)}) for point in points], model.memo
+            model, memo = residuals.fit(to_unit(domain, history.points), missed, excesses, memo)
+            search = Search(domain, inside, model, history.points[best], history.barren_points)
+            points = search.propose(count, pending, request.rng())
+        return [Query(point, origin=self.name, meta={"model": told}) for point in points], memo
 
 
 def _in_start(trial: Trial, name: str) -> bool:
     return trial.origin == name and "start" in trial.query.meta
 
 
-def _solved(history: History) -> bool:
-    return history.best is not None and float(history.best.loss or 0.0) <= _SOLVED
+def _target(statement: Statement) -> Target:
+    assert isinstance(statement.objective, Target)
+    return statement.objective
 
 
-def _answers(statement: Statement, trials: Sequence[Trial]) -> dict[bytes, Array | None]:
-    """Residuals at every told point; None where there were no outputs."""
-    objective = statement.objective
-    assert isinstance(objective, Target)
-    answers: dict[bytes, Array | None] = {}
-    for trial in trials:
-        if trial.state is State.COMPLETED and trial.y is not None:
-            broken = [max(float(constraint.excess(trial.y)), 0.0) for constraint in statement.constraints]
-            answers[key(trial.point)] = np.append(objective.residuals(trial.y), broken)
-        elif not trial.state.open:
-            answers.setdefault(key(trial.query.point), None)
+def _missed(statement: Statement, history: History) -> tuple[Array, Array]:
+    """Residuals ``(n, k)`` and excesses over constraints ``(n, p)`` of the completed trials."""
+    excesses = [constraint.excess(history.y) for constraint in statement.constraints]
+    n = len(history.completed)
+    return np.asarray(_target(statement).residuals(history.y)), np.array(excesses).reshape(-1, n).T
+
+
+def _answers(statement: Statement, history: History) -> dict[bytes, Array | None]:
+    """Residuals, broken constraints among them, at every told point; None where there were no outputs."""
+    ended = (trial for trial in history.trials if not trial.state.open)
+    answers: dict[bytes, Array | None] = dict.fromkeys(key(trial.query.point) for trial in ended)
+    if history.completed:
+        missed, excesses = _missed(statement, history)
+        rows = np.column_stack([missed, np.maximum(excesses, 0.0)])
+        answers.update((key(point), row) for point, row in zip(history.points, rows, strict=True))
     return answers
-
-
-class _Stale(Exception):
-    """A step along an updated Jacobian did not pay: measure a new one where the start stands."""
-
-
-class _Spent(Exception):
-    """Steps left too much to pay for another Jacobian: the start ends."""
-
-
-class _Base(NamedTuple):
-    """Where the Jacobian in use belongs: point, residuals, Jacobian ``(k, d)``, and whether it was measured there."""
-
-    x: Array
-    r: Array
-    slopes: Array
-    measured: bool
-
-
-class _Start:
-    """One start: an ordinary optimiser that calls a function."""
-
-    def __init__(self, options: LeastSquares, domain: Domain, draws: list[Array]) -> None:
-        self.options = options
-        self.domain = domain
-        self.draws = draws
-        self.base: _Base | None = None
-        self.paid = np.inf
-        box = domain.geometry == "box"
-        self.bounds = (0.0, 1.0) if box else (-np.inf, np.inf)
-        self.steps = options.diff_step * (domain.bounds[1] - domain.bounds[0])
-
-    def run(self, evaluate: Evaluate) -> None:
-        from scipy.optimize import least_squares
-
-        self.evaluate = evaluate
-        told = [(x, r) for x, r in zip(self.draws, evaluate(self.draws), strict=True) if r is not None]
-        if not told:
-            return
-        self.x, self.r = min(told, key=lambda pair: _square(pair[1]))
-        self.wall = np.full(len(self.r), 1e3 * (1.0 + float(np.abs(self.r).max())))
-        while _square(self.r) > _EXACT * len(self.r):
-            before = _square(self.r)
-            try:
-                least_squares(
-                    self.residuals, self.x, self.jacobian, self.bounds, self.options.method,
-                    ftol=self.options.ftol, xtol=self.options.xtol, gtol=1e-12,
-                )  # fmt: skip
-                if self.base is None or self.base.measured or not _square(self.r) < before:
-                    return
-            except _Spent:
-                return
-            except _Stale:
-                pass
-            self.base = None
-
-    def residuals(self, x: Array) -> Array:
-        r = self.evaluate([self.domain.project(x)])[0]
-        if r is not None and _square(r) < _square(self.r):
-            self.x, self.r = x.copy(), r
-        elif self.base is not None and not self.base.measured and not np.array_equal(x, self.x):
-            raise _Stale
-        return self.wall if r is None else r
-
-    def jacobian(self, x: Array) -> Array:
-        r = self.residuals(x)
-        base = self.base
-        if base is not None and _square(r) < self.options.secant * _square(base.r):
-            step = x - base.x
-            correction = np.outer(r - base.r - base.slopes @ step, step) / (step @ step)
-            self.base = _Base(x.copy(), r, base.slopes + correction, measured=False)
-        else:
-            if _square(r) > _TOLL * self.paid:
-                raise _Spent
-            self.paid = _square(r)
-            self.base = _Base(x.copy(), r, self.difference(x, r), measured=True)
-        return self.base.slopes
-
-    def difference(self, x: Array, r: Array) -> Array:
-        """Forward differences, shape ``(k, d)``; backward where the way forward leaves the bounds."""
-        steps = np.where(x + self.steps > self.bounds[1], -self.steps, self.steps)
-        beside = self.evaluate([self.domain.project(x + shift) for shift in np.diag(steps)])
-        slopes: Array = np.zeros((len(r), len(x)))
-        for i, (b, step) in enumerate(zip(beside, steps, strict=True)):
-            if b is not None:  # nothing is known of a direction that fails
-                slopes[:, i] = (b - r) / step
-        return slopes
-
-
-def _square(r: Array) -> float:
-    return float(r @ r)
