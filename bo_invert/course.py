@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bo_invert.domain import Domain
 from bo_invert.errors import Failed, Infeasible, Verdict
+from bo_invert.models.realism import plausible
 from bo_invert.objectives import Objective
 from bo_invert.oracles.base import Oracle
 from bo_invert.spaces.base import Space
@@ -225,9 +226,14 @@ def _look(
 
 
 def project(domain: Domain, points: torch.Tensor) -> torch.Tensor:
-    """``Domain.project`` for the continuous domains a descent can walk in."""
+    """``Domain.project`` for the continuous domains a descent can walk in, and to where a latent's ``floor`` allows."""
     if domain.geometry == "box":
         return points.clamp(0.0, 1.0)
+    return _inside(domain, plausible(domain, _inside(domain, points)) if domain.floor else points)
+
+
+def _inside(domain: Domain, points: torch.Tensor) -> torch.Tensor:
+    """Points pulled inside the radius of a latent."""
     radius = domain.radius * (1.0 - 4.0 * torch.finfo(points.dtype).eps)  # inside after rounding, too
     norm = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=1e-12)
     shrink: torch.Tensor = (radius / norm).clamp(max=1.0)

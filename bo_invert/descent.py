@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from bo_invert.course import Course, Problem, project
-from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.types import Array, Descent, Outcome, Query
 
@@ -103,7 +102,7 @@ def _lbfgs(course: Course) -> Outcome:
         slope = course.measure(np.array([0]), regular=True)[0].double().cpu().numpy()
         if not np.isfinite(slope).all() or not np.isfinite(course.total):
             raise _Stop
-        return course.total, _pull_back(domain, x, slope)
+        return course.total, _pull_back(x, course.points[0].double().cpu().numpy(), slope)
 
     bounds = [(0.0, 1.0)] * domain.dim if domain.geometry == "box" else None
     start = course.points[0].double().cpu().numpy()
@@ -114,10 +113,14 @@ def _lbfgs(course: Course) -> Outcome:
     return course.finish()[0]
 
 
-def _pull_back(domain: Domain, x: Array, slope: Array) -> Array:
-    """The slope with respect to ``x`` of a function of its projection."""
-    norm = float(np.linalg.norm(x))
-    if domain.geometry == "box" or norm <= domain.radius:
+def _pull_back(x: Array, inside: Array, slope: Array) -> Array:
+    """The slope with respect to ``x`` of a function of its projection ``inside``: exact for a ball around 0.
+
+    A floor's edge is taken for such a ball's, as far out as the projection is.
+    """
+    outward = x - inside
+    far = float(np.linalg.norm(outward))
+    if far <= 1e-9 * float(np.linalg.norm(x)):
         return slope
-    unit = x / norm
-    return domain.radius / norm * (slope - unit * (unit @ slope))
+    unit = outward / far
+    return np.asarray(np.linalg.norm(inside) / np.linalg.norm(x) * (slope - unit * (unit @ slope)))

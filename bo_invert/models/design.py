@@ -44,6 +44,12 @@ def asked(history: History) -> int:
     return sum("design" in trial.query.meta for trial in history.trials)
 
 
+def plausible_draws(domain: Domain, rng: np.random.Generator, many: int) -> Array:
+    """At least ``many`` draws of the reference measure, those as plausible as the domain's ``floor`` wants first."""
+    pool = domain.sample(rng, many if not domain.floor else round(2.0 * many / (1.0 - domain.floor)))
+    return pool[np.argsort(domain.plausibility(pool) < domain.floor, kind="stable")]
+
+
 def design(
     name: str,
     domain: Domain,
@@ -72,8 +78,7 @@ def design(
     if domain.geometry == "box":
         pool = domain.sobol(request.stream(0), many, skip=before)
     else:
-        pool = domain.sample(request.rng(), many if not domain.floor else round(2.0 * many / (1.0 - domain.floor)))
-        pool = pool[np.argsort(domain.plausibility(pool) < domain.floor, kind="stable")]
+        pool = plausible_draws(domain, request.rng(), many)
     pool = pool[np.argsort(~away(pool, left, typical(domain) / 2.0), kind="stable")]
     points = unseen(domain, pool, history.all_points, request.count)
     return tuple(Query(x, origin=name, meta={**(mark or {}), "design": before + i}) for i, x in enumerate(points))

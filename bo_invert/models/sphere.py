@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -51,12 +52,19 @@ class Chart:
         scales, heights = self._parts(points)
         return np.concatenate([points.T @ (scales[:, None] * values), heights.T @ values, values.sum(0)[None]])
 
+    def factors(self, squares: Any) -> Any:
+        """What coordinates are multiplied by, of positive squared norms in units of ``reach``: array or tensor."""
+        return (squares**-0.5 if self.lengthscale is None else 2.0 / (1.0 + squares)) / self.reach
+
+    def heights(self, squares: Any) -> Any:
+        """The last coordinate of a unit vector, of the same; only with a lengthscale."""
+        return (squares - 1.0) / (squares + 1.0)
+
     def _parts(self, points: Array) -> tuple[Array, Array]:
         """Factors ``(n,)`` of the coordinates, and what else is in a unit vector, ``(n, D - d)``."""
-        squares = np.einsum("ij,ij->i", points, points) / self.reach**2
-        if self.lengthscale is None:
-            return 1.0 / (self.reach * np.sqrt(np.maximum(squares, 1e-300))), np.empty((len(points), 0))
-        return 2.0 / (self.reach * (1.0 + squares)), ((squares - 1.0) / (squares + 1.0))[:, None]
+        squares = np.maximum(np.einsum("ij,ij->i", points, points) / self.reach**2, 1e-300)
+        rest = np.empty((len(points), 0)) if self.lengthscale is None else self.heights(squares)[:, None]
+        return np.asarray(self.factors(squares)), rest
 
     def lower(self, vectors: Array) -> Array:
         """Points ``(..., d)`` of unit vectors ``(..., D)``; directions come back at radius ``sqrt(d)``."""
@@ -69,8 +77,7 @@ class Chart:
         """Unit vectors of points inside ``radius`` have a last coordinate of at most this; 1 for directions."""
         if self.lengthscale is None or not math.isfinite(radius):
             return 1.0
-        square = (radius / self.reach) ** 2
-        return (square - 1.0) / (square + 1.0)
+        return float(self.heights((radius / self.reach) ** 2))
 
 
 def lowest(slope: Array, height: float = 1.0) -> Array:

@@ -1,8 +1,9 @@
 """The spherical-linear Gaussian process (Doumont et al., AISTATS 2026): a linear model of points on a sphere.
 
 The kernel is ``amplitude (b0 + b1 p.p')`` with ``b0 + b1 = 1``, p the unit vector of a point (``sphere.Chart``). With
-D = d or d + 1 features, n points cost O(n D^2) once and O(D^2) per further point. A posterior sample is a weight
-vector, exact everywhere, so what it says is best can be computed instead of searched. numpy and scipy only.
+D = d or d + 1 features, the sums over n points cost O(n D^2) once and O(D^2) per further point (``grams``). What is
+asked of a model then costs O(D^3), however many points there are. A posterior sample is a weight vector, exact
+everywhere, so what it says is best can be computed instead of searched. numpy and scipy only.
 """
 
 from __future__ import annotations
@@ -125,6 +126,17 @@ class SphericalLinear:
             deviation = solve_triangular(self.factors[ratio], noise[:, j].T, trans="T", lower=True, check_finite=False)
             weights[:, j] = self._weights[j] + math.sqrt(ratio * amplitude) * deviation.T
         return self._scaled(weights)
+
+    def deviations(self, output: int) -> Array:
+        """A root of the posterior covariance of an output's weights, shape ``(D + 1, D + 1)``.
+
+        A feature row times it has the standard deviation of the noise-free output there for its norm.
+        """
+        from scipy.linalg import solve_triangular
+
+        factor = self.factors[self.settings.ratios[output]]
+        root = solve_triangular(factor, np.eye(len(factor)), lower=True, trans="T", check_finite=False)
+        return np.asarray(math.sqrt(self._noise()[output]) * root)
 
     def localised(self, weights: Array, centre: Array) -> Array:
         """Sampled weights ``(k, D + 1)`` brought in line with the told points around a unit vector ``(D,)``.

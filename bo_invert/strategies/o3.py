@@ -13,6 +13,7 @@ import numpy as np
 from bo_invert.domain import Domain, Float, box_domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
+from bo_invert.models.design import plausible_draws
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -77,7 +78,7 @@ class O3(Strategy):
         seeds = self._seeds(history)
         if seeds is None:
             if told + coming < enough or told < min(enough, self._many(domain)):
-                points = domain.sample(request.rng(), request.count)
+                points = plausible_draws(domain, request.rng(), request.count)[: request.count]
                 return Proposal(tuple(Query(point, origin=self.name) for point in points), request.memo)
             seeds = _best(history.ranking, self._many(domain))
         elif self._worn(history, seeds, enough):
@@ -119,6 +120,7 @@ class O3(Strategy):
         from bo_invert.models.learned import learn
         from bo_invert.models.permission import answering
         from bo_invert.models.search import maximise
+        from bo_invert.models.selection import telling
 
         domain = statement.domain
         corners = np.array([trial.point for trial in seeds])
@@ -135,11 +137,12 @@ class O3(Strategy):
             for group in (inside.completed, inside.barren, inside.open)
         )
         memo = (request.memo or {}) if (request.memo or {}).get("seeds") == numbers else {}
-        learned = learn(statement, inside, told, memo.get("outputs"), noisy=self.noisy)
+        some = telling(told, inside.order)
+        learned = learn(statement, inside, told, memo.get("outputs"), some=some, noisy=self.noisy)
         answered, labels = answering(told, lost, inside.order, memo.get("labels"))
         cube = box_domain({f"u{k}": Float(0.0, 1.0) for k in range(len(seeds))})
         incumbents = coordinates(told[inside.order[:5]])
-        apart = 0.0 if self.noisy else plateau(coordinates(told), inside.y)
+        apart = 0.0 if self.noisy else plateau(coordinates(told[some]), inside.y[some])
         queries: list[Query] = []
         while len(queries) < request.count:
             gain = learned.improvement(pending, seed=draw_seed(rng))

@@ -14,7 +14,7 @@ from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
 from bo_invert.models.base import plateau, to_unit, unseen
-from bo_invert.models.design import design_size, lacking
+from bo_invert.models.design import design_size, lacking, plausible_draws
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -86,8 +86,8 @@ class PCN(Strategy):
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         history, domain = History(trials), statement.domain
         if lacking(history, design_size(domain.dim, request.budget, self.initial)):
-            draws = domain.sample(request.rng(), request.count + 32)
-            return self._propose(unseen(domain, draws, history.all_points, request.count), request.memo)
+            pool = plausible_draws(domain, request.rng(), request.count + 32)
+            return self._propose(unseen(domain, pool, history.all_points, request.count), request.memo)
         from bo_invert.models.exact import settled
 
         rng = request.rng()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import JSON, Array, Descent, Query, Trial
+
+if TYPE_CHECKING:
+    from bo_invert.models.acquisition import Score
 
 _MIN_STEPS = 10
 """A shorter descent from a second point is worth less than a longer one from the first."""
@@ -28,6 +31,8 @@ class Polish(Strategy):
 
     Elsewhere it queries where the loss of a local surrogate's mean is least within a trust region around the best
     point. The region is ``radius`` wide at first (in units of the domain's width) and halves after every query in vain.
+
+    Descents and queries stay where a latent's ``floor`` allows; during the search that is up to the base strategy.
 
     Args:
         base: a strategy, its name or its spec.
@@ -126,19 +131,25 @@ class Polish(Strategy):
     def _follow_surrogate(self, statement: Statement, history: History, request: Request, memo: JSON) -> Proposal:
         if len(history.completed) < 2:
             return self._base(statement, history.trials, request, memo)
+        import torch
+
         from bo_invert.models import acquisition, exact, search
         from bo_invert.models.base import to_unit
         from bo_invert.models.outputs import Outputs
+        from bo_invert.models.realism import plausible, realism
 
         domain, rng = statement.domain, request.rng()
         with exact.settled(draw_seed(rng)):
-            centre, halvings = history.ranking[0].point, self._in_vain(history)
+            centre = plausible(domain, torch.tensor(history.ranking[0].point)[None])[0].numpy()
+            halvings, wish = self._in_vain(history), realism(domain)
             inputs = to_unit(domain, history.points)
             # Few enough points that the model resolves what is left to gain, enough for every curvature
             gaps = np.linalg.norm(inputs - to_unit(domain, centre[None]), axis=1)
             near = np.argsort(gaps, kind="stable")[: max(10, (domain.dim + 1) * (domain.dim + 2))]
             outputs = Outputs(statement, history.y[near], history.losses[near])
             score = acquisition.predicted(exact.fit(inputs[near], outputs.values), outputs)
+            if wish is not None:
+                score = _wished(score, float(history.losses[near].std()), wish)
             known: list[Array] = [trial.point for trial in history.trials]
             picked: list[Array] = []
             for i in range(request.count):
@@ -155,3 +166,8 @@ class Polish(Strategy):
             vain += trial.origin == self.name and loss >= best
             best = min(best, loss)
         return vain
+
+
+def _wished(score: Score, unit: float, wish: Score) -> Score:
+    """A score in units of its own and the wish for plausible points, which no loss outweighs."""
+    return lambda inputs: score(inputs) / (unit or 1.0) + wish(inputs)

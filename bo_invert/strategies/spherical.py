@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,8 @@ from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.types import Array, Query, Trial
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from bo_invert.models.acquisition import Score
     from bo_invert.models.outputs import Outputs
-    from bo_invert.models.sphere import Chart
     from bo_invert.models.spherical import SphericalLinear
 
 
@@ -38,6 +37,10 @@ class Spherical(Strategy):
     minimise or maximise and for a ``Target`` of any number of outputs. In boxes, for a ``Composite`` and under
     constraints (penalised by how far the sample violates them) it is searched: looks, then gradients from the best.
 
+    Failures are learned by a process like that of ``gp`` and by a linear model, and the more doubtful one counts. Where
+    a closed form will rather fail than not, the sampled improvement times the probability of an answer is searched.
+    A closed form outside a latent's ``floor`` is moved to its edge.
+
     An ask costs milliseconds at 500 coordinates and thousands of trials. What the model cannot do is bend: in few
     coordinates, or for an optimum between bad points, take ``gp``.
 
@@ -52,8 +55,8 @@ class Spherical(Strategy):
 
     Args:
         chart: ``"directions"`` looks at a latent's directions and proposes points at radius ``sqrt(d)``, where its
-            mass is; ``"stereographic"`` sees the radius too; ``"auto"`` takes the first in latents, the second in
-            boxes.
+            mass is, or as far out as its ``floor`` allows; ``"stereographic"`` sees the radius too; ``"auto"`` takes
+            the first in latents, the second in boxes.
         exploration: that share; 0 for the best point of the mean, None for plain Thompson sampling.
         initial: size of the initial design, data of the user's included; default ``2 d``, at least 5, at most 20
             and at most a quarter of the budget.
@@ -83,27 +86,35 @@ class Spherical(Strategy):
 
     def _sampled(self, statement: Statement, history: History, request: Request) -> Proposal:
         from bo_invert.models import spherical
+        from bo_invert.models.linear import answering, centred, promise
         from bo_invert.models.outputs import Outputs
+        from bo_invert.models.permission import permission
+        from bo_invert.models.search import maximise
 
-        domain, rng = statement.domain, request.rng()
+        domain, rng, memo = statement.domain, request.rng(), request.memo or {}
         outputs = Outputs(statement, history.y, history.losses)
         # A direction on a line is one of two points.
         directions = domain.geometry == "gaussian" and domain.dim > 1 and self.chart != "stereographic"
-        model = spherical.fit(_centred(domain, history.points), outputs.values, request.memo, directions=directions)
+        points = centred(domain, history.points)
+        model = spherical.fit(points, outputs.values, memo.get("outputs"), directions=directions)
+        allowed, lessons = permission(statement, history, memo.get("permission"))
+        answered, labels = answering(domain, history, memo.get("labels"), directions=directions)
+        allowed = _stricter(allowed, answered)
         others = [trial.point for trial in (*history.open, *history.barren)]
         picked: list[Array] = []
         for i, sample in enumerate(model.sample(rng, request.count)):
             refining = (len(history.completed) + len(history.open) + i) % 2 == 1
             point = self._solved(sample, model, outputs, history, refining)
-            if point is None:
+            if point is None or not _likely(point, domain, allowed):
                 incumbents = np.array([trial.point for trial in history.ranking[:5]])
-                weights = self._shortened(sample, model.mean)
+                score = promise(self._shortened(sample, model.mean), model.chart, outputs, allowed)
                 known = [*history.points, *others, *picked]
-                point = _searched(weights, model.chart, outputs, incumbents, known, rng)
+                point = maximise(score, domain, incumbents, known, rng, wide=128, near=64, starts=4, steps=25)
             elif _among(point, history.points) or _among(point, np.array([*others, *picked])):
-                point = domain.sample(rng, 1)[0]
+                point = _drawn(domain, allowed, rng)
             picked.append(point)
-        return Proposal(tuple(Query(point, origin=self.name) for point in picked), model.memo)
+        queries = tuple(Query(point, origin=self.name) for point in picked)
+        return Proposal(queries, {"outputs": model.memo, "permission": lessons, "labels": labels})
 
     def _shortened(self, weights: Array, mean: Array, part: float = 1.0) -> Array:
         """Sampled weights ``(k, D + 1)`` with their deviation from the mean cut to ``part`` of what is allowed."""
@@ -126,7 +137,7 @@ class Spherical(Strategy):
         height = chart.height(domain.radius)
         if not outputs.composite and len(sample) == 1:
             weights = self._shortened(sample, model.mean)
-            return domain.project(chart.lower(lowest(_sign(outputs) * weights[0, :-1], height)))
+            return _evaluable(domain, chart.lower(lowest(_sign(outputs) * weights[0, :-1], height)))
         if not outputs.composite or not isinstance(objective, Target):
             return None
         incumbent = history.ranking[0].point
@@ -140,12 +151,16 @@ class Spherical(Strategy):
         best = chart.lower(nearest(weights[:, :-1] / scale[:, None], wanted, near, height))
         if refining and chart.lengthscale is None:  # stay beside it in radius too
             best *= np.linalg.norm(incumbent) / chart.reach
-        return domain.project(best)
+        return _evaluable(domain, best)
 
 
-def _centred(domain: Domain, points: Array) -> Array:
-    """Points ``(n, d)`` around 0: a latent's as they are, a box's scaled to [-1, 1]."""
-    return points if domain.geometry == "gaussian" else 2.0 * points - 1.0
+def _evaluable(domain: Domain, point: Array) -> Array:
+    """The point ``(d,)`` inside the radius, and about the nearest that is as plausible as the ``floor`` wants."""
+    import torch
+
+    from bo_invert.models.realism import plausible
+
+    return domain.project(plausible(domain, torch.tensor(domain.project(point))[None])[0].numpy())
 
 
 def _sign(outputs: Outputs) -> float:
@@ -156,36 +171,35 @@ def _sign(outputs: Outputs) -> float:
     return 1.0 if high > low else -1.0
 
 
-def _searched(
-    weights: Array, chart: Chart, outputs: Outputs, incumbents: Array, known: list[Array], rng: np.random.Generator
-) -> Array:
-    from bo_invert.models.search import maximise
-
-    score = _score(weights, chart, outputs)
-    return maximise(score, outputs.statement.domain, incumbents, known, rng, wide=128, near=64, starts=4, steps=25)
-
-
-def _score(weights: Array, chart: Chart, outputs: Outputs) -> Callable[[Tensor], Tensor]:
-    """Minus the sampled loss in units of the told losses' spread, less a penalty for sampled violations."""
+def _stricter(one: Score | None, other: Score | None) -> Score | None:
+    """The lower of two scores at each point."""
     import torch
 
-    domain = outputs.statement.domain
-    lower, upper = (torch.tensor(_centred(domain, bound)) for bound in domain.bounds)
-    slopes, constants = torch.tensor(weights[:, :-1].T.copy()), torch.tensor(weights[:, -1].copy())
-    told = outputs.loss(torch.tensor(outputs.values))
-    unit = max(float(told.std()), 1e-12 * (1.0 + float(told.abs().max())))
+    if one is None or other is None:
+        return one or other
+    return lambda inputs: torch.minimum(one(inputs), other(inputs))
 
-    def score(inputs: Tensor) -> Tensor:
-        points = lower + inputs * (upper - lower)
-        squares = points.square().sum(-1, keepdim=True) / chart.reach**2
-        if chart.lengthscale is None:
-            vectors = points / chart.reach / squares.clamp(min=1e-12).sqrt()
-        else:
-            vectors = torch.cat([2.0 * points / chart.reach, squares - 1.0], dim=-1) / (1.0 + squares)
-        modelled = vectors @ slopes + constants
-        return -outputs.loss(modelled) / unit - 10.0 * outputs.violation(modelled)
 
-    return score
+def _likely(point: Array, domain: Domain, allowed: Score | None) -> bool:
+    """Whether a point ``(d,)`` will rather be answered than not."""
+    return allowed is None or float(_values(allowed, domain, point[None])[0]) > math.log(0.5)
+
+
+def _drawn(domain: Domain, allowed: Score | None, rng: np.random.Generator) -> Array:
+    """A draw of the reference measure ``(d,)``: where points may be refused, of many the one that is permitted most."""
+    points = domain.sample(rng, 1 if allowed is None else 256)
+    point: Array = points[0 if allowed is None else _values(allowed, domain, points).argmax()]
+    return point
+
+
+def _values(score: Score, domain: Domain, points: Array) -> Array:
+    import torch
+
+    from bo_invert.models.base import to_unit
+
+    with torch.no_grad():
+        values: Array = score(torch.tensor(to_unit(domain, points))).numpy()
+    return values
 
 
 def _among(point: Array, known: Array) -> bool:
