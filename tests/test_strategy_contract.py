@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,10 @@ BUDGET = 16
 STRATEGIES = registry.names("strategies")
 #: Slow asks: one problem each is enough here; they have tests of their own.
 SLOW = {"ax", "botorch", "optuna"}
+#: A model of theirs takes what is open for evaluated.
+MODELLED = {"auto", "gp", "least_squares", "pcn", "o3"}
+#: They know what they have asked, and wait for it where they must. Others draw anew with every request.
+COUNTING = {"sobol", "cmaes", "differential_evolution", "dual_annealing", "scipy_least_squares"}
 
 
 class Troubled:
@@ -125,6 +130,11 @@ def pairs() -> Iterator[Any]:
 
 
 each_pair = pytest.mark.parametrize(("strategy", "make"), list(pairs()))
+
+
+def places(trials: Iterable[Trial]) -> set[bytes]:
+    """Where values are asked for; descents may begin at one point and go different ways."""
+    return {trial.query.point.tobytes() for trial in trials if trial.query.descent is None}
 
 
 def described(trials: tuple[Trial, ...]) -> list[Any]:
@@ -235,7 +245,9 @@ def test_takes_results_in_any_order(strategy: str, make: Any) -> None:
     study = bi.Study.create("s", problem, strategy=strategy, seed=4)
     open_trials: list[Trial] = []
     for turn in range(6):
-        open_trials += study.ask(2, budget=BUDGET)
+        asked = study.ask(2, budget=BUDGET)
+        assert strategy == "nevergrad" or not places(asked) & places(open_trials), "what is open is not asked again"
+        open_trials += asked
         if not open_trials:
             break
         for trial in open_trials[::-1][: 1 + turn % 3]:
@@ -246,8 +258,28 @@ def test_takes_results_in_any_order(strategy: str, make: Any) -> None:
     numbers = [trial.number for trial in study.trials]
     assert numbers == list(range(len(numbers)))
     assert study.spent.running == 0
-    pending = [trial.query.point.tobytes() for trial in study.trials if trial.query.descent is None]
-    assert len(pending) <= 2 or len(set(pending)) >= 2, "open trials are respected: not the same point for ever"
+
+
+@pytest.mark.parametrize(("strategy", "make"), [pair for pair in pairs() if pair.values[0] in MODELLED | COUNTING])
+def test_open_trials_move_the_next_points(strategy: str, make: Any) -> None:
+    """The same request, once more with what was asked still open: other points, or none until there are answers."""
+    problem, _ = make()
+    study = bi.Study.create("s", problem, strategy=strategy, seed=4)
+    study.run(8, batch=2, stop_when_hit=False)
+    log = study.journal.read()
+    request = Request(log.asks, 3, 4, 40, log.memo)
+    asked = study.ask(3, budget=40)
+    again = study.strategy.ask(
+        problem.statement, study.trials, replace(request, memo=study.journal.read().memo)
+    ).queries
+    assert asked
+    assert len(places(asked)) == len(asked)
+    assert not places(asked) & {query.point.tobytes() for query in again}
+    if strategy in MODELLED:
+        points = np.array([trial.query.point for trial in asked] + [query.point for query in again])
+        assert len(points) == 6
+        gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)[np.triu_indices(6, 1)]
+        assert gaps.min() > 1e-4, "what is known soon is not asked for"
 
 
 @each_pair
