@@ -5,42 +5,42 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bo_invert.domain import Domain
+from bo_invert.history import History
 from bo_invert.models import exact, spherical
 from bo_invert.models.base import to_unit
-from bo_invert.models.outputs import MANY
-from bo_invert.types import Array
+from bo_invert.models.kinds import Choice
+from bo_invert.models.outputs import Outputs
+from bo_invert.statement import Statement
 
 _GLANCE = 300
-_FOLDS = 3
+_FOLDS = 5
 
 
-def linear_is_better(domain: Domain, points: Array, values: Array) -> bool:
-    """Whether a linear process on the shell predicts left-out values better than a smooth one does.
+def linear_is_better(statement: Statement, history: History) -> bool:
+    """Whether a linear process on the shell predicts left-out values better than the process of ``gp`` does.
 
-    Both are fitted afresh without them: with a lengthscale per coordinate the smooth one can make the values it was
-    fitted to predict each other.
+    Compared is what would be used: the numbers that objective and constraints read, and of smooth processes any that
+    ``gp`` may choose. Both are fitted afresh without the left-out values: with a lengthscale per coordinate the smooth
+    one can make the values it was fitted to predict each other.
 
     Args:
-        domain: a latent.
-        points: shape ``(n, d)``; of many, some are looked at.
-        values: outputs, shape ``(n, m)``; of more than ``MANY``, so many of their principal components.
+        statement: of a problem with a latent.
+        history: with at least six completed trials; of many, some are looked at.
     """
-    if len(points) > _GLANCE:
-        some = np.linspace(0, len(points) - 1, _GLANCE).round().astype(int)
-        points, values = points[some], values[some]
-    values = values - values.mean(0)
-    if values.shape[1] > MANY:
-        left, sizes, _ = np.linalg.svd(values, full_matrices=False)
-        values = left[:, :MANY] * sizes[:MANY]
+    rows = np.arange(len(history.completed))
+    if len(rows) > _GLANCE:
+        rows = np.linspace(0, len(rows) - 1, _GLANCE).round().astype(int)
+    points, outputs = history.points[rows], Outputs(statement, history.y[rows], history.losses[rows])
+    values, inputs = outputs.values, to_unit(statement.domain, points)
     values = values / np.maximum(values.std(0), 1e-300)
-    inputs = to_unit(domain, points)
+    choice = Choice.of("auto", history.answers_differ, outputs.tails)
     of_linear = of_smooth = 0.0
-    for fold in range(_FOLDS):
-        out = np.arange(len(points)) % _FOLDS == fold
-        linear = spherical.fit(points[~out], values[~out], directions=True)
-        with exact.settled(0):
-            smooth = exact.fit(inputs[~out], values[~out]).mean(torch.tensor(inputs[out])).numpy()
-        of_linear += float(((linear.posterior(points[out])[0] - values[out]) ** 2).sum())
-        of_smooth += float(((smooth - values[out]) ** 2).sum())
+    with exact.settled(0):
+        kind = {**exact.fit(inputs, values, choice=choice).memo, "n": 0}
+        for fold in range(_FOLDS):
+            out = np.arange(len(points)) % _FOLDS == fold
+            linear = spherical.fit(points[~out], values[~out], directions=True).posterior(points[out])[0]
+            smooth = exact.fit(inputs[~out], values[~out], kind, choice).mean(torch.tensor(inputs[out])).numpy()
+            of_linear += float(((linear - values[out]) ** 2).sum())
+            of_smooth += float(((smooth - values[out]) ** 2).sum())
     return of_linear < of_smooth

@@ -193,4 +193,4 @@ def _linear_is_better(statement: Statement, history: History, memo: JSON) -> JSO
         return known
     from bo_invert.models.rivals import linear_is_better
 
-    return {"told": told, "better": linear_is_better(statement.domain, history.points, history.y)}
+    return {"told": told, "better": linear_is_better(statement, history)}
