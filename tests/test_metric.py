@@ -69,10 +69,27 @@ def test_a_memo_spares_the_next_fit_until_the_data_have_grown() -> None:
     assert anew["n"] == 30
 
 
-def test_what_is_believed_changes_nothing_elsewhere() -> None:
+def test_draws_have_the_spread_of_what_is_believed() -> None:
     x, scores = data(20)
     process = metric._conditioned(x, scores, np.eye(3), 1e-6)
-    at = np.random.default_rng(3).random((4, 3))
-    believing = process.with_believed(at[:2])
-    assert believing.mean(at) == pytest.approx(process.mean(at), abs=1e-3)
-    assert len(believing.inputs) == 22
+    at = np.random.default_rng(3).random((2, 3))
+    rng = np.random.default_rng(4)
+    draws = np.array([process.drawn(at, rng) for _ in range(4000)])
+    assert draws.mean(0) == pytest.approx(process.mean(at), abs=0.1 * draws.std(0).max())
+    covariance, _ = metric._kernel(np.concatenate([at, x]), np.concatenate([at, x]))
+    covariance[2:, 2:] += 1e-6 * np.eye(20)
+    wanted = covariance[:2, :2] - covariance[:2, 2:] @ np.linalg.solve(covariance[2:, 2:], covariance[2:, :2])
+    for k in range(4):
+        found = np.cov(draws[:, :, k].T)
+        assert found / found[0, 0] == pytest.approx(wanted / wanted[0, 0], rel=0.15, abs=0.05)
+    calibrated = (process.alpha * (scores - process.constant)).mean(0)
+    assert draws[:, 0].var(0) == pytest.approx(wanted[0, 0] * calibrated, rel=0.15)
+
+
+def test_what_was_told_is_drawn_as_it_was() -> None:
+    x, scores = data(20)
+    process = metric._conditioned(x, scores, np.eye(3), 1e-8)
+    assert process.drawn(x[:3], np.random.default_rng(0)) == pytest.approx(scores[:3], abs=1e-2)
+    told = process.with_scores(np.full((1, 3), 0.5), np.full((1, 4), 3.0))
+    assert told.mean(np.full((1, 3), 0.5)) == pytest.approx(np.full((1, 4), 3.0), abs=1e-2)
+    assert len(told.inputs) == 21

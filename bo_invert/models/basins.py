@@ -51,21 +51,25 @@ class Search:
         point does: a basin that has shown its floor is not asked about again. Where no minimum is left, the best
         look at some distance from everything known is proposed.
 
+        Points under evaluation and those picked before count as evaluated, to outputs drawn from what the model
+        believes of them. So the next point is a step on, as it may have to be taken: where the model is sure it
+        turns to another basin, where it is not a batch stays near the best and learns the slopes there.
+
         Args:
             count: how many.
-            pending: points under evaluation; they count as evaluated, with what the model believes of them.
-            rng: of the looks.
+            pending: points under evaluation.
+            rng: of the looks, and of what is imagined.
         """
         picked: list[Array] = []
         model = self.model
         waiting = to_unit(self.domain, np.array(pending).reshape(-1, self.domain.dim))
         if model is not None and len(waiting):
-            model = model.with_believed(waiting)
+            model = model.imagined(waiting, rng)
         known = np.concatenate([self.told, self.barren, waiting])
         while len(picked) < count:
             x = self._looks(rng)[-1] if model is None else self._pick(model, known, rng)
             if model is not None:
-                model = model.with_believed(x[None])
+                model = model.imagined(x[None], rng)
             known = np.concatenate([known, x[None]])
             picked.append(self._point(x))
         return picked

@@ -66,9 +66,19 @@ class Process:
         """Leave-one-out errors, shape ``(n, K)``."""
         return np.asarray(self.alpha / np.diag(self.inverse)[:, None])
 
-    def with_believed(self, x: Array) -> Process:
-        """The same process as if inputs ``(b, d)`` had been told to be what it believes of them."""
-        inputs, scores = np.concatenate([self.inputs, x]), np.concatenate([self.scores, self.mean(x)])
+    def drawn(self, x: Array, rng: np.random.Generator) -> Array:
+        """Scores ``(b, K)`` at inputs ``(b, d)``, drawn from what the process believes of them together."""
+        here, there = x @ self.metric, self.inputs @ self.metric
+        known, _ = _kernel(here, there)
+        covariance = _kernel(here, here)[0] - known @ self.inverse @ known.T
+        sizes, axes = np.linalg.eigh(covariance)
+        own = np.sqrt(np.maximum((self.alpha * (self.scores - self.constant)).mean(0), 0.0))
+        noise = rng.standard_normal((len(x), self.scores.shape[1]))
+        return np.asarray(self.mean(x) + (axes * np.sqrt(np.maximum(sizes, 0.0))) @ noise * own)
+
+    def with_scores(self, x: Array, scores: Array) -> Process:
+        """The same process as if inputs ``(b, d)`` had been told to have these scores ``(b, K)``."""
+        inputs, scores = np.concatenate([self.inputs, x]), np.concatenate([self.scores, scores])
         return _conditioned(inputs, scores, self.metric, self.noise)
 
 

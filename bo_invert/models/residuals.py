@@ -91,9 +91,9 @@ class Model:
         jacobian = np.swapaxes(slopes, 1, 2) * (measured.scale * active)[:, None, :]
         return np.where(active, linear, 0.0) @ yardstick, np.swapaxes(jacobian @ yardstick, 1, 2)
 
-    def with_believed(self, x: Array) -> Model:
-        """The same model as if inputs ``(b, d)`` had been evaluated to what it believes of them."""
-        return replace(self, process=self.process.with_believed(x))
+    def imagined(self, x: Array, rng: np.random.Generator) -> Model:
+        """The same model as if inputs ``(b, d)`` had been evaluated, to a draw from what it believes of them."""
+        return replace(self, process=self.process.with_scores(x, self.process.drawn(x, rng)))
 
 
 def fit(inputs: Array, residuals: Array, excesses: Array, memo: JSON = None) -> tuple[Model | None, JSON]:
