@@ -142,12 +142,21 @@ def shown(records: Iterable[Record], clock: str, rounds: int) -> Shown:
 
 
 def tables(records: Sequence[Record], reference: str | None, rounds: int) -> str:
-    """Median seconds (of warm asks also the most), then CPU seconds; behind them what multiple the reference takes."""
+    """Median seconds (of warm asks also the most), then CPU seconds; behind them what multiple the reference takes.
+
+    Cold asks are compared with the reference's cold ones, warm asks with its warm ones. Where it keeps no memo and has
+    none, its asks are all alike, and the words above the table say that warm asks are compared with these.
+    """
     labels = list(dict.fromkeys(record["strategy"] for record in records))
     kept = {record["strategy"] for record in records if record.get("kind") == "warm"}
     columns = [(label, kind) for label in labels for kind in ("cold", "warm") if kind == "cold" or label in kept]
     heads = [f"{label}, {kind}" if label in kept else label for label, kind in columns]
+    basis_of = {"cold": "cold", "warm": "warm" if reference in kept else "cold"}
     brackets = f"; in brackets, how many times as long `{reference}` takes" if reference else ""
+    if reference in kept:
+        brackets += ", cold by cold and warm by warm"
+    elif reference and kept:
+        brackets += f"; `{reference}` has cold asks alone, and warm ones are compared with these"
     text = ""
     for clock, words in (("wall", "seconds"), ("cpu", "CPU seconds")):
         text += f"Median {words} of one ask{brackets}\n\n| d | n | q | {' | '.join(heads)} |\n"
@@ -160,8 +169,11 @@ def tables(records: Sequence[Record], reference: str | None, rounds: int) -> str
                 )
                 for label, kind in columns
             }
-            basis = row.get((reference or "", "cold"), Shown())
-            texts = [own.text + ("" if label == reference else ratio(basis, own)) for (label, _), own in row.items()]
+            texts = [
+                own.text
+                + ("" if label == reference else ratio(row.get((reference or "", basis_of[kind]), Shown()), own))
+                for (label, kind), own in row.items()
+            ]
             text += f"| {cell.d} | {cell.n} | {cell.q} | {' | '.join(texts)} |\n"
         text += "\n"
     return text

@@ -57,7 +57,7 @@ def bench(
     from bo_invert.bench.progress import Progress
     from bo_invert.bench.referee import keys, referee
     from bo_invert.bench.results import Results
-    from bo_invert.bench.suite import calls_of, chosen_problems, known_methods
+    from bo_invert.bench.suite import calls_of, chosen_problems, known_methods, own_labels
     from bo_invert.report.contests import Contests
     from bo_invert.report.table import counted
 
@@ -89,7 +89,7 @@ def bench(
     if report is not None or page is not None:
         runs = tuple(kept.runs(keys(list(sources), methods, range(seeds), budget, batch)).values())
         optima = {name: problem.optimum for name, problem in sources.items()}
-        _write(Contests(runs, calls_of(budget), champion, optima), report, page)
+        _write(Contests(runs, calls_of(budget), champion, optima, own_labels(methods)), report, page)
 
 
 def parse_methods(text: str) -> dict[str, JSON]:

@@ -111,6 +111,7 @@ class Run:
         status: finished, refused (the strategy cannot work on the problem) or error.
         ended: why it stopped, in words; the sentence of a refusal or an error.
         ask_seconds: median wall-clock time of one ask; None where nothing was asked.
+        code: what made it, where that was noted: fingerprints of ``method`` and ``problem``, ``commit``, ``versions``.
     """
 
     label: str
@@ -126,6 +127,7 @@ class Run:
     status: Status = Status.FINISHED
     ended: str = ""
     ask_seconds: float | None = None
+    code: JSON = field(default_factory=dict)
 
     @property
     def best(self) -> Find | None:
@@ -193,6 +195,7 @@ class Run:
             "status": str(self.status),
             "ended": self.ended,
             "ask_seconds": self.ask_seconds,
+            "code": self.code,
         }
 
     @staticmethod

@@ -51,15 +51,34 @@ def block_ranks(scores: ArrayLike) -> Array:
 
 
 def wilcoxon(a: ArrayLike, b: ArrayLike) -> float:
-    """Two-sided p-value of the Wilcoxon signed-rank test of n pairs.
+    """Two-sided p-value of the Wilcoxon signed-rank test of n pairs, exact with ties too.
 
     Pairs without a difference say nothing and are dropped; two infinite scores do not differ, and an infinite
     score is worse than any finite one.
     """
-    from scipy.stats import wilcoxon as signed_rank
+    return stratified_wilcoxon([(a, b)])
 
-    differences = _differences(a, b)
-    return float(signed_rank(differences).pvalue) if len(differences) else 1.0
+
+def stratified_wilcoxon(strata: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
+    """Two-sided p-value of signed ranks that are ranked within strata and added up over them.
+
+    Differences of different strata need no common unit. Exact: under the null hypothesis each pair's difference may
+    as well have the other sign, and all these signs are counted.
+
+    Args:
+        strata: paired scores, as for ``wilcoxon``.
+    """
+    doubled = np.concatenate([np.zeros(0), *(2 * _signed_ranks(a, b) for a, b in strata)]).round().astype(int)
+    chances = np.ones(1)  # of each sum of the ranks whose sign is positive, doubled: ties have halves of ranks
+    for size in np.abs(doubled):
+        chances = 0.5 * (np.pad(chances, (0, size)) + np.pad(chances, (size, 0)))
+    positive, negative = doubled[doubled > 0].sum(), -doubled[doubled < 0].sum()
+    return min(1.0, 2.0 * float(chances[max(positive, negative) :].sum()))
+
+
+def least_p(pairs: int) -> float:
+    """The lowest two-sided p-value of any signed-rank test of so many pairs: one method is better in all of them."""
+    return min(1.0, 2.0 * 0.5**pairs)
 
 
 def balance(a: ArrayLike, b: ArrayLike) -> float:
@@ -67,11 +86,21 @@ def balance(a: ArrayLike, b: ArrayLike) -> float:
 
     It is the rank-biserial correlation of matched pairs (Kerby 2014), and 0 when nothing differs.
     """
+    return stratified_balance([(a, b)])
+
+
+def stratified_balance(strata: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
+    """The same for ranks within strata that are added up over them."""
+    ranks = np.concatenate([np.zeros(0), *(_signed_ranks(a, b) for a, b in strata)])
+    return float(ranks.sum() / np.abs(ranks).sum()) if len(ranks) else 0.0
+
+
+def _signed_ranks(a: ArrayLike, b: ArrayLike) -> Array:
+    """Of the pairs that differ: the rank of the difference among all, with its sign."""
     from scipy.stats import rankdata
 
     differences = _differences(a, b)
-    ranks = rankdata(np.abs(differences))
-    return float((np.sign(differences) * ranks).sum() / ranks.sum()) if len(differences) else 0.0
+    return np.asarray(np.sign(differences) * rankdata(np.abs(differences)), dtype=float)
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> Array:

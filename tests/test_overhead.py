@@ -155,6 +155,25 @@ def test_the_table_shows_medians_ratios_and_what_was_stopped(scripts: Any) -> No
     bounded = scripts.overhead.tables(records, "slow", 3).splitlines()
     assert "0.20 (> 450x)" in bounded[4]
     assert "0.10 (> 300x)" in bounded[10], "of CPU seconds"
+    assert "`ax` has cold asks alone, and warm ones are compared with these" in text.splitlines()[0]
+
+
+def test_cold_asks_are_compared_with_cold_ones_and_warm_with_warm(scripts: Any) -> None:
+    walls = {("gp", "cold"): 0.2, ("gp", "warm"): 0.05, ("turbo", "cold"): 0.8, ("turbo", "warm"): 0.1}
+    records = [
+        record(name, kind=kind, wall=wall, cpu=wall, whole=wall, queries=1) for (name, kind), wall in walls.items()
+    ]
+    text = scripts.overhead.tables(records, "turbo", 1)
+    head, _, row = text.splitlines()[2:5]
+    columns = dict(zip(head.strip("| ").split(" | "), row.strip("| ").split(" | "), strict=True))
+    assert columns["gp, cold"] == "0.20 (4.0x)"
+    assert columns["gp, warm"] == "0.050 to 0.050 (2.0x)"
+    assert (columns["turbo, cold"], columns["turbo, warm"]) == ("0.80", "0.10 to 0.10")
+    assert "cold by cold and warm by warm" in text.splitlines()[0]
+    stopped = [r for r in records if (r["strategy"], r["kind"]) != ("turbo", "warm")]
+    elsewhere = {**record("turbo", kind="warm", wall=0.1, cpu=0.1, whole=0.1, queries=1), "n": 99}
+    first = scripts.overhead.tables([*stopped, elsewhere], "turbo", 1).splitlines()[4]
+    assert "0.050 to 0.050 |" in first, "no warm ask of the reference there: no ratio, rather than one by a cold one"
 
 
 def test_every_strategy_is_first_once(scripts: Any) -> None:

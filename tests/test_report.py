@@ -374,6 +374,19 @@ def test_curves_without_any_run():
     assert len(curves_figure([refused()]).data) == 0
 
 
+def test_who_refuses_or_breaks_down_is_last_over_all_problems():
+    runs = [a_run(label, loss, problem=problem, seed=seed) for label, loss in (("a", 0.2), ("b", 0.3))
+            for problem in "pq" for seed in range(2)]  # fmt: skip
+    runs += [a_run("c", 0.1, seed=seed) for seed in range(2)]
+    runs += [replace(a_run("c", problem="q", seed=0), status=Status.REFUSED, finds=()),
+             replace(a_run("c", 0.1, problem="q", seed=1), status=Status.ERROR)]  # fmt: skip
+    overall = comparison_tables(runs)[-1]
+    assert overall.caption == "All problems: ranks over 4 paired runs"
+    assert {row[0]: row[1] for row in overall.rows} == {"a": 1.5, "b": 2.5, "c": 2.0}
+    only_p = [run for run in runs if run.label != "c" or run.problem == "p"]
+    assert "c" in comparison_tables(only_p)[-1].notes[-1], "who was not tried on a problem is left out"
+
+
 # ---------------------------------------------------------------------- the page
 
 

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import bo_invert
 from bo_invert import registry
+from bo_invert.bench.fingerprint import code_of
 from bo_invert.bench.results import Key, Results, file_name, to_line
-from bo_invert.bench.suite import PACKAGES
+from bo_invert.bench.suite import PEERS, SuiteProblem
 from bo_invert.errors import MissingExtra
 from bo_invert.jobs import perform
 from bo_invert.one_run import ProblemSource, run_one
@@ -182,6 +183,7 @@ def work(task: Task) -> tuple[Run, JSON | None]:
         else, or misses a package.
     """
     key = task.key
+    code = code_of(key.spec["name"], task.source.name if isinstance(task.source, SuiteProblem) else None)
     with _claim(task) as mine:
         if not mine:
             return _stopped(key, "it was stopped" if task.over() else "another process is at it"), None
@@ -192,8 +194,9 @@ def work(task: Task) -> tuple[Run, JSON | None]:
             strategy = from_spec(key.spec)
         except MissingExtra as missing:
             return _stopped(key, str(missing), Status.REFUSED), None
-        # What the checkpoint is of is in its name: a strategy or a problem that changed meanwhile starts afresh.
-        facts = json.dumps([problem.to_json(), strategy.spec()], sort_keys=True)
+        # What the checkpoint is of is in its name: a strategy or a problem that changed meanwhile, in its settings or
+        # its code, starts afresh. No run is half of one and half of another.
+        facts = json.dumps([problem.to_json(), strategy.spec(), code["method"], code["problem"]], sort_keys=True)
         digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
         file = task.checkpoints / f"{_stem(key)}--{digest}.db"
         with closing(registry.resolve("stores", "sql")(file)) as store:
@@ -203,7 +206,7 @@ def work(task: Task) -> tuple[Run, JSON | None]:
             )  # fmt: skip
     missing_extra = run.status is Status.REFUSED and _lacks(key)
     kept = run.status is not Status.STOPPED and not missing_extra
-    return run, to_line(key, run, _versions(key)) if kept else None
+    return run, to_line(key, run, _versions(key), code) if kept else None
 
 
 def _stopped(key: Key, sentence: str, status: Status = Status.STOPPED) -> Run:
@@ -217,12 +220,12 @@ def _outcome(run: Run) -> str:
 
 
 def _lacks(key: Key) -> bool:
-    return key.spec["name"] in PACKAGES and _version(PACKAGES[key.spec["name"]]) is None
+    return key.spec["name"] in PEERS and _version(PEERS[key.spec["name"]]) is None
 
 
 def _versions(key: Key) -> dict[str, str]:
     found = {"bo_invert": bo_invert.__version__}
-    package = PACKAGES.get(key.spec["name"], "numpy")
+    package = PEERS.get(key.spec["name"], "numpy")
     version = _version(package)
     return found if version is None else {**found, package: version}
 

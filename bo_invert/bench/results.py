@@ -110,8 +110,15 @@ class Results:
         return lines
 
 
-def to_line(key: Key, run: Run, versions: Mapping[str, str]) -> JSON:
-    """A run in strict JSON: the curve where it falls, losses to ten digits, and what the best design is worth."""
+def to_line(key: Key, run: Run, versions: Mapping[str, str], code: JSON | None = None) -> JSON:
+    """A run in strict JSON: the curve where it falls, losses to ten digits, and what the best design is worth.
+
+    Args:
+        key: of the run.
+        run: what became of it.
+        versions: of packages.
+        code: what made it, see ``fingerprint.code_of``.
+    """
     falls = np.flatnonzero(run.losses < np.concatenate([[math.inf], run.losses[:-1]]))
     best = run.best
     worth = ("number", "loss", "feasible", "hit", "judged", "plausibility")
@@ -127,11 +134,15 @@ def to_line(key: Key, run: Run, versions: Mapping[str, str]) -> JSON:
         "bill": {name: _rounded(value) for name, value in asdict(run.bill).items()},
         "ask_seconds": None if run.ask_seconds is None else _rounded(run.ask_seconds),
         "versions": dict(versions),
+        "code": code or {},
     }
 
 
 def from_line(line: JSON) -> Run:
-    """A run as far as a line tells it; of the best design there is neither point nor outputs."""
+    """A run as far as a line tells it; of the best design there is neither point nor outputs.
+
+    Lines of earlier versions do not say which code made them.
+    """
     calls, losses = list(line["calls"]), list(line["losses"])
     bill = Ledger(**line["bill"])
     if losses:  # the curve goes on, level, to the last call
@@ -143,6 +154,7 @@ def from_line(line: JSON) -> Run:
         budget=line["budget"], goal=line["goal"], calls=np.array(calls, dtype=np.int64),
         losses=np.array(losses, dtype=float), bill=bill, finds=finds,
         status=Status(line["status"]), ended=line["ended"], ask_seconds=line["ask_seconds"],
+        code={**line.get("code", {}), "versions": line.get("versions", {})},
     )  # fmt: skip
 
 

@@ -81,7 +81,7 @@ PROBLEMS = {
     )
 }
 
-#: Labels to specs, ours first. Those that the registry does not know are no part of the default.
+#: Labels to specs. Those that the registry does not know are no part of the default.
 METHODS: dict[str, JSON] = {
     "auto": {"name": "auto"},
     "gp": {"name": "gp"},
@@ -100,8 +100,12 @@ METHODS: dict[str, JSON] = {
     "scipy least squares": {"name": "scipy_least_squares"},
 }
 
-#: Packages whose version belongs to a result, by the strategy's name.
-PACKAGES = {
+#: The peers by their strategies' names, and the packages whose versions belong to their results. Sampling is among
+#: them: nothing of ours is in it. All other strategies are ours.
+PEERS = {
+    "prior": "numpy",
+    "random": "numpy",
+    "sobol": "scipy",
     "ax": "ax-platform",
     "botorch": "botorch",
     "optuna": "optuna",
@@ -122,6 +126,11 @@ def known_methods() -> dict[str, JSON]:
     """The methods of the suite that this version has, labels to specs."""
     known = registry.names("strategies")
     return {label: spec for label, spec in METHODS.items() if spec["name"] in known}
+
+
+def own_labels(methods: Mapping[str, JSON]) -> frozenset[str]:
+    """Labels of those among the methods that are ours; the others are peers."""
+    return frozenset(label for label, spec in methods.items() if spec["name"] not in PEERS)
 
 
 def chosen_problems(names: list[str] | None) -> dict[str, SuiteProblem]:

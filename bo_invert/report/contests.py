@@ -11,20 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from bo_invert.duels import Duel, Verdict, duels, overall
 from bo_invert.performance import (
     TIE,
-    Duel,
     Pair,
     Ranks,
     Yardstick,
     calls_to_hit,
     contenders,
-    duels,
     ranks_at,
     thorough,
     yardsticks,
 )
-from bo_invert.report.table import Table, counted
+from bo_invert.report.provenance import provenance_table
+from bo_invert.report.table import Table, counted, span
+from bo_invert.report.verdicts import verdict_tables
 from bo_invert.runs import Run, Status
 from bo_invert.statistics import Spread, spread
 
@@ -44,12 +45,14 @@ class Contests:
         calls: where they are read off, at least one.
         against: label of the method that is compared with each other one; None for no such comparison.
         optima: lowest losses there are, by problem, where they are known.
+        ours: labels of our own methods; the others are peers. Tests against the two are families of their own.
     """
 
     runs: tuple[Run, ...]
     calls: tuple[int, ...]
     against: str | None = None
     optima: Mapping[str, float | None] = field(default_factory=dict)
+    ours: frozenset[str] = frozenset()
 
     @cached_property
     def yards(self) -> dict[Pair, Yardstick]:
@@ -79,7 +82,11 @@ class Contests:
 
     @cached_property
     def duels(self) -> list[Duel]:
-        return [] if self.against is None else duels(self.runs, self.against, self.calls, self.yards)
+        return [] if self.against is None else duels(self.runs, self.against, self.calls, self.yards, self.ours)
+
+    @cached_property
+    def overall(self) -> list[Verdict]:
+        return [] if self.against is None else overall(self.runs, self.against, self.calls, self.yards, self.ours)
 
     @cached_property
     def regrets(self) -> list[Run]:
@@ -109,10 +116,12 @@ class Contests:
 
 
 def contest_tables(contests: Contests) -> list[Table]:
-    """Ranks first, then who lost and won, then the figures themselves; no table without rows."""
-    tables = [_ranks_table(contests, ranks) for ranks in contests.groups]
+    """What spoils the comparison, ranks, then who lost and won, then the figures themselves; no table without rows."""
+    tables = [provenance_table(contests.runs), *(_ranks_table(contests, ranks) for ranks in contests.groups)]
     if contests.against is not None:
-        tables += [balance_table(contests), losses_table(contests)]
+        order = [label for label in contests.labels if label != contests.against]
+        peers, ours = ([label for label in order if (label in contests.ours) == own] for own in (False, True))
+        tables += verdict_tables(contests.against, contests.duels, contests.overall, peers, ours)
     tables += [budget_table(contests, calls) for calls in contests.calls]
     tables += [hits_table(contests), seconds_table(contests), troubles_table(contests)]
     return [table for table in tables if table.rows]
@@ -174,52 +183,19 @@ def _ranks_table(contests: Contests, ranks: Ranks) -> Table:
     rows = tuple((ranks.labels[i], *(round(float(value), 2) for value in ranks.means[i])) for i in order)
     columns = ("method", *(f"after {calls} calls" for calls in ranks.calls))
     notes = [
-        f"Each problem counts the same. Losses that did all but {TIE:.0e} of the way are ties; ties share their ranks."
+        f"Each problem counts the same. Losses that did all but {TIE:.0e} of the way are ties; ties share their ranks.",
+        "Who refused a run, or had broken down by then, is last in it.",
     ]
     if contests.against is not None and not contests.duels:
-        notes.append(f"Too few seeds in common to test {contests.against} against any other.")
+        notes.append(f"Too few seeds in common to test {contests.against} against any other on one problem.")
     left_out = [label for label in contests.labels if label not in ranks.labels]
     if left_out:
         notes.append("Not among them, with fewer seeds or not on every problem: " + ", ".join(left_out) + ".")
+    unknown = sum(not run.code.get("method") for run in contests.runs)
+    if 0 < unknown < len(contests.runs):
+        notes.append(f"Of {counted(unknown, 'run')} nobody noted which code made them.")
     pairs = "one pair" if ranks.pairs == 1 else f"{ranks.pairs} pairs"
     return Table(columns, rows, f"Mean ranks over the {pairs} of problem and seed that all have", tuple(notes))
-
-
-def balance_table(contests: Contests) -> Table:
-    """In how many problems the method won, tied and lost against each rival, by budget."""
-    rivals = [label for label in contests.labels if any(duel.rival == label for duel in contests.duels)]
-    rows = []
-    for rival in rivals:
-        cells = []
-        for calls in contests.calls:
-            here = [duel for duel in contests.duels if duel.rival == rival and duel.calls == calls]
-            won, lost = sum(duel.won for duel in here), sum(duel.lost for duel in here)
-            cells.append(f"{won} / {len(here) - won - lost} / {lost}")
-        rows.append((rival, *cells, _range([duel.pairs for duel in contests.duels if duel.rival == rival])))
-    columns = ("rival", *(f"after {calls} calls" for calls in contests.calls), "seeds")
-    note = (
-        "Wilcoxon signed-rank over the seeds that both have, Holm-adjusted for all rivals on a problem at a number of "
-        "calls, 5 %. Five pairs or fewer cannot be significant."
-    )
-    notes = [note] if losses_table(contests).rows else [note, "No loss among them, not even before the correction."]
-    caption = f"Problems that {contests.against} won / tied / lost significantly"
-    return Table(columns, tuple(rows), caption, tuple(notes))
-
-
-def losses_table(contests: Contests) -> Table:
-    """Where the method lost: significantly, or before the correction for many rivals."""
-    lost = [duel for duel in contests.duels if duel.balance > 0 and duel.p_value < 0.05]
-    lost.sort(key=lambda duel: (not duel.lost, contests.problems.index(duel.problem), duel.calls, duel.adjusted))
-    rows = tuple(
-        (duel.problem, duel.calls, duel.rival, duel.pairs, duel.mine, duel.theirs, _p(duel.p_value), _p(duel.adjusted),
-         "yes" if duel.lost else "no")
-        for duel in lost
-    )  # fmt: skip
-    columns = ("problem", "calls", "rival", "seeds", f"{contests.against}: median", "rival: median", "p", "p (Holm)",
-               "significant")  # fmt: skip
-    count = sum(duel.lost for duel in contests.duels)
-    caption = f"Losses of {contests.against}: {count} significant among {counted(len(contests.duels), 'comparison')}"
-    return Table(columns, rows, caption, ("Losses as such, not regrets. Also those that only the correction saved.",))
 
 
 def _grid(contests: Contests, caption: str, cell: Any, notes: Sequence[str]) -> Table:
@@ -227,20 +203,10 @@ def _grid(contests: Contests, caption: str, cell: Any, notes: Sequence[str]) -> 
     for label in contests.labels:
         cells = ["refused" if contests.refused(label, name) else cell(label, name) for name in contests.problems]
         counts = [len(contests.of(label, name)) for name in contests.problems]
-        rows.append((label, _range([count for count in counts if count]), *cells))
+        rows.append((label, span([count for count in counts if count]), *cells))
     return Table(("method", "seeds", *contests.problems), tuple(rows), caption, tuple(notes))
-
-
-def _range(counts: Sequence[int]) -> str:
-    if not counts:
-        return "0"
-    return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}–{max(counts)}"
 
 
 def _calls(found: Spread) -> str:
     median, low, high = (f"{value:.0f}" if math.isfinite(value) else "never" for value in found[:3])
     return median if low == high else f"{median} [{low}, {high}]".replace(" ", "\u00a0")  # not to be broken over lines
-
-
-def _p(value: float) -> float:
-    return float(f"{value:.2g}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bo_invert.report.goal import Goal
-from bo_invert.report.standings import Field, Standing, fields, score
+from bo_invert.report.standings import Field, Standing, fields, placing
 from bo_invert.report.table import FOOLED, IMPLAUSIBLE, Table, counted
 from bo_invert.runs import Run, Status
 from bo_invert.statistics import Spread, block_ranks, rank, spread
@@ -131,13 +131,14 @@ def _overall(contests: Sequence[Field]) -> Table | None:
     labels = [
         label
         for label in dict.fromkeys(s.label for contest in contests for s in contest.standings)
-        if all(any(s.label == label and s.ran for s in contest.standings) for contest in contests)
+        if all(any(s.label == label for s in contest.standings) for contest in contests)
+        and any(s.label == label and s.ran for contest in contests for s in contest.standings)
     ]
     if len(labels) < 2:
         return None
     blocks = []
     for contest in contests:
-        of = {s.label: {run.seed: score(run, contest.has_judge) for run in s.ran} for s in contest.standings}
+        of = {s.label: {run.seed: placing(run, contest.has_judge) for run in s.runs} for s in contest.standings}
         for seed in sorted(set.intersection(*(set(of[label]) for label in labels))):
             blocks.append([of[label][seed] for label in labels])
     if not blocks:
@@ -147,8 +148,10 @@ def _overall(contests: Sequence[Field]) -> Table | None:
     rows = tuple((labels[i], round(float(means[i]), 2), tests[i]) for i in np.argsort(means, kind="stable"))
     caption = f"All problems: ranks over {counted(len(blocks), 'paired run')}"
     left_out = {s.label for contest in contests for s in contest.standings} - set(labels)
-    notes = ("Left out, because they did not run on every problem: " + ", ".join(sorted(left_out)) + ".",)
-    return Table(("method", "mean rank", "p (Holm)"), rows, caption, notes if left_out else ())
+    notes = ["Who refused a run or broke down is last in it."]
+    if left_out:
+        notes.append("Left out, because they did not run on every problem: " + ", ".join(sorted(left_out)) + ".")
+    return Table(("method", "mean rank", "p (Holm)"), rows, caption, tuple(notes))
 
 
 def runs_table(runs: Sequence[Run]) -> Table:

@@ -132,6 +132,11 @@ def score(run: Run, has_judge: bool) -> float:
     return math.inf if run.best.judged is None else run.best.judged
 
 
+def placing(run: Run, has_judge: bool) -> float:
+    """The score, by which runs are ranked: infinite for one that was refused or broke down, however far it came."""
+    return math.inf if run.status in (Status.REFUSED, Status.ERROR) else score(run, has_judge)
+
+
 def _field(problem: str, runs: Sequence[Run]) -> Field:
     has_judge = any(find.judged is not None for run in runs for find in run.finds)
     begun = starts(runs)
@@ -165,7 +170,7 @@ def _first_goal(runs: Sequence[Run]) -> JSON:
 
 def _ranking(grouped: dict[str, list[Run]], has_judge: bool) -> Ranking | None:
     """Over the seeds that every method ran; None when there are not two methods or no common seed."""
-    tables = [{run.seed: score(run, has_judge) for run in runs} for runs in grouped.values()]
+    tables = [{run.seed: placing(run, has_judge) for run in runs} for runs in grouped.values()]
     common = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
     if len(tables) < 2 or not common:
         return None

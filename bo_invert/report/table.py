@@ -122,6 +122,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def span(counts: Sequence[int]) -> str:
+    """Several counts as one: ``5``, or ``3–5``; ``0`` when there are none."""
+    if not counts:
+        return "0"
+    return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}–{max(counts)}"
+
+
 def shown(value: Any) -> str:
     """A value as people read it: four digits; spreads with three, as ``median [quartile, quartile]``."""
     if value is None:

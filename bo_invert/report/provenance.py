@@ -1,0 +1,45 @@
+"""Results of different code under one name: what a comparison must not hide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bo_invert.report.table import Table
+from bo_invert.runs import Run
+
+UNKNOWN = "not noted"
+
+
+def provenance_table(runs: Sequence[Run]) -> Table:
+    """Methods whose runs were made with different code or packages, and problems that changed between runs.
+
+    Runs of which nobody noted the code are told from those where it was.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for kind in ("method", "problem"):
+        groups: dict[str, dict[tuple[str, str], list[Run]]] = {}
+        for run in runs:
+            made = (run.code.get(kind) or UNKNOWN, _packages(run) if kind == "method" else "")
+            groups.setdefault(run.label if kind == "method" else run.problem, {}).setdefault(made, []).append(run)
+        for name, versions in groups.items():
+            if len(versions) > 1:
+                rows += [
+                    (kind, name, source, packages, _listed(run.code.get("commit") for run in same), len(same),
+                     _listed(run.problem if kind == "method" else run.label for run in same))
+                    for (source, packages), same in versions.items()
+                ]  # fmt: skip
+    notes = (
+        "A + behind a commit: the files differed from it. A problem counts together with the loop that asks and tells.",
+        "Delete the files of a method's results to have it run again.",
+    )
+    columns = ("what", "name", "fingerprint", "packages", "commits", "runs", "of")
+    return Table(columns, tuple(rows), "Warning: results of different code under one name", notes)
+
+
+def _packages(run: Run) -> str:
+    return _listed(f"{name} {version}" for name, version in sorted(run.code.get("versions", {}).items()))
+
+
+def _listed(things: Any) -> str:
+    return ", ".join(dict.fromkeys(str(thing) for thing in things if thing)) or "–"
