@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -154,3 +155,11 @@ def test_a_curve_of_infeasible_trials_stays_infinite() -> None:
 @pytest.mark.parametrize("state", list(State))
 def test_every_state_is_open_or_closed(state: State) -> None:
     assert state.open == (state in (State.QUEUED, State.RUNNING, State.LOST))
+
+
+@pytest.mark.parametrize(("again", "differs"), [(2.0, False), (2.0 + 4e-7, False), (2.01, True)])
+def test_answers_differ_beyond_the_rounding_of_single_precision(again: float, differs: bool) -> None:
+    first = [trial(0, 1.0), trial(1, 2.0), trial(2, 3.0)]
+    assert not History(first).answers_differ
+    second = dataclasses.replace(trial(3, again), query=first[1].query)
+    assert History([*first, second]).answers_differ is differs

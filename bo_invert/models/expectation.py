@@ -14,15 +14,13 @@ from bo_invert.models import exact
 from bo_invert.models.averaging import averaged
 from bo_invert.models.base import KERNELS, to_unit
 from bo_invert.models.exact import Choice, Surrogate
-from bo_invert.models.fit import Belief
+from bo_invert.models.fit import MEASURED
 from bo_invert.models.improvement import normals
 from bo_invert.models.outputs import Outputs
 from bo_invert.models.selection import telling
 from bo_invert.statement import Statement
 from bo_invert.types import Array
 
-MEASURED = Belief("measured", -2.0, 2.0, 1e-4, shortest=0.1)
-"""Noise may be most of what varies. A search may follow every bump once more; whoever acts on a point may not."""
 _REACH = 1.6448536269514722
 """Standard deviations from the middle of a normal distribution to the ends of its central 90 %."""
 _SAMPLES = 256

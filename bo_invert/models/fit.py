@@ -41,6 +41,8 @@ EXACT = Belief("exact", -10.0, 3.0, 1e-8)
 """For deterministic oracles: next to no noise, unless the data say that the model cannot follow them."""
 NOISY = Belief("noisy", -4.0, 1.0, 1e-4)
 """BoTorch's default. Also for functions with ripples: the smooth model then sees through them."""
+MEASURED = Belief("measured", -2.0, 2.0, 1e-4, shortest=0.1)
+"""For measurements: noise may be most of what varies."""
 LABELS = Belief("labels", -4.0, 1.0, 1e-2, shortest=0.25)
 """For labels 0 and 1: likelihood would follow their jumps with short lengthscales, which then generalise to nothing."""
 

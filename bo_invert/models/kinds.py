@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.base import KERNELS
-from bo_invert.models.fit import EXACT, NOISY, Belief
+from bo_invert.models.fit import EXACT, MEASURED, NOISY, Belief
 from bo_invert.models.fit import fit as fit_hyperparameters
 from bo_invert.models.kernels import kernel
 from bo_invert.models.outputs import MANY
@@ -47,7 +47,7 @@ class Choice:
     @classmethod
     def of(cls, kernel: str, noisy: bool, tails: tuple[int, ...] | None) -> Choice:
         """The choice behind a strategy's options: a key of ``base.KERNELS``, and whether the oracle is noisy."""
-        return cls(KERNELS[kernel], (NOISY,) if noisy else (NOISY, EXACT), tails, (True, False))
+        return cls(KERNELS[kernel], (NOISY, MEASURED) if noisy else (NOISY, EXACT), tails, (True, False))
 
 
 USUAL = Choice()

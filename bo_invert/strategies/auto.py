@@ -59,10 +59,12 @@ class Auto(Strategy):
     Args:
         noisy: whether the oracle answers differently to the same point; None to find out. Saying it saves the second
             look, and from the first call on no lucky value is believed.
+        device: where the processes of ``gp`` and ``turbo`` live, as torch names it.
     """
 
     name = "auto"
     noisy: bool | None = None
+    device: str = "cpu"
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         history = History(trials)
@@ -73,7 +75,7 @@ class Auto(Strategy):
         linear = _linear_is_better(statement, history, memo)
         queries: tuple[Query, ...] = ()
         better = linear is not None and linear["better"]
-        for spec, why in _choices(statement, history, request, self.noisy, better):
+        for spec, why in _choices(statement, history, request, self, better):
             key = json.dumps(spec, sort_keys=True)
             child = replace(request, memo=memo["children"].get(key))
             proposal = from_spec(spec).ask(statement, trials, child)
@@ -88,12 +90,14 @@ class Auto(Strategy):
 
 
 def _choices(
-    statement: Statement, history: History, request: Request, said: bool | None, linear: bool
+    statement: Statement, history: History, request: Request, options: Auto, linear: bool
 ) -> Iterator[_Choice]:
-    """What to do, and what to do where that has nothing to propose; ``said`` is what is said of noise."""
+    """What to do, and what to do where that has nothing to propose."""
     domain, told = statement.domain, len(history.completed)
+    said = options.noisy
     noisy = history.answers_differ if said is None else said
-    settings = {"noisy": True} if noisy else {}
+    settings: dict[str, JSON] = {} if options.device == "cpu" else {"device": options.device}
+    settings |= {"noisy": True} if noisy else {}
     words = _UNSTEADY if noisy and said is None else _SAID if noisy else ""
     calls = math.inf if request.budget is None else request.budget
     if isinstance(statement.objective, Target) and domain.continuous and not noisy and calls >= 2 * domain.dim:
@@ -111,9 +115,8 @@ def _choices(
     if linear:
         yield _Choice({"name": "spherical"}, "spherical: a linear model on the latent's shell predicts better here")
     if not noisy and _turn(history, domain.dim) == "turbo":
-        yield _Choice(
-            {"name": "turbo", "options": {"length": _NEAR}}, "turbo: the global search gained little for a while"
-        )
+        near = {"length": _NEAR, **settings}
+        yield _Choice({"name": "turbo", "options": near}, "turbo: the global search gained little for a while")
     yield _Choice({"name": "gp", "options": settings}, f"gp: a global model of the outputs{words}")
 
 
