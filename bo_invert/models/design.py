@@ -13,6 +13,9 @@ from bo_invert.models.base import unseen
 from bo_invert.models.trust import away, typical
 from bo_invert.types import JSON, Array, Query
 
+_SPARE = 16
+"""So many more draws inside a floor are expected than needed: too few are unlikely even where one is needed."""
+
 
 class Ask(Protocol):
     """What a design needs to know of a strategy's request."""
@@ -46,7 +49,7 @@ def asked(history: History) -> int:
 
 def plausible_draws(domain: Domain, rng: np.random.Generator, many: int) -> Array:
     """At least ``many`` draws of the reference measure, those as plausible as the domain's ``floor`` wants first."""
-    pool = domain.sample(rng, many if not domain.floor else round(2.0 * many / (1.0 - domain.floor)))
+    pool = domain.sample(rng, many if not domain.floor else round((2.0 * many + _SPARE) / (1.0 - domain.floor)))
     return pool[np.argsort(domain.plausibility(pool) < domain.floor, kind="stable")]
 
 
