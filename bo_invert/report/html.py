@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 PROFILE_NOTE = (
     "Share of the pairs of problem and seed that were solved (data profiles, Moré and Wild 2009), over the pairs that "
-    "all these methods ran. The way is that from the median first loss of all methods to the optimum, or to the lowest "
-    "loss that any of them reached where the optimum is not known."
+    "all these methods tried; what one refused it did not solve. The way is that from the median first loss of all "
+    "methods to the optimum, or to the lowest loss that any of them reached where the optimum is not known."
 )
 
 

@@ -23,7 +23,9 @@ def profiles_figure(
     yards: Mapping[Pair, Yardstick] | None = None,
     tolerances: Sequence[float] = TOLERANCES,
 ) -> Figure:
-    """Data profiles (Moré & Wild 2009) over the pairs that all these methods ran, one panel per tolerance.
+    """Data profiles (Moré & Wild 2009) over the pairs that all these methods tried, one panel per tolerance.
+
+    What a method refused it did not solve.
 
     Args:
         runs: of all methods; a line looks as in the other figures of these runs.
