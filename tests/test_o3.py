@@ -106,3 +106,21 @@ def test_mixing_beats_drawing() -> None:
             bi.Study.create("s", problem, strategy=spec, seed=seed).run(36, batch=4).best.loss for spec in (o3, Prior())
         )
         assert mixed < drawn - 0.2
+
+
+def test_of_many_mixtures_some_are_modelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost of an ask must not grow with the third power of the log."""
+    from bo_invert.models import exact, selection
+
+    sizes: list[int] = []
+    fit, telling = exact.fit, selection.telling
+
+    def counted(inputs: Array, *args: Any, **options: Any) -> Any:
+        sizes.append(len(inputs))
+        return fit(inputs, *args, **options)
+
+    monkeypatch.setattr(selection, "telling", lambda inputs, ranking: telling(inputs, ranking, 12))
+    monkeypatch.setattr(exact, "fit", counted)
+    strategy = {"name": "o3", "options": {"seeds": 3, "draws": 6, "renew": 0}}
+    bi.Study.create("s", slope(), strategy=strategy).run(25)
+    assert max(sizes) == 12

@@ -5,11 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import bo_invert as bi
 from bo_invert.domain import Domain, Reference
+from bo_invert.history import History
 from bo_invert.models import spherical
+from bo_invert.models.base import to_unit
 from bo_invert.models.grams import Grams
+from bo_invert.models.linear import answering, centred, promise
+from bo_invert.models.outputs import Outputs
 from bo_invert.models.sphere import Chart, lowest, nearest
 from bo_invert.models.spherical import Settings, Spectrum, SphericalLinear, fit
 from bo_invert.objectives import Maximize, Target
@@ -394,3 +399,77 @@ def test_constraints_and_composites_are_searched() -> None:
 def test_options_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(bi.InvalidInput, match="spherical"):
         Spherical(**options)
+
+
+@pytest.mark.parametrize("kind", ["half", "slab"])
+def test_failures_are_learned(kind: str) -> None:
+    """The promising half of the latent, or all but a slab, gives nothing: the search does not stay there."""
+    rng = np.random.default_rng(0)
+    wall, slope = np.linalg.qr(rng.standard_normal((48, 2)))[0].T
+
+    def oracle(x: np.ndarray) -> float:
+        beyond = x @ wall > 0.0 if kind == "half" else abs(x @ wall) > 0.8
+        if beyond:
+            raise bi.Infeasible("beyond the wall")
+        return float(x @ slope + 0.7 * x @ wall)
+
+    problem = bi.Problem(bi.Latent(lambda z: z, dim=48), oracle, bi.Maximize())
+    study = bi.Study.create("s", problem, strategy="spherical", seed=0).run(80)
+    late = [trial.state is State.INFEASIBLE for trial in study.trials[40:]]
+    assert sum(late) <= 16, "more than 30 of 40 without learning"
+    assert study.best is not None
+    assert study.best.loss < -3.0
+
+
+def test_what_fails_is_a_line_away() -> None:
+    """The linear model of labels extrapolates, and is the more certain the more it saw."""
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((120, 20))
+    fine = points[:, 0] < 0.3
+    known = trials(points, np.zeros((120, 1)), np.zeros(120))
+    lost = Outcome(State.INFEASIBLE, reason="beyond")
+    known = [
+        trial if ok else Trial(trial.number, trial.query, State.INFEASIBLE, 0, (), lost)
+        for trial, ok in zip(known, fine, strict=True)
+    ]
+    domain = latent(20, Maximize()).domain
+    fresh = rng.standard_normal((400, 20))
+    scores = []
+    for n in (30, 120):
+        score, memo = answering(domain, History(known[:n]), None, directions=True)
+        assert score is not None
+        again, _ = answering(domain, History(known[:n]), memo, directions=True)
+        assert again is not None
+        inputs = torch.tensor(to_unit(domain, fresh))
+        torch.testing.assert_close(score(inputs), again(inputs))
+        chance = score(inputs).exp().numpy()
+        scores.append(np.where(fresh[:, 0] < 0.3, chance, 1.0 - chance).mean())
+    assert 0.6 < scores[0] < scores[1]
+    assert scores[1] > 0.8
+    assert (
+        answering(domain, History(trials(points, np.zeros((120, 1)), np.zeros(120))), None, directions=True)[0] is None
+    )
+
+
+@each_chart
+def test_deviations_are_those_of_the_posterior(chart: Chart) -> None:
+    points, values = told(12)
+    model = given(chart, 0.1, (1e-2, 0.3), points, values)
+    fresh = np.random.default_rng(2).standard_normal((5, 4))
+    for j in range(2):
+        norms = np.linalg.norm(chart.lift(fresh) @ model.deviations(j), axis=1)
+        np.testing.assert_allclose(norms, np.sqrt(model.posterior(fresh)[1][:, j]))
+
+
+@pytest.mark.parametrize("geometry", ["box", "gaussian"])
+def test_scores_see_the_features_of_the_chart(geometry: Any) -> None:
+    domain = Domain(geometry, 4, {}, radius=3.0 if geometry == "gaussian" else np.inf)
+    objective = Maximize().bind(("y",))
+    points = domain.sample(np.random.default_rng(0), 6)
+    y = np.random.default_rng(1).standard_normal((6, 1))
+    outputs = Outputs(Statement("p", domain, ("y",), objective), y, -y[:, 0])
+    for chart in CHARTS:
+        weights = np.random.default_rng(2).standard_normal((1, chart.size + 1))
+        score = promise(weights, chart, outputs, None)(torch.tensor(to_unit(domain, points))).numpy()
+        expected = chart.lift(centred(domain, points)) @ weights[0]
+        np.testing.assert_allclose(score * y.std(ddof=1), expected)
