@@ -1,0 +1,146 @@
+"""Odd problems that our methods must take: one input, whole numbers alone, few calls, any unit, vast penalties."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bo_invert as bi
+from bo_invert.strategies.base import from_spec
+
+OURS = ("auto", "gp", "turbo", "least_squares", "cmaes", "spherical", "pcn")
+FOR_TARGETS = {"least_squares", "scipy_least_squares"}
+each = pytest.mark.parametrize("strategy", OURS)
+SQUARE = bi.Box([0.0, 0.0], [1.0, 1.0])
+
+
+def run(problem: bi.Problem, strategy: str, budget: int, batch: int = 2) -> bi.Study:
+    study = bi.Study.create("s", problem, strategy=strategy, seed=1)
+    return study.run(budget, batch=batch, stop_when_hit=False)
+
+
+def places(trials: Any) -> set[bytes]:
+    return {trial.query.point.tobytes() for trial in trials}
+
+
+@each
+def test_one_input_and_ten_calls(strategy: str) -> None:
+    """Of ten random points the best comes as near as a model comes here in one run of twelve."""
+    goal = bi.Target(0.4) if strategy in FOR_TARGETS else bi.Minimize()
+    problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(np.sin(5 * x[0]) + x[0] ** 2), goal)
+    study = run(problem, strategy, 10)
+    assert study.spent.calls == len(places(study.trials)) == 10
+    if strategy in FOR_TARGETS:
+        assert study.best.loss < 1e-9
+    elif strategy in {"auto", "gp", "turbo", "pcn"}:
+        assert study.best.loss < -0.17817 + 2e-4
+
+
+def bowl(unit: float) -> bi.Problem:
+    return bi.Problem(SQUARE, lambda x: unit * float(((x - 0.3) ** 2).sum()), bi.Minimize(), name="bowl")
+
+
+def curved(unit: float) -> bi.Problem:
+    def oracle(x: Any) -> list[float]:
+        return [unit * float(np.exp(x[0] * x[1])), unit * float(np.sin(3 * x[1]) + x[0])]
+
+    return bi.Problem(SQUARE, oracle, bi.Target([unit * 1.2, unit * 0.9]), name="curved")
+
+
+@cache
+def asked(make: Any, strategy: str, unit: float) -> Any:
+    return np.array([trial.point for trial in run(make(unit), strategy, 10).trials])
+
+
+NANO, GIGA = 2.0**-30, 2.0**30
+"""Powers of two: outputs differ in their exponents alone, so nothing else may differ."""
+
+
+@pytest.mark.parametrize("unit", [NANO, GIGA])
+@pytest.mark.parametrize("strategy", [name for name in OURS if name not in FOR_TARGETS])
+def test_the_unit_of_an_output_changes_nothing(strategy: str, unit: float) -> None:
+    np.testing.assert_array_equal(asked(bowl, strategy, unit), asked(bowl, strategy, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "unit"),
+    [(name, GIGA) for name in OURS if name != "pcn"] + [(name, NANO) for name in ("auto", "turbo", "least_squares")],
+)
+def test_the_unit_of_a_target_changes_nothing(strategy: str, unit: float) -> None:
+    np.testing.assert_array_equal(asked(curved, strategy, unit), asked(curved, strategy, 1.0))
+
+
+@each
+def test_a_hundred_trials_under_way(strategy: str) -> None:
+    problem = bi.Problem(
+        bi.Box([0.0] * 3, [1.0] * 3), lambda x: [float(np.exp(x[0] * x[1])), float(np.sin(3 * x[1]) + x[2])],
+        bi.Target([1.2, 0.9]) if strategy in FOR_TARGETS else bi.Minimize("y0"), outputs=["y0", "y1"],
+    )  # fmt: skip
+    study = bi.Study.create("s", problem, strategy=strategy, seed=1)
+    points = problem.space.domain.sobol(np.random.default_rng(0), 12)
+    study.add(points, [outcome.y for outcome in problem.evaluate([bi.Query(point) for point in points])])
+    under_way = [*study.ask(100, budget=500), *study.ask(3, budget=500)]
+    if strategy == "cmaes":
+        assert 4 <= len(under_way) < 100, "a generation, and then it waits"
+    else:
+        assert len(under_way) == 103
+    found = np.array([trial.query.point for trial in under_way])
+    np.testing.assert_array_equal(problem.space.domain.project(found), found)
+    gaps = np.linalg.norm(found[:, None] - found[None], axis=-1)[np.triu_indices(len(found), 1)]
+    assert gaps.min() > 1e-5
+
+
+@pytest.mark.parametrize("strategy", [name for name in OURS if name not in FOR_TARGETS])
+def test_nothing_but_whole_numbers(strategy: str) -> None:
+    space = bi.Box({"a": bi.Int(0, 9), "b": bi.Int(-4, 5)})
+    problem = bi.Problem(space, lambda d: float((d["a"] - 3) ** 2 + (d["b"] - 2) ** 2), bi.Minimize())
+    study = run(problem, strategy, 16)
+    points = np.array([trial.point for trial in study.trials])
+    np.testing.assert_array_equal(space.domain.project(points), points)
+    assert study.best.loss <= 1.0
+    if strategy not in {"cmaes", "turbo"}:  # these two ask again where they stand
+        assert len(places(study.trials)) == 16
+
+
+@pytest.mark.parametrize("strategy", ["auto", "gp", "turbo", "cmaes", "spherical", "pcn"])
+def test_more_calls_than_designs(strategy: str) -> None:
+    problem = bi.Problem(
+        bi.Box({"a": bi.Int(0, 2), "kind": bi.Choice("x", "y")}), lambda d: float(d["a"] + (d["kind"] == "x")),
+        bi.Minimize(),
+    )  # fmt: skip
+    study = run(problem, strategy, 9)
+    assert len(study.trials) == 9
+    assert study.best.loss == 0.0
+
+
+@pytest.mark.parametrize("penalty", [1e300, -1e300])
+@pytest.mark.parametrize("goal", [bi.Minimize(), bi.Target(0.1)], ids=["low", "target"])
+@pytest.mark.parametrize("strategy", [*OURS, "scipy_least_squares", "differential_evolution", "dual_annealing"])
+@pytest.mark.filterwarnings("ignore:overflow encountered in square:RuntimeWarning")
+def test_a_penalty_out_of_all_proportion_ends_nothing(strategy: str, goal: Any, penalty: float) -> None:
+    """As some simulators answer where they failed: early, and when a model is in use already."""
+    calls = []
+
+    def oracle(x: Any) -> float:
+        calls.append(x)
+        return penalty if len(calls) in (2, 7) else float(((x - 0.3) ** 2).sum())
+
+    problem = bi.Problem(SQUARE, oracle, goal)
+    try:
+        from_spec(strategy).check(problem.statement)
+    except bi.Unsuitable:
+        assert strategy in FOR_TARGETS
+        return
+    study = run(problem, strategy, 10)
+    assert study.spent.values == len(calls) >= 9
+    assert not any(trial.state.open for trial in study.trials)
+    sane = [trial.loss for trial in study.trials if trial.state is bi.State.COMPLETED and abs(trial.y[0]) < 1e100]
+    assert len(sane) == len(study.trials) - 2
+    if study.best.loss > -1e100:
+        assert study.best.loss == min(sane)
+    else:
+        assert isinstance(goal, bi.Minimize)
+        assert penalty < 0
