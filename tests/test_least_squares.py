@@ -101,6 +101,18 @@ def test_differences_of_one_jacobian_are_asked_for_together() -> None:
     assert "design" in ahead.meta, "an idle worker begins what the model will need"
 
 
+def test_while_a_later_start_finishes_nothing_else_is_asked() -> None:
+    study = run(peaks(1), 80, seed=1)
+    statement, strategy, log = study.problem.statement, LeastSquares(), study.trials
+    later = [i for i, trial in enumerate(log) if trial.query.meta.get("start", 0) > 0]
+    asked = [strategy.ask(statement, log[:i], Request(i, count=8, seed=1, budget=80)).queries for i in later]
+    assert all(query.meta.get("start", 0) > 0 for queries in asked for query in queries)
+    (step,) = next(queries for queries in asked if len(queries) == 1)
+    before = log[: later[[len(queries) for queries in asked].index(1)]]
+    waiting = Request(len(before) + 1, count=8, seed=1, budget=80)
+    assert strategy.ask(statement, [*before, Trial(len(before), step, State.RUNNING)], waiting).queries == ()
+
+
 def test_differences_step_inwards_at_a_bound() -> None:
     problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: 2 * x[0], bi.Target(5.0))
     study = bi.Study.create("s", problem, LeastSquares())

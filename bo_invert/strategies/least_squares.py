@@ -36,6 +36,7 @@ class LeastSquares(Strategy):
     Where it fails, all outputs in the log, the user's included, go into one Gaussian process (``models.metric``).
     Levenberg-Marquardt steps on the process lead to where its residuals are least, the oracle is asked there, and so
     on (``models.basins``). Where the oracle confirms that next to nothing is left, a new start finishes the job.
+    Meanwhile no calls are spent elsewhere, so workers may wait for its steps.
 
     Broken outcome constraints count as residuals. Places that gave no outputs are kept away from. No point is less
     plausible than the ``floor`` of a latent. The units of the outputs make no difference (``models.hit``).
@@ -91,17 +92,17 @@ class LeastSquares(Strategy):
         if done and target.tolerance > 0.0:  # without a tolerance, a start under way goes on to the last digit
             return Proposal((), memo)
         inside = confined(statement.domain)
-        queries, finished = self._starts(statement, history, request, memo["finished"], inside, done)
+        queries, finished, finishing = self._starts(statement, history, request, memo["finished"], inside, done)
         memo = {**memo, "finished": finished}
-        if len(queries) < request.count and not done:
+        if len(queries) < request.count and not done and not finishing:
             more, memo["model"] = self._searched(statement, history, request, memo["model"], queries, inside)
             queries += more
         return Proposal(tuple(queries[: request.count]), memo)
 
     def _starts(
         self, statement: Statement, history: History, request: Request, finished: int, inside: Inside, done: bool
-    ) -> tuple[list[Query], int]:
-        """What the starts under way need next, and how many of them, from the first on, have come to their end."""
+    ) -> tuple[list[Query], int, bool]:
+        """What starts need next, how many of them, from the first on, have ended, and whether a later one goes on."""
         domain, target = statement.domain, _target(statement)
         settings = Settings(self.method, self.secant, self.diff_step, self.ftol, self.xtol)
         least = rounding(target) * len(target.value)
@@ -109,7 +110,7 @@ class LeastSquares(Strategy):
         open_points = {key(trial.query.point) for trial in history.open}
         begun = {t.query.meta["start"]: t.query.meta["from"] for t in history.trials if _in_start(t, self.name)}
         queries: list[Query] = []
-        start, running = finished, False
+        start, running, finishing = finished, False, False
         while len(queries) < request.count:
             if start in begun:
                 given = next((trial for trial in history.trials if trial.number == begun[start]), None)
@@ -123,14 +124,14 @@ class LeastSquares(Strategy):
             missing = replay(Start(settings, domain, inside, drawn, least).run, answers)
             if not missing and start == finished:
                 finished += 1
-            running = running or bool(missing)
+            running, finishing = running or bool(missing), finishing or (start > 0 and bool(missing))
             begun[start] = None if given is None else given.number
             meta = {"start": start, "from": begun[start]}
             fresh = [point for point in missing if key(point) not in open_points]
             queries += [Query(point, origin=self.name, meta=meta) for point in fresh]
             open_points.update(key(point) for point in fresh)
             start += 1
-        return queries, finished
+        return queries, finished, finishing
 
     def _promising(self, statement: Statement, history: History, used: set[int | None]) -> Trial | None:
         """The best plausible trial, if a start is worth its calls there; None otherwise."""
