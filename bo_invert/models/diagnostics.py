@@ -18,6 +18,7 @@ from bo_invert.models.outputs import Outputs
 from bo_invert.models.selection import telling
 from bo_invert.models.warp import Warp
 from bo_invert.statement import Statement
+from bo_invert.threads import one_thread
 from bo_invert.types import Array, Trial
 
 LEVELS = (0.5, 0.9)
@@ -140,7 +141,7 @@ def diagnose(
     some = telling(inputs, history.order)
     outputs = Outputs(statement, history.y[some], history.losses[some])
     choice = exact.Choice.of(kernel, noisy, outputs.tails if warp else None)
-    with exact.settled(0):
+    with one_thread():
         surrogate = exact.fit(inputs[some], outputs.values, choice=choice)
         names = [statement.outputs[column] for column in outputs.columns]
         return left_out(surrogate, outputs.values, ["loss", *names] if outputs.by_loss else names)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +14,6 @@ from bo_invert.models.kinds import USUAL, Choice, Plan, basis, chosen_plan, reca
 from bo_invert.models.outputs import MANY
 from bo_invert.models.process import Process, condition
 from bo_invert.models.warp import Warp
-from bo_invert.threads import one_thread
 from bo_invert.types import JSON, Array
 
 
@@ -135,14 +132,6 @@ def fit(
     return Surrogate(process, weights, offset, omitted, warp, after)
 
 
-@contextmanager
-def settled(seed: int) -> Iterator[None]:
-    """Inside, models compute the same everywhere: one thread, a local seed."""
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
 def _hyperparameters(
     x: Tensor, scores: Tensor, plan: Plan, note: JSON, known: Tensor | None, size: int
 ) -> tuple[Tensor, int]:
@@ -154,4 +143,4 @@ def _hyperparameters(
     return fit_hyperparameters(x, scores, plan.belief, kernel(plan.kernel), warm, known, tied=plan.tied)[0], size
 
 
-__all__ = ["Choice", "Surrogate", "fit", "settled"]
+__all__ = ["Choice", "Surrogate", "fit"]

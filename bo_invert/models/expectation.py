@@ -19,6 +19,7 @@ from bo_invert.models.improvement import normals
 from bo_invert.models.outputs import Outputs
 from bo_invert.models.selection import telling
 from bo_invert.statement import Statement
+from bo_invert.threads import one_thread
 from bo_invert.types import Array
 
 _REACH = 1.6448536269514722
@@ -64,7 +65,7 @@ def expect(statement: Statement, history: History) -> Expectation:
     modelled = Outputs(statement, y, history.losses[some])
     rest = [j for j in range(y.shape[1]) if j not in modelled.columns]
     outputs = torch.empty(3, *y.shape, dtype=torch.float64)
-    with exact.settled(0):
+    with one_thread():
         told = _Told.learned(inputs, modelled.values, modelled.tails)
         outputs[..., modelled.columns] = told.triples()[..., int(modelled.by_loss) :]
         if rest:  # what neither objective nor constraints read is no business of their model

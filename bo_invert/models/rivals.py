@@ -11,6 +11,7 @@ from bo_invert.models.base import to_unit
 from bo_invert.models.kinds import Choice
 from bo_invert.models.outputs import Outputs
 from bo_invert.statement import Statement
+from bo_invert.threads import one_thread
 
 _GLANCE = 300
 _FOLDS = 5
@@ -35,7 +36,7 @@ def linear_is_better(statement: Statement, history: History) -> bool:
     values = values / np.maximum(values.std(0), 1e-300)
     choice = Choice.of("auto", history.answers_differ, outputs.tails)
     of_linear = of_smooth = 0.0
-    with exact.settled(0):
+    with one_thread():
         kind = {**exact.fit(inputs, values, choice=choice).memo, "n": 0}
         for fold in range(_FOLDS):
             out = np.arange(len(points)) % _FOLDS == fold

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from bo_invert.models.design import affordable, asked, lacking
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.threads import one_thread
 from bo_invert.types import Array, Query, Trial
 
 if TYPE_CHECKING:
@@ -40,7 +42,6 @@ class BoTorch(Strategy):
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         from bo_invert.models.base import from_unit
-        from bo_invert.models.exact import settled
 
         history, domain = History(trials), statement.domain
         if lacking(history, affordable(min(2 * (domain.dim + 1), 20), request.budget)):
@@ -48,7 +49,7 @@ class BoTorch(Strategy):
             points = domain.sobol(request.stream(0), request.count, skip=before)
             meta: list[dict[str, int]] = [{"design": before + i} for i in range(len(points))]
         else:
-            with settled(draw_seed(request.rng())):
+            with _settled(draw_seed(request.rng())):
                 points = from_unit(domain, self._improving(statement, history, request.count))
             meta = [{} for _ in points]
         return Proposal(tuple(Query(p, origin=self.name, meta=m) for p, m in zip(points, meta, strict=True)))
@@ -97,3 +98,19 @@ def _values(statement: Statement, history: History) -> Array:
 
 def _column(i: int) -> Callable[[Tensor], Tensor]:
     return lambda samples: samples[..., i]
+
+
+@contextmanager
+def _settled(seed: int) -> Iterator[None]:
+    """Inside, BoTorch computes the same everywhere: one thread, and the global generator it draws from seeded.
+
+    That generator is everybody's, so one ask at a time.
+    """
+    import torch
+
+    with _one_at_a_time, one_thread(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+_one_at_a_time = threading.Lock()

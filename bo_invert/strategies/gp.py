@@ -92,10 +92,10 @@ class GP(Strategy):
         history, domain = History(trials), statement.domain
         if lacking(history, design_size(domain.dim, request.budget, self.initial)):
             return Proposal(design(self.name, domain, history, request), request.memo)
-        from bo_invert.models.exact import settled
+        from bo_invert.threads import one_thread
 
         rng = request.rng()
-        with settled(draw_seed(rng)):
+        with one_thread():
             return self._improving(statement, history, request, rng)
 
     def _improving(

@@ -83,10 +83,10 @@ class O3(Strategy):
             seeds = _best(history.ranking, self._many(domain))
         elif self._worn(history, seeds, enough):
             seeds = _best(history.ranking, self._many(domain))
-        from bo_invert.models.exact import settled
+        from bo_invert.threads import one_thread
 
         rng = request.rng()
-        with settled(draw_seed(rng)):
+        with one_thread():
             return self._mixed(statement, history, seeds, request, rng)
 
     def _many(self, domain: Domain) -> int:

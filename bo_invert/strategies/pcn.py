@@ -88,10 +88,10 @@ class PCN(Strategy):
         if lacking(history, design_size(domain.dim, request.budget, self.initial)):
             pool = plausible_draws(domain, request.rng(), request.count + 32)
             return self._propose(unseen(domain, pool, history.all_points, request.count), request.memo)
-        from bo_invert.models.exact import settled
+        from bo_invert.threads import one_thread
 
         rng = request.rng()
-        with settled(draw_seed(rng)):
+        with one_thread():
             points, memo = self._sampled(statement, history, request, rng)
         return self._propose(points, memo)
 

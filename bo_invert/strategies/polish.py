@@ -10,9 +10,9 @@ import numpy as np
 
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
-from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
+from bo_invert.threads import one_thread
 from bo_invert.types import JSON, Array, Descent, Query, Trial
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Polish(Strategy):
         from bo_invert.models.realism import plausible, realism
 
         domain, rng = statement.domain, request.rng()
-        with exact.settled(draw_seed(rng)):
+        with one_thread():
             centre = plausible(domain, torch.tensor(history.ranking[0].point)[None])[0].numpy()
             halvings, wish = self._in_vain(history), realism(domain)
             inputs = to_unit(domain, history.points)

@@ -95,10 +95,10 @@ class Turbo(Strategy):
             trust.leave(trust.number + 1, afresh=rest >= 3 * size)
         if trust.afresh and trust.designed < size:
             return self._begun(domain, history, request, trust.number, trust.left)
-        from bo_invert.models.exact import settled
+        from bo_invert.threads import one_thread
 
         rng = request.rng()
-        with settled(draw_seed(rng)):
+        with one_thread():
             return self._improving(statement, history, request, trust, rng)
 
     def _begun(
