@@ -41,8 +41,9 @@ class Spherical(Strategy):
     a closed form will rather fail than not, the sampled improvement times the probability of an answer is searched.
     A closed form outside a latent's ``floor`` is moved to its edge.
 
-    An ask costs milliseconds at 500 coordinates and thousands of trials. What the model cannot do is bend: in few
-    coordinates, or for an optimum between bad points, take ``gp``.
+    An ask costs tens of milliseconds at 500 coordinates and a thousand trials, hundreds where some failed, and seconds
+    whenever the models are fitted anew. What the model cannot do is bend: in few coordinates, or for an optimum between
+    bad points, take ``gp``.
 
     With many unknown coordinates nearly all of a sample is chance, and its best point is far from everything known.
     So where a sampled slope deviates from the mean slope by more than a share of the latter's length, the deviation
