@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bo_invert.history import History
+from bo_invert.models.hit import hit
 from bo_invert.objectives import Target
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
@@ -30,8 +31,6 @@ _NEAR = 0.2
 """Length of a trust region that follows a global search."""
 _GAIN = 0.05
 """Share of what lies between the best loss and the median of the latest that counts as a gain."""
-_SOLVED = 1e-12
-"""Loss of a target that is hit for every purpose."""
 
 
 class _Choice(NamedTuple):
@@ -84,7 +83,7 @@ class Auto(Strategy):
                 replace(query, meta={**query.meta, "why": _BEGINNING if "design" in query.meta else why})
                 for query in proposal.queries
             )
-            if queries or history.open or _solved(statement, history):
+            if queries or history.open or hit(statement.objective, history):
                 break
         return Proposal(queries, memo)
 
@@ -169,13 +168,8 @@ def _sees_noise(memo: JSON) -> bool:
 
 
 def _near(history: History) -> bool:
-    """Whether a target is as good as hit."""
+    """Whether a target is almost hit."""
     return bool(history.losses.min() < 1e-6 * float(np.median(history.losses)))
-
-
-def _solved(statement: Statement, history: History) -> bool:
-    best = history.best
-    return isinstance(statement.objective, Target) and best is not None and float(best.loss or 0.0) <= _SOLVED
 
 
 def _flat(history: History) -> bool:
