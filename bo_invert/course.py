@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bo_invert.domain import Domain
 from bo_invert.errors import Failed, Infeasible, Verdict
-from bo_invert.models.realism import plausible
+from bo_invert.models.confine import confined
 from bo_invert.objectives import Objective
 from bo_invert.oracles.base import Oracle
 from bo_invert.spaces.base import Space
@@ -229,7 +229,10 @@ def project(domain: Domain, points: torch.Tensor) -> torch.Tensor:
     """``Domain.project`` for the continuous domains a descent can walk in, and to where a latent's ``floor`` allows."""
     if domain.geometry == "box":
         return points.clamp(0.0, 1.0)
-    return _inside(domain, plausible(domain, _inside(domain, points)) if domain.floor else points)
+    if not domain.floor:
+        return _inside(domain, points)
+    moved = confined(domain)(points.detach().cpu().numpy().astype(float))
+    return _inside(domain, torch.as_tensor(moved).to(points))
 
 
 def _inside(domain: Domain, points: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,8 @@ import bo_invert as bi
 from bo_invert import registry
 from bo_invert.domain import Domain, Reference
 from bo_invert.models.base import to_unit
-from bo_invert.models.realism import plausible, realism
+from bo_invert.models.confine import confined
+from bo_invert.models.realism import realism
 from bo_invert.types import JSON
 
 
@@ -47,7 +48,7 @@ def mixed() -> np.ndarray:
 def test_implausible_points_are_moved_to_the_edge_nearby(measured: bool, floor: float) -> None:
     domain = bi.Latent(lambda z: z, dim=3, floor=floor, **({"codes": mixed()} if measured else {})).domain
     points = domain.uniform(np.random.default_rng(1), 2000)
-    moved = plausible(domain, torch.tensor(points)).numpy()
+    moved = confined(domain)(points)
     outside = domain.plausibility(points) < floor - 0.01
     assert 0.1 < outside.mean() < 1.0
     ends = domain.plausibility(moved[outside])
@@ -67,7 +68,7 @@ def test_a_mode_below_the_floor_is_left() -> None:
     known = reference.sample(np.random.default_rng(0), 5000)
     reference = replace(reference, quantiles=np.sort(reference.log_density(known)))
     domain = Domain("gaussian", 2, {}, radius=5.0, reference=reference, floor=0.3)
-    (moved,) = plausible(domain, torch.tensor([[3.0, 0.5]], dtype=torch.float64)).numpy()
+    (moved,) = confined(domain)(np.array([[3.0, 0.5]]))
     assert domain.plausibility(moved)[0] >= 0.3
 
 

@@ -17,8 +17,8 @@ _ROUNDS = 50
 _HALVINGS = 25
 _DEEP = 0.01
 """Above the least log density: a step that ends there has gone beyond the edge, between two modes as a rule."""
-_MARGIN = 1e-6
-"""Of the log density, or of a radius: what rounding must not cost at the edge."""
+_MARGIN = 1e-5
+"""Of the log density, or of a radius: what rounding to single precision must not cost at the edge."""
 
 
 def confined(domain: Domain) -> Callable[[Array], Array]:
@@ -36,7 +36,8 @@ def confined(domain: Domain) -> Callable[[Array], Array]:
         return replace(domain, radius=min(domain.radius, reach)).project
     reference = domain.reference
     levels = reference.quantiles
-    least = float(levels[max(math.ceil(domain.floor * len(levels)) - 1, 0)]) + _MARGIN
+    least = float(levels[max(math.ceil(domain.floor * len(levels)) - 1, 0)])
+    least += _MARGIN * max(1.0, abs(least))
     slope = _log_density(reference)
     peak = reference.means[slope(reference.means)[0].argmax()]
 

@@ -1,7 +1,4 @@
-"""The wish for plausible designs: known for every point, before anything is asked.
-
-``realism`` is the wish as a part of an acquisition, ``plausible`` moves points to where it is fulfilled.
-"""
+"""The wish for plausible designs as a part of an acquisition: known for every point, before anything is asked."""
 
 from __future__ import annotations
 
@@ -17,10 +14,6 @@ from bo_invert.domain import Domain, Reference
 
 _STEEP = 1e6
 """Fall of the score outside, per spread of the log densities: the edge is known exactly, so no promise outweighs it."""
-_ROUNDS = 50
-"""Newton steps to the edge, at most; from anywhere in a latent a few suffice."""
-_INSIDE = 1e-3
-"""So far inside the edge a moved point ends, in spreads of the log densities: rounding must not put it back."""
 
 
 def realism(domain: Domain) -> Callable[[Tensor], Tensor] | None:
@@ -40,32 +33,6 @@ def realism(domain: Domain) -> Callable[[Tensor], Tensor] | None:
     return score
 
 
-def plausible(domain: Domain, points: Tensor) -> Tensor:
-    """Points ``(n, d)``, those less plausible than the domain's ``floor`` wants moved to about the nearest that are.
-
-    Newton steps up the density lead to the edge. Where they end on a mode that is too low itself, it is the mode of
-    the densest part of the reference measure.
-    """
-    edge = _edge(domain)
-    if edge is None:
-        return points
-    moved = points.detach().clone()
-    for _ in range(_ROUNDS):
-        with torch.enable_grad():
-            at = moved.clone().requires_grad_()
-            logs = edge.density(at)
-            (slopes,) = torch.autograd.grad(logs.sum(), at)
-        outside = logs.detach() < edge.least
-        if not bool(outside.any()):
-            return moved
-        lengths = slopes.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        missing = (edge.least + _INSIDE * edge.spread - logs.detach()).unsqueeze(-1)
-        # between modes the density is flat, and a whole step would lead anywhere
-        steps = slopes / lengths * (missing / lengths).clamp(max=1.0)
-        moved = torch.where(outside.unsqueeze(-1), moved + steps, moved)
-    return torch.where((edge.density(moved) < edge.least).unsqueeze(-1), edge.peak.to(moved), moved)
-
-
 @dataclass(frozen=True)
 class _Edge:
     """Where a floor lies.
@@ -74,13 +41,11 @@ class _Edge:
         density: log densities ``(b,)`` of points ``(b, d)``.
         least: log density at the floor.
         spread: between the quartiles of the measured log densities.
-        peak: the densest of the components' means, shape ``(d,)``.
     """
 
     density: Callable[[Tensor], Tensor]
     least: float
     spread: float
-    peak: Tensor
 
 
 def _edge(domain: Domain) -> _Edge | None:
@@ -90,8 +55,7 @@ def _edge(domain: Domain) -> _Edge | None:
     reference = domain.reference or _standard(domain.dim)
     least = float(np.quantile(reference.quantiles, domain.floor))
     spread = float(np.subtract(*np.quantile(reference.quantiles, (0.75, 0.25))))
-    peak = reference.means[int(reference.log_density(reference.means).argmax())]
-    return _Edge(_log_density(reference), least, spread, torch.tensor(peak))
+    return _Edge(_log_density(reference), least, spread)
 
 
 def _standard(dim: int) -> Reference:

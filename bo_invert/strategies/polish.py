@@ -10,6 +10,7 @@ import numpy as np
 
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
+from bo_invert.models.confine import confined
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.threads import one_thread
@@ -131,16 +132,15 @@ class Polish(Strategy):
     def _follow_surrogate(self, statement: Statement, history: History, request: Request, memo: JSON) -> Proposal:
         if len(history.completed) < 2:
             return self._base(statement, history.trials, request, memo)
-        import torch
 
         from bo_invert.models import acquisition, exact, search
         from bo_invert.models.base import to_unit
         from bo_invert.models.outputs import Outputs
-        from bo_invert.models.realism import plausible, realism
+        from bo_invert.models.realism import realism
 
         domain, rng = statement.domain, request.rng()
         with one_thread():
-            centre = plausible(domain, torch.tensor(history.ranking[0].point)[None])[0].numpy()
+            centre = confined(domain)(history.ranking[0].point)
             halvings, wish = self._in_vain(history), realism(domain)
             inputs = to_unit(domain, history.points)
             # Few enough points that the model resolves what is left to gain, enough for every curvature

@@ -12,6 +12,7 @@ import numpy as np
 from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
+from bo_invert.models.confine import confined
 from bo_invert.models.design import design, design_size, lacking
 from bo_invert.objectives import Target
 from bo_invert.statement import Statement
@@ -138,7 +139,7 @@ class Spherical(Strategy):
         height = chart.height(domain.radius)
         if not outputs.composite and len(sample) == 1:
             weights = self._shortened(sample, model.mean)
-            return _evaluable(domain, chart.lower(lowest(_sign(outputs) * weights[0, :-1], height)))
+            return confined(domain)(chart.lower(lowest(_sign(outputs) * weights[0, :-1], height)))
         if not outputs.composite or not isinstance(objective, Target):
             return None
         incumbent = history.ranking[0].point
@@ -152,16 +153,7 @@ class Spherical(Strategy):
         best = chart.lower(nearest(weights[:, :-1] / scale[:, None], wanted, near, height))
         if refining and chart.lengthscale is None:  # stay beside it in radius too
             best *= np.linalg.norm(incumbent) / chart.reach
-        return _evaluable(domain, best)
-
-
-def _evaluable(domain: Domain, point: Array) -> Array:
-    """The point ``(d,)`` inside the radius, and about the nearest that is as plausible as the ``floor`` wants."""
-    import torch
-
-    from bo_invert.models.realism import plausible
-
-    return domain.project(plausible(domain, torch.tensor(domain.project(point))[None])[0].numpy())
+        return confined(domain)(best)
 
 
 def _sign(outputs: Outputs) -> float:
