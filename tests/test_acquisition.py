@@ -14,6 +14,7 @@ from bo_invert.domain import Domain
 from bo_invert.models import acquisition, base, exact, fit, search
 from bo_invert.models.acquisition import Known
 from bo_invert.models.outputs import Outputs
+from bo_invert.threads import one_thread
 from bo_invert.types import Array
 
 NOTHING = np.empty((0, 2))
@@ -191,7 +192,7 @@ def test_composite_improvement_is_that_of_the_samples() -> None:
 def test_composite_improvement_peaks_at_the_inverse() -> None:
     """Two outputs are known well enough that their joint target can be read off, which the loss alone does not show."""
     surrogate, outputs, x, losses = modelled(bi.Target(smooth(np.array([[0.31, 0.62]]))[0], scale=[1.0, 20.0]), 40)
-    with exact.settled(0):
+    with one_thread():
         score = acquisition.improvement(surrogate, outputs, known(x, losses), seed=0)
         rng = np.random.default_rng(0)
         domain = outputs.statement.domain

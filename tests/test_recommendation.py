@@ -13,7 +13,7 @@ import pytest
 import bo_invert as bi
 from bo_invert import cli
 from bo_invert.models.averaging import averaged
-from bo_invert.models.exact import Choice, fit, settled
+from bo_invert.models.exact import Choice, fit
 from bo_invert.models.expectation import MEASURED, expect
 from bo_invert.models.learned import learn
 from bo_invert.recommendation import Recommendation, known_noisy
@@ -89,7 +89,7 @@ def test_intervals_hold_the_truth_where_noise_is_most_of_what_is_seen() -> None:
         points += len(clean)
         at = int(middle.argmin())
         chosen += low[at] <= clean[at] <= high[at]
-        with settled(0):
+        with one_thread():
             usual = learn(study.statement, study.history, study.history.points, noisy=True).surrogate
         mean, variance = (moment[:, 0].numpy() for moment in usual.posterior(usual.process.inputs))
         scale, offset = float(usual.weights[0, 0]), float(usual.offset[0])
@@ -103,7 +103,7 @@ def test_averaging_changes_nothing_that_is_settled() -> None:
     rng = np.random.default_rng(0)
     inputs = rng.random((150, 2))
     values = (np.sin(5.0 * inputs[:, 0]) + inputs[:, 1])[:, None] + 0.1 * rng.standard_normal((150, 1))
-    with settled(0):
+    with one_thread():
         surrogate = fit(inputs, values, choice=Choice(("rbf",), (MEASURED,)))
     mean, variance = averaged(surrogate.process, MEASURED, surrogate.process.inputs)
     usual, spread = surrogate.posterior(surrogate.process.inputs)

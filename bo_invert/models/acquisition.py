@@ -254,7 +254,7 @@ def _sampled(
     some = bool(feasible.any())
     # The smoothing of the improvement is absolute, so losses are measured in steps between the best few.
     ladder = sorted(losses[feasible])[:5] if some else [0.0]
-    floor = 1e-10 * float(losses.std()) + 1e-14 * (1.0 + abs(float(losses.min())))  # nobody needs to come nearer
+    floor = 1e-10 * float(losses.std()) + 1e-14 * abs(float(losses.min())) or 1.0  # nobody needs to come nearer
     unit = max(float(sum(ladder) / len(ladder) - ladder[0]), floor) if some else 1.0
     zero = float(ladder[0])
     loss = outputs.loss_of(surrogate)

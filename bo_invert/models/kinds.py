@@ -204,7 +204,7 @@ def basis(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     offset = values.mean(0)
     spread = values.std(0, correction=0)
-    spread = torch.where(spread > 1e-12 * (1.0 + offset.abs()), spread, 1.0)
+    spread = torch.where(spread > 1e-12 * offset.abs(), spread, 1.0)
     standard = (values - offset) / spread
     if values.shape[1] <= MANY:
         return standard, spread.diag(), offset

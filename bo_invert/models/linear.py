@@ -43,7 +43,8 @@ def promise(weights: Array, chart: Chart, outputs: Outputs, allowed: Score | Non
     features = _features(outputs.statement.domain, chart)
     slopes = torch.tensor(weights.T.copy())
     told = outputs.loss(torch.tensor(outputs.values))
-    unit, best = max(float(told.std()), 1e-12 * (1.0 + float(told.abs().max()))), told.min()
+    unit = max(float(told.std()), 1e-12 * float(told.abs().max())) or 1.0
+    best = told.min()
 
     def score(inputs: Tensor) -> Tensor:
         modelled = features(inputs) @ slopes

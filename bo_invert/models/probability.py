@@ -55,7 +55,7 @@ def improving(surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: int
         better = losses < best
         if some and outputs.excesses:
             better &= outputs.violation(surrogate.values(numbers)) <= 0.0
-        spread = losses.std(0) + 1e-12 * (1.0 + losses.mean(0).abs())
+        spread = losses.std(0) + 1e-12 * losses.mean(0).abs() + 1e-300
         tail = torch.special.log_ndtr((best - losses.mean(0)) / spread)
         log: Tensor = torch.logaddexp(better.sum(0).to(tail).log(), tail) - math.log(len(drawn) + 1.0)
         return log

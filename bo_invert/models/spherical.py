@@ -205,7 +205,7 @@ def fit(points: Array, values: Array, memo: JSON = None, *, directions: bool = F
         directions: model directions only, instead of the stereographic chart with the best lengthscale.
     """
     offset, spread = values.mean(0), values.std(0)
-    spread = np.where(spread > 1e-12 * (1.0 + np.abs(offset)), spread, 1.0)
+    spread = np.where(spread > 1e-12 * np.abs(offset), spread, 1.0)
     scores = (values - offset) / spread
     settings = _recall(memo, values.shape[1], directions)
     if settings is None or not memo["n"] <= len(points) < memo["n"] + max(1, memo["n"] // 20):

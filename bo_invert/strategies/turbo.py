@@ -131,6 +131,8 @@ class Turbo(Strategy):
         scene = _Scene(region, learned, allowed, history.open_points, rng)
         picked: list[Array] = []
         for points in self._ranked(scene, picked, request.count):
+            if not domain.continuous:  # a small region may hold nothing new
+                points = np.concatenate([points, domain.uniform(rng, 256)])
             picked.append(unseen(domain, points, [*history.all_points, *picked], 1, apart)[0])
         inputs = to_unit(domain, np.array(picked))
         said = foretell(learned.surrogate, learned.outputs, statement, history.trials, inputs)
