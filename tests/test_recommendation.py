@@ -18,6 +18,7 @@ from bo_invert.models.expectation import MEASURED, expect
 from bo_invert.models.learned import learn
 from bo_invert.recommendation import Recommendation, known_noisy
 from bo_invert.stores.memory import MemoryStore
+from bo_invert.threads import one_thread
 
 
 def bowl(x: Any) -> float:
