@@ -15,11 +15,11 @@ import numpy as np
 
 from bo_invert import registry
 from bo_invert.differences import differences
-from bo_invert.errors import Failed, InvalidInput, ProblemChanged, StudyExists, Verdict
+from bo_invert.errors import InvalidInput, ProblemChanged, StudyExists, Verdict
+from bo_invert.given import given_answers, given_points, refuse_shape
 from bo_invert.history import History
 from bo_invert.journal import Journal
 from bo_invert.ledger import Ledger
-from bo_invert.oracles.base import MISFIT, shaped_outputs
 from bo_invert.problem import Problem
 from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend
 from bo_invert.statement import Statement
@@ -234,7 +234,7 @@ class Study:
         """
         problem = self._require_problem()
         if not isinstance(answer, Verdict):
-            _refuse_shape(answer, self.outputs)
+            refuse_shape(answer, self.outputs)
         self.journal.read()
         known = self.journal.trial(_number(trial))
         told = self.journal.finish(known.number, problem.outcome(answer, cost or known.query.cost))
@@ -253,13 +253,13 @@ class Study:
         """
         problem = self._require_problem()
         alone = isinstance(X, Mapping)
-        coordinates = self._points([X] if alone else X, points)
-        answers = _rows(Y, alone)
+        coordinates = given_points(problem.space, [X] if alone else X, points)
+        answers = given_answers(Y, alone)
         if len(answers) != len(coordinates):
             raise InvalidInput(f"add: designs and rows of outputs do not match: {len(coordinates)} and {len(answers)}")
         for answer in answers:
             if not isinstance(answer, Verdict):
-                _refuse_shape(answer, self.outputs)
+                refuse_shape(answer, self.outputs)
         outcomes = [problem.outcome(answer, Cost()) for answer in answers]
         queries = [Query(point, origin="data") for point in coordinates]
         return list(self._shown(self.journal.add(queries, outcomes)))
@@ -272,8 +272,9 @@ class Study:
         """
         if np.ndim(point) > 1 or (isinstance(x, (list, tuple)) and any(isinstance(one, Mapping) for one in x)):
             raise InvalidInput("enqueue takes one design or one point; call it once for each")
-        coordinates = self._points(None if x is None else [x], None if point is None else [point])
-        query = Query(self._require_problem().space.domain.project(coordinates[0]), origin="user")
+        space = self._require_problem().space
+        coordinates = given_points(space, None if x is None else [x], None if point is None else [point])
+        query = Query(space.domain.project(coordinates[0]), origin="user")
         return self._shown([self.journal.enqueue(query)])[0]
 
     def cancel(self, trial: Trial | int, reason: str = "cancelled by the user") -> Trial:
@@ -350,19 +351,6 @@ class Study:
     def _shown(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         return tuple(trials) if self.problem is None else tuple(t.with_decode(self.problem.decode) for t in trials)
 
-    def _points(self, designs: Any, points: Any) -> Any:
-        space = self._require_problem().space
-        if (designs is None) == (points is None):
-            raise InvalidInput("give either designs or points=..., one of the two")
-        coordinates = space.encode(designs) if points is None else np.asarray(points, dtype=float)
-        if coordinates.ndim != 2 or coordinates.shape[1] != space.domain.dim:
-            raise InvalidInput(
-                f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}; write one point as [point]"
-            )
-        if not np.isfinite(coordinates).all():
-            raise InvalidInput("points must be finite numbers")
-        return coordinates
-
     def _require_problem(self) -> Problem:
         if self.problem is None:
             raise InvalidInput(f"study {self.name!r} was opened without its problem; pass problem= to continue it")
@@ -397,19 +385,6 @@ def _number(trial: Trial | int) -> int:
     return trial.number if isinstance(trial, Trial) else trial
 
 
-def _rows(Y: Any, alone: bool) -> list[Any]:
-    """One answer for each design. A number, a dict or a verdict is a single one; so is a vector for one alone."""
-    if Y is None:
-        return []
-    if isinstance(Y, Mapping):
-        return [Y]
-    try:
-        rows = list(Y)
-    except TypeError:  # a number or a verdict
-        return [Y]
-    return [Y] if alone and len(rows) > 1 else rows
-
-
 def _fit(queries: Sequence[Query], room: float) -> list[Query]:
     """The queries that fit into the remaining calls; the last descent is shortened to what is left."""
     fitting: list[Query] = []
@@ -432,14 +407,3 @@ def _refuse_change(name: str, what: str, begun: Any, given: Any) -> None:
             f"study {name!r} was begun with {what} {begun!r}, not {given!r}; give the same, choose another name, or "
             "continue it as it is with Study.open"
         )
-
-
-def _refuse_shape(answer: Any, outputs: Sequence[str]) -> None:
-    """Outputs of the wrong shape are the caller's slip, not news about a design."""
-    try:
-        shaped_outputs(answer, outputs)
-    except Failed as failure:
-        raise InvalidInput(
-            f"{failure.reason.removeprefix(MISFIT)}. For each design give a number, a vector or a dict with "
-            f"{', '.join(outputs)}; or Failed(...), or Infeasible(...)"
-        ) from None
