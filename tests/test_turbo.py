@@ -245,6 +245,17 @@ def test_starts_again_far_away_when_nothing_improves() -> None:
     assert min(abs(trial.point[0] - 0.1) for trial in second[:4]) >= 6**-0.5 / 2
 
 
+def test_does_not_stay_within_a_step() -> None:
+    """A decoder that rounds: most of a small region would be the same few designs."""
+    codes = np.random.default_rng(0).standard_normal((4, 5))
+    goal = np.array([1.0, -1.0, 2.0, 0.0, 1.0])
+    problem = bi.Problem(
+        bi.Latent(lambda z: np.round(0.8 * z @ codes), dim=4), lambda x: float(((x - goal) ** 2).sum()), bi.Minimize()
+    )
+    study = bi.Study.create("s", problem, strategy="turbo", seed=0).run(60, batch=2)
+    assert len({tuple(trial.design) for trial in study.trials}) > 40
+
+
 def test_the_process_sees_only_the_nearest_points(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), bowl, bi.Minimize())
     points = np.random.default_rng(0).random((500, 3))

@@ -36,9 +36,9 @@ class Turbo(Strategy):
 
     A process is fitted to the told points nearest the best one, and looks only at a box around it, longer where the
     process varies slowly. The box doubles after ``successes`` asks in a row that improved on the best, and halves when
-    as many calls in a row as there are dimensions did not. Once it is too small, the search starts again elsewhere:
-    with a new design, and with what is known far from where it has been. So the cost of an ask does not grow with the
-    number of told points.
+    as many calls in a row as there are dimensions did not. Once it is too small, or lies within one step of a function
+    that is flat in steps, the search starts again elsewhere: with a new design, and with what is known far from where
+    it has been. So the cost of an ask does not grow with the number of told points.
 
     Each point of a batch is the best one of a function drawn from the posterior, so batches spread by themselves.
     Structured objectives and outcome constraints are those of the drawn outputs: the least violation first, as long as
@@ -90,7 +90,7 @@ class Turbo(Strategy):
         if lacking(history, size):
             return self._begun(domain, history, request, 0, ())
         trust = Trust(history, domain, self.name, self.successes, self.length)
-        if trust.length < SHORTEST:
+        if trust.length < max(SHORTEST, self._flat(history, domain, trust)):
             rest = math.inf if request.budget is None else request.budget - history.committed
             trust.leave(trust.number + 1, afresh=rest >= 3 * size)
         if trust.afresh and trust.designed < size:
@@ -100,6 +100,14 @@ class Turbo(Strategy):
         rng = request.rng()
         with one_thread():
             return self._improving(statement, history, request, trust, rng)
+
+    def _flat(self, history: History, domain: Domain, trust: Trust) -> float:
+        """A length below which a region lies within one plateau; 0 for most functions."""
+        if self.noisy or not domain.continuous:
+            return 0.0
+        from bo_invert.models.base import plateau, to_unit
+
+        return min(plateau(to_unit(domain, history.points), history.y), self.length / 2.0)
 
     def _begun(
         self, domain: Domain, history: History, request: Request, region: int, left: Sequence[Array]
