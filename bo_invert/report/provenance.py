@@ -14,7 +14,8 @@ UNKNOWN = "not noted"
 def provenance_table(runs: Sequence[Run]) -> Table:
     """Methods whose runs were made with different code or packages, and problems that changed between runs.
 
-    Runs of which nobody noted the code are told from those where it was.
+    A method's runs of which nobody noted the code are told from those where it was. That alone is no reason to suspect
+    a problem, whose runs are of many methods.
     """
     rows: list[tuple[Any, ...]] = []
     for kind in ("method", "problem"):
@@ -23,7 +24,8 @@ def provenance_table(runs: Sequence[Run]) -> Table:
             made = (run.code.get(kind) or UNKNOWN, _packages(run) if kind == "method" else "")
             groups.setdefault(run.label if kind == "method" else run.problem, {}).setdefault(made, []).append(run)
         for name, versions in groups.items():
-            if len(versions) > 1:
+            suspected = set(versions) if kind == "method" else set(versions) - {(UNKNOWN, "")}
+            if len(suspected) > 1:
                 rows += [
                     (kind, name, source, packages, _listed(run.code.get("commit") for run in same), len(same),
                      _listed(run.problem if kind == "method" else run.label for run in same))

@@ -33,6 +33,8 @@ _LOOKS = 1024
 #: Probability, everywhere, that the model is wrong and an improvement possible. A model that is sure of itself would
 #: otherwise outweigh any prior, and send walkers to where no design is plausible.
 _DOUBT = 1e-3
+#: Walks are no descents: what lies nearer to a known point, in units of the unit cube, is the same point once more.
+_SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,9 @@ class PCN(Strategy):
             return torch.logaddexp(probability(x), torch.full_like(x[:, 0], math.log(_DOUBT)))
 
         ends = self._walked(domain, history, lambda points: permitted(doubted, points), request.count, rng)
-        apart = plateau(to_unit(domain, history.points), history.y) if domain.continuous and not self.noisy else 0.0
+        apart = 0.0
+        if domain.continuous and not self.noisy:
+            apart = max(plateau(to_unit(domain, history.points), history.y), _SAME)
         picked = np.empty((0, domain.dim))
         for pool in np.split(ends, request.count):
             pending = np.nan_to_num(inputs(np.concatenate([history.open_points, picked])), nan=0.5)
