@@ -196,7 +196,7 @@ def test_composite_improvement_peaks_at_the_inverse() -> None:
         score = acquisition.improvement(surrogate, outputs, known(x, losses), seed=0)
         rng = np.random.default_rng(0)
         domain = outputs.statement.domain
-        found = search.maximise(score, domain, x[np.argsort(losses)[:3]], list(x), rng)
+        found, _ = search.maximise(score, domain, x[np.argsort(losses)[:3]], list(x), rng)
     assert float(outputs.statement.objective.loss(smooth(found[None]))[0]) < 1e-5 < losses.min()
 
 
@@ -229,16 +229,16 @@ def test_search_avoids_known_points_until_none_are_left() -> None:
 
     found: list[np.ndarray] = []
     for _ in range(6):
-        found.append(search.maximise(score, domain, np.array(found).reshape(-1, 2), found, rng))
+        found.append(search.maximise(score, domain, np.array(found).reshape(-1, 2), found, rng)[0])
     assert len(np.unique(np.array(found), axis=0)) == 6
     assert found[0].tolist() == domain.encode([{"n": 1, "kind": "a"}])[0].tolist()
-    assert base.seen(search.maximise(score, domain, np.array(found), found, rng)[None], found).all()
+    assert base.seen(search.maximise(score, domain, np.array(found), found, rng)[0][None], found).all()
 
 
 def test_search_stays_within_the_radius_of_a_latent() -> None:
     domain = Domain("gaussian", 4, {}, radius=2.5)
     rng = np.random.default_rng(10)
-    point = search.maximise(lambda inputs: inputs.sum(-1), domain, np.zeros((1, 4)), [], rng)
+    point, _ = search.maximise(lambda inputs: inputs.sum(-1), domain, np.zeros((1, 4)), [], rng)
     assert np.linalg.norm(point) == pytest.approx(2.5)
     assert np.allclose(point, 1.25, atol=1e-3)
 
@@ -260,7 +260,7 @@ def test_search_keeps_its_distance_when_told_to() -> None:
         return -((inputs - target) ** 2).sum(-1)
 
     rng = np.random.default_rng
-    free = search.maximise(score, domain, best[None], [best], rng(0))
-    apart = search.maximise(score, domain, best[None], [best], rng(0), apart=0.05)
+    free, _ = search.maximise(score, domain, best[None], [best], rng(0))
+    apart, _ = search.maximise(score, domain, best[None], [best], rng(0), apart=0.05)
     assert np.linalg.norm(free - best) < 0.01
     assert 0.05 <= np.linalg.norm(apart - best) < 0.15

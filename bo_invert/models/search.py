@@ -35,7 +35,8 @@ def maximise(
     near: int = 192,
     starts: int = 6,
     steps: int = 50,
-) -> Array:
+    before: Array | None = None,
+) -> tuple[Array, Array]:
     """The point of the domain with the highest score that is not known yet, shape ``(d,)``.
 
     Args:
@@ -49,17 +50,24 @@ def maximise(
         near: looks near the incumbents.
         starts: how many looks are followed by gradients.
         steps: of gradients, at most.
+        before: where gradients led for a score much like this one, shape ``(b, d)``.
+
+    Returns:
+        The point, and where gradients led, shape ``(starts, d)``.
     """
     score = _at_evaluable(score, domain)
     pools = _pools(domain, incumbents, rng, wide, near)
+    if before is not None:
+        pools.append(before)
     chosen = [pool[np.argsort(-_scores(score, domain, pool), kind="stable")[: starts // len(pools)]] for pool in pools]
     candidates = np.concatenate(chosen)
     if not domain.continuous:
         candidates = _walked(score, domain, candidates, rng)
+    ends = candidates
     if any(isinstance(p, Float) for p in domain.parameters.values()) or domain.geometry == "gaussian":
-        candidates = np.concatenate([_climbed(score, domain, candidates, steps), candidates])
-    candidates = np.concatenate([candidates, *pools])
-    return _best_unseen(score, domain, candidates, known, rng, apart)
+        ends = _climbed(score, domain, candidates, steps)
+    candidates = np.concatenate([ends, candidates, *pools])
+    return _best_unseen(score, domain, candidates, known, rng, apart), ends
 
 
 def looks(domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int = 256, near: int = 768) -> Array:

@@ -137,13 +137,15 @@ class GP(Strategy):
         from bo_invert.models.permission import permitted
 
         domain, history = scene.domain, scene.history
-        picked = np.empty((0, domain.dim))
+        picked, ends = np.empty((0, domain.dim)), None
         while len(picked) < count:
             pending = to_unit(domain, np.concatenate([history.open_points, picked]))
             score = permitted(self._score(scene, pending, explore or len(picked) > 0), scene.allowed)
             taken = np.concatenate([history.all_points, picked])
-            point = search.maximise(
-                score, domain, scene.incumbents, taken, scene.rng, apart=scene.apart, steps=50 if count == 1 else 30
+            # The score changes little from point to point, so the later searches go on where the first one ended.
+            steps = 50 if count == 1 else 30 if ends is None else 20
+            point, ends = search.maximise(
+                score, domain, scene.incumbents, taken, scene.rng, apart=scene.apart, steps=steps, before=ends
             )
             picked = np.concatenate([picked, point[None]])
         return picked
