@@ -148,7 +148,7 @@ class O3(Strategy):
             gain = learned.improvement(pending, seed=draw_seed(rng))
             score = _of_coordinates(gain, answered, _wish(domain, corners))
             taken = coordinates(np.concatenate([told, lost, pending]))
-            w = weights(maximise(score, cube, incumbents, taken, rng, apart=apart))
+            w = weights(maximise(score, cube, incumbents, taken, rng, apart=apart)[0])
             point = domain.project(mixtures(w[None], corners))[0]
             queries.append(Query(point, origin=self.name, meta={"w": w.tolist(), "seeds": numbers}))
             pending = np.concatenate([pending, w[None]])

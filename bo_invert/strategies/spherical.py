@@ -111,7 +111,7 @@ class Spherical(Strategy):
                 incumbents = np.array([trial.point for trial in history.ranking[:5]])
                 score = promise(self._shortened(sample, model.mean), model.chart, outputs, allowed)
                 known = [*history.points, *others, *picked]
-                point = maximise(score, domain, incumbents, known, rng, wide=128, near=64, starts=4, steps=25)
+                point, _ = maximise(score, domain, incumbents, known, rng, wide=128, near=64, starts=4, steps=25)
             elif _among(point, history.points) or _among(point, np.array([*others, *picked])):
                 point = _drawn(domain, allowed, rng)
             picked.append(point)
