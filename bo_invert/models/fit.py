@@ -98,7 +98,7 @@ def fit(
         )  # fmt: skip
         return value, spread.back(gradient)
 
-    steps, tolerance = (25, 1e-3) if rough else (80, 1e-6)
+    steps, tolerance = (25, 1e-3) if rough else (80, 1e-6 if warm is None else 1e-5)
     start = starts.reshape(k * many, d + 1)
     found, lowest = minimise(
         function, spread.into(start), spread.into(lower), spread.into(upper), steps=steps, tolerance=tolerance

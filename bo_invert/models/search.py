@@ -59,15 +59,17 @@ def maximise(
     pools = _pools(domain, incumbents, rng, wide, near)
     if before is not None:
         pools.append(before)
-    chosen = [pool[np.argsort(-_scores(score, domain, pool), kind="stable")[: starts // len(pools)]] for pool in pools]
-    candidates = np.concatenate(chosen)
+    seen = [_scores(score, domain, pool) for pool in pools]
+    best = [np.argsort(-values, kind="stable")[: starts // len(pools)] for values in seen]
+    candidates = np.concatenate([pool[rows] for pool, rows in zip(pools, best, strict=True)])
     if not domain.continuous:
         candidates = _walked(score, domain, candidates, rng)
     ends = candidates
     if any(isinstance(p, Float) for p in domain.parameters.values()) or domain.geometry == "gaussian":
         ends = _climbed(score, domain, candidates, steps)
-    candidates = np.concatenate([ends, candidates, *pools])
-    return _best_unseen(score, domain, candidates, known, rng, apart), ends
+    found = np.concatenate([ends, candidates])
+    values = np.concatenate([_scores(score, domain, found), *seen])
+    return _best_unseen(domain, np.concatenate([found, *pools]), values, known, rng, apart), ends
 
 
 def looks(domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int = 256, near: int = 768) -> Array:
@@ -96,7 +98,7 @@ def maximise_near(
     starts = looks[np.argsort(-_scores(score, domain, looks), kind="stable")[:4]]
     low, high = (to_unit(domain, bound[None])[0] for bound in (centre - spread, centre + spread))
     candidates = np.concatenate([_climbed(score, domain, starts, 60, low, high), looks])
-    return _best_unseen(score, domain, candidates, known, rng)
+    return _best_unseen(domain, candidates, _scores(score, domain, candidates), known, rng)
 
 
 def _pools(domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int, near: int) -> list[Array]:
@@ -107,14 +109,14 @@ def _pools(domain: Domain, incumbents: Array, rng: np.random.Generator, wide: in
 
 
 def _best_unseen(
-    score: Score,
     domain: Domain,
     candidates: Array,
+    values: Array,
     known: Sequence[Array] | Array,
     rng: np.random.Generator,
     apart: float = 0.0,
 ) -> Array:
-    order = np.argsort(-_scores(score, domain, candidates), kind="stable")
+    order = np.argsort(-values, kind="stable")
     point: Array = unseen(domain, np.concatenate([candidates[order], domain.uniform(rng, 1024)]), known, 1, apart)[0]
     return point
 

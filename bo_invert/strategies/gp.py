@@ -143,7 +143,7 @@ class GP(Strategy):
             score = permitted(self._score(scene, pending, explore or len(picked) > 0), scene.allowed)
             taken = np.concatenate([history.all_points, picked])
             # The score changes little from point to point, so the later searches go on where the first one ended.
-            steps = 50 if count == 1 else 30 if ends is None else 20
+            steps = 50 if count == 1 else 30 if ends is None else 16
             point, ends = search.maximise(
                 score, domain, scene.incumbents, taken, scene.rng, apart=scene.apart, steps=steps, before=ends
             )
