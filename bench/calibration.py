@@ -2,13 +2,12 @@
 
     python bench/calibration.py --storage sqlite:///calibration.db --seeds 3
 
-Runs of the public suite are kept in the storage; only those that are missing are run. Every ask of every run is asked
-again from its log, and interrupted as soon as the strategy has fitted its model. The hyperparameters come from the memo
-in the log, so it is the very model that chose the points, and what it says of them is what the queries note as
-``foretold``. Points of the initial design are left out, since no model chose them.
+Runs of the public suite are kept in the storage; only those that are missing are run. What was said is what the queries
+note as ``foretold``. Points of the initial design are left out, since no model chose them.
 
-Beside that stands the model alone, before its intervals are stretched by what they missed: on the points that it chose,
-on points drawn at random, and on what it was told, one left out at a time.
+Beside that stands the model of ``gp`` alone, before its intervals are stretched by what they missed: on the points that
+it chose, on points drawn at random, and on what it was told, one left out at a time. It is conditioned again on what it
+knew, with the hyperparameters of the memo in the log.
 """
 
 from __future__ import annotations
@@ -16,10 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -27,16 +24,17 @@ import bo_invert as bi
 from bo_invert.bench.suite import BATCH, BUDGET, chosen_problems
 from bo_invert.history import History
 from bo_invert.log import Log
-from bo_invert.models import exact
 from bo_invert.models.base import to_unit
 from bo_invert.models.diagnostics import left_out, predicted
 from bo_invert.models.exact import Surrogate
-from bo_invert.models.foretold import foretell, record
+from bo_invert.models.foretold import record
+from bo_invert.models.learned import learn
 from bo_invert.models.outputs import Outputs
+from bo_invert.models.selection import telling
 from bo_invert.report.table import Table
 from bo_invert.statement import Statement
 from bo_invert.stores.open import open_store
-from bo_invert.strategies.base import Request
+from bo_invert.threads import one_thread
 from bo_invert.types import JSON, Array, Query, Trial
 
 ROOT = Path(__file__).parents[1]
@@ -50,43 +48,32 @@ _EVERY = 4
 """So many asks apart a model is judged on them."""
 
 
-class _Fitted(Exception):
-    """Carries the model out of the ask."""
-
-    def __init__(self, surrogate: Surrogate) -> None:
-        super().__init__()
-        self.surrogate = surrogate
-
-
 def models(study: bi.Study, events: list[JSON]) -> Iterator[tuple[Surrogate, tuple[Trial, ...], range]]:
-    """Every model of a run, the trials it knew, and the numbers of those that it chose."""
+    """Every model of a run of ``gp``, the trials it knew, and the numbers of those that it chose."""
     log = Log()
     for event in events:
         before = log.trials
-        surrogate = _model(study, before, event) if event["kind"] == "asked" else None
         log.apply([event])
-        if surrogate is not None:
-            yield surrogate, before, range(len(before), len(log.trials))
+        if event["kind"] == "asked" and event["memo"]:
+            yield _model(study, before, event["memo"]["outputs"]), before, range(len(before), len(log.trials))
 
 
-def _model(study: bi.Study, trials: tuple[Trial, ...], event: JSON) -> Surrogate | None:
-    """The first model of an ask; None where it fitted none. What the ask noted holds the hyperparameters it found."""
-    request = Request(event["ask"], len(event["queries"]), study.seed, event["budget"], event["memo"])
-    fit = exact.fit
-
-    def caught(*args: Any, **options: Any) -> Surrogate:
-        raise _Fitted(fit(*args, **options))
-
-    with mock.patch.object(exact, "fit", caught):
-        try:
-            study.strategy.ask(study.statement, trials, request)
-        except _Fitted as done:
-            return done.surrogate
-    return None
+def _model(study: bi.Study, trials: tuple[Trial, ...], memo: JSON) -> Surrogate:
+    """The model of an ask, whose memo holds the hyperparameters that it found."""
+    history = History(trials)
+    inputs = to_unit(study.statement.domain, history.points)
+    with one_thread():
+        return learn(study.statement, history, inputs, memo, some=telling(inputs, history.order)).surrogate
 
 
 def judged(study: bi.Study, events: list[JSON], budget: int) -> JSON:
-    """Shares of outcomes under, in and over what was foretold, by quarter; and in the intervals of the model alone."""
+    """Shares of outcomes under, in and over what was foretold, by quarter; of ``gp``, in its model's own intervals."""
+    alone = _alone(study, events) if study.strategy.name == "gp" else {}
+    return {"quarters": _by_quarter(study.statement, study.trials, budget), "alone": alone}
+
+
+def _alone(study: bi.Study, events: list[JSON]) -> dict[str, float]:
+    """Shares in the intervals of the models alone."""
     assert study.problem is not None
     statement, trials = study.statement, study.trials
     drawn = [Query(p) for p in statement.domain.uniform(np.random.default_rng(0), _DRAWN)]
@@ -95,12 +82,8 @@ def judged(study: bi.Study, events: list[JSON], budget: int) -> JSON:
     elsewhere = _modelled(study, np.array([outcomes[i].y for i in some]), [outcomes[i].loss or 0.0 for i in some])
     there = to_unit(statement.domain, np.array([drawn[i].point for i in some]))
     inside: dict[str, list[Array]] = {name: [] for name in ALONE}
-    notes: dict[int, JSON] = {}
     for i, (surrogate, known, chosen) in enumerate(models(study, events)):
         told, answered = History(known), History([trials[number] for number in chosen])
-        asked = to_unit(statement.domain, np.array([trials[number].query.point for number in chosen]))
-        outputs = Outputs(statement, told.y, told.losses)
-        notes |= zip(chosen, foretell(surrogate, outputs, statement, _noted(known, notes), asked), strict=True)
         if answered.completed:
             values = _modelled(study, answered.y, answered.losses)
             inputs = to_unit(statement.domain, answered.points)
@@ -110,20 +93,14 @@ def judged(study: bi.Study, events: list[JSON], budget: int) -> JSON:
             if len(surrogate.process.inputs) == len(told.points):
                 values = _modelled(study, told.y, told.losses)
                 inside["left out"].append(left_out(surrogate, values).coverage(0.9))
-    alone = {name: round(float(np.mean(shares)), 4) for name, shares in inside.items() if shares}
-    return {"quarters": _by_quarter(statement, _noted(trials, notes), budget), "alone": alone}
-
-
-def _noted(trials: Sequence[Trial], notes: dict[int, JSON]) -> list[Trial]:
-    """The same trials with these notes on their queries, and no others."""
-    return [replace(t, query=replace(t.query, meta=notes.get(t.number, {}))) for t in trials]
+    return {name: round(float(np.mean(shares)), 4) for name, shares in inside.items() if shares}
 
 
 def _modelled(study: bi.Study, y: Array, losses: Any) -> Array:
     return Outputs(study.statement, y, np.asarray(losses, dtype=float)).values
 
 
-def _by_quarter(statement: Statement, trials: list[Trial], budget: int) -> list[JSON]:
+def _by_quarter(statement: Statement, trials: Sequence[Trial], budget: int) -> list[JSON]:
     quarters = []
     for q in range(QUARTERS):
         some = [t for t in trials if t.number * QUARTERS // budget == q and "foretold" in t.query.meta]
