@@ -98,7 +98,7 @@ class _Told:
     def normal(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the warped numbers, shape ``(b, c)`` each."""
         weights = self.surrogate.weights
-        return self.mean @ weights + self.surrogate.offset, (self.variance @ weights**2).sqrt()
+        return self.mean @ weights + self.surrogate.offset, (self.variance @ weights**2 + self.surrogate.omitted).sqrt()
 
     def triples(self) -> Tensor:
         """Of the c numbers, shape ``(3, b, c)``."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from bo_invert import registry, rng
 from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.objectives import Target
 from bo_invert.statement import Statement
 from bo_invert.types import JSON, Query, Trial
 
@@ -144,4 +145,27 @@ def require_gradients(strategy: Strategy, statement: Statement) -> None:
             f"strategy {strategy.name!r} needs gradients, and problem {statement.name!r} has none: its space or its "
             "oracle is not differentiable. Use a torch module for both, give the oracle a differentiable stand-in "
             "(bo_invert.Twin), or take a strategy without gradients: 'gp', 'cmaes', 'prior'"
+        )
+
+
+def refuse_without_residuals(name: str, statement: Statement, instead: str) -> None:
+    """For strategies that follow residuals by their slopes.
+
+    Args:
+        name: of the strategy.
+        statement: of the problem.
+        instead: strategies to take otherwise, in words.
+
+    Raises:
+        Unsuitable: the problem has no target, or parameters that are not real numbers.
+    """
+    if not isinstance(statement.objective, Target):
+        raise Unsuitable(
+            f"strategy {name!r} needs residuals, and the objective of problem {statement.name!r} is "
+            f"{statement.objective}. Use Target(value), or take {instead}"
+        )
+    if not statement.domain.continuous:
+        raise Unsuitable(
+            f"strategy {name!r} needs finite differences, and problem {statement.name!r} has whole numbers "
+            f"or choices among its parameters. Make them Float or fix them, or take {instead}"
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.errors import InvalidInput
 from bo_invert.history import History
 from bo_invert.models.confine import confined
 from bo_invert.models.gauss_newton import Settings, Start
@@ -15,7 +15,7 @@ from bo_invert.models.hit import hit, rounding
 from bo_invert.objectives import Target
 from bo_invert.replay import key, replay
 from bo_invert.statement import Statement
-from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.strategies.base import Proposal, Request, Strategy, refuse_without_residuals
 from bo_invert.types import JSON, Array, Query, Trial
 
 #: A new start is made where less than this share of what an ordinary evaluation leaves is left.
@@ -73,16 +73,7 @@ class LeastSquares(Strategy):
             raise InvalidInput(f"least_squares: design is at least 2, got {self.design}")
 
     def check(self, statement: Statement) -> None:
-        if not isinstance(statement.objective, Target):
-            raise Unsuitable(
-                f"strategy {self.name!r} needs residuals, and the objective of problem {statement.name!r} is "
-                f"{statement.objective}. Use Target(value), or take 'gp' or 'cmaes'"
-            )
-        if not statement.domain.continuous:
-            raise Unsuitable(
-                f"strategy {self.name!r} needs finite differences, and problem {statement.name!r} has whole numbers "
-                "or choices among its parameters. Make them Float or fix them, or take 'gp' or 'cmaes'"
-            )
+        refuse_without_residuals(self.name, statement, instead="'gp' or 'cmaes'")
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         self.check(statement)

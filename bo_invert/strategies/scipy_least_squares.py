@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from bo_invert.domain import Domain
-from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.errors import InvalidInput
 from bo_invert.objectives import Target
 from bo_invert.replay import key
 from bo_invert.restarts import Evaluate, next_queries
 from bo_invert.statement import Statement
-from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.strategies.base import Proposal, Request, Strategy, refuse_without_residuals
 from bo_invert.types import Array, Trial
 
 Residuals = Evaluate[Array | None]
@@ -45,16 +45,7 @@ class SciPyLeastSquares(Strategy):
             raise InvalidInput(f"scipy_least_squares: diff_step lies in (0, 0.5), got {self.diff_step}")
 
     def check(self, statement: Statement) -> None:
-        if not isinstance(statement.objective, Target):
-            raise Unsuitable(
-                f"strategy {self.name!r} needs residuals, and the objective of problem {statement.name!r} is "
-                f"{statement.objective}. Use Target(value), or take 'dual_annealing' or 'cmaes'"
-            )
-        if not statement.domain.continuous:
-            raise Unsuitable(
-                f"strategy {self.name!r} needs finite differences, and problem {statement.name!r} has whole numbers "
-                "or choices among its parameters. Make them Float or fix them, or take 'dual_annealing' or 'cmaes'"
-            )
+        refuse_without_residuals(self.name, statement, instead="'dual_annealing' or 'cmaes'")
 
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         self.check(statement)

@@ -90,7 +90,7 @@ class Turbo(Strategy):
         if lacking(history, size):
             return self._begun(domain, history, request, 0, ())
         trust = Trust(history, domain, self.name, self.successes, self.length)
-        if trust.length < max(SHORTEST, self._flat(history, domain, trust)):
+        if trust.length < max(SHORTEST, self._flat(history, domain)):
             rest = math.inf if request.budget is None else request.budget - history.committed
             trust.leave(trust.number + 1, afresh=rest >= 3 * size)
         if trust.afresh and trust.designed < size:
@@ -101,7 +101,7 @@ class Turbo(Strategy):
         with one_thread():
             return self._improving(statement, history, request, trust, rng)
 
-    def _flat(self, history: History, domain: Domain, trust: Trust) -> float:
+    def _flat(self, history: History, domain: Domain) -> float:
         """A length below which a region lies within one plateau; 0 for most functions."""
         if self.noisy or not domain.continuous:
             return 0.0
