@@ -84,7 +84,7 @@ class Problem:
         """What a strategy may know."""
         return Statement(
             self.name, self.space.domain, self.outputs, self.objective, self.constraints, self.differentiable,
-            self.space.features,
+            self.space.features, self.space.identify,
         )  # fmt: skip
 
     def decode(self, point: Array) -> Any:

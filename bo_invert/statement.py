@@ -23,6 +23,8 @@ class Statement:
         differentiable: whether descents and gradients can be asked for.
         features: what the designs at points ``(n, d)`` look like as numbers, ``(n, p)``, where the space can tell. It
             is a pure function that calls no oracle. It is no part of what identifies the problem.
+        identify: names of the designs at points ``(n, d)``, equal for equal designs,
+            where the space can tell. It is pure too.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Statement:
     constraints: tuple[OutcomeConstraint, ...] = ()
     differentiable: bool = False
     features: Callable[[Array], Array] | None = None
+    identify: Callable[[Array], list[str]] | None = None
 
     def to_json(self) -> JSON:
         return {

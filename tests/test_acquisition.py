@@ -11,7 +11,7 @@ from scipy import special
 
 import bo_invert as bi
 from bo_invert.domain import Domain
-from bo_invert.models import acquisition, base, exact, fit, search
+from bo_invert.models import acquisition, exact, fit, search, spacing
 from bo_invert.models.acquisition import Known
 from bo_invert.models.outputs import Outputs
 from bo_invert.threads import one_thread
@@ -232,7 +232,7 @@ def test_search_avoids_known_points_until_none_are_left() -> None:
         found.append(search.maximise(score, domain, np.array(found).reshape(-1, 2), found, rng)[0])
     assert len(np.unique(np.array(found), axis=0)) == 6
     assert found[0].tolist() == domain.encode([{"n": 1, "kind": "a"}])[0].tolist()
-    assert base.seen(search.maximise(score, domain, np.array(found), found, rng)[0][None], found).all()
+    assert spacing.seen(search.maximise(score, domain, np.array(found), found, rng)[0][None], found).all()
 
 
 def test_search_stays_within_the_radius_of_a_latent() -> None:
@@ -261,6 +261,6 @@ def test_search_keeps_its_distance_when_told_to() -> None:
 
     rng = np.random.default_rng
     free, _ = search.maximise(score, domain, best[None], [best], rng(0))
-    apart, _ = search.maximise(score, domain, best[None], [best], rng(0), apart=0.05)
+    apart, _ = search.maximise(score, domain, best[None], [best], rng(0), spacing=spacing.Spacing(domain, 0.05))
     assert np.linalg.norm(free - best) < 0.01
     assert 0.05 <= np.linalg.norm(apart - best) < 0.15

@@ -11,7 +11,7 @@ from scipy import integrate, optimize, special, stats
 from torch import Tensor
 
 import bo_invert as bi
-from bo_invert.models import base, exact, fit
+from bo_invert.models import exact, fit, spacing
 from bo_invert.models.improvement import log_improvement, log_positive_part, normals
 from bo_invert.models.kernels import MATERN, RBF, Kernel, kernel, lengthscale_prior
 from bo_invert.models.lbfgs import minimise
@@ -433,10 +433,10 @@ def test_a_plateau_is_noticed_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
     inputs = rng.random((20, 2))
     flat = np.sin(3 * inputs[:, :1])
-    assert base.plateau(inputs, flat) == 0.0
+    assert spacing.plateau(inputs, flat) == 0.0
     steps = np.round(4 * inputs[:, :1])
-    wide = base.plateau(inputs, steps)
+    wide = spacing.plateau(inputs, steps)
     assert 0.0 < wide <= 0.1 * 2**0.5
     near = inputs[:2] + 1e-4
-    found = base.plateau(np.concatenate([inputs, near]), np.concatenate([flat, flat[:2]]))
+    found = spacing.plateau(np.concatenate([inputs, near]), np.concatenate([flat, flat[:2]]))
     assert found == pytest.approx(2 * np.sqrt(2) * 1e-4)

@@ -11,8 +11,8 @@ import pytest
 import bo_invert as bi
 from bo_invert.domain import Domain
 from bo_invert.models import exact
-from bo_invert.models.base import seen, unseen
 from bo_invert.models.selection import MOST, telling
+from bo_invert.models.spacing import Spacing, seen
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.gp import GP
 from bo_invert.types import Outcome, Query, State, Trial
@@ -43,7 +43,7 @@ def test_known_points_are_found_without_a_table_of_all_pairs() -> None:
     asked = np.concatenate([known[:200], rng.random((200, 64))])
     tracemalloc.start()
     found = seen(asked, known)
-    picked = unseen(Domain("box", 64, {}), asked, known, 100)
+    picked = Spacing(Domain("box", 64, {})).unseen(asked, known, 100)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found[:200].all()

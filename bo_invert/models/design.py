@@ -9,7 +9,7 @@ import numpy as np
 
 from bo_invert.domain import Domain
 from bo_invert.history import History
-from bo_invert.models.base import unseen
+from bo_invert.models.spacing import Spacing
 from bo_invert.models.trust import away, typical
 from bo_invert.types import JSON, Array, Query
 
@@ -61,6 +61,7 @@ def design(
     *,
     left: Sequence[Array] = (),
     mark: Mapping[str, JSON] | None = None,
+    spacing: Spacing | None = None,
     spare: int = 32,
 ) -> tuple[Query, ...]:
     """The next queries of a design, none of them known; ``meta["design"]`` counts them.
@@ -75,6 +76,7 @@ def design(
         request: how many, and with which random numbers.
         left: centres of searches that were given up, points of shape ``(d,)``: nothing near them while there is else.
         mark: further ``meta`` of each query.
+        spacing: what counts as known besides told points; default: nothing.
         spare: so many points more are drawn than asked for, to choose from.
     """
     before, many = asked(history), request.count + spare
@@ -83,5 +85,5 @@ def design(
     else:
         pool = plausible_draws(domain, request.rng(), many)
     pool = pool[np.argsort(~away(pool, left, typical(domain) / 2.0), kind="stable")]
-    points = unseen(domain, pool, history.all_points, request.count)
+    points = (spacing or Spacing(domain)).unseen(pool, history.all_points, request.count)
     return tuple(Query(x, origin=name, meta={**(mark or {}), "design": before + i}) for i, x in enumerate(points))

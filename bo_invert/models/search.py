@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from bo_invert.domain import Domain
-from bo_invert.models.base import from_unit, to_unit, unseen
+from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.lbfgs import minimise
+from bo_invert.models.spacing import Spacing
 from bo_invert.parameters import Float
 from bo_invert.types import Array
 
@@ -30,7 +31,7 @@ def maximise(
     known: Sequence[Array] | Array,
     rng: np.random.Generator,
     *,
-    apart: float = 0.0,
+    spacing: Spacing | None = None,
     wide: int = 256,
     near: int = 192,
     starts: int = 6,
@@ -45,7 +46,7 @@ def maximise(
         incumbents: good points, best first, shape ``(k, d)``; may be empty.
         known: points ``(d,)`` not to be proposed again, if that can be avoided.
         rng: of the looks.
-        apart: least distance from known points, in units of the unit cube.
+        spacing: what counts as known besides; default: nothing.
         wide: looks all over the domain.
         near: looks near the incumbents.
         starts: how many looks are followed by gradients.
@@ -69,7 +70,7 @@ def maximise(
         ends = _climbed(score, domain, candidates, steps)
     found = np.concatenate([ends, candidates])
     values = np.concatenate([_scores(score, domain, found), *seen])
-    return _best_unseen(domain, np.concatenate([found, *pools]), values, known, rng, apart), ends
+    return _best_unseen(domain, np.concatenate([found, *pools]), values, known, rng, spacing), ends
 
 
 def looks(domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int = 256, near: int = 768) -> Array:
@@ -114,10 +115,11 @@ def _best_unseen(
     values: Array,
     known: Sequence[Array] | Array,
     rng: np.random.Generator,
-    apart: float = 0.0,
+    spacing: Spacing | None = None,
 ) -> Array:
     order = np.argsort(-values, kind="stable")
-    point: Array = unseen(domain, np.concatenate([candidates[order], domain.uniform(rng, 1024)]), known, 1, apart)[0]
+    candidates = np.concatenate([candidates[order], domain.uniform(rng, 1024)])
+    point: Array = (spacing or Spacing(domain)).unseen(candidates, known, 1)[0]
     return point
 
 

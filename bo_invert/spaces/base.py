@@ -53,6 +53,14 @@ class Space(ABC):
         """
         return None
 
+    @property
+    def identify(self) -> Callable[[Array], list[str]] | None:
+        """A pure function from points ``(n, d)`` to n names, equal for equal designs; None where nobody can tell.
+
+        For decoders that give one design for many points. It keeps strategies from paying twice for a design.
+        """
+        return None
+
     # What follows is for differentiable spaces; tensors live on the device and in the dtype of ``points``.
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:

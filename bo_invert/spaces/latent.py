@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -85,9 +86,9 @@ class Latent(Space):
         self.measure = None if found is None else fit_measure(found, seed)
         self.domain = self._domain(dim, level, float(floor))
         designs: Any = self._check(self.codes(np.zeros((2, dim))))
-        self._numeric = isinstance(designs, np.ndarray) and designs.dtype.kind in "fiub" and designs.ndim > 1
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
         self._numeric = numbers and designs[0].size <= _FEATURES
+        self._nameable = _name(designs[0]) is not None
 
     def _find_codes(self, dim: int, data: Any, codes: Any, prior: Any, seed: int) -> Array | None:
         if codes is not None:
@@ -176,6 +177,14 @@ class Latent(Space):
         designs = np.asarray(self.decode(points), dtype=np.float64)
         return designs.reshape(len(points), math.prod(designs.shape[1:]))
 
+    @property
+    def identify(self) -> Callable[[Array], list[str]] | None:
+        """Names of the decoded designs, where they are arrays, numbers or text, or lists and dicts of these."""
+        return self._names if self._nameable else None
+
+    def _names(self, points: Array) -> list[str]:
+        return [_name(design) or "" for design in self.decode(points)]
+
     def encode(self, designs: Sequence[Any]) -> Array:
         if self._encoder is None:
             return super().encode(designs)
@@ -206,3 +215,17 @@ def _fingerprint(measure: Measure) -> str:
     numbers = np.column_stack([measure.mean / scale, np.log10(scale)])
     text = ",".join(f"{round(v, 2) + 0.0:.2f}" for v in numbers.ravel())
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _name(design: Any) -> str | None:
+    """A short name of a design, equal for equal ones; None for objects that nobody can compare."""
+    if isinstance(design, (np.ndarray, np.generic)):
+        numbers = np.asarray(design)
+        if numbers.dtype.kind == "f":
+            numbers = numbers + 0.0  # -0.0 is 0.0
+        content = f"{numbers.dtype.str} {numbers.shape} ".encode() + numbers.tobytes()
+        return None if numbers.dtype.hasobject else hashlib.sha256(content).hexdigest()
+    try:
+        return hashlib.sha256(json.dumps(design, sort_keys=True).encode()).hexdigest()
+    except (TypeError, ValueError):
+        return None

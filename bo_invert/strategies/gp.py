@@ -22,6 +22,7 @@ from bo_invert.types import JSON, Array, Query, Trial
 if TYPE_CHECKING:
     from bo_invert.models.acquisition import Score
     from bo_invert.models.learned import Learned
+    from bo_invert.models.spacing import Spacing
 
 _GREEDY = 8
 """So many points of a batch know of each other; the others are the best ones of functions drawn from the posterior."""
@@ -101,11 +102,12 @@ class GP(Strategy):
     def _improving(
         self, statement: Statement, history: History, request: Request, rng: np.random.Generator
     ) -> Proposal:
-        from bo_invert.models.base import plateau, to_unit
+        from bo_invert.models.base import to_unit
         from bo_invert.models.foretold import foretell
         from bo_invert.models.learned import learn
         from bo_invert.models.permission import permission
         from bo_invert.models.selection import telling
+        from bo_invert.models.spacing import Spacing, spacing
 
         domain, memo = statement.domain, request.memo or {}
         inputs = to_unit(domain, history.points)
@@ -115,7 +117,7 @@ class GP(Strategy):
             some=some, kernel=self.kernel, noisy=self.noisy, warp=self.warp, device=self.device,
         )  # fmt: skip
         allowed, lessons = permission(statement, history, memo.get("permission"))
-        apart = plateau(inputs[some], history.y[some]) if domain.continuous and not self.noisy else 0.0
+        apart = Spacing(domain) if self.noisy else spacing(statement, history, some)
         scene = _Scene(domain, history, learned, allowed, apart, rng)
         note: dict[str, JSON] = {"outputs": learned.surrogate.memo, "permission": lessons}
         if self.acquisition == "ucb_pe":
@@ -145,7 +147,7 @@ class GP(Strategy):
             # The score changes little from point to point, so the later searches go on where the first one ended.
             steps = 50 if count == 1 else 30 if ends is None else 16
             point, ends = search.maximise(
-                score, domain, scene.incumbents, taken, scene.rng, apart=scene.apart, steps=steps, before=ends
+                score, domain, scene.incumbents, taken, scene.rng, spacing=scene.spacing, steps=steps, before=ends
             )
             picked = np.concatenate([picked, point[None]])
         return picked
@@ -164,7 +166,7 @@ class _Scene:
     history: History
     learned: Learned
     allowed: Score | None
-    apart: float
+    spacing: Spacing
     rng: np.random.Generator
 
     @property
@@ -177,7 +179,7 @@ def _drawn(scene: _Scene, picked: Array, count: int) -> Array:
     """Picked points ``(p, d)``, filled up to ``(count, d)`` with the best ones of drawn functions."""
     if len(picked) == count:
         return picked
-    from bo_invert.models.base import to_unit, unseen
+    from bo_invert.models.base import to_unit
     from bo_invert.models.permission import permitted
     from bo_invert.models.region import Region
     from bo_invert.models.search import looks
@@ -188,7 +190,7 @@ def _drawn(scene: _Scene, picked: Array, count: int) -> Array:
     some = looks(domain, scene.incumbents, rng)
     for points in everywhere.ranked(permitted(scores, scene.allowed), some, follow=1):
         taken = np.concatenate([scene.history.all_points, picked])
-        picked = np.concatenate([picked, unseen(domain, points, taken, 1, scene.apart)])
+        picked = np.concatenate([picked, scene.spacing.unseen(points, taken, 1)])
     return picked
 
 

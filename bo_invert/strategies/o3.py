@@ -116,11 +116,11 @@ class O3(Strategy):
     def _mixed(
         self, statement: Statement, history: History, seeds: list[Trial], request: Request, rng: np.random.Generator
     ) -> Proposal:
-        from bo_invert.models.base import plateau
         from bo_invert.models.learned import learn
         from bo_invert.models.permission import answering
         from bo_invert.models.search import maximise
         from bo_invert.models.selection import telling
+        from bo_invert.models.spacing import Spacing, plateau
 
         domain = statement.domain
         corners = np.array([trial.point for trial in seeds])
@@ -142,13 +142,13 @@ class O3(Strategy):
         answered, labels = answering(told, lost, inside.order, memo.get("labels"))
         cube = box_domain({f"u{k}": Float(0.0, 1.0) for k in range(len(seeds))})
         incumbents = coordinates(told[inside.order[:5]])
-        apart = 0.0 if self.noisy else plateau(coordinates(told[some]), inside.y[some])
+        apart = Spacing(cube, 0.0 if self.noisy else plateau(coordinates(told[some]), inside.y[some]))
         queries: list[Query] = []
         while len(queries) < request.count:
             gain = learned.improvement(pending, seed=draw_seed(rng))
             score = _of_coordinates(gain, answered, _wish(domain, corners))
             taken = coordinates(np.concatenate([told, lost, pending]))
-            w = weights(maximise(score, cube, incumbents, taken, rng, apart=apart)[0])
+            w = weights(maximise(score, cube, incumbents, taken, rng, spacing=apart)[0])
             point = domain.project(mixtures(w[None], corners))[0]
             queries.append(Query(point, origin=self.name, meta={"w": w.tolist(), "seeds": numbers}))
             pending = np.concatenate([pending, w[None]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
-from bo_invert.models.base import plateau, to_unit, unseen
+from bo_invert.models.base import to_unit
 from bo_invert.models.design import design_size, lacking, plausible_draws
+from bo_invert.models.spacing import Spacing, spacing
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -89,7 +90,7 @@ class PCN(Strategy):
         history, domain = History(trials), statement.domain
         if lacking(history, design_size(domain.dim, request.budget, self.initial)):
             pool = plausible_draws(domain, request.rng(), request.count + 32)
-            return self._propose(unseen(domain, pool, history.all_points, request.count), request.memo)
+            return self._propose(Spacing(domain).unseen(pool, history.all_points, request.count), request.memo)
         from bo_invert.threads import one_thread
 
         rng = request.rng()
@@ -147,9 +148,9 @@ class PCN(Strategy):
             return torch.logaddexp(probability(x), torch.full_like(x[:, 0], math.log(_DOUBT)))
 
         ends = self._walked(domain, history, lambda points: permitted(doubted, points), request.count, rng)
-        apart = 0.0
+        apart = Spacing(domain) if self.noisy else spacing(statement, history)
         if domain.continuous and not self.noisy:
-            apart = max(plateau(to_unit(domain, history.points), history.y), _SAME)
+            apart = replace(apart, apart=max(apart.apart, _SAME))
         picked = np.empty((0, domain.dim))
         for pool in np.split(ends, request.count):
             pending = np.nan_to_num(inputs(np.concatenate([history.open_points, picked])), nan=0.5)
@@ -159,7 +160,7 @@ class PCN(Strategy):
             others = others[np.argsort(domain.plausibility(others) < domain.floor, kind="stable")]
             candidates = np.concatenate([pool[order], others])
             taken = np.concatenate([history.all_points, picked])
-            picked = np.concatenate([picked, unseen(domain, candidates, taken, 1, apart)])
+            picked = np.concatenate([picked, apart.unseen(candidates, taken, 1)])
         return picked, {"outputs": learned.surrogate.memo, "labels": labels}
 
     def _walked(

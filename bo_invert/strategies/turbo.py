@@ -88,13 +88,13 @@ class Turbo(Strategy):
         history, domain = History(trials), statement.domain
         size = design_size(domain.dim, request.budget, self.initial)
         if lacking(history, size):
-            return self._begun(domain, history, request, 0, ())
+            return self._begun(statement, history, request, 0, ())
         trust = Trust(history, domain, self.name, self.successes, self.length)
         if trust.length < max(SHORTEST, self._flat(history, domain)):
             rest = math.inf if request.budget is None else request.budget - history.committed
             trust.leave(trust.number + 1, afresh=rest >= 3 * size)
         if trust.afresh and trust.designed < size:
-            return self._begun(domain, history, request, trust.number, trust.left)
+            return self._begun(statement, history, request, trust.number, trust.left)
         from bo_invert.threads import one_thread
 
         rng = request.rng()
@@ -105,25 +105,33 @@ class Turbo(Strategy):
         """A length below which a region lies within one plateau; 0 for most functions."""
         if self.noisy or not domain.continuous:
             return 0.0
-        from bo_invert.models.base import plateau, to_unit
+        from bo_invert.models.base import to_unit
+        from bo_invert.models.spacing import plateau
 
         return min(plateau(to_unit(domain, history.points), history.y), self.length / 2.0)
 
     def _begun(
-        self, domain: Domain, history: History, request: Request, region: int, left: Sequence[Array]
+        self, statement: Statement, history: History, request: Request, region: int, left: Sequence[Array]
     ) -> Proposal:
         """The start of a region, away from centres that were left."""
-        mark = {"region": region}
-        queries = design(self.name, domain, history, request, left=left, mark=mark, spare=request.count + 64)
+        from bo_invert.models.spacing import Spacing, spacing
+
+        domain, mark = statement.domain, {"region": region}
+        # What is flat in one place need not be in another, so only designs are compared.
+        apart = Spacing(domain) if self.noisy else spacing(statement, history, most=0.0)
+        queries = design(
+            self.name, domain, history, request, left=left, mark=mark, spare=request.count + 64, spacing=apart
+        )
         return Proposal(queries, request.memo)
 
     def _improving(
         self, statement: Statement, history: History, request: Request, trust: Trust, rng: np.random.Generator
     ) -> Proposal:
-        from bo_invert.models.base import plateau, to_unit, unseen
+        from bo_invert.models.base import to_unit
         from bo_invert.models.foretold import foretell
         from bo_invert.models.permission import permission
         from bo_invert.models.region import Region, sides
+        from bo_invert.models.spacing import Spacing, spacing
 
         domain, memo = statement.domain, request.memo or {}
         told = to_unit(domain, history.points)
@@ -134,14 +142,13 @@ class Turbo(Strategy):
         if self.noisy:
             centre = _smoothed(learned, near, trust.eligible)
         region = Region(domain, told[centre], sides(domain, trust.length, learned.surrogate.process.logs))
-        apart = 0.0 if self.noisy or not domain.continuous else plateau(learned.inputs, history.y[near])
-        apart = min(apart, trust.length / 4.0)
+        apart = Spacing(domain) if self.noisy else spacing(statement, history, near, most=trust.length / 4.0)
         scene = _Scene(region, learned, allowed, history.open_points, rng)
         picked: list[Array] = []
         for points in self._ranked(scene, picked, request.count):
-            if not domain.continuous:  # a small region may hold nothing new
+            if not domain.continuous or apart.identify is not None:  # a small region may hold nothing new
                 points = np.concatenate([points, domain.uniform(rng, 256)])
-            picked.append(unseen(domain, points, [*history.all_points, *picked], 1, apart)[0])
+            picked.append(apart.unseen(points, [*history.all_points, *picked], 1)[0])
         inputs = to_unit(domain, np.array(picked))
         said = foretell(learned.surrogate, learned.outputs, statement, history.trials, inputs)
         marks = ({"region": trust.number, **words} for words in said)
