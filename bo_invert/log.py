@@ -8,11 +8,17 @@ kind       further keys                                                 effect
 asked      ask, seen, budget, seconds, memo, queries                    new trials, QUEUED
 enqueued   queries                                                      new trials, QUEUED, proposed by the user
 added      queries, outcomes                                            new trials with known outcomes, no bill
-started    trial, worker                                                a new attempt, RUNNING
-finished   trial, outcome                                               the attempt's outcome; billed
+started    trial, worker, lease                                         a new attempt, RUNNING
+finished   trial, outcome, attempt                                      the attempt's outcome; billed
+late       trial, outcome, attempt                                      the outcome of an attempt that was given up:
+                                                                        a new trial of its own, no further bill
+released   trial, cost                                                  the attempt was given back; billed as said
 lost       trial                                                        the attempt's worker is gone; billed
 cancelled  trial, reason                                                nobody will evaluate it
+keyed      key, trials                                                  a request that asked for these was answered
 ========== ============================================================ =====================================
+
+Keys that older logs lack (``lease``, ``attempt``) stand for none, and for the latest attempt.
 """
 
 from __future__ import annotations
@@ -25,9 +31,12 @@ from typing import Any
 from bo_invert.ledger import Ledger
 from bo_invert.types import JSON, Attempt, Cost, Outcome, Query, State, Trial
 
+LATE = "late"
+"""Origin of a trial that holds what a superseded worker found."""
+
 
 class Log:
-    """The state that the events read so far amount to."""
+    """The state that the events read so far amount to. Taking in an event costs the same in a log of any length."""
 
     def __init__(self) -> None:
         self.seq = 0
@@ -36,8 +45,18 @@ class Log:
         self.ask_seconds: list[float] = []
         self.committed = 0
         """Calls answered, plus the most that open trials can still cost: what a budget is compared with."""
+        self.keys: dict[str, tuple[int, ...]] = {}
+        """Numbers of the trials that were handed out under a request's key."""
         self._trials: list[Trial] = []
         self._frozen: tuple[Trial, ...] | None = None
+        self._numbers: dict[State, set[int]] = {state: set() for state in State}
+        self._ledger = Ledger()
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def __getitem__(self, number: int) -> Trial:
+        return self._trials[number]
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -45,6 +64,10 @@ class Log:
         if self._frozen is None:
             self._frozen = tuple(self._trials)
         return self._frozen
+
+    def within(self, *states: State) -> list[Trial]:
+        """The trials that are in one of these states, in the order of their numbers."""
+        return [self._trials[number] for number in sorted(set().union(*(self._numbers[state] for state in states)))]
 
     def apply(self, events: Iterable[JSON]) -> None:
         """Take in the next events, in order."""
@@ -56,27 +79,13 @@ class Log:
     @property
     def ledger(self) -> Ledger:
         """The bill so far."""
-        attempts = [attempt for trial in self._trials for attempt in trial.attempts]
-        ended = [attempt for attempt in attempts if attempt.ended is not None]
-        cost = sum((attempt.cost for attempt in ended), Cost())
-        fates = [attempt.fate for attempt in ended]
-        return Ledger(
-            values=cost.values,
-            gradients=cost.gradients,
-            attempts=len(ended),
-            failed=fates.count(State.FAILED),
-            infeasible=fates.count(State.INFEASIBLE),
-            lost=fates.count(State.LOST),
-            running=len(attempts) - len(ended),
-            seconds=cost.seconds,
-            asking=sum(self.ask_seconds),
-            asks=self.asks,
-        )
+        return replace(self._ledger, running=len(self._numbers[State.RUNNING]))
 
     def _asked(self, event: JSON) -> None:
         self.asks = event["ask"] + 1
         self.memo = event["memo"]
         self.ask_seconds.append(event["seconds"])
+        self._ledger = replace(self._ledger, asks=self.asks, asking=self._ledger.asking + event["seconds"])
         self._queue(event["queries"], event["ask"])
 
     def _enqueued(self, event: JSON) -> None:
@@ -84,42 +93,88 @@ class Log:
 
     def _queue(self, queries: Sequence[JSON], ask: int | None) -> None:
         for query in queries:
-            self._trials.append(Trial(len(self._trials), Query.from_json(query), State.QUEUED, ask))
-            self.committed += self._trials[-1].query.cost.calls
+            trial = self._new(Query.from_json(query), State.QUEUED, ask=ask)
+            self.committed += trial.query.cost.calls
 
     def _added(self, event: JSON) -> None:
         for query, known in zip(event["queries"], event["outcomes"], strict=True):
             outcome = Outcome.from_json(known)
-            number = len(self._trials)
-            self._trials.append(Trial(number, Query.from_json(query), outcome.state, outcome=outcome))
+            self._new(Query.from_json(query), outcome.state, outcome=outcome)
 
     def _started(self, event: JSON) -> None:
         trial = self._trials[event["trial"]]
-        attempt = Attempt(event["worker"], event["at"])
+        attempt = Attempt(event["worker"], event["at"], lease=event.get("lease"))
         if not trial.state.open:  # a failure is tried again
             self.committed += trial.query.cost.calls
         self._put(trial, state=State.RUNNING, attempts=(*trial.attempts, attempt))
 
     def _finished(self, event: JSON) -> None:
         outcome = Outcome.from_json(event["outcome"])
-        self.committed += outcome.cost.calls - self._trials[event["trial"]].query.cost.calls
-        self._end(event, outcome.state, outcome.cost, outcome=outcome)
+        trial = self._trials[event["trial"]]
+        self.committed += outcome.cost.calls - trial.query.cost.calls
+        self._end(event, outcome.state, outcome.cost, outcome)
+
+    def _late(self, event: JSON) -> None:
+        outcome, trial = Outcome.from_json(event["outcome"]), self._trials[event["trial"]]
+        told = trial.attempts[event["attempt"]]
+        attempts = (*trial.attempts[: event["attempt"]], replace(told, outcome=outcome))
+        self._put(trial, attempts=(*attempts, *trial.attempts[event["attempt"] + 1 :]))
+        meta = {"trial": trial.number, "attempt": event["attempt"]}
+        seen = Attempt(told.worker, told.started, event["at"], Cost(), outcome.state, outcome=outcome)
+        self._new(replace(trial.query, origin=LATE, meta=meta), outcome.state, attempts=(seen,), outcome=outcome)
+
+    def _released(self, event: JSON) -> None:
+        cost = Cost.from_json(event["cost"])
+        self.committed += cost.calls
+        trial = self._end(event, State.CANCELLED, cost)
+        self._put(trial, state=State.QUEUED)
 
     def _lost(self, event: JSON) -> None:
         self._end(event, State.LOST, self._trials[event["trial"]].query.cost)
 
-    def _end(self, event: JSON, state: State, cost: Cost, **changes: Any) -> None:
+    def _end(self, event: JSON, state: State, cost: Cost, outcome: Outcome | None = None) -> Trial:
+        """The end of an attempt. One that was given up for lost and answers after all is billed once."""
         trial = self._trials[event["trial"]]
-        last = replace(trial.attempts[-1], ended=event["at"], cost=cost, fate=state)
-        self._put(trial, state=state, attempts=(*trial.attempts[:-1], last), **changes)
+        last = trial.attempts[-1]
+        if last.ended is not None:
+            self._bill(last.fate, last.cost, -1)
+        self._bill(state, cost, 1)
+        attempt = replace(last, ended=event["at"], cost=cost, fate=state, outcome=outcome)
+        changes: dict[str, Any] = {} if outcome is None else {"outcome": outcome}
+        return self._put(trial, state=state, attempts=(*trial.attempts[:-1], attempt), **changes)
+
+    def _bill(self, fate: State, cost: Cost, sign: int) -> None:
+        bill = self._ledger
+        self._ledger = replace(
+            bill,
+            values=bill.values + sign * cost.values,
+            gradients=bill.gradients + sign * cost.gradients,
+            seconds=bill.seconds + sign * cost.seconds,
+            attempts=bill.attempts + sign,
+            failed=bill.failed + sign * (fate is State.FAILED),
+            infeasible=bill.infeasible + sign * (fate is State.INFEASIBLE),
+            lost=bill.lost + sign * (fate is State.LOST),
+        )
 
     def _cancelled(self, event: JSON) -> None:
         trial = self._trials[event["trial"]]
         self.committed -= trial.query.cost.calls
         self._put(trial, state=State.CANCELLED, outcome=Outcome(State.CANCELLED, reason=event["reason"]))
 
-    def _put(self, trial: Trial, **changes: Any) -> None:
-        self._trials[trial.number] = replace(trial, **changes)
+    def _keyed(self, event: JSON) -> None:
+        self.keys[event["key"]] = tuple(event["trials"])
+
+    def _new(self, query: Query, state: State, **fields: Any) -> Trial:
+        self._trials.append(Trial(len(self._trials), query, state, **fields))
+        self._numbers[state].add(len(self._trials) - 1)
+        return self._trials[-1]
+
+    def _put(self, trial: Trial, **changes: Any) -> Trial:
+        changed = replace(trial, **changes)
+        self._numbers[trial.state].remove(trial.number)
+        self._numbers[changed.state].add(trial.number)
+        self._trials[trial.number] = changed
+        return changed
 
 
 _EFFECTS: dict[str, Callable[[Log, JSON], None]] = {
@@ -128,8 +183,11 @@ _EFFECTS: dict[str, Callable[[Log, JSON], None]] = {
     "added": Log._added,
     "started": Log._started,
     "finished": Log._finished,
+    "late": Log._late,
+    "released": Log._released,
     "lost": Log._lost,
     "cancelled": Log._cancelled,
+    "keyed": Log._keyed,
 }
 
 

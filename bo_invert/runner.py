@@ -16,6 +16,7 @@ from bo_invert.errors import Failed, InvalidInput
 from bo_invert.executors.serial import SerialExecutor
 from bo_invert.history import History
 from bo_invert.journal import Journal
+from bo_invert.leases import LEASE, Heart
 from bo_invert.oracles.base import MISFIT
 from bo_invert.problem import Problem
 from bo_invert.report.goal import Goal
@@ -33,8 +34,8 @@ def evaluate(problem: Problem, queries: Sequence[Query]) -> list[Outcome]:
     return problem.evaluate(queries)
 
 
-Take = Callable[[int, int | None, str | None, int], list[Trial]]
-"""Starts trials: how many, for which budget, worker and number of retries; ``Study.take``."""
+Take = Callable[..., list[Trial]]
+"""Starts trials, see ``Study.take``."""
 
 
 def run(
@@ -61,7 +62,8 @@ def run(
     bar = _Bar(journal, Goal(problem.objective.to_json(), problem.outputs), int(budget), label)
     try:
         journal.lose(is_gone)
-        loop.run(bar, _Alarm(journal))
+        with Heart(journal, this_worker(), LEASE):
+            loop.run(bar, _Alarm(journal))
     finally:
         bar.close()
         if made is not None:
@@ -93,7 +95,7 @@ class _Loop:
             while True:
                 free = self.batch - len(under_way)
                 if free > 0 and not alarm.hopeless and not self._stopped() and not self._hit():
-                    trials = self.take(free, self.budget, worker, self.retries)
+                    trials = self.take(free, self.budget, worker, self.retries, lease=LEASE)
                     under_way.update(trial.number for trial in trials)
                     for group in [trials] if together and trials else [[trial] for trial in trials]:
                         queries = [trial.query for trial in group]
@@ -103,7 +105,7 @@ class _Loop:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     group = running.pop(future)
                     for trial, outcome in zip(group, self._outcomes(future, group), strict=True):
-                        self.journal.finish(trial.number, outcome)
+                        self.journal.finish(trial.number, outcome, len(trial.attempts) - 1)
                         under_way.remove(trial.number)
                 bar.update()
                 alarm.check()

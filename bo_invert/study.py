@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -320,31 +320,58 @@ class Study:
         run(problem, self.journal, self.take, budget, batch, executor, retries, stop_when_hit, label, stop)
         return self
 
-    def take(self, count: int, budget: int | None, worker: str | None, retries: int = 0) -> list[Trial]:
-        """Start up to ``count`` trials for a worker: waiting ones first, then newly asked ones. See ``ask``."""
+    def take(
+        self,
+        count: int,
+        budget: int | None,
+        worker: str | None,
+        retries: int = 0,
+        *,
+        lease: float | None = None,
+        known: Collection[int] | None = None,
+        key: str | None = None,
+    ) -> list[Trial]:
+        """Start up to ``count`` trials for a worker: what it left unfinished, what waits, then newly asked ones.
+
+        Args:
+            count: how many, at least 1.
+            budget: calls the whole study may spend.
+            worker: who will evaluate them; None for a person or a foreign program.
+            retries: how often a failed trial is tried again.
+            lease: seconds that the worker may be silent; None for any time.
+            known: numbers of running trials that the worker knows to be its own; others of its own are given to it
+                again. None if it knows them all.
+            key: of this request; asked again with the same key, it is answered with the same trials.
+        """
         if count < 1:
             raise InvalidInput(f"ask: count must be at least 1, got {count}")
         self._require_problem()
-        trials = self.journal.start_waiting(count, budget, worker, retries)
+        given = None if key is None else self.journal.answered(key)
+        if given is not None:
+            return list(self._shown(given))
+        trials = [] if worker is None or known is None else self.journal.held(worker, known)[:count]
         if len(trials) < count:
-            trials += self._start_asked(count - len(trials), budget, worker)
+            trials += self.journal.start_waiting(count - len(trials), budget, worker, retries, lease=lease, key=key)
+        if len(trials) < count:
+            trials += self._start_asked(count - len(trials), budget, worker, lease, key)
         return list(self._shown(trials))
 
-    def _start_asked(self, count: int, budget: int | None, worker: str | None) -> list[Trial]:
+    def _start_asked(
+        self, count: int, budget: int | None, worker: str | None, lease: float | None, key: str | None
+    ) -> list[Trial]:
         while True:
-            log = self.journal.read()
-            trials, ask, seen, room = log.trials, log.asks, log.seq, self.journal.room(budget)
-            if room <= 0:
+            view = self.journal.view(budget)
+            if view.room <= 0:
                 return []
             started = time.perf_counter()
-            request = Request(ask, int(min(count, room)), self.seed, budget, log.memo)
-            proposal = self.strategy.ask(self.statement, trials, request)
+            request = Request(view.asks, int(min(count, view.room)), self.seed, budget, view.memo)
+            proposal = self.strategy.ask(self.statement, view.trials, request)
             seconds = time.perf_counter() - started
-            queries = _fit(proposal.queries, room)
+            queries = _fit(proposal.queries, view.room)
             if not queries:
                 return []
-            notes = {"seen": seen, "budget": budget, "seconds": seconds, "memo": proposal.memo}
-            begun = self.journal.asked(ask, queries, worker, **notes)
+            notes = {"seen": view.seq, "budget": budget, "seconds": seconds, "memo": proposal.memo}
+            begun = self.journal.asked(view.asks, queries, worker, lease=lease, key=key, **notes)
             if begun is not None:
                 return begun
 

@@ -212,13 +212,25 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a trial. ``worker`` is None when the point was handed to a person or a foreign program."""
+    """One try at a trial. Its position among the attempts of its trial is the fencing token of whoever makes it.
+
+    Args:
+        worker: who evaluates it; None when the point was handed to a person or a foreign program.
+        started: seconds since the epoch.
+        ended: the same; None while it is under way.
+        cost: what it is billed.
+        fate: RUNNING, COMPLETED, FAILED, INFEASIBLE, LOST, or CANCELLED when it was given back.
+        lease: so many seconds may its worker be silent before it is taken to be lost; None for any time.
+        outcome: what it led to, also if it came too late to count.
+    """
 
     worker: str | None
     started: float
     ended: float | None = None
     cost: Cost = Cost()
     fate: State = State.RUNNING
+    lease: float | None = None
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -101,6 +101,33 @@ def test_a_log_comes_back_as_it_was_written(store: Store) -> None:
     assert store.events("a", after=3) == []
 
 
+def test_a_log_may_begin_with_events(store: Store) -> None:
+    store.create("a", {"seed": 1}, [{"n": 1}, {"n": 2}])
+    assert store.events("a") == [{"n": 1}, {"n": 2}]
+    with pytest.raises(StudyExists):
+        store.create("a", {}, [{"n": 3}])
+    assert store.append("a", [{"n": 3}], 2) == 3
+    with pytest.raises(ValueError, match="JSON"):
+        store.create("b", {}, [{"n": math.nan}])
+    assert store.names() == ["a"]
+
+
+def test_signs_of_life_are_counted_by_study_and_worker(store: Store) -> None:
+    store.create("a", {})
+    store.create("b", {})
+    assert store.beats("a") == {}
+    for worker in ("w1", "w2", "w1"):
+        store.beat("a", worker)
+    store.beat("b", "w1")
+    assert (store.beats("a"), store.beats("b")) == ({"w1": 2, "w2": 1}, {"w1": 1})
+    store.delete("a")
+    store.create("a", {})
+    assert store.beats("a") == {}
+    for call in (lambda: store.beat("c", "w1"), lambda: store.beats("c")):
+        with pytest.raises(StudyNotFound):
+            call()
+
+
 def test_names_in_the_order_of_creation(store: Store) -> None:
     assert store.names() == []
     for name in NAMES:
@@ -292,6 +319,18 @@ def test_a_database_that_stays_locked_is_reported_and_nothing_written(tmp_path: 
     holder.execute("ROLLBACK")
     holder.close()
     assert store.append("a", [{"n": 1}], 0) == 1
+
+
+def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    SqlStore(f"sqlite:///{tmp_path}/runs.db").create("a", {}, [{"n": 1}])
+    with sqlite3.connect(tmp_path / "runs.db") as connection:  # as version 1 left it
+        connection.execute("DROP TABLE beats")
+        connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
+    store = SqlStore(f"sqlite:///{tmp_path}/runs.db")
+    store.beat("a", "w")
+    assert (store.events("a"), store.beats("a")) == ([{"n": 1}], {"w": 1})
+    with sqlite3.connect(tmp_path / "runs.db") as connection:
+        assert connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchall() == [(str(SCHEMA),)]
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

@@ -13,19 +13,20 @@ from typing import Protocol
 from bo_invert.errors import StudyNotFound
 from bo_invert.types import JSON
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of what is written. A store refuses to read what a newer version wrote."""
 
 
 class Store(Protocol):
     """Named logs of events."""
 
-    def create(self, name: str, header: JSON) -> None:
-        """Begin a log.
+    def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
+        """Begin a log, all or nothing.
 
         Args:
             name: of the study, non-empty.
             header: what never changes: problem, strategy, seed.
+            events: with which it begins, of a study that comes from elsewhere.
 
         Raises:
             InvalidInput: the name is empty.
@@ -60,6 +61,21 @@ class Store(Protocol):
             StorageConflict: the log has grown past ``after``.
             StudyNotFound: there is no such study.
             StorageBusy: the storage stayed locked; nothing was written.
+        """
+
+    def beat(self, name: str, worker: str) -> None:
+        """Add 1 to the count of a worker's signs of life. Not part of the log, and lost with little harm.
+
+        Raises:
+            StudyNotFound: there is no such study.
+            StorageBusy: the storage stayed locked.
+        """
+
+    def beats(self, name: str) -> dict[str, int]:
+        """How often each worker gave a sign of life.
+
+        Raises:
+            StudyNotFound: there is no such study.
         """
 
     def delete(self, name: str) -> None:

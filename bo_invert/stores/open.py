@@ -33,6 +33,9 @@ def open_store(storage: str | Path | Store | None) -> Store:
     if isinstance(storage, (str, Path)):
         store: Store = registry.resolve("stores", "sql")(storage)
         return store
-    if not all(callable(getattr(storage, verb, None)) for verb in ("create", "header", "names", "events", "append")):
+    if not all(
+        callable(getattr(storage, verb, None))
+        for verb in ("create", "header", "names", "events", "append", "beat", "beats")
+    ):
         raise InvalidInput(f"storage must be a URL, a path, a store or None, got {type(storage).__name__}")
     return storage

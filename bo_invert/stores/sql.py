@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
 from bo_invert.errors import (
@@ -50,6 +51,14 @@ _EVENTS = sa.Table(
     sa.Column("study", sa.ForeignKey("studies.id"), primary_key=True),
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("data", sa.Text, nullable=False),
+)
+
+_BEATS = sa.Table(
+    "beats",
+    _METADATA,
+    sa.Column("study", sa.ForeignKey("studies.id"), primary_key=True),
+    sa.Column("worker", sa.String(255), primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
 )
 
 #: SQLite's primary result codes for "somebody else holds the lock", and PostgreSQL's states for the same.
@@ -106,7 +115,7 @@ class SqlStore:
                 f"storage {self} needs the package {error.name!r}; run: pip install {error.name}"
             ) from error
 
-    def create(self, name: str, header: JSON) -> None:
+    def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         if not name:
             raise InvalidInput("the name of a study must not be empty")
         row = {
@@ -114,9 +123,12 @@ class SqlStore:
             "header": json.dumps(header, allow_nan=False),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        texts = [json.dumps(event, allow_nan=False) for event in events]
         with self._transaction(writing=True) as connection:
             try:
                 connection.execute(sa.insert(_STUDIES), row)
+                if texts:
+                    connection.execute(sa.insert(_EVENTS), _rows(self._id(connection, name), texts, 0))
             except exc.IntegrityError as error:
                 raise StudyExists(
                     f"a study named {name!r} is already in this storage; open it (exist_ok=True) or take another name"
@@ -148,18 +160,31 @@ class SqlStore:
             length = connection.execute(last).scalar_one() or 0
             if length != after:
                 raise StorageConflict(f"study {name!r} has {length} events, not {after}")
-            rows = [{"study": study, "seq": after + i, "data": text} for i, text in enumerate(texts, start=1)]
-            if rows:
+            if texts:
                 try:
-                    connection.execute(sa.insert(_EVENTS), rows)
+                    connection.execute(sa.insert(_EVENTS), _rows(study, texts, after))
                 except exc.IntegrityError as error:
                     raise StorageConflict(f"study {name!r} grew while it was written to") from error
-        return after + len(rows)
+        return after + len(texts)
+
+    def beat(self, name: str, worker: str) -> None:
+        with self._reading(name, writing=True) as connection:
+            study = self._id(connection, name)
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            first = dialect.insert(_BEATS).values(study=study, worker=worker, count=1)
+            again = {"count": _BEATS.c.count + 1}
+            connection.execute(first.on_conflict_do_update(index_elements=["study", "worker"], set_=again))
+
+    def beats(self, name: str) -> dict[str, int]:
+        with self._reading(name) as connection:
+            query = sa.select(_BEATS.c.worker, _BEATS.c.count).where(_BEATS.c.study == self._id(connection, name))
+            return {str(worker): int(count) for worker, count in connection.execute(query)}
 
     def delete(self, name: str) -> None:
         with self._reading(name, writing=True) as connection:
             study = self._id(connection, name, lock=True)
             connection.execute(sa.delete(_EVENTS).where(_EVENTS.c.study == study))
+            connection.execute(sa.delete(_BEATS).where(_BEATS.c.study == study))
             connection.execute(sa.delete(_STUDIES).where(_STUDIES.c.id == study))
 
     def close(self) -> None:
@@ -221,13 +246,13 @@ class SqlStore:
             return engine
 
     def _new_engine(self) -> sa.Engine:
-        sqlite = self._url.get_backend_name() == "sqlite"
+        on_sqlite = self._url.get_backend_name() == "sqlite"
         options: dict[str, Any] = {"pool_timeout": self._patience}
         if self._in_memory:  # one connection, shared by all threads: another one would be another database
             options = {"poolclass": StaticPool}
-        arguments = {"timeout": self._patience, "check_same_thread": False} if sqlite else {}
-        engine = sa.create_engine(self._url, connect_args=arguments, pool_pre_ping=not sqlite, **options)
-        if sqlite:
+        arguments = {"timeout": self._patience, "check_same_thread": False} if on_sqlite else {}
+        engine = sa.create_engine(self._url, connect_args=arguments, pool_pre_ping=not on_sqlite, **options)
+        if on_sqlite:
             sa.event.listen(engine, "connect", self._open_sqlite)
         else:
             sa.event.listen(engine, "begin", self._limit_waiting)
@@ -251,25 +276,33 @@ class SqlStore:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(1000 * self._patience)}")
 
     def _prepare(self, engine: sa.Engine) -> None:
-        """Make the tables of a new database; refuse one that a newer version wrote."""
+        """Make the tables of a new database, and those that an older one lacks; refuse what a newer version wrote."""
         with engine.connect() as connection, _begun(connection):
             tables = set(sa.inspect(connection).get_table_names())
-        if _META.name not in tables:
-            if tables & set(_METADATA.tables):
-                raise StorageError(f"storage {self} belongs to another program; choose another file or database")
+        if _META.name not in tables and tables & set(_METADATA.tables):
+            raise StorageError(f"storage {self} belongs to another program; choose another file or database")
+        version = self._version(engine) if _META.name in tables else 0
+        if version < SCHEMA:
             with engine.connect() as connection, _begun(connection, writing=True):
                 if connection.dialect.name == "postgresql":
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_SETUP_LOCK)))
                 _METADATA.create_all(connection)
-                if connection.execute(_VERSION).scalar_one_or_none() is None:
+                known = connection.execute(_VERSION).scalar_one_or_none()
+                if known is None:
                     connection.execute(sa.insert(_META), {"key": "schema", "value": str(SCHEMA)})
-        with engine.connect() as connection, _begun(connection):
-            version = int(connection.execute(_VERSION).scalar_one())
+                elif int(known) < SCHEMA:  # nothing but tables was ever added
+                    newer = sa.update(_META).where(_META.c.key == "schema")
+                    connection.execute(newer.values(value=str(SCHEMA)))
+            version = self._version(engine)
         if version > SCHEMA:
             raise SchemaTooNew(
                 f"storage {self} was written by a newer version of bo_invert (schema {version}, this one knows "
                 f"{SCHEMA}); run: pip install --upgrade bo-invert"
             )
+
+    def _version(self, engine: sa.Engine) -> int:
+        with engine.connect() as connection, _begun(connection):
+            return int(connection.execute(_VERSION).scalar_one())
 
     def _explained(self, error: exc.SQLAlchemyError) -> StorageError:
         cause = getattr(error, "orig", None) or error
@@ -292,6 +325,10 @@ class SqlStore:
 
 
 _VERSION = sa.select(_META.c.value).where(_META.c.key == "schema")
+
+
+def _rows(study: int, texts: Sequence[str], after: int) -> list[dict[str, Any]]:
+    return [{"study": study, "seq": after + i, "data": text} for i, text in enumerate(texts, start=1)]
 
 
 def _names(connection: sa.Connection) -> list[str]:
