@@ -40,6 +40,7 @@ from bo_invert.cli_output import (
     trial_records,
     why_nothing,
 )
+from bo_invert.cli_transfer import export, import_
 from bo_invert.errors import BoInvertError, InvalidInput
 
 if TYPE_CHECKING:
@@ -249,6 +250,10 @@ def list_studies(storage: Storage, how: Shape = Format.table) -> None:
         emit(records, how, hidden=("created", "asking"))
     else:
         say(f"no studies in {storage}")
+
+
+app.command("export")(export)
+app.command("import")(import_)
 
 
 def main() -> None:
