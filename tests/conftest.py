@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
+import postgres
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A busy machine is slow at times: that says nothing about the code. The same examples every time.
@@ -7,3 +12,16 @@ settings.register_profile(
     "steady", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Of a database that may be written to: a server made for the tests, or the one in ``BO_INVERT_TEST_POSTGRES``."""
+    given = os.environ.get("BO_INVERT_TEST_POSTGRES")
+    if given:
+        yield given
+    elif postgres.programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    else:
+        with postgres.server() as url:
+            yield url

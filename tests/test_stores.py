@@ -29,16 +29,12 @@ from bo_invert.stores.memory import MemoryStore
 from bo_invert.stores.open import open_store
 from bo_invert.stores.sql import SqlStore
 
-#: Set to a PostgreSQL URL to run the suite there too, in a database that may be written to.
-POSTGRES = os.environ.get("BO_INVERT_TEST_POSTGRES")
-
-STORES: dict[str, Callable[[Path], Store]] = {
-    "memory": lambda folder: MemoryStore(),
-    "sqlite": lambda folder: SqlStore(f"sqlite:///{folder}/runs.db"),
-    "sqlite-in-memory": lambda folder: SqlStore("sqlite://"),
+STORES: dict[str, Callable[[Path, pytest.FixtureRequest], Store]] = {
+    "memory": lambda folder, request: MemoryStore(),
+    "sqlite": lambda folder, request: SqlStore(f"sqlite:///{folder}/runs.db"),
+    "sqlite-in-memory": lambda folder, request: SqlStore("sqlite://"),
+    "postgresql": lambda folder, request: SqlStore(request.getfixturevalue("postgres_url")),
 }
-if POSTGRES:
-    STORES["postgresql"] = lambda folder: SqlStore(str(POSTGRES))
 
 NAMES = [
     "plain",
@@ -70,7 +66,7 @@ for number in range(count):
 
 @pytest.fixture(params=list(STORES))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = STORES[request.param](tmp_path)
+    made = STORES[request.param](tmp_path, request)
     for name in made.names():
         made.delete(name)
     yield made

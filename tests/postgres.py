@@ -1,0 +1,52 @@
+"""A PostgreSQL server for tests: on loopback, in a folder of its own, gone with the tests."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def programs() -> Path | None:
+    """The folder of ``initdb`` and ``pg_ctl``; None where PostgreSQL is not installed."""
+    found = shutil.which("initdb")
+    folders = [Path(found).resolve().parent] if found else [Path(p) for p in glob.glob("/usr/lib/postgresql/*/bin")]
+    return folders[-1] if folders else None
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A URL of a database ``postgres`` that is empty and may be written to."""
+    folder = programs()
+    assert folder is not None
+    home = Path(tempfile.mkdtemp(prefix="pg-"))
+    data = home / "data"
+    as_other: list[str] = []
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        as_other = ["runuser", "-u", "postgres", "--"]
+        shutil.chown(home, "postgres")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={home} -c shared_buffers=16MB"
+
+    def control(*arguments: str) -> None:
+        command = [*as_other, str(folder / "pg_ctl"), "-D", str(data), "-w", "-t", "60", *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=home)
+
+    made = [*as_other, str(folder / "initdb"), "-D", str(data), "-U", "tester", "-A", "trust", "-E", "UTF8"]
+    subprocess.run([*made, "--locale=C"], check=True, stdout=subprocess.DEVNULL, cwd=home)
+    try:
+        control("-l", str(home / "log"), "-o", options, "start")
+        try:
+            yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+        finally:
+            control("-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
