@@ -209,8 +209,9 @@ def check_every_append_landed_once(store: Store, workers: list[str], count: int)
     assert len(events) == len(workers) * count
 
 
-def test_appends_of_two_processes_all_land_once(tmp_path: Path) -> None:
-    url = POSTGRES or f"sqlite:///{tmp_path}/runs.db"
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_appends_of_two_processes_all_land_once(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
     store = SqlStore(url)
     if "shared" in store.names():
         store.delete("shared")
