@@ -1,21 +1,20 @@
-"""A log in a store, kept in step with other writers: every change of a trial's state is decided and appended here."""
+"""A log in a store, kept in step with other writers: every change of a trial's state is appended here."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple, Protocol
 
-import numpy as np
-
-from bo_invert.errors import InvalidInput, StorageConflict, TellConflict
+from bo_invert import decisions
+from bo_invert.errors import StorageConflict
 from bo_invert.ledger import Ledger
 from bo_invert.log import Log, event
 from bo_invert.stores.base import Store
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
-
-#: How often a trial is issued again after its worker disappeared.
-MAX_ATTEMPTS = 5
 
 
 class View(NamedTuple):
@@ -36,10 +35,24 @@ class View(NamedTuple):
     room: float
 
 
+class Proposed(Protocol):
+    """What a strategy answered: queries, and a memo for the next ask."""
+
+    @property
+    def queries(self) -> tuple[Query, ...]: ...
+    @property
+    def memo(self) -> JSON: ...
+
+
+Propose = Callable[[View, int], Proposed]
+"""Asks a strategy for so many queries."""
+
+
 class Journal:
     """The events of one study, read as trials.
 
     A change is decided in the light of the newest log. When somebody else appends in between, it is decided again.
+    Any number of threads may use one journal.
     """
 
     def __init__(self, store: Store, name: str) -> None:
@@ -59,108 +72,92 @@ class Journal:
         """All that an ask depends on, at one moment."""
         with self._lock:
             log = self.read()
-            return View(log.trials, log.asks, log.seq, log.memo, self.room(budget))
+            room = float("inf") if budget is None else budget - log.committed
+            return View(log.trials, log.asks, log.seq, log.memo, room)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials, in order."""
-        return self.read().trials
+        with self._lock:
+            return self.read().trials
 
     @property
     def ledger(self) -> Ledger:
         """What was spent."""
-        return self.read().ledger
+        with self._lock:
+            return self.read().ledger
 
     @property
     def ask_seconds(self) -> list[float]:
         """Wall-clock seconds of each ask, in order."""
-        return list(self.read().ask_seconds)
+        with self._lock:
+            return list(self.read().ask_seconds)
 
     def trial(self, number: int) -> Trial:
-        """One trial, as last read.
+        """One trial.
 
         Raises:
             InvalidInput: there is none of this number.
         """
-        count = len(self._log)
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < count:
-            raise InvalidInput(f"study {self.name!r} has no trial {number!r}; it has {count}, numbered from 0")
-        return self._log[number]
-
-    def room(self, budget: int | None) -> float:
-        """Calls that can still be committed, as last read."""
-        return float("inf") if budget is None else budget - self._log.committed
-
-    def asked(
-        self,
-        ask: int,
-        queries: Sequence[Query],
-        worker: str | None,
-        *,
-        lease: float | None = None,
-        key: str | None = None,
-        **notes: Any,
-    ) -> list[Trial] | None:
-        """Ask number ``ask`` and the start of its trials, in one piece.
-
-        Args:
-            ask: its number.
-            queries: what the strategy proposed.
-            worker: who will evaluate them.
-            lease: seconds that the worker may be silent; None for any time.
-            key: of the request; the same key again gets the same trials, see ``answered``.
-            notes: further fields of the event.
-
-        Returns:
-            The trials; None when another process took this number first, and nothing was appended.
-        """
-        first = 0
-
-        def decide() -> list[JSON] | None:
-            nonlocal first
-            if self._log.asks != ask:
-                return None
-            first = len(self._log)
-            head = event("asked", ask=ask, queries=[query.to_json() for query in queries], **notes)
-            return [head, *self._starts(range(first, first + len(queries)), worker, lease, key)]
-
-        return [self._log[first + i] for i in range(len(queries))] if self._commit(decide) else None
-
-    def held(self, worker: str, known: Collection[int]) -> list[Trial]:
-        """Trials that a worker has under way, without those that it knows of."""
         with self._lock:
-            running = self.read().within(State.RUNNING)
-            return [trial for trial in running if trial.attempts[-1].worker == worker and trial.number not in known]
+            return decisions.find(self.read(), number)
 
-    def answered(self, key: str) -> list[Trial] | None:
-        """What a request of this key was given; None if there was none."""
-        with self._lock:
-            numbers = self.read().keys.get(key)
-            return None if numbers is None else [self._log[number] for number in numbers]
-
-    def start_waiting(
+    def take(
         self,
+        propose: Propose,
         count: int,
         budget: int | None,
         worker: str | None,
-        retries: int,
+        retries: int = 0,
         *,
         lease: float | None = None,
+        known: Collection[int] | None = None,
         key: str | None = None,
     ) -> list[Trial]:
-        """Start up to ``count`` trials that wait: enqueued by the user, lost, given back, or failed and worth a try."""
-        chosen: list[int] = []
+        """Start up to ``count`` trials for a worker: what it left unfinished, what waits, then newly asked ones.
 
-        def decide() -> list[JSON]:
-            ready = [trial.number for trial in self._log.within(State.LOST, State.QUEUED)]
-            if retries > 0 and self.room(budget) > 0:
-                again = (trial for trial in self._log.within(State.FAILED) if 0 < len(trial.attempts) <= retries)
-                ready = sorted([*ready, *(trial.number for trial in again)])
-            chosen[:] = ready[:count]
-            return self._starts(chosen, worker, lease, key)
+        Args:
+            propose: asks the strategy.
+            count: how many, at least 1.
+            budget: calls the whole study may spend.
+            worker: who will evaluate them; None for a person or a foreign program.
+            retries: how often a failed trial is tried again.
+            lease: seconds that the worker may be silent; None for any time.
+            known: numbers of running trials that the worker knows to be its own; others of its own are given to it
+                again. None if it knows them all.
+            key: of this request; asked again with the same key, it is answered with the same trials.
+        """
+        given = None if key is None else self._answered(key)
+        if given is not None:
+            return given
+        trials = [] if worker is None or known is None else self._held(worker, known)[:count]
+        if len(trials) < count:
+            wanted = count - len(trials)
 
-        self._commit(decide)
-        return [self.trial(number) for number in chosen]
+            def waiting(log: Log) -> list[JSON]:
+                room = float("inf") if budget is None else budget - log.committed
+                return decisions.resumed(log, wanted, room, worker, retries, lease, key)
+
+            trials += self._begun(self._commit(waiting))
+        while len(trials) < count:
+            view = self.view(budget)
+            if view.room <= 0:
+                break
+            began = time.perf_counter()
+            proposal = propose(view, int(min(count - len(trials), view.room)))
+            seconds = time.perf_counter() - began
+            queries = _fitting(proposal.queries, view.room)
+            if not queries:
+                break
+            notes = {"seen": view.seq, "budget": budget, "seconds": seconds, "memo": proposal.memo}
+            events = self._commit(
+                partial(
+                    decisions.asked, ask=view.asks, queries=queries, worker=worker, lease=lease, key=key, notes=notes
+                )
+            )
+            if events is not None:
+                return [*trials, *self._begun(events)]
+        return trials
 
     def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:
         """Record an outcome; the same one again changes nothing.
@@ -180,53 +177,10 @@ class Journal:
             TellConflict: the attempt already has another outcome, or (without ``attempt``) the trial was cancelled.
             InvalidInput: there is no such trial or attempt.
         """
-
-        late = False
-
-        def decide() -> list[JSON]:
-            nonlocal late
-            trial = self.trial(number)
-            told = event("finished", trial=trial.number, outcome=outcome.to_json(), attempt=attempt)
-            if attempt is not None:
-                events = self._fenced(trial, outcome, attempt, told)
-                late = any(entry["kind"] == "late" for entry in events)
-                return events
-            if trial.state is State.RUNNING:
-                return [told]
-            if _same(trial.outcome, outcome):
-                return []
-            if trial.state is State.LOST:  # it was billed when it was given up
-                return [told]
-            if trial.state in (State.QUEUED, State.FAILED):
-                return [event("started", trial=trial.number, worker=None), told]
-            raise self._conflict(trial, trial.state, trial.y, outcome)
-
         with self._lock:
-            self._commit(decide)
-            return self._log[len(self._log) - 1] if late else self.trial(number)
-
-    def _fenced(self, trial: Trial, outcome: Outcome, attempt: int, told: JSON) -> list[JSON]:
-        """The events of an outcome of one attempt, whatever became of the trial since."""
-        if not 0 <= attempt < len(trial.attempts):
-            raise InvalidInput(
-                f"trial {trial.number} of study {self.name!r} has had {len(trial.attempts)} attempts, numbered from 0; "
-                f"there is no attempt {attempt}"
-            )
-        made = trial.attempts[attempt]
-        if made.outcome is not None:
-            if _same(made.outcome, outcome):
-                return []
-            raise self._conflict(trial, made.fate, made.outcome.y, outcome)
-        latest = attempt == len(trial.attempts) - 1
-        if latest and trial.state in (State.RUNNING, State.LOST):
-            return [told]
-        return [{**told, "kind": "late"}]
-
-    def _conflict(self, trial: Trial, state: State, y: Any, outcome: Outcome) -> TellConflict:
-        return TellConflict(
-            f"trial {trial.number} is {state} with y = {_shown(y)} and cannot become {outcome.state} with "
-            f"y = {_shown(outcome.y)}; study.add() takes further observations"
-        )
+            events = self._commit(lambda log: decisions.told(log, number, outcome, attempt))
+            late = any(entry["kind"] == "late" for entry in events or ())
+            return self._log[len(self._log) - 1 if late else number]
 
     def add(self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None) -> list[Trial]:
         """Trials with outcomes known from elsewhere."""
@@ -243,15 +197,7 @@ class Journal:
         Raises:
             TellConflict: it already has an outcome.
         """
-
-        def decide() -> list[JSON]:
-            state = self.trial(number).state
-            if not state.open:
-                raise TellConflict(f"trial {number} is {state} and cannot be cancelled")
-            ended = [event("lost", trial=number)] if state is State.RUNNING else []
-            return [*ended, event("cancelled", trial=number, reason=reason)]
-
-        self._commit(decide)
+        self._commit(lambda log: decisions.cancelled(log, number, reason))
         return self.trial(number)
 
     def release(self, number: int, attempt: int, cost: Cost) -> Trial:
@@ -264,40 +210,16 @@ class Journal:
             attempt: which one, from 0.
             cost: what it has cost; nothing if the oracle was not called.
         """
-
-        def decide() -> list[JSON]:
-            trial = self.trial(number)
-            if trial.state is not State.RUNNING or attempt != len(trial.attempts) - 1:
-                return []
-            return [event("released", trial=number, cost=cost.to_json())]
-
-        self._commit(decide)
+        self._commit(lambda log: decisions.released(log, number, attempt, cost))
         return self.trial(number)
 
     def lose(self, gone: Callable[[str], bool]) -> None:
         """Bill the attempts of workers that disappeared; their trials wait to be issued again, or are given up."""
-
-        def decide() -> list[JSON]:
-            events = []
-            for trial in self._log.within(State.RUNNING):
-                worker = trial.attempts[-1].worker
-                if worker is not None and gone(worker):
-                    events.append(event("lost", trial=trial.number))
-                    if sum(a.fate in (State.LOST, State.RUNNING) for a in trial.attempts) >= MAX_ATTEMPTS:
-                        reason = f"its worker disappeared {MAX_ATTEMPTS} times"
-                        events.append(event("cancelled", trial=trial.number, reason=reason))
-            return events
-
-        self._commit(decide)
+        self._commit(lambda log: decisions.lost(log, gone))
 
     def abandon(self, numbers: set[int]) -> None:
         """Bill the running attempts at these trials as lost; the trials wait to be issued again."""
-
-        def decide() -> list[JSON]:
-            running = [n for n in sorted(numbers) if self.trial(n).state is State.RUNNING]
-            return [event("lost", trial=number) for number in running]
-
-        self._commit(decide)
+        self._commit(lambda log: decisions.abandoned(log, numbers))
 
     def beat(self, worker: str) -> None:
         """Show that a worker is still there."""
@@ -319,51 +241,54 @@ class Journal:
                 found[last.worker] = min(last.lease, found.get(last.worker, last.lease))
         return found
 
-    def _starts(self, numbers: Sequence[int], worker: str | None, lease: float | None, key: str | None) -> list[JSON]:
-        begun = [event("started", trial=number, worker=worker, lease=lease) for number in numbers]
-        return begun if key is None or not begun else [*begun, self._keyed(key, numbers)]
+    def _held(self, worker: str, known: Collection[int]) -> list[Trial]:
+        """Trials that a worker has under way, without those that it knows of."""
+        with self._lock:
+            running = self.read().within(State.RUNNING)
+            return [trial for trial in running if trial.attempts[-1].worker == worker and trial.number not in known]
 
-    def _keyed(self, key: str, numbers: Sequence[int]) -> JSON:
-        return event("keyed", key=key, trials=[*self._log.keys.get(key, ()), *numbers])
+    def _answered(self, key: str) -> list[Trial] | None:
+        """What a request of this key was given; None if there was none."""
+        with self._lock:
+            numbers = self.read().keys.get(key)
+            return None if numbers is None else [self._log[number] for number in numbers]
+
+    def _begun(self, events: Sequence[JSON] | None) -> list[Trial]:
+        with self._lock:
+            return [self._log[entry["trial"]] for entry in events or () if entry["kind"] == "started"]
 
     def _made(self, entry: JSON, count: int, key: str | None) -> list[Trial]:
-        """New trials, unless a request of this key has made them."""
-        numbers: Sequence[int] = ()
-
-        def decide() -> list[JSON]:
-            nonlocal numbers
-            if key is not None and key in self._log.keys:
-                numbers = self._log.keys[key]
-                return []
-            numbers = range(len(self._log), len(self._log) + count)
-            return [entry] if key is None else [entry, self._keyed(key, numbers)]
-
         with self._lock:
-            self._commit(decide)
-            return [self._log[number] for number in numbers]
+            if self._commit(lambda log: decisions.made(log, entry, count, key)):
+                return [self._log[len(self._log) - count + i] for i in range(count)]
+            return self._answered(key) or [] if key is not None else []
 
-    def _commit(self, decide: Callable[[], list[JSON] | None]) -> bool:
-        """Append what ``decide`` wants; False if it returned None."""
+    def _commit(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
+        """Append the events that ``decide`` wants, and say which they were."""
         with self._lock:
             while True:
-                self.read()
-                events = decide()
-                if events is None:
-                    return False
+                log = self.read()
+                events = decide(log)
+                if not events:
+                    return events
                 try:
-                    if events:
-                        self._store.append(self.name, events, self._log.seq)
-                        self._log.apply(events)
-                    return True
+                    self._store.append(self.name, events, log.seq)
                 except StorageConflict:
                     continue
+                log.apply(events)
+                return events
 
 
-def _same(one: Outcome | None, other: Outcome) -> bool:
-    if one is None or one.state is not other.state:
-        return False
-    return np.array_equal(one.y, other.y) if one.y is not None and other.y is not None else one.reason == other.reason
-
-
-def _shown(y: Any) -> str:
-    return "none" if y is None else str(np.round(y, 6).tolist())
+def _fitting(queries: Sequence[Query], room: float) -> list[Query]:
+    """The queries that fit into the remaining calls; the last descent is shortened to what is left."""
+    fitting: list[Query] = []
+    for query in queries:
+        cost = query.cost.calls
+        if cost > room:
+            if query.descent is None or room < 2:
+                break
+            query = replace(query, descent=replace(query.descent, steps=int(room // 2)))
+            cost = query.cost.calls
+        fitting.append(query)
+        room -= cost
+    return fitting

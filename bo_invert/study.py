@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from html import escape
@@ -18,14 +16,14 @@ from bo_invert.differences import differences
 from bo_invert.errors import InvalidInput, ProblemChanged, StudyExists, Verdict
 from bo_invert.given import given_answers, given_points, refuse_shape
 from bo_invert.history import History
-from bo_invert.journal import Journal
+from bo_invert.journal import Journal, View
 from bo_invert.ledger import Ledger
 from bo_invert.problem import Problem
 from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend
 from bo_invert.statement import Statement
 from bo_invert.stores.base import Store
 from bo_invert.stores.open import open_store
-from bo_invert.strategies.base import Request, Strategy, from_spec
+from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import Cost, Query, Trial
 
 if TYPE_CHECKING:
@@ -235,7 +233,6 @@ class Study:
         problem = self._require_problem()
         if not isinstance(answer, Verdict):
             refuse_shape(answer, self.outputs)
-        self.journal.read()
         known = self.journal.trial(_number(trial))
         told = self.journal.finish(known.number, problem.outcome(answer, cost or known.query.cost))
         return self._shown([told])[0]
@@ -283,7 +280,6 @@ class Study:
         Raises:
             TellConflict: it already has an outcome.
         """
-        self.journal.read()
         return self._shown([self.journal.cancel(_number(trial), reason)])[0]
 
     def run(
@@ -320,60 +316,17 @@ class Study:
         run(problem, self.journal, self.take, budget, batch, executor, retries, stop_when_hit, label, stop)
         return self
 
-    def take(
-        self,
-        count: int,
-        budget: int | None,
-        worker: str | None,
-        retries: int = 0,
-        *,
-        lease: float | None = None,
-        known: Collection[int] | None = None,
-        key: str | None = None,
-    ) -> list[Trial]:
-        """Start up to ``count`` trials for a worker: what it left unfinished, what waits, then newly asked ones.
-
-        Args:
-            count: how many, at least 1.
-            budget: calls the whole study may spend.
-            worker: who will evaluate them; None for a person or a foreign program.
-            retries: how often a failed trial is tried again.
-            lease: seconds that the worker may be silent; None for any time.
-            known: numbers of running trials that the worker knows to be its own; others of its own are given to it
-                again. None if it knows them all.
-            key: of this request; asked again with the same key, it is answered with the same trials.
-        """
+    def take(self, count: int, budget: int | None, worker: str | None, retries: int = 0, **terms: Any) -> list[Trial]:
+        """Start up to ``count`` trials for a worker; see ``Journal.take`` for its terms."""
         if count < 1:
             raise InvalidInput(f"ask: count must be at least 1, got {count}")
         self._require_problem()
-        given = None if key is None else self.journal.answered(key)
-        if given is not None:
-            return list(self._shown(given))
-        trials = [] if worker is None or known is None else self.journal.held(worker, known)[:count]
-        if len(trials) < count:
-            trials += self.journal.start_waiting(count - len(trials), budget, worker, retries, lease=lease, key=key)
-        if len(trials) < count:
-            trials += self._start_asked(count - len(trials), budget, worker, lease, key)
-        return list(self._shown(trials))
 
-    def _start_asked(
-        self, count: int, budget: int | None, worker: str | None, lease: float | None, key: str | None
-    ) -> list[Trial]:
-        while True:
-            view = self.journal.view(budget)
-            if view.room <= 0:
-                return []
-            started = time.perf_counter()
-            request = Request(view.asks, int(min(count, view.room)), self.seed, budget, view.memo)
-            proposal = self.strategy.ask(self.statement, view.trials, request)
-            seconds = time.perf_counter() - started
-            queries = _fit(proposal.queries, view.room)
-            if not queries:
-                return []
-            notes = {"seen": view.seq, "budget": budget, "seconds": seconds, "memo": proposal.memo}
-            begun = self.journal.asked(view.asks, queries, worker, lease=lease, key=key, **notes)
-            if begun is not None:
-                return begun
+        def propose(view: View, wanted: int) -> Proposal:
+            request = Request(view.asks, wanted, self.seed, budget, view.memo)
+            return self.strategy.ask(self.statement, view.trials, request)
+
+        return list(self._shown(self.journal.take(propose, count, budget, worker, retries, **terms)))
 
     def _shown(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         return tuple(trials) if self.problem is None else tuple(t.with_decode(self.problem.decode) for t in trials)
@@ -410,21 +363,6 @@ class Study:
 
 def _number(trial: Trial | int) -> int:
     return trial.number if isinstance(trial, Trial) else trial
-
-
-def _fit(queries: Sequence[Query], room: float) -> list[Query]:
-    """The queries that fit into the remaining calls; the last descent is shortened to what is left."""
-    fitting: list[Query] = []
-    for query in queries:
-        cost = query.cost.calls
-        if cost > room:
-            if query.descent is None or room < 2:
-                break
-            query = replace(query, descent=replace(query.descent, steps=int(room // 2)))
-            cost = query.cost.calls
-        fitting.append(query)
-        room -= cost
-    return fitting
 
 
 def _refuse_change(name: str, what: str, begun: Any, given: Any) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 import bo_invert as bi
+from bo_invert.decisions import MAX_ATTEMPTS
 from bo_invert.errors import TellConflict
-from bo_invert.journal import MAX_ATTEMPTS, Journal
+from bo_invert.journal import Journal
 from bo_invert.leases import LOOKS, Heart, Watch, reap
 from bo_invert.log import LATE
 from bo_invert.stores.memory import MemoryStore

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
+from bo_invert.decisions import MAX_ATTEMPTS
 from bo_invert.errors import ProblemChanged, StudyExists, StudyNotFound, TellConflict
 from bo_invert.history import best_so_far
-from bo_invert.journal import MAX_ATTEMPTS
 from bo_invert.log import Log
 from bo_invert.stores.memory import MemoryStore
 from bo_invert.workers import is_gone, this_worker

@@ -1,0 +1,168 @@
+"""What a change amounts to, given the log: the events to append, or a refusal. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bo_invert.errors import InvalidInput, TellConflict
+from bo_invert.log import Log, event
+from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
+
+#: How often a trial is issued again after its worker disappeared.
+MAX_ATTEMPTS = 5
+
+
+def find(log: Log, number: int) -> Trial:
+    """One trial.
+
+    Raises:
+        InvalidInput: there is none of this number.
+    """
+    count = len(log)
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < count:
+        raise InvalidInput(f"there is no trial {number!r}; the study has {count}, numbered from 0")
+    return log[number]
+
+
+def started(log: Log, numbers: Sequence[int], worker: str | None, lease: float | None, key: str | None) -> list[JSON]:
+    """New attempts at trials."""
+    events = [event("started", trial=number, worker=worker, lease=lease) for number in numbers]
+    return [*events, _keyed(log, key, numbers)] if key is not None and events else events
+
+
+def asked(
+    log: Log,
+    ask: int,
+    queries: Sequence[Query],
+    worker: str | None,
+    lease: float | None,
+    key: str | None,
+    notes: JSON,
+) -> list[JSON] | None:
+    """An ask and the start of its trials, in one piece; None when somebody else took this number first."""
+    if log.asks != ask:
+        return None
+    head = event("asked", ask=ask, queries=[query.to_json() for query in queries], **notes)
+    return [head, *started(log, range(len(log), len(log) + len(queries)), worker, lease, key)]
+
+
+def resumed(
+    log: Log, count: int, room: float, worker: str | None, retries: int, lease: float | None, key: str | None
+) -> list[JSON]:
+    """The start of trials that wait: enqueued by the user, lost, given back, or failed and worth another try."""
+    ready = [trial.number for trial in log.within(State.LOST, State.QUEUED)]
+    if retries > 0 and room > 0:
+        again = (trial for trial in log.within(State.FAILED) if 0 < len(trial.attempts) <= retries)
+        ready = sorted([*ready, *(trial.number for trial in again)])
+    return started(log, ready[:count], worker, lease, key)
+
+
+def told(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[JSON]:
+    """The end of an attempt; nothing where it is known already.
+
+    Raises:
+        TellConflict: the attempt already has another outcome, or (without ``attempt``) the trial was cancelled.
+        InvalidInput: there is no such trial or attempt.
+    """
+    trial = find(log, number)
+    entry = event("finished", trial=trial.number, outcome=outcome.to_json(), attempt=attempt)
+    if attempt is not None:
+        return _fenced(trial, outcome, attempt, entry)
+    if trial.state is State.RUNNING:
+        return [entry]
+    if _same(trial.outcome, outcome):
+        return []
+    if trial.state is State.LOST:  # it was billed when it was given up
+        return [entry]
+    if trial.state in (State.QUEUED, State.FAILED):
+        return [event("started", trial=trial.number, worker=None), entry]
+    raise _conflict(trial, trial.state, trial.y, outcome)
+
+
+def _fenced(trial: Trial, outcome: Outcome, attempt: int, entry: JSON) -> list[JSON]:
+    """The events of an outcome of one attempt, whatever became of the trial since."""
+    if not 0 <= attempt < len(trial.attempts):
+        count = len(trial.attempts)
+        raise InvalidInput(
+            f"trial {trial.number} has had {count} attempts, numbered from 0; there is no attempt {attempt}"
+        )
+    made = trial.attempts[attempt]
+    if made.outcome is not None:
+        if _same(made.outcome, outcome):
+            return []
+        raise _conflict(trial, made.fate, made.outcome.y, outcome)
+    latest = attempt == len(trial.attempts) - 1
+    if latest and trial.state in (State.RUNNING, State.LOST):
+        return [entry]
+    return [{**entry, "kind": "late"}]
+
+
+def made(log: Log, entry: JSON, count: int, key: str | None) -> list[JSON]:
+    """New trials; nothing where a request of this key has made them."""
+    if key is None:
+        return [entry]
+    return [] if key in log.keys else [entry, _keyed(log, key, range(len(log), len(log) + count))]
+
+
+def cancelled(log: Log, number: int, reason: str) -> list[JSON]:
+    """The end of an open trial; a running attempt is billed as lost.
+
+    Raises:
+        TellConflict: it already has an outcome.
+        InvalidInput: there is no such trial.
+    """
+    state = find(log, number).state
+    if not state.open:
+        raise TellConflict(f"trial {number} is {state} and cannot be cancelled")
+    ended = [event("lost", trial=number)] if state is State.RUNNING else []
+    return [*ended, event("cancelled", trial=number, reason=reason)]
+
+
+def released(log: Log, number: int, attempt: int, cost: Cost) -> list[JSON]:
+    """An attempt given back; nothing where it has ended already, or was superseded."""
+    trial = find(log, number)
+    if trial.state is not State.RUNNING or attempt != len(trial.attempts) - 1:
+        return []
+    return [event("released", trial=number, cost=cost.to_json())]
+
+
+def lost(log: Log, gone: Callable[[str], bool]) -> list[JSON]:
+    """The end of the attempts of workers that disappeared; and of trials that this befell too often."""
+    events = []
+    for trial in log.within(State.RUNNING):
+        worker = trial.attempts[-1].worker
+        if worker is not None and gone(worker):
+            events.append(event("lost", trial=trial.number))
+            if sum(a.fate in (State.LOST, State.RUNNING) for a in trial.attempts) >= MAX_ATTEMPTS:
+                reason = f"its worker disappeared {MAX_ATTEMPTS} times"
+                events.append(event("cancelled", trial=trial.number, reason=reason))
+    return events
+
+
+def abandoned(log: Log, numbers: set[int]) -> list[JSON]:
+    """The end of the running attempts at these trials."""
+    return [event("lost", trial=number) for number in sorted(numbers) if find(log, number).state is State.RUNNING]
+
+
+def _keyed(log: Log, key: str, numbers: Sequence[int]) -> JSON:
+    return event("keyed", key=key, trials=[*log.keys.get(key, ()), *numbers])
+
+
+def _conflict(trial: Trial, state: State, y: Any, outcome: Outcome) -> TellConflict:
+    return TellConflict(
+        f"trial {trial.number} is {state} with y = {_shown(y)} and cannot become {outcome.state} with "
+        f"y = {_shown(outcome.y)}; study.add() takes further observations"
+    )
+
+
+def _same(one: Outcome | None, other: Outcome) -> bool:
+    if one is None or one.state is not other.state:
+        return False
+    return np.array_equal(one.y, other.y) if one.y is not None and other.y is not None else one.reason == other.reason
+
+
+def _shown(y: Any) -> str:
+    return "none" if y is None else str(np.round(y, 6).tolist())
