@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,37 +28,54 @@ def find(log: Log, number: int) -> Trial:
     return log[number]
 
 
-def started(log: Log, numbers: Sequence[int], worker: str | None, lease: float | None, key: str | None) -> list[JSON]:
+@dataclass(frozen=True)
+class Terms:
+    """For whom trials are started.
+
+    Args:
+        worker: who will evaluate them; None for a person or a foreign program.
+        lease: seconds that the worker may be silent; None for any time.
+        key: of the request; asked again with the same key, it is answered with the same trials.
+    """
+
+    worker: str | None = None
+    lease: float | None = None
+    key: str | None = None
+
+
+def started(log: Log, numbers: Sequence[int], terms: Terms) -> list[JSON]:
     """New attempts at trials."""
-    events = [event("started", trial=number, worker=worker, lease=lease) for number in numbers]
-    return [*events, _keyed(log, key, numbers)] if key is not None and events else events
+    events = [event("started", trial=number, worker=terms.worker, lease=terms.lease) for number in numbers]
+    return [*events, _keyed(log, terms.key, numbers)] if terms.key is not None and events else events
 
 
-def asked(
-    log: Log,
-    ask: int,
-    queries: Sequence[Query],
-    worker: str | None,
-    lease: float | None,
-    key: str | None,
-    notes: JSON,
-) -> list[JSON] | None:
-    """An ask and the start of its trials, in one piece; None when somebody else took this number first."""
+def asked(log: Log, ask: int, queries: Sequence[Query], parts: Sequence[tuple[int, Terms]], notes: JSON) -> JSON:
+    """An ask and the start of its trials, in one piece; None when somebody else took this number first.
+
+    Args:
+        log: as it stands.
+        ask: number of the ask.
+        queries: what the strategy proposed.
+        parts: how many of them go to whom, in order; who comes last may get fewer.
+        notes: further fields of the event.
+    """
     if log.asks != ask:
         return None
-    head = event("asked", ask=ask, queries=[query.to_json() for query in queries], **notes)
-    return [head, *started(log, range(len(log), len(log) + len(queries)), worker, lease, key)]
+    events = [event("asked", ask=ask, queries=[query.to_json() for query in queries], **notes)]
+    first, end = len(log), len(log) + len(queries)
+    for count, terms in parts:
+        events += started(log, range(first, min(first + count, end)), terms)
+        first = min(first + count, end)
+    return events
 
 
-def resumed(
-    log: Log, count: int, room: float, worker: str | None, retries: int, lease: float | None, key: str | None
-) -> list[JSON]:
+def resumed(log: Log, count: int, room: float, retries: int, terms: Terms) -> list[JSON]:
     """The start of trials that wait: enqueued by the user, lost, given back, or failed and worth another try."""
     ready = [trial.number for trial in log.within(State.LOST, State.QUEUED)]
     if retries > 0 and room > 0:
         again = (trial for trial in log.within(State.FAILED) if 0 < len(trial.attempts) <= retries)
         ready = sorted([*ready, *(trial.number for trial in again)])
-    return started(log, ready[:count], worker, lease, key)
+    return started(log, ready[:count], terms)
 
 
 def told(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[JSON]:

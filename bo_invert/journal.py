@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bo_invert import decisions
+from bo_invert.decisions import Terms
 from bo_invert.errors import StorageConflict
 from bo_invert.ledger import Ledger
 from bo_invert.log import Log, event
@@ -35,16 +35,24 @@ class View(NamedTuple):
     room: float
 
 
-class Proposed(Protocol):
-    """What a strategy answered: queries, and a memo for the next ask."""
+@dataclass(frozen=True)
+class Answer:
+    """What a strategy answered.
 
-    @property
-    def queries(self) -> tuple[Query, ...]: ...
-    @property
-    def memo(self) -> JSON: ...
+    Args:
+        queries: at most as many as were wanted.
+        memo: for the next ask.
+        ask: number of the ask that it answers.
+        seen: position of the last event that the strategy knew of.
+    """
+
+    queries: tuple[Query, ...]
+    memo: JSON
+    ask: int
+    seen: int
 
 
-Propose = Callable[[View, int], Proposed]
+Propose = Callable[[View, int], Answer]
 """Asks a strategy for so many queries."""
 
 
@@ -72,8 +80,7 @@ class Journal:
         """All that an ask depends on, at one moment."""
         with self._lock:
             log = self.read()
-            room = float("inf") if budget is None else budget - log.committed
-            return View(log.trials, log.asks, log.seq, log.memo, room)
+            return View(log.trials, log.asks, log.seq, log.memo, _room(log, budget))
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -107,57 +114,82 @@ class Journal:
         propose: Propose,
         count: int,
         budget: int | None,
-        worker: str | None,
         retries: int = 0,
-        *,
-        lease: float | None = None,
+        terms: Terms = Terms(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
-        key: str | None = None,
     ) -> list[Trial]:
-        """Start up to ``count`` trials for a worker: what it left unfinished, what waits, then newly asked ones.
+        """Start up to ``count`` trials: what their worker left unfinished, what waits, then newly asked ones.
 
         Args:
             propose: asks the strategy.
             count: how many, at least 1.
             budget: calls the whole study may spend.
-            worker: who will evaluate them; None for a person or a foreign program.
             retries: how often a failed trial is tried again.
-            lease: seconds that the worker may be silent; None for any time.
+            terms: for whom.
             known: numbers of running trials that the worker knows to be its own; others of its own are given to it
                 again. None if it knows them all.
-            key: of this request; asked again with the same key, it is answered with the same trials.
         """
-        given = None if key is None else self._answered(key)
+        given = self.answered(terms)
         if given is not None:
             return given
-        trials = [] if worker is None or known is None else self._held(worker, known)[:count]
-        if len(trials) < count:
-            wanted = count - len(trials)
-
-            def waiting(log: Log) -> list[JSON]:
-                room = float("inf") if budget is None else budget - log.committed
-                return decisions.resumed(log, wanted, room, worker, retries, lease, key)
-
-            trials += self._begun(self._commit(waiting))
+        trials = self.waiting(count, budget, retries, terms, known)
         while len(trials) < count:
             view = self.view(budget)
             if view.room <= 0:
                 break
             began = time.perf_counter()
-            proposal = propose(view, int(min(count - len(trials), view.room)))
+            answer = propose(view, int(min(count - len(trials), view.room)))
             seconds = time.perf_counter() - began
-            queries = _fitting(proposal.queries, view.room)
-            if not queries:
-                break
-            notes = {"seen": view.seq, "budget": budget, "seconds": seconds, "memo": proposal.memo}
-            events = self._commit(
-                partial(
-                    decisions.asked, ask=view.asks, queries=queries, worker=worker, lease=lease, key=key, notes=notes
-                )
-            )
-            if events is not None:
-                return [*trials, *self._begun(events)]
+            begun = self.asked(answer, budget, seconds, [(count - len(trials), terms)])
+            if begun is not None:
+                return [*trials, *begun]
         return trials
+
+    def answered(self, terms: Terms) -> list[Trial] | None:
+        """What a request of this key was given; None if there was none."""
+        if terms.key is None:
+            return None
+        with self._lock:
+            numbers = self.read().keys.get(terms.key)
+            return None if numbers is None else [self._log[number] for number in numbers]
+
+    def waiting(
+        self, count: int, budget: int | None, retries: int, terms: Terms, known: Collection[int] | None = None
+    ) -> list[Trial]:
+        """The part of ``take`` that needs no strategy."""
+        with self._lock:
+            trials = [] if known is None or terms.worker is None else self._held(terms.worker, known)[:count]
+            if len(trials) < count:
+                wanted = count - len(trials)
+                trials += self._begun(
+                    self._commit(lambda log: decisions.resumed(log, wanted, _room(log, budget), retries, terms))
+                )
+            return trials
+
+    def asked(
+        self, answer: Answer, budget: int | None, seconds: float, parts: Sequence[tuple[int, Terms]]
+    ) -> list[Trial] | None:
+        """Note what a strategy answered, and start the trials, in one piece.
+
+        Args:
+            answer: of the strategy; queries that do not fit into the budget any more are left out.
+            budget: calls the whole study may spend.
+            seconds: that it took.
+            parts: how many of them go to whom, in order.
+
+        Returns:
+            The trials, none if there were no queries; None when another process took this number first, and nothing
+            was noted.
+        """
+        notes = {"seen": answer.seen, "budget": budget, "seconds": seconds, "memo": answer.memo}
+
+        def decide(log: Log) -> JSON:
+            queries = _fitting(answer.queries, _room(log, budget))
+            return decisions.asked(log, answer.ask, queries, parts, notes) if queries else []
+
+        with self._lock:
+            events = self._commit(decide)
+            return None if events is None else self._begun(events)
 
     def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:
         """Record an outcome; the same one again changes nothing.
@@ -247,12 +279,6 @@ class Journal:
             running = self.read().within(State.RUNNING)
             return [trial for trial in running if trial.attempts[-1].worker == worker and trial.number not in known]
 
-    def _answered(self, key: str) -> list[Trial] | None:
-        """What a request of this key was given; None if there was none."""
-        with self._lock:
-            numbers = self.read().keys.get(key)
-            return None if numbers is None else [self._log[number] for number in numbers]
-
     def _begun(self, events: Sequence[JSON] | None) -> list[Trial]:
         with self._lock:
             return [self._log[entry["trial"]] for entry in events or () if entry["kind"] == "started"]
@@ -261,7 +287,7 @@ class Journal:
         with self._lock:
             if self._commit(lambda log: decisions.made(log, entry, count, key)):
                 return [self._log[len(self._log) - count + i] for i in range(count)]
-            return self._answered(key) or [] if key is not None else []
+            return self.answered(Terms(key=key)) or []
 
     def _commit(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
         """Append the events that ``decide`` wants, and say which they were."""
@@ -277,6 +303,10 @@ class Journal:
                     continue
                 log.apply(events)
                 return events
+
+
+def _room(log: Log, budget: int | None) -> float:
+    return float("inf") if budget is None else budget - log.committed
 
 
 def _fitting(queries: Sequence[Query], room: float) -> list[Query]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bo_invert import registry
+from bo_invert.decisions import Terms
 from bo_invert.errors import Failed, InvalidInput
 from bo_invert.executors.serial import SerialExecutor
 from bo_invert.history import History
@@ -85,7 +86,7 @@ class _Loop:
     stop: Callable[[], bool] | None
 
     def run(self, bar: _Bar, alarm: _Alarm) -> None:
-        worker = this_worker()
+        terms = Terms(this_worker(), LEASE)
         # In this process one call answers a whole batch, so a batched oracle sees it as one. Elsewhere each trial
         # travels alone, and its worker is free again as soon as it is done.
         together = isinstance(self.engine, SerialExecutor)
@@ -95,7 +96,7 @@ class _Loop:
             while True:
                 free = self.batch - len(under_way)
                 if free > 0 and not alarm.hopeless and not self._stopped() and not self._hit():
-                    trials = self.take(free, self.budget, worker, self.retries, lease=LEASE)
+                    trials = self.take(free, self.budget, self.retries, terms)
                     under_way.update(trial.number for trial in trials)
                     for group in [trials] if together and trials else [[trial] for trial in trials]:
                         queries = [trial.query for trial in group]

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bo_invert import registry
+from bo_invert.decisions import Terms
 from bo_invert.differences import differences
 from bo_invert.errors import InvalidInput, ProblemChanged, StudyExists, Verdict
 from bo_invert.given import given_answers, given_points, refuse_shape
 from bo_invert.history import History
-from bo_invert.journal import Journal, View
+from bo_invert.journal import Answer, Journal, View
 from bo_invert.ledger import Ledger
 from bo_invert.problem import Problem
 from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend
 from bo_invert.statement import Statement
 from bo_invert.stores.base import Store
 from bo_invert.stores.open import open_store
-from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
+from bo_invert.strategies.base import Request, Strategy, from_spec
 from bo_invert.types import Cost, Query, Trial
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class Study:
         Returns:
             At most ``count`` trials; fewer or none when the strategy first waits for open trials, or is done.
         """
-        return self.take(count, budget, worker=None)
+        return self.take(count, budget)
 
     def tell(self, trial: Trial | int, answer: Any, *, cost: Cost | None = None) -> Trial:
         """What came of a trial.
@@ -316,17 +317,30 @@ class Study:
         run(problem, self.journal, self.take, budget, batch, executor, retries, stop_when_hit, label, stop)
         return self
 
-    def take(self, count: int, budget: int | None, worker: str | None, retries: int = 0, **terms: Any) -> list[Trial]:
-        """Start up to ``count`` trials for a worker; see ``Journal.take`` for its terms."""
+    def take(
+        self,
+        count: int,
+        budget: int | None,
+        retries: int = 0,
+        terms: Terms = Terms(),  # noqa: B008  (frozen)
+    ) -> list[Trial]:
+        """Start up to ``count`` trials for somebody; see ``Journal.take``."""
         if count < 1:
             raise InvalidInput(f"ask: count must be at least 1, got {count}")
         self._require_problem()
+        return list(self._shown(self.journal.take(partial(self.propose, budget), count, budget, retries, terms)))
 
-        def propose(view: View, wanted: int) -> Proposal:
-            request = Request(view.asks, wanted, self.seed, budget, view.memo)
-            return self.strategy.ask(self.statement, view.trials, request)
+    def propose(self, budget: int | None, view: View, wanted: int) -> Answer:
+        """What the strategy wants to know next, as the log stood at one moment; nothing is noted.
 
-        return list(self._shown(self.journal.take(propose, count, budget, worker, retries, **terms)))
+        Args:
+            budget: calls the whole study may spend.
+            view: of the log.
+            wanted: how many queries.
+        """
+        request = Request(view.asks, wanted, self.seed, budget, view.memo)
+        proposal = self.strategy.ask(self.statement, view.trials, request)
+        return Answer(proposal.queries, proposal.memo, view.asks, view.seq)
 
     def _shown(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         return tuple(trials) if self.problem is None else tuple(t.with_decode(self.problem.decode) for t in trials)

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import bo_invert as bi
-from bo_invert.decisions import MAX_ATTEMPTS
+from bo_invert.decisions import MAX_ATTEMPTS, Terms
 from bo_invert.errors import TellConflict
 from bo_invert.journal import Journal
 from bo_invert.leases import LOOKS, Heart, Watch, reap
@@ -25,6 +27,13 @@ from bo_invert.types import Cost, Outcome, State
 
 def study() -> bi.Study:
     return bi.Study.create("s", bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize()), "sobol")
+
+
+def take(s: bi.Study, count: int, worker: str | None = None, **terms: Any) -> list[bi.Trial]:
+    known = terms.pop("known", None)
+    retries = terms.pop("retries", 0)
+    propose = partial(s.propose, None)
+    return s.journal.take(propose, count, None, retries, Terms(worker, **terms), known)
 
 
 def outcome(s: bi.Study, value: float, cost: Cost | None = None) -> Outcome:
@@ -85,7 +94,7 @@ def test_time_in_which_nobody_looked_counts_little() -> None:
 
 def test_a_wall_clock_that_jumps_ends_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     s = study()
-    s.take(1, None, "host:1:1", lease=60.0)
+    take(s, 1, "host:1:1", lease=60.0)
     steady, watch = time.time(), Watch()
     for jump in (3600.0, -7200.0, 1e6):
         monkeypatch.setattr(time, "time", lambda jump=jump: steady + jump)
@@ -96,8 +105,8 @@ def test_a_wall_clock_that_jumps_ends_no_lease(monkeypatch: pytest.MonkeyPatch) 
 def test_a_silent_worker_loses_its_trials_and_a_beating_one_keeps_them() -> None:
     clock = Hands()
     s, watch = study(), Watch(clock)
-    (mine,) = s.take(1, None, "elsewhere:1:1", lease=40.0)
-    (other,) = s.take(1, None, "elsewhere:2:1", lease=40.0)
+    (mine,) = take(s, 1, "elsewhere:1:1", lease=40.0)
+    (other,) = take(s, 1, "elsewhere:2:1", lease=40.0)
     (person,) = s.ask()
     for _ in range(8):
         s.journal.beat("elsewhere:1:1")
@@ -105,7 +114,7 @@ def test_a_silent_worker_loses_its_trials_and_a_beating_one_keeps_them() -> None
         clock.now += 10.0
     states = [s.trials[t.number].state for t in (mine, other, person)]
     assert states == [State.RUNNING, State.LOST, State.RUNNING], "a person has no lease"
-    (again,) = s.take(1, None, "elsewhere:3:1", lease=40.0)
+    (again,) = take(s, 1, "elsewhere:3:1", lease=40.0)
     assert again.number == other.number
     assert [a.fate for a in again.attempts] == [State.LOST, State.RUNNING]
     consistent(s)
@@ -113,9 +122,9 @@ def test_a_silent_worker_loses_its_trials_and_a_beating_one_keeps_them() -> None
 
 def test_a_late_tell_is_kept_and_overwrites_nothing() -> None:
     s = study()
-    (old,) = s.take(1, None, "w1", lease=1.0)
+    (old,) = take(s, 1, "w1", lease=1.0)
     s.journal.lose(lambda worker: worker == "w1")
-    (new,) = s.take(1, None, "w2", lease=1.0)
+    (new,) = take(s, 1, "w2", lease=1.0)
     assert new.number == old.number
     s.journal.finish(new.number, outcome(s, 2.0), attempt=1)
     late = s.journal.finish(old.number, outcome(s, 1.0), attempt=0)
@@ -136,9 +145,9 @@ def test_a_late_tell_is_kept_and_overwrites_nothing() -> None:
 
 def test_a_late_tell_comes_before_the_second_attempt_ends() -> None:
     s = study()
-    (old,) = s.take(1, None, "w1", lease=1.0)
+    (old,) = take(s, 1, "w1", lease=1.0)
     s.journal.lose(lambda worker: True)
-    s.take(1, None, "w2", lease=1.0)
+    take(s, 1, "w2", lease=1.0)
     s.journal.finish(old.number, outcome(s, 1.0), attempt=0)
     assert s.trials[old.number].state is State.RUNNING
     s.journal.finish(old.number, outcome(s, 2.0), attempt=1)
@@ -149,7 +158,7 @@ def test_a_late_tell_comes_before_the_second_attempt_ends() -> None:
 @pytest.mark.parametrize("attempt", [None, 0])
 def test_a_lost_trial_that_answers_is_billed_once(attempt: int | None) -> None:
     s = study()
-    (trial,) = s.take(1, None, "w1", lease=1.0)
+    (trial,) = take(s, 1, "w1", lease=1.0)
     s.journal.lose(lambda worker: True)
     assert (s.spent.values, s.spent.lost) == (1, 1)
     s.journal.finish(trial.number, outcome(s, 1.0, Cost(1, 0, 3.0)), attempt)
@@ -161,10 +170,10 @@ def test_a_lost_trial_that_answers_is_billed_once(attempt: int | None) -> None:
 
 def test_a_failure_told_again_after_a_second_try_began_is_nothing() -> None:
     s = study()
-    (trial,) = s.take(1, None, "w1")
+    (trial,) = take(s, 1, "w1")
     failed = outcome(s, float("nan"))
     s.journal.finish(trial.number, failed, attempt=0)
-    (again,) = s.take(1, None, "w2", retries=1)
+    (again,) = take(s, 1, "w2", retries=1)
     assert again.number == trial.number
     s.journal.finish(trial.number, failed, attempt=0)
     assert s.trials[0].state is State.RUNNING
@@ -174,10 +183,10 @@ def test_a_failure_told_again_after_a_second_try_began_is_nothing() -> None:
 
 def test_what_is_given_back_waits_for_somebody_else() -> None:
     s = study()
-    (trial,) = s.take(1, None, "w1")
+    (trial,) = take(s, 1, "w1")
     s.journal.release(trial.number, 0, Cost())
     assert (s.spent.values, s.trials[0].state) == (0, State.QUEUED)
-    (again,) = s.take(1, None, "w2")
+    (again,) = take(s, 1, "w2")
     assert again.number == trial.number
     s.journal.release(trial.number, 0, Cost())
     assert s.trials[0].state is State.RUNNING, "w1 has no say in the second attempt"
@@ -185,7 +194,7 @@ def test_what_is_given_back_waits_for_somebody_else() -> None:
     assert s.spent.values == 1, "the oracle had been called"
     consistent(s)
     for _ in range(MAX_ATTEMPTS):
-        (trial,) = s.take(1, None, "w3")
+        (trial,) = take(s, 1, "w3")
         s.journal.lose(lambda worker: True)
     assert s.trials[0].state is State.CANCELLED
     consistent(s)
@@ -193,21 +202,21 @@ def test_what_is_given_back_waits_for_somebody_else() -> None:
 
 def test_a_worker_that_asks_again_is_given_what_it_left_unfinished() -> None:
     s = study()
-    first = [t.number for t in s.take(2, None, "w1", known=())]
-    assert [t.number for t in s.take(2, None, "w1", known=())] == first
-    assert [t.number for t in s.take(1, None, "w1", known=first)] == [2]
-    assert [t.number for t in s.take(1, None, "w2", known=())] == [3]
-    assert [t.number for t in s.take(1, None, "w1")] == [4], "one that keeps count itself"
+    first = [t.number for t in take(s, 2, "w1", known=())]
+    assert [t.number for t in take(s, 2, "w1", known=())] == first
+    assert [t.number for t in take(s, 1, "w1", known=first)] == [2]
+    assert [t.number for t in take(s, 1, "w2", known=())] == [3]
+    assert [t.number for t in take(s, 1, "w1")] == [4], "one that keeps count itself"
 
 
 def test_a_request_that_is_repeated_gets_the_same_answer() -> None:
     s = study()
     s.enqueue(point=[0.25])
-    asked = s.take(3, None, None, key="k1")
+    asked = take(s, 3, None, key="k1")
     assert [t.number for t in asked] == [0, 1, 2]
     other = bi.Study.open("s", s.journal._store, s.problem)
-    assert [t.number for t in other.take(3, None, None, key="k1")] == [0, 1, 2]
-    assert [t.number for t in other.take(1, None, None, key="k2")] == [3]
+    assert [t.number for t in take(other, 3, None, key="k1")] == [0, 1, 2]
+    assert [t.number for t in take(other, 1, None, key="k2")] == [3]
     query = asked[1].query
     added = s.journal.add([query, query], [outcome(s, 1.0), outcome(s, 2.0)], key="k3")
     assert [t.number for t in added] == [4, 5]
@@ -230,7 +239,7 @@ def test_what_older_logs_lack_is_understood() -> None:
 
 def test_a_heart_beats_and_reaps() -> None:
     s = study()
-    s.take(1, None, "elsewhere:1:1", lease=0.2)
+    take(s, 1, "elsewhere:1:1", lease=0.2)
     with Heart(s.journal, "here:1:1", 0.2):
         deadline = time.monotonic() + 20.0
         while s.trials[0].state is State.RUNNING and time.monotonic() < deadline:
@@ -281,7 +290,7 @@ def test_a_worker_that_was_stopped_past_its_lease_is_fenced(tmp_path: Path) -> N
         while s.trials[0].state is State.RUNNING and time.monotonic() < deadline:
             reap(s.journal, watch)
             time.sleep(0.1)
-        (again,) = s.take(1, None, "me:1:1")
+        (again,) = take(s, 1, "me:1:1")
         assert again.number == 0
         s.journal.finish(0, outcome(s, 7.0), attempt=1)
         os.kill(process.pid, signal.SIGCONT)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.decisions import MAX_ATTEMPTS
+from bo_invert.decisions import MAX_ATTEMPTS, Terms
 from bo_invert.errors import ProblemChanged, StudyExists, StudyNotFound, TellConflict
 from bo_invert.history import best_so_far
 from bo_invert.log import Log
@@ -314,7 +314,7 @@ def test_a_trial_whose_worker_always_dies_is_given_up() -> None:
     s = study()
     for _ in range(MAX_ATTEMPTS):
         assert s.trials == () or s.trials[0].state is bi.State.LOST
-        s.take(1, None, worker="elsewhere:1:1")
+        s.take(1, None, terms=Terms("elsewhere:1:1"))
         s.journal.lose(lambda worker: True)
     assert s.trials[0].state is bi.State.CANCELLED
     assert s.spent.lost == MAX_ATTEMPTS
