@@ -11,6 +11,7 @@ import bo_invert as bi
 from bo_invert.declared import declare, declared
 from bo_invert.registry import resolve
 from bo_invert.strategies.base import Request
+from bo_invert.types import Cost
 
 
 def problems() -> dict[str, bi.Problem]:
@@ -38,14 +39,13 @@ def test_what_is_sent_is_all_that_a_strategy_needs(name: str) -> None:
     assert other.space.plausibility(points) == pytest.approx(real.space.plausibility(points))
     assert other.space.sample(np.random.default_rng(1), 8) == pytest.approx(points)
     y = np.arange(1.0, len(real.outputs) + 1.0)
-    assert other.outcome(y, bi.Cost()).to_json() == real.outcome(y, bi.Cost()).to_json()
+    assert other.outcome(y, Cost()).to_json() == real.outcome(y, Cost()).to_json()
     ours, theirs = (resolve("strategies", "gp")().ask(p.statement, (), Request(count=3)).queries for p in (real, other))
     assert [q.point.tolist() for q in ours] == [q.point.tolist() for q in theirs]
     if name in ("vector", "mixed"):
         assert np.array_equal(other.decode(points[0]), real.decode(points[0]))
-        assert other.space.encode([real.decode(points[0])]) == pytest.approx(
-            real.space.encode([real.decode(points[0])])
-        )
+        designs = [real.decode(points[0])]
+        assert other.space.encode(designs) == pytest.approx(real.space.encode(designs))
 
 
 def test_code_is_not_sent() -> None:
