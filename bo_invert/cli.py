@@ -40,6 +40,7 @@ from bo_invert.cli_output import (
     trial_records,
     why_nothing,
 )
+from bo_invert.cli_serve import serve, token
 from bo_invert.cli_transfer import export, import_
 from bo_invert.errors import BoInvertError, InvalidInput
 
@@ -252,6 +253,8 @@ def list_studies(storage: Storage, how: Shape = Format.table) -> None:
         say(f"no studies in {storage}")
 
 
+app.command()(serve)
+app.command()(token)
 app.command("export")(export)
 app.command("import")(import_)
 

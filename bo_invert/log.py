@@ -45,6 +45,8 @@ class Log:
         self.ask_seconds: list[float] = []
         self.committed = 0
         """Calls answered, plus the most that open trials can still cost: what a budget is compared with."""
+        self.best_loss: float | None = None
+        """The lowest loss of a feasible trial."""
         self.keys: dict[str, tuple[int, ...]] = {}
         """Numbers of the trials that were handed out under a request's key."""
         self._trials: list[Trial] = []
@@ -167,14 +169,19 @@ class Log:
     def _new(self, query: Query, state: State, **fields: Any) -> Trial:
         self._trials.append(Trial(len(self._trials), query, state, **fields))
         self._numbers[state].add(len(self._trials) - 1)
-        return self._trials[-1]
+        return self._noted(self._trials[-1])
 
     def _put(self, trial: Trial, **changes: Any) -> Trial:
         changed = replace(trial, **changes)
         self._numbers[trial.state].remove(trial.number)
         self._numbers[changed.state].add(trial.number)
         self._trials[trial.number] = changed
-        return changed
+        return self._noted(changed)
+
+    def _noted(self, trial: Trial) -> Trial:
+        if trial.feasible and trial.loss is not None and (self.best_loss is None or trial.loss < self.best_loss):
+            self.best_loss = trial.loss
+        return trial
 
 
 _EFFECTS: dict[str, Callable[[Log, JSON], None]] = {

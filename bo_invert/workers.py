@@ -15,8 +15,8 @@ def this_worker() -> str:
 
 def is_gone(worker: str) -> bool:
     """Whether a worker has certainly ended. One on another host is taken to be alive."""
-    host, pid, _ = worker.rsplit(":", 2)
-    if host != _host():
+    host, pid, _ = [*worker.rsplit(":", 2), "", ""][:3]
+    if host != _host() or not pid.isdecimal():  # elsewhere, or a name that somebody chose
         return False
     try:
         os.kill(int(pid), 0)

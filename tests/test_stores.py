@@ -95,6 +95,8 @@ def test_a_log_comes_back_as_it_was_written(store: Store) -> None:
     assert store.events("a") == [*events, {"kind": "more"}]
     assert store.events("a", after=1) == [events[1], {"kind": "more"}]
     assert store.events("a", after=3) == []
+    assert store.events("a", after=1, limit=1) == [events[1]]
+    assert store.events("a", limit=2) == events
 
 
 def test_a_log_may_begin_with_events(store: Store) -> None:

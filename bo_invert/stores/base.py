@@ -44,8 +44,8 @@ class Store(Protocol):
     def names(self) -> list[str]:
         """All studies, in the order of their creation."""
 
-    def events(self, name: str, after: int = 0) -> list[JSON]:
-        """The events at positions ``after + 1, after + 2, ...``, in order.
+    def events(self, name: str, after: int = 0, limit: int | None = None) -> list[JSON]:
+        """The events at positions ``after + 1, after + 2, ...``, in order; the first ``limit`` of them.
 
         Raises:
             StudyNotFound: there is no such study.

@@ -41,9 +41,10 @@ class MemoryStore:
     def names(self) -> list[str]:
         return list(self._headers)
 
-    def events(self, name: str, after: int = 0) -> list[JSON]:
+    def events(self, name: str, after: int = 0, limit: int | None = None) -> list[JSON]:
         self._require(name)
-        return [json.loads(event) for event in self._events[name][after:]]
+        end = None if limit is None else after + limit
+        return [json.loads(event) for event in self._events[name][after:end]]
 
     def append(self, name: str, events: Sequence[JSON], after: int) -> int:
         texts = [json.dumps(event, allow_nan=False) for event in events]

@@ -145,11 +145,11 @@ class SqlStore:
         with self._transaction() as connection:
             return _names(connection)
 
-    def events(self, name: str, after: int = 0) -> list[JSON]:
+    def events(self, name: str, after: int = 0, limit: int | None = None) -> list[JSON]:
         with self._reading(name) as connection:
             study = self._id(connection, name)
             query = sa.select(_EVENTS.c.data).where(_EVENTS.c.study == study, _EVENTS.c.seq > after)
-            texts = connection.execute(query.order_by(_EVENTS.c.seq)).scalars().all()
+            texts = connection.execute(query.order_by(_EVENTS.c.seq).limit(limit)).scalars().all()
         return [json.loads(text) for text in texts]
 
     def append(self, name: str, events: Sequence[JSON], after: int) -> int:

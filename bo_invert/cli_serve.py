@@ -1,0 +1,56 @@
+"""``bo-invert serve`` and ``bo-invert token``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bo_invert.cli_options import Storage
+from bo_invert.cli_output import say
+
+TokenFile = Annotated[
+    Path | None, typer.Option("--tokens", help="File with the tokens; default: ~/.config/bo_invert/tokens.json.")
+]
+
+
+def serve(
+    storage: Storage,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8765,
+    expose: Annotated[bool, typer.Option("--expose", help="An address that others can reach is meant.")] = False,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A name by which others call this server; repeatable.")
+    ] = None,
+    tokens: TokenFile = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with [problems.NAME] tables.")] = None,
+    askers: Annotated[int, typer.Option(min=1, help="Processes that ask strategies.")] = 1,
+    asks_per_second: Annotated[float, typer.Option(min=0.01, help="Rate limit, for each token.")] = 50.0,
+) -> None:
+    """Serve the studies in a storage over HTTP, with a page to watch them on."""
+    from bo_invert.service.serving import Settings
+    from bo_invert.service.serving import serve as run
+
+    names = tuple(allowed_host or ())
+    run(Settings(storage, host, port, expose, names, tokens, config, askers, asks_per_second))
+
+
+def token(
+    tokens: TokenFile = None,
+    new: Annotated[str | None, typer.Option(metavar="NAME", help="Make a token.")] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="The new one may only look.")] = False,
+    revoke: Annotated[str | None, typer.Option(metavar="NAME", help="Forget a token, at once.")] = None,
+) -> None:
+    """Show, make or revoke the tokens of a server on this machine."""
+    from bo_invert.service.tokens import Access, Tokens, default_file
+
+    known = Tokens(tokens or default_file())
+    if revoke is not None:
+        known.revoke(revoke)
+        say(f"token {revoke!r} is forgotten")
+    if new is not None:
+        print(known.make(new, Access.READ if read_only else Access.WRITE).secret)
+    elif revoke is None:
+        for one in known.all():
+            print(f"{one.name}\t{one.access}\t{one.secret}")

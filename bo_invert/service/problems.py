@@ -1,0 +1,66 @@
+"""What went wrong, as ``application/problem+json`` (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from bo_invert.errors import (
+    BoInvertError,
+    InvalidInput,
+    MissingExtra,
+    ProblemChanged,
+    SchemaTooNew,
+    StorageBusy,
+    StorageError,
+    StudyExists,
+    StudyNotFound,
+    TellConflict,
+    Unsuitable,
+)
+
+_STATUS: tuple[tuple[type[BoInvertError], int], ...] = (
+    (StudyNotFound, 404),
+    (StudyExists, 409),
+    (TellConflict, 409),
+    (ProblemChanged, 409),
+    (Unsuitable, 422),
+    (MissingExtra, 422),
+    (InvalidInput, 422),
+    (SchemaTooNew, 500),
+    (StorageBusy, 503),
+    (StorageError, 500),
+)
+_TITLES = {
+    400: "bad request",
+    401: "no token, or a wrong one",
+    403: "not allowed",
+    404: "not found",
+    405: "method not allowed",
+    408: "the request took too long",
+    409: "conflict",
+    411: "length required",
+    413: "too large",
+    415: "not JSON",
+    422: "cannot be what was meant",
+    429: "too many requests",
+    431: "too large headers",
+    500: "the server failed",
+    503: "busy, try again",
+    504: "the ask took too long",
+}
+
+
+def response(status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
+    """An answer that says what went wrong."""
+    title = _TITLES.get(status, "error")
+    content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    return JSONResponse(content, status, headers, media_type="application/problem+json")
+
+
+def explained(error: BoInvertError) -> JSONResponse:
+    """The answer to a request that an error of this library ended."""
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return response(status, str(error), headers, error=type(error).__name__)

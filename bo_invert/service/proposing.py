@@ -1,0 +1,90 @@
+"""What runs in the processes that ask strategies, so that the server can answer others meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from bo_invert.errors import BoInvertError
+from bo_invert.journal import Answer
+from bo_invert.service.registered import Registered
+from bo_invert.study import Study
+
+_KEPT = 32
+"""Studies whose logs a process keeps in memory."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One ask, as it travels to another process.
+
+    Args:
+        url: of the storage.
+        study: its name.
+        count: how many queries.
+        budget: calls the whole study may spend.
+    """
+
+    url: str
+    study: str
+    count: int
+    budget: int | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An error of this library, as it travels back. Errors with several arguments do not survive pickling."""
+
+    kind: type[BoInvertError]
+    text: str
+
+
+_studies: OrderedDict[tuple[str, str], Study] = OrderedDict()
+_registered = Registered({})
+
+
+def begin(parent: int, registered: Registered) -> None:
+    """Prepare a process: one numerical thread, an end when the server ends."""
+    global _registered
+    _registered = registered
+    threading.Thread(target=_end_with, args=(parent,), daemon=True, name="parent-watch").start()
+
+
+def warm() -> None:
+    """Import what models need, so that the first ask does not wait for it."""
+    import bo_invert.models.exact  # noqa: F401
+
+
+def propose(wanted: Wanted) -> tuple[Answer, float] | Refused | None:
+    """What a strategy wants to know next, and the seconds it took. Nothing is written. None: the budget is spent."""
+    try:
+        study = _study(wanted)
+        view = study.journal.view(wanted.budget)
+        if view.room <= 0:
+            return None
+        began = time.perf_counter()
+        answer = study.propose(wanted.budget, view, int(min(wanted.count, view.room)))
+        return answer, time.perf_counter() - began
+    except BoInvertError as error:
+        _studies.pop((wanted.url, wanted.study), None)
+        return Refused(type(error), str(error))
+
+
+def _study(wanted: Wanted) -> Study:
+    key = (wanted.url, wanted.study)
+    if key not in _studies:
+        _studies[key] = _registered.open(wanted.url, wanted.study)
+        while len(_studies) > _KEPT:
+            _studies.popitem(last=False)
+    _studies.move_to_end(key)
+    return _studies[key]
+
+
+def _end_with(parent: int) -> Any:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

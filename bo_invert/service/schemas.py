@@ -1,0 +1,296 @@
+"""What crosses the wire: declarations, numbers and words; bounded, finite, and nothing that is not named here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
+
+from bo_invert.types import JSON, Attempt, Outcome, Trial
+
+MOST = 10_000
+"""Numbers in one vector."""
+AT_ONCE = 1000
+"""Trials in one request."""
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Word = Annotated[str, Field(max_length=200)]
+Reason = Annotated[str, Field(max_length=2000)]
+Vector = Annotated[list[FiniteFloat], Field(max_length=MOST)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+
+
+class Wire(BaseModel):
+    """Unknown fields are refused, and so are numbers that are not finite."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class FloatParameter(Wire):
+    """A real number between bounds, on a log scale if ``log``."""
+
+    type: Literal["float"]
+    low: FiniteFloat
+    high: FiniteFloat
+    log: bool = False
+
+
+class IntParameter(Wire):
+    """A whole number between bounds, both included."""
+
+    type: Literal["int"]
+    low: Annotated[int, Field(ge=-(2**53), le=2**53)]
+    high: Annotated[int, Field(ge=-(2**53), le=2**53)]
+    log: bool = False
+
+
+class ChoiceParameter(Wire):
+    """One of several values."""
+
+    type: Literal["choice"]
+    values: Annotated[list[Word | bool | int | FiniteFloat], Field(min_length=1, max_length=1000)]
+    ordered: bool = False
+
+
+class BoxSpace(Wire):
+    """Named parameters; designs are dicts of them, or vectors of their values."""
+
+    type: Literal["box"]
+    parameters: Annotated[
+        dict[Name, Annotated[FloatParameter | IntParameter | ChoiceParameter, Field(discriminator="type")]],
+        Field(min_length=1, max_length=2000),
+    ]
+    vector: bool = False
+
+
+class ReferenceMeasure(Wire):
+    """A mixture of normals in whitened coordinates, and sorted log densities of held-out codes."""
+
+    weights: Vector
+    means: Annotated[list[Vector], Field(max_length=100)]
+    factors: Annotated[list[Annotated[list[Vector], Field(max_length=2000)]], Field(max_length=100)]
+    quantiles: Vector
+
+
+class LatentSpace(Wire):
+    """The latent of a generator that the evaluating side has; points are whitened codes."""
+
+    type: Literal["latent"]
+    dim: Annotated[int, Field(ge=1, le=10_000)]
+    radius: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    floor: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
+    reference: ReferenceMeasure | None = None
+
+
+class MinimizeObjective(Wire):
+    """The loss is one output."""
+
+    type: Literal["minimize"]
+    output: Name | None = None
+
+
+class MaximizeObjective(Wire):
+    """The loss is minus one output."""
+
+    type: Literal["maximize"]
+    output: Name | None = None
+
+
+class TargetObjective(Wire):
+    """The loss is the mean squared distance to a target, in units of ``scale``."""
+
+    type: Literal["target"]
+    value: Annotated[Vector, Field(min_length=1)]
+    tolerance: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    scale: Annotated[FiniteFloat, Field(gt=0)] | Vector | None = None
+    outputs: Annotated[list[Name], Field(max_length=MOST)] = []
+
+
+class Bound(Wire):
+    """One output must stay below or above a bound."""
+
+    output: Name
+    sense: Literal["<=", ">="]
+    bound: FiniteFloat
+
+
+class Declaration(Wire):
+    """A problem: where to search, what comes out, what is wanted."""
+
+    space: Annotated[BoxSpace | LatentSpace, Field(discriminator="type")]
+    outputs: Annotated[list[Name], Field(max_length=MOST)] = []
+    objective: Annotated[MinimizeObjective | MaximizeObjective | TargetObjective, Field(discriminator="type")]
+    constraints: Annotated[list[Bound | Word], Field(max_length=1000)] = []
+    differentiable: bool = False
+    identity: dict[str, JsonValue] | None = None
+
+
+class StrategySpec(Wire):
+    """The name of a strategy, and its options."""
+
+    name: Name
+    options: Annotated[dict[Name, JsonValue], Field(max_length=100)] = {}
+
+
+class NewStudy(Wire):
+    """A study to be created: of a declared problem, or of one that the operator registered under a name."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "wing-1",
+                    "problem": {
+                        "space": {
+                            "type": "box",
+                            "parameters": {
+                                "span": {"type": "float", "low": 1.0, "high": 3.0},
+                                "ribs": {"type": "int", "low": 2, "high": 12},
+                            },
+                        },
+                        "outputs": ["drag", "lift"],
+                        "objective": {"type": "minimize", "output": "drag"},
+                        "constraints": ["lift >= 2.5"],
+                    },
+                    "strategy": {"name": "auto"},
+                    "seed": 0,
+                }
+            ]
+        },
+    )
+
+    name: Name
+    problem: Declaration | None = None
+    registered: Name | None = None
+    problem_name: Name | None = None
+    strategy: StrategySpec = StrategySpec(name="auto")
+    seed: Annotated[int, Field(ge=0, le=2**53)] = 0
+    exist_ok: bool = False
+
+
+class NewAsk(Wire):
+    """A wish for trials.
+
+    ``known`` are the numbers of running trials that the worker knows to be its own; others of its own are given to it
+    again. Without it none are.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"count": 1, "worker": "lab-2", "lease": 600, "budget": 100}]}
+    )
+
+    count: Annotated[int, Field(ge=1, le=AT_ONCE)] = 1
+    worker: Name | None = None
+    lease: Annotated[FiniteFloat, Field(ge=1, le=31_536_000)] | None = None
+    budget: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    retries: Annotated[int, Field(ge=0, le=100)] = 0
+    known: Annotated[list[Count], Field(max_length=AT_ONCE)] | None = None
+
+
+class Spent(Wire):
+    """What an attempt took."""
+
+    values: Count = 0
+    gradients: Count = 0
+    seconds: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+
+
+class Tell(Wire):
+    """What came of an attempt: its outputs, in order or by name."""
+
+    model_config = ConfigDict(
+        extra="forbid", allow_inf_nan=False, json_schema_extra={"examples": [{"attempt": 0, "outputs": {"drag": 0.1}}]}
+    )
+
+    outputs: FiniteFloat | Vector | Annotated[dict[Name, FiniteFloat], Field(max_length=MOST)]
+    attempt: Count | None = None
+    cost: Spent | None = None
+    point: Vector | None = None
+    gradient: Vector | None = None
+    trace: Annotated[list[FiniteFloat | None], Field(max_length=MOST)] | None = None
+
+
+class Fail(Wire):
+    """An attempt that gave no outputs; ``infeasible`` if the design can never be evaluated."""
+
+    reason: Reason = ""
+    infeasible: bool = False
+    attempt: Count | None = None
+    cost: Spent | None = None
+
+
+class Heartbeat(Wire):
+    """A sign of life."""
+
+    attempt: Count
+
+
+class Release(Wire):
+    """An attempt given back; ``cost`` is what it took, nothing if the oracle was not called."""
+
+    attempt: Count
+    cost: Spent = Spent()
+    lost: bool = False
+
+
+class Cancel(Wire):
+    """An open trial given up."""
+
+    reason: Reason = "cancelled by the user"
+
+
+class Observation(Wire):
+    """Where something was measured, and what."""
+
+    point: Vector
+    outputs: FiniteFloat | Vector | Annotated[dict[Name, FiniteFloat], Field(max_length=MOST)] | None = None
+    failed: Reason | None = None
+    infeasible: Reason | None = None
+
+
+class Observations(Wire):
+    """What is known from elsewhere, free of charge."""
+
+    observations: Annotated[list[Observation], Field(min_length=1, max_length=AT_ONCE)]
+
+
+class Enqueue(Wire):
+    """A design of named parameters, or a point, to be evaluated before anything the strategy proposes."""
+
+    point: Vector | None = None
+    parameters: Annotated[dict[Name, JsonValue], Field(max_length=2000)] | None = None
+
+
+def attempt_json(attempt: Attempt) -> JSON:
+    """An attempt as others see it."""
+    return {
+        "worker": attempt.worker,
+        "started": attempt.started,
+        "ended": attempt.ended,
+        "state": str(attempt.fate),
+        "cost": attempt.cost.to_json(),
+        "lease": attempt.lease,
+    }
+
+
+def trial_json(trial: Trial, design: Any = None) -> JSON:
+    """A trial as others see it. ``attempt`` is the fencing token of whoever was given it last."""
+    outcome: Outcome | None = trial.outcome
+    return {
+        "number": trial.number,
+        "state": str(trial.state),
+        "attempt": len(trial.attempts) - 1 if trial.attempts else None,
+        "origin": trial.origin,
+        "point": trial.point.tolist(),
+        "parameters": design,
+        "query": trial.query.to_json(),
+        "outputs": None if trial.y is None else trial.y.tolist(),
+        "loss": trial.loss,
+        "feasible": trial.feasible,
+        "violation": 0.0 if outcome is None else outcome.violation,
+        "reason": "" if outcome is None else outcome.reason,
+        "cost": trial.cost.to_json(),
+        "attempts": [attempt_json(attempt) for attempt in trial.attempts],
+    }

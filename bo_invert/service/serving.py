@@ -1,0 +1,140 @@
+"""Starting the server: addresses, tokens, uvicorn."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.service.guard import LOOPBACK
+from bo_invert.service.tokens import Access, Token, Tokens, default_file
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of a server.
+
+    Args:
+        storage: URL of a database, or the path of an SQLite file.
+        host: address to listen on.
+        port: 0 for any that is free.
+        expose: whether an address that others can reach is meant.
+        allowed_hosts: names by which others call this server.
+        tokens: file with the tokens.
+        config: TOML file with problems of the operator.
+        askers: processes that ask strategies.
+        asks_per_second: for each token.
+    """
+
+    storage: str
+    host: str = "127.0.0.1"
+    port: int = 8765
+    expose: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    tokens: Path | None = None
+    config: Path | None = None
+    askers: int = 1
+    asks_per_second: float = 50.0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def tokens_of(settings: Settings) -> tuple[Tokens, Token | None]:
+    """The tokens of a server; on its first start one is made, and returned with them.
+
+    Raises:
+        InvalidInput: the address can be reached by others, and nobody said that this is meant, or there is no token.
+    """
+    file = settings.tokens or default_file()
+    found = Tokens(file)
+    if is_loopback(settings.host):
+        return found, None if found.all() else found.make("first", Access.WRITE)
+    if not settings.expose:
+        raise InvalidInput(
+            f"{settings.host!r} can be reached by others; if that is meant, say --expose. Without encryption put the "
+            "server behind a proxy that has it, or use an SSH tunnel to 127.0.0.1"
+        )
+    if not found.all():
+        raise InvalidInput(f"there are no tokens in {file}, and anybody could get in; run: bo-invert token --new NAME")
+    return found, None
+
+
+def serve(settings: Settings) -> None:
+    """Run the server until it is told to stop.
+
+    Raises:
+        InvalidInput: see ``tokens_of``; or the storage is none that several processes can share.
+        MissingExtra: FastAPI or uvicorn is not installed.
+    """
+    try:
+        import uvicorn
+
+        from bo_invert.service.app import create_app
+    except ImportError as error:
+        raise MissingExtra(
+            f"the server needs the package {error.name!r}; run: pip install 'bo-invert[service]'"
+        ) from error
+    from bo_invert.cli_output import say
+    from bo_invert.service.desk import Desk
+    from bo_invert.service.guard import Bucket
+    from bo_invert.service.registered import Registered
+    from bo_invert.stores.open import open_store
+
+    tokens, made = tokens_of(settings)
+    registered = Registered({}) if settings.config is None else Registered.load(settings.config)
+    store = open_store(settings.storage)
+    store.names()  # a storage that cannot be read is better known now
+    desk = Desk(store, settings.storage, registered, settings.askers)
+    hosts = (*LOOPBACK, *settings.allowed_hosts, *(() if settings.host in ("0.0.0.0", "::") else (settings.host,)))
+    app = create_app(desk, tokens, hosts, Bucket(settings.asks_per_second, 2.0 * settings.asks_per_second))
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=64 * 1024,
+        limit_concurrency=1000,
+    )
+    server = _Announced(config, tokens, made)
+    say(f"bo-invert: studies in {store}")
+    server.run()
+
+
+class _Announced:
+    """A uvicorn server that says where it is once it listens."""
+
+    def __init__(self, config: object, tokens: Tokens, made: Token | None) -> None:
+        import uvicorn
+
+        from bo_invert.cli_output import say
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: object = None) -> None:
+                await super().startup(sockets)  # type: ignore[arg-type]
+                if not self.servers:
+                    return
+                host, port = self.servers[0].sockets[0].getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                say(f"bo-invert: serving on http://{shown}:{port}")
+                if made is not None:
+                    say(f"bo-invert: made a token, kept in {tokens.file}:\n{made.secret}")
+                    say(f"bo-invert: the page: http://{shown}:{port}/#token={made.secret}")
+                else:
+                    say(f"bo-invert: tokens are in {tokens.file}; see bo-invert token")
+
+        self._server = Server(config)  # type: ignore[arg-type]
+
+    def run(self) -> None:
+        self._server.run()
