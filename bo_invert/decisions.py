@@ -132,7 +132,10 @@ def cancelled(log: Log, number: int, reason: str) -> list[JSON]:
         TellConflict: it already has an outcome.
         InvalidInput: there is no such trial.
     """
-    state = find(log, number).state
+    trial = find(log, number)
+    state = trial.state
+    if state is State.CANCELLED and trial.outcome is not None and trial.outcome.reason == reason:
+        return []
     if not state.open:
         raise TellConflict(f"trial {number} is {state} and cannot be cancelled")
     ended = [event("lost", trial=number)] if state is State.RUNNING else []

@@ -10,9 +10,11 @@
     ├── StudyExists                    a study of that name is already there
     ├── ProblemChanged                 the stored study was about another problem
     ├── TellConflict                   a trial was told two different things
+    ├── AccessDenied                   a server wants another token
     └── StorageError
         ├── StorageConflict            somebody else appended to the log first
         ├── StorageBusy                the database stayed locked for too long
+        ├── ServerUnreachable          a server did not answer
         └── SchemaTooNew               written by a newer version of bo_invert
 
     Verdict                            an answer about a design, not a defect of the program:
@@ -58,6 +60,10 @@ class TellConflict(BoInvertError):
     """A trial that was already told something is told something else."""
 
 
+class AccessDenied(BoInvertError):
+    """A server refuses: no token, a wrong one, or one that may only read."""
+
+
 class StorageError(BoInvertError):
     """The storage could not do what was asked of it."""
 
@@ -68,6 +74,10 @@ class StorageConflict(StorageError):
 
 class StorageBusy(StorageError):
     """The database stayed locked by another program for too long."""
+
+
+class ServerUnreachable(StorageError):
+    """A server did not answer for too long; the message says which and to what."""
 
 
 class SchemaTooNew(StorageError):

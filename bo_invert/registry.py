@@ -50,6 +50,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "stores": {
         "memory": "bo_invert.stores.memory:MemoryStore",
         "sql": "bo_invert.stores.sql:SqlStore",
+        "http": "bo_invert.service.client:RemoteStore",
     },
     "executors": {
         "serial": "bo_invert.executors.serial:SerialExecutor",

@@ -13,6 +13,7 @@ import numpy as np
 
 from bo_invert import registry
 from bo_invert.decisions import Terms
+from bo_invert.declared import declare
 from bo_invert.differences import differences
 from bo_invert.errors import InvalidInput, ProblemChanged, StudyExists, Verdict
 from bo_invert.given import given_answers, given_points, refuse_shape
@@ -41,7 +42,7 @@ class Study:
     def __init__(self, name: str, store: Store, problem: Problem | None, strategy: Strategy | None = None) -> None:
         self.name = name
         self.problem = problem
-        self.journal = Journal(store, name)
+        self.journal = _journal(store, name)
         self.seed: int = self.journal.header["seed"]
         if strategy is not None:
             self.strategy = strategy
@@ -57,6 +58,7 @@ class Study:
         storage: str | Store | None = None,
         *,
         exist_ok: bool = False,
+        token: str | None = None,
         **options: Any,
     ) -> Study:
         """A new study.
@@ -66,9 +68,10 @@ class Study:
             problem: what to invert.
             strategy: a name, a spec ``{"name": ..., "options": {...}}`` or a ``Strategy``.
             seed: every random choice of the study follows from it.
-            storage: ``"sqlite:///runs.db"``, a store, or None for this process's memory.
+            storage: ``"sqlite:///runs.db"``, ``"https://host:8765"``, a store, or None for this process's memory.
             exist_ok: open the study if it is already there, so that one script starts and resumes. Problem, strategy
                 and seed must be the same; what the oracle computes is for you to keep the same.
+            token: for a server.
             options: of the strategy, when it is given by name.
 
         Raises:
@@ -82,7 +85,7 @@ class Study:
             raise InvalidInput(f"Study: the seed must be a whole number >= 0, got {seed!r}")
         chosen = from_spec(strategy, **options)
         chosen.check(problem.statement)
-        store = open_store(storage)
+        store = open_store(storage, token)
         header = {
             "problem": problem.to_json(),
             "problem_name": problem.name,
@@ -90,6 +93,8 @@ class Study:
             "seed": int(seed),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        if getattr(store, "declares", False):
+            header["declared"] = declare(problem)
         try:
             store.create(name, header)
         except StudyExists:
@@ -102,7 +107,11 @@ class Study:
 
     @staticmethod
     def open(
-        name: str, storage: str | Store, problem: Problem | None = None, strategy: Strategy | None = None
+        name: str,
+        storage: str | Store,
+        problem: Problem | None = None,
+        strategy: Strategy | None = None,
+        token: str | None = None,
     ) -> Study:
         """A study that is already there, exactly where it stopped.
 
@@ -111,13 +120,14 @@ class Study:
             storage: where it lives.
             problem: the same problem as before; without it the study can be read, not continued.
             strategy: the same strategy as before; needed only for one that has no name in the registry.
+            token: for a server.
 
         Raises:
             StudyNotFound: there is no such study.
             InvalidInput: the strategy is not the one the study was begun with, or nothing has its name.
             ProblemChanged: the problem is not the one the study was about; the message lists the differences.
         """
-        store = open_store(storage)
+        store = open_store(storage, token)
         header = store.header(name)
         if problem is not None:
             changes = differences(header["problem"], problem.to_json())
@@ -373,6 +383,12 @@ class Study:
         picture = draw(best.design) if draw is not None and best is not None else None
         html = study_html(self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture)
         return f"{html}<p>{escape(LUCK)}</p>" if self._noisy and best is not None else html
+
+
+def _journal(store: Store, name: str) -> Journal:
+    """Of a store that lists events, or of a server that has verbs of its own."""
+    made = getattr(store, "journal", None)
+    return Journal(store, name) if made is None else made(name)
 
 
 def _number(trial: Trial | int) -> int:

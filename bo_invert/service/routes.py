@@ -185,6 +185,14 @@ async def heartbeat(desk: On, name: Study, number: int, given: schemas.Heartbeat
     return {"held": held, "state": str(trial.state)}
 
 
+@router.post("/studies/{study}/heartbeat")
+async def alive(desk: On, name: Study, given: schemas.Alive) -> JSON:
+    """A sign of life of a worker, for all its trials."""
+    opened = await desk.open(name)
+    await desk.thread(opened.journal.beat, given.worker)
+    return {"worker": given.worker}
+
+
 @router.post("/studies/{study}/trials/{number}/release")
 async def release(desk: On, name: Study, number: int, given: schemas.Release) -> JSON:
     """Give a trial back that will not be finished; somebody else gets it. ``lost`` bills it in full."""

@@ -227,6 +227,12 @@ class Heartbeat(Wire):
     attempt: Count
 
 
+class Alive(Wire):
+    """A sign of life of a worker."""
+
+    worker: Name
+
+
 class Release(Wire):
     """An attempt given back; ``cost`` is what it took, nothing if the oracle was not called."""
 

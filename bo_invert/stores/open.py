@@ -9,12 +9,14 @@ from bo_invert.errors import InvalidInput
 from bo_invert.stores.base import Store
 
 
-def open_store(storage: str | Path | Store | None) -> Store:
+def open_store(storage: str | Path | Store | None, token: str | None = None) -> Store:
     """Where logs live.
 
     Args:
         storage: None for this process's memory; a database URL such as ``"sqlite:///runs.db"`` or
-            ``"postgresql+psycopg://user@host/database"``; the path of an SQLite file ending in ``.db``; a store as is.
+            ``"postgresql+psycopg://user@host/database"``; the URL of a server, ``"https://host:8765"``; the path of an
+            SQLite file ending in ``.db``; a store as is.
+        token: for a server.
 
     Raises:
         InvalidInput: it is none of these, or the folder of the file does not exist.
@@ -23,6 +25,9 @@ def open_store(storage: str | Path | Store | None) -> Store:
     if storage is None:
         memory: Store = registry.resolve("stores", "memory")()
         return memory
+    if isinstance(storage, str) and storage.startswith(("http://", "https://")):
+        remote: Store = registry.resolve("stores", "http")(storage, token)
+        return remote
     if isinstance(storage, str) and "://" not in storage:
         storage = Path(storage)
         if storage.suffix != ".db":
