@@ -117,7 +117,8 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Search for the inputs of PROBLEM. With --storage, the same line resumes after an interruption."""
-    from bo_invert.cli_problem import load_problem, parse_settings, problem_title
+    from bo_invert.cli_problem import parse_settings
+    from bo_invert.sources import load_problem, problem_title
     from bo_invert.stores.open import open_store
     from bo_invert.strategies.base import from_spec
     from bo_invert.study import Study
@@ -168,8 +169,9 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Methods against each other on the same problems, seeds and budget."""
-    from bo_invert.cli_problem import VariedProblem, load_problem, parse_settings, problem_title
+    from bo_invert.cli_problem import parse_settings
     from bo_invert.comparison import compare as compare_methods
+    from bo_invert.sources import VariedProblem, load_problem, problem_title
 
     given = parse_settings(settings, "--set")
     sources: dict[str, Any] = {}

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import pytest
 
 from bo_invert import cli, demo
-from bo_invert.cli_problem import load_problem, parse_settings, problem_title
+from bo_invert.cli_problem import parse_settings
 from bo_invert.comparison import Comparison
 from bo_invert.errors import InvalidInput
+from bo_invert.sources import load_problem, problem_title
 from bo_invert.stores.open import open_store
 
 TUNING = """

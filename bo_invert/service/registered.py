@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bo_invert.cli_problem import load_problem
 from bo_invert.declared import declared
 from bo_invert.errors import InvalidInput
 from bo_invert.problem import Problem
+from bo_invert.sources import load_problem
 from bo_invert.stores.base import Store
 from bo_invert.study import Study
 from bo_invert.types import JSON
