@@ -42,6 +42,7 @@ from bo_invert.cli_output import (
 )
 from bo_invert.cli_serve import serve, token
 from bo_invert.cli_transfer import export, import_
+from bo_invert.cli_worker import worker
 from bo_invert.errors import BoInvertError, InvalidInput
 
 if TYPE_CHECKING:
@@ -257,6 +258,7 @@ def list_studies(storage: Storage, how: Shape = Format.table) -> None:
 
 app.command()(serve)
 app.command()(token)
+app.command()(worker)
 app.command("export")(export)
 app.command("import")(import_)
 

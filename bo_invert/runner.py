@@ -21,7 +21,7 @@ from bo_invert.leases import LEASE, Heart
 from bo_invert.oracles.base import MISFIT
 from bo_invert.problem import Problem
 from bo_invert.report.goal import Goal
-from bo_invert.types import Outcome, Query, Trial
+from bo_invert.types import Cost, Outcome, Query, Trial
 from bo_invert.workers import is_gone, this_worker
 
 #: Failures in a row, from the first call on, after which the user is told that something is probably wrong.
@@ -65,10 +65,23 @@ def run(
         journal.lose(is_gone)
         with Heart(journal, this_worker(), LEASE):
             loop.run(bar, _Alarm(journal))
-    finally:
-        bar.close()
+    except BaseException:
+        if made is not None:
+            _leave(made)
+        raise
+    else:
         if made is not None:
             made.shutdown(wait=True)  # nothing is queued any more: what was, is done or cancelled
+    finally:
+        bar.close()
+
+
+def _leave(executor: Any) -> None:
+    """Whoever interrupts does not want to wait for what is under way; it is billed as lost."""
+    try:
+        executor.shutdown(wait=False, kill_workers=True)  # processes of loky
+    except TypeError:
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -111,9 +124,12 @@ class _Loop:
                 bar.update()
                 alarm.check()
         finally:
-            if under_way:  # interrupted: what was begun is billed as lost, and will be issued again
-                for future in running:
-                    future.cancel()
+            if under_way:  # interrupted: what was begun is billed, what was not is given back
+                for future, group in running.items():
+                    if future.cancel():
+                        for trial in group:
+                            self.journal.release(trial.number, len(trial.attempts) - 1, Cost())
+                            under_way.remove(trial.number)
                 self.journal.abandon(under_way)
 
     def _outcomes(self, future: Future[list[Outcome]], trials: Sequence[Trial]) -> list[Outcome]:

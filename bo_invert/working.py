@@ -1,0 +1,100 @@
+"""A worker: takes trials of a study that others may work on too, evaluates them, tells what came of them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bo_invert.study import Study
+
+#: Calls that no budget of a study comes near.
+ENDLESS = 10**9
+_PAUSE = 1.0
+"""Seconds until a worker asks again where there was nothing to do."""
+
+
+def work(
+    study: Study,
+    budget: int | None,
+    jobs: int,
+    executor: str | None,
+    retries: int,
+    grace: float,
+    say: Callable[[str], None],
+) -> bool:
+    """Work on a study until its budget is spent, its target is hit, or somebody says stop.
+
+    On SIGTERM (or Ctrl-C) nothing new is begun. What is under way is awaited for ``grace`` seconds; what is not ready
+    then is billed and given back, for another worker.
+
+    Args:
+        study: with its problem.
+        budget: calls the whole study may spend; None: until somebody says stop.
+        jobs: trials under way at once.
+        executor: ``"processes"``, ``"threads"``, or None for one after another in this process.
+        retries: how often a failed trial is tried again.
+        grace: seconds.
+        say: shows a sentence to the user.
+
+    Returns:
+        Whether all that was begun was finished.
+    """
+    stop = threading.Event()
+    try:
+        with _stopping(stop, grace, say):
+            _until(stop, study, budget, jobs, executor, retries, say)
+    except _Patience:
+        say("what was not ready is given back")
+        return False
+    return True
+
+
+def _until(
+    stop: threading.Event,
+    study: Study,
+    budget: int | None,
+    jobs: int,
+    executor: str | None,
+    retries: int,
+    say: Callable[[str], None],
+) -> None:
+    """Run, and run again when there was nothing to do, until there will be nothing to do."""
+    while not stop.is_set():
+        study.run(budget or ENDLESS, batch=jobs, executor=executor, retries=retries, stop=stop.is_set)
+        best = study.best
+        assert study.problem is not None
+        if best is not None and study.problem.objective.satisfied(best.y):
+            say(f"the target is hit: {study.spent}")
+            return
+        if budget is not None and study.history.committed >= budget and not study.history.open:
+            say(f"the budget is spent: {study.spent}")
+            return
+        stop.wait(_PAUSE)
+    say(f"stopped: {study.spent}")
+
+
+class _Patience(Exception):
+    """The grace is over."""
+
+
+@contextmanager
+def _stopping(stop: threading.Event, grace: float, say: Callable[[str], None]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C set the event; a second one, or an alarm after ``grace`` seconds, ends the wait."""
+
+    def asked(number: int, _: object) -> None:
+        if stop.is_set() or number == signal.SIGALRM:
+            raise _Patience
+        stop.set()
+        say(f"stopping: what is under way has {grace:g} seconds; once more to leave at once")
+        signal.setitimer(signal.ITIMER_REAL, max(grace, 1e-3))
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = {number: signal.signal(number, asked) for number in numbers}
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
