@@ -18,9 +18,11 @@ import anyio
 import anyio.to_thread
 
 from bo_invert.decisions import Terms
+from bo_invert.domain import Domain, box_domain
 from bo_invert.errors import BoInvertError, StorageBusy
 from bo_invert.journal import Journal
 from bo_invert.leases import Watch, reap
+from bo_invert.parameters import parameter_from_json
 from bo_invert.problem import Problem
 from bo_invert.service import proposing
 from bo_invert.service.registered import Registered
@@ -50,11 +52,18 @@ class _Request:
 
 @dataclass
 class Opened:
-    """A study that the server has read."""
+    """A study that the server has read.
+
+    Args:
+        journal: of it.
+        domain: of named parameters; None in a latent.
+        why_not: why it can only be read here; empty where it can be continued.
+    """
 
     journal: Journal
-    problem: Problem | None
+    domain: Domain | None
     why_not: str
+    problem: Problem | None = None
     watch: Watch = field(default_factory=Watch)
     waiting: list[_Request] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
@@ -114,6 +123,18 @@ class Desk:
         self._opened.move_to_end(name)
         return known
 
+    async def problem(self, name: str) -> Problem:
+        """The problem of a study, which may take its time to be made.
+
+        Raises:
+            InvalidInput: it cannot be rebuilt here.
+            StudyNotFound: there is no such study.
+        """
+        opened = await self.open(name)
+        if opened.problem is None:
+            opened.problem = await self.thread(self.registered.problem_of, opened.journal.header, name)
+        return opened.problem
+
     def forget(self, name: str) -> None:
         """A study that is gone."""
         self._opened.pop(name, None)
@@ -160,11 +181,10 @@ class Desk:
     def _read(self, name: str) -> Opened:
         journal = Journal(self.store, name)
         journal.read()
-        try:
-            problem = self.registered.problem_of(journal.header, name)
-            return Opened(journal, problem, "")
-        except BoInvertError as error:
-            return Opened(journal, None, str(error))
+        space = journal.header["problem"]["space"]
+        known = space.get("domain", {}).get("parameters")
+        domain = box_domain({key: parameter_from_json(one) for key, one in known.items()}) if known else None
+        return Opened(journal, domain, self.registered.why_not(journal.header, name))
 
     async def _serve(self, name: str, opened: Opened) -> None:
         """Answer the requests of one study until none are left."""

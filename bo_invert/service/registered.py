@@ -61,24 +61,37 @@ class Registered:
             self._made[name] = load_problem(source["source"], dict(source["settings"]))
         return self._made[name]
 
+    def why_not(self, header: JSON, name: str) -> str:
+        """Why a stored study can only be read here; empty where its problem can be rebuilt."""
+        if header.get("registered") is not None:
+            known = header["registered"] in self.sources
+            return "" if known else f"study {name!r} is about {header['registered']!r}, which is not registered here"
+        known = header["problem"]
+        if header.get("declared") is not None or (
+            known["space"].get("type") == "box" and known["objective"]["type"] != "composite"
+        ):
+            return ""
+        return (
+            f"study {name!r} was begun in Python, and its problem cannot be rebuilt here; it can be read. Let the "
+            "operator register the problem to continue it through this server"
+        )
+
     def problem_of(self, header: JSON, name: str) -> Problem:
         """The problem of a stored study: registered, declared, or (of a box) rebuilt from what identifies it.
 
         Raises:
             InvalidInput: it cannot be rebuilt.
         """
+        reason = self.why_not(header, name)
+        if reason:
+            raise InvalidInput(reason)
         if header.get("registered") is not None:
             return self.problem(header["registered"])
         if header.get("declared") is not None:
             return declared(header["declared"], header["problem_name"])
         known = header["problem"]
-        if known["space"].get("type") == "box" and known["objective"]["type"] != "composite":
-            space = {"type": "box", "parameters": known["space"]["domain"]["parameters"]}
-            return declared({**known, "space": space, "identity": known["space"]}, header["problem_name"])
-        raise InvalidInput(
-            f"study {name!r} was begun in Python, and its problem cannot be rebuilt here; it can be read. Let the "
-            "operator register the problem to continue it through this server"
-        )
+        space = {"type": "box", "parameters": known["space"]["domain"]["parameters"]}
+        return declared({**known, "space": space, "identity": known["space"]}, header["problem_name"])
 
     def open(self, storage: str | Store, name: str) -> Study:
         """A stored study with its problem.

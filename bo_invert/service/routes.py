@@ -19,6 +19,8 @@ from bo_invert.given import refuse_shape
 from bo_invert.history import History, best_so_far
 from bo_invert.leases import LEASE
 from bo_invert.problem import Problem
+from bo_invert.report.pictures import data_uri, png
+from bo_invert.runs import as_picture
 from bo_invert.service import schemas
 from bo_invert.service.desk import Desk, Opened
 from bo_invert.strategies.base import from_spec
@@ -114,13 +116,14 @@ async def ask(desk: On, name: Study, given: schemas.NewAsk, key: Key = None) -> 
     the budget is spent, or the strategy is done.
     """
     opened = await desk.open(name)
-    problem = _problem(name, opened)
+    if opened.why_not:
+        raise InvalidInput(opened.why_not)
     lease = given.lease if given.worker is None else given.lease or LEASE
     terms = Terms(given.worker, lease, key)
     if given.worker is not None:
         await desk.thread(opened.journal.beat, given.worker)
     trials = await desk.ask(name, given.count, given.budget, given.retries, terms, given.known)
-    return {"trials": [_shown(trial, problem) for trial in trials]}
+    return {"trials": [_shown(trial, opened) for trial in trials]}
 
 
 @router.get("/studies/{study}/trials")
@@ -134,22 +137,68 @@ async def trials(desk: On, name: Study, after: After = 0, limit: Limit = 100, st
         trial = log[number]
         number += 1
         if state is None or trial.state is state:
-            page.append(_shown(trial, opened.problem))
+            page.append(_shown(trial, opened))
     return {"trials": page, "next": number if number < len(log) else None}
+
+
+@router.get("/studies/{study}/columns")
+async def columns(
+    desk: On, name: Study, after: After = 0, limit: Annotated[int, Query(ge=1, le=20_000)] = 20_000
+) -> JSON:
+    """Trials from number ``after`` on, one list per quantity: what plots need. At most 32 coordinates are sent."""
+    opened = await desk.open(name)
+    log = await desk.thread(opened.journal.read)
+
+    def table() -> JSON:
+        rows = [log[number] for number in range(after, min(after + limit, len(log)))]
+        ends = [trial.attempts[-1].ended if trial.attempts else None for trial in rows]
+        return {
+            "number": [trial.number for trial in rows],
+            "state": [str(trial.state) for trial in rows],
+            "origin": [trial.origin for trial in rows],
+            "loss": [trial.loss for trial in rows],
+            "feasible": [trial.feasible for trial in rows],
+            "calls": [trial.cost.calls for trial in rows],
+            "ended": ends,
+            "worker": [trial.attempts[-1].worker if trial.attempts else None for trial in rows],
+            "point": [[round(float(x), 5) for x in trial.point[:32]] for trial in rows],
+            "total": len(log),
+        }
+
+    return await desk.thread(table)
+
+
+@router.get("/studies/{study}/gallery")
+async def gallery(desk: On, name: Study, count: Annotated[int, Query(ge=1, le=24)] = 8) -> JSON:
+    """The best designs as pictures (PNG, base64), where the operator's problem can draw them."""
+    opened = await desk.open(name)
+    if opened.why_not or opened.journal.header.get("registered") is None:
+        return {"pictures": []}
+    problem = await desk.problem(name)
+    draw = problem.draw
+    if draw is None:
+        return {"pictures": []}
+
+    def drawn() -> list[JSON]:
+        best = [trial for trial in History(opened.journal.trials).ranking if trial.feasible][:count]
+        pictures = [data_uri(png(as_picture(draw(problem.decode(trial.point))))) for trial in best]
+        return [{"number": t.number, "loss": t.loss, "picture": p} for t, p in zip(best, pictures, strict=True)]
+
+    return {"pictures": await desk.thread(drawn)}
 
 
 @router.get("/studies/{study}/trials/{number}")
 async def one_trial(desk: On, name: Study, number: int) -> JSON:
     """One trial."""
     opened = await desk.open(name)
-    return _shown(await _trial(desk, opened, name, number), opened.problem)
+    return _shown(await _trial(desk, opened, name, number), opened)
 
 
 @router.post("/studies/{study}/trials/{number}/tell")
 async def tell(desk: On, name: Study, number: int, given: schemas.Tell) -> JSON:
     """What came of a trial. Once this is answered it is on the disk; the same again changes nothing."""
     opened = await desk.open(name)
-    problem = _problem(name, opened)
+    problem = await desk.problem(name)
     known = await _trial(desk, opened, name, number)
     refuse_shape(given.outputs, problem.outputs)
     extra = {"point": given.point, "gradient": given.gradient, "trace": _trace(given.trace)}
@@ -158,19 +207,19 @@ async def tell(desk: On, name: Study, number: int, given: schemas.Tell) -> JSON:
             raise InvalidInput(f"{what} has {problem.space.domain.dim} coordinates, got {len(extra[what] or ())}")
     outcome = problem.outcome(given.outputs, _cost(given.cost, known.query), **extra)
     told = await desk.thread(opened.journal.finish, number, outcome, given.attempt)
-    return _shown(told, problem)
+    return _shown(told, opened)
 
 
 @router.post("/studies/{study}/trials/{number}/fail")
 async def fail(desk: On, name: Study, number: int, given: schemas.Fail) -> JSON:
     """A trial gave no outputs."""
     opened = await desk.open(name)
-    problem = _problem(name, opened)
+    problem = await desk.problem(name)
     known = await _trial(desk, opened, name, number)
     verdict: Verdict = Infeasible(given.reason) if given.infeasible else Failed(given.reason)
     outcome = problem.outcome(verdict, _cost(given.cost, known.query))
     told = await desk.thread(opened.journal.finish, number, outcome, given.attempt)
-    return _shown(told, problem)
+    return _shown(told, opened)
 
 
 @router.post("/studies/{study}/trials/{number}/heartbeat")
@@ -203,7 +252,7 @@ async def release(desk: On, name: Study, number: int, given: schemas.Release) ->
             await desk.thread(opened.journal.abandon, {number})
     else:
         await desk.thread(opened.journal.release, number, given.attempt, Cost(**given.cost.model_dump()))
-    return _shown(await _trial(desk, opened, name, number), opened.problem)
+    return _shown(await _trial(desk, opened, name, number), opened)
 
 
 @router.post("/studies/{study}/trials/{number}/cancel")
@@ -211,14 +260,14 @@ async def cancel(desk: On, name: Study, number: int, given: schemas.Cancel) -> J
     """Give up an open trial."""
     opened = await desk.open(name)
     await _trial(desk, opened, name, number)
-    return _shown(await desk.thread(opened.journal.cancel, number, given.reason), opened.problem)
+    return _shown(await desk.thread(opened.journal.cancel, number, given.reason), opened)
 
 
 @router.post("/studies/{study}/observations", status_code=201)
 async def add(desk: On, name: Study, given: schemas.Observations, key: Key = None) -> JSON:
     """What was measured elsewhere: known to the strategy, free of charge."""
     opened = await desk.open(name)
-    problem = _problem(name, opened)
+    problem = await desk.problem(name)
     queries, outcomes = [], []
     for one in given.observations:
         answers = [a for a in (one.outputs, _verdict(one)) if a is not None]
@@ -229,14 +278,14 @@ async def add(desk: On, name: Study, given: schemas.Observations, key: Key = Non
         queries.append(Asked(_point(one.point, problem), origin="data"))
         outcomes.append(problem.outcome(answers[0], Cost()))
     made = await desk.thread(opened.journal.add, queries, outcomes, key)
-    return {"trials": [_shown(trial, problem) for trial in made]}
+    return {"trials": [_shown(trial, opened) for trial in made]}
 
 
 @router.post("/studies/{study}/enqueue", status_code=201)
 async def enqueue(desk: On, name: Study, given: schemas.Enqueue, key: Key = None) -> JSON:
     """A design to be evaluated before anything the strategy proposes."""
     opened = await desk.open(name)
-    problem = _problem(name, opened)
+    problem = await desk.problem(name)
     if (given.point is None) == (given.parameters is None):
         raise InvalidInput("give either 'point' or 'parameters'")
     if given.parameters is not None:
@@ -244,7 +293,7 @@ async def enqueue(desk: On, name: Study, given: schemas.Enqueue, key: Key = None
     else:
         point = problem.space.domain.project(_point(given.point or [], problem))
     made = await desk.thread(opened.journal.enqueue, Asked(point, origin="user"), key)
-    return _shown(made, problem)
+    return _shown(made, opened)
 
 
 @router.get("/studies/{study}/best")
@@ -252,7 +301,7 @@ async def best(desk: On, name: Study) -> JSON:
     """The feasible trial of lowest loss; null when there is none yet."""
     opened = await desk.open(name)
     found = await desk.thread(lambda: History(opened.journal.trials).best)
-    return {"best": None if found is None else _shown(found, opened.problem)}
+    return {"best": None if found is None else _shown(found, opened)}
 
 
 @router.get("/studies/{study}/solutions")
@@ -268,12 +317,12 @@ async def solutions(
             if len(picked) == count or not trial.feasible:
                 break
             gaps = [float(np.abs(trial.point - other.point).max()) for other in picked]
-            width = 1.0 if opened.problem is None else float(np.ptp(opened.problem.space.domain.bounds[:, 0]))
+            width = 6.0 if opened.domain is None else 1.0  # a latent lies within about three deviations
             if not gaps or min(gaps) >= apart * width:
                 picked.append(trial)
         return picked
 
-    return {"trials": [_shown(trial, opened.problem) for trial in await desk.thread(chosen)]}
+    return {"trials": [_shown(trial, opened) for trial in await desk.thread(chosen)]}
 
 
 @router.get("/studies/{study}/curve")
@@ -355,21 +404,14 @@ def _described(name: str, opened: Opened) -> JSON:
             "asks": spent.asks,
         },
         "best_loss": log.best_loss,
-        "asks_here": opened.problem is not None,
+        "asks_here": not opened.why_not,
         "why_not": opened.why_not,
     }
 
 
-def _shown(trial: Trial, problem: Problem | None) -> JSON:
-    named = problem is not None and problem.space.domain.parameters
-    design = problem.space.domain.values(trial.point[None])[0] if problem is not None and named else None
+def _shown(trial: Trial, opened: Opened) -> JSON:
+    design = None if opened.domain is None else opened.domain.values(trial.point[None])[0]
     return schemas.trial_json(trial, design)
-
-
-def _problem(name: str, opened: Opened) -> Problem:
-    if opened.problem is None:
-        raise InvalidInput(opened.why_not)
-    return opened.problem
 
 
 async def _trial(desk: Desk, opened: Opened, name: str, number: int) -> Trial:

@@ -1,1 +1,588 @@
+// The page of a bo_invert server: it reads, and changes nothing. Text from studies only ever becomes textContent.
 
+const $ = (selector, root = document) => root.querySelector(selector);
+const api = "/v1/studies";
+const main = $("#main");
+let token = sessionStorage.getItem("token") || "";
+let stopping = null; // ends what the shown view has under way
+
+const fromAddress = /[#&]token=([^&]+)/.exec(location.hash);
+if (fromAddress) {
+  token = decodeURIComponent(fromAddress[1]);
+  sessionStorage.setItem("token", token);
+  const rest = location.hash.replace(/[#&]token=[^&]+/, "");
+  history.replaceState(null, "", location.pathname + (rest || "#/"));
+}
+
+class Refused extends Error {}
+
+async function get(path, signal) {
+  const answer = await fetch(path, { headers: { Authorization: `Bearer ${token}` }, signal });
+  if (answer.status === 401) throw new Refused("This token is not known here.");
+  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || `status ${answer.status}`);
+  return answer.json();
+}
+
+function make(tag, text, className) {
+  const node = document.createElement(tag);
+  if (text !== undefined && text !== null) node.textContent = text;
+  if (className) node.className = className;
+  return node;
+}
+
+function number(value, digits = 6) {
+  if (value === null || value === undefined) return "–";
+  if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
+  return String(Number(value.toPrecision(digits)));
+}
+
+const clock = (seconds) => (seconds ? new Date(seconds * 1000).toLocaleString() : "–");
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+function live(state, words) {
+  $("#live").className = state;
+  $("#live").textContent = words;
+}
+
+function show(id) {
+  main.replaceChildren($(`#${id}`).content.cloneNode(true));
+  return main;
+}
+
+function askToken(words) {
+  live("", "");
+  $("#trail").textContent = "";
+  show("ask-token");
+  $(".error").textContent = words || "";
+  const form = $("form", main);
+  $("input", form).focus();
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    token = $("input", form).value.trim();
+    sessionStorage.setItem("token", token);
+    route();
+  });
+}
+
+async function list(signal) {
+  $("#trail").textContent = "";
+  live("", "");
+  let after = 0;
+  let rows = [];
+  const first = await get(`${api}?limit=100`, signal);
+  show("list");
+  document.title = "bo_invert";
+  const body = $("tbody", main);
+  const filter = $("#filter");
+  const more = $(".more", main);
+  const draw = () => {
+    const wanted = filter.value.toLowerCase();
+    body.replaceChildren();
+    for (const study of rows) {
+      if (!`${study.name} ${study.problem_name} ${study.strategy.name}`.toLowerCase().includes(wanted)) continue;
+      const row = make("tr");
+      const link = make("a", study.name);
+      link.href = `#/study/${encodeURIComponent(study.name)}`;
+      row.append(make("td"), make("td", study.problem_name), make("td", study.strategy.name));
+      row.firstChild.append(link);
+      for (const value of [number(study.best_loss), study.spent.calls, study.trials, study.states.running || 0]) {
+        row.append(make("td", value, "n"));
+      }
+      row.append(make("td", new Date(study.created).toLocaleString()));
+      body.append(row);
+    }
+    $(".empty", main).hidden = rows.length > 0;
+  };
+  const take = (page) => {
+    rows = rows.concat(page.studies);
+    after = page.next;
+    more.hidden = after === null;
+    draw();
+  };
+  filter.addEventListener("input", draw);
+  more.addEventListener("click", async () => take(await get(`${api}?after=${after}&limit=100`, signal)));
+  take(first);
+}
+
+// ---- one study
+
+class Columns {
+  constructor(name) {
+    this.path = `${api}/${encodeURIComponent(name)}`;
+    this.rows = [];
+    this.shown = [];
+    this.known = [];
+    this.steps = [];
+    this.calls = 0;
+  }
+
+  // Trials that were open may have ended since; nothing before the first open one can change.
+  async refresh(signal) {
+    let from = this.rows.findIndex((row) => ["queued", "running", "lost", "failed"].includes(row.state));
+    if (from < 0) from = this.rows.length;
+    for (;;) {
+      const part = await get(`${this.path}/columns?after=${from}`, signal);
+      part.number.forEach((n, i) => {
+        this.rows[n] = {};
+        for (const key of Object.keys(part)) if (Array.isArray(part[key])) this.rows[n][key] = part[key][i];
+      });
+      from += part.number.length;
+      if (!part.number.length || from >= part.total) break;
+    }
+    const ended = this.rows.filter((row) => row.ended !== null && row.calls > 0);
+    ended.sort((a, b) => a.ended - b.ended || a.number - b.number);
+    let calls = 0;
+    this.shown = ended.map((row) => ({ ...row, at: (calls += row.calls) }));
+    let best = Infinity;
+    this.known = this.rows.filter((row) => row.ended === null && row.loss !== null && row.feasible);
+    for (const row of this.known) best = Math.min(best, row.loss);
+    this.steps = best < Infinity ? [[0, best]] : [];
+    for (const row of this.shown) {
+      if (row.feasible && row.loss !== null && row.loss < best) this.steps.push([row.at, (best = row.loss)]);
+    }
+    this.calls = calls;
+    this.best = best;
+  }
+}
+
+function scaled(canvas) {
+  const ratio = window.devicePixelRatio || 1;
+  const { width, height } = canvas.getBoundingClientRect();
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  const pen = canvas.getContext("2d");
+  pen.scale(ratio, ratio);
+  pen.clearRect(0, 0, width, height);
+  pen.font = "12px system-ui, sans-serif";
+  return { pen, width, height };
+}
+
+function ticks(low, high, count) {
+  const span = high - low || 1;
+  const rough = span / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
+  const found = [];
+  for (let x = Math.ceil(low / step) * step; x <= high + 1e-9 * span; x += step) found.push(Number(x.toPrecision(12)));
+  return found;
+}
+
+function quantile(sorted, share) {
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+}
+
+function drawCurve(canvas, study, other, log, picked) {
+  const { pen, width, height } = scaled(canvas);
+  const box = { left: 64, right: width - 12, top: 10, bottom: height - 30 };
+  const losses = [study, other].filter(Boolean).flatMap((s) => [...s.shown, ...s.known].map((r) => r.loss));
+  const finite = losses.filter((l) => l !== null && (!log || l > 0)).sort((a, b) => a - b);
+  pen.fillStyle = colour("soft");
+  if (!finite.length) {
+    pen.fillText(log && losses.length ? "No loss is above 0; a log scale cannot show them." : "Nothing was told yet.", 20, 30);
+    return () => null;
+  }
+  // A few terrible trials must not flatten everything else.
+  const f = log ? Math.log10 : (x) => x;
+  let low = f(finite[0]);
+  let high = f(quantile(finite, finite.length > 20 ? 0.95 : 1));
+  if (high - low < 1e-12) [low, high] = [low - 1, high + 1];
+  const pad = 0.05 * (high - low);
+  [low, high] = [low - pad, high + pad];
+  const calls = Math.max(study.calls, other ? other.calls : 0, 1);
+  const X = (c) => box.left + (c / calls) * (box.right - box.left);
+  const Y = (l) => {
+    const y = box.bottom - ((f(l) - low) / (high - low)) * (box.bottom - box.top);
+    return Math.max(box.top, Math.min(box.bottom, y));
+  };
+  pen.strokeStyle = colour("line");
+  pen.textAlign = "right";
+  for (const tick of ticks(low, high, 5)) {
+    const y = box.bottom - ((tick - low) / (high - low)) * (box.bottom - box.top);
+    pen.beginPath();
+    pen.moveTo(box.left, y);
+    pen.lineTo(box.right, y);
+    pen.stroke();
+    pen.fillText(log ? number(10 ** tick, 2) : number(tick, 4), box.left - 6, y + 4);
+  }
+  pen.textAlign = "center";
+  for (const tick of ticks(0, calls, 6)) pen.fillText(tick, X(tick), box.bottom + 16);
+  pen.fillText("calls", (box.left + box.right) / 2, height - 2);
+  const usable = (loss) => loss !== null && (!log || loss > 0);
+  const dot = study.shown.length > 2000 ? 1.2 : 2.5;
+  for (const row of study.shown) {
+    const good = row.state === "completed" && usable(row.loss);
+    pen.fillStyle = colour(good ? (row.feasible ? "grey" : "gold") : "red");
+    pen.fillRect(X(row.at) - dot, (good ? Y(row.loss) : box.top + 3) - dot, 2 * dot, 2 * dot);
+  }
+  const step = (one, name) => {
+    pen.strokeStyle = colour(name);
+    pen.lineWidth = 2;
+    pen.beginPath();
+    let last = null;
+    for (const [c, l] of one.steps.filter(([, loss]) => usable(loss))) {
+      if (last === null) pen.moveTo(X(c), Y(l));
+      else pen.lineTo(X(c), Y(last)), pen.lineTo(X(c), Y(l));
+      last = l;
+    }
+    if (last !== null) pen.lineTo(X(one.calls), Y(last));
+    pen.stroke();
+    pen.lineWidth = 1;
+  };
+  if (other) step(other, "gold");
+  step(study, "blue");
+  if (picked !== null && study.shown[picked]) {
+    const row = study.shown[picked];
+    pen.strokeStyle = colour("ink");
+    pen.strokeRect(X(row.at) - 5, (usable(row.loss) ? Y(row.loss) : box.top + 3) - 5, 10, 10);
+  }
+  return (x, y) => {
+    let found = null;
+    let least = 400;
+    study.shown.forEach((row, i) => {
+      const gap = (X(row.at) - x) ** 2 + ((usable(row.loss) ? Y(row.loss) : box.top + 3) - y) ** 2;
+      if (gap < least) [least, found] = [gap, i];
+    });
+    return found;
+  };
+}
+
+// The two directions in which the points differ most, by power iteration.
+function components(points) {
+  const d = points[0].length;
+  const mean = Array.from({ length: d }, (_, j) => points.reduce((s, p) => s + p[j], 0) / points.length);
+  const axes = [];
+  for (let k = 0; k < Math.min(2, d); k++) {
+    let v = Array.from({ length: d }, (_, j) => Math.cos(3 * j + 7 * k + 1));
+    for (let round = 0; round < 30; round++) {
+      const w = new Array(d).fill(0);
+      for (const p of points) {
+        let s = 0;
+        for (let j = 0; j < d; j++) s += (p[j] - mean[j]) * v[j];
+        for (let j = 0; j < d; j++) w[j] += s * (p[j] - mean[j]);
+      }
+      for (const a of axes) {
+        const s = a.reduce((t, x, j) => t + x * w[j], 0);
+        for (let j = 0; j < d; j++) w[j] -= s * a[j];
+      }
+      const norm = Math.hypot(...w) || 1;
+      v = w.map((x) => x / norm);
+    }
+    axes.push(v);
+  }
+  return points.map((p) => axes.map((a) => a.reduce((s, x, j) => s + x * (p[j] - mean[j]), 0)));
+}
+
+const ramp = (share) => `hsl(${220 - 190 * share} 75% ${38 + 20 * share}%)`;
+
+function drawMap(canvas, study, about) {
+  const { pen, width, height } = scaled(canvas);
+  const told = study.rows.filter((row) => row && row.loss !== null && row.state === "completed");
+  pen.fillStyle = colour("soft");
+  if (told.length < 2) {
+    pen.fillText("Two trials are needed.", 20, 30);
+    return;
+  }
+  const order = [...told].sort((a, b) => b.loss - a.loss);
+  const share = new Map(order.map((row, i) => [row.number, i / (order.length - 1)]));
+  const domain = about.problem.space.domain;
+  const names = domain && domain.parameters ? Object.keys(domain.parameters) : [];
+  const d = told[0].point.length;
+  if (names.length && d === names.length && d > 1 && d <= 32) {
+    $("#map-title").textContent = "Parameters of every trial, the best in light colours";
+    const X = (j) => 20 + (j / (d - 1)) * (width - 40);
+    const Y = (u) => height - 24 - u * (height - 40);
+    pen.strokeStyle = colour("line");
+    pen.textAlign = "center";
+    names.forEach((name, j) => {
+      pen.beginPath();
+      pen.moveTo(X(j), Y(0));
+      pen.lineTo(X(j), Y(1));
+      pen.stroke();
+      if (d <= 12 || j % Math.ceil(d / 12) === 0) pen.fillText(name.slice(0, 10), X(j), height - 6);
+    });
+    const some = order.length > 1500 ? order.slice(-1500) : order;
+    for (const row of some) {
+      pen.strokeStyle = ramp(share.get(row.number));
+      pen.globalAlpha = 0.15 + 0.75 * share.get(row.number) ** 4;
+      pen.beginPath();
+      row.point.forEach((u, j) => (j ? pen.lineTo(X(j), Y(u)) : pen.moveTo(X(j), Y(u))));
+      pen.stroke();
+    }
+    pen.globalAlpha = 1;
+    return;
+  }
+  $("#map-title").textContent = d > 2 ? "Points of every trial, along the two directions in which they differ most" : "Points of every trial";
+  const some = order.length > 4000 ? order.slice(-4000) : order;
+  const at = d > 2 ? components(some.map((row) => row.point)) : some.map((row) => row.point);
+  const xs = at.map((p) => p[0]);
+  const ys = at.map((p) => (p.length > 1 ? p[1] : 0));
+  const range = (v) => [Math.min(...v), Math.max(...v)];
+  const [[x0, x1], [y0, y1]] = [range(xs), range(ys)];
+  some.forEach((row, i) => {
+    pen.fillStyle = ramp(share.get(row.number));
+    const x = 12 + ((xs[i] - x0) / (x1 - x0 || 1)) * (width - 24);
+    const y = height - 12 - ((ys[i] - y0) / (y1 - y0 || 1)) * (height - 24);
+    pen.beginPath();
+    pen.arc(x, y, i === some.length - 1 ? 6 : 3, 0, 7);
+    pen.fill();
+  });
+}
+
+function tiles(about) {
+  const spent = about.spent;
+  const facts = [
+    [number(about.best_loss), "best loss"],
+    [spent.calls, `calls (${spent.values} values, ${spent.gradients} gradients)`],
+    [spent.attempts, "attempts ended"],
+    [spent.failed + spent.infeasible, "failed or infeasible"],
+    [spent.lost, "lost, and billed"],
+    [about.states.running || 0, "under way"],
+    [`${number(spent.seconds, 3)} s`, "inside the oracle"],
+    [`${number(spent.asking, 3)} s`, `in ${spent.asks} asks`],
+  ];
+  $(".tiles").replaceChildren(
+    ...facts.map(([value, words]) => {
+      const tile = make("div", null, "tile");
+      tile.append(make("b", value), make("span", words));
+      return tile;
+    }),
+  );
+}
+
+function words(about, latest) {
+  const list = $("#words");
+  list.replaceChildren();
+  const say = (term, text) => list.append(make("dt", term), make("dd", text));
+  say("strategy", about.strategy.name);
+  const options = Object.entries(about.strategy.options || {}).filter(([, value]) => value !== null);
+  if (options.length) say("options", options.map(([k, v]) => `${k}: ${JSON.stringify(v)}`).join(", "));
+  say("seed", about.seed);
+  if (latest && latest.query.meta.why) say("now", latest.query.meta.why);
+  const foretold = latest && latest.query.meta.foretold;
+  if (foretold) say("expected", JSON.stringify(foretold).slice(0, 300));
+  say("an ask takes", about.spent.asks ? `${number(about.spent.asking / about.spent.asks, 3)} s on average` : "–");
+  for (const [state, count] of Object.entries(about.states)) say(state, count);
+  if (about.why_not) say("read only", about.why_not);
+}
+
+function table(rows, names, target, append) {
+  const body = $("tbody", target);
+  const labels = ["Trial", "State", "By", "Loss", "Calls", ...names, "Reason"];
+  const heads = make("tr");
+  labels.forEach((label, i) => heads.append(make("th", label, i === 0 || (i > 2 && i < labels.length - 1) ? "n" : "")));
+  $("thead", target).replaceChildren(heads);
+  if (!append) body.replaceChildren();
+  for (const trial of rows) {
+    const row = make("tr");
+    row.append(make("td", trial.number, "n"), make("td", trial.state, `s-${trial.state}`), make("td", trial.origin));
+    row.append(make("td", number(trial.loss), "n"), make("td", trial.cost.values + trial.cost.gradients, "n"));
+    names.forEach((name, j) => {
+      const value = trial.parameters ? trial.parameters[name] : trial.point[j];
+      row.append(make("td", typeof value === "number" ? number(value) : value, "n"));
+    });
+    row.append(make("td", trial.reason));
+    body.append(row);
+  }
+}
+
+async function study(name, signal) {
+  const path = `${api}/${encodeURIComponent(name)}`;
+  let about = await get(path, signal);
+  const data = new Columns(name);
+  show("study");
+  document.title = `${name} · bo_invert`;
+  $("#trail").textContent = `› ${name}`;
+  $("h1", main).textContent = name;
+  const goal = about.problem.objective;
+  const wish = goal.type === "target" ? `target ${goal.value.slice(0, 4).map((v) => number(v)).join(", ")}` : `${goal.type} ${goal.output || about.problem.outputs[0]}`;
+  $(".about").textContent = `${about.problem_name} · ${wish} · begun ${new Date(about.created).toLocaleString()}`;
+  const curve = $("#curve");
+  const log = $("#logscale");
+  const beside = $("#beside");
+  let other = null;
+  let nearest = () => null;
+  let picked = null;
+  let shownUpTo = 0;
+  let names = [];
+
+  const redraw = () => {
+    nearest = drawCurve(curve, data, other, log.checked, picked);
+    drawMap($("#map"), data, about);
+  };
+  const pick = (i) => {
+    picked = i;
+    nearest = drawCurve(curve, data, other, log.checked, picked);
+    const row = i === null ? null : data.shown[i];
+    $(".tip").textContent = row
+      ? `trial ${row.number} by ${row.origin || "unknown"}: ${row.state}, loss ${number(row.loss)}, after ${row.at} calls`
+      : "";
+  };
+  curve.addEventListener("mousemove", (event) => pick(nearest(event.offsetX, event.offsetY)));
+  curve.addEventListener("keydown", (event) => {
+    const move = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!move || !data.shown.length) return;
+    event.preventDefault();
+    const from = picked === null ? (move > 0 ? -1 : data.shown.length) : picked;
+    pick(Math.max(0, Math.min(data.shown.length - 1, from + move)));
+  });
+  log.addEventListener("change", redraw);
+  const resized = new ResizeObserver(redraw);
+  resized.observe(curve);
+  signal.addEventListener("abort", () => resized.disconnect());
+
+  beside.addEventListener("change", async () => {
+    other = null;
+    if (beside.value) {
+      other = new Columns(beside.value);
+      await other.refresh(signal);
+    }
+    redraw();
+  });
+
+  const state = $("#state");
+  const more = $("#trials").parentElement.parentElement.querySelector(".more");
+  const page = async (append) => {
+    const filter = state.value ? `&state=${state.value}` : "";
+    if (!append) shownUpTo = state.value ? 0 : Math.max(0, about.trials - 50);
+    const part = await get(`${path}/trials?after=${shownUpTo}&limit=50${filter}`, signal);
+    if (!names.length && part.trials.length) {
+      const trial = part.trials[0];
+      names = trial.parameters ? Object.keys(trial.parameters) : trial.point.map((_, j) => `z${j}`);
+      names = names.slice(0, 12);
+    }
+    table(part.trials, names, $("#trials"), append);
+    if (state.value) {
+      shownUpTo = part.next;
+      more.hidden = part.next === null;
+    } else {
+      more.hidden = shownUpTo === 0;
+      more.textContent = "Earlier";
+    }
+    return part.trials;
+  };
+  more.addEventListener("click", async () => {
+    if (state.value) {
+      await page(true);
+      return;
+    }
+    const end = shownUpTo;
+    shownUpTo = Math.max(0, shownUpTo - 50);
+    const part = await get(`${path}/trials?after=${shownUpTo}&limit=${end - shownUpTo}`, signal);
+    const body = $("tbody", $("#trials"));
+    const before = [...body.children];
+    table(part.trials, names, $("#trials"), false);
+    body.append(...before);
+    more.hidden = shownUpTo === 0;
+  });
+  for (const one of ["completed", "failed", "infeasible", "running", "lost", "queued", "cancelled"]) {
+    const option = make("option", one);
+    option.value = one;
+    state.append(option);
+  }
+  state.addEventListener("change", () => page(false));
+
+  const refresh = async () => {
+    await data.refresh(signal);
+    tiles(about);
+    redraw();
+    const latest = await page(false);
+    words(about, latest[latest.length - 1]);
+    const running = (await get(`${path}/trials?state=running&limit=50`, signal)).trials;
+    const body = $("tbody", $("#running"));
+    body.replaceChildren();
+    for (const trial of running) {
+      const last = trial.attempts[trial.attempts.length - 1];
+      const row = make("tr");
+      row.append(make("td", trial.number, "n"), make("td", last.worker || "handed out"), make("td", trial.attempt, "n"));
+      row.append(make("td", clock(last.started)), make("td", last.lease ? `${number(last.lease)} s` : "none"));
+      body.append(row);
+    }
+    $("#running").hidden = !running.length;
+    $("#running").parentElement.nextElementSibling.hidden = running.length > 0;
+  };
+  const gallery = async () => {
+    const { pictures } = await get(`${path}/gallery`, signal);
+    $("#gallery").hidden = !pictures.length;
+    $(".pictures").replaceChildren(
+      ...pictures.map((one) => {
+        const figure = make("figure");
+        const image = make("img");
+        image.src = one.picture;
+        image.alt = `design of trial ${one.number}`;
+        figure.append(image, make("figcaption", `${number(one.loss, 4)} (trial ${one.number})`));
+        return figure;
+      }),
+    );
+  };
+  await refresh();
+  gallery().catch(() => {});
+  for (const one of (await get(`${api}?limit=200`, signal)).studies) {
+    if (one.name === name) continue;
+    const option = make("option", one.name);
+    option.value = one.name;
+    beside.append(option);
+  }
+  follow(path, about.events, signal, async (news) => {
+    about = news;
+    await refresh();
+    gallery().catch(() => {});
+  });
+}
+
+// Server-sent events with a header of our own, which EventSource cannot send.
+async function follow(path, after, signal, tell) {
+  let pause = 500;
+  while (!signal.aborted) {
+    try {
+      const answer = await fetch(`${path}/live?after=${after}`, { headers: { Authorization: `Bearer ${token}` }, signal });
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      live("on", "live");
+      pause = 500;
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let text = "";
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        text += value;
+        const blocks = text.split("\n\n");
+        text = blocks.pop();
+        const news = blocks.map((block) => /^data: (.*)$/m.exec(block)).filter(Boolean);
+        if (!news.length) continue;
+        const about = JSON.parse(news[news.length - 1][1]);
+        after = about.events;
+        await tell(about);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      live("off", "not connected");
+    }
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    pause = Math.min(2 * pause, 10000);
+  }
+}
+
+async function route() {
+  if (stopping) stopping.abort();
+  stopping = new AbortController();
+  const { signal } = stopping;
+  if (!token) return askToken();
+  const wanted = /^#\/study\/(.+)$/.exec(location.hash);
+  try {
+    if (wanted) await study(decodeURIComponent(wanted[1]), signal);
+    else await list(signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    if (error instanceof Refused) {
+      sessionStorage.removeItem("token");
+      token = "";
+      askToken(error.message);
+      return;
+    }
+    live("off", "failed");
+    main.replaceChildren(make("p", error.message, "card error"));
+  }
+  main.focus({ preventScroll: true });
+}
+
+window.addEventListener("hashchange", route);
+route();
