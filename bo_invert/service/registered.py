@@ -66,10 +66,10 @@ class Registered:
         if header.get("registered") is not None:
             known = header["registered"] in self.sources
             return "" if known else f"study {name!r} is about {header['registered']!r}, which is not registered here"
+        if header.get("declared") is not None:
+            return ""
         known = header["problem"]
-        if header.get("declared") is not None or (
-            known["space"].get("type") == "box" and known["objective"]["type"] != "composite"
-        ):
+        if known["space"].get("type") == "box" and known["objective"]["type"] != "composite":
             return ""
         return (
             f"study {name!r} was begun in Python, and its problem cannot be rebuilt here; it can be read. Let the "
