@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bo_invert import decisions
 from bo_invert.decisions import Terms
-from bo_invert.errors import StorageConflict
+from bo_invert.errors import StorageConflict, StudyNotFound
 from bo_invert.ledger import Ledger
 from bo_invert.log import Log, event
 from bo_invert.stores.base import Store
@@ -300,9 +300,21 @@ class Journal:
                 try:
                     self._store.append(self.name, events, log.seq)
                 except StorageConflict:
+                    before = log.seq
+                    if self.read().seq == before:
+                        self._still_there()
                     continue
                 log.apply(events)
                 return events
+
+    def _still_there(self) -> None:
+        """A log that refuses what is appended to it and has not grown may be another one of the same name.
+
+        Raises:
+            StudyNotFound: it is.
+        """
+        if self._store.header(self.name).get("id") != self.header.get("id"):
+            raise StudyNotFound(f"study {self.name!r} was deleted, and another one of this name begun; open it again")
 
 
 def _room(log: Log, budget: int | None) -> float:

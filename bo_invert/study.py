@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime
@@ -92,6 +93,7 @@ class Study:
             "strategy": chosen.spec(),
             "seed": int(seed),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "id": uuid.uuid4().hex,
         }
         if getattr(store, "declares", False):
             header["declared"] = declare(problem)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,7 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bo_invert.errors import BoInvertError
+from bo_invert.errors import BoInvertError, StudyNotFound
 from bo_invert.service import problems
 from bo_invert.service.desk import Desk
 from bo_invert.service.guard import Bucket, Guard
@@ -105,8 +106,10 @@ class _RawPaths:
         await self._app(scope, receive, send)
 
 
-async def _ours(_: Request, error: Exception) -> Response:
+async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, BoInvertError)
+    if isinstance(error, StudyNotFound) and "study" in request.path_params:
+        request.app.state.desk.forget(unquote(request.path_params["study"]))
     return problems.explained(error)
 
 

@@ -60,6 +60,8 @@ class RemoteStore:
         timeout = httpx.Timeout(30.0, connect=5.0)
         # Neither proxies nor credentials of the environment: the token is for this server alone.
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        self._identity: str | None = None
+        """Of the one study that this store is about; None for any."""
         self._problems = (httpx.TransportError,)
 
     def __str__(self) -> str:
@@ -70,7 +72,10 @@ class RemoteStore:
 
     def journal(self, name: str) -> RemoteJournal:
         """One study, to be asked and told."""
-        return RemoteJournal(self, name)
+        made = RemoteStore(self.url, self._token, patience=self._patience)
+        journal = RemoteJournal(made, name)
+        made._identity = journal.header.get("id")
+        return journal
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         if events:
@@ -133,11 +138,13 @@ class RemoteStore:
 
     def get(self, name: str, verb: str, **params: Any) -> JSON:
         """Read something of a study."""
-        return self.request("GET", f"/v1/studies/{_segment(name)}/{verb}", params=params)
+        headers = {} if self._identity is None else {"Study-Id": self._identity}
+        return self.request("GET", f"/v1/studies/{_segment(name)}/{verb}", params=params, headers=headers)
 
     def post(self, name: str, verb: str, body: JSON, key: str | None = None, wait: float = 30.0) -> JSON:
         """Change something of a study."""
-        headers = {} if key is None else {"Idempotency-Key": key}
+        headers = {} if self._identity is None else {"Study-Id": self._identity}
+        headers |= {} if key is None else {"Idempotency-Key": key}
         path = f"/v1/studies/{_segment(name)}/{verb}"
         return self.request("POST", path, lambda: body, headers=headers, timeout=wait)
 

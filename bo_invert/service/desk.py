@@ -34,6 +34,8 @@ _KEPT = 256
 """Studies whose logs the server keeps in memory."""
 _LOOK = 0.5
 """Seconds between looks at a study that somebody watches."""
+_TRIES = 100
+"""So often is an ask computed anew when somebody else's came first."""
 ASK_LIMIT = 300.0
 """Seconds that an ask may take."""
 
@@ -212,9 +214,11 @@ class Desk:
                     unmet.append((request, given))
                     continue
             _settle(request, given)
-        while unmet:
+        if not unmet:
+            return
+        for _ in range(_TRIES):
             wanted = sum(request.count - len(given) for request, given in unmet)
-            reply = await self._proposed(proposing.Wanted(self._url, name, wanted, budget))
+            reply = await self._proposed(proposing.Wanted(self._url, name, wanted, budget, journal.header.get("id")))
             if isinstance(reply, proposing.Refused):
                 raise reply.kind(reply.text)
             begun: list[Trial] | None = []
@@ -230,6 +234,7 @@ class Desk:
                 _settle(request, [*given, *rest[:count]])
                 rest = rest[count:]
             return
+        raise StorageBusy(f"others asked first {_TRIES} times; nothing was written, ask again")
 
     async def _proposed(self, wanted: proposing.Wanted) -> Any:
         loop = asyncio.get_running_loop()

@@ -27,12 +27,14 @@ class Wanted:
         study: its name.
         count: how many queries.
         budget: calls the whole study may spend.
+        identity: tells the study from an older one of the same name.
     """
 
     url: str
     study: str
     count: int
     budget: int | None
+    identity: str | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def propose(wanted: Wanted) -> tuple[Answer, float] | Refused | None:
 
 def _study(wanted: Wanted) -> Study:
     key = (wanted.url, wanted.study)
-    if key not in _studies:
+    known = _studies.get(key)
+    if known is None or known.journal.header.get("id") != wanted.identity:
         _studies[key] = _registered.open(wanted.url, wanted.study)
         while len(_studies) > _KEPT:
             _studies.popitem(last=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -43,8 +44,18 @@ def _desk(request: Request) -> Desk:
     return desk
 
 
-Study = Annotated[str, Depends(_name)]
 On = Annotated[Desk, Depends(_desk)]
+
+
+async def _meant(desk: On, study: str, study_id: Annotated[str | None, Header(max_length=64)] = None) -> str:
+    """A study's name, once it is sure that whoever says ``Study-Id`` means this one, not a deleted one of its name."""
+    name = _name(study)
+    if study_id is not None and (await desk.open(name)).journal.header.get("id") != study_id:
+        raise StudyNotFound(f"study {name!r} was deleted, and another one of this name begun; open it again")
+    return name
+
+
+Study = Annotated[str, Depends(_meant)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 After = Annotated[int, Query(ge=0)]
 Limit = Annotated[int, Query(ge=1, le=_PAGE)]
@@ -82,6 +93,7 @@ async def create(desk: On, given: schemas.NewStudy) -> JSON:
         "strategy": strategy.spec(),
         "seed": given.seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "id": uuid.uuid4().hex,
     }
     try:
         await desk.thread(desk.store.create, given.name, header)
