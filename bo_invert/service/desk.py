@@ -36,6 +36,8 @@ _LOOK = 0.5
 """Seconds between looks at a study that somebody watches."""
 _TRIES = 100
 """So often is an ask computed anew when somebody else's came first."""
+_QUIET = 15.0
+"""Seconds after which a watcher is told that the server is still there."""
 ASK_LIMIT = 300.0
 """Seconds that an ask may take."""
 
@@ -88,6 +90,7 @@ class Desk:
         self._askers = askers
         self._opened: OrderedDict[str, Opened] = OrderedDict()
         self._pool: Executor | None = None
+        self.closing = asyncio.Event()
         self._threads = anyio.CapacityLimiter(16)
 
     async def thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -162,15 +165,18 @@ class Desk:
             opened.task = asyncio.create_task(self._serve(name, opened))
         return await asyncio.wait_for(answer, ASK_LIMIT)
 
-    async def changes(self, name: str, after: int) -> AsyncIterator[int]:
-        """Positions of the log's last event, whenever it has grown past ``after``."""
-        while True:
+    async def changes(self, name: str, after: int) -> AsyncIterator[int | None]:
+        """Positions of the log's last event, whenever it has grown past ``after``; None when it has not for long."""
+        quiet = 0.0
+        while not self.closing.is_set():
             opened = await self.open(name)
             seq = (await self.thread(opened.journal.read)).seq
-            if seq > after:
-                after = seq
-                yield seq
-            await asyncio.sleep(_LOOK)
+            quiet += _LOOK
+            if seq > after or quiet > _QUIET:
+                yield seq if seq > after else None
+                after, quiet = max(after, seq), 0.0
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.closing.wait(), _LOOK)
 
     async def reap(self) -> None:
         """Once in a while: give up the attempts of silent workers in the studies that are in use."""

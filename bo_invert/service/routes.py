@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -20,6 +19,7 @@ from bo_invert.given import refuse_shape
 from bo_invert.history import History, best_so_far
 from bo_invert.leases import LEASE
 from bo_invert.problem import Problem
+from bo_invert.report.goal import Goal
 from bo_invert.report.pictures import data_uri, png
 from bo_invert.runs import as_picture
 from bo_invert.service import schemas
@@ -364,19 +364,12 @@ async def live(desk: On, name: Study, request: Request, after: After = 0) -> Str
     await desk.open(name)
 
     async def events() -> AsyncIterator[str]:
-        changes = desk.changes(name, after)
-        while True:
-            try:
-                seq = await asyncio.wait_for(anext(changes), 15.0)
-            except TimeoutError:
-                changes = desk.changes(name, after)
-                yield ": still here\n\n"
-                continue
-            except StudyNotFound:
-                yield "event: gone\ndata: {}\n\n"
-                return
-            data = json.dumps(await _summary(desk, name))
-            yield f"id: {seq}\ndata: {data}\n\n"
+        try:
+            async for seq in desk.changes(name, after):
+                data = None if seq is None else json.dumps(await _summary(desk, name))
+                yield ": still here\n\n" if data is None else f"id: {seq}\ndata: {data}\n\n"
+        except StudyNotFound:
+            yield "event: gone\ndata: {}\n\n"
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
@@ -391,6 +384,7 @@ def _described(name: str, opened: Opened) -> JSON:
     journal = opened.journal
     log = journal.read()
     header, spent = journal.header, journal.ledger
+    goal = Goal(header["problem"]["objective"], header["problem"]["outputs"])
     states = {str(state): len(log.within(state)) for state in State}
     return {
         "name": name,
@@ -416,6 +410,9 @@ def _described(name: str, opened: Opened) -> JSON:
             "asks": spent.asks,
         },
         "best_loss": log.best_loss,
+        "best": None if log.best_loss is None else goal.value(log.best_loss),
+        "best_is": goal.label,
+        "raised": goal.is_raised,
         "asks_here": not opened.why_not,
         "why_not": opened.why_not,
     }

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bo_invert.errors import InvalidInput, MissingExtra
 from bo_invert.service.guard import LOOPBACK
 from bo_invert.service.tokens import Access, Token, Tokens, default_file
+
+if TYPE_CHECKING:
+    from bo_invert.service.desk import Desk
+
+ADDRESS = "<address>"
+"""Stands for the server's address in sentences, until it is known."""
 
 
 @dataclass(frozen=True)
@@ -107,32 +115,41 @@ def serve(settings: Settings) -> None:
         h11_max_incomplete_event_size=64 * 1024,
         limit_concurrency=1000,
     )
-    server = _Announced(config, tokens, made)
+    lines = [f"bo-invert: serving on {ADDRESS}"]
+    if made is not None:
+        lines += [f"bo-invert: made a token, kept in {tokens.file}:", made.secret]
+        lines += [f"bo-invert: the page: {ADDRESS}/#token={made.secret}"]
+    else:
+        lines += [f"bo-invert: tokens are in {tokens.file}; see bo-invert token"]
     say(f"bo-invert: studies in {store}")
-    server.run()
+    _Announced(config, desk, lines).run()
 
 
 class _Announced:
     """A uvicorn server that says where it is once it listens."""
 
-    def __init__(self, config: object, tokens: Tokens, made: Token | None) -> None:
+    def __init__(self, config: object, desk: Desk, lines: list[str]) -> None:
         import uvicorn
 
         from bo_invert.cli_output import say
 
         class Server(uvicorn.Server):
+            def handle_exit(self, sig: int, frame: object) -> None:
+                # Watchers would keep the server from ending; this is called from a signal handler.
+                loop = getattr(self, "_loop_of_ours", None)
+                if loop is not None:
+                    loop.call_soon_threadsafe(desk.closing.set)
+                super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
             async def startup(self, sockets: object = None) -> None:
+                self._loop_of_ours = asyncio.get_running_loop()
                 await super().startup(sockets)  # type: ignore[arg-type]
                 if not self.servers:
                     return
                 host, port = self.servers[0].sockets[0].getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
-                say(f"bo-invert: serving on http://{shown}:{port}")
-                if made is not None:
-                    say(f"bo-invert: made a token, kept in {tokens.file}:\n{made.secret}")
-                    say(f"bo-invert: the page: http://{shown}:{port}/#token={made.secret}")
-                else:
-                    say(f"bo-invert: tokens are in {tokens.file}; see bo-invert token")
+                for line in lines:
+                    say(line.replace(ADDRESS, f"http://{shown}:{port}"))
 
         self._server = Server(config)  # type: ignore[arg-type]
 

@@ -85,7 +85,7 @@ async function list(signal) {
       link.href = `#/study/${encodeURIComponent(study.name)}`;
       row.append(make("td"), make("td", study.problem_name), make("td", study.strategy.name));
       row.firstChild.append(link);
-      for (const value of [number(study.best_loss), study.spent.calls, study.trials, study.states.running || 0]) {
+      for (const value of [number(study.best), study.spent.calls, study.trials, study.states.running || 0]) {
         row.append(make("td", value, "n"));
       }
       row.append(make("td", new Date(study.created).toLocaleString()));
@@ -171,7 +171,7 @@ function quantile(sorted, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
 }
 
-function drawCurve(canvas, study, other, log, picked) {
+function drawCurve(canvas, study, other, log, picked, raised) {
   const { pen, width, height } = scaled(canvas);
   const box = { left: 64, right: width - 12, top: 10, bottom: height - 30 };
   const losses = [study, other].filter(Boolean).flatMap((s) => [...s.shown, ...s.known].map((r) => r.loss));
@@ -190,19 +190,22 @@ function drawCurve(canvas, study, other, log, picked) {
   [low, high] = [low - pad, high + pad];
   const calls = Math.max(study.calls, other ? other.calls : 0, 1);
   const X = (c) => box.left + (c / calls) * (box.right - box.left);
-  const Y = (l) => {
-    const y = box.bottom - ((f(l) - low) / (high - low)) * (box.bottom - box.top);
-    return Math.max(box.top, Math.min(box.bottom, y));
+  // Better is down, except where the user wants more of something.
+  const along = (x) => {
+    const share = (x - low) / (high - low);
+    return raised ? box.top + share * (box.bottom - box.top) : box.bottom - share * (box.bottom - box.top);
   };
+  const Y = (l) => Math.max(box.top, Math.min(box.bottom, along(f(l))));
+  const edge = raised ? box.bottom - 3 : box.top + 3;
   pen.strokeStyle = colour("line");
   pen.textAlign = "right";
   for (const tick of ticks(low, high, 5)) {
-    const y = box.bottom - ((tick - low) / (high - low)) * (box.bottom - box.top);
+    const y = along(tick);
     pen.beginPath();
     pen.moveTo(box.left, y);
     pen.lineTo(box.right, y);
     pen.stroke();
-    pen.fillText(log ? number(10 ** tick, 2) : number(tick, 4), box.left - 6, y + 4);
+    pen.fillText(log ? number(10 ** tick, 2) : number(raised ? -tick : tick, 4), box.left - 6, y + 4);
   }
   pen.textAlign = "center";
   for (const tick of ticks(0, calls, 6)) pen.fillText(tick, X(tick), box.bottom + 16);
@@ -212,7 +215,7 @@ function drawCurve(canvas, study, other, log, picked) {
   for (const row of study.shown) {
     const good = row.state === "completed" && usable(row.loss);
     pen.fillStyle = colour(good ? (row.feasible ? "grey" : "gold") : "red");
-    pen.fillRect(X(row.at) - dot, (good ? Y(row.loss) : box.top + 3) - dot, 2 * dot, 2 * dot);
+    pen.fillRect(X(row.at) - dot, (good ? Y(row.loss) : edge) - dot, 2 * dot, 2 * dot);
   }
   const step = (one, name) => {
     pen.strokeStyle = colour(name);
@@ -233,13 +236,13 @@ function drawCurve(canvas, study, other, log, picked) {
   if (picked !== null && study.shown[picked]) {
     const row = study.shown[picked];
     pen.strokeStyle = colour("ink");
-    pen.strokeRect(X(row.at) - 5, (usable(row.loss) ? Y(row.loss) : box.top + 3) - 5, 10, 10);
+    pen.strokeRect(X(row.at) - 5, (usable(row.loss) ? Y(row.loss) : edge) - 5, 10, 10);
   }
   return (x, y) => {
     let found = null;
     let least = 400;
     study.shown.forEach((row, i) => {
-      const gap = (X(row.at) - x) ** 2 + ((usable(row.loss) ? Y(row.loss) : box.top + 3) - y) ** 2;
+      const gap = (X(row.at) - x) ** 2 + ((usable(row.loss) ? Y(row.loss) : edge) - y) ** 2;
       if (gap < least) [least, found] = [gap, i];
     });
     return found;
@@ -331,7 +334,7 @@ function drawMap(canvas, study, about) {
 function tiles(about) {
   const spent = about.spent;
   const facts = [
-    [number(about.best_loss), "best loss"],
+    [number(about.best), `best: ${about.best_is}`],
     [spent.calls, `calls (${spent.values} values, ${spent.gradients} gradients)`],
     [spent.attempts, "attempts ended"],
     [spent.failed + spent.infeasible, "failed or infeasible"],
@@ -349,6 +352,14 @@ function tiles(about) {
   );
 }
 
+// What the model expected of a query: low end, median and high end of each output.
+function foreseen(foretold) {
+  return Object.entries(foretold)
+    .map(([output, ends]) => `${output} ${number(ends[1], 4)} (${number(ends[0], 4)} to ${number(ends[2], 4)})`)
+    .slice(0, 6)
+    .join(", ");
+}
+
 function words(about, latest) {
   const list = $("#words");
   list.replaceChildren();
@@ -359,7 +370,7 @@ function words(about, latest) {
   say("seed", about.seed);
   if (latest && latest.query.meta.why) say("now", latest.query.meta.why);
   const foretold = latest && latest.query.meta.foretold;
-  if (foretold) say("expected", JSON.stringify(foretold).slice(0, 300));
+  if (foretold) say("expected of the latest", foreseen(foretold));
   say("an ask takes", about.spent.asks ? `${number(about.spent.asking / about.spent.asks, 3)} s on average` : "–");
   for (const [state, count] of Object.entries(about.states)) say(state, count);
   if (about.why_not) say("read only", about.why_not);
@@ -402,19 +413,19 @@ async function study(name, signal) {
   let other = null;
   let nearest = () => null;
   let picked = null;
-  let shownUpTo = 0;
+  let shownFrom = 0;
   let names = [];
 
   const redraw = () => {
-    nearest = drawCurve(curve, data, other, log.checked, picked);
+    nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
     drawMap($("#map"), data, about);
   };
   const pick = (i) => {
     picked = i;
-    nearest = drawCurve(curve, data, other, log.checked, picked);
+    nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
     const row = i === null ? null : data.shown[i];
     $(".tip").textContent = row
-      ? `trial ${row.number} by ${row.origin || "unknown"}: ${row.state}, loss ${number(row.loss)}, after ${row.at} calls`
+      ? `trial ${row.number} by ${row.origin || "unknown"}: ${row.state}, ${about.raised ? about.best_is : "loss"} ${number(about.raised && row.loss !== null ? -row.loss : row.loss)}, after ${row.at} calls`
       : "";
   };
   curve.addEventListener("mousemove", (event) => pick(nearest(event.offsetX, event.offsetY)));
@@ -439,41 +450,32 @@ async function study(name, signal) {
     redraw();
   });
 
+  const PAGE = 25;
   const state = $("#state");
   const more = $("#trials").parentElement.parentElement.querySelector(".more");
+  // Newest first; with a state the server looks for them, oldest first.
   const page = async (append) => {
-    const filter = state.value ? `&state=${state.value}` : "";
-    if (!append) shownUpTo = state.value ? 0 : Math.max(0, about.trials - 50);
-    const part = await get(`${path}/trials?after=${shownUpTo}&limit=50${filter}`, signal);
+    let part;
+    if (state.value) {
+      part = await get(`${path}/trials?after=${append ? shownFrom : 0}&limit=${PAGE}&state=${state.value}`, signal);
+      shownFrom = part.next;
+      more.hidden = part.next === null;
+    } else {
+      const end = append ? shownFrom : about.trials;
+      shownFrom = Math.max(0, end - PAGE);
+      part = await get(`${path}/trials?after=${shownFrom}&limit=${Math.max(1, end - shownFrom)}`, signal);
+      part.trials.reverse();
+      more.hidden = shownFrom === 0;
+    }
     if (!names.length && part.trials.length) {
       const trial = part.trials[0];
       names = trial.parameters ? Object.keys(trial.parameters) : trial.point.map((_, j) => `z${j}`);
       names = names.slice(0, 12);
     }
     table(part.trials, names, $("#trials"), append);
-    if (state.value) {
-      shownUpTo = part.next;
-      more.hidden = part.next === null;
-    } else {
-      more.hidden = shownUpTo === 0;
-      more.textContent = "Earlier";
-    }
     return part.trials;
   };
-  more.addEventListener("click", async () => {
-    if (state.value) {
-      await page(true);
-      return;
-    }
-    const end = shownUpTo;
-    shownUpTo = Math.max(0, shownUpTo - 50);
-    const part = await get(`${path}/trials?after=${shownUpTo}&limit=${end - shownUpTo}`, signal);
-    const body = $("tbody", $("#trials"));
-    const before = [...body.children];
-    table(part.trials, names, $("#trials"), false);
-    body.append(...before);
-    more.hidden = shownUpTo === 0;
-  });
+  more.addEventListener("click", () => page(true));
   for (const one of ["completed", "failed", "infeasible", "running", "lost", "queued", "cancelled"]) {
     const option = make("option", one);
     option.value = one;
@@ -486,7 +488,7 @@ async function study(name, signal) {
     tiles(about);
     redraw();
     const latest = await page(false);
-    words(about, latest[latest.length - 1]);
+    words(about, latest[0]);
     const running = (await get(`${path}/trials?state=running&limit=50`, signal)).trials;
     const body = $("tbody", $("#running"));
     body.replaceChildren();
