@@ -40,7 +40,7 @@ from bo_invert.cli_output import (
     trial_records,
     why_nothing,
 )
-from bo_invert.cli_serve import serve, token
+from bo_invert.cli_serve import serve, token, watch
 from bo_invert.cli_transfer import export, import_
 from bo_invert.cli_worker import worker
 from bo_invert.errors import BoInvertError, InvalidInput
@@ -257,6 +257,7 @@ def list_studies(storage: Storage, how: Shape = Format.table) -> None:
 
 
 app.command()(serve)
+app.command()(watch)
 app.command()(token)
 app.command()(worker)
 app.command("export")(export)

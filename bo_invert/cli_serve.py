@@ -1,4 +1,4 @@
-"""``bo-invert serve`` and ``bo-invert token``."""
+"""``bo-invert serve``, ``watch`` and ``token``."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ def serve(
 
     names = tuple(allowed_host or ())
     run(Settings(storage, host, port, expose, names, tokens, config, askers, asks_per_second))
+
+
+def watch(
+    storage: Annotated[
+        str, typer.Argument(metavar="STORAGE", help="sqlite:///runs.db, runs.db or postgresql+psycopg://...")
+    ],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 0,
+) -> None:
+    """Look at the studies in a storage on a page, while others work on them; nothing is ever written."""
+    from bo_invert.service.serving import watch as run
+
+    run(storage, port)
 
 
 def token(

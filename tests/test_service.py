@@ -209,3 +209,28 @@ def test_a_server_that_is_killed_and_comes_back_has_lost_nothing(tmp_path: Path)
             store.names()
     finally:
         served.kill()
+
+
+def test_watching_writes_nothing(tmp_path: Path) -> None:
+    import re
+    import subprocess
+    import sys
+
+    url = f"sqlite:///{tmp_path}/runs.db"
+    study = bi.Study.create("mine", problem(), "sobol", 0, url)
+    study.run(5)
+    command = [sys.executable, "-m", "bo_invert.cli", "watch", str(tmp_path / "runs.db")]
+    watching = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert watching.stderr is not None
+        found = re.search(r"(http://127.0.0.1:\d+)/#token=(\S+)", watching.stderr.readline())
+        assert found is not None
+        headers = {"Authorization": f"Bearer {found[2]}"}
+        assert httpx.get(f"{found[1]}/v1/studies/mine", headers=headers).json()["trials"] == 5
+        assert httpx.post(f"{found[1]}/v1/studies/mine/ask", json={}, headers=headers).status_code == 403
+        assert httpx.get(f"{found[1]}/v1/studies/mine").status_code == 401
+        study.run(9)  # a reader is in nobody's way
+        assert httpx.get(f"{found[1]}/v1/studies/mine", headers=headers).json()["trials"] == 9
+    finally:
+        watching.terminate()
+        assert watching.wait(20) in (0, -15)

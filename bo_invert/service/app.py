@@ -34,10 +34,10 @@ from bo_invert.service.desk import Desk
 from bo_invert.service.guard import Bucket, Guard
 from bo_invert.service.page import page
 from bo_invert.service.routes import router
-from bo_invert.service.tokens import Tokens
+from bo_invert.service.tokens import Finder
 
 
-def create_app(desk: Desk, tokens: Tokens, hosts: tuple[str, ...], asks: Bucket | None = None) -> ASGIApp:
+def create_app(desk: Desk, tokens: Finder, hosts: tuple[str, ...], asks: Bucket | None = None) -> ASGIApp:
     """The whole of the server as one ASGI application.
 
     Args:

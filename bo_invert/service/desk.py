@@ -80,7 +80,7 @@ class Desk:
         store: where the studies live.
         url: of the store, for the processes that ask.
         registered: problems of the operator.
-        askers: processes that ask strategies.
+        askers: processes that ask strategies; none where studies are only looked at.
     """
 
     def __init__(self, store: Store, url: str, registered: Registered, askers: int = 1) -> None:
@@ -99,7 +99,8 @@ class Desk:
 
     def start(self) -> None:
         """Begin the processes that ask, and let them import what they need."""
-        self._executor().submit(proposing.warm)
+        if self._askers:
+            self._executor().submit(proposing.warm)
 
     def stop(self) -> None:
         """End them, whatever they do: an unfinished ask has written nothing."""
@@ -180,7 +181,7 @@ class Desk:
 
     async def reap(self) -> None:
         """Once in a while: give up the attempts of silent workers in the studies that are in use."""
-        while True:
+        while self._askers:
             await asyncio.sleep(1.0)
             for opened in list(self._opened.values()):
                 with suppress(BoInvertError):

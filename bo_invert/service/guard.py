@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bo_invert.service import problems
-from bo_invert.service.tokens import Access, Token, Tokens
+from bo_invert.service.tokens import Access, Finder, Token
 
 BODY = 4 * 1024 * 1024
 """Bytes of a request's body, at most."""
@@ -67,7 +67,7 @@ class Guard:
     def __init__(
         self,
         app: ASGIApp,
-        tokens: Tokens,
+        tokens: Finder,
         hosts: tuple[str, ...],
         public: Callable[[str], bool],
         asks: Bucket,

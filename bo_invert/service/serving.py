@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bo_invert.errors import InvalidInput, MissingExtra
 from bo_invert.service.guard import LOOPBACK
-from bo_invert.service.tokens import Access, Token, Tokens, default_file
+from bo_invert.service.tokens import Access, Finder, Token, Tokens, default_file
 
 if TYPE_CHECKING:
     from bo_invert.service.desk import Desk
@@ -83,25 +83,70 @@ def serve(settings: Settings) -> None:
         InvalidInput: see ``tokens_of``; or the storage is none that several processes can share.
         MissingExtra: FastAPI or uvicorn is not installed.
     """
-    try:
-        import uvicorn
+    _require()
+    from bo_invert.service.desk import Desk
+    from bo_invert.service.registered import Registered
+    from bo_invert.stores.sql import SqlStore
 
-        from bo_invert.service.app import create_app
+    tokens, made = tokens_of(settings)
+    registered = Registered({}) if settings.config is None else Registered.load(settings.config)
+    store = SqlStore(_url(settings.storage))
+    store.names()  # a storage that cannot be read is better known now
+    if made is not None:
+        lines = [f"made a token, kept in {tokens.file}: {made.secret}", f"the page: {ADDRESS}/#token={made.secret}"]
+    else:
+        lines = [f"tokens are in {tokens.file}; see bo-invert token"]
+    desk = Desk(store, _url(settings.storage), registered, settings.askers)
+    _run(settings, desk, tokens, [f"studies in {store}, serving on {ADDRESS}", *lines])
+
+
+def watch(storage: str, port: int) -> None:
+    """Show the page for a storage on this machine, for looking only, until it is told to stop.
+
+    Raises:
+        InvalidInput: the storage is no database.
+        StorageError: it is not there, or damaged.
+        MissingExtra: FastAPI or uvicorn is not installed.
+    """
+    _require()
+    from bo_invert.service.desk import Desk
+    from bo_invert.service.registered import Registered
+    from bo_invert.service.tokens import Guest
+    from bo_invert.stores.sql import SqlStore
+
+    url = _url(storage)
+    store = SqlStore(url, read_only=True)
+    if not store.names():
+        raise InvalidInput(f"there are no studies in {storage}")
+    guest = Guest()
+    lines = [f"watching {store}: {ADDRESS}/#token={guest.token.secret}"]
+    _run(Settings(storage, port=port), Desk(store, url, Registered({}), askers=0), guest, lines)
+
+
+def _require() -> None:
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingExtra(
             f"the server needs the package {error.name!r}; run: pip install 'bo-invert[service]'"
         ) from error
-    from bo_invert.cli_output import say
-    from bo_invert.service.desk import Desk
-    from bo_invert.service.guard import Bucket
-    from bo_invert.service.registered import Registered
-    from bo_invert.stores.open import open_store
 
-    tokens, made = tokens_of(settings)
-    registered = Registered({}) if settings.config is None else Registered.load(settings.config)
-    store = open_store(settings.storage)
-    store.names()  # a storage that cannot be read is better known now
-    desk = Desk(store, settings.storage, registered, settings.askers)
+
+def _url(storage: str) -> str:
+    """The URL of a storage that several processes can share."""
+    url = storage if "://" in storage else f"sqlite:///{Path(storage).absolute()}"
+    if url.startswith(("http://", "https://")) or url in ("sqlite://", "sqlite:///:memory:"):
+        raise InvalidInput(f"a server keeps its studies in a file or a database, not in {storage!r}")
+    return url
+
+
+def _run(settings: Settings, desk: Desk, tokens: Finder, lines: list[str]) -> None:
+    import uvicorn
+
+    from bo_invert.service.app import create_app
+    from bo_invert.service.guard import Bucket
+
     hosts = (*LOOPBACK, *settings.allowed_hosts, *(() if settings.host in ("0.0.0.0", "::") else (settings.host,)))
     app = create_app(desk, tokens, hosts, Bucket(settings.asks_per_second, 2.0 * settings.asks_per_second))
     config = uvicorn.Config(
@@ -115,13 +160,6 @@ def serve(settings: Settings) -> None:
         h11_max_incomplete_event_size=64 * 1024,
         limit_concurrency=1000,
     )
-    lines = [f"bo-invert: serving on {ADDRESS}"]
-    if made is not None:
-        lines += [f"bo-invert: made a token, kept in {tokens.file}:", made.secret]
-        lines += [f"bo-invert: the page: {ADDRESS}/#token={made.secret}"]
-    else:
-        lines += [f"bo-invert: tokens are in {tokens.file}; see bo-invert token"]
-    say(f"bo-invert: studies in {store}")
     _Announced(config, desk, lines).run()
 
 
@@ -147,9 +185,9 @@ class _Announced:
                 if not self.servers:
                     return
                 host, port = self.servers[0].sockets[0].getsockname()[:2]
-                shown = f"[{host}]" if ":" in host else host
+                address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                 for line in lines:
-                    say(line.replace(ADDRESS, f"http://{shown}:{port}"))
+                    say(f"bo-invert: {line.replace(ADDRESS, address)}")
 
         self._server = Server(config)  # type: ignore[arg-type]
 

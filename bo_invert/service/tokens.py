@@ -10,6 +10,7 @@ import stat
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from bo_invert.errors import InvalidInput
 
@@ -34,6 +35,26 @@ class Token:
     name: str
     access: Access
     secret: str
+
+
+class Finder(Protocol):
+    """Knows tokens."""
+
+    def find(self, secret: str) -> Token | None:
+        """The token with this secret."""
+
+
+class Guest:
+    """One token that may look, known to nobody else and gone with the process."""
+
+    def __init__(self) -> None:
+        self.token = Token("guest", Access.READ, secrets.token_urlsafe(32))
+
+    def find(self, secret: str) -> Token | None:
+        """The token, if this is its secret."""
+        return (
+            self.token if hmac.compare_digest(secret.encode("utf-8", "replace"), self.token.secret.encode()) else None
+        )
 
 
 def default_file() -> Path:

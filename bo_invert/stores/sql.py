@@ -78,18 +78,20 @@ class SqlStore:
         url: as SQLAlchemy takes it, ``"sqlite:///runs.db"``, ``"sqlite://"`` (in memory, for this object alone),
             ``"postgresql+psycopg://user@host/database"``; or the path of an SQLite file.
         patience: seconds to wait for a lock before ``StorageBusy``.
+        read_only: nothing is ever written, nor are older tables brought up to date.
 
     Raises:
         InvalidInput: this is no database URL, or the folder of the file does not exist.
         MissingExtra: the driver of that database is not installed.
     """
 
-    def __init__(self, url: str | Path, *, patience: float = 30.0) -> None:
+    def __init__(self, url: str | Path, *, patience: float = 30.0, read_only: bool = False) -> None:
         try:
             parsed = sa.make_url(url) if isinstance(url, str) else sa.URL.create("sqlite", database=str(url))
         except exc.ArgumentError as error:
             raise InvalidInput(f"storage {url!r} is no database URL; write sqlite:///runs.db or a path") from error
         self._patience = patience
+        self._read_only = read_only
         self._lock = threading.RLock()
         self._engines: dict[int, sa.Engine] = {}
         self._file: Path | None = None
@@ -260,6 +262,9 @@ class SqlStore:
 
     def _open_sqlite(self, connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver would begin transactions by its own rules
+        if self._read_only:
+            connection.execute("PRAGMA query_only = ON")
+            return
         # Two processes that switch a new file over at once get "locked" without the usual waiting.
         deadline = time.monotonic() + self._patience
         while connection.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
@@ -282,7 +287,7 @@ class SqlStore:
         if _META.name not in tables and tables & set(_METADATA.tables):
             raise StorageError(f"storage {self} belongs to another program; choose another file or database")
         version = self._version(engine) if _META.name in tables else 0
-        if version < SCHEMA:
+        if version < SCHEMA and not self._read_only:
             with engine.connect() as connection, _begun(connection, writing=True):
                 if connection.dialect.name == "postgresql":
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_SETUP_LOCK)))
