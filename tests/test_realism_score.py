@@ -72,6 +72,18 @@ def test_a_mode_below_the_floor_is_left() -> None:
     assert domain.plausibility(moved)[0] >= 0.3
 
 
+def test_a_point_goes_to_the_edge_of_its_own_mode() -> None:
+    """Steps that come ever nearer to the edge must pass it: rounding would send the point across to another mode."""
+    domain = bi.Latent(lambda z: z, dim=3, floor=0.5, codes=mixed()).domain
+    move = confined(domain)
+    for seed in range(20):
+        points = domain.sample(np.random.default_rng(seed), 1000)
+        sides = points.sum(axis=1)
+        moved = move(points)
+        assert (domain.plausibility(moved) >= 0.5).all()
+        assert (moved.sum(axis=1) * sides > 0.0)[np.abs(sides) > 1.0].all()
+
+
 #: Nothing of theirs could heed it: they search without a model.
 PLAIN = {"random", "sobol", "prior", "cmaes", "gradient", "differential_evolution", "dual_annealing", "nevergrad"}
 PLAIN |= {"scipy_least_squares"}

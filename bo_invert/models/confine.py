@@ -37,7 +37,9 @@ def confined(domain: Domain) -> Callable[[Array], Array]:
     reference = domain.reference
     levels = reference.quantiles
     least = float(levels[max(math.ceil(domain.floor * len(levels)) - 1, 0)])
-    least += _MARGIN * max(1.0, abs(least))
+    unit = max(1.0, abs(least))
+    least += _MARGIN * unit
+    aim = least + 0.1 * _MARGIN * unit  # steps that only came nearer and nearer to the edge could miss it by rounding
     slope = _log_density(reference)
     peak = reference.means[slope(reference.means)[0].argmax()]
 
@@ -47,7 +49,7 @@ def confined(domain: Domain) -> Callable[[Array], Array]:
         value, gradient = slope(x)
         for _ in range(_ROUNDS):
             still = value < least
-            low, lack, gradient = low[still], least - value[still], gradient[still]
+            low, lack, gradient = low[still], aim - value[still], gradient[still]
             if not len(low):
                 break
             outside, steep = x[low], np.linalg.norm(gradient, axis=1)

@@ -23,14 +23,21 @@ def provenance_table(runs: Sequence[Run]) -> Table:
         for run in runs:
             made = (run.code.get(kind) or UNKNOWN, _packages(run) if kind == "method" else "")
             groups.setdefault(run.label if kind == "method" else run.problem, {}).setdefault(made, []).append(run)
+        alike: dict[tuple[str, ...], list[tuple[str, str, list[Run]]]] = {}
         for name, versions in groups.items():
             suspected = set(versions) if kind == "method" else set(versions) - {(UNKNOWN, "")}
             if len(suspected) > 1:
-                rows += [
-                    (kind, name, source, packages, _listed(run.code.get("commit") for run in same), len(same),
-                     _listed(run.problem if kind == "method" else run.label for run in same))
-                    for (source, packages), same in versions.items()
-                ]  # fmt: skip
+                for (source, packages), same in versions.items():
+                    of = _listed(run.problem if kind == "method" else run.label for run in same)
+                    commits = _listed(run.code.get("commit") for run in same)
+                    # One change of the loop changes every problem: that is one row, not ten.
+                    key = (packages, commits, of, name if kind == "method" else "")
+                    alike.setdefault(key, []).append((name, source, same))
+        for (packages, commits, of, _), group in alike.items():
+            sources = list(dict.fromkeys(source for _, source, _ in group))
+            shown = sources[0] if len(sources) == 1 else "one each"
+            count = sum(len(same) for _, _, same in group)
+            rows.append((kind, _listed(name for name, _, _ in group), shown, packages, commits, count, of))
     notes = (
         "A + behind a commit: the files differed from it. A problem counts together with the loop that asks and tells.",
         "Delete the files of a method's results to have it run again.",
