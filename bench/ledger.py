@@ -1,4 +1,4 @@
-"""What a ledger costs: milliseconds of an ask and a tell with a strategy that costs nothing, beside Optuna's RDB storage.
+"""What a ledger costs: milliseconds of an ask and a tell where the strategy costs nothing, beside Optuna's storage.
 
 python bench/ledger.py --trials 200 --processes 1
 python bench/ledger.py --trials 50 --processes 8

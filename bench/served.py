@@ -94,9 +94,8 @@ def run(served: Served, options: argparse.Namespace) -> None:
     half = len(tells) // 2
     early, later = (1000.0 * float(np.median(part)) for part in (tells[:half], tells[half:]))
     print(f"tell: first half {early:.1f} ms, second half {later:.1f} ms")
-    print(
-        f"memory of the server: {memory[0]:.0f} MB at first, {memory[len(memory) // 2]:.0f}, {memory[-1]:.0f} MB at last"
-    )
+    start, middle, finish = memory[0], memory[len(memory) // 2], memory[-1]
+    print(f"memory of the server: {start:.0f} MB at first, {middle:.0f} MB half way, {finish:.0f} MB at last")
 
 
 def timed(into: list[float], call: Any) -> httpx.Response:
