@@ -6,9 +6,11 @@ const main = $("#main");
 let token = sessionStorage.getItem("token") || "";
 let stopping = null; // ends what the shown view has under way
 
-const fromAddress = /[#&]token=([^&]+)/.exec(location.hash);
-if (fromAddress) {
-  token = decodeURIComponent(fromAddress[1]);
+// A link may bring the token along; it is taken out of the address at once.
+function takeToken() {
+  const found = /[#&]token=([^&]+)/.exec(location.hash);
+  if (!found) return;
+  token = decodeURIComponent(found[1]);
   sessionStorage.setItem("token", token);
   const rest = location.hash.replace(/[#&]token=[^&]+/, "");
   history.replaceState(null, "", location.pathname + (rest || "#/"));
@@ -567,6 +569,7 @@ async function route() {
   if (stopping) stopping.abort();
   stopping = new AbortController();
   const { signal } = stopping;
+  takeToken();
   if (!token) return askToken();
   const wanted = /^#\/study\/(.+)$/.exec(location.hash);
   try {
