@@ -174,7 +174,20 @@ def test_a_report_warns_of_lines_of_different_code() -> None:
         ("method", "a", "code of a", "pack 1", "c-code of a", 4, "p, q"),
         ("method", "a", "other", "pack 1", "c2", 2, "p, q"),
     )
-    assert "**Warning: results of different code under one name**" in bench_markdown(Contests(tuple(newer), (2,), "a"))
+    told = bench_markdown(Contests(tuple(newer), (2,), "a"))
+    assert told.startswith(
+        "**Warning: results of different code under one name.** The last of these tables says which."
+    )
+    assert told.rindex("\n**") == told.index("\n**Warning: results of different code under one name**")
+
+
+def test_a_change_of_the_loop_is_one_row_for_all_problems() -> None:
+    runs = [a_run("a", problem, seed, "x", posed=f"{problem}{seed}") for problem in "pqr" for seed in range(2)]
+    runs = [replace(run, code={**run.code, "commit": f"c{run.seed}"}) for run in runs]
+    assert provenance_table(runs).rows == (
+        ("problem", "p, q, r", "one each", "", "c0", 3, "a"),
+        ("problem", "p, q, r", "one each", "", "c1", 3, "a"),
+    )
 
 
 def test_a_report_warns_of_packages_problems_and_what_nobody_noted() -> None:

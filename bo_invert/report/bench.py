@@ -9,6 +9,7 @@ from bo_invert.report.contests import Contests, contest_tables
 from bo_invert.report.curves import curves_figure
 from bo_invert.report.html import PROFILE_NOTE, figure_html, page_html, section_html
 from bo_invert.report.profiles import profiles_figure
+from bo_invert.report.provenance import MIXED
 from bo_invert.report.table import counted
 
 BEGIN, END = "<!-- tables -->", "<!-- end -->"
@@ -32,8 +33,13 @@ def bench_html(contests: Contests, title: str) -> str:
 
 
 def bench_markdown(contests: Contests) -> str:
-    """All tables."""
-    return "\n\n".join(table.markdown() for table in contest_tables(contests)) + "\n"
+    """All tables; a warning comes first, what it is about last."""
+    tables = contest_tables(contests)
+    first = ""
+    if tables and tables[0].caption == MIXED:
+        tables = [*tables[1:], tables[0]]
+        first = f"**{MIXED}.** The last of these tables says which.\n\n"
+    return first + "\n\n".join(table.markdown() for table in tables) + "\n"
 
 
 def fill_page(page: str | Path, markdown: str) -> None:

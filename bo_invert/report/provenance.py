@@ -9,6 +9,7 @@ from bo_invert.report.table import Table
 from bo_invert.runs import Run
 
 UNKNOWN = "not noted"
+MIXED = "Warning: results of different code under one name"
 
 
 def provenance_table(runs: Sequence[Run]) -> Table:
@@ -43,7 +44,7 @@ def provenance_table(runs: Sequence[Run]) -> Table:
         "Delete the files of a method's results to have it run again.",
     )
     columns = ("what", "name", "fingerprint", "packages", "commits", "runs", "of")
-    return Table(columns, tuple(rows), "Warning: results of different code under one name", notes)
+    return Table(columns, tuple(rows), MIXED, notes)
 
 
 def _packages(run: Run) -> str:
