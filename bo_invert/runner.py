@@ -164,10 +164,10 @@ class _Alarm:
             return
         history = History(self._journal.trials)
         reasons = [trial.outcome.reason for trial in history.barren if trial.outcome is not None]
-        misfits = bool(reasons) and all(reason.startswith(MISFIT) for reason in reasons)
+        misfits = sum(reason.startswith(MISFIT) for reason in reasons)
         if history.completed:
             self._silent = True
-        elif misfits and len(reasons) >= HOPELESS:
+        elif misfits >= HOPELESS:
             self._silent = self.hopeless = True
             advice = "The run ends here, because more calls cannot change that; mend the problem."
         elif len(reasons) >= SUSPICIOUS:

@@ -36,7 +36,7 @@ def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
         if not hasattr(module, name):
             found = [key for key, value in vars(module).items() if isinstance(value, Problem)]
             near = difflib.get_close_matches(name, vars(module), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise InvalidInput(f"{path} has no {name!r}{hint} Problems there: {', '.join(found) or 'none'}")
         made = getattr(module, name)
     if isinstance(made, Problem):

@@ -494,3 +494,18 @@ def test_options_are_checked_before_anything_runs(strategy: Any, options: dict[s
         bi.Study.create("s", problem(), strategy, **options)
     assert bi.Study.create("s", problem(), {"name": "gp"}).strategy.name == "gp"
     assert bi.Study.create("s", problem(), "cmaes", sigma0=1).strategy.name == "cmaes"
+
+
+def test_one_crash_among_answers_that_do_not_fit_changes_nothing() -> None:
+    calls = []
+
+    def oracle(x: np.ndarray) -> dict[str, float]:
+        calls.append(x)
+        if len(calls) == 2:
+            raise RuntimeError("broken")
+        return {"yeild": 1.0}
+
+    s = study(problem=problem(oracle, bi.Maximize("yield")))
+    with pytest.warns(UserWarning, match="The run ends here"):
+        s.run(30)
+    assert len(calls) == 4

@@ -155,7 +155,8 @@ def _meant(given: Sequence[str], wanted: int) -> str:
     if not given:
         return "the oracle must answer them"
     if wanted == 1:
-        return f"say which is meant, as in bi.Minimize({given[0]!r}) or bi.Maximize({given[0]!r})"
+        name = repr(given[0])
+        return f"say which is meant, as in bi.Minimize({name}), bi.Maximize({name}) or bi.Target({{{name}: number}})"
     shown = ", ".join(f"{name!r}: number" for name in given[:2])
     return f"say which are meant, as in bi.Target({{{shown}}})"
 

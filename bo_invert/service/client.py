@@ -17,6 +17,8 @@ from bo_invert.journal import Journal, Propose
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
 
 _PAGE = 1000
+_FIRST = 5.0
+"""Seconds to wait for a server that has not answered yet."""
 _AGAIN = (429, 502, 503, 504)
 """Answers after which the same request may succeed a little later."""
 
@@ -60,6 +62,7 @@ class RemoteStore:
         timeout = httpx.Timeout(30.0, connect=5.0)
         # Neither proxies nor credentials of the environment: the token is for this server alone.
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        self._met = False
         self._identity: str | None = None
         """Of the one study that this store is about; None for any."""
         self._problems = (httpx.TransportError,)
@@ -75,6 +78,7 @@ class RemoteStore:
         made = RemoteStore(self.url, self._token, patience=self._patience)
         journal = RemoteJournal(made, name)
         made._identity = journal.header.get("id")
+        made._met = True
         return journal
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
@@ -156,7 +160,9 @@ class RemoteStore:
             AccessDenied: the token is missing, wrong, or may only read.
             BoInvertError: what the server said.
         """
-        deadline, pause = time.monotonic() + self._patience, 0.1
+        # Whoever was never there is rather a mistyped address than a server that is being started again.
+        patience = self._patience if self._met else min(self._patience, _FIRST)
+        deadline, pause = time.monotonic() + patience, 0.1
         while True:
             try:
                 json = {} if body is None else {"json": body()}
@@ -164,7 +170,7 @@ class RemoteStore:
             except self._problems as error:
                 said, status = f"{type(error).__name__}: {error}", 0
             else:
-                status = response.status_code
+                status, self._met = response.status_code, True
                 if status < 400:
                     return response.json() if response.content else None
                 if status not in _AGAIN:
@@ -173,7 +179,7 @@ class RemoteStore:
                 pause = max(pause, float(response.headers.get("retry-after", 0.0)))
             if time.monotonic() + pause > deadline:
                 raise ServerUnreachable(
-                    f"the server {self.url} did not answer {method} {path} for {self._patience:g} seconds; nothing "
+                    f"the server {self.url} did not answer {method} {path} for {patience:g} seconds; nothing "
                     f"that was told is lost, try again ({said})"
                 )
             time.sleep(pause * random.uniform(0.5, 1.0))
@@ -290,7 +296,7 @@ def _error(status: int, content: dict[str, Any], url: str) -> BoInvertError:
     """What the server said, as the error it would have been here."""
     said = str(content.get("detail", f"status {status}"))
     if status in (401, 403):
-        return AccessDenied(f"the server {url} refuses: {said}")
+        return AccessDenied(f"the server {url} refuses: {said} (in Python: token=..., or set BO_INVERT_TOKEN)")
     kind = getattr(errors, str(content.get("error", "")), None)
     if isinstance(kind, type) and issubclass(kind, BoInvertError):
         return kind(said)

@@ -33,8 +33,8 @@ class Space(ABC):
             InvalidInput: this space cannot go back from a design to a point, or a design is not of this space.
         """
         raise InvalidInput(
-            f"{type(self).__name__} has no way back from a design to a point; give points instead (points=...), "
-            "or give the space an encoder"
+            f"{type(self).__name__} has no way back from a design to a point; give points instead "
+            "(add(points=...), enqueue(point=...)), or give the space an encoder"
         )
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
