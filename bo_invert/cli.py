@@ -243,13 +243,12 @@ def report(
 @app.command("list")
 def list_studies(storage: Storage, how: Shape = Format.table) -> None:
     """All studies in a storage."""
-    from bo_invert.history import History
     from bo_invert.journal import Journal
     from bo_invert.stores.open import open_store
 
     store = open_store(storage)
     journals = [Journal(store, name) for name in store.names()]
-    records = [study_record(journal, History(journal.trials).best, how) for journal in journals]
+    records = [study_record(journal, journal.best, how) for journal in journals]
     if records or how is not Format.table:
         emit(records, how, hidden=("created", "asking"))
     else:

@@ -66,7 +66,9 @@ def consistent(study: Study) -> None:
     assert spent.lost == sum(attempt.fate is State.LOST for attempt in ended)
     assert spent.failed == sum(attempt.fate is State.FAILED for attempt in ended)
     assert spent.running == len(attempts) - len(ended) == sum(trial.state is State.RUNNING for trial in trials)
-    assert study.journal.read().committed == History(trials).committed
+    log, history = study.journal.read(), History(trials)
+    assert (log.committed, log.calls) == (history.committed, history.calls)
+    assert (log.best and log.best.number) == (history.best and history.best.number)
     for trial in trials:
         assert all(attempt.ended is not None for attempt in trial.attempts[:-1])
         if trial.state is not State.RUNNING and trial.attempts:

@@ -89,6 +89,24 @@ class Journal:
             return self.read().trials
 
     @property
+    def best(self) -> Trial | None:
+        """The feasible trial of lowest loss; None when there is none yet."""
+        with self._lock:
+            return self.read().best
+
+    @property
+    def calls(self) -> int:
+        """Calls answered so far; see ``History.calls``."""
+        with self._lock:
+            return self.read().calls
+
+    def is_over(self, budget: int) -> bool:
+        """Whether a budget is spent, and nothing is under way that could still be lost."""
+        with self._lock:
+            log = self.read()
+            return log.calls >= budget and log.committed == log.calls
+
+    @property
     def ledger(self) -> Ledger:
         """What was spent."""
         with self._lock:

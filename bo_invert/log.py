@@ -45,10 +45,11 @@ class Log:
         self.ask_seconds: list[float] = []
         self.committed = 0
         """Calls answered, plus the most that open trials can still cost: what a budget is compared with."""
-        self.best_loss: float | None = None
-        """The lowest loss of a feasible trial."""
+        self.calls = 0
+        """Calls answered; those of lost attempts are billed, but not counted here. See ``History.calls``."""
         self.keys: dict[str, tuple[int, ...]] = {}
         """Numbers of the trials that were handed out under a request's key."""
+        self._best: int | None = None
         self._trials: list[Trial] = []
         self._frozen: tuple[Trial, ...] | None = None
         self._numbers: dict[State, set[int]] = {state: set() for state in State}
@@ -77,6 +78,11 @@ class Log:
             _EFFECTS[event["kind"]](self, event)
             self.seq += 1
             self._frozen = None
+
+    @property
+    def best(self) -> Trial | None:
+        """The feasible trial of lowest loss, the earliest of equals; None when there is none."""
+        return None if self._best is None else self._trials[self._best]
 
     @property
     def ledger(self) -> Ledger:
@@ -114,6 +120,7 @@ class Log:
         outcome = Outcome.from_json(event["outcome"])
         trial = self._trials[event["trial"]]
         self.committed += outcome.cost.calls - trial.query.cost.calls
+        self.calls += outcome.cost.calls
         self._end(event, outcome.state, outcome.cost, outcome)
 
     def _late(self, event: JSON) -> None:
@@ -128,6 +135,7 @@ class Log:
     def _released(self, event: JSON) -> None:
         cost = Cost.from_json(event["cost"])
         self.committed += cost.calls
+        self.calls += cost.calls
         trial = self._end(event, State.CANCELLED, cost)
         self._put(trial, state=State.QUEUED)
 
@@ -179,8 +187,10 @@ class Log:
         return self._noted(changed)
 
     def _noted(self, trial: Trial) -> Trial:
-        if trial.feasible and trial.loss is not None and (self.best_loss is None or trial.loss < self.best_loss):
-            self.best_loss = trial.loss
+        if trial.feasible and trial.loss is not None:
+            best = self.best
+            if best is None or best.loss is None or (trial.loss, trial.number) < (best.loss, best.number):
+                self._best = trial.number
         return trial
 
 

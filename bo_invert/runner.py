@@ -147,7 +147,7 @@ class _Loop:
     def _hit(self) -> bool:
         if not self.stop_when_hit:
             return False
-        best = History(self.journal.trials).best
+        best = self.journal.best
         return best is not None and self.problem.objective.satisfied(best.y)
 
 
@@ -161,6 +161,9 @@ class _Alarm:
 
     def check(self) -> None:
         if self._silent:
+            return
+        if self._journal.best is not None:
+            self._silent = True
             return
         history = History(self._journal.trials)
         reasons = [trial.outcome.reason for trial in history.barren if trial.outcome is not None]
@@ -198,12 +201,11 @@ class _Bar:
     def update(self) -> None:
         if self._bar is None:
             return
-        history = History(self._journal.trials)
-        best = history.best
-        self._bar.n = min(history.calls, self._bar.total)
+        best, spent = self._journal.best, self._journal.ledger
+        self._bar.n = min(self._journal.calls, self._bar.total)
         notes = ["nothing found yet" if best is None or best.loss is None else f"best {self._goal.text(best.loss)}"]
-        if history.barren:
-            notes.append(f"{len(history.barren)} failed")
+        if spent.failed or spent.infeasible:
+            notes.append(f"{spent.failed + spent.infeasible} failed")
         self._bar.set_postfix_str(", ".join(notes), refresh=False)
         self._bar.update(0)
 

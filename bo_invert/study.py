@@ -168,7 +168,8 @@ class Study:
     @property
     def best(self) -> Trial | None:
         """The feasible trial of lowest loss; None when there is none yet. See ``recommend`` where answers are noisy."""
-        return self.history.best
+        best = self.journal.best
+        return None if best is None else self._shown([best])[0]
 
     def recommend(self, *, noisy: bool | None = None) -> Recommendation:
         """The told point to act on, with what to expect of it; no call is made.

@@ -68,7 +68,7 @@ def _until(
         if best is not None and study.problem.objective.satisfied(best.y):
             say(f"the target is hit: {study.spent}")
             return
-        if budget is not None and study.history.committed >= budget and not study.history.open:
+        if budget is not None and study.journal.is_over(budget):
             say(f"the budget is spent: {study.spent}")
             return
         stop.wait(_PAUSE)

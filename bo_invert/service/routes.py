@@ -312,7 +312,7 @@ async def enqueue(desk: On, name: Study, given: schemas.Enqueue, key: Key = None
 async def best(desk: On, name: Study) -> JSON:
     """The feasible trial of lowest loss; null when there is none yet."""
     opened = await desk.open(name)
-    found = await desk.thread(lambda: History(opened.journal.trials).best)
+    found = await desk.thread(lambda: opened.journal.best)
     return {"best": None if found is None else _shown(found, opened)}
 
 
@@ -384,6 +384,7 @@ def _described(name: str, opened: Opened) -> JSON:
     journal = opened.journal
     log = journal.read()
     header, spent = journal.header, journal.ledger
+    best = None if log.best is None else log.best.loss
     goal = Goal(header["problem"]["objective"], header["problem"]["outputs"])
     states = {str(state): len(log.within(state)) for state in State}
     return {
@@ -409,8 +410,8 @@ def _described(name: str, opened: Opened) -> JSON:
             "asking": spent.asking,
             "asks": spent.asks,
         },
-        "best_loss": log.best_loss,
-        "best": None if log.best_loss is None else goal.value(log.best_loss),
+        "best_loss": best,
+        "best": None if best is None else goal.value(best),
         "best_is": goal.label,
         "raised": goal.is_raised,
         "asks_here": not opened.why_not,
