@@ -268,7 +268,7 @@ def main() -> None:
     try:
         app()
     except BoInvertError as error:
-        say(f"bo-invert: {error}")
+        say("\n".join([f"bo-invert: {error}", *getattr(error, "__notes__", ())]))
         sys.exit(2 if isinstance(error, InvalidInput) else 1)
 
 

@@ -26,20 +26,25 @@ def worker(
     seed: Annotated[int, typer.Option(min=0, help="With --create.")] = 0,
     retries: Annotated[int, typer.Option(min=0, help="How often a failed trial is tried again.")] = 0,
     grace: Annotated[float, typer.Option(min=0, help="Seconds to finish what is under way when told to stop.")] = 10.0,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to go on trying when the storage or the server does not answer.")
+    ] = 600.0,
     token: Annotated[str | None, typer.Option(envvar="BO_INVERT_TOKEN", help="Of the server.")] = None,
     settings: Settings = None,
 ) -> None:
     """Work on a study: take trials, evaluate them here, tell what came of them. Any number of workers may."""
     from bo_invert.cli_problem import parse_settings
     from bo_invert.sources import load_problem
+    from bo_invert.stores.open import open_store
     from bo_invert.study import Study
     from bo_invert.working import work
 
     made = load_problem(problem, parse_settings(settings, "--set"))
+    store = open_store(storage, token, patience)
     if create:
-        study = Study.create(name, made, strategy, seed, storage, exist_ok=True, token=token)
+        study = Study.create(name, made, strategy, seed, store, exist_ok=True)
     else:
-        study = Study.open(name, storage, made, token=token)
+        study = Study.open(name, store, made)
     say(f"bo-invert: working on {name!r} at {storage}")
     chosen = None if executor == "serial" else executor
     if not work(study, budget, jobs, chosen, retries, grace, lambda text: say(f"bo-invert: {text}")):

@@ -320,19 +320,16 @@ class Journal:
                 except StorageConflict:
                     before = log.seq
                     if self.read().seq == before:
-                        self._still_there()
+                        raise self._replaced() from None
                     continue
                 log.apply(events)
                 return events
 
-    def _still_there(self) -> None:
-        """A log that refuses what is appended to it and has not grown may be another one of the same name.
-
-        Raises:
-            StudyNotFound: it is.
-        """
+    def _replaced(self) -> StudyNotFound:
+        """Why a log refuses what is appended to it and has not grown."""
         if self._store.header(self.name).get("id") != self.header.get("id"):
-            raise StudyNotFound(f"study {self.name!r} was deleted, and another one of this name begun; open it again")
+            return StudyNotFound(f"study {self.name!r} was deleted, and another one of this name begun; open it again")
+        return StudyNotFound(f"study {self.name!r} has lost events: an older copy of it was put back; open it again")
 
 
 def _room(log: Log, budget: int | None) -> float:

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from bo_invert import registry
 from bo_invert.decisions import Terms
-from bo_invert.errors import Failed, InvalidInput
+from bo_invert.errors import Failed, InvalidInput, StorageError
 from bo_invert.executors.serial import SerialExecutor
 from bo_invert.history import History
 from bo_invert.journal import Journal
@@ -105,6 +106,7 @@ class _Loop:
         together = isinstance(self.engine, SerialExecutor)
         running: dict[Future[list[Outcome]], list[Trial]] = {}
         under_way: set[int] = set()
+        answers: list[tuple[Trial, Outcome]] = []
         try:
             while True:
                 free = self.batch - len(under_way)
@@ -118,19 +120,34 @@ class _Loop:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     group = running.pop(future)
-                    for trial, outcome in zip(group, self._outcomes(future, group), strict=True):
+                    answers = list(zip(group, self._outcomes(future, group), strict=True))
+                    while answers:
+                        trial, outcome = answers[0]
                         self.journal.finish(trial.number, outcome, len(trial.attempts) - 1)
                         under_way.remove(trial.number)
+                        del answers[0]
                 bar.update()
                 alarm.check()
-        finally:
-            if under_way:  # interrupted: what was begun is billed, what was not is given back
-                for future, group in running.items():
-                    if future.cancel():
-                        for trial in group:
-                            self.journal.release(trial.number, len(trial.attempts) - 1, Cost())
-                            under_way.remove(trial.number)
-                self.journal.abandon(under_way)
+        except StorageError as error:
+            for future, group in running.items():
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    answers += zip(group, future.result(), strict=True)
+            _note(error, answers)
+            with suppress(StorageError):  # whose own failure would hide this one; then the leases run out
+                self._part(running, under_way)
+            raise
+        except BaseException:
+            self._part(running, under_way)
+            raise
+
+    def _part(self, running: dict[Future[list[Outcome]], list[Trial]], under_way: set[int]) -> None:
+        """Interrupted: what was begun is billed, what was not is given back."""
+        for future, group in running.items():
+            if future.cancel():
+                for trial in group:
+                    self.journal.release(trial.number, len(trial.attempts) - 1, Cost())
+                    under_way.remove(trial.number)
+        self.journal.abandon(under_way)
 
     def _outcomes(self, future: Future[list[Outcome]], trials: Sequence[Trial]) -> list[Outcome]:
         error = future.exception()
@@ -149,6 +166,15 @@ class _Loop:
             return False
         best = self.journal.best
         return best is not None and self.problem.objective.satisfied(best.y)
+
+
+def _note(error: StorageError, answers: Sequence[tuple[Trial, Outcome]]) -> None:
+    """What could not be written may have cost days: the error shows it, for somebody to tell it by hand."""
+    for trial, outcome in answers:
+        if outcome.y is not None:
+            error.add_note(
+                f"not written: study.tell({trial.number}, {outcome.y.tolist()!r}) says it when the storage works again"
+            )
 
 
 class _Alarm:

@@ -9,7 +9,7 @@ from bo_invert.errors import InvalidInput
 from bo_invert.stores.base import Store
 
 
-def open_store(storage: str | Path | Store | None, token: str | None = None) -> Store:
+def open_store(storage: str | Path | Store | None, token: str | None = None, patience: float | None = None) -> Store:
     """Where logs live.
 
     Args:
@@ -17,16 +17,18 @@ def open_store(storage: str | Path | Store | None, token: str | None = None) -> 
             ``"postgresql+psycopg://user@host/database"``; the URL of a server, ``"https://host:8765"``; the path of an
             SQLite file ending in ``.db``; a store as is.
         token: for a server.
+        patience: seconds to go on trying where a database is locked, or a server does not answer; default: 30 and 60.
 
     Raises:
         InvalidInput: it is none of these, or the folder of the file does not exist.
         MissingExtra: the driver of that database is not installed.
     """
+    longer = {} if patience is None else {"patience": patience}
     if storage is None:
         memory: Store = registry.resolve("stores", "memory")()
         return memory
     if isinstance(storage, str) and storage.startswith(("http://", "https://")):
-        remote: Store = registry.resolve("stores", "http")(storage, token)
+        remote: Store = registry.resolve("stores", "http")(storage, token, **longer)
         return remote
     if isinstance(storage, str) and "://" not in storage:
         storage = Path(storage)
@@ -36,7 +38,7 @@ def open_store(storage: str | Path | Store | None, token: str | None = None) -> 
                 f"sqlite:///{storage.with_suffix('.db') if storage.name else 'runs.db'}"
             )
     if isinstance(storage, (str, Path)):
-        store: Store = registry.resolve("stores", "sql")(storage)
+        store: Store = registry.resolve("stores", "sql")(storage, **longer)
         return store
     if not all(
         callable(getattr(storage, verb, None))

@@ -64,6 +64,7 @@ _BEATS = sa.Table(
 #: SQLite's primary result codes for "somebody else holds the lock", and PostgreSQL's states for the same.
 _SQLITE_LOCKED = {5, 6}
 _POSTGRES_LOCKED = {"55P03", "40P01", "40001"}
+_SQLITE_FULL = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"}
 #: Any number that other programs are unlikely to lock in the same database while tables are made.
 _POSTGRES_SETUP_LOCK = 0x626F696E
 
@@ -325,6 +326,11 @@ class SqlStore:
         if getattr(cause, "sqlite_errorname", None) in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
             return StorageError(
                 f"storage {self} is damaged or no SQLite database ({said}); choose another file or restore a copy"
+            )
+        if getattr(cause, "sqlite_errorname", "") in _SQLITE_FULL or getattr(cause, "sqlstate", None) == "53100":
+            return StorageError(
+                f"storage {self} could not be written, the disk may be full; nothing of this was kept, all that was "
+                f"there before still is. Make room and try again ({said})"
             )
         return StorageError(f"storage {self} failed: {said}")
 

@@ -1,0 +1,126 @@
+"""What else goes wrong while a study runs: a locked database, a full disk, answers that cannot be written."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bo_invert as bi
+from bo_invert.conformance import consistent
+from bo_invert.errors import StorageBusy, StorageError, StudyNotFound
+from bo_invert.stores.memory import MemoryStore
+from bo_invert.stores.sql import SqlStore
+
+SPACE = bi.Box([0.0] * 2, [1.0] * 2)
+
+
+def problem() -> bi.Problem:
+    return bi.Problem(SPACE, lambda x: float(x.sum()), bi.Minimize())
+
+
+def test_ten_seconds_of_somebody_elses_lock(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    study = bi.Study.create("s", problem(), "random", storage=url)
+    (trial,) = study.ask()
+    holder = sqlite3.connect(tmp_path / "runs.db", isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(10.0, holder.execute, ["COMMIT"])
+    release.start()
+    hasty = bi.Study.open("s", SqlStore(url, patience=0.5), problem())
+    with pytest.raises(StorageBusy, match=r"runs\.db stayed locked by another program for 0\.5 seconds"):
+        hasty.tell(trial, 2.0)
+    assert hasty.trials[0].state.open, "whoever reads is not kept waiting"
+    assert study.tell(trial, 1.0).loss == 1.0, "whoever has the usual patience is served when the lock is gone"
+    release.join()
+    holder.close()
+    assert [t.loss for t in hasty.trials] == [1.0]
+
+
+FULL = """
+import os, resource, sys
+import bo_invert as bi
+from bo_invert.conformance import consistent
+from bo_invert.errors import StorageError
+
+folder = sys.argv[1]
+problem = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), lambda x: float(x.sum()), bi.Minimize())
+study = bi.Study.create("s", problem, "random", storage=f"sqlite:///{folder}/runs.db").run(5)
+(trial,) = study.ask()
+full = os.path.getsize(f"{folder}/runs.db-wal") + 1000  # part of what is to be written fits
+resource.setrlimit(resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
+for refused in (lambda: study.tell(trial, 1.0), lambda: study.ask(3), lambda: study.run(20)):
+    try:
+        refused()
+    except StorageError as error:
+        assert "the disk may be full" in str(error), error
+    else:
+        raise AssertionError("written to a full disk")
+for reader in (study, bi.Study.open("s", f"sqlite:///{folder}/runs.db", problem)):
+    assert len(reader.trials) == 6 and reader.trials[5].state.open, reader
+    consistent(reader)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+study.tell(trial, 1.0)
+study.run(10)
+consistent(study)
+assert study.spent.values == 10 and study.trials[5].loss == 1.0
+"""
+
+
+def test_a_full_disk_leaves_all_that_was_told(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(tmp_path / "runs.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+class Failing(MemoryStore):
+    """Refuses outcomes while ``broken``."""
+
+    broken = False
+
+    def append(self, name: str, events: Any, after: int) -> int:
+        if self.broken and any(event["kind"] == "finished" for event in events):
+            raise StorageError("no room")
+        return super().append(name, events, after)
+
+
+@pytest.mark.parametrize("executor", [None, "threads"])
+def test_an_answer_that_cannot_be_written_is_shown(executor: str | None) -> None:
+    store, answered = Failing(), []
+
+    def oracle(x: Any) -> float:
+        store.broken = len(answered) >= 3
+        answered.append(float(x.sum()))
+        return answered[-1]
+
+    study = bi.Study.create("s", bi.Problem(SPACE, oracle, bi.Minimize()), "random", storage=store)
+    with pytest.raises(StorageError, match="no room") as caught:
+        study.run(8, batch=1 if executor else 4, executor=executor)
+    notes = "\n".join(caught.value.__notes__)
+    untold = {int(number): float(value) for number, value in re.findall(r"tell\((\d+), \[(.+)\]\)", notes)}
+    assert set(answered) == {t.loss for t in study.trials if t.loss is not None} | set(untold.values())
+    assert untold
+    store.broken = False
+    for number, value in untold.items():
+        study.tell(number, value)
+    consistent(study)
+    assert sorted(t.loss for t in study.trials if t.loss is not None) == sorted(answered)
+
+
+def test_a_log_that_was_put_back_is_not_written_to() -> None:
+    store = MemoryStore()
+    study = bi.Study.create("s", problem(), "random", storage=store).run(3)
+    yesterday = store.events("s")[:4]
+    store.delete("s")
+    store.create("s", study.journal.header, yesterday)
+    with pytest.raises(StudyNotFound, match="lost events: an older copy of it was put back; open it again"):
+        study.run(5)
+    assert store.events("s") == yesterday
+    assert bi.Study.open("s", store, problem()).run(5).spent.values == 5
