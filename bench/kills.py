@@ -138,13 +138,14 @@ def report(options: argparse.Namespace, url: str, folder: Path, killed: collecti
     """Hold the log against what oracle and drivers wrote down themselves."""
     study = bi.Study.open("kills", url, bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), None, bi.Minimize(), name="kills"))
     consistent(study)
-    trials = [trial for trial in study.trials if trial.origin != LATE]
+    every = study.trials
+    trials = [trial for trial in every if trial.origin != LATE]
     called = collections.Counter(read(folder / "calls"))
     known = {repr(float(trial.point[0])): trial for trial in trials}
     assert len(known) == len(trials), "two trials of one point"
     assert set(called) <= set(known), "a call that the log does not know of"
     told = read(folder / "told")
-    lost = sum(study.trials[int(number)].loss != float(value) for number, value in map(str.split, told))
+    lost = sum(every[int(number)].loss != float(value) for number, value in map(str.split, told))
     unbilled = sum(max(0, calls - len(known[point].attempts)) for point, calls in called.items())
     twice = sum(max(0, answered(trial) - called[point]) for point, trial in known.items())
     spent = study.spent
@@ -153,7 +154,7 @@ def report(options: argparse.Namespace, url: str, folder: Path, killed: collecti
     idle = sum(len(trial.attempts) - called[point] for point, trial in known.items())
     assert spent.values + running == calls + idle, "the bill is not the sum of the calls"
     study.tell(study.ask()[0], 1.0)
-    late = sum(trial.origin == LATE for trial in study.trials)
+    late = len(every) - len(trials)
     print(
         f"| {options.mode} | {options.storage} | {sum(killed.values())} ({killed['server']} of the server) | {calls} "
         f"| {len(told)} | {lost} | {unbilled} | {twice} | {spent.values} + {running} open = {calls} + {idle} killed "

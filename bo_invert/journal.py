@@ -15,6 +15,7 @@ from bo_invert.ledger import Ledger
 from bo_invert.log import Log, event
 from bo_invert.stores.base import Store
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
+from bo_invert.workers import new_worker
 
 
 class View(NamedTuple):
@@ -61,11 +62,17 @@ class Journal:
 
     A change is decided in the light of the newest log. When somebody else appends in between, it is decided again.
     Any number of threads may use one journal.
+
+    Attributes:
+        worker: name of those who evaluate trials through this journal.
+        under_way: numbers of the trials that they evaluate now.
     """
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
         self.header: JSON = store.header(name)
+        self.worker = new_worker()
+        self.under_way: set[int] = set()
         self._store = store
         self._log = Log()
         self._lock = threading.RLock()
@@ -270,6 +277,10 @@ class Journal:
     def abandon(self, numbers: set[int]) -> None:
         """Bill the running attempts at these trials as lost; the trials wait to be issued again."""
         self._commit(lambda log: decisions.abandoned(log, numbers))
+
+    def reclaim(self) -> None:
+        """Bill as lost what was begun through this journal and could not be given back when that failed."""
+        self.abandon({trial.number for trial in self._held(self.worker, frozenset(self.under_way))})
 
     def beat(self, worker: str) -> None:
         """Show that a worker is still there."""

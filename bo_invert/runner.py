@@ -23,7 +23,7 @@ from bo_invert.oracles.base import MISFIT
 from bo_invert.problem import Problem
 from bo_invert.report.goal import Goal
 from bo_invert.types import Cost, Outcome, Query, Trial
-from bo_invert.workers import is_gone, this_worker
+from bo_invert.workers import is_gone
 
 #: Failures in a row, from the first call on, after which the user is told that something is probably wrong.
 SUSPICIOUS = 10
@@ -64,7 +64,8 @@ def run(
     bar = _Bar(journal, Goal(problem.objective.to_json(), problem.outputs), int(budget), label)
     try:
         journal.lose(is_gone)
-        with Heart(journal, this_worker(), LEASE):
+        journal.reclaim()
+        with Heart(journal, journal.worker, LEASE):
             loop.run(bar, _Alarm(journal))
     except BaseException:
         if made is not None:
@@ -100,7 +101,7 @@ class _Loop:
     stop: Callable[[], bool] | None
 
     def run(self, bar: _Bar, alarm: _Alarm) -> None:
-        terms = Terms(this_worker(), LEASE)
+        terms = Terms(self.journal.worker, LEASE)
         # In this process one call answers a whole batch, so a batched oracle sees it as one. Elsewhere each trial
         # travels alone, and its worker is free again as soon as it is done.
         together = isinstance(self.engine, SerialExecutor)
@@ -113,6 +114,7 @@ class _Loop:
                 if free > 0 and not alarm.hopeless and not self._stopped() and not self._hit():
                     trials = self.take(free, self.budget, self.retries, terms)
                     under_way.update(trial.number for trial in trials)
+                    self.journal.under_way.update(under_way)
                     for group in [trials] if together and trials else [[trial] for trial in trials]:
                         queries = [trial.query for trial in group]
                         running[self.engine.submit(evaluate, self.problem, queries)] = group
@@ -125,6 +127,7 @@ class _Loop:
                         trial, outcome = answers[0]
                         self.journal.finish(trial.number, outcome, len(trial.attempts) - 1)
                         under_way.remove(trial.number)
+                        self.journal.under_way.discard(trial.number)
                         del answers[0]
                 bar.update()
                 alarm.check()
@@ -139,6 +142,8 @@ class _Loop:
         except BaseException:
             self._part(running, under_way)
             raise
+        finally:
+            self.journal.under_way.difference_update(under_way)
 
     def _part(self, running: dict[Future[list[Outcome]], list[Trial]], under_way: set[int]) -> None:
         """Interrupted: what was begun is billed, what was not is given back."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from functools import cache
 from pathlib import Path
+
+_parts = itertools.count(1)
 
 
 def this_worker() -> str:
@@ -13,8 +16,14 @@ def this_worker() -> str:
     return _name(os.getpid())
 
 
+def new_worker() -> str:
+    """A name for one of several workers within this process."""
+    return f"{this_worker()}/{next(_parts)}"
+
+
 def is_gone(worker: str) -> bool:
-    """Whether a worker has certainly ended. One on another host is taken to be alive."""
+    """Whether a worker's process has certainly ended. One on another host is taken to be alive."""
+    worker = worker.partition("/")[0]
     host, pid, _ = [*worker.rsplit(":", 2), "", ""][:3]
     if host != _host() or not pid.isdecimal():  # elsewhere, or a name that somebody chose
         return False

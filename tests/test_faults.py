@@ -17,6 +17,7 @@ from bo_invert.conformance import consistent
 from bo_invert.errors import StorageBusy, StorageError, StudyNotFound
 from bo_invert.stores.memory import MemoryStore
 from bo_invert.stores.sql import SqlStore
+from bo_invert.types import State
 
 SPACE = bi.Box([0.0] * 2, [1.0] * 2)
 
@@ -86,7 +87,7 @@ class Failing(MemoryStore):
     broken = False
 
     def append(self, name: str, events: Any, after: int) -> int:
-        if self.broken and any(event["kind"] == "finished" for event in events):
+        if self.broken and any(event["kind"] in ("finished", "lost", "released") for event in events):
             raise StorageError("no room")
         return super().append(name, events, after)
 
@@ -108,10 +109,23 @@ def test_an_answer_that_cannot_be_written_is_shown(executor: str | None) -> None
     assert set(answered) == {t.loss for t in study.trials if t.loss is not None} | set(untold.values())
     assert untold
     store.broken = False
+    assert study.history.open, "nobody knows yet what became of them"
     for number, value in untold.items():
         study.tell(number, value)
     consistent(study)
     assert sorted(t.loss for t in study.trials if t.loss is not None) == sorted(answered)
+
+
+def test_what_could_not_be_written_is_begun_again_by_the_next_run() -> None:
+    store = Failing()
+    store.broken = True
+    study = bi.Study.create("s", problem(), "random", storage=store)
+    with pytest.raises(StorageError, match="no room"):
+        study.run(8, batch=2)
+    store.broken = False
+    assert [t.state for t in study.run(8, batch=2).trials] == [State.COMPLETED] * 8
+    assert str(study.spent).startswith("10 values, 2 lost"), study.spent
+    consistent(study)
 
 
 def test_a_log_that_was_put_back_is_not_written_to() -> None:
