@@ -47,7 +47,7 @@ from bo_invert.errors import BoInvertError, InvalidInput
 
 if TYPE_CHECKING:
     from bo_invert.comparison import Comparison
-    from bo_invert.journal import Journal
+    from bo_invert.record import Record
     from bo_invert.study import Study
     from bo_invert.types import JSON
 
@@ -243,11 +243,11 @@ def report(
 @app.command("list")
 def list_studies(storage: Storage, how: Shape = Format.table) -> None:
     """All studies in a storage."""
-    from bo_invert.journal import Journal
+    from bo_invert.record import Record
     from bo_invert.stores.open import open_store
 
     store = open_store(storage)
-    journals = [Journal(store, name) for name in store.names()]
+    journals = [Record(store, name) for name in store.names()]
     records = [study_record(journal, journal.best, how) for journal in journals]
     if records or how is not Format.table:
         emit(records, how, hidden=("created", "asking"))
@@ -272,12 +272,12 @@ def main() -> None:
         sys.exit(2 if isinstance(error, InvalidInput) else 1)
 
 
-def _journal(name: str, storage: str) -> Journal:
+def _journal(name: str, storage: str) -> Record:
     """Read without strategy and problem, so that a study can be looked at where neither is installed."""
-    from bo_invert.journal import Journal
+    from bo_invert.record import Record
     from bo_invert.stores.open import open_store
 
-    return Journal(open_store(storage), name)
+    return Record(open_store(storage), name)
 
 
 def _require_find(comparison: Comparison) -> None:

@@ -11,8 +11,8 @@ from bo_invert.cli_output import Format, emit, say, trial_records, why_nothing
 from bo_invert.errors import BoInvertError, InvalidInput
 
 if TYPE_CHECKING:
-    from bo_invert.journal import Journal
     from bo_invert.recommendation import Recommendation
+    from bo_invert.record import Record
     from bo_invert.stores.base import Store
     from bo_invert.study import Study
 
@@ -31,12 +31,12 @@ def best(
 ) -> None:
     """The best trial of a study; of a noisy oracle also the trial that a model of all answers recommends."""
     from bo_invert.history import History
-    from bo_invert.journal import Journal
     from bo_invert.recommendation import known_noisy
+    from bo_invert.record import Record
     from bo_invert.stores.open import open_store
 
     store = open_store(storage)
-    journal = Journal(store, name)
+    journal = Record(store, name)
     history = History(journal.trials)
     if history.best is None:
         say(why_nothing(journal))
@@ -74,7 +74,7 @@ def _recommended(store: Store, name: str, source: str | None, settings: list[str
         return None
 
 
-def _record(journal: Journal, found: Recommendation) -> dict[str, Any]:
+def _record(journal: Record, found: Recommendation) -> dict[str, Any]:
     """Number, parameters and expectations under keys of their own."""
     told = trial_records(journal, [found.trial])[0]
     keys = list(told)

@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bo_invert.journal import Journal
+    from bo_invert.record import Record
     from bo_invert.report.goal import Goal
     from bo_invert.types import Trial
 
-Record = Mapping[str, Any]
+Row = Mapping[str, Any]
 
 
 class Format(StrEnum):
@@ -37,7 +37,7 @@ def split(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def emit(data: Record | Sequence[Record], how: Format, hidden: Collection[str] = ()) -> None:
+def emit(data: Row | Sequence[Row], how: Format, hidden: Collection[str] = ()) -> None:
     """Print one record, or several of the same keys.
 
     Args:
@@ -48,7 +48,7 @@ def emit(data: Record | Sequence[Record], how: Format, hidden: Collection[str] =
     print(rendered(data, how, hidden))
 
 
-def rendered(data: Record | Sequence[Record], how: Format, hidden: Collection[str] = ()) -> str:
+def rendered(data: Row | Sequence[Row], how: Format, hidden: Collection[str] = ()) -> str:
     """What ``emit`` prints."""
     if how is Format.json:
         plain = _plain(data) if isinstance(data, Mapping) else [_plain(record) for record in data]
@@ -71,7 +71,7 @@ def rendered(data: Record | Sequence[Record], how: Format, hidden: Collection[st
     return Table(tuple(visible), rows).text()
 
 
-def _plain(record: Record) -> dict[str, Any]:
+def _plain(record: Row) -> dict[str, Any]:
     """JSON has no word for infinity and NaN."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
 
@@ -80,7 +80,7 @@ def _cell(value: Any) -> Any:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def study_record(journal: Journal, best: Trial | None, how: Format = Format.json) -> dict[str, Any]:
+def study_record(journal: Record, best: Trial | None, how: Format = Format.json) -> dict[str, Any]:
     """A study in one row: what it is about, what it found (in a table as its user would say it), what it spent."""
     header, spent = journal.header, journal.ledger
     loss = None if best is None else best.loss
@@ -105,7 +105,7 @@ def study_record(journal: Journal, best: Trial | None, how: Format = Format.json
     }
 
 
-def trial_records(journal: Journal, trials: Sequence[Trial], how: Format = Format.json) -> list[dict[str, Any]]:
+def trial_records(journal: Record, trials: Sequence[Trial], how: Format = Format.json) -> list[dict[str, Any]]:
     """Trials as rows, with parameters by name where the log knows their names; the problem itself is not needed.
 
     In a table there is no loss beside the output that it is plus or minus, and a distance instead of that of a target.
@@ -121,14 +121,14 @@ def trial_records(journal: Journal, trials: Sequence[Trial], how: Format = Forma
     return [_told(record, _goal(journal)) for record in records] if how is Format.table else records
 
 
-def _goal(journal: Journal) -> Goal:
+def _goal(journal: Record) -> Goal:
     from bo_invert.report.goal import Goal
 
     problem = journal.header["problem"]
     return Goal(problem["objective"], problem["outputs"])
 
 
-def _told(record: Record, goal: Goal) -> dict[str, Any]:
+def _told(record: Row, goal: Goal) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for key, value in record.items():
         if key != "loss":
@@ -138,7 +138,7 @@ def _told(record: Record, goal: Goal) -> dict[str, Any]:
     return told
 
 
-def best_record(journal: Journal, best: Trial | None) -> dict[str, Any]:
+def best_record(journal: Record, best: Trial | None) -> dict[str, Any]:
     """Number, parameters and outputs of the best trial, under keys of their own."""
     if best is None:
         return {}
@@ -148,7 +148,7 @@ def best_record(journal: Journal, best: Trial | None) -> dict[str, Any]:
     return {f"best.{key}": record[key] for key in wanted}
 
 
-def reasons(journal: Journal) -> list[str]:
+def reasons(journal: Record) -> list[str]:
     """Why a strategy that chooses among others chose what it chose, once each, with the trial where it began."""
     begun: dict[str, int] = {}
     for trial in journal.trials:
@@ -158,7 +158,7 @@ def reasons(journal: Journal) -> list[str]:
     return [f"from trial {number}: {why}" for why, number in begun.items()]
 
 
-def why_nothing(journal: Journal) -> str:
+def why_nothing(journal: Record) -> str:
     """A sentence on a study without a feasible trial."""
     done = [trial.outcome for trial in journal.trials if trial.outcome is not None]
     reasons = [outcome.reason for outcome in done if outcome.reason]

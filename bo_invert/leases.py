@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from bo_invert.errors import BoInvertError, StorageError
-from bo_invert.journal import Journal
+from bo_invert.verbs import Verbs
 from bo_invert.workers import is_gone
 
 LEASE = 60.0
@@ -54,7 +54,7 @@ class Watch:
         return {worker for worker, seconds in silence.items() if seconds >= leases[worker]}
 
 
-def reap(journal: Journal, watch: Watch) -> None:
+def reap(journal: Verbs, watch: Watch) -> None:
     """Give up the attempts of workers that certainly ended, or whose lease is over."""
     leases = journal.leases
     silent = watch.silent(journal.beats(), leases) if leases else set()
@@ -70,7 +70,7 @@ class Heart:
         lease: seconds that it may be silent.
     """
 
-    def __init__(self, journal: Journal, worker: str, lease: float) -> None:
+    def __init__(self, journal: Verbs, worker: str, lease: float) -> None:
         self._journal = journal
         self._worker = worker
         self._pause = lease / LOOKS

@@ -17,12 +17,12 @@ from bo_invert.decisions import Terms
 from bo_invert.errors import Failed, InvalidInput, StorageError
 from bo_invert.executors.serial import SerialExecutor
 from bo_invert.history import History
-from bo_invert.journal import Journal
 from bo_invert.leases import LEASE, Heart
 from bo_invert.oracles.base import MISFIT
 from bo_invert.problem import Problem
 from bo_invert.report.goal import Goal
 from bo_invert.types import Cost, Outcome, Query, Trial
+from bo_invert.verbs import Verbs
 from bo_invert.workers import is_gone
 
 #: Failures in a row, from the first call on, after which the user is told that something is probably wrong.
@@ -42,7 +42,7 @@ Take = Callable[..., list[Trial]]
 
 def run(
     problem: Problem,
-    journal: Journal,
+    journal: Verbs,
     take: Take,
     budget: int,
     batch: int,
@@ -91,7 +91,7 @@ class _Loop:
     """What a run needs to know from beginning to end."""
 
     problem: Problem
-    journal: Journal
+    journal: Verbs
     take: Take
     budget: int
     batch: int
@@ -185,7 +185,7 @@ def _note(error: StorageError, answers: Sequence[tuple[Trial, Outcome]]) -> None
 class _Alarm:
     """Warns once when nothing has worked from the very start, and knows when nothing can."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Verbs) -> None:
         self._journal = journal
         self._silent = False
         self.hopeless = False
@@ -218,7 +218,7 @@ class _Alarm:
 class _Bar:
     """A progress bar of calls, with what was found in the user's own quantity, and the failures."""
 
-    def __init__(self, journal: Journal, goal: Goal, budget: int, label: str) -> None:
+    def __init__(self, journal: Verbs, goal: Goal, budget: int, label: str) -> None:
         self._journal = journal
         self._goal = goal
         self._bar: Any = None

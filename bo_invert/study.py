@@ -19,15 +19,17 @@ from bo_invert.differences import differences
 from bo_invert.errors import InvalidInput, ProblemChanged, StudyExists, Verdict
 from bo_invert.given import given_answers, given_points, refuse_shape
 from bo_invert.history import History
-from bo_invert.journal import Answer, Journal, View
+from bo_invert.journal import Journal
 from bo_invert.ledger import Ledger
 from bo_invert.problem import Problem
 from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend
+from bo_invert.record import View
 from bo_invert.statement import Statement
 from bo_invert.stores.base import Store
 from bo_invert.stores.open import open_store
 from bo_invert.strategies.base import Request, Strategy, from_spec
 from bo_invert.types import Cost, Query, Trial
+from bo_invert.verbs import Answer, Verbs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -337,7 +339,7 @@ class Study:
         retries: int = 0,
         terms: Terms = Terms(),  # noqa: B008  (frozen)
     ) -> list[Trial]:
-        """Start up to ``count`` trials for somebody; see ``Journal.take``."""
+        """Start up to ``count`` trials for somebody; see ``Verbs.take``."""
         if count < 1:
             raise InvalidInput(f"ask: count must be at least 1, got {count}")
         self._require_problem()
@@ -388,7 +390,7 @@ class Study:
         return f"{html}<p>{escape(LUCK)}</p>" if self._noisy and best is not None else html
 
 
-def _journal(store: Store, name: str) -> Journal:
+def _journal(store: Store, name: str) -> Verbs:
     """Of a store that lists events, or of a server that has verbs of its own."""
     made = getattr(store, "journal", None)
     return Journal(store, name) if made is None else made(name)

@@ -13,8 +13,8 @@ from urllib.parse import quote, urlsplit
 from bo_invert import errors
 from bo_invert.decisions import Terms
 from bo_invert.errors import AccessDenied, BoInvertError, InvalidInput, MissingExtra, ServerUnreachable, StorageError
-from bo_invert.journal import Journal, Propose
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
+from bo_invert.verbs import Propose, Verbs
 
 _PAGE = 1000
 _FIRST = 5.0
@@ -186,13 +186,10 @@ class RemoteStore:
             pause = min(2.0 * pause, 5.0)
 
 
-class RemoteJournal(Journal):
+class RemoteJournal(Verbs):
     """A study on a server: read as events, changed by its verbs. Strategies are asked there."""
 
     _store: RemoteStore
-
-    def __init__(self, store: RemoteStore, name: str) -> None:
-        super().__init__(store, name)
 
     def take(
         self,
@@ -256,6 +253,9 @@ class RemoteJournal(Journal):
         for number in sorted(numbers):
             attempt = len(self.trial(number).attempts) - 1
             self._store.post(self.name, f"trials/{number}/release", {"attempt": attempt, "lost": True})
+
+    def beat(self, worker: str) -> None:
+        self._store.beat(self.name, worker)
 
     def beats(self) -> dict[str, int]:
         return {}

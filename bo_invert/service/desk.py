@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -21,7 +23,7 @@ from bo_invert.decisions import Terms
 from bo_invert.domain import Domain, box_domain
 from bo_invert.errors import BoInvertError, StorageBusy
 from bo_invert.journal import Journal
-from bo_invert.leases import Watch, reap
+from bo_invert.leases import LOOKS, Watch, reap
 from bo_invert.parameters import parameter_from_json
 from bo_invert.problem import Problem
 from bo_invert.service import proposing
@@ -36,6 +38,8 @@ _LOOK = 0.5
 """Seconds between looks at a study that somebody watches."""
 _TRIES = 100
 """So often is an ask computed anew when somebody else's came first."""
+_SIGNS = 4096
+"""Workers of a study that are remembered, at most."""
 _QUIET = 15.0
 """Seconds after which a watcher is told that the server is still there."""
 ASK_LIMIT = 300.0
@@ -62,6 +66,7 @@ class Opened:
         journal: of it.
         domain: of named parameters; None in a latent.
         why_not: why it can only be read here; empty where it can be continued.
+        signs: when each worker's sign of life was last written down.
     """
 
     journal: Journal
@@ -71,6 +76,7 @@ class Opened:
     watch: Watch = field(default_factory=Watch)
     waiting: list[_Request] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
+    signs: dict[str, float] = field(default_factory=dict)
 
 
 class Desk:
@@ -154,7 +160,7 @@ class Desk:
         terms: Terms,
         known: Collection[int] | None,
     ) -> list[Trial]:
-        """Trials for somebody; see ``Journal.take``. Requests that wait for one study are answered together.
+        """Trials for somebody; see ``Verbs.take``. Requests that wait for one study are answered together.
 
         Raises:
             TimeoutError: the strategy took too long; what it proposes will be there for the next request.
@@ -165,6 +171,16 @@ class Desk:
         if opened.task is None or opened.task.done():
             opened.task = asyncio.create_task(self._serve(name, opened))
         return await asyncio.wait_for(answer, ASK_LIMIT)
+
+    async def beat(self, opened: Opened, worker: str, lease: float) -> None:
+        """A sign of life; written down as often as a lease needs it."""
+        now, signs = time.monotonic(), opened.signs
+        if now - signs.get(worker, -math.inf) < lease / LOOKS:
+            return
+        if len(signs) >= _SIGNS:
+            signs.clear()
+        signs[worker] = now
+        await self.thread(opened.journal.beat, worker)
 
     async def changes(self, name: str, after: int) -> AsyncIterator[int | None]:
         """Positions of the log's last event, whenever it has grown past ``after``; None when it has not for long."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bo_invert.errors import BoInvertError
-from bo_invert.journal import Answer
 from bo_invert.service.registered import Registered
 from bo_invert.study import Study
+from bo_invert.verbs import Answer
 
 _KEPT = 32
 """Studies whose logs a process keeps in memory."""

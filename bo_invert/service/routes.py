@@ -132,8 +132,8 @@ async def ask(desk: On, name: Study, given: schemas.NewAsk, key: Key = None) -> 
         raise InvalidInput(opened.why_not)
     lease = given.lease if given.worker is None else given.lease or LEASE
     terms = Terms(given.worker, lease, key)
-    if given.worker is not None:
-        await desk.thread(opened.journal.beat, given.worker)
+    if given.worker is not None and lease is not None:
+        await desk.beat(opened, given.worker, lease)
     trials = await desk.ask(name, given.count, given.budget, given.retries, terms, given.known)
     return {"trials": [_shown(trial, opened) for trial in trials]}
 
