@@ -41,11 +41,12 @@ def watch(
         str, typer.Argument(metavar="STORAGE", help="sqlite:///runs.db, runs.db or postgresql+psycopg://...")
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 0,
+    config: Annotated[Path | None, typer.Option(help="TOML file with problems that can draw their designs.")] = None,
 ) -> None:
     """Look at the studies in a storage on a page, while others work on them; nothing is ever written."""
     from bo_invert.service.serving import watch as run
 
-    run(storage, port)
+    run(storage, port, config)
 
 
 def token(

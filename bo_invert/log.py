@@ -51,6 +51,7 @@ class Log:
         """Numbers of the trials that were handed out under a request's key."""
         self._best: int | None = None
         self._trials: list[Trial] = []
+        self._touched: list[int] = []
         self._frozen: tuple[Trial, ...] | None = None
         self._numbers: dict[State, set[int]] = {state: set() for state in State}
         self._ledger = Ledger()
@@ -72,11 +73,15 @@ class Log:
         """The trials that are in one of these states, in the order of their numbers."""
         return [self._trials[number] for number in sorted(set().union(*(self._numbers[state] for state in states)))]
 
+    def changed(self, since: int, after: int = 0) -> list[Trial]:
+        """The trials from number ``after`` on that an event behind position ``since`` was about, in order."""
+        return [self._trials[number] for number in range(after, len(self)) if self._touched[number] > since]
+
     def apply(self, events: Iterable[JSON]) -> None:
         """Take in the next events, in order."""
         for event in events:
-            _EFFECTS[event["kind"]](self, event)
             self.seq += 1
+            _EFFECTS[event["kind"]](self, event)
             self._frozen = None
 
     @property
@@ -176,6 +181,7 @@ class Log:
 
     def _new(self, query: Query, state: State, **fields: Any) -> Trial:
         self._trials.append(Trial(len(self._trials), query, state, **fields))
+        self._touched.append(self.seq)
         self._numbers[state].add(len(self._trials) - 1)
         return self._noted(self._trials[-1])
 
@@ -184,6 +190,7 @@ class Log:
         self._numbers[trial.state].remove(trial.number)
         self._numbers[changed.state].add(trial.number)
         self._trials[trial.number] = changed
+        self._touched[trial.number] = self.seq
         return self._noted(changed)
 
     def _noted(self, trial: Trial) -> Trial:

@@ -13,6 +13,7 @@ from servers import Served
 import bo_invert as bi
 from bo_invert.errors import AccessDenied, ProblemChanged, ServerUnreachable, StudyExists, StudyNotFound, TellConflict
 from bo_invert.service.client import RemoteStore
+from bo_invert.sources import load_problem
 from bo_invert.types import State
 
 
@@ -52,6 +53,20 @@ def mixed() -> bi.Problem:
 
 def target() -> bi.Problem:
     return bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), lambda x: [x[0] + x[1], x[0] * x[1]], bi.Target([0.9, 0.2]))
+
+
+def test_a_comparison_is_kept_on_a_server_and_resumed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BO_INVERT_TOKEN", served.token)
+    here, first, again = (
+        bi.compare(problem(), ["random", "sobol"], budget=6, seeds=2, storage=storage, jobs=jobs)
+        for storage, jobs in ((None, 1), (served.url, 2), (served.url, 1))
+    )
+    best = [[run.best.loss for run in comparison.runs if run.best] for comparison in (here, first, again)]
+    assert len(best[0]) == 4
+    assert best[0] == best[1] == best[2]
+    names = [name for name in RemoteStore(served.url, served.token).names() if " / seed " in name]
+    assert len(names) == 4
+    assert {bi.Study.open(n, served.url, token=served.token).spent.values for n in names} == {6}
 
 
 @pytest.mark.parametrize("make", [problem, mixed, target])
@@ -176,14 +191,49 @@ def test_pages_curve_and_solutions(served: Served) -> None:
         after = page["next"]
     assert numbers == list(range(255))
     assert [t["number"] for t in get("trials?state=running")["trials"]] == []
+    first = get("columns?limit=200")
+    assert (len(first["number"]), first["next"], first["total"]) == (200, 200, 255)
+    (asked,) = study.ask()
+    assert get(f"columns?since={first['events']}")["number"] == [255]
+    study.tell(asked, 9.0)
+    now = get(f"columns?since={first['events']}")
+    assert (now["number"], now["state"], now["loss"], now["next"]) == ([255], ["completed"], [9.0], None)
+    assert get(f"columns?since={now['events']}")["number"] == []
+    assert get("columns?after=250&since=1")["number"] == [250, 251, 252, 253, 254, 255]
     curve = get("curve")
-    assert curve["calls"][-1] == 5
+    assert curve["calls"][-1] == 6
     assert curve["losses"][-1] == study.best.loss
     picked = get("solutions?count=4&apart=0.1")["trials"]
     assert [t["loss"] for t in picked] == sorted(t["loss"] for t in picked)
     assert picked[0]["number"] == study.best.number
     gaps = [np.abs(np.subtract(a["point"], b["point"])).max() for a in picked for b in picked if a is not b]
     assert min(gaps) >= 0.1
+
+
+def test_a_study_begun_in_python_goes_on_where_its_problem_is_registered(tmp_path: Path) -> None:
+    source = (
+        "import numpy as np\nimport bo_invert as bi\n"
+        "problem = bi.Problem(bi.Latent(lambda z: np.tanh(z), 3), lambda x: float(x.sum()), bi.Minimize(),\n"
+        "    draw=lambda x: np.clip(np.outer(x, x), 0, 1))\n"
+    )
+    (tmp_path / "mine.py").write_text(source)
+    (tmp_path / "serve.toml").write_text('[problems.any]\nsource = "mine.py"\n')
+    url = f"sqlite:///{tmp_path}/runs.db"
+    mine = load_problem(f"{tmp_path}/mine.py:problem", {})
+    bi.Study.create("mine", mine, "random", 0, url).run(3)
+    other = bi.Problem(bi.Latent(lambda z: z, 2), lambda x: float(x.sum()), bi.Minimize())
+    bi.Study.create("other", other, "random", 0, url).run(3)
+    served = Served(tmp_path, url, "--config", str(tmp_path / "serve.toml"))
+    try:
+        with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {served.token}"}) as client:
+            asked = client.post("/v1/studies/mine/ask", json={}, timeout=60.0)
+            assert asked.status_code == 200, asked.text
+            assert len(client.get("/v1/studies/mine/gallery").json()["pictures"]) == 3
+            refused = client.post("/v1/studies/other/ask", json={})
+            assert (refused.status_code, "register the problem" in refused.text) == (422, True)
+            assert client.get("/v1/studies/other/gallery").json() == {"pictures": []}
+    finally:
+        served.kill()
 
 
 def test_a_server_that_is_killed_and_comes_back_has_lost_nothing(tmp_path: Path) -> None:

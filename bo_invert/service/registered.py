@@ -61,12 +61,20 @@ class Registered:
             self._made[name] = load_problem(source["source"], dict(source["settings"]))
         return self._made[name]
 
+    def known(self, header: JSON) -> Problem | None:
+        """The registered problem that a stored study is about: the one it names, or the same one begun in Python."""
+        if header.get("registered") is not None:
+            return self.problem(header["registered"])
+        about = header.get("problem")  # not known yet of a study that is being made from a declaration
+        made = (self.problem(name) for name in self.sources) if about is not None else ()
+        return next((problem for problem in made if problem.to_json() == about), None)
+
     def why_not(self, header: JSON, name: str) -> str:
         """Why a stored study can only be read here; empty where its problem can be rebuilt."""
         if header.get("registered") is not None:
             known = header["registered"] in self.sources
             return "" if known else f"study {name!r} is about {header['registered']!r}, which is not registered here"
-        if header.get("declared") is not None:
+        if header.get("declared") is not None or self.known(header) is not None:
             return ""
         known = header["problem"]
         if known["space"].get("type") == "box" and known["objective"]["type"] != "composite":
@@ -85,8 +93,9 @@ class Registered:
         reason = self.why_not(header, name)
         if reason:
             raise InvalidInput(reason)
-        if header.get("registered") is not None:
-            return self.problem(header["registered"])
+        same = self.known(header)
+        if same is not None:
+            return same
         if header.get("declared") is not None:
             return declared(header["declared"], header["problem_name"])
         known = header["problem"]

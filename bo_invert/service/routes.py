@@ -155,14 +155,22 @@ async def trials(desk: On, name: Study, after: After = 0, limit: Limit = 100, st
 
 @router.get("/studies/{study}/columns")
 async def columns(
-    desk: On, name: Study, after: After = 0, limit: Annotated[int, Query(ge=1, le=20_000)] = 20_000
+    desk: On,
+    name: Study,
+    after: After = 0,
+    limit: Annotated[int, Query(ge=1, le=20_000)] = 20_000,
+    since: After = 0,
 ) -> JSON:
-    """Trials from number ``after`` on, one list per quantity: what plots need. At most 32 coordinates are sent."""
+    """Trials from number ``after`` on, one list per quantity: what plots need. At most 32 coordinates are sent.
+
+    With ``since`` only those that have changed behind this position of the log; ``events`` is its position now.
+    """
     opened = await desk.open(name)
-    log = await desk.thread(opened.journal.read)
 
     def table() -> JSON:
-        rows = [log[number] for number in range(after, min(after + limit, len(log)))]
+        log = opened.journal.read()
+        events = log.seq
+        rows = log.changed(since, after)[:limit]
         ends = [trial.attempts[-1].ended if trial.attempts else None for trial in rows]
         return {
             "number": [trial.number for trial in rows],
@@ -174,6 +182,8 @@ async def columns(
             "ended": ends,
             "worker": [trial.attempts[-1].worker if trial.attempts else None for trial in rows],
             "point": [[round(float(x), 5) for x in trial.point[:32]] for trial in rows],
+            "next": rows[-1].number + 1 if len(rows) == limit else None,
+            "events": events,
             "total": len(log),
         }
 
@@ -184,11 +194,9 @@ async def columns(
 async def gallery(desk: On, name: Study, count: Annotated[int, Query(ge=1, le=24)] = 8) -> JSON:
     """The best designs as pictures (PNG, base64), where the operator's problem can draw them."""
     opened = await desk.open(name)
-    if opened.why_not or opened.journal.header.get("registered") is None:
-        return {"pictures": []}
-    problem = await desk.problem(name)
-    draw = problem.draw
-    if draw is None:
+    problem = None if opened.why_not else await desk.problem(name)
+    draw = None if problem is None else problem.draw
+    if problem is None or draw is None:
         return {"pictures": []}
 
     def drawn() -> list[JSON]:

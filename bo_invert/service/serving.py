@@ -100,11 +100,16 @@ def serve(settings: Settings) -> None:
     _run(settings, desk, tokens, [f"studies in {store}, serving on {ADDRESS}", *lines])
 
 
-def watch(storage: str, port: int) -> None:
+def watch(storage: str, port: int, config: Path | None = None) -> None:
     """Show the page for a storage on this machine, for looking only, until it is told to stop.
 
+    Args:
+        storage: a database.
+        port: 0 for any that is free.
+        config: problems that can draw designs, as for ``serve``.
+
     Raises:
-        InvalidInput: the storage is no database.
+        InvalidInput: the storage is no database, or the configuration cannot be read.
         StorageError: it is not there, or damaged.
         MissingExtra: FastAPI or uvicorn is not installed.
     """
@@ -118,9 +123,10 @@ def watch(storage: str, port: int) -> None:
     store = SqlStore(url, read_only=True)
     if not store.names():
         raise InvalidInput(f"there are no studies in {storage}")
+    registered = Registered({}) if config is None else Registered.load(config)
     guest = Guest()
     lines = [f"watching {store}: {ADDRESS}/#token={guest.token.secret}"]
-    _run(Settings(storage, port=port), Desk(store, url, Registered({}), askers=0), guest, lines)
+    _run(Settings(storage, port=port), Desk(store, url, registered, askers=0), guest, lines)
 
 
 def _require() -> None:

@@ -32,9 +32,11 @@ function make(tag, text, className) {
   return node;
 }
 
-function number(value, digits = 6) {
+function number(value, digits = 5) {
   if (value === null || value === undefined) return "–";
   if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
+  const size = Math.abs(value);
+  if (size < 1e-4 || size >= 1e9) return value.toExponential(digits - 2).replace(/\.?0+e/, "e");
   return String(Number(value.toPrecision(digits)));
 }
 
@@ -112,24 +114,24 @@ class Columns {
   constructor(name) {
     this.path = `${api}/${encodeURIComponent(name)}`;
     this.rows = [];
+    this.seen = 0;
     this.shown = [];
     this.known = [];
     this.steps = [];
     this.calls = 0;
   }
 
-  // Trials that were open may have ended since; nothing before the first open one can change.
+  // Only what has changed since the last look is asked for.
   async refresh(signal) {
-    let from = this.rows.findIndex((row) => ["queued", "running", "lost", "failed"].includes(row.state));
-    if (from < 0) from = this.rows.length;
-    for (;;) {
-      const part = await get(`${this.path}/columns?after=${from}`, signal);
+    const since = this.seen;
+    for (let from = 0, first = true; from !== null; first = false) {
+      const part = await get(`${this.path}/columns?after=${from}&since=${since}`, signal);
       part.number.forEach((n, i) => {
         this.rows[n] = {};
         for (const key of Object.keys(part)) if (Array.isArray(part[key])) this.rows[n][key] = part[key][i];
       });
-      from += part.number.length;
-      if (!part.number.length || from >= part.total) break;
+      if (first) this.seen = part.events; // later pages may know of more, which is then asked for once more
+      from = part.next;
     }
     const ended = this.rows.filter((row) => row.ended !== null && row.calls > 0);
     ended.sort((a, b) => a.ended - b.ended || a.number - b.number);
@@ -378,9 +380,9 @@ function words(about, latest) {
   if (about.why_not) say("read only", about.why_not);
 }
 
-function table(rows, names, target, append) {
+function table(rows, names, outputs, target, append) {
   const body = $("tbody", target);
-  const labels = ["Trial", "State", "By", "Loss", "Calls", ...names, "Reason"];
+  const labels = ["Trial", "State", "By", ...outputs, "Loss", "Calls", ...names, "Reason"];
   const heads = make("tr");
   labels.forEach((label, i) => heads.append(make("th", label, i === 0 || (i > 2 && i < labels.length - 1) ? "n" : "")));
   $("thead", target).replaceChildren(heads);
@@ -388,6 +390,7 @@ function table(rows, names, target, append) {
   for (const trial of rows) {
     const row = make("tr");
     row.append(make("td", trial.number, "n"), make("td", trial.state, `s-${trial.state}`), make("td", trial.origin));
+    outputs.forEach((_, j) => row.append(make("td", trial.outputs ? number(trial.outputs[j]) : "", "n")));
     row.append(make("td", number(trial.loss), "n"), make("td", trial.cost.values + trial.cost.gradients, "n"));
     names.forEach((name, j) => {
       const value = trial.parameters ? trial.parameters[name] : trial.point[j];
@@ -474,7 +477,7 @@ async function study(name, signal) {
       names = trial.parameters ? Object.keys(trial.parameters) : trial.point.map((_, j) => `z${j}`);
       names = names.slice(0, 12);
     }
-    table(part.trials, names, $("#trials"), append);
+    table(part.trials, names, about.problem.outputs.slice(0, 6), $("#trials"), append);
     return part.trials;
   };
   more.addEventListener("click", () => page(true));
