@@ -40,6 +40,8 @@ def mirror(
     say(f"bo-invert: MLflow follows study {name!r}; Ctrl-C ends it")
     with mlflow_tracking(study, experiment, tracking_uri, every=every) as tracking:
         ended.wait()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)  # whoever asks twice does not want to wait for the rest
     if tracking.error is not None:
         raise tracking.error
     print(tracking.run_id)

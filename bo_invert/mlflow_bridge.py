@@ -116,7 +116,7 @@ def mlflow_tracking(
         experiment: as in ``to_mlflow``.
         tracking_uri: as in ``to_mlflow``.
         every: seconds between looks at the log.
-        patience: seconds that MLflow may take for a single answer at the end, before the rest is left for later.
+        patience: seconds without progress after which, at the end, the rest is left for later.
 
     Raises:
         MissingExtra: MLflow is not installed.
@@ -162,7 +162,7 @@ class Tracking:
             self._thread.join(0.05)
         if self._thread.is_alive():
             self._mirror.leave()
-            self._fail(TrackingError(f"MLflow did not answer for {self._patience:g} seconds"))
+            self._fail(TrackingError(f"nothing could be written to MLflow for {self._patience:g} seconds"))
 
     def _follow(self) -> None:
         while True:
@@ -249,6 +249,7 @@ class Mirror:
         """
         trials, asking, spent = self._journal.trials, self._journal.ask_seconds, str(self._journal.ledger)
         with _explained(self._uri):
+            _reach(self._uri)
             met, self._met = self._met, None  # whoever fails half way looks again at what is there
             met = met or self._meet()
             for trial in trials:
@@ -260,7 +261,6 @@ class Mirror:
 
     def _meet(self) -> _Met:
         """What is there; the run of the study is made if it is not."""
-        _reach(self._uri)
         client = self._new_client(self._uri)
         known = client.get_experiment_by_name(self._experiment)
         experiment = client.create_experiment(self._experiment) if known is None else known.experiment_id
