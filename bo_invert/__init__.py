@@ -46,6 +46,8 @@ _HOME = {
     "Unsuitable": "errors",
     "compare": "comparison",
     "Comparison": "comparison",
+    "to_mlflow": "mlflow_bridge",
+    "mlflow_tracking": "mlflow_bridge",
     "ready_problem": "examples.base",
 }
 
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
     from bo_invert.errors import Unsuitable as Unsuitable
     from bo_invert.examples.base import ready_problem as ready_problem
     from bo_invert.ledger import Ledger as Ledger
+    from bo_invert.mlflow_bridge import mlflow_tracking as mlflow_tracking
+    from bo_invert.mlflow_bridge import to_mlflow as to_mlflow
     from bo_invert.objectives import Composite as Composite
     from bo_invert.objectives import Maximize as Maximize
     from bo_invert.objectives import Minimize as Minimize

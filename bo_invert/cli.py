@@ -11,6 +11,7 @@ import typer
 
 from bo_invert.cli_bench import bench
 from bo_invert.cli_best import best, luck
+from bo_invert.cli_mlflow import mirror
 from bo_invert.cli_options import (
     Batch,
     Calls,
@@ -259,6 +260,7 @@ app.command()(serve)
 app.command()(watch)
 app.command()(token)
 app.command()(worker)
+app.command("mlflow")(mirror)
 app.command("export")(export)
 app.command("import")(import_)
 

@@ -11,6 +11,7 @@
     ├── ProblemChanged                 the stored study was about another problem
     ├── TellConflict                   a trial was told two different things
     ├── AccessDenied                   a server wants another token
+    ├── TrackingError                  MLflow cannot be reached, or refuses
     └── StorageError
         ├── StorageConflict            somebody else appended to the log first
         ├── StorageBusy                the database stayed locked for too long
@@ -62,6 +63,10 @@ class TellConflict(BoInvertError):
 
 class AccessDenied(BoInvertError):
     """A server refuses: no token, a wrong one, or one that may only read."""
+
+
+class TrackingError(BoInvertError):
+    """MLflow cannot be reached, or refuses; the study is as it was, and what MLflow lacks can be added later."""
 
 
 class StorageError(BoInvertError):

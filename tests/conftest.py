@@ -7,6 +7,9 @@ import postgres
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Read when MLflow is imported, here and in processes that tests start.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
 # A busy machine is slow at times: that says nothing about the code. The same examples every time.
 settings.register_profile(
     "steady", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]

@@ -104,6 +104,7 @@ LEAKS = {
     "ax": {"bo_invert.strategies.ax", "bo_invert.ax_bridge", "bo_invert.ax_node"},
     "cma": {"bo_invert.strategies.cmaes"},
     "optuna": {"bo_invert.strategies.optuna"},
+    "mlflow": {"bo_invert.mlflow_bridge"},
     "nevergrad": {"bo_invert.strategies.nevergrad"},
     "typer": {"bo_invert.cli"},
     "loky": {"bo_invert.executors.processes"},
@@ -169,7 +170,10 @@ def fresh(code: str) -> str:
 
 
 def test_importing_the_package_costs_nothing() -> None:
-    heavy = "{'torch', 'ax', 'botorch', 'gpytorch', 'fastapi', 'plotly', 'matplotlib', 'pandas', 'sqlalchemy', 'scipy'}"
+    heavy = (
+        "{'torch', 'ax', 'botorch', 'gpytorch', 'fastapi', 'plotly', 'matplotlib', 'pandas', 'sqlalchemy', 'scipy', "
+        "'mlflow'}"
+    )
     loaded = fresh(f"import sys, bo_invert; print(sorted({heavy} & set(sys.modules)))")
     assert loaded.strip() == "[]"
 
@@ -243,7 +247,9 @@ def test_public_names_are_pinned() -> None:
         "Unsuitable",
         "__version__",
         "compare",
+        "mlflow_tracking",
         "ready_problem",
+        "to_mlflow",
     ]
     for name in bo_invert.__all__:
         assert getattr(bo_invert, name) is not None

@@ -43,10 +43,15 @@ def test_a_whole_search_with_curl(tmp_path: Path) -> None:
 
 
 def test_python_there_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
-    shared, remote = blocks("python")
+    shared, remote, tracked = blocks("python")
     run(shared, scope)
+    run(tracked, scope)
+    assert isinstance(scope["study"], bi.Study)
+    assert scope["study"].spent.values == 30
+    assert len(mlflow.MlflowClient("sqlite:///mlflow.db").search_runs(["1"])) == 31
     served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
     try:
         run(remote.replace("http://127.0.0.1:8765", served.url).replace('"..."', repr(served.token)), scope)

@@ -1,0 +1,47 @@
+"""``bo-invert mlflow``: a study as runs in MLflow, once or for as long as it goes on."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from bo_invert.cli_options import StudyName
+from bo_invert.cli_output import say
+
+
+def mirror(
+    name: StudyName,
+    storage: Annotated[str, typer.Option(help="Where it lives: sqlite:///runs.db, runs.db or a server's URL.")],
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MLFLOW_TRACKING_URI", help="Of MLflow: http://host:5000 or sqlite:///mlflow.db; default: its own."
+        ),
+    ] = None,
+    experiment: Annotated[str, typer.Option(help="In MLflow; made if it is not there.")] = "bo-invert",
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until SIGTERM or Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks, with --follow.")] = 5.0,
+    token: Annotated[str | None, typer.Option(envvar="BO_INVERT_TOKEN", help="Of the server.")] = None,
+) -> None:
+    """Bring MLflow up to date with a study; said again, it adds only what is new. Prints the id of the study's run."""
+    from bo_invert.mlflow_bridge import mlflow_tracking, to_mlflow
+    from bo_invert.study import Study
+
+    study = Study.open(name, storage, token=token)
+    if not follow:
+        print(to_mlflow(study, experiment, tracking_uri))
+        return
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    say(f"bo-invert: MLflow follows study {name!r}; Ctrl-C ends it")
+    with mlflow_tracking(study, experiment, tracking_uri, every=every) as tracking:
+        ended.wait()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)  # whoever asks twice does not want to wait for the rest
+    if tracking.error is not None:
+        raise tracking.error
+    print(tracking.run_id)
