@@ -380,9 +380,10 @@ function words(about, latest) {
   if (about.why_not) say("read only", about.why_not);
 }
 
-function table(rows, names, outputs, target, append) {
+// The loss is shown where it is not plus or minus an output.
+function table(rows, names, outputs, loss, target, append) {
   const body = $("tbody", target);
-  const labels = ["Trial", "State", "By", ...outputs, "Loss", "Calls", ...names, "Reason"];
+  const labels = ["Trial", "State", "By", ...outputs, ...(loss ? ["Loss"] : []), "Calls", ...names, "Reason"];
   const heads = make("tr");
   labels.forEach((label, i) => heads.append(make("th", label, i === 0 || (i > 2 && i < labels.length - 1) ? "n" : "")));
   $("thead", target).replaceChildren(heads);
@@ -391,7 +392,8 @@ function table(rows, names, outputs, target, append) {
     const row = make("tr");
     row.append(make("td", trial.number, "n"), make("td", trial.state, `s-${trial.state}`), make("td", trial.origin));
     outputs.forEach((_, j) => row.append(make("td", trial.outputs ? number(trial.outputs[j]) : "", "n")));
-    row.append(make("td", number(trial.loss), "n"), make("td", trial.cost.values + trial.cost.gradients, "n"));
+    if (loss) row.append(make("td", number(trial.loss), "n"));
+    row.append(make("td", trial.cost.values + trial.cost.gradients, "n"));
     names.forEach((name, j) => {
       const value = trial.parameters ? trial.parameters[name] : trial.point[j];
       row.append(make("td", typeof value === "number" ? number(value) : value, "n"));
@@ -477,7 +479,8 @@ async function study(name, signal) {
       names = trial.parameters ? Object.keys(trial.parameters) : trial.point.map((_, j) => `z${j}`);
       names = names.slice(0, 12);
     }
-    table(part.trials, names, about.problem.outputs.slice(0, 6), $("#trials"), append);
+    const outputs = about.problem.outputs;
+    table(part.trials, names, outputs.slice(0, 6), !outputs.includes(about.best_is), $("#trials"), append);
     return part.trials;
   };
   more.addEventListener("click", () => page(true));
@@ -516,7 +519,7 @@ async function study(name, signal) {
         const image = make("img");
         image.src = one.picture;
         image.alt = `design of trial ${one.number}`;
-        figure.append(image, make("figcaption", `${number(one.loss, 4)} (trial ${one.number})`));
+        figure.append(image, make("figcaption", `${number(about.raised ? -one.loss : one.loss, 4)} (trial ${one.number})`));
         return figure;
       }),
     );
