@@ -13,7 +13,7 @@ import bo_invert as bi
 from bo_invert.stores.open import open_store
 from bo_invert.types import State
 
-PROCESSES, EACH = 8, 25
+PROCESSES, EACH = 8, 50
 
 WORKER = """
 import sys, time
