@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
@@ -48,17 +49,14 @@ def create_app(desk: Desk, tokens: Finder, hosts: tuple[str, ...], asks: Bucket 
     """
     from bo_invert import __version__
 
-    app = FastAPI(
+    app = _Described(
         title="bo_invert",
         version=__version__,
         description="Black-box inversion: ask for points, tell what came of them.",
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
         lifespan=_lifespan,
-        responses={
-            status: {"description": text, "content": {"application/problem+json": {}}}
-            for status, text in {401: "no token", 403: "not allowed", 404: "no such study or trial"}.items()
-        },
+        responses=problems.documented(401, 403, 408, 413, 422, 500, 503),
     )
     app.state.desk = desk
     app.include_router(router)
@@ -92,6 +90,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError):
             await reaping
         desk.stop()
+
+
+class _Described(FastAPI):
+    """With what only the guard and the handlers of errors know: tokens, and how errors look."""
+
+    def openapi(self) -> dict[str, Any]:
+        found = super().openapi()
+        parts = found["components"]
+        parts["schemas"][problems.Wrong.__name__] = problems.Wrong.model_json_schema()
+        parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        found["security"] = [{"token": []}]
+        return found
 
 
 class _RawPaths:

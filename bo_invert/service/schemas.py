@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
 
 from bo_invert.types import JSON, Attempt, Outcome, Trial
 
@@ -13,17 +14,38 @@ MOST = 10_000
 AT_ONCE = 1000
 """Trials in one request."""
 
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_CLOSED = {"additionalProperties": False}
+"""Says of a dict that all its keys are names; without it OpenAPI would allow any others."""
+
+
+def _storable(value: JsonValue) -> JsonValue:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("text must be valid unicode") from None
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Word = Annotated[str, Field(max_length=200)]
 Reason = Annotated[str, Field(max_length=2000)]
 Vector = Annotated[list[FiniteFloat], Field(max_length=MOST)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+"""A whole number that survives a language whose only numbers are doubles."""
+Plain = Annotated[JsonValue, AfterValidator(_storable)]
+"""Any JSON. Pydantic refuses halves of characters in text, but not within ``JsonValue``."""
+Outputs = FiniteFloat | Vector | Annotated[dict[Name, FiniteFloat], Field(max_length=MOST, json_schema_extra=_CLOSED)]
 
 
 class Wire(BaseModel):
     """Unknown fields are refused, and so are numbers that are not finite."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def _example(body: JSON) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [body]})
 
 
 class FloatParameter(Wire):
@@ -39,8 +61,8 @@ class IntParameter(Wire):
     """A whole number between bounds, both included."""
 
     type: Literal["int"]
-    low: Annotated[int, Field(ge=-(2**53), le=2**53)]
-    high: Annotated[int, Field(ge=-(2**53), le=2**53)]
+    low: Whole
+    high: Whole
     log: bool = False
 
 
@@ -48,7 +70,7 @@ class ChoiceParameter(Wire):
     """One of several values."""
 
     type: Literal["choice"]
-    values: Annotated[list[Word | bool | int | FiniteFloat], Field(min_length=1, max_length=1000)]
+    values: Annotated[list[Word | bool | Whole | FiniteFloat], Field(min_length=1, max_length=1000)]
     ordered: bool = False
 
 
@@ -58,7 +80,7 @@ class BoxSpace(Wire):
     type: Literal["box"]
     parameters: Annotated[
         dict[Name, Annotated[FloatParameter | IntParameter | ChoiceParameter, Field(discriminator="type")]],
-        Field(min_length=1, max_length=2000),
+        Field(min_length=1, max_length=2000, json_schema_extra=_CLOSED),
     ]
     vector: bool = False
 
@@ -122,43 +144,37 @@ class Declaration(Wire):
     objective: Annotated[MinimizeObjective | MaximizeObjective | TargetObjective, Field(discriminator="type")]
     constraints: Annotated[list[Bound | Word], Field(max_length=1000)] = []
     differentiable: bool = False
-    identity: dict[str, JsonValue] | None = None
+    identity: dict[str, Plain] | None = None
 
 
 class StrategySpec(Wire):
     """The name of a strategy, and its options."""
 
     name: Name
-    options: Annotated[dict[Name, JsonValue], Field(max_length=100)] = {}
+    options: Annotated[dict[Name, Plain], Field(max_length=100, json_schema_extra=_CLOSED)] = {}
 
 
 class NewStudy(Wire):
     """A study to be created: of a declared problem, or of one that the operator registered under a name."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        allow_inf_nan=False,
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "wing-1",
-                    "problem": {
-                        "space": {
-                            "type": "box",
-                            "parameters": {
-                                "span": {"type": "float", "low": 1.0, "high": 3.0},
-                                "ribs": {"type": "int", "low": 2, "high": 12},
-                            },
-                        },
-                        "outputs": ["drag", "lift"],
-                        "objective": {"type": "minimize", "output": "drag"},
-                        "constraints": ["lift >= 2.5"],
+    model_config = _example(
+        {
+            "name": "wing-1",
+            "problem": {
+                "space": {
+                    "type": "box",
+                    "parameters": {
+                        "span": {"type": "float", "low": 1.0, "high": 3.0},
+                        "ribs": {"type": "int", "low": 2, "high": 12},
                     },
-                    "strategy": {"name": "auto"},
-                    "seed": 0,
-                }
-            ]
-        },
+                },
+                "outputs": ["drag", "lift"],
+                "objective": {"type": "minimize", "output": "drag"},
+                "constraints": ["lift >= 2.5"],
+            },
+            "strategy": {"name": "auto"},
+            "seed": 0,
+        }
     )
 
     name: Name
@@ -177,9 +193,7 @@ class NewAsk(Wire):
     again. Without it none are.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"count": 1, "worker": "lab-2", "lease": 600, "budget": 100}]}
-    )
+    model_config = _example({"count": 1, "worker": "lab-2", "lease": 600, "budget": 100})
 
     count: Annotated[int, Field(ge=1, le=AT_ONCE)] = 1
     worker: Name | None = None
@@ -200,11 +214,9 @@ class Spent(Wire):
 class Tell(Wire):
     """What came of an attempt: its outputs, in order or by name."""
 
-    model_config = ConfigDict(
-        extra="forbid", allow_inf_nan=False, json_schema_extra={"examples": [{"attempt": 0, "outputs": {"drag": 0.1}}]}
-    )
+    model_config = _example({"attempt": 0, "outputs": {"drag": 0.1, "lift": 2.6}})
 
-    outputs: FiniteFloat | Vector | Annotated[dict[Name, FiniteFloat], Field(max_length=MOST)]
+    outputs: Outputs
     attempt: Count | None = None
     cost: Spent | None = None
     point: Vector | None = None
@@ -215,6 +227,8 @@ class Tell(Wire):
 class Fail(Wire):
     """An attempt that gave no outputs; ``infeasible`` if the design can never be evaluated."""
 
+    model_config = _example({"attempt": 0, "reason": "the mesh has holes", "infeasible": True})
+
     reason: Reason = ""
     infeasible: bool = False
     attempt: Count | None = None
@@ -224,17 +238,23 @@ class Fail(Wire):
 class Heartbeat(Wire):
     """A sign of life."""
 
+    model_config = _example({"attempt": 0})
+
     attempt: Count
 
 
 class Alive(Wire):
     """A sign of life of a worker."""
 
+    model_config = _example({"worker": "lab-2"})
+
     worker: Name
 
 
 class Release(Wire):
     """An attempt given back; ``cost`` is what it took, nothing if the oracle was not called."""
+
+    model_config = _example({"attempt": 0, "cost": {"seconds": 12.5}})
 
     attempt: Count
     cost: Spent = Spent()
@@ -244,6 +264,8 @@ class Release(Wire):
 class Cancel(Wire):
     """An open trial given up."""
 
+    model_config = _example({"reason": "the machine is needed elsewhere"})
+
     reason: Reason = "cancelled by the user"
 
 
@@ -251,7 +273,7 @@ class Observation(Wire):
     """Where something was measured, and what."""
 
     point: Vector
-    outputs: FiniteFloat | Vector | Annotated[dict[Name, FiniteFloat], Field(max_length=MOST)] | None = None
+    outputs: Outputs | None = None
     failed: Reason | None = None
     infeasible: Reason | None = None
 
@@ -259,14 +281,20 @@ class Observation(Wire):
 class Observations(Wire):
     """What is known from elsewhere, free of charge."""
 
+    model_config = _example(
+        {"observations": [{"point": [0.2, 0.7], "outputs": [0.4, 2.9]}, {"point": [0.9, 0.1], "failed": "it broke"}]}
+    )
+
     observations: Annotated[list[Observation], Field(min_length=1, max_length=AT_ONCE)]
 
 
 class Enqueue(Wire):
     """A design of named parameters, or a point, to be evaluated before anything the strategy proposes."""
 
+    model_config = _example({"parameters": {"span": 2.0, "ribs": 7}})
+
     point: Vector | None = None
-    parameters: Annotated[dict[Name, JsonValue], Field(max_length=2000)] | None = None
+    parameters: Annotated[dict[Name, Plain], Field(max_length=2000, json_schema_extra=_CLOSED)] | None = None
 
 
 def attempt_json(attempt: Attempt) -> JSON:
