@@ -131,7 +131,10 @@ class Problem:
             loss = float(self.objective.loss(y))
             if not np.isfinite(loss):
                 raise Failed(f"the objective's loss of y = {y.tolist()} is {loss}")
-            return Outcome(State.COMPLETED, y, loss, self.violation(y), cost, **extra)
+            violation = self.violation(y)
+            if not np.isfinite(violation):
+                raise Failed(f"y = {y.tolist()} misses the constraints by {violation}")
+            return Outcome(State.COMPLETED, y, loss, violation, cost, **extra)
         except Verdict as verdict:
             state = State.INFEASIBLE if isinstance(verdict, Infeasible) else State.FAILED
             return Outcome(state, cost=cost, reason=verdict.reason or type(verdict).__name__)

@@ -19,7 +19,7 @@ from bo_invert.stores.sql import SqlStore
 class Inside:
     """The application without a socket: fast enough for thousands of requests."""
 
-    def __init__(self, folder: Path, asks: Bucket | None = None) -> None:
+    def __init__(self, folder: Path, asks: Bucket | None = None, hosts: tuple[str, ...] = LOOPBACK) -> None:
         self.url = f"sqlite:///{folder}/runs.db"
         self.store = SqlStore(self.url)
         self.tokens = Tokens(folder / "tokens.json")
@@ -28,7 +28,7 @@ class Inside:
             "read": self.tokens.make("r", Access.READ).secret,
         }
         self.desk = Desk(self.store, self.url, Registered({}))
-        self.app = create_app(self.desk, self.tokens, LOOPBACK, asks)
+        self.app = create_app(self.desk, self.tokens, hosts, asks)
 
     def request(self, method: str, path: str, token: str | None = "write", **options: Any) -> httpx.Response:
         headers = dict(options.pop("headers", {}))

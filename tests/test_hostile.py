@@ -44,6 +44,10 @@ NO_BODIES = [
     ("/s/trials/0/tell", b'{"outputs": 1e400}'),
     ("/s/trials/0/tell", b'{"outputs": {' + HALF + b": 1.0}}"),
     ("/s/trials/0/fail", b'{"reason": ' + HALF + b"}"),
+    ("/s/trials/0/tell", b'{"outputs": true}'),
+    ("/s/trials/0/tell", b'{"outputs": "1.0"}'),
+    ("/s/trials/0/tell", b'{"outputs": 1.0, "attempt": false}'),
+    ("/s/ask", b'{"count": 1.5}'),
     ("/s/ask", b'{"count": ' + b"9" * 5000 + b"}"),
     ("/s/ask", b'{"worker": ' + HALF + b"}"),
     ("/s/ask", b'{"worker": "a\xc2\x9bm"}'),
@@ -113,6 +117,24 @@ def test_the_declarations_above_are_refused_for_what_is_wrong_with_them(inside: 
         assert made.status_code == 201, made.text[:300]
 
 
+def test_numbers_near_the_largest_leave_a_study_that_works(inside: Inside) -> None:
+    given = declaration(constraints=["z <= -1e308"])
+    assert post(inside, "", json.dumps({"name": "far", "problem": given}).encode()).status_code == 201
+    wish = post(inside, "/far/enqueue", b'{"point": [0.5]}').json()["number"]
+    told = post(inside, f"/far/trials/{wish}/tell", b'{"outputs": [1e308, 1e308], "cost": {"seconds": 1e12}}').json()
+    assert told["state"] == "failed"
+    assert "misses the constraints by inf" in told["reason"]
+    for path, body in (
+        ("observations", b'{"observations": [{"point": [1e308], "outputs": [1, 1]}]}'),
+        ("enqueue", b'{"point": [-1e308]}'),
+        (f"trials/{wish}/tell", b'{"outputs": [1, 1], "point": [1e7]}'),
+        (f"trials/{wish}/tell", b'{"outputs": [1, 1], "cost": {"seconds": 1e308}}'),
+    ):
+        assert post(inside, f"/far/{path}", body).status_code == 422
+    for path in "", "/far", "/far/trials", "/far/curve", "/far/log":
+        assert inside.request("GET", f"/v1/studies{path}").status_code == 200
+
+
 @pytest.mark.parametrize("number", [2**53 + 1, 10**19, 10**30, "9" * 5000])
 @pytest.mark.parametrize("path", ["?after={}", "/s/log?after={}", "/s/trials?after={}", "/s/columns?after={}"])
 def test_positions_beyond_any_log_are_refused(inside: Inside, path: str, number: object) -> None:
@@ -130,6 +152,11 @@ def test_of_a_key_said_twice_the_last_counts_for_all(inside: Inside) -> None:
     told = post(inside, f"/s/trials/{number}/tell", b'{"outputs": 7.0, "outputs": 3.0}').json()
     assert told["outputs"] == [3.0]
     assert inside.request("GET", f"/v1/studies/s/trials/{number}").json()["outputs"] == [3.0]
+
+
+def test_a_whole_number_may_have_a_point(inside: Inside) -> None:
+    (trial,) = post(inside, "/s/ask", b'{"count": 1.0}').json()["trials"]
+    assert post(inside, f"/s/trials/{trial['number']}/tell", b'{"attempt": 0.0, "outputs": 1}').status_code == 200
 
 
 def test_what_is_packed_is_not_unpacked(inside: Inside) -> None:

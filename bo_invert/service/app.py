@@ -27,6 +27,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bo_invert.errors import BoInvertError, StudyNotFound
@@ -130,9 +131,18 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return problems.response(422, detail, errors=wrong)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return problems.response(error.status_code, str(error.detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request.scope["path"]))
+    return problems.response(error.status_code, str(error.detail), headers)
+
+
+def _methods(path: str) -> list[str]:
+    """What can be done at a path; a route by itself knows its own method alone."""
+    routes = [route for route in (*router.routes, *page.routes) if isinstance(route, Route)]
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 
 async def _late(_: Request, error: Exception) -> Response:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
 
+from bo_invert.given import FARTHEST
 from bo_invert.types import JSON, Attempt, Outcome, Trial
 
 MOST = 10_000
@@ -16,6 +17,11 @@ AT_ONCE = 1000
 
 _CLOSED = {"additionalProperties": False}
 """Says of a dict that all its keys are names; without it OpenAPI would allow any others."""
+
+
+def _integer(value: object) -> object:
+    """JSON knows one kind of number: 1.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _storable(value: JsonValue) -> JsonValue:
@@ -30,8 +36,10 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f
 Word = Annotated[str, Field(max_length=200)]
 Reason = Annotated[str, Field(max_length=2000)]
 Vector = Annotated[list[FiniteFloat], Field(max_length=MOST)]
-Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
-Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+Point = Annotated[list[Annotated[FiniteFloat, Field(ge=-FARTHEST, le=FARTHEST)]], Field(max_length=MOST)]
+Integer = Annotated[int, BeforeValidator(_integer)]
+Count = Annotated[Integer, Field(ge=0, le=1_000_000_000)]
+Whole = Annotated[Integer, Field(ge=-(2**53), le=2**53)]
 """A whole number that survives a language whose only numbers are doubles."""
 Plain = Annotated[JsonValue, AfterValidator(_storable)]
 """Any JSON. Pydantic refuses halves of characters in text, but not within ``JsonValue``."""
@@ -39,9 +47,9 @@ Outputs = FiniteFloat | Vector | Annotated[dict[Name, FiniteFloat], Field(max_le
 
 
 class Wire(BaseModel):
-    """Unknown fields are refused, and so are numbers that are not finite."""
+    """Unknown fields are refused, and so are numbers that are not finite, or only look like numbers."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 def _example(body: JSON) -> ConfigDict:
@@ -70,7 +78,10 @@ class ChoiceParameter(Wire):
     """One of several values."""
 
     type: Literal["choice"]
-    values: Annotated[list[Word | bool | Whole | FiniteFloat], Field(min_length=1, max_length=1000)]
+    values: Annotated[
+        list[Word | bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat],
+        Field(min_length=1, max_length=1000),
+    ]
     ordered: bool = False
 
 
@@ -98,7 +109,7 @@ class LatentSpace(Wire):
     """The latent of a generator that the evaluating side has; points are whitened codes."""
 
     type: Literal["latent"]
-    dim: Annotated[int, Field(ge=1, le=10_000)]
+    dim: Annotated[Integer, Field(ge=1, le=10_000)]
     radius: Annotated[FiniteFloat, Field(gt=0)] | None = None
     floor: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
     reference: ReferenceMeasure | None = None
@@ -182,7 +193,7 @@ class NewStudy(Wire):
     registered: Name | None = None
     problem_name: Name | None = None
     strategy: StrategySpec = StrategySpec(name="auto")
-    seed: Annotated[int, Field(ge=0, le=2**53)] = 0
+    seed: Annotated[Integer, Field(ge=0, le=2**53)] = 0
     exist_ok: bool = False
 
 
@@ -195,11 +206,11 @@ class NewAsk(Wire):
 
     model_config = _example({"count": 1, "worker": "lab-2", "lease": 600, "budget": 100})
 
-    count: Annotated[int, Field(ge=1, le=AT_ONCE)] = 1
+    count: Annotated[Integer, Field(ge=1, le=AT_ONCE)] = 1
     worker: Name | None = None
     lease: Annotated[FiniteFloat, Field(ge=1, le=31_536_000)] | None = None
-    budget: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
-    retries: Annotated[int, Field(ge=0, le=100)] = 0
+    budget: Annotated[Integer, Field(ge=1, le=1_000_000_000)] | None = None
+    retries: Annotated[Integer, Field(ge=0, le=100)] = 0
     known: Annotated[list[Count], Field(max_length=AT_ONCE)] | None = None
 
 
@@ -208,7 +219,7 @@ class Spent(Wire):
 
     values: Count = 0
     gradients: Count = 0
-    seconds: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    seconds: Annotated[FiniteFloat, Field(ge=0, le=1e12)] = 0.0
 
 
 class Tell(Wire):
@@ -219,7 +230,7 @@ class Tell(Wire):
     outputs: Outputs
     attempt: Count | None = None
     cost: Spent | None = None
-    point: Vector | None = None
+    point: Point | None = None
     gradient: Vector | None = None
     trace: Annotated[list[FiniteFloat | None], Field(max_length=MOST)] | None = None
 
@@ -272,7 +283,7 @@ class Cancel(Wire):
 class Observation(Wire):
     """Where something was measured, and what."""
 
-    point: Vector
+    point: Point
     outputs: Outputs | None = None
     failed: Reason | None = None
     infeasible: Reason | None = None
@@ -293,7 +304,7 @@ class Enqueue(Wire):
 
     model_config = _example({"parameters": {"span": 2.0, "ribs": 7}})
 
-    point: Vector | None = None
+    point: Point | None = None
     parameters: Annotated[dict[Name, Plain], Field(max_length=2000, json_schema_extra=_CLOSED)] | None = None
 
 
