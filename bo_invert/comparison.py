@@ -164,11 +164,13 @@ class Comparison:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data["format"] != FORMAT["format"]:
                 raise KeyError("format")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if data["version"] > FORMAT["version"]:
+                raise InvalidInput(f"{path} was written by a newer version of bo_invert; update to read it")
+            return Comparison(tuple(Run.from_json(run) for run in data["runs"]))
+        except InvalidInput:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidInput(f"no comparison in {path}: {type(error).__name__}: {error}") from None
-        if data["version"] > FORMAT["version"]:
-            raise InvalidInput(f"{path} was written by a newer version of bo_invert; update to read it")
-        return Comparison(tuple(Run.from_json(run) for run in data["runs"]))
 
     def __repr__(self) -> str:
         return self.table()

@@ -110,6 +110,9 @@ def declared(data: JSON, name: str) -> Problem:
         InvalidInput: it describes no problem.
     """
     space = _space(data["space"], data.get("identity"))
+    described = space.to_json().get("domain", space.domain.to_json())
+    if described != space.domain.to_json():  # whoever reads the log takes the parameters from there
+        raise InvalidInput("space: its identity is of another domain than its parameters")
     constraints = [_constraint(one) for one in data.get("constraints", ())]
     outputs = data.get("outputs") or None
     return DeclaredProblem(
@@ -140,11 +143,19 @@ def _space(data: JSON, identity: JSON) -> Space:
 
 
 def _reference(data: JSON, dim: int) -> Reference:
-    found = Reference(*(frozen(data[name]) for name in ("weights", "means", "factors", "quantiles")))
+    try:
+        found = Reference(*(frozen(data[name]) for name in ("weights", "means", "factors", "quantiles")))
+    except ValueError as error:  # rows of different lengths
+        raise InvalidInput(f"space: the reference measure is no mixture: {error}") from None
     count = len(found.weights)
     shapes = (found.means.shape, found.factors.shape, found.quantiles.ndim)
     if shapes != ((count, dim), (count, dim, dim), 1) or not len(found.quantiles) or not count:
         raise InvalidInput(f"space: the reference measure does not fit {dim} dimensions")
+    scales = np.diagonal(found.factors, axis1=1, axis2=2)
+    if (found.weights <= 0).any() or abs(found.weights.sum() - 1.0) > 1e-8 or (scales <= 0).any():
+        raise InvalidInput(
+            "space: weights of a reference measure are positive and sum to 1, and its scales are positive"
+        )
     return found
 
 
@@ -152,6 +163,8 @@ def _objective(data: JSON) -> Objective:
     kind = data["type"]
     if kind == "target":
         names = data.get("outputs") or ()
+        if names and len(names) != len(data["value"]):
+            raise InvalidInput(f"objective: a target has one value for each of {names}, got {len(data['value'])}")
         value = dict(zip(names, data["value"], strict=True)) if names else data["value"]
         scale = data.get("scale")
         return Target(value, data.get("tolerance", 0.0), 1.0 if scale is None else scale)

@@ -12,6 +12,9 @@ from bo_invert.oracles.base import MISFIT, shaped_outputs
 from bo_invert.spaces.base import Space
 from bo_invert.types import Array
 
+FARTHEST = 1e6
+"""Of a coordinate from 0. Points live within a few units of it; beyond, models would compute with infinities."""
+
 
 def given_points(space: Space, designs: Any, points: Any) -> Array:
     """Points ``(n, d)`` of designs or of points, one of which is None.
@@ -26,8 +29,8 @@ def given_points(space: Space, designs: Any, points: Any) -> Array:
         raise InvalidInput(
             f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}; write one point as [point]"
         )
-    if not np.isfinite(coordinates).all():
-        raise InvalidInput("points must be finite numbers")
+    if not (np.abs(coordinates) <= FARTHEST).all():
+        raise InvalidInput(f"points must be finite numbers, of at most {FARTHEST:g}; they are coordinates, not designs")
     return coordinates
 
 

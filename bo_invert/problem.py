@@ -131,12 +131,17 @@ class Problem:
             loss = float(self.objective.loss(y))
             if not np.isfinite(loss):
                 raise Failed(f"the objective's loss of y = {y.tolist()} is {loss}")
-            return Outcome(State.COMPLETED, y, loss, self.violation(y), cost, **extra)
+            violation = self.violation(y)
+            if not np.isfinite(violation):
+                raise Failed(f"y = {y.tolist()} misses the constraints by {violation}")
+            return Outcome(State.COMPLETED, y, loss, violation, cost, **extra)
         except Verdict as verdict:
             state = State.INFEASIBLE if isinstance(verdict, Infeasible) else State.FAILED
-            return Outcome(state, cost=cost, reason=verdict.reason or type(verdict).__name__)
+            reason = verdict.reason or type(verdict).__name__
         except Exception as error:
-            return Outcome(State.FAILED, cost=cost, reason=f"the objective raised {type(error).__name__}: {error}")
+            state, reason = State.FAILED, f"the objective raised {type(error).__name__}: {error}"
+        # A file name in an error may hold half characters, which could be stored but never sent or printed.
+        return Outcome(state, cost=cost, reason=reason.encode("utf-8", "backslashreplace").decode())
 
     def violation(self, y: Array) -> float:
         """Sum of how far the outputs ``(m,)`` are beyond the constraints; 0 when all hold."""

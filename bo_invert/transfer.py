@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+import numpy as np
+
+from bo_invert.domain import box_domain
 from bo_invert.errors import InvalidInput, SchemaTooNew
 from bo_invert.log import Log
+from bo_invert.parameters import parameter_from_json
 from bo_invert.stores.base import SCHEMA, Store
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Array
 
 FORMAT = "bo_invert study"
 
@@ -79,6 +83,7 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
             f"import: {str(path)!r} was written by a newer version of bo_invert (schema {head.get('schema')!r}, this "
             f"one knows {SCHEMA}); run: pip install --upgrade bo-invert"
         )
+    _refuse_header(head, path)
     events: list[JSON] = []
     end: JSON = None
     log = Log()
@@ -89,8 +94,11 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
             end = line["end"]
             continue
         try:
+            known = len(log)
             log.apply([line])
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            for trial in range(known, len(log)):
+                _refuse_point(log[trial].point)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             said = f"{type(error).__name__}: {error}"
             raise InvalidInput(
                 f"import: line {number} of {str(path)!r} is no event that can follow ({said})"
@@ -100,7 +108,7 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
         raise InvalidInput(
             f"import: {str(path)!r} is torn: it has {len(events)} events and no line that says so; export it again"
         )
-    chosen = str(head["name"]) if name is None else name
+    chosen = head["name"] if name is None else name
     store.create(chosen, head["header"], events)
     return chosen
 
@@ -111,13 +119,44 @@ def _lines(path: Path) -> Iterator[tuple[int, JSON]]:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 try:
-                    yield number, json.loads(line)
-                except ValueError as error:
+                    content = json.loads(line)
+                    json.dumps(content, allow_nan=False, ensure_ascii=False).encode()  # what no storage could keep
+                    yield number, content
+                except (ValueError, RecursionError) as error:
                     raise InvalidInput(
                         f"import: line {number} of {str(path)!r} is torn or not JSON: {error}"
                     ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"import: {str(path)!r} cannot be read: {error}") from error
+
+
+def _refuse_header(head: dict[str, JSON], path: str | Path) -> None:
+    """A study that cannot be shown would keep all others of its storage from being listed.
+
+    Raises:
+        InvalidInput: it is not what ``Study.create`` writes.
+    """
+    try:
+        header = head["header"]
+        problem, strategy = header["problem"], header["strategy"]
+        parameters = problem["space"].get("domain", {}).get("parameters", {})
+        box_domain({name: parameter_from_json(one) for name, one in parameters.items()})
+        objective, outputs = problem["objective"], problem["outputs"]
+        scales = objective.get("scale") or [1.0]
+        words = [head["name"], header["problem_name"], header["created"], strategy["name"], objective["type"], *outputs]
+        numbers = [header["seed"], *scales]
+        if not all(isinstance(word, str) for word in words):
+            raise TypeError(f"expected text, got {words}")
+        if not all(isinstance(number, (int, float)) for number in numbers):
+            raise TypeError(f"expected numbers, got {numbers}")
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise InvalidInput(f"import: the first line of {str(path)!r} describes no study ({said})") from error
+
+
+def _refuse_point(point: Array) -> None:
+    if point.ndim != 1 or not np.isfinite(point).all():
+        raise ValueError(f"a point is a list of finite numbers, got {point.tolist()}")
 
 
 def _synchronise(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
@@ -15,43 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
+from inside import Inside
 from servers import Served
 
 import bo_invert as bi
-from bo_invert.service.app import create_app
-from bo_invert.service.desk import Desk
-from bo_invert.service.guard import BODY, LOOPBACK, Bucket
-from bo_invert.service.registered import Registered
+from bo_invert.service.guard import BODY, Bucket
 from bo_invert.service.serving import Settings, is_loopback, tokens_of
 from bo_invert.service.tokens import Access, Tokens
-from bo_invert.stores.sql import SqlStore
-
-
-class Inside:
-    """The application without a socket: fast enough for thousands of requests."""
-
-    def __init__(self, folder: Path, asks: Bucket | None = None) -> None:
-        self.url = f"sqlite:///{folder}/runs.db"
-        self.store = SqlStore(self.url)
-        self.tokens = Tokens(folder / "tokens.json")
-        self.secrets = {
-            "write": self.tokens.make("w", Access.WRITE).secret,
-            "read": self.tokens.make("r", Access.READ).secret,
-        }
-        self.desk = Desk(self.store, self.url, Registered({}))
-        self.app = create_app(self.desk, self.tokens, LOOPBACK, asks)
-
-    def request(self, method: str, path: str, token: str | None = "write", **options: Any) -> httpx.Response:
-        headers = dict(options.pop("headers", {}))
-        if token is not None:
-            headers.setdefault("Authorization", f"Bearer {self.secrets.get(token, token)}")
-
-        async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8765") as client:
-                return await client.request(method, path, headers=headers, **options)
-
-        return asyncio.run(send())
 
 
 @pytest.fixture

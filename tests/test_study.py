@@ -150,6 +150,9 @@ def test_one_design_too_many_or_too_few_is_told() -> None:
         s.add({"a": 0.5})
     with pytest.raises(bi.InvalidInput, match=r"write one point as \[point\]"):
         s.add(points=[0.5], Y=[3.0])
+    for far in 1e7, -1e308, float("inf"), float("nan"):
+        with pytest.raises(bi.InvalidInput, match="coordinates, not designs"):
+            s.add(points=[[far]], Y=[3.0])
     for several in ({"x": [{"a": 0.5}, {"a": 0.6}]}, {"point": [[0.5], [0.6]]}):
         with pytest.raises(bi.InvalidInput, match="call it once for each"):
             s.enqueue(**several)

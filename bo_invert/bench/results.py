@@ -105,7 +105,7 @@ class Results:
                 line = json.loads(text)
                 _key(line)
                 lines.append(line)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         return lines
 

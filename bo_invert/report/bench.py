@@ -49,7 +49,10 @@ def fill_page(page: str | Path, markdown: str) -> None:
         InvalidInput: there is no such document, or it has no marks.
     """
     path = Path(page)
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is no text: {error}") from None
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:

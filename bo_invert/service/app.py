@@ -20,12 +20,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bo_invert.errors import BoInvertError, StudyNotFound
@@ -48,17 +50,14 @@ def create_app(desk: Desk, tokens: Finder, hosts: tuple[str, ...], asks: Bucket 
     """
     from bo_invert import __version__
 
-    app = FastAPI(
+    app = _Described(
         title="bo_invert",
         version=__version__,
         description="Black-box inversion: ask for points, tell what came of them.",
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
         lifespan=_lifespan,
-        responses={
-            status: {"description": text, "content": {"application/problem+json": {}}}
-            for status, text in {401: "no token", 403: "not allowed", 404: "no such study or trial"}.items()
-        },
+        responses=problems.documented(401, 403, 408, 413, 422, 500, 503),
     )
     app.state.desk = desk
     app.include_router(router)
@@ -94,6 +93,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         desk.stop()
 
 
+class _Described(FastAPI):
+    """With what only the guard and the handlers of errors know: tokens, and how errors look."""
+
+    def openapi(self) -> dict[str, Any]:
+        found = super().openapi()
+        parts = found["components"]
+        parts["schemas"][problems.Wrong.__name__] = problems.Wrong.model_json_schema()
+        parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        found["security"] = [{"token": []}]
+        return found
+
+
 class _RawPaths:
     """Routes see the path as it was sent, so that a study's name may hold a slash; see ``routes._name``."""
 
@@ -120,9 +131,18 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return problems.response(422, detail, errors=wrong)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return problems.response(error.status_code, str(error.detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request.scope["path"]))
+    return problems.response(error.status_code, str(error.detail), headers)
+
+
+def _methods(path: str) -> list[str]:
+    """What can be done at a path; a route by itself knows its own method alone."""
+    routes = [route for route in (*router.routes, *page.routes) if isinstance(route, Route)]
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 
 async def _late(_: Request, error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -81,9 +82,13 @@ class Guard:
         self._limited = limited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        if scope["type"] != "http":  # no verb is a web socket, and nothing below would look at one
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        send = _hardened(send)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
         if refusal is not None:
@@ -98,7 +103,7 @@ class Guard:
             refused = problems.response(413, f"a body has {BODY} bytes at most", {"Connection": "close"})
             await refused(scope, receive, send)
             return
-        await self._app(scope, _again(body, receive), _hardened(send))
+        await self._app(scope, _again(body, receive), send)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Any:
         host = headers.get("host", "")
@@ -110,7 +115,7 @@ class Guard:
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return problems.response(403, "requests of pages from elsewhere are refused")
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > BODY:
+        if not re.fullmatch("[0-9]{1,15}", length) or int(length) > BODY:
             return problems.response(413, f"a body has {BODY} bytes at most", {"Connection": "close"})
         path, method = scope["path"], scope["method"]
         if self._public(path) and method in _SAFE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from bo_invert.errors import (
@@ -20,6 +21,7 @@ from bo_invert.errors import (
     Unsuitable,
 )
 
+_MEDIA = "application/problem+json"
 _STATUS: tuple[tuple[type[BoInvertError], int], ...] = (
     (StudyNotFound, 404),
     (StudyExists, 409),
@@ -52,11 +54,30 @@ _TITLES = {
 }
 
 
+class Wrong(BaseModel):
+    """What went wrong; ``detail`` says what would help."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str | None = None
+    """Which error of the Python library it is."""
+    errors: list[dict[str, str]] | None = None
+    """Where in the request which value cannot be."""
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Errors with these statuses, as OpenAPI tells of them."""
+    content = {_MEDIA: {"schema": {"$ref": f"#/components/schemas/{Wrong.__name__}"}}}
+    return {status: {"description": _TITLES[status], "content": content} for status in statuses}
+
+
 def response(status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
     """An answer that says what went wrong."""
     title = _TITLES.get(status, "error")
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
-    return JSONResponse(content, status, headers, media_type="application/problem+json")
+    return JSONResponse(content, status, headers, media_type=_MEDIA)
 
 
 def explained(error: BoInvertError) -> JSONResponse:

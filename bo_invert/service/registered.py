@@ -33,7 +33,7 @@ class Registered:
         """
         try:
             content = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InvalidInput(f"the configuration {file} cannot be read: {error}") from error
         unknown = set(content) - {"problems"}
         if unknown or not isinstance(content.get("problems", {}), dict):

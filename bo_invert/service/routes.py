@@ -22,13 +22,23 @@ from bo_invert.problem import Problem
 from bo_invert.report.goal import Goal
 from bo_invert.report.pictures import data_uri, png
 from bo_invert.runs import as_picture
-from bo_invert.service import schemas
+from bo_invert.service import answers, problems, schemas
 from bo_invert.service.desk import Desk, Opened
 from bo_invert.strategies.base import from_spec
 from bo_invert.types import JSON, Cost, State, Trial
 from bo_invert.types import Query as Asked
 
+
+def _gives(answer: type[answers.Answer], status: int = 200) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": answer}}
+
+
 router = APIRouter(prefix="/v1")
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+_LOOK = problems.documented(404)
+_CREATE = problems.documented(400, 409)
+_WRITE = problems.documented(400, 404, 409)
+_ASK = problems.documented(400, 404, 409, 429, 504)
 _PAGE = 1000
 _POINTS = 2000
 """Points of a curve, at most; more would not be seen."""
@@ -57,11 +67,12 @@ async def _meant(desk: On, study: str, study_id: Annotated[str | None, Header(ma
 
 Study = Annotated[str, Depends(_meant)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
-After = Annotated[int, Query(ge=0)]
+After = Annotated[int, Query(ge=0, le=2**53)]
 Limit = Annotated[int, Query(ge=1, le=_PAGE)]
+Apart = Annotated[float, Query(ge=0, allow_inf_nan=False)]
 
 
-@router.get("/studies")
+@router.get("/studies", responses=_gives(answers.StudyPage))
 async def studies(desk: On, after: After = 0, limit: Limit = 100) -> JSON:
     """The studies in this storage, in the order of their creation."""
     names = await desk.thread(desk.store.names)
@@ -69,7 +80,7 @@ async def studies(desk: On, after: After = 0, limit: Limit = 100) -> JSON:
     return {"studies": found, "next": after + limit if after + limit < len(names) else None}
 
 
-@router.post("/studies", status_code=201)
+@router.post("/studies", status_code=201, responses=_gives(answers.Study, 201) | _CREATE)
 async def create(desk: On, given: schemas.NewStudy) -> JSON:
     """A new study, of a problem that is declared here or that the operator registered."""
     if (given.problem is None) == (given.registered is None):
@@ -107,20 +118,20 @@ async def create(desk: On, given: schemas.NewStudy) -> JSON:
     return await _summary(desk, given.name)
 
 
-@router.get("/studies/{study}")
+@router.get("/studies/{study}", responses=_gives(answers.Study) | _LOOK)
 async def study(desk: On, name: Study) -> JSON:
     """One study: what it is about, what it found, what it spent."""
     return await _summary(desk, name)
 
 
-@router.delete("/studies/{study}", status_code=204)
+@router.delete("/studies/{study}", status_code=204, responses=_LOOK)
 async def delete(desk: On, name: Study) -> None:
     """Forget a study and all that was told."""
     await desk.thread(desk.store.delete, name)
     desk.forget(name)
 
 
-@router.post("/studies/{study}/ask")
+@router.post("/studies/{study}/ask", responses=_gives(answers.Trials) | _ASK)
 async def ask(desk: On, name: Study, given: schemas.NewAsk, key: Key = None) -> JSON:
     """Trials to evaluate next. They are in the log before they are sent, and lent to the worker for the lease.
 
@@ -138,7 +149,7 @@ async def ask(desk: On, name: Study, given: schemas.NewAsk, key: Key = None) -> 
     return {"trials": [_shown(trial, opened) for trial in trials]}
 
 
-@router.get("/studies/{study}/trials")
+@router.get("/studies/{study}/trials", responses=_gives(answers.TrialPage) | _LOOK)
 async def trials(desk: On, name: Study, after: After = 0, limit: Limit = 100, state: State | None = None) -> JSON:
     """Trials from number ``after`` on, in order; with ``state`` those that are in it."""
     opened = await desk.open(name)
@@ -153,7 +164,7 @@ async def trials(desk: On, name: Study, after: After = 0, limit: Limit = 100, st
     return {"trials": page, "next": number if number < len(log) else None}
 
 
-@router.get("/studies/{study}/columns")
+@router.get("/studies/{study}/columns", responses=_gives(answers.Columns) | _LOOK)
 async def columns(
     desk: On,
     name: Study,
@@ -190,7 +201,7 @@ async def columns(
     return await desk.thread(table)
 
 
-@router.get("/studies/{study}/gallery")
+@router.get("/studies/{study}/gallery", responses=_gives(answers.Gallery) | _LOOK)
 async def gallery(desk: On, name: Study, count: Annotated[int, Query(ge=1, le=24)] = 8) -> JSON:
     """The best designs as pictures (PNG, base64), where the operator's problem can draw them."""
     opened = await desk.open(name)
@@ -207,14 +218,14 @@ async def gallery(desk: On, name: Study, count: Annotated[int, Query(ge=1, le=24
     return {"pictures": await desk.thread(drawn)}
 
 
-@router.get("/studies/{study}/trials/{number}")
+@router.get("/studies/{study}/trials/{number}", responses=_gives(answers.Trial) | _LOOK)
 async def one_trial(desk: On, name: Study, number: int) -> JSON:
     """One trial."""
     opened = await desk.open(name)
     return _shown(await _trial(desk, opened, name, number), opened)
 
 
-@router.post("/studies/{study}/trials/{number}/tell")
+@router.post("/studies/{study}/trials/{number}/tell", responses=_gives(answers.Trial) | _WRITE)
 async def tell(desk: On, name: Study, number: int, given: schemas.Tell) -> JSON:
     """What came of a trial. Once this is answered it is on the disk; the same again changes nothing."""
     opened = await desk.open(name)
@@ -230,7 +241,7 @@ async def tell(desk: On, name: Study, number: int, given: schemas.Tell) -> JSON:
     return _shown(told, opened)
 
 
-@router.post("/studies/{study}/trials/{number}/fail")
+@router.post("/studies/{study}/trials/{number}/fail", responses=_gives(answers.Trial) | _WRITE)
 async def fail(desk: On, name: Study, number: int, given: schemas.Fail) -> JSON:
     """A trial gave no outputs."""
     opened = await desk.open(name)
@@ -242,7 +253,7 @@ async def fail(desk: On, name: Study, number: int, given: schemas.Fail) -> JSON:
     return _shown(told, opened)
 
 
-@router.post("/studies/{study}/trials/{number}/heartbeat")
+@router.post("/studies/{study}/trials/{number}/heartbeat", responses=_gives(answers.Held) | _WRITE)
 async def heartbeat(desk: On, name: Study, number: int, given: schemas.Heartbeat) -> JSON:
     """A sign of life of the worker of a trial. ``held`` says whether the trial is still its own."""
     opened = await desk.open(name)
@@ -254,7 +265,7 @@ async def heartbeat(desk: On, name: Study, number: int, given: schemas.Heartbeat
     return {"held": held, "state": str(trial.state)}
 
 
-@router.post("/studies/{study}/heartbeat")
+@router.post("/studies/{study}/heartbeat", responses=_gives(answers.Heard) | _WRITE)
 async def alive(desk: On, name: Study, given: schemas.Alive) -> JSON:
     """A sign of life of a worker, for all its trials."""
     opened = await desk.open(name)
@@ -262,7 +273,7 @@ async def alive(desk: On, name: Study, given: schemas.Alive) -> JSON:
     return {"worker": given.worker}
 
 
-@router.post("/studies/{study}/trials/{number}/release")
+@router.post("/studies/{study}/trials/{number}/release", responses=_gives(answers.Trial) | _WRITE)
 async def release(desk: On, name: Study, number: int, given: schemas.Release) -> JSON:
     """Give a trial back that will not be finished; somebody else gets it. ``lost`` bills it in full."""
     opened = await desk.open(name)
@@ -275,7 +286,7 @@ async def release(desk: On, name: Study, number: int, given: schemas.Release) ->
     return _shown(await _trial(desk, opened, name, number), opened)
 
 
-@router.post("/studies/{study}/trials/{number}/cancel")
+@router.post("/studies/{study}/trials/{number}/cancel", responses=_gives(answers.Trial) | _WRITE)
 async def cancel(desk: On, name: Study, number: int, given: schemas.Cancel) -> JSON:
     """Give up an open trial."""
     opened = await desk.open(name)
@@ -283,7 +294,7 @@ async def cancel(desk: On, name: Study, number: int, given: schemas.Cancel) -> J
     return _shown(await desk.thread(opened.journal.cancel, number, given.reason), opened)
 
 
-@router.post("/studies/{study}/observations", status_code=201)
+@router.post("/studies/{study}/observations", status_code=201, responses=_gives(answers.Trials, 201) | _WRITE)
 async def add(desk: On, name: Study, given: schemas.Observations, key: Key = None) -> JSON:
     """What was measured elsewhere: known to the strategy, free of charge."""
     opened = await desk.open(name)
@@ -301,7 +312,7 @@ async def add(desk: On, name: Study, given: schemas.Observations, key: Key = Non
     return {"trials": [_shown(trial, opened) for trial in made]}
 
 
-@router.post("/studies/{study}/enqueue", status_code=201)
+@router.post("/studies/{study}/enqueue", status_code=201, responses=_gives(answers.Trial, 201) | _WRITE)
 async def enqueue(desk: On, name: Study, given: schemas.Enqueue, key: Key = None) -> JSON:
     """A design to be evaluated before anything the strategy proposes."""
     opened = await desk.open(name)
@@ -316,7 +327,7 @@ async def enqueue(desk: On, name: Study, given: schemas.Enqueue, key: Key = None
     return _shown(made, opened)
 
 
-@router.get("/studies/{study}/best")
+@router.get("/studies/{study}/best", responses=_gives(answers.Best) | _LOOK)
 async def best(desk: On, name: Study) -> JSON:
     """The feasible trial of lowest loss; null when there is none yet."""
     opened = await desk.open(name)
@@ -324,10 +335,8 @@ async def best(desk: On, name: Study) -> JSON:
     return {"best": None if found is None else _shown(found, opened)}
 
 
-@router.get("/studies/{study}/solutions")
-async def solutions(
-    desk: On, name: Study, count: Annotated[int, Query(ge=1, le=100)] = 8, apart: Annotated[float, Query(ge=0)] = 0.05
-) -> JSON:
+@router.get("/studies/{study}/solutions", responses=_gives(answers.Trials) | _LOOK)
+async def solutions(desk: On, name: Study, count: Annotated[int, Query(ge=1, le=100)] = 8, apart: Apart = 0.05) -> JSON:
     """Good trials that differ: best first, each at least ``apart`` (share of the domain's width) from those before."""
     opened = await desk.open(name)
 
@@ -345,7 +354,7 @@ async def solutions(
     return {"trials": [_shown(trial, opened) for trial in await desk.thread(chosen)]}
 
 
-@router.get("/studies/{study}/curve")
+@router.get("/studies/{study}/curve", responses=_gives(answers.Curve) | _LOOK)
 async def curve(desk: On, name: Study) -> JSON:
     """Lowest feasible loss by calls spent; a step wherever it falls, and the end."""
     opened = await desk.open(name)
@@ -358,7 +367,7 @@ async def curve(desk: On, name: Study) -> JSON:
     }
 
 
-@router.get("/studies/{study}/log")
+@router.get("/studies/{study}/log", responses=_gives(answers.Events) | _LOOK)
 async def log(desk: On, name: Study, after: After = 0, limit: Limit = _PAGE) -> JSON:
     """The events behind position ``after``: all that is known of a study, as it happened."""
     opened = await desk.open(name)
@@ -366,7 +375,7 @@ async def log(desk: On, name: Study, after: After = 0, limit: Limit = _PAGE) -> 
     return {"header": opened.journal.header if after == 0 else None, "events": events}
 
 
-@router.get("/studies/{study}/live", response_class=StreamingResponse)
+@router.get("/studies/{study}/live", response_class=StreamingResponse, responses=_STREAM | _LOOK)
 async def live(desk: On, name: Study, request: Request, after: After = 0) -> StreamingResponse:
     """Server-sent events: a summary of the study whenever its log has grown."""
     await desk.open(name)

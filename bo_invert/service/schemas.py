@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
 
+from bo_invert.given import FARTHEST
 from bo_invert.types import JSON, Attempt, Outcome, Trial
 
 MOST = 10_000
@@ -13,17 +15,45 @@ MOST = 10_000
 AT_ONCE = 1000
 """Trials in one request."""
 
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_CLOSED = {"additionalProperties": False}
+"""Says of a dict that all its keys are names; without it OpenAPI would allow any others."""
+
+
+def _integer(value: object) -> object:
+    """JSON knows one kind of number: 1.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _storable(value: JsonValue) -> JsonValue:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("text must be valid unicode") from None
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Word = Annotated[str, Field(max_length=200)]
 Reason = Annotated[str, Field(max_length=2000)]
 Vector = Annotated[list[FiniteFloat], Field(max_length=MOST)]
-Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Point = Annotated[list[Annotated[FiniteFloat, Field(ge=-FARTHEST, le=FARTHEST)]], Field(max_length=MOST)]
+Integer = Annotated[int, BeforeValidator(_integer)]
+Count = Annotated[Integer, Field(ge=0, le=1_000_000_000)]
+Whole = Annotated[Integer, Field(ge=-(2**53), le=2**53)]
+"""A whole number that survives a language whose only numbers are doubles."""
+Plain = Annotated[JsonValue, AfterValidator(_storable)]
+"""Any JSON. Pydantic refuses halves of characters in text, but not within ``JsonValue``."""
+Outputs = FiniteFloat | Vector | Annotated[dict[Name, FiniteFloat], Field(max_length=MOST, json_schema_extra=_CLOSED)]
 
 
 class Wire(BaseModel):
-    """Unknown fields are refused, and so are numbers that are not finite."""
+    """Unknown fields are refused, and so are numbers that are not finite, or only look like numbers."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+
+def _example(body: JSON) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [body]})
 
 
 class FloatParameter(Wire):
@@ -39,8 +69,8 @@ class IntParameter(Wire):
     """A whole number between bounds, both included."""
 
     type: Literal["int"]
-    low: Annotated[int, Field(ge=-(2**53), le=2**53)]
-    high: Annotated[int, Field(ge=-(2**53), le=2**53)]
+    low: Whole
+    high: Whole
     log: bool = False
 
 
@@ -48,7 +78,10 @@ class ChoiceParameter(Wire):
     """One of several values."""
 
     type: Literal["choice"]
-    values: Annotated[list[Word | bool | int | FiniteFloat], Field(min_length=1, max_length=1000)]
+    values: Annotated[
+        list[Word | bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat],
+        Field(min_length=1, max_length=1000),
+    ]
     ordered: bool = False
 
 
@@ -58,7 +91,7 @@ class BoxSpace(Wire):
     type: Literal["box"]
     parameters: Annotated[
         dict[Name, Annotated[FloatParameter | IntParameter | ChoiceParameter, Field(discriminator="type")]],
-        Field(min_length=1, max_length=2000),
+        Field(min_length=1, max_length=2000, json_schema_extra=_CLOSED),
     ]
     vector: bool = False
 
@@ -76,7 +109,7 @@ class LatentSpace(Wire):
     """The latent of a generator that the evaluating side has; points are whitened codes."""
 
     type: Literal["latent"]
-    dim: Annotated[int, Field(ge=1, le=10_000)]
+    dim: Annotated[Integer, Field(ge=1, le=10_000)]
     radius: Annotated[FiniteFloat, Field(gt=0)] | None = None
     floor: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
     reference: ReferenceMeasure | None = None
@@ -122,43 +155,37 @@ class Declaration(Wire):
     objective: Annotated[MinimizeObjective | MaximizeObjective | TargetObjective, Field(discriminator="type")]
     constraints: Annotated[list[Bound | Word], Field(max_length=1000)] = []
     differentiable: bool = False
-    identity: dict[str, JsonValue] | None = None
+    identity: dict[str, Plain] | None = None
 
 
 class StrategySpec(Wire):
     """The name of a strategy, and its options."""
 
     name: Name
-    options: Annotated[dict[Name, JsonValue], Field(max_length=100)] = {}
+    options: Annotated[dict[Name, Plain], Field(max_length=100, json_schema_extra=_CLOSED)] = {}
 
 
 class NewStudy(Wire):
     """A study to be created: of a declared problem, or of one that the operator registered under a name."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        allow_inf_nan=False,
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "wing-1",
-                    "problem": {
-                        "space": {
-                            "type": "box",
-                            "parameters": {
-                                "span": {"type": "float", "low": 1.0, "high": 3.0},
-                                "ribs": {"type": "int", "low": 2, "high": 12},
-                            },
-                        },
-                        "outputs": ["drag", "lift"],
-                        "objective": {"type": "minimize", "output": "drag"},
-                        "constraints": ["lift >= 2.5"],
+    model_config = _example(
+        {
+            "name": "wing-1",
+            "problem": {
+                "space": {
+                    "type": "box",
+                    "parameters": {
+                        "span": {"type": "float", "low": 1.0, "high": 3.0},
+                        "ribs": {"type": "int", "low": 2, "high": 12},
                     },
-                    "strategy": {"name": "auto"},
-                    "seed": 0,
-                }
-            ]
-        },
+                },
+                "outputs": ["drag", "lift"],
+                "objective": {"type": "minimize", "output": "drag"},
+                "constraints": ["lift >= 2.5"],
+            },
+            "strategy": {"name": "auto"},
+            "seed": 0,
+        }
     )
 
     name: Name
@@ -166,7 +193,7 @@ class NewStudy(Wire):
     registered: Name | None = None
     problem_name: Name | None = None
     strategy: StrategySpec = StrategySpec(name="auto")
-    seed: Annotated[int, Field(ge=0, le=2**53)] = 0
+    seed: Annotated[Integer, Field(ge=0, le=2**53)] = 0
     exist_ok: bool = False
 
 
@@ -177,15 +204,13 @@ class NewAsk(Wire):
     again. Without it none are.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"count": 1, "worker": "lab-2", "lease": 600, "budget": 100}]}
-    )
+    model_config = _example({"count": 1, "worker": "lab-2", "lease": 600, "budget": 100})
 
-    count: Annotated[int, Field(ge=1, le=AT_ONCE)] = 1
+    count: Annotated[Integer, Field(ge=1, le=AT_ONCE)] = 1
     worker: Name | None = None
     lease: Annotated[FiniteFloat, Field(ge=1, le=31_536_000)] | None = None
-    budget: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
-    retries: Annotated[int, Field(ge=0, le=100)] = 0
+    budget: Annotated[Integer, Field(ge=1, le=1_000_000_000)] | None = None
+    retries: Annotated[Integer, Field(ge=0, le=100)] = 0
     known: Annotated[list[Count], Field(max_length=AT_ONCE)] | None = None
 
 
@@ -194,26 +219,26 @@ class Spent(Wire):
 
     values: Count = 0
     gradients: Count = 0
-    seconds: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    seconds: Annotated[FiniteFloat, Field(ge=0, le=1e12)] = 0.0
 
 
 class Tell(Wire):
     """What came of an attempt: its outputs, in order or by name."""
 
-    model_config = ConfigDict(
-        extra="forbid", allow_inf_nan=False, json_schema_extra={"examples": [{"attempt": 0, "outputs": {"drag": 0.1}}]}
-    )
+    model_config = _example({"attempt": 0, "outputs": {"drag": 0.1, "lift": 2.6}})
 
-    outputs: FiniteFloat | Vector | Annotated[dict[Name, FiniteFloat], Field(max_length=MOST)]
+    outputs: Outputs
     attempt: Count | None = None
     cost: Spent | None = None
-    point: Vector | None = None
+    point: Point | None = None
     gradient: Vector | None = None
     trace: Annotated[list[FiniteFloat | None], Field(max_length=MOST)] | None = None
 
 
 class Fail(Wire):
     """An attempt that gave no outputs; ``infeasible`` if the design can never be evaluated."""
+
+    model_config = _example({"attempt": 0, "reason": "the mesh has holes", "infeasible": True})
 
     reason: Reason = ""
     infeasible: bool = False
@@ -224,17 +249,23 @@ class Fail(Wire):
 class Heartbeat(Wire):
     """A sign of life."""
 
+    model_config = _example({"attempt": 0})
+
     attempt: Count
 
 
 class Alive(Wire):
     """A sign of life of a worker."""
 
+    model_config = _example({"worker": "lab-2"})
+
     worker: Name
 
 
 class Release(Wire):
     """An attempt given back; ``cost`` is what it took, nothing if the oracle was not called."""
+
+    model_config = _example({"attempt": 0, "cost": {"seconds": 12.5}})
 
     attempt: Count
     cost: Spent = Spent()
@@ -244,14 +275,16 @@ class Release(Wire):
 class Cancel(Wire):
     """An open trial given up."""
 
+    model_config = _example({"reason": "the machine is needed elsewhere"})
+
     reason: Reason = "cancelled by the user"
 
 
 class Observation(Wire):
     """Where something was measured, and what."""
 
-    point: Vector
-    outputs: FiniteFloat | Vector | Annotated[dict[Name, FiniteFloat], Field(max_length=MOST)] | None = None
+    point: Point
+    outputs: Outputs | None = None
     failed: Reason | None = None
     infeasible: Reason | None = None
 
@@ -259,14 +292,20 @@ class Observation(Wire):
 class Observations(Wire):
     """What is known from elsewhere, free of charge."""
 
+    model_config = _example(
+        {"observations": [{"point": [0.2, 0.7], "outputs": [0.4, 2.9]}, {"point": [0.9, 0.1], "failed": "it broke"}]}
+    )
+
     observations: Annotated[list[Observation], Field(min_length=1, max_length=AT_ONCE)]
 
 
 class Enqueue(Wire):
     """A design of named parameters, or a point, to be evaluated before anything the strategy proposes."""
 
-    point: Vector | None = None
-    parameters: Annotated[dict[Name, JsonValue], Field(max_length=2000)] | None = None
+    model_config = _example({"parameters": {"span": 2.0, "ribs": 7}})
+
+    point: Point | None = None
+    parameters: Annotated[dict[Name, Plain], Field(max_length=2000, json_schema_extra=_CLOSED)] | None = None
 
 
 def attempt_json(attempt: Attempt) -> JSON:

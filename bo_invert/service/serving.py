@@ -161,6 +161,7 @@ def _run(settings: Settings, desk: Desk, tokens: Finder, lines: list[str]) -> No
         port=settings.port,
         log_level="warning",
         server_header=False,
+        ws="none",
         timeout_keep_alive=30,
         timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=64 * 1024,

@@ -81,14 +81,14 @@ class Tokens:
         """
         try:
             mode = self.file.stat().st_mode
-            content = self.file.read_text(encoding="utf-8")
+            content = self.file.read_bytes()
         except FileNotFoundError:
             return []
         if stat.S_IMODE(mode) & 0o077:
             raise InvalidInput(f"others can read the tokens in {self.file}; run: chmod 600 {self.file}")
         try:
             return [Token(str(t["name"]), Access(t["access"]), str(t["secret"])) for t in json.loads(content)]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise InvalidInput(f"the tokens in {self.file} are damaged ({error}); move the file away") from error
 
     def make(self, name: str, access: Access) -> Token:
