@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,10 @@ class Ledger:
     def total_seconds(self) -> float:
         """Oracle, decoder and strategy together."""
         return self.seconds + self.asking
+
+    def to_json(self) -> dict[str, int | float]:
+        """All of it, and the calls."""
+        return {"calls": self.calls, **asdict(self)}
 
     def __str__(self) -> str:
         parts = [f"{self.values} values"]

@@ -77,6 +77,11 @@ class Log:
         """The trials from number ``after`` on that an event behind position ``since`` was about, in order."""
         return [self._trials[number] for number in range(after, len(self)) if self._touched[number] > since]
 
+    @property
+    def counts(self) -> dict[State, int]:
+        """How many trials are in each state."""
+        return {state: len(numbers) for state, numbers in self._numbers.items()}
+
     def apply(self, events: Iterable[JSON]) -> None:
         """Take in the next events, in order."""
         for event in events:

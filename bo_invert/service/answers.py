@@ -127,6 +127,8 @@ class Columns(Answer):
     ended: list[float | None]
     worker: list[str | None]
     point: list[list[float]]
+    next: int | None
+    events: int
     total: int
 
 

@@ -21,7 +21,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,12 +30,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bo_invert.errors import BoInvertError, StudyNotFound
-from bo_invert.service import problems
+from bo_invert.service import problems, reading, writing
 from bo_invert.service.desk import Desk
 from bo_invert.service.guard import Bucket, Guard
 from bo_invert.service.page import page
-from bo_invert.service.routes import router
+from bo_invert.service.paths import study_name
 from bo_invert.service.tokens import Finder
+
+_ROUTERS = (reading.router, writing.router, page)
 
 
 def create_app(desk: Desk, tokens: Finder, hosts: tuple[str, ...], asks: Bucket | None = None) -> ASGIApp:
@@ -60,8 +61,8 @@ def create_app(desk: Desk, tokens: Finder, hosts: tuple[str, ...], asks: Bucket 
         responses=problems.documented(401, 403, 408, 413, 422, 500, 503),
     )
     app.state.desk = desk
-    app.include_router(router)
-    app.include_router(page)
+    for router in _ROUTERS:
+        app.include_router(router)
     app.add_exception_handler(BoInvertError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -106,7 +107,7 @@ class _Described(FastAPI):
 
 
 class _RawPaths:
-    """Routes see the path as it was sent, so that a study's name may hold a slash; see ``routes._name``."""
+    """Routes see the path as it was sent, so that a study's name may hold a slash; see ``paths.study_name``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -120,7 +121,7 @@ class _RawPaths:
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, BoInvertError)
     if isinstance(error, StudyNotFound) and "study" in request.path_params:
-        request.app.state.desk.forget(unquote(request.path_params["study"]))
+        request.app.state.desk.forget(study_name(request.path_params["study"]))
     return problems.explained(error)
 
 
@@ -141,7 +142,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 def _methods(path: str) -> list[str]:
     """What can be done at a path; a route by itself knows its own method alone."""
-    routes = [route for route in (*router.routes, *page.routes) if isinstance(route, Route)]
+    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, Route)]
     return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 

@@ -6,6 +6,7 @@ import os
 import random
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,8 +18,8 @@ from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
 from bo_invert.verbs import Propose, Verbs
 
 _PAGE = 1000
-_FIRST = 5.0
-"""Seconds to wait for a server that has not answered yet."""
+_FIRST, _PATIENCE = 5.0, 60.0
+"""Seconds to wait for a server that has not answered yet, and for one that has."""
 _AGAIN = (429, 502, 503, 504)
 """Answers after which the same request may succeed a little later."""
 
@@ -33,7 +34,8 @@ class RemoteStore:
         url: of the server, ``"https://host:port"``.
         token: that the server's operator gave; default: ``$BO_INVERT_TOKEN``, or for a server on this machine the first
             token in its file.
-        patience: seconds to go on trying while the server cannot be reached.
+        patience: seconds to go on trying while the server cannot be reached; default: 60, and 5 for one that has never
+            answered, whose address is rather mistyped.
 
     Raises:
         InvalidInput: this is no URL of a server, or a token would cross a network without encryption.
@@ -43,7 +45,7 @@ class RemoteStore:
     #: Studies are created from a declaration of their problem.
     declares = True
 
-    def __init__(self, url: str, token: str | None = None, *, patience: float = 60.0) -> None:
+    def __init__(self, url: str, token: str | None = None, *, patience: float | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
             raise InvalidInput(f"the URL of a server is like https://host:8765, got {url!r}")
@@ -160,9 +162,8 @@ class RemoteStore:
             AccessDenied: the token is missing, wrong, or may only read.
             BoInvertError: what the server said.
         """
-        # Whoever was never there is rather a mistyped address than a server that is being started again.
-        patience = self._patience if self._met else min(self._patience, _FIRST)
-        deadline, pause = time.monotonic() + patience, 0.1
+        patience = self._patience or (_PATIENCE if self._met else _FIRST)
+        began, pause, warned = time.monotonic(), 0.1, False
         while True:
             try:
                 json = {} if body is None else {"json": body()}
@@ -177,11 +178,15 @@ class RemoteStore:
                     raise _error(status, _content(response), self.url)
                 said = str(_content(response).get("detail", status))
                 pause = max(pause, float(response.headers.get("retry-after", 0.0)))
-            if time.monotonic() + pause > deadline:
+            waited = time.monotonic() - began
+            if waited + pause > patience:
                 raise ServerUnreachable(
                     f"the server {self.url} did not answer {method} {path} for {patience:g} seconds; nothing "
                     f"that was told is lost, try again ({said})"
                 )
+            if waited > _FIRST and not warned:
+                warned = True
+                warnings.warn(f"no answer from {self.url} yet; trying for {patience:g} s in all ({said})", stacklevel=2)
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2.0 * pause, 5.0)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
 
 from bo_invert.given import FARTHEST
-from bo_invert.types import JSON, Attempt, Outcome, Trial
+from bo_invert.types import JSON
 
 MOST = 10_000
 """Numbers in one vector."""
@@ -306,36 +306,3 @@ class Enqueue(Wire):
 
     point: Point | None = None
     parameters: Annotated[dict[Name, Plain], Field(max_length=2000, json_schema_extra=_CLOSED)] | None = None
-
-
-def attempt_json(attempt: Attempt) -> JSON:
-    """An attempt as others see it."""
-    return {
-        "worker": attempt.worker,
-        "started": attempt.started,
-        "ended": attempt.ended,
-        "state": str(attempt.fate),
-        "cost": attempt.cost.to_json(),
-        "lease": attempt.lease,
-    }
-
-
-def trial_json(trial: Trial, design: Any = None) -> JSON:
-    """A trial as others see it. ``attempt`` is the fencing token of whoever was given it last."""
-    outcome: Outcome | None = trial.outcome
-    return {
-        "number": trial.number,
-        "state": str(trial.state),
-        "attempt": len(trial.attempts) - 1 if trial.attempts else None,
-        "origin": trial.origin,
-        "point": trial.point.tolist(),
-        "parameters": design,
-        "query": trial.query.to_json(),
-        "outputs": None if trial.y is None else trial.y.tolist(),
-        "loss": trial.loss,
-        "feasible": trial.feasible,
-        "violation": 0.0 if outcome is None else outcome.violation,
-        "reason": "" if outcome is None else outcome.reason,
-        "cost": trial.cost.to_json(),
-        "attempts": [attempt_json(attempt) for attempt in trial.attempts],
-    }
