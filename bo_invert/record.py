@@ -9,7 +9,7 @@ from bo_invert import decisions
 from bo_invert.ledger import Ledger
 from bo_invert.log import Log
 from bo_invert.stores.base import Store
-from bo_invert.types import JSON, Trial
+from bo_invert.types import JSON, State, Trial
 
 
 class View(NamedTuple):
@@ -83,6 +83,12 @@ class Record:
         with self._lock:
             log = self.read()
             return log.calls >= budget and log.committed == log.calls
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was under way when the log was last read."""
+        with self._lock:
+            return not self._log.counts[State.RUNNING]
 
     @property
     def ledger(self) -> Ledger:

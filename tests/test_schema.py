@@ -20,7 +20,7 @@ from bo_invert.stores.memory import MemoryStore
 
 FOLDER = TemporaryDirectory()
 INSIDE = Inside(Path(FOLDER.name), Bucket(1e9, 1e9), ("testserver",))
-INSIDE.desk._pool = ThreadPoolExecutor(1)  # strategies are asked here: no process has to start
+INSIDE.desk._askers._pool = ThreadPoolExecutor(1)  # strategies are asked here: no process has to start
 SECRET = INSIDE.secrets["write"]
 CONFIG = schemathesis.Config.from_dict(
     {

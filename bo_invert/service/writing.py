@@ -82,7 +82,7 @@ async def ask(desk: On, name: Study, given: schemas.NewAsk, key: Key = None) -> 
     terms = Terms(given.worker, lease, key)
     if given.worker is not None and lease is not None:
         await desk.beat(opened, given.worker, lease)
-    trials = await desk.ask(name, given.count, given.budget, given.retries, terms, given.known)
+    trials = await opened.line.ask(given.count, given.budget, given.retries, terms, given.known)
     return {"trials": [shown(trial, opened) for trial in trials]}
 
 
