@@ -35,6 +35,7 @@ from bo_invert.cli_output import (
     reasons,
     rendered,
     say,
+    show,
     split,
     study_record,
     trial_records,
@@ -201,7 +202,7 @@ def compare(
     if out is not None:
         say(f"written to {comparison.save(out)}")
     if how is Format.table:
-        print(comparison.table())
+        show(comparison.table())
     else:
         emit(comparison.records(), how)
     _require_find(comparison)
