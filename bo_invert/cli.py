@@ -36,6 +36,7 @@ from bo_invert.cli_output import (
     reasons,
     rendered,
     say,
+    show,
     split,
     study_record,
     trial_records,
@@ -202,7 +203,7 @@ def compare(
     if out is not None:
         say(f"written to {comparison.save(out)}")
     if how is Format.table:
-        print(comparison.table())
+        show(comparison.table())
     else:
         emit(comparison.records(), how)
     _require_find(comparison)

@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from bo_invert.printable import printable
+
 if TYPE_CHECKING:
     from bo_invert.record import Record
     from bo_invert.report.goal import Goal
@@ -29,7 +31,12 @@ class Format(StrEnum):
 
 def say(message: str) -> None:
     """A message for people, to standard error."""
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
+
+
+def show(text: str) -> None:
+    """Data for people or programs, to standard output."""
+    print(printable(text))
 
 
 def split(names: str) -> list[str]:
@@ -45,7 +52,7 @@ def emit(data: Row | Sequence[Row], how: Format, hidden: Collection[str] = ()) -
         how: as a table for people, or in full for programs.
         hidden: keys that a table leaves out.
     """
-    print(rendered(data, how, hidden))
+    show(rendered(data, how, hidden))
 
 
 def rendered(data: Row | Sequence[Row], how: Format, hidden: Collection[str] = ()) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bo_invert.cli_options import Storage
-from bo_invert.cli_output import say
+from bo_invert.cli_output import say, show
 
 TokenFile = Annotated[
     Path | None, typer.Option("--tokens", help="File with the tokens; default: ~/.config/bo_invert/tokens.json.")
@@ -66,4 +66,4 @@ def token(
         print(known.make(new, Access.READ if read_only else Access.WRITE).secret)
     elif revoke is None:
         for one in known.all():
-            print(f"{one.name}\t{one.access}\t{one.secret}")
+            show(f"{one.name}\t{one.access}\t{one.secret}")

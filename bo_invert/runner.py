@@ -19,6 +19,7 @@ from bo_invert.executors.serial import SerialExecutor
 from bo_invert.history import History
 from bo_invert.leases import LEASE, Heart
 from bo_invert.oracles.base import MISFIT
+from bo_invert.printable import printable
 from bo_invert.problem import Problem
 from bo_invert.report.goal import Goal
 from bo_invert.types import Cost, Outcome, Query, Trial
@@ -226,7 +227,7 @@ class _Bar:
             from tqdm.auto import tqdm
 
             pause = 0.1 if sys.stderr.isatty() else 10.0  # a log file wants lines, not an animation
-            self._bar = tqdm(total=budget, desc=label, unit="call", dynamic_ncols=True, mininterval=pause)
+            self._bar = tqdm(total=budget, desc=printable(label), unit="call", dynamic_ncols=True, mininterval=pause)
             self.update()
 
     def update(self) -> None:
@@ -237,7 +238,7 @@ class _Bar:
         notes = ["nothing found yet" if best is None or best.loss is None else f"best {self._goal.text(best.loss)}"]
         if spent.failed or spent.infeasible:
             notes.append(f"{spent.failed + spent.infeasible} failed")
-        self._bar.set_postfix_str(", ".join(notes), refresh=False)
+        self._bar.set_postfix_str(printable(", ".join(notes)), refresh=False)
         self._bar.update(0)
 
     def close(self) -> None:

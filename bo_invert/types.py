@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bo_invert.printable import printable
+
 Array = NDArray[np.float64]
 JSON = Any
 """What ``json.dumps`` takes without help: dict, list, str, int, float, bool, None."""
@@ -293,7 +295,7 @@ class Trial:
         return self.query.origin
 
     def __repr__(self) -> str:
-        return "Trial(" + ", ".join(f"{name}={value}" for name, value in self._facts().items()) + ")"
+        return printable("Trial(" + ", ".join(f"{name}={value}" for name, value in self._facts().items()) + ")")
 
     def _repr_html_(self) -> str:
         rows = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._facts().items())

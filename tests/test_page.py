@@ -37,16 +37,22 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     made.kill()
 
 
+def scripted() -> bi.Problem:
+    """Everything that can be named is called so."""
+    box = bi.Box({f"p{SCRIPT}": bi.Float(0.0, 1.0)})
+    return bi.Problem(box, None, bi.Maximize(f"y{SCRIPT}"), outputs=[f"y{SCRIPT}"], name=f"about {SCRIPT}")
+
+
 def yield_many(url: str) -> None:
     rng = np.random.default_rng(0)
     box = bi.Problem(bi.Box([0.0] * 4, [1.0] * 4), None, bi.Minimize(), name="bowl")
     big = bi.Study.create("ten thousand", box, "random", 0, url)
     points = rng.random((10_000, 4))
     big.add(points, [float(((x - 0.3) ** 2).sum()) for x in points])
-    small = bi.Study.create(SCRIPT, bi.Problem(bi.Box([0.0], [1.0]), None, bi.Maximize(), name=SCRIPT), "sobol", 0, url)
+    small = bi.Study.create(SCRIPT, scripted(), "sobol", 0, url)
     for i in range(6):
         small.tell(small.ask()[0], bi.Failed(SCRIPT) if i == 3 else float(i))
-    small.take(2, None, terms=Terms("lab-7", 600.0))
+    small.take(2, None, terms=Terms(f"lab-7 {SCRIPT}", 600.0))
 
 
 class Browser:
@@ -145,7 +151,9 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     assert page.locator("h1").inner_text() == SCRIPT
     assert page.locator(".tile b").first.inner_text() == "5", "of what is maximised the output is shown, not the loss"
     assert painted(page, "#curve") > 500
-    assert "lab-7" in page.locator("#running").inner_text()
+    assert f"lab-7 {SCRIPT}" in page.locator("#running").inner_text()
+    assert f"about {SCRIPT}" in page.locator(".about").inner_text()
+    assert SCRIPT in page.locator(".tiles").inner_text()
     page.focus("#curve")
     page.keyboard.press("ArrowRight")
     assert page.locator(".tip").inner_text().startswith("trial 0 by sobol: completed")
@@ -154,8 +162,7 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     assert SCRIPT in page.locator("#trials tbody").inner_text()
     study = bi.Study.open(SCRIPT, served.url, token=served.token)
     number = next(t.number for t in study.trials if t.state is bi.State.RUNNING)
-    problem = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Maximize(), name=SCRIPT)
-    bi.Study.open(SCRIPT, served.url, problem, token=served.token).tell(number, 77.0)
+    bi.Study.open(SCRIPT, served.url, scripted(), token=served.token).tell(number, 77.0)
     expect(page.locator(".tile b").first).to_have_text("77", timeout=20_000)
     assert browser.complaints == []
 

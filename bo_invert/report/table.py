@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from bo_invert.printable import printable
 from bo_invert.statistics import Spread
 
 FOOLED, IMPLAUSIBLE = "fooled", "implausible"
@@ -45,7 +46,8 @@ class Table:
 
     def text(self) -> str:
         """For a terminal: aligned columns."""
-        grid = [list(self.columns), *([self.cell(i, j) for j in range(len(self.columns))] for i in self._indices)]
+        cells = [list(self.columns), *([self.cell(i, j) for j in range(len(self.columns))] for i in self._indices)]
+        grid = [[printable(cell) for cell in row] for row in cells]
         widths = [max(len(row[j]) for row in grid) for j in range(len(self.columns))]
         lines = [
             "  ".join(
@@ -55,8 +57,8 @@ class Table:
             for row in grid
         ]
         rule = "─" * max(len(line) for line in lines)
-        head = [self.caption] if self.caption else []
-        return "\n".join([*head, lines[0], rule, *lines[1:], *self.notes])
+        head, *foot = (printable(text) for text in (self.caption, *self.notes))
+        return "\n".join([*([head] if head else []), lines[0], rule, *lines[1:], *foot])
 
     def markdown(self) -> str:
         """For a Markdown document."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from bo_invert.history import History
 from bo_invert.ledger import Ledger
+from bo_invert.printable import printable
 from bo_invert.types import Array, State, Trial
 
 
@@ -23,7 +24,7 @@ def study_text(name: str, problem_name: str, strategy_name: str, trials: Sequenc
     elif history.barren and history.barren[-1].outcome is not None:
         lines.append(f"  best    none; the last trial said: {history.barren[-1].outcome.reason}")
     lines.append(f"  spent   {ledger} ({ledger.seconds:.3g} s in the oracle, {ledger.asking:.3g} s in the strategy)")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def counts_text(trials: Sequence[Trial]) -> str:
@@ -44,7 +45,7 @@ def trial_text(trial: Trial) -> str:
         words.append(trial.outcome.reason)
     design = design_text(trial)
     words.append(f"x = {design}" if design else f"point {vector_text(trial.point)}")
-    return ", ".join(words)
+    return printable(", ".join(words))
 
 
 def design_text(trial: Trial) -> str:
