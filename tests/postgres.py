@@ -27,26 +27,43 @@ def server() -> Iterator[str]:
     assert folder is not None
     home = Path(tempfile.mkdtemp(prefix="pg-"))
     data = home / "data"
-    as_other: list[str] = []
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        as_other = ["runuser", "-u", "postgres", "--"]
         shutil.chown(home, "postgres")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={home} -c shared_buffers=16MB"
 
-    def control(*arguments: str) -> None:
-        command = [*as_other, str(folder / "pg_ctl"), "-D", str(data), "-w", "-t", "60", *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=home)
-
-    made = [*as_other, str(folder / "initdb"), "-D", str(data), "-U", "tester", "-A", "trust", "-E", "UTF8"]
+    made = [*_as_other(), str(folder / "initdb"), "-D", str(data), "-U", "tester", "-A", "trust", "-E", "UTF8"]
     subprocess.run([*made, "--locale=C"], check=True, stdout=subprocess.DEVNULL, cwd=home)
     try:
-        control("-l", str(home / "log"), "-o", options, "start")
+        _control(data, "-l", str(home / "log"), "-o", options, "start")
         try:
             yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
         finally:
-            control("-m", "immediate", "stop")
+            _control(data, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def stopped(url: str) -> Iterator[None]:
+    """The server of this URL is down for a while; whoever is connected is thrown out."""
+    port = url.rpartition(":")[2].split("/")[0]
+    files = [Path(file) for file in glob.glob(f"{tempfile.gettempdir()}/pg-*/data/postmaster.pid")]
+    (data,) = [file.parent for file in files if port in file.read_text().split()]
+    _control(data, "-m", "fast", "stop")
+    yield
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={data.parent}"
+    _control(data, "-l", str(data.parent / "log"), "-o", options, "start")
+
+
+def _as_other() -> list[str]:
+    return ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+
+
+def _control(data: Path, *arguments: str) -> None:
+    folder = programs()
+    assert folder is not None
+    command = [*_as_other(), str(folder / "pg_ctl"), "-D", str(data), "-w", "-t", "60", *arguments]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=data.parent)

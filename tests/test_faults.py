@@ -7,10 +7,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import postgres
 import pytest
+from servers import Served
 
 import bo_invert as bi
 from bo_invert.conformance import consistent
@@ -90,6 +93,37 @@ class Failing(MemoryStore):
         if self.broken and any(event["kind"] in ("finished", "lost", "released") for event in events):
             raise StorageError("no room")
         return super().append(name, events, after)
+
+
+def test_a_database_that_is_restarted_under_a_server_is_waited_for(tmp_path: Path) -> None:
+    if postgres.programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    answered: list[float] = []
+
+    def oracle(x: Any) -> float:
+        time.sleep(0.02)
+        answered.append(float(x.sum()))
+        return answered[-1]
+
+    def restart() -> None:
+        while len(answered) < 10:
+            time.sleep(0.01)
+        with postgres.stopped(url):
+            time.sleep(1.0)
+
+    with postgres.server() as url:
+        served = Served(tmp_path, url)
+        restarting = threading.Thread(target=restart)
+        try:
+            whole = bi.Problem(SPACE, oracle, bi.Minimize())
+            study = bi.Study.create("s", whole, "random", storage=served.url, token=served.token)
+            restarting.start()
+            study.run(60, batch=3, executor="threads")
+            assert sorted(t.loss for t in study.trials if t.loss is not None) == sorted(answered)
+            assert str(study.spent) == "60 values"
+        finally:
+            restarting.join()
+            served.kill()
 
 
 @pytest.mark.parametrize("executor", [None, "threads"])

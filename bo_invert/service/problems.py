@@ -13,7 +13,6 @@ from bo_invert.errors import (
     MissingExtra,
     ProblemChanged,
     SchemaTooNew,
-    StorageBusy,
     StorageError,
     StudyExists,
     StudyNotFound,
@@ -31,8 +30,7 @@ _STATUS: tuple[tuple[type[BoInvertError], int], ...] = (
     (MissingExtra, 422),
     (InvalidInput, 422),
     (SchemaTooNew, 500),
-    (StorageBusy, 503),
-    (StorageError, 500),
+    (StorageError, 503),  # locked, full, or cut off: what was asked for may be possible a little later
 )
 _TITLES = {
     400: "bad request",
