@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bo_invert import decisions
 from bo_invert.decisions import Terms
-from bo_invert.errors import StorageConflict, StudyNotFound
+from bo_invert.errors import BoInvertError, StorageConflict, StudyNotFound
 from bo_invert.log import Log, event
 from bo_invert.record import room
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
@@ -148,22 +148,34 @@ class Journal(Verbs):
             return self.answered(Terms(key=key)) or []
 
     def _commit(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
-        """Append the events that ``decide`` wants, and say which they were."""
+        """Append the events that ``decide`` wants, and say which they were.
+
+        What is remembered of the log is looked at first: if it is the newest, the store takes the events without having
+        been read. A refusal is believed only once it has been.
+        """
         with self._lock:
+            log, newest = self._log, False
             while True:
-                log = self.read()
-                events = decide(log)
-                if not events:
-                    return events
                 try:
-                    self._store.append(self.name, events, log.seq)
-                except StorageConflict:
-                    before = log.seq
-                    if self.read().seq == before:
-                        raise self._replaced() from None
-                    continue
-                log.apply(events)
-                return events
+                    events = decide(log)
+                except BoInvertError:
+                    if newest:
+                        raise
+                    events = None
+                if events:
+                    try:
+                        self._store.append(self.name, events, log.seq)
+                    except StorageConflict:
+                        before = log.seq
+                        if self.read().seq == before:
+                            raise self._replaced() from None
+                        newest = True
+                        continue
+                    log.apply(events)
+                    return events
+                if newest:
+                    return events
+                log, newest = self.read(), True
 
     def _replaced(self) -> StudyNotFound:
         """Why a log refuses what is appended to it and has not grown."""

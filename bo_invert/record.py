@@ -86,9 +86,8 @@ class Record:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing was under way when the log was last read."""
-        with self._lock:
-            return not self._log.counts[State.RUNNING]
+        """Whether nothing was under way when the log was last read; nobody is waited for."""
+        return not self._log.counts[State.RUNNING]
 
     @property
     def ledger(self) -> Ledger:
@@ -101,6 +100,10 @@ class Record:
         """Wall-clock seconds of each ask, in order."""
         with self._lock:
             return list(self.read().ask_seconds)
+
+    def remembered(self, number: int) -> Trial | None:
+        """One trial as it was when the log was last read, without waiting for anybody; None if it was not there."""
+        return self._log[number] if 0 <= number < len(self._log) else None
 
     def trial(self, number: int) -> Trial:
         """One trial.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import postgres
 import pytest
 from servers import Served
@@ -124,6 +129,56 @@ def test_a_database_that_is_restarted_under_a_server_is_waited_for(tmp_path: Pat
         finally:
             restarting.join()
             served.kill()
+
+
+def thinking(served: Served) -> tuple[list[httpx.Response], threading.Thread]:
+    """An ask that takes its time, begun a moment ago, and what will have come of it."""
+    said: list[httpx.Response] = []
+
+    def ask() -> None:
+        headers = {"Authorization": f"Bearer {served.token}"}
+        with suppress(httpx.TransportError):
+            url = f"{served.url}/v1/studies/heavy/ask"
+            said.append(httpx.post(url, json={"count": 16}, headers=headers, timeout=120.0))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.3)
+    assert not said
+    return said, thread
+
+
+def asking_processes(served: Served) -> list[int]:
+    children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc to find processes in")
+def test_an_ask_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
+    try:
+        heavy = bi.Problem(bi.Box([0.0] * 20, [1.0] * 20), None, bi.Minimize())
+        study = bi.Study.create("heavy", heavy, "gp", 0, served.url, token=served.token)
+        points = np.random.default_rng(0).random((400, 20))
+        study.add(points, [float((x**2).sum()) for x in points])
+        study.ask()  # the process is warm
+        before = study.journal.read().seq
+        said, thread = thinking(served)
+        for pid in asking_processes(served):
+            os.kill(pid, signal.SIGKILL)
+        thread.join()
+        assert [answer.status_code for answer in said] == [503], "whoever asked is told to ask again"
+        assert study.journal.read().seq == before
+        said, thread = thinking(served)
+        served.kill()
+        thread.join()
+        served.start()
+        assert not said
+        assert study.journal.read().seq == before
+        assert [t.number for t in study.ask(2)] == [401, 402]
+        consistent(study)
+    finally:
+        served.kill()
 
 
 @pytest.mark.parametrize("executor", [None, "threads"])

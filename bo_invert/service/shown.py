@@ -5,7 +5,7 @@ from __future__ import annotations
 from bo_invert.errors import StudyNotFound
 from bo_invert.report.goal import Goal
 from bo_invert.service.desk import Desk, Opened
-from bo_invert.types import JSON, Attempt, Outcome, Trial
+from bo_invert.types import JSON, Attempt, Outcome, Query, Trial
 
 
 async def summary(desk: Desk, name: str) -> JSON:
@@ -24,6 +24,15 @@ async def trial_of(desk: Desk, opened: Opened, name: str, number: int) -> Trial:
     if not 0 <= number < len(log):
         raise StudyNotFound(f"study {name!r} has no trial {number}; it has {len(log)}, numbered from 0")
     return log[number]
+
+
+async def query_of(desk: Desk, opened: Opened, name: str, number: int) -> Query:
+    """What a trial asks for. That never changes, so the log is read for one that is not known yet alone.
+
+    Raises:
+        StudyNotFound: there is none of this number.
+    """
+    return (opened.journal.remembered(number) or await trial_of(desk, opened, name, number)).query
 
 
 def shown(trial: Trial, opened: Opened) -> JSON:

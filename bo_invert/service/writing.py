@@ -16,7 +16,7 @@ from bo_invert.leases import LEASE
 from bo_invert.problem import Problem
 from bo_invert.service import answers, schemas
 from bo_invert.service.paths import ASK, CREATE, LOOK, PREFIX, WRITE, Key, On, Study, gives
-from bo_invert.service.shown import shown, summary, trial_of
+from bo_invert.service.shown import query_of, shown, summary, trial_of
 from bo_invert.strategies.base import from_spec
 from bo_invert.types import JSON, Cost, Query, State
 
@@ -91,13 +91,13 @@ async def tell(desk: On, name: Study, number: int, given: schemas.Tell) -> JSON:
     """What came of a trial. Once this is answered it is on the disk; the same again changes nothing."""
     opened = await desk.open(name)
     problem = await desk.problem(name)
-    known = await trial_of(desk, opened, name, number)
+    query = await query_of(desk, opened, name, number)
     refuse_shape(given.outputs, problem.outputs)
     extra = {"point": given.point, "gradient": given.gradient, "trace": _trace(given.trace)}
     for what in ("point", "gradient"):
         if extra[what] is not None and len(extra[what] or ()) != problem.space.domain.dim:
             raise InvalidInput(f"{what} has {problem.space.domain.dim} coordinates, got {len(extra[what] or ())}")
-    outcome = problem.outcome(given.outputs, _cost(given.cost, known.query), **extra)
+    outcome = problem.outcome(given.outputs, _cost(given.cost, query), **extra)
     told = await desk.thread(opened.journal.finish, number, outcome, given.attempt)
     return shown(told, opened)
 
@@ -107,9 +107,9 @@ async def fail(desk: On, name: Study, number: int, given: schemas.Fail) -> JSON:
     """A trial gave no outputs."""
     opened = await desk.open(name)
     problem = await desk.problem(name)
-    known = await trial_of(desk, opened, name, number)
+    query = await query_of(desk, opened, name, number)
     verdict: Verdict = Infeasible(given.reason) if given.infeasible else Failed(given.reason)
-    outcome = problem.outcome(verdict, _cost(given.cost, known.query))
+    outcome = problem.outcome(verdict, _cost(given.cost, query))
     told = await desk.thread(opened.journal.finish, number, outcome, given.attempt)
     return shown(told, opened)
 

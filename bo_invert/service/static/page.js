@@ -339,7 +339,7 @@ function tiles(about) {
   const spent = about.spent;
   const facts = [
     [number(about.best), `best: ${about.best_is}`],
-    [spent.calls, `calls (${spent.values} values, ${spent.gradients} gradients)`],
+    [spent.calls, spent.gradients ? `calls (${spent.values} values, ${spent.gradients} gradients)` : "calls"],
     [spent.attempts, "attempts ended"],
     [spent.failed + spent.infeasible, "failed or infeasible"],
     [spent.lost, "lost, and billed"],
@@ -450,6 +450,7 @@ async function study(name, signal) {
 
   beside.addEventListener("change", async () => {
     other = null;
+    beside.classList.toggle("other", beside.value !== "");
     if (beside.value) {
       other = new Columns(beside.value);
       await other.refresh(signal);
