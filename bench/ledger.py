@@ -8,6 +8,7 @@ python bench/ledger.py --trials 200 --storage postgres
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -81,12 +82,15 @@ def main() -> None:
                     rows = [line.split() for line in out.splitlines()]
                     seen[library].append(np.array(rows, dtype=float).reshape(-1, 2))
                     if worker.returncode:
-                        wrong[library].add(errors.strip().splitlines()[-1][:80])
+                        said = [
+                            line for line in errors.splitlines() if re.match(r"[\w.]+(Error|Exception|Busy)\b", line)
+                        ]
+                        wrong[library].add((said or errors.splitlines() or ["nothing"])[-1][:120])
     for library, tables in seen.items():
         rows = np.concatenate(tables)
         ask, tell = np.median(rows, axis=0)
         late = np.quantile(rows, 0.99)
-        words = "; ".join(sorted(wrong[library])) or "nothing"
+        words = "; ".join(sorted(wrong[library])).replace("|", "/") or "nothing"
         print(
             f"| {options.storage} | {options.processes} | {library} | {ask:.1f} | {tell:.1f} | {late:.0f} | {words} |"
         )

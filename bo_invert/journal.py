@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from bo_invert import decisions
 from bo_invert.decisions import Terms
-from bo_invert.errors import BoInvertError, StorageConflict, StudyNotFound
+from bo_invert.errors import BoInvertError, StorageConflict, StorageError, StudyNotFound
 from bo_invert.log import Log, event
 from bo_invert.record import room
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
 from bo_invert.verbs import Answer, Propose, Verbs
+
+_SHORT = 0.05
+"""Seconds of an ask for which others may be kept waiting."""
 
 
 class Journal(Verbs):
@@ -35,14 +40,17 @@ class Journal(Verbs):
         if given is not None:
             return given
         trials = self.waiting(count, budget, retries, terms, known)
+        seconds = math.inf
         while len(trials) < count:
-            view = self.view(budget)
-            if view.room <= 0:
-                break
-            began = time.perf_counter()
-            answer = propose(view, int(min(count - len(trials), view.room)))
-            seconds = time.perf_counter() - began
-            begun = self.asked(answer, budget, seconds, [(count - len(trials), terms)])
+            # Of many who ask at once one is first, and the others ask anew. Where that takes no time, they queue.
+            with self._turn() if seconds < _SHORT else nullcontext():
+                view = self.view(budget)
+                if view.room <= 0:
+                    break
+                began = time.perf_counter()
+                answer = propose(view, int(min(count - len(trials), view.room)))
+                seconds = time.perf_counter() - began
+                begun = self.asked(answer, budget, seconds, [(count - len(trials), terms)])
             if begun is not None:
                 return [*trials, *begun]
         return trials
@@ -148,34 +156,50 @@ class Journal(Verbs):
             return self.answered(Terms(key=key)) or []
 
     def _commit(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
-        """Append the events that ``decide`` wants, and say which they were.
-
-        What is remembered of the log is looked at first: if it is the newest, the store takes the events without having
-        been read. A refusal is believed only once it has been.
-        """
+        """Append the events that ``decide`` wants, and say which they were."""
         with self._lock:
-            log, newest = self._log, False
             while True:
                 try:
-                    events = decide(log)
-                except BoInvertError:
-                    if newest:
-                        raise
-                    events = None
-                if events:
-                    try:
-                        self._store.append(self.name, events, log.seq)
-                    except StorageConflict:
-                        before = log.seq
-                        if self.read().seq == before:
-                            raise self._replaced() from None
-                        newest = True
-                        continue
-                    log.apply(events)
-                    return events
-                if newest:
-                    return events
-                log, newest = self.read(), True
+                    return self._tried(decide)
+                except StorageConflict:
+                    before = self._log.seq
+                    if self.read().seq == before:
+                        raise self._replaced() from None
+                with self._turn() as mine:
+                    if mine:
+                        self.read()
+                        return self._tried(decide)
+
+    def _tried(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
+        """What is remembered of the log is looked at first: if it is the newest, the store takes the events without
+        having been read. A refusal of ``decide`` is believed only once it has been.
+        """
+        try:
+            events = decide(self._log)
+        except BoInvertError:
+            events = None
+        if not events:
+            events = decide(self.read())
+        if events:
+            self._store.append(self.name, events, self._log.seq)
+            self._log.apply(events)
+        return events
+
+    @contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """Nobody else writes to this log meanwhile; False where the store has no means to see to that."""
+        turn = getattr(self._store, "turn", None)
+        if turn is None:
+            yield False
+            return
+        with self._lock:
+            try:
+                with turn(self.name):
+                    yield True
+            except BaseException as error:
+                if isinstance(error, StorageError) or not isinstance(error, BoInvertError):
+                    self._log = Log()  # what it remembers may not have been written
+                raise
 
     def _replaced(self) -> StudyNotFound:
         """Why a log refuses what is appended to it and has not grown."""

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,30 @@ def test_a_full_disk_leaves_all_that_was_told(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     with sqlite3.connect(tmp_path / "runs.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_turn_that_cannot_be_written_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    here, there = (bi.Study.create("s", problem(), "random", storage=url, exist_ok=True) for _ in range(2))
+    here.ask()
+    turn = SqlStore.turn
+
+    @contextmanager
+    def broken(store: SqlStore, name: str) -> Iterator[None]:
+        with turn(store, name):
+            yield
+            raise StorageError("the disk is full")
+
+    monkeypatch.setattr(SqlStore, "turn", broken)
+    here.journal.read()
+    there.tell(0, 1.0)  # so that what comes now needs a turn
+    with pytest.raises(StorageError, match="full"):
+        here.enqueue(point=[0.5, 0.5])
+    monkeypatch.setattr(SqlStore, "turn", turn)
+    assert [t.state for t in here.trials] == [State.COMPLETED]
+    here.run(4)
+    consistent(here)
+    assert here.spent.values == 4
 
 
 class Failing(MemoryStore):

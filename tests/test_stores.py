@@ -320,6 +320,29 @@ def test_a_database_that_stays_locked_is_reported_and_nothing_written(tmp_path: 
     assert store.append("a", [{"n": 1}], 0) == 1
 
 
+def test_whoever_has_the_turn_writes_alone(tmp_path: Path) -> None:
+    mine, other = (SqlStore(f"sqlite:///{tmp_path}/runs.db", patience=patience) for patience in (20.0, 0.1))
+    mine.create("a", {}, [{"n": 1}])
+    with mine.turn("a"):
+        assert mine.append("a", [{"n": 2}], 1) == 2
+        assert mine.events("a", 1) == [{"n": 2}], "what was written in this turn can be read in it"
+        assert other.events("a", 1) == [], "and nowhere else yet"
+        with pytest.raises(StorageBusy):
+            other.append("a", [{"n": 9}], 1)
+        assert mine.append("a", [{"n": 3}], 2) == 3
+    assert other.events("a", 1) == [{"n": 2}, {"n": 3}]
+
+    def broken() -> None:
+        with mine.turn("a"):
+            mine.append("a", [{"n": 4}], 3)
+            raise KeyError("broken")
+
+    with pytest.raises(KeyError, match="broken"):
+        broken()
+    assert mine.events("a", 3) == other.events("a", 3) == [], "all of a turn, or nothing"
+    assert other.append("a", [{"n": 4}], 3) == 4
+
+
 def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     SqlStore(f"sqlite:///{tmp_path}/runs.db").create("a", {}, [{"n": 1}])
     with sqlite3.connect(tmp_path / "runs.db") as connection:  # as version 1 left it

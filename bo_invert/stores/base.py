@@ -18,7 +18,11 @@ SCHEMA = 2
 
 
 class Store(Protocol):
-    """Named logs of events."""
+    """Named logs of events.
+
+    One that many write to may also have ``turn(name)``, a context manager: nobody else writes to this log while it
+    lasts. Then whoever was refused once is not refused again.
+    """
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         """Begin a log, all or nothing.

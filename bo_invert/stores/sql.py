@@ -108,7 +108,8 @@ class SqlStore:
                     )
         self._url = parsed
         # In memory all threads share one connection, so they take turns.
-        self._turn: AbstractContextManager[Any] = self._lock if self._in_memory else nullcontext()
+        self._alone: AbstractContextManager[Any] = self._lock if self._in_memory else nullcontext()
+        self._held = threading.local()
         try:
             self._url.get_dialect().import_dbapi()
         except exc.NoSuchModuleError as error:
@@ -169,6 +170,22 @@ class SqlStore:
                 except exc.IntegrityError as error:
                     raise StorageConflict(f"study {name!r} grew while it was written to") from error
         return after + len(texts)
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Nobody else writes to this study while a block lasts; what it appends is committed at its end, or not at all.
+
+        Raises:
+            StudyNotFound: there is no such study.
+            StorageBusy: the storage stayed locked.
+        """
+        with self._reading(name, writing=True) as connection:
+            self._id(connection, name, lock=True)
+            self._held.connection = connection
+            try:
+                yield
+            finally:
+                self._held.connection = None
 
     def beat(self, name: str, worker: str) -> None:
         with self._reading(name, writing=True) as connection:
@@ -232,7 +249,11 @@ class SqlStore:
     def _transaction(self, writing: bool = False) -> Iterator[sa.Connection]:
         """All or nothing. What the database complains of leaves as a ``StorageError``."""
         try:
-            with self._turn, self._engine().connect() as connection, _begun(connection, writing):
+            held = getattr(self._held, "connection", None)
+            if held is not None:  # inside ``turn``, which commits
+                yield held
+                return
+            with self._alone, self._engine().connect() as connection, _begun(connection, writing):
                 yield connection
         except exc.SQLAlchemyError as error:
             raise self._explained(error) from error
