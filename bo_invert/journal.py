@@ -13,6 +13,7 @@ from bo_invert.decisions import Terms
 from bo_invert.errors import BoInvertError, StorageConflict, StorageError, StudyNotFound
 from bo_invert.log import Log, event
 from bo_invert.record import room
+from bo_invert.stores.base import Store
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
 from bo_invert.verbs import Answer, Propose, Verbs
 
@@ -27,6 +28,14 @@ class Journal(Verbs):
     Any number of threads may use one journal.
     """
 
+    def __init__(self, store: Store, name: str) -> None:
+        super().__init__(store, name)
+        self._crowded = False
+        """Whether others wrote just now: then a change waits for its turn rather than to be refused."""
+        self._has_turn = False
+        self._asking = math.inf
+        """Seconds of the last ask."""
+
     def take(
         self,
         propose: Propose,
@@ -40,17 +49,16 @@ class Journal(Verbs):
         if given is not None:
             return given
         trials = self.waiting(count, budget, retries, terms, known)
-        seconds = math.inf
         while len(trials) < count:
             # Of many who ask at once one is first, and the others ask anew. Where that takes no time, they queue.
-            with self._turn() if seconds < _SHORT else nullcontext():
+            with self._turn() if self._crowded and self._asking < _SHORT else nullcontext():
                 view = self.view(budget)
                 if view.room <= 0:
                     break
                 began = time.perf_counter()
                 answer = propose(view, int(min(count - len(trials), view.room)))
-                seconds = time.perf_counter() - began
-                begun = self.asked(answer, budget, seconds, [(count - len(trials), terms)])
+                self._asking = time.perf_counter() - began
+                begun = self.asked(answer, budget, self._asking, [(count - len(trials), terms)])
             if begun is not None:
                 return [*trials, *begun]
         return trials
@@ -159,16 +167,18 @@ class Journal(Verbs):
         """Append the events that ``decide`` wants, and say which they were."""
         with self._lock:
             while True:
-                try:
-                    return self._tried(decide)
-                except StorageConflict:
-                    before = self._log.seq
-                    if self.read().seq == before:
-                        raise self._replaced() from None
-                with self._turn() as mine:
-                    if mine:
-                        self.read()
+                if self._crowded and not self._has_turn:
+                    events = decide(self.read())
+                    if not events:
+                        return events  # for which no turn is needed
+                with self._turn() if self._crowded else nullcontext():
+                    try:
                         return self._tried(decide)
+                    except StorageConflict:
+                        before = self._log.seq
+                        if self.read().seq == before:
+                            raise self._replaced() from None
+                        self._crowded = True
 
     def _tried(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
         """What is remembered of the log is looked at first: if it is the newest, the store takes the events without
@@ -186,20 +196,24 @@ class Journal(Verbs):
         return events
 
     @contextmanager
-    def _turn(self) -> Iterator[bool]:
-        """Nobody else writes to this log meanwhile; False where the store has no means to see to that."""
+    def _turn(self) -> Iterator[None]:
+        """Nobody else writes to this log meanwhile, where the store can see to that."""
         turn = getattr(self._store, "turn", None)
-        if turn is None:
-            yield False
+        if turn is None or self._has_turn:
+            yield
             return
         with self._lock:
             try:
                 with turn(self.name):
-                    yield True
+                    before, self._has_turn = self._log.seq, True
+                    self._crowded = self.read().seq > before
+                    yield
             except BaseException as error:
                 if isinstance(error, StorageError) or not isinstance(error, BoInvertError):
                     self._log = Log()  # what it remembers may not have been written
                 raise
+            finally:
+                self._has_turn = False
 
     def _replaced(self) -> StudyNotFound:
         """Why a log refuses what is appended to it and has not grown."""
