@@ -48,6 +48,11 @@ class Record:
         self._log = Log()
         self._lock = threading.RLock()
 
+    @property
+    def size(self) -> int:
+        """How many trials there were when the log was last read; nobody is waited for."""
+        return len(self._log)
+
     def read(self) -> Log:
         """The log as it stands now; not to be changed, and not to be kept."""
         with self._lock:

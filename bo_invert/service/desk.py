@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,12 +21,11 @@ from bo_invert.leases import LOOKS, Watch, reap
 from bo_invert.parameters import parameter_from_json
 from bo_invert.problem import Problem
 from bo_invert.service.asking import Askers, Line
+from bo_invert.service.kept import Kept
 from bo_invert.service.registered import Registered
 from bo_invert.stores.base import Store
 
 Result = TypeVar("Result")
-_KEPT = 256
-"""Studies whose logs the server keeps in memory."""
 _LOOK = 0.5
 """Seconds between looks at a study that somebody watches."""
 _SIGNS = 4096
@@ -71,7 +69,7 @@ class Desk:
         self.store = store
         self.registered = registered
         self._askers = Askers(url, registered, askers)
-        self._opened: OrderedDict[str, Opened] = OrderedDict()
+        self._opened = Kept[str, Opened](lambda one: one.journal.size, lambda one: not one.line.empty)
         self.closing = asyncio.Event()
         self._threads = anyio.CapacityLimiter(16)
 
@@ -85,7 +83,7 @@ class Desk:
 
     def stop(self) -> None:
         """End them; whoever waits is not answered any more."""
-        for opened in self._opened.values():
+        for opened in self._opened:
             opened.line.close()
         self._askers.stop()
 
@@ -97,11 +95,11 @@ class Desk:
         """
         known = self._opened.get(name)
         if known is None:
-            known = await self.thread(self._read, name)
-            known = self._opened.setdefault(name, known)
-            for old in [n for n, o in self._opened.items() if o.line.empty][: max(0, len(self._opened) - _KEPT)]:
-                del self._opened[old]
-        self._opened.move_to_end(name)
+            read = await self.thread(self._read, name)
+            known = self._opened.get(name)  # somebody else may have opened it meanwhile
+            if known is None:
+                self._opened.put(name, read)
+                return read
         return known
 
     async def problem(self, name: str) -> Problem:
@@ -118,7 +116,7 @@ class Desk:
 
     def forget(self, name: str) -> None:
         """A study that is gone."""
-        self._opened.pop(name, None)
+        self._opened.pop(name)
 
     async def beat(self, opened: Opened, worker: str, lease: float) -> None:
         """A sign of life; written down as often as a lease needs it."""
@@ -147,7 +145,7 @@ class Desk:
         """Once in a while: give up the attempts of silent workers in the studies that are in use."""
         while self._askers.count:
             await asyncio.sleep(1.0)
-            for opened in [opened for opened in self._opened.values() if not opened.journal.idle]:
+            for opened in [opened for opened in self._opened if not opened.journal.idle]:
                 with suppress(BoInvertError):
                     await self.thread(reap, opened.journal, opened.watch)
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 from bo_invert.errors import BoInvertError
+from bo_invert.service.kept import Kept
 from bo_invert.service.registered import Registered
 from bo_invert.study import Study
 from bo_invert.verbs import Answer
-
-_KEPT = 32
-"""Studies whose logs a process keeps in memory."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Refused:
     text: str
 
 
-_studies: OrderedDict[tuple[str, str], Study] = OrderedDict()
+_studies = Kept[tuple[str, str], Study](lambda study: study.journal.size)
 _registered = Registered({})
 
 
@@ -72,7 +69,7 @@ def propose(wanted: Wanted) -> tuple[Answer, float] | Refused | None:
         answer = study.propose(wanted.budget, view, int(min(wanted.count, view.room)))
         return answer, time.perf_counter() - began
     except BoInvertError as error:
-        _studies.pop((wanted.url, wanted.study), None)
+        _studies.pop((wanted.url, wanted.study))
         return Refused(type(error), str(error))
 
 
@@ -80,11 +77,9 @@ def _study(wanted: Wanted) -> Study:
     key = (wanted.url, wanted.study)
     known = _studies.get(key)
     if known is None or known.journal.header.get("id") != wanted.identity:
-        _studies[key] = _registered.open(wanted.url, wanted.study)
-        while len(_studies) > _KEPT:
-            _studies.popitem(last=False)
-    _studies.move_to_end(key)
-    return _studies[key]
+        known = _registered.open(wanted.url, wanted.study)
+        _studies.put(key, known)
+    return known
 
 
 def _end_with(parent: int) -> Any:
