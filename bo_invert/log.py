@@ -43,6 +43,8 @@ class Log:
         self.asks = 0
         self.memo: JSON = None
         self.ask_seconds: list[float] = []
+        self.budget: int | None = None
+        """Calls that the last ask was told of; None for any number."""
         self.committed = 0
         """Calls answered, plus the most that open trials can still cost: what a budget is compared with."""
         self.calls = 0
@@ -102,6 +104,7 @@ class Log:
     def _asked(self, event: JSON) -> None:
         self.asks = event["ask"] + 1
         self.memo = event["memo"]
+        self.budget = event.get("budget")
         self.ask_seconds.append(event["seconds"])
         self._ledger = replace(self._ledger, asks=self.asks, asking=self._ledger.asking + event["seconds"])
         self._queue(event["queries"], event["ask"])

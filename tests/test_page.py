@@ -52,7 +52,7 @@ def yield_many(url: str) -> None:
     small = bi.Study.create(SCRIPT, scripted(), "sobol", 0, url)
     for i in range(6):
         small.tell(small.ask()[0], bi.Failed(SCRIPT) if i == 3 else float(i))
-    small.take(2, None, terms=Terms(f"lab-7 {SCRIPT}", 600.0))
+    small.take(2, 40, terms=Terms(f"lab-7 {SCRIPT}", 600.0))
 
 
 class Browser:
@@ -150,6 +150,7 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     expect(page.locator("#live")).to_have_text("live", timeout=20_000)
     assert page.locator("h1").inner_text() == SCRIPT
     assert page.locator(".tile b").first.inner_text() == "5", "of what is maximised the output is shown, not the loss"
+    assert page.locator(".tile b").nth(1).inner_text() == "6 of 40"
     assert painted(page, "#curve") > 500
     assert f"lab-7 {SCRIPT}" in page.locator("#running").inner_text()
     assert f"about {SCRIPT}" in page.locator(".about").inner_text()

@@ -100,6 +100,7 @@ class Study(Answer):
     events: int
     states: dict[State, int]
     spent: Bill
+    budget: int | None
     best_loss: float | None
     best: float | None
     best_is: str

@@ -73,6 +73,7 @@ def _described(name: str, opened: Opened) -> JSON:
         "events": log.seq,
         "states": {str(state): count for state, count in log.counts.items() if count},
         "spent": journal.ledger.to_json(),
+        "budget": log.budget,
         "best_loss": best,
         "best": None if best is None else goal.value(best),
         "best_is": goal.label,

@@ -339,7 +339,10 @@ function tiles(about) {
   const spent = about.spent;
   const facts = [
     [number(about.best), `best: ${about.best_is}`],
-    [spent.calls, spent.gradients ? `calls (${spent.values} values, ${spent.gradients} gradients)` : "calls"],
+    [
+      about.budget === null ? spent.calls : `${spent.calls} of ${about.budget}`,
+      spent.gradients ? `calls (${spent.values} values, ${spent.gradients} gradients)` : "calls",
+    ],
     [spent.attempts, "attempts ended"],
     [spent.failed + spent.infeasible, "failed or infeasible"],
     [spent.lost, "lost, and billed"],
