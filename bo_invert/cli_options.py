@@ -35,7 +35,11 @@ Settings = Annotated[
 Options = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the strategy; repeatable.")]
 StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Of the study.")]
 Storage = Annotated[
-    str, typer.Option(help="Where studies live: sqlite:///runs.db, runs.db or postgresql+psycopg://...")
+    str,
+    typer.Option(
+        help="Where studies live: sqlite:///runs.db, runs.db, postgresql+psycopg://... or the URL of a server "
+        "(with $BO_INVERT_TOKEN)."
+    ),
 ]
 Shape = Annotated[Format, typer.Option("--format", help="Of what is printed.")]
 Folder = Annotated[Path | None, typer.Option("--out", help="Folder for report.html, data and tables.")]

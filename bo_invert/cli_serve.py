@@ -9,6 +9,7 @@ import typer
 
 from bo_invert.cli_options import Storage
 from bo_invert.cli_output import say, show
+from bo_invert.errors import InvalidInput
 
 TokenFile = Annotated[
     Path | None, typer.Option("--tokens", help="File with the tokens; default: ~/.config/bo_invert/tokens.json.")
@@ -58,7 +59,10 @@ def token(
     """Show, make or revoke the tokens of a server on this machine."""
     from bo_invert.service.tokens import Access, Tokens, default_file
 
-    known = Tokens(tokens or default_file())
+    if read_only and new is None:
+        raise InvalidInput("--read-only is for a new token; write --new NAME --read-only")
+    file = tokens or default_file()
+    known = Tokens(file)
     if revoke is not None:
         known.revoke(revoke)
         say(f"token {revoke!r} is forgotten")
@@ -67,3 +71,5 @@ def token(
     elif revoke is None:
         for one in known.all():
             show(f"{one.name}\t{one.access}\t{one.secret}")
+        if not known.all():
+            say(f"there are no tokens in {file}; bo-invert token --new NAME makes one")

@@ -34,6 +34,7 @@ def worker(
 ) -> None:
     """Work on a study: take trials, evaluate them here, tell what came of them. Any number of workers may."""
     from bo_invert.cli_problem import parse_settings
+    from bo_invert.runner import is_hopeless
     from bo_invert.sources import load_problem
     from bo_invert.stores.open import open_store
     from bo_invert.study import Study
@@ -49,4 +50,5 @@ def worker(
     chosen = None if executor == "serial" else executor
     if not work(study, budget, jobs, chosen, retries, grace, lambda text: say(f"bo-invert: {text}")):
         sys.stderr.flush()
-        os._exit(0)  # threads that are still inside the oracle would keep the process until they return
+        # Threads that are still inside the oracle would keep the process until they return.
+        os._exit(1 if is_hopeless(study.journal) else 0)

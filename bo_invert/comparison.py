@@ -40,6 +40,7 @@ def compare(
     keep: int = 1,
     progress: bool = False,
     storage: str | Store | None = None,
+    token: str | None = None,
     stop_when_hit: bool = False,
     raise_errors: bool = False,
 ) -> Comparison:
@@ -58,6 +59,7 @@ def compare(
         keep: how many of the best different designs each run reports; each is judged, at no charge.
         progress: show a bar of runs.
         storage: keeps every run as a study; the same call then resumes, and finished runs are not repeated.
+        token: for a server.
         stop_when_hit: end a run early once a target is met within its tolerance.
         raise_errors: let the first error of a run through. Otherwise it is recorded and the other runs go on.
 
@@ -66,6 +68,8 @@ def compare(
 
     Raises:
         InvalidInput: something cannot be what was meant; found out before anything runs.
+        StorageError: the storage cannot be used.
+        AccessDenied: the server does not know the token.
     """
     sources = _problem_sources(problems)
     methods = _methods(strategies, sources)
@@ -75,6 +79,11 @@ def compare(
             raise InvalidInput(f"compare: {what} must be a whole number >= 1, got {value!r}")
     if not numbers or min(numbers) < 0:
         raise InvalidInput(f"compare: seeds must be whole numbers >= 0, at least one, got {numbers}")
+    if isinstance(storage, str):
+        from bo_invert.stores.open import open_store
+
+        open_store(storage, token).names()  # one that cannot be used is found out now, not by every run
+        storage = open_store(storage, token) if token is not None else storage
     common = {"batch": batch, "keep": keep, "storage": storage, "stop_when_hit": stop_when_hit,
               "raise_errors": raise_errors}  # fmt: skip
     tasks = [

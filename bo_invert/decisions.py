@@ -95,7 +95,8 @@ def told(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[J
         return []
     if trial.state is State.LOST:  # it was billed when it was given up
         return [entry]
-    if trial.state in (State.QUEUED, State.FAILED):
+    measured_again = trial.state is State.FAILED and outcome.state is State.COMPLETED
+    if trial.state is State.QUEUED or measured_again:
         return [event("started", trial=trial.number, worker=None), entry]
     raise _conflict(trial, trial.state, trial.y, outcome)
 

@@ -48,11 +48,14 @@ def given_answers(Y: Any, alone: bool) -> list[Any]:
 
 
 def refuse_shape(answer: Any, outputs: Sequence[str]) -> None:
-    """Outputs of the wrong shape are the caller's slip, not news about a design."""
+    """Outputs of the wrong shape or name are the caller's slip, not news about a design."""
+    unknown = [str(name) for name in answer if name not in outputs] if isinstance(answer, Mapping) else []
     try:
         shaped_outputs(answer, outputs)
     except Failed as failure:
         raise InvalidInput(
-            f"{failure.reason.removeprefix(MISFIT)}. For each design give a number, a vector or a dict with "
-            f"{', '.join(outputs)}; or Failed(...), or Infeasible(...)"
+            f"{failure.reason.removeprefix(MISFIT).rstrip('?.')}. For each design give a number, a vector or a dict "
+            f"with {', '.join(outputs)}; or say that it failed, or is infeasible"
         ) from None
+    if unknown:
+        raise InvalidInput(f"there are no outputs {unknown} in this problem; it has {list(outputs)}")

@@ -132,16 +132,13 @@ class _Loop:
                         del answers[0]
                 bar.update()
                 alarm.check()
-        except StorageError as error:
+        except BaseException as error:
             for future, group in running.items():
                 if future.done() and not future.cancelled() and future.exception() is None:
                     answers += zip(group, future.result(), strict=True)
             _note(error, answers)
             with suppress(StorageError):  # whose own failure would hide this one; then the leases run out
                 self._part(running, under_way)
-            raise
-        except BaseException:
-            self._part(running, under_way)
             raise
         finally:
             self.journal.under_way.difference_update(under_way)
@@ -174,13 +171,21 @@ class _Loop:
         return best is not None and self.problem.objective.satisfied(best.y)
 
 
-def _note(error: StorageError, answers: Sequence[tuple[Trial, Outcome]]) -> None:
+def _note(error: BaseException, answers: Sequence[tuple[Trial, Outcome]]) -> None:
     """What could not be written may have cost days: the error shows it, for somebody to tell it by hand."""
     for trial, outcome in answers:
         if outcome.y is not None:
             error.add_note(
-                f"not written: study.tell({trial.number}, {outcome.y.tolist()!r}) says it when the storage works again"
+                f"not written: study.tell({trial.number}, {outcome.y.tolist()!r}, attempt={len(trial.attempts) - 1}) "
+                "says it when the storage works again"
             )
+
+
+def is_hopeless(journal: Verbs) -> bool:
+    """Whether answers do not fit the problem, and never did."""
+    history = History(() if journal.best is not None else journal.trials)
+    reasons = [trial.outcome.reason for trial in history.barren if trial.outcome is not None]
+    return not history.completed and sum(reason.startswith(MISFIT) for reason in reasons) >= HOPELESS
 
 
 class _Alarm:
@@ -199,19 +204,20 @@ class _Alarm:
             return
         history = History(self._journal.trials)
         reasons = [trial.outcome.reason for trial in history.barren if trial.outcome is not None]
-        misfits = sum(reason.startswith(MISFIT) for reason in reasons)
+        misfits = [reason for reason in reasons if reason.startswith(MISFIT)]
         if history.completed:
             self._silent = True
-        elif misfits >= HOPELESS:
+        elif len(misfits) >= HOPELESS:
             self._silent = self.hopeless = True
+            reasons = misfits
             advice = "The run ends here, because more calls cannot change that; mend the problem."
         elif len(reasons) >= SUSPICIOUS:
             self._silent = True
             advice = "The search goes on; stop it if the oracle is broken."
         if self._silent and not history.completed:
             warnings.warn(
-                f"study {self._journal.name!r}: the first {len(reasons)} trials all failed; the last said: "
-                f"{reasons[-1]}. {advice}",
+                f"study {self._journal.name!r}: nothing has been answered yet, and {len(reasons)} trials failed; the "
+                f"last of them said: {reasons[-1]}. {advice}",
                 stacklevel=2,
             )
 

@@ -230,7 +230,7 @@ class Study:
         """
         return self.take(count, budget)
 
-    def tell(self, trial: Trial | int, answer: Any, *, cost: Cost | None = None) -> Trial:
+    def tell(self, trial: Trial | int, answer: Any, *, cost: Cost | None = None, attempt: int | None = None) -> Trial:
         """What came of a trial.
 
         Args:
@@ -238,9 +238,11 @@ class Study:
             answer: outputs (a number, a vector ``(m,)``, a dict of names to numbers), ``Failed("why")`` or
                 ``Infeasible("why")``. A value that is not finite is recorded as a failure.
             cost: what it took; default: what the query asked for.
+            attempt: which attempt at the trial it is the outcome of, from 0; default: the latest.
 
         Returns:
-            The trial as it stands now; the one you passed stays as it was. The same tell again changes nothing.
+            The trial as it stands now; the one you passed stays as it was. The same tell again changes nothing. Outputs
+            after a failure mean that it was measured again: another attempt, billed.
 
         Raises:
             TellConflict: it was already told something else, or was cancelled.
@@ -250,7 +252,7 @@ class Study:
         if not isinstance(answer, Verdict):
             refuse_shape(answer, self.outputs)
         known = self.journal.trial(_number(trial))
-        told = self.journal.finish(known.number, problem.outcome(answer, cost or known.query.cost))
+        told = self.journal.finish(known.number, problem.outcome(answer, cost or known.query.cost), attempt)
         return self._shown([told])[0]
 
     def add(self, X: Any = None, Y: Any = None, *, points: Any = None) -> list[Trial]:

@@ -138,6 +138,12 @@ class Verbs(Record, ABC):
     def leases(self) -> dict[str, float]:
         """Seconds that each worker with running trials may be silent; none where somebody else watches."""
 
+    def hurry(self) -> None:
+        """From now on, do not wait long for a storage or a server that does not answer."""
+        hurry = getattr(self._store, "hurry", None)
+        if hurry is not None:
+            hurry()
+
     def reclaim(self) -> None:
         """Bill as lost what was begun through this object and could not be given back when that failed."""
         self.abandon({trial.number for trial in self.held(self.worker, frozenset(self.under_way))})

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from bo_invert.runner import is_hopeless
 from bo_invert.study import Study
 
 #: Calls that no budget of a study comes near.
@@ -39,16 +40,15 @@ def work(
         say: shows a sentence to the user.
 
     Returns:
-        Whether all that was begun was finished.
+        Whether all that was begun was finished, and any of it makes sense.
     """
     stop = threading.Event()
     try:
-        with _stopping(stop, grace, say):
-            _until(stop, study, budget, jobs, executor, retries, say)
-    except _Patience:
-        say("what was not ready is given back")
+        with _stopping(stop, grace, study.journal.hurry, say):
+            return _until(stop, study, budget, jobs, executor, retries, say)
+    except _Patience as end:
+        say("\n".join(["what was not ready is given back", *getattr(end, "__notes__", ())]))
         return False
-    return True
 
 
 def _until(
@@ -59,20 +59,24 @@ def _until(
     executor: str | None,
     retries: int,
     say: Callable[[str], None],
-) -> None:
-    """Run, and run again when there was nothing to do, until there will be nothing to do."""
+) -> bool:
+    """Run, and run again when there was nothing to do, until there will be nothing to do. False: it makes no sense."""
     while not stop.is_set():
         study.run(budget or ENDLESS, batch=jobs, executor=executor, retries=retries, stop=stop.is_set)
         best = study.best
         assert study.problem is not None
         if best is not None and study.problem.objective.satisfied(best.y):
             say(f"the target is hit: {study.spent}")
-            return
+            return True
+        if is_hopeless(study.journal):
+            say(f"the answers do not fit the problem, and this worker ends: {study.spent}")
+            return False
         if budget is not None and study.journal.is_over(budget):
             say(f"the budget is spent: {study.spent}")
-            return
+            return True
         stop.wait(_PAUSE)
     say(f"stopped: {study.spent}")
+    return True
 
 
 class _Patience(Exception):
@@ -80,11 +84,14 @@ class _Patience(Exception):
 
 
 @contextmanager
-def _stopping(stop: threading.Event, grace: float, say: Callable[[str], None]) -> Iterator[None]:
+def _stopping(
+    stop: threading.Event, grace: float, hurry: Callable[[], None], say: Callable[[str], None]
+) -> Iterator[None]:
     """SIGTERM and Ctrl-C set the event; a second one, or an alarm after ``grace`` seconds, ends the wait."""
 
     def asked(number: int, _: object) -> None:
         if stop.is_set() or number == signal.SIGALRM:
+            hurry()
             raise _Patience
         stop.set()
         say(f"stopping: what is under way has {grace:g} seconds; once more to leave at once")

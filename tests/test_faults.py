@@ -219,13 +219,13 @@ def test_an_answer_that_cannot_be_written_is_shown(executor: str | None) -> None
     with pytest.raises(StorageError, match="no room") as caught:
         study.run(8, batch=1 if executor else 4, executor=executor)
     notes = "\n".join(caught.value.__notes__)
-    untold = {int(number): float(value) for number, value in re.findall(r"tell\((\d+), \[(.+)\]\)", notes)}
+    untold = {int(number): float(value) for number, value in re.findall(r"tell\((\d+), \[(.+)\], attempt=0\)", notes)}
     assert set(answered) == {t.loss for t in study.trials if t.loss is not None} | set(untold.values())
     assert untold
     store.broken = False
     assert study.history.open, "nobody knows yet what became of them"
     for number, value in untold.items():
-        study.tell(number, value)
+        study.tell(number, value, attempt=0)
     consistent(study)
     assert sorted(t.loss for t in study.trials if t.loss is not None) == sorted(answered)
 

@@ -77,6 +77,11 @@ def test_failed_and_infeasible_are_billed_and_kept_apart() -> None:
     assert [t.state for t in s.trials] == [bi.State.FAILED, bi.State.INFEASIBLE, bi.State.FAILED]
     assert (s.spent.values, s.spent.failed, s.spent.infeasible) == (3, 2, 1)
     assert s.trials[0].outcome.reason == "pump broke"
+    with pytest.raises(bi.errors.TellConflict, match="is failed"):
+        s.tell(a, bi.Failed("no, the valve"))
+    with pytest.raises(bi.errors.TellConflict, match="is failed"):
+        s.tell(a, 0.4, attempt=0)
+    assert s.spent.values == 3
     s.tell(a, 0.5)  # measured again after all: a further attempt, billed
     assert s.best.number == a.number
     assert s.spent.values == 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -57,6 +57,12 @@ class Trials(Answer):
     """Several of them."""
 
     trials: list[Trial]
+
+
+class Asked(Trials):
+    """Trials to evaluate, or why there are none."""
+
+    why: Literal["", "wait", "budget", "done"]
 
 
 class TrialPage(Trials):

@@ -125,10 +125,15 @@ async def _ours(request: Request, error: Exception) -> Response:
     return problems.explained(error)
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    kind = request.headers.get("content-type", "")
+    if request.method == "POST" and "json" not in kind:
+        return problems.response(422, f"say what the body is: Content-Type: application/json (it was {kind!r})")
     wrong = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()[:20]]
     detail = "; ".join(f"{one['where']}: {one['what']}" for one in wrong[:3])
+    if request.url.path.endswith("/tell") and any(one["where"].startswith("body.outputs") for one in wrong):
+        detail = f"outputs are finite numbers; a trial that gave none is told with fail instead ({detail})"
     return problems.response(422, detail, errors=wrong)
 
 

@@ -20,6 +20,8 @@ from bo_invert.verbs import Propose, Verbs
 _PAGE = 1000
 _FIRST, _PATIENCE = 5.0, 60.0
 """Seconds to wait for a server that has not answered yet, and for one that has."""
+_HURRY = 1.0
+"""And for whoever is leaving."""
 _AGAIN = (429, 502, 503, 504)
 """Answers after which the same request may succeed a little later."""
 
@@ -85,7 +87,9 @@ class RemoteStore:
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         if events:
-            raise InvalidInput("a study with a history is imported where the server keeps its own: bo-invert import")
+            raise InvalidInput(
+                "a server takes no history; where it runs, import into its storage: bo-invert import FILE --storage ..."
+            )
         body = {
             "name": name,
             "problem": header["declared"],
@@ -137,6 +141,10 @@ class RemoteStore:
 
     def delete(self, name: str) -> None:
         self.request("DELETE", f"/v1/studies/{_segment(name)}")
+
+    def hurry(self) -> None:
+        """From now on, do not wait long for an answer."""
+        self._patience = _HURRY
 
     def close(self) -> None:
         """Give the connections back."""

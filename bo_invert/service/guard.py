@@ -122,9 +122,11 @@ class Guard:
             return None
         token = self._token(headers)
         if token is None:
+            known = "this token is not known here" if "authorization" in headers else "a token is missing"
             return problems.response(
                 401,
-                "send the header 'Authorization: Bearer TOKEN'; bo-invert token shows the tokens of this server",
+                f"{known}; send the header 'Authorization: Bearer TOKEN'. On the server, bo-invert token (with "
+                "the same --tokens, if it was started with any) shows what there is",
                 {"WWW-Authenticate": "Bearer"},
             )
         if method not in _SAFE and token.access is not Access.WRITE:

@@ -95,7 +95,7 @@ def serve(settings: Settings) -> None:
     if made is not None:
         lines = [f"made a token, kept in {tokens.file}: {made.secret}", f"the page: {ADDRESS}/#token={made.secret}"]
     else:
-        lines = [f"tokens are in {tokens.file}; see bo-invert token"]
+        lines = [f"tokens are in {tokens.file}; see bo-invert token --tokens {tokens.file}"]
     desk = Desk(store, _url(settings.storage), registered, settings.askers)
     _run(settings, desk, tokens, [f"studies in {store}, serving on {ADDRESS}", *lines])
 

@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from bo_invert.decisions import Terms
 from bo_invert.errors import Failed, Infeasible, InvalidInput, StudyExists, Verdict
 from bo_invert.given import refuse_shape
+from bo_invert.journal import Journal
 from bo_invert.leases import LEASE
 from bo_invert.problem import Problem
 from bo_invert.service import answers, schemas
@@ -68,12 +69,12 @@ async def delete(desk: On, name: Study) -> None:
     desk.forget(name)
 
 
-@router.post("/studies/{study}/ask", responses=gives(answers.Trials) | ASK)
+@router.post("/studies/{study}/ask", responses=gives(answers.Asked) | ASK)
 async def ask(desk: On, name: Study, given: schemas.NewAsk, key: Key = None) -> JSON:
     """Trials to evaluate next. They are in the log before they are sent, and lent to the worker for the lease.
 
-    The same ``Idempotency-Key`` again is answered with the same trials. None at all means: wait for open trials, or
-    the budget is spent, or the strategy is done.
+    The same ``Idempotency-Key`` again is answered with the same trials. If there are none at all, ``why`` says whether
+    to ``wait`` for open ones, the ``budget`` is spent, or the strategy is ``done``.
     """
     opened = await desk.open(name)
     if opened.why_not:
@@ -83,7 +84,8 @@ async def ask(desk: On, name: Study, given: schemas.NewAsk, key: Key = None) -> 
     if given.worker is not None and lease is not None:
         await desk.beat(opened, given.worker, lease)
     trials = await opened.line.ask(given.count, given.budget, given.retries, terms, given.known)
-    return {"trials": [shown(trial, opened) for trial in trials]}
+    why = "" if trials else await desk.thread(_why_none, opened.journal, given.budget)
+    return {"trials": [shown(trial, opened) for trial in trials], "why": why}
 
 
 @router.post("/studies/{study}/trials/{number}/tell", responses=gives(answers.Trial) | WRITE)
@@ -206,3 +208,10 @@ def _point(values: list[float], problem: Problem) -> Any:
     if len(values) != problem.space.domain.dim:
         raise InvalidInput(f"a point has {problem.space.domain.dim} coordinates, got {len(values)}")
     return np.asarray(values, dtype=np.float64)
+
+
+def _why_none(journal: Journal, budget: int | None) -> str:
+    log = journal.read()
+    if log.committed > log.calls:
+        return "wait"
+    return "budget" if budget is not None and log.calls >= budget else "done"
