@@ -43,6 +43,12 @@ def scripted() -> bi.Problem:
     return bi.Problem(box, None, bi.Maximize(f"y{SCRIPT}"), outputs=[f"y{SCRIPT}"], name=f"about {SCRIPT}")
 
 
+def kettle() -> bi.Problem:
+    """Two outputs, one of which is kept below a bound."""
+    box = bi.Box({"heat": bi.Float(0.0, 200.0), "stir": bi.Choice(["slow", "fast"])})
+    return bi.Problem(box, None, bi.Maximize("yield"), outputs=["yield", "load"], constraints=["load <= 125"])
+
+
 def yield_many(url: str) -> None:
     rng = np.random.default_rng(0)
     box = bi.Problem(bi.Box([0.0] * 4, [1.0] * 4), None, bi.Minimize(), name="bowl")
@@ -52,6 +58,11 @@ def yield_many(url: str) -> None:
     small = bi.Study.create(SCRIPT, scripted(), "sobol", 0, url)
     for i in range(6):
         small.tell(small.ask()[0], bi.Failed(SCRIPT) if i == 3 else float(i))
+    for name, lowest in (("kettle", 1.0), ("kettle again", -1.0)):
+        study = bi.Study.create(name, kettle(), "sobol", 0, url)
+        study.tell(study.ask()[0], [1000.0, 126.0])
+        for i in range(4):
+            study.tell(study.ask()[0], [lowest * 10.0**i, 50.0])
     small.take(2, 40, terms=Terms(f"lab-7 {SCRIPT}", 600.0))
 
 
@@ -155,6 +166,10 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     assert f"lab-7 {SCRIPT}" in page.locator("#running").inner_text()
     assert f"about {SCRIPT}" in page.locator(".about").inner_text()
     assert SCRIPT in page.locator(".tiles").inner_text()
+    best = page.locator("#best dt, #best dd")
+    assert best.all_inner_texts()[:4] == ["trial", "5", f"y{SCRIPT}", "5"]
+    assert best.nth(4).inner_text() == f"p{SCRIPT}"
+    assert best.count() == 6, "the loss is minus the output"
     page.focus("#curve")
     page.keyboard.press("ArrowRight")
     assert page.locator(".tip").inner_text().startswith("trial 0 by sobol: completed")
@@ -165,6 +180,7 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     number = next(t.number for t in study.trials if t.state is bi.State.RUNNING)
     bi.Study.open(SCRIPT, served.url, scripted(), token=served.token).tell(number, 77.0)
     expect(page.locator(".tile b").first).to_have_text("77", timeout=20_000)
+    expect(page.locator("#best dd").first).to_have_text(str(number))
     assert browser.complaints == []
 
 

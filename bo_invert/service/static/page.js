@@ -367,10 +367,30 @@ function foreseen(foretold) {
     .join(", ");
 }
 
-function words(about, latest) {
-  const list = $("#words");
+function sayer(list) {
   list.replaceChildren();
-  const say = (term, text) => list.append(make("dt", term), make("dd", text));
+  return (term, text) => list.append(make("dt", term), make("dd", text));
+}
+
+const plain = (value) => (typeof value === "number" ? number(value) : value);
+const isOutput = (about) => ["minimize", "maximize"].includes(about.problem.objective.type);
+
+function bestTrial(trial, about) {
+  const say = sayer($("#best"));
+  if (!trial) return say("none yet", "");
+  const some = (pairs, most) => {
+    for (const [name, value] of pairs.slice(0, most)) say(name, plain(value));
+    if (pairs.length > most) say("…", `and ${pairs.length - most} more`);
+  };
+  say("trial", trial.number);
+  some(trial.outputs.map((value, j) => [about.problem.outputs[j], value]), 12);
+  if (!isOutput(about)) say("loss", number(trial.loss));
+  if (trial.parameters) some(Object.entries(trial.parameters), 100);
+  else some(trial.point.map((value, j) => [`z${j}`, value]), 12);
+}
+
+function words(about, latest) {
+  const say = sayer($("#words"));
   say("strategy", about.strategy.name);
   const options = Object.entries(about.strategy.options || {}).filter(([, value]) => value !== null);
   if (options.length) say("options", options.map(([k, v]) => `${k}: ${JSON.stringify(v)}`).join(", "));
@@ -399,7 +419,7 @@ function table(rows, names, outputs, loss, target, append) {
     row.append(make("td", trial.cost.values + trial.cost.gradients, "n"));
     names.forEach((name, j) => {
       const value = trial.parameters ? trial.parameters[name] : trial.point[j];
-      row.append(make("td", typeof value === "number" ? number(value) : value, "n"));
+      row.append(make("td", plain(value), "n"));
     });
     row.append(make("td", trial.reason));
     body.append(row);
@@ -484,7 +504,7 @@ async function study(name, signal) {
       names = names.slice(0, 12);
     }
     const outputs = about.problem.outputs;
-    table(part.trials, names, outputs.slice(0, 6), !outputs.includes(about.best_is), $("#trials"), append);
+    table(part.trials, names, outputs.slice(0, 6), !isOutput(about), $("#trials"), append);
     return part.trials;
   };
   more.addEventListener("click", () => page(true));
@@ -499,6 +519,7 @@ async function study(name, signal) {
     await data.refresh(signal);
     tiles(about);
     redraw();
+    bestTrial((await get(`${path}/best`, signal)).best, about);
     const latest = await page(false);
     words(about, latest[0]);
     const running = (await get(`${path}/trials?state=running&limit=50`, signal)).trials;
