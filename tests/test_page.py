@@ -184,6 +184,36 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     assert browser.complaints == []
 
 
+LABELS = """() => {
+  const pen = CanvasRenderingContext2D.prototype, write = pen.fillText;
+  window.labels = [];
+  pen.fillText = function (text, x, y) {
+    if (this.textAlign === "right") window.labels.push([Number(text), y]);
+    write.apply(this, arguments);
+  };
+}"""
+
+
+def test_a_log_scale_is_of_the_users_own_quantity(chromium: Any, served: Served) -> None:
+    browser = Browser(chromium, served)
+    page = browser.open("/study/kettle")
+    expect(page.locator("#live")).to_have_text("live", timeout=20_000)
+    page.evaluate(LABELS)
+    page.check("#logscale")
+    labels = sorted(page.evaluate("labels"))
+    assert labels[0][0] >= 0.5
+    assert 500 <= labels[-1][0] <= 2000
+    assert [y for _, y in labels] == sorted((y for _, y in labels), reverse=True), "more is up"
+    assert painted(page, "#curve") > 500
+    page.select_option("#beside", "kettle again")
+    expect(page.locator("#logscale")).to_be_disabled()
+    assert not page.is_checked("#logscale")
+    assert "above 0" in str(page.get_attribute("#logscale", "title"))
+    page.select_option("#beside", "")
+    expect(page.locator("#logscale")).to_be_enabled()
+    assert browser.complaints == []
+
+
 def test_designs_that_can_be_drawn_are(chromium: Any, served: Served) -> None:
     import httpx
 

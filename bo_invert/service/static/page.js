@@ -175,30 +175,30 @@ function quantile(sorted, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
 }
 
+// The losses that a curve shows, and one of them in the user's own quantity.
+const drawn = (study, other) =>
+  [study, other].flatMap((s) => (s ? [...s.shown, ...s.known] : [])).flatMap((row) => row.loss ?? []);
+const told = (loss, raised) => (raised ? -loss : loss);
+
 function drawCurve(canvas, study, other, log, picked, raised) {
   const { pen, width, height } = scaled(canvas);
   const box = { left: 64, right: width - 12, top: 10, bottom: height - 30 };
-  const losses = [study, other].filter(Boolean).flatMap((s) => [...s.shown, ...s.known].map((r) => r.loss));
-  const finite = losses.filter((l) => l !== null && (!log || l > 0)).sort((a, b) => a - b);
+  const losses = drawn(study, other).sort((a, b) => a - b);
   pen.fillStyle = colour("soft");
-  if (!finite.length) {
-    pen.fillText(log && losses.length ? "No loss is above 0; a log scale cannot show them." : "Nothing was told yet.", 20, 30);
+  if (!losses.length) {
+    pen.fillText("Nothing was told yet.", 20, 30);
     return () => null;
   }
   // A few terrible trials must not flatten everything else.
-  const f = log ? Math.log10 : (x) => x;
-  let low = f(finite[0]);
-  let high = f(quantile(finite, finite.length > 20 ? 0.95 : 1));
+  const f = (loss) => (log ? Math.log10(told(loss, raised)) : told(loss, raised));
+  let [low, high] = [f(losses[0]), f(quantile(losses, losses.length > 20 ? 0.95 : 1))].sort((a, b) => a - b);
   if (high - low < 1e-12) [low, high] = [low - 1, high + 1];
   const pad = 0.05 * (high - low);
   [low, high] = [low - pad, high + pad];
   const calls = Math.max(study.calls, other ? other.calls : 0, 1);
   const X = (c) => box.left + (c / calls) * (box.right - box.left);
   // Better is down, except where the user wants more of something.
-  const along = (x) => {
-    const share = (x - low) / (high - low);
-    return raised ? box.top + share * (box.bottom - box.top) : box.bottom - share * (box.bottom - box.top);
-  };
+  const along = (x) => box.bottom - ((x - low) / (high - low)) * (box.bottom - box.top);
   const Y = (l) => Math.max(box.top, Math.min(box.bottom, along(f(l))));
   const edge = raised ? box.bottom - 3 : box.top + 3;
   pen.strokeStyle = colour("line");
@@ -209,15 +209,14 @@ function drawCurve(canvas, study, other, log, picked, raised) {
     pen.moveTo(box.left, y);
     pen.lineTo(box.right, y);
     pen.stroke();
-    pen.fillText(log ? number(10 ** tick, 2) : number(raised ? -tick : tick, 4), box.left - 6, y + 4);
+    pen.fillText(log ? number(10 ** tick, 3) : number(tick, 4), box.left - 6, y + 4);
   }
   pen.textAlign = "center";
   for (const tick of ticks(0, calls, 6)) pen.fillText(tick, X(tick), box.bottom + 16);
   pen.fillText("calls", (box.left + box.right) / 2, height - 2);
-  const usable = (loss) => loss !== null && (!log || loss > 0);
   const dot = study.shown.length > 2000 ? 1.2 : 2.5;
   for (const row of study.shown) {
-    const good = row.state === "completed" && usable(row.loss);
+    const good = row.state === "completed" && row.loss !== null;
     pen.fillStyle = colour(good ? (row.feasible ? "grey" : "gold") : "red");
     pen.fillRect(X(row.at) - dot, (good ? Y(row.loss) : edge) - dot, 2 * dot, 2 * dot);
   }
@@ -226,7 +225,7 @@ function drawCurve(canvas, study, other, log, picked, raised) {
     pen.lineWidth = 2;
     pen.beginPath();
     let last = null;
-    for (const [c, l] of one.steps.filter(([, loss]) => usable(loss))) {
+    for (const [c, l] of one.steps) {
       if (last === null) pen.moveTo(X(c), Y(l));
       else pen.lineTo(X(c), Y(last)), pen.lineTo(X(c), Y(l));
       last = l;
@@ -240,13 +239,13 @@ function drawCurve(canvas, study, other, log, picked, raised) {
   if (picked !== null && study.shown[picked]) {
     const row = study.shown[picked];
     pen.strokeStyle = colour("ink");
-    pen.strokeRect(X(row.at) - 5, (usable(row.loss) ? Y(row.loss) : edge) - 5, 10, 10);
+    pen.strokeRect(X(row.at) - 5, (row.loss !== null ? Y(row.loss) : edge) - 5, 10, 10);
   }
   return (x, y) => {
     let found = null;
     let least = 400;
     study.shown.forEach((row, i) => {
-      const gap = (X(row.at) - x) ** 2 + ((usable(row.loss) ? Y(row.loss) : edge) - y) ** 2;
+      const gap = (X(row.at) - x) ** 2 + ((row.loss !== null ? Y(row.loss) : edge) - y) ** 2;
       if (gap < least) [least, found] = [gap, i];
     });
     return found;
@@ -283,17 +282,17 @@ const ramp = (share) => `hsl(${220 - 190 * share} 75% ${38 + 20 * share}%)`;
 
 function drawMap(canvas, study, about) {
   const { pen, width, height } = scaled(canvas);
-  const told = study.rows.filter((row) => row && row.loss !== null && row.state === "completed");
+  const ended = study.rows.filter((row) => row && row.loss !== null && row.state === "completed");
   pen.fillStyle = colour("soft");
-  if (told.length < 2) {
+  if (ended.length < 2) {
     pen.fillText("Two trials are needed.", 20, 30);
     return;
   }
-  const order = [...told].sort((a, b) => b.loss - a.loss);
+  const order = [...ended].sort((a, b) => b.loss - a.loss);
   const share = new Map(order.map((row, i) => [row.number, i / (order.length - 1)]));
   const domain = about.problem.space.domain;
   const names = domain && domain.parameters ? Object.keys(domain.parameters) : [];
-  const d = told[0].point.length;
+  const d = ended[0].point.length;
   if (names.length && d === names.length && d > 1 && d <= 32) {
     $("#map-title").textContent = "Parameters of every trial, the best in light colours";
     const X = (j) => 20 + (j / (d - 1)) * (width - 40);
@@ -447,6 +446,9 @@ async function study(name, signal) {
   let names = [];
 
   const redraw = () => {
+    log.disabled = !drawn(data, other).every((loss) => told(loss, about.raised) > 0);
+    log.title = log.disabled ? "Not all values are above 0." : "";
+    if (log.disabled) log.checked = false;
     nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
     drawMap($("#map"), data, about);
   };
@@ -455,7 +457,7 @@ async function study(name, signal) {
     nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
     const row = i === null ? null : data.shown[i];
     $(".tip").textContent = row
-      ? `trial ${row.number} by ${row.origin || "unknown"}: ${row.state}, ${about.raised ? about.best_is : "loss"} ${number(about.raised && row.loss !== null ? -row.loss : row.loss)}, after ${row.at} calls`
+      ? `trial ${row.number} by ${row.origin || "unknown"}: ${row.state}, ${about.raised ? about.best_is : "loss"} ${number(row.loss === null ? null : told(row.loss, about.raised))}, after ${row.at} calls`
       : "";
   };
   curve.addEventListener("mousemove", (event) => pick(nearest(event.offsetX, event.offsetY)));
@@ -544,7 +546,7 @@ async function study(name, signal) {
         const image = make("img");
         image.src = one.picture;
         image.alt = `design of trial ${one.number}`;
-        figure.append(image, make("figcaption", `${number(about.raised ? -one.loss : one.loss, 4)} (trial ${one.number})`));
+        figure.append(image, make("figcaption", `${number(told(one.loss, about.raised), 4)} (trial ${one.number})`));
         return figure;
       }),
     );
