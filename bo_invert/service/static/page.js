@@ -553,8 +553,9 @@ async function study(name, signal) {
   };
   await refresh();
   gallery().catch(() => {});
+  const quantity = ({ problem }) => JSON.stringify([problem.outputs, problem.objective]);
   for (const one of (await get(`${api}?limit=200`, signal)).studies) {
-    if (one.name === name) continue;
+    if (one.name === name || quantity(one) !== quantity(about)) continue;
     const option = make("option", one.name);
     option.value = one.name;
     beside.append(option);
