@@ -184,6 +184,17 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     assert browser.complaints == []
 
 
+def test_constraints_are_told_and_so_is_who_breaks_them(chromium: Any, served: Served) -> None:
+    browser = Browser(chromium, served)
+    page = browser.open("/study/kettle")
+    page.wait_for_selector("#trials tbody tr")
+    assert page.locator(".about").inner_text().endswith(" · load <= 125")
+    assert page.locator("#trials .s-infeasible").all_inner_texts() == ["completed, breaks a constraint"]
+    assert page.locator("#trials .s-completed").count() == 4
+    assert page.locator("#best dd").all_inner_texts()[:3] == ["4", "1000", "50"]
+    assert browser.complaints == []
+
+
 LABELS = """() => {
   const pen = CanvasRenderingContext2D.prototype, write = pen.fillText;
   window.labels = [];

@@ -402,6 +402,9 @@ function words(about, latest) {
   if (about.why_not) say("read only", about.why_not);
 }
 
+const missed = (trial) => trial.state === "completed" && !trial.feasible;
+const fate = (trial) => (missed(trial) ? "completed, breaks a constraint" : trial.state);
+
 // The loss is shown where it is not plus or minus an output.
 function table(rows, names, outputs, loss, target, append) {
   const body = $("tbody", target);
@@ -412,7 +415,7 @@ function table(rows, names, outputs, loss, target, append) {
   if (!append) body.replaceChildren();
   for (const trial of rows) {
     const row = make("tr");
-    row.append(make("td", trial.number, "n"), make("td", trial.state, `s-${trial.state}`), make("td", trial.origin));
+    row.append(make("td", trial.number, "n"), make("td", fate(trial), `s-${missed(trial) ? "infeasible" : trial.state}`), make("td", trial.origin));
     outputs.forEach((_, j) => row.append(make("td", trial.outputs ? number(trial.outputs[j]) : "", "n")));
     if (loss) row.append(make("td", number(trial.loss), "n"));
     row.append(make("td", trial.cost.values + trial.cost.gradients, "n"));
@@ -435,7 +438,9 @@ async function study(name, signal) {
   $("h1", main).textContent = name;
   const goal = about.problem.objective;
   const wish = goal.type === "target" ? `target ${goal.value.slice(0, 4).map((v) => number(v)).join(", ")}` : `${goal.type} ${goal.output || about.problem.outputs[0]}`;
-  $(".about").textContent = `${about.problem_name} · ${wish} · begun ${new Date(about.created).toLocaleString()}`;
+  const bounds = about.problem.constraints.map((one) => `${one.output} ${one.sense} ${number(one.bound)}`).join(", ");
+  const facts = [about.problem_name, wish, `begun ${new Date(about.created).toLocaleString()}`, bounds];
+  $(".about").textContent = facts.filter(Boolean).join(" · ");
   const curve = $("#curve");
   const log = $("#logscale");
   const beside = $("#beside");
@@ -457,7 +462,7 @@ async function study(name, signal) {
     nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
     const row = i === null ? null : data.shown[i];
     $(".tip").textContent = row
-      ? `trial ${row.number} by ${row.origin || "unknown"}: ${row.state}, ${about.raised ? about.best_is : "loss"} ${number(row.loss === null ? null : told(row.loss, about.raised))}, after ${row.at} calls`
+      ? `trial ${row.number} by ${row.origin || "unknown"}: ${fate(row)}, ${about.raised ? about.best_is : "loss"} ${number(row.loss === null ? null : told(row.loss, about.raised))}, after ${row.at} calls`
       : "";
   };
   curve.addEventListener("mousemove", (event) => pick(nearest(event.offsetX, event.offsetY)));
