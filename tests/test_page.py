@@ -170,6 +170,7 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     assert best.all_inner_texts()[:4] == ["trial", "5", f"y{SCRIPT}", "5"]
     assert best.nth(4).inner_text() == f"p{SCRIPT}"
     assert best.count() == 6, "the loss is minus the output"
+    assert "red: without a value" in page.locator(".tip").inner_text()
     page.focus("#curve")
     page.keyboard.press("ArrowRight")
     assert page.locator(".tip").inner_text().startswith("trial 0 by sobol: completed")

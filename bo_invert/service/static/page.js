@@ -450,20 +450,24 @@ async function study(name, signal) {
   let shownFrom = 0;
   let names = [];
 
+  const tell = () => {
+    const row = picked === null ? null : data.shown[picked];
+    $(".tip").textContent = row
+      ? `trial ${row.number} by ${row.origin || "unknown"}: ${fate(row)}, ${about.raised ? about.best_is : "loss"} ${number(row.loss === null ? null : told(row.loss, about.raised))}, after ${row.at} calls`
+      : `blue line: best so far; ${other ? "orange line: the study beside; " : ""}grey: trials; orange: breaks a constraint; red: without a value`;
+  };
   const redraw = () => {
     log.disabled = !drawn(data, other).every((loss) => told(loss, about.raised) > 0);
     log.title = log.disabled ? "Not all values are above 0." : "";
     if (log.disabled) log.checked = false;
     nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
     drawMap($("#map"), data, about);
+    tell();
   };
   const pick = (i) => {
     picked = i;
     nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
-    const row = i === null ? null : data.shown[i];
-    $(".tip").textContent = row
-      ? `trial ${row.number} by ${row.origin || "unknown"}: ${fate(row)}, ${about.raised ? about.best_is : "loss"} ${number(row.loss === null ? null : told(row.loss, about.raised))}, after ${row.at} calls`
-      : "";
+    tell();
   };
   curve.addEventListener("mousemove", (event) => pick(nearest(event.offsetX, event.offsetY)));
   curve.addEventListener("keydown", (event) => {
