@@ -43,6 +43,12 @@ def scripted() -> bi.Problem:
     return bi.Problem(box, None, bi.Maximize(f"y{SCRIPT}"), outputs=[f"y{SCRIPT}"], name=f"about {SCRIPT}")
 
 
+def kettle() -> bi.Problem:
+    """Two outputs, one of which is kept below a bound."""
+    box = bi.Box({"heat": bi.Float(0.0, 200.0), "stir": bi.Choice(["slow", "fast"])})
+    return bi.Problem(box, None, bi.Maximize("yield"), outputs=["yield", "load"], constraints=["load <= 125"])
+
+
 def yield_many(url: str) -> None:
     rng = np.random.default_rng(0)
     box = bi.Problem(bi.Box([0.0] * 4, [1.0] * 4), None, bi.Minimize(), name="bowl")
@@ -52,6 +58,11 @@ def yield_many(url: str) -> None:
     small = bi.Study.create(SCRIPT, scripted(), "sobol", 0, url)
     for i in range(6):
         small.tell(small.ask()[0], bi.Failed(SCRIPT) if i == 3 else float(i))
+    for name, lowest in (("kettle", 1.0), ("kettle again", -1.0)):
+        study = bi.Study.create(name, kettle(), "sobol", 0, url)
+        study.tell(study.ask()[0], [1000.0, 126.0])
+        for i in range(4):
+            study.tell(study.ask()[0], [lowest * 10.0**i, 50.0])
     small.take(2, 40, terms=Terms(f"lab-7 {SCRIPT}", 600.0))
 
 
@@ -155,6 +166,11 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     assert f"lab-7 {SCRIPT}" in page.locator("#running").inner_text()
     assert f"about {SCRIPT}" in page.locator(".about").inner_text()
     assert SCRIPT in page.locator(".tiles").inner_text()
+    best = page.locator("#best dt, #best dd")
+    assert best.all_inner_texts()[:4] == ["trial", "5", f"y{SCRIPT}", "5"]
+    assert best.nth(4).inner_text() == f"p{SCRIPT}"
+    assert best.count() == 6, "the loss is minus the output"
+    assert "red: without a value" in page.locator(".tip").inner_text()
     page.focus("#curve")
     page.keyboard.press("ArrowRight")
     assert page.locator(".tip").inner_text().startswith("trial 0 by sobol: completed")
@@ -165,6 +181,49 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     number = next(t.number for t in study.trials if t.state is bi.State.RUNNING)
     bi.Study.open(SCRIPT, served.url, scripted(), token=served.token).tell(number, 77.0)
     expect(page.locator(".tile b").first).to_have_text("77", timeout=20_000)
+    expect(page.locator("#best dd").first).to_have_text(str(number))
+    assert browser.complaints == []
+
+
+def test_constraints_are_told_and_so_is_who_breaks_them(chromium: Any, served: Served) -> None:
+    browser = Browser(chromium, served)
+    page = browser.open("/study/kettle")
+    page.wait_for_selector("#trials tbody tr")
+    assert page.locator(".about").inner_text().endswith(" · load <= 125")
+    assert page.locator("#trials .s-infeasible").all_inner_texts() == ["completed, breaks a constraint"]
+    assert page.locator("#trials .s-completed").count() == 4
+    assert page.locator("#best dd").all_inner_texts()[:3] == ["4", "1000", "50"]
+    assert browser.complaints == []
+
+
+LABELS = """() => {
+  const pen = CanvasRenderingContext2D.prototype, write = pen.fillText;
+  window.labels = [];
+  pen.fillText = function (text, x, y) {
+    if (this.textAlign === "right") window.labels.push([Number(text), y]);
+    write.apply(this, arguments);
+  };
+}"""
+
+
+def test_a_log_scale_is_of_the_users_own_quantity(chromium: Any, served: Served) -> None:
+    browser = Browser(chromium, served)
+    page = browser.open("/study/kettle")
+    expect(page.locator("#live")).to_have_text("live", timeout=20_000)
+    expect(page.locator("#beside option")).to_have_text(["no other study", "kettle again"])
+    page.evaluate(LABELS)
+    page.check("#logscale")
+    labels = sorted(page.evaluate("labels"))
+    assert labels[0][0] >= 0.5
+    assert 500 <= labels[-1][0] <= 2000
+    assert [y for _, y in labels] == sorted((y for _, y in labels), reverse=True), "more is up"
+    assert painted(page, "#curve") > 500
+    page.select_option("#beside", "kettle again")
+    expect(page.locator("#logscale")).to_be_disabled()
+    assert not page.is_checked("#logscale")
+    assert "above 0" in str(page.get_attribute("#logscale", "title"))
+    page.select_option("#beside", "")
+    expect(page.locator("#logscale")).to_be_enabled()
     assert browser.complaints == []
 
 

@@ -175,30 +175,30 @@ function quantile(sorted, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
 }
 
+// The losses that a curve shows, and one of them in the user's own quantity.
+const drawn = (study, other) =>
+  [study, other].flatMap((s) => (s ? [...s.shown, ...s.known] : [])).flatMap((row) => row.loss ?? []);
+const told = (loss, raised) => (raised ? -loss : loss);
+
 function drawCurve(canvas, study, other, log, picked, raised) {
   const { pen, width, height } = scaled(canvas);
   const box = { left: 64, right: width - 12, top: 10, bottom: height - 30 };
-  const losses = [study, other].filter(Boolean).flatMap((s) => [...s.shown, ...s.known].map((r) => r.loss));
-  const finite = losses.filter((l) => l !== null && (!log || l > 0)).sort((a, b) => a - b);
+  const losses = drawn(study, other).sort((a, b) => a - b);
   pen.fillStyle = colour("soft");
-  if (!finite.length) {
-    pen.fillText(log && losses.length ? "No loss is above 0; a log scale cannot show them." : "Nothing was told yet.", 20, 30);
+  if (!losses.length) {
+    pen.fillText("Nothing was told yet.", 20, 30);
     return () => null;
   }
   // A few terrible trials must not flatten everything else.
-  const f = log ? Math.log10 : (x) => x;
-  let low = f(finite[0]);
-  let high = f(quantile(finite, finite.length > 20 ? 0.95 : 1));
+  const f = (loss) => (log ? Math.log10(told(loss, raised)) : told(loss, raised));
+  let [low, high] = [f(losses[0]), f(quantile(losses, losses.length > 20 ? 0.95 : 1))].sort((a, b) => a - b);
   if (high - low < 1e-12) [low, high] = [low - 1, high + 1];
   const pad = 0.05 * (high - low);
   [low, high] = [low - pad, high + pad];
   const calls = Math.max(study.calls, other ? other.calls : 0, 1);
   const X = (c) => box.left + (c / calls) * (box.right - box.left);
   // Better is down, except where the user wants more of something.
-  const along = (x) => {
-    const share = (x - low) / (high - low);
-    return raised ? box.top + share * (box.bottom - box.top) : box.bottom - share * (box.bottom - box.top);
-  };
+  const along = (x) => box.bottom - ((x - low) / (high - low)) * (box.bottom - box.top);
   const Y = (l) => Math.max(box.top, Math.min(box.bottom, along(f(l))));
   const edge = raised ? box.bottom - 3 : box.top + 3;
   pen.strokeStyle = colour("line");
@@ -209,15 +209,14 @@ function drawCurve(canvas, study, other, log, picked, raised) {
     pen.moveTo(box.left, y);
     pen.lineTo(box.right, y);
     pen.stroke();
-    pen.fillText(log ? number(10 ** tick, 2) : number(raised ? -tick : tick, 4), box.left - 6, y + 4);
+    pen.fillText(log ? number(10 ** tick, 3) : number(tick, 4), box.left - 6, y + 4);
   }
   pen.textAlign = "center";
   for (const tick of ticks(0, calls, 6)) pen.fillText(tick, X(tick), box.bottom + 16);
   pen.fillText("calls", (box.left + box.right) / 2, height - 2);
-  const usable = (loss) => loss !== null && (!log || loss > 0);
   const dot = study.shown.length > 2000 ? 1.2 : 2.5;
   for (const row of study.shown) {
-    const good = row.state === "completed" && usable(row.loss);
+    const good = row.state === "completed" && row.loss !== null;
     pen.fillStyle = colour(good ? (row.feasible ? "grey" : "gold") : "red");
     pen.fillRect(X(row.at) - dot, (good ? Y(row.loss) : edge) - dot, 2 * dot, 2 * dot);
   }
@@ -226,7 +225,7 @@ function drawCurve(canvas, study, other, log, picked, raised) {
     pen.lineWidth = 2;
     pen.beginPath();
     let last = null;
-    for (const [c, l] of one.steps.filter(([, loss]) => usable(loss))) {
+    for (const [c, l] of one.steps) {
       if (last === null) pen.moveTo(X(c), Y(l));
       else pen.lineTo(X(c), Y(last)), pen.lineTo(X(c), Y(l));
       last = l;
@@ -240,13 +239,13 @@ function drawCurve(canvas, study, other, log, picked, raised) {
   if (picked !== null && study.shown[picked]) {
     const row = study.shown[picked];
     pen.strokeStyle = colour("ink");
-    pen.strokeRect(X(row.at) - 5, (usable(row.loss) ? Y(row.loss) : edge) - 5, 10, 10);
+    pen.strokeRect(X(row.at) - 5, (row.loss !== null ? Y(row.loss) : edge) - 5, 10, 10);
   }
   return (x, y) => {
     let found = null;
     let least = 400;
     study.shown.forEach((row, i) => {
-      const gap = (X(row.at) - x) ** 2 + ((usable(row.loss) ? Y(row.loss) : edge) - y) ** 2;
+      const gap = (X(row.at) - x) ** 2 + ((row.loss !== null ? Y(row.loss) : edge) - y) ** 2;
       if (gap < least) [least, found] = [gap, i];
     });
     return found;
@@ -283,17 +282,17 @@ const ramp = (share) => `hsl(${220 - 190 * share} 75% ${38 + 20 * share}%)`;
 
 function drawMap(canvas, study, about) {
   const { pen, width, height } = scaled(canvas);
-  const told = study.rows.filter((row) => row && row.loss !== null && row.state === "completed");
+  const ended = study.rows.filter((row) => row && row.loss !== null && row.state === "completed");
   pen.fillStyle = colour("soft");
-  if (told.length < 2) {
+  if (ended.length < 2) {
     pen.fillText("Two trials are needed.", 20, 30);
     return;
   }
-  const order = [...told].sort((a, b) => b.loss - a.loss);
+  const order = [...ended].sort((a, b) => b.loss - a.loss);
   const share = new Map(order.map((row, i) => [row.number, i / (order.length - 1)]));
   const domain = about.problem.space.domain;
   const names = domain && domain.parameters ? Object.keys(domain.parameters) : [];
-  const d = told[0].point.length;
+  const d = ended[0].point.length;
   if (names.length && d === names.length && d > 1 && d <= 32) {
     $("#map-title").textContent = "Parameters of every trial, the best in light colours";
     const X = (j) => 20 + (j / (d - 1)) * (width - 40);
@@ -367,10 +366,30 @@ function foreseen(foretold) {
     .join(", ");
 }
 
-function words(about, latest) {
-  const list = $("#words");
+function sayer(list) {
   list.replaceChildren();
-  const say = (term, text) => list.append(make("dt", term), make("dd", text));
+  return (term, text) => list.append(make("dt", term), make("dd", text));
+}
+
+const plain = (value) => (typeof value === "number" ? number(value) : value);
+const isOutput = (about) => ["minimize", "maximize"].includes(about.problem.objective.type);
+
+function bestTrial(trial, about) {
+  const say = sayer($("#best"));
+  if (!trial) return say("none yet", "");
+  const some = (pairs, most) => {
+    for (const [name, value] of pairs.slice(0, most)) say(name, plain(value));
+    if (pairs.length > most) say("…", `and ${pairs.length - most} more`);
+  };
+  say("trial", trial.number);
+  some(trial.outputs.map((value, j) => [about.problem.outputs[j], value]), 12);
+  if (!isOutput(about)) say("loss", number(trial.loss));
+  if (trial.parameters) some(Object.entries(trial.parameters), 100);
+  else some(trial.point.map((value, j) => [`z${j}`, value]), 12);
+}
+
+function words(about, latest) {
+  const say = sayer($("#words"));
   say("strategy", about.strategy.name);
   const options = Object.entries(about.strategy.options || {}).filter(([, value]) => value !== null);
   if (options.length) say("options", options.map(([k, v]) => `${k}: ${JSON.stringify(v)}`).join(", "));
@@ -383,6 +402,9 @@ function words(about, latest) {
   if (about.why_not) say("read only", about.why_not);
 }
 
+const missed = (trial) => trial.state === "completed" && !trial.feasible;
+const fate = (trial) => (missed(trial) ? "completed, breaks a constraint" : trial.state);
+
 // The loss is shown where it is not plus or minus an output.
 function table(rows, names, outputs, loss, target, append) {
   const body = $("tbody", target);
@@ -393,13 +415,13 @@ function table(rows, names, outputs, loss, target, append) {
   if (!append) body.replaceChildren();
   for (const trial of rows) {
     const row = make("tr");
-    row.append(make("td", trial.number, "n"), make("td", trial.state, `s-${trial.state}`), make("td", trial.origin));
+    row.append(make("td", trial.number, "n"), make("td", fate(trial), `s-${missed(trial) ? "infeasible" : trial.state}`), make("td", trial.origin));
     outputs.forEach((_, j) => row.append(make("td", trial.outputs ? number(trial.outputs[j]) : "", "n")));
     if (loss) row.append(make("td", number(trial.loss), "n"));
     row.append(make("td", trial.cost.values + trial.cost.gradients, "n"));
     names.forEach((name, j) => {
       const value = trial.parameters ? trial.parameters[name] : trial.point[j];
-      row.append(make("td", typeof value === "number" ? number(value) : value, "n"));
+      row.append(make("td", plain(value), "n"));
     });
     row.append(make("td", trial.reason));
     body.append(row);
@@ -416,7 +438,9 @@ async function study(name, signal) {
   $("h1", main).textContent = name;
   const goal = about.problem.objective;
   const wish = goal.type === "target" ? `target ${goal.value.slice(0, 4).map((v) => number(v)).join(", ")}` : `${goal.type} ${goal.output || about.problem.outputs[0]}`;
-  $(".about").textContent = `${about.problem_name} · ${wish} · begun ${new Date(about.created).toLocaleString()}`;
+  const bounds = about.problem.constraints.map((one) => `${one.output} ${one.sense} ${number(one.bound)}`).join(", ");
+  const facts = [about.problem_name, wish, `begun ${new Date(about.created).toLocaleString()}`, bounds];
+  $(".about").textContent = facts.filter(Boolean).join(" · ");
   const curve = $("#curve");
   const log = $("#logscale");
   const beside = $("#beside");
@@ -426,17 +450,24 @@ async function study(name, signal) {
   let shownFrom = 0;
   let names = [];
 
+  const tell = () => {
+    const row = picked === null ? null : data.shown[picked];
+    $(".tip").textContent = row
+      ? `trial ${row.number} by ${row.origin || "unknown"}: ${fate(row)}, ${about.raised ? about.best_is : "loss"} ${number(row.loss === null ? null : told(row.loss, about.raised))}, after ${row.at} calls`
+      : `blue line: best so far; ${other ? "orange line: the study beside; " : ""}grey: trials; orange: breaks a constraint; red: without a value`;
+  };
   const redraw = () => {
+    log.disabled = !drawn(data, other).every((loss) => told(loss, about.raised) > 0);
+    log.title = log.disabled ? "Not all values are above 0." : "";
+    if (log.disabled) log.checked = false;
     nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
     drawMap($("#map"), data, about);
+    tell();
   };
   const pick = (i) => {
     picked = i;
     nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
-    const row = i === null ? null : data.shown[i];
-    $(".tip").textContent = row
-      ? `trial ${row.number} by ${row.origin || "unknown"}: ${row.state}, ${about.raised ? about.best_is : "loss"} ${number(about.raised && row.loss !== null ? -row.loss : row.loss)}, after ${row.at} calls`
-      : "";
+    tell();
   };
   curve.addEventListener("mousemove", (event) => pick(nearest(event.offsetX, event.offsetY)));
   curve.addEventListener("keydown", (event) => {
@@ -484,7 +515,7 @@ async function study(name, signal) {
       names = names.slice(0, 12);
     }
     const outputs = about.problem.outputs;
-    table(part.trials, names, outputs.slice(0, 6), !outputs.includes(about.best_is), $("#trials"), append);
+    table(part.trials, names, outputs.slice(0, 6), !isOutput(about), $("#trials"), append);
     return part.trials;
   };
   more.addEventListener("click", () => page(true));
@@ -499,6 +530,7 @@ async function study(name, signal) {
     await data.refresh(signal);
     tiles(about);
     redraw();
+    bestTrial((await get(`${path}/best`, signal)).best, about);
     const latest = await page(false);
     words(about, latest[0]);
     const running = (await get(`${path}/trials?state=running&limit=50`, signal)).trials;
@@ -523,15 +555,16 @@ async function study(name, signal) {
         const image = make("img");
         image.src = one.picture;
         image.alt = `design of trial ${one.number}`;
-        figure.append(image, make("figcaption", `${number(about.raised ? -one.loss : one.loss, 4)} (trial ${one.number})`));
+        figure.append(image, make("figcaption", `${number(told(one.loss, about.raised), 4)} (trial ${one.number})`));
         return figure;
       }),
     );
   };
   await refresh();
   gallery().catch(() => {});
+  const quantity = ({ problem }) => JSON.stringify([problem.outputs, problem.objective]);
   for (const one of (await get(`${api}?limit=200`, signal)).studies) {
-    if (one.name === name) continue;
+    if (one.name === name || quantity(one) !== quantity(about)) continue;
     const option = make("option", one.name);
     option.value = one.name;
     beside.append(option);
