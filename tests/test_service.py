@@ -161,6 +161,28 @@ def test_a_whole_search_in_plain_http(served: Served) -> None:
     assert study.spent.values == 8
 
 
+def test_no_trial_comes_with_a_reason(served: Served) -> None:
+    bi.Study.create("reasons", problem(), "random", 0, served.url, token=served.token)
+    ask = "/v1/studies/reasons/ask"
+    first = post(served, ask, {"budget": 1}).json()
+    assert (len(first["trials"]), first["why"]) == (1, "")
+    assert post(served, ask, {"budget": 1}).json() == {"trials": [], "why": "wait"}
+    tell = "/v1/studies/reasons/trials/0/tell"
+    for outputs, said in (({"z": 1.0}, "is"), ({"y": 1.0, "z": 2.0}, "there are no outputs ['z']"), (None, "fail")):
+        refused = post(served, tell, {"outputs": outputs})
+        assert refused.status_code == 422
+        assert said in refused.json()["detail"]
+    assert post(served, tell, {"outputs": {"y": 1.0}}).status_code == 200
+    assert post(served, ask, {"budget": 1}).json() == {"trials": [], "why": "budget"}
+
+
+def test_a_comparison_without_the_right_token_does_not_begin(served: Served) -> None:
+    with pytest.raises(AccessDenied, match="not known here"):
+        bi.compare(problem(), ["random"], budget=2, seeds=1, storage=served.url, token="wrong")
+    kept = bi.compare(problem(), ["random"], budget=2, seeds=[7], storage=served.url, token=served.token)
+    assert [run.bill.values for run in kept.runs] == [2]
+
+
 def test_a_registered_problem_is_the_operators(served: Served) -> None:
     body = {"registered": "bowl", "name": "theirs", "strategy": {"name": "sobol"}}
     made = post(served, "/v1/studies", body)

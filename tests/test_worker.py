@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,3 +107,33 @@ def test_a_killed_worker_loses_its_lease_and_another_goes_on(served: Served) -> 
     assert study.spent.lost == 1
     assert study.spent.values == calls(served) == 5, "the lost call is billed, but does not use up the budget"
     assert [len(t.attempts) for t in study.trials] == [2, 1, 1, 1]
+
+
+def test_a_worker_whose_answers_do_not_fit_ends(served: Served) -> None:
+    (served.folder / "slow.py").write_text(
+        PROBLEM.replace("bi.Minimize(), ", "bi.Minimize('rate'), outputs=['rate'], ").replace(
+            "return float(((x - 0.3) ** 2).sum())", "return {'rte': 1.0}"
+        )
+    )
+    one = worker(served, "--strategy", "random", "--executor", "serial", "--budget", "50")
+    _, said = one.communicate(timeout=90)
+    assert one.returncode == 1
+    assert "is 'rte' meant to be 'rate'?" in said
+    assert "the answers do not fit the problem, and this worker ends" in said
+    assert calls(served) < 10
+
+
+def test_a_worker_that_is_told_to_stop_while_the_server_is_down_says_what_it_knows(served: Served) -> None:
+    one = worker(served, "--strategy", "random", "--executor", "serial", "--grace", "1", pause=0.5)
+    wait_until(lambda: calls(served) >= 2)
+    served.kill()
+    time.sleep(1.5)  # one more is answered, and nobody is there to be told
+    began = time.monotonic()
+    one.send_signal(signal.SIGTERM)
+    _, said = one.communicate(timeout=60)
+    assert time.monotonic() - began < 20.0
+    (number, value) = re.findall(r"not written: study.tell\((\d+), \[(.+)\], attempt=0\)", said)[0]
+    served.start()
+    study = opened(served)
+    assert study.tell(int(number), float(value), attempt=0).loss == float(value)
+    assert study.spent.values == calls(served)
