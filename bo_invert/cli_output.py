@@ -117,13 +117,11 @@ def trial_records(journal: Record, trials: Sequence[Trial], how: Format = Format
 
     In a table there is no loss beside the output that it is plus or minus, and a distance instead of that of a target.
     """
-    from bo_invert.domain import box_domain
-    from bo_invert.parameters import parameter_from_json
+    from bo_invert.domain import stored_domain
     from bo_invert.report.frame import trial_record
 
     problem = journal.header["problem"]
-    parameters = problem["space"].get("domain", {}).get("parameters", {})
-    domain = box_domain({name: parameter_from_json(data) for name, data in parameters.items()}) if parameters else None
+    domain = stored_domain(problem)
     records = [trial_record(trial, problem["outputs"], domain) for trial in trials]
     return [_told(record, _goal(journal)) for record in records] if how is Format.table else records
 

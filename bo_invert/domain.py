@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bo_invert.errors import InvalidInput
-from bo_invert.parameters import Choice, Float, Int, Parameter
+from bo_invert.parameters import Choice, Float, Int, Parameter, parameter_from_json
 from bo_invert.types import JSON, Array
 
 
@@ -194,4 +194,10 @@ def box_domain(parameters: Mapping[str, Parameter]) -> Domain:
     return Domain("box", sum(p.width for p in parameters.values()), dict(parameters))
 
 
-__all__ = ["Choice", "Domain", "Float", "Int", "Parameter", "Reference", "box_domain"]
+def stored_domain(problem: JSON) -> Domain | None:
+    """The box of a stored problem, whose parameters have names; None in a latent. The problem itself is not needed."""
+    known = problem["space"].get("domain", {}).get("parameters")
+    return box_domain({name: parameter_from_json(one) for name, one in known.items()}) if known else None
+
+
+__all__ = ["Choice", "Domain", "Float", "Int", "Parameter", "Reference", "box_domain", "stored_domain"]

@@ -28,10 +28,9 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from bo_invert import __version__
-from bo_invert.domain import box_domain
+from bo_invert.domain import stored_domain
 from bo_invert.errors import BoInvertError, InvalidInput, MissingExtra, TrackingError
 from bo_invert.history import History
-from bo_invert.parameters import parameter_from_json
 from bo_invert.report.goal import Goal
 from bo_invert.types import JSON, Attempt, State, Trial
 
@@ -363,9 +362,8 @@ class _Words:
         # Older logs have no id.
         self.study_id = str(header.get("id") or sha256(f"{name} {header['created']}".encode()).hexdigest()[:32])
         self.created = _milliseconds(datetime.fromisoformat(header["created"]).timestamp())
-        known = self._problem["space"].get("domain", {}).get("parameters", {})
-        self._domain = box_domain({key: parameter_from_json(one) for key, one in known.items()}) if known else None
-        self._parameters = _names(known)
+        self._domain = stored_domain(self._problem)
+        self._parameters = [] if self._domain is None else _names(self._domain.parameters)
         self._outputs = _names(self._problem["outputs"], ("loss", "violation", "calls", "seconds"))
         self._goal = Goal(self._problem["objective"], self._problem["outputs"])
         # The distance from a target has no name of its own.

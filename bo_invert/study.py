@@ -16,6 +16,7 @@ from bo_invert import registry
 from bo_invert.decisions import Terms
 from bo_invert.declared import declare
 from bo_invert.differences import differences
+from bo_invert.domain import stored_domain
 from bo_invert.errors import InvalidInput, ProblemChanged, StudyExists, Verdict
 from bo_invert.given import given_answers, given_points, refuse_shape
 from bo_invert.history import History
@@ -207,7 +208,8 @@ class Study:
         """One row per trial: state, origin, parameters (or coordinates), outputs, loss, cost, reason."""
         from bo_invert.report.frame import trials_frame
 
-        domain = None if self.problem is None else self.problem.space.domain
+        space = None if self.problem is None else self.problem.space.domain
+        domain = space or stored_domain(self.journal.header["problem"])
         return trials_frame(self.trials, self.outputs, domain)
 
     def to_ax(self) -> Client:

@@ -517,3 +517,13 @@ def test_one_crash_among_answers_that_do_not_fit_changes_nothing() -> None:
     with pytest.warns(UserWarning, match="The run ends here"):
         s.run(30)
     assert len(calls) == 4
+
+
+def test_a_log_that_is_read_without_its_problem_knows_the_names_of_parameters() -> None:
+    store = MemoryStore()
+    space = bi.Box({"speed": bi.Float(1.0, 100.0, log=True), "kind": bi.Choice("a", "b")})
+    whole = bi.Problem(space, lambda p: p["speed"], bi.Minimize("cost"), outputs=["cost"])
+    run = bi.Study.create("named", whole, "random", storage=store).run(4)
+    read = bi.Study.open("named", store)
+    assert read.to_dataframe().equals(run.to_dataframe())
+    assert {"speed", "kind", "cost"} <= set(read.to_dataframe())

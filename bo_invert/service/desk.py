@@ -14,11 +14,10 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from bo_invert.domain import Domain, box_domain
+from bo_invert.domain import Domain, stored_domain
 from bo_invert.errors import BoInvertError
 from bo_invert.journal import Journal
 from bo_invert.leases import LOOKS, Watch, reap
-from bo_invert.parameters import parameter_from_json
 from bo_invert.problem import Problem
 from bo_invert.service.asking import Askers, Line
 from bo_invert.service.kept import Kept
@@ -152,9 +151,7 @@ class Desk:
     def _read(self, name: str) -> Opened:
         journal = Journal(self.store, name)
         journal.read()
-        space = journal.header["problem"]["space"]
-        known = space.get("domain", {}).get("parameters")
-        domain = box_domain({key: parameter_from_json(one) for key, one in known.items()}) if known else None
+        domain = stored_domain(journal.header["problem"])
         return Opened(
             journal, Line(journal, self._askers, self.thread), domain, self.registered.why_not(journal.header, name)
         )
