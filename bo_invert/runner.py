@@ -209,15 +209,16 @@ class _Alarm:
             self._silent = True
         elif len(misfits) >= HOPELESS:
             self._silent = self.hopeless = True
-            reasons = misfits
+            said = misfits[-1]
             advice = "The run ends here, because more calls cannot change that; mend the problem."
         elif len(reasons) >= SUSPICIOUS:
             self._silent = True
+            said = reasons[-1]
             advice = "The search goes on; stop it if the oracle is broken."
         if self._silent and not history.completed:
             warnings.warn(
-                f"study {self._journal.name!r}: nothing has been answered yet, and {len(reasons)} trials failed; the "
-                f"last of them said: {reasons[-1]}. {advice}",
+                f"study {self._journal.name!r}: the first {len(reasons)} trials all failed, with words like: {said}. "
+                f"{advice}",
                 stacklevel=2,
             )
 
