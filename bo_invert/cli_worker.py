@@ -34,11 +34,10 @@ def worker(
 ) -> None:
     """Work on a study: take trials, evaluate them here, tell what came of them. Any number of workers may."""
     from bo_invert.cli_problem import parse_settings
-    from bo_invert.runner import is_hopeless
     from bo_invert.sources import load_problem
     from bo_invert.stores.open import open_store
     from bo_invert.study import Study
-    from bo_invert.working import work
+    from bo_invert.working import Ending, work
 
     made = load_problem(problem, parse_settings(settings, "--set"))
     store = open_store(storage, token, patience)
@@ -48,7 +47,8 @@ def worker(
         study = Study.open(name, store, made)
     say(f"bo-invert: working on {name!r} at {storage}")
     chosen = None if executor == "serial" else executor
-    if not work(study, budget, jobs, chosen, retries, grace, lambda text: say(f"bo-invert: {text}")):
+    ending = work(study, budget, jobs, chosen, retries, grace, lambda text: say(f"bo-invert: {text}"))
+    if ending is not Ending.FINISHED:
         sys.stderr.flush()
         # Threads that are still inside the oracle would keep the process until they return.
-        os._exit(1 if is_hopeless(study.journal) else 0)
+        os._exit(1 if ending is Ending.HOPELESS else 0)

@@ -95,8 +95,7 @@ def told(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[J
         return []
     if trial.state is State.LOST:  # it was billed when it was given up
         return [entry]
-    measured_again = trial.state is State.FAILED and outcome.state is State.COMPLETED
-    if trial.state is State.QUEUED or measured_again:
+    if trial.state is State.QUEUED:
         return [event("started", trial=trial.number, worker=None), entry]
     raise _conflict(trial, trial.state, trial.y, outcome)
 
@@ -176,7 +175,7 @@ def _keyed(log: Log, key: str, numbers: Sequence[int]) -> JSON:
 def _conflict(trial: Trial, state: State, y: Any, outcome: Outcome) -> TellConflict:
     return TellConflict(
         f"trial {trial.number} is {state} with y = {_shown(y)} and cannot become {outcome.state} with "
-        f"y = {_shown(outcome.y)}; study.add() takes further observations"
+        f"y = {_shown(outcome.y)}; study.enqueue() has a point measured again, study.add() takes what is known already"
     )
 
 

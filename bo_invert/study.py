@@ -243,8 +243,7 @@ class Study:
             attempt: which attempt at the trial it is the outcome of, from 0; default: the latest.
 
         Returns:
-            The trial as it stands now; the one you passed stays as it was. The same tell again changes nothing. Outputs
-            after a failure mean that it was measured again: another attempt, billed.
+            The trial as it stands now; the one you passed stays as it was. The same tell again changes nothing.
 
         Raises:
             TellConflict: it was already told something else, or was cancelled.

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
 
 from bo_invert.runner import is_hopeless
 from bo_invert.study import Study
@@ -16,6 +17,14 @@ _PAUSE = 1.0
 """Seconds until a worker asks again where there was nothing to do."""
 
 
+class Ending(Enum):
+    """How a worker ended: with all that it had begun, before that, or because answers do not fit the problem."""
+
+    FINISHED = auto()
+    LEFT = auto()
+    HOPELESS = auto()
+
+
 def work(
     study: Study,
     budget: int | None,
@@ -24,7 +33,7 @@ def work(
     retries: int,
     grace: float,
     say: Callable[[str], None],
-) -> bool:
+) -> Ending:
     """Work on a study until its budget is spent, its target is hit, or somebody says stop.
 
     On SIGTERM (or Ctrl-C) nothing new is begun. What is under way is awaited for ``grace`` seconds; what is not ready
@@ -40,7 +49,7 @@ def work(
         say: shows a sentence to the user.
 
     Returns:
-        Whether all that was begun was finished, and any of it makes sense.
+        How it ended.
     """
     stop = threading.Event()
     try:
@@ -48,7 +57,7 @@ def work(
             return _until(stop, study, budget, jobs, executor, retries, say)
     except _Patience as end:
         say("\n".join(["what was not ready is given back", *getattr(end, "__notes__", ())]))
-        return False
+        return Ending.LEFT
 
 
 def _until(
@@ -59,24 +68,24 @@ def _until(
     executor: str | None,
     retries: int,
     say: Callable[[str], None],
-) -> bool:
-    """Run, and run again when there was nothing to do, until there will be nothing to do. False: it makes no sense."""
+) -> Ending:
+    """Run, and run again when there was nothing to do, until there will be nothing to do."""
     while not stop.is_set():
         study.run(budget or ENDLESS, batch=jobs, executor=executor, retries=retries, stop=stop.is_set)
         best = study.best
         assert study.problem is not None
         if best is not None and study.problem.objective.satisfied(best.y):
             say(f"the target is hit: {study.spent}")
-            return True
+            return Ending.FINISHED
         if is_hopeless(study.journal):
             say(f"the answers do not fit the problem, and this worker ends: {study.spent}")
-            return False
+            return Ending.HOPELESS
         if budget is not None and study.journal.is_over(budget):
             say(f"the budget is spent: {study.spent}")
-            return True
+            return Ending.FINISHED
         stop.wait(_PAUSE)
     say(f"stopped: {study.spent}")
-    return True
+    return Ending.FINISHED
 
 
 class _Patience(Exception):

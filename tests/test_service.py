@@ -239,7 +239,9 @@ def test_a_study_begun_in_python_goes_on_where_its_problem_is_registered(tmp_pat
         "    draw=lambda x: np.clip(np.outer(x, x), 0, 1))\n"
     )
     (tmp_path / "mine.py").write_text(source)
-    (tmp_path / "serve.toml").write_text('[problems.any]\nsource = "mine.py"\n')
+    (tmp_path / "serve.toml").write_text(
+        '[problems.broken]\nsource = "missing.py"\n[problems.any]\nsource = "mine.py"\n'
+    )
     url = f"sqlite:///{tmp_path}/runs.db"
     mine = load_problem(f"{tmp_path}/mine.py:problem", {})
     bi.Study.create("mine", mine, "random", 0, url).run(3)

@@ -82,8 +82,12 @@ def test_failed_and_infeasible_are_billed_and_kept_apart() -> None:
     with pytest.raises(bi.errors.TellConflict, match="is failed"):
         s.tell(a, 0.4, attempt=0)
     assert s.spent.values == 3
-    s.tell(a, 0.5)  # measured again after all: a further attempt, billed
-    assert s.best.number == a.number
+    with pytest.raises(bi.errors.TellConflict, match=r"study.enqueue\(\) has a point measured again"):
+        s.tell(a, 0.5)
+    s.enqueue(point=a.point)  # measured again: a call like any other
+    (again,) = s.ask()
+    s.tell(again, 0.5)
+    assert s.best.number == again.number
     assert s.spent.values == 4
 
 

@@ -96,7 +96,7 @@ async def columns(
 async def gallery(desk: On, name: Study, count: Annotated[int, Query(ge=1, le=24)] = 8) -> JSON:
     """The best designs as pictures (PNG, base64), where the operator's problem can draw them."""
     opened = await desk.open(name)
-    problem = None if opened.why_not else await desk.problem(name)
+    problem = await desk.thread(desk.registered.known, opened.journal.header)
     draw = None if problem is None else problem.draw
     if problem is None or draw is None:
         return {"pictures": []}

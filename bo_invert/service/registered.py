@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bo_invert.declared import declared
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import BoInvertError, InvalidInput
 from bo_invert.problem import Problem
 from bo_invert.sources import load_problem
 from bo_invert.stores.base import Store
@@ -63,21 +64,21 @@ class Registered:
 
     def known(self, header: JSON) -> Problem | None:
         """The registered problem that a stored study is about: the one it names, or the same one begun in Python."""
-        if header.get("registered") is not None:
+        if header.get("registered") in self.sources:
             return self.problem(header["registered"])
-        about = header.get("problem")  # not known yet of a study that is being made from a declaration
-        made = (self.problem(name) for name in self.sources) if about is not None else ()
-        return next((problem for problem in made if problem.to_json() == about), None)
+        for name in self.sources:
+            with suppress(BoInvertError):  # one that cannot be made is not the one
+                problem = self.problem(name)
+                if problem.to_json() == header["problem"]:
+                    return problem
+        return None
 
     def why_not(self, header: JSON, name: str) -> str:
         """Why a stored study can only be read here; empty where its problem can be rebuilt."""
         if header.get("registered") is not None:
             known = header["registered"] in self.sources
             return "" if known else f"study {name!r} is about {header['registered']!r}, which is not registered here"
-        if header.get("declared") is not None or self.known(header) is not None:
-            return ""
-        known = header["problem"]
-        if known["space"].get("type") == "box" and known["objective"]["type"] != "composite":
+        if header.get("declared") is not None or _is_plain(header["problem"]) or self.known(header) is not None:
             return ""
         return (
             f"study {name!r} was begun in Python, and its problem cannot be rebuilt here; it can be read. Let the "
@@ -93,12 +94,12 @@ class Registered:
         reason = self.why_not(header, name)
         if reason:
             raise InvalidInput(reason)
-        same = self.known(header)
-        if same is not None:
-            return same
         if header.get("declared") is not None:
             return declared(header["declared"], header["problem_name"])
         known = header["problem"]
+        same = None if header.get("registered") is None and _is_plain(known) else self.known(header)
+        if same is not None:
+            return same
         space = {"type": "box", "parameters": known["space"]["domain"]["parameters"]}
         return declared({**known, "space": space, "identity": known["space"]}, header["problem_name"])
 
@@ -114,6 +115,11 @@ class Registered:
 
         store = open_store(storage)
         return Study.open(name, store, self.problem_of(store.header(name), name))
+
+
+def _is_plain(problem: JSON) -> bool:
+    """Whether a stored problem can be rebuilt from what identifies it."""
+    return bool(problem["space"].get("type") == "box" and problem["objective"]["type"] != "composite")
 
 
 def _beside(file: Path, source: str) -> str:
