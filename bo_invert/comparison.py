@@ -82,8 +82,9 @@ def compare(
     if isinstance(storage, str):
         from bo_invert.stores.open import open_store
 
-        open_store(storage, token).names()  # one that cannot be used is found out now, not by every run
-        storage = open_store(storage, token) if token is not None else storage
+        opened = open_store(storage, token)
+        opened.names()  # one that cannot be used is found out now, not by every run
+        storage = storage if token is None else opened
     common = {"batch": batch, "keep": keep, "storage": storage, "stop_when_hit": stop_when_hit,
               "raise_errors": raise_errors}  # fmt: skip
     tasks = [

@@ -53,6 +53,27 @@ def test_ten_seconds_of_somebody_elses_lock(tmp_path: Path) -> None:
     assert [t.loss for t in hasty.trials] == [1.0]
 
 
+LOCKED = """
+import signal, sys
+from bo_invert.errors import StorageBusy
+from bo_invert.stores.sql import SqlStore
+
+signal.signal(signal.SIGALRM, lambda *_: sys.exit(7))
+signal.setitimer(signal.ITIMER_REAL, 1.0)
+SqlStore(sys.argv[1], patience=600.0).append("s", [{"kind": "x"}], 0)
+"""
+
+
+def test_whoever_waits_for_a_lock_still_hears_signals(tmp_path: Path) -> None:
+    SqlStore(tmp_path / "runs.db").create("s", {})
+    holder = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    url = f"sqlite:///{tmp_path}/runs.db"
+    waiting = subprocess.run([sys.executable, "-c", LOCKED, url], capture_output=True, text=True, timeout=30)
+    holder.close()
+    assert waiting.returncode == 7, waiting.stderr
+
+
 FULL = """
 import os, resource, sys
 import bo_invert as bi

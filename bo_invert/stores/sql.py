@@ -64,6 +64,8 @@ _BEATS = sa.Table(
 #: SQLite's primary result codes for "somebody else holds the lock", and PostgreSQL's states for the same.
 _SQLITE_LOCKED = {5, 6}
 _POSTGRES_LOCKED = {"55P03", "40P01", "40001"}
+_WAIT = 1.0
+"""Seconds of one wait for SQLite's lock."""
 _SQLITE_FULL = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"}
 #: Any number that other programs are unlikely to lock in the same database while tables are made.
 _POSTGRES_SETUP_LOCK = 0x626F696E
@@ -253,7 +255,7 @@ class SqlStore:
             if held is not None:  # inside ``turn``, which commits
                 yield held
                 return
-            with self._alone, self._engine().connect() as connection, _begun(connection, writing):
+            with self._alone, self._engine().connect() as connection, _begun(connection, writing, self._patience):
                 yield connection
         except exc.SQLAlchemyError as error:
             raise self._explained(error) from error
@@ -274,7 +276,8 @@ class SqlStore:
         options: dict[str, Any] = {"pool_timeout": self._patience}
         if self._in_memory:  # one connection, shared by all threads: another one would be another database
             options = {"poolclass": StaticPool}
-        arguments = {"timeout": self._patience, "check_same_thread": False} if on_sqlite else {}
+        # SQLite waits without looking at signals, so it waits a little at a time; ``_begun`` has the patience.
+        arguments = {"timeout": min(self._patience, _WAIT), "check_same_thread": False} if on_sqlite else {}
         engine = sa.create_engine(self._url, connect_args=arguments, pool_pre_ping=not on_sqlite, **options)
         if on_sqlite:
             sa.event.listen(engine, "connect", self._open_sqlite)
@@ -310,7 +313,7 @@ class SqlStore:
             raise StorageError(f"storage {self} belongs to another program; choose another file or database")
         version = self._version(engine) if _META.name in tables else 0
         if version < SCHEMA and not self._read_only:
-            with engine.connect() as connection, _begun(connection, writing=True):
+            with engine.connect() as connection, _begun(connection, True, self._patience):
                 if connection.dialect.name == "postgresql":
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_SETUP_LOCK)))
                 _METADATA.create_all(connection)
@@ -368,9 +371,16 @@ def _names(connection: sa.Connection) -> list[str]:
 
 
 @contextmanager
-def _begun(connection: sa.Connection, writing: bool = False) -> Iterator[None]:
+def _begun(connection: sa.Connection, writing: bool = False, patience: float = 0.0) -> Iterator[None]:
     """A transaction. On SQLite a writer takes the lock at once, so what it reads stays true until it has written."""
+    deadline = time.monotonic() + patience
     with connection.begin():
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        while connection.dialect.name == "sqlite":
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+                break
+            except exc.OperationalError as error:
+                locked = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_LOCKED
+                if not locked or time.monotonic() > deadline:
+                    raise
         yield
