@@ -112,7 +112,7 @@ LEAKS = {
     "fastapi": {"bo_invert.service"},
     "starlette": {"bo_invert.service"},
     "uvicorn": {"bo_invert.service"},
-    "httpx": {"bo_invert.service", "bo_invert.oracles.http"},
+    "httpx": {"bo_invert.service", "bo_invert.exchange", "bo_invert.oracles.http"},
     "onnxruntime": {"bo_invert.oracles.onnx"},
     "distributed": {"bo_invert.executors.dask"},
     "dask": {"bo_invert.executors.dask"},
@@ -151,7 +151,7 @@ SWITCHES = {"shell": "False", "weights_only": "True", "allow_pickle": "False"}
 """Arguments that are either left out or this."""
 DOORS = {
     "importlib": {"bo_invert", "bo_invert.registry", "bo_invert.sources", "bo_invert.bench.referee"},
-    "subprocess": {"bo_invert.bench.fingerprint"},
+    "subprocess": {"bo_invert.bench.fingerprint", "bo_invert.program"},
 }
 """Who may import by name, and start other programs."""
 
@@ -331,7 +331,9 @@ def test_public_names_are_pinned() -> None:
     assert sorted(bo_invert.__all__) == [
         "BoInvertError",
         "Box",
+        "Cached",
         "Choice",
+        "Command",
         "Comparison",
         "Composite",
         "Descent",
@@ -340,6 +342,7 @@ def test_public_names_are_pinned() -> None:
         "Failed",
         "Float",
         "Function",
+        "Http",
         "Infeasible",
         "Int",
         "InvalidInput",
@@ -347,6 +350,7 @@ def test_public_names_are_pinned() -> None:
         "Ledger",
         "Maximize",
         "Minimize",
+        "Onnx",
         "Oracle",
         "OutcomeConstraint",
         "Pixels",
