@@ -312,7 +312,8 @@ def test_a_batch_is_one_run(tmp_path: Path) -> None:
         (BATCH + "print(json.dumps({'p': [{'y': sum(r)} for r in rows]}))", {"answer": "p[*].y"}),
         (BATCH + "print('y\\n' + '\\n'.join(str(sum(r)) for r in rows))", {"output": "csv"}),
         (BATCH + "[print('y =', sum(r)) for r in rows]", {"output": re.compile(r"y = (?P<y>\S+)")}),
-        ("import sys, csv\nprint([float(r['x0']) + float(r['x1']) for r in csv.DictReader(sys.stdin)])", {"input": "csv"}),
+        ("import sys, csv\nprint([float(r['x0']) + float(r['x1']) for r in csv.DictReader(sys.stdin)])",
+         {"input": "csv"}),
     ):  # fmt: skip
         answers = script(counted + code, batched=True, **options).answers(designs, ("y",))
         assert [answer.y[0] for answer in answers if answer.y is not None] == [1.0, 2.0, 3.0, 4.0]

@@ -198,7 +198,7 @@ class _File:
             reason = None if answer.verdict is None else answer.verdict.reason.encode("utf-8", "backslashreplace")
             rows.append((key, y, reason, _checksum(key, y, reason)))
         with self._lock, self._connection() as connection:
-            connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", rows)
+            connection.executemany("INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING", rows)
 
     def _answer(self, key: str, m: int, y: Any, reason: Any, checksum: Any) -> Answer:
         if checksum != _checksum(key, y, reason) or (y is not None and len(y) != 8 * m):

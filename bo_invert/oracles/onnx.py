@@ -77,7 +77,7 @@ class Onnx(Oracle):
         self._asked = self._chosen(outputs, [one.name for one in session.get_outputs()])
         single = all(name in shapes and _is_single(shapes[name]) for name in self._asked)
         self.outputs = tuple(outputs) if outputs is not None else tuple(self._asked) if single else None
-        self.batched = not any(_batch_of(shape) == 1 for _, shape in self._inputs.values())
+        self.batched = not any(_batch_of(shape) in (0, 1) for _, shape in self._inputs.values())
 
     def _chosen(self, outputs: Sequence[str] | None, there: list[str]) -> list[str]:
         """The model's outputs that have to be computed: one that nobody wants may be the dear one."""
@@ -149,8 +149,9 @@ class Onnx(Oracle):
         return {name: _fitted(name, *self._inputs[name], part) for name, part in parts.items()}
 
     def _run(self, feeds: list[dict[str, NDArray[Any]]]) -> list[Any]:
-        session, sizes = self._session(), {_batch_of(shape) for _, shape in self._inputs.values()} - {None}
-        size = max(1, len(feeds)) if not sizes else max(int(s) for s in sizes if s is not None)
+        session = self._session()
+        fixed = [max(1, n) for _, shape in self._inputs.values() if (n := _batch_of(shape)) is not None]
+        size = max(fixed) if fixed else max(1, len(feeds))
         rows: list[Any] = []
         for start in range(0, len(feeds), size):
             part = feeds[start : start + size]
