@@ -47,6 +47,9 @@ BUILTIN: dict[str, dict[str, str]] = {
         "estimator": "bo_invert.oracles.estimator:Estimator",
         "twin": "bo_invert.oracles.twin:Twin",
     },
+    "generators": {
+        "vae": "bo_invert.generators.vae:VAE",
+    },
     "stores": {
         "memory": "bo_invert.stores.memory:MemoryStore",
         "sql": "bo_invert.stores.sql:SqlStore",

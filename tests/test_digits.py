@@ -65,7 +65,7 @@ def test_the_regressors_learnt_it(made):
 
 
 def test_the_vae_reconstructs(made):
-    assert made.training.reconstruction < 0.6 * made.training.spread
+    assert made.training.figures["reconstruction"] < 0.6 * made.training.figures["spread"]
 
 
 def test_materials_are_made_once(made):
