@@ -49,6 +49,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "generators": {
         "vae": "bo_invert.generators.vae:VAE",
+        "gan": "bo_invert.generators.gan:GAN",
     },
     "stores": {
         "memory": "bo_invert.stores.memory:MemoryStore",
