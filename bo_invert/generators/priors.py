@@ -6,6 +6,7 @@ priors draws are all that is needed: ``Latent(prior=draw)`` measures them.
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -177,6 +178,39 @@ def named_prior(name: str) -> Prior:
     if name not in NAMED:
         raise InvalidInput(f"a prior's name is one of {', '.join(NAMED)}, got {name!r}")
     return NAMED[name]
+
+
+def as_prior(prior: Any, decoder: Any) -> tuple[Prior, Draw | None]:
+    """The map from N(0, I) that a prior is, or N(0, I) and what draws codes where there is no such map.
+
+    Args:
+        prior: a name, a ``Prior``, a function ``(rng, n)``, or None for the decoder's own.
+        decoder: asked for its attribute ``prior``, which counts if it is a ``Prior`` or can be called like this.
+
+    Raises:
+        InvalidInput: ``prior`` is nothing of that.
+    """
+    if prior is None:
+        own = getattr(decoder, "prior", None)
+        prior = own if isinstance(own, Prior) or _draws(own) else Normal()
+    if isinstance(prior, str):
+        prior = named_prior(prior)
+    if isinstance(prior, Prior):
+        return prior, None
+    if not callable(prior):
+        raise InvalidInput(f"a prior is a name, a Prior, or a function (rng, n) that draws codes, got {prior!r}")
+    return Normal(), prior
+
+
+def _draws(own: Any) -> bool:
+    """Foreign decoders have all kinds of things under this name: distributions, networks, methods without arguments."""
+    if not inspect.isroutine(own):
+        return False
+    try:
+        inspect.signature(own).bind(None, 1)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def draw_codes(prior: Prior | Draw | None, rng: np.random.Generator, n: int, dim: int) -> Any:
