@@ -119,7 +119,7 @@ def reproduced(found: Inversion) -> Array:
             f"{int((left > _POOR).sum())} of {len(left)} designs are not reproduced well: up to {left.max():.0%} "
             "of what tells designs apart is lost on the way into the latent, so answers told of them are taken for "
             "answers of the points' own designs (Latent.invert shows how much)",
-            stacklevel=4,
+            stacklevel=5,  # whoever called add or enqueue
         )
     return found.points
 
