@@ -53,12 +53,13 @@ def reached(seed: int) -> list[JSON]:
             assert best.y is not None
             design = problem.decode(best.point)
             (judged,) = problem.judged([design])
+            assert judged is not None
             off = float(abs(best.y[0] - target))
             found.append(
                 {
                     "seed": seed, "target": target, "strategy": strategy, "off": off,
                     "calls": study.spent.calls if off <= TOLERANCE else None,
-                    "judged": float(abs(np.ravel(judged)[0] - target)),
+                    "judged": math.sqrt(judged),
                     "true": float(abs(slant(design[None])[0] - target)),
                     "realism": float(problem.realism([design])[0]),
                     "plausibility": float(problem.space.plausibility(best.point[None])[0]),

@@ -82,9 +82,12 @@ def invert(
         raise InvalidInput(f"designs have shape {rows.shape[1:]}, the decoder makes {shape}")
     if not np.isfinite(rows).all():
         raise InvalidInput("designs hold values that are not finite")
-    flat = rows.reshape(len(rows), -1)
+    flat = rows.reshape(len(rows), math.prod(shape))
     drawn = inside(draw(max(64, min(2000, _NUMBERS // max(1, flat.shape[1])))))
     made = np.asarray(decode(drawn), dtype=np.float64).reshape(len(drawn), -1)
+    spread = float(made.var(axis=0).mean())
+    if not len(rows):
+        return Inversion(np.empty((0, drawn.shape[1])), np.empty(0), spread)
     starts = drawn[_nearest(flat, made)]
     if gradient is not None:
         points = np.concatenate(
@@ -94,7 +97,7 @@ def invert(
         points = np.stack([_by_differences(decode, *pair, inside) for pair in zip(flat, starts, strict=True)])
     points = inside(points)
     ends = np.asarray(decode(points), dtype=np.float64).reshape(len(rows), -1)
-    return Inversion(points, ((ends - flat) ** 2).mean(axis=1), float(made.var(axis=0).mean()))
+    return Inversion(points, ((ends - flat) ** 2).mean(axis=1), spread)
 
 
 Gradient = Callable[[Any, Array], Array]
