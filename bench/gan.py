@@ -4,8 +4,8 @@
     python bench/gan.py calibration --seeds 10    shares of fresh samples below levels of plausibility
     python bench/gan.py page                      writes the tables into docs/generators.md
 
-Results are kept as JSON beside the docs, and only what is missing is run. A seed makes everything anew: the split of the
-data, both generators, the regressor, its judge, and the search.
+Results are kept as JSON beside the docs, and only what is missing is run. A seed makes everything anew: the split of
+the data, both generators, the regressor, its judge, and the search.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def reached(seed: int, known: list[JSON]) -> list[JSON]:
                     "calls": study.spent.calls if off <= TOLERANCE else None,
                     "judged": math.sqrt(judged),
                     "true": float(abs(slant(design[None])[0] - target)),
-                    "realism": float(problem.realism([design])[0]),
+                    "realism": float(problem.plausibility([design])[0]),
                     "plausibility": float(problem.space.plausibility(best.point[None])[0]),
                     "coverage": training.figures["coverage"], "possible": training.figures["coverage_of_real"],
                 }

@@ -23,8 +23,10 @@ from bo_invert.history import History
 from bo_invert.journal import Journal
 from bo_invert.ledger import Ledger
 from bo_invert.problem import Problem
-from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend
+from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend, told_noisy
 from bo_invert.record import View
+from bo_invert.repeats import Repeats
+from bo_invert.solutions import Solutions, solutions
 from bo_invert.statement import Statement
 from bo_invert.stores.base import Store
 from bo_invert.stores.open import open_store
@@ -189,6 +191,22 @@ class Study:
         """
         return recommend(self.statement, self.history, self._noisy if noisy is None else noisy)
 
+    def solutions(self, count: int = 1) -> Solutions:
+        """The best ``count`` different designs: what is claimed, what the judge says of it, how plausible each is.
+
+        The problem's judge is asked once for each; such calls are counted in the result and are in no ledger, because
+        no strategy sees their answers. Where answers are noisy, what ``recommend`` recommends comes first.
+
+        Raises:
+            InvalidInput: the study was opened without its problem, or ``count`` is less than 1.
+        """
+        if count < 1:
+            raise InvalidInput(f"solutions: count must be at least 1, got {count}")
+        problem, history, first = self._require_problem(), self.history, None
+        if self._noisy and history.best is not None:
+            first = self.recommend().trial
+        return solutions(problem, history, count, first)
+
     @property
     def spent(self) -> Ledger:
         """What was spent so far, every attempt included."""
@@ -346,7 +364,12 @@ class Study:
         if count < 1:
             raise InvalidInput(f"ask: count must be at least 1, got {count}")
         self._require_problem()
-        return list(self._shown(self.journal.take(partial(self.propose, budget), count, budget, retries, terms)))
+
+        def begin(wanted: int) -> list[Trial]:
+            return self.journal.take(partial(self.propose, budget), wanted, budget, retries, terms)
+
+        repeats = None if terms.key is not None else self._repeats
+        return list(self._shown(begin(count) if repeats is None else repeats.fresh(begin, count)))
 
     def propose(self, budget: int | None, view: View, wanted: int) -> Answer:
         """What the strategy wants to know next, as the log stood at one moment; nothing is noted.
@@ -367,6 +390,14 @@ class Study:
         if self.problem is None:
             raise InvalidInput(f"study {self.name!r} was opened without its problem; pass problem= to continue it")
         return self.problem
+
+    @cached_property
+    def _repeats(self) -> Repeats | None:
+        """What answers designs that are known; None where each proposal is worth a call."""
+        problem = self._require_problem()
+        if not problem.reuse or problem.space.identify is None or told_noisy(self.journal.header["strategy"]):
+            return None
+        return Repeats(self.journal, problem.space.identify)
 
     @property
     def _noisy(self) -> bool:

@@ -54,8 +54,6 @@ class Latent(Space):
             instead of ``data`` or ``codes``. Default: the decoder's own attribute or method ``prior``, if it has one
             of these, otherwise N(0, I).
         level: share of the measured codes inside the radius of the domain.
-        floor: least plausibility that model-based strategies should propose, in [0, 1): 0.05 keeps the search out of
-            where only the outer 5 % of the reference measure lie.
         seed: of the mixture's folds, of draws and of inversion starts.
         device: where to run torch modules; default: where they are.
 
@@ -72,7 +70,6 @@ class Latent(Space):
         codes: ArrayLike | None = None,
         prior: str | Prior | Draw | None = None,
         level: float = 0.99,
-        floor: float = 0.0,
         seed: int = 0,
         device: str | torch.device | None = None,
     ) -> None:
@@ -80,8 +77,6 @@ class Latent(Space):
             raise InvalidInput(f"Latent: dim is the length of a code, a whole number from 1, got {dim!r}")
         if not 0.0 < level <= 1.0:
             raise InvalidInput(f"Latent: level is a share of the codes in (0, 1], got {level!r}")
-        if isinstance(floor, bool) or not isinstance(floor, (int, float)) or not 0.0 <= floor < 1.0:
-            raise InvalidInput(f"Latent: floor is a plausibility in [0, 1), got {floor!r}")
         self._prior, draw = as_prior(prior, decoder)
         drawn = None if prior is None else draw
         sources = [n for n, v in (("data", data), ("codes", codes), ("prior", drawn)) if v is not None]
@@ -97,11 +92,12 @@ class Latent(Space):
         self._check(self._prior.codes(np.random.default_rng(seed).standard_normal((3, dim))))
         self.measure: Measure | None = None
         self.measure = self._measured(dim, data, codes, draw, seed)
-        self.domain = self._domain(dim, level, float(floor))
+        self.domain = self._domain(dim, level)
         designs: Any = self._check(self.codes(np.zeros((2, dim))))
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
         self._numeric = numbers and designs[0].size <= _FEATURES
         self._nameable = _name(designs[0]) is not None
+        self.discrete = self._nameable and _discrete(designs[0])
 
     def _measured(self, dim: int, data: Any, codes: Any, draw: Draw | None, seed: int) -> Measure | None:
         """The measure of codes carried back to where the prior is N(0, I)."""
@@ -188,14 +184,14 @@ class Latent(Space):
             raise InvalidInput("Latent: the decoder makes designs with values that are not finite from ordinary codes")
         return designs
 
-    def _domain(self, dim: int, level: float, floor: float) -> Domain:
+    def _domain(self, dim: int, level: float) -> Domain:
         if self.measure is None:
             from scipy.stats import chi2
 
-            return Domain("gaussian", dim, {}, radius=math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim)), floor=floor)
+            return Domain("gaussian", dim, {}, radius=math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim)))
         # Encoders differ in the last digits between machines; that must not make it another problem.
         radius = float(f"{self.measure.radius(level):.3g}")
-        return Domain("gaussian", dim, {}, radius=radius, reference=self.measure.reference, floor=floor)
+        return Domain("gaussian", dim, {}, radius=radius, reference=self.measure.reference)
 
     def codes(self, points: Array) -> Array:
         """Codes ``(n, dim)`` of points ``(n, dim)``."""
@@ -259,6 +255,14 @@ def _fingerprint(measure: Measure) -> str:
     numbers = np.column_stack([measure.mean / scale, np.log10(scale)])
     text = ",".join(f"{round(v, 2) + 0.0:.2f}" for v in numbers.ravel())
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _discrete(design: Any) -> bool:
+    if isinstance(design, (np.ndarray, np.generic)):
+        return design.dtype.kind in "biuSU"
+    if isinstance(design, (list, tuple, dict)):
+        return all(map(_discrete, design.values() if isinstance(design, dict) else design))
+    return isinstance(design, (str, int))
 
 
 def _name(design: Any) -> str | None:
