@@ -57,14 +57,15 @@ def reached(seed: int, known: list[JSON]) -> list[JSON]:
             assert best is not None
             assert best.y is not None
             design = problem.decode(best.point)
-            (judged,) = problem.judged([design])
+            (judged,), _ = problem.second_opinions([design])
             assert judged is not None
+            assert judged.y is not None
             off = float(abs(best.y[0] - target))
             found.append(
                 {
                     "seed": seed, "target": target, "strategy": strategy, "off": off,
                     "calls": study.spent.calls if off <= TOLERANCE else None,
-                    "judged": math.sqrt(judged),
+                    "judged": float(abs(judged.y[0] - target)),
                     "true": float(abs(slant(design[None])[0] - target)),
                     "realism": float(problem.plausibility([design])[0]),
                     "plausibility": float(problem.space.plausibility(best.point[None])[0]),

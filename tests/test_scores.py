@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bo_invert.generators.base import train_generator
-from bo_invert.generators.gan import GAN, GANConfig
 from bo_invert.generators.scores import energy_distance, fidelity, lost_modes
 
 MODES = np.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 3.0], [0.0, -3.0]])
@@ -53,24 +51,3 @@ def test_lost_modes_are_said() -> None:
 
 def test_few_designs_are_compared_with_what_there_is() -> None:
     assert set(fidelity(clusters(3, 0), clusters(2, 1))) == {"precision", "coverage"}
-
-
-@pytest.fixture(scope="module")
-def config() -> GANConfig:
-    return GANConfig((2,), 2, values="real", hidden=(48, 48), epochs=60, learning_rate=2e-3, penalty=0.2)
-
-
-def test_a_gan_finds_every_mode(config: GANConfig) -> None:
-    gan, report = train_generator(clusters(800, 0), config)
-    assert isinstance(gan, GAN)
-    assert report.figures["coverage"] > 0.8 * report.figures["coverage_of_real"]
-    assert report.figures["precision"] > 0.7
-    assert report.loss < 0.05
-    assert report.remarks == ()
-
-
-def test_a_gan_that_collapses_says_so(config: GANConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its forward is made to know one mode alone."""
-    monkeypatch.setattr(GAN, "forward", lambda self, codes: self.units.back(0.1 * self.decoder(codes)))
-    report = train_generator(clusters(200, 0), GANConfig((2,), 2, values="real", hidden=(8,), epochs=1))[1]
-    assert "mode collapse" in str(report)
