@@ -12,7 +12,7 @@ from bo_invert.types import Descent, Query, State
 pytest.importorskip("sklearn")
 
 import bo_invert as bi
-from bo_invert.examples import digits
+from bo_invert.examples import digits, digits_gan
 from bo_invert.examples.base import ready_problem
 from bo_invert.examples.digits_gan import decoder_only
 from bo_invert.examples.digits_materials import LEAN_RANGE, PARTS, load, slant
@@ -144,6 +144,7 @@ def test_the_problem_can_be_sent_to_another_process(made):
 def test_a_decoder_alone_reaches_a_target(made, monkeypatch, tmp_path_factory):
     """The GAN learns too little here to be good, but it has a prior, no encoder, and gradients."""
     monkeypatch.setenv("BO_INVERT_CACHE", str(tmp_path_factory.mktemp("gan")))
+    monkeypatch.setattr(digits_gan, "_made", {})
     whole = GANConfig
     monkeypatch.setattr(gan_module, "GANConfig", lambda *args, **options: whole(*args, **options | {"epochs": 15}))
     problem = digits.problem(target=0.5, tolerance=0.02, generator="gan")

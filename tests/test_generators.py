@@ -209,3 +209,11 @@ def test_validity_is_the_share_that_somebody_says_yes_to(designs):
 def test_values_outside_the_unit_interval_name_the_remedy(designs):
     with pytest.raises(InvalidInput, match="values='real'"):
         train_generator(designs * 3, CONFIG)
+
+
+def test_weights_and_description_of_two_networks_are_no_network(designs, tmp_path):
+    for seed in (0, 1):
+        save_generator(*train_generator(designs, replace(CONFIG, epochs=1, seed=seed)), tmp_path / f"{seed}")
+    (tmp_path / "0.safetensors").replace(tmp_path / "1.safetensors")
+    with pytest.raises(InvalidInput, match="not the ones described"):
+        load_generator(tmp_path / "1")
