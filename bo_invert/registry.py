@@ -51,6 +51,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "onnx": "bo_invert.oracles.onnx:Onnx",
         "cached": "bo_invert.oracles.cached:Cached",
     },
+    "generators": {
+        "vae": "bo_invert.generators.vae:VAE",
+        "gan": "bo_invert.generators.gan:GAN",
+    },
     "stores": {
         "memory": "bo_invert.stores.memory:MemoryStore",
         "sql": "bo_invert.stores.sql:SqlStore",
