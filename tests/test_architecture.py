@@ -150,8 +150,14 @@ CALLS = re.compile(
 SWITCHES = {"shell": "False", "weights_only": "True", "allow_pickle": "False"}
 """Arguments that are either left out or this."""
 DOORS = {
-    "importlib": {"bo_invert", "bo_invert.registry", "bo_invert.sources", "bo_invert.bench.referee"},
-    "subprocess": {"bo_invert.bench.fingerprint"},
+    "importlib": {
+        "bo_invert",
+        "bo_invert.registry",
+        "bo_invert.sources",
+        "bo_invert.bench.referee",
+        "bo_invert.provenance",
+    },
+    "subprocess": {"bo_invert.commits"},
 }
 """Who may import by name, and start other programs."""
 

@@ -74,5 +74,9 @@ class Estimator(Oracle):
             )
         return np.array(rows, dtype=float)
 
+    @property
+    def inside(self) -> Any:
+        return self.estimator
+
     def to_json(self) -> JSON:
         return {"type": "estimator", "name": type(self.estimator).__name__, "method": self.method}
