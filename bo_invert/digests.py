@@ -128,7 +128,7 @@ class _Reading:
         elif isinstance(thing, types.FunctionType):
             self._function(thing, depth)
         elif isinstance(thing, types.MethodType):
-            self._function(thing.__func__, depth)
+            self._all("method", [thing.__func__], depth)
             self.read(thing.__self__, depth + 1)
         elif isinstance(thing, functools.partial):
             self._all("partial", [thing.func, thing.args, thing.keywords], depth)
@@ -178,7 +178,6 @@ class _Reading:
             self._pieces(vars(part), depth)
 
     def _function(self, function: types.FunctionType, depth: int) -> None:
-        function = inspect.unwrap(function)
         self._feed("function", f"{function.__module__}.{function.__qualname__}".encode())
         if _installed(function):
             return
@@ -230,7 +229,7 @@ class _Reading:
         """What belongs to an oracle of the things it names; what it counts or caches in does not."""
         for name in sorted(named):
             value = named[name]
-            settled = isinstance(value, (str, float, tuple, frozenset)) or type(value) is int and name.isupper()
+            settled = isinstance(value, (str, float, tuple, frozenset)) or (type(value) is int and name.isupper())
             machine = isinstance(value, (types.FunctionType, types.MethodType, functools.partial, np.ndarray))
             if machine or is_torch_module(value) or is_estimator(value) or (plain and settled):
                 self._feed("piece", name.encode())

@@ -93,8 +93,8 @@ def warn_of_changes(name: str, begun: JSON, oracle: Oracle | None) -> None:
     found = changes(begun, provenance(oracle))
     if found:
         warnings.warn(
-            f"study {name!r} was begun with something else: {'; '.join(found)}. If answers are not what they were, begin "
-            "a new study; study.add() can carry over what is still true",
+            f"study {name!r} was begun with something else: {'; '.join(found)}. If answers are not what they were, "
+            "begin a new study; study.add() can carry over what is still true",
             stacklevel=3,
         )
 
@@ -108,7 +108,10 @@ def noted(header: JSON) -> dict[str, Any]:
         return {}
     texts = [header.get("python"), *header["packages"].values()]
     if oracle is not None:
-        texts += [*oracle["library"].values(), *(oracle.get(k) for k in ("name", "type", "sha256", "of", "file", "commit"))]
+        texts += [
+            *oracle["library"].values(),
+            *(oracle.get(k) for k in ("name", "type", "sha256", "of", "file", "commit")),
+        ]
     return dict(header) if all(isinstance(text, (str, type(None))) for text in texts) else {}
 
 

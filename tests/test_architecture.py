@@ -337,6 +337,7 @@ def test_public_names_are_pinned() -> None:
     assert sorted(bo_invert.__all__) == [
         "BoInvertError",
         "Box",
+        "Checkup",
         "Choice",
         "Comparison",
         "Composite",
@@ -371,6 +372,7 @@ def test_public_names_are_pinned() -> None:
         "Unsuitable",
         "__version__",
         "compare",
+        "doctor",
         "mlflow_tracking",
         "ready_problem",
         "to_mlflow",

@@ -52,6 +52,26 @@ class Finding:
         }
 
 
+def ok(code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None) -> Finding:
+    """As it should be."""
+    return Finding(code, Severity.ok, message, remedy, numbers or {})
+
+
+def note(code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None) -> Finding:
+    """Good to know."""
+    return Finding(code, Severity.note, message, remedy, numbers or {})
+
+
+def warning(code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None) -> Finding:
+    """Something should be done."""
+    return Finding(code, Severity.warning, message, remedy, numbers or {})
+
+
+def error(code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None) -> Finding:
+    """A study would fail, or be misled."""
+    return Finding(code, Severity.error, message, remedy, numbers or {})
+
+
 _ORDER = (Severity.error, Severity.warning, Severity.note, Severity.ok, Severity.advice)
 _COLOURS = {"error": "#c62828", "warning": "#b26a00", "note": "#1565c0", "ok": "#2e7d32", "advice": "#4527a0"}
 
@@ -84,6 +104,11 @@ class Checkup:
     def hopeless(self) -> bool:
         """Whether a study of this problem would fail, or be misled."""
         return any(one.severity is Severity.error for one in self.findings)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody did not wait for the end."""
+        return self.find("doctor.interrupted") is not None
 
     @property
     def advice(self) -> tuple[Finding, ...]:

@@ -126,7 +126,9 @@ class Meter:
         if self.left < 2:
             raise Spent
         began = time.perf_counter()
-        outcome = self._in_time(lambda: self.problem.evaluate([Query(point, gradient=True)])[0], [point], Cost(1, 1), "gradient")
+        outcome = self._in_time(
+            lambda: self.problem.evaluate([Query(point, gradient=True)])[0], [point], Cost(1, 1), "gradient"
+        )
         took = time.perf_counter() - began
         return self._note([Seen(np.array(point), outcome, took, "gradient")])[0]
 

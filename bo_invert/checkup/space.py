@@ -1,4 +1,4 @@
-"""What a space does before any oracle is called: designs, steadiness, the way back, the reference measure."""
+"""What a space does, before any oracle is called: what its designs are, and whether a point is always the same one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.checkup.findings import Finding, Severity, seconds, share
-from bo_invert.errors import InvalidInput
+from bo_invert.checkup.designs import name_of, numbers_of
+from bo_invert.checkup.findings import Finding, error, note, ok, seconds, share, warning
+from bo_invert.checkup.measure import calibration, round_trip
 from bo_invert.parameters import Choice, Float, Int
 from bo_invert.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.types import Array
-
-OK, NOTE, WARNING, ERROR = Severity.ok, Severity.note, Severity.warning, Severity.error
 
 _DRAWS, _LEAST, _PATIENCE = 64, 6, 3.0
 """Decoded draws; fewer where they would take longer than so many seconds, but never fewer than the least."""
@@ -57,11 +56,13 @@ def look_at_space(problem: Problem, rng: np.random.Generator) -> Looked:
     if lost:
         few = lost < count
         found.append(
-            Finding("space.decode_fails", WARNING if few else ERROR,
-                    f"{share(lost, count)} draws from the reference measure cannot be decoded: {why}",
-                    "Mend the decoder; such points are answered with a failure, which is billed",
-                    {"failed": lost, "draws": count})
-        )  # fmt: skip
+            (warning if few else error)(
+                "space.decode_fails",
+                f"{share(lost, count)} draws from the reference measure cannot be decoded: {why}",
+                "Mend the decoder; such points are answered with a failure, which is billed",
+                {"failed": lost, "draws": count},
+            )
+        )
     size = _size(space)
     if len(good) < 2:
         return Looked(found, points[good], took or 0.0, size)
@@ -72,33 +73,18 @@ def look_at_space(problem: Problem, rng: np.random.Generator) -> Looked:
     found += _steady(space, points, designs)
     found += _tensors(space, points, designs)
     found += _alike(designs, size)
-    found += _round_trip(space, designs)
-    found += _measure(space, rng)
-    found += _pictures(problem, designs)
+    found += round_trip(space, designs)
+    found += calibration(space, rng)
     if space.domain.geometry == "box" and space.domain.dim > _FREE:
         found.append(
-            Finding("space.many_parameters", WARNING,
-                    f"the box has {space.domain.dim} free coordinates and no structure that a model could use",
-                    "Search the latent of a generator (bi.Latent), or free fewer parameters", {"d": space.domain.dim})
-        )  # fmt: skip
+            warning(
+                "space.many_parameters",
+                f"the box has {space.domain.dim} free coordinates and no structure that a model could use",
+                "Search the latent of a generator (bi.Latent), or free fewer parameters",
+                {"d": space.domain.dim},
+            )
+        )
     return Looked(found, points, took, size)
-
-
-def numbers_of(designs: Sequence[Any]) -> Array | None:
-    """Designs as rows of numbers ``(n, p)``; None where they are something else."""
-    try:
-        rows = [list(d.values()) if isinstance(d, Mapping) else d for d in designs]
-        array = np.asarray(rows, dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-    return array.reshape(len(array), -1)
-
-
-def name_of(design: Any) -> str:
-    """Equal for equal designs, and different for different ones, as far as their text tells."""
-    if isinstance(design, np.ndarray):
-        return f"{design.dtype.str} {design.shape} {(design + 0.0 if design.dtype.kind == 'f' else design).tobytes()!r}"
-    return repr(design)
 
 
 def _alone(space: Space, points: Array) -> float | None:
@@ -114,15 +100,15 @@ def _decoded(space: Space, points: Array) -> tuple[Sequence[Any], list[int], str
     """The designs of points, the rows that could be decoded, and what was said of the others."""
     try:
         return space.decode(points), list(range(len(points))), ""
-    except Exception as error:
-        why = f"{type(error).__name__}: {error}"
+    except Exception as fault:
+        why = f"{type(fault).__name__}: {fault}"
     designs, good = [], []
     for row in range(len(points)):
         try:
             designs.append(space.decode(points[row : row + 1])[0])
             good.append(row)
-        except Exception as error:
-            why = f"{type(error).__name__}: {error}"
+        except Exception as fault:
+            why = f"{type(fault).__name__}: {fault}"
     return designs, good, why
 
 
@@ -144,10 +130,13 @@ def _described(designs: Sequence[Any], took: float) -> Finding:
         text = f"of type {kind}"
     if numbers is not None and not np.isfinite(numbers).all():
         bad = int((~np.isfinite(numbers).all(axis=1)).sum())
-        return Finding("space.not_finite", WARNING,
-                       f"designs are {text}, and {share(bad, len(numbers))} hold values that are not finite",
-                       "Mend the decoder", {"bad": bad, "draws": len(numbers)})  # fmt: skip
-    return Finding("space.designs", OK, f"designs are {text}; one is decoded in {seconds(took)}", "", {"seconds": took})
+        return warning(
+            "space.not_finite",
+            f"designs are {text}, and {share(bad, len(numbers))} hold values that are not finite",
+            "Mend the decoder",
+            {"bad": bad, "draws": len(numbers)},
+        )
+    return ok("space.designs", f"designs are {text}; one is decoded in {seconds(took)}", "", {"seconds": took})
 
 
 def _apart(one: Sequence[Any], other: Sequence[Any]) -> tuple[int, float]:
@@ -165,22 +154,27 @@ def _steady(space: Space, points: Array, designs: Sequence[Any]) -> list[Finding
     different, gap = _apart(designs, _decoded(space, points)[0])
     if different:
         return [
-            Finding("space.decode_unsteady", ERROR,
-                    f"the same points decode to other designs the second time ({share(different, len(points))})",
-                    "Put the decoder in evaluation mode, and let it draw no random numbers: a design that is reported "
-                    "could not be made again", {"different": different, "gap": _plain(gap)})
-        ]  # fmt: skip
+            error(
+                "space.decode_unsteady",
+                f"the same points decode to other designs the second time ({share(different, len(points))})",
+                "Put the decoder in evaluation mode, and let it draw no random numbers: a design that is reported "
+                "could not be made again",
+                {"different": different, "gap": _plain(gap)},
+            )
+        ]
     some = min(4, len(points))
     singles = [space.decode(points[row : row + 1])[0] for row in range(some)]
     different, gap = _apart(designs[:some], singles)
     if different:
         return [
-            Finding("space.decode_batch", ERROR,
-                    f"a point decoded alone is another design than in a batch ({share(different, some)})",
-                    "Normalise by fixed statistics, not by those of the batch (batch normalisation in evaluation mode)",
-                    {"different": different, "gap": _plain(gap)})
-        ]  # fmt: skip
-    return [Finding("space.steady", OK, "the same point is the same design: again, alone and in a batch")]
+            error(
+                "space.decode_batch",
+                f"a point decoded alone is another design than in a batch ({share(different, some)})",
+                "Normalise by fixed statistics, not by those of the batch (batch normalisation in evaluation mode)",
+                {"different": different, "gap": _plain(gap)},
+            )
+        ]
+    return [ok("space.steady", "the same point is the same design: again, alone and in a batch")]
 
 
 def _tensors(space: Space, points: Array, designs: Sequence[Any]) -> list[Finding]:
@@ -192,14 +186,24 @@ def _tensors(space: Space, points: Array, designs: Sequence[Any]) -> list[Findin
     try:
         with torch.no_grad():
             made = space.decode_tensor(torch.from_numpy(points[:some])).double().cpu().numpy()
-    except Exception as error:
-        return [Finding("space.gradient_fails", ERROR, f"decode_tensor raises {type(error).__name__}: {error}",
-                        "Mend it, or set differentiable = False")]  # fmt: skip
+    except Exception as fault:
+        return [
+            error(
+                "space.gradient_fails",
+                f"decode_tensor raises {type(fault).__name__}: {fault}",
+                "Mend it, or set differentiable = False",
+            )
+        ]
     different, gap = _apart(list(made), designs[:some])
     if different:
-        return [Finding("space.gradient_differs", ERROR,
-                        "decode_tensor makes other designs than decode, so gradients are those of another function",
-                        "Let both compute the same", {"gap": _plain(gap)})]  # fmt: skip
+        return [
+            error(
+                "space.gradient_differs",
+                "decode_tensor makes other designs than decode, so gradients are those of another function",
+                "Let both compute the same",
+                {"gap": _plain(gap)},
+            )
+        ]
     return []
 
 
@@ -207,77 +211,27 @@ def _alike(designs: Sequence[Any], size: float) -> list[Finding]:
     count, unique = len(designs), len({name_of(design) for design in designs})
     numbers = {"draws": count, "different": unique}
     if unique == 1:
-        return [Finding("space.collapsed", ERROR, f"{count} draws decode to one and the same design",
-                        "The decoder does not look at its code; train it again, or use another latent", numbers)]  # fmt: skip
+        return [
+            error(
+                "space.collapsed",
+                f"{count} draws decode to one and the same design",
+                "The decoder does not look at its code; train it again, or use another latent",
+                numbers,
+            )
+        ]
     if size < 10_000:
-        return [Finding("space.finite", NOTE, f"the box holds {size:,.0f} designs and no more", "", {"designs": size})]
+        return [note("space.finite", f"the box holds {size:,.0f} designs and no more", "", {"designs": size})]
     if unique < count:
         return [
-            Finding("space.duplicates", WARNING if unique < 0.8 * count else NOTE,
-                    f"{count} draws are {unique} different designs",
-                    "A space that names its designs (identify) is never asked for one twice; bi.Latent does so for "
-                    "arrays, texts, lists and dicts", numbers)
-        ]  # fmt: skip
-    return [Finding("space.different", OK, f"{count} draws are {count} different designs", "", numbers)]
-
-
-def _round_trip(space: Space, designs: Sequence[Any]) -> list[Finding]:
-    try:
-        back = space.decode(space.encode(designs))
-    except InvalidInput:
-        return [Finding("space.no_way_back", NOTE, "a design cannot be turned into a point",
-                        "Known designs are given as points: study.add(points=...), or give the space an encoder")]  # fmt: skip
-    except Exception as error:
-        return [Finding("space.way_back_fails", WARNING, f"encode raises {type(error).__name__}: {error}",
-                        "Mend the encoder; study.add and study.enqueue need it for designs")]  # fmt: skip
-    a, b = numbers_of(designs), numbers_of(back)
-    if a is None or b is None or a.shape != b.shape:
-        same = sum(name_of(x) == name_of(y) for x, y in zip(designs, back, strict=True))
-        severity = OK if 2 * same >= len(designs) else WARNING
-        return [Finding("space.round_trip", severity, f"{share(same, len(designs))} designs come back from a round trip",
-                        "" if severity is OK else "The encoder does not fit the decoder", {"same": same})]  # fmt: skip
-    spread = np.sqrt(((a - a.mean(axis=0)) ** 2).mean()) or 1.0
-    error = float(np.sqrt(((a - b) ** 2).mean()) / spread)
-    if error > 0.5:
-        return [Finding("space.round_trip", WARNING,
-                        f"a design comes back from a round trip off by {error:.0%} of the designs' spread",
-                        "The encoder does not fit the decoder: the reference measure, and designs given to the study, "
-                        "are of other designs than meant", {"error": error})]  # fmt: skip
-    words = "exactly" if error < 1e-6 else f"off by {error:.1%} of the designs' spread"
-    return [Finding("space.round_trip", OK, f"a design comes back from a round trip {words}", "", {"error": error})]
-
-
-def _measure(space: Space, rng: np.random.Generator) -> list[Finding]:
-    if space.domain.geometry == "box":
-        return []
-    if space.domain.reference is None:
-        return [Finding("space.assumed", NOTE, "where real designs lie is assumed: codes follow N(0, I)",
-                        "Pass data=, codes= or prior= to bi.Latent, and it is measured: plausibility then means something")]  # fmt: skip
-    outer = float((space.plausibility(space.sample(rng, 2000)) < 0.05).mean())
-    if not 0.005 <= outer <= 0.15:
-        return [Finding("space.calibration", WARNING,
-                        f"{outer:.1%} of draws have a plausibility below 0.05, which should be 5 %",
-                        "More codes to measure from would help; read plausibility as a ranking", {"outer": outer})]  # fmt: skip
-    return [Finding("space.calibration", OK, f"{outer:.1%} of draws have a plausibility below 0.05, as 5 % should",
-                    "", {"outer": outer})]  # fmt: skip
-
-
-def _pictures(problem: Problem, designs: Sequence[Any]) -> list[Finding]:
-    found = []
-    for name in ("draw", "realism"):
-        fn = getattr(problem, name)
-        if fn is None:
-            continue
-        try:
-            shown = np.asarray(fn(designs[0] if name == "draw" else designs[:4]), dtype=np.float64)
-            if name == "draw" and shown.ndim not in (2, 3):
-                raise ValueError(f"a picture has shape (height, width) or (height, width, 3), got {shown.shape}")
-            if name == "realism" and (shown.shape != (len(designs[:4]),) or (shown < 0).any() or (shown > 1).any()):
-                raise ValueError(f"one number in [0, 1] per design is wanted, got {shown!r:.60}")
-        except Exception as error:
-            found.append(Finding(f"{name}.fails", WARNING, f"{name} raises {type(error).__name__}: {error}",
-                                 f"Mend Problem({name}=...)"))  # fmt: skip
-    return found
+            (warning if unique < 0.8 * count else note)(
+                "space.duplicates",
+                f"{count} draws are {unique} different designs",
+                "A space that names its designs (identify) is never asked for one twice; bi.Latent does so for "
+                "arrays, texts, lists and dicts",
+                numbers,
+            )
+        ]
+    return [ok("space.different", f"{count} draws are {count} different designs", "", numbers)]
 
 
 def _size(space: Space) -> float:
