@@ -69,12 +69,16 @@ def advise(
         )
     elif cheap and not noisy:
         typed = not problem.space.domain.continuous
-        plain = 'strategy="cmaes", or screening with "prior"' if not typed else 'strategy="cmaes" or "random"'
+        plain = (
+            'strategy="cmaes", or screening with "prior"'
+            if not typed
+            else 'strategy="cmaes", or screening with "random"'
+        )
         advice.append(
             _advice(
                 "cmaes",
                 f"Calls are cheap, so a plain method will do, {plain}: {_MANY:,} calls take "
-                f"{seconds(_MANY * call)}{slow}",
+                f"{seconds(_MANY * call)} in the oracle{slow}",
                 call=call,
                 seconds=_MANY * call,
                 asking=asking,

@@ -20,15 +20,15 @@ class Hopeless(Exception):
     """No further call can help."""
 
 
-def first_answers(meter: Meter, points: Sequence[Array], found: list[Finding]) -> list[Seen]:
-    """Ask for a few designs.
+def first_answers(meter: Meter, points: Sequence[Array], found: list[Finding], count: int = 3) -> list[Seen]:
+    """Ask for a few designs, ``count`` of them if they are answered.
 
     Raises:
         Hopeless: answers do not fit the problem, or there are none.
     """
     queue = list(points)
     seen: list[Seen] = []
-    while queue and len(seen) < 3 and meter.left > 0:
+    while queue and len(seen) < count and meter.left > 0:
         seen.append(meter.ask(queue.pop(0)))
         misfits = [one for one in seen if one.outcome.reason.startswith(MISFIT)]
         if len(misfits) == len(seen) == 2:

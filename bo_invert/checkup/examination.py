@@ -27,6 +27,7 @@ from bo_invert.differences import differences
 from bo_invert.errors import InvalidInput
 from bo_invert.problem import Problem
 from bo_invert.provenance import provenance
+from bo_invert.types import Array
 
 if TYPE_CHECKING:
     from bo_invert.study import Study
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 CALLS = 30
 _SHARE = 3
 """At most one in so many calls goes to the gradient."""
+_SMALL = 8
+"""With fewer calls than this a gradient, which takes two, is worth more than a third draw."""
 
 
 def doctor(
@@ -134,24 +137,29 @@ class _Looks:
             self._tell(note("oracle.missing", "there is no oracle to ask: designs are evaluated elsewhere"))
             return
         queue = list(looked.points)
-        first = first_answers(self.meter, queue, self.found)
+        count = 2 if self.problem.differentiable and self.meter.limit < _SMALL else 3
+        first = first_answers(self.meter, queue, self.found, count)
         queue = queue[len(self.meter.of("fresh")) :]
         with _as_far_as_calls_go():
             steadiness(self.meter, self.state)
         self._gradient()
         with _as_far_as_calls_go():
             self._tell(*batches(self.meter, self.state))
-        reserve = 1 if self.meter.left > 2 and len(first) > 1 else 0
-        while queue and self.meter.left > reserve:
-            self.meter.ask(queue.pop(0))
+        reserve = (2 if self.meter.left > 4 else self.meter.left > 2) if self.state.exact and len(first) > 1 else 0
+        self._draws(queue, reserve)
         with _as_far_as_calls_go():
             last_look(self.meter, self.state)
+        self._draws(queue, 0)
         self._tell(*tell_steadiness(self.meter, self.state))
         self._conclude()
         findings, self.judged = look_at_judge(self.problem, looked.points)
         self._tell(*findings)
         if not any(one.severity is Severity.error for one in self.found):
             self._tell(*advise(self.problem, self.meter, looked, self.state, self.found))
+
+    def _draws(self, queue: list[Array], reserve: int) -> None:
+        while queue and self.meter.left > reserve:
+            self.meter.ask(queue.pop(0))
 
     def _gradient(self) -> None:
         most = min(self.meter.left, max(self.meter.limit // _SHARE, 2))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.checkup.designs import name_of, numbers_of
+from bo_invert.checkup.designs import is_same, numbers_of
 from bo_invert.checkup.findings import Finding, note, ok, share, warning
 from bo_invert.errors import InvalidInput
 from bo_invert.spaces.base import Space
@@ -35,7 +35,7 @@ def round_trip(space: Space, designs: Sequence[Any]) -> list[Finding]:
         ]
     a, b = numbers_of(designs), numbers_of(back)
     if a is None or b is None or a.shape != b.shape:
-        same = sum(name_of(x) == name_of(y) for x, y in zip(designs, back, strict=True))
+        same = sum(is_same(x, y) for x, y in zip(designs, back, strict=True))
         fits = 2 * same >= len(designs)
         return [
             (ok if fits else warning)(

@@ -87,12 +87,13 @@ def look_at_gradient(meter: Meter, rng: np.random.Generator, exact: bool, most: 
 
 def _compared(meter: Meter, here: Seen, gradient: Array, rng: np.random.Generator, end: int) -> list[Finding]:
     """The slope along directions, by the gradient and by differences."""
-    errors, rough = [], 0
+    errors, rough, looked = [], 0, 0
     for direction in _directions(gradient, rng):
         steps = _STEPS if meter.calls + 4 <= end else _STEPS[:1]
         if meter.calls + 2 * len(steps) > end:
             break
         measured = [_difference(meter, here, direction, step) for step in steps]
+        looked += 1
         told = float(gradient @ direction)
         sizes = [max(abs(told), abs(slope)) for slope, _ in measured]
         if any(not np.isfinite(slope) for slope, _ in measured):
@@ -110,7 +111,8 @@ def _compared(meter: Meter, here: Seen, gradient: Array, rng: np.random.Generato
         else:
             errors.append(min(off))
     if not errors:
-        said = "differences of values disagree among themselves" if rough else "values are too flat, or calls too few"
+        why = "values are too flat" if looked else "calls are too few"
+        said = "differences of values disagree among themselves" if rough else why
         return [note("gradient.unchecked", f"whether the gradient is right cannot be told: {said}")]
     worst = max(errors)
     numbers = {"error": worst, "directions": len(errors)}

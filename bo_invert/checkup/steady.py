@@ -53,10 +53,11 @@ def steadiness(meter: Meter, state: Steadiness) -> None:
 def _tell_apart(meter: Meter, state: Steadiness, fresh: list[Seen], again: Seen) -> None:
     """Hidden state repeats itself at once, drift keeps its direction; anything else is noise."""
     known = fresh[0]
-    once_more = meter.ask(known.point, "again")
-    if once_more.y is not None and not _differs(meter, again, once_more):
-        _tell_state(state)
-        return
+    for _ in range(2):
+        before, again = again, meter.ask(known.point, "again")
+        if again.y is not None and not _differs(meter, before, again):
+            _tell_state(state)
+            return
     while len(_answers(meter, known)) < _REPEATS and meter.left > 2:
         meter.ask(known.point, "again")
     series = _answers(meter, known)
