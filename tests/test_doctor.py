@@ -165,7 +165,7 @@ def alone_only(x: Any) -> Any:
     [
         (noisy(0.01), "oracle.noisy", "warning"),
         (noisy(0.3), "oracle.noisy", "warning"),
-        (lambda x, noise=noisy(50.0): noise(x), "oracle.noisy", "error"),
+        (noisy(50.0), "oracle.noisy", "error"),
         (stateful(), "oracle.state", "error"),
         (warm(), "oracle.state", "error"),
         (drifting(), "oracle.drift", "error"),
@@ -258,6 +258,10 @@ def dropout() -> Callable[[Any], Any]:
     return lambda z: z * (rng.random(z.shape) > 0.3)
 
 
+def chains(z: Any) -> list[str]:
+    return ["C" * (1 + int(abs(row[0]))) for row in z]
+
+
 def fails_far_out(z: Any) -> Any:
     if (np.abs(z) > 1.7).any():
         raise RuntimeError("no valid structure")
@@ -268,7 +272,7 @@ def fails_far_out(z: Any) -> Any:
     ("made", "code", "severity"),
     [
         (lambda: latent(lambda z: np.round(z[:, :1])), "space.duplicates", "warning"),
-        (lambda: latent(lambda z: ["C" * (1 + int(abs(row[0]))) for row in z], oracle=len), "space.duplicates", "warning"),
+        (lambda: latent(chains, oracle=len), "space.duplicates", "warning"),
         (lambda: latent(lambda z: np.ones((len(z), 4))), "space.collapsed", "error"),
         (lambda: latent(dropout()), "space.decode_unsteady", "error"),
         (lambda: latent(lambda z: z - z.mean(axis=0)), "space.decode_batch", "error"),

@@ -14,10 +14,10 @@ import pytest
 from bo_invert import registry
 from bo_invert.bench import fingerprint as made
 from bo_invert.bench.fingerprint import Source, code_of, fingerprint, sources
-from bo_invert.commits import commit_of
 from bo_invert.bench.referee import UNFINISHED, Task, work
 from bo_invert.bench.results import Key, Results, from_line
 from bo_invert.bench.suite import PEERS, PROBLEMS
+from bo_invert.commits import commit_of
 from bo_invert.report.bench import bench_markdown
 from bo_invert.report.contests import Contests
 from bo_invert.report.provenance import provenance_table
