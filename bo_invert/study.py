@@ -26,6 +26,7 @@ from bo_invert.problem import Problem
 from bo_invert.provenance import provenance, warn_of_changes
 from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend
 from bo_invert.record import View
+from bo_invert.solutions import Solutions, solutions
 from bo_invert.statement import Statement
 from bo_invert.stores.base import Store
 from bo_invert.stores.open import open_store
@@ -194,6 +195,22 @@ class Study:
             InvalidInput: nothing is completed, or nothing told satisfies the constraints.
         """
         return recommend(self.statement, self.history, self._noisy if noisy is None else noisy)
+
+    def solutions(self, count: int = 1) -> Solutions:
+        """The best ``count`` different designs: what is claimed, what the judge says of it, how plausible each is.
+
+        The problem's judge is asked once for each; such calls are counted in the result and are in no ledger, because
+        no strategy sees their answers. Where answers are noisy, what ``recommend`` recommends comes first.
+
+        Raises:
+            InvalidInput: the study was opened without its problem, or ``count`` is less than 1.
+        """
+        if count < 1:
+            raise InvalidInput(f"solutions: count must be at least 1, got {count}")
+        problem, history, first = self._require_problem(), self.history, None
+        if self._noisy and history.best is not None:
+            first = self.recommend().trial
+        return solutions(problem, history, count, first)
 
     @property
     def spent(self) -> Ledger:

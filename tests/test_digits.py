@@ -114,10 +114,12 @@ def test_every_variant_answers_and_descends(made, space, oracle):
     assert plain.state is descent.state is State.COMPLETED
     assert descent.loss < plain.loss
     assert descent.cost.values == 30
-    (judged,) = problem.judged([problem.decode(descent.point)])
-    assert judged is not None
+    (opinion,), calls = problem.second_opinions([problem.decode(descent.point)])
+    assert opinion is not None
+    assert opinion.loss is not None
+    assert calls == 1
     assert problem.draw(problem.decode(start)).shape == (8, 8)
-    assert problem.realism([problem.decode(start)]).shape == (1,)
+    assert problem.plausibility([problem.decode(start)]).shape == (1,)
 
 
 def test_targets_over_the_range_of_real_digits_can_be_hit(made):

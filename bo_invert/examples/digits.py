@@ -62,7 +62,7 @@ def problem(
         name="digits",
         judge=Estimator(made.judge, outputs=[OUTPUT]),
         draw=draw,
-        realism=made.realism,
+        plausibility=made.realism,
     )
 
 

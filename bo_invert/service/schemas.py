@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
 
 from bo_invert.given import FARTHEST
+from bo_invert.problem import REALISM
 from bo_invert.types import JSON
 
 MOST = 10_000
@@ -111,7 +112,6 @@ class LatentSpace(Wire):
     type: Literal["latent"]
     dim: Annotated[Integer, Field(ge=1, le=10_000)]
     radius: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    floor: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
     reference: ReferenceMeasure | None = None
 
 
@@ -155,6 +155,7 @@ class Declaration(Wire):
     objective: Annotated[MinimizeObjective | MaximizeObjective | TargetObjective, Field(discriminator="type")]
     constraints: Annotated[list[Bound | Word], Field(max_length=1000)] = []
     differentiable: bool = False
+    realism: Annotated[FiniteFloat, Field(gt=0, le=1)] = REALISM
     identity: dict[str, Plain] | None = None
 
 

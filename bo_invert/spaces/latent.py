@@ -44,8 +44,6 @@ class Latent(Space):
         codes: codes of real designs, shape ``(n, dim)``, instead of ``data``.
         prior: ``prior(rng, n)`` draws n codes ``(n, dim)``, instead of either; default N(0, I).
         level: share of the measured codes inside the radius of the domain.
-        floor: least plausibility that model-based strategies should propose, in [0, 1): 0.05 keeps the search out of
-            where only the outer 5 % of the reference measure lie.
         seed: of the mixture's folds, of draws and of inversion starts.
         device: where to run torch modules; default: where they are.
 
@@ -62,7 +60,6 @@ class Latent(Space):
         codes: ArrayLike | None = None,
         prior: Callable[[np.random.Generator, int], ArrayLike] | None = None,
         level: float = 0.99,
-        floor: float = 0.0,
         seed: int = 0,
         device: str | torch.device | None = None,
     ) -> None:
@@ -70,8 +67,6 @@ class Latent(Space):
             raise InvalidInput(f"Latent: dim is the length of a code, a whole number from 1, got {dim!r}")
         if not 0.0 < level <= 1.0:
             raise InvalidInput(f"Latent: level is a share of the codes in (0, 1], got {level!r}")
-        if isinstance(floor, bool) or not isinstance(floor, (int, float)) or not 0.0 <= floor < 1.0:
-            raise InvalidInput(f"Latent: floor is a plausibility in [0, 1), got {floor!r}")
         sources = [n for n, v in (("data", data), ("codes", codes), ("prior", prior)) if v is not None]
         if len(sources) > 1:
             raise InvalidInput(f"Latent: the reference measure comes from one source, got {' and '.join(sources)}")
@@ -84,7 +79,7 @@ class Latent(Space):
         self._check(np.random.default_rng(seed).standard_normal((3, dim)))
         found = self._find_codes(dim, data, codes, prior, seed)
         self.measure = None if found is None else fit_measure(found, seed)
-        self.domain = self._domain(dim, level, float(floor))
+        self.domain = self._domain(dim, level)
         designs: Any = self._check(self.codes(np.zeros((2, dim))))
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
         self._numeric = numbers and designs[0].size <= _FEATURES
@@ -151,14 +146,14 @@ class Latent(Space):
             raise InvalidInput("Latent: the decoder makes designs with values that are not finite from ordinary codes")
         return designs
 
-    def _domain(self, dim: int, level: float, floor: float) -> Domain:
+    def _domain(self, dim: int, level: float) -> Domain:
         if self.measure is None:
             from scipy.stats import chi2
 
-            return Domain("gaussian", dim, {}, radius=math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim)), floor=floor)
+            return Domain("gaussian", dim, {}, radius=math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim)))
         # Encoders differ in the last digits between machines; that must not make it another problem.
         radius = float(f"{self.measure.radius(level):.3g}")
-        return Domain("gaussian", dim, {}, radius=radius, reference=self.measure.reference, floor=floor)
+        return Domain("gaussian", dim, {}, radius=radius, reference=self.measure.reference)
 
     def codes(self, points: Array) -> Array:
         """Codes ``(n, dim)`` of points ``(n, dim)``."""
