@@ -64,6 +64,11 @@ def file_digest(path: str | Path) -> Digest | None:
         return None
 
 
+def text_digest(text: str, of: str) -> Digest:
+    """The digest of a text."""
+    return Digest(hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(), of)
+
+
 def joined(digests: Sequence[Digest | None]) -> Digest | None:
     """One digest of several; None where none of them is known."""
     known = [one for one in digests if one is not None]
@@ -209,6 +214,8 @@ class _Reading:
 
     def _state(self, thing: Any, depth: int) -> None:
         state = thing.__getstate__()
+        if isinstance(state, dict):  # how it computes, not what
+            state = {name: value for name, value in state.items() if name not in ("n_jobs", "verbose")}
         if state is not None:
             self.read(state, depth + 1)
 
@@ -237,8 +244,9 @@ class _Reading:
 
 
 def is_estimator(thing: Any) -> bool:
-    """Whether it looks like scikit-learn's."""
-    return not isinstance(thing, type) and hasattr(thing, "predict") and hasattr(thing, "get_params")
+    """Whether it looks like scikit-learn's, or is a booster."""
+    names = ("get_params", "model_to_string", "save_raw")
+    return not isinstance(thing, type) and hasattr(thing, "predict") and any(hasattr(thing, name) for name in names)
 
 
 def _is_tensor(thing: Any) -> bool:

@@ -38,7 +38,7 @@ def _about(oracle: Oracle) -> JSON:
     known, inside = oracle.digest(), oracle.inside
     library = top_module(inside)
     version = version_of(library)
-    file = source_file(inside)
+    file = None if inside is oracle and library == "bo_invert" else source_file(inside)
     return {
         "name": _clipped(str(getattr(inside, "__qualname__", type(inside).__qualname__))),
         "type": _clipped(str(oracle.to_json()["type"])),

@@ -69,6 +69,7 @@ def run(
         with Heart(journal, journal.worker, LEASE):
             loop.run(bar, _Alarm(journal))
     except BaseException:
+        problem.oracle.interrupt()
         if made is not None:
             _leave(made)
         raise

@@ -62,5 +62,9 @@ class Twin(Oracle):
     def digest(self) -> Digest | None:
         return joined([self.oracle.digest(), self.twin.digest()])
 
+    def interrupt(self) -> None:
+        self.oracle.interrupt()
+        self.twin.interrupt()
+
     def to_json(self) -> JSON:
         return {"type": "twin", "oracle": self.oracle.to_json(), "twin": self.twin.to_json()}
