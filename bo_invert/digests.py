@@ -78,26 +78,6 @@ def joined(digests: Sequence[Digest | None]) -> Digest | None:
     return Digest(hashlib.sha256(content.encode()).hexdigest(), " and ".join(one.of for one in known))
 
 
-def source_file(thing: Any) -> Path | None:
-    """The file of the user's that a function, or the class of an object, was written in; None for a library's."""
-    code: Any = inspect.unwrap(thing) if isinstance(thing, types.FunctionType) else getattr(thing, "__func__", None)
-    code = code or (thing if isinstance(thing, type) else type(thing))
-    try:
-        found = inspect.getsourcefile(code)
-    except TypeError:
-        return None
-    path = None if found is None else Path(found)
-    return None if path is None or _installed(code) or not path.is_file() else path
-
-
-def top_module(thing: Any) -> str:
-    """The outermost package that a function, or the class of an object, is from."""
-    if isinstance(thing, functools.partial):
-        return top_module(thing.func)
-    module = getattr(thing, "__module__", None) or type(thing).__module__
-    return str(module).partition(".")[0]
-
-
 def is_torch_module(thing: Any) -> bool:
     """Recognised by name, so that torch is not imported for those who do not use it."""
     return any(c.__name__ == "Module" and c.__module__.startswith("torch.") for c in type(thing).__mro__)
@@ -183,8 +163,8 @@ class _Reading:
             self._pieces(vars(part), depth)
 
     def _function(self, function: types.FunctionType, depth: int) -> None:
-        self._feed("function", f"{function.__module__}.{function.__qualname__}".encode())
-        if _installed(function):
+        self._feed("function", _name(function).encode())
+        if is_installed(function):
             return
         self._source(function)
         self._all("defaults", [function.__defaults__ or (), function.__kwdefaults__ or {}], depth)
@@ -194,20 +174,20 @@ class _Reading:
 
     def _estimator(self, estimator: Any, depth: int) -> None:
         self.found = True
-        self._feed("estimator", f"{type(estimator).__module__}.{type(estimator).__qualname__}".encode())
+        self._feed("estimator", _name(type(estimator)).encode())
         self._class(type(estimator))
         self._state(estimator, depth)
 
     def _object(self, thing: Any, depth: int) -> None:
         if isinstance(thing, _CHANCE):
             self._feed("chance", b"")
-        elif isinstance(thing, type) or not _installed(type(thing)):
+        elif isinstance(thing, type) or not is_installed(type(thing)):
             kind = thing if isinstance(thing, type) else type(thing)
             self._feed("class", kind.__qualname__.encode())
             self._class(kind)
             self._pieces({} if isinstance(thing, type) else getattr(thing, "__dict__", {}), depth, plain=True)
         elif depth and not callable(thing) and not isinstance(thing, types.ModuleType):  # a part of an estimator
-            self._feed("object", f"{type(thing).__module__}.{type(thing).__qualname__}".encode())
+            self._feed("object", _name(type(thing)).encode())
             self._state(thing, depth)
         else:
             self._feed("name", str(getattr(thing, "__qualname__", type(thing).__qualname__)).encode())
@@ -220,7 +200,7 @@ class _Reading:
             self.read(state, depth + 1)
 
     def _class(self, kind: type) -> None:
-        if not _installed(kind) and id(kind) not in self._seen:
+        if not is_installed(kind) and id(kind) not in self._seen:
             self._seen[id(kind)] = kind
             self._source(kind)
 
@@ -268,7 +248,7 @@ def _libraries() -> tuple[str, ...]:
     return tuple(str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
-def _installed(code: Any) -> bool:
+def is_installed(code: Any) -> bool:
     """Whether a function or class is a library's, whose version says which it is."""
     module = str(getattr(code, "__module__", ""))
     if module.partition(".")[0] in ("builtins", "bo_invert"):
@@ -278,6 +258,11 @@ def _installed(code: Any) -> bool:
     except (TypeError, OSError):  # compiled, or typed at a prompt
         return module not in ("__main__", "") and module.partition(".")[0] in sys.modules
     return not file.startswith("<") and str(Path(file).resolve()).startswith(_libraries())
+
+
+def _name(code: Any) -> str:
+    """Of a library's, with its module; a user's file is the same whether it is run or imported."""
+    return f"{code.__module__}.{code.__qualname__}" if is_installed(code) else str(code.__qualname__)
 
 
 def _tokens(text: str) -> list[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import platform
 import sys
+import types
 import warnings
 from collections.abc import Mapping
-from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bo_invert import __version__
 from bo_invert.commits import commit_of
-from bo_invert.digests import source_file, top_module
+from bo_invert.digests import is_installed
 from bo_invert.types import JSON
 
 if TYPE_CHECKING:
@@ -36,9 +39,9 @@ def provenance(oracle: Oracle | None) -> JSON:
 
 def _about(oracle: Oracle) -> JSON:
     known, inside = oracle.digest(), oracle.inside
-    library = top_module(inside)
+    library = _top_module(inside)
     version = version_of(library)
-    file = None if inside is oracle and library == "bo_invert" else source_file(inside)
+    file = None if inside is oracle and library == "bo_invert" else _source_file(inside)
     return {
         "name": _clipped(str(getattr(inside, "__qualname__", type(inside).__qualname__))),
         "type": _clipped(str(oracle.to_json()["type"])),
@@ -50,7 +53,27 @@ def _about(oracle: Oracle) -> JSON:
     }
 
 
-@cache
+def _source_file(thing: Any) -> Path | None:
+    """The file of the user's that a function, or the class of an object, was written in; None for a library's."""
+    code: Any = inspect.unwrap(thing) if isinstance(thing, types.FunctionType) else getattr(thing, "__func__", None)
+    code = code or (thing if isinstance(thing, type) else type(thing))
+    try:
+        found = inspect.getsourcefile(code)
+    except TypeError:
+        return None
+    path = None if found is None else Path(found)
+    return None if path is None or is_installed(code) or not path.is_file() else path
+
+
+def _top_module(thing: Any) -> str:
+    """The outermost package that a function, or the class of an object, is from."""
+    if isinstance(thing, functools.partial):
+        return _top_module(thing.func)
+    module = getattr(thing, "__module__", None) or type(thing).__module__
+    return str(module).partition(".")[0]
+
+
+@functools.cache
 def version_of(package: str) -> str | None:
     """The version of a package by the name it is imported by; None for a user's own file or the standard library."""
     if package in sys.stdlib_module_names or package == "__main__":
