@@ -57,9 +57,10 @@ _HOME = {
     "Checkup": "checkup.findings",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", "realism", *_HOME]
 
 if TYPE_CHECKING:
+    from bo_invert import realism as realism
     from bo_invert.checkup.examination import doctor as doctor
     from bo_invert.checkup.findings import Checkup as Checkup
     from bo_invert.comparison import Comparison as Comparison
@@ -107,6 +108,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "realism":  # a room whose names are plain words: bi.realism.control_regressors
+        return import_module("bo_invert.realism")
     if name not in _HOME:
         raise AttributeError(f"module 'bo_invert' has no attribute {name!r}")
     value = getattr(import_module(f"bo_invert.{_HOME[name]}"), name)

@@ -184,6 +184,7 @@ class Log:
             failed=bill.failed + sign * (fate is State.FAILED),
             infeasible=bill.infeasible + sign * (fate is State.INFEASIBLE),
             lost=bill.lost + sign * (fate is State.LOST),
+            reused=bill.reused + sign * (not cost.calls and fate in (State.COMPLETED, State.INFEASIBLE)),
         )
 
     def _cancelled(self, event: JSON) -> None:

@@ -41,6 +41,9 @@ class Problem:
         draw: turns a design into a picture, an array ``(height, width)`` or ``(height, width, 3)`` in [0, 1].
         realism: share of a latent's reference measure in which strategies search: 0.99 leaves out the points that the
             outer 1 % of real codes are like; None or 1.0 for everything inside its radius. Nothing in a box.
+        reuse: whether a design that another point stood for is answered from the log, at no cost; a design that was
+            answered in two ways is asked for again nevertheless. Default: where designs are texts, whole numbers or
+            made of these, which decoders make of many points.
         plausibility: how plausible n designs are, in [0, 1], shape ``(n,)``, by a measure that does not depend on the
             space, so that methods working in different spaces can be compared.
 
@@ -63,6 +66,7 @@ class Problem:
         judge: Oracle | Callable[[Any], Any] | None = None,
         draw: Callable[[Any], Any] | None = None,
         realism: float | None = REALISM,
+        reuse: bool | None = None,
         plausibility: Callable[[Any], Array] | None = None,
     ) -> None:
         if not isinstance(space, Space):
@@ -84,6 +88,7 @@ class Problem:
         self.judge = None if judge is None else as_oracle(judge)
         self.draw = draw
         self.plausibility = plausibility
+        self.reuse = space.discrete if reuse is None else reuse
         self.realism = realism
 
     @property

@@ -24,8 +24,9 @@ from bo_invert.journal import Journal
 from bo_invert.ledger import Ledger
 from bo_invert.problem import Problem
 from bo_invert.provenance import provenance, warn_of_changes
-from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend
+from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend, told_noisy
 from bo_invert.record import View
+from bo_invert.repeats import Repeats
 from bo_invert.solutions import Solutions, solutions
 from bo_invert.statement import Statement
 from bo_invert.stores.base import Store
@@ -376,7 +377,12 @@ class Study:
         if count < 1:
             raise InvalidInput(f"ask: count must be at least 1, got {count}")
         self._require_problem()
-        return list(self._shown(self.journal.take(partial(self.propose, budget), count, budget, retries, terms)))
+
+        def begin(wanted: int) -> list[Trial]:
+            return self.journal.take(partial(self.propose, budget), wanted, budget, retries, terms)
+
+        repeats = None if terms.key is not None else self._repeats
+        return list(self._shown(begin(count) if repeats is None else repeats.fresh(begin, count)))
 
     def propose(self, budget: int | None, view: View, wanted: int) -> Answer:
         """What the strategy wants to know next, as the log stood at one moment; nothing is noted.
@@ -397,6 +403,14 @@ class Study:
         if self.problem is None:
             raise InvalidInput(f"study {self.name!r} was opened without its problem; pass problem= to continue it")
         return self.problem
+
+    @cached_property
+    def _repeats(self) -> Repeats | None:
+        """What answers designs that are known; None where each proposal is worth a call."""
+        problem = self._require_problem()
+        if not problem.reuse or problem.space.identify is None or told_noisy(self.journal.header["strategy"]):
+            return None
+        return Repeats(self.journal, problem.space.identify)
 
     @property
     def _noisy(self) -> bool:

@@ -191,9 +191,9 @@ def look_at_judge(problem: Problem, points: Array) -> tuple[list[Finding], int]:
 
 
 def look_at_pictures(problem: Problem, designs: Sequence[Any]) -> list[Finding]:
-    """Whether designs can be drawn, and their realism told."""
+    """Whether designs can be drawn, and how plausible they are told."""
     found = []
-    for name in ("draw", "realism"):
+    for name in ("draw", "plausibility"):
         fn = getattr(problem, name)
         if fn is None:
             continue
@@ -201,7 +201,9 @@ def look_at_pictures(problem: Problem, designs: Sequence[Any]) -> list[Finding]:
             shown = np.asarray(fn(designs[0] if name == "draw" else designs[:4]), dtype=np.float64)
             if name == "draw" and shown.ndim not in (2, 3):
                 raise ValueError(f"a picture has shape (height, width) or (height, width, 3), got {shown.shape}")
-            if name == "realism" and (shown.shape != (len(designs[:4]),) or (shown < 0).any() or (shown > 1).any()):
+            if name == "plausibility" and (
+                shown.shape != (len(designs[:4]),) or (shown < 0).any() or (shown > 1).any()
+            ):
                 raise ValueError(f"one number in [0, 1] per design is wanted, got {shown!r:.60}")
         except Exception as fault:
             found.append(

@@ -160,7 +160,7 @@ def _inner(meter: Meter, rng: np.random.Generator) -> Array:
 
     from bo_invert.course import project
 
-    domain = meter.problem.space.domain
+    domain = meter.problem.domain
     draw = meter.problem.space.sample(rng, 1)
     inside = 0.05 + 0.9 * draw if domain.geometry == "box" else 0.9 * draw
     return np.asarray(project(domain, torch.from_numpy(inside)).numpy()[0], dtype=np.float64)

@@ -87,6 +87,7 @@ class Bill(Answer):
     failed: int
     infeasible: int
     lost: int
+    reused: int
     running: int
     seconds: float
     asking: float

@@ -84,6 +84,7 @@ class Latent(Space):
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
         self._numeric = numbers and designs[0].size <= _FEATURES
         self._nameable = design_name(designs[0]) is not None
+        self.discrete = self._nameable and _discrete(designs[0])
 
     def _find_codes(self, dim: int, data: Any, codes: Any, prior: Any, seed: int) -> Array | None:
         if codes is not None:
@@ -210,3 +211,11 @@ def _fingerprint(measure: Measure) -> str:
     numbers = np.column_stack([measure.mean / scale, np.log10(scale)])
     text = ",".join(f"{round(v, 2) + 0.0:.2f}" for v in numbers.ravel())
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _discrete(design: Any) -> bool:
+    if isinstance(design, (np.ndarray, np.generic)):
+        return design.dtype.kind in "biuSU"
+    if isinstance(design, (list, tuple, dict)):
+        return all(map(_discrete, design.values() if isinstance(design, dict) else design))
+    return isinstance(design, (str, int))
