@@ -152,8 +152,9 @@ def told(header: JSON) -> list[tuple[str, str]]:
              *([f"file {oracle['file']}"] if oracle.get("file") else []),
              *([f"commit {oracle['commit']}"] if oracle.get("commit") else [])]
         )  # fmt: skip
+        name = oracle["name"] if oracle["name"].lower() == oracle["type"] else f"{oracle['type']} {oracle['name']}"
         digest = f"sha256 {oracle['sha256']} of the {oracle['of']}" if oracle.get("sha256") else "sha256 unknown"
-        facts.append(("oracle", f"{oracle['type']} {oracle['name']}" + (f" ({where})" if where else "")))
+        facts.append(("oracle", name + (f" ({where})" if where else "")))
         facts.append(("fingerprint", digest))
     return facts
 

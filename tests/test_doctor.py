@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -442,7 +443,7 @@ def test_advice() -> None:
     assert advice(Torch(torch_bowl)) == ("advice.gradient",)
     assert advice(slow) == ("advice.auto",)
     assert advice(Torch(slow_formula)) == ("advice.auto",)
-    assert advice(noisy(0.1)) == ("advice.auto", "advice.noisy")
+    assert advice(noisy(0.1)) == ("advice.auto",)
     assert advice(sometimes_nan) == ("advice.cmaes", "advice.failures")
     targeted = bi.doctor(problem(slow, bi.Target(0.4)))
     assert targeted.find("advice.auto").numbers["would_choose"] == "least_squares"
@@ -514,3 +515,17 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 )  # fmt: skip
 def test_times_as_people_say_them(value: float, text: str) -> None:
     assert seconds(value) == text
+
+
+def test_the_page_explains_every_finding() -> None:
+    root = Path(bi.__file__).parent
+    kinds = r"space|oracle|gradient|target|constraints|judge|doctor"
+    sources = "".join(path.read_text() for path in (root / "checkup").glob("*.py"))
+    codes = set(re.findall(rf'"((?:{kinds})\.[a-z_]+)"', sources)) | {
+        f"{name}.fails" for name in ("draw", "plausibility")
+    }
+    codes |= {f"advice.{name}" for name in re.findall(r'_advice\(\s*"([a-z]+)"', sources)}
+    told = set(re.findall(r"`([a-z]+\.[a-z_]+)`", (root.parent / "docs" / "doctor.md").read_text()))
+    assert len(codes) > 60
+    assert codes - told == set()
+    assert {code for code in told if code.split(".")[0] in f"{kinds}|advice".split("|")} - codes == set()

@@ -26,6 +26,7 @@ _AFFORDABLE = 100.0
 _FEW = 2_000
 """Designs of a finite box that are rather all asked for."""
 _BUDGET = 100
+_MANY_FAIL = 0.1
 _TOLD = 40
 """Trials that a model is timed with."""
 
@@ -36,7 +37,7 @@ def advise(
     """What to do, most important first; one sentence each, with the numbers."""
     codes = {one.code: one for one in found}
     asked = meter.of("fresh")
-    call = float(np.median([one.seconds for one in asked[1:] or asked])) + looked.seconds
+    call = float(np.mean([one.seconds for one in asked[1:] or asked])) + looked.seconds  # time-outs count
     cheap = _MANY * call <= _AFFORDABLE
     present, wrong = codes.get("gradient.present"), {"gradient.wrong", "gradient.zero", "gradient.fails"} & set(codes)
     own = problem.oracle is not None and problem.oracle.exact_forward
@@ -102,11 +103,9 @@ def advise(
 def _besides(problem: Problem, looked: Looked, codes: dict[str, Finding], call: float) -> list[Finding]:
     oracle = call - looked.seconds
     advice = []
-    if "oracle.noisy" in codes:
-        advice.append(_advice("noisy", "Say noisy=True to the study, and let study.recommend() choose what to act on"))
     lost = [codes[code] for code in ("oracle.fails", "oracle.not_finite", "oracle.infeasible") if code in codes]
-    if lost:
-        share = sum(one.numbers["count"] for one in lost) / lost[0].numbers["of"]
+    share = sum(one.numbers["count"] for one in lost) / lost[0].numbers["of"] if lost else 0.0
+    if share >= _MANY_FAIL:
         advice.append(
             _advice(
                 "failures",
@@ -183,7 +182,7 @@ def _told(statement: Statement, meter: Meter, least: int) -> list[Trial]:
     return [
         Trial(
             number,
-            Query(point, origin="gp"),
+            Query(point, origin="data"),
             State.COMPLETED,
             outcome=Outcome(State.COMPLETED, outcome.y, outcome.loss, outcome.violation, Cost()),
         )

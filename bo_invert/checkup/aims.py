@@ -146,12 +146,17 @@ def look_at_constraints(problem: Problem, seen: list[Seen]) -> list[Finding]:
     numbers = {"feasible": good, "of": len(seen)}
     if not good and len(seen) >= 8:
         y = np.array([one.y for one in seen])
-        worst = max(problem.constraints, key=lambda rule: float(np.min(rule.excess(y))))
-        off = float(np.min(worst.excess(y)))
+        alone = {str(rule): int((rule.excess(y) <= 0).sum()) for rule in problem.constraints}
+        said = f"no draw of {len(seen)} satisfies " + (f"all of {wanted}" if len(alone) > 1 else wanted)
+        if all(alone.values()):
+            each = ", ".join(f"{rule}: {count}" for rule, count in alone.items())
+            return [note("constraints.rare", f"{said}, though some satisfy each alone ({each})", "", numbers)]
+        never = next(rule for rule in problem.constraints if not alone[str(rule)])
+        off = float(np.min(never.excess(y)))
         return [
             warning(
                 "constraints.rare",
-                f"no draw of {len(seen)} satisfies {wanted}; {worst} is missed by {off:.3g} at least",
+                f"{said}; {never} is missed by {off:.3g} at least",
                 "A study has to find the feasible part first: are the bounds right?",
                 numbers,
             )
