@@ -184,7 +184,9 @@ fig, axes = plt.subplots(2, len(found), figsize=(2.1 * len(found), 5), squeeze=F
 for (top, bottom), one in zip(axes.T, found, strict=True):
     nearest = images[((images - one.design) ** 2).sum(axis=1).argmin()]
     top.imshow(draw(one.design), cmap="gray_r")
-    top.set_title(f"forest {one.y[0]:.2f}\njudge {-one.judged:.2f}\nformula {slant(draw(one.design))[0]:.2f}", fontsize=9)
+    top.set_title(
+        f"forest {one.y[0]:.2f}\njudge {-one.judged:.2f}\nformula {slant(draw(one.design))[0]:.2f}", fontsize=9
+    )
     top.set_xlabel(f"plausibility {one.plausibility:.2f}", fontsize=8)
     bottom.imshow(nearest.reshape(8, 8), cmap="gray_r")
     bottom.set_xlabel("nearest real digit", fontsize=8)
