@@ -243,6 +243,18 @@ def test_a_gradient_in_single_precision_is_not_accused() -> None:
     assert not found.hopeless
 
 
+def test_rounding_is_no_slope() -> None:
+    """Single precision at 1,000 moves in steps of 6e-5: too coarse to measure a slope of 0.01."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    with torch.no_grad():
+        network[2].weight *= 0.03
+        network[2].bias += 1000.0
+    found = bi.doctor(problem(network, bi.Maximize()))
+    assert found.find("gradient.unchecked") is not None, found
+    assert not found.hopeless
+
+
 def test_a_gradient_of_a_penalised_loss_agrees() -> None:
     formula = Torch(lambda x: torch.stack([torch_bowl(x), x.sum(1)], dim=1))
     asked = bi.Problem(BOX, formula, bi.Minimize("a"), outputs=["a", "b"], constraints=["b >= 2"])
