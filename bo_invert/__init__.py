@@ -53,12 +53,16 @@ _HOME = {
     "to_mlflow": "mlflow_bridge",
     "mlflow_tracking": "mlflow_bridge",
     "ready_problem": "examples.base",
+    "doctor": "checkup.examination",
+    "Checkup": "checkup.findings",
 }
 
 __all__ = ["__version__", "realism", *_HOME]
 
 if TYPE_CHECKING:
     from bo_invert import realism as realism
+    from bo_invert.checkup.examination import doctor as doctor
+    from bo_invert.checkup.findings import Checkup as Checkup
     from bo_invert.comparison import Comparison as Comparison
     from bo_invert.comparison import compare as compare
     from bo_invert.domain import Domain as Domain

@@ -156,8 +156,9 @@ DOORS = {
         "bo_invert.registry",
         "bo_invert.sources",
         "bo_invert.bench.referee",
+        "bo_invert.provenance",
     },
-    "subprocess": {"bo_invert.bench.fingerprint", "bo_invert.program"},
+    "subprocess": {"bo_invert.commits", "bo_invert.program"},
 }
 """Who may import by name, and start other programs."""
 CALL_DOORS = {"bo_invert.generators.weights": ["torch.load"]}
@@ -371,6 +372,7 @@ def test_public_names_are_pinned() -> None:
         "BoInvertError",
         "Box",
         "Cached",
+        "Checkup",
         "Choice",
         "Command",
         "Comparison",
@@ -408,6 +410,7 @@ def test_public_names_are_pinned() -> None:
         "Unsuitable",
         "__version__",
         "compare",
+        "doctor",
         "mlflow_tracking",
         "ready_problem",
         "realism",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_invert import registry
+from bo_invert.digests import Digest, digest
 from bo_invert.errors import Failed, InvalidInput, Verdict
 from bo_invert.types import JSON, Array
 
@@ -101,6 +102,15 @@ class Oracle(ABC):
     def to_json(self) -> JSON:
         """What is known of it, for people who read a log; it does not identify an oracle."""
         return {"type": type(self).__name__}
+
+    @property
+    def inside(self) -> Any:
+        """The function, module, estimator ... that answers: what a log names. Default: the oracle itself."""
+        return self
+
+    def digest(self) -> Digest | None:
+        """sha256 of what answers, read without calling it; None where that cannot be. A study warns when it changed."""
+        return digest(self.inside)
 
 
 def answer_of(raw: Any, outputs: Sequence[str], calls: int = 1) -> Answer:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bo_invert.digests import Digest
 from bo_invert.errors import Infeasible, InvalidInput, StorageError
 from bo_invert.identity import design_name
 from bo_invert.oracles.base import Answer, Oracle, as_oracle
@@ -130,6 +131,13 @@ class Cached(Oracle):
             )
             self._file = None
             self._memory.update(answers or {})
+
+    @property
+    def inside(self) -> Any:
+        return self.oracle.inside
+
+    def digest(self) -> Digest | None:
+        return self.oracle.digest()
 
     def to_json(self) -> JSON:
         return {"type": "cached", "oracle": self.oracle.to_json(), "version": self.version}

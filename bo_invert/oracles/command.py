@@ -8,12 +8,14 @@ import math
 import os
 import re
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bo_invert.digests import Digest, file_digest, joined, text_digest
 from bo_invert.errors import Failed, Infeasible, InvalidInput
 from bo_invert.oracles.base import Oracle
 from bo_invert.payload import Where, as_csv, as_json, checked_where
@@ -24,6 +26,9 @@ from bo_invert.types import JSON
 
 _OURS = ("input", "output", "folder")
 """Placeholders in ``argv`` that name files, not values."""
+
+_SYSTEM = ("/usr/", "/bin/", "/sbin/", "/opt/", os.path.join(sys.prefix, ""), os.path.join(sys.base_prefix, ""))
+"""Where programs lie that the system brought."""
 
 
 class Command(Oracle):
@@ -240,6 +245,15 @@ class Command(Oracle):
 
     def __repr__(self) -> str:
         return f"Command({self.argv!r})"
+
+    def digest(self) -> Digest | None:
+        """Of the program and of the files among its arguments; an interpreter is told by its script alone."""
+        files = [part for part in self.argv if os.path.isfile(os.path.join(self.cwd or "", part))]
+        if len(files) > 1 and self.argv[0].startswith(_SYSTEM):
+            files = files[1:]
+        told = [file_digest(os.path.join(self.cwd or "", file)) for file in files]
+        words = [os.path.basename(part) if part in files else part for part in self.argv[1:]]
+        return joined([*told, text_digest(json.dumps([words, self.templates]), "its arguments")])
 
     def to_json(self) -> JSON:
         templates = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.templates.items()}

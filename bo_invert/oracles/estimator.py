@@ -97,6 +97,10 @@ class Estimator(Oracle):
             )
         return np.array(rows, dtype=float)
 
+    @property
+    def inside(self) -> Any:
+        return self.estimator
+
     def _features(self, design: Mapping[str, Any]) -> list[str] | None:
         """Names of the columns it was fitted on; None if they had none."""
         names = getattr(self.estimator, "feature_names_in_", None)

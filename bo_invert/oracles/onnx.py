@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bo_invert.digests import Digest
 from bo_invert.errors import Failed, InvalidInput, MissingExtra
 from bo_invert.oracles.base import MISFIT, Oracle
 from bo_invert.types import JSON
@@ -187,6 +188,9 @@ class Onnx(Oracle):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
+
+    def digest(self) -> Digest:
+        return Digest(self.sha256, "model" if self.path is None else f"model {os.path.basename(self.path)}")
 
     def to_json(self) -> JSON:
         return {"type": "onnx", "file": self.path and os.path.basename(self.path), "sha256": self.sha256}
