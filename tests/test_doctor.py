@@ -292,7 +292,7 @@ def fails_far_out(z: Any) -> Any:
         (lambda: latent(fails_far_out), "space.decode_fails", "warning"),
         (lambda: latent(lambda z: 2 * z, encoder=lambda x: np.zeros_like(x)), "space.round_trip", "warning"),
         (lambda: latent(lambda z: 2 * z), "space.assumed", "note"),
-        (lambda: latent(lambda z: 2 * z), "space.no_way_back", "note"),
+        (lambda: latent(chains, oracle=len), "space.no_way_back", "note"),
         (
             lambda: bi.Problem(bi.Box([0.0] * 60, [1.0] * 60), bowl, bi.Minimize()),
             "space.many_parameters",
