@@ -5,6 +5,7 @@ POSIX only. What a program starts ends with it; see ``run_program``.
 
 from __future__ import annotations
 
+import atexit
 import os
 import selectors
 import signal
@@ -256,7 +257,19 @@ def _tell_warden(line: str) -> None:
                 stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
             )  # fmt: skip
             _warden = (os.getpid(), started)
+            atexit.register(_dismiss_warden, os.getpid())
         pipe = _warden[1].stdin
         assert pipe is not None
         pipe.write(f"{line}\n".encode())
         pipe.flush()
+
+
+def _dismiss_warden(process: int) -> None:
+    """This process ends in order: so does the one that watches it."""
+    if _warden is None or process != os.getpid():  # a fork has this from its parent, with whom the warden stays
+        return
+    if _warden[1].stdin is not None:
+        with suppress(OSError):
+            _warden[1].stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        _warden[1].wait(5.0)

@@ -16,10 +16,10 @@ MARK = "BO_INVERT_CALL"
 """Name of the environment variable by which the descendants of a program are known, whatever group they moved to."""
 
 
-def end_group(group: int, how: int = signal.SIGKILL) -> None:
-    """Send a signal to every process of a group."""
+def end_group(group: int, how: int | None = None) -> None:
+    """Send a signal to every process of a group; by default SIGKILL."""
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, how)
+        os.killpg(group, signal.SIGKILL if how is None else how)
 
 
 def end_marked(mark: str) -> None:

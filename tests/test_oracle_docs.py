@@ -12,14 +12,9 @@ from typing import Any
 
 import pytest
 
-import bo_invert as bi
+from bo_invert import registry
 
 PAGE = (Path(__file__).parent.parent / "docs" / "oracles.md").read_text()
-SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.S | re.M))
-
-
-def blocks(section: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", SECTIONS[section], re.S)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -44,30 +39,29 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.parametrize("section", [name for name in SECTIONS if blocks(name)])
-def test_examples_run(section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_the_page_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    for needed in ("httpx", "onnx", "onnxruntime", "lightgbm"):
+        pytest.importorskip(needed)
     monkeypatch.chdir(tmp_path)
-    scope: dict[str, Any] = {"bi": bi, "__name__": "docs"}
-    if section != "A program":
-        exec("import numpy as np", scope)
-    needed = blocks("A program") if section == "Known answers" else []
-    for block in [*needed, *blocks(section)]:
+    scope: dict[str, Any] = {"__name__": "docs"}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.S):
         name = re.match(r"# (\S+\.\w+)\n", block)
-        if name:  # a file, and a text in quotes if it is no Python
+        if name:  # a file; text in quotes if it is no Python
             body = block[name.end() :]
             Path(name[1]).write_text(body if name[1].endswith(".py") else body.strip().strip('"').lstrip())
         else:
-            code = block.replace("127.0.0.1:9000", address)
-            exec(compile(code, f"docs/oracles.md: {section}", "exec"), scope)
-    studies = [value for value in scope.values() if isinstance(value, bi.Study)]
-    problem = scope["problem"]
-    assert isinstance(problem, bi.Problem)
-    for study in studies:
+            exec(compile(block.replace("127.0.0.1:9000", address), "docs/oracles.md", "exec"), scope)
+    for study in (scope["beam"], scope["hot"], scope["remote"], scope["first"], scope["second"]):
         assert study.best is not None
         assert study.spent.failed == 0
-    if section == "A program":
-        beam = next(study for study in studies if study.name != "heat")
-        assert beam.spent.values == 30
-        assert beam.best.design["material"] == "oak"
-    if section == "Known answers":
-        assert scope["second"].spent.attempts > scope["second"].spent.values == 8
+    assert scope["beam"].spent.values == 20
+    assert scope["beam"].best.design["material"] == "oak"
+    assert scope["hot"].best.loss < 1.0
+    assert scope["remote"].spent.values == 15
+    assert scope["second"].spent.values == 8
+    assert scope["second"].spent.reused > 0
+
+
+def test_every_adapter_is_on_the_page() -> None:
+    for name in registry.names("oracles"):
+        assert registry.resolve("oracles", name).__name__ in PAGE, name
