@@ -23,6 +23,7 @@ from bo_invert.history import History
 from bo_invert.journal import Journal
 from bo_invert.ledger import Ledger
 from bo_invert.problem import Problem
+from bo_invert.provenance import provenance, warn_of_changes
 from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend, told_noisy
 from bo_invert.record import View
 from bo_invert.repeats import Repeats
@@ -76,7 +77,8 @@ class Study:
             seed: every random choice of the study follows from it.
             storage: ``"sqlite:///runs.db"``, ``"https://host:8765"``, a store, or None for this process's memory.
             exist_ok: open the study if it is already there, so that one script starts and resumes. Problem, strategy
-                and seed must be the same; what the oracle computes is for you to keep the same.
+                and seed must be the same. Where the oracle's source or parameters changed there is a warning, as what
+                it computes is for you to keep the same.
             token: for a server.
             options: of the strategy, when it is given by name.
 
@@ -99,6 +101,7 @@ class Study:
             "seed": int(seed),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "id": uuid.uuid4().hex,
+            "provenance": provenance(problem.oracle),
         }
         if getattr(store, "declares", False):
             header["declared"] = declare(problem)
@@ -122,6 +125,8 @@ class Study:
     ) -> Study:
         """A study that is already there, exactly where it stopped.
 
+        Warns where the oracle, or a package whose numbers count, is not what the study was begun with.
+
         Args:
             name: of the study.
             storage: where it lives.
@@ -143,6 +148,7 @@ class Study:
                     f"study {name!r} was about another problem:\n  " + "\n  ".join(changes) + "\n"
                     "Create a new study for the new problem; study.add() can carry known outcomes over."
                 )
+            warn_of_changes(name, header.get("provenance"), problem.oracle)
         if strategy is not None:
             begun = header["strategy"]
             if begun["name"] in registry.names("strategies"):  # options that came later have their defaults
@@ -274,13 +280,17 @@ class Study:
         told = self.journal.finish(known.number, problem.outcome(answer, cost or known.query.cost), attempt)
         return self._shown([told])[0]
 
-    def add(self, X: Any = None, Y: Any = None, *, points: Any = None) -> list[Trial]:
-        """Observations made elsewhere: known to the strategy, free of charge.
+    def add(
+        self, X: Any = None, Y: Any = None, *, points: Any = None, costs: Sequence[Cost] | None = None
+    ) -> list[Trial]:
+        """Observations made elsewhere: known to the strategy, and free of charge unless ``costs`` say otherwise.
 
         Args:
             X: designs, n of them; or one dict of parameters.
             Y: outputs, n rows as in ``tell``; verdicts are allowed. For one design its answer alone will do.
             points: points ``(n, d)`` instead of designs.
+            costs: what each of the n took, to be billed like calls of this study: they count in ``spent`` and use up
+                the budget of ``run``.
 
         Raises:
             InvalidInput: shapes do not match, a design is outside the space, or the space has no way back to points.
@@ -291,10 +301,13 @@ class Study:
         answers = given_answers(Y, alone)
         if len(answers) != len(coordinates):
             raise InvalidInput(f"add: designs and rows of outputs do not match: {len(coordinates)} and {len(answers)}")
+        if costs is not None and len(costs) != len(answers):
+            raise InvalidInput(f"add: costs has one entry for each design: {len(answers)}, not {len(costs)}")
         for answer in answers:
             if not isinstance(answer, Verdict):
                 refuse_shape(answer, self.outputs)
-        outcomes = [problem.outcome(answer, Cost()) for answer in answers]
+        bills = [Cost()] * len(answers) if costs is None else costs
+        outcomes = [problem.outcome(answer, bill) for answer, bill in zip(answers, bills, strict=True)]
         queries = [Query(point, origin="data") for point in coordinates]
         return list(self._shown(self.journal.add(queries, outcomes)))
 

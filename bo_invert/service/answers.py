@@ -103,6 +103,7 @@ class Study(Answer):
     strategy: dict[str, Any]
     seed: int
     created: str
+    provenance: dict[str, Any] | None
     trials: int
     events: int
     states: dict[State, int]
