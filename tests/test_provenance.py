@@ -119,7 +119,7 @@ def test_fitted_estimators_count() -> None:
 def test_what_pads_a_record_does_not_count() -> None:
     """scikit-learn's trees are arrays of records, padded with whatever was in memory."""
     kind = np.dtype([("a", "u1"), ("b", "f8")], align=True)
-    records = [np.frombuffer(bytes([filling]) * (3 * kind.itemsize), dtype=kind).copy() for filling in (0, 255)]
+    records = [np.frombuffer(bytearray([filling]) * (3 * kind.itemsize), dtype=kind) for filling in (0, 255)]
     for record in records:
         record["a"], record["b"] = 1, 2.0
     assert records[0].tobytes() != records[1].tobytes()
