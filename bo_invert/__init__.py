@@ -22,6 +22,7 @@ _HOME = {
     "TorchModule": "oracles.torch",
     "Estimator": "oracles.estimator",
     "Twin": "oracles.twin",
+    "Isolated": "oracles.isolated",
     "Minimize": "objectives",
     "Maximize": "objectives",
     "Target": "objectives",
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from bo_invert.oracles.base import Oracle as Oracle
     from bo_invert.oracles.estimator import Estimator as Estimator
     from bo_invert.oracles.function import Function as Function
+    from bo_invert.oracles.isolated import Isolated as Isolated
     from bo_invert.oracles.torch import TorchModule as TorchModule
     from bo_invert.oracles.twin import Twin as Twin
     from bo_invert.parameters import Choice as Choice

@@ -46,6 +46,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "torch": "bo_invert.oracles.torch:TorchModule",
         "estimator": "bo_invert.oracles.estimator:Estimator",
         "twin": "bo_invert.oracles.twin:Twin",
+        "isolated": "bo_invert.oracles.isolated:Isolated",
     },
     "stores": {
         "memory": "bo_invert.stores.memory:MemoryStore",

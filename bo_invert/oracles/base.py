@@ -42,11 +42,13 @@ class Oracle(ABC):
         outputs: names of the m outputs; None when only the problem knows them.
         batched: whether ``__call__`` takes many designs at once.
         differentiable: whether ``forward`` works.
+        waits: whether a call does its work outside this process, so that threads are enough to have several at once.
     """
 
     outputs: tuple[str, ...] | None = None
     batched: bool = False
     differentiable: bool = False
+    waits: bool = False
 
     @abstractmethod
     def __call__(self, designs: Sequence[Any]) -> Any:
@@ -94,6 +96,9 @@ class Oracle(ABC):
             return Answer(None, Failed(f"{MISFIT}{error}"), calls)
         except (Exception, SystemExit) as error:
             return Answer(None, Failed(f"{type(error).__name__}: {error}"), calls)
+
+    def close(self) -> None:  # noqa: B027  (most have nothing to end)
+        """End what is under way outside this process, and what is kept there; it can be asked again afterwards."""
 
     def to_json(self) -> JSON:
         """What is known of it, for people who read a log; it does not identify an oracle."""

@@ -36,6 +36,7 @@ class Twin(Oracle):
         names = tuple(outputs) if outputs is not None else None
         self.outputs = names or self.oracle.outputs or self.twin.outputs
         self.batched = self.oracle.batched
+        self.waits = self.oracle.waits
 
     @property
     def exact_forward(self) -> bool:
@@ -53,6 +54,9 @@ class Twin(Oracle):
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         return self.twin.forward(designs)
+
+    def close(self) -> None:
+        self.oracle.close()
 
     def to_json(self) -> JSON:
         return {"type": "twin", "oracle": self.oracle.to_json(), "twin": self.twin.to_json()}
