@@ -55,8 +55,8 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "executors": {
         "serial": "bo_invert.executors.serial:SerialExecutor",
-        "threads": "bo_invert.executors.threads:thread_executor",
-        "processes": "bo_invert.executors.processes:process_executor",
+        "threads": "bo_invert.executors.threads:ThreadExecutor",
+        "processes": "bo_invert.executors.processes:ProcessExecutor",
     },
     "problems": {
         "digits": "bo_invert.examples.digits:problem",
