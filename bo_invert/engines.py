@@ -34,7 +34,7 @@ def engine_for(
         except InvalidInput as error:
             raise InvalidInput(f"run: {error}, and {AUTO!r}") from None
     elif type(engine).__module__.split(".")[0] == "distributed":
-        engine = registry.resolve("executors", "dask").of(engine)
+        engine = registry.resolve("executors", "dask").of(engine, batch)
     if not callable(getattr(engine, "submit", None)):
         raise InvalidInput(f"run: an executor has a method submit(fn, *args), and {type(engine).__name__} has none")
     if timeout is not None and not callable(getattr(engine, "give_up", None)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from typing import Any
@@ -56,10 +56,12 @@ class Limit:
 
     Args:
         timeout: seconds; None for any time.
+        begun: whether a call has begun.
     """
 
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, timeout: float | None, begun: Callable[[Future[Any]], bool]) -> None:
         self.timeout = timeout
+        self._has_begun = begun
         self._began: dict[Future[Any], float] = {}
 
     def wait(self, futures: Collection[Future[Any]]) -> set[Future[Any]]:
@@ -67,7 +69,7 @@ class Limit:
         if self.timeout is None:
             return wait(futures, return_when=FIRST_COMPLETED).done
         now = time.monotonic()
-        began = {future: self._began.get(future, now) for future in futures if future.running()}
+        began = {future: self._began.get(future, now) for future in futures if self._has_begun(future)}
         self._began = began
         pauses = [self.timeout - (now - at) for at in began.values()]
         if len(began) < len(futures):

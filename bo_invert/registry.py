@@ -57,6 +57,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "serial": "bo_invert.executors.serial:SerialExecutor",
         "threads": "bo_invert.executors.threads:ThreadExecutor",
         "processes": "bo_invert.executors.processes:ProcessExecutor",
+        "dask": "bo_invert.executors.dask:DaskExecutor",
+        "slurm": "bo_invert.executors.slurm:SlurmExecutor",
     },
     "problems": {
         "digits": "bo_invert.examples.digits:problem",

@@ -60,8 +60,9 @@ def run(
         raise InvalidInput(f"run: timeout must be a number of seconds > 0, got {timeout!r}")
     engine, made = engine_for(executor, problem, int(batch), timeout)
     pace = Pace(int(batch) if made else 1)
+    limit = Limit(timeout, getattr(engine, "begun", Future.running))
     loop = _Loop(
-        problem, journal, take, int(budget), int(batch), engine, int(retries), stop_when_hit, stop, pace, Limit(timeout)
+        problem, journal, take, int(budget), int(batch), engine, int(retries), stop_when_hit, stop, pace, limit
     )
     bar = Bar(journal, Goal(problem.objective.to_json(), problem.outputs), int(budget), label)
     try:

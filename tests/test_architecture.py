@@ -109,7 +109,7 @@ LEAKS = {
     "nevergrad": {"bo_invert.strategies.nevergrad"},
     "typer": {"bo_invert.cli"},
     # To pack what a child process serves: it travels through a pipe to a process begun here, and nowhere else.
-    "loky": {"bo_invert.executors.processes", "bo_invert.children", "bo_invert.child"},
+    "loky": {"bo_invert.executors.processes", "bo_invert.executors.dask", "bo_invert.children", "bo_invert.child"},
     "fastapi": {"bo_invert.service"},
     "starlette": {"bo_invert.service"},
     "uvicorn": {"bo_invert.service"},

@@ -1,14 +1,15 @@
 """The contract of an executor, and what the threads and processes of this machine share.
 
 Anything with ``submit(fn, *args) -> concurrent.futures.Future`` runs a study. It must never repeat a call by itself: a
-call that is lost is told as lost, and the ledger decides. Time limits (``study.run(timeout=...)``) need one thing more:
+call that is lost is told as lost, and the ledger decides. Time limits (``study.run(timeout=...)``) need three things
+more:
 
+``begun(future)``
+    whether the call has begun; waiting in a queue and loading the problem is not the call's time.
 ``give_up(future)``
     let go of a call that is running, so that its worker is free again. Nobody waits for the future any more.
 ``parting``
     what becomes of such a call, in words, for the reason in the log.
-
-A future is ``running()`` from the moment its call begins; what loads before that is not the call's time.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Member:
     """One of a crew: a thread, and whatever it keeps for its calls."""
 
     keeps: Any = None
+    begun: bool = False
     dismissed: bool = False
     thread: threading.Thread = field(init=False)
 
@@ -73,6 +75,12 @@ class Crew(Executor):
             self._tasks.put(_Task(future, fn, args, kwargs))
         return future
 
+    def begun(self, future: Future[Any]) -> bool:
+        """Whether the call has begun."""
+        with self._lock:
+            member = self._busy.get(future)
+        return member is not None and member.begun
+
     def give_up(self, future: Future[Any]) -> None:
         """Let go of a running call; see the module."""
         with self._lock:
@@ -108,7 +116,7 @@ class Crew(Executor):
 
     @abstractmethod
     def perform(self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Do one call."""
+        """Do one call, and set ``member.begun`` when it begins."""
 
     def prepare(self, member: Member, fn: Callable[..., Any]) -> None:
         """Get ready for calls of a function."""
@@ -155,6 +163,7 @@ class Crew(Executor):
         with self._lock:
             if not future.set_running_or_notify_cancel():
                 return
+            member.begun = False
             self._busy[future] = member
         if error is None:
             try:

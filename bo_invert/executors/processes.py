@@ -79,6 +79,7 @@ class ProcessExecutor(Crew):
         post.loaded, post.token = fn, token
 
     def perform(self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        member.begun = True
         while True:
             post: _Post = member.keeps
             try:

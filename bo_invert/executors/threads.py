@@ -14,6 +14,7 @@ class ThreadExecutor(Crew):
     parting = "its thread is left behind, and goes on until it ends by itself"
 
     def perform(self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        member.begun = True
         return fn(*args, **kwargs)
 
     def part(self, member: Member) -> None:
