@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,3 +54,22 @@ def wild(x: Any) -> Any:
         print("disk quota exceeded", file=sys.stderr, flush=True)
         os._exit(5)
     return float(os.getpid())
+
+
+def bowl(x: Any) -> float:
+    """An oracle that does nothing bad."""
+    return float(((x - 0.3) ** 2).sum())
+
+
+def counted(path: Path) -> int:
+    """Note in a file, for good, that a call was entered; how many there are now."""
+    with path.open("a") as calls:
+        calls.write("call\n")
+        calls.flush()
+        os.fsync(calls.fileno())
+    return entered(path)
+
+
+def entered(path: Path) -> int:
+    """How many calls a file knows of."""
+    return path.read_text().count("call") if path.exists() else 0

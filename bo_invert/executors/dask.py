@@ -76,10 +76,6 @@ class DaskExecutor(Crew):
     def prepare(self, member: Member, fn: Callable[..., Any]) -> None:
         while True:
             there = self._client.nthreads()
-            seat: _Seat | None = member.keeps
-            if seat is not None and not seat.doomed and seat.address in there:
-                return
-            self.leave(member)
             with self._lock:
                 free = [address for address, threads in there.items() if self._taken[address] < threads]
                 if free:
@@ -107,8 +103,10 @@ class DaskExecutor(Crew):
                     member.begun = True
                     return self._result(task, where)
                 task.cancel()  # the worker died before it began: nobody was called
+                self.leave(member)
                 self.prepare(member, fn)
         finally:
+            self.leave(member)  # others may wait for a seat
             with suppress(Exception):  # the cluster may be gone
                 begun.clear()
 
