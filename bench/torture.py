@@ -1,4 +1,4 @@
-"""An oracle that fails in every way in 30 % of its calls, wherever it runs: does the study complete, and is the bill right?
+"""An oracle that fails in every way in 30 % of its calls: does the study complete, and is the bill right?
 
 python bench/torture.py --calls 300
 

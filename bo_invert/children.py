@@ -154,6 +154,16 @@ class Child:
             raise value
         return value
 
+    def dismiss(self) -> None:
+        """Tell an idle one to end by itself; ``kill`` sees to it that it does."""
+        self._calls.close()
+
+    def kill_within(self, patience: float) -> None:
+        """End it, after it had some seconds to do so by itself."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        self.kill()
+
     def strike(self) -> None:
         """Kill it and all that it began, while another thread may wait for its answer and will clean up."""
         end_group(self._process.pid, signal.SIGKILL)

@@ -184,6 +184,17 @@ def test_an_interrupt_leaves_nothing_running(tmp_path: Path, name: str) -> None:
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
+def test_a_cluster_begun_here_listens_here_alone(executor: Any) -> None:
+    if executor.name != "dask":
+        pytest.skip("no cluster")
+    psutil = pytest.importorskip("psutil")
+    here = psutil.Process()
+    found = [one for process in [here, *here.children(recursive=True)] for one in process.net_connections("inet")]
+    listening = [one.laddr.ip for one in found if one.status == "LISTEN"]
+    assert listening
+    assert set(listening) == {"127.0.0.1"}
+
+
 def test_a_worker_that_was_killed_while_idle_costs_nothing() -> None:
     made = registry.resolve("executors", "processes")(1)
     try:

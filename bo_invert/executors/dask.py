@@ -160,7 +160,7 @@ def _cluster(workers: int, own: ExitStack) -> Any:
     own.enter_context(dask.config.set(settings))
     return own.enter_context(
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
+            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
             memory_limit=0, silence_logs=logging.CRITICAL,
         )
     )  # fmt: skip

@@ -64,7 +64,7 @@ class ProcessExecutor(Crew):
     def prepare(self, member: Member, fn: Callable[..., Any]) -> None:
         post: _Post | None = member.keeps
         if post is not None and post.doomed:
-            self.leave(member)
+            self._discard(member)
             post = None
         if post is not None and post.loaded is fn:
             return
@@ -74,7 +74,7 @@ class ProcessExecutor(Crew):
         try:
             post.pid = post.pool.submit(_load, token, fn).result(STARTUP)
         except BaseException as error:
-            self.leave(member)
+            self._discard(member)
             raise _unloaded(error) from error
         post.loaded, post.token = fn, token
 
@@ -85,7 +85,7 @@ class ProcessExecutor(Crew):
             try:
                 future = post.pool.submit(_call, post.token, args, kwargs)
             except BrokenExecutor:  # it died while it was idle: nothing was called
-                self.leave(member)
+                self._discard(member)
                 self.prepare(member, fn)
                 continue
             try:
@@ -94,7 +94,7 @@ class ProcessExecutor(Crew):
                 post.loaded = None
                 self.prepare(member, fn)
             except BrokenExecutor as error:
-                self.leave(member)
+                self._discard(member)
                 raise WorkerDied(f"its worker process {_ended(error)}") from None
 
     def part(self, member: Member) -> None:
@@ -110,6 +110,12 @@ class ProcessExecutor(Crew):
                 post.pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
 
     def leave(self, member: Member) -> None:
+        post: _Post | None = member.keeps
+        if post is not None and not post.doomed:
+            post.pool.shutdown(wait=True)  # what is to be done at its exit, is done
+        self._discard(member)
+
+    def _discard(self, member: Member) -> None:
         post: _Post | None = member.keeps
         member.keeps = None
         if post is not None:

@@ -16,6 +16,8 @@ from bo_invert.errors import Failed, InvalidInput, Verdict
 from bo_invert.oracles.base import MISFIT, Answer, Oracle, as_oracle
 from bo_invert.types import JSON
 
+_FAREWELL = 2.0
+"""Seconds that an idle process may take to end by itself."""
 _UNITS = {
     "": 1,
     **{f"{p}B": 1000**i for i, p in enumerate("kMGT", 1)},
@@ -165,8 +167,10 @@ class Isolated(Oracle):
 def _end(free: list[Child], busy: set[Child], owner: int) -> None:
     if os.getpid() != owner:
         return
+    for child in free:
+        child.dismiss()
     while free:
-        free.pop().kill()
+        free.pop().kill_within(_FAREWELL)
     while busy:
         busy.pop().strike()
 
