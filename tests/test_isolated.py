@@ -291,6 +291,27 @@ def test_an_interrupt_ends_children_and_hangs_nowhere(script: Path, tmp_path: Pa
 
 
 @pytest.mark.skipif(not PROC, reason="needs /proc")
+def test_an_interrupted_notebook_keeps_no_children(tmp_path: Path) -> None:
+    def sleeps(x: Any) -> float:
+        (tmp_path / str(os.getpid())).touch()
+        time.sleep(1000)
+        return 0.0
+
+    def interrupt() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    oracle = bi.Isolated(sleeps)
+    study = bi.Study.create("s", bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize()), "random")
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        study.run(8, batch=2, executor="threads")
+    assert all(ends(int(path.name)) for path in tmp_path.iterdir())
+    assert str(study.spent) == "2 values, 2 lost"
+
+
+@pytest.mark.skipif(not PROC, reason="needs /proc")
 def test_children_are_closed_with_their_oracle() -> None:
     pids = []
     for end in ("close", "forget"):
