@@ -24,21 +24,22 @@ def main() -> None:
     """Print a table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--calls", type=int, default=300)
+    options.add_argument("--limit", type=float, default=10.0, help="seconds for a call")
     options.add_argument("--kinds", default=",".join(KINDS))
     given = options.parse_args()
     print("| executor | entered | billed | deaths of the study | healthy calls lost | best is healthy | seconds |")
     print("|---|---:|---:|---:|---:|---|---:|")
     for kind in given.kinds.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            found = tortured(Path(folder), kind, given.calls)
+            found = tortured(Path(folder), kind, given.calls, given.limit)
         best = "yes" if found.best_is_healthy else "NO"
         print(
-            f"| {KINDS[kind]} | {found.entered} | {found.billed} | {found.restarts} | {found.neighbours_lost} "
+            f"| {KINDS[kind]} | {found.entered} | {found.billed} | {found.restarts} | {len(found.lost)} "
             f"| {best} | {found.seconds:.0f} |",
             flush=True,
         )
         ways = ", ".join(f"{way} {found.ways[way]}" for way in (*WAYS, FINE))
-        print(f"{kind}: {ways}", file=sys.stderr, flush=True)
+        print("\n".join([f"{kind}: {ways}", *found.lost]), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

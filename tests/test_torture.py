@@ -22,7 +22,7 @@ def test_a_tortured_study_completes_and_is_billed_exactly(tmp_path: Path, kind: 
     account = tortured(tmp_path, kind, budget)
     assert account.entered == account.billed == budget
     assert account.restarts == 0, "the study itself never died"
-    assert account.neighbours_lost == 0
+    assert account.lost == ()
     assert account.best_is_healthy
     assert budget * SHARE / 2 < budget - account.ways[FINE] < budget * SHARE * 2
     trials = begin(tmp_path, kind).trials
@@ -34,5 +34,5 @@ def test_under_bare_threads_a_death_costs_what_is_under_way(tmp_path: Path) -> N
     account = tortured(tmp_path, "threads", 40)
     assert account.restarts == sum(account.ways[way] for way in DEADLY) > 0
     assert 0 <= account.billed - account.entered <= BATCH * account.restarts
-    assert account.neighbours_lost == 0, "what died with it was begun again"
+    assert account.lost == (), "what died with it was begun again"
     assert account.best_is_healthy

@@ -73,32 +73,39 @@ class Account:
     billed: int
     ways: Counter[str]
     restarts: int
-    neighbours_lost: int
+    lost: tuple[str, ...]
+    """What is said of healthy calls that gave no answer."""
     best_is_healthy: bool
     seconds: float
 
 
-def begin(folder: Path, kind: str, strategy: str = "sobol") -> bi.Study:
-    """The study: the same line each time."""
+def _fate(trial: bi.Trial) -> str:
+    return f"trial {trial.number}: {trial.state}, {trial.outcome.reason if trial.outcome else 'no outcome'}"
+
+
+def begin(folder: Path, kind: str, limit: float = 5.0, strategy: str = "sobol") -> bi.Study:
+    """The study: the same line each time. A machine that is busy otherwise must not seem to hang: hence the limit."""
     calls = folder / "calls"
     if kind == "isolated":
-        oracle: Any = bi.Isolated(Torture(calls), timeout=2.0, grace=0.0, memory="500MB")
+        oracle: Any = bi.Isolated(Torture(calls), timeout=limit, grace=0.0, memory="500MB")
     else:
         oracle = Torture(calls, spins=kind != "threads", appetite=2**28)
     problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), oracle, bi.Minimize(), name="torture")
     return bi.Study.create("torture", problem, strategy, 1, f"sqlite:///{folder}/runs.db", exist_ok=True)
 
 
-def go(folder: Path, kind: str, budget: int, batch: int = 4) -> None:
+def go(folder: Path, kind: str, budget: int, limit: float, batch: int = 4) -> None:
     """Run it to its end, or to its death."""
     executor = {"isolated": "threads"}.get(kind, kind)
-    begin(folder, kind).run(budget, batch=batch, executor=executor, timeout=None if kind == "isolated" else 2.0)
+    begin(folder, kind, limit).run(
+        budget, batch=batch, executor=executor, timeout=None if kind == "isolated" else limit
+    )
 
 
-def tortured(folder: Path, kind: str, budget: int) -> Account:
+def tortured(folder: Path, kind: str, budget: int, limit: float = 5.0) -> Account:
     """Run it, in a process of its own and begun again whenever that dies; then compare."""
     began, restarts = time.perf_counter(), 0
-    code = f"import sys, torture, pathlib; torture.go(pathlib.Path({str(folder)!r}), {kind!r}, {budget})"
+    code = f"import sys, torture, pathlib; torture.go(pathlib.Path({str(folder)!r}), {kind!r}, {budget}, {limit})"
     places = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     env = {**os.environ, "PYTHONPATH": places}
     while (ended := subprocess.run([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE)).returncode:
@@ -107,7 +114,8 @@ def tortured(folder: Path, kind: str, budget: int) -> Account:
     study = begin(folder, kind)
     lines = [line.split(" ", 1) for line in (folder / "calls").read_text().splitlines()]
     fates = {trial.point.tobytes().hex(): trial for trial in study.trials}
-    healthy = {point for point, way in lines if way == FINE}
+    last = dict(lines)  # a point is called again when the study died meanwhile
+    healthy = {point for point, way in last.items() if way == FINE}
     losses = [trial.loss for point, trial in fates.items() if point in healthy and trial.loss is not None]
     assert study.best is not None
     return Account(
@@ -115,7 +123,7 @@ def tortured(folder: Path, kind: str, budget: int) -> Account:
         study.spent.values,
         Counter(way for _, way in lines),
         restarts,
-        sum(fates[point].state is not State.COMPLETED for point in healthy),
+        tuple(_fate(fates[point]) for point in healthy if fates[point].state is not State.COMPLETED),
         study.best.loss == min(losses) and study.best.point.tobytes().hex() in healthy,
         time.perf_counter() - began,
     )

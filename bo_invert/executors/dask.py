@@ -115,7 +115,7 @@ class DaskExecutor(Crew):
             try:
                 return task.result(timeout=_LOOK)
             except BaseException as error:
-                if isinstance(error, TimeoutError) and task.status == "pending":
+                if isinstance(error, TimeoutError) and task.status != "error":  # it is not the call's own
                     if where in self._client.nthreads():
                         continue
                 elif not _lost(error):
