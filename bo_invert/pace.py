@@ -45,10 +45,13 @@ class Pace:
 
     @property
     def ahead(self) -> int:
-        """As many as will be answered while the strategy is asked; none where that is no time."""
+        """As many as will be answered while the strategy is asked, and some more, because answers come unevenly (as
+        counts do, by their square root); none where asking takes no time.
+        """
         if self._workers == 1 or self._ask is None or not self._answer or self._ask < _FREE * self._answer:
             return 0
-        return min(self._workers, math.ceil(self._workers * self._ask / self._answer))
+        answered = self._workers * self._ask / self._answer
+        return min(self._workers, math.ceil(answered + math.sqrt(answered)))
 
 
 class Limit:

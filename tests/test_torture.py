@@ -32,7 +32,7 @@ def test_a_tortured_study_completes_and_is_billed_exactly(tmp_path: Path, kind: 
 
 def test_under_bare_threads_a_death_costs_what_is_under_way(tmp_path: Path) -> None:
     account = tortured(tmp_path, "threads", 40)
-    assert account.restarts == sum(account.ways[way] for way in DEADLY) > 0
+    assert 0 < account.restarts <= sum(account.ways[way] for way in DEADLY)
     assert 0 <= account.billed - account.entered <= BATCH * account.restarts
     assert account.lost == (), "what died with it was begun again"
     assert account.best_is_healthy
