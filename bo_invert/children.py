@@ -21,7 +21,7 @@ from typing import Any
 from bo_invert.child import WHERE
 from bo_invert.errors import InvalidInput, MissingExtra
 from bo_invert.heard import Heard
-from bo_invert.lifeline import end_group
+from bo_invert.warden import end_group
 
 #: What numerical libraries read when they are loaded.
 THREADS = (

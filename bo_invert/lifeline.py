@@ -11,6 +11,8 @@ import os
 import signal
 import threading
 
+from bo_invert.warden import end_group
+
 
 def tie(fd: int) -> None:
     """End this process, and its group if it leads one, when the last holder of the pipe's other end is gone.
@@ -30,16 +32,8 @@ def tie(fd: int) -> None:
 
     def watch() -> None:
         os.read(fd, 1)
-        end_group(os.getpid(), signal.SIGKILL) if leads else None
+        if leads:
+            end_group(os.getpid())
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="lifeline").start()
-
-
-def end_group(leader: int, number: int) -> bool:
-    """Send a signal to a process group; whether there was one."""
-    try:
-        os.killpg(leader, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True

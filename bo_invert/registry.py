@@ -47,6 +47,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "estimator": "bo_invert.oracles.estimator:Estimator",
         "twin": "bo_invert.oracles.twin:Twin",
         "isolated": "bo_invert.oracles.isolated:Isolated",
+        "command": "bo_invert.oracles.command:Command",
+        "http": "bo_invert.oracles.http:Http",
+        "onnx": "bo_invert.oracles.onnx:Onnx",
+        "cached": "bo_invert.oracles.cached:Cached",
+    },
+    "generators": {
+        "vae": "bo_invert.generators.vae:VAE",
+        "gan": "bo_invert.generators.gan:GAN",
     },
     "stores": {
         "memory": "bo_invert.stores.memory:MemoryStore",

@@ -69,10 +69,9 @@ def run(
         journal.lose(is_gone)
         journal.reclaim()
         with Heart(journal, journal.worker, LEASE):
-            loop.run(bar, Alarm(journal))
+            loop.run(bar, Alarm(journal, int(budget)))
     except BaseException:
-        with suppress(Exception):
-            problem.oracle.close()  # whoever waits for it in a thread need not wait any more
+        problem.oracle.interrupt()
         if made:
             _leave(engine)
         raise

@@ -17,8 +17,8 @@ import bo_invert as bi
 from bo_invert import cli
 from bo_invert.bench.results import Key, Results
 from bo_invert.comparison import Comparison
-from bo_invert.generators.storage import load_vae, save_vae
-from bo_invert.generators.training import TrainingReport
+from bo_invert.generators.base import TrainingReport
+from bo_invert.generators.storage import load_generator, save_generator
 from bo_invert.generators.vae import VAE, VAEConfig
 from bo_invert.report.bench import fill_page
 from bo_invert.service.registered import Registered
@@ -105,18 +105,27 @@ def module(file: Path) -> None:
 
 def weights(file: Path) -> None:
     """Weights that are the ones described beside them."""
-    saved = save_vae(VAE(VAEConfig((4, 4), 2, (8,))), TrainingReport(0, 0.0, 0.0, 0.0, 0.0), file.with_suffix(""))
+    network = VAE(VAEConfig((4, 4), 2, hidden=(8,)))
+    saved = save_generator(network, TrainingReport(0, 0.0, "epochs", 0.0), file.with_suffix(""))
     described = saved.with_suffix(".json")
     told = json.loads(described.read_bytes()) | {"weights": hashlib.sha256(file.read_bytes()).hexdigest()}
     described.write_text(json.dumps(told))
     described.with_suffix(".safetensors").write_bytes(file.read_bytes())
-    load_vae(described)
+    load_generator(described)
 
 
 def description(file: Path) -> None:
     file.with_suffix(".json").write_bytes(file.read_bytes())
     file.with_suffix(".safetensors").write_bytes(b"")
-    load_vae(file)
+    load_generator(file)
+
+
+def others_weights(file: Path) -> None:
+    from torch import nn
+
+    from bo_invert.generators.weights import load_weights
+
+    load_weights(nn.Linear(2, 2), file)
 
 
 def comparison(file: Path) -> None:
@@ -136,6 +145,7 @@ DOORS: dict[str, Callable[[Path], object]] = {
     "problem.py": module,
     "weights": weights,
     "their description": description,
+    "weights of others": others_weights,
     "comparison": comparison,
     "page of the bench": lambda file: fill_page(file, "tables"),
 }

@@ -21,7 +21,7 @@ from bo_invert.types import Array
 if TYPE_CHECKING:
     import torch
 
-    from bo_invert.generators.training import TrainingReport
+    from bo_invert.generators.base import TrainingReport
     from bo_invert.generators.vae import VAE
     from bo_invert.realism.designs import DesignRealism
     from bo_invert.spaces.latent import Latent
@@ -131,7 +131,7 @@ def materials(seed: int = 0, latent_dim: int = 8, progress: bool = False) -> Mat
 
 def _make(seed: int, latent_dim: int, progress: bool) -> Materials:
     images, labels = load()
-    from bo_invert.generators.storage import cached_vae
+    from bo_invert.generators.storage import cached_generator
     from bo_invert.generators.vae import VAEConfig
     from bo_invert.realism.designs import DesignRealism
     from bo_invert.spaces.latent import Latent
@@ -140,7 +140,7 @@ def _make(seed: int, latent_dim: int, progress: bool) -> Materials:
     cuts = np.cumsum(list(PARTS.values()))[:-1]
     parts: dict[str, NDArray[np.intp]] = dict(zip(PARTS, np.split(order.astype(np.intp), cuts), strict=True))
     config = VAEConfig(SHAPE, latent_dim, hidden=(256,), beta=0.3, seed=seed)
-    vae, training = cached_vae(images[parts["generator"]], config, "digits", progress)
+    vae, training = cached_generator(images[parts["generator"]], config, "digits", progress=progress)
     taught = images[np.concatenate([parts["generator"], parts["regressors"]])]
     latent = Latent(vae, latent_dim, data=taught, seed=seed)
     assert latent.measure is not None

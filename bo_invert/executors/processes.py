@@ -19,7 +19,8 @@ from typing import Any
 from bo_invert.children import THREADS, ending
 from bo_invert.errors import InvalidInput, MissingExtra
 from bo_invert.executors.base import Crew, Member, WorkerDied
-from bo_invert.lifeline import end_group, tie
+from bo_invert.lifeline import tie
+from bo_invert.warden import end_group
 
 #: Seconds that a worker may take to import and load what it is to call.
 STARTUP = 600.0

@@ -16,10 +16,9 @@ from bo_invert import __version__
 from bo_invert.errors import InvalidInput, MissingExtra
 
 if TYPE_CHECKING:
-    from bo_invert.generators.training import TrainingReport
-    from bo_invert.generators.vae import VAE, VAEConfig
+    from bo_invert.generators.base import Generator, GeneratorConfig, TrainingReport, Valid
 
-_FORMAT = 1
+_FORMAT = 2
 _log = logging.getLogger(__name__)
 
 
@@ -29,19 +28,20 @@ def cache_directory() -> Path:
     return Path(given).expanduser() if given else Path.home() / ".cache" / "bo_invert"
 
 
-def save_vae(vae: VAE, report: TrainingReport, path: str | Path) -> Path:
+def save_generator(network: Generator[Any], report: TrainingReport, path: str | Path) -> Path:
     """Write ``path`` (``.safetensors``) and the description beside it (``.json``); each replaces the old at once.
 
     Raises:
         MissingExtra: safetensors is not installed.
     """
-    save = _safetensors().save
-    path = Path(path).with_suffix(".safetensors")
-    weights = save({name: value.contiguous() for name, value in vae.state_dict().items()})
+    save = safetensors().save
+    path = _weights_at(path)
+    weights = save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
     described = {
         "format": _FORMAT,
-        "config": vae.config.to_json(),
-        "report": vars(report),
+        "kind": network.config.kind,
+        "config": network.config.to_json(),
+        "report": report.to_json(),
         "weights": hashlib.sha256(weights).hexdigest(),
     }
     _replace(path, weights)
@@ -49,18 +49,22 @@ def save_vae(vae: VAE, report: TrainingReport, path: str | Path) -> Path:
     return path
 
 
-def load_vae(path: str | Path) -> tuple[VAE, TrainingReport]:
-    """What ``save_vae`` wrote.
+def load_generator(path: str | Path) -> tuple[Any, TrainingReport]:
+    """What ``save_generator`` wrote: the network, in evaluation mode on the CPU, and its report.
+
+    The description names a kind, and only what is registered as a generator of that name is made of it. No memory is
+    taken before the weights fit the config.
 
     Raises:
         MissingExtra: safetensors is not installed.
         InvalidInput: a file is missing, damaged, of another format, or the two do not belong together.
     """
-    load = _safetensors().load
-    from bo_invert.generators.training import TrainingReport
-    from bo_invert.generators.vae import VAE, VAEConfig
+    load = safetensors().load
+    import torch
 
-    path = Path(path).with_suffix(".safetensors")
+    from bo_invert.generators.base import TrainingReport, kind_of
+
+    path = _weights_at(path)
     try:
         described = json.loads(path.with_suffix(".json").read_bytes())
         weights = path.read_bytes()
@@ -68,53 +72,92 @@ def load_vae(path: str | Path) -> tuple[VAE, TrainingReport]:
             raise InvalidInput(f"format {described['format']}, expected {_FORMAT}")
         if hashlib.sha256(weights).hexdigest() != described["weights"]:
             raise InvalidInput("the weights are not the ones described beside them")
-        vae = VAE(VAEConfig.from_json(described["config"]))
-        vae.load_state_dict(load(weights))
-        report = TrainingReport(**described["report"])
+        kind = kind_of(described["kind"])
+        with torch.device("meta"):
+            network = kind(kind.Config.from_json(described["config"]))
+        network.load_state_dict(load(weights), assign=True)
+        report = TrainingReport.from_json(described["report"])
     except Exception as error:  # whatever a damaged file makes the parsers raise
-        raise InvalidInput(f"cannot load a VAE from {path}: {type(error).__name__}: {error}") from error
-    return vae.eval(), report
+        raise InvalidInput(f"cannot load a generator from {path}: {type(error).__name__}: {error}") from error
+    return network.eval(), report
 
 
-def cached_vae(
-    designs: Any, config: VAEConfig, name: str, progress: bool = False, directory: str | Path | None = None
-) -> tuple[VAE, TrainingReport]:
-    """The VAE of these designs and this config: from the cache, or trained and put there.
+def cached_generator(
+    designs: Any,
+    config: GeneratorConfig,
+    name: str,
+    *,
+    progress: bool = False,
+    directory: str | Path | None = None,
+    device: Any = None,
+    valid: Valid | None = None,
+) -> tuple[Any, TrainingReport]:
+    """The network of these designs and this config: from the cache, or trained and put there.
 
-    A damaged cache entry is trained again, with a warning. A cache that cannot be written only costs time.
+    A damaged cache entry is trained again, with a warning. A cache that cannot be written only costs time. What an
+    interrupted training left is not kept.
 
     Args:
-        designs: shape ``(n, *config.shape)``, values in [0, 1].
+        designs: to learn from.
         config: of the network and of its training.
         name: for people who look into the cache.
         progress: show a bar on stderr while training.
         directory: of the cache; default: ``cache_directory()``.
+        device: where to train; default: the CPU.
+        valid: says of n designs which are any; only for the report, and no part of the entry's name.
 
     Raises:
         MissingExtra: safetensors is not installed.
         InvalidInput: designs and config do not fit.
+        TrainingInterrupted: Ctrl-C during the training.
     """
-    from bo_invert.generators.training import checked_designs, train_vae
+    from bo_invert.generators.base import kind_of
 
-    _safetensors()
-    data = checked_designs(designs, config).numpy()
-    path = Path(directory or cache_directory()) / f"{name}-{_key(data, config)}.safetensors"
+    safetensors()
+    kind = kind_of(config.kind)
+    path = Path(directory or cache_directory()) / f"{name}-{_key(kind.checked(designs, config), config)}.safetensors"
     if path.exists():
         try:
-            return load_vae(path)
+            return load_generator(path)
         except InvalidInput as error:
             _log.warning("%s; training it again", error)
-    vae, report = train_vae(data, config, progress)
+    network, report = kind.fit(designs, config, progress=progress, device=device, valid=valid)
     try:
-        save_vae(vae, report, path)
+        save_generator(network, report, path)
     except OSError as error:
-        _log.warning("the trained VAE could not be kept in %s (%s); it will be trained again next time", path, error)
-    return vae, report
+        _log.warning("what was trained could not be kept in %s (%s); it will be trained again next time", path, error)
+    return network, report
 
 
-def _key(data: np.ndarray[Any, Any], config: VAEConfig) -> str:
-    text = json.dumps([__version__, _FORMAT, config.to_json(), list(data.shape)], sort_keys=True)
-    return hashlib.sha256(text.encode() + data.tobytes()).hexdigest()[:16]
+def safetensors() -> Any:
+    """The package's module for torch.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import safetensors.torch
+    except ImportError:
+        raise MissingExtra(
+            "networks are kept as safetensors, which is not installed; pip install 'bo-invert[demo]'"
+        ) from None
+    return safetensors.torch
+
+
+def _weights_at(path: str | Path) -> Path:
+    """``with_suffix`` would take the end of ``digits-0.3`` for a suffix."""
+    path = Path(path)
+    return path.with_suffix(".safetensors") if path.suffix in (".safetensors", ".json") else Path(f"{path}.safetensors")
+
+
+def _key(data: Any, config: GeneratorConfig) -> str:
+    parts = [__version__, _FORMAT, config.kind, config.to_json()]
+    if isinstance(data, np.ndarray):
+        parts.append([data.dtype.str, *data.shape])
+        content = data.tobytes()
+    else:
+        content = json.dumps(list(data)).encode()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode() + content).hexdigest()[:16]
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -128,13 +171,3 @@ def _replace(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def _safetensors() -> Any:
-    try:
-        import safetensors.torch
-    except ImportError:
-        raise MissingExtra(
-            "networks are kept as safetensors, which is not installed; pip install 'bo-invert[demo]'"
-        ) from None
-    return safetensors.torch

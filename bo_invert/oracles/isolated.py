@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from bo_invert.children import Child, Died, NotLoaded, packed
+from bo_invert.digests import Digest
 from bo_invert.errors import Failed, InvalidInput, Verdict
 from bo_invert.oracles.base import MISFIT, Answer, Oracle, as_oracle
 from bo_invert.types import JSON
@@ -78,6 +79,7 @@ class Isolated(Oracle):
         self.outputs = inner.outputs if outputs is None else tuple(outputs)
         self.batched = inner.batched
         self._described = inner.to_json()
+        self._oracle: Oracle | None = inner
         self._packed = packed(inner)
         self._begin()
 
@@ -140,6 +142,9 @@ class Isolated(Oracle):
                     if child.alive:
                         self._free.append(child)
 
+    def interrupt(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """End the processes, whatever they do. The next call begins a new one."""
         with self._lock:
@@ -154,11 +159,18 @@ class Isolated(Oracle):
 
     def __getstate__(self) -> dict[str, Any]:
         mine = ("_lock", "_free", "_busy", "_owner")
-        return {key: value for key, value in vars(self).items() if key not in mine}
+        return {**{key: value for key, value in vars(self).items() if key not in mine}, "_oracle": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._begin()
+
+    @property
+    def inside(self) -> Any:
+        return self if self._oracle is None else self._oracle.inside
+
+    def digest(self) -> Digest | None:
+        return None if self._oracle is None else self._oracle.digest()
 
     def to_json(self) -> JSON:
         return {"type": "isolated", "oracle": self._described, "timeout": self.timeout, "memory": self.memory}
