@@ -106,6 +106,20 @@ def test_designs_that_cannot_be_meant_are_refused(space: bi.Latent, designs: Any
         space.encode(designs)
 
 
+def test_designs_are_ranked_as_those_were_found_that_were_measured() -> None:
+    """Of the many codes of a design, a search from elsewhere would find others, plausible or not."""
+    wide = nn.Sequential(nn.Linear(16, 8), nn.Tanh())
+    generator = torch.Generator().manual_seed(0)
+    for parameter in wide.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    rng = np.random.default_rng(0)
+    designs = np.tanh(np.array([0.5, 0.1] * 4) + 0.4 * rng.standard_normal((700, 8)))
+    space = bi.Latent(wide, 16, data=designs[:400])
+    plausible = space.plausibility(space.invert(designs[400:]).points)
+    for level in (0.1, 0.25, 0.5):
+        assert abs((plausible <= level).mean() - level) < 0.08
+
+
 def test_no_designs_no_points(space: bi.Latent) -> None:
     assert space.encode(np.zeros((0, 3, 4))).shape == (0, DIM)
 

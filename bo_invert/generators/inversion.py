@@ -48,6 +48,10 @@ class Inversion:
         """Share of a design that is not reproduced, ``(n,)``: 0 for an exact copy, 1 if the mean design is as near."""
         return self.errors / max(self.spread, 1e-300)
 
+    def moved(self, points: Array, decode: Callable[[Array], Any], designs: Any) -> Inversion:
+        """The same designs at points ``(n, d)`` of another space with this ``decode``."""
+        return Inversion(points, _errors(decode, points, np.asarray(designs, dtype=np.float64)), self.spread)
+
 
 def invert(
     decode: Callable[[Array], Any],
@@ -96,8 +100,7 @@ def invert(
     else:
         points = np.stack([_by_differences(decode, *pair, inside) for pair in zip(flat, starts, strict=True)])
     points = inside(points)
-    ends = np.asarray(decode(points), dtype=np.float64).reshape(len(rows), -1)
-    return Inversion(points, ((ends - flat) ** 2).mean(axis=1), spread)
+    return Inversion(points, _errors(decode, points, rows), spread)
 
 
 Gradient = Callable[[Any, Array], Array]
@@ -188,6 +191,12 @@ def _nearest(designs: Array, made: Array) -> Any:
     from scipy.spatial.distance import cdist
 
     return np.argsort(cdist(designs, made), axis=1, kind="stable")[:, :STARTS]
+
+
+def _errors(decode: Callable[[Array], Any], points: Array, designs: Array) -> Array:
+    ends = np.asarray(decode(points), dtype=np.float64).reshape(len(designs), math.prod(designs.shape[1:]))
+    off: Array = ((ends - designs.reshape(ends.shape)) ** 2).mean(axis=1)
+    return off
 
 
 def _error(made: Any, wanted: Any) -> Any:

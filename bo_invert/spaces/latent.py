@@ -90,7 +90,7 @@ class Latent(Space):
         self.differentiable = is_module(decoder)
         self._seed = seed
         self._check(self._prior.codes(np.random.default_rng(seed).standard_normal((3, dim))))
-        self.measure: Measure | None = None
+        self._searched = False
         self.measure = self._measured(dim, data, codes, draw, seed)
         self.domain = self._domain(dim, level)
         designs: Any = self._check(self.codes(np.zeros((2, dim))))
@@ -122,7 +122,8 @@ class Latent(Space):
         rows = np.asarray(data)
         if len(rows) > enough:
             rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])]
-        return fit_measure(self._invert(rows, Domain("gaussian", dim, {})).points, seed)
+        self._searched = True
+        return fit_measure(self._invert(rows, Domain("gaussian", dim, {}), None).points, seed)
 
     def invert(self, designs: Any) -> Inversion:
         """Points whose decodings come nearest to n designs, found by search, and what is left of each.
@@ -141,17 +142,25 @@ class Latent(Space):
                 "Latent: a design can only be searched for where the decoder makes arrays of real numbers; pass "
                 "encoder=..., or give points instead (add(points=...), enqueue(point=...))"
             )
-        return self._invert(designs, self.domain)
+        if not self._searched:
+            return self._invert(designs, self.domain, self.measure)
+        found = self._invert(designs, Domain("gaussian", self.domain.dim, {}), None)
+        assert self.measure is not None
+        return found.moved(self.domain.project(self.measure.whiten(found.points)), self.decode, designs)
 
-    def _invert(self, designs: Any, domain: Domain) -> Inversion:
+    def _invert(self, designs: Any, domain: Domain, measure: Measure | None) -> Inversion:
+        """In the coordinates of ``measure``. What a measure is made of and what is ranked in it are found alike."""
         from bo_invert.generators.inversion import by_gradient, invert
 
         rng = np.random.default_rng(np.random.SeedSequence(self._seed))
         gradient = None
         if isinstance(self._decoder, Frozen):
-            gradient = by_gradient(self.decode_tensor, self._decoder, domain.radius)
+            gradient = by_gradient(lambda points: self._tensor(points, measure), self._decoder, domain.radius)
         try:
-            return invert(self.decode, designs, lambda n: domain.sample(rng, n), domain.project, gradient)
+            return invert(
+                lambda points: self._decoder(self._codes(points, measure)), designs, lambda n: domain.sample(rng, n),
+                domain.project, gradient,
+            )  # fmt: skip
         except InvalidInput as error:
             raise InvalidInput(f"Latent: {error}") from None
 
@@ -195,7 +204,10 @@ class Latent(Space):
 
     def codes(self, points: Array) -> Array:
         """Codes ``(n, dim)`` of points ``(n, dim)``."""
-        return self._prior.codes(points if self.measure is None else self.measure.color(points))
+        return self._codes(points, self.measure)
+
+    def _codes(self, points: Array, measure: Measure | None) -> Array:
+        return self._prior.codes(points if measure is None else measure.color(points))
 
     def decode(self, points: Array) -> Sequence[Any]:
         points = np.atleast_2d(points)
@@ -235,8 +247,12 @@ class Latent(Space):
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         if not isinstance(self._decoder, Frozen):
             return super().decode_tensor(points)
-        if self.measure is not None:
-            points = points.new_tensor(self.measure.mean) + points @ points.new_tensor(self.measure.factor).T
+        return self._tensor(points, self.measure)
+
+    def _tensor(self, points: torch.Tensor, measure: Measure | None) -> torch.Tensor:
+        assert isinstance(self._decoder, Frozen)
+        if measure is not None:
+            points = points.new_tensor(measure.mean) + points @ points.new_tensor(measure.factor).T
         return self._decoder.tensor(self._prior.tensor(points))
 
     def to_json(self) -> JSON:
