@@ -3,7 +3,8 @@
 python bench/busy.py --calls 120 --seconds 0.5
 
 The oracle sleeps. Busy is the time that workers spent in it, of all the time they had until the last call began. Each
-case is run as it is, and without asking ahead (``Pace`` in ``bo_invert/pace.py``).
+case is run as it is, and without asking ahead (``Pace`` in ``bo_invert/pace.py``). What strategies import is imported
+before.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ def main() -> None:
     options.add_argument("--strategies", default="gp,turbo")
     options.add_argument("--workers", default="4,8")
     given = options.parse_args()
+    for strategy in given.strategies.split(","):
+        measured(strategy, 2, 24, 0.0, ahead=True)
     print("| strategy | workers | an ask, ms | busy | without asking ahead |")
     print("|---|---:|---:|---:|---:|")
     for strategy in given.strategies.split(","):

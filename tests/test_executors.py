@@ -410,3 +410,32 @@ def test_nobody_waits_for_a_strategy_that_takes_its_time(ask: float) -> None:
     first, last = min(began for began, _ in calls), max(began for began, _ in calls)
     busy = sum(min(ended, last) - began for began, ended in calls)
     assert busy / (workers * (last - first)) > 0.8, "until the last call began"
+
+
+STUCK = """
+import time
+import bo_invert as bi
+
+def oracle(x):
+    time.sleep(1000 if x[0] > 0.7 else 0)
+    return float(x[0])
+
+problem = bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize(), name="stuck")
+"""
+
+
+@pytest.mark.parametrize("face", ["run", "worker"])
+def test_the_command_line_keeps_time_limits(tmp_path: Path, face: str) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK)
+    storage = f"sqlite:///{tmp_path}/runs.db"
+    common = ["--strategy", "sobol", "--budget", "6", "--executor", "threads", "--timeout", "0.5"]
+    line = {
+        "run": ["run", "stuck.py", "--storage", storage, "--name", "s", "--batch", "2", "--quiet"],
+        "worker": ["worker", storage, "s", "stuck.py", "--create", "-j", "2"],
+    }[face]
+    command = [sys.executable, "-m", "bo_invert.cli", *line, *common]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    trials = bi.Study.open("s", storage).trials
+    assert [t.state for t in trials] == [State.FAILED if t.point[0] > 0.7 else State.COMPLETED for t in trials]
+    assert {t.outcome.reason.split(";")[0] for t in trials if t.outcome} == {"", "no answer within 0.5 s"}
