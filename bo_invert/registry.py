@@ -49,6 +49,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "generators": {
         "vae": "bo_invert.generators.vae:VAE",
+        "selfies": "bo_invert.generators.selfies:SelfiesVAE",
     },
     "stores": {
         "memory": "bo_invert.stores.memory:MemoryStore",
@@ -72,6 +73,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "rosenbrock8": "bo_invert.examples.rosenbrock:problem",
         "branin25": "bo_invert.examples.branin:problem",
         "mixed_ackley": "bo_invert.examples.mixed_ackley:problem",
+        "molecules": "bo_invert.examples.molecules:problem",
     },
 }
 

@@ -19,7 +19,8 @@ _CHUNK = 1024
 def is_module(network: Any) -> bool:
     """Whether it is a torch module or a method of one; asked by name, so that torch is not imported for the rest."""
     owner = getattr(network, "__self__", network)
-    return any(c.__module__.startswith("torch.nn.") and c.__name__ == "Module" for c in type(owner).__mro__)
+    module = any(c.__module__.startswith("torch.nn.") and c.__name__ == "Module" for c in type(owner).__mro__)
+    return module and getattr(owner, "differentiable", True)
 
 
 def as_function(network: Any, who: str, device: Any = None) -> Callable[[Any], Any]:
