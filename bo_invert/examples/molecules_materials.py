@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert.errors import Infeasible, InvalidInput, MissingExtra
-from bo_invert.examples.molecules_properties import accessibility, fingerprints, logp, penalised_logp, qed
+from bo_invert.examples.molecules_properties import accessibility, composition, fingerprints, logp, penalised_logp, qed
 from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Materials:
         return [self.smiles[i] for i in self.parts[name]]
 
     def latent(self, floor: float = 0.0) -> Latent:
-        """The latent of the VAE, measured on molecules of the part ``generator``; its models see fingerprints.
+        """The latent of the VAE, measured on molecules of the part ``generator``; ``composition`` is its ``features``.
 
         Args:
             floor: least plausibility of points, as for ``Latent``.
@@ -88,7 +88,7 @@ class Materials:
                 data = self.part("generator")[:_MEASURED]
                 dim = self.vae.config.dim
                 self._spaces[floor] = Latent(
-                    self.vae, dim, data=data, floor=floor, features=fingerprints, seed=self.seed
+                    self.vae, dim, data=data, floor=floor, features=composition, seed=self.seed
                 )
             return self._spaces[floor]
 

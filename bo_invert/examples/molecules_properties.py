@@ -22,6 +22,7 @@ RADIUS = 2
 #: Mean and standard deviation over ZINC-250k of logP, of -SA, and of minus the atoms beyond six in the largest ring.
 NORMS = {"logp": (2.4571, 1.4343), "accessibility": (-3.0526, 0.83352), "cycle": (-0.0485697, 0.28602)}
 _PICTURE = (220, 300)
+_KINDS = 512
 _BLOCK = 512
 
 
@@ -136,6 +137,33 @@ def fingerprints(smiles: Sequence[str]) -> Bits:
             row[:] = maker.GetFingerprintAsNumPy(molecule(text))
         except Infeasible:
             continue
+    return rows
+
+
+def composition(smiles: Sequence[str]) -> Array:
+    """What n molecules are made of, shape ``(n, 520)``: numbers that a model can compare molecules by.
+
+    How many atoms there are of each kind (element, neighbours, hydrogens, charge, in a ring or not: Morgan's
+    identifiers of radius 0, folded to 512), how many rings of 3 to 9 or more atoms, and how many bonds turn freely.
+    Among a few hundred molecules these tell a model more than fingerprints do. A row of NaN where there is no molecule.
+
+    Raises:
+        MissingExtra: RDKit is not installed.
+    """
+    chem()
+    from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
+
+    maker = rdFingerprintGenerator.GetMorganGenerator(radius=0, fpSize=_KINDS)
+    rows = np.full((len(smiles), _KINDS + 8), np.nan)
+    for row, text in zip(rows, smiles, strict=True):
+        try:
+            made = molecule(text)
+        except Infeasible:
+            continue
+        sizes = [min(len(ring), 9) for ring in made.GetRingInfo().AtomRings()]
+        row[:_KINDS] = maker.GetCountFingerprintAsNumPy(made)
+        row[_KINDS:-1] = np.bincount(sizes, minlength=10)[3:]
+        row[-1] = rdMolDescriptors.CalcNumRotatableBonds(made)
     return rows
 
 

@@ -94,8 +94,8 @@ class SelfiesVAE(Generator[SelfiesConfig]):
 
     The encoder sees the tokens, through convolutions, and how often which substructure occurs, so that like molecules
     have like codes from the start. A recurrent layer that sees the code at every step writes tokens, always the
-    likeliest next one: one code is one molecule. Were RDKit ever to refuse what SELFIES says, or nothing be said, the
-    design would be the empty text.
+    likeliest next one: one code is one molecule. The first token has an atom, so there is always something. Were RDKit
+    ever to refuse what SELFIES says, the design would be the empty text.
 
     Args:
         config: with its tokens; training options are not used here.
@@ -164,7 +164,7 @@ class SelfiesVAE(Generator[SelfiesConfig]):
             state = torch.gru_cell(seen, state, *cell)
             scores = F.linear(state, w["last.weight"], w["last.bias"])
             if i == 0:
-                scores[:, 0] = -torch.inf  # something must be said
+                scores[:, torch.from_numpy(self.config.vocabulary.silent).to(codes.device)] = -torch.inf
             token = scores.argmax(dim=1) * going
             rows[:, i], going = token, going & (token > 0)
             if not going.any():

@@ -148,6 +148,12 @@ class Vocabulary:
     def _longest(self) -> re.Pattern[str]:
         return re.compile("|".join(map(re.escape, sorted(self.tokens, key=len, reverse=True))))
 
+    @cached_property
+    def silent(self) -> NDArray[np.bool_]:
+        """Which tokens have no atom, shape ``(tokens,)``: ends, dots, branches and rings."""
+        empty = re.compile(r"(\[nop\]|\.|\[[=#/\\-]*(Branch|Ring)\d\])+")
+        return np.array([empty.fullmatch(token) is not None for token in self.tokens])
+
     def encode(self, texts: Sequence[str]) -> Tokens:
         """Numbers of tokens ``(n, length)`` of SELFIES, from the left the longest that fits, and then ``END``.
 
