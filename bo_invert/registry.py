@@ -50,6 +50,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "generators": {
         "vae": "bo_invert.generators.vae:VAE",
         "selfies": "bo_invert.generators.selfies:SelfiesVAE",
+        "gan": "bo_invert.generators.gan:GAN",
     },
     "stores": {
         "memory": "bo_invert.stores.memory:MemoryStore",

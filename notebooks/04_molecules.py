@@ -34,14 +34,19 @@ BUDGET = 20 if short else 200
 #
 # `$BO_INVERT_MOLECULES` names a file with one SMILES a line: your own, or a part of ZINC-250k (29,445 of them are in
 # `JTVAE/data/zinc/valid.txt` and `test.txt` of `github.com/pascalnotin/uncertainty_guided_optimization`). Without one
-# this notebook makes a little library of its own, every amide of 20 acids and 20 amines, which is enough to see how it goes.
+# this notebook makes a little library of its own, every amide of 20 acids and 20 amines: enough to see how it goes.
 
 # %%
-ACIDS = """CC(=O) CCC(=O) CC(C)C(=O) O=C(c1ccccc1) O=C(c1ccncc1) O=C(c1cccnc1) O=C(C1CC1) O=C(C1CCCCC1) O=C(c1ccc(F)cc1)
-O=C(c1ccc(Cl)cc1) O=C(Cc1ccccc1) O=C(c1ccco1) O=C(c1cccs1) O=C(CCc1ccccc1) O=C(COc1ccccc1) O=C(c1cc[nH]n1) O=C(C1CCOC1)
-O=C(c1ccc2ccccc2c1) O=C(CC#N) O=C(c1ccc(C)cc1)""".split()
-AMINES = """NC NCC N(C)C Nc1ccccc1 NCc1ccccc1 N1CCCCC1 N1CCOCC1 NC1CC1 Nc1ccc(Cl)cc1 NCC(C)C Nc1cccnc1 NCCO N1CCN(C)CC1 NC1CCCCC1
-Nc1ccc(F)cc1 NCc1ccco1 NCCc1ccccc1 Nc1nccs1 N1CCCC1 Nc1ccc(OC)cc1""".split()
+ACIDS = [
+    "CC(=O)", "CCC(=O)", "CC(C)C(=O)", "O=C(c1ccccc1)", "O=C(c1ccncc1)", "O=C(c1cccnc1)", "O=C(C1CC1)", "O=C(C1CCCCC1)",
+    "O=C(c1ccc(F)cc1)", "O=C(c1ccc(Cl)cc1)", "O=C(Cc1ccccc1)", "O=C(c1ccco1)", "O=C(c1cccs1)", "O=C(CCc1ccccc1)",
+    "O=C(COc1ccccc1)", "O=C(c1cc[nH]n1)", "O=C(C1CCOC1)", "O=C(c1ccc2ccccc2c1)", "O=C(CC#N)", "O=C(c1ccc(C)cc1)",
+]  # fmt: skip
+AMINES = [
+    "NC", "NCC", "N(C)C", "Nc1ccccc1", "NCc1ccccc1", "N1CCCCC1", "N1CCOCC1", "NC1CC1", "Nc1ccc(Cl)cc1", "NCC(C)C",
+    "Nc1cccnc1", "NCCO", "N1CCN(C)CC1", "NC1CCCCC1", "Nc1ccc(F)cc1", "NCc1ccco1", "NCCc1ccccc1", "Nc1nccs1", "N1CCCC1",
+    "Nc1ccc(OC)cc1",
+]  # fmt: skip
 amides = [acid + amine for acid in ACIDS for amine in AMINES]
 
 if "BO_INVERT_MOLECULES" in os.environ and not short:
@@ -86,13 +91,13 @@ def show(smiles, titles):
 show(drawn, [f"drawn; realism {r:.2f}" for r in made.realism(drawn)])
 
 # %% [markdown]
-# Realism is calibrated on molecules that nobody learnt from: 0.05 means that 95 % of real molecules look more real. It is
-# the lower of two ranks, of the SA score (can it be made?) and of the Tanimoto similarity to the nearest known molecule.
+# Realism is calibrated on molecules that nobody learnt from: 0.05 means that 95 % of real molecules look more real. It
+# is the lower of two ranks, of the SA score (can it be made?) and of the Tanimoto similarity to the nearest known one.
 #
 # ## Drug-likeness, and a score that can be gamed
 #
-# QED lies in [0, 1] and real drugs come near its ceiling of 0.948. Penalised logP has no ceiling, and long greasy chains
-# are its best friends.
+# QED lies in [0, 1] and real drugs come near its ceiling of 0.948. Penalised logP has no ceiling, and long greasy
+# chains are its best friends.
 
 # %%
 studies = {}
@@ -125,17 +130,15 @@ for name, study in studies.items():
 # ## A regressor that is fooled
 #
 # Mostly there is no formula but a regressor that somebody trained. Here a random forest learnt penalised logP from
-# fingerprints of half of the molecules. The search asks the forest; the judge, the exact value, scores what is returned.
+# fingerprints of half of the molecules. The search asks the forest; the judge, the exact value, scores what it returns.
 
 # %%
 fooled = bi.ready_problem("molecules", property="plogp", oracle="forest", **options)
 study = bi.Study.create("forest", fooled, strategy="auto", seed=0)
 study.run(BUDGET, batch=10)
 claimed, judged = study.best.y[0], -fooled.judged([study.best.design])[0]
-show(
-    [study.best.design],
-    [f"forest {claimed:.2f}, exact {judged:.2f}, realism {made.realism([study.best.design])[0]:.2f}"],
-)
+realistic = made.realism([study.best.design])[0]
+show([study.best.design], [f"forest {claimed:.2f}, exact {judged:.2f}, realism {realistic:.2f}"])
 
 # %% [markdown]
 # ## A target of two properties

@@ -154,6 +154,8 @@ DOORS = {
     "subprocess": {"bo_invert.bench.fingerprint"},
 }
 """Who may import by name, and start other programs."""
+CALL_DOORS = {"bo_invert.generators.weights": ["torch.load"]}
+"""Who may read pickles, restricted; the test below says how."""
 
 
 def code_from_data(tree: ast.AST) -> Iterator[str]:
@@ -184,9 +186,40 @@ def code_from_data(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_no_code_from_data(path: Path) -> None:
-    assert list(code_from_data(ast.parse(path.read_text()))) == []
+    assert list(code_from_data(ast.parse(path.read_text()))) == CALL_DOORS.get(module_name(path), [])
     for package, doors in DOORS.items():
         assert package not in tops(imports(path)) or module_name(path) in doors, f"{package} in {module_name(path)}"
+
+
+def restricted(tree: ast.AST) -> list[bool]:
+    """Of every call of ``torch.load`` whether it keeps to weights; False too for whoever passes it on."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"]
+    words = [{keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords} for call in calls]
+    named = sum(isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.load" for node in ast.walk(tree))
+    sound = [call.get("weights_only") == "True" and not {None, "pickle_module"} & set(call) for call in words]
+    return [*sound, *[False] * (named - len(calls))]
+
+
+@pytest.mark.parametrize("module", CALL_DOORS)
+def test_the_door_for_weights_is_guarded(module: str) -> None:
+    assert restricted(ast.parse(MODULES[module].read_text())) == [True]
+
+
+@pytest.mark.parametrize(
+    "snippet",
+    [
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=sound)",
+        "torch.load(path, None, pickle)",
+        "torch.load(path, weights_only=True, pickle_module=pickle)",
+        "torch.load(path, weights_only=True, **options)",
+        "torch.load(path, weights_only=True); torch.load(path)",
+        "load = torch.load",
+    ],
+)
+def test_the_guard_bites(snippet: str) -> None:
+    assert restricted(ast.parse(snippet)) != [True]
 
 
 @pytest.mark.parametrize(

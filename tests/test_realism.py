@@ -67,10 +67,11 @@ def test_normal_codes_need_one_component_and_clusters_more(measure):
 def test_a_mixture_finds_separate_clusters():
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.normal(-5, 1, (300, 2)), rng.normal(5, 1, (100, 2))])
-    mixture = fit_mixture(points, 2, rng)
+    mixture, shares = fit_mixture(points, np.eye(2)[(points[:, 0] > 0).astype(int)])
     order = mixture.means[:, 0].argsort()
     assert_allclose(mixture.weights[order], [0.75, 0.25], atol=0.01)
     assert_allclose(mixture.means[order], [[-5, -5], [5, 5]], atol=0.3)
+    assert_allclose(shares.sum(axis=1), 1.0)
 
 
 def test_coordinates_of_very_different_scale_are_whitened_each():

@@ -1,4 +1,4 @@
-"""Digits: invert a regressor of a digit's slant, in the latent of a VAE or in pixels. Needs the extra ``demo``."""
+"""Digits: invert a regressor of a digit's slant, in the latent of a VAE or a GAN or in pixels. Needs ``demo``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bo_invert.errors import InvalidInput
+from bo_invert.examples.digits_gan import decoder_only
 from bo_invert.examples.digits_materials import SHAPE, Materials, materials, slant
 from bo_invert.objectives import Maximize, Minimize, Objective, Target
 from bo_invert.oracles.base import Oracle
@@ -27,6 +28,7 @@ def problem(
     seed: int = 0,
     tolerance: float = 0.0,
     progress: bool = False,
+    generator: Literal["vae", "gan"] = "vae",
 ) -> Problem:
     """Real 8 x 8 digits, a regressor of their slant, and the search for an image it gives the slant that is wanted.
 
@@ -38,11 +40,13 @@ def problem(
         target: the slant wanted; None for the most or the least of it.
         goal: ``"maximize"`` or ``"minimize"``, without a target.
         oracle: ``"forest"``: a random forest, whose differentiable twin is a network; ``"network"``: that network.
-        space: ``"latent"`` of the VAE, or ``"pixels"`` (Deep Dream).
-        latent_dim: length of the VAE's code.
+        space: ``"latent"`` of the generator, or ``"pixels"`` (Deep Dream).
+        latent_dim: length of the generator's code.
         seed: of the split of the data and of everything trained.
         tolerance: of the target; 0 to use the whole budget.
         progress: show training bars on stderr.
+        generator: ``"vae"``, or ``"gan"``: a decoder without an encoder, whose prior is the reference measure. How
+            real designs look is the VAE's opinion in either case.
 
     Raises:
         InvalidInput: an option is none of the above.
@@ -51,12 +55,14 @@ def problem(
     _one_of("goal", goal, ("maximize", "minimize"))
     _one_of("oracle", oracle, ("forest", "network"))
     _one_of("space", space, ("latent", "pixels"))
+    _one_of("generator", generator, ("vae", "gan"))
     objective: Objective = Maximize() if goal == "maximize" else Minimize()
     if target is not None:
         objective = Target(target, tolerance=tolerance)
     made = materials(seed, latent_dim, progress)
+    gan = space == "latent" and generator == "gan"
     return Problem(
-        _space(space, made),
+        decoder_only(made, seed, latent_dim, progress).latent if gan else _space(space, made),
         _oracle(oracle, made),
         objective,
         name="digits",

@@ -19,6 +19,7 @@ from torch import nn
 
 from bo_invert import registry
 from bo_invert.errors import InvalidInput
+from bo_invert.generators.priors import Draw, Prior, draw_codes
 from bo_invert.types import JSON
 
 Valid = Callable[[Any], Any]
@@ -136,7 +137,7 @@ class Generator(nn.Module, ABC, Generic[C]):
         self.config = config
 
     @property
-    def prior(self) -> Any:
+    def prior(self) -> Prior | Draw | None:
         """What codes were drawn from in training, as ``Latent(prior=...)`` takes it; None stands for N(0, I)."""
         return None
 
@@ -203,8 +204,6 @@ def sampled(network: Generator[Any], rng: np.random.Generator, n: int) -> Any:
     """n designs of codes drawn from the network's prior, as ``forward`` makes them, without gradients."""
     import torch
 
-    codes = rng.standard_normal((n, network.config.dim))
-    if network.prior is not None:
-        codes = network.prior(rng, n)
+    codes = draw_codes(network.prior, rng, n, network.config.dim)
     with torch.no_grad():
         return network(torch.as_tensor(codes, dtype=torch.float32) if network.differentiable else codes)

@@ -17,10 +17,15 @@ _CHUNK = 1024
 
 
 def is_module(network: Any) -> bool:
-    """Whether it is a torch module or a method of one; asked by name, so that torch is not imported for the rest."""
+    """Whether it is a torch module from tensors to tensors, or a method of one.
+
+    It is asked by name, so that torch is not imported for the rest. A module that says ``differentiable = False`` (it
+    makes molecules, say) is a plain callable.
+    """
     owner = getattr(network, "__self__", network)
-    module = any(c.__module__.startswith("torch.nn.") and c.__name__ == "Module" for c in type(owner).__mro__)
-    return module and getattr(owner, "differentiable", True)
+    if getattr(owner, "differentiable", True) is False:
+        return False
+    return any(c.__module__.startswith("torch.nn.") and c.__name__ == "Module" for c in type(owner).__mro__)
 
 
 def as_function(network: Any, who: str, device: Any = None) -> Callable[[Any], Any]:

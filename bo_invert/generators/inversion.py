@@ -1,61 +1,190 @@
-"""Codes of real designs for a decoder that came without an encoder, by gradient descent on the reconstruction error."""
+"""Points whose decodings come nearest to given designs, for a decoder that came without an encoder."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bo_invert.errors import InvalidInput
 from bo_invert.generators.frozen import Frozen
+from bo_invert.models.levenberg import descended
 from bo_invert.types import Array
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STARTS = 4
+"""For each design: the draws whose decodings are nearest."""
 _ROWS = 512
+_NUMBERS = 2**24
+"""So many numbers are held at once, of decoded draws or of Jacobians."""
+_POOR = 0.1
+"""Share of a design that may be lost on the way into the latent before there is a warning."""
+_STEP = 1e-3
+"""Of finite differences, in units of the reference measure: large enough for decoders in single precision."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion:
+    """Where designs were found in a latent, and what of them the generator could not make.
+
+    Args:
+        points: shape ``(n, d)``.
+        errors: mean squared difference of each design and the decoding of its point, shape ``(n,)``.
+        spread: mean squared difference of the generator's own draws from their mean.
+    """
+
+    points: Array
+    errors: Array
+    spread: float
+
+    @property
+    def left(self) -> Array:
+        """Share of a design that is not reproduced, ``(n,)``: 0 for an exact copy, 1 if the mean design is as near."""
+        return self.errors / max(self.spread, 1e-300)
 
 
 def invert(
-    decoder: Frozen,
+    decode: Callable[[Array], Any],
     designs: Any,
-    dim: int,
-    seed: int = 0,
-    starts: int = 4,
-    steps: int = 300,
-    learning_rate: float = 0.05,
-) -> tuple[Array, Array]:
-    """Codes ``(n, d)`` whose decodings come nearest to n designs, and the mean squared errors left, ``(n,)``.
+    draw: Callable[[int], Array],
+    inside: Callable[[Array], Array],
+    gradient: Gradient | None = None,
+) -> Inversion:
+    """Points ``(n, d)`` whose decodings come nearest to n designs in mean squared difference.
 
-    Every design gets several starts drawn from N(0, I) and keeps its best; Adam, with the step annealed to zero.
+    Each design starts from the nearest of many draws. A decoder with gradients is descended by Adam with a step
+    annealed to zero, another by Levenberg and Marquardt's method with finite differences; one that is flat almost
+    everywhere stays at the nearest draw.
 
     Args:
-        decoder: differentiable.
-        designs: shape ``(n, ...)``, as the decoder makes them.
-        dim: number of coordinates d of a code.
-        seed: of the starts.
-        starts: per design.
+        decode: designs as numbers ``(m, ...)`` of points ``(m, d)``.
+        designs: shape ``(n, ...)``.
+        draw: so many points of the reference measure.
+        inside: moves points to where they are allowed.
+        gradient: how to descend with gradients; None for finite differences.
+
+    Raises:
+        InvalidInput: designs that are no numbers, not finite, or of another shape than the decoder's.
+    """
+    try:
+        rows = np.asarray(designs, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"designs for this generator are arrays of numbers: {error}") from None
+    drawn = inside(draw(1))
+    shape = np.shape(decode(drawn))[1:]
+    if rows.shape[1:] != shape:
+        raise InvalidInput(f"designs have shape {rows.shape[1:]}, the decoder makes {shape}")
+    if not np.isfinite(rows).all():
+        raise InvalidInput("designs hold values that are not finite")
+    flat = rows.reshape(len(rows), -1)
+    drawn = inside(draw(max(64, min(2000, _NUMBERS // max(1, flat.shape[1])))))
+    made = np.asarray(decode(drawn), dtype=np.float64).reshape(len(drawn), -1)
+    starts = drawn[_nearest(flat, made)]
+    if gradient is not None:
+        points = np.concatenate(
+            [gradient(rows[i : i + _ROWS], starts[i : i + _ROWS]) for i in range(0, len(rows), _ROWS)]
+        )
+    else:
+        points = np.stack([_by_differences(decode, *pair, inside) for pair in zip(flat, starts, strict=True)])
+    points = inside(points)
+    ends = np.asarray(decode(points), dtype=np.float64).reshape(len(rows), -1)
+    return Inversion(points, ((ends - flat) ** 2).mean(axis=1), float(made.var(axis=0).mean()))
+
+
+Gradient = Callable[[Any, Array], Array]
+"""Points ``(n, d)`` of designs ``(n, ...)`` from starts ``(n, s, d)``."""
+
+
+def reproduced(found: Inversion) -> Array:
+    """The points, if the generator can make the designs; with a warning where much of one is lost.
+
+    Raises:
+        InvalidInput: a design is reproduced no better than by the mean design.
+    """
+    left = found.left
+    if len(left) and not left.max() < 1.0:
+        raise InvalidInput(
+            f"the generator makes nothing like {int((left >= 1.0).sum())} of {len(left)} designs: design "
+            f"{int(left.argmax())} is reproduced no better than by the mean design. Give points instead "
+            "(add(points=...), enqueue(point=...))"
+        )
+    if len(left) and left.max() > _POOR:
+        warnings.warn(
+            f"{int((left > _POOR).sum())} of {len(left)} designs are not reproduced well: up to {left.max():.0%} "
+            "of what tells designs apart is lost on the way into the latent, so answers told of them are taken for "
+            "answers of the points' own designs (Latent.invert shows how much)",
+            stacklevel=5,  # whoever called add or enqueue
+        )
+    return found.points
+
+
+def by_gradient(
+    decode: Callable[[Tensor], Tensor],
+    network: Frozen,
+    radius: float = math.inf,
+    steps: int = 300,
+    learning_rate: float = 0.05,
+) -> Gradient:
+    """Adam for all designs and starts side by side, kept within ``radius``; each design keeps its best end.
+
+    Args:
+        decode: designs of points, with gradients.
+        network: whose device and dtype are used.
+        radius: greatest norm of a point.
         steps: of Adam.
-        learning_rate: of Adam, in units of the code.
+        learning_rate: of Adam, in units of the reference measure.
     """
     import torch
 
-    targets = torch.as_tensor(np.asarray(designs)).to(decoder.device, decoder.dtype)
-    generator = torch.Generator().manual_seed(seed)
-    codes, errors = [], []
-    for i in range(0, len(targets), max(1, _ROWS // starts)):
-        wanted = targets[i : i + max(1, _ROWS // starts)].repeat_interleave(starts, dim=0)
-        z = torch.randn(len(wanted), dim, generator=generator).to(decoder.device, decoder.dtype).requires_grad_()
+    def ends(designs: Any, starts: Array) -> Array:
+        n, count, dim = starts.shape
+        wanted = torch.as_tensor(designs).to(network.device, network.dtype).repeat_interleave(count, dim=0)
+        z = torch.tensor(starts).reshape(n * count, dim).to(network.device, network.dtype).requires_grad_()
         optimizer = torch.optim.Adam([z], lr=learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
             optimizer.zero_grad()
-            _error(decoder.tensor(z), wanted).sum().backward()
+            _error(decode(z), wanted).sum().backward()
             optimizer.step()
             schedule.step()
+            with torch.no_grad():
+                z *= (radius / z.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
         with torch.no_grad():
-            left = _error(decoder.tensor(z), wanted).reshape(-1, starts)
-        best = left.nan_to_num(torch.inf).argmin(dim=1)
-        rows = torch.arange(len(best), device=best.device)
-        codes.append(z.detach().reshape(-1, starts, dim)[rows, best].cpu().double().numpy())
-        errors.append(left[rows, best].cpu().double().numpy())
-    return np.concatenate(codes), np.concatenate(errors)
+            best = _error(decode(z), wanted).reshape(n, count).nan_to_num(torch.inf).argmin(dim=1)
+        found: Array = z.detach().cpu().double().numpy().reshape(n, count, dim)[np.arange(n), best.cpu().numpy()]
+        return found
+
+    return ends
+
+
+def _by_differences(
+    decode: Callable[[Array], Any], design: Array, starts: Array, inside: Callable[[Array], Array]
+) -> Array:
+    d = starts.shape[1]
+    moves = np.concatenate([np.zeros((1, d)), _STEP * np.eye(d)])
+
+    def linearised(points: Array) -> tuple[Array, Array]:
+        around = (points[:, None] + moves).reshape(-1, d)
+        made = np.asarray(decode(around), dtype=np.float64).reshape(len(points), 1 + d, -1)
+        slopes: Array = (made[:, 1:] - made[:, :1]) / _STEP
+        return made[:, 0] - design, np.swapaxes(slopes, 1, 2)
+
+    ends, errors = descended(linearised, starts, inside, bounded=False)
+    best: Array = ends[int(np.nan_to_num(errors, nan=np.inf).argmin())]
+    return best
+
+
+def _nearest(designs: Array, made: Array) -> Any:
+    """Numbers of the ``STARTS`` made designs nearest to each design, nearest first, shape ``(n, STARTS)``."""
+    from scipy.spatial.distance import cdist
+
+    return np.argsort(cdist(designs, made), axis=1, kind="stable")[:, :STARTS]
 
 
 def _error(made: Any, wanted: Any) -> Any:

@@ -25,6 +25,7 @@ _COMPARED = 500
 """Held-out designs that draws are compared with."""
 
 N = TypeVar("N", bound=Generator[Any])
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def finished(network: N, report: TrainingReport) -> tuple[N, TrainingReport]:
     return network, report
 
 
-def fresh(kind: Callable[[], N], generator: torch.Generator) -> N:
+def fresh(kind: Callable[[], M], generator: torch.Generator) -> M:
     """A network with initial weights by He et al. (2015) and no biases, drawn from ``generator`` alone."""
     with torch.random.fork_rng(devices=[]):  # layers draw from the global generator when they are made
         network = kind()

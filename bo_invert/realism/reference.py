@@ -6,11 +6,12 @@ did not see, so that a plausibility of 0.05 means the outer 5 % of held-out code
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bo_invert.domain import Reference
 from bo_invert.errors import InvalidInput
@@ -20,6 +21,12 @@ _COMPONENTS = (1, 2, 4, 8, 16)
 _FOLDS = 5
 #: A larger mixture must gain this much held-out log likelihood per code, in nats.
 _WORTH = 0.01
+_POOLED = (0.5, 0.0, 2.0)
+"""Per coordinate: points of the covariance within all components that each component is taken to have seen."""
+_APART = 10
+"""Rounds in which a fold's fit forgets the codes that it does without."""
+_LEVELS = 2000
+"""Densities that are kept of more codes to rank against."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +73,21 @@ def as_codes(codes: ArrayLike, dim: int | None = None, who: str = "codes") -> Ar
     return array
 
 
-def fit_measure(codes: ArrayLike, seed: int = 0, components: Sequence[int] = _COMPONENTS) -> Measure:
+def fit_measure(
+    codes: ArrayLike, seed: int = 0, components: Sequence[int] = _COMPONENTS, fresh: ArrayLike | None = None
+) -> Measure:
     """Whitening, mixture and calibration of codes.
 
-    The number of components grows while that raises the held-out log likelihood over five folds. The held-out densities
-    of the last one are also what ``plausibility`` ranks against: every code serves, none ranks in its own fit.
+    The number of components grows while that raises the held-out log likelihood over five folds; then the covariances
+    are pooled more or less, whichever raises it. The held-out densities of the last mixture are also what
+    ``plausibility`` ranks against: every code serves, none ranks in its own fit. Each fold's fit goes on from the fit
+    to all codes, so that it finds the same modes, and densities of the two can be compared.
 
     Args:
         codes: shape ``(n, d)``, at least ``2 (d + 1)`` of them.
         seed: of folds and starting points; the same seed gives the same measure.
         components: numbers of components to try.
+        fresh: further codes ``(m, d)`` to rank against, instead of the held-out ones; where codes can be drawn.
 
     Raises:
         InvalidInput: too few codes, all of them equal, or values that are not finite.
@@ -89,54 +101,86 @@ def fit_measure(codes: ArrayLike, seed: int = 0, components: Sequence[int] = _CO
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     fold = rng.permutation(n) % _FOLDS
     affordable = [c for c in components if c == 1 or c * 2 * (d + 1) <= n * (_FOLDS - 1) / _FOLDS]
-    best, held_out = 0, np.full(n, -np.inf)
+    begun: Array = np.ones((n, 1))
+    best, held_out = None, np.full(n, -np.inf)
     for count in affordable:
-        logs = np.empty(n)
-        for k in range(_FOLDS):
-            logs[fold == k] = fit_mixture(points[fold != k], count, rng).log_density(points[fold == k])
+        near = ((points[:, None] - _spread(points, count, rng)) ** 2).sum(-1).argmin(axis=1)
+        tried, logs = _examined(points, np.eye(count)[near], fold, _POOLED[0] * d)
         if logs.mean() < held_out.mean() + _WORTH:
             break
-        best, held_out = count, logs
-    whole = fit_mixture(points, best, rng)
-    reference = Reference(whole.weights, whole.means, whole.factors, np.sort(held_out))
+        best, held_out, begun = tried, logs, np.eye(count)[near]
+    for pooled in _POOLED[1:] if begun.shape[1] > 1 else ():
+        tried, logs = _examined(points, begun, fold, pooled * d)
+        if logs.mean() > held_out.mean() + _WORTH:
+            best, held_out = tried, logs
+    assert best is not None
+    if fresh is not None:
+        drawn = as_codes(fresh, d, "codes to rank against")
+        logs = best.log_density(np.linalg.solve(factor, (drawn - mean).T).T.astype(np.float64))
+        held_out = np.quantile(logs, (np.arange(_LEVELS) + 0.5) / _LEVELS) if len(logs) > _LEVELS else logs
+    reference = Reference(best.weights, best.means, best.factors, np.sort(held_out))
     return Measure(mean, factor, reference, np.sort(np.linalg.norm(points, axis=1)))
 
 
-def fit_mixture(points: Array, count: int, rng: np.random.Generator, steps: int = 60) -> Reference:
-    """A mixture of ``count`` normals with full covariances, by expectation maximisation.
+def _examined(points: Array, shares: Array, fold: NDArray[np.integer], pooled: float) -> tuple[Reference, Array]:
+    """The mixture of all points, and the log density ``(n,)`` of each point in a mixture that did without its fold."""
+    whole, shares = fit_mixture(points, shares, pooled)
+    logs = np.empty(len(points))
+    for k in range(_FOLDS):
+        without = fit_mixture(points[fold != k], shares[fold != k], pooled, least=_APART)[0]
+        logs[fold == k] = np.logaddexp.reduce(_logs(without, points[fold == k]), axis=1)
+    return whole, logs
 
-    Each covariance is shrunk towards the identity as if the component had also seen one point per coordinate of the
-    whitened population: that keeps small components regular and vanishes as they grow.
+
+def fit_mixture(
+    points: Array, shares: Array, pooled: float = 0.0, least: int = 1, steps: int = 60
+) -> tuple[Reference, Array]:
+    """A mixture of normals with full covariances, by expectation maximisation, and each component's share of points.
+
+    Each covariance is shrunk as if the component had also seen one point per coordinate of the whitened population, and
+    ``pooled`` points of the covariance within all components: that keeps small components regular and vanishes as they
+    grow.
 
     Args:
         points: whitened, shape ``(n, d)``.
-        count: of components.
-        rng: for the starting points.
+        shares: of each component in each point, to begin with, shape ``(n, c)``, rows summing to 1.
+        pooled: see above.
+        least: rounds that are always done.
         steps: at most this many rounds; it stops earlier when the mean log likelihood gains less than 3e-4.
     """
-    near = ((points[:, None] - _spread(points, count, rng)) ** 2).sum(-1).argmin(axis=1)
-    mixture, previous = _maximise(points, np.eye(count)[near]), -np.inf
-    for _ in range(steps):
-        parts = zip(mixture.means[:, None], mixture.factors[:, None], strict=True)
-        logs = np.stack([Reference(np.ones(1), *part, np.empty(0)).log_density(points) for part in parts], axis=1)
-        logs = logs + np.log(mixture.weights)
+    mixture, previous = _maximise(points, shares, pooled), -np.inf
+    for done in range(steps):
+        logs = _logs(mixture, points)
         total = np.logaddexp.reduce(logs, axis=1)
-        if total.mean() - previous < 3e-4:
+        if done >= least and total.mean() - previous < 3e-4:
             break
         previous = float(total.mean())
-        mixture = _maximise(points, np.exp(logs - total[:, None]))
-    return mixture
+        shares = np.exp(logs - total[:, None])
+        mixture = _maximise(points, shares, pooled)
+    return mixture, shares
 
 
-def _maximise(points: Array, shares: Array) -> Reference:
+def _logs(mixture: Reference, points: Array) -> Array:
+    """Log density of each weighted component, shape ``(n, c)``."""
+    whiteners = np.linalg.inv(mixture.factors)
+    logs = np.empty((len(points), len(mixture.weights)))
+    for c, (weight, mean, whitener) in enumerate(zip(mixture.weights, mixture.means, whiteners, strict=True)):
+        white = (points - mean) @ whitener.T
+        logs[:, c] = math.log(weight) + np.log(np.diag(whitener)).sum() - 0.5 * (white**2).sum(1)
+    logs -= 0.5 * points.shape[1] * math.log(2.0 * math.pi)
+    return logs
+
+
+def _maximise(points: Array, shares: Array, pooled: float) -> Reference:
     d = points.shape[1]
     mass = shares.sum(axis=0) + 1e-9
     means = (shares.T @ points) / mass[:, None]
-    factors = np.empty((len(mass), d, d))
-    for c, m in enumerate(mass):
+    scatters = np.empty((len(mass), d, d))
+    for c in range(len(mass)):
         residual = points - means[c]
-        scatter = (shares[:, c, None] * residual).T @ residual
-        factors[c] = np.linalg.cholesky((scatter + np.eye(d)) / (m + 1.0))
+        scatters[c] = (shares[:, c, None] * residual).T @ residual
+    within = (scatters.sum(axis=0) + np.eye(d)) / (len(points) + 1.0)
+    factors = np.linalg.cholesky((scatters + np.eye(d) + pooled * within) / (mass + 1.0 + pooled)[:, None, None])
     return Reference(mass / mass.sum(), means, factors, np.empty(0))
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.generators.frozen import Frozen, as_function, checked_length, is_module
+from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
 from bo_invert.realism.reference import Measure, as_codes, fit_measure
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array
@@ -21,7 +22,11 @@ from bo_invert.types import JSON, Array
 if TYPE_CHECKING:
     import torch
 
+    from bo_invert.generators.inversion import Inversion
+
 _PRIOR_DRAWS = 2000
+_RANKED = 10000
+"""Further draws of a prior, to rank against."""
 _INVERTED = 500
 _FEATURES = 16384
 """Designs of more numbers than this are too much to compare in a model."""
@@ -31,7 +36,8 @@ class Latent(Space):
     """Searches the latent of any decoder, in coordinates in which the measured codes have mean 0 and covariance I.
 
     The reference measure is measured where it can be: from ``codes``, from ``data`` through the encoder, or from
-    ``data`` by inverting a differentiable decoder. Only without any of these it is the decoder's prior.
+    ``data`` by inverting a differentiable decoder. Only without any of these it is the decoder's prior. Without an
+    encoder ``encode`` searches for the points of designs.
 
     Args:
         decoder: codes ``(n, dim)`` to n designs: a ``torch.nn.Module`` (or a method of one), then the space is
@@ -42,7 +48,11 @@ class Latent(Space):
             tuple that a module returns (mean and log variance), the first member is the code.
         data: real designs, shape ``(n, ...)``; several hundred tell well where the codes lie.
         codes: codes of real designs, shape ``(n, dim)``, instead of ``data``.
-        prior: ``prior(rng, n)`` draws n codes ``(n, dim)``, instead of either; default N(0, I).
+        prior: what the decoder's codes are drawn from: ``"normal"``, ``"uniform"`` in [-1, 1], ``"truncated"``,
+            ``"sphere"`` or another ``generators.priors.Prior``, then points are carried over from N(0, I) and every
+            code lies where the prior has mass; or ``prior(rng, n)`` that draws n codes ``(n, dim)``, which are measured
+            instead of ``data`` or ``codes``. Default: the decoder's own attribute or method ``prior``, if it has one
+            of these, otherwise N(0, I).
         level: share of the measured codes inside the radius of the domain.
         floor: least plausibility that model-based strategies should propose, in [0, 1): 0.05 keeps the search out of
             where only the outer 5 % of the reference measure lie.
@@ -62,7 +72,7 @@ class Latent(Space):
         encoder: Any = None,
         data: Any = None,
         codes: ArrayLike | None = None,
-        prior: Callable[[np.random.Generator, int], ArrayLike] | None = None,
+        prior: str | Prior | Draw | None = None,
         level: float = 0.99,
         floor: float = 0.0,
         features: Callable[[Sequence[Any]], ArrayLike] | None = None,
@@ -75,7 +85,9 @@ class Latent(Space):
             raise InvalidInput(f"Latent: level is a share of the codes in (0, 1], got {level!r}")
         if isinstance(floor, bool) or not isinstance(floor, (int, float)) or not 0.0 <= floor < 1.0:
             raise InvalidInput(f"Latent: floor is a plausibility in [0, 1), got {floor!r}")
-        sources = [n for n, v in (("data", data), ("codes", codes), ("prior", prior)) if v is not None]
+        self._prior, draw = as_prior(prior, decoder)
+        drawn = None if prior is None else draw
+        sources = [n for n, v in (("data", data), ("codes", codes), ("prior", drawn)) if v is not None]
         if len(sources) > 1:
             raise InvalidInput(f"Latent: the reference measure comes from one source, got {' and '.join(sources)}")
         dim = int(dim)
@@ -84,9 +96,10 @@ class Latent(Space):
         self._decoder = as_function(decoder, "Latent: the decoder", device)
         self._encoder = None if encoder is None else as_function(encoder, "Latent: the encoder", device)
         self.differentiable = is_module(decoder)
-        self._check(np.random.default_rng(seed).standard_normal((3, dim)))
-        found = self._find_codes(dim, data, codes, prior, seed)
-        self.measure = None if found is None else fit_measure(found, seed)
+        self._seed = seed
+        self._check(self._prior.codes(np.random.default_rng(seed).standard_normal((3, dim))))
+        self.measure: Measure | None = None
+        self.measure = self._measured(dim, data, codes, draw, seed)
         self.domain = self._domain(dim, level, float(floor))
         designs: Any = self._check(self.codes(np.zeros((2, dim))))
         self._features = features
@@ -94,37 +107,61 @@ class Latent(Space):
         self._numeric = numbers and designs[0].size <= _FEATURES
         self._nameable = _name(designs[0]) is not None
 
-    def _find_codes(self, dim: int, data: Any, codes: Any, prior: Any, seed: int) -> Array | None:
+    def _measured(self, dim: int, data: Any, codes: Any, draw: Draw | None, seed: int) -> Measure | None:
+        """The measure of codes carried back to where the prior is N(0, I)."""
         if codes is not None:
-            return as_codes(codes, dim, "Latent: codes")
-        if prior is not None:
-            drawn = prior(np.random.default_rng(np.random.SeedSequence(seed)), _PRIOR_DRAWS)
-            return as_codes(drawn, dim, "Latent: draws of the prior")
+            return fit_measure(self._prior.points(as_codes(codes, dim, "Latent: codes")), seed)
         if data is None:
-            return None
+            if draw is None:
+                return None
+            rng = np.random.default_rng(np.random.SeedSequence(seed))
+            drawn = as_codes(draw(rng, _PRIOR_DRAWS + _RANKED), dim, "Latent: draws of the prior")
+            return fit_measure(drawn[:_PRIOR_DRAWS], seed, fresh=drawn[_PRIOR_DRAWS:])
         if len(data) == 0:
             raise InvalidInput("Latent: data is empty; give real designs, or leave it out to trust the prior N(0, I)")
         if self._encoder is not None:
-            return self._encode(data, dim)
+            return fit_measure(self._prior.points(self._encode(data, dim)), seed)
         if not isinstance(self._decoder, Frozen):
             raise InvalidInput(
                 "Latent: data cannot be turned into codes, because there is no encoder and the decoder has no "
                 "gradient; pass encoder=..., codes=..., or a torch module as the decoder"
             )
-        return self._invert(data, dim, seed)
-
-    def _invert(self, data: Any, dim: int, seed: int) -> Array:
-        from bo_invert.generators.inversion import invert
-
-        assert isinstance(self._decoder, Frozen)
-        rows = np.asarray(data)
-        made = self._decoder(np.zeros((1, dim))).shape[1:]
-        if rows.shape[1:] != made:
-            raise InvalidInput(f"Latent: designs in data have shape {rows.shape[1:]}, the decoder makes {made}")
         enough = max(_INVERTED, 3 * (dim + 1))  # inverting is slow, and more would hardly change the measure
+        rows = np.asarray(data)
         if len(rows) > enough:
             rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])]
-        return as_codes(invert(self._decoder, rows, dim, seed)[0], dim, "Latent: codes found by inverting the decoder")
+        return fit_measure(self._invert(rows, Domain("gaussian", dim, {})).points, seed)
+
+    def invert(self, designs: Any) -> Inversion:
+        """Points whose decodings come nearest to n designs, found by search, and what is left of each.
+
+        It starts from draws of the reference measure and calls the decoder alone. The same designs give the same
+        points.
+
+        Args:
+            designs: shape ``(n, ...)``, as the decoder makes them.
+
+        Raises:
+            InvalidInput: shapes that do not match, or a decoder that makes no arrays of real numbers.
+        """
+        if not isinstance(self._decoder, Frozen) and not self._numeric:
+            raise InvalidInput(
+                "Latent: a design can only be searched for where the decoder makes arrays of real numbers; pass "
+                "encoder=..., or give points instead (add(points=...), enqueue(point=...))"
+            )
+        return self._invert(designs, self.domain)
+
+    def _invert(self, designs: Any, domain: Domain) -> Inversion:
+        from bo_invert.generators.inversion import by_gradient, invert
+
+        rng = np.random.default_rng(np.random.SeedSequence(self._seed))
+        gradient = None
+        if isinstance(self._decoder, Frozen):
+            gradient = by_gradient(self.decode_tensor, self._decoder, domain.radius)
+        try:
+            return invert(self.decode, designs, lambda n: domain.sample(rng, n), domain.project, gradient)
+        except InvalidInput as error:
+            raise InvalidInput(f"Latent: {error}") from None
 
     def _encode(self, designs: Any, dim: int) -> Array:
         assert self._encoder is not None
@@ -166,7 +203,7 @@ class Latent(Space):
 
     def codes(self, points: Array) -> Array:
         """Codes ``(n, dim)`` of points ``(n, dim)``."""
-        return points if self.measure is None else self.measure.color(points)
+        return self._prior.codes(points if self.measure is None else self.measure.color(points))
 
     def decode(self, points: Array) -> Sequence[Any]:
         points = np.atleast_2d(points)
@@ -197,19 +234,25 @@ class Latent(Space):
         return [_name(design) or "" for design in self.decode(points)]
 
     def encode(self, designs: Sequence[Any]) -> Array:
+        """Points ``(n, d)`` of n designs, by the encoder or, without one, by search.
+
+        Raises:
+            InvalidInput: there is no encoder, and the decoder makes no arrays of real numbers, or nothing like a
+                design.
+        """
         if self._encoder is None:
-            return super().encode(designs)
-        codes = self._encode(designs, self.domain.dim)
-        return self.domain.project(codes if self.measure is None else self.measure.whiten(codes))
+            from bo_invert.generators.inversion import reproduced
+
+            return reproduced(self.invert(designs))
+        latents = self._prior.points(self._encode(designs, self.domain.dim))
+        return self.domain.project(latents if self.measure is None else self.measure.whiten(latents))
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         if not isinstance(self._decoder, Frozen):
             return super().decode_tensor(points)
-        if self.measure is None:
-            return self._decoder.tensor(points)
-        return self._decoder.tensor(
-            points.new_tensor(self.measure.mean) + points @ points.new_tensor(self.measure.factor).T
-        )
+        if self.measure is not None:
+            points = points.new_tensor(self.measure.mean) + points @ points.new_tensor(self.measure.factor).T
+        return self._decoder.tensor(self._prior.tensor(points))
 
     def to_json(self) -> JSON:
         return {
@@ -217,6 +260,7 @@ class Latent(Space):
             "dim": self.domain.dim,
             "radius": self.domain.radius,
             "measure": "N(0, I)" if self.measure is None else _fingerprint(self.measure),
+            **({} if self._prior == Normal() else {"prior": str(self._prior)}),
         }
 
 
