@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from bo_invert.examples.molecules_properties import (
 from bo_invert.examples.molecules_realism import MoleculeRealism
 from bo_invert.generators.base import train_generator
 from bo_invert.generators.selfies import SelfiesConfig
+from bo_invert.generators.selfies_order import ordered
 from bo_invert.generators.selfies_tokens import END, Vocabulary, canonical, from_selfies, symbols, to_selfies
 from bo_invert.generators.storage import load_generator, save_generator
 from bo_invert.types import State
@@ -62,6 +64,33 @@ def cached(tmp_path_factory):
 @pytest.mark.parametrize("smiles", [ASPIRIN, CAFFEINE, IBUPROFEN, D_ALANINE, "[NH3+]CC(=O)[O-]", "C1CC2CCC1C2"])
 def test_selfies_there_and_back(smiles):
     assert from_selfies(to_selfies(smiles)) == canonical(smiles)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "farthest"),
+    [(IBUPROFEN, 6), ("Cc1ccc(CNc2ncnc(N3CCC(C)CC3)c2N)cc1", 7), ("c1ccc(C(c2ccccc2)c2ccccc2)cc1", 6),
+     ("O=C1CCC2(CCN(Cc3ccc4ccccc4c3)CC2)O1", 10), ("C1CCCCC1.CCO", 6), ("C", 0), ("C12C3C4C1C5C2C3C45", 8)],
+)  # fmt: skip
+def test_rings_close_soon(smiles, farthest):
+    from rdkit import Chem
+
+    text = ordered(Chem.MolFromSmiles(smiles))
+    assert canonical(text) == canonical(smiles)
+    atoms, opened, spans = 0, {}, [0]
+    for piece in re.findall(r"\[[^\]]*\]|Br|Cl|[A-Z]|%\d\d|\d", text):
+        if piece[-1].isdigit():
+            spans.append(atoms - opened.pop(piece) + 1) if piece in opened else opened.update({piece: atoms})
+        else:
+            atoms += 1
+    assert max(spans) <= farthest
+
+
+def test_what_cannot_be_ordered_stays_as_it_is():
+    from rdkit import Chem
+
+    for smiles in (L_ALANINE, "F/C=C/F"):
+        assert ordered(Chem.MolFromSmiles(smiles)) is None
+        assert from_selfies(to_selfies(smiles)) == canonical(smiles)
 
 
 def test_mirror_images_are_one_molecule_without_stereochemistry():

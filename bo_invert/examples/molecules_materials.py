@@ -189,15 +189,15 @@ def _texts(data: Source) -> list[str]:
 def _make(texts: Sequence[str], latent_dim: int, seed: int, training: Mapping[str, JSON], progress: bool) -> Materials:
     from bo_invert.examples.molecules_realism import MoleculeRealism
     from bo_invert.generators.selfies import SelfiesConfig
-    from bo_invert.generators.selfies_tokens import canonical, to_selfies
+    from bo_invert.generators.selfies_tokens import canonical
     from bo_invert.generators.storage import cached_generator
 
     config = SelfiesConfig.from_json({"seed": seed, **training, "dim": latent_dim})
     found = [canonical(text, config.stereo) for text in texts]
-    smiles = tuple(one for one in dict.fromkeys(found) if one and to_selfies(one))
+    smiles = tuple(one for one in dict.fromkeys(found) if one)
     if len(smiles) < FEWEST:
         raise InvalidInput(
-            f"molecules: {len(texts)} lines hold {len(smiles)} different molecules that RDKit and SELFIES can read; "
+            f"molecules: {len(texts)} lines hold {len(smiles)} different molecules that RDKit can read; "
             f"give at least {FEWEST}, one SMILES a line"
         )
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(smiles))

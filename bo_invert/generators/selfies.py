@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from bo_invert.errors import InvalidInput
 from bo_invert.generators.base import Generator, GeneratorConfig, TrainingReport, Valid
 from bo_invert.generators.selfies_tokens import COUNTS, Vocabulary, canonical, counts, from_selfies, to_selfies
+from bo_invert.generators.training import FEWEST
 from bo_invert.types import Array
 
 _ROWS = 1024
-FEWEST = 20
 
 
 @dataclass(frozen=True)

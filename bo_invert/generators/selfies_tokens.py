@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.generators.selfies_order import ordered
 from bo_invert.types import Array
 
 Tokens = NDArray[np.int64]
@@ -63,14 +64,15 @@ def canonical(smiles: str, stereo: bool = True) -> str:
 
 
 def to_selfies(smiles: str) -> str:
-    """SELFIES of a SMILES; empty where there is no molecule or SELFIES cannot say it.
+    """SELFIES of a SMILES, in the order of ``selfies_order``; empty where there is no molecule or it cannot be said.
 
     Raises:
         MissingExtra: selfies is not installed.
     """
-    selfies = _packages()[1]
+    chem, selfies = _packages()
+    made = chem.MolFromSmiles(smiles)
     try:
-        return str(selfies.encoder(smiles))
+        return "" if made is None else str(selfies.encoder(ordered(made) or smiles))
     except selfies.EncoderError:
         return ""
 

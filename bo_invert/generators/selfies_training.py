@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from bo_invert.errors import InvalidInput
 from bo_invert.generators.base import TrainingReport, Valid, sampled
 from bo_invert.generators.selfies_tokens import Vocabulary, counts, similarities, to_selfies
-from bo_invert.generators.training import as_device, best_epoch, finished, fresh, split
+from bo_invert.generators.training import FEWEST, as_device, best_epoch, finished, fresh, split
 
 if TYPE_CHECKING:
     from bo_invert.generators.selfies import SelfiesConfig, SelfiesVAE
@@ -54,12 +54,14 @@ def train(
         valid: what counts as a molecule; default: whatever is not empty.
 
     Raises:
-        InvalidInput: SELFIES or the config's tokens cannot say a molecule.
+        InvalidInput: SELFIES can say fewer than 20 of them, or the config's tokens cannot say one.
     """
     where = as_device(device)
-    texts = [to_selfies(one) for one in smiles]
-    if "" in texts:
-        raise InvalidInput(f"SELFIES cannot say {smiles[texts.index('')]!r:.80}; drop it")
+    said = {one: to_selfies(one) for one in smiles}
+    smiles = [one for one in smiles if said[one]]
+    if len(smiles) < FEWEST:
+        raise InvalidInput(f"SELFIES can say only {len(smiles)} of {len(said)} molecules; {FEWEST} are needed")
+    texts = [said[one] for one in smiles]
     if not config.tokens:
         vocabulary = Vocabulary.learn(texts, config.merges)
         config = replace(config, tokens=vocabulary.tokens, length=vocabulary.length)
@@ -101,7 +103,7 @@ def train(
     network.cpu().eval()
     cycled = [smiles[i] for i in held[:_CYCLED].tolist()]
     figures = _figures(network, tokens[held], seen[held], cycled) | _drawn(network, set(smiles), config.seed, valid)
-    return finished(network, ending.report(figures, _remarks(figures)))
+    return finished(network, ending.report(figures, _remarks(figures, len(said) - len(smiles))))
 
 
 def _begin(network: SelfiesVAE, generator: torch.Generator) -> None:
@@ -178,8 +180,10 @@ def _drawn(network: SelfiesVAE, known: set[str], seed: int, valid: Valid | None)
     }
 
 
-def _remarks(figures: Mapping[str, float]) -> tuple[str, ...]:
+def _remarks(figures: Mapping[str, float], lost: int) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
+    if lost:
+        found += (f"{lost} molecules that SELFIES cannot say were left out",)
     if figures["active"] == 0:
         found += ("posterior collapse: no coordinate of the code is in use; lower beta",)
     if figures["uniqueness"] < 0.5:
