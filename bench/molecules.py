@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ BATCH = 10
 #: A find counts as plausible if it looks as real as all but the outer 5 % of real molecules.
 PLAUSIBLE = 0.05
 FLOOR = 0.05
-PCN = {"name": "pcn", "options": {"components": 48}}
+PCN = {"name": "pcn", "options": {"components": 48, "steps": 30}}
 #: Label -> strategy, and the floor of the latent; ``screening`` is the file itself.
 METHODS: dict[str, tuple[Any, float]] = {
     "screening": ("random", 0.0),
@@ -166,9 +167,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--budget", type=int, default=BUDGET)
     parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--training", type=json.loads, default={}, help="further fields of SelfiesConfig, as JSON")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     options = parser.parse_args()
-    made = materials(options.data, progress=True)
+    made = materials(options.data, training=options.training, progress=True)
     print(latent_line(made), flush=True)
     best = {}
     for name in options.properties:

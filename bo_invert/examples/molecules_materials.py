@@ -40,7 +40,7 @@ PROPERTIES: Mapping[str, Callable[[str], float]] = {
 #: Share of the molecules that is held out, and how many at most.
 HELD_OUT = (0.05, 1500)
 FEWEST = 100
-_MEASURED = 5000
+_MEASURED = 3000
 """Codes of so many molecules tell where codes lie."""
 
 Source = str | Path | Sequence[str] | None
