@@ -4,8 +4,8 @@
     python bench/gan.py calibration --seeds 10    shares of fresh samples below levels of plausibility
     python bench/gan.py page                      writes the tables into docs/generators.md
 
-Results are kept as JSON beside the docs. A seed makes everything anew: the split of the data, both generators, the
-regressor, its judge, and the search.
+Results are kept as JSON beside the docs, and only what is missing is run. A seed makes everything anew: the split of
+the data, both generators, the regressor, its judge, and the search.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from bo_invert.report.table import Table
 from bo_invert.types import JSON, Array
 
 ROOT = Path(__file__).parents[1]
-TARGETS = (0.2, 0.5, 0.8, 1.1)
-"""Slants; real digits have 0 and 1 as their 1 % and 99 % quantiles, and 1.15 at most."""
+TARGETS = (0.2, 0.5, 0.8, 0.95)
+"""Slants; of the GAN's draws the forest says 0.1 to 0.86 (1 % and 99 %), of one in a thousand more than 0.91."""
 STRATEGIES = ("auto", "gp", "prior")
 BUDGET = 100
 TOLERANCE = 0.01
@@ -39,28 +39,35 @@ DIMENSIONS = (8, 32)
 _FRESH = 20_000
 
 
-def reached(seed: int) -> list[JSON]:
-    """Every target with every strategy: calls until the tolerance, and what the returned design is worth."""
+def reached(seed: int, known: list[JSON]) -> list[JSON]:
+    """Every target with every strategy: calls until the tolerance, and what the returned design is worth.
+
+    What is ``known`` of this seed is not done again.
+    """
     made = materials(seed)
     training = decoder_only(made, seed).training
     found: list[JSON] = []
     for target in TARGETS:
         problem = digits.problem(target=target, seed=seed, tolerance=TOLERANCE, generator="gan")
         for strategy in STRATEGIES:
+            if any((r["seed"], r["target"], r["strategy"]) == (seed, target, strategy) for r in known):
+                continue
             study = bi.Study.create("s", problem, strategy=strategy, seed=seed).run(BUDGET)
             best = study.best
             assert best is not None
             assert best.y is not None
             design = problem.decode(best.point)
-            (judged,) = problem.judged([design])
+            (judged,), _ = problem.second_opinions([design])
+            assert judged is not None
+            assert judged.y is not None
             off = float(abs(best.y[0] - target))
             found.append(
                 {
                     "seed": seed, "target": target, "strategy": strategy, "off": off,
                     "calls": study.spent.calls if off <= TOLERANCE else None,
-                    "judged": float(abs(np.ravel(judged)[0] - target)),
+                    "judged": float(abs(judged.y[0] - target)),
                     "true": float(abs(slant(design[None])[0] - target)),
-                    "realism": float(problem.realism([design])[0]),
+                    "realism": float(problem.plausibility([design])[0]),
                     "plausibility": float(problem.space.plausibility(best.point[None])[0]),
                     "coverage": training.figures["coverage"], "possible": training.figures["coverage_of_real"],
                 }
@@ -162,14 +169,15 @@ def main() -> None:
     if options.what == "page":
         page(options.out)
         return
-    results: list[JSON] = []
+    file = options.out / "benchmarks" / f"gan-{options.what}.json"
+    results: list[JSON] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     for seed in range(options.seeds):
         started = time.perf_counter()
         if options.what == "targets":
-            results += reached(seed)
+            results += reached(seed, results)
         else:
-            results += [row for dim in options.dims for row in calibrated(seed, dim)]
-        file = options.out / "benchmarks" / f"gan-{options.what}.json"
+            known = {r["dim"] for r in results if r["seed"] == seed}
+            results += [row for dim in options.dims if dim not in known for row in calibrated(seed, dim)]
         file.write_text("[\n" + ",\n".join(json.dumps(row) for row in results) + "\n]\n", encoding="utf-8")
         print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
 

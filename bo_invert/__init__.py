@@ -22,6 +22,10 @@ _HOME = {
     "TorchModule": "oracles.torch",
     "Estimator": "oracles.estimator",
     "Twin": "oracles.twin",
+    "Command": "oracles.command",
+    "Http": "oracles.http",
+    "Onnx": "oracles.onnx",
+    "Cached": "oracles.cached",
     "Minimize": "objectives",
     "Maximize": "objectives",
     "Target": "objectives",
@@ -49,11 +53,16 @@ _HOME = {
     "to_mlflow": "mlflow_bridge",
     "mlflow_tracking": "mlflow_bridge",
     "ready_problem": "examples.base",
+    "doctor": "checkup.examination",
+    "Checkup": "checkup.findings",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", "realism", *_HOME]
 
 if TYPE_CHECKING:
+    from bo_invert import realism as realism
+    from bo_invert.checkup.examination import doctor as doctor
+    from bo_invert.checkup.findings import Checkup as Checkup
     from bo_invert.comparison import Comparison as Comparison
     from bo_invert.comparison import compare as compare
     from bo_invert.domain import Domain as Domain
@@ -72,8 +81,12 @@ if TYPE_CHECKING:
     from bo_invert.objectives import OutcomeConstraint as OutcomeConstraint
     from bo_invert.objectives import Target as Target
     from bo_invert.oracles.base import Oracle as Oracle
+    from bo_invert.oracles.cached import Cached as Cached
+    from bo_invert.oracles.command import Command as Command
     from bo_invert.oracles.estimator import Estimator as Estimator
     from bo_invert.oracles.function import Function as Function
+    from bo_invert.oracles.http import Http as Http
+    from bo_invert.oracles.onnx import Onnx as Onnx
     from bo_invert.oracles.torch import TorchModule as TorchModule
     from bo_invert.oracles.twin import Twin as Twin
     from bo_invert.parameters import Choice as Choice
@@ -95,6 +108,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "realism":  # a room whose names are plain words: bi.realism.control_regressors
+        return import_module("bo_invert.realism")
     if name not in _HOME:
         raise AttributeError(f"module 'bo_invert' has no attribute {name!r}")
     value = getattr(import_module(f"bo_invert.{_HOME[name]}"), name)

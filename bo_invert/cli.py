@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bo_invert.cli_bench import bench
-from bo_invert.cli_best import best, luck
+from bo_invert.cli_best import best, luck, second_opinion
+from bo_invert.cli_doctor import doctor
 from bo_invert.cli_mlflow import mirror
 from bo_invert.cli_options import (
     Batch,
@@ -43,6 +44,7 @@ from bo_invert.cli_output import (
     why_nothing,
 )
 from bo_invert.cli_serve import serve, token, watch
+from bo_invert.cli_show import show_study
 from bo_invert.cli_transfer import export, import_
 from bo_invert.cli_worker import worker
 from bo_invert.errors import BoInvertError, InvalidInput
@@ -148,7 +150,7 @@ def run(
         say(line)
     if out is not None:
         _write(study, out, budget)
-    emit(study_record(study.journal, found, how) | best_record(study.journal, found), how)
+    emit(study_record(study.journal, found, how) | best_record(study.journal, found) | second_opinion(study, how), how)
     if found is None:
         say(why_nothing(study.journal))
         raise typer.Exit(1)
@@ -209,7 +211,9 @@ def compare(
     _require_find(comparison)
 
 
+app.command()(doctor)
 app.command()(bench)
+app.command("show")(show_study)
 
 
 @app.command()
@@ -300,9 +304,11 @@ def _check_same(study: Study, spec: JSON, seed: int | None) -> None:
 
 def _write(study: Study, out: Path, budget: int | None) -> None:
     from bo_invert.comparison import Comparison, summarize
+    from bo_invert.provenance import told
 
     comparison = Comparison((summarize(study, budget=budget, keep=8),))
-    folder = comparison.save(out, title=f"{study.problem_name} · {study.name}", lead=repr(study))
+    made = "".join(f"\n  {what:<11}  {which}" for what, which in told(study.journal.header.get("provenance")))
+    folder = comparison.save(out, title=f"{study.problem_name} · {study.name}", lead=f"{study!r}{made}")
     records = trial_records(study.journal, study.trials)
     (folder / "trials.csv").write_text(rendered(records, Format.csv) + "\n", encoding="utf-8")
     say(f"written to {folder}")

@@ -59,6 +59,25 @@ def luck(study: Study) -> list[str]:
     return [sentence] if sentence else []
 
 
+def second_opinion(study: Study, how: Format) -> dict[str, Any]:
+    """What the judge and the reference measure say of the best design; nothing of a problem that has neither."""
+    from bo_invert.report.goal import Goal
+
+    problem = study.problem
+    if problem is None or not study.journal.best:
+        return {}
+    measured = problem.plausibility is not None or problem.domain.geometry == "gaussian"
+    (one,) = study.solutions()
+    told: dict[str, Any] = {} if not measured else {"best.plausibility": one.plausibility}
+    if problem.judge is None:
+        return told
+    goal = Goal(problem.objective.to_json(), problem.outputs)
+    if how is Format.table:
+        shown = "nothing, it failed" if one.judged is None else goal.text(one.judged)
+        return {"judge says": shown + (", constraints broken" if one.upheld is False else ""), **told}
+    return {"best.judged_loss": one.judged, "best.judged_feasible": one.upheld, **told}
+
+
 def _recommended(store: Store, name: str, source: str | None, settings: list[str] | None) -> Recommendation | None:
     """What a model recommends; None, and a sentence, where the problem cannot be guessed from the log."""
     from bo_invert.cli_problem import parse_settings, stored_problem

@@ -105,6 +105,7 @@ def study_record(journal: Record, best: Trial | None, how: Format = Format.json)
         "failed": spent.failed,
         "infeasible": spent.infeasible,
         "lost": spent.lost,
+        "reused": spent.reused,
         "running": spent.running,
         "seconds": spent.seconds,
         "asking": spent.asking,

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from bo_invert.domain import Domain
 from bo_invert.errors import Failed, Infeasible, Verdict
-from bo_invert.models.confine import confined
 from bo_invert.objectives import Objective
 from bo_invert.oracles.base import Oracle
 from bo_invert.spaces.base import Space
@@ -27,6 +26,7 @@ class Problem(Protocol):
 
     name: str
     space: Space
+    domain: Domain
     oracle: Oracle | None
     outputs: tuple[str, ...]
     objective: Objective
@@ -62,7 +62,7 @@ class Course:
 
     def __init__(self, problem: Problem, queries: Sequence[Query], steps: int, seed: int) -> None:
         assert problem.oracle is not None
-        n, domain = len(queries), problem.space.domain
+        n, domain = len(queries), problem.domain
         start = torch.from_numpy(np.array([query.point for query in queries]))
         self.problem, self.steps, self.seed = problem, steps, seed
         self.exact = self.clean = problem.oracle.exact_forward
@@ -124,14 +124,17 @@ class Course:
         """Measure the points as they are with the oracle itself, one value each."""
         points = self.points.double().cpu().numpy()
         for i, outcome in enumerate(self.problem.evaluate([Query(point) for point in points])):
-            row = np.array([i])
+            row, loss = np.array([i]), np.array([np.nan])
+            if outcome.y is not None:
+                loss = self._remember(row, outcome.y[None])
+            else:
+                self.verdicts[i] = (Infeasible if outcome.state is State.INFEASIBLE else Failed)(outcome.reason)
             for _ in range(outcome.cost.values - 1):
                 self._bill(row, np.array([np.nan]), True, False)
-            if outcome.y is None:
-                self.verdicts[i] = (Infeasible if outcome.state is State.INFEASIBLE else Failed)(outcome.reason)
-                self._bill(row, np.array([np.nan]), True, False)
-            else:
-                self._bill(row, self._remember(row, outcome.y[None]), True, False)
+            if outcome.cost.values:
+                self._bill(row, loss, True, False)
+            else:  # known from a cache: seen, and not spent
+                self.traces[i].append(float(loss[0]))
 
     def finish(self) -> list[Outcome]:
         """Spend the last value on a true one: where an exact descent stands, or of the best that was found."""
@@ -229,15 +232,15 @@ def project(domain: Domain, points: torch.Tensor) -> torch.Tensor:
     """``Domain.project`` for the continuous domains a descent can walk in, and to where a latent's ``floor`` allows."""
     if domain.geometry == "box":
         return points.clamp(0.0, 1.0)
-    if not domain.floor:
+    if not domain.floor or domain.reference is None:
         return _inside(domain, points)
-    moved = confined(domain)(points.detach().cpu().numpy().astype(float))
+    moved = domain.project(points.detach().cpu().numpy().astype(float))
     return _inside(domain, torch.as_tensor(moved).to(points))
 
 
 def _inside(domain: Domain, points: torch.Tensor) -> torch.Tensor:
-    """Points pulled inside the radius of a latent."""
-    radius = domain.radius * (1.0 - 4.0 * torch.finfo(points.dtype).eps)  # inside after rounding, too
+    """Points pulled inside the ball of a latent."""
+    radius = domain.reach * (1.0 - 4.0 * torch.finfo(points.dtype).eps)  # inside after rounding, too
     norm = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=1e-12)
     shrink: torch.Tensor = (radius / norm).clamp(max=1.0)
     return points * shrink

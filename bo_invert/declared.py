@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from bo_invert.domain import Domain, Reference, box_domain
+from bo_invert.domain import Domain, box_domain
 from bo_invert.errors import InvalidInput
 from bo_invert.objectives import Maximize, Minimize, Objective, OutcomeConstraint, Target
 from bo_invert.parameters import parameter_from_json
-from bo_invert.problem import Problem
+from bo_invert.problem import REALISM, Problem
+from bo_invert.reference import Reference
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, frozen
 
@@ -85,7 +86,7 @@ def declare(problem: Problem) -> JSON:
         space = {"type": "box", "parameters": parameters, "vector": not getattr(problem.space, "named", True)}
     else:
         radius = domain.radius if math.isfinite(domain.radius) else None
-        space = {"type": "latent", "dim": domain.dim, "radius": radius, "floor": domain.floor}
+        space = {"type": "latent", "dim": domain.dim, "radius": radius}
         if domain.reference is not None and domain.reference.factors.size <= _MANY:
             names = ("weights", "means", "factors", "quantiles")
             space["reference"] = {name: getattr(domain.reference, name).tolist() for name in names}
@@ -96,6 +97,7 @@ def declare(problem: Problem) -> JSON:
         "objective": objective,
         "constraints": [constraint.to_json() for constraint in problem.constraints],
         "differentiable": problem.differentiable,
+        "realism": problem.realism or 1.0,
     }
 
 
@@ -103,7 +105,7 @@ def declared(data: JSON, name: str) -> Problem:
     """The problem that ``declare`` described.
 
     Args:
-        data: of ``declare``; parts that may be left out: identity, constraints, differentiable.
+        data: of ``declare``; parts that may be left out: identity, constraints, differentiable, realism.
         name: of the problem.
 
     Raises:
@@ -123,6 +125,7 @@ def declared(data: JSON, name: str) -> Problem:
         outputs=outputs,
         name=name,
         differentiable=bool(data.get("differentiable", False)),
+        realism=float(data.get("realism", REALISM)),
     )
 
 
@@ -138,8 +141,7 @@ def _space(data: JSON, identity: JSON) -> Space:
 
         radius = math.sqrt(chi2.ppf(0.99, dim))
     reference = None if known is None else _reference(known, dim)
-    floor = float(data.get("floor", 0.0))
-    return DeclaredSpace(Domain("gaussian", dim, {}, float(radius), reference, floor), False, identity)
+    return DeclaredSpace(Domain("gaussian", dim, {}, float(radius), reference), False, identity)
 
 
 def _reference(data: JSON, dim: int) -> Reference:

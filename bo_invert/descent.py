@@ -80,7 +80,7 @@ def _adam(course: Course, descent: Descent) -> list[Outcome]:
         course.points.grad = torch.zeros_like(course.points)
         course.points.grad[rows] = slope.nan_to_num(0.0, 0.0, 0.0)
         optimizer.step()
-        course.points.copy_(project(course.problem.space.domain, course.points))
+        course.points.copy_(project(course.problem.domain, course.points))
     return course.finish()
 
 
@@ -92,7 +92,7 @@ def _lbfgs(course: Course) -> Outcome:
     """L-BFGS-B (Byrd et al. 1995). No augmentation: a line search needs a function that stays the same."""
     from scipy.optimize import minimize
 
-    domain = course.problem.space.domain
+    domain = course.problem.domain
     limit = course.steps if course.exact else course.steps - 1
 
     def value_and_slope(x: Array) -> tuple[float, Array]:

@@ -16,47 +16,12 @@ import numpy as np
 
 from bo_invert.errors import InvalidInput
 from bo_invert.parameters import Choice, Float, Int, Parameter, parameter_from_json
+from bo_invert.reference import Reference
 from bo_invert.types import JSON, Array
 
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """A measured reference measure: a mixture of normals in whitened coordinates, with calibrated densities.
-
-    Args:
-        weights: of the components, shape ``(c,)``, summing to 1.
-        means: shape ``(c, d)``.
-        factors: lower Cholesky factors of the covariances, shape ``(c, d, d)``.
-        quantiles: sorted log densities of held-out codes, shape ``(k,)``: what ``plausibility`` ranks against.
-    """
-
-    weights: Array
-    means: Array
-    factors: Array
-    quantiles: Array
-
-    def sample(self, rng: np.random.Generator, n: int) -> Array:
-        """``n`` draws, shape ``(n, d)``."""
-        component = rng.choice(len(self.weights), size=n, p=self.weights)
-        noise = rng.standard_normal((n, self.means.shape[1]))
-        draws: Array = self.means[component] + np.einsum("nij,nj->ni", self.factors[component], noise)
-        return draws
-
-    def log_density(self, points: Array) -> Array:
-        """Log density, shape ``(n,)``."""
-        d = self.means.shape[1]
-        logs = np.empty((len(points), len(self.weights)))
-        for c, (weight, mean, factor) in enumerate(zip(self.weights, self.means, self.factors, strict=True)):
-            residual = np.linalg.solve(factor, (points - mean).T)
-            logdet = np.log(np.diag(factor)).sum()
-            logs[:, c] = math.log(weight) - logdet - 0.5 * (residual**2).sum(0) - 0.5 * d * math.log(2 * math.pi)
-        top = logs.max(axis=1, keepdims=True)
-        total: Array = top[:, 0] + np.log(np.exp(logs - top).sum(axis=1))
-        return total
-
-    def plausibility(self, points: Array) -> Array:
-        """Share of held-out codes that are less dense, shape ``(n,)``: 0.05 means the outer 5 %."""
-        return np.searchsorted(self.quantiles, self.log_density(points), side="right") / len(self.quantiles)
+_ROUNDS = 50
+_MARGIN = 1e-5
+"""Of a radius: what rounding to single precision must not cost at the edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +34,7 @@ class Domain:
         parameters: names and types, for a box of named parameters; empty for plain vectors.
         radius: for a gaussian domain, the largest plausible norm of a point; infinite for a box.
         reference: for a gaussian domain, the measured reference measure; None stands for N(0, I).
-        floor: least plausibility of a point worth asking for; a wish that strategies with a model heed.
+        floor: least plausibility of a point that may be asked for, in [0, 1); 0 for any inside the radius.
     """
 
     geometry: Literal["box", "gaussian"]
@@ -102,12 +67,21 @@ class Domain:
         return found
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
-        """``n`` draws from the reference measure, shape ``(n, d)``."""
+        """``n`` draws from the reference measure, those below the ``floor`` drawn again, shape ``(n, d)``."""
         if self.geometry == "box":
             return self.project(rng.random((n, self.dim)))
-        if self.reference is not None:
-            return self.project(self.reference.sample(rng, n))
-        return self.project(rng.standard_normal((n, self.dim)))
+        points = self._drawn(rng, n)
+        for _ in range(_ROUNDS if self.floor else 0):
+            low = np.flatnonzero(self.plausibility(points) < self.floor)
+            if not len(low):
+                break
+            fresh = self._drawn(rng, math.ceil(len(low) / (1.0 - self.floor)))
+            fresh = fresh[np.argsort(self.plausibility(fresh) < self.floor, kind="stable")]
+            points[low] = fresh[: len(low)]
+        return self.project(points)
+
+    def _drawn(self, rng: np.random.Generator, n: int) -> Array:
+        return rng.standard_normal((n, self.dim)) if self.reference is None else self.reference.sample(rng, n)
 
     def uniform(self, rng: np.random.Generator, n: int) -> Array:
         """``n`` draws spread evenly between the bounds, whatever the reference measure says, shape ``(n, d)``."""
@@ -129,17 +103,35 @@ class Domain:
         return self.project(ndtri(np.clip(u, 1e-9, 1 - 1e-9)))
 
     def project(self, points: Array) -> Array:
-        """The nearest points that can be evaluated: clipped, rounded to levels, pulled inside the radius."""
+        """The nearest points that may be asked for, same shape: clipped, rounded to levels; in a latent pulled inside
+        the radius, and to the edge of what the ``floor`` asks for.
+        """
         points = np.asarray(points, dtype=np.float64)
         if self.geometry == "gaussian":
-            norm = np.linalg.norm(points, axis=-1, keepdims=True)
-            inside: Array = points * np.minimum(1.0, self.radius / np.maximum(norm, 1e-12))
-            return inside
+            inside = self._inside(points)
+            if not self.floor or self.reference is None:
+                return inside
+            moved = self.reference.confine(inside.reshape(-1, self.dim), self.floor)
+            return self._inside(moved).reshape(points.shape)
         if self.continuous:
             return np.clip(points, 0.0, 1.0)
         flat = points.reshape(-1, self.dim)
         parts = [self.parameters[name].project(flat[:, cols]) for name, cols in self.columns.items()]
         return np.concatenate(parts, axis=1).reshape(points.shape)
+
+    def _inside(self, points: Array) -> Array:
+        norm = np.linalg.norm(points, axis=-1, keepdims=True)
+        inside: Array = points * np.minimum(1.0, self.reach / np.maximum(norm, 1e-12))
+        return inside
+
+    @property
+    def reach(self) -> float:
+        """The largest norm a point may have: the radius, or under N(0, I) where the floor is, if that is less."""
+        if not self.floor or self.geometry == "box" or self.reference is not None:
+            return self.radius
+        from scipy.stats import chi2
+
+        return min(self.radius, math.sqrt(chi2.isf(self.floor, self.dim)) * (1.0 - _MARGIN))
 
     def values(self, points: Array) -> list[dict[str, Any]]:
         """The named parameters at points ``(n, d)``."""

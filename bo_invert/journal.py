@@ -14,7 +14,7 @@ from bo_invert.errors import BoInvertError, StorageConflict, StorageError, Study
 from bo_invert.log import Log, event
 from bo_invert.record import room
 from bo_invert.stores.base import Store
-from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
+from bo_invert.types import JSON, Cost, Outcome, Query, Trial
 from bo_invert.verbs import Answer, Propose, Verbs
 
 _SHORT = 0.05
@@ -146,7 +146,7 @@ class Journal(Verbs):
     def leases(self) -> dict[str, float]:
         found: dict[str, float] = {}
         with self._lock:
-            running = self.read().within(State.RUNNING)
+            running = self.running
         for trial in running:
             last = trial.attempts[-1]
             if last.worker is not None and last.lease is not None:

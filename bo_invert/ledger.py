@@ -20,6 +20,7 @@ class Ledger:
         seconds: wall-clock time inside the oracle and the decoder.
         asking: wall-clock time inside the strategy.
         asks: how often the strategy was asked.
+        reused: attempts that were answered without a call, by the log or a cache.
     """
 
     values: int = 0
@@ -32,6 +33,7 @@ class Ledger:
     seconds: float = 0.0
     asking: float = 0.0
     asks: int = 0
+    reused: int = 0
 
     @property
     def calls(self) -> int:
@@ -50,5 +52,6 @@ class Ledger:
     def __str__(self) -> str:
         parts = [f"{self.values} values"]
         parts += [f"{self.gradients} gradients"] if self.gradients else []
-        parts += [f"{n} {what}" for what in ("failed", "infeasible", "lost", "running") if (n := getattr(self, what))]
+        kinds = ("failed", "infeasible", "lost", "running", "reused")
+        parts += [f"{n} {what}" for what in kinds if (n := getattr(self, what))]
         return ", ".join(parts)

@@ -7,7 +7,8 @@ kind       further keys                                                 effect
 ========== ============================================================ =====================================
 asked      ask, seen, budget, seconds, memo, queries                    new trials, QUEUED
 enqueued   queries                                                      new trials, QUEUED, proposed by the user
-added      queries, outcomes                                            new trials with known outcomes, no bill
+added      queries, outcomes                                            new trials with known outcomes; billed what
+                                                                        the outcomes cost, mostly nothing
 started    trial, worker, lease                                         a new attempt, RUNNING
 finished   trial, outcome, attempt                                      the attempt's outcome; billed
 late       trial, outcome, attempt                                      the outcome of an attempt that was given up:
@@ -120,7 +121,13 @@ class Log:
     def _added(self, event: JSON) -> None:
         for query, known in zip(event["queries"], event["outcomes"], strict=True):
             outcome = Outcome.from_json(known)
-            self._new(Query.from_json(query), outcome.state, outcome=outcome)
+            attempts: tuple[Attempt, ...] = ()
+            if outcome.cost.calls:
+                attempts = (Attempt(None, event["at"], event["at"], outcome.cost, outcome.state),)
+                self.committed += outcome.cost.calls
+                self.calls += outcome.cost.calls
+                self._bill(outcome.state, outcome.cost, 1)
+            self._new(Query.from_json(query), outcome.state, attempts=attempts, outcome=outcome)
 
     def _started(self, event: JSON) -> None:
         trial = self._trials[event["trial"]]
@@ -177,6 +184,7 @@ class Log:
             failed=bill.failed + sign * (fate is State.FAILED),
             infeasible=bill.infeasible + sign * (fate is State.INFEASIBLE),
             lost=bill.lost + sign * (fate is State.LOST),
+            reused=bill.reused + sign * (not cost.calls and fate in (State.COMPLETED, State.INFEASIBLE)),
         )
 
     def _cancelled(self, event: JSON) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import numpy as np
 from bo_invert.errors import MissingExtra, Unsuitable
 from bo_invert.history import best_so_far
 from bo_invert.problem import Problem
-from bo_invert.runs import Find, Run, Status, as_picture
+from bo_invert.runs import Find, Run, Status
+from bo_invert.solutions import Solution, solutions
 from bo_invert.stores.base import Store
 from bo_invert.strategies.base import Strategy, from_spec
 from bo_invert.study import Study
-from bo_invert.types import JSON, Trial, frozen
+from bo_invert.types import JSON, frozen
 
 ProblemSource = Problem | Callable[[int], Problem]
 """A problem, or a function from a seed to one, so that each seed is another target."""
@@ -92,9 +93,8 @@ def summarize(
     """
     history, spent = study.history, study.spent
     calls, losses = best_so_far(history.trials)
-    domain = study.statement.domain
-    apart = (0.02 if domain.geometry == "box" else 0.2) * float(np.sqrt(domain.dim))
-    finds = _finds(study, _different(history.ranking, keep, apart))
+    assert study.problem is not None
+    finds = tuple(_find(study.problem, one) for one in solutions(study.problem, history, keep))
     allowed = spent.calls if budget is None else budget
     if ended is None:
         hit = bool(finds) and bool(finds[0].hit) and history.calls < allowed
@@ -129,52 +129,22 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def _different(ranking: Sequence[Trial], keep: int, apart: float) -> list[Trial]:
-    """The best ``keep`` trials, each at least ``apart`` from the better ones where there are enough of those.
-
-    Feasible ones, unless there is none. A search ends up asking next to its best point over and over: five times
-    nearly the same design would say less than one.
-    """
-    usable = [t for t in ranking if t.feasible] or list(ranking[:1])
-    chosen: list[Trial] = []
-    for least in (apart, 1e-9):
-        for trial in usable:
-            if len(chosen) < keep and all(np.linalg.norm(trial.point - t.point) >= least for t in chosen):
-                chosen.append(trial)
-    return sorted(chosen, key=usable.index)
-
-
-def _finds(study: Study, trials: Sequence[Trial]) -> tuple[Find, ...]:
-    problem = study.problem
-    if problem is None or not trials:
-        return ()
-    designs = [trial.design for trial in trials]
-    judged = problem.judged(designs)
-    plausible = (
-        problem.space.plausibility(np.array([trial.point for trial in trials]))
-        if problem.realism is None
-        else problem.realism(designs)
-    )
+def _find(problem: Problem, solution: Solution) -> Find:
+    trial = solution.trial
     with_tolerance = problem.objective.to_json().get("tolerance", 0.0) > 0
-    finds = []
-    for trial, design, verdict, realistic in zip(trials, designs, judged, plausible, strict=True):
-        assert trial.y is not None
-        assert trial.loss is not None
-        finds.append(
-            Find(
-                number=trial.number,
-                point=trial.point,
-                y=frozen(trial.y),
-                loss=trial.loss,
-                feasible=trial.feasible,
-                hit=problem.objective.satisfied(trial.y) if with_tolerance else None,
-                judged=verdict,
-                plausibility=float(realistic) if np.isfinite(realistic) else None,
-                picture=None if problem.draw is None else as_picture(problem.draw(design)),
-                text=_in_words(design),
-            )
-        )
-    return tuple(finds)
+    return Find(
+        number=trial.number,
+        point=trial.point,
+        y=frozen(solution.y),
+        loss=solution.loss,
+        feasible=trial.feasible,
+        hit=problem.objective.satisfied(solution.y) if with_tolerance else None,
+        judged=solution.judged,
+        upheld=solution.upheld,
+        plausibility=solution.plausibility,
+        picture=solution.picture,
+        text=_in_words(trial.design),
+    )
 
 
 def _in_words(design: Any, longest: int = 200) -> str:

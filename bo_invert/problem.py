@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bo_invert.domain import Domain
 from bo_invert.errors import Failed, Infeasible, InvalidInput, Verdict
 from bo_invert.objectives import Objective, OutcomeConstraint
 from bo_invert.oracles.base import Answer, Oracle, as_oracle, as_outputs
@@ -18,6 +20,9 @@ from bo_invert.types import JSON, Array, Cost, Outcome, Query, State
 
 if TYPE_CHECKING:
     import torch
+
+#: Share of a latent's reference measure that is searched if nobody says otherwise.
+REALISM = 0.99
 
 
 class Problem:
@@ -34,12 +39,20 @@ class Problem:
         name: for tables and messages.
         judge: a second oracle on the same designs, which no search sees; it scores what is returned.
         draw: turns a design into a picture, an array ``(height, width)`` or ``(height, width, 3)`` in [0, 1].
-        realism: how plausible n designs are, in [0, 1], shape ``(n,)``, by a measure that does not depend on the
+        realism: share of a latent's reference measure in which strategies search: 0.99 leaves out the points that the
+            outer 1 % of real codes are like; None or 1.0 for everything inside its radius. Nothing in a box.
+        reuse: whether a design that another point stood for is answered from the log, at no cost; a design that was
+            answered in two ways is asked for again nevertheless. Default: where designs are texts, whole numbers or
+            made of these, which decoders make of many points.
+        plausibility: how plausible n designs are, in [0, 1], shape ``(n,)``, by a measure that does not depend on the
             space, so that methods working in different spaces can be compared.
 
     Raises:
         InvalidInput: the pieces do not fit; the message says which.
     """
+
+    domain: Domain
+    """Where strategies move: the space's, inside what ``realism`` asks for."""
 
     def __init__(
         self,
@@ -52,7 +65,9 @@ class Problem:
         name: str | None = None,
         judge: Oracle | Callable[[Any], Any] | None = None,
         draw: Callable[[Any], Any] | None = None,
-        realism: Callable[[Any], Array] | None = None,
+        realism: float | None = REALISM,
+        reuse: bool | None = None,
+        plausibility: Callable[[Any], Array] | None = None,
     ) -> None:
         if not isinstance(space, Space):
             raise InvalidInput(f"Problem: space must be a Space such as Box or Latent, got {type(space).__name__}")
@@ -72,7 +87,30 @@ class Problem:
         self.name = name or type(space).__name__.lower()
         self.judge = None if judge is None else as_oracle(judge)
         self.draw = draw
+        self.plausibility = plausibility
+        self.reuse = space.discrete if reuse is None else reuse
         self.realism = realism
+
+    @property
+    def realism(self) -> float | None:
+        """Share of a latent's reference measure in which strategies search; None for all of it.
+
+        Raises:
+            InvalidInput: set to something that is no share in (0, 1].
+        """
+        return self._realism
+
+    @realism.setter
+    def realism(self, share: float | None) -> None:
+        if share is not None and (isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1):
+            hint = "; how plausible designs are is asked by plausibility=" if callable(share) else ""
+            raise InvalidInput(
+                "Problem: realism is the share of the reference measure to search in, in (0, 1], or None, "
+                f"got {share!r}{hint}"
+            )
+        self._realism = None if share is None else float(share)
+        domain = self.space.domain
+        self.domain = replace(domain, floor=1.0 - (share or 1.0)) if domain.geometry == "gaussian" else domain
 
     @property
     def differentiable(self) -> bool:
@@ -83,7 +121,7 @@ class Problem:
     def statement(self) -> Statement:
         """What a strategy may know."""
         return Statement(
-            self.name, self.space.domain, self.outputs, self.objective, self.constraints, self.differentiable,
+            self.name, self.domain, self.outputs, self.objective, self.constraints, self.differentiable,
             self.space.features, self.space.identify,
         )  # fmt: skip
 
@@ -147,12 +185,13 @@ class Problem:
         """Sum of how far the outputs ``(m,)`` are beyond the constraints; 0 when all hold."""
         return float(sum(max(0.0, float(constraint.excess(y))) for constraint in self.constraints))
 
-    def judged(self, designs: Sequence[Any]) -> list[float | None]:
-        """The losses a judge would give; None where there is no judge or it fails. Never part of a ledger."""
+    def second_opinions(self, designs: Sequence[Any]) -> tuple[list[Outcome | None], int]:
+        """What the judge makes of designs, and the calls it took, which are in no ledger; None without a judge."""
         if self.judge is None:
-            return [None] * len(designs)
-        return [self.outcome(a.y if a.verdict is None else a.verdict, Cost()).loss
-                for a in self.judge.answers(designs, self.outputs)]  # fmt: skip
+            return [None] * len(designs), 0
+        answers = self.judge.answers(designs, self.outputs)
+        opinions = [self.outcome(a.y if a.verdict is None else a.verdict, Cost(a.calls)) for a in answers]
+        return list(opinions), sum(answer.calls for answer in answers)
 
     def loss_tensor(self, outputs: torch.Tensor) -> torch.Tensor:
         """Loss of outputs ``(n, m)`` with a quadratic penalty for broken constraints, shape ``(n,)``."""
@@ -173,6 +212,8 @@ class Problem:
             "objective": self.objective.to_json(),
             "constraints": [constraint.to_json() for constraint in self.constraints],
         }
+        if self.domain.geometry == "gaussian" and self.realism != REALISM:
+            described["realism"] = self.realism or 1.0
         return json.loads(json.dumps(described, allow_nan=False))
 
 

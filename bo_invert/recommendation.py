@@ -87,7 +87,7 @@ def known_noisy(strategy: JSON, history: History) -> bool:
         strategy: its spec; strategies inside it count too.
         history: of the trials.
     """
-    return _told_noisy(strategy) or history.answers_differ
+    return told_noisy(strategy) or history.answers_differ
 
 
 def recommend(statement: Statement, history: History, noisy: bool) -> Recommendation:
@@ -154,6 +154,7 @@ def _nothing(statement: Statement, why: str, nearest: int) -> InvalidInput:
     )
 
 
-def _told_noisy(spec: JSON) -> bool:
+def told_noisy(spec: JSON) -> bool:
+    """Whether a strategy, or one inside it, was told that the oracle is noisy."""
     options = spec.get("options", {}) if isinstance(spec, Mapping) else {}
-    return options.get("noisy") is True or any(_told_noisy(child) for child in options.values())
+    return options.get("noisy") is True or any(told_noisy(child) for child in options.values())

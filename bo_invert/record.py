@@ -110,6 +110,18 @@ class Record:
         """One trial as it was when the log was last read, without waiting for anybody; None if it was not there."""
         return self._log[number] if 0 <= number < len(self._log) else None
 
+    @property
+    def running(self) -> list[Trial]:
+        """Trials that somebody has under way, in order."""
+        with self._lock:
+            return self.read().within(State.RUNNING)
+
+    def changed(self, since: int) -> tuple[list[Trial], int]:
+        """The trials that an event behind position ``since`` was about, and the position of the last event."""
+        with self._lock:
+            log = self.read()
+            return log.changed(since), log.seq
+
     def trial(self, number: int) -> Trial:
         """One trial.
 

@@ -30,6 +30,8 @@ from bo_invert.workers import is_gone
 SUSPICIOUS = 10
 #: The same, of answers that do not fit the problem: a mistake in the problem, which no further call can mend.
 HOPELESS = 3
+#: Answers at no cost in a row, at least, after which a run ends: they use up no budget.
+FREE = 200
 
 
 def evaluate(problem: Problem, queries: Sequence[Query]) -> list[Outcome]:
@@ -67,8 +69,9 @@ def run(
         journal.lose(is_gone)
         journal.reclaim()
         with Heart(journal, journal.worker, LEASE):
-            loop.run(bar, _Alarm(journal))
+            loop.run(bar, _Alarm(journal, int(budget)))
     except BaseException:
+        problem.oracle.interrupt()
         if made is not None:
             _leave(made)
         raise
@@ -189,14 +192,17 @@ def is_hopeless(journal: Verbs) -> bool:
 
 
 class _Alarm:
-    """Warns once when nothing has worked from the very start, and knows when nothing can."""
+    """Warns once when nothing has worked from the very start, and knows when nothing can or nothing new is asked."""
 
-    def __init__(self, journal: Verbs) -> None:
+    def __init__(self, journal: Verbs, budget: int) -> None:
         self._journal = journal
         self._silent = False
+        self._patience = max(FREE, 2 * budget)
+        self._paid, self._reused = journal.ledger.calls, journal.ledger.reused
         self.hopeless = False
 
     def check(self) -> None:
+        self._check_news()
         if self._silent:
             return
         if self._journal.best is not None:
@@ -219,6 +225,19 @@ class _Alarm:
             warnings.warn(
                 f"study {self._journal.name!r}: the first {len(reasons)} trials all failed, with words like: {said}. "
                 f"{advice}",
+                stacklevel=2,
+            )
+
+    def _check_news(self) -> None:
+        """Answers at no cost use up no budget: a search that gets nothing else would never end."""
+        spent = self._journal.ledger
+        if spent.calls != self._paid:
+            self._paid, self._reused = spent.calls, spent.reused
+        elif spent.reused - self._reused >= self._patience and not self.hopeless:
+            self.hopeless = True
+            warnings.warn(
+                f"study {self._journal.name!r}: the last {self._patience} answers all came from a cache, so the run "
+                "ends here; it goes on if you run it again",
                 stacklevel=2,
             )
 

@@ -54,6 +54,7 @@ class Find:
         plausibility: in [0, 1]; None where there is no measure.
         picture: of the design, bytes ``(height, width[, 3])``.
         text: the design in words, if it is short enough for that.
+        upheld: whether all outcome constraints hold by the judge's outputs too; None where it gave none.
     """
 
     number: int
@@ -66,6 +67,7 @@ class Find:
     plausibility: float | None = None
     picture: Picture | None = None
     text: str = ""
+    upheld: bool | None = None
 
     def to_json(self) -> JSON:
         picture = None
@@ -80,6 +82,7 @@ class Find:
             "feasible": self.feasible,
             "hit": self.hit,
             "judged": self.judged,
+            "upheld": self.upheld,
             "plausibility": self.plausibility,
             "picture": picture,
             "text": self.text,

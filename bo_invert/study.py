@@ -23,8 +23,11 @@ from bo_invert.history import History
 from bo_invert.journal import Journal
 from bo_invert.ledger import Ledger
 from bo_invert.problem import Problem
-from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend
+from bo_invert.provenance import provenance, warn_of_changes
+from bo_invert.recommendation import LUCK, Recommendation, known_noisy, recommend, told_noisy
 from bo_invert.record import View
+from bo_invert.repeats import Repeats
+from bo_invert.solutions import Solutions, solutions
 from bo_invert.statement import Statement
 from bo_invert.stores.base import Store
 from bo_invert.stores.open import open_store
@@ -74,7 +77,8 @@ class Study:
             seed: every random choice of the study follows from it.
             storage: ``"sqlite:///runs.db"``, ``"https://host:8765"``, a store, or None for this process's memory.
             exist_ok: open the study if it is already there, so that one script starts and resumes. Problem, strategy
-                and seed must be the same; what the oracle computes is for you to keep the same.
+                and seed must be the same. Where the oracle's source or parameters changed there is a warning, as what
+                it computes is for you to keep the same.
             token: for a server.
             options: of the strategy, when it is given by name.
 
@@ -97,6 +101,7 @@ class Study:
             "seed": int(seed),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "id": uuid.uuid4().hex,
+            "provenance": provenance(problem.oracle),
         }
         if getattr(store, "declares", False):
             header["declared"] = declare(problem)
@@ -120,6 +125,8 @@ class Study:
     ) -> Study:
         """A study that is already there, exactly where it stopped.
 
+        Warns where the oracle, or a package whose numbers count, is not what the study was begun with.
+
         Args:
             name: of the study.
             storage: where it lives.
@@ -141,6 +148,7 @@ class Study:
                     f"study {name!r} was about another problem:\n  " + "\n  ".join(changes) + "\n"
                     "Create a new study for the new problem; study.add() can carry known outcomes over."
                 )
+            warn_of_changes(name, header.get("provenance"), problem.oracle)
         if strategy is not None:
             begun = header["strategy"]
             if begun["name"] in registry.names("strategies"):  # options that came later have their defaults
@@ -188,6 +196,22 @@ class Study:
             InvalidInput: nothing is completed, or nothing told satisfies the constraints.
         """
         return recommend(self.statement, self.history, self._noisy if noisy is None else noisy)
+
+    def solutions(self, count: int = 1) -> Solutions:
+        """The best ``count`` different designs: what is claimed, what the judge says of it, how plausible each is.
+
+        The problem's judge is asked once for each; such calls are counted in the result and are in no ledger, because
+        no strategy sees their answers. Where answers are noisy, what ``recommend`` recommends comes first.
+
+        Raises:
+            InvalidInput: the study was opened without its problem, or ``count`` is less than 1.
+        """
+        if count < 1:
+            raise InvalidInput(f"solutions: count must be at least 1, got {count}")
+        problem, history, first = self._require_problem(), self.history, None
+        if self._noisy and history.best is not None:
+            first = self.recommend().trial
+        return solutions(problem, history, count, first)
 
     @property
     def spent(self) -> Ledger:
@@ -256,13 +280,17 @@ class Study:
         told = self.journal.finish(known.number, problem.outcome(answer, cost or known.query.cost), attempt)
         return self._shown([told])[0]
 
-    def add(self, X: Any = None, Y: Any = None, *, points: Any = None) -> list[Trial]:
-        """Observations made elsewhere: known to the strategy, free of charge.
+    def add(
+        self, X: Any = None, Y: Any = None, *, points: Any = None, costs: Sequence[Cost] | None = None
+    ) -> list[Trial]:
+        """Observations made elsewhere: known to the strategy, and free of charge unless ``costs`` say otherwise.
 
         Args:
             X: designs, n of them; or one dict of parameters.
             Y: outputs, n rows as in ``tell``; verdicts are allowed. For one design its answer alone will do.
             points: points ``(n, d)`` instead of designs.
+            costs: what each of the n took, to be billed like calls of this study: they count in ``spent`` and use up
+                the budget of ``run``.
 
         Raises:
             InvalidInput: shapes do not match, a design is outside the space, or the space has no way back to points.
@@ -273,10 +301,13 @@ class Study:
         answers = given_answers(Y, alone)
         if len(answers) != len(coordinates):
             raise InvalidInput(f"add: designs and rows of outputs do not match: {len(coordinates)} and {len(answers)}")
+        if costs is not None and len(costs) != len(answers):
+            raise InvalidInput(f"add: costs has one entry for each design: {len(answers)}, not {len(costs)}")
         for answer in answers:
             if not isinstance(answer, Verdict):
                 refuse_shape(answer, self.outputs)
-        outcomes = [problem.outcome(answer, Cost()) for answer in answers]
+        bills = [Cost()] * len(answers) if costs is None else costs
+        outcomes = [problem.outcome(answer, bill) for answer, bill in zip(answers, bills, strict=True)]
         queries = [Query(point, origin="data") for point in coordinates]
         return list(self._shown(self.journal.add(queries, outcomes)))
 
@@ -346,7 +377,12 @@ class Study:
         if count < 1:
             raise InvalidInput(f"ask: count must be at least 1, got {count}")
         self._require_problem()
-        return list(self._shown(self.journal.take(partial(self.propose, budget), count, budget, retries, terms)))
+
+        def begin(wanted: int) -> list[Trial]:
+            return self.journal.take(partial(self.propose, budget), wanted, budget, retries, terms)
+
+        repeats = None if terms.key is not None else self._repeats
+        return list(self._shown(begin(count) if repeats is None else repeats.fresh(begin, count)))
 
     def propose(self, budget: int | None, view: View, wanted: int) -> Answer:
         """What the strategy wants to know next, as the log stood at one moment; nothing is noted.
@@ -367,6 +403,14 @@ class Study:
         if self.problem is None:
             raise InvalidInput(f"study {self.name!r} was opened without its problem; pass problem= to continue it")
         return self.problem
+
+    @cached_property
+    def _repeats(self) -> Repeats | None:
+        """What answers designs that are known; None where each proposal is worth a call."""
+        problem = self._require_problem()
+        if not problem.reuse or problem.space.identify is None or told_noisy(self.journal.header["strategy"]):
+            return None
+        return Repeats(self.journal, problem.space.identify)
 
     @property
     def _noisy(self) -> bool:

@@ -56,7 +56,7 @@ problem = bi.Problem(
     name="slant 0.5",
     judge=bi.Estimator(made.judge),
     draw=draw,
-    realism=made.realism,
+    plausibility=made.realism,
 )
 problem.statement.domain.dim, problem.differentiable
 
@@ -98,7 +98,7 @@ manual.to_dataframe()[["number", "state", "origin", "y", "loss", "reason"]]
 
 # %%
 pixels = bi.Pixels((8, 8), data=made.part("generator"), jitter=1, tv=0.05, l2=0.01)
-common = {"judge": bi.Estimator(made.judge), "draw": draw, "realism": made.realism}
+common = {"judge": bi.Estimator(made.judge), "draw": draw, "plausibility": made.realism}
 largest = bi.Problem(made.latent, oracle, bi.Maximize(), name="largest slant", **common)
 dream = bi.Problem(pixels, oracle, bi.Maximize(), name="largest slant", **common)
 

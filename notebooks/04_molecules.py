@@ -69,7 +69,7 @@ made = materials(**options)
 print(len(made.smiles), "molecules;", made.training)
 
 # %%
-latent = made.latent()
+latent = made.latent
 rng = np.random.default_rng(0)
 drawn = latent.decode(latent.sample(rng, 8))
 

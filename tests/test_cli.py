@@ -35,6 +35,8 @@ def broken(x):
 problem = bi.Problem(space, oracle, bi.Minimize(), name="tuning")
 highest = bi.Problem(space, lambda x: {"gain": 3.0 - x["rate"], "size": 1.0}, bi.Maximize("gain"), name="highest")
 squares = bi.Problem(space, oracle, bi.Composite(lambda y: (y**2).sum(-1)), outputs=["error"], name="squares")
+doubted = bi.Problem(space, lambda x: {"gain": 3.0, "size": 1.0}, bi.Maximize("gain"), constraints=["size <= 2"],
+                     judge=lambda x: {"gain": 2.5, "size": 9.0}, name="doubted")
 failing = bi.Problem(space, broken, bi.Minimize(), name="failing")
 number = 3
 
@@ -76,6 +78,16 @@ def bo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.delitem(sys.modules, "tuning", raising=False)
     yield call
     sys.modules.pop("tuning", None)
+
+
+def test_run_says_what_the_judge_makes_of_it(bo: Command) -> None:
+    asked = ("run", "tuning.py:doubted", "--strategy", "random", "--budget", "3", "--quiet")
+    assert "judge says" in bo(*asked).out
+    assert "gain=2.5, constraints broken" in bo(*asked).out
+    record = json.loads(bo(*asked, "--format", "json").out)
+    assert record["best.judged_loss"] == -2.5
+    assert record["best.judged_feasible"] is False
+    assert "judge" not in bo("run", "tuning.py", "--strategy", "random", "--budget", "3", "--quiet").out
 
 
 RUN = ("run", "tuning.py", "--strategy", "random", "--storage", "runs.db", "--name", "first", "--quiet")

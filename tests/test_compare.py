@@ -153,7 +153,7 @@ def test_judge_realism_and_picture_are_recorded_and_free():
         return bowl(x) + 1.0
 
     problem = bowl_problem(
-        judge=judge, draw=lambda x: np.full((4, 4), x[0]), realism=lambda designs: np.full(len(designs), 0.25)
+        judge=judge, draw=lambda x: np.full((4, 4), x[0]), plausibility=lambda designs: np.full(len(designs), 0.25)
     )
     run = run_one("m", problem, "random", 9, keep=3)
     assert run.bill.values == 9

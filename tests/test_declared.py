@@ -21,8 +21,8 @@ def problems() -> dict[str, bi.Problem]:
     return {
         "vector": bi.Problem(bi.Box([0.0, -1.0], [1.0, 2.0]), lambda x: float(x.sum()), bi.Minimize()),
         "mixed": bi.Problem(mixed, None, bi.Maximize("lift"), outputs=["lift", "drag"], constraints=["drag <= 2"]),
-        "latent": bi.Problem(bi.Latent(lambda z: z, 3), None, bi.Target([1.0, 2.0], 0.1, [1.0, 3.0])),
-        "measured": bi.Problem(bi.Latent(lambda z: z, 3, codes=codes, floor=0.05), None, bi.Target({"b": 2.0})),
+        "latent": bi.Problem(bi.Latent(lambda z: z, 3), None, bi.Target([1.0, 2.0], 0.1, [1.0, 3.0]), realism=None),
+        "measured": bi.Problem(bi.Latent(lambda z: z, 3, codes=codes), None, bi.Target({"b": 2.0}), realism=0.95),
         "hartmann6": resolve("problems", "hartmann6")(),
     }
 

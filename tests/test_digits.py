@@ -11,9 +11,13 @@ from bo_invert.types import Descent, Query, State
 
 pytest.importorskip("sklearn")
 
-from bo_invert.examples import digits
+import bo_invert as bi
+from bo_invert.examples import digits, digits_gan
 from bo_invert.examples.base import ready_problem
+from bo_invert.examples.digits_gan import decoder_only
 from bo_invert.examples.digits_materials import LEAN_RANGE, PARTS, load, slant
+from bo_invert.generators import gan as gan_module
+from bo_invert.generators.gan import GANConfig
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +118,12 @@ def test_every_variant_answers_and_descends(made, space, oracle):
     assert plain.state is descent.state is State.COMPLETED
     assert descent.loss < plain.loss
     assert descent.cost.values == 30
-    (judged,) = problem.judged([problem.decode(descent.point)])
-    assert judged is not None
+    (opinion,), calls = problem.second_opinions([problem.decode(descent.point)])
+    assert opinion is not None
+    assert opinion.loss is not None
+    assert calls == 1
     assert problem.draw(problem.decode(start)).shape == (8, 8)
-    assert problem.realism([problem.decode(start)]).shape == (1,)
+    assert problem.plausibility([problem.decode(start)]).shape == (1,)
 
 
 def test_targets_over_the_range_of_real_digits_can_be_hit(made):
@@ -135,7 +141,23 @@ def test_the_problem_can_be_sent_to_another_process(made):
     assert there.evaluate([query])[0].loss == problem.evaluate([query])[0].loss
 
 
-@pytest.mark.parametrize("options", [{"goal": "win"}, {"oracle": "crystal"}, {"space": "outer"}])
+def test_a_decoder_alone_reaches_a_target(made, monkeypatch, tmp_path_factory):
+    """The GAN learns too little here to be good, but it has a prior, no encoder, and gradients."""
+    monkeypatch.setenv("BO_INVERT_CACHE", str(tmp_path_factory.mktemp("gan")))
+    monkeypatch.setattr(digits_gan, "_made", {})
+    whole = GANConfig
+    monkeypatch.setattr(gan_module, "GANConfig", lambda *args, **options: whole(*args, **options | {"epochs": 15}))
+    problem = digits.problem(target=0.5, tolerance=0.02, generator="gan")
+    assert problem.space is decoder_only(made).latent
+    assert problem.space.domain.reference is None  # the prior itself
+    assert problem.differentiable
+    assert not hasattr(decoder_only(made).gan, "encode")
+    study = bi.Study.create("s", problem, strategy="gp", seed=0).run(60)
+    assert abs(study.best.y[0] - 0.5) <= 0.02
+    assert problem.plausibility([problem.decode(study.best.point)]).shape == (1,)
+
+
+@pytest.mark.parametrize("options", [{"goal": "win"}, {"oracle": "crystal"}, {"space": "outer"}, {"generator": "flow"}])
 def test_unknown_options_are_refused(options):
     with pytest.raises(InvalidInput, match="digits: "):
         digits.problem(**options)

@@ -120,6 +120,14 @@ def description(file: Path) -> None:
     load_generator(file)
 
 
+def others_weights(file: Path) -> None:
+    from torch import nn
+
+    from bo_invert.generators.weights import load_weights
+
+    load_weights(nn.Linear(2, 2), file)
+
+
 def comparison(file: Path) -> None:
     (file.parent / "comparison.json").write_bytes(file.read_bytes())
     Comparison.load(file.parent)
@@ -137,6 +145,7 @@ DOORS: dict[str, Callable[[Path], object]] = {
     "problem.py": module,
     "weights": weights,
     "their description": description,
+    "weights of others": others_weights,
     "comparison": comparison,
     "page of the bench": lambda file: fill_page(file, "tables"),
 }

@@ -13,10 +13,11 @@ import pytest
 
 from bo_invert import registry
 from bo_invert.bench import fingerprint as made
-from bo_invert.bench.fingerprint import Source, code_of, commit, fingerprint, sources
+from bo_invert.bench.fingerprint import Source, code_of, fingerprint, sources
 from bo_invert.bench.referee import UNFINISHED, Task, work
 from bo_invert.bench.results import Key, Results, from_line
 from bo_invert.bench.suite import PEERS, PROBLEMS
+from bo_invert.commits import commit_of
 from bo_invert.report.bench import bench_markdown
 from bo_invert.report.contests import Contests
 from bo_invert.report.provenance import provenance_table
@@ -102,8 +103,8 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
         return done.stdout.strip()
 
     def now() -> str | None:
-        commit.cache_clear()
-        return commit(package)
+        commit_of.cache_clear()
+        return commit_of(package / "__init__.py", ".")
 
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "none of it")
@@ -115,7 +116,7 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
     assert now() == git("rev-parse", "--short=12", "HEAD")
     (package / "new.py").write_text("")
     assert now() == git("rev-parse", "--short=12", "HEAD") + "+"
-    commit.cache_clear()
+    commit_of.cache_clear()
 
 
 # ---------------------------------------------------------------------- in lines and reports

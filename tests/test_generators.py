@@ -11,8 +11,6 @@ from numpy.testing import assert_array_equal
 from bo_invert.errors import InvalidInput, MissingExtra
 from bo_invert.generators import storage
 from bo_invert.generators.base import train_generator
-from bo_invert.generators.frozen import Frozen
-from bo_invert.generators.inversion import invert
 from bo_invert.generators.storage import cache_directory, cached_generator, load_generator, save_generator
 from bo_invert.generators.vae import VAE, VAEConfig
 
@@ -172,11 +170,50 @@ def test_without_safetensors_the_remedy_is_named(designs, monkeypatch):
         cached_generator(designs, CONFIG, "bumps")
 
 
-def test_inversion_finds_codes_that_reconstruct(trained):
-    decoder = Frozen(trained[0], "the decoder")
-    wanted = decoder(np.random.default_rng(0).standard_normal((7, 2)))
-    codes, errors = invert(decoder, wanted, 2, starts=4, steps=200)
-    assert codes.shape == (7, 2)
-    assert errors.max() < 1e-4
-    assert_array_equal(((decoder(codes) - wanted) ** 2).mean(axis=(1, 2)).round(6), errors.round(6))
-    assert_array_equal(codes, invert(decoder, wanted, 2, starts=4, steps=200)[0])
+def test_convolutions_learn(designs):
+    config = VAEConfig((4, 4), 2, network="conv", channels=(8, 16), beta=0.03, epochs=40, batch_size=16)
+    report = train_generator(designs, config)[1]
+    assert report.figures["reconstruction"] < 0.6 * report.figures["spread"]
+    assert report.figures["active"] == 2
+
+
+def test_any_numbers_are_learnt_in_their_own_units():
+    """Two factors behind six numbers of very different size; one number never changes."""
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((400, 2))
+    vectors = factors @ rng.standard_normal((2, 6)) * [1.0, 1e3, 1e-3, 1.0, 1.0, 0.0] + [0.0, 1e4, 1.0, -5.0, 0.0, 7.0]
+    config = VAEConfig((6,), 2, values="real", hidden=(32,), epochs=80, batch_size=32)
+    network, report = train_generator(vectors, config)
+    assert report.figures["reconstruction"] < 0.3 * report.figures["spread"]
+    rebuilt = network(network.encode(torch.tensor(vectors, dtype=torch.float32))).detach().numpy()
+    error, spread = (rebuilt - vectors).std(axis=0), vectors.std(axis=0)
+    assert (error[:5] < 0.4 * spread[:5]).all()
+    assert error[5] < 0.3
+    drawn = network(torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))).detach().numpy()
+    assert (np.abs(drawn.std(axis=0)[:5] / spread[:5] - 1) < 0.4).all()
+
+
+def test_a_collapsed_posterior_is_said(designs):
+    report = train_generator(designs, replace(CONFIG, beta=100.0, epochs=10))[1]
+    assert report.figures["active"] == 0
+    assert "posterior collapse" in str(report)
+
+
+def test_validity_is_the_share_that_somebody_says_yes_to(designs):
+    short = replace(CONFIG, epochs=1)
+    told = train_generator(designs, short, valid=lambda drawn: np.arange(len(drawn)) % 4 == 0)[1]
+    assert told.figures["validity"] == 0.25
+    assert "validity" not in train_generator(designs, short)[1].figures
+
+
+def test_values_outside_the_unit_interval_name_the_remedy(designs):
+    with pytest.raises(InvalidInput, match="values='real'"):
+        train_generator(designs * 3, CONFIG)
+
+
+def test_weights_and_description_of_two_networks_are_no_network(designs, tmp_path):
+    for seed in (0, 1):
+        save_generator(*train_generator(designs, replace(CONFIG, epochs=1, seed=seed)), tmp_path / f"{seed}")
+    (tmp_path / "0.safetensors").replace(tmp_path / "1.safetensors")
+    with pytest.raises(InvalidInput, match="not the ones described"):
+        load_generator(tmp_path / "1")

@@ -145,6 +145,33 @@ def test_a_plain_decoder_may_make_anything():
         space.encode(["0.1"])
 
 
+class Words(nn.Module):
+    """A network whose designs are text: called with arrays, not with tensors."""
+
+    differentiable = False
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(DIM, 1)
+
+    def forward(self, z):
+        assert isinstance(z, np.ndarray)
+        with torch.no_grad():
+            return [f"{value:.2f}" for value in self.layer(torch.tensor(z, dtype=torch.float32))[:, 0]]
+
+    def encode(self, texts):
+        return np.array([[float(text)] * DIM for text in texts])
+
+
+def test_a_network_that_makes_text_is_a_plain_decoder():
+    space = Latent(Words(), DIM, data=[f"{value:.2f}" for value in np.random.default_rng(0).standard_normal(200)])
+    assert not space.differentiable
+    assert all(isinstance(text, str) for text in space.decode(np.zeros((3, DIM))))
+    assert len(set(space.identify(np.zeros((3, DIM))))) == 1
+    assert space.encode(["0.50"]).shape == (1, DIM)
+    assert not Latent(Words().forward, DIM).differentiable
+
+
 def test_without_anything_the_prior_is_standard_normal(coder):
     space = Latent(coder, DIM)
     points = space.sample(np.random.default_rng(0), 5000)

@@ -167,8 +167,10 @@ def test_no_query_is_less_plausible_than_the_floor(measured: bool) -> None:
     """The target lies far out, and is never reached."""
     rng = np.random.default_rng(0)
     codes = np.concatenate([rng.normal(-2.0, 0.5, (300, 3)), rng.normal(2.0, 0.5, (300, 3))])
-    space = bi.Latent(lambda z: z, dim=3, floor=0.4, **({"codes": codes} if measured else {}))
-    problem = bi.Problem(space, lambda z: [z[0] + z[1], z[2] - z[0] ** 2], bi.Target([9.0, 3.0]), name="far")
+    space = bi.Latent(lambda z: z, dim=3, **({"codes": codes} if measured else {}))
+    problem = bi.Problem(
+        space, lambda z: [z[0] + z[1], z[2] - z[0] ** 2], bi.Target([9.0, 3.0]), name="far", realism=0.6
+    )
     study = bi.Study.create("s", problem, LeastSquares(), seed=0)
     study.add(points=np.array([[2.9, 0.0, 0.0]]), Y=[[2.9, -8.4]])
     study.run(45)

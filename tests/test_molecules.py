@@ -317,7 +317,7 @@ def test_the_problem_is_solved_through_the_latent(cached):
     best = study.best
     assert canonical(best.design) == best.design
     assert best.y[0] == pytest.approx(logp(best.design))
-    assert 0.0 <= problem.realism([best.design])[0] <= 1.0
+    assert 0.0 <= problem.plausibility([best.design])[0] <= 1.0
     points = problem.space.sample(np.random.default_rng(0), 40)
     names = problem.space.identify(points)
     designs = problem.space.decode(points)

@@ -124,7 +124,7 @@ def test_queries_keep_to_a_measured_reference() -> None:
     angle = rng.uniform(0, 2 * np.pi, 2000)
     codes = np.column_stack([np.cos(angle), np.sin(angle)]) * (1 + 0.03 * rng.standard_normal((2000, 1)))
     space = bi.Latent(lambda z: z, dim=2, codes=codes)
-    problem = bi.Problem(space, lambda x: float(x @ x + x[0]), bi.Minimize())
+    problem = bi.Problem(space, lambda x: float(x @ x + x[0]), bi.Minimize(), realism=None)
     walked, greedy = (told(problem, name, 12).run(9, batch=3).trials[12:] for name in ("pcn", "gp"))
     dense, sparse = (space.domain.reference.log_density(np.array([t.point for t in s])) for s in (walked, greedy))
     lowest = space.domain.reference.quantiles[0]

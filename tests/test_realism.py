@@ -36,6 +36,34 @@ def test_plausibility_is_calibrated_on_fresh_codes(measure, level):
     assert abs((fresh <= level).mean() - level) < (0.02 if level < 0.1 else 0.04)
 
 
+def overlapping(n, seed):
+    """Ten clusters of their own widths in 32 dimensions, and codes enough for few parameters only."""
+    known = np.random.default_rng(5)
+    centres, widths = 1.5 * known.standard_normal((10, 32)), known.uniform(0.2, 1.0, (10, 32))
+    rng = np.random.default_rng(seed)
+    which = rng.integers(10, size=n)
+    return centres[which] + widths[which] * rng.standard_normal((n, 32))
+
+
+def test_plausibility_is_calibrated_where_mixtures_have_many_parameters():
+    """Densities of a fit to all codes must not be ranked among those of fits that found other modes."""
+    off = []
+    for seed in range(3):
+        measure = fit_measure(overlapping(1000, seed), seed)
+        fresh = measure.reference.plausibility(measure.whiten(overlapping(20_000, 10 + seed)))
+        off.append([(fresh <= level).mean() - level for level in (0.05, 0.25, 0.5)])
+        assert len(measure.reference.weights) > 1
+    assert np.abs(np.mean(off, axis=0)).max() < 0.03
+
+
+def test_fresh_codes_are_ranked_against_where_there_are_any():
+    rng = np.random.default_rng(0)
+    measure = fit_measure(rng.standard_normal((200, 3)), fresh=2.0 * rng.standard_normal((9000, 3)))
+    assert len(measure.reference.quantiles) == 2000
+    ranks = measure.reference.plausibility(measure.whiten(2.0 * rng.standard_normal((20_000, 3))))
+    assert_allclose([(ranks <= level).mean() for level in (0.05, 0.5)], [0.05, 0.5], atol=0.02)
+
+
 def test_the_gap_between_clusters_is_implausible_though_it_is_the_mean(measure):
     assert measure.reference.plausibility(np.zeros((1, 3)))[0] < 0.01
     assert measure.reference.plausibility(measure.whiten(CENTRES)).min() > 0.5

@@ -10,10 +10,12 @@ import torch
 
 import bo_invert as bi
 from bo_invert import registry
-from bo_invert.domain import Domain, Reference
+from bo_invert.domain import Domain
+from bo_invert.errors import ProblemChanged
 from bo_invert.models.base import to_unit
-from bo_invert.models.confine import confined
 from bo_invert.models.realism import realism
+from bo_invert.reference import Reference
+from bo_invert.stores.open import open_store
 from bo_invert.types import JSON
 
 
@@ -22,14 +24,17 @@ def test_nothing_is_wished_without_a_floor() -> None:
     assert realism(bi.Box([0.0], [1.0]).domain) is None
 
 
+def latent(floor: float, measured: bool) -> Domain:
+    return replace(bi.Latent(lambda z: z, dim=3, **({"codes": mixed()} if measured else {})).domain, floor=floor)
+
+
 @pytest.mark.parametrize("measured", [True, False])
 def test_the_edge_lies_at_the_floor(measured: bool) -> None:
     rng = np.random.default_rng(0)
-    space = bi.Latent(lambda z: z, dim=3, floor=0.2, **({"codes": mixed()} if measured else {}))
-    domain = space.domain
+    domain = latent(0.2, measured)
     score = realism(domain)
     assert score is not None
-    points = domain.uniform(rng, 4000)
+    points = replace(domain, floor=0.0).uniform(rng, 4000)
     values = score(torch.tensor(to_unit(domain, points))).numpy()
     plausible = domain.plausibility(points) >= 0.2
     clear = np.abs(domain.plausibility(points) - 0.2) > 0.02
@@ -46,9 +51,9 @@ def mixed() -> np.ndarray:
 @pytest.mark.parametrize("floor", [0.05, 0.5])
 @pytest.mark.parametrize("measured", [True, False])
 def test_implausible_points_are_moved_to_the_edge_nearby(measured: bool, floor: float) -> None:
-    domain = bi.Latent(lambda z: z, dim=3, floor=floor, **({"codes": mixed()} if measured else {})).domain
-    points = domain.uniform(np.random.default_rng(1), 2000)
-    moved = confined(domain)(points)
+    domain = latent(floor, measured)
+    points = replace(domain, floor=0.0).uniform(np.random.default_rng(1), 2000)
+    moved = domain.project(points)
     outside = domain.plausibility(points) < floor - 0.01
     assert 0.1 < outside.mean() < 1.0
     ends = domain.plausibility(moved[outside])
@@ -68,45 +73,36 @@ def test_a_mode_below_the_floor_is_left() -> None:
     known = reference.sample(np.random.default_rng(0), 5000)
     reference = replace(reference, quantiles=np.sort(reference.log_density(known)))
     domain = Domain("gaussian", 2, {}, radius=5.0, reference=reference, floor=0.3)
-    (moved,) = confined(domain)(np.array([[3.0, 0.5]]))
+    (moved,) = domain.project(np.array([[3.0, 0.5]]))
     assert domain.plausibility(moved)[0] >= 0.3
 
 
 def test_a_point_goes_to_the_edge_of_its_own_mode() -> None:
     """Steps that come ever nearer to the edge must pass it: rounding would send the point across to another mode."""
-    domain = bi.Latent(lambda z: z, dim=3, floor=0.5, codes=mixed()).domain
-    move = confined(domain)
+    domain = latent(0.5, True)
+    move = domain.project
     for seed in range(20):
-        points = domain.sample(np.random.default_rng(seed), 1000)
+        points = replace(domain, floor=0.0).sample(np.random.default_rng(seed), 1000)
         sides = points.sum(axis=1)
         moved = move(points)
         assert (domain.plausibility(moved) >= 0.5).all()
         assert (moved.sum(axis=1) * sides > 0.0)[np.abs(sides) > 1.0].all()
 
 
-#: Nothing of theirs could heed it: they search without a model.
-PLAIN = {"random", "sobol", "prior", "cmaes", "gradient", "differential_evolution", "dual_annealing", "nevergrad"}
-PLAIN |= {"scipy_least_squares"}
-#: Other people's programs, which know bounds but no floor; and a network that imitates draws.
-OTHERS = {"ax", "botorch", "optuna", "amortized"}
 #: It asks as its children do.
 COMPOSED = {"then"}
 OPTIONS: dict[str, JSON] = {"pcn": {"steps": 20}, "o3": {"draws": 6, "seeds": 4}, "polish": {"share": 0.4}}
 
 
-def far(floor: float, measured: bool) -> bi.Problem:
+def far(realism: float | None, measured: bool) -> bi.Problem:
     """The target lies where only few codes are."""
-    space = bi.Latent(lambda z: z, dim=3, floor=floor, **({"codes": mixed()} if measured else {}))
-    return bi.Problem(space, lambda x: {"sum": float(x.sum()), "first": x[0]}, bi.Target({"sum": 9.0, "first": 3.0}))
+    space = bi.Latent(_Same(), dim=3, **({"codes": mixed()} if measured else {}))
+    return bi.Problem(space, _Both(), bi.Target({"sum": 9.0, "first": 3.0}), outputs=["sum", "first"], realism=realism)
 
 
-MODELLED = sorted({*registry.names("strategies")} - PLAIN - OTHERS - COMPOSED)
-
-
-@pytest.mark.parametrize(
-    ("name", "measured"), [*((name, False) for name in MODELLED), ("spherical", True), ("o3", True)]
-)
-def test_what_is_asked_keeps_to_the_floor(name: str, measured: bool) -> None:
+@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize("name", sorted({*registry.names("strategies")} - COMPOSED))
+def test_what_is_asked_is_real(name: str, measured: bool) -> None:
     strategy = {"name": name, "options": OPTIONS.get(name, {})}
     study = bi.Study.create("s", far(0.5, measured), strategy=strategy, seed=0).run(10)
     points = np.array([trial.point for trial in study.trials])
@@ -123,15 +119,20 @@ class _Sum(torch.nn.Module):
         return x.sum(-1, keepdim=True)
 
 
+class _Both(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([x.sum(-1), x[..., 0]], dim=-1)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("measured", [True, False])
 def test_descents_keep_to_the_floor(optimizer: str, measured: bool) -> None:
     """They end at its edge, where the sum is greatest; without a floor they go on to the radius."""
     ends = {}
     for floor in (0.0, 0.5):
-        space = bi.Latent(_Same(), dim=3, floor=floor, **({"codes": mixed()} if measured else {}))
+        space = bi.Latent(_Same(), dim=3, **({"codes": mixed()} if measured else {}))
         options = {"optimizer": optimizer, "base": "prior", "share": 0.2}
-        problem = bi.Problem(space, _Sum(), bi.Maximize(), name="far")
+        problem = bi.Problem(space, _Sum(), bi.Maximize(), name="far", realism=1.0 - floor)
         study = bi.Study.create("s", problem, strategy={"name": "polish", "options": options}, seed=0).run(100)
         descents = [trial for trial in study.trials if trial.query.descent is not None]
         best = min(descents, key=lambda trial: trial.loss or 0.0)
@@ -143,6 +144,30 @@ def test_descents_keep_to_the_floor(optimizer: str, measured: bool) -> None:
     assert ends[0.5].min() > 0.49
 
 
-def test_a_floor_is_a_plausibility() -> None:
-    with pytest.raises(bi.InvalidInput, match="floor"):
-        bi.Latent(lambda z: z, dim=2, floor=1.0)
+def test_realism_is_a_share() -> None:
+    problem = far(None, True)
+    for share in (0.0, 1.5, True, "most", np.mean):
+        with pytest.raises(bi.InvalidInput, match="realism is the share"):
+            problem.realism = share  # type: ignore[assignment]
+    assert problem.statement.domain.floor == 0.0
+    problem.realism = 0.95
+    assert problem.statement.domain.floor == pytest.approx(0.05)
+    assert problem.space.domain.floor == 0.0, "of points that users give, nothing is moved"
+
+
+def test_another_share_is_another_problem() -> None:
+    """What strategies propose follows from it."""
+    store = open_store(None)
+    bi.Study.create("s", far(0.9, True), strategy="gp", storage=store)
+    with pytest.raises(ProblemChanged, match="realism"):
+        bi.Study.open("s", store, problem=far(0.99, True))
+    assert "realism" not in far(0.99, True).to_json()
+    assert far(None, True).to_json() == far(1.0, True).to_json()
+
+
+def test_a_users_own_point_is_asked_as_it_is() -> None:
+    study = bi.Study.create("s", far(0.5, True), strategy="prior")
+    point = study.problem.space.domain.project(np.array([2.5, 0.0, 0.0]))
+    assert study.problem.space.plausibility(point[None])[0] < 0.5
+    assert np.array_equal(study.enqueue(point=point).point, point)
+    assert np.array_equal(study.add(points=[point], Y=[[1.0, 2.0]])[0].point, point)

@@ -55,6 +55,19 @@ def target() -> bi.Problem:
     return bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), lambda x: [x[0] + x[1], x[0] * x[1]], bi.Target([0.9, 0.2]))
 
 
+def test_a_server_is_told_of_the_oracle_and_of_what_a_checkup_cost(served: Served) -> None:
+    made = problem()
+    study = bi.Study.create("looked at", made, storage=served.url, token=served.token)
+    found = bi.doctor(made, calls=7, study=study)
+    assert study.spent.calls == found.calls == 7
+    shown = RemoteStore(served.url, served.token).request("GET", "/v1/studies/looked%20at")
+    assert shown["provenance"]["oracle"]["sha256"] == made.oracle.digest().sha256
+    assert shown["provenance"]["packages"]["numpy"] == np.__version__
+    other = bi.Problem(made.space, lambda x: float(x[0]), bi.Minimize(), name="bowl")
+    with pytest.warns(UserWarning, match="the oracle is another"):
+        bi.Study.open("looked at", served.url, problem=other, token=served.token)
+
+
 def test_a_comparison_is_kept_on_a_server_and_resumed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BO_INVERT_TOKEN", served.token)
     here, first, again = (

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import subprocess
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import bo_invert
 from bo_invert import registry
 from bo_invert.bench.suite import PEERS
+from bo_invert.commits import commit_of
 from bo_invert.types import JSON
 
 ROOT = Path(bo_invert.__file__).parent
@@ -55,7 +55,7 @@ def code_of(strategy: str, problem: str | None) -> JSON:
     return {
         "method": None if own is None else fingerprint(_modules([own, *ours]), sources()),
         "problem": None if posed is None else fingerprint([LOOP, *_modules([posed])], sources()),
-        "commit": commit(ROOT),
+        "commit": commit_of(ROOT / "__init__.py", "."),
     }
 
 
@@ -78,22 +78,6 @@ def sources(root: Path = ROOT) -> dict[str, Source]:
         name: Source(hashlib.sha256(data).hexdigest(), frozenset(_imports(data) & (found.keys() - DIRECTORIES)))
         for name, data in found.items()
     }
-
-
-@cache
-def commit(root: Path) -> str | None:
-    """The commit that these files are of, ``+`` behind it if they differ; None where git does not keep them."""
-    try:
-        _git(root, "ls-files", "--error-unmatch", "__init__.py")  # not the repository of a user who installed us in it
-        return _git(root, "rev-parse", "--short=12", "HEAD") + "+" * bool(_git(root, "status", "--porcelain", "."))
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    line = ["git", "--no-optional-locks", *arguments]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=True, timeout=30)
-    return done.stdout.strip()
 
 
 def _modules(paths: Iterable[str]) -> list[str]:

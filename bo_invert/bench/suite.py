@@ -60,7 +60,7 @@ def _values_only(problem: Problem) -> Problem:
         raise InvalidInput(f"problem {problem.name!r} of the suite must not be differentiable")
     return Problem(
         problem.space, problem.oracle.oracle, problem.objective, name=problem.name, judge=problem.judge,
-        realism=problem.realism,
+        realism=problem.realism, plausibility=problem.plausibility,
     )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def problem(
         name="digits",
         judge=Estimator(made.judge, outputs=[OUTPUT]),
         draw=draw,
-        realism=made.realism,
+        plausibility=made.realism,
     )
 
 

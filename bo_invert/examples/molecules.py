@@ -22,7 +22,6 @@ def problem(
     goal: Literal["maximize", "minimize"] = "maximize",
     oracle: Literal["exact", "forest"] = "exact",
     latent_dim: int = 32,
-    floor: float = 0.0,
     seed: int = 0,
     tolerance: float = 0.0,
     training: Mapping[str, JSON] | None = None,
@@ -33,7 +32,7 @@ def problem(
     Designs are canonical SMILES. The properties are RDKit's: ``"qed"`` (drug-likeness, in [0, 1]), ``"plogp"``
     (penalised logP), ``"logp"`` and ``"sa"`` (SA score: 1 is easily made, 10 hardly). They are exact, so that there is
     nothing to judge in them; but a high penalised logP may belong to a molecule that nobody would make, and the
-    problem's realism says so. With ``oracle="forest"`` the search asks a random forest that learnt the property from
+    problem's ``plausibility`` says so. With ``oracle="forest"`` the search asks a random forest that learnt the property from
     half of the molecules, and the exact property is the judge.
 
     The first call trains the VAE (some minutes on one core for 29,000 molecules) and keeps it in the cache.
@@ -46,7 +45,6 @@ def problem(
         goal: ``"maximize"`` or ``"minimize"``, without a target.
         oracle: ``"exact"``, or a ``"forest"`` that can be fooled.
         latent_dim: length of the VAE's code.
-        floor: least plausibility of a point that strategies should propose, in [0, 1); see ``Latent``.
         seed: of the split of the data and of everything trained.
         tolerance: of the target; 0 to use the whole budget.
         training: further fields of ``SelfiesConfig``, such as ``{"epochs": 10}``.
@@ -67,14 +65,14 @@ def problem(
     made = materials(data, latent_dim, seed, training, progress)
     exact = Function(Exact(names), outputs=names)
     return Problem(
-        made.latent(floor),
+        made.latent,
         exact if oracle == "exact" else _forests(made, names),
         objective,
         outputs=names,
         name="molecules",
         judge=None if oracle == "exact" else exact,
         draw=picture,
-        realism=made.realism,
+        plausibility=made.realism,
     )
 
 

@@ -56,6 +56,7 @@ class Materials:
         parts: row numbers of ``generator``, ``forest`` (half of it) and ``held_out``.
         vae: trained on the part ``generator``.
         training: how that went.
+        latent: of the VAE, measured on molecules of the part ``generator``; ``composition`` is its ``features``.
         realism: how plausible designs are, ranked among the part ``held_out``.
         seed: of the split and of everything trained.
     """
@@ -65,32 +66,15 @@ class Materials:
     parts: Mapping[str, NDArray[np.intp]]
     vae: SelfiesVAE
     training: TrainingReport
+    latent: Latent
     realism: MoleculeRealism
     seed: int
-    _spaces: dict[float, Latent] = field(default_factory=dict)
     _forests: dict[str, Forest] = field(default_factory=dict)
     _making: Lock = field(default_factory=Lock)
 
     def part(self, name: str) -> list[str]:
         """The molecules of a part."""
         return [self.smiles[i] for i in self.parts[name]]
-
-    def latent(self, floor: float = 0.0) -> Latent:
-        """The latent of the VAE, measured on molecules of the part ``generator``; ``composition`` is its ``features``.
-
-        Args:
-            floor: least plausibility of points, as for ``Latent``.
-        """
-        from bo_invert.spaces.latent import Latent
-
-        with self._making:
-            if floor not in self._spaces:
-                data = self.part("generator")[:_MEASURED]
-                dim = self.vae.config.dim
-                self._spaces[floor] = Latent(
-                    self.vae, dim, data=data, floor=floor, features=composition, seed=self.seed
-                )
-            return self._spaces[floor]
 
     def forest(self, name: str) -> Forest:
         """A forest that learnt a property of ``PROPERTIES`` from fingerprints of the part ``forest``."""
@@ -191,6 +175,7 @@ def _make(texts: Sequence[str], latent_dim: int, seed: int, training: Mapping[st
     from bo_invert.generators.selfies import SelfiesConfig
     from bo_invert.generators.selfies_tokens import canonical
     from bo_invert.generators.storage import cached_generator
+    from bo_invert.spaces.latent import Latent
 
     config = SelfiesConfig.from_json({"seed": seed, **training, "dim": latent_dim})
     found = [canonical(text, config.stereo) for text in texts]
@@ -205,5 +190,6 @@ def _make(texts: Sequence[str], latent_dim: int, seed: int, training: Mapping[st
     parts: dict[str, NDArray[np.intp]] = {"generator": taught, "forest": taught[: len(taught) // 2], "held_out": held}
     part = {name: [smiles[i] for i in rows] for name, rows in parts.items()}
     vae, report = cached_generator(part["generator"], config, "molecules", progress=progress)
+    latent = Latent(vae, latent_dim, data=part["generator"][:_MEASURED], features=composition, seed=seed)
     realism = MoleculeRealism(part["generator"], part["held_out"])
-    return Materials(smiles, found.count(""), parts, vae, report, realism, seed)
+    return Materials(smiles, found.count(""), parts, vae, report, latent, realism, seed)

@@ -54,7 +54,10 @@ class GeneratorConfig:
             raise InvalidInput(f"{cls.__name__}: {error}") from None
 
     def refuse(self, **below_one: int | Sequence[int]) -> None:
-        """Raise InvalidInput where one of these sizes is no whole number from 1."""
+        """Raise InvalidInput where one of these sizes is no whole number from 1, or ``seed`` is none from 0."""
+        seed = getattr(self, "seed", 0)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise InvalidInput(f"{type(self).__name__}: seed must be at least 0, got {seed!r}")
         for name, sizes in below_one.items():
             for size in sizes if isinstance(sizes, (tuple, list)) else (sizes,):
                 if isinstance(size, bool) or not isinstance(size, int) or size < 1:

@@ -48,6 +48,10 @@ class Inversion:
         """Share of a design that is not reproduced, ``(n,)``: 0 for an exact copy, 1 if the mean design is as near."""
         return self.errors / max(self.spread, 1e-300)
 
+    def moved(self, points: Array, decode: Callable[[Array], Any], designs: Any) -> Inversion:
+        """The same designs at points ``(n, d)`` of another space with this ``decode``."""
+        return Inversion(points, _errors(decode, points, np.asarray(designs, dtype=np.float64)), self.spread)
+
 
 def invert(
     decode: Callable[[Array], Any],
@@ -82,9 +86,12 @@ def invert(
         raise InvalidInput(f"designs have shape {rows.shape[1:]}, the decoder makes {shape}")
     if not np.isfinite(rows).all():
         raise InvalidInput("designs hold values that are not finite")
-    flat = rows.reshape(len(rows), -1)
+    flat = rows.reshape(len(rows), math.prod(shape))
     drawn = inside(draw(max(64, min(2000, _NUMBERS // max(1, flat.shape[1])))))
     made = np.asarray(decode(drawn), dtype=np.float64).reshape(len(drawn), -1)
+    spread = float(made.var(axis=0).mean())
+    if not len(rows):
+        return Inversion(np.empty((0, drawn.shape[1])), np.empty(0), spread)
     starts = drawn[_nearest(flat, made)]
     if gradient is not None:
         points = np.concatenate(
@@ -93,8 +100,7 @@ def invert(
     else:
         points = np.stack([_by_differences(decode, *pair, inside) for pair in zip(flat, starts, strict=True)])
     points = inside(points)
-    ends = np.asarray(decode(points), dtype=np.float64).reshape(len(rows), -1)
-    return Inversion(points, ((ends - flat) ** 2).mean(axis=1), float(made.var(axis=0).mean()))
+    return Inversion(points, _errors(decode, points, rows), spread)
 
 
 Gradient = Callable[[Any, Array], Array]
@@ -185,6 +191,12 @@ def _nearest(designs: Array, made: Array) -> Any:
     from scipy.spatial.distance import cdist
 
     return np.argsort(cdist(designs, made), axis=1, kind="stable")[:, :STARTS]
+
+
+def _errors(decode: Callable[[Array], Any], points: Array, designs: Array) -> Array:
+    ends = np.asarray(decode(points), dtype=np.float64).reshape(len(designs), math.prod(designs.shape[1:]))
+    off: Array = ((ends - designs.reshape(ends.shape)) ** 2).mean(axis=1)
+    return off
 
 
 def _error(made: Any, wanted: Any) -> Any:

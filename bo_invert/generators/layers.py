@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +106,7 @@ class Units(nn.Module):
 
     Args:
         shape: of one design.
-        alike: axes of a design whose numbers share one mean and deviation (the pixels of an image).
+        alike: axes, counted from the last, along which numbers share one mean and deviation (the pixels of an image).
     """
 
     shift: Tensor
@@ -121,7 +120,7 @@ class Units(nn.Module):
 
     def measure(self, designs: Tensor) -> None:
         """Take mean and deviation from designs ``(n, *shape)``; a number that never changes keeps the scale 1."""
-        over: Any = (0, *(axis + 1 for axis in self.alike))
+        over = (0, *self.alike)
         mean = designs.double().mean(dim=over, keepdim=True)
         deviation = (designs.double() - mean).square().mean(dim=over, keepdim=True).sqrt()
         deviation = torch.where(deviation > 1e-6 * mean.abs(), deviation, torch.ones_like(deviation))

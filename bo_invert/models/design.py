@@ -13,9 +13,6 @@ from bo_invert.models.spacing import Spacing
 from bo_invert.models.trust import away, typical
 from bo_invert.types import JSON, Array, Query
 
-_SPARE = 16
-"""So many more draws inside a floor are expected than needed: too few are unlikely even where one is needed."""
-
 
 class Ask(Protocol):
     """What a design needs to know of a strategy's request."""
@@ -45,12 +42,6 @@ def lacking(history: History, size: int) -> bool:
 def asked(history: History) -> int:
     """How many points of designs are in a log, whoever asked for them."""
     return sum("design" in trial.query.meta for trial in history.trials)
-
-
-def plausible_draws(domain: Domain, rng: np.random.Generator, many: int) -> Array:
-    """At least ``many`` draws of the reference measure, those as plausible as the domain's ``floor`` wants first."""
-    pool = domain.sample(rng, many if not domain.floor else round((2.0 * many + _SPARE) / (1.0 - domain.floor)))
-    return pool[np.argsort(domain.plausibility(pool) < domain.floor, kind="stable")]
 
 
 def design(
@@ -83,7 +74,7 @@ def design(
     if domain.geometry == "box":
         pool = domain.sobol(request.stream(0), many, skip=before)
     else:
-        pool = plausible_draws(domain, request.rng(), many)
+        pool = domain.sample(request.rng(), many)
     pool = pool[np.argsort(~away(pool, left, typical(domain) / 2.0), kind="stable")]
     points = (spacing or Spacing(domain)).unseen(pool, history.all_points, request.count)
     return tuple(Query(x, origin=name, meta={**(mark or {}), "design": before + i}) for i, x in enumerate(points))

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bo_invert.domain import Domain, Reference
+from bo_invert.domain import Domain
+from bo_invert.reference import Reference
 
 _STEEP = 1e6
 """Fall of the score outside, per spread of the log densities: the edge is known exactly, so no promise outweighs it."""

@@ -30,6 +30,10 @@ class Function(Oracle):
     def __call__(self, designs: Sequence[Any]) -> Any:
         return self.fn(designs) if self.batched else [self.fn(design) for design in designs]
 
+    @property
+    def inside(self) -> Any:
+        return self.fn
+
     def to_json(self) -> JSON:
         name = getattr(self.fn, "__qualname__", type(self.fn).__name__)
         return {"type": "function", "name": f"{getattr(self.fn, '__module__', '')}.{name}"}

@@ -108,5 +108,9 @@ class TorchModule(Oracle):
     def _name(self) -> str:
         return type(self.module).__name__
 
+    @property
+    def inside(self) -> Any:
+        return self.module
+
     def to_json(self) -> JSON:
         return {"type": "torch", "name": self._name}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bo_invert.digests import Digest, joined
 from bo_invert.errors import InvalidInput
 from bo_invert.oracles.base import Answer, Oracle, as_oracle
 from bo_invert.types import JSON
@@ -53,6 +54,17 @@ class Twin(Oracle):
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         return self.twin.forward(designs)
+
+    @property
+    def inside(self) -> Any:
+        return self.oracle.inside
+
+    def digest(self) -> Digest | None:
+        return joined([self.oracle.digest(), self.twin.digest()])
+
+    def interrupt(self) -> None:
+        self.oracle.interrupt()
+        self.twin.interrupt()
 
     def to_json(self) -> JSON:
         return {"type": "twin", "oracle": self.oracle.to_json(), "twin": self.twin.to_json()}

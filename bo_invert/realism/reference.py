@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bo_invert.domain import Reference
 from bo_invert.errors import InvalidInput
+from bo_invert.reference import Reference
 from bo_invert.types import Array
 
 _COMPONENTS = (1, 2, 4, 8, 16)

@@ -95,7 +95,8 @@ def _caption(find: Find, goal: Mapping[str, Any]) -> str:
     verb, digits = ("misses by", ".2e") if sought.kind == "target" else ("claims", ".3g")
     lines = [f"{verb} {sought.value(find.loss):{digits}}"]
     if find.judged is not None:
-        lines.append(f"judge: {sought.value(find.judged):{digits}}")
+        broken = " (infeasible)" if find.upheld is False else ""
+        lines.append(f"judge: {sought.value(find.judged):{digits}}{broken}")
     if find.plausibility is not None:
         lines.append(f"plausible {find.plausibility:.2f}")
     return "\n".join(lines)

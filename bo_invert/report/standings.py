@@ -107,11 +107,14 @@ def fields(runs: Sequence[Run]) -> list[Field]:
 def fooled(run: Run, start: float) -> bool:
     """Whether the judge confirms less than half of the improvement over ``start`` that the best design claims.
 
-    For a target the improvement is measured in distances, which is what a target is about, not in their squares.
+    A design that breaks the constraints by the judge's outputs confirms nothing. For a target the improvement is
+    measured in distances, which is what a target is about, not in their squares.
     """
     best = run.best
     if best is None or best.judged is None or not math.isfinite(start):
         return False
+    if best.upheld is False:
+        return True
     claimed, judged = best.loss, best.judged
     if run.goal.get("type") == "target":
         claimed, judged, start = math.sqrt(claimed), math.sqrt(judged), math.sqrt(start)
@@ -124,12 +127,15 @@ def implausible(run: Run) -> bool:
 
 
 def score(run: Run, has_judge: bool) -> float:
-    """What decides about a run: the judge's loss if there is a judge, the claimed one otherwise."""
+    """What decides about a run: the judge's loss if there is a judge, the claimed one otherwise.
+
+    Infinite where nothing feasible was found, or where the judge failed or finds constraints broken.
+    """
     if run.best is None:
         return math.inf
     if not has_judge:
         return run.best.loss
-    return math.inf if run.best.judged is None else run.best.judged
+    return math.inf if run.best.judged is None or run.best.upheld is False else run.best.judged
 
 
 def placing(run: Run, has_judge: bool) -> float:

@@ -87,6 +87,7 @@ class Bill(Answer):
     failed: int
     infeasible: int
     lost: int
+    reused: int
     running: int
     seconds: float
     asking: float
@@ -102,6 +103,7 @@ class Study(Answer):
     strategy: dict[str, Any]
     seed: int
     created: str
+    provenance: dict[str, Any] | None
     trials: int
     events: int
     states: dict[State, int]

@@ -96,6 +96,7 @@ class RemoteStore:
             "problem_name": header["problem_name"],
             "strategy": header["strategy"],
             "seed": header["seed"],
+            "provenance": header.get("provenance"),
         }
         first = True
 
@@ -241,7 +242,8 @@ class RemoteJournal(Verbs):
         for query, outcome in zip(queries, outcomes, strict=True):
             verdict = "infeasible" if outcome.state is State.INFEASIBLE else "failed"
             answer = {"outputs": outcome.y.tolist()} if outcome.y is not None else {verdict: outcome.reason}
-            observations.append({"point": query.point.tolist(), **answer})
+            cost = {"cost": outcome.cost.to_json()} if outcome.cost.calls else {}
+            observations.append({"point": query.point.tolist(), **answer, **cost})
         if not observations:
             return []
         given = self._store.post(self.name, "observations", {"observations": observations}, key or uuid.uuid4().hex)

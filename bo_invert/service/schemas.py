@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
 
 from bo_invert.given import FARTHEST
+from bo_invert.problem import REALISM
 from bo_invert.types import JSON
 
 MOST = 10_000
@@ -111,7 +112,6 @@ class LatentSpace(Wire):
     type: Literal["latent"]
     dim: Annotated[Integer, Field(ge=1, le=10_000)]
     radius: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    floor: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
     reference: ReferenceMeasure | None = None
 
 
@@ -155,6 +155,7 @@ class Declaration(Wire):
     objective: Annotated[MinimizeObjective | MaximizeObjective | TargetObjective, Field(discriminator="type")]
     constraints: Annotated[list[Bound | Word], Field(max_length=1000)] = []
     differentiable: bool = False
+    realism: Annotated[FiniteFloat, Field(gt=0, le=1)] = REALISM
     identity: dict[str, Plain] | None = None
 
 
@@ -163,6 +164,29 @@ class StrategySpec(Wire):
 
     name: Name
     options: Annotated[dict[Name, Plain], Field(max_length=100, json_schema_extra=_CLOSED)] = {}
+
+
+Versions = Annotated[dict[Name, Word], Field(max_length=50, json_schema_extra=_CLOSED)]
+
+
+class OracleNoted(Wire):
+    """Which oracle it was, as far as it can be told: names, versions and a hash; nothing of it is run or opened."""
+
+    name: Word
+    type: Word
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    of: Word | None = None
+    library: Versions = {}
+    file: Word | None = None
+    commit: Word | None = None
+
+
+class Provenance(Wire):
+    """What a study is made with, on the side that evaluates."""
+
+    python: Word | None = None
+    packages: Versions = {}
+    oracle: OracleNoted | None = None
 
 
 class NewStudy(Wire):
@@ -195,6 +219,7 @@ class NewStudy(Wire):
     strategy: StrategySpec = StrategySpec(name="auto")
     seed: Annotated[Integer, Field(ge=0, le=2**53)] = 0
     exist_ok: bool = False
+    provenance: Provenance | None = None
 
 
 class NewAsk(Wire):
@@ -281,16 +306,17 @@ class Cancel(Wire):
 
 
 class Observation(Wire):
-    """Where something was measured, and what."""
+    """Where something was measured, and what; ``cost`` is billed, and is nothing if left out."""
 
     point: Point
     outputs: Outputs | None = None
     failed: Reason | None = None
     infeasible: Reason | None = None
+    cost: Spent | None = None
 
 
 class Observations(Wire):
-    """What is known from elsewhere, free of charge."""
+    """What is known from elsewhere."""
 
     model_config = _example(
         {"observations": [{"point": [0.2, 0.7], "outputs": [0.4, 2.9]}, {"point": [0.9, 0.1], "failed": "it broke"}]}

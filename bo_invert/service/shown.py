@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bo_invert.errors import StudyNotFound
+from bo_invert.provenance import noted
 from bo_invert.report.goal import Goal
 from bo_invert.service.desk import Desk, Opened
 from bo_invert.types import JSON, Attempt, Outcome, Query, Trial
@@ -69,6 +70,7 @@ def _described(name: str, opened: Opened) -> JSON:
         "strategy": header["strategy"],
         "seed": header["seed"],
         "created": header["created"],
+        "provenance": noted(header.get("provenance")) or None,
         "trials": len(log),
         "events": log.seq,
         "states": {str(state): count for state, count in log.counts.items() if count},

@@ -15,6 +15,7 @@ from bo_invert.given import refuse_shape
 from bo_invert.journal import Journal
 from bo_invert.leases import LEASE
 from bo_invert.problem import Problem
+from bo_invert.provenance import provenance
 from bo_invert.service import answers, schemas
 from bo_invert.service.paths import ASK, CREATE, LOOK, PREFIX, WRITE, Key, On, Study, gives
 from bo_invert.service.shown import query_of, shown, summary, trial_of
@@ -42,6 +43,7 @@ async def create(desk: On, given: schemas.NewStudy) -> JSON:
         problem = desk.registered.problem_of(header, given.name)
     strategy = from_spec(given.strategy.model_dump())
     strategy.check(problem.statement)
+    made_with = given.provenance
     header |= {
         "problem": problem.to_json(),
         "problem_name": given.problem_name or problem.name,
@@ -49,6 +51,7 @@ async def create(desk: On, given: schemas.NewStudy) -> JSON:
         "seed": given.seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "id": uuid.uuid4().hex,
+        "provenance": made_with.model_dump() if made_with else await desk.thread(provenance, problem.oracle),
     }
     try:
         await desk.thread(desk.store.create, given.name, header)
@@ -159,7 +162,7 @@ async def cancel(desk: On, name: Study, number: int, given: schemas.Cancel) -> J
 
 @router.post("/studies/{study}/observations", status_code=201, responses=gives(answers.Trials, 201) | WRITE)
 async def add(desk: On, name: Study, given: schemas.Observations, key: Key = None) -> JSON:
-    """What was measured elsewhere: known to the strategy, free of charge."""
+    """What was measured elsewhere: known to the strategy, and free of charge unless it says what it cost."""
     opened = await desk.open(name)
     problem = await desk.problem(name)
     queries, outcomes = [], []
@@ -170,7 +173,7 @@ async def add(desk: On, name: Study, given: schemas.Observations, key: Key = Non
         if one.outputs is not None:
             refuse_shape(one.outputs, problem.outputs)
         queries.append(Query(_point(one.point, problem), origin="data"))
-        outcomes.append(problem.outcome(answers[0], Cost()))
+        outcomes.append(problem.outcome(answers[0], Cost() if one.cost is None else Cost(**one.cost.model_dump())))
     made = await desk.thread(opened.journal.add, queries, outcomes, key)
     return {"trials": [shown(trial, opened) for trial in made]}
 

@@ -21,6 +21,8 @@ class Space(ABC):
     domain: Domain
     #: Whether ``decode_tensor`` works, and gradients flow through it.
     differentiable: bool = False
+    #: Whether designs are texts, whole numbers or made of these: then many points may stand for one.
+    discrete: bool = False
 
     @abstractmethod
     def decode(self, points: Array) -> Sequence[Any]:

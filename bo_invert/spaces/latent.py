@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.generators.frozen import Frozen, as_function, checked_length, is_module
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
+from bo_invert.identity import design_name
 from bo_invert.realism.reference import Measure, as_codes, fit_measure
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array
@@ -54,8 +54,6 @@ class Latent(Space):
             instead of ``data`` or ``codes``. Default: the decoder's own attribute or method ``prior``, if it has one
             of these, otherwise N(0, I).
         level: share of the measured codes inside the radius of the domain.
-        floor: least plausibility that model-based strategies should propose, in [0, 1): 0.05 keeps the search out of
-            where only the outer 5 % of the reference measure lie.
         features: n designs to finite numbers ``(n, p)`` in which like designs are near, for models that compare
             designs (fingerprints of molecules, say); default: the designs themselves where they are arrays of numbers.
         seed: of the mixture's folds, of draws and of inversion starts.
@@ -74,7 +72,6 @@ class Latent(Space):
         codes: ArrayLike | None = None,
         prior: str | Prior | Draw | None = None,
         level: float = 0.99,
-        floor: float = 0.0,
         features: Callable[[Sequence[Any]], ArrayLike] | None = None,
         seed: int = 0,
         device: str | torch.device | None = None,
@@ -83,8 +80,6 @@ class Latent(Space):
             raise InvalidInput(f"Latent: dim is the length of a code, a whole number from 1, got {dim!r}")
         if not 0.0 < level <= 1.0:
             raise InvalidInput(f"Latent: level is a share of the codes in (0, 1], got {level!r}")
-        if isinstance(floor, bool) or not isinstance(floor, (int, float)) or not 0.0 <= floor < 1.0:
-            raise InvalidInput(f"Latent: floor is a plausibility in [0, 1), got {floor!r}")
         self._prior, draw = as_prior(prior, decoder)
         drawn = None if prior is None else draw
         sources = [n for n, v in (("data", data), ("codes", codes), ("prior", drawn)) if v is not None]
@@ -98,14 +93,15 @@ class Latent(Space):
         self.differentiable = is_module(decoder)
         self._seed = seed
         self._check(self._prior.codes(np.random.default_rng(seed).standard_normal((3, dim))))
-        self.measure: Measure | None = None
+        self._searched = False
         self.measure = self._measured(dim, data, codes, draw, seed)
-        self.domain = self._domain(dim, level, float(floor))
+        self.domain = self._domain(dim, level)
         designs: Any = self._check(self.codes(np.zeros((2, dim))))
         self._features = features
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
         self._numeric = numbers and designs[0].size <= _FEATURES
-        self._nameable = _name(designs[0]) is not None
+        self._nameable = design_name(designs[0]) is not None
+        self.discrete = self._nameable and _discrete(designs[0])
 
     def _measured(self, dim: int, data: Any, codes: Any, draw: Draw | None, seed: int) -> Measure | None:
         """The measure of codes carried back to where the prior is N(0, I)."""
@@ -130,7 +126,8 @@ class Latent(Space):
         rows = np.asarray(data)
         if len(rows) > enough:
             rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])]
-        return fit_measure(self._invert(rows, Domain("gaussian", dim, {})).points, seed)
+        self._searched = True
+        return fit_measure(self._invert(rows, Domain("gaussian", dim, {}), None).points, seed)
 
     def invert(self, designs: Any) -> Inversion:
         """Points whose decodings come nearest to n designs, found by search, and what is left of each.
@@ -149,17 +146,25 @@ class Latent(Space):
                 "Latent: a design can only be searched for where the decoder makes arrays of real numbers; pass "
                 "encoder=..., or give points instead (add(points=...), enqueue(point=...))"
             )
-        return self._invert(designs, self.domain)
+        if not self._searched:
+            return self._invert(designs, self.domain, self.measure)
+        found = self._invert(designs, Domain("gaussian", self.domain.dim, {}), None)
+        assert self.measure is not None
+        return found.moved(self.domain.project(self.measure.whiten(found.points)), self.decode, designs)
 
-    def _invert(self, designs: Any, domain: Domain) -> Inversion:
+    def _invert(self, designs: Any, domain: Domain, measure: Measure | None) -> Inversion:
+        """In the coordinates of ``measure``. What a measure is made of and what is ranked in it are found alike."""
         from bo_invert.generators.inversion import by_gradient, invert
 
         rng = np.random.default_rng(np.random.SeedSequence(self._seed))
         gradient = None
         if isinstance(self._decoder, Frozen):
-            gradient = by_gradient(self.decode_tensor, self._decoder, domain.radius)
+            gradient = by_gradient(lambda points: self._tensor(points, measure), self._decoder, domain.radius)
         try:
-            return invert(self.decode, designs, lambda n: domain.sample(rng, n), domain.project, gradient)
+            return invert(
+                lambda points: self._decoder(self._codes(points, measure)), designs, lambda n: domain.sample(rng, n),
+                domain.project, gradient,
+            )  # fmt: skip
         except InvalidInput as error:
             raise InvalidInput(f"Latent: {error}") from None
 
@@ -192,18 +197,21 @@ class Latent(Space):
             raise InvalidInput("Latent: the decoder makes designs with values that are not finite from ordinary codes")
         return designs
 
-    def _domain(self, dim: int, level: float, floor: float) -> Domain:
+    def _domain(self, dim: int, level: float) -> Domain:
         if self.measure is None:
             from scipy.stats import chi2
 
-            return Domain("gaussian", dim, {}, radius=math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim)), floor=floor)
+            return Domain("gaussian", dim, {}, radius=math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim)))
         # Encoders differ in the last digits between machines; that must not make it another problem.
         radius = float(f"{self.measure.radius(level):.3g}")
-        return Domain("gaussian", dim, {}, radius=radius, reference=self.measure.reference, floor=floor)
+        return Domain("gaussian", dim, {}, radius=radius, reference=self.measure.reference)
 
     def codes(self, points: Array) -> Array:
         """Codes ``(n, dim)`` of points ``(n, dim)``."""
-        return self._prior.codes(points if self.measure is None else self.measure.color(points))
+        return self._codes(points, self.measure)
+
+    def _codes(self, points: Array, measure: Measure | None) -> Array:
+        return self._prior.codes(points if measure is None else measure.color(points))
 
     def decode(self, points: Array) -> Sequence[Any]:
         points = np.atleast_2d(points)
@@ -231,7 +239,7 @@ class Latent(Space):
         return self._names if self._nameable else None
 
     def _names(self, points: Array) -> list[str]:
-        return [_name(design) or "" for design in self.decode(points)]
+        return [design_name(design) or "" for design in self.decode(points)]
 
     def encode(self, designs: Sequence[Any]) -> Array:
         """Points ``(n, d)`` of n designs, by the encoder or, without one, by search.
@@ -250,8 +258,12 @@ class Latent(Space):
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         if not isinstance(self._decoder, Frozen):
             return super().decode_tensor(points)
-        if self.measure is not None:
-            points = points.new_tensor(self.measure.mean) + points @ points.new_tensor(self.measure.factor).T
+        return self._tensor(points, self.measure)
+
+    def _tensor(self, points: torch.Tensor, measure: Measure | None) -> torch.Tensor:
+        assert isinstance(self._decoder, Frozen)
+        if measure is not None:
+            points = points.new_tensor(measure.mean) + points @ points.new_tensor(measure.factor).T
         return self._decoder.tensor(self._prior.tensor(points))
 
     def to_json(self) -> JSON:
@@ -272,15 +284,9 @@ def _fingerprint(measure: Measure) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _name(design: Any) -> str | None:
-    """A short name of a design, equal for equal ones; None for objects that nobody can compare."""
+def _discrete(design: Any) -> bool:
     if isinstance(design, (np.ndarray, np.generic)):
-        numbers = np.asarray(design)
-        if numbers.dtype.kind == "f":
-            numbers = numbers + 0.0  # -0.0 is 0.0
-        content = f"{numbers.dtype.str} {numbers.shape} ".encode() + numbers.tobytes()
-        return None if numbers.dtype.hasobject else hashlib.sha256(content).hexdigest()
-    try:
-        return hashlib.sha256(json.dumps(design, sort_keys=True).encode()).hexdigest()
-    except (TypeError, ValueError):
-        return None
+        return design.dtype.kind in "biuSU"
+    if isinstance(design, (list, tuple, dict)):
+        return all(map(_discrete, design.values() if isinstance(design, dict) else design))
+    return isinstance(design, (str, int))

@@ -87,6 +87,17 @@ class Auto(Strategy):
                 break
         return Proposal(queries, memo)
 
+    def outlook(self, statement: Statement, trials: Sequence[Trial], budget: int) -> tuple[str, str]:
+        """Which strategy it would take, and why, with these trials told and nothing left to look at first.
+
+        Args:
+            statement: of the problem.
+            trials: what is known.
+            budget: calls the whole study may spend.
+        """
+        spec, why = next(_choices(statement, History(trials), Request(budget=budget), self, False))
+        return str(spec["name"]), why
+
 
 def _choices(
     statement: Statement, history: History, request: Request, options: Auto, linear: bool

@@ -9,7 +9,6 @@ import numpy as np
 
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
-from bo_invert.models.confine import confined
 from bo_invert.models.gauss_newton import Settings, Start
 from bo_invert.models.hit import hit, rounding
 from bo_invert.objectives import Target
@@ -82,7 +81,7 @@ class LeastSquares(Strategy):
         done = hit(target, history)
         if done and target.tolerance > 0.0:  # without a tolerance, a start under way goes on to the last digit
             return Proposal((), memo)
-        inside = confined(statement.domain)
+        inside = statement.domain.project
         queries, finished, finishing = self._starts(statement, history, request, memo["finished"], inside, done)
         memo = {**memo, "finished": finished}
         if len(queries) < request.count and not done and not finishing:

@@ -13,7 +13,6 @@ import numpy as np
 from bo_invert.domain import Domain, Float, box_domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
-from bo_invert.models.design import plausible_draws
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -78,7 +77,7 @@ class O3(Strategy):
         seeds = self._seeds(history)
         if seeds is None:
             if told + coming < enough or told < min(enough, self._many(domain)):
-                points = plausible_draws(domain, request.rng(), request.count)[: request.count]
+                points = domain.sample(request.rng(), request.count)
                 return Proposal(tuple(Query(point, origin=self.name) for point in points), request.memo)
             seeds = _best(history.ranking, self._many(domain))
         elif self._worn(history, seeds, enough):

@@ -14,7 +14,7 @@ from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
-from bo_invert.models.design import design_size, lacking, plausible_draws
+from bo_invert.models.design import design_size, lacking
 from bo_invert.models.spacing import Spacing, spacing
 from bo_invert.rng import draw_seed
 from bo_invert.statement import Statement
@@ -93,7 +93,7 @@ class PCN(Strategy):
     def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
         history, domain = History(trials), statement.domain
         if lacking(history, design_size(domain.dim, request.budget, self.initial)):
-            pool = plausible_draws(domain, request.rng(), request.count + 32)
+            pool = domain.sample(request.rng(), request.count + 32)
             return self._propose(Spacing(domain).unseen(pool, history.all_points, request.count), request.memo)
         from bo_invert.threads import one_thread
 
@@ -160,9 +160,7 @@ class PCN(Strategy):
             pending = np.nan_to_num(inputs(np.concatenate([history.open_points, picked])), nan=0.5)
             gain = learned.improvement(pending, seed=draw_seed(rng))
             order = np.argsort(-permitted(gain, pool), kind="stable")
-            others = domain.sample(rng, 256)
-            others = others[np.argsort(domain.plausibility(others) < domain.floor, kind="stable")]
-            candidates = np.concatenate([pool[order], others])
+            candidates = np.concatenate([pool[order], domain.sample(rng, 256)])
             taken = np.concatenate([history.all_points, picked])
             picked = np.concatenate([picked, apart.unseen(candidates, taken, 1)])
         return picked, {"outputs": learned.surrogate.memo, "labels": labels}

@@ -10,7 +10,6 @@ import numpy as np
 
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
-from bo_invert.models.confine import confined
 from bo_invert.statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.threads import one_thread
@@ -140,7 +139,7 @@ class Polish(Strategy):
 
         domain, rng = statement.domain, request.rng()
         with one_thread():
-            centre = confined(domain)(history.ranking[0].point)
+            centre = domain.project(history.ranking[0].point)
             halvings, wish = self._in_vain(history), realism(domain)
             inputs = to_unit(domain, history.points)
             # Few enough points that the model resolves what is left to gain, enough for every curvature

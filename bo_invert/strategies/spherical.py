@@ -12,7 +12,6 @@ import numpy as np
 from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
-from bo_invert.models.confine import confined
 from bo_invert.models.design import design, design_size, lacking
 from bo_invert.objectives import Target
 from bo_invert.statement import Statement
@@ -139,7 +138,7 @@ class Spherical(Strategy):
         height = chart.height(domain.radius)
         if not outputs.composite and len(sample) == 1:
             weights = self._shortened(sample, model.mean)
-            return confined(domain)(chart.lower(lowest(_sign(outputs) * weights[0, :-1], height)))
+            return domain.project(chart.lower(lowest(_sign(outputs) * weights[0, :-1], height)))
         if not outputs.composite or not isinstance(objective, Target):
             return None
         incumbent = history.ranking[0].point
@@ -153,7 +152,7 @@ class Spherical(Strategy):
         best = chart.lower(nearest(weights[:, :-1] / scale[:, None], wanted, near, height))
         if refining and chart.lengthscale is None:  # stay beside it in radius too
             best *= np.linalg.norm(incumbent) / chart.reach
-        return confined(domain)(best)
+        return domain.project(best)
 
 
 def _sign(outputs: Outputs) -> float:
