@@ -32,8 +32,8 @@ def problem(
     Designs are canonical SMILES. The properties are RDKit's: ``"qed"`` (drug-likeness, in [0, 1]), ``"plogp"``
     (penalised logP), ``"logp"`` and ``"sa"`` (SA score: 1 is easily made, 10 hardly). They are exact, so that there is
     nothing to judge in them; but a high penalised logP may belong to a molecule that nobody would make, and the
-    problem's ``plausibility`` says so. With ``oracle="forest"`` the search asks a random forest that learnt the property from
-    half of the molecules, and the exact property is the judge.
+    problem's ``plausibility`` says so. With ``oracle="forest"`` the search asks a random forest that learnt the
+    property from half of the molecules, and the exact property is the judge.
 
     The first call trains the VAE (some minutes on one core for 29,000 molecules) and keeps it in the cache.
 
