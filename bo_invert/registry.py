@@ -54,6 +54,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "generators": {
         "vae": "bo_invert.generators.vae:VAE",
+        "selfies": "bo_invert.generators.selfies:SelfiesVAE",
         "gan": "bo_invert.generators.gan:GAN",
     },
     "stores": {
@@ -80,6 +81,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "rosenbrock8": "bo_invert.examples.rosenbrock:problem",
         "branin25": "bo_invert.examples.branin:problem",
         "mixed_ackley": "bo_invert.examples.mixed_ackley:problem",
+        "molecules": "bo_invert.examples.molecules:problem",
     },
 }
 

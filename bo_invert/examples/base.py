@@ -12,6 +12,7 @@ def ready_problem(name: str, **options: Any) -> Problem:
     """A ready problem.
 
     - ``digits``: the latent of a VAE or a GAN of digits, judged by a forest or a network;
+    - ``molecules``: drug-likeness, penalised logP or targets, in the latent of a SELFIES VAE of your molecules;
     - ``arm``, ``sine``, ``shell``: reach a target with a robot arm, a sum of waves, a nanosphere's spectrum;
     - ``hartmann6``, ``branin25``: minimise; six minima, and two of 25 coordinates that count;
     - ``ackley10``, ``levy16``, ``rosenbrock8``: minimise; shifted anew by every ``seed``;

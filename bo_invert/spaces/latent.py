@@ -54,6 +54,8 @@ class Latent(Space):
             instead of ``data`` or ``codes``. Default: the decoder's own attribute or method ``prior``, if it has one
             of these, otherwise N(0, I).
         level: share of the measured codes inside the radius of the domain.
+        features: n designs to finite numbers ``(n, p)`` in which like designs are near, for models that compare
+            designs (fingerprints of molecules, say); default: the designs themselves where they are arrays of numbers.
         seed: of the mixture's folds, of draws and of inversion starts.
         device: where to run torch modules; default: where they are.
 
@@ -70,6 +72,7 @@ class Latent(Space):
         codes: ArrayLike | None = None,
         prior: str | Prior | Draw | None = None,
         level: float = 0.99,
+        features: Callable[[Sequence[Any]], ArrayLike] | None = None,
         seed: int = 0,
         device: str | torch.device | None = None,
     ) -> None:
@@ -94,6 +97,7 @@ class Latent(Space):
         self.measure = self._measured(dim, data, codes, draw, seed)
         self.domain = self._domain(dim, level)
         designs: Any = self._check(self.codes(np.zeros((2, dim))))
+        self._features = features
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
         self._numeric = numbers and designs[0].size <= _FEATURES
         self._nameable = design_name(designs[0]) is not None
@@ -215,8 +219,15 @@ class Latent(Space):
 
     @property
     def features(self) -> Callable[[Array], Array] | None:
-        """The numbers of the decoded designs, one row each, where the decoder makes arrays of real ones."""
-        return self._flattened if self._numeric else None
+        """What ``features`` makes of the decoded designs, or their own numbers where they are arrays of real ones."""
+        return self._shown if self._features is not None else self._flattened if self._numeric else None
+
+    def _shown(self, points: Array) -> Array:
+        assert self._features is not None
+        rows = np.asarray(self._features(self.decode(points)), dtype=np.float64)
+        if rows.ndim != 2 or len(rows) != len(points):
+            raise InvalidInput(f"Latent: features of {len(points)} designs must be as many rows, got {rows.shape}")
+        return rows
 
     def _flattened(self, points: Array) -> Array:
         designs = np.asarray(self.decode(points), dtype=np.float64)

@@ -56,6 +56,8 @@ class PCN(Strategy):
     Args:
         surrogate: ``"design"``: the process sees principal components of the designs; ``"latent"``: it sees points;
             ``"auto"``: designs where the space shows them.
+        components: most principal components of designs that the process sees. Designs whose every number counts,
+            such as how many atoms of which kind a molecule has, want more.
         walkers: for each query. One for a plain sample; the more there are, the greedier and the less plausible.
         steps: of each walker.
         initial: size of the initial design, data of the user's included; default ``2 d``, at least 5, at most 20
@@ -65,6 +67,7 @@ class PCN(Strategy):
 
     name = "pcn"
     surrogate: str = "auto"
+    components: int = 16
     walkers: int = 8
     steps: int = 60
     initial: int | None = None
@@ -75,8 +78,9 @@ class PCN(Strategy):
             raise InvalidInput(
                 f"strategy 'pcn': surrogate is one of {', '.join(map(repr, SURROGATES))}, got {self.surrogate!r}"
             )
-        if self.walkers < 1 or self.steps < 1 or (self.initial is not None and self.initial < 1):
-            raise InvalidInput(f"strategy 'pcn': walkers, steps and initial must be at least 1, got {self}")
+        sizes = (self.components, self.walkers, self.steps, 1 if self.initial is None else self.initial)
+        if min(sizes) < 1:
+            raise InvalidInput(f"strategy 'pcn': components, walkers, steps and initial are at least 1, got {self}")
 
     def check(self, statement: Statement) -> None:
         if self.surrogate == "design" and statement.features is None:
@@ -107,7 +111,7 @@ class PCN(Strategy):
 
         domain = statement.domain
         if self.surrogate != "latent" and statement.features is not None:
-            found = appearance(statement.features, domain.sample(request.stream(0), _DRAWS))
+            found = appearance(statement.features, domain.sample(request.stream(0), _DRAWS), self.components)
             if found is not None:
                 return found
         return lambda points: to_unit(domain, points)

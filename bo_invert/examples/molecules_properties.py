@@ -1,0 +1,204 @@
+"""What RDKit says of molecules given as SMILES: QED, penalised logP, synthetic accessibility, fingerprints, pictures.
+
+Needs the extra ``molecules``. Everything here is exact and free of noise: there is nothing to judge in it, though
+penalised logP is known to be gamed by long chains, so it should never be read without a score of realism.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bo_invert.errors import Infeasible, MissingExtra
+from bo_invert.types import Array
+
+Bits = NDArray[np.float32]
+
+BITS = 2048
+RADIUS = 2
+#: Mean and standard deviation over ZINC-250k of logP, of -SA, and of minus the atoms beyond six in the largest ring.
+NORMS = {"logp": (2.4571, 1.4343), "accessibility": (-3.0526, 0.83352), "cycle": (-0.0485697, 0.28602)}
+_PICTURE = (220, 300)
+_KINDS = 512
+_BLOCK = 512
+
+
+def chem() -> Any:
+    """``rdkit.Chem``, silent about molecules that it cannot read.
+
+    Raises:
+        MissingExtra: RDKit is not installed.
+    """
+    try:
+        from rdkit import Chem, rdBase
+    except ImportError:
+        raise MissingExtra("molecules need RDKit, which is not installed; pip install 'bo-invert[molecules]'") from None
+    rdBase.DisableLog("rdApp.*")
+    return Chem
+
+
+def molecule(smiles: Any) -> Any:
+    """RDKit's molecule of a SMILES, parsed and sanitised.
+
+    Raises:
+        Infeasible: it is no text, empty, or no molecule.
+        MissingExtra: RDKit is not installed.
+    """
+    read = chem()
+    made = read.MolFromSmiles(smiles) if isinstance(smiles, str) else None
+    if made is None or made.GetNumAtoms() == 0:
+        raise Infeasible(f"{smiles!r:.80} is no molecule that RDKit can read")
+    return made
+
+
+def qed(smiles: str) -> float:
+    """Quantitative estimate of drug-likeness, in [0, 1], at most 0.948 (Bickerton et al. 2012).
+
+    Raises:
+        Infeasible: no molecule.
+    """
+    made = molecule(smiles)
+    from rdkit.Chem import QED
+
+    estimate: Any = QED.qed
+    return float(estimate(made))
+
+
+def logp(smiles: str) -> float:
+    """Octanol-water partition coefficient by atom contributions (Wildman and Crippen 1999).
+
+    Raises:
+        Infeasible: no molecule.
+    """
+    made = molecule(smiles)
+    from rdkit.Chem import rdMolDescriptors
+
+    return float(rdMolDescriptors.CalcCrippenDescriptors(made)[0])
+
+
+def accessibility(smiles: str) -> float:
+    """SA score of Ertl and Schuffenhauer (2009): 1 is easily made, 10 hardly. RDKit's own contribution computes it.
+
+    Raises:
+        Infeasible: no molecule.
+        MissingExtra: this RDKit came without its contributions.
+    """
+    made = molecule(smiles)
+    try:
+        from rdkit.Contrib.SA_Score import sascorer
+    except ImportError:
+        raise MissingExtra(
+            "the SA score is part of RDKit's Contrib folder, which this RDKit does not have; the wheels on PyPI do: "
+            "pip install 'bo-invert[molecules]'"
+        ) from None
+    return float(sascorer.calculateScore(made))
+
+
+def cycle_penalty(smiles: str) -> float:
+    """Minus the number of atoms beyond six in the largest ring.
+
+    Raises:
+        Infeasible: no molecule.
+    """
+    made = molecule(smiles)  # its rings live no longer than it does
+    rings = made.GetRingInfo().AtomRings()
+    return float(min(0, 6 - max(map(len, rings), default=0)))
+
+
+def penalised_logp(smiles: str) -> float:
+    """logP less synthetic accessibility and large rings, each in standard deviations of ZINC-250k (Jin et al. 2018).
+
+    The best of ZINC-250k's molecules have 4.5.
+
+    Raises:
+        Infeasible: no molecule.
+        MissingExtra: see ``accessibility``.
+    """
+    parts = {"logp": logp(smiles), "accessibility": -accessibility(smiles), "cycle": cycle_penalty(smiles)}
+    return sum((parts[name] - mean) / deviation for name, (mean, deviation) in NORMS.items())
+
+
+def fingerprints(smiles: Sequence[str]) -> Bits:
+    """Morgan fingerprints of radius 2, shape ``(n, 2048)``, zeros and ones; a row of NaN where there is no molecule.
+
+    Raises:
+        MissingExtra: RDKit is not installed.
+    """
+    chem()
+    from rdkit.Chem import rdFingerprintGenerator
+
+    maker = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=BITS)
+    rows = np.full((len(smiles), BITS), np.nan, dtype=np.float32)
+    for row, text in zip(rows, smiles, strict=True):
+        try:
+            row[:] = maker.GetFingerprintAsNumPy(molecule(text))
+        except Infeasible:
+            continue
+    return rows
+
+
+def composition(smiles: Sequence[str]) -> Array:
+    """What n molecules are made of, shape ``(n, 520)``: numbers that a model can compare molecules by.
+
+    How many atoms there are of each kind (element, neighbours, hydrogens, charge, in a ring or not: Morgan's
+    identifiers of radius 0, folded to 512), how many rings of 3 to 9 or more atoms, and how many bonds turn freely.
+    Among a few hundred molecules these tell a model more than fingerprints do. A row of NaN where there is no molecule.
+
+    Raises:
+        MissingExtra: RDKit is not installed.
+    """
+    chem()
+    from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
+
+    maker = rdFingerprintGenerator.GetMorganGenerator(radius=0, fpSize=_KINDS)
+    rows = np.full((len(smiles), _KINDS + 8), np.nan)
+    for row, text in zip(rows, smiles, strict=True):
+        try:
+            made = molecule(text)
+        except Infeasible:
+            continue
+        sizes = [min(len(ring), 9) for ring in made.GetRingInfo().AtomRings()]
+        row[:_KINDS] = maker.GetCountFingerprintAsNumPy(made)
+        row[_KINDS:-1] = np.bincount(sizes, minlength=10)[3:]
+        row[-1] = rdMolDescriptors.CalcNumRotatableBonds(made)
+    return rows
+
+
+def nearest(prints: Bits, known: Bits) -> tuple[Array, NDArray[np.intp]]:
+    """Highest Tanimoto similarity of n fingerprints to k known ones ``(k, 2048)``, and to which: ``(n,)`` each.
+
+    Tanimoto is the bits that two have in common over the bits that either has. A row of NaN is like nothing: 0.
+    """
+    best, where = np.zeros(len(prints)), np.zeros(len(prints), dtype=np.intp)
+    sizes = known.sum(axis=1)
+    for start in range(0, len(prints), _BLOCK):
+        block = np.nan_to_num(prints[start : start + _BLOCK])
+        common = block @ known.T
+        either = block.sum(axis=1)[:, None] + sizes - common
+        shares = common / np.maximum(either, 1.0)
+        rows = slice(start, start + len(block))
+        where[rows] = shares.argmax(axis=1)
+        best[rows] = shares.max(axis=1)
+    return best, where
+
+
+def picture(smiles: Any) -> Array:
+    """The structural formula, an array ``(220, 300, 3)`` in [0, 1]; a blank one where there is no molecule."""
+    height, width = _PICTURE
+    try:
+        made = molecule(smiles)
+    except Infeasible:
+        return np.ones((height, width, 3))
+    import io
+
+    from matplotlib.image import imread
+    from rdkit.Chem.Draw import rdMolDraw2D
+
+    canvas = rdMolDraw2D.MolDraw2DCairo(width, height)
+    rdMolDraw2D.PrepareAndDrawMolecule(canvas, made)
+    canvas.FinishDrawing()
+    image: Array = imread(io.BytesIO(canvas.GetDrawingText()), format="png")[..., :3].astype(np.float64)
+    return image
