@@ -69,6 +69,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "rosenbrock8": "bo_invert.examples.rosenbrock:problem",
         "branin25": "bo_invert.examples.branin:problem",
         "mixed_ackley": "bo_invert.examples.mixed_ackley:problem",
+        "airfoil": "bo_invert.examples.airfoil:problem",
     },
 }
 
