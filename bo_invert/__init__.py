@@ -22,6 +22,10 @@ _HOME = {
     "TorchModule": "oracles.torch",
     "Estimator": "oracles.estimator",
     "Twin": "oracles.twin",
+    "Command": "oracles.command",
+    "Http": "oracles.http",
+    "Onnx": "oracles.onnx",
+    "Cached": "oracles.cached",
     "Minimize": "objectives",
     "Maximize": "objectives",
     "Target": "objectives",
@@ -73,8 +77,12 @@ if TYPE_CHECKING:
     from bo_invert.objectives import OutcomeConstraint as OutcomeConstraint
     from bo_invert.objectives import Target as Target
     from bo_invert.oracles.base import Oracle as Oracle
+    from bo_invert.oracles.cached import Cached as Cached
+    from bo_invert.oracles.command import Command as Command
     from bo_invert.oracles.estimator import Estimator as Estimator
     from bo_invert.oracles.function import Function as Function
+    from bo_invert.oracles.http import Http as Http
+    from bo_invert.oracles.onnx import Onnx as Onnx
     from bo_invert.oracles.torch import TorchModule as TorchModule
     from bo_invert.oracles.twin import Twin as Twin
     from bo_invert.parameters import Choice as Choice

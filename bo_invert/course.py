@@ -124,14 +124,17 @@ class Course:
         """Measure the points as they are with the oracle itself, one value each."""
         points = self.points.double().cpu().numpy()
         for i, outcome in enumerate(self.problem.evaluate([Query(point) for point in points])):
-            row = np.array([i])
+            row, loss = np.array([i]), np.array([np.nan])
+            if outcome.y is not None:
+                loss = self._remember(row, outcome.y[None])
+            else:
+                self.verdicts[i] = (Infeasible if outcome.state is State.INFEASIBLE else Failed)(outcome.reason)
             for _ in range(outcome.cost.values - 1):
                 self._bill(row, np.array([np.nan]), True, False)
-            if outcome.y is None:
-                self.verdicts[i] = (Infeasible if outcome.state is State.INFEASIBLE else Failed)(outcome.reason)
-                self._bill(row, np.array([np.nan]), True, False)
-            else:
-                self._bill(row, self._remember(row, outcome.y[None]), True, False)
+            if outcome.cost.values:
+                self._bill(row, loss, True, False)
+            else:  # known from a cache: seen, and not spent
+                self.traces[i].append(float(loss[0]))
 
     def finish(self) -> list[Outcome]:
         """Spend the last value on a true one: where an exact descent stands, or of the best that was found."""

@@ -46,6 +46,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "torch": "bo_invert.oracles.torch:TorchModule",
         "estimator": "bo_invert.oracles.estimator:Estimator",
         "twin": "bo_invert.oracles.twin:Twin",
+        "command": "bo_invert.oracles.command:Command",
+        "http": "bo_invert.oracles.http:Http",
+        "onnx": "bo_invert.oracles.onnx:Onnx",
+        "cached": "bo_invert.oracles.cached:Cached",
     },
     "stores": {
         "memory": "bo_invert.stores.memory:MemoryStore",

@@ -71,6 +71,7 @@ def run(
         with Heart(journal, journal.worker, LEASE):
             loop.run(bar, _Alarm(journal, int(budget)))
     except BaseException:
+        problem.oracle.interrupt()
         if made is not None:
             _leave(made)
         raise

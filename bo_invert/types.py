@@ -166,7 +166,8 @@ class Outcome:
         reason: why it failed or is infeasible.
         point: where a descent arrived, shape ``(d,)``; None when it is the query's own point.
         gradient: d loss / d point, shape ``(d,)``, when it was asked for.
-        trace: losses along a descent, one per value spent, shape ``(values,)``; NaN where none was measured.
+        trace: losses along a descent, one per value spent, shape ``(values,)``; NaN where none was measured. A last one
+            that was known from a cache is in it too.
     """
 
     state: State

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import bo_invert as bi
+from bo_invert.oracles.base import as_oracle
 from bo_invert.types import Query
 
 
@@ -139,3 +141,116 @@ def test_twin_takes_values_from_the_truth_and_gradients_from_the_stand_in() -> N
     assert twin.forward(inner).shape == (4, 1)
     with pytest.raises(bi.InvalidInput, match="differentiable"):
         bi.Twin(lambda x: 0.0, lambda x: 0.0)
+
+
+def boosted() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.random((300, 3))
+    y = np.sin(6 * x[:, 0]) + x[:, 1] + 0.5 * rng.standard_normal(300)
+    return x[:200], y[:200], x[200:], y[200:]
+
+
+LIGHT = {"objective": "regression", "num_leaves": 15, "learning_rate": 0.3, "verbosity": -1, "deterministic": True}
+
+
+def test_boosted_trees_raw_and_as_estimators_stop_where_training_was_best() -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    x, y, held, truth = boosted()
+    stop = lightgbm.early_stopping(10, verbose=False)
+    data = lightgbm.Dataset(x, y)
+    raw = lightgbm.train(LIGHT, data, 200, valid_sets=[lightgbm.Dataset(held, truth, reference=data)], callbacks=[stop],
+                         keep_training_booster=True)  # fmt: skip
+    wrapped = lightgbm.LGBMRegressor(n_estimators=200, n_jobs=-1, **LIGHT)
+    wrapped.fit(x, y, eval_set=[(held, truth)], callbacks=[stop])
+    for model, best in ((raw, raw.best_iteration), (wrapped, wrapped.best_iteration_)):
+        oracle = as_oracle(model)
+        assert isinstance(oracle, bi.Estimator)
+        answers = oracle.answers(held, ("y",))
+        said = np.array([answer.y for answer in answers])[:, 0]
+        np.testing.assert_array_equal(said, model.predict(held, num_iteration=best))
+        if model is raw:  # which kept the trees that early stopping came too late for
+            assert best < raw.num_trees()
+            assert not np.array_equal(said, raw.predict(held, num_iteration=raw.num_trees()))
+        again = pickle.loads(pickle.dumps(oracle))
+        np.testing.assert_array_equal([a.y[0] for a in again.answers(held, ("y",))], said)
+    assert wrapped.n_jobs == -1, "the user's own estimator is left alone"
+    problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), raw, bi.Minimize())
+    assert bi.Study.create("trees", problem, strategy="random").run(5).spent.values == 5
+
+
+def test_every_prediction_of_trees_has_one_thread() -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    x, y, held, _ = boosted()
+    asked: list[int | None] = []
+
+    class Spied(lightgbm.Booster):
+        def predict(self, data: np.ndarray, **options: object) -> np.ndarray:
+            asked.append(options.get("num_threads"))
+            return super().predict(data, **options)
+
+    trained = lightgbm.train(LIGHT, lightgbm.Dataset(x, y), 5)
+    bi.Estimator(Spied(model_str=trained.model_to_string()))(held)
+    bi.Estimator(Spied(model_str=trained.model_to_string()), n_jobs=3)(held)
+    bi.Estimator(Spied(model_str=trained.model_to_string()), n_jobs=None)(held)
+    assert asked == [1, 3, None]
+    assert bi.Estimator(lightgbm.LGBMRegressor(**LIGHT).fit(x, y)).estimator.n_jobs == 1
+    forest = RandomForestRegressor(3, n_jobs=-1).fit(x, y)
+    single = bi.Estimator(forest)
+    assert (forest.n_jobs, single.estimator.n_jobs) == (-1, 1)
+    assert single.estimator.estimators_ is forest.estimators_, "what was fitted is shared, not copied"
+    np.testing.assert_allclose(single(held), forest.predict(held))
+
+
+def test_boosted_trees_take_dict_designs_by_name() -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    import pandas as pd
+
+    x, y, held, _ = boosted()
+    frame = pd.DataFrame(x, columns=["a", "b", "c"])
+    named = lightgbm.train(LIGHT, lightgbm.Dataset(frame, y), 5)
+    designs = [dict(zip("cba", row[::-1].tolist(), strict=True)) for row in held]
+    np.testing.assert_array_equal(bi.Estimator(named)(designs), named.predict(held))
+    for model in (lightgbm.train(LIGHT, lightgbm.Dataset(x, y), 5), lightgbm.LGBMRegressor(**LIGHT).fit(x, y)):
+        designs = [dict(zip("pqr", row.tolist(), strict=True)) for row in held]
+        np.testing.assert_array_equal(bi.Estimator(model)(designs), model.predict(held))
+    with pytest.raises(bi.InvalidInput, match="features"):
+        bi.Estimator(named)([{"a": 1.0}])
+
+
+class XgboostBooster:
+    """What ``xgboost.Booster`` shows of itself: ``predict`` wants a DMatrix, ``best_iteration`` may be missing."""
+
+    def __init__(self, best: int | None) -> None:
+        self.parameters: dict[str, int] = {}
+        self.ranges: list[tuple[int, int]] = []
+        self._best = best
+
+    @property
+    def best_iteration(self) -> int:
+        if self._best is None:
+            raise AttributeError("`best_iteration` is only defined when early stopping is used.")
+        return self._best
+
+    feature_names = None
+
+    def predict(self, data: object) -> None:
+        raise TypeError(f"Expecting data to be a DMatrix object, got: {type(data)}")
+
+    def inplace_predict(self, data: np.ndarray, iteration_range: tuple[int, int] = (0, 0)) -> np.ndarray:
+        self.ranges.append(iteration_range)
+        return data.sum(axis=1)
+
+    def set_param(self, parameters: dict[str, int]) -> None:
+        self.parameters |= parameters
+
+
+@pytest.mark.parametrize(("best", "trees"), [(None, (0, 0)), (6, (0, 7))])
+def test_a_booster_of_xgboost_is_asked_in_place(best: int | None, trees: tuple[int, int]) -> None:
+    booster = XgboostBooster(best)
+    oracle = as_oracle(booster)
+    assert isinstance(oracle, bi.Estimator)
+    np.testing.assert_array_equal(oracle(np.ones((2, 3))), [3.0, 3.0])
+    np.testing.assert_array_equal(oracle([{"a": 1.0, "b": 2.0}]), [3.0])
+    assert oracle.estimator.ranges == [trees, trees]
+    assert oracle.estimator.parameters == {"nthread": 1}
+    assert booster.parameters == {}, "the user's own is left alone"

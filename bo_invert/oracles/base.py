@@ -75,7 +75,7 @@ class Oracle(ABC):
             try:
                 raw = self(designs)
                 if len(raw) == len(designs):
-                    return [_answer(row, outputs) for row in raw]
+                    return [answer_of(row, outputs) for row in raw]
             except (Exception, SystemExit):
                 pass  # one of the designs is at fault: ask for each alone, and bill the batch to each as well
             return [self._single(designs[i : i + 1], outputs, calls=2) for i in range(len(designs))]
@@ -87,7 +87,7 @@ class Oracle(ABC):
             if isinstance(raw, Mapping) or not hasattr(raw, "__len__") or len(raw) != 1:
                 shape = getattr(raw, "shape", None) or (len(raw) if hasattr(raw, "__len__") else type(raw).__name__)
                 return Answer(None, Failed(f"the oracle answered one design with {shape}, expected one row"), calls)
-            return _answer(raw[0], outputs, calls)
+            return answer_of(raw[0], outputs, calls)
         except Verdict as verdict:
             return Answer(None, verdict, calls)
         except InvalidInput as error:
@@ -95,12 +95,16 @@ class Oracle(ABC):
         except (Exception, SystemExit) as error:
             return Answer(None, Failed(f"{type(error).__name__}: {error}"), calls)
 
+    def interrupt(self) -> None:  # noqa: B027
+        """End the calls that are under way in this process: nobody waits for them any more. They may still answer."""
+
     def to_json(self) -> JSON:
         """What is known of it, for people who read a log; it does not identify an oracle."""
         return {"type": type(self).__name__}
 
 
-def _answer(raw: Any, outputs: Sequence[str], calls: int = 1) -> Answer:
+def answer_of(raw: Any, outputs: Sequence[str], calls: int = 1) -> Answer:
+    """The answer that one row of raw outputs, or a verdict, amounts to; see ``as_outputs``."""
     try:
         return Answer(as_outputs(raw, outputs), None, calls)
     except Verdict as verdict:

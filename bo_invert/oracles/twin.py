@@ -54,5 +54,9 @@ class Twin(Oracle):
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         return self.twin.forward(designs)
 
+    def interrupt(self) -> None:
+        self.oracle.interrupt()
+        self.twin.interrupt()
+
     def to_json(self) -> JSON:
         return {"type": "twin", "oracle": self.oracle.to_json(), "twin": self.twin.to_json()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike
 from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.generators.frozen import Frozen, as_function, checked_length, is_module
+from bo_invert.identity import design_name
 from bo_invert.realism.reference import Measure, as_codes, fit_measure
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array
@@ -83,7 +83,7 @@ class Latent(Space):
         designs: Any = self._check(self.codes(np.zeros((2, dim))))
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
         self._numeric = numbers and designs[0].size <= _FEATURES
-        self._nameable = _name(designs[0]) is not None
+        self._nameable = design_name(designs[0]) is not None
         self.discrete = self._nameable and _discrete(designs[0])
 
     def _find_codes(self, dim: int, data: Any, codes: Any, prior: Any, seed: int) -> Array | None:
@@ -179,7 +179,7 @@ class Latent(Space):
         return self._names if self._nameable else None
 
     def _names(self, points: Array) -> list[str]:
-        return [_name(design) or "" for design in self.decode(points)]
+        return [design_name(design) or "" for design in self.decode(points)]
 
     def encode(self, designs: Sequence[Any]) -> Array:
         if self._encoder is None:
@@ -219,17 +219,3 @@ def _discrete(design: Any) -> bool:
     if isinstance(design, (list, tuple, dict)):
         return all(map(_discrete, design.values() if isinstance(design, dict) else design))
     return isinstance(design, (str, int))
-
-
-def _name(design: Any) -> str | None:
-    """A short name of a design, equal for equal ones; None for objects that nobody can compare."""
-    if isinstance(design, (np.ndarray, np.generic)):
-        numbers = np.asarray(design)
-        if numbers.dtype.kind == "f":
-            numbers = numbers + 0.0  # -0.0 is 0.0
-        content = f"{numbers.dtype.str} {numbers.shape} ".encode() + numbers.tobytes()
-        return None if numbers.dtype.hasobject else hashlib.sha256(content).hexdigest()
-    try:
-        return hashlib.sha256(json.dumps(design, sort_keys=True).encode()).hexdigest()
-    except (TypeError, ValueError):
-        return None

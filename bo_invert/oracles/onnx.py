@@ -1,0 +1,235 @@
+"""A model in ONNX format as an oracle. Needs the extra ``onnx``."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bo_invert.errors import Failed, InvalidInput, MissingExtra
+from bo_invert.oracles.base import MISFIT, Oracle
+from bo_invert.types import JSON
+
+_DTYPES: dict[str, Any] = {
+    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(bool)": np.bool_,
+    "tensor(int8)": np.int8, "tensor(int16)": np.int16, "tensor(int32)": np.int32, "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16, "tensor(uint32)": np.uint32, "tensor(uint64)": np.uint64,
+    "tensor(string)": np.object_,
+}  # fmt: skip
+
+
+class Onnx(Oracle):
+    """Runs a model with onnxruntime, on one thread. It has no gradient.
+
+    Dtype and shape of what goes in are the model's; designs may lack axes of length 1, or have some more. A model with
+    a fixed batch size is given its batches, the last one filled up. A design of another shape fails alone, before the
+    model is asked.
+
+    With one input, a dict design becomes a row of its numbers in their order; with several, each is fed what the
+    design has under its name. With several outputs, each is an output under its name; one that gives a vector gives
+    ``name[0], name[1], ...``, and one that gives a dict of classes gives the classes.
+
+    Args:
+        model: path of the file, or its bytes. Processes that are handed this oracle open the same path and refuse a
+            file that has changed.
+        outputs: names of the outputs; needed when one tensor holds several. Names of the model's own outputs choose
+            among them. Default: the model's, where each is a single number.
+        input: the model's input that designs are for, if it has several and the others may be left out.
+        providers: of onnxruntime, in order of preference, such as ``["CUDAExecutionProvider"]``.
+
+    Raises:
+        InvalidInput: the model cannot be read, takes what no design can be, or has no such input.
+        MissingExtra: onnxruntime is not installed.
+    """
+
+    batched = True
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes,
+        outputs: Sequence[str] | None = None,
+        input: str | None = None,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+    ) -> None:
+        self._content = bytes(model) if isinstance(model, (bytes, bytearray)) else None
+        self.path = None if isinstance(model, (bytes, bytearray)) else os.path.abspath(model)
+        self.providers = [providers] if isinstance(providers, str) else list(providers)
+        self.sha256 = hashlib.sha256(self._read()).hexdigest()
+        self._made: tuple[int, Any] | None = None
+        self._lock = threading.Lock()
+        session = self._session()
+        self._inputs = {one.name: (one.type, tuple(one.shape)) for one in session.get_inputs()}
+        if input is not None:
+            if input not in self._inputs:
+                raise InvalidInput(f"Onnx: the model has inputs {list(self._inputs)}, none named {input!r}")
+            self._inputs = {input: self._inputs[input]}
+        for name, (kind, _) in self._inputs.items():
+            if kind not in _DTYPES:
+                raise InvalidInput(f"Onnx: input {name!r} is {kind}, and only tensors can be made of designs")
+        shapes = {one.name: tuple(one.shape) for one in session.get_outputs() if one.type.startswith("tensor")}
+        self._asked = self._chosen(outputs, [one.name for one in session.get_outputs()])
+        single = all(name in shapes and _is_single(shapes[name]) for name in self._asked)
+        self.outputs = tuple(outputs) if outputs is not None else tuple(self._asked) if single else None
+        self.batched = not any(_batch_of(shape) in (0, 1) for _, shape in self._inputs.values())
+
+    def _chosen(self, outputs: Sequence[str] | None, there: list[str]) -> list[str]:
+        """The model's outputs that have to be computed: one that nobody wants may be the dear one."""
+        bases = [name if name in there else name.partition("[")[0] for name in outputs or ()]
+        return list(dict.fromkeys(bases)) if bases and set(bases) <= set(there) else there
+
+    def _read(self) -> bytes:
+        if self._content is not None or self.path is None:
+            return self._content or b""
+        try:
+            return Path(self.path).read_bytes()
+        except OSError as error:
+            raise InvalidInput(f"Onnx: {self.path} cannot be read: {error.strerror}") from None
+
+    def _session(self) -> Any:
+        """The session of this process, made when it is first needed."""
+        with self._lock:
+            if self._made is None or self._made[0] != os.getpid():
+                self._made = (os.getpid(), self._opened())
+            return self._made[1]
+
+    def _opened(self) -> Any:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise MissingExtra(
+                "Onnx needs the package onnxruntime; install it with: pip install 'bo-invert[onnx]'"
+            ) from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers are many already
+        options.log_severity_level = 3
+        unknown = [name for name in self.providers if name not in onnxruntime.get_available_providers()]
+        if unknown:
+            raise InvalidInput(f"Onnx: onnxruntime here has {onnxruntime.get_available_providers()}, not {unknown}")
+        content = self._read()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise InvalidInput(f"Onnx: {self.path} is not the file it was when this oracle was made")
+        try:  # by path where there is one: weights may lie beside it
+            return onnxruntime.InferenceSession(self.path or content, sess_options=options, providers=self.providers)
+        except Exception as error:
+            raise InvalidInput(f"Onnx: {self.path or 'the model'} cannot be loaded: {error!s:.300}") from None
+
+    def __call__(self, designs: Sequence[Any]) -> list[Any]:
+        """A row of outputs for each design, or a verdict for one that does not fit the model."""
+        rows: list[Any] = []
+        fitting: dict[int, dict[str, NDArray[Any]]] = {}
+        for i, design in enumerate(designs):
+            rows.append(None)
+            try:
+                fitting[i] = self._fed(design)
+            except InvalidInput as error:
+                rows[i] = Failed(f"{MISFIT}{error}")
+        for i, row in zip(fitting, self._run(list(fitting.values())), strict=True):
+            rows[i] = row
+        return rows
+
+    def _fed(self, design: Any) -> dict[str, NDArray[Any]]:
+        """What each input is fed for a design, without the batch axis."""
+        parts: Mapping[str, Any]
+        if isinstance(design, Mapping) and (len(self._inputs) > 1 or set(self._inputs) <= set(design)):
+            missing = [name for name in self._inputs if name not in design]
+            if missing:
+                raise InvalidInput(f"the model has inputs {missing}, and the design only {sorted(map(str, design))}")
+            parts = {name: design[name] for name in self._inputs}
+        elif len(self._inputs) > 1:
+            raise InvalidInput(f"the model has inputs {list(self._inputs)}: let designs be dicts with these names")
+        else:
+            parts = {name: _row(design) for name in self._inputs}
+        return {name: _fitted(name, *self._inputs[name], part) for name, part in parts.items()}
+
+    def _run(self, feeds: list[dict[str, NDArray[Any]]]) -> list[Any]:
+        session = self._session()
+        fixed = [max(1, n) for _, shape in self._inputs.values() if (n := _batch_of(shape)) is not None]
+        size = max(fixed) if fixed else max(1, len(feeds))
+        rows: list[Any] = []
+        for start in range(0, len(feeds), size):
+            part = feeds[start : start + size]
+            full = part + [part[-1]] * (size - len(part))  # padding is cut off again below
+            batch = {n: self._stacked(n, [feed[n] for feed in full]) for n in self._inputs}
+            rows += self._rows(session.run(self._asked, batch), size)[: len(part)]
+        return rows
+
+    def _stacked(self, name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
+        return parts[0] if _batch_of(self._inputs[name][1]) == 0 else np.stack(parts)
+
+    def _rows(self, results: list[Any], size: int) -> list[Any]:
+        if len(results) == 1 and isinstance(results[0], np.ndarray):
+            return list(results[0].reshape(size, -1)) if results[0].size % size == 0 else self._odd(results[0], size)
+        rows: list[dict[str, Any]] = [{} for _ in range(size)]
+        for name, result in zip(self._asked, results, strict=True):
+            if len(result) != size:
+                return self._odd(result, size)
+            for row, one in zip(rows, result, strict=True):
+                if isinstance(one, Mapping):
+                    row.update({str(key): value for key, value in one.items()})
+                else:
+                    numbers = np.asarray(one).ravel()
+                    row.update({name: numbers[0]} if numbers.size == 1 else
+                               {f"{name}[{k}]": number for k, number in enumerate(numbers)})  # fmt: skip
+        return list(rows)
+
+    def _odd(self, result: Any, size: int) -> list[Any]:
+        raise Failed(f"the model answered {size} designs with shape {np.shape(result)}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def to_json(self) -> JSON:
+        return {"type": "onnx", "file": self.path and os.path.basename(self.path), "sha256": self.sha256}
+
+
+def _batch_of(shape: tuple[Any, ...]) -> int | None:
+    """The length of the batch axis: None for any, 0 where there is no such axis."""
+    if not shape or (len(shape) == 1 and isinstance(shape[0], int)):
+        return 0
+    return shape[0] if isinstance(shape[0], int) else None
+
+
+def _is_single(shape: tuple[Any, ...]) -> bool:
+    return math.prod(n if isinstance(n, int) else 0 for n in shape[1:]) == 1
+
+
+def _row(design: Any) -> Any:
+    return list(design.values()) if isinstance(design, Mapping) else design
+
+
+def _fitted(name: str, kind: str, shape: tuple[Any, ...], part: Any) -> NDArray[Any]:
+    """A design in the dtype and shape that an input wants, without the batch axis.
+
+    Raises:
+        InvalidInput: it has another shape, or holds words where numbers are wanted.
+    """
+    wanted = shape if _batch_of(shape) == 0 else shape[1:]
+    if hasattr(part, "detach"):
+        part = part.detach().cpu().numpy()
+    try:
+        array = np.asarray(part, dtype=_DTYPES[kind])
+    except (TypeError, ValueError):
+        raise InvalidInput(f"the model's input {name!r} takes {kind}, and {part!r:.80} is none") from None
+    if not _matches(array.shape, wanted):
+        if not _matches(tuple(n for n in array.shape if n != 1), tuple(n for n in wanted if n != 1)):
+            listed = tuple(n if isinstance(n, int) else "any" for n in wanted)
+            raise InvalidInput(f"the model's input {name!r} takes designs of shape {listed}, got {array.shape}")
+        free = iter([n for n in array.shape if n != 1])
+        array = array.reshape([1 if n == 1 else next(free) for n in wanted])
+    return array
+
+
+def _matches(shape: tuple[int, ...], wanted: tuple[Any, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        n == m or not isinstance(m, int) for n, m in zip(shape, wanted, strict=True)
+    )
