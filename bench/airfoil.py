@@ -112,10 +112,11 @@ def spread(values: pd.Series, digits: int = 1) -> str:
 
 
 def attack_table(frame: pd.DataFrame) -> str:
-    """One line per method, by what the judge says, and paired tests against the first of ours."""
+    """One line per method, by what the judge says; in the paired tests a design that it does not trust is worth 0."""
     lines = ["| method | claimed L/D | judge says | gap | judge trusts it | looks real | crossing | against auto |",
              "|---|---:|---:|---:|---:|---:|---:|---|"]  # fmt: skip
-    duels = against(frame, "auto", "judged")
+    frame = frame.assign(score=frame.judged.where(frame["judged confidence"] >= 0.9, 0.0))
+    duels = against(frame, "auto", "score")
     for method in frame.groupby("method").judged.median().sort_values(ascending=False).index:
         runs = frame[frame.method == method]
         trusted = f"{int((runs['judged confidence'] >= 0.9).sum())} of {len(runs)}"
