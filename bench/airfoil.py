@@ -123,9 +123,8 @@ def spread(values: pd.Series, digits: int = 1) -> str:
 
 def attack_table(frame: pd.DataFrame, ours: str = "auto") -> str:
     """One line per method, by what the judge says; in the paired tests a design that it does not trust is worth 0."""
-    lines = ["| method | claimed L/D | judge says | gap | judge trusts it | looks real | crossing | "
-             f"against {ours} |",
-             "|---|---:|---:|---:|---:|---:|---:|---|"]  # fmt: skip
+    head = f"| method | claimed L/D | judge says | gap | judge trusts it | looks real | crossing | against {ours} |"
+    lines = [head, "|---|---:|---:|---:|---:|---:|---:|---|"]
     frame = frame.assign(score=frame.judged.where(frame["judged confidence"] >= 0.9, 0.0))
     duels = against(frame, ours, "score")
     for method in frame.groupby("method").judged.median().sort_values(ascending=False).index:
