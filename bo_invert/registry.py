@@ -82,6 +82,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "branin25": "bo_invert.examples.branin:problem",
         "mixed_ackley": "bo_invert.examples.mixed_ackley:problem",
         "molecules": "bo_invert.examples.molecules:problem",
+        "airfoil": "bo_invert.examples.airfoil:problem",
     },
 }
 
