@@ -52,12 +52,12 @@ class SelfiesConfig(GeneratorConfig):
 
     dim: int = 32
     stereo: bool = False
-    merges: int = 128
+    merges: int = 256
     hidden: int = 256
     channels: int = 64
-    beta: float = 0.05
+    beta: float = 0.4
     dropout: float = 0.1
-    epochs: int = 30
+    epochs: int = 24
     patience: int = 10
     batch_size: int = 64
     learning_rate: float = 2e-3
