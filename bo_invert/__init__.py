@@ -22,6 +22,7 @@ _HOME = {
     "TorchModule": "oracles.torch",
     "Estimator": "oracles.estimator",
     "Twin": "oracles.twin",
+    "Isolated": "oracles.isolated",
     "Command": "oracles.command",
     "Http": "oracles.http",
     "Onnx": "oracles.onnx",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from bo_invert.oracles.estimator import Estimator as Estimator
     from bo_invert.oracles.function import Function as Function
     from bo_invert.oracles.http import Http as Http
+    from bo_invert.oracles.isolated import Isolated as Isolated
     from bo_invert.oracles.onnx import Onnx as Onnx
     from bo_invert.oracles.torch import TorchModule as TorchModule
     from bo_invert.oracles.twin import Twin as Twin

@@ -111,7 +111,12 @@ def run(
     budget: Calls = 100,
     batch: Batch = 1,
     executor: Annotated[
-        str | None, typer.Option(help="threads or processes; default: one after another, here.")
+        str | None,
+        typer.Option(help="auto, processes, threads, dask or slurm; default: one after another, here."),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Seconds for one attempt, then it is given up as failed; needs --executor."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Default: 0, or what the study was begun with.")] = None,
     storage: Kept = None,
@@ -141,7 +146,7 @@ def run(
     else:
         study = Study.create(name, made, chosen or "auto", seed or 0, store)
     try:
-        study.run(budget, batch=batch, executor=executor, progress=not quiet)
+        study.run(budget, batch=batch, executor=executor, progress=not quiet, timeout=timeout)
     except KeyboardInterrupt:
         _explain_interruption(study, storage)
         raise typer.Exit(130) from None

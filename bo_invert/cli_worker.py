@@ -20,12 +20,15 @@ def worker(
     budget: Annotated[
         int | None, typer.Option(min=1, help="Calls of the whole study; default: until SIGTERM or Ctrl-C.")
     ] = None,
-    executor: Annotated[str, typer.Option(help="processes, threads, or serial.")] = "processes",
+    executor: Annotated[str, typer.Option(help="processes, threads, serial, auto, dask or slurm.")] = "processes",
     create: Annotated[bool, typer.Option("--create", help="Begin the study if it is not there.")] = False,
     strategy: Annotated[str, typer.Option(help="With --create.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="With --create.")] = 0,
     retries: Annotated[int, typer.Option(min=0, help="How often a failed trial is tried again.")] = 0,
     grace: Annotated[float, typer.Option(min=0, help="Seconds to finish what is under way when told to stop.")] = 10.0,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds for one attempt, then it is given up as failed.")
+    ] = None,
     patience: Annotated[
         float, typer.Option(min=0, help="Seconds to go on trying when the storage or the server does not answer.")
     ] = 600.0,
@@ -47,7 +50,7 @@ def worker(
         study = Study.open(name, store, made)
     say(f"bo-invert: working on {name!r} at {storage}")
     chosen = None if executor == "serial" else executor
-    ending = work(study, budget, jobs, chosen, retries, grace, lambda text: say(f"bo-invert: {text}"))
+    ending = work(study, budget, jobs, chosen, retries, grace, lambda text: say(f"bo-invert: {text}"), timeout)
     if ending is not Ending.FINISHED:
         sys.stderr.flush()
         # Threads that are still inside the oracle would keep the process until they return.

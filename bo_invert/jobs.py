@@ -1,4 +1,4 @@
-"""Many tasks through a pool: results as they come, no more under way than asked for, broken workers replaced."""
+"""Many tasks through a pool: results as they come, no more under way than asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bo_invert.errors import MissingExtra
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-#: How often a task is begun when its worker process breaks down. Another task in the same pool may be to blame.
+#: How often a task is begun when its worker process breaks down: what killed it may have nothing to do with the task.
 TRIES = 2
 
 
@@ -67,30 +67,20 @@ def perform(
     try:
         while True:
             while waiting and len(running) < jobs and not stop():
-                try:
-                    future = pool.submit(work, tasks[waiting[0]])
-                except BrokenExecutor:  # an idle worker was killed
-                    pool = _pool(jobs, processes)
-                    continue
-                running[future] = waiting.popleft()
-                begun[running[future]] += 1
-                begin(running[future])
+                index = waiting.popleft()
+                running[pool.submit(work, tasks[index])] = index
+                begun[index] += 1
+                begin(index)
             if not running:
                 break
-            broken = False
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 index, error = running.pop(future), future.exception()
-                if isinstance(error, BrokenExecutor):
-                    broken = True
-                    if begun[index] < TRIES:
-                        waiting.appendleft(index)
-                        continue
+                if isinstance(error, BrokenExecutor) and begun[index] < TRIES:
+                    waiting.appendleft(index)
+                    continue
                 if error is not None and not isinstance(error, Exception):
                     raise error  # an interrupt inside a worker is the user's
                 yield index, future.result() if error is None else error
-            if broken:
-                pool.shutdown(wait=False)
-                pool = _pool(jobs, processes)
     except BaseException:  # interrupted, or left early: nobody waits for what is under way
         for future in running:
             future.cancel()

@@ -46,6 +46,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "torch": "bo_invert.oracles.torch:TorchModule",
         "estimator": "bo_invert.oracles.estimator:Estimator",
         "twin": "bo_invert.oracles.twin:Twin",
+        "isolated": "bo_invert.oracles.isolated:Isolated",
         "command": "bo_invert.oracles.command:Command",
         "http": "bo_invert.oracles.http:Http",
         "onnx": "bo_invert.oracles.onnx:Onnx",
@@ -63,8 +64,10 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "executors": {
         "serial": "bo_invert.executors.serial:SerialExecutor",
-        "threads": "bo_invert.executors.threads:thread_executor",
-        "processes": "bo_invert.executors.processes:process_executor",
+        "threads": "bo_invert.executors.threads:ThreadExecutor",
+        "processes": "bo_invert.executors.processes:ProcessExecutor",
+        "dask": "bo_invert.executors.dask:DaskExecutor",
+        "slurm": "bo_invert.executors.slurm:SlurmExecutor",
     },
     "problems": {
         "digits": "bo_invert.examples.digits:problem",
@@ -79,6 +82,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "branin25": "bo_invert.examples.branin:problem",
         "mixed_ackley": "bo_invert.examples.mixed_ackley:problem",
         "molecules": "bo_invert.examples.molecules:problem",
+        "airfoil": "bo_invert.examples.airfoil:problem",
     },
 }
 

@@ -342,6 +342,7 @@ class Study:
         retries: int = 0,
         stop_when_hit: bool = True,
         stop: Callable[[], bool] | None = None,
+        timeout: float | None = None,
     ) -> Study:
         """Ask, evaluate and tell until ``budget`` calls are answered; the same line resumes after a crash.
 
@@ -349,21 +350,31 @@ class Study:
             budget: calls of the whole study, those already answered included: oracle values plus gradients,
                 failures included. Attempts lost in a crash are billed in ``spent``, but do not use up the budget.
             batch: trials under way at once.
-            executor: anything with ``submit(fn, *args) -> Future``, or ``"threads"`` or ``"processes"``; default: here.
+            executor: where oracle calls run: anything with ``submit(fn, *args) -> Future``, a Dask client, or a name:
+                ``"processes"`` (for oracles that compute), ``"threads"`` (for those that wait), ``"dask"``,
+                ``"slurm"``, or ``"auto"``, which chooses by the oracle: processes, threads, or here. Default: here, one
+                after another, the whole batch at once where the oracle is batched.
             progress: show a bar with calls, what was found and failures.
             retries: how often a failed trial is tried again; each try is billed and uses budget.
             stop_when_hit: end early once a feasible trial is within the tolerance of a ``Target``.
             stop: asked before each ask; once it is true nothing new is begun, what is under way is awaited, and the
                 study can be resumed later.
+            timeout: seconds for one attempt, from when its call begins; then it is told as failed, billed, and the run
+                goes on. Needs an executor that can let go of a call: ``"processes"`` kills the process, ``"dask"`` and
+                ``"slurm"`` likewise; ``"threads"`` leaves the thread behind. See ``Isolated`` too.
 
         Returns:
             This study.
+
+        Raises:
+            InvalidInput: something cannot be what was meant, or the executor cannot keep a time limit.
+            MissingExtra: what the executor needs is not installed.
         """
         from bo_invert.runner import run
 
         problem = self._require_problem()
         label = self.name if progress else ""
-        run(problem, self.journal, self.take, budget, batch, executor, retries, stop_when_hit, label, stop)
+        run(problem, self.journal, self.take, budget, batch, executor, retries, stop_when_hit, label, stop, timeout)
         return self
 
     def take(

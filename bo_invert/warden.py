@@ -16,10 +16,13 @@ MARK = "BO_INVERT_CALL"
 """Name of the environment variable by which the descendants of a program are known, whatever group they moved to."""
 
 
-def end_group(group: int, how: int | None = None) -> None:
-    """Send a signal to every process of a group; by default SIGKILL."""
-    with suppress(ProcessLookupError, PermissionError):
+def end_group(group: int, how: int | None = None) -> bool:
+    """Send a signal to every process of a group, by default SIGKILL; whether there was one."""
+    try:
         os.killpg(group, signal.SIGKILL if how is None else how)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def end_marked(mark: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 
-from bo_invert.runner import is_hopeless
+from bo_invert.alarm import is_hopeless
 from bo_invert.study import Study
 
 #: Calls that no budget of a study comes near.
@@ -33,6 +33,7 @@ def work(
     retries: int,
     grace: float,
     say: Callable[[str], None],
+    timeout: float | None = None,
 ) -> Ending:
     """Work on a study until its budget is spent, its target is hit, or somebody says stop.
 
@@ -43,10 +44,11 @@ def work(
         study: with its problem.
         budget: calls the whole study may spend; None: until somebody says stop.
         jobs: trials under way at once.
-        executor: ``"processes"``, ``"threads"``, or None for one after another in this process.
+        executor: a name, as for ``Study.run``; None for one after another in this process.
         retries: how often a failed trial is tried again.
         grace: seconds.
         say: shows a sentence to the user.
+        timeout: seconds for one attempt.
 
     Returns:
         How it ended.
@@ -54,7 +56,7 @@ def work(
     stop = threading.Event()
     try:
         with _stopping(stop, grace, study.journal.hurry, say):
-            return _until(stop, study, budget, jobs, executor, retries, say)
+            return _until(stop, study, budget, jobs, executor, retries, say, timeout)
     except _Patience as end:
         say("\n".join(["what was not ready is given back", *getattr(end, "__notes__", ())]))
         return Ending.LEFT
@@ -68,10 +70,12 @@ def _until(
     executor: str | None,
     retries: int,
     say: Callable[[str], None],
+    timeout: float | None,
 ) -> Ending:
     """Run, and run again when there was nothing to do, until there will be nothing to do."""
     while not stop.is_set():
-        study.run(budget or ENDLESS, batch=jobs, executor=executor, retries=retries, stop=stop.is_set)
+        calls = budget or ENDLESS
+        study.run(calls, batch=jobs, executor=executor, retries=retries, stop=stop.is_set, timeout=timeout)
         best = study.best
         assert study.problem is not None
         if best is not None and study.problem.objective.satisfied(best.y):

@@ -8,7 +8,6 @@ import pytest
 from bo_invert.domain import Domain, box_domain
 from bo_invert.models.base import to_unit
 from bo_invert.models.basins import Search, _gaps
-from bo_invert.models.confine import confined
 from bo_invert.models.residuals import _kept, fit, merits
 from bo_invert.parameters import Float
 from bo_invert.types import Array
@@ -38,7 +37,7 @@ def search(
     excesses = np.empty((len(points), 0)) if excesses is None else excesses
     model, _ = fit(to_unit(domain, points), missed, excesses)
     best = np.argsort(merits(missed, excesses), kind="stable")
-    return Search(domain, confined(domain), model, points[best], barren)
+    return Search(domain, domain.project, model, points[best], barren)
 
 
 def test_proposes_where_residuals_vanish() -> None:

@@ -16,6 +16,7 @@ def ready_problem(name: str, **options: Any) -> Problem:
     - ``arm``, ``sine``, ``shell``: reach a target with a robot arm, a sum of waves, a nanosphere's spectrum;
     - ``hartmann6``, ``branin25``: minimise; six minima, and two of 25 coordinates that count;
     - ``ackley10``, ``levy16``, ``rosenbrock8``: minimise; shifted anew by every ``seed``;
+    - ``airfoil``: the most lift per drag that a small network of NeuralFoil sees; a large one judges;
     - ``mixed``, ``mixed_ackley``: typed parameters, with and without a constraint.
 
     Args:

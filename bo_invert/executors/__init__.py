@@ -1,1 +1,1 @@
-"""Where oracle calls run. Anything with ``submit(fn, *args) -> Future`` will do; these three are ready to use."""
+"""Where oracle calls run. Anything with ``submit(fn, *args) -> Future`` will do; these are ready to use."""

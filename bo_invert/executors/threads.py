@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable
+from typing import Any
+
+from bo_invert.executors.base import Crew, Member
 
 
-def thread_executor(workers: int) -> Executor:
-    """A pool of ``workers`` threads."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="bo-invert")
+class ThreadExecutor(Crew):
+    """A pool of ``workers`` threads. A thread cannot be killed: one that is given up goes on, and nobody listens."""
+
+    parting = "its thread is left behind, and goes on until it ends by itself"
+
+    def perform(self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        member.begun = True
+        return fn(*args, **kwargs)
+
+    def part(self, member: Member) -> None:
+        self._dismiss(member)

@@ -43,11 +43,13 @@ class Oracle(ABC):
         outputs: names of the m outputs; None when only the problem knows them.
         batched: whether ``__call__`` takes many designs at once.
         differentiable: whether ``forward`` works.
+        waits: whether a call does its work outside this process, so that threads are enough to have several at once.
     """
 
     outputs: tuple[str, ...] | None = None
     batched: bool = False
     differentiable: bool = False
+    waits: bool = False
 
     @abstractmethod
     def __call__(self, designs: Sequence[Any]) -> Any:

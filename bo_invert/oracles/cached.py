@@ -59,6 +59,7 @@ class Cached(Oracle):
             )
         self.outputs = self.oracle.outputs
         self.batched, self.differentiable = self.oracle.batched, self.oracle.differentiable
+        self.waits = self.oracle.waits
         self._identity = json.dumps([identity, self.version], sort_keys=True)
         self._memory: dict[str, Answer] = {}
         self._file = None if self.path is None else _File(self.path)

@@ -69,6 +69,8 @@ class Command(Oracle):
         InvalidInput: an argument cannot be what was meant, there is no such program, or the system is not POSIX.
     """
 
+    waits = True
+
     def __init__(
         self,
         argv: Sequence[str | os.PathLike[str]],

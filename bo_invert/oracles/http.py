@@ -61,6 +61,8 @@ class Http(Oracle):
         MissingExtra: httpx is not installed.
     """
 
+    waits = True
+
     def __init__(
         self,
         url: str,

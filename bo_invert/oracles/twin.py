@@ -37,6 +37,7 @@ class Twin(Oracle):
         names = tuple(outputs) if outputs is not None else None
         self.outputs = names or self.oracle.outputs or self.twin.outputs
         self.batched = self.oracle.batched
+        self.waits = self.oracle.waits
 
     @property
     def exact_forward(self) -> bool:

@@ -15,6 +15,9 @@ from bo_invert.report.goal import Goal
 from bo_invert.report.standings import fooled, implausible
 from bo_invert.runs import Find, Picture, Run, as_picture
 
+_CAPTION = 0.62
+"""Inches above a picture."""
+
 
 def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int = 5, dpi: int = 110) -> bytes | None:
     """A PNG with one row per method: its best designs, each beside the nearest real picture.
@@ -37,11 +40,14 @@ def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int
     library = None if real is None else np.array([as_picture(image) for image in np.asarray(real)])
     across = max(len(cells) for _, cells in rows)
     step, widths = (1, [1.0]) if library is None else (2, [1.0, 0.62])
-    height = 0.9 + 1.85 * len(rows)
-    figure = Figure(figsize=(2.3 + across * sum(widths) * 1.3, height), facecolor="white")
+    shapes = [find.picture.shape for _, cells in rows for _, find in cells if find.picture is not None]
+    flat = min(1.0, max(height / width for height, width, *_ in shapes))
+    across_one, down_one = 1.3 * flat**-0.5, 1.23 * flat**0.5  # inches; flat pictures get wider and lower
+    height = 0.9 + (down_one + _CAPTION) * len(rows)
+    figure = Figure(figsize=(2.3 + across * sum(widths) * across_one, height), facecolor="white")
     grid = figure.add_gridspec(
         len(rows), 1 + across * step, left=0.01, right=0.99, top=1 - 0.85 / height, bottom=0.06 / height,
-        wspace=0.12, hspace=0.5, width_ratios=[1.9, *widths * across],
+        wspace=0.12, hspace=_CAPTION / down_one, width_ratios=[1.9 * 1.3 / across_one, *widths * across],
     )  # fmt: skip
     begun = starts(runs)
     for i, (label, cells) in enumerate(rows):

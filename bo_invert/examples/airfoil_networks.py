@@ -1,0 +1,117 @@
+"""NeuralFoil's networks in torch: the published weights, and a forward pass through which gradients flow.
+
+Sharpe and Hansman 2025, "NeuralFoil: An airfoil aerodynamics analysis tool using physics-informed machine learning".
+Eight networks of growing size learnt XFoil's answers; each also says how far it trusts its own. The weights are read
+from the installed package ``neuralfoil`` (MIT licence).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from bo_invert.errors import InvalidInput, MissingExtra
+
+SIZES = ("xxsmall", "xsmall", "small", "medium", "large", "xlarge", "xxlarge", "xxxlarge")
+OUTPUTS = ("L/D", "CL", "CD", "CM", "confidence", "L/D x confidence")
+#: What NeuralFoil takes unless told otherwise: a smooth wind tunnel, transition wherever it happens.
+_N_CRIT = 9.0
+_FREE_TRANSITION = 1.0
+#: Upper weights, lower weights, leading edge, trailing edge, then the flow: the inputs of the airfoil upside down,
+#: flying at minus alpha, are these inputs with these signs.
+_MIRROR = [*range(8, 16), *range(8), 16, 17, 18, 19, 20, 21, 22, 24, 23]
+_SIGNS = [-1.0] * 17 + [1.0, -1.0] + [1.0] * 6
+_HEADS = 4
+"""The first outputs of a network: logit of the confidence, CL, log CD, CM, all scaled. The rest is boundary layers."""
+_HEAD_SIGNS = [1.0, -1.0, 1.0, -1.0]
+
+
+class NeuralFoil(nn.Module):
+    """One of the networks at one angle of attack and Reynolds number, in double precision.
+
+    ``forward`` takes Kulfan numbers ``(n, 18)`` (eight weights of the upper surface from the leading edge on, eight of
+    the lower one, the leading-edge weight, the thickness of the trailing edge in chords) and gives ``(n, 6)`` in the
+    order of ``OUTPUTS``.
+
+    Args:
+        size: which network, one of ``SIZES``.
+        alpha: angle of attack, degrees.
+        reynolds: Reynolds number of the chord.
+
+    Raises:
+        InvalidInput: there is no such network, or no such flow.
+        MissingExtra: neuralfoil is not installed.
+    """
+
+    def __init__(self, size: str, alpha: float = 4.0, reynolds: float = 1e6) -> None:
+        super().__init__()
+        if size not in SIZES:
+            raise InvalidInput(f"airfoil: a network is one of {', '.join(SIZES)}, got {size!r}")
+        if not (math.isfinite(alpha) and math.isfinite(reynolds) and reynolds > 0):
+            raise InvalidInput(f"airfoil: alpha is in degrees and reynolds positive, got {alpha!r} and {reynolds!r}")
+        folder = _folder()
+        stored = _read(folder / f"nn-{size}.npz")
+        layers = sorted({int(name.split(".")[1]) for name in stored})
+        for i in layers:
+            rows = slice(_HEADS if i == layers[-1] else None)
+            self._keep(f"weight{i}", stored[f"net.{i}.weight"][rows])
+            self._keep(f"bias{i}", stored[f"net.{i}.bias"][rows])
+        self.layers = tuple(layers)
+        seen = _read(folder / "scaled_input_distribution.npz")
+        self._keep("mean", seen["mean_inputs_scaled"])
+        self._keep("precision", seen["inv_cov_inputs_scaled"])
+        self._keep("flow", _flow(alpha, reynolds))
+        self._keep("signs", _SIGNS)
+        self._keep("head_signs", _HEAD_SIGNS)
+
+    def _keep(self, name: str, values: object) -> None:
+        self.register_buffer(name, torch.as_tensor(np.array(values, dtype=np.float64)))
+
+    def forward(self, kulfan: torch.Tensor) -> torch.Tensor:
+        thickened = torch.cat([kulfan[:, :17], 50.0 * kulfan[:, 17:]], dim=1)
+        inputs = torch.cat([thickened, self._of("flow").expand(len(kulfan), -1)], dim=1)
+        upright, mirrored = self._heads(inputs), self._heads(inputs[:, _MIRROR] * self._of("signs"))
+        trust, lift, drag, moment = (0.5 * (upright + mirrored * self._of("head_signs"))).unbind(1)
+        confidence, cl, cd = trust.sigmoid(), lift / 2.0, (2.0 * (drag - 2.0)).exp()
+        return torch.stack([cl / cd, cl, cd, moment / 20.0, confidence, cl / cd * confidence], dim=1)
+
+    def _heads(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The raw first outputs ``(n, 4)``; far from what the network was taught its trust falls by construction."""
+        hidden = inputs
+        for i in self.layers:
+            hidden = hidden @ self._of(f"weight{i}").T + self._of(f"bias{i}")
+            if i != self.layers[-1]:
+                hidden = nn.functional.silu(hidden)
+        off = inputs - self._of("mean")
+        distance = (off @ self._of("precision") * off).sum(1) / (2.0 * inputs.shape[1])
+        return torch.cat([hidden[:, :1] - distance[:, None], hidden[:, 1:]], dim=1)
+
+    def _of(self, name: str) -> torch.Tensor:
+        return self.get_buffer(name)
+
+
+def _flow(alpha: float, reynolds: float) -> list[float]:
+    """The scaled inputs that say how the air flows."""
+    angle = math.radians(alpha)
+    return [
+        math.sin(2.0 * angle), math.cos(angle), 1.0 - math.cos(angle) ** 2, (math.log(reynolds) - 12.5) / 3.5,
+        (_N_CRIT - 9.0) / 4.5, _FREE_TRANSITION, _FREE_TRANSITION,
+    ]  # fmt: skip
+
+
+def _folder() -> Path:
+    try:
+        import neuralfoil
+    except ImportError:
+        raise MissingExtra("the networks are neuralfoil's, which is not installed; pip install 'bo-invert[airfoil]'"
+                           ) from None  # fmt: skip
+    return Path(neuralfoil.__file__).parent / "nn_weights_and_biases"
+
+
+def _read(path: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}

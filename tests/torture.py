@@ -1,0 +1,129 @@
+"""An oracle that does everything wrong in 30 % of its calls, and keeps its own account of them. A light module."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import bo_invert as bi
+from bo_invert.types import State
+
+SHARE = 0.3
+WAYS = ("raises", "NaN", "shape", "hangs", "segfaults", "exits", "eats memory")
+DEADLY = ("segfaults", "exits")
+FINE = "fine"
+
+
+class Torture:
+    """Notes each call in a file, for good, before anything else: the point, and what will become of it.
+
+    Args:
+        path: of the file.
+        seed: of what goes wrong; it depends on the point and on how often that was called.
+        spins: whether a call that hangs computes forever, or sleeps.
+        appetite: bytes that one that eats memory asks for before it gives up by itself.
+    """
+
+    def __init__(self, path: Path, seed: int = 0, spins: bool = True, appetite: int = 2**31) -> None:
+        self.path, self.seed, self.spins, self.appetite = path, seed, spins, appetite
+
+    def __call__(self, x: Any) -> Any:
+        point = x.tobytes().hex()
+        before = self.path.read_text().count(point) if self.path.exists() else 0
+        chance = random.Random(f"{self.seed} {before} {point}")
+        way = chance.choice(WAYS) if chance.random() < SHARE else FINE
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(handle, f"{point} {way}\n".encode())
+        os.fsync(handle)
+        os.close(handle)
+        time.sleep(0.01)
+        if way == "raises":
+            raise ValueError("bad luck")
+        if way == "hangs":
+            while self.spins:
+                pass
+            time.sleep(1e5)
+        if way == "segfaults":
+            ctypes.string_at(0)
+        if way == "exits":
+            os._exit(7)
+        if way == "eats memory":
+            eaten: list[Any] = []
+            while 2**24 * len(eaten) < self.appetite:
+                eaten.append(np.ones(2**21))
+            raise MemoryError
+        return {"NaN": float("nan"), "shape": [1.0, 2.0, 3.0]}.get(way, float(((x - 0.3) ** 2).sum()))
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a study and its oracle say of the same calls."""
+
+    entered: int
+    billed: int
+    ways: Counter[str]
+    restarts: int
+    lost: tuple[str, ...]
+    """What is said of healthy calls that gave no answer."""
+    best_is_healthy: bool
+    seconds: float
+
+
+def _fate(trial: bi.Trial) -> str:
+    return f"trial {trial.number}: {trial.state}, {trial.outcome.reason if trial.outcome else 'no outcome'}"
+
+
+def begin(folder: Path, kind: str, limit: float = 5.0, strategy: str = "sobol") -> bi.Study:
+    """The study: the same line each time. A machine that is busy otherwise must not seem to hang: hence the limit."""
+    calls = folder / "calls"
+    if kind == "isolated":
+        oracle: Any = bi.Isolated(Torture(calls), timeout=limit, grace=0.0, memory="500MB")
+    else:
+        oracle = Torture(calls, spins=kind != "threads", appetite=2**28)
+    problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), oracle, bi.Minimize(), name="torture")
+    return bi.Study.create("torture", problem, strategy, 1, f"sqlite:///{folder}/runs.db", exist_ok=True)
+
+
+def go(folder: Path, kind: str, budget: int, limit: float, batch: int = 4) -> None:
+    """Run it to its end, or to its death."""
+    executor = {"isolated": "threads"}.get(kind, kind)
+    begin(folder, kind, limit).run(
+        budget, batch=batch, executor=executor, timeout=None if kind == "isolated" else limit
+    )
+
+
+def tortured(folder: Path, kind: str, budget: int, limit: float = 5.0) -> Account:
+    """Run it, in a process of its own and begun again whenever that dies; then compare."""
+    began, restarts = time.perf_counter(), 0
+    code = f"import sys, torture, pathlib; torture.go(pathlib.Path({str(folder)!r}), {kind!r}, {budget}, {limit})"
+    places = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    env = {**os.environ, "PYTHONPATH": places}
+    while (ended := subprocess.run([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE)).returncode:
+        assert ended.returncode in (-11, 7), ended.stderr.decode()[-2000:]
+        restarts += 1
+    study = begin(folder, kind)
+    lines = [line.split(" ", 1) for line in (folder / "calls").read_text().splitlines()]
+    fates = {trial.point.tobytes().hex(): trial for trial in study.trials}
+    last = dict(lines)  # a point is called again when the study died meanwhile
+    healthy = {point for point, way in last.items() if way == FINE}
+    losses = [trial.loss for point, trial in fates.items() if point in healthy and trial.loss is not None]
+    assert study.best is not None
+    return Account(
+        len(lines),
+        study.spent.values,
+        Counter(way for _, way in lines),
+        restarts,
+        tuple(_fate(fates[point]) for point in healthy if fates[point].state is not State.COMPLETED),
+        study.best.loss == min(losses) and study.best.point.tobytes().hex() in healthy,
+        time.perf_counter() - began,
+    )
