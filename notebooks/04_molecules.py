@@ -136,9 +136,12 @@ for name, study in studies.items():
 fooled = bi.ready_problem("molecules", property="plogp", oracle="forest", **options)
 study = bi.Study.create("forest", fooled, strategy="auto", seed=0)
 study.run(BUDGET, batch=10)
-claimed, judged = study.best.y[0], -fooled.judged([study.best.design])[0]
-realistic = made.realism([study.best.design])[0]
-show([study.best.design], [f"forest {claimed:.2f}, exact {judged:.2f}, realism {realistic:.2f}"])
+found = study.solutions(4)
+show(
+    [one.trial.design for one in found],
+    [f"forest {-one.loss:.2f}, exact {-one.judged:.2f}, realism {one.plausibility:.2f}" for one in found],
+)
+found
 
 # %% [markdown]
 # ## A target of two properties

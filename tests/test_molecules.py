@@ -46,7 +46,7 @@ AMINES = ["NC", "NCC", "Nc1ccccc1", "NCc1ccccc1", "N1CCCCC1", "N1CCOCC1", "NC1CC
 #: Amides of 12 acids and 12 amines.
 AMIDES = [f"{acid}{amine})cc1" if acid.startswith("COc1") else f"{acid}{amine}" for acid in ACIDS for amine in AMINES]
 SMALL = {"hidden": 64, "channels": 16, "merges": 40, "epochs": 60, "patience": 60, "batch_size": 16,
-         "learning_rate": 1e-2, "dropout": 0.0}  # fmt: skip
+         "learning_rate": 1e-2, "dropout": 0.0, "beta": 0.05}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -327,8 +327,9 @@ def test_the_problem_is_solved_through_the_latent(cached):
 def test_a_forest_is_judged_by_the_exact_property(cached):
     problem = bi.ready_problem("molecules", oracle="forest", **cached)
     designs = [AMIDES[5], AMIDES[50]]
-    judged = problem.judged(designs)
-    assert judged == pytest.approx([-qed(one) for one in designs])
+    opinions, calls = problem.second_opinions(designs)
+    assert calls == 2
+    assert [one.loss for one in opinions] == pytest.approx([-qed(one) for one in designs])
     answers = problem.oracle.answers([*designs, "nonsense"], problem.outputs)
     assert [answer.verdict is None for answer in answers] == [True, True, False]
     assert abs(answers[0].y[0] - qed(designs[0])) < 0.2
@@ -386,3 +387,21 @@ def test_any_latent_can_have_features():
     bad = bi.Latent(lambda z: ["a"] * len(z), 3, features=lambda texts: [1.0])
     with pytest.raises(InvalidInput, match="as many rows"):
         bad.features(np.ones((2, 3)))
+
+
+def test_texts_are_made_once():
+    asked = []
+
+    def decoder(codes):
+        asked.extend(codes.tolist())
+        return [f"{row.sum():.2f}" for row in codes]
+
+    space = bi.Latent(decoder, 3)
+    points = np.random.default_rng(0).standard_normal((50, 3))
+    asked.clear()
+    first = space.decode(points)
+    assert space.decode(points[::-1]) == first[::-1]
+    assert space.decode(np.concatenate([points[:5], points[:5], points[:2] + 1])) == [*first[:5], *first[:5]] + [
+        f"{row.sum():.2f}" for row in points[:2] + 1
+    ]
+    assert len(asked) == 52

@@ -7,6 +7,7 @@ penalised logP is known to be gamed by long chains, so it should never be read w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -150,21 +151,30 @@ def composition(smiles: Sequence[str]) -> Array:
     Raises:
         MissingExtra: RDKit is not installed.
     """
-    chem()
+    return np.array([_composition(text) for text in smiles], dtype=np.float64).reshape(-1, _KINDS + 8)
+
+
+@lru_cache(maxsize=8192)
+def _composition(smiles: Any) -> Array:
+    """Of one molecule; kept, since a model looks at the same ones at every ask."""
+    row = np.full(_KINDS + 8, np.nan, dtype=np.float32)
+    row.setflags(write=False)
+    try:
+        made = molecule(smiles)
+    except Infeasible:
+        return row
     from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 
     maker = rdFingerprintGenerator.GetMorganGenerator(radius=0, fpSize=_KINDS)
-    rows = np.full((len(smiles), _KINDS + 8), np.nan)
-    for row, text in zip(rows, smiles, strict=True):
-        try:
-            made = molecule(text)
-        except Infeasible:
-            continue
-        sizes = [min(len(ring), 9) for ring in made.GetRingInfo().AtomRings()]
-        row[:_KINDS] = maker.GetCountFingerprintAsNumPy(made)
-        row[_KINDS:-1] = np.bincount(sizes, minlength=10)[3:]
-        row[-1] = rdMolDescriptors.CalcNumRotatableBonds(made)
-    return rows
+    sizes = [min(len(ring), 9) for ring in made.GetRingInfo().AtomRings()]
+    parts = (
+        maker.GetCountFingerprintAsNumPy(made),
+        np.bincount(sizes, minlength=10)[3:],
+        [rdMolDescriptors.CalcNumRotatableBonds(made)],
+    )
+    row = np.concatenate(parts).astype(np.float32)
+    row.setflags(write=False)
+    return row
 
 
 def nearest(prints: Bits, known: Bits) -> tuple[Array, NDArray[np.intp]]:

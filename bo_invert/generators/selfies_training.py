@@ -84,7 +84,9 @@ def train(
             hidden = torch.rand(batch.shape, generator=generator).to(where) < config.dropout
             beta = config.beta * min(1.0, schedule.last_epoch / (_ANNEALED * steps))
             optimizer.zero_grad()
-            torch.autograd.backward(_losses(network, batch.to(where), seen[some].to(where), drawn, beta, hidden).mean())
+            surprise, divergence = _bound(network, batch.to(where), seen[some].to(where), drawn, hidden)
+            told = divergence.mean(dim=0).clamp(min=config.free_nats).sum()
+            torch.autograd.backward(surprise.mean() + beta * told)
             nn.utils.clip_grad_norm_(network.parameters(), _STEEPEST)
             optimizer.step()
             schedule.step()
@@ -93,8 +95,8 @@ def train(
     def held_out() -> float:
         with torch.no_grad():
             parts = zip(*(torch.split(one, _CYCLED) for one in (tokens[held], seen[held], noise)), strict=True)
-            sums = [_losses(network, x.to(where), c.to(where), e.to(where), config.beta).sum() for x, c, e in parts]
-        return float(torch.stack(sums).sum()) / len(held)
+            bounds = [_bound(network, *(one.to(where) for one in part)) for part in parts]
+        return sum(float(surprise.sum() + config.beta * told.sum()) for surprise, told in bounds) / len(held)
 
     ending = best_epoch(
         network, epoch, held_out, epochs=config.epochs, patience=config.patience, what="VAE of molecules",
@@ -126,17 +128,16 @@ def _batches(rows: Tensor, lengths: Tensor, size: int, generator: torch.Generato
             yield batches[i]
 
 
-def _losses(
-    network: SelfiesVAE, rows: Tensor, present: Tensor, noise: Tensor, beta: float, hidden: Tensor | None = None
-) -> Tensor:
-    """Negative evidence lower bounds in nats, ``(n,)``, with ``beta`` on the divergence.
+def _bound(
+    network: SelfiesVAE, rows: Tensor, present: Tensor, noise: Tensor, hidden: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The parts of the negative evidence lower bound in nats: surprise ``(n,)`` and divergence ``(n, d)``.
 
     Args:
         network: of tokens.
         rows: tokens, shape ``(n, length)``.
         present: counts of substructures, shape ``(n, 1024)``.
         noise: standard normal, shape ``(n, d)``.
-        beta: weight.
         hidden: which previous tokens the decoder is not shown, shape ``(n, length)``.
     """
     mean, log_variance = network.posterior(rows, present)
@@ -146,8 +147,8 @@ def _losses(
         before = before.masked_fill(hidden[:, :longest], 0)
     logits = network.logits(mean + (0.5 * log_variance).exp() * noise, before)
     surprise = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
-    divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1)
-    return (surprise * _counted(wanted)).sum(dim=1) + beta * divergence
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
+    return (surprise * _counted(wanted)).sum(dim=1), divergence
 
 
 def _counted(rows: Tensor) -> Tensor:

@@ -28,6 +28,8 @@ _PRIOR_DRAWS = 2000
 _RANKED = 10000
 """Further draws of a prior, to rank against."""
 _INVERTED = 500
+_REMEMBERED = 20_000
+"""Texts that are kept."""
 _FEATURES = 16384
 """Designs of more numbers than this are too much to compare in a model."""
 
@@ -98,6 +100,7 @@ class Latent(Space):
         self.domain = self._domain(dim, level)
         designs: Any = self._check(self.codes(np.zeros((2, dim))))
         self._features = features
+        self._texts: dict[bytes, str] | None = {} if isinstance(designs[0], str) else None
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
         self._numeric = numbers and designs[0].size <= _FEATURES
         self._nameable = design_name(designs[0]) is not None
@@ -215,7 +218,23 @@ class Latent(Space):
 
     def decode(self, points: Array) -> Sequence[Any]:
         points = np.atleast_2d(points)
+        return self._decoded(points) if self._texts is None else self._remembered(points, self._texts)
+
+    def _decoded(self, points: Array) -> Sequence[Any]:
         return checked_length(self._decoder(self.codes(points)), len(points), "Latent: the decoder")
+
+    def _remembered(self, points: Array, texts: dict[bytes, str]) -> list[str]:
+        """Texts, which are slow to make; models and names want those of the same points at every ask."""
+        keys = [row.tobytes() for row in np.ascontiguousarray(points, dtype=np.float64)]
+        known = {key: texts.get(key) for key in keys}
+        rows = {key: i for i, key in enumerate(keys) if known[key] is None}
+        if rows:
+            made = dict(zip(rows, self._decoded(points[list(rows.values())]), strict=True))
+            known |= made
+            if len(texts) + len(made) > _REMEMBERED:
+                texts.clear()
+            texts |= made
+        return [str(known[key]) for key in keys]
 
     @property
     def features(self) -> Callable[[Array], Array] | None:
