@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import postgres
@@ -9,6 +10,10 @@ from hypothesis import HealthCheck, settings
 
 # Read when MLflow is imported, here and in processes that tests start.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+# A shell's background jobs ignore interrupts, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is slow at times: that says nothing about the code. The same examples every time.
 settings.register_profile(
