@@ -77,7 +77,8 @@ class SelfiesConfig(GeneratorConfig):
             self.learning_rate > 0 and min(self.beta, self.free_nats) >= 0 and 0 <= self.dropout < 1
         ):
             raise InvalidInput(
-                f"SelfiesConfig: merges, beta and free_nats are at least 0, learning_rate above 0, dropout in [0, 1), got {self}"
+                "SelfiesConfig: merges, beta and free_nats are at least 0, learning_rate above 0, dropout in [0, 1), "
+                f"got {self}"
             )
         if self.tokens:
             Vocabulary(self.tokens, self.length)
