@@ -312,8 +312,9 @@ def test_the_problem_is_solved_through_the_latent(cached):
     problem = bi.ready_problem("molecules", property="logp", **cached)
     assert problem.judge is None
     assert problem.statement.features is not None
-    study = bi.Study.create("logp", problem, strategy={"name": "pcn", "options": {"components": 30}}, seed=0)
-    study.run(30, batch=5)
+    options = {"components": 30, "walkers": 2, "steps": 10}
+    study = bi.Study.create("logp", problem, strategy={"name": "pcn", "options": options}, seed=0)
+    study.run(25, batch=5)
     best = study.best
     assert canonical(best.design) == best.design
     assert best.y[0] == pytest.approx(logp(best.design))

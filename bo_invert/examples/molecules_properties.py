@@ -155,7 +155,7 @@ def composition(smiles: Sequence[str]) -> Array:
 
 
 @lru_cache(maxsize=8192)
-def _composition(smiles: Any) -> NDArray[np.float32]:
+def _composition(smiles: Any) -> Bits:
     """Of one molecule; kept, since a model looks at the same ones at every ask."""
     row = np.full(_KINDS + 8, np.nan, dtype=np.float32)
     row.setflags(write=False)
