@@ -241,6 +241,22 @@ def test_realism_of_the_search(real):
     assert airfoil.problem(space="modes", sigma=5.0).space.domain.parameters["mode1"].high == 5.0
 
 
+def test_a_baseline_is_the_middle_of_the_box_of_components(real):
+    around = airfoil.problem(space="modes", baseline="naca4412").space
+    middle = np.asarray(around.decode(np.full((1, 9), 0.5)))
+    np.testing.assert_allclose(middle, real["naca4412"][None], atol=1e-9)
+    points = np.random.default_rng(0).random((5, 9))[[0, 1, 3, 4]]  # the trailing edge of the other one is closed
+    np.testing.assert_allclose(around.encode(around.decode(points)), points, atol=1e-9)
+    plain = airfoil.problem(space="modes").space
+    moved = np.asarray(around.decode(points)) - np.asarray(plain.decode(points))
+    assert np.ptp(moved[:, :-1], axis=0).max() < 1e-9  # the same components
+
+
+def test_an_airfoil_that_is_not_there(real):
+    with pytest.raises(InvalidInput, match="naca4412"):
+        airfoil.problem(space="modes", baseline="naca441")
+
+
 def test_a_search_of_the_latent_beats_the_draws_it_began_with_in_the_eyes_of_the_judge(real):
     problem = airfoil.problem()
     found = {}
@@ -268,6 +284,8 @@ def test_a_search_of_the_latent_beats_the_draws_it_began_with_in_the_eyes_of_the
         {"dim": 0},
         {"dim": 19},
         {"space": "modes", "sigma": -1.0},
+        {"space": "modes", "baseline": "paper plane"},
+        {"baseline": "naca4412"},
     ],
 )
 def test_unknown_options_are_refused(real, options):

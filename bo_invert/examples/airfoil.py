@@ -30,6 +30,7 @@ def problem(
     realism: float | None = 0.95,
     dim: int | None = None,
     sigma: float = 2.0,
+    baseline: str | None = None,
     tolerance: Sequence[float] = (0.02, 0.005),
 ) -> Problem:
     """An airfoil that a network of NeuralFoil thinks well of. A design is 18 Kulfan numbers; a call takes under 1 ms.
@@ -54,6 +55,7 @@ def problem(
         dim: number of principal components, 1 to 18; default: 6 in the latent, 9 in the box of components. (On other
             angles and Reynolds numbers than the default ones, the judge confirmed more of what was found with 6.)
         sigma: reach of the box of components, in standard deviations.
+        baseline: the real airfoil in the middle of the box of components, ``"naca4412"`` for one; default: their mean.
         tolerance: how far lift and moment may be from the target.
 
     Raises:
@@ -65,7 +67,7 @@ def problem(
         if size not in SIZES:
             raise InvalidInput(f"airfoil: {option} is one of {', '.join(SIZES)}, got {size!r}")
     return Problem(
-        _space(space, dim, sigma),
+        _space(space, dim, sigma, baseline),
         TorchModule(NeuralFoil(model, alpha, reynolds), outputs=OUTPUTS),
         objective,
         constraints=rules,
@@ -109,13 +111,15 @@ def _pair(option: str, values: Sequence[float]) -> tuple[float, float]:
     return lift, moment
 
 
-def _space(name: str, dim: int | None, sigma: float) -> Space:
+def _space(name: str, dim: int | None, sigma: float, baseline: str | None) -> Space:
     if not (math.isfinite(sigma) and sigma > 0):
         raise InvalidInput(f"airfoil: sigma is a positive number of standard deviations, got {sigma!r}")
+    if baseline is not None and name != "modes":
+        raise InvalidInput(f"airfoil: a baseline is the middle of space='modes', and means nothing in {name!r}")
     if name == "latent":
         return latent(LATENT_DIM if dim is None else dim)
     if name == "modes":
-        return ModeBox(PUBLISHED_DIM if dim is None else dim, sigma)
+        return ModeBox(PUBLISHED_DIM if dim is None else dim, sigma, baseline)
     if name == "box":
         return kulfan_box()
     if name == "database":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from math import comb
 from pathlib import Path
@@ -83,6 +84,19 @@ class Database:
     names: tuple[str, ...]
     designs: Array
     errors: Array
+
+    def __getitem__(self, name: str) -> Array:
+        """Kulfan numbers ``(18,)`` of the airfoil of a name.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        if name not in self.names:
+            near = get_close_matches(str(name), self.names)
+            hint = f"; near to it: {', '.join(near)}" if near else ""
+            raise InvalidInput(f"airfoil: none of the {len(self.names):,} airfoils has the name {name!r}{hint}")
+        found: Array = self.designs[self.names.index(name)]
+        return found
 
     def nearest(self, designs: ArrayLike) -> list[int]:
         """Number of the real airfoil whose surfaces are nearest to each design's."""

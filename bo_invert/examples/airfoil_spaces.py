@@ -40,12 +40,13 @@ class Modes(nn.Module):
     Args:
         designs: real airfoils, shape ``(k, 18)``.
         dim: how many components, from 1 to 18.
+        baseline: Kulfan numbers ``(18,)`` of the airfoil that the code 0 stands for; default: the mean.
 
     Raises:
         InvalidInput: no such number of components.
     """
 
-    def __init__(self, designs: Array, dim: int) -> None:
+    def __init__(self, designs: Array, dim: int, baseline: Array | None = None) -> None:
         super().__init__()
         if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= len(KULFAN):
             raise InvalidInput(f"airfoil: dim is a whole number from 1 to {len(KULFAN)}, got {dim!r}")
@@ -55,7 +56,7 @@ class Modes(nn.Module):
         ways = ways * np.sign(ways[np.arange(len(ways)), largest])[:, None]  # the decomposition leaves the sign open
         spread = sizes[:dim] / np.sqrt(len(designs) - 1)
         self.explained = float((sizes[:dim] ** 2).sum() / (sizes**2).sum())
-        self._keep("centre", centre)
+        self._keep("centre", centre if baseline is None else baseline)
         self._keep("steps", np.linalg.lstsq(heights, ways[:dim].T * spread, rcond=None)[0].T)
         self._keep("heights", heights)
         self._keep("reader", ways[:dim].T / spread)
@@ -153,10 +154,14 @@ class ModeBox(Box):
     Args:
         dim: how many components, of all the airfoils up to ``THICKEST``.
         sigma: half the length of every edge.
+        baseline: name of the real airfoil in the middle of the box; default: the mean of all is there.
+
+    Raises:
+        InvalidInput: no such number of components, or no such airfoil.
     """
 
-    def __init__(self, dim: int, sigma: float) -> None:
-        self.modes = Modes(wings(), dim)
+    def __init__(self, dim: int, sigma: float, baseline: str | None = None) -> None:
+        self.modes = Modes(wings(), dim, None if baseline is None else database()[baseline])
         super().__init__([-sigma] * dim, [sigma] * dim, names=[f"mode{i}" for i in range(1, dim + 1)])
 
     def decode(self, points: Array) -> Sequence[Any]:
