@@ -220,6 +220,8 @@ def write(case: str, frame: pd.DataFrame) -> None:
     """The table into its marked place in airfoil.md."""
     page = DOCS / "airfoil.md"
     head, mark, rest = page.read_text(encoding="utf-8").partition(f"<!-- {case} -->\n")
+    if not mark:
+        raise SystemExit(f"{page} has no place for {case}: a line <!-- {case} -->, and below it <!-- end -->")
     tail = rest.partition("<!-- end -->\n")[2]
     page.write_text(f"{head}{mark}\n{TABLES[case](frame)}\n\n<!-- end -->\n{tail}", encoding="utf-8")
 
