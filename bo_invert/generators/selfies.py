@@ -36,8 +36,8 @@ class SelfiesConfig(GeneratorConfig):
         hidden: width of the decoder's recurrent layer.
         channels: of the encoder's convolutions.
         beta: weight of the Kullback-Leibler term, reached by and by over the first third of the training. The lower
-            it is the more molecules come back from a cycle as they were, but the rougher is the latent: of 0.2, 0.5 and
-            1 draws look more real each time, and their neighbours more alike.
+            it is the more molecules come back from a cycle as they were, but the rougher is the latent: of 0.1, 0.2 and
+            0.4 draws look more real each time, and their neighbours more alike.
         free_nats: how much each coordinate may tell of a molecule at no cost, so that none is left unused (free bits,
             Kingma et al. 2016).
         dropout: share of the decoder's previous tokens that are hidden from it in training, so that it reads the code.
@@ -57,7 +57,7 @@ class SelfiesConfig(GeneratorConfig):
     merges: int = 256
     hidden: int = 256
     channels: int = 64
-    beta: float = 0.4
+    beta: float = 0.2
     free_nats: float = 0.25
     dropout: float = 0.1
     epochs: int = 24
