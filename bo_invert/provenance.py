@@ -19,22 +19,27 @@ from bo_invert.digests import is_installed
 from bo_invert.types import JSON
 
 if TYPE_CHECKING:
+    from bo_invert.digests import Digest
     from bo_invert.oracles.base import Oracle
+    from bo_invert.spaces.base import Space
 
 _PACKAGES = ("numpy", "scipy", "torch", "gpytorch", "botorch")
 """Whose numbers a search depends on."""
 _LONGEST = 200
 
 
-def provenance(oracle: Oracle | None) -> JSON:
+def provenance(oracle: Oracle | None, space: Space | None = None) -> JSON:
     """What goes into the header of a study; nothing is called and nothing heavy imported.
 
     Args:
         oracle: of the problem; None where designs are evaluated elsewhere.
+        space: of the problem.
     """
     packages = {"bo_invert": __version__, **{name: found for name in _PACKAGES if (found := version_of(name))}}
     about = None if oracle is None else _about(oracle)
-    return {"python": platform.python_version(), "packages": packages, "oracle": about}
+    made = {"python": platform.python_version(), "packages": packages, "oracle": about}
+    decoder = None if space is None else space.digest()
+    return made if decoder is None else made | {"decoder": _noted(decoder)}
 
 
 def _about(oracle: Oracle) -> JSON:
@@ -45,12 +50,15 @@ def _about(oracle: Oracle) -> JSON:
     return {
         "name": _clipped(str(getattr(inside, "__qualname__", type(inside).__qualname__))),
         "type": _clipped(str(oracle.to_json()["type"])),
-        "sha256": None if known is None else known.sha256,
-        "of": None if known is None else _clipped(known.of),
+        **({"sha256": None, "of": None} if known is None else _noted(known)),
         "library": {library: version} if version and library != "bo_invert" else {},
         "file": None if file is None else _clipped(file.name),
         "commit": None if file is None else commit_of(file),
     }
+
+
+def _noted(known: Digest) -> dict[str, JSON]:
+    return {"sha256": known.sha256, "of": _clipped(known.of)}
 
 
 def _source_file(thing: Any) -> Path | None:
@@ -94,12 +102,13 @@ def changes(begun: JSON, now: JSON) -> list[str]:
     """
     found = []
     then, here = noted(begun), noted(now)
-    old, new = then.get("oracle") or {}, here.get("oracle") or {}
-    if old.get("sha256") and new.get("sha256") and old["sha256"] != new["sha256"]:
-        found.append(
-            f"the oracle is another: sha256 {old['sha256'][:12]} ({old['of']}) then, {new['sha256'][:12]} "
-            f"({new['of']}) now"
-        )
+    for what in ("oracle", "decoder"):
+        old, new = then.get(what) or {}, here.get(what) or {}
+        if old.get("sha256") and new.get("sha256") and old["sha256"] != new["sha256"]:
+            found.append(
+                f"the {what} is another: sha256 {old['sha256'][:12]} ({old['of']}) then, {new['sha256'][:12]} "
+                f"({new['of']}) now"
+            )
     versions = [{"Python": one.get("python"), **one.get("packages", {}), **(one.get("oracle") or {}).get("library", {})}
                 for one in (then, here)]  # fmt: skip
     for name in versions[0]:
@@ -109,11 +118,11 @@ def changes(begun: JSON, now: JSON) -> list[str]:
     return found
 
 
-def warn_of_changes(name: str, begun: JSON, oracle: Oracle | None) -> None:
-    """Say so where a study goes on with another oracle, or other versions, than it was begun with."""
+def warn_of_changes(name: str, begun: JSON, oracle: Oracle | None, space: Space) -> None:
+    """Say so where a study goes on with another oracle or decoder, or other versions, than it was begun with."""
     if oracle is None or not noted(begun):
         return
-    found = changes(begun, provenance(oracle))
+    found = changes(begun, provenance(oracle, space))
     if found:
         warnings.warn(
             f"study {name!r} was begun with something else: {'; '.join(found)}. If answers are not what they were, "
@@ -126,10 +135,14 @@ def noted(header: JSON) -> dict[str, Any]:
     """A provenance as it was written, or nothing where it is none: logs come from elsewhere, too."""
     if not isinstance(header, Mapping) or not isinstance(header.get("packages"), Mapping):
         return {}
-    oracle = header.get("oracle")
+    oracle, decoder = header.get("oracle"), header.get("decoder")
     if oracle is not None and not (isinstance(oracle, Mapping) and isinstance(oracle.get("library"), Mapping)):
         return {}
+    if decoder is not None and not isinstance(decoder, Mapping):
+        return {}
     texts = [header.get("python"), *header["packages"].values()]
+    if decoder is not None:
+        texts += [decoder.get("sha256"), decoder.get("of")]
     if oracle is not None:
         texts += [
             *oracle["library"].values(),
@@ -156,6 +169,9 @@ def told(header: JSON) -> list[tuple[str, str]]:
         digest = f"sha256 {oracle['sha256']} of the {oracle['of']}" if oracle.get("sha256") else "sha256 unknown"
         facts.append(("oracle", name + (f" ({where})" if where else "")))
         facts.append(("fingerprint", digest))
+    decoder = known.get("decoder")
+    if decoder and decoder.get("sha256"):
+        facts.append(("decoder", f"sha256 {decoder['sha256']} of the {decoder.get('of')}"))
     return facts
 
 

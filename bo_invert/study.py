@@ -101,7 +101,7 @@ class Study:
             "seed": int(seed),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "id": uuid.uuid4().hex,
-            "provenance": provenance(problem.oracle),
+            "provenance": provenance(problem.oracle, problem.space),
         }
         if getattr(store, "declares", False):
             header["declared"] = declare(problem)
@@ -125,7 +125,7 @@ class Study:
     ) -> Study:
         """A study that is already there, exactly where it stopped.
 
-        Warns where the oracle, or a package whose numbers count, is not what the study was begun with.
+        Warns where the oracle, the decoder, or a package whose numbers count, is not what the study was begun with.
 
         Args:
             name: of the study.
@@ -148,7 +148,7 @@ class Study:
                     f"study {name!r} was about another problem:\n  " + "\n  ".join(changes) + "\n"
                     "Create a new study for the new problem; study.add() can carry known outcomes over."
                 )
-            warn_of_changes(name, header.get("provenance"), problem.oracle)
+            warn_of_changes(name, header.get("provenance"), problem.oracle, problem.space)
         if strategy is not None:
             begun = header["strategy"]
             if begun["name"] in registry.names("strategies"):  # options that came later have their defaults

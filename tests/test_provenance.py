@@ -181,6 +181,39 @@ def test_going_on_with_another_oracle_warns_and_with_the_same_does_not(tmp_path:
         bi.Study.open("s", storage, problem=other).run(6)
 
 
+def test_going_on_with_a_decoder_that_was_trained_again_warns(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'runs.db'}"
+
+    def problem(seed: int, wrap: Any = lambda network: network) -> bi.Problem:
+        torch.manual_seed(seed)
+        network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 4))
+        return bi.Problem(bi.Latent(wrap(network), 2), lambda x: float(x[0]), bi.Minimize())
+
+    study = bi.Study.create("s", problem(0), storage=storage, strategy="random").run(3)
+    assert "parameters" in dict(told(study.journal.header["provenance"]))["decoder"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bi.Study.open("s", storage, problem=problem(0)).run(4)
+        bi.Study.open("s", storage, problem=bi.Problem(problem(1).space, None, bi.Minimize()))
+    with pytest.warns(UserWarning, match="the decoder is another: sha256"):
+        bi.Study.open("s", storage, problem=problem(1))
+    with pytest.warns(UserWarning, match="the decoder is another: sha256"):
+        bi.Study.open("s", storage, problem=problem(0, lambda network: network[0]))
+
+
+def test_digests_of_decoders() -> None:
+    from sklearn.decomposition import PCA
+
+    data = np.random.default_rng(0).normal(size=(50, 5))
+    whole, half = PCA(2).fit(data), PCA(2).fit(data[:25])
+    first = bi.Latent(whole.inverse_transform, 2, encoder=whole.transform, data=data).digest()
+    again = bi.Latent(PCA(2).fit(data).inverse_transform, 2).digest()
+    assert first is not None
+    assert first == again
+    assert bi.Latent(half.inverse_transform, 2).digest() != first
+    assert bi.Box([0.0], [1.0]).digest() is None  # its statement says all
+
+
 def test_an_older_log_says_nothing(tmp_path: Path) -> None:
     from bo_invert.stores.memory import MemoryStore
 
@@ -207,7 +240,8 @@ def test_major_versions_count_and_minor_ones_do_not() -> None:
 @pytest.mark.parametrize(
     "header",
     [None, {}, 3, {"packages": []}, {"packages": {"numpy": 3}}, {"packages": {}, "oracle": 1},
-     {"packages": {}, "oracle": {"library": {}, "sha256": [1]}}],
+     {"packages": {}, "oracle": {"library": {}, "sha256": [1]}}, {"packages": {}, "decoder": 1},
+     {"packages": {}, "decoder": {"sha256": 1}}],
 )  # fmt: skip
 def test_a_provenance_from_elsewhere_may_be_anything(header: Any) -> None:
     assert noted(header) == {}

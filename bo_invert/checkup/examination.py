@@ -92,7 +92,7 @@ def doctor(
         meter.limit,
         meter.seconds,
         looks.judged,
-        provenance(problem.oracle),
+        provenance(problem.oracle, problem.space),
         finished,
     )
 

@@ -162,6 +162,7 @@ class ModeBox(Box):
 
     def __init__(self, dim: int, sigma: float, baseline: str | None = None) -> None:
         self.modes = Modes(wings(), dim, None if baseline is None else database()[baseline])
+        self._baseline = baseline
         super().__init__([-sigma] * dim, [sigma] * dim, names=[f"mode{i}" for i in range(1, dim + 1)])
 
     def decode(self, points: Array) -> Sequence[Any]:
@@ -175,6 +176,9 @@ class ModeBox(Box):
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor = self.modes(super().decode_tensor(points))
         return made
+
+    def to_json(self) -> JSON:
+        return {**super().to_json(), **({} if self._baseline is None else {"baseline": self._baseline})}
 
 
 class Catalogue(Space):

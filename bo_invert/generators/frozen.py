@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bo_invert.digests import Digest, digest
 from bo_invert.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -83,6 +84,10 @@ class Frozen:
         first = next(self.module.parameters(), None)
         self.device = torch.device("cpu" if device is None else device) if first is None else first.device
         self.dtype = torch.get_default_dtype() if first is None else first.dtype
+
+    def digest(self) -> Digest | None:
+        """sha256 of the module, and of which method of it."""
+        return digest(self.module if self.method == "__call__" else getattr(self.module, self.method))
 
     def tensor(self, batch: torch.Tensor) -> torch.Tensor:
         """Output of a batch ``(n, ...)``, shape ``(n, ...)``, gradients flowing to ``batch``; its device and dtype.

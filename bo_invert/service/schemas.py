@@ -169,16 +169,26 @@ class StrategySpec(Wire):
 Versions = Annotated[dict[Name, Word], Field(max_length=50, json_schema_extra=_CLOSED)]
 
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class OracleNoted(Wire):
     """Which oracle it was, as far as it can be told: names, versions and a hash; nothing of it is run or opened."""
 
     name: Word
     type: Word
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Sha256 | None = None
     of: Word | None = None
     library: Versions = {}
     file: Word | None = None
     commit: Word | None = None
+
+
+class DecoderNoted(Wire):
+    """Which decoder it was."""
+
+    sha256: Sha256
+    of: Word
 
 
 class Provenance(Wire):
@@ -187,6 +197,7 @@ class Provenance(Wire):
     python: Word | None = None
     packages: Versions = {}
     oracle: OracleNoted | None = None
+    decoder: DecoderNoted | None = None
 
 
 class NewStudy(Wire):

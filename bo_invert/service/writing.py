@@ -51,7 +51,9 @@ async def create(desk: On, given: schemas.NewStudy) -> JSON:
         "seed": given.seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "id": uuid.uuid4().hex,
-        "provenance": made_with.model_dump() if made_with else await desk.thread(provenance, problem.oracle),
+        "provenance": made_with.model_dump()
+        if made_with
+        else await desk.thread(provenance, problem.oracle, problem.space),
     }
     try:
         await desk.thread(desk.store.create, given.name, header)

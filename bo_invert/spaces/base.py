@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from bo_invert.digests import Digest
+
 
 class Space(ABC):
     """Points ``(n, d)`` of a domain, and the designs they stand for."""
@@ -82,6 +84,12 @@ class Space(ABC):
         if self.domain.parameters:
             return f"{kind}({', '.join(f'{name}: {p}' for name, p in self.domain.parameters.items())})"
         return f"{kind}({self.domain.dim} coordinates)"
+
+    def digest(self) -> Digest | None:
+        """sha256 of what decodes where that is learnt or the user's; None where ``to_json`` says all, or nothing can be
+        read. A study warns when it changed.
+        """
+        return None
 
     def to_json(self) -> JSON:
         """What identifies the space in a log: a changed space is a changed problem."""

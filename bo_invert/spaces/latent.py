@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.digests import Digest, digest
 from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.generators.frozen import Frozen, as_function, checked_length, is_module
@@ -284,6 +285,10 @@ class Latent(Space):
         if measure is not None:
             points = points.new_tensor(measure.mean) + points @ points.new_tensor(measure.factor).T
         return self._decoder.tensor(self._prior.tensor(points))
+
+    def digest(self) -> Digest | None:
+        """Of the decoder."""
+        return self._decoder.digest() if isinstance(self._decoder, Frozen) else digest(self._decoder)
 
     def to_json(self) -> JSON:
         return {
