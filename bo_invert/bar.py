@@ -30,8 +30,9 @@ class Bar:
         best, spent = self._journal.best, self._journal.ledger
         self._bar.n = min(self._journal.calls, self._bar.total)
         notes = ["nothing found yet" if best is None or best.loss is None else f"best {self._goal.text(best.loss)}"]
-        if spent.failed or spent.infeasible:
-            notes.append(f"{spent.failed + spent.infeasible} failed")
+        notes += [
+            f"{count} {fate}" for count, fate in ((spent.failed, "failed"), (spent.infeasible, "infeasible")) if count
+        ]
         self._bar.set_postfix_str(printable(", ".join(notes)), refresh=False)
         self._bar.update(0)
 

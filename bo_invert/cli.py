@@ -43,11 +43,12 @@ from bo_invert.cli_output import (
     trial_records,
     why_nothing,
 )
+from bo_invert.cli_problems import list_problems
 from bo_invert.cli_serve import serve, token, watch
 from bo_invert.cli_show import show_study
 from bo_invert.cli_transfer import export, import_
 from bo_invert.cli_worker import worker
-from bo_invert.errors import BoInvertError, InvalidInput
+from bo_invert.errors import BoInvertError, InvalidInput, ProblemChanged
 
 if TYPE_CHECKING:
     from bo_invert.comparison import Comparison
@@ -219,6 +220,7 @@ def compare(
 app.command()(doctor)
 app.command()(bench)
 app.command("show")(show_study)
+app.command("problems")(list_problems)
 
 
 @app.command()
@@ -238,7 +240,10 @@ def report(
     name: StudyName,
     storage: Storage,
     out: ReportFolder = Path("report"),
-    problem: Annotated[str | None, typer.Option(help="file.py:name; not needed for ready problems.")] = None,
+    problem: Annotated[
+        str | None,
+        typer.Option(help="file.py:name; not needed for ready problems, which want the --set they were run with."),
+    ] = None,
     settings: Settings = None,
 ) -> None:
     """Write a study's report, which opens offline."""
@@ -248,7 +253,13 @@ def report(
 
     store = open_store(storage)
     made = stored_problem(store, name, problem, parse_settings(settings, "--set"))
-    _write(Study.open(name, store, problem=made), out, None)
+    try:
+        study = Study.open(name, store, problem=made)
+    except ProblemChanged as error:
+        raise InvalidInput(
+            f"{error}\nIf the study was run with options of the problem, give the same here: --set key=value"
+        ) from None
+    _write(study, out, None)
 
 
 @app.command("list")

@@ -74,7 +74,10 @@ def second_opinion(study: Study, how: Format) -> dict[str, Any]:
     goal = Goal(problem.objective.to_json(), problem.outputs)
     if how is Format.table:
         shown = "nothing, it failed" if one.judged is None else goal.text(one.judged)
-        return {"judge says": shown + (", constraints broken" if one.upheld is False else ""), **told}
+        return {
+            "judge says": shown + (f", constraints broken: {', '.join(one.broken)}" if one.upheld is False else ""),
+            **told,
+        }
     return {"best.judged_loss": one.judged, "best.judged_feasible": one.upheld, **told}
 
 

@@ -70,12 +70,24 @@ def asked(log: Log, ask: int, queries: Sequence[Query], parts: Sequence[tuple[in
 
 
 def resumed(log: Log, count: int, room: float, retries: int, terms: Terms) -> list[JSON]:
-    """The start of trials that wait: enqueued by the user, lost, given back, or failed and worth another try."""
-    ready = [trial.number for trial in log.within(State.LOST, State.QUEUED)]
-    if retries > 0 and room > 0:
-        again = (trial for trial in log.within(State.FAILED) if 0 < len(trial.attempts) <= retries)
-        ready = sorted([*ready, *(trial.number for trial in again)])
-    return started(log, ready[:count], terms)
+    """The start of trials that wait: enqueued by the user, lost, given back, or failed and worth another try.
+
+    Args:
+        log: as it stands.
+        count: at most so many.
+        room: calls that are neither answered nor promised to open trials; those that wait are promised theirs.
+        retries: how often a failure is tried again.
+        terms: on which they are started.
+    """
+    waiting = log.within(State.LOST, State.QUEUED)
+    left = room + sum(trial.query.cost.calls for trial in waiting)
+    again = (trial for trial in log.within(State.FAILED) if 0 < len(trial.attempts) <= retries)
+    ready: list[int] = []
+    for trial in sorted([*waiting, *again], key=lambda trial: trial.number):
+        if len(ready) < count and trial.query.cost.calls <= left:
+            ready.append(trial.number)
+            left -= trial.query.cost.calls
+    return started(log, ready, terms)
 
 
 def told(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[JSON]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bo_invert.types import JSON
 
+_LONGEST = 200
+
 
 def differences(stored: JSON, given: JSON, path: str = "") -> list[str]:
     """Where two JSON values differ, one readable line each."""
@@ -14,4 +16,9 @@ def differences(stored: JSON, given: JSON, path: str = "") -> list[str]:
             for key in keys
             for line in differences(stored.get(key), given.get(key), f"{path}.{key}" if path else key)
         ]
-    return [] if stored == given else [f"{path}: was {stored!r:.100}, is {given!r:.100}"]
+    return [] if stored == given else [f"{path}: was {_quoted(stored)}, is {_quoted(given)}"]
+
+
+def _quoted(value: JSON) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

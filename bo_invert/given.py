@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from bo_invert.oracles.base import MISFIT, shaped_outputs
 from bo_invert.spaces.base import Space
 from bo_invert.types import Array
 
+_POOR = 0.1
+"""Share of a design that may be lost on the way into the latent before there is a warning."""
 FARTHEST = 1e6
 """Of a coordinate from 0. Points live within a few units of it; beyond, models would compute with infinities."""
 
@@ -24,7 +27,7 @@ def given_points(space: Space, designs: Any, points: Any) -> Array:
     """
     if (designs is None) == (points is None):
         raise InvalidInput("give either designs or points=..., one of the two")
-    coordinates = space.encode(designs) if points is None else np.asarray(points, dtype=float)
+    coordinates = _encoded(space, designs) if points is None else np.asarray(points, dtype=float)
     if coordinates.ndim != 2 or coordinates.shape[1] != space.domain.dim:
         raise InvalidInput(
             f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}; write one point as [point]"
@@ -32,6 +35,21 @@ def given_points(space: Space, designs: Any, points: Any) -> Array:
     if not (np.abs(coordinates) <= FARTHEST).all():
         raise InvalidInput(f"points must be finite numbers, of at most {FARTHEST:g}; they are coordinates, not designs")
     return coordinates
+
+
+def _encoded(space: Space, designs: Any) -> Array:
+    """Points of designs, with a warning where much of one is lost on the way."""
+    points = space.encode(designs)
+    lost = space.lost(designs, points)
+    if lost is not None and len(lost) and lost.max() > _POOR:
+        many, most = int((lost > _POOR).sum()), min(float(lost.max()), 1.0)
+        warnings.warn(
+            f"{many} of {len(lost)} designs are not reproduced well: up to {most:.0%} of what tells designs apart is "
+            "lost on the way into the latent. Answers told of them are taken for answers of what their points decode "
+            "to, which they are not: enqueue() asks the oracle about that instead",
+            stacklevel=4,  # whoever called add or enqueue
+        )
+    return points
 
 
 def given_answers(Y: Any, alone: bool) -> list[Any]:

@@ -41,9 +41,9 @@ class Problem:
         draw: turns a design into a picture, an array ``(height, width)`` or ``(height, width, 3)`` in [0, 1].
         realism: share of a latent's reference measure in which strategies search: 0.99 leaves out the points that the
             outer 1 % of real codes are like; None or 1.0 for everything inside its radius. Nothing in a box.
-        reuse: whether a design that another point stood for is answered from the log, at no cost; a design that was
-            answered in two ways is asked for again nevertheless. Default: where designs are texts, whole numbers or
-            made of these, which decoders make of many points.
+        reuse: whether a design that is known is answered from the log, at no cost; a design that was answered in two
+            ways is asked for again nevertheless, and so is each in a study with ``noisy=True``. Default: where designs
+            are texts, whole numbers, choices or made of these, so that many points stand for one.
         plausibility: how plausible n designs are, in [0, 1], shape ``(n,)``, by a measure that does not depend on the
             space, so that methods working in different spaces can be compared.
 
@@ -184,6 +184,11 @@ class Problem:
     def violation(self, y: Array) -> float:
         """Sum of how far the outputs ``(m,)`` are beyond the constraints; 0 when all hold."""
         return float(sum(max(0.0, float(constraint.excess(y))) for constraint in self.constraints))
+
+    def broken(self, y: Array) -> tuple[str, ...]:
+        """The constraints that outputs ``(m,)`` break, each with by how much."""
+        beyond = [(constraint, float(constraint.excess(y))) for constraint in self.constraints]
+        return tuple(f"{constraint} by {excess:.3g}" for constraint, excess in beyond if excess > 0.0)
 
     def second_opinions(self, designs: Sequence[Any]) -> tuple[list[Outcome | None], int]:
         """What the judge makes of designs, and the calls it took, which are in no ledger; None without a judge."""

@@ -11,7 +11,8 @@ import numpy as np
 from bo_invert.types import Array, Cost, Outcome, Query, State, Trial
 from bo_invert.verbs import Verbs
 
-_IN_VAIN = 200
+_IN_VAIN = 100
+"""Proposals of known designs, one after another, after which nothing new is expected."""
 
 
 class Repeats:
@@ -47,11 +48,12 @@ class Repeats:
                 return found
             settled = self.settle(trials)
             found += settled
-            in_vain = 0 if settled else in_vain + 1
-        if in_vain == _IN_VAIN:
+            in_vain = 0 if settled else in_vain + len(trials)
+        if in_vain >= _IN_VAIN and not found:
             warnings.warn(
-                f"study {self._journal.name!r}: the last {_IN_VAIN} asks gave only designs that are known; nothing new "
-                "was found to ask for. Go on with another strategy, or with Problem(reuse=False) to measure them again",
+                f"study {self._journal.name!r}: the last {in_vain} proposals were all of designs that are known "
+                f"({len(self._answers)} of them); nothing new was found to ask for, so the run ends here. Go on with "
+                "another strategy, or with Problem(reuse=False) to measure them again",
                 stacklevel=3,
             )
         return found

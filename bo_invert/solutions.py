@@ -12,7 +12,7 @@ from bo_invert.history import History
 from bo_invert.problem import Problem
 from bo_invert.report.goal import Goal
 from bo_invert.report.pictures import image_tag
-from bo_invert.report.table import Table
+from bo_invert.report.table import Table, counted
 from bo_invert.report.text import design_text, vector_text
 from bo_invert.runs import Picture, as_picture
 from bo_invert.types import Array, Outcome, Trial
@@ -27,12 +27,18 @@ class Solution:
         opinion: the judge's outcome of the same design; None without a judge.
         plausibility: of the design, in [0, 1]; None where there is no measure.
         picture: of the design, bytes ``(height, width[, 3])``; None where nothing draws it.
+        broken: the outcome constraints that do not hold by the judge's outputs, each with by how much.
     """
 
     trial: Trial
     opinion: Outcome | None
     plausibility: float | None
     picture: Picture | None
+    broken: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        judged = "" if self.opinion is None else f", judged={self.judged!r}, upheld={self.upheld}"
+        return f"Solution(trial={self.trial.number}, loss={self.loss!r}{judged}, plausibility={self.plausibility!r})"
 
     @property
     def design(self) -> Any:
@@ -99,7 +105,9 @@ class Solutions(Sequence[Solution]):
         )  # fmt: skip
         empty = {j for j in (2, 3, 5) if all(row[j] is None for row in rows)}
         kept = [j for j in range(len(columns)) if j not in empty]
-        asked = f"The judge was asked {self.judge_calls} times, outside the bill." if self.judge_calls else ""
+        asked = (
+            f"The judge was asked {counted(self.judge_calls, 'time')}, outside the bill." if self.judge_calls else ""
+        )
         return Table(
             tuple(columns[j] for j in kept),
             tuple(tuple(row[j] for j in kept) for row in rows),
@@ -112,7 +120,7 @@ class Solutions(Sequence[Solution]):
         if one.judged is None:
             return f"failed: {one.opinion.reason}"
         value = self.goal.value(one.judged)
-        return value if one.upheld else f"{value:.4g}, constraints broken"
+        return value if one.upheld else f"{value:.4g}, constraints broken: {', '.join(one.broken)}"
 
     def __repr__(self) -> str:
         return self.table().text() if self.found else "no solutions yet"
@@ -152,6 +160,7 @@ def solutions(problem: Problem, history: History, count: int, first: Trial | Non
             opinion,
             float(share) if np.isfinite(share) else None,
             None if problem.draw is None else as_picture(problem.draw(design)),
+            () if opinion is None or opinion.y is None else problem.broken(opinion.y),
         )
         for trial, design, opinion, share in zip(trials, designs, opinions, plausible, strict=True)
     )

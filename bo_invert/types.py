@@ -286,6 +286,11 @@ class Trial:
         return self.state is State.COMPLETED and self.outcome is not None and self.outcome.violation <= 0.0
 
     @property
+    def reason(self) -> str:
+        """Why it failed or is infeasible; empty otherwise."""
+        return "" if self.outcome is None else self.outcome.reason
+
+    @property
     def cost(self) -> Cost:
         """Over all attempts."""
         return sum((attempt.cost for attempt in self.attempts), Cost())

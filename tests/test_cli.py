@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bo_invert import cli, demo
+from bo_invert import cli, demo, registry
 from bo_invert.cli_problem import parse_settings
 from bo_invert.comparison import Comparison
 from bo_invert.errors import InvalidInput
@@ -78,6 +78,25 @@ def bo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.delitem(sys.modules, "tuning", raising=False)
     yield call
     sys.modules.pop("tuning", None)
+
+
+def test_ready_problems_are_listed_with_their_options(bo: Command) -> None:
+    rows = {row["problem"]: row for row in json.loads(bo("problems", "--format", "json").out)}
+    assert rows.keys() == set(registry.names("problems"))
+    assert "model='xxsmall'" in rows["airfoil"]["options"]
+    assert all(row["about"] for row in rows.values())
+    assert "hartmann6" in bo("problems").out
+
+
+def test_a_report_of_a_ready_problem_with_options_says_that_it_wants_them(bo: Command, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'runs.db'}"
+    options = ("--set", "target=[0.5, 1.5]")
+    run = bo("run", "arm", "--strategy", "random", "--budget", "3", "--storage", storage, "--name", "s", *options)
+    assert not run.code, run.err
+    without = bo("report", "s", "--storage", storage, "--out", str(tmp_path / "report"))
+    assert without.code == 2
+    assert "--set key=value" in without.err
+    assert not bo("report", "s", "--storage", storage, "--out", str(tmp_path / "report"), *options).code
 
 
 def test_run_says_what_the_judge_makes_of_it(bo: Command) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA
 from torch import nn
 
 import bo_invert as bi
@@ -89,11 +91,12 @@ def test_much_of_it_lost_is_a_warning(space: bi.Latent) -> None:
     near = space.decode(0.5 * space.sample(np.random.default_rng(0), 2))
     spread = space.invert(near).spread
     noise = np.random.default_rng(0).standard_normal(near.shape) * (0.6 * spread) ** 0.5
+    study = bi.Study.create("s", bi.Problem(space, lambda x: float(np.sum(x)), bi.Minimize()))
     with pytest.warns(UserWarning, match=r"1 of 2 designs are not reproduced well: up to \d\d% of"):
-        space.encode(np.stack([near[0], (near + noise)[1]]))
+        study.add(np.stack([near[0], (near + noise)[1]]), [0.0, 0.0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        space.encode(near)
+        study.add(near, [0.0, 0.0])
 
 
 @pytest.mark.parametrize(
@@ -135,3 +138,35 @@ def test_what_is_no_array_cannot_be_searched_for() -> None:
     with pytest.raises(InvalidInput, match=r"encoder=.*points=") as refused:
         bi.Latent(lambda z: [f"{row[0]:.3f}" for row in z], 2).encode(["0.1"])
     assert "arrays of real numbers" in str(refused.value)
+
+
+def test_an_encoder_that_loses_much_is_told_of() -> None:
+    """Answers of designs would be taken for answers of what their points decode to."""
+    data = np.random.default_rng(0).normal(size=(60, 6))
+    model = PCA(2).fit(data)
+    space = bi.Latent(model.inverse_transform, 2, encoder=model.transform, data=data)
+    study = bi.Study.create("s", bi.Problem(space, lambda x: float(x[0]), bi.Minimize()))
+    with pytest.warns(UserWarning, match=r"of 5 designs are not reproduced well.*enqueue\(\)") as caught:
+        study.add(data[:5], [0.0] * 5)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        study.add(space.decode(np.zeros((1, 2))), [0.0])
+
+
+def test_an_encoder_of_texts_that_come_back_as_others_is_told_of() -> None:
+    words = ["aa", "ab", "ba", "bb"]
+
+    def decode(codes: np.ndarray) -> list[str]:
+        return ["".join("ab"[int(z > 0)] for z in row) for row in codes]
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        return np.array([[1.0 if letter == "b" else -1.0 for letter in text] for text in texts])
+
+    faithful = bi.Latent(decode, 2, encoder=encode)
+    blind = bi.Latent(decode, 2, encoder=lambda texts: np.abs(encode(texts)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert faithful.decode(faithful.encode(words)) == words
+    with pytest.warns(UserWarning, match="3 of 4 designs are not reproduced well"):
+        bi.Study.create("s", bi.Problem(blind, len, bi.Minimize())).add(words, [2.0] * 4)

@@ -45,9 +45,39 @@ def test_it_ends_when_there_is_nothing_new() -> None:
     """Sixteen texts are all there are."""
     words = Words()
     study = bi.Study.create("s", words.problem(), strategy="prior", seed=0)
-    with pytest.warns(UserWarning, match="only designs that are known"):
+    with pytest.warns(UserWarning, match="all of designs that are known"):
         study.run(40)
     assert len(set(words.asked)) == len(words.asked) == study.spent.values <= 16
+
+
+def test_proposals_in_vain_are_few_whatever_the_batch() -> None:
+    words = Words()
+    study = bi.Study.create("s", words.problem(), strategy="prior", seed=0)
+    with pytest.warns(UserWarning, match="so the run ends here") as caught:
+        study.run(40, batch=10)
+    assert sum("known" in str(one.message) for one in caught) == 1
+    assert len(study.trials) < 16 + 4 * 100
+
+
+def test_a_box_of_whole_numbers_and_choices_pays_once_for_each() -> None:
+    space = bi.Box({"n": bi.Int(1, 3), "kind": bi.Choice("x", "y")})
+    asked: list[tuple[int, str]] = []
+
+    def oracle(p: Any) -> float:
+        asked.append((p["n"], p["kind"]))
+        return float(p["n"])
+
+    study = bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize()), strategy="random", seed=0)
+    with pytest.warns(UserWarning, match="6 of them"):
+        study.run(40)
+    assert len(asked) == len(set(asked)) == study.spent.values == 6
+    asked.clear()
+    bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize(), reuse=False), strategy="random", seed=0).run(20)
+    assert len(asked) == 20
+    asked.clear()
+    bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize()), "gp", seed=0, noisy=True).run(12)
+    assert len(asked) == 12
+    assert bi.Box({"n": bi.Int(1, 3), "x": bi.Float(0, 1)}).identify is None
 
 
 def test_an_interrupted_run_knows_them_again() -> None:

@@ -531,3 +531,33 @@ def test_a_log_that_is_read_without_its_problem_knows_the_names_of_parameters() 
     read = bi.Study.open("named", store)
     assert read.to_dataframe().equals(run.to_dataframe())
     assert {"speed", "kind", "cost"} <= set(read.to_dataframe())
+
+
+def test_enqueued_points_keep_to_the_budget() -> None:
+    asked: list[float] = []
+
+    def oracle(p: Any) -> float:
+        asked.append(p["a"])
+        return float(p["a"])
+
+    problem = bi.Problem(bi.Box({"a": bi.Float(0, 1)}), oracle, bi.Minimize())
+    study = bi.Study.create("s", problem, strategy="random")
+    for i in range(10):
+        study.enqueue({"a": i / 10})
+    study.run(3)
+    assert asked == pytest.approx([0.0, 0.1, 0.2])
+    study.run(5, batch=4)
+    assert asked == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+    study.run(5, batch=2)
+    assert study.spent.values == len(asked) == 5
+    study.run(12, batch=3)
+    assert asked[:10] == pytest.approx([i / 10 for i in range(10)])
+    assert len(asked) == 12
+
+
+def test_a_trial_says_why() -> None:
+    problem = bi.Problem(bi.Box({"a": bi.Float(0, 1)}), None, bi.Minimize())
+    study = bi.Study.create("s", problem, strategy="random")
+    (trial,) = study.ask()
+    assert trial.reason == ""
+    assert study.tell(trial, bi.Failed("no licence")).reason == "no licence"

@@ -188,6 +188,8 @@ class Catalogue(Space):
         designs: shape ``(k, 18)``.
     """
 
+    discrete = True
+
     def __init__(self, designs: Array) -> None:
         self.domain = box_domain({"airfoil": Int(0, len(designs) - 1)})
         self._designs = designs

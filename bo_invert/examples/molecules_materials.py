@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,6 +191,8 @@ def _make(texts: Sequence[str], latent_dim: int, seed: int, training: Mapping[st
     parts: dict[str, NDArray[np.intp]] = {"generator": taught, "forest": taught[: len(taught) // 2], "held_out": held}
     part = {name: [smiles[i] for i in rows] for name, rows in parts.items()}
     vae, report = cached_generator(part["generator"], config, "molecules", progress=progress)
+    for remark in report.remarks:
+        warnings.warn(f"molecules: the generator: {remark}", stacklevel=2)
     latent = Latent(vae, latent_dim, data=part["generator"][:_MEASURED], features=composition, seed=seed)
     realism = MoleculeRealism(part["generator"], part["held_out"])
     return Materials(smiles, found.count(""), parts, vae, report, latent, realism, seed)

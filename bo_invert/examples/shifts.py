@@ -56,7 +56,7 @@ class Shifted:
         return tuple(drawn.tolist())
 
     def problem(self, seed: int | None = 0, differentiable: bool = True) -> Problem:
-        """The ready problem; the best possible loss is 0.
+        """A textbook function whose optimum the seed moves; the best possible loss is 0.
 
         Args:
             seed: each draws another optimum inside the cube; None for the textbook's.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from bo_invert.errors import InvalidInput
 from bo_invert.generators.frozen import Frozen
+from bo_invert.identity import design_name
 from bo_invert.models.levenberg import descended
 from bo_invert.types import Array
 
@@ -23,8 +23,6 @@ STARTS = 4
 _ROWS = 512
 _NUMBERS = 2**24
 """So many numbers are held at once, of decoded draws or of Jacobians."""
-_POOR = 0.1
-"""Share of a design that may be lost on the way into the latent before there is a warning."""
 _STEP = 1e-3
 """Of finite differences, in units of the reference measure: large enough for decoders in single precision."""
 
@@ -107,8 +105,36 @@ Gradient = Callable[[Any, Array], Array]
 """Points ``(n, d)`` of designs ``(n, ...)`` from starts ``(n, s, d)``."""
 
 
+def encoded(points: Array, decode: Callable[[Array], Any], designs: Any, drawn: Any) -> Inversion | None:
+    """Designs beside the decodings of the points ``(n, d)`` that an encoder gave them.
+
+    Args:
+        points: shape ``(n, d)``.
+        decode: designs of points.
+        designs: n of them, numbers or anything that has a name (see ``design_name``); other ones count as lost whole.
+        drawn: many designs of the generator's, which tell how far apart designs are.
+
+    Returns:
+        None where the two cannot be compared, as in arrays of other shapes.
+    """
+    made = decode(points)
+    if isinstance(made, np.ndarray) and made.dtype.kind == "f":
+        try:
+            rows = np.asarray(designs, dtype=np.float64)
+        except (TypeError, ValueError):
+            return None
+        if rows.shape != made.shape:
+            return None
+        spread = float(np.asarray(drawn, dtype=np.float64).var(axis=0).mean())
+        return Inversion(points, _errors(lambda _: made, points, rows), spread)
+    pairs = [(design_name(design), design_name(other)) for design, other in zip(designs, made, strict=True)]
+    if any(name is None for pair in pairs for name in pair):
+        return None
+    return Inversion(points, np.array([float(one != other) for one, other in pairs]), 1.0)
+
+
 def reproduced(found: Inversion) -> Array:
-    """The points, if the generator can make the designs; with a warning where much of one is lost.
+    """The points, if the generator can make the designs.
 
     Raises:
         InvalidInput: a design is reproduced no better than by the mean design.
@@ -119,13 +145,6 @@ def reproduced(found: Inversion) -> Array:
             f"the generator makes nothing like {int((left >= 1.0).sum())} of {len(left)} designs: design "
             f"{int(left.argmax())} is reproduced no better than by the mean design. Give points instead "
             "(add(points=...), enqueue(point=...))"
-        )
-    if len(left) and left.max() > _POOR:
-        warnings.warn(
-            f"{int((left > _POOR).sum())} of {len(left)} designs are not reproduced well: up to {left.max():.0%} "
-            "of what tells designs apart is lost on the way into the latent, so answers told of them are taken for "
-            "answers of the points' own designs (Latent.invert shows how much)",
-            stacklevel=5,  # whoever called add or enqueue
         )
     return found.points
 

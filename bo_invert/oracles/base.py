@@ -146,7 +146,10 @@ def shaped_outputs(raw: Any, outputs: Sequence[str]) -> Array:
             given = [str(name) for name in raw]
             near = difflib.get_close_matches(missing[0], given, n=1)
             hint = f"is {near[0]!r} meant to be {missing[0]!r}?" if near else _meant(given, len(outputs))
-            raise Failed(f"{MISFIT}outputs {missing} are missing; given were {sorted(given)}; {hint}")
+            raise Failed(
+                f"{MISFIT}outputs {missing} are missing; given were {sorted(given)}; {hint} (objective and constraints "
+                "name outputs)"
+            )
         raw = [raw[name] for name in outputs]
     if raw is None:
         raise Failed(f"{MISFIT}the answer is None; is a return missing?")

@@ -115,9 +115,12 @@ class Isolated(Oracle):
     def _asked(self, method: str, *args: Any) -> Any:
         with self._child() as child:
             answer = child.call(method, *args, timeout=self.timeout, grace=self.grace)
-            if self.memory and any("MemoryError" in repr(one.verdict) for one in answer if isinstance(one, Answer)):
-                child.kill()  # it may be full of what earlier calls left
-            return answer
+            full = [one for one in answer if isinstance(one, Answer) and "MemoryError" in repr(one.verdict)]
+            if not self.memory or not full:
+                return answer
+            child.kill()  # it may be full of what earlier calls left
+            within = f" (its process may hold {self.memory / 2**20:,.0f} MiB)"
+            return [replace(one, verdict=Failed(f"{one.verdict}{within}")) if one in full else one for one in answer]
 
     @contextmanager
     def _child(self) -> Iterator[Child]:

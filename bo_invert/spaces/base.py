@@ -57,6 +57,13 @@ class Space(ABC):
         """
         return None
 
+    def lost(self, designs: Sequence[Any], points: Array) -> Array | None:
+        """Share of each of n designs, ``(n,)``, that the points ``(n, d)`` they were encoded to do not give back.
+
+        0 for an exact copy, 1 where the mean design is as near. None where nothing is lost, or nobody can tell.
+        """
+        return None
+
     @property
     def identify(self) -> Callable[[Array], list[str]] | None:
         """A pure function from points ``(n, d)`` to n names, equal for equal designs; None where nobody can tell.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -47,6 +47,7 @@ class Box(Space):
             raise InvalidInput("Box: at least one parameter is needed")
         self.domain = box_domain(parameters)
         self.differentiable = not self.named and self.domain.continuous
+        self.discrete = not any(isinstance(parameter, Float) for parameter in parameters.values())
 
     def decode(self, points: Array) -> Sequence[Any]:
         values = self.domain.values(np.atleast_2d(points))
@@ -65,6 +66,11 @@ class Box(Space):
             raise InvalidInput(f"designs of this box have shape (n, {self.domain.dim}), got {array.shape}")
         names = list(self.domain.parameters)
         return self.domain.encode([dict(zip(names, row, strict=True)) for row in array])
+
+    @property
+    def identify(self) -> Callable[[Array], list[str]] | None:
+        """The point that stands for all of its design, where there is no ``Float`` among the parameters."""
+        return (lambda points: [row.tobytes().hex() for row in self.domain.project(points)]) if self.discrete else None
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         if not self.differentiable:

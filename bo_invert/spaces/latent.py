@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _PRIOR_DRAWS = 2000
 _RANKED = 10000
 """Further draws of a prior, to rank against."""
+_COMPARED = 200
+"""Draws that tell how far apart designs are."""
 _INVERTED = 500
 _REMEMBERED = 20_000
 """Texts that are kept."""
@@ -274,6 +276,13 @@ class Latent(Space):
             return reproduced(self.invert(designs))
         latents = self._prior.points(self._encode(designs, self.domain.dim))
         return self.domain.project(latents if self.measure is None else self.measure.whiten(latents))
+
+    def lost(self, designs: Sequence[Any], points: Array) -> Array | None:
+        from bo_invert.generators.inversion import encoded
+
+        drawn = self.decode(self.domain.sample(np.random.default_rng(self._seed), _COMPARED))
+        found = encoded(points, self.decode, designs, drawn)
+        return None if found is None else found.left
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         if not isinstance(self._decoder, Frozen):
