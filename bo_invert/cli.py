@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bo_invert.cli_bench import bench
-from bo_invert.cli_best import best, luck, second_opinion
+from bo_invert.cli_best import best, decoded, luck, second_opinion
 from bo_invert.cli_doctor import doctor
 from bo_invert.cli_mlflow import mirror
 from bo_invert.cli_options import (
@@ -156,7 +156,8 @@ def run(
         say(line)
     if out is not None:
         _write(study, out, budget)
-    emit(study_record(study.journal, found, how) | best_record(study.journal, found) | second_opinion(study, how), how)
+    record = study_record(study.journal, found, how) | best_record(study.journal, found)
+    emit(record | decoded(study, how) | second_opinion(study, how), how)
     if found is None:
         say(why_nothing(study.journal))
         raise typer.Exit(1)

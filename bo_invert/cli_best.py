@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from bo_invert.study import Study
 
 
+_READABLE = 64
+"""So many numbers of a design are shown."""
+
+
 def best(
     name: StudyName,
     storage: Storage,
@@ -57,6 +61,27 @@ def luck(study: Study) -> list[str]:
     except InvalidInput as reason:
         return [] if study.best is None else [str(reason)]
     return [sentence] if sentence else []
+
+
+def decoded(study: Study, how: Format) -> dict[str, Any]:
+    """The best design where its coordinates do not say it: a text, or numbers, unless there are too many to read."""
+    import numpy as np
+
+    best = study.best
+    if best is None or study.problem is None or study.problem.domain.parameters:
+        return {}
+    try:
+        design = best.design
+    except Exception:  # the search is done and paid for, whatever the decoder does now
+        return {}
+    if not isinstance(design, str):
+        numbers = np.asarray(design)
+        if numbers.dtype.kind not in "fiu" or numbers.ndim > 1 or numbers.size > _READABLE:
+            return {}
+        design = numbers.tolist()
+    if how is Format.table and not isinstance(design, str):
+        design = " ".join(f"{value:.6g}" for value in np.ravel(design))
+    return {"best.design": design}
 
 
 def second_opinion(study: Study, how: Format) -> dict[str, Any]:

@@ -12,9 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
+import bo_invert as bi
 from bo_invert import cli, demo, registry
+from bo_invert.cli_best import decoded
+from bo_invert.cli_output import Format
 from bo_invert.cli_problem import parse_settings
 from bo_invert.comparison import Comparison
 from bo_invert.errors import InvalidInput
@@ -97,6 +101,19 @@ def test_a_report_of_a_ready_problem_with_options_says_that_it_wants_them(bo: Co
     assert without.code == 2
     assert "--set key=value" in without.err
     assert not bo("report", "s", "--storage", storage, "--out", str(tmp_path / "report"), *options).code
+
+
+def test_a_design_that_its_coordinates_do_not_say_is_shown() -> None:
+    def shown(decode: Callable[..., object], how: Format) -> object:
+        problem = bi.Problem(bi.Latent(decode, 2), lambda x: 1.0, bi.Minimize())
+        return decoded(bi.Study.create("s", problem, strategy="random").run(1), how).get("best.design")
+
+    assert shown(lambda codes: ["CCO"] * len(codes), Format.table) == "CCO"
+    assert shown(lambda codes: np.full((len(codes), 3), 0.5), Format.table) == "0.5 0.5 0.5"
+    assert shown(lambda codes: np.full((len(codes), 3), 0.5), Format.json) == [0.5] * 3
+    assert shown(lambda codes: np.full((len(codes), 8, 8), 0.5), Format.json) is None
+    box = bi.Problem(bi.Box({"a": bi.Float(0, 1)}), lambda x: 1.0, bi.Minimize())
+    assert decoded(bi.Study.create("s", box, strategy="random").run(1), Format.json) == {}
 
 
 def test_run_says_what_the_judge_makes_of_it(bo: Command) -> None:
