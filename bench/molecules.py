@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--training", type=json.loads, default={}, help="further fields of SelfiesConfig, as JSON")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
+    parser.add_argument("--report", action="store_true", help="run nothing, write the tables of molecules.csv")
     options = parser.parse_args()
     made = materials(options.data, training=options.training, progress=True)
     print(latent_line(made), flush=True)
@@ -178,10 +179,21 @@ def main() -> None:
         sound = made.realism([made.smiles[i] for i in top]) >= PLAUSIBLE
         best[name] = (float(values[top[0]]), float(values[top[sound]].max()))
     found: list[dict[str, Any]] = []
+    if options.report:
+        found = kept(options.out / "molecules.csv")
+        write(tables(made, found, best), latent_line(made), found, options.out)
+        return
     for row in rows(made, options):
         found.append(row)
         print({key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
         write(tables(made, found, best), latent_line(made), found, options.out)
+
+
+def kept(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file that ``write`` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        texts = ("property", "method", "smiles")
+        return [{k: v if k in texts else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 def write(table: str, line: str, found: Sequence[dict[str, Any]], out: Path) -> None:

@@ -6,6 +6,7 @@ import warnings
 
 from bo_invert.history import History
 from bo_invert.oracles.base import MISFIT
+from bo_invert.report.table import counted
 from bo_invert.verbs import Verbs
 
 #: Failures in a row, from the first call on, after which the user is told that something is probably wrong.
@@ -58,6 +59,18 @@ class Alarm:
                 f"study {self._journal.name!r}: the first {len(reasons)} trials all failed, with words like: {said}. "
                 f"{advice}",
                 stacklevel=2,
+            )
+
+    def conclude(self) -> None:
+        """At the end of a run that was too short for ``check`` to speak up."""
+        history = History(() if self._silent or self._journal.best is not None else self._journal.trials)
+        reasons = [trial.outcome.reason for trial in history.barren if trial.outcome is not None]
+        if reasons and not history.completed:
+            self._silent = True
+            warnings.warn(
+                f"study {self._journal.name!r}: no trial gave outputs yet, of {counted(len(reasons), 'trial')}; "
+                f"the last one said: {reasons[-1]}",
+                stacklevel=4,
             )
 
     def _check_news(self) -> None:

@@ -69,7 +69,9 @@ def run(
         journal.lose(is_gone)
         journal.reclaim()
         with Heart(journal, journal.worker, LEASE):
-            loop.run(bar, Alarm(journal, int(budget)))
+            alarm = Alarm(journal, int(budget))
+            loop.run(bar, alarm)
+            alarm.conclude()
     except BaseException:
         problem.oracle.interrupt()
         if made:

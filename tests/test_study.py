@@ -555,6 +555,16 @@ def test_enqueued_points_keep_to_the_budget() -> None:
     assert len(asked) == 12
 
 
+def test_a_short_run_of_failures_is_told_of() -> None:
+    def broken(p: Any) -> float:
+        raise OSError("no licence")
+
+    problem = bi.Problem(bi.Box({"a": bi.Float(0, 1)}), broken, bi.Minimize())
+    with pytest.warns(UserWarning, match="no trial gave outputs yet, of 3 trials; .*no licence") as caught:
+        bi.Study.create("s", problem, strategy="random").run(3)
+    assert len(caught) == 1
+
+
 def test_a_trial_says_why() -> None:
     problem = bi.Problem(bi.Box({"a": bi.Float(0, 1)}), None, bi.Minimize())
     study = bi.Study.create("s", problem, strategy="random")
