@@ -50,6 +50,16 @@ class Domain:
         return all(isinstance(p, Float) for p in self.parameters.values())
 
     @property
+    def size(self) -> float:
+        """How many designs a box of whole numbers and choices holds; infinite for anything else."""
+        size = 1.0 if self.geometry == "box" else math.inf
+        for parameter in self.parameters.values():
+            if isinstance(parameter, Float):
+                return math.inf
+            size *= parameter.high - parameter.low + 1 if isinstance(parameter, Int) else len(parameter.values)
+        return size if self.parameters else math.inf
+
+    @property
     def bounds(self) -> Array:
         """Lower and upper bounds of the coordinates, shape ``(2, d)``."""
         if self.geometry == "box":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,11 +24,13 @@ class Repeats:
     Args:
         journal: of the study.
         identify: names of the designs at points ``(n, d)``, equal for equal ones.
+        size: how many designs there are.
     """
 
-    def __init__(self, journal: Verbs, identify: Callable[[Array], list[str]]) -> None:
+    def __init__(self, journal: Verbs, identify: Callable[[Array], list[str]], size: float = math.inf) -> None:
         self._journal = journal
         self._identify = identify
+        self._size = size
         self._seen = 0
         self._names: dict[bytes, str | None] = {}
         self._answers: dict[str, Outcome] = {}
@@ -49,11 +52,14 @@ class Repeats:
             settled = self.settle(trials)
             found += settled
             in_vain = 0 if settled else in_vain + len(trials)
-        if in_vain >= _IN_VAIN and not found:
+            if in_vain and len(self._answers) >= self._size:  # there are no others
+                break
+        if in_vain and not found:
+            known = f"all {self._size:,.0f}" if len(self._answers) >= self._size else f"the {len(self._answers)}"
             warnings.warn(
-                f"study {self._journal.name!r}: the last {in_vain} proposals were all of designs that are known "
-                f"({len(self._answers)} of them); nothing new was found to ask for, so the run ends here. Go on with "
-                "another strategy, or with Problem(reuse=False) to measure them again",
+                f"study {self._journal.name!r}: the last {in_vain} proposals were of designs that are known, {known} "
+                "of them; nothing new was found to ask for, so the run ends here. Go on with another strategy, or with "
+                "Problem(reuse=False) to measure them again",
                 stacklevel=3,
             )
         return found

@@ -421,7 +421,7 @@ class Study:
         problem = self._require_problem()
         if not problem.reuse or problem.space.identify is None or told_noisy(self.journal.header["strategy"]):
             return None
-        return Repeats(self.journal, problem.space.identify)
+        return Repeats(self.journal, problem.space.identify, problem.domain.size)
 
     @property
     def _noisy(self) -> bool:

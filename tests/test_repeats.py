@@ -45,7 +45,7 @@ def test_it_ends_when_there_is_nothing_new() -> None:
     """Sixteen texts are all there are."""
     words = Words()
     study = bi.Study.create("s", words.problem(), strategy="prior", seed=0)
-    with pytest.warns(UserWarning, match="all of designs that are known"):
+    with pytest.warns(UserWarning, match="of designs that are known, the 16 of them"):
         study.run(40)
     assert len(set(words.asked)) == len(words.asked) == study.spent.values <= 16
 
@@ -68,9 +68,10 @@ def test_a_box_of_whole_numbers_and_choices_pays_once_for_each() -> None:
         return float(p["n"])
 
     study = bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize()), strategy="random", seed=0)
-    with pytest.warns(UserWarning, match="6 of them"):
+    with pytest.warns(UserWarning, match="all 6 of them"):
         study.run(40)
     assert len(asked) == len(set(asked)) == study.spent.values == 6
+    assert study.spent.reused < 40  # what is finite is known to be: there is no search for a seventh
     asked.clear()
     bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize(), reuse=False), strategy="random", seed=0).run(20)
     assert len(asked) == 20

@@ -13,7 +13,6 @@ import numpy as np
 from bo_invert.checkup.designs import name_of, numbers_of
 from bo_invert.checkup.findings import Finding, error, note, ok, seconds, share, warning
 from bo_invert.checkup.measure import calibration, round_trip
-from bo_invert.parameters import Choice, Float, Int
 from bo_invert.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.types import Array
@@ -63,7 +62,7 @@ def look_at_space(problem: Problem, rng: np.random.Generator) -> Looked:
                 {"failed": lost, "draws": count},
             )
         )
-    size = _size(space)
+    size = space.domain.size
     if len(good) < 2:
         return Looked(found, points[good], took or 0.0, size)
     points = points[good]
@@ -232,22 +231,6 @@ def _alike(designs: Sequence[Any], size: float) -> list[Finding]:
             )
         ]
     return [ok("space.different", f"{count} draws are {count} different designs", "", numbers)]
-
-
-def _size(space: Space) -> float:
-    """How many designs a box holds; infinite with a real parameter, or in a latent."""
-    if space.domain.geometry != "box":
-        return math.inf
-    size = 1.0
-    for parameter in space.domain.parameters.values():
-        if isinstance(parameter, Float):
-            return math.inf
-        size *= parameter.high - parameter.low + 1 if isinstance(parameter, Int) else len(_values(parameter))
-    return size
-
-
-def _values(parameter: Choice) -> tuple[Any, ...]:
-    return parameter.values
 
 
 def _plain(value: float) -> float | None:
