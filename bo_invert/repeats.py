@@ -34,6 +34,7 @@ class Repeats:
         self._seen = 0
         self._names: dict[bytes, str | None] = {}
         self._answers: dict[str, Outcome] = {}
+        self._under_way: set[str | None] = set()
         self._noisy = False
 
     def fresh(self, begin: Callable[[int], list[Trial]], count: int) -> list[Trial]:
@@ -52,9 +53,9 @@ class Repeats:
             settled = self.settle(trials)
             found += settled
             in_vain = 0 if settled else in_vain + len(trials)
-            if in_vain and len(self._answers) >= self._size:  # there are no others
+            if in_vain and len(self._answers.keys() | self._under_way) >= self._size:  # there are no others
                 break
-        if in_vain and not found:
+        if in_vain and not found and not self._under_way:  # else there may be news soon
             known = f"all {self._size:,.0f}" if len(self._answers) >= self._size else f"the {len(self._answers)}"
             warnings.warn(
                 f"study {self._journal.name!r}: the last {in_vain} proposals were of designs that are known, {known} "
@@ -89,6 +90,7 @@ class Repeats:
             else:
                 fresh.append(trial)
                 under_way[name] = trial.number
+        self._under_way = set(under_way)
         return fresh
 
     def _learn(self) -> None:

@@ -211,7 +211,7 @@ def test_threads_and_pickles(place: dict[str, Any]) -> None:
 def test_a_run_over_processes_shares_the_file(tmp_path: Path) -> None:
     oracle = bi.Cached(lambda design: float(design["a"]), tmp_path / "cache.db", version="1")
     space = bi.Box({"a": bi.Int(0, 2)})
-    study = bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize()), strategy="random")
+    study = bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize(), reuse=False), "random")
     study.run(7, executor="processes", batch=2, stop=lambda: len(study.trials) >= 20)
     assert 3 <= study.spent.values <= 6, "three designs; two workers may have paid for the same one at once"
 

@@ -142,8 +142,8 @@ def test_starts_at_the_best_given_trial_and_stays_with_it() -> None:
 
 
 def test_restarts_when_nothing_moves() -> None:
-    problem = bi.Problem(bi.Box({"n": bi.Int(0, 2), "on": bi.Choice(True, False)}), lambda d: d["n"], Minimize())
-    study = run(problem, 400)
+    space = bi.Box({"n": bi.Int(0, 2), "on": bi.Choice(True, False)})
+    study = run(bi.Problem(space, lambda d: d["n"], Minimize(), reuse=False), 400)
     starts = [t.query.meta["start"] for t in study.trials]
     sizes = {start: 1 + max(t.query.meta["index"] for t in study.trials if t.query.meta["start"] == start)
              for start in range(max(starts))}  # fmt: skip

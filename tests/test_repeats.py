@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -79,6 +81,27 @@ def test_a_box_of_whole_numbers_and_choices_pays_once_for_each() -> None:
     bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize()), "gp", seed=0, noisy=True).run(12)
     assert len(asked) == 12
     assert bi.Box({"n": bi.Int(1, 3), "x": bi.Float(0, 1)}).identify is None
+
+
+def test_a_free_worker_waits_for_news_where_all_designs_are_under_way() -> None:
+    """It is not the end, and no reason to ask on and on."""
+    begun = threading.Barrier(3, timeout=20)
+    asked: list[int] = []
+
+    def oracle(p: Any) -> float:
+        asked.append(p["n"])
+        if len(asked) <= 3:
+            begun.wait()
+            time.sleep(0.2)
+        return float(p["n"])
+
+    problem = bi.Problem(bi.Box({"n": bi.Int(1, 3)}), oracle, bi.Minimize())
+    study = bi.Study.create("s", problem, strategy="random", seed=0)
+    with pytest.warns(UserWarning, match="all 3 of them") as caught:
+        study.run(10, batch=4, executor="threads")
+    assert sorted(asked) == [1, 2, 3]
+    assert len(caught) == 1
+    assert len(study.trials) < 60
 
 
 def test_an_interrupted_run_knows_them_again() -> None:
