@@ -8,6 +8,7 @@ import pytest
 import bo_invert as bi
 from bo_invert.one_run import summarize
 from bo_invert.report.standings import fooled, score
+from bo_invert.report.summary import honest_paragraph
 
 
 def judged(judge: object, **options: object) -> bi.Study:
@@ -48,12 +49,15 @@ def test_a_judge_may_find_constraints_broken() -> None:
     (one,) = study.solutions()
     assert one.judged == -10.0
     assert one.upheld is False
-    assert "constraints broken" in repr(study.solutions())
+    (limit,) = study.problem.constraints
+    assert one.broken == (f"{limit} by {limit.bound - 0.1:.3g}",)
+    assert f"constraints broken: {limit}" in repr(study.solutions())
     run = summarize(study)
     assert run.best is not None
     assert run.best.upheld is False
     assert fooled(run, run.start)
     assert score(run, True) == np.inf
+    assert "what the methods found breaks constraints by the judge's outputs" in honest_paragraph([run])
     assert type(run).from_json(run.to_json()).best.upheld is False
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bo_invert.report.goal import Goal
-from bo_invert.report.standings import Field, Standing, fields, placing
+from bo_invert.report.standings import Field, Standing, breaks, fields, placing
 from bo_invert.report.table import FOOLED, IMPLAUSIBLE, Table, counted
 from bo_invert.runs import Run, Status
 from bo_invert.statistics import Spread, block_ranks, rank, spread
@@ -100,21 +100,12 @@ def _caption(contest: Field) -> str:
     return f"{contest.problem} ({Goal(contest.goal).words()}), at most {calls}{seeds}"
 
 
-def _breaks(contest: Field) -> bool:
-    return any(run.best is not None and run.best.upheld is False for run in contest.runs)
-
-
 def _notes(contest: Field, marks: Mapping[tuple[int, int], str]) -> list[str]:
     notes = []
     if FOOLED in marks.values():
-        notes.append(
-            "fooled (!): the judge confirms less than half of the improvement that was claimed"
-            + (
-                "; a design that breaks constraints by the judge's outputs confirms nothing."
-                if _breaks(contest)
-                else "."
-            )
-        )
+        notes.append("fooled (!): the judge confirms less than half of the improvement that was claimed.")
+        if any(breaks(run) for run in contest.runs):
+            notes.append("A design that breaks constraints by the judge's outputs confirms nothing.")
     if IMPLAUSIBLE in marks.values():
         notes.append("implausible (?): the design is more peculiar than 95 % of the reference measure.")
     if any(s.p_value is not None for s in contest.standings) and contest.pairs >= 3:

@@ -104,6 +104,11 @@ def fields(runs: Sequence[Run]) -> list[Field]:
     return [_field(name, [run for run in runs if run.problem == name]) for name in names]
 
 
+def breaks(run: Run) -> bool:
+    """Whether the best design breaks outcome constraints by the judge's outputs."""
+    return run.best is not None and run.best.upheld is False
+
+
 def fooled(run: Run, start: float) -> bool:
     """Whether the judge confirms less than half of the improvement over ``start`` that the best design claims.
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bo_invert.report.goal import Goal
-from bo_invert.report.standings import Field, Standing, fields
+from bo_invert.report.standings import Field, Standing, breaks, fields
 from bo_invert.report.table import counted
 from bo_invert.runs import Run
 
@@ -57,16 +57,12 @@ def _sentences(contest: Field, named: bool) -> list[str]:
 
 def _nothing_found(contest: Field) -> str:
     if contest.has_judge and any(s.claimed and math.isfinite(s.claimed.median) for s in contest.standings):
-        return f"No claim could be confirmed, because {_refusal(contest.standings)} what the methods found."
+        if any(breaks(run) for run in contest.runs):
+            return (
+                "No claim could be confirmed, because what the methods found breaks constraints by the judge's outputs."
+            )
+        return "No claim could be confirmed, because the judge failed on what the methods found."
     return "No method found a feasible design in most of its runs."
-
-
-def _refusal(standings: Sequence[Standing]) -> str:
-    """Why the judge confirms nothing of some methods, up to the object."""
-    finds = [run.best for standing in standings for run in standing.ran if run.best is not None]
-    if any(find.upheld is False for find in finds):
-        return "by the judge's outputs constraints are broken by"
-    return "the judge failed on"
 
 
 def _winner(contest: Field, winners: Sequence[Standing]) -> str:
@@ -99,15 +95,12 @@ def _claimants(contest: Field, winners: Sequence[Standing]) -> str:
     if {s.label for s in boldest} == {s.label for s in winners}:
         return "The claims alone would have named the same."
     judged = [f"{_number(contest, s.judged.median)}" for s in boldest if s.judged is not None]
-    verdict = (
-        f", of which the judge makes {_list(judged)}"
-        if judged
-        else (
-            ", on which the judge failed"
-            if _refusal(boldest).startswith("the")
-            else ", which breaks constraints by the judge"
-        )
+    refusal = (
+        "which breaks constraints by the judge"
+        if any(breaks(r) for b in boldest for r in b.ran)
+        else ("on which the judge failed")
     )
+    verdict = f", of which the judge makes {_list(judged)}" if judged else f", {refusal}"
     return f"By its own claim {_names(boldest)} looked best with {_number(contest, lowest)}{verdict}."
 
 
