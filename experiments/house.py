@@ -75,9 +75,9 @@ class Checkout:
         return [*rules.text_files(self.root), *self.extra()]
 
     def extra(self) -> list[str]:
-        """List Python files of experiments and tests, the rules themselves excepted."""
+        """List Python files of experiments and tests, without those that quote banned words."""
         found = rules.python_files(self.root, "experiments", "bench", "tests", "notebooks")
-        return [path for path in found if not path.endswith("prose_rules.py")]
+        return [path for path in found if path not in rules.EXEMPT]
 
     def imports(self, module: str, *, local: bool = True) -> set[str]:
         """Return the package modules that a module imports, ``TYPE_CHECKING`` imports included."""
