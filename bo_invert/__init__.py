@@ -1,12 +1,18 @@
-"""Black-box inversion: find the inputs of a function you cannot invert, with few calls.
+"""Black-box inversion: find the inputs of a function without a known inverse, with few calls.
 
-Everything public is listed in ``__all__`` and imported when it is first used, so ``import bo_invert`` costs little.
+``__all__`` lists the public names. Each is imported on first use, so ``import bo_invert`` is fast.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 __version__ = "0.1.0"
 
@@ -21,7 +27,7 @@ _HOME = {
     "Function": "oracles.function",
     "TorchModule": "oracles.torch",
     "Estimator": "oracles.estimator",
-    "Twin": "oracles.twin",
+    "Twin": "oracles.gradient_proxy",
     "Isolated": "oracles.isolated",
     "Command": "oracles.command",
     "Http": "oracles.http",
@@ -32,50 +38,90 @@ _HOME = {
     "Target": "objectives",
     "Composite": "objectives",
     "OutcomeConstraint": "objectives",
-    "Problem": "problem",
-    "Study": "study",
+    "Problem": "problems.problem",
+    "Study": "study.study",
     "Trial": "types",
     "Query": "types",
     "Descent": "types",
     "State": "types",
-    "Ledger": "ledger",
+    "Ledger": "types",
     "Strategy": "strategies.base",
     "Proposal": "strategies.base",
     "Request": "strategies.base",
-    "Statement": "statement",
-    "Domain": "domain",
+    "Statement": "problem_statement",
+    "Domain": "search_domain",
     "Failed": "errors",
     "Infeasible": "errors",
     "BoInvertError": "errors",
     "InvalidInput": "errors",
     "Unsuitable": "errors",
-    "compare": "comparison",
-    "Comparison": "comparison",
-    "to_mlflow": "mlflow_bridge",
-    "mlflow_tracking": "mlflow_bridge",
-    "ready_problem": "examples.base",
-    "doctor": "checkup.examination",
-    "Checkup": "checkup.findings",
+    "compare": "benchmark.compare",
+    "Comparison": "benchmark.compare",
+    "to_mlflow": "report.mlflow.client",
+    "mlflow_tracking": "report.mlflow.client",
+    "ready_problem": "problems.examples.base",
+    "doctor": "problem_doctor.doctor",
+    "Checkup": "problem_doctor.findings",
 }
+
+_REALISM = {
+    "Controls": "problem_doctor.control_regressors",
+    "DesignRealism": "generators.design_plausibility",
+    "Gaps": "problem_doctor.control_regressors",
+    "Measure": "generators.latent_plausibility",
+    "control_regressors": "problem_doctor.control_regressors",
+    "fit_measure": "generators.latent_plausibility",
+}
+
+_MOVED = {
+    "ax_bridge": "strategies.ax.conversion",
+    "ax_node": "strategies.ax.generation_node",
+    "bench": "benchmark",
+    "checkup": "problem_doctor",
+    "comparison": "benchmark.compare",
+    "conformance": "testing",
+    "declared": "problems.declaration",
+    "demo": "cli.demo",
+    "digests": "hashing",
+    "domain": "search_domain",
+    "duels": "report.pairwise_tests",
+    "examples": "problems.examples",
+    "executors": "execution",
+    "identity": "hashing",
+    "journal": "storage.journal",
+    "ledger": "types",
+    "log": "storage.events",
+    "mlflow_bridge": "report.mlflow.client",
+    "models.botorch": "models.botorch_adapter",
+    "oracles.twin": "oracles.gradient_proxy",
+    "performance": "report.performance",
+    "problem": "problems.problem",
+    "provenance": "problems.provenance",
+    "recommendation": "study.recommendation",
+    "reference": "latent_prior",
+    "rng": "strategies.base",
+    "runner": "study.runner",
+    "runs": "report.runs",
+    "solutions": "study.solutions",
+    "sources": "problems.loading",
+    "statement": "problem_statement",
+    "statistics": "report.statistics",
+    "stores": "storage",
+    "strategies.o3": "strategies.surrogate_latent",
+    "transfer": "storage.jsonl_export",
+}
+"""Former module paths; packages stand for all of their modules."""
 
 __all__ = ["__version__", "realism", *_HOME]
 
 if TYPE_CHECKING:
-    from bo_invert import realism as realism
-    from bo_invert.checkup.examination import doctor as doctor
-    from bo_invert.checkup.findings import Checkup as Checkup
-    from bo_invert.comparison import Comparison as Comparison
-    from bo_invert.comparison import compare as compare
-    from bo_invert.domain import Domain as Domain
+    from bo_invert.benchmark.compare import Comparison as Comparison
+    from bo_invert.benchmark.compare import compare as compare
     from bo_invert.errors import BoInvertError as BoInvertError
     from bo_invert.errors import Failed as Failed
     from bo_invert.errors import Infeasible as Infeasible
     from bo_invert.errors import InvalidInput as InvalidInput
     from bo_invert.errors import Unsuitable as Unsuitable
-    from bo_invert.examples.base import ready_problem as ready_problem
-    from bo_invert.ledger import Ledger as Ledger
-    from bo_invert.mlflow_bridge import mlflow_tracking as mlflow_tracking
-    from bo_invert.mlflow_bridge import to_mlflow as to_mlflow
     from bo_invert.objectives import Composite as Composite
     from bo_invert.objectives import Maximize as Maximize
     from bo_invert.objectives import Minimize as Minimize
@@ -86,31 +132,90 @@ if TYPE_CHECKING:
     from bo_invert.oracles.command import Command as Command
     from bo_invert.oracles.estimator import Estimator as Estimator
     from bo_invert.oracles.function import Function as Function
+    from bo_invert.oracles.gradient_proxy import Twin as Twin
     from bo_invert.oracles.http import Http as Http
     from bo_invert.oracles.isolated import Isolated as Isolated
     from bo_invert.oracles.onnx import Onnx as Onnx
     from bo_invert.oracles.torch import TorchModule as TorchModule
-    from bo_invert.oracles.twin import Twin as Twin
     from bo_invert.parameters import Choice as Choice
     from bo_invert.parameters import Float as Float
     from bo_invert.parameters import Int as Int
-    from bo_invert.problem import Problem as Problem
+    from bo_invert.problem_doctor.doctor import doctor as doctor
+    from bo_invert.problem_doctor.findings import Checkup as Checkup
+    from bo_invert.problem_statement import Statement as Statement
+    from bo_invert.problems.examples.base import ready_problem as ready_problem
+    from bo_invert.problems.problem import Problem as Problem
+    from bo_invert.report.mlflow.client import mlflow_tracking as mlflow_tracking
+    from bo_invert.report.mlflow.client import to_mlflow as to_mlflow
+    from bo_invert.search_domain import Domain as Domain
     from bo_invert.spaces.box import Box as Box
     from bo_invert.spaces.latent import Latent as Latent
     from bo_invert.spaces.pixels import Pixels as Pixels
-    from bo_invert.statement import Statement as Statement
     from bo_invert.strategies.base import Proposal as Proposal
     from bo_invert.strategies.base import Request as Request
     from bo_invert.strategies.base import Strategy as Strategy
-    from bo_invert.study import Study as Study
+    from bo_invert.study.study import Study as Study
     from bo_invert.types import Descent as Descent
+    from bo_invert.types import Ledger as Ledger
     from bo_invert.types import Query as Query
     from bo_invert.types import State as State
     from bo_invert.types import Trial as Trial
 
 
+class _MovedModules(MetaPathFinder, Loader):
+    """Deprecated aliases of modules that moved: the former path returns the module itself."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a spec for a former path, None for any other name."""
+        if not fullname.startswith("bo_invert."):
+            return None
+        former = fullname.removeprefix("bo_invert.")
+        if former == "realism" or _present(former) is not None:
+            return ModuleSpec(fullname, self)
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Import the module from its present path."""
+        if spec.name == "bo_invert.realism":
+            return _realism()
+        present = f"bo_invert.{_present(spec.name.removeprefix('bo_invert.'))}"
+        warn(f"{spec.name} moved to {present}", DeprecationWarning, stacklevel=2)
+        module = import_module(present)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Restore the spec of the present path, which the import system has replaced."""
+        spec = module.__spec__
+        if spec is not None and spec.loader_state is not None:
+            module.__spec__ = spec.loader_state
+
+
+def _present(former: str) -> str | None:
+    """Return the present path of a former one, relative to the package; None if it did not move."""
+    for old, new in _MOVED.items():
+        if former == old or former.startswith(f"{old}."):
+            return new + former.removeprefix(old)
+    return None
+
+
+def _realism() -> ModuleType:
+    """Return the namespace ``bo_invert.realism``: plausibility measures and control regressors."""
+    namespace = ModuleType("bo_invert.realism", "Plausibility measures and control regressors.")
+
+    def attribute(name: str) -> Any:
+        if name not in _REALISM:
+            raise AttributeError(f"module 'bo_invert.realism' has no attribute {name!r}")
+        return getattr(import_module(f"bo_invert.{_REALISM[name]}"), name)
+
+    vars(namespace).update(__getattr__=attribute, __all__=sorted(_REALISM), __dir__=lambda: sorted(_REALISM))
+    return namespace
+
+
 def __getattr__(name: str) -> Any:
-    if name == "realism":  # a room whose names are plain words: bi.realism.control_regressors
+    if name == "realism":
         return import_module("bo_invert.realism")
     if name not in _HOME:
         raise AttributeError(f"module 'bo_invert' has no attribute {name!r}")
@@ -121,3 +226,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+# First in line: the path of a former package would otherwise find its modules, and load them a second time.
+sys.meta_path.insert(0, _MovedModules())

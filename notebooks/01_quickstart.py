@@ -34,7 +34,7 @@ BUDGET, SEEDS = (16, 2) if short else (60, 5)
 # *judge*: another regressor, trained on other images, that no search ever sees.
 
 # %%
-from bo_invert.examples.digits import materials
+from bo_invert.problems.examples.digits import materials
 
 made = materials(seed=0)
 made.scores()  # R squared on images nobody was trained on
@@ -46,7 +46,7 @@ made.scores()  # R squared on images nobody was trained on
 # assume that they follow N(0, I). `Twin` takes values from the forest and gradients from the network.
 
 # %%
-from bo_invert.examples.digits import draw, slant
+from bo_invert.problems.examples.digits import draw, slant
 
 oracle = bi.Twin(bi.Estimator(made.forest), bi.TorchModule(made.network))
 problem = bi.Problem(

@@ -142,9 +142,9 @@ plt.show()
 from sklearn.decomposition import PCA
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 
-from bo_invert.examples.digits import draw, slant
-from bo_invert.examples.digits_materials import load
-from bo_invert.realism.designs import DesignRealism
+from bo_invert.generators.design_plausibility import DesignRealism
+from bo_invert.problems.examples.digits import draw, slant
+from bo_invert.problems.examples.digits_assets import load
 
 images = load()[0].reshape(-1, 64)[np.random.default_rng(0).permutation(1797)]
 generator, taught, other, held_out = np.split(images, [600, 1050, 1500])
@@ -200,7 +200,7 @@ plt.show()
 # with one after the oracle has changed gives a warning.
 
 # %%
-from bo_invert.provenance import told
+from bo_invert.problems.provenance import told
 
 for one in (study, search):
     print(*(f"{what}: {which}" for what, which in told(one.journal.header["provenance"])), sep="\n", end="\n\n")

@@ -37,7 +37,7 @@ BUDGET, SEEDS = (24, 2) if short else (150, 3)
 # edge. `database()` has them for the 2,174 airfoils of AeroSandbox. On these the small network is not bad:
 
 # %%
-from bo_invert.examples.airfoil import NeuralFoil, database, draw
+from bo_invert.problems.examples.airfoil import NeuralFoil, database, draw
 
 real = database()
 shapes = torch.as_tensor(real.designs.copy())

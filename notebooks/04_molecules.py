@@ -63,7 +63,7 @@ else:
 # `validity` the share of draws that RDKit reads.
 
 # %%
-from bo_invert.examples.molecules import materials
+from bo_invert.problems.examples.molecules import materials
 
 made = materials(**options)
 print(len(made.smiles), "molecules;", made.training)
@@ -76,7 +76,7 @@ drawn = latent.decode(latent.sample(rng, 8))
 
 def show(smiles, titles):
     """Structural formulas side by side."""
-    from bo_invert.examples.molecules_properties import picture
+    from bo_invert.problems.examples.molecules_properties import picture
 
     rows = -(-len(smiles) // 4)
     _, axes = plt.subplots(rows, 4, figsize=(12, 2.5 * rows), squeeze=False)
@@ -118,7 +118,7 @@ for name, study in studies.items():
 # score that real molecules are good at; `docs/molecules.md` has the figures for ten seeds and 500 calls.
 
 # %%
-from bo_invert.examples.molecules_materials import PROPERTIES
+from bo_invert.problems.examples.molecules_assets import PROPERTIES
 
 for name, study in studies.items():
     rival = bi.Study.create(f"{name}, draws", study.problem, strategy="prior", seed=0)

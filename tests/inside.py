@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 
 from bo_invert.service.app import create_app
-from bo_invert.service.desk import Desk
-from bo_invert.service.guard import LOOPBACK, Bucket
-from bo_invert.service.registered import Registered
+from bo_invert.service.middleware import LOOPBACK, Bucket
+from bo_invert.service.open_studies import Desk
+from bo_invert.service.registered_problems import Registered
 from bo_invert.service.tokens import Access, Tokens
-from bo_invert.stores.sql import SqlStore
+from bo_invert.storage.sql import SqlStore
 
 
 class Inside:

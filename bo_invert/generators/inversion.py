@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_invert.errors import InvalidInput
-from bo_invert.generators.frozen import Frozen
-from bo_invert.identity import design_name
-from bo_invert.models.levenberg import descended
+from bo_invert.generators.wrapped import Frozen
+from bo_invert.hashing import design_name
+from bo_invert.models.optim.levenberg_marquardt import descended
 from bo_invert.types import Array
 
 if TYPE_CHECKING:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from bo_invert.domain import Domain
+from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
 KERNELS = {"rbf": ("rbf",), "matern": ("matern",), "auto": ("rbf", "matern")}
 """What a strategy's option ``kernel`` may be; of several kernels the data choose."""
+
+MANY = 15
+"""From more outputs than this, principal components are modelled instead of outputs."""
 
 
 def to_unit(domain: Domain, points: Array) -> Array:

@@ -11,14 +11,14 @@ import torch
 
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
-from bo_invert.models import exact
 from bo_invert.models.base import to_unit
-from bo_invert.models.exact import Surrogate
-from bo_invert.models.outputs import Outputs
-from bo_invert.models.selection import telling
-from bo_invert.models.warp import Warp
-from bo_invert.statement import Statement
-from bo_invert.threads import one_thread
+from bo_invert.models.data_subset import telling
+from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.gp.output_warp import Warp
+from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.threads import one_thread
+from bo_invert.problem_statement import Statement
 from bo_invert.types import Array, Trial
 
 LEVELS = (0.5, 0.9)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_invert import registry
-from bo_invert.digests import Digest, digest
 from bo_invert.errors import Failed, InvalidInput, Verdict
+from bo_invert.hashing import Digest, digest
 from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.digests import Digest
 from bo_invert.errors import Infeasible, InvalidInput, StorageError
-from bo_invert.identity import design_name
+from bo_invert.hashing import Digest, design_name
 from bo_invert.oracles.base import Answer, Oracle, as_oracle
 from bo_invert.types import JSON
 

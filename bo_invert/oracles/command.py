@@ -15,13 +15,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bo_invert.digests import Digest, file_digest, joined, text_digest
 from bo_invert.errors import Failed, Infeasible, InvalidInput
+from bo_invert.execution.subprocess_run import Ended, read_file, run_program
+from bo_invert.hashing import Digest, file_digest, joined, text_digest
 from bo_invert.oracles.base import Oracle
-from bo_invert.payload import Where, as_csv, as_json, checked_where
-from bo_invert.placeholders import fill, names_in, values_of
-from bo_invert.printed import Form, read_rows
-from bo_invert.program import Ended, read_file, run_program
+from bo_invert.oracles.io.json_codec import Where, as_csv, as_json, checked_where
+from bo_invert.oracles.io.output_parser import Form, read_rows
+from bo_invert.oracles.io.templates import fill, names_in, values_of
 from bo_invert.types import JSON
 
 _OURS = ("input", "output", "folder")

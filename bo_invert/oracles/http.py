@@ -12,10 +12,20 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from bo_invert.errors import Failed, Infeasible, InvalidInput, MissingExtra, Verdict
-from bo_invert.exchange import Broken, Exchange, Reply, Unanswered, Unreachable
 from bo_invert.oracles.base import MISFIT, Answer, Oracle, answer_of
-from bo_invert.payload import Where, as_json, beginning, checked_where, found, plain, read_json, row_of, rows_of
-from bo_invert.placeholders import fill, fill_json, names_in, values_of
+from bo_invert.oracles.io.http_requests import Broken, Exchange, Reply, Unanswered, Unreachable
+from bo_invert.oracles.io.json_codec import (
+    Where,
+    as_json,
+    beginning,
+    checked_where,
+    found,
+    plain,
+    read_json,
+    row_of,
+    rows_of,
+)
+from bo_invert.oracles.io.templates import fill, fill_json, names_in, values_of
 from bo_invert.types import JSON
 
 _BUSY = (502, 503, 504)

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from bo_invert.children import Child, Died, NotLoaded, packed
-from bo_invert.digests import Digest
 from bo_invert.errors import Failed, InvalidInput, Verdict
+from bo_invert.execution.worker_process import Child, Died, NotLoaded, packed
+from bo_invert.hashing import Digest
 from bo_invert.oracles.base import MISFIT, Answer, Oracle, as_oracle
 from bo_invert.types import JSON
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.digests import Digest
 from bo_invert.errors import Failed, InvalidInput, MissingExtra
+from bo_invert.hashing import Digest
 from bo_invert.oracles.base import MISFIT, Oracle
 from bo_invert.types import JSON
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.report.goal import Goal
-from bo_invert.runs import Run, Status
-from bo_invert.statistics import quantile
+from bo_invert.report.objective_view import Goal
+from bo_invert.report.runs import Run, Status
+from bo_invert.report.statistics import quantile
 from bo_invert.types import Array
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.performance import starts
-from bo_invert.report.goal import Goal
-from bo_invert.report.standings import fooled, implausible
-from bo_invert.runs import Find, Picture, Run, as_picture
+from bo_invert.report.objective_view import Goal
+from bo_invert.report.performance import starts
+from bo_invert.report.ranking import fooled, implausible
+from bo_invert.report.runs import Find, Picture, Run, as_picture
 
 _CAPTION = 0.62
 """Inches above a picture."""

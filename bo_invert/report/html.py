@@ -11,18 +11,18 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bo_invert.performance import contenders
-from bo_invert.report.contests import Contests, hits_table
+from bo_invert.report.benchmark_tables import Contests, hits_table
+from bo_invert.report.comparison_tables import comparison_tables, runs_table
 from bo_invert.report.curves import curves_figure
-from bo_invert.report.goal import Goal
+from bo_invert.report.objective_view import Goal
+from bo_invert.report.performance import contenders
 from bo_invert.report.pictures import data_uri
 from bo_invert.report.profiles import profiles_figure
-from bo_invert.report.scoreboard import comparison_tables, runs_table
-from bo_invert.report.standings import fields
+from bo_invert.report.ranking import fields
+from bo_invert.report.runs import Run
 from bo_invert.report.style import SCRIPT, STYLE
 from bo_invert.report.summary import honest_paragraph
 from bo_invert.report.table import Table, counted
-from bo_invert.runs import Run
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

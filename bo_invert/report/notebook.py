@@ -8,13 +8,12 @@ from html import escape
 from numpy.typing import ArrayLike
 
 from bo_invert.history import History, best_so_far
-from bo_invert.ledger import Ledger
+from bo_invert.report.comparison_tables import comparison_tables
 from bo_invert.report.pictures import image_tag
-from bo_invert.report.scoreboard import comparison_tables
+from bo_invert.report.runs import Run
 from bo_invert.report.summary import honest_paragraph
 from bo_invert.report.text import counts_text, design_text, vector_text
-from bo_invert.runs import Run
-from bo_invert.types import State, Trial
+from bo_invert.types import Ledger, State, Trial
 
 _BOX = "font-family:system-ui,sans-serif;border:1px solid #8884;border-radius:10px;padding:12px 16px;max-width:56em"
 _GRID = "display:grid;grid-template-columns:max-content 1fr;gap:3px 14px;margin:8px 0 0"

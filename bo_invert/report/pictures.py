@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.runs import Picture, as_picture
+from bo_invert.report.runs import Picture, as_picture
 
 
 def png(picture: Picture) -> bytes:

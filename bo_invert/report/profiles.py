@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.performance import TOLERANCES, Pair, Yardstick, calls_to_hit, common_pairs, yardsticks
 from bo_invert.report.curves import line_of, panels
-from bo_invert.runs import Run
-from bo_invert.statistics import data_profile
+from bo_invert.report.performance import TOLERANCES, Pair, Yardstick, calls_to_hit, common_pairs, yardsticks
+from bo_invert.report.runs import Run
+from bo_invert.report.statistics import data_profile
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bo_invert.report.runs import Run
 from bo_invert.report.table import Table
-from bo_invert.runs import Run
 
 UNKNOWN = "not noted"
 MIXED = "Warning: results of different code under one name"

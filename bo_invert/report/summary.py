@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bo_invert.report.goal import Goal
-from bo_invert.report.standings import Field, Standing, breaks, fields
+from bo_invert.report.objective_view import Goal
+from bo_invert.report.ranking import Field, Standing, breaks, fields
+from bo_invert.report.runs import Run
 from bo_invert.report.table import counted
-from bo_invert.runs import Run
 
 #: Methods that need no model of the oracle: if one of them does as well, say so.
 PLAIN = {

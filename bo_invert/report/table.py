@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from bo_invert.printable import printable
-from bo_invert.statistics import Spread
+from bo_invert.report.statistics import Spread
+from bo_invert.types import printable
 
 FOOLED, IMPLAUSIBLE = "fooled", "implausible"
 _SIGNS = {FOOLED: "!", IMPLAUSIBLE: "?"}

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.ledger import Ledger
-from bo_invert.printable import printable
-from bo_invert.types import Array, State, Trial
+from bo_invert.types import Array, Ledger, State, Trial, printable
 
 
 def study_text(name: str, problem_name: str, strategy_name: str, trials: Sequence[Trial], ledger: Ledger) -> str:

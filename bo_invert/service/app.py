@@ -30,11 +30,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bo_invert.errors import BoInvertError, StudyNotFound
-from bo_invert.service import problems, reading, writing
-from bo_invert.service.desk import Desk
-from bo_invert.service.guard import Bucket, Guard
+from bo_invert.service import http_errors as problems
+from bo_invert.service import routes_read as reading
+from bo_invert.service import routes_write as writing
+from bo_invert.service.dependencies import study_name
+from bo_invert.service.middleware import Bucket, Guard
+from bo_invert.service.open_studies import Desk
 from bo_invert.service.page import page
-from bo_invert.service.paths import study_name
 from bo_invert.service.tokens import Finder
 
 _ROUTERS = (reading.router, writing.router, page)

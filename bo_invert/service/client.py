@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from bo_invert import errors
-from bo_invert.decisions import Terms
 from bo_invert.errors import AccessDenied, BoInvertError, InvalidInput, MissingExtra, ServerUnreachable, StorageError
+from bo_invert.storage.journal_base import Propose, Verbs
+from bo_invert.storage.transitions import Terms
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
-from bo_invert.verbs import Propose, Verbs
 
 _PAGE = 1000
 _FIRST, _PATIENCE = 5.0, 60.0

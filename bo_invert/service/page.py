@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from bo_invert.service import problems
+from bo_invert.service import http_errors as problems
 
 page = APIRouter(include_in_schema=False)
 _FOLDER = Path(__file__).parent / "static"

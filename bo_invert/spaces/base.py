@@ -6,15 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
+from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from bo_invert.digests import Digest
+    from bo_invert.hashing import Digest
 
 
 class Space(ABC):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.domain import box_domain
 from bo_invert.errors import InvalidInput
 from bo_invert.parameters import Choice, Float, Int, Parameter
+from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import Array
 

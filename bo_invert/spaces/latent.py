@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.digests import Digest, digest
-from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
-from bo_invert.generators.frozen import Frozen, as_function, checked_length, is_module
+from bo_invert.generators.latent_plausibility import Measure, as_codes, fit_measure
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
-from bo_invert.identity import design_name
-from bo_invert.realism.reference import Measure, as_codes, fit_measure
+from bo_invert.generators.wrapped import Frozen, as_function, checked_length, is_module
+from bo_invert.hashing import Digest, design_name, digest
+from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array
 

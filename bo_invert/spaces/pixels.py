@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
+from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array
 

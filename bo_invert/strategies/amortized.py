@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
+from bo_invert.models.threads import one_thread
 from bo_invert.objectives import Minimize, Objective, OutcomeConstraint
-from bo_invert.rng import draw_seed, stream_generator
-from bo_invert.statement import Statement
-from bo_invert.strategies.base import Proposal, Request, Strategy
-from bo_invert.threads import one_thread
+from bo_invert.problem_statement import Statement
+from bo_invert.search_domain import Domain
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, stream_generator
 from bo_invert.types import Array, Query, State, Trial
 
 if TYPE_CHECKING:

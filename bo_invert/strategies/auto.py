@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.models.hit import hit
+from bo_invert.models.least_squares.convergence import hit
 from bo_invert.objectives import Target
-from bo_invert.statement import Statement
+from bo_invert.problem_statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import JSON, Query, Trial
 
@@ -199,6 +199,6 @@ def _linear_is_better(statement: Statement, history: History, memo: JSON) -> JSO
         return None
     if known is not None and told < 1.25 * known["told"]:
         return known
-    from bo_invert.models.rivals import linear_is_better
+    from bo_invert.models.model_comparison import linear_is_better
 
     return {"told": told, "better": linear_is_better(statement, history)}

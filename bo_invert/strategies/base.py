@@ -15,10 +15,10 @@ from typing import Any, ClassVar, get_args, get_type_hints
 
 import numpy as np
 
-from bo_invert import registry, rng
+from bo_invert import registry
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.objectives import Target
-from bo_invert.statement import Statement
+from bo_invert.problem_statement import Statement
 from bo_invert.types import JSON, Query, Trial
 
 
@@ -42,11 +42,11 @@ class Request:
 
     def rng(self) -> np.random.Generator:
         """The generator of this ask; each call starts it anew."""
-        return rng.ask_generator(self.seed, self.number)
+        return ask_generator(self.seed, self.number)
 
     def stream(self, *key: int) -> np.random.Generator:
         """A generator that is the same at every ask of the study; each call starts it anew."""
-        return rng.stream_generator(self.seed, *key)
+        return stream_generator(self.seed, *key)
 
 
 @dataclass(frozen=True)
@@ -169,3 +169,22 @@ def refuse_without_residuals(name: str, statement: Statement, instead: str) -> N
             f"strategy {name!r} needs finite differences, and problem {statement.name!r} has whole numbers "
             f"or choices among its parameters. Make them Float or fix them, or take {instead}"
         )
+
+
+#: Keys of the streams that stay the same over all asks of a study live apart from the asks' own keys.
+_STREAM = 0xB0
+
+
+def ask_generator(seed: int, number: int) -> np.random.Generator:
+    """The generator of ask ``number`` of a study with this ``seed``."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+
+
+def stream_generator(seed: int, *key: int) -> np.random.Generator:
+    """A generator that is the same at every ask: the ``key``-th stream of a study."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, len(key), *key)))
+
+
+def draw_seed(rng: np.random.Generator) -> int:
+    """A non-negative 31-bit integer, for libraries that want an integer seed."""
+    return int(rng.integers(2**31 - 1))

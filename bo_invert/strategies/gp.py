@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS
-from bo_invert.models.design import design, design_size, lacking
+from bo_invert.models.optim.initial_design import design, design_size, lacking
 from bo_invert.objectives import Target
-from bo_invert.rng import draw_seed
-from bo_invert.statement import Statement
-from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.problem_statement import Statement
+from bo_invert.search_domain import Domain
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import JSON, Array, Query, Trial
 
 if TYPE_CHECKING:
-    from bo_invert.models.acquisition import Score
-    from bo_invert.models.learned import Learned
-    from bo_invert.models.spacing import Spacing
+    from bo_invert.models.acquisition.expected_improvement import Score
+    from bo_invert.models.fitted_model import Learned
+    from bo_invert.models.optim.duplicates import Spacing
 
 _GREEDY = 8
 """So many points of a batch know of each other; the others are the best ones of functions drawn from the posterior."""
@@ -93,7 +92,7 @@ class GP(Strategy):
         history, domain = History(trials), statement.domain
         if lacking(history, design_size(domain.dim, request.budget, self.initial)):
             return Proposal(design(self.name, domain, history, request), request.memo)
-        from bo_invert.threads import one_thread
+        from bo_invert.models.threads import one_thread
 
         rng = request.rng()
         with one_thread():
@@ -102,12 +101,12 @@ class GP(Strategy):
     def _improving(
         self, statement: Statement, history: History, request: Request, rng: np.random.Generator
     ) -> Proposal:
+        from bo_invert.models.acquisition.feasibility import permission
         from bo_invert.models.base import to_unit
-        from bo_invert.models.foretold import foretell
-        from bo_invert.models.learned import learn
-        from bo_invert.models.permission import permission
-        from bo_invert.models.selection import telling
-        from bo_invert.models.spacing import Spacing, spacing
+        from bo_invert.models.data_subset import telling
+        from bo_invert.models.fitted_model import learn
+        from bo_invert.models.optim.duplicates import Spacing, spacing
+        from bo_invert.models.prediction_intervals import foretell
 
         domain, memo = statement.domain, request.memo or {}
         inputs = to_unit(domain, history.points)
@@ -134,9 +133,9 @@ class GP(Strategy):
 
     def _one_by_one(self, scene: _Scene, count: int, explore: bool = False) -> Array:
         """Points ``(count, d)``, each chosen given those before."""
-        from bo_invert.models import search
+        from bo_invert.models.acquisition.feasibility import permitted
         from bo_invert.models.base import to_unit
-        from bo_invert.models.permission import permitted
+        from bo_invert.models.optim import optimize_acquisition as search
 
         domain, history = scene.domain, scene.history
         picked, ends = np.empty((0, domain.dim)), None
@@ -179,10 +178,10 @@ def _drawn(scene: _Scene, picked: Array, count: int) -> Array:
     """Picked points ``(p, d)``, filled up to ``(count, d)`` with the best ones of drawn functions."""
     if len(picked) == count:
         return picked
+    from bo_invert.models.acquisition.feasibility import permitted
     from bo_invert.models.base import to_unit
-    from bo_invert.models.permission import permitted
-    from bo_invert.models.region import Region
-    from bo_invert.models.search import looks
+    from bo_invert.models.optim.local_search import Region
+    from bo_invert.models.optim.optimize_acquisition import looks
 
     domain, rng = scene.domain, scene.rng
     scores = scene.learned.drawn(count - len(picked), draw_seed(rng))

@@ -10,9 +10,8 @@ import numpy as np
 
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
-from bo_invert.rng import draw_seed
-from bo_invert.statement import Statement
-from bo_invert.strategies.base import Proposal, Request, Strategy, require_gradients
+from bo_invert.problem_statement import Statement
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, require_gradients
 from bo_invert.types import Array, Descent, Query, Trial
 
 #: How far Adam should be able to carry each coordinate in one descent, and the learning rates that are sane.

@@ -9,12 +9,12 @@ import numpy as np
 
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
-from bo_invert.models.gauss_newton import Settings, Start
-from bo_invert.models.hit import hit, rounding
+from bo_invert.models.least_squares.convergence import hit, rounding
+from bo_invert.models.least_squares.gauss_newton import Settings, Start
 from bo_invert.objectives import Target
-from bo_invert.replay import key, replay
-from bo_invert.statement import Statement
+from bo_invert.problem_statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy, refuse_without_residuals
+from bo_invert.strategies.replay import key, replay
 from bo_invert.types import JSON, Array, Query, Trial
 
 #: A new start is made where less than this share of what an ordinary evaluation leaves is left.
@@ -169,9 +169,9 @@ class LeastSquares(Strategy):
             return [Query(p, origin=self.name, meta=m) for p, m in zip(pool, meta, strict=True)], memo
         from threadpoolctl import threadpool_limits
 
-        from bo_invert.models import residuals
         from bo_invert.models.base import to_unit
-        from bo_invert.models.basins import Search
+        from bo_invert.models.least_squares import residual_gp as residuals
+        from bo_invert.models.least_squares.residual_minima import Search
 
         missed, excesses = _missed(statement, history)
         best = np.argsort(residuals.merits(missed, excesses), kind="stable")

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput, Unsuitable
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
-from bo_invert.models.design import design_size, lacking
-from bo_invert.models.spacing import Spacing, spacing
-from bo_invert.rng import draw_seed
-from bo_invert.statement import Statement
-from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.models.optim.duplicates import Spacing, spacing
+from bo_invert.models.optim.initial_design import design_size, lacking
+from bo_invert.problem_statement import Statement
+from bo_invert.search_domain import Domain
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import JSON, Array, Query, Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bo_invert.models.acquisition import Score
+    from bo_invert.models.acquisition.expected_improvement import Score
 
 SURROGATES = ("auto", "design", "latent")
 #: More prior draws than this hardly change the principal components of designs.
@@ -95,7 +94,7 @@ class PCN(Strategy):
         if lacking(history, design_size(domain.dim, request.budget, self.initial)):
             pool = domain.sample(request.rng(), request.count + 32)
             return self._propose(Spacing(domain).unseen(pool, history.all_points, request.count), request.memo)
-        from bo_invert.threads import one_thread
+        from bo_invert.models.threads import one_thread
 
         rng = request.rng()
         with one_thread():
@@ -107,7 +106,7 @@ class PCN(Strategy):
 
     def _inputs(self, statement: Statement, request: Request) -> Callable[[Array], Array]:
         """What the process sees of points ``(n, d)``."""
-        from bo_invert.models.appearance import appearance
+        from bo_invert.models.design_features import appearance
 
         domain = statement.domain
         if self.surrogate != "latent" and statement.features is not None:
@@ -121,11 +120,11 @@ class PCN(Strategy):
     ) -> tuple[Array, JSON]:
         import torch
 
-        from bo_invert.models.learned import learn
-        from bo_invert.models.permission import answering
-        from bo_invert.models.probability import improving
-        from bo_invert.models.realism import realism
-        from bo_invert.models.selection import telling
+        from bo_invert.models.acquisition.feasibility import answering
+        from bo_invert.models.acquisition.plausibility_penalty import realism
+        from bo_invert.models.acquisition.probability_of_improvement import improving
+        from bo_invert.models.data_subset import telling
+        from bo_invert.models.fitted_model import learn
 
         domain, memo = statement.domain, request.memo or {}
         inputs = self._inputs(statement, request)
@@ -174,7 +173,7 @@ class PCN(Strategy):
         rng: np.random.Generator,
     ) -> Array:
         """Samples of the prior times the probability, as points; ``walkers`` for each of so many queries."""
-        from bo_invert.models.walks import walk
+        from bo_invert.models.optim.pcn_sampler import walk
 
         normal = _Normal(domain)
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
-from bo_invert.statement import Statement
+from bo_invert.models.threads import one_thread
+from bo_invert.problem_statement import Statement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
-from bo_invert.threads import one_thread
 from bo_invert.types import JSON, Array, Descent, Query, Trial
 
 if TYPE_CHECKING:
-    from bo_invert.models.acquisition import Score
+    from bo_invert.models.acquisition.expected_improvement import Score
 
 _MIN_STEPS = 10
 """A shorter descent from a second point is worth less than a longer one from the first."""
@@ -132,10 +132,12 @@ class Polish(Strategy):
         if len(history.completed) < 2:
             return self._base(statement, history.trials, request, memo)
 
-        from bo_invert.models import acquisition, exact, search
+        from bo_invert.models.acquisition import expected_improvement as acquisition
+        from bo_invert.models.acquisition.plausibility_penalty import realism
         from bo_invert.models.base import to_unit
-        from bo_invert.models.outputs import Outputs
-        from bo_invert.models.realism import realism
+        from bo_invert.models.gp import surrogate as exact
+        from bo_invert.models.optim import optimize_acquisition as search
+        from bo_invert.models.output_transforms import Outputs
 
         domain, rng = statement.domain, request.rng()
         with one_thread():

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
-from bo_invert.models.design import design, design_size, lacking
+from bo_invert.models.optim.initial_design import design, design_size, lacking
 from bo_invert.objectives import Target
-from bo_invert.statement import Statement
+from bo_invert.problem_statement import Statement
+from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.types import Array, Query, Trial
 
 if TYPE_CHECKING:
-    from bo_invert.models.acquisition import Score
-    from bo_invert.models.outputs import Outputs
-    from bo_invert.models.spherical import SphericalLinear
+    from bo_invert.models.acquisition.expected_improvement import Score
+    from bo_invert.models.linear.spherical_gp import SphericalLinear
+    from bo_invert.models.output_transforms import Outputs
 
 
 #: Share of the exploration that is left to a refining query.
@@ -80,17 +80,17 @@ class Spherical(Strategy):
         history, domain = History(trials), statement.domain
         if lacking(history, design_size(domain.dim, request.budget, self.initial)):
             return Proposal(design(self.name, domain, history, request), request.memo)
-        from bo_invert.threads import one_thread
+        from bo_invert.models.threads import one_thread
 
         with one_thread():
             return self._sampled(statement, history, request)
 
     def _sampled(self, statement: Statement, history: History, request: Request) -> Proposal:
-        from bo_invert.models import spherical
-        from bo_invert.models.linear import answering, centred, promise
-        from bo_invert.models.outputs import Outputs
-        from bo_invert.models.permission import permission
-        from bo_invert.models.search import maximise
+        from bo_invert.models.acquisition.feasibility import permission
+        from bo_invert.models.acquisition.linear_thompson import answering, centred, promise
+        from bo_invert.models.linear import spherical_gp as spherical
+        from bo_invert.models.optim.optimize_acquisition import maximise
+        from bo_invert.models.output_transforms import Outputs
 
         domain, rng, memo = statement.domain, request.rng(), request.memo or {}
         outputs = Outputs(statement, history.y, history.losses)
@@ -129,7 +129,7 @@ class Spherical(Strategy):
         self, sample: Array, model: SphericalLinear, outputs: Outputs, history: History, refining: bool
     ) -> Array | None:
         """The best point ``(d,)`` of sampled weights ``(k, D + 1)`` where it has a closed form."""
-        from bo_invert.models.sphere import lowest, nearest
+        from bo_invert.models.linear.sphere import lowest, nearest
 
         statement, chart = outputs.statement, model.chart
         domain, objective = statement.domain, statement.objective

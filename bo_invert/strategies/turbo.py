@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.domain import Domain
 from bo_invert.errors import InvalidInput
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS
-from bo_invert.models.design import design, design_size, lacking
-from bo_invert.models.trust import LONGEST, SHORTEST, Trust
-from bo_invert.rng import draw_seed
-from bo_invert.statement import Statement
-from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.models.optim.initial_design import design, design_size, lacking
+from bo_invert.models.optim.trust_region import LONGEST, SHORTEST, Trust
+from bo_invert.problem_statement import Statement
+from bo_invert.search_domain import Domain
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import JSON, Array, Query, Trial
 
 if TYPE_CHECKING:
-    from bo_invert.models.acquisition import Score
-    from bo_invert.models.learned import Learned
-    from bo_invert.models.region import Region, Scores
+    from bo_invert.models.acquisition.expected_improvement import Score
+    from bo_invert.models.fitted_model import Learned
+    from bo_invert.models.optim.local_search import Region, Scores
 
 _LOOKS = 2000
 ACQUISITIONS = ("thompson", "ei")
@@ -95,7 +94,7 @@ class Turbo(Strategy):
             trust.leave(trust.number + 1, afresh=rest >= 3 * size)
         if trust.afresh and trust.designed < size:
             return self._begun(statement, history, request, trust.number, trust.left)
-        from bo_invert.threads import one_thread
+        from bo_invert.models.threads import one_thread
 
         rng = request.rng()
         with one_thread():
@@ -106,7 +105,7 @@ class Turbo(Strategy):
         if self.noisy or not domain.continuous:
             return 0.0
         from bo_invert.models.base import to_unit
-        from bo_invert.models.spacing import plateau
+        from bo_invert.models.optim.duplicates import plateau
 
         return min(plateau(to_unit(domain, history.points), history.y), self.length / 2.0)
 
@@ -114,7 +113,7 @@ class Turbo(Strategy):
         self, statement: Statement, history: History, request: Request, region: int, left: Sequence[Array]
     ) -> Proposal:
         """The start of a region, away from centres that were left."""
-        from bo_invert.models.spacing import Spacing, spacing
+        from bo_invert.models.optim.duplicates import Spacing, spacing
 
         domain, mark = statement.domain, {"region": region}
         # What is flat in one place need not be in another, so only designs are compared.
@@ -127,11 +126,11 @@ class Turbo(Strategy):
     def _improving(
         self, statement: Statement, history: History, request: Request, trust: Trust, rng: np.random.Generator
     ) -> Proposal:
+        from bo_invert.models.acquisition.feasibility import permission
         from bo_invert.models.base import to_unit
-        from bo_invert.models.foretold import foretell
-        from bo_invert.models.permission import permission
-        from bo_invert.models.region import Region, sides
-        from bo_invert.models.spacing import Spacing, spacing
+        from bo_invert.models.optim.duplicates import Spacing, spacing
+        from bo_invert.models.optim.local_search import Region, sides
+        from bo_invert.models.prediction_intervals import foretell
 
         domain, memo = statement.domain, request.memo or {}
         told = to_unit(domain, history.points)
@@ -160,7 +159,7 @@ class Turbo(Strategy):
         self, statement: Statement, history: History, told: Array, near: NDArray[np.intp], memo: JSON, region: int
     ) -> Learned:
         """What the told points nearby say."""
-        from bo_invert.models.learned import learn
+        from bo_invert.models.fitted_model import learn
 
         earlier = memo.get("outputs")
         if earlier is not None and memo.get("region") != region:
@@ -172,8 +171,8 @@ class Turbo(Strategy):
 
     def _ranked(self, scene: _Scene, picked: Sequence[Array], count: int) -> Iterator[Array]:
         """For each query in turn, points in the order they recommend themselves beside those ``picked`` by then."""
+        from bo_invert.models.acquisition.feasibility import permitted
         from bo_invert.models.base import to_unit
-        from bo_invert.models.permission import permitted
 
         region, learned, rng = scene.region, scene.learned, scene.rng
         if self.acquisition == "thompson":

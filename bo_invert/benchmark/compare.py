@@ -1,0 +1,309 @@
+"""Methods against each other: the same problems, seeds and budget, one ledger for all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bo_invert.benchmark.pool import here, perform
+from bo_invert.benchmark.run import ProblemSource, run_one, summarize
+from bo_invert.errors import InvalidInput
+from bo_invert.problems.problem import Problem
+from bo_invert.report.runs import Run, Status
+from bo_invert.storage.base import Store
+from bo_invert.strategies.base import Strategy, from_spec
+from bo_invert.types import JSON
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+__all__ = ["Comparison", "compare", "run_one", "summarize"]
+
+FORMAT = {"format": "bo_invert.benchmark.compare", "version": 2}
+
+
+def compare(
+    problems: str | Problem | Sequence[str | Problem] | Mapping[str, ProblemSource],
+    strategies: Sequence[str | JSON | Strategy] | Mapping[str, Any],
+    budget: int = 100,
+    seeds: Iterable[int] | int = range(5),
+    *,
+    batch: int = 1,
+    jobs: int = 1,
+    keep: int = 1,
+    progress: bool = False,
+    storage: str | Store | None = None,
+    token: str | None = None,
+    stop_when_hit: bool = False,
+    raise_errors: bool = False,
+) -> Comparison:
+    """Run every strategy on every problem with every seed.
+
+    Args:
+        problems: one or several; or names to problems, or names to functions ``seed -> Problem``. Ready problems
+            may be given by name.
+        strategies: names, specs or ``Strategy`` objects; or labels to these. A pair ``(problem, strategy)`` lets a
+            method work on its own version of the problem (another space, the same oracle); its first part is a
+            problem, a function ``seed -> Problem``, or names of problems to these.
+        budget: calls of each run, oracle values plus gradients.
+        seeds: the runs of one problem and seed are paired; a number n stands for 0, ..., n - 1.
+        batch: trials under way at once within a run.
+        jobs: runs at once: in processes where loky is installed and the storage has a URL, otherwise in threads.
+        keep: how many of the best different designs each run reports; each is judged, at no charge.
+        progress: show a bar of runs.
+        storage: keeps every run as a study; the same call then resumes, and finished runs are not repeated.
+        token: for a server.
+        stop_when_hit: end a run early once a target is met within its tolerance.
+        raise_errors: let the first error of a run through. Otherwise it is recorded and the other runs go on.
+
+    Returns:
+        All runs. One that a strategy refused, or that broke down, is among them and says why.
+
+    Raises:
+        InvalidInput: something cannot be what was meant; found out before anything runs.
+        StorageError: the storage cannot be used.
+        AccessDenied: the server does not know the token.
+    """
+    sources = _problem_sources(problems)
+    methods = _methods(strategies, sources)
+    numbers = list(dict.fromkeys(int(seed) for seed in (range(seeds) if isinstance(seeds, int) else seeds)))
+    for what, value in (("budget", budget), ("batch", batch), ("jobs", jobs), ("keep", keep)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise InvalidInput(f"compare: {what} must be a whole number >= 1, got {value!r}")
+    if not numbers or min(numbers) < 0:
+        raise InvalidInput(f"compare: seeds must be whole numbers >= 0, at least one, got {numbers}")
+    if isinstance(storage, str):
+        from bo_invert.storage.open import open_store
+
+        opened = open_store(storage, token)
+        opened.names()  # one that cannot be used is found out now, not by every run
+        storage = storage if token is None else opened
+    common = {"batch": batch, "keep": keep, "storage": storage, "stop_when_hit": stop_when_hit,
+              "raise_errors": raise_errors}  # fmt: skip
+    tasks = [
+        {"label": label, "problem": own.get(name, source), "strategy": strategy, "budget": budget,
+         "seed": seed, "name": name, **common}
+        for name, source in sources.items()
+        for seed in numbers
+        for label, (own, strategy) in methods.items()
+    ]  # fmt: skip
+    return Comparison(tuple(_run_all(tasks, jobs, progress)))
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Runs side by side."""
+
+    runs: tuple[Run, ...]
+
+    def table(self) -> str:
+        """Median and quartiles per problem and method, ranks and paired tests, as text."""
+        from bo_invert.report.comparison_tables import comparison_tables
+
+        return "\n\n".join(table.text() for table in comparison_tables(self.runs))
+
+    def markdown(self) -> str:
+        """The same tables for a Markdown document, and the calls that each method needed."""
+        from bo_invert.report.benchmark_tables import Contests, hits_table
+        from bo_invert.report.comparison_tables import comparison_tables
+
+        tables = comparison_tables(self.runs)
+        if len({run.label for run in self.runs}) > 1:
+            tables.append(hits_table(Contests(self.runs, (max(run.budget for run in self.runs),))))
+        return "\n\n".join(table.markdown() for table in tables) + "\n"
+
+    def summary(self) -> str:
+        """One paragraph in plain words: what won, what was fooled, what it cost."""
+        from bo_invert.report.summary import honest_paragraph
+
+        return honest_paragraph(self.runs)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat dict of plain values per run."""
+        return [run.record() for run in self.runs]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per run."""
+        import pandas as pd
+
+        return pd.DataFrame(self.records())
+
+    def plot(self) -> Figure:
+        """Best loss so far over calls: median and quartiles over seeds, one panel per problem."""
+        from bo_invert.report.curves import curves_figure
+
+        return curves_figure(self.runs)
+
+    def save(self, directory: str | Path, title: str = "Comparison", lead: str = "") -> Path:
+        """Write ``comparison.json``, ``report.html`` (opens offline) and ``table.md`` into a directory.
+
+        Args:
+            directory: made if it is not there.
+            title: of the report.
+            lead: what the report says first, one paragraph a line.
+
+        Returns:
+            The directory.
+        """
+        from bo_invert.report.html import write_report
+
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        data = {**FORMAT, "runs": [run.to_json() for run in self.runs]}
+        (folder / "comparison.json").write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
+        (folder / "table.md").write_text(self.markdown(), encoding="utf-8")
+        write_report(folder / "report.html", self.runs, title=title, paragraphs=[*lead.splitlines(), self.summary()])
+        return folder
+
+    @staticmethod
+    def load(directory: str | Path) -> Comparison:
+        """What ``save`` wrote.
+
+        Raises:
+            InvalidInput: there is no comparison, or it was written by a newer version.
+        """
+        path = Path(directory) / "comparison.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["format"] != FORMAT["format"]:
+                raise KeyError("format")
+            if data["version"] > FORMAT["version"]:
+                raise InvalidInput(f"{path} was written by a newer version of bo_invert; update to read it")
+            return Comparison(tuple(Run.from_json(run) for run in data["runs"]))
+        except InvalidInput:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise InvalidInput(f"no comparison in {path}: {type(error).__name__}: {error}") from None
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        from bo_invert.report.notebook import comparison_html
+
+        return comparison_html(self.runs)
+
+
+# ---------------------------------------------------------------------- what is to be run
+
+
+def _problem_sources(problems: Any) -> dict[str, ProblemSource]:
+    if isinstance(problems, Mapping):
+        sources = {str(name): _source(value, f"problem {name!r}") for name, value in problems.items()}
+    else:
+        several = [problems] if isinstance(problems, (str, Problem)) else list(problems)
+        made = [_source(value, "a problem") for value in several]
+        if not all(isinstance(problem, Problem) for problem in made):
+            raise InvalidInput("compare: a function from seeds to problems needs a name; write {'name': function}")
+        sources = {problem.name: problem for problem in made if isinstance(problem, Problem)}
+        if len(sources) < len(made):
+            raise InvalidInput(
+                f"compare: two problems share a name among {[p.name for p in made if isinstance(p, Problem)]}; "
+                "write {'name': problem, ...}"
+            )
+    if not sources:
+        raise InvalidInput("compare: at least one problem is needed")
+    return sources
+
+
+def _source(value: Any, who: str) -> ProblemSource:
+    if isinstance(value, str):
+        from bo_invert.problems.examples.base import ready_problem
+
+        return ready_problem(value)
+    if isinstance(value, Problem) or callable(value):
+        return value  # type: ignore[no-any-return]
+    raise InvalidInput(
+        f"compare: {who} must be a Problem, a name, or a function seed -> Problem, got {type(value).__name__}"
+    )
+
+
+def _methods(strategies: Any, sources: Mapping[str, Any]) -> dict[str, tuple[dict[str, ProblemSource], Strategy]]:
+    """Labels to (problems of their own by name, strategy)."""
+    if isinstance(strategies, (str, Strategy)):
+        strategies = [strategies]
+    if not isinstance(strategies, Mapping):
+        made = [from_spec(strategy) for strategy in strategies]
+        if len({strategy.name for strategy in made}) < len(made):
+            raise InvalidInput(
+                f"compare: a strategy is given twice among {[s.name for s in made]}; "
+                "tell them apart with labels: {'label': strategy, ...}"
+            )
+        strategies = {strategy.name: strategy for strategy in made}
+    if not strategies:
+        raise InvalidInput("compare: at least one strategy is needed")
+    methods = {}
+    for label, value in strategies.items():
+        own: Any = {}
+        if isinstance(value, (tuple, list)):
+            if len(value) != 2:
+                raise InvalidInput(f"compare: method {label!r} must be a strategy or (problem, strategy)")
+            own, value = value
+            own = own if isinstance(own, Mapping) else dict.fromkeys(sources, own)
+            if not set(own) <= set(sources):
+                raise InvalidInput(f"compare: method {label!r} has a problem for {sorted(set(own) - set(sources))}, "
+                                   f"the problems are {list(sources)}")  # fmt: skip
+            own = {name: _source(source, f"the problem of method {label!r}") for name, source in own.items()}
+        methods[str(label)] = (own, from_spec(value))
+    return methods
+
+
+# ---------------------------------------------------------------------- running
+
+
+def _job(task: dict[str, Any]) -> Run:
+    return run_one(**task)
+
+
+def _run_all(tasks: list[dict[str, Any]], jobs: int, progress: bool) -> list[Run]:
+    storage, raise_errors = tasks[0]["storage"], tasks[0]["raise_errors"]
+    processes = storage is None or isinstance(storage, str)  # a live store cannot travel to another process
+    runs: dict[int, Run] = {}
+    bar = _bar(len(tasks), progress)
+    try:
+        with closing(here(_job, tasks) if jobs == 1 else perform(_job, tasks, jobs, processes=processes)) as results:
+            for index, result in results:
+                if isinstance(result, Exception):
+                    if raise_errors:
+                        raise result
+                    result = _broken_down(tasks[index], result)
+                runs[index] = result
+                _advance(bar, result)
+    finally:
+        if bar is not None:
+            bar.close()
+    return [runs[index] for index in range(len(tasks))]
+
+
+def _broken_down(task: dict[str, Any], error: Exception) -> Run:
+    keys = ("label", "seed", "budget")
+    return Run(
+        **{key: task[key] for key in keys}, problem=task["name"], strategy=task["strategy"].spec(),
+        status=Status.ERROR, ended=f"the worker process broke down: {type(error).__name__}: {error}",
+    )  # fmt: skip
+
+
+def _bar(total: int, progress: bool) -> Any:
+    if not progress:
+        return None
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc="comparing", unit="run", dynamic_ncols=True)
+
+
+def _advance(bar: Any, run: Run) -> None:
+    if bar is not None:
+        from bo_invert.report.objective_view import Goal
+
+        found = str(run.status)
+        if run.status is Status.FINISHED:
+            found = "nothing found" if run.best is None else Goal(run.goal).text(run.loss)
+        bar.set_postfix_str(f"{run.problem} · {run.label} · seed {run.seed}: {found}")
+        bar.update()

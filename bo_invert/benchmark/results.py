@@ -1,0 +1,170 @@
+"""Finished runs as lines of JSON in small files, one file per problem and method.
+
+A line is written in one piece behind the others and never changed. A line that a crash tore is not read, and the run
+it was of is not there: it is done again. Where a run is there twice, the later line counts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bo_invert.report.runs import Find, Run, Status
+from bo_invert.types import JSON, Ledger
+
+DIGITS = 10
+"""Significant digits that are kept of a loss."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a run is known by.
+
+    Args:
+        problem: its name in the suite.
+        label: of the method.
+        spec: of the strategy, as it was given: options that were left out are the version's business.
+        seed: of problem and method.
+        budget: calls.
+        batch: trials under way at once.
+    """
+
+    problem: str
+    label: str
+    spec: JSON
+    seed: int
+    budget: int
+    batch: int
+
+    def text(self) -> str:
+        """The same for equal keys; can be hashed."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def path(self) -> Path:
+        """Of the file with its line, below the folder of all results."""
+        return Path(file_name(self.problem)) / f"{file_name(self.label)}.jsonl"
+
+
+class Results:
+    """The results in a folder, which may be there already.
+
+    Args:
+        folder: made with the first line.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def runs(self, keys: list[Key]) -> dict[str, Run]:
+        """The runs that are there, by ``Key.text()``, in the order of the keys."""
+        wanted = {key.text() for key in keys}
+        lines: dict[str, JSON] = {}
+        for path in dict.fromkeys(key.path for key in keys):
+            for line in self._lines(path):
+                text = _key(line).text()
+                if text in wanted:
+                    lines[text] = line
+        return {key.text(): from_line(lines[key.text()]) for key in keys if key.text() in lines}
+
+    def done(self, keys: list[Key]) -> set[str]:
+        """``Key.text()`` of those that need no other try: finished, or refused."""
+        return {text for text, run in self.runs(keys).items() if run.status is not Status.ERROR}
+
+    def append(self, key: Key, line: JSON) -> None:
+        """Add one run; it is on the disk when this returns."""
+        path = self.folder / key.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = (json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n").encode()
+        with path.open("ab+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a crash tore the last line: do not lose this one with it
+                    data = b"\n" + data
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _lines(self, path: Path) -> list[JSON]:
+        try:
+            texts = (self.folder / path).read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        lines = []
+        for text in texts:
+            try:
+                line = json.loads(text)
+                _key(line)
+                lines.append(line)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+        return lines
+
+
+def to_line(key: Key, run: Run, versions: Mapping[str, str], code: JSON | None = None) -> JSON:
+    """A run in strict JSON: the curve where it falls, losses to ten digits, and what the best design is worth.
+
+    Args:
+        key: of the run.
+        run: what became of it.
+        versions: of packages.
+        code: what made it, see ``fingerprint.code_of``.
+    """
+    falls = np.flatnonzero(run.losses < np.concatenate([[math.inf], run.losses[:-1]]))
+    best = run.best
+    worth = ("number", "loss", "feasible", "hit", "judged", "upheld", "plausibility")
+    return {
+        **asdict(key),
+        "strategy": run.strategy,
+        "goal": {"type": run.goal.get("type", "")},
+        "status": str(run.status),
+        "ended": run.ended,
+        "calls": run.calls[falls].tolist(),
+        "losses": [_rounded(loss) for loss in run.losses[falls].tolist()],
+        "best": None if best is None else {name: _rounded(getattr(best, name)) for name in worth},
+        "bill": {name: _rounded(value) for name, value in asdict(run.bill).items()},
+        "ask_seconds": None if run.ask_seconds is None else _rounded(run.ask_seconds),
+        "versions": dict(versions),
+        "code": code or {},
+    }
+
+
+def from_line(line: JSON) -> Run:
+    """A run as far as a line tells it; of the best design there is neither point nor outputs.
+
+    Lines of earlier versions do not say which code made them.
+    """
+    calls, losses = list(line["calls"]), list(line["losses"])
+    bill = Ledger(**line["bill"])
+    if losses:  # the curve goes on, level, to the last call
+        calls.append(max(calls[-1], bill.calls))
+        losses.append(losses[-1])
+    finds = () if line["best"] is None else (Find(point=np.zeros(0), y=np.zeros(0), **line["best"]),)
+    return Run(
+        label=line["label"], problem=line["problem"], seed=line["seed"], strategy=line["strategy"],
+        budget=line["budget"], goal=line["goal"], calls=np.array(calls, dtype=np.int64),
+        losses=np.array(losses, dtype=float), bill=bill, finds=finds,
+        status=Status(line["status"]), ended=line["ended"], ask_seconds=line["ask_seconds"],
+        code={**line.get("code", {}), "versions": line.get("versions", {})},
+    )  # fmt: skip
+
+
+def file_name(text: str) -> str:
+    """A label as part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", text)
+
+
+def _key(line: JSON) -> Key:
+    return Key(*(line[name] for name in ("problem", "label", "spec", "seed", "budget", "batch")))
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

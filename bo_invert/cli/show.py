@@ -1,0 +1,20 @@
+"""``bo-invert show``: one study, with what it was made with."""
+
+from __future__ import annotations
+
+from bo_invert.cli.options import Shape, Storage, StudyName
+from bo_invert.cli.output import Format, best_record, emit, study_record
+
+
+def show_study(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
+    """A study: what it is about, found and spent, and which oracle and versions it was begun with."""
+    from bo_invert.problems.provenance import noted, told
+    from bo_invert.storage.open import open_store
+    from bo_invert.storage.reader import Record
+
+    journal = Record(open_store(storage), name)
+    best = journal.best
+    record = study_record(journal, best, how) | best_record(journal, best)
+    known = journal.header.get("provenance")
+    made = {"provenance": noted(known) or None} if how is Format.json else dict(told(known))
+    emit(record | made, how)

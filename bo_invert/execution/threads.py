@@ -1,0 +1,21 @@
+"""Threads of this process: for oracles that wait (files, networks, subprocesses) or release the interpreter lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bo_invert.execution.base import Crew, Member
+
+
+class ThreadExecutor(Crew):
+    """A pool of ``workers`` threads. A thread cannot be killed: one that is given up goes on, and nobody listens."""
+
+    parting = "its thread is left behind, and goes on until it ends by itself"
+
+    def perform(self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        member.begun = True
+        return fn(*args, **kwargs)
+
+    def part(self, member: Member) -> None:
+        self._dismiss(member)

@@ -1,0 +1,58 @@
+"""Whether a point should be asked for at all, whatever it promises: will it be answered, and is it plausible?"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bo_invert.history import History
+from bo_invert.models.acquisition.expected_improvement import Score, feasibility
+from bo_invert.models.acquisition.plausibility_penalty import realism
+from bo_invert.models.base import to_unit
+from bo_invert.models.data_subset import telling
+from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.gp.hyperparameters import LABELS
+from bo_invert.problem_statement import Statement
+from bo_invert.types import JSON, Array
+
+
+def permission(statement: Statement, history: History, memo: JSON) -> tuple[Score | None, JSON]:
+    """Log probability that a point gives outputs and is as plausible as the domain wants, and a memo.
+
+    It takes unit inputs. None as long as nothing went wrong and nothing is wanted.
+
+    Args:
+        statement: of the problem.
+        history: with at least one completed trial.
+        memo: of an earlier ask.
+    """
+    domain = statement.domain
+    told, lost = (to_unit(domain, points) for points in (history.points, history.barren_points))
+    answered, note = answering(told, lost, history.order, memo)
+    wish = realism(domain)
+    return wish if answered is None else permitted(answered, wish), note
+
+
+def answering(told: Array, lost: Array, order: NDArray[np.intp], memo: JSON) -> tuple[Score | None, JSON]:
+    """Log probability that an input gives outputs, and a memo; None as long as nothing went wrong.
+
+    Failures that depend on the place are learned like infeasible designs; others drown in the noise of the labels.
+
+    Args:
+        told: inputs that gave outputs, on the scale of the unit cube, shape ``(n, d)``.
+        lost: inputs that gave none, shape ``(k, d)``.
+        order: positions of the told inputs, best first, shape ``(n,)``.
+        memo: of an earlier ask.
+    """
+    if not len(lost):
+        return None, None
+    inputs = np.concatenate([told, lost])
+    labels = np.repeat([1.0, 0.0], [len(told), len(lost)])
+    some = telling(inputs, np.concatenate([order, np.arange(len(told), len(inputs))]))
+    surrogate = exact.fit(inputs[some], labels[some, None], memo, exact.Choice(beliefs=(LABELS,)), told=len(inputs))
+    return feasibility(surrogate), surrogate.memo
+
+
+def permitted(score: Score, allowed: Score | None) -> Score:
+    """A score, or many at once, that also counts whether a point should be asked for."""
+    return score if allowed is None else lambda inputs: score(inputs) + allowed(inputs)

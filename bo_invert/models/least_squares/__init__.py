@@ -1,0 +1,1 @@
+"""Models and solvers for vector targets, from residuals."""

@@ -1,0 +1,1 @@
+"""Bayesian linear models on the sphere."""

@@ -1,0 +1,1 @@
+"""Optimisers of acquisition functions, initial designs and samplers."""

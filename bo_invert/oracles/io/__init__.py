@@ -1,0 +1,1 @@
+"""Input and output formats of external oracles: JSON, HTTP, templates, parsers."""

@@ -1,0 +1,237 @@
+"""What a space does, before any oracle is called: what its designs are, and whether a point is always the same one."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bo_invert.problem_doctor.design_distance import name_of, numbers_of
+from bo_invert.problem_doctor.findings import Finding, error, note, ok, seconds, share, warning
+from bo_invert.problem_doctor.round_trip import calibration, round_trip
+from bo_invert.problems.problem import Problem
+from bo_invert.spaces.base import Space
+from bo_invert.types import Array
+
+_DRAWS, _LEAST, _PATIENCE = 64, 6, 3.0
+"""Decoded draws; fewer where they would take longer than so many seconds, but never fewer than the least."""
+_STEADY = 1e-5
+"""Differences below this share of the designs' spread are rounding."""
+_FREE = 50
+"""Free parameters without structure beyond which few calls teach a model little."""
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What was seen of a space.
+
+    Args:
+        findings: about it.
+        points: draws from the reference measure that decode, shape ``(n, d)``.
+        seconds: to decode one point, alone.
+        designs: how many there are; infinite where a parameter is a real number.
+    """
+
+    findings: list[Finding]
+    points: Array
+    seconds: float
+    designs: float
+
+
+def look_at_space(problem: Problem, rng: np.random.Generator) -> Looked:
+    """Decode draws from the reference measure, again, alone and back; no oracle is called."""
+    space = problem.space
+    first = space.sample(rng, 1)
+    took = _alone(space, first)
+    count = int(np.clip(_PATIENCE / max(took or 0.0, 1e-6) / 4, _LEAST, _DRAWS))
+    points = np.concatenate([first, space.sample(rng, count - 1)])
+    designs, good, why = _decoded(space, points)
+    found: list[Finding] = []
+    lost = count - len(good)
+    if lost:
+        few = lost < count
+        found.append(
+            (warning if few else error)(
+                "space.decode_fails",
+                f"{share(lost, count)} draws from the reference measure cannot be decoded: {why}",
+                "Mend the decoder; such points are answered with a failure, which is billed",
+                {"failed": lost, "draws": count},
+            )
+        )
+    size = space.domain.size
+    if len(good) < 2:
+        return Looked(found, points[good], took or 0.0, size)
+    points = points[good]
+    again = [_alone(space, points[:1]) for _ in range(3)]
+    took = float(np.median([one for one in again if one is not None] or [took or 0.0]))
+    found.append(_described(designs, took))
+    found += _steady(space, points, designs)
+    found += _tensors(space, points, designs)
+    found += _alike(designs, size)
+    found += round_trip(space, designs)
+    found += calibration(space, rng)
+    if space.domain.geometry == "box" and space.domain.dim > _FREE:
+        found.append(
+            warning(
+                "space.many_parameters",
+                f"the box has {space.domain.dim} free coordinates and no structure that a model could use",
+                "Search the latent of a generator (bi.Latent), or free fewer parameters",
+                {"d": space.domain.dim},
+            )
+        )
+    return Looked(found, points, took, size)
+
+
+def _alone(space: Space, points: Array) -> float | None:
+    began = time.perf_counter()
+    try:
+        space.decode(points)
+    except Exception:
+        return None
+    return time.perf_counter() - began
+
+
+def _decoded(space: Space, points: Array) -> tuple[Sequence[Any], list[int], str]:
+    """The designs of points, the rows that could be decoded, and what was said of the others."""
+    try:
+        return space.decode(points), list(range(len(points))), ""
+    except Exception as fault:
+        why = f"{type(fault).__name__}: {fault}"
+    designs, good = [], []
+    for row in range(len(points)):
+        try:
+            designs.append(space.decode(points[row : row + 1])[0])
+            good.append(row)
+        except Exception as fault:
+            why = f"{type(fault).__name__}: {fault}"
+    return designs, good, why
+
+
+def _described(designs: Sequence[Any], took: float) -> Finding:
+    one = designs[0]
+    kind = type(one).__name__
+    numbers = numbers_of(designs)
+    if isinstance(one, Mapping):
+        text = "dicts of " + ", ".join(map(str, list(one)[:6])) + (", ..." if len(one) > 6 else "")
+    elif isinstance(one, np.ndarray):
+        text = f"arrays of shape {one.shape}, {one.dtype}"
+        shapes = {np.shape(design) for design in designs}
+        if len(shapes) > 1:
+            text = f"arrays of {len(shapes)} shapes, such as {one.shape}"
+    elif hasattr(one, "__len__"):
+        lengths = [len(design) for design in designs]
+        text = f"of type {kind}, of length {min(lengths)} to {max(lengths)}"
+    else:
+        text = f"of type {kind}"
+    if numbers is not None and not np.isfinite(numbers).all():
+        bad = int((~np.isfinite(numbers).all(axis=1)).sum())
+        return warning(
+            "space.not_finite",
+            f"designs are {text}, and {share(bad, len(numbers))} hold values that are not finite",
+            "Mend the decoder",
+            {"bad": bad, "draws": len(numbers)},
+        )
+    return ok("space.designs", f"designs are {text}; one is decoded in {seconds(took)}", "", {"seconds": took})
+
+
+def _apart(one: Sequence[Any], other: Sequence[Any]) -> tuple[int, float]:
+    """How many designs differ, and by how much of their spread; infinite where they are no numbers."""
+    a, b = numbers_of(one), numbers_of(other)
+    if a is None or b is None or a.shape != b.shape:
+        different = sum(name_of(x) != name_of(y) for x, y in zip(one, other, strict=True))
+        return different, math.inf if different else 0.0
+    spread = float(np.sqrt(((a - a.mean(axis=0)) ** 2).mean())) or float(np.abs(a).max()) or 1.0
+    gaps = np.abs(a - b).max(axis=1) / spread
+    return int((gaps > _STEADY).sum()), float(np.nan_to_num(gaps, nan=np.inf).max())
+
+
+def _steady(space: Space, points: Array, designs: Sequence[Any]) -> list[Finding]:
+    different, gap = _apart(designs, _decoded(space, points)[0])
+    if different:
+        return [
+            error(
+                "space.decode_unsteady",
+                f"the same points decode to other designs the second time ({share(different, len(points))})",
+                "Put the decoder in evaluation mode, and let it draw no random numbers: a design that is reported "
+                "could not be made again",
+                {"different": different, "gap": _plain(gap)},
+            )
+        ]
+    some = min(4, len(points))
+    singles = [space.decode(points[row : row + 1])[0] for row in range(some)]
+    different, gap = _apart(designs[:some], singles)
+    if different:
+        return [
+            error(
+                "space.decode_batch",
+                f"a point decoded alone is another design than in a batch ({share(different, some)})",
+                "Normalise by fixed statistics, not by those of the batch (batch normalisation in evaluation mode)",
+                {"different": different, "gap": _plain(gap)},
+            )
+        ]
+    return [ok("space.steady", "the same point is the same design: again, alone and in a batch")]
+
+
+def _tensors(space: Space, points: Array, designs: Sequence[Any]) -> list[Finding]:
+    if not space.differentiable:
+        return []
+    import torch
+
+    some = min(4, len(points))
+    try:
+        with torch.no_grad():
+            made = space.decode_tensor(torch.from_numpy(points[:some])).double().cpu().numpy()
+    except Exception as fault:
+        return [
+            error(
+                "space.gradient_fails",
+                f"decode_tensor raises {type(fault).__name__}: {fault}",
+                "Mend it, or set differentiable = False",
+            )
+        ]
+    different, gap = _apart(list(made), designs[:some])
+    if different:
+        return [
+            error(
+                "space.gradient_differs",
+                "decode_tensor makes other designs than decode, so gradients are those of another function",
+                "Let both compute the same",
+                {"gap": _plain(gap)},
+            )
+        ]
+    return []
+
+
+def _alike(designs: Sequence[Any], size: float) -> list[Finding]:
+    count, unique = len(designs), len({name_of(design) for design in designs})
+    numbers = {"draws": count, "different": unique}
+    if unique == 1:
+        return [
+            error(
+                "space.collapsed",
+                f"{count} draws decode to one and the same design",
+                "The decoder does not look at its code; train it again, or use another latent",
+                numbers,
+            )
+        ]
+    if size < 10_000:
+        return [note("space.finite", f"the box holds {size:,.0f} designs and no more", "", {"designs": size})]
+    if unique < count:
+        return [
+            (warning if unique < 0.8 * count else note)(
+                "space.duplicates",
+                f"{count} draws are {unique} different designs",
+                "A space that names its designs (identify) is never asked for one twice; bi.Latent does so for "
+                "arrays, texts, lists and dicts",
+                numbers,
+            )
+        ]
+    return [ok("space.different", f"{count} draws are {count} different designs", "", numbers)]
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

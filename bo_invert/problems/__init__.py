@@ -1,0 +1,1 @@
+"""Problems: a space, an oracle and an objective; evaluated, declared, loaded."""

@@ -1,0 +1,102 @@
+"""Digits: invert a regressor of a digit's slant, in the latent of a VAE or a GAN or in pixels. Needs ``demo``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from bo_invert.errors import InvalidInput
+from bo_invert.objectives import Maximize, Minimize, Objective, Target
+from bo_invert.oracles.base import Oracle
+from bo_invert.oracles.estimator import Estimator
+from bo_invert.problems.examples.digits_assets import SHAPE, Materials, materials, slant
+from bo_invert.problems.examples.digits_gan import decoder_only
+from bo_invert.problems.problem import Problem
+from bo_invert.spaces.base import Space
+from bo_invert.types import Array
+
+OUTPUT = "slant"
+
+
+def problem(
+    target: float | None = None,
+    goal: Literal["maximize", "minimize"] = "maximize",
+    oracle: Literal["forest", "network"] = "forest",
+    space: Literal["latent", "pixels"] = "latent",
+    latent_dim: int = 8,
+    seed: int = 0,
+    tolerance: float = 0.0,
+    progress: bool = False,
+    generator: Literal["vae", "gan"] = "vae",
+) -> Problem:
+    """Real 8 x 8 digits, a regressor of their slant, and the search for an image it gives the slant that is wanted.
+
+    The slant is that of ``digits_materials.slant``: real digits span 0 to 1 between their 1 % and 99 % quantiles. The
+    regressors learnt it from 450 images and can be fooled; the problem's judge learnt it from other images, and the
+    formula itself is the last word.
+
+    Args:
+        target: the slant wanted; None for the most or the least of it.
+        goal: ``"maximize"`` or ``"minimize"``, without a target.
+        oracle: ``"forest"``: a random forest, whose differentiable twin is a network; ``"network"``: that network.
+        space: ``"latent"`` of the generator, or ``"pixels"`` (Deep Dream).
+        latent_dim: length of the generator's code.
+        seed: of the split of the data and of everything trained.
+        tolerance: of the target; 0 to use the whole budget.
+        progress: show training bars on stderr.
+        generator: ``"vae"``, or ``"gan"``: a decoder without an encoder, whose prior is the reference measure. How
+            real designs look is the VAE's opinion in either case.
+
+    Raises:
+        InvalidInput: an option is none of the above.
+        MissingExtra: scikit-learn or safetensors is not installed.
+    """
+    _one_of("goal", goal, ("maximize", "minimize"))
+    _one_of("oracle", oracle, ("forest", "network"))
+    _one_of("space", space, ("latent", "pixels"))
+    _one_of("generator", generator, ("vae", "gan"))
+    objective: Objective = Maximize() if goal == "maximize" else Minimize()
+    if target is not None:
+        objective = Target(target, tolerance=tolerance)
+    made = materials(seed, latent_dim, progress)
+    gan = space == "latent" and generator == "gan"
+    return Problem(
+        decoder_only(made, seed, latent_dim, progress).latent if gan else _space(space, made),
+        _oracle(oracle, made),
+        objective,
+        name="digits",
+        judge=Estimator(made.judge, outputs=[OUTPUT]),
+        draw=draw,
+        plausibility=made.realism,
+    )
+
+
+def draw(design: Any) -> Array:
+    """The digit as a picture ``(8, 8)`` in [0, 1], ink bright."""
+    return np.clip(np.asarray(design, dtype=np.float64).reshape(SHAPE), 0.0, 1.0)
+
+
+def _space(name: str, made: Materials) -> Space:
+    if name == "latent":
+        return made.latent
+    from bo_invert.spaces.pixels import Pixels
+
+    taught = np.concatenate([made.part("generator"), made.part("regressors")])
+    return Pixels(SHAPE, data=taught, jitter=1, tv=0.05, l2=0.01)
+
+
+def _oracle(name: str, made: Materials) -> Oracle:
+    from bo_invert.oracles.gradient_proxy import Twin
+    from bo_invert.oracles.torch import TorchModule
+
+    network = TorchModule(made.network, outputs=[OUTPUT])
+    return network if name == "network" else Twin(Estimator(made.forest, outputs=[OUTPUT]), network)
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidInput(f"digits: {option} is {' or '.join(map(repr, allowed))}, got {value!r}")
+
+
+__all__ = ["OUTPUT", "Materials", "draw", "materials", "problem", "slant"]

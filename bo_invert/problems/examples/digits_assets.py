@@ -1,0 +1,238 @@
+"""What the digits problem is made of: real images, a property, a generator, and regressors that learnt the property.
+
+scikit-learn's 1,797 digits are shuffled by the seed and cut into disjoint parts, so that nobody is examined on what
+they were taught: ``generator`` (600, the VAE), ``regressors`` (450, forest and network), ``judge`` (450, another
+regressor, other seed), ``held_out`` (297, realism and every error reported here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bo_invert.errors import MissingExtra
+from bo_invert.types import Array
+
+if TYPE_CHECKING:
+    import torch
+
+    from bo_invert.generators.base import TrainingReport
+    from bo_invert.generators.design_plausibility import DesignRealism
+    from bo_invert.generators.vae import VAE
+    from bo_invert.spaces.latent import Latent
+
+SHAPE = (8, 8)
+PARTS = {"generator": 600, "regressors": 450, "judge": 450, "held_out": 297}
+#: 1 % and 99 % quantiles of the tangent of the lean over all 1,797 images; they become 0 and 1.
+LEAN_RANGE = (-0.30814498, 0.2325384)
+
+
+def slant(images: Any) -> Array:
+    """How far digits lean to the right, shape ``(n,)``: 0 and 1 are the 1 % and 99 % quantiles of real digits.
+
+    With the ink of a pixel as its weight, the lean is ``-cov(row, column) / var(row)``: the tangent of the angle
+    between the digit's axis and the vertical (the shear that deskewing undoes). Then it is scaled by ``LEAN_RANGE``;
+    real digits span -0.08 to 1.15, and an upright one has 0.57.
+
+    Args:
+        images: shape ``(n, 8, 8)``, in [0, 1]. NaN where an image has no ink on two rows.
+    """
+    weights = np.asarray(images, dtype=np.float64).reshape(-1, *SHAPE)
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = weights / weights.sum(axis=(1, 2), keepdims=True)
+        down = rows - (share * rows).sum(axis=(1, 2))[:, None, None]
+        across = columns - (share * columns).sum(axis=(1, 2))[:, None, None]
+        lean = -(share * down * across).sum(axis=(1, 2)) / (share * down**2).sum(axis=(1, 2))
+    low, high = LEAN_RANGE
+    scaled: Array = (lean - low) / (high - low)
+    return scaled
+
+
+@dataclass(frozen=True, eq=False)
+class Materials:
+    """The trained pieces.
+
+    Args:
+        images: all real digits, shape ``(1797, 8, 8)``, in [0, 1].
+        labels: which digit each one is, shape ``(1797,)``. Nobody learns from them.
+        parts: row numbers of each part.
+        vae: trained on the part ``generator``.
+        training: how that went.
+        latent: of the VAE, measured on the parts ``generator`` and ``regressors``.
+        forest: a random forest that learnt the slant from the part ``regressors``; no gradient.
+        network: a neural network that learnt it from the same part: the forest's differentiable twin.
+        judge: another regressor, which learnt it from the part ``judge``.
+        realism: how plausible designs are, ranked among the part ``held_out``.
+    """
+
+    images: Array
+    labels: Array
+    parts: Mapping[str, NDArray[np.intp]]
+    vae: VAE
+    training: TrainingReport
+    latent: Latent
+    forest: Any
+    network: torch.nn.Module
+    judge: Any
+    realism: DesignRealism
+
+    def part(self, name: str) -> Array:
+        """The images of a part."""
+        images: Array = self.images[self.parts[name]]
+        return images
+
+    def nearest_real(self, designs: Any) -> Array:
+        """The real digit nearest to each design in Euclidean distance, shape ``(n, 8, 8)``."""
+        rows = np.asarray(designs, dtype=np.float64).reshape(-1, SHAPE[0] * SHAPE[1])
+        real = self.images.reshape(len(self.images), -1)
+        distance = (real**2).sum(axis=1) - 2 * rows @ real.T
+        nearest: Array = self.images[distance.argmin(axis=1)]
+        return nearest
+
+    def scores(self) -> dict[str, float]:
+        """R squared of ``forest``, ``network`` and ``judge`` on the part ``held_out``."""
+        images = self.part("held_out")
+        truth = slant(images)
+        told = {
+            "forest": self.forest.predict(images.reshape(len(images), -1)),
+            "network": _asked(self.network, images),
+            "judge": self.judge.predict(images.reshape(len(images), -1)),
+        }
+        return {name: float(1 - ((y - truth) ** 2).mean() / truth.var()) for name, y in told.items()}
+
+
+_made: dict[tuple[int, int], Materials] = {}
+_making = Lock()
+
+
+def materials(seed: int = 0, latent_dim: int = 8, progress: bool = False) -> Materials:
+    """Train everything, once per process; the VAE once per cache directory.
+
+    Args:
+        seed: of the split, of the networks and of the trees.
+        latent_dim: length of a code.
+        progress: show bars on stderr.
+
+    Raises:
+        MissingExtra: scikit-learn or safetensors is not installed.
+    """
+    with _making:  # a second thread waits instead of training the same again
+        key = (seed, latent_dim)
+        if key not in _made:
+            _made[key] = _make(seed, latent_dim, progress)
+        return _made[key]
+
+
+def _make(seed: int, latent_dim: int, progress: bool) -> Materials:
+    images, labels = load()
+    from bo_invert.generators.design_plausibility import DesignRealism
+    from bo_invert.generators.storage import cached_generator
+    from bo_invert.generators.vae import VAEConfig
+    from bo_invert.spaces.latent import Latent
+
+    order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(images))
+    cuts = np.cumsum(list(PARTS.values()))[:-1]
+    parts: dict[str, NDArray[np.intp]] = dict(zip(PARTS, np.split(order.astype(np.intp), cuts), strict=True))
+    config = VAEConfig(SHAPE, latent_dim, hidden=(256,), beta=0.3, seed=seed)
+    vae, training = cached_generator(images[parts["generator"]], config, "digits", progress=progress)
+    taught = images[np.concatenate([parts["generator"], parts["regressors"]])]
+    latent = Latent(vae, latent_dim, data=taught, seed=seed)
+    assert latent.measure is not None
+    examples = images[parts["regressors"]]
+    forest, judge = _forest(seed), _judge(seed + 1)
+    forest.fit(examples.reshape(len(examples), -1), slant(examples))
+    judge.fit(images[parts["judge"]].reshape(PARTS["judge"], -1), slant(images[parts["judge"]]))
+    return Materials(
+        images=images,
+        labels=labels,
+        parts=parts,
+        vae=vae,
+        training=training,
+        latent=latent,
+        forest=forest,
+        network=_network(examples, slant(examples), seed, progress),
+        judge=judge,
+        realism=DesignRealism(vae.encode, vae, latent.measure, images[parts["held_out"]]),
+    )
+
+
+def load() -> tuple[Array, Array]:
+    """The real digits ``(1797, 8, 8)`` in [0, 1], and which digit each one is ``(1797,)``.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise MissingExtra(
+            "the digits are scikit-learn's, which is not installed; pip install 'bo-invert[demo]'"
+        ) from None
+    loaded = load_digits()
+    return loaded.images / 16.0, loaded.target.astype(np.float64)
+
+
+def _forest(seed: int) -> Any:
+    from sklearn.ensemble import RandomForestRegressor
+
+    return RandomForestRegressor(100, min_samples_leaf=2, random_state=seed)
+
+
+def _judge(seed: int) -> Any:
+    """A mix of kinds, so that it shares few blind spots with the forest or the network."""
+    from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, VotingRegressor
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+
+    kinds: Sequence[tuple[str, Any]] = [
+        ("trees", ExtraTreesRegressor(100, random_state=seed)),
+        ("boosting", GradientBoostingRegressor(n_estimators=300, max_depth=4, subsample=0.5, random_state=seed)),
+        ("gp", GaussianProcessRegressor(RBF(3.0) + WhiteKernel(1e-2), optimizer=None, normalize_y=True)),
+    ]
+    return VotingRegressor(kinds)
+
+
+def _network(images: Array, y: Array, seed: int, progress: bool) -> torch.nn.Module:
+    import torch
+    from tqdm import tqdm
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # layers draw from the global generator when they are made
+        net = torch.nn.Sequential(
+            torch.nn.Flatten(),
+            torch.nn.Linear(SHAPE[0] * SHAPE[1], 128),
+            torch.nn.SiLU(),
+            torch.nn.Linear(128, 64),
+            torch.nn.SiLU(),
+            torch.nn.Linear(64, 1),
+        )
+    for layer in net:
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
+            torch.nn.init.zeros_(layer.bias)
+    x, target = torch.as_tensor(images, dtype=torch.float32), torch.as_tensor(y, dtype=torch.float32)[:, None]
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
+    epochs = 150
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    for _ in tqdm(range(epochs), desc="training the network", unit="epoch", disable=not progress, leave=False):
+        for rows in torch.split(torch.randperm(len(x), generator=generator), 32):
+            optimizer.zero_grad()
+            loss = (net(x[rows]) - target[rows]).square().mean()
+            torch.autograd.backward(loss)
+            optimizer.step()
+        schedule.step()
+    return net.eval().requires_grad_(False)
+
+
+def _asked(network: torch.nn.Module, images: Array) -> Array:
+    import torch
+
+    with torch.no_grad():
+        answers: Array = network(torch.as_tensor(images, dtype=torch.float32))[:, 0].double().numpy()
+    return answers

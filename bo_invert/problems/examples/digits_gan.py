@@ -1,0 +1,58 @@
+"""A decoder without an encoder for the digits problem: a GAN that learnt from the same images as the VAE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from bo_invert.problems.examples.digits_assets import SHAPE, Materials
+
+if TYPE_CHECKING:
+    from bo_invert.generators.base import TrainingReport
+    from bo_invert.generators.gan import GAN
+    from bo_invert.spaces.latent import Latent
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderOnly:
+    """The trained pieces.
+
+    Args:
+        gan: trained on the part ``generator`` of the materials.
+        training: how that went.
+        latent: of the GAN, with its prior as the reference measure.
+    """
+
+    gan: GAN
+    training: TrainingReport
+    latent: Latent
+
+
+_made: dict[tuple[int, int], DecoderOnly] = {}
+_making = Lock()
+
+
+def decoder_only(made: Materials, seed: int = 0, latent_dim: int = 8, progress: bool = False) -> DecoderOnly:
+    """Train the GAN, once per process and cache directory.
+
+    Args:
+        made: the images, and who may learn from which.
+        seed: of the materials and of the training.
+        latent_dim: length of a code.
+        progress: show a bar on stderr.
+
+    Raises:
+        MissingExtra: safetensors is not installed.
+    """
+    from bo_invert.generators.gan import GANConfig
+    from bo_invert.generators.storage import cached_generator
+    from bo_invert.spaces.latent import Latent
+
+    with _making:
+        key = (seed, latent_dim)
+        if key not in _made:
+            config = GANConfig(SHAPE, latent_dim, hidden=(128, 128), learning_rate=2e-3, patience=60, seed=seed)
+            gan, training = cached_generator(made.part("generator"), config, "digits-gan", progress=progress)
+            _made[key] = DecoderOnly(gan, training, Latent(gan, latent_dim, seed=seed))
+        return _made[key]

@@ -1,0 +1,205 @@
+"""What the molecules problem is made of: real molecules, a generator, a forest that learnt a property, realism.
+
+The molecules are shuffled by the seed and cut into disjoint parts, so that nobody is examined on what they were taught:
+``generator`` (the VAE; a random half of it teaches the forest) and ``held_out`` (a twentieth, at most 1,500: realism
+and every error reported here).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bo_invert.errors import Infeasible, InvalidInput, MissingExtra
+from bo_invert.problems.examples.molecules_properties import (
+    accessibility,
+    composition,
+    fingerprints,
+    logp,
+    penalised_logp,
+    qed,
+)
+from bo_invert.types import JSON, Array
+
+if TYPE_CHECKING:
+    from bo_invert.generators.base import TrainingReport
+    from bo_invert.generators.selfies.model import SelfiesVAE
+    from bo_invert.problems.examples.molecules_plausibility import MoleculeRealism
+    from bo_invert.spaces.latent import Latent
+
+VARIABLE = "BO_INVERT_MOLECULES"
+#: What can be asked of a molecule, all exact.
+PROPERTIES: Mapping[str, Callable[[str], float]] = {
+    "qed": qed,
+    "plogp": penalised_logp,
+    "logp": logp,
+    "sa": accessibility,
+}
+#: Share of the molecules that is held out, and how many at most.
+HELD_OUT = (0.05, 1500)
+FEWEST = 100
+_MEASURED = 3000
+"""Codes of so many molecules tell where codes lie."""
+
+Source = str | Path | Sequence[str] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Materials:
+    """The trained pieces.
+
+    Args:
+        smiles: real molecules, canonical and all different.
+        unread: lines of the file that are no molecules.
+        parts: row numbers of ``generator``, ``forest`` (half of it) and ``held_out``.
+        vae: trained on the part ``generator``.
+        training: how that went.
+        latent: of the VAE, measured on molecules of the part ``generator``; ``composition`` is its ``features``.
+        realism: how plausible designs are, ranked among the part ``held_out``.
+        seed: of the split and of everything trained.
+    """
+
+    smiles: tuple[str, ...]
+    unread: int
+    parts: Mapping[str, NDArray[np.intp]]
+    vae: SelfiesVAE
+    training: TrainingReport
+    latent: Latent
+    realism: MoleculeRealism
+    seed: int
+    _forests: dict[str, Forest] = field(default_factory=dict)
+    _making: Lock = field(default_factory=Lock)
+
+    def part(self, name: str) -> list[str]:
+        """The molecules of a part."""
+        return [self.smiles[i] for i in self.parts[name]]
+
+    def forest(self, name: str) -> Forest:
+        """A forest that learnt a property of ``PROPERTIES`` from fingerprints of the part ``forest``."""
+        with self._making:
+            if name not in self._forests:
+                self._forests[name] = Forest(self.part("forest"), PROPERTIES[name], self.seed)
+            return self._forests[name]
+
+
+class Forest:
+    """A random forest from Morgan fingerprints to a property: called with n SMILES, it answers ``(n,)``.
+
+    Args:
+        smiles: to learn from.
+        target: the property.
+        seed: of the trees.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
+    """
+
+    def __init__(self, smiles: Sequence[str], target: Callable[[str], float], seed: int) -> None:
+        try:
+            from sklearn.ensemble import RandomForestRegressor
+        except ImportError:
+            raise MissingExtra("the forest needs scikit-learn; pip install 'bo-invert[molecules,demo]'") from None
+        self._trees = RandomForestRegressor(50, max_features=0.05, min_samples_leaf=2, random_state=seed)
+        self._trees.fit(fingerprints(smiles), [target(one) for one in smiles])
+
+    def __call__(self, smiles: Sequence[str]) -> Array:
+        """Answers ``(n,)`` for n SMILES.
+
+        Raises:
+            Infeasible: one is no molecule.
+        """
+        seen = fingerprints(smiles)
+        lost = np.flatnonzero(np.isnan(seen).any(axis=1))
+        if len(lost):
+            raise Infeasible(f"{smiles[lost[0]]!r:.80} is no molecule that RDKit can read")
+        answers: Array = self._trees.predict(seen)
+        return answers
+
+
+_made: dict[str, Materials] = {}
+_making = Lock()
+
+
+def materials(
+    data: Source = None,
+    latent_dim: int = 32,
+    seed: int = 0,
+    training: Mapping[str, JSON] | None = None,
+    progress: bool = False,
+) -> Materials:
+    """Read and train everything, once per process; the VAE once per cache directory.
+
+    Args:
+        data: a file with one SMILES a line, or SMILES; default: the file that ``$BO_INVERT_MOLECULES`` names.
+        latent_dim: length of a code.
+        seed: of the split and of everything trained.
+        training: further fields of ``SelfiesConfig``.
+        progress: show a bar on stderr.
+
+    Raises:
+        InvalidInput: there is no such file, or it holds fewer than 100 molecules.
+        MissingExtra: RDKit, selfies or safetensors is not installed.
+    """
+    texts = _texts(data)
+    said = json.dumps([texts, latent_dim, seed, dict(training or {})], sort_keys=True)
+    key = hashlib.sha256(said.encode()).hexdigest()
+    with _making:  # a second thread waits instead of training the same again
+        if key not in _made:
+            _made[key] = _make(texts, latent_dim, seed, training or {}, progress)
+        return _made[key]
+
+
+def _texts(data: Source) -> list[str]:
+    if data is None:
+        data = os.environ.get(VARIABLE)
+    if data is None:
+        raise InvalidInput(
+            f"molecules: a file of molecules is needed, one SMILES a line; pass data=PATH, or set ${VARIABLE}. A part "
+            "of ZINC-250k, 29,445 drug-like molecules, is in JTVAE/data/zinc/valid.txt and test.txt of "
+            "https://github.com/pascalnotin/uncertainty_guided_optimization (MIT)"
+        )
+    if not isinstance(data, (str, Path)):
+        return [str(one) for one in data]
+    path = Path(data).expanduser()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"molecules: {path} cannot be read: {error}") from None
+    return [line.replace(",", " ").split()[0] for line in lines if line.strip(" ,\t")]
+
+
+def _make(texts: Sequence[str], latent_dim: int, seed: int, training: Mapping[str, JSON], progress: bool) -> Materials:
+    from bo_invert.generators.selfies.model import SelfiesConfig
+    from bo_invert.generators.selfies.vocabulary import canonical
+    from bo_invert.generators.storage import cached_generator
+    from bo_invert.problems.examples.molecules_plausibility import MoleculeRealism
+    from bo_invert.spaces.latent import Latent
+
+    config = SelfiesConfig.from_json({"seed": seed, **training, "dim": latent_dim})
+    found = [canonical(text, config.stereo) for text in texts]
+    smiles = tuple(one for one in dict.fromkeys(found) if one)
+    if len(smiles) < FEWEST:
+        raise InvalidInput(
+            f"molecules: {len(texts)} lines hold {len(smiles)} different molecules that RDKit can read; "
+            f"give at least {FEWEST}, one SMILES a line"
+        )
+    order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(smiles))
+    held, taught = np.split(order, [min(max(20, round(HELD_OUT[0] * len(smiles))), HELD_OUT[1])])
+    parts: dict[str, NDArray[np.intp]] = {"generator": taught, "forest": taught[: len(taught) // 2], "held_out": held}
+    part = {name: [smiles[i] for i in rows] for name, rows in parts.items()}
+    vae, report = cached_generator(part["generator"], config, "molecules", progress=progress)
+    for remark in report.remarks:
+        warnings.warn(f"molecules: the generator: {remark}", stacklevel=2)
+    latent = Latent(vae, latent_dim, data=part["generator"][:_MEASURED], features=composition, seed=seed)
+    realism = MoleculeRealism(part["generator"], part["held_out"])
+    return Materials(smiles, found.count(""), parts, vae, report, latent, realism, seed)

@@ -1,0 +1,246 @@
+"""A problem: space, oracle and objective. Stateless; it evaluates queries and says what a strategy may know."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bo_invert.errors import Failed, Infeasible, InvalidInput, Verdict
+from bo_invert.objectives import Objective, OutcomeConstraint
+from bo_invert.oracles.base import Answer, Oracle, as_oracle, as_outputs
+from bo_invert.problem_statement import Statement
+from bo_invert.search_domain import Domain
+from bo_invert.spaces.base import Space
+from bo_invert.types import JSON, Array, Cost, Outcome, Query, State
+
+if TYPE_CHECKING:
+    import torch
+
+#: Share of a latent's reference measure that is searched if nobody says otherwise.
+REALISM = 0.99
+
+
+class Problem:
+    """What is to be inverted.
+
+    Args:
+        space: from points to designs.
+        oracle: from designs to outputs: an ``Oracle``, any callable on one design, a ``torch.nn.Module`` on a batch,
+            an estimator with ``predict``; None when designs are evaluated elsewhere (``study.ask`` and ``tell`` only).
+        objective: from outputs to a loss.
+        constraints: on outputs, as ``"confidence >= 0.9"`` or objects.
+        outputs: names of the outputs, or how many there are; default: what the oracle says, otherwise the names that
+            objective and constraints use, otherwise ``y`` (or ``y0, y1, ...``).
+        name: for tables and messages.
+        judge: a second oracle on the same designs, which no search sees; it scores what is returned.
+        draw: turns a design into a picture, an array ``(height, width)`` or ``(height, width, 3)`` in [0, 1].
+        realism: share of a latent's reference measure in which strategies search: 0.99 leaves out the points that the
+            outer 1 % of real codes are like; None or 1.0 for everything inside its radius. Nothing in a box.
+        reuse: whether a design that is known is answered from the log, at no cost; a design that was answered in two
+            ways is asked for again nevertheless, and so is each in a study with ``noisy=True``. Default: where designs
+            are texts, whole numbers, choices or made of these, so that many points stand for one.
+        plausibility: how plausible n designs are, in [0, 1], shape ``(n,)``, by a measure that does not depend on the
+            space, so that methods working in different spaces can be compared.
+
+    Raises:
+        InvalidInput: the pieces do not fit; the message says which.
+    """
+
+    domain: Domain
+    """Where strategies move: the space's, inside what ``realism`` asks for."""
+
+    def __init__(
+        self,
+        space: Space,
+        oracle: Oracle | Callable[[Any], Any] | None,
+        objective: Objective,
+        *,
+        constraints: Sequence[str | OutcomeConstraint] = (),
+        outputs: Sequence[str] | int | None = None,
+        name: str | None = None,
+        judge: Oracle | Callable[[Any], Any] | None = None,
+        draw: Callable[[Any], Any] | None = None,
+        realism: float | None = REALISM,
+        reuse: bool | None = None,
+        plausibility: Callable[[Any], Array] | None = None,
+    ) -> None:
+        if not isinstance(space, Space):
+            raise InvalidInput(f"Problem: space must be a Space such as Box or Latent, got {type(space).__name__}")
+        if not isinstance(objective, Objective):
+            raise InvalidInput(
+                "Problem: objective must be Minimize(), Maximize(), Target(...) or Composite(fn), "
+                f"got {type(objective).__name__}"
+            )
+        if isinstance(constraints, (str, OutcomeConstraint)):
+            constraints = [constraints]
+        parsed = tuple(OutcomeConstraint.parse(constraint) for constraint in constraints)
+        self.space = space
+        self.oracle = None if oracle is None else as_oracle(oracle)
+        self.outputs = _output_names(outputs, self.oracle, objective, parsed)
+        self.objective = objective.bind(self.outputs)
+        self.constraints = tuple(constraint.bind(self.outputs) for constraint in parsed)
+        self.name = name or type(space).__name__.lower()
+        self.judge = None if judge is None else as_oracle(judge)
+        self.draw = draw
+        self.plausibility = plausibility
+        self.reuse = space.discrete if reuse is None else reuse
+        self.realism = realism
+
+    @property
+    def realism(self) -> float | None:
+        """Share of a latent's reference measure in which strategies search; None for all of it.
+
+        Raises:
+            InvalidInput: set to something that is no share in (0, 1].
+        """
+        return self._realism
+
+    @realism.setter
+    def realism(self, share: float | None) -> None:
+        if share is not None and (isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1):
+            hint = "; how plausible designs are is asked by plausibility=" if callable(share) else ""
+            raise InvalidInput(
+                "Problem: realism is the share of the reference measure to search in, in (0, 1], or None, "
+                f"got {share!r}{hint}"
+            )
+        self._realism = None if share is None else float(share)
+        domain = self.space.domain
+        self.domain = replace(domain, floor=1.0 - (share or 1.0)) if domain.geometry == "gaussian" else domain
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients flow from the loss to a point."""
+        return self.space.differentiable and self.oracle is not None and self.oracle.differentiable
+
+    @property
+    def statement(self) -> Statement:
+        """What a strategy may know."""
+        return Statement(
+            self.name, self.domain, self.outputs, self.objective, self.constraints, self.differentiable,
+            self.space.features, self.space.identify,
+        )  # fmt: skip
+
+    def decode(self, point: Array) -> Any:
+        """The design at one point ``(d,)``."""
+        return self.space.decode(np.asarray(point)[None])[0]
+
+    def evaluate(self, queries: Sequence[Query]) -> list[Outcome]:
+        """Answer queries; one outcome each, in order. Whatever a design does wrong becomes its outcome.
+
+        Raises:
+            InvalidInput: the problem has no oracle.
+        """
+        if self.oracle is None:
+            raise InvalidInput(f"problem {self.name!r} has no oracle; use study.ask() and study.tell()")
+        outcomes: dict[int, Outcome] = {}
+        plain = [i for i, query in enumerate(queries) if query.descent is None and not query.gradient]
+        if plain:
+            outcomes.update(zip(plain, self._values([queries[i] for i in plain]), strict=True))
+        if len(plain) < len(queries):
+            from bo_invert.problems.gradient_queries import evaluate_gradients
+
+            rest = [i for i in range(len(queries)) if i not in outcomes]
+            outcomes.update(zip(rest, evaluate_gradients(self, [queries[i] for i in rest]), strict=True))
+        return [outcomes[i] for i in range(len(queries))]
+
+    def _values(self, queries: Sequence[Query]) -> list[Outcome]:
+        assert self.oracle is not None
+        started = time.perf_counter()
+        try:
+            designs = self.space.decode(np.array([query.point for query in queries]))
+            answers = self.oracle.answers(designs, self.outputs)
+        except (Exception, SystemExit) as error:  # the decoder's fault: no oracle call was made
+            answers = [Answer(None, Failed(f"decoding failed: {type(error).__name__}: {error}"), 1)] * len(queries)
+        seconds = (time.perf_counter() - started) / len(queries)
+        return [
+            self.outcome(answer.y if answer.verdict is None else answer.verdict, Cost(answer.calls, 0, seconds))
+            for answer in answers
+        ]
+
+    def outcome(self, answer: Any, cost: Cost, **extra: Any) -> Outcome:
+        """The outcome of raw outputs or of a verdict; ``extra`` are further fields of ``Outcome``."""
+        try:
+            y = as_outputs(answer, self.outputs)
+            loss = float(self.objective.loss(y))
+            if not np.isfinite(loss):
+                raise Failed(f"the objective's loss of y = {y.tolist()} is {loss}")
+            violation = self.violation(y)
+            if not np.isfinite(violation):
+                raise Failed(f"y = {y.tolist()} misses the constraints by {violation}")
+            return Outcome(State.COMPLETED, y, loss, violation, cost, **extra)
+        except Verdict as verdict:
+            state = State.INFEASIBLE if isinstance(verdict, Infeasible) else State.FAILED
+            reason = verdict.reason or type(verdict).__name__
+        except Exception as error:
+            state, reason = State.FAILED, f"the objective raised {type(error).__name__}: {error}"
+        # A file name in an error may hold half characters, which could be stored but never sent or printed.
+        return Outcome(state, cost=cost, reason=reason.encode("utf-8", "backslashreplace").decode())
+
+    def violation(self, y: Array) -> float:
+        """Sum of how far the outputs ``(m,)`` are beyond the constraints; 0 when all hold."""
+        return float(sum(max(0.0, float(constraint.excess(y))) for constraint in self.constraints))
+
+    def broken(self, y: Array) -> tuple[str, ...]:
+        """The constraints that outputs ``(m,)`` break, each with by how much."""
+        beyond = [(constraint, float(constraint.excess(y))) for constraint in self.constraints]
+        return tuple(f"{constraint} by {excess:.3g}" for constraint, excess in beyond if excess > 0.0)
+
+    def second_opinions(self, designs: Sequence[Any]) -> tuple[list[Outcome | None], int]:
+        """What the judge makes of designs, and the calls it took, which are in no ledger; None without a judge."""
+        if self.judge is None:
+            return [None] * len(designs), 0
+        answers = self.judge.answers(designs, self.outputs)
+        opinions = [self.outcome(a.y if a.verdict is None else a.verdict, Cost(a.calls)) for a in answers]
+        return list(opinions), sum(answer.calls for answer in answers)
+
+    def loss_tensor(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Loss of outputs ``(n, m)`` with a quadratic penalty for broken constraints, shape ``(n,)``."""
+        loss: torch.Tensor = self.objective.loss(outputs)
+        for constraint in self.constraints:
+            loss = loss + 10.0 * constraint.excess(outputs).clamp(min=0.0) ** 2
+        return loss
+
+    def __repr__(self) -> str:
+        rules = f", subject to {', '.join(map(str, self.constraints))}" if self.constraints else ""
+        return f"Problem({self.name!r}: {self.space} -> {', '.join(self.outputs)}; {self.objective}{rules})"
+
+    def to_json(self) -> JSON:
+        """What identifies the problem in a log, plus what is known of the oracle."""
+        described = {
+            "space": self.space.to_json(),
+            "outputs": list(self.outputs),
+            "objective": self.objective.to_json(),
+            "constraints": [constraint.to_json() for constraint in self.constraints],
+        }
+        if self.domain.geometry == "gaussian" and self.realism != REALISM:
+            described["realism"] = self.realism or 1.0
+        return json.loads(json.dumps(described, allow_nan=False))
+
+
+def _output_names(
+    given: Sequence[str] | int | None,
+    oracle: Oracle | None,
+    objective: Objective,
+    constraints: Sequence[OutcomeConstraint],
+) -> tuple[str, ...]:
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, int):
+        given = ["y"] if given == 1 else [f"y{i}" for i in range(given)]
+    names = tuple(given) if given is not None else (oracle.outputs if oracle is not None else None)
+    if names is None:
+        used = (*objective.names, *(constraint.output for constraint in constraints))
+        names = tuple(dict.fromkeys(used))
+    if not names:
+        size = objective.size
+        if size is None:
+            raise InvalidInput(f"Problem: how many outputs {objective} takes cannot be told; pass outputs=[names]")
+        names = ("y",) if size == 1 else tuple(f"y{i}" for i in range(size))
+    if len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
+        raise InvalidInput(f"Problem: outputs must be different, non-empty names, got {list(names)}")
+    return names

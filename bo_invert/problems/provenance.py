@@ -1,0 +1,185 @@
+"""What a study is made with: versions of what computes, and which oracle it was. Names and numbers, no paths."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import platform
+import sys
+import types
+import warnings
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bo_invert import __version__
+from bo_invert.hashing import is_installed
+from bo_invert.problems.git import commit_of
+from bo_invert.types import JSON
+
+if TYPE_CHECKING:
+    from bo_invert.hashing import Digest
+    from bo_invert.oracles.base import Oracle
+    from bo_invert.spaces.base import Space
+
+_PACKAGES = ("numpy", "scipy", "torch", "gpytorch", "botorch")
+"""Whose numbers a search depends on."""
+_LONGEST = 200
+
+
+def provenance(oracle: Oracle | None, space: Space | None = None) -> JSON:
+    """What goes into the header of a study; nothing is called and nothing heavy imported.
+
+    Args:
+        oracle: of the problem; None where designs are evaluated elsewhere.
+        space: of the problem.
+    """
+    packages = {"bo_invert": __version__, **{name: found for name in _PACKAGES if (found := version_of(name))}}
+    about = None if oracle is None else _about(oracle)
+    made = {"python": platform.python_version(), "packages": packages, "oracle": about}
+    decoder = None if space is None else space.digest()
+    return made if decoder is None else made | {"decoder": _noted(decoder)}
+
+
+def _about(oracle: Oracle) -> JSON:
+    known, inside = oracle.digest(), oracle.inside
+    library = _top_module(inside)
+    version = version_of(library)
+    file = None if inside is oracle and library == "bo_invert" else _source_file(inside)
+    return {
+        "name": _clipped(str(getattr(inside, "__qualname__", type(inside).__qualname__))),
+        "type": _clipped(str(oracle.to_json()["type"])),
+        **({"sha256": None, "of": None} if known is None else _noted(known)),
+        "library": {library: version} if version and library != "bo_invert" else {},
+        "file": None if file is None else _clipped(file.name),
+        "commit": None if file is None else commit_of(file),
+    }
+
+
+def _noted(known: Digest) -> dict[str, JSON]:
+    return {"sha256": known.sha256, "of": _clipped(known.of)}
+
+
+def _source_file(thing: Any) -> Path | None:
+    """The file of the user's that a function, or the class of an object, was written in; None for a library's."""
+    code: Any = inspect.unwrap(thing) if isinstance(thing, types.FunctionType) else getattr(thing, "__func__", None)
+    code = code or (thing if isinstance(thing, type) else type(thing))
+    try:
+        found = inspect.getsourcefile(code)
+    except TypeError:
+        return None
+    path = None if found is None else Path(found)
+    return None if path is None or is_installed(code) or not path.is_file() else path
+
+
+def _top_module(thing: Any) -> str:
+    """The outermost package that a function, or the class of an object, is from."""
+    if isinstance(thing, functools.partial):
+        return _top_module(thing.func)
+    module = getattr(thing, "__module__", None) or type(thing).__module__
+    return str(module).partition(".")[0]
+
+
+@functools.cache
+def version_of(package: str) -> str | None:
+    """The version of a package by the name it is imported by; None for a user's own file or the standard library."""
+    if package in sys.stdlib_module_names or package == "__main__":
+        return None
+    try:
+        return metadata.version(package)
+    except (metadata.PackageNotFoundError, ValueError):  # imported by another name than it is installed by
+        version = getattr(sys.modules.get(package), "__version__", None)
+        return version[:_LONGEST] if isinstance(version, str) else None
+
+
+def changes(begun: JSON, now: JSON) -> list[str]:
+    """What speaks against going on with a study as if nothing had changed, a clause each.
+
+    Args:
+        begun: the provenance that a study was begun with; None where nobody noted it.
+        now: that of whoever goes on.
+    """
+    found = []
+    then, here = noted(begun), noted(now)
+    for what in ("oracle", "decoder"):
+        old, new = then.get(what) or {}, here.get(what) or {}
+        if old.get("sha256") and new.get("sha256") and old["sha256"] != new["sha256"]:
+            found.append(
+                f"the {what} is another: sha256 {old['sha256'][:12]} ({old['of']}) then, {new['sha256'][:12]} "
+                f"({new['of']}) now"
+            )
+    versions = [{"Python": one.get("python"), **one.get("packages", {}), **(one.get("oracle") or {}).get("library", {})}
+                for one in (then, here)]  # fmt: skip
+    for name in versions[0]:
+        before, after = versions[0][name], versions[1].get(name)
+        if before and after and _major(before) != _major(after):
+            found.append(f"{name} was {before}, is {after}")
+    return found
+
+
+def warn_of_changes(name: str, begun: JSON, oracle: Oracle | None, space: Space) -> None:
+    """Say so where a study goes on with another oracle or decoder, or other versions, than it was begun with."""
+    if oracle is None or not noted(begun):
+        return
+    found = changes(begun, provenance(oracle, space))
+    if found:
+        warnings.warn(
+            f"study {name!r} was begun with something else: {'; '.join(found)}. If answers are not what they were, "
+            "begin a new study; study.add() can carry over what is still true",
+            stacklevel=3,
+        )
+
+
+def noted(header: JSON) -> dict[str, Any]:
+    """A provenance as it was written, or nothing where it is none: logs come from elsewhere, too."""
+    if not isinstance(header, Mapping) or not isinstance(header.get("packages"), Mapping):
+        return {}
+    oracle, decoder = header.get("oracle"), header.get("decoder")
+    if oracle is not None and not (isinstance(oracle, Mapping) and isinstance(oracle.get("library"), Mapping)):
+        return {}
+    if decoder is not None and not isinstance(decoder, Mapping):
+        return {}
+    texts = [header.get("python"), *header["packages"].values()]
+    if decoder is not None:
+        texts += [decoder.get("sha256"), decoder.get("of")]
+    if oracle is not None:
+        texts += [
+            *oracle["library"].values(),
+            *(oracle.get(k) for k in ("name", "type", "sha256", "of", "file", "commit")),
+        ]
+    return dict(header) if all(isinstance(text, (str, type(None))) for text in texts) else {}
+
+
+def told(header: JSON) -> list[tuple[str, str]]:
+    """A provenance in words: what, and which; nothing where none was noted."""
+    known = noted(header)
+    if not known:
+        return []
+    versions = [f"Python {known['python']}", *(f"{name} {version}" for name, version in known["packages"].items())]
+    facts = [("made with", ", ".join(versions))]
+    oracle = known.get("oracle")
+    if oracle:
+        where = ", ".join(
+            [*(f"{name} {version}" for name, version in oracle["library"].items()),
+             *([f"file {oracle['file']}"] if oracle.get("file") else []),
+             *([f"commit {oracle['commit']}"] if oracle.get("commit") else [])]
+        )  # fmt: skip
+        name = oracle["name"] if oracle["name"].lower() == oracle["type"] else f"{oracle['type']} {oracle['name']}"
+        digest = f"sha256 {oracle['sha256']} of the {oracle['of']}" if oracle.get("sha256") else "sha256 unknown"
+        facts.append(("oracle", name + (f" ({where})" if where else "")))
+        facts.append(("fingerprint", digest))
+    decoder = known.get("decoder")
+    if decoder and decoder.get("sha256"):
+        facts.append(("decoder", f"sha256 {decoder['sha256']} of the {decoder.get('of')}"))
+    return facts
+
+
+def _major(version: str) -> tuple[str, ...]:
+    """The part of a version that changes when behaviour may: 0.1 of 0.1.3, 2 of 2.4.1."""
+    parts = version.split("+")[0].split(".")
+    return tuple(parts[:2] if parts[0] == "0" else parts[:1])
+
+
+def _clipped(text: str) -> str:
+    return text[:_LONGEST].encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,59 @@
+"""Trials as a pandas table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bo_invert.search_domain import Domain
+from bo_invert.types import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def trials_frame(trials: Sequence[Trial], outputs: Sequence[str], domain: Domain | None = None) -> pd.DataFrame:
+    """One row per trial; the columns are the keys of ``trial_record``."""
+    import pandas as pd
+
+    return pd.DataFrame([trial_record(trial, outputs, domain) for trial in trials])
+
+
+def trial_record(trial: Trial, outputs: Sequence[str], domain: Domain | None = None) -> dict[str, Any]:
+    """One trial as plain values.
+
+    Args:
+        trial: from a study.
+        outputs: names of the m outputs.
+        domain: where given, boxes show their parameters by name; otherwise coordinates are ``z0, z1, ...``.
+
+    Returns:
+        ``number, state, origin, ask``, the parameters, the outputs, ``loss, feasible, violation, values, gradients,
+        seconds, attempts, reason, why``. A parameter or output of such a name gets a trailing ``_``.
+    """
+    outcome, cost = trial.outcome, trial.cost
+    row: dict[str, Any] = {
+        "number": trial.number,
+        "state": str(trial.state),
+        "origin": trial.origin,
+        "ask": trial.ask,
+    }
+    fixed = {"loss", "feasible", "violation", "values", "gradients", "seconds", "attempts", "reason", "why", *row}
+    if domain is not None and domain.parameters:
+        coordinates: dict[str, Any] = domain.values(trial.point[None])[0]
+    else:
+        coordinates = {f"z{i}": float(value) for i, value in enumerate(trial.point)}
+    y = [None] * len(outputs) if trial.y is None else trial.y.tolist()
+    for name, value in [*coordinates.items(), *zip(outputs, y, strict=True)]:
+        row[f"{name}_" if name in fixed else name] = value
+    return row | {
+        "loss": trial.loss,
+        "feasible": trial.feasible,
+        "violation": None if outcome is None else outcome.violation,
+        "values": cost.values,
+        "gradients": cost.gradients,
+        "seconds": cost.seconds,
+        "attempts": len(trial.attempts),
+        "reason": "" if outcome is None else outcome.reason,
+        "why": str(trial.query.meta.get("why", "")),
+    }

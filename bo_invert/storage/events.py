@@ -1,0 +1,235 @@
+"""The trial log: what its events mean. Trials, bill and memo are folds over events, computed nowhere else.
+
+Events are JSON objects with a ``kind`` and a time ``at`` (seconds since the epoch):
+
+========== ============================================================ =====================================
+kind       further keys                                                 effect
+========== ============================================================ =====================================
+asked      ask, seen, budget, seconds, memo, queries                    new trials, QUEUED
+enqueued   queries                                                      new trials, QUEUED, proposed by the user
+added      queries, outcomes                                            new trials with known outcomes; billed what
+                                                                        the outcomes cost, mostly nothing
+started    trial, worker, lease                                         a new attempt, RUNNING
+finished   trial, outcome, attempt                                      the attempt's outcome; billed
+late       trial, outcome, attempt                                      the outcome of an attempt that was given up:
+                                                                        a new trial of its own, no further bill
+released   trial, cost                                                  the attempt was given back; billed as said
+lost       trial                                                        the attempt's worker is gone; billed
+cancelled  trial, reason                                                nobody will evaluate it
+keyed      key, trials                                                  a request that asked for these was answered
+========== ============================================================ =====================================
+
+Keys that older logs lack (``lease``, ``attempt``) stand for none, and for the latest attempt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bo_invert.types import JSON, Attempt, Cost, Ledger, Outcome, Query, State, Trial
+
+LATE = "late"
+"""Origin of a trial that holds what a superseded worker found."""
+
+
+class Log:
+    """The state that the events read so far amount to. Taking in an event costs the same in a log of any length."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.asks = 0
+        self.memo: JSON = None
+        self.ask_seconds: list[float] = []
+        self.budget: int | None = None
+        """Calls that the last ask was told of; None for any number."""
+        self.committed = 0
+        """Calls answered, plus the most that open trials can still cost: what a budget is compared with."""
+        self.calls = 0
+        """Calls answered; those of lost attempts are billed, but not counted here. See ``History.calls``."""
+        self.keys: dict[str, tuple[int, ...]] = {}
+        """Numbers of the trials that were handed out under a request's key."""
+        self._best: int | None = None
+        self._trials: list[Trial] = []
+        self._touched: list[int] = []
+        self._frozen: tuple[Trial, ...] | None = None
+        self._numbers: dict[State, set[int]] = {state: set() for state in State}
+        self._ledger = Ledger()
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def __getitem__(self, number: int) -> Trial:
+        return self._trials[number]
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials in the order of their numbers."""
+        if self._frozen is None:
+            self._frozen = tuple(self._trials)
+        return self._frozen
+
+    def within(self, *states: State) -> list[Trial]:
+        """The trials that are in one of these states, in the order of their numbers."""
+        return [self._trials[number] for number in sorted(set().union(*(self._numbers[state] for state in states)))]
+
+    def changed(self, since: int, after: int = 0) -> list[Trial]:
+        """The trials from number ``after`` on that an event behind position ``since`` was about, in order."""
+        return [self._trials[number] for number in range(after, len(self)) if self._touched[number] > since]
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """How many trials are in each state."""
+        return {state: len(numbers) for state, numbers in self._numbers.items()}
+
+    def apply(self, events: Iterable[JSON]) -> None:
+        """Take in the next events, in order."""
+        for event in events:
+            self.seq += 1
+            _EFFECTS[event["kind"]](self, event)
+            self._frozen = None
+
+    @property
+    def best(self) -> Trial | None:
+        """The feasible trial of lowest loss, the earliest of equals; None when there is none."""
+        return None if self._best is None else self._trials[self._best]
+
+    @property
+    def ledger(self) -> Ledger:
+        """The bill so far."""
+        return replace(self._ledger, running=len(self._numbers[State.RUNNING]))
+
+    def _asked(self, event: JSON) -> None:
+        self.asks = event["ask"] + 1
+        self.memo = event["memo"]
+        self.budget = event.get("budget")
+        self.ask_seconds.append(event["seconds"])
+        self._ledger = replace(self._ledger, asks=self.asks, asking=self._ledger.asking + event["seconds"])
+        self._queue(event["queries"], event["ask"])
+
+    def _enqueued(self, event: JSON) -> None:
+        self._queue(event["queries"], None)
+
+    def _queue(self, queries: Sequence[JSON], ask: int | None) -> None:
+        for query in queries:
+            trial = self._new(Query.from_json(query), State.QUEUED, ask=ask)
+            self.committed += trial.query.cost.calls
+
+    def _added(self, event: JSON) -> None:
+        for query, known in zip(event["queries"], event["outcomes"], strict=True):
+            outcome = Outcome.from_json(known)
+            attempts: tuple[Attempt, ...] = ()
+            if outcome.cost.calls:
+                attempts = (Attempt(None, event["at"], event["at"], outcome.cost, outcome.state),)
+                self.committed += outcome.cost.calls
+                self.calls += outcome.cost.calls
+                self._bill(outcome.state, outcome.cost, 1)
+            self._new(Query.from_json(query), outcome.state, attempts=attempts, outcome=outcome)
+
+    def _started(self, event: JSON) -> None:
+        trial = self._trials[event["trial"]]
+        attempt = Attempt(event["worker"], event["at"], lease=event.get("lease"))
+        if not trial.state.open:  # a failure is tried again
+            self.committed += trial.query.cost.calls
+        self._put(trial, state=State.RUNNING, attempts=(*trial.attempts, attempt))
+
+    def _finished(self, event: JSON) -> None:
+        outcome = Outcome.from_json(event["outcome"])
+        trial = self._trials[event["trial"]]
+        self.committed += outcome.cost.calls - trial.query.cost.calls
+        self.calls += outcome.cost.calls
+        self._end(event, outcome.state, outcome.cost, outcome)
+
+    def _late(self, event: JSON) -> None:
+        outcome, trial = Outcome.from_json(event["outcome"]), self._trials[event["trial"]]
+        told = trial.attempts[event["attempt"]]
+        attempts = (*trial.attempts[: event["attempt"]], replace(told, outcome=outcome))
+        self._put(trial, attempts=(*attempts, *trial.attempts[event["attempt"] + 1 :]))
+        meta = {"trial": trial.number, "attempt": event["attempt"]}
+        seen = Attempt(told.worker, told.started, event["at"], Cost(), outcome.state, outcome=outcome)
+        self._new(replace(trial.query, origin=LATE, meta=meta), outcome.state, attempts=(seen,), outcome=outcome)
+
+    def _released(self, event: JSON) -> None:
+        cost = Cost.from_json(event["cost"])
+        self.committed += cost.calls
+        self.calls += cost.calls
+        trial = self._end(event, State.CANCELLED, cost)
+        self._put(trial, state=State.QUEUED)
+
+    def _lost(self, event: JSON) -> None:
+        self._end(event, State.LOST, self._trials[event["trial"]].query.cost)
+
+    def _end(self, event: JSON, state: State, cost: Cost, outcome: Outcome | None = None) -> Trial:
+        """The end of an attempt. One that was given up for lost and answers after all is billed once."""
+        trial = self._trials[event["trial"]]
+        last = trial.attempts[-1]
+        if last.ended is not None:
+            self._bill(last.fate, last.cost, -1)
+        self._bill(state, cost, 1)
+        attempt = replace(last, ended=event["at"], cost=cost, fate=state, outcome=outcome)
+        changes: dict[str, Any] = {} if outcome is None else {"outcome": outcome}
+        return self._put(trial, state=state, attempts=(*trial.attempts[:-1], attempt), **changes)
+
+    def _bill(self, fate: State, cost: Cost, sign: int) -> None:
+        bill = self._ledger
+        self._ledger = replace(
+            bill,
+            values=bill.values + sign * cost.values,
+            gradients=bill.gradients + sign * cost.gradients,
+            seconds=bill.seconds + sign * cost.seconds,
+            attempts=bill.attempts + sign,
+            failed=bill.failed + sign * (fate is State.FAILED),
+            infeasible=bill.infeasible + sign * (fate is State.INFEASIBLE),
+            lost=bill.lost + sign * (fate is State.LOST),
+            reused=bill.reused + sign * (not cost.calls and fate in (State.COMPLETED, State.INFEASIBLE)),
+        )
+
+    def _cancelled(self, event: JSON) -> None:
+        trial = self._trials[event["trial"]]
+        self.committed -= trial.query.cost.calls
+        self._put(trial, state=State.CANCELLED, outcome=Outcome(State.CANCELLED, reason=event["reason"]))
+
+    def _keyed(self, event: JSON) -> None:
+        self.keys[event["key"]] = tuple(event["trials"])
+
+    def _new(self, query: Query, state: State, **fields: Any) -> Trial:
+        self._trials.append(Trial(len(self._trials), query, state, **fields))
+        self._touched.append(self.seq)
+        self._numbers[state].add(len(self._trials) - 1)
+        return self._noted(self._trials[-1])
+
+    def _put(self, trial: Trial, **changes: Any) -> Trial:
+        changed = replace(trial, **changes)
+        self._numbers[trial.state].remove(trial.number)
+        self._numbers[changed.state].add(trial.number)
+        self._trials[trial.number] = changed
+        self._touched[trial.number] = self.seq
+        return self._noted(changed)
+
+    def _noted(self, trial: Trial) -> Trial:
+        if trial.feasible and trial.loss is not None:
+            best = self.best
+            if best is None or best.loss is None or (trial.loss, trial.number) < (best.loss, best.number):
+                self._best = trial.number
+        return trial
+
+
+_EFFECTS: dict[str, Callable[[Log, JSON], None]] = {
+    "asked": Log._asked,
+    "enqueued": Log._enqueued,
+    "added": Log._added,
+    "started": Log._started,
+    "finished": Log._finished,
+    "late": Log._late,
+    "released": Log._released,
+    "lost": Log._lost,
+    "cancelled": Log._cancelled,
+    "keyed": Log._keyed,
+}
+
+
+def event(kind: str, **fields: JSON) -> JSON:
+    """An event that happens now."""
+    return {"kind": kind, "at": time.time(), **fields}

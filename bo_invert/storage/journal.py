@@ -1,0 +1,237 @@
+"""A log in a store, kept in step with other writers: every change of a trial's state is appended here."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+from bo_invert.errors import BoInvertError, StorageConflict, StorageError, StudyNotFound
+from bo_invert.storage import transitions as decisions
+from bo_invert.storage.base import Store
+from bo_invert.storage.events import Log, event
+from bo_invert.storage.journal_base import Answer, Propose, Verbs
+from bo_invert.storage.reader import room
+from bo_invert.storage.transitions import Terms
+from bo_invert.types import JSON, Cost, Outcome, Query, Trial
+
+_SHORT = 0.05
+"""Seconds of an ask for which others may be kept waiting."""
+
+
+class Journal(Verbs):
+    """The events of one study, written here.
+
+    A change is decided in the light of the newest log. When somebody else appends in between, it is decided again.
+    Any number of threads may use one journal.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        super().__init__(store, name)
+        self._crowded = False
+        """Whether others wrote just now: then a change waits for its turn rather than to be refused."""
+        self._has_turn = False
+        self._asking = math.inf
+        """Seconds of the last ask."""
+
+    def take(
+        self,
+        propose: Propose,
+        count: int,
+        budget: int | None,
+        retries: int = 0,
+        terms: Terms = Terms(),  # noqa: B008  (frozen)
+        known: Collection[int] | None = None,
+    ) -> list[Trial]:
+        given = self.answered(terms)
+        if given is not None:
+            return given
+        trials = self.waiting(count, budget, retries, terms, known)
+        while len(trials) < count:
+            # Of many who ask at once one is first, and the others ask anew. Where that takes no time, they queue.
+            with self._turn() if self._crowded and self._asking < _SHORT else nullcontext():
+                view = self.view(budget)
+                if view.room <= 0:
+                    break
+                began = time.perf_counter()
+                answer = propose(view, int(min(count - len(trials), view.room)))
+                self._asking = time.perf_counter() - began
+                begun = self.asked(answer, budget, self._asking, [(count - len(trials), terms)])
+            if begun is not None:
+                return [*trials, *begun]
+        return trials
+
+    def answered(self, terms: Terms) -> list[Trial] | None:
+        """What a request of this key was given; None if there was none."""
+        if terms.key is None:
+            return None
+        with self._lock:
+            numbers = self.read().keys.get(terms.key)
+            return None if numbers is None else [self._log[number] for number in numbers]
+
+    def waiting(
+        self, count: int, budget: int | None, retries: int, terms: Terms, known: Collection[int] | None = None
+    ) -> list[Trial]:
+        """The part of ``take`` that needs no strategy."""
+        with self._lock:
+            trials = [] if known is None or terms.worker is None else self.held(terms.worker, known)[:count]
+            if len(trials) < count:
+                wanted = count - len(trials)
+                trials += self._begun(
+                    self._commit(lambda log: decisions.resumed(log, wanted, room(log, budget), retries, terms))
+                )
+            return trials
+
+    def asked(
+        self, answer: Answer, budget: int | None, seconds: float, parts: Sequence[tuple[int, Terms]]
+    ) -> list[Trial] | None:
+        """Note what a strategy answered, and start the trials, in one piece.
+
+        Args:
+            answer: of the strategy; queries that do not fit into the budget any more are left out.
+            budget: calls the whole study may spend.
+            seconds: that it took.
+            parts: how many of them go to whom, in order.
+
+        Returns:
+            The trials, none if there were no queries; None when another process took this number first, and nothing
+            was noted.
+        """
+        notes = {"seen": answer.seen, "budget": budget, "seconds": seconds, "memo": answer.memo}
+
+        def decide(log: Log) -> JSON:
+            queries = _fitting(answer.queries, room(log, budget))
+            return decisions.asked(log, answer.ask, queries, parts, notes) if queries else []
+
+        with self._lock:
+            events = self._commit(decide)
+            return None if events is None else self._begun(events)
+
+    def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:
+        with self._lock:
+            events = self._commit(lambda log: decisions.told(log, number, outcome, attempt))
+            late = any(entry["kind"] == "late" for entry in events or ())
+            return self._log[len(self._log) - 1 if late else number]
+
+    def add(self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None) -> list[Trial]:
+        known = {"queries": [q.to_json() for q in queries], "outcomes": [o.to_json() for o in outcomes]}
+        return self._made(event("added", **known), len(queries), key)
+
+    def enqueue(self, query: Query, key: str | None = None) -> Trial:
+        return self._made(event("enqueued", queries=[query.to_json()]), 1, key)[0]
+
+    def cancel(self, number: int, reason: str) -> Trial:
+        self._commit(lambda log: decisions.cancelled(log, number, reason))
+        return self.trial(number)
+
+    def release(self, number: int, attempt: int, cost: Cost) -> Trial:
+        self._commit(lambda log: decisions.released(log, number, attempt, cost))
+        return self.trial(number)
+
+    def lose(self, gone: Callable[[str], bool]) -> None:
+        self._commit(lambda log: decisions.lost(log, gone))
+
+    def abandon(self, numbers: set[int]) -> None:
+        self._commit(lambda log: decisions.abandoned(log, numbers))
+
+    def beat(self, worker: str) -> None:
+        self._store.beat(self.name, worker)
+
+    def beats(self) -> dict[str, int]:
+        return self._store.beats(self.name)
+
+    @property
+    def leases(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        with self._lock:
+            running = self.running
+        for trial in running:
+            last = trial.attempts[-1]
+            if last.worker is not None and last.lease is not None:
+                found[last.worker] = min(last.lease, found.get(last.worker, last.lease))
+        return found
+
+    def _begun(self, events: Sequence[JSON] | None) -> list[Trial]:
+        with self._lock:
+            return [self._log[entry["trial"]] for entry in events or () if entry["kind"] == "started"]
+
+    def _made(self, entry: JSON, count: int, key: str | None) -> list[Trial]:
+        with self._lock:
+            if self._commit(lambda log: decisions.made(log, entry, count, key)):
+                return [self._log[len(self._log) - count + i] for i in range(count)]
+            return self.answered(Terms(key=key)) or []
+
+    def _commit(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
+        """Append the events that ``decide`` wants, and say which they were."""
+        with self._lock:
+            while True:
+                if self._crowded and not self._has_turn:
+                    events = decide(self.read())
+                    if not events:
+                        return events  # for which no turn is needed
+                with self._turn() if self._crowded else nullcontext():
+                    try:
+                        return self._tried(decide)
+                    except StorageConflict:
+                        before = self._log.seq
+                        if self.read().seq == before:
+                            raise self._replaced() from None
+                        self._crowded = True
+
+    def _tried(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
+        """What is remembered of the log is looked at first: if it is the newest, the store takes the events without
+        having been read. A refusal of ``decide`` is believed only once it has been.
+        """
+        try:
+            events = decide(self._log)
+        except BoInvertError:
+            events = None
+        if not events:
+            events = decide(self.read())
+        if events:
+            self._store.append(self.name, events, self._log.seq)
+            self._log.apply(events)
+        return events
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Nobody else writes to this log meanwhile, where the store can see to that."""
+        turn = getattr(self._store, "turn", None)
+        if turn is None or self._has_turn:
+            yield
+            return
+        with self._lock:
+            try:
+                with turn(self.name):
+                    before, self._has_turn = self._log.seq, True
+                    self._crowded = self.read().seq > before
+                    yield
+            except BaseException as error:
+                if isinstance(error, StorageError) or not isinstance(error, BoInvertError):
+                    self._log = Log()  # what it remembers may not have been written
+                raise
+            finally:
+                self._has_turn = False
+
+    def _replaced(self) -> StudyNotFound:
+        """Why a log refuses what is appended to it and has not grown."""
+        if self._store.header(self.name).get("id") != self.header.get("id"):
+            return StudyNotFound(f"study {self.name!r} was deleted, and another one of this name begun; open it again")
+        return StudyNotFound(f"study {self.name!r} has lost events: an older copy of it was put back; open it again")
+
+
+def _fitting(queries: Sequence[Query], left: float) -> list[Query]:
+    """The queries that fit into the remaining calls; the last descent is shortened to what is left."""
+    fitting: list[Query] = []
+    for query in queries:
+        cost = query.cost.calls
+        if cost > left:
+            if query.descent is None or left < 2:
+                break
+            query = replace(query, descent=replace(query.descent, steps=int(left // 2)))
+            cost = query.cost.calls
+        fitting.append(query)
+        left -= cost
+    return fitting

@@ -1,0 +1,1 @@
+"""Ax as a strategy, and conversions between studies and Ax clients."""

@@ -1,0 +1,190 @@
+"""From Ax to this library: a generation node that serves these strategies inside a user's own Ax loop.
+
+Import it late: Ax takes seconds to load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ax.core.arm import Arm
+from ax.core.data import Data
+from ax.core.experiment import Experiment
+from ax.core.generator_run import GeneratorRun
+from ax.core.parameter import ChoiceParameter, FixedParameter, ParameterType, RangeParameter
+from ax.core.trial_status import TrialStatus
+from ax.core.types import ComparisonOp
+from ax.exceptions.core import DataRequiredError, OptimizationComplete
+from ax.generation_strategy.external_generation_node import ExternalGenerationNode
+
+from bo_invert.errors import InvalidInput
+from bo_invert.objectives import Composite, Maximize, Minimize, Objective, OutcomeConstraint
+from bo_invert.parameters import Choice, Float, Int, Parameter
+from bo_invert.problem_statement import Statement
+from bo_invert.search_domain import box_domain
+from bo_invert.strategies.ax.conversion import Frame
+from bo_invert.strategies.base import Request, Strategy, from_spec
+from bo_invert.types import JSON, Array, Outcome, Query, State, Trial
+
+_KEY = "bo_invert"
+
+
+class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyped here
+    """An Ax generation node that asks one of our strategies.
+
+    It keeps nothing: statement and trials are read from the Ax experiment at every ask, and what the strategy wants
+    to recognise later travels in the generator run's metadata, so it survives Ax's storage of the experiment.
+    """
+
+    def __init__(self, strategy: Strategy, seed: int, name: str, **options: Any) -> None:
+        # a pure function proposes the same again: Ax's way to avoid duplicates, asking once more, cannot help
+        super().__init__(name=name, should_deduplicate=False, **options)
+        self.strategy = strategy
+        self.seed = seed
+        self._log: list[Trial] = []
+        self._notes: list[JSON] = []
+        self._fresh: list[JSON] = []
+
+    def update_generator_state(self, experiment: Experiment, data: Data) -> None:
+        self._statement, self._held = statement_of(experiment)
+        self._frame = Frame(self._statement.domain)
+        self.strategy.check(self._statement)
+        self._log, self._notes = self._read(experiment, data)
+        self._fresh = []
+
+    def get_next_candidate(self, pending_parameters: list[dict[str, Any]]) -> dict[str, Any]:
+        asked = [*self._notes, *self._fresh]
+        log = list(self._log)
+        for note in self._fresh:  # proposed for the same batch; Ax has not made trials of them yet
+            log.append(Trial(len(log), Query.from_json(note["query"]), State.RUNNING, note["ask"]))
+        memo = asked[-1]["memo"] if asked else None
+        request = Request(number=len(asked), count=1, seed=self.seed, memo=memo)
+        proposal = self.strategy.ask(self._statement, log, request)
+        if not proposal.queries:
+            who = f"strategy {self.strategy.name!r}"
+            if any(trial.state.open for trial in log):
+                raise DataRequiredError(f"{who} waits for the trials that are still running")
+            raise OptimizationComplete(f"{who} has nothing more to propose")
+        query = proposal.queries[0]
+        self._fresh.append({"ask": len(asked), "query": query.to_json(), "memo": proposal.memo})
+        return {**self._frame.to_ax(query.point), **self._held}
+
+    def _gen(self, *args: Any, **kwargs: Any) -> GeneratorRun:
+        known = len(self._fresh)
+        run = super()._gen(*args, **kwargs)
+        run._gen_metadata = {**(run.gen_metadata or {}), _KEY: self._fresh[known:]}
+        return run
+
+    def _read(self, experiment: Experiment, data: Data) -> tuple[list[Trial], list[JSON]]:
+        """Every arm of every Ax trial as a trial of ours, and the notes of this node's own asks, in order."""
+        told: dict[tuple[int, str], dict[str, float]] = {}
+        for row in data.df.itertuples():
+            told.setdefault((row.trial_index, row.arm_name), {})[row.metric_name] = float(row.mean)
+        log: list[Trial] = []
+        notes: list[JSON] = []
+        for index, ax_trial in sorted(experiment.trials.items()):
+            own = {}
+            for run in ax_trial.generator_runs:
+                if run._generation_node_name == self.name:
+                    runs_notes = (run.gen_metadata or {}).get(_KEY, [])
+                    own.update({arm.signature: n for arm, n in zip(run.arms, runs_notes, strict=False)})
+            notes.extend(own.values())
+            for arm in ax_trial.arms:
+                note = own.get(arm.signature)
+                query = Query(self._point(arm)) if note is None else Query.from_json(note["query"])
+                state, outcome = self._outcome(ax_trial.status, told.get((index, arm.name), {}))
+                log.append(Trial(len(log), query, state, note and note["ask"], outcome=outcome))
+        return log, sorted(notes, key=lambda note: int(note["ask"]))
+
+    def _point(self, arm: Arm) -> Array:
+        try:
+            return self._frame.from_ax(arm.parameters)
+        except (KeyError, ValueError) as error:
+            raise InvalidInput(f"arm {arm.name!r} does not lie in the search space: {error}") from None
+
+    def _outcome(self, status: TrialStatus, told: Mapping[str, float]) -> tuple[State, Outcome | None]:
+        if status in (TrialStatus.CANDIDATE, TrialStatus.STAGED, TrialStatus.RUNNING):
+            return State.RUNNING, None
+        statement = self._statement
+        y = np.array([told.get(name, np.nan) for name in statement.outputs])
+        if status in (TrialStatus.COMPLETED, TrialStatus.EARLY_STOPPED) and np.isfinite(y).all():
+            violation = sum(max(0.0, float(c.excess(y))) for c in statement.constraints)
+            return State.COMPLETED, Outcome(State.COMPLETED, y, float(statement.objective.loss(y)), violation)
+        state = State.INFEASIBLE if status is TrialStatus.ABANDONED else State.FAILED
+        return state, Outcome(state, reason=f"{status.name.lower()} in Ax")
+
+
+def generation_node(
+    strategy: str | JSON | Strategy = "auto", seed: int = 0, name: str | None = None, **options: Any
+) -> StrategyNode:
+    """One of our strategies for use in Ax: ``client.set_generation_strategy(GenerationStrategy(nodes=[node]))``.
+
+    To resume, store the experiment (``ax.storage.json_store.save.save_experiment``) and give the loaded one a new
+    node with the same arguments. ``Client.save_to_json_file`` stores generation strategies too, and Ax knows only
+    its own.
+
+    Args:
+        strategy: a name, a spec or a strategy.
+        seed: of everything random the strategy does.
+        name: of the node.
+        **options: of the strategy; ``transition_criteria`` and ``suggested_experiment_status`` go to Ax.
+
+    Raises:
+        InvalidInput: there is no such strategy or option. Later, when Ax asks: the experiment has parameter
+            constraints, derived or hierarchical parameters, several objectives, or relative constraints.
+        Unsuitable: later, when Ax asks: the strategy cannot work on this experiment (it needs gradients).
+    """
+    for_ax = {k: options.pop(k) for k in ("transition_criteria", "suggested_experiment_status") if k in options}
+    chosen = from_spec(strategy, **options)
+    return StrategyNode(chosen, seed, name or f"bo_invert.{chosen.name}", **for_ax)
+
+
+def statement_of(experiment: Experiment) -> tuple[Statement, dict[str, Any]]:
+    """Our statement of an Ax experiment, and the parameters that are fixed in it.
+
+    Raises:
+        InvalidInput: it has something that our strategies have no notion of.
+    """
+    space, config = experiment.search_space, experiment.optimization_config
+    if space.parameter_constraints or space.is_hierarchical:
+        raise InvalidInput("bo_invert's strategies know no parameter constraints and no hierarchical search spaces")
+    if config is None or config.is_moo_problem:
+        raise InvalidInput("bo_invert's strategies want an optimization config with exactly one objective")
+    held = {name: p.value for name, p in space.parameters.items() if isinstance(p, FixedParameter)}
+    parameters = {name: _from_ax(p) for name, p in space.parameters.items() if name not in held}
+    constraints = []
+    for constraint in config.all_constraints:
+        if constraint.relative or len(constraint.metric_weights) != 1:
+            raise InvalidInput(f"bo_invert's strategies know no relative and no scalarized constraints: {constraint}")
+        sense = "<=" if constraint.op == ComparisonOp.LEQ else ">="
+        constraints.append(OutcomeConstraint(constraint.metric_names[0], sense, float(constraint.bound)))
+    weights = dict(zip(config.objective.metric_names, (w for _, w in config.objective.metric_weights), strict=True))
+    outputs = tuple(dict.fromkeys([*weights, *(c.output for c in constraints)]))
+    name = experiment._name or "ax experiment"
+    objective = _objective(weights).bind(outputs)
+    bound = tuple(constraint.bind(outputs) for constraint in constraints)
+    return Statement(name, box_domain(parameters), outputs, objective, bound), held
+
+
+def _objective(weights: Mapping[str, float]) -> Objective:
+    """Ax maximises the weighted sum of its metrics."""
+    if len(weights) == 1:
+        ((name, weight),) = weights.items()
+        return Maximize(name) if weight > 0 else Minimize(name)
+
+    def loss(y: Any) -> Any:
+        return -sum(weight * y[..., i] for i, weight in enumerate(weights.values()))
+
+    return Composite(loss, tuple(weights), name="scalarized")
+
+
+def _from_ax(parameter: Any) -> Parameter:
+    if isinstance(parameter, RangeParameter):
+        if parameter.parameter_type is ParameterType.INT:
+            return Int(int(parameter.lower), int(parameter.upper), log=parameter.log_scale)
+        return Float(float(parameter.lower), float(parameter.upper), log=parameter.log_scale)
+    if isinstance(parameter, ChoiceParameter):
+        return Choice(list(parameter.values), ordered=parameter.is_ordered)
+    raise InvalidInput(f"bo_invert's strategies cannot search {type(parameter).__name__} {parameter.name!r}")

@@ -1,0 +1,142 @@
+"""Ax's own optimiser, as shipped, behind the same two verbs."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.parameters import Choice, Int
+from bo_invert.problem_statement import Statement
+from bo_invert.search_domain import Domain
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
+from bo_invert.strategies.library_warnings import quiet
+from bo_invert.types import Query, Trial
+
+if TYPE_CHECKING:
+    from ax.generation_strategy.generation_strategy import GenerationStrategy
+
+_METHODS = ("fast", "quality", "random_search")
+_CHOICES = 1000
+
+#: Ax seeds the global generators while it proposes and restores them; two asks at once would disturb each other.
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def _importing_ax() -> Iterator[None]:
+    """Undoes what importing Ax does on the side: it logs a line before it has a handler, and draws from ``random``."""
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    speaker = logging.getLogger("ax.storage.sqa_store.with_db_settings_base")
+    speaker.addFilter(drop)
+    before = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(before)
+        speaker.removeFilter(drop)
+
+
+@dataclass(frozen=True)
+class Ax(Strategy):
+    """An Ax ``Client`` (Olson et al. 2025), rebuilt from the log at every ask.
+
+    Parameters of a box keep their names, types and scales; a latent becomes ``z0, z1, ...`` between its bounds.
+    ``Minimize``, ``Maximize`` and outcome constraints are stated natively. Ax's ``Client`` has no composite
+    objectives: for ``Target`` and ``Composite`` it is told the loss as a metric, and cannot use the structure.
+
+    The first points are the centre and a scrambled Sobol sequence; whatever the log holds counts towards
+    ``initialization_budget``. Failed points are handed over as abandoned: Ax itself would propose them again.
+    Random numbers come from seeds of the request, and the state of the global generators is restored. An oracle
+    in another thread that draws from a global generator during an ask disturbs the ask, and is disturbed by it.
+
+    Args:
+        method: ``"fast"`` (a GP with LogEI), ``"quality"`` (fully Bayesian, minutes per ask), ``"random_search"``.
+        initialization_budget: points before the first model, at least 2; None for Ax's default of 5.
+        center: whether the first point is the centre of the search space.
+    """
+
+    name = "ax"
+    method: str = "fast"
+    initialization_budget: int | None = None
+    center: bool = True
+
+    def __post_init__(self) -> None:
+        if self.method not in _METHODS:
+            raise InvalidInput(f"Ax: method must be one of {', '.join(_METHODS)}, got {self.method!r}")
+        if self.initialization_budget is not None and self.initialization_budget < 2:
+            raise InvalidInput(
+                f"Ax: initialization_budget must be at least 2, or None for Ax's own, got {self.initialization_budget}"
+            )
+
+    def check(self, statement: Statement) -> None:
+        for name, parameter in statement.domain.parameters.items():
+            if isinstance(parameter, Choice) and len(parameter.values) > _CHOICES:
+                raise Unsuitable(
+                    f"strategy 'ax' takes at most {_CHOICES} values per choice, parameter {name!r} of problem "
+                    f"{statement.name!r} has {len(parameter.values)}; use an Int range, or strategy 'gp'"
+                )
+
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        with _importing_ax():
+            from ax.exceptions.core import OptimizationComplete
+
+            from bo_invert.strategies.ax.conversion import Frame, client_from
+
+        frame = Frame(statement.domain)
+        count = int(min(request.count, _untried(statement.domain, trials)))
+        if count < 1:
+            return Proposal(())
+        queries: list[Query] = []
+        with _one_at_a_time, quiet("ax"):
+            client = client_from(statement, trials, seed=draw_seed(request.rng()), shun_failed=True)
+            client.set_generation_strategy(self._generation_strategy(trials, request))
+            try:
+                while len(queries) < count:
+                    for index, parameters in client.get_next_trials(count - len(queries)).items():
+                        node = client._experiment.trials[index].generator_runs[0]._generation_node_name
+                        queries.append(Query(frame.from_ax(parameters), origin=self.name, meta={"node": node}))
+            except OptimizationComplete:  # Ax found none of the few combinations that are left
+                pass
+        return Proposal(tuple(queries))
+
+    def _generation_strategy(self, trials: Sequence[Trial], request: Request) -> GenerationStrategy:
+        from ax.api.utils.generation_strategy_dispatch import choose_generation_strategy
+        from ax.api.utils.structs import GenerationStrategyDispatchStruct
+
+        chosen = choose_generation_strategy(
+            GenerationStrategyDispatchStruct(
+                method=self.method,
+                initialization_budget=self.initialization_budget,
+                initialization_random_seed=draw_seed(request.stream(0)),
+                initialize_with_center=self.center and not trials,
+                allow_exceeding_initialization_budget=True,
+            )
+        )
+        drawn = sum(t.origin == self.name and t.query.meta.get("node") == "Sobol" for t in trials)
+        for node in chosen._nodes:
+            if node.name == "Sobol":  # a new client starts its sequence anew; the log says how far it has come
+                node.generator_specs[0].generator_kwargs["init_position"] = drawn
+        return chosen
+
+
+def _untried(domain: Domain, trials: Sequence[Trial]) -> float:
+    """Combinations of a finite search space that no trial has had; Ax would search minutes for the last one."""
+    size = 1.0
+    for parameter in domain.parameters.values():
+        if isinstance(parameter, Choice):
+            size *= len(parameter.values)
+        else:
+            size *= parameter.high - parameter.low + 1 if isinstance(parameter, Int) else math.inf
+    if domain.geometry != "box" or math.isinf(size):
+        return math.inf
+    return size - len({tuple(domain.project(trial.point)) for trial in trials})

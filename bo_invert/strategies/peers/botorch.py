@@ -1,0 +1,115 @@
+"""The closed loop of BoTorch's tutorials: the peer that every Bayesian optimiser is measured against."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bo_invert.history import History
+from bo_invert.models.optim.initial_design import affordable, asked, lacking
+from bo_invert.models.threads import one_thread
+from bo_invert.problem_statement import Statement
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
+from bo_invert.types import Array, Query, Trial
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BoTorch(Strategy):
+    """BoTorch's defaults (Balandat et al. 2020): ``SingleTaskGP``, qLogNEI (Ament et al. 2023), ``optimize_acqf``.
+
+    The model is of the loss, so a target's structure is not used; it is refitted from scratch at every ask. Outcome
+    constraints are modelled beside it. Open trials are pending points, and a batch is built greedily. Failed trials
+    count as the worst that was told. Whole numbers and choices are relaxed, and rounded on the way to the oracle. The
+    design is a scrambled Sobol sequence of ``2 (d + 1)`` points, at most 20 and at most a quarter of the budget.
+
+    Args:
+        num_restarts: local searches of the acquisition function.
+        raw_samples: points they are chosen from.
+    """
+
+    name = "botorch"
+    num_restarts: int = 10
+    raw_samples: int = 512
+
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        from bo_invert.models.base import from_unit
+
+        history, domain = History(trials), statement.domain
+        if lacking(history, affordable(min(2 * (domain.dim + 1), 20), request.budget)):
+            before = asked(history)
+            points = domain.sobol(request.stream(0), request.count, skip=before)
+            meta: list[dict[str, int]] = [{"design": before + i} for i in range(len(points))]
+        else:
+            with _settled(draw_seed(request.rng())):
+                points = from_unit(domain, self._improving(statement, history, request.count))
+            meta = [{} for _ in points]
+        return Proposal(tuple(Query(p, origin=self.name, meta=m) for p, m in zip(points, meta, strict=True)))
+
+    def _improving(self, statement: Statement, history: History, count: int) -> Array:
+        """Unit inputs ``(count, d)``."""
+        import torch
+        from botorch.acquisition import qLogNoisyExpectedImprovement
+        from botorch.acquisition.objective import GenericMCObjective
+        from botorch.exceptions import ModelFittingError
+        from botorch.fit import fit_gpytorch_mll
+        from botorch.models import SingleTaskGP
+        from botorch.models.transforms import Standardize
+        from botorch.optim import optimize_acqf
+        from gpytorch.mlls import ExactMarginalLogLikelihood
+
+        from bo_invert.models.base import to_unit
+
+        domain = statement.domain
+        values = _values(statement, history)
+        x = torch.tensor(to_unit(domain, np.concatenate([history.points, history.barren_points])))
+        model = SingleTaskGP(x, torch.tensor(values), outcome_transform=Standardize(values.shape[1]))
+        with suppress(ModelFittingError):  # the priors' own hyperparameters then have to do
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+        pending = torch.tensor(to_unit(domain, history.open_points)) if history.open else None
+        acquisition = qLogNoisyExpectedImprovement(
+            model,
+            X_baseline=x,
+            X_pending=pending,
+            objective=GenericMCObjective(lambda samples, X=None: -samples[..., 0]),
+            constraints=[_column(i) for i in range(1, values.shape[1])] or None,
+            prune_baseline=True,
+        )
+        bounds = torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(2, domain.dim)
+        found, _ = optimize_acqf(
+            acquisition, bounds, count, num_restarts=self.num_restarts, raw_samples=self.raw_samples, sequential=True
+        )
+        return np.asarray(found.detach().numpy())
+
+
+def _values(statement: Statement, history: History) -> Array:
+    """Loss and excess over each constraint, shape ``(n, 1 + constraints)``; the worst told where nothing came."""
+    told = np.stack([history.losses, *(c.excess(history.y) for c in statement.constraints)], axis=1)
+    return np.concatenate([told, np.repeat(told.max(axis=0)[None], len(history.barren), axis=0)])
+
+
+def _column(i: int) -> Callable[[Tensor], Tensor]:
+    return lambda samples: samples[..., i]
+
+
+@contextmanager
+def _settled(seed: int) -> Iterator[None]:
+    """Inside, BoTorch computes the same everywhere: one thread, and the global generator it draws from seeded.
+
+    That generator is everybody's, so one ask at a time.
+    """
+    import torch
+
+    with _one_at_a_time, one_thread(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+_one_at_a_time = threading.Lock()

@@ -1,0 +1,250 @@
+"""CMA-ES with restarts: the strong classic that models nothing."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bo_invert.errors import InvalidInput
+from bo_invert.parameters import Choice, Float
+from bo_invert.problem_statement import Statement
+from bo_invert.search_domain import Domain
+from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.strategies.replay import launch
+from bo_invert.types import Array, Query, Trial
+
+
+@dataclass(frozen=True)
+class CMAES(Strategy):
+    """CMA-ES as in pycma, with the restarts of BIPOP (Hansen 2009), replayed from the log.
+
+    The first run starts at the best trial already in the log, or else at the centre of the domain; restarts begin
+    at draws from the reference measure, or at a better trial that was given meanwhile. A generation is told when none
+    of its trials is open, so a batch as large as the population keeps every worker busy. Failed trials rank last;
+    before them those that break constraints, by how much. Whole numbers and choices are rounded on the way to the
+    oracle. Above 100 coordinates the covariance is diagonal.
+
+    Args:
+        sigma0: first step size; default 0.25 of a box's width, and 1 in a gaussian domain.
+        popsize: of the first run; default ``4 + 3 ln d``.
+    """
+
+    sigma0: float | None = None
+    popsize: int | None = None
+    name = "cmaes"
+
+    def __post_init__(self) -> None:
+        if self.sigma0 is not None and not 0 < self.sigma0 < math.inf:
+            raise InvalidInput(f"cmaes: sigma0 must be a positive number, got {self.sigma0}")
+        if self.popsize is not None and self.popsize < 3:
+            raise InvalidInput(f"cmaes: popsize must be at least 3, got {self.popsize}")
+
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        log = _Log(trials, self.name)
+        place = (self, statement.domain, request.seed)
+        replay = _take(place)
+        if replay is None or not replay.true_of(log, self, statement.domain, request):
+            replay = _Replay()
+        try:
+            return Proposal(tuple(replay.advance(log, self, statement.domain, request)))
+        finally:
+            _put(place, replay)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a run begins; ``given`` is the number of the trial it starts from."""
+
+    start: tuple[float, ...]
+    sigma: float
+    popsize: int
+    given: int | None
+    large: bool = True
+    generations: float = math.inf
+
+
+class _Log:
+    """The trials of this strategy, by run, generation and index."""
+
+    def __init__(self, trials: Sequence[Trial], origin: str) -> None:
+        self.trials = trials
+        self.origin = origin
+        self.own: dict[tuple[int, int, int], list[Trial]] = {}
+        for trial in trials:
+            if trial.origin == origin:
+                meta = trial.query.meta
+                self.own.setdefault((meta["start"], meta["generation"], meta["index"]), []).append(trial)
+
+    def members(self, run: int, generation: int, points: Array) -> list[Trial | None]:
+        """The trial of each of these points; None where it was not asked for yet."""
+        return [
+            next((t for t in self.own.get((run, generation, i), ()) if np.array_equal(t.query.point, point)), None)
+            for i, point in enumerate(points)
+        ]
+
+
+class _Noise:
+    """Stands in for ``numpy.random.randn``, which pycma would seed globally."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, *shape: int) -> Array:
+        return self.rng.standard_normal(shape)
+
+
+class _Run:
+    """One run of pycma that waits for the scores of its generation ``number``; ``points`` is None when it stopped."""
+
+    def __init__(self, run: int, plan: _Plan, domain: Domain, request: Request) -> None:
+        import cma
+
+        self.run, self.plan, self.domain, self.request = run, plan, domain, request
+        self.number = 0
+        self.noise = _Noise()
+        options = {
+            "randn": self.noise, "seed": math.nan, "popsize": plan.popsize, "CMA_diagonal": domain.dim > 100,
+            "verbose": -10, "verb_log": 0, "verb_disp": 0,
+        }  # fmt: skip
+        if domain.dim == 1:  # pycma cannot bound the step in one dimension
+            options["maxstd"] = math.inf
+        elif not domain.continuous:
+            options["minstd"] = _coarseness(domain)
+        if domain.geometry == "box":
+            options["bounds"] = [0.0, 1.0]
+        self.es = cma.CMAEvolutionStrategy(np.array(plan.start), plan.sigma, options)
+        self._draw()
+
+    def tell(self, scores: Array) -> None:
+        self.es.tell(self.raw, scores.tolist())
+        self.number += 1
+        self._draw()
+
+    def _draw(self) -> None:
+        self.points: Array | None = None
+        if not self.es.stop() and self.number < self.plan.generations:
+            self.noise.rng = self.request.stream(self.run, self.number)
+            self.raw = self.es.ask()
+            self.points = self.domain.project(np.array(self.raw))
+
+
+class _Replay:
+    """What the log comes to: runs begun, generations told, and the run in progress."""
+
+    def __init__(self) -> None:
+        self.plans: list[_Plan] = []
+        self.told: list[tuple[int, int, Array, Array]] = []  # run, generation, points, scores
+        self.current: _Run | None = None
+
+    def true_of(self, log: _Log, options: CMAES, domain: Domain, request: Request) -> bool:
+        """Whether this log begins with what was replayed before."""
+        for run, generation, points, scores in self.told:
+            told = _scores(log.members(run, generation, points))
+            if told is None or not np.array_equal(told, scores):
+                return False
+        return all(self._plan(run, log, options, domain, request) == plan for run, plan in enumerate(self.plans))
+
+    def advance(self, log: _Log, options: CMAES, domain: Domain, request: Request) -> list[Query]:
+        """Tell what the log knows; return what is missing of the first generation that is not told."""
+        while True:
+            if self.current is None or self.current.points is None:
+                run = len(self.plans)
+                self.plans.append(self._plan(run, log, options, domain, request))
+                self.current = _Run(run, self.plans[-1], domain, request)
+                continue
+            now, points = self.current, self.current.points
+            members = log.members(now.run, now.number, points)
+            scores = _scores(members)
+            if scores is None:
+                meta = {"start": now.run, "from": now.plan.given, "generation": now.number}
+                return [
+                    Query(points[i], origin=options.name, meta={**meta, "index": i})
+                    for i, trial in enumerate(members)
+                    if trial is None
+                ][: request.count]
+            self.told.append((now.run, now.number, points, scores))
+            now.tell(scores)
+
+    def _plan(self, run: int, log: _Log, options: CMAES, domain: Domain, request: Request) -> _Plan:
+        box = domain.geometry == "box"
+        sigma = options.sigma0 or (0.25 if box else 1.0)
+        popsize = first = options.popsize or 4 + int(3 * math.log(domain.dim))
+        rng = request.stream(run)
+        given = launch(log.trials, log.origin, run)
+        if given is not None:
+            start = given.point
+        elif run == 0:
+            start = np.full(domain.dim, 0.5 if box else 0.0)
+        else:
+            start = domain.sample(rng, 1)[0]
+        if not box and start.any():
+            sigma *= 0.5  # away from the centre, full steps would leave the shell
+        number = None if given is None else given.number
+        if run == 0:
+            return _Plan(tuple(start), sigma, popsize, number)
+        spent = [0, 0]
+        for told_run, _, points, _ in self.told:
+            if told_run < run:
+                spent[self.plans[told_run].large] += len(points)
+        popsize *= 2 ** sum(plan.large for plan in self.plans[:run])
+        if spent[False] >= spent[True] or run == 1:
+            return _Plan(tuple(start), sigma, popsize, number)
+        u, v = rng.random(2)
+        small = int(first * (0.5 * popsize / first) ** (u * u))
+        return _Plan(tuple(start), sigma * 10 ** (-2 * v), small, number, False, max(1.0, 0.5 * spent[True] / small))
+
+
+def _scores(members: Sequence[Trial | None]) -> Array | None:
+    """Numbers that rank a generation, shape ``(popsize,)``; None while one of its trials is missing or open."""
+    if any(trial is None or trial.state.open for trial in members):
+        return None
+    ranks = [_rank(trial) for trial in members if trial is not None]
+    losses = [loss for worse, loss in ranks if worse == 0.0]
+    top = max(losses, default=0.0)
+    gap = max(top - min(losses, default=0.0), abs(top), 1.0)
+    behind = sorted({worse for worse, _ in ranks if worse > 0.0})
+    return np.array([loss if worse == 0.0 else top + gap * (1 + behind.index(worse)) for worse, loss in ranks])
+
+
+def _rank(trial: Trial) -> tuple[float, float]:
+    """Violation, infinite for a trial without outputs, and loss."""
+    if trial.outcome is None or trial.loss is None:
+        return math.inf, 0.0
+    return max(trial.outcome.violation, 0.0), trial.loss
+
+
+def _coarseness(domain: Domain) -> list[float]:
+    """The smallest useful step of each coordinate, shape ``(d,)``: below it a rounded coordinate never moves again."""
+    steps: list[float] = []
+    for parameter in domain.parameters.values():
+        if isinstance(parameter, Float):
+            steps.append(0.0)
+        elif isinstance(parameter, Choice):
+            steps += [0.2 / len(parameter.values)] * parameter.width
+        else:
+            steps.append(0.2 / (parameter.high - parameter.low + 1))
+    return steps
+
+
+#: Replays of the studies asked last. One is taken out while it is used, so threads never share it; a study without
+#: one is replayed from the start of its log.
+_REPLAYS: OrderedDict[object, _Replay] = OrderedDict()
+_LOCK = threading.Lock()
+_KEPT = 8
+
+
+def _take(place: object) -> _Replay | None:
+    with _LOCK:
+        return _REPLAYS.pop(place, None)
+
+
+def _put(place: object, replay: _Replay) -> None:
+    with _LOCK:
+        _REPLAYS[place] = replay
+        while len(_REPLAYS) > _KEPT:
+            _REPLAYS.popitem(last=False)

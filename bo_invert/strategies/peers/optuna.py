@@ -1,0 +1,127 @@
+"""Optuna's samplers behind the same two verbs. Needs the extra ``peers``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.models.threads import one_thread
+from bo_invert.parameters import Choice, Int
+from bo_invert.problem_statement import Statement
+from bo_invert.search_domain import Domain
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
+from bo_invert.strategies.library_warnings import quiet
+from bo_invert.types import Array, Query, State, Trial
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+_SAMPLERS = {"gp": "GPSampler", "tpe": "TPESampler"}
+
+
+@dataclass(frozen=True)
+class Optuna(Strategy):
+    """An Optuna study (Akiba et al. 2019) in memory, rebuilt from the log at every ask.
+
+    Parameters of a box keep their types and scales; a latent's coordinates are floats between its bounds. Optuna knows
+    scalar losses only, so a target's structure is not used. Constraints, open and failed trials are stated natively.
+    The samplers' settings are Optuna's.
+
+    Args:
+        sampler: ``"gp"`` (Gaussian process, log expected improvement) or ``"tpe"`` (Bergstra et al. 2011).
+    """
+
+    name = "optuna"
+    sampler: str = "gp"
+
+    def __post_init__(self) -> None:
+        if self.sampler not in _SAMPLERS:
+            raise InvalidInput(f"optuna: sampler is 'gp' or 'tpe', got {self.sampler!r}")
+
+    def check(self, statement: Statement) -> None:
+        _import()
+
+    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+        samplers = _import().samplers
+        axes = _Axes(statement.domain)
+        with quiet("optuna"), one_thread():
+            sampler = getattr(samplers, _SAMPLERS[self.sampler])(seed=draw_seed(request.rng()))
+            study = _study(sampler, statement, trials, axes)
+            points = [axes.point(study.ask(axes.distributions).params) for _ in range(request.count)]
+        return Proposal(tuple(Query(point, origin=self.name) for point in points))
+
+
+def _import() -> Any:
+    """Optuna.
+
+    Raises:
+        MissingExtra: it is not installed, or an old version is.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise MissingExtra(
+            "strategy 'optuna' needs the package optuna; install it with: pip install 'bo-invert[peers]'"
+        ) from None
+    return optuna
+
+
+class _Axes:
+    """The coordinates of a domain and Optuna's parameters."""
+
+    def __init__(self, domain: Domain) -> None:
+        from optuna import distributions as kinds
+
+        self.domain = domain
+        self.distributions: dict[str, BaseDistribution] = {}
+        for name, parameter in domain.parameters.items():
+            if isinstance(parameter, Choice):
+                self.distributions[name] = kinds.CategoricalDistribution(parameter.values)
+            elif isinstance(parameter, Int):
+                self.distributions[name] = kinds.IntDistribution(parameter.low, parameter.high, log=parameter.log)
+            else:
+                self.distributions[name] = kinds.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+        if not domain.parameters:
+            self.distributions = {
+                f"z{i}": kinds.FloatDistribution(low, high) for i, (low, high) in enumerate(domain.bounds.T.tolist())
+            }
+
+    def params(self, point: Array) -> dict[str, Any]:
+        """Optuna's parameters at a point ``(d,)``; beyond the bounds of a latent, those of the nearest within."""
+        if self.domain.parameters:
+            return self.domain.values(point[None])[0]
+        inside = point.clip(*self.domain.bounds)
+        return dict(zip(self.distributions, inside.tolist(), strict=True))
+
+    def point(self, params: Mapping[str, Any]) -> Array:
+        """The point ``(d,)`` that can be evaluated and is nearest to Optuna's parameters."""
+        if self.domain.parameters:
+            return self.domain.project(self.domain.encode([params])[0])
+        return self.domain.project(np.array([params[name] for name in self.distributions]))
+
+
+def _study(sampler: Any, statement: Statement, trials: Sequence[Trial], axes: _Axes) -> Study:
+    """A study that knows the log; every trial is added once."""
+    optuna = _import()
+    study: Study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
+    study.add_trials([_trial(statement, trial, axes) for trial in trials])
+    return study
+
+
+def _trial(statement: Statement, trial: Trial, axes: _Axes) -> FrozenTrial:
+    from optuna.trial import TrialState, create_trial
+
+    told: dict[str, Any] = {}
+    if trial.state is State.COMPLETED:
+        excess = {str(c): float(c.excess(trial.y)) for c in statement.constraints}
+        told = {"value": trial.loss, "constraints": excess or None}
+        state = TrialState.COMPLETE
+    else:
+        state = TrialState.RUNNING if trial.state.open else TrialState.FAIL
+    return create_trial(state=state, params=axes.params(trial.point), distributions=axes.distributions, **told)

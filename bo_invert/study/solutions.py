@@ -1,0 +1,182 @@
+"""The designs a study comes back with: different ones, best first, each with a second opinion and its plausibility."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bo_invert.history import History
+from bo_invert.problems.problem import Problem
+from bo_invert.report.objective_view import Goal
+from bo_invert.report.pictures import image_tag
+from bo_invert.report.runs import Picture, as_picture
+from bo_invert.report.table import Table, counted
+from bo_invert.report.text import design_text, vector_text
+from bo_invert.types import Array, Outcome, Trial
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Solution:
+    """One design, with what is claimed of it and what others make of it.
+
+    Args:
+        trial: the first one told at its point; ``y`` and ``loss`` are what the oracle of the search claims.
+        opinion: the judge's outcome of the same design; None without a judge.
+        plausibility: of the design, in [0, 1]; None where there is no measure.
+        picture: of the design, bytes ``(height, width[, 3])``; None where nothing draws it.
+        broken: the outcome constraints that do not hold by the judge's outputs, each with by how much.
+    """
+
+    trial: Trial
+    opinion: Outcome | None
+    plausibility: float | None
+    picture: Picture | None
+    broken: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        judged = "" if self.opinion is None else f", judged={self.judged!r}, upheld={self.upheld}"
+        return f"Solution(trial={self.trial.number}, loss={self.loss!r}{judged}, plausibility={self.plausibility!r})"
+
+    @property
+    def design(self) -> Any:
+        """What the oracle eats."""
+        return self.trial.design
+
+    @property
+    def y(self) -> Array:
+        """Raw outputs that were told, shape ``(m,)``."""
+        assert self.trial.y is not None
+        return self.trial.y
+
+    @property
+    def loss(self) -> float:
+        """Loss that the oracle of the search claims."""
+        assert self.trial.loss is not None
+        return self.trial.loss
+
+    @property
+    def judged(self) -> float | None:
+        """Loss by the judge; None without one, or where it failed."""
+        return None if self.opinion is None else self.opinion.loss
+
+    @property
+    def upheld(self) -> bool | None:
+        """Whether the outcome constraints hold by the judge's outputs too; None where it gave none."""
+        return None if self.judged is None or self.opinion is None else self.opinion.violation <= 0.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Solutions(Sequence[Solution]):
+    """Designs, best claim first; a table in a terminal or a notebook.
+
+    Args:
+        found: the designs.
+        goal: what is looked for, in words.
+        outputs: names of the outputs.
+        judge_calls: calls of the judge that this took; they are in no ledger, as no search can see their answers.
+    """
+
+    found: tuple[Solution, ...]
+    goal: Goal
+    outputs: tuple[str, ...]
+    judge_calls: int
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.found[index]
+
+    def __iter__(self) -> Iterator[Solution]:
+        return iter(self.found)
+
+    def table(self) -> Table:
+        """One row per design: claimed, judged, how plausible, outputs, the design in words."""
+        columns = ("trial", f"{self.goal.label} claimed", "judge says", "plausibility", "outputs", "design")
+        rows = tuple(
+            (
+                one.trial.number, self.goal.value(one.loss), self._judged(one), one.plausibility, vector_text(one.y),
+                design_text(one.trial) or None,
+            )
+            for one in self
+        )  # fmt: skip
+        empty = {j for j in (2, 3, 5) if all(row[j] is None for row in rows)}
+        kept = [j for j in range(len(columns)) if j not in empty]
+        asked = (
+            f"The judge was asked {counted(self.judge_calls, 'time')}, outside the bill." if self.judge_calls else ""
+        )
+        return Table(
+            tuple(columns[j] for j in kept),
+            tuple(tuple(row[j] for j in kept) for row in rows),
+            notes=tuple(filter(None, [asked])),
+        )
+
+    def _judged(self, one: Solution) -> Any:
+        if one.opinion is None:
+            return None
+        if one.judged is None:
+            return f"failed: {one.opinion.reason}"
+        value = self.goal.value(one.judged)
+        return value if one.upheld else f"{value:.4g}, constraints broken: {', '.join(one.broken)}"
+
+    def __repr__(self) -> str:
+        return self.table().text() if self.found else "no solutions yet"
+
+    def _repr_html_(self) -> str:
+        pictures = [image_tag(one.picture, f"trial {one.trial.number}") for one in self if one.picture is not None]
+        return self.table().html() + "".join(pictures)
+
+
+def solutions(problem: Problem, history: History, count: int, first: Trial | None = None) -> Solutions:
+    """The best designs, each with a second opinion.
+
+    They are feasible, unless none is, and far enough from each other to be different where there are enough of those.
+
+    Args:
+        problem: that was searched.
+        history: of its trials, which can show their designs.
+        count: at most so many.
+        first: a trial to begin with, such as one that a model recommends; default: the best seen.
+    """
+    begun = [] if first is None else [first]
+    ranking = [*begun, *(t for t in history.ranking if t.number not in {one.number for one in begun})]
+    apart = (0.02 if problem.space.domain.geometry == "box" else 0.2) * float(np.sqrt(problem.space.domain.dim))
+    trials = _different(ranking, count, apart)
+    goal = Goal(problem.objective.to_json(), problem.outputs)
+    if not trials:
+        return Solutions((), goal, problem.outputs, 0)
+    designs = [trial.design for trial in trials]
+    opinions, calls = problem.second_opinions(designs)
+    if problem.plausibility is None:
+        plausible = problem.space.plausibility(np.array([trial.point for trial in trials]))
+    else:
+        plausible = problem.plausibility(designs)
+    found = tuple(
+        Solution(
+            trial,
+            opinion,
+            float(share) if np.isfinite(share) else None,
+            None if problem.draw is None else as_picture(problem.draw(design)),
+            () if opinion is None or opinion.y is None else problem.broken(opinion.y),
+        )
+        for trial, design, opinion, share in zip(trials, designs, opinions, plausible, strict=True)
+    )
+    return Solutions(found, goal, problem.outputs, calls)
+
+
+def _different(ranking: Sequence[Trial], keep: int, apart: float) -> list[Trial]:
+    """The best ``keep`` trials, each at least ``apart`` from the better ones where there are enough of those.
+
+    Feasible ones, unless there is none. A search ends up asking next to its best point over and over: five times
+    nearly the same design would say less than one.
+    """
+    usable = [t for t in ranking if t.feasible] or list(ranking[:1])
+    chosen: list[Trial] = []
+    for least in (apart, 1e-9):
+        for trial in usable:
+            if len(chosen) < keep and all(np.linalg.norm(trial.point - t.point) >= least for t in chosen):
+                chosen.append(trial)
+    return sorted(chosen, key=usable.index)

@@ -1,0 +1,370 @@
+"""What every storage must do, as tests that anybody's storage can run. Needs pytest and hypothesis.
+
+::
+
+    from bo_invert.testing import StudyConformance
+
+    class TestMyStore(StudyConformance):
+        @pytest.fixture
+        def storage(self, tmp_path):
+            return MyStore(tmp_path)  # anything that Study.create takes as its storage
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from bo_invert.errors import Failed, Infeasible, InvalidInput, ProblemChanged, StudyExists, StudyNotFound, TellConflict
+from bo_invert.history import History
+from bo_invert.objectives import Maximize, Minimize, Target
+from bo_invert.problems.problem import Problem
+from bo_invert.search_domain import Choice, Float, Int
+from bo_invert.spaces.box import Box
+from bo_invert.storage.events import LATE
+from bo_invert.storage.open import open_store
+from bo_invert.storage.transitions import MAX_ATTEMPTS, Terms
+from bo_invert.study.study import Study
+from bo_invert.types import Cost, State, Trial
+
+NAMES = (
+    "plain",
+    "Grüße, 東京 🙂",
+    'it\'s "quoted"',
+    "x'; DROP TABLE studies; --",
+    "100% _a_ [b]* \\ :c ?/d",
+    "  spaces  ",
+)
+
+
+def problem(dim: int = 2) -> Problem:
+    """A problem without an oracle."""
+    return Problem(Box([0.0] * dim, [1.0] * dim), None, Minimize(), name="conformance")
+
+
+def consistent(study: Study) -> None:
+    """The bill is the sum of the attempts, numbers are positions, and no attempt is open that should not be."""
+    trials = study.trials
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    attempts = [attempt for trial in trials if trial.origin != LATE for attempt in trial.attempts]
+    ended = [attempt for attempt in attempts if attempt.ended is not None]
+    spent = study.spent
+    assert spent.values == sum(attempt.cost.values for attempt in ended)
+    assert spent.attempts == len(ended)
+    assert spent.lost == sum(attempt.fate is State.LOST for attempt in ended)
+    assert spent.failed == sum(attempt.fate is State.FAILED for attempt in ended)
+    assert spent.running == len(attempts) - len(ended) == sum(trial.state is State.RUNNING for trial in trials)
+    log, history = study.journal.read(), History(trials)
+    assert (log.committed, log.calls) == (history.committed, history.calls)
+    assert (log.best and log.best.number) == (history.best and history.best.number)
+    for trial in trials:
+        assert all(attempt.ended is not None for attempt in trial.attempts[:-1])
+        if trial.state is not State.RUNNING and trial.attempts:
+            assert trial.attempts[-1].ended is not None
+
+
+class StudyConformance:
+    """Tests over a fixture ``storage``, which a subclass gives: an empty storage, anew for each test."""
+
+    @pytest.fixture
+    def storage(self) -> Any:
+        """An empty storage."""
+        raise NotImplementedError("give a fixture named storage")
+
+    def test_what_was_told_is_there_for_everybody(self, storage: Any) -> None:
+        """A second reader sees every digit."""
+        study = Study.create("s", problem(), "sobol", 5, storage)
+        for value in (0.1 + 0.2, 5e-324, -1.7976931348623157e308, 3.0):
+            study.tell(study.ask()[0], value)
+        study.tell(study.ask()[0], Failed("it broke: 'ä' 🙂\n"))
+        study.tell(study.ask()[0], Infeasible("never"))
+        study.tell(study.ask()[0], float("nan"))
+        other = Study.open("s", storage, problem())
+        assert [trial.loss for trial in other.trials[:4]] == [0.1 + 0.2, 5e-324, -1.7976931348623157e308, 3.0]
+        assert [trial.point.tolist() for trial in other.trials] == [trial.point.tolist() for trial in study.trials]
+        states = [State.COMPLETED] * 4 + [State.FAILED, State.INFEASIBLE, State.FAILED]
+        assert [trial.state for trial in other.trials] == states
+        assert other.spent == study.spent
+        assert other.seed == 5
+        consistent(other)
+
+    def test_a_study_that_is_opened_again_goes_on_as_if_nothing_had_been(self, storage: Any) -> None:
+        """Asks are a function of the log."""
+        whole = Study.create("whole", problem(), "gp", 1)
+        study = Study.create("parts", problem(), "gp", 1, storage)
+        for _ in range(9):
+            for one in (whole, study):
+                (trial,) = one.ask(budget=9)
+                one.tell(trial, float(((trial.point - 0.3) ** 2).sum()))
+            study = Study.open("parts", storage, problem())
+        assert [t.point.tolist() for t in study.trials] == [t.point.tolist() for t in whole.trials]
+
+    def test_names_are_taken_once_and_found_again(self, storage: Any) -> None:
+        """Any text is a name."""
+        for number, name in enumerate(NAMES):
+            study = Study.create(name, problem(), "random", number, storage)
+            study.tell(study.ask()[0], float(number))
+        for number, name in enumerate(NAMES):
+            with pytest.raises(StudyExists):
+                Study.create(name, problem(), "random", number, storage)
+            study = Study.open(name, storage, problem())
+            assert (study.seed, study.trials[0].loss) == (number, float(number))
+        with pytest.raises(StudyNotFound, match="plain"):
+            Study.open("plane", storage, problem())
+        with pytest.raises(ProblemChanged):
+            Study.open("plain", storage, problem(3))
+        same = Study.create("plain", problem(), "random", 0, storage, exist_ok=True)
+        assert len(same.trials) == 1
+
+    def test_a_study_of_the_same_name_is_another_one(self, storage: Any) -> None:
+        """Whoever still holds the deleted one is told so, and changes nothing."""
+        old = Study.create("s", problem(), "random", 0, storage)
+        for _ in range(3):
+            old.tell(old.ask()[0], 1.0)
+        open_store(storage).delete("s")
+        new = Study.create("s", problem(), "random", 1, storage)
+        (trial,) = new.ask()
+        assert trial.number == 0
+        with pytest.raises((StudyNotFound, TellConflict, InvalidInput)):
+            old.tell(old.ask()[0], 2.0)
+        assert len(Study.open("s", storage, problem()).trials) <= 2
+
+    def test_every_kind_of_problem_survives(self, storage: Any) -> None:
+        """Parameters, constraints and targets come back."""
+        space = Box({"a": Float(0.01, 1.0, log=True), "n": Int(1, 5), "c": Choice("x", "y", "z")})
+        mixed = Problem(space, None, Maximize("lift"), outputs=["lift", "drag"], constraints=["drag <= 1.5"])
+        study = Study.create("mixed", mixed, "random", 0, storage)
+        (trial,) = study.ask()
+        told = study.tell(trial, {"drag": 2.0, "lift": 3.0})
+        assert (told.loss, told.feasible) == (-3.0, False)
+        again = Study.open("mixed", storage, mixed).trials[0]
+        assert again.design == trial.design
+        assert again.y is not None
+        assert again.y.tolist() == [3.0, 2.0]
+        hit = Problem(Box([0.0], [1.0]), None, Target([1.0, 2.0], 0.1, [1.0, 3.0]))
+        study = Study.create("target", hit, "random", 0, storage)
+        assert study.tell(study.ask()[0], [1.0, 5.0]).loss == pytest.approx(0.5)
+
+    def test_the_same_tell_is_nothing_and_another_is_a_conflict(self, storage: Any) -> None:
+        """Also for a second process, and for an attempt."""
+        study = Study.create("s", problem(), "random", 0, storage)
+        (trial,) = study.ask()
+        study.tell(trial, 1.0)
+        other = Study.open("s", storage, problem())
+        assert other.tell(trial.number, 1.0).loss == 1.0
+        with pytest.raises(TellConflict, match="cannot become"):
+            other.tell(trial.number, 2.0)
+        (second,) = _take(study, 1, "w")
+        outcome = problem().outcome(3.0, Cost(1))
+        for one in (study, other):
+            assert one.journal.finish(second.number, outcome, attempt=0).loss == 3.0
+        with pytest.raises(TellConflict):
+            other.journal.finish(second.number, problem().outcome(4.0, Cost(1)), attempt=0)
+        with pytest.raises(InvalidInput, match="no attempt 7"):
+            other.journal.finish(second.number, outcome, attempt=7)
+        assert study.spent.values == 2
+        consistent(study)
+
+    def test_a_request_that_is_repeated_gets_the_same_answer(self, storage: Any) -> None:
+        """Whoever did not hear the answer asks again with the same key."""
+        study = Study.create("s", problem(), "random", 0, storage)
+        other = Study.open("s", storage, problem())
+        study.enqueue(point=[0.5, 0.5])
+        first = [t.number for t in _take(study, 3, None, key="k1")]
+        assert first == [0, 1, 2]
+        assert [t.number for t in _take(other, 3, None, key="k1")] == first
+        assert [t.number for t in _take(other, 1, None, key="k2")] == [3]
+        assert len(other.trials) == 4
+
+    def test_a_worker_that_comes_back_gets_its_unfinished_work(self, storage: Any) -> None:
+        """And only its own."""
+        study = Study.create("s", problem(), "random", 0, storage)
+        first = [t.number for t in _take(study, 2, "w1", known=())]
+        other = Study.open("s", storage, problem())
+        assert [t.number for t in _take(other, 2, "w1", known=())] == first
+        assert [t.number for t in _take(other, 1, "w2", known=())] == [2]
+        assert [t.number for t in _take(other, 1, "w1", known=first)] == [3]
+
+    def test_a_superseded_worker_overwrites_nothing(self, storage: Any) -> None:
+        """What it found is kept as a trial of its own, and was billed when it was given up."""
+        study = Study.create("s", problem(), "random", 0, storage)
+        (old,) = _take(study, 1, "w1")
+        study.journal.abandon({old.number})
+        (new,) = _take(study, 1, "w2")
+        assert (new.number, len(new.attempts)) == (old.number, 2)
+        study.journal.finish(new.number, problem().outcome(2.0, Cost(1)), attempt=1)
+        late = study.journal.finish(old.number, problem().outcome(1.0, Cost(1)), attempt=0)
+        assert (late.origin, late.loss) == (LATE, 1.0)
+        assert late.point.tolist() == old.point.tolist()
+        assert study.trials[old.number].loss == 2.0
+        assert study.spent.values == 2
+        consistent(study)
+
+    def test_a_trial_that_kills_its_workers_is_given_up(self, storage: Any) -> None:
+        """After so many attempts, each of them billed."""
+        study = Study.create("s", problem(), "random", 0, storage)
+        for _ in range(MAX_ATTEMPTS - 1):
+            (trial,) = _take(study, 1, "w")
+            assert trial.number == 0
+            study.journal.abandon({0})
+        assert (study.trials[0].state, study.spent.values) == (State.LOST, MAX_ATTEMPTS - 1)
+
+    def test_what_is_given_back_waits(self, storage: Any) -> None:
+        """At the cost that its worker says."""
+        study = Study.create("s", problem(), "random", 0, storage)
+        (trial,) = _take(study, 1, "w1")
+        assert study.journal.release(trial.number, 0, Cost()).state is State.QUEUED
+        assert study.spent.values == 0
+        (again,) = _take(study, 1, "w2")
+        assert again.number == trial.number
+        assert study.journal.release(trial.number, 0, Cost(1)).state is State.RUNNING
+        assert study.journal.release(trial.number, 1, Cost(1)).state is State.QUEUED
+        assert study.spent.values == 1
+        consistent(study)
+
+    def test_any_order_of_events_keeps_the_books(self, storage: Any) -> None:
+        """Asks, tells, failures, losses, late answers, cancellations and reopenings, as hypothesis finds them."""
+        count = 0
+
+        class Machine(_Machine):
+            @initialize()
+            def begin(self) -> None:
+                nonlocal count
+                count += 1
+                self.storage = storage
+                self.name = f"machine {count}"
+                self.study = Study.create(self.name, problem(), "random", 0, storage)
+
+        options = settings(
+            max_examples=15,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        )
+        run_state_machine_as_test(Machine, settings=options)
+
+
+class _Machine(RuleBasedStateMachine):
+    """A study under any interleaving, beside what must be true of it."""
+
+    storage: Any
+    name: str
+    study: Study
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: dict[int, float] = {}
+        self.given: list[tuple[int, int]] = []
+
+    @rule(count=st.integers(1, 3), worker=st.sampled_from(["a", "b", None]))
+    def ask(self, count: int, worker: str | None) -> None:
+        """Trials for a worker."""
+        taken = _take(self.study, count, worker, known=() if worker else None)
+        assert len({trial.number for trial in taken}) == len(taken) == count
+        assert all(trial.state is State.RUNNING for trial in taken)
+        self.given += [(trial.number, len(trial.attempts) - 1) for trial in taken]
+
+    @precondition(lambda self: self.given)
+    @rule(data=st.data(), value=st.floats(-1e6, 1e6))
+    def tell(self, data: Any, value: float) -> None:
+        """An outcome of any attempt that was ever handed out."""
+        number, attempt = data.draw(st.sampled_from(self.given))
+        before = self.study.trials[number].attempts[attempt]
+        calls = len(self.study.trials)
+        outcome = problem().outcome(value, Cost(1))
+        if before.outcome is not None and before.outcome.to_json() != outcome.to_json():
+            with pytest.raises(TellConflict):
+                self.study.journal.finish(number, outcome, attempt)
+            return
+        told = self.study.journal.finish(number, outcome, attempt)
+        assert told.loss == value
+        self.told[told.number] = value
+        assert len(self.study.trials) == calls + (told.number != number)
+
+    @precondition(lambda self: self.given)
+    @rule(data=st.data(), forever=st.booleans())
+    def fail(self, data: Any, forever: bool) -> None:
+        """A verdict on an attempt."""
+        number, attempt = data.draw(st.sampled_from(self.given))
+        if self.study.trials[number].attempts[attempt].outcome is not None:
+            return
+        verdict = Infeasible("never") if forever else Failed("broken")
+        self.study.journal.finish(number, problem().outcome(verdict, Cost(1)), attempt)
+
+    @precondition(lambda self: self.given)
+    @rule(data=st.data(), cost=st.integers(0, 1))
+    def give_back(self, data: Any, cost: int) -> None:
+        """An attempt that nobody finishes."""
+        number, attempt = data.draw(st.sampled_from(self.given))
+        self.study.journal.release(number, attempt, Cost(cost))
+
+    @precondition(lambda self: self.given)
+    @rule(data=st.data())
+    def lose(self, data: Any) -> None:
+        """The worker of a trial is gone."""
+        number, _ = data.draw(st.sampled_from(self.given))
+        self.study.journal.abandon({number})
+
+    @precondition(lambda self: self.given)
+    @rule(data=st.data())
+    def cancel(self, data: Any) -> None:
+        """Nobody wants to know any more."""
+        number, _ = data.draw(st.sampled_from(self.given))
+        if self.study.trials[number].state.open:
+            self.study.cancel(number)
+        elif self.study.trials[number].state is not State.CANCELLED:
+            with pytest.raises(TellConflict):
+                self.study.cancel(number)
+
+    @rule(x=st.floats(0, 1))
+    def add(self, x: float) -> None:
+        """Something is known from elsewhere."""
+        (trial,) = self.study.add(points=[[x, x]], Y=[x])
+        self.told[trial.number] = x
+
+    @rule(x=st.floats(0, 1))
+    def enqueue(self, x: float) -> None:
+        """Somebody has a wish."""
+        assert self.study.enqueue(point=[x, x]).state is State.QUEUED
+
+    @rule()
+    def reopen(self) -> None:
+        """Another process looks."""
+        self.study = Study.open(self.name, self.storage, problem())
+
+    @invariant()
+    def books(self) -> None:
+        """What was told stays told, and the bill is right."""
+        if not hasattr(self, "study"):
+            return
+        consistent(self.study)
+        trials = self.study.trials
+        for number, value in self.told.items():
+            assert trials[number].loss == value
+        losses = [value for number, value in self.told.items() if trials[number].feasible]
+        best = self.study.best
+        assert (best is None) == (not losses)
+        assert best is None or best.loss == min(losses)
+
+
+def _take(study: Study, count: int, worker: str | None, **terms: Any) -> list[Trial]:
+    known = terms.pop("known", None)
+    propose = partial(study.propose, None)
+    return study.journal.take(propose, count, None, 0, Terms(worker, terms.pop("lease", None), **terms), known)
+
+
+__all__ = ["NAMES", "StudyConformance", "consistent", "problem"]

@@ -1,0 +1,175 @@
+"""Are the models' intervals true? What was said of every point before it was asked for, beside what came.
+
+    python experiments/calibration.py --storage sqlite:///calibration.db --seeds 3
+
+Runs of the public suite are kept in the storage; only those that are missing are run. What was said is what the queries
+note as ``foretold``. Points of the initial design are left out, since no model chose them.
+
+Beside that stands the model of ``gp`` alone, before its intervals are stretched by what they missed: on the points that
+it chose, on points drawn at random, and on what it was told, one left out at a time. It is conditioned again on what it
+knew, with the hyperparameters of the memo in the log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import bo_invert as bi
+from bo_invert.benchmark.suite import BATCH, BUDGET, chosen_problems
+from bo_invert.history import History
+from bo_invert.models.base import to_unit
+from bo_invert.models.data_subset import telling
+from bo_invert.models.diagnostics import left_out, predicted
+from bo_invert.models.fitted_model import learn
+from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.prediction_intervals import record
+from bo_invert.models.threads import one_thread
+from bo_invert.problem_statement import Statement
+from bo_invert.report.table import Table
+from bo_invert.storage.events import Log
+from bo_invert.storage.open import open_store
+from bo_invert.types import JSON, Array, Query, Trial
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- calibration -->\n", "<!-- end of calibration -->\n"
+"""Where the tables go on the page."""
+QUARTERS = 4
+ALONE = ("queried", "random", "left out")
+_DRAWN = 64
+"""Points drawn at random for each run; their oracle calls are the bench's, not the run's."""
+_EVERY = 4
+"""So many asks apart a model is judged on them."""
+
+
+def models(study: bi.Study, events: list[JSON]) -> Iterator[tuple[Surrogate, tuple[Trial, ...], range]]:
+    """Every model of a run of ``gp``, the trials it knew, and the numbers of those that it chose."""
+    log = Log()
+    for event in events:
+        before = log.trials
+        log.apply([event])
+        if event["kind"] == "asked" and event["memo"]:
+            yield _model(study, before, event["memo"]["outputs"]), before, range(len(before), len(log.trials))
+
+
+def _model(study: bi.Study, trials: tuple[Trial, ...], memo: JSON) -> Surrogate:
+    """The model of an ask, whose memo holds the hyperparameters that it found."""
+    history = History(trials)
+    inputs = to_unit(study.statement.domain, history.points)
+    with one_thread():
+        return learn(study.statement, history, inputs, memo, some=telling(inputs, history.order)).surrogate
+
+
+def judged(study: bi.Study, events: list[JSON], budget: int) -> JSON:
+    """Shares of outcomes under, in and over what was foretold, by quarter; of ``gp``, in its model's own intervals."""
+    alone = _alone(study, events) if study.strategy.name == "gp" else {}
+    return {"quarters": _by_quarter(study.statement, study.trials, budget), "alone": alone}
+
+
+def _alone(study: bi.Study, events: list[JSON]) -> dict[str, float]:
+    """Shares in the intervals of the models alone."""
+    assert study.problem is not None
+    statement, trials = study.statement, study.trials
+    drawn = [Query(p) for p in statement.domain.uniform(np.random.default_rng(0), _DRAWN)]
+    outcomes = study.problem.evaluate(drawn)
+    some = [i for i, outcome in enumerate(outcomes) if outcome.y is not None]
+    elsewhere = _modelled(study, np.array([outcomes[i].y for i in some]), [outcomes[i].loss or 0.0 for i in some])
+    there = to_unit(statement.domain, np.array([drawn[i].point for i in some]))
+    inside: dict[str, list[Array]] = {name: [] for name in ALONE}
+    for i, (surrogate, known, chosen) in enumerate(models(study, events)):
+        told, answered = History(known), History([trials[number] for number in chosen])
+        if answered.completed:
+            values = _modelled(study, answered.y, answered.losses)
+            inputs = to_unit(statement.domain, answered.points)
+            inside["queried"].append(predicted(surrogate, inputs, values).coverage(0.9))
+        if i % _EVERY == 0:
+            inside["random"].append(predicted(surrogate, there, elsewhere).coverage(0.9))
+            if len(surrogate.process.inputs) == len(told.points):
+                values = _modelled(study, told.y, told.losses)
+                inside["left out"].append(left_out(surrogate, values).coverage(0.9))
+    return {name: round(float(np.mean(shares)), 4) for name, shares in inside.items() if shares}
+
+
+def _modelled(study: bi.Study, y: Array, losses: Any) -> Array:
+    return Outputs(study.statement, y, np.asarray(losses, dtype=float)).values
+
+
+def _by_quarter(statement: Statement, trials: Sequence[Trial], budget: int) -> list[JSON]:
+    quarters = []
+    for q in range(QUARTERS):
+        some = [t for t in trials if t.number * QUARTERS // budget == q and "foretold" in t.query.meta]
+        records = record(statement, some).values()
+        counts = np.array([(r.below, r.inside, r.above) for r in records], dtype=float).reshape(-1, 3).sum(0)
+        shares = counts / max(counts.sum(), 1.0)
+        below, inside, above = (round(float(share), 4) for share in shares)
+        quarters.append({"queries": len(some), "below": below, "inside": inside, "above": above})
+    return quarters
+
+
+def table(results: list[JSON], strategy: str) -> Table:
+    """Coverage by problem and quarter, all seeds together."""
+    mine = [r for r in results if r["strategy"] == strategy]
+    rows: list[tuple[Any, ...]] = []
+    for name in dict.fromkeys(r["problem"] for r in mine):
+        runs = [r for r in mine if r["problem"] == name]
+        quarters = [_inside([run["quarters"][q] for run in runs]) for q in range(QUARTERS)]
+        every = _inside([quarter for run in runs for quarter in run["quarters"]])
+        judged = (_mean([run["alone"].get(which) for run in runs]) for which in ALONE)
+        rows.append((name, len(runs), *quarters, every, *judged))
+    means = (_mean([row[j] for row in rows]) for j in range(2, len(rows[0])))
+    rows.append(("mean of problems", None, *means))
+    heads = ("problem", "runs", *(f"quarter {q + 1}" for q in range(QUARTERS)), "whole run", "model alone: queried",
+             "random", "left out")  # fmt: skip
+    return Table(heads, tuple(rows), caption=f"{strategy}: share of outcomes inside their 90 % intervals")
+
+
+def _inside(quarters: list[JSON]) -> float | None:
+    """Mean over queries."""
+    weights = [quarter["queries"] for quarter in quarters]
+    shares = [quarter["inside"] for quarter in quarters]
+    return round(float(np.average(shares, weights=weights)), 2) if sum(weights) else None
+
+
+def _mean(shares: list[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return round(float(np.mean(known)), 2) if known else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--storage", default="sqlite:///calibration.db", help="where the runs are kept")
+    parser.add_argument("--strategies", default="gp", help="names, separated by commas")
+    parser.add_argument("--problems", help="of the suite, separated by commas; default: all")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="a folder like the project's docs")
+    options = parser.parse_args()
+    problems = chosen_problems(options.problems.split(",") if options.problems else None)
+    strategies = options.strategies.split(",")
+    results: list[JSON] = []
+    for seed in range(options.seeds):
+        for name, make in problems.items():
+            for strategy in strategies:
+                title = f"{name} / {strategy} / seed {seed}"
+                study = bi.Study.create(title, make(seed), strategy, seed, options.storage, exist_ok=True)
+                study.run(BUDGET, batch=BATCH, stop_when_hit=False)
+                events = open_store(options.storage).events(title)
+                found = judged(study, events, BUDGET)
+                results.append({"problem": name, "strategy": strategy, "seed": seed, **found})
+                print(title, results[-1], flush=True)
+    text = ",\n".join(json.dumps(result) for result in results)
+    (options.out / "benchmarks" / "calibration.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
+    tables = "\n\n".join(table(results, strategy).markdown().strip() for strategy in strategies)
+    page = options.out / "benchmarks.md"
+    head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    page.write_text(f"{head}{BEGIN}\n{tables}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    print(tables)
+
+
+if __name__ == "__main__":
+    main()

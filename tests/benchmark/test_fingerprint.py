@@ -1,0 +1,206 @@
+"""Which code made a result: what changes a fingerprint, and what a report says of lines that do not belong together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bo_invert import registry
+from bo_invert.benchmark import fingerprint as made
+from bo_invert.benchmark.fingerprint import Source, code_of, fingerprint, sources
+from bo_invert.benchmark.results import Key, Results, from_line
+from bo_invert.benchmark.runner import UNFINISHED, Task, work
+from bo_invert.benchmark.suite import PEERS, PROBLEMS
+from bo_invert.problems.git import commit_of
+from bo_invert.report.benchmark_page import bench_markdown
+from bo_invert.report.benchmark_tables import Contests
+from bo_invert.report.provenance import provenance_table
+from bo_invert.report.runs import Run
+from bo_invert.storage.worker_id import this_worker
+
+
+def touched(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """The package as it would be with another character in one of its files."""
+    files = sources()
+    changed = {**files, module: Source("changed", files[module].imports)}
+    monkeypatch.setattr(made, "sources", lambda: changed)
+
+
+@pytest.mark.parametrize(
+    ("module", "changed"),
+    [
+        ("bo_invert.strategies.peers.cmaes", {"cmaes", "auto"}),  # auto may hand over to any strategy
+        ("bo_invert.strategies.replay", {"cmaes", "auto"}),
+        ("bo_invert.strategies.random", {"random", "auto"}),
+        ("bo_invert.models.acquisition.expected_improvement", {"auto"}),
+        ("bo_invert.strategies.base", {"cmaes", "random", "auto"}),
+        ("bo_invert.report.html", set()),
+        ("bo_invert.registry", set()),
+    ],
+)
+def test_a_fingerprint_changes_with_what_can_influence_a_run(
+    module: str, changed: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("cmaes", "random", "auto")
+    before = {name: code_of(name, "sine")["method"] for name in names}
+    touched(monkeypatch, module)
+    assert {name for name in names if code_of(name, "sine")["method"] != before[name]} == changed
+
+
+def test_a_problem_has_a_fingerprint_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: code_of("random", name) for name in ("sine", "arm")}
+    touched(monkeypatch, "bo_invert.problems.examples.sine")
+    after = {name: code_of("random", name) for name in ("sine", "arm")}
+    assert after["sine"]["problem"] != before["sine"]["problem"]
+    assert after["sine"]["method"] == before["sine"]["method"]
+    assert after["arm"] == before["arm"]
+    monkeypatch.undo()
+    touched(monkeypatch, "bo_invert.study.runner")
+    assert code_of("random", "arm")["problem"] != before["arm"]["problem"], "the loop is shared by all"
+    assert code_of("somebody's", None) == {**before["arm"], "method": None, "problem": None}
+
+
+def test_every_peer_and_problem_has_files() -> None:
+    for name in PEERS:
+        assert code_of(name, None)["method"], name
+    for name in PROBLEMS:
+        assert code_of("random", name)["problem"], name
+    peers = [path.partition(":")[0] for name, path in registry.BUILTIN["strategies"].items() if name in PEERS]
+    assert len({fingerprint([module], sources()) for module in peers}) == len(PEERS)
+
+
+def test_files_are_read_as_they_are(tmp_path: Path) -> None:
+    package = tmp_path / "pack"
+    (package / "room").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "a.py").write_text("def late():\n    from pack.room import b\n    import numpy\n")
+    (package / "room" / "__init__.py").write_text("")
+    (package / "room" / "b.py").write_text("import pack.a\n")  # a circle does no harm
+    files = sources(package)
+    assert files["pack.a"].imports == {"pack.room", "pack.room.b"}
+    before = fingerprint(["pack.a"], files)
+    sources.cache_clear()
+    (package / "room" / "b.py").write_text("import pack.a  # another\n")
+    assert fingerprint(["pack.a"], sources(package)) != before
+    sources.cache_clear()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
+    package = tmp_path / "pack"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+
+    def git(*arguments: str) -> str:
+        settings = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(["git", *settings, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def now() -> str | None:
+        commit_of.cache_clear()
+        return commit_of(package / "__init__.py", ".")
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "none of it")
+    assert now() is None, "installed into the repository of somebody else"
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    assert now() == git("rev-parse", "--short=12", "HEAD")
+    (tmp_path / "notes").write_text("beside the package")
+    assert now() == git("rev-parse", "--short=12", "HEAD")
+    (package / "new.py").write_text("")
+    assert now() == git("rev-parse", "--short=12", "HEAD") + "+"
+    commit_of.cache_clear()
+
+
+# ---------------------------------------------------------------------- in lines and reports
+
+
+def test_a_line_says_which_code_made_it(tmp_path: Path) -> None:
+    key = Key("sine", "random", {"name": "random"}, 0, 6, 2)
+    (tmp_path / UNFINISHED).mkdir()
+    _, line = work(Task(key, PROBLEMS["sine"], tmp_path / UNFINISHED, float("inf"), this_worker()))
+    assert line is not None
+    assert line["code"] == code_of("random", "sine")
+    Results(tmp_path).append(key, line)
+    (run,) = Results(tmp_path).runs([key]).values()
+    assert run.code == {**line["code"], "versions": line["versions"]}
+    assert Run.from_json(json.loads(json.dumps(run.to_json()))).code == run.code
+    del line["code"]
+    old = from_line(line)
+    assert (old.loss, old.code.get("method")) == (run.loss, None), "earlier lines stay readable"
+
+
+def test_a_run_goes_on_with_the_code_that_began_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Late(Task):
+        def over(self) -> bool:
+            asked.append(1)
+            return len(asked) > 2
+
+    key = Key("sine", "random", {"name": "random"}, 0, 12, 2)
+    folder = tmp_path / UNFINISHED
+    folder.mkdir()
+    work(Late(key, PROBLEMS["sine"], folder, float("inf"), this_worker()))
+    (begun,) = folder.glob("*.db")
+    asked.clear()
+    work(Late(key, PROBLEMS["sine"], folder, float("inf"), this_worker()))
+    assert list(folder.glob("*.db")) == [begun]
+    touched(monkeypatch, "bo_invert.strategies.random")
+    asked.clear()
+    work(Late(key, PROBLEMS["sine"], folder, float("inf"), this_worker()))
+    assert len(list(folder.glob("*.db"))) == 2
+
+
+def a_run(label: str, problem: str, seed: int, method: str | None, posed: str = "same", version: str = "1") -> Run:
+    noted = {} if method is None else {"method": method, "problem": posed, "commit": f"c-{method}"}
+    code = {**noted, "versions": {"pack": version}}
+    return Run(label, problem, seed, {"name": label}, 2, calls=np.arange(1, 3), losses=np.array([2.0, 1.0]), code=code)
+
+
+def test_a_report_warns_of_lines_of_different_code() -> None:
+    runs = [a_run(label, problem, seed, f"code of {label}") for label in "ab" for problem in "pq" for seed in range(3)]
+    assert provenance_table(runs).rows == ()
+    assert "Warning" not in bench_markdown(Contests(tuple(runs), (2,), "a"))
+    newer = [replace(run, code={**run.code, "method": "other", "commit": "c2"}) if run.seed == 2 and run.label == "a"
+             else run for run in runs]  # fmt: skip
+    assert provenance_table(newer).rows == (
+        ("method", "a", "code of a", "pack 1", "c-code of a", 4, "p, q"),
+        ("method", "a", "other", "pack 1", "c2", 2, "p, q"),
+    )
+    told = bench_markdown(Contests(tuple(newer), (2,), "a"))
+    assert told.startswith(
+        "**Warning: results of different code under one name.** The last of these tables says which."
+    )
+    assert told.rindex("\n**") == told.index("\n**Warning: results of different code under one name**")
+
+
+def test_a_change_of_the_loop_is_one_row_for_all_problems() -> None:
+    runs = [a_run("a", problem, seed, "x", posed=f"{problem}{seed}") for problem in "pqr" for seed in range(2)]
+    runs = [replace(run, code={**run.code, "commit": f"c{run.seed}"}) for run in runs]
+    assert provenance_table(runs).rows == (
+        ("problem", "p, q, r", "one each", "", "c0", 3, "a"),
+        ("problem", "p, q, r", "one each", "", "c1", 3, "a"),
+    )
+
+
+def test_a_report_warns_of_packages_problems_and_what_nobody_noted() -> None:
+    runs = [a_run("a", "p", 0, "x"), a_run("a", "p", 1, "x", version="2")]
+    assert [row[3] for row in provenance_table(runs).rows] == ["pack 1", "pack 2"]
+    runs = [a_run("a", "p", 0, "x", posed="one"), a_run("b", "p", 0, "y", posed="two")]
+    assert [(row[0], row[1], row[2], row[-1]) for row in provenance_table(runs).rows] == [
+        ("problem", "p", "one", "a"), ("problem", "p", "two", "b")]  # fmt: skip
+    runs = [a_run("a", "p", 0, None), a_run("a", "p", 1, "x")]
+    assert [row[:3] for row in provenance_table(runs).rows][:2] == [
+        ("method", "a", "not noted"), ("method", "a", "x")]  # fmt: skip
+    old = [a_run(label, "p", seed, None) for label in "ab" for seed in range(3)]
+    assert provenance_table(old).rows == (), "nothing is known, so nothing is known to differ"
+    both = (*old, *(a_run("c", "p", seed, "x") for seed in range(3)))
+    assert "Of 6 runs nobody noted which code made them." in bench_markdown(Contests(both, (2,), "a"))

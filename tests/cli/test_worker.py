@@ -1,0 +1,139 @@
+"""Workers: several on one study, stopped and killed; every call is in the ledger."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import Served, wait_until
+
+import bo_invert as bi
+from bo_invert.problems.loading import load_problem
+from bo_invert.types import State
+
+PROBLEM = """
+import os, time
+import bo_invert as bi
+
+def oracle(x):
+    with open(os.environ["CALLS"], "a") as file:
+        file.write("%d\\n" % os.getpid())
+    time.sleep(float(os.environ.get("PAUSE", "0.05")))
+    return float(((x - 0.3) ** 2).sum())
+
+problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), oracle, bi.Minimize(), name="slow")
+"""
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    (tmp_path / "slow.py").write_text(PROBLEM)
+    made = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
+    yield made
+    made.kill()
+
+
+def worker(served: Served, *options: str, pause: float = 0.05) -> subprocess.Popen[str]:
+    source = f"{served.folder}/slow.py"
+    command = [sys.executable, "-m", "bo_invert.cli", "worker", served.url, "s", source, "--create", *options]
+    environment = {"CALLS": str(served.folder / "calls"), "PAUSE": str(pause), "BO_INVERT_TOKEN": served.token}
+    return subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+
+
+def calls(served: Served) -> int:
+    file = served.folder / "calls"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def opened(served: Served) -> bi.Study:
+    problem = load_problem(f"{served.folder}/slow.py", {})
+    return bi.Study.open("s", served.url, problem, token=served.token)
+
+
+def test_workers_share_a_study_and_end_with_its_budget(served: Served) -> None:
+    options = ["--strategy", "sobol", "--budget", "24", "-j", "2"]
+    workers = [worker(served, *options, "--executor", kind) for kind in ("processes", "threads")]
+    said = [one.communicate(timeout=120)[1] for one in workers]
+    assert [one.returncode for one in workers] == [0, 0], said
+    study = opened(served)
+    assert study.spent.values == calls(served) == 24
+    assert all(trial.state is State.COMPLETED for trial in study.trials)
+    assert len({a.worker for t in study.trials for a in t.attempts}) == 2, "both had something to do"
+    assert all("the budget is spent" in text for text in said)
+
+
+def test_a_worker_that_is_told_to_stop_finishes_what_it_began(served: Served) -> None:
+    one = worker(served, "--strategy", "sobol", "-j", "1", "--executor", "threads", pause=1.0)
+    wait_until(lambda: calls(served) >= 2)
+    one.send_signal(signal.SIGTERM)
+    _, said = one.communicate(timeout=60)
+    assert one.returncode == 0, said
+    assert "stopped" in said
+    study = opened(served)
+    assert study.spent.values == calls(served)
+    assert study.spent.lost == 0
+    assert all(trial.state is State.COMPLETED for trial in study.trials)
+
+
+def test_what_a_worker_cannot_finish_in_time_is_billed_and_given_back(served: Served) -> None:
+    one = worker(served, "--strategy", "sobol", "-j", "2", "--executor", "processes", "--grace", "0.3", pause=30.0)
+    wait_until(lambda: calls(served) == 2)
+    began = time.monotonic()
+    one.send_signal(signal.SIGTERM)
+    _, said = one.communicate(timeout=60)
+    assert time.monotonic() - began < 25.0
+    assert "given back" in said
+    study = opened(served)
+    assert study.spent.values == study.spent.lost == calls(served) == 2
+    assert all(trial.state is State.LOST for trial in study.trials)
+
+
+def test_a_killed_worker_loses_its_lease_and_another_goes_on(served: Served) -> None:
+    first = worker(served, "--strategy", "sobol", "-j", "1", "--executor", "threads", pause=30.0)
+    wait_until(lambda: calls(served) == 1)
+    first.kill()
+    first.communicate()
+    second = worker(served, "--budget", "4", "-j", "1", "--executor", "threads", "--strategy", "sobol")
+    _, said = second.communicate(timeout=120)
+    assert second.returncode == 0, said
+    study = opened(served)
+    assert study.spent.lost == 1
+    assert study.spent.values == calls(served) == 5, "the lost call is billed, but does not use up the budget"
+    assert [len(t.attempts) for t in study.trials] == [2, 1, 1, 1]
+
+
+def test_a_worker_whose_answers_do_not_fit_ends(served: Served) -> None:
+    (served.folder / "slow.py").write_text(
+        PROBLEM.replace("bi.Minimize(), ", "bi.Minimize('rate'), outputs=['rate'], ").replace(
+            "return float(((x - 0.3) ** 2).sum())", "return {'rte': 1.0}"
+        )
+    )
+    one = worker(served, "--strategy", "random", "--executor", "serial", "--budget", "50")
+    _, said = one.communicate(timeout=90)
+    assert one.returncode == 1
+    assert "is 'rte' meant to be 'rate'?" in said
+    assert "the answers do not fit the problem, and this worker ends" in said
+    assert calls(served) < 10
+
+
+def test_a_worker_that_is_told_to_stop_while_the_server_is_down_says_what_it_knows(served: Served) -> None:
+    one = worker(served, "--strategy", "random", "--executor", "serial", "--grace", "1", pause=0.5)
+    wait_until(lambda: calls(served) >= 2)
+    served.kill()
+    time.sleep(1.5)  # one more is answered, and nobody is there to be told
+    began = time.monotonic()
+    one.send_signal(signal.SIGTERM)
+    _, said = one.communicate(timeout=60)
+    assert time.monotonic() - began < 20.0
+    (number, value) = re.findall(r"not written: study.tell\((\d+), \[(.+)\], attempt=0\)", said)[0]
+    served.start()
+    study = opened(served)
+    assert study.tell(int(number), float(value), attempt=0).loss == float(value)
+    assert study.spent.values == calls(served)

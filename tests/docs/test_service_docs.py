@@ -1,0 +1,74 @@
+"""What docs/service.md tells people to run works as it stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from servers import Served
+
+import bo_invert as bi
+from bo_invert.service.registered_problems import Registered
+
+PAGE = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_whole_search_with_curl(tmp_path: Path) -> None:
+    (script,) = (block for block in blocks("sh") if "curl" in block)
+    served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
+    try:
+        script = script.replace("http://127.0.0.1:8765", served.url)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path, env={**os.environ, "TOKEN": served.token}, capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        best = json.loads(done.stdout)["best"]
+        assert bi.Study.open("kettle", served.url, token=served.token).spent.values == 12
+    finally:
+        served.kill()
+    assert best["feasible"]
+    assert best["loss"] < 60.0, "a little water and many watts boil within a minute"
+
+
+def test_python_there_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {}
+    shared, remote, tracked = blocks("python")
+    run(shared, scope)
+    run(tracked, scope)
+    assert isinstance(scope["study"], bi.Study)
+    assert scope["study"].spent.values == 30
+    assert len(mlflow.MlflowClient("sqlite:///mlflow.db").search_runs(["1"])) == 31
+    served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
+    try:
+        run(remote.replace("http://127.0.0.1:8765", served.url).replace('"..."', repr(served.token)), scope)
+        study = scope["study"]
+        assert isinstance(study, bi.Study)
+        assert study.spent.values == 100
+    finally:
+        served.kill()
+
+
+def run(source: str, scope: dict[str, object]) -> None:
+    exec(compile(source, "docs/service.md", "exec"), scope)
+
+
+def test_the_configuration_there_is_one(tmp_path: Path) -> None:
+    (text,) = blocks("toml")
+    assert tomllib.loads(text)
+    (tmp_path / "serve.toml").write_text(text)
+    registered = Registered.load(tmp_path / "serve.toml")
+    assert registered.sources["digits"]["settings"] == {"oracle": "forest"}

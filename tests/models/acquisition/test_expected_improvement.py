@@ -1,0 +1,270 @@
+"""What is modelled, what a point is worth, and where the worth is highest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import special
+
+import bo_invert as bi
+from bo_invert.models.acquisition import expected_improvement as acquisition
+from bo_invert.models.acquisition.expected_improvement import Known
+from bo_invert.models.gp import hyperparameters as fit
+from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.optim import duplicates as spacing
+from bo_invert.models.optim import optimize_acquisition as search
+from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.threads import one_thread
+from bo_invert.search_domain import Domain
+from bo_invert.types import Array
+
+NOTHING = np.empty((0, 2))
+NEW = torch.tensor(np.random.default_rng(99).random((6, 2)))
+
+
+def smooth(x: np.ndarray) -> np.ndarray:
+    return np.column_stack([np.sin(4 * x[:, 0]) + 0.1 * x[:, 1], 50.0 + 20.0 * np.cos(3 * x[:, 1])])
+
+
+def statement(objective: Any, m: int, constraints: Any = (), d: int = 2) -> bi.Statement:
+    space = bi.Box([0.0] * d, [1.0] * d)
+    return bi.Problem(space, None, objective, outputs=m, constraints=constraints).statement
+
+
+def known(x: Array, losses: Array, feasible: Any = True, pending: Array = NOTHING, noisy: bool = False) -> Known:
+    return Known(x, losses, np.zeros(len(x), dtype=bool) | feasible, pending, noisy)
+
+
+def modelled(
+    objective: Any, n: int = 12, constraints: Any = (), belief: Any = fit.EXACT
+) -> tuple[exact.Surrogate, Outputs, Array, Array]:
+    """A surrogate of two smooth outputs at n points, its outputs, the points and the losses there."""
+    x = np.random.default_rng(7).random((n, 2))
+    told = statement(objective, 2, constraints)
+    losses = told.objective.loss(smooth(x))
+    outputs = Outputs(told, smooth(x), losses)
+    return exact.fit(x, outputs.values, choice=exact.Choice(beliefs=(belief,))), outputs, x, losses
+
+
+def sampled(surrogate: exact.Surrogate, inputs: torch.Tensor, count: int, seed: int = 0) -> Array:
+    """Joint draws of the modelled numbers at inputs ``(b, d)``, shape ``(count, b, c)``."""
+    mean, covariance = surrogate.process.joint(inputs)
+    rng = np.random.default_rng(seed)
+    draws = [
+        rng.multivariate_normal(mean[j, :, 0].numpy(), covariance[j].numpy(), count, method="svd")
+        for j in range(len(mean))
+    ]
+    return surrogate.values(torch.tensor(np.stack(draws, -1))).numpy()
+
+
+# What is modelled
+
+
+def test_outputs_model_only_what_is_read() -> None:
+    y = np.random.default_rng(5).standard_normal((6, 4))
+    told = statement(bi.Minimize("y2"), 4, ["y0 <= 0.5"])
+    outputs = Outputs(told, y, y[:, 2])
+    assert outputs.columns == [0, 2]
+    assert outputs.direct == (1, 1.0)
+    assert outputs.tails == (0, 1)
+    numbers = torch.tensor(outputs.values)
+    assert np.allclose(outputs.loss(numbers), y[:, 2])
+    assert ((outputs.violation(numbers).numpy() > 0) == (y[:, 0] > 0.5)).all()
+    assert Outputs(statement(bi.Maximize("y1"), 4), y, -y[:, 1]).direct == (0, -1.0)
+
+
+def test_a_composite_without_tensors_is_modelled_by_its_loss() -> None:
+    y = np.random.default_rng(6).standard_normal((5, 2))
+    losses = np.abs(y).sum(-1)
+    works = Outputs(statement(bi.Composite(lambda v: abs(v).sum(-1)), 2), y, losses)
+    assert works.composite
+    assert works.direct is None
+    assert works.values.shape == (5, 2)
+    fails = Outputs(statement(bi.Composite(lambda v: np.abs(np.asarray(v)).sum(-1)), 2, ["y1 <= 0"]), y, losses)
+    assert fails.by_loss
+    assert fails.direct == (0, 1.0)
+    assert np.allclose(fails.loss(torch.tensor(fails.values)), losses)
+    assert ((fails.violation(torch.tensor(fails.values)).numpy() > 0) == (y[:, 1] > 0)).all()
+
+
+@pytest.mark.parametrize("m", [2, 40])
+def test_distance_from_a_target_in_standardised_numbers(m: int) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.random((30, 2))
+    y = smooth(x) @ rng.standard_normal((2, m)) + np.outer(np.exp(x[:, 0]), np.linspace(0, 1, m))
+    target = bi.Target(y[3], scale=np.linspace(1.0, 2.0, m))
+    told = statement(target, m)
+    outputs = Outputs(told, y, told.objective.loss(y))
+    surrogate = exact.fit(x, outputs.values)
+    numbers = surrogate.process(NEW)[0]
+    assert torch.allclose(surrogate.loss_of(outputs)(numbers), outputs.loss(surrogate.values(numbers)), rtol=1e-9)
+
+
+def test_absurd_values_do_not_hide_the_others() -> None:
+    x = np.random.default_rng(3).random((20, 2))
+    y = smooth(x)
+    y[4], y[9] = 1e300, -1e300
+    values = Outputs(statement(bi.Minimize("y0"), 2), y, y[:, 0]).values[:, 0]
+    rest = [i for i in range(20) if i not in (4, 9)]
+    assert np.array_equal(values[rest], y[rest, 0])
+    assert np.isfinite(values.std())
+    assert values[4] > 1e6 * y[rest, 0].max() > 1e6 * y[rest, 0].min() > values[9]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_exploitation_weighs_loss_and_violation_the_same_in_any_units(scale: float) -> None:
+    x = np.random.default_rng(3).random((25, 1))
+    y = np.column_stack([scale * x[:, 0], x[:, 0]])  # the loss wants 0, the constraint a half
+    outputs = Outputs(statement(bi.Minimize("y0"), 2, ["y1 >= 0.5"], d=1), y, y[:, 0])
+    score = acquisition.predicted(exact.fit(x, outputs.values), outputs)
+    grid = torch.linspace(0, 1, 201, dtype=torch.float64)[:, None]
+    assert grid[score(grid).argmax(), 0] == pytest.approx(0.4, abs=0.1)
+
+
+# What a point is worth
+
+
+@pytest.mark.parametrize("objective", [bi.Minimize("y0"), bi.Maximize("y0")])
+def test_improvement_is_the_textbooks(objective: Any) -> None:
+    surrogate, outputs, x, losses = modelled(objective)
+    score = acquisition.improvement(surrogate, outputs, known(x, losses), seed=0)
+    sign = 1.0 if isinstance(objective, bi.Minimize) else -1.0
+    mean, variance = (part.numpy()[:, 0] for part in surrogate.process(NEW))
+    std = np.sqrt(variance)
+    u = (surrogate.process.values[0, :, 0].numpy() * sign).min() - sign * mean
+    expected = std * (np.exp(-0.5 * (u / std) ** 2) / np.sqrt(2 * np.pi) + u / std * special.ndtr(u / std))
+    assert np.allclose(score(NEW).exp(), expected, rtol=1e-8)
+
+
+def test_pending_points_leave_what_is_still_to_be_gained() -> None:
+    """The score is the marginal gain of one more point in the batch, here by a million joint draws."""
+    surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), n=7)
+    pending = np.random.default_rng(3).random((3, 2))
+    score = acquisition.improvement(surrogate, outputs, known(x, losses, pending=pending), seed=0, samples=1024)
+    joint = sampled(surrogate, torch.cat([torch.tensor(pending), NEW]), 400_000)[..., 0]
+    best = np.minimum(losses.min(), joint[:, :3].min(1, keepdims=True))
+    expected = np.maximum(best - joint[:, 3:], 0.0).mean(0) / surrogate.weights[0, 0].item()
+    assert expected.max() > 0.01
+    assert np.allclose(score(NEW).exp(), expected, rtol=0.05, atol=2e-4)
+
+
+def test_noisy_improvement_is_over_what_is_believed() -> None:
+    surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), n=6, belief=fit.NOISY)
+    score = acquisition.improvement(surrogate, outputs, known(x, losses, noisy=True), seed=0, samples=2048)
+    joint = sampled(surrogate, torch.cat([torch.tensor(x), NEW]), 400_000)[..., 0]
+    expected = np.maximum(joint[:, :6].min(1, keepdims=True) - joint[:, 6:], 0.0).mean(0)
+    assert np.allclose(score(NEW).exp() * surrogate.weights[0, 0].item(), expected, rtol=0.05, atol=1e-3)
+
+
+@pytest.mark.parametrize("structured", [False, True])
+def test_constraints_weigh_by_their_probability(structured: bool) -> None:
+    objective = bi.Composite(lambda y: y[..., 0] + 0.0) if structured else bi.Minimize("y0")
+    surrogate, outputs, x, losses = modelled(objective, 8, ["y1 <= 60"])
+    feasible = smooth(x)[:, 1] <= 60
+    assert feasible.any()
+    given = known(x, losses, feasible)
+    score = acquisition.improvement(surrogate, outputs, given, seed=0, samples=4096)
+    draws = sampled(surrogate, NEW, 400_000)
+    gains = np.maximum(losses[feasible].min() - draws[..., 0], 0.0) * (draws[..., 1] <= 60)
+    ladder = np.sort(losses[feasible])[:5]
+    unit = ladder.mean() - ladder[0] if structured else surrogate.weights[0, 0].item()
+    assert np.allclose(score(NEW).exp() * unit, gains.mean(0), rtol=0.05, atol=2e-3)
+
+
+def test_without_a_feasible_point_violations_are_reduced_first() -> None:
+    surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), 12, ["y1 <= 31"])
+    x, losses = x[smooth(x)[:, 1] > 40], losses[smooth(x)[:, 1] > 40]
+    surrogate = exact.fit(x, smooth(x))
+    score = acquisition.improvement(surrogate, outputs, known(x, losses, False), seed=0)
+    at = torch.tensor([[0.5, 0.1], [0.5, 0.95]], dtype=torch.float64)
+    assert score(at)[1] > score(at)[0] + 1.0
+
+
+def test_composite_improvement_is_that_of_the_samples() -> None:
+    surrogate, outputs, x, losses = modelled(bi.Composite(lambda y: (y[..., 0] - 0.2) ** 2 + 0.01 * y[..., 1]), 8)
+    score = acquisition.improvement(surrogate, outputs, known(x, losses), seed=0, samples=4096)
+    draws = sampled(surrogate, NEW, 400_000)
+    loss = (draws[..., 0] - 0.2) ** 2 + 0.01 * draws[..., 1]
+    ladder = np.sort(losses)[:5]
+    expected = np.maximum(losses.min() - loss, 0.0).mean(0)
+    assert np.allclose(score(NEW).exp() * (ladder.mean() - ladder[0]), expected, rtol=0.05, atol=2e-3)
+
+
+def test_composite_improvement_peaks_at_the_inverse() -> None:
+    """Two outputs are known well enough that their joint target can be read off, which the loss alone does not show."""
+    surrogate, outputs, x, losses = modelled(bi.Target(smooth(np.array([[0.31, 0.62]]))[0], scale=[1.0, 20.0]), 40)
+    with one_thread():
+        score = acquisition.improvement(surrogate, outputs, known(x, losses), seed=0)
+        rng = np.random.default_rng(0)
+        domain = outputs.statement.domain
+        found, _ = search.maximise(score, domain, x[np.argsort(losses)[:3]], list(x), rng)
+    assert float(outputs.statement.objective.loss(smooth(found[None]))[0]) < 1e-5 < losses.min()
+
+
+@pytest.mark.parametrize("objective", [bi.Minimize("y0"), bi.Target([0.3, 55.0]), bi.Target(0.3, output="y0")])
+def test_scores_have_true_gradients_with_points_pending(objective: Any) -> None:
+    surrogate, outputs, x, losses = modelled(objective, 9)
+    pending = np.random.default_rng(4).random((2, 2))
+    score = acquisition.improvement(surrogate, outputs, known(x, losses, pending=pending), seed=1, samples=16)
+    at = NEW[:3].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda inputs: score(inputs).clamp(min=-60.0), at, rtol=1e-3, atol=1e-4)
+
+
+def test_feasibility_learns_where_nothing_came_back() -> None:
+    x = np.random.default_rng(8).random((60, 2))
+    surrogate = exact.fit(x, (x[:, :1] < 0.6).astype(float), choice=exact.Choice(beliefs=(fit.LABELS,)))
+    chance = acquisition.feasibility(surrogate)(torch.tensor([[0.2, 0.5], [0.95, 0.5]], dtype=torch.float64)).exp()
+    assert chance[0] > 0.8
+    assert chance[1] < 0.2
+
+
+# Where it is highest
+
+
+def test_search_avoids_known_points_until_none_are_left() -> None:
+    domain = bi.Box({"n": bi.Int(1, 3), "kind": bi.Choice("a", "b")}).domain
+    rng = np.random.default_rng(9)
+
+    def score(inputs: torch.Tensor) -> torch.Tensor:
+        return -inputs.sum(-1)
+
+    found: list[np.ndarray] = []
+    for _ in range(6):
+        found.append(search.maximise(score, domain, np.array(found).reshape(-1, 2), found, rng)[0])
+    assert len(np.unique(np.array(found), axis=0)) == 6
+    assert found[0].tolist() == domain.encode([{"n": 1, "kind": "a"}])[0].tolist()
+    assert spacing.seen(search.maximise(score, domain, np.array(found), found, rng)[0][None], found).all()
+
+
+def test_search_stays_within_the_radius_of_a_latent() -> None:
+    domain = Domain("gaussian", 4, {}, radius=2.5)
+    rng = np.random.default_rng(10)
+    point, _ = search.maximise(lambda inputs: inputs.sum(-1), domain, np.zeros((1, 4)), [], rng)
+    assert np.linalg.norm(point) == pytest.approx(2.5)
+    assert np.allclose(point, 1.25, atol=1e-3)
+
+
+def test_trust_region_bounds_the_search() -> None:
+    domain = bi.Box([0.0] * 3, [1.0] * 3).domain
+    centre = np.array([0.5, 0.5, 0.98])
+    rng = np.random.default_rng(11)
+    point = search.maximise_near(lambda inputs: inputs.sum(-1), domain, centre, 0.05, [centre], rng)
+    assert np.allclose(point, [0.55, 0.55, 1.0])
+
+
+def test_search_keeps_its_distance_when_told_to() -> None:
+    domain = bi.Box([0.0, 0.0], [1.0, 1.0]).domain
+    best = np.array([0.3, 0.7])
+    target = torch.tensor(best)
+
+    def score(inputs: torch.Tensor) -> torch.Tensor:
+        return -((inputs - target) ** 2).sum(-1)
+
+    rng = np.random.default_rng
+    free, _ = search.maximise(score, domain, best[None], [best], rng(0))
+    apart, _ = search.maximise(score, domain, best[None], [best], rng(0), spacing=spacing.Spacing(domain, 0.05))
+    assert np.linalg.norm(free - best) < 0.01
+    assert 0.05 <= np.linalg.norm(apart - best) < 0.15

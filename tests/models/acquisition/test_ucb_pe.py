@@ -1,0 +1,125 @@
+"""Confidence bounds for batches, and batches when much is under evaluation already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import bo_invert as bi
+from bo_invert.models.acquisition.expected_improvement import Known
+from bo_invert.models.acquisition.ucb_pe import confidence
+from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.output_transforms import Outputs
+from bo_invert.strategies.gp import GP
+from bo_invert.types import Outcome, Query, State, Trial
+
+NEW = torch.tensor(np.random.default_rng(9).random((50, 2)))
+
+
+def hills(x: np.ndarray) -> np.ndarray:
+    return np.column_stack([np.sin(5 * x[:, 0]) + np.cos(4 * x[:, 1]), x.sum(1)])
+
+
+def fitted(objective: Any, pending: np.ndarray, constraints: Any = ()) -> tuple[exact.Surrogate, Outputs, Known]:
+    x = np.random.default_rng(1).random((12, 2))
+    told = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), None, objective, outputs=2, constraints=constraints).statement
+    losses = told.objective.loss(hills(x))
+    outputs = Outputs(told, hills(x), losses)
+    return exact.fit(x, outputs.values), outputs, Known(x, losses, np.ones(12, dtype=bool), pending)
+
+
+@pytest.mark.parametrize("objective", [bi.Minimize("y0"), bi.Maximize("y0")])
+def test_the_bound_is_mean_plus_deviations_and_pending_points_take_some(objective: Any) -> None:
+    surrogate, outputs, known = fitted(objective, np.empty((0, 2)))
+    mean, variance = surrogate.process(NEW)
+    sign = -1.0 if isinstance(objective, bi.Minimize) else 1.0
+    alone = confidence(surrogate, outputs, known, explore=False)(NEW)
+    assert torch.allclose(alone, sign * mean[:, 0] + 1.8 * variance[:, 0].sqrt())
+    surrogate, outputs, known = fitted(objective, NEW[:1].numpy())
+    shared = confidence(surrogate, outputs, known, explore=False)(NEW)
+    assert (shared <= alone + 1e-6).all()
+    assert shared[0].item() == pytest.approx(sign * mean[0, 0].item(), abs=1e-3)
+
+
+def test_exploring_seeks_the_uncertain_where_the_optimum_may_be() -> None:
+    surrogate, outputs, known = fitted(bi.Minimize("y0"), NEW[:3].numpy())
+    score = confidence(surrogate, outputs, known, explore=True)(NEW)
+    mean, variance = surrogate.process(NEW)
+    best = NEW[score.argmax()]
+    assert (best - NEW[:3]).norm(dim=1).min() > 0.05
+    # among all that is as promising, nothing is less known
+    promising = -mean[:, 0] + 0.5 * variance[:, 0].sqrt() >= (-mean[:, 0] + 0.5 * variance[:, 0].sqrt())[score.argmax()]
+    after, _ = surrogate.process.fantasize(NEW[:3], torch.zeros(1, 1, 3, dtype=torch.float64))
+    left = after(NEW)[1][:, 0]
+    assert left[score.argmax()] >= left[promising].max() - 1e-9
+
+
+def test_violations_are_avoided_and_gradients_are_true() -> None:
+    surrogate, outputs, known = fitted(bi.Minimize("y0"), NEW[:2].numpy(), ["y1 <= 1.0"])
+    for explore in (False, True):
+        score = confidence(surrogate, outputs, known, explore=explore)
+        assert NEW[score(NEW).argmax()].sum() < 1.1
+        assert torch.autograd.gradcheck(score, NEW[4:8].clone().requires_grad_(), atol=1e-4, rtol=1e-3)
+
+
+def crowded(objective: Any, told: int, pending: int, d: int = 4) -> tuple[bi.Statement, list[Trial]]:
+    rng = np.random.default_rng(2)
+    statement = bi.Problem(bi.Box([0.0] * d, [1.0] * d), None, objective, outputs=1).statement
+    trials = []
+    for number, x in enumerate(rng.random((told + pending, d))):
+        y = np.array([((x - 0.4) ** 2).sum() + 0.1 * np.sin(12 * x[0])])
+        outcome = Outcome(State.COMPLETED, y=y, loss=float(statement.objective.loss(y)))
+        done = number < told
+        state = State.COMPLETED if done else State.RUNNING
+        trials.append(Trial(number, Query(x, origin="gp"), state, ask=0, outcome=outcome if done else None))
+    return statement, trials
+
+
+@pytest.mark.parametrize(
+    ("options", "objective"),
+    [
+        ({}, bi.Minimize()),
+        ({"noisy": True}, bi.Minimize()),
+        ({"acquisition": "ucb_pe"}, bi.Minimize()),
+        ({}, bi.Target(0.05)),
+    ],
+    ids=["ei", "noisy", "ucb_pe", "target"],
+)
+def test_a_batch_beside_a_hundred_pending_points_is_of_distinct_points(options: Any, objective: Any) -> None:
+    statement, trials = crowded(objective, 40, 100)
+    proposal = GP(kernel="rbf", **options).ask(statement, trials, bi.Request(count=10, budget=500))
+    points = np.array([query.point for query in proposal.queries])
+    assert points.shape == (10, 4)
+    assert ((points >= 0.0) & (points <= 1.0)).all()
+    taken = np.array([trial.point for trial in trials])
+    gaps = np.linalg.norm(points[:, None] - np.concatenate([taken, points])[None], axis=-1)
+    gaps[np.arange(10), 140 + np.arange(10)] = np.inf
+    assert gaps.min() > 1e-3
+
+
+def test_asked_again_without_news_it_explores() -> None:
+    statement, trials = crowded(bi.Minimize(), 20, 0)
+    strategy = GP(kernel="rbf", acquisition="ucb_pe")
+    first = strategy.ask(statement, trials, bi.Request(count=1, budget=100))
+    waiting = [*trials, Trial(20, first.queries[0], State.RUNNING, ask=0)]
+    second = strategy.ask(statement, waiting, bi.Request(number=1, count=1, budget=100, memo=first.memo))
+    pair = strategy.ask(statement, trials, bi.Request(count=2, budget=100))
+    assert second.memo["asked_at"] == 20
+    assert np.linalg.norm(second.queries[0].point - first.queries[0].point) > 0.1
+    assert np.allclose(pair.queries[0].point, first.queries[0].point, atol=1e-6)
+
+
+def test_bounds_need_a_plain_loss() -> None:
+    strategy = GP(acquisition="ucb_pe")
+    strategy.check(crowded(bi.Minimize(), 1, 0)[0])
+    with pytest.raises(bi.Unsuitable, match="use acquisition='ei'"):
+        strategy.check(crowded(bi.Target(0.05), 1, 0)[0])
+    statement, trials = crowded(bi.Composite(lambda y: (y**2).sum(-1)), 20, 0)
+    strategy.check(statement)
+    with pytest.raises(bi.Unsuitable, match="use acquisition='ei'"):
+        strategy.ask(statement, trials, bi.Request(budget=100))
+    with pytest.raises(bi.InvalidInput, match="'ei', 'ucb_pe'"):
+        GP(acquisition="pi")

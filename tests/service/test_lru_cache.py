@@ -1,0 +1,45 @@
+"""What a server keeps in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from bo_invert.service import lru_cache as kept
+from bo_invert.service.lru_cache import Kept
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "COUNT", 3)
+    monkeypatch.setattr(kept, "TRIALS", 100)
+
+
+def filled(*sizes: tuple[str, int], busy: str = "") -> Kept[str, tuple[str, int]]:
+    made = Kept[str, tuple[str, int]](lambda one: one[1], lambda one: one[0] in busy)
+    for name, size in sizes:
+        made.put(name, (name, size))
+    return made
+
+
+def names(known: Kept[str, tuple[str, int]]) -> list[str]:
+    return [name for name, _ in known]
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    known = filled(("a", 1), ("b", 1), ("c", 1))
+    assert known.get("a") == ("a", 1)
+    known.put("d", ("d", 1))
+    assert names(known) == ["c", "a", "d"]
+    known.pop("a")
+    known.pop("a")
+    assert known.get("a") is None
+
+
+def test_long_logs_take_the_room_of_many() -> None:
+    assert names(filled(("a", 60), ("b", 30), ("c", 50))) == ["b", "c"]
+    assert names(filled(("a", 60), ("b", 30), ("huge", 500))) == ["huge"]
+
+
+def test_what_is_in_use_stays() -> None:
+    assert names(filled(("a", 60), ("b", 30), ("c", 50), busy="a")) == ["a", "c"]
+    assert names(filled(("a", 60), ("b", 60), ("c", 60), busy="ab")) == ["a", "b", "c"]

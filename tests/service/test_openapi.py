@@ -1,0 +1,89 @@
+"""The server is what its OpenAPI says: requests made up from it, right ones and wrong ones."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from inside import Inside
+
+import bo_invert as bi
+from bo_invert.service.middleware import Bucket
+from bo_invert.storage.memory import MemoryStore
+
+FOLDER = TemporaryDirectory()
+INSIDE = Inside(Path(FOLDER.name), Bucket(1e9, 1e9), ("testserver",))
+INSIDE.desk._askers._pool = ThreadPoolExecutor(1)  # strategies are asked here: no process has to start
+SECRET = INSIDE.secrets["write"]
+CONFIG = schemathesis.Config.from_dict(
+    {
+        "auth": {"openapi": {"token": {"bearer": SECRET}}},
+        # Made up names would be those of no study; what is done with such names is tested elsewhere.
+        "parameters": {"path.study": "s", "header.study-id": "the one", "path.number": 1},
+        "checks": {
+            # What no schema can say (bounds in order, points that fit a problem) is refused with 422.
+            "positive_data_acceptance": {"enabled": False},
+            "negative_data_rejection": {"expected-statuses": [400, 401, 403, 404, 405, 409, 413, 422]},
+        },
+        "generation": {"deterministic": True, "max-examples": 10},
+    }
+)
+described = schemathesis.openapi.from_asgi(
+    "/openapi.json", INSIDE.app, headers={"Authorization": f"Bearer {SECRET}"}, config=CONFIG
+)
+CALM = hypothesis.settings(
+    max_examples=10,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
+
+
+def begun() -> tuple[dict[str, Any], list[Any]]:
+    """The study of the examples in the schema, with trials in several states."""
+    store = MemoryStore()
+    space = bi.Box({"span": bi.Float(1.0, 3.0), "ribs": bi.Int(2, 12)})
+    wanted = {"outputs": ["drag", "lift"], "constraints": ["lift >= 2.5"]}
+    study = bi.Study.create("s", bi.Problem(space, None, bi.Minimize("drag"), **wanted), "random", storage=store)
+    study.tell(study.ask()[0], [1.0, 3.0])
+    study.ask(2)
+    return {**store.header("s"), "id": "the one"}, store.events("s")
+
+
+HEADER, EVENTS = begun()
+answered: defaultdict[str, set[int]] = defaultdict(set)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reached() -> Iterator[None]:
+    yield
+    for verb, statuses in answered.items():
+        assert min(statuses) < 300, f"{verb} was only ever refused: nothing is known of its answers"
+
+
+def restore() -> None:
+    """One study, as it was begun."""
+    known = INSIDE.store.names()
+    if known == ["s"] and not INSIDE.store.events("s", after=len(EVENTS), limit=1):
+        return
+    for name in known:
+        INSIDE.store.delete(name)
+        INSIDE.desk.forget(name)
+    INSIDE.desk.forget("s")
+    INSIDE.store.create("s", HEADER, EVENTS)
+
+
+@described.exclude(path_regex="/live$").parametrize()
+@CALM
+def test_answers_are_as_described(case: Any) -> None:
+    restore()
+    answered[case.operation.label].add(case.call_and_validate().status_code)

@@ -1,0 +1,54 @@
+"""Many processes on one study at once: no number twice, no answer lost, nothing of the database's locks to be seen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import bo_invert as bi
+from bo_invert.storage.open import open_store
+from bo_invert.types import State
+
+PROCESSES, EACH = 8, 50
+
+WORKER = """
+import sys, time
+import bo_invert as bi
+
+url, start, each = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), None, bi.Minimize())
+time.sleep(max(0.0, start - time.time()))
+study = bi.Study.create("shared", problem, "random", storage=url, exist_ok=True)
+for _ in range(each):
+    (trial,) = study.ask()
+    study.tell(trial, float(trial.number))
+    print(trial.number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_processes_that_begin_at_the_same_instant_share_a_study(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    if kind == "postgresql":
+        store = open_store(url)
+        for name in store.names():
+            store.delete(name)
+    command = [sys.executable, "-c", WORKER, url, str(time.time() + 4.0), str(EACH)]
+    workers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(PROCESSES)
+    ]
+    said = [worker.communicate(timeout=240) for worker in workers]
+    assert [errors for _, errors in said if errors] == []
+    numbers = sorted(int(line) for out, _ in said for line in out.splitlines())
+    assert numbers == list(range(PROCESSES * EACH))
+    study = bi.Study.open("shared", url)
+    assert all(trial.state is State.COMPLETED and trial.loss == trial.number for trial in study.trials)
+    assert study.spent.values == study.spent.attempts == PROCESSES * EACH
+    points = {trial.point.tobytes() for trial in study.trials}
+    assert len(points) == PROCESSES * EACH, "an ask that came second was computed anew"

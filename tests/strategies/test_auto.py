@@ -1,0 +1,159 @@
+"""auto: which strategy is chosen when, why, and what is done about noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bo_invert as bi
+from bo_invert.storage.memory import MemoryStore
+from bo_invert.strategies.base import Request, from_spec
+
+
+def origins(study: bi.Study) -> set[str]:
+    return {trial.origin for trial in study.trials}
+
+
+def bowl(x: Any) -> float:
+    return float(((np.asarray(x) - 0.3) ** 2).sum())
+
+
+def plain(fn: Any = bowl, d: int = 2, objective: Any = None) -> bi.Problem:
+    return bi.Problem(bi.Box([0.0] * d, [1.0] * d), fn, objective or bi.Minimize(), name="plain")
+
+
+def test_it_is_the_default() -> None:
+    assert bi.Study.create("s", plain()).strategy.name == "auto"
+
+
+def test_every_query_says_why() -> None:
+    study = bi.Study.create("s", plain(), seed=0).run(12)
+    reasons = {trial.query.meta["why"] for trial in study.trials}
+    assert reasons == {"a look around, before a model can say anything", "gp: a global model of the outputs"}
+
+
+def test_a_target_goes_to_least_squares() -> None:
+    problem = plain(lambda x: [x[0] + x[1] ** 2, x[0] * x[1]], objective=bi.Target([0.7, 0.2]))
+    study = bi.Study.create("s", problem, seed=0).run(40)
+    assert origins(study) == {"least_squares"}
+    assert study.best.loss < 1e-12
+
+
+def test_a_target_behind_trees_does_not() -> None:
+    """Different points are answered exactly alike: finite differences would be zero."""
+    problem = plain(lambda x: float(np.floor(6 * x[0]) + np.floor(6 * x[1]) / 6), objective=bi.Target(3.5))
+    study = bi.Study.create("s", problem, seed=1).run(40)
+    assert "gp" in origins(study)
+    assert any("exactly alike" in trial.query.meta["why"] for trial in study.trials)
+
+
+def test_typed_parameters_go_to_gp() -> None:
+    space = bi.Box({"n": bi.Int(1, 9), "r": bi.Float(0.0, 1.0)})
+    problem = bi.Problem(space, lambda d: d["n"] + d["r"], bi.Target(4.5), name="typed")
+    assert origins(bi.Study.create("s", problem, seed=0).run(10)) == {"gp"}
+
+
+def test_gradients_are_used() -> None:
+    import torch
+
+    class Quadratic(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.at = torch.nn.Parameter(torch.tensor([0.2, 0.7], dtype=torch.float64))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return ((x - self.at) ** 2).sum(1, keepdim=True)
+
+    problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), Quadratic(), bi.Minimize(), name="smooth")
+    study = bi.Study.create("s", problem, seed=0).run(30)
+    assert study.spent.gradients > 0
+
+
+def test_many_trials_go_to_turbo() -> None:
+    problem = plain(d=3)
+    study = bi.Study.create("s", problem, strategy="random", seed=0)
+    points = np.random.default_rng(0).random((1001, 3))
+    study.add(X=points, Y=[[bowl(x)] for x in points])
+    proposal = from_spec("auto").ask(problem.statement, study.trials, Request(0, 2, 0, 2000))
+    assert {query.origin for query in proposal.queries} == {"turbo"}
+    assert "too many" in proposal.queries[0].meta["why"]
+
+
+def test_noise_is_found_out_by_asking_again() -> None:
+    rng = np.random.default_rng(0)
+    study = bi.Study.create("s", plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), seed=0).run(60)
+    again = [trial for trial in study.trials if "repeat" in trial.query.meta]
+    assert len(again) == 1
+    first = study.trials[again[0].query.meta["repeat"]]
+    assert np.array_equal(again[0].point, first.point)
+    assert any("answered differently" in trial.query.meta["why"] for trial in study.trials)
+
+
+def test_a_smooth_exact_oracle_is_not_asked_twice() -> None:
+    study = bi.Study.create("s", plain(), seed=0).run(40)
+    assert len({trial.point.tobytes() for trial in study.trials}) == len(study.trials)
+
+
+def reasons(study: bi.Study) -> set[str]:
+    return {trial.query.meta["why"] for trial in study.trials if "why" in trial.query.meta}
+
+
+def test_who_says_that_the_oracle_is_noisy_is_believed() -> None:
+    """From the start, without a repeat; a target is not handed to what trusts every digit."""
+    rng = np.random.default_rng(0)
+    problem = plain(lambda x: bowl(x) + 0.1 * rng.standard_normal(), objective=bi.Target(0.2))
+    study = bi.Study.create("s", problem, seed=0, noisy=True).run(40, stop_when_hit=False)
+    assert origins(study) == {"gp"}
+    said = "gp: a global model of the outputs, as the oracle is said to be noisy"
+    assert reasons(study) == {"a look around, before a model can say anything", said}
+    assert not any("repeat" in trial.query.meta for trial in study.trials)
+    assert '"noisy": true' in next(iter(study.journal.read().memo["children"]))
+
+
+def test_who_says_that_the_oracle_is_exact_is_believed() -> None:
+    """The noise that is found out by asking again otherwise: nothing is repeated, nothing is said of noise."""
+    rng = np.random.default_rng(0)
+    study = bi.Study.create("s", plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), seed=0, noisy=False)
+    study.enqueue(point=[0.5, 0.5])
+    study.enqueue(point=[0.5, 0.5])
+    study.run(36)
+    assert not any("repeat" in trial.query.meta for trial in study.trials)
+    assert len({trial.point.tobytes() for trial in study.trials}) == len(study.trials) - 1
+    assert not any("differently" in why or "noisy" in why for why in reasons(study))
+
+
+def test_many_noisy_trials_go_to_a_turbo_that_knows() -> None:
+    problem = plain(d=3)
+    study = bi.Study.create("s", problem, strategy="random", seed=0)
+    points = np.random.default_rng(0).random((1001, 3))
+    study.add(X=points, Y=[[bowl(x)] for x in points])
+    proposal = from_spec("auto", noisy=True).ask(problem.statement, study.trials, Request(0, 1, 0, 2000))
+    assert list(proposal.memo["children"]) == ['{"name": "turbo", "options": {"noisy": true}}']
+    assert proposal.queries[0].meta["why"].endswith("too many for one model, as the oracle is said to be noisy")
+
+
+def test_a_study_begun_before_the_option_was_there_goes_on() -> None:
+    """Its log has no word on noise: that is the default, and no change."""
+    store = MemoryStore()
+    bi.Study.create("s", plain(), seed=0, storage=store)
+    header = store.header("s")
+    old = {**header, "strategy": {"name": "auto", "options": {}}}
+    store.create("old", old)
+    assert bi.Study.create("old", plain(), seed=0, storage=store, exist_ok=True).run(3).spent.calls == 3
+    with pytest.raises(bi.InvalidInput, match="begun with strategy"):
+        bi.Study.create("old", plain(), seed=0, storage=store, exist_ok=True, noisy=True)
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_wide_latents_go_to_what_predicts_better(linear: bool) -> None:
+    slope = np.random.default_rng(1).standard_normal(48) / 48**0.5
+
+    def oracle(x: Any) -> float:
+        return float(slope @ x) / np.linalg.norm(x) if linear else float(np.cos(2.0 * x[0]) + np.sin(2.0 * x[1]))
+
+    problem = bi.Problem(bi.Latent(lambda z: z, dim=48), oracle, bi.Maximize(), name="wide")
+    study = bi.Study.create("s", problem, strategy="prior", seed=0).run(200)
+    proposal = from_spec("auto").ask(problem.statement, study.trials, Request(0, 1, 0, 300))
+    assert (proposal.queries[0].origin == "spherical") == linear

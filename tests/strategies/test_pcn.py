@@ -1,0 +1,188 @@
+"""Walks that keep their prior, probabilities that are true, and queries that look like what a generator makes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kstest, multivariate_normal
+
+import bo_invert as bi
+from bo_invert.models.acquisition.expected_improvement import Known
+from bo_invert.models.acquisition.probability_of_improvement import improving
+from bo_invert.models.design_features import appearance
+from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.optim.pcn_sampler import walk
+from bo_invert.models.output_transforms import Outputs
+from bo_invert.problem_statement import Statement
+from bo_invert.strategies.base import Request, from_spec
+from bo_invert.types import Array
+
+
+def flat(z: Array) -> Array:
+    return np.zeros(len(z))
+
+
+@pytest.mark.parametrize("start", ["prior", "one point"])
+def test_a_flat_likelihood_leaves_the_prior(start: str) -> None:
+    rng = np.random.default_rng(0)
+    here = rng.standard_normal((3000, 6)) if start == "prior" else np.full((3000, 6), 2.0)
+    z = walk(flat, here, rng, steps=40)
+    assert kstest((z**2).sum(1), "chi2", args=(6,)).pvalue > 1e-3
+    np.testing.assert_allclose(z.mean(0), 0.0, atol=0.1)
+    np.testing.assert_allclose(np.cov(z.T), np.eye(6), atol=0.12)
+
+
+def test_walks_sample_the_posterior() -> None:
+    """A normal likelihood at 2 with deviation 1/2 makes N(1.6, 0.2) of the first coordinate."""
+    rng = np.random.default_rng(1)
+    z = walk(lambda z: -2.0 * (z[:, 0] - 2.0) ** 2, rng.standard_normal((3000, 4)), rng, steps=80)
+    assert abs(z[:, 0].mean() - 1.6) < 0.05
+    assert abs(z[:, 0].var() - 0.2) < 0.03
+    assert abs(z[:, 1:].var() - 1.0) < 0.06
+
+
+def test_walks_leave_forbidden_places_and_never_return() -> None:
+    rng = np.random.default_rng(2)
+    z = walk(lambda z: np.where(z[:, 0] > 0, 0.0, -np.inf), rng.standard_normal((500, 3)), rng, steps=80)
+    assert (z[:, 0] > 0).all()
+
+
+def test_appearance_keeps_distances() -> None:
+    rng = np.random.default_rng(3)
+    draws, turn = rng.standard_normal((200, 3)), rng.standard_normal((3, 50))
+    seen = appearance(lambda z: 7.0 + z @ turn, draws, share=1.0)
+    assert seen is not None
+    inputs = seen(draws)
+    assert inputs.shape == (200, 3)
+    assert ((inputs > 0) & (inputs < 1)).mean() > 0.99
+    apart = np.linalg.norm(inputs[:100] - inputs[100:], axis=1)
+    truly = np.linalg.norm((draws[:100] - draws[100:]) @ turn, axis=1)
+    np.testing.assert_allclose(apart / truly, apart[0] / truly[0])
+    assert seen(draws[:0]).shape == (0, 3)
+    assert appearance(lambda z: np.ones((len(z), 4)), draws) is None
+
+
+def statement_of(objective: bi.Objective, outputs: tuple[str, ...] = ("y",), constraints: tuple = ()) -> Statement:
+    space = bi.Latent(lambda z: z, dim=2)
+    return bi.Problem(space, None, objective, outputs=outputs, constraints=constraints).statement
+
+
+def believed(statement: Statement, y: Array, x: Array) -> tuple[exact.Surrogate, Outputs, Known]:
+    losses = np.asarray(statement.objective.loss(y), dtype=float)
+    excess = np.array([[float(c.excess(row)) for c in statement.constraints] for row in y]).reshape(len(y), -1)
+    outputs = Outputs(statement, y, losses)
+    known = Known(x, losses, (excess <= 0).all(1), np.empty((0, 2)))
+    return exact.fit(x, outputs.values), outputs, known
+
+
+def test_probability_in_closed_form_and_sampled_agree() -> None:
+    rng = np.random.default_rng(4)
+    x = rng.random((12, 2))
+    y = np.column_stack([np.sin(5 * x[:, 0]) + x[:, 1], x[:, 0]])
+    at = torch.tensor(rng.random((200, 2)))
+    limits = ("b <= 0.6",)
+    plain = believed(statement_of(bi.Minimize("a"), ("a", "b"), limits), y, x)
+    sampled = believed(statement_of(bi.Composite(lambda y: y[..., 0]), ("a", "b"), limits), y, x)
+    closed = improving(*plain, seed=0)(at).exp()
+    counted = improving(*sampled, seed=0, samples=1024)(at).exp()
+    assert plain[1].direct is not None
+    assert sampled[1].direct is None
+    assert closed.max() > 0.2
+    np.testing.assert_allclose(closed, counted, atol=0.02)
+    free = improving(*believed(statement_of(bi.Minimize("a"), ("a", "b")), y, x), seed=0)(at).exp()
+    beyond = at[:, 0] > 0.75
+    assert closed[beyond].max() < 0.05
+    assert free[beyond].max() > 0.2
+
+
+def told(problem: bi.Problem, strategy: str, n: int, seed: int = 0) -> bi.Study:
+    study = bi.Study.create("s", problem, strategy=strategy, seed=seed)
+    points = problem.space.sample(np.random.default_rng(seed), n)
+    study.add(points=points, Y=[problem.evaluate([bi.Query(point)])[0].y for point in points])
+    return study
+
+
+def test_queries_concentrate_where_improvement_is_likely() -> None:
+    goal = np.array([1.2, -0.8, 0.0])
+    problem = bi.Problem(bi.Latent(lambda z: z, dim=3), lambda x: float(((x - goal) ** 2).sum()), bi.Minimize())
+    study = told(problem, "pcn", 30)
+    proposed = [trial.point for trial in study.ask(8)]
+    best = study.best.loss
+    losses = [problem.evaluate([bi.Query(point)])[0].loss for point in proposed]
+    drawn = [problem.evaluate([bi.Query(p)])[0].loss for p in problem.space.sample(np.random.default_rng(9), 200)]
+    assert np.median(losses) < np.quantile(drawn, 0.1)
+    assert min(losses) < best
+    assert len({tuple(point) for point in proposed}) == 8
+
+
+def test_queries_keep_to_a_measured_reference() -> None:
+    """Codes on a thin ring: the loss falls towards its centre and beyond, the queries stay on the ring."""
+    rng = np.random.default_rng(5)
+    angle = rng.uniform(0, 2 * np.pi, 2000)
+    codes = np.column_stack([np.cos(angle), np.sin(angle)]) * (1 + 0.03 * rng.standard_normal((2000, 1)))
+    space = bi.Latent(lambda z: z, dim=2, codes=codes)
+    problem = bi.Problem(space, lambda x: float(x @ x + x[0]), bi.Minimize(), realism=None)
+    walked, greedy = (told(problem, name, 12).run(9, batch=3).trials[12:] for name in ("pcn", "gp"))
+    dense, sparse = (space.domain.reference.log_density(np.array([t.point for t in s])) for s in (walked, greedy))
+    lowest = space.domain.reference.quantiles[0]
+    assert np.median(dense) > lowest - 5.0
+    assert np.median(sparse) < lowest - 15.0
+
+
+def test_designs_are_compared_where_they_can_be_seen() -> None:
+    """The oracle sees one of 30 latent directions: in designs, a few points tell it all."""
+    d, rng = 30, np.random.default_rng(6)
+    direction = rng.standard_normal(d) / np.sqrt(d)
+
+    def decode(z: Array) -> Array:
+        return np.tanh(z @ direction)[:, None] * np.ones((1, 4)) + 0.001 * z[:, :4]
+
+    problem = bi.Problem(bi.Latent(decode, dim=d), lambda x: float(x.mean()), bi.Target(0.5))
+    assert problem.statement.features is not None
+    proposals = {}
+    for kind in ("design", "latent"):
+        study = told(problem, "pcn", 20)
+        request = Request(0, 4, 0, 100)
+        strategy = from_spec("pcn", surrogate=kind)
+        queries = strategy.ask(problem.statement, study.trials, request).queries
+        proposals[kind] = np.median([outcome.loss for outcome in problem.evaluate(queries)])
+    assert proposals["design"] < 0.2 * proposals["latent"]
+
+
+def test_without_features_points_are_compared() -> None:
+    problem = bi.Problem(bi.Latent(lambda z: z, dim=2), lambda x: float(x @ x), bi.Minimize(), name="plain")
+    study = told(problem, "pcn", 8)
+    blind = dataclasses.replace(problem.statement, features=None)
+    assert from_spec("pcn").ask(blind, study.trials, Request(0, 2)).queries
+    with pytest.raises(bi.Unsuitable, match=r"'pcn' .*'plain'.*surrogate='latent'"):
+        from_spec("pcn", surrogate="design").check(blind)
+    words = bi.Latent(lambda z: [f"{row[0]:.1f}" for row in z], dim=2)
+    assert words.features is None
+    with pytest.raises(bi.InvalidInput, match="surrogate is one of"):
+        from_spec("pcn", surrogate="both")
+
+
+def test_what_cannot_be_evaluated_is_avoided() -> None:
+    def oracle(x: Array) -> float:
+        if x[0] > 0:
+            raise bi.Infeasible("too far right")
+        return float(x[1])
+
+    problem = bi.Problem(bi.Latent(lambda z: z, dim=2), oracle, bi.Minimize())
+    study = bi.Study.create("s", problem, strategy="pcn", seed=0).run(44, batch=4)
+    late = [trial.state is bi.State.COMPLETED for trial in study.trials[24:]]
+    assert np.mean(late) > 0.7
+
+
+def test_density_ratio_is_that_of_the_reference() -> None:
+    from bo_invert.strategies.pcn import _Normal
+
+    space = bi.Latent(lambda z: z, dim=2, codes=np.random.default_rng(7).standard_normal((400, 2)) ** 3)
+    z = space.sample(np.random.default_rng(8), 50)
+    expected = space.domain.reference.log_density(z) - multivariate_normal(np.zeros(2)).logpdf(z)
+    ratio = _Normal(space.domain).log_ratio(z) - expected
+    np.testing.assert_allclose(ratio, ratio[0])
+    assert np.isneginf(_Normal(space.domain).log_ratio(np.array([[50.0, 0.0]]))).all()

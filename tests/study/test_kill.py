@@ -1,0 +1,188 @@
+"""Killed at random moments, a study loses nothing, bills every attempt, and proposes the points of a quiet run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bo_invert as bi
+from bo_invert.problems.examples.hartmann import hartmann6
+from bo_invert.storage.journal import Journal
+from bo_invert.storage.open import open_store
+from bo_invert.storage.worker_id import is_gone
+from bo_invert.types import Attempt, State, Trial
+
+if sys.platform == "win32":
+    pytest.skip("needs kill -9", allow_module_level=True)
+
+BUDGET = 28
+#: How many calls a process may begin before it is killed. With two or more every process gets something done, so no
+#: trial is lost as often as it takes to be given up.
+CALLS = [2, 2, 0, 3, 2, 0, 2, 1, 2, 3]
+
+
+def search(folder: Path, strategy: str) -> None:
+    """The line that starts the study, and resumes it: the same each time."""
+
+    def oracle(x: np.ndarray) -> float:
+        with (folder / "calls").open("a") as calls:
+            calls.write("call\n")
+            calls.flush()
+            os.fsync(calls.fileno())
+        time.sleep(0.03)
+        return float(hartmann6(x)[0])
+
+    problem = bi.Problem(bi.Box([0.0] * 6, [1.0] * 6), oracle, bi.Minimize(), name="hartmann6")
+    study = bi.Study.create("killed", problem, strategy, seed=7, storage=f"sqlite:///{folder}/runs.db", exist_ok=True)
+    study.run(BUDGET)
+
+
+def start(folder: Path, strategy: str) -> BaseProcess:
+    """A new process, forked from one that has nothing but the slow imports behind it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["numpy", "sqlalchemy", "botorch", "bo_invert.study.study"])
+    process = context.Process(target=search, args=(folder, strategy))
+    process.start()
+    return process
+
+
+def calls(folder: Path) -> int:
+    path = folder / "calls"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def trials(folder: Path) -> tuple[Trial, ...]:
+    store = open_store(f"sqlite:///{folder}/runs.db")
+    return Journal(store, "killed").trials if "killed" in store.names() else ()
+
+
+def attempts(told: tuple[Trial, ...]) -> list[Attempt]:
+    return [attempt for trial in told for attempt in trial.attempts]
+
+
+def outcomes(told: tuple[Trial, ...]) -> dict[int, tuple[bytes, float]]:
+    return {
+        t.number: (t.point.tobytes(), float(t.y[0])) for t in told if t.state is State.COMPLETED and t.y is not None
+    }
+
+
+def kill_after(folder: Path, strategy: str, begun: int, delay: float) -> None:
+    before = calls(folder)
+    process = start(folder, strategy)
+    deadline = time.monotonic() + 120.0
+    while calls(folder) < before + begun:
+        assert process.is_alive(), "the search ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    strike = time.monotonic() + delay
+    while time.monotonic() < strike and calls(folder) <= before + begun:
+        time.sleep(0.002)  # one more call at most: however fast the machine, ten kills do not outlive the budget
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("strategy", ["random", "gp"])
+def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
+    killed, quiet = tmp_path / "killed", tmp_path / "quiet"
+    killed.mkdir()
+    quiet.mkdir()
+    chance = random.Random(f"{strategy} 1")
+    known: dict[int, tuple[bytes, float]] = {}
+    for begun in CALLS:
+        entered, told = calls(killed), len(known)
+        # Now and then short enough to hit the call itself, otherwise long enough to hit the next ask.
+        kill_after(killed, strategy, begun, delay=chance.uniform(0.0, chance.choice([0.04, 0.4])))
+        kept = outcomes(trials(killed))
+        # What was told stays told. A process calls the oracle again only after the last answer is in the log, so all
+        # calls it made but the last must be there.
+        assert known.items() <= kept.items()
+        assert len(kept) - told >= calls(killed) - entered - 1
+        known = kept
+    last = start(killed, strategy)
+    last.join(240)
+    assert last.exitcode == 0
+
+    ended = trials(killed)
+    assert known.items() <= outcomes(ended).items()
+    assert [trial.state for trial in ended] == [State.COMPLETED] * BUDGET
+
+    # Every call is billed. An attempt is billed from its start, so a kill between the start of an attempt and its
+    # call leaves one bill more; no kill leaves more than one.
+    store = open_store(f"sqlite:///{killed}/runs.db")
+    spent = Journal(store, "killed").ledger
+    assert spent.running == 0
+    assert spent.attempts == spent.values == len(attempts(ended)) == BUDGET + spent.lost
+    assert 0 <= spent.attempts - calls(killed) <= len(CALLS)
+    assert 1 <= spent.lost <= len(CALLS)
+
+    baseline = start(quiet, strategy)
+    baseline.join(240)
+    assert baseline.exitcode == 0
+    assert calls(quiet) == BUDGET
+    undisturbed = trials(quiet)
+    assert [t.query.point.tobytes() for t in ended] == [t.query.point.tobytes() for t in undisturbed]
+    assert [t.query.to_json() for t in ended] == [t.query.to_json() for t in undisturbed]
+    assert outcomes(ended) == outcomes(undisturbed)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_killed_process_that_nobody_waits_for_is_gone() -> None:
+    code = "from bo_invert.storage.worker_id import this_worker; print(this_worker(), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        worker = process.stdout.readline().decode().strip()
+        assert not is_gone(worker)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its number is still taken
+        assert is_gone(worker)
+
+
+PROBLEM = """
+import time
+import bo_invert as bi
+
+def oracle(x):
+    with open({log!r}, "a") as log:
+        log.write("call\\n")
+    time.sleep(0.04)
+    return float(((x - 0.3) ** 2).sum())
+
+problem = bi.Problem(bi.Box([0.0] * 4, [1.0] * 4), oracle, bi.Minimize(), name="bowl")
+"""
+
+
+def test_the_command_line_resumes_after_kills_at_any_moment(tmp_path: Path) -> None:
+    (tmp_path / "bowl.py").write_text(PROBLEM.format(log=str(tmp_path / "calls")))
+
+    def line(storage: str) -> list[str]:
+        options = ["--strategy", "cmaes", "--budget", "24", "--storage", storage, "--name", "bowl", "--quiet"]
+        return [sys.executable, "-m", "bo_invert.cli", "run", "bowl.py", *options]
+
+    chance = random.Random(3)
+    lost = 0
+    for _ in range(4):
+        process = subprocess.Popen(line("killed.db"), cwd=tmp_path, stdout=subprocess.DEVNULL)
+        time.sleep(chance.uniform(0.2, 1.6))
+        process.kill()
+        lost += process.wait() == -signal.SIGKILL
+    assert lost, "no process was alive when it was to be killed"
+    for storage in ("killed.db", "quiet.db"):
+        subprocess.run(line(storage), cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
+    ended, undisturbed = (
+        Journal(open_store(tmp_path / storage), "bowl").trials for storage in ("killed.db", "quiet.db")
+    )
+    assert [t.query.to_json() for t in ended] == [t.query.to_json() for t in undisturbed]
+    assert outcomes(ended) == outcomes(undisturbed)
+    assert 0 <= len(attempts(ended)) - (calls(tmp_path) - 24) <= lost

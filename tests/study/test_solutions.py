@@ -1,0 +1,100 @@
+"""What a study comes back with, and what others make of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bo_invert as bi
+from bo_invert.benchmark.run import summarize
+from bo_invert.report.ranking import fooled, score
+from bo_invert.report.summary import honest_paragraph
+
+
+def judged(judge: object, **options: object) -> bi.Study:
+    space = bi.Box([0.0, 0.0], [1.0, 1.0])
+    oracle = bi.Function(lambda x: {"lift": float(x[0]), "trust": 1.0 - float(x[0]) / 4}, outputs=["lift", "trust"])
+    problem = bi.Problem(space, oracle, bi.Maximize("lift"), constraints=["trust >= 0.5"], judge=judge, **options)
+    study = bi.Study.create("s", problem, strategy="sobol")
+    study.run(32)
+    return study
+
+
+def test_claims_stand_beside_what_the_judge_says() -> None:
+    asked = []
+
+    def judge(x: np.ndarray) -> dict[str, float]:
+        asked.append(x)
+        return {"lift": float(x[0]) / 2, "trust": 1.0}
+
+    study = judged(judge)
+    found = study.solutions(3)
+    assert len(found) == len(asked) == found.judge_calls == 3
+    assert study.spent.values == 32, "the judge is on no bill"
+    assert [one.loss for one in found] == sorted(one.loss for one in found)
+    for one in found:
+        assert one.judged == pytest.approx(one.loss / 2)
+        assert one.upheld is True
+        assert -one.loss == pytest.approx(one.design[0])
+    gaps = [np.linalg.norm(a.trial.point - b.trial.point) for a in found for b in found if a is not b]
+    assert min(gaps) > 0.02
+    assert "judge says" in repr(found)
+    assert "asked 3 times" in repr(found)
+    assert "<table>" in found._repr_html_()
+
+
+def test_a_judge_may_find_constraints_broken() -> None:
+    """Such a design confirms nothing, whatever its value."""
+    study = judged(lambda x: {"lift": 10.0, "trust": 0.1})
+    (one,) = study.solutions()
+    assert one.judged == -10.0
+    assert one.upheld is False
+    (limit,) = study.problem.constraints
+    assert one.broken == (f"{limit} by {limit.bound - 0.1:.3g}",)
+    assert f"constraints broken: {limit}" in repr(study.solutions())
+    run = summarize(study)
+    assert run.best is not None
+    assert run.best.upheld is False
+    assert fooled(run, run.start)
+    assert score(run, True) == np.inf
+    assert "what the methods found breaks constraints by the judge's outputs" in honest_paragraph([run])
+    assert type(run).from_json(run.to_json()).best.upheld is False
+
+
+def test_a_judge_may_fail() -> None:
+    def broken(x: np.ndarray) -> float:
+        raise ValueError("no licence")
+
+    (one,) = judged(broken).solutions()
+    assert one.judged is None
+    assert one.upheld is None
+    assert "no licence" in repr(judged(broken).solutions())
+
+
+def test_without_a_judge_there_is_no_column_for_it() -> None:
+    found = judged(None).solutions(2)
+    assert found.judge_calls == 0
+    assert "judge" not in repr(found)
+    assert found[0].plausibility == 1.0
+
+
+def test_plausibility_is_the_problems_own_where_it_has_one() -> None:
+    found = judged(None, plausibility=lambda designs: np.full(len(designs), 0.25)).solutions(2)
+    assert [one.plausibility for one in found] == [0.25, 0.25]
+
+
+def test_of_a_noisy_oracle_the_recommended_comes_first() -> None:
+    rng = np.random.default_rng(0)
+    space = bi.Box([0.0], [1.0])
+    problem = bi.Problem(space, lambda x: float(x[0] + 0.5 * rng.standard_normal()), bi.Maximize())
+    study = bi.Study.create("s", problem, strategy="gp", noisy=True).run(20)
+    first = study.solutions(2)[0].trial
+    assert first.number == study.recommend().trial.number
+    assert study.solutions(2)[1].trial.number != first.number
+
+
+def test_nothing_found_is_no_error() -> None:
+    problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: x[0], bi.Minimize())
+    assert repr(bi.Study.create("s", problem).solutions()) == "no solutions yet"
+    with pytest.raises(bi.InvalidInput, match="count"):
+        bi.Study.create("t", problem).solutions(0)

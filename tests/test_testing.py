@@ -1,0 +1,54 @@
+"""Every storage that comes with the library runs the conformance suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import Served
+
+from bo_invert.service.client import RemoteStore
+from bo_invert.storage.memory import MemoryStore
+from bo_invert.storage.open import open_store
+from bo_invert.storage.sql import SqlStore
+from bo_invert.testing import StudyConformance
+
+
+class TestMemory(StudyConformance):
+    @pytest.fixture
+    def storage(self) -> Any:
+        return MemoryStore()
+
+
+class TestSQLite(StudyConformance):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Any:
+        return f"sqlite:///{tmp_path}/runs.db"
+
+
+class TestPostgreSQL(StudyConformance):
+    @pytest.fixture
+    def storage(self, postgres_url: str) -> Any:
+        store = open_store(postgres_url)
+        assert isinstance(store, SqlStore)
+        for name in store.names():
+            store.delete(name)
+        return store
+
+
+class TestServer(StudyConformance):
+    @pytest.fixture(scope="class")
+    def served(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+        folder = tmp_path_factory.mktemp("served")
+        made = Served(folder, f"sqlite:///{folder}/runs.db", "--asks-per-second", "1000")
+        yield made
+        made.kill()
+
+    @pytest.fixture
+    def storage(self, served: Served) -> Any:
+        store = RemoteStore(served.url, served.token)
+        for name in store.names():
+            store.delete(name)
+        return store

@@ -1,0 +1,163 @@
+"""Names and reasons that others chose are text wherever they are shown: markup and escape sequences do nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import bo_invert as bi
+from bo_invert.benchmark.compare import Comparison, summarize
+from bo_invert.cli import main as cli
+from bo_invert.report.benchmark_page import bench_html
+from bo_invert.report.benchmark_tables import Contests
+from bo_invert.report.notebook import trial_html
+from bo_invert.storage.transitions import Terms
+from bo_invert.types import printable
+
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+MARKUP = "[red]r[/red] [link=http://evil.example]l[/link]"
+ESCAPES = "\x1b[31m\x1b]0;owned\x07\x1b]8;;http://evil.example\x1b\\x \x9b2J\x7f\r\u202e\ud800"
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800]")
+
+
+def searched(text: str, storage: str | None = None) -> bi.Study:
+    """A study in which everything that can be named is named so."""
+    named = {f"p{text}": bi.Float(0.0, 1.0), f"c{text}": bi.Choice(f"a{text}", f"b{text}")}
+    outputs = [f"y{text}", f"z{text}"]
+    problem = bi.Problem(bi.Box(named), None, bi.Maximize(outputs[0]), outputs=outputs, name=f"problem {text}")
+    study = bi.Study.create(f"study {text}".replace("\ud800", ""), problem, "random", storage=storage)
+    for trial in study.ask(3):
+        study.tell(trial, [float(trial.number), 1.0])
+    for verdict in bi.Failed(f"failed {text}"), bi.Infeasible(f"infeasible {text}"):
+        study.tell(study.ask()[0], verdict)
+    study.take(1, None, terms=Terms(f"worker {text}".replace("\ud800", ""), 600.0))
+    return study
+
+
+def compared(text: str) -> Comparison:
+    study = searched(text)
+    run = summarize(study, budget=10, keep=8)
+    other = summarize(study, budget=10, keep=8, label=f"label {text}")
+    return Comparison((run, other))
+
+
+class Elements(HTMLParser):
+    """The elements of a page and their attributes, as a browser would find them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.texts = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.texts += data
+
+
+def report(text: str, folder: Path) -> str:
+    return compared(text).save(folder, title=f"title {text}", lead=f"lead {text}").joinpath("report.html").read_text()
+
+
+PAGES: dict[str, Callable[[str, Path], str]] = {
+    "study": lambda text, _: searched(text)._repr_html_(),
+    "trials": lambda text, _: "".join(trial._repr_html_() for trial in searched(text).trials),
+    "trial with its design": lambda text, _: "".join(trial_html(trial) for trial in searched(text).trials),
+    "comparison": lambda text, _: compared(text)._repr_html_(),
+    "report": report,
+    "bench": lambda text, _: bench_html(Contests(compared(text).runs, (10,)), f"title {text}"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_scripts_are_text_on_pages(page: str, tmp_path: Path) -> None:
+    found = Elements(PAGES[page](SCRIPT, tmp_path))
+    plain = Elements(PAGES[page]("plain", tmp_path))
+    assert found.names == plain.names
+    assert found.attributes == plain.attributes
+    assert "onerror=alert" in found.texts
+    assert not any(name.startswith("on") for name in found.attributes)
+
+
+def test_figures_show_tags_and_do_not_obey_them(tmp_path: Path) -> None:
+    """Plotly has a little HTML of its own: links, for example."""
+    figures = re.findall(r'class="figure">(.*?)</script>', report(SCRIPT, tmp_path), re.DOTALL)
+    told = [text for figure in figures for text in texts(json.loads(figure)) if "alert" in text]
+    assert told
+    assert not any("<" in text for text in told)
+
+
+def texts(data: object) -> Iterator[str]:
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, (dict, list)):
+        for one in data.values() if isinstance(data, dict) else data:
+            yield from texts(one)
+
+
+def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
+    """What a command prints, to both streams."""
+    monkeypatch.setattr("sys.argv", ["bo-invert", *words])
+    with pytest.raises(SystemExit):
+        cli.main()
+    captured = capsys.readouterr()
+    return captured.out + captured.err
+
+
+@pytest.mark.parametrize("text", [MARKUP, ESCAPES], ids=["markup", "escapes"])
+@pytest.mark.parametrize("how", ["table", "json", "csv"])
+def test_a_terminal_shows_names_and_obeys_none(
+    text: str, how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = f"sqlite:///{tmp_path}/runs.db"
+    study = searched(text, storage)
+    shape = ["--storage", storage, "--format", how]
+    for words in ["list", *shape], ["trials", study.name, *shape], ["best", study.name, "--exact", *shape]:
+        said = told(capsys, monkeypatch, *words)
+        assert not OBEYED.search(said), words
+        if text == MARKUP:
+            assert text in said, words
+        if how == "json":
+            assert json.loads(said)
+
+
+def test_why_nothing_was_found_is_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = f"sqlite:///{tmp_path}/runs.db"
+    study = bi.Study.create("s", bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize()), "random", storage=storage)
+    study.tell(study.ask()[0], bi.Failed(f"{MARKUP}{ESCAPES}"))
+    said = told(capsys, monkeypatch, "best", "s", "--storage", storage)
+    assert MARKUP in said
+    assert not OBEYED.search(said)
+
+
+def test_so_do_studies_trials_and_tables_in_python() -> None:
+    study = searched(ESCAPES)
+    shown = [repr(study), compared(ESCAPES).table(), *map(repr, study.trials)]
+    assert not any(OBEYED.search(text) for text in shown)
+    assert "\\u001b[31m" in shown[0]
+
+
+def test_progress_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    output = f"y{ESCAPES}"
+    box = bi.Box({"x": bi.Float(0.0, 1.0)})
+    problem = bi.Problem(box, lambda design: design["x"], bi.Minimize(output), outputs=[output])
+    bi.Study.create(f"study {ESCAPES}", problem, "random").run(3, progress=True)
+    said = capsys.readouterr().err.replace("\r", "").replace("\x1b[A", "")
+    assert "best y" in said
+    assert not OBEYED.search(said)
+
+
+def test_lines_stay_lines() -> None:
+    assert printable("a\tb\nc é 東京 🙂 <b> [red]") == "a\tb\nc é 東京 🙂 <b> [red]"
+    assert printable("\x1b[0m\x9b\x7f\r\u202e\ud800") == "\\u001b[0m\\u009b\\u007f\\u000d\\u202e\\ud800"
