@@ -1,18 +1,24 @@
-# Two commands: `make demo` and `make test`. Both need nothing but Python 3.11 or newer and pip.
+# `make demo` and `make test` need nothing but Python 3.11 or newer and pip. `make check` is for
+# every day: lint, types and the tests that take no more than a second each.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Test processes side by side.
+JOBS ?= 2
 # Small models gain nothing from many numerical threads, and several such programs slow each other down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types docs notebooks clean
+.PHONY: demo test check lint types docs notebooks clean
 
 demo: $(READY)
 	$(BIN)/bo-invert demo --out demo
 
 test: lint types docs $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+check: lint types $(READY)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not peers and not service"
 
 lint: $(READY)
 	$(BIN)/ruff check .
