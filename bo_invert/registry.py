@@ -54,7 +54,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "generators": {
         "vae": "bo_invert.generators.vae:VAE",
-        "selfies": "bo_invert.generators.selfies.model:SelfiesVAE",
+        "selfies": "bo_invert.generators.selfies.training:SelfiesVAE",
         "gan": "bo_invert.generators.gan:GAN",
     },
     "stores": {

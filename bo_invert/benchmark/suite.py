@@ -42,26 +42,10 @@ class SuiteProblem:
     about: str = ""
 
     def __call__(self, seed: int) -> Problem:
-        from bo_invert.problems.examples.base import ready_problem
+        from bo_invert.problems.examples.base import ready_problem, without_gradients
 
         made = ready_problem(self.name, **self.settings, **({"seed": seed} if self.seeded else {}))
-        return _values_only(made) if made.statement.differentiable else made
-
-
-def _values_only(problem: Problem) -> Problem:
-    """The same problem with a twin's values alone.
-
-    Raises:
-        InvalidInput: the oracle is no twin.
-    """
-    from bo_invert.oracles.gradient_proxy import Twin
-
-    if not isinstance(problem.oracle, Twin):
-        raise InvalidInput(f"problem {problem.name!r} of the suite must not be differentiable")
-    return Problem(
-        problem.space, problem.oracle.oracle, problem.objective, name=problem.name, judge=problem.judge,
-        realism=problem.realism, plausibility=problem.plausibility,
-    )  # fmt: skip
+        return without_gradients(made) if made.statement.differentiable else made
 
 
 _PLAIN = {"differentiable": False}

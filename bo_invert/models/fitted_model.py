@@ -15,9 +15,8 @@ from bo_invert.models.acquisition.expected_improvement import Known, Score
 from bo_invert.models.acquisition.thompson import thompson
 from bo_invert.models.acquisition.ucb_pe import confidence
 from bo_invert.models.gp import surrogate as exact
-from bo_invert.models.gp.output_warp import tamed
 from bo_invert.models.gp.surrogate import Choice, Surrogate
-from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.output_transforms import Outputs, tamed
 from bo_invert.problem_statement import Statement
 from bo_invert.types import JSON, Array
 

@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.base import MANY
-from bo_invert.models.gp.output_warp import tamed
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import Statement
 from bo_invert.types import Array
+
+_HUGE, _ABSURD = 1e100, 1e9
+"""Largest magnitude of a modelled number in its units, and largest distance from the median in
+multiples of the interquartile range. Engineering choice: the squares of larger numbers overflow, or
+leave no digits for the others."""
 
 
 class Outputs:
@@ -153,3 +157,15 @@ def _takes_tensors(loss: Callable[[Any], Any], y: Array, losses: Array) -> bool:
         )
     except Exception:
         return False
+
+
+def tamed(values: Array) -> Array:
+    """Values ``(n, c)`` without absurd ones, whose squares overflow or beside which all others are alike.
+
+    Some oracles answer 1e300 where they mean "no". Such values are drawn to within ``_ABSURD`` times the middle half's
+    spread of the median, each column by itself.
+    """
+    finite = np.clip(values, -_HUGE, _HUGE)
+    low, median, high = np.quantile(finite, [0.25, 0.5, 0.75], axis=0)
+    reach = np.where(high > low, _ABSURD * (high - low), _HUGE)
+    return np.clip(finite, median - reach, median + reach)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from bo_invert.errors import InvalidInput, MissingExtra
 from bo_invert.service.middleware import LOOPBACK
 from bo_invert.service.tokens import Access, Finder, Token, Tokens, default_file
+from bo_invert.types import printable
 
 if TYPE_CHECKING:
     from bo_invert.service.open_studies import Desk
@@ -176,8 +178,6 @@ class _Announced:
     def __init__(self, config: object, desk: Desk, lines: list[str]) -> None:
         import uvicorn
 
-        from bo_invert.cli.output import say
-
         class Server(uvicorn.Server):
             def handle_exit(self, sig: int, frame: object) -> None:
                 # Watchers would keep the server from ending; this is called from a signal handler.
@@ -194,7 +194,8 @@ class _Announced:
                 host, port = self.servers[0].sockets[0].getsockname()[:2]
                 address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                 for line in lines:
-                    say(f"bo-invert: {line.replace(ADDRESS, address)}")
+                    message = printable(f"bo-invert: {line.replace(ADDRESS, address)}")
+                    print(message, file=sys.stderr)
 
         self._server = Server(config)  # type: ignore[arg-type]
 

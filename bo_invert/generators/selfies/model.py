@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bo_invert.errors import InvalidInput
-from bo_invert.generators.base import Generator, GeneratorConfig, TrainingReport, Valid
+from bo_invert.generators.base import Generator, GeneratorConfig
 from bo_invert.generators.selfies.vocabulary import COUNTS, Vocabulary, canonical, counts, from_selfies, to_selfies
 from bo_invert.generators.training import FEWEST
 from bo_invert.types import Array
@@ -95,7 +95,7 @@ class SelfiesConfig(GeneratorConfig):
         return Vocabulary(self.tokens, self.length)
 
 
-class SelfiesVAE(Generator[SelfiesConfig]):
+class SelfiesNetwork(Generator[SelfiesConfig]):
     """``encode`` takes SMILES to the means of their codes, ``forward`` codes to canonical SMILES.
 
     The encoder sees the tokens, through convolutions, and how often which substructure occurs, so that like molecules
@@ -217,32 +217,6 @@ class SelfiesVAE(Generator[SelfiesConfig]):
         if len(different) < FEWEST:
             raise InvalidInput(f"a VAE of molecules wants {FEWEST} or more different ones, got {len(different)}")
         return different
-
-    @classmethod
-    def fit(
-        cls,
-        designs: Any,
-        config: SelfiesConfig,
-        *,
-        progress: bool = False,
-        device: Any = None,
-        valid: Valid | None = None,
-    ) -> tuple[SelfiesVAE, TrainingReport]:
-        """A VAE trained on SMILES, at least 20 different molecules.
-
-        A twentieth of them is held out; the weights of the epoch with the lowest loss there are kept. Figures reported:
-
-        - ``reconstruction``: share of the held-out molecules that come back from a cycle as they were;
-        - ``tokens``: share of their tokens that are the likeliest, given the code and the true tokens before;
-        - ``similarity``: mean Tanimoto similarity of a held-out molecule and what comes back;
-        - ``active``: coordinates of the code that are in use, and ``nats``: what a code says of its molecule, by the
-          Kullback-Leibler term;
-        - ``validity``: share of 1,000 draws of N(0, I) that are molecules, or that ``valid`` says yes to;
-        - ``uniqueness``, ``novelty``: shares of these that differ from each other, and from all that was learnt from.
-        """
-        from bo_invert.generators.selfies.training import train
-
-        return train(cls, cls.checked(designs, config), config, progress=progress, device=device, valid=valid)
 
 
 def _said(designs: Sequence[str], stereo: bool) -> tuple[list[str], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -13,11 +13,9 @@ from torch.nn import functional as F
 
 from bo_invert.errors import InvalidInput
 from bo_invert.generators.base import TrainingReport, Valid, sampled
+from bo_invert.generators.selfies.model import SelfiesConfig, SelfiesNetwork
 from bo_invert.generators.selfies.vocabulary import Vocabulary, counts, similarities, to_selfies
 from bo_invert.generators.training import FEWEST, as_device, best_epoch, finished, fresh, split
-
-if TYPE_CHECKING:
-    from bo_invert.generators.selfies.model import SelfiesConfig, SelfiesVAE
 
 _HELD_OUT = 0.05
 _CYCLED = 1000
@@ -31,7 +29,7 @@ _ANNEALED = 0.3
 _ACTIVE = 0.01
 """A coordinate is in use where its mean varies more than this over designs (Burda, Grosse and Salakhutdinov, 2016)."""
 
-V = TypeVar("V", bound="SelfiesVAE")
+V = TypeVar("V", bound=SelfiesNetwork)
 
 
 def train(
@@ -43,7 +41,7 @@ def train(
     device: Any,
     valid: Valid | None,
 ) -> tuple[V, TrainingReport]:
-    """See ``SelfiesVAE.fit``.
+    """Train a network; see ``SelfiesVAE.fit``.
 
     Args:
         kind: of network.
@@ -108,7 +106,7 @@ def train(
     return finished(network, ending.report(figures, _remarks(figures, len(said) - len(smiles))))
 
 
-def _begin(network: SelfiesVAE, generator: torch.Generator) -> None:
+def _begin(network: SelfiesNetwork, generator: torch.Generator) -> None:
     """Initial weights of what ``fresh`` does not know, from the same generator."""
     nn.init.normal_(network.embedding.weight, std=0.3, generator=generator)
     for layer in network.convolutions:
@@ -129,7 +127,7 @@ def _batches(rows: Tensor, lengths: Tensor, size: int, generator: torch.Generato
 
 
 def _bound(
-    network: SelfiesVAE, rows: Tensor, present: Tensor, noise: Tensor, hidden: Tensor | None = None
+    network: SelfiesNetwork, rows: Tensor, present: Tensor, noise: Tensor, hidden: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The parts of the negative evidence lower bound in nats: surprise ``(n,)`` and divergence ``(n, d)``.
 
@@ -156,7 +154,7 @@ def _counted(rows: Tensor) -> Tensor:
     return F.pad(rows, (1, 0), value=1)[:, :-1] > 0
 
 
-def _figures(network: SelfiesVAE, held: Tensor, present: Tensor, cycled: Sequence[str]) -> dict[str, float]:
+def _figures(network: SelfiesNetwork, held: Tensor, present: Tensor, cycled: Sequence[str]) -> dict[str, float]:
     with torch.no_grad():
         mean, log_variance = network.posterior(held, present)
         right = network.logits(mean, F.pad(held, (1, 0))[:, :-1]).argmax(dim=2) == held
@@ -171,7 +169,7 @@ def _figures(network: SelfiesVAE, held: Tensor, present: Tensor, cycled: Sequenc
     }
 
 
-def _drawn(network: SelfiesVAE, known: set[str], seed: int, valid: Valid | None) -> dict[str, float]:
+def _drawn(network: SelfiesNetwork, known: set[str], seed: int, valid: Valid | None) -> dict[str, float]:
     made: list[str] = sampled(network, np.random.default_rng(np.random.SeedSequence(seed)), _CYCLED)
     sound = [bool(one) for one in (made if valid is None else valid(made))]
     return {
@@ -190,3 +188,41 @@ def _remarks(figures: Mapping[str, float], lost: int) -> tuple[str, ...]:
     if figures["uniqueness"] < 0.5:
         found += (f"of {_CYCLED} draws of the prior only {figures['uniqueness']:.0%} differ from each other",)
     return found
+
+
+class SelfiesVAE(SelfiesNetwork):
+    """Variational autoencoder of molecules with its training.
+
+    Args:
+        config: with its tokens; ``fit`` adds them.
+
+    Raises:
+        InvalidInput: the config has no tokens.
+    """
+
+    @classmethod
+    def fit(
+        cls,
+        designs: Any,
+        config: SelfiesConfig,
+        *,
+        progress: bool = False,
+        device: Any = None,
+        valid: Valid | None = None,
+    ) -> tuple[Self, TrainingReport]:
+        """Train a VAE on the SMILES of at least 20 different molecules.
+
+        5 % of the molecules are held out; the network has the weights of the epoch with the lowest
+        held-out loss. Reported figures:
+
+        - ``reconstruction``: share of held-out molecules that decode to themselves;
+        - ``tokens``: share of their tokens that have the highest probability, given the code and
+          the true previous tokens;
+        - ``similarity``: mean Tanimoto similarity of held-out molecules and their reconstructions;
+        - ``active``: number of code coordinates with a mean that varies;
+        - ``nats``: Kullback-Leibler divergence of the codes from N(0, I);
+        - ``validity``: share of valid designs among 1,000 samples of N(0, I);
+        - ``uniqueness``, ``novelty``: shares of these that are distinct, and that are not among
+          the training molecules.
+        """
+        return train(cls, cls.checked(designs, config), config, progress=progress, device=device, valid=valid)

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
-
-from bo_invert.types import Array
-
-_HUGE, _ABSURD = 1e100, 1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +59,3 @@ def knees(values: Tensor, sign: float, shares: tuple[float, ...] = (0.5, 0.25, 0
     reach = torch.quantile(v, v.new_tensor(shares)) - v.min()
     usual = float(v.abs().median()) + float(v.min().abs())
     return [float(r) for r in reach if r > 1e-12 * usual]
-
-
-def tamed(values: Array) -> Array:
-    """Values ``(n, c)`` without absurd ones, whose squares overflow or beside which all others are alike.
-
-    Some oracles answer 1e300 where they mean "no". Such values are drawn to within ``_ABSURD`` times the middle half's
-    spread of the median, each column by itself.
-    """
-    finite = np.clip(values, -_HUGE, _HUGE)
-    low, median, high = np.quantile(finite, [0.25, 0.5, 0.75], axis=0)
-    reach = np.where(high > low, _ABSURD * (high - low), _HUGE)
-    return np.clip(finite, median - reach, median + reach)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bo_invert import registry
+from bo_invert.errors import InvalidInput
+from bo_invert.oracles.gradient_proxy import Twin
 from bo_invert.problems.problem import Problem
 
 
@@ -28,3 +30,19 @@ def ready_problem(name: str, **options: Any) -> Problem:
     """
     made: Problem = registry.resolve("problems", name)(**options)
     return made
+
+
+def without_gradients(problem: Problem) -> Problem:
+    """Return a problem without the gradient proxy of its oracle.
+
+    Raises:
+        InvalidInput: the oracle is no ``Twin``.
+    """
+    if not isinstance(problem.oracle, Twin):
+        raise InvalidInput(
+            f"without_gradients: the oracle of {problem.name!r} must be a Twin, got {problem.oracle!r}"
+        )
+    return Problem(
+        problem.space, problem.oracle.oracle, problem.objective, name=problem.name,
+        judge=problem.judge, realism=problem.realism, plausibility=problem.plausibility,
+    )  # fmt: skip

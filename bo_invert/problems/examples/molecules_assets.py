@@ -33,7 +33,7 @@ from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
     from bo_invert.generators.base import TrainingReport
-    from bo_invert.generators.selfies.model import SelfiesVAE
+    from bo_invert.generators.selfies import SelfiesVAE
     from bo_invert.problems.examples.molecules_plausibility import MoleculeRealism
     from bo_invert.spaces.latent import Latent
 
@@ -179,7 +179,7 @@ def _texts(data: Source) -> list[str]:
 
 
 def _make(texts: Sequence[str], latent_dim: int, seed: int, training: Mapping[str, JSON], progress: bool) -> Materials:
-    from bo_invert.generators.selfies.model import SelfiesConfig
+    from bo_invert.generators.selfies import SelfiesConfig
     from bo_invert.generators.selfies.vocabulary import canonical
     from bo_invert.generators.storage import cached_generator
     from bo_invert.problems.examples.molecules_plausibility import MoleculeRealism

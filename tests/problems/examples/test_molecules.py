@@ -14,8 +14,8 @@ pytest.importorskip("safetensors")
 import bo_invert as bi
 from bo_invert.errors import Infeasible, InvalidInput
 from bo_invert.generators.base import train_generator
+from bo_invert.generators.selfies import SelfiesConfig
 from bo_invert.generators.selfies.atom_ordering import ordered
-from bo_invert.generators.selfies.model import SelfiesConfig
 from bo_invert.generators.selfies.vocabulary import END, Vocabulary, canonical, from_selfies, symbols, to_selfies
 from bo_invert.generators.storage import load_generator, save_generator
 from bo_invert.problems.examples import molecules
