@@ -30,7 +30,7 @@ from bo_invert.types import Cost  # noqa: E402
 MAX_ATTEMPTS = 5
 """Attempts after which a trial whose workers disappear is cancelled."""
 Terms = type(bi.Study.take.__defaults__[-1])
-CLI = [sys.executable, "-c", "from bo_invert.cli import main; main()"]
+CLI = [sys.executable, "-m", "bo_invert.cli"]
 LEASE = 3600.0
 """Seconds; longer than any continuation, so that none finds a worker silent."""
 

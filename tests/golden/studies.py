@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -95,17 +96,9 @@ def open_copy(file: str, folder: Path) -> str:
     if not file.endswith(".jsonl"):
         shutil.copy(HERE / file, folder / file)
         return str(folder / file)
-    from bo_invert.cli import main
-
     storage = folder / f"{file}.db"
-    arguments, sys.argv = sys.argv, ["bo-invert", "import", str(HERE / file), "--storage", str(storage)]
-    try:
-        main()
-    except SystemExit as ended:
-        if ended.code not in (0, None):
-            raise
-    finally:
-        sys.argv = arguments
+    command = [sys.executable, "-m", "bo_invert.cli", "import", str(HERE / file), "--storage", str(storage)]
+    subprocess.run(command, check=True, capture_output=True)
     return str(storage)
 
 

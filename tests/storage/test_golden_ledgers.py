@@ -84,7 +84,7 @@ def test_a_golden_study_continues(file: str, name: str, tmp_path: Path) -> None:
     assert found["calls"] == expected["calls"] > before["calls"]
     assert len(found["proposed"]) == len(expected["proposed"])
     closed = [t for t in before["trials"] if t["state"] not in ("queued", "lost", "running")]
-    assert [after["trials"][t["number"]] for t in closed] == closed, "what was observed stays as it was"
+    assert [after["trials"][t["number"]] for t in closed] == closed, "completed trials stay unchanged"
     assert studies.state(bi.Study.open(name, study_storage(file, tmp_path), problem=study.problem)) == after
 
 
@@ -127,5 +127,5 @@ def test_a_server_goes_on_with_a_golden_study(tmp_path: Path) -> None:
     asked = server.request("POST", "/v1/studies/served/ask", json={"count": 1, "worker": "w10"})
     assert asked.status_code == 200
     (trial,) = asked.json()["trials"]
-    told = server.request("POST", f"/v1/studies/served/trials/{trial['number']}/tell", json={"outputs": [1.0, 0.9]})
-    assert told.json()["state"] == "completed"
+    answer = server.request("POST", f"/v1/studies/served/trials/{trial['number']}/tell", json={"outputs": [1.0, 0.9]})
+    assert answer.json()["state"] == "completed"
