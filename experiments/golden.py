@@ -137,8 +137,12 @@ def mixed() -> Any:
             "purity": 1.0 - 0.1 * d["r"],
         }
 
-    space = bi.Box({"n": bi.Int(1, 9), "r": bi.Float(0.01, 10.0, log=True), "kind": bi.Choice("a", "b", "c")})
-    return bi.Problem(space, outputs, bi.Minimize("cost"), constraints=["purity >= 0.5"], name="mixed")
+    space = bi.Box(
+        {"n": bi.Int(1, 9), "r": bi.Float(0.01, 10.0, log=True), "kind": bi.Choice("a", "b", "c")}
+    )
+    return bi.Problem(
+        space, outputs, bi.Minimize("cost"), constraints=["purity >= 0.5"], name="mixed"
+    )
 
 
 def troubled() -> Any:
@@ -267,7 +271,9 @@ def cases(quick: bool, patterns: list[str]) -> Iterator[Case]:
 
 def _chosen(case: Case, patterns: list[str]) -> bool:
     return not patterns or any(
-        fnmatch.fnmatchcase(text, pattern) for text in (case.label, case.key) for pattern in patterns
+        fnmatch.fnmatchcase(text, pattern)
+        for text in (case.label, case.key)
+        for pattern in patterns
     )
 
 
@@ -301,9 +307,12 @@ def record(case: Case) -> dict[str, Any]:
         asked = [event for event in store.events("golden") if event["kind"] == "asked"]
         number, memo = (asked[-1]["ask"] + 1, asked[-1]["memo"]) if asked else (0, None)
         trials = study.trials
-        first = study.strategy.ask(problem.statement, trials, Request(number, 3, study.seed, budget, memo))
+        first = study.strategy.ask(
+            problem.statement, trials, Request(number, 3, study.seed, budget, memo)
+        )
         pending = tuple(
-            Trial(len(trials) + i, query, State.RUNNING, ask=number) for i, query in enumerate(first.queries)
+            Trial(len(trials) + i, query, State.RUNNING, ask=number)
+            for i, query in enumerate(first.queries)
         )
         request = Request(number + 1, 2, study.seed, budget, first.memo)
         second = study.strategy.ask(problem.statement, (*trials, *pending), request)
@@ -370,7 +379,9 @@ def _record_all(arguments: argparse.Namespace) -> int:
         "seconds": dict(sorted(seconds.items())),
         "wall": round(time.perf_counter() - began, 1),
     }
-    lines = [f"{json.dumps(key)}: {json.dumps(records[key], sort_keys=True)}" for key in sorted(records)]
+    lines = [
+        f"{json.dumps(key)}: {json.dumps(records[key], sort_keys=True)}" for key in sorted(records)
+    ]
     Path(arguments.out).write_text(
         '{"about": ' + json.dumps(about) + ',\n"records": {\n' + ",\n".join(lines) + "\n}}\n",
         encoding="utf-8",
@@ -407,7 +418,10 @@ def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    one, other = (json.loads(Path(path).read_text(encoding="utf-8")) for path in (arguments.one, arguments.other))
+    one, other = (
+        json.loads(Path(path).read_text(encoding="utf-8"))
+        for path in (arguments.one, arguments.other)
+    )
     for name in ("machine", "python", "versions"):
         for line in differences(one["about"][name], other["about"][name], name):
             print(f"note: {line}")
@@ -431,17 +445,27 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True)
-    recording = commands.add_parser("record", help="record proposals of the importable version of bo_invert")
+    recording = commands.add_parser(
+        "record", help="record proposals of the importable version of bo_invert"
+    )
     recording.add_argument("out", help="JSON file to write")
-    recording.add_argument("--strategies", nargs="+", help="names or patterns, of strategies or cases (gp, 'gp-*')")
+    recording.add_argument(
+        "--strategies", nargs="+", help="names or patterns, of strategies or cases (gp, 'gp-*')"
+    )
     recording.add_argument("--jobs", type=int, default=1, help="worker processes")
-    recording.add_argument("--quick", action="store_true", help="shorter runs, without ax and botorch")
+    recording.add_argument(
+        "--quick", action="store_true", help="shorter runs, without ax and botorch"
+    )
     recording.set_defaults(run=_record_all)
-    comparing = commands.add_parser("compare", help="compare two recordings; exit status 1 where they differ")
+    comparing = commands.add_parser(
+        "compare", help="compare two recordings; exit status 1 where they differ"
+    )
     comparing.add_argument("one")
     comparing.add_argument("other")
     comparing.add_argument("--lines", type=int, default=6, help="differences shown per case")
-    comparing.add_argument("--common", action="store_true", help="accept cases that only one file has")
+    comparing.add_argument(
+        "--common", action="store_true", help="accept cases that only one file has"
+    )
     comparing.set_defaults(run=_compare)
     arguments = parser.parse_args()
     return int(arguments.run(arguments))

@@ -43,13 +43,25 @@ def every_event(study: bi.Study) -> None:
     def value(trial: bi.Trial) -> object:
         return problem.evaluate([trial.query])[0]
 
-    def take(worker: str | None, count: int = 1, key: str | None = None, retries: int = 0) -> list[bi.Trial]:
-        return study.take(count, None, retries, Terms(worker, None if worker is None else LEASE, key))
+    def take(
+        worker: str | None, count: int = 1, key: str | None = None, retries: int = 0
+    ) -> list[bi.Trial]:
+        return study.take(
+            count, None, retries, Terms(worker, None if worker is None else LEASE, key)
+        )
 
     study.enqueue({"n": 3, "r": 0.1, "kind": "b"})
     study.add(
-        [{"n": 5, "r": 1.0, "kind": "a"}, {"n": 8, "r": 0.5, "kind": "c"}, {"n": 1, "r": 0.02, "kind": "a"}],
-        [{"cost": 5.0, "purity": 0.9}, bi.Infeasible("no such plant"), {"cost": 4.02, "purity": 0.998}],
+        [
+            {"n": 5, "r": 1.0, "kind": "a"},
+            {"n": 8, "r": 0.5, "kind": "c"},
+            {"n": 1, "r": 0.02, "kind": "a"},
+        ],
+        [
+            {"cost": 5.0, "purity": 0.9},
+            bi.Infeasible("no such plant"),
+            {"cost": 4.02, "purity": 0.998},
+        ],
         costs=[Cost(), Cost(1), Cost(1, 0, 2.5)],
     )
     first, second, third = take("w1", 3, "key 1")
@@ -128,7 +140,9 @@ def in_process(storage: str) -> None:
 def served(storage: str, folder: Path) -> None:
     """Write the studies that a server made for its clients."""
     tokens = ["--tokens", str(folder / "tokens.json")]
-    made = subprocess.run([*CLI, "token", "--new", "writer", *tokens], check=True, capture_output=True, text=True)
+    made = subprocess.run(
+        [*CLI, "token", "--new", "writer", *tokens], check=True, capture_output=True, text=True
+    )
     token = made.stdout.strip()
     command = [*CLI, "serve", "--storage", f"sqlite:///{storage}", "--port", "0", *tokens]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -140,11 +154,15 @@ def served(storage: str, folder: Path) -> None:
                 raise SystemExit("the server did not start")
             found = re.search(r"serving on (http://[^ ]*:\d+)", line)
         url = found[1]
-        study = bi.Study.create("served", studies.process(), "random", seed=8, storage=url, token=token)
+        study = bi.Study.create(
+            "served", studies.process(), "random", seed=8, storage=url, token=token
+        )
         every_event(study)
         for _ in range(3):
             study.journal.beat("w8")
-        study = bi.Study.create("served auto", studies.bowl(), "auto", seed=9, storage=url, token=token)
+        study = bi.Study.create(
+            "served auto", studies.bowl(), "auto", seed=9, storage=url, token=token
+        )
         study.run(12, batch=2)
         study.ask(1)
     finally:
@@ -162,7 +180,13 @@ def main() -> None:
     in_process(str(folder / "studies.db"))
     with tempfile.TemporaryDirectory() as secrets:
         served(str(folder / "served.db"), Path(secrets))
-    export = ["export", "every event", str(folder / "export.jsonl"), "--storage", str(folder / "studies.db")]
+    export = [
+        "export",
+        "every event",
+        str(folder / "export.jsonl"),
+        "--storage",
+        str(folder / "studies.db"),
+    ]
     subprocess.run([*CLI, *export], check=True)
     for file in ("studies.db", "served.db"):
         with closing(sqlite3.connect(folder / file)) as connection:

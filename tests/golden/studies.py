@@ -35,8 +35,12 @@ def process_outputs(d):
 
 def process() -> bi.Problem:
     """Whole numbers, a logarithmic float, a choice, and an outcome constraint."""
-    space = bi.Box({"n": bi.Int(1, 9), "r": bi.Float(0.01, 10.0, log=True), "kind": bi.Choice("a", "b", "c")})
-    return bi.Problem(space, process_outputs, bi.Minimize("cost"), constraints=["purity >= 0.5"], name="process")
+    space = bi.Box(
+        {"n": bi.Int(1, 9), "r": bi.Float(0.01, 10.0, log=True), "kind": bi.Choice("a", "b", "c")}
+    )
+    return bi.Problem(
+        space, process_outputs, bi.Minimize("cost"), constraints=["purity >= 0.5"], name="process"
+    )
 
 
 def bowl_value(x):
@@ -97,7 +101,15 @@ def open_copy(file: str, folder: Path) -> str:
         shutil.copy(HERE / file, folder / file)
         return str(folder / file)
     storage = folder / f"{file}.db"
-    command = [sys.executable, "-m", "bo_invert.cli", "import", str(HERE / file), "--storage", str(storage)]
+    command = [
+        sys.executable,
+        "-m",
+        "bo_invert.cli",
+        "import",
+        str(HERE / file),
+        "--storage",
+        str(storage),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return str(storage)
 
@@ -164,7 +176,12 @@ def continuation(study: bi.Study) -> Any:
         {
             "proposed": [described(query) for query in proposal.queries],
             "trials": [
-                {**described(trial.query), "state": str(trial.state), "loss": trial.loss, "end": trial.point.tolist()}
+                {
+                    **described(trial.query),
+                    "state": str(trial.state),
+                    "loss": trial.loss,
+                    "end": trial.point.tolist(),
+                }
                 for trial in study.trials[known:]
             ],
             "calls": study.journal.read().calls,

@@ -33,7 +33,9 @@ each_study = pytest.mark.parametrize(
 def versions_may_differ() -> Iterator[None]:
     """Ignore the warning that Python or a package is another major version than in the header."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"(?s)(?!.*the (oracle|decoder) is another).*\bwas .*, is ")
+        warnings.filterwarnings(
+            "ignore", message=r"(?s)(?!.*the (oracle|decoder) is another).*\bwas .*, is "
+        )
         yield
 
 
@@ -56,8 +58,13 @@ def test_golden_studies_hold_events_of_every_kind(tmp_path: Path) -> None:
     kinds, states = set(), set()
     for file in ("studies.db", "served.db"):
         with closing(sqlite3.connect(studies.open_copy(file, tmp_path))) as connection:
-            kinds |= {json.loads(data)["kind"] for (data,) in connection.execute("select data from events")}
-        states |= {t["state"] for study in EXPECTED[file].values() for t in study["state"]["trials"]}
+            kinds |= {
+                json.loads(data)["kind"]
+                for (data,) in connection.execute("select data from events")
+            }
+        states |= {
+            t["state"] for study in EXPECTED[file].values() for t in study["state"]["trials"]
+        }
     assert kinds == {
         "asked", "enqueued", "added", "started", "finished", "late", "released", "lost", "cancelled", "keyed"
     }  # fmt: skip
@@ -65,7 +72,9 @@ def test_golden_studies_hold_events_of_every_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(studies.PORTABLE))
-def test_a_golden_study_without_a_model_continues_with_the_same_points(name: str, tmp_path: Path) -> None:
+def test_a_golden_study_without_a_model_continues_with_the_same_points(
+    name: str, tmp_path: Path
+) -> None:
     file = "served.db" if name == "served" else "studies.db"
     found = studies.continuation(opened(file, name, tmp_path))
     expected = EXPECTED[file][name]["continuation"]
@@ -84,8 +93,13 @@ def test_a_golden_study_continues(file: str, name: str, tmp_path: Path) -> None:
     assert found["calls"] == expected["calls"] > before["calls"]
     assert len(found["proposed"]) == len(expected["proposed"])
     closed = [t for t in before["trials"] if t["state"] not in ("queued", "lost", "running")]
-    assert [after["trials"][t["number"]] for t in closed] == closed, "completed trials stay unchanged"
-    assert studies.state(bi.Study.open(name, study_storage(file, tmp_path), problem=study.problem)) == after
+    assert [after["trials"][t["number"]] for t in closed] == closed, (
+        "completed trials stay unchanged"
+    )
+    assert (
+        studies.state(bi.Study.open(name, study_storage(file, tmp_path), problem=study.problem))
+        == after
+    )
 
 
 def study_storage(file: str, folder: Path) -> str:
@@ -119,7 +133,10 @@ def test_a_server_goes_on_with_a_golden_study(tmp_path: Path) -> None:
     assert [(t["number"], t["state"], t["loss"]) for t in shown] == [
         (t["number"], t["state"], t["loss"]) for t in expected["trials"]
     ]
-    assert server.request("GET", "/v1/studies/served/best").json()["best"]["number"] == expected["best"]
+    assert (
+        server.request("GET", "/v1/studies/served/best").json()["best"]["number"]
+        == expected["best"]
+    )
     again = server.request(
         "POST", "/v1/studies/served/ask", json={"count": 1}, headers={"Idempotency-Key": "key 2"}
     ).json()
@@ -127,5 +144,7 @@ def test_a_server_goes_on_with_a_golden_study(tmp_path: Path) -> None:
     asked = server.request("POST", "/v1/studies/served/ask", json={"count": 1, "worker": "w10"})
     assert asked.status_code == 200
     (trial,) = asked.json()["trials"]
-    answer = server.request("POST", f"/v1/studies/served/trials/{trial['number']}/tell", json={"outputs": [1.0, 0.9]})
+    answer = server.request(
+        "POST", f"/v1/studies/served/trials/{trial['number']}/tell", json={"outputs": [1.0, 0.9]}
+    )
     assert answer.json()["state"] == "completed"
