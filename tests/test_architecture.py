@@ -215,7 +215,7 @@ WITHOUT_TORCH = {"errors", "registry", "report", "storage", "types"}
 """Modules that import no torch, not even in functions."""
 
 
-@pytest.mark.parametrize("module", INNER)
+@pytest.mark.parametrize("module", MODULES)
 def test_third_parties_stay_where_they_belong(module: str) -> None:
     name = module.removeprefix("bo_invert.")
     found = tops(imports(MODULES[module]))
