@@ -419,12 +419,8 @@ def long_sentences(source: Source) -> Iterator[Finding]:
                 )
 
 
-RULES = {
-    "openings": openings,
-    "identifiers": identifiers,
-    "lines": long_lines,
-}
-"""Rules of one Python file, besides the banned words; package code also has ``unsourced``."""
+RULES = (openings, identifiers)
+"""Rules of one Python file, besides the banned words; package code has two more."""
 
 
 def prose(root: Path, path: str) -> Iterator[Finding]:
@@ -434,7 +430,8 @@ def prose(root: Path, path: str) -> Iterator[Finding]:
         return
     source = parse(root, path)
     yield from banned(path, pieces(source))
-    for rule in RULES.values():
+    for rule in RULES:
         yield from rule(source)
     if path.startswith("bo_invert/"):
+        yield from long_lines(source)
         yield from unsourced(source)
