@@ -103,8 +103,8 @@ def tables(made: Materials, found: Sequence[dict[str, Any]], best: dict[str, tup
             f"plausible one {best[name][1]:.3f}"
         )
         columns = (
-            "| method | seeds | best found | its realism | its SA | its Tanimoto | best plausible | p, screening | "
-            "p, best of N | different of the told | seconds of one ask |"
+            "| method | seeds | best found | its plausibility | its SA | its Tanimoto | best plausible | p, screening | "
+            "p, best of N | distinct designs | seconds of one ask |"
         )
         lines = [head, "", columns, "|---|---:|---|---|---|---|---|---:|---:|---:|---:|"]
         order = sorted(of, key=lambda label: -np.nanmedian([r["plausible_score"] for r in of[label]]))
@@ -153,7 +153,7 @@ def latent_line(made: Materials) -> str:
         + ", ".join(f"{key} {value:.3g}" for key, value in made.training.figures.items())
         + f".\n\nOf 2,000 draws of the measured distribution of codes {len(sound) / len(drawn):.1%} are molecules, "
         f"{len(set(sound)) / len(sound):.1%} differ, {np.mean([one not in known for one in sound]):.1%} are new; "
-        f"{np.mean(real >= PLAUSIBLE):.1%} have a realism of {PLAUSIBLE} or more, the median is {np.median(real):.2f}."
+        f"{np.mean(real >= PLAUSIBLE):.1%} have a plausibility of {PLAUSIBLE} or more, the median is {np.median(real):.2f}."
     )
 
 

@@ -1,0 +1,64 @@
+"""The code of the landing page, the tutorials and the README runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+def execute(page: Path, replacements: dict[str, str] | None = None) -> dict[str, Any]:
+    """Run the Python blocks of a page in one scope; blocks that begin with a file name are files."""
+    scope: dict[str, Any] = {"__name__": "docs"}
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S)):
+        file = re.match(r"# (\S+\.py)\n", block)
+        if file:
+            Path(file[1]).write_text(block)
+            continue
+        for old, new in (replacements or {}).items():
+            block = re.sub(old, new, block)
+        exec(compile(block, f"{page.name}, block {number}", "exec"), scope)
+    return scope
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    study = execute(page)["study"]
+    assert study.best is not None
+    assert study.best.feasible
+    if page.stem == "regressor":
+        assert study.best.loss <= 1.0, "the search reaches the target"
+    if page.stem == "experiments":
+        states = {trial.number: str(trial.state) for trial in study.trials}
+        assert (states[3], states[4]) == ("failed", "infeasible")
+        assert study.spent.values == 20
+
+
+def test_landing_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = execute(ROOT / "docs" / "index.md")["study"]
+    assert abs(study.best.y[0] - 0.5) <= 0.01
+
+
+def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    fewer = {r"budget=\d+": "budget=12", r"range\(5\)": "range(1)", r"random_state=0\)": "random_state=0, n_estimators=10)"}
+    scope = execute(ROOT / "README.md", fewer)
+    assert scope["study"].spent.values == 12
+    assert len(scope["comparison"].runs) == 4
+    assert (tmp_path / "comparison" / "report.html").exists()
+
+
+def test_tutorials_are_on_the_landing_page() -> None:
+    text = (ROOT / "docs" / "index.md").read_text()
+    assert len(TUTORIALS) == 3
+    for page in TUTORIALS:
+        assert f"(tutorials/{page.name})" in text
