@@ -9,13 +9,14 @@
 # ---
 
 # %% [markdown]
-# # Quickstart: invert a trained regressor through a VAE's latent
+# # Quickstart: invert a trained regressor in the latent space of a VAE
 #
-# Somebody trained a random forest that reads the slant of a handwritten digit. Which image would it call the most
-# slanted? Which one has a slant of exactly 0.5? The forest has no gradient, and images have 64 pixels. The way out: a
-# VAE whose latent of 8 numbers decodes to realistic digits, and a search of that latent with few calls.
+# A random forest predicts the slant of a handwritten digit. Two questions: which image has the
+# largest predicted slant, and which image has a predicted slant of exactly 0.5? The forest has no
+# gradient, and images have 64 pixels. This notebook searches the latent space of a VAE instead: 8
+# coordinates that decode to realistic digits.
 #
-# `bo-invert demo` does all of this in one go. Here it is step by step.
+# `bo-invert demo` runs all of this at once. The cells below show each step.
 
 # %%
 import os
@@ -24,26 +25,28 @@ import numpy as np
 
 import bo_invert as bi
 
-short = bool(os.environ.get("BO_INVERT_SHORT"))  # set when the tests run this notebook
+short = bool(os.environ.get("BO_INVERT_SHORT"))  # set by the tests
 BUDGET, SEEDS = (16, 2) if short else (60, 5)
 
 # %% [markdown]
-# ## The pieces
+# ## Components
 #
-# Real digits, a VAE, a forest, a network trained on the same images (the forest's *twin*: it lends its gradient), and a
-# *judge*: another regressor, trained on other images, that no search ever sees.
+# The components are real digits, a VAE, a random forest, a gradient proxy and a judge. The
+# *gradient proxy* is a network trained on the same images as the forest; it provides gradients.
+# The *judge* is a regressor trained on other images; no search sees it.
 
 # %%
 from bo_invert.problems.examples.digits import materials
 
 made = materials(seed=0)
-made.scores()  # R squared on images nobody was trained on
+made.scores()  # R squared on held-out images
 
 # %% [markdown]
 # ## The problem
 #
-# A problem is a space, an oracle and an objective. `Latent` measures where the codes of real digits lie; it does not
-# assume that they follow N(0, I). `Twin` takes values from the forest and gradients from the network.
+# A problem is a space, an oracle and an objective. `Latent` fits the distribution of the codes of
+# real digits instead of assuming N(0, I). The oracle takes values from the forest and gradients
+# from the network.
 
 # %%
 from bo_invert.problems.examples.digits import draw, slant
@@ -63,8 +66,9 @@ problem.statement.domain.dim, problem.differentiable
 # %% [markdown]
 # ## A study
 #
-# One problem, one strategy, one seed, one log. `gp` is Bayesian optimization: a Gaussian process of the slant over the
-# latent proposes the next point. The run stops when the slant is within the tolerance.
+# A study is one problem, one strategy, one seed and one log. The strategy `gp` is Bayesian
+# optimization: a Gaussian process of the slant over the latent space selects the next point. The
+# run stops when the slant is within the tolerance.
 
 # %%
 study = bi.Study.create("quickstart", problem, strategy="gp", seed=0)
@@ -73,15 +77,15 @@ study
 
 # %%
 best = study.best
-print("forest says", best.y, "after", study.spent)
-print("judge says ", bi.Estimator(made.judge)([best.design])[0])
-print("the formula", slant(best.design))
+print("forest: ", best.y, "after", study.spent)
+print("judge:  ", bi.Estimator(made.judge)([best.design])[0])
+print("formula:", slant(best.design))
 
 # %% [markdown]
 # ## Ask and tell
 #
-# No function to call? Ask for points, evaluate them wherever you like, and tell what came of them. Failures are news,
-# not the end.
+# Without a function to call, ask for points, evaluate them elsewhere, and report the results.
+# Failures are valid results.
 
 # %%
 manual = bi.Study.create("by hand", problem, strategy="gp", seed=1)
@@ -91,10 +95,11 @@ for trial in manual.ask(3):
 manual.to_dataframe()[["number", "state", "origin", "y", "loss", "reason"]]
 
 # %% [markdown]
-# ## Fair rivals
+# ## Comparison with other methods
 #
-# The same problem, seeds and number of calls for every method: best of N draws from the prior, CMA-ES, gradient descent
-# in the latent, and gradient descent on pixels (Deep Dream), which needs a space of its own.
+# Every method gets the same problem, seeds and number of calls: best of N samples of the latent
+# prior, CMA-ES, gradient descent in the latent space, and gradient descent on pixels (Deep Dream)
+# in a space of its own.
 
 # %%
 pixels = bi.Pixels((8, 8), data=made.part("generator"), jitter=1, tv=0.05, l2=0.01)
@@ -120,9 +125,9 @@ comparison
 print(comparison.summary())
 
 # %% [markdown]
-# ## The pictures
+# ## Designs
 #
-# What each method found, one design per seed, each beside the nearest real digit.
+# The figure shows the best design of each method for each seed, beside the nearest real digit.
 
 # %%
 from IPython.display import Image
@@ -140,13 +145,15 @@ for label in dict.fromkeys(run.label for run in comparison.runs):
     calls = np.arange(1, BUDGET + 1)
     curves = -np.array([run.loss_at(calls) for run in runs])
     ax.plot(calls, np.median(np.where(np.isfinite(curves), curves, np.nan), axis=0), label=label)
-ax.set(xlabel="calls (values + gradients)", ylabel="largest slant claimed", title="median over seeds")
+ax.set(
+    xlabel="calls (values + gradients)", ylabel="largest slant claimed", title="median over seeds"
+)
 ax.legend()
 plt.show()
 
 # %% [markdown]
-# ## Nothing is lost
+# ## Persistent studies
 #
-# With `storage="sqlite:///runs.db"` every study is an append-only log in a file. Kill the process, run the same cell
-# again with `exist_ok=True`, and the search goes on with exactly the points it would have proposed anyway. Where next:
-# the documentation's pages on concepts, on choosing a strategy, and on extending.
+# With `storage="sqlite:///runs.db"` a study is an append-only log in a file. After a crash, the
+# same cell with `exist_ok=True` continues the study and proposes the same points as an
+# uninterrupted run. See the documentation on concepts, on choosing a strategy, and on extending.

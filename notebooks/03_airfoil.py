@@ -9,14 +9,15 @@
 # ---
 
 # %% [markdown]
-# # Airfoils: being fooled, and how not to be
+# # Airfoils: errors of a regressor and their prevention
 #
-# Somebody trained a small network that reads lift and drag off the shape of an airfoil. Which airfoil would it call the
-# most efficient? An optimiser answers in seconds, and the answer is mostly wrong: whoever maximises what a network says
-# finds where the network errs. Here that is watched happening, with a judge in the room, and then prevented.
+# A small neural network predicts lift and drag of an airfoil from its shape. Which airfoil has
+# the best predicted ratio of lift to drag? An optimiser answers within seconds, and the answer is
+# usually wrong: a search for the maximum of a network exploits its errors. This notebook shows
+# the effect with a judge, and a way to prevent it.
 #
-# The networks are NeuralFoil's: eight of them, fitted to XFoil, from `xxsmall` to `xxxlarge`. The smallest is attacked,
-# the largest judges. This notebook needs `pip install 'bo-invert[airfoil]'`.
+# The networks are NeuralFoil's: eight networks fitted to XFoil, from `xxsmall` to `xxxlarge`. The
+# smallest is searched, the largest is the judge. Required: `pip install 'bo-invert[airfoil]'`.
 
 # %%
 import os
@@ -27,14 +28,15 @@ import torch
 
 import bo_invert as bi
 
-short = bool(os.environ.get("BO_INVERT_SHORT"))  # set when the tests run this notebook
+short = bool(os.environ.get("BO_INVERT_SHORT"))  # set by the tests
 BUDGET, SEEDS = (24, 2) if short else (150, 3)
 
 # %% [markdown]
-# ## The real ones
+# ## Real airfoils
 #
-# A design is 18 Kulfan numbers: eight weights of each surface, one of the leading edge, the thickness of the trailing
-# edge. `database()` has them for the 2,174 airfoils of AeroSandbox. On these the small network is not bad:
+# A design has 18 Kulfan parameters: eight weights of each surface, one of the leading edge, and
+# the thickness of the trailing edge. `database()` contains them for the 2,174 airfoils of
+# AeroSandbox. On these airfoils the small network is fairly accurate:
 
 # %%
 from bo_invert.problems.examples.airfoil import NeuralFoil, database, draw
@@ -47,29 +49,31 @@ trusted = (small[:, 4] >= 0.9) & (large[:, 4] >= 0.9)
 fig, ax = plt.subplots(figsize=(4.6, 4.2))
 ax.scatter(large[trusted, 0], small[trusted, 0], s=4, alpha=0.4)
 ax.plot([0, 230], [0, 230], color="black", linewidth=0.8)
-ax.set(xlabel="L/D, the judge says", ylabel="L/D, the small network says", title="2,174 real airfoils")
+ax.set(xlabel="L/D, judge", ylabel="L/D, small network", title="2,174 real airfoils")
 plt.show()
 best = int(np.where(trusted, small[:, 0], 0.0).argmax())
-print(f"its favourite is {real.names[best]}: L/D {small[best, 0]:.0f}, the judge says {large[best, 0]:.0f}")
+print(f"best airfoil: {real.names[best]}, L/D {small[best, 0]:.0f}, judge {large[best, 0]:.0f}")
 
 # %% [markdown]
-# ## Fooled
+# ## Search over the raw parameters
 #
-# Search the 18 numbers themselves, each between the 1 % and the 99 % quantile of the real airfoils, for the greatest
-# lift per drag, 4 degrees to the wind, at a Reynolds number of a million. The network must be confident in its own
-# answer (at least 0.9). Gradient descent is the strongest attack on a network that is differentiable.
+# The search space has 18 parameters, each between the 1 % and the 99 % quantile of the real
+# airfoils. The objective is the largest ratio of lift to drag, at an angle of attack of 4 degrees
+# and a Reynolds number of a million. The confidence of the network must be at least 0.9. Gradient
+# descent is the strongest attack on a differentiable network.
 
 # %%
 box = bi.ready_problem("airfoil", space="box")
-attack = bi.Study.create("attack", box, "gradient", seed=0).run(300)
+raw = bi.Study.create("raw", box, "gradient", seed=0).run(300)
 
 
 def verdict(study):
-    """The best design of a study, with what is claimed of it and what the judge says."""
+    """Return the best design of a study, and its claim, verdict and plausibility as text."""
     design = study.best.design
     (opinion,), _ = study.problem.second_opinions([design])
-    realism = float(study.problem.plausibility([design])[0])
-    return design, f"claimed {study.best.y[0]:.0f}, judged {opinion.y[0]:.0f}\nrealism {realism:.2f}"
+    plausibility = float(study.problem.plausibility([design])[0])
+    scores = f"claim {study.best.y[0]:.0f}, judge {opinion.y[0]:.0f}"
+    return design, f"{scores}\nplausibility {plausibility:.2f}"
 
 
 def show(columns):
@@ -81,34 +85,41 @@ def show(columns):
     plt.show()
 
 
-design, words = verdict(attack)
+design, words = verdict(raw)
 nearest = real.nearest([design])[0]
-show([(design, words), (real.designs[nearest], f"the nearest real one\n{real.names[nearest]}")])
+show([(design, words), (real.designs[nearest], f"nearest real airfoil\n{real.names[nearest]}")])
 
 # %% [markdown]
-# The confidence did not help: it is the same network's. What helps is to search where real airfoils are.
+# The confidence constraint does not help, because the confidence is an output of the same
+# network. A restriction of the search to realistic airfoils helps.
 #
-# ## A latent of real airfoils
+# ## A latent space of real airfoils
 #
-# The heights of the surfaces are linear in the Kulfan numbers, and their first six principal components hold 99.7 % of
-# how airfoils differ. `Latent` measures where the real ones lie in these coordinates (a mixture, calibrated on airfoils
-# it was not fitted to), and a problem's `realism=0.95` keeps every strategy to the region that holds 95 % of them.
+# The heights of the surfaces are linear in the Kulfan parameters. Their first six principal
+# components hold 99.7 % of the variance among airfoils. `Latent` fits a mixture to the real
+# airfoils in these coordinates and calibrates it on held-out airfoils. `realism=0.95` restricts
+# every strategy to the region that holds 95 % of them.
 
 # %%
 problem = bi.ready_problem("airfoil", realism=0.95)
 draws = problem.space.decode(problem.space.sample(np.random.default_rng(0), 4))
-show([(design, f"a draw\nrealism {problem.plausibility([design])[0]:.2f}") for design in draws])
+show(
+    [
+        (design, f"a sample\nplausibility {problem.plausibility([design])[0]:.2f}")
+        for design in draws
+    ]
+)
 
 # %%
 study = bi.Study.create("latent", problem, "gp", seed=0).run(BUDGET, batch=4)
-show([verdict(study), verdict(attack)])
+show([verdict(study), verdict(raw)])
 study
 
 # %% [markdown]
-# ## Fair rivals
+# ## Comparison with other methods
 #
-# The same number of calls for everybody. `screening` scores real airfoils as they are, `best of N` draws from the
-# latent: what does not beat these two is no result.
+# Every method gets the same number of calls. `screening` evaluates real airfoils, `best of N`
+# samples of the latent prior. A search is useful only if it beats these two.
 
 # %%
 screening = bi.ready_problem("airfoil", space="database")
@@ -135,7 +146,7 @@ for label in dict.fromkeys(run.label for run in comparison.runs):
     finds = [run.best for run in comparison.runs if run.label == label and run.best is not None]
     ax.scatter([-find.judged for find in finds], [-find.loss for find in finds], label=label, s=36)
 ax.plot([60, 230], [60, 230], color="black", linewidth=0.8)
-ax.set(xlabel="L/D, the judge says", ylabel="L/D, claimed", title="above the line: overrated")
+ax.set(xlabel="L/D, judge", ylabel="L/D, claimed", title="above the line: overestimated")
 ax.legend(fontsize=8)
 plt.show()
 
@@ -147,9 +158,9 @@ from bo_invert.report.gallery import gallery_png
 Image(gallery_png(comparison.runs, columns=3), width=760)
 
 # %% [markdown]
-# ## Lift and moment as wanted, at the least drag
+# ## Given lift and moment, least drag
 #
-# A target with an objective behind it: the wanted coefficients are constraints, and drag is minimised.
+# The required coefficients are constraints, and drag is minimised.
 
 # %%
 wanted = bi.ready_problem("airfoil", target=(0.8, -0.05), tolerance=(0.02, 0.005))
@@ -157,10 +168,11 @@ print(wanted)
 wing = bi.Study.create("wing", wanted, "gp", seed=0).run(max(30, BUDGET // 2), batch=4)
 if wing.best is not None:
     (opinion,), _ = wanted.second_opinions([wing.best.design])
-    for name, told, judged in zip(wanted.outputs, wing.best.y, opinion.y, strict=True):
-        print(f"{name:>16}: {told:8.4f}, the judge says {judged:8.4f}")
-    show([(wing.best.design, "lift 0.8 and moment -0.05, says the small network")])
+    for name, claimed, judged in zip(wanted.outputs, wing.best.y, opinion.y, strict=True):
+        print(f"{name:>16}: {claimed:8.4f}, judge {judged:8.4f}")
+    show([(wing.best.design, "lift 0.8 and moment -0.05 (small network)")])
 
 # %% [markdown]
-# The judge is a network too, and was fitted to XFoil as the small one was: what it upholds still has to go to the wind
-# tunnel. The page on airfoils in the documentation has ten seeds, more rivals, and what other flows say.
+# The judge is a network as well, fitted to XFoil like the small one. Designs that it confirms
+# still need a wind tunnel test. The documentation page on airfoils has ten seeds, more methods,
+# and results for other flows.

@@ -1,4 +1,4 @@
-"""Turn each percent script here into a notebook, run it, and keep it with its pictures."""
+"""Convert each percent script to a notebook, execute it, and save it with its outputs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ HERE = Path(__file__).parent
 
 
 def executed(script: Path) -> nbformat.NotebookNode:
-    """The notebook of a script, with outputs; raises if a cell does."""
+    """Return the executed notebook of a script; a failing cell raises."""
     notebook = jupytext.read(script)
-    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata["kernelspec"] = {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    }
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"  # stable, so that a rerun changes only what changed
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(HERE)}}).execute()
