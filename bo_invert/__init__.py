@@ -14,6 +14,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
+from bo_invert.errors import RENAMED
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -27,7 +29,7 @@ _HOME = {
     "Function": "oracles.function",
     "TorchModule": "oracles.torch",
     "Estimator": "oracles.estimator",
-    "Twin": "oracles.gradient_proxy",
+    "GradientProxy": "oracles.gradient_proxy",
     "Isolated": "oracles.isolated",
     "Command": "oracles.command",
     "Http": "oracles.http",
@@ -48,20 +50,20 @@ _HOME = {
     "Strategy": "strategies.base",
     "Proposal": "strategies.base",
     "Request": "strategies.base",
-    "Statement": "problem_statement",
+    "ProblemStatement": "problem_statement",
     "Domain": "search_domain",
-    "Failed": "errors",
-    "Infeasible": "errors",
+    "FailedError": "errors",
+    "InfeasibleError": "errors",
     "BoInvertError": "errors",
-    "InvalidInput": "errors",
-    "Unsuitable": "errors",
+    "InvalidInputError": "errors",
+    "UnsuitableStrategyError": "errors",
     "compare": "benchmark.compare",
     "Comparison": "benchmark.compare",
     "to_mlflow": "report.mlflow.client",
     "mlflow_tracking": "report.mlflow.client",
     "ready_problem": "problems.examples.base",
     "doctor": "problem_doctor.doctor",
-    "Checkup": "problem_doctor.findings",
+    "DoctorReport": "problem_doctor.findings",
 }
 
 _REALISM = {
@@ -72,6 +74,14 @@ _REALISM = {
     "control_regressors": "problem_doctor.control_regressors",
     "fit_measure": "generators.latent_plausibility",
 }
+
+_RENAMED = {
+    **RENAMED,
+    "Checkup": "DoctorReport",
+    "Statement": "ProblemStatement",
+    "Twin": "GradientProxy",
+}
+"""Former public names, deprecated aliases of the present ones."""
 
 _MOVED = {
     "ax_bridge": "strategies.ax.conversion",
@@ -118,10 +128,10 @@ if TYPE_CHECKING:
     from bo_invert.benchmark.compare import Comparison as Comparison
     from bo_invert.benchmark.compare import compare as compare
     from bo_invert.errors import BoInvertError as BoInvertError
-    from bo_invert.errors import Failed as Failed
-    from bo_invert.errors import Infeasible as Infeasible
-    from bo_invert.errors import InvalidInput as InvalidInput
-    from bo_invert.errors import Unsuitable as Unsuitable
+    from bo_invert.errors import FailedError as FailedError
+    from bo_invert.errors import InfeasibleError as InfeasibleError
+    from bo_invert.errors import InvalidInputError as InvalidInputError
+    from bo_invert.errors import UnsuitableStrategyError as UnsuitableStrategyError
     from bo_invert.objectives import Composite as Composite
     from bo_invert.objectives import Maximize as Maximize
     from bo_invert.objectives import Minimize as Minimize
@@ -132,7 +142,7 @@ if TYPE_CHECKING:
     from bo_invert.oracles.command import Command as Command
     from bo_invert.oracles.estimator import Estimator as Estimator
     from bo_invert.oracles.function import Function as Function
-    from bo_invert.oracles.gradient_proxy import Twin as Twin
+    from bo_invert.oracles.gradient_proxy import GradientProxy as GradientProxy
     from bo_invert.oracles.http import Http as Http
     from bo_invert.oracles.isolated import Isolated as Isolated
     from bo_invert.oracles.onnx import Onnx as Onnx
@@ -141,8 +151,8 @@ if TYPE_CHECKING:
     from bo_invert.parameters import Float as Float
     from bo_invert.parameters import Int as Int
     from bo_invert.problem_doctor.doctor import doctor as doctor
-    from bo_invert.problem_doctor.findings import Checkup as Checkup
-    from bo_invert.problem_statement import Statement as Statement
+    from bo_invert.problem_doctor.findings import DoctorReport as DoctorReport
+    from bo_invert.problem_statement import ProblemStatement as ProblemStatement
     from bo_invert.problems.examples.base import ready_problem as ready_problem
     from bo_invert.problems.problem import Problem as Problem
     from bo_invert.report.mlflow.client import mlflow_tracking as mlflow_tracking
@@ -210,13 +220,22 @@ def _realism() -> ModuleType:
             raise AttributeError(f"module 'bo_invert.realism' has no attribute {name!r}")
         return getattr(import_module(f"bo_invert.{_REALISM[name]}"), name)
 
-    vars(namespace).update(__getattr__=attribute, __all__=sorted(_REALISM), __dir__=lambda: sorted(_REALISM))
+    vars(namespace).update(
+        __getattr__=attribute, __all__=sorted(_REALISM), __dir__=lambda: sorted(_REALISM)
+    )
     return namespace
 
 
 def __getattr__(name: str) -> Any:
     if name == "realism":
         return import_module("bo_invert.realism")
+    if name in _RENAMED:
+        warn(
+            f"bo_invert.{name} is deprecated, use {_RENAMED[name]}",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(sys.modules[__name__], _RENAMED[name])
     if name not in _HOME:
         raise AttributeError(f"module 'bo_invert' has no attribute {name!r}")
     value = getattr(import_module(f"bo_invert.{_HOME[name]}"), name)

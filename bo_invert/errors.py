@@ -1,96 +1,122 @@
-"""Every error this library raises on purpose.
+"""Exceptions of the library.
 
 ::
 
     BoInvertError
-    ├── InvalidInput (ValueError)      an argument cannot be what was meant
-    ├── Unsuitable                     a strategy cannot work on this problem
-    ├── MissingExtra (ImportError)     an optional dependency is not installed
-    ├── StudyNotFound (KeyError)       no study of that name in this storage
-    ├── StudyExists                    a study of that name is already there
-    ├── ProblemChanged                 the stored study was about another problem
-    ├── TellConflict                   a trial was told two different things
-    ├── AccessDenied                   a server wants another token
-    ├── TrackingError                  MLflow cannot be reached, or refuses
+    ├── InvalidInputError (ValueError)   invalid argument
+    ├── UnsuitableStrategyError          a strategy does not support the problem
+    ├── MissingExtraError (ImportError)  an optional dependency is not installed
+    ├── StudyNotFoundError (KeyError)    no study of this name in the storage
+    ├── StudyExistsError                 a study of this name exists
+    ├── ProblemChangedError              the stored study has another problem
+    ├── TellConflictError                a trial already has another outcome
+    ├── AccessDeniedError                the server rejects the token
+    ├── TrackingError                    MLflow is unreachable or refuses a request
     └── StorageError
-        ├── StorageConflict            somebody else appended to the log first
-        ├── StorageBusy                the database stayed locked for too long
-        ├── ServerUnreachable          a server did not answer
-        └── SchemaTooNew               written by a newer version of bo_invert
+        ├── StorageConflictError         another writer appended to the log first
+        ├── StorageBusyError             the database stayed locked until the timeout
+        ├── ServerUnreachableError       a server did not answer until the timeout
+        └── SchemaTooNewError            a newer version of bo_invert wrote the storage
 
-    Verdict                            an answer about a design, not a defect of the program:
-    ├── Failed                         the call went wrong; it may be worth another try
-    └── Infeasible                     the design cannot be evaluated and never will be
+    EvaluationError                      outcome of an oracle call without outputs; not a defect
+    ├── FailedError                      the call failed; a retry may succeed
+    └── InfeasibleError                  the design cannot be evaluated; never retried
 """
 
 from __future__ import annotations
 
+from typing import Any
+from warnings import warn
+
+RENAMED = {
+    "AccessDenied": "AccessDeniedError",
+    "Failed": "FailedError",
+    "Infeasible": "InfeasibleError",
+    "InvalidInput": "InvalidInputError",
+    "MissingExtra": "MissingExtraError",
+    "ProblemChanged": "ProblemChangedError",
+    "SchemaTooNew": "SchemaTooNewError",
+    "ServerUnreachable": "ServerUnreachableError",
+    "StorageBusy": "StorageBusyError",
+    "StorageConflict": "StorageConflictError",
+    "StudyExists": "StudyExistsError",
+    "StudyNotFound": "StudyNotFoundError",
+    "TellConflict": "TellConflictError",
+    "Unsuitable": "UnsuitableStrategyError",
+    "Verdict": "EvaluationError",
+}
+"""Former names of exceptions, deprecated aliases of the present ones."""
+
 
 class BoInvertError(Exception):
-    """Base of all errors raised on purpose by this library."""
+    """Base class of the library's errors."""
 
 
-class InvalidInput(BoInvertError, ValueError):
-    """An argument cannot be what was meant; the message says which, where, and what would do."""
+class InvalidInputError(BoInvertError, ValueError):
+    """Invalid argument. The message names the argument, its value and a valid alternative."""
 
 
-class Unsuitable(BoInvertError):
-    """A strategy cannot work on this problem; the message names both and the remedy."""
+class UnsuitableStrategyError(BoInvertError):
+    """Strategy that does not support the problem. The message names both and the remedy."""
 
 
-class MissingExtra(BoInvertError, ImportError):
-    """An optional dependency is not installed; the message says how to install it."""
+class MissingExtraError(BoInvertError, ImportError):
+    """Missing optional dependency. The message holds the command that installs it."""
 
 
-class StudyNotFound(BoInvertError, KeyError):
-    """No study of that name lives in this storage."""
+class StudyNotFoundError(BoInvertError, KeyError):
+    """Missing study: the storage has none of this name."""
 
-    def __str__(self) -> str:  # KeyError would show the repr of the message
+    def __str__(self) -> str:  # KeyError would return the repr of the message
         return str(self.args[0]) if self.args else ""
 
 
-class StudyExists(BoInvertError):
-    """A study of that name is already there."""
+class StudyExistsError(BoInvertError):
+    """Duplicate study name."""
 
 
-class ProblemChanged(BoInvertError):
-    """The stored study was about another problem; the message lists the differences."""
+class ProblemChangedError(BoInvertError):
+    """Stored study with another problem. The message lists the differences."""
 
 
-class TellConflict(BoInvertError):
-    """A trial that was already told something is told something else."""
+class TellConflictError(BoInvertError):
+    """Second, different outcome for a completed trial."""
 
 
-class AccessDenied(BoInvertError):
-    """A server refuses: no token, a wrong one, or one that may only read."""
+class AccessDeniedError(BoInvertError):
+    """Missing, wrong or read-only token."""
 
 
 class TrackingError(BoInvertError):
-    """MLflow cannot be reached, or refuses; the study is as it was, and what MLflow lacks can be added later."""
+    """MLflow failure. The study is unchanged; a later call sends the missing runs."""
 
 
 class StorageError(BoInvertError):
-    """The storage could not do what was asked of it."""
+    """Storage failure."""
 
 
-class StorageConflict(StorageError):
-    """The log grew since it was read; read again, decide again, append again."""
+class StorageConflictError(StorageError):
+    """Concurrent append: the log grew after it was read. Read, decide and append again."""
 
 
-class StorageBusy(StorageError):
-    """The database stayed locked by another program for too long."""
+class StorageBusyError(StorageError):
+    """Database locked by another process until the timeout."""
 
 
-class ServerUnreachable(StorageError):
-    """A server did not answer for too long; the message says which and to what."""
+class ServerUnreachableError(StorageError):
+    """Server timeout. The message holds the URL and the request."""
 
 
-class SchemaTooNew(StorageError):
-    """The storage was written by a newer version of bo_invert."""
+class SchemaTooNewError(StorageError):
+    """Storage schema of a newer version of bo_invert."""
 
 
-class Verdict(Exception):
-    """What became of a call that gave no outputs: returned to ``study.tell`` or raised by an oracle."""
+class EvaluationError(Exception):
+    """Outcome of an oracle call without outputs, raised by the oracle or passed to ``study.tell``.
+
+    Args:
+        reason: cause, recorded in the log.
+    """
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
@@ -100,9 +126,16 @@ class Verdict(Exception):
         return f"{type(self).__name__}({self.reason!r})"
 
 
-class Failed(Verdict):
-    """The call went wrong (crash, time-out, not a number). Billed; may be tried again."""
+class FailedError(EvaluationError):
+    """Failed call: a crash, a timeout or an invalid output. Billed; may be retried."""
 
 
-class Infeasible(Verdict):
-    """The design cannot be evaluated (no mesh, no synthesis). Billed; never proposed again."""
+class InfeasibleError(EvaluationError):
+    """Infeasible design, such as a mesh or a synthesis that does not exist. Billed; never retried."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in RENAMED:
+        raise AttributeError(f"module 'bo_invert.errors' has no attribute {name!r}")
+    warn(f"{name} is deprecated, use {RENAMED[name]}", DeprecationWarning, stacklevel=2)
+    return globals()[RENAMED[name]]

@@ -26,8 +26,21 @@ from numpy.typing import NDArray
 _MOST = 1 << 29
 """Bytes that are read of one oracle; of a larger one nothing is told."""
 _DEEPEST = 40
-_LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING}
-_CHANCE = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, np.random.SeedSequence, random.Random)
+_LAYOUT = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+}
+_CHANCE = (
+    np.random.Generator,
+    np.random.RandomState,
+    np.random.BitGenerator,
+    np.random.SeedSequence,
+    random.Random,
+)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -51,7 +64,9 @@ def digest(thing: Any) -> Digest | None:
     reading = _Reading()
     try:
         reading.read(thing)
-    except Exception:  # whatever somebody's object does when it is looked at, its study can do without a digest
+    except (
+        Exception
+    ):  # whatever somebody's object does when it is looked at, its study can do without a digest
         return None
     return Digest(reading.total.hexdigest(), _words(thing)) if reading.found else None
 
@@ -60,7 +75,9 @@ def file_digest(path: str | Path) -> Digest | None:
     """The digest of a file's content; None where it cannot be read."""
     try:
         with Path(path).open("rb") as file:
-            return Digest(hashlib.file_digest(file, "sha256").hexdigest(), f"file {Path(path).name}")
+            return Digest(
+                hashlib.file_digest(file, "sha256").hexdigest(), f"file {Path(path).name}"
+            )
     except OSError:
         return None
 
@@ -76,12 +93,16 @@ def joined(digests: Sequence[Digest | None]) -> Digest | None:
     if len(known) < 2:
         return known[0] if known else None
     content = " ".join("-" if one is None else one.sha256 for one in digests)
-    return Digest(hashlib.sha256(content.encode()).hexdigest(), " and ".join(one.of for one in known))
+    return Digest(
+        hashlib.sha256(content.encode()).hexdigest(), " and ".join(one.of for one in known)
+    )
 
 
 def is_torch_module(thing: Any) -> bool:
     """Recognised by name, so that torch is not imported for those who do not use it."""
-    return any(c.__name__ == "Module" and c.__module__.startswith("torch.") for c in type(thing).__mro__)
+    return any(
+        c.__name__ == "Module" and c.__module__.startswith("torch.") for c in type(thing).__mro__
+    )
 
 
 class _Reading:
@@ -119,7 +140,11 @@ class _Reading:
         elif isinstance(thing, functools.partial):
             self._all("partial", [thing.func, thing.args, thing.keywords], depth)
         elif isinstance(thing, Mapping):
-            self._all("map", [part for key in sorted(thing, key=repr) for part in (key, thing[key])], depth)
+            self._all(
+                "map",
+                [part for key in sorted(thing, key=repr) for part in (key, thing[key])],
+                depth,
+            )
         elif isinstance(thing, Set):
             self._all("set", sorted(thing, key=repr), depth)
         elif isinstance(thing, Sequence):
@@ -186,17 +211,25 @@ class _Reading:
             kind = thing if isinstance(thing, type) else type(thing)
             self._feed("class", kind.__qualname__.encode())
             self._class(kind)
-            self._pieces({} if isinstance(thing, type) else getattr(thing, "__dict__", {}), depth, plain=True)
-        elif depth and not callable(thing) and not isinstance(thing, types.ModuleType):  # a part of an estimator
+            self._pieces(
+                {} if isinstance(thing, type) else getattr(thing, "__dict__", {}), depth, plain=True
+            )
+        elif (
+            depth and not callable(thing) and not isinstance(thing, types.ModuleType)
+        ):  # a part of an estimator
             self._feed("object", _name(type(thing)).encode())
             self._state(thing, depth)
         else:
-            self._feed("name", str(getattr(thing, "__qualname__", type(thing).__qualname__)).encode())
+            self._feed(
+                "name", str(getattr(thing, "__qualname__", type(thing).__qualname__)).encode()
+            )
 
     def _state(self, thing: Any, depth: int) -> None:
         state = thing.__getstate__()
         if isinstance(state, dict):  # how it computes, not what
-            state = {name: value for name, value in state.items() if name not in ("n_jobs", "verbose")}
+            state = {
+                name: value for name, value in state.items() if name not in ("n_jobs", "verbose")
+            }
         if state is not None:
             self.read(state, depth + 1)
 
@@ -217,8 +250,12 @@ class _Reading:
         """What belongs to an oracle of the things it names; what it counts or caches in does not."""
         for name in sorted(named):
             value = named[name]
-            settled = isinstance(value, (str, float, tuple, frozenset)) or (type(value) is int and name.isupper())
-            machine = isinstance(value, (types.FunctionType, types.MethodType, functools.partial, np.ndarray))
+            settled = isinstance(value, (str, float, tuple, frozenset)) or (
+                type(value) is int and name.isupper()
+            )
+            machine = isinstance(
+                value, (types.FunctionType, types.MethodType, functools.partial, np.ndarray)
+            )
             if machine or is_torch_module(value) or is_estimator(value) or (plain and settled):
                 self._feed("piece", name.encode())
                 self.read(value, depth + 1)
@@ -227,11 +264,17 @@ class _Reading:
 def is_estimator(thing: Any) -> bool:
     """Whether it looks like scikit-learn's, or is a booster."""
     names = ("get_params", "model_to_string", "save_raw")
-    return not isinstance(thing, type) and hasattr(thing, "predict") and any(hasattr(thing, name) for name in names)
+    return (
+        not isinstance(thing, type)
+        and hasattr(thing, "predict")
+        and any(hasattr(thing, name) for name in names)
+    )
 
 
 def _is_tensor(thing: Any) -> bool:
-    return any(c.__name__ == "Tensor" and c.__module__.startswith("torch") for c in type(thing).__mro__)
+    return any(
+        c.__name__ == "Tensor" and c.__module__.startswith("torch") for c in type(thing).__mro__
+    )
 
 
 def _numbers(tensor: Any) -> np.ndarray[Any, Any]:
@@ -246,14 +289,18 @@ def _numbers(tensor: Any) -> np.ndarray[Any, Any]:
 @functools.cache
 def _libraries() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    return tuple(str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return tuple(
+        str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    )
 
 
 def is_installed(code: Any) -> bool:
     """Whether a function or class is a library's, whose version says which it is."""
     module = str(getattr(code, "__module__", ""))
     if module.partition(".")[0] in ("builtins", "bo_invert"):
-        return module == "builtins"  # a ready problem's source says more than a version between two releases
+        return (
+            module == "builtins"
+        )  # a ready problem's source says more than a version between two releases
     try:
         file = inspect.getsourcefile(code) or inspect.getfile(code)
     except (TypeError, OSError):  # compiled, or typed at a prompt
@@ -263,7 +310,9 @@ def is_installed(code: Any) -> bool:
 
 def _name(code: Any) -> str:
     """Of a library's, with its module; a user's file is the same whether it is run or imported."""
-    return f"{code.__module__}.{code.__qualname__}" if is_installed(code) else str(code.__qualname__)
+    return (
+        f"{code.__module__}.{code.__qualname__}" if is_installed(code) else str(code.__qualname__)
+    )
 
 
 def _tokens(text: str) -> list[str]:

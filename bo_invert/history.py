@@ -52,7 +52,9 @@ class History:
     @cached_property
     def violations(self) -> Array:
         """By how much the constraints are missed, shape ``(n,)``; 0 where all hold."""
-        return np.array([t.outcome.violation if t.outcome else 0.0 for t in self.completed], dtype=float)
+        return np.array(
+            [t.outcome.violation if t.outcome else 0.0 for t in self.completed], dtype=float
+        )
 
     @cached_property
     def open_points(self) -> Array:
@@ -76,7 +78,9 @@ class History:
         Attempts lost with their worker are billed too, but not counted here: what a strategy plans does not depend
         on when a worker was killed.
         """
-        return sum(a.cost.calls for t in self.trials for a in t.attempts if a.fate is not State.LOST)
+        return sum(
+            a.cost.calls for t in self.trials for a in t.attempts if a.fate is not State.LOST
+        )
 
     @property
     def committed(self) -> int:
@@ -134,7 +138,9 @@ def best_so_far(trials: Sequence[Trial]) -> tuple[Array, Array]:
     ended.sort(key=lambda t: (t.attempts[-1].ended or 0.0, t.number))
     calls, losses, spent, best = [0], [np.inf], 0, np.inf
     for trial in trials:
-        if not trial.attempts and trial.feasible and trial.loss is not None:  # told by the user before any call
+        if (
+            not trial.attempts and trial.feasible and trial.loss is not None
+        ):  # told by the user before any call
             best = min(best, trial.loss)
             losses[0] = best
     for trial in ended:

@@ -37,24 +37,35 @@ class Reference:
         """``n`` draws, shape ``(n, d)``."""
         component = rng.choice(len(self.weights), size=n, p=self.weights)
         noise = rng.standard_normal((n, self.means.shape[1]))
-        draws: Array = self.means[component] + np.einsum("nij,nj->ni", self.factors[component], noise)
+        draws: Array = self.means[component] + np.einsum(
+            "nij,nj->ni", self.factors[component], noise
+        )
         return draws
 
     def log_density(self, points: Array) -> Array:
         """Log density, shape ``(n,)``."""
         d = self.means.shape[1]
         logs = np.empty((len(points), len(self.weights)))
-        for c, (weight, mean, factor) in enumerate(zip(self.weights, self.means, self.factors, strict=True)):
+        for c, (weight, mean, factor) in enumerate(
+            zip(self.weights, self.means, self.factors, strict=True)
+        ):
             residual = np.linalg.solve(factor, (points - mean).T)
             logdet = np.log(np.diag(factor)).sum()
-            logs[:, c] = math.log(weight) - logdet - 0.5 * (residual**2).sum(0) - 0.5 * d * math.log(2 * math.pi)
+            logs[:, c] = (
+                math.log(weight)
+                - logdet
+                - 0.5 * (residual**2).sum(0)
+                - 0.5 * d * math.log(2 * math.pi)
+            )
         top = logs.max(axis=1, keepdims=True)
         total: Array = top[:, 0] + np.log(np.exp(logs - top).sum(axis=1))
         return total
 
     def plausibility(self, points: Array) -> Array:
         """Share of held-out codes that are less dense, shape ``(n,)``: 0.05 means the outer 5 %."""
-        return np.searchsorted(self.quantiles, self.log_density(points), side="right") / len(self.quantiles)
+        return np.searchsorted(self.quantiles, self.log_density(points), side="right") / len(
+            self.quantiles
+        )
 
     def confine(self, points: Array, floor: float) -> Array:
         """Points ``(n, d)``, those less plausible than ``floor`` in (0, 1) moved to the edge of where it is reached.
@@ -64,7 +75,9 @@ class Reference:
         at = max(math.ceil(floor * len(self.quantiles)) - 1, 0)
         unit = max(1.0, abs(float(self.quantiles[at])))
         least = float(self.quantiles[at]) + _MARGIN * unit
-        aim = least + 0.1 * _MARGIN * unit  # steps that only came nearer and nearer could miss the edge by rounding
+        aim = (
+            least + 0.1 * _MARGIN * unit
+        )  # steps that only came nearer and nearer could miss the edge by rounding
         x = np.array(points, dtype=np.float64)
         low = np.arange(len(x))
         value, gradient = self.slope(x)

@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON
 
 
@@ -40,7 +40,7 @@ class Objective(ABC):
         """The same objective, knowing at which positions its outputs stand.
 
         Raises:
-            InvalidInput: an output it names is not there, or it cannot tell which of several is meant.
+            InvalidInputError: an output it names is not there, or it cannot tell which of several is meant.
         """
 
     @abstractmethod
@@ -60,10 +60,12 @@ def _position(name: str | None, outputs: Sequence[str], who: str) -> int:
     if name is None:
         if len(outputs) > 1:
             example = f"bi.{who.partition('(')[0]}({outputs[0]!r})"
-            raise InvalidInput(f"{who}: the oracle has outputs {list(outputs)}; name the one you mean, as in {example}")
+            raise InvalidInputError(
+                f"{who}: the oracle has outputs {list(outputs)}; name the one you mean, as in {example}"
+            )
         return 0
     if name not in outputs:
-        raise InvalidInput(f"{who}: no output {name!r}; the oracle has {list(outputs)}")
+        raise InvalidInputError(f"{who}: no output {name!r}; the oracle has {list(outputs)}")
     return list(outputs).index(name)
 
 
@@ -150,17 +152,27 @@ class Target(Objective):
         except (TypeError, ValueError):
             values = np.empty(0)
         if values.ndim != 1 or not values.size or not np.isfinite(values).all():
-            raise InvalidInput(f"Target wants a number, a vector or a dict of finite numbers, got {value!r}")
+            raise InvalidInputError(
+                f"Target wants a number, a vector or a dict of finite numbers, got {value!r}"
+            )
         try:
             scales = np.broadcast_to(np.asarray(scale, dtype=float), values.shape)
         except ValueError:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Target: scale is one number or one per output ({len(values)}), got {scale!r}"
             ) from None
-        if not ((scales > 0) & np.isfinite(scales)).all() or not math.isfinite(tolerance) or tolerance < 0:
-            raise InvalidInput(f"Target: scale must be > 0 and tolerance >= 0, got {scale!r}, {tolerance!r}")
+        if (
+            not ((scales > 0) & np.isfinite(scales)).all()
+            or not math.isfinite(tolerance)
+            or tolerance < 0
+        ):
+            raise InvalidInputError(
+                f"Target: scale must be > 0 and tolerance >= 0, got {scale!r}, {tolerance!r}"
+            )
         if names and len(names) != len(values):
-            raise InvalidInput(f"Target: output={output!r} names one output, the target has {len(values)} values")
+            raise InvalidInputError(
+                f"Target: output={output!r} names one output, the target has {len(values)} values"
+            )
         object.__setattr__(self, "value", tuple(float(v) for v in values))
         object.__setattr__(self, "tolerance", float(tolerance))
         object.__setattr__(self, "scale", tuple(float(v) for v in scales))
@@ -177,7 +189,7 @@ class Target(Objective):
 
     def bind(self, outputs: Sequence[str]) -> Target:
         if not self.outputs and len(self.value) != len(outputs):
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"{self}: the target has {len(self.value)} value{'s' * (len(self.value) != 1)}, the oracle has outputs "
                 f"{list(outputs)}; give one value per output, or name the outputs you mean: Target({{'name': value}})"
             )
@@ -198,7 +210,10 @@ class Target(Objective):
     def satisfied(self, y: Any) -> bool:
         if self.tolerance <= 0:
             return False
-        return all(abs(float(y[i]) - v) <= self.tolerance for i, v in zip(self.indices, self.value, strict=True))
+        return all(
+            abs(float(y[i]) - v) <= self.tolerance
+            for i, v in zip(self.indices, self.value, strict=True)
+        )
 
     @staticmethod
     def _like(values: tuple[float, ...], y: Any) -> Any:
@@ -284,7 +299,9 @@ class OutcomeConstraint:
 
     def __post_init__(self) -> None:
         if self.sense not in ("<=", ">=") or not math.isfinite(self.bound):
-            raise InvalidInput(f"a constraint is 'output <= number' or 'output >= number', got {self}")
+            raise InvalidInputError(
+                f"a constraint is 'output <= number' or 'output >= number', got {self}"
+            )
 
     @staticmethod
     def parse(text: str | OutcomeConstraint) -> OutcomeConstraint:
@@ -297,7 +314,7 @@ class OutcomeConstraint:
                 raise ValueError
             return OutcomeConstraint(match["output"], match["sense"], float(match["bound"]))
         except ValueError:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"cannot read the constraint {text!r}; write 'output <= number' or 'output >= number'"
             ) from None
 

@@ -10,21 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array
 
 
 def _check_range(low: float, high: float, log: bool, what: str) -> None:
     if not all(isinstance(v, numbers.Real) for v in (low, high)):
-        raise InvalidInput(f"{what}: bounds must be numbers, got [{low!r}, {high!r}]")
+        raise InvalidInputError(f"{what}: bounds must be numbers, got [{low!r}, {high!r}]")
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise InvalidInput(f"{what}: bounds must be finite numbers, got [{low}, {high}]")
+        raise InvalidInputError(f"{what}: bounds must be finite numbers, got [{low}, {high}]")
     if not low < high:
-        raise InvalidInput(f"{what}: the lower bound must lie below the upper one, got [{low}, {high}]")
+        raise InvalidInputError(
+            f"{what}: the lower bound must lie below the upper one, got [{low}, {high}]"
+        )
     if not math.isfinite(high - low):
-        raise InvalidInput(f"{what}: the range is too wide for double precision, got [{low}, {high}]")
+        raise InvalidInputError(
+            f"{what}: the range is too wide for double precision, got [{low}, {high}]"
+        )
     if log and low <= 0:
-        raise InvalidInput(f"{what}: a log scale needs a positive lower bound, got {low}")
+        raise InvalidInputError(f"{what}: a log scale needs a positive lower bound, got {low}")
 
 
 def _numbers(values: Sequence[Any]) -> Array:
@@ -34,7 +38,7 @@ def _numbers(values: Sequence[Any]) -> Array:
         try:
             numbers[i] = float(value)
         except (TypeError, ValueError, OverflowError):
-            raise InvalidInput(f"{value!r} is not a number") from None
+            raise InvalidInputError(f"{value!r} is not a number") from None
     return numbers
 
 
@@ -64,7 +68,7 @@ class Float:
         v = _numbers(values)
         if ((v < self.low) | (v > self.high) | ~np.isfinite(v)).any():
             bad = [float(x) for x in v if not self.low <= x <= self.high]
-            raise InvalidInput(f"{bad[0]} lies outside [{self.low}, {self.high}]")
+            raise InvalidInputError(f"{bad[0]} lies outside [{self.low}, {self.high}]")
         if self.log:
             t = (np.log(v) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         else:
@@ -90,7 +94,7 @@ class Int:
     def __post_init__(self) -> None:
         _check_range(self.low, self.high, self.log, f"Int({self.low}, {self.high})")
         if self.low != int(self.low) or self.high != int(self.high):
-            raise InvalidInput(f"Int({self.low}, {self.high}): bounds must be whole numbers")
+            raise InvalidInputError(f"Int({self.low}, {self.high}): bounds must be whole numbers")
 
     def _edges(self) -> tuple[float, float]:
         low, high = self.low - 0.5, self.high + 0.5  # every value owns a cell of its own
@@ -105,7 +109,7 @@ class Int:
     def encode(self, values: Sequence[Any]) -> Array:
         v = _numbers(values)
         for value in v[~((v == np.rint(v)) & (v >= self.low) & (v <= self.high))]:
-            raise InvalidInput(f"{value:g} is not a whole number in [{self.low}, {self.high}]")
+            raise InvalidInputError(f"{value:g} is not a whole number in [{self.low}, {self.high}]")
         low, high = self._edges()
         return (((np.log(v) if self.log else v) - low) / (high - low))[:, None]
 
@@ -127,9 +131,11 @@ class Choice:
         if len(values) == 1 and isinstance(values[0], (list, tuple)):
             values = tuple(values[0])
         if not all(isinstance(v, (str, bool, int, float)) for v in values):
-            raise InvalidInput(f"Choice values must be str, bool, int or float, got {values!r}")
+            raise InvalidInputError(
+                f"Choice values must be str, bool, int or float, got {values!r}"
+            )
         if len(values) < 2 or len(set(values)) != len(values):
-            raise InvalidInput(f"Choice needs at least two different values, got {values!r}")
+            raise InvalidInputError(f"Choice needs at least two different values, got {values!r}")
         object.__setattr__(self, "values", tuple(values))
         object.__setattr__(self, "ordered", ordered)
 
@@ -150,7 +156,7 @@ class Choice:
     def encode(self, values: Sequence[Any]) -> Array:
         for value in values:
             if value not in self.values:
-                raise InvalidInput(f"{value!r} is none of {list(self.values)}")
+                raise InvalidInputError(f"{value!r} is none of {list(self.values)}")
         index = np.array([self.values.index(value) for value in values], dtype=int)
         if self.width > 1:
             one_hot: Array = np.eye(len(self.values))[index]

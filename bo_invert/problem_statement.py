@@ -11,7 +11,7 @@ from bo_invert.types import JSON, Array
 
 
 @dataclass(frozen=True, eq=False)
-class Statement:
+class ProblemStatement:
     """Domain, outputs, objective and constraints of a problem, and what its oracle can do.
 
     Args:

@@ -9,7 +9,7 @@ import difflib
 from importlib import import_module, metadata
 from typing import Any
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 
 BUILTIN: dict[str, dict[str, str]] = {
     "strategies": {
@@ -45,7 +45,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "function": "bo_invert.oracles.function:Function",
         "torch": "bo_invert.oracles.torch:TorchModule",
         "estimator": "bo_invert.oracles.estimator:Estimator",
-        "twin": "bo_invert.oracles.gradient_proxy:Twin",
+        "twin": "bo_invert.oracles.gradient_proxy:GradientProxy",
         "isolated": "bo_invert.oracles.isolated:Isolated",
         "command": "bo_invert.oracles.command:Command",
         "http": "bo_invert.oracles.http:Http",
@@ -96,7 +96,7 @@ def resolve(kind: str, name: str) -> Any:
     """The object behind a name.
 
     Raises:
-        InvalidInput: nothing of that kind has this name.
+        InvalidInputError: nothing of that kind has this name.
     """
     if name in BUILTIN[kind]:
         module, attribute = BUILTIN[kind][name].split(":")
@@ -106,7 +106,7 @@ def resolve(kind: str, name: str) -> Any:
         return installed[name].load()
     near = difflib.get_close_matches(name, names(kind), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise InvalidInput(f"no {kind} named {name!r}{hint} Known: {', '.join(names(kind))}")
+    raise InvalidInputError(f"no {kind} named {name!r}{hint} Known: {', '.join(names(kind))}")
 
 
 def _entry_points(kind: str) -> dict[str, metadata.EntryPoint]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
 from bo_invert.parameters import Choice, Float, Int, Parameter, parameter_from_json
 from bo_invert.types import JSON, Array
@@ -56,7 +56,11 @@ class Domain:
         for parameter in self.parameters.values():
             if isinstance(parameter, Float):
                 return math.inf
-            size *= parameter.high - parameter.low + 1 if isinstance(parameter, Int) else len(parameter.values)
+            size *= (
+                parameter.high - parameter.low + 1
+                if isinstance(parameter, Int)
+                else len(parameter.values)
+            )
         return size if self.parameters else math.inf
 
     @property
@@ -91,7 +95,11 @@ class Domain:
         return self.project(points)
 
     def _drawn(self, rng: np.random.Generator, n: int) -> Array:
-        return rng.standard_normal((n, self.dim)) if self.reference is None else self.reference.sample(rng, n)
+        return (
+            rng.standard_normal((n, self.dim))
+            if self.reference is None
+            else self.reference.sample(rng, n)
+        )
 
     def uniform(self, rng: np.random.Generator, n: int) -> Array:
         """``n`` draws spread evenly between the bounds, whatever the reference measure says, shape ``(n, d)``."""
@@ -126,7 +134,9 @@ class Domain:
         if self.continuous:
             return np.clip(points, 0.0, 1.0)
         flat = points.reshape(-1, self.dim)
-        parts = [self.parameters[name].project(flat[:, cols]) for name, cols in self.columns.items()]
+        parts = [
+            self.parameters[name].project(flat[:, cols]) for name, cols in self.columns.items()
+        ]
         return np.concatenate(parts, axis=1).reshape(points.shape)
 
     def _inside(self, points: Array) -> Array:
@@ -145,19 +155,22 @@ class Domain:
 
     def values(self, points: Array) -> list[dict[str, Any]]:
         """The named parameters at points ``(n, d)``."""
-        decoded = {name: self.parameters[name].decode(points[:, cols]) for name, cols in self.columns.items()}
+        decoded = {
+            name: self.parameters[name].decode(points[:, cols])
+            for name, cols in self.columns.items()
+        }
         return [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
 
     def encode(self, values: Sequence[Mapping[str, Any]]) -> Array:
         """Points ``(n, d)`` of named parameters.
 
         Raises:
-            InvalidInput: a name is missing or unknown, or a value lies outside its range.
+            InvalidInputError: a name is missing or unknown, or a value lies outside its range.
         """
         for row in values:
             if set(row) != set(self.parameters):
                 missing, unknown = set(self.parameters) - set(row), set(row) - set(self.parameters)
-                raise InvalidInput(
+                raise InvalidInputError(
                     f"parameters do not match: missing {sorted(missing)}, unknown {sorted(unknown)}; "
                     f"expected {list(self.parameters)}"
                 )
@@ -165,8 +178,8 @@ class Domain:
         for name, parameter in self.parameters.items():
             try:
                 parts.append(parameter.encode([row[name] for row in values]))
-            except InvalidInput as error:
-                raise InvalidInput(f"parameter {name!r}: {error}") from None
+            except InvalidInputError as error:
+                raise InvalidInputError(f"parameter {name!r}: {error}") from None
         return np.concatenate(parts, axis=1)
 
     def plausibility(self, points: Array) -> Array:
@@ -199,7 +212,20 @@ def box_domain(parameters: Mapping[str, Parameter]) -> Domain:
 def stored_domain(problem: JSON) -> Domain | None:
     """The box of a stored problem, whose parameters have names; None in a latent. The problem itself is not needed."""
     known = problem["space"].get("domain", {}).get("parameters")
-    return box_domain({name: parameter_from_json(one) for name, one in known.items()}) if known else None
+    return (
+        box_domain({name: parameter_from_json(one) for name, one in known.items()})
+        if known
+        else None
+    )
 
 
-__all__ = ["Choice", "Domain", "Float", "Int", "Parameter", "Reference", "box_domain", "stored_domain"]
+__all__ = [
+    "Choice",
+    "Domain",
+    "Float",
+    "Int",
+    "Parameter",
+    "Reference",
+    "box_domain",
+    "stored_domain",
+]

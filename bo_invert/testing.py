@@ -27,7 +27,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bo_invert.errors import Failed, Infeasible, InvalidInput, ProblemChanged, StudyExists, StudyNotFound, TellConflict
+from bo_invert.errors import (
+    FailedError,
+    InfeasibleError,
+    InvalidInputError,
+    ProblemChangedError,
+    StudyExistsError,
+    StudyNotFoundError,
+    TellConflictError,
+)
 from bo_invert.history import History
 from bo_invert.objectives import Maximize, Minimize, Target
 from bo_invert.problems.problem import Problem
@@ -65,7 +73,11 @@ def consistent(study: Study) -> None:
     assert spent.attempts == len(ended)
     assert spent.lost == sum(attempt.fate is State.LOST for attempt in ended)
     assert spent.failed == sum(attempt.fate is State.FAILED for attempt in ended)
-    assert spent.running == len(attempts) - len(ended) == sum(trial.state is State.RUNNING for trial in trials)
+    assert (
+        spent.running
+        == len(attempts) - len(ended)
+        == sum(trial.state is State.RUNNING for trial in trials)
+    )
     log, history = study.journal.read(), History(trials)
     assert (log.committed, log.calls) == (history.committed, history.calls)
     assert (log.best and log.best.number) == (history.best and history.best.number)
@@ -88,19 +100,28 @@ class StudyConformance:
         study = Study.create("s", problem(), "sobol", 5, storage)
         for value in (0.1 + 0.2, 5e-324, -1.7976931348623157e308, 3.0):
             study.tell(study.ask()[0], value)
-        study.tell(study.ask()[0], Failed("it broke: 'ä' 🙂\n"))
-        study.tell(study.ask()[0], Infeasible("never"))
+        study.tell(study.ask()[0], FailedError("it broke: 'ä' 🙂\n"))
+        study.tell(study.ask()[0], InfeasibleError("never"))
         study.tell(study.ask()[0], float("nan"))
         other = Study.open("s", storage, problem())
-        assert [trial.loss for trial in other.trials[:4]] == [0.1 + 0.2, 5e-324, -1.7976931348623157e308, 3.0]
-        assert [trial.point.tolist() for trial in other.trials] == [trial.point.tolist() for trial in study.trials]
+        assert [trial.loss for trial in other.trials[:4]] == [
+            0.1 + 0.2,
+            5e-324,
+            -1.7976931348623157e308,
+            3.0,
+        ]
+        assert [trial.point.tolist() for trial in other.trials] == [
+            trial.point.tolist() for trial in study.trials
+        ]
         states = [State.COMPLETED] * 4 + [State.FAILED, State.INFEASIBLE, State.FAILED]
         assert [trial.state for trial in other.trials] == states
         assert other.spent == study.spent
         assert other.seed == 5
         consistent(other)
 
-    def test_a_study_that_is_opened_again_goes_on_as_if_nothing_had_been(self, storage: Any) -> None:
+    def test_a_study_that_is_opened_again_goes_on_as_if_nothing_had_been(
+        self, storage: Any
+    ) -> None:
         """Asks are a function of the log."""
         whole = Study.create("whole", problem(), "gp", 1)
         study = Study.create("parts", problem(), "gp", 1, storage)
@@ -117,13 +138,13 @@ class StudyConformance:
             study = Study.create(name, problem(), "random", number, storage)
             study.tell(study.ask()[0], float(number))
         for number, name in enumerate(NAMES):
-            with pytest.raises(StudyExists):
+            with pytest.raises(StudyExistsError):
                 Study.create(name, problem(), "random", number, storage)
             study = Study.open(name, storage, problem())
             assert (study.seed, study.trials[0].loss) == (number, float(number))
-        with pytest.raises(StudyNotFound, match="plain"):
+        with pytest.raises(StudyNotFoundError, match="plain"):
             Study.open("plane", storage, problem())
-        with pytest.raises(ProblemChanged):
+        with pytest.raises(ProblemChangedError):
             Study.open("plain", storage, problem(3))
         same = Study.create("plain", problem(), "random", 0, storage, exist_ok=True)
         assert len(same.trials) == 1
@@ -137,14 +158,16 @@ class StudyConformance:
         new = Study.create("s", problem(), "random", 1, storage)
         (trial,) = new.ask()
         assert trial.number == 0
-        with pytest.raises((StudyNotFound, TellConflict, InvalidInput)):
+        with pytest.raises((StudyNotFoundError, TellConflictError, InvalidInputError)):
             old.tell(old.ask()[0], 2.0)
         assert len(Study.open("s", storage, problem()).trials) <= 2
 
     def test_every_kind_of_problem_survives(self, storage: Any) -> None:
         """Parameters, constraints and targets come back."""
         space = Box({"a": Float(0.01, 1.0, log=True), "n": Int(1, 5), "c": Choice("x", "y", "z")})
-        mixed = Problem(space, None, Maximize("lift"), outputs=["lift", "drag"], constraints=["drag <= 1.5"])
+        mixed = Problem(
+            space, None, Maximize("lift"), outputs=["lift", "drag"], constraints=["drag <= 1.5"]
+        )
         study = Study.create("mixed", mixed, "random", 0, storage)
         (trial,) = study.ask()
         told = study.tell(trial, {"drag": 2.0, "lift": 3.0})
@@ -164,15 +187,15 @@ class StudyConformance:
         study.tell(trial, 1.0)
         other = Study.open("s", storage, problem())
         assert other.tell(trial.number, 1.0).loss == 1.0
-        with pytest.raises(TellConflict, match="cannot become"):
+        with pytest.raises(TellConflictError, match="cannot become"):
             other.tell(trial.number, 2.0)
         (second,) = _take(study, 1, "w")
         outcome = problem().outcome(3.0, Cost(1))
         for one in (study, other):
             assert one.journal.finish(second.number, outcome, attempt=0).loss == 3.0
-        with pytest.raises(TellConflict):
+        with pytest.raises(TellConflictError):
             other.journal.finish(second.number, problem().outcome(4.0, Cost(1)), attempt=0)
-        with pytest.raises(InvalidInput, match="no attempt 7"):
+        with pytest.raises(InvalidInputError, match="no attempt 7"):
             other.journal.finish(second.number, outcome, attempt=7)
         assert study.spent.values == 2
         consistent(study)
@@ -287,7 +310,7 @@ class _Machine(RuleBasedStateMachine):
         calls = len(self.study.trials)
         outcome = problem().outcome(value, Cost(1))
         if before.outcome is not None and before.outcome.to_json() != outcome.to_json():
-            with pytest.raises(TellConflict):
+            with pytest.raises(TellConflictError):
                 self.study.journal.finish(number, outcome, attempt)
             return
         told = self.study.journal.finish(number, outcome, attempt)
@@ -302,7 +325,7 @@ class _Machine(RuleBasedStateMachine):
         number, attempt = data.draw(st.sampled_from(self.given))
         if self.study.trials[number].attempts[attempt].outcome is not None:
             return
-        verdict = Infeasible("never") if forever else Failed("broken")
+        verdict = InfeasibleError("never") if forever else FailedError("broken")
         self.study.journal.finish(number, problem().outcome(verdict, Cost(1)), attempt)
 
     @precondition(lambda self: self.given)
@@ -327,7 +350,7 @@ class _Machine(RuleBasedStateMachine):
         if self.study.trials[number].state.open:
             self.study.cancel(number)
         elif self.study.trials[number].state is not State.CANCELLED:
-            with pytest.raises(TellConflict):
+            with pytest.raises(TellConflictError):
                 self.study.cancel(number)
 
     @rule(x=st.floats(0, 1))
@@ -364,7 +387,9 @@ class _Machine(RuleBasedStateMachine):
 def _take(study: Study, count: int, worker: str | None, **terms: Any) -> list[Trial]:
     known = terms.pop("known", None)
     propose = partial(study.propose, None)
-    return study.journal.take(propose, count, None, 0, Terms(worker, terms.pop("lease", None), **terms), known)
+    return study.journal.take(
+        propose, count, None, 0, Terms(worker, terms.pop("lease", None), **terms), known
+    )
 
 
 __all__ = ["NAMES", "StudyConformance", "consistent", "problem"]

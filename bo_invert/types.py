@@ -42,7 +42,9 @@ def _listed(array: Array | None) -> JSON:
     """Nested lists; a number that JSON has no word for becomes null."""
     if array is None:
         return None
-    return [_listed(row) if row.ndim else (float(row) if math.isfinite(row) else None) for row in array]
+    return [
+        _listed(row) if row.ndim else (float(row) if math.isfinite(row) else None) for row in array
+    ]
 
 
 def _arrayed(values: JSON) -> Array | None:
@@ -80,7 +82,11 @@ class Cost:
         return self.values + self.gradients
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.values + other.values, self.gradients + other.gradients, self.seconds + other.seconds)
+        return Cost(
+            self.values + other.values,
+            self.gradients + other.gradients,
+            self.seconds + other.seconds,
+        )
 
     def to_json(self) -> JSON:
         return {"values": self.values, "gradients": self.gradients, "seconds": self.seconds}
@@ -106,7 +112,11 @@ class Descent:
     learning_rate: float = 0.05
 
     def to_json(self) -> JSON:
-        return {"steps": self.steps, "optimizer": self.optimizer, "learning_rate": self.learning_rate}
+        return {
+            "steps": self.steps,
+            "optimizer": self.optimizer,
+            "learning_rate": self.learning_rate,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,7 +292,11 @@ class Trial:
     @property
     def feasible(self) -> bool:
         """Completed, and every outcome constraint holds."""
-        return self.state is State.COMPLETED and self.outcome is not None and self.outcome.violation <= 0.0
+        return (
+            self.state is State.COMPLETED
+            and self.outcome is not None
+            and self.outcome.violation <= 0.0
+        )
 
     @property
     def reason(self) -> str:
@@ -300,14 +314,23 @@ class Trial:
         return self.query.origin
 
     def __repr__(self) -> str:
-        return printable("Trial(" + ", ".join(f"{name}={value}" for name, value in self._facts().items()) + ")")
+        return printable(
+            "Trial(" + ", ".join(f"{name}={value}" for name, value in self._facts().items()) + ")"
+        )
 
     def _repr_html_(self) -> str:
-        rows = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._facts().items())
+        rows = (
+            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in self._facts().items()
+        )
         return f"<table>{''.join(rows)}</table>"
 
     def _facts(self) -> dict[str, str]:
-        facts = {"number": str(self.number), "state": str(self.state), "origin": self.origin or "unknown"}
+        facts = {
+            "number": str(self.number),
+            "state": str(self.state),
+            "origin": self.origin or "unknown",
+        }
         if self.y is not None:
             facts["y"] = _brief(self.y)
         if self.loss is not None:
@@ -318,7 +341,9 @@ class Trial:
                 f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in design.items()
             )
         else:
-            facts["point" if design is None else "design"] = _brief(self.point if design is None else design)
+            facts["point" if design is None else "design"] = _brief(
+                self.point if design is None else design
+            )
         if self.outcome is not None and self.outcome.reason:
             facts["reason"] = self.outcome.reason
         return facts

@@ -36,10 +36,16 @@ SHOWN = ("auto", "gp, 99 %", "cmaes", "gradient in the box", "cmaes in the box",
 
 def attack() -> tuple[bi.Problem, dict[str, Any]]:
     """The small network is asked, the largest one judges; 300 calls."""
-    made = {space: bi.ready_problem("airfoil", space=space) for space in ("latent", "box", "database")}
+    made = {
+        space: bi.ready_problem("airfoil", space=space) for space in ("latent", "box", "database")
+    }
     wide = bi.ready_problem("airfoil", realism=0.99)
     methods: dict[str, Any] = {name: name for name in ("auto", "gp", "turbo", "cmaes", "gradient")}
-    methods |= {"best of N": "prior", "gp, 99 %": (wide, "gp"), "gradient, 99 %": (wide, "gradient")}
+    methods |= {
+        "best of N": "prior",
+        "gp, 99 %": (wide, "gp"),
+        "gradient, 99 %": (wide, "gradient"),
+    }
     methods |= {f"{name} in the box": (made["box"], name) for name in ("gp", "cmaes", "gradient")}
     return made["latent"], methods | {"screening": (made["database"], "sobol")}
 
@@ -56,13 +62,18 @@ def long() -> tuple[bi.Problem, dict[str, Any]]:
 def published() -> tuple[bi.Problem, dict[str, Any]]:
     """The box of two standard deviations of nine components, as published; 100 calls, one at a time."""
     problem = bi.ready_problem("airfoil", space="modes", goal="weighted", model="medium")
-    methods = {name: name for name in ("auto", "gp", "turbo", "spherical", "cmaes", "gradient", "botorch", "random")}
+    methods = {
+        name: name
+        for name in ("auto", "gp", "turbo", "spherical", "cmaes", "gradient", "botorch", "random")
+    }
     return problem, methods | {"optuna gp": {"name": "optuna", "options": {"sampler": "gp"}}}
 
 
 def baseline() -> tuple[bi.Problem, dict[str, Any]]:
     """The same with another reading of displacements: from NACA 4412, which is the middle of the box."""
-    problem = bi.ready_problem("airfoil", space="modes", goal="weighted", model="medium", baseline="naca4412")
+    problem = bi.ready_problem(
+        "airfoil", space="modes", goal="weighted", model="medium", baseline="naca4412"
+    )
     return problem, {name: name for name in ("auto", "gp", "turbo", "cmaes", "random")}
 
 
@@ -75,12 +86,17 @@ def run(case: str, options: argparse.Namespace) -> pd.DataFrame:
     make, budget, batch = CASES[case]
     problem, methods = make()
     if options.only:
-        methods = {label: method for label, method in methods.items() if label in options.only.split(";")}
+        methods = {
+            label: method for label, method in methods.items() if label in options.only.split(";")
+        }
     comparison = bi.compare(
         {case: problem}, methods, budget=budget, batch=batch, seeds=SEEDS, jobs=options.jobs,
         storage=options.storage, progress=True,
     )  # fmt: skip
-    own = {label: method[0] if isinstance(method, tuple) else problem for label, method in methods.items()}
+    own = {
+        label: method[0] if isinstance(method, tuple) else problem
+        for label, method in methods.items()
+    }
     frame = pd.DataFrame([row(one, own[one.label]) for one in comparison.runs])
     path = RESULTS / f"{case}.csv"
     if options.only and path.exists():
@@ -95,7 +111,12 @@ def run(case: str, options: argparse.Namespace) -> pd.DataFrame:
 
 def row(one: Any, problem: bi.Problem) -> dict[str, Any]:
     """A run as what it claims, what the judge says of the same design, and how it looks."""
-    found: dict[str, Any] = {"method": one.label, "seed": one.seed, "calls": one.bill.calls, "status": str(one.status)}
+    found: dict[str, Any] = {
+        "method": one.label,
+        "seed": one.seed,
+        "calls": one.bill.calls,
+        "status": str(one.status),
+    }
     if one.best is None:
         return found
     design = np.asarray(problem.decode(one.best.point))
@@ -103,7 +124,11 @@ def row(one: Any, problem: bi.Problem) -> dict[str, Any]:
     said = dict(zip(problem.outputs, np.asarray(problem.judge([design]))[0], strict=True))
     told = dict(zip(problem.outputs, one.best.y, strict=True))
     name = problem.objective.names[0]
-    at = {f"after {calls}": -float(one.loss_at([calls])[0]) for calls in (50, 100) if calls < one.budget}
+    at = {
+        f"after {calls}": -float(one.loss_at([calls])[0])
+        for calls in (50, 100)
+        if calls < one.budget
+    }
     return found | {
         "claimed": told[name], "judged": said[name], "gap": told[name] / said[name] - 1.0,
         "confidence": told["confidence"], "judged confidence": said["confidence"],
@@ -118,7 +143,9 @@ def picture(runs: Sequence[Any], own: Mapping[str, bi.Problem]) -> None:
     designs = np.array([own[one.label].decode(one.best.point) for one in shown])
     real = database()
     nearest = sorted(set(real.nearest(designs)))
-    png = gallery_png(shown, np.array([draw(real.designs[number]) for number in nearest]), columns=4)
+    png = gallery_png(
+        shown, np.array([draw(real.designs[number]) for number in nearest]), columns=4
+    )
     if png is not None:
         (DOCS / "images" / "airfoil.png").write_bytes(png)
 
@@ -171,7 +198,10 @@ def screened() -> str:
     """All real airfoils scored: the best of the list by the small network, and by the judge."""
     designs, names = torch.as_tensor(database().designs.copy()), database().names
     with torch.no_grad():
-        claimed, judged = NeuralFoil("xxsmall")(designs).numpy(), NeuralFoil("xxxlarge")(designs).numpy()
+        claimed, judged = (
+            NeuralFoil("xxsmall")(designs).numpy(),
+            NeuralFoil("xxxlarge")(designs).numpy(),
+        )
     lines = []
     for who, scores in (("xxsmall", claimed), ("xxxlarge", judged)):
         best = int(np.where(scores[:, 4] >= 0.9, scores[:, 0], -np.inf).argmax())
@@ -186,11 +216,18 @@ def conditions() -> pd.DataFrame:
     for alpha, reynolds in CONDITIONS:
         for dim in (6, 9, 12):
             for realism in (0.99, 0.95, 0.9):
-                problem = bi.ready_problem("airfoil", dim=dim, realism=realism, alpha=alpha, reynolds=reynolds)
+                problem = bi.ready_problem(
+                    "airfoil", dim=dim, realism=realism, alpha=alpha, reynolds=reynolds
+                )
                 strategy = {"name": "gradient", "options": {"screen": 0.05, "starts": 10}}
                 found = row(run_one("gradient", problem, strategy, 3000, 200), problem)
-                kept = {key: found[key] for key in ("claimed", "judged", "gap", "judged confidence", "realism")}
-                rows.append({"alpha": alpha, "reynolds": reynolds, "dim": dim, "within": realism} | kept)
+                kept = {
+                    key: found[key]
+                    for key in ("claimed", "judged", "gap", "judged confidence", "realism")
+                }
+                rows.append(
+                    {"alpha": alpha, "reynolds": reynolds, "dim": dim, "within": realism} | kept
+                )
     frame = pd.DataFrame(rows)
     frame.to_csv(RESULTS / "conditions.csv", index=False, float_format="%.7g")
     return frame
@@ -203,7 +240,9 @@ def conditions_table(frame: pd.DataFrame) -> str:
     for (dim, within), runs in frame.groupby(["dim", "within"]):
         judged = ", ".join(f"{value:.0f}" for value in runs.judged)
         trusted = f"{int((runs['judged confidence'] >= 0.9).sum())} of {len(runs)}"
-        lines.append(f"| {dim} | {within} | {judged} | {runs.gap.median():.0%}, {runs.gap.max():.0%} | {trusted} |")
+        lines.append(
+            f"| {dim} | {within} | {judged} | {runs.gap.median():.0%}, {runs.gap.max():.0%} | {trusted} |"
+        )
     return "\n".join(lines)
 
 
@@ -221,18 +260,28 @@ def write(case: str, frame: pd.DataFrame) -> None:
     page = DOCS / "airfoil.md"
     head, mark, rest = page.read_text(encoding="utf-8").partition(f"<!-- {case} -->\n")
     if not mark:
-        raise SystemExit(f"{page} has no place for {case}: a line <!-- {case} -->, and below it <!-- end -->")
+        raise SystemExit(
+            f"{page} has no place for {case}: a line <!-- {case} -->, and below it <!-- end -->"
+        )
     tail = rest.partition("<!-- end -->\n")[2]
-    page.write_text(f"{head}{mark}\n{TABLES[case](frame)}\n\n<!-- end -->\n{tail}", encoding="utf-8")
+    page.write_text(
+        f"{head}{mark}\n{TABLES[case](frame)}\n\n<!-- end -->\n{tail}", encoding="utf-8"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("cases", nargs="+", choices=list(TABLES))
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--storage", default="sqlite:///airfoil.db")
-    parser.add_argument("--only", default="", help="methods, separated by semicolons; the rows of others are kept")
-    parser.add_argument("--report", action="store_true", help="run nothing, write the tables of what is there")
+    parser.add_argument(
+        "--only", default="", help="methods, separated by semicolons; the rows of others are kept"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="run nothing, write the tables of what is there"
+    )
     options = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     for case in options.cases:

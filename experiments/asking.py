@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from entrants import Cell, Entrant
 
-if TYPE_CHECKING:  # scaling.py reads the memory of children, which must not inherit that of a parent with torch
+if (
+    TYPE_CHECKING
+):  # scaling.py reads the memory of children, which must not inherit that of a parent with torch
     import bo_invert as bi
     from bo_invert.types import Query
 
@@ -48,11 +50,23 @@ def told_study(cell: Cell, space: str = "box", outputs: int = 1, seed: int = 0) 
     from bo_invert.storage.memory import MemoryStore
 
     function = Smooth(cell, outputs, space, seed)
-    made = bi.Box([0.0] * cell.d, [1.0] * cell.d) if space == "box" else bi.Latent(lambda codes: codes, cell.d)
-    goal = bi.Minimize() if outputs == 1 else bi.Target(function(made.decode(np.zeros((1, cell.d)))[0]))
+    made = (
+        bi.Box([0.0] * cell.d, [1.0] * cell.d)
+        if space == "box"
+        else bi.Latent(lambda codes: codes, cell.d)
+    )
+    goal = (
+        bi.Minimize()
+        if outputs == 1
+        else bi.Target(function(made.decode(np.zeros((1, cell.d)))[0]))
+    )
     names = ["y"] if outputs == 1 else [f"y{i}" for i in range(outputs)]
-    problem = bi.Problem(made, bi.Function(function, outputs=names), goal, outputs=names, name="smooth")
-    study = bi.Study.create("overhead", problem, strategy="random", seed=seed, storage=MemoryStore())
+    problem = bi.Problem(
+        made, bi.Function(function, outputs=names), goal, outputs=names, name="smooth"
+    )
+    study = bi.Study.create(
+        "overhead", problem, strategy="random", seed=seed, storage=MemoryStore()
+    )
     rng = np.random.default_rng([seed, *cell, 1])
     points = made.sample(rng, cell.n)
     near = points[cell.n // 2 :]
@@ -162,7 +176,9 @@ def timed_asks(
     memo, first = None, len(study.trials) // count
     for number in range(1 + warm):
         statement, trials = study.statement, study.trials
-        request = Request(number=first + number, count=count, seed=study.seed, budget=None, memo=memo)
+        request = Request(
+            number=first + number, count=count, seed=study.seed, budget=None, memo=memo
+        )
         gc.collect()
         whole = Clock()
         with own_clock(entrant.name) as own:
@@ -179,6 +195,8 @@ def timed_asks(
         tell(study, proposal.queries)
 
 
-def import_everything(entrant: Entrant, space: str, outputs: int, limit: float | None = None) -> None:
+def import_everything(
+    entrant: Entrant, space: str, outputs: int, limit: float | None = None
+) -> None:
     """Do what only the first asks of a process do; asks timed after this are those of a process that is under way."""
     list(timed_asks(entrant, told_study(Cell(3, 30, 1), space, outputs), 1, warm=1, limit=limit))

@@ -22,7 +22,9 @@ from bo_invert.problems.examples.hartmann import hartmann6
 from bo_invert.study.pacing import Pace
 
 
-def measured(strategy: str, workers: int, calls: int, seconds: float, ahead: bool) -> tuple[float, float, float]:
+def measured(
+    strategy: str, workers: int, calls: int, seconds: float, ahead: bool
+) -> tuple[float, float, float]:
     """Busy share, seconds of an ask in the mean, best value."""
     count, lock, times = itertools.count(1), threading.Lock(), []
     asks = []
@@ -61,7 +63,9 @@ def measured(strategy: str, workers: int, calls: int, seconds: float, ahead: boo
 
 def main() -> None:
     """Print a table."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--calls", type=int, default=120)
     options.add_argument("--seconds", type=float, default=0.5)
     options.add_argument("--strategies", default="gp,turbo")
@@ -75,7 +79,10 @@ def main() -> None:
         for workers in map(int, given.workers.split(",")):
             busy, ask, _ = measured(strategy, workers, given.calls, given.seconds, ahead=True)
             plain, _, _ = measured(strategy, workers, given.calls, given.seconds, ahead=False)
-            print(f"| `{strategy}` | {workers} | {1000 * ask:.0f} | {busy:.1%} | {plain:.1%} |", flush=True)
+            print(
+                f"| `{strategy}` | {workers} | {1000 * ask:.0f} | {busy:.1%} | {plain:.1%} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.output_transforms import Outputs
 from bo_invert.models.prediction_intervals import record
 from bo_invert.models.threads import one_thread
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.report.table import Table
 from bo_invert.storage.events import Log
 from bo_invert.storage.open import open_store
@@ -48,14 +48,20 @@ _EVERY = 4
 """So many asks apart a model is judged on them."""
 
 
-def models(study: bi.Study, events: list[JSON]) -> Iterator[tuple[Surrogate, tuple[Trial, ...], range]]:
+def models(
+    study: bi.Study, events: list[JSON]
+) -> Iterator[tuple[Surrogate, tuple[Trial, ...], range]]:
     """Every model of a run of ``gp``, the trials it knew, and the numbers of those that it chose."""
     log = Log()
     for event in events:
         before = log.trials
         log.apply([event])
         if event["kind"] == "asked" and event["memo"]:
-            yield _model(study, before, event["memo"]["outputs"]), before, range(len(before), len(log.trials))
+            yield (
+                _model(study, before, event["memo"]["outputs"]),
+                before,
+                range(len(before), len(log.trials)),
+            )
 
 
 def _model(study: bi.Study, trials: tuple[Trial, ...], memo: JSON) -> Surrogate:
@@ -63,7 +69,9 @@ def _model(study: bi.Study, trials: tuple[Trial, ...], memo: JSON) -> Surrogate:
     history = History(trials)
     inputs = to_unit(study.statement.domain, history.points)
     with one_thread():
-        return learn(study.statement, history, inputs, memo, some=telling(inputs, history.order)).surrogate
+        return learn(
+            study.statement, history, inputs, memo, some=telling(inputs, history.order)
+        ).surrogate
 
 
 def judged(study: bi.Study, events: list[JSON], budget: int) -> JSON:
@@ -79,7 +87,9 @@ def _alone(study: bi.Study, events: list[JSON]) -> dict[str, float]:
     drawn = [Query(p) for p in statement.domain.uniform(np.random.default_rng(0), _DRAWN)]
     outcomes = study.problem.evaluate(drawn)
     some = [i for i, outcome in enumerate(outcomes) if outcome.y is not None]
-    elsewhere = _modelled(study, np.array([outcomes[i].y for i in some]), [outcomes[i].loss or 0.0 for i in some])
+    elsewhere = _modelled(
+        study, np.array([outcomes[i].y for i in some]), [outcomes[i].loss or 0.0 for i in some]
+    )
     there = to_unit(statement.domain, np.array([drawn[i].point for i in some]))
     inside: dict[str, list[Array]] = {name: [] for name in ALONE}
     for i, (surrogate, known, chosen) in enumerate(models(study, events)):
@@ -100,12 +110,18 @@ def _modelled(study: bi.Study, y: Array, losses: Any) -> Array:
     return Outputs(study.statement, y, np.asarray(losses, dtype=float)).values
 
 
-def _by_quarter(statement: Statement, trials: Sequence[Trial], budget: int) -> list[JSON]:
+def _by_quarter(statement: ProblemStatement, trials: Sequence[Trial], budget: int) -> list[JSON]:
     quarters = []
     for q in range(QUARTERS):
-        some = [t for t in trials if t.number * QUARTERS // budget == q and "foretold" in t.query.meta]
+        some = [
+            t for t in trials if t.number * QUARTERS // budget == q and "foretold" in t.query.meta
+        ]
         records = record(statement, some).values()
-        counts = np.array([(r.below, r.inside, r.above) for r in records], dtype=float).reshape(-1, 3).sum(0)
+        counts = (
+            np.array([(r.below, r.inside, r.above) for r in records], dtype=float)
+            .reshape(-1, 3)
+            .sum(0)
+        )
         shares = counts / max(counts.sum(), 1.0)
         below, inside, above = (round(float(share), 4) for share in shares)
         quarters.append({"queries": len(some), "below": below, "inside": inside, "above": above})
@@ -126,7 +142,9 @@ def table(results: list[JSON], strategy: str) -> Table:
     rows.append(("mean of problems", None, *means))
     heads = ("problem", "runs", *(f"quarter {q + 1}" for q in range(QUARTERS)), "whole run", "model alone: queried",
              "random", "left out")  # fmt: skip
-    return Table(heads, tuple(rows), caption=f"{strategy}: share of outcomes inside their 90 % intervals")
+    return Table(
+        heads, tuple(rows), caption=f"{strategy}: share of outcomes inside their 90 % intervals"
+    )
 
 
 def _inside(quarters: list[JSON]) -> float | None:
@@ -142,12 +160,18 @@ def _mean(shares: list[float | None]) -> float | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--storage", default="sqlite:///calibration.db", help="where the runs are kept")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--storage", default="sqlite:///calibration.db", help="where the runs are kept"
+    )
     parser.add_argument("--strategies", default="gp", help="names, separated by commas")
     parser.add_argument("--problems", help="of the suite, separated by commas; default: all")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="a folder like the project's docs")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs", help="a folder like the project's docs"
+    )
     options = parser.parse_args()
     problems = chosen_problems(options.problems.split(",") if options.problems else None)
     strategies = options.strategies.split(",")
@@ -156,14 +180,18 @@ def main() -> None:
         for name, make in problems.items():
             for strategy in strategies:
                 title = f"{name} / {strategy} / seed {seed}"
-                study = bi.Study.create(title, make(seed), strategy, seed, options.storage, exist_ok=True)
+                study = bi.Study.create(
+                    title, make(seed), strategy, seed, options.storage, exist_ok=True
+                )
                 study.run(BUDGET, batch=BATCH, stop_when_hit=False)
                 events = open_store(options.storage).events(title)
                 found = judged(study, events, BUDGET)
                 results.append({"problem": name, "strategy": strategy, "seed": seed, **found})
                 print(title, results[-1], flush=True)
     text = ",\n".join(json.dumps(result) for result in results)
-    (options.out / "benchmarks" / "calibration.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
+    (options.out / "benchmarks" / "calibration.json").write_text(
+        f"[\n{text}\n]\n", encoding="utf-8"
+    )
     tables = "\n\n".join(table(results, strategy).markdown().strip() for strategy in strategies)
     page = options.out / "benchmarks.md"
     head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)

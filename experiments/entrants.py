@@ -27,9 +27,13 @@ class Entrant:
         try:
             options = json.loads(rest) if colon else {}
         except json.JSONDecodeError as error:
-            raise argparse.ArgumentTypeError(f"{text!r}: what follows the colon is no JSON: {error}") from None
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: what follows the colon is no JSON: {error}"
+            ) from None
         if not name or not isinstance(options, dict):
-            raise argparse.ArgumentTypeError(f'{text!r}: a strategy is name or name:{{"option": value}}')
+            raise argparse.ArgumentTypeError(
+                f'{text!r}: a strategy is name or name:{{"option": value}}'
+            )
         return Entrant(name, options)
 
     @property
@@ -55,7 +59,9 @@ class Cell(NamedTuple):
         try:
             d, n, q = (int(part) for part in text.split(","))
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}: a cell is d,n,q, for example 16,100,4") from None
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: a cell is d,n,q, for example 16,100,4"
+            ) from None
         if min(d, q) < 1 or n < 0:
             raise argparse.ArgumentTypeError(f"{text!r}: d and q are at least 1, n at least 0")
         return Cell(d, n, q)
@@ -71,14 +77,28 @@ class Cell(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser, cells: Sequence[str]) -> None:
     """The arguments both scripts take."""
     parser.add_argument(
-        "strategies", nargs="+", type=Entrant.parse, help='names, or name:{"option": value}; all in the same rounds'
+        "strategies",
+        nargs="+",
+        type=Entrant.parse,
+        help='names, or name:{"option": value}; all in the same rounds',
     )
-    parser.add_argument("--cells", nargs="+", type=Cell.parse, help="d,n,q of each; or give --d, --n and --q")
+    parser.add_argument(
+        "--cells", nargs="+", type=Cell.parse, help="d,n,q of each; or give --d, --n and --q"
+    )
     for name in ("d", "n", "q"):
-        parser.add_argument(f"--{name}", nargs="+", type=int, help=f"values of {name}: the grid is their product")
+        parser.add_argument(
+            f"--{name}", nargs="+", type=int, help=f"values of {name}: the grid is their product"
+        )
     parser.set_defaults(default_cells=[Cell.parse(text) for text in cells])
-    parser.add_argument("--space", choices=("box", "latent"), default="box", help="unit cube, or latent with N(0, I)")
-    parser.add_argument("--outputs", type=int, default=1, help="one is minimised; several have to reach a target")
+    parser.add_argument(
+        "--space",
+        choices=("box", "latent"),
+        default="box",
+        help="unit cube, or latent with N(0, I)",
+    )
+    parser.add_argument(
+        "--outputs", type=int, default=1, help="one is minimised; several have to reach a target"
+    )
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -96,7 +116,16 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
 
 def conditions() -> dict[str, Any]:
     """What the figures depend on besides the code."""
-    packages = ("bo-invert", "numpy", "scipy", "torch", "gpytorch", "botorch", "ax-platform", "optuna")
+    packages = (
+        "bo-invert",
+        "numpy",
+        "scipy",
+        "torch",
+        "gpytorch",
+        "botorch",
+        "ax-platform",
+        "optuna",
+    )
     found = {}
     for package in packages:
         try:
@@ -104,7 +133,12 @@ def conditions() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     threads = {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    return {"python": platform.python_version(), "cores": os.cpu_count(), "threads": threads, "versions": found}
+    return {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "versions": found,
+    }
 
 
 def seconds(value: float) -> str:
@@ -115,8 +149,15 @@ def seconds(value: float) -> str:
     return f"{value:.{digits - 1}f}" if value >= 0.01 else f"{value:.2g}"
 
 
-def write(path: Path, records: Sequence[Mapping[str, Any]], options: argparse.Namespace, names: Sequence[str]) -> None:
+def write(
+    path: Path,
+    records: Sequence[Mapping[str, Any]],
+    options: argparse.Namespace,
+    names: Sequence[str],
+) -> None:
     """Versions, the settings of these names, and raw figures, one record a line."""
-    head = json.dumps({"conditions": conditions(), "settings": {name: getattr(options, name) for name in names}})
+    head = json.dumps(
+        {"conditions": conditions(), "settings": {name: getattr(options, name) for name in names}}
+    )
     lines = ",\n".join(json.dumps(record) for record in records)
     path.write_text(f'{head[:-1]}, "records": [\n{lines}\n]}}\n', encoding="utf-8")

@@ -226,8 +226,8 @@ FAULTS = (
         "weights of another shape are not refused",
         ("if differences:  # torch would say so too, having filled the rest", "if False:"),
         (
-            'if differences:\n        raise InvalidInput(f"the weights in',
-            'if False:\n        raise InvalidInput(f"the weights in',
+            'if differences:\n        raise InvalidInputError(f"the weights in',
+            'if False:\n        raise InvalidInputError(f"the weights in',
         ),
         tests="test_weights",
     ),

@@ -50,7 +50,9 @@ def reached(seed: int, known: list[JSON]) -> list[JSON]:
     for target in TARGETS:
         problem = digits.problem(target=target, seed=seed, tolerance=TOLERANCE, generator="gan")
         for strategy in STRATEGIES:
-            if any((r["seed"], r["target"], r["strategy"]) == (seed, target, strategy) for r in known):
+            if any(
+                (r["seed"], r["target"], r["strategy"]) == (seed, target, strategy) for r in known
+            ):
                 continue
             study = bi.Study.create("s", problem, strategy=strategy, seed=seed).run(BUDGET)
             best = study.best
@@ -98,12 +100,16 @@ def calibrated(seed: int, dim: int) -> list[JSON]:
 
         measured = bi.Latent(gan, dim, prior=drawn, seed=seed)
         assert measured.measure is not None
-        found[f"{name} prior, drawn from"] = measured.plausibility(measured.measure.whiten(carried.codes(fresh)))
+        found[f"{name} prior, drawn from"] = measured.plausibility(
+            measured.measure.whiten(carried.codes(fresh))
+        )
     never_seen = np.concatenate([made.part("judge"), made.part("held_out")])
     found["digits encoded by the VAE"] = made.latent.plausibility(made.latent.encode(never_seen))
     taught = np.concatenate([made.part("generator"), made.part("regressors")])
     inverted = bi.Latent(gan, dim, data=taught, seed=seed)
-    found["digits searched for in the GAN"] = inverted.plausibility(inverted.invert(made.part("held_out")).points)
+    found["digits searched for in the GAN"] = inverted.plausibility(
+        inverted.invert(made.part("held_out")).points
+    )
     return [
         {"seed": seed, "dim": dim, "what": what, "samples": len(p), "points": deviations(p)}
         for what, p in found.items()
@@ -120,9 +126,12 @@ def targets_table(results: list[JSON]) -> Table:
             low, middle, high = np.quantile(calls, (0.25, 0.5, 0.75), method="nearest")
             spread = f"{_number(middle)} ({_number(low)} to {_number(high)})"
             medians = (
-                float(np.median([r[key] for r in runs])) for key in ("judged", "true", "realism", "plausibility")
+                float(np.median([r[key] for r in runs]))
+                for key in ("judged", "true", "realism", "plausibility")
             )
-            rows.append((target, strategy, f"{hit}/{len(runs)}", spread, *(round(m, 3) for m in medians)))
+            rows.append(
+                (target, strategy, f"{hit}/{len(runs)}", spread, *(round(m, 3) for m in medians))
+            )
     heads = ("target slant", "strategy", "reached", "calls: median (quartiles)", "judge off by", "formula off by",
              "realism", "plausibility")  # fmt: skip
     return Table(heads, tuple(rows), caption=f"within {TOLERANCE} in {BUDGET} calls")
@@ -137,9 +146,22 @@ def calibration_table(results: list[JSON]) -> Table:
                 points = np.array([r["points"] for r in runs])
                 means = (f"{mean:+.1f}" for mean in points.mean(axis=0))
                 chance = 100.0 * 0.5 / math.sqrt(runs[0]["samples"])
-                rows.append((what, dim, len(runs), *means, f"{np.abs(points).max():.1f}", f"{chance:.1f}"))
-    heads = ("fresh samples", "coordinates", "seeds", *(f"at {level}" for level in LEVELS), "worst", "s.e. at 0.5")
-    return Table(heads, tuple(rows), caption="share of fresh samples at or below a plausibility, less it, in points")
+                rows.append(
+                    (what, dim, len(runs), *means, f"{np.abs(points).max():.1f}", f"{chance:.1f}")
+                )
+    heads = (
+        "fresh samples",
+        "coordinates",
+        "seeds",
+        *(f"at {level}" for level in LEVELS),
+        "worst",
+        "s.e. at 0.5",
+    )
+    return Table(
+        heads,
+        tuple(rows),
+        caption="share of fresh samples at or below a plausibility, less it, in points",
+    )
 
 
 def _number(calls: float) -> str:
@@ -149,7 +171,10 @@ def _number(calls: float) -> str:
 def page(out: Path) -> None:
     """Put the tables between their marks on the page."""
     text = (out / "generators.md").read_text(encoding="utf-8")
-    tables: dict[str, Callable[[list[JSON]], Table]] = {"targets": targets_table, "calibration": calibration_table}
+    tables: dict[str, Callable[[list[JSON]], Table]] = {
+        "targets": targets_table,
+        "calibration": calibration_table,
+    }
     for name, table in tables.items():
         results = json.loads((out / "benchmarks" / f"gan-{name}.json").read_text(encoding="utf-8"))
         head, _, rest = text.partition(f"<!-- {name} -->\n")
@@ -160,11 +185,15 @@ def page(out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("targets", "calibration", "page"))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--dims", type=int, nargs="+", default=DIMENSIONS, help="of calibration")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="a folder like the project's docs")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs", help="a folder like the project's docs"
+    )
     options = parser.parse_args()
     if options.what == "page":
         page(options.out)
@@ -177,8 +206,12 @@ def main() -> None:
             results += reached(seed, results)
         else:
             known = {r["dim"] for r in results if r["seed"] == seed}
-            results += [row for dim in options.dims if dim not in known for row in calibrated(seed, dim)]
-        file.write_text("[\n" + ",\n".join(json.dumps(row) for row in results) + "\n]\n", encoding="utf-8")
+            results += [
+                row for dim in options.dims if dim not in known for row in calibrated(seed, dim)
+            ]
+        file.write_text(
+            "[\n" + ",\n".join(json.dumps(row) for row in results) + "\n]\n", encoding="utf-8"
+        )
         print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
 
 

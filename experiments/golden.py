@@ -154,7 +154,7 @@ def troubled() -> Any:
         if kind == 0:
             raise RuntimeError("the simulator crashed")
         if kind == 1:
-            raise bi.Infeasible("no mesh")
+            raise bi.InfeasibleError("no mesh")
         return np.nan if kind in (2, 3) else float(((x - 0.3) ** 2).sum())
 
     return bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), value, bi.Minimize(), name="troubled")
@@ -240,7 +240,7 @@ def suitable(spec: Any, problem: Any) -> bool:
         from_spec(spec).check(problem.statement)
     except Exception as error:
         # The names of the exceptions differ between versions.
-        if type(error).__name__.startswith(("Unsuitable", "MissingExtra")):
+        if type(error).__name__.startswith(("Unsuitable", "MissingExtraError")):
             return False
         raise
     return True

@@ -81,7 +81,9 @@ else:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--storage", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--mode", choices=("driver", "served"), default="driver")
@@ -130,13 +132,19 @@ def main() -> None:
                 served.kill()
         time.sleep(1.0)  # evaluating processes see that they are alone
         if died:
-            sys.exit(f"{len(died)} drivers ended by themselves: {(folder / 'stderr').read_text()[-3000:]}")
+            sys.exit(
+                f"{len(died)} drivers ended by themselves: {(folder / 'stderr').read_text()[-3000:]}"
+            )
         report(options, url, folder, killed)
 
 
-def report(options: argparse.Namespace, url: str, folder: Path, killed: collections.Counter[str]) -> None:
+def report(
+    options: argparse.Namespace, url: str, folder: Path, killed: collections.Counter[str]
+) -> None:
     """Hold the log against what oracle and drivers wrote down themselves."""
-    study = bi.Study.open("kills", url, bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), None, bi.Minimize(), name="kills"))
+    study = bi.Study.open(
+        "kills", url, bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), None, bi.Minimize(), name="kills")
+    )
     consistent(study)
     every = study.trials
     trials = [trial for trial in every if trial.origin != LATE]
@@ -176,6 +184,8 @@ def read(file: Path) -> list[str]:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    print("| mode | storage | kills | calls | told | told and lost | calls unbilled | billed twice | bill | late |")
+    print(
+        "| mode | storage | kills | calls | told | told and lost | calls unbilled | billed twice | bill | late |"
+    )
     print("|---|---|---:|---:|---:|---:|---:|---:|---|---:|")
     main()

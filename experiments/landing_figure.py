@@ -51,11 +51,15 @@ def scatter(axes: Axes, runs: pd.DataFrame) -> None:
         (~in_box & ~from_list, LATENT, "search in a latent space"),
         (from_list, LIST, "best of 300 samples"),
     ):
-        axes.scatter(runs.judged[mask], runs.claimed[mask], s=42, alpha=0.6, color=colour, label=label)
+        axes.scatter(
+            runs.judged[mask], runs.claimed[mask], s=42, alpha=0.6, color=colour, label=label
+        )
     ends = np.array([80.0, 240.0])
     axes.plot(ends, ends, color="black", linewidth=1.0)
     axes.text(92, 88, "claim = judge", rotation=37, fontsize=11)
-    axes.set(xlim=ends, ylim=ends, xlabel="lift/drag, judge", ylabel="lift/drag, claimed by the model")
+    axes.set(
+        xlim=ends, ylim=ends, xlabel="lift/drag, judge", ylabel="lift/drag, claimed by the model"
+    )
     axes.legend(loc="lower right", frameon=False, fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -55,14 +55,20 @@ for _ in range(count):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=100, help="of each process")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--storage", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--race", action="store_true", help="the processes make tables and study, too, all at once")
+    parser.add_argument(
+        "--race", action="store_true", help="the processes make tables and study, too, all at once"
+    )
     options = parser.parse_args()
-    print("| storage | processes | library | ask, ms | tell, ms | 99 % of asks and tells, ms | seen by the user |")
+    print(
+        "| storage | processes | library | ask, ms | tell, ms | 99 % of asks and tells, ms | seen by the user |"
+    )
     print("|---|---:|---|---:|---:|---:|---|")
     seen: dict[str, list[np.ndarray]] = {"bo_invert": [], "optuna": []}
     wrong: dict[str, set[str]] = {"bo_invert": set(), "optuna": set()}
@@ -78,7 +84,9 @@ def main() -> None:
                     subprocess.run([*command, "0", "0"], check=True)
                 command += [str(time.time() + 6.0), str(options.trials)]
                 workers = [
-                    subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                    subprocess.Popen(
+                        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                    )
                     for _ in range(options.processes)
                 ]
                 for worker in workers:
@@ -87,7 +95,9 @@ def main() -> None:
                     seen[library].append(np.array(rows, dtype=float).reshape(-1, 2))
                     if worker.returncode:
                         said = [
-                            line for line in errors.splitlines() if re.match(r"[\w.]+(Error|Exception|Busy)\b", line)
+                            line
+                            for line in errors.splitlines()
+                            if re.match(r"[\w.]+(Error|Exception|Busy)\b", line)
                         ]
                         wrong[library].add((said or errors.splitlines() or ["nothing"])[-1][:120])
     for library, tables in seen.items():

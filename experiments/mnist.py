@@ -23,9 +23,13 @@ from bo_invert.generators.vae import VAEConfig
 ROOT = Path(__file__).parents[1]
 SHAPE = (28, 28)
 KINDS: dict[str, GeneratorConfig] = {
-    "conv-vae": VAEConfig(SHAPE, 16, network="conv", channels=(16, 32), epochs=30, patience=5, batch_size=128),
+    "conv-vae": VAEConfig(
+        SHAPE, 16, network="conv", channels=(16, 32), epochs=30, patience=5, batch_size=128
+    ),
     "dense-vae": VAEConfig(SHAPE, 16, hidden=(512, 256), epochs=60, patience=5, batch_size=128),
-    "conv-gan": GANConfig(SHAPE, 16, network="conv", channels=(16, 32), epochs=30, patience=8, batch_size=128),
+    "conv-gan": GANConfig(
+        SHAPE, 16, network="conv", channels=(16, 32), epochs=30, patience=8, batch_size=128
+    ),
 }
 
 
@@ -40,18 +44,24 @@ def images(file: Path) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("images", type=Path)
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--device")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="a folder like the project's docs")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs", help="a folder like the project's docs"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     designs = images(options.images)
     file = options.out / "benchmarks" / "mnist.json"
     results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for kind in options.kinds:
-        network, report = train_generator(designs, KINDS[kind], progress=True, device=options.device)
+        network, report = train_generator(
+            designs, KINDS[kind], progress=True, device=options.device
+        )
         size = sum(p.numel() for p in network.parameters())
         results[kind] = {"designs": len(designs), "parameters": size, "report": report.to_json()}
         print(f"{kind}: {size} parameters; {report}", flush=True)

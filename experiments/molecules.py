@@ -77,13 +77,19 @@ def rows(made: Materials, options: argparse.Namespace) -> Iterator[dict[str, Any
                 )  # fmt: skip
                 run = comparison.runs[0]
                 study = bi.Study.open(
-                    f"{name} / {label} / seed {seed}", options.storage, problem=posed(made, name, label)
+                    f"{name} / {label} / seed {seed}",
+                    options.storage,
+                    problem=posed(made, name, label),
                 )
                 told = {t.design: -t.loss for t in study.trials if t.loss is not None}
                 ranked = sorted(told, key=lambda smiles: -told[smiles])
                 realism = made.realism(ranked)
                 (sa, *_), (likeness, *_) = made.realism.scores(ranked[:1])
-                sound = [told[one] for one, real in zip(ranked, realism, strict=True) if real >= PLAUSIBLE]
+                sound = [
+                    told[one]
+                    for one, real in zip(ranked, realism, strict=True)
+                    if real >= PLAUSIBLE
+                ]
                 yield {
                     "property": name, "method": label, "seed": seed, "calls": run.bill.calls,
                     "score": told[ranked[0]], "realism": realism[0], "sa": sa, "tanimoto": likeness,
@@ -92,11 +98,16 @@ def rows(made: Materials, options: argparse.Namespace) -> Iterator[dict[str, Any
                 }  # fmt: skip
 
 
-def tables(made: Materials, found: Sequence[dict[str, Any]], best: dict[str, tuple[float, float]]) -> str:
+def tables(
+    made: Materials, found: Sequence[dict[str, Any]], best: dict[str, tuple[float, float]]
+) -> str:
     """Markdown: for each property the methods, best first."""
     parts = []
     for name in dict.fromkeys(row["property"] for row in found):
-        of = {label: [r for r in found if r["property"] == name and r["method"] == label] for label in METHODS}
+        of = {
+            label: [r for r in found if r["property"] == name and r["method"] == label]
+            for label in METHODS
+        }
         of = {label: runs for label, runs in of.items() if runs}
         head = (
             f"**{name}**; the best of all {len(made.smiles):,} molecules of the file has {best[name][0]:.3f}, the best "
@@ -107,17 +118,22 @@ def tables(made: Materials, found: Sequence[dict[str, Any]], best: dict[str, tup
             "p, best of N | distinct designs | seconds of one ask |"
         )
         lines = [head, "", columns, "|---|---:|---|---|---|---|---|---:|---:|---:|---:|"]
-        order = sorted(of, key=lambda label: -np.nanmedian([r["plausible_score"] for r in of[label]]))
+        order = sorted(
+            of, key=lambda label: -np.nanmedian([r["plausible_score"] for r in of[label]])
+        )
         against = {rival: _p_values(of, rival) for rival in ("screening", "best of N")}
         for label in order:
             runs = of[label]
             cells = [
-                _spread([r[key] for r in runs]) for key in ("score", "realism", "sa", "tanimoto", "plausible_score")
+                _spread([r[key] for r in runs])
+                for key in ("score", "realism", "sa", "tanimoto", "plausible_score")
             ]
             seconds = np.median([r["ask_seconds"] or 0.0 for r in runs])
             tests = [against[rival].get(label, "") for rival in against]
             different = f"{np.median([r['different'] for r in runs]):.0f}"
-            lines.append(f"| {' | '.join([label, str(len(runs)), *cells, *tests, different, f'{seconds:.2g}'])} |")
+            lines.append(
+                f"| {' | '.join([label, str(len(runs)), *cells, *tests, different, f'{seconds:.2g}'])} |"
+            )
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
@@ -158,17 +174,25 @@ def latent_line(made: Materials) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True, help="file with one SMILES a line")
     parser.add_argument("--storage", default="sqlite:///molecules.db")
-    parser.add_argument("--properties", nargs="+", default=["qed", "plogp"], choices=list(PROPERTIES))
+    parser.add_argument(
+        "--properties", nargs="+", default=["qed", "plogp"], choices=list(PROPERTIES)
+    )
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--budget", type=int, default=BUDGET)
     parser.add_argument("--batch", type=int, default=BATCH)
-    parser.add_argument("--training", type=json.loads, default={}, help="further fields of SelfiesConfig, as JSON")
+    parser.add_argument(
+        "--training", type=json.loads, default={}, help="further fields of SelfiesConfig, as JSON"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
-    parser.add_argument("--report", action="store_true", help="run nothing, write the tables of molecules.csv")
+    parser.add_argument(
+        "--report", action="store_true", help="run nothing, write the tables of molecules.csv"
+    )
     options = parser.parse_args()
     made = materials(options.data, training=options.training, progress=True)
     print(latent_line(made), flush=True)
@@ -185,7 +209,9 @@ def main() -> None:
         return
     for row in rows(made, options):
         found.append(row)
-        print({key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
+        print(
+            {key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()}, flush=True
+        )
         write(tables(made, found, best), latent_line(made), found, options.out)
 
 
@@ -193,7 +219,10 @@ def kept(path: Path) -> list[dict[str, Any]]:
     """The rows of a CSV file that ``write`` wrote."""
     with path.open(newline="", encoding="utf-8") as file:
         texts = ("property", "method", "smiles")
-        return [{k: v if k in texts else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        return [
+            {k: v if k in texts else float(v) for k, v in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def write(table: str, line: str, found: Sequence[dict[str, Any]], out: Path) -> None:
@@ -201,7 +230,9 @@ def write(table: str, line: str, found: Sequence[dict[str, Any]], out: Path) -> 
     with (out / "molecules.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in found)
+        writer.writerows(
+            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in found
+        )
     page = out / "molecules.md"
     if page.exists():
         head, _, rest = page.read_text(encoding="utf-8").partition("<!-- tables -->\n")

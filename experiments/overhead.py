@@ -27,18 +27,32 @@ from asking import OverLimit, import_everything, timed_asks, told_study
 from entrants import Cell, Entrant, add_arguments, cells_of, seconds, write
 
 Record = dict[str, Any]
-CELLS = ("4,100,1", "4,100,4", "16,100,1", "16,100,4", "16,300,1", "16,300,4", "64,100,1", "64,100,4", "64,300,1")
+CELLS = (
+    "4,100,1",
+    "4,100,4",
+    "16,100,1",
+    "16,100,4",
+    "16,300,1",
+    "16,300,4",
+    "64,100,1",
+    "64,100,4",
+    "64,300,1",
+)
 SETTINGS = ("reference", "rounds", "warm", "limit", "spend", "space", "outputs", "seed")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser, CELLS)
     parser.add_argument("--reference", help="the strategy whose time is divided by the others'")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warm", type=int, default=8, help="warm asks after each cold one")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds for one ask")
-    parser.add_argument("--spend", type=float, default=300.0, help="seconds for one strategy in one cell")
+    parser.add_argument(
+        "--spend", type=float, default=300.0, help="seconds for one strategy in one cell"
+    )
     parser.add_argument("--out", type=Path, default=Path("overhead"))
     options = parser.parse_args()
     reference = options.reference and Entrant.parse(options.reference).label
@@ -66,8 +80,18 @@ def measured(
     going = {entrant.label: entrant for entrant in entrants}
     spent = dict.fromkeys(going, 0.0)
     for slow in before:
-        if "stopped_wall" in slow and slow["strategy"] in going and Cell(slow["d"], slow["n"], slow["q"]).within(cell):
-            records.append({"strategy": slow["strategy"], **cell._asdict(), "skipped": "stopped in a smaller cell"})
+        if (
+            "stopped_wall" in slow
+            and slow["strategy"] in going
+            and Cell(slow["d"], slow["n"], slow["q"]).within(cell)
+        ):
+            records.append(
+                {
+                    "strategy": slow["strategy"],
+                    **cell._asdict(),
+                    "skipped": "stopped in a smaller cell",
+                }
+            )
             del going[slow["strategy"]]
     for turn in range(options.rounds):
         for label in rotated(list(going), turn):
@@ -79,11 +103,16 @@ def measured(
                     records.append({**head, "kind": kind, **timing.to_json()})
                     kind = "warm"
             except OverLimit as stopped:
-                spent_in = {f"stopped_{key}": round(value, 3) for key, value in asdict(stopped.clock).items()}
+                spent_in = {
+                    f"stopped_{key}": round(value, 3)
+                    for key, value in asdict(stopped.clock).items()
+                }
                 records.append({**head, "kind": kind, **spent_in})
                 del going[label]
             except Exception as error:
-                records.append({**head, "kind": kind, "error": f"{type(error).__name__}: {error}"[:200]})
+                records.append(
+                    {**head, "kind": kind, "error": f"{type(error).__name__}: {error}"[:200]}
+                )
                 del going[label]
             spent[label] += time.perf_counter() - started
             if spent[label] > options.spend:
@@ -149,7 +178,12 @@ def tables(records: Sequence[Record], reference: str | None, rounds: int) -> str
     """
     labels = list(dict.fromkeys(record["strategy"] for record in records))
     kept = {record["strategy"] for record in records if record.get("kind") == "warm"}
-    columns = [(label, kind) for label in labels for kind in ("cold", "warm") if kind == "cold" or label in kept]
+    columns = [
+        (label, kind)
+        for label in labels
+        for kind in ("cold", "warm")
+        if kind == "cold" or label in kept
+    ]
     heads = [f"{label}, {kind}" if label in kept else label for label, kind in columns]
     basis_of = {"cold": "cold", "warm": "warm" if reference in kept else "cold"}
     brackets = f"; in brackets, how many times as long `{reference}` takes" if reference else ""
@@ -165,13 +199,19 @@ def tables(records: Sequence[Record], reference: str | None, rounds: int) -> str
             here = [r for r in records if (r["d"], r["n"], r["q"]) == cell]
             row = {
                 (label, kind): shown(
-                    (r for r in here if r["strategy"] == label and r.get("kind", kind) == kind), clock, rounds
+                    (r for r in here if r["strategy"] == label and r.get("kind", kind) == kind),
+                    clock,
+                    rounds,
                 )
                 for label, kind in columns
             }
             texts = [
                 own.text
-                + ("" if label == reference else ratio(row.get((reference or "", basis_of[kind]), Shown()), own))
+                + (
+                    ""
+                    if label == reference
+                    else ratio(row.get((reference or "", basis_of[kind]), Shown()), own)
+                )
                 for (label, kind), own in row.items()
             ]
             text += f"| {cell.d} | {cell.n} | {cell.q} | {' | '.join(texts)} |\n"

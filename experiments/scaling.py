@@ -36,11 +36,15 @@ COLD_CELLS = (Cell(6, 0, 1), Cell(6, 20, 1))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser, CELLS)
     parser.add_argument("--warm", type=int, default=3, help="warm asks after the cold one")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for one process")
-    parser.add_argument("--from-cold", type=int, metavar="TIMES", help="time fresh interpreters instead")
+    parser.add_argument(
+        "--from-cold", type=int, metavar="TIMES", help="time fresh interpreters instead"
+    )
     parser.add_argument("--out", type=Path, default=Path("scaling"))
     parser.add_argument("--child", choices=("imported", "bare"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -64,17 +68,36 @@ def child(entrant: Entrant, cell: Cell, options: argparse.Namespace) -> list[Rec
     """Run one cell in a fresh interpreter and collect what it reports; the last record may say why it ended early."""
     head: Record = {"strategy": entrant.label, **cell._asdict()}
     manner, warm = ("bare", 0) if options.from_cold else ("imported", options.warm)
-    command = [sys.executable, __file__, entrant.text, "--child", manner, "--cells", ",".join(map(str, cell))]
+    command = [
+        sys.executable,
+        __file__,
+        entrant.text,
+        "--child",
+        manner,
+        "--cells",
+        ",".join(map(str, cell)),
+    ]
     command += ["--warm", str(warm), "--space", options.space, "--outputs", str(options.outputs)]
     started = time.time()
     try:
         done = subprocess.run(
-            [*command, "--seed", str(options.seed)], capture_output=True, text=True, timeout=options.limit, check=False
+            [*command, "--seed", str(options.seed)],
+            capture_output=True,
+            text=True,
+            timeout=options.limit,
+            check=False,
         )
-        printed, trouble = done.stdout, (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1][:200]
+        printed, trouble = (
+            done.stdout,
+            (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1][:200],
+        )
         failed = done.returncode != 0
     except subprocess.TimeoutExpired as stopped:
-        printed, trouble, failed = (stopped.stdout or b"").decode(), f"over {options.limit:g} s", True
+        printed, trouble, failed = (
+            (stopped.stdout or b"").decode(),
+            f"over {options.limit:g} s",
+            True,
+        )
     lines = [json.loads(line) for line in printed.splitlines() if line.startswith('{"stage"')]
     records = [{**head, **line, "at": round(line["at"] - started, 3)} for line in lines]
     return [*records, {**head, "stage": "ended", "why": trouble}] if failed else records
@@ -94,7 +117,11 @@ def report(options: argparse.Namespace) -> None:
 
 
 def say(stage: str, **figures: float) -> None:
-    so_far = {"at": time.time(), "burnt": round(time.process_time(), 3), "peak_mb": peak_megabytes()}
+    so_far = {
+        "at": time.time(),
+        "burnt": round(time.process_time(), 3),
+        "peak_mb": peak_megabytes(),
+    }
     print(json.dumps({"stage": stage, **so_far, **figures}), flush=True)
 
 
@@ -116,7 +143,9 @@ def table(records: Sequence[Record]) -> str:
         ]
         peaks = {row["stage"]: f"{row['peak_mb']:.0f}" for row in rows if row["stage"] != "ended"}
         figures += [peaks.get("told", ""), peaks.get("warm", peaks.get("cold", ""))]
-        short = [f"proposed {row['queries']}" for row in rows if row.get("queries", cell[2]) < cell[2]][:1]
+        short = [
+            f"proposed {row['queries']}" for row in rows if row.get("queries", cell[2]) < cell[2]
+        ][:1]
         remarks = "; ".join([*short, *(row["why"] for row in rows if row["stage"] == "ended")])
         text += f"| {label} | {' | '.join(map(str, cell))} | {' | '.join(figures)} | {remarks} |\n"
     return text
@@ -124,7 +153,9 @@ def table(records: Sequence[Record]) -> str:
 
 def starts(records: Sequence[Record]) -> str:
     """Median seconds from the start of an interpreter to its first proposal."""
-    text = "| strategy | told trials | start to proposal, s | CPU, s | ask alone, s | peak, MB | |\n"
+    text = (
+        "| strategy | told trials | start to proposal, s | CPU, s | ask alone, s | peak, MB | |\n"
+    )
     text += "|---" * 7 + "|\n"
     for (label, _, n, _), rows in grouped(records):
         asked = [row for row in rows if row["stage"] == "cold"]
@@ -139,7 +170,9 @@ def grouped(records: Sequence[Record]) -> Iterable[tuple[tuple[Any, ...], list[R
     """Records by strategy and cell, in order."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        groups.setdefault(tuple(record[key] for key in ("strategy", "d", "n", "q")), []).append(record)
+        groups.setdefault(tuple(record[key] for key in ("strategy", "d", "n", "q")), []).append(
+            record
+        )
     return groups.items()
 
 

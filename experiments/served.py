@@ -28,11 +28,15 @@ ASK = {"count": 1, "lease": 60.0}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--workers", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--strategy", default="random")
-    parser.add_argument("--trials", type=int, default=0, help="that are there before the workers begin")
+    parser.add_argument(
+        "--trials", type=int, default=0, help="that are there before the workers begin"
+    )
     parser.add_argument("--dim", type=int, default=6)
     options = parser.parse_args()
     problem = bi.Problem(bi.Box([0.0] * options.dim, [1.0] * options.dim), None, bi.Minimize())
@@ -65,7 +69,10 @@ def run(served: Served, options: argparse.Namespace) -> None:
     def work(number: int) -> None:
         with httpx.Client(base_url=served.url, headers=headers, timeout=60.0) as client:
             while time.monotonic() < end:
-                asked = timed(asks, lambda: client.post("/v1/studies/s/ask", json={**ASK, "worker": f"w{number}"}))
+                asked = timed(
+                    asks,
+                    lambda: client.post("/v1/studies/s/ask", json={**ASK, "worker": f"w{number}"}),
+                )
                 if asked.status_code != 200:
                     wrong.append(asked.text)
                     continue
@@ -85,9 +92,15 @@ def run(served: Served, options: argparse.Namespace) -> None:
     for thread in threads:
         thread.join()
     last = httpx.get(f"{served.url}/v1/studies/s", headers=headers, timeout=60.0).json()
-    assert last["spent"]["values"] == len(tells) - len([w for w in wrong if "tell" in w]), "a tell was lost"
-    print(f"{options.workers} workers, {options.strategy}, {first['trials']} trials before, {last['trials']} after")
-    print(f"opened in {opened:.2f} s; {len(tells) / options.seconds:.0f} trials a second; {len(wrong)} refused")
+    assert last["spent"]["values"] == len(tells) - len([w for w in wrong if "tell" in w]), (
+        "a tell was lost"
+    )
+    print(
+        f"{options.workers} workers, {options.strategy}, {first['trials']} trials before, {last['trials']} after"
+    )
+    print(
+        f"opened in {opened:.2f} s; {len(tells) / options.seconds:.0f} trials a second; {len(wrong)} refused"
+    )
     for what, seconds in (("ask", asks), ("tell", tells)):
         middle, late = 1000.0 * np.quantile(seconds, [0.5, 0.99])
         print(f"{what}: median {middle:.1f} ms, 99 % within {late:.1f} ms")
@@ -95,7 +108,9 @@ def run(served: Served, options: argparse.Namespace) -> None:
     early, later = (1000.0 * float(np.median(part)) for part in (tells[:half], tells[half:]))
     print(f"tell: first half {early:.1f} ms, second half {later:.1f} ms")
     start, middle, finish = memory[0], memory[len(memory) // 2], memory[-1]
-    print(f"memory of the server: {start:.0f} MB at first, {middle:.0f} MB half way, {finish:.0f} MB at last")
+    print(
+        f"memory of the server: {start:.0f} MB at first, {middle:.0f} MB half way, {finish:.0f} MB at last"
+    )
 
 
 def timed(into: list[float], call: Any) -> httpx.Response:

@@ -47,17 +47,23 @@ PROBLEMS = {"arm": arm, "sine": sine, "hartmann6": hartmann6, "digits": digits}
 
 def methods(problem: str, without: list[str]) -> dict[str, object]:
     """Every registered strategy; composed ones as they come."""
-    chosen: dict[str, object] = {name: name for name in registry.names("strategies") if name not in without}
+    chosen: dict[str, object] = {
+        name: name for name in registry.names("strategies") if name not in without
+    }
     if problem == "digits" and "gradient" not in without:
         chosen["gradient in pixels"] = (digits_in_pixels, "gradient")
     return chosen
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--storage", default="sqlite:///strategies.db")
-    parser.add_argument("--without", default="", help="strategies to leave out, separated by commas")
+    parser.add_argument(
+        "--without", default="", help="strategies to leave out, separated by commas"
+    )
     parser.add_argument("--only", default=",".join(PROBLEMS), help="problems, separated by commas")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     options = parser.parse_args()

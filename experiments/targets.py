@@ -18,15 +18,21 @@ PROBLEMS = {"arm": (arm, 50), "sine": (sine, 50), "shell": (shell, 200)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
     parser.add_argument("--strategy", default="least_squares")
     parser.add_argument("--targets", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="number of the first target")
     parser.add_argument("--seed", type=int, default=77, help="of the draw of targets")
-    parser.add_argument("--budget", type=int, help="calls for each target; default: those of the published r_T")
+    parser.add_argument(
+        "--budget", type=int, help="calls for each target; default: those of the published r_T"
+    )
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--each", action="store_true", help="print the loss of each target as it is found")
+    parser.add_argument(
+        "--each", action="store_true", help="print the loss of each target as it is found"
+    )
     options = parser.parse_args()
     for name in options.problems:
         module, budget = PROBLEMS[name]

@@ -17,17 +17,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from torture import FINE, WAYS, tortured
 
-KINDS = {"isolated": "threads, `Isolated`", "processes": "processes (loky)", "dask": "Dask", "threads": "threads alone"}
+KINDS = {
+    "isolated": "threads, `Isolated`",
+    "processes": "processes (loky)",
+    "dask": "Dask",
+    "threads": "threads alone",
+}
 
 
 def main() -> None:
     """Print a table."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--calls", type=int, default=300)
     options.add_argument("--limit", type=float, default=10.0, help="seconds for a call")
     options.add_argument("--kinds", default=",".join(KINDS))
     given = options.parse_args()
-    print("| executor | entered | billed | deaths of the study | healthy calls lost | best is healthy | seconds |")
+    print(
+        "| executor | entered | billed | deaths of the study | healthy calls lost | best is healthy | seconds |"
+    )
     print("|---|---:|---:|---:|---:|---|---:|")
     for kind in given.kinds.split(","):
         with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,9 @@ from bo_invert.storage.sql import SqlStore
 class Inside:
     """The application without a socket: fast enough for thousands of requests."""
 
-    def __init__(self, folder: Path, asks: Bucket | None = None, hosts: tuple[str, ...] = LOOPBACK) -> None:
+    def __init__(
+        self, folder: Path, asks: Bucket | None = None, hosts: tuple[str, ...] = LOOPBACK
+    ) -> None:
         self.url = f"sqlite:///{folder}/runs.db"
         self.store = SqlStore(self.url)
         self.tokens = Tokens(folder / "tokens.json")
@@ -30,20 +32,29 @@ class Inside:
         self.desk = Desk(self.store, self.url, Registered({}))
         self.app = create_app(self.desk, self.tokens, hosts, asks)
 
-    def request(self, method: str, path: str, token: str | None = "write", **options: Any) -> httpx.Response:
+    def request(
+        self, method: str, path: str, token: str | None = "write", **options: Any
+    ) -> httpx.Response:
         headers = dict(options.pop("headers", {}))
         if token is not None:
             headers.setdefault("Authorization", f"Bearer {self.secrets.get(token, token)}")
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8765") as client:
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://127.0.0.1:8765"
+            ) as client:
                 return await client.request(method, path, headers=headers, **options)
 
         return asyncio.run(send())
 
     def asgi(
-        self, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes = b"", kind: str = "http"
+        self,
+        method: str,
+        path: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes = b"",
+        kind: str = "http",
     ) -> list[dict[str, Any]]:
         """What comes back for a request that no HTTP library would let through; with the token that may write."""
         token = (b"authorization", f"Bearer {self.secrets['write']}".encode())

@@ -16,7 +16,11 @@ from pathlib import Path
 def programs() -> Path | None:
     """The folder of ``initdb`` and ``pg_ctl``; None where PostgreSQL is not installed."""
     found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else [Path(p) for p in glob.glob("/usr/lib/postgresql/*/bin")]
+    folders = (
+        [Path(found).resolve().parent]
+        if found
+        else [Path(p) for p in glob.glob("/usr/lib/postgresql/*/bin")]
+    )
     return folders[-1] if folders else None
 
 
@@ -34,7 +38,18 @@ def server() -> Iterator[str]:
         port = probe.getsockname()[1]
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={home} -c shared_buffers=16MB"
 
-    made = [*_as_other(), str(folder / "initdb"), "-D", str(data), "-U", "tester", "-A", "trust", "-E", "UTF8"]
+    made = [
+        *_as_other(),
+        str(folder / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "tester",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+    ]
     subprocess.run([*made, "--locale=C"], check=True, stdout=subprocess.DEVNULL, cwd=home)
     try:
         _control(data, "-l", str(home / "log"), "-o", options, "start")
@@ -54,7 +69,9 @@ def stopped(url: str) -> Iterator[None]:
     (data,) = [file.parent for file in files if port in file.read_text().split()]
     _control(data, "-m", "fast", "stop")
     yield
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={data.parent}"
+    options = (
+        f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={data.parent}"
+    )
     _control(data, "-l", str(data.parent / "log"), "-o", options, "start")
 
 
@@ -66,4 +83,6 @@ def _control(data: Path, *arguments: str) -> None:
     folder = programs()
     assert folder is not None
     command = [*_as_other(), str(folder / "pg_ctl"), "-D", str(data), "-w", "-t", "60", *arguments]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=data.parent)
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=data.parent
+    )

@@ -32,7 +32,13 @@ class Served:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "bo_invert.cli", "serve", "--storage", self.storage]
-        command += ["--port", str(self.port), "--tokens", str(self.folder / "tokens.json"), *self.options]
+        command += [
+            "--port",
+            str(self.port),
+            "--tokens",
+            str(self.folder / "tokens.json"),
+            *self.options,
+        ]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
         for line in self.process.stderr:

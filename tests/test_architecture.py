@@ -463,11 +463,12 @@ def test_the_help_needs_nothing_heavy() -> None:
 
 
 PUBLIC = """
-BoInvertError Box Cached Checkup Choice Command Comparison Composite Descent Domain
-Estimator Failed Float Function Http Infeasible Int InvalidInput Isolated Latent Ledger
-Maximize Minimize Onnx Oracle OutcomeConstraint Pixels Problem Proposal Query Request State
-Statement Strategy Study Target TorchModule Trial Twin Unsuitable __version__ compare doctor
-mlflow_tracking ready_problem realism to_mlflow
+BoInvertError Box Cached Choice Command Comparison Composite Descent DoctorReport Domain
+Estimator FailedError Float Function GradientProxy Http InfeasibleError Int InvalidInputError
+Isolated Latent Ledger Maximize Minimize Onnx Oracle OutcomeConstraint Pixels Problem
+ProblemStatement Proposal Query Request State Strategy Study Target TorchModule Trial
+UnsuitableStrategyError __version__ compare doctor mlflow_tracking ready_problem realism
+to_mlflow
 """
 
 

@@ -16,7 +16,11 @@ ONE = Cost(1)
 
 
 def trial(
-    number: int, loss: float | None = None, state: State = State.COMPLETED, violation: float = 0.0, **extra: Any
+    number: int,
+    loss: float | None = None,
+    state: State = State.COMPLETED,
+    violation: float = 0.0,
+    **extra: Any,
 ) -> Trial:
     """A trial at the point ``(number, number)`` that took one attempt."""
     outcome = None
@@ -71,7 +75,9 @@ def test_feasible_trials_rank_before_all_others() -> None:
     assert History([trial(0, 1.0, violation=0.1)]).best is None
 
 
-@given(st.lists(st.tuples(st.floats(-10, 10), st.floats(0, 1) | st.just(0.0)), min_size=1, max_size=8))
+@given(
+    st.lists(st.tuples(st.floats(-10, 10), st.floats(0, 1) | st.just(0.0)), min_size=1, max_size=8)
+)
 def test_ranking_is_by_violation_then_by_loss(rows: list[tuple[float, float]]) -> None:
     log = [trial(i, loss, violation=violation) for i, (loss, violation) in enumerate(rows)]
     history = History(log)
@@ -89,7 +95,9 @@ def test_of_equals_the_first_is_best() -> None:
 
 def test_calls_count_one_attempt_per_trial() -> None:
     twice = (Attempt("w", 0.0, 1.0, ONE, State.LOST), Attempt("w", 1.0, 2.0, ONE, State.COMPLETED))
-    history = History([trial(0, 1.0, attempts=twice), trial(1, state=State.FAILED), trial(2, state=State.QUEUED)])
+    history = History(
+        [trial(0, 1.0, attempts=twice), trial(1, state=State.FAILED), trial(2, state=State.QUEUED)]
+    )
     assert history.trials[0].cost.calls == 2
     assert history.calls == 2
     assert history.committed == 3
@@ -132,15 +140,27 @@ def test_the_curve_starts_at_what_was_given() -> None:
 
 def test_the_curve_goes_down_along_a_descent() -> None:
     cost = Cost(4, 4)
-    outcome = Outcome(State.COMPLETED, y=[1.0], loss=1.0, cost=cost, point=[1.0, 1.0], trace=[4.0, np.nan, 3.0, 1.0])
-    calls, losses = best_so_far([trial(0, 1.0, outcome=outcome, attempts=(Attempt("w", 0.0, 1.0, cost),))])
+    outcome = Outcome(
+        State.COMPLETED,
+        y=[1.0],
+        loss=1.0,
+        cost=cost,
+        point=[1.0, 1.0],
+        trace=[4.0, np.nan, 3.0, 1.0],
+    )
+    calls, losses = best_so_far(
+        [trial(0, 1.0, outcome=outcome, attempts=(Attempt("w", 0.0, 1.0, cost),))]
+    )
     assert calls.tolist() == [0, 2, 4, 6, 8, 8]
     assert losses.tolist() == [np.inf, 4.0, 4.0, 3.0, 1.0, 1.0]
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-5, 5)), max_size=12))
 def test_the_curve_is_monotone_and_ends_at_the_best(rows: list[float | None]) -> None:
-    log = [trial(i, loss) if loss is not None else trial(i, state=State.FAILED) for i, loss in enumerate(rows)]
+    log = [
+        trial(i, loss) if loss is not None else trial(i, state=State.FAILED)
+        for i, loss in enumerate(rows)
+    ]
     calls, losses = best_so_far(log)
     assert calls[-1] == len(rows)
     assert (np.diff(calls) >= 0).all()
@@ -158,7 +178,9 @@ def test_every_state_is_open_or_closed(state: State) -> None:
 
 
 @pytest.mark.parametrize(("again", "differs"), [(2.0, False), (2.0 + 4e-7, False), (2.01, True)])
-def test_answers_differ_beyond_the_rounding_of_single_precision(again: float, differs: bool) -> None:
+def test_answers_differ_beyond_the_rounding_of_single_precision(
+    again: float, differs: bool
+) -> None:
     first = [trial(0, 1.0), trial(1, 2.0), trial(2, 3.0)]
     assert not History(first).answers_differ
     second = dataclasses.replace(trial(3, again), query=first[1].query)

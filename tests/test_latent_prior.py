@@ -62,4 +62,6 @@ def test_draws_below_the_floor_are_drawn_again(options: Any) -> None:
     shares = domain.plausibility(domain.sample(np.random.default_rng(1), 2000))
     assert shares.min() >= 0.5
     assert np.quantile(shares, [0.25, 0.5, 0.75]) == pytest.approx([0.625, 0.75, 0.875], abs=0.05)
-    assert np.array_equal(domain.sample(np.random.default_rng(1), 5), domain.sample(np.random.default_rng(1), 5))
+    assert np.array_equal(
+        domain.sample(np.random.default_rng(1), 5), domain.sample(np.random.default_rng(1), 5)
+    )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import Composite, Maximize, Minimize, Objective, OutcomeConstraint, Target
 
 Y = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
@@ -27,13 +27,15 @@ def test_minimize_and_maximize_read_their_output() -> None:
 @pytest.mark.parametrize("objective", [Minimize(), Maximize()])
 def test_one_of_several_outputs_must_be_named(objective: Objective) -> None:
     kind = type(objective).__name__
-    with pytest.raises(InvalidInput, match=rf"name the one you mean, as in bi.{kind}\('a'\)"):
+    with pytest.raises(InvalidInputError, match=rf"name the one you mean, as in bi.{kind}\('a'\)"):
         objective.bind(NAMES)
 
 
-@pytest.mark.parametrize("objective", [Minimize("z"), Maximize("z"), Target({"z": 1.0}), Composite(abs, ("z",))])
+@pytest.mark.parametrize(
+    "objective", [Minimize("z"), Maximize("z"), Target({"z": 1.0}), Composite(abs, ("z",))]
+)
 def test_unknown_outputs_are_named(objective: Objective) -> None:
-    with pytest.raises(InvalidInput, match="no output 'z'"):
+    with pytest.raises(InvalidInputError, match="no output 'z'"):
         objective.bind(NAMES)
 
 
@@ -59,11 +61,18 @@ def test_a_target_is_hit_when_every_output_is_within_tolerance() -> None:
     target = Target([1.0, 2.0], tolerance=0.1).bind(["a", "b"])
     assert target.satisfied(np.array([1.09, 1.95]))
     assert not target.satisfied(np.array([1.0, 2.2]))
-    assert not Target([1.0, 2.0]).bind(["a", "b"]).satisfied(np.array([1.0, 2.0])), "no tolerance, never done"
+    assert not Target([1.0, 2.0]).bind(["a", "b"]).satisfied(np.array([1.0, 2.0])), (
+        "no tolerance, never done"
+    )
 
 
-@given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=3), st.lists(st.floats(1e-2, 1e2), min_size=3, max_size=3))
-def test_the_loss_of_a_target_is_zero_there_and_only_there(value: list[float], scale: list[float]) -> None:
+@given(
+    st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=3),
+    st.lists(st.floats(1e-2, 1e2), min_size=3, max_size=3),
+)
+def test_the_loss_of_a_target_is_zero_there_and_only_there(
+    value: list[float], scale: list[float]
+) -> None:
     target = Target(value, scale=scale).bind(NAMES)
     assert target.loss(np.array(value)) == 0.0
     assert target.loss(np.array(value) + np.array([0.0, 1.0, 0.0])) > 0.0
@@ -104,12 +113,12 @@ def test_losses_are_the_same_for_tensors() -> None:
     ],
 )
 def test_targets_that_cannot_be_meant(make: Any) -> None:
-    with pytest.raises(InvalidInput, match="Target"):
+    with pytest.raises(InvalidInputError, match="Target"):
         make()
 
 
 def test_a_target_of_another_length_than_the_outputs_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="2 values"):
+    with pytest.raises(InvalidInputError, match="2 values"):
         Target([1.0, 2.0]).bind(NAMES)
 
 
@@ -145,7 +154,7 @@ def test_constraints_are_read(text: Any, constraint: OutcomeConstraint) -> None:
     "text", ["a > 1", "a == 1", "0.9 <= a", "a >= b", "a >= 1e", "<= 3", "0 <= a <= 1", "a >= nan"]
 )
 def test_constraints_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(InvalidInput, match="output <= number"):
+    with pytest.raises(InvalidInputError, match="output <= number"):
         OutcomeConstraint.parse(text)
 
 
@@ -157,15 +166,21 @@ def test_excess_is_positive_where_a_constraint_is_broken(value: float, bound: fl
 
 
 def test_constraints_on_nothing_or_without_end_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="no output 'z'"):
+    with pytest.raises(InvalidInputError, match="no output 'z'"):
         OutcomeConstraint("z", "<=", 0.0).bind(NAMES)
     for broken in (("a", "<", 1.0), ("a", "<=", math.inf)):
-        with pytest.raises(InvalidInput):
+        with pytest.raises(InvalidInputError):
             OutcomeConstraint(*broken)
 
 
 @pytest.mark.parametrize(
-    "objective", [Minimize("b"), Maximize(), Target({"a": 1.0, "c": 2.0}, tolerance=0.1), Composite(abs, ("a",))]
+    "objective",
+    [
+        Minimize("b"),
+        Maximize(),
+        Target({"a": 1.0, "c": 2.0}, tolerance=0.1),
+        Composite(abs, ("a",)),
+    ],
 )
 def test_described_as_json_and_as_text(objective: Objective) -> None:
     described = json.loads(json.dumps(objective.to_json(), allow_nan=False))
@@ -175,5 +190,9 @@ def test_described_as_json_and_as_text(objective: Objective) -> None:
 
 def test_different_targets_differ_in_the_log() -> None:
     base = Target([1.0, 2.0]).to_json()
-    for other in (Target([1.0, 2.1]), Target([1.0, 2.0], tolerance=1.0), Target([1.0, 2.0], scale=2.0)):
+    for other in (
+        Target([1.0, 2.1]),
+        Target([1.0, 2.0], tolerance=1.0),
+        Target([1.0, 2.0], scale=2.0),
+    ):
         assert other.to_json() != base

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Float, Int, Parameter, parameter_from_json
 
 finite = st.floats(-1e6, 1e6)
@@ -33,7 +33,11 @@ def ints(draw: Any) -> Int:
 
 @st.composite
 def choices(draw: Any) -> Choice:
-    values = draw(st.lists(st.sampled_from("abcdefgh") | st.integers(2, 99), min_size=2, max_size=6, unique=True))
+    values = draw(
+        st.lists(
+            st.sampled_from("abcdefgh") | st.integers(2, 99), min_size=2, max_size=6, unique=True
+        )
+    )
     return Choice(*values, ordered=draw(st.booleans()))
 
 
@@ -67,7 +71,11 @@ def test_encode_is_the_way_back(case: tuple[Parameter, np.ndarray]) -> None:
     else:
         assert parameter.low <= value <= parameter.high
     (again,) = parameter.decode(parameter.encode([value]))
-    assert again == pytest.approx(value, rel=1e-9, abs=1e-9) if isinstance(parameter, Float) else again == value
+    assert (
+        again == pytest.approx(value, rel=1e-9, abs=1e-9)
+        if isinstance(parameter, Float)
+        else again == value
+    )
 
 
 @given(floats())
@@ -75,7 +83,9 @@ def test_the_ends_of_the_unit_interval_are_the_bounds(parameter: Float) -> None:
     low, high = parameter.decode(np.array([[0.0], [1.0]]))
     assert low == pytest.approx(parameter.low)
     assert high == pytest.approx(parameter.high)
-    assert parameter.encode([parameter.low, parameter.high])[:, 0] == pytest.approx([0.0, 1.0], abs=1e-9)
+    assert parameter.encode([parameter.low, parameter.high])[:, 0] == pytest.approx(
+        [0.0, 1.0], abs=1e-9
+    )
 
 
 @given(ints())
@@ -94,7 +104,9 @@ def test_whole_numbers_and_ordered_choices_share_the_interval_evenly() -> None:
 
 
 def test_a_log_scale_is_even_in_the_logarithm() -> None:
-    assert Float(1e-4, 1e4, log=True).decode(np.array([[0.25], [0.5]])) == pytest.approx([1e-2, 1.0])
+    assert Float(1e-4, 1e4, log=True).decode(np.array([[0.25], [0.5]])) == pytest.approx(
+        [1e-2, 1.0]
+    )
     assert Int(1, 10_000, log=True).decode(np.array([[0.5]]))[0] < 120
 
 
@@ -130,7 +142,7 @@ def test_unordered_choices_take_the_largest_coordinate() -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused(make: Any, said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
+    with pytest.raises(InvalidInputError, match=said):
         make()
 
 
@@ -151,14 +163,23 @@ def test_what_cannot_be_meant_is_refused(make: Any, said: str) -> None:
     ],
 )
 def test_values_outside_are_refused(parameter: Parameter, value: Any) -> None:
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInputError):
         parameter.encode([value])
 
 
 def test_described_as_json() -> None:
-    assert Float(0.1, 1.0, log=True).to_json() == {"type": "float", "low": 0.1, "high": 1.0, "log": True}
+    assert Float(0.1, 1.0, log=True).to_json() == {
+        "type": "float",
+        "low": 0.1,
+        "high": 1.0,
+        "log": True,
+    }
     assert Int(1, 5).to_json() == {"type": "int", "low": 1, "high": 5, "log": False}
-    assert Choice("a", 2, ordered=True).to_json() == {"type": "choice", "values": ["a", 2], "ordered": True}
+    assert Choice("a", 2, ordered=True).to_json() == {
+        "type": "choice",
+        "values": ["a", 2],
+        "ordered": True,
+    }
 
 
 @given(anything)

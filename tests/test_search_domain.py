@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Float, Int
 from bo_invert.search_domain import Domain, Reference, box_domain
 
-MIXED = box_domain({"rate": Float(1e-4, 1.0, log=True), "kind": Choice("a", "b", "c"), "n": Int(1, 9)})
+MIXED = box_domain(
+    {"rate": Float(1e-4, 1.0, log=True), "kind": Choice("a", "b", "c"), "n": Int(1, 9)}
+)
 CUBE = box_domain({f"x{i}": Float(-2.0, 3.0) for i in range(4)})
 SHELL = Domain("gaussian", 6, {}, radius=3.0)
 
@@ -52,7 +54,10 @@ def test_draws_can_be_evaluated_as_they_are(domain: Domain) -> None:
 @every_domain
 def test_sobol_continues_where_it_was(domain: Domain) -> None:
     whole = domain.sobol(np.random.default_rng(3), 21)
-    parts = [domain.sobol(np.random.default_rng(3), n, skip=skip) for skip, n in ((0, 1), (1, 4), (5, 16))]
+    parts = [
+        domain.sobol(np.random.default_rng(3), n, skip=skip)
+        for skip, n in ((0, 1), (1, 4), (5, 16))
+    ]
     assert np.array_equal(np.concatenate(parts), whole)
 
 
@@ -98,11 +103,11 @@ def test_values_and_encode_are_inverse() -> None:
 
 
 def test_encode_names_what_is_wrong() -> None:
-    with pytest.raises(InvalidInput, match=r"missing \['n'\], unknown \['m'\]"):
+    with pytest.raises(InvalidInputError, match=r"missing \['n'\], unknown \['m'\]"):
         MIXED.encode([{"rate": 0.1, "kind": "a", "m": 2}])
-    with pytest.raises(InvalidInput, match="parameter 'kind': 'z'"):
+    with pytest.raises(InvalidInputError, match="parameter 'kind': 'z'"):
         MIXED.encode([{"rate": 0.1, "kind": "z", "n": 2}])
-    with pytest.raises(InvalidInput, match="parameter 'rate': 'fast' is not a number"):
+    with pytest.raises(InvalidInputError, match="parameter 'rate': 'fast' is not a number"):
         MIXED.encode([{"rate": "fast", "kind": "a", "n": 2}])
 
 
@@ -133,7 +138,8 @@ def test_reference_density_is_that_of_its_mixture() -> None:
     means, weights = rng.normal(size=(2, 3)), np.array([0.3, 0.7])
     points = rng.normal(size=(10, 3))
     density = sum(
-        w * multivariate_normal(m, f @ f.T).pdf(points) for w, m, f in zip(weights, means, factors, strict=True)
+        w * multivariate_normal(m, f @ f.T).pdf(points)
+        for w, m, f in zip(weights, means, factors, strict=True)
     )
     reference = Reference(weights, means, factors, np.zeros(1))
     assert reference.log_density(points) == pytest.approx(np.log(density))

@@ -29,11 +29,15 @@ def searched(text: str, storage: str | None = None) -> bi.Study:
     """A study in which everything that can be named is named so."""
     named = {f"p{text}": bi.Float(0.0, 1.0), f"c{text}": bi.Choice(f"a{text}", f"b{text}")}
     outputs = [f"y{text}", f"z{text}"]
-    problem = bi.Problem(bi.Box(named), None, bi.Maximize(outputs[0]), outputs=outputs, name=f"problem {text}")
-    study = bi.Study.create(f"study {text}".replace("\ud800", ""), problem, "random", storage=storage)
+    problem = bi.Problem(
+        bi.Box(named), None, bi.Maximize(outputs[0]), outputs=outputs, name=f"problem {text}"
+    )
+    study = bi.Study.create(
+        f"study {text}".replace("\ud800", ""), problem, "random", storage=storage
+    )
     for trial in study.ask(3):
         study.tell(trial, [float(trial.number), 1.0])
-    for verdict in bi.Failed(f"failed {text}"), bi.Infeasible(f"infeasible {text}"):
+    for verdict in bi.FailedError(f"failed {text}"), bi.InfeasibleError(f"infeasible {text}"):
         study.tell(study.ask()[0], verdict)
     study.take(1, None, terms=Terms(f"worker {text}".replace("\ud800", ""), 600.0))
     return study
@@ -65,13 +69,20 @@ class Elements(HTMLParser):
 
 
 def report(text: str, folder: Path) -> str:
-    return compared(text).save(folder, title=f"title {text}", lead=f"lead {text}").joinpath("report.html").read_text()
+    return (
+        compared(text)
+        .save(folder, title=f"title {text}", lead=f"lead {text}")
+        .joinpath("report.html")
+        .read_text()
+    )
 
 
 PAGES: dict[str, Callable[[str, Path], str]] = {
     "study": lambda text, _: searched(text)._repr_html_(),
     "trials": lambda text, _: "".join(trial._repr_html_() for trial in searched(text).trials),
-    "trial with its design": lambda text, _: "".join(trial_html(trial) for trial in searched(text).trials),
+    "trial with its design": lambda text, _: "".join(
+        trial_html(trial) for trial in searched(text).trials
+    ),
     "comparison": lambda text, _: compared(text)._repr_html_(),
     "report": report,
     "bench": lambda text, _: bench_html(Contests(compared(text).runs, (10,)), f"title {text}"),
@@ -116,12 +127,20 @@ def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *w
 @pytest.mark.parametrize("text", [MARKUP, ESCAPES], ids=["markup", "escapes"])
 @pytest.mark.parametrize("how", ["table", "json", "csv"])
 def test_a_terminal_shows_names_and_obeys_none(
-    text: str, how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    text: str,
+    how: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     storage = f"sqlite:///{tmp_path}/runs.db"
     study = searched(text, storage)
     shape = ["--storage", storage, "--format", how]
-    for words in ["list", *shape], ["trials", study.name, *shape], ["best", study.name, "--exact", *shape]:
+    for words in (
+        ["list", *shape],
+        ["trials", study.name, *shape],
+        ["best", study.name, "--exact", *shape],
+    ):
         said = told(capsys, monkeypatch, *words)
         assert not OBEYED.search(said), words
         if text == MARKUP:
@@ -134,8 +153,10 @@ def test_why_nothing_was_found_is_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = f"sqlite:///{tmp_path}/runs.db"
-    study = bi.Study.create("s", bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize()), "random", storage=storage)
-    study.tell(study.ask()[0], bi.Failed(f"{MARKUP}{ESCAPES}"))
+    study = bi.Study.create(
+        "s", bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize()), "random", storage=storage
+    )
+    study.tell(study.ask()[0], bi.FailedError(f"{MARKUP}{ESCAPES}"))
     said = told(capsys, monkeypatch, "best", "s", "--storage", storage)
     assert MARKUP in said
     assert not OBEYED.search(said)
@@ -160,4 +181,7 @@ def test_progress_is_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_lines_stay_lines() -> None:
     assert printable("a\tb\nc é 東京 🙂 <b> [red]") == "a\tb\nc é 東京 🙂 <b> [red]"
-    assert printable("\x1b[0m\x9b\x7f\r\u202e\ud800") == "\\u001b[0m\\u009b\\u007f\\u000d\\u202e\\ud800"
+    assert (
+        printable("\x1b[0m\x9b\x7f\r\u202e\ud800")
+        == "\\u001b[0m\\u009b\\u007f\\u000d\\u202e\\ud800"
+    )

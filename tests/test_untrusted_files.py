@@ -108,7 +108,9 @@ def weights(file: Path) -> None:
     network = VAE(VAEConfig((4, 4), 2, hidden=(8,)))
     saved = save_generator(network, TrainingReport(0, 0.0, "epochs", 0.0), file.with_suffix(""))
     described = saved.with_suffix(".json")
-    told = json.loads(described.read_bytes()) | {"weights": hashlib.sha256(file.read_bytes()).hexdigest()}
+    told = json.loads(described.read_bytes()) | {
+        "weights": hashlib.sha256(file.read_bytes()).hexdigest()
+    }
     described.write_text(json.dumps(told))
     described.with_suffix(".safetensors").write_bytes(file.read_bytes())
     load_generator(described)
@@ -153,7 +155,9 @@ DOORS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("kind", [*PICKLES, *PLAIN])
 @pytest.mark.parametrize("door", DOORS)
-def test_no_file_runs_code_and_each_is_refused_in_words(door: str, kind: str, tmp_path: Path) -> None:
+def test_no_file_runs_code_and_each_is_refused_in_words(
+    door: str, kind: str, tmp_path: Path
+) -> None:
     file = tmp_path / f"given.{kind}"
     file.write_bytes(PICKLES[kind](Canary(tmp_path / "canary")) if kind in PICKLES else PLAIN[kind])
     with pytest.raises(bi.BoInvertError, match=r".{20}") as refused:
@@ -196,10 +200,14 @@ def test_the_command_line_says_so(
 def exported(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
     store = MemoryStore()
     space = bi.Box({"x": bi.Float(0.0, 1.0)})
-    study = bi.Study.create("s", bi.Problem(space, lambda d: d["x"], bi.Minimize()), "random", storage=store)
+    study = bi.Study.create(
+        "s", bi.Problem(space, lambda d: d["x"], bi.Minimize()), "random", storage=store
+    )
     study.run(2)
     export_study(store, "s", folder / "s.jsonl")
-    return folder / "s.jsonl", [json.loads(line) for line in (folder / "s.jsonl").read_text().splitlines()]
+    return folder / "s.jsonl", [
+        json.loads(line) for line in (folder / "s.jsonl").read_text().splitlines()
+    ]
 
 
 HEADS: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -207,7 +215,9 @@ HEADS: dict[str, Callable[[dict[str, Any]], object]] = {
     "a header of text": lambda head: head.update(header="x"),
     "no problem": lambda head: head["header"].pop("problem"),
     "a domain that is a number": lambda head: head["header"]["problem"]["space"].update(domain=3),
-    "half a parameter": lambda head: head["header"]["problem"]["space"]["domain"]["parameters"]["x"].pop("low"),
+    "half a parameter": lambda head: head["header"]["problem"]["space"]["domain"]["parameters"][
+        "x"
+    ].pop("low"),
     "no strategy": lambda head: head["header"].update(strategy=None),
     "outputs of numbers": lambda head: head["header"]["problem"].update(outputs=[1]),
     "scales of text": lambda head: head["header"]["problem"]["objective"].update(scale=["a"]),
@@ -224,17 +234,21 @@ def test_a_study_that_could_not_be_shown_is_not_imported(what: str, tmp_path: Pa
     HEADS[what](lines[0])
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     store = MemoryStore()
-    with pytest.raises(bi.InvalidInput, match="import: "):
+    with pytest.raises(bi.InvalidInputError, match="import: "):
         import_study(store, file)
     assert store.names() == []
 
 
-@pytest.mark.parametrize("point", ["[1e999]", "[1" + "0" * 400 + "]", '["\\ud800"]', '"x"', "{}", "[[[0]]]", "null"])
+@pytest.mark.parametrize(
+    "point", ["[1e999]", "[1" + "0" * 400 + "]", '["\\ud800"]', '"x"', "{}", "[[[0]]]", "null"]
+)
 def test_events_are_read_as_data(point: str, tmp_path: Path) -> None:
     file, lines = exported(tmp_path)
     texts = [json.dumps(line) for line in lines]
-    number, known = next((i, line["queries"][0]["point"]) for i, line in enumerate(lines) if "queries" in line)
+    number, known = next(
+        (i, line["queries"][0]["point"]) for i, line in enumerate(lines) if "queries" in line
+    )
     texts[number] = texts[number].replace(json.dumps(known), point, 1)
     file.write_text("\n".join(texts))
-    with pytest.raises(bi.InvalidInput, match=f"line {number + 1} "):
+    with pytest.raises(bi.InvalidInputError, match=f"line {number + 1} "):
         import_study(MemoryStore(), file)

@@ -34,7 +34,9 @@ class Torture:
         appetite: bytes that one that eats memory asks for before it gives up by itself.
     """
 
-    def __init__(self, path: Path, seed: int = 0, spins: bool = True, appetite: int = 2**31) -> None:
+    def __init__(
+        self, path: Path, seed: int = 0, spins: bool = True, appetite: int = 2**31
+    ) -> None:
         self.path, self.seed, self.spins, self.appetite = path, seed, spins, appetite
 
     def __call__(self, x: Any) -> Any:
@@ -62,7 +64,9 @@ class Torture:
             while 2**24 * len(eaten) < self.appetite:
                 eaten.append(np.ones(2**21))
             raise MemoryError
-        return {"NaN": float("nan"), "shape": [1.0, 2.0, 3.0]}.get(way, float(((x - 0.3) ** 2).sum()))
+        return {"NaN": float("nan"), "shape": [1.0, 2.0, 3.0]}.get(
+            way, float(((x - 0.3) ** 2).sum())
+        )
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,9 @@ def begin(folder: Path, kind: str, limit: float = 5.0, strategy: str = "sobol") 
     else:
         oracle = Torture(calls, spins=kind != "threads", appetite=2**28)
     problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), oracle, bi.Minimize(), name="torture")
-    return bi.Study.create("torture", problem, strategy, 1, f"sqlite:///{folder}/runs.db", exist_ok=True)
+    return bi.Study.create(
+        "torture", problem, strategy, 1, f"sqlite:///{folder}/runs.db", exist_ok=True
+    )
 
 
 def go(folder: Path, kind: str, budget: int, limit: float, batch: int = 4) -> None:
@@ -108,7 +114,9 @@ def tortured(folder: Path, kind: str, budget: int, limit: float = 5.0) -> Accoun
     code = f"import sys, torture, pathlib; torture.go(pathlib.Path({str(folder)!r}), {kind!r}, {budget}, {limit})"
     places = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     env = {**os.environ, "PYTHONPATH": places}
-    while (ended := subprocess.run([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE)).returncode:
+    while (
+        ended := subprocess.run([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE)
+    ).returncode:
         assert ended.returncode in (-11, 7), ended.stderr.decode()[-2000:]
         restarts += 1
     study = begin(folder, kind)
@@ -116,14 +124,18 @@ def tortured(folder: Path, kind: str, budget: int, limit: float = 5.0) -> Accoun
     fates = {trial.point.tobytes().hex(): trial for trial in study.trials}
     last = dict(lines)  # a point is called again when the study died meanwhile
     healthy = {point for point, way in last.items() if way == FINE}
-    losses = [trial.loss for point, trial in fates.items() if point in healthy and trial.loss is not None]
+    losses = [
+        trial.loss for point, trial in fates.items() if point in healthy and trial.loss is not None
+    ]
     assert study.best is not None
     return Account(
         len(lines),
         study.spent.values,
         Counter(way for _, way in lines),
         restarts,
-        tuple(_fate(fates[point]) for point in healthy if fates[point].state is not State.COMPLETED),
+        tuple(
+            _fate(fates[point]) for point in healthy if fates[point].state is not State.COMPLETED
+        ),
         study.best.loss == min(losses) and study.best.point.tobytes().hex() in healthy,
         time.perf_counter() - began,
     )

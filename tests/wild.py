@@ -37,7 +37,7 @@ def wild(x: Any) -> Any:
         while True:
             kept.append(np.ones(2**20))
     elif x == "infeasible":
-        raise bi.Infeasible("no mesh")
+        raise bi.InfeasibleError("no mesh")
     elif x == "interrupt":
         raise KeyboardInterrupt
     elif x == "quit":

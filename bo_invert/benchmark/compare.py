@@ -13,7 +13,7 @@ import numpy as np
 
 from bo_invert.benchmark.pool import here, perform
 from bo_invert.benchmark.run import ProblemSource, run_one, summarize
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.problems.problem import Problem
 from bo_invert.report.runs import Run, Status
 from bo_invert.storage.base import Store
@@ -67,18 +67,22 @@ def compare(
         All runs. One that a strategy refused, or that broke down, is among them and says why.
 
     Raises:
-        InvalidInput: something cannot be what was meant; found out before anything runs.
+        InvalidInputError: something cannot be what was meant; found out before anything runs.
         StorageError: the storage cannot be used.
-        AccessDenied: the server does not know the token.
+        AccessDeniedError: the server does not know the token.
     """
     sources = _problem_sources(problems)
     methods = _methods(strategies, sources)
-    numbers = list(dict.fromkeys(int(seed) for seed in (range(seeds) if isinstance(seeds, int) else seeds)))
+    numbers = list(
+        dict.fromkeys(int(seed) for seed in (range(seeds) if isinstance(seeds, int) else seeds))
+    )
     for what, value in (("budget", budget), ("batch", batch), ("jobs", jobs), ("keep", keep)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise InvalidInput(f"compare: {what} must be a whole number >= 1, got {value!r}")
+            raise InvalidInputError(f"compare: {what} must be a whole number >= 1, got {value!r}")
     if not numbers or min(numbers) < 0:
-        raise InvalidInput(f"compare: seeds must be whole numbers >= 0, at least one, got {numbers}")
+        raise InvalidInputError(
+            f"compare: seeds must be whole numbers >= 0, at least one, got {numbers}"
+        )
     if isinstance(storage, str):
         from bo_invert.storage.open import open_store
 
@@ -159,7 +163,12 @@ class Comparison:
         data = {**FORMAT, "runs": [run.to_json() for run in self.runs]}
         (folder / "comparison.json").write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
         (folder / "table.md").write_text(self.markdown(), encoding="utf-8")
-        write_report(folder / "report.html", self.runs, title=title, paragraphs=[*lead.splitlines(), self.summary()])
+        write_report(
+            folder / "report.html",
+            self.runs,
+            title=title,
+            paragraphs=[*lead.splitlines(), self.summary()],
+        )
         return folder
 
     @staticmethod
@@ -167,7 +176,7 @@ class Comparison:
         """What ``save`` wrote.
 
         Raises:
-            InvalidInput: there is no comparison, or it was written by a newer version.
+            InvalidInputError: there is no comparison, or it was written by a newer version.
         """
         path = Path(directory) / "comparison.json"
         try:
@@ -175,12 +184,23 @@ class Comparison:
             if data["format"] != FORMAT["format"]:
                 raise KeyError("format")
             if data["version"] > FORMAT["version"]:
-                raise InvalidInput(f"{path} was written by a newer version of bo_invert; update to read it")
+                raise InvalidInputError(
+                    f"{path} was written by a newer version of bo_invert; update to read it"
+                )
             return Comparison(tuple(Run.from_json(run) for run in data["runs"]))
-        except InvalidInput:
+        except InvalidInputError:
             raise
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise InvalidInput(f"no comparison in {path}: {type(error).__name__}: {error}") from None
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
+            raise InvalidInputError(
+                f"no comparison in {path}: {type(error).__name__}: {error}"
+            ) from None
 
     def __repr__(self) -> str:
         return self.table()
@@ -196,20 +216,24 @@ class Comparison:
 
 def _problem_sources(problems: Any) -> dict[str, ProblemSource]:
     if isinstance(problems, Mapping):
-        sources = {str(name): _source(value, f"problem {name!r}") for name, value in problems.items()}
+        sources = {
+            str(name): _source(value, f"problem {name!r}") for name, value in problems.items()
+        }
     else:
         several = [problems] if isinstance(problems, (str, Problem)) else list(problems)
         made = [_source(value, "a problem") for value in several]
         if not all(isinstance(problem, Problem) for problem in made):
-            raise InvalidInput("compare: a function from seeds to problems needs a name; write {'name': function}")
+            raise InvalidInputError(
+                "compare: a function from seeds to problems needs a name; write {'name': function}"
+            )
         sources = {problem.name: problem for problem in made if isinstance(problem, Problem)}
         if len(sources) < len(made):
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"compare: two problems share a name among {[p.name for p in made if isinstance(p, Problem)]}; "
                 "write {'name': problem, ...}"
             )
     if not sources:
-        raise InvalidInput("compare: at least one problem is needed")
+        raise InvalidInputError("compare: at least one problem is needed")
     return sources
 
 
@@ -220,37 +244,44 @@ def _source(value: Any, who: str) -> ProblemSource:
         return ready_problem(value)
     if isinstance(value, Problem) or callable(value):
         return value  # type: ignore[no-any-return]
-    raise InvalidInput(
+    raise InvalidInputError(
         f"compare: {who} must be a Problem, a name, or a function seed -> Problem, got {type(value).__name__}"
     )
 
 
-def _methods(strategies: Any, sources: Mapping[str, Any]) -> dict[str, tuple[dict[str, ProblemSource], Strategy]]:
+def _methods(
+    strategies: Any, sources: Mapping[str, Any]
+) -> dict[str, tuple[dict[str, ProblemSource], Strategy]]:
     """Labels to (problems of their own by name, strategy)."""
     if isinstance(strategies, (str, Strategy)):
         strategies = [strategies]
     if not isinstance(strategies, Mapping):
         made = [from_spec(strategy) for strategy in strategies]
         if len({strategy.name for strategy in made}) < len(made):
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"compare: a strategy is given twice among {[s.name for s in made]}; "
                 "tell them apart with labels: {'label': strategy, ...}"
             )
         strategies = {strategy.name: strategy for strategy in made}
     if not strategies:
-        raise InvalidInput("compare: at least one strategy is needed")
+        raise InvalidInputError("compare: at least one strategy is needed")
     methods = {}
     for label, value in strategies.items():
         own: Any = {}
         if isinstance(value, (tuple, list)):
             if len(value) != 2:
-                raise InvalidInput(f"compare: method {label!r} must be a strategy or (problem, strategy)")
+                raise InvalidInputError(
+                    f"compare: method {label!r} must be a strategy or (problem, strategy)"
+                )
             own, value = value
             own = own if isinstance(own, Mapping) else dict.fromkeys(sources, own)
             if not set(own) <= set(sources):
-                raise InvalidInput(f"compare: method {label!r} has a problem for {sorted(set(own) - set(sources))}, "
+                raise InvalidInputError(f"compare: method {label!r} has a problem for {sorted(set(own) - set(sources))}, "
                                    f"the problems are {list(sources)}")  # fmt: skip
-            own = {name: _source(source, f"the problem of method {label!r}") for name, source in own.items()}
+            own = {
+                name: _source(source, f"the problem of method {label!r}")
+                for name, source in own.items()
+            }
         methods[str(label)] = (own, from_spec(value))
     return methods
 
@@ -264,11 +295,15 @@ def _job(task: dict[str, Any]) -> Run:
 
 def _run_all(tasks: list[dict[str, Any]], jobs: int, progress: bool) -> list[Run]:
     storage, raise_errors = tasks[0]["storage"], tasks[0]["raise_errors"]
-    processes = storage is None or isinstance(storage, str)  # a live store cannot travel to another process
+    processes = storage is None or isinstance(
+        storage, str
+    )  # a live store cannot travel to another process
     runs: dict[int, Run] = {}
     bar = _bar(len(tasks), progress)
     try:
-        with closing(here(_job, tasks) if jobs == 1 else perform(_job, tasks, jobs, processes=processes)) as results:
+        with closing(
+            here(_job, tasks) if jobs == 1 else perform(_job, tasks, jobs, processes=processes)
+        ) as results:
             for index, result in results:
                 if isinstance(result, Exception):
                     if raise_errors:

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from typing import TypeVar
 
 from bo_invert import registry
-from bo_invert.errors import MissingExtra
+from bo_invert.errors import MissingExtraError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -94,7 +94,7 @@ def _pool(jobs: int, processes: bool) -> Executor:
         try:
             made: Executor = registry.resolve("executors", "processes")(jobs)
             return made
-        except MissingExtra:
+        except MissingExtraError:
             pass
     threads: Executor = registry.resolve("executors", "threads")(jobs)
     return threads

@@ -87,7 +87,9 @@ class Results:
         with path.open("ab+") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a crash tore the last line: do not lose this one with it
+                if (
+                    file.read(1) != b"\n"
+                ):  # a crash tore the last line: do not lose this one with it
                     data = b"\n" + data
             file.write(data)
             file.flush()
@@ -147,7 +149,9 @@ def from_line(line: JSON) -> Run:
     if losses:  # the curve goes on, level, to the last call
         calls.append(max(calls[-1], bill.calls))
         losses.append(losses[-1])
-    finds = () if line["best"] is None else (Find(point=np.zeros(0), y=np.zeros(0), **line["best"]),)
+    finds = (
+        () if line["best"] is None else (Find(point=np.zeros(0), y=np.zeros(0), **line["best"]),)
+    )
     return Run(
         label=line["label"], problem=line["problem"], seed=line["seed"], strategy=line["strategy"],
         budget=line["budget"], goal=line["goal"], calls=np.array(calls, dtype=np.int64),

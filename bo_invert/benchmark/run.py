@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import MissingExtra, Unsuitable
+from bo_invert.errors import MissingExtraError, UnsuitableStrategyError
 from bo_invert.history import best_so_far
 from bo_invert.problems.problem import Problem
 from bo_invert.report.runs import Find, Run, Status
@@ -48,7 +48,13 @@ def run_one(
     """
     chosen = from_spec(strategy)
     title = name or ("problem" if not isinstance(problem, Problem) else problem.name)
-    header = {"label": label, "problem": title, "seed": seed, "strategy": chosen.spec(), "budget": budget}
+    header = {
+        "label": label,
+        "problem": title,
+        "seed": seed,
+        "strategy": chosen.spec(),
+        "budget": budget,
+    }
     study: Study | None = None
     try:
         made = problem if isinstance(problem, Problem) else problem(seed)
@@ -57,9 +63,11 @@ def run_one(
         study = _study(f"{title} / {label} / seed {seed}", made, chosen, seed, storage)
         study.run(budget, batch=batch, progress=progress, stop_when_hit=stop_when_hit, stop=stop)
         halted = stop is not None and stop() and study.history.calls < budget
-        ending: dict[str, Any] = {"status": Status.STOPPED, "ended": "it was stopped"} if halted else {}
+        ending: dict[str, Any] = (
+            {"status": Status.STOPPED, "ended": "it was stopped"} if halted else {}
+        )
         return summarize(study, label=label, name=title, budget=budget, keep=keep, **ending)
-    except (Unsuitable, MissingExtra) as refusal:
+    except (UnsuitableStrategyError, MissingExtraError) as refusal:
         return Run(**header, status=Status.REFUSED, ended=str(refusal))
     except Exception as error:
         if raise_errors:
@@ -99,7 +107,13 @@ def summarize(
     if ended is None:
         hit = bool(finds) and bool(finds[0].hit) and history.calls < allowed
         used_up = history.calls >= allowed
-        ended = "the budget was used up" if used_up else "the target was hit" if hit else "the strategy was done"
+        ended = (
+            "the budget was used up"
+            if used_up
+            else "the target was hit"
+            if hit
+            else "the strategy was done"
+        )
         if not history.completed and history.barren and history.barren[-1].outcome is not None:
             ended = f"nothing worked; the last trial said: {history.barren[-1].outcome.reason}"
     statement, asks = study.statement, study.journal.ask_seconds
@@ -110,7 +124,9 @@ def summarize(
     )  # fmt: skip
 
 
-def _study(name: str, problem: Problem, strategy: Strategy, seed: int, storage: str | Store | None) -> Study:
+def _study(
+    name: str, problem: Problem, strategy: Strategy, seed: int, storage: str | Store | None
+) -> Study:
     return Study.create(name, problem, strategy, seed, storage, exist_ok=True)
 
 
@@ -149,7 +165,9 @@ def _find(problem: Problem, solution: Solution) -> Find:
 
 def _in_words(design: Any, longest: int = 200) -> str:
     if isinstance(design, Mapping):
-        words = ", ".join(f"{k} = {v:.5g}" if isinstance(v, float) else f"{k} = {v}" for k, v in design.items())
+        words = ", ".join(
+            f"{k} = {v:.5g}" if isinstance(v, float) else f"{k} = {v}" for k, v in design.items()
+        )
     elif isinstance(design, np.ndarray) and design.ndim <= 1:
         words = "(" + ", ".join(f"{v:.5g}" for v in np.atleast_1d(design)) + ")"
     else:

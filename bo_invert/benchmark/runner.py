@@ -24,7 +24,7 @@ from bo_invert.benchmark.pool import perform
 from bo_invert.benchmark.results import Key, Results, file_name, to_line
 from bo_invert.benchmark.run import ProblemSource, run_one
 from bo_invert.benchmark.suite import PEERS, SuiteProblem
-from bo_invert.errors import MissingExtra
+from bo_invert.errors import MissingExtraError
 from bo_invert.report.runs import Run, Status
 from bo_invert.storage.worker_id import is_gone, this_worker
 from bo_invert.strategies.base import from_spec
@@ -95,7 +95,11 @@ class Spectator:
 
 
 def keys(
-    problems: Sequence[str], methods: Mapping[str, JSON], seeds: Sequence[int], budget: int, batch: int
+    problems: Sequence[str],
+    methods: Mapping[str, JSON],
+    seeds: Sequence[int],
+    budget: int,
+    batch: int,
 ) -> list[Key]:
     """Every run, in the order in which they are done: seed by seed, so that what is there is balanced at any time."""
     return [
@@ -136,7 +140,7 @@ def referee(
         next call.
 
     Raises:
-        InvalidInput: a spec is not one of a strategy.
+        InvalidInputError: a spec is not one of a strategy.
     """
     for spec in methods.values():
         from_spec(spec)
@@ -149,17 +153,23 @@ def referee(
     checkpoints = results.folder / UNFINISHED
     _prepare(checkpoints)
     deadline = float("inf") if time_limit is None else time.time() + 60.0 * time_limit
-    tasks = [Task(key, problems[key.problem], checkpoints, deadline, this_worker()) for key in open_keys]
+    tasks = [
+        Task(key, problems[key.problem], checkpoints, deadline, this_worker()) for key in open_keys
+    ]
 
     def begin(index: int) -> None:
         watcher.begun(tasks[index].key, account)
 
-    with closing(perform(work, tasks, jobs, stop=lambda: time.time() >= deadline, begin=begin)) as ended:
+    with closing(
+        perform(work, tasks, jobs, stop=lambda: time.time() >= deadline, begin=begin)
+    ) as ended:
         for index, result in ended:
             key = tasks[index].key
             if isinstance(result, Exception):
                 trouble = f"{type(result).__name__}: {result}"
-                account = replace(account, troubles=(*account.troubles, f"{key.problem}, {key.label}: {trouble}"))
+                account = replace(
+                    account, troubles=(*account.troubles, f"{key.problem}, {key.label}: {trouble}")
+                )
                 watcher.ended(key, account, trouble)
                 continue
             run, line = result
@@ -183,20 +193,26 @@ def work(task: Task) -> tuple[Run, JSON | None]:
         else, or misses a package.
     """
     key = task.key
-    code = code_of(key.spec["name"], task.source.name if isinstance(task.source, SuiteProblem) else None)
+    code = code_of(
+        key.spec["name"], task.source.name if isinstance(task.source, SuiteProblem) else None
+    )
     with _claim(task) as mine:
         if not mine:
-            return _stopped(key, "it was stopped" if task.over() else "another process is at it"), None
+            return _stopped(
+                key, "it was stopped" if task.over() else "another process is at it"
+            ), None
         if task.results.done([key]):
             return _stopped(key, "another process did it meanwhile"), None
         try:
             problem = task.source(key.seed) if callable(task.source) else task.source
             strategy = from_spec(key.spec)
-        except MissingExtra as missing:
+        except MissingExtraError as missing:
             return _stopped(key, str(missing), Status.REFUSED), None
         # What the checkpoint is of is in its name: a strategy or a problem that changed meanwhile, in its settings or
         # its code, starts afresh. No run is half of one and half of another.
-        facts = json.dumps([problem.to_json(), strategy.spec(), code["method"], code["problem"]], sort_keys=True)
+        facts = json.dumps(
+            [problem.to_json(), strategy.spec(), code["method"], code["problem"]], sort_keys=True
+        )
         digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
         file = task.checkpoints / f"{_stem(key)}--{digest}.db"
         with closing(registry.resolve("stores", "sql")(file)) as store:
@@ -210,7 +226,9 @@ def work(task: Task) -> tuple[Run, JSON | None]:
 
 
 def _stopped(key: Key, sentence: str, status: Status = Status.STOPPED) -> Run:
-    return Run(key.label, key.problem, key.seed, key.spec, key.budget, status=status, ended=sentence)
+    return Run(
+        key.label, key.problem, key.seed, key.spec, key.budget, status=status, ended=sentence
+    )
 
 
 def _outcome(run: Run) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.problems.problem import Problem
 from bo_invert.types import JSON
 
@@ -52,16 +52,31 @@ _PLAIN = {"differentiable": False}
 PROBLEMS = {
     problem.name: problem
     for problem in (
-        SuiteProblem("hartmann6", -3.322368011415514, seeded=False, settings=_PLAIN, about="6-d, six minima"),
+        SuiteProblem(
+            "hartmann6", -3.322368011415514, seeded=False, settings=_PLAIN, about="6-d, six minima"
+        ),
         SuiteProblem("ackley10", 0.0, settings=_PLAIN, about="10-d, moved, many minima"),
         SuiteProblem("levy16", 0.0, settings=_PLAIN, about="16-d, moved, many minima"),
-        SuiteProblem("rosenbrock8", 0.0, settings=_PLAIN, about="8-d, moved, a bent valley over seven decades"),
-        SuiteProblem("branin25", 10.0 / (8.0 * math.pi), settings=_PLAIN, about="25-d, two of them matter"),
+        SuiteProblem(
+            "rosenbrock8",
+            0.0,
+            settings=_PLAIN,
+            about="8-d, moved, a bent valley over seven decades",
+        ),
+        SuiteProblem(
+            "branin25", 10.0 / (8.0 * math.pi), settings=_PLAIN, about="25-d, two of them matter"
+        ),
         SuiteProblem("mixed_ackley", 0.0, about="floats, integers and choices"),
         SuiteProblem("arm", 0.0, settings=_PLAIN, about="4-d, a target of 2 outputs"),
         SuiteProblem("sine", 0.0, settings=_PLAIN, about="2-d, a target of 1 output"),
         SuiteProblem("shell", 0.0, about="8-d, a target of 201 outputs"),
-        SuiteProblem("digits", None, seeded=False, settings={"goal": "maximize"}, about="8-d latent, a forest"),
+        SuiteProblem(
+            "digits",
+            None,
+            seeded=False,
+            settings={"goal": "maximize"},
+            about="8-d latent, a forest",
+        ),
     )
 }
 
@@ -121,13 +136,13 @@ def chosen_problems(names: list[str] | None) -> dict[str, SuiteProblem]:
     """Some problems of the suite, or all that this version has.
 
     Raises:
-        InvalidInput: the suite has no such problem.
+        InvalidInputError: the suite has no such problem.
     """
     ready = registry.names("problems")
     if names is None:
         return {name: problem for name, problem in PROBLEMS.items() if name in ready}
     unknown = [name for name in names if name not in PROBLEMS]
     if unknown or not names:
-        raise InvalidInput(f"the suite has no problem {', '.join(unknown) or 'without a name'}; it has "
+        raise InvalidInputError(f"the suite has no problem {', '.join(unknown) or 'without a name'}; it has "
                            f"{', '.join(PROBLEMS)}")  # fmt: skip
     return {name: PROBLEMS[name] for name in names}

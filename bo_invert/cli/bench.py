@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bo_invert.cli.output import say, split
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from bo_invert.benchmark.results import Results
@@ -22,35 +22,49 @@ if TYPE_CHECKING:
 
 
 def bench(
-    problems: Annotated[str | None, typer.Option(help="Of the suite, separated by commas; default: all.")] = None,
+    problems: Annotated[
+        str | None, typer.Option(help="Of the suite, separated by commas; default: all.")
+    ] = None,
     strategies: Annotated[
         str | None,
         typer.Option(
             help="Labels of the suite, names, or label=name:{JSON}, separated by commas; default: the suite's."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method, with seeds 0, 1, ...")] = 20,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Runs of each method, with seeds 0, 1, ...")
+    ] = 20,
     budget: Annotated[int, typer.Option(min=1, help="Calls of each run.")] = 200,
     batch: Annotated[int, typer.Option(min=1, help="Trials under way at once.")] = 4,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 2,
-    results: Annotated[Path, typer.Option(help="Folder of the results; what is there is not run again.")] = Path(
-        "bench-results"
-    ),
+    results: Annotated[
+        Path, typer.Option(help="Folder of the results; what is there is not run again.")
+    ] = Path("bench-results"),
     time_limit: Annotated[
-        float | None, typer.Option(min=0.0, help="Minutes after which nothing new is begun; the same line resumes.")
+        float | None,
+        typer.Option(
+            min=0.0, help="Minutes after which nothing new is begun; the same line resumes."
+        ),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="Label that is tested against each other one; default: auto, or the first.")
+        str | None,
+        typer.Option(
+            help="Label that is tested against each other one; default: auto, or the first."
+        ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for report.html and tables.md of what is there, after the runs.")
+        Path | None,
+        typer.Option(help="Folder for report.html and tables.md of what is there, after the runs."),
     ] = None,
     page: Annotated[
-        Path | None, typer.Option(help="Markdown page whose place between <!-- tables --> and <!-- end --> is filled.")
+        Path | None,
+        typer.Option(
+            help="Markdown page whose place between <!-- tables --> and <!-- end --> is filled."
+        ),
     ] = None,
-    listing: Annotated[bool, typer.Option("--list", help="Show problems, methods and what is there; run nothing.")] = (
-        False
-    ),
+    listing: Annotated[
+        bool, typer.Option("--list", help="Show problems, methods and what is there; run nothing.")
+    ] = (False),
     quiet: Annotated[bool, typer.Option("--quiet", help="No bar, and no line per run.")] = False,
 ) -> None:
     """Our methods and their peers on the public suite, on one ledger. The same line resumes."""
@@ -66,12 +80,21 @@ def bench(
     kept = Results(results)
     champion = against or ("auto" if "auto" in methods else next(iter(methods)))
     if champion not in methods:
-        raise InvalidInput(f"--against {champion!r}: it is none of the methods {', '.join(methods)}")
+        raise InvalidInputError(
+            f"--against {champion!r}: it is none of the methods {', '.join(methods)}"
+        )
     if listing:
         _list(sources, methods, kept, seeds, budget, batch)
         return
-    warnings.filterwarnings("ignore", message="A worker was restarted")  # an optimiser's imports take as much memory
-    extent = ((len(sources), "problem"), (len(methods), "method"), (seeds, "seed"), (budget, "call"))
+    warnings.filterwarnings(
+        "ignore", message="A worker was restarted"
+    )  # an optimiser's imports take as much memory
+    extent = (
+        (len(sources), "problem"),
+        (len(methods), "method"),
+        (seeds, "seed"),
+        (budget, "call"),
+    )
     progress = Progress(", ".join(counted(number, noun) for number, noun in extent))
     try:
         with closing(progress):
@@ -85,11 +108,15 @@ def bench(
     for trouble, count in Counter(account.troubles).items():
         say(f"bo-invert: {trouble}" + (f" ({count} runs)" if count > 1 else ""))
     left = f"; {account.left} left, the same line resumes" if account.left else ""
-    say(f"{account.total - account.left} of {counted(account.total, 'run')} in {results}, {account.done} new{left}")
+    say(
+        f"{account.total - account.left} of {counted(account.total, 'run')} in {results}, {account.done} new{left}"
+    )
     if report is not None or page is not None:
         runs = tuple(kept.runs(keys(list(sources), methods, range(seeds), budget, batch)).values())
         optima = {name: problem.optimum for name, problem in sources.items()}
-        _write(Contests(runs, calls_of(budget), champion, optima, own_labels(methods)), report, page)
+        _write(
+            Contests(runs, calls_of(budget), champion, optima, own_labels(methods)), report, page
+        )
 
 
 def parse_methods(text: str) -> dict[str, JSON]:
@@ -99,7 +126,7 @@ def parse_methods(text: str) -> dict[str, JSON]:
     it, unless one is given.
 
     Raises:
-        InvalidInput: the options are no JSON object, a label is there twice, or no strategy has such a name or option.
+        InvalidInputError: the options are no JSON object, a label is there twice, or no strategy has such a name or option.
     """
     from bo_invert.benchmark.suite import METHODS
     from bo_invert.strategies.base import from_spec
@@ -110,18 +137,22 @@ def parse_methods(text: str) -> dict[str, JSON]:
         label, equals, name = head.partition("=")
         label, name = (label.strip(), name.strip()) if equals else (part if colon else head, head)
         if label in methods:
-            raise InvalidInput(f"--strategies: {label!r} is given twice; tell them apart with label=name:{{...}}")
+            raise InvalidInputError(
+                f"--strategies: {label!r} is given twice; tell them apart with label=name:{{...}}"
+            )
         spec: JSON = METHODS.get(name, {"name": name})
         if colon:
             try:
                 given = json.loads(options)
                 spec = {"name": spec["name"], "options": {**spec.get("options", {}), **given}}
             except (ValueError, TypeError) as error:
-                raise InvalidInput(f'--strategies: {part!r}: options are JSON, like {{"key": 1}}: {error}') from None
+                raise InvalidInputError(
+                    f'--strategies: {part!r}: options are JSON, like {{"key": 1}}: {error}'
+                ) from None
         from_spec(spec)
         methods[label] = spec
     if not methods:
-        raise InvalidInput("--strategies: at least one is needed")
+        raise InvalidInputError("--strategies: at least one is needed")
     return methods
 
 
@@ -141,7 +172,7 @@ def _write(contests: Contests, report: Path | None, page: Path | None) -> None:
     from bo_invert.report.benchmark_page import bench_html, bench_markdown, fill_page
 
     if not contests.runs:
-        raise InvalidInput("there are no results to report")
+        raise InvalidInputError("there are no results to report")
     tables = bench_markdown(contests)
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
@@ -154,7 +185,12 @@ def _write(contests: Contests, report: Path | None, page: Path | None) -> None:
 
 
 def _list(
-    sources: dict[str, SuiteProblem], methods: dict[str, JSON], kept: Results, seeds: int, budget: int, batch: int
+    sources: dict[str, SuiteProblem],
+    methods: dict[str, JSON],
+    kept: Results,
+    seeds: int,
+    budget: int,
+    batch: int,
 ) -> None:
     from bo_invert.benchmark.runner import keys
     from bo_invert.report.table import Table
@@ -163,8 +199,13 @@ def _list(
     done = kept.done(wanted)
     there = [(key.label, key.problem) for key in wanted if key.text() in done]
     rows = tuple(
-        (label, json.dumps(spec), *(there.count((label, name)) for name in sources)) for label, spec in methods.items()
+        (label, json.dumps(spec), *(there.count((label, name)) for name in sources))
+        for label, spec in methods.items()
     )
-    print(Table(("problem", "about"), tuple((name, problem.about) for name, problem in sources.items())).text())
+    print(
+        Table(
+            ("problem", "about"), tuple((name, problem.about) for name, problem in sources.items())
+        ).text()
+    )
     caption = f"Runs that are there, of {seeds} each ({budget} calls, batch {batch})"
     print("\n" + Table(("method", "spec", *sources), rows, caption).text())

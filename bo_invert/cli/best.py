@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bo_invert.cli.options import Settings, Shape, Storage, StudyName, parse_settings, stored_problem
+from bo_invert.cli.options import (
+    Settings,
+    Shape,
+    Storage,
+    StudyName,
+    parse_settings,
+    stored_problem,
+)
 from bo_invert.cli.output import Format, emit, say, trial_records, why_nothing
-from bo_invert.errors import BoInvertError, InvalidInput
+from bo_invert.errors import BoInvertError, InvalidInputError
 
 if TYPE_CHECKING:
     from bo_invert.storage.base import Store
@@ -25,10 +32,14 @@ def best(
     name: StudyName,
     storage: Storage,
     noisy: Annotated[
-        bool | None, typer.Option("--noisy/--exact", help="What the oracle is; default: what the log says.")
+        bool | None,
+        typer.Option("--noisy/--exact", help="What the oracle is; default: what the log says."),
     ] = None,
     problem: Annotated[
-        str | None, typer.Option(help="file.py:name; needed where the oracle is noisy and the problem no ready one.")
+        str | None,
+        typer.Option(
+            help="file.py:name; needed where the oracle is noisy and the problem no ready one."
+        ),
     ] = None,
     settings: Settings = None,
     how: Shape = Format.table,
@@ -58,7 +69,7 @@ def luck(study: Study) -> list[str]:
     """Sentences on the best value of a study, where answers are noisy."""
     try:
         sentence = study.recommend().luck
-    except InvalidInput as reason:
+    except InvalidInputError as reason:
         return [] if study.best is None else [str(reason)]
     return [sentence] if sentence else []
 
@@ -100,13 +111,16 @@ def second_opinion(study: Study, how: Format) -> dict[str, Any]:
     if how is Format.table:
         shown = "nothing, it failed" if one.judged is None else goal.text(one.judged)
         return {
-            "judge says": shown + (f", constraints broken: {', '.join(one.broken)}" if one.upheld is False else ""),
+            "judge says": shown
+            + (f", constraints broken: {', '.join(one.broken)}" if one.upheld is False else ""),
             **told,
         }
     return {"best.judged_loss": one.judged, "best.judged_feasible": one.upheld, **told}
 
 
-def _recommended(store: Store, name: str, source: str | None, settings: list[str] | None) -> Recommendation | None:
+def _recommended(
+    store: Store, name: str, source: str | None, settings: list[str] | None
+) -> Recommendation | None:
     """What a model recommends; None, and a sentence, where the problem cannot be guessed from the log."""
     from bo_invert.study.study import Study
 
@@ -116,7 +130,9 @@ def _recommended(store: Store, name: str, source: str | None, settings: list[str
     except BoInvertError as reason:
         if source is not None or settings:
             raise
-        say(f"answers are noisy, so the best seen is partly luck; what a model expects cannot be told: {reason}")
+        say(
+            f"answers are noisy, so the best seen is partly luck; what a model expects cannot be told: {reason}"
+        )
         return None
 
 
@@ -126,8 +142,12 @@ def _record(journal: Record, found: Recommendation) -> dict[str, Any]:
     keys = list(told)
     end = keys.index("loss")
     start = end - len(found.outputs)
-    record = {f"recommended.{key}": told[key] for key in ("number", *keys[keys.index("ask") + 1 : start])}
-    for key, interval in zip(keys[start : end + 1], [*found.outputs.values(), found.loss], strict=True):
+    record = {
+        f"recommended.{key}": told[key] for key in ("number", *keys[keys.index("ask") + 1 : start])
+    }
+    for key, interval in zip(
+        keys[start : end + 1], [*found.outputs.values(), found.loss], strict=True
+    ):
         ends = {f"expected.{key}.low": interval.low, f"expected.{key}.high": interval.high}
         record |= {f"expected.{key}": interval.expected, **ends}
     return record | {"expected.feasible": found.probability}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from bo_invert.benchmark.compare import Comparison
 from bo_invert.benchmark.run import run_one
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.problems.examples.digits import materials, problem
 from bo_invert.report.table import Table
 
@@ -65,13 +65,13 @@ def run_demo(
         All runs, five designs of each.
 
     Raises:
-        InvalidInput: an option is none of the above.
-        MissingExtra: scikit-learn or safetensors is not installed.
+        InvalidInputError: an option is none of the above.
+        MissingExtraError: scikit-learn or safetensors is not installed.
     """
     chosen = list(METHODS) if methods is None else list(methods)
     unknown = [name for name in chosen if name not in METHODS]
     if unknown or not chosen:
-        raise InvalidInput(f"demo: methods are {list(METHODS)}, got {chosen}")
+        raise InvalidInputError(f"demo: methods are {list(METHODS)}, got {chosen}")
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
@@ -102,7 +102,9 @@ def run_demo(
     return comparison
 
 
-def _write(folder: Path, comparison: Comparison, options: dict[str, Any], seconds: dict[str, float]) -> None:
+def _write(
+    folder: Path, comparison: Comparison, options: dict[str, Any], seconds: dict[str, float]
+) -> None:
     from bo_invert.report.gallery import gallery_png
     from bo_invert.report.html import write_report
 
@@ -117,7 +119,9 @@ def _write(folder: Path, comparison: Comparison, options: dict[str, Any], second
         "methods": comparison.records(),
         "runs": [run.to_json() for run in comparison.runs],
     }
-    (folder / "result.json").write_text(json.dumps(result, indent=1, allow_nan=False), encoding="utf-8")
+    (folder / "result.json").write_text(
+        json.dumps(result, indent=1, allow_nan=False), encoding="utf-8"
+    )
     picture = gallery_png(comparison.runs, made.images)
     if picture is not None:
         (folder / "gallery.png").write_bytes(picture)
@@ -125,7 +129,11 @@ def _write(folder: Path, comparison: Comparison, options: dict[str, Any], second
         ("piece", "taught on", "R² on held-out digits"),
         (
             ("random forest", "450 digits", round(scores["forest"], 3)),
-            ("network, its differentiable twin", "the same 450 digits", round(scores["network"], 3)),
+            (
+                "network, its differentiable twin",
+                "the same 450 digits",
+                round(scores["network"], 3),
+            ),
             ("judge, which no search sees", "450 other digits", round(scores["judge"], 3)),
         ),
         "The regressors of slant",
@@ -152,5 +160,7 @@ def print_demo(comparison: Comparison, folder: Path) -> None:
     print(comparison.table())
     print()
     print(comparison.summary())
-    print(f"\nwritten: {', '.join(str(folder / name) for name in ('report.html', 'result.json', 'gallery.png'))}")
+    print(
+        f"\nwritten: {', '.join(str(folder / name) for name in ('report.html', 'result.json', 'gallery.png'))}"
+    )
     sys.stdout.flush()

@@ -8,7 +8,7 @@ import typer
 
 from bo_invert.cli.options import Kept, ProblemName, Quiet, Settings, parse_settings
 from bo_invert.cli.output import say, show
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from bo_invert.problems.problem import Problem
@@ -18,14 +18,23 @@ if TYPE_CHECKING:
 def doctor(
     problem: ProblemName,
     calls: Annotated[
-        int, typer.Option(min=1, help="Of the oracle at most, gradients included; 5 do for the most important things.")
+        int,
+        typer.Option(
+            min=1,
+            help="Of the oracle at most, gradients included; 5 do for the most important things.",
+        ),
     ] = 30,
-    timeout: Annotated[float | None, typer.Option(help="Seconds that one call may take; then it ends.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds that one call may take; then it ends.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the designs that are asked for.")] = 0,
     settings: Settings = None,
     storage: Kept = None,
     study: Annotated[
-        str | None, typer.Option(help="Keep the answers in this study of the storage, which is billed for the calls.")
+        str | None,
+        typer.Option(
+            help="Keep the answers in this study of the storage, which is billed for the calls."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     quiet: Quiet = False,
@@ -40,11 +49,17 @@ def doctor(
     from bo_invert.problems.loading import load_problem
 
     if (study is None) != (storage is None):
-        raise InvalidInput("--study and --storage go together: the study's name, and where it lives")
+        raise InvalidInputError(
+            "--study and --storage go together: the study's name, and where it lives"
+        )
     made = load_problem(problem, parse_settings(settings, "--set"))
     kept = None if study is None or storage is None else _kept(study, storage, made)
     found = look(made, calls, seed=seed, timeout=timeout, study=kept, progress=not quiet)
-    show(json.dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False) if as_json else repr(found))
+    show(
+        json.dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        if as_json
+        else repr(found)
+    )
     if kept is not None:
         say(f"kept in study {kept.name!r}: {kept.spent}")
     if found.interrupted:

@@ -39,17 +39,28 @@ def import_(
 
 def mirror(
     name: StudyName,
-    storage: Annotated[str, typer.Option(help="Where it lives: sqlite:///runs.db, runs.db or a server's URL.")],
+    storage: Annotated[
+        str, typer.Option(help="Where it lives: sqlite:///runs.db, runs.db or a server's URL.")
+    ],
     tracking_uri: Annotated[
         str | None,
         typer.Option(
-            envvar="MLFLOW_TRACKING_URI", help="Of MLflow: http://host:5000 or sqlite:///mlflow.db; default: its own."
+            envvar="MLFLOW_TRACKING_URI",
+            help="Of MLflow: http://host:5000 or sqlite:///mlflow.db; default: its own.",
         ),
     ] = None,
-    experiment: Annotated[str, typer.Option(help="In MLflow; made if it is not there.")] = "bo-invert",
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until SIGTERM or Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks, with --follow.")] = 5.0,
-    token: Annotated[str | None, typer.Option(envvar="BO_INVERT_TOKEN", help="Of the server.")] = None,
+    experiment: Annotated[
+        str, typer.Option(help="In MLflow; made if it is not there.")
+    ] = "bo-invert",
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until SIGTERM or Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between looks, with --follow.")
+    ] = 5.0,
+    token: Annotated[
+        str | None, typer.Option(envvar="BO_INVERT_TOKEN", help="Of the server.")
+    ] = None,
 ) -> None:
     """Bring MLflow up to date with a study; said again, it adds only what is new. Prints the id of the study's run."""
     from bo_invert.report.mlflow.client import mlflow_tracking, to_mlflow
@@ -66,7 +77,9 @@ def mirror(
     with mlflow_tracking(study, experiment, tracking_uri, every=every) as tracking:
         ended.wait()
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)  # whoever asks twice does not want to wait for the rest
+            signal.signal(
+                number, signal.SIG_DFL
+            )  # whoever asks twice does not want to wait for the rest
     if tracking.error is not None:
         raise tracking.error
     print(tracking.run_id)

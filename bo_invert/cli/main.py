@@ -49,7 +49,7 @@ from bo_invert.cli.problems import list_problems
 from bo_invert.cli.serve import serve, token, watch
 from bo_invert.cli.show import show_study
 from bo_invert.cli.worker import worker
-from bo_invert.errors import BoInvertError, InvalidInput, ProblemChanged
+from bo_invert.errors import BoInvertError, InvalidInputError, ProblemChangedError
 
 if TYPE_CHECKING:
     from bo_invert.benchmark.compare import Comparison
@@ -70,14 +70,24 @@ app = typer.Typer(
 
 @app.command()
 def demo(
-    target: Annotated[float | None, typer.Option(help="Invert to this slant; upright is 0.57.")] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Invert to this slant; upright is 0.57.")
+    ] = None,
     goal: Annotated[Goal | None, typer.Option(help="Without a target; default: maximize.")] = None,
     budget: Calls = 150,
     seed: Seed = 0,
-    out: Annotated[Path, typer.Option(help="Folder for report.html, result.json and gallery.png.")] = Path("demo"),
-    oracle: Annotated[Regressor, typer.Option(help="What is inverted; a forest has no gradients.")] = Regressor.forest,
-    methods: Annotated[str | None, typer.Option(help="Some of the methods, separated by commas.")] = None,
-    short: Annotated[bool, typer.Option("--short", help="At most 24 calls each, to see that all works.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="Folder for report.html, result.json and gallery.png.")
+    ] = Path("demo"),
+    oracle: Annotated[
+        Regressor, typer.Option(help="What is inverted; a forest has no gradients.")
+    ] = Regressor.forest,
+    methods: Annotated[
+        str | None, typer.Option(help="Some of the methods, separated by commas.")
+    ] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="At most 24 calls each, to see that all works.")
+    ] = False,
     how: Shape = Format.table,
     quiet: Quiet = False,
 ) -> None:
@@ -114,15 +124,24 @@ def run(
     batch: Batch = 1,
     executor: Annotated[
         str | None,
-        typer.Option(help="auto, processes, threads, dask or slurm; default: one after another, here."),
+        typer.Option(
+            help="auto, processes, threads, dask or slurm; default: one after another, here."
+        ),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Seconds for one attempt, then it is given up as failed; needs --executor."),
+        typer.Option(
+            min=0.001,
+            help="Seconds for one attempt, then it is given up as failed; needs --executor.",
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Default: 0, or what the study was begun with.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Default: 0, or what the study was begun with.")
+    ] = None,
     storage: Kept = None,
-    name: Annotated[str | None, typer.Option(help="Of the study; default: from problem, strategy and seed.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the study; default: from problem, strategy and seed.")
+    ] = None,
     out: Folder = None,
     settings: Settings = None,
     how: Shape = Format.table,
@@ -165,14 +184,21 @@ def run(
 
 @app.command()
 def compare(
-    problems: Annotated[list[str], typer.Argument(help="Ready problems or file.py:name.", metavar="PROBLEM...")],
-    strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = "auto,gp,cmaes,prior,random",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method, with seeds 0, 1, ...")] = 5,
+    problems: Annotated[
+        list[str], typer.Argument(help="Ready problems or file.py:name.", metavar="PROBLEM...")
+    ],
+    strategies: Annotated[
+        str, typer.Option(help="Names, separated by commas.")
+    ] = "auto,gp,cmaes,prior,random",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Runs of each method, with seeds 0, 1, ...")
+    ] = 5,
     budget: Calls = 100,
     batch: Batch = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 1,
     vary: Annotated[
-        str | None, typer.Option(help="An option of the problem that is set to the seed in each run.")
+        str | None,
+        typer.Option(help="An option of the problem that is set to the seed in each run."),
     ] = None,
     storage: Kept = None,
     out: Folder = None,
@@ -189,7 +215,7 @@ def compare(
     for source in problems:
         title = problem_title(source)
         if title in sources:
-            raise InvalidInput(f"problem {title!r} is given twice")
+            raise InvalidInputError(f"problem {title!r} is given twice")
         sources[title] = load_problem(source, given if vary is None else {**given, vary: 0})
         if vary is not None:
             sources[title] = VariedProblem(source, given, vary)
@@ -205,7 +231,11 @@ def compare(
             storage=storage,
         )
     except KeyboardInterrupt:
-        kept = "the same line resumes" if storage else "with --storage sqlite:///runs.db it could be resumed"
+        kept = (
+            "the same line resumes"
+            if storage
+            else "with --storage sqlite:///runs.db it could be resumed"
+        )
         say(f"bo-invert: interrupted; {kept}")
         raise typer.Exit(130) from None
     if out is not None:
@@ -228,7 +258,9 @@ def trials(name: StudyName, storage: Storage, how: Shape = Format.table) -> None
     """All trials of a study."""
     journal = _journal(name, storage)
     records = trial_records(journal, journal.trials, how)
-    coordinates = {f"z{i}" for i in range(len(journal.trials[0].point))} if journal.trials else set()
+    coordinates = (
+        {f"z{i}" for i in range(len(journal.trials[0].point))} if journal.trials else set()
+    )
     emit(records, how, hidden=["why", *(coordinates if len(coordinates) > 8 else ())])
 
 
@@ -242,7 +274,9 @@ def report(
     out: ReportFolder = Path("report"),
     problem: Annotated[
         str | None,
-        typer.Option(help="file.py:name; not needed for ready problems, which want the --set they were run with."),
+        typer.Option(
+            help="file.py:name; not needed for ready problems, which want the --set they were run with."
+        ),
     ] = None,
     settings: Settings = None,
 ) -> None:
@@ -254,8 +288,8 @@ def report(
     made = stored_problem(store, name, problem, parse_settings(settings, "--set"))
     try:
         study = Study.open(name, store, problem=made)
-    except ProblemChanged as error:
-        raise InvalidInput(
+    except ProblemChangedError as error:
+        raise InvalidInputError(
             f"{error}\nIf the study was run with options of the problem, give the same here: --set key=value"
         ) from None
     _write(study, out, None)
@@ -291,7 +325,7 @@ def main() -> None:
         app()
     except BoInvertError as error:
         say("\n".join([f"bo-invert: {error}", *getattr(error, "__notes__", ())]))
-        sys.exit(2 if isinstance(error, InvalidInput) else 1)
+        sys.exit(2 if isinstance(error, InvalidInputError) else 1)
 
 
 def _journal(name: str, storage: str) -> Record:
@@ -312,9 +346,13 @@ def _check_same(study: Study, spec: JSON, seed: int | None) -> None:
     """A study goes on with the strategy and the seed it was begun with."""
     begun = study.strategy.spec()
     if spec not in (None, begun):
-        raise InvalidInput(f"study {study.name!r} was begun with strategy {begun}, not {spec}; choose another --name")
+        raise InvalidInputError(
+            f"study {study.name!r} was begun with strategy {begun}, not {spec}; choose another --name"
+        )
     if seed not in (None, study.seed):
-        raise InvalidInput(f"study {study.name!r} was begun with seed {study.seed}, not {seed}; choose another --name")
+        raise InvalidInputError(
+            f"study {study.name!r} was begun with seed {study.seed}, not {seed}; choose another --name"
+        )
 
 
 def _write(study: Study, out: Path, budget: int | None) -> None:
@@ -322,16 +360,26 @@ def _write(study: Study, out: Path, budget: int | None) -> None:
     from bo_invert.problems.provenance import told
 
     comparison = Comparison((summarize(study, budget=budget, keep=8),))
-    made = "".join(f"\n  {what:<11}  {which}" for what, which in told(study.journal.header.get("provenance")))
-    folder = comparison.save(out, title=f"{study.problem_name} · {study.name}", lead=f"{study!r}{made}")
+    made = "".join(
+        f"\n  {what:<11}  {which}" for what, which in told(study.journal.header.get("provenance"))
+    )
+    folder = comparison.save(
+        out, title=f"{study.problem_name} · {study.name}", lead=f"{study!r}{made}"
+    )
     records = trial_records(study.journal, study.trials)
     (folder / "trials.csv").write_text(rendered(records, Format.csv) + "\n", encoding="utf-8")
     say(f"written to {folder}")
 
 
 def _explain_interruption(study: Study, storage: str | None) -> None:
-    say(f"\nbo-invert: interrupted; study {study.name!r} holds {len(study.trials)} trials ({study.spent})")
+    say(
+        f"\nbo-invert: interrupted; study {study.name!r} holds {len(study.trials)} trials ({study.spent})"
+    )
     if storage is None:
-        say("It lived in memory and is gone. With --storage sqlite:///runs.db the same line resumes.")
+        say(
+            "It lived in memory and is gone. With --storage sqlite:///runs.db the same line resumes."
+        )
     else:
-        say(f"Nothing is lost: the same line resumes it (--storage {quote(storage)} --name {quote(study.name)}).")
+        say(
+            f"Nothing is lost: the same line resumes it (--storage {quote(storage)} --name {quote(study.name)})."
+        )

@@ -12,7 +12,7 @@ import typer
 
 from bo_invert import registry
 from bo_invert.cli.output import Format
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from bo_invert.problems.problem import Problem
@@ -35,12 +35,17 @@ class Regressor(StrEnum):
 
 ProblemName = Annotated[
     str,
-    typer.Argument(metavar="PROBLEM", help="digits, arm, sine, shell, hartmann6, ackley10 ... or file.py:name."),
+    typer.Argument(
+        metavar="PROBLEM", help="digits, arm, sine, shell, hartmann6, ackley10 ... or file.py:name."
+    ),
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the problem; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="An option of the problem; repeatable."),
 ]
-Options = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the strategy; repeatable.")]
+Options = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the strategy; repeatable.")
+]
 StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Of the study.")]
 Storage = Annotated[
     str,
@@ -50,26 +55,34 @@ Storage = Annotated[
     ),
 ]
 Shape = Annotated[Format, typer.Option("--format", help="Of what is printed.")]
-Folder = Annotated[Path | None, typer.Option("--out", help="Folder for report.html, data and tables.")]
-Calls = Annotated[int, typer.Option(min=1, help="Calls: oracle values plus gradients, failures included.")]
+Folder = Annotated[
+    Path | None, typer.Option("--out", help="Folder for report.html, data and tables.")
+]
+Calls = Annotated[
+    int, typer.Option(min=1, help="Calls: oracle values plus gradients, failures included.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Batch = Annotated[int, typer.Option(min=1, help="Trials under way at once.")]
 Seed = Annotated[int, typer.Option(min=0, help="Every random choice follows from it.")]
-Kept = Annotated[str | None, typer.Option("--storage", help="Keeps all trials, so that the same line resumes.")]
-ReportFolder = Annotated[Path, typer.Option("--out", help="Folder for report.html, data and tables.")]
+Kept = Annotated[
+    str | None, typer.Option("--storage", help="Keeps all trials, so that the same line resumes.")
+]
+ReportFolder = Annotated[
+    Path, typer.Option("--out", help="Folder for report.html, data and tables.")
+]
 
 
 def parse_settings(pairs: Iterable[str] | None, flag: str) -> dict[str, Any]:
     """``key=value`` pairs; values are read as JSON where they can be (``3``, ``[0.1, 0.2]``, ``true``), else as text.
 
     Raises:
-        InvalidInput: a pair has no equals sign; ``flag`` says where it was written.
+        InvalidInputError: a pair has no equals sign; ``flag`` says where it was written.
     """
     settings = {}
     for pair in pairs or ():
         key, sign, text = pair.partition("=")
         if not sign or not key:
-            raise InvalidInput(f"{flag} {pair!r}: expected key=value")
+            raise InvalidInputError(f"{flag} {pair!r}: expected key=value")
         try:
             settings[key] = json.loads(text)
         except ValueError:
@@ -77,16 +90,20 @@ def parse_settings(pairs: Iterable[str] | None, flag: str) -> dict[str, Any]:
     return settings
 
 
-def stored_problem(store: Store, name: str, source: str | None, settings: Mapping[str, Any]) -> Problem:
+def stored_problem(
+    store: Store, name: str, source: str | None, settings: Mapping[str, Any]
+) -> Problem:
     """The problem of a stored study: from ``source``, or from its name in the log where it is a ready one.
 
     Raises:
-        InvalidInput: it is none and no source is given, or there is no such problem.
-        StudyNotFound: there is no such study.
+        InvalidInputError: it is none and no source is given, or there is no such problem.
+        StudyNotFoundError: there is no such study.
     """
     from bo_invert.problems.loading import load_problem
 
     known = store.header(name)["problem_name"]
     if source is None and known not in registry.names("problems"):
-        raise InvalidInput(f"study {name!r} is about {known!r}, which is no ready problem; pass --problem file.py:name")
+        raise InvalidInputError(
+            f"study {name!r} is about {known!r}, which is no ready problem; pass --problem file.py:name"
+        )
     return load_problem(source or known, settings)

@@ -82,7 +82,9 @@ def rendered(data: Row | Sequence[Row], how: Format, hidden: Collection[str] = (
 
 def _plain(record: Row) -> dict[str, Any]:
     """JSON has no word for infinity and NaN."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    return {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()
+    }
 
 
 def _cell(value: Any) -> Any:
@@ -94,7 +96,11 @@ def study_record(journal: Record, best: Trial | None, how: Format = Format.json)
     header, spent = journal.header, journal.ledger
     loss = None if best is None else best.loss
     people = how is Format.table
-    found = {"best": None if loss is None else _goal(journal).text(loss)} if people else {"best_loss": loss}
+    found = (
+        {"best": None if loss is None else _goal(journal).text(loss)}
+        if people
+        else {"best_loss": loss}
+    )
     return {
         "study": journal.name,
         "problem": header["problem_name"],
@@ -115,7 +121,9 @@ def study_record(journal: Record, best: Trial | None, how: Format = Format.json)
     }
 
 
-def trial_records(journal: Record, trials: Sequence[Trial], how: Format = Format.json) -> list[dict[str, Any]]:
+def trial_records(
+    journal: Record, trials: Sequence[Trial], how: Format = Format.json
+) -> list[dict[str, Any]]:
     """Trials as rows, with parameters by name where the log knows their names; the problem itself is not needed.
 
     In a table there is no loss beside the output that it is plus or minus, and a distance instead of that of a target.
@@ -172,8 +180,12 @@ def why_nothing(journal: Record) -> str:
     reasons = [outcome.reason for outcome in done if outcome.reason]
     parts = []
     if len(done) > len(reasons):
-        parts.append(f"{len(done) - len(reasons)} of {len(done)} trials miss the outcome constraints")
+        parts.append(
+            f"{len(done) - len(reasons)} of {len(done)} trials miss the outcome constraints"
+        )
     if reasons:
-        parts.append(f"{len(reasons)} of {len(done)} trials gave no outputs; the last said: {reasons[-1]}")
+        parts.append(
+            f"{len(reasons)} of {len(done)} trials gave no outputs; the last said: {reasons[-1]}"
+        )
     why = "; ".join(parts) or "no trial has an outcome"
     return f"bo-invert: study {journal.name!r} found nothing: {why}"

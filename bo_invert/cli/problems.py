@@ -21,5 +21,7 @@ def _described(name: str) -> dict[str, Any]:
     except ImportError as error:  # an installed one that is broken is no reason to hide the others
         return {"problem": name, "about": f"cannot be imported: {error}", "options": ""}
     about = (inspect.getdoc(make) or "").partition("\n")[0]
-    options = [f"{key}={option.default!r}" for key, option in inspect.signature(make).parameters.items()]
+    options = [
+        f"{key}={option.default!r}" for key, option in inspect.signature(make).parameters.items()
+    ]
     return {"problem": name, "about": about, "options": ", ".join(options)}

@@ -9,10 +9,13 @@ import typer
 
 from bo_invert.cli.options import Storage
 from bo_invert.cli.output import say, show
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 
 TokenFile = Annotated[
-    Path | None, typer.Option("--tokens", help="File with the tokens; default: ~/.config/bo_invert/tokens.json.")
+    Path | None,
+    typer.Option(
+        "--tokens", help="File with the tokens; default: ~/.config/bo_invert/tokens.json."
+    ),
 ]
 
 
@@ -20,14 +23,21 @@ def serve(
     storage: Storage,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8765,
-    expose: Annotated[bool, typer.Option("--expose", help="An address that others can reach is meant.")] = False,
+    expose: Annotated[
+        bool, typer.Option("--expose", help="An address that others can reach is meant.")
+    ] = False,
     allowed_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A name by which others call this server; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name by which others call this server; repeatable."),
     ] = None,
     tokens: TokenFile = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with [problems.NAME] tables.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with [problems.NAME] tables.")
+    ] = None,
     askers: Annotated[int, typer.Option(min=1, help="Processes that ask strategies.")] = 1,
-    asks_per_second: Annotated[float, typer.Option(min=0.01, help="Rate limit, for each token.")] = 50.0,
+    asks_per_second: Annotated[
+        float, typer.Option(min=0.01, help="Rate limit, for each token.")
+    ] = 50.0,
 ) -> None:
     """Serve the studies in a storage over HTTP, with a page to watch them on."""
     from bo_invert.service.server import Settings
@@ -39,10 +49,15 @@ def serve(
 
 def watch(
     storage: Annotated[
-        str, typer.Argument(metavar="STORAGE", help="sqlite:///runs.db, runs.db or postgresql+psycopg://...")
+        str,
+        typer.Argument(
+            metavar="STORAGE", help="sqlite:///runs.db, runs.db or postgresql+psycopg://..."
+        ),
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 0,
-    config: Annotated[Path | None, typer.Option(help="TOML file with problems that can draw their designs.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with problems that can draw their designs.")
+    ] = None,
 ) -> None:
     """Look at the studies in a storage on a page, while others work on them; nothing is ever written."""
     from bo_invert.service.server import watch as run
@@ -53,14 +68,18 @@ def watch(
 def token(
     tokens: TokenFile = None,
     new: Annotated[str | None, typer.Option(metavar="NAME", help="Make a token.")] = None,
-    read_only: Annotated[bool, typer.Option("--read-only", help="The new one may only look.")] = False,
-    revoke: Annotated[str | None, typer.Option(metavar="NAME", help="Forget a token, at once.")] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="The new one may only look.")
+    ] = False,
+    revoke: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Forget a token, at once.")
+    ] = None,
 ) -> None:
     """Show, make or revoke the tokens of a server on this machine."""
     from bo_invert.service.tokens import Access, Tokens, default_file
 
     if read_only and new is None:
-        raise InvalidInput("--read-only is for a new token; write --new NAME --read-only")
+        raise InvalidInputError("--read-only is for a new token; write --new NAME --read-only")
     file = tokens or default_file()
     known = Tokens(file)
     if revoke is not None:

@@ -21,26 +21,45 @@ if TYPE_CHECKING:
 
 
 def worker(
-    storage: Annotated[str, typer.Argument(metavar="URL", help="Of a server (https://host:8765) or a storage.")],
+    storage: Annotated[
+        str, typer.Argument(metavar="URL", help="Of a server (https://host:8765) or a storage.")
+    ],
     name: Annotated[str, typer.Argument(metavar="STUDY", help="Its name; see --create.")],
-    problem: Annotated[str, typer.Argument(metavar="PROBLEM", help="file.py:name, or a ready problem's name.")],
+    problem: Annotated[
+        str, typer.Argument(metavar="PROBLEM", help="file.py:name, or a ready problem's name.")
+    ],
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Trials under way at once.")] = 1,
     budget: Annotated[
-        int | None, typer.Option(min=1, help="Calls of the whole study; default: until SIGTERM or Ctrl-C.")
+        int | None,
+        typer.Option(min=1, help="Calls of the whole study; default: until SIGTERM or Ctrl-C."),
     ] = None,
-    executor: Annotated[str, typer.Option(help="processes, threads, serial, auto, dask or slurm.")] = "processes",
-    create: Annotated[bool, typer.Option("--create", help="Begin the study if it is not there.")] = False,
+    executor: Annotated[
+        str, typer.Option(help="processes, threads, serial, auto, dask or slurm.")
+    ] = "processes",
+    create: Annotated[
+        bool, typer.Option("--create", help="Begin the study if it is not there.")
+    ] = False,
     strategy: Annotated[str, typer.Option(help="With --create.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="With --create.")] = 0,
-    retries: Annotated[int, typer.Option(min=0, help="How often a failed trial is tried again.")] = 0,
-    grace: Annotated[float, typer.Option(min=0, help="Seconds to finish what is under way when told to stop.")] = 10.0,
+    retries: Annotated[
+        int, typer.Option(min=0, help="How often a failed trial is tried again.")
+    ] = 0,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds to finish what is under way when told to stop.")
+    ] = 10.0,
     timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds for one attempt, then it is given up as failed.")
+        float | None,
+        typer.Option(min=0.001, help="Seconds for one attempt, then it is given up as failed."),
     ] = None,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds to go on trying when the storage or the server does not answer.")
+        float,
+        typer.Option(
+            min=0, help="Seconds to go on trying when the storage or the server does not answer."
+        ),
     ] = 600.0,
-    token: Annotated[str | None, typer.Option(envvar="BO_INVERT_TOKEN", help="Of the server.")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="BO_INVERT_TOKEN", help="Of the server.")
+    ] = None,
     settings: Settings = None,
 ) -> None:
     """Work on a study: take trials, evaluate them here, tell what came of them. Any number of workers may."""
@@ -56,7 +75,9 @@ def worker(
         study = Study.open(name, store, made)
     say(f"bo-invert: working on {name!r} at {storage}")
     chosen = None if executor == "serial" else executor
-    ending = work(study, budget, jobs, chosen, retries, grace, lambda text: say(f"bo-invert: {text}"), timeout)
+    ending = work(
+        study, budget, jobs, chosen, retries, grace, lambda text: say(f"bo-invert: {text}"), timeout
+    )
     if ending is not Ending.FINISHED:
         sys.stderr.flush()
         # Threads that are still inside the oracle would keep the process until they return.
@@ -129,7 +150,9 @@ def _until(
 
     while not stop.is_set():
         calls = budget or ENDLESS
-        study.run(calls, batch=jobs, executor=executor, retries=retries, stop=stop.is_set, timeout=timeout)
+        study.run(
+            calls, batch=jobs, executor=executor, retries=retries, stop=stop.is_set, timeout=timeout
+        )
         best = study.best
         assert study.problem is not None
         if best is not None and study.problem.objective.satisfied(best.y):

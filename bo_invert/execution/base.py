@@ -88,7 +88,9 @@ class Crew(Executor):
             if member is not None:
                 self.part(member)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False) -> None:
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False
+    ) -> None:
         """Take no more calls.
 
         Args:
@@ -115,7 +117,9 @@ class Crew(Executor):
                 member.thread.join()
 
     @abstractmethod
-    def perform(self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def perform(
+        self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """Do one call, and set ``member.begun`` when it begins."""
 
     def prepare(self, member: Member, fn: Callable[..., Any]) -> None:

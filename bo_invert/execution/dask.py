@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bo_invert.errors import MissingExtra
+from bo_invert.errors import MissingExtraError
 from bo_invert.execution.base import Crew, Member, WorkerDied
 
 #: Seconds between two looks at whether the worker of a silent call is still there.
@@ -47,7 +47,7 @@ class DaskExecutor(Crew):
             which ends with this executor. On a cluster of yours, workers of one thread each keep neighbours apart.
 
     Raises:
-        MissingExtra: Dask is not installed.
+        MissingExtraError: Dask is not installed.
     """
 
     parting = "its worker was killed"
@@ -56,14 +56,16 @@ class DaskExecutor(Crew):
         try:
             import distributed
         except ImportError:
-            raise MissingExtra(
+            raise MissingExtraError(
                 "Dask needs the package distributed; install it with: pip install 'bo-invert[dask]'"
             ) from None
         self._own = ExitStack()
         self._cluster: Any = None
         if client is None:
             self._cluster = _cluster(workers, self._own)
-            client = self._own.enter_context(distributed.Client(self._cluster, set_as_default=False))
+            client = self._own.enter_context(
+                distributed.Client(self._cluster, set_as_default=False)
+            )
         self._client = client
         self._taken: Counter[str] = Counter()
         super().__init__(workers)
@@ -77,7 +79,9 @@ class DaskExecutor(Crew):
         while True:
             there = self._client.nthreads()
             with self._lock:
-                free = [address for address, threads in there.items() if self._taken[address] < threads]
+                free = [
+                    address for address, threads in there.items() if self._taken[address] < threads
+                ]
                 if free:
                     self._taken[free[0]] += 1
                     member.keeps = _Seat(free[0])
@@ -86,7 +90,9 @@ class DaskExecutor(Crew):
                     raise RuntimeError("the executor was shut down")
             time.sleep(_SEEK)
 
-    def perform(self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def perform(
+        self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         from distributed import Event
 
         name = f"bo-invert-{uuid.uuid4().hex}"
@@ -95,9 +101,19 @@ class DaskExecutor(Crew):
             for turn in itertools.count():
                 where = member.keeps.address
                 task = self._client.submit(
-                    _once, name, fn, args, kwargs, key=f"{name}-{turn}", workers=[where], pure=False, retries=0
+                    _once,
+                    name,
+                    fn,
+                    args,
+                    kwargs,
+                    key=f"{name}-{turn}",
+                    workers=[where],
+                    pure=False,
+                    retries=0,
                 )
-                while not begun.wait(_LOOK) and not task.done() and where in self._client.nthreads():
+                while (
+                    not begun.wait(_LOOK) and not task.done() and where in self._client.nthreads()
+                ):
                     pass
                 if begun.is_set() or (task.status == "error" and not _lost(task.exception())):
                     member.begun = True
@@ -115,7 +131,9 @@ class DaskExecutor(Crew):
             try:
                 return task.result(timeout=_LOOK)
             except BaseException as error:
-                if isinstance(error, TimeoutError) and task.status != "error":  # it is not the call's own
+                if (
+                    isinstance(error, TimeoutError) and task.status != "error"
+                ):  # it is not the call's own
                     if where in self._client.nthreads():
                         continue
                 elif not _lost(error):
@@ -125,7 +143,9 @@ class DaskExecutor(Crew):
     def part(self, member: Member) -> None:
         member.keeps.doomed = True
         self._dismiss(member)  # where nobody can kill the worker, it stays occupied
-        threading.Thread(target=_slay, args=(self._client, member.keeps.address), daemon=True).start()
+        threading.Thread(
+            target=_slay, args=(self._client, member.keeps.address), daemon=True
+        ).start()
 
     def leave(self, member: Member) -> None:
         seat: _Seat | None = member.keeps
@@ -134,7 +154,9 @@ class DaskExecutor(Crew):
             with self._lock:
                 self._taken[seat.address] -= 1
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False) -> None:
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False
+    ) -> None:
         super().shutdown(wait, cancel_futures=cancel_futures, kill_workers=kill_workers)
         if kill_workers and self._cluster is not None:
             for nanny in list(self._cluster.workers.values()):
@@ -180,7 +202,13 @@ def _once(name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
 
 def _lost(error: BaseException) -> bool:
     """Whether Dask lost a call, as opposed to an error before or in the call itself."""
-    lost = {"KilledWorker", "CancelledError", "FutureCancelledError", "LostDependencyError", "CommClosedError"}
+    lost = {
+        "KilledWorker",
+        "CancelledError",
+        "FutureCancelledError",
+        "LostDependencyError",
+        "CommClosedError",
+    }
     return bool(lost & {kind.__name__ for kind in type(error).__mro__})
 
 

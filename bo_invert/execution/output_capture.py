@@ -41,7 +41,9 @@ class Heard:
 
     def trace(self, patience: float) -> None:
         """Wait so many seconds for a trace, and until it is complete."""
-        while self._traces in wait([self._traces] if self._traces in self.streams else [], patience):
+        while self._traces in wait(
+            [self._traces] if self._traces in self.streams else [], patience
+        ):
             self._take(self._traces)
             patience = 0.02
 
@@ -58,14 +60,21 @@ class Heard:
 
     def last_words(self) -> str:
         """Where it was, if that is known, otherwise the end of its errors; behind a colon."""
-        _, begins, trace = self._said[self._traces].decode(errors="replace").rpartition("(most recent call first):")
+        _, begins, trace = (
+            self._said[self._traces]
+            .decode(errors="replace")
+            .rpartition("(most recent call first):")
+        )
         kept: list[str] = []
         for line in trace.splitlines() if begins else []:
             if any(own in line for own in _OWN) or line.startswith("Extension modules"):
                 break
             kept.append(line.strip())
         if not any(kept):
-            kept = [line.strip() for line in self._said[self._err].decode(errors="replace")[-_LONG:].splitlines()]
+            kept = [
+                line.strip()
+                for line in self._said[self._err].decode(errors="replace")[-_LONG:].splitlines()
+            ]
         words = "; ".join(filter(None, kept))[:_LONG]
         return f": {words}" if words else ""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.execution.base import Crew, Member, WorkerDied
 from bo_invert.execution.parent_death import tie
 from bo_invert.execution.reaper import end_group
@@ -47,7 +47,7 @@ class ProcessExecutor(Crew):
     What is called travels to each process once, and its arguments with every call.
 
     Raises:
-        MissingExtra: loky is not installed.
+        MissingExtraError: loky is not installed.
     """
 
     parting = "its process was killed"
@@ -56,7 +56,7 @@ class ProcessExecutor(Crew):
         try:
             import loky
         except ImportError:
-            raise MissingExtra(
+            raise MissingExtraError(
                 "processes need the package loky; install it with: pip install 'bo-invert[processes]'"
             ) from None
         del loky
@@ -79,7 +79,9 @@ class ProcessExecutor(Crew):
             raise _unloaded(error) from error
         post.loaded, post.token = fn, token
 
-    def perform(self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def perform(
+        self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         member.begun = True
         while True:
             post: _Post = member.keeps
@@ -138,13 +140,15 @@ def _post() -> _Post:
 def _unloaded(error: BaseException) -> BaseException:
     """Why a worker could not load what it is to call."""
     if isinstance(error, TimeoutError):
-        return WorkerDied(f"its worker process did not load the problem within {STARTUP:g} s, and was killed")
+        return WorkerDied(
+            f"its worker process did not load the problem within {STARTUP:g} s, and was killed"
+        )
     if isinstance(error, BrokenExecutor) and "exit codes" in str(error):
         return WorkerDied(f"its worker process {_ended(error)} while it loaded the problem")
     if not isinstance(error, Exception):
         return error
     words = str(error.__cause__ or error).strip().strip('"').strip().splitlines() or [str(error)]
-    return InvalidInput(f"it cannot travel to another process: {words[-1]}")
+    return InvalidInputError(f"it cannot travel to another process: {words[-1]}")
 
 
 def _ended(error: BrokenExecutor) -> str:

@@ -28,11 +28,15 @@ def end_group(group: int, how: int | None = None) -> bool:
 def end_marked(mark: str) -> None:
     """Kill what carries this mark in its environment, where the system tells (Linux): it had left its group."""
     wanted = f"{MARK}={mark}".encode()
-    for name in os.listdir("/proc") if hasattr(os, "pidfd_open") and os.path.isdir("/proc/self") else []:
+    for name in (
+        os.listdir("/proc") if hasattr(os, "pidfd_open") and os.path.isdir("/proc/self") else []
+    ):
         if not name.isdigit() or int(name) == os.getpid():
             continue
         with suppress(OSError):
-            handle = os.pidfd_open(int(name))  # holds on to this process, should its number be given to another
+            handle = os.pidfd_open(
+                int(name)
+            )  # holds on to this process, should its number be given to another
             try:
                 with open(f"/proc/{name}/environ", "rb") as file:
                     marked = wanted in file.read().split(b"\0")

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.execution.base import Crew, Member, WorkerDied
 
 _FIRST, _LAST, _GROWTH = 0.05, 2.0, 1.2
@@ -43,8 +43,8 @@ class SlurmExecutor(Crew):
             Without ``timeout_min`` a job may take an hour.
 
     Raises:
-        InvalidInput: there is no Slurm here, or no such parameter.
-        MissingExtra: submitit is not installed.
+        InvalidInputError: there is no Slurm here, or no such parameter.
+        MissingExtraError: submitit is not installed.
     """
 
     parting = "its job was cancelled"
@@ -60,19 +60,21 @@ class SlurmExecutor(Crew):
         try:
             import submitit
         except ImportError:
-            raise MissingExtra(
+            raise MissingExtraError(
                 "Slurm needs the package submitit; install it with: pip install 'bo-invert[slurm]'"
             ) from None
         if executor is None:
             if cluster == "slurm" and shutil.which("srun") is None:
-                raise InvalidInput(
+                raise InvalidInputError(
                     "there is no Slurm on this machine (no srun); run where jobs can be submitted, or use "
                     "SlurmExecutor(workers, cluster='local') to try it here"
                 )
             # What can be imported here can be imported in a job.
             here = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)
             python = f"env PYTHONPATH={shlex.quote(here)} {shlex.quote(sys.executable)}"
-            executor = submitit.AutoExecutor(folder=str(folder), cluster=cluster, **{f"{cluster}_python": python})
+            executor = submitit.AutoExecutor(
+                folder=str(folder), cluster=cluster, **{f"{cluster}_python": python}
+            )
             given = {"timeout_min": 60, "name": "bo-invert", **parameters}
             if cluster == "slurm":
                 further = {"no-requeue": True, **given.pop("slurm_additional_parameters", {})}
@@ -80,13 +82,15 @@ class SlurmExecutor(Crew):
             try:
                 executor.update_parameters(**given)
             except NameError as error:
-                raise InvalidInput(f"SlurmExecutor: {error}") from None
+                raise InvalidInputError(f"SlurmExecutor: {error}") from None
         self._submitit = executor
         self._patience = 1.0 if getattr(executor, "cluster", "") == "local" else _PATIENCE
         self._parted: list[Member] = []
         super().__init__(workers)
 
-    def perform(self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def perform(
+        self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         folder = Path(self._submitit.folder).expanduser().absolute()
         begun = folder / f"begun-{uuid.uuid4().hex}"
         job = member.keeps = self._submitit.submit(_Once(fn, begun), *args, **kwargs)
@@ -99,7 +103,12 @@ class SlurmExecutor(Crew):
             member.begun = False  # nor is waiting for a slow file system the call's time
             return _result(job, self._patience)
         finally:
-            for path in (begun, job.paths.submitted_pickle, job.paths.result_pickle, job.paths.submission_file):
+            for path in (
+                begun,
+                job.paths.submitted_pickle,
+                job.paths.result_pickle,
+                job.paths.submission_file,
+            ):
                 path.unlink(missing_ok=True)
 
     def part(self, member: Member) -> None:
@@ -107,7 +116,9 @@ class SlurmExecutor(Crew):
         self._parted.append(member)
         self.kill(member)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False) -> None:
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False
+    ) -> None:
         super().shutdown(wait, cancel_futures=cancel_futures, kill_workers=kill_workers)
         for member in self._parted:  # who tidy up
             member.thread.join(max(self._patience, 5.0))
@@ -128,7 +139,9 @@ class _Once:
         try:
             self._begun.open("x").close()
         except FileExistsError:
-            raise WorkerDied("its job was interrupted and begun once more, which it refused") from None
+            raise WorkerDied(
+                "its job was interrupted and begun once more, which it refused"
+            ) from None
         return self._fn(*args, **kwargs)
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> None:
@@ -143,11 +156,19 @@ def _result(job: Any, patience: float) -> Any:
     while not job.paths.result_pickle.exists() and time.monotonic() < deadline:
         time.sleep(_FIRST)
     if not job.paths.result_pickle.exists():
-        raise WorkerDied(f"its job {job.job_id} ended without an answer ({str(job.state).lower()}){_said(logs[1])}")
+        raise WorkerDied(
+            f"its job {job.job_id} ended without an answer ({str(job.state).lower()}){_said(logs[1])}"
+        )
     try:
         result = job.result()
-    except UncompletedJobError as error:  # it raised: the text of its traceback is all that comes back
-        trace = [line.strip() for line in str(error).rpartition("\n------")[0].splitlines() if line.strip()]
+    except (
+        UncompletedJobError
+    ) as error:  # it raised: the text of its traceback is all that comes back
+        trace = [
+            line.strip()
+            for line in str(error).rpartition("\n------")[0].splitlines()
+            if line.strip()
+        ]
         raise WorkerDied(f"its job {job.job_id} failed: {trace[-1] if trace else error}") from None
     for path in logs:
         path.unlink(missing_ok=True)
@@ -160,5 +181,7 @@ def _said(log: Path) -> str:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return ""
-    said = "; ".join(line.strip() for line in lines if line.strip() and not line.startswith("submitit "))
+    said = "; ".join(
+        line.strip() for line in lines if line.strip() and not line.startswith("submitit ")
+    )
     return f": {said[-_WORDS:]}" if said else ""

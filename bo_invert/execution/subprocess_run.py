@@ -62,7 +62,10 @@ class Ended:
     @property
     def complaint(self) -> str:
         """The end of what it wrote to stderr, as the continuation of a reason; empty if it wrote nothing."""
-        lines = [line.strip() for line in self.stderr[-4000:].decode("utf-8", "backslashreplace").splitlines()]
+        lines = [
+            line.strip()
+            for line in self.stderr[-4000:].decode("utf-8", "backslashreplace").splitlines()
+        ]
         text = " | ".join([line for line in lines if line][-5:])
         return f"; stderr ends with: {text[-400:]}" if text else ""
 
@@ -111,7 +114,13 @@ def run_program(
     finally:
         call.leave()
         _tell_warden(f"-{process.pid}")
-    return Ended(process.returncode, bytes(call.kept[1][-limit:]), bytes(call.kept[2][-limit:]), call.cut, why)
+    return Ended(
+        process.returncode,
+        bytes(call.kept[1][-limit:]),
+        bytes(call.kept[2][-limit:]),
+        call.cut,
+        why,
+    )
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -143,13 +152,23 @@ class _Call:
 
     def attend(self, deadline: float | None, stopped: Callable[[], bool]) -> str:
         """Feed and read it until it has ended; why it was ended, if it was."""
-        why, ending, over = "", 0.0, 0.0  # since when it is asked to end, and since when it has ended
+        why, ending, over = (
+            "",
+            0.0,
+            0.0,
+        )  # since when it is asked to end, and since when it has ended
         with selectors.DefaultSelector() as selector, self._opened(selector):
             pipes = _pipes(selector)
             while not over or (pipes and time.monotonic() < over + _LINGER):
                 now = time.monotonic()
                 if not why and not over:
-                    why = "timeout" if deadline is not None and now >= deadline else "stopped" if stopped() else ""
+                    why = (
+                        "timeout"
+                        if deadline is not None and now >= deadline
+                        else "stopped"
+                        if stopped()
+                        else ""
+                    )
                     if why:
                         ending = now
                         end_group(self.process.pid, signal.SIGTERM)
@@ -157,7 +176,9 @@ class _Call:
                     end_group(self.process.pid)
                     end_marked(self.mark)
                 left = _LOOK if selector.get_map() else 0.01
-                for key, _ in selector.select(left if deadline is None or why else max(0.0, min(left, deadline - now))):
+                for key, _ in selector.select(
+                    left if deadline is None or why else max(0.0, min(left, deadline - now))
+                ):
                     self._serve(selector, key)
                 pipes = _pipes(selector)
                 if not over and self._is_over():
@@ -179,10 +200,16 @@ class _Call:
     @contextmanager
     def _opened(self, selector: selectors.BaseSelector) -> Iterator[None]:
         """Watch the pipes and, where the system can, the end of the program itself."""
-        for pipe, number in ((self.process.stdin, 0), (self.process.stdout, 1), (self.process.stderr, 2)):
+        for pipe, number in (
+            (self.process.stdin, 0),
+            (self.process.stdout, 1),
+            (self.process.stderr, 2),
+        ):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
-                selector.register(pipe.fileno(), selectors.EVENT_READ if number else selectors.EVENT_WRITE, number)
+                selector.register(
+                    pipe.fileno(), selectors.EVENT_READ if number else selectors.EVENT_WRITE, number
+                )
         if not hasattr(os, "pidfd_open"):
             yield
             return
@@ -266,7 +293,9 @@ def _tell_warden(line: str) -> None:
 
 def _dismiss_warden(process: int) -> None:
     """This process ends in order: so does the one that watches it."""
-    if _warden is None or process != os.getpid():  # a fork has this from its parent, with whom the warden stays
+    if (
+        _warden is None or process != os.getpid()
+    ):  # a fork has this from its parent, with whom the warden stays
         return
     if _warden[1].stdin is not None:
         with suppress(OSError):

@@ -13,7 +13,9 @@ class ThreadExecutor(Crew):
 
     parting = "its thread is left behind, and goes on until it ends by itself"
 
-    def perform(self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def perform(
+        self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         member.begun = True
         return fn(*args, **kwargs)
 

@@ -12,7 +12,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
-from bo_invert.errors import BoInvertError, Failed, Verdict
+from bo_invert.errors import BoInvertError, EvaluationError, FailedError
 from bo_invert.execution.parent_death import tie
 
 #: Told to write where it is, in the words of ``faulthandler``, before it is killed.
@@ -38,7 +38,7 @@ def _serve(calls: Connection, memory: int) -> None:
     try:
         served = ForkingPickler.loads(calls.recv_bytes())
     except BaseException as error:
-        _answer(calls, (False, Failed(f"{type(error).__name__}: {error}")))
+        _answer(calls, (False, FailedError(f"{type(error).__name__}: {error}")))
         return
     if memory:
         _limit(memory)
@@ -50,10 +50,10 @@ def _serve(calls: Connection, memory: int) -> None:
             return
         try:
             reply = (True, getattr(served, method)(*args))
-        except (Verdict, BoInvertError) as error:
+        except (EvaluationError, BoInvertError) as error:
             reply = (False, error)
         except BaseException as error:
-            reply = (False, Failed(f"{type(error).__name__}: {error}"))
+            reply = (False, FailedError(f"{type(error).__name__}: {error}"))
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         _answer(calls, reply)
@@ -65,7 +65,9 @@ def _answer(calls: Connection, reply: tuple[bool, Any]) -> None:
     try:
         packed = dumps(reply)
     except Exception as error:
-        packed = dumps((False, Failed(f"the answer cannot be sent: {type(error).__name__}: {error}")))
+        packed = dumps(
+            (False, FailedError(f"the answer cannot be sent: {type(error).__name__}: {error}"))
+        )
     calls.send_bytes(packed)
 
 

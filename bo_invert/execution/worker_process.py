@@ -18,7 +18,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.execution.output_capture import Heard
 from bo_invert.execution.reaper import end_group
 from bo_invert.execution.worker_main import WHERE
@@ -31,9 +31,7 @@ THREADS = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from bo_invert.execution.worker_main import main; main()"
-)
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from bo_invert.execution.worker_main import main; main()"
 _TICK = 0.5
 """Seconds between two looks at whether a silent child is alive, where its end is not heard."""
 _WATCH = 0.05
@@ -53,19 +51,19 @@ def packed(served: Any) -> bytes:
     """What a child is to serve, as it travels there.
 
     Raises:
-        InvalidInput: it cannot travel.
-        MissingExtra: loky is not installed.
+        InvalidInputError: it cannot travel.
+        MissingExtraError: loky is not installed.
     """
     try:
         from loky.backend.reduction import dumps
     except ImportError:
-        raise MissingExtra(
+        raise MissingExtraError(
             "processes need the package loky; install it with: pip install 'bo-invert[processes]'"
         ) from None
     try:
         return bytes(dumps(served))
     except Exception as error:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"{served!r:.200} cannot travel to another process ({type(error).__name__}: {error}); open files, "
             "connections and the like inside the function"
         ) from error
@@ -84,7 +82,9 @@ class Child:
         NotLoaded: it cannot load what it should serve.
     """
 
-    def __init__(self, served: bytes, startup: float, memory: int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, served: bytes, startup: float, memory: int | None = None, threads: int | None = None
+    ) -> None:
         self._memory = memory
         self._calls, calls = Pipe()
         lifeline, self._lifeline = os.pipe()
@@ -139,7 +139,7 @@ class Child:
 
         Raises:
             Died: the child ended, or was ended, before it answered.
-            Verdict, BoInvertError: what the method raised; any other exception becomes ``Failed``.
+            Verdict, BoInvertError: what the method raised; any other exception becomes ``FailedError``.
         """
         from loky.backend.reduction import dumps
 
@@ -208,9 +208,14 @@ class Child:
                     os.kill(self._process.pid, WHERE)
                     self._heard.trace(0.2)
                 self.kill(grace)
-                raise Died(f"{lacking} within {timeout:g} s; its process group was killed{self._heard.last_words()}")
+                raise Died(
+                    f"{lacking} within {timeout:g} s; its process group was killed{self._heard.last_words()}"
+                )
             pause = _WATCH if self._memory else _TICK
-            ready = wait([self._calls, *self._heard.streams], pause if deadline is None else min(pause, deadline - now))
+            ready = wait(
+                [self._calls, *self._heard.streams],
+                pause if deadline is None else min(pause, deadline - now),
+            )
             self._heard.listen()
             if self._calls in ready:
                 try:
@@ -223,7 +228,9 @@ class Child:
                 looked = now
                 if self._resident() > self._memory:
                     self.kill()
-                    raise Died(f"more memory than {_size(self._memory)}; its process group was killed")
+                    raise Died(
+                        f"more memory than {_size(self._memory)}; its process group was killed"
+                    )
 
     def _fallen(self) -> Died:
         """It ended by itself, or somebody else ended it."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.priors import Draw, Prior, draw_codes
 from bo_invert.types import JSON
 
@@ -43,25 +43,29 @@ class GeneratorConfig:
         """What ``to_json`` gave.
 
         Raises:
-            InvalidInput: a name is missing or unknown, or a value makes no sense.
+            InvalidInputError: a name is missing or unknown, or a value makes no sense.
         """
         known = {one.name for one in fields(cls)}  # type: ignore[arg-type]
         if not isinstance(data, dict) or not set(data) <= known:
-            raise InvalidInput(f"{cls.__name__}: expected some of {sorted(known)}, got {data!r:.200}")
+            raise InvalidInputError(
+                f"{cls.__name__}: expected some of {sorted(known)}, got {data!r:.200}"
+            )
         try:
             return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in data.items()})
         except TypeError as error:
-            raise InvalidInput(f"{cls.__name__}: {error}") from None
+            raise InvalidInputError(f"{cls.__name__}: {error}") from None
 
     def refuse(self, **below_one: int | Sequence[int]) -> None:
-        """Raise InvalidInput where one of these sizes is no whole number from 1, or ``seed`` is none from 0."""
+        """Raise InvalidInputError where one of these sizes is no whole number from 1, or ``seed`` is none from 0."""
         seed = getattr(self, "seed", 0)
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise InvalidInput(f"{type(self).__name__}: seed must be at least 0, got {seed!r}")
+            raise InvalidInputError(f"{type(self).__name__}: seed must be at least 0, got {seed!r}")
         for name, sizes in below_one.items():
             for size in sizes if isinstance(sizes, (tuple, list)) else (sizes,):
                 if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                    raise InvalidInput(f"{type(self).__name__}: {name} must be at least 1, got {size!r}")
+                    raise InvalidInputError(
+                        f"{type(self).__name__}: {name} must be at least 1, got {size!r}"
+                    )
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ class TrainingReport:
     remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        measured = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in self.figures.items())
+        measured = "".join(
+            f", {name.replace('_', ' ')} {value:.4g}" for name, value in self.figures.items()
+        )
         head = f"{self.epochs} epochs in {self.seconds:.1f} s ({self.ended}); held-out loss {self.loss:.3f}{measured}"
         return "\n".join([head, *self.remarks])
 
@@ -97,9 +103,11 @@ class TrainingReport:
         numbers = {name: float(value) for name, value in data["figures"].items()}
         loss = float(data["loss"])
         if data["ended"] not in ("patience", "epochs", "interrupted") or math.isnan(loss):
-            raise InvalidInput(f"this is no report of a training: {data!r:.200}")
+            raise InvalidInputError(f"this is no report of a training: {data!r:.200}")
         remarks = tuple(str(remark) for remark in data["remarks"])
-        return TrainingReport(int(data["epochs"]), float(data["seconds"]), data["ended"], loss, numbers, remarks)
+        return TrainingReport(
+            int(data["epochs"]), float(data["seconds"]), data["ended"], loss, numbers, remarks
+        )
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -111,7 +119,9 @@ class TrainingInterrupted(KeyboardInterrupt):
     """
 
     def __init__(self, network: Any, report: TrainingReport) -> None:
-        super().__init__(f"interrupted; the best network of {report.epochs} epochs is this exception's .network")
+        super().__init__(
+            f"interrupted; the best network of {report.epochs} epochs is this exception's .network"
+        )
         self.network = network
         self.report = report
 
@@ -154,13 +164,19 @@ class Generator(nn.Module, ABC, Generic[C]):
         """Designs as they are learnt from; the name of a cache entry is made of this and the config.
 
         Raises:
-            InvalidInput: there are too few, or they do not fit ``config``.
+            InvalidInputError: there are too few, or they do not fit ``config``.
         """
 
     @classmethod
     @abstractmethod
     def fit(
-        cls, designs: Any, config: C, *, progress: bool = False, device: Any = None, valid: Valid | None = None
+        cls,
+        designs: Any,
+        config: C,
+        *,
+        progress: bool = False,
+        device: Any = None,
+        valid: Valid | None = None,
     ) -> tuple[Self, TrainingReport]:
         """A network trained on designs, in evaluation mode and on the CPU, wherever it was trained.
 
@@ -174,7 +190,7 @@ class Generator(nn.Module, ABC, Generic[C]):
             valid: says of n designs which are any; the share among draws of the prior goes into the report.
 
         Raises:
-            InvalidInput: designs and config do not fit, or the loss left the finite numbers.
+            InvalidInputError: designs and config do not fit, or the loss left the finite numbers.
             TrainingInterrupted: Ctrl-C; it holds the best network so far.
         """
 
@@ -183,11 +199,11 @@ def kind_of(name: str) -> type[Generator[Any]]:
     """The class of a registered kind of generator.
 
     Raises:
-        InvalidInput: there is no such kind.
+        InvalidInputError: there is no such kind.
     """
     found = registry.resolve("generators", name)
     if not (isinstance(found, type) and issubclass(found, Generator)):
-        raise InvalidInput(f"what is registered as the generator {name!r} is none: {found!r}")
+        raise InvalidInputError(f"what is registered as the generator {name!r} is none: {found!r}")
     return found
 
 
@@ -209,4 +225,6 @@ def sampled(network: Generator[Any], rng: np.random.Generator, n: int) -> Any:
 
     codes = draw_codes(network.prior, rng, n, network.config.dim)
     with torch.no_grad():
-        return network(torch.as_tensor(codes, dtype=torch.float32) if network.differentiable else codes)
+        return network(
+            torch.as_tensor(codes, dtype=torch.float32) if network.differentiable else codes
+        )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.latent_plausibility import Measure, as_codes
 from bo_invert.generators.wrapped import as_function
 from bo_invert.types import Array
@@ -28,7 +28,7 @@ class DesignRealism:
         real: held-out real designs, shape ``(k, ...)``, that neither the generator nor ``measure`` saw.
 
     Raises:
-        InvalidInput: no held-out designs, or shapes that do not match.
+        InvalidInputError: no held-out designs, or shapes that do not match.
     """
 
     def __init__(self, encoder: Any, decoder: Any, measure: Measure, real: Any) -> None:
@@ -36,7 +36,9 @@ class DesignRealism:
         self._decoder = as_function(decoder, "DesignRealism: the decoder")
         self.measure = measure
         if len(real) == 0:
-            raise InvalidInput("DesignRealism: held-out real designs are needed to rank against")
+            raise InvalidInputError(
+                "DesignRealism: held-out real designs are needed to rank against"
+            )
         errors, densities = self.scores(real)
         self._errors, self._densities = np.sort(errors), np.sort(densities)
         self._lower = np.sort(self._lower_rank(errors, densities))
@@ -45,13 +47,15 @@ class DesignRealism:
         """Cycle errors ``(n,)`` and log densities of codes ``(n,)`` of n designs.
 
         Raises:
-            InvalidInput: the designs hold values that are not finite, or decode to another shape.
+            InvalidInputError: the designs hold values that are not finite, or decode to another shape.
         """
         rows = np.asarray(designs, dtype=np.float64)
         codes = as_codes(self._encoder(rows), len(self.measure.mean), "DesignRealism: codes")
         cycled = np.asarray(self._decoder(codes))
         if cycled.shape != rows.shape:
-            raise InvalidInput(f"DesignRealism: designs of shape {rows.shape} come back from a cycle as {cycled.shape}")
+            raise InvalidInputError(
+                f"DesignRealism: designs of shape {rows.shape} come back from a cycle as {cycled.shape}"
+            )
         errors = ((rows - cycled) ** 2).reshape(len(rows), -1).mean(axis=1)
         return errors, self.measure.reference.log_density(self.measure.whiten(codes))
 
@@ -59,9 +63,15 @@ class DesignRealism:
         """Plausibility of n designs, shape ``(n,)``; 0 for one with values that are not finite."""
         rows = np.asarray(designs, dtype=np.float64)
         plausible = np.zeros(len(rows))
-        sound = np.isfinite(rows).reshape(len(rows), -1).all(axis=1) if len(rows) else np.zeros(0, dtype=bool)
+        sound = (
+            np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+            if len(rows)
+            else np.zeros(0, dtype=bool)
+        )
         if sound.any():
-            plausible[sound] = _share_below(self._lower, self._lower_rank(*self.scores(rows[sound])))
+            plausible[sound] = _share_below(
+                self._lower, self._lower_rank(*self.scores(rows[sound]))
+            )
         return plausible
 
     def _lower_rank(self, errors: Array, densities: Array) -> Array:

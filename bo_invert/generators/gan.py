@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.base import Generator, GeneratorConfig, TrainingReport, Valid
 from bo_invert.generators.layers import Downward, Units, Upward, dense, image_shape
 from bo_invert.generators.priors import Prior, named_prior
@@ -83,12 +83,16 @@ class GANConfig(GeneratorConfig):
             shape=self.shape, dim=self.dim, hidden=self.hidden, channels=self.channels, epochs=self.epochs,
             patience=self.patience, batch_size=self.batch_size,
         )  # fmt: skip
-        if not self.shape or not (self.learning_rate > 0 and self.penalty >= 0 and 0 <= self.average < 1):
-            raise InvalidInput(
+        if not self.shape or not (
+            self.learning_rate > 0 and self.penalty >= 0 and 0 <= self.average < 1
+        ):
+            raise InvalidInputError(
                 f"GANConfig: shape must not be empty, learning_rate > 0, penalty >= 0, 0 <= average < 1, got {self}"
             )
         if self.network not in ("dense", "conv") or self.values not in ("unit", "real"):
-            raise InvalidInput(f"GANConfig: network is 'dense' or 'conv', values are 'unit' or 'real', got {self}")
+            raise InvalidInputError(
+                f"GANConfig: network is 'dense' or 'conv', values are 'unit' or 'real', got {self}"
+            )
         named_prior(self.prior)
         if self.network == "conv":
             image_shape(self.shape, self.channels, "GANConfig")
@@ -133,7 +137,13 @@ class GAN(Generator[GANConfig]):
 
     @classmethod
     def fit(
-        cls, designs: Any, config: GANConfig, *, progress: bool = False, device: Any = None, valid: Valid | None = None
+        cls,
+        designs: Any,
+        config: GANConfig,
+        *,
+        progress: bool = False,
+        device: Any = None,
+        valid: Valid | None = None,
     ) -> tuple[GAN, TrainingReport]:
         """A GAN trained on designs ``(n, *config.shape)``, at least 50.
 
@@ -152,18 +162,32 @@ class GAN(Generator[GANConfig]):
         game = _Game(network.to(where), generator)
         known = held[:_JUDGED]
         judged = game.codes(_JUDGED)
-        apart = float(torch.cdist(known.flatten(1), known.flatten(1)).sum()) / (len(known) * (len(known) - 1))
+        apart = float(torch.cdist(known.flatten(1), known.flatten(1)).sum()) / (
+            len(known) * (len(known) - 1)
+        )
 
         def epoch() -> None:
-            for chosen in torch.split(torch.randperm(len(rows), generator=generator), config.batch_size):
+            for chosen in torch.split(
+                torch.randperm(len(rows), generator=generator), config.batch_size
+            ):
                 game.step(rows[chosen].to(where))
 
         def held_out() -> float:
             drawn = in_batches(game.average, judged, device=where)
-            return energy_distance(known, drawn) / max(apart, 1e-12) if bool(drawn.isfinite().all()) else math.nan
+            return (
+                energy_distance(known, drawn) / max(apart, 1e-12)
+                if bool(drawn.isfinite().all())
+                else math.nan
+            )
 
         ending = best_epoch(
-            game.average, epoch, held_out, epochs=config.epochs, patience=config.patience, what="GAN", progress=progress
+            game.average,
+            epoch,
+            held_out,
+            epochs=config.epochs,
+            patience=config.patience,
+            what="GAN",
+            progress=progress,
         )
         kept = game.average.cpu().eval()
         figures = drawn_figures(kept, rows, held, config.seed, valid)
@@ -190,7 +214,9 @@ class _Game:
 
     def codes(self, n: int) -> Tensor:
         """Codes drawn from the prior, on the CPU."""
-        return self.network.prior.tensor(torch.randn(n, self.network.config.dim, generator=self.generator))
+        return self.network.prior.tensor(
+            torch.randn(n, self.network.config.dim, generator=self.generator)
+        )
 
     def step(self, designs: Tensor) -> None:
         """Both networks learn from one batch of real designs."""
@@ -201,9 +227,14 @@ class _Game:
         made.requires_grad_()
         on_real, on_made = judge(real), judge(made)
         slopes = torch.autograd.grad(on_real.sum() + on_made.sum(), (real, made), create_graph=True)
-        steep = sum((slope.flatten(1).square().sum(1) for slope in slopes), torch.zeros((), device=self.where))
+        steep = sum(
+            (slope.flatten(1).square().sum(1) for slope in slopes),
+            torch.zeros((), device=self.where),
+        )
         self.teach.zero_grad()
-        torch.autograd.backward((F.softplus(on_made - on_real) + 0.5 * network.config.penalty * steep[:, None]).mean())
+        torch.autograd.backward(
+            (F.softplus(on_made - on_real) + 0.5 * network.config.penalty * steep[:, None]).mean()
+        )
         self.teach.step()
 
         with torch.no_grad():

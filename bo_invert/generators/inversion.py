@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.wrapped import Frozen
 from bo_invert.hashing import design_name
 from bo_invert.models.optim.levenberg_marquardt import descended
@@ -48,7 +48,9 @@ class Inversion:
 
     def moved(self, points: Array, decode: Callable[[Array], Any], designs: Any) -> Inversion:
         """The same designs at points ``(n, d)`` of another space with this ``decode``."""
-        return Inversion(points, _errors(decode, points, np.asarray(designs, dtype=np.float64)), self.spread)
+        return Inversion(
+            points, _errors(decode, points, np.asarray(designs, dtype=np.float64)), self.spread
+        )
 
 
 def invert(
@@ -72,18 +74,20 @@ def invert(
         gradient: how to descend with gradients; None for finite differences.
 
     Raises:
-        InvalidInput: designs that are no numbers, not finite, or of another shape than the decoder's.
+        InvalidInputError: designs that are no numbers, not finite, or of another shape than the decoder's.
     """
     try:
         rows = np.asarray(designs, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"designs for this generator are arrays of numbers: {error}") from None
+        raise InvalidInputError(
+            f"designs for this generator are arrays of numbers: {error}"
+        ) from None
     drawn = inside(draw(1))
     shape = np.shape(decode(drawn))[1:]
     if rows.shape[1:] != shape:
-        raise InvalidInput(f"designs have shape {rows.shape[1:]}, the decoder makes {shape}")
+        raise InvalidInputError(f"designs have shape {rows.shape[1:]}, the decoder makes {shape}")
     if not np.isfinite(rows).all():
-        raise InvalidInput("designs hold values that are not finite")
+        raise InvalidInputError("designs hold values that are not finite")
     flat = rows.reshape(len(rows), math.prod(shape))
     drawn = inside(draw(max(64, min(2000, _NUMBERS // max(1, flat.shape[1])))))
     made = np.asarray(decode(drawn), dtype=np.float64).reshape(len(drawn), -1)
@@ -93,10 +97,15 @@ def invert(
     starts = drawn[_nearest(flat, made)]
     if gradient is not None:
         points = np.concatenate(
-            [gradient(rows[i : i + _ROWS], starts[i : i + _ROWS]) for i in range(0, len(rows), _ROWS)]
+            [
+                gradient(rows[i : i + _ROWS], starts[i : i + _ROWS])
+                for i in range(0, len(rows), _ROWS)
+            ]
         )
     else:
-        points = np.stack([_by_differences(decode, *pair, inside) for pair in zip(flat, starts, strict=True)])
+        points = np.stack(
+            [_by_differences(decode, *pair, inside) for pair in zip(flat, starts, strict=True)]
+        )
     points = inside(points)
     return Inversion(points, _errors(decode, points, rows), spread)
 
@@ -105,7 +114,9 @@ Gradient = Callable[[Any, Array], Array]
 """Points ``(n, d)`` of designs ``(n, ...)`` from starts ``(n, s, d)``."""
 
 
-def encoded(points: Array, decode: Callable[[Array], Any], designs: Any, drawn: Any) -> Inversion | None:
+def encoded(
+    points: Array, decode: Callable[[Array], Any], designs: Any, drawn: Any
+) -> Inversion | None:
     """Designs beside the decodings of the points ``(n, d)`` that an encoder gave them.
 
     Args:
@@ -127,7 +138,10 @@ def encoded(points: Array, decode: Callable[[Array], Any], designs: Any, drawn: 
             return None
         spread = float(np.asarray(drawn, dtype=np.float64).var(axis=0).mean())
         return Inversion(points, _errors(lambda _: made, points, rows), spread)
-    pairs = [(design_name(design), design_name(other)) for design, other in zip(designs, made, strict=True)]
+    pairs = [
+        (design_name(design), design_name(other))
+        for design, other in zip(designs, made, strict=True)
+    ]
     if any(name is None for pair in pairs for name in pair):
         return None
     return Inversion(points, np.array([float(one != other) for one, other in pairs]), 1.0)
@@ -137,11 +151,11 @@ def reproduced(found: Inversion) -> Array:
     """The points, if the generator can make the designs.
 
     Raises:
-        InvalidInput: a design is reproduced no better than by the mean design.
+        InvalidInputError: a design is reproduced no better than by the mean design.
     """
     left = found.left
     if len(left) and not left.max() < 1.0:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"the generator makes nothing like {int((left >= 1.0).sum())} of {len(left)} designs: design "
             f"{int(left.argmax())} is reproduced no better than by the mean design. Give points instead "
             "(add(points=...), enqueue(point=...))"
@@ -169,8 +183,17 @@ def by_gradient(
 
     def ends(designs: Any, starts: Array) -> Array:
         n, count, dim = starts.shape
-        wanted = torch.as_tensor(designs).to(network.device, network.dtype).repeat_interleave(count, dim=0)
-        z = torch.tensor(starts).reshape(n * count, dim).to(network.device, network.dtype).requires_grad_()
+        wanted = (
+            torch.as_tensor(designs)
+            .to(network.device, network.dtype)
+            .repeat_interleave(count, dim=0)
+        )
+        z = (
+            torch.tensor(starts)
+            .reshape(n * count, dim)
+            .to(network.device, network.dtype)
+            .requires_grad_()
+        )
         optimizer = torch.optim.Adam([z], lr=learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
@@ -182,7 +205,13 @@ def by_gradient(
                 z *= (radius / z.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
         with torch.no_grad():
             best = _error(decode(z), wanted).reshape(n, count).nan_to_num(torch.inf).argmin(dim=1)
-        found: Array = z.detach().cpu().double().numpy().reshape(n, count, dim)[np.arange(n), best.cpu().numpy()]
+        found: Array = (
+            z.detach()
+            .cpu()
+            .double()
+            .numpy()
+            .reshape(n, count, dim)[np.arange(n), best.cpu().numpy()]
+        )
         return found
 
     return ends
@@ -213,7 +242,9 @@ def _nearest(designs: Array, made: Array) -> Any:
 
 
 def _errors(decode: Callable[[Array], Any], points: Array, designs: Array) -> Array:
-    ends = np.asarray(decode(points), dtype=np.float64).reshape(len(designs), math.prod(designs.shape[1:]))
+    ends = np.asarray(decode(points), dtype=np.float64).reshape(
+        len(designs), math.prod(designs.shape[1:])
+    )
     off: Array = ((ends - designs.reshape(ends.shape)) ** 2).mean(axis=1)
     return off
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
 from bo_invert.types import Array
 
@@ -62,19 +62,26 @@ def as_codes(codes: ArrayLike, dim: int | None = None, who: str = "codes") -> Ar
     """Codes as a finite array ``(n, d)``.
 
     Raises:
-        InvalidInput: another shape, another ``d`` than ``dim``, or a value that is not a finite number.
+        InvalidInputError: another shape, another ``d`` than ``dim``, or a value that is not a finite number.
     """
     array = np.asarray(codes, dtype=np.float64)
     if array.ndim != 2 or (dim is not None and array.shape[1] != dim):
-        raise InvalidInput(f"{who} must have shape (n, {dim if dim is not None else 'd'}), got {array.shape}")
+        raise InvalidInputError(
+            f"{who} must have shape (n, {dim if dim is not None else 'd'}), got {array.shape}"
+        )
     if not np.isfinite(array).all():
         bad = int((~np.isfinite(array).all(axis=1)).sum())
-        raise InvalidInput(f"{who}: {bad} of {len(array)} rows hold values that are not finite; drop these rows")
+        raise InvalidInputError(
+            f"{who}: {bad} of {len(array)} rows hold values that are not finite; drop these rows"
+        )
     return array
 
 
 def fit_measure(
-    codes: ArrayLike, seed: int = 0, components: Sequence[int] = _COMPONENTS, fresh: ArrayLike | None = None
+    codes: ArrayLike,
+    seed: int = 0,
+    components: Sequence[int] = _COMPONENTS,
+    fresh: ArrayLike | None = None,
 ) -> Measure:
     """Whitening, mixture and calibration of codes.
 
@@ -90,12 +97,14 @@ def fit_measure(
         fresh: further codes ``(m, d)`` to rank against, instead of the held-out ones; where codes can be drawn.
 
     Raises:
-        InvalidInput: too few codes, all of them equal, or values that are not finite.
+        InvalidInputError: too few codes, all of them equal, or values that are not finite.
     """
     array = as_codes(codes)
     n, d = array.shape
     if n < 2 * (d + 1):
-        raise InvalidInput(f"{n} codes are too few to measure a {d}-dimensional latent; give at least {2 * (d + 1)}")
+        raise InvalidInputError(
+            f"{n} codes are too few to measure a {d}-dimensional latent; give at least {2 * (d + 1)}"
+        )
     mean, factor = _whitening(array)
     points: Array = np.linalg.solve(factor, (array - mean).T).T.astype(np.float64)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
@@ -117,12 +126,16 @@ def fit_measure(
     if fresh is not None:
         drawn = as_codes(fresh, d, "codes to rank against")
         logs = best.log_density(np.linalg.solve(factor, (drawn - mean).T).T.astype(np.float64))
-        held_out = np.quantile(logs, (np.arange(_LEVELS) + 0.5) / _LEVELS) if len(logs) > _LEVELS else logs
+        held_out = (
+            np.quantile(logs, (np.arange(_LEVELS) + 0.5) / _LEVELS) if len(logs) > _LEVELS else logs
+        )
     reference = Reference(best.weights, best.means, best.factors, np.sort(held_out))
     return Measure(mean, factor, reference, np.sort(np.linalg.norm(points, axis=1)))
 
 
-def _examined(points: Array, shares: Array, fold: NDArray[np.integer], pooled: float) -> tuple[Reference, Array]:
+def _examined(
+    points: Array, shares: Array, fold: NDArray[np.integer], pooled: float
+) -> tuple[Reference, Array]:
     """The mixture of all points, and the log density ``(n,)`` of each point in a mixture that did without its fold."""
     whole, shares = fit_mixture(points, shares, pooled)
     logs = np.empty(len(points))
@@ -164,7 +177,9 @@ def _logs(mixture: Reference, points: Array) -> Array:
     """Log density of each weighted component, shape ``(n, c)``."""
     whiteners = np.linalg.inv(mixture.factors)
     logs = np.empty((len(points), len(mixture.weights)))
-    for c, (weight, mean, whitener) in enumerate(zip(mixture.weights, mixture.means, whiteners, strict=True)):
+    for c, (weight, mean, whitener) in enumerate(
+        zip(mixture.weights, mixture.means, whiteners, strict=True)
+    ):
         white = (points - mean) @ whitener.T
         logs[:, c] = math.log(weight) + np.log(np.diag(whitener)).sum() - 0.5 * (white**2).sum(1)
     logs -= 0.5 * points.shape[1] * math.log(2.0 * math.pi)
@@ -180,7 +195,9 @@ def _maximise(points: Array, shares: Array, pooled: float) -> Reference:
         residual = points - means[c]
         scatters[c] = (shares[:, c, None] * residual).T @ residual
     within = (scatters.sum(axis=0) + np.eye(d)) / (len(points) + 1.0)
-    factors = np.linalg.cholesky((scatters + np.eye(d) + pooled * within) / (mass + 1.0 + pooled)[:, None, None])
+    factors = np.linalg.cholesky(
+        (scatters + np.eye(d) + pooled * within) / (mass + 1.0 + pooled)[:, None, None]
+    )
     return Reference(mass / mass.sum(), means, factors, np.empty(0))
 
 
@@ -204,14 +221,16 @@ def _whitening(codes: Array) -> tuple[Array, Array]:
     n, d = codes.shape
     mean, deviation = codes.mean(axis=0), codes.std(axis=0)
     if not deviation.max() > 0:
-        raise InvalidInput(f"all {n} codes are equal; there is nothing to measure")
+        raise InvalidInputError(f"all {n} codes are equal; there is nothing to measure")
     deviation = np.maximum(deviation, 1e-6 * deviation.max())
     scaled = (codes - mean) / deviation
     correlation = scaled.T @ scaled / n
     square, excess = (correlation**2).sum(), (correlation**2).sum() - np.trace(correlation) ** 2 / d
     shrink = 1.0
     if excess > 1e-12:
-        shrink = min(1.0, ((1 - 2 / d) * square + np.trace(correlation) ** 2) / ((n + 1 - 2 / d) * excess))
+        shrink = min(
+            1.0, ((1 - 2 / d) * square + np.trace(correlation) ** 2) / ((n + 1 - 2 / d) * excess)
+        )
     values, vectors = np.linalg.eigh((1 - shrink) * correlation + shrink * np.eye(d))
     root = (vectors * np.sqrt(values)) @ vectors.T
     return mean, deviation[:, None] * root

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 
 
 def dense(widths: tuple[int, ...]) -> nn.Sequential:
@@ -20,18 +20,20 @@ def dense(widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def image_shape(shape: tuple[int, ...], channels: tuple[int, ...], who: str) -> tuple[int, int, int]:
+def image_shape(
+    shape: tuple[int, ...], channels: tuple[int, ...], who: str
+) -> tuple[int, int, int]:
     """Channels, height and width of an image ``(height, width)`` or ``(channels, height, width)``.
 
     Raises:
-        InvalidInput: it is no image of 4 x 4 or more, or it cannot be halved once for each of ``channels``.
+        InvalidInputError: it is no image of 4 x 4 or more, or it cannot be halved once for each of ``channels``.
     """
     if len(shape) not in (2, 3) or min(shape[-2:]) < 4:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"{who}: convolutions want (height, width) or (channels, height, width) from 4 x 4, got {shape}"
         )
     if min(shape[-2:]) < 2 ** len(channels):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"{who}: {shape[-2]} x {shape[-1]} pixels cannot be halved {len(channels)} times; give fewer channels than "
             f"{channels}"
         )
@@ -51,7 +53,9 @@ class Downward(nn.Module):
         super().__init__()
         self.shape = shape
         pairs = itertools.pairwise((shape[0], *channels))
-        self.convolutions = nn.ModuleList([nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs])
+        self.convolutions = nn.ModuleList(
+            [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs]
+        )
         height, width = sizes(shape, len(channels))[-1]
         self.last = nn.Linear(channels[-1] * height * width, out)
 
@@ -123,7 +127,9 @@ class Units(nn.Module):
         over = (0, *self.alike)
         mean = designs.double().mean(dim=over, keepdim=True)
         deviation = (designs.double() - mean).square().mean(dim=over, keepdim=True).sqrt()
-        deviation = torch.where(deviation > 1e-6 * mean.abs(), deviation, torch.ones_like(deviation))
+        deviation = torch.where(
+            deviation > 1e-6 * mean.abs(), deviation, torch.ones_like(deviation)
+        )
         self.shift.copy_(mean[0].expand_as(self.shift))
         self.scale.copy_(deviation[0].expand_as(self.scale))
 

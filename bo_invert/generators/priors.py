@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ class Uniform(Prior):
 
     def __post_init__(self) -> None:
         if not -math.inf < self.low < self.high < math.inf:
-            raise InvalidInput(f"Uniform: low and high must be finite, the lower first, got {self.low}, {self.high}")
+            raise InvalidInputError(
+                f"Uniform: low and high must be finite, the lower first, got {self.low}, {self.high}"
+            )
 
     def codes(self, points: Array) -> Array:
         from scipy.special import ndtr
@@ -82,7 +84,9 @@ class Uniform(Prior):
     def points(self, codes: Array) -> Array:
         from scipy.special import ndtri
 
-        found: Array = ndtri(np.clip((codes - self.low) / (self.high - self.low), _EDGE, 1.0 - _EDGE))
+        found: Array = ndtri(
+            np.clip((codes - self.low) / (self.high - self.low), _EDGE, 1.0 - _EDGE)
+        )
         return found
 
     def tensor(self, points: Tensor) -> Tensor:
@@ -104,7 +108,9 @@ class Truncated(Prior):
 
     def __post_init__(self) -> None:
         if not 0.0 < self.bound <= 8.0:
-            raise InvalidInput(f"Truncated: bound is a number of standard deviations in (0, 8], got {self.bound}")
+            raise InvalidInputError(
+                f"Truncated: bound is a number of standard deviations in (0, 8], got {self.bound}"
+            )
 
     @property
     def _tail(self) -> float:
@@ -143,18 +149,24 @@ class Sphere(Prior):
 
     def __post_init__(self) -> None:
         if self.radius is not None and not 0.0 < self.radius < math.inf:
-            raise InvalidInput(f"Sphere: radius is a positive number, got {self.radius}")
+            raise InvalidInputError(f"Sphere: radius is a positive number, got {self.radius}")
 
     def codes(self, points: Array) -> Array:
-        made: Array = points * (self._reach(points) / np.linalg.norm(points, axis=-1, keepdims=True).clip(1e-12))
+        made: Array = points * (
+            self._reach(points) / np.linalg.norm(points, axis=-1, keepdims=True).clip(1e-12)
+        )
         return made
 
     def points(self, codes: Array) -> Array:
-        found: Array = codes * (math.sqrt(codes.shape[-1]) / np.linalg.norm(codes, axis=-1, keepdims=True).clip(1e-12))
+        found: Array = codes * (
+            math.sqrt(codes.shape[-1]) / np.linalg.norm(codes, axis=-1, keepdims=True).clip(1e-12)
+        )
         return found
 
     def tensor(self, points: Tensor) -> Tensor:
-        made: Tensor = points * (self._reach(points) / points.norm(dim=-1, keepdim=True).clamp(min=1e-12))
+        made: Tensor = points * (
+            self._reach(points) / points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        )
         return made
 
     def _reach(self, points: Array | Tensor) -> float:
@@ -173,10 +185,10 @@ def named_prior(name: str) -> Prior:
     """A prior by its name: N(0, I), U(-1, 1), N(0, 1) within 2 of 0, the sphere of radius sqrt(d).
 
     Raises:
-        InvalidInput: there is none of that name.
+        InvalidInputError: there is none of that name.
     """
     if name not in NAMED:
-        raise InvalidInput(f"a prior's name is one of {', '.join(NAMED)}, got {name!r}")
+        raise InvalidInputError(f"a prior's name is one of {', '.join(NAMED)}, got {name!r}")
     return NAMED[name]
 
 
@@ -188,7 +200,7 @@ def as_prior(prior: Any, decoder: Any) -> tuple[Prior, Draw | None]:
         decoder: asked for its attribute ``prior``, which counts if it is a ``Prior`` or can be called like this.
 
     Raises:
-        InvalidInput: ``prior`` is nothing of that.
+        InvalidInputError: ``prior`` is nothing of that.
     """
     if prior is None:
         own = getattr(decoder, "prior", None)
@@ -198,7 +210,9 @@ def as_prior(prior: Any, decoder: Any) -> tuple[Prior, Draw | None]:
     if isinstance(prior, Prior):
         return prior, None
     if not callable(prior):
-        raise InvalidInput(f"a prior is a name, a Prior, or a function (rng, n) that draws codes, got {prior!r}")
+        raise InvalidInputError(
+            f"a prior is a name, a Prior, or a function (rng, n) that draws codes, got {prior!r}"
+        )
     return Normal(), prior
 
 

@@ -44,7 +44,10 @@ def fidelity(real: Any, made: Any) -> dict[str, float]:
     neighbours = min(_NEIGHBOURS, len(known) - 1)
     reach = np.partition(cdist(known, known), neighbours, axis=1)[:, neighbours]
     inside = cdist(drawn, known) <= reach
-    parts = [inside[i : i + len(known)] for i in range(0, max(len(drawn) - len(known), 0) + 1, len(known))]
+    parts = [
+        inside[i : i + len(known)]
+        for i in range(0, max(len(drawn) - len(known), 0) + 1, len(known))
+    ]
     coverage = float(np.mean([part.any(axis=0).mean() for part in parts]))
     return {"precision": float(inside.any(axis=1).mean()), "coverage": coverage}
 

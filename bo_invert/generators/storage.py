@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_invert import __version__
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 
 if TYPE_CHECKING:
     from bo_invert.generators.base import Generator, GeneratorConfig, TrainingReport, Valid
@@ -32,11 +32,13 @@ def save_generator(network: Generator[Any], report: TrainingReport, path: str | 
     """Write ``path`` (``.safetensors``) and the description beside it (``.json``); each replaces the old at once.
 
     Raises:
-        MissingExtra: safetensors is not installed.
+        MissingExtraError: safetensors is not installed.
     """
     save = safetensors().save
     path = _weights_at(path)
-    weights = save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
+    weights = save(
+        {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    )
     described = {
         "format": _FORMAT,
         "kind": network.config.kind,
@@ -56,8 +58,8 @@ def load_generator(path: str | Path) -> tuple[Any, TrainingReport]:
     taken before the weights fit the config.
 
     Raises:
-        MissingExtra: safetensors is not installed.
-        InvalidInput: a file is missing, damaged, of another format, or the two do not belong together.
+        MissingExtraError: safetensors is not installed.
+        InvalidInputError: a file is missing, damaged, of another format, or the two do not belong together.
     """
     load = safetensors().load
     import torch
@@ -69,16 +71,18 @@ def load_generator(path: str | Path) -> tuple[Any, TrainingReport]:
         described = json.loads(path.with_suffix(".json").read_bytes())
         weights = path.read_bytes()
         if described["format"] != _FORMAT:
-            raise InvalidInput(f"format {described['format']}, expected {_FORMAT}")
+            raise InvalidInputError(f"format {described['format']}, expected {_FORMAT}")
         if hashlib.sha256(weights).hexdigest() != described["weights"]:
-            raise InvalidInput("the weights are not the ones described beside them")
+            raise InvalidInputError("the weights are not the ones described beside them")
         kind = kind_of(described["kind"])
         with torch.device("meta"):
             network = kind(kind.Config.from_json(described["config"]))
         network.load_state_dict(load(weights), assign=True)
         report = TrainingReport.from_json(described["report"])
     except Exception as error:  # whatever a damaged file makes the parsers raise
-        raise InvalidInput(f"cannot load a generator from {path}: {type(error).__name__}: {error}") from error
+        raise InvalidInputError(
+            f"cannot load a generator from {path}: {type(error).__name__}: {error}"
+        ) from error
     return network.eval(), report
 
 
@@ -107,25 +111,32 @@ def cached_generator(
         valid: says of n designs which are any; only for the report, and no part of the entry's name.
 
     Raises:
-        MissingExtra: safetensors is not installed.
-        InvalidInput: designs and config do not fit.
+        MissingExtraError: safetensors is not installed.
+        InvalidInputError: designs and config do not fit.
         TrainingInterrupted: Ctrl-C during the training.
     """
     from bo_invert.generators.base import kind_of
 
     safetensors()
     kind = kind_of(config.kind)
-    path = Path(directory or cache_directory()) / f"{name}-{_key(kind.checked(designs, config), config)}.safetensors"
+    path = (
+        Path(directory or cache_directory())
+        / f"{name}-{_key(kind.checked(designs, config), config)}.safetensors"
+    )
     if path.exists():
         try:
             return load_generator(path)
-        except InvalidInput as error:
+        except InvalidInputError as error:
             _log.warning("%s; training it again", error)
     network, report = kind.fit(designs, config, progress=progress, device=device, valid=valid)
     try:
         save_generator(network, report, path)
     except OSError as error:
-        _log.warning("what was trained could not be kept in %s (%s); it will be trained again next time", path, error)
+        _log.warning(
+            "what was trained could not be kept in %s (%s); it will be trained again next time",
+            path,
+            error,
+        )
     return network, report
 
 
@@ -133,12 +144,12 @@ def safetensors() -> Any:
     """The package's module for torch.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtraError: it is not installed.
     """
     try:
         import safetensors.torch
     except ImportError:
-        raise MissingExtra(
+        raise MissingExtraError(
             "networks are kept as safetensors, which is not installed; pip install 'bo-invert[demo]'"
         ) from None
     return safetensors.torch
@@ -147,7 +158,11 @@ def safetensors() -> Any:
 def _weights_at(path: str | Path) -> Path:
     """``with_suffix`` would take the end of ``digits-0.3`` for a suffix."""
     path = Path(path)
-    return path.with_suffix(".safetensors") if path.suffix in (".safetensors", ".json") else Path(f"{path}.safetensors")
+    return (
+        path.with_suffix(".safetensors")
+        if path.suffix in (".safetensors", ".json")
+        else Path(f"{path}.safetensors")
+    )
 
 
 def _key(data: Any, config: GeneratorConfig) -> str:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.base import Generator, TrainingInterrupted, TrainingReport, Valid, sampled
 from bo_invert.generators.scores import fidelity
 
@@ -64,7 +64,7 @@ def best_epoch(
         progress: show a bar on stderr.
 
     Raises:
-        InvalidInput: the loss is not finite.
+        InvalidInputError: the loss is not finite.
         KeyboardInterrupt: Ctrl-C before the first epoch was done; later it only ends the training.
     """
     started, number, best, best_at = time.perf_counter(), 0, math.inf, 0
@@ -76,7 +76,9 @@ def best_epoch(
                 epoch()
                 loss = held_out()
                 if not math.isfinite(loss):
-                    raise InvalidInput(f"the loss of the {what} is {loss} after {number} epochs; lower learning_rate")
+                    raise InvalidInputError(
+                        f"the loss of the {what} is {loss} after {number} epochs; lower learning_rate"
+                    )
                 if loss < best:
                     best, best_at = loss, number
                     state = {name: value.clone() for name, value in kept.state_dict().items()}
@@ -107,7 +109,9 @@ def finished(network: N, report: TrainingReport) -> tuple[N, TrainingReport]:
 
 def fresh(kind: Callable[[], M], generator: torch.Generator) -> M:
     """A network with initial weights by He et al. (2015) and no biases, drawn from ``generator`` alone."""
-    with torch.random.fork_rng(devices=[]):  # layers draw from the global generator when they are made
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # layers draw from the global generator when they are made
         network = kind()
     for layer in network.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
@@ -160,19 +164,25 @@ def checked_numbers(
         fewest: that there must be.
 
     Raises:
-        InvalidInput: there are too few, or shape or values do not fit.
+        InvalidInputError: there are too few, or shape or values do not fit.
     """
     try:
         array = np.array(designs, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{who} wants designs as an array of numbers (n, *{shape}): {error}") from None
+        raise InvalidInputError(
+            f"{who} wants designs as an array of numbers (n, *{shape}): {error}"
+        ) from None
     if array.shape[1:] != shape or len(array) < fewest:
-        raise InvalidInput(f"{who} for {shape} wants {fewest} or more designs of that shape, got {array.shape}")
+        raise InvalidInputError(
+            f"{who} for {shape} wants {fewest} or more designs of that shape, got {array.shape}"
+        )
     if not np.isfinite(array).all():
         bad = int((~np.isfinite(array.reshape(len(array), -1)).all(axis=1)).sum())
-        raise InvalidInput(f"{who}: {bad} of {len(array)} designs hold values that are not finite; drop these")
+        raise InvalidInputError(
+            f"{who}: {bad} of {len(array)} designs hold values that are not finite; drop these"
+        )
     if values == "unit" and not ((array >= 0) & (array <= 1)).all():
-        raise InvalidInput(
+        raise InvalidInputError(
             f"{who} wants designs with values in [0, 1], got {array.min():g} to {array.max():g}; rescale them, or say "
             "values='real' in its config"
         )
@@ -183,13 +193,19 @@ def as_device(device: Any) -> torch.device:
     """A device that works; the CPU for None.
 
     Raises:
-        InvalidInput: torch has no such device here.
+        InvalidInputError: torch has no such device here.
     """
     try:
         return torch.empty(0, device="cpu" if device is None else device).device
-    except (RuntimeError, AssertionError, TypeError) as error:  # torch asserts that it was built with CUDA
+    except (
+        RuntimeError,
+        AssertionError,
+        TypeError,
+    ) as error:  # torch asserts that it was built with CUDA
         reason = str(error).splitlines()[0]
-        raise InvalidInput(f"nothing can be trained on device {device!r} here: {reason}") from None
+        raise InvalidInputError(
+            f"nothing can be trained on device {device!r} here: {reason}"
+        ) from None
 
 
 def in_batches(function: Callable[..., Tensor], *rows: Tensor, device: torch.device) -> Tensor:
@@ -209,4 +225,6 @@ def _repeatable() -> Iterator[None]:
 def _bar(total: int, what: str, progress: bool) -> Any:
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=f"training the {what}", unit="epoch", disable=not progress, leave=False)
+    return tqdm(
+        total=total, desc=f"training the {what}", unit="epoch", disable=not progress, leave=False
+    )

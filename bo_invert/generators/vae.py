@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.base import Generator, GeneratorConfig, TrainingReport, Valid
 from bo_invert.generators.layers import Downward, Units, Upward, dense, image_shape
 from bo_invert.generators.scores import lost_modes
@@ -77,9 +77,13 @@ class VAEConfig(GeneratorConfig):
             patience=self.patience, batch_size=self.batch_size,
         )  # fmt: skip
         if not self.shape or not (self.learning_rate > 0 and self.beta >= 0):
-            raise InvalidInput(f"VAEConfig: shape must not be empty, learning_rate > 0, beta >= 0, got {self}")
+            raise InvalidInputError(
+                f"VAEConfig: shape must not be empty, learning_rate > 0, beta >= 0, got {self}"
+            )
         if self.network not in ("dense", "conv") or self.values not in ("unit", "real"):
-            raise InvalidInput(f"VAEConfig: network is 'dense' or 'conv', values are 'unit' or 'real', got {self}")
+            raise InvalidInputError(
+                f"VAEConfig: network is 'dense' or 'conv', values are 'unit' or 'real', got {self}"
+            )
         if self.network == "conv":
             image_shape(self.shape, self.channels, "VAEConfig")
 
@@ -143,7 +147,10 @@ class VAE(Generator[VAEConfig]):
         else:
             log_deviation = self.log_deviation.clamp(min=_SHARPEST)
             off = (raw - self.units(designs)) * (-log_deviation).exp()
-            reconstruction = 0.5 * off.square().sum() + (log_deviation + 0.5 * math.log(2.0 * math.pi)) * off.numel()
+            reconstruction = (
+                0.5 * off.square().sum()
+                + (log_deviation + 0.5 * math.log(2.0 * math.pi)) * off.numel()
+            )
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum()
         return (reconstruction + self.config.beta * divergence) / len(designs)
 
@@ -153,7 +160,13 @@ class VAE(Generator[VAEConfig]):
 
     @classmethod
     def fit(
-        cls, designs: Any, config: VAEConfig, *, progress: bool = False, device: Any = None, valid: Valid | None = None
+        cls,
+        designs: Any,
+        config: VAEConfig,
+        *,
+        progress: bool = False,
+        device: Any = None,
+        valid: Valid | None = None,
     ) -> tuple[VAE, TrainingReport]:
         """A VAE trained on designs ``(n, *config.shape)``, at least 20.
 
@@ -179,7 +192,9 @@ class VAE(Generator[VAEConfig]):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs)
 
         def epoch() -> None:
-            for chosen in torch.split(torch.randperm(len(rows), generator=generator), config.batch_size):
+            for chosen in torch.split(
+                torch.randperm(len(rows), generator=generator), config.batch_size
+            ):
                 drawn = torch.randn(len(chosen), config.dim, generator=generator).to(where)
                 optimizer.zero_grad()
                 torch.autograd.backward(network.loss(rows[chosen].to(where), drawn))
@@ -187,11 +202,19 @@ class VAE(Generator[VAEConfig]):
             schedule.step()
 
         def held_out() -> float:
-            sums = in_batches(lambda x, e: network.loss(x, e)[None] * len(x), held, noise, device=where)
+            sums = in_batches(
+                lambda x, e: network.loss(x, e)[None] * len(x), held, noise, device=where
+            )
             return float(sums.sum()) / len(held)
 
         ending = best_epoch(
-            network, epoch, held_out, epochs=config.epochs, patience=config.patience, what="VAE", progress=progress
+            network,
+            epoch,
+            held_out,
+            epochs=config.epochs,
+            patience=config.patience,
+            what="VAE",
+            progress=progress,
         )
         figures = _figures(network.cpu().eval(), held, rows.mean(dim=0)) | drawn_figures(
             network, rows, held, config.seed, valid
@@ -217,5 +240,7 @@ def _remarks(figures: Mapping[str, float]) -> tuple[str, ...]:
     if figures["active"] == 0:
         found += ("posterior collapse: no coordinate of the code is in use; lower beta",)
     elif figures["reconstruction"] > _POOR * figures["spread"]:
-        found += ("it reconstructs hardly better than the mean design; give it a longer code, more designs or epochs",)
+        found += (
+            "it reconstructs hardly better than the mean design; give it a longer code, more designs or epochs",
+        )
     return found

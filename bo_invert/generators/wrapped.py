@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.hashing import Digest, digest
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ def is_module(network: Any) -> bool:
     owner = getattr(network, "__self__", network)
     if getattr(owner, "differentiable", True) is False:
         return False
-    return any(c.__module__.startswith("torch.nn.") and c.__name__ == "Module" for c in type(owner).__mro__)
+    return any(
+        c.__module__.startswith("torch.nn.") and c.__name__ == "Module" for c in type(owner).__mro__
+    )
 
 
 def as_function(network: Any, who: str, device: Any = None) -> Callable[[Any], Any]:
@@ -38,12 +40,14 @@ def as_function(network: Any, who: str, device: Any = None) -> Callable[[Any], A
         device: where a torch module shall run; default: where its parameters are.
 
     Raises:
-        InvalidInput: it cannot be called, or the module cannot be frozen.
+        InvalidInputError: it cannot be called, or the module cannot be frozen.
     """
     if is_module(network):
         return Frozen(network, who, device)
     if not callable(network):
-        raise InvalidInput(f"{who} must be a torch module or a callable on a batch, got {type(network).__name__}")
+        raise InvalidInputError(
+            f"{who} must be a torch module or a callable on a batch, got {type(network).__name__}"
+        )
     function: Callable[[Any], Any] = network
     return function
 
@@ -60,7 +64,7 @@ class Frozen:
         device: where to run; default: where the parameters are. Moving copies the parameters.
 
     Raises:
-        InvalidInput: the module cannot be copied.
+        InvalidInputError: the module cannot be copied.
     """
 
     def __init__(self, network: Any, who: str, device: Any = None) -> None:
@@ -69,12 +73,14 @@ class Frozen:
         self.who = who
         owner = getattr(network, "__self__", network)
         self.method = "__call__" if owner is network else network.__name__
-        shared: dict[int, Any] = {id(p): torch.nn.Parameter(p.detach(), False) for p in owner.parameters()}
+        shared: dict[int, Any] = {
+            id(p): torch.nn.Parameter(p.detach(), False) for p in owner.parameters()
+        }
         shared.update({id(b): b for b in owner.buffers()})
         try:
             self.module = copy.deepcopy(owner, shared)
         except Exception as error:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"{who}: {type(owner).__name__} cannot be copied ({error}); pass a module without live tensors or "
                 "handles among its attributes"
             ) from None
@@ -82,12 +88,16 @@ class Frozen:
         if device is not None:
             self.module.to(device)
         first = next(self.module.parameters(), None)
-        self.device = torch.device("cpu" if device is None else device) if first is None else first.device
+        self.device = (
+            torch.device("cpu" if device is None else device) if first is None else first.device
+        )
         self.dtype = torch.get_default_dtype() if first is None else first.dtype
 
     def digest(self) -> Digest | None:
         """sha256 of the module, and of which method of it."""
-        return digest(self.module if self.method == "__call__" else getattr(self.module, self.method))
+        return digest(
+            self.module if self.method == "__call__" else getattr(self.module, self.method)
+        )
 
     def tensor(self, batch: torch.Tensor) -> torch.Tensor:
         """Output of a batch ``(n, ...)``, shape ``(n, ...)``, gradients flowing to ``batch``; its device and dtype.
@@ -95,7 +105,7 @@ class Frozen:
         Of a tuple or list (mean and log variance, say) the first member is taken.
 
         Raises:
-            InvalidInput: the output is no tensor whose first axis is the batch.
+            InvalidInputError: the output is no tensor whose first axis is the batch.
         """
         import torch
 
@@ -104,7 +114,7 @@ class Frozen:
             out = out[0]
         if not isinstance(out, torch.Tensor) or out.ndim == 0 or len(out) != len(batch):
             shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"{self.who} turned a batch of shape {tuple(batch.shape)} into {shape}; it must return a tensor with "
                 f"{len(batch)} as its first axis"
             )
@@ -117,7 +127,9 @@ class Frozen:
         rows = np.asarray(batch)
         with torch.no_grad():
             chunks = [
-                self.tensor(torch.tensor(rows[i : i + _CHUNK]).to(self.device, self.dtype)).cpu().double()
+                self.tensor(torch.tensor(rows[i : i + _CHUNK]).to(self.device, self.dtype))
+                .cpu()
+                .double()
                 for i in range(0, max(len(rows), 1), _CHUNK)
             ]
         return torch.cat(chunks).numpy()
@@ -127,10 +139,12 @@ def checked_length(designs: Any, n: int, who: str) -> Sequence[Any]:
     """``designs`` if there are n of them.
 
     Raises:
-        InvalidInput: there are not, or they are no sequence.
+        InvalidInputError: there are not, or they are no sequence.
     """
     sized = hasattr(designs, "__len__") and getattr(designs, "shape", None) != ()
     if not sized or len(designs) != n:
         found = f"{len(designs)} results" if sized else type(designs).__name__
-        raise InvalidInput(f"{who} turned a batch of {n} into {found}; it must return one result per row")
+        raise InvalidInputError(
+            f"{who} turned a batch of {n} into {found}; it must return one result per row"
+        )
     return designs  # type: ignore[no-any-return]

@@ -24,7 +24,7 @@ from gpytorch.means import ConstantMean
 from gpytorch.priors import LogNormalPrior
 from torch import Tensor
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.models.gp.hyperparameters import NOISY, Belief, fit
 from bo_invert.models.gp.kernels import MATERN, RBF, Kernel
 from bo_invert.models.gp.posterior import Process, condition
@@ -44,14 +44,18 @@ def to_botorch(model: Process | Surrogate, belief: Belief = NOISY) -> Any:
         belief: its prior and least noise are given to the likelihood.
 
     Raises:
-        InvalidInput: BoTorch's model cannot say the same.
+        InvalidInputError: BoTorch's model cannot say the same.
     """
     surrogate = model if isinstance(model, Surrogate) else None
     process = model.process if isinstance(model, Surrogate) else model
     if process.values.shape[-1] != 1:
-        raise InvalidInput("to_botorch wants a process without fantasies; use the one they were drawn from")
-    if surrogate is not None and (surrogate.warp is not None or len(set(surrogate.weights.shape)) > 1):
-        raise InvalidInput(
+        raise InvalidInputError(
+            "to_botorch wants a process without fantasies; use the one they were drawn from"
+        )
+    if surrogate is not None and (
+        surrogate.warp is not None or len(set(surrogate.weights.shape)) > 1
+    ):
+        raise InvalidInputError(
             "to_botorch cannot express a warped surrogate or one of principal components; "
             "pass its process, whose numbers are the warped or projected ones"
         )
@@ -64,7 +68,9 @@ def to_botorch(model: Process | Surrogate, belief: Belief = NOISY) -> Any:
     if single:
         likelihood = GaussianLikelihood(
             noise_prior=LogNormalPrior(belief.mean, belief.std),
-            noise_constraint=GreaterThan(belief.floor * (1.0 - 1e-9), transform=None, initial_value=belief.floor),
+            noise_constraint=GreaterThan(
+                belief.floor * (1.0 - 1e-9), transform=None, initial_value=belief.floor
+            ),
             batch_shape=batch,
         ).to(inputs)
     made = SingleTaskGP(
@@ -85,12 +91,12 @@ def from_botorch(model: Any) -> Surrogate:
     """A fitted ``SingleTaskGP`` as a surrogate; its ``process`` speaks of standardised numbers.
 
     Raises:
-        InvalidInput: the model has an input transform, which a surrogate has not; or kernel, mean, likelihood or
+        InvalidInputError: the model has an input transform, which a surrogate has not; or kernel, mean, likelihood or
             outcome transform are not among those known here; the message says which.
     """
     inputs, values = _data(model)
     if getattr(model, "input_transform", None) is not None:
-        raise InvalidInput(
+        raise InvalidInputError(
             "from_botorch: the model has an input transform, and a surrogate would take inputs as they are. Make the "
             "model of transformed inputs instead (SingleTaskGP(transform(X), Y)), or keep using the BoTorch model; "
             "fit_botorch takes input transforms"
@@ -100,13 +106,17 @@ def from_botorch(model: Any) -> Surrogate:
     noise = model.likelihood.noise.detach().reshape(k, -1)
     logs = model.covar_module.lengthscale.detach().reshape(k, d).log()
     constant = model.mean_module.constant.detach().reshape(k)
-    process = condition(_kernel(model), logs, noise.expand(k, n).contiguous(), inputs, values, constant)
+    process = condition(
+        _kernel(model), logs, noise.expand(k, n).contiguous(), inputs, values, constant
+    )
     offset, scale = values.new_zeros(k), values.new_ones(k)
     transform = getattr(model, "outcome_transform", None)
     if isinstance(transform, Standardize):
         offset, scale = transform.means.detach().reshape(k), transform.stdvs.detach().reshape(k)
     elif transform is not None:
-        raise InvalidInput(f"from_botorch knows the outcome transform Standardize, not {type(transform).__name__}")
+        raise InvalidInputError(
+            f"from_botorch knows the outcome transform Standardize, not {type(transform).__name__}"
+        )
     return Surrogate(process, scale.diag(), offset, torch.zeros_like(offset), None, None)
 
 
@@ -125,7 +135,7 @@ def fit_botorch(model: Model) -> Model:
         The same model, changed in place and in evaluation mode.
 
     Raises:
-        InvalidInput: a part of the model is not among those known here; the message says which.
+        InvalidInputError: a part of the model is not among those known here; the message says which.
     """
     inputs, values = _data(model)
     _mean(model)
@@ -158,7 +168,7 @@ def _set(model: Any, process: Process) -> None:
 def _data(model: Any) -> tuple[Tensor, Tensor]:
     """Inputs ``(n, d)`` and values ``(n, k)`` as the kernel and the likelihood see them."""
     if not isinstance(model, SingleTaskGP):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"a SingleTaskGP is wanted, got {type(model).__name__}; fit the members of a list one by one"
         )
     inputs, targets = model.train_inputs[0], model.train_targets
@@ -166,7 +176,9 @@ def _data(model: Any) -> tuple[Tensor, Tensor]:
         inputs = model.transform_inputs(inputs)
     k = getattr(model, "num_outputs", 1)
     if inputs.dim() != (3 if k > 1 else 2):
-        raise InvalidInput(f"batched training data are not supported; inputs have shape {tuple(inputs.shape)}")
+        raise InvalidInputError(
+            f"batched training data are not supported; inputs have shape {tuple(inputs.shape)}"
+        )
     return (inputs[0] if k > 1 else inputs).detach(), targets.detach().reshape(k, -1).mT
 
 
@@ -177,7 +189,7 @@ def _kernel(model: Any) -> Kernel:
         return RBF
     if isinstance(covar, MaternKernel) and covar.nu == 2.5 and plain:
         return MATERN
-    raise InvalidInput(
+    raise InvalidInputError(
         f"the kernel must be an RBFKernel or a MaternKernel(nu=2.5) with ARD over all inputs and no ScaleKernel around "
         f"it, as get_covar_module_with_dim_scaled_prior makes; got {covar}"
     )
@@ -185,7 +197,7 @@ def _kernel(model: Any) -> Kernel:
 
 def _mean(model: Any) -> None:
     if not isinstance(model.mean_module, ConstantMean):
-        raise InvalidInput(f"the mean must be a ConstantMean, got {model.mean_module}")
+        raise InvalidInputError(f"the mean must be a ConstantMean, got {model.mean_module}")
 
 
 def _belief(model: Any) -> Belief:
@@ -195,7 +207,7 @@ def _belief(model: Any) -> Belief:
     d = covar.ard_num_dims
     expected = (math.sqrt(2.0) + 0.5 * math.log(d), math.sqrt(3.0))
     if not isinstance(prior, LogNormalPrior) or not _close(prior, *expected):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"fit_botorch knows the dimension-scaled prior of lengthscales, LogNormal({expected[0]:.3f}, "
             f"{expected[1]:.3f}), as get_covar_module_with_dim_scaled_prior gives it; the model has another"
         )
@@ -205,9 +217,13 @@ def _belief(model: Any) -> Belief:
     noise = getattr(likelihood, "noise_covar", None)
     prior = getattr(noise, "noise_prior", None)
     if noise is None or not isinstance(prior, LogNormalPrior):
-        raise InvalidInput("fit_botorch knows a LogNormalPrior on the noise, or known noise; the model has another")
+        raise InvalidInputError(
+            "fit_botorch knows a LogNormalPrior on the noise, or known noise; the model has another"
+        )
     floor = float(noise.raw_noise_constraint.lower_bound)
-    return Belief("botorch", float(prior.loc), float(prior.scale), max(floor, 1e-12), shortest, ceiling=1e6)
+    return Belief(
+        "botorch", float(prior.loc), float(prior.scale), max(floor, 1e-12), shortest, ceiling=1e6
+    )
 
 
 def _close(prior: Any, loc: float, scale: float) -> bool:
@@ -219,7 +235,9 @@ def _covariance(which: Kernel, d: int, batch: torch.Size) -> Any:
     centre = math.sqrt(2.0) + 0.5 * math.log(d)
     prior = LogNormalPrior(centre, math.sqrt(3.0))
     bound = GreaterThan(NOISY.shortest, transform=None, initial_value=prior.mode)
-    return made(ard_num_dims=d, batch_shape=batch, lengthscale_prior=prior, lengthscale_constraint=bound)
+    return made(
+        ard_num_dims=d, batch_shape=batch, lengthscale_prior=prior, lengthscale_constraint=bound
+    )
 
 
 def _standardize(surrogate: Surrogate) -> Any:
@@ -227,5 +245,7 @@ def _standardize(surrogate: Surrogate) -> Any:
     transform = Standardize(m=k)
     spread = surrogate.weights.diagonal()
     state = {"means": surrogate.offset[None], "stdvs": spread[None], "_stdvs_sq": spread[None] ** 2}
-    transform.load_state_dict({**transform.state_dict(), **state, "_is_trained": torch.tensor(True)})
+    transform.load_state_dict(
+        {**transform.state_dict(), **state, "_is_trained": torch.tensor(True)}
+    )
     return transform.to(surrogate.offset).eval()

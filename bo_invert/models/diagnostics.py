@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.data_subset import telling
@@ -18,7 +18,7 @@ from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.output_transforms import Outputs
 from bo_invert.models.threads import one_thread
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Array, Trial
 
 LEVELS = (0.5, 0.9)
@@ -96,7 +96,10 @@ class Forecasts:
         n, c = self.values.shape
         head = f"{n} values" + (f", {self.about}" if self.about else "")
         width = max(len(name) for name in (*self.names, "output"))
-        lines = [head, f"{'output':<{width}}  explained       rmse  in 50 %  in 90 %  median z  log density"]
+        lines = [
+            head,
+            f"{'output':<{width}}  explained       rmse  in 50 %  in 90 %  median z  log density",
+        ]
         explained, rmse, density = self.explained, self.rmse, self.log_density
         half, most, middle = self.coverage(0.5), self.coverage(0.9), np.median(self.z, axis=0)
         shown = range(c) if c <= _ROWS else np.argsort(explained, kind="stable")[:_ROWS]
@@ -106,18 +109,29 @@ class Forecasts:
             for j in shown
         ]
         if c > _ROWS:
-            lines.append(f"These are the worst of {c}; of all, {most.mean():.0%} of the values are in their 90 %.")
+            lines.append(
+                f"These are the worst of {c}; of all, {most.mean():.0%} of the values are in their 90 %."
+            )
         return "\n".join(lines)
 
     def _warped(self, values: Array) -> Array:
         return values if self.warp is None else np.asarray(self.warp(torch.tensor(values)).numpy())
 
     def _unwarped(self, numbers: Array) -> Array:
-        return numbers if self.warp is None else np.asarray(self.warp.inverse(torch.tensor(numbers)).numpy())
+        return (
+            numbers
+            if self.warp is None
+            else np.asarray(self.warp.inverse(torch.tensor(numbers)).numpy())
+        )
 
 
 def diagnose(
-    statement: Statement, trials: Sequence[Trial], *, kernel: str = "auto", noisy: bool = False, warp: bool = True
+    statement: ProblemStatement,
+    trials: Sequence[Trial],
+    *,
+    kernel: str = "auto",
+    noisy: bool = False,
+    warp: bool = True,
 ) -> Forecasts:
     """Every told outcome, as the model of ``gp`` predicts it from all the others (leave-one-out).
 
@@ -129,11 +143,11 @@ def diagnose(
         warp: likewise.
 
     Raises:
-        InvalidInput: fewer than three trials are told.
+        InvalidInputError: fewer than three trials are told.
     """
     history = History(trials)
     if len(history.completed) < 3:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"diagnose: leaving one out takes at least 3 completed trials, and there are {len(history.completed)}; "
             "tell more outcomes first"
         )
@@ -159,7 +173,9 @@ def left_out(surrogate: Surrogate, values: Array, names: Sequence[str] = ()) -> 
     return _forecasts(surrogate, mean, variance, values, names)
 
 
-def predicted(surrogate: Surrogate, inputs: Array, values: Array, names: Sequence[str] = ()) -> Forecasts:
+def predicted(
+    surrogate: Surrogate, inputs: Array, values: Array, names: Sequence[str] = ()
+) -> Forecasts:
     """Outcomes at inputs as a surrogate that does not know them predicts them.
 
     Args:
@@ -173,7 +189,11 @@ def predicted(surrogate: Surrogate, inputs: Array, values: Array, names: Sequenc
 
 
 def _forecasts(
-    surrogate: Surrogate, mean: torch.Tensor, variance: torch.Tensor, values: Array, names: Sequence[str]
+    surrogate: Surrogate,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    values: Array,
+    names: Sequence[str],
 ) -> Forecasts:
     centre = mean @ surrogate.weights + surrogate.offset
     std = (variance @ surrogate.weights**2 + surrogate.omitted).sqrt()
@@ -185,7 +205,10 @@ def _forecasts(
 def _words(surrogate: Surrogate) -> str:
     process = surrogate.process
     k, c = surrogate.weights.shape
-    what = [f"{process.kernel.name} kernel", f"noise {float(process.noise.amax()):.1g} of the variance"]
+    what = [
+        f"{process.kernel.name} kernel",
+        f"noise {float(process.noise.amax()):.1g} of the variance",
+    ]
     return ", ".join([*what, *(["warped"] if surrogate.warp is not None else []),
                       *([f"{k} components of {c} outputs"] if k != c else [])])  # fmt: skip
 

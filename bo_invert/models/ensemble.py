@@ -30,7 +30,10 @@ def fit_ensemble(
     centre, scale = x.mean(0), x.std(0).clamp(min=1e-3)
     middle, spread = targets.mean(0), targets.std(0).clamp(min=1e-9)
     sizes = [(points.shape[1], width), (width, width), (width, y.shape[1])]
-    weights = [torch.randn(members, *s, generator=generator, dtype=torch.float64) / math.sqrt(s[0]) for s in sizes]
+    weights = [
+        torch.randn(members, *s, generator=generator, dtype=torch.float64) / math.sqrt(s[0])
+        for s in sizes
+    ]
     biases = [torch.zeros(members, 1, s[1], dtype=torch.float64) for s in sizes]
 
     def predict(points: torch.Tensor) -> torch.Tensor:

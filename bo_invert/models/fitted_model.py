@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.acquisition import expected_improvement as acquisition
 from bo_invert.models.acquisition.expected_improvement import Known, Score
@@ -17,7 +17,7 @@ from bo_invert.models.acquisition.ucb_pe import confidence
 from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.gp.surrogate import Choice, Surrogate
 from bo_invert.models.output_transforms import Outputs, tamed
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array
 
 
@@ -55,11 +55,15 @@ class Learned:
     def improvement(self, pending: Array, *, seed: int, samples: int = 128) -> Score:
         """Log expected improvement, with unit inputs ``(p, d)`` under evaluation."""
         known = self.known(pending)
-        return self._housed(acquisition.improvement(self.surrogate, self.outputs, known, seed=seed, samples=samples))
+        return self._housed(
+            acquisition.improvement(self.surrogate, self.outputs, known, seed=seed, samples=samples)
+        )
 
     def confidence(self, pending: Array, *, explore: bool) -> Score:
         """The score of GP-UCB-PE, with unit inputs ``(p, d)`` under evaluation."""
-        return self._housed(confidence(self.surrogate, self.outputs, self.known(pending), explore=explore))
+        return self._housed(
+            confidence(self.surrogate, self.outputs, self.known(pending), explore=explore)
+        )
 
     def drawn(self, count: int, seed: int) -> Score:
         """Scores ``(count, b)`` of functions drawn from the posterior, at unit inputs ``(b, d)``."""
@@ -68,7 +72,9 @@ class Learned:
     def believed(self) -> Array:
         """How good the model believes the told points to be, shape ``(n,)``; higher is better."""
         with torch.no_grad():
-            score = acquisition.predicted(self.surrogate, self.outputs)(self.surrogate.process.inputs)
+            score = acquisition.predicted(self.surrogate, self.outputs)(
+                self.surrogate.process.inputs
+            )
         return np.asarray(score.cpu().numpy())
 
     def _housed(self, score: Score) -> Score:
@@ -80,7 +86,7 @@ class Learned:
 
 
 def learn(
-    statement: Statement,
+    statement: ProblemStatement,
     history: History,
     inputs: Array,
     memo: JSON = None,
@@ -105,16 +111,18 @@ def learn(
         device: where the model lives.
 
     Raises:
-        InvalidInput: torch cannot use that device here.
+        InvalidInputError: torch cannot use that device here.
     """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InvalidInput(f"models: device {device!r} cannot be used here: {error}") from None
+        raise InvalidInputError(f"models: device {device!r} cannot be used here: {error}") from None
     rows = np.arange(len(inputs)) if some is None else some
     outputs = Outputs(statement, history.y[rows], history.losses[rows])
     choice = Choice.of(kernel, noisy, outputs.tails if warp else None)
-    surrogate = exact.fit(inputs[rows], outputs.values, memo, choice, device=device, told=len(inputs))
+    surrogate = exact.fit(
+        inputs[rows], outputs.values, memo, choice, device=device, told=len(inputs)
+    )
     feasible = history.violations[rows] <= 0.0
     losses = tamed(history.losses[rows, None])[:, 0]
     return Learned(inputs[rows], losses, feasible, outputs, surrogate, noisy, len(inputs))

@@ -12,13 +12,13 @@ from bo_invert.models.gp.model_selection import Choice
 from bo_invert.models.linear import spherical_gp as spherical
 from bo_invert.models.output_transforms import Outputs
 from bo_invert.models.threads import one_thread
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 
 _GLANCE = 300
 _FOLDS = 5
 
 
-def linear_is_better(statement: Statement, history: History) -> bool:
+def linear_is_better(statement: ProblemStatement, history: History) -> bool:
     """Whether a linear process on the shell predicts left-out values better than the process of ``gp`` does.
 
     Compared is what would be used: the numbers that objective and constraints read, and of smooth processes any that
@@ -32,7 +32,10 @@ def linear_is_better(statement: Statement, history: History) -> bool:
     rows = np.arange(len(history.completed))
     if len(rows) > _GLANCE:
         rows = np.linspace(0, len(rows) - 1, _GLANCE).round().astype(int)
-    points, outputs = history.points[rows], Outputs(statement, history.y[rows], history.losses[rows])
+    points, outputs = (
+        history.points[rows],
+        Outputs(statement, history.y[rows], history.losses[rows]),
+    )
     values, inputs = outputs.values, to_unit(statement.domain, points)
     values = values / np.maximum(values.std(0), 1e-300)
     choice = Choice.of("auto", history.answers_differ, outputs.tails)
@@ -41,8 +44,14 @@ def linear_is_better(statement: Statement, history: History) -> bool:
         kind = {**exact.fit(inputs, values, choice=choice).memo, "n": 0}
         for fold in range(_FOLDS):
             out = np.arange(len(points)) % _FOLDS == fold
-            linear = spherical.fit(points[~out], values[~out], directions=True).posterior(points[out])[0]
-            smooth = exact.fit(inputs[~out], values[~out], kind, choice).mean(torch.tensor(inputs[out])).numpy()
+            linear = spherical.fit(points[~out], values[~out], directions=True).posterior(
+                points[out]
+            )[0]
+            smooth = (
+                exact.fit(inputs[~out], values[~out], kind, choice)
+                .mean(torch.tensor(inputs[out]))
+                .numpy()
+            )
             of_linear += float(((linear - values[out]) ** 2).sum())
             of_smooth += float(((smooth - values[out]) ** 2).sum())
     return of_linear < of_smooth

@@ -19,7 +19,7 @@ from bo_invert.models.gp.hyperparameters import MEASURED
 from bo_invert.models.gp.surrogate import Choice, Surrogate
 from bo_invert.models.output_transforms import Outputs
 from bo_invert.models.threads import one_thread
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Array
 
 _REACH = 1.6448536269514722
@@ -49,7 +49,7 @@ class Expectation:
     outputs: Array
 
 
-def expect(statement: Statement, history: History) -> Expectation:
+def expect(statement: ProblemStatement, history: History) -> Expectation:
     """Fit processes to the told outputs and ask them about the told points. Repeats of a point are evidence.
 
     What is unsettled about their hyperparameters is averaged over. Beyond 1,000 told points they are given
@@ -98,7 +98,9 @@ class _Told:
     def normal(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the warped numbers, shape ``(b, c)`` each."""
         weights = self.surrogate.weights
-        return self.mean @ weights + self.surrogate.offset, (self.variance @ weights**2 + self.surrogate.omitted).sqrt()
+        return self.mean @ weights + self.surrogate.offset, (
+            self.variance @ weights**2 + self.surrogate.omitted
+        ).sqrt()
 
     def triples(self) -> Tensor:
         """Of the c numbers, shape ``(3, b, c)``."""
@@ -132,5 +134,7 @@ def _probability(told: _Told, modelled: Outputs) -> Tensor:
     log = torch.zeros_like(centre[:, 0])
     for column, sense, bound in modelled.limits(told.mean):
         limit = bound if warp is None else warp(bound)
-        log = log + torch.special.log_ndtr(sense * (limit[column] - centre[:, column]) / std[:, column])
+        log = log + torch.special.log_ndtr(
+            sense * (limit[column] - centre[:, column]) / std[:, column]
+        )
     return log.exp()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bo_invert.models.base import MANY
 from bo_invert.objectives import Target
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Array
 
 _HUGE, _ABSURD = 1e100, 1e9
@@ -33,10 +33,12 @@ class Outputs:
         losses: shape ``(n,)``.
     """
 
-    def __init__(self, statement: Statement, y: Array, losses: Array) -> None:
+    def __init__(self, statement: ProblemStatement, y: Array, losses: Array) -> None:
         self.statement = statement
         self.m = y.shape[1]
-        self.composite = statement.objective.structured and _takes_tensors(statement.objective.loss, y, losses)
+        self.composite = statement.objective.structured and _takes_tensors(
+            statement.objective.loss, y, losses
+        )
         constrained = [constraint.index for constraint in statement.constraints]
         self.by_loss = statement.objective.structured and not self.composite
         read = [] if self.by_loss else _columns(statement.objective, self.m)
@@ -46,7 +48,11 @@ class Outputs:
         """What the surrogate is fitted to, shape ``(n, c)``."""
         place = np.zeros((len(self.columns), self.m))
         place[np.arange(len(self.columns)), self.columns] = 1.0
-        self._place = None if self.columns == list(range(self.m)) else torch.tensor(place, dtype=torch.float64)
+        self._place = (
+            None
+            if self.columns == list(range(self.m))
+            else torch.tensor(place, dtype=torch.float64)
+        )
         self.gap = float(np.median(losses) - losses.min()) or float(losses.std()) or 1.0
         """What lies between a usual loss and the best one."""
         spread = modelled.std(axis=0)
@@ -58,7 +64,10 @@ class Outputs:
         if self.composite:
             return None
         column = 0 if self.by_loss else self.column(self._index)
-        if any(self.column(c.index) == column for c in self.statement.constraints) or self.values.shape[1] > MANY:
+        if (
+            any(self.column(c.index) == column for c in self.statement.constraints)
+            or self.values.shape[1] > MANY
+        ):
             return None
         return column, self._sign
 
@@ -87,7 +96,11 @@ class Outputs:
     def limits(self, like: Tensor) -> list[tuple[int, float, Tensor]]:
         """Constraints as (modelled number, sense, bound as a row ``(c,)``): ``sense * (number - bound) <= 0``."""
         return [
-            (self.column(c.index), 1.0 if c.sense == "<=" else -1.0, like.new_full((self.values.shape[1],), c.bound))
+            (
+                self.column(c.index),
+                1.0 if c.sense == "<=" else -1.0,
+                like.new_full((self.values.shape[1],), c.bound),
+            )
             for c in self.statement.constraints
         ]
 
@@ -110,7 +123,11 @@ class Outputs:
 
     @property
     def _sign(self) -> float:
-        return 1.0 if self.by_loss or float(self.statement.objective.loss(np.eye(self.m))[self._index]) > 0 else -1.0
+        return (
+            1.0
+            if self.by_loss or float(self.statement.objective.loss(np.eye(self.m))[self._index]) > 0
+            else -1.0
+        )
 
     @property
     def _index(self) -> int:
@@ -153,7 +170,8 @@ def _takes_tensors(loss: Callable[[Any], Any], y: Array, losses: Array) -> bool:
             result = loss(sample)
             (gradient,) = torch.autograd.grad(result.sum(), sample)
         return result.shape == sample.shape[:-1] and bool(
-            np.allclose(result.detach().numpy()[0], losses, rtol=1e-6, atol=1e-9) and gradient.isfinite().all()
+            np.allclose(result.detach().numpy()[0], losses, rtol=1e-6, atol=1e-9)
+            and gradient.isfinite().all()
         )
     except Exception:
         return False

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array, State, Trial
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Record:
         return self.inside / count if count else float("nan")
 
 
-def record(statement: Statement, trials: Sequence[Trial]) -> dict[str, Record]:
+def record(statement: ProblemStatement, trials: Sequence[Trial]) -> dict[str, Record]:
     """How the intervals in a log turned out, by output; ``"loss"`` where the loss itself is modelled.
 
     Args:
@@ -62,11 +62,17 @@ def record(statement: Statement, trials: Sequence[Trial]) -> dict[str, Record]:
     sides: dict[str, list[int]] = {}
     for name, side in _sides(statement, trials):
         sides.setdefault(name, []).append(side)
-    return {name: Record(some.count(-1), some.count(0), some.count(1)) for name, some in sides.items()}
+    return {
+        name: Record(some.count(-1), some.count(0), some.count(1)) for name, some in sides.items()
+    }
 
 
 def foretell(
-    surrogate: Surrogate, outputs: Outputs, statement: Statement, trials: Sequence[Trial], inputs: Array
+    surrogate: Surrogate,
+    outputs: Outputs,
+    statement: ProblemStatement,
+    trials: Sequence[Trial],
+    inputs: Array,
 ) -> list[JSON]:
     """What to note in the ``meta`` of queries, one note each.
 
@@ -90,14 +96,25 @@ def foretell(
     with torch.no_grad():
         mean, variance = surrogate.posterior(torch.as_tensor(inputs).to(surrogate.offset))
         centre = mean @ surrogate.weights + surrogate.offset
-        reach = _REACH * ((variance + surrogate.ripple) @ surrogate.weights**2 + surrogate.omitted).sqrt()
-        ends = (centre - reach * reach.new_tensor(below), centre, centre + reach * reach.new_tensor(above))
-        three = torch.stack([end if surrogate.warp is None else surrogate.warp.inverse(end) for end in ends], -1)
+        reach = (
+            _REACH
+            * ((variance + surrogate.ripple) @ surrogate.weights**2 + surrogate.omitted).sqrt()
+        )
+        ends = (
+            centre - reach * reach.new_tensor(below),
+            centre,
+            centre + reach * reach.new_tensor(above),
+        )
+        three = torch.stack(
+            [end if surrogate.warp is None else surrogate.warp.inverse(end) for end in ends], -1
+        )
     rows = three.cpu().tolist()
     return [{"foretold": {names[j]: row[j] for j in some}} for row in rows]
 
 
-def _stretches(known: dict[str, Record], names: Sequence[str], tails: Sequence[int]) -> tuple[Array, Array]:
+def _stretches(
+    known: dict[str, Record], names: Sequence[str], tails: Sequence[int]
+) -> tuple[Array, Array]:
     """Factors for the lower and the upper ends, shape ``(c,)`` each."""
     first = {-1: (_BAD, _GOOD), 0: (_EITHER, _EITHER), 1: (_GOOD, _BAD)}
     logs = np.log([first[tail] for tail in tails])
@@ -110,7 +127,7 @@ def _stretches(known: dict[str, Record], names: Sequence[str], tails: Sequence[i
     return below, above
 
 
-def _sides(statement: Statement, trials: Sequence[Trial]) -> Iterator[tuple[str, int]]:
+def _sides(statement: ProblemStatement, trials: Sequence[Trial]) -> Iterator[tuple[str, int]]:
     """For every interval whose outcome is known its output, and -1, 0 or 1: the outcome is below, inside or above."""
     place = {name: j for j, name in enumerate(statement.outputs)}
     for trial in trials:

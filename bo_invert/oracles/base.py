@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_invert import registry
-from bo_invert.errors import Failed, InvalidInput, Verdict
+from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
 from bo_invert.hashing import Digest, digest
 from bo_invert.types import JSON, Array
 
@@ -32,7 +32,7 @@ class Answer:
     """What one design got: outputs ``(m,)`` or the verdict why there are none, and the calls it took."""
 
     y: Array | None
-    verdict: Verdict | None = None
+    verdict: EvaluationError | None = None
     calls: int = 1
 
 
@@ -55,12 +55,12 @@ class Oracle(ABC):
     def __call__(self, designs: Sequence[Any]) -> Any:
         """Raw outputs of designs: an array ``(n, m)`` or ``(n,)``, or a list of n arrays, numbers or dicts.
 
-        Raises anything; ``Infeasible`` says that the design cannot be evaluated at all.
+        Raises anything; ``InfeasibleError`` says that the design cannot be evaluated at all.
         """
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         """Outputs ``(n, m)`` of designs ``(n, ...)``, with gradients flowing. Only if ``differentiable``."""
-        raise Failed(f"{type(self).__name__} is not differentiable")
+        raise FailedError(f"{type(self).__name__} is not differentiable")
 
     @property
     def exact_forward(self) -> bool:
@@ -88,15 +88,21 @@ class Oracle(ABC):
         try:
             raw = self(design)
             if isinstance(raw, Mapping) or not hasattr(raw, "__len__") or len(raw) != 1:
-                shape = getattr(raw, "shape", None) or (len(raw) if hasattr(raw, "__len__") else type(raw).__name__)
-                return Answer(None, Failed(f"the oracle answered one design with {shape}, expected one row"), calls)
+                shape = getattr(raw, "shape", None) or (
+                    len(raw) if hasattr(raw, "__len__") else type(raw).__name__
+                )
+                return Answer(
+                    None,
+                    FailedError(f"the oracle answered one design with {shape}, expected one row"),
+                    calls,
+                )
             return answer_of(raw[0], outputs, calls)
-        except Verdict as verdict:
+        except EvaluationError as verdict:
             return Answer(None, verdict, calls)
-        except InvalidInput as error:
-            return Answer(None, Failed(f"{MISFIT}{error}"), calls)
+        except InvalidInputError as error:
+            return Answer(None, FailedError(f"{MISFIT}{error}"), calls)
         except (Exception, SystemExit) as error:
-            return Answer(None, Failed(f"{type(error).__name__}: {error}"), calls)
+            return Answer(None, FailedError(f"{type(error).__name__}: {error}"), calls)
 
     def interrupt(self) -> None:  # noqa: B027
         """End the calls that are under way in this process: nobody waits for them any more. They may still answer."""
@@ -119,7 +125,7 @@ def answer_of(raw: Any, outputs: Sequence[str], calls: int = 1) -> Answer:
     """The answer that one row of raw outputs, or a verdict, amounts to; see ``as_outputs``."""
     try:
         return Answer(as_outputs(raw, outputs), None, calls)
-    except Verdict as verdict:
+    except EvaluationError as verdict:
         return Answer(None, verdict, calls)
 
 
@@ -127,45 +133,53 @@ def as_outputs(raw: Any, outputs: Sequence[str]) -> Array:
     """One design's raw outputs as a finite array ``(m,)`` in the order of ``outputs``.
 
     Raises:
-        Failed: names are missing, the shape is not ``(m,)``, or a value is not a finite number.
+        FailedError: names are missing, the shape is not ``(m,)``, or a value is not a finite number.
         Infeasible, Failed: if ``raw`` is such a verdict.
     """
     y = shaped_outputs(raw, outputs)
     if not np.isfinite(y).all():
-        raise Failed(f"an output is not finite: {dict(zip(outputs, y.tolist(), strict=True))}")
+        raise FailedError(f"an output is not finite: {dict(zip(outputs, y.tolist(), strict=True))}")
     return y
 
 
 def shaped_outputs(raw: Any, outputs: Sequence[str]) -> Array:
     """Like ``as_outputs``, but the numbers may be anything, NaN too."""
-    if isinstance(raw, Verdict):
+    if isinstance(raw, EvaluationError):
         raise raw
     if isinstance(raw, Mapping):
         missing = [name for name in outputs if name not in raw]
         if missing:
             given = [str(name) for name in raw]
             near = difflib.get_close_matches(missing[0], given, n=1)
-            hint = f"is {near[0]!r} meant to be {missing[0]!r}?" if near else _meant(given, len(outputs))
-            raise Failed(
+            hint = (
+                f"is {near[0]!r} meant to be {missing[0]!r}?"
+                if near
+                else _meant(given, len(outputs))
+            )
+            raise FailedError(
                 f"{MISFIT}outputs {missing} are missing; given were {sorted(given)}; {hint} (objective and constraints "
                 "name outputs)"
             )
         raw = [raw[name] for name in outputs]
     if raw is None:
-        raise Failed(f"{MISFIT}the answer is None; is a return missing?")
+        raise FailedError(f"{MISFIT}the answer is None; is a return missing?")
     if hasattr(raw, "detach"):
         raw = raw.detach().cpu().numpy()
     try:
         y = np.atleast_1d(np.asarray(raw, dtype=np.float64))
     except (TypeError, ValueError):
-        raise Failed(f"{MISFIT}{raw!r:.80} is no number, vector of numbers or dict of numbers") from None
+        raise FailedError(
+            f"{MISFIT}{raw!r:.80} is no number, vector of numbers or dict of numbers"
+        ) from None
     if y.shape != (len(outputs),):
         hint = ""
         if y.ndim == 1 and len(y) > len(outputs):
             names = ["a", "b", "c"][: len(y)]
             listed = ", ".join(map(repr, names)) + (", ..." if len(y) > len(names) else "")
             hint = f"; name all {len(y)} in Problem(outputs=[{listed}]) and {_meant(names, len(outputs))}"
-        raise Failed(f"{MISFIT}outputs of shape {y.shape}, expected shape ({len(outputs)},) for {list(outputs)}{hint}")
+        raise FailedError(
+            f"{MISFIT}outputs of shape {y.shape}, expected shape ({len(outputs)},) for {list(outputs)}{hint}"
+        )
     return y
 
 
@@ -184,14 +198,18 @@ def as_oracle(oracle: Any) -> Oracle:
     """An oracle from whatever can be one: an ``Oracle``, a torch module, an estimator with ``predict``, a callable.
 
     Raises:
-        InvalidInput: it is none of these.
+        InvalidInputError: it is none of these.
     """
     if isinstance(oracle, Oracle):
         return oracle
     # A module is recognised by name, so that torch is not imported for those who do not use it.
-    module = any(c.__name__ == "Module" and c.__module__.startswith("torch.") for c in type(oracle).__mro__)
+    module = any(
+        c.__name__ == "Module" and c.__module__.startswith("torch.") for c in type(oracle).__mro__
+    )
     kind = "torch" if module else "estimator" if hasattr(oracle, "predict") else "function"
     if kind == "function" and not callable(oracle):
-        raise InvalidInput(f"an oracle is a callable, a torch module or an estimator, got {type(oracle).__name__}")
+        raise InvalidInputError(
+            f"an oracle is a callable, a torch module or an estimator, got {type(oracle).__name__}"
+        )
     made: Oracle = registry.resolve("oracles", kind)(oracle)
     return made

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import Infeasible, InvalidInput, StorageError
+from bo_invert.errors import InfeasibleError, InvalidInputError, StorageError
 from bo_invert.hashing import Digest, design_name
 from bo_invert.oracles.base import Answer, Oracle, as_oracle
 from bo_invert.types import JSON
@@ -42,17 +42,19 @@ class Cached(Oracle):
             unless the oracle knows its content (``Onnx``): change it whenever the oracle changes.
 
     Raises:
-        InvalidInput: a file without a version, or no way to write there.
+        InvalidInputError: a file without a version, or no way to write there.
         StorageError: the file is damaged, or is something else.
     """
 
-    def __init__(self, oracle: Any, path: str | os.PathLike[str] | None = None, version: str | None = None) -> None:
+    def __init__(
+        self, oracle: Any, path: str | os.PathLike[str] | None = None, version: str | None = None
+    ) -> None:
         self.oracle = as_oracle(oracle)
         self.path = None if path is None else os.path.abspath(path)
         self.version = None if version is None else str(version)
         identity = self.oracle.to_json()
         if self.path is not None and version is None and "sha256" not in identity:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Cached: {self.path} will outlive this {type(self.oracle).__name__}, whose answers may change; say "
                 "which one it is, as in Cached(oracle, path, version='1'), and change that when the oracle changes"
             )
@@ -86,12 +88,19 @@ class Cached(Oracle):
     def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[Answer]:
         keys = [self._key(design, outputs) for design in designs]
         known = self._known([key for key in keys if key is not None], len(outputs))
-        first = {key: i for i, key in reversed(list(enumerate(keys))) if key is not None and key not in known}
+        first = {
+            key: i
+            for i, key in reversed(list(enumerate(keys)))
+            if key is not None and key not in known
+        }
         asked = [i for i, key in enumerate(keys) if key is None or first.get(key) == i]
         fresh = dict(zip(asked, self._ask(designs, asked, outputs), strict=True))
         self._keep({key: fresh[i] for key, i in first.items() if _lasting(fresh[i])})
         known |= {key: fresh[i] for key, i in first.items()}
-        return [fresh[i] if i in fresh else replace(known[str(key)], calls=0) for i, key in enumerate(keys)]
+        return [
+            fresh[i] if i in fresh else replace(known[str(key)], calls=0)
+            for i, key in enumerate(keys)
+        ]
 
     def _ask(self, designs: Sequence[Any], rows: list[int], outputs: Sequence[str]) -> list[Answer]:
         some = designs if len(rows) == len(designs) else [designs[i] for i in rows]
@@ -101,7 +110,9 @@ class Cached(Oracle):
         name = design_name(design)
         if name is None:
             return None
-        return hashlib.sha256(json.dumps([self._identity, list(outputs), name]).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps([self._identity, list(outputs), name]).encode()
+        ).hexdigest()
 
     def _known(self, keys: list[str], m: int) -> dict[str, Answer]:
         known = {key: self._memory[key] for key in keys if key in self._memory}
@@ -127,7 +138,9 @@ class Cached(Oracle):
             yield
         except (StorageError, sqlite3.Error, OSError) as error:
             warnings.warn(
-                f"the cache {self.path} fails, and is not used any more: {error}", RuntimeWarning, stacklevel=5
+                f"the cache {self.path} fails, and is not used any more: {error}",
+                RuntimeWarning,
+                stacklevel=5,
             )
             self._file = None
             self._memory.update(answers or {})
@@ -145,7 +158,7 @@ class Cached(Oracle):
 
 def _lasting(answer: Answer) -> bool:
     """Whether it is a fact about the design: outputs, or that it cannot be evaluated at all."""
-    return answer.verdict is None or isinstance(answer.verdict, Infeasible)
+    return answer.verdict is None or isinstance(answer.verdict, InfeasibleError)
 
 
 _MARK = 0x62696361
@@ -172,16 +185,18 @@ class _File:
         """Open the file, or make it.
 
         Raises:
-            InvalidInput: it cannot be made or opened.
+            InvalidInputError: it cannot be made or opened.
             StorageError: it is damaged, or something else.
         """
         try:
             with self._lock:
                 for (said,) in self._connection().execute("PRAGMA quick_check(1)"):
                     if said != "ok":
-                        raise StorageError(f"{self._path} is damaged ({said}); delete it, or give another path")
+                        raise StorageError(
+                            f"{self._path} is damaged ({said}); delete it, or give another path"
+                        )
         except sqlite3.OperationalError as error:
-            raise InvalidInput(f"Cached: {self._path} cannot be opened: {error}") from None
+            raise InvalidInputError(f"Cached: {self._path} cannot be opened: {error}") from None
         except sqlite3.DatabaseError as error:
             raise StorageError(
                 f"{self._path} is damaged, or no cache ({error}); delete it, or give another path"
@@ -193,7 +208,9 @@ class _File:
         with self._lock:
             connection = self._connection()
             for key in keys:
-                row = connection.execute("SELECT y, reason, checksum FROM answers WHERE key = ?", (key,)).fetchone()
+                row = connection.execute(
+                    "SELECT y, reason, checksum FROM answers WHERE key = ?", (key,)
+                ).fetchone()
                 if row is not None:
                     found[key] = self._answer(key, m, *row)
         return found
@@ -203,16 +220,22 @@ class _File:
         rows = []
         for key, answer in answers.items():
             y = None if answer.y is None else answer.y.astype("<f8").tobytes()
-            reason = None if answer.verdict is None else answer.verdict.reason.encode("utf-8", "backslashreplace")
+            reason = (
+                None
+                if answer.verdict is None
+                else answer.verdict.reason.encode("utf-8", "backslashreplace")
+            )
             rows.append((key, y, reason, _checksum(key, y, reason)))
         with self._lock, self._connection() as connection:
-            connection.executemany("INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING", rows)
+            connection.executemany(
+                "INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING", rows
+            )
 
     def _answer(self, key: str, m: int, y: Any, reason: Any, checksum: Any) -> Answer:
         if checksum != _checksum(key, y, reason) or (y is not None and len(y) != 8 * m):
             raise StorageError("an answer in it is damaged")
         if y is None:
-            return Answer(None, Infeasible(reason.decode()))
+            return Answer(None, InfeasibleError(reason.decode()))
         return Answer(np.frombuffer(y, "<f8").astype(np.float64))
 
     def _connection(self) -> sqlite3.Connection:

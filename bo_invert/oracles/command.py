@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bo_invert.errors import Failed, Infeasible, InvalidInput
+from bo_invert.errors import FailedError, InfeasibleError, InvalidInputError
 from bo_invert.execution.subprocess_run import Ended, read_file, run_program
 from bo_invert.hashing import Digest, file_digest, joined, text_digest
 from bo_invert.oracles.base import Oracle
@@ -27,7 +27,14 @@ from bo_invert.types import JSON
 _OURS = ("input", "output", "folder")
 """Placeholders in ``argv`` that name files, not values."""
 
-_SYSTEM = ("/usr/", "/bin/", "/sbin/", "/opt/", os.path.join(sys.prefix, ""), os.path.join(sys.base_prefix, ""))
+_SYSTEM = (
+    "/usr/",
+    "/bin/",
+    "/sbin/",
+    "/opt/",
+    os.path.join(sys.prefix, ""),
+    os.path.join(sys.base_prefix, ""),
+)
 """Where programs lie that the system brought."""
 
 
@@ -66,7 +73,7 @@ class Command(Oracle):
         limit: bytes that are read of an answer. Of longer ones on stdout or stderr, the end is kept.
 
     Raises:
-        InvalidInput: an argument cannot be what was meant, there is no such program, or the system is not POSIX.
+        InvalidInputError: an argument cannot be what was meant, there is no such program, or the system is not POSIX.
     """
 
     waits = True
@@ -88,17 +95,35 @@ class Command(Oracle):
         limit: int = 16_000_000,
     ) -> None:
         if os.name != "posix":
-            raise InvalidInput("Command: needs the process groups of a POSIX system; use Http or a function here")
-        if isinstance(argv, str) or not len(argv) or not all(isinstance(a, (str, os.PathLike)) for a in argv):
-            raise InvalidInput(f"Command: argv is a list such as ['solver', '--fast'] (no shell), got {argv!r}")
-        if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < math.inf):
-            raise InvalidInput(f"Command: timeout is a number of seconds above 0, or None, got {timeout!r}")
+            raise InvalidInputError(
+                "Command: needs the process groups of a POSIX system; use Http or a function here"
+            )
+        if (
+            isinstance(argv, str)
+            or not len(argv)
+            or not all(isinstance(a, (str, os.PathLike)) for a in argv)
+        ):
+            raise InvalidInputError(
+                f"Command: argv is a list such as ['solver', '--fast'] (no shell), got {argv!r}"
+            )
+        if timeout is not None and not (
+            isinstance(timeout, (int, float)) and 0 < timeout < math.inf
+        ):
+            raise InvalidInputError(
+                f"Command: timeout is a number of seconds above 0, or None, got {timeout!r}"
+            )
         if not isinstance(output, re.Pattern) and output not in ("json", "csv"):
-            raise InvalidInput(f"Command: output is 'json', 'csv' or re.compile(pattern), got {output!r}")
+            raise InvalidInputError(
+                f"Command: output is 'json', 'csv' or re.compile(pattern), got {output!r}"
+            )
         if isinstance(output, re.Pattern) and not output.groupindex:
-            raise InvalidInput(f"Command: {output.pattern!r} has no named groups, as in r'drag = (?P<drag>\\S+)'")
+            raise InvalidInputError(
+                f"Command: {output.pattern!r} has no named groups, as in r'drag = (?P<drag>\\S+)'"
+            )
         if answer is not None and output != "json":
-            raise InvalidInput("Command: answer is a path into JSON, and output is something else")
+            raise InvalidInputError(
+                "Command: answer is a path into JSON, and output is something else"
+            )
         self.cwd = None if cwd is None else os.path.abspath(cwd)
         self.argv = _resolved([os.fspath(part) for part in argv], self.cwd, env)
         self.templates = _templates(input)
@@ -115,20 +140,34 @@ class Command(Oracle):
     def _check_placeholders(self) -> None:
         named = {name for part in self.argv for name in names_in(part)}
         if names_in(self.argv[0]):
-            raise InvalidInput(f"Command: the program itself cannot depend on the design: {self.argv[0]!r}")
+            raise InvalidInputError(
+                f"Command: the program itself cannot depend on the design: {self.argv[0]!r}"
+            )
         if "input" in named and not self.templates and self.input is None:
-            raise InvalidInput("Command: argv has {input}, but input=None; say 'json', 'csv' or a template")
+            raise InvalidInputError(
+                "Command: argv has {input}, but input=None; say 'json', 'csv' or a template"
+            )
         if self.source is not None and "output" in named:
-            raise InvalidInput("Command: the answer is either in {output}, which argv has, or in source=...")
+            raise InvalidInputError(
+                "Command: the answer is either in {output}, which argv has, or in source=..."
+            )
         if self.source not in (None, "stdout", "stderr"):
             _inside(str(self.source))
-            if self.cwd is not None:  # what an earlier or another run left there would pass for an answer
-                raise InvalidInput(
+            if (
+                self.cwd is not None
+            ):  # what an earlier or another run left there would pass for an answer
+                raise InvalidInputError(
                     "Command: in a cwd that runs share, let the program write to {output}, not source=..."
                 )
         if self.batched and (self.templates or named - {*_OURS}):
-            what = "templates" if self.templates else f"placeholders {sorted(named - {*_OURS})} in argv"
-            raise InvalidInput(f"Command: {what} hold one design; a batch goes in as input='json' or 'csv'")
+            what = (
+                "templates"
+                if self.templates
+                else f"placeholders {sorted(named - {*_OURS})} in argv"
+            )
+            raise InvalidInputError(
+                f"Command: {what} hold one design; a batch goes in as input='json' or 'csv'"
+            )
 
     def __call__(self, designs: Sequence[Any]) -> list[Any]:
         """A row of outputs for each design; one that cannot be read is a verdict instead."""
@@ -152,7 +191,7 @@ class Command(Oracle):
         try:
             folder = Path(tempfile.mkdtemp(prefix="bo-invert-"))
         except OSError as error:
-            raise Failed(f"no directory to run {self._program} in: {error}") from None
+            raise FailedError(f"no directory to run {self._program} in: {error}") from None
         ended: Ended | None = None
         try:
             argv, given = self._prepared(designs, sent, folder)
@@ -161,25 +200,41 @@ class Command(Oracle):
             try:
                 stopped = lambda: self._era != era  # noqa: E731
                 ended = run_program(argv, there, env, given, self.timeout, self.limit, stopped)
-            except (OSError, ValueError) as error:  # nothing was asked: no reason to try each design alone
-                return [Failed(f"{self._program} cannot be started: {error}")] * len(designs)
+            except (
+                OSError,
+                ValueError,
+            ) as error:  # nothing was asked: no reason to try each design alone
+                return [FailedError(f"{self._program} cannot be started: {error}")] * len(designs)
             rows = self._rows(ended, folder, len(designs))
-            kept = self._keep(folder, argv, ended) if any(isinstance(row, Failed) for row in rows) else ""
-            return [Failed(row.reason + kept) if isinstance(row, Failed) else row for row in rows]
-        except Failed as verdict:
+            kept = (
+                self._keep(folder, argv, ended)
+                if any(isinstance(row, FailedError) for row in rows)
+                else ""
+            )
+            return [
+                FailedError(row.reason + kept) if isinstance(row, FailedError) else row
+                for row in rows
+            ]
+        except FailedError as verdict:
             kept = "" if ended is None else self._keep(folder, argv, ended)
-            raise Failed(verdict.reason + kept) from None
+            raise FailedError(verdict.reason + kept) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _prepared(self, designs: list[Any], sent: list[JSON], folder: Path) -> tuple[list[str], bytes | None]:
+    def _prepared(
+        self, designs: list[Any], sent: list[JSON], folder: Path
+    ) -> tuple[list[str], bytes | None]:
         """The arguments, and what goes to standard input. Writes the files."""
         values: dict[str, Any] = {} if self.batched else values_of(designs[0])
         values |= {"output": str(folder / self._output), "folder": str(folder)}
         files = {name: fill(text, values) for name, text in self.templates.items()}
         path, given = next(iter(files), None), None
         if self.input is not None:
-            text = as_csv(sent) if self.input == "csv" else json.dumps(sent if self.batched else sent[0])
+            text = (
+                as_csv(sent)
+                if self.input == "csv"
+                else json.dumps(sent if self.batched else sent[0])
+            )
             if self._names_file("input"):
                 path = f"input.{self.input}"
                 files[path] = text
@@ -202,19 +257,23 @@ class Command(Oracle):
 
     def _rows(self, ended: Ended, folder: Path, count: int) -> list[Any]:
         if ended.why == "timeout":
-            raise Failed(f"{self._program} gave no answer in {self.timeout:g} s, and was ended{ended.complaint}")
+            raise FailedError(
+                f"{self._program} gave no answer in {self.timeout:g} s, and was ended{ended.complaint}"
+            )
         if ended.why:
-            raise Failed(f"{self._program} was ended with the run")
+            raise FailedError(f"{self._program} was ended with the run")
         if ended.code in self.infeasible:
-            raise Infeasible(f"{self._program}: {ended.sentence}{ended.complaint}")
+            raise InfeasibleError(f"{self._program}: {ended.sentence}{ended.complaint}")
         if ended.code != 0:
-            raise Failed(f"{self._program}: {ended.sentence}{ended.complaint}")
+            raise FailedError(f"{self._program}: {ended.sentence}{ended.complaint}")
         text, cut = self._written(ended, folder)
         try:
             return read_rows(text, self.output, self.answer, count if self.batched else None)
-        except Failed as verdict:
-            note = f"; of what it printed, only the last {self.limit} bytes were kept" if cut else ""
-            raise Failed(f"{self._program}: {verdict.reason}{note}{ended.complaint}") from None
+        except FailedError as verdict:
+            note = (
+                f"; of what it printed, only the last {self.limit} bytes were kept" if cut else ""
+            )
+            raise FailedError(f"{self._program}: {verdict.reason}{note}{ended.complaint}") from None
 
     def _written(self, ended: Ended, folder: Path) -> tuple[str, bool]:
         """What the answer is to be read from, and whether its beginning is missing."""
@@ -226,7 +285,9 @@ class Command(Oracle):
             return read_file(folder / source, self.limit).decode("utf-8", "backslashreplace"), False
         except OSError as error:
             why = error.strerror or error
-            raise Failed(f"{self._program} left no answer in {source}: {why}{ended.complaint}") from None
+            raise FailedError(
+                f"{self._program} left no answer in {source}: {why}{ended.complaint}"
+            ) from None
 
     def _keep(self, folder: Path, argv: Sequence[str], ended: Ended) -> str:
         if self.keep is None:
@@ -258,8 +319,12 @@ class Command(Oracle):
         return joined([*told, text_digest(json.dumps([words, self.templates]), "its arguments")])
 
     def to_json(self) -> JSON:
-        templates = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.templates.items()}
-        form = {"pattern": self.output.pattern} if isinstance(self.output, re.Pattern) else self.output
+        templates = {
+            name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.templates.items()
+        }
+        form = (
+            {"pattern": self.output.pattern} if isinstance(self.output, re.Pattern) else self.output
+        )
         return {
             "type": "command", "argv": self.argv, "input": templates or self.input, "output": form,
             "source": self.source, "answer": self.answer if not isinstance(self.answer, Mapping) else dict(self.answer),
@@ -270,14 +335,21 @@ class Command(Oracle):
 def _resolved(argv: list[str], cwd: str | None, env: Mapping[str, str | None] | None) -> list[str]:
     """The arguments, with files named from here made absolute if the program will run elsewhere."""
     path = (env or {}).get("PATH") or None
-    found = shutil.which(os.path.join(cwd or "", argv[0]) if os.path.dirname(argv[0]) else argv[0], path=path)
+    found = shutil.which(
+        os.path.join(cwd or "", argv[0]) if os.path.dirname(argv[0]) else argv[0], path=path
+    )
     if found is None:
-        raise InvalidInput(f"Command: no program {argv[0]!r} can be run; is it on the PATH, and executable?")
+        raise InvalidInputError(
+            f"Command: no program {argv[0]!r} can be run; is it on the PATH, and executable?"
+        )
     if cwd is not None:
         if not os.path.isdir(cwd):
-            raise InvalidInput(f"Command: cwd={cwd!r} is no directory")
+            raise InvalidInputError(f"Command: cwd={cwd!r} is no directory")
         return [os.path.abspath(found), *argv[1:]]
-    return [os.path.abspath(found), *(os.path.abspath(a) if os.path.isfile(a) else a for a in argv[1:])]
+    return [
+        os.path.abspath(found),
+        *(os.path.abspath(a) if os.path.isfile(a) else a for a in argv[1:]),
+    ]
 
 
 def _templates(given: Any) -> dict[str, str]:
@@ -286,7 +358,7 @@ def _templates(given: Any) -> dict[str, str]:
         return {}
     named = {given.name: given} if isinstance(given, Path) else given
     if not isinstance(named, Mapping) or not named:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Command: input is 'json', 'csv', None, the Path of a template, or {{'name of the file': template}}, got "
             f"{given!r:.80}"
         )
@@ -294,12 +366,18 @@ def _templates(given: Any) -> dict[str, str]:
     for name, text in named.items():
         _inside(name)
         try:
-            templates[name] = text.read_text(encoding="utf-8") if isinstance(text, Path) else str(text)
+            templates[name] = (
+                text.read_text(encoding="utf-8") if isinstance(text, Path) else str(text)
+            )
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"Command: the template {text} cannot be read: {error}") from error
+            raise InvalidInputError(
+                f"Command: the template {text} cannot be read: {error}"
+            ) from error
     return templates
 
 
 def _inside(name: str) -> None:
     if not name or os.path.isabs(name) or ".." in Path(name).parts:
-        raise InvalidInput(f"Command: {name!r} is no name of a file inside the working directory")
+        raise InvalidInputError(
+            f"Command: {name!r} is no name of a file inside the working directory"
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.base import Oracle
 from bo_invert.types import JSON
 
@@ -33,7 +33,7 @@ class Estimator(Oracle):
         n_jobs: threads of one prediction, where an estimator says how many it uses; None leaves it as it is.
 
     Raises:
-        InvalidInput: the estimator has no such method.
+        InvalidInputError: the estimator has no such method.
     """
 
     batched = True
@@ -47,7 +47,9 @@ class Estimator(Oracle):
         n_jobs: int | None = 1,
     ) -> None:
         if not callable(getattr(estimator, method, None)):
-            raise InvalidInput(f"Estimator: {type(estimator).__name__} has no method {method!r}")
+            raise InvalidInputError(
+                f"Estimator: {type(estimator).__name__} has no method {method!r}"
+            )
         if outputs is None and method == "predict_proba":
             outputs = [str(label) for label in getattr(estimator, "classes_", ())] or None
         self.estimator = estimator if n_jobs is None else _on_threads(estimator, n_jobs)
@@ -85,13 +87,19 @@ class Estimator(Oracle):
 
             missing = [name for name in fitted if name not in designs[0]]
             if missing:
-                raise InvalidInput(f"the estimator was fitted with features {missing}, which designs do not have")
+                raise InvalidInputError(
+                    f"the estimator was fitted with features {missing}, which designs do not have"
+                )
             return pd.DataFrame(list(designs))[list(fitted)]
         names = list(designs[0])
         rows = [[design[name] for name in names] for design in designs]
-        words = [n for n, value in zip(names, rows[0], strict=True) if not isinstance(value, (int, float, np.number))]
+        words = [
+            n
+            for n, value in zip(names, rows[0], strict=True)
+            if not isinstance(value, (int, float, np.number))
+        ]
         if words:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"{type(self.estimator).__name__} takes numbers, and parameters {words} are none; fit a pipeline that "
                 "encodes them on a data frame, or wrap it in a function"
             )
@@ -108,7 +116,9 @@ class Estimator(Oracle):
             names = getattr(self.estimator, "feature_names", None)
         if names is None and _is_lightgbm(self.estimator):
             names = self.estimator.feature_name()
-        if names is None or all(re.fullmatch(r"Column_\d+", name) and name not in design for name in names):
+        if names is None or all(
+            re.fullmatch(r"Column_\d+", name) and name not in design for name in names
+        ):
             return None  # LightGBM invents names for arrays
         return [str(name) for name in names]
 
@@ -126,7 +136,9 @@ def _on_threads(estimator: Any, n_jobs: int) -> Any:
     if hasattr(estimator, "inplace_predict") and hasattr(estimator, "set_param"):  # xgboost.Booster
         estimator = copy.deepcopy(estimator)
         estimator.set_param({"nthread": n_jobs})
-    elif hasattr(estimator, "get_booster") and hasattr(estimator, "set_params"):  # XGBoost, as scikit-learn has it
+    elif hasattr(estimator, "get_booster") and hasattr(
+        estimator, "set_params"
+    ):  # XGBoost, as scikit-learn has it
         estimator = copy.deepcopy(estimator)
         estimator.set_params(n_jobs=n_jobs)
         estimator.get_booster().set_param({"nthread": n_jobs})

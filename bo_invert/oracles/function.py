@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.base import Oracle
 from bo_invert.types import JSON
 
@@ -15,14 +15,16 @@ class Function(Oracle):
 
     Args:
         fn: takes one design (or a batch, if ``batched``) and returns a number, a vector of m numbers, or a dict
-            from output names to numbers. It may raise; ``Infeasible`` if the design cannot be evaluated at all.
+            from output names to numbers. It may raise; ``InfeasibleError`` if the design cannot be evaluated at all.
         outputs: names of the outputs; needed when there are several and ``fn`` returns a vector.
         batched: ``fn`` takes n designs and returns n rows.
     """
 
-    def __init__(self, fn: Callable[[Any], Any], outputs: Sequence[str] | None = None, batched: bool = False) -> None:
+    def __init__(
+        self, fn: Callable[[Any], Any], outputs: Sequence[str] | None = None, batched: bool = False
+    ) -> None:
         if not callable(fn):
-            raise InvalidInput(f"Function: {fn!r} cannot be called")
+            raise InvalidInputError(f"Function: {fn!r} cannot be called")
         self.fn = fn
         self.outputs = None if outputs is None else tuple(outputs)
         self.batched = batched

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.hashing import Digest, joined
 from bo_invert.oracles.base import Answer, Oracle, as_oracle
 from bo_invert.types import JSON
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Twin(Oracle):
+class GradientProxy(Oracle):
     """Values come from ``oracle``, gradients from ``twin``; what a descent finds is verified by ``oracle``.
 
     A descent of k steps spends k - 1 values of the twin and one of the oracle, all of them billed.
@@ -25,7 +25,7 @@ class Twin(Oracle):
         outputs: names of the outputs; default: those of ``oracle``, otherwise of ``twin``.
 
     Raises:
-        InvalidInput: the twin is not differentiable.
+        InvalidInputError: the twin is not differentiable.
     """
 
     differentiable = True
@@ -33,7 +33,9 @@ class Twin(Oracle):
     def __init__(self, oracle: Any, twin: Any, outputs: Sequence[str] | None = None) -> None:
         self.oracle, self.twin = as_oracle(oracle), as_oracle(twin)
         if not self.twin.differentiable:
-            raise InvalidInput(f"Twin: the stand-in must be differentiable, and {type(twin).__name__} is not")
+            raise InvalidInputError(
+                f"Twin: the stand-in must be differentiable, and {type(twin).__name__} is not"
+            )
         names = tuple(outputs) if outputs is not None else None
         self.outputs = names or self.oracle.outputs or self.twin.outputs
         self.batched = self.oracle.batched

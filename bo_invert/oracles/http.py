@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
-from bo_invert.errors import Failed, Infeasible, InvalidInput, MissingExtra, Verdict
+from bo_invert.errors import (
+    EvaluationError,
+    FailedError,
+    InfeasibleError,
+    InvalidInputError,
+    MissingExtraError,
+)
 from bo_invert.oracles.base import MISFIT, Answer, Oracle, answer_of
 from bo_invert.oracles.io.http_requests import Broken, Exchange, Reply, Unanswered, Unreachable
 from bo_invert.oracles.io.json_codec import (
@@ -67,8 +73,8 @@ class Http(Oracle):
         limit: bytes that are read of an answer; longer ones fail.
 
     Raises:
-        InvalidInput: an argument cannot be what was meant.
-        MissingExtra: httpx is not installed.
+        InvalidInputError: an argument cannot be what was meant.
+        MissingExtraError: httpx is not installed.
     """
 
     waits = True
@@ -91,18 +97,30 @@ class Http(Oracle):
         try:
             import httpx  # noqa: F401
         except ImportError:
-            raise MissingExtra("Http needs the package httpx; install it with: pip install 'bo-invert[http]'") from None
+            raise MissingExtraError(
+                "Http needs the package httpx; install it with: pip install 'bo-invert[http]'"
+            ) from None
         self.url, self.method, self.body = _checked_url(url), str(method).upper(), body
         if self.method not in ("GET", "POST", "PUT"):
-            raise InvalidInput(f"Http: method is 'POST', 'PUT' or 'GET', got {method!r}")
+            raise InvalidInputError(f"Http: method is 'POST', 'PUT' or 'GET', got {method!r}")
         if self.method == "GET" and (batched or body is not None):
-            raise InvalidInput("Http: a GET has no body, and takes one design at a time; use method='POST'")
+            raise InvalidInputError(
+                "Http: a GET has no body, and takes one design at a time; use method='POST'"
+            )
         if batched and names_in(self.url):
-            raise InvalidInput(f"Http: placeholders {names_in(self.url)} in the url hold one design, not a batch")
+            raise InvalidInputError(
+                f"Http: placeholders {names_in(self.url)} in the url hold one design, not a batch"
+            )
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise InvalidInput(f"Http: retries is a whole number from 0, got {retries!r}")
-        if not (isinstance(timeout, (int, float)) and 0 < timeout < 1e9 and isinstance(backoff, (int, float))):
-            raise InvalidInput(f"Http: timeout and backoff are seconds, got {timeout!r} and {backoff!r}")
+            raise InvalidInputError(f"Http: retries is a whole number from 0, got {retries!r}")
+        if not (
+            isinstance(timeout, (int, float))
+            and 0 < timeout < 1e9
+            and isinstance(backoff, (int, float))
+        ):
+            raise InvalidInputError(
+                f"Http: timeout and backoff are seconds, got {timeout!r} and {backoff!r}"
+            )
         self.headers = _checked_headers(headers or {})
         self.timeout, self.retries, self.backoff = float(timeout), retries, float(backoff)
         self.batched = bool(batched)
@@ -122,7 +140,10 @@ class Http(Oracle):
             return [self._answers([design], outputs)[0] for design in designs]
         sendable, rows = as_json(designs)
         answered = iter(self._answers([designs[i] for i in sendable], outputs) if sendable else [])
-        return [next(answered) if i in sendable else answer_of(row, outputs) for i, row in enumerate(rows)]
+        return [
+            next(answered) if i in sendable else answer_of(row, outputs)
+            for i, row in enumerate(rows)
+        ]
 
     def interrupt(self) -> None:
         self._exchange.interrupt()
@@ -138,12 +159,14 @@ class Http(Oracle):
         """Send designs in one request, with its retries."""
         try:
             url, body = self._request(designs, [plain(design) for design in designs])
-        except Failed as verdict:
+        except FailedError as verdict:
             return _Asked([verdict] * len(designs))
-        except InvalidInput as error:
-            return _Asked([Failed(f"{MISFIT}{error}")] * len(designs))
+        except InvalidInputError as error:
+            return _Asked([FailedError(f"{MISFIT}{error}")] * len(designs))
         asked = self._persist(url, body, len(designs))
-        return _Asked([self._without_secrets(row) for row in asked.rows], max(1, asked.calls), asked.split)
+        return _Asked(
+            [self._without_secrets(row) for row in asked.rows], max(1, asked.calls), asked.split
+        )
 
     def _request(self, designs: list[Any], sent: list[JSON]) -> tuple[str, bytes | None]:
         values = {"x": sent} if self.batched else values_of(designs[0])
@@ -155,8 +178,13 @@ class Http(Oracle):
         if names_in(self.url):
             return url, None
         if not isinstance(sent[0], dict):
-            raise InvalidInput("a GET carries a design in its url: name it there, as in '/predict?t={x[0]}'")
-        pairs = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in sent[0].items()]
+            raise InvalidInputError(
+                "a GET carries a design in its url: name it there, as in '/predict?t={x[0]}'"
+            )
+        pairs = [
+            (name, value if isinstance(value, str) else json.dumps(value))
+            for name, value in sent[0].items()
+        ]
         return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(pairs)}", None
 
     def _persist(self, url: str, body: bytes | None, count: int) -> _Asked:
@@ -168,7 +196,9 @@ class Http(Oracle):
             except Unreachable as error:
                 why, pause = f"cannot be reached: {error}", None
             except Unanswered as error:
-                return _Asked([Failed(f"{self._place}: {error}")] * count, calls + 1, split=True)
+                return _Asked(
+                    [FailedError(f"{self._place}: {error}")] * count, calls + 1, split=True
+                )
             except Broken as error:
                 calls, why, pause = calls + 1, f"broke the connection: {error}", None
             else:
@@ -179,29 +209,41 @@ class Http(Oracle):
             if pause is not None and pause > _PATIENCE:
                 why += f", and wants to be left alone for {pause:.0f} s"
                 break
-            pause = max(pause or 0.0, wait * random.uniform(0.5, 1.0))  # many workers should not come back together
+            pause = max(
+                pause or 0.0, wait * random.uniform(0.5, 1.0)
+            )  # many workers should not come back together
             if attempt == self.retries or not self._exchange.sleep(pause, era):
                 break
             wait *= 2.0
         tries = f" (asked {attempt + 1} times)" if attempt else ""
-        return _Asked([Failed(f"{self._place} {why}{tries}")] * count, calls)
+        return _Asked([FailedError(f"{self._place} {why}{tries}")] * count, calls)
 
     def _read(self, reply: Reply, count: int, calls: int) -> _Asked:
         if reply.status in self.infeasible:
-            return _Asked([Infeasible(f"{_status(reply)}: {beginning(reply.text)}")] * count, calls, split=True)
+            return _Asked(
+                [InfeasibleError(f"{_status(reply)}: {beginning(reply.text)}")] * count,
+                calls,
+                split=True,
+            )
         if not 200 <= reply.status < 300 or reply.trouble:
             said = reply.trouble or beginning(reply.text)
-            why = Failed(f"{self._place} answers {_status(reply)}: {said}")
-            return _Asked([why] * count, calls, split=reply.status not in _EVERYBODY and not 300 <= reply.status < 400)
+            why = FailedError(f"{self._place} answers {_status(reply)}: {said}")
+            return _Asked(
+                [why] * count,
+                calls,
+                split=reply.status not in _EVERYBODY and not 300 <= reply.status < 400,
+            )
         try:
             value = found(read_json(reply.text), self.answer)
             return _Asked(rows_of(value, count) if self.batched else [row_of(value)], calls)
-        except Failed as verdict:
-            return _Asked([Failed(f"{self._place}: {verdict.reason}")] * count, calls, split=True)
+        except FailedError as verdict:
+            return _Asked(
+                [FailedError(f"{self._place}: {verdict.reason}")] * count, calls, split=True
+            )
 
     def _without_secrets(self, row: Any) -> Any:
         """Servers repeat what they were sent."""
-        if not isinstance(row, Verdict):
+        if not isinstance(row, EvaluationError):
             return row
         return type(row)(_hidden(row.reason, self.headers))
 
@@ -216,7 +258,11 @@ class Http(Oracle):
         return f"Http({self._place!r})"
 
     def to_json(self) -> JSON:
-        body = None if self.body is None else hashlib.sha256(json.dumps(self.body).encode()).hexdigest()
+        body = (
+            None
+            if self.body is None
+            else hashlib.sha256(json.dumps(self.body).encode()).hexdigest()
+        )
         return {
             "type": "http", "url": self._place, "method": self.method, "body": body,
             "answer": dict(self.answer) if isinstance(self.answer, Mapping) else self.answer,
@@ -243,28 +289,40 @@ def _checked_url(url: Any) -> str:
         parts = urlsplit(str(url))
         httpx.URL(str(url))
     except (ValueError, httpx.InvalidURL) as error:
-        raise InvalidInput(f"Http: the url {url!r:.80} cannot be read: {error}") from None
+        raise InvalidInputError(f"Http: the url {url!r:.80} cannot be read: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise InvalidInput(f"Http: url begins with http:// or https:// and a host, got {url!r:.80}")
+        raise InvalidInputError(
+            f"Http: url begins with http:// or https:// and a host, got {url!r:.80}"
+        )
     if names_in(f"{parts.scheme}://{parts.netloc}"):
-        raise InvalidInput("Http: the host cannot depend on the design")
+        raise InvalidInputError("Http: the host cannot depend on the design")
     if "@" in parts.netloc:
-        raise InvalidInput("Http: credentials belong into headers={'Authorization': ...}, not into the url")
+        raise InvalidInputError(
+            "Http: credentials belong into headers={'Authorization': ...}, not into the url"
+        )
     return str(url)
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name, re.ASCII):
-            raise InvalidInput(f"Http: {name!r} is no name of a header")
-        if not isinstance(value, str) or not re.fullmatch(r"[\x20-\x7e]+", value) or value != value.strip():
-            raise InvalidInput(f"Http: the value of header {name} is not a line of ASCII text (is there a line break?)")
+            raise InvalidInputError(f"Http: {name!r} is no name of a header")
+        if (
+            not isinstance(value, str)
+            or not re.fullmatch(r"[\x20-\x7e]+", value)
+            or value != value.strip()
+        ):
+            raise InvalidInputError(
+                f"Http: the value of header {name} is not a line of ASCII text (is there a line break?)"
+            )
     return dict(headers)
 
 
 def _hidden(text: str, headers: Mapping[str, str]) -> str:
     """The text without the values of headers, nor their words: of "Bearer abc" the second is the secret."""
-    words = {word for value in headers.values() for word in (value, *value.split()) if len(word) > 5}
+    words = {
+        word for value in headers.values() for word in (value, *value.split()) if len(word) > 5
+    }
     for word in sorted(words, key=len, reverse=True):
         text = text.replace(word, "***")
     return text

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from bo_invert.errors import Failed, InvalidInput, Verdict
+from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
 from bo_invert.execution.worker_process import Child, Died, NotLoaded, packed
 from bo_invert.hashing import Digest
 from bo_invert.oracles.base import MISFIT, Answer, Oracle, as_oracle
@@ -37,7 +37,7 @@ class Isolated(Oracle):
 
     The oracle is copied when this is made: what it changes in itself or in globals stays in its process, and is lost
     with it. There is no gradient, because what torch remembers of a computation cannot leave the process it was made
-    in; give a differentiable oracle as it is, or a stand-in for this one (``Twin``).
+    in; give a differentiable oracle as it is, or a stand-in for this one (``GradientProxy``).
 
     Args:
         oracle: an ``Oracle``, a torch module, an estimator, or any callable, lambdas and functions of notebooks too.
@@ -50,8 +50,8 @@ class Isolated(Oracle):
         threads: of numerical libraries inside; default: as they are here.
 
     Raises:
-        InvalidInput: the oracle cannot travel to another process, or a limit cannot be meant.
-        MissingExtra: loky, which packs it for the journey, is not installed.
+        InvalidInputError: the oracle cannot travel to another process, or a limit cannot be meant.
+        MissingExtraError: loky, which packs it for the journey, is not installed.
     """
 
     waits = True
@@ -67,12 +67,22 @@ class Isolated(Oracle):
         threads: int | None = None,
     ) -> None:
         if os.name != "posix":
-            raise InvalidInput("Isolated needs process groups, which this operating system does not have")
-        for name, value, least in (("timeout", timeout, 0), ("startup", startup, 0), ("threads", threads, 0)):
+            raise InvalidInputError(
+                "Isolated needs process groups, which this operating system does not have"
+            )
+        for name, value, least in (
+            ("timeout", timeout, 0),
+            ("startup", startup, 0),
+            ("threads", threads, 0),
+        ):
             if value is not None and not (isinstance(value, (int, float)) and value > least):
-                raise InvalidInput(f"Isolated: {name} must be a number > {least}, got {value!r}")
+                raise InvalidInputError(
+                    f"Isolated: {name} must be a number > {least}, got {value!r}"
+                )
         if not (isinstance(grace, (int, float)) and grace >= 0):
-            raise InvalidInput(f"Isolated: grace must be a number of seconds >= 0, got {grace!r}")
+            raise InvalidInputError(
+                f"Isolated: grace must be a number of seconds >= 0, got {grace!r}"
+            )
         inner = as_oracle(oracle)
         self.timeout, self.grace, self.startup, self.threads = timeout, grace, startup, threads
         self.memory = None if memory is None else _bytes(memory)
@@ -87,7 +97,7 @@ class Isolated(Oracle):
         try:
             return self._asked("__call__", designs)
         except Died as death:
-            raise Failed(str(death)) from None
+            raise FailedError(str(death)) from None
 
     def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[Answer]:
         if self.batched and len(designs) > 1:
@@ -103,24 +113,31 @@ class Isolated(Oracle):
         try:
             (answer,) = self._asked("answers", design, tuple(outputs))
         except NotLoaded as fault:
-            return Answer(None, Failed(f"{MISFIT}{fault}"), calls)
+            return Answer(None, FailedError(f"{MISFIT}{fault}"), calls)
         except Died as death:
-            return Answer(None, Failed(str(death)), calls)
-        except Verdict as verdict:
+            return Answer(None, FailedError(str(death)), calls)
+        except EvaluationError as verdict:
             return Answer(None, verdict, calls)
         except Exception as error:  # a design that cannot travel
-            return Answer(None, Failed(f"{type(error).__name__}: {error}"), calls)
+            return Answer(None, FailedError(f"{type(error).__name__}: {error}"), calls)
         return replace(answer, calls=answer.calls + calls - 1)
 
     def _asked(self, method: str, *args: Any) -> Any:
         with self._child() as child:
             answer = child.call(method, *args, timeout=self.timeout, grace=self.grace)
-            full = [one for one in answer if isinstance(one, Answer) and "MemoryError" in repr(one.verdict)]
+            full = [
+                one
+                for one in answer
+                if isinstance(one, Answer) and "MemoryError" in repr(one.verdict)
+            ]
             if not self.memory or not full:
                 return answer
             child.kill()  # it may be full of what earlier calls left
             within = f" (its process may hold {self.memory / 2**20:,.0f} MiB)"
-            return [replace(one, verdict=Failed(f"{one.verdict}{within}")) if one in full else one for one in answer]
+            return [
+                replace(one, verdict=FailedError(f"{one.verdict}{within}")) if one in full else one
+                for one in answer
+            ]
 
     @contextmanager
     def _child(self) -> Iterator[Child]:
@@ -162,7 +179,10 @@ class Isolated(Oracle):
 
     def __getstate__(self) -> dict[str, Any]:
         mine = ("_lock", "_free", "_busy", "_owner")
-        return {**{key: value for key, value in vars(self).items() if key not in mine}, "_oracle": None}
+        return {
+            **{key: value for key, value in vars(self).items() if key not in mine},
+            "_oracle": None,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -176,7 +196,12 @@ class Isolated(Oracle):
         return None if self._oracle is None else self._oracle.digest()
 
     def to_json(self) -> JSON:
-        return {"type": "isolated", "oracle": self._described, "timeout": self.timeout, "memory": self.memory}
+        return {
+            "type": "isolated",
+            "oracle": self._described,
+            "timeout": self.timeout,
+            "memory": self.memory,
+        }
 
 
 def _end(free: list[Child], busy: set[Child], owner: int) -> None:
@@ -197,8 +222,10 @@ def _bytes(memory: int | str) -> int:
         read = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", str(memory))
         units = {name.lower(): size for name, size in _UNITS.items()}
         if read is None or read[2].lower() not in units or read[1].count(".") > 1 or read[1] == ".":
-            raise InvalidInput(f"Isolated: memory must be bytes or text such as '2GiB' or '500MB', got {memory!r}")
+            raise InvalidInputError(
+                f"Isolated: memory must be bytes or text such as '2GiB' or '500MB', got {memory!r}"
+            )
         count = int(float(read[1]) * units[read[2].lower()])
     if count <= 0:
-        raise InvalidInput(f"Isolated: memory must be more than nothing, got {memory!r}")
+        raise InvalidInputError(f"Isolated: memory must be more than nothing, got {memory!r}")
     return count

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import Failed, InvalidInput, MissingExtra
+from bo_invert.errors import FailedError, InvalidInputError, MissingExtraError
 from bo_invert.hashing import Digest
 from bo_invert.oracles.base import MISFIT, Oracle
 from bo_invert.types import JSON
@@ -46,8 +46,8 @@ class Onnx(Oracle):
         providers: of onnxruntime, in order of preference, such as ``["CUDAExecutionProvider"]``.
 
     Raises:
-        InvalidInput: the model cannot be read, takes what no design can be, or has no such input.
-        MissingExtra: onnxruntime is not installed.
+        InvalidInputError: the model cannot be read, takes what no design can be, or has no such input.
+        MissingExtraError: onnxruntime is not installed.
     """
 
     batched = True
@@ -69,15 +69,25 @@ class Onnx(Oracle):
         self._inputs = {one.name: (one.type, tuple(one.shape)) for one in session.get_inputs()}
         if input is not None:
             if input not in self._inputs:
-                raise InvalidInput(f"Onnx: the model has inputs {list(self._inputs)}, none named {input!r}")
+                raise InvalidInputError(
+                    f"Onnx: the model has inputs {list(self._inputs)}, none named {input!r}"
+                )
             self._inputs = {input: self._inputs[input]}
         for name, (kind, _) in self._inputs.items():
             if kind not in _DTYPES:
-                raise InvalidInput(f"Onnx: input {name!r} is {kind}, and only tensors can be made of designs")
-        shapes = {one.name: tuple(one.shape) for one in session.get_outputs() if one.type.startswith("tensor")}
+                raise InvalidInputError(
+                    f"Onnx: input {name!r} is {kind}, and only tensors can be made of designs"
+                )
+        shapes = {
+            one.name: tuple(one.shape)
+            for one in session.get_outputs()
+            if one.type.startswith("tensor")
+        }
         self._asked = self._chosen(outputs, [one.name for one in session.get_outputs()])
         single = all(name in shapes and _is_single(shapes[name]) for name in self._asked)
-        self.outputs = tuple(outputs) if outputs is not None else tuple(self._asked) if single else None
+        self.outputs = (
+            tuple(outputs) if outputs is not None else tuple(self._asked) if single else None
+        )
         self.batched = not any(_batch_of(shape) in (0, 1) for _, shape in self._inputs.values())
 
     def _chosen(self, outputs: Sequence[str] | None, there: list[str]) -> list[str]:
@@ -91,7 +101,7 @@ class Onnx(Oracle):
         try:
             return Path(self.path).read_bytes()
         except OSError as error:
-            raise InvalidInput(f"Onnx: {self.path} cannot be read: {error.strerror}") from None
+            raise InvalidInputError(f"Onnx: {self.path} cannot be read: {error.strerror}") from None
 
     def _session(self) -> Any:
         """The session of this process, made when it is first needed."""
@@ -104,22 +114,32 @@ class Onnx(Oracle):
         try:
             import onnxruntime
         except ImportError:
-            raise MissingExtra(
+            raise MissingExtraError(
                 "Onnx needs the package onnxruntime; install it with: pip install 'bo-invert[onnx]'"
             ) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers are many already
         options.log_severity_level = 3
-        unknown = [name for name in self.providers if name not in onnxruntime.get_available_providers()]
+        unknown = [
+            name for name in self.providers if name not in onnxruntime.get_available_providers()
+        ]
         if unknown:
-            raise InvalidInput(f"Onnx: onnxruntime here has {onnxruntime.get_available_providers()}, not {unknown}")
+            raise InvalidInputError(
+                f"Onnx: onnxruntime here has {onnxruntime.get_available_providers()}, not {unknown}"
+            )
         content = self._read()
         if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise InvalidInput(f"Onnx: {self.path} is not the file it was when this oracle was made")
+            raise InvalidInputError(
+                f"Onnx: {self.path} is not the file it was when this oracle was made"
+            )
         try:  # by path where there is one: weights may lie beside it
-            return onnxruntime.InferenceSession(self.path or content, sess_options=options, providers=self.providers)
+            return onnxruntime.InferenceSession(
+                self.path or content, sess_options=options, providers=self.providers
+            )
         except Exception as error:
-            raise InvalidInput(f"Onnx: {self.path or 'the model'} cannot be loaded: {error!s:.300}") from None
+            raise InvalidInputError(
+                f"Onnx: {self.path or 'the model'} cannot be loaded: {error!s:.300}"
+            ) from None
 
     def __call__(self, designs: Sequence[Any]) -> list[Any]:
         """A row of outputs for each design, or a verdict for one that does not fit the model."""
@@ -129,8 +149,8 @@ class Onnx(Oracle):
             rows.append(None)
             try:
                 fitting[i] = self._fed(design)
-            except InvalidInput as error:
-                rows[i] = Failed(f"{MISFIT}{error}")
+            except InvalidInputError as error:
+                rows[i] = FailedError(f"{MISFIT}{error}")
         for i, row in zip(fitting, self._run(list(fitting.values())), strict=True):
             rows[i] = row
         return rows
@@ -138,20 +158,28 @@ class Onnx(Oracle):
     def _fed(self, design: Any) -> dict[str, NDArray[Any]]:
         """What each input is fed for a design, without the batch axis."""
         parts: Mapping[str, Any]
-        if isinstance(design, Mapping) and (len(self._inputs) > 1 or set(self._inputs) <= set(design)):
+        if isinstance(design, Mapping) and (
+            len(self._inputs) > 1 or set(self._inputs) <= set(design)
+        ):
             missing = [name for name in self._inputs if name not in design]
             if missing:
-                raise InvalidInput(f"the model has inputs {missing}, and the design only {sorted(map(str, design))}")
+                raise InvalidInputError(
+                    f"the model has inputs {missing}, and the design only {sorted(map(str, design))}"
+                )
             parts = {name: design[name] for name in self._inputs}
         elif len(self._inputs) > 1:
-            raise InvalidInput(f"the model has inputs {list(self._inputs)}: let designs be dicts with these names")
+            raise InvalidInputError(
+                f"the model has inputs {list(self._inputs)}: let designs be dicts with these names"
+            )
         else:
             parts = {name: _row(design) for name in self._inputs}
         return {name: _fitted(name, *self._inputs[name], part) for name, part in parts.items()}
 
     def _run(self, feeds: list[dict[str, NDArray[Any]]]) -> list[Any]:
         session = self._session()
-        fixed = [max(1, n) for _, shape in self._inputs.values() if (n := _batch_of(shape)) is not None]
+        fixed = [
+            max(1, n) for _, shape in self._inputs.values() if (n := _batch_of(shape)) is not None
+        ]
         size = max(fixed) if fixed else max(1, len(feeds))
         rows: list[Any] = []
         for start in range(0, len(feeds), size):
@@ -166,7 +194,11 @@ class Onnx(Oracle):
 
     def _rows(self, results: list[Any], size: int) -> list[Any]:
         if len(results) == 1 and isinstance(results[0], np.ndarray):
-            return list(results[0].reshape(size, -1)) if results[0].size % size == 0 else self._odd(results[0], size)
+            return (
+                list(results[0].reshape(size, -1))
+                if results[0].size % size == 0
+                else self._odd(results[0], size)
+            )
         rows: list[dict[str, Any]] = [{} for _ in range(size)]
         for name, result in zip(self._asked, results, strict=True):
             if len(result) != size:
@@ -181,7 +213,7 @@ class Onnx(Oracle):
         return list(rows)
 
     def _odd(self, result: Any, size: int) -> list[Any]:
-        raise Failed(f"the model answered {size} designs with shape {np.shape(result)}")
+        raise FailedError(f"the model answered {size} designs with shape {np.shape(result)}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None, "_lock": None}
@@ -190,10 +222,16 @@ class Onnx(Oracle):
         self.__dict__.update(state, _lock=threading.Lock())
 
     def digest(self) -> Digest:
-        return Digest(self.sha256, "model" if self.path is None else f"model {os.path.basename(self.path)}")
+        return Digest(
+            self.sha256, "model" if self.path is None else f"model {os.path.basename(self.path)}"
+        )
 
     def to_json(self) -> JSON:
-        return {"type": "onnx", "file": self.path and os.path.basename(self.path), "sha256": self.sha256}
+        return {
+            "type": "onnx",
+            "file": self.path and os.path.basename(self.path),
+            "sha256": self.sha256,
+        }
 
 
 def _batch_of(shape: tuple[Any, ...]) -> int | None:
@@ -215,7 +253,7 @@ def _fitted(name: str, kind: str, shape: tuple[Any, ...], part: Any) -> NDArray[
     """A design in the dtype and shape that an input wants, without the batch axis.
 
     Raises:
-        InvalidInput: it has another shape, or holds words where numbers are wanted.
+        InvalidInputError: it has another shape, or holds words where numbers are wanted.
     """
     wanted = shape if _batch_of(shape) == 0 else shape[1:]
     if hasattr(part, "detach"):
@@ -223,11 +261,17 @@ def _fitted(name: str, kind: str, shape: tuple[Any, ...], part: Any) -> NDArray[
     try:
         array = np.asarray(part, dtype=_DTYPES[kind])
     except (TypeError, ValueError):
-        raise InvalidInput(f"the model's input {name!r} takes {kind}, and {part!r:.80} is none") from None
+        raise InvalidInputError(
+            f"the model's input {name!r} takes {kind}, and {part!r:.80} is none"
+        ) from None
     if not _matches(array.shape, wanted):
-        if not _matches(tuple(n for n in array.shape if n != 1), tuple(n for n in wanted if n != 1)):
+        if not _matches(
+            tuple(n for n in array.shape if n != 1), tuple(n for n in wanted if n != 1)
+        ):
             listed = tuple(n if isinstance(n, int) else "any" for n in wanted)
-            raise InvalidInput(f"the model's input {name!r} takes designs of shape {listed}, got {array.shape}")
+            raise InvalidInputError(
+                f"the model's input {name!r} takes designs of shape {listed}, got {array.shape}"
+            )
         free = iter([n for n in array.shape if n != 1])
         array = array.reshape([1 if n == 1 else next(free) for n in wanted])
     return array

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from bo_invert.errors import Failed, InvalidInput
+from bo_invert.errors import FailedError, InvalidInputError
 from bo_invert.oracles.base import Oracle
 from bo_invert.types import JSON
 
@@ -23,7 +23,10 @@ _asked: WeakKeyDictionary[torch.nn.Module, tuple[int, list[torch.nn.Module]]] = 
 def _evaluating(module: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode while any thread is inside; afterwards every submodule is in the mode it was in before."""
     with _lock:
-        inside, training = _asked.get(module) or (0, [part for part in module.modules() if part.training])
+        inside, training = _asked.get(module) or (
+            0,
+            [part for part in module.modules() if part.training],
+        )
         for part in training:
             part.training = False
         _asked[module] = (inside + 1, training)
@@ -51,7 +54,7 @@ class TorchModule(Oracle):
         device: moves the module there first.
 
     Raises:
-        InvalidInput: ``module`` is no torch module.
+        InvalidInputError: ``module`` is no torch module.
     """
 
     batched = True
@@ -64,7 +67,9 @@ class TorchModule(Oracle):
         device: str | torch.device | None = None,
     ) -> None:
         if not isinstance(module, torch.nn.Module):
-            raise InvalidInput(f"TorchModule: expected a torch.nn.Module, got {type(module).__name__}")
+            raise InvalidInputError(
+                f"TorchModule: expected a torch.nn.Module, got {type(module).__name__}"
+            )
         self.module = module if device is None else module.to(device)
         self.outputs = None if outputs is None else tuple(outputs)
         self.device = device
@@ -84,11 +89,13 @@ class TorchModule(Oracle):
         with _evaluating(self.module):
             outputs = self.module(designs.to(**self.placement))
         if not isinstance(outputs, torch.Tensor):
-            raise Failed(f"{self._name} returned {type(outputs).__name__}, expected a tensor (n, m)")
+            raise FailedError(
+                f"{self._name} returned {type(outputs).__name__}, expected a tensor (n, m)"
+            )
         if outputs.ndim == 1:
             outputs = outputs.unsqueeze(1)
         if outputs.ndim != 2 or len(outputs) != len(designs):
-            raise Failed(f"{self._name} answered {len(designs)} designs with shape {tuple(outputs.shape)}, "
+            raise FailedError(f"{self._name} answered {len(designs)} designs with shape {tuple(outputs.shape)}, "
                          "expected (n, m) or (n,)")  # fmt: skip
         return outputs
 
@@ -96,7 +103,7 @@ class TorchModule(Oracle):
         if isinstance(designs, torch.Tensor):
             return designs
         if any(isinstance(design, Mapping) for design in designs):
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"{self._name} takes tensors, and a design of this space is a dict of named parameters; wrap the "
                 "module in a function that builds its input, or use Box(lower, upper)"
             )

@@ -12,7 +12,7 @@ from bo_invert.problem_doctor.call_budget import Meter
 from bo_invert.problem_doctor.findings import Finding, Severity, seconds
 from bo_invert.problem_doctor.repeatability import Steadiness
 from bo_invert.problem_doctor.space import Looked
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.strategies.auto import Auto
 from bo_invert.strategies.base import Request
@@ -37,12 +37,21 @@ def advise(
     """What to do, most important first; one sentence each, with the numbers."""
     codes = {one.code: one for one in found}
     asked = meter.of("fresh")
-    call = float(np.mean([one.seconds for one in asked[1:] or asked])) + looked.seconds  # time-outs count
+    call = (
+        float(np.mean([one.seconds for one in asked[1:] or asked])) + looked.seconds
+    )  # time-outs count
     cheap = _MANY * call <= _AFFORDABLE
-    present, wrong = codes.get("gradient.present"), {"gradient.wrong", "gradient.zero", "gradient.fails"} & set(codes)
+    present, wrong = (
+        codes.get("gradient.present"),
+        {"gradient.wrong", "gradient.zero", "gradient.fails"} & set(codes),
+    )
     own = problem.oracle is not None and problem.oracle.exact_forward
-    asking = _seconds_to_choose(problem, meter) if call < 2.0 and not looked.designs <= _FEW else None
-    slow = "" if asking is None else f"; choosing a point by a model takes {seconds(asking)} each time"
+    asking = (
+        _seconds_to_choose(problem, meter) if call < 2.0 and not looked.designs <= _FEW else None
+    )
+    slow = (
+        "" if asking is None else f"; choosing a point by a model takes {seconds(asking)} each time"
+    )
     noisy = bool(state.sigma is not None)
     kept = ", noisy=True" if noisy else ""
     advice = []
@@ -56,7 +65,13 @@ def advise(
                 seconds=looked.designs * call,
             )
         )
-    elif present is not None and own and not wrong and not noisy and (took := present.numbers["seconds"]) <= _QUICK:
+    elif (
+        present is not None
+        and own
+        and not wrong
+        and not noisy
+        and (took := present.numbers["seconds"]) <= _QUICK
+    ):
         advice.append(
             _advice(
                 "gradient",
@@ -100,16 +115,22 @@ def advise(
     return [*advice, *_besides(problem, looked, codes, call)]
 
 
-def _besides(problem: Problem, looked: Looked, codes: dict[str, Finding], call: float) -> list[Finding]:
+def _besides(
+    problem: Problem, looked: Looked, codes: dict[str, Finding], call: float
+) -> list[Finding]:
     oracle = call - looked.seconds
     advice = []
-    lost = [codes[code] for code in ("oracle.fails", "oracle.not_finite", "oracle.infeasible") if code in codes]
+    lost = [
+        codes[code]
+        for code in ("oracle.fails", "oracle.not_finite", "oracle.infeasible")
+        if code in codes
+    ]
     share = sum(one.numbers["count"] for one in lost) / lost[0].numbers["of"] if lost else 0.0
     if share >= _MANY_FAIL:
         advice.append(
             _advice(
                 "failures",
-                f"Some {share:.0%} of calls give no outputs: raise bi.Infeasible where that is "
+                f"Some {share:.0%} of calls give no outputs: raise bi.InfeasibleError where that is "
                 "for ever, and a study learns to stay away",
                 share=share,
             )
@@ -150,7 +171,7 @@ def _advice(code: str, message: str, **numbers: object) -> Finding:
     return Finding(f"advice.{code}", Severity.advice, message, "", numbers)
 
 
-def _outlook(statement: Statement, meter: Meter, noisy: bool) -> tuple[str, str]:
+def _outlook(statement: ProblemStatement, meter: Meter, noisy: bool) -> tuple[str, str]:
     """What ``auto`` would take once it has looked around, and why."""
     trials = _told(statement, meter, 0)
     return Auto(noisy=noisy or None).outlook(statement, trials, _BUDGET)
@@ -172,9 +193,11 @@ def _seconds_to_choose(problem: Problem, meter: Meter) -> float | None:
     return took
 
 
-def _told(statement: Statement, meter: Meter, least: int) -> list[Trial]:
+def _told(statement: ProblemStatement, meter: Meter, least: int) -> list[Trial]:
     """What was seen as trials, and made-up ones at random points until there are enough."""
-    seen: list[tuple[Array, Outcome]] = [(s.point, s.outcome) for s in meter.of("fresh") if s.y is not None]
+    seen: list[tuple[Array, Outcome]] = [
+        (s.point, s.outcome) for s in meter.of("fresh") if s.y is not None
+    ]
     rng = np.random.default_rng(0)
     missing = max(0, least - len(seen))
     extra = statement.domain.sample(rng, missing)

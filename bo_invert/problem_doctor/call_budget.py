@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bo_invert.errors import Failed, Infeasible
+from bo_invert.errors import FailedError, InfeasibleError
 from bo_invert.problems.problem import Problem
 from bo_invert.types import Array, Cost, Outcome, Query, State
 
@@ -58,7 +58,9 @@ class Meter:
         tick: told how many calls were made, after each.
     """
 
-    def __init__(self, problem: Problem, limit: int, timeout: float | None, tick: Callable[[int], None]) -> None:
+    def __init__(
+        self, problem: Problem, limit: int, timeout: float | None, tick: Callable[[int], None]
+    ) -> None:
         self.problem, self.limit, self._timeout, self._tick = problem, limit, timeout, tick
         self.seen: list[Seen] = []
 
@@ -88,7 +90,9 @@ class Meter:
         """
         return self.together([point], kind, home)[0]
 
-    def together(self, points: Sequence[Array], kind: str = "batch", home: Array | None = None) -> list[Seen]:
+    def together(
+        self, points: Sequence[Array], kind: str = "batch", home: Array | None = None
+    ) -> list[Seen]:
         """Designs in one piece.
 
         An oracle that fails on a batch is asked for each design alone, so a batch is begun only if twice as many calls
@@ -127,7 +131,10 @@ class Meter:
             raise Spent
         began = time.perf_counter()
         outcome = self._in_time(
-            lambda: self.problem.evaluate([Query(point, gradient=True)])[0], [point], Cost(1, 1), "gradient"
+            lambda: self.problem.evaluate([Query(point, gradient=True)])[0],
+            [point],
+            Cost(1, 1),
+            "gradient",
         )
         took = time.perf_counter() - began
         return self._note([Seen(np.array(point), outcome, took, "gradient")])[0]
@@ -149,8 +156,12 @@ class Meter:
                 found.append(one)
             else:
                 cost = found[place].outcome.cost + one.outcome.cost
-                found[place] = replace(found[place], outcome=replace(found[place].outcome, cost=cost))
-        points = np.array([one.point for one in found]).reshape(len(found), self.problem.space.domain.dim)
+                found[place] = replace(
+                    found[place], outcome=replace(found[place].outcome, cost=cost)
+                )
+        points = np.array([one.point for one in found]).reshape(
+            len(found), self.problem.space.domain.dim
+        )
         return points, [_answer(one.outcome) for one in found], [one.outcome.cost for one in found]
 
     def _note(self, new: list[Seen]) -> list[Seen]:
@@ -175,7 +186,9 @@ class Meter:
         thread.start()
         thread.join(self._timeout * len(points))
         if thread.is_alive():
-            failed = Outcome(State.FAILED, cost=replace(cost, seconds=self._timeout), reason="no answer in time")
+            failed = Outcome(
+                State.FAILED, cost=replace(cost, seconds=self._timeout), reason="no answer in time"
+            )
             self._note([Seen(np.array(point), failed, self._timeout, kind) for point in points])
             raise Hung
         if errors:
@@ -186,4 +199,8 @@ class Meter:
 def _answer(outcome: Outcome) -> Any:
     if outcome.y is not None:
         return outcome.y
-    return Infeasible(outcome.reason) if outcome.state is State.INFEASIBLE else Failed(outcome.reason)
+    return (
+        InfeasibleError(outcome.reason)
+        if outcome.state is State.INFEASIBLE
+        else FailedError(outcome.reason)
+    )

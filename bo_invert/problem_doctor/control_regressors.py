@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.base import Oracle, as_oracle, as_outputs
 from bo_invert.report.table import Table
 from bo_invert.types import Array
@@ -69,8 +69,17 @@ class Gaps:
         rows = []
         for i in range(len(self.claimed)):
             for j, name in enumerate(self.outputs):
-                told = (self.claimed, self.by_model, self.by_data, self.model, self.data, self.rarity)
-                rows.append((i, *([name] if several else []), *(float(values[i, j]) for values in told)))
+                told = (
+                    self.claimed,
+                    self.by_model,
+                    self.by_data,
+                    self.model,
+                    self.data,
+                    self.rarity,
+                )
+                rows.append(
+                    (i, *([name] if several else []), *(float(values[i, j]) for values in told))
+                )
         columns = ("design", *(["output"] if several else []), "claimed", "other seed", "other data",
                    "gap (seed)", "gap (data)", "rarity")  # fmt: skip
         return Table(
@@ -102,7 +111,9 @@ class Controls:
         outputs: names of the outputs.
     """
 
-    def __init__(self, attacked: Any, model: Any, data: Any, held_out: Any, outputs: Sequence[str]) -> None:
+    def __init__(
+        self, attacked: Any, model: Any, data: Any, held_out: Any, outputs: Sequence[str]
+    ) -> None:
         self.outputs = tuple(outputs)
         self.attacked, self.model, self.data = (as_oracle(one) for one in (attacked, model, data))
         self._claims = self._told(self.attacked, held_out)
@@ -113,9 +124,11 @@ class Controls:
         """How far controls stay behind what is claimed of n designs; no call of these is in a ledger.
 
         Raises:
-            InvalidInput: a regressor gives no outputs of a design.
+            InvalidInputError: a regressor gives no outputs of a design.
         """
-        claimed, by_model, by_data = (self._told(one, designs) for one in (self.attacked, self.model, self.data))
+        claimed, by_model, by_data = (
+            self._told(one, designs) for one in (self.attacked, self.model, self.data)
+        )
         usual_model, usual_data, rarity = (np.empty_like(claimed) for _ in range(3))
         near = min(len(self._claims), max(_LEAST, round(_SHARE * len(self._claims))))
         for i, j in np.ndindex(claimed.shape):
@@ -131,7 +144,9 @@ class Controls:
         rows = []
         for answer in oracle.answers(designs, self.outputs):
             if answer.verdict is not None:
-                raise InvalidInput(f"controls: a regressor gives no outputs: {answer.verdict.reason}")
+                raise InvalidInputError(
+                    f"controls: a regressor gives no outputs: {answer.verdict.reason}"
+                )
             rows.append(as_outputs(answer.y, self.outputs))
         return np.array(rows).reshape(len(rows), len(self.outputs))
 
@@ -165,22 +180,28 @@ def control_regressors(
         outputs: names of the m outputs; default: ``y`` or ``y0, y1, ...``.
 
     Raises:
-        InvalidInput: the regressor can be neither copied nor called, or there are too few designs.
+        InvalidInputError: the regressor can be neither copied nor called, or there are too few designs.
     """
     train = _trainer(regressor)
     targets = np.asarray(y, dtype=np.float64)
     count = len(targets)
     if len(X) != count:
-        raise InvalidInput(f"control_regressors: {len(X)} designs and {count} rows of outputs do not match")
+        raise InvalidInputError(
+            f"control_regressors: {len(X)} designs and {count} rows of outputs do not match"
+        )
     if not 0.0 < held_out < 1.0:
-        raise InvalidInput(f"control_regressors: held_out is a share in (0, 1), got {held_out!r}")
+        raise InvalidInputError(
+            f"control_regressors: held_out is a share in (0, 1), got {held_out!r}"
+        )
     kept = round(held_out * count)
     if kept < _LEAST or count - kept < 2 * _LEAST:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"control_regressors: of {count} designs {kept} would be held out and {count - kept} learnt from; at least "
             f"{_LEAST} and {2 * _LEAST} are needed"
         )
-    names = outputs or (("y",) if targets.ndim == 1 else tuple(f"y{j}" for j in range(targets.shape[1])))
+    names = outputs or (
+        ("y",) if targets.ndim == 1 else tuple(f"y{j}" for j in range(targets.shape[1]))
+    )
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(count)
     aside, rest = np.sort(order[:kept]), order[kept:]
     half, other = np.sort(rest[: len(rest) // 2]), np.sort(rest[len(rest) // 2 :])
@@ -196,7 +217,9 @@ def control_regressors(
 
 
 def _trainer(regressor: Any) -> Train:
-    if callable(getattr(regressor, "fit", None)) and callable(getattr(regressor, "get_params", None)):
+    if callable(getattr(regressor, "fit", None)) and callable(
+        getattr(regressor, "get_params", None)
+    ):
 
         def train(X: Any, y: Any, seed: int) -> Any:
             made = _copied(regressor)
@@ -207,7 +230,7 @@ def _trainer(regressor: Any) -> Train:
         return train
     trained = hasattr(regressor, "predict") or hasattr(regressor, "forward")
     if not callable(regressor) or (trained and not isinstance(regressor, type)):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"control_regressors: {type(regressor).__name__} cannot be trained again from here; give an estimator with "
             "fit and get_params, or a function train(X, y, seed) that returns a regressor"
         )
@@ -227,4 +250,6 @@ def _copied(estimator: Any) -> Any:
 def _rows(designs: Any, rows: Any) -> Any:
     if hasattr(designs, "iloc"):
         return designs.iloc[rows]
-    return np.asarray(designs)[rows] if hasattr(designs, "__array__") else [designs[i] for i in rows]
+    return (
+        np.asarray(designs)[rows] if hasattr(designs, "__array__") else [designs[i] for i in rows]
+    )

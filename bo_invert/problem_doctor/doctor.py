@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.problem_doctor.advice import advise
 from bo_invert.problem_doctor.call_budget import Hung, Meter, Spent
-from bo_invert.problem_doctor.findings import Checkup, Finding, Severity, error, note, seconds
+from bo_invert.problem_doctor.findings import DoctorReport, Finding, Severity, error, note, seconds
 from bo_invert.problem_doctor.gradient_check import look_at_gradient
 from bo_invert.problem_doctor.objective import (
     look_at_constraints,
@@ -22,7 +22,13 @@ from bo_invert.problem_doctor.objective import (
     look_at_target,
 )
 from bo_invert.problem_doctor.outputs import Hopeless, failures, first_answers, latency
-from bo_invert.problem_doctor.repeatability import Steadiness, batches, last_look, steadiness, tell_steadiness
+from bo_invert.problem_doctor.repeatability import (
+    Steadiness,
+    batches,
+    last_look,
+    steadiness,
+    tell_steadiness,
+)
 from bo_invert.problem_doctor.space import look_at_space
 from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
@@ -47,7 +53,7 @@ def doctor(
     timeout: float | None = None,
     study: Study | None = None,
     progress: bool = False,
-) -> Checkup:
+) -> DoctorReport:
     """Look at a problem before money is spent: does the oracle fit, is it steady, what does it cost, what suits it.
 
     The space is looked at without calls. Then the oracle is asked, most important things first: three draws, one of
@@ -69,14 +75,18 @@ def doctor(
         What was found, with advice; shown by ``print``, in notebooks, or as ``to_json()``.
 
     Raises:
-        InvalidInput: no call is allowed, or the study is about another problem.
+        InvalidInputError: no call is allowed, or the study is about another problem.
     """
     if isinstance(calls, bool) or not isinstance(calls, (int, np.integer)) or calls < 1:
-        raise InvalidInput(f"doctor: calls is a whole number from 1, got {calls!r}")
+        raise InvalidInputError(f"doctor: calls is a whole number from 1, got {calls!r}")
     if timeout is not None and not timeout > 0:
-        raise InvalidInput(f"doctor: timeout is a number of seconds > 0, got {timeout!r}")
-    if study is not None and (changes := differences(study.journal.header["problem"], problem.to_json())):
-        raise InvalidInput(f"doctor: study {study.name!r} is about another problem: {'; '.join(changes)}")
+        raise InvalidInputError(f"doctor: timeout is a number of seconds > 0, got {timeout!r}")
+    if study is not None and (
+        changes := differences(study.journal.header["problem"], problem.to_json())
+    ):
+        raise InvalidInputError(
+            f"doctor: study {study.name!r} is about another problem: {'; '.join(changes)}"
+        )
     found: list[Finding] = []
     with _bar(problem, int(calls), progress) as tick:
         meter = Meter(problem, int(calls), timeout, tick)
@@ -85,7 +95,7 @@ def doctor(
     if study is not None and meter.seen:
         points, answers, costs = meter.observations(apart=looks.state.sigma is not None)
         study.add(points=points, Y=answers, costs=costs)
-    return Checkup(
+    return DoctorReport(
         problem.name,
         tuple(found),
         meter.calls,
@@ -100,7 +110,9 @@ def doctor(
 class _Looks:
     """One checkup under way."""
 
-    def __init__(self, problem: Problem, meter: Meter, found: list[Finding], rng: np.random.Generator) -> None:
+    def __init__(
+        self, problem: Problem, meter: Meter, found: list[Finding], rng: np.random.Generator
+    ) -> None:
         self.problem, self.meter, self.found, self.rng = problem, meter, found, rng
         self.state = Steadiness()
         self.judged = 0
@@ -120,7 +132,9 @@ class _Looks:
                 )
             )
         except KeyboardInterrupt:
-            self._tell(note("doctor.interrupted", "it was interrupted; this is what was learnt by then"))
+            self._tell(
+                note("doctor.interrupted", "it was interrupted; this is what was learnt by then")
+            )
         else:
             return True
         if any(one.y is not None for one in self.meter.of("fresh")):
@@ -134,7 +148,9 @@ class _Looks:
             raise Hopeless
         self._tell(*look_at_pictures(self.problem, self.problem.space.decode(looked.points[:4])))
         if self.problem.oracle is None:
-            self._tell(note("oracle.missing", "there is no oracle to ask: designs are evaluated elsewhere"))
+            self._tell(
+                note("oracle.missing", "there is no oracle to ask: designs are evaluated elsewhere")
+            )
             return
         queue = list(looked.points)
         count = 2 if self.problem.differentiable and self.meter.limit < _SMALL else 3
@@ -145,7 +161,11 @@ class _Looks:
         self._gradient()
         with _as_far_as_calls_go():
             self._tell(*batches(self.meter, self.state))
-        reserve = (2 if self.meter.left > 4 else self.meter.left > 2) if self.state.exact and len(first) > 1 else 0
+        reserve = (
+            (2 if self.meter.left > 4 else self.meter.left > 2)
+            if self.state.exact and len(first) > 1
+            else 0
+        )
         self._draws(queue, reserve)
         with _as_far_as_calls_go():
             last_look(self.meter, self.state)
@@ -172,7 +192,10 @@ class _Looks:
         seen = [one for one in self.meter.of("fresh") if one.y is not None]
         self._tell(*failures(self.meter), *latency(self.meter))
         self._tell(*look_at_outputs(self.problem, seen))
-        self._tell(*look_at_target(self.problem, seen, self.state), *look_at_constraints(self.problem, seen))
+        self._tell(
+            *look_at_target(self.problem, seen, self.state),
+            *look_at_constraints(self.problem, seen),
+        )
 
     def _tell(self, *findings: Finding) -> None:
         self.found += findings

@@ -51,32 +51,46 @@ class Finding:
         }
 
 
-def ok(code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None) -> Finding:
+def ok(
+    code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None
+) -> Finding:
     """As it should be."""
     return Finding(code, Severity.ok, message, remedy, numbers or {})
 
 
-def note(code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None) -> Finding:
+def note(
+    code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None
+) -> Finding:
     """Good to know."""
     return Finding(code, Severity.note, message, remedy, numbers or {})
 
 
-def warning(code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None) -> Finding:
+def warning(
+    code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None
+) -> Finding:
     """Something should be done."""
     return Finding(code, Severity.warning, message, remedy, numbers or {})
 
 
-def error(code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None) -> Finding:
+def error(
+    code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None
+) -> Finding:
     """A study would fail, or be misled."""
     return Finding(code, Severity.error, message, remedy, numbers or {})
 
 
 _ORDER = (Severity.error, Severity.warning, Severity.note, Severity.ok, Severity.advice)
-_COLOURS = {"error": "#c62828", "warning": "#b26a00", "note": "#1565c0", "ok": "#2e7d32", "advice": "#4527a0"}
+_COLOURS = {
+    "error": "#c62828",
+    "warning": "#b26a00",
+    "note": "#1565c0",
+    "ok": "#2e7d32",
+    "advice": "#4527a0",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Checkup:
+class DoctorReport:
     """What ``bi.doctor`` found.
 
     Args:
@@ -166,7 +180,10 @@ class Checkup:
             f"{f' <em>{escape(one.remedy)}.</em>' if one.remedy else ''}</td></tr>"
             for one in self._sorted
         )
-        facts = "".join(f"<div><b>{escape(what)}</b>: {escape(which)}</div>" for what, which in told(self.provenance))
+        facts = "".join(
+            f"<div><b>{escape(what)}</b>: {escape(which)}</div>"
+            for what, which in told(self.provenance)
+        )
         return (
             '<div style="font-family:system-ui,sans-serif;border:1px solid #8884;border-radius:10px;padding:12px 16px;'
             f'max-width:72em"><strong>Checkup of {escape(self.problem)}</strong>: {escape(self.bill)}'
@@ -181,9 +198,18 @@ class Checkup:
 
 def seconds(value: float) -> str:
     """A time as people say it: 3 ms, 2.1 s, 4 min, 1.5 h."""
-    for limit, unit, size in ((1e-3, "µs", 1e-6), (1.0, "ms", 1e-3), (120.0, "s", 1.0), (7200.0, "min", 60.0)):
+    for limit, unit, size in (
+        (1e-3, "µs", 1e-6),
+        (1.0, "ms", 1e-3),
+        (120.0, "s", 1.0),
+        (7200.0, "min", 60.0),
+    ):
         if value < limit:
-            return f"{value / size:.2g} {unit}" if value / size < 99.5 else f"{value / size:.0f} {unit}"
+            return (
+                f"{value / size:.2g} {unit}"
+                if value / size < 99.5
+                else f"{value / size:.0f} {unit}"
+            )
     return f"{value / 3600.0:.2g} h" if value < 360_000 else f"{value / 86_400.0:,.0f} days"
 
 

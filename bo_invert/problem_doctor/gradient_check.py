@@ -15,7 +15,9 @@ _PRECISION = 1e-6
 _CLOSE, _WRONG = 0.05, 0.15
 
 
-def look_at_gradient(meter: Meter, rng: np.random.Generator, exact: bool, most: int) -> list[Finding]:
+def look_at_gradient(
+    meter: Meter, rng: np.random.Generator, exact: bool, most: int
+) -> list[Finding]:
     """Gradients at a point or two, beside differences of values.
 
     Args:
@@ -39,8 +41,14 @@ def look_at_gradient(meter: Meter, rng: np.random.Generator, exact: bool, most: 
     end = meter.calls + most
     here = meter.slope(_inner(meter, rng))
     gradient = here.outcome.gradient
-    if gradient is None and here.y is None and not here.outcome.reason.startswith(("RuntimeError", "NotImplemented")):
-        here = meter.slope(_inner(meter, rng))  # a design that cannot be evaluated says nothing of gradients
+    if (
+        gradient is None
+        and here.y is None
+        and not here.outcome.reason.startswith(("RuntimeError", "NotImplemented"))
+    ):
+        here = meter.slope(
+            _inner(meter, rng)
+        )  # a design that cannot be evaluated says nothing of gradients
         gradient = here.outcome.gradient
     if gradient is None:
         return [
@@ -63,14 +71,21 @@ def look_at_gradient(meter: Meter, rng: np.random.Generator, exact: bool, most: 
                     "the gradient is exactly 0 in every coordinate, while answers "
                     + ("differ" if moving else "may differ"),
                     "The function is detached, rounded, or made of steps: pass it as a plain function, or give "
-                    "it a differentiable stand-in (bi.Twin)",
+                    "it a differentiable stand-in (bi.GradientProxy)",
                 )
             ]
         here, gradient = other, other.outcome.gradient
     took = here.seconds
     if meter.calls + 2 <= end and most >= 6:
-        took = min(took, meter.slope(_inner(meter, rng)).seconds)  # the first one imports and compiles
-    present = ok("gradient.present", f"a value with its gradient takes {seconds(took)}", "", {"seconds": took})
+        took = min(
+            took, meter.slope(_inner(meter, rng)).seconds
+        )  # the first one imports and compiles
+    present = ok(
+        "gradient.present",
+        f"a value with its gradient takes {seconds(took)}",
+        "",
+        {"seconds": took},
+    )
     if not problem.oracle.exact_forward:
         return [
             present,
@@ -85,7 +100,9 @@ def look_at_gradient(meter: Meter, rng: np.random.Generator, exact: bool, most: 
     return [present, *_compared(meter, here, gradient, rng, end)]
 
 
-def _compared(meter: Meter, here: Seen, gradient: Array, rng: np.random.Generator, end: int) -> list[Finding]:
+def _compared(
+    meter: Meter, here: Seen, gradient: Array, rng: np.random.Generator, end: int
+) -> list[Finding]:
     """The slope along directions, by the gradient and by differences."""
     errors, rough, looked = [], 0, 0
     for direction in _directions(gradient, rng):
@@ -127,13 +144,29 @@ def _compared(meter: Meter, here: Seen, gradient: Array, rng: np.random.Generato
             )
         ]
     if worst > _CLOSE:
-        return [note("gradient.near", f"the gradient agrees with central differences to {worst:.0%}", "", numbers)]
-    return [ok("gradient.agrees", f"the gradient agrees with central differences to {worst:.1g}", "", numbers)]
+        return [
+            note(
+                "gradient.near",
+                f"the gradient agrees with central differences to {worst:.0%}",
+                "",
+                numbers,
+            )
+        ]
+    return [
+        ok(
+            "gradient.agrees",
+            f"the gradient agrees with central differences to {worst:.1g}",
+            "",
+            numbers,
+        )
+    ]
 
 
 def _difference(meter: Meter, here: Seen, direction: Array, step: float) -> tuple[float, float]:
     """Slope of the loss along a direction, and the rounding error to expect of it; NaN where there is no answer."""
-    ends = [meter.ask(here.point + sign * step * direction, "near", here.point) for sign in (1.0, -1.0)]
+    ends = [
+        meter.ask(here.point + sign * step * direction, "near", here.point) for sign in (1.0, -1.0)
+    ]
     losses = [_loss(meter, one) for one in ends]
     return (losses[0] - losses[1]) / (2 * step), _PRECISION * max(map(abs, losses)) / step
 
@@ -142,7 +175,11 @@ def _loss(meter: Meter, one: Seen) -> float:
     """What a gradient is the slope of: the loss with its penalties."""
     import torch
 
-    return float("nan") if one.y is None else float(meter.problem.loss_tensor(torch.from_numpy(one.y.copy()[None]))[0])
+    return (
+        float("nan")
+        if one.y is None
+        else float(meter.problem.loss_tensor(torch.from_numpy(one.y.copy()[None]))[0])
+    )
 
 
 def _directions(gradient: Array, rng: np.random.Generator) -> list[Array]:

@@ -33,7 +33,9 @@ def look_at_outputs(problem: Problem, seen: list[Seen]) -> list[Finding]:
     if len(seen) < _ENOUGH:
         return []
     y = np.array([one.y for one in seen])
-    names = [name_of(design) for design in problem.space.decode(np.array([one.point for one in seen]))]
+    names = [
+        name_of(design) for design in problem.space.decode(np.array([one.point for one in seen]))
+    ]
     designs = len(set(names))
     answers = len(np.unique(y, axis=0))
     if answers == 1 and designs >= _ENOUGH:
@@ -45,7 +47,9 @@ def look_at_outputs(problem: Problem, seen: list[Seen]) -> list[Finding]:
             )
         ]
     found = []
-    still = [name for name, column in zip(problem.outputs, y.T, strict=True) if np.ptp(column) == 0.0]
+    still = [
+        name for name, column in zip(problem.outputs, y.T, strict=True) if np.ptp(column) == 0.0
+    ]
     if still:
         found.append(
             warning(
@@ -109,9 +113,18 @@ def look_at_target(problem: Problem, seen: list[Seen], state: Steadiness) -> lis
             )
         )
     elif beyond[worst] > 0.0:
-        found.append(note("target.beyond", f"{words}: outside of what {len(seen)} draws gave, but near", "", numbers))
+        found.append(
+            note(
+                "target.beyond",
+                f"{words}: outside of what {len(seen)} draws gave, but near",
+                "",
+                numbers,
+            )
+        )
     else:
-        found.append(ok("target.in_range", "the target lies within what draws gave, output by output"))
+        found.append(
+            ok("target.in_range", "the target lies within what draws gave, output by output")
+        )
     spread = y.std(axis=0) / scale
     moving = spread[spread > 0]
     if len(moving) > 1 and moving.max() > _UNEQUAL * moving.min():
@@ -147,10 +160,19 @@ def look_at_constraints(problem: Problem, seen: list[Seen]) -> list[Finding]:
     if not good and len(seen) >= 8:
         y = np.array([one.y for one in seen])
         alone = {str(rule): int((rule.excess(y) <= 0).sum()) for rule in problem.constraints}
-        said = f"no draw of {len(seen)} satisfies " + (f"all of {wanted}" if len(alone) > 1 else wanted)
+        said = f"no draw of {len(seen)} satisfies " + (
+            f"all of {wanted}" if len(alone) > 1 else wanted
+        )
         if all(alone.values()):
             each = ", ".join(f"{rule}: {count}" for rule, count in alone.items())
-            return [note("constraints.rare", f"{said}, though some satisfy each alone ({each})", "", numbers)]
+            return [
+                note(
+                    "constraints.rare",
+                    f"{said}, though some satisfy each alone ({each})",
+                    "",
+                    numbers,
+                )
+            ]
         never = next(rule for rule in problem.constraints if not alone[str(rule)])
         off = float(np.min(never.excess(y)))
         return [
@@ -162,7 +184,9 @@ def look_at_constraints(problem: Problem, seen: list[Seen]) -> list[Finding]:
             )
         ]
     return [
-        (ok if good else note)("constraints.feasible", f"{good} of {len(seen)} draws satisfy {wanted}", "", numbers)
+        (ok if good else note)(
+            "constraints.feasible", f"{good} of {len(seen)} draws satisfy {wanted}", "", numbers
+        )
     ]
 
 
@@ -205,14 +229,20 @@ def look_at_pictures(problem: Problem, designs: Sequence[Any]) -> list[Finding]:
         try:
             shown = np.asarray(fn(designs[0] if name == "draw" else designs[:4]), dtype=np.float64)
             if name == "draw" and shown.ndim not in (2, 3):
-                raise ValueError(f"a picture has shape (height, width) or (height, width, 3), got {shown.shape}")
+                raise ValueError(
+                    f"a picture has shape (height, width) or (height, width, 3), got {shown.shape}"
+                )
             if name == "plausibility" and (
                 shown.shape != (len(designs[:4]),) or (shown < 0).any() or (shown > 1).any()
             ):
                 raise ValueError(f"one number in [0, 1] per design is wanted, got {shown!r:.60}")
         except Exception as fault:
             found.append(
-                warning(f"{name}.fails", f"{name} raises {type(fault).__name__}: {fault}", f"Mend Problem({name}=...)")
+                warning(
+                    f"{name}.fails",
+                    f"{name} raises {type(fault).__name__}: {fault}",
+                    f"Mend Problem({name}=...)",
+                )
             )
     return found
 

@@ -20,7 +20,9 @@ class Hopeless(Exception):
     """No further call can help."""
 
 
-def first_answers(meter: Meter, points: Sequence[Array], found: list[Finding], count: int = 3) -> list[Seen]:
+def first_answers(
+    meter: Meter, points: Sequence[Array], found: list[Finding], count: int = 3
+) -> list[Seen]:
     """Ask for a few designs, ``count`` of them if they are answered.
 
     Raises:
@@ -77,9 +79,16 @@ def latency(meter: Meter) -> list[Finding]:
     times = np.array([one.seconds for one in alone[1:]] or [one.seconds for one in alone])
     median, first = float(np.median(times)), alone[0].seconds
     words = f"a call takes {seconds(median)}" + (
-        f" ({seconds(float(times.min()))} to {seconds(float(times.max()))})" if len(times) > 2 else ""
+        f" ({seconds(float(times.min()))} to {seconds(float(times.max()))})"
+        if len(times) > 2
+        else ""
     )
-    numbers = {"median": median, "least": float(times.min()), "most": float(times.max()), "first": first}
+    numbers = {
+        "median": median,
+        "least": float(times.min()),
+        "most": float(times.max()),
+        "first": first,
+    }
     found = [ok("oracle.latency", words, "", numbers)]
     if len(alone) > 1 and first > _SLOW_START * median and first - median > 0.05:
         found.append(
@@ -109,7 +118,9 @@ def failures(meter: Meter) -> list[Finding]:
     kinds = {
         "oracle.infeasible": [s for s in fresh if s.outcome.state is State.INFEASIBLE],
         "oracle.not_finite": [s for s in fresh if _not_finite(s)],
-        "oracle.fails": [s for s in fresh if s.outcome.state is State.FAILED and not _not_finite(s)],
+        "oracle.fails": [
+            s for s in fresh if s.outcome.state is State.FAILED and not _not_finite(s)
+        ],
     }
     words = {
         "oracle.infeasible": "were called infeasible",
@@ -119,7 +130,7 @@ def failures(meter: Meter) -> list[Finding]:
     remedies = {
         "oracle.infeasible": "They are billed and teach a model where not to ask; narrow the space if they are many",
         "oracle.not_finite": "They count as failures. If such a design can never be evaluated, raise bi.Infeasible",
-        "oracle.fails": "raise bi.Infeasible where a design can never be evaluated; run(retries=2) where it is chance; "
+        "oracle.fails": "raise bi.InfeasibleError where a design can never be evaluated; run(retries=2) where it is chance; "
         "bi.Isolated(oracle, timeout=...) where it crashes or hangs",
     }
     found = []
@@ -135,7 +146,9 @@ def failures(meter: Meter) -> list[Finding]:
                     {"of": len(fresh), "count": len(seen)},
                 )
             )
-    return found or [ok("oracle.answers", f"all {len(fresh)} draws were answered", "", {"of": len(fresh)})]
+    return found or [
+        ok("oracle.answers", f"all {len(fresh)} draws were answered", "", {"of": len(fresh)})
+    ]
 
 
 def _not_finite(one: Seen) -> bool:

@@ -97,8 +97,15 @@ def tell_steadiness(meter: Meter, state: Steadiness) -> list[Finding]:
         return state.findings
     fresh = float(np.median([one.seconds for one in meter.of("fresh")]))
     fastest = min(one.seconds for one in again)
-    found = [ok("oracle.exact", f"the same design is answered the same, {len(again)} of {len(again)} times")]
-    if any(one.outcome.cost.calls == 0 for one in again) or (fresh > 2e-3 and fastest < 0.05 * fresh):
+    found = [
+        ok(
+            "oracle.exact",
+            f"the same design is answered the same, {len(again)} of {len(again)} times",
+        )
+    ]
+    if any(one.outcome.cost.calls == 0 for one in again) or (
+        fresh > 2e-3 and fastest < 0.05 * fresh
+    ):
         found.append(
             note(
                 "oracle.remembers",
@@ -128,7 +135,9 @@ def batches(meter: Meter, state: Steadiness) -> list[Finding]:
                 "Mend the batch, or say batched=False",
             )
         ]
-    wrong = sum(_differs(meter, one, other, state) for one, other in zip(chosen, together, strict=True))
+    wrong = sum(
+        _differs(meter, one, other, state) for one, other in zip(chosen, together, strict=True)
+    )
     if wrong:
         return [
             error(
@@ -139,7 +148,12 @@ def batches(meter: Meter, state: Steadiness) -> list[Finding]:
                 {"different": wrong, "designs": count},
             )
         ]
-    return [ok("oracle.batch", f"{count} designs together, in another order, are answered as they are alone")]
+    return [
+        ok(
+            "oracle.batch",
+            f"{count} designs together, in another order, are answered as they are alone",
+        )
+    ]
 
 
 def _differs(meter: Meter, one: Seen, other: Seen, noise: Steadiness | None = None) -> bool:
@@ -178,7 +192,11 @@ def _tell_state(state: Steadiness) -> None:
 
 def _answers(meter: Meter, known: Seen) -> Array:
     """Answers to one design in the order in which they were given, shape ``(k, m)``."""
-    same = [one.y for one in meter.of("fresh", "again") if one.y is not None and np.array_equal(one.point, known.point)]
+    same = [
+        one.y
+        for one in meter.of("fresh", "again")
+        if one.y is not None and np.array_equal(one.point, known.point)
+    ]
     return np.array(same)
 
 
@@ -197,7 +215,9 @@ def _tell_noise(meter: Meter, state: Steadiness) -> None:
             groups.setdefault(one.point.tobytes(), []).append(one.y)
     repeated = [np.array(group) for group in groups.values() if len(group) > 1]
     degrees = sum(len(group) - 1 for group in repeated)
-    sigma = np.sqrt(sum(((group - group.mean(axis=0)) ** 2).sum(axis=0) for group in repeated) / max(degrees, 1))
+    sigma = np.sqrt(
+        sum(((group - group.mean(axis=0)) ** 2).sum(axis=0) for group in repeated) / max(degrees, 1)
+    )
     level = float((sigma / _spread(meter)).max())
     state.level, state.sigma = level, sigma
     hidden = level > 1.0 and degrees >= 5
@@ -218,5 +238,7 @@ def _spread(meter: Meter) -> Array:
     """Over designs, per output, shape ``(m,)``; the size of an output where it does not move."""
     y = np.array([one.y for one in meter.of("fresh") if one.y is not None])
     spread = y.std(axis=0)
-    size: Array = np.where(spread > 1e-12 * np.abs(y).max(axis=0), spread, np.maximum(np.abs(y).max(axis=0), 1e-300))
+    size: Array = np.where(
+        spread > 1e-12 * np.abs(y).max(axis=0), spread, np.maximum(np.abs(y).max(axis=0), 1e-300)
+    )
     return size

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.problem_doctor.design_distance import is_same, numbers_of
 from bo_invert.problem_doctor.findings import Finding, note, ok, share, warning
 from bo_invert.spaces.base import Space
@@ -17,7 +17,7 @@ def round_trip(space: Space, designs: Sequence[Any]) -> list[Finding]:
     """How near designs come back that are encoded and decoded."""
     try:
         back = space.decode(space.encode(designs))
-    except InvalidInput:
+    except InvalidInputError:
         return [
             note(
                 "space.no_way_back",
@@ -58,7 +58,14 @@ def round_trip(space: Space, designs: Sequence[Any]) -> list[Finding]:
             )
         ]
     words = "exactly" if loss < 1e-6 else f"off by {loss:.1%} of the designs' spread"
-    return [ok("space.round_trip", f"a design comes back from a round trip {words}", "", {"error": loss})]
+    return [
+        ok(
+            "space.round_trip",
+            f"a design comes back from a round trip {words}",
+            "",
+            {"error": loss},
+        )
+    ]
 
 
 def calibration(space: Space, rng: np.random.Generator) -> list[Finding]:

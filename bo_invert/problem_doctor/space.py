@@ -135,7 +135,12 @@ def _described(designs: Sequence[Any], took: float) -> Finding:
             "Mend the decoder",
             {"bad": bad, "draws": len(numbers)},
         )
-    return ok("space.designs", f"designs are {text}; one is decoded in {seconds(took)}", "", {"seconds": took})
+    return ok(
+        "space.designs",
+        f"designs are {text}; one is decoded in {seconds(took)}",
+        "",
+        {"seconds": took},
+    )
 
 
 def _apart(one: Sequence[Any], other: Sequence[Any]) -> tuple[int, float]:
@@ -219,7 +224,14 @@ def _alike(designs: Sequence[Any], size: float) -> list[Finding]:
             )
         ]
     if size < 10_000:
-        return [note("space.finite", f"the box holds {size:,.0f} designs and no more", "", {"designs": size})]
+        return [
+            note(
+                "space.finite",
+                f"the box holds {size:,.0f} designs and no more",
+                "",
+                {"designs": size},
+            )
+        ]
     if unique < count:
         return [
             (warning if unique < 0.8 * count else note)(

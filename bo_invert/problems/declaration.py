@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
 from bo_invert.objectives import Maximize, Minimize, Objective, OutcomeConstraint, Target
 from bo_invert.parameters import parameter_from_json
@@ -40,19 +40,29 @@ class DeclaredSpace(Space):
         if self.domain.geometry == "gaussian":
             return cast("Sequence[Any]", points)
         values = self.domain.values(points)
-        return cast("Sequence[Any]", np.array([list(row.values()) for row in values])) if self.vector else values
+        return (
+            cast("Sequence[Any]", np.array([list(row.values()) for row in values]))
+            if self.vector
+            else values
+        )
 
     def encode(self, designs: Sequence[Any]) -> Array:
         if self.domain.geometry == "gaussian":
             return self.domain.project(np.asarray(designs, dtype=np.float64))
         names = list(self.domain.parameters)
-        rows = [dict(zip(names, row, strict=True)) if not isinstance(row, Mapping) else row for row in designs]
+        rows = [
+            dict(zip(names, row, strict=True)) if not isinstance(row, Mapping) else row
+            for row in designs
+        ]
         return self.domain.encode(rows)
 
     def to_json(self) -> JSON:
         if self._identity is not None:
             return self._identity
-        return {"type": "box" if self.domain.geometry == "box" else "latent", "domain": self.domain.to_json()}
+        return {
+            "type": "box" if self.domain.geometry == "box" else "latent",
+            "domain": self.domain.to_json(),
+        }
 
 
 class DeclaredProblem(Problem):
@@ -71,11 +81,11 @@ def declare(problem: Problem) -> JSON:
     """What of a problem can be sent.
 
     Raises:
-        InvalidInput: its objective is a function of the user's own.
+        InvalidInputError: its objective is a function of the user's own.
     """
     objective = problem.objective.to_json()
     if objective["type"] == "composite":
-        raise InvalidInput(
+        raise InvalidInputError(
             f"problem {problem.name!r}: a Composite objective is code, and code is not sent. Let the operator register "
             "the problem on the server, or make the loss an output and minimise it"
         )
@@ -83,7 +93,11 @@ def declare(problem: Problem) -> JSON:
     space: dict[str, JSON]
     if domain.geometry == "box":
         parameters = {name: parameter.to_json() for name, parameter in domain.parameters.items()}
-        space = {"type": "box", "parameters": parameters, "vector": not getattr(problem.space, "named", True)}
+        space = {
+            "type": "box",
+            "parameters": parameters,
+            "vector": not getattr(problem.space, "named", True),
+        }
     else:
         radius = domain.radius if math.isfinite(domain.radius) else None
         space = {"type": "latent", "dim": domain.dim, "radius": radius}
@@ -109,12 +123,12 @@ def declared(data: JSON, name: str) -> Problem:
         name: of the problem.
 
     Raises:
-        InvalidInput: it describes no problem.
+        InvalidInputError: it describes no problem.
     """
     space = _space(data["space"], data.get("identity"))
     described = space.to_json().get("domain", space.domain.to_json())
     if described != space.domain.to_json():  # whoever reads the log takes the parameters from there
-        raise InvalidInput("space: its identity is of another domain than its parameters")
+        raise InvalidInputError("space: its identity is of another domain than its parameters")
     constraints = [_constraint(one) for one in data.get("constraints", ())]
     outputs = data.get("outputs") or None
     return DeclaredProblem(
@@ -132,8 +146,10 @@ def declared(data: JSON, name: str) -> Problem:
 def _space(data: JSON, identity: JSON) -> Space:
     if data["type"] == "box":
         if not data["parameters"]:
-            raise InvalidInput("space: at least one parameter is needed")
-        parameters = {name: parameter_from_json(known) for name, known in data["parameters"].items()}
+            raise InvalidInputError("space: at least one parameter is needed")
+        parameters = {
+            name: parameter_from_json(known) for name, known in data["parameters"].items()
+        }
         return DeclaredSpace(box_domain(parameters), bool(data.get("vector", False)), identity)
     dim, radius, known = int(data["dim"]), data.get("radius"), data.get("reference")
     if radius is None:
@@ -146,16 +162,18 @@ def _space(data: JSON, identity: JSON) -> Space:
 
 def _reference(data: JSON, dim: int) -> Reference:
     try:
-        found = Reference(*(frozen(data[name]) for name in ("weights", "means", "factors", "quantiles")))
+        found = Reference(
+            *(frozen(data[name]) for name in ("weights", "means", "factors", "quantiles"))
+        )
     except ValueError as error:  # rows of different lengths
-        raise InvalidInput(f"space: the reference measure is no mixture: {error}") from None
+        raise InvalidInputError(f"space: the reference measure is no mixture: {error}") from None
     count = len(found.weights)
     shapes = (found.means.shape, found.factors.shape, found.quantiles.ndim)
     if shapes != ((count, dim), (count, dim, dim), 1) or not len(found.quantiles) or not count:
-        raise InvalidInput(f"space: the reference measure does not fit {dim} dimensions")
+        raise InvalidInputError(f"space: the reference measure does not fit {dim} dimensions")
     scales = np.diagonal(found.factors, axis1=1, axis2=2)
     if (found.weights <= 0).any() or abs(found.weights.sum() - 1.0) > 1e-8 or (scales <= 0).any():
-        raise InvalidInput(
+        raise InvalidInputError(
             "space: weights of a reference measure are positive and sum to 1, and its scales are positive"
         )
     return found
@@ -166,11 +184,16 @@ def _objective(data: JSON) -> Objective:
     if kind == "target":
         names = data.get("outputs") or ()
         if names and len(names) != len(data["value"]):
-            raise InvalidInput(f"objective: a target has one value for each of {names}, got {len(data['value'])}")
+            raise InvalidInputError(
+                f"objective: a target has one value for each of {names}, got {len(data['value'])}"
+            )
         value = dict(zip(names, data["value"], strict=True)) if names else data["value"]
         scale = data.get("scale")
         return Target(value, data.get("tolerance", 0.0), 1.0 if scale is None else scale)
-    plain: dict[str, Callable[[str | None], Objective]] = {"minimize": Minimize, "maximize": Maximize}
+    plain: dict[str, Callable[[str | None], Objective]] = {
+        "minimize": Minimize,
+        "maximize": Maximize,
+    }
     return plain[kind](data.get("output"))
 
 

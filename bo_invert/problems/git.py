@@ -22,7 +22,9 @@ def commit_of(file: Path, among: str | None = None) -> str | None:
     if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
         return None
     try:
-        _git(folder, "ls-files", "--error-unmatch", "--", file.name)  # a repository around it may know nothing of it
+        _git(
+            folder, "ls-files", "--error-unmatch", "--", file.name
+        )  # a repository around it may know nothing of it
         changed = bool(_git(folder, "status", "--porcelain", "--", among or file.name))
         return _git(folder, "rev-parse", "--short=12", "HEAD") + "+" * changed
     except (OSError, subprocess.SubprocessError):

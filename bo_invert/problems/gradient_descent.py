@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bo_invert.errors import Failed, Infeasible, Verdict
+from bo_invert.errors import EvaluationError, FailedError, InfeasibleError
 from bo_invert.objectives import Objective
 from bo_invert.oracles.base import Oracle
 from bo_invert.search_domain import Domain
@@ -74,7 +74,7 @@ class Course:
         self.loss, self.violation = np.full(n, np.inf), np.full(n, np.inf)
         self.y = np.full((n, len(problem.outputs)), np.nan)
         self.traces: list[list[float]] = [[] for _ in queries]
-        self.verdicts: dict[int, Verdict] = {}
+        self.verdicts: dict[int, EvaluationError] = {}
         self.total = np.inf
         self.started = time.perf_counter()
 
@@ -103,17 +103,27 @@ class Course:
             Slopes ``(len(rows), d)``, NaN where there are none.
         """
         points = self.points[rows]
-        generator = None if step is None else torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        generator = (
+            None if step is None else torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        )
         truth = torch.from_numpy(self.y[rows]) if corrected else None
         try:
-            seen = _look(self.problem, points, slope=slope, generator=generator, regular=regular, truth=truth)
+            seen = _look(
+                self.problem, points, slope=slope, generator=generator, regular=regular, truth=truth
+            )
             losses = self._remember(rows, seen.y.double().cpu().numpy())
         except (Exception, SystemExit) as error:
             self._bill(rows, np.full(len(rows), np.nan), not corrected, False)
             if len(rows) > 1:
                 options = {"slope": slope, "regular": regular, "corrected": corrected}
-                return torch.cat([self.measure(rows[i : i + 1], step=step, **options) for i in range(len(rows))])
-            verdict = error if isinstance(error, Verdict) else Failed(f"{type(error).__name__}: {error}")
+                return torch.cat(
+                    [self.measure(rows[i : i + 1], step=step, **options) for i in range(len(rows))]
+                )
+            verdict = (
+                error
+                if isinstance(error, EvaluationError)
+                else FailedError(f"{type(error).__name__}: {error}")
+            )
             self.verdicts[int(rows[0])], self.alive[rows] = verdict, False
             return torch.full_like(points, torch.nan)
         self.total, self.clean = float(seen.total.sum()), self.clean and seen.clean
@@ -128,7 +138,9 @@ class Course:
             if outcome.y is not None:
                 loss = self._remember(row, outcome.y[None])
             else:
-                self.verdicts[i] = (Infeasible if outcome.state is State.INFEASIBLE else Failed)(outcome.reason)
+                self.verdicts[i] = (
+                    InfeasibleError if outcome.state is State.INFEASIBLE else FailedError
+                )(outcome.reason)
             for _ in range(outcome.cost.values - 1):
                 self._bill(row, np.array([np.nan]), True, False)
             if outcome.cost.values:
@@ -159,7 +171,7 @@ class Course:
         answers = []
         for i, point in enumerate(points):
             cost = Cost(int(self.values[i]), int(self.gradients[i]), seconds)
-            none = self.verdicts.get(i) or Failed("no value along the way was a finite number")
+            none = self.verdicts.get(i) or FailedError("no value along the way was a finite number")
             outcome = self.problem.outcome(self.y[i] if self.seen[i] else none, cost)
             answers.append(replace(outcome, point=point, trace=np.array(self.traces[i])))
         return answers
@@ -170,10 +182,16 @@ class Course:
             loss = np.asarray(self.problem.objective.loss(y), dtype=float)
         violation = np.array([self.problem.violation(row) for row in y])
         usable = np.isfinite(loss) & np.isfinite(y).all(axis=1)
-        ahead = (violation < self.violation[rows]) | ((violation == self.violation[rows]) & (loss < self.loss[rows]))
+        ahead = (violation < self.violation[rows]) | (
+            (violation == self.violation[rows]) & (loss < self.loss[rows])
+        )
         better = usable & ahead
         kept = rows[better]
-        self.loss[kept], self.violation[kept], self.y[kept] = loss[better], violation[better], y[better]
+        self.loss[kept], self.violation[kept], self.y[kept] = (
+            loss[better],
+            violation[better],
+            y[better],
+        )
         self.best[kept], self.seen[kept] = self.points[kept], True
         return np.where(usable & (violation <= 0), loss, np.nan)
 
@@ -216,12 +234,16 @@ def _look(
         y = problem.oracle.forward(shown)
         if y.shape != (len(points), len(problem.outputs)):
             wanted = (len(points), len(problem.outputs))
-            raise Failed(f"the oracle gave outputs of shape {tuple(y.shape)}, expected {wanted}")
+            raise FailedError(
+                f"the oracle gave outputs of shape {tuple(y.shape)}, expected {wanted}"
+            )
         if truth is not None:
             y = y + (truth.to(y) - y).detach()
         total = problem.loss_tensor(y)
         if total.shape != (len(points),):
-            raise Failed(f"the objective gave a loss of shape {tuple(total.shape)}, expected ({len(points)},)")
+            raise FailedError(
+                f"the objective gave a loss of shape {tuple(total.shape)}, expected ({len(points)},)"
+            )
         if regular:
             total = total + problem.space.penalty_tensor(points, designs).to(total)
         gradient = torch.autograd.grad(total.sum(), points)[0] if slope else None
@@ -240,7 +262,9 @@ def project(domain: Domain, points: torch.Tensor) -> torch.Tensor:
 
 def _inside(domain: Domain, points: torch.Tensor) -> torch.Tensor:
     """Points pulled inside the ball of a latent."""
-    radius = domain.reach * (1.0 - 4.0 * torch.finfo(points.dtype).eps)  # inside after rounding, too
+    radius = domain.reach * (
+        1.0 - 4.0 * torch.finfo(points.dtype).eps
+    )  # inside after rounding, too
     norm = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=1e-12)
     shrink: torch.Tensor = (radius / norm).clamp(max=1.0)
     return points * shrink

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.problems.gradient_descent import Course, Problem, project
 from bo_invert.types import Array, Descent, Outcome, Query
 
@@ -26,10 +26,10 @@ def evaluate_gradients(problem: Problem, queries: Sequence[Query]) -> list[Outco
     constraint is NaN in its trace, because a curve of the best feasible loss is drawn from it.
 
     Raises:
-        InvalidInput: the problem has no gradients, or a descent asks for something unknown.
+        InvalidInputError: the problem has no gradients, or a descent asks for something unknown.
     """
     if not problem.differentiable:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"problem {problem.name!r} has no gradients: its space or its oracle is not differentiable; "
             "ask for values only, or give the oracle a stand-in (bo_invert.Twin)"
         )
@@ -42,7 +42,9 @@ def evaluate_gradients(problem: Problem, queries: Sequence[Query]) -> list[Outco
         if descent is None:
             answers = _gradients(problem, asked)
         elif descent.steps < 1 or descent.optimizer not in ("adam", "lbfgs"):
-            raise InvalidInput(f"a descent takes at least one step of 'adam' or 'lbfgs', got {descent}")
+            raise InvalidInputError(
+                f"a descent takes at least one step of 'adam' or 'lbfgs', got {descent}"
+            )
         elif descent.optimizer == "adam":
             answers = _adam(Course(problem, asked, descent.steps, seed), descent)
         else:
@@ -64,7 +66,11 @@ def _gradients(problem: Problem, queries: Sequence[Query]) -> list[Outcome]:
     for outcome, slope in zip(course.outcomes(), slopes, strict=True):
         usable = outcome.y is not None and bool(np.isfinite(slope).all())
         reason = outcome.reason if usable or outcome.y is None else "the gradient is not finite"
-        answers.append(replace(outcome, point=None, trace=None, gradient=slope if usable else None, reason=reason))
+        answers.append(
+            replace(
+                outcome, point=None, trace=None, gradient=slope if usable else None, reason=reason
+            )
+        )
     return answers
 
 
@@ -108,7 +114,9 @@ def _lbfgs(course: Course) -> Outcome:
     start = course.points[0].double().cpu().numpy()
     options = {"maxiter": course.steps, "maxfun": course.steps, "ftol": 0.0, "gtol": 1e-12}
     with suppress(_Stop):
-        minimize(value_and_slope, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        minimize(
+            value_and_slope, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options
+        )
     course.alive[:] = False
     return course.finish()[0]
 

@@ -14,7 +14,9 @@ def differences(stored: JSON, given: JSON, path: str = "") -> list[str]:
         return [
             line
             for key in keys
-            for line in differences(stored.get(key), given.get(key), f"{path}.{key}" if path else key)
+            for line in differences(
+                stored.get(key), given.get(key), f"{path}.{key}" if path else key
+            )
         ]
     return [] if stored == given else [f"{path}: was {_quoted(stored)}, is {_quoted(given)}"]
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from bo_invert import registry
-from bo_invert.errors import BoInvertError, InvalidInput
+from bo_invert.errors import BoInvertError, InvalidInputError
 from bo_invert.problems.problem import Problem
 
 
@@ -26,7 +26,7 @@ def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
         settings: options of the ready problem, or of the function.
 
     Raises:
-        InvalidInput: there is no such problem, or it has no such option; the message says what there is.
+        InvalidInputError: there is no such problem, or it has no such option; the message says what there is.
     """
     path, name = _file_and_name(source)
     if path is None:
@@ -37,22 +37,32 @@ def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
             found = [key for key, value in vars(module).items() if isinstance(value, Problem)]
             near = difflib.get_close_matches(name, vars(module), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise InvalidInput(f"{path} has no {name!r}{hint} Problems there: {', '.join(found) or 'none'}")
+            raise InvalidInputError(
+                f"{path} has no {name!r}{hint} Problems there: {', '.join(found) or 'none'}"
+            )
         made = getattr(module, name)
     if isinstance(made, Problem):
         if settings:
-            raise InvalidInput(f"{source} is a finished problem and takes no settings, got {sorted(settings)}")
+            raise InvalidInputError(
+                f"{source} is a finished problem and takes no settings, got {sorted(settings)}"
+            )
         return made
     if not callable(made):
-        raise InvalidInput(f"{source} is of type {type(made).__name__}, not a Problem or a function that makes one")
+        raise InvalidInputError(
+            f"{source} is of type {type(made).__name__}, not a Problem or a function that makes one"
+        )
     options = signature(made)
     try:
         options.bind(**settings)
     except TypeError as error:
-        raise InvalidInput(f"{source}: {error}; its options are: {', '.join(options.parameters) or 'none'}") from None
+        raise InvalidInputError(
+            f"{source}: {error}; its options are: {', '.join(options.parameters) or 'none'}"
+        ) from None
     result = made(**settings)
     if not isinstance(result, Problem):
-        raise InvalidInput(f"{source}() gave something of type {type(result).__name__}, not a Problem")
+        raise InvalidInputError(
+            f"{source}() gave something of type {type(result).__name__}, not a Problem"
+        )
     return result
 
 
@@ -81,7 +91,7 @@ def _file_and_name(source: str) -> tuple[Path | None, str]:
 
 def _module(path: Path) -> ModuleType:
     if not path.is_file():
-        raise InvalidInput(f"there is no file {path}")
+        raise InvalidInputError(f"there is no file {path}")
     path = path.resolve()
     # Under its own name if that is free, so that worker processes can import it too; never in place of another.
     known = sys.modules.get(path.stem)
@@ -93,13 +103,21 @@ def _module(path: Path) -> ModuleType:
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))  # as Python does for a script: it may import its neighbours
+        sys.path.insert(
+            0, str(path.parent)
+        )  # as Python does for a script: it may import its neighbours
     try:
         spec.loader.exec_module(module)
     except BoInvertError:
         raise
     except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(path)
+        ]
         where = f"{path}:{lines[-1]}" if lines else str(path)
-        raise InvalidInput(f"{where} could not be loaded: {type(error).__name__}: {error}") from error
+        raise InvalidInputError(
+            f"{where} could not be loaded: {type(error).__name__}: {error}"
+        ) from error
     return module

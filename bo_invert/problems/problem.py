@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import Failed, Infeasible, InvalidInput, Verdict
+from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
 from bo_invert.objectives import Objective, OutcomeConstraint
 from bo_invert.oracles.base import Answer, Oracle, as_oracle, as_outputs
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Cost, Outcome, Query, State
@@ -48,7 +48,7 @@ class Problem:
             space, so that methods working in different spaces can be compared.
 
     Raises:
-        InvalidInput: the pieces do not fit; the message says which.
+        InvalidInputError: the pieces do not fit; the message says which.
     """
 
     domain: Domain
@@ -70,9 +70,11 @@ class Problem:
         plausibility: Callable[[Any], Array] | None = None,
     ) -> None:
         if not isinstance(space, Space):
-            raise InvalidInput(f"Problem: space must be a Space such as Box or Latent, got {type(space).__name__}")
+            raise InvalidInputError(
+                f"Problem: space must be a Space such as Box or Latent, got {type(space).__name__}"
+            )
         if not isinstance(objective, Objective):
-            raise InvalidInput(
+            raise InvalidInputError(
                 "Problem: objective must be Minimize(), Maximize(), Target(...) or Composite(fn), "
                 f"got {type(objective).__name__}"
             )
@@ -96,21 +98,27 @@ class Problem:
         """Share of a latent's reference measure in which strategies search; None for all of it.
 
         Raises:
-            InvalidInput: set to something that is no share in (0, 1].
+            InvalidInputError: set to something that is no share in (0, 1].
         """
         return self._realism
 
     @realism.setter
     def realism(self, share: float | None) -> None:
-        if share is not None and (isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1):
-            hint = "; how plausible designs are is asked by plausibility=" if callable(share) else ""
-            raise InvalidInput(
+        if share is not None and (
+            isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1
+        ):
+            hint = (
+                "; how plausible designs are is asked by plausibility=" if callable(share) else ""
+            )
+            raise InvalidInputError(
                 "Problem: realism is the share of the reference measure to search in, in (0, 1], or None, "
                 f"got {share!r}{hint}"
             )
         self._realism = None if share is None else float(share)
         domain = self.space.domain
-        self.domain = replace(domain, floor=1.0 - (share or 1.0)) if domain.geometry == "gaussian" else domain
+        self.domain = (
+            replace(domain, floor=1.0 - (share or 1.0)) if domain.geometry == "gaussian" else domain
+        )
 
     @property
     def differentiable(self) -> bool:
@@ -118,9 +126,9 @@ class Problem:
         return self.space.differentiable and self.oracle is not None and self.oracle.differentiable
 
     @property
-    def statement(self) -> Statement:
+    def statement(self) -> ProblemStatement:
         """What a strategy may know."""
-        return Statement(
+        return ProblemStatement(
             self.name, self.domain, self.outputs, self.objective, self.constraints, self.differentiable,
             self.space.features, self.space.identify,
         )  # fmt: skip
@@ -133,19 +141,25 @@ class Problem:
         """Answer queries; one outcome each, in order. Whatever a design does wrong becomes its outcome.
 
         Raises:
-            InvalidInput: the problem has no oracle.
+            InvalidInputError: the problem has no oracle.
         """
         if self.oracle is None:
-            raise InvalidInput(f"problem {self.name!r} has no oracle; use study.ask() and study.tell()")
+            raise InvalidInputError(
+                f"problem {self.name!r} has no oracle; use study.ask() and study.tell()"
+            )
         outcomes: dict[int, Outcome] = {}
-        plain = [i for i, query in enumerate(queries) if query.descent is None and not query.gradient]
+        plain = [
+            i for i, query in enumerate(queries) if query.descent is None and not query.gradient
+        ]
         if plain:
             outcomes.update(zip(plain, self._values([queries[i] for i in plain]), strict=True))
         if len(plain) < len(queries):
             from bo_invert.problems.gradient_queries import evaluate_gradients
 
             rest = [i for i in range(len(queries)) if i not in outcomes]
-            outcomes.update(zip(rest, evaluate_gradients(self, [queries[i] for i in rest]), strict=True))
+            outcomes.update(
+                zip(rest, evaluate_gradients(self, [queries[i] for i in rest]), strict=True)
+            )
         return [outcomes[i] for i in range(len(queries))]
 
     def _values(self, queries: Sequence[Query]) -> list[Outcome]:
@@ -155,10 +169,15 @@ class Problem:
             designs = self.space.decode(np.array([query.point for query in queries]))
             answers = self.oracle.answers(designs, self.outputs)
         except (Exception, SystemExit) as error:  # the decoder's fault: no oracle call was made
-            answers = [Answer(None, Failed(f"decoding failed: {type(error).__name__}: {error}"), 1)] * len(queries)
+            answers = [
+                Answer(None, FailedError(f"decoding failed: {type(error).__name__}: {error}"), 1)
+            ] * len(queries)
         seconds = (time.perf_counter() - started) / len(queries)
         return [
-            self.outcome(answer.y if answer.verdict is None else answer.verdict, Cost(answer.calls, 0, seconds))
+            self.outcome(
+                answer.y if answer.verdict is None else answer.verdict,
+                Cost(answer.calls, 0, seconds),
+            )
             for answer in answers
         ]
 
@@ -168,13 +187,13 @@ class Problem:
             y = as_outputs(answer, self.outputs)
             loss = float(self.objective.loss(y))
             if not np.isfinite(loss):
-                raise Failed(f"the objective's loss of y = {y.tolist()} is {loss}")
+                raise FailedError(f"the objective's loss of y = {y.tolist()} is {loss}")
             violation = self.violation(y)
             if not np.isfinite(violation):
-                raise Failed(f"y = {y.tolist()} misses the constraints by {violation}")
+                raise FailedError(f"y = {y.tolist()} misses the constraints by {violation}")
             return Outcome(State.COMPLETED, y, loss, violation, cost, **extra)
-        except Verdict as verdict:
-            state = State.INFEASIBLE if isinstance(verdict, Infeasible) else State.FAILED
+        except EvaluationError as verdict:
+            state = State.INFEASIBLE if isinstance(verdict, InfeasibleError) else State.FAILED
             reason = verdict.reason or type(verdict).__name__
         except Exception as error:
             state, reason = State.FAILED, f"the objective raised {type(error).__name__}: {error}"
@@ -188,14 +207,18 @@ class Problem:
     def broken(self, y: Array) -> tuple[str, ...]:
         """The constraints that outputs ``(m,)`` break, each with by how much."""
         beyond = [(constraint, float(constraint.excess(y))) for constraint in self.constraints]
-        return tuple(f"{constraint} by {excess:.3g}" for constraint, excess in beyond if excess > 0.0)
+        return tuple(
+            f"{constraint} by {excess:.3g}" for constraint, excess in beyond if excess > 0.0
+        )
 
     def second_opinions(self, designs: Sequence[Any]) -> tuple[list[Outcome | None], int]:
         """What the judge makes of designs, and the calls it took, which are in no ledger; None without a judge."""
         if self.judge is None:
             return [None] * len(designs), 0
         answers = self.judge.answers(designs, self.outputs)
-        opinions = [self.outcome(a.y if a.verdict is None else a.verdict, Cost(a.calls)) for a in answers]
+        opinions = [
+            self.outcome(a.y if a.verdict is None else a.verdict, Cost(a.calls)) for a in answers
+        ]
         return list(opinions), sum(answer.calls for answer in answers)
 
     def loss_tensor(self, outputs: torch.Tensor) -> torch.Tensor:
@@ -239,8 +262,12 @@ def _output_names(
     if not names:
         size = objective.size
         if size is None:
-            raise InvalidInput(f"Problem: how many outputs {objective} takes cannot be told; pass outputs=[names]")
+            raise InvalidInputError(
+                f"Problem: how many outputs {objective} takes cannot be told; pass outputs=[names]"
+            )
         names = ("y",) if size == 1 else tuple(f"y{i}" for i in range(size))
     if len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
-        raise InvalidInput(f"Problem: outputs must be different, non-empty names, got {list(names)}")
+        raise InvalidInputError(
+            f"Problem: outputs must be different, non-empty names, got {list(names)}"
+        )
     return names

@@ -35,7 +35,10 @@ def provenance(oracle: Oracle | None, space: Space | None = None) -> JSON:
         oracle: of the problem; None where designs are evaluated elsewhere.
         space: of the problem.
     """
-    packages = {"bo_invert": __version__, **{name: found for name in _PACKAGES if (found := version_of(name))}}
+    packages = {
+        "bo_invert": __version__,
+        **{name: found for name in _PACKAGES if (found := version_of(name))},
+    }
     about = None if oracle is None else _about(oracle)
     made = {"python": platform.python_version(), "packages": packages, "oracle": about}
     decoder = None if space is None else space.digest()
@@ -63,7 +66,11 @@ def _noted(known: Digest) -> dict[str, JSON]:
 
 def _source_file(thing: Any) -> Path | None:
     """The file of the user's that a function, or the class of an object, was written in; None for a library's."""
-    code: Any = inspect.unwrap(thing) if isinstance(thing, types.FunctionType) else getattr(thing, "__func__", None)
+    code: Any = (
+        inspect.unwrap(thing)
+        if isinstance(thing, types.FunctionType)
+        else getattr(thing, "__func__", None)
+    )
     code = code or (thing if isinstance(thing, type) else type(thing))
     try:
         found = inspect.getsourcefile(code)
@@ -88,7 +95,10 @@ def version_of(package: str) -> str | None:
         return None
     try:
         return metadata.version(package)
-    except (metadata.PackageNotFoundError, ValueError):  # imported by another name than it is installed by
+    except (
+        metadata.PackageNotFoundError,
+        ValueError,
+    ):  # imported by another name than it is installed by
         version = getattr(sys.modules.get(package), "__version__", None)
         return version[:_LONGEST] if isinstance(version, str) else None
 
@@ -136,7 +146,9 @@ def noted(header: JSON) -> dict[str, Any]:
     if not isinstance(header, Mapping) or not isinstance(header.get("packages"), Mapping):
         return {}
     oracle, decoder = header.get("oracle"), header.get("decoder")
-    if oracle is not None and not (isinstance(oracle, Mapping) and isinstance(oracle.get("library"), Mapping)):
+    if oracle is not None and not (
+        isinstance(oracle, Mapping) and isinstance(oracle.get("library"), Mapping)
+    ):
         return {}
     if decoder is not None and not isinstance(decoder, Mapping):
         return {}
@@ -156,7 +168,10 @@ def told(header: JSON) -> list[tuple[str, str]]:
     known = noted(header)
     if not known:
         return []
-    versions = [f"Python {known['python']}", *(f"{name} {version}" for name, version in known["packages"].items())]
+    versions = [
+        f"Python {known['python']}",
+        *(f"{name} {version}" for name, version in known["packages"].items()),
+    ]
     facts = [("made with", ", ".join(versions))]
     oracle = known.get("oracle")
     if oracle:
@@ -165,8 +180,16 @@ def told(header: JSON) -> list[tuple[str, str]]:
              *([f"file {oracle['file']}"] if oracle.get("file") else []),
              *([f"commit {oracle['commit']}"] if oracle.get("commit") else [])]
         )  # fmt: skip
-        name = oracle["name"] if oracle["name"].lower() == oracle["type"] else f"{oracle['type']} {oracle['name']}"
-        digest = f"sha256 {oracle['sha256']} of the {oracle['of']}" if oracle.get("sha256") else "sha256 unknown"
+        name = (
+            oracle["name"]
+            if oracle["name"].lower() == oracle["type"]
+            else f"{oracle['type']} {oracle['name']}"
+        )
+        digest = (
+            f"sha256 {oracle['sha256']} of the {oracle['of']}"
+            if oracle.get("sha256")
+            else "sha256 unknown"
+        )
         facts.append(("oracle", name + (f" ({where})" if where else "")))
         facts.append(("fingerprint", digest))
     decoder = known.get("decoder")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.report.benchmark_tables import Contests, contest_tables
 from bo_invert.report.curves import curves_figure
 from bo_invert.report.html import PROFILE_NOTE, figure_html, page_html, section_html
@@ -20,13 +20,17 @@ def bench_html(contests: Contests, title: str) -> str:
     tables = "".join(table.html() for table in contest_tables(contests))
     sections = [section_html("Tables", tables, "tables")]
     for number, ranks in enumerate(contests.groups):
-        figure = figure_html(profiles_figure(contests.runs, ranks.labels, contests.yards), f"profiles-{number}")
+        figure = figure_html(
+            profiles_figure(contests.runs, ranks.labels, contests.yards), f"profiles-{number}"
+        )
         heading = f"Problems solved by calls: {len(ranks.labels)} methods"
         content = f'{figure}<p class="note">{PROFILE_NOTE} Pairs: {ranks.pairs}.</p>'
         sections.append(section_html(heading, content, f"solved-{number}"))
     figure = figure_html(curves_figure(contests.regrets), "curves")
     note = "What is missing to the optimum where it is known. Lines are medians over seeds, bands the quartiles."
-    sections.append(section_html("Best so far", figure + f'<p class="note">{note}</p>', "best-so-far"))
+    sections.append(
+        section_html("Best so far", figure + f'<p class="note">{note}</p>', "best-so-far")
+    )
     extent = ((contests.problems, "problem"), (contests.labels, "method"), (contests.runs, "run"))
     subtitle = " · ".join(counted(len(things), noun) for things, noun in extent)
     return page_html(title, subtitle, sections)
@@ -46,15 +50,15 @@ def fill_page(page: str | Path, markdown: str) -> None:
     """Replace what stands between the marks of a Markdown document.
 
     Raises:
-        InvalidInput: there is no such document, or it has no marks.
+        InvalidInputError: there is no such document, or it has no marks.
     """
     path = Path(page)
     try:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is no text: {error}") from None
+        raise InvalidInputError(f"{path} is no text: {error}") from None
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise InvalidInput(f"{path} has no lines {BEGIN} and {END} to put the tables between")
+        raise InvalidInputError(f"{path} has no lines {BEGIN} and {END} to put the tables between")
     path.write_text(f"{head}{BEGIN}\n\n{markdown}\n{END}{tail}", encoding="utf-8")

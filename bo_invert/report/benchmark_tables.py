@@ -82,11 +82,19 @@ class Contests:
 
     @cached_property
     def duels(self) -> list[Duel]:
-        return [] if self.against is None else duels(self.runs, self.against, self.calls, self.yards, self.ours)
+        return (
+            []
+            if self.against is None
+            else duels(self.runs, self.against, self.calls, self.yards, self.ours)
+        )
 
     @cached_property
     def overall(self) -> list[Verdict]:
-        return [] if self.against is None else overall(self.runs, self.against, self.calls, self.yards, self.ours)
+        return (
+            []
+            if self.against is None
+            else overall(self.runs, self.against, self.calls, self.yards, self.ours)
+        )
 
     @cached_property
     def regrets(self) -> list[Run]:
@@ -108,7 +116,9 @@ class Contests:
 
     def of(self, label: str, problem: str) -> list[Run]:
         """The runs of a method on a problem, in regrets, refused ones not among them."""
-        return [run for run in self._cells.get((label, problem), ()) if run.status is not Status.REFUSED]
+        return [
+            run for run in self._cells.get((label, problem), ()) if run.status is not Status.REFUSED
+        ]
 
     def refused(self, label: str, problem: str) -> bool:
         """Whether the method cannot work on the problem."""
@@ -117,10 +127,15 @@ class Contests:
 
 def contest_tables(contests: Contests) -> list[Table]:
     """What spoils the comparison, ranks, then who lost and won, then the figures themselves; no table without rows."""
-    tables = [provenance_table(contests.runs), *(_ranks_table(contests, ranks) for ranks in contests.groups)]
+    tables = [
+        provenance_table(contests.runs),
+        *(_ranks_table(contests, ranks) for ranks in contests.groups),
+    ]
     if contests.against is not None:
         order = [label for label in contests.labels if label != contests.against]
-        peers, ours = ([label for label in order if (label in contests.ours) == own] for own in (False, True))
+        peers, ours = (
+            [label for label in order if (label in contests.ours) == own] for own in (False, True)
+        )
         tables += verdict_tables(contests.against, contests.duels, contests.overall, peers, ours)
     tables += [budget_table(contests, calls) for calls in contests.calls]
     tables += [hits_table(contests), seconds_table(contests), troubles_table(contests)]
@@ -144,15 +159,23 @@ def hits_table(contests: Contests, tolerance: float = HIT) -> Table:
     """Median and quartiles of the calls until a problem was solved to a tolerance."""
 
     def cell(label: str, problem: str) -> str | None:
-        pairs = [(problem, run.seed) for run in contests.of(label, problem) if (problem, run.seed) in contests.yards]
-        found = spread(calls_to_hit(contests.runs, label, pairs, contests.yards, tolerance).tolist())
+        pairs = [
+            (problem, run.seed)
+            for run in contests.of(label, problem)
+            if (problem, run.seed) in contests.yards
+        ]
+        found = spread(
+            calls_to_hit(contests.runs, label, pairs, contests.yards, tolerance).tolist()
+        )
         return None if found is None else _calls(found)
 
     return _grid(
         contests,
         f"Calls until all but {tolerance:.3g} of the way was done",
         cell,
-        ["From the median first loss of all methods to the optimum, or to the lowest loss that any method reached."],
+        [
+            "From the median first loss of all methods to the optimum, or to the lowest loss that any method reached."
+        ],
     )
 
 
@@ -173,35 +196,54 @@ def troubles_table(contests: Contests) -> Table:
         for run in contests.runs
         if run.status in (Status.REFUSED, Status.ERROR)
     )
-    rows = tuple((problem, label, count, status, words) for (problem, label, status, words), count in said.items())
+    rows = tuple(
+        (problem, label, count, status, words)
+        for (problem, label, status, words), count in said.items()
+    )
     note = "A run that broke down counts with what it had found by then."
-    return Table(("problem", "method", "runs", "status", "words"), rows, "Refused or broken down", (note,))
+    return Table(
+        ("problem", "method", "runs", "status", "words"), rows, "Refused or broken down", (note,)
+    )
 
 
 def _ranks_table(contests: Contests, ranks: Ranks) -> Table:
     order = np.argsort(ranks.means[:, -1], kind="stable")
-    rows = tuple((ranks.labels[i], *(round(float(value), 2) for value in ranks.means[i])) for i in order)
+    rows = tuple(
+        (ranks.labels[i], *(round(float(value), 2) for value in ranks.means[i])) for i in order
+    )
     columns = ("method", *(f"after {calls} calls" for calls in ranks.calls))
     notes = [
         f"Each problem counts the same. Losses that did all but {TIE:.0e} of the way are ties; ties share their ranks.",
         "Who refused a run, or had broken down by then, is last in it.",
     ]
     if contests.against is not None and not contests.duels:
-        notes.append(f"Too few seeds in common to test {contests.against} against any other on one problem.")
+        notes.append(
+            f"Too few seeds in common to test {contests.against} against any other on one problem."
+        )
     left_out = [label for label in contests.labels if label not in ranks.labels]
     if left_out:
-        notes.append("Not among them, with fewer seeds or not on every problem: " + ", ".join(left_out) + ".")
+        notes.append(
+            "Not among them, with fewer seeds or not on every problem: " + ", ".join(left_out) + "."
+        )
     unknown = sum(not run.code.get("method") for run in contests.runs)
     if 0 < unknown < len(contests.runs):
         notes.append(f"Of {counted(unknown, 'run')} nobody noted which code made them.")
     pairs = "one pair" if ranks.pairs == 1 else f"{ranks.pairs} pairs"
-    return Table(columns, rows, f"Mean ranks over the {pairs} of problem and seed that all have", tuple(notes))
+    return Table(
+        columns,
+        rows,
+        f"Mean ranks over the {pairs} of problem and seed that all have",
+        tuple(notes),
+    )
 
 
 def _grid(contests: Contests, caption: str, cell: Any, notes: Sequence[str]) -> Table:
     rows = []
     for label in contests.labels:
-        cells = ["refused" if contests.refused(label, name) else cell(label, name) for name in contests.problems]
+        cells = [
+            "refused" if contests.refused(label, name) else cell(label, name)
+            for name in contests.problems
+        ]
         counts = [len(contests.of(label, name)) for name in contests.problems]
         rows.append((label, span([count for count in counts if count]), *cells))
     return Table(("method", "seeds", *contests.problems), tuple(rows), caption, tuple(notes))
@@ -209,4 +251,6 @@ def _grid(contests: Contests, caption: str, cell: Any, notes: Sequence[str]) -> 
 
 def _calls(found: Spread) -> str:
     median, low, high = (f"{value:.0f}" if math.isfinite(value) else "never" for value in found[:3])
-    return median if low == high else f"{median} [{low}, {high}]".replace(" ", "\u00a0")  # not to be broken over lines
+    return (
+        median if low == high else f"{median} [{low}, {high}]".replace(" ", "\u00a0")
+    )  # not to be broken over lines

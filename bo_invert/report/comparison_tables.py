@@ -32,7 +32,9 @@ def method_table(contest: Field) -> Table:
     goal = Goal(contest.goal)
     several = contest.seeds > 1
     peculiar = any(
-        find.plausibility is not None and find.plausibility < 1.0 for run in contest.runs for find in run.finds
+        find.plausibility is not None and find.plausibility < 1.0
+        for run in contest.runs
+        for find in run.finds
     )
     columns: list[tuple[str, Callable[[Standing], Any]]] = [
         ("method", lambda s: s.label),
@@ -46,9 +48,16 @@ def method_table(contest: Field) -> Table:
         columns.append(("plausibility", lambda s: _rounded(s.plausibility)))
     if any(s.hits is not None for s in contest.standings):
         columns.append(("hits", lambda s: None if s.hits is None else f"{s.hits}/{len(s.ran)}"))
-    columns.append(("seconds", lambda s: _middle([round(run.bill.total_seconds, 2) for run in s.ran])))
+    columns.append(
+        ("seconds", lambda s: _middle([round(run.bill.total_seconds, 2) for run in s.ran]))
+    )
     if several:
-        columns.append(("s per ask", lambda s: _middle([run.bill.asking / max(1, run.bill.asks) for run in s.ran])))
+        columns.append(
+            (
+                "s per ask",
+                lambda s: _middle([run.bill.asking / max(1, run.bill.asks) for run in s.ran]),
+            )
+        )
         columns.append(("mean rank", lambda s: None if s.rank is None else round(s.rank, 2)))
     if contest.pairs >= 3:
         columns.append(("p (Holm)", lambda s: s.p_value))
@@ -89,7 +98,11 @@ def _middle(values: Sequence[float]) -> float | None:
 
 
 def _rounded(value: Spread | None) -> Spread | None:
-    return None if value is None else Spread(round(value.median, 3), round(value.low, 3), round(value.high, 3), value.n)
+    return (
+        None
+        if value is None
+        else Spread(round(value.median, 3), round(value.low, 3), round(value.high, 3), value.n)
+    )
 
 
 def _caption(contest: Field) -> str:
@@ -103,11 +116,17 @@ def _caption(contest: Field) -> str:
 def _notes(contest: Field, marks: Mapping[tuple[int, int], str]) -> list[str]:
     notes = []
     if FOOLED in marks.values():
-        notes.append("fooled (!): the judge confirms less than half of the improvement that was claimed.")
+        notes.append(
+            "fooled (!): the judge confirms less than half of the improvement that was claimed."
+        )
         if any(breaks(run) for run in contest.runs):
-            notes.append("A design that breaks constraints by the judge's outputs confirms nothing.")
+            notes.append(
+                "A design that breaks constraints by the judge's outputs confirms nothing."
+            )
     if IMPLAUSIBLE in marks.values():
-        notes.append("implausible (?): the design is more peculiar than 95 % of the reference measure.")
+        notes.append(
+            "implausible (?): the design is more peculiar than 95 % of the reference measure."
+        )
     if any(s.p_value is not None for s in contest.standings) and contest.pairs >= 3:
         what = "judged" if contest.has_judge else "claimed"
         notes.append(
@@ -122,7 +141,9 @@ def _notes(contest: Field, marks: Mapping[tuple[int, int], str]) -> list[str]:
         lost = sum(run.bill.failed + run.bill.infeasible + run.bill.lost for run in standing.ran)
         if lost:
             attempts = counted(lost, "attempt")
-            notes.append(f"{standing.label}: {attempts} gave no outputs (failed, infeasible or lost); billed.")
+            notes.append(
+                f"{standing.label}: {attempts} gave no outputs (failed, infeasible or lost); billed."
+            )
     return notes
 
 
@@ -140,19 +161,30 @@ def _overall(contests: Sequence[Field]) -> Table | None:
         return None
     blocks = []
     for contest in contests:
-        of = {s.label: {run.seed: placing(run, contest.has_judge) for run in s.runs} for s in contest.standings}
+        of = {
+            s.label: {run.seed: placing(run, contest.has_judge) for run in s.runs}
+            for s in contest.standings
+        }
         for seed in sorted(set.intersection(*(set(of[label]) for label in labels))):
             blocks.append([of[label][seed] for label in labels])
     if not blocks:
         return None
-    places = block_ranks(np.array(blocks))  # losses of different problems have no common unit, ranks do
+    places = block_ranks(
+        np.array(blocks)
+    )  # losses of different problems have no common unit, ranks do
     means, tests = places.mean(axis=0), rank(places).p_values
-    rows = tuple((labels[i], round(float(means[i]), 2), tests[i]) for i in np.argsort(means, kind="stable"))
+    rows = tuple(
+        (labels[i], round(float(means[i]), 2), tests[i]) for i in np.argsort(means, kind="stable")
+    )
     caption = f"All problems: ranks over {counted(len(blocks), 'paired run')}"
     left_out = {s.label for contest in contests for s in contest.standings} - set(labels)
     notes = ["Who refused a run or broke down is last in it."]
     if left_out:
-        notes.append("Left out, because they did not run on every problem: " + ", ".join(sorted(left_out)) + ".")
+        notes.append(
+            "Left out, because they did not run on every problem: "
+            + ", ".join(sorted(left_out))
+            + "."
+        )
     return Table(("method", "mean rank", "p (Holm)"), rows, caption, tuple(notes))
 
 

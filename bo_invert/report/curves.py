@@ -46,9 +46,18 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
             low, middle, high = (-band for band in bands) if goal.is_raised else bands
             common = {"x": calls, "legendgroup": text, "name": text, "line_shape": "hv"}
             if len(mine) > 1:
-                edge = {**common, "mode": "lines", "line_width": 0, "showlegend": False, "hoverinfo": "skip"}
+                edge = {
+                    **common,
+                    "mode": "lines",
+                    "line_width": 0,
+                    "showlegend": False,
+                    "hoverinfo": "skip",
+                }
                 figure.add_trace(Scatter(**edge, y=low), **place)
-                figure.add_trace(Scatter(**edge, y=high, fill="tonexty", fillcolor=_faint(line["color"])), **place)
+                figure.add_trace(
+                    Scatter(**edge, y=high, fill="tonexty", fillcolor=_faint(line["color"])),
+                    **place,
+                )
             figure.add_trace(
                 Scatter(
                     **common,
@@ -62,9 +71,15 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
             )
             named.add(label)
         figure.update_xaxes(title_text="calls (values + gradients)", rangemode="tozero", **place)
-        scale = {"type": "log", "dtick": _decades_per_tick(here, floor), "exponentformat": "power"} if floor else {}
+        scale = (
+            {"type": "log", "dtick": _decades_per_tick(here, floor), "exponentformat": "power"}
+            if floor
+            else {}
+        )
         figure.update_yaxes(
-            title_text=f"best {escape(goal.label, quote=False) if goal.is_raised else 'loss'} so far", **scale, **place
+            title_text=f"best {escape(goal.label, quote=False) if goal.is_raised else 'loss'} so far",
+            **scale,
+            **place,
         )
     return figure
 
@@ -106,7 +121,11 @@ def _log_floor(runs: Sequence[Run]) -> float:
 
     0 where a log scale makes no sense: some losses are negative, or they span less than a factor of 100.
     """
-    values = np.concatenate([run.losses[np.isfinite(run.losses)] for run in runs]) if runs else np.empty(0)
+    values = (
+        np.concatenate([run.losses[np.isfinite(run.losses)] for run in runs])
+        if runs
+        else np.empty(0)
+    )
     positive = values[values > 0]
     if not len(positive) or values.min() < 0 or positive.max() < 100 * positive.min():
         return 0.0
@@ -124,7 +143,9 @@ def _bands(runs: Sequence[Run], floor: float) -> tuple[Array, Array, Array, Arra
     if len(grid) > _POINTS:
         grid = grid[np.unique(np.linspace(0, len(grid) - 1, _POINTS).round().astype(int))]
     curves = np.sort([run.loss_at(grid) for run in runs], axis=0)
-    bands = np.array([[quantile(column, share) for column in curves.T] for share in (0.25, 0.5, 0.75)])
+    bands = np.array(
+        [[quantile(column, share) for column in curves.T] for share in (0.25, 0.5, 0.75)]
+    )
     if floor > 0:
         bands = np.maximum(bands, floor)
     bands[~np.isfinite(bands)] = np.nan

@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def trials_frame(trials: Sequence[Trial], outputs: Sequence[str], domain: Domain | None = None) -> pd.DataFrame:
+def trials_frame(
+    trials: Sequence[Trial], outputs: Sequence[str], domain: Domain | None = None
+) -> pd.DataFrame:
     """One row per trial; the columns are the keys of ``trial_record``."""
     import pandas as pd
 
     return pd.DataFrame([trial_record(trial, outputs, domain) for trial in trials])
 
 
-def trial_record(trial: Trial, outputs: Sequence[str], domain: Domain | None = None) -> dict[str, Any]:
+def trial_record(
+    trial: Trial, outputs: Sequence[str], domain: Domain | None = None
+) -> dict[str, Any]:
     """One trial as plain values.
 
     Args:
@@ -38,7 +42,18 @@ def trial_record(trial: Trial, outputs: Sequence[str], domain: Domain | None = N
         "origin": trial.origin,
         "ask": trial.ask,
     }
-    fixed = {"loss", "feasible", "violation", "values", "gradients", "seconds", "attempts", "reason", "why", *row}
+    fixed = {
+        "loss",
+        "feasible",
+        "violation",
+        "values",
+        "gradients",
+        "seconds",
+        "attempts",
+        "reason",
+        "why",
+        *row,
+    }
     if domain is not None and domain.parameters:
         coordinates: dict[str, Any] = domain.values(trial.point[None])[0]
     else:

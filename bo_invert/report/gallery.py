@@ -19,7 +19,9 @@ _CAPTION = 0.62
 """Inches above a picture."""
 
 
-def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int = 5, dpi: int = 110) -> bytes | None:
+def gallery_png(
+    runs: Sequence[Run], real: ArrayLike | None = None, columns: int = 5, dpi: int = 110
+) -> bytes | None:
     """A PNG with one row per method: its best designs, each beside the nearest real picture.
 
     Args:
@@ -40,9 +42,14 @@ def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int
     library = None if real is None else np.array([as_picture(image) for image in np.asarray(real)])
     across = max(len(cells) for _, cells in rows)
     step, widths = (1, [1.0]) if library is None else (2, [1.0, 0.62])
-    shapes = [find.picture.shape for _, cells in rows for _, find in cells if find.picture is not None]
+    shapes = [
+        find.picture.shape for _, cells in rows for _, find in cells if find.picture is not None
+    ]
     flat = min(1.0, max(height / width for height, width, *_ in shapes))
-    across_one, down_one = 1.3 * flat**-0.5, 1.23 * flat**0.5  # inches; flat pictures get wider and lower
+    across_one, down_one = (
+        1.3 * flat**-0.5,
+        1.23 * flat**0.5,
+    )  # inches; flat pictures get wider and lower
     height = 0.9 + (down_one + _CAPTION) * len(rows)
     figure = Figure(figsize=(2.3 + across * sum(widths) * across_one, height), facecolor="white")
     grid = figure.add_gridspec(
@@ -57,8 +64,14 @@ def gallery_png(runs: Sequence[Run], real: ArrayLike | None = None, columns: int
             assert find.picture is not None
             _show(axes, find.picture, _caption(find, run.goal))
             if library is not None and library.shape[1:] == find.picture.shape:
-                _show(figure.add_subplot(grid[i, 2 + step * j]), _nearest(library, find.picture), "nearest\nreal")
-    head = "Best designs of each method" + ("" if library is None else ", each with the nearest real picture")
+                _show(
+                    figure.add_subplot(grid[i, 2 + step * j]),
+                    _nearest(library, find.picture),
+                    "nearest\nreal",
+                )
+    head = "Best designs of each method" + (
+        "" if library is None else ", each with the nearest real picture"
+    )
     goal = Goal(rows[0][1][0][0].goal).words()
     figure.text(0.01, 1 - 0.2 / height, f"{head}  ({goal})", fontsize=11, va="center",
                 parse_math=False)  # fmt: skip
@@ -80,7 +93,9 @@ def _rows(runs: Sequence[Run], columns: int) -> list[tuple[str, list[tuple[Run, 
 
 
 def _nearest(library: Picture, picture: Picture) -> Picture:
-    distances = ((library.astype(float) - picture.astype(float)) ** 2).reshape(len(library), -1).sum(axis=1)
+    distances = (
+        ((library.astype(float) - picture.astype(float)) ** 2).reshape(len(library), -1).sum(axis=1)
+    )
     nearest: Picture = library[int(distances.argmin())]
     return nearest
 
@@ -108,10 +123,14 @@ def _caption(find: Find, goal: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _words(axes: Any, label: str, cells: Sequence[tuple[Run, Find]], begun: dict[tuple[str, int], float]) -> None:
+def _words(
+    axes: Any, label: str, cells: Sequence[tuple[Run, Find]], begun: dict[tuple[str, int], float]
+) -> None:
     axes.axis("off")
     lines = [line for part in label.splitlines() for line in textwrap.wrap(part, 20)]
-    axes.text(0.0, 0.62, "\n".join(lines), fontsize=11, fontweight="bold", va="center", parse_math=False)
+    axes.text(
+        0.0, 0.62, "\n".join(lines), fontsize=11, fontweight="bold", va="center", parse_math=False
+    )
     runs = list(dict.fromkeys(run for run, _ in cells))
     counts = {
         "fooled": sum(fooled(run, begun[run.problem, run.seed]) for run in runs),
@@ -119,6 +138,10 @@ def _words(axes: Any, label: str, cells: Sequence[tuple[Run, Find]], begun: dict
         "infeasible": sum(run.best is None for run in runs),
     }
     warnings = [
-        word if len(runs) == 1 else f"{word} ({count} of {len(runs)})" for word, count in counts.items() if count
+        word if len(runs) == 1 else f"{word} ({count} of {len(runs)})"
+        for word, count in counts.items()
+        if count
     ]
-    axes.text(0.0, 0.3, "\n".join(warnings), fontsize=9, color="#b42318", va="center", parse_math=False)
+    axes.text(
+        0.0, 0.3, "\n".join(warnings), fontsize=9, color="#b42318", va="center", parse_math=False
+    )

@@ -58,7 +58,9 @@ def write_report(
         The path.
     """
     target = Path(path)
-    html = report_html(runs, title=title, paragraphs=paragraphs, gallery_png=gallery_png, extra_tables=extra_tables)
+    html = report_html(
+        runs, title=title, paragraphs=paragraphs, gallery_png=gallery_png, extra_tables=extra_tables
+    )
     target.write_text(html, encoding="utf-8")
     return target
 
@@ -95,9 +97,15 @@ def report_html(
         sections.append(section_html("Problems solved by calls", content, "solved"))
     if gallery_png is not None:
         image = f'<img src="{data_uri(gallery_png)}" alt="The best designs of each method with the nearest real ones">'
-        sections.append(section_html("What they found", f'<figure class="gallery">{image}</figure>', "gallery"))
+        sections.append(
+            section_html("What they found", f'<figure class="gallery">{image}</figure>', "gallery")
+        )
     if extra_tables:
-        sections.append(section_html("Further tables", "".join(table.html() for table in extra_tables), "further"))
+        sections.append(
+            section_html(
+                "Further tables", "".join(table.html() for table in extra_tables), "further"
+            )
+        )
     summary = "The one run" if len(runs) == 1 else f"All {len(runs)} runs"
     every = f"<summary>{summary}</summary>{runs_table(runs).html()}{_designs(runs).html()}"
     sections.append(section_html("In detail", f"<details>{every}</details>", "detail"))
@@ -158,5 +166,15 @@ def _designs(runs: Sequence[Run]) -> Table:
         for run in runs
         for place, find in enumerate(run.finds)
     )  # fmt: skip
-    columns = ("problem", "method", "seed", "place", "claimed", "judge says", "plausibility", "outputs", "design")
+    columns = (
+        "problem",
+        "method",
+        "seed",
+        "place",
+        "claimed",
+        "judge says",
+        "plausibility",
+        "outputs",
+        "design",
+    )
     return Table(columns, rows, "Best designs")

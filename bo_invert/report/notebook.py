@@ -45,16 +45,24 @@ def study_html(
 
 def trial_html(trial: Trial, picture: ArrayLike | None = None) -> str:
     """One trial, with a picture of its design ``(height, width[, 3])`` if given."""
-    facts = [("state", str(trial.state)), ("proposed by", trial.origin or "unknown"), *_result(trial)]
+    facts = [
+        ("state", str(trial.state)),
+        ("proposed by", trial.origin or "unknown"),
+        *_result(trial),
+    ]
     if trial.cost.calls:
         facts.append(("cost", f"{trial.cost.values} values, {trial.cost.gradients} gradients"))
-    return _card(f"Trial {trial.number}", facts, "" if picture is None else image_tag(picture, "the design"))
+    return _card(
+        f"Trial {trial.number}", facts, "" if picture is None else image_tag(picture, "the design")
+    )
 
 
 def comparison_html(runs: Sequence[Run]) -> str:
     """Tables and the paragraph of a comparison."""
     tables = "".join(table.html() for table in comparison_tables(runs))
-    return f'<div style="{_BOX};max-width:none"><p>{escape(honest_paragraph(runs))}</p>{tables}</div>'
+    return (
+        f'<div style="{_BOX};max-width:none"><p>{escape(honest_paragraph(runs))}</p>{tables}</div>'
+    )
 
 
 def _result(trial: Trial) -> list[tuple[str, str]]:

@@ -40,7 +40,10 @@ class Goal:
     def label(self) -> str:
         """What the number of ``value`` is called."""
         if self.is_output:
-            return str(self.objective.get("output") or (self.outputs[0] if len(self.outputs) == 1 else "output"))
+            return str(
+                self.objective.get("output")
+                or (self.outputs[0] if len(self.outputs) == 1 else "output")
+            )
         if self.kind == "target":
             return "off by" if len(set(self._scales)) == 1 else "off by (in scales)"
         return "loss"

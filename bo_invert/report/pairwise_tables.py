@@ -15,7 +15,11 @@ LEAST_NOTE = (
 
 
 def verdict_tables(
-    against: str, duels: Sequence[Duel], overall: Sequence[Verdict], peers: Sequence[str], ours: Sequence[str]
+    against: str,
+    duels: Sequence[Duel],
+    overall: Sequence[Verdict],
+    peers: Sequence[str],
+    ours: Sequence[str],
 ) -> list[Table]:
     """All of them; those without rows as well.
 
@@ -37,7 +41,9 @@ def verdict_tables(
     return tables
 
 
-def overall_table(against: str, verdicts: Sequence[Verdict], rivals: Sequence[str], kind: str = "peer") -> Table:
+def overall_table(
+    against: str, verdicts: Sequence[Verdict], rivals: Sequence[str], kind: str = "peer"
+) -> Table:
     """Pairs of problem and seed that the method won, tied and lost against each rival, and the pooled test."""
     numbers = list(dict.fromkeys(verdict.calls for verdict in verdicts))
     rows = []
@@ -47,17 +53,27 @@ def overall_table(against: str, verdicts: Sequence[Verdict], rivals: Sequence[st
             first = next(iter(found.values()))
             cells = [_pooled(found[number]) for number in numbers]
             rows.append((rival, first.problems, first.pairs, *cells, _p(first.least)))
-    columns = (kind, "problems", "pairs", *(f"after {number} calls" for number in numbers), "lowest p")
+    columns = (
+        kind,
+        "problems",
+        "pairs",
+        *(f"after {number} calls" for number in numbers),
+        "lowest p",
+    )
     test = (
         "Won / tied / lost pairs of problem and seed, and p: exact Wilcoxon signed-rank test stratified by problem "
         "(differences are ranked among those of their problem; two-sided), Holm-adjusted for the rivals of this table "
         f"at one number of calls. Below {SIGNIFICANT} it says who is better."
     )
     notes = (test, LEAST_NOTE, "Problems that a rival refuses are left out: they are no wins.")
-    return Table(columns, tuple(rows), f"{against} against every {kind}, all problems together", notes)
+    return Table(
+        columns, tuple(rows), f"{against} against every {kind}, all problems together", notes
+    )
 
 
-def balance_table(against: str, duels: Sequence[Duel], rivals: Sequence[str], kind: str = "peer") -> Table:
+def balance_table(
+    against: str, duels: Sequence[Duel], rivals: Sequence[str], kind: str = "peer"
+) -> Table:
     """In how many problems the method won, tied and lost significantly against each rival, by budget."""
     numbers = list(dict.fromkeys(duel.calls for duel in duels))
     rows = []
@@ -70,20 +86,35 @@ def balance_table(against: str, duels: Sequence[Duel], rivals: Sequence[str], ki
             cells.append(f"{better} / {len(here) - better - worse} / {worse}")
         if own:
             decidable = f"{sum(duel.decidable for duel in own)} of {len(own)}"
-            rows.append((rival, *cells, span([duel.pairs for duel in own]), _spread_p(own), decidable))
-    columns = (kind, *(f"after {number} calls" for number in numbers), "seeds", "lowest p", "could be significant")
+            rows.append(
+                (rival, *cells, span([duel.pairs for duel in own]), _spread_p(own), decidable)
+            )
+    columns = (
+        kind,
+        *(f"after {number} calls" for number in numbers),
+        "seeds",
+        "lowest p",
+        "could be significant",
+    )
     test = (
         "Exact Wilcoxon signed-rank test over the seeds that both have, two-sided, Holm-adjusted for the rivals of "
         f"this table on one problem at one number of calls, {100 * SIGNIFICANT:.0f} %."
     )
-    unled = [] if any(duel.led for duel in duels) else [f"No {kind} leads anywhere, significantly or not."]
+    unled = (
+        []
+        if any(duel.led for duel in duels)
+        else [f"No {kind} leads anywhere, significantly or not."]
+    )
     caption = f"Problems that {against} won / tied / lost significantly, by {kind}"
     return Table(columns, tuple(rows), caption, (test, LEAST_NOTE, *unled))
 
 
 def losses_table(against: str, duels: Sequence[Duel], kind: str = "peer") -> Table:
     """Every duel that the rival leads, significant ones first."""
-    led = sorted((duel for duel in duels if duel.led), key=lambda duel: (not duel.worse, duel.adjusted, -duel.balance))
+    led = sorted(
+        (duel for duel in duels if duel.led),
+        key=lambda duel: (not duel.worse, duel.adjusted, -duel.balance),
+    )
     rows = tuple(
         (duel.problem, duel.calls, duel.rival, f"{duel.won} / {duel.tied} / {duel.lost}", duel.mine, duel.theirs,
          duel.gap, _p(duel.p_value), _p(duel.adjusted), _p(duel.least), "yes" if duel.worse else "no")

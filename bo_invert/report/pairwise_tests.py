@@ -12,7 +12,13 @@ from typing import TypeVar
 
 from bo_invert.report.performance import Pair, Yardstick, by_label, common_pairs, score_at
 from bo_invert.report.runs import Run, Status
-from bo_invert.report.statistics import holm, least_p, spread, stratified_balance, stratified_wilcoxon
+from bo_invert.report.statistics import (
+    holm,
+    least_p,
+    spread,
+    stratified_balance,
+    stratified_wilcoxon,
+)
 
 #: Adjusted p-values below it are significant.
 SIGNIFICANT = 0.05
@@ -122,12 +128,20 @@ def duels(
         theirs = [float(losses[rival, *pair][at]) for pair in pairs]
         gaps = [0.0 if a == b else a - b for a, b in zip(mine, theirs, strict=True)]
         verdict = _verdict(table, label, rival, pairs, number, yards)
-        return Duel(**vars(verdict), problem=pairs[0][0], mine=_median(mine), theirs=_median(theirs), gap=_median(gaps))
+        return Duel(
+            **vars(verdict),
+            problem=pairs[0][0],
+            mine=_median(mine),
+            theirs=_median(theirs),
+            gap=_median(gaps),
+        )
 
     shared = _shared(runs, label, yards)
     found = []
     for problem in dict.fromkeys(run.problem for run in runs):
-        here = {rival: [pair for pair in pairs if pair[0] == problem] for rival, pairs in shared.items()}
+        here = {
+            rival: [pair for pair in pairs if pair[0] == problem] for rival, pairs in shared.items()
+        }
         enough = {rival: pairs for rival, pairs in here.items() if len(pairs) >= LEAST}
         found += _families(enough, calls, apart, judge)
     return found
@@ -153,7 +167,9 @@ def overall(
     return _families(_shared(runs, label, yards), calls, apart, judge)
 
 
-def _shared(runs: Sequence[Run], label: str, yards: Mapping[Pair, Yardstick]) -> dict[str, list[Pair]]:
+def _shared(
+    runs: Sequence[Run], label: str, yards: Mapping[Pair, Yardstick]
+) -> dict[str, list[Pair]]:
     """Per rival the pairs to be compared over."""
     table = by_label(runs)
     return {
@@ -180,9 +196,12 @@ def _families(
             rivals = [rival for rival, pairs in shared.items() if pairs and (rival in apart) == own]
             block = [judge(rival, shared[rival], number) for rival in rivals]
             adjusted = holm([verdict.p_value for verdict in block])
-            least = holm([least_p(verdict.pairs) for verdict in block])  # Holm's are lowest where all p-values are
+            least = holm(
+                [least_p(verdict.pairs) for verdict in block]
+            )  # Holm's are lowest where all p-values are
             found += [
-                replace(verdict, adjusted=p, least=q) for verdict, p, q in zip(block, adjusted, least, strict=True)
+                replace(verdict, adjusted=p, least=q)
+                for verdict, p, q in zip(block, adjusted, least, strict=True)
             ]
     return found
 

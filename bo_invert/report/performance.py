@@ -51,7 +51,9 @@ def starts(runs: Sequence[Run]) -> dict[Pair, float]:
     return found
 
 
-def yardsticks(runs: Sequence[Run], optima: Mapping[str, float | None] | None = None) -> dict[Pair, Yardstick]:
+def yardsticks(
+    runs: Sequence[Run], optima: Mapping[str, float | None] | None = None
+) -> dict[Pair, Yardstick]:
     """One for each pair on which any method found something feasible.
 
     Args:
@@ -64,7 +66,9 @@ def yardsticks(runs: Sequence[Run], optima: Mapping[str, float | None] | None = 
         lowest = min((run.lowest for run in paired), default=math.inf)
         optimum = (optima or {}).get(pair[0])
         if math.isfinite(lowest):
-            found[pair] = Yardstick(begun[pair], lowest if optimum is None else min(lowest, optimum))
+            found[pair] = Yardstick(
+                begun[pair], lowest if optimum is None else min(lowest, optimum)
+            )
     return found
 
 
@@ -93,7 +97,9 @@ def thorough(runs: Sequence[Run]) -> list[str]:
 def common_pairs(runs: Sequence[Run], labels: Iterable[str]) -> list[Pair]:
     """Pairs that each of these methods tried, in their order; refused runs count as well."""
     wanted = set(labels)
-    return [pair for pair, paired in by_pair(runs).items() if wanted <= {run.label for run in paired}]
+    return [
+        pair for pair, paired in by_pair(runs).items() if wanted <= {run.label for run in paired}
+    ]
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,10 @@ class Ranks:
 
 
 def ranks_at(
-    runs: Sequence[Run], labels: Sequence[str], calls: Sequence[int], yards: Mapping[Pair, Yardstick]
+    runs: Sequence[Run],
+    labels: Sequence[str],
+    calls: Sequence[int],
+    yards: Mapping[Pair, Yardstick],
 ) -> Ranks | None:
     """Mean ranks over the pairs that all these methods tried; None when there are none.
 
@@ -132,16 +141,24 @@ def ranks_at(
         for pair in pairs:
             scores = [score_at(table[label, *pair], number, yards[pair]) for label in labels]
             by_problem.setdefault(pair[0], []).append(scores)
-        means.append(np.mean([block_ranks(blocks).mean(axis=0) for blocks in by_problem.values()], axis=0))
+        means.append(
+            np.mean([block_ranks(blocks).mean(axis=0) for blocks in by_problem.values()], axis=0)
+        )
     return Ranks(tuple(labels), tuple(calls), np.array(means).T, len(pairs))
 
 
 def calls_to_hit(
-    runs: Sequence[Run], label: str, pairs: Iterable[Pair], yards: Mapping[Pair, Yardstick], tolerance: float
+    runs: Sequence[Run],
+    label: str,
+    pairs: Iterable[Pair],
+    yards: Mapping[Pair, Yardstick],
+    tolerance: float,
 ) -> Array:
     """Calls until each of the pairs was solved, shape ``(pairs,)``; infinite where it was not."""
     table = by_label(runs)
-    return np.array([table[label, *pair].calls_to(yards[pair].level(tolerance)) for pair in pairs], dtype=float)
+    return np.array(
+        [table[label, *pair].calls_to(yards[pair].level(tolerance)) for pair in pairs], dtype=float
+    )
 
 
 def score_at(run: Run, calls: int, yard: Yardstick) -> float:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.report.curves import line_of, panels
-from bo_invert.report.performance import TOLERANCES, Pair, Yardstick, calls_to_hit, common_pairs, yardsticks
+from bo_invert.report.performance import (
+    TOLERANCES,
+    Pair,
+    Yardstick,
+    calls_to_hit,
+    common_pairs,
+    yardsticks,
+)
 from bo_invert.report.runs import Run
 from bo_invert.report.statistics import data_profile
 
@@ -44,7 +51,9 @@ def profiles_figure(
     for index, (tolerance, place) in enumerate(zip(tolerances, places, strict=True)):
         for label in labels if pairs else ():
             share = data_profile(calls_to_hit(runs, label, pairs, measure, tolerance), grid)
-            steps = np.flatnonzero(np.diff(share, prepend=-1.0, append=2.0)[:-1])  # a line needs no more points
+            steps = np.flatnonzero(
+                np.diff(share, prepend=-1.0, append=2.0)[:-1]
+            )  # a line needs no more points
             steps = np.union1d(steps, [last])
             name = escape(label, quote=False)
             figure.add_trace(
@@ -62,5 +71,7 @@ def profiles_figure(
                 **place,
             )
         figure.update_xaxes(title_text="calls (values + gradients)", range=[0, last], **place)
-        figure.update_yaxes(title_text="share solved", range=[-0.02, 1.02], tickformat=".0%", **place)
+        figure.update_yaxes(
+            title_text="share solved", range=[-0.02, 1.02], tickformat=".0%", **place
+        )
     return figure

@@ -23,7 +23,9 @@ def provenance_table(runs: Sequence[Run]) -> Table:
         groups: dict[str, dict[tuple[str, str], list[Run]]] = {}
         for run in runs:
             made = (run.code.get(kind) or UNKNOWN, _packages(run) if kind == "method" else "")
-            groups.setdefault(run.label if kind == "method" else run.problem, {}).setdefault(made, []).append(run)
+            groups.setdefault(run.label if kind == "method" else run.problem, {}).setdefault(
+                made, []
+            ).append(run)
         alike: dict[tuple[str, ...], list[tuple[str, str, list[Run]]]] = {}
         for name, versions in groups.items():
             suspected = set(versions) if kind == "method" else set(versions) - {(UNKNOWN, "")}
@@ -38,7 +40,9 @@ def provenance_table(runs: Sequence[Run]) -> Table:
             sources = list(dict.fromkeys(source for _, source, _ in group))
             shown = sources[0] if len(sources) == 1 else "one each"
             count = sum(len(same) for _, _, same in group)
-            rows.append((kind, _listed(name for name, _, _ in group), shown, packages, commits, count, of))
+            rows.append(
+                (kind, _listed(name for name, _, _ in group), shown, packages, commits, count, of)
+            )
     notes = (
         "A + behind a commit: the files differed from it. A problem counts together with the loop that asks and tells.",
         "Delete the files of a method's results to have it run again.",
@@ -48,7 +52,9 @@ def provenance_table(runs: Sequence[Run]) -> Table:
 
 
 def _packages(run: Run) -> str:
-    return _listed(f"{name} {version}" for name, version in sorted(run.code.get("versions", {}).items()))
+    return _listed(
+        f"{name} {version}" for name, version in sorted(run.code.get("versions", {}).items())
+    )
 
 
 def _listed(things: Any) -> str:

@@ -128,7 +128,11 @@ def fooled(run: Run, start: float) -> bool:
 
 def implausible(run: Run) -> bool:
     """Whether the best design is more peculiar than 95 % of the reference measure."""
-    return run.best is not None and run.best.plausibility is not None and run.best.plausibility < IMPLAUSIBLE
+    return (
+        run.best is not None
+        and run.best.plausibility is not None
+        and run.best.plausibility < IMPLAUSIBLE
+    )
 
 
 def score(run: Run, has_judge: bool) -> float:
@@ -153,7 +157,9 @@ def _field(problem: str, runs: Sequence[Run]) -> Field:
     begun = starts(runs)
     labels = list(dict.fromkeys(run.label for run in runs))
     grouped = {label: [run for run in runs if run.label == label] for label in labels}
-    ranked = [label for label in labels if any(run.status is not Status.REFUSED for run in grouped[label])]
+    ranked = [
+        label for label in labels if any(run.status is not Status.REFUSED for run in grouped[label])
+    ]
     ranking = _ranking({label: grouped[label] for label in ranked}, has_judge)
     standings = []
     for label in labels:
@@ -168,7 +174,9 @@ def _field(problem: str, runs: Sequence[Run]) -> Field:
                 None if place is None or ranking is None else ranking.p_values[place],
             )
         )
-    standings.sort(key=lambda s: (math.inf, math.inf) if s.score is None else (s.score.median, s.rank or 0.0))
+    standings.sort(
+        key=lambda s: (math.inf, math.inf) if s.score is None else (s.score.median, s.rank or 0.0)
+    )
     known = spread(value for value in begun.values() if math.isfinite(value))
     start = math.inf if known is None else known.median
     return Field(problem, runs[0].goal or _first_goal(runs), has_judge, start, ranking.pairs if ranking else 0,

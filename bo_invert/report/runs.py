@@ -32,7 +32,9 @@ def as_picture(values: ArrayLike) -> Picture:
     """Grey ``(height, width)`` or colour ``(height, width, 3)`` in [0, 1], as read-only bytes. NaN becomes 0."""
     levels = np.clip(np.nan_to_num(np.asarray(values, dtype=float)), 0.0, 1.0)
     if levels.ndim not in (2, 3) or (levels.ndim == 3 and levels.shape[2] != 3):
-        raise ValueError(f"a picture has shape (height, width) or (height, width, 3), got {levels.shape}")
+        raise ValueError(
+            f"a picture has shape (height, width) or (height, width, 3), got {levels.shape}"
+        )
     picture: Picture = np.round(255 * levels).astype(np.uint8)
     picture.setflags(write=False)
     return picture
@@ -91,8 +93,12 @@ class Find:
     def from_json(data: JSON) -> Find:
         picture = data["picture"]
         if picture is not None:
-            picture = np.frombuffer(base64.b64decode(picture["bytes"]), np.uint8).reshape(picture["shape"])
-        return Find(**{**data, "point": frozen(data["point"]), "y": frozen(data["y"]), "picture": picture})
+            picture = np.frombuffer(base64.b64decode(picture["bytes"]), np.uint8).reshape(
+                picture["shape"]
+            )
+        return Find(
+            **{**data, "point": frozen(data["point"]), "y": frozen(data["y"]), "picture": picture}
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +166,9 @@ class Run:
     def loss_at(self, calls: ArrayLike) -> Array:
         """The lowest loss claimed within so many calls, same shape as ``calls``; infinite where there was none."""
         position = np.searchsorted(self.calls, np.asarray(calls), side="right") - 1
-        padded = np.append(self.losses, math.inf)  # position -1, before the first call, reads the infinite entry
+        padded = np.append(
+            self.losses, math.inf
+        )  # position -1, before the first call, reads the infinite entry
         return np.asarray(padded[position], dtype=float)
 
     def record(self) -> dict[str, Any]:
@@ -206,7 +214,9 @@ class Run:
             **{
                 **data,
                 "calls": np.array(data["calls"], dtype=np.int64),
-                "losses": np.array([math.inf if v is None else v for v in data["losses"]], dtype=float),
+                "losses": np.array(
+                    [math.inf if v is None else v for v in data["losses"]], dtype=float
+                ),
                 "bill": Ledger(**data["bill"]),
                 "finds": tuple(Find.from_json(find) for find in data["finds"]),
                 "status": Status(data["status"]),

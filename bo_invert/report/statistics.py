@@ -68,8 +68,14 @@ def stratified_wilcoxon(strata: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
     Args:
         strata: paired scores, as for ``wilcoxon``.
     """
-    doubled = np.concatenate([np.zeros(0), *(2 * _signed_ranks(a, b) for a, b in strata)]).round().astype(int)
-    chances = np.ones(1)  # of each sum of the ranks whose sign is positive, doubled: ties have halves of ranks
+    doubled = (
+        np.concatenate([np.zeros(0), *(2 * _signed_ranks(a, b) for a, b in strata)])
+        .round()
+        .astype(int)
+    )
+    chances = np.ones(
+        1
+    )  # of each sum of the ranks whose sign is positive, doubled: ties have halves of ranks
     for size in np.abs(doubled):
         chances = 0.5 * (np.pad(chances, (0, size)) + np.pad(chances, (size, 0)))
     positive, negative = doubled[doubled > 0].sum(), -doubled[doubled < 0].sum()
@@ -121,7 +127,10 @@ def data_profile(calls_to_solve: ArrayLike, at: ArrayLike) -> Array:
         at: numbers of calls.
     """
     needed = np.sort(np.asarray(calls_to_solve, dtype=float))
-    return np.asarray(np.searchsorted(needed, np.asarray(at, dtype=float), side="right") / len(needed), dtype=float)
+    return np.asarray(
+        np.searchsorted(needed, np.asarray(at, dtype=float), side="right") / len(needed),
+        dtype=float,
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -36,7 +36,9 @@ def honest_paragraph(runs: Sequence[Run]) -> str:
     if not contests:
         return "Nothing was run."
     parts = [part for contest in contests for part in _sentences(contest, named=len(contests) > 1)]
-    if not any(contest.has_judge for contest in contests) and any(run.best is not None for run in runs):
+    if not any(contest.has_judge for contest in contests) and any(
+        run.best is not None for run in runs
+    ):
         parts.append("No judge was there to confirm it, so this is the oracle's own opinion.")
     standings = [standing for contest in contests for standing in contest.standings]
     return " ".join(part for part in [*parts, _trouble(standings), _bill(standings)] if part)
@@ -50,30 +52,40 @@ def _sentences(contest: Field, named: bool) -> list[str]:
     if not found:
         return [*begin, _nothing_found(contest)]
     winners = [s for s in found if _same(_median(s), _median(found[0]))]
-    parts = [_winner(contest, winners), _as_good(contest, found, winners), _claimants(contest, winners)]
+    parts = [
+        _winner(contest, winners),
+        _as_good(contest, found, winners),
+        _claimants(contest, winners),
+    ]
     parts += [_deluded(contest, winners), _peculiar(found, winners)]
     return [*begin, *parts, _plain_rivals(contest, found, winners)]
 
 
 def _nothing_found(contest: Field) -> str:
-    if contest.has_judge and any(s.claimed and math.isfinite(s.claimed.median) for s in contest.standings):
+    if contest.has_judge and any(
+        s.claimed and math.isfinite(s.claimed.median) for s in contest.standings
+    ):
         if any(breaks(run) for run in contest.runs):
-            return (
-                "No claim could be confirmed, because what the methods found breaks constraints by the judge's outputs."
-            )
+            return "No claim could be confirmed, because what the methods found breaks constraints by the judge's outputs."
         return "No claim could be confirmed, because the judge failed on what the methods found."
     return "No method found a feasible design in most of its runs."
 
 
 def _winner(contest: Field, winners: Sequence[Standing]) -> str:
     kind = "output" if Goal(contest.goal).is_raised else "loss"
-    typical = f"a median {kind}" if contest.seeds > 1 else ("an output" if kind == "output" else "a loss")
+    typical = (
+        f"a median {kind}" if contest.seeds > 1 else ("an output" if kind == "output" else "a loss")
+    )
     reached = f"with {typical} of {_number(contest, _median(winners[0]))}"
     judge = "by the judge, which no search saw, " if contest.has_judge else ""
     if len(winners) > 1:
         return _capital(f"{judge}{_names(winners)} tie {reached}.")
     claim = winners[0].claimed
-    claimed = f" (it claimed {_number(contest, claim.median)})" if contest.has_judge and claim is not None else ""
+    claimed = (
+        f" (it claimed {_number(contest, claim.median)})"
+        if contest.has_judge and claim is not None
+        else ""
+    )
     return _capital(f"{judge}{_names(winners)} won {reached}{claimed}.")
 
 
@@ -81,13 +93,19 @@ def _as_good(contest: Field, found: Sequence[Standing], winners: Sequence[Standi
     """Other methods with a model that are hardly behind a winner with one; plain ones have a sentence of their own."""
     if any(s.strategy in PLAIN for s in winners):
         return ""
-    alike = [s for s in found if s not in winners and s.strategy not in PLAIN and _alike(contest, s, winners[0])]
+    alike = [
+        s
+        for s in found
+        if s not in winners and s.strategy not in PLAIN and _alike(contest, s, winners[0])
+    ]
     return _capital(f"{_names(alike)} did about as well.") if alike else ""
 
 
 def _claimants(contest: Field, winners: Sequence[Standing]) -> str:
     """Who would have won had nobody asked the judge."""
-    claims = [s for s in contest.standings if s.claimed is not None and math.isfinite(s.claimed.median)]
+    claims = [
+        s for s in contest.standings if s.claimed is not None and math.isfinite(s.claimed.median)
+    ]
     if not contest.has_judge or not claims:
         return ""
     lowest = min(s.claimed.median for s in claims if s.claimed is not None)
@@ -101,7 +119,9 @@ def _claimants(contest: Field, winners: Sequence[Standing]) -> str:
         else ("on which the judge failed")
     )
     verdict = f", of which the judge makes {_list(judged)}" if judged else f", {refusal}"
-    return f"By its own claim {_names(boldest)} looked best with {_number(contest, lowest)}{verdict}."
+    return (
+        f"By its own claim {_names(boldest)} looked best with {_number(contest, lowest)}{verdict}."
+    )
 
 
 def _deluded(contest: Field, winners: Sequence[Standing]) -> str:
@@ -110,8 +130,15 @@ def _deluded(contest: Field, winners: Sequence[Standing]) -> str:
     victims = [s for s in contest.standings if s.fooled]
     if not victims:
         return "Nobody was fooled: the judge confirms at least half of every improvement claimed."
-    told = [_quoted(s) + (f" ({s.fooled} of {len(s.ran)} runs)" if len(s.ran) > 1 else "") for s in victims]
-    also = " The winner is among them." if {s.label for s in winners} & {s.label for s in victims} else ""
+    told = [
+        _quoted(s) + (f" ({s.fooled} of {len(s.ran)} runs)" if len(s.ran) > 1 else "")
+        for s in victims
+    ]
+    also = (
+        " The winner is among them."
+        if {s.label for s in winners} & {s.label for s in victims}
+        else ""
+    )
     verb = "was" if len(victims) == 1 else "were"
     return f"{_list(told)} {verb} fooled: the judge confirms less than half of the improvement claimed.{also}"
 
@@ -175,7 +202,9 @@ def _trouble(standings: Sequence[Standing]) -> str:
     broken = [f"{_quoted(s)} ({len(s.broken)} of {len(s.ran)} runs)" for s in standings if s.broken]
     if broken:
         parts.append(f"{_list(broken)} broke down; the table says why.")
-    barren = sum(run.bill.failed + run.bill.infeasible + run.bill.lost for s in standings for run in s.ran)
+    barren = sum(
+        run.bill.failed + run.bill.infeasible + run.bill.lost for s in standings for run in s.ran
+    )
     if barren:
         parts.append(f"{counted(barren, 'attempt')} gave no outputs, billed all the same.")
     return " ".join(parts)
@@ -189,7 +218,11 @@ def _bill(standings: Sequence[Standing]) -> str:
     seconds, asking = sum(r.bill.total_seconds for r in runs), sum(r.bill.asking for r in runs)
     gradient = f" and {counted(gradients, 'gradient')}" if gradients else ", no gradient"
     count = f"{len(runs)} runs" if len(runs) > 1 else "one run"
-    thinking = ", most of them spent choosing points rather than calling the oracle" if asking > 0.5 * seconds else ""
+    thinking = (
+        ", most of them spent choosing points rather than calling the oracle"
+        if asking > 0.5 * seconds
+        else ""
+    )
     return f"The bill of {count}: {counted(values, 'oracle value')}{gradient}, {seconds:.3g} seconds{thinking}."
 
 

@@ -46,7 +46,10 @@ class Table:
 
     def text(self) -> str:
         """For a terminal: aligned columns."""
-        cells = [list(self.columns), *([self.cell(i, j) for j in range(len(self.columns))] for i in self._indices)]
+        cells = [
+            list(self.columns),
+            *([self.cell(i, j) for j in range(len(self.columns))] for i in self._indices),
+        ]
         grid = [[printable(cell) for cell in row] for row in cells]
         widths = [max(len(row[j]) for row in grid) for j in range(len(self.columns))]
         lines = [
@@ -64,9 +67,17 @@ class Table:
         """For a Markdown document."""
 
         def line(cells: Sequence[str]) -> str:
-            return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+            return (
+                "| "
+                + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+                + " |"
+            )
 
-        rule = "|" + "|".join("---:" if self.numeric(j) else "---" for j in range(len(self.columns))) + "|"
+        rule = (
+            "|"
+            + "|".join("---:" if self.numeric(j) else "---" for j in range(len(self.columns)))
+            + "|"
+        )
         body = [line([self.cell(i, j) for j in range(len(self.columns))]) for i in self._indices]
         head = [f"**{self.caption}**", ""] if self.caption else []
         notes = [item for note in self.notes for item in ("", note)]
@@ -74,7 +85,9 @@ class Table:
 
     def csv(self) -> str:
         """For other programs: numbers in full, a spread as three columns."""
-        spreads = [any(isinstance(row[j], Spread) for row in self.rows) for j in range(len(self.columns))]
+        spreads = [
+            any(isinstance(row[j], Spread) for row in self.rows) for j in range(len(self.columns))
+        ]
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         heads = [[f"{c} {q}" for q in ("median", "25%", "75%")] if s else [c]
@@ -94,7 +107,8 @@ class Table:
         """A ``<table>`` with caption and header scopes, everything escaped; notes follow as paragraphs."""
         classes = ["num" if self.numeric(j) else "" for j in range(len(self.columns))]
         head = "".join(
-            f'<th scope="col" class="{c}">{escape(name)}</th>' for c, name in zip(classes, self.columns, strict=True)
+            f'<th scope="col" class="{c}">{escape(name)}</th>'
+            for c, name in zip(classes, self.columns, strict=True)
         )
         body = []
         for i in self._indices:

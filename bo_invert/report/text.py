@@ -11,17 +11,24 @@ from bo_invert.history import History
 from bo_invert.types import Array, Ledger, State, Trial, printable
 
 
-def study_text(name: str, problem_name: str, strategy_name: str, trials: Sequence[Trial], ledger: Ledger) -> str:
+def study_text(
+    name: str, problem_name: str, strategy_name: str, trials: Sequence[Trial], ledger: Ledger
+) -> str:
     """A study in a few lines: what it is about, how far it is, the best design, the bill."""
     history = History(trials)
-    lines = [f"Study {name!r}: {problem_name} by {strategy_name}", f"  trials  {counts_text(trials)}"]
+    lines = [
+        f"Study {name!r}: {problem_name} by {strategy_name}",
+        f"  trials  {counts_text(trials)}",
+    ]
     if history.best is not None:
         lines.append(f"  best    {trial_text(history.best)}")
     elif history.completed:
         lines.append("  best    none feasible yet")
     elif history.barren and history.barren[-1].outcome is not None:
         lines.append(f"  best    none; the last trial said: {history.barren[-1].outcome.reason}")
-    lines.append(f"  spent   {ledger} ({ledger.seconds:.3g} s in the oracle, {ledger.asking:.3g} s in the strategy)")
+    lines.append(
+        f"  spent   {ledger} ({ledger.seconds:.3g} s in the oracle, {ledger.asking:.3g} s in the strategy)"
+    )
     return printable("\n".join(lines))
 
 
@@ -56,7 +63,11 @@ def design_text(trial: Trial) -> str:
         return "{" + ", ".join(f"{k}: {_value(v)}" for k, v in design.items()) + "}"
     if isinstance(design, str):
         return repr(design)
-    if isinstance(design, np.ndarray) and design.ndim == 1 and np.issubdtype(design.dtype, np.number):
+    if (
+        isinstance(design, np.ndarray)
+        and design.ndim == 1
+        and np.issubdtype(design.dtype, np.number)
+    ):
         return vector_text(design.astype(float))
     return ""
 

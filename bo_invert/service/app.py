@@ -29,7 +29,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bo_invert.errors import BoInvertError, StudyNotFound
+from bo_invert.errors import BoInvertError, StudyNotFoundError
 from bo_invert.service import http_errors as problems
 from bo_invert.service import routes_read as reading
 from bo_invert.service import routes_write as writing
@@ -42,7 +42,9 @@ from bo_invert.service.tokens import Finder
 _ROUTERS = (reading.router, writing.router, page)
 
 
-def create_app(desk: Desk, tokens: Finder, hosts: tuple[str, ...], asks: Bucket | None = None) -> ASGIApp:
+def create_app(
+    desk: Desk, tokens: Finder, hosts: tuple[str, ...], asks: Bucket | None = None
+) -> ASGIApp:
     """The whole of the server as one ASGI application.
 
     Args:
@@ -122,7 +124,7 @@ class _RawPaths:
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, BoInvertError)
-    if isinstance(error, StudyNotFound) and "study" in request.path_params:
+    if isinstance(error, StudyNotFoundError) and "study" in request.path_params:
         request.app.state.desk.forget(study_name(request.path_params["study"]))
     return problems.explained(error)
 
@@ -131,10 +133,16 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     kind = request.headers.get("content-type", "")
     if request.method == "POST" and "json" not in kind:
-        return problems.response(422, f"say what the body is: Content-Type: application/json (it was {kind!r})")
-    wrong = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()[:20]]
+        return problems.response(
+            422, f"say what the body is: Content-Type: application/json (it was {kind!r})"
+        )
+    wrong = [
+        {"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()[:20]
+    ]
     detail = "; ".join(f"{one['where']}: {one['what']}" for one in wrong[:3])
-    if request.url.path.endswith("/tell") and any(one["where"].startswith("body.outputs") for one in wrong):
+    if request.url.path.endswith("/tell") and any(
+        one["where"].startswith("body.outputs") for one in wrong
+    ):
         detail = f"outputs are finite numbers; a trial that gave none is told with fail instead ({detail})"
     return problems.response(422, detail, errors=wrong)
 
@@ -150,11 +158,20 @@ async def _http(request: Request, error: Exception) -> Response:
 def _methods(path: str) -> list[str]:
     """What can be done at a path; a route by itself knows its own method alone."""
     routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, Route)]
-    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
+    return sorted(
+        {
+            method
+            for route in routes
+            if route.path_regex.match(path)
+            for method in route.methods or ()
+        }
+    )
 
 
 async def _late(_: Request, error: Exception) -> Response:
-    return problems.response(504, "the strategy took too long; ask again, and what it proposed will be there")
+    return problems.response(
+        504, "the strategy took too long; ask again, and what it proposed will be there"
+    )
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from bo_invert.errors import StorageBusy
+from bo_invert.errors import StorageBusyError
 from bo_invert.service import ask_process as proposing
 from bo_invert.service.registered_problems import Registered
 from bo_invert.storage.journal import Journal
@@ -57,14 +57,16 @@ class Askers:
         """See ``proposing.propose``.
 
         Raises:
-            StorageBusy: the process has died.
+            StorageBusyError: the process has died.
         """
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._executor(), proposing.propose, wanted)
         except BrokenProcessPool:
             self._pool = None
-            raise StorageBusy("the process that asked the strategy has died; nothing was written, ask again") from None
+            raise StorageBusyError(
+                "the process that asked the strategy has died; nothing was written, ask again"
+            ) from None
 
     def _executor(self) -> Executor:
         if self._pool is None:
@@ -102,7 +104,9 @@ class Line:
         thread: runs what waits for a disk.
     """
 
-    def __init__(self, journal: Journal, askers: Askers, thread: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(
+        self, journal: Journal, askers: Askers, thread: Callable[..., Awaitable[Any]]
+    ) -> None:
         self._journal = journal
         self._askers = askers
         self._thread = thread
@@ -115,7 +119,12 @@ class Line:
         return self._task is None or self._task.done()
 
     async def ask(
-        self, count: int, budget: int | None, retries: int, terms: Terms, known: Collection[int] | None
+        self,
+        count: int,
+        budget: int | None,
+        retries: int,
+        terms: Terms,
+        known: Collection[int] | None,
     ) -> list[Trial]:
         """Trials for somebody; see ``Verbs.take``.
 
@@ -137,7 +146,11 @@ class Line:
         while self._waiting:
             requests, self._waiting = self._waiting, []
             for budget in dict.fromkeys(request.budget for request in requests):
-                group = [request for request in requests if request.budget == budget and not request.answer.done()]
+                group = [
+                    request
+                    for request in requests
+                    if request.budget == budget and not request.answer.done()
+                ]
                 try:
                     await self._answer(budget, group)
                 except Exception as error:
@@ -177,7 +190,9 @@ class Line:
                 rest = rest[count:]
             return
         if unmet:
-            raise StorageBusy(f"others asked first {_TRIES} times; nothing was written, ask again")
+            raise StorageBusyError(
+                f"others asked first {_TRIES} times; nothing was written, ask again"
+            )
 
 
 def _at_hand(journal: Journal, budget: int | None, request: _Request) -> tuple[bool, list[Trial]]:

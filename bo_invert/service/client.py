@@ -12,7 +12,14 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from bo_invert import errors
-from bo_invert.errors import AccessDenied, BoInvertError, InvalidInput, MissingExtra, ServerUnreachable, StorageError
+from bo_invert.errors import (
+    AccessDeniedError,
+    BoInvertError,
+    InvalidInputError,
+    MissingExtraError,
+    ServerUnreachableError,
+    StorageError,
+)
 from bo_invert.storage.journal_base import Propose, Verbs
 from bo_invert.storage.transitions import Terms
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
@@ -40,23 +47,32 @@ class RemoteStore:
             answered, whose address is rather mistyped.
 
     Raises:
-        InvalidInput: this is no URL of a server, or a token would cross a network without encryption.
-        MissingExtra: httpx is not installed.
+        InvalidInputError: this is no URL of a server, or a token would cross a network without encryption.
+        MissingExtraError: httpx is not installed.
     """
 
     #: Studies are created from a declaration of their problem.
     declares = True
 
-    def __init__(self, url: str, token: str | None = None, *, patience: float | None = None) -> None:
+    def __init__(
+        self, url: str, token: str | None = None, *, patience: float | None = None
+    ) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise InvalidInput(f"the URL of a server is like https://host:8765, got {url!r}")
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.path.strip("/")
+            or parts.query
+        ):
+            raise InvalidInputError(f"the URL of a server is like https://host:8765, got {url!r}")
         if parts.username or parts.password:
-            raise InvalidInput("a server's URL holds no password; pass token=..., or set BO_INVERT_TOKEN")
+            raise InvalidInputError(
+                "a server's URL holds no password; pass token=..., or set BO_INVERT_TOKEN"
+            )
         try:
             import httpx
         except ImportError:
-            raise MissingExtra(
+            raise MissingExtraError(
                 "studies on a server need the package httpx; run: pip install 'bo-invert[service]'"
             ) from None
         self.url = f"{parts.scheme}://{parts.netloc}"
@@ -65,7 +81,9 @@ class RemoteStore:
         headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
         timeout = httpx.Timeout(30.0, connect=5.0)
         # Neither proxies nor credentials of the environment: the token is for this server alone.
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, timeout=timeout, trust_env=False
+        )
         self._met = False
         self._identity: str | None = None
         """Of the one study that this store is about; None for any."""
@@ -87,7 +105,7 @@ class RemoteStore:
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         if events:
-            raise InvalidInput(
+            raise InvalidInputError(
                 "a server takes no history; where it runs, import into its storage: bo-invert import FILE --storage ..."
             )
         body = {
@@ -131,7 +149,9 @@ class RemoteStore:
         return found
 
     def append(self, name: str, events: Sequence[JSON], after: int) -> int:
-        raise StorageError(f"the log of {name!r} on {self.url} is written by the server; use the verbs of the study")
+        raise StorageError(
+            f"the log of {name!r} on {self.url} is written by the server; use the verbs of the study"
+        )
 
     def beat(self, name: str, worker: str) -> None:
         self.post(name, "heartbeat", {"worker": worker})
@@ -154,21 +174,27 @@ class RemoteStore:
     def get(self, name: str, verb: str, **params: Any) -> JSON:
         """Read something of a study."""
         headers = {} if self._identity is None else {"Study-Id": self._identity}
-        return self.request("GET", f"/v1/studies/{_segment(name)}/{verb}", params=params, headers=headers)
+        return self.request(
+            "GET", f"/v1/studies/{_segment(name)}/{verb}", params=params, headers=headers
+        )
 
-    def post(self, name: str, verb: str, body: JSON, key: str | None = None, wait: float = 30.0) -> JSON:
+    def post(
+        self, name: str, verb: str, body: JSON, key: str | None = None, wait: float = 30.0
+    ) -> JSON:
         """Change something of a study."""
         headers = {} if self._identity is None else {"Study-Id": self._identity}
         headers |= {} if key is None else {"Idempotency-Key": key}
         path = f"/v1/studies/{_segment(name)}/{verb}"
         return self.request("POST", path, lambda: body, headers=headers, timeout=wait)
 
-    def request(self, method: str, path: str, body: Callable[[], JSON] | None = None, **options: Any) -> JSON:
+    def request(
+        self, method: str, path: str, body: Callable[[], JSON] | None = None, **options: Any
+    ) -> JSON:
         """One request, repeated until it is answered.
 
         Raises:
-            ServerUnreachable: no answer within the patience.
-            AccessDenied: the token is missing, wrong, or may only read.
+            ServerUnreachableError: no answer within the patience.
+            AccessDeniedError: the token is missing, wrong, or may only read.
             BoInvertError: what the server said.
         """
         patience = self._patience or (_PATIENCE if self._met else _FIRST)
@@ -189,13 +215,16 @@ class RemoteStore:
                 pause = max(pause, float(response.headers.get("retry-after", 0.0)))
             waited = time.monotonic() - began
             if waited + pause > patience:
-                raise ServerUnreachable(
+                raise ServerUnreachableError(
                     f"the server {self.url} did not answer {method} {path} for {patience:g} seconds; nothing "
                     f"that was told is lost, try again ({said})"
                 )
             if waited > _FIRST and not warned:
                 warned = True
-                warnings.warn(f"no answer from {self.url} yet; trying for {patience:g} s in all ({said})", stacklevel=2)
+                warnings.warn(
+                    f"no answer from {self.url} yet; trying for {patience:g} s in all ({said})",
+                    stacklevel=2,
+                )
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2.0 * pause, 5.0)
 
@@ -230,27 +259,43 @@ class RemoteJournal(Verbs):
         body: dict[str, JSON] = {"attempt": attempt, "cost": outcome.cost.to_json()}
         if outcome.state is State.COMPLETED:
             told = outcome.to_json()
-            body |= {"outputs": told["y"], **{what: told[what] for what in ("point", "gradient", "trace")}}
+            body |= {
+                "outputs": told["y"],
+                **{what: told[what] for what in ("point", "gradient", "trace")},
+            }
             given = self._store.post(self.name, f"trials/{number}/tell", body)
         else:
-            body |= {"reason": outcome.reason[:2000], "infeasible": outcome.state is State.INFEASIBLE}
+            body |= {
+                "reason": outcome.reason[:2000],
+                "infeasible": outcome.state is State.INFEASIBLE,
+            }
             given = self._store.post(self.name, f"trials/{number}/fail", body)
         return self._read([given["number"]])[0]
 
-    def add(self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None) -> list[Trial]:
+    def add(
+        self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
+    ) -> list[Trial]:
         observations = []
         for query, outcome in zip(queries, outcomes, strict=True):
             verdict = "infeasible" if outcome.state is State.INFEASIBLE else "failed"
-            answer = {"outputs": outcome.y.tolist()} if outcome.y is not None else {verdict: outcome.reason}
+            answer = (
+                {"outputs": outcome.y.tolist()}
+                if outcome.y is not None
+                else {verdict: outcome.reason}
+            )
             cost = {"cost": outcome.cost.to_json()} if outcome.cost.calls else {}
             observations.append({"point": query.point.tolist(), **answer, **cost})
         if not observations:
             return []
-        given = self._store.post(self.name, "observations", {"observations": observations}, key or uuid.uuid4().hex)
+        given = self._store.post(
+            self.name, "observations", {"observations": observations}, key or uuid.uuid4().hex
+        )
         return self._read([trial["number"] for trial in given["trials"]])
 
     def enqueue(self, query: Query, key: str | None = None) -> Trial:
-        given = self._store.post(self.name, "enqueue", {"point": query.point.tolist()}, key or uuid.uuid4().hex)
+        given = self._store.post(
+            self.name, "enqueue", {"point": query.point.tolist()}, key or uuid.uuid4().hex
+        )
         return self._read([given["number"]])[0]
 
     def cancel(self, number: int, reason: str) -> Trial:
@@ -259,7 +304,9 @@ class RemoteJournal(Verbs):
 
     def release(self, number: int, attempt: int, cost: Cost) -> Trial:
         body = {"attempt": attempt, "cost": cost.to_json()}
-        return self._read([self._store.post(self.name, f"trials/{number}/release", body)["number"]])[0]
+        return self._read(
+            [self._store.post(self.name, f"trials/{number}/release", body)["number"]]
+        )[0]
 
     def lose(self, gone: Callable[[str], bool]) -> None:
         """Nothing: the server sees to it."""
@@ -267,7 +314,9 @@ class RemoteJournal(Verbs):
     def abandon(self, numbers: set[int]) -> None:
         for number in sorted(numbers):
             attempt = len(self.trial(number).attempts) - 1
-            self._store.post(self.name, f"trials/{number}/release", {"attempt": attempt, "lost": True})
+            self._store.post(
+                self.name, f"trials/{number}/release", {"attempt": attempt, "lost": True}
+            )
 
     def beat(self, worker: str) -> None:
         self._store.beat(self.name, worker)
@@ -311,10 +360,14 @@ def _error(status: int, content: dict[str, Any], url: str) -> BoInvertError:
     """What the server said, as the error it would have been here."""
     said = str(content.get("detail", f"status {status}"))
     if status in (401, 403):
-        return AccessDenied(f"the server {url} refuses: {said} (in Python: token=..., or set BO_INVERT_TOKEN)")
+        return AccessDeniedError(
+            f"the server {url} refuses: {said} (in Python: token=..., or set BO_INVERT_TOKEN)"
+        )
     kind = getattr(errors, str(content.get("error", "")), None)
     if isinstance(kind, type) and issubclass(kind, BoInvertError):
         return kind(said)
     return (
-        InvalidInput(said) if status in (400, 413, 422) else StorageError(f"the server {url} answered {status}: {said}")
+        InvalidInputError(said)
+        if status in (400, 413, 422)
+        else StorageError(f"the server {url} answered {status}: {said}")
     )

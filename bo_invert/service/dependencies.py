@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Header, Query, Request
 
-from bo_invert.errors import StudyNotFound
+from bo_invert.errors import StudyNotFoundError
 from bo_invert.service import http_errors as problems
 from bo_invert.service import responses as answers
 from bo_invert.service.open_studies import Desk
@@ -39,11 +39,15 @@ def _desk(request: Request) -> Desk:
 On = Annotated[Desk, Depends(_desk)]
 
 
-async def _meant(desk: On, study: str, study_id: Annotated[str | None, Header(max_length=64)] = None) -> str:
+async def _meant(
+    desk: On, study: str, study_id: Annotated[str | None, Header(max_length=64)] = None
+) -> str:
     """A study's name, once it is sure that whoever says ``Study-Id`` means this one, not a deleted one of its name."""
     name = study_name(study)
     if study_id is not None and (await desk.open(name)).journal.header.get("id") != study_id:
-        raise StudyNotFound(f"study {name!r} was deleted, and another one of this name begun; open it again")
+        raise StudyNotFoundError(
+            f"study {name!r} was deleted, and another one of this name begun; open it again"
+        )
     return name
 
 

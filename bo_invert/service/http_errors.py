@@ -9,28 +9,31 @@ from starlette.responses import JSONResponse
 
 from bo_invert.errors import (
     BoInvertError,
-    InvalidInput,
-    MissingExtra,
-    ProblemChanged,
-    SchemaTooNew,
+    InvalidInputError,
+    MissingExtraError,
+    ProblemChangedError,
+    SchemaTooNewError,
     StorageError,
-    StudyExists,
-    StudyNotFound,
-    TellConflict,
-    Unsuitable,
+    StudyExistsError,
+    StudyNotFoundError,
+    TellConflictError,
+    UnsuitableStrategyError,
 )
 
 _MEDIA = "application/problem+json"
 _STATUS: tuple[tuple[type[BoInvertError], int], ...] = (
-    (StudyNotFound, 404),
-    (StudyExists, 409),
-    (TellConflict, 409),
-    (ProblemChanged, 409),
-    (Unsuitable, 422),
-    (MissingExtra, 422),
-    (InvalidInput, 422),
-    (SchemaTooNew, 500),
-    (StorageError, 503),  # locked, full, or cut off: what was asked for may be possible a little later
+    (StudyNotFoundError, 404),
+    (StudyExistsError, 409),
+    (TellConflictError, 409),
+    (ProblemChangedError, 409),
+    (UnsuitableStrategyError, 422),
+    (MissingExtraError, 422),
+    (InvalidInputError, 422),
+    (SchemaTooNewError, 500),
+    (
+        StorageError,
+        503,
+    ),  # locked, full, or cut off: what was asked for may be possible a little later
 )
 _TITLES = {
     400: "bad request",
@@ -71,7 +74,9 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _TITLES[status], "content": content} for status in statuses}
 
 
-def response(status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
+def response(
+    status: int, detail: str, headers: dict[str, str] | None = None, **more: Any
+) -> JSONResponse:
     """An answer that says what went wrong."""
     title = _TITLES.get(status, "error")
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}

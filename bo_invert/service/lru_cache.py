@@ -21,7 +21,9 @@ class Kept(Generic[Key, Value]):
         busy: whether it is in use.
     """
 
-    def __init__(self, trials: Callable[[Value], int], busy: Callable[[Value], bool] = lambda _: False) -> None:
+    def __init__(
+        self, trials: Callable[[Value], int], busy: Callable[[Value], bool] = lambda _: False
+    ) -> None:
         self._trials = trials
         self._busy = busy
         self._known: OrderedDict[Key, Value] = OrderedDict()

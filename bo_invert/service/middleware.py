@@ -89,7 +89,10 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         send = _hardened(send)
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in scope["headers"]
+        }
         refusal = self._refusal(scope, headers)
         if refusal is not None:
             await refusal(scope, receive, send)
@@ -97,10 +100,14 @@ class Guard:
         try:
             body = await asyncio.wait_for(_body(receive), PATIENCE)
         except TimeoutError:
-            await problems.response(408, f"the body did not arrive within {PATIENCE:g} seconds")(scope, receive, send)
+            await problems.response(408, f"the body did not arrive within {PATIENCE:g} seconds")(
+                scope, receive, send
+            )
             return
         if body is None:
-            refused = problems.response(413, f"a body has {BODY} bytes at most", {"Connection": "close"})
+            refused = problems.response(
+                413, f"a body has {BODY} bytes at most", {"Connection": "close"}
+            )
             await refused(scope, receive, send)
             return
         await self._app(scope, _again(body, receive), send)
@@ -116,13 +123,19 @@ class Guard:
             return problems.response(403, "requests of pages from elsewhere are refused")
         length = headers.get("content-length", "0")
         if not re.fullmatch("[0-9]{1,15}", length) or int(length) > BODY:
-            return problems.response(413, f"a body has {BODY} bytes at most", {"Connection": "close"})
+            return problems.response(
+                413, f"a body has {BODY} bytes at most", {"Connection": "close"}
+            )
         path, method = scope["path"], scope["method"]
         if self._public(path) and method in _SAFE:
             return None
         token = self._token(headers)
         if token is None:
-            known = "this token is not known here" if "authorization" in headers else "a token is missing"
+            known = (
+                "this token is not known here"
+                if "authorization" in headers
+                else "a token is missing"
+            )
             return problems.response(
                 401,
                 f"{known}; send the header 'Authorization: Bearer TOKEN'. On the server, bo-invert token (with "
@@ -135,7 +148,9 @@ class Guard:
             seconds = self._asks.wait(token.name)
             if seconds > 0.0:
                 after = {"Retry-After": str(int(seconds) + 1)}
-                return problems.response(429, f"too many asks; the next one in {seconds:.1f} seconds", after)
+                return problems.response(
+                    429, f"too many asks; the next one in {seconds:.1f} seconds", after
+                )
         scope["token"] = token
         return None
 

@@ -68,7 +68,9 @@ class Desk:
         self.store = store
         self.registered = registered
         self._askers = Askers(url, registered, askers)
-        self._opened = Kept[str, Opened](lambda one: one.journal.size, lambda one: not one.line.empty)
+        self._opened = Kept[str, Opened](
+            lambda one: one.journal.size, lambda one: not one.line.empty
+        )
         self.closing = asyncio.Event()
         self._threads = anyio.CapacityLimiter(16)
 
@@ -90,7 +92,7 @@ class Desk:
         """A study, read as far as it goes.
 
         Raises:
-            StudyNotFound: there is no such study.
+            StudyNotFoundError: there is no such study.
         """
         known = self._opened.get(name)
         if known is None:
@@ -105,12 +107,14 @@ class Desk:
         """The problem of a study, which may take its time to be made.
 
         Raises:
-            InvalidInput: it cannot be rebuilt here.
-            StudyNotFound: there is no such study.
+            InvalidInputError: it cannot be rebuilt here.
+            StudyNotFoundError: there is no such study.
         """
         opened = await self.open(name)
         if opened.problem is None:
-            opened.problem = await self.thread(self.registered.problem_of, opened.journal.header, name)
+            opened.problem = await self.thread(
+                self.registered.problem_of, opened.journal.header, name
+            )
         return opened.problem
 
     def forget(self, name: str) -> None:
@@ -153,5 +157,8 @@ class Desk:
         journal.read()
         domain = stored_domain(journal.header["problem"])
         return Opened(
-            journal, Line(journal, self._askers, self.thread), domain, self.registered.why_not(journal.header, name)
+            journal,
+            Line(journal, self._askers, self.thread),
+            domain,
+            self.registered.why_not(journal.header, name),
         )

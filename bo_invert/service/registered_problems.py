@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bo_invert.errors import BoInvertError, InvalidInput
+from bo_invert.errors import BoInvertError, InvalidInputError
 from bo_invert.problems.declaration import declared
 from bo_invert.problems.loading import load_problem
 from bo_invert.problems.problem import Problem
@@ -30,20 +30,31 @@ class Registered:
         """From a TOML file with a table ``[problems.NAME]`` for each problem.
 
         Raises:
-            InvalidInput: it cannot be read, or says something else.
+            InvalidInputError: it cannot be read, or says something else.
         """
         try:
             content = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise InvalidInput(f"the configuration {file} cannot be read: {error}") from error
+            raise InvalidInputError(f"the configuration {file} cannot be read: {error}") from error
         unknown = set(content) - {"problems"}
         if unknown or not isinstance(content.get("problems", {}), dict):
-            raise InvalidInput(f"the configuration {file} has tables [problems.NAME] and nothing else, not {unknown}")
+            raise InvalidInputError(
+                f"the configuration {file} has tables [problems.NAME] and nothing else, not {unknown}"
+            )
         sources: dict[str, dict[str, Any]] = {}
         for name, given in content.get("problems", {}).items():
-            if not isinstance(given, dict) or set(given) - {"source", "settings"} or "source" not in given:
-                raise InvalidInput(f'the configuration {file}: [problems.{name}] wants source = "file.py:name"')
-            sources[name] = {"source": _beside(file, str(given["source"])), "settings": given.get("settings", {})}
+            if (
+                not isinstance(given, dict)
+                or set(given) - {"source", "settings"}
+                or "source" not in given
+            ):
+                raise InvalidInputError(
+                    f'the configuration {file}: [problems.{name}] wants source = "file.py:name"'
+                )
+            sources[name] = {
+                "source": _beside(file, str(given["source"])),
+                "settings": given.get("settings", {}),
+            }
         return Registered(sources)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -53,10 +64,12 @@ class Registered:
         """A registered problem.
 
         Raises:
-            InvalidInput: there is none of this name.
+            InvalidInputError: there is none of this name.
         """
         if name not in self.sources:
-            raise InvalidInput(f"no problem {name!r} is registered on this server; there are {sorted(self.sources)}")
+            raise InvalidInputError(
+                f"no problem {name!r} is registered on this server; there are {sorted(self.sources)}"
+            )
         if name not in self._made:
             source = self.sources[name]
             self._made[name] = load_problem(source["source"], dict(source["settings"]))
@@ -77,8 +90,16 @@ class Registered:
         """Why a stored study can only be read here; empty where its problem can be rebuilt."""
         if header.get("registered") is not None:
             known = header["registered"] in self.sources
-            return "" if known else f"study {name!r} is about {header['registered']!r}, which is not registered here"
-        if header.get("declared") is not None or _is_plain(header["problem"]) or self.known(header) is not None:
+            return (
+                ""
+                if known
+                else f"study {name!r} is about {header['registered']!r}, which is not registered here"
+            )
+        if (
+            header.get("declared") is not None
+            or _is_plain(header["problem"])
+            or self.known(header) is not None
+        ):
             return ""
         return (
             f"study {name!r} was begun in Python, and its problem cannot be rebuilt here; it can be read. Let the "
@@ -89,11 +110,11 @@ class Registered:
         """The problem of a stored study: registered, declared, or (of a box) rebuilt from what identifies it.
 
         Raises:
-            InvalidInput: it cannot be rebuilt.
+            InvalidInputError: it cannot be rebuilt.
         """
         reason = self.why_not(header, name)
         if reason:
-            raise InvalidInput(reason)
+            raise InvalidInputError(reason)
         if header.get("declared") is not None:
             return declared(header["declared"], header["problem_name"])
         known = header["problem"]
@@ -101,15 +122,17 @@ class Registered:
         if same is not None:
             return same
         space = {"type": "box", "parameters": known["space"]["domain"]["parameters"]}
-        return declared({**known, "space": space, "identity": known["space"]}, header["problem_name"])
+        return declared(
+            {**known, "space": space, "identity": known["space"]}, header["problem_name"]
+        )
 
     def open(self, storage: str | Store, name: str) -> Study:
         """A stored study with its problem.
 
         Raises:
-            InvalidInput: the problem cannot be rebuilt.
-            StudyNotFound: there is no such study.
-            ProblemChanged: the registered problem is not the one the study was about.
+            InvalidInputError: the problem cannot be rebuilt.
+            StudyNotFoundError: there is no such study.
+            ProblemChangedError: the registered problem is not the one the study was about.
         """
         from bo_invert.storage.open import open_store
 
@@ -119,7 +142,9 @@ class Registered:
 
 def _is_plain(problem: JSON) -> bool:
     """Whether a stored problem can be rebuilt from what identifies it."""
-    return bool(problem["space"].get("type") == "box" and problem["objective"]["type"] != "composite")
+    return bool(
+        problem["space"].get("type") == "box" and problem["objective"]["type"] != "composite"
+    )
 
 
 def _beside(file: Path, source: str) -> str:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+)
 
 from bo_invert.problems.problem import REALISM
 from bo_invert.study.input_validation import FARTHEST
@@ -37,14 +45,20 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f
 Word = Annotated[str, Field(max_length=200)]
 Reason = Annotated[str, Field(max_length=2000)]
 Vector = Annotated[list[FiniteFloat], Field(max_length=MOST)]
-Point = Annotated[list[Annotated[FiniteFloat, Field(ge=-FARTHEST, le=FARTHEST)]], Field(max_length=MOST)]
+Point = Annotated[
+    list[Annotated[FiniteFloat, Field(ge=-FARTHEST, le=FARTHEST)]], Field(max_length=MOST)
+]
 Integer = Annotated[int, BeforeValidator(_integer)]
 Count = Annotated[Integer, Field(ge=0, le=1_000_000_000)]
 Whole = Annotated[Integer, Field(ge=-(2**53), le=2**53)]
 """A whole number that survives a language whose only numbers are doubles."""
 Plain = Annotated[JsonValue, AfterValidator(_storable)]
 """Any JSON. Pydantic refuses halves of characters in text, but not within ``JsonValue``."""
-Outputs = FiniteFloat | Vector | Annotated[dict[Name, FiniteFloat], Field(max_length=MOST, json_schema_extra=_CLOSED)]
+Outputs = (
+    FiniteFloat
+    | Vector
+    | Annotated[dict[Name, FiniteFloat], Field(max_length=MOST, json_schema_extra=_CLOSED)]
+)
 
 
 class Wire(BaseModel):
@@ -91,7 +105,10 @@ class BoxSpace(Wire):
 
     type: Literal["box"]
     parameters: Annotated[
-        dict[Name, Annotated[FloatParameter | IntParameter | ChoiceParameter, Field(discriminator="type")]],
+        dict[
+            Name,
+            Annotated[FloatParameter | IntParameter | ChoiceParameter, Field(discriminator="type")],
+        ],
         Field(min_length=1, max_length=2000, json_schema_extra=_CLOSED),
     ]
     vector: bool = False
@@ -152,7 +169,9 @@ class Declaration(Wire):
 
     space: Annotated[BoxSpace | LatentSpace, Field(discriminator="type")]
     outputs: Annotated[list[Name], Field(max_length=MOST)] = []
-    objective: Annotated[MinimizeObjective | MaximizeObjective | TargetObjective, Field(discriminator="type")]
+    objective: Annotated[
+        MinimizeObjective | MaximizeObjective | TargetObjective, Field(discriminator="type")
+    ]
     constraints: Annotated[list[Bound | Word], Field(max_length=1000)] = []
     differentiable: bool = False
     realism: Annotated[FiniteFloat, Field(gt=0, le=1)] = REALISM
@@ -330,7 +349,12 @@ class Observations(Wire):
     """What is known from elsewhere."""
 
     model_config = _example(
-        {"observations": [{"point": [0.2, 0.7], "outputs": [0.4, 2.9]}, {"point": [0.9, 0.1], "failed": "it broke"}]}
+        {
+            "observations": [
+                {"point": [0.2, 0.7], "outputs": [0.4, 2.9]},
+                {"point": [0.9, 0.1], "failed": "it broke"},
+            ]
+        }
     )
 
     observations: Annotated[list[Observation], Field(min_length=1, max_length=AT_ONCE)]
@@ -342,4 +366,6 @@ class Enqueue(Wire):
     model_config = _example({"parameters": {"span": 2.0, "ribs": 7}})
 
     point: Point | None = None
-    parameters: Annotated[dict[Name, Plain], Field(max_length=2000, json_schema_extra=_CLOSED)] | None = None
+    parameters: (
+        Annotated[dict[Name, Plain], Field(max_length=2000, json_schema_extra=_CLOSED)] | None
+    ) = None

@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from starlette.responses import StreamingResponse
 
-from bo_invert.errors import StudyNotFound
+from bo_invert.errors import StudyNotFoundError
 from bo_invert.history import History, best_so_far
 from bo_invert.report.pictures import data_uri, png
 from bo_invert.report.runs import as_picture
@@ -41,7 +41,9 @@ async def study(desk: On, name: Study) -> JSON:
 
 
 @router.get("/studies/{study}/trials", responses=gives(answers.TrialPage) | LOOK)
-async def trials(desk: On, name: Study, after: After = 0, limit: Limit = 100, state: State | None = None) -> JSON:
+async def trials(
+    desk: On, name: Study, after: After = 0, limit: Limit = 100, state: State | None = None
+) -> JSON:
     """Trials from number ``after`` on, in order; with ``state`` those that are in it."""
     opened = await desk.open(name)
     log = await desk.thread(opened.journal.read)
@@ -104,7 +106,10 @@ async def gallery(desk: On, name: Study, count: Annotated[int, Query(ge=1, le=24
     def drawn() -> list[JSON]:
         best = [trial for trial in History(opened.journal.trials).ranking if trial.feasible][:count]
         pictures = [data_uri(png(as_picture(draw(problem.decode(trial.point))))) for trial in best]
-        return [{"number": t.number, "loss": t.loss, "picture": p} for t, p in zip(best, pictures, strict=True)]
+        return [
+            {"number": t.number, "loss": t.loss, "picture": p}
+            for t, p in zip(best, pictures, strict=True)
+        ]
 
     return {"pictures": await desk.thread(drawn)}
 
@@ -125,7 +130,9 @@ async def best(desk: On, name: Study) -> JSON:
 
 
 @router.get("/studies/{study}/solutions", responses=gives(answers.Trials) | LOOK)
-async def solutions(desk: On, name: Study, count: Annotated[int, Query(ge=1, le=100)] = 8, apart: Apart = 0.05) -> JSON:
+async def solutions(
+    desk: On, name: Study, count: Annotated[int, Query(ge=1, le=100)] = 8, apart: Apart = 0.05
+) -> JSON:
     """Good trials that differ: best first, each at least ``apart`` (share of the domain's width) from those before."""
     opened = await desk.open(name)
 
@@ -135,7 +142,9 @@ async def solutions(desk: On, name: Study, count: Annotated[int, Query(ge=1, le=
             if len(picked) == count or not trial.feasible:
                 break
             gaps = [float(np.abs(trial.point - other.point).max()) for other in picked]
-            width = 6.0 if opened.domain is None else 1.0  # a latent lies within about three deviations
+            width = (
+                6.0 if opened.domain is None else 1.0
+            )  # a latent lies within about three deviations
             if not gaps or min(gaps) >= apart * width:
                 picked.append(trial)
         return picked
@@ -174,7 +183,7 @@ async def live(desk: On, name: Study, request: Request, after: After = 0) -> Str
             async for seq in desk.changes(name, after):
                 data = None if seq is None else json.dumps(await summary(desk, name))
                 yield ": still here\n\n" if data is None else f"id: {seq}\ndata: {data}\n\n"
-        except StudyNotFound:
+        except StudyNotFoundError:
             yield "event: gone\ndata: {}\n\n"
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter
 
-from bo_invert.errors import Failed, Infeasible, InvalidInput, StudyExists, Verdict
+from bo_invert.errors import (
+    EvaluationError,
+    FailedError,
+    InfeasibleError,
+    InvalidInputError,
+    StudyExistsError,
+)
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.provenance import provenance
 from bo_invert.service import requests as schemas
@@ -30,9 +36,9 @@ router = APIRouter(prefix=PREFIX)
 async def create(desk: On, given: schemas.NewStudy) -> JSON:
     """A new study, of a problem that is declared here or that the operator registered."""
     if (given.problem is None) == (given.registered is None):
-        raise InvalidInput("give either 'problem', or the name of a 'registered' one")
+        raise InvalidInputError("give either 'problem', or the name of a 'registered' one")
     if given.name in (".", ".."):
-        raise InvalidInput(f"a study cannot be called {given.name!r}")
+        raise InvalidInputError(f"a study cannot be called {given.name!r}")
     header: dict[str, JSON] = {}
     if given.registered is not None:
         header["registered"] = given.registered
@@ -58,13 +64,15 @@ async def create(desk: On, given: schemas.NewStudy) -> JSON:
     }
     try:
         await desk.thread(desk.store.create, given.name, header)
-    except StudyExists:
+    except StudyExistsError:
         if not given.exist_ok:
             raise
         known = (await desk.open(given.name)).journal.header
         for what in ("problem", "strategy", "seed"):
             if known[what] != header[what]:
-                raise StudyExists(f"study {given.name!r} was begun with another {what}; choose another name") from None
+                raise StudyExistsError(
+                    f"study {given.name!r} was begun with another {what}; choose another name"
+                ) from None
     return await summary(desk, given.name)
 
 
@@ -84,7 +92,7 @@ async def ask(desk: On, name: Study, given: schemas.NewAsk, key: Key = None) -> 
     """
     opened = await desk.open(name)
     if opened.why_not:
-        raise InvalidInput(opened.why_not)
+        raise InvalidInputError(opened.why_not)
     lease = given.lease if given.worker is None else given.lease or LEASE
     terms = Terms(given.worker, lease, key)
     if given.worker is not None and lease is not None:
@@ -104,7 +112,9 @@ async def tell(desk: On, name: Study, number: int, given: schemas.Tell) -> JSON:
     extra = {"point": given.point, "gradient": given.gradient, "trace": _trace(given.trace)}
     for what in ("point", "gradient"):
         if extra[what] is not None and len(extra[what] or ()) != problem.space.domain.dim:
-            raise InvalidInput(f"{what} has {problem.space.domain.dim} coordinates, got {len(extra[what] or ())}")
+            raise InvalidInputError(
+                f"{what} has {problem.space.domain.dim} coordinates, got {len(extra[what] or ())}"
+            )
     outcome = problem.outcome(given.outputs, _cost(given.cost, query), **extra)
     told = await desk.thread(opened.journal.finish, number, outcome, given.attempt)
     return shown(told, opened)
@@ -116,7 +126,9 @@ async def fail(desk: On, name: Study, number: int, given: schemas.Fail) -> JSON:
     opened = await desk.open(name)
     problem = await desk.problem(name)
     query = await query_of(desk, opened, name, number)
-    verdict: Verdict = Infeasible(given.reason) if given.infeasible else Failed(given.reason)
+    verdict: EvaluationError = (
+        InfeasibleError(given.reason) if given.infeasible else FailedError(given.reason)
+    )
     outcome = problem.outcome(verdict, _cost(given.cost, query))
     told = await desk.thread(opened.journal.finish, number, outcome, given.attempt)
     return shown(told, opened)
@@ -151,7 +163,9 @@ async def release(desk: On, name: Study, number: int, given: schemas.Release) ->
         if given.attempt == len(trial.attempts) - 1:
             await desk.thread(opened.journal.abandon, {number})
     else:
-        await desk.thread(opened.journal.release, number, given.attempt, Cost(**given.cost.model_dump()))
+        await desk.thread(
+            opened.journal.release, number, given.attempt, Cost(**given.cost.model_dump())
+        )
     return shown(await trial_of(desk, opened, name, number), opened)
 
 
@@ -163,7 +177,9 @@ async def cancel(desk: On, name: Study, number: int, given: schemas.Cancel) -> J
     return shown(await desk.thread(opened.journal.cancel, number, given.reason), opened)
 
 
-@router.post("/studies/{study}/observations", status_code=201, responses=gives(answers.Trials, 201) | WRITE)
+@router.post(
+    "/studies/{study}/observations", status_code=201, responses=gives(answers.Trials, 201) | WRITE
+)
 async def add(desk: On, name: Study, given: schemas.Observations, key: Key = None) -> JSON:
     """What was measured elsewhere: known to the strategy, and free of charge unless it says what it cost."""
     opened = await desk.open(name)
@@ -172,22 +188,30 @@ async def add(desk: On, name: Study, given: schemas.Observations, key: Key = Non
     for one in given.observations:
         answers = [a for a in (one.outputs, _verdict(one)) if a is not None]
         if len(answers) != 1:
-            raise InvalidInput("an observation has either outputs, or a reason why it failed or is infeasible")
+            raise InvalidInputError(
+                "an observation has either outputs, or a reason why it failed or is infeasible"
+            )
         if one.outputs is not None:
             refuse_shape(one.outputs, problem.outputs)
         queries.append(Query(_point(one.point, problem), origin="data"))
-        outcomes.append(problem.outcome(answers[0], Cost() if one.cost is None else Cost(**one.cost.model_dump())))
+        outcomes.append(
+            problem.outcome(
+                answers[0], Cost() if one.cost is None else Cost(**one.cost.model_dump())
+            )
+        )
     made = await desk.thread(opened.journal.add, queries, outcomes, key)
     return {"trials": [shown(trial, opened) for trial in made]}
 
 
-@router.post("/studies/{study}/enqueue", status_code=201, responses=gives(answers.Trial, 201) | WRITE)
+@router.post(
+    "/studies/{study}/enqueue", status_code=201, responses=gives(answers.Trial, 201) | WRITE
+)
 async def enqueue(desk: On, name: Study, given: schemas.Enqueue, key: Key = None) -> JSON:
     """A design to be evaluated before anything the strategy proposes."""
     opened = await desk.open(name)
     problem = await desk.problem(name)
     if (given.point is None) == (given.parameters is None):
-        raise InvalidInput("give either 'point' or 'parameters'")
+        raise InvalidInputError("give either 'point' or 'parameters'")
     if given.parameters is not None:
         point = problem.space.domain.encode([given.parameters])[0]
     else:
@@ -201,18 +225,22 @@ def _cost(given: schemas.Spent | None, query: Query) -> Cost:
 
 
 def _trace(values: list[float | None] | None) -> list[float] | None:
-    return None if values is None else [float("nan") if value is None else value for value in values]
+    return (
+        None if values is None else [float("nan") if value is None else value for value in values]
+    )
 
 
-def _verdict(one: schemas.Observation) -> Verdict | None:
+def _verdict(one: schemas.Observation) -> EvaluationError | None:
     if one.failed is not None:
-        return Failed(one.failed)
-    return None if one.infeasible is None else Infeasible(one.infeasible)
+        return FailedError(one.failed)
+    return None if one.infeasible is None else InfeasibleError(one.infeasible)
 
 
 def _point(values: list[float], problem: Problem) -> Any:
     if len(values) != problem.space.domain.dim:
-        raise InvalidInput(f"a point has {problem.space.domain.dim} coordinates, got {len(values)}")
+        raise InvalidInputError(
+            f"a point has {problem.space.domain.dim} coordinates, got {len(values)}"
+        )
     return np.asarray(values, dtype=np.float64)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bo_invert.errors import StudyNotFound
+from bo_invert.errors import StudyNotFoundError
 from bo_invert.problems.provenance import noted
 from bo_invert.report.objective_view import Goal
 from bo_invert.service.open_studies import Desk, Opened
@@ -19,11 +19,13 @@ async def trial_of(desk: Desk, opened: Opened, name: str, number: int) -> Trial:
     """One trial.
 
     Raises:
-        StudyNotFound: there is none of this number.
+        StudyNotFoundError: there is none of this number.
     """
     log = await desk.thread(opened.journal.read)
     if not 0 <= number < len(log):
-        raise StudyNotFound(f"study {name!r} has no trial {number}; it has {len(log)}, numbered from 0")
+        raise StudyNotFoundError(
+            f"study {name!r} has no trial {number}; it has {len(log)}, numbered from 0"
+        )
     return log[number]
 
 
@@ -31,7 +33,7 @@ async def query_of(desk: Desk, opened: Opened, name: str, number: int) -> Query:
     """What a trial asks for. That never changes, so the log is read for one that is not known yet alone.
 
     Raises:
-        StudyNotFound: there is none of this number.
+        StudyNotFoundError: there is none of this number.
     """
     return (opened.journal.remembered(number) or await trial_of(desk, opened, name, number)).query
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.service.middleware import LOOPBACK
 from bo_invert.service.tokens import Access, Finder, Token, Tokens, default_file
 from bo_invert.types import printable
@@ -62,19 +62,21 @@ def tokens_of(settings: Settings) -> tuple[Tokens, Token | None]:
     """The tokens of a server; on its first start one is made, and returned with them.
 
     Raises:
-        InvalidInput: the address can be reached by others, and nobody said that this is meant, or there is no token.
+        InvalidInputError: the address can be reached by others, and nobody said that this is meant, or there is no token.
     """
     file = settings.tokens or default_file()
     found = Tokens(file)
     if is_loopback(settings.host):
         return found, None if found.all() else found.make("first", Access.WRITE)
     if not settings.expose:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"{settings.host!r} can be reached by others; if that is meant, say --expose. Without encryption put the "
             "server behind a proxy that has it, or use an SSH tunnel to 127.0.0.1"
         )
     if not found.all():
-        raise InvalidInput(f"there are no tokens in {file}, and anybody could get in; run: bo-invert token --new NAME")
+        raise InvalidInputError(
+            f"there are no tokens in {file}, and anybody could get in; run: bo-invert token --new NAME"
+        )
     return found, None
 
 
@@ -82,8 +84,8 @@ def serve(settings: Settings) -> None:
     """Run the server until it is told to stop.
 
     Raises:
-        InvalidInput: see ``tokens_of``; or the storage is none that several processes can share.
-        MissingExtra: FastAPI or uvicorn is not installed.
+        InvalidInputError: see ``tokens_of``; or the storage is none that several processes can share.
+        MissingExtraError: FastAPI or uvicorn is not installed.
     """
     _require()
     from bo_invert.service.open_studies import Desk
@@ -95,7 +97,10 @@ def serve(settings: Settings) -> None:
     store = SqlStore(_url(settings.storage))
     store.names()  # a storage that cannot be read is better known now
     if made is not None:
-        lines = [f"made a token, kept in {tokens.file}: {made.secret}", f"the page: {ADDRESS}/#token={made.secret}"]
+        lines = [
+            f"made a token, kept in {tokens.file}: {made.secret}",
+            f"the page: {ADDRESS}/#token={made.secret}",
+        ]
     else:
         lines = [f"tokens are in {tokens.file}; see bo-invert token --tokens {tokens.file}"]
     desk = Desk(store, _url(settings.storage), registered, settings.askers)
@@ -111,9 +116,9 @@ def watch(storage: str, port: int, config: Path | None = None) -> None:
         config: problems that can draw designs, as for ``serve``.
 
     Raises:
-        InvalidInput: the storage is no database, or the configuration cannot be read.
+        InvalidInputError: the storage is no database, or the configuration cannot be read.
         StorageError: it is not there, or damaged.
-        MissingExtra: FastAPI or uvicorn is not installed.
+        MissingExtraError: FastAPI or uvicorn is not installed.
     """
     _require()
     from bo_invert.service.open_studies import Desk
@@ -124,7 +129,7 @@ def watch(storage: str, port: int, config: Path | None = None) -> None:
     url = _url(storage)
     store = SqlStore(url, read_only=True)
     if not store.names():
-        raise InvalidInput(f"there are no studies in {storage}")
+        raise InvalidInputError(f"there are no studies in {storage}")
     registered = Registered({}) if config is None else Registered.load(config)
     guest = Guest()
     lines = [f"watching {store}: {ADDRESS}/#token={guest.token.secret}"]
@@ -136,7 +141,7 @@ def _require() -> None:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise MissingExtra(
+        raise MissingExtraError(
             f"the server needs the package {error.name!r}; run: pip install 'bo-invert[service]'"
         ) from error
 
@@ -145,7 +150,9 @@ def _url(storage: str) -> str:
     """The URL of a storage that several processes can share."""
     url = storage if "://" in storage else f"sqlite:///{Path(storage).absolute()}"
     if url.startswith(("http://", "https://")) or url in ("sqlite://", "sqlite:///:memory:"):
-        raise InvalidInput(f"a server keeps its studies in a file or a database, not in {storage!r}")
+        raise InvalidInputError(
+            f"a server keeps its studies in a file or a database, not in {storage!r}"
+        )
     return url
 
 
@@ -155,8 +162,14 @@ def _run(settings: Settings, desk: Desk, tokens: Finder, lines: list[str]) -> No
     from bo_invert.service.app import create_app
     from bo_invert.service.middleware import Bucket
 
-    hosts = (*LOOPBACK, *settings.allowed_hosts, *(() if settings.host in ("0.0.0.0", "::") else (settings.host,)))
-    app = create_app(desk, tokens, hosts, Bucket(settings.asks_per_second, 2.0 * settings.asks_per_second))
+    hosts = (
+        *LOOPBACK,
+        *settings.allowed_hosts,
+        *(() if settings.host in ("0.0.0.0", "::") else (settings.host,)),
+    )
+    app = create_app(
+        desk, tokens, hosts, Bucket(settings.asks_per_second, 2.0 * settings.asks_per_second)
+    )
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 
 
 class Access(StrEnum):
@@ -53,7 +53,9 @@ class Guest:
     def find(self, secret: str) -> Token | None:
         """The token, if this is its secret."""
         return (
-            self.token if hmac.compare_digest(secret.encode("utf-8", "replace"), self.token.secret.encode()) else None
+            self.token
+            if hmac.compare_digest(secret.encode("utf-8", "replace"), self.token.secret.encode())
+            else None
         )
 
 
@@ -77,7 +79,7 @@ class Tokens:
         """Every token, in the order in which they were made; none where there is no file.
 
         Raises:
-            InvalidInput: others can read the file, or it is damaged.
+            InvalidInputError: others can read the file, or it is damaged.
         """
         try:
             mode = self.file.stat().st_mode
@@ -85,21 +87,30 @@ class Tokens:
         except FileNotFoundError:
             return []
         if stat.S_IMODE(mode) & 0o077:
-            raise InvalidInput(f"others can read the tokens in {self.file}; run: chmod 600 {self.file}")
+            raise InvalidInputError(
+                f"others can read the tokens in {self.file}; run: chmod 600 {self.file}"
+            )
         try:
-            return [Token(str(t["name"]), Access(t["access"]), str(t["secret"])) for t in json.loads(content)]
+            return [
+                Token(str(t["name"]), Access(t["access"]), str(t["secret"]))
+                for t in json.loads(content)
+            ]
         except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise InvalidInput(f"the tokens in {self.file} are damaged ({error}); move the file away") from error
+            raise InvalidInputError(
+                f"the tokens in {self.file} are damaged ({error}); move the file away"
+            ) from error
 
     def make(self, name: str, access: Access) -> Token:
         """A new token.
 
         Raises:
-            InvalidInput: the name is taken or empty.
+            InvalidInputError: the name is taken or empty.
         """
         known = self.all()
         if not name or any(token.name == name for token in known):
-            raise InvalidInput(f"a token needs a name of its own, got {name!r}; there are {[t.name for t in known]}")
+            raise InvalidInputError(
+                f"a token needs a name of its own, got {name!r}; there are {[t.name for t in known]}"
+            )
         token = Token(name, access, secrets.token_urlsafe(32))
         self._write([*known, token])
         return token
@@ -108,12 +119,14 @@ class Tokens:
         """Forget a token. A server that is running forgets it too.
 
         Raises:
-            InvalidInput: there is none of this name.
+            InvalidInputError: there is none of this name.
         """
         known = self.all()
         kept = [token for token in known if token.name != name]
         if len(kept) == len(known):
-            raise InvalidInput(f"no token is named {name!r}; there are {[t.name for t in known]}")
+            raise InvalidInputError(
+                f"no token is named {name!r}; there are {[t.name for t in known]}"
+            )
         self._write(kept)
 
     def find(self, secret: str) -> Token | None:
@@ -128,7 +141,9 @@ class Tokens:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
         rows = [{"name": t.name, "access": str(t.access), "secret": t.secret} for t in tokens]
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        with os.fdopen(
+            os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+        ) as file:
             json.dump(rows, file, indent=1)
             file.flush()
             os.fsync(file.fileno())

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array
 
@@ -34,9 +34,9 @@ class Space(ABC):
         """Points ``(n, d)`` of n designs; ``decode`` of them is as near to the designs as the space can come.
 
         Raises:
-            InvalidInput: this space cannot go back from a design to a point, or a design is not of this space.
+            InvalidInputError: this space cannot go back from a design to a point, or a design is not of this space.
         """
-        raise InvalidInput(
+        raise InvalidInputError(
             f"{type(self).__name__} has no way back from a design to a point; give points instead "
             "(add(points=...), enqueue(point=...)), or give the space an encoder"
         )
@@ -76,7 +76,7 @@ class Space(ABC):
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         """Designs ``(n, ...)`` of points ``(n, d)``, with gradients flowing. Only if ``differentiable``."""
-        raise InvalidInput(f"{type(self).__name__} is not differentiable")
+        raise InvalidInputError(f"{type(self).__name__} is not differentiable")
 
     def augment_tensor(self, designs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Random, label-preserving changes (jitter, small rotations) applied at each step of a descent."""
@@ -89,7 +89,9 @@ class Space(ABC):
     def __repr__(self) -> str:
         kind = type(self).__name__
         if self.domain.parameters:
-            return f"{kind}({', '.join(f'{name}: {p}' for name, p in self.domain.parameters.items())})"
+            return (
+                f"{kind}({', '.join(f'{name}: {p}' for name, p in self.domain.parameters.items())})"
+            )
         return f"{kind}({self.domain.dim} coordinates)"
 
     def digest(self) -> Digest | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Float, Int, Parameter
 from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space
@@ -27,7 +27,7 @@ class Box(Space):
         names: of the coordinates of a vector; default ``x0, x1, ...``.
 
     Raises:
-        InvalidInput: bounds that are no intervals, or shapes that do not match.
+        InvalidInputError: bounds that are no intervals, or shapes that do not match.
     """
 
     def __init__(
@@ -39,12 +39,14 @@ class Box(Space):
         self.named = isinstance(lower, Mapping)
         if isinstance(lower, Mapping):
             if upper is not None:
-                raise InvalidInput("Box: give either lower and upper bounds, or named parameters, not both")
+                raise InvalidInputError(
+                    "Box: give either lower and upper bounds, or named parameters, not both"
+                )
             parameters = {str(name): _parameter(str(name), value) for name, value in lower.items()}
         else:
             parameters = _vector_parameters(lower, upper, names)
         if not parameters:
-            raise InvalidInput("Box: at least one parameter is needed")
+            raise InvalidInputError("Box: at least one parameter is needed")
         self.domain = box_domain(parameters)
         self.differentiable = not self.named and self.domain.continuous
         self.discrete = not any(isinstance(parameter, Float) for parameter in parameters.values())
@@ -59,18 +61,26 @@ class Box(Space):
     def encode(self, designs: Sequence[Any]) -> Array:
         if self.named:
             if not all(isinstance(design, Mapping) for design in designs):
-                raise InvalidInput(f"a design of this box is a dict with the names {list(self.domain.parameters)}")
+                raise InvalidInputError(
+                    f"a design of this box is a dict with the names {list(self.domain.parameters)}"
+                )
             return self.domain.encode(designs)
         array = np.asarray(designs, dtype=float)
         if array.ndim != 2 or array.shape[1] != self.domain.dim:
-            raise InvalidInput(f"designs of this box have shape (n, {self.domain.dim}), got {array.shape}")
+            raise InvalidInputError(
+                f"designs of this box have shape (n, {self.domain.dim}), got {array.shape}"
+            )
         names = list(self.domain.parameters)
         return self.domain.encode([dict(zip(names, row, strict=True)) for row in array])
 
     @property
     def identify(self) -> Callable[[Array], list[str]] | None:
         """The point that stands for all of its design, where there is no ``Float`` among the parameters."""
-        return (lambda points: [row.tobytes().hex() for row in self.domain.project(points)]) if self.discrete else None
+        return (
+            (lambda points: [row.tobytes().hex() for row in self.domain.project(points)])
+            if self.discrete
+            else None
+        )
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         if not self.differentiable:
@@ -94,20 +104,26 @@ def _parameter(name: str, value: Any) -> Parameter:
         low, high = value
         return Float(float(low), float(high))
     except (TypeError, ValueError) as error:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"parameter {name!r}: expected Float, Int, Choice or (low, high), got {value!r} ({error})"
         ) from None
 
 
-def _vector_parameters(lower: ArrayLike, upper: ArrayLike | None, names: Sequence[str] | None) -> dict[str, Parameter]:
+def _vector_parameters(
+    lower: ArrayLike, upper: ArrayLike | None, names: Sequence[str] | None
+) -> dict[str, Parameter]:
     if upper is None:
-        raise InvalidInput("Box: upper bounds are missing; write Box(lower, upper) or Box({'name': Float(0, 1)})")
+        raise InvalidInputError(
+            "Box: upper bounds are missing; write Box(lower, upper) or Box({'name': Float(0, 1)})"
+        )
     low, high = np.atleast_1d(np.asarray(lower, float)), np.atleast_1d(np.asarray(upper, float))
     if low.ndim != 1 or low.shape != high.shape:
-        raise InvalidInput(f"Box: lower and upper must be vectors of one length, got {low.shape} and {high.shape}")
+        raise InvalidInputError(
+            f"Box: lower and upper must be vectors of one length, got {low.shape} and {high.shape}"
+        )
     names = [f"x{i}" for i in range(len(low))] if names is None else [str(name) for name in names]
     if len(names) != len(low) or len(set(names)) != len(names):
-        raise InvalidInput(f"Box: {len(low)} different names are needed, got {names}")
+        raise InvalidInputError(f"Box: {len(low)} different names are needed, got {names}")
     return {
         name: _parameter(name, pair)
         for name, pair in zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.latent_plausibility import Measure, as_codes, fit_measure
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
 from bo_invert.generators.wrapped import Frozen, as_function, checked_length, is_module
@@ -64,7 +64,7 @@ class Latent(Space):
         device: where to run torch modules; default: where they are.
 
     Raises:
-        InvalidInput: the pieces do not fit: shapes, values that are not finite, no way from ``data`` to codes.
+        InvalidInputError: the pieces do not fit: shapes, values that are not finite, no way from ``data`` to codes.
     """
 
     def __init__(
@@ -81,19 +81,29 @@ class Latent(Space):
         device: str | torch.device | None = None,
     ) -> None:
         if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
-            raise InvalidInput(f"Latent: dim is the length of a code, a whole number from 1, got {dim!r}")
+            raise InvalidInputError(
+                f"Latent: dim is the length of a code, a whole number from 1, got {dim!r}"
+            )
         if not 0.0 < level <= 1.0:
-            raise InvalidInput(f"Latent: level is a share of the codes in (0, 1], got {level!r}")
+            raise InvalidInputError(
+                f"Latent: level is a share of the codes in (0, 1], got {level!r}"
+            )
         self._prior, draw = as_prior(prior, decoder)
         drawn = None if prior is None else draw
-        sources = [n for n, v in (("data", data), ("codes", codes), ("prior", drawn)) if v is not None]
+        sources = [
+            n for n, v in (("data", data), ("codes", codes), ("prior", drawn)) if v is not None
+        ]
         if len(sources) > 1:
-            raise InvalidInput(f"Latent: the reference measure comes from one source, got {' and '.join(sources)}")
+            raise InvalidInputError(
+                f"Latent: the reference measure comes from one source, got {' and '.join(sources)}"
+            )
         dim = int(dim)
         if encoder is None and callable(getattr(decoder, "encode", None)):
             encoder = decoder.encode
         self._decoder = as_function(decoder, "Latent: the decoder", device)
-        self._encoder = None if encoder is None else as_function(encoder, "Latent: the encoder", device)
+        self._encoder = (
+            None if encoder is None else as_function(encoder, "Latent: the encoder", device)
+        )
         self.differentiable = is_module(decoder)
         self._seed = seed
         self._check(self._prior.codes(np.random.default_rng(seed).standard_normal((3, dim))))
@@ -108,7 +118,9 @@ class Latent(Space):
         self._nameable = design_name(designs[0]) is not None
         self.discrete = self._nameable and _discrete(designs[0])
 
-    def _measured(self, dim: int, data: Any, codes: Any, draw: Draw | None, seed: int) -> Measure | None:
+    def _measured(
+        self, dim: int, data: Any, codes: Any, draw: Draw | None, seed: int
+    ) -> Measure | None:
         """The measure of codes carried back to where the prior is N(0, I)."""
         if codes is not None:
             return fit_measure(self._prior.points(as_codes(codes, dim, "Latent: codes")), seed)
@@ -119,15 +131,19 @@ class Latent(Space):
             drawn = as_codes(draw(rng, _PRIOR_DRAWS + _RANKED), dim, "Latent: draws of the prior")
             return fit_measure(drawn[:_PRIOR_DRAWS], seed, fresh=drawn[_PRIOR_DRAWS:])
         if len(data) == 0:
-            raise InvalidInput("Latent: data is empty; give real designs, or leave it out to trust the prior N(0, I)")
+            raise InvalidInputError(
+                "Latent: data is empty; give real designs, or leave it out to trust the prior N(0, I)"
+            )
         if self._encoder is not None:
             return fit_measure(self._prior.points(self._encode(data, dim)), seed)
         if not isinstance(self._decoder, Frozen):
-            raise InvalidInput(
+            raise InvalidInputError(
                 "Latent: data cannot be turned into codes, because there is no encoder and the decoder has no "
                 "gradient; pass encoder=..., codes=..., or a torch module as the decoder"
             )
-        enough = max(_INVERTED, 3 * (dim + 1))  # inverting is slow, and more would hardly change the measure
+        enough = max(
+            _INVERTED, 3 * (dim + 1)
+        )  # inverting is slow, and more would hardly change the measure
         rows = np.asarray(data)
         if len(rows) > enough:
             rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])]
@@ -144,10 +160,10 @@ class Latent(Space):
             designs: shape ``(n, ...)``, as the decoder makes them.
 
         Raises:
-            InvalidInput: shapes that do not match, or a decoder that makes no arrays of real numbers.
+            InvalidInputError: shapes that do not match, or a decoder that makes no arrays of real numbers.
         """
         if not isinstance(self._decoder, Frozen) and not self._numeric:
-            raise InvalidInput(
+            raise InvalidInputError(
                 "Latent: a design can only be searched for where the decoder makes arrays of real numbers; pass "
                 "encoder=..., or give points instead (add(points=...), enqueue(point=...))"
             )
@@ -155,7 +171,9 @@ class Latent(Space):
             return self._invert(designs, self.domain, self.measure)
         found = self._invert(designs, Domain("gaussian", self.domain.dim, {}), None)
         assert self.measure is not None
-        return found.moved(self.domain.project(self.measure.whiten(found.points)), self.decode, designs)
+        return found.moved(
+            self.domain.project(self.measure.whiten(found.points)), self.decode, designs
+        )
 
     def _invert(self, designs: Any, domain: Domain, measure: Measure | None) -> Inversion:
         """In the coordinates of ``measure``. What a measure is made of and what is ranked in it are found alike."""
@@ -164,24 +182,26 @@ class Latent(Space):
         rng = np.random.default_rng(np.random.SeedSequence(self._seed))
         gradient = None
         if isinstance(self._decoder, Frozen):
-            gradient = by_gradient(lambda points: self._tensor(points, measure), self._decoder, domain.radius)
+            gradient = by_gradient(
+                lambda points: self._tensor(points, measure), self._decoder, domain.radius
+            )
         try:
             return invert(
                 lambda points: self._decoder(self._codes(points, measure)), designs, lambda n: domain.sample(rng, n),
                 domain.project, gradient,
             )  # fmt: skip
-        except InvalidInput as error:
-            raise InvalidInput(f"Latent: {error}") from None
+        except InvalidInputError as error:
+            raise InvalidInputError(f"Latent: {error}") from None
 
     def _encode(self, designs: Any, dim: int) -> Array:
         assert self._encoder is not None
         try:
             codes = checked_length(self._encoder(designs), len(designs), "Latent: the encoder")
-        except InvalidInput:
+        except InvalidInputError:
             raise
         except Exception as error:
             shape = np.shape(designs[0])
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Latent: the encoder fails on {len(designs)} designs of shape {shape}: {type(error).__name__}: {error}"
             ) from error
         return as_codes(codes, dim, "Latent: codes from the encoder")
@@ -190,23 +210,31 @@ class Latent(Space):
         """The designs of codes; fails now rather than after the first paid call."""
         try:
             designs = self._decoder(codes)
-        except InvalidInput:
+        except InvalidInputError:
             raise
         except Exception as error:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Latent: the decoder fails on codes of shape {codes.shape}: {type(error).__name__}: {error}; is dim "
                 "the length of its code, and does it take a batch?"
             ) from error
         checked_length(designs, len(codes), "Latent: the decoder")
-        if isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and not np.isfinite(designs).all():
-            raise InvalidInput("Latent: the decoder makes designs with values that are not finite from ordinary codes")
+        if (
+            isinstance(designs, np.ndarray)
+            and designs.dtype.kind == "f"
+            and not np.isfinite(designs).all()
+        ):
+            raise InvalidInputError(
+                "Latent: the decoder makes designs with values that are not finite from ordinary codes"
+            )
         return designs
 
     def _domain(self, dim: int, level: float) -> Domain:
         if self.measure is None:
             from scipy.stats import chi2
 
-            return Domain("gaussian", dim, {}, radius=math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim)))
+            return Domain(
+                "gaussian", dim, {}, radius=math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim))
+            )
         # Encoders differ in the last digits between machines; that must not make it another problem.
         radius = float(f"{self.measure.radius(level):.3g}")
         return Domain("gaussian", dim, {}, radius=radius, reference=self.measure.reference)
@@ -220,7 +248,9 @@ class Latent(Space):
 
     def decode(self, points: Array) -> Sequence[Any]:
         points = np.atleast_2d(points)
-        return self._decoded(points) if self._texts is None else self._remembered(points, self._texts)
+        return (
+            self._decoded(points) if self._texts is None else self._remembered(points, self._texts)
+        )
 
     def _decoded(self, points: Array) -> Sequence[Any]:
         return checked_length(self._decoder(self.codes(points)), len(points), "Latent: the decoder")
@@ -241,13 +271,21 @@ class Latent(Space):
     @property
     def features(self) -> Callable[[Array], Array] | None:
         """What ``features`` makes of the decoded designs, or their own numbers where they are arrays of real ones."""
-        return self._shown if self._features is not None else self._flattened if self._numeric else None
+        return (
+            self._shown
+            if self._features is not None
+            else self._flattened
+            if self._numeric
+            else None
+        )
 
     def _shown(self, points: Array) -> Array:
         assert self._features is not None
         rows = np.asarray(self._features(self.decode(points)), dtype=np.float64)
         if rows.ndim != 2 or len(rows) != len(points):
-            raise InvalidInput(f"Latent: features of {len(points)} designs must be as many rows, got {rows.shape}")
+            raise InvalidInputError(
+                f"Latent: features of {len(points)} designs must be as many rows, got {rows.shape}"
+            )
         return rows
 
     def _flattened(self, points: Array) -> Array:
@@ -266,7 +304,7 @@ class Latent(Space):
         """Points ``(n, d)`` of n designs, by the encoder or, without one, by search.
 
         Raises:
-            InvalidInput: there is no encoder, and the decoder makes no arrays of real numbers, or nothing like a
+            InvalidInputError: there is no encoder, and the decoder makes no arrays of real numbers, or nothing like a
                 design.
         """
         if self._encoder is None:
@@ -274,7 +312,9 @@ class Latent(Space):
 
             return reproduced(self.invert(designs))
         latents = self._prior.points(self._encode(designs, self.domain.dim))
-        return self.domain.project(latents if self.measure is None else self.measure.whiten(latents))
+        return self.domain.project(
+            latents if self.measure is None else self.measure.whiten(latents)
+        )
 
     def lost(self, designs: Sequence[Any], points: Array) -> Array | None:
         from bo_invert.generators.inversion import encoded
@@ -296,7 +336,9 @@ class Latent(Space):
 
     def digest(self) -> Digest | None:
         """Of the decoder."""
-        return self._decoder.digest() if isinstance(self._decoder, Frozen) else digest(self._decoder)
+        return (
+            self._decoder.digest() if isinstance(self._decoder, Frozen) else digest(self._decoder)
+        )
 
     def to_json(self) -> JSON:
         return {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array
@@ -46,7 +46,7 @@ class Pixels(Space):
         l2: weight of the mean squared coordinate a descent adds to the loss; 1 for a typical draw.
 
     Raises:
-        InvalidInput: an argument that no image space can have, or data of another shape or range.
+        InvalidInputError: an argument that no image space can have, or data of another shape or range.
     """
 
     differentiable = True
@@ -66,25 +66,42 @@ class Pixels(Space):
     ) -> None:
         self.shape = tuple(int(size) for size in shape)
         if len(self.shape) not in (2, 3) or min(self.shape) < 1:
-            raise InvalidInput(f"Pixels: shape is (height, width) or (channels, height, width), got {tuple(shape)}")
+            raise InvalidInputError(
+                f"Pixels: shape is (height, width) or (channels, height, width), got {tuple(shape)}"
+            )
         if parametrization not in ("fourier", "pixel", "laplacian"):
-            raise InvalidInput(f"Pixels: parametrization is 'fourier', 'pixel' or 'laplacian', got {parametrization!r}")
+            raise InvalidInputError(
+                f"Pixels: parametrization is 'fourier', 'pixel' or 'laplacian', got {parametrization!r}"
+            )
         if not -math.inf < bounds[0] < bounds[1] < math.inf:
-            raise InvalidInput(f"Pixels: bounds must be two finite numbers, the lower first, got {bounds}")
+            raise InvalidInputError(
+                f"Pixels: bounds must be two finite numbers, the lower first, got {bounds}"
+            )
         if cutoff is not None and (parametrization != "fourier" or cutoff < 0):
-            raise InvalidInput("Pixels: cutoff is a frequency >= 0 and needs parametrization='fourier'")
+            raise InvalidInputError(
+                "Pixels: cutoff is a frequency >= 0 and needs parametrization='fourier'"
+            )
         if min(jitter, rotation, tv, l2) < 0:
-            raise InvalidInput("Pixels: jitter, rotation, tv and l2 must not be negative")
+            raise InvalidInputError("Pixels: jitter, rotation, tv and l2 must not be negative")
         self.parametrization = parametrization
         self.bounds = (float(bounds[0]), float(bounds[1]))
-        self.cutoff, self.jitter, self.rotation, self.tv, self.l2 = cutoff, int(jitter), float(rotation), tv, l2
+        self.cutoff, self.jitter, self.rotation, self.tv, self.l2 = (
+            cutoff,
+            int(jitter),
+            float(rotation),
+            tv,
+            l2,
+        )
         if parametrization == "pixel":
             self._map: _Map = _Identity(self.shape)
         elif parametrization == "laplacian":
             self._map = _Octaves(self.shape)
         else:
             self._map = _Spectrum(self.shape, cutoff)
-        self._mean, self._spread = np.zeros(self.shape), 1.5  # 1.5 spreads a sigmoid almost evenly over its range
+        self._mean, self._spread = (
+            np.zeros(self.shape),
+            1.5,
+        )  # 1.5 spreads a sigmoid almost evenly over its range
         radius = 2.0 * math.sqrt(self._map.dim)
         if data is not None:
             images = np.asarray(data, dtype=float)
@@ -102,14 +119,18 @@ class Pixels(Space):
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         low, high = self.bounds
         contrast = self._map.forward(points).reshape(-1, *self.shape)
-        return low + (high - low) * (points.new_tensor(self._mean) + self._spread * contrast).sigmoid()
+        return (
+            low + (high - low) * (points.new_tensor(self._mean) + self._spread * contrast).sigmoid()
+        )
 
     def encode(self, designs: Sequence[Any]) -> Array:
         import torch
 
         unit = self._unit(np.asarray(designs, dtype=float)).clip(_MARGIN, 1.0 - _MARGIN)
         contrast = (np.log(unit / (1.0 - unit)) - self._mean) / self._spread
-        points: Array = self._map.inverse(torch.from_numpy(contrast).reshape(-1, *self._map.shape)).numpy()
+        points: Array = self._map.inverse(
+            torch.from_numpy(contrast).reshape(-1, *self._map.shape)
+        ).numpy()
         return points
 
     def augment_tensor(self, designs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -120,7 +141,9 @@ class Pixels(Space):
             shift = torch.randint(-self.jitter, self.jitter + 1, (2,), generator=generator).tolist()
             designs = designs.roll(shift, dims=(-2, -1))
         if self.rotation:
-            angle = math.radians(self.rotation) * (2.0 * torch.rand((), generator=generator).item() - 1.0)
+            angle = math.radians(self.rotation) * (
+                2.0 * torch.rand((), generator=generator).item() - 1.0
+            )
             designs = _turned(designs.reshape(-1, *self._map.shape), angle).reshape(designs.shape)
         return designs
 
@@ -149,15 +172,17 @@ class Pixels(Space):
         """Images with the bounds moved to 0 and 1.
 
         Raises:
-            InvalidInput: they have another shape, or leave the bounds.
+            InvalidInputError: they have another shape, or leave the bounds.
         """
         low, high = self.bounds
         if images.ndim != 1 + len(self.shape) or images.shape[1:] != self.shape or not len(images):
-            raise InvalidInput(f"Pixels: images of shape (n, {', '.join(map(str, self.shape))}) expected, "
+            raise InvalidInputError(f"Pixels: images of shape (n, {', '.join(map(str, self.shape))}) expected, "
                                f"got {images.shape}")  # fmt: skip
         unit = (images - low) / (high - low)
         if not ((unit > -1e-6) & (unit < 1.0 + 1e-6)).all():
-            raise InvalidInput(f"Pixels: values must lie in {self.bounds}, got [{images.min():g}, {images.max():g}]")
+            raise InvalidInputError(
+                f"Pixels: values must lie in {self.bounds}, got [{images.min():g}, {images.max():g}]"
+            )
         return unit
 
 
@@ -261,7 +286,9 @@ class _Octaves(_Map):
         while min(sizes[-1]) > _SMALLEST_OCTAVE:
             sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
         self.levels = [(_enlarging(h, height), _enlarging(w, width)) for h, w in reversed(sizes)]
-        variance = [(rows**2).sum(1).mean() * (columns**2).sum(1).mean() for rows, columns in self.levels]
+        variance = [
+            (rows**2).sum(1).mean() * (columns**2).sum(1).mean() for rows, columns in self.levels
+        ]
         self.scale = [1.0 / math.sqrt(v * len(self.levels)) for v in variance]
         self.dim = self.shape[0] * sum(h * w for h, w in sizes)
 
@@ -270,7 +297,9 @@ class _Octaves(_Map):
         for (rows, columns), scale in zip(self.levels, self.scale, strict=True):
             size = (self.shape[0], rows.shape[1], columns.shape[1])
             octave = points[:, start : start + math.prod(size)].reshape(-1, *size)
-            images = images + scale * (points.new_tensor(rows) @ octave @ points.new_tensor(columns).T)
+            images = images + scale * (
+                points.new_tensor(rows) @ octave @ points.new_tensor(columns).T
+            )
             start += math.prod(size)
         return images
 

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Protocol
 
-from bo_invert.errors import StudyNotFound
+from bo_invert.errors import StudyNotFoundError
 from bo_invert.types import JSON
 
 SCHEMA = 2
@@ -33,16 +33,16 @@ class Store(Protocol):
             events: with which it begins, of a study that comes from elsewhere.
 
         Raises:
-            InvalidInput: the name is empty.
-            StudyExists: the name is taken.
-            StorageBusy: the storage stayed locked.
+            InvalidInputError: the name is empty.
+            StudyExistsError: the name is taken.
+            StorageBusyError: the storage stayed locked.
         """
 
     def header(self, name: str) -> JSON:
         """What ``create`` was given.
 
         Raises:
-            StudyNotFound: there is no such study; the message lists near names.
+            StudyNotFoundError: there is no such study; the message lists near names.
         """
 
     def names(self) -> list[str]:
@@ -52,7 +52,7 @@ class Store(Protocol):
         """The events at positions ``after + 1, after + 2, ...``, in order; the first ``limit`` of them.
 
         Raises:
-            StudyNotFound: there is no such study.
+            StudyNotFoundError: there is no such study.
         """
 
     def append(self, name: str, events: Sequence[JSON], after: int) -> int:
@@ -62,38 +62,40 @@ class Store(Protocol):
             The position of the last event.
 
         Raises:
-            StorageConflict: the log has grown past ``after``.
-            StudyNotFound: there is no such study.
-            StorageBusy: the storage stayed locked; nothing was written.
+            StorageConflictError: the log has grown past ``after``.
+            StudyNotFoundError: there is no such study.
+            StorageBusyError: the storage stayed locked; nothing was written.
         """
 
     def beat(self, name: str, worker: str) -> None:
         """Add 1 to the count of a worker's signs of life. Not part of the log, and lost with little harm.
 
         Raises:
-            StudyNotFound: there is no such study.
-            StorageBusy: the storage stayed locked.
+            StudyNotFoundError: there is no such study.
+            StorageBusyError: the storage stayed locked.
         """
 
     def beats(self, name: str) -> dict[str, int]:
         """How often each worker gave a sign of life.
 
         Raises:
-            StudyNotFound: there is no such study.
+            StudyNotFoundError: there is no such study.
         """
 
     def delete(self, name: str) -> None:
         """Forget a study.
 
         Raises:
-            StudyNotFound: there is no such study.
+            StudyNotFoundError: there is no such study.
         """
 
 
-def unknown_study(name: str, known: Sequence[str]) -> StudyNotFound:
+def unknown_study(name: str, known: Sequence[str]) -> StudyNotFoundError:
     """The error for a name that is not among the ``known`` ones, with the nearest of them."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     listed = ", ".join(repr(other) for other in known[:10]) or "no study"
     more = f" and {len(known) - 10} more" if len(known) > 10 else ""
-    return StudyNotFound(f"no study named {name!r} in this storage{hint} It holds {listed}{more}")
+    return StudyNotFoundError(
+        f"no study named {name!r} in this storage{hint} It holds {listed}{more}"
+    )

@@ -73,11 +73,18 @@ class Log:
 
     def within(self, *states: State) -> list[Trial]:
         """The trials that are in one of these states, in the order of their numbers."""
-        return [self._trials[number] for number in sorted(set().union(*(self._numbers[state] for state in states)))]
+        return [
+            self._trials[number]
+            for number in sorted(set().union(*(self._numbers[state] for state in states)))
+        ]
 
     def changed(self, since: int, after: int = 0) -> list[Trial]:
         """The trials from number ``after`` on that an event behind position ``since`` was about, in order."""
-        return [self._trials[number] for number in range(after, len(self)) if self._touched[number] > since]
+        return [
+            self._trials[number]
+            for number in range(after, len(self))
+            if self._touched[number] > since
+        ]
 
     @property
     def counts(self) -> dict[State, int]:
@@ -106,7 +113,9 @@ class Log:
         self.memo = event["memo"]
         self.budget = event.get("budget")
         self.ask_seconds.append(event["seconds"])
-        self._ledger = replace(self._ledger, asks=self.asks, asking=self._ledger.asking + event["seconds"])
+        self._ledger = replace(
+            self._ledger, asks=self.asks, asking=self._ledger.asking + event["seconds"]
+        )
         self._queue(event["queries"], event["ask"])
 
     def _enqueued(self, event: JSON) -> None:
@@ -148,8 +157,15 @@ class Log:
         attempts = (*trial.attempts[: event["attempt"]], replace(told, outcome=outcome))
         self._put(trial, attempts=(*attempts, *trial.attempts[event["attempt"] + 1 :]))
         meta = {"trial": trial.number, "attempt": event["attempt"]}
-        seen = Attempt(told.worker, told.started, event["at"], Cost(), outcome.state, outcome=outcome)
-        self._new(replace(trial.query, origin=LATE, meta=meta), outcome.state, attempts=(seen,), outcome=outcome)
+        seen = Attempt(
+            told.worker, told.started, event["at"], Cost(), outcome.state, outcome=outcome
+        )
+        self._new(
+            replace(trial.query, origin=LATE, meta=meta),
+            outcome.state,
+            attempts=(seen,),
+            outcome=outcome,
+        )
 
     def _released(self, event: JSON) -> None:
         cost = Cost.from_json(event["cost"])
@@ -183,13 +199,16 @@ class Log:
             failed=bill.failed + sign * (fate is State.FAILED),
             infeasible=bill.infeasible + sign * (fate is State.INFEASIBLE),
             lost=bill.lost + sign * (fate is State.LOST),
-            reused=bill.reused + sign * (not cost.calls and fate in (State.COMPLETED, State.INFEASIBLE)),
+            reused=bill.reused
+            + sign * (not cost.calls and fate in (State.COMPLETED, State.INFEASIBLE)),
         )
 
     def _cancelled(self, event: JSON) -> None:
         trial = self._trials[event["trial"]]
         self.committed -= trial.query.cost.calls
-        self._put(trial, state=State.CANCELLED, outcome=Outcome(State.CANCELLED, reason=event["reason"]))
+        self._put(
+            trial, state=State.CANCELLED, outcome=Outcome(State.CANCELLED, reason=event["reason"])
+        )
 
     def _keyed(self, event: JSON) -> None:
         self.keys[event["key"]] = tuple(event["trials"])
@@ -211,7 +230,11 @@ class Log:
     def _noted(self, trial: Trial) -> Trial:
         if trial.feasible and trial.loss is not None:
             best = self.best
-            if best is None or best.loss is None or (trial.loss, trial.number) < (best.loss, best.number):
+            if (
+                best is None
+                or best.loss is None
+                or (trial.loss, trial.number) < (best.loss, best.number)
+            ):
                 self._best = trial.number
         return trial
 

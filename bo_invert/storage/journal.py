@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
-from bo_invert.errors import BoInvertError, StorageConflict, StorageError, StudyNotFound
+from bo_invert.errors import BoInvertError, StorageConflictError, StorageError, StudyNotFoundError
 from bo_invert.storage import transitions as decisions
 from bo_invert.storage.base import Store
 from bo_invert.storage.events import Log, event
@@ -72,15 +72,28 @@ class Journal(Verbs):
             return None if numbers is None else [self._log[number] for number in numbers]
 
     def waiting(
-        self, count: int, budget: int | None, retries: int, terms: Terms, known: Collection[int] | None = None
+        self,
+        count: int,
+        budget: int | None,
+        retries: int,
+        terms: Terms,
+        known: Collection[int] | None = None,
     ) -> list[Trial]:
         """The part of ``take`` that needs no strategy."""
         with self._lock:
-            trials = [] if known is None or terms.worker is None else self.held(terms.worker, known)[:count]
+            trials = (
+                []
+                if known is None or terms.worker is None
+                else self.held(terms.worker, known)[:count]
+            )
             if len(trials) < count:
                 wanted = count - len(trials)
                 trials += self._begun(
-                    self._commit(lambda log: decisions.resumed(log, wanted, room(log, budget), retries, terms))
+                    self._commit(
+                        lambda log: decisions.resumed(
+                            log, wanted, room(log, budget), retries, terms
+                        )
+                    )
                 )
             return trials
 
@@ -115,8 +128,13 @@ class Journal(Verbs):
             late = any(entry["kind"] == "late" for entry in events or ())
             return self._log[len(self._log) - 1 if late else number]
 
-    def add(self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None) -> list[Trial]:
-        known = {"queries": [q.to_json() for q in queries], "outcomes": [o.to_json() for o in outcomes]}
+    def add(
+        self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
+    ) -> list[Trial]:
+        known = {
+            "queries": [q.to_json() for q in queries],
+            "outcomes": [o.to_json() for o in outcomes],
+        }
         return self._made(event("added", **known), len(queries), key)
 
     def enqueue(self, query: Query, key: str | None = None) -> Trial:
@@ -155,7 +173,9 @@ class Journal(Verbs):
 
     def _begun(self, events: Sequence[JSON] | None) -> list[Trial]:
         with self._lock:
-            return [self._log[entry["trial"]] for entry in events or () if entry["kind"] == "started"]
+            return [
+                self._log[entry["trial"]] for entry in events or () if entry["kind"] == "started"
+            ]
 
     def _made(self, entry: JSON, count: int, key: str | None) -> list[Trial]:
         with self._lock:
@@ -174,7 +194,7 @@ class Journal(Verbs):
                 with self._turn() if self._crowded else nullcontext():
                     try:
                         return self._tried(decide)
-                    except StorageConflict:
+                    except StorageConflictError:
                         before = self._log.seq
                         if self.read().seq == before:
                             raise self._replaced() from None
@@ -215,11 +235,15 @@ class Journal(Verbs):
             finally:
                 self._has_turn = False
 
-    def _replaced(self) -> StudyNotFound:
+    def _replaced(self) -> StudyNotFoundError:
         """Why a log refuses what is appended to it and has not grown."""
         if self._store.header(self.name).get("id") != self.header.get("id"):
-            return StudyNotFound(f"study {self.name!r} was deleted, and another one of this name begun; open it again")
-        return StudyNotFound(f"study {self.name!r} has lost events: an older copy of it was put back; open it again")
+            return StudyNotFoundError(
+                f"study {self.name!r} was deleted, and another one of this name begun; open it again"
+            )
+        return StudyNotFoundError(
+            f"study {self.name!r} has lost events: an older copy of it was put back; open it again"
+        )
 
 
 def _fitting(queries: Sequence[Query], left: float) -> list[Query]:

@@ -85,12 +85,14 @@ class Verbs(Record, ABC):
             The trial, or the one that holds the late outcome.
 
         Raises:
-            TellConflict: the attempt already has another outcome, or (without ``attempt``) the trial was cancelled.
-            InvalidInput: there is no such trial or attempt.
+            TellConflictError: the attempt already has another outcome, or (without ``attempt``) the trial was cancelled.
+            InvalidInputError: there is no such trial or attempt.
         """
 
     @abstractmethod
-    def add(self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None) -> list[Trial]:
+    def add(
+        self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
+    ) -> list[Trial]:
         """Trials with outcomes known from elsewhere."""
 
     @abstractmethod
@@ -102,7 +104,7 @@ class Verbs(Record, ABC):
         """Give up an open trial; a running attempt is billed as lost.
 
         Raises:
-            TellConflict: it already has an outcome.
+            TellConflictError: it already has an outcome.
         """
 
     @abstractmethod
@@ -152,4 +154,8 @@ class Verbs(Record, ABC):
         """Trials that a worker has under way, without those that it knows of."""
         with self._lock:
             running = self.read().within(State.RUNNING)
-            return [trial for trial in running if trial.attempts[-1].worker == worker and trial.number not in known]
+            return [
+                trial
+                for trial in running
+                if trial.attempts[-1].worker == worker and trial.number not in known
+            ]

@@ -10,7 +10,7 @@ from tempfile import NamedTemporaryFile
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput, SchemaTooNew
+from bo_invert.errors import InvalidInputError, SchemaTooNewError
 from bo_invert.parameters import parameter_from_json
 from bo_invert.search_domain import box_domain
 from bo_invert.storage.base import SCHEMA, Store
@@ -34,20 +34,32 @@ def export_study(store: Store, name: str, path: str | Path) -> int:
         How many events it has.
 
     Raises:
-        StudyNotFound: there is no such study.
-        InvalidInput: the folder does not exist.
+        StudyNotFoundError: there is no such study.
+        InvalidInputError: the folder does not exist.
         OSError: the file cannot be written.
     """
     target = Path(path).absolute()
     if not target.parent.is_dir():
-        raise InvalidInput(f"export: the folder {str(target.parent)!r} does not exist; create it first")
+        raise InvalidInputError(
+            f"export: the folder {str(target.parent)!r} does not exist; create it first"
+        )
     events = store.events(name)
-    lines = [{"format": FORMAT, "schema": SCHEMA, "name": name, "header": store.header(name)}, *events]
+    lines = [
+        {"format": FORMAT, "schema": SCHEMA, "name": name, "header": store.header(name)},
+        *events,
+    ]
     with NamedTemporaryFile(
-        "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", suffix=".part", delete=False
+        "w",
+        encoding="utf-8",
+        dir=target.parent,
+        prefix=f".{target.name}.",
+        suffix=".part",
+        delete=False,
     ) as file:
         try:
-            file.writelines(json.dumps(line, allow_nan=False) + "\n" for line in [*lines, {"end": len(events)}])
+            file.writelines(
+                json.dumps(line, allow_nan=False) + "\n" for line in [*lines, {"end": len(events)}]
+            )
             file.flush()
             os.fsync(file.fileno())
             os.replace(file.name, target)
@@ -70,16 +82,18 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
         The name.
 
     Raises:
-        InvalidInput: there is no such file, it is torn, or it is no study; the message names the line.
-        SchemaTooNew: a newer version wrote it.
-        StudyExists: the name is taken.
+        InvalidInputError: there is no such file, it is torn, or it is no study; the message names the line.
+        SchemaTooNewError: a newer version wrote it.
+        StudyExistsError: the name is taken.
     """
     lines = _lines(Path(path))
     number, head = next(lines, (1, None))
     if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise InvalidInput(f"import: {str(path)!r} is not a study; its first line should say so")
+        raise InvalidInputError(
+            f"import: {str(path)!r} is not a study; its first line should say so"
+        )
     if not isinstance(head.get("schema"), int) or head["schema"] > SCHEMA:
-        raise SchemaTooNew(
+        raise SchemaTooNewError(
             f"import: {str(path)!r} was written by a newer version of bo_invert (schema {head.get('schema')!r}, this "
             f"one knows {SCHEMA}); run: pip install --upgrade bo-invert"
         )
@@ -89,7 +103,9 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
     log = Log()
     for number, line in lines:
         if end is not None:
-            raise InvalidInput(f"import: {str(path)!r} goes on behind its end, in line {number}")
+            raise InvalidInputError(
+                f"import: {str(path)!r} goes on behind its end, in line {number}"
+            )
         if isinstance(line, dict) and "end" in line:
             end = line["end"]
             continue
@@ -100,12 +116,12 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
                 _refuse_point(log[trial].point)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             said = f"{type(error).__name__}: {error}"
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"import: line {number} of {str(path)!r} is no event that can follow ({said})"
             ) from error
         events.append(line)
     if end != len(events):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"import: {str(path)!r} is torn: it has {len(events)} events and no line that says so; export it again"
         )
     chosen = head["name"] if name is None else name
@@ -120,21 +136,23 @@ def _lines(path: Path) -> Iterator[tuple[int, JSON]]:
             for number, line in enumerate(file, start=1):
                 try:
                     content = json.loads(line)
-                    json.dumps(content, allow_nan=False, ensure_ascii=False).encode()  # what no storage could keep
+                    json.dumps(
+                        content, allow_nan=False, ensure_ascii=False
+                    ).encode()  # what no storage could keep
                     yield number, content
                 except (ValueError, RecursionError) as error:
-                    raise InvalidInput(
+                    raise InvalidInputError(
                         f"import: line {number} of {str(path)!r} is torn or not JSON: {error}"
                     ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"import: {str(path)!r} cannot be read: {error}") from error
+        raise InvalidInputError(f"import: {str(path)!r} cannot be read: {error}") from error
 
 
 def _refuse_header(head: dict[str, JSON], path: str | Path) -> None:
     """A study that cannot be shown would keep all others of its storage from being listed.
 
     Raises:
-        InvalidInput: it is not what ``Study.create`` writes.
+        InvalidInputError: it is not what ``Study.create`` writes.
     """
     try:
         header = head["header"]
@@ -143,7 +161,14 @@ def _refuse_header(head: dict[str, JSON], path: str | Path) -> None:
         box_domain({name: parameter_from_json(one) for name, one in parameters.items()})
         objective, outputs = problem["objective"], problem["outputs"]
         scales = objective.get("scale") or [1.0]
-        words = [head["name"], header["problem_name"], header["created"], strategy["name"], objective["type"], *outputs]
+        words = [
+            head["name"],
+            header["problem_name"],
+            header["created"],
+            strategy["name"],
+            objective["type"],
+            *outputs,
+        ]
         numbers = [header["seed"], *scales]
         if not all(isinstance(word, str) for word in words):
             raise TypeError(f"expected text, got {words}")
@@ -151,7 +176,9 @@ def _refuse_header(head: dict[str, JSON], path: str | Path) -> None:
             raise TypeError(f"expected numbers, got {numbers}")
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         said = f"{type(error).__name__}: {error}"
-        raise InvalidInput(f"import: the first line of {str(path)!r} describes no study ({said})") from error
+        raise InvalidInputError(
+            f"import: the first line of {str(path)!r} describes no study ({said})"
+        ) from error
 
 
 def _refuse_point(point: Array) -> None:

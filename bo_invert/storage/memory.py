@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 
-from bo_invert.errors import InvalidInput, StorageConflict, StudyExists
+from bo_invert.errors import InvalidInputError, StorageConflictError, StudyExistsError
 from bo_invert.storage.base import unknown_study
 from bo_invert.types import JSON
 
@@ -23,11 +23,11 @@ class MemoryStore:
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         if not name:
-            raise InvalidInput("the name of a study must not be empty")
+            raise InvalidInputError("the name of a study must not be empty")
         texts = [json.dumps(event, allow_nan=False) for event in events]
         with self._lock:
             if name in self._headers:
-                raise StudyExists(
+                raise StudyExistsError(
                     f"a study named {name!r} is already in this storage; open it (exist_ok=True) or take another name"
                 )
             self._headers[name] = json.dumps(header, allow_nan=False)
@@ -52,7 +52,7 @@ class MemoryStore:
             self._require(name)
             log = self._events[name]
             if len(log) != after:
-                raise StorageConflict(f"study {name!r} has {len(log)} events, not {after}")
+                raise StorageConflictError(f"study {name!r} has {len(log)} events, not {after}")
             log.extend(texts)
             return len(log)
 

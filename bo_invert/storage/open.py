@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.storage.base import Store
 
 
-def open_store(storage: str | Path | Store | None, token: str | None = None, patience: float | None = None) -> Store:
+def open_store(
+    storage: str | Path | Store | None, token: str | None = None, patience: float | None = None
+) -> Store:
     """Where logs live.
 
     Args:
@@ -20,8 +22,8 @@ def open_store(storage: str | Path | Store | None, token: str | None = None, pat
         patience: seconds to go on trying where a database is locked, or a server does not answer; default: 30 and 60.
 
     Raises:
-        InvalidInput: it is none of these, or the folder of the file does not exist.
-        MissingExtra: the driver of that database is not installed.
+        InvalidInputError: it is none of these, or the folder of the file does not exist.
+        MissingExtraError: the driver of that database is not installed.
     """
     longer = {} if patience is None else {"patience": patience}
     if storage is None:
@@ -33,7 +35,7 @@ def open_store(storage: str | Path | Store | None, token: str | None = None, pat
     if isinstance(storage, str) and "://" not in storage:
         storage = Path(storage)
         if storage.suffix != ".db":
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"storage {str(storage)!r} is neither a URL nor a file ending in .db; write for example "
                 f"sqlite:///{storage.with_suffix('.db') if storage.name else 'runs.db'}"
             )
@@ -44,5 +46,7 @@ def open_store(storage: str | Path | Store | None, token: str | None = None, pat
         callable(getattr(storage, verb, None))
         for verb in ("create", "header", "names", "events", "append", "beat", "beats")
     ):
-        raise InvalidInput(f"storage must be a URL, a path, a store or None, got {type(storage).__name__}")
+        raise InvalidInputError(
+            f"storage must be a URL, a path, a store or None, got {type(storage).__name__}"
+        )
     return storage

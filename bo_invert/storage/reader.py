@@ -37,7 +37,7 @@ class Record:
         name: of the study.
 
     Raises:
-        StudyNotFound: there is no such study.
+        StudyNotFoundError: there is no such study.
     """
 
     def __init__(self, store: Store, name: str) -> None:
@@ -125,7 +125,7 @@ class Record:
         """One trial.
 
         Raises:
-            InvalidInput: there is none of this number.
+            InvalidInputError: there is none of this number.
         """
         with self._lock:
             return decisions.find(self.read(), number)

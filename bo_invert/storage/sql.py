@@ -18,14 +18,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
 from bo_invert.errors import (
-    InvalidInput,
-    MissingExtra,
-    SchemaTooNew,
-    StorageBusy,
-    StorageConflict,
+    InvalidInputError,
+    MissingExtraError,
+    SchemaTooNewError,
+    StorageBusyError,
+    StorageConflictError,
     StorageError,
-    StudyExists,
-    StudyNotFound,
+    StudyExistsError,
+    StudyNotFoundError,
 )
 from bo_invert.storage.base import SCHEMA, unknown_study
 from bo_invert.types import JSON
@@ -80,19 +80,25 @@ class SqlStore:
     Args:
         url: as SQLAlchemy takes it, ``"sqlite:///runs.db"``, ``"sqlite://"`` (in memory, for this object alone),
             ``"postgresql+psycopg://user@host/database"``; or the path of an SQLite file.
-        patience: seconds to wait for a lock before ``StorageBusy``.
+        patience: seconds to wait for a lock before ``StorageBusyError``.
         read_only: nothing is ever written, nor are older tables brought up to date.
 
     Raises:
-        InvalidInput: this is no database URL, or the folder of the file does not exist.
-        MissingExtra: the driver of that database is not installed.
+        InvalidInputError: this is no database URL, or the folder of the file does not exist.
+        MissingExtraError: the driver of that database is not installed.
     """
 
     def __init__(self, url: str | Path, *, patience: float = 30.0, read_only: bool = False) -> None:
         try:
-            parsed = sa.make_url(url) if isinstance(url, str) else sa.URL.create("sqlite", database=str(url))
+            parsed = (
+                sa.make_url(url)
+                if isinstance(url, str)
+                else sa.URL.create("sqlite", database=str(url))
+            )
         except exc.ArgumentError as error:
-            raise InvalidInput(f"storage {url!r} is no database URL; write sqlite:///runs.db or a path") from error
+            raise InvalidInputError(
+                f"storage {url!r} is no database URL; write sqlite:///runs.db or a path"
+            ) from error
         self._patience = patience
         self._read_only = read_only
         self._lock = threading.RLock()
@@ -103,9 +109,11 @@ class SqlStore:
             self._in_memory = parsed.database in (None, "", ":memory:")
             if not self._in_memory and not str(parsed.database).startswith("file:"):
                 self._file = Path(str(parsed.database)).absolute()
-                parsed = parsed.set(database=str(self._file))  # a later chdir must not lead to another file
+                parsed = parsed.set(
+                    database=str(self._file)
+                )  # a later chdir must not lead to another file
                 if not self._file.parent.is_dir():
-                    raise InvalidInput(
+                    raise InvalidInputError(
                         f"storage {str(url)!r}: the folder {str(self._file.parent)!r} does not exist; create it first"
                     )
         self._url = parsed
@@ -115,15 +123,17 @@ class SqlStore:
         try:
             self._url.get_dialect().import_dbapi()
         except exc.NoSuchModuleError as error:
-            raise InvalidInput(f"storage {self}: no such kind of database; use sqlite or postgresql") from error
+            raise InvalidInputError(
+                f"storage {self}: no such kind of database; use sqlite or postgresql"
+            ) from error
         except ImportError as error:
-            raise MissingExtra(
+            raise MissingExtraError(
                 f"storage {self} needs the package {error.name!r}; run: pip install {error.name}"
             ) from error
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         if not name:
-            raise InvalidInput("the name of a study must not be empty")
+            raise InvalidInputError("the name of a study must not be empty")
         row = {
             "name": name,
             "header": json.dumps(header, allow_nan=False),
@@ -134,9 +144,11 @@ class SqlStore:
             try:
                 connection.execute(sa.insert(_STUDIES), row)
                 if texts:
-                    connection.execute(sa.insert(_EVENTS), _rows(self._id(connection, name), texts, 0))
+                    connection.execute(
+                        sa.insert(_EVENTS), _rows(self._id(connection, name), texts, 0)
+                    )
             except exc.IntegrityError as error:
-                raise StudyExists(
+                raise StudyExistsError(
                     f"a study named {name!r} is already in this storage; open it (exist_ok=True) or take another name"
                 ) from error
 
@@ -165,12 +177,14 @@ class SqlStore:
             last = sa.select(sa.func.max(_EVENTS.c.seq)).where(_EVENTS.c.study == study)
             length = connection.execute(last).scalar_one() or 0
             if length != after:
-                raise StorageConflict(f"study {name!r} has {length} events, not {after}")
+                raise StorageConflictError(f"study {name!r} has {length} events, not {after}")
             if texts:
                 try:
                     connection.execute(sa.insert(_EVENTS), _rows(study, texts, after))
                 except exc.IntegrityError as error:
-                    raise StorageConflict(f"study {name!r} grew while it was written to") from error
+                    raise StorageConflictError(
+                        f"study {name!r} grew while it was written to"
+                    ) from error
         return after + len(texts)
 
     @contextmanager
@@ -178,8 +192,8 @@ class SqlStore:
         """Nobody else writes to this study while a block lasts; what it appends is committed at its end, or not at all.
 
         Raises:
-            StudyNotFound: there is no such study.
-            StorageBusy: the storage stayed locked.
+            StudyNotFoundError: there is no such study.
+            StorageBusyError: the storage stayed locked.
         """
         with self._reading(name, writing=True) as connection:
             self._id(connection, name, lock=True)
@@ -195,11 +209,15 @@ class SqlStore:
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             first = dialect.insert(_BEATS).values(study=study, worker=worker, count=1)
             again = {"count": _BEATS.c.count + 1}
-            connection.execute(first.on_conflict_do_update(index_elements=["study", "worker"], set_=again))
+            connection.execute(
+                first.on_conflict_do_update(index_elements=["study", "worker"], set_=again)
+            )
 
     def beats(self, name: str) -> dict[str, int]:
         with self._reading(name) as connection:
-            query = sa.select(_BEATS.c.worker, _BEATS.c.count).where(_BEATS.c.study == self._id(connection, name))
+            query = sa.select(_BEATS.c.worker, _BEATS.c.count).where(
+                _BEATS.c.study == self._id(connection, name)
+            )
             return {str(worker): int(count) for worker, count in connection.execute(query)}
 
     def delete(self, name: str) -> None:
@@ -243,7 +261,7 @@ class SqlStore:
     def _reading(self, name: str, writing: bool = False) -> Iterator[sa.Connection]:
         """A transaction about a study that must be there."""
         if self._absent:
-            raise StudyNotFound(f"no study named {name!r}: the storage {self} does not exist")
+            raise StudyNotFoundError(f"no study named {name!r}: the storage {self} does not exist")
         with self._transaction(writing) as connection:
             yield connection
 
@@ -255,12 +273,18 @@ class SqlStore:
             if held is not None:  # inside ``turn``, which commits
                 yield held
                 return
-            with self._alone, self._engine().connect() as connection, _begun(connection, writing, self._patience):
+            with (
+                self._alone,
+                self._engine().connect() as connection,
+                _begun(connection, writing, self._patience),
+            ):
                 yield connection
         except exc.SQLAlchemyError as error:
             raise self._explained(error) from error
         except UnicodeEncodeError as error:
-            raise InvalidInput(f"the name of a study must be valid unicode, got {error.object!r}") from error
+            raise InvalidInputError(
+                f"the name of a study must be valid unicode, got {error.object!r}"
+            ) from error
 
     def _engine(self) -> sa.Engine:
         with self._lock:
@@ -274,11 +298,17 @@ class SqlStore:
     def _new_engine(self) -> sa.Engine:
         on_sqlite = self._url.get_backend_name() == "sqlite"
         options: dict[str, Any] = {"pool_timeout": self._patience}
-        if self._in_memory:  # one connection, shared by all threads: another one would be another database
+        if (
+            self._in_memory
+        ):  # one connection, shared by all threads: another one would be another database
             options = {"poolclass": StaticPool}
         # SQLite waits without looking at signals, so it waits a little at a time; ``_begun`` has the patience.
-        arguments = {"timeout": min(self._patience, _WAIT), "check_same_thread": False} if on_sqlite else {}
-        engine = sa.create_engine(self._url, connect_args=arguments, pool_pre_ping=not on_sqlite, **options)
+        arguments = (
+            {"timeout": min(self._patience, _WAIT), "check_same_thread": False} if on_sqlite else {}
+        )
+        engine = sa.create_engine(
+            self._url, connect_args=arguments, pool_pre_ping=not on_sqlite, **options
+        )
         if on_sqlite:
             sa.event.listen(engine, "connect", self._open_sqlite)
         else:
@@ -297,7 +327,10 @@ class SqlStore:
                 connection.execute("PRAGMA journal_mode = WAL")
                 break  # a file system that cannot do it keeps the old mode, which is as safe
             except connection.OperationalError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _SQLITE_LOCKED or time.monotonic() > deadline:
+                if (
+                    getattr(error, "sqlite_errorcode", 0) & 0xFF not in _SQLITE_LOCKED
+                    or time.monotonic() > deadline
+                ):
                     raise
                 time.sleep(0.02)
         connection.execute("PRAGMA synchronous = FULL")
@@ -310,12 +343,16 @@ class SqlStore:
         with engine.connect() as connection, _begun(connection):
             tables = set(sa.inspect(connection).get_table_names())
         if _META.name not in tables and tables & set(_METADATA.tables):
-            raise StorageError(f"storage {self} belongs to another program; choose another file or database")
+            raise StorageError(
+                f"storage {self} belongs to another program; choose another file or database"
+            )
         version = self._version(engine) if _META.name in tables else 0
         if version < SCHEMA and not self._read_only:
             with engine.connect() as connection, _begun(connection, True, self._patience):
                 if connection.dialect.name == "postgresql":
-                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_SETUP_LOCK)))
+                    connection.execute(
+                        sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_SETUP_LOCK))
+                    )
                 _METADATA.create_all(connection)
                 known = connection.execute(_VERSION).scalar_one_or_none()
                 if known is None:
@@ -325,7 +362,7 @@ class SqlStore:
                     connection.execute(newer.values(value=str(SCHEMA)))
             version = self._version(engine)
         if version > SCHEMA:
-            raise SchemaTooNew(
+            raise SchemaTooNewError(
                 f"storage {self} was written by a newer version of bo_invert (schema {version}, this one knows "
                 f"{SCHEMA}); run: pip install --upgrade bo-invert"
             )
@@ -343,7 +380,7 @@ class SqlStore:
             or getattr(cause, "sqlstate", None) in _POSTGRES_LOCKED
         )
         if locked:
-            return StorageBusy(
+            return StorageBusyError(
                 f"storage {self} stayed locked by another program for {self._patience:g} seconds; nothing was "
                 f"written. End that program, or try again ({said})"
             )
@@ -351,7 +388,10 @@ class SqlStore:
             return StorageError(
                 f"storage {self} is damaged or no SQLite database ({said}); choose another file or restore a copy"
             )
-        if getattr(cause, "sqlite_errorname", "") in _SQLITE_FULL or getattr(cause, "sqlstate", None) == "53100":
+        if (
+            getattr(cause, "sqlite_errorname", "") in _SQLITE_FULL
+            or getattr(cause, "sqlstate", None) == "53100"
+        ):
             return StorageError(
                 f"storage {self} could not be written, the disk may be full; nothing of this was kept, all that was "
                 f"there before still is. Make room and try again ({said})"
@@ -363,7 +403,9 @@ _VERSION = sa.select(_META.c.value).where(_META.c.key == "schema")
 
 
 def _rows(study: int, texts: Sequence[str], after: int) -> list[dict[str, Any]]:
-    return [{"study": study, "seq": after + i, "data": text} for i, text in enumerate(texts, start=1)]
+    return [
+        {"study": study, "seq": after + i, "data": text} for i, text in enumerate(texts, start=1)
+    ]
 
 
 def _names(connection: sa.Connection) -> list[str]:
@@ -371,7 +413,9 @@ def _names(connection: sa.Connection) -> list[str]:
 
 
 @contextmanager
-def _begun(connection: sa.Connection, writing: bool = False, patience: float = 0.0) -> Iterator[None]:
+def _begun(
+    connection: sa.Connection, writing: bool = False, patience: float = 0.0
+) -> Iterator[None]:
     """A transaction. On SQLite a writer takes the lock at once, so what it reads stays true until it has written."""
     deadline = time.monotonic() + patience
     with connection.begin():

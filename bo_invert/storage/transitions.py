@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput, TellConflict
+from bo_invert.errors import InvalidInputError, TellConflictError
 from bo_invert.storage.events import Log, event
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
 
@@ -20,11 +20,17 @@ def find(log: Log, number: int) -> Trial:
     """One trial.
 
     Raises:
-        InvalidInput: there is none of this number.
+        InvalidInputError: there is none of this number.
     """
     count = len(log)
-    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < count:
-        raise InvalidInput(f"there is no trial {number!r}; the study has {count}, numbered from 0")
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, (int, np.integer))
+        or not 0 <= number < count
+    ):
+        raise InvalidInputError(
+            f"there is no trial {number!r}; the study has {count}, numbered from 0"
+        )
     return log[number]
 
 
@@ -45,11 +51,17 @@ class Terms:
 
 def started(log: Log, numbers: Sequence[int], terms: Terms) -> list[JSON]:
     """New attempts at trials."""
-    events = [event("started", trial=number, worker=terms.worker, lease=terms.lease) for number in numbers]
-    return [*events, _keyed(log, terms.key, numbers)] if terms.key is not None and events else events
+    events = [
+        event("started", trial=number, worker=terms.worker, lease=terms.lease) for number in numbers
+    ]
+    return (
+        [*events, _keyed(log, terms.key, numbers)] if terms.key is not None and events else events
+    )
 
 
-def asked(log: Log, ask: int, queries: Sequence[Query], parts: Sequence[tuple[int, Terms]], notes: JSON) -> JSON:
+def asked(
+    log: Log, ask: int, queries: Sequence[Query], parts: Sequence[tuple[int, Terms]], notes: JSON
+) -> JSON:
     """An ask and the start of its trials, in one piece; None when somebody else took this number first.
 
     Args:
@@ -94,8 +106,8 @@ def told(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[J
     """The end of an attempt; nothing where it is known already.
 
     Raises:
-        TellConflict: the attempt already has another outcome, or (without ``attempt``) the trial was cancelled.
-        InvalidInput: there is no such trial or attempt.
+        TellConflictError: the attempt already has another outcome, or (without ``attempt``) the trial was cancelled.
+        InvalidInputError: there is no such trial or attempt.
     """
     trial = find(log, number)
     entry = event("finished", trial=trial.number, outcome=outcome.to_json(), attempt=attempt)
@@ -116,7 +128,7 @@ def _fenced(trial: Trial, outcome: Outcome, attempt: int, entry: JSON) -> list[J
     """The events of an outcome of one attempt, whatever became of the trial since."""
     if not 0 <= attempt < len(trial.attempts):
         count = len(trial.attempts)
-        raise InvalidInput(
+        raise InvalidInputError(
             f"trial {trial.number} has had {count} attempts, numbered from 0; there is no attempt {attempt}"
         )
     made = trial.attempts[attempt]
@@ -141,15 +153,15 @@ def cancelled(log: Log, number: int, reason: str) -> list[JSON]:
     """The end of an open trial; a running attempt is billed as lost.
 
     Raises:
-        TellConflict: it already has an outcome.
-        InvalidInput: there is no such trial.
+        TellConflictError: it already has an outcome.
+        InvalidInputError: there is no such trial.
     """
     trial = find(log, number)
     state = trial.state
     if state is State.CANCELLED and trial.outcome is not None and trial.outcome.reason == reason:
         return []
     if not state.open:
-        raise TellConflict(f"trial {number} is {state} and cannot be cancelled")
+        raise TellConflictError(f"trial {number} is {state} and cannot be cancelled")
     ended = [event("lost", trial=number)] if state is State.RUNNING else []
     return [*ended, event("cancelled", trial=number, reason=reason)]
 
@@ -177,15 +189,19 @@ def lost(log: Log, gone: Callable[[str], bool]) -> list[JSON]:
 
 def abandoned(log: Log, numbers: set[int]) -> list[JSON]:
     """The end of the running attempts at these trials."""
-    return [event("lost", trial=number) for number in sorted(numbers) if find(log, number).state is State.RUNNING]
+    return [
+        event("lost", trial=number)
+        for number in sorted(numbers)
+        if find(log, number).state is State.RUNNING
+    ]
 
 
 def _keyed(log: Log, key: str, numbers: Sequence[int]) -> JSON:
     return event("keyed", key=key, trials=[*log.keys.get(key, ()), *numbers])
 
 
-def _conflict(trial: Trial, state: State, y: Any, outcome: Outcome) -> TellConflict:
-    return TellConflict(
+def _conflict(trial: Trial, state: State, y: Any, outcome: Outcome) -> TellConflictError:
+    return TellConflictError(
         f"trial {trial.number} is {state} with y = {_shown(y)} and cannot become {outcome.state} with "
         f"y = {_shown(outcome.y)}; study.enqueue() has a point measured again, study.add() takes what is known already"
     )
@@ -194,7 +210,11 @@ def _conflict(trial: Trial, state: State, y: Any, outcome: Outcome) -> TellConfl
 def _same(one: Outcome | None, other: Outcome) -> bool:
     if one is None or one.state is not other.state:
         return False
-    return np.array_equal(one.y, other.y) if one.y is not None and other.y is not None else one.reason == other.reason
+    return (
+        np.array_equal(one.y, other.y)
+        if one.y is not None and other.y is not None
+        else one.reason == other.reason
+    )
 
 
 def _shown(y: Any) -> str:

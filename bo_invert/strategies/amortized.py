@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.threads import one_thread
 from bo_invert.objectives import Minimize, Objective, OutcomeConstraint
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, stream_generator
 from bo_invert.types import Array, Query, State, Trial
@@ -68,20 +68,28 @@ class Amortized(Strategy):
 
     def __post_init__(self) -> None:
         if (self.batch is not None and self.batch < 1) or self.width < 1 or self.repeats < 1:
-            raise InvalidInput("amortized: batch, width and repeats are at least 1")
+            raise InvalidInputError("amortized: batch, width and repeats are at least 1")
         if not self.learning_rate > 0 or min(self.prior, self.diversity) < 0:
-            raise InvalidInput("amortized: learning_rate must be positive, prior and diversity not negative")
+            raise InvalidInputError(
+                "amortized: learning_rate must be positive, prior and diversity not negative"
+            )
         if not (0.0 <= self.final < 1.0 and 0.0 <= self.initial < 1.0):
-            raise InvalidInput("amortized: final and initial are shares in [0, 1)")
+            raise InvalidInputError("amortized: final and initial are shares in [0, 1)")
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         share = 25 if statement.differentiable else 10  # a stand-in is fitted anew in each round
-        size = self.batch or (8 if request.budget is None else min(16, max(2, request.budget // share)))
+        size = self.batch or (
+            8 if request.budget is None else min(16, max(2, request.budget // share))
+        )
         left = math.inf if request.budget is None else request.budget - History(trials).committed
         mine = [t for t in trials if t.origin == self.name]
         with one_thread():
             if statement.differentiable:
-                return Proposal(self._trained_on_oracle(statement.domain, mine, request, size, left))
+                return Proposal(
+                    self._trained_on_oracle(statement.domain, mine, request, size, left)
+                )
             return Proposal(self._trained_on_stand_in(statement, trials, mine, request, size, left))
 
     def _trained_on_oracle(
@@ -94,7 +102,9 @@ class Amortized(Strategy):
                 break
             net = _replayed(self, domain, request.seed, _log(mine, batch))
             point = _points(net, domain, _noise(domain, request.seed, batch, row))
-            queries.append(Query(point, gradient=True, origin=self.name, meta={"batch": batch, "row": row}))
+            queries.append(
+                Query(point, gradient=True, origin=self.name, meta={"batch": batch, "row": row})
+            )
             left -= 2
         if not queries and left >= 1:
             net = _replayed(self, domain, request.seed, _log(mine, None))
@@ -104,7 +114,7 @@ class Amortized(Strategy):
 
     def _trained_on_stand_in(
         self,
-        statement: Statement,
+        statement: ProblemStatement,
         trials: Sequence[Trial],
         mine: Sequence[Trial],
         request: Request,
@@ -113,13 +123,19 @@ class Amortized(Strategy):
     ) -> tuple[Query, ...]:
         domain, count = statement.domain, int(min(request.count, max(left, 0)))
         wanted = max(2 * size, int(self.initial * (request.budget or 0)))
-        known = sum(t.state is State.COMPLETED or t.state.open for t in trials if "round" not in t.query.meta)
+        known = sum(
+            t.state is State.COMPLETED or t.state.open
+            for t in trials
+            if "round" not in t.query.meta
+        )
         if known < wanted:
             points = domain.sample(request.rng(), min(count, wanted - known))
             return tuple(Query(point, origin=self.name, meta={"draw": True}) for point in points)
         queries = []
         for turn, row in _next_rows(mine, "round", size, count):
-            begun = min((t.number for t in mine if t.query.meta.get("round") == turn), default=len(trials))
+            begun = min(
+                (t.number for t in mine if t.query.meta.get("round") == turn), default=len(trials)
+            )
             net = _fitted(self, statement, History(trials[:begun]), request.seed)
             point = _points(net, domain, _noise(domain, request.seed, turn, row))
             queries.append(Query(point, origin=self.name, meta={"round": turn, "row": row}))
@@ -169,12 +185,21 @@ class _Net:
         self.domain = domain
 
         def layer(inputs: int, outputs: int, gain: float) -> list[torch.Tensor]:
-            weight = torch.randn(inputs, outputs, generator=generator, dtype=torch.float64) * gain / math.sqrt(inputs)
+            weight = (
+                torch.randn(inputs, outputs, generator=generator, dtype=torch.float64)
+                * gain
+                / math.sqrt(inputs)
+            )
             return [weight, torch.zeros(outputs, dtype=torch.float64)]
 
         d = domain.dim
         scale = torch.zeros(d, dtype=torch.float64)
-        self.weights = [*layer(d, width, 1.0), *layer(width, width, 1.0), *layer(width, d, 0.0), scale]
+        self.weights = [
+            *layer(d, width, 1.0),
+            *layer(width, width, 1.0),
+            *layer(width, d, 0.0),
+            scale,
+        ]
         for weight in self.weights:
             weight.requires_grad_()
 
@@ -186,7 +211,9 @@ class _Net:
         if self.domain.geometry == "box":
             points: torch.Tensor = moved.sigmoid()
             return points
-        shrink: torch.Tensor = (self.domain.radius / moved.norm(dim=-1, keepdim=True).clamp(min=1e-9)).clamp(max=1.0)
+        shrink: torch.Tensor = (
+            self.domain.radius / moved.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+        ).clamp(max=1.0)
         return moved * shrink
 
 
@@ -195,11 +222,15 @@ def _points(net: _Net, domain: Domain, noise: Array) -> Array:
     import torch
 
     with torch.no_grad():
-        points: Array = domain.project(net(torch.from_numpy(np.atleast_2d(noise))).numpy()).reshape(noise.shape)
+        points: Array = domain.project(net(torch.from_numpy(np.atleast_2d(noise))).numpy()).reshape(
+            noise.shape
+        )
     return points
 
 
-def _train(net: _Net, options: Amortized, seed: int, lessons: Iterable[tuple[_Lesson, int]]) -> None:
+def _train(
+    net: _Net, options: Amortized, seed: int, lessons: Iterable[tuple[_Lesson, int]]
+) -> None:
     """Adam through (loss, steps) pairs, each with prior and diversity terms on a batch that costs no calls."""
     import torch
 
@@ -228,14 +259,20 @@ def _replayed(options: Amortized, domain: Domain, seed: int, told: tuple[_Told, 
             slopes = np.frombuffer(data).reshape(len(rows), domain.dim)
             lengths = np.linalg.norm(slopes, axis=1, keepdims=True)
             norms.extend(lengths[:, 0])
-            soft = np.sqrt(lengths**2 + np.median(norms) ** 2 + 1e-300)  # one cliff may not outshout the batch
+            soft = np.sqrt(
+                lengths**2 + np.median(norms) ** 2 + 1e-300
+            )  # one cliff may not outshout the batch
             upstream = torch.from_numpy(slopes / soft)
             noise = torch.from_numpy(np.array([_noise(domain, seed, batch, row) for row in rows]))
             with torch.no_grad():
                 before = net(noise)
             yield partial(_chain_rule, upstream, noise, before, reach), options.repeats
 
-    reach = options.trust * math.sqrt(domain.dim) * (1.0 if domain.geometry == "gaussian" else math.sqrt(1 / 12))
+    reach = (
+        options.trust
+        * math.sqrt(domain.dim)
+        * (1.0 if domain.geometry == "gaussian" else math.sqrt(1 / 12))
+    )
     net = _Net(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
     _train(net, options, seed, lessons())
     return net
@@ -249,7 +286,7 @@ def _chain_rule(
     return ((upstream * move).sum(dim=1) + 0.5 * (move**2).sum(dim=1)).mean()
 
 
-def _fitted(options: Amortized, statement: Statement, history: History, seed: int) -> _Net:
+def _fitted(options: Amortized, statement: ProblemStatement, history: History, seed: int) -> _Net:
     """The network trained on a stand-in that was fitted to the told outputs."""
     loss, targets = _tensor_loss(statement), history.y
     if loss is None:  # the objective takes no tensors: model the loss itself
@@ -259,11 +296,13 @@ def _fitted(options: Amortized, statement: Statement, history: History, seed: in
     return _fitted_to(options, statement.domain, loss, constraints, seed, table)
 
 
-def _tensor_loss(statement: Statement) -> Objective | None:
+def _tensor_loss(statement: ProblemStatement) -> Objective | None:
     import torch
 
     try:
-        statement.objective.loss(torch.zeros(2, len(statement.outputs), dtype=torch.float64)).sum().item()
+        statement.objective.loss(
+            torch.zeros(2, len(statement.outputs), dtype=torch.float64)
+        ).sum().item()
     except Exception:
         return None
     return statement.objective

@@ -14,7 +14,7 @@ import numpy as np
 from bo_invert.history import History
 from bo_invert.models.least_squares.convergence import hit
 from bo_invert.objectives import Target
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import JSON, Query, Trial
 
@@ -65,7 +65,9 @@ class Auto(Strategy):
     noisy: bool | None = None
     device: str = "cpu"
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         history = History(trials)
         memo = request.memo or {"children": {}}
         again = _repeat(statement, history, request, memo) if self.noisy is None else None
@@ -80,14 +82,18 @@ class Auto(Strategy):
             proposal = from_spec(spec).ask(statement, trials, child)
             memo = {"linear": linear, "children": {**memo["children"], key: proposal.memo}}
             queries = tuple(
-                replace(query, meta={**query.meta, "why": _BEGINNING if "design" in query.meta else why})
+                replace(
+                    query, meta={**query.meta, "why": _BEGINNING if "design" in query.meta else why}
+                )
                 for query in proposal.queries
             )
             if queries or history.open or hit(statement.objective, history):
                 break
         return Proposal(queries, memo)
 
-    def outlook(self, statement: Statement, trials: Sequence[Trial], budget: int) -> tuple[str, str]:
+    def outlook(
+        self, statement: ProblemStatement, trials: Sequence[Trial], budget: int
+    ) -> tuple[str, str]:
         """Which strategy it would take, and why, with these trials told and nothing left to look at first.
 
         Args:
@@ -100,7 +106,7 @@ class Auto(Strategy):
 
 
 def _choices(
-    statement: Statement, history: History, request: Request, options: Auto, linear: bool
+    statement: ProblemStatement, history: History, request: Request, options: Auto, linear: bool
 ) -> Iterator[_Choice]:
     """What to do, and what to do where that has nothing to propose."""
     domain, told = statement.domain, len(history.completed)
@@ -110,23 +116,39 @@ def _choices(
     settings |= {"noisy": True} if noisy else {}
     words = _UNSTEADY if noisy and said is None else _SAID if noisy else ""
     calls = math.inf if request.budget is None else request.budget
-    if isinstance(statement.objective, Target) and domain.continuous and not noisy and calls >= 2 * domain.dim:
+    if (
+        isinstance(statement.objective, Target)
+        and domain.continuous
+        and not noisy
+        and calls >= 2 * domain.dim
+    ):
         if _flat(history):
             words = ": a target, but different points are answered exactly alike, so residuals show no way"
         else:
             yield _Choice(
-                {"name": "least_squares"}, "least_squares: every output tells by how much the target is missed"
+                {"name": "least_squares"},
+                "least_squares: every output tells by how much the target is missed",
             )
     elif statement.differentiable and not noisy and calls >= 20:
-        yield _Choice({"name": "polish"}, "polish: the oracle has gradients, so descents finish the search")
+        yield _Choice(
+            {"name": "polish"}, "polish: the oracle has gradients, so descents finish the search"
+        )
     if told > _MANY:
-        yield _Choice({"name": "turbo", "options": settings}, f"turbo: {told} trials are too many for one model{words}")
+        yield _Choice(
+            {"name": "turbo", "options": settings},
+            f"turbo: {told} trials are too many for one model{words}",
+        )
         return
     if linear:
-        yield _Choice({"name": "spherical"}, "spherical: a linear model on the latent's shell predicts better here")
+        yield _Choice(
+            {"name": "spherical"},
+            "spherical: a linear model on the latent's shell predicts better here",
+        )
     if not noisy and _turn(history, domain.dim) == "turbo":
         near = {"length": _NEAR, **settings}
-        yield _Choice({"name": "turbo", "options": near}, "turbo: the global search gained little for a while")
+        yield _Choice(
+            {"name": "turbo", "options": near}, "turbo: the global search gained little for a while"
+        )
     yield _Choice({"name": "gp", "options": settings}, f"gp: a global model of the outputs{words}")
 
 
@@ -142,7 +164,9 @@ def _turn(history: History, dim: int) -> str:
         loss = trial.loss if trial.loss is not None else math.inf
         best = min(best, loss if trial.feasible else math.inf)
         recent.append(loss)
-        if best < math.inf and (level == math.inf or best < level - _GAIN * (float(np.median(recent)) - best)):
+        if best < math.inf and (
+            level == math.inf or best < level - _GAIN * (float(np.median(recent)) - best)
+        ):
             vain, level = 0, best
             turn = trial.origin if trial.origin in patience else turn
         elif trial.origin == turn and "design" not in trial.query.meta:
@@ -152,13 +176,17 @@ def _turn(history: History, dim: int) -> str:
     return turn
 
 
-def _repeat(statement: Statement, history: History, request: Request, memo: JSON) -> Query | None:
+def _repeat(
+    statement: ProblemStatement, history: History, request: Request, memo: JSON
+) -> Query | None:
     """A told point to be asked again, if that would settle whether the oracle is noisy and is not known yet."""
     told = history.completed
     rest = math.inf if request.budget is None else request.budget - history.committed
     if len(told) < max(30, 4 * statement.domain.dim) or rest < 10 or not history.ranking:
         return None
-    if any("repeat" in trial.query.meta for trial in history.trials) or len(history.groups) < len(told):
+    if any("repeat" in trial.query.meta for trial in history.trials) or len(history.groups) < len(
+        told
+    ):
         return None
     best = history.ranking[0]
     if not (_sees_noise(memo) or (best.origin == "least_squares" and not _near(history))):
@@ -191,7 +219,7 @@ def _flat(history: History) -> bool:
     return len(np.unique(history.y[points], axis=0)) <= len(points) - 2
 
 
-def _linear_is_better(statement: Statement, history: History, memo: JSON) -> JSON:
+def _linear_is_better(statement: ProblemStatement, history: History, memo: JSON) -> JSON:
     """Whether a model that is linear on the shell predicts better, compared anew when the data grew by a quarter."""
     told = len(history.completed)
     known = memo.get("linear")

@@ -16,9 +16,9 @@ from typing import Any, ClassVar, get_args, get_type_hints
 import numpy as np
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.objectives import Target
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Query, Trial
 
 
@@ -67,7 +67,9 @@ class Strategy(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         """What to evaluate next.
 
         Args:
@@ -76,11 +78,11 @@ class Strategy(ABC):
             request: how many, which seed, which budget.
         """
 
-    def check(self, statement: Statement) -> None:  # noqa: B027  (most strategies take any problem)
+    def check(self, statement: ProblemStatement) -> None:  # noqa: B027  (most strategies take any problem)
         """Refuse a problem this strategy cannot work on.
 
         Raises:
-            Unsuitable: naming the strategy, the problem and the remedy.
+            UnsuitableStrategyError: naming the strategy, the problem and the remedy.
         """
 
     def spec(self) -> JSON:
@@ -96,19 +98,21 @@ def from_spec(spec: str | JSON | Strategy, **options: Any) -> Strategy:
     """A strategy from its name, its spec, or itself.
 
     Raises:
-        InvalidInput: no strategy has that name, or it has no such option, or an option is of the wrong type.
+        InvalidInputError: no strategy has that name, or it has no such option, or an option is of the wrong type.
     """
     if isinstance(spec, Strategy):
         return from_spec(spec.spec(), **options) if options else spec
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping) or "name" not in spec or not set(spec) <= {"name", "options"}:
-        raise InvalidInput(f'a strategy is a name or {{"name": ..., "options": {{...}}}}, got {spec!r}')
+        raise InvalidInputError(
+            f'a strategy is a name or {{"name": ..., "options": {{...}}}}, got {spec!r}'
+        )
     kind = registry.resolve("strategies", spec["name"])
     given = {**spec.get("options", {}), **options}
     known = {f.name for f in dataclasses.fields(kind)}
     if not set(given) <= known:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"strategy {spec['name']!r} has no option {', '.join(sorted(set(given) - known))}; it has "
             f"{', '.join(sorted(known)) or 'none'}"
         )
@@ -123,32 +127,40 @@ def _check_type(who: str, value: Any, hint: Any) -> None:
     """Refuse a value that an option's annotation does not allow; a whole number is a float, true is no number.
 
     Raises:
-        InvalidInput: naming the option, what it takes and what it got.
+        InvalidInputError: naming the option, what it takes and what it got.
     """
     allowed = get_args(hint) or (hint,)
     if Any in allowed or not set(allowed) <= {bool, int, float, str, type(None)}:
         return
     fits = type(value) in allowed or (float in allowed and type(value) is int)
     if not fits and not (isinstance(value, np.number) and {int, float} & set(allowed)):
-        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "nothing"}
-        raise InvalidInput(f"{who} takes {' or '.join(words[kind] for kind in allowed)}, got {value!r}")
+        words = {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number",
+            str: "text",
+            type(None): "nothing",
+        }
+        raise InvalidInputError(
+            f"{who} takes {' or '.join(words[kind] for kind in allowed)}, got {value!r}"
+        )
 
 
-def require_gradients(strategy: Strategy, statement: Statement) -> None:
+def require_gradients(strategy: Strategy, statement: ProblemStatement) -> None:
     """Refuse a problem without gradients.
 
     Raises:
-        Unsuitable: naming the strategy, the problem and the remedy.
+        UnsuitableStrategyError: naming the strategy, the problem and the remedy.
     """
     if not statement.differentiable:
-        raise Unsuitable(
+        raise UnsuitableStrategyError(
             f"strategy {strategy.name!r} needs gradients, and problem {statement.name!r} has none: its space or its "
             "oracle is not differentiable. Use a torch module for both, give the oracle a differentiable stand-in "
             "(bo_invert.Twin), or take a strategy without gradients: 'gp', 'cmaes', 'prior'"
         )
 
 
-def refuse_without_residuals(name: str, statement: Statement, instead: str) -> None:
+def refuse_without_residuals(name: str, statement: ProblemStatement, instead: str) -> None:
     """For strategies that follow residuals by their slopes.
 
     Args:
@@ -157,15 +169,15 @@ def refuse_without_residuals(name: str, statement: Statement, instead: str) -> N
         instead: strategies to take otherwise, in words.
 
     Raises:
-        Unsuitable: the problem has no target, or parameters that are not real numbers.
+        UnsuitableStrategyError: the problem has no target, or parameters that are not real numbers.
     """
     if not isinstance(statement.objective, Target):
-        raise Unsuitable(
+        raise UnsuitableStrategyError(
             f"strategy {name!r} needs residuals, and the objective of problem {statement.name!r} is "
             f"{statement.objective}. Use Target(value), or take {instead}"
         )
     if not statement.domain.continuous:
-        raise Unsuitable(
+        raise UnsuitableStrategyError(
             f"strategy {name!r} needs finite differences, and problem {statement.name!r} has whole numbers "
             f"or choices among its parameters. Make them Float or fix them, or take {instead}"
         )

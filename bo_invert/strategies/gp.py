@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS
 from bo_invert.models.optim.initial_design import design, design_size, lacking
 from bo_invert.objectives import Target
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import JSON, Array, Query, Trial
@@ -74,21 +74,32 @@ class GP(Strategy):
 
     def __post_init__(self) -> None:
         if self.kernel not in KERNELS:
-            raise InvalidInput(f"strategy 'gp': kernel is one of {', '.join(map(repr, KERNELS))}, got {self.kernel!r}")
+            raise InvalidInputError(
+                f"strategy 'gp': kernel is one of {', '.join(map(repr, KERNELS))}, got {self.kernel!r}"
+            )
         if self.acquisition not in ACQUISITIONS:
             names = ", ".join(map(repr, ACQUISITIONS))
-            raise InvalidInput(f"strategy 'gp': acquisition is one of {names}, got {self.acquisition!r}")
+            raise InvalidInputError(
+                f"strategy 'gp': acquisition is one of {names}, got {self.acquisition!r}"
+            )
         if self.samples < 1 or (self.initial is not None and self.initial < 1):
-            raise InvalidInput(f"strategy 'gp': samples and initial must be at least 1, got {self}")
+            raise InvalidInputError(
+                f"strategy 'gp': samples and initial must be at least 1, got {self}"
+            )
 
-    def check(self, statement: Statement) -> None:
+    def check(self, statement: ProblemStatement) -> None:
         objective = statement.objective
         constrained = {constraint.index for constraint in statement.constraints}
-        plain = not isinstance(objective, Target) and getattr(objective, "index", None) not in constrained
+        plain = (
+            not isinstance(objective, Target)
+            and getattr(objective, "index", None) not in constrained
+        )
         if self.acquisition == "ucb_pe" and not plain:  # of a composite only its values tell, later
             raise _unbounded(statement)
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         history, domain = History(trials), statement.domain
         if lacking(history, design_size(domain.dim, request.budget, self.initial)):
             return Proposal(design(self.name, domain, history, request), request.memo)
@@ -99,7 +110,11 @@ class GP(Strategy):
             return self._improving(statement, history, request, rng)
 
     def _improving(
-        self, statement: Statement, history: History, request: Request, rng: np.random.Generator
+        self,
+        statement: ProblemStatement,
+        history: History,
+        request: Request,
+        rng: np.random.Generator,
     ) -> Proposal:
         from bo_invert.models.acquisition.feasibility import permission
         from bo_invert.models.base import to_unit
@@ -123,12 +138,18 @@ class GP(Strategy):
             if learned.outputs.direct is None:
                 raise _unbounded(statement)
             note["asked_at"] = len(history.completed)
-            picked = self._one_by_one(scene, request.count, explore=memo.get("asked_at") == note["asked_at"])
+            picked = self._one_by_one(
+                scene, request.count, explore=memo.get("asked_at") == note["asked_at"]
+            )
         else:
             picked = self._one_by_one(scene, min(request.count, _GREEDY))
             picked = _drawn(scene, picked, request.count)
-        said = foretell(learned.surrogate, learned.outputs, statement, history.trials, to_unit(domain, picked))
-        queries = (Query(x, origin=self.name, meta=words) for x, words in zip(picked, said, strict=True))
+        said = foretell(
+            learned.surrogate, learned.outputs, statement, history.trials, to_unit(domain, picked)
+        )
+        queries = (
+            Query(x, origin=self.name, meta=words) for x, words in zip(picked, said, strict=True)
+        )
         return Proposal(tuple(queries), note)
 
     def _one_by_one(self, scene: _Scene, count: int, explore: bool = False) -> Array:
@@ -141,12 +162,21 @@ class GP(Strategy):
         picked, ends = np.empty((0, domain.dim)), None
         while len(picked) < count:
             pending = to_unit(domain, np.concatenate([history.open_points, picked]))
-            score = permitted(self._score(scene, pending, explore or len(picked) > 0), scene.allowed)
+            score = permitted(
+                self._score(scene, pending, explore or len(picked) > 0), scene.allowed
+            )
             taken = np.concatenate([history.all_points, picked])
             # The score changes little from point to point, so the later searches go on where the first one ended.
             steps = 50 if count == 1 else 30 if ends is None else 16
             point, ends = search.maximise(
-                score, domain, scene.incumbents, taken, scene.rng, spacing=scene.spacing, steps=steps, before=ends
+                score,
+                domain,
+                scene.incumbents,
+                taken,
+                scene.rng,
+                spacing=scene.spacing,
+                steps=steps,
+                before=ends,
             )
             picked = np.concatenate([picked, point[None]])
         return picked
@@ -193,8 +223,8 @@ def _drawn(scene: _Scene, picked: Array, count: int) -> Array:
     return picked
 
 
-def _unbounded(statement: Statement) -> Unsuitable:
-    return Unsuitable(
+def _unbounded(statement: ProblemStatement) -> UnsuitableStrategyError:
+    return UnsuitableStrategyError(
         f"strategy 'gp': acquisition 'ucb_pe' wants a loss that is plus or minus one output without a constraint on "
         f"it, {statement.name!r} has {statement.objective}; use acquisition='ei'"
     )

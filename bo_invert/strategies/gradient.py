@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, require_gradients
 from bo_invert.types import Array, Descent, Query, Trial
 
@@ -46,18 +46,28 @@ class Gradient(Strategy):
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("adam", "lbfgs"):
-            raise InvalidInput(f"gradient: optimizer is 'adam' or 'lbfgs', got {self.optimizer!r}")
-        if (self.starts is not None and self.starts < 1) or (self.steps is not None and self.steps < 1):
-            raise InvalidInput(f"gradient: starts and steps are at least 1, got {self.starts} and {self.steps}")
+            raise InvalidInputError(
+                f"gradient: optimizer is 'adam' or 'lbfgs', got {self.optimizer!r}"
+            )
+        if (self.starts is not None and self.starts < 1) or (
+            self.steps is not None and self.steps < 1
+        ):
+            raise InvalidInputError(
+                f"gradient: starts and steps are at least 1, got {self.starts} and {self.steps}"
+            )
         if not 0.0 <= self.screen < 1.0:
-            raise InvalidInput(f"gradient: screen is a share in [0, 1), got {self.screen}")
+            raise InvalidInputError(f"gradient: screen is a share in [0, 1), got {self.screen}")
         if self.learning_rate is not None and not self.learning_rate > 0:
-            raise InvalidInput(f"gradient: learning_rate must be positive, got {self.learning_rate}")
+            raise InvalidInputError(
+                f"gradient: learning_rate must be positive, got {self.learning_rate}"
+            )
 
-    def check(self, statement: Statement) -> None:
+    def check(self, statement: ProblemStatement) -> None:
         require_gradients(self, statement)
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         history, rng = History(trials), request.rng()
         left = math.inf if request.budget is None else request.budget - history.committed
         queries = self._screening(statement, trials, request, left, rng)
@@ -69,15 +79,24 @@ class Gradient(Strategy):
         found: list[Query] = []
         while len(found) < request.count and left >= 1:
             start = starts.pop(0) if starts else statement.domain.sample(rng, 1)[0]
-            length = steps if left >= 3 * steps else max(1, int(left) // 2)  # the last descent takes the rest
+            length = (
+                steps if left >= 3 * steps else max(1, int(left) // 2)
+            )  # the last descent takes the rest
             descent = Descent(length, self.optimizer, self._rate(statement, length))
-            query = Query(start, descent=descent if left >= 2 else None, origin=self.name, meta={"seed": seed})
+            query = Query(
+                start, descent=descent if left >= 2 else None, origin=self.name, meta={"seed": seed}
+            )
             found.append(query)
             left -= query.cost.calls
         return Proposal(tuple(found))
 
     def _screening(
-        self, statement: Statement, trials: Sequence[Trial], request: Request, left: float, rng: np.random.Generator
+        self,
+        statement: ProblemStatement,
+        trials: Sequence[Trial],
+        request: Request,
+        left: float,
+        rng: np.random.Generator,
     ) -> tuple[Query, ...]:
         if request.budget is None:
             return ()
@@ -93,18 +112,26 @@ class Gradient(Strategy):
             steps = 50
         else:
             pairs = 0.5 * (1.0 - self.screen) * request.budget
-            steps = int(pairs / self.starts) if self.starts else int(min(100.0, 4.0 * math.sqrt(pairs)))
-        return max(5, steps // 2) if any(_stood_in(t) for t in trials) and not self.starts else max(1, steps)
+            steps = (
+                int(pairs / self.starts) if self.starts else int(min(100.0, 4.0 * math.sqrt(pairs)))
+            )
+        return (
+            max(5, steps // 2)
+            if any(_stood_in(t) for t in trials) and not self.starts
+            else max(1, steps)
+        )
 
-    def _rate(self, statement: Statement, steps: int) -> float:
+    def _rate(self, statement: ProblemStatement, steps: int) -> float:
         if self.learning_rate is not None:
             return self.learning_rate
         reach, low, high = _REACH[statement.domain.geometry]
         return min(high, max(low, reach / steps))
 
-    def _candidates(self, statement: Statement, history: History) -> list[Array]:
+    def _candidates(self, statement: ProblemStatement, history: History) -> list[Array]:
         """Told points worth a descent, best first: not the end of one, and not where one has started or passed."""
-        apart = (0.02 if statement.domain.geometry == "box" else 0.1) * math.sqrt(statement.domain.dim)
+        apart = (0.02 if statement.domain.geometry == "box" else 0.1) * math.sqrt(
+            statement.domain.dim
+        )
         descents = [t for t in history.trials if t.query.descent is not None]
         taken = [t.query.point for t in descents] + [t.point for t in descents]
         found: list[Array] = []
@@ -125,4 +152,9 @@ def _screened(trial: Trial) -> bool:
 def _stood_in(trial: Trial) -> bool:
     """Whether a told descent saw no true value but its last: it ran on a stand-in, or augmented."""
     trace = None if trial.outcome is None or trial.query.descent is None else trial.outcome.trace
-    return trace is not None and len(trace) > 2 and bool(np.isnan(trace[:-1]).all()) and bool(np.isfinite(trace[-1]))
+    return (
+        trace is not None
+        and len(trace) > 2
+        and bool(np.isnan(trace[:-1]).all())
+        and bool(np.isfinite(trace[-1]))
+    )

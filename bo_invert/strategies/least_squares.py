@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.least_squares.convergence import hit, rounding
 from bo_invert.models.least_squares.gauss_newton import Settings, Start
 from bo_invert.objectives import Target
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, refuse_without_residuals
 from bo_invert.strategies.replay import key, replay
 from bo_invert.types import JSON, Array, Query, Trial
@@ -62,35 +62,51 @@ class LeastSquares(Strategy):
 
     def __post_init__(self) -> None:
         if self.method not in ("dogbox", "trf"):
-            raise InvalidInput(f"least_squares: method is 'dogbox' or 'trf', got {self.method!r}")
+            raise InvalidInputError(
+                f"least_squares: method is 'dogbox' or 'trf', got {self.method!r}"
+            )
         if not (0 <= self.secant < 1 and self.initial >= 1 and 0 < self.diff_step < 0.5):
-            raise InvalidInput(
+            raise InvalidInputError(
                 "least_squares: secant lies in [0, 1), initial is at least 1 and diff_step lies in (0, 0.5), "
                 f"got {self.secant}, {self.initial}, {self.diff_step}"
             )
         if self.design is not None and self.design < 2:
-            raise InvalidInput(f"least_squares: design is at least 2, got {self.design}")
+            raise InvalidInputError(f"least_squares: design is at least 2, got {self.design}")
 
-    def check(self, statement: Statement) -> None:
+    def check(self, statement: ProblemStatement) -> None:
         refuse_without_residuals(self.name, statement, instead="'gp' or 'cmaes'")
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         self.check(statement)
         history, target = History(trials), _target(statement)
         memo = request.memo or {"finished": 0, "model": None}
         done = hit(target, history)
-        if done and target.tolerance > 0.0:  # without a tolerance, a start under way goes on to the last digit
+        if (
+            done and target.tolerance > 0.0
+        ):  # without a tolerance, a start under way goes on to the last digit
             return Proposal((), memo)
         inside = statement.domain.project
-        queries, finished, finishing = self._starts(statement, history, request, memo["finished"], inside, done)
+        queries, finished, finishing = self._starts(
+            statement, history, request, memo["finished"], inside, done
+        )
         memo = {**memo, "finished": finished}
         if len(queries) < request.count and not done and not finishing:
-            more, memo["model"] = self._searched(statement, history, request, memo["model"], queries, inside)
+            more, memo["model"] = self._searched(
+                statement, history, request, memo["model"], queries, inside
+            )
             queries += more
         return Proposal(tuple(queries[: request.count]), memo)
 
     def _starts(
-        self, statement: Statement, history: History, request: Request, finished: int, inside: Inside, done: bool
+        self,
+        statement: ProblemStatement,
+        history: History,
+        request: Request,
+        finished: int,
+        inside: Inside,
+        done: bool,
     ) -> tuple[list[Query], int, bool]:
         """What starts need next, how many of them, from the first on, have ended, and whether a later one goes on."""
         domain, target = statement.domain, _target(statement)
@@ -98,23 +114,36 @@ class LeastSquares(Strategy):
         least = rounding(target) * len(target.value)
         answers = _answers(statement, history)
         open_points = {key(trial.query.point) for trial in history.open}
-        begun = {t.query.meta["start"]: t.query.meta["from"] for t in history.trials if _in_start(t, self.name)}
+        begun = {
+            t.query.meta["start"]: t.query.meta["from"]
+            for t in history.trials
+            if _in_start(t, self.name)
+        }
         queries: list[Query] = []
         start, running, finishing = finished, False, False
         while len(queries) < request.count:
             if start in begun:
-                given = next((trial for trial in history.trials if trial.number == begun[start]), None)
+                given = next(
+                    (trial for trial in history.trials if trial.number == begun[start]), None
+                )
             elif running or done:
                 break
             else:
                 given = self._promising(statement, history, set(begun.values()))
                 if given is None and start > 0:
                     break
-            drawn = [given.point] if given else list(inside(domain.sobol(request.stream(0), self.initial)))
+            drawn = (
+                [given.point]
+                if given
+                else list(inside(domain.sobol(request.stream(0), self.initial)))
+            )
             missing = replay(Start(settings, domain, inside, drawn, least).run, answers)
             if not missing and start == finished:
                 finished += 1
-            running, finishing = running or bool(missing), finishing or (start > 0 and bool(missing))
+            running, finishing = (
+                running or bool(missing),
+                finishing or (start > 0 and bool(missing)),
+            )
             begun[start] = None if given is None else given.number
             meta = {"start": start, "from": begun[start]}
             fresh = [point for point in missing if key(point) not in open_points]
@@ -123,33 +152,48 @@ class LeastSquares(Strategy):
             start += 1
         return queries, finished, finishing
 
-    def _promising(self, statement: Statement, history: History, used: set[int | None]) -> Trial | None:
+    def _promising(
+        self, statement: ProblemStatement, history: History, used: set[int | None]
+    ) -> Trial | None:
         """The best plausible trial, if a start is worth its calls there; None otherwise."""
         domain = statement.domain
-        plausible = (t for t in history.ranking if not domain.floor or domain.plausibility(t.point)[0] >= domain.floor)
+        plausible = (
+            t
+            for t in history.ranking
+            if not domain.floor or domain.plausibility(t.point)[0] >= domain.floor
+        )
         best = next(plausible, None)
         if best is None or best.number in used or _in_start(best, self.name):
             return None
         if best.origin != self.name or self._stuck(history):
             return best
-        reached = min((float(t.loss or 0.0) for t in history.completed if _in_start(t, self.name)), default=np.inf)
+        reached = min(
+            (float(t.loss or 0.0) for t in history.completed if _in_start(t, self.name)),
+            default=np.inf,
+        )
         level = min(_PROMISING * float(np.quantile(history.losses, 0.75)), 0.5 * reached)
         return best if best.feasible and float(best.loss or 0.0) < level else None
 
     def _stuck(self, history: History) -> bool:
         """Whether the model's last ``3 d`` points gained nothing: then a start at the best, or a look anywhere."""
         asked = [t for t in history.completed if t.origin == self.name and "model" in t.query.meta]
-        since = [t for t in history.trials if asked and t.number > asked[-1].number and "design" in t.query.meta]
+        since = [
+            t
+            for t in history.trials
+            if asked and t.number > asked[-1].number and "design" in t.query.meta
+        ]
         patience = 3 * len(history.points[0])
         if since or len(asked) <= patience:
             return False
         first = asked[-patience].number
         before = [float(t.loss or 0.0) for t in history.completed if t.number < first]
-        return min(float(t.loss or 0.0) for t in history.completed if t.number >= first) > 0.9 * min(before)
+        return min(
+            float(t.loss or 0.0) for t in history.completed if t.number >= first
+        ) > 0.9 * min(before)
 
     def _searched(
         self,
-        statement: Statement,
+        statement: ProblemStatement,
         history: History,
         request: Request,
         memo: JSON,
@@ -166,7 +210,9 @@ class LeastSquares(Strategy):
             drawn = sum("design" in t.query.meta for t in history.trials if t.origin == self.name)
             pool = inside(domain.sobol(request.stream(1), min(lacking, count), skip=drawn))
             meta = [{"design": drawn + i} for i in range(len(pool))]
-            return [Query(p, origin=self.name, meta=m) for p, m in zip(pool, meta, strict=True)], memo
+            return [
+                Query(p, origin=self.name, meta=m) for p, m in zip(pool, meta, strict=True)
+            ], memo
         from threadpoolctl import threadpool_limits
 
         from bo_invert.models.base import to_unit
@@ -175,7 +221,9 @@ class LeastSquares(Strategy):
 
         missed, excesses = _missed(statement, history)
         best = np.argsort(residuals.merits(missed, excesses), kind="stable")
-        with threadpool_limits(limits=1):  # small matrices gain nothing from more, and sums keep their order
+        with threadpool_limits(
+            limits=1
+        ):  # small matrices gain nothing from more, and sums keep their order
             model, memo = residuals.fit(to_unit(domain, history.points), missed, excesses, memo)
             search = Search(domain, inside, model, history.points[best], history.barren_points)
             points = search.propose(count, pending, request.rng())
@@ -186,19 +234,19 @@ def _in_start(trial: Trial, name: str) -> bool:
     return trial.origin == name and "start" in trial.query.meta
 
 
-def _target(statement: Statement) -> Target:
+def _target(statement: ProblemStatement) -> Target:
     assert isinstance(statement.objective, Target)
     return statement.objective
 
 
-def _missed(statement: Statement, history: History) -> tuple[Array, Array]:
+def _missed(statement: ProblemStatement, history: History) -> tuple[Array, Array]:
     """Residuals ``(n, k)`` and excesses over constraints ``(n, p)`` of the completed trials."""
     excesses = [constraint.excess(history.y) for constraint in statement.constraints]
     n = len(history.completed)
     return np.asarray(_target(statement).residuals(history.y)), np.array(excesses).reshape(-1, n).T
 
 
-def _answers(statement: Statement, history: History) -> dict[bytes, Array | None]:
+def _answers(statement: ProblemStatement, history: History) -> dict[bytes, Array | None]:
     """Residuals, broken constraints among them, at every told point; None where there were no outputs."""
     ended = (trial for trial in history.trials if not trial.state.open)
     answers: dict[bytes, Array | None] = dict.fromkeys(key(trial.query.point) for trial in ended)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.optim.duplicates import Spacing, spacing
 from bo_invert.models.optim.initial_design import design_size, lacking
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import JSON, Array, Query, Trial
@@ -74,26 +74,37 @@ class PCN(Strategy):
 
     def __post_init__(self) -> None:
         if self.surrogate not in SURROGATES:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"strategy 'pcn': surrogate is one of {', '.join(map(repr, SURROGATES))}, got {self.surrogate!r}"
             )
-        sizes = (self.components, self.walkers, self.steps, 1 if self.initial is None else self.initial)
+        sizes = (
+            self.components,
+            self.walkers,
+            self.steps,
+            1 if self.initial is None else self.initial,
+        )
         if min(sizes) < 1:
-            raise InvalidInput(f"strategy 'pcn': components, walkers, steps and initial are at least 1, got {self}")
+            raise InvalidInputError(
+                f"strategy 'pcn': components, walkers, steps and initial are at least 1, got {self}"
+            )
 
-    def check(self, statement: Statement) -> None:
+    def check(self, statement: ProblemStatement) -> None:
         if self.surrogate == "design" and statement.features is None:
-            raise Unsuitable(
+            raise UnsuitableStrategyError(
                 f"strategy {self.name!r} with surrogate='design' compares designs, and the space of problem "
                 f"{statement.name!r} does not show them as numbers. Use a Latent whose decoder makes arrays, give the "
                 "space a property features, or take surrogate='latent'"
             )
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         history, domain = History(trials), statement.domain
         if lacking(history, design_size(domain.dim, request.budget, self.initial)):
             pool = domain.sample(request.rng(), request.count + 32)
-            return self._propose(Spacing(domain).unseen(pool, history.all_points, request.count), request.memo)
+            return self._propose(
+                Spacing(domain).unseen(pool, history.all_points, request.count), request.memo
+            )
         from bo_invert.models.threads import one_thread
 
         rng = request.rng()
@@ -104,19 +115,25 @@ class PCN(Strategy):
     def _propose(self, points: Array, memo: JSON) -> Proposal:
         return Proposal(tuple(Query(point, origin=self.name) for point in points), memo)
 
-    def _inputs(self, statement: Statement, request: Request) -> Callable[[Array], Array]:
+    def _inputs(self, statement: ProblemStatement, request: Request) -> Callable[[Array], Array]:
         """What the process sees of points ``(n, d)``."""
         from bo_invert.models.design_features import appearance
 
         domain = statement.domain
         if self.surrogate != "latent" and statement.features is not None:
-            found = appearance(statement.features, domain.sample(request.stream(0), _DRAWS), self.components)
+            found = appearance(
+                statement.features, domain.sample(request.stream(0), _DRAWS), self.components
+            )
             if found is not None:
                 return found
         return lambda points: to_unit(domain, points)
 
     def _sampled(
-        self, statement: Statement, history: History, request: Request, rng: np.random.Generator
+        self,
+        statement: ProblemStatement,
+        history: History,
+        request: Request,
+        rng: np.random.Generator,
     ) -> tuple[Array, JSON]:
         import torch
 
@@ -128,7 +145,10 @@ class PCN(Strategy):
 
         domain, memo = statement.domain, request.memo or {}
         inputs = self._inputs(statement, request)
-        told, lost = (np.nan_to_num(inputs(points), nan=0.5) for points in (history.points, history.barren_points))
+        told, lost = (
+            np.nan_to_num(inputs(points), nan=0.5)
+            for points in (history.points, history.barren_points)
+        )
         some = telling(told, history.order)
         learned = learn(statement, history, told, memo.get("outputs"), some=some, noisy=self.noisy)
         answered, labels = answering(told, lost, history.order, memo.get("labels"))
@@ -141,16 +161,24 @@ class PCN(Strategy):
             with torch.no_grad():
                 x = torch.as_tensor(np.where(sound[:, None], seen, 0.5))
                 values = score(x) if answered is None else score(x) + answered(x)
-                values = values if wish is None else values + wish(torch.as_tensor(to_unit(domain, points)))
+                values = (
+                    values
+                    if wish is None
+                    else values + wish(torch.as_tensor(to_unit(domain, points)))
+                )
             return np.where(sound, values.numpy(), -np.inf)
 
         nothing = np.empty((0, told.shape[1]))
-        probability = improving(learned.surrogate, learned.outputs, learned.known(nothing), seed=draw_seed(rng))
+        probability = improving(
+            learned.surrogate, learned.outputs, learned.known(nothing), seed=draw_seed(rng)
+        )
 
         def doubted(x: Tensor) -> Tensor:
             return torch.logaddexp(probability(x), torch.full_like(x[:, 0], math.log(_DOUBT)))
 
-        ends = self._walked(domain, history, lambda points: permitted(doubted, points), request.count, rng)
+        ends = self._walked(
+            domain, history, lambda points: permitted(doubted, points), request.count, rng
+        )
         apart = Spacing(domain) if self.noisy else spacing(statement, history)
         if domain.continuous and not self.noisy:
             apart = replace(apart, apart=max(apart.apart, _SAME))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.threads import one_thread
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import JSON, Array, Descent, Query, Trial
 
@@ -57,24 +57,30 @@ class Polish(Strategy):
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0 or self.starts < 1 or not 0.0 < self.radius <= 1.0:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"strategy 'polish': share lies in [0, 1], starts is at least 1, radius lies in (0, 1]; got {self}"
             )
         if self.optimizer not in ("adam", "lbfgs") or (self.steps is not None and self.steps < 1):
-            raise InvalidInput(f"strategy 'polish': optimizer is 'adam' or 'lbfgs', steps at least 1; got {self}")
+            raise InvalidInputError(
+                f"strategy 'polish': optimizer is 'adam' or 'lbfgs', steps at least 1; got {self}"
+            )
         from_spec(self.base)
 
-    def check(self, statement: Statement) -> None:
+    def check(self, statement: ProblemStatement) -> None:
         from_spec(self.base).check(statement)
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         memo = dict(request.memo or {})
         history = History(trials)
         limit = self._limit(statement, request.budget)
         room = None if limit is None else limit - history.committed
         if not memo.get("switched", False) and (room is None or room > 0):
             count = request.count if room is None else min(request.count, room)
-            proposal = self._base(statement, trials, replace(request, count=count, budget=limit), memo)
+            proposal = self._base(
+                statement, trials, replace(request, count=count, budget=limit), memo
+            )
             if proposal.queries or history.open:
                 return proposal
             memo = dict(proposal.memo)
@@ -83,21 +89,31 @@ class Polish(Strategy):
             return self._descend(statement, history, request, memo)
         return self._follow_surrogate(statement, history, request, memo)
 
-    def _limit(self, statement: Statement, budget: int | None) -> int | None:
+    def _limit(self, statement: ProblemStatement, budget: int | None) -> int | None:
         """Calls for the base strategy; what is left is even where every step costs two."""
         if budget is None:
             return self.calls
         rest = budget - round(self.share * budget)
         return budget - (rest - rest % 2 if statement.differentiable else rest)
 
-    def _base(self, statement: Statement, trials: Sequence[Trial], request: Request, memo: JSON) -> Proposal:
-        proposal = from_spec(self.base).ask(statement, trials, replace(request, memo=memo.get("base")))
+    def _base(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request, memo: JSON
+    ) -> Proposal:
+        proposal = from_spec(self.base).ask(
+            statement, trials, replace(request, memo=memo.get("base"))
+        )
         return Proposal(proposal.queries, {**memo, "base": proposal.memo})
 
-    def _descend(self, statement: Statement, history: History, request: Request, memo: JSON) -> Proposal:
+    def _descend(
+        self, statement: ProblemStatement, history: History, request: Request, memo: JSON
+    ) -> Proposal:
         left = None if request.budget is None else request.budget - history.committed
         ranking = [trial for trial in history.ranking if trial.feasible] or list(history.ranking)
-        used = {trial.query.meta.get("start") for trial in history.trials if trial.query.descent is not None}
+        used = {
+            trial.query.meta.get("start")
+            for trial in history.trials
+            if trial.query.descent is not None
+        }
         fresh = [trial for trial in ranking if trial.number not in used]
         if history.open and not any(trial.query.descent is None for trial in history.open):
             return Proposal((), memo)  # descents under way: their arrivals are the next starts
@@ -115,20 +131,26 @@ class Polish(Strategy):
             queries.append(
                 Query(
                     trial.point,
-                    descent=Descent(min(steps, self.steps or steps), self.optimizer, self._rate(statement, depth)),
+                    descent=Descent(
+                        min(steps, self.steps or steps),
+                        self.optimizer,
+                        self._rate(statement, depth),
+                    ),
                     origin=self.name,
                     meta={"start": trial.number, "depth": depth},
                 )
             )
         return Proposal(tuple(queries), memo)
 
-    def _rate(self, statement: Statement, depth: int) -> float:
+    def _rate(self, statement: ProblemStatement, depth: int) -> float:
         rate = self.learning_rate
         if rate is None:
             rate = 0.02 if statement.domain.geometry == "box" else 0.1
         return float(rate * 0.5**depth)
 
-    def _follow_surrogate(self, statement: Statement, history: History, request: Request, memo: JSON) -> Proposal:
+    def _follow_surrogate(
+        self, statement: ProblemStatement, history: History, request: Request, memo: JSON
+    ) -> Proposal:
         if len(history.completed) < 2:
             return self._base(statement, history.trials, request, memo)
 
@@ -155,7 +177,9 @@ class Polish(Strategy):
             picked: list[Array] = []
             for i in range(request.count):
                 reach = self.radius * 0.5 ** min(halvings + i, 20)
-                picked.append(search.maximise_near(score, domain, centre, reach, [*known, *picked], rng))
+                picked.append(
+                    search.maximise_near(score, domain, centre, reach, [*known, *picked], rng)
+                )
         queries = tuple(Query(point, origin=self.name) for point in picked)
         return Proposal(queries, memo)
 

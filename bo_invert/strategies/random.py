@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.types import Query, Trial
 
@@ -16,6 +16,8 @@ class Random(Strategy):
 
     name = "random"
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         points = statement.domain.uniform(request.rng(), request.count)
         return Proposal(tuple(Query(point, origin=self.name) for point in points))

@@ -31,7 +31,8 @@ def key(point: Array) -> bytes:
 
 
 def replay(
-    run: Callable[[Callable[[Sequence[Array]], list[Answer]]], object], answers: Mapping[bytes, Answer]
+    run: Callable[[Callable[[Sequence[Array]], list[Answer]]], object],
+    answers: Mapping[bytes, Answer],
 ) -> list[Array]:
     """Run an optimiser on known answers.
 
@@ -64,7 +65,9 @@ def launch(trials: Sequence[Trial], origin: str, start: int) -> Trial | None:
     method say so in their ``meta``, as ``{"start": number of the run, "from": number of that trial or None}``: what
     becomes known later does not change where a run began.
     """
-    begun = {t.query.meta["start"]: t.query.meta["from"] for t in reversed(trials) if t.origin == origin}
+    begun = {
+        t.query.meta["start"]: t.query.meta["from"] for t in reversed(trials) if t.origin == origin
+    }
     if start in begun:
         return next((trial for trial in trials if trial.number == begun[start]), None)
     ranking = History(trials).ranking

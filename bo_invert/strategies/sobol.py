@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.types import Query, Trial
 
@@ -16,7 +16,9 @@ class Sobol(Strategy):
 
     name = "sobol"
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         done = sum(trial.origin == self.name for trial in trials)
         points = statement.domain.sobol(request.stream(0), request.count, skip=done)
         return Proposal(tuple(Query(point, origin=self.name) for point in points))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.optim.initial_design import design, design_size, lacking
 from bo_invert.objectives import Target
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.types import Array, Query, Trial
@@ -70,13 +70,19 @@ class Spherical(Strategy):
 
     def __post_init__(self) -> None:
         if self.chart not in ("auto", "directions", "stereographic"):
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"strategy 'spherical': chart is 'auto', 'directions' or 'stereographic', got {self.chart!r}"
             )
-        if (self.exploration is not None and self.exploration < 0) or (self.initial is not None and self.initial < 1):
-            raise InvalidInput(f"strategy 'spherical': exploration is at least 0 and initial at least 1, got {self}")
+        if (self.exploration is not None and self.exploration < 0) or (
+            self.initial is not None and self.initial < 1
+        ):
+            raise InvalidInputError(
+                f"strategy 'spherical': exploration is at least 0 and initial at least 1, got {self}"
+            )
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         history, domain = History(trials), statement.domain
         if lacking(history, design_size(domain.dim, request.budget, self.initial)):
             return Proposal(design(self.name, domain, history, request), request.memo)
@@ -85,7 +91,7 @@ class Spherical(Strategy):
         with one_thread():
             return self._sampled(statement, history, request)
 
-    def _sampled(self, statement: Statement, history: History, request: Request) -> Proposal:
+    def _sampled(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
         from bo_invert.models.acquisition.feasibility import permission
         from bo_invert.models.acquisition.linear_thompson import answering, centred, promise
         from bo_invert.models.linear import spherical_gp as spherical
@@ -95,7 +101,9 @@ class Spherical(Strategy):
         domain, rng, memo = statement.domain, request.rng(), request.memo or {}
         outputs = Outputs(statement, history.y, history.losses)
         # A direction on a line is one of two points.
-        directions = domain.geometry == "gaussian" and domain.dim > 1 and self.chart != "stereographic"
+        directions = (
+            domain.geometry == "gaussian" and domain.dim > 1 and self.chart != "stereographic"
+        )
         points = centred(domain, history.points)
         model = spherical.fit(points, outputs.values, memo.get("outputs"), directions=directions)
         allowed, lessons = permission(statement, history, memo.get("permission"))
@@ -110,7 +118,9 @@ class Spherical(Strategy):
                 incumbents = np.array([trial.point for trial in history.ranking[:5]])
                 score = promise(self._shortened(sample, model.mean), model.chart, outputs, allowed)
                 known = [*history.points, *others, *picked]
-                point, _ = maximise(score, domain, incumbents, known, rng, wide=128, near=64, starts=4, steps=25)
+                point, _ = maximise(
+                    score, domain, incumbents, known, rng, wide=128, near=64, starts=4, steps=25
+                )
             elif _among(point, history.points) or _among(point, np.array([*others, *picked])):
                 point = _drawn(domain, allowed, rng)
             picked.append(point)
@@ -123,10 +133,17 @@ class Spherical(Strategy):
             return weights
         lengths = np.linalg.norm((weights - mean)[:, :-1], axis=1, keepdims=True)
         allowed = part * self.exploration * np.linalg.norm(mean[:, :-1], axis=1, keepdims=True)
-        return np.asarray(mean + np.minimum(1.0, allowed / np.maximum(lengths, 1e-300)) * (weights - mean))
+        return np.asarray(
+            mean + np.minimum(1.0, allowed / np.maximum(lengths, 1e-300)) * (weights - mean)
+        )
 
     def _solved(
-        self, sample: Array, model: SphericalLinear, outputs: Outputs, history: History, refining: bool
+        self,
+        sample: Array,
+        model: SphericalLinear,
+        outputs: Outputs,
+        history: History,
+        refining: bool,
     ) -> Array | None:
         """The best point ``(d,)`` of sampled weights ``(k, D + 1)`` where it has a closed form."""
         from bo_invert.models.linear.sphere import lowest, nearest

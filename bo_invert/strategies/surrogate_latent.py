@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain, Float, box_domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import Array, Query, State, Trial
@@ -53,21 +53,25 @@ class O3(Strategy):
     noisy: bool = False
 
     def __post_init__(self) -> None:
-        if (self.seeds is not None and self.seeds < 2) or (self.draws is not None and self.draws < (self.seeds or 2)):
-            raise InvalidInput(
+        if (self.seeds is not None and self.seeds < 2) or (
+            self.draws is not None and self.draws < (self.seeds or 2)
+        ):
+            raise InvalidInputError(
                 f"strategy 'o3': seeds must be at least 2 and draws at least as many as seeds, got {self}"
             )
         if self.renew is not None and self.renew < 0:
-            raise InvalidInput(f"strategy 'o3': renew must be at least 0, got {self.renew}")
+            raise InvalidInputError(f"strategy 'o3': renew must be at least 0, got {self.renew}")
 
-    def check(self, statement: Statement) -> None:
+    def check(self, statement: ProblemStatement) -> None:
         if statement.domain.geometry != "gaussian":
-            raise Unsuitable(
+            raise UnsuitableStrategyError(
                 f"strategy {self.name!r} mixes draws of a generator's latent, and problem {statement.name!r} is a box "
                 "of parameters. Use a Latent space, or take 'gp' or 'turbo', which work in boxes"
             )
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         history, domain = History(trials), statement.domain
         drawn = [trial for trial in history.trials if "w" not in trial.query.meta]
         enough = self._enough(domain, request.budget)
@@ -77,7 +81,9 @@ class O3(Strategy):
         if seeds is None:
             if told + coming < enough or told < min(enough, self._many(domain)):
                 points = domain.sample(request.rng(), request.count)
-                return Proposal(tuple(Query(point, origin=self.name) for point in points), request.memo)
+                return Proposal(
+                    tuple(Query(point, origin=self.name) for point in points), request.memo
+                )
             seeds = _best(history.ranking, self._many(domain))
         elif self._worn(history, seeds, enough):
             seeds = _best(history.ranking, self._many(domain))
@@ -112,7 +118,12 @@ class O3(Strategy):
         return renew > 0 and sum(trial.state is State.COMPLETED for trial in asked) >= renew
 
     def _mixed(
-        self, statement: Statement, history: History, seeds: list[Trial], request: Request, rng: np.random.Generator
+        self,
+        statement: ProblemStatement,
+        history: History,
+        seeds: list[Trial],
+        request: Request,
+        rng: np.random.Generator,
     ) -> Proposal:
         from bo_invert.models.acquisition.feasibility import answering
         from bo_invert.models.data_subset import telling
@@ -140,7 +151,9 @@ class O3(Strategy):
         answered, labels = answering(told, lost, inside.order, memo.get("labels"))
         cube = box_domain({f"u{k}": Float(0.0, 1.0) for k in range(len(seeds))})
         incumbents = coordinates(told[inside.order[:5]])
-        apart = Spacing(cube, 0.0 if self.noisy else plateau(coordinates(told[some]), inside.y[some]))
+        apart = Spacing(
+            cube, 0.0 if self.noisy else plateau(coordinates(told[some]), inside.y[some])
+        )
         queries: list[Query] = []
         while len(queries) < request.count:
             gain = learned.improvement(pending, seed=draw_seed(rng))
@@ -150,7 +163,9 @@ class O3(Strategy):
             point = domain.project(mixtures(w[None], corners))[0]
             queries.append(Query(point, origin=self.name, meta={"w": w.tolist(), "seeds": numbers}))
             pending = np.concatenate([pending, w[None]])
-        return Proposal(tuple(queries), {"seeds": numbers, "outputs": learned.surrogate.memo, "labels": labels})
+        return Proposal(
+            tuple(queries), {"seeds": numbers, "outputs": learned.surrogate.memo, "labels": labels}
+        )
 
 
 def _best(ranking: Sequence[Trial], many: int) -> list[Trial]:
@@ -202,7 +217,9 @@ def _weights(u: Tensor) -> Tensor:
 def _mixtures(w: Tensor, seeds: Tensor) -> Tensor:
     mixed = w @ seeds
     shell = (w.square() @ seeds.square().sum(-1)).sqrt()
-    points: Tensor = mixed * (shell / mixed.norm(dim=-1).clamp(min=1e-12)).clamp(max=1.0).unsqueeze(-1)
+    points: Tensor = mixed * (shell / mixed.norm(dim=-1).clamp(min=1e-12)).clamp(max=1.0).unsqueeze(
+        -1
+    )
     return points
 
 

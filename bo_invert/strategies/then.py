@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import Trial
 
@@ -34,17 +34,23 @@ class Then(Strategy):
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0:
-            raise InvalidInput(f"strategy 'then': share lies between 0 and 1, got {self.share}")
+            raise InvalidInputError(
+                f"strategy 'then': share lies between 0 and 1, got {self.share}"
+            )
         if self.calls is not None and self.calls < 0:
-            raise InvalidInput(f"strategy 'then': calls is a number of calls or None, got {self.calls}")
+            raise InvalidInputError(
+                f"strategy 'then': calls is a number of calls or None, got {self.calls}"
+            )
         for child in (self.first, self.second):
             from_spec(child)
 
-    def check(self, statement: Statement) -> None:
+    def check(self, statement: ProblemStatement) -> None:
         for child in (self.first, self.second):
             from_spec(child).check(statement)
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         memo = dict(request.memo or {})
         history = History(trials)
         limit = self.calls if request.budget is None else round(self.share * request.budget)
@@ -57,5 +63,7 @@ class Then(Strategy):
             if proposal.queries or history.open:
                 return Proposal(proposal.queries, memo)
         memo["switched"] = True
-        proposal = from_spec(self.second).ask(statement, trials, replace(request, memo=memo.get("second")))
+        proposal = from_spec(self.second).ask(
+            statement, trials, replace(request, memo=memo.get("second"))
+        )
         return Proposal(proposal.queries, {**memo, "second": proposal.memo})

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS
 from bo_invert.models.optim.initial_design import design, design_size, lacking
 from bo_invert.models.optim.trust_region import LONGEST, SHORTEST, Trust
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import JSON, Array, Query, Trial
@@ -72,18 +72,22 @@ class Turbo(Strategy):
 
     def __post_init__(self) -> None:
         if self.acquisition not in ACQUISITIONS or self.kernel not in KERNELS:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"strategy 'turbo': acquisition is one of {', '.join(map(repr, ACQUISITIONS))} and kernel one of "
                 f"{', '.join(map(repr, KERNELS))}, got {self.acquisition!r} and {self.kernel!r}"
             )
         if not SHORTEST < self.length <= LONGEST:
-            raise InvalidInput(f"strategy 'turbo': length lies in ({SHORTEST}, {LONGEST}], got {self.length}")
+            raise InvalidInputError(
+                f"strategy 'turbo': length lies in ({SHORTEST}, {LONGEST}], got {self.length}"
+            )
         if min(self.successes, 1 if self.initial is None else self.initial) < 1 or self.local < 2:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"strategy 'turbo': initial and successes must be at least 1 and local at least 2, got {self}"
             )
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         history, domain = History(trials), statement.domain
         size = design_size(domain.dim, request.budget, self.initial)
         if lacking(history, size):
@@ -110,7 +114,12 @@ class Turbo(Strategy):
         return min(plateau(to_unit(domain, history.points), history.y), self.length / 2.0)
 
     def _begun(
-        self, statement: Statement, history: History, request: Request, region: int, left: Sequence[Array]
+        self,
+        statement: ProblemStatement,
+        history: History,
+        request: Request,
+        region: int,
+        left: Sequence[Array],
     ) -> Proposal:
         """The start of a region, away from centres that were left."""
         from bo_invert.models.optim.duplicates import Spacing, spacing
@@ -119,12 +128,24 @@ class Turbo(Strategy):
         # What is flat in one place need not be in another, so only designs are compared.
         apart = Spacing(domain) if self.noisy else spacing(statement, history, most=0.0)
         queries = design(
-            self.name, domain, history, request, left=left, mark=mark, spare=request.count + 64, spacing=apart
+            self.name,
+            domain,
+            history,
+            request,
+            left=left,
+            mark=mark,
+            spare=request.count + 64,
+            spacing=apart,
         )
         return Proposal(queries, request.memo)
 
     def _improving(
-        self, statement: Statement, history: History, request: Request, trust: Trust, rng: np.random.Generator
+        self,
+        statement: ProblemStatement,
+        history: History,
+        request: Request,
+        trust: Trust,
+        rng: np.random.Generator,
     ) -> Proposal:
         from bo_invert.models.acquisition.feasibility import permission
         from bo_invert.models.base import to_unit
@@ -135,28 +156,46 @@ class Turbo(Strategy):
         domain, memo = statement.domain, request.memo or {}
         told = to_unit(domain, history.points)
         centre = int(history.order[0]) if trust.best is None else trust.best
-        near = np.sort(np.argsort(np.linalg.norm(told - told[centre], axis=1), kind="stable")[: self.local])
+        near = np.sort(
+            np.argsort(np.linalg.norm(told - told[centre], axis=1), kind="stable")[: self.local]
+        )
         learned = self._learned(statement, history, told, near, memo, trust.number)
         allowed, lessons = permission(statement, history, memo.get("permission"))
         if self.noisy:
             centre = _smoothed(learned, near, trust.eligible)
-        region = Region(domain, told[centre], sides(domain, trust.length, learned.surrogate.process.logs))
-        apart = Spacing(domain) if self.noisy else spacing(statement, history, near, most=trust.length / 4.0)
+        region = Region(
+            domain, told[centre], sides(domain, trust.length, learned.surrogate.process.logs)
+        )
+        apart = (
+            Spacing(domain)
+            if self.noisy
+            else spacing(statement, history, near, most=trust.length / 4.0)
+        )
         scene = _Scene(region, learned, allowed, history.open_points, rng)
         picked: list[Array] = []
         for points in self._ranked(scene, picked, request.count):
-            if not domain.continuous or apart.identify is not None:  # a small region may hold nothing new
+            if (
+                not domain.continuous or apart.identify is not None
+            ):  # a small region may hold nothing new
                 points = np.concatenate([points, domain.uniform(rng, 256)])
             picked.append(apart.unseen(points, [*history.all_points, *picked], 1)[0])
         inputs = to_unit(domain, np.array(picked))
         said = foretell(learned.surrogate, learned.outputs, statement, history.trials, inputs)
         marks = ({"region": trust.number, **words} for words in said)
-        queries = (Query(x, origin=self.name, meta=mark) for x, mark in zip(picked, marks, strict=True))
+        queries = (
+            Query(x, origin=self.name, meta=mark) for x, mark in zip(picked, marks, strict=True)
+        )
         note = {"region": trust.number, "outputs": learned.surrogate.memo, "permission": lessons}
         return Proposal(tuple(queries), note)
 
     def _learned(
-        self, statement: Statement, history: History, told: Array, near: NDArray[np.intp], memo: JSON, region: int
+        self,
+        statement: ProblemStatement,
+        history: History,
+        told: Array,
+        near: NDArray[np.intp],
+        memo: JSON,
+        region: int,
     ) -> Learned:
         """What the told points nearby say."""
         from bo_invert.models.fitted_model import learn
@@ -177,7 +216,9 @@ class Turbo(Strategy):
         region, learned, rng = scene.region, scene.learned, scene.rng
         if self.acquisition == "thompson":
             drawn = learned.drawn(count, draw_seed(rng))
-            yield from region.ranked(permitted(drawn, scene.allowed), region.looks(rng, _LOOKS), follow=2)
+            yield from region.ranked(
+                permitted(drawn, scene.allowed), region.looks(rng, _LOOKS), follow=2
+            )
             return
         for _ in range(count):
             pending = np.array([*scene.pending, *picked]).reshape(-1, region.domain.dim)

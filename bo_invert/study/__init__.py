@@ -1,1 +1,3 @@
 """Studies: ask, tell, run."""
+
+from bo_invert.study.study import Study as Study

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.execution.serial import SerialExecutor
 from bo_invert.execution.worker_process import packed
 from bo_invert.problems.problem import Problem
@@ -21,8 +21,8 @@ def engine_for(
     """What has ``submit``, and whether it was made here, with ``batch`` workers.
 
     Raises:
-        InvalidInput: there is none of this name, or it cannot keep a time limit.
-        MissingExtra: what it needs is not installed.
+        InvalidInputError: there is none of this name, or it cannot keep a time limit.
+        MissingExtraError: what it needs is not installed.
     """
     if executor == AUTO:
         executor = suitable(problem, batch, timeout)
@@ -31,17 +31,23 @@ def engine_for(
     if isinstance(executor, str):
         try:
             engine = registry.resolve("executors", executor)(batch)
-        except InvalidInput as error:
-            raise InvalidInput(f"run: {error}, and {AUTO!r}") from None
+        except InvalidInputError as error:
+            raise InvalidInputError(f"run: {error}, and {AUTO!r}") from None
     elif type(engine).__module__.split(".")[0] == "distributed":
         engine = registry.resolve("executors", "dask").of(engine, batch)
     if not callable(getattr(engine, "submit", None)):
-        raise InvalidInput(f"run: an executor has a method submit(fn, *args), and {type(engine).__name__} has none")
+        raise InvalidInputError(
+            f"run: an executor has a method submit(fn, *args), and {type(engine).__name__} has none"
+        )
     if timeout is not None and not callable(getattr(engine, "give_up", None)):
         if made:
             engine.shutdown(wait=False)
-        name = "executor=None" if executor is None else f"executor={executor if made else type(engine).__name__!r}"
-        raise InvalidInput(
+        name = (
+            "executor=None"
+            if executor is None
+            else f"executor={executor if made else type(engine).__name__!r}"
+        )
+        raise InvalidInputError(
             f"run: {name} cannot keep timeout={timeout:g}, because it cannot let go of a call; use "
             "executor='processes' (its process is killed) or 'threads' (the thread is left behind), or "
             "bi.Isolated(oracle, timeout=...), which works everywhere"
@@ -64,6 +70,6 @@ def suitable(problem: Problem, batch: int, timeout: float | None) -> str | None:
         return "threads"
     try:
         packed(problem)
-    except (InvalidInput, MissingExtra):
+    except (InvalidInputError, MissingExtraError):
         return "threads"
     return "processes"

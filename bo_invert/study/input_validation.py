@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import Failed, InvalidInput
+from bo_invert.errors import FailedError, InvalidInputError
 from bo_invert.oracles.base import MISFIT, shaped_outputs
 from bo_invert.spaces.base import Space
 from bo_invert.types import Array
@@ -23,17 +23,19 @@ def given_points(space: Space, designs: Any, points: Any) -> Array:
     """Points ``(n, d)`` of designs or of points, one of which is None.
 
     Raises:
-        InvalidInput: both or neither are given, shapes are wrong, numbers are not finite, or the space has no way back.
+        InvalidInputError: both or neither are given, shapes are wrong, numbers are not finite, or the space has no way back.
     """
     if (designs is None) == (points is None):
-        raise InvalidInput("give either designs or points=..., one of the two")
+        raise InvalidInputError("give either designs or points=..., one of the two")
     coordinates = _encoded(space, designs) if points is None else np.asarray(points, dtype=float)
     if coordinates.ndim != 2 or coordinates.shape[1] != space.domain.dim:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}; write one point as [point]"
         )
     if not (np.abs(coordinates) <= FARTHEST).all():
-        raise InvalidInput(f"points must be finite numbers, of at most {FARTHEST:g}; they are coordinates, not designs")
+        raise InvalidInputError(
+            f"points must be finite numbers, of at most {FARTHEST:g}; they are coordinates, not designs"
+        )
     return coordinates
 
 
@@ -67,13 +69,17 @@ def given_answers(Y: Any, alone: bool) -> list[Any]:
 
 def refuse_shape(answer: Any, outputs: Sequence[str]) -> None:
     """Outputs of the wrong shape or name are the caller's slip, not news about a design."""
-    unknown = [str(name) for name in answer if name not in outputs] if isinstance(answer, Mapping) else []
+    unknown = (
+        [str(name) for name in answer if name not in outputs] if isinstance(answer, Mapping) else []
+    )
     try:
         shaped_outputs(answer, outputs)
-    except Failed as failure:
-        raise InvalidInput(
+    except FailedError as failure:
+        raise InvalidInputError(
             f"{failure.reason.removeprefix(MISFIT).rstrip('?.')}. For each design give a number, a vector or a dict "
             f"with {', '.join(outputs)}; or say that it failed, or is infeasible"
         ) from None
     if unknown:
-        raise InvalidInput(f"there are no outputs {unknown} in this problem; it has {list(outputs)}")
+        raise InvalidInputError(
+            f"there are no outputs {unknown} in this problem; it has {list(outputs)}"
+        )

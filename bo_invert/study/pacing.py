@@ -48,7 +48,12 @@ class Pace:
         """As many as will be answered while the strategy is asked, and some more, because answers come unevenly (as
         counts do, by their square root); none where asking takes no time.
         """
-        if self._workers == 1 or self._ask is None or not self._answer or self._ask < _FREE * self._answer:
+        if (
+            self._workers == 1
+            or self._ask is None
+            or not self._answer
+            or self._ask < _FREE * self._answer
+        ):
             return 0
         answered = self._workers * self._ask / self._answer
         return min(self._workers, math.ceil(answered + math.sqrt(answered)))
@@ -72,7 +77,9 @@ class Limit:
         if self.timeout is None:
             return wait(futures, return_when=FIRST_COMPLETED).done
         now = time.monotonic()
-        began = {future: self._began.get(future, now) for future in futures if self._has_begun(future)}
+        began = {
+            future: self._began.get(future, now) for future in futures if self._has_begun(future)
+        }
         self._began = began
         pauses = [self.timeout - (now - at) for at in began.values()]
         if len(began) < len(futures):
@@ -84,7 +91,9 @@ class Limit:
         if self.timeout is None:
             return []
         now = time.monotonic()
-        return [f for f in futures if not f.done() and now - self._began.get(f, now) >= self.timeout]
+        return [
+            f for f in futures if not f.done() and now - self._began.get(f, now) >= self.timeout
+        ]
 
 
 def _mean(before: float | None, now: float) -> float:

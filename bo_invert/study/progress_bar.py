@@ -21,7 +21,13 @@ class Bar:
             from tqdm.auto import tqdm
 
             pause = 0.1 if sys.stderr.isatty() else 10.0  # a log file wants lines, not an animation
-            self._bar = tqdm(total=budget, desc=printable(label), unit="call", dynamic_ncols=True, mininterval=pause)
+            self._bar = tqdm(
+                total=budget,
+                desc=printable(label),
+                unit="call",
+                dynamic_ncols=True,
+                mininterval=pause,
+            )
             self.update()
 
     def update(self) -> None:
@@ -29,9 +35,15 @@ class Bar:
             return
         best, spent = self._journal.best, self._journal.ledger
         self._bar.n = min(self._journal.calls, self._bar.total)
-        notes = ["nothing found yet" if best is None or best.loss is None else f"best {self._goal.text(best.loss)}"]
+        notes = [
+            "nothing found yet"
+            if best is None or best.loss is None
+            else f"best {self._goal.text(best.loss)}"
+        ]
         notes += [
-            f"{count} {fate}" for count, fate in ((spent.failed, "failed"), (spent.infeasible, "infeasible")) if count
+            f"{count} {fate}"
+            for count, fate in ((spent.failed, "failed"), (spent.infeasible, "infeasible"))
+            if count
         ]
         self._bar.set_postfix_str(printable(", ".join(notes)), refresh=False)
         self._bar.update(0)

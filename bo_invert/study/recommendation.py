@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.report.objective_view import Goal
 from bo_invert.types import JSON, Trial
 
@@ -27,7 +27,9 @@ class Interval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.expected:.4g}" + (f" ({self.low:.4g} to {self.high:.4g})" if self.low < self.high else "")
+        return f"{self.expected:.4g}" + (
+            f" ({self.low:.4g} to {self.high:.4g})" if self.low < self.high else ""
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,7 +74,10 @@ class Recommendation:
     def __repr__(self) -> str:
         times = "once" if self.told == 1 else f"{self.told} times"
         lines = [f"Recommendation: {self.trial}, told {times}", f"  expected loss  {self.loss}"]
-        lines += [f"  expected {name}  {interval}" for name, interval in list(self.outputs.items())[:_SHOWN]]
+        lines += [
+            f"  expected {name}  {interval}"
+            for name, interval in list(self.outputs.items())[:_SHOWN]
+        ]
         if len(self.outputs) > _SHOWN:
             lines.append(f"  and {len(self.outputs) - _SHOWN} more outputs")
         if self.probability < 1.0:
@@ -90,7 +95,7 @@ def known_noisy(strategy: JSON, history: History) -> bool:
     return told_noisy(strategy) or history.answers_differ
 
 
-def recommend(statement: Statement, history: History, noisy: bool) -> Recommendation:
+def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Recommendation:
     """The told point to act on.
 
     Of an exact oracle it is the feasible trial of the lowest loss. Of a noisy one it is, among the points where a model
@@ -102,10 +107,10 @@ def recommend(statement: Statement, history: History, noisy: bool) -> Recommenda
         noisy: whether the same point is answered differently each time.
 
     Raises:
-        InvalidInput: nothing is completed, or nothing that is told satisfies the constraints.
+        InvalidInputError: nothing is completed, or nothing that is told satisfies the constraints.
     """
     if not history.completed:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"recommend: no trial of {statement.name!r} is completed ({len(history.barren)} gave no outputs, "
             f"{len(history.open)} are open), so there is nothing to choose from; run the study, or tell it outcomes, "
             "first"
@@ -113,17 +118,24 @@ def recommend(statement: Statement, history: History, noisy: bool) -> Recommenda
     return _believed(statement, history) if noisy else _seen(statement, history)
 
 
-def _seen(statement: Statement, history: History) -> Recommendation:
+def _seen(statement: ProblemStatement, history: History) -> Recommendation:
     best = history.best
     if best is None or best.y is None or best.loss is None:
         nearest = history.ranking[0].number
-        raise _nothing(statement, f"none of the {len(history.completed)} completed trials satisfies", nearest)
-    outputs = {name: Interval(y, y, y) for name, y in zip(statement.outputs, best.y.tolist(), strict=True)}
-    loss, told = Interval(best.loss, best.loss, best.loss), len(history.groups[best.point.tobytes()])
+        raise _nothing(
+            statement, f"none of the {len(history.completed)} completed trials satisfies", nearest
+        )
+    outputs = {
+        name: Interval(y, y, y) for name, y in zip(statement.outputs, best.y.tolist(), strict=True)
+    }
+    loss, told = (
+        Interval(best.loss, best.loss, best.loss),
+        len(history.groups[best.point.tobytes()]),
+    )
     return Recommendation(best, told, loss, outputs, 1.0, False, best, _goal(statement))
 
 
-def _believed(statement: Statement, history: History) -> Recommendation:
+def _believed(statement: ProblemStatement, history: History) -> Recommendation:
     from bo_invert.models.noisy_expectation import expect
 
     found = expect(statement, history)
@@ -135,20 +147,23 @@ def _believed(statement: Statement, history: History) -> Recommendation:
         raise _nothing(statement, odds, trials[likely].number)
     at = int(np.where(hopeful, found.losses[1], np.inf).argmin())
     alike = history.groups[trials[at].point.tobytes()]
-    outputs = {name: Interval(*found.outputs[:, at, j].tolist()) for j, name in enumerate(statement.outputs)}
+    outputs = {
+        name: Interval(*found.outputs[:, at, j].tolist())
+        for j, name in enumerate(statement.outputs)
+    }
     return Recommendation(
         history.completed[alike[0]], len(alike), Interval(*found.losses[:, at].tolist()), outputs,
         float(found.probability[at]), True, history.best, _goal(statement),
     )  # fmt: skip
 
 
-def _goal(statement: Statement) -> Goal:
+def _goal(statement: ProblemStatement) -> Goal:
     return Goal(statement.objective.to_json(), statement.outputs)
 
 
-def _nothing(statement: Statement, why: str, nearest: int) -> InvalidInput:
+def _nothing(statement: ProblemStatement, why: str, nearest: int) -> InvalidInputError:
     wanted = ", ".join(map(str, statement.constraints))
-    return InvalidInput(
+    return InvalidInputError(
         f"recommend: of problem {statement.name!r} {why} {wanted}; trial {nearest} comes nearest. Go on with the "
         "study, or relax the constraints"
     )

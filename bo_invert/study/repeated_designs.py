@@ -27,7 +27,9 @@ class Repeats:
         size: how many designs there are.
     """
 
-    def __init__(self, journal: Verbs, identify: Callable[[Array], list[str]], size: float = math.inf) -> None:
+    def __init__(
+        self, journal: Verbs, identify: Callable[[Array], list[str]], size: float = math.inf
+    ) -> None:
         self._journal = journal
         self._identify = identify
         self._size = size
@@ -53,10 +55,16 @@ class Repeats:
             settled = self.settle(trials)
             found += settled
             in_vain = 0 if settled else in_vain + len(trials)
-            if in_vain and len(self._answers.keys() | self._under_way) >= self._size:  # there are no others
+            if (
+                in_vain and len(self._answers.keys() | self._under_way) >= self._size
+            ):  # there are no others
                 break
         if in_vain and not found and not self._under_way:  # else there may be news soon
-            known = f"all {self._size:,.0f}" if len(self._answers) >= self._size else f"the {len(self._answers)}"
+            known = (
+                f"all {self._size:,.0f}"
+                if len(self._answers) >= self._size
+                else f"the {len(self._answers)}"
+            )
             warnings.warn(
                 f"study {self._journal.name!r}: the last {in_vain} proposals were of designs that are known, {known} "
                 "of them; nothing new was found to ask for, so the run ends here. Go on with another strategy, or with "
@@ -75,8 +83,14 @@ class Repeats:
         if self._noisy:
             return list(trials)
         mine = {trial.number for trial in trials}
-        others = [trial for trial in self._journal.running if trial.number not in mine and _plain(trial.query)]
-        under_way = {name: trial.number for trial, name in zip(others, self._named(others), strict=True)}
+        others = [
+            trial
+            for trial in self._journal.running
+            if trial.number not in mine and _plain(trial.query)
+        ]
+        under_way = {
+            name: trial.number for trial, name in zip(others, self._named(others), strict=True)
+        }
         fresh = []
         for trial, name in zip(trials, self._named(trials), strict=True):
             attempt = len(trial.attempts) - 1
@@ -86,7 +100,10 @@ class Repeats:
                 self._journal.finish(trial.number, self._answers[name], attempt)
             elif name in under_way:
                 self._journal.release(trial.number, attempt, Cost())
-                self._journal.cancel(trial.number, f"its design is that of trial {under_way[name]}, which is under way")
+                self._journal.cancel(
+                    trial.number,
+                    f"its design is that of trial {under_way[name]}, which is under way",
+                )
             else:
                 fresh.append(trial)
                 under_way[name] = trial.number
@@ -107,7 +124,11 @@ class Repeats:
 
     def _named(self, trials: Sequence[Trial]) -> list[str | None]:
         """Names of designs; None where the decoder fails."""
-        new = {trial.point.tobytes(): trial.point for trial in trials if trial.point.tobytes() not in self._names}
+        new = {
+            trial.point.tobytes(): trial.point
+            for trial in trials
+            if trial.point.tobytes() not in self._names
+        }
         for key, name in zip(new, self._tried(np.array(list(new.values()))), strict=True):
             self._names[key] = name
         return [self._names[trial.point.tobytes()] for trial in trials]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import Failed, InvalidInput, StorageError
+from bo_invert.errors import FailedError, InvalidInputError, StorageError
 from bo_invert.execution.base import WorkerDied
 from bo_invert.execution.serial import SerialExecutor
 from bo_invert.oracles.base import MISFIT
@@ -52,17 +52,29 @@ def run(
 ) -> None:
     """See ``Study.run``; a bar is shown if it has a label."""
     if problem.oracle is None:
-        raise InvalidInput(f"problem {problem.name!r} has no oracle to run; use study.ask() and study.tell()")
+        raise InvalidInputError(
+            f"problem {problem.name!r} has no oracle to run; use study.ask() and study.tell()"
+        )
     for what, value, least in (("budget", budget, 1), ("batch", batch, 1), ("retries", retries, 0)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise InvalidInput(f"run: {what} must be a whole number >= {least}, got {value!r}")
+            raise InvalidInputError(f"run: {what} must be a whole number >= {least}, got {value!r}")
     if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < np.inf):
-        raise InvalidInput(f"run: timeout must be a number of seconds > 0, got {timeout!r}")
+        raise InvalidInputError(f"run: timeout must be a number of seconds > 0, got {timeout!r}")
     engine, made = engine_for(executor, problem, int(batch), timeout)
     pace = Pace(int(batch) if made else 1)
     limit = Limit(timeout, getattr(engine, "begun", Future.running))
     loop = _Loop(
-        problem, journal, take, int(budget), int(batch), engine, int(retries), stop_when_hit, stop, pace, limit
+        problem,
+        journal,
+        take,
+        int(budget),
+        int(batch),
+        engine,
+        int(retries),
+        stop_when_hit,
+        stop,
+        pace,
+        limit,
     )
     bar = Bar(journal, Goal(problem.objective.to_json(), problem.outputs), int(budget), label)
     try:
@@ -113,7 +125,9 @@ class _Loop:
 
     def run(self, bar: Bar, alarm: Alarm) -> None:
         terms = Terms(self.journal.worker, LEASE)
-        call = partial(evaluate, self.problem)  # the same object each time: processes are sent it once
+        call = partial(
+            evaluate, self.problem
+        )  # the same object each time: processes are sent it once
         try:
             while True:
                 if alarm.hopeless or self._stopped() or self._hit():
@@ -126,7 +140,12 @@ class _Loop:
                     self._tell(future)
                 for future in self.limit.expired(self.running):
                     self.engine.give_up(future)
-                    self._tell(future, Failed(f"no answer within {self.limit.timeout:g} s; {self.engine.parting}"))
+                    self._tell(
+                        future,
+                        FailedError(
+                            f"no answer within {self.limit.timeout:g} s; {self.engine.parting}"
+                        ),
+                    )
                 bar.update()
                 alarm.check()
         except BaseException as error:
@@ -134,7 +153,9 @@ class _Loop:
                 if future.done() and not future.cancelled() and future.exception() is None:
                     self.answers.extend(zip(group, future.result(), strict=True))
             _note(error, self.answers)
-            with suppress(StorageError):  # whose own failure would hide this one; then the leases run out
+            with suppress(
+                StorageError
+            ):  # whose own failure would hide this one; then the leases run out
                 self._give_back()
                 self.journal.abandon(self.under_way)  # what was begun is billed
             raise
@@ -163,10 +184,14 @@ class _Loop:
                 )
                 raise
 
-    def _tell(self, future: Future[list[Outcome]], verdict: Failed | None = None) -> None:
+    def _tell(self, future: Future[list[Outcome]], verdict: FailedError | None = None) -> None:
         """Write down what came of a call, or what else is to be said of it."""
         group = self.running.pop(future)
-        outcomes = self._outcomes(future, group) if verdict is None else self._all(verdict, group, self.limit.timeout)
+        outcomes = (
+            self._outcomes(future, group)
+            if verdict is None
+            else self._all(verdict, group, self.limit.timeout)
+        )
         self.answers.extend(zip(group, outcomes, strict=True))
         while self.answers:
             trial, outcome = self.answers[0]
@@ -187,20 +212,27 @@ class _Loop:
 
     def _outcomes(self, future: Future[list[Outcome]], trials: Sequence[Trial]) -> list[Outcome]:
         if future.cancelled():
-            return self._all(Failed("the executor cancelled it"), trials)
+            return self._all(FailedError("the executor cancelled it"), trials)
         error = future.exception()
         if error is None:
             return future.result()
         if not isinstance(error, Exception):
             raise error  # a keyboard interrupt inside the oracle is the user's, not the design's
         if isinstance(error, WorkerDied):
-            return self._all(Failed(str(error)), trials)
-        if isinstance(error, InvalidInput):
-            return self._all(Failed(f"{MISFIT}{error}"), trials)
-        return self._all(Failed(f"the executor gave up on it: {type(error).__name__}: {error}"), trials)
+            return self._all(FailedError(str(error)), trials)
+        if isinstance(error, InvalidInputError):
+            return self._all(FailedError(f"{MISFIT}{error}"), trials)
+        return self._all(
+            FailedError(f"the executor gave up on it: {type(error).__name__}: {error}"), trials
+        )
 
-    def _all(self, verdict: Failed, trials: Sequence[Trial], seconds: float | None = None) -> list[Outcome]:
-        return [self.problem.outcome(verdict, replace(trial.query.cost, seconds=seconds or 0.0)) for trial in trials]
+    def _all(
+        self, verdict: FailedError, trials: Sequence[Trial], seconds: float | None = None
+    ) -> list[Outcome]:
+        return [
+            self.problem.outcome(verdict, replace(trial.query.cost, seconds=seconds or 0.0))
+            for trial in trials
+        ]
 
     def _stopped(self) -> bool:
         return self.stop is not None and self.stop()

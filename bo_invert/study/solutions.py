@@ -65,7 +65,9 @@ class Solution:
     @property
     def upheld(self) -> bool | None:
         """Whether the outcome constraints hold by the judge's outputs too; None where it gave none."""
-        return None if self.judged is None or self.opinion is None else self.opinion.violation <= 0.0
+        return (
+            None if self.judged is None or self.opinion is None else self.opinion.violation <= 0.0
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,7 +97,14 @@ class Solutions(Sequence[Solution]):
 
     def table(self) -> Table:
         """One row per design: claimed, judged, how plausible, outputs, the design in words."""
-        columns = ("trial", f"{self.goal.label} claimed", "judge says", "plausibility", "outputs", "design")
+        columns = (
+            "trial",
+            f"{self.goal.label} claimed",
+            "judge says",
+            "plausibility",
+            "outputs",
+            "design",
+        )
         rows = tuple(
             (
                 one.trial.number, self.goal.value(one.loss), self._judged(one), one.plausibility, vector_text(one.y),
@@ -106,7 +115,9 @@ class Solutions(Sequence[Solution]):
         empty = {j for j in (2, 3, 5) if all(row[j] is None for row in rows)}
         kept = [j for j in range(len(columns)) if j not in empty]
         asked = (
-            f"The judge was asked {counted(self.judge_calls, 'time')}, outside the bill." if self.judge_calls else ""
+            f"The judge was asked {counted(self.judge_calls, 'time')}, outside the bill."
+            if self.judge_calls
+            else ""
         )
         return Table(
             tuple(columns[j] for j in kept),
@@ -126,11 +137,17 @@ class Solutions(Sequence[Solution]):
         return self.table().text() if self.found else "no solutions yet"
 
     def _repr_html_(self) -> str:
-        pictures = [image_tag(one.picture, f"trial {one.trial.number}") for one in self if one.picture is not None]
+        pictures = [
+            image_tag(one.picture, f"trial {one.trial.number}")
+            for one in self
+            if one.picture is not None
+        ]
         return self.table().html() + "".join(pictures)
 
 
-def solutions(problem: Problem, history: History, count: int, first: Trial | None = None) -> Solutions:
+def solutions(
+    problem: Problem, history: History, count: int, first: Trial | None = None
+) -> Solutions:
     """The best designs, each with a second opinion.
 
     They are feasible, unless none is, and far enough from each other to be different where there are enough of those.
@@ -142,8 +159,13 @@ def solutions(problem: Problem, history: History, count: int, first: Trial | Non
         first: a trial to begin with, such as one that a model recommends; default: the best seen.
     """
     begun = [] if first is None else [first]
-    ranking = [*begun, *(t for t in history.ranking if t.number not in {one.number for one in begun})]
-    apart = (0.02 if problem.space.domain.geometry == "box" else 0.2) * float(np.sqrt(problem.space.domain.dim))
+    ranking = [
+        *begun,
+        *(t for t in history.ranking if t.number not in {one.number for one in begun}),
+    ]
+    apart = (0.02 if problem.space.domain.geometry == "box" else 0.2) * float(
+        np.sqrt(problem.space.domain.dim)
+    )
     trials = _different(ranking, count, apart)
     goal = Goal(problem.objective.to_json(), problem.outputs)
     if not trials:
@@ -177,6 +199,8 @@ def _different(ranking: Sequence[Trial], keep: int, apart: float) -> list[Trial]
     chosen: list[Trial] = []
     for least in (apart, 1e-9):
         for trial in usable:
-            if len(chosen) < keep and all(np.linalg.norm(trial.point - t.point) >= least for t in chosen):
+            if len(chosen) < keep and all(
+                np.linalg.norm(trial.point - t.point) >= least for t in chosen
+            ):
                 chosen.append(trial)
     return sorted(chosen, key=usable.index)

@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInput, ProblemChanged, StudyExists, Verdict
+from bo_invert.errors import (
+    EvaluationError,
+    InvalidInputError,
+    ProblemChangedError,
+    StudyExistsError,
+)
 from bo_invert.history import History
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.problems.declaration import declare
 from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
@@ -45,7 +50,9 @@ class Study:
     Several processes may hold the same study: each reads what the others appended before it decides.
     """
 
-    def __init__(self, name: str, store: Store, problem: Problem | None, strategy: Strategy | None = None) -> None:
+    def __init__(
+        self, name: str, store: Store, problem: Problem | None, strategy: Strategy | None = None
+    ) -> None:
         self.name = name
         self.problem = problem
         self.journal = _journal(store, name)
@@ -82,14 +89,14 @@ class Study:
             options: of the strategy, when it is given by name.
 
         Raises:
-            StudyExists: the name is taken.
-            Unsuitable: the strategy cannot work on this problem.
-            InvalidInput: something cannot be what was meant.
+            StudyExistsError: the name is taken.
+            UnsuitableStrategyError: the strategy cannot work on this problem.
+            InvalidInputError: something cannot be what was meant.
         """
         if not isinstance(name, str) or not name.strip():
-            raise InvalidInput(f"Study: the name must be a non-empty string, got {name!r}")
+            raise InvalidInputError(f"Study: the name must be a non-empty string, got {name!r}")
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise InvalidInput(f"Study: the seed must be a whole number >= 0, got {seed!r}")
+            raise InvalidInputError(f"Study: the seed must be a whole number >= 0, got {seed!r}")
         chosen = from_spec(strategy, **options)
         chosen.check(problem.statement)
         store = open_store(storage, token)
@@ -106,7 +113,7 @@ class Study:
             header["declared"] = declare(problem)
         try:
             store.create(name, header)
-        except StudyExists:
+        except StudyExistsError:
             if not exist_ok:
                 raise
             study = Study.open(name, store, problem=problem, strategy=chosen)
@@ -134,23 +141,25 @@ class Study:
             token: for a server.
 
         Raises:
-            StudyNotFound: there is no such study.
-            InvalidInput: the strategy is not the one the study was begun with, or nothing has its name.
-            ProblemChanged: the problem is not the one the study was about; the message lists the differences.
+            StudyNotFoundError: there is no such study.
+            InvalidInputError: the strategy is not the one the study was begun with, or nothing has its name.
+            ProblemChangedError: the problem is not the one the study was about; the message lists the differences.
         """
         store = open_store(storage, token)
         header = store.header(name)
         if problem is not None:
             changes = differences(header["problem"], problem.to_json())
             if changes:
-                raise ProblemChanged(
+                raise ProblemChangedError(
                     f"study {name!r} was about another problem:\n  " + "\n  ".join(changes) + "\n"
                     "Create a new study for the new problem; study.add() can carry known outcomes over."
                 )
             warn_of_changes(name, header.get("provenance"), problem.oracle, problem.space)
         if strategy is not None:
             begun = header["strategy"]
-            if begun["name"] in registry.names("strategies"):  # options that came later have their defaults
+            if begun["name"] in registry.names(
+                "strategies"
+            ):  # options that came later have their defaults
                 begun = from_spec(begun).spec()
             _refuse_change(name, "strategy", begun, strategy.spec())
         return Study(name, store, problem, strategy)
@@ -161,7 +170,7 @@ class Study:
         return from_spec(self.journal.header["strategy"])
 
     @property
-    def statement(self) -> Statement:
+    def statement(self) -> ProblemStatement:
         """What the strategy knows of the problem."""
         return self._require_problem().statement
 
@@ -192,7 +201,7 @@ class Study:
                 the log shows it.
 
         Raises:
-            InvalidInput: nothing is completed, or nothing told satisfies the constraints.
+            InvalidInputError: nothing is completed, or nothing told satisfies the constraints.
         """
         return recommend(self.statement, self.history, self._noisy if noisy is None else noisy)
 
@@ -203,10 +212,10 @@ class Study:
         no strategy sees their answers. Where answers are noisy, what ``recommend`` recommends comes first.
 
         Raises:
-            InvalidInput: the study was opened without its problem, or ``count`` is less than 1.
+            InvalidInputError: the study was opened without its problem, or ``count`` is less than 1.
         """
         if count < 1:
-            raise InvalidInput(f"solutions: count must be at least 1, got {count}")
+            raise InvalidInputError(f"solutions: count must be at least 1, got {count}")
         problem, history, first = self._require_problem(), self.history, None
         if self._noisy and history.best is not None:
             first = self.recommend().trial
@@ -255,13 +264,20 @@ class Study:
         """
         return self.take(count, budget)
 
-    def tell(self, trial: Trial | int, answer: Any, *, cost: Cost | None = None, attempt: int | None = None) -> Trial:
+    def tell(
+        self,
+        trial: Trial | int,
+        answer: Any,
+        *,
+        cost: Cost | None = None,
+        attempt: int | None = None,
+    ) -> Trial:
         """What came of a trial.
 
         Args:
             trial: from ``ask``, or its number.
-            answer: outputs (a number, a vector ``(m,)``, a dict of names to numbers), ``Failed("why")`` or
-                ``Infeasible("why")``. A value that is not finite is recorded as a failure.
+            answer: outputs (a number, a vector ``(m,)``, a dict of names to numbers), ``FailedError("why")`` or
+                ``InfeasibleError("why")``. A value that is not finite is recorded as a failure.
             cost: what it took; default: what the query asked for.
             attempt: which attempt at the trial it is the outcome of, from 0; default: the latest.
 
@@ -269,18 +285,25 @@ class Study:
             The trial as it stands now; the one you passed stays as it was. The same tell again changes nothing.
 
         Raises:
-            TellConflict: it was already told something else, or was cancelled.
-            InvalidInput: no such trial, or outputs of the wrong shape; nothing is recorded.
+            TellConflictError: it was already told something else, or was cancelled.
+            InvalidInputError: no such trial, or outputs of the wrong shape; nothing is recorded.
         """
         problem = self._require_problem()
-        if not isinstance(answer, Verdict):
+        if not isinstance(answer, EvaluationError):
             refuse_shape(answer, self.outputs)
         known = self.journal.trial(_number(trial))
-        told = self.journal.finish(known.number, problem.outcome(answer, cost or known.query.cost), attempt)
+        told = self.journal.finish(
+            known.number, problem.outcome(answer, cost or known.query.cost), attempt
+        )
         return self._shown([told])[0]
 
     def add(
-        self, X: Any = None, Y: Any = None, *, points: Any = None, costs: Sequence[Cost] | None = None
+        self,
+        X: Any = None,
+        Y: Any = None,
+        *,
+        points: Any = None,
+        costs: Sequence[Cost] | None = None,
     ) -> list[Trial]:
         """Observations made elsewhere: known to the strategy, and free of charge unless ``costs`` say otherwise.
 
@@ -292,21 +315,27 @@ class Study:
                 the budget of ``run``.
 
         Raises:
-            InvalidInput: shapes do not match, a design is outside the space, or the space has no way back to points.
+            InvalidInputError: shapes do not match, a design is outside the space, or the space has no way back to points.
         """
         problem = self._require_problem()
         alone = isinstance(X, Mapping)
         coordinates = given_points(problem.space, [X] if alone else X, points)
         answers = given_answers(Y, alone)
         if len(answers) != len(coordinates):
-            raise InvalidInput(f"add: designs and rows of outputs do not match: {len(coordinates)} and {len(answers)}")
+            raise InvalidInputError(
+                f"add: designs and rows of outputs do not match: {len(coordinates)} and {len(answers)}"
+            )
         if costs is not None and len(costs) != len(answers):
-            raise InvalidInput(f"add: costs has one entry for each design: {len(answers)}, not {len(costs)}")
+            raise InvalidInputError(
+                f"add: costs has one entry for each design: {len(answers)}, not {len(costs)}"
+            )
         for answer in answers:
-            if not isinstance(answer, Verdict):
+            if not isinstance(answer, EvaluationError):
                 refuse_shape(answer, self.outputs)
         bills = [Cost()] * len(answers) if costs is None else costs
-        outcomes = [problem.outcome(answer, bill) for answer, bill in zip(answers, bills, strict=True)]
+        outcomes = [
+            problem.outcome(answer, bill) for answer, bill in zip(answers, bills, strict=True)
+        ]
         queries = [Query(point, origin="data") for point in coordinates]
         return list(self._shown(self.journal.add(queries, outcomes)))
 
@@ -314,12 +343,16 @@ class Study:
         """A design (or a point ``(d,)``) to be evaluated before anything the strategy proposes.
 
         Raises:
-            InvalidInput: several are given, it is outside the space, or the space has no way back to points.
+            InvalidInputError: several are given, it is outside the space, or the space has no way back to points.
         """
-        if np.ndim(point) > 1 or (isinstance(x, (list, tuple)) and any(isinstance(one, Mapping) for one in x)):
-            raise InvalidInput("enqueue takes one design or one point; call it once for each")
+        if np.ndim(point) > 1 or (
+            isinstance(x, (list, tuple)) and any(isinstance(one, Mapping) for one in x)
+        ):
+            raise InvalidInputError("enqueue takes one design or one point; call it once for each")
         space = self._require_problem().space
-        coordinates = given_points(space, None if x is None else [x], None if point is None else [point])
+        coordinates = given_points(
+            space, None if x is None else [x], None if point is None else [point]
+        )
         query = Query(space.domain.project(coordinates[0]), origin="user")
         return self._shown([self.journal.enqueue(query)])[0]
 
@@ -327,7 +360,7 @@ class Study:
         """Give up an open trial. A running attempt of it is billed as lost.
 
         Raises:
-            TellConflict: it already has an outcome.
+            TellConflictError: it already has an outcome.
         """
         return self._shown([self.journal.cancel(_number(trial), reason)])[0]
 
@@ -366,14 +399,26 @@ class Study:
             This study.
 
         Raises:
-            InvalidInput: something cannot be what was meant, or the executor cannot keep a time limit.
-            MissingExtra: what the executor needs is not installed.
+            InvalidInputError: something cannot be what was meant, or the executor cannot keep a time limit.
+            MissingExtraError: what the executor needs is not installed.
         """
         from bo_invert.study.runner import run
 
         problem = self._require_problem()
         label = self.name if progress else ""
-        run(problem, self.journal, self.take, budget, batch, executor, retries, stop_when_hit, label, stop, timeout)
+        run(
+            problem,
+            self.journal,
+            self.take,
+            budget,
+            batch,
+            executor,
+            retries,
+            stop_when_hit,
+            label,
+            stop,
+            timeout,
+        )
         return self
 
     def take(
@@ -385,7 +430,7 @@ class Study:
     ) -> list[Trial]:
         """Start up to ``count`` trials for somebody; see ``Verbs.take``."""
         if count < 1:
-            raise InvalidInput(f"ask: count must be at least 1, got {count}")
+            raise InvalidInputError(f"ask: count must be at least 1, got {count}")
         self._require_problem()
 
         def begin(wanted: int) -> list[Trial]:
@@ -407,18 +452,28 @@ class Study:
         return Answer(proposal.queries, proposal.memo, view.asks, view.seq)
 
     def _shown(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
-        return tuple(trials) if self.problem is None else tuple(t.with_decode(self.problem.decode) for t in trials)
+        return (
+            tuple(trials)
+            if self.problem is None
+            else tuple(t.with_decode(self.problem.decode) for t in trials)
+        )
 
     def _require_problem(self) -> Problem:
         if self.problem is None:
-            raise InvalidInput(f"study {self.name!r} was opened without its problem; pass problem= to continue it")
+            raise InvalidInputError(
+                f"study {self.name!r} was opened without its problem; pass problem= to continue it"
+            )
         return self.problem
 
     @cached_property
     def _repeats(self) -> Repeats | None:
         """What answers designs that are known; None where each proposal is worth a call."""
         problem = self._require_problem()
-        if not problem.reuse or problem.space.identify is None or told_noisy(self.journal.header["strategy"]):
+        if (
+            not problem.reuse
+            or problem.space.identify is None
+            or told_noisy(self.journal.header["strategy"])
+        ):
             return None
         return Repeats(self.journal, problem.space.identify, problem.domain.size)
 
@@ -434,7 +489,9 @@ class Study:
     def __repr__(self) -> str:
         from bo_invert.report.text import study_text
 
-        text = study_text(self.name, self.problem_name, self._strategy_name, self.trials, self.spent)
+        text = study_text(
+            self.name, self.problem_name, self._strategy_name, self.trials, self.spent
+        )
         return f"{text}\n  note    {LUCK}" if self._noisy and self.best is not None else text
 
     def _repr_html_(self) -> str:
@@ -443,7 +500,9 @@ class Study:
         best = self.best
         draw = None if self.problem is None else self.problem.draw
         picture = draw(best.design) if draw is not None and best is not None else None
-        html = study_html(self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture)
+        html = study_html(
+            self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture
+        )
         return f"{html}<p>{escape(LUCK)}</p>" if self._noisy and best is not None else html
 
 
@@ -460,7 +519,7 @@ def _number(trial: Trial | int) -> int:
 def _refuse_change(name: str, what: str, begun: Any, given: Any) -> None:
     """A study goes on as it was begun, or not at all."""
     if begun != given:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"study {name!r} was begun with {what} {begun!r}, not {given!r}; give the same, choose another name, or "
             "continue it as it is with Study.open"
         )

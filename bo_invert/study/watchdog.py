@@ -21,7 +21,9 @@ def is_hopeless(journal: Verbs) -> bool:
     """Whether answers do not fit the problem, and never did."""
     history = History(() if journal.best is not None else journal.trials)
     reasons = [trial.outcome.reason for trial in history.barren if trial.outcome is not None]
-    return not history.completed and sum(reason.startswith(MISFIT) for reason in reasons) >= HOPELESS
+    return (
+        not history.completed and sum(reason.startswith(MISFIT) for reason in reasons) >= HOPELESS
+    )
 
 
 class Alarm:
@@ -63,7 +65,9 @@ class Alarm:
 
     def conclude(self) -> None:
         """At the end of a run that was too short for ``check`` to speak up."""
-        history = History(() if self._silent or self._journal.best is not None else self._journal.trials)
+        history = History(
+            () if self._silent or self._journal.best is not None else self._journal.trials
+        )
         reasons = [trial.outcome.reason for trial in history.barren if trial.outcome is not None]
         if reasons and not history.completed:
             self._silent = True

@@ -8,7 +8,15 @@ import pytest
 import bo_invert as bi
 from bo_invert.benchmark.compare import run_one, summarize
 from bo_invert.report.runs import Run, Status, as_picture
-from bo_invert.report.statistics import block_ranks, holm, mean_ranks, quantile, rank, spread, wilcoxon
+from bo_invert.report.statistics import (
+    block_ranks,
+    holm,
+    mean_ranks,
+    quantile,
+    rank,
+    spread,
+    wilcoxon,
+)
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.strategies.base import Proposal, Strategy
 from bo_invert.strategies.random import Random
@@ -23,7 +31,12 @@ def bowl_problem(name="bowl", **options):
 
 
 def shifted(seed):
-    return bi.Problem(bi.Box([0, 0], [1, 1]), lambda x: float(x[0] + x[1]), bi.Target(0.1 * seed + 0.5), name="ignored")
+    return bi.Problem(
+        bi.Box([0, 0], [1, 1]),
+        lambda x: float(x[0] + x[1]),
+        bi.Target(0.1 * seed + 0.5),
+        name="ignored",
+    )
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,7 @@ class Refuses(Strategy):
     name = "random"  # so that the log can be read again
 
     def check(self, statement):
-        raise bi.Unsuitable("strategy 'refuses' cannot do this; take another")
+        raise bi.UnsuitableStrategyError("strategy 'refuses' cannot do this; take another")
 
     def ask(self, statement, trials, request):
         return Proposal(())
@@ -70,20 +83,26 @@ def test_each_seed_may_be_another_target():
 
 def test_a_method_may_work_in_a_space_of_its_own():
     narrow = bi.Problem(bi.Box([0.25, 0.25], [0.35, 0.35]), bowl, bi.Minimize(), name="narrow")
-    runs = bi.compare(bowl_problem(), {"wide": "random", "narrow": (narrow, "random")}, budget=8, seeds=[0]).runs
+    runs = bi.compare(
+        bowl_problem(), {"wide": "random", "narrow": (narrow, "random")}, budget=8, seeds=[0]
+    ).runs
     assert [run.problem for run in runs] == ["bowl", "bowl"]
     assert runs[1].loss < 0.006 < runs[0].start
 
 
 def test_own_problems_by_name_only_replace_those():
     narrow = bi.Problem(bi.Box([0.25, 0.25], [0.35, 0.35]), bowl, bi.Minimize())
-    runs = bi.compare([bowl_problem("a"), bowl_problem("b")], {"m": ({"b": narrow}, "sobol")}, budget=8, seeds=[0]).runs
+    runs = bi.compare(
+        [bowl_problem("a"), bowl_problem("b")], {"m": ({"b": narrow}, "sobol")}, budget=8, seeds=[0]
+    ).runs
     assert runs[0].losses.max(initial=0, where=np.isfinite(runs[0].losses)) > 0.006
     assert runs[1].losses.max(initial=0, where=np.isfinite(runs[1].losses)) < 0.006
 
 
 def test_refusal_is_a_row_with_its_sentence_and_not_an_error():
-    comparison = bi.compare(bowl_problem(), {"no": Refuses(), "yes": "random"}, budget=5, seeds=range(2))
+    comparison = bi.compare(
+        bowl_problem(), {"no": Refuses(), "yes": "random"}, budget=5, seeds=range(2)
+    )
     refused = [run for run in comparison.runs if run.label == "no"]
     assert {run.status for run in refused} == {Status.REFUSED}
     assert "refused" in comparison.table()
@@ -137,7 +156,11 @@ def test_failing_oracle_is_billed_and_leaves_no_find():
 
 def test_infeasible_designs_are_not_claimed():
     problem = bi.Problem(
-        bi.Box([0], [1]), lambda x: {"y": x[0], "c": 0.0}, bi.Minimize("y"), constraints=["c >= 1"], outputs=["y", "c"]
+        bi.Box([0], [1]),
+        lambda x: {"y": x[0], "c": 0.0},
+        bi.Minimize("y"),
+        constraints=["c >= 1"],
+        outputs=["y", "c"],
     )
     run = run_one("m", problem, "random", 5)
     assert run.best is None
@@ -153,7 +176,9 @@ def test_judge_realism_and_picture_are_recorded_and_free():
         return bowl(x) + 1.0
 
     problem = bowl_problem(
-        judge=judge, draw=lambda x: np.full((4, 4), x[0]), plausibility=lambda designs: np.full(len(designs), 0.25)
+        judge=judge,
+        draw=lambda x: np.full((4, 4), x[0]),
+        plausibility=lambda designs: np.full(len(designs), 0.25),
     )
     run = run_one("m", problem, "random", 9, keep=3)
     assert run.bill.values == 9
@@ -168,13 +193,17 @@ def test_judge_realism_and_picture_are_recorded_and_free():
 
 def test_kept_designs_differ():
     study = bi.Study.create("s", bowl_problem(), "random")
-    study.add(points=[[0.1, 0.1], [0.3, 0.3], [0.3, 0.3], [0.2, 0.2]], Y=[[0.08], [0.0], [0.0], [0.02]])
+    study.add(
+        points=[[0.1, 0.1], [0.3, 0.3], [0.3, 0.3], [0.2, 0.2]], Y=[[0.08], [0.0], [0.0], [0.02]]
+    )
     run = summarize(study, keep=3)
     assert [find.loss for find in run.finds] == [0.0, 0.02, 0.08]
 
 
 def test_hits_are_counted_and_runs_go_on_unless_told_to_stop():
-    problem = bi.Problem(bi.Box([0], [1]), lambda x: x[0], bi.Target(0.5, tolerance=0.2), name="near")
+    problem = bi.Problem(
+        bi.Box([0], [1]), lambda x: x[0], bi.Target(0.5, tolerance=0.2), name="near"
+    )
     full = run_one("m", problem, "sobol", 20)
     short = run_one("m", problem, "sobol", 20, stop_when_hit=True)
     assert full.best.hit
@@ -211,10 +240,16 @@ def test_a_label_cannot_mean_two_strategies_in_one_storage():
 @pytest.mark.parametrize("storage", [None, MemoryStore()], ids=["processes", "threads"])
 def test_parallel_runs_are_the_same_runs(storage):
     offset = 0.3
-    problem = bi.Problem(bi.Box([0], [1]), lambda x: (x[0] - offset) ** 2, bi.Minimize(), name="local")
+    problem = bi.Problem(
+        bi.Box([0], [1]), lambda x: (x[0] - offset) ** 2, bi.Minimize(), name="local"
+    )
     alone = bi.compare(problem, ["random", "sobol"], budget=6, seeds=range(2))
-    together = bi.compare(problem, ["random", "sobol"], budget=6, seeds=range(2), jobs=2, storage=storage)
-    assert [(r.label, r.seed, r.loss) for r in alone.runs] == [(r.label, r.seed, r.loss) for r in together.runs]
+    together = bi.compare(
+        problem, ["random", "sobol"], budget=6, seeds=range(2), jobs=2, storage=storage
+    )
+    assert [(r.label, r.seed, r.loss) for r in alone.runs] == [
+        (r.label, r.seed, r.loss) for r in together.runs
+    ]
 
 
 def test_a_dying_worker_process_is_recorded():
@@ -244,27 +279,43 @@ def test_slips_are_refused_before_anything_runs():
         ({"seeds": [-1]}, "seeds"),
         ({"strategies": {"m": ({"other": problem}, "random")}}, "other"),
     ]:
-        with pytest.raises(bi.InvalidInput, match=message):
-            bi.compare(**{"problems": problem, "strategies": ["random"], "budget": 3, "seeds": [0], **arguments})
+        with pytest.raises(bi.InvalidInputError, match=message):
+            bi.compare(
+                **{
+                    "problems": problem,
+                    "strategies": ["random"],
+                    "budget": 3,
+                    "seeds": [0],
+                    **arguments,
+                }
+            )
 
 
 def test_saved_comparison_comes_back(tmp_path):
     problem = bowl_problem(draw=lambda x: np.outer(x, x), judge=lambda x: bowl(x) + 0.1)
     comparison = bi.compare(problem, {"a": "random", "no": Refuses()}, budget=6, seeds=range(2))
     folder = comparison.save(tmp_path / "deep" / "dir")
-    assert {path.name for path in folder.iterdir()} == {"comparison.json", "table.md", "report.html"}
+    assert {path.name for path in folder.iterdir()} == {
+        "comparison.json",
+        "table.md",
+        "report.html",
+    }
     back = bi.Comparison.load(folder)
     assert [run.to_json() for run in back.runs] == [run.to_json() for run in comparison.runs]
     assert back.table() == comparison.table()
     np.testing.assert_array_equal(back.runs[0].best.picture, comparison.runs[0].best.picture)
-    json.loads((folder / "comparison.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    json.loads(
+        (folder / "comparison.json").read_text(), parse_constant=lambda name: pytest.fail(name)
+    )
 
 
 def test_what_is_no_comparison_is_refused(tmp_path):
-    with pytest.raises(bi.InvalidInput, match=r"comparison\.json"):
+    with pytest.raises(bi.InvalidInputError, match=r"comparison\.json"):
         bi.Comparison.load(tmp_path)
-    (tmp_path / "comparison.json").write_text('{"format": "bo_invert.benchmark.compare", "version": 99, "runs": []}')
-    with pytest.raises(bi.InvalidInput, match="newer"):
+    (tmp_path / "comparison.json").write_text(
+        '{"format": "bo_invert.benchmark.compare", "version": 99, "runs": []}'
+    )
+    with pytest.raises(bi.InvalidInputError, match="newer"):
         bi.Comparison.load(tmp_path)
 
 
@@ -272,15 +323,28 @@ def test_records_and_dataframe():
     comparison = bi.compare(bowl_problem(), ["random", "sobol"], budget=4, seeds=range(2))
     frame = comparison.to_dataframe()
     assert len(frame) == 4
-    assert {"problem", "method", "seed", "loss", "values", "gradients", "asking"} <= set(frame.columns)
+    assert {"problem", "method", "seed", "loss", "values", "gradients", "asking"} <= set(
+        frame.columns
+    )
     json.dumps(comparison.records(), allow_nan=False)
 
 
 def test_a_run_survives_json_with_infinite_losses():
-    run = Run("m", "p", 0, {"name": "x"}, 5, {}, np.array([0, 1, 2]), np.array([np.inf, np.inf, 0.1 + 0.2]))
+    run = Run(
+        "m",
+        "p",
+        0,
+        {"name": "x"},
+        5,
+        {},
+        np.array([0, 1, 2]),
+        np.array([np.inf, np.inf, 0.1 + 0.2]),
+    )
     back = Run.from_json(json.loads(json.dumps(run.to_json(), allow_nan=False)))
     np.testing.assert_array_equal(back.losses, run.losses)
-    np.testing.assert_array_equal(back.loss_at([0, 1, 2, 9]), [np.inf, np.inf, 0.1 + 0.2, 0.1 + 0.2])
+    np.testing.assert_array_equal(
+        back.loss_at([0, 1, 2, 9]), [np.inf, np.inf, 0.1 + 0.2, 0.1 + 0.2]
+    )
     assert back.start == 0.1 + 0.2
 
 

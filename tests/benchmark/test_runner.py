@@ -25,10 +25,17 @@ from bo_invert.benchmark.results import Key, Results, from_line, to_line
 from bo_invert.benchmark.runner import UNFINISHED, Account, Task, keys, referee, work
 from bo_invert.cli.bench import parse_methods
 from bo_invert.cli.main import app
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.report.benchmark_page import BEGIN, END, bench_html, bench_markdown, fill_page
 from bo_invert.report.benchmark_tables import Contests, contest_tables
-from bo_invert.report.performance import Yardstick, calls_to_hit, contenders, ranks_at, thorough, yardsticks
+from bo_invert.report.performance import (
+    Yardstick,
+    calls_to_hit,
+    contenders,
+    ranks_at,
+    thorough,
+    yardsticks,
+)
 from bo_invert.report.runs import Find, Run, Status
 from bo_invert.report.statistics import balance, data_profile
 from bo_invert.storage.worker_id import is_gone, this_worker
@@ -40,12 +47,19 @@ def bowl(seed: int) -> bi.Problem:
     """Its lowest value is 0, somewhere else for each seed."""
     centre = np.random.default_rng(seed).uniform(size=2)
     return bi.Problem(
-        bi.Box([0.0, 0.0], [1.0, 1.0]), lambda x: float(((x - centre) ** 2).sum()), bi.Minimize(), name="bowl"
+        bi.Box([0.0, 0.0], [1.0, 1.0]),
+        lambda x: float(((x - centre) ** 2).sum()),
+        bi.Minimize(),
+        name="bowl",
     )
 
 
 def a_run(
-    losses: list[float], label: str = "a", problem: str = "p", seed: int = 0, status: Status = Status.FINISHED
+    losses: list[float],
+    label: str = "a",
+    problem: str = "p",
+    seed: int = 0,
+    status: Status = Status.FINISHED,
 ) -> Run:
     """One loss after each call."""
     curve = np.minimum.accumulate(np.array(losses, dtype=float))
@@ -63,12 +77,21 @@ def a_run(
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another in this process: a pool of processes takes seconds to start."""
     monkeypatch.setattr(
-        "bo_invert.benchmark.runner.perform", lambda work, tasks, jobs, **given: here(work, tasks, **given)
+        "bo_invert.benchmark.runner.perform",
+        lambda work, tasks, jobs, **given: here(work, tasks, **given),
     )
 
 
-def judge(folder: Path, seeds: int = 2, methods: dict[str, Any] = METHODS, budget: int = 10, batch: int = 4) -> Account:
-    return referee({"bowl": bowl}, methods, range(seeds), budget=budget, batch=batch, results=Results(folder))
+def judge(
+    folder: Path,
+    seeds: int = 2,
+    methods: dict[str, Any] = METHODS,
+    budget: int = 10,
+    batch: int = 4,
+) -> Account:
+    return referee(
+        {"bowl": bowl}, methods, range(seeds), budget=budget, batch=batch, results=Results(folder)
+    )
 
 
 @pytest.mark.usefixtures("quick")
@@ -87,7 +110,9 @@ def test_what_is_there_is_not_run_again(tmp_path: Path) -> None:
     assert judge(tmp_path, budget=12).done == 4, "another budget is another run"
     assert judge(tmp_path, batch=2).done == 4, "another batch is another run"
     other = {"random": {"name": "random", "options": {}}}
-    assert judge(tmp_path, methods=other).done == 2, "another spec under the same label is another run"
+    assert judge(tmp_path, methods=other).done == 2, (
+        "another spec under the same label is another run"
+    )
 
 
 @pytest.mark.usefixtures("quick")
@@ -126,14 +151,18 @@ def test_a_run_that_broke_is_written_down_and_tried_again(tmp_path: Path) -> Non
     def broken(seed: int) -> bi.Problem:
         raise RuntimeError("no such machine")
 
-    account = referee({"broken": broken}, METHODS, range(1), budget=4, batch=1, results=Results(tmp_path))
+    account = referee(
+        {"broken": broken}, METHODS, range(1), budget=4, batch=1, results=Results(tmp_path)
+    )
     assert account.left == 2
     assert "no such machine" in account.troubles[0]
     assert not list(tmp_path.rglob("*.claim"))
 
 
 @pytest.mark.usefixtures("quick")
-def test_refusals_are_results_but_missing_packages_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_are_results_but_missing_packages_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     methods = {"least_squares": {"name": "least_squares"}}
     account = judge(tmp_path, methods=methods)
     assert (account.done, account.left) == (2, 0)
@@ -141,7 +170,7 @@ def test_refusals_are_results_but_missing_packages_are_not(tmp_path: Path, monke
     assert judge(tmp_path, methods=methods).there == 2
 
     def absent(*args: object) -> None:
-        raise MissingExtra("the package moon is not installed")
+        raise MissingExtraError("the package moon is not installed")
 
     monkeypatch.setattr("bo_invert.strategies.peers.cmaes.CMAES.check", absent)
     monkeypatch.setattr("bo_invert.benchmark.runner._version", lambda package: None)
@@ -204,7 +233,10 @@ def children(parent: int) -> list[str]:
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         fields = path.read_text().rpartition(")")[2].split()
-        if fields[1] == str(parent) and "resource_tracker" not in (path.parent / "cmdline").read_text():
+        if (
+            fields[1] == str(parent)
+            and "resource_tracker" not in (path.parent / "cmdline").read_text()
+        ):
             found.append(f"{host}:{path.parent.name}:{fields[19]}")
     return found
 
@@ -243,7 +275,9 @@ def test_killed_it_goes_on_inside_a_run(tmp_path: Path) -> None:
     begun = log.stat().st_size
     assert begun < 12
     assert list((tmp_path / "results" / UNFINISHED).glob("*.db"))
-    second = subprocess.run([sys.executable, script, tmp_path, "0"], capture_output=True, text=True, check=True)
+    second = subprocess.run(
+        [sys.executable, script, tmp_path, "0"], capture_output=True, text=True, check=True
+    )
     assert second.stdout.strip() == "1"
     line = json.loads(next(tmp_path.rglob("random.jsonl")).read_text())
     assert line["bill"]["values"] >= 12
@@ -281,7 +315,9 @@ def test_a_line_keeps_the_curve_and_the_bill() -> None:
     assert line["calls"] == [1, 3, 5]
     back = from_line(line)
     assert back.loss_at([1, 2, 3, 4, 5]) == pytest.approx([5, 5, 1 / 3, 1 / 3, -2e-30], rel=1e-9)
-    nothing = from_line(to_line(key, Run("a", "p", 0, {"name": "a"}, 5, status=Status.REFUSED, ended="no"), {}))
+    nothing = from_line(
+        to_line(key, Run("a", "p", 0, {"name": "a"}, 5, status=Status.REFUSED, ended="no"), {})
+    )
     assert (nothing.loss, nothing.ended, len(nothing.calls)) == (math.inf, "no", 0)
 
 
@@ -293,7 +329,13 @@ def test_labels_may_hold_anything() -> None:
 
 
 def test_data_profile_by_hand() -> None:
-    assert data_profile([3, 10, math.inf, 10], [0, 3, 9, 10, 1e9]).tolist() == [0, 0.25, 0.25, 0.75, 0.75]
+    assert data_profile([3, 10, math.inf, 10], [0, 3, 9, 10, 1e9]).tolist() == [
+        0,
+        0.25,
+        0.25,
+        0.75,
+        0.75,
+    ]
 
 
 def test_balance_by_hand() -> None:
@@ -309,7 +351,9 @@ def test_calls_to_hit_by_hand() -> None:
     assert yards == {("p", 0): Yardstick(15.0, 0.0)}
     assert calls_to_hit(runs, "a", [("p", 0)], yards, 0.3).tolist() == [2]  # at 4.5 or below
     assert calls_to_hit(runs, "b", [("p", 0)], yards, 0.3).tolist() == [math.inf]
-    assert yardsticks(runs)["p", 0].best == 0.9, "without an optimum the lowest loss reached stands in"
+    assert yardsticks(runs)["p", 0].best == 0.9, (
+        "without an optimum the lowest loss reached stands in"
+    )
 
 
 def test_ranks_use_the_pairs_that_all_have_and_weigh_problems_alike() -> None:
@@ -327,7 +371,9 @@ def test_ranks_use_the_pairs_that_all_have_and_weigh_problems_alike() -> None:
     ranks = ranks_at(runs, ["a", "b"], (1, 2), yardsticks(runs))
     assert ranks is not None
     assert ranks.pairs == 3
-    assert ranks.means.tolist() == [[1.5, 1.5], [1.5, 1.5]], "two seeds of p weigh as much as one of q"
+    assert ranks.means.tolist() == [[1.5, 1.5], [1.5, 1.5]], (
+        "two seeds of p weigh as much as one of q"
+    )
 
 
 def test_a_method_that_refuses_is_said_to() -> None:
@@ -338,7 +384,10 @@ def test_a_method_that_refuses_is_said_to() -> None:
     tables = contest_tables(Contests(runs, (1, 2), "a"))
     after = next(table for table in tables if table.caption == "After 2 calls")
     assert {row[0]: row[1:] for row in after.rows}["c"] == ("0", "refused")
-    assert [row[:4] for row in tables[-1].rows] == [("p", "c", 1, "refused"), ("p", "d", 1, "error")]
+    assert [row[:4] for row in tables[-1].rows] == [
+        ("p", "c", 1, "refused"),
+        ("p", "d", 1, "error"),
+    ]
     assert {row[0]: row[1] for row in after.rows} == {"a": "2", "b": "2", "c": "0", "d": "1"}
 
 
@@ -354,7 +403,7 @@ def test_methods_are_read_from_a_line() -> None:
         "gp:{}": {"name": "gp", "options": {}},
     }
     for wrong in ("random,random", "nobody", "gp:{", "gp:3", 'gp:{"unheard": 1}', " "):
-        with pytest.raises(InvalidInput):
+        with pytest.raises(InvalidInputError):
             parse_methods(wrong)
 
 
@@ -385,11 +434,19 @@ def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
     page.write_text(f"# Page\n{BEGIN}\nold\n{END}\ntail\n")
     line = ["bench", "--problems", "sine", "--strategies", "random,sobol", "--seeds", "2", "--budget", "60",
             "--results", str(tmp_path / "results")]  # fmt: skip
-    outcome = CliRunner().invoke(app, [*line, "--report", str(tmp_path / "report"), "--page", str(page)])
+    outcome = CliRunner().invoke(
+        app, [*line, "--report", str(tmp_path / "report"), "--page", str(page)]
+    )
     assert outcome.exit_code == 0, outcome.output
     html = (tmp_path / "report" / "report.html").read_text()
     text = page.read_text()
-    for caption in ("After 50 calls", "After 60 calls", "Mean ranks", "Too few seeds in common", "Seconds of one ask"):
+    for caption in (
+        "After 50 calls",
+        "After 60 calls",
+        "Mean ranks",
+        "Too few seeds in common",
+        "Seconds of one ask",
+    ):
         assert caption in html
         assert caption in text
     assert html.count('class="figure"') == 2
@@ -400,7 +457,10 @@ def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, [*line, "--list"])
     assert outcome.stdout.count(" 2\n") == 2
     outcome = CliRunner().invoke(app, [*line, "--seeds", "3", "--time-limit", "0"])
-    assert "6 runs (1 problem, 2 methods, 3 seeds, 60 calls): 4 there already, 2 to do" in outcome.output
+    assert (
+        "6 runs (1 problem, 2 methods, 3 seeds, 60 calls): 4 there already, 2 to do"
+        in outcome.output
+    )
     assert "4 of 6 runs" in outcome.output
 
 
@@ -416,7 +476,10 @@ def test_the_command_line_says_what_it_is_at(tmp_path: Path) -> None:
     ))  # fmt: skip
     assert plan < begun < ended
     assert "2/2" in said
-    assert CliRunner().invoke(app, [*line, "--seeds", "3", "--quiet"]).stderr == f"3 of 3 runs in {tmp_path}, 1 new\n"
+    assert (
+        CliRunner().invoke(app, [*line, "--seeds", "3", "--quiet"]).stderr
+        == f"3 of 3 runs in {tmp_path}, 1 new\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -453,11 +516,11 @@ def test_a_comparison_shows_profiles_and_calls_to_hit(tmp_path: Path) -> None:
 def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing")
-    with pytest.raises(InvalidInput, match="no lines"):
+    with pytest.raises(InvalidInputError, match="no lines"):
         fill_page(page, "tables")
     assert page.read_text() == "nothing"
 
 
 def test_unknown_problems_are_told(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="the suite has no problem nowhere"):
+    with pytest.raises(InvalidInputError, match="the suite has no problem nowhere"):
         suite.chosen_problems(["sine", "nowhere"])

@@ -23,7 +23,7 @@ from bo_invert.cli import main as cli
 from bo_invert.cli.best import decoded
 from bo_invert.cli.options import parse_settings
 from bo_invert.cli.output import Format
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.problems.loading import load_problem, problem_title
 from bo_invert.storage.open import open_store
 
@@ -64,7 +64,9 @@ Command = Callable[..., Answer]
 
 
 @pytest.fixture
-def bo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def bo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
     """The command line, run in this process and in a folder with a file of problems."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tuning.py").write_text(TUNING)
@@ -94,21 +96,39 @@ def test_ready_problems_are_listed_with_their_options(bo: Command) -> None:
     assert "hartmann6" in bo("problems").out
 
 
-def test_a_report_of_a_ready_problem_with_options_says_that_it_wants_them(bo: Command, tmp_path: Path) -> None:
+def test_a_report_of_a_ready_problem_with_options_says_that_it_wants_them(
+    bo: Command, tmp_path: Path
+) -> None:
     storage = f"sqlite:///{tmp_path / 'runs.db'}"
     options = ("--set", "target=[0.5, 1.5]")
-    run = bo("run", "arm", "--strategy", "random", "--budget", "3", "--storage", storage, "--name", "s", *options)
+    run = bo(
+        "run",
+        "arm",
+        "--strategy",
+        "random",
+        "--budget",
+        "3",
+        "--storage",
+        storage,
+        "--name",
+        "s",
+        *options,
+    )
     assert not run.code, run.err
     without = bo("report", "s", "--storage", storage, "--out", str(tmp_path / "report"))
     assert without.code == 2
     assert "--set key=value" in without.err
-    assert not bo("report", "s", "--storage", storage, "--out", str(tmp_path / "report"), *options).code
+    assert not bo(
+        "report", "s", "--storage", storage, "--out", str(tmp_path / "report"), *options
+    ).code
 
 
 def test_a_design_that_its_coordinates_do_not_say_is_shown() -> None:
     def shown(decode: Callable[..., object], how: Format) -> object:
         problem = bi.Problem(bi.Latent(decode, 2), lambda x: 1.0, bi.Minimize())
-        return decoded(bi.Study.create("s", problem, strategy="random").run(1), how).get("best.design")
+        return decoded(bi.Study.create("s", problem, strategy="random").run(1), how).get(
+            "best.design"
+        )
 
     assert shown(lambda codes: ["CCO"] * len(codes), Format.table) == "CCO"
     assert shown(lambda codes: np.full((len(codes), 3), 0.5), Format.table) == "0.5 0.5 0.5"
@@ -125,10 +145,23 @@ def test_run_says_what_the_judge_makes_of_it(bo: Command) -> None:
     record = json.loads(bo(*asked, "--format", "json").out)
     assert record["best.judged_loss"] == -2.5
     assert record["best.judged_feasible"] is False
-    assert "judge" not in bo("run", "tuning.py", "--strategy", "random", "--budget", "3", "--quiet").out
+    assert (
+        "judge"
+        not in bo("run", "tuning.py", "--strategy", "random", "--budget", "3", "--quiet").out
+    )
 
 
-RUN = ("run", "tuning.py", "--strategy", "random", "--storage", "runs.db", "--name", "first", "--quiet")
+RUN = (
+    "run",
+    "tuning.py",
+    "--strategy",
+    "random",
+    "--storage",
+    "runs.db",
+    "--name",
+    "first",
+    "--quiet",
+)
 
 
 def test_run_prints_what_it_found_and_spent(bo: Command) -> None:
@@ -148,7 +181,17 @@ def test_the_same_line_resumes(bo: Command) -> None:
     assert "resuming study 'first': 6 values" in longer.err
     (record,) = json.loads(bo("list", "--storage", "runs.db", "--format", "json").out)
     assert record["trials"] == record["values"] == 10
-    again = bo("run", "tuning.py", "--storage", "sqlite:///runs.db", "--name", "first", "--budget", "11", "--quiet")
+    again = bo(
+        "run",
+        "tuning.py",
+        "--storage",
+        "sqlite:///runs.db",
+        "--name",
+        "first",
+        "--budget",
+        "11",
+        "--quiet",
+    )
     assert again.code == 0
     (record,) = json.loads(bo("list", "--storage", "runs.db", "--format", "json").out)
     assert (record["trials"], record["strategy"]) == (11, "random")
@@ -164,7 +207,17 @@ def test_a_study_does_not_change_its_strategy_or_seed(bo: Command, change: list[
 
 
 def test_a_changed_problem_is_refused_with_the_difference(bo: Command) -> None:
-    line = ("run", "tuning.py:aimed", "--strategy", "random", "--storage", "runs.db", "--name", "a", "--quiet")
+    line = (
+        "run",
+        "tuning.py:aimed",
+        "--strategy",
+        "random",
+        "--storage",
+        "runs.db",
+        "--name",
+        "a",
+        "--quiet",
+    )
     assert bo(*line, "--budget", "3", "--set", "target=0.5").code == 0
     answer = bo(*line, "--budget", "6", "--set", "target=0.7")
     assert answer.code == 1
@@ -194,10 +247,22 @@ def test_best_is_the_lowest_loss(bo: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "heading"), [("problem", "y"), ("highest", "gain"), ("aimed", "off by"), ("squares", "loss")]
+    ("problem", "heading"),
+    [("problem", "y"), ("highest", "gain"), ("aimed", "off by"), ("squares", "loss")],
 )
-def test_tables_tell_what_was_found_in_the_user_s_own_quantity(bo: Command, problem: str, heading: str) -> None:
-    line = ("run", f"tuning.py:{problem}", "--strategy", "random", "--storage", "runs.db", "--name", "s")
+def test_tables_tell_what_was_found_in_the_user_s_own_quantity(
+    bo: Command, problem: str, heading: str
+) -> None:
+    line = (
+        "run",
+        f"tuning.py:{problem}",
+        "--strategy",
+        "random",
+        "--storage",
+        "runs.db",
+        "--name",
+        "s",
+    )
     ran = bo(*line, "--budget", "6")
     ask = ("s", "--storage", "runs.db")
     best = json.loads(bo("best", *ask, "--format", "json").out)
@@ -223,15 +288,34 @@ def test_when_every_call_fails_the_answer_is_one(bo: Command) -> None:
     assert "4 of 4 trials gave no outputs; the last said: RuntimeError: no licence" in answer.err
     nothing = bo("best", "failing-random-0", "--storage", "runs.db", "--format", "json")
     assert (nothing.code, nothing.out) == (1, "")
-    assert len(json.loads(bo("trials", "failing-random-0", "--storage", "runs.db", "--format", "json").out)) == 4
+    assert (
+        len(
+            json.loads(
+                bo("trials", "failing-random-0", "--storage", "runs.db", "--format", "json").out
+            )
+        )
+        == 4
+    )
 
 
 def test_compare(bo: Command) -> None:
-    line = ("compare", "tuning.py", "--strategies", "random, sobol", "--seeds", "2", "--budget", "6", "--quiet")
+    line = (
+        "compare",
+        "tuning.py",
+        "--strategies",
+        "random, sobol",
+        "--seeds",
+        "2",
+        "--budget",
+        "6",
+        "--quiet",
+    )
     answer = bo(*line, "--format", "json", "--out", "compared")
     assert answer.code == 0
     records = json.loads(answer.out)
-    assert {(r["method"], r["seed"]) for r in records} == {(m, s) for m in ("random", "sobol") for s in (0, 1)}
+    assert {(r["method"], r["seed"]) for r in records} == {
+        (m, s) for m in ("random", "sobol") for s in (0, 1)
+    }
     assert {r["values"] for r in records} == {6}
     assert len(Comparison.load("compared").runs) == 4
     assert Path("compared/report.html").stat().st_size > 1000
@@ -242,11 +326,27 @@ def test_compare(bo: Command) -> None:
 
 
 def test_compare_varies_the_problem_with_the_seed(bo: Command) -> None:
-    line = ("compare", "tuning.py:aimed", "--vary", "target", "--set", "kind=b", "--strategies", "random", "--quiet")
-    records = json.loads(bo(*line, "--seeds", "3", "--budget", "3", "--format", "json", "--storage", "runs.db").out)
+    line = (
+        "compare",
+        "tuning.py:aimed",
+        "--vary",
+        "target",
+        "--set",
+        "kind=b",
+        "--strategies",
+        "random",
+        "--quiet",
+    )
+    records = json.loads(
+        bo(*line, "--seeds", "3", "--budget", "3", "--format", "json", "--storage", "runs.db").out
+    )
     assert [r["problem"] for r in records] == ["aimed"] * 3
     headers = [open_store("runs.db").header(name) for name in open_store("runs.db").names()]
-    assert sorted(str(h["problem"]["objective"]["value"]) for h in headers) == ["[0.0]", "[1.0]", "[2.0]"]
+    assert sorted(str(h["problem"]["objective"]["value"]) for h in headers) == [
+        "[0.0]",
+        "[1.0]",
+        "[2.0]",
+    ]
 
 
 def test_report_needs_the_problem_of_a_file(bo: Command) -> None:
@@ -254,14 +354,32 @@ def test_report_needs_the_problem_of_a_file(bo: Command) -> None:
     refused = bo("report", "first", "--storage", "runs.db")
     assert refused.code == 2
     assert "--problem" in refused.err
-    written = bo("report", "first", "--storage", "runs.db", "--problem", "tuning.py", "--out", "told")
+    written = bo(
+        "report", "first", "--storage", "runs.db", "--problem", "tuning.py", "--out", "told"
+    )
     assert (written.code, written.out) == (0, "")
-    assert {path.name for path in Path("told").iterdir()} >= {"report.html", "comparison.json", "trials.csv"}
+    assert {path.name for path in Path("told").iterdir()} >= {
+        "report.html",
+        "comparison.json",
+        "trials.csv",
+    }
     assert len(Path("told/trials.csv").read_text().splitlines()) == 6
 
 
 def test_report_of_a_ready_problem(bo: Command) -> None:
-    line = ("run", "mixed", "--strategy", "random", "--budget", "4", "--storage", "runs.db", "--name", "m", "--quiet")
+    line = (
+        "run",
+        "mixed",
+        "--strategy",
+        "random",
+        "--budget",
+        "4",
+        "--storage",
+        "runs.db",
+        "--name",
+        "m",
+        "--quiet",
+    )
     assert bo(*line, "--out", "a").code == 0
     assert bo("report", "m", "--storage", "runs.db", "--out", "b").code == 0
     assert Path("a/trials.csv").read_text() == Path("b/trials.csv").read_text()
@@ -288,8 +406,16 @@ def test_list_of_nothing(bo: Command) -> None:
         ("run tuning.py --set x", 2, "expected key=value"),
         ("run tuning.py --strategy nosuch", 2, "nosuch"),
         ("run tuning.py --strategy random --option depth=3", 2, "no option"),
-        ("run tuning.py --strategy random --storage runs.txt", 2, "neither a URL nor a file ending in .db"),
-        ("run tuning.py --strategy random --storage sqlite:///no/such/runs.db", 2, "does not exist"),
+        (
+            "run tuning.py --strategy random --storage runs.txt",
+            2,
+            "neither a URL nor a file ending in .db",
+        ),
+        (
+            "run tuning.py --strategy random --storage sqlite:///no/such/runs.db",
+            2,
+            "does not exist",
+        ),
         ("run tuning.py --strategy gradient", 1, "gradients"),
         ("run tuning.py --budget 0", 2, "--budget"),
         ("run tuning.py --format yaml", 2, "--format"),
@@ -356,12 +482,14 @@ def test_a_file_never_takes_the_place_of_a_module(bo: Command, tmp_path: Path) -
     (tmp_path / "json.py").write_text("from tuning import problem\n")
     assert load_problem("json.py", {}).name == "tuning"
     assert sys.modules["json"] is json
-    with pytest.raises(InvalidInput, match="no file"):
+    with pytest.raises(InvalidInputError, match="no file"):
         load_problem("elsewhere/json.py", {})
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(TUNING.replace("return (x", "import time; time.sleep(0.1); return (x"))
+    (tmp_path / "slow.py").write_text(
+        TUNING.replace("return (x", "import time; time.sleep(0.1); return (x")
+    )
     line = [sys.executable, "-m", "bo_invert.cli", "run", "slow.py", "--strategy", "random", "--budget", "1000",
             "--storage", "runs.db", "--name", "my study", "--quiet"]  # fmt: skip
     process = subprocess.Popen(
@@ -370,7 +498,9 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background jobs ignore it
     )
     store = open_store(tmp_path / "runs.db")
     deadline = time.monotonic() + 60
@@ -382,7 +512,9 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert "--storage runs.db --name 'my study'" in err
     told = [event for event in store.events("my study") if event["kind"] == "finished"]
-    assert f"{len(told)} values" in err or f"{len(told) + 1} values" in err  # the interrupted call is billed too
+    assert (
+        f"{len(told)} values" in err or f"{len(told) + 1} values" in err
+    )  # the interrupted call is billed too
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -393,7 +525,20 @@ def test_help_imports_nothing_heavy() -> None:
         "except SystemExit as stop: assert not stop.code\n"
         "print(sorted({name.split('.')[0] for name in sys.modules}))"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert "compare" in out
     loaded = set(json.loads(out.splitlines()[-1].replace("'", '"')))
-    assert not loaded & {"numpy", "torch", "botorch", "ax", "pandas", "sqlalchemy", "plotly", "rich", "tqdm", "sklearn"}
+    assert not loaded & {
+        "numpy",
+        "torch",
+        "botorch",
+        "ax",
+        "pandas",
+        "sqlalchemy",
+        "plotly",
+        "rich",
+        "tqdm",
+        "sklearn",
+    }

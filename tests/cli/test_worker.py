@@ -42,9 +42,25 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 def worker(served: Served, *options: str, pause: float = 0.05) -> subprocess.Popen[str]:
     source = f"{served.folder}/slow.py"
-    command = [sys.executable, "-m", "bo_invert.cli", "worker", served.url, "s", source, "--create", *options]
-    environment = {"CALLS": str(served.folder / "calls"), "PAUSE": str(pause), "BO_INVERT_TOKEN": served.token}
-    return subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "bo_invert.cli",
+        "worker",
+        served.url,
+        "s",
+        source,
+        "--create",
+        *options,
+    ]
+    environment = {
+        "CALLS": str(served.folder / "calls"),
+        "PAUSE": str(pause),
+        "BO_INVERT_TOKEN": served.token,
+    }
+    return subprocess.Popen(
+        command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+    )
 
 
 def calls(served: Served) -> int:
@@ -65,7 +81,9 @@ def test_workers_share_a_study_and_end_with_its_budget(served: Served) -> None:
     study = opened(served)
     assert study.spent.values == calls(served) == 24
     assert all(trial.state is State.COMPLETED for trial in study.trials)
-    assert len({a.worker for t in study.trials for a in t.attempts}) == 2, "both had something to do"
+    assert len({a.worker for t in study.trials for a in t.attempts}) == 2, (
+        "both had something to do"
+    )
     assert all("the budget is spent" in text for text in said)
 
 
@@ -83,7 +101,18 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_began(served: Served) ->
 
 
 def test_what_a_worker_cannot_finish_in_time_is_billed_and_given_back(served: Served) -> None:
-    one = worker(served, "--strategy", "sobol", "-j", "2", "--executor", "processes", "--grace", "0.3", pause=30.0)
+    one = worker(
+        served,
+        "--strategy",
+        "sobol",
+        "-j",
+        "2",
+        "--executor",
+        "processes",
+        "--grace",
+        "0.3",
+        pause=30.0,
+    )
     wait_until(lambda: calls(served) == 2)
     began = time.monotonic()
     one.send_signal(signal.SIGTERM)
@@ -100,12 +129,16 @@ def test_a_killed_worker_loses_its_lease_and_another_goes_on(served: Served) -> 
     wait_until(lambda: calls(served) == 1)
     first.kill()
     first.communicate()
-    second = worker(served, "--budget", "4", "-j", "1", "--executor", "threads", "--strategy", "sobol")
+    second = worker(
+        served, "--budget", "4", "-j", "1", "--executor", "threads", "--strategy", "sobol"
+    )
     _, said = second.communicate(timeout=120)
     assert second.returncode == 0, said
     study = opened(served)
     assert study.spent.lost == 1
-    assert study.spent.values == calls(served) == 5, "the lost call is billed, but does not use up the budget"
+    assert study.spent.values == calls(served) == 5, (
+        "the lost call is billed, but does not use up the budget"
+    )
     assert [len(t.attempts) for t in study.trials] == [2, 1, 1, 1]
 
 
@@ -123,7 +156,9 @@ def test_a_worker_whose_answers_do_not_fit_ends(served: Served) -> None:
     assert calls(served) < 10
 
 
-def test_a_worker_that_is_told_to_stop_while_the_server_is_down_says_what_it_knows(served: Served) -> None:
+def test_a_worker_that_is_told_to_stop_while_the_server_is_down_says_what_it_knows(
+    served: Served,
+) -> None:
     one = worker(served, "--strategy", "random", "--executor", "serial", "--grace", "1", pause=0.5)
     wait_until(lambda: calls(served) >= 2)
     served.kill()

@@ -39,7 +39,9 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-def test_the_page_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_the_page_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
     for needed in ("httpx", "onnx", "onnxruntime", "lightgbm"):
         pytest.importorskip(needed)
     monkeypatch.chdir(tmp_path)
@@ -48,9 +50,13 @@ def test_the_page_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.Mo
         name = re.match(r"# (\S+\.\w+)\n", block)
         if name:  # a file; text in quotes if it is no Python
             body = block[name.end() :]
-            Path(name[1]).write_text(body if name[1].endswith(".py") else body.strip().strip('"').lstrip())
+            Path(name[1]).write_text(
+                body if name[1].endswith(".py") else body.strip().strip('"').lstrip()
+            )
         else:
-            exec(compile(block.replace("127.0.0.1:9000", address), "docs/oracles.md", "exec"), scope)
+            exec(
+                compile(block.replace("127.0.0.1:9000", address), "docs/oracles.md", "exec"), scope
+            )
     for study in (scope["beam"], scope["hot"], scope["remote"], scope["first"], scope["second"]):
         assert study.best is not None
         assert study.spent.failed == 0

@@ -54,7 +54,12 @@ def test_python_there_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(mlflow.MlflowClient("sqlite:///mlflow.db").search_runs(["1"])) == 31
     served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
     try:
-        run(remote.replace("http://127.0.0.1:8765", served.url).replace('"..."', repr(served.token)), scope)
+        run(
+            remote.replace("http://127.0.0.1:8765", served.url).replace(
+                '"..."', repr(served.token)
+            ),
+            scope,
+        )
         study = scope["study"]
         assert isinstance(study, bi.Study)
         assert study.spent.values == 100

@@ -9,7 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +42,13 @@ APART = [name for name in NAMES if name not in ("serial", "threads")]
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def executor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def executor(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     """Two workers, which all tests of the module use: each leaves them as good as new."""
-    options = {"slurm": {"folder": tmp_path_factory.mktemp("jobs"), "cluster": "local"}}.get(request.param, {})
+    options = {"slurm": {"folder": tmp_path_factory.mktemp("jobs"), "cluster": "local"}}.get(
+        request.param, {}
+    )
     made = registry.resolve("executors", request.param)(2, **options)
     made.name = request.param
     yield made
@@ -68,16 +79,21 @@ def test_the_same_trials_as_without_one(executor: Any) -> None:
 def test_what_an_oracle_raises_is_a_verdict(executor: Any) -> None:
     def moody(x: Any) -> float:
         if x[0] > 0.7:
-            raise bi.Infeasible("no mesh")
+            raise bi.InfeasibleError("no mesh")
         if x[0] > 0.4:
             raise ValueError("bad luck")
         return float("nan") if x[0] > 0.3 else bowl(x)
 
     count = few(executor, 6)
-    here, there = begin(moody).run(count, batch=2), begin(moody).run(count, batch=2, executor=executor)
+    here, there = (
+        begin(moody).run(count, batch=2),
+        begin(moody).run(count, batch=2, executor=executor),
+    )
     assert [t.state for t in there.trials] == [t.state for t in here.trials]
     assert {t.state for t in there.trials} >= {State.FAILED, State.INFEASIBLE}
-    assert [t.outcome.reason for t in there.trials if t.outcome] == [t.outcome.reason for t in here.trials if t.outcome]
+    assert [t.outcome.reason for t in there.trials if t.outcome] == [
+        t.outcome.reason for t in here.trials if t.outcome
+    ]
 
 
 def test_a_death_costs_one_attempt(executor: Any, tmp_path: Path) -> None:
@@ -94,9 +110,16 @@ def test_a_death_costs_one_attempt(executor: Any, tmp_path: Path) -> None:
 
     study = begin(deadly).run(few(executor, 8), batch=2, executor=executor)
     states = [t.state for t in study.trials]
-    assert states == [State.FAILED if not 0.2 <= t.point[0] <= 0.7 else State.COMPLETED for t in study.trials]
+    assert states == [
+        State.FAILED if not 0.2 <= t.point[0] <= 0.7 else State.COMPLETED for t in study.trials
+    ]
     assert len(set(states)) == 2, "some die and some do not"
-    assert study.spent.values == study.spent.attempts == entered(tmp_path / "calls") == few(executor, 8)
+    assert (
+        study.spent.values
+        == study.spent.attempts
+        == entered(tmp_path / "calls")
+        == few(executor, 8)
+    )
     reasons = {t.outcome.reason for t in study.trials if t.outcome and t.outcome.reason}
     assert all(reason.startswith(("its worker", "its job")) for reason in reasons), reasons
     if executor.name == "processes":
@@ -113,7 +136,9 @@ def test_a_hang_costs_its_time(executor: Any, tmp_path: Path) -> None:
 
     study = begin(stuck)
     if executor.name == "serial":
-        with pytest.raises(bi.InvalidInput, match=r"cannot keep timeout=1, .* use executor='processes'"):
+        with pytest.raises(
+            bi.InvalidInputError, match=r"cannot keep timeout=1, .* use executor='processes'"
+        ):
             study.run(4, executor=executor, timeout=1.0)
         return
     timeout = 3 if executor.name == "slurm" else 1
@@ -122,7 +147,12 @@ def test_a_hang_costs_its_time(executor: Any, tmp_path: Path) -> None:
     assert [t.state for t in study.trials] == [
         State.FAILED if t.point[0] > 0.7 else State.COMPLETED for t in study.trials
     ]
-    assert study.spent.values == study.spent.attempts == entered(tmp_path / "calls") == few(executor, 6)
+    assert (
+        study.spent.values
+        == study.spent.attempts
+        == entered(tmp_path / "calls")
+        == few(executor, 6)
+    )
     (reason,) = {t.outcome.reason for t in study.trials if t.outcome and t.outcome.reason}
     assert reason == f"no answer within {timeout} s; {executor.parting}"
     assert begin(bowl).run(2, batch=2, executor=executor).spent.failed == 0, "it goes on"
@@ -189,7 +219,11 @@ def test_a_cluster_begun_here_listens_here_alone(executor: Any) -> None:
         pytest.skip("no cluster")
     psutil = pytest.importorskip("psutil")
     here = psutil.Process()
-    found = [one for process in [here, *here.children(recursive=True)] for one in process.net_connections("inet")]
+    found = [
+        one
+        for process in [here, *here.children(recursive=True)]
+        for one in process.net_connections("inet")
+    ]
     listening = [one.laddr.ip for one in found if one.status == "LISTEN"]
     assert listening
     assert set(listening) == {"127.0.0.1"}
@@ -257,7 +291,9 @@ def test_what_cannot_travel_ends_the_run() -> None:
         (threading.Lock().acquire, 2, None, "threads"),
     ],
 )
-def test_what_suits_an_oracle(oracle: Any, batch: int, timeout: float | None, name: str | None) -> None:
+def test_what_suits_an_oracle(
+    oracle: Any, batch: int, timeout: float | None, name: str | None
+) -> None:
     assert suitable(problem(oracle), batch, timeout) == name
 
 
@@ -276,15 +312,20 @@ def test_auto_runs() -> None:
         ({"executor": "threads", "timeout": float("nan")}, "timeout must be"),
         ({"timeout": 1.0}, "executor=None cannot keep timeout=1"),
         ({"executor": "serial", "timeout": 1.0}, "executor='serial' cannot keep"),
-        ({"executor": ThreadPoolExecutor(1), "timeout": 1.0}, "executor='ThreadPoolExecutor' cannot keep"),
+        (
+            {"executor": ThreadPoolExecutor(1), "timeout": 1.0},
+            "executor='ThreadPoolExecutor' cannot keep",
+        ),
         ({"executor": "slurm"}, "no Slurm on this machine"),
     ],
 )
 def test_what_cannot_be_meant(options: dict[str, Any], words: str) -> None:
-    if options["executor" if "executor" in options else "timeout"] == "slurm" and os.path.exists("/usr/bin/srun"):
+    if options["executor" if "executor" in options else "timeout"] == "slurm" and os.path.exists(
+        "/usr/bin/srun"
+    ):
         pytest.skip("there is Slurm here")
     study = begin(bowl)
-    with pytest.raises(bi.InvalidInput, match=words):
+    with pytest.raises(bi.InvalidInputError, match=words):
         study.run(3, **options)
     assert not study.trials
 
@@ -297,7 +338,9 @@ def test_a_pool_of_the_users_that_breaks_says_what_to_do() -> None:
     study = begin(_exit)
     with ProcessPoolExecutor(2) as pool, pytest.raises(BrokenExecutor) as caught:
         study.run(8, batch=2, executor=pool)
-    assert "executor='processes', which replaces workers that die" in "\n".join(caught.value.__notes__)
+    assert "executor='processes', which replaces workers that die" in "\n".join(
+        caught.value.__notes__
+    )
     assert study.spent.failed > 0
 
 
@@ -325,11 +368,15 @@ def test_a_call_that_somebody_cancels_is_told_as_failed() -> None:
 
 def test_a_dask_client_is_an_executor() -> None:
     distributed = pytest.importorskip("distributed")
-    cluster = distributed.LocalCluster(1, threads_per_worker=2, processes=False, dashboard_address=None)
+    cluster = distributed.LocalCluster(
+        1, threads_per_worker=2, processes=False, dashboard_address=None
+    )
     with cluster, distributed.Client(cluster, set_as_default=False) as client:
         for given in (client, client.get_executor(retries=3)):
             assert begin(bowl).run(4, batch=2, executor=given).spent.values == 4
-        made = DaskExecutor.of(client, 4)  # more calls than there are threads: they wait for each other
+        made = DaskExecutor.of(
+            client, 4
+        )  # more calls than there are threads: they wait for each other
         done = [made.submit(bowl, np.zeros(2)) for _ in range(8)]
         assert not wait(done, timeout=60).not_done
         made.shutdown()
@@ -352,7 +399,9 @@ def test_a_thread_that_is_given_up_keeps_nobody_from_leaving(tmp_path: Path) -> 
         "p = bi.Problem(bi.Box([0.0], [1.0]), lambda x: time.sleep(1000), bi.Minimize())\n"
         "print(bi.Study.create('s', p, 'random').run(3, batch=2, executor='threads', timeout=0.3).spent)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.strip() == "3 values, 3 failed"
 
 
@@ -381,7 +430,9 @@ def test_what_waits_in_a_queue_is_given_back_when_a_run_stops() -> None:
     study = begin(oracle)
     with ThreadPoolExecutor(1) as pool:
         study.run(100, batch=4, executor=pool, stop=stop.is_set)
-    assert [t.state for t in study.trials] == [State.COMPLETED] * 2 + [State.QUEUED] * 2, "the pool took the second"
+    assert [t.state for t in study.trials] == [State.COMPLETED] * 2 + [State.QUEUED] * 2, (
+        "the pool took the second"
+    )
     assert str(study.spent) == "2 values"
     stop.clear()
     assert {t.state for t in study.run(4, batch=2, executor="threads").trials} == {State.COMPLETED}
@@ -437,5 +488,10 @@ def test_the_command_line_keeps_time_limits(tmp_path: Path, face: str) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     trials = bi.Study.open("s", storage).trials
-    assert [t.state for t in trials] == [State.FAILED if t.point[0] > 0.7 else State.COMPLETED for t in trials]
-    assert {t.outcome.reason.split(";")[0] for t in trials if t.outcome} == {"", "no answer within 0.5 s"}
+    assert [t.state for t in trials] == [
+        State.FAILED if t.point[0] > 0.7 else State.COMPLETED for t in trials
+    ]
+    assert {t.outcome.reason.split(";")[0] for t in trials if t.outcome} == {
+        "",
+        "no answer within 0.5 s",
+    }

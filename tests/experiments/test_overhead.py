@@ -14,7 +14,9 @@ import pytest
 from bo_invert.strategies.base import from_spec
 
 BENCH = Path(__file__).parents[2] / "experiments"
-pytestmark = pytest.mark.skipif(not BENCH.is_dir(), reason="the scripts are not part of the package")
+pytestmark = pytest.mark.skipif(
+    not BENCH.is_dir(), reason="the scripts are not part of the package"
+)
 
 
 @pytest.fixture
@@ -57,9 +59,13 @@ def test_the_grid_is_a_product_or_a_list(scripts: Any) -> None:
 
 
 @pytest.mark.parametrize(("space", "outputs"), [("box", 1), ("box", 3), ("latent", 1)])
-def test_logs_are_told_plausible_and_new_for_every_seed(scripts: Any, space: str, outputs: int) -> None:
+def test_logs_are_told_plausible_and_new_for_every_seed(
+    scripts: Any, space: str, outputs: int
+) -> None:
     cell = scripts.entrants.Cell(5, 40, 2)
-    study, same, other = (scripts.asking.told_study(cell, space, outputs, seed) for seed in (3, 3, 4))
+    study, same, other = (
+        scripts.asking.told_study(cell, space, outputs, seed) for seed in (3, 3, 4)
+    )
     assert len(study.trials) == 40
     assert all(trial.state == "completed" for trial in study.trials)
     assert study.history.y.shape == (40, outputs)
@@ -71,7 +77,9 @@ def test_logs_are_told_plausible_and_new_for_every_seed(scripts: Any, space: str
     assert domain.geometry == ("gaussian" if space == "latent" else "box")
 
 
-def test_warm_asks_know_the_answers_and_carry_the_memo(scripts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warm_asks_know_the_answers_and_carry_the_memo(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[int, Any]] = []
     kind = type(from_spec("random"))
     ask = kind.ask
@@ -92,7 +100,10 @@ def test_warm_asks_know_the_answers_and_carry_the_memo(scripts: Any, monkeypatch
 
 def test_without_a_memo_there_is_one_ask(scripts: Any) -> None:
     study = scripts.asking.told_study(scripts.entrants.Cell(3, 20, 1))
-    assert len(list(scripts.asking.timed_asks(scripts.entrants.Entrant("random"), study, 1, warm=5))) == 1
+    assert (
+        len(list(scripts.asking.timed_asks(scripts.entrants.Entrant("random"), study, 1, warm=5)))
+        == 1
+    )
 
 
 def test_a_long_ask_is_stopped(scripts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,9 +150,18 @@ def test_the_table_shows_medians_ratios_and_what_was_stopped(scripts: Any) -> No
         for name, walls in times.items()
         for turn, wall in enumerate(walls)
     ]
-    records += [record("gp", kind="warm", wall=wall, cpu=wall, whole=wall, queries=1) for wall in (0.05, 0.05, 0.7)]
-    records += [record("slow", kind="cold", stopped_wall=90.0, stopped_cpu=30.0), record("huge", skipped="stopped")]
-    records += [record("odd", kind="cold", error="ValueError: no"), record("none", kind="cold", wall=1.0, queries=0)]
+    records += [
+        record("gp", kind="warm", wall=wall, cpu=wall, whole=wall, queries=1)
+        for wall in (0.05, 0.05, 0.7)
+    ]
+    records += [
+        record("slow", kind="cold", stopped_wall=90.0, stopped_cpu=30.0),
+        record("huge", skipped="stopped"),
+    ]
+    records += [
+        record("odd", kind="cold", error="ValueError: no"),
+        record("none", kind="cold", wall=1.0, queries=0),
+    ]
     text = scripts.overhead.tables(records, "ax", 3)
     head, _, row = text.splitlines()[2:5]
     columns = dict(zip(head.split(" | "), row.split(" | "), strict=True))
@@ -159,9 +179,15 @@ def test_the_table_shows_medians_ratios_and_what_was_stopped(scripts: Any) -> No
 
 
 def test_cold_asks_are_compared_with_cold_ones_and_warm_with_warm(scripts: Any) -> None:
-    walls = {("gp", "cold"): 0.2, ("gp", "warm"): 0.05, ("turbo", "cold"): 0.8, ("turbo", "warm"): 0.1}
+    walls = {
+        ("gp", "cold"): 0.2,
+        ("gp", "warm"): 0.05,
+        ("turbo", "cold"): 0.8,
+        ("turbo", "warm"): 0.1,
+    }
     records = [
-        record(name, kind=kind, wall=wall, cpu=wall, whole=wall, queries=1) for (name, kind), wall in walls.items()
+        record(name, kind=kind, wall=wall, cpu=wall, whole=wall, queries=1)
+        for (name, kind), wall in walls.items()
     ]
     text = scripts.overhead.tables(records, "turbo", 1)
     head, _, row = text.splitlines()[2:5]
@@ -173,7 +199,9 @@ def test_cold_asks_are_compared_with_cold_ones_and_warm_with_warm(scripts: Any) 
     stopped = [r for r in records if (r["strategy"], r["kind"]) != ("turbo", "warm")]
     elsewhere = {**record("turbo", kind="warm", wall=0.1, cpu=0.1, whole=0.1, queries=1), "n": 99}
     first = scripts.overhead.tables([*stopped, elsewhere], "turbo", 1).splitlines()[4]
-    assert "0.050 to 0.050 |" in first, "no warm ask of the reference there: no ratio, rather than one by a cold one"
+    assert "0.050 to 0.050 |" in first, (
+        "no warm ask of the reference there: no ratio, rather than one by a cold one"
+    )
 
 
 def test_every_strategy_is_first_once(scripts: Any) -> None:
@@ -183,15 +211,22 @@ def test_every_strategy_is_first_once(scripts: Any) -> None:
 
 
 def test_cells_larger_than_a_stopped_one_are_not_tried(scripts: Any) -> None:
-    options = argparse.Namespace(rounds=2, warm=0, limit=5.0, spend=9.0, space="box", outputs=1, seed=0)
+    options = argparse.Namespace(
+        rounds=2, warm=0, limit=5.0, spend=9.0, space="box", outputs=1, seed=0
+    )
     before = [{"strategy": "random", "d": 2, "n": 10, "q": 1, "stopped_wall": 5.0, "kind": "cold"}]
-    entrants, cell = [scripts.entrants.Entrant("random"), scripts.entrants.Entrant("sobol")], scripts.entrants.Cell
+    entrants, cell = (
+        [scripts.entrants.Entrant("random"), scripts.entrants.Entrant("sobol")],
+        scripts.entrants.Cell,
+    )
     larger = scripts.overhead.measured(entrants, cell(2, 20, 1), options, before)
     assert [r["strategy"] for r in larger if "skipped" in r] == ["random"]
     assert {r["strategy"] for r in larger if "wall" in r} == {"sobol"}
     smaller = scripts.overhead.measured(entrants, cell(1, 20, 1), options, before)
     assert [r["strategy"] for r in smaller] == ["random", "sobol", "sobol", "random"]
-    wrong = scripts.overhead.measured([scripts.entrants.Entrant("random", {"x": 1})], cell(2, 5, 1), options, [])
+    wrong = scripts.overhead.measured(
+        [scripts.entrants.Entrant("random", {"x": 1})], cell(2, 5, 1), options, []
+    )
     assert [set(r) >= {"error"} for r in wrong] == [True], "asked once, and not again"
 
 

@@ -19,7 +19,9 @@ def clusters(n: int, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def config() -> GANConfig:
-    return GANConfig((2,), 2, values="real", hidden=(48, 48), epochs=50, learning_rate=2e-3, penalty=0.2)
+    return GANConfig(
+        (2,), 2, values="real", hidden=(48, 48), epochs=50, learning_rate=2e-3, penalty=0.2
+    )
 
 
 def test_a_gan_finds_every_mode(config: GANConfig) -> None:
@@ -33,22 +35,33 @@ def test_a_gan_finds_every_mode(config: GANConfig) -> None:
 
 def test_a_gan_that_collapses_says_so(config: GANConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its forward is made to know one mode alone."""
-    monkeypatch.setattr(GAN, "forward", lambda self, codes: self.units.back(0.1 * self.decoder(codes)))
-    report = train_generator(clusters(200, 0), GANConfig((2,), 2, values="real", hidden=(8,), epochs=1))[1]
+    monkeypatch.setattr(
+        GAN, "forward", lambda self, codes: self.units.back(0.1 * self.decoder(codes))
+    )
+    report = train_generator(
+        clusters(200, 0), GANConfig((2,), 2, values="real", hidden=(8,), epochs=1)
+    )[1]
     assert "mode collapse" in str(report)
 
 
 def test_the_average_follows_slower_and_slower() -> None:
-    game = _Game(GAN(GANConfig((2,), 2, values="real", hidden=(8,), average=0.5)), torch.Generator().manual_seed(0))
+    game = _Game(
+        GAN(GANConfig((2,), 2, values="real", hidden=(8,), average=0.5)),
+        torch.Generator().manual_seed(0),
+    )
     before = [value.clone() for value in game.average.parameters()]
     for step, survives in enumerate((2 / 11, 3 / 12, 4 / 13)):
         game.step(torch.randn(16, 2, generator=torch.Generator().manual_seed(step)))
-        for old, kept, now in zip(before, game.average.parameters(), game.network.parameters(), strict=True):
+        for old, kept, now in zip(
+            before, game.average.parameters(), game.network.parameters(), strict=True
+        ):
             torch.testing.assert_close(kept, survives * old + (1 - survives) * now)
         before = [value.clone() for value in game.average.parameters()]
     game.steps = 1000
     game.step(torch.zeros(16, 2))
-    for old, kept, now in zip(before, game.average.parameters(), game.network.parameters(), strict=True):
+    for old, kept, now in zip(
+        before, game.average.parameters(), game.network.parameters(), strict=True
+    ):
         torch.testing.assert_close(kept, 0.5 * old + 0.5 * now)
 
 

@@ -13,9 +13,16 @@ import torch
 from numpy.testing import assert_array_equal
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators import training
-from bo_invert.generators.base import Generator, GeneratorConfig, TrainingInterrupted, kind_of, sampled, train_generator
+from bo_invert.generators.base import (
+    Generator,
+    GeneratorConfig,
+    TrainingInterrupted,
+    kind_of,
+    sampled,
+    train_generator,
+)
 from bo_invert.generators.gan import GANConfig
 from bo_invert.generators.storage import cached_generator, load_generator, save_generator
 from bo_invert.generators.vae import VAEConfig
@@ -24,7 +31,9 @@ from bo_invert.spaces.latent import Latent
 RNG = np.random.default_rng(0)
 IMAGES = np.clip(RNG.random((60, 1, 1)) + 0.1 * RNG.standard_normal((60, 5, 7)), 0, 1)
 COLOURED = np.clip(RNG.random((60, 3, 1, 1)) + 0.1 * RNG.standard_normal((60, 3, 4, 6)), 0, 1)
-VECTORS = RNG.standard_normal((60, 2)) @ RNG.standard_normal((2, 6)) * [1, 10, 1e3, 1e-3, 1, 1] + 5.0
+VECTORS = (
+    RNG.standard_normal((60, 2)) @ RNG.standard_normal((2, 6)) * [1, 10, 1e3, 1e-3, 1, 1] + 5.0
+)
 SHORT: dict[str, Any] = {"epochs": 2, "hidden": (8,), "channels": (4, 6)}
 #: Kinds that need third parties or designs of another kind bring tests of their own.
 CASES: dict[str, tuple[GeneratorConfig, Any]] = {
@@ -68,7 +77,9 @@ def test_a_config_survives_json(case: tuple[GeneratorConfig, Any]) -> None:
         config.dim = 7
 
 
-def test_designs_have_the_shape_of_designs(case: tuple[GeneratorConfig, Any], trained: tuple[Any, Any]) -> None:
+def test_designs_have_the_shape_of_designs(
+    case: tuple[GeneratorConfig, Any], trained: tuple[Any, Any]
+) -> None:
     config, designs = case
     network, report = trained
     drawn = sampled(network, np.random.default_rng(0), 5).numpy()
@@ -91,14 +102,19 @@ def test_the_seed_decides_and_the_global_generator_does_not(
     before = torch.get_rng_state()
     assert_array_equal(weights(train_generator(case[1], config)[0]), weights(trained[0]))
     assert torch.equal(before, torch.get_rng_state())
-    assert not np.array_equal(weights(train_generator(case[1], replace(config, seed=1))[0]), weights(trained[0]))
+    assert not np.array_equal(
+        weights(train_generator(case[1], replace(config, seed=1))[0]), weights(trained[0])
+    )
 
 
 def test_saved_and_loaded_it_is_the_same(trained: tuple[Any, Any], tmp_path: Path) -> None:
     before = torch.get_rng_state()
     network, report = load_generator(save_generator(*trained, tmp_path / "kept-0.5"))
     assert torch.equal(before, torch.get_rng_state())
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["kept-0.5.json", "kept-0.5.safetensors"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "kept-0.5.json",
+        "kept-0.5.safetensors",
+    ]
     assert type(network) is type(trained[0])
     assert network.config == trained[0].config
     assert report == trained[1]
@@ -114,7 +130,9 @@ def test_a_loaded_network_can_learn_on(trained: tuple[Any, Any], tmp_path: Path)
     assert not np.array_equal(weights(network), weights(trained[0]))
 
 
-def test_its_latent_is_searched(case: tuple[GeneratorConfig, Any], trained: tuple[Any, Any]) -> None:
+def test_its_latent_is_searched(
+    case: tuple[GeneratorConfig, Any], trained: tuple[Any, Any]
+) -> None:
     """Points of its prior decode to what the network makes of the prior's codes; decodings are found again."""
     network = trained[0]
     space = Latent(network, network.config.dim)
@@ -167,22 +185,34 @@ def test_ctrl_c_before_anything_was_learnt_is_a_ctrl_c(
 
 
 @pytest.mark.parametrize("change", ["few", "shape", "nan", "text"])
-def test_designs_that_do_not_fit_are_refused(case: tuple[GeneratorConfig, Any], change: str) -> None:
+def test_designs_that_do_not_fit_are_refused(
+    case: tuple[GeneratorConfig, Any], change: str
+) -> None:
     config, designs = case
-    wrong = {"few": designs[:5], "shape": designs[..., 1:], "nan": designs * np.nan, "text": ["CCO"] * 60}[change]
-    message = {"few": "or more", "shape": "of that shape", "nan": "not finite", "text": "array of numbers"}[change]
-    with pytest.raises(InvalidInput, match=message):
+    wrong = {
+        "few": designs[:5],
+        "shape": designs[..., 1:],
+        "nan": designs * np.nan,
+        "text": ["CCO"] * 60,
+    }[change]
+    message = {
+        "few": "or more",
+        "shape": "of that shape",
+        "nan": "not finite",
+        "text": "array of numbers",
+    }[change]
+    with pytest.raises(InvalidInputError, match=message):
         train_generator(wrong, config)
 
 
 def test_a_divergent_training_says_so(case: tuple[GeneratorConfig, Any]) -> None:
     config: Any = replace(case[0], learning_rate=1e30, epochs=50)  # type: ignore[type-var]
-    with pytest.raises(InvalidInput, match="learning_rate"):
+    with pytest.raises(InvalidInputError, match="learning_rate"):
         train_generator(case[1], config)
 
 
 def test_a_device_that_is_not_there_is_named(case: tuple[GeneratorConfig, Any]) -> None:
-    with pytest.raises(InvalidInput, match="device 'nowhere'"):
+    with pytest.raises(InvalidInputError, match="device 'nowhere'"):
         train_generator(case[1], case[0], device="nowhere")
 
 
@@ -201,7 +231,7 @@ def test_it_trains_on_a_gpu(case: tuple[GeneratorConfig, Any]) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [VAEConfig, GANConfig])
 def test_a_config_without_sense_is_refused(kind: Any, options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInputError):
         kind(**{"shape": (8, 8), "dim": 2} | options)
 
 
@@ -216,11 +246,11 @@ def test_a_description_that_lies_is_refused(told: dict[str, Any], tmp_path: Path
     network, report = train_generator(IMAGES, CASES["dense VAE, image"][0])
     file = save_generator(network, report, tmp_path / "kept").with_suffix(".json")
     file.write_text(json.dumps(json.loads(file.read_text()) | told))
-    with pytest.raises(InvalidInput, match="cannot load a generator"):
+    with pytest.raises(InvalidInputError, match="cannot load a generator"):
         load_generator(file)
 
 
 def test_what_is_registered_must_be_a_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.BUILTIN["generators"], "odd", "bo_invert.search_domain:Domain")
-    with pytest.raises(InvalidInput, match="is none"):
+    with pytest.raises(InvalidInputError, match="is none"):
         kind_of("odd")

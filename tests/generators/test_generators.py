@@ -8,10 +8,15 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.generators import storage
 from bo_invert.generators.base import train_generator
-from bo_invert.generators.storage import cache_directory, cached_generator, load_generator, save_generator
+from bo_invert.generators.storage import (
+    cache_directory,
+    cached_generator,
+    load_generator,
+    save_generator,
+)
 from bo_invert.generators.vae import VAE, VAEConfig
 
 CONFIG = VAEConfig((4, 4), 2, hidden=(32,), beta=0.03, epochs=60, batch_size=16)
@@ -56,7 +61,9 @@ def test_the_seed_decides_and_the_global_generator_does_not(designs, trained):
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(2)
     assert_array_equal(weights(one), weights(train_generator(designs, short)[0]))
-    assert not np.array_equal(weights(one), weights(train_generator(designs, replace(short, seed=1))[0]))
+    assert not np.array_equal(
+        weights(one), weights(train_generator(designs, replace(short, seed=1))[0])
+    )
 
 
 def test_it_stops_early(designs):
@@ -81,18 +88,20 @@ def test_progress_goes_to_stderr(designs, capsys):
     ],
 )
 def test_designs_that_do_not_fit_are_refused(designs, change, message):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         train_generator(change(designs), CONFIG)
 
 
-@pytest.mark.parametrize("options", [{"dim": 0}, {"hidden": (0,)}, {"shape": ()}, {"learning_rate": 0.0}])
+@pytest.mark.parametrize(
+    "options", [{"dim": 0}, {"hidden": (0,)}, {"shape": ()}, {"learning_rate": 0.0}]
+)
 def test_a_config_without_sense_is_refused(options):
-    with pytest.raises(InvalidInput, match="VAEConfig"):
+    with pytest.raises(InvalidInputError, match="VAEConfig"):
         replace(CONFIG, **options)
 
 
 def test_a_divergent_training_says_so(designs):
-    with pytest.raises(InvalidInput, match="learning_rate"):
+    with pytest.raises(InvalidInputError, match="learning_rate"):
         train_generator(designs, replace(CONFIG, learning_rate=1e20))
 
 
@@ -107,7 +116,7 @@ def test_saved_and_loaded_it_is_the_same(trained, tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InvalidInput, match="nothing"):
+    with pytest.raises(InvalidInputError, match="nothing"):
         load_generator(tmp_path / "nothing")
 
 
@@ -119,7 +128,9 @@ def test_the_cache_spares_the_second_training(designs, tmp_path, monkeypatch):
     short = replace(CONFIG, epochs=2)
     first = cached_generator(designs, short, "bumps", directory=tmp_path)
     monkeypatch.setattr(VAE, "fit", refuse)
-    assert_array_equal(weights(cached_generator(designs, short, "bumps", directory=tmp_path)[0]), weights(first[0]))
+    assert_array_equal(
+        weights(cached_generator(designs, short, "bumps", directory=tmp_path)[0]), weights(first[0])
+    )
     with pytest.raises(AssertionError, match="trained"):
         cached_generator(designs, replace(short, beta=0.2), "bumps", directory=tmp_path)
     with pytest.raises(AssertionError, match="trained"):
@@ -136,13 +147,17 @@ def test_a_damaged_cache_entry_is_trained_again(designs, tmp_path, caplog, suffi
         again = cached_generator(designs, short, "bumps", directory=tmp_path)
     assert "training it again" in caplog.text
     assert_array_equal(weights(again[0]), weights(first[0]))
-    assert_array_equal(weights(load_generator(next(tmp_path.glob("*.safetensors")))[0]), weights(first[0]))
+    assert_array_equal(
+        weights(load_generator(next(tmp_path.glob("*.safetensors")))[0]), weights(first[0])
+    )
 
 
 def test_a_cache_that_cannot_be_written_only_warns(designs, tmp_path, caplog):
     (tmp_path / "file").write_text("not a directory")
     with caplog.at_level(logging.WARNING):
-        vae, _ = cached_generator(designs, replace(CONFIG, epochs=1), "bumps", directory=tmp_path / "file")
+        vae, _ = cached_generator(
+            designs, replace(CONFIG, epochs=1), "bumps", directory=tmp_path / "file"
+        )
     assert isinstance(vae, VAE)
     assert "could not be kept" in caplog.text
 
@@ -166,12 +181,14 @@ def test_the_cache_directory_follows_the_environment(monkeypatch, tmp_path):
 
 def test_without_safetensors_the_remedy_is_named(designs, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    with pytest.raises(MissingExtra, match=r"bo-invert\[demo\]"):
+    with pytest.raises(MissingExtraError, match=r"bo-invert\[demo\]"):
         cached_generator(designs, CONFIG, "bumps")
 
 
 def test_convolutions_learn(designs):
-    config = VAEConfig((4, 4), 2, network="conv", channels=(8, 16), beta=0.03, epochs=40, batch_size=16)
+    config = VAEConfig(
+        (4, 4), 2, network="conv", channels=(8, 16), beta=0.03, epochs=40, batch_size=16
+    )
     report = train_generator(designs, config)[1]
     assert report.figures["reconstruction"] < 0.6 * report.figures["spread"]
     assert report.figures["active"] == 2
@@ -181,7 +198,14 @@ def test_any_numbers_are_learnt_in_their_own_units():
     """Two factors behind six numbers of very different size; one number never changes."""
     rng = np.random.default_rng(0)
     factors = rng.standard_normal((400, 2))
-    vectors = factors @ rng.standard_normal((2, 6)) * [1.0, 1e3, 1e-3, 1.0, 1.0, 0.0] + [0.0, 1e4, 1.0, -5.0, 0.0, 7.0]
+    vectors = factors @ rng.standard_normal((2, 6)) * [1.0, 1e3, 1e-3, 1.0, 1.0, 0.0] + [
+        0.0,
+        1e4,
+        1.0,
+        -5.0,
+        0.0,
+        7.0,
+    ]
     config = VAEConfig((6,), 2, values="real", hidden=(32,), epochs=80, batch_size=32)
     network, report = train_generator(vectors, config)
     assert report.figures["reconstruction"] < 0.3 * report.figures["spread"]
@@ -189,7 +213,9 @@ def test_any_numbers_are_learnt_in_their_own_units():
     error, spread = (rebuilt - vectors).std(axis=0), vectors.std(axis=0)
     assert (error[:5] < 0.4 * spread[:5]).all()
     assert error[5] < 0.3
-    drawn = network(torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))).detach().numpy()
+    drawn = (
+        network(torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))).detach().numpy()
+    )
     assert (np.abs(drawn.std(axis=0)[:5] / spread[:5] - 1) < 0.4).all()
 
 
@@ -207,13 +233,15 @@ def test_validity_is_the_share_that_somebody_says_yes_to(designs):
 
 
 def test_values_outside_the_unit_interval_name_the_remedy(designs):
-    with pytest.raises(InvalidInput, match="values='real'"):
+    with pytest.raises(InvalidInputError, match="values='real'"):
         train_generator(designs * 3, CONFIG)
 
 
 def test_weights_and_description_of_two_networks_are_no_network(designs, tmp_path):
     for seed in (0, 1):
-        save_generator(*train_generator(designs, replace(CONFIG, epochs=1, seed=seed)), tmp_path / f"{seed}")
+        save_generator(
+            *train_generator(designs, replace(CONFIG, epochs=1, seed=seed)), tmp_path / f"{seed}"
+        )
     (tmp_path / "0.safetensors").replace(tmp_path / "1.safetensors")
-    with pytest.raises(InvalidInput, match="not the ones described"):
+    with pytest.raises(InvalidInputError, match="not the ones described"):
         load_generator(tmp_path / "1")

@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 import bo_invert as bi
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 
 DIM = 3
 
@@ -25,7 +25,9 @@ class Decoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         rng = np.random.default_rng(0)
-        self.weight = nn.Parameter(torch.tensor(rng.standard_normal((12, DIM)), dtype=torch.float32))
+        self.weight = nn.Parameter(
+            torch.tensor(rng.standard_normal((12, DIM)), dtype=torch.float32)
+        )
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         return (z + 0.3 * z.sin()).matmul(self.weight.T).tanh().reshape(-1, 3, 4)
@@ -83,7 +85,7 @@ def test_a_study_takes_designs_without_an_encoder(space: bi.Latent) -> None:
 def test_nothing_like_it_is_an_error(space: bi.Latent) -> None:
     strange = 5.0 * np.random.default_rng(0).standard_normal((2, 3, 4))
     assert space.invert(strange).left.min() > 1.0
-    with pytest.raises(InvalidInput, match="nothing like 2 of 2 designs"):
+    with pytest.raises(InvalidInputError, match="nothing like 2 of 2 designs"):
         space.encode(strange)
 
 
@@ -104,8 +106,10 @@ def test_much_of_it_lost_is_a_warning(space: bi.Latent) -> None:
     [(np.zeros((2, 4, 3)), r"shape \(4, 3\), the decoder makes \(3, 4\)"), (np.full((1, 3, 4), np.nan), "not finite"),
      (["CCO"], "arrays of numbers")],
 )  # fmt: skip
-def test_designs_that_cannot_be_meant_are_refused(space: bi.Latent, designs: Any, message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
+def test_designs_that_cannot_be_meant_are_refused(
+    space: bi.Latent, designs: Any, message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
         space.encode(designs)
 
 
@@ -135,7 +139,7 @@ def test_a_decoder_of_steps_gives_the_nearest_draw() -> None:
 
 
 def test_what_is_no_array_cannot_be_searched_for() -> None:
-    with pytest.raises(InvalidInput, match=r"encoder=.*points=") as refused:
+    with pytest.raises(InvalidInputError, match=r"encoder=.*points=") as refused:
         bi.Latent(lambda z: [f"{row[0]:.3f}" for row in z], 2).encode(["0.1"])
     assert "arrays of real numbers" in str(refused.value)
 
@@ -146,7 +150,9 @@ def test_an_encoder_that_loses_much_is_told_of() -> None:
     model = PCA(2).fit(data)
     space = bi.Latent(model.inverse_transform, 2, encoder=model.transform, data=data)
     study = bi.Study.create("s", bi.Problem(space, lambda x: float(x[0]), bi.Minimize()))
-    with pytest.warns(UserWarning, match=r"of 5 designs are not reproduced well.*enqueue\(\)") as caught:
+    with pytest.warns(
+        UserWarning, match=r"of 5 designs are not reproduced well.*enqueue\(\)"
+    ) as caught:
         study.add(data[:5], [0.0] * 5)
     assert caught[0].filename == __file__
     with warnings.catch_warnings():

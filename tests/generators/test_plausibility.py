@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.latent_plausibility import fit_measure, fit_mixture
 
@@ -106,7 +106,9 @@ def test_coordinates_of_very_different_scale_are_whitened_each():
     codes = np.random.default_rng(0).standard_normal((400, 3)) * [1.0, 1e-4, 100.0]
     covariance = np.cov(fit_measure(codes).whiten(codes).T)
     assert_allclose(covariance.diagonal(), 1.0, atol=0.01)
-    assert_allclose(covariance, np.eye(3), atol=0.1)  # correlations that may be chance are not taken at their word
+    assert_allclose(
+        covariance, np.eye(3), atol=0.1
+    )  # correlations that may be chance are not taken at their word
 
 
 def test_a_constant_coordinate_is_no_obstacle():
@@ -132,7 +134,7 @@ def test_few_codes_of_many_dimensions_stay_finite():
     ],
 )
 def test_codes_that_cannot_be_measured_are_refused(codes, message):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         fit_measure(codes)
 
 
@@ -189,7 +191,7 @@ def test_no_designs_no_numbers(realism):
 
 
 def test_pieces_that_do_not_fit_are_refused(realism):
-    with pytest.raises(InvalidInput, match="held-out"):
+    with pytest.raises(InvalidInputError, match="held-out"):
         DesignRealism(lambda x: x, lambda z: z, realism.measure, [])
-    with pytest.raises(InvalidInput, match="come back"):
+    with pytest.raises(InvalidInputError, match="come back"):
         DesignRealism(lambda x: x @ BASIS, lambda z: z, realism.measure, real(10, 0))

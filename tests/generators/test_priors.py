@@ -9,8 +9,17 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from bo_invert.errors import InvalidInput
-from bo_invert.generators.priors import NAMED, Normal, Prior, Sphere, Truncated, Uniform, as_prior, named_prior
+from bo_invert.errors import InvalidInputError
+from bo_invert.generators.priors import (
+    NAMED,
+    Normal,
+    Prior,
+    Sphere,
+    Truncated,
+    Uniform,
+    as_prior,
+    named_prior,
+)
 from bo_invert.spaces.latent import Latent
 
 PRIORS = [*NAMED.values(), Uniform(0.0, 1.0), Truncated(1.0), Sphere(1.0)]
@@ -43,7 +52,9 @@ def test_draws_are_those_of_the_prior() -> None:
     uniform = Uniform(-1.0, 1.0).codes(POINTS)
     assert_allclose(np.quantile(uniform, [0.1, 0.5, 0.9]), [-0.8, 0.0, 0.8], atol=0.03)
     truncated = Truncated(1.0).codes(POINTS)
-    assert_allclose(np.quantile(truncated, [0.5, 0.9]), [0.0, 0.7203], atol=0.03)  # Phi^-1(0.1587 + 0.9 * 0.6827)
+    assert_allclose(
+        np.quantile(truncated, [0.5, 0.9]), [0.0, 0.7203], atol=0.03
+    )  # Phi^-1(0.1587 + 0.9 * 0.6827)
     assert_allclose(np.linalg.norm(Sphere().codes(POINTS), axis=1), 3**0.5)
 
 
@@ -53,7 +64,7 @@ def test_draws_are_those_of_the_prior() -> None:
      lambda: as_prior(3, None), lambda: Latent(lambda z: z, 2, prior="cauchy")],
 )  # fmt: skip
 def test_priors_without_sense_are_refused(make: Any) -> None:
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInputError):
         make()
 
 
@@ -83,13 +94,18 @@ def test_a_decoder_that_draws_its_codes_is_measured() -> None:
     assert_allclose(space.measure.mean, 5.5, atol=0.02)
 
 
-@pytest.mark.parametrize("own", [torch.nn.Linear(2, 2), "uniform", lambda: None, torch.distributions.Normal(0.0, 1.0)])
+@pytest.mark.parametrize(
+    "own", [torch.nn.Linear(2, 2), "uniform", lambda: None, torch.distributions.Normal(0.0, 1.0)]
+)
 def test_what_else_decoders_call_a_prior_is_left_alone(own: Any) -> None:
     assert Latent(Decoder(own), 3).to_json()["measure"] == "N(0, I)"
 
 
 def test_a_prior_that_is_given_wins() -> None:
-    assert Latent(Decoder(Uniform()), 3, prior="normal").to_json() == Latent(Decoder(None), 3).to_json()
+    assert (
+        Latent(Decoder(Uniform()), 3, prior="normal").to_json()
+        == Latent(Decoder(None), 3).to_json()
+    )
     assert as_prior("sphere", Decoder(Uniform()))[0] == Sphere()
     assert as_prior(None, Decoder(None)) == (Normal(), None)
 
@@ -108,9 +124,13 @@ def test_codes_of_a_bounded_prior_are_measured_where_it_is_normal() -> None:
 @pytest.mark.parametrize("name", ["normal", "uniform", "truncated"])
 def test_drawn_priors_are_calibrated_on_fresh_draws(name: str, d: int) -> None:
     prior = NAMED[name]
-    space = Latent(lambda z: z, d, prior=lambda rng, n: 3 + 2 * prior.codes(rng.standard_normal((n, d))))
+    space = Latent(
+        lambda z: z, d, prior=lambda rng, n: 3 + 2 * prior.codes(rng.standard_normal((n, d)))
+    )
     assert space.measure is not None
-    fresh = space.measure.whiten(3 + 2 * prior.codes(np.random.default_rng(7).standard_normal((20_000, d))))
+    fresh = space.measure.whiten(
+        3 + 2 * prior.codes(np.random.default_rng(7).standard_normal((20_000, d)))
+    )
     for level in (0.01, 0.05, 0.1, 0.25, 0.5):
         assert abs((space.plausibility(fresh) <= level).mean() - level) < 0.02
     assert abs((np.linalg.norm(fresh, axis=1) <= space.domain.radius).mean() - 0.99) < 0.01

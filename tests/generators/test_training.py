@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.layers import Downward, Units, Upward
 from bo_invert.generators.training import best_epoch, in_batches, split
 
@@ -46,7 +46,10 @@ def test_patience_ends() -> None:
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
 def test_a_loss_that_is_not_finite_ends_in_words(loss: float) -> None:
-    with pytest.raises(InvalidInput, match=r"loss of the counter is -?(nan|inf) after 2 epochs; lower learning_rate"):
+    with pytest.raises(
+        InvalidInputError,
+        match=r"loss of the counter is -?(nan|inf) after 2 epochs; lower learning_rate",
+    ):
         run([1.0, loss])
 
 
@@ -66,7 +69,9 @@ def test_batches_are_put_together_again() -> None:
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 7), (8, 8), (9, 4), (28, 28), (31, 32)])
 @pytest.mark.parametrize("channels", [(3,), (3, 5)])
-def test_images_of_any_size_go_down_and_up(size: tuple[int, int], channels: tuple[int, ...]) -> None:
+def test_images_of_any_size_go_down_and_up(
+    size: tuple[int, int], channels: tuple[int, ...]
+) -> None:
     shape = (2, *size)
     codes = Downward(shape, channels, 6)(torch.zeros(3, *shape))
     assert codes.shape == (3, 6)
@@ -75,14 +80,19 @@ def test_images_of_any_size_go_down_and_up(size: tuple[int, int], channels: tupl
 
 def test_units() -> None:
     rng = np.random.default_rng(0)
-    vectors = torch.tensor(rng.standard_normal((500, 3)) * [1e-3, 1e4, 0.0] + [5.0, 0.0, 7.0], dtype=torch.float32)
+    vectors = torch.tensor(
+        rng.standard_normal((500, 3)) * [1e-3, 1e4, 0.0] + [5.0, 0.0, 7.0], dtype=torch.float32
+    )
     units = Units((3,))
     units.measure(vectors)
     inside = units(vectors)
     np.testing.assert_allclose(inside.std(dim=0)[:2], 1.0, rtol=0.01)
     np.testing.assert_allclose(inside[:, 2], 0.0)
     np.testing.assert_allclose(units.back(inside), vectors, rtol=1e-5, atol=1e-2)
-    images = torch.tensor(rng.standard_normal((50, 2, 4, 4)) * np.array([1.0, 9.0])[:, None, None], dtype=torch.float32)
+    images = torch.tensor(
+        rng.standard_normal((50, 2, 4, 4)) * np.array([1.0, 9.0])[:, None, None],
+        dtype=torch.float32,
+    )
     units = Units((2, 4, 4), alike=(-2, -1))
     units.measure(images)
     np.testing.assert_allclose(units.scale[:, 0, 0], [1.0, 9.0], rtol=0.1)

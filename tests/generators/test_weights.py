@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.generators import weights
 from bo_invert.generators.weights import load_weights
 
@@ -56,18 +56,27 @@ def test_weights_come_in(suffix: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
 def test_wrappers_names_are_taken_off(prefix: str, tmp_path: Path) -> None:
-    torch.save({prefix + name: value for name, value in network(1).state_dict().items()}, tmp_path / "net.pt")
-    np.testing.assert_array_equal(numbers(load_weights(network(), str(tmp_path / "net.pt"))), numbers(network(1)))
+    torch.save(
+        {prefix + name: value for name, value in network(1).state_dict().items()},
+        tmp_path / "net.pt",
+    )
+    np.testing.assert_array_equal(
+        numbers(load_weights(network(), str(tmp_path / "net.pt"))), numbers(network(1))
+    )
 
 
 def test_a_part_of_a_checkpoint(tmp_path: Path) -> None:
     file = tmp_path / "net.ckpt"
     torch.save({"state_dict": network(1).state_dict(), "epoch": 3}, file)
-    with pytest.raises(InvalidInput, match=r"'state_dict', 'epoch'; name the one with the weights as part="):
+    with pytest.raises(
+        InvalidInputError, match=r"'state_dict', 'epoch'; name the one with the weights as part="
+    ):
         load_weights(network(), file)
-    with pytest.raises(InvalidInput, match="no part 'model'"):
+    with pytest.raises(InvalidInputError, match="no part 'model'"):
         load_weights(network(), file, part="model")
-    np.testing.assert_array_equal(numbers(load_weights(network(), file, part="state_dict")), numbers(network(1)))
+    np.testing.assert_array_equal(
+        numbers(load_weights(network(), file, part="state_dict")), numbers(network(1))
+    )
 
 
 class Canary:
@@ -92,17 +101,25 @@ def script(content: Any, file: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*TorchScript")
-@pytest.mark.parametrize("save", [torch.save, save_old, bare, script], ids=["zip", "old", "bare", "script"])
+@pytest.mark.parametrize(
+    "save", [torch.save, save_old, bare, script], ids=["zip", "old", "bare", "script"]
+)
 @pytest.mark.parametrize("suffix", ["pt", "pth", "bin", "safetensors", "json"])
-@pytest.mark.parametrize("wrap", [lambda c: c, lambda c: OrderedDict(weight=c), lambda c: {"state_dict": {"a": [c]}}])
-def test_code_stays_out(save: Any, suffix: str, wrap: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # what a notebook may have set for something else
+@pytest.mark.parametrize(
+    "wrap", [lambda c: c, lambda c: OrderedDict(weight=c), lambda c: {"state_dict": {"a": [c]}}]
+)
+def test_code_stays_out(
+    save: Any, suffix: str, wrap: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1"
+    )  # what a notebook may have set for something else
     file, canary = tmp_path / f"net.{suffix}", tmp_path / "canary"
     save(wrap(Canary(canary)), file)
     before = numbers(network())
     net = network()
     for part in (None, "state_dict"):
-        with pytest.raises(InvalidInput) as refused:
+        with pytest.raises(InvalidInputError) as refused:
             load_weights(net, file, part)
         assert "weights_only=False" not in str(refused.value)
     assert not canary.exists()
@@ -118,7 +135,9 @@ def test_the_canary_sings_elsewhere(tmp_path: Path) -> None:
 
 def test_a_whole_network_is_refused_with_the_remedy(tmp_path: Path) -> None:
     torch.save(network(), tmp_path / "net.pt")
-    with pytest.raises(InvalidInput, match=r"wants to run torch\.nn.*save_file\(network\.state_dict\(\)"):
+    with pytest.raises(
+        InvalidInputError, match=r"wants to run torch\.nn.*save_file\(network\.state_dict\(\)"
+    ):
         load_weights(network(), tmp_path / "net.pt")
 
 
@@ -130,15 +149,17 @@ def test_a_torch_that_is_not_sound_reads_no_pickles(
     save_safetensors(network(1).state_dict(), tmp_path / "net.safetensors")
     monkeypatch.setattr(weights.torch, "__version__", version)
     monkeypatch.setattr(weights.torch, "load", lambda *_, **__: pytest.fail("opened"))
-    with pytest.raises(InvalidInput, match=r"CVE-2025-32434.*update torch"):
+    with pytest.raises(InvalidInputError, match=r"CVE-2025-32434.*update torch"):
         load_weights(network(), tmp_path / "net.pt")
     load_weights(network(), tmp_path / "net.safetensors")
 
 
-def test_without_safetensors_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_safetensors_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_safetensors(network(1).state_dict(), tmp_path / "net.safetensors")
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    with pytest.raises(MissingExtra, match="pip install"):
+    with pytest.raises(MissingExtraError, match="pip install"):
         load_weights(network(), tmp_path / "net.safetensors")
 
 
@@ -148,10 +169,12 @@ def test_without_safetensors_the_remedy_is_named(tmp_path: Path, monkeypatch: py
     [(nn.Linear(2, 4), r"missing: 0.weight, .*; not wanted: "),
      (nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)), r"0.weight has shape \(4, 3\), not \(4, 2")],
 )  # fmt: skip
-def test_weights_of_another_network_change_nothing(other: nn.Module, message: str, suffix: str, tmp_path: Path) -> None:
+def test_weights_of_another_network_change_nothing(
+    other: nn.Module, message: str, suffix: str, tmp_path: Path
+) -> None:
     SAVERS[suffix](other.state_dict(), tmp_path / f"net.{suffix}")
     net = network()
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         load_weights(net, tmp_path / f"net.{suffix}")
     np.testing.assert_array_equal(numbers(net), numbers(network()))
 
@@ -160,16 +183,16 @@ def test_weights_of_another_network_change_nothing(other: nn.Module, message: st
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
 def test_damaged_files_are_refused_in_words(content: bytes, suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"net.{suffix}").write_bytes(content)
-    with pytest.raises(InvalidInput, match=f"net.{suffix}"):
+    with pytest.raises(InvalidInputError, match=f"net.{suffix}"):
         load_weights(network(), tmp_path / f"net.{suffix}")
 
 
 def test_what_holds_no_weights_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="there is no file"):
+    with pytest.raises(InvalidInputError, match="there is no file"):
         load_weights(network(), tmp_path / "nothing.pt")
     for held in (torch.zeros(3), {}, {"a": 1}, {1: torch.zeros(2)}):
         stream = io.BytesIO()
         torch.save(held, stream)
         (tmp_path / "net.pt").write_bytes(stream.getvalue())
-        with pytest.raises(InvalidInput, match="is no state_dict"):
+        with pytest.raises(InvalidInputError, match="is no state_dict"):
             load_weights(network(), tmp_path / "net.pt")

@@ -59,15 +59,15 @@ def every_event(study: bi.Study) -> None:
         ],
         [
             {"cost": 5.0, "purity": 0.9},
-            bi.Infeasible("no such plant"),
+            bi.InfeasibleError("no such plant"),
             {"cost": 4.02, "purity": 0.998},
         ],
         costs=[Cost(), Cost(1), Cost(1, 0, 2.5)],
     )
     first, second, third = take("w1", 3, "key 1")
     journal.finish(first.number, value(first), 0)
-    study.tell(second, bi.Failed("the simulator crashed: 'ä' 🙂"), attempt=0)
-    study.tell(third, bi.Infeasible("no mesh"), attempt=0)
+    study.tell(second, bi.FailedError("the simulator crashed: 'ä' 🙂"), attempt=0)
+    study.tell(third, bi.InfeasibleError("no mesh"), attempt=0)
     (again,) = take("w1", retries=1)
     assert again.number == second.number
     journal.finish(again.number, value(again), 1)

@@ -32,7 +32,9 @@ warnings.filterwarnings("ignore", module="botorch|gpytorch|linear_operator")
 KERNELS = pytest.mark.parametrize("name", ["rbf", "matern"])
 
 
-def data(n: int = 20, d: int = 3, m: int = 2, seed: int = 0, noise: float = 0.1) -> tuple[Tensor, Tensor]:
+def data(
+    n: int = 20, d: int = 3, m: int = 2, seed: int = 0, noise: float = 0.1
+) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(seed)
     x = rng.random((n, d))
     y = np.stack([np.sin((3 + j) * x[:, j % d]) + x[:, -1] ** 2 for j in range(m)], 1) * 5.0 + 40.0
@@ -49,7 +51,9 @@ def likelihood_of(model: SingleTaskGP) -> Tensor:
     """BoTorch's log posterior of the hyperparameters, summed over outputs, not divided by n."""
     model.train()
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
-    return mll(model(*model.train_inputs), model.train_targets).sum() * model.train_targets.shape[-1]
+    return (
+        mll(model(*model.train_inputs), model.train_targets).sum() * model.train_targets.shape[-1]
+    )
 
 
 @KERNELS
@@ -65,7 +69,9 @@ def test_marginal_likelihood_and_gradient(name: str, m: int) -> None:
         z = model.train_targets.reshape(m, -1)
         ours, slope = fit.negative_log_posterior(logs, x, z, fit.NOISY, kernel)
         constant = condition(kernel, logs[:, :-1], logs[:, -1].exp(), x, z.mT).constant
-        model.covar_module.lengthscale = logs[:, :-1].exp().reshape(model.covar_module.lengthscale.shape)
+        model.covar_module.lengthscale = (
+            logs[:, :-1].exp().reshape(model.covar_module.lengthscale.shape)
+        )
         model.likelihood.noise = logs[:, -1].exp().reshape(model.likelihood.noise.shape)
         model.mean_module.constant = constant.reshape(model.mean_module.constant.shape)
         theirs = likelihood_of(model)
@@ -79,7 +85,9 @@ def test_marginal_likelihood_and_gradient(name: str, m: int) -> None:
         assert model.mean_module.raw_constant.grad.abs().max() < 1e-6
         values.append((ours.sum() + theirs).item())
     # ours leaves out the normalising constants of the priors
-    normaliser = m * (3 * (math.log(math.sqrt(3.0)) + 0.5 * math.log(2 * math.pi)) + 0.5 * math.log(2 * math.pi))
+    normaliser = m * (
+        3 * (math.log(math.sqrt(3.0)) + 0.5 * math.log(2 * math.pi)) + 0.5 * math.log(2 * math.pi)
+    )
     assert values == pytest.approx([-normaliser] * 3, abs=1e-6)
 
 
@@ -91,7 +99,10 @@ def test_to_botorch_predicts_the_same(name: str, m: int) -> None:
     new = torch.rand(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mean, variance = surrogate.process(new)
     spread = surrogate.weights.diagonal()
-    standard, raw = to_botorch(surrogate.process).posterior(new), to_botorch(surrogate).posterior(new)
+    standard, raw = (
+        to_botorch(surrogate.process).posterior(new),
+        to_botorch(surrogate).posterior(new),
+    )
     assert torch.allclose(standard.mean, mean, atol=1e-6)
     assert torch.allclose(standard.variance, variance, atol=1e-6)
     assert torch.allclose(raw.mean, surrogate.mean(new), rtol=1e-6)
@@ -112,7 +123,9 @@ def test_from_botorch_predicts_the_same(name: str, m: int, standardized: bool) -
     posterior = model.eval().posterior(new)
     assert torch.allclose(surrogate.mean(new), posterior.mean, rtol=1e-6, atol=1e-6)
     assert torch.allclose(
-        surrogate.posterior(new)[1] * surrogate.weights.diagonal() ** 2, posterior.variance, rtol=1e-5
+        surrogate.posterior(new)[1] * surrogate.weights.diagonal() ** 2,
+        posterior.variance,
+        rtol=1e-5,
     )
     again = to_botorch(surrogate)
     assert torch.allclose(again.covar_module.lengthscale, model.covar_module.lengthscale)
@@ -126,14 +139,18 @@ def test_log_improvement_is_botorchs(name: str) -> None:
     x, y = data(m=1, noise=0.0)
     problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), None, bi.Minimize(), outputs=1)
     outputs = Outputs(problem.statement, y.numpy(), y[:, 0].numpy())
-    model = single_task(x, y, name, likelihood=to_botorch(from_botorch(single_task(x, y)), fit.EXACT).likelihood)
+    model = single_task(
+        x, y, name, likelihood=to_botorch(from_botorch(single_task(x, y)), fit.EXACT).likelihood
+    )
     model.covar_module.lengthscale = [0.4, 0.9, 0.6]
     model.likelihood.noise = 5e-5
     surrogate = from_botorch(model)
     known = acquisition.Known(x.numpy(), y[:, 0].numpy(), np.ones(20, dtype=bool), np.empty((0, 3)))
     score = acquisition.improvement(surrogate, outputs, known, seed=0)
     theirs = LogExpectedImprovement(model.eval(), y.min(), maximize=False)
-    new = torch.rand(200, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    new = torch.rand(
+        200, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    ).requires_grad_()
     expected = theirs(new[:, None]) - surrogate.weights[0, 0].log()
     ours = score(new)
     assert expected.min() < -10.0
@@ -157,11 +174,16 @@ def test_fit_respects_an_input_transform_and_known_noise() -> None:
     x, y = data(m=1)
     variance = torch.full_like(y, 0.01)
     bounds = torch.tensor([[-7.0] * 3, [93.0] * 3], dtype=torch.float64)
-    models = [SingleTaskGP(100.0 * x - 7.0, y, variance, input_transform=Normalize(3, bounds=bounds)) for _ in range(2)]
+    models = [
+        SingleTaskGP(100.0 * x - 7.0, y, variance, input_transform=Normalize(3, bounds=bounds))
+        for _ in range(2)
+    ]
     fit_botorch(models[0])
     fit_gpytorch_mll(ExactMarginalLogLikelihood(models[1].likelihood, models[1]))
     assert likelihood_of(models[0]) >= likelihood_of(models[1]) - 1e-3
-    assert torch.allclose(models[0].covar_module.lengthscale, models[1].covar_module.lengthscale, rtol=0.05)
+    assert torch.allclose(
+        models[0].covar_module.lengthscale, models[1].covar_module.lengthscale, rtol=0.05
+    )
 
 
 def test_noise_of_every_observation_goes_both_ways() -> None:
@@ -178,17 +200,17 @@ def test_noise_of_every_observation_goes_both_ways() -> None:
 def test_what_cannot_be_said_is_refused() -> None:
     x, y = data(m=1)
     scaled = SingleTaskGP(x, y, covar_module=ScaleKernel(MaternKernel(ard_num_dims=3)))
-    with pytest.raises(bi.InvalidInput, match="ScaleKernel"):
+    with pytest.raises(bi.InvalidInputError, match="ScaleKernel"):
         fit_botorch(scaled)
-    with pytest.raises(bi.InvalidInput, match="dimension-scaled"):
+    with pytest.raises(bi.InvalidInputError, match="dimension-scaled"):
         fit_botorch(SingleTaskGP(x, y, covar_module=MaternKernel(ard_num_dims=3)))
     surrogate = exact.fit(x.numpy(), y.numpy())
     fantasies, _ = surrogate.process.fantasize(x[:1], torch.zeros(2, 1, 1, dtype=torch.float64))
-    with pytest.raises(bi.InvalidInput, match="fantasies"):
+    with pytest.raises(bi.InvalidInputError, match="fantasies"):
         to_botorch(fantasies)
     warped = exact.fit(x.numpy(), y.exp().numpy(), choice=exact.Choice(tails=(1,)))
     assert warped.warp is not None
-    with pytest.raises(bi.InvalidInput, match="warped"):
+    with pytest.raises(bi.InvalidInputError, match="warped"):
         to_botorch(warped)
 
 
@@ -199,4 +221,6 @@ def test_the_example_of_the_docs_runs() -> None:
     with torch.random.fork_rng():
         exec(code, names)
     assert names["gain"].isfinite().all()
-    assert torch.allclose(names["back"].posterior(names["X"]).mean, names["model"].posterior(names["X"]).mean)
+    assert torch.allclose(
+        names["back"].posterior(names["X"]).mean, names["model"].posterior(names["X"]).mean
+    )

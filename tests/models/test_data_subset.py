@@ -32,7 +32,9 @@ def test_the_best_the_nearest_and_some_of_all_times_are_kept() -> None:
     assert (np.diff(kept) > 0).all()
     assert set(ranking[:50]) <= set(kept)
     gaps = np.linalg.norm(inputs - inputs[ranking[0]], axis=1)
-    assert set(np.argsort(gaps)[:15]) <= set(kept), "a tenth of a hundred would belong to each incumbent alone"
+    assert set(np.argsort(gaps)[:15]) <= set(kept), (
+        "a tenth of a hundred would belong to each incumbent alone"
+    )
     quarters = np.histogram(kept, bins=4, range=(0, 4000))[0]
     assert quarters.min() >= 20
 
@@ -49,7 +51,9 @@ def test_known_points_are_found_without_a_table_of_all_pairs() -> None:
     assert found[:200].all()
     assert not found[200:].any()
     np.testing.assert_array_equal(picked, asked[200:300])
-    assert peak < 8 * known.nbytes, "a table of 400 x 10,000 x 64 numbers would be 400 times as large as the points"
+    assert peak < 8 * known.nbytes, (
+        "a table of 400 x 10,000 x 64 numbers would be 400 times as large as the points"
+    )
 
 
 def test_a_global_model_is_given_a_thousand_points_at_most(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.posterior import condition
 from bo_invert.models.output_transforms import MANY, Outputs
 from bo_invert.models.prediction_intervals import foretell, record
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Outcome, Query, State, Trial
 
 RNG = np.random.default_rng
@@ -32,7 +32,9 @@ def bowl(outputs: int = 1, **options: Any) -> bi.Problem:
 
     names = ["y"] if outputs == 1 else [f"y{j}" for j in range(outputs)]
     objective = options.pop("objective", bi.Minimize())
-    return bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), bi.Function(f, outputs=names), objective, **options)
+    return bi.Problem(
+        bi.Box([0.0] * 2, [1.0] * 2), bi.Function(f, outputs=names), objective, **options
+    )
 
 
 def test_forecasts_of_the_right_model_are_calibrated() -> None:
@@ -55,7 +57,12 @@ def test_a_warped_forecast_is_a_density_of_the_number_itself() -> None:
     grid = np.linspace(-60.0, 5000.0, 400_001)[:, None]
     at = np.full_like(grid, 3.0), np.full_like(grid, 1.2)
     forecasts = Forecasts(("y",), grid, *at, warp)
-    density = np.exp([Forecasts(("y",), grid[i : i + 1], at[0][:1], at[1][:1], warp).log_density[0] for i in (0, 9000)])
+    density = np.exp(
+        [
+            Forecasts(("y",), grid[i : i + 1], at[0][:1], at[1][:1], warp).log_density[0]
+            for i in (0, 9000)
+        ]
+    )
     normal = -0.5 * forecasts.z**2 - np.log(1.2) - 0.5 * math.log(2.0 * math.pi)
     everywhere = np.exp(normal[:, 0] + warp.log_slope(torch.tensor(grid)).numpy()[:, 0])
     assert density == pytest.approx(everywhere[[0, 9000]])
@@ -69,7 +76,9 @@ def test_a_warped_forecast_is_a_density_of_the_number_itself() -> None:
 def test_left_out_is_what_the_others_predict() -> None:
     rng = RNG(2)
     x = rng.random((12, 2))
-    y = np.column_stack([np.sin(5 * x[:, 0]) * 7 + 3, x[:, 1] ** 2]) + 0.1 * rng.standard_normal((12, 2))
+    y = np.column_stack([np.sin(5 * x[:, 0]) * 7 + 3, x[:, 1] ** 2]) + 0.1 * rng.standard_normal(
+        (12, 2)
+    )
     surrogate = exact.fit(x, y, choice=exact.Choice(beliefs=(NOISY,)))
     forecasts = left_out(surrogate, y, ("a", "b"))
     process, spread = surrogate.process, surrogate.weights.diagonal()
@@ -77,11 +86,18 @@ def test_left_out_is_what_the_others_predict() -> None:
         others = np.arange(12) != i
         scores = ((torch.tensor(y) - surrogate.offset) / spread)[others]
         rest = condition(
-            process.kernel, process.logs, process.noise[:, 0], process.inputs[others], scores, process.constant
+            process.kernel,
+            process.logs,
+            process.noise[:, 0],
+            process.inputs[others],
+            scores,
+            process.constant,
         )
         mean, variance = rest(process.inputs[i : i + 1])
         assert forecasts.centre[i] == pytest.approx((mean[0] * spread + surrogate.offset).numpy())
-        assert forecasts.std[i] == pytest.approx(((variance[0] + process.noise[:, 0]).sqrt() * spread).numpy())
+        assert forecasts.std[i] == pytest.approx(
+            ((variance[0] + process.noise[:, 0]).sqrt() * spread).numpy()
+        )
 
 
 def test_components_are_judged_in_the_units_of_the_outputs() -> None:
@@ -101,7 +117,7 @@ def test_components_are_judged_in_the_units_of_the_outputs() -> None:
 def test_diagnose_a_study() -> None:
     study = bi.Study.create("a", bowl(2, objective=bi.Target([0.2, 0.3]), name="bowl"), "sobol")
     study.run(2)
-    with pytest.raises(bi.InvalidInput, match="at least 3"):
+    with pytest.raises(bi.InvalidInputError, match="at least 3"):
         diagnose(study.statement, study.trials)
     study.run(25)
     forecasts = diagnose(study.statement, study.trials)
@@ -122,14 +138,20 @@ def test_diagnose_sees_that_nothing_can_be_foretold() -> None:
 
 def told(number: int, note: Any, y: Any, loss: float = 0.0) -> Trial:
     query = Query(np.zeros(2), meta=note)
-    return Trial(number, query, State.COMPLETED, outcome=Outcome(State.COMPLETED, np.atleast_1d(y), loss))
+    return Trial(
+        number, query, State.COMPLETED, outcome=Outcome(State.COMPLETED, np.atleast_1d(y), loss)
+    )
 
 
-def surrogate_of(statement: Statement, seed: int = 5, n: int = 8) -> tuple[exact.Surrogate, Outputs]:
+def surrogate_of(
+    statement: ProblemStatement, seed: int = 5, n: int = 8
+) -> tuple[exact.Surrogate, Outputs]:
     rng = RNG(seed)
     y = rng.standard_normal((n, len(statement.outputs)))
     outputs = Outputs(statement, y, np.asarray(statement.objective.loss(y)))
-    return exact.fit(rng.random((n, 2)), outputs.values, choice=exact.Choice(beliefs=(EXACT,))), outputs
+    return exact.fit(
+        rng.random((n, 2)), outputs.values, choice=exact.Choice(beliefs=(EXACT,))
+    ), outputs
 
 
 def test_the_first_intervals_expect_let_downs() -> None:

@@ -10,14 +10,14 @@ import pytest
 from bo_invert.history import History
 from bo_invert.models.model_comparison import linear_is_better
 from bo_invert.objectives import Minimize
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array, Outcome, Query, State, Trial
 
 _DIM = 48
 
 
-def told(f: Callable[[Array], Array], n: int, seed: int) -> tuple[Statement, History]:
+def told(f: Callable[[Array], Array], n: int, seed: int) -> tuple[ProblemStatement, History]:
     points = np.random.default_rng(seed).standard_normal((n, _DIM))
     y = f(points)
     outputs = tuple(f"y{i}" for i in range(y.shape[1]))
@@ -28,7 +28,7 @@ def told(f: Callable[[Array], Array], n: int, seed: int) -> tuple[Statement, His
         Trial(i, Query(x), State.COMPLETED, 0, (), Outcome(State.COMPLETED, row, float(loss)))
         for i, (x, row, loss) in enumerate(zip(points, y, losses, strict=True))
     ]
-    return Statement("latent", domain, outputs, objective), History(trials)
+    return ProblemStatement("latent", domain, outputs, objective), History(trials)
 
 
 def bowl(x: Array) -> Array:
@@ -41,7 +41,9 @@ def slope(x: Array) -> Array:
 
 
 @pytest.mark.parametrize(("f", "linear"), [(bowl, False), (slope, True)])
-def test_a_smooth_rival_may_be_as_simple_as_the_function(f: Callable[[Array], Array], linear: bool) -> None:
+def test_a_smooth_rival_may_be_as_simple_as_the_function(
+    f: Callable[[Array], Array], linear: bool
+) -> None:
     """On the bowl one lengthscale for all coordinates predicts best, and one for each worse than the linear model."""
     assert linear_is_better(*told(f, 80, 1)) is linear
 

@@ -31,14 +31,17 @@ class Counted(bi.Oracle):
         self.batched = batched
 
     def __call__(self, designs: Any) -> list[Any]:
-        self.asked += [design if isinstance(design, dict) else np.asarray(design).tolist() for design in designs]
+        self.asked += [
+            design if isinstance(design, dict) else np.asarray(design).tolist()
+            for design in designs
+        ]
         return [self.one(design) for design in designs]
 
     def one(self, design: Any) -> Any:
         value = float(np.sum(design))
         if value < 0:
-            return bi.Infeasible(f"{value} is below 0 \ud800")
-        return bi.Failed("too large") if value > 100 else value / 3.0
+            return bi.InfeasibleError(f"{value} is below 0 \ud800")
+        return bi.FailedError("too large") if value > 100 else value / 3.0
 
     def to_json(self) -> Any:
         return {"type": "Counted"}
@@ -58,7 +61,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_what_is_known_costs_nothing_and_is_the_same_to_the_bit(place: dict[str, Any], batched: bool) -> None:
+def test_what_is_known_costs_nothing_and_is_the_same_to_the_bit(
+    place: dict[str, Any], batched: bool
+) -> None:
     inner = Counted(batched)
     oracle = bi.Cached(inner, **place)
     first = ask(oracle, X, X + 1, X)
@@ -79,12 +84,12 @@ def test_verdicts_of_infeasibility_stay_and_failures_do_not(place: dict[str, Any
     oracle = bi.Cached(inner, **place)
     for calls in (1, 0):
         (answer,) = ask(oracle, -X)
-        assert isinstance(answer.verdict, bi.Infeasible)
+        assert isinstance(answer.verdict, bi.InfeasibleError)
         assert answer.verdict.reason.startswith("-3.0 is below 0")
         assert answer.calls == calls
     for _ in range(2):
         (answer,) = ask(oracle, 100 * X)
-        assert isinstance(answer.verdict, bi.Failed)
+        assert isinstance(answer.verdict, bi.FailedError)
         assert answer.calls == 1
     assert len(inner.asked) == 3
 
@@ -92,20 +97,33 @@ def test_verdicts_of_infeasibility_stay_and_failures_do_not(place: dict[str, Any
 def test_designs_of_all_kinds_are_known_again(place: dict[str, Any]) -> None:
     asked: list[Any] = []
     oracle = bi.Cached(lambda design: float(len(asked.append(design) or asked)), **place)
-    designs = ["CCO", "OCC", {"a": 1, "b": 0.5}, {"a": 1.0, "b": 0.5}, 7, np.zeros((2, 2)), np.zeros(4), ["a", "b"]]
+    designs = [
+        "CCO",
+        "OCC",
+        {"a": 1, "b": 0.5},
+        {"a": 1.0, "b": 0.5},
+        7,
+        np.zeros((2, 2)),
+        np.zeros(4),
+        ["a", "b"],
+    ]
     fresh = ask(oracle, *designs)
     known = ask(oracle, *designs, {"b": 0.5, "a": 1})
     assert [a.y.tolist() for a in known] == [a.y.tolist() for a in [*fresh, fresh[2]]]
     assert bill(known) == [0] * 9
     assert len(asked) == 8
-    assert bill(ask(oracle, object()) + ask(oracle, object())) == [1, 1], "what cannot be compared is asked"
+    assert bill(ask(oracle, object()) + ask(oracle, object())) == [1, 1], (
+        "what cannot be compared is asked"
+    )
 
 
 def test_a_study_pays_for_new_designs_only(place: dict[str, Any]) -> None:
     inner = Counted()
     space = bi.Box({"a": bi.Int(0, 3), "b": bi.Choice(["p", "q"])})
     inner.one = lambda design: float(design["a"])  # type: ignore[method-assign]
-    study = bi.Study.create("s", bi.Problem(space, bi.Cached(inner, **place), bi.Minimize()), strategy="random")
+    study = bi.Study.create(
+        "s", bi.Problem(space, bi.Cached(inner, **place), bi.Minimize()), strategy="random"
+    )
     study.run(5, stop=lambda: len(study.trials) >= 50)
     assert study.spent.values == len(inner.asked) == 5
     assert study.spent.attempts == len(study.trials) >= 5
@@ -132,7 +150,9 @@ def test_gradients_flow_through_and_are_billed() -> None:
 def test_a_descent_on_a_stand_in_that_ends_where_the_truth_is_known() -> None:
     inner = Counted()
     problem = bi.Problem(
-        bi.Box([0.0, 0.0], [1.0, 1.0]), bi.Cached(bi.Twin(inner, torch.nn.Linear(2, 1).double())), bi.Minimize()
+        bi.Box([0.0, 0.0], [1.0, 1.0]),
+        bi.Cached(bi.GradientProxy(inner, torch.nn.Linear(2, 1).double())),
+        bi.Minimize(),
     )
     query = bi.Query([0.5, 0.5], descent=bi.Descent(4))
     (first,), (again,) = problem.evaluate([query]), problem.evaluate([query])
@@ -163,7 +183,7 @@ def test_a_file_outlives_its_process_and_knows_whose_answers_it_holds(tmp_path: 
 
 
 def test_a_file_wants_a_version_unless_the_oracle_knows_its_content(tmp_path: Path) -> None:
-    with pytest.raises(bi.InvalidInput, match="version='1'"):
+    with pytest.raises(bi.InvalidInputError, match="version='1'"):
         bi.Cached(lambda x: 0.0, tmp_path / "cache.db")
     assert not (tmp_path / "cache.db").exists()
 
@@ -213,7 +233,9 @@ def test_a_run_over_processes_shares_the_file(tmp_path: Path) -> None:
     space = bi.Box({"a": bi.Int(0, 2)})
     study = bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize(), reuse=False), "random")
     study.run(7, executor="processes", batch=2, stop=lambda: len(study.trials) >= 20)
-    assert 3 <= study.spent.values <= 6, "three designs; two workers may have paid for the same one at once"
+    assert 3 <= study.spent.values <= 6, (
+        "three designs; two workers may have paid for the same one at once"
+    )
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "middle", "other", "folder"])
@@ -236,7 +258,9 @@ def test_a_damaged_file_is_said_at_once(tmp_path: Path, damage: str) -> None:
         connection.close()
     else:
         path = tmp_path
-    with pytest.raises((StorageError, bi.InvalidInput), match=r"damaged|no cache|cannot be opened"):
+    with pytest.raises(
+        (StorageError, bi.InvalidInputError), match=r"damaged|no cache|cannot be opened"
+    ):
         bi.Cached(Counted(), path, version="1")
     if damage == "text":
         assert path.read_text().startswith("this is my diary"), "it is not written over"
@@ -261,7 +285,9 @@ def test_an_answer_that_cannot_be_written_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     oracle = bi.Cached(Counted(), path, version="1")
     with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE (ABORT, 'full'); END")
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE (ABORT, 'full'); END"
+        )
     connection.close()
     with pytest.warns(RuntimeWarning, match="not used any more"):
         (answer,) = ask(oracle, X)

@@ -41,7 +41,7 @@ def ask(oracle: bi.Oracle, design: Any = X, outputs: tuple[str, ...] = ("y",)) -
 def reason(oracle: bi.Oracle, design: Any = X) -> str:
     """Why a design failed; it must have cost exactly one call."""
     answer = ask(oracle, design)
-    assert isinstance(answer.verdict, bi.Failed)
+    assert isinstance(answer.verdict, bi.FailedError)
     assert answer.y is None
     assert answer.calls == 1
     return answer.verdict.reason
@@ -67,9 +67,10 @@ def gone(pid: int) -> bool:
 
 def test_json_through_pipes() -> None:
     assert ask(script(SUM)).y == [3.5]
-    assert ask(script("print(json.load(sys.stdin)['b'])".join(["import json, sys; ", ""])), {"a": "s", "b": 2}).y == [
-        2.0
-    ]
+    assert ask(
+        script("print(json.load(sys.stdin)['b'])".join(["import json, sys; ", ""])),
+        {"a": "s", "b": 2},
+    ).y == [2.0]
     smiles = "C/C=C\\C 'x\" é"
     said = ask(script("import json, sys; print(len(json.load(sys.stdin)))"), smiles)
     assert said.y == [len(smiles)]
@@ -83,7 +84,9 @@ def test_files_and_values_in_arguments(tmp_path: Path) -> None:
         "print('noise')\n"
         "json.dump({'y': [v * scale for v in given][0], 'z': given[1]}, open(to, 'w'))\n"
     )
-    oracle = bi.Command([sys.executable, program, "{input}", "{output}", "{x[1]:.1f}"], outputs=["y", "z"])
+    oracle = bi.Command(
+        [sys.executable, program, "{input}", "{output}", "{x[1]:.1f}"], outputs=["y", "z"]
+    )
     np.testing.assert_array_equal(ask(oracle, X, ("y", "z")).y, [2.5, 2.5])
 
 
@@ -104,7 +107,9 @@ def test_templates(tmp_path: Path) -> None:
     template.write_text("solver { tol 1e-6; }\nT = {temperature:.2f}\nkind = {kind}\n")
     code = "import sys; words = open(sys.argv[1]).read().split(); print(words[7], open('mesh/n.txt').read(), words[-1])"
     oracle = script(
-        code, input={"case.inp": template, "mesh/n.txt": "n={n}"}, output=re.compile(r"(?P<t>\S+) n=(?P<n>\d+) b")
+        code,
+        input={"case.inp": template, "mesh/n.txt": "n={n}"},
+        output=re.compile(r"(?P<t>\S+) n=(?P<n>\d+) b"),
     )
     oracle.argv.append("{input}")
     design = {"temperature": 300.0, "kind": "b", "n": 12}
@@ -118,9 +123,19 @@ def test_templates(tmp_path: Path) -> None:
     ("printed", "output", "source", "said"),
     [
         ("0.25", "json", None, [0.25]),
-        ('starting [1/2]\\n[info] done\\n{\\"y\\": 0.25, \\"more\\": \\"text\\"}', "json", None, [0.25]),
+        (
+            'starting [1/2]\\n[info] done\\n{\\"y\\": 0.25, \\"more\\": \\"text\\"}',
+            "json",
+            None,
+            [0.25],
+        ),
         ("name, y , z\\nrow, 0.25, 3\\n\\n", "csv", None, [0.25]),
-        ("drag = 0.5\\nlift = 1.0D-01\\ndrag = 2.5D-01 N\\n", re.compile(r"drag = (?P<y>\S+)"), None, [0.25]),
+        (
+            "drag = 0.5\\nlift = 1.0D-01\\ndrag = 2.5D-01 N\\n",
+            re.compile(r"drag = (?P<y>\S+)"),
+            None,
+            [0.25],
+        ),
         ("y: 0.25", re.compile(r"y: (?P<y>.*)"), "stderr", [0.25]),
         ("0.25", "json", "out/result.json", [0.25]),
     ],
@@ -153,7 +168,9 @@ def test_a_study_over_threads_and_processes(tmp_path: Path) -> None:
     )
     space = bi.Box({"t": (0.0, 1.0), "kind": bi.Choice(["good", "bad"])})
     for executor in ("threads", "processes"):
-        study = bi.Study.create("s", bi.Problem(space, script(code), bi.Minimize()), strategy="random", seed=1)
+        study = bi.Study.create(
+            "s", bi.Problem(space, script(code), bi.Minimize()), strategy="random", seed=1
+        )
         study.run(12, executor=executor, batch=2)
         assert 0 < study.spent.failed < 12
         assert study.spent.values == 12 == counter.stat().st_size
@@ -166,7 +183,10 @@ def test_a_study_over_threads_and_processes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("import sys; print('a trace', file=sys.stderr); sys.exit(3)", "exit code 3; stderr ends with: a trace"),
+        (
+            "import sys; print('a trace', file=sys.stderr); sys.exit(3)",
+            "exit code 3; stderr ends with: a trace",
+        ),
         ("import os; os.kill(os.getpid(), 11)", "killed by SIGSEGV"),
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
         ("raise SystemError('x\\033[31m')", "SystemError"),
@@ -191,12 +211,16 @@ def test_failures_say_what_was_seen(code: str, words: str) -> None:
 def test_output_that_is_no_number() -> None:
     stars = script("print('drag = ****')", output=re.compile(r"drag = (?P<y>\S+)"))
     assert "'****'" in reason(stars)
-    assert "nothing matches" in reason(script("print('lift = 1')", output=re.compile(r"drag = (?P<y>\S+)")))
+    assert "nothing matches" in reason(
+        script("print('lift = 1')", output=re.compile(r"drag = (?P<y>\S+)"))
+    )
     assert "not CSV" in reason(script("print('1.0')", output="csv"))
     assert "2 lines" in reason(script("print('y\\n1\\n2')", output="csv"))
     assert "no answer in result.dat" in reason(script("pass", source="result.dat"))
     assert "no ordinary file" in reason(script("import os; os.mkfifo('r')", source="r"))
-    assert "longer than 100 bytes" in reason(script("open('r', 'w').write('1' * 101)", source="r", limit=100))
+    assert "longer than 100 bytes" in reason(
+        script("open('r', 'w').write('1' * 101)", source="r", limit=100)
+    )
 
 
 def test_infeasible_by_exit_code_and_by_word() -> None:
@@ -205,7 +229,7 @@ def test_infeasible_by_exit_code_and_by_word() -> None:
         script('print(\'{"infeasible": "no mesh"}\')'),
     ):
         answer = ask(oracle)
-        assert isinstance(answer.verdict, bi.Infeasible)
+        assert isinstance(answer.verdict, bi.InfeasibleError)
         assert "no mesh" in answer.verdict.reason
         assert answer.calls == 1
     assert "exit code 8" in reason(script("import sys; sys.exit(8)", infeasible=[7]))
@@ -222,7 +246,9 @@ def test_a_gigabyte_is_read_and_forgotten() -> None:
         tracemalloc.stop()
     assert answer.y == [0.5], "the end is kept, and the last line is the answer"
     assert peak < 20e6
-    flooded = script("import os\nfor _ in range(100): os.write(2, b'e' * (1 << 20))\nprint(1.5)", limit=100_000)
+    flooded = script(
+        "import os\nfor _ in range(100): os.write(2, b'e' * (1 << 20))\nprint(1.5)", limit=100_000
+    )
     assert ask(flooded).y == [1.5]
 
 
@@ -267,7 +293,7 @@ def test_sigterm_comes_first(tmp_path: Path) -> None:
     oracle.interrupt()
     caller.join(30)
     assert (tmp_path / "licence returned").exists()
-    assert isinstance(answers[0].verdict, bi.Failed)
+    assert isinstance(answers[0].verdict, bi.FailedError)
 
 
 @pytest.mark.parametrize("leave", ["", "os.setsid()"], ids=["in its group", "a daemon"])
@@ -292,7 +318,7 @@ def test_whoever_keeps_the_pipes_open_is_not_waited_for(leave: str, tmp_path: Pa
 def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     program = tmp_path / "sim"
     program.write_text("#!/bin/sh\necho 1\n")
-    with pytest.raises(bi.InvalidInput, match="no program"):
+    with pytest.raises(bi.InvalidInputError, match="no program"):
         bi.Command([program])
     program.chmod(0o755)
     oracle = bi.Command([program])
@@ -301,7 +327,9 @@ def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     assert "cannot be started" in reason(oracle)
     batched = bi.Command([sys.executable, "x"], batched=True)
     batched.argv[0] = str(program)
-    assert [answer.calls for answer in batched.answers([X, X], ("y",))] == [1, 1], "nobody was asked"
+    assert [answer.calls for answer in batched.answers([X, X], ("y",))] == [1, 1], (
+        "nobody was asked"
+    )
 
 
 # Batches
@@ -337,13 +365,21 @@ def test_a_row_that_cannot_be_read_fails_alone_and_nothing_is_run_again(tmp_path
         "print(json.dumps([1.0, None, {'infeasible': 'no mesh'}, float('nan'), 'oops', {'z': 1}, 7.0]))"
     )
     answers = script(code, batched=True).answers([X] * 7, ("y",))
-    assert [answer.y is not None for answer in answers] == [True, False, False, False, False, False, True]
-    assert isinstance(answers[2].verdict, bi.Infeasible)
+    assert [answer.y is not None for answer in answers] == [
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert isinstance(answers[2].verdict, bi.InfeasibleError)
     assert {answer.calls for answer in answers} == {1}
     assert note.read_text() == "."
     short = script("print('x,y\\n1,2\\n3')", output="csv", batched=True).answers([X] * 2, ("y",))
     assert short[0].y == [2.0]
-    assert isinstance(short[1].verdict, bi.Failed)
+    assert isinstance(short[1].verdict, bi.FailedError)
 
 
 def test_a_batch_that_fails_is_asked_again_one_by_one_and_billed_twice() -> None:
@@ -351,7 +387,7 @@ def test_a_batch_that_fails_is_asked_again_one_by_one_and_billed_twice() -> None
     designs = [np.array([float(i)]) for i in range(4)]
     answers = script(code, batched=True, infeasible=9).answers(designs, ("y",))
     assert [answer.y[0] for answer in answers[:3]] == [0.0, 1.0, 2.0]
-    assert isinstance(answers[3].verdict, bi.Infeasible)
+    assert isinstance(answers[3].verdict, bi.InfeasibleError)
     assert [answer.calls for answer in answers] == [2, 2, 2, 2]
 
 
@@ -368,7 +404,8 @@ def test_a_design_that_cannot_be_sent_does_not_spoil_its_batch() -> None:
 
 def test_failures_can_be_looked_at(tmp_path: Path) -> None:
     oracle = script(
-        "import sys; open('mesh.log', 'w').write('degenerate'); print('so far'); sys.exit(2)", keep=tmp_path
+        "import sys; open('mesh.log', 'w').write('degenerate'); print('so far'); sys.exit(2)",
+        keep=tmp_path,
     )
     said = reason(oracle)
     (kept,) = tmp_path.iterdir()
@@ -380,7 +417,9 @@ def test_failures_can_be_looked_at(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [kept], "what went well is not kept"
 
 
-def test_nothing_stays_in_the_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_stays_in_the_temporary_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for code in (SUM, "import sys; sys.exit(1)", "open('f', 'w').write('x' * 1000); print(1)"):
         ask(script(code))
@@ -438,7 +477,7 @@ def test_no_shell_is_involved() -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused_early(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(bi.InvalidInput, match=said):
+    with pytest.raises(bi.InvalidInputError, match=said):
         bi.Command(**{"argv": [sys.executable], **options})
 
 
@@ -507,7 +546,15 @@ def test_an_interrupt_ends_what_is_under_way(tmp_path: Path) -> None:
 
 
 def test_how_a_program_ended_is_known(tmp_path: Path) -> None:
-    ended = run_program([sys.executable, "-c", "print(5)"], tmp_path, dict(os.environ), None, 60.0, 100)
-    assert (ended.code, ended.stdout, ended.stderr, ended.cut, ended.why) == (0, b"5\n", b"", False, "")
+    ended = run_program(
+        [sys.executable, "-c", "print(5)"], tmp_path, dict(os.environ), None, 60.0, 100
+    )
+    assert (ended.code, ended.stdout, ended.stderr, ended.cut, ended.why) == (
+        0,
+        b"5\n",
+        b"",
+        False,
+        "",
+    )
     ended = run_program(["/bin/sh", "-c", "kill -15 $$"], tmp_path, {}, b"x" * 200_000, None, 100)
     assert ended.sentence == "killed by SIGTERM"

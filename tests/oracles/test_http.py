@@ -58,7 +58,9 @@ class Server:
         self.asked = asked
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}/predict"
 
@@ -109,7 +111,7 @@ def ask(oracle: bi.Oracle, design: Any = X, outputs: tuple[str, ...] = ("y",)) -
 
 
 def said(answer: Answer) -> str:
-    assert isinstance(answer.verdict, bi.Failed)
+    assert isinstance(answer.verdict, bi.FailedError)
     return answer.verdict.reason
 
 
@@ -126,7 +128,11 @@ def total(path: str, body: Any, n: int) -> Reply:
         ({}, lambda p, b, n: (200, sum(b)), X),
         ({"method": "put", "outputs": ["y"]}, lambda p, b, n: (200, [sum(b)]), X),
         ({"answer": "r.scores[0]"}, lambda p, b, n: (200, {"r": {"scores": [sum(b)]}}), X),
-        ({"answer": {"y": "r.a", "z": "r.b"}}, lambda p, b, n: (200, {"r": {"a": sum(b), "b": 1}}), X),
+        (
+            {"answer": {"y": "r.a", "z": "r.b"}},
+            lambda p, b, n: (200, {"r": {"a": sum(b), "b": 1}}),
+            X,
+        ),
         (
             {"body": {"instances": ["{x}"], "kind": "at {x[0]}"}},
             lambda p, b, n: (200, sum(b["instances"][0]) if b["kind"] == "at 1.0" else 0),
@@ -215,7 +221,9 @@ def test_nobody_there_costs_one_call_so_that_budgets_end() -> None:
     assert "cannot be reached" in said(answer)
     assert answer.calls == 1
     study = bi.Study.create(
-        "s", bi.Problem(bi.Box([0.0], [1.0]), bi.Http(url, retries=0), bi.Minimize()), strategy="random"
+        "s",
+        bi.Problem(bi.Box([0.0], [1.0]), bi.Http(url, retries=0), bi.Minimize()),
+        strategy="random",
     )
     with pytest.warns(UserWarning, match="cannot be reached"):
         study.run(12)
@@ -231,7 +239,8 @@ def test_only_429_is_a_call_that_was_refused() -> None:
 def test_retry_after_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(
-        "bo_invert.oracles.io.http_requests.Exchange.sleep", lambda self, seconds, era: waits.append(seconds) or True
+        "bo_invert.oracles.io.http_requests.Exchange.sleep",
+        lambda self, seconds, era: waits.append(seconds) or True,
     )
     said_so = ["7", formatdate(time.time() + 20, usegmt=True), "nonsense", "-1"]
     replies = [(429, "", {"retry-after": value}) for value in said_so]
@@ -239,7 +248,9 @@ def test_retry_after_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ask(bi.Http(server.url, retries=4)).y == [1.0]
     assert waits[0] == 7.0
     assert 15.0 < waits[1] <= 20.0
-    assert 1.0 <= waits[2] <= 2.0, "the third pause of its own: 0.5 s doubled twice, at least half of it"
+    assert 1.0 <= waits[2] <= 2.0, (
+        "the third pause of its own: 0.5 s doubled twice, at least half of it"
+    )
     assert 2.0 <= waits[3] <= 4.0
     with serving(lambda p, b, n: (503, "", {"retry-after": "3600"})) as server:
         answer = ask(bi.Http(server.url))
@@ -249,10 +260,12 @@ def test_retry_after_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_refusals_of_a_design() -> None:
     page = "<html>" + "no such model " * 100
-    with serving(lambda p, b, n: (422, {"detail": "bad ring"}) if b[0] > 2 else (404, page.encode())) as server:
+    with serving(
+        lambda p, b, n: (422, {"detail": "bad ring"}) if b[0] > 2 else (404, page.encode())
+    ) as server:
         oracle = bi.Http(server.url, infeasible=[422])
         bad, missing = ask(oracle, X + 2), ask(oracle, X)
-        assert isinstance(bad.verdict, bi.Infeasible)
+        assert isinstance(bad.verdict, bi.InfeasibleError)
         assert "bad ring" in bad.verdict.reason
         assert "404 Not Found: '<html>no such" in said(missing)
         assert len(said(missing)) < 400
@@ -268,7 +281,7 @@ def test_one_bad_design_of_a_batch_is_found_and_all_pay_twice() -> None:
     with serving(reply) as server:
         answers = bi.Http(server.url, batched=True, infeasible=422).answers(designs, ("y",))
         assert [answer.y for answer in answers[:3]] == [[0.0], [1.0], [2.0]]
-        assert isinstance(answers[3].verdict, bi.Infeasible)
+        assert isinstance(answers[3].verdict, bi.InfeasibleError)
         assert [answer.calls for answer in answers] == [2, 2, 2, 2]
         assert len(server.asked) == 5
     with serving(lambda p, b, n: (401, "who are you?")) as server:
@@ -337,7 +350,9 @@ def trickle(*start: bytes) -> Callable[[socket.socket], None]:
     ],
     ids=["body", "headers", "chunk", "silence"],
 )
-def test_a_server_that_trickles_or_says_nothing_has_its_time(behave: Callable[[socket.socket], None]) -> None:
+def test_a_server_that_trickles_or_says_nothing_has_its_time(
+    behave: Callable[[socket.socket], None],
+) -> None:
     with raw(behave) as (url, taken):
         started = time.monotonic()
         answer = ask(bi.Http(url, timeout=0.5, retries=3, backoff=0.001))
@@ -372,7 +387,12 @@ def test_redirections_stay_on_their_host() -> None:
     with serving(total) as other:
 
         def reply(path: str, body: Any, n: int) -> Reply:
-            targets = {"/predict": "/there", "/away": other.url, "/round": "/round", "/moved": "/there"}
+            targets = {
+                "/predict": "/there",
+                "/away": other.url,
+                "/round": "/round",
+                "/moved": "/there",
+            }
             if path == "/there":
                 return 200, sum(body)
             return 302 if path == "/moved" else 307, "", {"location": targets[path]}
@@ -381,7 +401,9 @@ def test_redirections_stay_on_their_host() -> None:
             base = server.url.removesuffix("/predict")
             assert ask(bi.Http(server.url)).y == [3.5]
             assert "without an end" in said(ask(bi.Http(base + "/round")))
-            assert "/there; if that is right" in said(ask(bi.Http(base + "/moved"))), "a POST would become a GET"
+            assert "/there; if that is right" in said(ask(bi.Http(base + "/moved"))), (
+                "a POST would become a GET"
+            )
             assert other.url in said(ask(bi.Http(base + "/away")))
         assert other.asked == []
 
@@ -402,13 +424,19 @@ def test_secrets_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
         answer = ask(oracle)
         assert server.asked[0][3]["Authorization"] == f"Bearer {TOKEN}"
         problem = bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize())
-    shown = [said(answer), repr(oracle), json.dumps(oracle.to_json()), json.dumps(problem.to_json()), caplog.text]
+    shown = [
+        said(answer),
+        repr(oracle),
+        json.dumps(oracle.to_json()),
+        json.dumps(problem.to_json()),
+        caplog.text,
+    ]
     assert "***" in shown[0]
     for text in shown:
         assert TOKEN not in text
         assert TOKEN[::-1] not in text
     assert "model=..." in repr(oracle)
-    with pytest.raises(bi.InvalidInput) as refused:
+    with pytest.raises(bi.InvalidInputError) as refused:
         bi.Http("http://host/", headers={"Authorization": f"{TOKEN}\n"})
     assert TOKEN not in str(refused.value)
 
@@ -431,13 +459,18 @@ def test_a_study_over_threads_and_processes_pays_what_the_server_counted() -> No
     for executor in ("threads", "processes"):
         with serving(reply) as server:
             oracle = bi.Http(server.url, backoff=0.001)
-            study = bi.Study.create("s", bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize()), strategy="random")
+            study = bi.Study.create(
+                "s", bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize()), strategy="random"
+            )
             study.run(15, executor=executor, batch=2)
             assert study.spent.values == len(server.asked) >= 15
 
 
 def test_an_interrupt_ends_requests_and_pauses() -> None:
-    for behave, options in ((lambda connection: time.sleep(60), {}), (lambda connection: None, {"backoff": 300.0})):
+    for behave, options in (
+        (lambda connection: time.sleep(60), {}),
+        (lambda connection: None, {"backoff": 300.0}),
+    ):
         with raw(behave) as (url, taken):
             oracle = bi.Http(url, **options)
             caller = threading.Thread(target=ask, args=(oracle,))
@@ -470,5 +503,5 @@ def test_an_interrupt_ends_requests_and_pauses() -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused_early(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(bi.InvalidInput, match=words):
+    with pytest.raises(bi.InvalidInputError, match=words):
         bi.Http(**{"url": "http://host/", **options})

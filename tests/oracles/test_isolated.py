@@ -68,7 +68,10 @@ def oracle() -> bi.Isolated:
         ),
         ("exit", "its process ended with exit code 3$"),
         ("abort", "its process was killed by SIGABRT .*in wild"),
-        ("killed", "its process was killed by SIGKILL, from outside or by the kernel for lack of memory$"),
+        (
+            "killed",
+            "its process was killed by SIGKILL, from outside or by the kernel for lack of memory$",
+        ),
         ("loop", "no answer within 1 s; its process group was killed: .* in wild"),
         ("loop in C", "no answer within 1 s; its process group was killed: .* in wild"),
         ("nothing fits", "MemoryError: Unable to allocate 512. GiB"),
@@ -82,11 +85,13 @@ def oracle() -> bi.Isolated:
         ("words", "its process ended with exit code 5: disk quota exceeded$"),
     ],
 )
-def test_what_happens_inside_becomes_a_verdict(oracle: bi.Isolated, design: str, words: str) -> None:
+def test_what_happens_inside_becomes_a_verdict(
+    oracle: bi.Isolated, design: str, words: str
+) -> None:
     said = reason(oracle, design)
     assert re.search(words, said), said
     assert len(said) < 600
-    assert isinstance(one(oracle, design).verdict, bi.Infeasible) is (design == "infeasible")
+    assert isinstance(one(oracle, design).verdict, bi.InfeasibleError) is (design == "infeasible")
     assert one(oracle, "fine").y is not None, "the next call is answered"
 
 
@@ -96,7 +101,9 @@ def test_what_grows_beyond_its_memory_is_killed() -> None:
     said = reason(greedy, "grow")
     assert re.search("more memory than 286 MiB; its process group was killed|MemoryError", said)
     tight = bi.Isolated(wild, memory=2**20)
-    assert re.match(f"{MISFIT}it cannot be loaded .*: more memory than 1 MiB", reason(tight, "fine"))
+    assert re.match(
+        f"{MISFIT}it cannot be loaded .*: more memory than 1 MiB", reason(tight, "fine")
+    )
 
 
 def test_one_process_answers_many_calls_and_a_dead_one_is_replaced(oracle: bi.Isolated) -> None:
@@ -118,7 +125,11 @@ def test_as_many_processes_as_callers() -> None:
 
     oracle = bi.Isolated(slow)
     with ThreadPoolExecutor(3) as pool:
-        pids = {answer.y[0] for answer in pool.map(lambda _: one(oracle, 0), range(6)) if answer.y is not None}
+        pids = {
+            answer.y[0]
+            for answer in pool.map(lambda _: one(oracle, 0), range(6))
+            if answer.y is not None
+        }
     assert len(pids) == 3
 
 
@@ -180,23 +191,35 @@ def test_it_stands_for_its_oracle() -> None:
 
 def test_raised_by_a_bare_call() -> None:
     oracle = bi.Isolated(wild, grace=0.0)
-    for design, error in (("exit", bi.Failed), ("infeasible", bi.Infeasible), ("raise", bi.Failed)):
+    for design, error in (
+        ("exit", bi.FailedError),
+        ("infeasible", bi.InfeasibleError),
+        ("raise", bi.FailedError),
+    ):
         with pytest.raises(error):
             oracle([design])
 
 
 def test_what_cannot_travel_is_refused_at_once() -> None:
     lock = threading.Lock()
-    with pytest.raises(bi.InvalidInput, match="cannot travel to another process"):
+    with pytest.raises(bi.InvalidInputError, match="cannot travel to another process"):
         bi.Isolated(lambda x: lock.locked())
     assert "pickle" in reason(bi.Isolated(wild), lock), "a design that cannot costs its own attempt"
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"timeout": 0}, {"timeout": "1"}, {"memory": "much"}, {"memory": 0}, {"grace": -1.0}, {"startup": 0}]
+    "wrong",
+    [
+        {"timeout": 0},
+        {"timeout": "1"},
+        {"memory": "much"},
+        {"memory": 0},
+        {"grace": -1.0},
+        {"startup": 0},
+    ],
 )
 def test_limits_must_make_sense(wrong: dict[str, Any]) -> None:
-    with pytest.raises(bi.InvalidInput, match=next(iter(wrong))):
+    with pytest.raises(bi.InvalidInputError, match=next(iter(wrong))):
         bi.Isolated(wild, **wrong)
 
 
@@ -264,7 +287,9 @@ def called(path: Path) -> list[int]:
 
 
 def test_a_script_without_a_main_guard_runs_once(script: Path) -> None:
-    done = subprocess.run([sys.executable, script, "run"], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, script, "run"], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.splitlines() == ["once", "4 values"]
     assert done.stderr == ""
 
@@ -273,7 +298,9 @@ def test_a_script_without_a_main_guard_runs_once(script: Path) -> None:
 @pytest.mark.parametrize("mode", ["sleep", "C"])
 def test_children_end_with_a_parent_that_is_killed(script: Path, tmp_path: Path, mode: str) -> None:
     env = {**os.environ, "CALLED": str(tmp_path / "called")}
-    with subprocess.Popen([sys.executable, script, mode], env=env, stdout=subprocess.DEVNULL) as parent:
+    with subprocess.Popen(
+        [sys.executable, script, mode], env=env, stdout=subprocess.DEVNULL
+    ) as parent:
         (child,) = called(tmp_path / "called")
         assert not gone(child)
         parent.kill()
@@ -282,7 +309,9 @@ def test_children_end_with_a_parent_that_is_killed(script: Path, tmp_path: Path,
 
 @pytest.mark.skipif(not PROC, reason="needs /proc")
 @pytest.mark.parametrize("executor", [None, "threads"])
-def test_an_interrupt_ends_children_and_hangs_nowhere(script: Path, tmp_path: Path, executor: str | None) -> None:
+def test_an_interrupt_ends_children_and_hangs_nowhere(
+    script: Path, tmp_path: Path, executor: str | None
+) -> None:
     env = {**os.environ, "CALLED": str(tmp_path / "called")}
     line = [sys.executable, str(script), "interrupt", *([executor] if executor else [])]
     done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=30)

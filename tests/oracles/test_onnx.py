@@ -23,11 +23,18 @@ FLOAT, DOUBLE, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.Ten
 
 
 def model(
-    nodes: list[Any], inputs: dict[str, tuple[int, Shape]], outputs: dict[str, tuple[int, Shape]], *given: Any
+    nodes: list[Any],
+    inputs: dict[str, tuple[int, Shape]],
+    outputs: dict[str, tuple[int, Shape]],
+    *given: Any,
 ) -> bytes:
     info = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
-        nodes, "tiny", [info(n, *v) for n, v in inputs.items()], [info(n, *v) for n, v in outputs.items()], list(given)
+        nodes,
+        "tiny",
+        [info(n, *v) for n, v in inputs.items()],
+        [info(n, *v) for n, v in outputs.items()],
+        list(given),
     )
     made = onnx.helper.make_model(graph, opset_imports=OPSET, ir_version=8)
     onnx.checker.check_model(made)
@@ -82,11 +89,17 @@ def test_axes_of_length_one_come_and_go(shape: list[Any], design: tuple[int, ...
     rng = np.random.default_rng(0)
     designs = rng.random((3, *design))
     answers = bi.Onnx(total(shape)).answers(designs, ("y",))
-    np.testing.assert_allclose([a.y[0] for a in answers if a.y is not None], designs.reshape(3, -1).sum(1), rtol=1e-5)
+    np.testing.assert_allclose(
+        [a.y[0] for a in answers if a.y is not None], designs.reshape(3, -1).sum(1), rtol=1e-5
+    )
 
 
-@pytest.mark.parametrize(("shape", "design"), [([4, 4], (4, 4)), (["n", 3], (4,)), (["n", 3, 8, 8], (8, 8, 3))])
-def test_another_shape_is_said_and_costs_one_call(shape: list[Any], design: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "design"), [([4, 4], (4, 4)), (["n", 3], (4,)), (["n", 3, 8, 8], (8, 8, 3))]
+)
+def test_another_shape_is_said_and_costs_one_call(
+    shape: list[Any], design: tuple[int, ...]
+) -> None:
     oracle = bi.Onnx(total(shape))
     good = np.ones([n if isinstance(n, int) else 1 for n in shape[1:]])
     answers = oracle.answers([good, np.ones(design), good], ("y",))
@@ -120,7 +133,9 @@ def test_dict_designs_as_rows_and_as_inputs() -> None:
     study = bi.Study.create("s", bi.Problem(space, several, bi.Minimize()), strategy="random")
     study.run(4)
     for trial in study.trials:
-        assert trial.y == pytest.approx([trial.design["u"] * trial.design["v"] + trial.design["k"]], rel=1e-6)
+        assert trial.y == pytest.approx(
+            [trial.design["u"] * trial.design["v"] + trial.design["k"]], rel=1e-6
+        )
     missing = several.answers([{"u": 1.0, "v": 2.0}, np.ones(3)], ("y",))
     assert "inputs ['k']" in str(missing[0].verdict)
     assert "let designs be dicts" in str(missing[1].verdict)
@@ -129,7 +144,9 @@ def test_dict_designs_as_rows_and_as_inputs() -> None:
 def test_text_goes_in_and_words_where_numbers_belong_are_refused() -> None:
     nodes = [onnx.helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_strings=["a", "bc"],
                                    values_floats=[1.0, 2.0])]  # fmt: skip
-    oracle = bi.Onnx(model(nodes, {"x": (onnx.TensorProto.STRING, ["n", 1])}, {"y": (FLOAT, ["n", 1])}))
+    oracle = bi.Onnx(
+        model(nodes, {"x": (onnx.TensorProto.STRING, ["n", 1])}, {"y": (FLOAT, ["n", 1])})
+    )
     assert [answer.y for answer in oracle.answers(["a", "bc"], ("y",))] == [[1.0], [2.0]]
     (answer,) = bi.Onnx(linear()).answers([["a", "b", "c"]], ("a", "b"))
     assert "takes tensor(float)" in str(answer.verdict)
@@ -141,12 +158,18 @@ def test_several_outputs_are_chosen_by_name() -> None:
     nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["pair"]),
              onnx.helper.make_node("ReduceSum", ["x", "axes"], ["total"], keepdims=1)]  # fmt: skip
     made = model(
-        nodes, {"x": (FLOAT, ["n", 3])}, {"pair": (FLOAT, ["n", 2]), "total": (FLOAT, ["n", 1])}, weights, axes
+        nodes,
+        {"x": (FLOAT, ["n", 3])},
+        {"pair": (FLOAT, ["n", 2]), "total": (FLOAT, ["n", 1])},
+        weights,
+        axes,
     )
     assert bi.Onnx(made).outputs is None
     names = ("total", "pair[1]")
     answers = bi.Onnx(made, outputs=names).answers(X, names)
-    np.testing.assert_allclose([answer.y for answer in answers], np.column_stack([X.sum(1), (X @ W)[:, 1]]), rtol=1e-6)
+    np.testing.assert_allclose(
+        [answer.y for answer in answers], np.column_stack([X.sum(1), (X @ W)[:, 1]]), rtol=1e-6
+    )
     only = bi.Onnx(made, outputs=["total"])
     assert only.answers(X[:1], ("total",))[0].y == [3.0]
     problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), bi.Onnx(made), bi.Maximize("total"))
@@ -154,10 +177,18 @@ def test_several_outputs_are_chosen_by_name() -> None:
 
 
 def test_probabilities_of_classes() -> None:
-    nodes = [onnx.helper.make_node("ZipMap", ["x"], ["p"], domain="ai.onnx.ml", classlabels_strings=["cat", "dog"])]
-    kind = onnx.helper.make_map_type_proto(onnx.TensorProto.STRING, onnx.helper.make_tensor_type_proto(FLOAT, []))
+    nodes = [
+        onnx.helper.make_node(
+            "ZipMap", ["x"], ["p"], domain="ai.onnx.ml", classlabels_strings=["cat", "dog"]
+        )
+    ]
+    kind = onnx.helper.make_map_type_proto(
+        onnx.TensorProto.STRING, onnx.helper.make_tensor_type_proto(FLOAT, [])
+    )
     out = onnx.helper.make_value_info("p", onnx.helper.make_sequence_type_proto(kind))
-    graph = onnx.helper.make_graph(nodes, "t", [onnx.helper.make_tensor_value_info("x", FLOAT, ["n", 2])], [out])
+    graph = onnx.helper.make_graph(
+        nodes, "t", [onnx.helper.make_tensor_value_info("x", FLOAT, ["n", 2])], [out]
+    )
     made = onnx.helper.make_model(graph, opset_imports=OPSET, ir_version=8).SerializeToString()
     answers = bi.Onnx(made).answers([[0.25, 0.75], [0.5, 0.5]], ("dog",))
     assert [answer.y for answer in answers] == [[0.75], [0.5]]
@@ -176,7 +207,9 @@ def test_files_threads_processes_and_changes(tmp_path: Path) -> None:
     assert said == [i + 1.0 for i in range(16)]
     for given in (oracle, bi.Onnx(path.read_bytes())):
         problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), given, bi.Minimize())
-        study = bi.Study.create("s", problem, strategy="random").run(4, executor="processes", batch=2)
+        study = bi.Study.create("s", problem, strategy="random").run(
+            4, executor="processes", batch=2
+        )
         assert study.spent.failed == 0
     travelling = pickle.dumps(oracle)
     path.write_bytes(linear())
@@ -198,12 +231,14 @@ def test_one_thread() -> None:
         (linear(), {"providers": ["NoSuchExecutionProvider"]}, "not \\['NoSuch"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_early(given: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(bi.InvalidInput, match=said):
+def test_what_cannot_be_meant_is_refused_early(
+    given: Any, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(bi.InvalidInputError, match=said):
         bi.Onnx(given, **options)
 
 
 def test_nan_is_a_failure() -> None:
     answers = bi.Onnx(total(["n", 2])).answers([[1.0, np.nan], [1.0, 1.0]], ("y",))
-    assert isinstance(answers[0].verdict, bi.Failed)
+    assert isinstance(answers[0].verdict, bi.FailedError)
     assert answers[1].y == [2.0]

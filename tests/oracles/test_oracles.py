@@ -17,7 +17,12 @@ from bo_invert.types import Query
 
 
 def net(inputs: int = 3, outputs: int = 2) -> torch.nn.Module:
-    layers = [torch.nn.Linear(inputs, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.5), torch.nn.Linear(8, outputs)]
+    layers = [
+        torch.nn.Linear(inputs, 8),
+        torch.nn.BatchNorm1d(8),
+        torch.nn.Dropout(0.5),
+        torch.nn.Linear(8, outputs),
+    ]
     module = torch.nn.Sequential(*layers)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -57,7 +62,9 @@ def test_mode_comes_back_after_an_exception_and_after_concurrent_calls() -> None
 
     module = Waiting()
     oracle = bi.TorchModule(module)
-    workers = [threading.Thread(target=oracle.answers, args=([np.array([v])], ("y",))) for v in (-1.0, 1.0)]
+    workers = [
+        threading.Thread(target=oracle.answers, args=([np.array([v])], ("y",))) for v in (-1.0, 1.0)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -69,7 +76,9 @@ def test_mode_comes_back_after_an_exception_and_after_concurrent_calls() -> None
 def test_gradients_do_not_gather_in_parameters() -> None:
     module = net(outputs=1)
     problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), module, bi.Minimize())
-    problem.evaluate([Query([0.1, 0.2, 0.3], gradient=True), Query([0.1, 0.2, 0.3], descent=bi.Descent(4))])
+    problem.evaluate(
+        [Query([0.1, 0.2, 0.3], gradient=True), Query([0.1, 0.2, 0.3], descent=bi.Descent(4))]
+    )
     assert all(p.grad is None and p.requires_grad for p in module.parameters())
 
 
@@ -85,7 +94,7 @@ def test_placement_follows_parameters_and_formulas_get_float64() -> None:
 
 
 def test_module_says_what_is_wrong() -> None:
-    with pytest.raises(bi.InvalidInput, match=r"torch\.nn\.Module"):
+    with pytest.raises(bi.InvalidInputError, match=r"torch\.nn\.Module"):
         bi.TorchModule(lambda x: x)
     oracle = bi.TorchModule(torch.nn.Unflatten(1, (1, 3)))
     answer = oracle.answers([np.zeros(3)], ("y",))[0]
@@ -98,7 +107,9 @@ def test_module_says_what_is_wrong() -> None:
 def test_forest_on_images_flattens_them() -> None:
     rng = np.random.default_rng(0)
     images = rng.random((40, 4, 4))
-    forest = RandomForestRegressor(5, random_state=0).fit(images.reshape(40, -1), images.mean((1, 2)))
+    forest = RandomForestRegressor(5, random_state=0).fit(
+        images.reshape(40, -1), images.mean((1, 2))
+    )
     oracle = bi.Estimator(forest, outputs=["mean"])
     np.testing.assert_array_equal(oracle(images), forest.predict(images.reshape(40, -1)))
     assert not oracle.differentiable
@@ -107,12 +118,14 @@ def test_forest_on_images_flattens_them() -> None:
 def test_classifier_names_its_probabilities() -> None:
     x = np.linspace(-1, 1, 20)[:, None]
     model = LogisticRegression().fit(x, np.where(x[:, 0] > 0, "up", "down"))
-    problem = bi.Problem(bi.Box([-1.0], [1.0]), bi.Estimator(model, method="predict_proba"), bi.Maximize("up"))
+    problem = bi.Problem(
+        bi.Box([-1.0], [1.0]), bi.Estimator(model, method="predict_proba"), bi.Maximize("up")
+    )
     low, high = problem.evaluate([Query([0.0]), Query([1.0])])
     assert low.loss is not None
     assert high.loss is not None
     assert high.loss < -0.5 < low.loss
-    with pytest.raises(bi.InvalidInput, match="no method 'transform'"):
+    with pytest.raises(bi.InvalidInputError, match="no method 'transform'"):
         bi.Estimator(model, method="transform")
 
 
@@ -124,14 +137,14 @@ def test_dict_designs_of_numbers_words_and_frames() -> None:
     np.testing.assert_allclose(on_frame([{"a": 3.0, "b": 7.0}]), [3.0], atol=1e-9)
     on_array = bi.Estimator(LinearRegression().fit(frame.to_numpy(), frame["b"]))
     np.testing.assert_allclose(on_array([{"b": 3.0, "a": 7.0}]), [3.0], atol=1e-9)
-    with pytest.raises(bi.InvalidInput, match="'kind'"):
+    with pytest.raises(bi.InvalidInputError, match="'kind'"):
         on_array([{"b": 3.0, "kind": "x"}])
-    with pytest.raises(bi.InvalidInput, match="features"):
+    with pytest.raises(bi.InvalidInputError, match="features"):
         on_frame([{"b": 3.0}])
 
 
 def test_twin_takes_values_from_the_truth_and_gradients_from_the_stand_in() -> None:
-    twin = bi.Twin(lambda x: float(x.sum()), torch.nn.Linear(2, 1), outputs=["s"])
+    twin = bi.GradientProxy(lambda x: float(x.sum()), torch.nn.Linear(2, 1), outputs=["s"])
     assert twin.outputs == ("s",)
     assert twin.differentiable
     assert not twin.exact_forward
@@ -139,8 +152,8 @@ def test_twin_takes_values_from_the_truth_and_gradients_from_the_stand_in() -> N
     np.testing.assert_array_equal(answers[0].y, [3.0])
     inner = torch.zeros(4, 2)
     assert twin.forward(inner).shape == (4, 1)
-    with pytest.raises(bi.InvalidInput, match="differentiable"):
-        bi.Twin(lambda x: 0.0, lambda x: 0.0)
+    with pytest.raises(bi.InvalidInputError, match="differentiable"):
+        bi.GradientProxy(lambda x: 0.0, lambda x: 0.0)
 
 
 def boosted() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -150,7 +163,13 @@ def boosted() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return x[:200], y[:200], x[200:], y[200:]
 
 
-LIGHT = {"objective": "regression", "num_leaves": 15, "learning_rate": 0.3, "verbosity": -1, "deterministic": True}
+LIGHT = {
+    "objective": "regression",
+    "num_leaves": 15,
+    "learning_rate": 0.3,
+    "verbosity": -1,
+    "deterministic": True,
+}
 
 
 def test_boosted_trees_raw_and_as_estimators_stop_where_training_was_best() -> None:
@@ -197,7 +216,9 @@ def test_every_prediction_of_trees_has_one_thread() -> None:
     forest = RandomForestRegressor(3, n_jobs=-1).fit(x, y)
     single = bi.Estimator(forest)
     assert (forest.n_jobs, single.estimator.n_jobs) == (-1, 1)
-    assert single.estimator.estimators_ is forest.estimators_, "what was fitted is shared, not copied"
+    assert single.estimator.estimators_ is forest.estimators_, (
+        "what was fitted is shared, not copied"
+    )
     np.testing.assert_allclose(single(held), forest.predict(held))
 
 
@@ -210,10 +231,13 @@ def test_boosted_trees_take_dict_designs_by_name() -> None:
     named = lightgbm.train(LIGHT, lightgbm.Dataset(frame, y), 5)
     designs = [dict(zip("cba", row[::-1].tolist(), strict=True)) for row in held]
     np.testing.assert_array_equal(bi.Estimator(named)(designs), named.predict(held))
-    for model in (lightgbm.train(LIGHT, lightgbm.Dataset(x, y), 5), lightgbm.LGBMRegressor(**LIGHT).fit(x, y)):
+    for model in (
+        lightgbm.train(LIGHT, lightgbm.Dataset(x, y), 5),
+        lightgbm.LGBMRegressor(**LIGHT).fit(x, y),
+    ):
         designs = [dict(zip("pqr", row.tolist(), strict=True)) for row in held]
         np.testing.assert_array_equal(bi.Estimator(model)(designs), model.predict(held))
-    with pytest.raises(bi.InvalidInput, match="features"):
+    with pytest.raises(bi.InvalidInputError, match="features"):
         bi.Estimator(named)([{"a": 1.0}])
 
 
@@ -236,7 +260,9 @@ class XgboostBooster:
     def predict(self, data: object) -> None:
         raise TypeError(f"Expecting data to be a DMatrix object, got: {type(data)}")
 
-    def inplace_predict(self, data: np.ndarray, iteration_range: tuple[int, int] = (0, 0)) -> np.ndarray:
+    def inplace_predict(
+        self, data: np.ndarray, iteration_range: tuple[int, int] = (0, 0)
+    ) -> np.ndarray:
         self.ranges.append(iteration_range)
         return data.sum(axis=1)
 

@@ -113,5 +113,5 @@ def test_the_judge_of_a_problem_and_several_outputs() -> None:
 )
 def test_what_cannot_be_is_said(given: dict[str, Any], message: str) -> None:
     X, y = data(100)
-    with pytest.raises(bi.InvalidInput, match=message):
+    with pytest.raises(bi.InvalidInputError, match=message):
         bi.realism.control_regressors(**{"regressor": Wiggly, "X": X, "y": y, **given})

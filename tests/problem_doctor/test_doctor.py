@@ -51,7 +51,9 @@ def _no_models(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
 
 def noisy(share: float) -> Callable[[Any], float]:
     rng = np.random.default_rng(0)
-    return lambda x: bowl(x) + share * 0.25 * rng.standard_normal()  # 0.25 is about the spread of the bowl
+    return lambda x: (
+        bowl(x) + share * 0.25 * rng.standard_normal()
+    )  # 0.25 is about the spread of the bowl
 
 
 def stateful() -> Callable[[Any], float]:
@@ -102,7 +104,7 @@ def sometimes_nan(x: Any) -> float:
 
 def sometimes_infeasible(x: Any) -> float:
     if x[0] < 0.4:
-        raise bi.Infeasible("no mesh")
+        raise bi.InfeasibleError("no mesh")
     return bowl(x)
 
 
@@ -305,16 +307,23 @@ def fails_far_out(z: Any) -> Any:
         ),
     ],
 )  # fmt: skip
-def test_finds_the_defect_of_a_space(made: Callable[[], bi.Problem], code: str, severity: str) -> None:
+def test_finds_the_defect_of_a_space(
+    made: Callable[[], bi.Problem], code: str, severity: str
+) -> None:
     found = bi.doctor(made())
     assert found.find(code) is not None, found
     assert found.find(code).severity == severity
 
 
 def test_a_target_out_of_reach_and_one_within() -> None:
-    assert bi.doctor(problem(bowl, bi.Target(-40.0))).find("target.out_of_range").severity == "warning"
+    assert (
+        bi.doctor(problem(bowl, bi.Target(-40.0))).find("target.out_of_range").severity == "warning"
+    )
     assert bi.doctor(problem(bowl, bi.Target(0.4))).find("target.in_range").severity == "ok"
-    assert bi.doctor(problem(noisy(0.3), bi.Target(0.4, tolerance=1e-3))).find("target.noise") is not None
+    assert (
+        bi.doctor(problem(noisy(0.3), bi.Target(0.4, tolerance=1e-3))).find("target.noise")
+        is not None
+    )
     unequal = problem(lambda x: [bowl(x), 1e5 * x[0]], bi.Target([0.3, 5e4]))
     assert bi.doctor(unequal).find("target.scales") is not None
 
@@ -331,17 +340,23 @@ def test_constraints_and_judges() -> None:
     assert broken.find("judge.fails").severity == "warning"
     assert broken.judged == 2
     assert bi.doctor(problem(bowl, judge=bowl)).find("judge.same").severity == "warning"
-    assert bi.doctor(problem(bowl, judge=lambda x: bowl(x) + 1)).find("judge.works").severity == "ok"
+    assert (
+        bi.doctor(problem(bowl, judge=lambda x: bowl(x) + 1)).find("judge.works").severity == "ok"
+    )
     assert bi.doctor(problem(bowl, draw=lambda x: 1.0)).find("draw.fails").severity == "warning"
 
 
-@pytest.mark.parametrize("name", ["digits", "arm", "sine", "hartmann6", "mixed", "shell", "branin25", "rosenbrock8"])
+@pytest.mark.parametrize(
+    "name", ["digits", "arm", "sine", "hartmann6", "mixed", "shell", "branin25", "rosenbrock8"]
+)
 def test_does_not_cry_wolf(name: str) -> None:
     found = bi.doctor(bi.ready_problem(name))
     assert not found.of("warning"), found
     assert not found.hopeless, found
     assert found.finished
-    expected = {"digits": {"auto", "cmaes"}, "mixed": {"cmaes"}, "shell": {"auto", "cmaes"}}.get(name, {"gradient"})
+    expected = {"digits": {"auto", "cmaes"}, "mixed": {"cmaes"}, "shell": {"auto", "cmaes"}}.get(
+        name, {"gradient"}
+    )
     assert {one.code.removeprefix("advice.") for one in found.advice} <= expected | {"keep"}
 
 
@@ -379,7 +394,9 @@ def test_few_calls_do_for_the_most_important_things() -> None:
     assert "oracle.noisy" in bi.doctor(problem(noisy(0.1)), calls=5).codes
     assert "oracle.misfit" in bi.doctor(problem(lambda x: None), calls=5).codes
     assert "gradient.present" in bi.doctor(problem(Torch(torch_bowl)), calls=5).codes
-    assert bi.doctor(problem(lambda x: None), calls=30).calls <= 3  # it stops where nothing can help
+    assert (
+        bi.doctor(problem(lambda x: None), calls=30).calls <= 3
+    )  # it stops where nothing can help
 
 
 def test_a_hang_is_news() -> None:
@@ -413,7 +430,9 @@ def test_an_interruption_tells_what_was_learnt() -> None:
 
 
 @pytest.mark.parametrize(
-    "oracle", [bowl, noisy(0.1), sometimes_nan, Torch(torch_bowl)], ids=["exact", "noisy", "nan", "torch"]
+    "oracle",
+    [bowl, noisy(0.1), sometimes_nan, Torch(torch_bowl)],
+    ids=["exact", "noisy", "nan", "torch"],
 )
 def test_a_study_keeps_the_answers_and_is_billed(oracle: Any) -> None:
     asked = problem(oracle)
@@ -427,7 +446,7 @@ def test_a_study_keeps_the_answers_and_is_billed(oracle: Any) -> None:
     assert ((apart == 0.0) | (apart > 0.01)).all()  # no points of finite differences
     study.run(budget=24)
     assert study.spent.calls == 24
-    with pytest.raises(bi.InvalidInput, match="another problem"):
+    with pytest.raises(bi.InvalidInputError, match="another problem"):
         bi.doctor(problem(bowl, bi.Maximize()), study=study)
 
 
@@ -459,7 +478,9 @@ def test_advice() -> None:
     assert advice(sometimes_nan) == ("advice.cmaes", "advice.failures")
     targeted = bi.doctor(problem(slow, bi.Target(0.4)))
     assert targeted.find("advice.auto").numbers["would_choose"] == "least_squares"
-    few = bi.Problem(bi.Box({"a": bi.Int(1, 4), "b": bi.Choice("u", "v")}), lambda x: x["a"], bi.Minimize())
+    few = bi.Problem(
+        bi.Box({"a": bi.Int(1, 4), "b": bi.Choice("u", "v")}), lambda x: x["a"], bi.Minimize()
+    )
     assert bi.doctor(few).advice[0].numbers["designs"] == 8
 
 
@@ -481,7 +502,9 @@ def test_the_report_has_three_faces() -> None:
     assert told["provenance"]["packages"]["numpy"] == np.__version__
 
 
-def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import sys
 
     from bo_invert.cli import main as cli
@@ -532,7 +555,7 @@ def test_times_as_people_say_them(value: float, text: str) -> None:
 def test_the_page_explains_every_finding() -> None:
     root = Path(bi.__file__).parent
     kinds = r"space|oracle|gradient|target|constraints|judge|doctor"
-    sources = "".join(path.read_text() for path in (root / "checkup").glob("*.py"))
+    sources = "".join(path.read_text() for path in (root / "problem_doctor").glob("*.py"))
     codes = set(re.findall(rf'"((?:{kinds})\.[a-z_]+)"', sources)) | {
         f"{name}.fails" for name in ("draw", "plausibility")
     }
@@ -540,4 +563,6 @@ def test_the_page_explains_every_finding() -> None:
     told = set(re.findall(r"`([a-z]+\.[a-z_]+)`", (root.parent / "docs" / "doctor.md").read_text()))
     assert len(codes) > 60
     assert codes - told == set()
-    assert {code for code in told if code.split(".")[0] in f"{kinds}|advice".split("|")} - codes == set()
+    assert {
+        code for code in told if code.split(".")[0] in f"{kinds}|advice".split("|")
+    } - codes == set()

@@ -16,13 +16,28 @@ from bo_invert.types import Cost
 
 def problems() -> dict[str, bi.Problem]:
     rng = np.random.default_rng(0)
-    mixed = bi.Box({"a": bi.Float(1e-3, 1.0, log=True), "n": bi.Int(1, 9), "c": bi.Choice("x", "y", "z"), "b": (0, 1)})
+    mixed = bi.Box(
+        {
+            "a": bi.Float(1e-3, 1.0, log=True),
+            "n": bi.Int(1, 9),
+            "c": bi.Choice("x", "y", "z"),
+            "b": (0, 1),
+        }
+    )
     codes = rng.standard_normal((300, 3)) @ rng.standard_normal((3, 3)) + 1.0
     return {
-        "vector": bi.Problem(bi.Box([0.0, -1.0], [1.0, 2.0]), lambda x: float(x.sum()), bi.Minimize()),
-        "mixed": bi.Problem(mixed, None, bi.Maximize("lift"), outputs=["lift", "drag"], constraints=["drag <= 2"]),
-        "latent": bi.Problem(bi.Latent(lambda z: z, 3), None, bi.Target([1.0, 2.0], 0.1, [1.0, 3.0]), realism=None),
-        "measured": bi.Problem(bi.Latent(lambda z: z, 3, codes=codes), None, bi.Target({"b": 2.0}), realism=0.95),
+        "vector": bi.Problem(
+            bi.Box([0.0, -1.0], [1.0, 2.0]), lambda x: float(x.sum()), bi.Minimize()
+        ),
+        "mixed": bi.Problem(
+            mixed, None, bi.Maximize("lift"), outputs=["lift", "drag"], constraints=["drag <= 2"]
+        ),
+        "latent": bi.Problem(
+            bi.Latent(lambda z: z, 3), None, bi.Target([1.0, 2.0], 0.1, [1.0, 3.0]), realism=None
+        ),
+        "measured": bi.Problem(
+            bi.Latent(lambda z: z, 3, codes=codes), None, bi.Target({"b": 2.0}), realism=0.95
+        ),
         "hartmann6": resolve("problems", "hartmann6")(),
     }
 
@@ -40,7 +55,10 @@ def test_what_is_sent_is_all_that_a_strategy_needs(name: str) -> None:
     assert other.space.sample(np.random.default_rng(1), 8) == pytest.approx(points)
     y = np.arange(1.0, len(real.outputs) + 1.0)
     assert other.outcome(y, Cost()).to_json() == real.outcome(y, Cost()).to_json()
-    ours, theirs = (resolve("strategies", "gp")().ask(p.statement, (), Request(count=3)).queries for p in (real, other))
+    ours, theirs = (
+        resolve("strategies", "gp")().ask(p.statement, (), Request(count=3)).queries
+        for p in (real, other)
+    )
     assert [q.point.tolist() for q in ours] == [q.point.tolist() for q in theirs]
     if name in ("vector", "mixed"):
         assert np.array_equal(other.decode(points[0]), real.decode(points[0]))
@@ -50,5 +68,5 @@ def test_what_is_sent_is_all_that_a_strategy_needs(name: str) -> None:
 
 def test_code_is_not_sent() -> None:
     problem = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Composite(lambda y: y[..., 0]), outputs=1)
-    with pytest.raises(bi.InvalidInput, match="code is not sent"):
+    with pytest.raises(bi.InvalidInputError, match="code is not sent"):
         declare(problem)

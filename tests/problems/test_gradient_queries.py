@@ -69,7 +69,9 @@ def spent(outcomes: list[Outcome]) -> tuple[int, int]:
 BOX = bi.Box([0.0, 0.0], [1.0, 1.0])
 
 
-@pytest.mark.parametrize("objective", [bi.Minimize(), bi.Target(0.2), bi.Composite(lambda y: (y**3).sum(-1), name="c")])
+@pytest.mark.parametrize(
+    "objective", [bi.Minimize(), bi.Target(0.2), bi.Composite(lambda y: (y**3).sum(-1), name="c")]
+)
 def test_gradient_is_that_of_finite_differences(objective: Any) -> None:
     space = bi.Box([0.5, 0.0], [2.0, 3.0])
     module = Counted(lambda x: torch.stack([x[:, 0].sin() * x[:, 1]], -1))
@@ -105,7 +107,9 @@ def test_descents_arrive_and_are_billed_to_the_call(optimizer: str, space: Space
         assert outcome.loss == outcome.trace.min()
         assert len(outcome.trace) == outcome.cost.values <= 150
         assert outcome.cost.gradients <= 150
-        np.testing.assert_allclose(outcome.loss, float(bowl(torch.from_numpy(outcome.point.copy()))), rtol=1e-9)
+        np.testing.assert_allclose(
+            outcome.loss, float(bowl(torch.from_numpy(outcome.point.copy()))), rtol=1e-9
+        )
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -125,7 +129,9 @@ def test_stays_inside_the_domain(optimizer: str) -> None:
     boxed = bi.Problem(BOX, far, bi.Minimize())
     shelled = bi.Problem(Shell(2, radius=2.0), far, bi.Minimize())
     descent = bi.Descent(60, optimizer, 0.2)
-    (corner,), (edge,) = (p.evaluate([Query([0.2, 0.9], descent=descent)]) for p in (boxed, shelled))
+    (corner,), (edge,) = (
+        p.evaluate([Query([0.2, 0.9], descent=descent)]) for p in (boxed, shelled)
+    )
     np.testing.assert_allclose(corner.point, [1.0, 1.0])
     assert edge.point is not None
     assert np.linalg.norm(edge.point) <= 2.0
@@ -134,7 +140,10 @@ def test_stays_inside_the_domain(optimizer: str) -> None:
 
 def test_a_batch_gives_what_single_descents_give() -> None:
     problem = bi.Problem(Noisy(2), Counted(bowl), bi.Minimize())
-    queries = [Query(p, descent=bi.Descent(9), meta={"seed": 4}) for p in ([0.0, 1.0], [2.0, -1.0], [0.5, 0.5])]
+    queries = [
+        Query(p, descent=bi.Descent(9), meta={"seed": 4})
+        for p in ([0.0, 1.0], [2.0, -1.0], [0.5, 0.5])
+    ]
     together = problem.evaluate(queries)
     alone = [problem.evaluate([query])[0] for query in queries]
     for a, b in zip(together, alone, strict=True):
@@ -156,7 +165,9 @@ def test_what_is_reported_is_clean_whatever_is_optimised() -> None:
 
 def test_constraints_rank_before_losses() -> None:
     module = Counted(lambda x: torch.stack([x[:, 0], x[:, 0]], -1))
-    problem = bi.Problem(Shell(1), module, bi.Minimize("f"), outputs=["f", "g"], constraints=["g >= 0.5"])
+    problem = bi.Problem(
+        Shell(1), module, bi.Minimize("f"), outputs=["f", "g"], constraints=["g >= 0.5"]
+    )
     (outcome,) = problem.evaluate([Query([2.0], descent=bi.Descent(80, learning_rate=0.1))])
     assert outcome.violation == 0.0
     assert outcome.loss is not None
@@ -179,7 +190,7 @@ class Truth:
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_finds_of_a_stand_in_are_verified(optimizer: str) -> None:
     truth, stand_in = Truth(), Counted(bowl)
-    problem = bi.Problem(BOX, bi.Twin(truth, stand_in), bi.Minimize())
+    problem = bi.Problem(BOX, bi.GradientProxy(truth, stand_in), bi.Minimize())
     queries = [Query(p, descent=bi.Descent(60, optimizer, 0.05)) for p in ([0.1, 0.1], [0.9, 0.2])]
     for outcome in (outcomes := problem.evaluate(queries)):
         np.testing.assert_allclose(outcome.point, [0.3, 0.7], atol=0.02)
@@ -191,7 +202,11 @@ def test_finds_of_a_stand_in_are_verified(optimizer: str) -> None:
 
 
 def test_a_stand_ins_slope_is_taken_at_the_true_outputs() -> None:
-    problem = bi.Problem(Shell(1), bi.Twin(lambda x: float(2 * x[0]), Counted(lambda x: x[:, 0])), bi.Target(1.0))
+    problem = bi.Problem(
+        Shell(1),
+        bi.GradientProxy(lambda x: float(2 * x[0]), Counted(lambda x: x[:, 0])),
+        bi.Target(1.0),
+    )
     (outcome,) = problem.evaluate([Query([2.0], gradient=True)])
     np.testing.assert_allclose(outcome.y, [4.0])
     np.testing.assert_allclose(outcome.gradient, [2 * (4.0 - 1.0) * 1.0])
@@ -200,10 +215,12 @@ def test_a_stand_ins_slope_is_taken_at_the_true_outputs() -> None:
 
 def test_a_failing_truth_is_a_failure_where_it_failed() -> None:
     def broken(x: np.ndarray) -> float:
-        raise bi.Infeasible("no mesh")
+        raise bi.InfeasibleError("no mesh")
 
-    problem = bi.Problem(BOX, bi.Twin(broken, Counted(bowl)), bi.Minimize())
-    descent, gradient = problem.evaluate([Query([0.1, 0.1], descent=bi.Descent(60)), Query([0.1, 0.1], gradient=True)])
+    problem = bi.Problem(BOX, bi.GradientProxy(broken, Counted(bowl)), bi.Minimize())
+    descent, gradient = problem.evaluate(
+        [Query([0.1, 0.1], descent=bi.Descent(60)), Query([0.1, 0.1], gradient=True)]
+    )
     assert descent.state is bi.State.INFEASIBLE
     np.testing.assert_allclose(descent.point, [0.3, 0.7], atol=0.05)
     assert (descent.cost.values, descent.cost.gradients) == (60, 59)
@@ -220,7 +237,10 @@ def test_not_a_number_midway_keeps_the_best_so_far(optimizer: str) -> None:
     module = Counted(cliff)
     problem = bi.Problem(BOX, module, bi.Minimize())
     falls, stands, never = problem.evaluate(
-        [Query(p, descent=bi.Descent(8, optimizer, 0.05)) for p in ([0.5, 0.5], [0.95, 0.5], [0.1, 0.5])]
+        [
+            Query(p, descent=bi.Descent(8, optimizer, 0.05))
+            for p in ([0.5, 0.5], [0.95, 0.5], [0.1, 0.5])
+        ]
     )
     assert falls.loss is not None
     assert 0.4 <= falls.loss <= 0.5
@@ -234,7 +254,7 @@ def test_not_a_number_midway_keeps_the_best_so_far(optimizer: str) -> None:
 def test_an_exception_costs_neighbours_no_turn() -> None:
     def picky(x: torch.Tensor) -> torch.Tensor:
         if (x[:, 0] < 0.2).any():
-            raise bi.Infeasible("too small")
+            raise bi.InfeasibleError("too small")
         return x[:, 0]
 
     module = Counted(picky)
@@ -277,11 +297,11 @@ def test_an_oracle_of_ones_own_needs_no_placement() -> None:
 
 def test_refuses_what_it_cannot_do() -> None:
     flat = bi.Problem(BOX, lambda x: 0.0, bi.Minimize(), name="flat")
-    with pytest.raises(bi.InvalidInput, match="'flat' has no gradients"):
+    with pytest.raises(bi.InvalidInputError, match="'flat' has no gradients"):
         flat.evaluate([Query([0.0, 0.0], gradient=True)])
     problem = bi.Problem(BOX, Counted(bowl), bi.Minimize())
     for descent in (bi.Descent(0), bi.Descent(3, "sgd")):
-        with pytest.raises(bi.InvalidInput, match="descent"):
+        with pytest.raises(bi.InvalidInputError, match="descent"):
             problem.evaluate([Query([0.0, 0.0], descent=descent)])
 
 

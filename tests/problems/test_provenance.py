@@ -42,7 +42,9 @@ BASE = "def helper(x):\n    return x + 1\n\ndef oracle(x):\n    return 2.0 * hel
         (BASE.replace("x + 1", "x + 2"), False),  # in what it calls
     ],
 )
-def test_a_function_is_its_source_and_that_of_its_helpers(changed: str, same: bool, tmp_path: Path) -> None:
+def test_a_function_is_its_source_and_that_of_its_helpers(
+    changed: str, same: bool, tmp_path: Path
+) -> None:
     one, other = (digest(made(source, tmp_path)) for source in (BASE, changed))
     assert one is not None
     assert (one[0] == other[0]) is same
@@ -77,7 +79,9 @@ class Machine:
 
 def test_what_a_function_closes_over_counts() -> None:
     assert digest(scaled(2.0)) == digest(scaled(2.0)) != digest(scaled(3.0))
-    assert digest(scaled(np.arange(3))) == digest(scaled(np.arange(3))) != digest(scaled(np.arange(4)))
+    assert (
+        digest(scaled(np.arange(3))) == digest(scaled(np.arange(3))) != digest(scaled(np.arange(4)))
+    )
     assert digest(Machine(2.0)) == digest(Machine(2.0)) != digest(Machine(3.0))
     assert digest(Machine(2.0).ask) == digest(Machine(2.0).ask) != digest(Machine(3.0).ask)
     assert digest(len) is None
@@ -93,7 +97,9 @@ def test_being_asked_makes_no_other_oracle(oracle: Any) -> None:
 
 def test_parameters_count() -> None:
     torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1)).bfloat16()
+    network = torch.nn.Sequential(
+        torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1)
+    ).bfloat16()
     before = digest(network)
     assert before is not None
     network.eval()
@@ -119,7 +125,10 @@ def test_fitted_estimators_count() -> None:
 def test_what_pads_a_record_does_not_count() -> None:
     """scikit-learn's trees are arrays of records, padded with whatever was in memory."""
     kind = np.dtype([("a", "u1"), ("b", "f8")], align=True)
-    records = [np.frombuffer(bytearray([filling]) * (3 * kind.itemsize), dtype=kind) for filling in (0, 255)]
+    records = [
+        np.frombuffer(bytearray([filling]) * (3 * kind.itemsize), dtype=kind)
+        for filling in (0, 255)
+    ]
     for record in records:
         record["a"], record["b"] = 1, 2.0
     assert records[0].tobytes() != records[1].tobytes()
@@ -136,7 +145,10 @@ def test_a_process_later_it_is_the_same() -> None:
         "print(oracle.digest().sha256, bi.ready_problem('mixed').oracle.digest().sha256)"
     )
     runs = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in "ab"
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in "ab"
     }
     assert len(runs) == 1
     assert "None" not in runs.pop()
@@ -150,7 +162,10 @@ def test_programs_and_files(tmp_path: Path) -> None:
     assert bi.Command(["awk", "-f", script]).digest()[0] != first[0]
     assert "area.awk" in first.of
     assert str(tmp_path) not in first.of
-    assert bi.Cached(bi.Command(["awk", "-f", script])).digest() == bi.Command(["awk", "-f", script]).digest()
+    assert (
+        bi.Cached(bi.Command(["awk", "-f", script])).digest()
+        == bi.Command(["awk", "-f", script]).digest()
+    )
     assert file_digest(tmp_path / "none") is None
 
 
@@ -254,12 +269,16 @@ def test_what_observations_cost_is_billed() -> None:
 
     problem = bi.Problem(BOX, lambda x: float(x[0]), bi.Minimize())
     study = bi.Study.create("s", problem, strategy="random")
-    study.add([[0.1, 0.2], [0.3, 0.4]], [0.1, bi.Failed("no licence")], costs=[Cost(2, 1, 0.5), Cost(1)])
+    study.add(
+        [[0.1, 0.2], [0.3, 0.4]],
+        [0.1, bi.FailedError("no licence")],
+        costs=[Cost(2, 1, 0.5), Cost(1)],
+    )
     assert (study.spent.values, study.spent.gradients, study.spent.failed) == (3, 1, 1)
     assert study.history.calls == 4
     study.add([[0.5, 0.6]], [0.5])
     assert study.history.calls == 4
     study.run(6)
     assert (study.history.calls, len(study.trials)) == (6, 5)
-    with pytest.raises(bi.InvalidInput, match="costs"):
+    with pytest.raises(bi.InvalidInputError, match="costs"):
         study.add([[0.1, 0.2]], [0.1], costs=[])

@@ -23,7 +23,7 @@ from servers import Served, wait_until
 
 import bo_invert as bi
 from bo_invert.cli import main as cli
-from bo_invert.errors import MissingExtra, TrackingError
+from bo_invert.errors import MissingExtraError, TrackingError
 from bo_invert.report.mlflow import client as mlflow_bridge
 from bo_invert.storage.open import open_store
 from bo_invert.types import Cost, Outcome
@@ -31,19 +31,23 @@ from bo_invert.types import Cost, Outcome
 mlflow = pytest.importorskip("mlflow")
 MlflowClient = mlflow.MlflowClient
 
-SPACE = bi.Box({"rate": bi.Float(1e-3, 1.0, log=True), "layers": bi.Int(1, 9), "kind": bi.Choice("a", "b")})
+SPACE = bi.Box(
+    {"rate": bi.Float(1e-3, 1.0, log=True), "layers": bi.Int(1, 9), "kind": bi.Choice("a", "b")}
+)
 
 
 def oracle(p: dict[str, Any]) -> dict[str, float]:
     if p["layers"] == 1:
-        raise bi.Infeasible("no mesh")
+        raise bi.InfeasibleError("no mesh")
     if p["layers"] == 9:
-        raise bi.Failed("it leaked")
+        raise bi.FailedError("it leaked")
     return {"yield%": 3.0 - p["rate"], "loss": float(p["layers"])}
 
 
 def problem(answer: Callable[[Any], Any] | None = oracle) -> bi.Problem:
-    return bi.Problem(SPACE, answer, bi.Maximize("yield%"), constraints=["loss <= 6"], name="tuning")
+    return bi.Problem(
+        SPACE, answer, bi.Maximize("yield%"), constraints=["loss <= 6"], name="tuning"
+    )
 
 
 def assorted(storage: str | None = None, calls: int = 14) -> bi.Study:
@@ -51,13 +55,13 @@ def assorted(storage: str | None = None, calls: int = 14) -> bi.Study:
     study = bi.Study.create("assorted", problem(), "random", 3, storage)
     study.add({"rate": 0.9, "layers": 3, "kind": "a"}, {"yield%": 2.1, "loss": 3.0})
     (first,) = study.ask()
-    study.tell(first, bi.Failed("once"))
+    study.tell(first, bi.FailedError("once"))
     (again,) = study.take(1, None, retries=1)
     assert again.number == first.number
     study.tell(again, {"yield%": 2.0, "loss": 2.0})
     leaking, folded = study.ask(2)
-    study.tell(leaking, bi.Failed("it leaked " + "a lot " * 200))
-    study.tell(folded, bi.Infeasible("no mesh"))
+    study.tell(leaking, bi.FailedError("it leaked " + "a lot " * 200))
+    study.tell(folded, bi.InfeasibleError("no mesh"))
     study.run(calls)
     open_, given_up = study.ask(2)
     study.cancel(given_up)
@@ -97,7 +101,9 @@ def uri(new_uri: Callable[[], str]) -> str:
 def runs(uri: str, experiment: str = "bo-invert") -> tuple[Any, dict[int, Any]]:
     """The run of the only study, and those of its trials."""
     client = MlflowClient(uri)
-    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id], max_results=5000)
+    found = client.search_runs(
+        [client.get_experiment_by_name(experiment).experiment_id], max_results=5000
+    )
     (parent,) = (run for run in found if "mlflow.parentRunId" not in run.data.tags)
     rest = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert len(rest) == len(found) - 1
@@ -109,7 +115,10 @@ def runs(uri: str, experiment: str = "bo-invert") -> tuple[Any, dict[int, Any]]:
 def points(uri: str, run: Any) -> dict[str, list[tuple[int, int, float]]]:
     client = MlflowClient(uri)
     histories = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
-    return {key: sorted((m.step, m.timestamp, m.value) for m in history) for key, history in histories.items()}
+    return {
+        key: sorted((m.step, m.timestamp, m.value) for m in history)
+        for key, history in histories.items()
+    }
 
 
 def snapshot(uri: str) -> Any:
@@ -117,9 +126,21 @@ def snapshot(uri: str) -> Any:
     parent, children = runs(uri)
 
     def shown(run: Any) -> Any:
-        tags = {key: value for key, value in run.data.tags.items() if key != "mlflow.parentRunId" and value}
+        tags = {
+            key: value
+            for key, value in run.data.tags.items()
+            if key != "mlflow.parentRunId" and value
+        }
         info = run.info
-        return info.status, info.start_time, info.end_time, info.run_name, run.data.params, tags, points(uri, run)
+        return (
+            info.status,
+            info.start_time,
+            info.end_time,
+            info.run_name,
+            run.data.params,
+            tags,
+            points(uri, run),
+        )
 
     return shown(parent), {number: shown(run) for number, run in sorted(children.items())}
 
@@ -146,7 +167,10 @@ def check_trials(study: bi.Study, children: dict[int, Any], uri: str) -> None:
         wanted: dict[str, float] = {}
         if not trial.state.open:
             wanted |= {"calls": trial.cost.calls, "seconds": trial.cost.seconds}
-            assert tags.get("reason", "")[:400] == (trial.outcome.reason if trial.outcome else "")[:400]
+            assert (
+                tags.get("reason", "")[:400]
+                == (trial.outcome.reason if trial.outcome else "")[:400]
+            )
         if trial.y is not None and trial.loss is not None and trial.outcome is not None:
             # An output that is called like a number of ours makes way, and % is no character of a name.
             wanted |= {"yield_": trial.y[0], "loss_": trial.y[1]}
@@ -180,7 +204,9 @@ def check_curve(study: bi.Study, events: list[Any], parent: Any, uri: str) -> No
     assert parent.data.metrics["calls"] == study.history.calls
 
 
-def test_it_says_what_the_log_says(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_what_the_log_says(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     storage = f"sqlite:///{tmp_path}/runs.db"
     study = assorted(storage)
@@ -189,9 +215,17 @@ def test_it_says_what_the_log_says(uri: str, tmp_path: Path, monkeypatch: pytest
     assert parent.info.run_id == run_id
     assert parent.info.run_name == "assorted"
     assert parent.info.status == "RUNNING", "one trial is under way"
-    assert parent.info.start_time == 1000 * datetime.fromisoformat(study.journal.header["created"]).timestamp()
+    assert (
+        parent.info.start_time
+        == 1000 * datetime.fromisoformat(study.journal.header["created"]).timestamp()
+    )
     tags = parent.data.tags
-    assert (tags["study"], tags["problem"], tags["strategy"], tags["seed"]) == ("assorted", "tuning", "random", "3")
+    assert (tags["study"], tags["problem"], tags["strategy"], tags["seed"]) == (
+        "assorted",
+        "tuning",
+        "random",
+        "3",
+    )
     assert tags["bo_invert.study_id"] == study.journal.header["id"]
     assert tags["bo_invert.version"] == bi.__version__
     assert tags["spent"] == str(study.spent)
@@ -202,11 +236,17 @@ def test_it_says_what_the_log_says(uri: str, tmp_path: Path, monkeypatch: pytest
     check_trials(study, children, uri)
     check_curve(study, open_store(storage).events("assorted"), parent, uri)
     retried = children[1].data.tags
-    assert (retried["attempts"], retried["fates"], retried.get("reason", "")) == ("2", "failed, completed", "")
+    assert (retried["attempts"], retried["fates"], retried.get("reason", "")) == (
+        "2",
+        "failed, completed",
+        "",
+    )
     assert not (tmp_path / "mlruns").exists(), "no files beside the database"
 
 
-def test_again_adds_nothing_and_later_only_what_is_new(new_uri: Callable[[], str], monkeypatch: Any) -> None:
+def test_again_adds_nothing_and_later_only_what_is_new(
+    new_uri: Callable[[], str], monkeypatch: Any
+) -> None:
     study, uri = assorted(), new_uri()
     first = bi.to_mlflow(study, tracking_uri=uri)
     before = snapshot(uri)
@@ -225,7 +265,9 @@ def test_again_adds_nothing_and_later_only_what_is_new(new_uri: Callable[[], str
     parent, children = runs(uri)
     assert parent.info.run_id == first
     assert parent.info.status == "FINISHED"
-    assert parent.info.end_time == max(round(1000 * a.ended) for t in study.trials for a in t.attempts if a.ended)
+    assert parent.info.end_time == max(
+        round(1000 * a.ended) for t in study.trials for a in t.attempts if a.ended
+    )
     check_trials(study, children, uri)
     whole = new_uri()
     bi.to_mlflow(study, tracking_uri=whole)
@@ -298,7 +340,9 @@ def test_killed_half_way_nothing_is_missing_and_nothing_twice(
 @pytest.mark.parametrize("dim", [3, 64, 2000])
 def test_latents_of_any_dimension(dim: int, uri: str) -> None:
     space = bi.Latent(lambda z: z, dim)
-    study = bi.Study.create("latent", bi.Problem(space, lambda x: float(x @ x), bi.Target([1.0])), "prior").run(3)
+    study = bi.Study.create(
+        "latent", bi.Problem(space, lambda x: float(x @ x), bi.Target([1.0])), "prior"
+    ).run(3)
     bi.to_mlflow(study, tracking_uri=uri)
     parent, children = runs(uri)
     assert parent.data.metrics["best_distance"] == pytest.approx(math.sqrt(study.best.loss))
@@ -343,7 +387,12 @@ def test_names_that_mlflow_does_not_take(uri: str) -> None:
 
 
 def test_a_best_that_is_not_there_is_no_number(uri: str) -> None:
-    made = bi.Problem(SPACE, lambda p: {"yield%": 1.0, "loss": 9.0}, bi.Maximize("yield%"), constraints=["loss <= 6"])
+    made = bi.Problem(
+        SPACE,
+        lambda p: {"yield%": 1.0, "loss": 9.0},
+        bi.Maximize("yield%"),
+        constraints=["loss <= 6"],
+    )
     bi.to_mlflow(bi.Study.create("none", made, "random").run(2), tracking_uri=uri)
     parent, children = runs(uri)
     assert set(parent.data.metrics) == {"calls", "failures", "oracle_seconds", "asking_seconds"}
@@ -352,12 +401,16 @@ def test_a_best_that_is_not_there_is_no_number(uri: str) -> None:
 
 
 def test_a_descent_shows_where_it_arrived(uri: str) -> None:
-    study = bi.Study.create("descent", bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), None, bi.Minimize()), "random")
+    study = bi.Study.create(
+        "descent", bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), None, bi.Minimize()), "random"
+    )
     study.journal.enqueue(bi.Query([0.5, 0.5], descent=bi.Descent(5)))
     study.ask()
     bi.to_mlflow(study, tracking_uri=uri)
     assert runs(uri)[1][0].data.params == {}
-    study.journal.finish(0, Outcome(bi.State.COMPLETED, np.ones(1), 1.0, cost=Cost(5, 4), point=np.array([0.1, 0.2])))
+    study.journal.finish(
+        0, Outcome(bi.State.COMPLETED, np.ones(1), 1.0, cost=Cost(5, 4), point=np.array([0.1, 0.2]))
+    )
     bi.to_mlflow(study, tracking_uri=uri)
     parent, children = runs(uri)
     assert [float(one) for one in children[0].data.params.values()] == [0.1, 0.2]
@@ -419,7 +472,11 @@ def test_an_interrupted_study_is_marked_and_goes_on_in_the_same_run(uri: str) ->
         study.run(5)
     parent, children = runs(uri)
     assert parent.info.status == "KILLED"
-    assert [children[number].info.status for number in range(3)] == ["FINISHED", "FINISHED", "SCHEDULED"]
+    assert [children[number].info.status for number in range(3)] == [
+        "FINISHED",
+        "FINISHED",
+        "SCHEDULED",
+    ]
     with bi.mlflow_tracking(study, tracking_uri=uri):
         study.run(5)
     again, children = runs(uri)
@@ -460,7 +517,9 @@ def test_warnings_as_errors_do_not_end_it() -> None:
     study = bi.Study.create("strict", problem(), "random")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with bi.mlflow_tracking(study, tracking_uri=f"http://127.0.0.1:{closed_port()}", every=0.02) as tracking:
+        with bi.mlflow_tracking(
+            study, tracking_uri=f"http://127.0.0.1:{closed_port()}", every=0.02
+        ) as tracking:
             study.run(5)
     assert study.history.calls == 5
     assert tracking.error is not None
@@ -486,7 +545,7 @@ def test_an_address_that_is_none_is_refused_in_words() -> None:
     study = bi.Study.create("s", problem(), "random")
     with pytest.raises(TrackingError, match=r"refused: .*nowhere"):
         bi.to_mlflow(study, tracking_uri="nowhere://me:secret@here")
-    with pytest.raises(bi.InvalidInput, match="every"):
+    with pytest.raises(bi.InvalidInputError, match="every"):
         bi.mlflow_tracking(study, every=0.0)
 
 
@@ -494,7 +553,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "mlflow", None)
     study = bi.Study.create("s", problem(), "random")
     for call in (bi.to_mlflow, bi.mlflow_tracking):
-        with pytest.raises(MissingExtra, match=r"pip install 'bo-invert\[mlflow\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install 'bo-invert\[mlflow\]'"):
             call(study)
 
 
@@ -509,7 +568,16 @@ def test_the_command_line_needs_no_problem(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = assorted(f"sqlite:///{tmp_path}/runs.db", calls=5)
-    line = ("mlflow", "assorted", "--storage", str(tmp_path / "runs.db"), "--tracking-uri", uri, "--experiment", "mine")
+    line = (
+        "mlflow",
+        "assorted",
+        "--storage",
+        str(tmp_path / "runs.db"),
+        "--tracking-uri",
+        uri,
+        "--experiment",
+        "mine",
+    )
     bo(monkeypatch, *line)
     bo(monkeypatch, *line)
     parent, children = runs(uri, "mine")
@@ -525,7 +593,10 @@ def test_the_command_line_follows_a_server(uri: str, tmp_path: Path) -> None:
         line = [sys.executable, "-m", "bo_invert.cli", "mlflow", "far", "--storage", served.url, "--tracking-uri", uri,
                 "--follow", "--every", "0.1"]  # fmt: skip
         follower = subprocess.Popen(
-            line, env={**os.environ, "BO_INVERT_TOKEN": served.reader}, stdout=subprocess.PIPE, text=True
+            line,
+            env={**os.environ, "BO_INVERT_TOKEN": served.reader},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         wait_until(lambda: MlflowClient(uri).get_experiment_by_name("bo-invert") is not None)
         study.run(5)

@@ -24,12 +24,18 @@ from bo_invert.report.table import Table
 
 
 def a_run(
-    losses: list[float], label: str = "a", problem: str = "p", seed: int = 0, status: Status = Status.FINISHED
+    losses: list[float],
+    label: str = "a",
+    problem: str = "p",
+    seed: int = 0,
+    status: Status = Status.FINISHED,
 ) -> Run:
     """One loss after each call."""
     curve = np.minimum.accumulate(np.array(losses, dtype=float))
     calls = np.arange(1, len(losses) + 1)
-    return Run(label, problem, seed, {"name": label}, len(losses), calls=calls, losses=curve, status=status)
+    return Run(
+        label, problem, seed, {"name": label}, len(losses), calls=calls, losses=curve, status=status
+    )
 
 
 def field(scores: dict[str, dict[str, list[float]]], start: float = 100.0) -> list[Run]:
@@ -59,8 +65,13 @@ def test_the_signed_rank_test_counts_all_signs_with_ties_too() -> None:
         ranks = np.array([np.mean(np.flatnonzero(np.sort(np.abs(_kept(differences))) == abs(d)) + 1)
                           for d in _kept(differences)])  # fmt: skip
         seen = abs((np.sign(_kept(differences)) * ranks).sum())
-        sums = [abs((np.array(signs) * ranks).sum()) for signs in itertools.product((-1, 1), repeat=len(ranks))]
-        assert wilcoxon(differences, [0] * len(differences)) == pytest.approx(np.mean(np.array(sums) >= seen - 1e-9))
+        sums = [
+            abs((np.array(signs) * ranks).sum())
+            for signs in itertools.product((-1, 1), repeat=len(ranks))
+        ]
+        assert wilcoxon(differences, [0] * len(differences)) == pytest.approx(
+            np.mean(np.array(sums) >= seen - 1e-9)
+        )
 
 
 def _kept(differences: list[float]) -> np.ndarray:
@@ -69,7 +80,9 @@ def _kept(differences: list[float]) -> np.ndarray:
 
 def test_no_test_goes_below_the_least_p() -> None:
     for pairs in range(1, 21):
-        assert wilcoxon([1.0] * pairs, [0.0] * pairs) == least_p(pairs), "ties among differences gain nothing"
+        assert wilcoxon([1.0] * pairs, [0.0] * pairs) == least_p(pairs), (
+            "ties among differences gain nothing"
+        )
     assert least_p(5) == 0.0625
     assert least_p(0) == wilcoxon([], []) == 1.0
 
@@ -79,7 +92,9 @@ def test_the_stratified_test_by_hand() -> None:
     assert stratified_balance(strata) == pytest.approx(2 / 6)
     sums = [abs(np.dot(signs, [1, 2, 1, 2])) for signs in itertools.product((-1, 1), repeat=4)]
     assert stratified_wilcoxon(strata) == pytest.approx(np.mean(np.array(sums) >= 2))
-    assert stratified_wilcoxon([([1], [0])] * 20) == pytest.approx(least_p(20)), "one of each is a sign test"
+    assert stratified_wilcoxon([([1], [0])] * 20) == pytest.approx(least_p(20)), (
+        "one of each is a sign test"
+    )
     mixed = [([1], [0])] * 15 + [([0], [1])] * 5
     assert stratified_wilcoxon(mixed) == pytest.approx(binomtest(15, 20).pvalue)
     assert stratified_wilcoxon([]) == 1.0
@@ -115,7 +130,9 @@ def test_duels_find_the_losses() -> None:
     same = found["same"]
     assert (same.p_value, same.won, same.tied, same.lost, same.led) == (1, 0, 8, 0, False)
     assert (found["better"].mine, found["better"].theirs, found["better"].pairs) == (5.5, 2.75, 8)
-    assert found["better"].gap == pytest.approx(np.median([2 + seed - 1 - seed / 2 for seed in seeds]))
+    assert found["better"].gap == pytest.approx(
+        np.median([2 + seed - 1 - seed / 2 for seed in seeds])
+    )
 
 
 def test_losses_next_to_the_optimum_are_ties() -> None:
@@ -132,7 +149,9 @@ def test_five_defeats_of_five_are_listed_although_no_test_can_find_them() -> Non
     assert table.rows[0][-4:] == (0.062, 0.062, 0.062, "no")
     assert "0 significant of 1 led, among 1 comparison" in table.caption
     assert "1 of these 1 could not have been significant" in table.notes[-1]
-    assert column(balance_table("mine", contests.duels, ["ax"]), "could be significant") == {"ax": "0 of 1"}
+    assert column(balance_table("mine", contests.duels, ["ax"]), "could be significant") == {
+        "ax": "0 of 1"
+    }
     assert table.caption in bench_markdown(contests)
 
 
@@ -145,9 +164,19 @@ def test_a_rival_leads_by_seeds_or_by_ranks() -> None:
     }
     runs = field({label: {"p": losses} for label, losses in scores.items()})
     found = {duel.rival: duel for duel in duels(runs, "mine", (2,), yardsticks(runs))}
-    said = {rival: (duel.won, duel.lost, round(15 * duel.balance), duel.led) for rival, duel in found.items()}
-    assert said == {"by seeds": (2, 3, -3, True), "by ranks": (3, 2, 3, True), "neither": (3, 2, -5, False)}
-    assert {row[2] for row in losses_table("mine", list(found.values())).rows} == {"by seeds", "by ranks"}
+    said = {
+        rival: (duel.won, duel.lost, round(15 * duel.balance), duel.led)
+        for rival, duel in found.items()
+    }
+    assert said == {
+        "by seeds": (2, 3, -3, True),
+        "by ranks": (3, 2, 3, True),
+        "neither": (3, 2, -5, False),
+    }
+    assert {row[2] for row in losses_table("mine", list(found.values())).rows} == {
+        "by seeds",
+        "by ranks",
+    }
 
 
 def test_the_lowest_p_is_that_of_the_family() -> None:
@@ -157,7 +186,9 @@ def test_the_lowest_p_is_that_of_the_family() -> None:
     found = duels(runs, "mine", (2,), yardsticks(runs, {"p": 0.0}))
     assert {duel.p_value for duel in found} == {least_p(8)}
     assert {duel.adjusted for duel in found} == {duel.least for duel in found} == {13 * least_p(8)}
-    assert not any(duel.better or duel.decidable for duel in found), "with 13 rivals eight of eight are not enough"
+    assert not any(duel.better or duel.decidable for duel in found), (
+        "with 13 rivals eight of eight are not enough"
+    )
     apart = duels(runs, "mine", (2,), yardsticks(runs, {"p": 0.0}), apart=labels[3:])
     assert {duel.rival: duel.least for duel in apart}["rival 0"] == 3 * least_p(8)
     assert {duel.rival: duel.least for duel in apart}["rival 3"] == 10 * least_p(8)
@@ -186,7 +217,9 @@ def test_our_own_methods_hide_no_defeat_by_a_peer() -> None:
         )
     )
     together = Contests(runs, (2,), "auto", {"p": 0.0})
-    assert not any(duel.worse for duel in together.duels), "five rivals: seven defeats of seven are not enough"
+    assert not any(duel.worse for duel in together.duels), (
+        "five rivals: seven defeats of seven are not enough"
+    )
     apart = Contests(runs, (2,), "auto", {"p": 0.0}, ours=frozenset({"auto", *ours}))
     assert [duel.rival for duel in apart.duels if duel.worse] == ["peer"]
     captions = [table.caption for table in contest_tables(apart)]
@@ -196,7 +229,9 @@ def test_our_own_methods_hide_no_defeat_by_a_peer() -> None:
 
 def test_ours_and_peers_of_the_suite() -> None:
     assert suite.own_labels(suite.METHODS) == {"auto", "gp", "turbo", "least_squares"}
-    assert suite.own_labels({"mine": {"name": "gp", "options": {}}, "theirs": {"name": "ax"}}) == {"mine"}
+    assert suite.own_labels({"mine": {"name": "gp", "options": {}}, "theirs": {"name": "ax"}}) == {
+        "mine"
+    }
 
 
 # ---------------------------------------------------------------------- all problems together
@@ -205,16 +240,27 @@ def test_ours_and_peers_of_the_suite() -> None:
 def test_five_seeds_of_ten_problems_have_power_together() -> None:
     rng = np.random.default_rng(1)
     problems = [f"p{number}" for number in range(10)]
-    base = {name: (10.0 ** (number - 5) * rng.uniform(1, 2, 5)) for number, name in enumerate(problems)}
+    base = {
+        name: (10.0 ** (number - 5) * rng.uniform(1, 2, 5)) for number, name in enumerate(problems)
+    }
     runs = []
-    for name, losses in base.items():  # units are decades apart; the peer is better on four seeds of five
+    for (
+        name,
+        losses,
+    ) in base.items():  # units are decades apart; the peer is better on four seeds of five
         better = losses * np.where(np.arange(5) == 0, 1.1, 0.7)
         runs += field({"mine": {name: losses.tolist()}, "peer": {name: better.tolist()}}, start=1e9)
     contests = Contests(tuple(runs), (2,), "mine", dict.fromkeys(problems, -1.0))
     runs = tuple(runs)
     assert not any(duel.worse for duel in contests.duels)
     (verdict,) = contests.overall
-    assert (verdict.problems, verdict.pairs, verdict.won, verdict.tied, verdict.lost) == (10, 50, 10, 0, 40)
+    assert (verdict.problems, verdict.pairs, verdict.won, verdict.tied, verdict.lost) == (
+        10,
+        50,
+        10,
+        0,
+        40,
+    )
     assert verdict.worse
     assert verdict.p_value < 1e-3
     assert verdict.least == least_p(50)
@@ -248,7 +294,11 @@ def test_who_refuses_or_breaks_down_is_last_and_not_left_out() -> None:
     runs = []
     for seed in range(2):
         runs += field({"a": {"p": [3.0]}, "b": {"p": [5.0]}, "c": {"p": [3.0]}, "d": {"p": [1.0]}})
-        runs += [a_run([100, 4], "a", "q"), a_run([100, 2], "b", "q"), a_run([], "c", "q", status=Status.REFUSED)]
+        runs += [
+            a_run([100, 4], "a", "q"),
+            a_run([100, 2], "b", "q"),
+            a_run([], "c", "q", status=Status.REFUSED),
+        ]
         runs += [a_run([1], "d", "q", status=Status.ERROR)]
         runs[-8:] = [replace(run, seed=seed) for run in runs[-8:]]
     runs += [a_run([], "e", problem, status=Status.REFUSED) for problem in "pq"]
@@ -257,7 +307,12 @@ def test_who_refuses_or_breaks_down_is_last_and_not_left_out() -> None:
     assert ranks is not None
     assert ranks.pairs == 4
     by_label = dict(zip(ranks.labels, ranks.means.T[1], strict=True))
-    assert by_label == {"a": (2.5 + 2) / 2, "b": (4 + 1) / 2, "c": (2.5 + 3.5) / 2, "d": (1 + 3.5) / 2}
+    assert by_label == {
+        "a": (2.5 + 2) / 2,
+        "b": (4 + 1) / 2,
+        "c": (2.5 + 3.5) / 2,
+        "d": (1 + 3.5) / 2,
+    }
     first = dict(zip(ranks.labels, ranks.means.T[0], strict=True))
     assert first["d"] == (2.5 + 1) / 2, "what it found before it broke down counts"
 
@@ -275,4 +330,6 @@ def test_a_refusal_of_a_rival_is_no_win_and_one_of_ours_is_a_loss() -> None:
     (verdict,) = overall(runs, "mine", (2,), yards)
     assert (verdict.problems, verdict.won, verdict.lost) == (2, 6, 6)
     figure = profiles_figure(runs, ["mine", "other"], yards, (1e-2,))
-    assert [trace.y[-1] for trace in figure.data] == [2 / 3, 1 / 3], "what was refused was not solved"
+    assert [trace.y[-1] for trace in figure.data] == [2 / 3, 1 / 3], (
+        "what was refused was not solved"
+    )

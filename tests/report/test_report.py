@@ -36,7 +36,18 @@ TARGET = {"type": "target", "value": [0.5], "tolerance": 0.0}
 
 def a_run(label="gp", loss=0.1, judged=None, plausibility=None, *, seed=0, strategy=None, start=1.0, goal=None,
           problem="p", picture=None, bill=None, hit=None, feasible=True):  # fmt: skip
-    find = Find(3, frozen([0.1, 0.2]), frozen([loss]), loss, feasible, hit, judged, plausibility, picture, "x")
+    find = Find(
+        3,
+        frozen([0.1, 0.2]),
+        frozen([loss]),
+        loss,
+        feasible,
+        hit,
+        judged,
+        plausibility,
+        picture,
+        "x",
+    )
     return Run(
         label, problem, seed, {"name": strategy or label, "options": {}}, 50, goal or {"type": "minimize"},
         np.array([0, 1, 50]), np.array([math.inf, start, loss]), bill or Ledger(values=50, attempts=50, asks=50),
@@ -45,7 +56,9 @@ def a_run(label="gp", loss=0.1, judged=None, plausibility=None, *, seed=0, strat
 
 
 def refused(label="ls"):
-    return Run(label, "p", 0, {"name": label}, 50, status=Status.REFUSED, ended="it needs gradients")
+    return Run(
+        label, "p", 0, {"name": label}, 50, status=Status.REFUSED, ended="it needs gradients"
+    )
 
 
 class Page(HTMLParser):
@@ -86,7 +99,9 @@ class Page(HTMLParser):
         ("minimize", math.inf, 0.0, 9.0, False),
     ],
 )
-def test_fooled_is_a_claim_of_which_the_judge_confirms_less_than_half(goal, start, loss, judged, expected):
+def test_fooled_is_a_claim_of_which_the_judge_confirms_less_than_half(
+    goal, start, loss, judged, expected
+):
     assert fooled(a_run(loss=loss, judged=judged, goal={"type": goal}), start) is expected
 
 
@@ -113,7 +128,9 @@ def test_the_judge_decides_and_the_bold_claim_is_exposed():
 
 
 def test_a_plain_method_that_wins_is_said_to_be_enough():
-    text = honest_paragraph([a_run("gp", 0.2, 0.22), a_run("best of N", 0.1, 0.1, strategy="prior")])
+    text = honest_paragraph(
+        [a_run("gp", 0.2, 0.22), a_run("best of N", 0.1, 0.1, strategy="prior")]
+    )
     assert "“best of N” (best-of-N from the reference measure), was enough" in text
     text = honest_paragraph([a_run("gp", 0.100, 0.11), a_run("cmaes", 0.1, 0.12)])
     assert "Plain rivals did about as well: “cmaes”" in text
@@ -234,7 +251,13 @@ def test_maximised_outputs_are_shown_with_their_own_sign():
     goal = {"type": "maximize", "output": "gain"}
     runs = [
         a_run(m, -v, 0.5 - v, seed=s, goal=goal, start=-0.5)
-        for s, m, v in ((0, "gp", 2.0), (1, "gp", 3.0), (2, "gp", 5.0), (0, "random", 1.0), (1, "random", 1.5))
+        for s, m, v in (
+            (0, "gp", 2.0),
+            (1, "gp", 3.0),
+            (2, "gp", 5.0),
+            (0, "random", 1.0),
+            (1, "random", 1.5),
+        )
     ]
     runs.append(replace(a_run("random", seed=2, goal=goal), finds=()))
     table = comparison_tables(runs)[0]
@@ -244,7 +267,11 @@ def test_maximised_outputs_are_shown_with_their_own_sign():
     assert table.rows[0][judged] == Spread(2.5, 2.0, 3.5, 3)
     assert table.cell(1, claimed) == "1 [none, 1.25]"
     every = runs_table(runs)
-    assert [row[every.columns.index("best gain claimed")] for row in every.rows][:3] == [2.0, 3.0, 5.0]
+    assert [row[every.columns.index("best gain claimed")] for row in every.rows][:3] == [
+        2.0,
+        3.0,
+        5.0,
+    ]
     assert every.cell(5, every.columns.index("best gain claimed")) == "none feasible"
     figure = curves_figure(runs)
     assert figure.layout.yaxis.title.text == "best gain so far"
@@ -258,7 +285,11 @@ def test_columns_that_say_nothing_are_left_out():
 
 
 def test_hits_seeds_and_ranks():
-    runs = [a_run(m, v, seed=s, hit=m == "gp") for s in range(4) for m, v in (("random", 0.5), ("gp", 0.1))]
+    runs = [
+        a_run(m, v, seed=s, hit=m == "gp")
+        for s in range(4)
+        for m, v in (("random", 0.5), ("gp", 0.1))
+    ]
     table = comparison_tables(runs)[0]
     cells = dict(zip(table.columns, table.rows[0], strict=True))
     assert cells["method"] == "gp"
@@ -275,14 +306,24 @@ def test_ranks_need_common_seeds_and_two_methods():
 
 
 def test_an_overall_table_needs_methods_that_ran_everywhere():
-    runs = [a_run(m, v, problem=p, seed=s) for p in "pq" for s in range(3) for m, v in (("a", 0.1), ("b", 0.2))]
+    runs = [
+        a_run(m, v, problem=p, seed=s)
+        for p in "pq"
+        for s in range(3)
+        for m, v in (("a", 0.1), ("b", 0.2))
+    ]
     tables = comparison_tables([*runs, a_run("only p", 0.0)])
     assert len(tables) == 3
     assert [row[:2] for row in tables[-1].rows] == [("a", 1.0), ("b", 2.0)]
 
 
 def test_one_table_four_faces():
-    table = Table(("name", "loss"), (("a|b", Spread(1.0, 0.5, 2.0, 3)), (NASTY, None)), "cap <x>", ("note <y>",))
+    table = Table(
+        ("name", "loss"),
+        (("a|b", Spread(1.0, 0.5, 2.0, 3)), (NASTY, None)),
+        "cap <x>",
+        ("note <y>",),
+    )
     text = table.text().splitlines()
     assert text[0] == "cap <x>"
     assert text[3].endswith("1 [0.5, 2]")
@@ -322,7 +363,9 @@ def decoded(data):
     start = data.index(b"IDAT") + 4
     length = struct.unpack(">I", data[start - 8 : start - 4])[0]
     channels = 3 if colour == 2 else 1
-    raw = np.frombuffer(zlib.decompress(data[start : start + length]), np.uint8).reshape(height, 1 + width * channels)
+    raw = np.frombuffer(zlib.decompress(data[start : start + length]), np.uint8).reshape(
+        height, 1 + width * channels
+    )
     return raw[:, 1:].reshape((height, width, 3) if channels == 3 else (height, width))
 
 
@@ -352,7 +395,10 @@ def test_gallery_shows_methods_with_pictures_only():
 
 
 def test_curves_are_medians_and_quartiles():
-    runs = [replace(a_run("a", v, seed=s), losses=np.array([math.inf, 1.0, v])) for s, v in enumerate((0.1, 0.2, 0.4))]
+    runs = [
+        replace(a_run("a", v, seed=s), losses=np.array([math.inf, 1.0, v]))
+        for s, v in enumerate((0.1, 0.2, 0.4))
+    ]
     figure = curves_figure(runs)
     low, high, middle = figure.data
     assert list(middle.x) == [0, 1, 50]
@@ -363,7 +409,9 @@ def test_curves_are_medians_and_quartiles():
 
 
 def test_curves_take_a_log_scale_over_decades_and_survive_exact_zeros():
-    figure = curves_figure([a_run("a", 0.0, goal=TARGET), a_run("b", 1e-6, goal=TARGET), a_run("c", -1.0, problem="q")])
+    figure = curves_figure(
+        [a_run("a", 0.0, goal=TARGET), a_run("b", 1e-6, goal=TARGET), a_run("c", -1.0, problem="q")]
+    )
     assert figure.layout.yaxis.type == "log"
     assert figure.layout.yaxis2.type != "log"
     assert min(figure.data[0].y[1:]) == pytest.approx(1e-7)
@@ -383,7 +431,9 @@ def test_who_refuses_or_breaks_down_is_last_over_all_problems():
     assert overall.caption == "All problems: ranks over 4 paired runs"
     assert {row[0]: row[1] for row in overall.rows} == {"a": 1.5, "b": 2.5, "c": 2.0}
     only_p = [run for run in runs if run.label != "c" or run.problem == "p"]
-    assert "c" in comparison_tables(only_p)[-1].notes[-1], "who was not tried on a problem is left out"
+    assert "c" in comparison_tables(only_p)[-1].notes[-1], (
+        "who was not tried on a problem is left out"
+    )
 
 
 # ---------------------------------------------------------------------- the page
@@ -396,7 +446,12 @@ def test_the_page_is_one_file_and_escapes_everything(tmp_path):
     picture = png(as_picture(np.ones((2, 2))))
     extra = Table((NASTY,), ((NASTY,),), NASTY, (NASTY,))
     path = write_report(
-        tmp_path / "r.html", [run, broken], title=NASTY, paragraphs=[NASTY], gallery_png=picture, extra_tables=[extra]
+        tmp_path / "r.html",
+        [run, broken],
+        title=NASTY,
+        paragraphs=[NASTY],
+        gallery_png=picture,
+        extra_tables=[extra],
     )
     html = path.read_text(encoding="utf-8")
     page = Page(html)
@@ -409,13 +464,22 @@ def test_the_page_is_one_file_and_escapes_everything(tmp_path):
 
 
 def test_the_page_holds_the_library_packed_and_each_figure_as_data():
-    runs = [a_run(label, loss, seed=s) for s in range(2) for label, loss in ((NASTY, 0.1), ("</script>", 0.2))]
+    runs = [
+        a_run(label, loss, seed=s)
+        for s in range(2)
+        for label, loss in ((NASTY, 0.1), ("</script>", 0.2))
+    ]
     html = report_html(runs, title="t")
     assert len(html) < 2_500_000
     (packed,) = re.findall('id="plotly">([^<]*)</script>', html)
     assert gzip.decompress(base64.b64decode(packed)).decode() == get_plotlyjs()
-    curves, profiles = (json.loads(data) for data in re.findall('class="figure">([^<]*)</script>', html))
-    assert {trace["name"] for trace in curves["data"]} == {escape(NASTY, quote=False), "&lt;/script&gt;"}
+    curves, profiles = (
+        json.loads(data) for data in re.findall('class="figure">([^<]*)</script>', html)
+    )
+    assert {trace["name"] for trace in curves["data"]} == {
+        escape(NASTY, quote=False),
+        "&lt;/script&gt;",
+    }
     assert curves["data"] == json.loads(curves_figure(runs).to_json())["data"]
     assert len(profiles["data"]) == 8
 
@@ -473,7 +537,9 @@ def test_trials_show_reasons_designs_and_broken_constraints():
     broken = Outcome(State.COMPLETED, np.array([1.0]), 1.0, violation=2.0)
     trial = Trial(0, Query(np.array([0.5])), State.COMPLETED, outcome=broken)
     assert "breaks a constraint" in trial_text(trial)
-    assert "x = {a: 0.5, b: red}" in trial_text(trial.with_decode(lambda point: {"a": float(point[0]), "b": "red"}))
+    assert "x = {a: 0.5, b: red}" in trial_text(
+        trial.with_decode(lambda point: {"a": float(point[0]), "b": "red"})
+    )
 
 
 def test_a_decoder_that_raises_does_not_spoil_the_view():

@@ -27,13 +27,17 @@ BOX = {"type": "box", "parameters": {"x": {"type": "float", "low": 0.0, "high": 
 def inside(tmp_path: Path) -> Inside:
     made = Inside(tmp_path)
     space = bi.Box({"x": bi.Float(0.0, 1.0), "n": bi.Int(1, 5), "c": bi.Choice("a", "b", "c")})
-    study = bi.Study.create("s", bi.Problem(space, None, bi.Minimize()), "random", storage=made.store)
+    study = bi.Study.create(
+        "s", bi.Problem(space, None, bi.Minimize()), "random", storage=made.store
+    )
     study.tell(study.ask()[0], 1.0)
     return made
 
 
 def post(inside: Inside, path: str, content: bytes, **headers: str) -> httpx.Response:
-    return inside.request("POST", f"/v1/studies{path}", content=content, headers={**JSON, **headers})
+    return inside.request(
+        "POST", f"/v1/studies{path}", content=content, headers={**JSON, **headers}
+    )
 
 
 HALF = b'"\\ud800"'
@@ -64,7 +68,9 @@ NO_BODIES = [
 
 
 @pytest.mark.parametrize(("path", "body"), NO_BODIES, ids=range(len(NO_BODIES)))
-def test_bodies_that_python_would_choke_on_are_refused(inside: Inside, path: str, body: bytes) -> None:
+def test_bodies_that_python_would_choke_on_are_refused(
+    inside: Inside, path: str, body: bytes
+) -> None:
     before = inside.store.events("s")
     answer = post(inside, path, body)
     assert answer.status_code in (400, 422), answer.text[:200]
@@ -73,24 +79,38 @@ def test_bodies_that_python_would_choke_on_are_refused(inside: Inside, path: str
 
 
 def declaration(**changes: Any) -> dict[str, Any]:
-    return {"space": BOX, "outputs": ["y", "z"], "objective": {"type": "minimize", "output": "y"}, **changes}
+    return {
+        "space": BOX,
+        "outputs": ["y", "z"],
+        "objective": {"type": "minimize", "output": "y"},
+        **changes,
+    }
 
 
 def latent(**changes: Any) -> dict[str, Any]:
-    measure = {"weights": [1.0], "means": [[0.0, 0.0]], "factors": [[[1.0, 0.0], [0.0, 1.0]]], "quantiles": [0.0]}
+    measure = {
+        "weights": [1.0],
+        "means": [[0.0, 0.0]],
+        "factors": [[[1.0, 0.0], [0.0, 1.0]]],
+        "quantiles": [0.0],
+    }
     return declaration(space={"type": "latent", "dim": 2, "reference": {**measure, **changes}})
 
 
 NO_PROBLEMS: dict[str, dict[str, Any]] = {
     "an identity whose domain is a number": declaration(identity={"domain": 3}),
-    "an identity of half a parameter": declaration(identity={"domain": {"parameters": {"x": {"type": "float"}}}}),
+    "an identity of half a parameter": declaration(
+        identity={"domain": {"parameters": {"x": {"type": "float"}}}}
+    ),
     "an identity with other parameters": declaration(identity={"domain": {"parameters": {}}}),
     "an identity no file can hold": declaration(identity={"a": [{"b": "\ud800"}]}),
     "an identity that is endless": declaration(identity={"a": float("inf")}),
     "a choice beyond all bounds": declaration(
         space={"type": "box", "parameters": {"x": {"type": "choice", "values": [1, 10**400]}}}
     ),
-    "a target of another length": declaration(objective={"type": "target", "value": [1, 2], "outputs": ["y"]}),
+    "a target of another length": declaration(
+        objective={"type": "target", "value": [1, 2], "outputs": ["y"]}
+    ),
     "a ragged measure": latent(factors=[[[1.0, 0.0], [1.0]]]),
     "a measure of another dimension": latent(means=[[0.0]]),
     "negative weights": latent(weights=[-1.0]),
@@ -104,7 +124,11 @@ NO_PROBLEMS: dict[str, dict[str, Any]] = {
 def test_a_study_that_nobody_could_read_cannot_be_made(inside: Inside, what: str) -> None:
     """One study that cannot be shown would keep all others from being listed."""
     given = NO_PROBLEMS[what]
-    body = {"name": "new", "problem": declaration(), "strategy": given} if "name" in given else {"problem": given}
+    body = (
+        {"name": "new", "problem": declaration(), "strategy": given}
+        if "name" in given
+        else {"problem": given}
+    )
     answer = post(inside, "", json.dumps({"name": "new", **body}).encode())
     assert answer.status_code == 422, answer.text[:200]
     listed = inside.request("GET", "/v1/studies")
@@ -113,15 +137,25 @@ def test_a_study_that_nobody_could_read_cannot_be_made(inside: Inside, what: str
 
 def test_the_declarations_above_are_refused_for_what_is_wrong_with_them(inside: Inside) -> None:
     for name, given in ("box", declaration()), ("latent", latent()):
-        made = post(inside, "", json.dumps({"name": name, "problem": given, "strategy": {"name": "prior"}}).encode())
+        made = post(
+            inside,
+            "",
+            json.dumps({"name": name, "problem": given, "strategy": {"name": "prior"}}).encode(),
+        )
         assert made.status_code == 201, made.text[:300]
 
 
 def test_numbers_near_the_largest_leave_a_study_that_works(inside: Inside) -> None:
     given = declaration(constraints=["z <= -1e308"])
-    assert post(inside, "", json.dumps({"name": "far", "problem": given}).encode()).status_code == 201
+    assert (
+        post(inside, "", json.dumps({"name": "far", "problem": given}).encode()).status_code == 201
+    )
     wish = post(inside, "/far/enqueue", b'{"point": [0.5]}').json()["number"]
-    told = post(inside, f"/far/trials/{wish}/tell", b'{"outputs": [1e308, 1e308], "cost": {"seconds": 1e12}}').json()
+    told = post(
+        inside,
+        f"/far/trials/{wish}/tell",
+        b'{"outputs": [1e308, 1e308], "cost": {"seconds": 1e12}}',
+    ).json()
     assert told["state"] == "failed"
     assert "misses the constraints by inf" in told["reason"]
     for path, body in (
@@ -136,7 +170,9 @@ def test_numbers_near_the_largest_leave_a_study_that_works(inside: Inside) -> No
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, 10**19, 10**30, "9" * 5000])
-@pytest.mark.parametrize("path", ["?after={}", "/s/log?after={}", "/s/trials?after={}", "/s/columns?after={}"])
+@pytest.mark.parametrize(
+    "path", ["?after={}", "/s/log?after={}", "/s/trials?after={}", "/s/columns?after={}"]
+)
 def test_positions_beyond_any_log_are_refused(inside: Inside, path: str, number: object) -> None:
     assert inside.request("GET", f"/v1/studies{path.format(number)}").status_code == 422
 
@@ -156,21 +192,34 @@ def test_of_a_key_said_twice_the_last_counts_for_all(inside: Inside) -> None:
 
 def test_a_whole_number_may_have_a_point(inside: Inside) -> None:
     (trial,) = post(inside, "/s/ask", b'{"count": 1.0}').json()["trials"]
-    assert post(inside, f"/s/trials/{trial['number']}/tell", b'{"attempt": 0.0, "outputs": 1}').status_code == 200
+    assert (
+        post(
+            inside, f"/s/trials/{trial['number']}/tell", b'{"attempt": 0.0, "outputs": 1}'
+        ).status_code
+        == 200
+    )
 
 
 def test_what_is_packed_is_not_unpacked(inside: Inside) -> None:
     for packed in gzip.compress(b'{"outputs": 1.0}'), gzip.compress(b" " * 4 * BODY):
         answer = post(inside, "/s/trials/0/tell", packed, **{"Content-Encoding": "gzip"})
         assert answer.status_code == 400
-    for kind in "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x":
+    for kind in (
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+    ):
         answer = post(inside, "/s/trials/0/tell", b'{"outputs": 1.0}', **{"Content-Type": kind})
-        assert answer.status_code == 422, kind  # nor is anything but JSON read: forms are what other pages can send
+        assert answer.status_code == 422, (
+            kind
+        )  # nor is anything but JSON read: forms are what other pages can send
 
 
 @pytest.mark.parametrize("length", ["²", "9" * 5000, "+1", "-1", "0x1", "1, 2", "", " 1"])
 def test_lengths_that_are_no_lengths_are_refused(inside: Inside, length: str) -> None:
-    sent = inside.asgi("POST", "/v1/studies", [(b"content-length", length.encode("latin-1"))], b"{}")
+    sent = inside.asgi(
+        "POST", "/v1/studies", [(b"content-length", length.encode("latin-1"))], b"{}"
+    )
     assert sent[0]["status"] == 413
 
 
@@ -195,7 +244,11 @@ def test_tokens_are_taken_from_one_header_alone(inside: Inside) -> None:
     secret = inside.secrets["write"]
     for query in f"token={secret}", f"access_token={secret}", f"Authorization=Bearer%20{secret}":
         assert inside.request("GET", f"/v1/studies?{query}", None).status_code == 401
-    for headers in {"Cookie": f"token={secret}"}, {"X-Token": secret}, {"Authorization": f"Basic {secret}"}:
+    for headers in (
+        {"Cookie": f"token={secret}"},
+        {"X-Token": secret},
+        {"Authorization": f"Basic {secret}"},
+    ):
         assert inside.request("GET", "/v1/studies", None, headers=headers).status_code == 401
     refused = inside.request("GET", "/v1/studies", "a-mere-guess")
     assert refused.headers["www-authenticate"] == "Bearer"
@@ -203,12 +256,16 @@ def test_tokens_are_taken_from_one_header_alone(inside: Inside) -> None:
     assert "a-mere-guess" not in refused.text
 
 
-def test_every_token_is_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_token_is_compared_in_constant_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tokens = Tokens(tmp_path / "tokens.json")
     known = [tokens.make(name, Access.READ) for name in "abc"]
     compared: list[tuple[bytes, bytes]] = []
     compare = hmac.compare_digest
-    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append((a, b)) or compare(a, b))
+    monkeypatch.setattr(
+        hmac, "compare_digest", lambda a, b: compared.append((a, b)) or compare(a, b)
+    )
     for given, found in ("wrong", None), (known[0].secret, known[0]):
         compared.clear()
         assert tokens.find(given) == found
@@ -248,7 +305,9 @@ def talk(served: Served, *parts: bytes) -> bytes:
 
 def test_a_flood_of_headers_ends_the_connection(served: Served) -> None:
     flood = b"".join(b"X-%d: %s\r\n" % (i, b"a" * 100) for i in range(2000))
-    assert talk(served, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n", flood).startswith(b"HTTP/1.1 4")
+    assert talk(served, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n", flood).startswith(
+        b"HTTP/1.1 4"
+    )
     assert talk(served, b"GET /", b"a" * 1_000_000).startswith(b"HTTP/1.1 4")
     assert httpx.get(f"{served.url}/healthz").status_code == 200
 

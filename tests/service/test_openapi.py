@@ -20,7 +20,9 @@ from bo_invert.storage.memory import MemoryStore
 
 FOLDER = TemporaryDirectory()
 INSIDE = Inside(Path(FOLDER.name), Bucket(1e9, 1e9), ("testserver",))
-INSIDE.desk._askers._pool = ThreadPoolExecutor(1)  # strategies are asked here: no process has to start
+INSIDE.desk._askers._pool = ThreadPoolExecutor(
+    1
+)  # strategies are asked here: no process has to start
 SECRET = INSIDE.secrets["write"]
 CONFIG = schemathesis.Config.from_dict(
     {
@@ -30,7 +32,9 @@ CONFIG = schemathesis.Config.from_dict(
         "checks": {
             # What no schema can say (bounds in order, points that fit a problem) is refused with 422.
             "positive_data_acceptance": {"enabled": False},
-            "negative_data_rejection": {"expected-statuses": [400, 401, 403, 404, 405, 409, 413, 422]},
+            "negative_data_rejection": {
+                "expected-statuses": [400, 401, 403, 404, 405, 409, 413, 422]
+            },
         },
         "generation": {"deterministic": True, "max-examples": 10},
     }
@@ -53,7 +57,9 @@ def begun() -> tuple[dict[str, Any], list[Any]]:
     store = MemoryStore()
     space = bi.Box({"span": bi.Float(1.0, 3.0), "ribs": bi.Int(2, 12)})
     wanted = {"outputs": ["drag", "lift"], "constraints": ["lift >= 2.5"]}
-    study = bi.Study.create("s", bi.Problem(space, None, bi.Minimize("drag"), **wanted), "random", storage=store)
+    study = bi.Study.create(
+        "s", bi.Problem(space, None, bi.Minimize("drag"), **wanted), "random", storage=store
+    )
     study.tell(study.ask()[0], [1.0, 3.0])
     study.ask(2)
     return {**store.header("s"), "id": "the one"}, store.events("s")

@@ -15,7 +15,9 @@ from bo_invert.storage.transitions import Terms
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -40,13 +42,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def scripted() -> bi.Problem:
     """Everything that can be named is called so."""
     box = bi.Box({f"p{SCRIPT}": bi.Float(0.0, 1.0)})
-    return bi.Problem(box, None, bi.Maximize(f"y{SCRIPT}"), outputs=[f"y{SCRIPT}"], name=f"about {SCRIPT}")
+    return bi.Problem(
+        box, None, bi.Maximize(f"y{SCRIPT}"), outputs=[f"y{SCRIPT}"], name=f"about {SCRIPT}"
+    )
 
 
 def kettle() -> bi.Problem:
     """Two outputs, one of which is kept below a bound."""
     box = bi.Box({"heat": bi.Float(0.0, 200.0), "stir": bi.Choice(["slow", "fast"])})
-    return bi.Problem(box, None, bi.Maximize("yield"), outputs=["yield", "load"], constraints=["load <= 125"])
+    return bi.Problem(
+        box, None, bi.Maximize("yield"), outputs=["yield", "load"], constraints=["load <= 125"]
+    )
 
 
 def yield_many(url: str) -> None:
@@ -57,7 +63,7 @@ def yield_many(url: str) -> None:
     big.add(points, [float(((x - 0.3) ** 2).sum()) for x in points])
     small = bi.Study.create(SCRIPT, scripted(), "sobol", 0, url)
     for i in range(6):
-        small.tell(small.ask()[0], bi.Failed(SCRIPT) if i == 3 else float(i))
+        small.tell(small.ask()[0], bi.FailedError(SCRIPT) if i == 3 else float(i))
     for name, lowest in (("kettle", 1.0), ("kettle again", -1.0)):
         study = bi.Study.create(name, kettle(), "sobol", 0, url)
         study.tell(study.ask()[0], [1000.0, 126.0])
@@ -75,7 +81,10 @@ class Browser:
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on(
-            "console", lambda message: self.complaints.append(message.text) if message.type == "error" else None
+            "console",
+            lambda message: (
+                self.complaints.append(message.text) if message.type == "error" else None
+            ),
         )
         self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
         self.page.on("request", self._seen)
@@ -160,7 +169,9 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     page = browser.open(f"/study/{name}")
     expect(page.locator("#live")).to_have_text("live", timeout=20_000)
     assert page.locator("h1").inner_text() == SCRIPT
-    assert page.locator(".tile b").first.inner_text() == "5", "of what is maximised the output is shown, not the loss"
+    assert page.locator(".tile b").first.inner_text() == "5", (
+        "of what is maximised the output is shown, not the loss"
+    )
     assert page.locator(".tile b").nth(1).inner_text() == "6 of 40"
     assert painted(page, "#curve") > 500
     assert f"lab-7 {SCRIPT}" in page.locator("#running").inner_text()
@@ -190,7 +201,9 @@ def test_constraints_are_told_and_so_is_who_breaks_them(chromium: Any, served: S
     page = browser.open("/study/kettle")
     page.wait_for_selector("#trials tbody tr")
     assert page.locator(".about").inner_text().endswith(" · load <= 125")
-    assert page.locator("#trials .s-infeasible").all_inner_texts() == ["completed, breaks a constraint"]
+    assert page.locator("#trials .s-infeasible").all_inner_texts() == [
+        "completed, breaks a constraint"
+    ]
     assert page.locator("#trials .s-completed").count() == 4
     assert page.locator("#best dd").all_inner_texts()[:3] == ["4", "1000", "50"]
     assert browser.complaints == []
@@ -233,10 +246,14 @@ def test_designs_that_can_be_drawn_are(chromium: Any, served: Served) -> None:
     headers = {"Authorization": f"Bearer {served.token}"}
     body = {"name": "drawn", "registered": "drawn", "strategy": {"name": "prior"}}
     assert httpx.post(f"{served.url}/v1/studies", json=body, headers=headers).status_code == 201
-    asked = httpx.post(f"{served.url}/v1/studies/drawn/ask", json={"count": 5}, headers=headers, timeout=60.0).json()
+    asked = httpx.post(
+        f"{served.url}/v1/studies/drawn/ask", json={"count": 5}, headers=headers, timeout=60.0
+    ).json()
     for trial in asked["trials"]:
         tell = f"{served.url}/v1/studies/drawn/trials/{trial['number']}/tell"
-        assert httpx.post(tell, json={"outputs": trial["number"]}, headers=headers).status_code == 200
+        assert (
+            httpx.post(tell, json={"outputs": trial["number"]}, headers=headers).status_code == 200
+        )
     browser = Browser(chromium, served)
     page = browser.open("/study/drawn")
     page.wait_for_selector(".pictures img")

@@ -43,17 +43,32 @@ PUBLIC = {"/", "/healthz", "/static/page.js", "/static/page.css"}
 
 
 def test_every_verb_wants_the_right_token(inside: Inside) -> None:
-    verbs = [*operations(inside), ("GET", "/openapi.json"), ("GET", "/nothing"), ("POST", "/v1/nothing")]
+    verbs = [
+        *operations(inside),
+        ("GET", "/openapi.json"),
+        ("GET", "/nothing"),
+        ("POST", "/v1/nothing"),
+    ]
     assert len(verbs) > 18
     for method, path in verbs:
         if path.endswith("/live"):
             continue  # it would go on; without a token it is refused like the others
-        for token in (None, "", "wrong", inside.secrets["write"][:-1], inside.secrets["write"] + "x"):
+        for token in (
+            None,
+            "",
+            "wrong",
+            inside.secrets["write"][:-1],
+            inside.secrets["write"] + "x",
+        ):
             answer = inside.request(method, path, token, json={})
             assert answer.status_code == 401, (method, path, token)
             assert answer.headers["content-type"] == "application/problem+json"
         reading = inside.request(method, path, "read", json={})
-        assert (reading.status_code == 403) == (method != "GET"), (method, path, reading.status_code)
+        assert (reading.status_code == 403) == (method != "GET"), (
+            method,
+            path,
+            reading.status_code,
+        )
         writing = inside.request(method, path, "write", json={} if method == "POST" else None)
         assert writing.status_code not in (401, 403, 405), (method, path)
         assert writing.status_code < 500, (method, path, writing.text)
@@ -69,7 +84,9 @@ def test_only_the_empty_page_is_public(inside: Inside) -> None:
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
     assert inside.request("POST", "/healthz", None).status_code == 401
-    page = inside.request("GET", "/", None).text + inside.request("GET", "/static/page.js", None).text
+    page = (
+        inside.request("GET", "/", None).text + inside.request("GET", "/static/page.js", None).text
+    )
     assert "https://" not in page
     assert "http://" not in page
     assert "innerHTML" not in page
@@ -168,10 +185,17 @@ BAD_BODIES: list[tuple[str, bytes]] = [
 @pytest.mark.parametrize(("what", "body"), BAD_BODIES, ids=[what for what, _ in BAD_BODIES])
 def test_bad_bodies_are_refused_with_a_reason(inside: Inside, what: str, body: bytes) -> None:
     before = inside.store.events("s")
-    for path in ("/v1/studies", "/v1/studies/s/trials/0/tell", "/v1/studies/s/observations", "/v1/studies/s/ask"):
+    for path in (
+        "/v1/studies",
+        "/v1/studies/s/trials/0/tell",
+        "/v1/studies/s/observations",
+        "/v1/studies/s/ask",
+    ):
         if what == "nothing" and path.endswith("ask"):
             continue
-        answer = inside.request("POST", path, content=body, headers={"Content-Type": "application/json"})
+        answer = inside.request(
+            "POST", path, content=body, headers={"Content-Type": "application/json"}
+        )
         assert answer.status_code in (400, 422), (path, answer.status_code, answer.text[:200])
         assert answer.json()["detail"]
     assert inside.store.events("s") == before
@@ -187,9 +211,16 @@ def test_a_body_that_is_too_large_is_not_read(inside: Inside) -> None:
             yield b"x" * 65536
 
     assert inside.request("POST", "/v1/studies", content=endless()).status_code == 413
-    lying = inside.request("POST", "/v1/studies", content=b"{}", headers={"Content-Length": "99999999999"})
+    lying = inside.request(
+        "POST", "/v1/studies", content=b"{}", headers={"Content-Length": "99999999999"}
+    )
     assert lying.status_code == 413
-    assert inside.request("POST", "/v1/studies", content=b"{}", headers={"Content-Length": "-1"}).status_code == 413
+    assert (
+        inside.request(
+            "POST", "/v1/studies", content=b"{}", headers={"Content-Length": "-1"}
+        ).status_code
+        == 413
+    )
 
 
 def test_asks_are_limited_for_each_token(tmp_path: Path) -> None:
@@ -216,7 +247,7 @@ def test_tokens_are_kept_from_others(tmp_path: Path) -> None:
     assert tokens.find("") is None
     assert tokens.find(first.secret[:-1]) is None
     assert tokens.find("ü" * 50) is None
-    with pytest.raises(bi.InvalidInput, match="name of its own"):
+    with pytest.raises(bi.InvalidInputError, match="name of its own"):
         tokens.make("first", Access.READ)
     second = tokens.make("second", Access.READ)
     tokens.revoke("first")
@@ -224,7 +255,7 @@ def test_tokens_are_kept_from_others(tmp_path: Path) -> None:
     assert tokens.find(second.secret) == second
     assert os.listdir(file.parent) == ["tokens.json"]
     file.chmod(0o644)
-    with pytest.raises(bi.InvalidInput, match="chmod 600"):
+    with pytest.raises(bi.InvalidInputError, match="chmod 600"):
         tokens.all()
 
 
@@ -232,9 +263,9 @@ def test_an_address_that_others_reach_must_be_meant_and_guarded(tmp_path: Path) 
     file = tmp_path / "tokens.json"
     for host in ("0.0.0.0", "::", "192.168.0.1", "example.org"):
         assert not is_loopback(host)
-        with pytest.raises(bi.InvalidInput, match="--expose"):
+        with pytest.raises(bi.InvalidInputError, match="--expose"):
             tokens_of(Settings("runs.db", host, tokens=file))
-        with pytest.raises(bi.InvalidInput, match="anybody could get in"):
+        with pytest.raises(bi.InvalidInputError, match="anybody could get in"):
             tokens_of(Settings("runs.db", host, expose=True, tokens=file))
     for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
         assert is_loopback(host)
@@ -302,7 +333,9 @@ def test_health_and_tells_are_answered_while_a_strategy_thinks(served: Served) -
 
     def ask() -> None:
         body = {"count": 16}
-        answer = httpx.post(f"{served.url}/v1/studies/heavy/ask", json=body, headers=headers, timeout=120.0)
+        answer = httpx.post(
+            f"{served.url}/v1/studies/heavy/ask", json=body, headers=headers, timeout=120.0
+        )
         assert answer.status_code == 200
         assert len(answer.json()["trials"]) == 16
         done.set()
@@ -313,13 +346,17 @@ def test_health_and_tells_are_answered_while_a_strategy_thinks(served: Served) -
     while not done.is_set():
         assert httpx.get(f"{served.url}/healthz", timeout=5.0).status_code == 200
         tell = f"{served.url}/v1/studies/heavy/trials/{waiting.number}/tell"
-        assert httpx.post(tell, json={"outputs": 1.0}, headers=headers, timeout=5.0).status_code == 200
+        assert (
+            httpx.post(tell, json={"outputs": 1.0}, headers=headers, timeout=5.0).status_code == 200
+        )
         answered += not done.is_set()
     thread.join()
     assert answered >= 3
 
 
-def test_what_went_wrong_is_not_told_to_strangers(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_went_wrong_is_not_told_to_strangers(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken() -> list[str]:
         raise RuntimeError("secret path /etc/shadow")
 

@@ -11,7 +11,14 @@ import pytest
 from servers import Served
 
 import bo_invert as bi
-from bo_invert.errors import AccessDenied, ProblemChanged, ServerUnreachable, StudyExists, StudyNotFound, TellConflict
+from bo_invert.errors import (
+    AccessDeniedError,
+    ProblemChangedError,
+    ServerUnreachableError,
+    StudyExistsError,
+    StudyNotFoundError,
+    TellConflictError,
+)
 from bo_invert.problems.loading import load_problem
 from bo_invert.service.client import RemoteStore
 from bo_invert.types import State
@@ -26,7 +33,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         "    box = bi.Box([0.0] * size, [1.0] * size)\n"
         "    return bi.Problem(box, lambda x: float(((x - 0.3) ** 2).sum()), bi.Minimize(), name='bowl')\n"
     )
-    (folder / "config.toml").write_text('[problems.bowl]\nsource = "mine.py:bowl"\nsettings = {size = 3}\n')
+    (folder / "config.toml").write_text(
+        '[problems.bowl]\nsource = "mine.py:bowl"\nsettings = {size = 3}\n'
+    )
     made = Served(folder, f"sqlite:///{folder}/runs.db", "--config", str(folder / "config.toml"))
     yield made
     assert made.stop() in (0, -15)
@@ -41,18 +50,24 @@ def problem() -> bi.Problem:
 
 
 def mixed() -> bi.Problem:
-    space = bi.Box({"a": bi.Float(0.01, 1.0, log=True), "n": bi.Int(1, 5), "c": bi.Choice("x", "y", "z")})
+    space = bi.Box(
+        {"a": bi.Float(0.01, 1.0, log=True), "n": bi.Int(1, 5), "c": bi.Choice("x", "y", "z")}
+    )
 
     def oracle(design: dict) -> dict[str, float]:
         if design["n"] == 5:
-            raise bi.Infeasible("five is too many")
+            raise bi.InfeasibleError("five is too many")
         return {"lift": design["a"] + design["n"], "drag": design["n"] / 2.0}
 
-    return bi.Problem(space, oracle, bi.Maximize("lift"), outputs=["lift", "drag"], constraints=["drag <= 1.5"])
+    return bi.Problem(
+        space, oracle, bi.Maximize("lift"), outputs=["lift", "drag"], constraints=["drag <= 1.5"]
+    )
 
 
 def target() -> bi.Problem:
-    return bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), lambda x: [x[0] + x[1], x[0] * x[1]], bi.Target([0.9, 0.2]))
+    return bi.Problem(
+        bi.Box([0.0, 0.0], [1.0, 1.0]), lambda x: [x[0] + x[1], x[0] * x[1]], bi.Target([0.9, 0.2])
+    )
 
 
 def test_a_server_is_told_of_the_oracle_and_of_what_a_checkup_cost(served: Served) -> None:
@@ -68,13 +83,18 @@ def test_a_server_is_told_of_the_oracle_and_of_what_a_checkup_cost(served: Serve
         bi.Study.open("looked at", served.url, problem=other, token=served.token)
 
 
-def test_a_comparison_is_kept_on_a_server_and_resumed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_is_kept_on_a_server_and_resumed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BO_INVERT_TOKEN", served.token)
     here, first, again = (
         bi.compare(problem(), ["random", "sobol"], budget=6, seeds=2, storage=storage, jobs=jobs)
         for storage, jobs in ((None, 1), (served.url, 2), (served.url, 1))
     )
-    best = [[run.best.loss for run in comparison.runs if run.best] for comparison in (here, first, again)]
+    best = [
+        [run.best.loss for run in comparison.runs if run.best]
+        for comparison in (here, first, again)
+    ]
     assert len(best[0]) == 4
     assert best[0] == best[1] == best[2]
     names = [name for name in RemoteStore(served.url, served.token).names() if " / seed " in name]
@@ -84,7 +104,9 @@ def test_a_comparison_is_kept_on_a_server_and_resumed(served: Served, monkeypatc
 
 @pytest.mark.parametrize("make", [problem, mixed, target])
 @pytest.mark.parametrize("strategy", ["gp", "cmaes"])
-def test_a_run_through_a_server_is_the_run_here(make: object, strategy: str, served: Served) -> None:
+def test_a_run_through_a_server_is_the_run_here(
+    make: object, strategy: str, served: Served
+) -> None:
     assert callable(make)
     name = f"{make.__name__} / {strategy}?"
     here = bi.Study.create(name, make(), strategy, 3)
@@ -103,19 +125,25 @@ def test_a_run_through_a_server_is_the_run_here(make: object, strategy: str, ser
 
 def test_the_verbs_are_those_of_a_study(served: Served) -> None:
     study = bi.Study.create("verbs", problem(), "sobol", 0, served.url, token=served.token)
-    study.add([[0.1, 0.2], [0.3, 0.4]], [1.0, bi.Failed("no")])
+    study.add([[0.1, 0.2], [0.3, 0.4]], [1.0, bi.FailedError("no")])
     wish = study.enqueue([0.25, 0.5])
     first, second = study.ask(2)
     assert first.number == wish.number
     assert first.design.tolist() == [0.25, 0.5]
     assert study.tell(first, 0.5).loss == 0.5
     assert study.tell(first, 0.5).loss == 0.5
-    with pytest.raises(TellConflict, match="cannot become"):
+    with pytest.raises(TellConflictError, match="cannot become"):
         study.tell(first, 0.7)
     assert study.cancel(second).state is State.CANCELLED
     (third,) = study.ask()
-    assert study.tell(third, bi.Infeasible("never")).state is State.INFEASIBLE
-    assert [str(t.state) for t in study.trials] == ["completed", "failed", "completed", "cancelled", "infeasible"]
+    assert study.tell(third, bi.InfeasibleError("never")).state is State.INFEASIBLE
+    assert [str(t.state) for t in study.trials] == [
+        "completed",
+        "failed",
+        "completed",
+        "cancelled",
+        "infeasible",
+    ]
     again = bi.Study.open("verbs", served.url, problem(), token=served.token)
     assert [t.number for t in again.trials] == [0, 1, 2, 3, 4]
     assert again.spent == study.spent
@@ -123,25 +151,32 @@ def test_the_verbs_are_those_of_a_study(served: Served) -> None:
 
 
 def test_what_cannot_be_is_said_as_it_would_be_here(served: Served) -> None:
-    with pytest.raises(StudyNotFound, match="no study named 'nothing'"):
+    with pytest.raises(StudyNotFoundError, match="no study named 'nothing'"):
         bi.Study.open("nothing", served.url, token=served.token)
     bi.Study.create("taken", problem(), "sobol", 0, served.url, token=served.token)
-    with pytest.raises(StudyExists):
+    with pytest.raises(StudyExistsError):
         bi.Study.create("taken", problem(), "sobol", 0, served.url, token=served.token)
-    same = bi.Study.create("taken", problem(), "sobol", 0, served.url, token=served.token, exist_ok=True)
+    same = bi.Study.create(
+        "taken", problem(), "sobol", 0, served.url, token=served.token, exist_ok=True
+    )
     assert same.trials == ()
-    with pytest.raises(ProblemChanged):
+    with pytest.raises(ProblemChangedError):
         bi.Study.open("taken", served.url, target(), token=served.token)
-    with pytest.raises(AccessDenied, match="may only read"):
+    with pytest.raises(AccessDeniedError, match="may only read"):
         bi.Study.create("other", problem(), "sobol", 0, served.url, token=served.reader)
-    with pytest.raises(AccessDenied, match="Authorization"):
+    with pytest.raises(AccessDeniedError, match="Authorization"):
         bi.Study.open("taken", served.url, token="wrong")
     assert bi.Study.open("taken", served.url, problem(), token=served.reader).trials == ()
     composite = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Composite(lambda y: y[..., 0]), outputs=1)
-    with pytest.raises(bi.InvalidInput, match="code is not sent"):
+    with pytest.raises(bi.InvalidInputError, match="code is not sent"):
         bi.Study.create("code", composite, "sobol", 0, served.url, token=served.token)
-    with pytest.raises(bi.InvalidInput, match="no strategies named"):
-        post(served, "/v1/studies", {**DECLARED, "name": "s", "strategy": {"name": "nope"}}, raises=True)
+    with pytest.raises(bi.InvalidInputError, match="no strategies named"):
+        post(
+            served,
+            "/v1/studies",
+            {**DECLARED, "name": "s", "strategy": {"name": "nope"}},
+            raises=True,
+        )
 
 
 DECLARED = {
@@ -153,22 +188,41 @@ DECLARED = {
 }
 
 
-def post(served: Served, path: str, body: object, raises: bool = False, **headers: str) -> httpx.Response:
+def post(
+    served: Served, path: str, body: object, raises: bool = False, **headers: str
+) -> httpx.Response:
     headers = {"Authorization": f"Bearer {served.token}", **headers}
     answer = httpx.post(served.url + path, json=body, headers=headers, timeout=60.0)
     if raises and answer.status_code >= 400:
-        raise bi.InvalidInput(answer.json()["detail"])
+        raise bi.InvalidInputError(answer.json()["detail"])
     return answer
 
 
 def test_a_whole_search_in_plain_http(served: Served) -> None:
-    assert post(served, "/v1/studies", {**DECLARED, "name": "plain", "strategy": {"name": "gp"}}).status_code == 201
+    assert (
+        post(
+            served, "/v1/studies", {**DECLARED, "name": "plain", "strategy": {"name": "gp"}}
+        ).status_code
+        == 201
+    )
     for _ in range(8):
-        (trial,) = post(served, "/v1/studies/plain/ask", {"worker": "lab", "budget": 8}).json()["trials"]
-        told = {"attempt": trial["attempt"], "outputs": {"y": (trial["parameters"]["x"] - 0.7) ** 2}}
-        assert post(served, f"/v1/studies/plain/trials/{trial['number']}/tell", told).status_code == 200
-    assert post(served, "/v1/studies/plain/ask", {"worker": "lab", "budget": 8}).json()["trials"] == []
-    best = httpx.get(f"{served.url}/v1/studies/plain/best", headers={"Authorization": f"Bearer {served.reader}"})
+        (trial,) = post(served, "/v1/studies/plain/ask", {"worker": "lab", "budget": 8}).json()[
+            "trials"
+        ]
+        told = {
+            "attempt": trial["attempt"],
+            "outputs": {"y": (trial["parameters"]["x"] - 0.7) ** 2},
+        }
+        assert (
+            post(served, f"/v1/studies/plain/trials/{trial['number']}/tell", told).status_code
+            == 200
+        )
+    assert (
+        post(served, "/v1/studies/plain/ask", {"worker": "lab", "budget": 8}).json()["trials"] == []
+    )
+    best = httpx.get(
+        f"{served.url}/v1/studies/plain/best", headers={"Authorization": f"Bearer {served.reader}"}
+    )
     assert best.json()["best"]["parameters"]["x"] == pytest.approx(0.7, abs=0.02)
     study = bi.Study.open("plain", served.url, token=served.token)
     assert study.spent.values == 8
@@ -181,7 +235,11 @@ def test_no_trial_comes_with_a_reason(served: Served) -> None:
     assert (len(first["trials"]), first["why"]) == (1, "")
     assert post(served, ask, {"budget": 1}).json() == {"trials": [], "why": "wait"}
     tell = "/v1/studies/reasons/trials/0/tell"
-    for outputs, said in (({"z": 1.0}, "is"), ({"y": 1.0, "z": 2.0}, "there are no outputs ['z']"), (None, "fail")):
+    for outputs, said in (
+        ({"z": 1.0}, "is"),
+        ({"y": 1.0, "z": 2.0}, "there are no outputs ['z']"),
+        (None, "fail"),
+    ):
         refused = post(served, tell, {"outputs": outputs})
         assert refused.status_code == 422
         assert said in refused.json()["detail"]
@@ -190,9 +248,11 @@ def test_no_trial_comes_with_a_reason(served: Served) -> None:
 
 
 def test_a_comparison_without_the_right_token_does_not_begin(served: Served) -> None:
-    with pytest.raises(AccessDenied, match="not known here"):
+    with pytest.raises(AccessDeniedError, match="not known here"):
         bi.compare(problem(), ["random"], budget=2, seeds=1, storage=served.url, token="wrong")
-    kept = bi.compare(problem(), ["random"], budget=2, seeds=[7], storage=served.url, token=served.token)
+    kept = bi.compare(
+        problem(), ["random"], budget=2, seeds=[7], storage=served.url, token=served.token
+    )
     assert [run.bill.values for run in kept.runs] == [2]
 
 
@@ -232,7 +292,12 @@ def test_pages_curve_and_solutions(served: Served) -> None:
     assert get(f"columns?since={first['events']}")["number"] == [255]
     study.tell(asked, 9.0)
     now = get(f"columns?since={first['events']}")
-    assert (now["number"], now["state"], now["loss"], now["next"]) == ([255], ["completed"], [9.0], None)
+    assert (now["number"], now["state"], now["loss"], now["next"]) == (
+        [255],
+        ["completed"],
+        [9.0],
+        None,
+    )
     assert get(f"columns?since={now['events']}")["number"] == []
     assert get("columns?after=250&since=1")["number"] == [250, 251, 252, 253, 254, 255]
     curve = get("curve")
@@ -241,7 +306,12 @@ def test_pages_curve_and_solutions(served: Served) -> None:
     picked = get("solutions?count=4&apart=0.1")["trials"]
     assert [t["loss"] for t in picked] == sorted(t["loss"] for t in picked)
     assert picked[0]["number"] == study.best.number
-    gaps = [np.abs(np.subtract(a["point"], b["point"])).max() for a in picked for b in picked if a is not b]
+    gaps = [
+        np.abs(np.subtract(a["point"], b["point"])).max()
+        for a in picked
+        for b in picked
+        if a is not b
+    ]
     assert min(gaps) >= 0.1
 
 
@@ -262,7 +332,9 @@ def test_a_study_begun_in_python_goes_on_where_its_problem_is_registered(tmp_pat
     bi.Study.create("other", other, "random", 0, url).run(3)
     served = Served(tmp_path, url, "--config", str(tmp_path / "serve.toml"))
     try:
-        with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {served.token}"}) as client:
+        with httpx.Client(
+            base_url=served.url, headers={"Authorization": f"Bearer {served.token}"}
+        ) as client:
             asked = client.post("/v1/studies/mine/ask", json={}, timeout=60.0)
             assert asked.status_code == 200, asked.text
             assert len(client.get("/v1/studies/mine/gallery").json()["pictures"]) == 3
@@ -292,7 +364,7 @@ def test_a_server_that_is_killed_and_comes_back_has_lost_nothing(tmp_path: Path)
         assert there.spent.values == 10
         served.kill()
         store = RemoteStore(served.url, served.token, patience=0.5)
-        with pytest.raises(ServerUnreachable, match="did not answer"):
+        with pytest.raises(ServerUnreachableError, match="did not answer"):
             store.names()
     finally:
         served.kill()
@@ -314,7 +386,10 @@ def test_watching_writes_nothing(tmp_path: Path) -> None:
         assert found is not None
         headers = {"Authorization": f"Bearer {found[2]}"}
         assert httpx.get(f"{found[1]}/v1/studies/mine", headers=headers).json()["trials"] == 5
-        assert httpx.post(f"{found[1]}/v1/studies/mine/ask", json={}, headers=headers).status_code == 403
+        assert (
+            httpx.post(f"{found[1]}/v1/studies/mine/ask", json={}, headers=headers).status_code
+            == 403
+        )
         assert httpx.get(f"{found[1]}/v1/studies/mine").status_code == 401
         study.run(9)  # a reader is in nobody's way
         assert httpx.get(f"{found[1]}/v1/studies/mine", headers=headers).json()["trials"] == 9

@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.spaces.latent import Latent
 
 DIM = 3
@@ -33,7 +33,9 @@ class Coder(nn.Module):
 
 
 def codes(n=400, seed=0):
-    return np.random.default_rng(seed).standard_normal((n, DIM)) * [0.5, 0.2, 0.1] + SHIFT.numpy() / 4
+    return (
+        np.random.default_rng(seed).standard_normal((n, DIM)) * [0.5, 0.2, 0.1] + SHIFT.numpy() / 4
+    )
 
 
 @pytest.fixture
@@ -63,7 +65,12 @@ def test_data_goes_through_the_decoders_own_encoder(coder):
 
 def test_an_encoder_that_is_given_wins(coder):
     encoded = []
-    space = Latent(coder, DIM, encoder=lambda x: encoded.append(len(x)) or codes(len(x)), data=np.zeros((30, 2, 2)))
+    space = Latent(
+        coder,
+        DIM,
+        encoder=lambda x: encoded.append(len(x)) or codes(len(x)),
+        data=np.zeros((30, 2, 2)),
+    )
     assert encoded == [30]
     assert_allclose(space.measure.mean, codes(30).mean(axis=0))
 
@@ -94,7 +101,10 @@ def test_gradients_reach_the_points_and_not_the_parameters(coder):
         step = np.zeros(DIM)
         step[i] = 1e-2
         start = points.detach().numpy()
-        numeric = ((space.decode(start + step) ** 2).sum((1, 2)) - (space.decode(start - step) ** 2).sum((1, 2))) / 2e-2
+        numeric = (
+            (space.decode(start + step) ** 2).sum((1, 2))
+            - (space.decode(start - step) ** 2).sum((1, 2))
+        ) / 2e-2
         assert_allclose(points.grad[:, i], numeric, atol=2e-3)
 
 
@@ -139,9 +149,9 @@ def test_a_plain_decoder_may_make_anything():
     space = Latent(lambda z: [f"{row[0]:.3f}" for row in z], DIM, codes=codes())
     assert not space.differentiable
     assert len(space.decode(np.zeros((3, DIM)))) == 3
-    with pytest.raises(InvalidInput, match="not differentiable"):
+    with pytest.raises(InvalidInputError, match="not differentiable"):
         space.decode_tensor(torch.zeros(1, DIM))
-    with pytest.raises(InvalidInput, match="encoder"):
+    with pytest.raises(InvalidInputError, match="encoder"):
         space.encode(["0.1"])
 
 
@@ -157,14 +167,20 @@ class Words(nn.Module):
     def forward(self, z):
         assert isinstance(z, np.ndarray)
         with torch.no_grad():
-            return [f"{value:.2f}" for value in self.layer(torch.tensor(z, dtype=torch.float32))[:, 0]]
+            return [
+                f"{value:.2f}" for value in self.layer(torch.tensor(z, dtype=torch.float32))[:, 0]
+            ]
 
     def encode(self, texts):
         return np.array([[float(text)] * DIM for text in texts])
 
 
 def test_a_network_that_makes_text_is_a_plain_decoder():
-    space = Latent(Words(), DIM, data=[f"{value:.2f}" for value in np.random.default_rng(0).standard_normal(200)])
+    space = Latent(
+        Words(),
+        DIM,
+        data=[f"{value:.2f}" for value in np.random.default_rng(0).standard_normal(200)],
+    )
     assert not space.differentiable
     assert all(isinstance(text, str) for text in space.decode(np.zeros((3, DIM))))
     assert len(set(space.identify(np.zeros((3, DIM))))) == 1
@@ -177,7 +193,9 @@ def test_without_anything_the_prior_is_standard_normal(coder):
     points = space.sample(np.random.default_rng(0), 5000)
     assert_array_equal(space.codes(points), points)
     assert_allclose(points.std(axis=0), 1.0, atol=0.05)
-    assert space.domain.radius == pytest.approx(11.345**0.5, abs=0.01)  # 99 % of chi2 with 3 degrees of freedom
+    assert space.domain.radius == pytest.approx(
+        11.345**0.5, abs=0.01
+    )  # 99 % of chi2 with 3 degrees of freedom
 
 
 def test_a_prior_is_measured_by_its_draws(coder):
@@ -227,10 +245,16 @@ def broken(z):
         (lambda: Latent(Coder(), DIM, level=0.0), "level"),
         (lambda: Latent(Coder(), DIM, codes=codes()[:, :2]), r"shape \(n, 3\)"),
         (lambda: Latent(Coder(), DIM, codes=codes(4)), "too few"),
-        (lambda: Latent(Coder(), DIM, codes=codes(), data=codes()), "codes and data|data and codes"),
+        (
+            lambda: Latent(Coder(), DIM, codes=codes(), data=codes()),
+            "codes and data|data and codes",
+        ),
         (lambda: Latent(Coder(), DIM, data=[]), "empty"),
         (lambda: Latent(Coder(), DIM, data=np.zeros((9, 7, 2))), "encoder fails"),
-        (lambda: Latent(Coder(), DIM, encoder=lambda x: x[:1], data=np.zeros((9, 2, 2))), "encoder turned"),
+        (
+            lambda: Latent(Coder(), DIM, encoder=lambda x: x[:1], data=np.zeros((9, 2, 2))),
+            "encoder turned",
+        ),
         (lambda: Latent(lambda z: z, DIM, data=codes()), "no encoder"),
         (lambda: Latent(nn.Linear(DIM, 2), DIM, data=codes()), "decoder makes"),
         (lambda: Latent(lambda z: z[:1], DIM), "one result per row"),
@@ -241,5 +265,5 @@ def broken(z):
     ],
 )
 def test_what_cannot_be_meant_is_refused_at_once(make, message):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         make()

@@ -100,7 +100,9 @@ def test_turning_by_a_right_angle_turns() -> None:
     image = torch.arange(12.0, dtype=torch.float64).reshape(1, 1, 3, 4)
     np.testing.assert_allclose(_turned(image, np.pi), image.flip(-1).flip(-2), atol=1e-9)
     square = torch.arange(9.0, dtype=torch.float64).reshape(1, 1, 3, 3)
-    assert any(torch.allclose(_turned(square, np.pi / 2), square.rot90(k, (-2, -1))) for k in (1, 3))
+    assert any(
+        torch.allclose(_turned(square, np.pi / 2), square.rot90(k, (-2, -1))) for k in (1, 3)
+    )
 
 
 def test_penalties_prefer_smooth_and_typical() -> None:
@@ -124,14 +126,21 @@ def test_dreams_of_a_bright_centre() -> None:
     space = bi.Pixels((8, 8), jitter=1, tv=0.01)
     problem = bi.Problem(space, Contrast(), bi.Maximize())
     start = space.sample(RNG(7), 1)[0]
-    before, after = problem.evaluate([Query(start), Query(start, descent=bi.Descent(80, learning_rate=0.1))])
+    before, after = problem.evaluate(
+        [Query(start), Query(start, descent=bi.Descent(80, learning_rate=0.1))]
+    )
     assert before.loss is not None
     assert after.loss is not None
     assert after.loss < before.loss - 0.3
 
 
 def test_json_tells_spaces_apart(digits: np.ndarray) -> None:
-    spaces = [bi.Pixels((8, 8)), bi.Pixels((8, 8), "pixel"), bi.Pixels((8, 8), data=digits), bi.Pixels((8, 8), tv=0.1)]
+    spaces = [
+        bi.Pixels((8, 8)),
+        bi.Pixels((8, 8), "pixel"),
+        bi.Pixels((8, 8), data=digits),
+        bi.Pixels((8, 8), tv=0.1),
+    ]
     described = [json.dumps(space.to_json()) for space in spaces]
     assert len(set(described)) == 4
     assert json.dumps(bi.Pixels((8, 8), data=digits).to_json()) == described[2]
@@ -150,5 +159,5 @@ def test_json_tells_spaces_apart(digits: np.ndarray) -> None:
     ],
 )
 def test_refuses_what_is_no_image_space(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(bi.InvalidInput, match=said):
+    with pytest.raises(bi.InvalidInputError, match=said):
         bi.Pixels(**arguments)

@@ -34,21 +34,28 @@ for _ in range(each):
 def test_processes_that_begin_at_the_same_instant_share_a_study(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    url = f"sqlite:///{tmp_path}/runs.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    url = (
+        f"sqlite:///{tmp_path}/runs.db"
+        if kind == "sqlite"
+        else request.getfixturevalue("postgres_url")
+    )
     if kind == "postgresql":
         store = open_store(url)
         for name in store.names():
             store.delete(name)
     command = [sys.executable, "-c", WORKER, url, str(time.time() + 4.0), str(EACH)]
     workers = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(PROCESSES)
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(PROCESSES)
     ]
     said = [worker.communicate(timeout=240) for worker in workers]
     assert [errors for _, errors in said if errors] == []
     numbers = sorted(int(line) for out, _ in said for line in out.splitlines())
     assert numbers == list(range(PROCESSES * EACH))
     study = bi.Study.open("shared", url)
-    assert all(trial.state is State.COMPLETED and trial.loss == trial.number for trial in study.trials)
+    assert all(
+        trial.state is State.COMPLETED and trial.loss == trial.number for trial in study.trials
+    )
     assert study.spent.values == study.spent.attempts == PROCESSES * EACH
     points = {trial.point.tobytes() for trial in study.trials}
     assert len(points) == PROCESSES * EACH, "an ask that came second was computed anew"

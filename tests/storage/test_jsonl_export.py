@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import bo_invert as bi
-from bo_invert.errors import SchemaTooNew, StudyExists
+from bo_invert.errors import SchemaTooNewError, StudyExistsError
 from bo_invert.storage import jsonl_export as transfer
 from bo_invert.storage.base import SCHEMA
 from bo_invert.storage.jsonl_export import export_study, import_study
@@ -33,9 +33,13 @@ def store() -> MemoryStore:
 NAME = "naïve 'study'"
 
 
-def test_a_study_goes_on_in_another_storage_as_it_would_have(store: MemoryStore, tmp_path: Path) -> None:
+def test_a_study_goes_on_in_another_storage_as_it_would_have(
+    store: MemoryStore, tmp_path: Path
+) -> None:
     count = export_study(store, NAME, tmp_path / "s.jsonl")
-    assert count == len(store.events(NAME)) == len((tmp_path / "s.jsonl").read_text().splitlines()) - 2
+    assert (
+        count == len(store.events(NAME)) == len((tmp_path / "s.jsonl").read_text().splitlines()) - 2
+    )
     other = SqlStore(f"sqlite:///{tmp_path}/runs.db")
     assert import_study(other, tmp_path / "s.jsonl") == NAME
     assert (other.header(NAME), other.events(NAME)) == (store.header(NAME), store.events(NAME))
@@ -43,11 +47,13 @@ def test_a_study_goes_on_in_another_storage_as_it_would_have(store: MemoryStore,
     assert here.spent == there.spent
     assert here.ask()[0].point.tolist() == there.ask()[0].point.tolist()
     assert import_study(other, tmp_path / "s.jsonl", "again") == "again"
-    with pytest.raises(StudyExists):
+    with pytest.raises(StudyExistsError):
         import_study(other, tmp_path / "s.jsonl")
 
 
-def test_a_torn_export_leaves_the_old_file(store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torn_export_leaves_the_old_file(
+    store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "s.jsonl"
     export_study(store, NAME, file)
     before = file.read_bytes()
@@ -66,14 +72,16 @@ def test_a_torn_export_leaves_the_old_file(store: MemoryStore, tmp_path: Path, m
     assert file.read_bytes() != before
 
 
-def test_what_is_torn_or_no_study_is_refused_with_its_line(store: MemoryStore, tmp_path: Path) -> None:
+def test_what_is_torn_or_no_study_is_refused_with_its_line(
+    store: MemoryStore, tmp_path: Path
+) -> None:
     file, other = tmp_path / "s.jsonl", MemoryStore()
     export_study(store, NAME, file)
     lines = file.read_text().splitlines()
 
     def refused(content: str, words: str) -> None:
         (tmp_path / "bad.jsonl").write_text(content)
-        with pytest.raises(bi.InvalidInput, match=words):
+        with pytest.raises(bi.InvalidInputError, match=words):
             import_study(other, tmp_path / "bad.jsonl")
         assert other.names() == []
 
@@ -86,13 +94,13 @@ def test_what_is_torn_or_no_study_is_refused_with_its_line(store: MemoryStore, t
     refused("", "not a study")
     refused("[1, 2]\n", "not a study")
     refused("\x80", "not a study|cannot be read|not JSON")
-    with pytest.raises(bi.InvalidInput, match="cannot be read"):
+    with pytest.raises(bi.InvalidInputError, match="cannot be read"):
         import_study(other, tmp_path / "missing.jsonl")
-    with pytest.raises(bi.InvalidInput, match="folder"):
+    with pytest.raises(bi.InvalidInputError, match="folder"):
         export_study(store, NAME, tmp_path / "missing" / "s.jsonl")
     newer = json.dumps({**json.loads(lines[0]), "schema": SCHEMA + 1})
     (tmp_path / "bad.jsonl").write_text("\n".join([newer, *lines[1:]]))
-    with pytest.raises(SchemaTooNew, match="newer version"):
+    with pytest.raises(SchemaTooNewError, match="newer version"):
         import_study(other, tmp_path / "bad.jsonl")
 
 
@@ -103,7 +111,17 @@ def test_the_command_line_does_the_same(store: MemoryStore, tmp_path: Path) -> N
 
     export_study(store, NAME, tmp_path / "s.jsonl")
     url, runner = f"sqlite:///{tmp_path}/runs.db", CliRunner()
-    assert runner.invoke(app, ["import", str(tmp_path / "s.jsonl"), "--storage", url, "--name", "b"]).exit_code == 0
-    assert runner.invoke(app, ["export", "b", str(tmp_path / "t.jsonl"), "--storage", url]).exit_code == 0
-    assert (tmp_path / "t.jsonl").read_text().splitlines()[1:] == (tmp_path / "s.jsonl").read_text().splitlines()[1:]
+    assert (
+        runner.invoke(
+            app, ["import", str(tmp_path / "s.jsonl"), "--storage", url, "--name", "b"]
+        ).exit_code
+        == 0
+    )
+    assert (
+        runner.invoke(app, ["export", "b", str(tmp_path / "t.jsonl"), "--storage", url]).exit_code
+        == 0
+    )
+    assert (tmp_path / "t.jsonl").read_text().splitlines()[1:] == (
+        tmp_path / "s.jsonl"
+    ).read_text().splitlines()[1:]
     assert transfer.FORMAT in (tmp_path / "t.jsonl").read_text()

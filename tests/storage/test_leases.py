@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import bo_invert as bi
-from bo_invert.errors import TellConflict
+from bo_invert.errors import TellConflictError
 from bo_invert.storage.events import LATE
 from bo_invert.storage.journal import Journal
 from bo_invert.storage.leases import LOOKS, Heart, Watch, reap
@@ -133,12 +133,16 @@ def test_a_late_tell_is_kept_and_overwrites_nothing() -> None:
     assert s.trials[old.number].loss == 2.0
     assert s.best is not None
     assert s.best.number == late.number
-    assert s.spent.values == 2, "the lost attempt and the second one; the late answer was paid with the first"
-    assert s.journal.finish(old.number, outcome(s, 1.0), attempt=0).number == old.number, "again: nothing new"
+    assert s.spent.values == 2, (
+        "the lost attempt and the second one; the late answer was paid with the first"
+    )
+    assert s.journal.finish(old.number, outcome(s, 1.0), attempt=0).number == old.number, (
+        "again: nothing new"
+    )
     assert len(s.trials) == 2
-    with pytest.raises(TellConflict, match="cannot become"):
+    with pytest.raises(TellConflictError, match="cannot become"):
         s.journal.finish(old.number, outcome(s, 7.0), attempt=0)
-    with pytest.raises(bi.InvalidInput, match="no attempt 5"):
+    with pytest.raises(bi.InvalidInputError, match="no attempt 5"):
         s.journal.finish(old.number, outcome(s, 7.0), attempt=5)
     consistent(s)
 
@@ -220,14 +224,23 @@ def test_a_request_that_is_repeated_gets_the_same_answer() -> None:
     query = asked[1].query
     added = s.journal.add([query, query], [outcome(s, 1.0), outcome(s, 2.0)], key="k3")
     assert [t.number for t in added] == [4, 5]
-    assert [t.number for t in other.journal.add([query, query], [outcome(s, 1.0), outcome(s, 2.0)], key="k3")] == [4, 5]
-    assert s.journal.enqueue(query, key="k4").number == other.journal.enqueue(query, key="k4").number == 6
+    assert [
+        t.number
+        for t in other.journal.add([query, query], [outcome(s, 1.0), outcome(s, 2.0)], key="k3")
+    ] == [4, 5]
+    assert (
+        s.journal.enqueue(query, key="k4").number
+        == other.journal.enqueue(query, key="k4").number
+        == 6
+    )
     assert len(s.trials) == 7
 
 
 def test_what_older_logs_lack_is_understood() -> None:
     store = MemoryStore()
-    s = bi.Study.create("s", bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize()), "sobol", storage=store)
+    s = bi.Study.create(
+        "s", bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize()), "sobol", storage=store
+    )
     s.tell(s.ask()[0], 1.0)
     events = store.events("s")
     for event in events:
@@ -280,7 +293,9 @@ def stop_outside_a_transaction(pid: int, file: Path) -> None:
 
 def test_a_worker_that_was_stopped_past_its_lease_is_fenced(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/runs.db"
-    process = subprocess.Popen([sys.executable, "-c", STOPPED, url], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED, url], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"

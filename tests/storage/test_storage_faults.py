@@ -22,7 +22,7 @@ import pytest
 from servers import Served
 
 import bo_invert as bi
-from bo_invert.errors import StorageBusy, StorageError, StudyNotFound
+from bo_invert.errors import StorageBusyError, StorageError, StudyNotFoundError
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.storage.sql import SqlStore
 from bo_invert.testing import consistent
@@ -44,10 +44,14 @@ def test_ten_seconds_of_somebody_elses_lock(tmp_path: Path) -> None:
     release = threading.Timer(10.0, holder.execute, ["COMMIT"])
     release.start()
     hasty = bi.Study.open("s", SqlStore(url, patience=0.5), problem())
-    with pytest.raises(StorageBusy, match=r"runs\.db stayed locked by another program for 0\.5 seconds"):
+    with pytest.raises(
+        StorageBusyError, match=r"runs\.db stayed locked by another program for 0\.5 seconds"
+    ):
         hasty.tell(trial, 2.0)
     assert hasty.trials[0].state.open, "whoever reads is not kept waiting"
-    assert study.tell(trial, 1.0).loss == 1.0, "whoever has the usual patience is served when the lock is gone"
+    assert study.tell(trial, 1.0).loss == 1.0, (
+        "whoever has the usual patience is served when the lock is gone"
+    )
     release.join()
     holder.close()
     assert [t.loss for t in hasty.trials] == [1.0]
@@ -55,7 +59,7 @@ def test_ten_seconds_of_somebody_elses_lock(tmp_path: Path) -> None:
 
 LOCKED = """
 import signal, sys
-from bo_invert.errors import StorageBusy
+from bo_invert.errors import StorageBusyError
 from bo_invert.storage.sql import SqlStore
 
 signal.signal(signal.SIGALRM, lambda *_: sys.exit(7))
@@ -69,7 +73,9 @@ def test_whoever_waits_for_a_lock_still_hears_signals(tmp_path: Path) -> None:
     holder = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     url = f"sqlite:///{tmp_path}/runs.db"
-    waiting = subprocess.run([sys.executable, "-c", LOCKED, url], capture_output=True, text=True, timeout=30)
+    waiting = subprocess.run(
+        [sys.executable, "-c", LOCKED, url], capture_output=True, text=True, timeout=30
+    )
     holder.close()
     assert waiting.returncode == 7, waiting.stderr
 
@@ -105,15 +111,21 @@ assert study.spent.values == 10 and study.trials[5].loss == 1.0
 
 
 def test_a_full_disk_leaves_all_that_was_told(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     with sqlite3.connect(tmp_path / "runs.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_turn_that_cannot_be_written_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_that_cannot_be_written_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"sqlite:///{tmp_path}/runs.db"
-    here, there = (bi.Study.create("s", problem(), "random", storage=url, exist_ok=True) for _ in range(2))
+    here, there = (
+        bi.Study.create("s", problem(), "random", storage=url, exist_ok=True) for _ in range(2)
+    )
     here.ask()
     turn = SqlStore.turn
 
@@ -141,7 +153,9 @@ class Failing(MemoryStore):
     broken = False
 
     def append(self, name: str, events: Any, after: int) -> int:
-        if self.broken and any(event["kind"] in ("finished", "lost", "released") for event in events):
+        if self.broken and any(
+            event["kind"] in ("finished", "lost", "released") for event in events
+        ):
             raise StorageError("no room")
         return super().append(name, events, after)
 
@@ -195,11 +209,17 @@ def thinking(served: Served) -> tuple[list[httpx.Response], threading.Thread]:
 
 
 def asking_processes(served: Served) -> list[int]:
-    children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    children = (
+        Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text().split()
+    )
+    return [
+        int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc to find processes in")
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="there is no /proc to find processes in"
+)
 def test_an_ask_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
     try:
@@ -213,7 +233,9 @@ def test_an_ask_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
         for pid in asking_processes(served):
             os.kill(pid, signal.SIGKILL)
         thread.join()
-        assert [answer.status_code for answer in said] == [503], "whoever asked is told to ask again"
+        assert [answer.status_code for answer in said] == [503], (
+            "whoever asked is told to ask again"
+        )
         assert study.journal.read().seq == before
         said, thread = thinking(served)
         served.kill()
@@ -240,8 +262,13 @@ def test_an_answer_that_cannot_be_written_is_shown(executor: str | None) -> None
     with pytest.raises(StorageError, match="no room") as caught:
         study.run(8, batch=1 if executor else 4, executor=executor)
     notes = "\n".join(caught.value.__notes__)
-    untold = {int(number): float(value) for number, value in re.findall(r"tell\((\d+), \[(.+)\], attempt=0\)", notes)}
-    assert set(answered) == {t.loss for t in study.trials if t.loss is not None} | set(untold.values())
+    untold = {
+        int(number): float(value)
+        for number, value in re.findall(r"tell\((\d+), \[(.+)\], attempt=0\)", notes)
+    }
+    assert set(answered) == {t.loss for t in study.trials if t.loss is not None} | set(
+        untold.values()
+    )
     assert untold
     store.broken = False
     assert study.history.open, "nobody knows yet what became of them"
@@ -269,7 +296,9 @@ def test_a_log_that_was_put_back_is_not_written_to() -> None:
     yesterday = store.events("s")[:4]
     store.delete("s")
     store.create("s", study.journal.header, yesterday)
-    with pytest.raises(StudyNotFound, match="lost events: an older copy of it was put back; open it again"):
+    with pytest.raises(
+        StudyNotFoundError, match="lost events: an older copy of it was put back; open it again"
+    ):
         study.run(5)
     assert store.events("s") == yesterday
     assert bi.Study.open("s", store, problem()).run(5).spent.values == 5

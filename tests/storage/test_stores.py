@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from bo_invert.errors import (
-    InvalidInput,
-    MissingExtra,
-    SchemaTooNew,
-    StorageBusy,
-    StorageConflict,
+    InvalidInputError,
+    MissingExtraError,
+    SchemaTooNewError,
+    StorageBusyError,
+    StorageConflictError,
     StorageError,
-    StudyExists,
-    StudyNotFound,
+    StudyExistsError,
+    StudyNotFoundError,
 )
 from bo_invert.storage.base import SCHEMA, Store
 from bo_invert.storage.memory import MemoryStore
@@ -48,7 +48,7 @@ NAMES = [
 
 WRITER = """
 import sys
-from bo_invert.errors import StorageConflict
+from bo_invert.errors import StorageConflictError
 from bo_invert.storage.sql import SqlStore
 
 url, worker, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -59,7 +59,7 @@ for number in range(count):
         try:
             seen = store.append("shared", [{"worker": worker, "number": number}], seen)
             break
-        except StorageConflict:
+        except StorageConflictError:
             continue
 """
 
@@ -80,7 +80,7 @@ def append_all(store: Store, name: str, worker: str, count: int) -> None:
             try:
                 store.append(name, [{"worker": worker, "number": number}], len(store.events(name)))
                 break
-            except StorageConflict:
+            except StorageConflictError:
                 continue
 
 
@@ -102,7 +102,7 @@ def test_a_log_comes_back_as_it_was_written(store: Store) -> None:
 def test_a_log_may_begin_with_events(store: Store) -> None:
     store.create("a", {"seed": 1}, [{"n": 1}, {"n": 2}])
     assert store.events("a") == [{"n": 1}, {"n": 2}]
-    with pytest.raises(StudyExists):
+    with pytest.raises(StudyExistsError):
         store.create("a", {}, [{"n": 3}])
     assert store.append("a", [{"n": 3}], 2) == 3
     with pytest.raises(ValueError, match="JSON"):
@@ -122,7 +122,7 @@ def test_signs_of_life_are_counted_by_study_and_worker(store: Store) -> None:
     store.create("a", {})
     assert store.beats("a") == {}
     for call in (lambda: store.beat("c", "w1"), lambda: store.beats("c")):
-        with pytest.raises(StudyNotFound):
+        with pytest.raises(StudyNotFoundError):
             call()
 
 
@@ -139,10 +139,10 @@ def test_names_in_the_order_of_creation(store: Store) -> None:
 
 def test_a_name_is_taken_once(store: Store) -> None:
     store.create("a", {"first": True})
-    with pytest.raises(StudyExists, match="'a'"):
+    with pytest.raises(StudyExistsError, match="'a'"):
         store.create("a", {"first": False})
     assert store.header("a") == {"first": True}
-    with pytest.raises(InvalidInput, match="empty"):
+    with pytest.raises(InvalidInputError, match="empty"):
         store.create("", {})
 
 
@@ -155,9 +155,9 @@ def test_an_unknown_name_is_answered_with_the_nearest(store: Store) -> None:
         lambda: store.append("hartman-gp", [{}], 0),
         lambda: store.delete("hartman-gp"),
     ):
-        with pytest.raises(StudyNotFound, match="did you mean 'hartmann-gp'"):
+        with pytest.raises(StudyNotFoundError, match="did you mean 'hartmann-gp'"):
             call()
-    with pytest.raises(StudyNotFound, match="It holds 'hartmann-gp', 'digits'"):
+    with pytest.raises(StudyNotFoundError, match="It holds 'hartmann-gp', 'digits'"):
         store.header("zzz")
 
 
@@ -165,7 +165,7 @@ def test_appending_behind_the_wrong_position_changes_nothing(store: Store) -> No
     store.create("a", {})
     store.append("a", [{"n": 1}, {"n": 2}], 0)
     for position in (0, 1, 3):
-        with pytest.raises(StorageConflict, match="2 events"):
+        with pytest.raises(StorageConflictError, match="2 events"):
             store.append("a", [{"n": 9}, {"n": 10}], position)
     assert store.events("a") == [{"n": 1}, {"n": 2}]
     assert store.append("a", [], 2) == 2
@@ -196,7 +196,9 @@ def test_a_deleted_study_leaves_the_others_alone(store: Store) -> None:
 
 def test_appends_of_four_threads_all_land_once(store: Store) -> None:
     store.create("shared", {})
-    threads = [threading.Thread(target=append_all, args=(store, "shared", f"t{i}", 15)) for i in range(4)]
+    threads = [
+        threading.Thread(target=append_all, args=(store, "shared", f"t{i}", 15)) for i in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -212,13 +214,21 @@ def check_every_append_landed_once(store: Store, workers: list[str], count: int)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_appends_of_two_processes_all_land_once(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    url = f"sqlite:///{tmp_path}/runs.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+def test_appends_of_two_processes_all_land_once(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = (
+        f"sqlite:///{tmp_path}/runs.db"
+        if kind == "sqlite"
+        else request.getfixturevalue("postgres_url")
+    )
     store = SqlStore(url)
     if "shared" in store.names():
         store.delete("shared")
     store.create("shared", {})
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, url, f"p{i}", "60"]) for i in range(2)]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, url, f"p{i}", "60"]) for i in range(2)
+    ]
     append_all(store, "shared", "here", 20)
     assert [writer.wait(60) for writer in writers] == [0, 0]
     events = store.events("shared")
@@ -258,7 +268,11 @@ def test_a_forked_child_writes_through_its_own_connection(tmp_path: Path) -> Non
 def test_two_urls_in_one_process_never_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    one, two, three = SqlStore("sqlite:///runs.db"), SqlStore("sqlite:///other.db"), SqlStore("sqlite://")
+    one, two, three = (
+        SqlStore("sqlite:///runs.db"),
+        SqlStore("sqlite:///other.db"),
+        SqlStore("sqlite://"),
+    )
     monkeypatch.chdir(tmp_path / "elsewhere")
     for store, name in ((one, "one"), (two, "two"), (three, "three")):
         store.create(name, {})
@@ -273,7 +287,7 @@ def test_another_store_on_the_same_file_sees_what_was_appended(tmp_path: Path) -
     one.append("a", [{"n": 1}], 0)
     assert two.events("a") == [{"n": 1}]
     two.append("a", [{"n": 2}], 1)
-    with pytest.raises(StorageConflict):
+    with pytest.raises(StorageConflictError):
         one.append("a", [{"n": 3}], 1)
     assert one.events("a", 1) == [{"n": 2}]
 
@@ -281,7 +295,7 @@ def test_another_store_on_the_same_file_sees_what_was_appended(tmp_path: Path) -
 def test_reading_makes_no_file(tmp_path: Path) -> None:
     store = SqlStore(f"sqlite:///{tmp_path}/typo.db")
     assert store.names() == []
-    with pytest.raises(StudyNotFound, match=r"typo\.db does not exist"):
+    with pytest.raises(StudyNotFoundError, match=r"typo\.db does not exist"):
         store.events("a")
     assert list(tmp_path.iterdir()) == []
 
@@ -312,7 +326,7 @@ def test_a_database_that_stays_locked_is_reported_and_nothing_written(tmp_path: 
     store.create("a", {})
     holder = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StorageBusy, match=r"runs\.db stayed locked"):
+    with pytest.raises(StorageBusyError, match=r"runs\.db stayed locked"):
         store.append("a", [{"n": 1}], 0)
     assert store.events("a") == []  # readers are not kept waiting
     holder.execute("ROLLBACK")
@@ -321,13 +335,15 @@ def test_a_database_that_stays_locked_is_reported_and_nothing_written(tmp_path: 
 
 
 def test_whoever_has_the_turn_writes_alone(tmp_path: Path) -> None:
-    mine, other = (SqlStore(f"sqlite:///{tmp_path}/runs.db", patience=patience) for patience in (20.0, 0.1))
+    mine, other = (
+        SqlStore(f"sqlite:///{tmp_path}/runs.db", patience=patience) for patience in (20.0, 0.1)
+    )
     mine.create("a", {}, [{"n": 1}])
     with mine.turn("a"):
         assert mine.append("a", [{"n": 2}], 1) == 2
         assert mine.events("a", 1) == [{"n": 2}], "what was written in this turn can be read in it"
         assert other.events("a", 1) == [], "and nowhere else yet"
-        with pytest.raises(StorageBusy):
+        with pytest.raises(StorageBusyError):
             other.append("a", [{"n": 9}], 1)
         assert mine.append("a", [{"n": 3}], 2) == 3
     assert other.events("a", 1) == [{"n": 2}, {"n": 3}]
@@ -352,7 +368,9 @@ def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     store.beat("a", "w")
     assert (store.events("a"), store.beats("a")) == ([{"n": 1}], {"w": 1})
     with sqlite3.connect(tmp_path / "runs.db") as connection:
-        assert connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchall() == [(str(SCHEMA),)]
+        assert connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchall() == [
+            (str(SCHEMA),)
+        ]
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
@@ -361,12 +379,13 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", [str(SCHEMA + 1)])
     store = SqlStore(f"sqlite:///{tmp_path}/runs.db")
     for call in (store.names, lambda: store.events("a"), lambda: store.append("a", [{}], 0)):
-        with pytest.raises(SchemaTooNew, match="newer version"):
+        with pytest.raises(SchemaTooNewError, match="newer version"):
             call()
 
 
 @pytest.mark.parametrize(
-    "content", [b"this is a text file, not a database\n" * 100, b"SQLite format 3\0" + b"\xff" * 4096]
+    "content",
+    [b"this is a text file, not a database\n" * 100, b"SQLite format 3\0" + b"\xff" * 4096],
 )
 def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.db"
@@ -387,7 +406,7 @@ def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="no/such/folder"):
+    with pytest.raises(InvalidInputError, match="no/such/folder"):
         SqlStore(f"sqlite:///{tmp_path}/no/such/folder/runs.db")
     with pytest.raises(StorageError, match="unable to open"):
         SqlStore(f"sqlite:///{tmp_path}").create("a", {})
@@ -395,12 +414,12 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_names_that_are_no_unicode_are_refused(tmp_path: Path) -> None:
     store = SqlStore(f"sqlite:///{tmp_path}/runs.db")
-    with pytest.raises(InvalidInput, match="unicode"):
+    with pytest.raises(InvalidInputError, match="unicode"):
         store.create("half \ud83d", {})
 
 
 def test_a_password_is_never_shown() -> None:
-    with pytest.raises((InvalidInput, MissingExtra)) as caught:
+    with pytest.raises((InvalidInputError, MissingExtraError)) as caught:
         SqlStore("nosuchdatabase://user:secret@host/db")
     assert "secret" not in str(caught.value)
 
@@ -421,7 +440,7 @@ def test_open_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("bad", ["runs", "runs.txt", "", "nosuch://x/y", "://", 3, ["sqlite://"]])
 def test_what_is_no_storage_is_refused(bad: object) -> None:
-    with pytest.raises(InvalidInput, match="storage"):
+    with pytest.raises(InvalidInputError, match="storage"):
         open_store(bad)  # type: ignore[arg-type]
 
 

@@ -32,7 +32,9 @@ def without(objective: Any = None) -> bi.Problem:
 
 
 def mixed() -> bi.Problem:
-    space = bi.Box({"n": bi.Int(1, 9), "r": bi.Float(0.01, 10.0, log=True), "k": bi.Choice("a", "b")})
+    space = bi.Box(
+        {"n": bi.Int(1, 9), "r": bi.Float(0.01, 10.0, log=True), "k": bi.Choice("a", "b")}
+    )
     return bi.Problem(space, lambda d: (d["n"] - 3) ** 2 + d["r"] + (d["k"] == "b"), bi.Minimize())
 
 
@@ -116,7 +118,9 @@ def test_copes_with_an_objective_that_takes_no_tensors() -> None:
     assert study.best is not None
 
 
-@pytest.mark.parametrize("options", [{"batch": 0}, {"final": 1.0}, {"learning_rate": 0.0}, {"diversity": -1.0}])
+@pytest.mark.parametrize(
+    "options", [{"batch": 0}, {"final": 1.0}, {"learning_rate": 0.0}, {"diversity": -1.0}]
+)
 def test_refuses_options_that_make_no_sense(options: dict[str, Any]) -> None:
-    with pytest.raises(bi.InvalidInput, match="amortized"):
+    with pytest.raises(bi.InvalidInputError, match="amortized"):
         Amortized(**options)

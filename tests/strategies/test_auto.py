@@ -31,7 +31,10 @@ def test_it_is_the_default() -> None:
 def test_every_query_says_why() -> None:
     study = bi.Study.create("s", plain(), seed=0).run(12)
     reasons = {trial.query.meta["why"] for trial in study.trials}
-    assert reasons == {"a look around, before a model can say anything", "gp: a global model of the outputs"}
+    assert reasons == {
+        "a look around, before a model can say anything",
+        "gp: a global model of the outputs",
+    }
 
 
 def test_a_target_goes_to_least_squares() -> None:
@@ -43,7 +46,9 @@ def test_a_target_goes_to_least_squares() -> None:
 
 def test_a_target_behind_trees_does_not() -> None:
     """Different points are answered exactly alike: finite differences would be zero."""
-    problem = plain(lambda x: float(np.floor(6 * x[0]) + np.floor(6 * x[1]) / 6), objective=bi.Target(3.5))
+    problem = plain(
+        lambda x: float(np.floor(6 * x[0]) + np.floor(6 * x[1]) / 6), objective=bi.Target(3.5)
+    )
     study = bi.Study.create("s", problem, seed=1).run(40)
     assert "gp" in origins(study)
     assert any("exactly alike" in trial.query.meta["why"] for trial in study.trials)
@@ -83,7 +88,9 @@ def test_many_trials_go_to_turbo() -> None:
 
 def test_noise_is_found_out_by_asking_again() -> None:
     rng = np.random.default_rng(0)
-    study = bi.Study.create("s", plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), seed=0).run(60)
+    study = bi.Study.create(
+        "s", plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), seed=0
+    ).run(60)
     again = [trial for trial in study.trials if "repeat" in trial.query.meta]
     assert len(again) == 1
     first = study.trials[again[0].query.meta["repeat"]]
@@ -115,7 +122,9 @@ def test_who_says_that_the_oracle_is_noisy_is_believed() -> None:
 def test_who_says_that_the_oracle_is_exact_is_believed() -> None:
     """The noise that is found out by asking again otherwise: nothing is repeated, nothing is said of noise."""
     rng = np.random.default_rng(0)
-    study = bi.Study.create("s", plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), seed=0, noisy=False)
+    study = bi.Study.create(
+        "s", plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), seed=0, noisy=False
+    )
     study.enqueue(point=[0.5, 0.5])
     study.enqueue(point=[0.5, 0.5])
     study.run(36)
@@ -129,9 +138,15 @@ def test_many_noisy_trials_go_to_a_turbo_that_knows() -> None:
     study = bi.Study.create("s", problem, strategy="random", seed=0)
     points = np.random.default_rng(0).random((1001, 3))
     study.add(X=points, Y=[[bowl(x)] for x in points])
-    proposal = from_spec("auto", noisy=True).ask(problem.statement, study.trials, Request(0, 1, 0, 2000))
+    proposal = from_spec("auto", noisy=True).ask(
+        problem.statement, study.trials, Request(0, 1, 0, 2000)
+    )
     assert list(proposal.memo["children"]) == ['{"name": "turbo", "options": {"noisy": true}}']
-    assert proposal.queries[0].meta["why"].endswith("too many for one model, as the oracle is said to be noisy")
+    assert (
+        proposal.queries[0]
+        .meta["why"]
+        .endswith("too many for one model, as the oracle is said to be noisy")
+    )
 
 
 def test_a_study_begun_before_the_option_was_there_goes_on() -> None:
@@ -141,8 +156,11 @@ def test_a_study_begun_before_the_option_was_there_goes_on() -> None:
     header = store.header("s")
     old = {**header, "strategy": {"name": "auto", "options": {}}}
     store.create("old", old)
-    assert bi.Study.create("old", plain(), seed=0, storage=store, exist_ok=True).run(3).spent.calls == 3
-    with pytest.raises(bi.InvalidInput, match="begun with strategy"):
+    assert (
+        bi.Study.create("old", plain(), seed=0, storage=store, exist_ok=True).run(3).spent.calls
+        == 3
+    )
+    with pytest.raises(bi.InvalidInputError, match="begun with strategy"):
         bi.Study.create("old", plain(), seed=0, storage=store, exist_ok=True, noisy=True)
 
 
@@ -151,7 +169,11 @@ def test_wide_latents_go_to_what_predicts_better(linear: bool) -> None:
     slope = np.random.default_rng(1).standard_normal(48) / 48**0.5
 
     def oracle(x: Any) -> float:
-        return float(slope @ x) / np.linalg.norm(x) if linear else float(np.cos(2.0 * x[0]) + np.sin(2.0 * x[1]))
+        return (
+            float(slope @ x) / np.linalg.norm(x)
+            if linear
+            else float(np.cos(2.0 * x[0]) + np.sin(2.0 * x[1]))
+        )
 
     problem = bi.Problem(bi.Latent(lambda z: z, dim=48), oracle, bi.Maximize(), name="wide")
     study = bi.Study.create("s", problem, strategy="prior", seed=0).run(200)

@@ -40,7 +40,9 @@ def test_one_input_and_ten_calls(strategy: str) -> None:
 
 
 def bowl(unit: float) -> bi.Problem:
-    return bi.Problem(SQUARE, lambda x: unit * float(((x - 0.3) ** 2).sum()), bi.Minimize(), name="bowl")
+    return bi.Problem(
+        SQUARE, lambda x: unit * float(((x - 0.3) ** 2).sum()), bi.Minimize(), name="bowl"
+    )
 
 
 def curved(unit: float) -> bi.Problem:
@@ -67,7 +69,8 @@ def test_the_unit_of_an_output_changes_nothing(strategy: str, unit: float) -> No
 
 @pytest.mark.parametrize(
     ("strategy", "unit"),
-    [(name, GIGA) for name in OURS if name != "pcn"] + [(name, NANO) for name in OURS if name not in ("pcn", "cmaes")],
+    [(name, GIGA) for name in OURS if name != "pcn"]
+    + [(name, NANO) for name in OURS if name not in ("pcn", "cmaes")],
 )
 def test_the_unit_of_a_target_changes_nothing(strategy: str, unit: float) -> None:
     np.testing.assert_array_equal(asked(curved, strategy, unit), asked(curved, strategy, 1.0))
@@ -81,7 +84,9 @@ def test_a_hundred_trials_under_way(strategy: str) -> None:
     )  # fmt: skip
     study = bi.Study.create("s", problem, strategy=strategy, seed=1)
     points = problem.space.domain.sobol(np.random.default_rng(0), 12)
-    study.add(points, [outcome.y for outcome in problem.evaluate([bi.Query(point) for point in points])])
+    study.add(
+        points, [outcome.y for outcome in problem.evaluate([bi.Query(point) for point in points])]
+    )
     under_way = [*study.ask(100, budget=500), *study.ask(3, budget=500)]
     if strategy == "cmaes":
         assert 4 <= len(under_way) < 100, "a generation, and then it waits"
@@ -96,7 +101,9 @@ def test_a_hundred_trials_under_way(strategy: str) -> None:
 @pytest.mark.parametrize("strategy", [name for name in OURS if name not in FOR_TARGETS])
 def test_nothing_but_whole_numbers(strategy: str) -> None:
     space = bi.Box({"a": bi.Int(0, 9), "b": bi.Int(-4, 5)})
-    problem = bi.Problem(space, lambda d: float((d["a"] - 3) ** 2 + (d["b"] - 2) ** 2), bi.Minimize())
+    problem = bi.Problem(
+        space, lambda d: float((d["a"] - 3) ** 2 + (d["b"] - 2) ** 2), bi.Minimize()
+    )
     study = run(problem, strategy, 16)
     points = np.array([trial.point for trial in study.trials])
     np.testing.assert_array_equal(space.domain.project(points), points)
@@ -119,9 +126,13 @@ def test_more_calls_than_designs(strategy: str) -> None:
 
 @pytest.mark.parametrize("penalty", [1e300, -1e300])
 @pytest.mark.parametrize("goal", [bi.Minimize(), bi.Target(0.1)], ids=["low", "target"])
-@pytest.mark.parametrize("strategy", [*OURS, "scipy_least_squares", "differential_evolution", "dual_annealing"])
+@pytest.mark.parametrize(
+    "strategy", [*OURS, "scipy_least_squares", "differential_evolution", "dual_annealing"]
+)
 @pytest.mark.filterwarnings("ignore:overflow encountered in square:RuntimeWarning")
-def test_a_penalty_out_of_all_proportion_ends_nothing(strategy: str, goal: Any, penalty: float) -> None:
+def test_a_penalty_out_of_all_proportion_ends_nothing(
+    strategy: str, goal: Any, penalty: float
+) -> None:
     """As some simulators answer where they failed: early, and when a model is in use already."""
     calls = []
 
@@ -132,13 +143,17 @@ def test_a_penalty_out_of_all_proportion_ends_nothing(strategy: str, goal: Any, 
     problem = bi.Problem(SQUARE, oracle, goal)
     try:
         from_spec(strategy).check(problem.statement)
-    except bi.Unsuitable:
+    except bi.UnsuitableStrategyError:
         assert strategy in FOR_TARGETS
         return
     study = run(problem, strategy, 10)
     assert study.spent.values == len(calls) >= 9
     assert not any(trial.state.open for trial in study.trials)
-    sane = [trial.loss for trial in study.trials if trial.state is bi.State.COMPLETED and abs(trial.y[0]) < 1e100]
+    sane = [
+        trial.loss
+        for trial in study.trials
+        if trial.state is bi.State.COMPLETED and abs(trial.y[0]) < 1e100
+    ]
     assert len(sane) == len(study.trials) - 2
     if study.best.loss > -1e100:
         assert study.best.loss == min(sane)

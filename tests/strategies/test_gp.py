@@ -27,7 +27,9 @@ def arm(x: np.ndarray) -> list[float]:
 ARM = bi.Box([-0.6, -1.2, -1.2, -1.2], [0.6, 1.2, 1.2, 1.2])
 
 
-def study(problem: bi.Problem, budget: int, batch: int = 1, seed: int = 0, **options: Any) -> bi.Study:
+def study(
+    problem: bi.Problem, budget: int, batch: int = 1, seed: int = 0, **options: Any
+) -> bi.Study:
     made = bi.Study.create("s", problem, strategy=GP(**options), seed=seed)
     return made.run(budget, batch=batch, stop_when_hit=False)
 
@@ -39,7 +41,10 @@ def best(made: bi.Study) -> float:
 
 
 def test_hits_a_vector_target_in_few_calls() -> None:
-    assert best(study(bi.Problem(ARM, arm, bi.Target(arm(np.array([0.1, 0.5, -0.4, 0.3])))), 22)) < 1e-6
+    assert (
+        best(study(bi.Problem(ARM, arm, bi.Target(arm(np.array([0.1, 0.5, -0.4, 0.3])))), 22))
+        < 1e-6
+    )
 
 
 def test_hits_a_scalar_target_on_a_wavy_function() -> None:
@@ -49,7 +54,9 @@ def test_hits_a_scalar_target_on_a_wavy_function() -> None:
 
 @pytest.mark.parametrize("objective", [bi.Minimize(), bi.Maximize()])
 def test_finds_both_ends(objective: Any) -> None:
-    problem = bi.Problem(bi.Box([-2.0, -2.0], [2.0, 2.0]), lambda x: float(x[0] * np.exp(-(x**2).sum())), objective)
+    problem = bi.Problem(
+        bi.Box([-2.0, -2.0], [2.0, 2.0]), lambda x: float(x[0] * np.exp(-(x**2).sum())), objective
+    )
     assert best(study(problem, 20)) == pytest.approx(-np.exp(-0.5) / np.sqrt(2.0), abs=1e-2)
 
 
@@ -65,8 +72,8 @@ def test_outcome_constraints_hold_at_the_best() -> None:
 
 
 def test_infeasible_designs_are_learned() -> None:
-    def fussy(x: np.ndarray) -> float | bi.Infeasible:
-        return bi.Infeasible("no mesh") if x[0] < 0.5 else float(x.sum())
+    def fussy(x: np.ndarray) -> float | bi.InfeasibleError:
+        return bi.InfeasibleError("no mesh") if x[0] < 0.5 else float(x.sum())
 
     made = study(bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), fussy, bi.Minimize()), 25)
     assert best(made) < 0.52
@@ -79,13 +86,17 @@ def test_hundreds_of_outputs() -> None:
     def spectrum(x: np.ndarray) -> np.ndarray:
         return np.asarray(np.sin(5 * grid * x[0]) + np.exp(-(((grid - x[1]) / 0.3) ** 2)))
 
-    problem = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), spectrum, bi.Target(spectrum(np.array([0.4, 0.7]))))
+    problem = bi.Problem(
+        bi.Box([0.0] * 2, [1.0] * 2), spectrum, bi.Target(spectrum(np.array([0.4, 0.7])))
+    )
     assert best(study(problem, 15)) < 1e-4
 
 
 def test_mixed_parameters_are_exhausted_without_repeats() -> None:
     space = bi.Box({"n": bi.Int(0, 3), "kind": bi.Choice("a", "b", "c")})
-    problem = bi.Problem(space, lambda d: float((d["n"] - 2) ** 2 + (d["kind"] != "b")), bi.Minimize())
+    problem = bi.Problem(
+        space, lambda d: float((d["n"] - 2) ** 2 + (d["kind"] != "b")), bi.Minimize()
+    )
     made = study(problem, 12, batch=2)
     assert len({tuple(trial.point) for trial in made.trials}) == 12
     assert best(made) == 0.0
@@ -99,9 +110,18 @@ def late_losses(seed: int, **options: Any) -> float:
     """What the last 8 of 24 calls would have been without the noise, on average; 0.22 for random points."""
     rng = np.random.default_rng(100 + seed)
     problem = bi.Problem(
-        bi.Box([0.0] * 2, [1.0] * 2), lambda x: noiseless(x) + 0.1 * rng.standard_normal(), bi.Minimize()
+        bi.Box([0.0] * 2, [1.0] * 2),
+        lambda x: noiseless(x) + 0.1 * rng.standard_normal(),
+        bi.Minimize(),
     )
-    return float(np.mean([noiseless(trial.point) for trial in study(problem, 24, seed=seed, **options).trials[-8:]]))
+    return float(
+        np.mean(
+            [
+                noiseless(trial.point)
+                for trial in study(problem, 24, seed=seed, **options).trials[-8:]
+            ]
+        )
+    )
 
 
 def test_the_noisy_option_stays_in_the_valley() -> None:
@@ -159,26 +179,34 @@ def test_the_same_points_bit_by_bit_in_any_process() -> None:
         for noise in (1, 7)
     ]
     here = GP().ask(problem.statement, made.trials, Request(9, 2, 5, 100, None))
-    assert json.loads(runs[0]) == json.loads(runs[1]) == [[q.to_json() for q in here.queries], here.memo]
+    assert (
+        json.loads(runs[0])
+        == json.loads(runs[1])
+        == [[q.to_json() for q in here.queries], here.memo]
+    )
 
 
 def test_refuses_senseless_options() -> None:
-    with pytest.raises(bi.InvalidInput, match="at least 1"):
+    with pytest.raises(bi.InvalidInputError, match="at least 1"):
         GP(initial=0)
 
 
 def test_a_constraint_on_the_minimised_output_counts() -> None:
     """The smallest value that is still allowed lies at x = 0.5, not where the output is smallest."""
-    problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(x[0]), bi.Minimize("y"), constraints=["y >= 0.5"])
+    problem = bi.Problem(
+        bi.Box([0.0], [1.0]), lambda x: float(x[0]), bi.Minimize("y"), constraints=["y >= 0.5"]
+    )
     study = bi.Study.create("s", problem, strategy="gp", seed=0).run(20)
     assert study.best is not None
     assert 0.5 <= study.best.loss < 0.5001
-    assert min(trial.y[0] for trial in study.trials[8:]) > 0.499, "it asks at the constraint, not beyond it"
+    assert min(trial.y[0] for trial in study.trials[8:]) > 0.499, (
+        "it asks at the constraint, not beyond it"
+    )
 
 
 @pytest.mark.parametrize("strategy", ["gp", "turbo"])
 def test_a_device_that_is_not_there_is_named(strategy: str) -> None:
     problem = bi.Problem(bi.Box([-1.0, -1.0], [1.0, 1.0]), sine, bi.Minimize())
     made = bi.Study.create("s", problem, strategy=strategy, device="cuda:77")
-    with pytest.raises(bi.InvalidInput, match="device 'cuda:77' cannot be used here"):
+    with pytest.raises(bi.InvalidInputError, match="device 'cuda:77' cannot be used here"):
         made.run(10)

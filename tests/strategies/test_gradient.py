@@ -24,7 +24,9 @@ class Valleys(torch.nn.Module):
 
 
 def problem(oracle: Any = None) -> bi.Problem:
-    return bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), oracle or Valleys(), bi.Minimize(), name="valleys")
+    return bi.Problem(
+        bi.Box([0.0] * 3, [1.0] * 3), oracle or Valleys(), bi.Minimize(), name="valleys"
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -79,12 +81,14 @@ def test_starts_where_others_were_best() -> None:
     request = Request(count=2, budget=200)
     used = Gradient(screen=0.0).ask(study.statement, study.trials, request).queries
     np.testing.assert_array_equal([q.point for q in used], [t.point for t in ranked[:2]])
-    alone = Gradient(screen=0.0, from_best=False).ask(study.statement, study.trials, request).queries
+    alone = (
+        Gradient(screen=0.0, from_best=False).ask(study.statement, study.trials, request).queries
+    )
     assert not any((q.point == points).all(1).any() for q in alone)
 
 
 def test_shorter_descents_on_a_stand_in() -> None:
-    twin = bi.Twin(lambda x: float(Valleys()(torch.tensor(x)[None])[0]), Valleys())
+    twin = bi.GradientProxy(lambda x: float(Valleys()(torch.tensor(x)[None])[0]), Valleys())
     study = bi.Study.create("g", problem(twin), strategy=Gradient())
     study.run(300)
     steps = [t.query.descent.steps for t in study.trials if t.query.descent is not None]
@@ -95,13 +99,14 @@ def test_shorter_descents_on_a_stand_in() -> None:
 
 
 def test_refuses_a_problem_without_gradients() -> None:
-    with pytest.raises(bi.Unsuitable, match=r"'gradient'.*'valleys'.*Twin"):
+    with pytest.raises(bi.UnsuitableStrategyError, match=r"'gradient'.*'valleys'.*Twin"):
         bi.Study.create("g", problem(lambda x: 0.0), strategy="gradient")
 
 
 @pytest.mark.parametrize(
-    "options", [{"optimizer": "sgd"}, {"starts": 0}, {"steps": 0}, {"screen": 1.0}, {"learning_rate": 0.0}]
+    "options",
+    [{"optimizer": "sgd"}, {"starts": 0}, {"steps": 0}, {"screen": 1.0}, {"learning_rate": 0.0}],
 )
 def test_refuses_options_that_make_no_sense(options: dict[str, Any]) -> None:
-    with pytest.raises(bi.InvalidInput, match="gradient"):
+    with pytest.raises(bi.InvalidInputError, match="gradient"):
         Gradient(**options)

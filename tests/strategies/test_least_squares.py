@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.problems.examples import arm, sine
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
@@ -14,8 +14,12 @@ from bo_invert.strategies.least_squares import LeastSquares
 from bo_invert.types import Outcome, Query, State, Trial
 
 
-def run(problem: bi.Problem, budget: int = 50, batch: int = 1, seed: int = 0, **options: Any) -> bi.Study:
-    return bi.Study.create("s", problem, LeastSquares(**options), seed=seed).run(budget=budget, batch=batch)
+def run(
+    problem: bi.Problem, budget: int = 50, batch: int = 1, seed: int = 0, **options: Any
+) -> bi.Study:
+    return bi.Study.create("s", problem, LeastSquares(**options), seed=seed).run(
+        budget=budget, batch=batch
+    )
 
 
 def cone(trouble: Any = None) -> bi.Problem:
@@ -27,7 +31,10 @@ def cone(trouble: Any = None) -> bi.Problem:
         return [float(np.exp(x[0])), float(x[0] * x[1]), float(np.sin(3 * x[1]))]
 
     return bi.Problem(
-        bi.Box([-2.0, -2.0], [2.0, 2.0]), oracle, bi.Target([np.exp(0.8), 0.24, np.sin(0.9)]), name="cone"
+        bi.Box([-2.0, -2.0], [2.0, 2.0]),
+        oracle,
+        bi.Target([np.exp(0.8), 0.24, np.sin(0.9)]),
+        name="cone",
     )
 
 
@@ -48,7 +55,9 @@ def peaks(seed: int) -> bi.Problem:
     def oracle(x: Any) -> Any:
         first = 0.15 + 0.6 * (0.5 * x[0] + 0.3 * x[1] + 0.2 * x[2])
         second = 0.3 + 0.6 * (0.2 * x[0] + 0.6 * x[1] - 0.3 * x[3])
-        peak = np.exp(-(((t - first) / 0.04) ** 2)) + 0.7 * (1 + x[2]) * np.exp(-(((t - second) / 0.06) ** 2))
+        peak = np.exp(-(((t - first) / 0.04) ** 2)) + 0.7 * (1 + x[2]) * np.exp(
+            -(((t - second) / 0.06) ** 2)
+        )
         return peak + 0.3 * x[3] * t
 
     target = oracle(np.random.default_rng(seed).random(4))
@@ -76,7 +85,9 @@ def test_more_outputs_than_inputs(method: str, secant: float) -> None:
 def test_every_difference_is_a_query() -> None:
     calls = []
     space = bi.Box([0.0] * 3, [1.0] * 3)
-    problem = bi.Problem(space, lambda x: (calls.append(x), [x[0] ** 2, x[1] + x[2]])[1], bi.Target([0.5, 1.1]))
+    problem = bi.Problem(
+        space, lambda x: (calls.append(x), [x[0] ** 2, x[1] + x[2]])[1], bi.Target([0.5, 1.1])
+    )
     study = run(problem, 30, secant=0.0, initial=1)
     assert len(calls) == study.spent.calls == len(study.trials)
     points = np.array([t.point for t in study.trials])
@@ -85,7 +96,10 @@ def test_every_difference_is_a_query() -> None:
 
 
 def test_updates_save_calls() -> None:
-    measured, updated = (len(run(arm.problem(seed=3, differentiable=False), 200, secant=s).trials) for s in (0.0, 0.7))
+    measured, updated = (
+        len(run(arm.problem(seed=3, differentiable=False), 200, secant=s).trials)
+        for s in (0.0, 0.7)
+    )
     assert updated < 0.8 * measured
 
 
@@ -105,12 +119,18 @@ def test_while_a_later_start_finishes_nothing_else_is_asked() -> None:
     study = run(peaks(1), 80, seed=1)
     statement, strategy, log = study.problem.statement, LeastSquares(), study.trials
     later = [i for i, trial in enumerate(log) if trial.query.meta.get("start", 0) > 0]
-    asked = [strategy.ask(statement, log[:i], Request(i, count=8, seed=1, budget=80)).queries for i in later]
+    asked = [
+        strategy.ask(statement, log[:i], Request(i, count=8, seed=1, budget=80)).queries
+        for i in later
+    ]
     assert all(query.meta.get("start", 0) > 0 for queries in asked for query in queries)
     (step,) = next(queries for queries in asked if len(queries) == 1)
     before = log[: later[[len(queries) for queries in asked].index(1)]]
     waiting = Request(len(before) + 1, count=8, seed=1, budget=80)
-    assert strategy.ask(statement, [*before, Trial(len(before), step, State.RUNNING)], waiting).queries == ()
+    assert (
+        strategy.ask(statement, [*before, Trial(len(before), step, State.RUNNING)], waiting).queries
+        == ()
+    )
 
 
 def test_differences_step_inwards_at_a_bound() -> None:
@@ -134,9 +154,14 @@ def test_a_tolerance_says_when_it_is_done() -> None:
     """Told by hand, so that nobody but the strategy can stop."""
     calls = []
     for tolerance in (0.1, 1e-9, 0.0):
-        study = bi.Study.create("s", sine.problem(tolerance=tolerance, differentiable=False), LeastSquares())
+        study = bi.Study.create(
+            "s", sine.problem(tolerance=tolerance, differentiable=False), LeastSquares()
+        )
         while queries := study.ask():
-            study.tell(queries[0], study.problem.oracle([study.problem.space.decode([queries[0].query.point])[0]])[0])
+            study.tell(
+                queries[0],
+                study.problem.oracle([study.problem.space.decode([queries[0].query.point])[0]])[0],
+            )
         calls.append(len(study.trials))
     assert calls[0] < calls[1] <= calls[2]
 
@@ -148,7 +173,9 @@ def curve(unit: float) -> bi.Problem:
     def oracle(x: Any) -> Any:
         return unit * (x[0] * np.sin(6.0 * t * (0.3 + x[1])) + np.exp(-x[2] * t))
 
-    return bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), oracle, bi.Target(oracle([0.6, 0.7, 0.2])), name="curve")
+    return bi.Problem(
+        bi.Box([0.0] * 3, [1.0] * 3), oracle, bi.Target(oracle([0.6, 0.7, 0.2])), name="curve"
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -169,22 +196,32 @@ def test_no_query_is_less_plausible_than_the_floor(measured: bool) -> None:
     codes = np.concatenate([rng.normal(-2.0, 0.5, (300, 3)), rng.normal(2.0, 0.5, (300, 3))])
     space = bi.Latent(lambda z: z, dim=3, **({"codes": codes} if measured else {}))
     problem = bi.Problem(
-        space, lambda z: [z[0] + z[1], z[2] - z[0] ** 2], bi.Target([9.0, 3.0]), name="far", realism=0.6
+        space,
+        lambda z: [z[0] + z[1], z[2] - z[0] ** 2],
+        bi.Target([9.0, 3.0]),
+        name="far",
+        realism=0.6,
     )
     study = bi.Study.create("s", problem, LeastSquares(), seed=0)
     study.add(points=np.array([[2.9, 0.0, 0.0]]), Y=[[2.9, -8.4]])
     study.run(45)
     own = [trial for trial in study.trials if trial.origin == "least_squares"]
-    assert {"start", "design", "model"} == {kind for trial in own for kind in trial.query.meta} - {"from"}
+    assert {"start", "design", "model"} == {kind for trial in own for kind in trial.query.meta} - {
+        "from"
+    }
     assert space.domain.plausibility(np.array([trial.point for trial in own])).min() >= 0.4
-    assert None in {trial.query.meta["from"] for trial in own if "start" in trial.query.meta}, "not where the user was"
+    assert None in {trial.query.meta["from"] for trial in own if "start" in trial.query.meta}, (
+        "not where the user was"
+    )
 
 
 def test_goes_on_when_the_target_cannot_be_reached() -> None:
     study = run(sine.problem(target=[2.5], differentiable=False), 45)
     assert len(study.trials) == 45
     assert study.best.loss == pytest.approx(0.25, abs=1e-2)
-    assert {"start", "design", "model"} == {kind for t in study.trials for kind in t.query.meta} - {"from"}
+    assert {"start", "design", "model"} == {kind for t in study.trials for kind in t.query.meta} - {
+        "from"
+    }
 
 
 def test_asks_the_same_when_finished_starts_are_run_again() -> None:
@@ -193,7 +230,9 @@ def test_asks_the_same_when_finished_starts_are_run_again() -> None:
     memo = strategy.ask(statement, study.trials, Request(60)).memo
     assert memo["finished"] > 0
     unfinished = {**memo, "finished": 0}
-    with_memo, without = (strategy.ask(statement, study.trials, Request(60, memo=m)) for m in (memo, unfinished))
+    with_memo, without = (
+        strategy.ask(statement, study.trials, Request(60, memo=m)) for m in (memo, unfinished)
+    )
     assert [q.to_json() for q in with_memo.queries] == [q.to_json() for q in without.queries]
 
 
@@ -210,7 +249,10 @@ def test_data_of_the_user_spare_the_design() -> None:
     problem = peaks(2)
     study = bi.Study.create("s", problem, LeastSquares(), seed=2)
     points = problem.space.sample(np.random.default_rng(0), 25)
-    study.add(points=points, Y=[outcome.y for outcome in problem.evaluate([Query(point) for point in points])])
+    study.add(
+        points=points,
+        Y=[outcome.y for outcome in problem.evaluate([Query(point) for point in points])],
+    )
     study.run(50)
     assert not any("design" in trial.query.meta for trial in study.trials)
     assert study.best.loss < 1e-20
@@ -242,7 +284,9 @@ def test_broken_constraints_are_residuals() -> None:
 
 def test_works_in_a_latent() -> None:
     domain = Domain("gaussian", 4, {}, radius=3.0)
-    statement = Statement("latent", domain, ("a", "b"), bi.Target([1.0, -0.5]).bind(["a", "b"]))
+    statement = ProblemStatement(
+        "latent", domain, ("a", "b"), bi.Target([1.0, -0.5]).bind(["a", "b"])
+    )
     log: list[Trial] = []
     for n in range(40):
         for query in LeastSquares().ask(statement, log, Request(n)).queries:
@@ -250,7 +294,9 @@ def test_works_in_a_latent() -> None:
             assert np.linalg.norm(z) <= 3.0 + 1e-9
             y = np.array([np.tanh(z[0]) + 0.3 * z[1], z[2] - z[3] ** 2])
             loss = float(statement.objective.loss(y))
-            log.append(Trial(n, query, State.COMPLETED, outcome=Outcome(State.COMPLETED, y=y, loss=loss)))
+            log.append(
+                Trial(n, query, State.COMPLETED, outcome=Outcome(State.COMPLETED, y=y, loss=loss))
+            )
     assert min(trial.loss for trial in log) < 1e-12
 
 
@@ -263,22 +309,31 @@ def test_an_answer_is_found_by_its_exact_point() -> None:
     assert not np.array_equal(following.point, query.point)
 
 
-@pytest.mark.parametrize("objective", [bi.Minimize("y"), bi.Maximize("y"), bi.Composite(lambda y: y[..., 0], ("y",))])
+@pytest.mark.parametrize(
+    "objective", [bi.Minimize("y"), bi.Maximize("y"), bi.Composite(lambda y: y[..., 0], ("y",))]
+)
 def test_refuses_what_has_no_residuals(objective: Any) -> None:
     problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: x[0], objective, name="plain")
-    with pytest.raises(bi.Unsuitable, match=r"'least_squares' needs residuals.*'plain'.*Target"):
+    with pytest.raises(
+        bi.UnsuitableStrategyError, match=r"'least_squares' needs residuals.*'plain'.*Target"
+    ):
         bi.Study.create("s", problem, "least_squares")
 
 
 def test_refuses_what_has_no_differences() -> None:
-    problem = bi.Problem(bi.Box({"n": bi.Int(0, 9)}), lambda d: d["n"], bi.Target(3.0), name="whole")
-    with pytest.raises(bi.Unsuitable, match=r"'least_squares' needs finite differences.*'whole'.*'gp'"):
+    problem = bi.Problem(
+        bi.Box({"n": bi.Int(0, 9)}), lambda d: d["n"], bi.Target(3.0), name="whole"
+    )
+    with pytest.raises(
+        bi.UnsuitableStrategyError, match=r"'least_squares' needs finite differences.*'whole'.*'gp'"
+    ):
         bi.Study.create("s", problem, "least_squares")
 
 
 @pytest.mark.parametrize(
-    "options", [{"method": "lm"}, {"secant": 1.0}, {"initial": 0}, {"diff_step": 0.0}, {"design": 1}]
+    "options",
+    [{"method": "lm"}, {"secant": 1.0}, {"initial": 0}, {"diff_step": 0.0}, {"design": 1}],
 )
 def test_options_that_cannot_be_meant(options: dict[str, Any]) -> None:
-    with pytest.raises(bi.InvalidInput, match="least_squares"):
+    with pytest.raises(bi.InvalidInputError, match="least_squares"):
         LeastSquares(**options)

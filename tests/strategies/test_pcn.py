@@ -16,7 +16,7 @@ from bo_invert.models.design_features import appearance
 from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.optim.pcn_sampler import walk
 from bo_invert.models.output_transforms import Outputs
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Request, from_spec
 from bo_invert.types import Array
 
@@ -46,7 +46,9 @@ def test_walks_sample_the_posterior() -> None:
 
 def test_walks_leave_forbidden_places_and_never_return() -> None:
     rng = np.random.default_rng(2)
-    z = walk(lambda z: np.where(z[:, 0] > 0, 0.0, -np.inf), rng.standard_normal((500, 3)), rng, steps=80)
+    z = walk(
+        lambda z: np.where(z[:, 0] > 0, 0.0, -np.inf), rng.standard_normal((500, 3)), rng, steps=80
+    )
     assert (z[:, 0] > 0).all()
 
 
@@ -65,14 +67,20 @@ def test_appearance_keeps_distances() -> None:
     assert appearance(lambda z: np.ones((len(z), 4)), draws) is None
 
 
-def statement_of(objective: bi.Objective, outputs: tuple[str, ...] = ("y",), constraints: tuple = ()) -> Statement:
+def statement_of(
+    objective: bi.Objective, outputs: tuple[str, ...] = ("y",), constraints: tuple = ()
+) -> ProblemStatement:
     space = bi.Latent(lambda z: z, dim=2)
     return bi.Problem(space, None, objective, outputs=outputs, constraints=constraints).statement
 
 
-def believed(statement: Statement, y: Array, x: Array) -> tuple[exact.Surrogate, Outputs, Known]:
+def believed(
+    statement: ProblemStatement, y: Array, x: Array
+) -> tuple[exact.Surrogate, Outputs, Known]:
     losses = np.asarray(statement.objective.loss(y), dtype=float)
-    excess = np.array([[float(c.excess(row)) for c in statement.constraints] for row in y]).reshape(len(y), -1)
+    excess = np.array([[float(c.excess(row)) for c in statement.constraints] for row in y]).reshape(
+        len(y), -1
+    )
     outputs = Outputs(statement, y, losses)
     known = Known(x, losses, (excess <= 0).all(1), np.empty((0, 2)))
     return exact.fit(x, outputs.values), outputs, known
@@ -107,12 +115,17 @@ def told(problem: bi.Problem, strategy: str, n: int, seed: int = 0) -> bi.Study:
 
 def test_queries_concentrate_where_improvement_is_likely() -> None:
     goal = np.array([1.2, -0.8, 0.0])
-    problem = bi.Problem(bi.Latent(lambda z: z, dim=3), lambda x: float(((x - goal) ** 2).sum()), bi.Minimize())
+    problem = bi.Problem(
+        bi.Latent(lambda z: z, dim=3), lambda x: float(((x - goal) ** 2).sum()), bi.Minimize()
+    )
     study = told(problem, "pcn", 30)
     proposed = [trial.point for trial in study.ask(8)]
     best = study.best.loss
     losses = [problem.evaluate([bi.Query(point)])[0].loss for point in proposed]
-    drawn = [problem.evaluate([bi.Query(p)])[0].loss for p in problem.space.sample(np.random.default_rng(9), 200)]
+    drawn = [
+        problem.evaluate([bi.Query(p)])[0].loss
+        for p in problem.space.sample(np.random.default_rng(9), 200)
+    ]
     assert np.median(losses) < np.quantile(drawn, 0.1)
     assert min(losses) < best
     assert len({tuple(point) for point in proposed}) == 8
@@ -122,11 +135,15 @@ def test_queries_keep_to_a_measured_reference() -> None:
     """Codes on a thin ring: the loss falls towards its centre and beyond, the queries stay on the ring."""
     rng = np.random.default_rng(5)
     angle = rng.uniform(0, 2 * np.pi, 2000)
-    codes = np.column_stack([np.cos(angle), np.sin(angle)]) * (1 + 0.03 * rng.standard_normal((2000, 1)))
+    codes = np.column_stack([np.cos(angle), np.sin(angle)]) * (
+        1 + 0.03 * rng.standard_normal((2000, 1))
+    )
     space = bi.Latent(lambda z: z, dim=2, codes=codes)
     problem = bi.Problem(space, lambda x: float(x @ x + x[0]), bi.Minimize(), realism=None)
     walked, greedy = (told(problem, name, 12).run(9, batch=3).trials[12:] for name in ("pcn", "gp"))
-    dense, sparse = (space.domain.reference.log_density(np.array([t.point for t in s])) for s in (walked, greedy))
+    dense, sparse = (
+        space.domain.reference.log_density(np.array([t.point for t in s])) for s in (walked, greedy)
+    )
     lowest = space.domain.reference.quantiles[0]
     assert np.median(dense) > lowest - 5.0
     assert np.median(sparse) < lowest - 15.0
@@ -153,22 +170,24 @@ def test_designs_are_compared_where_they_can_be_seen() -> None:
 
 
 def test_without_features_points_are_compared() -> None:
-    problem = bi.Problem(bi.Latent(lambda z: z, dim=2), lambda x: float(x @ x), bi.Minimize(), name="plain")
+    problem = bi.Problem(
+        bi.Latent(lambda z: z, dim=2), lambda x: float(x @ x), bi.Minimize(), name="plain"
+    )
     study = told(problem, "pcn", 8)
     blind = dataclasses.replace(problem.statement, features=None)
     assert from_spec("pcn").ask(blind, study.trials, Request(0, 2)).queries
-    with pytest.raises(bi.Unsuitable, match=r"'pcn' .*'plain'.*surrogate='latent'"):
+    with pytest.raises(bi.UnsuitableStrategyError, match=r"'pcn' .*'plain'.*surrogate='latent'"):
         from_spec("pcn", surrogate="design").check(blind)
     words = bi.Latent(lambda z: [f"{row[0]:.1f}" for row in z], dim=2)
     assert words.features is None
-    with pytest.raises(bi.InvalidInput, match="surrogate is one of"):
+    with pytest.raises(bi.InvalidInputError, match="surrogate is one of"):
         from_spec("pcn", surrogate="both")
 
 
 def test_what_cannot_be_evaluated_is_avoided() -> None:
     def oracle(x: Array) -> float:
         if x[0] > 0:
-            raise bi.Infeasible("too far right")
+            raise bi.InfeasibleError("too far right")
         return float(x[1])
 
     problem = bi.Problem(bi.Latent(lambda z: z, dim=2), oracle, bi.Minimize())
@@ -180,7 +199,9 @@ def test_what_cannot_be_evaluated_is_avoided() -> None:
 def test_density_ratio_is_that_of_the_reference() -> None:
     from bo_invert.strategies.pcn import _Normal
 
-    space = bi.Latent(lambda z: z, dim=2, codes=np.random.default_rng(7).standard_normal((400, 2)) ** 3)
+    space = bi.Latent(
+        lambda z: z, dim=2, codes=np.random.default_rng(7).standard_normal((400, 2)) ** 3
+    )
     z = space.sample(np.random.default_rng(8), 50)
     expected = space.domain.reference.log_density(z) - multivariate_normal(np.zeros(2)).logpdf(z)
     ratio = _Normal(space.domain).log_ratio(z) - expected

@@ -86,4 +86,6 @@ def test_a_later_run_begins_at_a_better_gift_only_once() -> None:
     assert chosen is not None
     assert chosen.number == 1
     assert launch([*log, told(2, 0.7, "me", **{"start": 1, "from": 1})], "me", 2) is None
-    assert launch([*log, told(2, 0.1, "me", **{"start": 0, "from": None})], "me", 1) is None, "it has better itself"
+    assert launch([*log, told(2, 0.1, "me", **{"start": 0, "from": None})], "me", 1) is None, (
+        "it has better itself"
+    )

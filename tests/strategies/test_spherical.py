@@ -17,7 +17,7 @@ from bo_invert.models.linear.sphere import Chart, lowest, nearest
 from bo_invert.models.linear.spherical_gp import Settings, Spectrum, SphericalLinear, fit
 from bo_invert.models.output_transforms import Outputs
 from bo_invert.objectives import Maximize, Target
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain, Reference
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.spherical import Spherical
@@ -43,13 +43,19 @@ def dense(chart: Chart, share: float, a: np.ndarray, b: np.ndarray) -> np.ndarra
 def told(n: int = 30, d: int = 4, k: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     points = rng.standard_normal((n, d))
-    return points, np.sin(points @ rng.standard_normal((d, k))) + 3.0 + 0.1 * rng.standard_normal((n, k))
+    return points, np.sin(points @ rng.standard_normal((d, k))) + 3.0 + 0.1 * rng.standard_normal(
+        (n, k)
+    )
 
 
-def given(chart: Chart, share: float, ratios: tuple[float, ...], points: np.ndarray, values: np.ndarray) -> Any:
+def given(
+    chart: Chart, share: float, ratios: tuple[float, ...], points: np.ndarray, values: np.ndarray
+) -> Any:
     offset, spread = values.mean(0), values.std(0)
     settings = Settings(share, chart.lengthscale, ratios)
-    return SphericalLinear(chart, settings, points, (values - offset) / spread, offset, spread, None)
+    return SphericalLinear(
+        chart, settings, points, (values - offset) / spread, offset, spread, None
+    )
 
 
 @each_chart
@@ -68,7 +74,9 @@ def test_posterior_is_that_of_the_dense_process(chart: Chart, n: int) -> None:
         expected = values[:, j].mean() + values[:, j].std() * cross @ np.linalg.solve(K, score)
         np.testing.assert_allclose(mean[:, j], expected, atol=1e-8)
         covariance = dense(chart, 0.2, fresh, fresh) - cross @ np.linalg.solve(K, cross.T)
-        np.testing.assert_allclose(variance[:, j], amplitude * values[:, j].var() * np.diag(covariance), atol=1e-8)
+        np.testing.assert_allclose(
+            variance[:, j], amplitude * values[:, j].var() * np.diag(covariance), atol=1e-8
+        )
 
 
 @each_chart
@@ -90,7 +98,9 @@ def test_evidence_is_that_of_the_dense_process(chart: Chart, n: int) -> None:
 
     for share, ratio in ((0.1, 1e-3), (0.7, 0.2)):
         wanted = [expected(share, ratio, score) for score in scores.T]
-        np.testing.assert_allclose(spectrum.evidence(share, [1.0, ratio])[1], wanted, rtol=1e-8, atol=1e-7)
+        np.testing.assert_allclose(
+            spectrum.evidence(share, [1.0, ratio])[1], wanted, rtol=1e-8, atol=1e-7
+        )
 
 
 @each_chart
@@ -108,7 +118,9 @@ def test_left_out_predictions_are_those_of_refits(chart: Chart) -> None:
             assert mean[i, j] == pytest.approx(expected, abs=1e-8)
             own = dense(chart, 0.1, points[i : i + 1], points[i : i + 1])[0, 0] + ratio
             spread = model.amplitudes[j] * model.spread[j] ** 2
-            assert variance[i, j] == pytest.approx(spread * (own - cross @ np.linalg.solve(K, cross)), rel=1e-7)
+            assert variance[i, j] == pytest.approx(
+                spread * (own - cross @ np.linalg.solve(K, cross)), rel=1e-7
+            )
 
 
 @each_chart
@@ -168,13 +180,21 @@ def test_what_was_kept_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     points, values = told(200, 4, 1)
     warm = fit(points[:70], values[:70], directions=True)
     warm.sample(np.random.default_rng(0), 1)
-    others = [fit(points[:n], values[:n], warm.memo, directions=True) for n in (71, 128, 150, 64, 200)]
+    others = [
+        fit(points[:n], values[:n], warm.memo, directions=True) for n in (71, 128, 150, 64, 200)
+    ]
     seen = [model.sample(np.random.default_rng(1), 1) for model in others]
     for model, sample in zip(others, seen, strict=True):
         fresh = Grams()
         monkeypatch.setattr(spherical, "gram_of", fresh)
         again = SphericalLinear(
-            model.chart, model.settings, model.points, model.scores, model.offset, model.spread, None
+            model.chart,
+            model.settings,
+            model.points,
+            model.scores,
+            model.offset,
+            model.spread,
+            None,
         )
         np.testing.assert_array_equal(again.sample(np.random.default_rng(1), 1), sample)
         assert len(fresh.sums) == 1
@@ -184,7 +204,10 @@ def test_sums_are_kept_by_content_and_bounded() -> None:
     grams, chart = Grams(kept=2), Chart(3)
     rng = np.random.default_rng(0)
     sets = [rng.standard_normal((100, 3)) for _ in range(4)]
-    threads = [threading.Thread(target=lambda own=own: [grams(chart, own) for _ in range(20)]) for own in sets]
+    threads = [
+        threading.Thread(target=lambda own=own: [grams(chart, own) for _ in range(20)])
+        for own in sets
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -242,7 +265,11 @@ def test_nearest_is_nearer_than_any_other(k: int, reach: float) -> None:
     rng = np.random.default_rng(k)
     everywhere = on_cap(rng, 200_000, 3, 1.0)
     for _ in range(10):
-        slopes, wanted, near = rng.standard_normal((k, 3)), reach * rng.standard_normal(k), rng.standard_normal(3)
+        slopes, wanted, near = (
+            rng.standard_normal((k, 3)),
+            reach * rng.standard_normal(k),
+            rng.standard_normal(3),
+        )
         p = nearest(slopes, wanted, near)
         assert np.linalg.norm(p) == pytest.approx(1.0, abs=1e-12)
         reached = float(((everywhere @ slopes.T - wanted) ** 2).sum(1).min())
@@ -278,7 +305,9 @@ def test_nearest_meets_what_is_within_reach() -> None:
         capped = nearest(slopes, wanted, np.eye(40)[-1], height)
         assert capped[-1] <= height + 1e-12
         np.testing.assert_allclose(slopes @ capped, wanted, atol=1e-9)
-    np.testing.assert_allclose(nearest(np.zeros((2, 3)), np.ones(2), np.array([0, 2.0, 0])), [0, 1, 0])
+    np.testing.assert_allclose(
+        nearest(np.zeros((2, 3)), np.ones(2), np.array([0, 2.0, 0])), [0, 1, 0]
+    )
 
 
 def regression(d: int, m: int = 1) -> Any:
@@ -294,7 +323,9 @@ def trials(points: np.ndarray, y: np.ndarray, losses: np.ndarray) -> list[Trial]
     ]
 
 
-def search(statement: Statement, f: Any, calls: int, count: int = 1, **options: Any) -> list[Trial]:
+def search(
+    statement: ProblemStatement, f: Any, calls: int, count: int = 1, **options: Any
+) -> list[Trial]:
     done: list[Trial] = []
     memo = None
     while len(done) < calls:
@@ -310,10 +341,10 @@ def search(statement: Statement, f: Any, calls: int, count: int = 1, **options: 
     return done
 
 
-def latent(d: int, objective: Any, m: int = 1, **options: Any) -> Statement:
+def latent(d: int, objective: Any, m: int = 1, **options: Any) -> ProblemStatement:
     outputs = tuple(f"y{i}" for i in range(m))
     domain = Domain("gaussian", d, {}, radius=np.sqrt(d) + 2.5, **options)
-    return Statement("latent", domain, outputs, objective.bind(outputs))
+    return ProblemStatement("latent", domain, outputs, objective.bind(outputs))
 
 
 @pytest.mark.parametrize("chart", ["directions", "stereographic"])
@@ -364,13 +395,19 @@ def test_a_point_that_is_known_is_not_asked_for_again() -> None:
 
 
 def test_asks_are_pure_and_cope_with_failures_and_a_measured_reference() -> None:
-    reference = Reference(np.ones(1), np.zeros((1, 30)), np.eye(30)[None], np.linspace(-60, -30, 50))
+    reference = Reference(
+        np.ones(1), np.zeros((1, 30)), np.eye(30)[None], np.linspace(-60, -30, 50)
+    )
     statement = latent(30, Maximize(), reference=reference)
     f = regression(30)
     points = np.random.default_rng(0).standard_normal((70, 30))
     done = trials(points, f(points), -f(points)[:, 0])
-    failed = Trial(70, Query(np.ones(30)), State.FAILED, 0, (), Outcome(State.FAILED, reason="crashed"))
-    asks = [Spherical().ask(statement, [*done, failed], Request(number=7, count=2)) for _ in range(2)]
+    failed = Trial(
+        70, Query(np.ones(30)), State.FAILED, 0, (), Outcome(State.FAILED, reason="crashed")
+    )
+    asks = [
+        Spherical().ask(statement, [*done, failed], Request(number=7, count=2)) for _ in range(2)
+    ]
     assert asks[0].memo == asks[1].memo
     for one, other in zip(asks[0].queries, asks[1].queries, strict=True):
         np.testing.assert_array_equal(one.point, other.point)
@@ -397,7 +434,7 @@ def test_constraints_and_composites_are_searched() -> None:
 
 @pytest.mark.parametrize("options", [{"chart": "flat"}, {"exploration": -1.0}, {"initial": 0}])
 def test_options_are_checked(options: dict[str, Any]) -> None:
-    with pytest.raises(bi.InvalidInput, match="spherical"):
+    with pytest.raises(bi.InvalidInputError, match="spherical"):
         Spherical(**options)
 
 
@@ -410,7 +447,7 @@ def test_failures_are_learned(kind: str) -> None:
     def oracle(x: np.ndarray) -> float:
         beyond = x @ wall > 0.0 if kind == "half" else abs(x @ wall) > 0.8
         if beyond:
-            raise bi.Infeasible("beyond the wall")
+            raise bi.InfeasibleError("beyond the wall")
         return float(x @ slope + 0.7 * x @ wall)
 
     problem = bi.Problem(bi.Latent(lambda z: z, dim=48), oracle, bi.Maximize())
@@ -447,7 +484,13 @@ def test_what_fails_is_a_line_away() -> None:
     assert 0.6 < scores[0] < scores[1]
     assert scores[1] > 0.8
     assert (
-        answering(domain, History(trials(points, np.zeros((120, 1)), np.zeros(120))), None, directions=True)[0] is None
+        answering(
+            domain,
+            History(trials(points, np.zeros((120, 1)), np.zeros(120))),
+            None,
+            directions=True,
+        )[0]
+        is None
     )
 
 
@@ -467,9 +510,11 @@ def test_scores_see_the_features_of_the_chart(geometry: Any) -> None:
     objective = Maximize().bind(("y",))
     points = domain.sample(np.random.default_rng(0), 6)
     y = np.random.default_rng(1).standard_normal((6, 1))
-    outputs = Outputs(Statement("p", domain, ("y",), objective), y, -y[:, 0])
+    outputs = Outputs(ProblemStatement("p", domain, ("y",), objective), y, -y[:, 0])
     for chart in CHARTS:
         weights = np.random.default_rng(2).standard_normal((1, chart.size + 1))
-        score = promise(weights, chart, outputs, None)(torch.tensor(to_unit(domain, points))).numpy()
+        score = promise(weights, chart, outputs, None)(
+            torch.tensor(to_unit(domain, points))
+        ).numpy()
         expected = chart.lift(centred(domain, points)) @ weights[0]
         np.testing.assert_allclose(score * y.std(ddof=1), expected)

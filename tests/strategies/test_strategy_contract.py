@@ -30,7 +30,9 @@ COUNTING = {"sobol", "cmaes", "differential_evolution", "dual_annealing", "scipy
 class Troubled:
     """Counts its calls, and does something wrong at some of them."""
 
-    def __init__(self, fn: Callable[[Any], Any], trouble: Callable[[int], Any] | None = None) -> None:
+    def __init__(
+        self, fn: Callable[[Any], Any], trouble: Callable[[int], Any] | None = None
+    ) -> None:
         self.fn, self.trouble, self.calls = fn, trouble, 0
 
     def __call__(self, x: Any) -> Any:
@@ -46,7 +48,7 @@ def one_in_five(call: int) -> Any:
     if kind == 0:
         raise RuntimeError("the simulator crashed")
     if kind == 3:
-        raise bi.Infeasible("no mesh")
+        raise bi.InfeasibleError("no mesh")
     return np.nan if kind == 1 else [1.0, 2.0, 3.0, 4.0]
 
 
@@ -97,15 +99,25 @@ def latent(trouble: Any = None) -> tuple[bi.Problem, Troubled]:
         decoder.weight.copy_(torch.randn(4, 3, generator=generator, dtype=torch.float64))
         decoder.bias.zero_()
     oracle = Troubled(lambda x: None, trouble)
-    return bi.Problem(bi.Latent(decoder, dim=3), torch_module(oracle), bi.Target(1.2), name="latent"), oracle
+    return bi.Problem(
+        bi.Latent(decoder, dim=3), torch_module(oracle), bi.Target(1.2), name="latent"
+    ), oracle
 
 
 def mixed(trouble: Any = None) -> tuple[bi.Problem, Troubled]:
     oracle = Troubled(
-        lambda d: {"cost": (d["n"] - 3) ** 2 + d["r"] + (d["kind"] == "b"), "purity": 1.0 - 0.1 * d["r"]}, trouble
+        lambda d: {
+            "cost": (d["n"] - 3) ** 2 + d["r"] + (d["kind"] == "b"),
+            "purity": 1.0 - 0.1 * d["r"],
+        },
+        trouble,
     )
-    space = bi.Box({"n": bi.Int(1, 9), "r": bi.Float(0.01, 10.0, log=True), "kind": bi.Choice("a", "b", "c")})
-    problem = bi.Problem(space, oracle, bi.Minimize("cost"), constraints=["purity >= 0.5"], name="mixed")
+    space = bi.Box(
+        {"n": bi.Int(1, 9), "r": bi.Float(0.01, 10.0, log=True), "kind": bi.Choice("a", "b", "c")}
+    )
+    problem = bi.Problem(
+        space, oracle, bi.Minimize("cost"), constraints=["purity >= 0.5"], name="mixed"
+    )
     return problem, oracle
 
 
@@ -117,7 +129,7 @@ COUNTED = {"bowl", "circle", "mixed"}
 def suitable(strategy: str, problem: bi.Problem) -> bool:
     try:
         from_spec(strategy).check(problem.statement)
-    except bi.Unsuitable:
+    except bi.UnsuitableStrategyError:
         return False
     return True
 
@@ -147,7 +159,7 @@ def test_suits_something_and_refuses_clearly(strategy: str) -> None:
     assert any(suitable(strategy, problem) for problem in problems)
     for problem in problems:
         if not suitable(strategy, problem):
-            with pytest.raises(bi.Unsuitable) as refusal:
+            with pytest.raises(bi.UnsuitableStrategyError) as refusal:
                 bi.Study.create("s", problem, strategy=strategy)
             said = str(refusal.value)
             assert repr(strategy) in said
@@ -161,7 +173,7 @@ def test_survives_its_own_spec(strategy: str) -> None:
     again = from_spec(made.spec())
     assert again == made
     assert again.spec() == made.spec()
-    with pytest.raises(bi.InvalidInput, match="no option"):
+    with pytest.raises(bi.InvalidInputError, match="no option"):
         from_spec(strategy, no_such_option=1)
 
 
@@ -188,9 +200,13 @@ def test_ask_is_pure(strategy: str, make: Any) -> None:
 @each_pair
 def test_resume_is_exact(strategy: str, make: Any) -> None:
     """Interrupted in the middle of a call and reopened, a study proposes what it would have proposed anyway."""
-    whole = bi.Study.create("s", make()[0], strategy=strategy, seed=1).run(BUDGET, batch=2, stop_when_hit=False)
+    whole = bi.Study.create("s", make()[0], strategy=strategy, seed=1).run(
+        BUDGET, batch=2, stop_when_hit=False
+    )
     store = MemoryStore()
-    broken = bi.Study.create("s", make(interrupt_at(7))[0], strategy=strategy, seed=1, storage=store)
+    broken = bi.Study.create(
+        "s", make(interrupt_at(7))[0], strategy=strategy, seed=1, storage=store
+    )
     try:
         broken.run(BUDGET, batch=2, stop_when_hit=False)
         interrupted = False
@@ -209,7 +225,9 @@ def test_resume_is_exact(strategy: str, make: Any) -> None:
 def test_lives_with_a_troubled_oracle(strategy: str, make: Any) -> None:
     """A fifth of the calls go wrong in every way an oracle can: the study ends in good order, with a true bill."""
     problem, oracle = make(one_in_five)
-    study = bi.Study.create("s", problem, strategy=strategy, seed=2).run(BUDGET, batch=2, stop_when_hit=False)
+    study = bi.Study.create("s", problem, strategy=strategy, seed=2).run(
+        BUDGET, batch=2, stop_when_hit=False
+    )
     trials, spent = study.trials, study.spent
     assert spent.running == 0
     assert not any(trial.state.open for trial in trials)
@@ -229,7 +247,9 @@ def test_survives_an_oracle_that_always_fails(strategy: str, make: Any) -> None:
     problem, oracle = make(always)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        study = bi.Study.create("s", problem, strategy=strategy, seed=2).run(BUDGET, batch=2, stop_when_hit=False)
+        study = bi.Study.create("s", problem, strategy=strategy, seed=2).run(
+            BUDGET, batch=2, stop_when_hit=False
+        )
     assert study.best is None
     assert study.spent.attempts >= 1
     assert study.spent.failed == study.spent.attempts
@@ -246,7 +266,9 @@ def test_takes_results_in_any_order(strategy: str, make: Any) -> None:
     open_trials: list[Trial] = []
     for turn in range(6):
         asked = study.ask(2, budget=BUDGET)
-        assert strategy == "nevergrad" or not places(asked) & places(open_trials), "what is open is not asked again"
+        assert strategy == "nevergrad" or not places(asked) & places(open_trials), (
+            "what is open is not asked again"
+        )
         open_trials += asked
         if not open_trials:
             break
@@ -254,13 +276,15 @@ def test_takes_results_in_any_order(strategy: str, make: Any) -> None:
             study.journal.finish(trial.number, problem.evaluate([trial.query])[0])
             open_trials.remove(trial)
     for trial in open_trials:
-        study.tell(trial, bi.Failed("the sample was dropped"))
+        study.tell(trial, bi.FailedError("the sample was dropped"))
     numbers = [trial.number for trial in study.trials]
     assert numbers == list(range(len(numbers)))
     assert study.spent.running == 0
 
 
-@pytest.mark.parametrize(("strategy", "make"), [pair for pair in pairs() if pair.values[0] in MODELLED | COUNTING])
+@pytest.mark.parametrize(
+    ("strategy", "make"), [pair for pair in pairs() if pair.values[0] in MODELLED | COUNTING]
+)
 def test_open_trials_move_the_next_points(strategy: str, make: Any) -> None:
     """The same request, once more with what was asked still open: other points, or none until there are answers."""
     problem, _ = make()
@@ -285,7 +309,9 @@ def test_open_trials_move_the_next_points(strategy: str, make: Any) -> None:
 @each_pair
 def test_stays_inside_the_domain(strategy: str, make: Any) -> None:
     problem, _ = make()
-    study = bi.Study.create("s", problem, strategy=strategy, seed=5).run(BUDGET, batch=4, stop_when_hit=False)
+    study = bi.Study.create("s", problem, strategy=strategy, seed=5).run(
+        BUDGET, batch=4, stop_when_hit=False
+    )
     points = np.array([trial.point for trial in study.trials])
     np.testing.assert_allclose(problem.space.domain.project(points), points, atol=1e-9)
 

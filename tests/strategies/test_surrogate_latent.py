@@ -18,7 +18,9 @@ def slope(d: int = 40, **options: Any) -> bi.Problem:
     """A latent whose decoder changes nothing, and a straight slope in it."""
     direction = np.random.default_rng(0).standard_normal(d)
     direction /= np.linalg.norm(direction)
-    return bi.Problem(bi.Latent(lambda z: z, dim=d), lambda x: float(x @ direction), bi.Minimize(), **options)
+    return bi.Problem(
+        bi.Latent(lambda z: z, dim=d), lambda x: float(x @ direction), bi.Minimize(), **options
+    )
 
 
 @pytest.mark.parametrize("k", [2, 3, 8])
@@ -54,18 +56,20 @@ def test_mixtures_stay_on_the_shell_of_their_seeds() -> None:
 
 def test_boxes_are_refused() -> None:
     problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(x[0]), bi.Minimize(), name="boxed")
-    with pytest.raises(bi.Unsuitable, match=r"'o3' .*'boxed' is a box.*'gp'"):
+    with pytest.raises(bi.UnsuitableStrategyError, match=r"'o3' .*'boxed' is a box.*'gp'"):
         bi.Study.create("s", problem, strategy="o3")
 
 
 def test_bad_options_are_refused() -> None:
     for options in ({"seeds": 1}, {"draws": 3, "seeds": 4}, {"renew": -1}):
-        with pytest.raises(bi.InvalidInput, match="o3"):
+        with pytest.raises(bi.InvalidInputError, match="o3"):
             bi.Study.create("s", slope(), strategy={"name": "o3", "options": options})
 
 
 def test_seeds_are_the_best_draws_and_do_not_drift() -> None:
-    study = bi.Study.create("s", slope(), strategy={"name": "o3", "options": {"seeds": 3, "draws": 9, "renew": 0}})
+    study = bi.Study.create(
+        "s", slope(), strategy={"name": "o3", "options": {"seeds": 3, "draws": 9, "renew": 0}}
+    )
     study.run(12)
     first = study.trials[9].query.meta["seeds"]
     assert first == [int(i) for i in np.argsort([t.loss for t in study.trials[:9]])[:3]]
@@ -80,7 +84,9 @@ def test_seeds_are_the_best_draws_and_do_not_drift() -> None:
 
 
 def test_better_seeds_are_taken_in_time() -> None:
-    study = bi.Study.create("s", slope(), strategy={"name": "o3", "options": {"seeds": 3, "draws": 6, "renew": 4}})
+    study = bi.Study.create(
+        "s", slope(), strategy={"name": "o3", "options": {"seeds": 3, "draws": 6, "renew": 4}}
+    )
     study.run(16)
     seeds = [trial.query.meta["seeds"] for trial in study.trials[6:]]
     assert seeds[3] == seeds[0]
@@ -91,7 +97,9 @@ def test_better_seeds_are_taken_in_time() -> None:
 
 def test_data_of_the_user_are_draws() -> None:
     problem = slope()
-    study = bi.Study.create("s", problem, strategy={"name": "o3", "options": {"seeds": 3, "draws": 5}})
+    study = bi.Study.create(
+        "s", problem, strategy={"name": "o3", "options": {"seeds": 3, "draws": 5}}
+    )
     points: Array = problem.space.sample(np.random.default_rng(4), 5)
     study.add(points=points, Y=[problem.evaluate([bi.Query(point)])[0].y for point in points])
     (trial,) = study.ask(1)
@@ -103,7 +111,8 @@ def test_mixing_beats_drawing() -> None:
     o3 = {"name": "o3", "options": {"draws": 24, "seeds": 6}}
     for seed in range(2):
         mixed, drawn = (
-            bi.Study.create("s", problem, strategy=spec, seed=seed).run(36, batch=4).best.loss for spec in (o3, Prior())
+            bi.Study.create("s", problem, strategy=spec, seed=seed).run(36, batch=4).best.loss
+            for spec in (o3, Prior())
         )
         assert mixed < drawn - 0.2
 

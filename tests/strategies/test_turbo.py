@@ -19,7 +19,9 @@ from bo_invert.strategies.turbo import Turbo
 from bo_invert.types import Array, Outcome, Query, State, Trial
 
 SQUARE = Domain("box", 2, {})
-MIXED = bi.Box({"n": bi.Int(1, 9), "r": bi.Float(0.0, 1.0), "kind": bi.Choice("a", "b", "c")}).domain
+MIXED = bi.Box(
+    {"n": bi.Int(1, 9), "r": bi.Float(0.0, 1.0), "kind": bi.Choice("a", "b", "c")}
+).domain
 
 
 class Book:
@@ -35,20 +37,30 @@ class Book:
     def design(self, region: int, *outcomes: tuple[Sequence[float], float | None]) -> Book:
         return self._ask(outcomes, {"region": region, "design": 0})
 
-    def region(self, number: int, *losses: float | None, point: Sequence[float] = (0.1, 0.1)) -> Book:
+    def region(
+        self, number: int, *losses: float | None, point: Sequence[float] = (0.1, 0.1)
+    ) -> Book:
         """One ask: a loss for each query; None while its outcome is open."""
         return self._ask([(point, loss) for loss in losses], {"region": number})
 
     def trust(self) -> Trust:
         return Trust(History(self.trials), SQUARE, "turbo")
 
-    def _ask(self, outcomes: Sequence[tuple[Sequence[float], float | None]], meta: dict[str, int]) -> Book:
+    def _ask(
+        self, outcomes: Sequence[tuple[Sequence[float], float | None]], meta: dict[str, int]
+    ) -> Book:
         self.asks += 1
         return self._add(outcomes, "turbo", meta, self.asks, 0.0)
 
-    def _add(self, outcomes: Any, origin: str, meta: dict[str, int], ask: int | None, violation: float) -> Book:
+    def _add(
+        self, outcomes: Any, origin: str, meta: dict[str, int], ask: int | None, violation: float
+    ) -> Book:
         for point, loss in outcomes:
-            outcome = None if loss is None else Outcome(State.COMPLETED, np.array([loss]), loss, violation)
+            outcome = (
+                None
+                if loss is None
+                else Outcome(State.COMPLETED, np.array([loss]), loss, violation)
+            )
             state = State.RUNNING if loss is None else State.COMPLETED
             query = Query(np.array(point), origin=origin, meta=meta)
             self.trials.append(Trial(len(self.trials), query, state, ask, outcome=outcome))
@@ -109,7 +121,9 @@ def test_points_of_others_move_the_centre_but_are_no_success() -> None:
 def test_feasible_comes_before_good() -> None:
     book = Book().foreign([0.1, 0.1], 1.0, violation=2.0).foreign([0.5, 0.5], 5.0)
     assert book.trust().best == 1
-    infeasible = Book().foreign([0.1, 0.1], 1.0, violation=2.0).foreign([0.5, 0.5], 5.0, violation=1.0)
+    infeasible = (
+        Book().foreign([0.1, 0.1], 1.0, violation=2.0).foreign([0.5, 0.5], 5.0, violation=1.0)
+    )
     assert infeasible.trust().best == 1
     for loss in (9.0, 8.0, 7.0):
         infeasible.region(0, loss)
@@ -212,7 +226,9 @@ def test_drawn_scores_rank_the_feasible_first() -> None:
     y = np.stack([inputs.sum(1), inputs[:, 0]], 1)
     outputs = Outputs(problem.statement, y, y[:, 0])
     scores = thompson(exact.fit(inputs, outputs.values), outputs, 3, seed=0)
-    found = scores(torch.tensor([[0.9, 0.9], [0.6, 0.1], [0.4, 0.1], [0.1, 0.1]], dtype=torch.float64))
+    found = scores(
+        torch.tensor([[0.9, 0.9], [0.6, 0.1], [0.4, 0.1], [0.1, 0.1]], dtype=torch.float64)
+    )
     assert found.shape == (3, 4)
     assert (found.argsort(1, descending=True) == torch.tensor([1, 0, 2, 3])).all()
 
@@ -224,7 +240,9 @@ def bowl(x: Array) -> float:
 @pytest.mark.parametrize("acquisition", ["thompson", "ei"])
 def test_finds_the_bottom_of_a_bowl(acquisition: str) -> None:
     problem = bi.Problem(bi.Box([0.0] * 4, [1.0] * 4), bowl, bi.Minimize())
-    study = bi.Study.create("s", problem, strategy=Turbo(acquisition=acquisition, kernel="matern"), seed=0)
+    study = bi.Study.create(
+        "s", problem, strategy=Turbo(acquisition=acquisition, kernel="matern"), seed=0
+    )
     study.run(32, batch=4)
     assert study.best is not None
     assert study.best.loss is not None
@@ -235,8 +253,12 @@ def test_finds_the_bottom_of_a_bowl(acquisition: str) -> None:
 
 def test_starts_again_far_away_when_nothing_improves() -> None:
     """On a single spike that everybody knows, the region shrinks until it is given up."""
-    problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(abs(x[0] - 0.1) > 1e-9), bi.Minimize())
-    study = bi.Study.create("s", problem, strategy=Turbo(kernel="rbf", warp=False, initial=4), seed=0)
+    problem = bi.Problem(
+        bi.Box([0.0], [1.0]), lambda x: float(abs(x[0] - 0.1) > 1e-9), bi.Minimize()
+    )
+    study = bi.Study.create(
+        "s", problem, strategy=Turbo(kernel="rbf", warp=False, initial=4), seed=0
+    )
     study.add(points=[[0.1]], Y=[[0.0]])
     study.run(60, batch=4)
     second = [trial for trial in study.trials if trial.query.meta.get("region") == 1]
@@ -250,7 +272,9 @@ def test_does_not_stay_within_a_step() -> None:
     codes = np.random.default_rng(0).standard_normal((4, 5))
     goal = np.array([1.0, -1.0, 2.0, 0.0, 1.0])
     problem = bi.Problem(
-        bi.Latent(lambda z: np.round(0.8 * z @ codes), dim=4), lambda x: float(((x - goal) ** 2).sum()), bi.Minimize()
+        bi.Latent(lambda z: np.round(0.8 * z @ codes), dim=4),
+        lambda x: float(((x - goal) ** 2).sum()),
+        bi.Minimize(),
     )
     study = bi.Study.create("s", problem, strategy="turbo", seed=0).run(60, batch=2)
     assert len({tuple(trial.design) for trial in study.trials}) > 40
@@ -280,7 +304,7 @@ def test_the_process_sees_only_the_nearest_points(monkeypatch: pytest.MonkeyPatc
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(bi.InvalidInput, match="acquisition is one of 'thompson', 'ei'"):
+    with pytest.raises(bi.InvalidInputError, match="acquisition is one of 'thompson', 'ei'"):
         Turbo(acquisition="ucb")
-    with pytest.raises(bi.InvalidInput, match="at least"):
+    with pytest.raises(bi.InvalidInputError, match="at least"):
         Turbo(local=1)

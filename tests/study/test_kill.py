@@ -43,7 +43,9 @@ def search(folder: Path, strategy: str) -> None:
         return float(hartmann6(x)[0])
 
     problem = bi.Problem(bi.Box([0.0] * 6, [1.0] * 6), oracle, bi.Minimize(), name="hartmann6")
-    study = bi.Study.create("killed", problem, strategy, seed=7, storage=f"sqlite:///{folder}/runs.db", exist_ok=True)
+    study = bi.Study.create(
+        "killed", problem, strategy, seed=7, storage=f"sqlite:///{folder}/runs.db", exist_ok=True
+    )
     study.run(BUDGET)
 
 
@@ -72,7 +74,9 @@ def attempts(told: tuple[Trial, ...]) -> list[Attempt]:
 
 def outcomes(told: tuple[Trial, ...]) -> dict[int, tuple[bytes, float]]:
     return {
-        t.number: (t.point.tobytes(), float(t.y[0])) for t in told if t.state is State.COMPLETED and t.y is not None
+        t.number: (t.point.tobytes(), float(t.y[0]))
+        for t in told
+        if t.state is State.COMPLETED and t.y is not None
     }
 
 
@@ -86,7 +90,9 @@ def kill_after(folder: Path, strategy: str, begun: int, delay: float) -> None:
         time.sleep(0.002)
     strike = time.monotonic() + delay
     while time.monotonic() < strike and calls(folder) <= before + begun:
-        time.sleep(0.002)  # one more call at most: however fast the machine, ten kills do not outlive the budget
+        time.sleep(
+            0.002
+        )  # one more call at most: however fast the machine, ten kills do not outlive the budget
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -132,7 +138,9 @@ def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
     assert baseline.exitcode == 0
     assert calls(quiet) == BUDGET
     undisturbed = trials(quiet)
-    assert [t.query.point.tobytes() for t in ended] == [t.query.point.tobytes() for t in undisturbed]
+    assert [t.query.point.tobytes() for t in ended] == [
+        t.query.point.tobytes() for t in undisturbed
+    ]
     assert [t.query.to_json() for t in ended] == [t.query.to_json() for t in undisturbed]
     assert outcomes(ended) == outcomes(undisturbed)
 
@@ -140,12 +148,16 @@ def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_a_killed_process_that_nobody_waits_for_is_gone() -> None:
     code = "from bo_invert.storage.worker_id import this_worker; print(this_worker(), flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         worker = process.stdout.readline().decode().strip()
         assert not is_gone(worker)
         process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its number is still taken
+        os.waitid(
+            os.P_PID, process.pid, os.WEXITED | os.WNOWAIT
+        )  # it has ended, and its number is still taken
         assert is_gone(worker)
 
 
@@ -167,7 +179,17 @@ def test_the_command_line_resumes_after_kills_at_any_moment(tmp_path: Path) -> N
     (tmp_path / "bowl.py").write_text(PROBLEM.format(log=str(tmp_path / "calls")))
 
     def line(storage: str) -> list[str]:
-        options = ["--strategy", "cmaes", "--budget", "24", "--storage", storage, "--name", "bowl", "--quiet"]
+        options = [
+            "--strategy",
+            "cmaes",
+            "--budget",
+            "24",
+            "--storage",
+            storage,
+            "--name",
+            "bowl",
+            "--quiet",
+        ]
         return [sys.executable, "-m", "bo_invert.cli", "run", "bowl.py", *options]
 
     chance = random.Random(3)
@@ -181,7 +203,8 @@ def test_the_command_line_resumes_after_kills_at_any_moment(tmp_path: Path) -> N
     for storage in ("killed.db", "quiet.db"):
         subprocess.run(line(storage), cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
     ended, undisturbed = (
-        Journal(open_store(tmp_path / storage), "bowl").trials for storage in ("killed.db", "quiet.db")
+        Journal(open_store(tmp_path / storage), "bowl").trials
+        for storage in ("killed.db", "quiet.db")
     )
     assert [t.query.to_json() for t in ended] == [t.query.to_json() for t in undisturbed]
     assert outcomes(ended) == outcomes(undisturbed)

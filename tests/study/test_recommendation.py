@@ -39,7 +39,13 @@ def answers(fn: Any, noise: float, seed: int = 0) -> Any:
 
 
 def noisy_bowl(seed: int = 0, noise: float = 0.1, **options: Any) -> bi.Problem:
-    return bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), answers(bowl, noise, seed), bi.Minimize(), name="noisy", **options)
+    return bi.Problem(
+        bi.Box([0.0] * 2, [1.0] * 2),
+        answers(bowl, noise, seed),
+        bi.Minimize(),
+        name="noisy",
+        **options,
+    )
 
 
 def wavy(x: Any) -> list[float]:
@@ -82,7 +88,9 @@ def test_intervals_hold_the_truth_where_noise_is_most_of_what_is_seen() -> None:
     chosen = everywhere = points = single = 0
     for seed in range(8):
         space = bi.Box([0.0] * 5, [1.0] * 5)
-        problem = bi.Problem(space, answers(bowl, 0.3, seed), bi.Minimize(), outputs=["y"], name="deep")
+        problem = bi.Problem(
+            space, answers(bowl, 0.3, seed), bi.Minimize(), outputs=["y"], name="deep"
+        )
         study = bi.Study.create("s", problem, strategy="random", seed=seed).run(60)
         clean = np.array([bowl(trial.design) for trial in study.trials])
         low, middle, high = expect(study.statement, study.history).losses
@@ -91,10 +99,14 @@ def test_intervals_hold_the_truth_where_noise_is_most_of_what_is_seen() -> None:
         at = int(middle.argmin())
         chosen += low[at] <= clean[at] <= high[at]
         with one_thread():
-            usual = learn(study.statement, study.history, study.history.points, noisy=True).surrogate
+            usual = learn(
+                study.statement, study.history, study.history.points, noisy=True
+            ).surrogate
         mean, variance = (moment[:, 0].numpy() for moment in usual.posterior(usual.process.inputs))
         scale, offset = float(usual.weights[0, 0]), float(usual.offset[0])
-        single += int((np.abs(clean - mean * scale - offset) <= 1.645 * np.sqrt(variance) * scale).sum())
+        single += int(
+            (np.abs(clean - mean * scale - offset) <= 1.645 * np.sqrt(variance) * scale).sum()
+        )
     assert everywhere / points > 0.75
     assert chosen >= 5
     assert single < everywhere
@@ -103,7 +115,9 @@ def test_intervals_hold_the_truth_where_noise_is_most_of_what_is_seen() -> None:
 def test_averaging_changes_nothing_that_is_settled() -> None:
     rng = np.random.default_rng(0)
     inputs = rng.random((150, 2))
-    values = (np.sin(5.0 * inputs[:, 0]) + inputs[:, 1])[:, None] + 0.1 * rng.standard_normal((150, 1))
+    values = (np.sin(5.0 * inputs[:, 0]) + inputs[:, 1])[:, None] + 0.1 * rng.standard_normal(
+        (150, 1)
+    )
     with one_thread():
         surrogate = fit(inputs, values, choice=Choice(("rbf",), (MEASURED,)))
     mean, variance = averaged(surrogate.process, MEASURED, surrogate.process.inputs)
@@ -135,8 +149,15 @@ def test_whether_the_oracle_is_noisy_is_read_off_strategy_and_log() -> None:
     exact.enqueue(point=exact.trials[0].point)
     assert exact.run(4).recommend().noisy, "the same point was answered differently"
     assert not exact.recommend(noisy=False).noisy
-    inside = {"name": "then", "options": {"first": "sobol", "second": {"name": "gp", "options": {"noisy": True}}}}
-    for strategy, expected in [({"name": "gp", "options": {"noisy": True}}, True), (inside, True), ("gp", False)]:
+    inside = {
+        "name": "then",
+        "options": {"first": "sobol", "second": {"name": "gp", "options": {"noisy": True}}},
+    }
+    for strategy, expected in [
+        ({"name": "gp", "options": {"noisy": True}}, True),
+        (inside, True),
+        ("gp", False),
+    ]:
         study = bi.Study.create("s", noisy_bowl(), strategy=strategy)
         assert known_noisy(study.strategy.spec(), study.history) == expected
 
@@ -146,7 +167,9 @@ def test_whether_the_oracle_is_noisy_is_read_off_strategy_and_log() -> None:
     [
         bi.Target([1.0, 0.2]),
         bi.Composite(lambda y: (y**2).sum(-1)),
-        bi.Composite(lambda y: float(max(abs(float(y[0])), abs(float(y[1])))), name="not for tensors"),
+        bi.Composite(
+            lambda y: float(max(abs(float(y[0])), abs(float(y[1])))), name="not for tensors"
+        ),
         bi.Maximize("y1"),
     ],
     ids=["target", "composite", "composite of numbers", "maximize"],
@@ -185,31 +208,49 @@ def test_hundreds_of_outputs() -> None:
 
 def test_typed_parameters_and_constraints_by_belief() -> None:
     """The lucky ones break the constraint in truth: it holds where ``n <= 5``, and the loss falls with ``n``."""
-    space = bi.Box({"n": bi.Int(1, 9), "r": bi.Float(0.01, 10.0, log=True), "kind": bi.Choice("a", "b")})
+    space = bi.Box(
+        {"n": bi.Int(1, 9), "r": bi.Float(0.01, 10.0, log=True), "kind": bi.Choice("a", "b")}
+    )
     clean = lambda d: {"cost": 10.0 - d["n"] + (d["kind"] == "b"), "purity": 1.0 - 0.1 * d["n"]}  # noqa: E731
-    problem = bi.Problem(space, answers(clean, 0.1), bi.Minimize("cost"), constraints=["purity >= 0.45"], name="mixed")
+    problem = bi.Problem(
+        space,
+        answers(clean, 0.1),
+        bi.Minimize("cost"),
+        constraints=["purity >= 0.45"],
+        name="mixed",
+    )
     study = bi.Study.create("s", problem, strategy="random", seed=1).run(60)
     found = study.recommend(noisy=True)
     assert study.best.design["n"] > 5
     assert found.trial.design["n"] == 5
     assert 0.5 <= found.probability < 1.0
     assert "probability" in repr(found)
-    broken = bi.Problem(space, answers(clean, 0.1), bi.Minimize("cost"), constraints=["purity >= 2"], name="mixed")
+    broken = bi.Problem(
+        space, answers(clean, 0.1), bi.Minimize("cost"), constraints=["purity >= 2"], name="mixed"
+    )
     hopeless = bi.Study.create("s", broken, strategy="random", seed=1).run(20)
-    for noisy, words in [(True, "at no told point a model believes"), (False, "none of the 20 completed trials")]:
-        with pytest.raises(bi.InvalidInput, match=words) as refusal:
+    for noisy, words in [
+        (True, "at no told point a model believes"),
+        (False, "none of the 20 completed trials"),
+    ]:
+        with pytest.raises(bi.InvalidInputError, match=words) as refusal:
             hopeless.recommend(noisy=noisy)
         assert "purity >= 2" in str(refusal.value)
 
 
 def test_a_latent_and_few_trials() -> None:
-    problem = bi.Problem(bi.Latent(lambda z: z, dim=3), answers(bowl, 0.1), bi.Minimize(), name="latent")
+    problem = bi.Problem(
+        bi.Latent(lambda z: z, dim=3), answers(bowl, 0.1), bi.Minimize(), name="latent"
+    )
     study = bi.Study.create("s", problem, strategy="prior", seed=0)
-    with pytest.raises(bi.InvalidInput, match=r"no trial of 'latent' is completed \(0 gave no outputs, 0 are open\)"):
+    with pytest.raises(
+        bi.InvalidInputError,
+        match=r"no trial of 'latent' is completed \(0 gave no outputs, 0 are open\)",
+    ):
         study.recommend()
-    study.tell(study.ask()[0], bi.Failed("no sample"))
+    study.tell(study.ask()[0], bi.FailedError("no sample"))
     waiting = study.ask()[0]
-    with pytest.raises(bi.InvalidInput, match="1 gave no outputs, 1 are open"):
+    with pytest.raises(bi.InvalidInputError, match="1 gave no outputs, 1 are open"):
         study.recommend(noisy=True)
     study.tell(waiting, [0.3])
     for calls in (2, 3, 20):
@@ -251,7 +292,9 @@ problem = bi.Problem(bi.Box({"a": bi.Float(0, 1), "b": bi.Int(1, 5)}),
 """
 
 
-def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("noisy.py").write_text(FILE)
 
@@ -263,7 +306,18 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         return captured.out, captured.err
 
     kept = ("--storage", "runs.db")
-    ran = bo("run", "noisy.py", "--option", "noisy=true", "--budget", "8", "--name", "s", "--quiet", *kept)
+    ran = bo(
+        "run",
+        "noisy.py",
+        "--option",
+        "noisy=true",
+        "--budget",
+        "8",
+        "--name",
+        "s",
+        "--quiet",
+        *kept,
+    )
     assert "answers are noisy, so the best seen, y=" in ran[1]
     plain, said = bo("best", "s", *kept, "--format", "json")
     assert "pass --problem file.py:name" in said

@@ -69,13 +69,19 @@ def test_a_box_of_whole_numbers_and_choices_pays_once_for_each() -> None:
         asked.append((p["n"], p["kind"]))
         return float(p["n"])
 
-    study = bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize()), strategy="random", seed=0)
+    study = bi.Study.create(
+        "s", bi.Problem(space, oracle, bi.Minimize()), strategy="random", seed=0
+    )
     with pytest.warns(UserWarning, match="all 6 of them"):
         study.run(40)
     assert len(asked) == len(set(asked)) == study.spent.values == 6
-    assert study.spent.reused < 40  # what is finite is known to be: there is no search for a seventh
+    assert (
+        study.spent.reused < 40
+    )  # what is finite is known to be: there is no search for a seventh
     asked.clear()
-    bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize(), reuse=False), strategy="random", seed=0).run(20)
+    bi.Study.create(
+        "s", bi.Problem(space, oracle, bi.Minimize(), reuse=False), strategy="random", seed=0
+    ).run(20)
     assert len(asked) == 20
     asked.clear()
     bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize()), "gp", seed=0, noisy=True).run(12)
@@ -170,7 +176,7 @@ def test_infeasible_is_an_answer_too() -> None:
     def score(text: str) -> float:
         asked.append(text)
         if text == "ab":
-            raise bi.Infeasible("cannot be made")
+            raise bi.InfeasibleError("cannot be made")
         return 1.0
 
     problem = bi.Problem(bi.Latent(Words().decode, 2), score, bi.Maximize())
@@ -207,7 +213,9 @@ def test_answers_of_a_cache_end_a_run_at_last() -> None:
 
             return [replace(answer, calls=0) for answer in super().answers(designs, outputs)]
 
-    study = bi.Study.create("s", bi.Problem(bi.Box([0.0], [1.0]), Free(), bi.Minimize()), strategy="random")
+    study = bi.Study.create(
+        "s", bi.Problem(bi.Box([0.0], [1.0]), Free(), bi.Minimize()), strategy="random"
+    )
     with pytest.warns(UserWarning, match="came from a cache"):
         study.run(10)
     assert study.spent.values == 0

@@ -13,8 +13,12 @@ from bo_invert.report.summary import honest_paragraph
 
 def judged(judge: object, **options: object) -> bi.Study:
     space = bi.Box([0.0, 0.0], [1.0, 1.0])
-    oracle = bi.Function(lambda x: {"lift": float(x[0]), "trust": 1.0 - float(x[0]) / 4}, outputs=["lift", "trust"])
-    problem = bi.Problem(space, oracle, bi.Maximize("lift"), constraints=["trust >= 0.5"], judge=judge, **options)
+    oracle = bi.Function(
+        lambda x: {"lift": float(x[0]), "trust": 1.0 - float(x[0]) / 4}, outputs=["lift", "trust"]
+    )
+    problem = bi.Problem(
+        space, oracle, bi.Maximize("lift"), constraints=["trust >= 0.5"], judge=judge, **options
+    )
     study = bi.Study.create("s", problem, strategy="sobol")
     study.run(32)
     return study
@@ -36,7 +40,9 @@ def test_claims_stand_beside_what_the_judge_says() -> None:
         assert one.judged == pytest.approx(one.loss / 2)
         assert one.upheld is True
         assert -one.loss == pytest.approx(one.design[0])
-    gaps = [np.linalg.norm(a.trial.point - b.trial.point) for a in found for b in found if a is not b]
+    gaps = [
+        np.linalg.norm(a.trial.point - b.trial.point) for a in found for b in found if a is not b
+    ]
     assert min(gaps) > 0.02
     assert "judge says" in repr(found)
     assert "asked 3 times" in repr(found)
@@ -57,7 +63,9 @@ def test_a_judge_may_find_constraints_broken() -> None:
     assert run.best.upheld is False
     assert fooled(run, run.start)
     assert score(run, True) == np.inf
-    assert "what the methods found breaks constraints by the judge's outputs" in honest_paragraph([run])
+    assert "what the methods found breaks constraints by the judge's outputs" in honest_paragraph(
+        [run]
+    )
     assert type(run).from_json(run.to_json()).best.upheld is False
 
 
@@ -96,5 +104,5 @@ def test_of_a_noisy_oracle_the_recommended_comes_first() -> None:
 def test_nothing_found_is_no_error() -> None:
     problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: x[0], bi.Minimize())
     assert repr(bi.Study.create("s", problem).solutions()) == "no solutions yet"
-    with pytest.raises(bi.InvalidInput, match="count"):
+    with pytest.raises(bi.InvalidInputError, match="count"):
         bi.Study.create("t", problem).solutions(0)

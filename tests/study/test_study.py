@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.errors import ProblemChanged, StudyExists, StudyNotFound, TellConflict
+from bo_invert.errors import (
+    ProblemChangedError,
+    StudyExistsError,
+    StudyNotFoundError,
+    TellConflictError,
+)
 from bo_invert.history import best_so_far
 from bo_invert.storage.events import Log
 from bo_invert.storage.memory import MemoryStore
@@ -26,7 +31,9 @@ def problem(oracle: Any = None, objective: Any = None, **options: Any) -> bi.Pro
 
 
 def study(**options: Any) -> bi.Study:
-    return bi.Study.create("s", options.pop("problem", None) or problem(), strategy="sobol", **options)
+    return bi.Study.create(
+        "s", options.pop("problem", None) or problem(), strategy="sobol", **options
+    )
 
 
 def test_a_budget_is_of_the_whole_study() -> None:
@@ -40,7 +47,13 @@ def test_a_budget_is_of_the_whole_study() -> None:
 
 
 def test_tell_takes_numbers_vectors_and_names() -> None:
-    p = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Maximize("lift"), constraints=["drag <= 2"], outputs=["lift", "drag"])
+    p = bi.Problem(
+        bi.Box([0.0], [1.0]),
+        None,
+        bi.Maximize("lift"),
+        constraints=["drag <= 2"],
+        outputs=["lift", "drag"],
+    )
     s = bi.Study.create("s", p, strategy="random")
     a, b, c = s.ask(3)
     assert s.tell(a, [3.0, 1.0]).loss == -3.0
@@ -49,9 +62,9 @@ def test_tell_takes_numbers_vectors_and_names() -> None:
     assert not told.feasible
     assert told.outcome.violation == 0.5
     assert s.best.number == a.number
-    with pytest.raises(bi.InvalidInput, match="missing"):
+    with pytest.raises(bi.InvalidInputError, match="missing"):
         s.tell(c, {"lift": 1.0})
-    with pytest.raises(bi.InvalidInput, match="shape"):
+    with pytest.raises(bi.InvalidInputError, match="shape"):
         s.tell(c, [1.0, 2.0, 3.0])
     assert s.trials[c.number].state is bi.State.RUNNING
 
@@ -62,27 +75,29 @@ def test_the_same_tell_is_nothing_and_another_is_a_conflict() -> None:
     s.tell(trial, 1.0)
     s.tell(trial, 1.0)
     assert s.spent.attempts == 1
-    with pytest.raises(TellConflict, match=r"1\.0"):
+    with pytest.raises(TellConflictError, match=r"1\.0"):
         s.tell(trial, 2.0)
-    with pytest.raises(bi.InvalidInput, match="no trial 99"):
+    with pytest.raises(bi.InvalidInputError, match="no trial 99"):
         s.tell(99, 1.0)
 
 
 def test_failed_and_infeasible_are_billed_and_kept_apart() -> None:
     s = study()
     a, b, c = s.ask(3)
-    s.tell(a, bi.Failed("pump broke"))
-    s.tell(b, bi.Infeasible("does not fold"))
+    s.tell(a, bi.FailedError("pump broke"))
+    s.tell(b, bi.InfeasibleError("does not fold"))
     s.tell(c, float("nan"))
     assert [t.state for t in s.trials] == [bi.State.FAILED, bi.State.INFEASIBLE, bi.State.FAILED]
     assert (s.spent.values, s.spent.failed, s.spent.infeasible) == (3, 2, 1)
     assert s.trials[0].outcome.reason == "pump broke"
-    with pytest.raises(bi.errors.TellConflict, match="is failed"):
-        s.tell(a, bi.Failed("no, the valve"))
-    with pytest.raises(bi.errors.TellConflict, match="is failed"):
+    with pytest.raises(bi.errors.TellConflictError, match="is failed"):
+        s.tell(a, bi.FailedError("no, the valve"))
+    with pytest.raises(bi.errors.TellConflictError, match="is failed"):
         s.tell(a, 0.4, attempt=0)
     assert s.spent.values == 3
-    with pytest.raises(bi.errors.TellConflict, match=r"study.enqueue\(\) has a point measured again"):
+    with pytest.raises(
+        bi.errors.TellConflictError, match=r"study.enqueue\(\) has a point measured again"
+    ):
         s.tell(a, 0.5)
     s.enqueue(point=a.point)  # measured again: a call like any other
     (again,) = s.ask()
@@ -93,7 +108,7 @@ def test_failed_and_infeasible_are_billed_and_kept_apart() -> None:
 
 def test_oracles_may_raise_verdicts() -> None:
     def oracle(x: Any) -> float:
-        raise bi.Infeasible("no")
+        raise bi.InfeasibleError("no")
 
     s = study(problem=problem(oracle)).run(2)
     assert s.spent.infeasible == 2
@@ -116,18 +131,18 @@ def test_retries_are_billed_and_use_budget() -> None:
 
 def test_enqueued_points_come_first_and_data_is_free() -> None:
     s = study()
-    s.add([[0.5, 0.5], [0.2, 0.1]], [0.5, bi.Failed("lost sample")])
+    s.add([[0.5, 0.5], [0.2, 0.1]], [0.5, bi.FailedError("lost sample")])
     s.enqueue([0.25, 0.75])
     s.run(3)
     trials = s.trials
     assert [t.origin for t in trials] == ["data", "data", "user", "sobol", "sobol"]
     np.testing.assert_allclose(trials[2].design, [0.25, 0.75])
     assert s.spent.values == 3
-    with pytest.raises(bi.InvalidInput, match="do not match"):
+    with pytest.raises(bi.InvalidInputError, match="do not match"):
         s.add([[0.5, 0.5]], [1.0, 2.0])
-    with pytest.raises(bi.InvalidInput, match="outside"):
+    with pytest.raises(bi.InvalidInputError, match="outside"):
         s.add([[0.5, 1.5]], [1.0])
-    with pytest.raises(bi.InvalidInput, match="one of the two"):
+    with pytest.raises(bi.InvalidInputError, match="one of the two"):
         s.enqueue()
 
 
@@ -146,24 +161,24 @@ def test_one_design_needs_no_brackets(designs: Any, answers: Any) -> None:
     (trial,) = s.add(designs, answers)
     assert trial.design == {"a": 0.5, "b": 0.25}
     np.testing.assert_array_equal(trial.y, [1.0, 2.0])
-    (failed,) = s.add({"a": 0.1, "b": 0.1}, bi.Failed("spilt"))
+    (failed,) = s.add({"a": 0.1, "b": 0.1}, bi.FailedError("spilt"))
     assert failed.state is bi.State.FAILED
 
 
 def test_one_design_too_many_or_too_few_is_told() -> None:
     s = study(problem=bi.Problem(bi.Box({"a": bi.Float(0, 1)}), None, bi.Minimize()))
     assert s.add({"a": 0.5}, 3.0)[0].loss == 3.0
-    with pytest.raises(bi.InvalidInput, match="do not match: 2 and 1"):
+    with pytest.raises(bi.InvalidInputError, match="do not match: 2 and 1"):
         s.add([{"a": 0.5}, {"a": 0.6}], 3.0)
-    with pytest.raises(bi.InvalidInput, match="do not match: 1 and 0"):
+    with pytest.raises(bi.InvalidInputError, match="do not match: 1 and 0"):
         s.add({"a": 0.5})
-    with pytest.raises(bi.InvalidInput, match=r"write one point as \[point\]"):
+    with pytest.raises(bi.InvalidInputError, match=r"write one point as \[point\]"):
         s.add(points=[0.5], Y=[3.0])
     for far in 1e7, -1e308, float("inf"), float("nan"):
-        with pytest.raises(bi.InvalidInput, match="coordinates, not designs"):
+        with pytest.raises(bi.InvalidInputError, match="coordinates, not designs"):
             s.add(points=[[far]], Y=[3.0])
     for several in ({"x": [{"a": 0.5}, {"a": 0.6}]}, {"point": [[0.5], [0.6]]}):
-        with pytest.raises(bi.InvalidInput, match="call it once for each"):
+        with pytest.raises(bi.InvalidInputError, match="call it once for each"):
             s.enqueue(**several)
     assert len(s.trials) == 1
     assert s.enqueue({"a": 0.5}).design == {"a": 0.5}
@@ -182,23 +197,23 @@ def test_open_refuses_another_problem_and_says_how_it_differs() -> None:
     store = MemoryStore()
     bi.Study.create("s", problem(), strategy="random", storage=store).run(3)
     other = bi.Problem(bi.Box([0.0, 0.0], [1.0, 2.0]), lambda x: 0.0, bi.Maximize())
-    with pytest.raises(ProblemChanged) as refusal:
+    with pytest.raises(ProblemChangedError) as refusal:
         bi.Study.open("s", store, problem=other)
     assert "objective.type: was 'minimize', is 'maximize'" in str(refusal.value)
     assert "x1.high: was 1.0, is 2.0" in str(refusal.value)
     assert len(bi.Study.open("s", store, problem=problem()).trials) == 3
     reader = bi.Study.open("s", store)
     assert reader.best.loss is not None
-    with pytest.raises(bi.InvalidInput, match="pass problem="):
+    with pytest.raises(bi.InvalidInputError, match="pass problem="):
         reader.run(5)
-    with pytest.raises(StudyExists):
+    with pytest.raises(StudyExistsError):
         bi.Study.create("s", problem(), storage=store)
     assert len(bi.Study.create("s", problem(), "random", storage=store, exist_ok=True).trials) == 3
-    with pytest.raises(bi.InvalidInput, match="begun with strategy"):
+    with pytest.raises(bi.InvalidInputError, match="begun with strategy"):
         bi.Study.create("s", problem(), "sobol", storage=store, exist_ok=True)
-    with pytest.raises(bi.InvalidInput, match="begun with seed 0, not 7"):
+    with pytest.raises(bi.InvalidInputError, match="begun with seed 0, not 7"):
         bi.Study.create("s", problem(), "random", seed=7, storage=store, exist_ok=True)
-    with pytest.raises(StudyNotFound, match="holds 's'"):
+    with pytest.raises(StudyNotFoundError, match="holds 's'"):
         bi.Study.open("t", store)
 
 
@@ -282,7 +297,10 @@ def test_a_mistake_in_the_problem_does_not_eat_the_budget(oracle: Any, reason: s
             "given were ['purity', 'yield']; say which is meant, as in bi.Minimize('yield')",
         ),
         ({"loss": 1.0}, "given were ['loss']; say which is meant, as in bi.Minimize('loss')"),
-        ([1.0, 2.0], "name all 2 in Problem(outputs=['a', 'b']) and say which is meant, as in bi.Minimize('a')"),
+        (
+            [1.0, 2.0],
+            "name all 2 in Problem(outputs=['a', 'b']) and say which is meant, as in bi.Minimize('a')",
+        ),
         ((1.0, 2.0), "name all 2 in Problem(outputs=['a', 'b'])"),
         (np.arange(201.0), "name all 201 in Problem(outputs=['a', 'b', 'c', ...])"),
         ({}, "the oracle must answer them"),
@@ -293,14 +311,18 @@ def test_an_oracle_of_several_outputs_is_told_how_to_name_one(answer: Any, advic
     with pytest.warns(UserWarning, match="mend the problem"):
         s.run(50)
     assert advice in s.trials[0].outcome.reason
-    with pytest.raises(bi.InvalidInput) as refused:
+    with pytest.raises(bi.InvalidInputError) as refused:
         study().tell(0, answer)
     assert advice in str(refused.value)
 
 
 def test_a_target_of_several_outputs_is_told_how_to_name_them() -> None:
-    with pytest.raises(bi.InvalidInput, match=r"as in bi.Target\(\{'a': number, 'b': number\}\)"):
-        study(problem=problem(objective=bi.Target([1.0, 2.0]))).tell(0, {"a": 1.0, "b": 2.0, "c": 3.0})
+    with pytest.raises(
+        bi.InvalidInputError, match=r"as in bi.Target\(\{'a': number, 'b': number\}\)"
+    ):
+        study(problem=problem(objective=bi.Target([1.0, 2.0]))).tell(
+            0, {"a": 1.0, "b": 2.0, "c": 3.0}
+        )
 
 
 def test_an_interrupt_bills_what_was_begun_and_issues_it_again() -> None:
@@ -358,7 +380,7 @@ def test_cancel() -> None:
     s.tell(a, 1.0)
     s.cancel(b, "no sample left")
     assert s.trials[1].state is bi.State.CANCELLED
-    with pytest.raises(TellConflict):
+    with pytest.raises(TellConflictError):
         s.cancel(a)
     assert s.spent.values == 2
 
@@ -419,9 +441,11 @@ def test_the_curve_counts_every_call() -> None:
         ({"budget": 5, "retries": -1}, "retries"),
     ],
 )
-def test_bad_runs_are_refused_before_anything_happens(arguments: dict[str, Any], message: str) -> None:
+def test_bad_runs_are_refused_before_anything_happens(
+    arguments: dict[str, Any], message: str
+) -> None:
     s = study()
-    with pytest.raises(bi.InvalidInput, match=message):
+    with pytest.raises(bi.InvalidInputError, match=message):
         s.run(**arguments)
     assert s.trials == ()
 
@@ -445,7 +469,7 @@ def test_bad_runs_are_refused_before_anything_happens(arguments: dict[str, Any],
     ],
 )
 def test_bad_input_is_refused_early(make: Any, message: str) -> None:
-    with pytest.raises(bi.InvalidInput, match=message):
+    with pytest.raises(bi.InvalidInputError, match=message):
         make()
 
 
@@ -472,23 +496,27 @@ class Corner(bi.Strategy):
     name = "corner"
     shrink: float = 0.5
 
-    def ask(self, statement: bi.Statement, trials: Any, request: bi.Request) -> bi.Proposal:
-        return bi.Proposal((bi.Query(np.full(statement.domain.dim, self.shrink ** len(trials)), origin=self.name),))
+    def ask(self, statement: bi.ProblemStatement, trials: Any, request: bi.Request) -> bi.Proposal:
+        return bi.Proposal(
+            (bi.Query(np.full(statement.domain.dim, self.shrink ** len(trials)), origin=self.name),)
+        )
 
 
 def test_a_strategy_needs_no_registration() -> None:
     store = MemoryStore()
     bi.Study.create("s", problem(), Corner(0.8), storage=store).run(3)
     assert "corner" in repr(bi.Study.open("s", store)), "reading needs neither problem nor strategy"
-    with pytest.raises(bi.InvalidInput, match="no strategies named 'corner'"):
+    with pytest.raises(bi.InvalidInputError, match="no strategies named 'corner'"):
         bi.Study.open("s", store, problem=problem())
-    with pytest.raises(bi.InvalidInput, match="begun with strategy"):
+    with pytest.raises(bi.InvalidInputError, match="begun with strategy"):
         bi.Study.open("s", store, problem=problem(), strategy=Corner(0.7))
     again = bi.Study.open("s", store, problem=problem(), strategy=Corner(0.8)).run(5)
     np.testing.assert_allclose([t.point[0] for t in again.trials], 0.8 ** np.arange(5))
     once_more = bi.Study.create("s", problem(), Corner(0.8), storage=store, exist_ok=True)
     assert len(once_more.trials) == 5
-    assert all(run.loss < 2 for run in bi.compare(problem(), {"mine": Corner(0.8)}, budget=3, seeds=2).runs)
+    assert all(
+        run.loss < 2 for run in bi.compare(problem(), {"mine": Corner(0.8)}, budget=3, seeds=2).runs
+    )
 
 
 @pytest.mark.parametrize(
@@ -501,8 +529,10 @@ def test_a_strategy_needs_no_registration() -> None:
         (7, {}, "a strategy is a name or"),
     ],
 )
-def test_options_are_checked_before_anything_runs(strategy: Any, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(bi.InvalidInput, match=message):
+def test_options_are_checked_before_anything_runs(
+    strategy: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(bi.InvalidInputError, match=message):
         bi.Study.create("s", problem(), strategy, **options)
     assert bi.Study.create("s", problem(), {"name": "gp"}).strategy.name == "gp"
     assert bi.Study.create("s", problem(), "cmaes", sigma0=1).strategy.name == "cmaes"
@@ -560,7 +590,9 @@ def test_a_short_run_of_failures_is_told_of() -> None:
         raise OSError("no licence")
 
     problem = bi.Problem(bi.Box({"a": bi.Float(0, 1)}), broken, bi.Minimize())
-    with pytest.warns(UserWarning, match="no trial gave outputs yet, of 3 trials; .*no licence") as caught:
+    with pytest.warns(
+        UserWarning, match="no trial gave outputs yet, of 3 trials; .*no licence"
+    ) as caught:
         bi.Study.create("s", problem, strategy="random").run(3)
     assert len(caught) == 1
 
@@ -570,4 +602,4 @@ def test_a_trial_says_why() -> None:
     study = bi.Study.create("s", problem, strategy="random")
     (trial,) = study.ask()
     assert trial.reason == ""
-    assert study.tell(trial, bi.Failed("no licence")).reason == "no licence"
+    assert study.tell(trial, bi.FailedError("no licence")).reason == "no licence"

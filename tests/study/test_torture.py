@@ -18,7 +18,9 @@ BATCH = 4
 
 
 @pytest.mark.parametrize(("kind", "budget"), [("isolated", 60), ("processes", 60), ("dask", 20)])
-def test_a_tortured_study_completes_and_is_billed_exactly(tmp_path: Path, kind: str, budget: int) -> None:
+def test_a_tortured_study_completes_and_is_billed_exactly(
+    tmp_path: Path, kind: str, budget: int
+) -> None:
     account = tortured(tmp_path, kind, budget)
     assert account.entered == account.billed == budget
     assert account.restarts == 0, "the study itself never died"
@@ -27,7 +29,9 @@ def test_a_tortured_study_completes_and_is_billed_exactly(tmp_path: Path, kind: 
     assert budget * SHARE / 2 < budget - account.ways[FINE] < budget * SHARE * 2
     trials = begin(tmp_path, kind).trials
     assert {t.state for t in trials} == {State.COMPLETED, State.FAILED}
-    assert all(t.outcome is not None and t.outcome.reason for t in trials if t.state is State.FAILED)
+    assert all(
+        t.outcome is not None and t.outcome.reason for t in trials if t.state is State.FAILED
+    )
 
 
 def test_under_bare_threads_a_death_costs_what_is_under_way(tmp_path: Path) -> None:

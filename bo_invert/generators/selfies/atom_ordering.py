@@ -22,17 +22,23 @@ def ordered(made: Any) -> str | None:
     kekule = Chem.Mol(made)
     Chem.Kekulize(kekule, clearAromaticFlags=True)
     bonds = {
-        frozenset((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())): _BONDS.get(str(bond.GetBondType()))
+        frozenset((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())): _BONDS.get(
+            str(bond.GetBondType())
+        )
         for bond in kekule.GetBonds()
     }
     if None in bonds.values():
         return None
     names = [atom.GetSmarts(isomericSmiles=True) for atom in kekule.GetAtoms()]
-    if any("@" in name for name in names) or any(str(bond.GetStereo()) != "STEREONONE" for bond in kekule.GetBonds()):
+    if any("@" in name for name in names) or any(
+        str(bond.GetStereo()) != "STEREONONE" for bond in kekule.GetBonds()
+    ):
         return None
     ranks = list(Chem.CanonicalRankAtoms(made))
     around = {
-        atom.GetIdx(): sorted((other.GetIdx() for other in atom.GetNeighbors()), key=ranks.__getitem__)
+        atom.GetIdx(): sorted(
+            (other.GetIdx() for other in atom.GetNeighbors()), key=ranks.__getitem__
+        )
         for atom in kekule.GetAtoms()
     }
     fragments = Chem.GetMolFrags(made)
@@ -44,7 +50,9 @@ def ordered(made: Any) -> str | None:
     return ".".join(sorted(texts))
 
 
-def _written(root: int, around: dict[int, list[int]], names: list[str], bonds: dict[frozenset[int], Any]) -> str:
+def _written(
+    root: int, around: dict[int, list[int]], names: list[str], bonds: dict[frozenset[int], Any]
+) -> str:
     """SMILES of the fragment of an atom, by depth first search from there."""
     children: dict[int, list[int]] = {}
     closures: dict[int, list[tuple[int, int]]] = {}
@@ -71,7 +79,9 @@ def _written(root: int, around: dict[int, list[int]], names: list[str], bonds: d
 
     def text(atom: int, parent: int | None) -> str:
         bond = "" if parent is None else bonds[frozenset((parent, atom))]
-        marks = "".join(bonds[frozenset((atom, o))] + _label(number) for number, o in closures.get(atom, []))
+        marks = "".join(
+            bonds[frozenset((atom, o))] + _label(number) for number, o in closures.get(atom, [])
+        )
         *branches, last = [text(child, atom) for child in children[atom]] or [""]
         return f"{bond}{names[atom]}{marks}{''.join(f'({branch})' for branch in branches)}{last}"
 

@@ -16,9 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.base import Generator, GeneratorConfig
-from bo_invert.generators.selfies.vocabulary import COUNTS, Vocabulary, canonical, counts, from_selfies, to_selfies
+from bo_invert.generators.selfies.vocabulary import (
+    COUNTS,
+    Vocabulary,
+    canonical,
+    counts,
+    from_selfies,
+    to_selfies,
+)
 from bo_invert.generators.training import FEWEST
 from bo_invert.types import Array
 
@@ -76,7 +83,7 @@ class SelfiesConfig(GeneratorConfig):
         if self.merges < 0 or not (
             self.learning_rate > 0 and min(self.beta, self.free_nats) >= 0 and 0 <= self.dropout < 1
         ):
-            raise InvalidInput(
+            raise InvalidInputError(
                 "SelfiesConfig: merges, beta and free_nats are at least 0, learning_rate above 0, dropout in [0, 1), "
                 f"got {self}"
             )
@@ -88,10 +95,12 @@ class SelfiesConfig(GeneratorConfig):
         """The tokens.
 
         Raises:
-            InvalidInput: they are not known before a training.
+            InvalidInputError: they are not known before a training.
         """
         if not self.tokens:
-            raise InvalidInput("SelfiesConfig: the tokens are learnt in training; train it with train_generator")
+            raise InvalidInputError(
+                "SelfiesConfig: the tokens are learnt in training; train it with train_generator"
+            )
         return Vocabulary(self.tokens, self.length)
 
 
@@ -107,7 +116,7 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
         config: with its tokens; training options are not used here.
 
     Raises:
-        InvalidInput: the config has no tokens.
+        InvalidInputError: the config has no tokens.
     """
 
     Config = SelfiesConfig
@@ -162,7 +171,9 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
         codes = codes.double()
         state = F.linear(codes, w["first.weight"], w["first.bias"]).tanh()
         reminder = F.linear(codes, w["remind.weight"], w["remind.bias"])
-        cell = [w[f"recurrent.{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        cell = [
+            w[f"recurrent.{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
         rows = torch.zeros(len(codes), self.config.length, dtype=torch.long, device=codes.device)
         token, going = rows[:, 0], torch.ones(len(codes), dtype=torch.bool, device=codes.device)
         for i in range(self.config.length):
@@ -170,7 +181,9 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
             state = torch.gru_cell(seen, state, *cell)
             scores = F.linear(state, w["last.weight"], w["last.bias"])
             if i == 0:
-                scores[:, torch.from_numpy(self.config.vocabulary.silent).to(codes.device)] = -torch.inf
+                scores[
+                    :, torch.from_numpy(self.config.vocabulary.silent).to(codes.device)
+                ] = -torch.inf
             token = scores.argmax(dim=1) * going
             rows[:, i], going = token, going & (token > 0)
             if not going.any():
@@ -190,10 +203,13 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
         """Mean codes ``(n, dim)`` of n SMILES.
 
         Raises:
-            InvalidInput: one is no molecule, or one that the vocabulary cannot say.
+            InvalidInputError: one is no molecule, or one that the vocabulary cannot say.
         """
         plain, texts = _said(designs, self.config.stereo)
-        rows, seen = torch.from_numpy(self.config.vocabulary.encode(texts)), torch.from_numpy(counts(plain))
+        rows, seen = (
+            torch.from_numpy(self.config.vocabulary.encode(texts)),
+            torch.from_numpy(counts(plain)),
+        )
         device = self.last.weight.device
         with torch.no_grad():
             both = zip(torch.split(rows, _ROWS), torch.split(seen, _ROWS), strict=True)
@@ -205,17 +221,21 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
         """Canonical SMILES, each once.
 
         Raises:
-            InvalidInput: one is no molecule, or there are fewer than 20 different ones.
+            InvalidInputError: one is no molecule, or there are fewer than 20 different ones.
         """
         if isinstance(designs, str) or not all(isinstance(one, str) for one in designs):
-            raise InvalidInput("a VAE of molecules wants a list of SMILES")
+            raise InvalidInputError("a VAE of molecules wants a list of SMILES")
         made = {text: canonical(text, config.stereo) for text in designs}
         lost = [text for text, found in made.items() if not found]
         if lost:
-            raise InvalidInput(f"{len(lost)} of {len(designs)} designs are no molecules, the first is {lost[0]!r:.80}")
+            raise InvalidInputError(
+                f"{len(lost)} of {len(designs)} designs are no molecules, the first is {lost[0]!r:.80}"
+            )
         different = list(dict.fromkeys(made.values()))
         if len(different) < FEWEST:
-            raise InvalidInput(f"a VAE of molecules wants {FEWEST} or more different ones, got {len(different)}")
+            raise InvalidInputError(
+                f"a VAE of molecules wants {FEWEST} or more different ones, got {len(different)}"
+            )
         return different
 
 
@@ -223,10 +243,12 @@ def _said(designs: Sequence[str], stereo: bool) -> tuple[list[str], list[str]]:
     """Canonical SMILES and SELFIES of SMILES.
 
     Raises:
-        InvalidInput: there is none of one.
+        InvalidInputError: there is none of one.
     """
     plain = [canonical(design, stereo) if isinstance(design, str) else "" for design in designs]
     texts = [to_selfies(one) if one else "" for one in plain]
     if "" in texts:
-        raise InvalidInput(f"{designs[texts.index('')]!r:.80} is no molecule that SELFIES can say")
+        raise InvalidInputError(
+            f"{designs[texts.index('')]!r:.80} is no molecule that SELFIES can say"
+        )
     return plain, texts

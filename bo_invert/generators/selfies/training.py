@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.base import TrainingReport, Valid, sampled
 from bo_invert.generators.selfies.model import SelfiesConfig, SelfiesNetwork
 from bo_invert.generators.selfies.vocabulary import Vocabulary, counts, similarities, to_selfies
@@ -52,18 +52,23 @@ def train(
         valid: what counts as a molecule; default: whatever is not empty.
 
     Raises:
-        InvalidInput: SELFIES can say fewer than 20 of them, or the config's tokens cannot say one.
+        InvalidInputError: SELFIES can say fewer than 20 of them, or the config's tokens cannot say one.
     """
     where = as_device(device)
     said = {one: to_selfies(one) for one in smiles}
     smiles = [one for one in smiles if said[one]]
     if len(smiles) < FEWEST:
-        raise InvalidInput(f"SELFIES can say only {len(smiles)} of {len(said)} molecules; {FEWEST} are needed")
+        raise InvalidInputError(
+            f"SELFIES can say only {len(smiles)} of {len(said)} molecules; {FEWEST} are needed"
+        )
     texts = [said[one] for one in smiles]
     if not config.tokens:
         vocabulary = Vocabulary.learn(texts, config.merges)
         config = replace(config, tokens=vocabulary.tokens, length=vocabulary.length)
-    tokens, seen = torch.from_numpy(config.vocabulary.encode(texts)), torch.from_numpy(counts(smiles))
+    tokens, seen = (
+        torch.from_numpy(config.vocabulary.encode(texts)),
+        torch.from_numpy(counts(smiles)),
+    )
     generator = torch.Generator().manual_seed(config.seed)
     network = fresh(lambda: kind(config), generator)
     _begin(network, generator)
@@ -72,7 +77,9 @@ def train(
     noise = torch.randn(len(held), config.dim, generator=generator)
     steps = config.epochs * -(-len(rows) // config.batch_size)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps + 1, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, steps + 1, pct_start=0.1
+    )
 
     def epoch() -> None:
         network.train()
@@ -82,7 +89,9 @@ def train(
             hidden = torch.rand(batch.shape, generator=generator).to(where) < config.dropout
             beta = config.beta * min(1.0, schedule.last_epoch / (_ANNEALED * steps))
             optimizer.zero_grad()
-            surprise, divergence = _bound(network, batch.to(where), seen[some].to(where), drawn, hidden)
+            surprise, divergence = _bound(
+                network, batch.to(where), seen[some].to(where), drawn, hidden
+            )
             told = divergence.mean(dim=0).clamp(min=config.free_nats).sum()
             torch.autograd.backward(surprise.mean() + beta * told)
             nn.utils.clip_grad_norm_(network.parameters(), _STEEPEST)
@@ -92,9 +101,14 @@ def train(
 
     def held_out() -> float:
         with torch.no_grad():
-            parts = zip(*(torch.split(one, _CYCLED) for one in (tokens[held], seen[held], noise)), strict=True)
+            parts = zip(
+                *(torch.split(one, _CYCLED) for one in (tokens[held], seen[held], noise)),
+                strict=True,
+            )
             bounds = [_bound(network, *(one.to(where) for one in part)) for part in parts]
-        return sum(float(surprise.sum() + config.beta * told.sum()) for surprise, told in bounds) / len(held)
+        return sum(
+            float(surprise.sum() + config.beta * told.sum()) for surprise, told in bounds
+        ) / len(held)
 
     ending = best_epoch(
         network, epoch, held_out, epochs=config.epochs, patience=config.patience, what="VAE of molecules",
@@ -102,7 +116,9 @@ def train(
     )  # fmt: skip
     network.cpu().eval()
     cycled = [smiles[i] for i in held[:_CYCLED].tolist()]
-    figures = _figures(network, tokens[held], seen[held], cycled) | _drawn(network, set(smiles), config.seed, valid)
+    figures = _figures(network, tokens[held], seen[held], cycled) | _drawn(
+        network, set(smiles), config.seed, valid
+    )
     return finished(network, ending.report(figures, _remarks(figures, len(said) - len(smiles))))
 
 
@@ -118,7 +134,9 @@ def _begin(network: SelfiesNetwork, generator: torch.Generator) -> None:
         nn.init.uniform_(weight, -bound, bound, generator=generator)
 
 
-def _batches(rows: Tensor, lengths: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def _batches(
+    rows: Tensor, lengths: Tensor, size: int, generator: torch.Generator
+) -> Iterator[Tensor]:
     """All row numbers once, in batches of molecules of about one length, in an order that is not."""
     for some in torch.split(rows[torch.randperm(len(rows), generator=generator)], size * _SORTED):
         batches = torch.split(some[lengths[some].argsort(stable=True)], size)
@@ -127,7 +145,11 @@ def _batches(rows: Tensor, lengths: Tensor, size: int, generator: torch.Generato
 
 
 def _bound(
-    network: SelfiesNetwork, rows: Tensor, present: Tensor, noise: Tensor, hidden: Tensor | None = None
+    network: SelfiesNetwork,
+    rows: Tensor,
+    present: Tensor,
+    noise: Tensor,
+    hidden: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The parts of the negative evidence lower bound in nats: surprise ``(n,)`` and divergence ``(n, d)``.
 
@@ -154,14 +176,18 @@ def _counted(rows: Tensor) -> Tensor:
     return F.pad(rows, (1, 0), value=1)[:, :-1] > 0
 
 
-def _figures(network: SelfiesNetwork, held: Tensor, present: Tensor, cycled: Sequence[str]) -> dict[str, float]:
+def _figures(
+    network: SelfiesNetwork, held: Tensor, present: Tensor, cycled: Sequence[str]
+) -> dict[str, float]:
     with torch.no_grad():
         mean, log_variance = network.posterior(held, present)
         right = network.logits(mean, F.pad(held, (1, 0))[:, :-1]).argmax(dim=2) == held
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1)
     back = network(network.encode(cycled))
     return {
-        "reconstruction": float(np.mean([one == other for one, other in zip(cycled, back, strict=True)])),
+        "reconstruction": float(
+            np.mean([one == other for one, other in zip(cycled, back, strict=True)])
+        ),
         "tokens": float(right[_counted(held)].float().mean()),
         "similarity": float(similarities(cycled, back).mean()),
         "active": float((mean.var(dim=0) > _ACTIVE).sum()),
@@ -169,7 +195,9 @@ def _figures(network: SelfiesNetwork, held: Tensor, present: Tensor, cycled: Seq
     }
 
 
-def _drawn(network: SelfiesNetwork, known: set[str], seed: int, valid: Valid | None) -> dict[str, float]:
+def _drawn(
+    network: SelfiesNetwork, known: set[str], seed: int, valid: Valid | None
+) -> dict[str, float]:
     made: list[str] = sampled(network, np.random.default_rng(np.random.SeedSequence(seed)), _CYCLED)
     sound = [bool(one) for one in (made if valid is None else valid(made))]
     return {
@@ -186,7 +214,9 @@ def _remarks(figures: Mapping[str, float], lost: int) -> tuple[str, ...]:
     if figures["active"] == 0:
         found += ("posterior collapse: no coordinate of the code is in use; lower beta",)
     if figures["uniqueness"] < 0.5:
-        found += (f"of {_CYCLED} draws of the prior only {figures['uniqueness']:.0%} differ from each other",)
+        found += (
+            f"of {_CYCLED} draws of the prior only {figures['uniqueness']:.0%} differ from each other",
+        )
     return found
 
 
@@ -197,7 +227,7 @@ class SelfiesVAE(SelfiesNetwork):
         config: with its tokens; ``fit`` adds them.
 
     Raises:
-        InvalidInput: the config has no tokens.
+        InvalidInputError: the config has no tokens.
     """
 
     @classmethod
@@ -225,4 +255,6 @@ class SelfiesVAE(SelfiesNetwork):
         - ``uniqueness``, ``novelty``: shares of these that are distinct, and that are not among
           the training molecules.
         """
-        return train(cls, cls.checked(designs, config), config, progress=progress, device=device, valid=valid)
+        return train(
+            cls, cls.checked(designs, config), config, progress=progress, device=device, valid=valid
+        )

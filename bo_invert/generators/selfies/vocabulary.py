@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.generators.selfies.atom_ordering import ordered
 from bo_invert.types import Array
 
@@ -36,13 +36,13 @@ def _packages() -> tuple[Any, Any]:
     """``rdkit.Chem``, silent about what it cannot read, and ``selfies``.
 
     Raises:
-        MissingExtra: one of them is not installed.
+        MissingExtraError: one of them is not installed.
     """
     try:
         import selfies
         from rdkit import Chem, rdBase
     except ImportError:
-        raise MissingExtra(
+        raise MissingExtraError(
             "molecules need RDKit and selfies, which are not installed; pip install 'bo-invert[molecules]'"
         ) from None
     rdBase.DisableLog("rdApp.*")
@@ -57,7 +57,7 @@ def canonical(smiles: str, stereo: bool = True) -> str:
         stereo: keep stereochemistry (and isotopes); otherwise mirror images share one SMILES.
 
     Raises:
-        MissingExtra: RDKit is not installed.
+        MissingExtraError: RDKit is not installed.
     """
     made = _packages()[0].MolFromSmiles(smiles)
     return "" if made is None else str(_packages()[0].MolToSmiles(made, isomericSmiles=stereo))
@@ -67,7 +67,7 @@ def to_selfies(smiles: str) -> str:
     """SELFIES of a SMILES, in the order of ``selfies_order``; empty where there is no molecule or it cannot be said.
 
     Raises:
-        MissingExtra: selfies is not installed.
+        MissingExtraError: selfies is not installed.
     """
     chem, selfies = _packages()
     made = chem.MolFromSmiles(smiles)
@@ -81,7 +81,7 @@ def from_selfies(text: str, stereo: bool = True) -> str:
     """Canonical SMILES of SELFIES; empty where nothing is said.
 
     Raises:
-        MissingExtra: RDKit or selfies is not installed.
+        MissingExtraError: RDKit or selfies is not installed.
     """
     selfies = _packages()[1]
     try:
@@ -96,7 +96,7 @@ def counts(smiles: Sequence[str]) -> NDArray[np.float32]:
     Substructures are atoms with their neighbours and the neighbours' neighbours, as in Morgan fingerprints.
 
     Raises:
-        MissingExtra: RDKit is not installed.
+        MissingExtraError: RDKit is not installed.
     """
     chem = _packages()[0]
     from rdkit.Chem import rdFingerprintGenerator
@@ -112,14 +112,17 @@ def similarities(one: Sequence[str], other: Sequence[str]) -> Array:
     """Tanimoto similarities of Morgan fingerprints (radius 2, 2,048 bits) of n pairs, shape ``(n,)``; 0 for the empty.
 
     Raises:
-        MissingExtra: RDKit is not installed.
+        MissingExtraError: RDKit is not installed.
     """
     chem = _packages()[0]
     from rdkit import DataStructs
     from rdkit.Chem import rdFingerprintGenerator
 
     maker = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
-    pairs = ((maker.GetFingerprint(chem.MolFromSmiles(text)) for text in pair) for pair in zip(one, other, strict=True))
+    pairs = (
+        (maker.GetFingerprint(chem.MolFromSmiles(text)) for text in pair)
+        for pair in zip(one, other, strict=True)
+    )
     return np.array([DataStructs.TanimotoSimilarity(*pair) for pair in pairs])
 
 
@@ -132,15 +135,22 @@ class Vocabulary:
         length: of a sequence.
 
     Raises:
-        InvalidInput: there are none, some are equal, or the first is not ``END``.
+        InvalidInputError: there are none, some are equal, or the first is not ``END``.
     """
 
     tokens: tuple[str, ...]
     length: int
 
     def __post_init__(self) -> None:
-        if len(self.tokens) < 2 or self.tokens[0] != END or len(set(self.tokens)) < len(self.tokens) or self.length < 1:
-            raise InvalidInput(f"a vocabulary has {END} and other tokens, all different, and a length from 1")
+        if (
+            len(self.tokens) < 2
+            or self.tokens[0] != END
+            or len(set(self.tokens)) < len(self.tokens)
+            or self.length < 1
+        ):
+            raise InvalidInputError(
+                f"a vocabulary has {END} and other tokens, all different, and a length from 1"
+            )
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -160,23 +170,31 @@ class Vocabulary:
         """Numbers of tokens ``(n, length)`` of SELFIES, from the left the longest that fits, and then ``END``.
 
         Raises:
-            InvalidInput: one has symbols that are not in the vocabulary, or more tokens than ``length``.
+            InvalidInputError: one has symbols that are not in the vocabulary, or more tokens than ``length``.
         """
         rows = np.zeros((len(texts), self.length), dtype=np.int64)
         for row, text in zip(rows, texts, strict=True):
             found = self._longest.findall(text)
             if "".join(found) != text:
-                strange = sorted({symbol for symbol in symbols(text) if symbol not in self._numbers})
-                raise InvalidInput(f"{text!r:.200} has symbols that were never learnt: {', '.join(strange)}")
+                strange = sorted(
+                    {symbol for symbol in symbols(text) if symbol not in self._numbers}
+                )
+                raise InvalidInputError(
+                    f"{text!r:.200} has symbols that were never learnt: {', '.join(strange)}"
+                )
             if len(found) > self.length:
-                raise InvalidInput(f"{text!r:.200} has {len(found)} tokens; there is room for {self.length}")
+                raise InvalidInputError(
+                    f"{text!r:.200} has {len(found)} tokens; there is room for {self.length}"
+                )
             row[: len(found)] = [self._numbers[token] for token in found]
         return rows
 
     def decode(self, rows: Tokens) -> list[str]:
         """SELFIES of numbers of tokens ``(n, l)``, up to the first ``END``."""
         ends = np.where((rows == 0).any(axis=1), (rows == 0).argmax(axis=1), rows.shape[1])
-        return ["".join(self.tokens[i] for i in row[:end]) for row, end in zip(rows, ends, strict=True)]
+        return [
+            "".join(self.tokens[i] for i in row[:end]) for row, end in zip(rows, ends, strict=True)
+        ]
 
     @staticmethod
     def learn(texts: Sequence[str], merges: int) -> Vocabulary:
@@ -187,13 +205,15 @@ class Vocabulary:
             merges: how often the most frequent pair of neighbouring tokens becomes a token.
 
         Raises:
-            MissingExtra: selfies is not installed.
+            MissingExtraError: selfies is not installed.
         """
         robust: Iterable[str] = _packages()[1].get_semantic_robust_alphabet()
         split = [symbols(text) for text in texts]
         tokens = [END, *sorted({*robust, *(symbol for row in split for symbol in row)} - {END})]
         numbers = {token: number for number, token in enumerate(tokens)}
-        flat = np.array([numbers[symbol] for row in split[:_COUNTED] for symbol in (*row, END)], dtype=np.int64)
+        flat = np.array(
+            [numbers[symbol] for row in split[:_COUNTED] for symbol in (*row, END)], dtype=np.int64
+        )
         for _ in range(merges):
             pair = _commonest_pair(flat, len(tokens))
             if pair is None:

@@ -15,7 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bo_invert.models.acquisition.log_ei import log_improvement, log_mean, log_positive_part, normals
+from bo_invert.models.acquisition.log_ei import (
+    log_improvement,
+    log_mean,
+    log_positive_part,
+    normals,
+)
 from bo_invert.models.acquisition.target_ei import log_ball, log_tent
 from bo_invert.models.gp.posterior import Process
 from bo_invert.types import Array
@@ -59,7 +64,9 @@ class Known:
     fine: bool = False
 
 
-def improvement(surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: int, samples: int = 128) -> Score:
+def improvement(
+    surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: int, samples: int = 128
+) -> Score:
     """Log expected improvement over the best feasible loss (Ament et al. 2023).
 
     In closed form where the loss is plus or minus one modelled number; with a structured objective by quasi-Monte
@@ -185,7 +192,9 @@ class _Near:
         off = mean[..., self.columns] * self.slopes + self.rest
         own = std[..., self.columns] * self.slopes
         if len(self.columns) == 1:
-            return own[..., 0].log() + log_tent(off[..., 0] / own[..., 0], best.clamp(min=_NEAREST) / own[..., 0])
+            return own[..., 0].log() + log_tent(
+                off[..., 0] / own[..., 0], best.clamp(min=_NEAREST) / own[..., 0]
+            )
         return log_ball(off, own.square(), best.clamp(min=_NEAREST**2))
 
 
@@ -198,13 +207,21 @@ def _form(surrogate: Surrogate, outputs: Outputs) -> _Plain | _Near | None:
     columns, value, scale = outputs.aims
     like = surrogate.offset
     scales = like.new_tensor(scale)
-    slopes, rest = surrogate.weights.diagonal()[columns] / scales, (like[columns] - like.new_tensor(value)) / scales
+    slopes, rest = (
+        surrogate.weights.diagonal()[columns] / scales,
+        (like[columns] - like.new_tensor(value)) / scales,
+    )
     unit = slopes.square().mean().sqrt()
     return _Near(columns, slopes / unit, rest / unit)
 
 
 def _closed_form(
-    form: _Plain | _Near, surrogate: Surrogate, outputs: Outputs, known: Known, process: Process, outcomes: Tensor
+    form: _Plain | _Near,
+    surrogate: Surrogate,
+    outputs: Outputs,
+    known: Known,
+    process: Process,
+    outcomes: Tensor,
 ) -> Score:
     """For a loss whose expected improvement is known, and constraints on other numbers.
 
@@ -216,7 +233,10 @@ def _closed_form(
         process: conditioned on F fantasies; on none, F = 1.
         outcomes: the fantasies' standardised numbers at the anchors, shape ``(F, k, p)``.
     """
-    limits = [(i, sense, surrogate.standard(bound)[i]) for i, sense, bound in outputs.limits(surrogate.offset)]
+    limits = [
+        (i, sense, surrogate.standard(bound)[i])
+        for i, sense, bound in outputs.limits(surrogate.offset)
+    ]
     told = form.loss(surrogate.process.values[..., 0].mT)
     best = told.new_tensor(torch.inf)
     if not known.noisy:
@@ -241,7 +261,12 @@ def _closed_form(
 
 
 def _sampled(
-    surrogate: Surrogate, outputs: Outputs, known: Known, process: Process, outcomes: Tensor, drawn: Tensor
+    surrogate: Surrogate,
+    outputs: Outputs,
+    known: Known,
+    process: Process,
+    outcomes: Tensor,
+    drawn: Tensor,
 ) -> Score:
     """For any loss of the modelled numbers, by quasi-Monte Carlo: one fantasy to a sample.
 
@@ -254,13 +279,17 @@ def _sampled(
     some = bool(feasible.any())
     # The smoothing of the improvement is absolute, so losses are measured in steps between the best few.
     ladder = sorted(losses[feasible])[:5] if some else [0.0]
-    floor = 1e-10 * float(losses.std()) + 1e-14 * abs(float(losses.min())) or 1.0  # nobody needs to come nearer
+    floor = (
+        1e-10 * float(losses.std()) + 1e-14 * abs(float(losses.min())) or 1.0
+    )  # nobody needs to come nearer
     unit = max(float(sum(ladder) / len(ladder) - ladder[0]), floor) if some else 1.0
     zero = float(ladder[0])
     loss = surrogate.loss_of(outputs)
 
     def gain(numbers: Tensor) -> Tensor:
-        return (zero - loss(numbers)) / unit if some else -outputs.violation(surrogate.values(numbers))
+        return (
+            (zero - loss(numbers)) / unit if some else -outputs.violation(surrogate.values(numbers))
+        )
 
     if some and not known.noisy:
         best = drawn.new_zeros(len(drawn))
@@ -280,7 +309,9 @@ def _sampled(
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = process.fantasies(inputs)
-        numbers = mean.permute(2, 0, 1) + (variance + ripple(inputs)).sqrt() * drawn[:, None, :]  # (S, b, k)
+        numbers = (
+            mean.permute(2, 0, 1) + (variance + ripple(inputs)).sqrt() * drawn[:, None, :]
+        )  # (S, b, k)
         log = log_positive_part(gain(numbers) - best[:, None])
         if some and outputs.excesses:
             modelled = surrogate.values(numbers)

@@ -12,11 +12,13 @@ from bo_invert.models.base import to_unit
 from bo_invert.models.data_subset import telling
 from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.gp.hyperparameters import LABELS
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array
 
 
-def permission(statement: Statement, history: History, memo: JSON) -> tuple[Score | None, JSON]:
+def permission(
+    statement: ProblemStatement, history: History, memo: JSON
+) -> tuple[Score | None, JSON]:
     """Log probability that a point gives outputs and is as plausible as the domain wants, and a memo.
 
     It takes unit inputs. None as long as nothing went wrong and nothing is wanted.
@@ -33,7 +35,9 @@ def permission(statement: Statement, history: History, memo: JSON) -> tuple[Scor
     return wish if answered is None else permitted(answered, wish), note
 
 
-def answering(told: Array, lost: Array, order: NDArray[np.intp], memo: JSON) -> tuple[Score | None, JSON]:
+def answering(
+    told: Array, lost: Array, order: NDArray[np.intp], memo: JSON
+) -> tuple[Score | None, JSON]:
     """Log probability that an input gives outputs, and a memo; None as long as nothing went wrong.
 
     Failures that depend on the place are learned like infeasible designs; others drown in the noise of the labels.
@@ -49,7 +53,9 @@ def answering(told: Array, lost: Array, order: NDArray[np.intp], memo: JSON) -> 
     inputs = np.concatenate([told, lost])
     labels = np.repeat([1.0, 0.0], [len(told), len(lost)])
     some = telling(inputs, np.concatenate([order, np.arange(len(told), len(inputs))]))
-    surrogate = exact.fit(inputs[some], labels[some, None], memo, exact.Choice(beliefs=(LABELS,)), told=len(inputs))
+    surrogate = exact.fit(
+        inputs[some], labels[some, None], memo, exact.Choice(beliefs=(LABELS,)), told=len(inputs)
+    )
     return feasibility(surrogate), surrogate.memo
 
 

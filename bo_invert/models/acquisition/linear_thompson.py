@@ -51,12 +51,18 @@ def promise(weights: Array, chart: Chart, outputs: Outputs, allowed: Score | Non
         penalty = 10.0 * outputs.violation(modelled)
         if allowed is None:
             return -outputs.loss(modelled) / unit - penalty
-        return log_positive_part((best - outputs.loss(modelled)) / unit, 1.0) - penalty + allowed(inputs)
+        return (
+            log_positive_part((best - outputs.loss(modelled)) / unit, 1.0)
+            - penalty
+            + allowed(inputs)
+        )
 
     return score
 
 
-def answering(domain: Domain, history: History, memo: JSON, *, directions: bool) -> tuple[Score | None, JSON]:
+def answering(
+    domain: Domain, history: History, memo: JSON, *, directions: bool
+) -> tuple[Score | None, JSON]:
     """Log probability that a point is answered, by a linear model of labels, and a memo; None where nothing failed.
 
     In many coordinates a line between what was answered and what was not is learned long before any curve.
@@ -93,6 +99,8 @@ def _features(domain: Domain, chart: Chart) -> Callable[[Tensor], Tensor]:
         points = lower + inputs * (upper - lower)
         squares = (points.square().sum(-1, keepdim=True) / chart.reach**2).clamp(min=1e-12)
         heights = squares[:, :0] if chart.lengthscale is None else chart.heights(squares)
-        return torch.cat([points * chart.factors(squares), heights, torch.ones_like(squares)], dim=-1)
+        return torch.cat(
+            [points * chart.factors(squares), heights, torch.ones_like(squares)], dim=-1
+        )
 
     return features

@@ -25,11 +25,15 @@ class _LogImprovement(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
         near = u.clamp(min=-1.0)
-        direct = (torch.exp(-0.5 * near * near - _LOG_ROOT_2_PI) + near * torch.special.ndtr(near)).log()
+        direct = (
+            torch.exp(-0.5 * near * near - _LOG_ROOT_2_PI) + near * torch.special.ndtr(near)
+        ).log()
         far = u.clamp(max=-1.0)
         # phi(u) (1 - |u| Phi(u)/phi(u)), the ratio by the scaled complementary error function
         ratio = far.abs() * torch.special.erfcx(-far * _ROOT) * math.sqrt(0.5 * math.pi)
-        rest = torch.where(far < -1e3, -2.0 * far.abs().log(), torch.log1p(-ratio.clamp(max=1.0 - 1e-15)))
+        rest = torch.where(
+            far < -1e3, -2.0 * far.abs().log(), torch.log1p(-ratio.clamp(max=1.0 - 1e-15))
+        )
         value = torch.where(u > -1.0, direct, -0.5 * far * far - _LOG_ROOT_2_PI + rest)
         ctx.save_for_backward(u, value)
         return value
@@ -49,7 +53,9 @@ def log_positive_part(gain: Tensor, width: float = 1e-6) -> Tensor:
     """
     scaled = gain / width
     tail = -torch.log1p(scaled * scaled) + math.log(0.1)
-    soft = torch.where(scaled > -30.0, torch.nn.functional.softplus(scaled.clamp(min=-30.0)).log(), scaled)
+    soft = torch.where(
+        scaled > -30.0, torch.nn.functional.softplus(scaled.clamp(min=-30.0)).log(), scaled
+    )
     return torch.logaddexp(soft, tail) + math.log(width)
 
 

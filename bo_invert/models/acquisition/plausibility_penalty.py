@@ -72,7 +72,9 @@ def _log_density(reference: Reference) -> Callable[[Tensor], Tensor]:
     means, factors = torch.tensor(reference.means), torch.tensor(reference.factors)
     whiteners = torch.linalg.inv(factors)
     d = means.shape[1]
-    logs = torch.tensor(np.log(reference.weights)) - factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    logs = torch.tensor(np.log(reference.weights)) - factors.diagonal(dim1=-2, dim2=-1).log().sum(
+        -1
+    )
     logs = logs - 0.5 * d * math.log(2.0 * math.pi)
 
     def density(points: Tensor) -> Tensor:

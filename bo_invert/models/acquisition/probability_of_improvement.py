@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from bo_invert.models.output_transforms import Outputs
 
 
-def improving(surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: int, samples: int = 128) -> Score:
+def improving(
+    surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: int, samples: int = 128
+) -> Score:
     """Log probability that an input ``(b, d)`` is feasible and better than the best feasible one told, shape ``(b,)``.
 
     In closed form where the loss is one modelled number; otherwise a share of quasi-Monte Carlo samples, with the
@@ -33,7 +35,9 @@ def improving(surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: int
     """
     some = bool(known.feasible.any())
     at = surrogate.process.inputs
-    told = surrogate.process(at)[0] if known.noisy or not some else surrogate.process.values[..., 0].T
+    told = (
+        surrogate.process(at)[0] if known.noisy or not some else surrogate.process.values[..., 0].T
+    )
     if outputs.direct is not None and some:
         return _direct(surrogate, outputs, known, told)
     drawn = normals(samples, told.shape[1], seed, surrogate.offset)
@@ -57,7 +61,9 @@ def improving(surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: int
             better &= outputs.violation(surrogate.values(numbers)) <= 0.0
         spread = losses.std(0) + 1e-12 * losses.mean(0).abs() + 1e-300
         tail = torch.special.log_ndtr((best - losses.mean(0)) / spread)
-        log: Tensor = torch.logaddexp(better.sum(0).to(tail).log(), tail) - math.log(len(drawn) + 1.0)
+        log: Tensor = torch.logaddexp(better.sum(0).to(tail).log(), tail) - math.log(
+            len(drawn) + 1.0
+        )
         return log
 
     return score
@@ -67,7 +73,10 @@ def _direct(surrogate: Surrogate, outputs: Outputs, known: Known, told: Tensor) 
     assert outputs.direct is not None
     column, sign = outputs.direct
     best = (sign * told[:, column])[torch.as_tensor(known.feasible, device=told.device)].min()
-    limits = [(i, sense, surrogate.standard(bound)[i]) for i, sense, bound in outputs.limits(surrogate.offset)]
+    limits = [
+        (i, sense, surrogate.standard(bound)[i])
+        for i, sense, bound in outputs.limits(surrogate.offset)
+    ]
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = surrogate.posterior(inputs)

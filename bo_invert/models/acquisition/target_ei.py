@@ -35,7 +35,10 @@ def log_tent(off: Tensor, reach: Tensor) -> Tensor:
     shape = torch.broadcast_shapes(off.shape, reach.shape)  # type: ignore[no-untyped-call]
     below, reach = -off.abs().expand(shape), reach.expand(shape)
     narrow = (reach < 1.0) & (-below * reach < 4.0)
-    r, m = torch.where(narrow, reach, 0.5).unsqueeze(-1), torch.where(narrow, below, 0.0).unsqueeze(-1)
+    r, m = (
+        torch.where(narrow, reach, 0.5).unsqueeze(-1),
+        torch.where(narrow, below, 0.0).unsqueeze(-1),
+    )
     v = torch.as_tensor(_NODES, dtype=off.dtype, device=off.device)
     w = 2.0 * torch.as_tensor(_WEIGHTS, dtype=off.dtype, device=off.device) * (1.0 - v)
     area = (w * torch.cosh(m * r * v) * torch.exp(-0.5 * (r * v) ** 2)).sum(-1)
@@ -67,7 +70,9 @@ def log_ball(off: Tensor, variance: Tensor, square: Tensor) -> Tensor:
     with torch.no_grad():
         theta = _saddle(m, s, c)
     slope, bend = _derivatives(m, s, c, theta)
-    theta = theta - slope / bend.detach()  # no step is left to make, but the gradient of the saddle point passes here
+    theta = (
+        theta - slope / bend.detach()
+    )  # no step is left to make, but the gradient of the saddle point passes here
     _, bend = _derivatives(m, s, c, theta)
     t = theta.unsqueeze(-1)
     spread = 1.0 + 2.0 * t * s

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.models.acquisition.log_ei import normals
 from bo_invert.models.gp.kernels import Kernel
 from bo_invert.models.gp.posterior import Process
@@ -68,19 +68,30 @@ def draw(process: Process, count: int, seed: int, features: int = 512) -> Paths:
     k, n = process.noise.shape
     d = process.inputs.shape[1]
     like = process.inputs
-    frequencies = _frequencies(process.kernel, features, d, seed, like) / process.logs.exp().unsqueeze(1)
+    frequencies = _frequencies(
+        process.kernel, features, d, seed, like
+    ) / process.logs.exp().unsqueeze(1)
     generator = torch.Generator().manual_seed(seed)
-    amplitudes = torch.randn(2, k, features, count, dtype=torch.float64, generator=generator).to(like)
+    amplitudes = torch.randn(2, k, features, count, dtype=torch.float64, generator=generator).to(
+        like
+    )
     cosines, sines = amplitudes / math.sqrt(features)
     error = torch.randn(k, n, count, dtype=torch.float64, generator=generator).to(like)
     phase = process.inputs @ frequencies.mT
     prior = phase.cos() @ cosines + phase.sin() @ sines
-    off = process.values[..., :1] - process.constant[:, None, None] - prior - process.noise.sqrt().unsqueeze(-1) * error
+    off = (
+        process.values[..., :1]
+        - process.constant[:, None, None]
+        - prior
+        - process.noise.sqrt().unsqueeze(-1) * error
+    )
     update = process.whitener.mT @ (process.whitener @ off)
     return Paths(process, frequencies, cosines, sines, update)
 
 
-def thompson(surrogate: Surrogate, outputs: Outputs, count: int, seed: int) -> Callable[[Tensor], Tensor]:
+def thompson(
+    surrogate: Surrogate, outputs: Outputs, count: int, seed: int
+) -> Callable[[Tensor], Tensor]:
     """Scores ``(q, b)`` of unit inputs ``(b, d)``, higher is better: one row for each of q drawn functions.
 
     Minus the loss of the drawn outputs, in units of how much the told ones differ. What violates a drawn
@@ -114,10 +125,12 @@ def _frequencies(kernel: Kernel, features: int, d: int, seed: int, like: Tensor)
     """Draws ``(R, d)`` from the spectral density for lengthscales of 1; quasi-random, so fewer serve.
 
     Raises:
-        InvalidInput: nobody has written down the kernel's spectral density here.
+        InvalidInputError: nobody has written down the kernel's spectral density here.
     """
     if kernel.name not in ("rbf", "matern"):
-        raise InvalidInput(f"no spectral density is known of kernel {kernel.name!r}; there are 'rbf' and 'matern'")
+        raise InvalidInputError(
+            f"no spectral density is known of kernel {kernel.name!r}; there are 'rbf' and 'matern'"
+        )
     if kernel.name == "rbf":
         return normals(features, d, seed, like)
     drawn = normals(features, d + _DEGREES, seed, like)

@@ -41,11 +41,15 @@ def confidence(surrogate: Surrogate, outputs: Outputs, known: Known, *, explore:
     assert outputs.direct is not None
     column, sign = outputs.direct
     process = surrogate.process
-    pending = torch.as_tensor(known.pending, dtype=surrogate.offset.dtype, device=surrogate.offset.device)
+    pending = torch.as_tensor(
+        known.pending, dtype=surrogate.offset.dtype, device=surrogate.offset.device
+    )
     after = process
     if len(pending):
         normals = pending.new_zeros(1, len(process.logs), len(pending))
-        after, _ = process.fantasize(pending, normals)  # outcomes as expected: means stay, deviations shrink
+        after, _ = process.fantasize(
+            pending, normals
+        )  # outcomes as expected: means stay, deviations shrink
     # The threshold is the mean where the upper bound is highest, among all that was asked.
     asked = torch.cat([process.inputs, pending])
     mean, variance = process(asked)

@@ -31,12 +31,22 @@ def averaged(process: Process, belief: Belief, points: Tensor) -> tuple[Tensor, 
         points: where.
     """
     moments = [_averaged(process, j, belief, points) for j in range(len(process.logs))]
-    return torch.stack([mean for mean, _ in moments], -1), torch.stack([variance for _, variance in moments], -1)
+    return torch.stack([mean for mean, _ in moments], -1), torch.stack(
+        [variance for _, variance in moments], -1
+    )
 
 
-def _averaged(process: Process, number: int, belief: Belief, points: Tensor) -> tuple[Tensor, Tensor]:
-    lengthscales, inputs, values = process.logs[number], process.inputs, process.values[number, :, 0]
-    noises = torch.arange(math.ceil(math.log(belief.floor)), math.floor(math.log(belief.ceiling)) + 1).to(values)
+def _averaged(
+    process: Process, number: int, belief: Belief, points: Tensor
+) -> tuple[Tensor, Tensor]:
+    lengthscales, inputs, values = (
+        process.logs[number],
+        process.inputs,
+        process.values[number, :, 0],
+    )
+    noises = torch.arange(
+        math.ceil(math.log(belief.floor)), math.floor(math.log(belief.ceiling)) + 1
+    ).to(values)
     stretches = values.new_tensor(_STRETCHES)
     logs = torch.cat(
         [
@@ -45,7 +55,11 @@ def _averaged(process: Process, number: int, belief: Belief, points: Tensor) -> 
         ],
         1,
     )
-    some = torch.linspace(0, len(inputs) - 1, min(len(inputs), _GLANCE), dtype=torch.float64).round().long()
+    some = (
+        torch.linspace(0, len(inputs) - 1, min(len(inputs), _GLANCE), dtype=torch.float64)
+        .round()
+        .long()
+    )
     told = values[some].expand(len(logs), -1)
     lowest, _ = negative_log_posterior(logs, inputs[some], told, belief, process.kernel)
     # There densities are those of lengthscales and noise; here the logarithms of noise and stretch are evenly spaced.

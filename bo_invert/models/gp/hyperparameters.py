@@ -77,8 +77,14 @@ def fit(
     """
     n, d = inputs.shape[-2:]
     if n > ENOUGH:
-        some = torch.linspace(0, n - 1, ENOUGH, dtype=torch.float64).round().long().to(inputs.device)
-        inputs, values, known = inputs[..., some, :], values[some], None if known is None else known[some]
+        some = (
+            torch.linspace(0, n - 1, ENOUGH, dtype=torch.float64).round().long().to(inputs.device)
+        )
+        inputs, values, known = (
+            inputs[..., some, :],
+            values[some],
+            None if known is None else known[some],
+        )
     k = values.shape[1]
     short = [math.log(0.2 * math.sqrt(d))] * d + [math.log(max(belief.floor, 1e-6))]
     long = [math.log(math.sqrt(d))] * d + [math.log(max(belief.floor, 1e-3))]
@@ -101,7 +107,12 @@ def fit(
     steps, tolerance = (25, 1e-3) if rough else (80, 1e-6 if warm is None else 1e-5)
     start = starts.reshape(k * many, d + 1)
     found, lowest = minimise(
-        function, spread.into(start), spread.into(lower), spread.into(upper), steps=steps, tolerance=tolerance
+        function,
+        spread.into(start),
+        spread.into(lower),
+        spread.into(upper),
+        steps=steps,
+        tolerance=tolerance,
     )
     found = spread.out(found)
     best = lowest.reshape(k, many).argmin(1)
@@ -143,7 +154,12 @@ class _Tie:
 
 
 def negative_log_posterior(
-    logs: Tensor, inputs: Tensor, values: Tensor, belief: Belief, kernel: Kernel, known: Tensor | None = None
+    logs: Tensor,
+    inputs: Tensor,
+    values: Tensor,
+    belief: Belief,
+    kernel: Kernel,
+    known: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Minus log marginal likelihood and log prior, up to a constant, with the gradient in the logarithms.
 
@@ -163,19 +179,31 @@ def negative_log_posterior(
     n = inputs.shape[-2]
     gram, saved = kernel.gram(logs[:, :-1], inputs)
     noise = logs[:, -1].exp()
-    gram.diagonal(dim1=-2, dim2=-1).add_(noise[:, None] if known is None else noise[:, None] + known)
+    gram.diagonal(dim1=-2, dim2=-1).add_(
+        noise[:, None] if known is None else noise[:, None] + known
+    )
     factor, info = torch.linalg.cholesky_ex(gram)
     inverse = torch.cholesky_inverse(factor)
     ones = inverse.sum(-1)
     constant = (ones * values).sum(-1) / ones.sum(-1)
     alpha = inverse @ (values - constant[:, None]).unsqueeze(-1)
     residual = (values - constant[:, None]).unsqueeze(-1)
-    halves = 0.5 * (residual * alpha).sum((-2, -1)) + factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    halves = 0.5 * (residual * alpha).sum((-2, -1)) + factor.diagonal(dim1=-2, dim2=-1).log().sum(
+        -1
+    )
     upstream = 0.5 * (inverse - alpha @ alpha.mT)
     of_lengthscales = kernel.pull_logs(saved, upstream)
     of_noise = noise * upstream.diagonal(dim1=-2, dim2=-1).sum(-1)
     prior, of_prior = lengthscale_prior(logs[:, :-1])
     off = logs[:, -1] - belief.mean
-    value = halves + 0.5 * n * math.log(2.0 * math.pi) + prior + 0.5 * (off / belief.std) ** 2 + logs[:, -1]
-    gradient = torch.cat([of_lengthscales + of_prior, (of_noise + off / belief.std**2 + 1.0)[:, None]], 1)
+    value = (
+        halves
+        + 0.5 * n * math.log(2.0 * math.pi)
+        + prior
+        + 0.5 * (off / belief.std) ** 2
+        + logs[:, -1]
+    )
+    gradient = torch.cat(
+        [of_lengthscales + of_prior, (of_noise + off / belief.std**2 + 1.0)[:, None]], 1
+    )
     return torch.where(info == 0, value, torch.inf), gradient

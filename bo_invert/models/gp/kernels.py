@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 
 
 class Saved(NamedTuple):
@@ -46,7 +46,11 @@ class Kernel(ABC):
         """
         lengthscales = logs.exp().unsqueeze(-2)
         a, b = left / lengthscales, right / lengthscales
-        squared = (a * a).sum(-1, keepdim=True) + (b * b).sum(-1).unsqueeze(-2) - 2.0 * a @ b.transpose(-1, -2)
+        squared = (
+            (a * a).sum(-1, keepdim=True)
+            + (b * b).sum(-1).unsqueeze(-2)
+            - 2.0 * a @ b.transpose(-1, -2)
+        )
         value, slope = self.radial(squared.clamp_(min=0.0))
         return value, Saved(a, b, lengthscales, slope)
 
@@ -61,14 +65,18 @@ class Kernel(ABC):
         a, b = saved.left, saved.right
         weights = upstream * saved.slope
         # sum_ij w_ij (a_ik - b_jk)^2 without an array of shape (n, m, d)
-        squares = (weights.sum(-1, keepdim=True) * a * a).sum(-2) + (weights.sum(-2).unsqueeze(-1) * b * b).sum(-2)
+        squares = (weights.sum(-1, keepdim=True) * a * a).sum(-2) + (
+            weights.sum(-2).unsqueeze(-1) * b * b
+        ).sum(-2)
         return -2.0 * (squares - 2.0 * (a * (weights @ b)).sum(-2))
 
     def pull_inputs(self, saved: Saved, upstream: Tensor) -> Tensor:
         """Gradient of ``(upstream * matrix).sum()`` in the left inputs, shape ``(..., n, d)``."""
         weights = upstream * saved.slope
         a = saved.left
-        return 2.0 * (weights.sum(-1, keepdim=True) * a - weights @ saved.right) / saved.lengthscales
+        return (
+            2.0 * (weights.sum(-1, keepdim=True) * a - weights @ saved.right) / saved.lengthscales
+        )
 
 
 class _RBF(Kernel):
@@ -97,10 +105,10 @@ def kernel(name: str) -> Kernel:
     """The kernel of that name.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInputError: there is none.
     """
     if name not in _KERNELS:
-        raise InvalidInput(f"no kernel {name!r}; there are {', '.join(map(repr, _KERNELS))}")
+        raise InvalidInputError(f"no kernel {name!r}; there are {', '.join(map(repr, _KERNELS))}")
     return _KERNELS[name]
 
 

@@ -46,7 +46,9 @@ class Choice:
     @classmethod
     def of(cls, kernel: str, noisy: bool, tails: tuple[int, ...] | None) -> Choice:
         """The choice behind a strategy's options: a key of ``base.KERNELS``, and whether the oracle is noisy."""
-        return cls(KERNELS[kernel], (NOISY, MEASURED) if noisy else (NOISY, EXACT), tails, (True, False))
+        return cls(
+            KERNELS[kernel], (NOISY, MEASURED) if noisy else (NOISY, EXACT), tails, (True, False)
+        )
 
 
 USUAL = Choice()
@@ -120,7 +122,10 @@ def chosen_plan(x: Tensor, raw: Tensor, choice: Choice, note: JSON, size: int) -
     if len(choice.ties) > 1 and len(x) >= 2 * _FOLDS:
         warp = best.warp(raw, choice.tails)
         scores = basis(raw if warp is None else warp(raw))[0]
-        densities = {t: _held_out(x, scores, replace(best, tied=t)) + _MARGIN * (t == tied) for t in choice.ties}
+        densities = {
+            t: _held_out(x, scores, replace(best, tied=t)) + _MARGIN * (t == tied)
+            for t in choice.ties
+        }
         best = replace(best, tied=max(choice.ties, key=densities.__getitem__))
     memo = {
         "n": 0,  # rough fits only start the one that counts
@@ -162,7 +167,10 @@ def _shapes(raw: Tensor, tails: tuple[int, ...] | None) -> list[tuple[float, ...
         return [plain]
     columns = [knees(raw[:, j], float(tail)) if tail else [] for j, tail in enumerate(tails)]
     many = max(len(column) for column in columns)
-    return [plain, *(tuple(col[i] if i < len(col) else 0.0 for col in columns) for i in range(many))]
+    return [
+        plain,
+        *(tuple(col[i] if i < len(col) else 0.0 for col in columns) for i in range(many)),
+    ]
 
 
 def _held_out(x: Tensor, scores: Tensor, plan: Plan) -> float:
@@ -178,21 +186,33 @@ def _held_out(x: Tensor, scores: Tensor, plan: Plan) -> float:
     kept = [torch.nonzero(~out)[:least, 0] for out in folds]
     inputs = torch.stack([x[some] for some in kept]).repeat_interleave(k, 0)
     values = torch.cat([scores[some] for some in kept], 1)
-    logs, _ = fit_hyperparameters(inputs, values, plan.belief, kernel(plan.kernel), rough=True, tied=plan.tied)
+    logs, _ = fit_hyperparameters(
+        inputs, values, plan.belief, kernel(plan.kernel), rough=True, tied=plan.tied
+    )
     total = 0.0
     for fold, (out, some) in enumerate(zip(folds, kept, strict=True)):
         own = logs[fold * k : (fold + 1) * k]
-        process = condition(kernel(plan.kernel), own[:, :-1], own[:, -1].exp(), x[some], scores[some])
+        process = condition(
+            kernel(plan.kernel), own[:, :-1], own[:, -1].exp(), x[some], scores[some]
+        )
         mean, variance = process(x[out])
         variance = variance + own[:, -1].exp()
-        total += float((-0.5 * (scores[out] - mean) ** 2 / variance - 0.5 * (2 * torch.pi * variance).log()).sum())
+        total += float(
+            (
+                -0.5 * (scores[out] - mean) ** 2 / variance - 0.5 * (2 * torch.pi * variance).log()
+            ).sum()
+        )
     return total
 
 
 def _left_out(x: Tensor, scores: Tensor, logs: Tensor, name: str) -> float:
     """Log density of the scores, each predicted from all others."""
-    mean, variance = condition(kernel(name), logs[:, :-1], logs[:, -1].exp(), x, scores).leave_one_out()
-    return float((-0.5 * (scores - mean) ** 2 / variance - 0.5 * (2 * torch.pi * variance).log()).sum())
+    mean, variance = condition(
+        kernel(name), logs[:, :-1], logs[:, -1].exp(), x, scores
+    ).leave_one_out()
+    return float(
+        (-0.5 * (scores - mean) ** 2 / variance - 0.5 * (2 * torch.pi * variance).log()).sum()
+    )
 
 
 def basis(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -92,7 +92,9 @@ class Process:
         told = self.values.expand(k, n, samples.shape[-1])
         values = torch.cat([told, samples], 1)
         weights = whitener.mT @ (whitener @ (values - self.constant[:, None, None]))
-        noise = torch.cat([self.noise, torch.full((k, p), jitter, dtype=mean.dtype, device=mean.device)], 1)
+        noise = torch.cat(
+            [self.noise, torch.full((k, p), jitter, dtype=mean.dtype, device=mean.device)], 1
+        )
         after = replace(
             self, noise=noise, inputs=torch.cat([self.inputs, inputs]), values=values, factor=factor,
             whitener=whitener, weights=weights,
@@ -110,7 +112,12 @@ class Process:
 
 
 def condition(
-    kernel: Kernel, logs: Tensor, noise: Tensor, inputs: Tensor, values: Tensor, constant: Tensor | None = None
+    kernel: Kernel,
+    logs: Tensor,
+    noise: Tensor,
+    inputs: Tensor,
+    values: Tensor,
+    constant: Tensor | None = None,
 ) -> Process:
     """The processes after their data.
 

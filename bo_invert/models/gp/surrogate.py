@@ -8,11 +8,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.models.base import MANY
 from bo_invert.models.gp.hyperparameters import fit as fit_hyperparameters
 from bo_invert.models.gp.kernels import kernel
-from bo_invert.models.gp.model_selection import USUAL, Choice, Plan, basis, chosen_plan, recalled, serves
+from bo_invert.models.gp.model_selection import (
+    USUAL,
+    Choice,
+    Plan,
+    basis,
+    chosen_plan,
+    recalled,
+    serves,
+)
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.posterior import Process, condition
 from bo_invert.models.output_transforms import Outputs
@@ -110,11 +118,11 @@ def fit(
         told: how many points there are, where the inputs are a selection of them: what "the data have grown" refers to.
 
     Raises:
-        InvalidInput: variances are known of more numbers than are modelled one by one.
+        InvalidInputError: variances are known of more numbers than are modelled one by one.
     """
     if noise is not None:
         if values.shape[1] > MANY:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"models: known noise is for up to {MANY} outputs, got {values.shape[1]}; of more, "
                 "principal components are modelled"
             )
@@ -125,14 +133,18 @@ def fit(
     note = memo if serves(memo, x.shape[1], choice) else None
     if note is not None and size < 1.125 * note["chosen"]:
         plan = recalled(note, choice)
-    elif len(choice.kernels) * len(choice.beliefs) * len(choice.ties) == 1 and not any(choice.tails or ()):
+    elif len(choice.kernels) * len(choice.beliefs) * len(choice.ties) == 1 and not any(
+        choice.tails or ()
+    ):
         plan = Plan(choice.kernels[0], choice.beliefs[0], (0.0,) * values.shape[1], choice.ties[0])
     else:
         plan, note = chosen_plan(x, raw, choice, note, size)
     warp = plan.warp(raw, choice.tails)
     warped = raw if warp is None else warp(raw)
     scores, weights, offset = basis(warped)
-    omitted = (warped - offset - scores @ weights).square().mean(0) * (weights.shape[0] < weights.shape[1])
+    omitted = (warped - offset - scores @ weights).square().mean(0) * (
+        weights.shape[0] < weights.shape[1]
+    )
     known = None
     if noise is not None:
         known = torch.tensor(noise, dtype=torch.float64, device=device) / weights.diagonal() ** 2
@@ -160,7 +172,9 @@ def _hyperparameters(
         warm = scores.new_tensor(note["logs"])
         if note["n"] <= size < note["n"] + max(1, note["n"] // 20):
             return warm, note["n"]
-    return fit_hyperparameters(x, scores, plan.belief, kernel(plan.kernel), warm, known, tied=plan.tied)[0], size
+    return fit_hyperparameters(
+        x, scores, plan.belief, kernel(plan.kernel), warm, known, tied=plan.tied
+    )[0], size
 
 
 __all__ = ["Choice", "Surrogate", "fit"]

@@ -26,7 +26,9 @@ def hit(objective: Objective, history: History) -> bool:
     if objective.satisfied(best.y):
         return True
     share = EXACT if objective.tolerance > 0.0 else NOTHING
-    return bool(best.loss <= max(share * float(np.quantile(history.losses, 0.75)), rounding(objective)))
+    return bool(
+        best.loss <= max(share * float(np.quantile(history.losses, 0.75)), rounding(objective))
+    )
 
 
 def rounding(target: Target) -> float:

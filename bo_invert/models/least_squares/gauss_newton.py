@@ -87,7 +87,9 @@ class Start:
         from scipy.optimize import least_squares
 
         self.evaluate = evaluate
-        told = [(x, r) for x, r in zip(self.draws, evaluate(self.draws), strict=True) if r is not None]
+        told = [
+            (x, r) for x, r in zip(self.draws, evaluate(self.draws), strict=True) if r is not None
+        ]
         if not told:
             return
         self.x, self.r = min(told, key=lambda pair: _square(pair[1]))

@@ -58,7 +58,9 @@ class Process:
         # sum_n slope_bn alpha_nK (there_n - here_b), without an array of shape (b, n, d)
         n, d = there.shape
         weighted = (self.alpha[:, :, None] * there[:, None, :]).reshape(n, -1)
-        jacobian = (slope @ weighted).reshape(len(x), -1, d) - (slope @ self.alpha)[:, :, None] * here[:, None, :]
+        jacobian = (slope @ weighted).reshape(len(x), -1, d) - (slope @ self.alpha)[
+            :, :, None
+        ] * here[:, None, :]
         return value @ self.alpha + self.constant, jacobian @ self.metric.T
 
     @property
@@ -106,7 +108,8 @@ def fit(
     if warm is None or not memo["n"] <= n < 1.15 * memo["n"]:
         base = np.eye(d).ravel() if full else np.ones(d)
         cold = [
-            np.append(base / (share * math.sqrt(d)), math.log(noise)) for share, noise in ((0.3, 1e-3), (0.8, 1e-2))
+            np.append(base / (share * math.sqrt(d)), math.log(noise))
+            for share, noise in ((0.3, 1e-3), (0.8, 1e-2))
         ]
         some = np.linspace(0, len(inputs) - 1, min(len(inputs), _LEARNED)).round().astype(int)
         limits = [(None, None)] * (size - 1) + [(math.log(_NOISE[0]), math.log(_NOISE[1]))]
@@ -150,7 +153,9 @@ def _conditioned(inputs: Array, scores: Array, metric: Array, noise: float) -> P
     return Process(inputs, scores, metric, noise, inverse, constant, inverse @ (scores - constant))
 
 
-def _negative_log_posterior(logs: Array, inputs: Array, scores: Array, importance: Array) -> tuple[float, Array]:
+def _negative_log_posterior(
+    logs: Array, inputs: Array, scores: Array, importance: Array
+) -> tuple[float, Array]:
     """Minus log marginal likelihood, scales and constant at their best, and a normal prior of the metric."""
     from scipy.linalg import cho_factor, cho_solve
 
@@ -167,7 +172,10 @@ def _negative_log_posterior(logs: Array, inputs: Array, scores: Array, importanc
     residual = scores - weights @ scores / weights.sum()
     alpha = inverse @ residual
     scale = np.maximum((residual * alpha).sum(0), 1e-300)
-    value = 0.5 * n * (importance * np.log(scale)).sum() + importance.sum() * np.log(np.diag(factor[0])).sum()
+    value = (
+        0.5 * n * (importance * np.log(scale)).sum()
+        + importance.sum() * np.log(np.diag(factor[0])).sum()
+    )
     pull = (alpha * (n * importance / scale)) @ alpha.T - importance.sum() * inverse
     spread = pull * slope
     curvature = (inputs * spread.sum(1)[:, None]).T @ inputs - inputs.T @ (spread @ inputs)

@@ -80,7 +80,9 @@ class Model:
     def squares(self, x: Array, yardstick: Array) -> Array:
         """Sums of squared residuals at inputs ``(b, d)``, shape ``(b,)``."""
         linear = self.measured.scale * (self.process.mean(x) - self.measured.zero)
-        return np.asarray(((np.where(self.measured.hinge & (linear < 0.0), 0.0, linear) @ yardstick) ** 2).sum(1))
+        return np.asarray(
+            ((np.where(self.measured.hinge & (linear < 0.0), 0.0, linear) @ yardstick) ** 2).sum(1)
+        )
 
     def linearised(self, x: Array, yardstick: Array) -> tuple[Array, Array]:
         """Residuals ``(b, K)`` and their Jacobian ``(b, K, d)`` at inputs ``(b, d)``."""
@@ -96,7 +98,9 @@ class Model:
         return replace(self, process=self.process.with_scores(x, self.process.drawn(x, rng)))
 
 
-def fit(inputs: Array, residuals: Array, excesses: Array, memo: JSON = None) -> tuple[Model | None, JSON]:
+def fit(
+    inputs: Array, residuals: Array, excesses: Array, memo: JSON = None
+) -> tuple[Model | None, JSON]:
     """A model of residuals, and a memo that warms the next fit or spares it; no model where nothing ever varied.
 
     Args:

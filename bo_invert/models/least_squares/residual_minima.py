@@ -38,13 +38,20 @@ class Search:
     """
 
     def __init__(
-        self, domain: Domain, inside: Callable[[Array], Array], model: Model | None, points: Array, barren: Array
+        self,
+        domain: Domain,
+        inside: Callable[[Array], Array],
+        model: Model | None,
+        points: Array,
+        barren: Array,
     ) -> None:
         self.domain, self.inside, self.model = domain, inside, model
         self.told, self.barren = to_unit(domain, points), to_unit(domain, barren)
         self.incumbents = self.told[:8]
 
-    def propose(self, count: int, pending: Sequence[Array], rng: np.random.Generator) -> list[Array]:
+    def propose(
+        self, count: int, pending: Sequence[Array], rng: np.random.Generator
+    ) -> list[Array]:
         """Points ``(d,)`` to evaluate next, in turns by the two yardsticks.
 
         A minimum of the model next to an evaluated point is proposed only if it promises to leave less than that
@@ -78,8 +85,13 @@ class Search:
         """Inputs near the incumbents, then all over the domain, shape ``(b, d)``."""
         d = self.domain.dim
         sigmas = np.repeat([0.01, 0.03, 0.03, 0.1, 0.1, 0.2, 0.2], len(self.incumbents))
-        near = np.tile(self.incumbents, (7, 1)) + sigmas[:, None] * rng.standard_normal((len(sigmas), d))
-        wide = to_unit(self.domain, np.concatenate([self.domain.uniform(rng, 1000), self.domain.sample(rng, 1000)]))
+        near = np.tile(self.incumbents, (7, 1)) + sigmas[:, None] * rng.standard_normal(
+            (len(sigmas), d)
+        )
+        wide = to_unit(
+            self.domain,
+            np.concatenate([self.domain.uniform(rng, 1000), self.domain.sample(rng, 1000)]),
+        )
         return self._allowed(np.concatenate([near, wide]))
 
     def _point(self, x: Array) -> Array:
@@ -102,12 +114,18 @@ class Search:
                 return found
         gaps = _gaps(hopeful, known)
         far = gaps > min(_BASIN * np.sqrt(self.domain.dim), float(np.quantile(gaps, 0.8)))
-        return np.asarray(hopeful[np.where(far, model.squares(hopeful, model.plain), np.inf).argmin()])
+        return np.asarray(
+            hopeful[np.where(far, model.squares(hopeful, model.plain), np.inf).argmin()]
+        )
 
     def _minimum(self, model: Model, known: Array, looks: Array, yardstick: Array) -> Array | None:
         """The least minimum of the model that is worth an evaluation, shape ``(d,)``."""
         scores = model.squares(looks, yardstick)
-        starts = [looks[np.argsort(scores, kind="stable")[:12]], looks[-4:], self.incumbents[:4] + 1e-4]
+        starts = [
+            looks[np.argsort(scores, kind="stable")[:12]],
+            looks[-4:],
+            self.incumbents[:4] + 1e-4,
+        ]
         found, squares = descended(
             lambda x: model.linearised(x, yardstick), self._allowed(np.concatenate(starts)), self._allowed,
             bounded=self.domain.geometry == "box",
@@ -118,7 +136,9 @@ class Search:
         for i in np.argsort(squares, kind="stable"):
             gaps = np.linalg.norm(model.inputs - found[i], axis=1)
             beside = reached[gaps < _BASIN * np.sqrt(self.domain.dim)]
-            if squares[i] == np.inf or (len(beside) and squares[i] > _PATIENCE ** len(beside) * beside.min()):
+            if squares[i] == np.inf or (
+                len(beside) and squares[i] > _PATIENCE ** len(beside) * beside.min()
+            ):
                 continue
             if np.linalg.norm(known - found[i], axis=1).min() < 1e-9:
                 continue

@@ -41,7 +41,11 @@ class Grams:
     def _longest(self, chart: Chart, points: Array) -> tuple[int, Array]:
         """The largest kept sum of the first points, and how many they are."""
         with self.lock:
-            sums = [(known, total) for owner, known, total in self.sums if owner == chart and len(known) <= len(points)]
+            sums = [
+                (known, total)
+                for owner, known, total in self.sums
+                if owner == chart and len(known) <= len(points)
+            ]
         for known, total in sorted(sums, key=lambda pair: -len(pair[0])):
             if np.array_equal(known, points[: len(known)]):
                 return len(known), total

@@ -50,7 +50,9 @@ class Chart:
     def pull(self, points: Array, values: Array) -> Array:
         """``lift(points).T @ values`` of values ``(n, k)``, shape ``(D + 1, k)``, without the features."""
         scales, heights = self._parts(points)
-        return np.concatenate([points.T @ (scales[:, None] * values), heights.T @ values, values.sum(0)[None]])
+        return np.concatenate(
+            [points.T @ (scales[:, None] * values), heights.T @ values, values.sum(0)[None]]
+        )
 
     def factors(self, squares: Any) -> Any:
         """What coordinates are multiplied by, of positive squared norms in units of ``reach``: array or tensor."""
@@ -63,7 +65,11 @@ class Chart:
     def _parts(self, points: Array) -> tuple[Array, Array]:
         """Factors ``(n,)`` of the coordinates, and what else is in a unit vector, ``(n, D - d)``."""
         squares = np.maximum(np.einsum("ij,ij->i", points, points) / self.reach**2, 1e-300)
-        rest = np.empty((len(points), 0)) if self.lengthscale is None else self.heights(squares)[:, None]
+        rest = (
+            np.empty((len(points), 0))
+            if self.lengthscale is None
+            else self.heights(squares)[:, None]
+        )
         return np.asarray(self.factors(squares)), rest
 
     def lower(self, vectors: Array) -> Array:
@@ -107,7 +113,9 @@ def nearest(slopes: Array, wanted: Array, near: Array, height: float = 1.0) -> A
     if p[-1] <= height:
         return p
     rim = math.sqrt(max(1.0 - height**2, 0.0))
-    return _on_rim(_nearest(rim * slopes[:, :-1], wanted - height * slopes[:, -1], near[:-1]), height)
+    return _on_rim(
+        _nearest(rim * slopes[:, :-1], wanted - height * slopes[:, -1], near[:-1]), height
+    )
 
 
 def _on_rim(direction: Array, height: float) -> Array:
@@ -129,7 +137,9 @@ def _nearest(slopes: Array, wanted: Array, near: Array) -> Array:
     settled = np.zeros(len(roots))
     settled[free] = pulls[free] / (eigenvalues[free] - least)
     room = 1.0 - float(settled @ settled)
-    if room > 0.0 and float(np.abs(pulls[lowest_ones]).max(initial=0.0)) <= 1e-14 * float(np.linalg.norm(pulls)):
+    if room > 0.0 and float(np.abs(pulls[lowest_ones]).max(initial=0.0)) <= 1e-14 * float(
+        np.linalg.norm(pulls)
+    ):
         rest = _unit(near - right[free].T @ (right[free] @ near), right[free])
         return _unit(right[free].T @ settled[free] + math.sqrt(room) * rest)
     coefficients = pulls / (eigenvalues + _multiplier(eigenvalues, pulls, least))

@@ -74,7 +74,10 @@ class SphericalLinear:
         """For each noise ratio in use the lower Cholesky factor of the weights' precision, ``(D + 1, D + 1)``."""
         from scipy.linalg import cholesky
 
-        gram, inner = gram_of(self.chart, self.points), _inner(self.settings.share, self.chart.size + 1)
+        gram, inner = (
+            gram_of(self.chart, self.points),
+            _inner(self.settings.share, self.chart.size + 1),
+        )
         found = {}
         for ratio in sorted(set(self.settings.ratios)):
             precision = gram.copy()
@@ -122,8 +125,12 @@ class SphericalLinear:
 
         noise = rng.standard_normal((q, len(self.spread), self.chart.size + 1))
         weights = np.empty_like(noise)
-        for j, (ratio, amplitude) in enumerate(zip(self.settings.ratios, self.amplitudes, strict=True)):
-            deviation = solve_triangular(self.factors[ratio], noise[:, j].T, trans="T", lower=True, check_finite=False)
+        for j, (ratio, amplitude) in enumerate(
+            zip(self.settings.ratios, self.amplitudes, strict=True)
+        ):
+            deviation = solve_triangular(
+                self.factors[ratio], noise[:, j].T, trans="T", lower=True, check_finite=False
+            )
             weights[:, j] = self._weights[j] + math.sqrt(ratio * amplitude) * deviation.T
         return self._scaled(weights)
 
@@ -135,7 +142,9 @@ class SphericalLinear:
         from scipy.linalg import solve_triangular
 
         factor = self.factors[self.settings.ratios[output]]
-        root = solve_triangular(factor, np.eye(len(factor)), lower=True, trans="T", check_finite=False)
+        root = solve_triangular(
+            factor, np.eye(len(factor)), lower=True, trans="T", check_finite=False
+        )
         return np.asarray(math.sqrt(self._noise()[output]) * root)
 
     def localised(self, weights: Array, centre: Array) -> Array:
@@ -158,14 +167,18 @@ class SphericalLinear:
             inner = root.T @ root
             inner += misfit + 1e-9 * float(np.trace(inner)) / len(nearest) * np.eye(len(nearest))
             pull = root @ cho_solve(cho_factor(inner, lower=True), errors[:, same])
-            moved[same] += solve_triangular(factor, pull, trans="T", lower=True, check_finite=False).T
+            moved[same] += solve_triangular(
+                factor, pull, trans="T", lower=True, check_finite=False
+            ).T
         return moved
 
     def posterior(self, points: Array) -> tuple[Array, Array]:
         """Mean and variance of the noise-free outputs at points ``(m, d)``, each of shape ``(m, k)``."""
         rows = self.chart.lift(points)
         leverages = self._leverages(rows)
-        return rows @ self.mean.T, self._noise() * np.column_stack([leverages[r] for r in self.settings.ratios])
+        return rows @ self.mean.T, self._noise() * np.column_stack(
+            [leverages[r] for r in self.settings.ratios]
+        )
 
     def loo(self) -> tuple[Array, Array]:
         """What is predicted of each told output (noise included) from all the others, each of shape ``(n, k)``.
@@ -173,7 +186,9 @@ class SphericalLinear:
         Offset, spread and hyperparameters are kept, amplitudes too.
         """
         leverages = self._leverages(self.rows)
-        rest = np.maximum(1.0 - np.column_stack([leverages[ratio] for ratio in self.settings.ratios]), 1e-12)
+        rest = np.maximum(
+            1.0 - np.column_stack([leverages[ratio] for ratio in self.settings.ratios]), 1e-12
+        )
         errors = (self.scores - self.rows @ self._weights.T) / rest
         return self.offset + self.spread * (self.scores - errors), self._noise() / rest
 
@@ -195,7 +210,9 @@ class SphericalLinear:
         return np.asarray(scaled)
 
 
-def fit(points: Array, values: Array, memo: JSON = None, *, directions: bool = False) -> SphericalLinear:
+def fit(
+    points: Array, values: Array, memo: JSON = None, *, directions: bool = False
+) -> SphericalLinear:
     """A model of values ``(n, k)`` at centred points ``(n, d)``; n >= 1.
 
     Args:
@@ -263,7 +280,9 @@ class Spectrum:
         self.inner = vectors.T @ vectors
         if self.n < chart.size:
             features = chart.lift(points)[:, :-1]
-            eigenvalues, basis = eigh(features @ features.T, driver="evd", overwrite_a=True, check_finite=False)
+            eigenvalues, basis = eigh(
+                features @ features.T, driver="evd", overwrite_a=True, check_finite=False
+            )
             self.eigenvalues = np.maximum(eigenvalues, 0.0)
             self.along = np.sqrt(self.eigenvalues)[:, None] * (basis.T @ vectors)
         else:
@@ -286,7 +305,9 @@ class Spectrum:
         z1 = (self.inner[:-1, -1] - damping @ (z * one[:, None])) / ratio
         ones = (squares[-1] - damping @ one[:, None] ** 2) / ratio
         fits = np.maximum(zz - share * z1**2 / (1.0 + share * ones), 0.0)
-        logdet = np.log1p(slope * self.eigenvalues / ratio).sum(1, keepdims=True) + self.n * np.log(ratio)
+        logdet = np.log1p(slope * self.eigenvalues / ratio).sum(1, keepdims=True) + self.n * np.log(
+            ratio
+        )
         logdet = logdet + np.log1p(share * ones)
         amplitudes = (fits + _PRIOR) / (self.n + _PRIOR)
         return np.asarray(-0.5 * ((self.n + _PRIOR) * (np.log(amplitudes) + 1.0) + logdet))

@@ -15,7 +15,13 @@ _SUFFICIENT = 1e-4
 
 
 def minimise(
-    function: Function, start: Tensor, lower: Tensor, upper: Tensor, *, steps: int = 100, tolerance: float = 1e-7
+    function: Function,
+    start: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    *,
+    steps: int = 100,
+    tolerance: float = 1e-7,
 ) -> tuple[Tensor, Tensor]:
     """Projected L-BFGS on b independent problems at once.
 
@@ -50,7 +56,11 @@ def minimise(
         tried = (at + step[alive, None] * direction[alive]).clamp(lower[alive], upper[alive])
         value, gradient = function(tried, alive)
         expected = (g[alive] * (tried - at)).sum(-1)
-        fine = value.isfinite() & gradient.isfinite().all(-1) & (value <= f[alive] + _SUFFICIENT * expected)
+        fine = (
+            value.isfinite()
+            & gradient.isfinite().all(-1)
+            & (value <= f[alive] + _SUFFICIENT * expected)
+        )
         accepted, rejected = alive[fine], alive[~fine]
         if len(accepted):
             gain = f[accepted] - value[fine]
@@ -71,7 +81,10 @@ class _Pairs:
 
     def __init__(self, x: Tensor) -> None:
         b, p = x.shape
-        self.s, self.y = x.new_zeros(b, _MEMORY, p), x.new_zeros(b, _MEMORY, p)  # zeros where there is none yet
+        self.s, self.y = (
+            x.new_zeros(b, _MEMORY, p),
+            x.new_zeros(b, _MEMORY, p),
+        )  # zeros where there is none yet
 
     def add(self, which: Tensor, s: Tensor, y: Tensor) -> None:
         bends = (s * y).sum(-1) > 1e-10 * (y * y).sum(-1).clamp(min=1e-30)
@@ -99,7 +112,9 @@ class _Pairs:
         return product
 
 
-def _descent(pairs: _Pairs, x: Tensor, g: Tensor, lower: Tensor, upper: Tensor, which: Tensor) -> Tensor:
+def _descent(
+    pairs: _Pairs, x: Tensor, g: Tensor, lower: Tensor, upper: Tensor, which: Tensor
+) -> Tensor:
     """Directions of the problems ``which``, shape ``(a, p)``: downhill, and not out of the bounds."""
     x, g, lower, upper = x[which], g[which], lower[which], upper[which]
     free = ~(((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0)))

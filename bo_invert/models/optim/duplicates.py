@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
@@ -47,7 +47,11 @@ class Spacing:
         for point, label in zip(points, self._labels(points), strict=True):
             if len(picked) == count:
                 break
-            if label not in names and not seen(point[None], told, reach)[0] and not seen(point[None], picked, reach)[0]:
+            if (
+                label not in names
+                and not seen(point[None], told, reach)[0]
+                and not seen(point[None], picked, reach)[0]
+            ):
                 picked.append(point)
                 names.update([] if label is None else [label])
         picked.extend(points[: count - len(picked)])
@@ -61,7 +65,10 @@ class Spacing:
 
 
 def spacing(
-    statement: Statement, history: History, some: NDArray[np.intp] | None = None, most: float = math.inf
+    statement: ProblemStatement,
+    history: History,
+    some: NDArray[np.intp] | None = None,
+    most: float = math.inf,
 ) -> Spacing:
     """What must lie between queries to an exact oracle, as far as its answers tell.
 
@@ -119,4 +126,6 @@ def seen(points: Array, known: Sequence[Array] | Array, apart: float = 0.0) -> A
     from scipy.spatial.distance import cdist
 
     told, least = np.asarray(known), max(apart, 1e-9)
-    return np.array([bool((cdist(point[None], told) < least).any()) for point in points], dtype=bool)
+    return np.array(
+        [bool((cdist(point[None], told) < least).any()) for point in points], dtype=bool
+    )

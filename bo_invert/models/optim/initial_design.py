@@ -77,4 +77,7 @@ def design(
         pool = domain.sample(request.rng(), many)
     pool = pool[np.argsort(~away(pool, left, typical(domain) / 2.0), kind="stable")]
     points = (spacing or Spacing(domain)).unseen(pool, history.all_points, request.count)
-    return tuple(Query(x, origin=name, meta={**(mark or {}), "design": before + i}) for i, x in enumerate(points))
+    return tuple(
+        Query(x, origin=name, meta={**(mark or {}), "design": before + i})
+        for i, x in enumerate(points)
+    )

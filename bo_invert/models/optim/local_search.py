@@ -56,7 +56,9 @@ class Region:
         """
         domain = self.domain
         widths = [p.width for p in domain.parameters.values()] or [1] * domain.dim
-        often = np.where(_ordered(domain), 1.0, min(0.5, float(self.sides.mean()))) * min(1.0, 20.0 / len(widths))
+        often = np.where(_ordered(domain), 1.0, min(0.5, float(self.sides.mean()))) * min(
+            1.0, 20.0 / len(widths)
+        )
         mask = rng.random((count, len(widths))) < often
         mask[np.arange(count), rng.integers(len(widths), size=count)] = True
         inside = self.lower + rng.random((count, domain.dim)) * (self.upper - self.lower)
@@ -64,7 +66,9 @@ class Region:
         drawn = np.where(np.repeat(_ordered(domain), widths), inside, anywhere)
         return from_unit(domain, np.where(np.repeat(mask, widths, axis=1), drawn, self.centre))
 
-    def ranked(self, scores: Scores, looks: Array, *, follow: int = 0, steps: int = 30) -> list[Array]:
+    def ranked(
+        self, scores: Scores, looks: Array, *, follow: int = 0, steps: int = 30
+    ) -> list[Array]:
         """For each of the q functions, points ``(m, d)`` in the order of its scores, highest first.
 
         Args:

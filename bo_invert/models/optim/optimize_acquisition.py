@@ -66,20 +66,30 @@ def maximise(
     if not domain.continuous:
         candidates = _walked(score, domain, candidates, rng)
     ends = candidates
-    if any(isinstance(p, Float) for p in domain.parameters.values()) or domain.geometry == "gaussian":
+    if (
+        any(isinstance(p, Float) for p in domain.parameters.values())
+        or domain.geometry == "gaussian"
+    ):
         ends = _climbed(score, domain, candidates, steps)
     found = np.concatenate([ends, candidates])
     values = np.concatenate([_scores(score, domain, found), *seen])
     return _best_unseen(domain, np.concatenate([found, *pools]), values, known, rng, spacing), ends
 
 
-def looks(domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int = 256, near: int = 768) -> Array:
+def looks(
+    domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int = 256, near: int = 768
+) -> Array:
     """Points ``(wide + near, d)`` all over the domain and near the incumbents ``(k, d)``."""
     return np.concatenate(_pools(domain, incumbents, rng, wide, near))
 
 
 def maximise_near(
-    score: Score, domain: Domain, centre: Array, reach: float, known: Sequence[Array] | Array, rng: np.random.Generator
+    score: Score,
+    domain: Domain,
+    centre: Array,
+    reach: float,
+    known: Sequence[Array] | Array,
+    rng: np.random.Generator,
 ) -> Array:
     """The unknown point with the highest score in a trust region, shape ``(d,)``.
 
@@ -94,7 +104,9 @@ def maximise_near(
     score = _at_evaluable(score, domain)
     lower, upper = domain.bounds
     spread = reach * (upper - lower)
-    looks = np.concatenate([centre[None], centre + spread * rng.uniform(-1.0, 1.0, (128, domain.dim))])
+    looks = np.concatenate(
+        [centre[None], centre + spread * rng.uniform(-1.0, 1.0, (128, domain.dim))]
+    )
     looks = domain.project(looks if domain.continuous else _hopped(domain, looks, rng))
     starts = looks[np.argsort(-_scores(score, domain, looks), kind="stable")[:4]]
     low, high = (to_unit(domain, bound[None])[0] for bound in (centre - spread, centre + spread))
@@ -102,7 +114,9 @@ def maximise_near(
     return _best_unseen(domain, candidates, _scores(score, domain, candidates), known, rng)
 
 
-def _pools(domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int, near: int) -> list[Array]:
+def _pools(
+    domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int, near: int
+) -> list[Array]:
     pools = [domain.sample(rng, wide) if domain.geometry == "gaussian" else domain.sobol(rng, wide)]
     if len(incumbents):
         pools.append(domain.project(_perturbed(domain, incumbents, near, rng)))
@@ -140,7 +154,9 @@ def evaluable(domain: Domain) -> Callable[[Tensor], Tensor]:
         def pulled(inputs: Tensor) -> Tensor:
             points = lower + inputs * (upper - lower)
             norm = points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-            inside: Tensor = (points * (domain.radius / norm).clamp(max=1.0) - lower) / (upper - lower)
+            inside: Tensor = (points * (domain.radius / norm).clamp(max=1.0) - lower) / (
+                upper - lower
+            )
             return inside
 
         return pulled
@@ -169,7 +185,9 @@ def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Gen
     """Points near incumbents: normal steps of three sizes, in about 20 coordinates at most."""
     lower, upper = domain.bounds
     centres = incumbents[np.arange(count) % len(incumbents)]
-    sigmas = np.array(_SIGMAS)[(np.arange(count) // len(incumbents)) % len(_SIGMAS), None] * (upper - lower)
+    sigmas = np.array(_SIGMAS)[(np.arange(count) // len(incumbents)) % len(_SIGMAS), None] * (
+        upper - lower
+    )
     mask = rng.random((count, domain.dim)) < min(1.0, 20.0 / domain.dim)
     points = centres + mask * sigmas * rng.standard_normal((count, domain.dim))
     return points if domain.continuous else _hopped(domain, points, rng)
@@ -178,7 +196,11 @@ def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Gen
 def _hopped(domain: Domain, points: Array, rng: np.random.Generator) -> Array:
     """The same points with one parameter that is no real number drawn anew."""
     points = points.copy()
-    discrete = [columns for name, columns in domain.columns.items() if not isinstance(domain.parameters[name], Float)]
+    discrete = [
+        columns
+        for name, columns in domain.columns.items()
+        if not isinstance(domain.parameters[name], Float)
+    ]
     choice = rng.integers(len(discrete), size=len(points))
     fresh = domain.uniform(rng, len(points))
     for row, which in enumerate(choice):
@@ -186,11 +208,15 @@ def _hopped(domain: Domain, points: Array, rng: np.random.Generator) -> Array:
     return points
 
 
-def _walked(score: Score, domain: Domain, points: Array, rng: np.random.Generator, rounds: int = 4) -> Array:
+def _walked(
+    score: Score, domain: Domain, points: Array, rng: np.random.Generator, rounds: int = 4
+) -> Array:
     """Points improved by trying other values of one discrete parameter at a time."""
     count = len(points)
     for _ in range(rounds):
-        pool = np.concatenate([points, domain.project(_hopped(domain, np.repeat(points, 8, axis=0), rng))])
+        pool = np.concatenate(
+            [points, domain.project(_hopped(domain, np.repeat(points, 8, axis=0), rng))]
+        )
         _, first = np.unique(pool, axis=0, return_index=True)
         pool = pool[np.sort(first)]
         points = pool[np.argsort(-_scores(score, domain, pool), kind="stable")[:count]]
@@ -198,10 +224,17 @@ def _walked(score: Score, domain: Domain, points: Array, rng: np.random.Generato
 
 
 def _climbed(
-    score: Score, domain: Domain, points: Array, steps: int, low: ArrayLike = 0.0, high: ArrayLike = 1.0
+    score: Score,
+    domain: Domain,
+    points: Array,
+    steps: int,
+    low: ArrayLike = 0.0,
+    high: ArrayLike = 1.0,
 ) -> Array:
     """Where gradients lead from points ``(k, d)``, shape ``(k, d)``; the points themselves where they lead nowhere."""
-    lower, upper = (torch.tensor(np.broadcast_to(np.clip(bound, 0.0, 1.0), domain.dim)) for bound in (low, high))
+    lower, upper = (
+        torch.tensor(np.broadcast_to(np.clip(bound, 0.0, 1.0), domain.dim)) for bound in (low, high)
+    )
 
     def function(inputs: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
@@ -210,6 +243,8 @@ def _climbed(
             (gradient,) = torch.autograd.grad(value.sum(), inputs)
         return value.detach(), gradient
 
-    found, _ = minimise(function, torch.tensor(to_unit(domain, points)), lower, upper, steps=steps, tolerance=1e-6)
+    found, _ = minimise(
+        function, torch.tensor(to_unit(domain, points)), lower, upper, steps=steps, tolerance=1e-6
+    )
     arrived = from_unit(domain, found.numpy())
     return np.where(np.isfinite(arrived).all(1, keepdims=True), arrived, points)

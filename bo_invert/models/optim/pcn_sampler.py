@@ -13,7 +13,12 @@ _WANTED = 0.3
 
 
 def walk(
-    log_likelihood: Callable[[Array], Array], start: Array, rng: np.random.Generator, *, steps: int, reach: float = 0.5
+    log_likelihood: Callable[[Array], Array],
+    start: Array,
+    rng: np.random.Generator,
+    *,
+    steps: int,
+    reach: float = 0.5,
 ) -> Array:
     """Where c walkers are after some steps, shape ``(c, d)``.
 
@@ -38,7 +43,9 @@ def walk(
         there = np.sqrt(1.0 - b**2) * here + b * rng.standard_normal(here.shape)
         then = log_likelihood(there)
         out = np.isneginf(then)
-        gain = np.where(out, -np.inf, np.where(lost, 0.0, np.where(out, 0.0, then) - np.where(lost, 0.0, now)))
+        gain = np.where(
+            out, -np.inf, np.where(lost, 0.0, np.where(out, 0.0, then) - np.where(lost, 0.0, now))
+        )
         chance = np.exp(np.minimum(0.0, gain))
         moved = rng.random(len(here)) < chance
         here[moved], now[moved] = there[moved], then[moved]

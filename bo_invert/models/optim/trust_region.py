@@ -39,7 +39,12 @@ class Trust:
     """
 
     def __init__(
-        self, history: History, domain: Domain, origin: str, successes: int = 3, length: float = LENGTH
+        self,
+        history: History,
+        domain: Domain,
+        origin: str,
+        successes: int = 3,
+        length: float = LENGTH,
     ) -> None:
         self._points, self._losses = history.points, history.losses
         self._violations = np.maximum(history.violations, 0.0)
@@ -96,7 +101,9 @@ class Trust:
                 self._recent.append(float(self._losses[row]))
                 if own and "design" not in meta:
                     rows.append(row)
-                if self.eligible[row] and (self.best is None or self._rank(row) < self._rank(self.best)):
+                if self.eligible[row] and (
+                    self.best is None or self._rank(row) < self._rank(self.best)
+                ):
                     self.best = row
         if group:
             self._judge(group, rows, before)

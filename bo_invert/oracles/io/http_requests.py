@@ -107,24 +107,41 @@ class Exchange:
                 if not target:
                     return reply
                 asked, before = urljoin(asked, target), asked
-                if not _within(before, asked) or (reply.status not in (307, 308) and method != "GET"):
+                if not _within(before, asked) or (
+                    reply.status not in (307, 308) and method != "GET"
+                ):
                     there = urlsplit(asked)
                     place = f"{there.scheme}://{there.netloc.rpartition('@')[2]}{there.path}"
-                    return Reply(reply.status, reply.phrase, "", f"it points to {place}; if that is right, ask there")
-            return Reply(reply.status, reply.phrase, "", "it points from one address to the next without an end")
+                    return Reply(
+                        reply.status,
+                        reply.phrase,
+                        "",
+                        f"it points to {place}; if that is right, ask there",
+                    )
+            return Reply(
+                reply.status,
+                reply.phrase,
+                "",
+                "it points from one address to the next without an end",
+            )
 
     @contextmanager
     def _line(self) -> Iterator[_Line]:
         import httpx
 
-        if self._open.process != os.getpid():  # a fork has copies of connections that are not its own
+        if (
+            self._open.process != os.getpid()
+        ):  # a fork has copies of connections that are not its own
             self._open = _Open()
         client = getattr(self._open.mine, "client", None)
         if client is None:
             headers = httpx.Headers(_HEADERS)
             headers.update(self._headers)
             client = self._open.mine.client = httpx.Client(
-                headers=headers, timeout=self._timeout, follow_redirects=False, limits=httpx.Limits(max_connections=1)
+                headers=headers,
+                timeout=self._timeout,
+                follow_redirects=False,
+                limits=httpx.Limits(max_connections=1),
             )
             self._open.mine.wire = _Wire()
         line = _Line(client, self._open.mine.wire, time.monotonic() + self._timeout)
@@ -145,14 +162,25 @@ class Exchange:
         import httpx
 
         try:
-            with line.client.stream(method, url, content=body, extensions={"trace": line.wire.note}) as response:
+            with line.client.stream(
+                method, url, content=body, extensions={"trace": line.wire.note}
+            ) as response:
                 text, trouble = self._body(response, line)
             headers = response.headers
             reply = Reply(
-                response.status_code, response.reason_phrase, text, trouble, _pause(headers.get("retry-after"))
+                response.status_code,
+                response.reason_phrase,
+                text,
+                trouble,
+                _pause(headers.get("retry-after")),
             )
             return reply, headers.get("location", "") if 300 <= response.status_code < 400 else ""
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
+        except (
+            httpx.ConnectError,
+            httpx.ConnectTimeout,
+            httpx.PoolTimeout,
+            httpx.UnsupportedProtocol,
+        ) as error:
             raise Unreachable(_said(error)) from None
         except httpx.TimeoutException:
             raise Unanswered(f"no answer in {self._timeout:g} s") from None
@@ -168,7 +196,9 @@ class Exchange:
         for part in response.iter_raw(1 << 16):
             content += part
             if len(content) > self._limit:
-                return content[:200].decode("utf-8", "backslashreplace"), f"it is longer than {self._limit} bytes"
+                return content[:200].decode(
+                    "utf-8", "backslashreplace"
+                ), f"it is longer than {self._limit} bytes"
             if time.monotonic() >= line.deadline:
                 raise Unanswered(f"no whole answer in {self._timeout:g} s")
         return content.decode("utf-8", "backslashreplace"), ""
@@ -203,7 +233,9 @@ class _Wire:
         wire = None if self._stream is None else self._stream.get_extra_info("socket")
         if isinstance(wire, socket.socket):
             with suppress(OSError):
-                socket.socket.shutdown(wire, socket.SHUT_RDWR)  # that of SSLSocket would pull it from under a reader
+                socket.socket.shutdown(
+                    wire, socket.SHUT_RDWR
+                )  # that of SSLSocket would pull it from under a reader
 
 
 @dataclass(eq=False)
@@ -230,7 +262,10 @@ def _pause(said: str | None) -> float | None:
         return None
     with suppress(ValueError, TypeError, OverflowError):
         return max(
-            0.0, float(said) if said.strip().isdigit() else parsedate_to_datetime(said).timestamp() - time.time()
+            0.0,
+            float(said)
+            if said.strip().isdigit()
+            else parsedate_to_datetime(said).timestamp() - time.time(),
         )
     return None
 

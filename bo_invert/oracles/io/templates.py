@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.io.json_codec import plain
 
 _NAME = r"[A-Za-z_]\w*"
@@ -23,7 +23,9 @@ _FIELD = re.compile(
 
 def values_of(design: Any) -> dict[str, Any]:
     """What placeholders may name: the parameters of a dict design by their names, and any design as ``x``."""
-    named = {str(name): value for name, value in design.items()} if isinstance(design, Mapping) else {}
+    named = (
+        {str(name): value for name, value in design.items()} if isinstance(design, Mapping) else {}
+    )
     return {"x": design, **named}
 
 
@@ -40,16 +42,19 @@ def fill(text: str, values: Mapping[str, Any], escape: Callable[[str], str] = st
     stands for ``{name}``. What a value holds is never looked at for placeholders again; ``escape`` is applied to it.
 
     Raises:
-        InvalidInput: a name or an index is not in ``values``, or a format does not suit its value.
+        InvalidInputError: a name or an index is not in ``values``, or a format does not suit its value.
     """
-    return _FIELD.sub(lambda found: "{" + found["kept"] + "}" if found["kept"] else escape(_shown(found, values)), text)
+    return _FIELD.sub(
+        lambda found: "{" + found["kept"] + "}" if found["kept"] else escape(_shown(found, values)),
+        text,
+    )
 
 
 def fill_json(value: Any, values: Mapping[str, Any]) -> Any:
     """JSON with placeholders in its strings; a string that is nothing but one becomes the value itself.
 
     Raises:
-        InvalidInput: see ``fill``.
+        InvalidInputError: see ``fill``.
     """
     if isinstance(value, str):
         alone = _FIELD.fullmatch(value)
@@ -72,13 +77,15 @@ def _shown(found: re.Match[str], values: Mapping[str, Any]) -> str:
     try:
         return format(value, spec)
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"placeholder {found[0]}: {value!r:.60} cannot be shown so: {error}") from None
+        raise InvalidInputError(
+            f"placeholder {found[0]}: {value!r:.60} cannot be shown so: {error}"
+        ) from None
 
 
 def _looked_up(found: re.Match[str], values: Mapping[str, Any]) -> Any:
     name = found["name"]
     if name not in values:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"placeholder {found[0]}: there is no {name!r}; there are {sorted(values)}. "
             f"Write {{{found[0]}}} for the text {found[0]}"
         )
@@ -92,11 +99,19 @@ def _item(value: Any, key: str, placeholder: str) -> Any:
     if isinstance(value, Mapping):
         if key in value:
             return value[key]
-        raise InvalidInput(f"placeholder {placeholder}: there is no {key!r}; there are {sorted(map(str, value))}")
+        raise InvalidInputError(
+            f"placeholder {placeholder}: there is no {key!r}; there are {sorted(map(str, value))}"
+        )
     size = 0 if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") else len(value)
     if not isinstance(value, Sequence) and not hasattr(value, "shape"):
         size = 0
     if re.fullmatch(r"-?\d{1,9}", key) and -size <= int(key) < size:
         return value[int(key)]
-    what = f"{size} values, from 0 to {size - 1}" if size else "no parts that could be named by a number"
-    raise InvalidInput(f"placeholder {placeholder}: there is no [{key}]; the design has {what}")
+    what = (
+        f"{size} values, from 0 to {size - 1}"
+        if size
+        else "no parts that could be named by a number"
+    )
+    raise InvalidInputError(
+        f"placeholder {placeholder}: there is no [{key}]; the design has {what}"
+    )

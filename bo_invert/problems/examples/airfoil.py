@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import Maximize, Minimize, Objective
 from bo_invert.oracles.torch import TorchModule
 from bo_invert.problems.examples.airfoil_networks import OUTPUTS, SIZES, NeuralFoil
@@ -66,13 +66,13 @@ def problem(
         tolerance: how far lift and moment may be from the target.
 
     Raises:
-        InvalidInput: an option is none of the above.
-        MissingExtra: neuralfoil or aerosandbox is not installed.
+        InvalidInputError: an option is none of the above.
+        MissingExtraError: neuralfoil or aerosandbox is not installed.
     """
     objective, rules = _goal(goal, target, confidence, tolerance)
     for option, size in (("model", model), ("judge", judge)):
         if size not in SIZES:
-            raise InvalidInput(f"airfoil: {option} is one of {', '.join(SIZES)}, got {size!r}")
+            raise InvalidInputError(f"airfoil: {option} is one of {', '.join(SIZES)}, got {size!r}")
     return Problem(
         _space(space, dim, sigma, baseline),
         TorchModule(NeuralFoil(model, alpha, reynolds), outputs=OUTPUTS),
@@ -91,12 +91,14 @@ def _goal(
 ) -> tuple[Objective, list[str]]:
     """The objective and its constraints."""
     if not 0.0 <= confidence < 1.0:
-        raise InvalidInput(f"airfoil: confidence is in [0, 1), got {confidence!r}")
+        raise InvalidInputError(f"airfoil: confidence is in [0, 1), got {confidence!r}")
     trusted = f"confidence >= {confidence!r}"
     if target is not None:
         wanted, around = _pair("target", target), _pair("tolerance", tolerance)
         if min(around) <= 0:
-            raise InvalidInput(f"airfoil: the tolerances of lift and moment are positive, got {tolerance!r}")
+            raise InvalidInputError(
+                f"airfoil: the tolerances of lift and moment are positive, got {tolerance!r}"
+            )
         bounds = [f"{name} {sense} {value + sign * room!r}"
                   for name, value, room in zip(("CL", "CM"), wanted, around, strict=True)
                   for sense, sign in ((">=", -1), ("<=", 1))]  # fmt: skip
@@ -105,7 +107,7 @@ def _goal(
         return Maximize("L/D"), [trusted]
     if goal == "weighted":
         return Maximize("L/D x confidence"), []
-    raise InvalidInput(f"airfoil: goal is 'efficiency' or 'weighted', got {goal!r}")
+    raise InvalidInputError(f"airfoil: goal is 'efficiency' or 'weighted', got {goal!r}")
 
 
 def _pair(option: str, values: Sequence[float]) -> tuple[float, float]:
@@ -114,15 +116,21 @@ def _pair(option: str, values: Sequence[float]) -> tuple[float, float]:
     except (TypeError, ValueError):
         lift = moment = math.nan
     if not (math.isfinite(lift) and math.isfinite(moment)):
-        raise InvalidInput(f"airfoil: {option} is two numbers, for lift and for moment, got {values!r}")
+        raise InvalidInputError(
+            f"airfoil: {option} is two numbers, for lift and for moment, got {values!r}"
+        )
     return lift, moment
 
 
 def _space(name: str, dim: int | None, sigma: float, baseline: str | None) -> Space:
     if not (math.isfinite(sigma) and sigma > 0):
-        raise InvalidInput(f"airfoil: sigma is a positive number of standard deviations, got {sigma!r}")
+        raise InvalidInputError(
+            f"airfoil: sigma is a positive number of standard deviations, got {sigma!r}"
+        )
     if baseline is not None and name != "modes":
-        raise InvalidInput(f"airfoil: a baseline is the middle of space='modes', and means nothing in {name!r}")
+        raise InvalidInputError(
+            f"airfoil: a baseline is the middle of space='modes', and means nothing in {name!r}"
+        )
     if name == "latent":
         return latent(LATENT_DIM if dim is None else dim)
     if name == "modes":
@@ -131,7 +139,19 @@ def _space(name: str, dim: int | None, sigma: float, baseline: str | None) -> Sp
         return kulfan_box()
     if name == "database":
         return Catalogue(database().designs)
-    raise InvalidInput(f"airfoil: space is 'latent', 'modes', 'box' or 'database', got {name!r}")
+    raise InvalidInputError(
+        f"airfoil: space is 'latent', 'modes', 'box' or 'database', got {name!r}"
+    )
 
 
-__all__ = ["OUTPUTS", "SIZES", "Database", "NeuralFoil", "crossing", "database", "draw", "problem", "surfaces"]
+__all__ = [
+    "OUTPUTS",
+    "SIZES",
+    "Database",
+    "NeuralFoil",
+    "crossing",
+    "database",
+    "draw",
+    "problem",
+    "surfaces",
+]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 
 SIZES = ("xxsmall", "xsmall", "small", "medium", "large", "xlarge", "xxlarge", "xxxlarge")
 OUTPUTS = ("L/D", "CL", "CD", "CM", "confidence", "L/D x confidence")
@@ -43,16 +43,20 @@ class NeuralFoil(nn.Module):
         reynolds: Reynolds number of the chord.
 
     Raises:
-        InvalidInput: there is no such network, or no such flow.
-        MissingExtra: neuralfoil is not installed.
+        InvalidInputError: there is no such network, or no such flow.
+        MissingExtraError: neuralfoil is not installed.
     """
 
     def __init__(self, size: str, alpha: float = 4.0, reynolds: float = 1e6) -> None:
         super().__init__()
         if size not in SIZES:
-            raise InvalidInput(f"airfoil: a network is one of {', '.join(SIZES)}, got {size!r}")
+            raise InvalidInputError(
+                f"airfoil: a network is one of {', '.join(SIZES)}, got {size!r}"
+            )
         if not (math.isfinite(alpha) and math.isfinite(reynolds) and reynolds > 0):
-            raise InvalidInput(f"airfoil: alpha is in degrees and reynolds positive, got {alpha!r} and {reynolds!r}")
+            raise InvalidInputError(
+                f"airfoil: alpha is in degrees and reynolds positive, got {alpha!r} and {reynolds!r}"
+            )
         folder = _folder()
         stored = _read(folder / f"nn-{size}.npz")
         layers = sorted({int(name.split(".")[1]) for name in stored})
@@ -77,7 +81,9 @@ class NeuralFoil(nn.Module):
         upright, mirrored = self._heads(inputs), self._heads(inputs[:, _MIRROR] * self._of("signs"))
         trust, lift, drag, moment = (0.5 * (upright + mirrored * self._of("head_signs"))).unbind(1)
         confidence, cl, cd = trust.sigmoid(), lift / 2.0, (2.0 * (drag - 2.0)).exp()
-        return torch.stack([cl / cd, cl, cd, moment / 20.0, confidence, cl / cd * confidence], dim=1)
+        return torch.stack(
+            [cl / cd, cl, cd, moment / 20.0, confidence, cl / cd * confidence], dim=1
+        )
 
     def _heads(self, inputs: torch.Tensor) -> torch.Tensor:
         """The raw first outputs ``(n, 4)``; far from what the network was taught its trust falls by construction."""
@@ -107,7 +113,7 @@ def _folder() -> Path:
     try:
         import neuralfoil
     except ImportError:
-        raise MissingExtra("the networks are neuralfoil's, which is not installed; pip install 'bo-invert[airfoil]'"
+        raise MissingExtraError("the networks are neuralfoil's, which is not installed; pip install 'bo-invert[airfoil]'"
                            ) from None  # fmt: skip
     return Path(neuralfoil.__file__).parent / "nn_weights_and_biases"
 

@@ -16,10 +16,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.types import Array, frozen
 
-KULFAN = (*(f"upper{i}" for i in range(1, 9)), *(f"lower{i}" for i in range(1, 9)), "leading_edge", "trailing_edge")
+KULFAN = (
+    *(f"upper{i}" for i in range(1, 9)),
+    *(f"lower{i}" for i in range(1, 9)),
+    "leading_edge",
+    "trailing_edge",
+)
 #: Where surfaces are looked at, in chords from the leading edge.
 STATIONS = frozen(np.linspace(0.0, 1.0, 201))
 #: Fitted to real airfoils the surfaces cross by up to 0.0016 chords, at thin trailing edges.
@@ -49,11 +54,13 @@ def surfaces(designs: ArrayLike) -> Array:
         designs: Kulfan numbers, shape ``(n, 18)``.
 
     Raises:
-        InvalidInput: another shape.
+        InvalidInputError: another shape.
     """
     rows = np.asarray(designs, dtype=float)
     if rows.ndim != 2 or rows.shape[1] != len(KULFAN):
-        raise InvalidInput(f"airfoils are Kulfan numbers of shape (n, {len(KULFAN)}), got {rows.shape}")
+        raise InvalidInputError(
+            f"airfoils are Kulfan numbers of shape (n, {len(KULFAN)}), got {rows.shape}"
+        )
     return (rows @ _BASIS.T).reshape(len(rows), 2, len(STATIONS))
 
 
@@ -89,12 +96,14 @@ class Database:
         """Kulfan numbers ``(18,)`` of the airfoil of a name.
 
         Raises:
-            InvalidInput: there is none.
+            InvalidInputError: there is none.
         """
         if name not in self.names:
             near = get_close_matches(str(name), self.names)
             hint = f"; near to it: {', '.join(near)}" if near else ""
-            raise InvalidInput(f"airfoil: none of the {len(self.names):,} airfoils has the name {name!r}{hint}")
+            raise InvalidInputError(
+                f"airfoil: none of the {len(self.names):,} airfoils has the name {name!r}{hint}"
+            )
         found: Array = self.designs[self.names.index(name)]
         return found
 
@@ -112,12 +121,12 @@ def database() -> Database:
     None is left out: each fit is a linear least squares, the worst leaves 0.0033 chords, half of them less than 0.0002.
 
     Raises:
-        MissingExtra: aerosandbox is not installed.
+        MissingExtraError: aerosandbox is not installed.
     """
     try:
         import aerosandbox
     except ImportError:
-        raise MissingExtra("the airfoils are aerosandbox's, which is not installed; pip install 'bo-invert[airfoil]'"
+        raise MissingExtraError("the airfoils are aerosandbox's, which is not installed; pip install 'bo-invert[airfoil]'"
                            ) from None  # fmt: skip
     folder = Path(aerosandbox.__file__).parent / "geometry" / "airfoil" / "airfoil_database"
     names, designs, errors = [], [], []
@@ -125,7 +134,9 @@ def database() -> Database:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of lists of coordinates that are closed twice
             real = aerosandbox.Airfoil(name).normalize()
-            fit = real.to_kulfan_airfoil(n_weights_per_side=8, normalize_coordinates=False).kulfan_parameters
+            fit = real.to_kulfan_airfoil(
+                n_weights_per_side=8, normalize_coordinates=False
+            ).kulfan_parameters
         numbers = np.concatenate([fit["upper_weights"], fit["lower_weights"],
                                   [fit["leading_edge_weight"], fit["TE_thickness"]]]).astype(float)  # fmt: skip
         names.append(name)
@@ -154,10 +165,15 @@ def draw(design: ArrayLike, width: int = 180) -> Array:
     inside = (x >= 0.0) & (x <= 1.0)
     upper, lower = np.split(basis(np.clip(x, 0.0, 1.0)) @ np.asarray(design, dtype=float), 2)
     picture = np.ones((height, width, 3))
-    for top, bottom, ink in ((upper, lower, (0.17, 0.24, 0.38)), (lower, upper, (0.85, 0.15, 0.15))):
+    for top, bottom, ink in (
+        (upper, lower, (0.17, 0.24, 0.38)),
+        (lower, upper, (0.85, 0.15, 0.15)),
+    ):
         shown = inside & (top - bottom > (CROSSING if top is lower else -CROSSING))
         least = 0.5 * pitch * (top is upper)  # a sharp trailing edge keeps a hairline
-        cover = np.clip((top + least - y) / pitch + 0.5, 0, 1) * np.clip((y - bottom + least) / pitch + 0.5, 0, 1)
+        cover = np.clip((top + least - y) / pitch + 0.5, 0, 1) * np.clip(
+            (y - bottom + least) / pitch + 0.5, 0, 1
+        )
         cover = (cover * shown)[..., None]
         picture = picture * (1.0 - cover) + np.array(ink) * cover
     return picture

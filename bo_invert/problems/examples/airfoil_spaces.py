@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.latent_plausibility import Measure
 from bo_invert.parameters import Int
@@ -52,17 +52,21 @@ class Modes(nn.Module):
         baseline: Kulfan numbers ``(18,)`` of the airfoil that the code 0 stands for; default: the mean.
 
     Raises:
-        InvalidInput: no such number of components.
+        InvalidInputError: no such number of components.
     """
 
     def __init__(self, designs: Array, dim: int, baseline: Array | None = None) -> None:
         super().__init__()
         if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= len(KULFAN):
-            raise InvalidInput(f"airfoil: dim is a whole number from 1 to {len(KULFAN)}, got {dim!r}")
+            raise InvalidInputError(
+                f"airfoil: dim is a whole number from 1 to {len(KULFAN)}, got {dim!r}"
+            )
         heights, centre = basis(), designs.mean(axis=0)
         _, sizes, ways = np.linalg.svd((designs - centre) @ heights.T, full_matrices=False)
         largest = np.abs(ways).argmax(axis=1)
-        ways = ways * np.sign(ways[np.arange(len(ways)), largest])[:, None]  # the decomposition leaves the sign open
+        ways = (
+            ways * np.sign(ways[np.arange(len(ways)), largest])[:, None]
+        )  # the decomposition leaves the sign open
         spread = sizes[:dim] / np.sqrt(len(designs) - 1)
         self.explained = float((sizes[:dim] ** 2).sum() / (sizes**2).sum())
         self._keep("centre", centre if baseline is None else baseline)
@@ -71,7 +75,9 @@ class Modes(nn.Module):
         self._keep("reader", ways[:dim].T / spread)
 
     def _keep(self, name: str, values: Array) -> None:
-        self.register_parameter(name, nn.Parameter(torch.as_tensor(np.array(values)), requires_grad=False))
+        self.register_parameter(
+            name, nn.Parameter(torch.as_tensor(np.array(values)), requires_grad=False)
+        )
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """Kulfan numbers ``(n, 18)`` of codes ``(n, dim)``."""
@@ -120,8 +126,8 @@ def latent(dim: int) -> Latent:
     """The leading components of four fifths of the real airfoils, with the measure of where these lie.
 
     Raises:
-        InvalidInput: no such number of components.
-        MissingExtra: aerosandbox is not installed.
+        InvalidInputError: no such number of components.
+        MissingExtraError: aerosandbox is not installed.
     """
     taught = _parts()[0]
     return Latent(Modes(taught, dim), dim, data=taught)
@@ -166,13 +172,15 @@ class ModeBox(Box):
         baseline: name of the real airfoil in the middle of the box; default: the mean of all is there.
 
     Raises:
-        InvalidInput: no such number of components, or no such airfoil.
+        InvalidInputError: no such number of components, or no such airfoil.
     """
 
     def __init__(self, dim: int, sigma: float, baseline: str | None = None) -> None:
         self.modes = Modes(wings(), dim, None if baseline is None else database()[baseline])
         self._baseline = baseline
-        super().__init__([-sigma] * dim, [sigma] * dim, names=[f"mode{i}" for i in range(1, dim + 1)])
+        super().__init__(
+            [-sigma] * dim, [sigma] * dim, names=[f"mode{i}" for i in range(1, dim + 1)]
+        )
 
     def decode(self, points: Array) -> Sequence[Any]:
         codes = torch.as_tensor(np.asarray(super().decode(points)))
@@ -187,7 +195,10 @@ class ModeBox(Box):
         return made
 
     def to_json(self) -> JSON:
-        return {**super().to_json(), **({} if self._baseline is None else {"baseline": self._baseline})}
+        return {
+            **super().to_json(),
+            **({} if self._baseline is None else {"baseline": self._baseline}),
+        }
 
 
 class Catalogue(Space):

@@ -33,7 +33,9 @@ def tip(x: Any, xp: Any = np) -> Any:
     rail, t1, t2, t3 = (x[..., i] for i in range(4))
     angles = (t1, t2 - t1, t3 - t1 - t2)
     across = sum(length * xp.cos(angle) for length, angle in zip(LENGTHS, angles, strict=True))
-    along = rail + sum(length * xp.sin(angle) for length, angle in zip(LENGTHS, angles, strict=True))
+    along = rail + sum(
+        length * xp.sin(angle) for length, angle in zip(LENGTHS, angles, strict=True)
+    )
     return xp.stack([across, along], -1)
 
 
@@ -53,7 +55,10 @@ def targets(n: int, seed: int = 0) -> Array:
 
 
 def problem(
-    target: ArrayLike | None = None, tolerance: float = 0.0, seed: int = 0, differentiable: bool = True
+    target: ArrayLike | None = None,
+    tolerance: float = 0.0,
+    seed: int = 0,
+    differentiable: bool = True,
 ) -> Problem:
     """The arm as a ready problem; the best possible loss is 0.
 
@@ -67,5 +72,9 @@ def problem(
     oracle = formula_oracle(tip, ["across", "along"], differentiable)
     goal = Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance)
     return Problem(
-        Box(-UPPER, UPPER, names=["rail", "t1", "t2", "t3"]), oracle, goal, outputs=["across", "along"], name="arm"
+        Box(-UPPER, UPPER, names=["rail", "t1", "t2", "t3"]),
+        oracle,
+        goal,
+        outputs=["across", "along"],
+        name="arm",
     )

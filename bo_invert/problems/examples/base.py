@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInput
-from bo_invert.oracles.gradient_proxy import Twin
+from bo_invert.errors import InvalidInputError
+from bo_invert.oracles.gradient_proxy import GradientProxy
 from bo_invert.problems.problem import Problem
 
 
@@ -26,7 +26,7 @@ def ready_problem(name: str, **options: Any) -> Problem:
         options: passed on to it, for example ``target=0.5``.
 
     Raises:
-        InvalidInput: there is no such problem, or it has no such option.
+        InvalidInputError: there is no such problem, or it has no such option.
     """
     made: Problem = registry.resolve("problems", name)(**options)
     return made
@@ -36,10 +36,10 @@ def without_gradients(problem: Problem) -> Problem:
     """Return a problem without the gradient proxy of its oracle.
 
     Raises:
-        InvalidInput: the oracle is no ``Twin``.
+        InvalidInputError: the oracle is no ``GradientProxy``.
     """
-    if not isinstance(problem.oracle, Twin):
-        raise InvalidInput(
+    if not isinstance(problem.oracle, GradientProxy):
+        raise InvalidInputError(
             f"without_gradients: the oracle of {problem.name!r} must be a Twin, got {problem.oracle!r}"
         )
     return Problem(

@@ -72,4 +72,10 @@ def problem(seed: int | None = 0, differentiable: bool = True) -> Problem:
     """
     formula = Branin(active(seed))
     oracle = formula_oracle(formula, ["y"], differentiable)
-    return Problem(Box([0.0] * DIMENSION, [1.0] * DIMENSION), oracle, Minimize(), outputs=["y"], name="branin25")
+    return Problem(
+        Box([0.0] * DIMENSION, [1.0] * DIMENSION),
+        oracle,
+        Minimize(),
+        outputs=["y"],
+        name="branin25",
+    )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import Maximize, Minimize, Objective, Target
 from bo_invert.oracles.base import Oracle
 from bo_invert.oracles.estimator import Estimator
@@ -49,8 +49,8 @@ def problem(
             real designs look is the VAE's opinion in either case.
 
     Raises:
-        InvalidInput: an option is none of the above.
-        MissingExtra: scikit-learn or safetensors is not installed.
+        InvalidInputError: an option is none of the above.
+        MissingExtraError: scikit-learn or safetensors is not installed.
     """
     _one_of("goal", goal, ("maximize", "minimize"))
     _one_of("oracle", oracle, ("forest", "network"))
@@ -87,16 +87,22 @@ def _space(name: str, made: Materials) -> Space:
 
 
 def _oracle(name: str, made: Materials) -> Oracle:
-    from bo_invert.oracles.gradient_proxy import Twin
+    from bo_invert.oracles.gradient_proxy import GradientProxy
     from bo_invert.oracles.torch import TorchModule
 
     network = TorchModule(made.network, outputs=[OUTPUT])
-    return network if name == "network" else Twin(Estimator(made.forest, outputs=[OUTPUT]), network)
+    return (
+        network
+        if name == "network"
+        else GradientProxy(Estimator(made.forest, outputs=[OUTPUT]), network)
+    )
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise InvalidInput(f"digits: {option} is {' or '.join(map(repr, allowed))}, got {value!r}")
+        raise InvalidInputError(
+            f"digits: {option} is {' or '.join(map(repr, allowed))}, got {value!r}"
+        )
 
 
 __all__ = ["OUTPUT", "Materials", "draw", "materials", "problem", "slant"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import MissingExtra
+from bo_invert.errors import MissingExtraError
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ class Materials:
             "network": _asked(self.network, images),
             "judge": self.judge.predict(images.reshape(len(images), -1)),
         }
-        return {name: float(1 - ((y - truth) ** 2).mean() / truth.var()) for name, y in told.items()}
+        return {
+            name: float(1 - ((y - truth) ** 2).mean() / truth.var()) for name, y in told.items()
+        }
 
 
 _made: dict[tuple[int, int], Materials] = {}
@@ -120,7 +122,7 @@ def materials(seed: int = 0, latent_dim: int = 8, progress: bool = False) -> Mat
         progress: show bars on stderr.
 
     Raises:
-        MissingExtra: scikit-learn or safetensors is not installed.
+        MissingExtraError: scikit-learn or safetensors is not installed.
     """
     with _making:  # a second thread waits instead of training the same again
         key = (seed, latent_dim)
@@ -138,9 +140,13 @@ def _make(seed: int, latent_dim: int, progress: bool) -> Materials:
 
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(images))
     cuts = np.cumsum(list(PARTS.values()))[:-1]
-    parts: dict[str, NDArray[np.intp]] = dict(zip(PARTS, np.split(order.astype(np.intp), cuts), strict=True))
+    parts: dict[str, NDArray[np.intp]] = dict(
+        zip(PARTS, np.split(order.astype(np.intp), cuts), strict=True)
+    )
     config = VAEConfig(SHAPE, latent_dim, hidden=(256,), beta=0.3, seed=seed)
-    vae, training = cached_generator(images[parts["generator"]], config, "digits", progress=progress)
+    vae, training = cached_generator(
+        images[parts["generator"]], config, "digits", progress=progress
+    )
     taught = images[np.concatenate([parts["generator"], parts["regressors"]])]
     latent = Latent(vae, latent_dim, data=taught, seed=seed)
     assert latent.measure is not None
@@ -166,12 +172,12 @@ def load() -> tuple[Array, Array]:
     """The real digits ``(1797, 8, 8)`` in [0, 1], and which digit each one is ``(1797,)``.
 
     Raises:
-        MissingExtra: scikit-learn is not installed.
+        MissingExtraError: scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise MissingExtra(
+        raise MissingExtraError(
             "the digits are scikit-learn's, which is not installed; pip install 'bo-invert[demo]'"
         ) from None
     loaded = load_digits()
@@ -192,8 +198,18 @@ def _judge(seed: int) -> Any:
 
     kinds: Sequence[tuple[str, Any]] = [
         ("trees", ExtraTreesRegressor(100, random_state=seed)),
-        ("boosting", GradientBoostingRegressor(n_estimators=300, max_depth=4, subsample=0.5, random_state=seed)),
-        ("gp", GaussianProcessRegressor(RBF(3.0) + WhiteKernel(1e-2), optimizer=None, normalize_y=True)),
+        (
+            "boosting",
+            GradientBoostingRegressor(
+                n_estimators=300, max_depth=4, subsample=0.5, random_state=seed
+            ),
+        ),
+        (
+            "gp",
+            GaussianProcessRegressor(
+                RBF(3.0) + WhiteKernel(1e-2), optimizer=None, normalize_y=True
+            ),
+        ),
     ]
     return VotingRegressor(kinds)
 
@@ -203,7 +219,9 @@ def _network(images: Array, y: Array, seed: int, progress: bool) -> torch.nn.Mod
     from tqdm import tqdm
 
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):  # layers draw from the global generator when they are made
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # layers draw from the global generator when they are made
         net = torch.nn.Sequential(
             torch.nn.Flatten(),
             torch.nn.Linear(SHAPE[0] * SHAPE[1], 128),
@@ -216,11 +234,16 @@ def _network(images: Array, y: Array, seed: int, progress: bool) -> torch.nn.Mod
         if isinstance(layer, torch.nn.Linear):
             torch.nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
             torch.nn.init.zeros_(layer.bias)
-    x, target = torch.as_tensor(images, dtype=torch.float32), torch.as_tensor(y, dtype=torch.float32)[:, None]
+    x, target = (
+        torch.as_tensor(images, dtype=torch.float32),
+        torch.as_tensor(y, dtype=torch.float32)[:, None],
+    )
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
     epochs = 150
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    for _ in tqdm(range(epochs), desc="training the network", unit="epoch", disable=not progress, leave=False):
+    for _ in tqdm(
+        range(epochs), desc="training the network", unit="epoch", disable=not progress, leave=False
+    ):
         for rows in torch.split(torch.randperm(len(x), generator=generator), 32):
             optimizer.zero_grad()
             loss = (net(x[rows]) - target[rows]).square().mean()
@@ -234,5 +257,7 @@ def _asked(network: torch.nn.Module, images: Array) -> Array:
     import torch
 
     with torch.no_grad():
-        answers: Array = network(torch.as_tensor(images, dtype=torch.float32))[:, 0].double().numpy()
+        answers: Array = (
+            network(torch.as_tensor(images, dtype=torch.float32))[:, 0].double().numpy()
+        )
     return answers

@@ -33,7 +33,9 @@ _made: dict[tuple[int, int], DecoderOnly] = {}
 _making = Lock()
 
 
-def decoder_only(made: Materials, seed: int = 0, latent_dim: int = 8, progress: bool = False) -> DecoderOnly:
+def decoder_only(
+    made: Materials, seed: int = 0, latent_dim: int = 8, progress: bool = False
+) -> DecoderOnly:
     """Train the GAN, once per process and cache directory.
 
     Args:
@@ -43,7 +45,7 @@ def decoder_only(made: Materials, seed: int = 0, latent_dim: int = 8, progress: 
         progress: show a bar on stderr.
 
     Raises:
-        MissingExtra: safetensors is not installed.
+        MissingExtraError: safetensors is not installed.
     """
     from bo_invert.generators.gan import GANConfig
     from bo_invert.generators.storage import cached_generator
@@ -52,7 +54,11 @@ def decoder_only(made: Materials, seed: int = 0, latent_dim: int = 8, progress: 
     with _making:
         key = (seed, latent_dim)
         if key not in _made:
-            config = GANConfig(SHAPE, latent_dim, hidden=(128, 128), learning_rate=2e-3, patience=60, seed=seed)
-            gan, training = cached_generator(made.part("generator"), config, "digits-gan", progress=progress)
+            config = GANConfig(
+                SHAPE, latent_dim, hidden=(128, 128), learning_rate=2e-3, patience=60, seed=seed
+            )
+            gan, training = cached_generator(
+                made.part("generator"), config, "digits-gan", progress=progress
+            )
             _made[key] = DecoderOnly(gan, training, Latent(gan, latent_dim, seed=seed))
         return _made[key]

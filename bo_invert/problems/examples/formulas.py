@@ -8,7 +8,9 @@ from typing import Any
 from bo_invert.oracles.function import Function
 
 
-def formula_oracle(formula: Callable[..., Any], outputs: Sequence[str], differentiable: bool) -> Any:
+def formula_oracle(
+    formula: Callable[..., Any], outputs: Sequence[str], differentiable: bool
+) -> Any:
     """The oracle of a formula.
 
     Args:

@@ -39,7 +39,10 @@ def hartmann6(x: Any, xp: Any = np) -> Any:
     """
     value = 0.0
     for height, widths, centres in zip(_HEIGHTS, _WIDTHS, _CENTRES, strict=True):
-        terms = (w * (x[..., i : i + 1] - c) ** 2 for i, (w, c) in enumerate(zip(widths, centres, strict=True)))
+        terms = (
+            w * (x[..., i : i + 1] - c) ** 2
+            for i, (w, c) in enumerate(zip(widths, centres, strict=True))
+        )
         value = value - height * xp.exp(-sum(terms))
     return value
 

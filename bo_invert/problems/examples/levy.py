@@ -25,9 +25,17 @@ class Levy:
     centre: tuple[float, ...]
 
     def __call__(self, x: Any, xp: Any = np) -> Any:
-        w = [(x[..., i : i + 1] - c) / 4.0 for i, c in enumerate(self.centre)]  # the textbook's w - 1
-        waves = sum(part**2 * (1.0 + 10.0 * xp.sin(math.pi * (part + 1.0) + 1.0) ** 2) for part in w[:-1])
-        return xp.sin(math.pi * w[0]) ** 2 + waves + w[-1] ** 2 * (1.0 + xp.sin(2.0 * math.pi * w[-1]) ** 2)
+        w = [
+            (x[..., i : i + 1] - c) / 4.0 for i, c in enumerate(self.centre)
+        ]  # the textbook's w - 1
+        waves = sum(
+            part**2 * (1.0 + 10.0 * xp.sin(math.pi * (part + 1.0) + 1.0) ** 2) for part in w[:-1]
+        )
+        return (
+            xp.sin(math.pi * w[0]) ** 2
+            + waves
+            + w[-1] ** 2 * (1.0 + xp.sin(2.0 * math.pi * w[-1]) ** 2)
+        )
 
 
 _SHIFTED = Shifted("levy16", 16, -10.0, 10.0, textbook=1.0, formula=Levy)

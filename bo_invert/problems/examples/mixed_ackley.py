@@ -44,8 +44,14 @@ class MixedAckley:
     kinds: tuple[str, ...]
 
     def __call__(self, design: Mapping[str, Any]) -> float:
-        steps = (*(design[f"k{i}"] - best for i, best in enumerate(self.wholes)), self.kinds.index(design["kind"]))
-        z = [*(design[f"x{i}"] - best for i, best in enumerate(self.reals)), *(STEP * step for step in steps)]
+        steps = (
+            *(design[f"k{i}"] - best for i, best in enumerate(self.wholes)),
+            self.kinds.index(design["kind"]),
+        )
+        z = [
+            *(design[f"x{i}"] - best for i, best in enumerate(self.reals)),
+            *(STEP * step for step in steps),
+        ]
         return float(Ackley((0.0,) * len(z))(np.array(z))[0])
 
 
@@ -74,4 +80,10 @@ def problem(seed: int | None = 0) -> Problem:
     """
     reals, wholes = Float(LOWER, UPPER), Int(LEAST, MOST)
     space = Box({"x0": reals, "x1": reals, "k0": wholes, "k1": wholes, "kind": Choice(*KINDS)})
-    return Problem(space, Function(formula(seed), outputs=["y"]), Minimize(), outputs=["y"], name="mixed_ackley")
+    return Problem(
+        space,
+        Function(formula(seed), outputs=["y"]),
+        Minimize(),
+        outputs=["y"],
+        name="mixed_ackley",
+    )

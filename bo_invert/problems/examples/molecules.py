@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import Maximize, Minimize, Objective, Target
 from bo_invert.oracles.base import Oracle
 from bo_invert.oracles.function import Function
@@ -51,8 +51,8 @@ def problem(
         progress: show a training bar on stderr.
 
     Raises:
-        InvalidInput: an option is none of the above, or there is no file.
-        MissingExtra: RDKit, selfies, safetensors or scikit-learn is not installed.
+        InvalidInputError: an option is none of the above, or there is no file.
+        MissingExtraError: RDKit, selfies, safetensors or scikit-learn is not installed.
     """
     _one_of("goal", goal, ("maximize", "minimize"))
     _one_of("oracle", oracle, ("exact", "forest"))
@@ -90,7 +90,7 @@ class Exact:
         """The values.
 
         Raises:
-            Infeasible: no molecule.
+            InfeasibleError: no molecule.
         """
         return {name: PROPERTIES[name](smiles) for name in self.names}
 
@@ -99,12 +99,18 @@ def _forests(made: Materials, names: list[str]) -> Oracle:
     import numpy as np
 
     forests = [made.forest(name) for name in names]
-    return Function(lambda smiles: np.stack([one(smiles) for one in forests], axis=1), outputs=names, batched=True)
+    return Function(
+        lambda smiles: np.stack([one(smiles) for one in forests], axis=1),
+        outputs=names,
+        batched=True,
+    )
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise InvalidInput(f"molecules: {option} is {' or '.join(map(repr, allowed))}, got {value!r}")
+        raise InvalidInputError(
+            f"molecules: {option} is {' or '.join(map(repr, allowed))}, got {value!r}"
+        )
 
 
 __all__ = ["Materials", "materials", "problem"]

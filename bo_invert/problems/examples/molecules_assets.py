@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import Infeasible, InvalidInput, MissingExtra
+from bo_invert.errors import InfeasibleError, InvalidInputError, MissingExtraError
 from bo_invert.problems.examples.molecules_properties import (
     accessibility,
     composition,
@@ -101,27 +101,31 @@ class Forest:
         seed: of the trees.
 
     Raises:
-        MissingExtra: scikit-learn is not installed.
+        MissingExtraError: scikit-learn is not installed.
     """
 
     def __init__(self, smiles: Sequence[str], target: Callable[[str], float], seed: int) -> None:
         try:
             from sklearn.ensemble import RandomForestRegressor
         except ImportError:
-            raise MissingExtra("the forest needs scikit-learn; pip install 'bo-invert[molecules,demo]'") from None
-        self._trees = RandomForestRegressor(50, max_features=0.05, min_samples_leaf=2, random_state=seed)
+            raise MissingExtraError(
+                "the forest needs scikit-learn; pip install 'bo-invert[molecules,demo]'"
+            ) from None
+        self._trees = RandomForestRegressor(
+            50, max_features=0.05, min_samples_leaf=2, random_state=seed
+        )
         self._trees.fit(fingerprints(smiles), [target(one) for one in smiles])
 
     def __call__(self, smiles: Sequence[str]) -> Array:
         """Answers ``(n,)`` for n SMILES.
 
         Raises:
-            Infeasible: one is no molecule.
+            InfeasibleError: one is no molecule.
         """
         seen = fingerprints(smiles)
         lost = np.flatnonzero(np.isnan(seen).any(axis=1))
         if len(lost):
-            raise Infeasible(f"{smiles[lost[0]]!r:.80} is no molecule that RDKit can read")
+            raise InfeasibleError(f"{smiles[lost[0]]!r:.80} is no molecule that RDKit can read")
         answers: Array = self._trees.predict(seen)
         return answers
 
@@ -147,8 +151,8 @@ def materials(
         progress: show a bar on stderr.
 
     Raises:
-        InvalidInput: there is no such file, or it holds fewer than 100 molecules.
-        MissingExtra: RDKit, selfies or safetensors is not installed.
+        InvalidInputError: there is no such file, or it holds fewer than 100 molecules.
+        MissingExtraError: RDKit, selfies or safetensors is not installed.
     """
     texts = _texts(data)
     said = json.dumps([texts, latent_dim, seed, dict(training or {})], sort_keys=True)
@@ -163,7 +167,7 @@ def _texts(data: Source) -> list[str]:
     if data is None:
         data = os.environ.get(VARIABLE)
     if data is None:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"molecules: a file of molecules is needed, one SMILES a line; pass data=PATH, or set ${VARIABLE}. A part "
             "of ZINC-250k, 29,445 drug-like molecules, is in JTVAE/data/zinc/valid.txt and test.txt of "
             "https://github.com/pascalnotin/uncertainty_guided_optimization (MIT)"
@@ -174,11 +178,13 @@ def _texts(data: Source) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"molecules: {path} cannot be read: {error}") from None
+        raise InvalidInputError(f"molecules: {path} cannot be read: {error}") from None
     return [line.replace(",", " ").split()[0] for line in lines if line.strip(" ,\t")]
 
 
-def _make(texts: Sequence[str], latent_dim: int, seed: int, training: Mapping[str, JSON], progress: bool) -> Materials:
+def _make(
+    texts: Sequence[str], latent_dim: int, seed: int, training: Mapping[str, JSON], progress: bool
+) -> Materials:
     from bo_invert.generators.selfies import SelfiesConfig
     from bo_invert.generators.selfies.vocabulary import canonical
     from bo_invert.generators.storage import cached_generator
@@ -189,17 +195,23 @@ def _make(texts: Sequence[str], latent_dim: int, seed: int, training: Mapping[st
     found = [canonical(text, config.stereo) for text in texts]
     smiles = tuple(one for one in dict.fromkeys(found) if one)
     if len(smiles) < FEWEST:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"molecules: {len(texts)} lines hold {len(smiles)} different molecules that RDKit can read; "
             f"give at least {FEWEST}, one SMILES a line"
         )
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(smiles))
     held, taught = np.split(order, [min(max(20, round(HELD_OUT[0] * len(smiles))), HELD_OUT[1])])
-    parts: dict[str, NDArray[np.intp]] = {"generator": taught, "forest": taught[: len(taught) // 2], "held_out": held}
+    parts: dict[str, NDArray[np.intp]] = {
+        "generator": taught,
+        "forest": taught[: len(taught) // 2],
+        "held_out": held,
+    }
     part = {name: [smiles[i] for i in rows] for name, rows in parts.items()}
     vae, report = cached_generator(part["generator"], config, "molecules", progress=progress)
     for remark in report.remarks:
         warnings.warn(f"molecules: the generator: {remark}", stacklevel=2)
-    latent = Latent(vae, latent_dim, data=part["generator"][:_MEASURED], features=composition, seed=seed)
+    latent = Latent(
+        vae, latent_dim, data=part["generator"][:_MEASURED], features=composition, seed=seed
+    )
     realism = MoleculeRealism(part["generator"], part["held_out"])
     return Materials(smiles, found.count(""), parts, vae, report, latent, realism, seed)

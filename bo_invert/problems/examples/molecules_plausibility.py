@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bo_invert.errors import Infeasible, InvalidInput
+from bo_invert.errors import InfeasibleError, InvalidInputError
 from bo_invert.problems.examples.molecules_properties import accessibility, fingerprints, nearest
 from bo_invert.types import Array
 
@@ -24,13 +24,15 @@ class MoleculeRealism:
         real: SMILES of held-out real molecules that are not among them.
 
     Raises:
-        InvalidInput: there are none of one kind.
-        MissingExtra: RDKit is not installed.
+        InvalidInputError: there are none of one kind.
+        MissingExtraError: RDKit is not installed.
     """
 
     def __init__(self, known: Sequence[str], real: Sequence[str]) -> None:
         if not known or not real:
-            raise InvalidInput("MoleculeRealism: known and held-out real molecules are needed, both")
+            raise InvalidInputError(
+                "MoleculeRealism: known and held-out real molecules are needed, both"
+            )
         self.known = tuple(known)
         self._prints = fingerprints(self.known)
         scores, likeness = self.scores(real)
@@ -39,7 +41,9 @@ class MoleculeRealism:
 
     def scores(self, smiles: Sequence[str]) -> tuple[Array, Array]:
         """SA scores, infinite for what is no molecule, and similarities to the nearest known one; each ``(n,)``."""
-        return np.array([_made(text) for text in smiles]), nearest(fingerprints(smiles), self._prints)[0]
+        return np.array([_made(text) for text in smiles]), nearest(
+            fingerprints(smiles), self._prints
+        )[0]
 
     def nearest(self, smiles: Sequence[str]) -> list[str]:
         """The known molecule that is most similar to each of n."""
@@ -56,7 +60,7 @@ class MoleculeRealism:
 def _made(smiles: str) -> float:
     try:
         return accessibility(smiles)
-    except Infeasible:
+    except InfeasibleError:
         return np.inf
 
 

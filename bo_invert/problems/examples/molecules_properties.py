@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import Infeasible, MissingExtra
+from bo_invert.errors import InfeasibleError, MissingExtraError
 from bo_invert.types import Array
 
 Bits = NDArray[np.float32]
@@ -21,7 +21,11 @@ Bits = NDArray[np.float32]
 BITS = 2048
 RADIUS = 2
 #: Mean and standard deviation over ZINC-250k of logP, of -SA, and of minus the atoms beyond six in the largest ring.
-NORMS = {"logp": (2.4571, 1.4343), "accessibility": (-3.0526, 0.83352), "cycle": (-0.0485697, 0.28602)}
+NORMS = {
+    "logp": (2.4571, 1.4343),
+    "accessibility": (-3.0526, 0.83352),
+    "cycle": (-0.0485697, 0.28602),
+}
 _PICTURE = (220, 300)
 _KINDS = 512
 _BLOCK = 512
@@ -31,12 +35,14 @@ def chem() -> Any:
     """``rdkit.Chem``, silent about molecules that it cannot read.
 
     Raises:
-        MissingExtra: RDKit is not installed.
+        MissingExtraError: RDKit is not installed.
     """
     try:
         from rdkit import Chem, rdBase
     except ImportError:
-        raise MissingExtra("molecules need RDKit, which is not installed; pip install 'bo-invert[molecules]'") from None
+        raise MissingExtraError(
+            "molecules need RDKit, which is not installed; pip install 'bo-invert[molecules]'"
+        ) from None
     rdBase.DisableLog("rdApp.*")
     return Chem
 
@@ -45,13 +51,13 @@ def molecule(smiles: Any) -> Any:
     """RDKit's molecule of a SMILES, parsed and sanitised.
 
     Raises:
-        Infeasible: it is no text, empty, or no molecule.
-        MissingExtra: RDKit is not installed.
+        InfeasibleError: it is no text, empty, or no molecule.
+        MissingExtraError: RDKit is not installed.
     """
     read = chem()
     made = read.MolFromSmiles(smiles) if isinstance(smiles, str) else None
     if made is None or made.GetNumAtoms() == 0:
-        raise Infeasible(f"{smiles!r:.80} is no molecule that RDKit can read")
+        raise InfeasibleError(f"{smiles!r:.80} is no molecule that RDKit can read")
     return made
 
 
@@ -59,7 +65,7 @@ def qed(smiles: str) -> float:
     """Quantitative estimate of drug-likeness, in [0, 1], at most 0.948 (Bickerton et al. 2012).
 
     Raises:
-        Infeasible: no molecule.
+        InfeasibleError: no molecule.
     """
     made = molecule(smiles)
     from rdkit.Chem import QED
@@ -72,7 +78,7 @@ def logp(smiles: str) -> float:
     """Octanol-water partition coefficient by atom contributions (Wildman and Crippen 1999).
 
     Raises:
-        Infeasible: no molecule.
+        InfeasibleError: no molecule.
     """
     made = molecule(smiles)
     from rdkit.Chem import rdMolDescriptors
@@ -84,14 +90,14 @@ def accessibility(smiles: str) -> float:
     """SA score of Ertl and Schuffenhauer (2009): 1 is easily made, 10 hardly. RDKit's own contribution computes it.
 
     Raises:
-        Infeasible: no molecule.
-        MissingExtra: this RDKit came without its contributions.
+        InfeasibleError: no molecule.
+        MissingExtraError: this RDKit came without its contributions.
     """
     made = molecule(smiles)
     try:
         from rdkit.Contrib.SA_Score import sascorer
     except ImportError:
-        raise MissingExtra(
+        raise MissingExtraError(
             "the SA score is part of RDKit's Contrib folder, which this RDKit does not have; the wheels on PyPI do: "
             "pip install 'bo-invert[molecules]'"
         ) from None
@@ -102,7 +108,7 @@ def cycle_penalty(smiles: str) -> float:
     """Minus the number of atoms beyond six in the largest ring.
 
     Raises:
-        Infeasible: no molecule.
+        InfeasibleError: no molecule.
     """
     made = molecule(smiles)  # its rings live no longer than it does
     rings = made.GetRingInfo().AtomRings()
@@ -115,10 +121,14 @@ def penalised_logp(smiles: str) -> float:
     The best of ZINC-250k's molecules have 4.5.
 
     Raises:
-        Infeasible: no molecule.
-        MissingExtra: see ``accessibility``.
+        InfeasibleError: no molecule.
+        MissingExtraError: see ``accessibility``.
     """
-    parts = {"logp": logp(smiles), "accessibility": -accessibility(smiles), "cycle": cycle_penalty(smiles)}
+    parts = {
+        "logp": logp(smiles),
+        "accessibility": -accessibility(smiles),
+        "cycle": cycle_penalty(smiles),
+    }
     return sum((parts[name] - mean) / deviation for name, (mean, deviation) in NORMS.items())
 
 
@@ -126,7 +136,7 @@ def fingerprints(smiles: Sequence[str]) -> Bits:
     """Morgan fingerprints of radius 2, shape ``(n, 2048)``, zeros and ones; a row of NaN where there is no molecule.
 
     Raises:
-        MissingExtra: RDKit is not installed.
+        MissingExtraError: RDKit is not installed.
     """
     chem()
     from rdkit.Chem import rdFingerprintGenerator
@@ -136,7 +146,7 @@ def fingerprints(smiles: Sequence[str]) -> Bits:
     for row, text in zip(rows, smiles, strict=True):
         try:
             row[:] = maker.GetFingerprintAsNumPy(molecule(text))
-        except Infeasible:
+        except InfeasibleError:
             continue
     return rows
 
@@ -149,9 +159,11 @@ def composition(smiles: Sequence[str]) -> Array:
     Among a few hundred molecules these tell a model more than fingerprints do. A row of NaN where there is no molecule.
 
     Raises:
-        MissingExtra: RDKit is not installed.
+        MissingExtraError: RDKit is not installed.
     """
-    return np.array([_composition(text) for text in smiles], dtype=np.float64).reshape(-1, _KINDS + 8)
+    return np.array([_composition(text) for text in smiles], dtype=np.float64).reshape(
+        -1, _KINDS + 8
+    )
 
 
 @lru_cache(maxsize=8192)
@@ -161,7 +173,7 @@ def _composition(smiles: Any) -> Bits:
     row.setflags(write=False)
     try:
         made = molecule(smiles)
-    except Infeasible:
+    except InfeasibleError:
         return row
     from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 
@@ -200,7 +212,7 @@ def picture(smiles: Any) -> Array:
     height, width = _PICTURE
     try:
         made = molecule(smiles)
-    except Infeasible:
+    except InfeasibleError:
         return np.ones((height, width, 3))
     import io
 
@@ -210,5 +222,7 @@ def picture(smiles: Any) -> Array:
     canvas = rdMolDraw2D.MolDraw2DCairo(width, height)
     rdMolDraw2D.PrepareAndDrawMolecule(canvas, made)
     canvas.FinishDrawing()
-    image: Array = imread(io.BytesIO(canvas.GetDrawingText()), format="png")[..., :3].astype(np.float64)
+    image: Array = imread(io.BytesIO(canvas.GetDrawingText()), format="png")[..., :3].astype(
+        np.float64
+    )
     return image

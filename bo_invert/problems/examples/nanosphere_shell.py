@@ -39,7 +39,9 @@ def spectrum(thickness: ArrayLike) -> Array:
     Args:
         thickness: of the shells from the core outwards, nm, shape ``(n, 8)``.
     """
-    return np.array([_spectrum(widths) for widths in np.asarray(thickness, dtype=float)]).reshape(-1, len(WAVELENGTHS))
+    return np.array([_spectrum(widths) for widths in np.asarray(thickness, dtype=float)]).reshape(
+        -1, len(WAVELENGTHS)
+    )
 
 
 def _spectrum(widths: Array) -> Array:
@@ -57,7 +59,9 @@ def _spectrum(widths: Array) -> Array:
     orders = _ORDERS[1:-1, None]
     for magnetic in (False, True):
         regular, outgoing = np.ones((1, 1)), np.zeros((1, 1))
-        for j1, y1, dj1, dy1, j2, y2, dj2, dy2, e1, e2 in zip(*inside, *outside, inner, outer, strict=True):
+        for j1, y1, dj1, dy1, j2, y2, dj2, dy2, e1, e2 in zip(
+            *inside, *outside, inner, outer, strict=True
+        ):
             field = j1 * regular + y1 * outgoing
             slope = dj1 * regular + dy1 * outgoing
             if magnetic:
@@ -101,4 +105,10 @@ def problem(target: ArrayLike | None = None, tolerance: float = 0.0, seed: int =
     goal = Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance)
     names = [f"shell{number}" for number in range(1, SHELLS + 1)]
     space = Box([THICKNESS[0]] * SHELLS, [THICKNESS[1]] * SHELLS, names=names)
-    return Problem(space, Function(spectrum, outputs=OUTPUTS, batched=True), goal, outputs=OUTPUTS, name="shell")
+    return Problem(
+        space,
+        Function(spectrum, outputs=OUTPUTS, batched=True),
+        goal,
+        outputs=OUTPUTS,
+        name="shell",
+    )

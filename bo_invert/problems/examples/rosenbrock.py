@@ -26,7 +26,9 @@ class Rosenbrock:
 
     def __call__(self, x: Any, xp: Any = np) -> Any:
         z = [x[..., i : i + 1] - c + 1.0 for i, c in enumerate(self.centre)]
-        return sum(100.0 * (after - here**2) ** 2 + (1.0 - here) ** 2 for here, after in pairwise(z))
+        return sum(
+            100.0 * (after - here**2) ** 2 + (1.0 - here) ** 2 for here, after in pairwise(z)
+        )
 
 
 _SHIFTED = Shifted("rosenbrock8", 8, -5.0, 10.0, textbook=1.0, formula=Rosenbrock)

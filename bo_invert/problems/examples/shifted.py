@@ -52,7 +52,9 @@ class Shifted:
         """The design with the lowest value. See ``problem``."""
         if seed is None:
             return (self.textbook,) * self.dimension
-        drawn = self.lower + (self.upper - self.lower) * spot(generator(self.name, seed), self.dimension)
+        drawn = self.lower + (self.upper - self.lower) * spot(
+            generator(self.name, seed), self.dimension
+        )
         return tuple(drawn.tolist())
 
     def problem(self, seed: int | None = 0, differentiable: bool = True) -> Problem:

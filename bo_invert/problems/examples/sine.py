@@ -32,7 +32,10 @@ def targets(n: int, seed: int = 0) -> Array:
 
 
 def problem(
-    target: ArrayLike | None = None, tolerance: float = 0.0, seed: int = 0, differentiable: bool = True
+    target: ArrayLike | None = None,
+    tolerance: float = 0.0,
+    seed: int = 0,
+    differentiable: bool = True,
 ) -> Problem:
     """The waves as a ready problem; the best possible loss is 0.
 

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from bo_invert import __version__
-from bo_invert.errors import BoInvertError, InvalidInput, MissingExtra, TrackingError
+from bo_invert.errors import BoInvertError, InvalidInputError, MissingExtraError, TrackingError
 from bo_invert.history import History
 from bo_invert.report.objective_view import Goal
 from bo_invert.search_domain import stored_domain
@@ -91,7 +91,7 @@ def to_mlflow(study: Study, experiment: str = EXPERIMENT, tracking_uri: str | No
         The id of the study's run.
 
     Raises:
-        MissingExtra: MLflow is not installed.
+        MissingExtraError: MLflow is not installed.
         TrackingError: MLflow cannot be reached, or refuses. What was begun is completed the next time.
     """
     return Mirror(study, experiment, tracking_uri).update()
@@ -118,12 +118,12 @@ def mlflow_tracking(
         patience: seconds without progress after which, at the end, the rest is left for later.
 
     Raises:
-        MissingExtra: MLflow is not installed.
-        InvalidInput: a time that is not positive.
+        MissingExtraError: MLflow is not installed.
+        InvalidInputError: a time that is not positive.
     """
     for what, seconds in (("every", every), ("patience", patience)):
         if not seconds > 0:
-            raise InvalidInput(f"mlflow_tracking: {what} must be positive, got {seconds!r}")
+            raise InvalidInputError(f"mlflow_tracking: {what} must be positive, got {seconds!r}")
     return Tracking(Mirror(study, experiment, tracking_uri), every, patience)
 
 
@@ -151,7 +151,10 @@ class Tracking:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._final = "FINISHED" if kind is None else "KILLED"
         self._mirror.heard = time.monotonic()
@@ -161,7 +164,9 @@ class Tracking:
             self._thread.join(0.05)
         if self._thread.is_alive():
             self._mirror.leave()
-            self._fail(TrackingError(f"nothing could be written to MLflow for {self._patience:g} seconds"))
+            self._fail(
+                TrackingError(f"nothing could be written to MLflow for {self._patience:g} seconds")
+            )
 
     def _follow(self) -> None:
         while True:
@@ -181,7 +186,9 @@ class Tracking:
             return
         self._warned = True
         message = f"{error}. The study goes on, and MLflow is tried again; what it lacks at the end, bi.to_mlflow adds."
-        with suppress(Warning):  # of those who make errors of warnings; this one must not end anything
+        with suppress(
+            Warning
+        ):  # of those who make errors of warnings; this one must not end anything
             warnings.warn(message, stacklevel=3)
 
 
@@ -213,7 +220,7 @@ class Mirror:
         tracking_uri: of MLflow; None for what it would take itself.
 
     Raises:
-        MissingExtra: MLflow is not installed.
+        MissingExtraError: MLflow is not installed.
     """
 
     def __init__(self, study: Study, experiment: str, tracking_uri: str | None) -> None:
@@ -243,10 +250,14 @@ class Mirror:
 
         Raises:
             TrackingError: MLflow cannot be reached, or refuses.
-            MissingExtra: it lacks a package for this kind of address.
+            MissingExtraError: it lacks a package for this kind of address.
             BoInvertError: the log cannot be read.
         """
-        trials, asking, spent = self._journal.trials, self._journal.ask_seconds, str(self._journal.ledger)
+        trials, asking, spent = (
+            self._journal.trials,
+            self._journal.ask_seconds,
+            str(self._journal.ledger),
+        )
         with _explained(self._uri):
             _reach(self._uri)
             met, self._met = self._met, None  # whoever fails half way looks again at what is there
@@ -262,7 +273,9 @@ class Mirror:
         """What is there; the run of the study is made if it is not."""
         client = self._new_client(self._uri)
         known = client.get_experiment_by_name(self._experiment)
-        experiment = client.create_experiment(self._experiment) if known is None else known.experiment_id
+        experiment = (
+            client.create_experiment(self._experiment) if known is None else known.experiment_id
+        )
         self._go_on()
         runs = _search(client, experiment, self._words.study_id)
         parents = [run for run in runs if _TRIAL not in run.data.tags]
@@ -270,7 +283,9 @@ class Mirror:
             parent = min(parents, key=lambda run: str(run.info.run_id))
         else:
             tags, name = self._words.study_tags(), self._words.name[:_NAME]
-            parent = client.create_run(experiment, start_time=self._words.created, tags=tags, run_name=name)
+            parent = client.create_run(
+                experiment, start_time=self._words.created, tags=tags, run_name=name
+            )
         self.run_id = str(parent.info.run_id)
         if not parent.data.params:
             _log(client, self.run_id, params=self._words.study_params())
@@ -279,7 +294,9 @@ class Mirror:
             for run in runs
             if run.data.tags.get(_PARENT) == self.run_id
         }
-        return _Met(client, experiment, self.run_id, parent.info.status, dict(parent.data.tags), children)
+        return _Met(
+            client, experiment, self.run_id, parent.info.status, dict(parent.data.tags), children
+        )
 
     def _show(self, met: _Met, trial: Trial) -> None:
         """The run of a trial."""
@@ -298,7 +315,11 @@ class Mirror:
             begun = _milliseconds(trial.attempts[0].started) if trial.attempts else words.created
             given = identity | {key: value for key, value in tags.items() if value}
             name = f"trial {trial.number}"
-            run_id = str(client.create_run(met.experiment, start_time=begun, tags=given, run_name=name).info.run_id)
+            run_id = str(
+                client.create_run(
+                    met.experiment, start_time=begun, tags=given, run_name=name
+                ).info.run_id
+            )
             tags = {}
         points: list[_Point] = []
         if not trial.state.open:
@@ -323,7 +344,12 @@ class Mirror:
         """Where the study stands."""
         best = History(trials).best
         found = "" if best is None else str(best.number)
-        tags = {"spent": spent, "trials": str(len(trials)), "best_trial": found, _VERSION: __version__}
+        tags = {
+            "spent": spent,
+            "trials": str(len(trials)),
+            "best_trial": found,
+            _VERSION: __version__,
+        }
         changed = {key: value for key, value in tags.items() if met.tags.get(key, "") != value}
         if changed:
             _log(met.client, met.run_id, tags=changed)
@@ -360,14 +386,18 @@ class _Words:
         self._header = header
         self._problem = header["problem"]
         # Older logs have no id.
-        self.study_id = str(header.get("id") or sha256(f"{name} {header['created']}".encode()).hexdigest()[:32])
+        self.study_id = str(
+            header.get("id") or sha256(f"{name} {header['created']}".encode()).hexdigest()[:32]
+        )
         self.created = _milliseconds(datetime.fromisoformat(header["created"]).timestamp())
         self._domain = stored_domain(self._problem)
         self._parameters = [] if self._domain is None else _names(self._domain.parameters)
         self._outputs = _names(self._problem["outputs"], ("loss", "violation", "calls", "seconds"))
         self._goal = Goal(self._problem["objective"], self._problem["outputs"])
         # The distance from a target has no name of its own.
-        self._best = _names([f"best_{self._goal.label}" if self._goal.is_output else "best_distance"], _CURVES)[0]
+        self._best = _names(
+            [f"best_{self._goal.label}" if self._goal.is_output else "best_distance"], _CURVES
+        )[0]
 
     def study_tags(self) -> dict[str, str]:
         header = self._header
@@ -390,9 +420,14 @@ class _Words:
             "constraints": problem["constraints"],
             "seed": header["seed"],
             "strategy": strategy["name"],
-            **dict(zip(_names([f"strategy.{key}" for key in options]), options.values(), strict=True)),
+            **dict(
+                zip(_names([f"strategy.{key}" for key in options]), options.values(), strict=True)
+            ),
         }
-        return {key: _cut(one if isinstance(one, str) else json.dumps(one), _VALUE) for key, one in told.items()}
+        return {
+            key: _cut(one if isinstance(one, str) else json.dumps(one), _VALUE)
+            for key, one in told.items()
+        }
 
     def trial_tags(self, trial: Trial) -> dict[str, str]:
         outcome, attempts = trial.outcome, trial.attempts
@@ -402,7 +437,9 @@ class _Words:
             "origin": trial.origin,
             "worker": (attempts[-1].worker or "") if attempts else "",
             "attempts": str(len(attempts)),
-            "fates": ", ".join(str(attempt.fate) for attempt in attempts) if len(attempts) > 1 else "",
+            "fates": ", ".join(str(attempt.fate) for attempt in attempts)
+            if len(attempts) > 1
+            else "",
             "feasible": "" if outcome is None or outcome.y is None else str(trial.feasible).lower(),
             "reason": _cut(reason, _TEXT),
             "why": _cut(str(trial.query.meta.get("why", "")), _TEXT),
@@ -413,9 +450,17 @@ class _Words:
         if trial.query.descent is not None and trial.state is not State.COMPLETED:
             return {}
         if self._domain is None:
-            names, values, most = [f"z{i}" for i in range(len(trial.point))], trial.point.tolist(), _COORDINATES
+            names, values, most = (
+                [f"z{i}" for i in range(len(trial.point))],
+                trial.point.tolist(),
+                _COORDINATES,
+            )
         else:
-            names, values, most = self._parameters, list(self._domain.values(trial.point[None])[0].values()), _PARAMS
+            names, values, most = (
+                self._parameters,
+                list(self._domain.values(trial.point[None])[0].values()),
+                _PARAMS,
+            )
         if len(values) > most:
             return {"point": _listed(values)}
         return {name: _cut(str(value), _VALUE) for name, value in zip(names, values, strict=True)}
@@ -447,8 +492,16 @@ class _Words:
                 best = min(best, outcome.loss)
             # Of two points at one step MLflow shows the later one as the latest, but of two at one time the larger.
             clock = max(at, clock + 1)
-            told = {"best_loss": best, self._best: self._goal.value(best), "failures": float(failures)}
-            told |= {"oracle_seconds": seconds, "asking_seconds": thought[asks], "calls": float(calls)}
+            told = {
+                "best_loss": best,
+                self._best: self._goal.value(best),
+                "failures": float(failures),
+            }
+            told |= {
+                "oracle_seconds": seconds,
+                "asking_seconds": thought[asks],
+                "calls": float(calls),
+            }
             points.append((told, clock, calls))
         return points
 
@@ -464,7 +517,11 @@ def _answers(trials: Sequence[Trial], created: int) -> list[tuple[int, Trial, At
     for trial in trials:
         for attempt in trial.attempts:
             latest = max(latest, _milliseconds(attempt.ended or attempt.started))
-            if attempt.ended is not None and attempt.fate is not State.LOST and (attempt.cost.calls or attempt.outcome):
+            if (
+                attempt.ended is not None
+                and attempt.fate is not State.LOST
+                and (attempt.cost.calls or attempt.outcome)
+            ):
                 found.append((_milliseconds(attempt.ended), trial, attempt))
         if not trial.attempts and trial.state is not State.CANCELLED and not trial.state.open:
             found.append((latest, trial, None))
@@ -473,7 +530,10 @@ def _answers(trials: Sequence[Trial], created: int) -> list[tuple[int, Trial, At
 
 def _ended(trial: Trial) -> int:
     """When its last attempt ended, in milliseconds; 0 if none did."""
-    return max((_milliseconds(attempt.ended) for attempt in trial.attempts if attempt.ended is not None), default=0)
+    return max(
+        (_milliseconds(attempt.ended) for attempt in trial.attempts if attempt.ended is not None),
+        default=0,
+    )
 
 
 def _milliseconds(seconds: float) -> int:
@@ -503,7 +563,10 @@ def _listed(values: Sequence[Any]) -> str:
     full = json.dumps(values, default=str)
     if len(full) <= _VALUE:
         return full
-    texts = [f"{value:.6g}" if isinstance(value, float) else json.dumps(value, default=str) for value in values]
+    texts = [
+        f"{value:.6g}" if isinstance(value, float) else json.dumps(value, default=str)
+        for value in values
+    ]
     short = f"[{', '.join(texts)}]"
     if len(short) <= _VALUE:
         return short
@@ -519,12 +582,12 @@ def _require() -> Callable[[str | None], MlflowClient]:
     """What makes clients.
 
     Raises:
-        MissingExtra: MLflow is not installed.
+        MissingExtraError: MLflow is not installed.
     """
     try:
         from mlflow import MlflowClient
     except ImportError:
-        raise MissingExtra(
+        raise MissingExtraError(
             "tracking with MLflow needs the package mlflow-skinny; install it with: pip install 'bo-invert[mlflow]'"
         ) from None
     made: Callable[[str | None], MlflowClient] = MlflowClient
@@ -536,7 +599,9 @@ def _search(client: MlflowClient, experiment: str, study_id: str) -> list[Run]:
     runs: list[Run] = []
     token: str | None = None
     while True:
-        page = client.search_runs([experiment], f"tags.`{_STUDY}` = '{study_id}'", max_results=1000, page_token=token)
+        page = client.search_runs(
+            [experiment], f"tags.`{_STUDY}` = '{study_id}'", max_results=1000, page_token=token
+        )
         runs += page
         token = page.token
         if not token:
@@ -601,7 +666,9 @@ def _reach(uri: str | None) -> None:
     try:
         socket.create_connection((parts.hostname or "", port), timeout=5.0).close()
     except OSError as error:
-        raise TrackingError(f"MLflow at {parts.hostname}:{port} cannot be reached: {error}") from error
+        raise TrackingError(
+            f"MLflow at {parts.hostname}:{port} cannot be reached: {error}"
+        ) from error
 
 
 @contextmanager
@@ -612,7 +679,9 @@ def _explained(uri: str | None) -> Iterator[None]:
     except BoInvertError:
         raise
     except ImportError as error:
-        raise MissingExtra(f"MLflow at {_masked(uri)} needs a package that is not installed: {error}") from error
+        raise MissingExtraError(
+            f"MLflow at {_masked(uri)} needs a package that is not installed: {error}"
+        ) from error
     except Exception as error:
         said = _masked(f"{type(error).__name__}: {error}".split("\n")[0])
         raise TrackingError(f"MLflow at {_masked(uri)} refused: {_cut(said, _TEXT)}") from error

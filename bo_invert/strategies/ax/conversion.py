@@ -19,7 +19,7 @@ from ax.utils.common.string_utils import SYMPY_GLOBALS
 
 from bo_invert.objectives import Maximize, Minimize
 from bo_invert.parameters import Choice, Float, Int, Parameter
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import draw_seed, stream_generator
 from bo_invert.strategies.library_warnings import quiet
@@ -59,7 +59,9 @@ class Axis:
         if self.unit:
             return RangeParameterConfig(self.name, (0.0, 1.0), "float")
         kind = "int" if isinstance(p, Int) else "float"
-        return RangeParameterConfig(self.name, (p.low, p.high), kind, scaling="log" if p.log else "linear")
+        return RangeParameterConfig(
+            self.name, (p.low, p.high), kind, scaling="log" if p.log else "linear"
+        )
 
     def to_ax(self, value: Any) -> Any:
         """Ax's word for a value."""
@@ -83,7 +85,11 @@ def _axis(name: str, parameter: Parameter) -> Axis:
     name = f"{name}_" if name in _RESERVED else name
     if isinstance(parameter, Choice):
         return Axis(name, parameter, _labels(parameter))
-    return Axis(name, parameter, unit=isinstance(parameter, Float) and parameter.high - parameter.low < _NARROWEST)
+    return Axis(
+        name,
+        parameter,
+        unit=isinstance(parameter, Float) and parameter.high - parameter.low < _NARROWEST,
+    )
 
 
 def _labels(choice: Choice) -> tuple[Any, ...]:
@@ -91,7 +97,9 @@ def _labels(choice: Choice) -> tuple[Any, ...]:
     values, kinds = choice.values, {type(value) for value in choice.values}
     if kinds in ({bool}, {str}):
         return values
-    if kinds in ({int}, {float}, {int, float}) and (not choice.ordered or list(values) == sorted(values)):
+    if kinds in ({int}, {float}, {int, float}) and (
+        not choice.ordered or list(values) == sorted(values)
+    ):
         return values if kinds == {int} else tuple(float(value) for value in values)
     return tuple(repr(value) for value in values)
 
@@ -102,10 +110,14 @@ class Frame:
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
         if domain.geometry == "box":
-            self.axes = tuple(_axis(name, parameter) for name, parameter in domain.parameters.items())
+            self.axes = tuple(
+                _axis(name, parameter) for name, parameter in domain.parameters.items()
+            )
         else:
             lower, upper = domain.bounds
-            self.axes = tuple(Axis(f"z{i}", Float(float(lower[i]), float(upper[i]))) for i in range(domain.dim))
+            self.axes = tuple(
+                Axis(f"z{i}", Float(float(lower[i]), float(upper[i]))) for i in range(domain.dim)
+            )
 
     @property
     def configs(self) -> list[Any]:
@@ -117,7 +129,9 @@ class Frame:
         if self.domain.geometry != "box":
             return {axis.name: float(z) for axis, z in zip(self.axes, point, strict=True)}
         values = self.domain.values(point[None])[0]
-        return {axis.name: axis.to_ax(v) for axis, v in zip(self.axes, values.values(), strict=True)}
+        return {
+            axis.name: axis.to_ax(v) for axis, v in zip(self.axes, values.values(), strict=True)
+        }
 
     def from_ax(self, parameters: Mapping[str, Any]) -> Array:
         """The point ``(d,)`` of parameters, projected onto the domain."""
@@ -161,7 +175,7 @@ class Metrics:
         return told if self.loss is None else {**told, self.loss: float(trial.loss)}
 
 
-def metrics_of(statement: Statement, parameters: Sequence[str]) -> Metrics:
+def metrics_of(statement: ProblemStatement, parameters: Sequence[str]) -> Metrics:
     """Metrics of a statement.
 
     ``Minimize`` and ``Maximize`` of an output become that output. Ax has no composite objectives and forbids a
@@ -195,7 +209,7 @@ def _metric_name(name: str, taken: set[str]) -> str:
 
 
 def client_from(
-    statement: Statement,
+    statement: ProblemStatement,
     trials: Sequence[Trial],
     *,
     seed: int | None = None,
@@ -221,7 +235,9 @@ def client_from(
         client.configure_experiment(frame.configs, name=statement.name)
         client.configure_optimization(metrics.objective, list(metrics.constraints))
         if all_outputs:
-            client.configure_tracking_metrics([name for name in metrics.outputs if name not in metrics.used])
+            client.configure_tracking_metrics(
+                [name for name in metrics.outputs if name not in metrics.used]
+            )
         for trial in trials:
             index = client.attach_trial(frame.to_ax(trial.point))
             if trial.state is State.COMPLETED:
@@ -233,7 +249,7 @@ def client_from(
     return client
 
 
-def to_ax(statement: Statement, trials: Sequence[Trial], seed: int = 0) -> Client:
+def to_ax(statement: ProblemStatement, trials: Sequence[Trial], seed: int = 0) -> Client:
     """A study as an Ax ``Client``: all trials, all outputs, the loss where the objective is structured.
 
     Ax's analyses, summaries, predictions and storage work on it, and ``get_next_trials`` goes on from there.
@@ -243,7 +259,9 @@ def to_ax(statement: Statement, trials: Sequence[Trial], seed: int = 0) -> Clien
         trials: the study's log.
         seed: of the study.
     """
-    client = client_from(statement, trials, seed=draw_seed(stream_generator(seed)), all_outputs=True)
+    client = client_from(
+        statement, trials, seed=draw_seed(stream_generator(seed)), all_outputs=True
+    )
     with quiet("ax"):
         client.configure_generation_strategy(allow_exceeding_initialization_budget=True)
     return client

@@ -19,10 +19,10 @@ from ax.core.types import ComparisonOp
 from ax.exceptions.core import DataRequiredError, OptimizationComplete
 from ax.generation_strategy.external_generation_node import ExternalGenerationNode
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import Composite, Maximize, Minimize, Objective, OutcomeConstraint
 from bo_invert.parameters import Choice, Float, Int, Parameter
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import box_domain
 from bo_invert.strategies.ax.conversion import Frame
 from bo_invert.strategies.base import Request, Strategy, from_spec
@@ -89,7 +89,9 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
             for run in ax_trial.generator_runs:
                 if run._generation_node_name == self.name:
                     runs_notes = (run.gen_metadata or {}).get(_KEY, [])
-                    own.update({arm.signature: n for arm, n in zip(run.arms, runs_notes, strict=False)})
+                    own.update(
+                        {arm.signature: n for arm, n in zip(run.arms, runs_notes, strict=False)}
+                    )
             notes.extend(own.values())
             for arm in ax_trial.arms:
                 note = own.get(arm.signature)
@@ -102,16 +104,22 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
         try:
             return self._frame.from_ax(arm.parameters)
         except (KeyError, ValueError) as error:
-            raise InvalidInput(f"arm {arm.name!r} does not lie in the search space: {error}") from None
+            raise InvalidInputError(
+                f"arm {arm.name!r} does not lie in the search space: {error}"
+            ) from None
 
-    def _outcome(self, status: TrialStatus, told: Mapping[str, float]) -> tuple[State, Outcome | None]:
+    def _outcome(
+        self, status: TrialStatus, told: Mapping[str, float]
+    ) -> tuple[State, Outcome | None]:
         if status in (TrialStatus.CANDIDATE, TrialStatus.STAGED, TrialStatus.RUNNING):
             return State.RUNNING, None
         statement = self._statement
         y = np.array([told.get(name, np.nan) for name in statement.outputs])
         if status in (TrialStatus.COMPLETED, TrialStatus.EARLY_STOPPED) and np.isfinite(y).all():
             violation = sum(max(0.0, float(c.excess(y))) for c in statement.constraints)
-            return State.COMPLETED, Outcome(State.COMPLETED, y, float(statement.objective.loss(y)), violation)
+            return State.COMPLETED, Outcome(
+                State.COMPLETED, y, float(statement.objective.loss(y)), violation
+            )
         state = State.INFEASIBLE if status is TrialStatus.ABANDONED else State.FAILED
         return state, Outcome(state, reason=f"{status.name.lower()} in Ax")
 
@@ -132,40 +140,58 @@ def generation_node(
         **options: of the strategy; ``transition_criteria`` and ``suggested_experiment_status`` go to Ax.
 
     Raises:
-        InvalidInput: there is no such strategy or option. Later, when Ax asks: the experiment has parameter
+        InvalidInputError: there is no such strategy or option. Later, when Ax asks: the experiment has parameter
             constraints, derived or hierarchical parameters, several objectives, or relative constraints.
-        Unsuitable: later, when Ax asks: the strategy cannot work on this experiment (it needs gradients).
+        UnsuitableStrategyError: later, when Ax asks: the strategy cannot work on this experiment (it needs gradients).
     """
-    for_ax = {k: options.pop(k) for k in ("transition_criteria", "suggested_experiment_status") if k in options}
+    for_ax = {
+        k: options.pop(k)
+        for k in ("transition_criteria", "suggested_experiment_status")
+        if k in options
+    }
     chosen = from_spec(strategy, **options)
     return StrategyNode(chosen, seed, name or f"bo_invert.{chosen.name}", **for_ax)
 
 
-def statement_of(experiment: Experiment) -> tuple[Statement, dict[str, Any]]:
+def statement_of(experiment: Experiment) -> tuple[ProblemStatement, dict[str, Any]]:
     """Our statement of an Ax experiment, and the parameters that are fixed in it.
 
     Raises:
-        InvalidInput: it has something that our strategies have no notion of.
+        InvalidInputError: it has something that our strategies have no notion of.
     """
     space, config = experiment.search_space, experiment.optimization_config
     if space.parameter_constraints or space.is_hierarchical:
-        raise InvalidInput("bo_invert's strategies know no parameter constraints and no hierarchical search spaces")
+        raise InvalidInputError(
+            "bo_invert's strategies know no parameter constraints and no hierarchical search spaces"
+        )
     if config is None or config.is_moo_problem:
-        raise InvalidInput("bo_invert's strategies want an optimization config with exactly one objective")
+        raise InvalidInputError(
+            "bo_invert's strategies want an optimization config with exactly one objective"
+        )
     held = {name: p.value for name, p in space.parameters.items() if isinstance(p, FixedParameter)}
     parameters = {name: _from_ax(p) for name, p in space.parameters.items() if name not in held}
     constraints = []
     for constraint in config.all_constraints:
         if constraint.relative or len(constraint.metric_weights) != 1:
-            raise InvalidInput(f"bo_invert's strategies know no relative and no scalarized constraints: {constraint}")
+            raise InvalidInputError(
+                f"bo_invert's strategies know no relative and no scalarized constraints: {constraint}"
+            )
         sense = "<=" if constraint.op == ComparisonOp.LEQ else ">="
-        constraints.append(OutcomeConstraint(constraint.metric_names[0], sense, float(constraint.bound)))
-    weights = dict(zip(config.objective.metric_names, (w for _, w in config.objective.metric_weights), strict=True))
+        constraints.append(
+            OutcomeConstraint(constraint.metric_names[0], sense, float(constraint.bound))
+        )
+    weights = dict(
+        zip(
+            config.objective.metric_names,
+            (w for _, w in config.objective.metric_weights),
+            strict=True,
+        )
+    )
     outputs = tuple(dict.fromkeys([*weights, *(c.output for c in constraints)]))
     name = experiment._name or "ax experiment"
     objective = _objective(weights).bind(outputs)
     bound = tuple(constraint.bind(outputs) for constraint in constraints)
-    return Statement(name, box_domain(parameters), outputs, objective, bound), held
+    return ProblemStatement(name, box_domain(parameters), outputs, objective, bound), held
 
 
 def _objective(weights: Mapping[str, float]) -> Objective:
@@ -187,4 +213,6 @@ def _from_ax(parameter: Any) -> Parameter:
         return Float(float(parameter.lower), float(parameter.upper), log=parameter.log_scale)
     if isinstance(parameter, ChoiceParameter):
         return Choice(list(parameter.values), ordered=parameter.is_ordered)
-    raise InvalidInput(f"bo_invert's strategies cannot search {type(parameter).__name__} {parameter.name!r}")
+    raise InvalidInputError(
+        f"bo_invert's strategies cannot search {type(parameter).__name__} {parameter.name!r}"
+    )

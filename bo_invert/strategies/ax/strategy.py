@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bo_invert.errors import InvalidInput, Unsuitable
+from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.parameters import Choice, Int
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.library_warnings import quiet
@@ -72,21 +72,25 @@ class Ax(Strategy):
 
     def __post_init__(self) -> None:
         if self.method not in _METHODS:
-            raise InvalidInput(f"Ax: method must be one of {', '.join(_METHODS)}, got {self.method!r}")
+            raise InvalidInputError(
+                f"Ax: method must be one of {', '.join(_METHODS)}, got {self.method!r}"
+            )
         if self.initialization_budget is not None and self.initialization_budget < 2:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Ax: initialization_budget must be at least 2, or None for Ax's own, got {self.initialization_budget}"
             )
 
-    def check(self, statement: Statement) -> None:
+    def check(self, statement: ProblemStatement) -> None:
         for name, parameter in statement.domain.parameters.items():
             if isinstance(parameter, Choice) and len(parameter.values) > _CHOICES:
-                raise Unsuitable(
+                raise UnsuitableStrategyError(
                     f"strategy 'ax' takes at most {_CHOICES} values per choice, parameter {name!r} of problem "
                     f"{statement.name!r} has {len(parameter.values)}; use an Int range, or strategy 'gp'"
                 )
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         with _importing_ax():
             from ax.exceptions.core import OptimizationComplete
 
@@ -103,8 +107,12 @@ class Ax(Strategy):
             try:
                 while len(queries) < count:
                     for index, parameters in client.get_next_trials(count - len(queries)).items():
-                        node = client._experiment.trials[index].generator_runs[0]._generation_node_name
-                        queries.append(Query(frame.from_ax(parameters), origin=self.name, meta={"node": node}))
+                        node = (
+                            client._experiment.trials[index].generator_runs[0]._generation_node_name
+                        )
+                        queries.append(
+                            Query(frame.from_ax(parameters), origin=self.name, meta={"node": node})
+                        )
             except OptimizationComplete:  # Ax found none of the few combinations that are left
                 pass
         return Proposal(tuple(queries))
@@ -124,7 +132,9 @@ class Ax(Strategy):
         )
         drawn = sum(t.origin == self.name and t.query.meta.get("node") == "Sobol" for t in trials)
         for node in chosen._nodes:
-            if node.name == "Sobol":  # a new client starts its sequence anew; the log says how far it has come
+            if (
+                node.name == "Sobol"
+            ):  # a new client starts its sequence anew; the log says how far it has come
                 node.generator_specs[0].generator_kwargs["init_position"] = drawn
         return chosen
 

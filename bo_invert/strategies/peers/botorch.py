@@ -13,7 +13,7 @@ import numpy as np
 from bo_invert.history import History
 from bo_invert.models.optim.initial_design import affordable, asked, lacking
 from bo_invert.models.threads import one_thread
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import Array, Query, Trial
 
@@ -39,7 +39,9 @@ class BoTorch(Strategy):
     num_restarts: int = 10
     raw_samples: int = 512
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         from bo_invert.models.base import from_unit
 
         history, domain = History(trials), statement.domain
@@ -51,9 +53,11 @@ class BoTorch(Strategy):
             with _settled(draw_seed(request.rng())):
                 points = from_unit(domain, self._improving(statement, history, request.count))
             meta = [{} for _ in points]
-        return Proposal(tuple(Query(p, origin=self.name, meta=m) for p, m in zip(points, meta, strict=True)))
+        return Proposal(
+            tuple(Query(p, origin=self.name, meta=m) for p, m in zip(points, meta, strict=True))
+        )
 
-    def _improving(self, statement: Statement, history: History, count: int) -> Array:
+    def _improving(self, statement: ProblemStatement, history: History, count: int) -> Array:
         """Unit inputs ``(count, d)``."""
         import torch
         from botorch.acquisition import qLogNoisyExpectedImprovement
@@ -70,7 +74,9 @@ class BoTorch(Strategy):
         domain = statement.domain
         values = _values(statement, history)
         x = torch.tensor(to_unit(domain, np.concatenate([history.points, history.barren_points])))
-        model = SingleTaskGP(x, torch.tensor(values), outcome_transform=Standardize(values.shape[1]))
+        model = SingleTaskGP(
+            x, torch.tensor(values), outcome_transform=Standardize(values.shape[1])
+        )
         with suppress(ModelFittingError):  # the priors' own hyperparameters then have to do
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
         pending = torch.tensor(to_unit(domain, history.open_points)) if history.open else None
@@ -84,12 +90,17 @@ class BoTorch(Strategy):
         )
         bounds = torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(2, domain.dim)
         found, _ = optimize_acqf(
-            acquisition, bounds, count, num_restarts=self.num_restarts, raw_samples=self.raw_samples, sequential=True
+            acquisition,
+            bounds,
+            count,
+            num_restarts=self.num_restarts,
+            raw_samples=self.raw_samples,
+            sequential=True,
         )
         return np.asarray(found.detach().numpy())
 
 
-def _values(statement: Statement, history: History) -> Array:
+def _values(statement: ProblemStatement, history: History) -> Array:
     """Loss and excess over each constraint, shape ``(n, 1 + constraints)``; the worst told where nothing came."""
     told = np.stack([history.losses, *(c.excess(history.y) for c in statement.constraints)], axis=1)
     return np.concatenate([told, np.repeat(told.max(axis=0)[None], len(history.barren), axis=0)])

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Float
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.strategies.replay import launch
@@ -40,11 +40,13 @@ class CMAES(Strategy):
 
     def __post_init__(self) -> None:
         if self.sigma0 is not None and not 0 < self.sigma0 < math.inf:
-            raise InvalidInput(f"cmaes: sigma0 must be a positive number, got {self.sigma0}")
+            raise InvalidInputError(f"cmaes: sigma0 must be a positive number, got {self.sigma0}")
         if self.popsize is not None and self.popsize < 3:
-            raise InvalidInput(f"cmaes: popsize must be at least 3, got {self.popsize}")
+            raise InvalidInputError(f"cmaes: popsize must be at least 3, got {self.popsize}")
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         log = _Log(trials, self.name)
         place = (self, statement.domain, request.seed)
         replay = _take(place)
@@ -78,12 +80,21 @@ class _Log:
         for trial in trials:
             if trial.origin == origin:
                 meta = trial.query.meta
-                self.own.setdefault((meta["start"], meta["generation"], meta["index"]), []).append(trial)
+                self.own.setdefault((meta["start"], meta["generation"], meta["index"]), []).append(
+                    trial
+                )
 
     def members(self, run: int, generation: int, points: Array) -> list[Trial | None]:
         """The trial of each of these points; None where it was not asked for yet."""
         return [
-            next((t for t in self.own.get((run, generation, i), ()) if np.array_equal(t.query.point, point)), None)
+            next(
+                (
+                    t
+                    for t in self.own.get((run, generation, i), ())
+                    if np.array_equal(t.query.point, point)
+                ),
+                None,
+            )
             for i, point in enumerate(points)
         ]
 
@@ -147,7 +158,10 @@ class _Replay:
             told = _scores(log.members(run, generation, points))
             if told is None or not np.array_equal(told, scores):
                 return False
-        return all(self._plan(run, log, options, domain, request) == plan for run, plan in enumerate(self.plans))
+        return all(
+            self._plan(run, log, options, domain, request) == plan
+            for run, plan in enumerate(self.plans)
+        )
 
     def advance(self, log: _Log, options: CMAES, domain: Domain, request: Request) -> list[Query]:
         """Tell what the log knows; return what is missing of the first generation that is not told."""
@@ -196,7 +210,14 @@ class _Replay:
             return _Plan(tuple(start), sigma, popsize, number)
         u, v = rng.random(2)
         small = int(first * (0.5 * popsize / first) ** (u * u))
-        return _Plan(tuple(start), sigma * 10 ** (-2 * v), small, number, False, max(1.0, 0.5 * spent[True] / small))
+        return _Plan(
+            tuple(start),
+            sigma * 10 ** (-2 * v),
+            small,
+            number,
+            False,
+            max(1.0, 0.5 * spent[True] / small),
+        )
 
 
 def _scores(members: Sequence[Trial | None]) -> Array | None:
@@ -208,7 +229,9 @@ def _scores(members: Sequence[Trial | None]) -> Array | None:
     top = max(losses, default=0.0)
     gap = max(top - min(losses, default=0.0), abs(top), 1.0)
     behind = sorted({worse for worse, _ in ranks if worse > 0.0})
-    return np.array([loss if worse == 0.0 else top + gap * (1 + behind.index(worse)) for worse, loss in ranks])
+    return np.array(
+        [loss if worse == 0.0 else top + gap * (1 + behind.index(worse)) for worse, loss in ranks]
+    )
 
 
 def _rank(trial: Trial) -> tuple[float, float]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
-from bo_invert.problem_statement import Statement
+from bo_invert.errors import InvalidInputError
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.strategies.replay import Losses, next_queries, penalised
@@ -36,20 +36,33 @@ class DifferentialEvolution(Strategy):
 
     def __post_init__(self) -> None:
         if self.members is not None and self.members < _FEWEST:
-            raise InvalidInput(f"differential_evolution: members must be at least {_FEWEST}, got {self.members}")
+            raise InvalidInputError(
+                f"differential_evolution: members must be at least {_FEWEST}, got {self.members}"
+            )
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         domain = statement.domain
         # Noted at the first ask: a budget that grows later must not change the population of a run in progress.
-        members = self.members or (request.memo or {}).get("members") or _members(domain.dim, request.budget)
+        members = (
+            self.members
+            or (request.memo or {}).get("members")
+            or _members(domain.dim, request.budget)
+        )
 
         def run(start: int, given: Array | None, losses: Losses) -> None:
             evolve(domain, members, request.stream(start), given, losses)
 
-        return Proposal(next_queries(self.name, trials, penalised(trials), request.count, run), {"members": members})
+        return Proposal(
+            next_queries(self.name, trials, penalised(trials), request.count, run),
+            {"members": members},
+        )
 
 
-def evolve(domain: Domain, members: int, rng: np.random.Generator, given: Array | None, losses: Losses) -> None:
+def evolve(
+    domain: Domain, members: int, rng: np.random.Generator, given: Array | None, losses: Losses
+) -> None:
     """One run to its end.
 
     Args:

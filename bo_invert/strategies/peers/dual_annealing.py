@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.strategies.replay import Losses, next_queries, penalised
 from bo_invert.types import Array, Trial
@@ -24,7 +24,9 @@ class DualAnnealing(Strategy):
 
     name = "dual_annealing"
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         domain = statement.domain
 
         def run(start: int, given: Array | None, losses: Losses) -> None:

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.parameters import Choice, Float
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.replay import key
@@ -49,15 +49,17 @@ class Nevergrad(Strategy):
     name = "nevergrad"
     optimizer: str = "NgIohTuned"
 
-    def check(self, statement: Statement) -> None:
+    def check(self, statement: ProblemStatement) -> None:
         known = _import().optimizers.registry
         if self.optimizer not in known:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"nevergrad: no optimizer {self.optimizer!r}; nevergrad.optimizers.registry lists them, "
                 "for example 'NgIohTuned', 'CMA', 'TwoPointsDE', 'PSO'"
             )
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         self.check(statement)
         domain = statement.domain
         note = self._note(domain, trials, request)
@@ -67,7 +69,9 @@ class Nevergrad(Strategy):
             script += [_tell(trials[number]) for number in trial.query.meta["told"]]
             script.append(_Step(None, key(trial.point)))
         done = {number for trial in own for number in trial.query.meta["told"]}
-        news = [trial.number for trial in trials if not trial.state.open and trial.number not in done]
+        news = [
+            trial.number for trial in trials if not trial.state.open and trial.number not in done
+        ]
         script += [_tell(trials[number]) for number in news]
         place = (self, domain, request.seed, *sorted(note.items()))
 
@@ -75,7 +79,9 @@ class Nevergrad(Strategy):
             with _one_at_a_time:
                 player = _PLAYERS.pop(place, None)
                 if player is None or player.steps != script[: len(player.steps)]:
-                    player = _Player(self.optimizer, domain, request, note["budget"], note["workers"])
+                    player = _Player(
+                        self.optimizer, domain, request, note["budget"], note["workers"]
+                    )
                 player.play(script[len(player.steps) :], trials, own)
                 points = [player.ask() for _ in range(request.count)]
                 _PLAYERS[place] = player
@@ -85,7 +91,9 @@ class Nevergrad(Strategy):
 
         points = _as_daemon(play)
         told = [news] + [[] for _ in points[1:]]
-        queries = [Query(p, origin=self.name, meta={"told": t}) for p, t in zip(points, told, strict=True)]
+        queries = [
+            Query(p, origin=self.name, meta={"told": t}) for p, t in zip(points, told, strict=True)
+        ]
         return Proposal(tuple(queries), note)
 
     def _own(self, trials: Sequence[Trial], since: int) -> list[Trial]:
@@ -110,13 +118,13 @@ def _import() -> Any:
     """Nevergrad.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtraError: it is not installed.
     """
     try:
         with _borrowed_generators(0):  # importing it draws
             import nevergrad
     except ImportError:
-        raise MissingExtra(
+        raise MissingExtraError(
             "strategy 'nevergrad' needs the package nevergrad; install it with: pip install 'bo-invert[peers]'"
         ) from None
     return nevergrad
@@ -158,7 +166,9 @@ def _tell(trial: Trial) -> _Step:
 class _Player:
     """An optimiser and the steps it has taken."""
 
-    def __init__(self, optimizer: str, domain: Domain, request: Request, budget: int, workers: int) -> None:
+    def __init__(
+        self, optimizer: str, domain: Domain, request: Request, budget: int, workers: int
+    ) -> None:
         nevergrad = _import()
         self.domain, self.request = domain, request
         self.steps: list[_Step] = []
@@ -167,7 +177,9 @@ class _Player:
         with self._turn():
             space = _space(domain)
             space.random_state = np.random.RandomState(draw_seed(request.stream(0)))
-            self.optimizer = nevergrad.optimizers.registry[optimizer](space, budget=budget, num_workers=workers)
+            self.optimizer = nevergrad.optimizers.registry[optimizer](
+                space, budget=budget, num_workers=workers
+            )
 
     def ask(self) -> Array:
         point = self._draw()
@@ -202,7 +214,9 @@ class _Player:
             if candidate is None:
                 space = self.optimizer.parametrization
                 candidate = space.spawn_child(new_value=_value(self.domain, trial.point))
-            self.optimizer.tell(candidate, self._loss(trial), [violation] if violation > 0.0 else None)
+            self.optimizer.tell(
+                candidate, self._loss(trial), [violation] if violation > 0.0 else None
+            )
 
     def _loss(self, trial: Trial) -> float:
         if trial.loss is not None:
@@ -215,7 +229,10 @@ class _Player:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        with _borrowed_generators(draw_seed(self.request.stream(1, len(self.steps)))), warnings.catch_warnings():
+        with (
+            _borrowed_generators(draw_seed(self.request.stream(1, len(self.steps)))),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             yield
 
@@ -233,7 +250,9 @@ def _space(domain: Domain) -> Any:
         if isinstance(parameter, Float):
             axes[name] = p.Scalar(lower=0.0, upper=1.0)
         elif isinstance(parameter, Choice):
-            axes[name] = (p.TransitionChoice if parameter.ordered else p.Choice)(list(parameter.values))
+            axes[name] = (p.TransitionChoice if parameter.ordered else p.Choice)(
+                list(parameter.values)
+            )
         else:
             kind = p.Log if parameter.log else p.Scalar
             axes[name] = kind(lower=parameter.low, upper=parameter.high).set_integer_casting()
@@ -246,7 +265,9 @@ def _point(domain: Domain, value: Any) -> Array:
         return np.asarray(value, dtype=np.float64)
     parts = []
     for name, parameter in domain.parameters.items():
-        parts.append([value[name]] if isinstance(parameter, Float) else parameter.encode([value[name]])[0])
+        parts.append(
+            [value[name]] if isinstance(parameter, Float) else parameter.encode([value[name]])[0]
+        )
     return np.concatenate(parts)
 
 
@@ -256,7 +277,9 @@ def _value(domain: Domain, point: Array) -> Any:
         return point
     columns = domain.columns
     return {
-        name: float(point[columns[name]][0]) if isinstance(p, Float) else p.decode(point[None, columns[name]])[0]
+        name: float(point[columns[name]][0])
+        if isinstance(p, Float)
+        else p.decode(point[None, columns[name]])[0]
         for name, p in domain.parameters.items()
     }
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.models.threads import one_thread
 from bo_invert.parameters import Choice, Int
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.library_warnings import quiet
@@ -42,18 +42,22 @@ class Optuna(Strategy):
 
     def __post_init__(self) -> None:
         if self.sampler not in _SAMPLERS:
-            raise InvalidInput(f"optuna: sampler is 'gp' or 'tpe', got {self.sampler!r}")
+            raise InvalidInputError(f"optuna: sampler is 'gp' or 'tpe', got {self.sampler!r}")
 
-    def check(self, statement: Statement) -> None:
+    def check(self, statement: ProblemStatement) -> None:
         _import()
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         samplers = _import().samplers
         axes = _Axes(statement.domain)
         with quiet("optuna"), one_thread():
             sampler = getattr(samplers, _SAMPLERS[self.sampler])(seed=draw_seed(request.rng()))
             study = _study(sampler, statement, trials, axes)
-            points = [axes.point(study.ask(axes.distributions).params) for _ in range(request.count)]
+            points = [
+                axes.point(study.ask(axes.distributions).params) for _ in range(request.count)
+            ]
         return Proposal(tuple(Query(point, origin=self.name) for point in points))
 
 
@@ -61,12 +65,12 @@ def _import() -> Any:
     """Optuna.
 
     Raises:
-        MissingExtra: it is not installed, or an old version is.
+        MissingExtraError: it is not installed, or an old version is.
     """
     try:
         import optuna
     except ImportError:
-        raise MissingExtra(
+        raise MissingExtraError(
             "strategy 'optuna' needs the package optuna; install it with: pip install 'bo-invert[peers]'"
         ) from None
     return optuna
@@ -84,12 +88,17 @@ class _Axes:
             if isinstance(parameter, Choice):
                 self.distributions[name] = kinds.CategoricalDistribution(parameter.values)
             elif isinstance(parameter, Int):
-                self.distributions[name] = kinds.IntDistribution(parameter.low, parameter.high, log=parameter.log)
+                self.distributions[name] = kinds.IntDistribution(
+                    parameter.low, parameter.high, log=parameter.log
+                )
             else:
-                self.distributions[name] = kinds.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+                self.distributions[name] = kinds.FloatDistribution(
+                    parameter.low, parameter.high, log=parameter.log
+                )
         if not domain.parameters:
             self.distributions = {
-                f"z{i}": kinds.FloatDistribution(low, high) for i, (low, high) in enumerate(domain.bounds.T.tolist())
+                f"z{i}": kinds.FloatDistribution(low, high)
+                for i, (low, high) in enumerate(domain.bounds.T.tolist())
             }
 
     def params(self, point: Array) -> dict[str, Any]:
@@ -106,7 +115,9 @@ class _Axes:
         return self.domain.project(np.array([params[name] for name in self.distributions]))
 
 
-def _study(sampler: Any, statement: Statement, trials: Sequence[Trial], axes: _Axes) -> Study:
+def _study(
+    sampler: Any, statement: ProblemStatement, trials: Sequence[Trial], axes: _Axes
+) -> Study:
     """A study that knows the log; every trial is added once."""
     optuna = _import()
     study: Study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
@@ -114,7 +125,7 @@ def _study(sampler: Any, statement: Statement, trials: Sequence[Trial], axes: _A
     return study
 
 
-def _trial(statement: Statement, trial: Trial, axes: _Axes) -> FrozenTrial:
+def _trial(statement: ProblemStatement, trial: Trial, axes: _Axes) -> FrozenTrial:
     from optuna.trial import TrialState, create_trial
 
     told: dict[str, Any] = {}
@@ -124,4 +135,6 @@ def _trial(statement: Statement, trial: Trial, axes: _Axes) -> FrozenTrial:
         state = TrialState.COMPLETE
     else:
         state = TrialState.RUNNING if trial.state.open else TrialState.FAIL
-    return create_trial(state=state, params=axes.params(trial.point), distributions=axes.distributions, **told)
+    return create_trial(
+        state=state, params=axes.params(trial.point), distributions=axes.distributions, **told
+    )

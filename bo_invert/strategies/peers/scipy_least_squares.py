@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import Target
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, refuse_without_residuals
 from bo_invert.strategies.replay import Evaluate, key, next_queries
@@ -41,12 +41,16 @@ class SciPyLeastSquares(Strategy):
 
     def __post_init__(self) -> None:
         if self.diff_step is not None and not 0 < self.diff_step < 0.5:
-            raise InvalidInput(f"scipy_least_squares: diff_step lies in (0, 0.5), got {self.diff_step}")
+            raise InvalidInputError(
+                f"scipy_least_squares: diff_step lies in (0, 0.5), got {self.diff_step}"
+            )
 
-    def check(self, statement: Statement) -> None:
+    def check(self, statement: ProblemStatement) -> None:
         refuse_without_residuals(self.name, statement, instead="'dual_annealing' or 'cmaes'")
 
-    def ask(self, statement: Statement, trials: Sequence[Trial], request: Request) -> Proposal:
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
         self.check(statement)
         domain = statement.domain
 
@@ -54,7 +58,9 @@ class SciPyLeastSquares(Strategy):
             first = domain.sobol(request.stream(0), 1, skip=start)[0] if given is None else given
             descend(domain, first, self.diff_step, residuals)
 
-        return Proposal(next_queries(self.name, trials, _answers(statement, trials), request.count, run))
+        return Proposal(
+            next_queries(self.name, trials, _answers(statement, trials), request.count, run)
+        )
 
 
 def descend(domain: Domain, first: Array, diff_step: float | None, residuals: Residuals) -> None:
@@ -83,7 +89,13 @@ def descend(domain: Domain, first: Array, diff_step: float | None, residuals: Re
         return [here if r is None else r for r in residuals([domain.project(x) for x in points])]
 
     try:
-        least_squares(step, first.clip(lower, upper), bounds=(lower, upper), diff_step=diff_step, workers=differences)
+        least_squares(
+            step,
+            first.clip(lower, upper),
+            bounds=(lower, upper),
+            diff_step=diff_step,
+            workers=differences,
+        )
     except _Barren:
         return
 
@@ -92,7 +104,7 @@ class _Barren(Exception):
     """The first point of a run gave no residuals."""
 
 
-def _answers(statement: Statement, trials: Sequence[Trial]) -> dict[bytes, Array | None]:
+def _answers(statement: ProblemStatement, trials: Sequence[Trial]) -> dict[bytes, Array | None]:
     """Residuals of every point that is not open, by ``key``; where a point was told twice, the first."""
     objective = statement.objective
     assert isinstance(objective, Target)
@@ -102,7 +114,11 @@ def _answers(statement: Statement, trials: Sequence[Trial]) -> dict[bytes, Array
             continue
         r = None
         if trial.y is not None:
-            broken = [max(float(constraint.excess(trial.y)), 0.0) for constraint in statement.constraints]
+            broken = [
+                max(float(constraint.excess(trial.y)), 0.0) for constraint in statement.constraints
+            ]
             r = np.append(objective.residuals(trial.y), broken)
-        answers.setdefault(key(trial.point), r if r is not None and (np.abs(r) < _PENALTY).all() else None)
+        answers.setdefault(
+            key(trial.point), r if r is not None and (np.abs(r) < _PENALTY).all() else None
+        )
     return answers

@@ -29,12 +29,14 @@ def smooth(x: np.ndarray) -> np.ndarray:
     return np.column_stack([np.sin(4 * x[:, 0]) + 0.1 * x[:, 1], 50.0 + 20.0 * np.cos(3 * x[:, 1])])
 
 
-def statement(objective: Any, m: int, constraints: Any = (), d: int = 2) -> bi.Statement:
+def statement(objective: Any, m: int, constraints: Any = (), d: int = 2) -> bi.ProblemStatement:
     space = bi.Box([0.0] * d, [1.0] * d)
     return bi.Problem(space, None, objective, outputs=m, constraints=constraints).statement
 
 
-def known(x: Array, losses: Array, feasible: Any = True, pending: Array = NOTHING, noisy: bool = False) -> Known:
+def known(
+    x: Array, losses: Array, feasible: Any = True, pending: Array = NOTHING, noisy: bool = False
+) -> Known:
     return Known(x, losses, np.zeros(len(x), dtype=bool) | feasible, pending, noisy)
 
 
@@ -83,7 +85,9 @@ def test_a_composite_without_tensors_is_modelled_by_its_loss() -> None:
     assert works.composite
     assert works.direct is None
     assert works.values.shape == (5, 2)
-    fails = Outputs(statement(bi.Composite(lambda v: np.abs(np.asarray(v)).sum(-1)), 2, ["y1 <= 0"]), y, losses)
+    fails = Outputs(
+        statement(bi.Composite(lambda v: np.abs(np.asarray(v)).sum(-1)), 2, ["y1 <= 0"]), y, losses
+    )
     assert fails.by_loss
     assert fails.direct == (0, 1.0)
     assert np.allclose(fails.loss(torch.tensor(fails.values)), losses)
@@ -100,7 +104,9 @@ def test_distance_from_a_target_in_standardised_numbers(m: int) -> None:
     outputs = Outputs(told, y, told.objective.loss(y))
     surrogate = exact.fit(x, outputs.values)
     numbers = surrogate.process(NEW)[0]
-    assert torch.allclose(surrogate.loss_of(outputs)(numbers), outputs.loss(surrogate.values(numbers)), rtol=1e-9)
+    assert torch.allclose(
+        surrogate.loss_of(outputs)(numbers), outputs.loss(surrogate.values(numbers)), rtol=1e-9
+    )
 
 
 def test_absurd_values_do_not_hide_the_others() -> None:
@@ -135,7 +141,9 @@ def test_improvement_is_the_textbooks(objective: Any) -> None:
     mean, variance = (part.numpy()[:, 0] for part in surrogate.process(NEW))
     std = np.sqrt(variance)
     u = (surrogate.process.values[0, :, 0].numpy() * sign).min() - sign * mean
-    expected = std * (np.exp(-0.5 * (u / std) ** 2) / np.sqrt(2 * np.pi) + u / std * special.ndtr(u / std))
+    expected = std * (
+        np.exp(-0.5 * (u / std) ** 2) / np.sqrt(2 * np.pi) + u / std * special.ndtr(u / std)
+    )
     assert np.allclose(score(NEW).exp(), expected, rtol=1e-8)
 
 
@@ -143,7 +151,9 @@ def test_pending_points_leave_what_is_still_to_be_gained() -> None:
     """The score is the marginal gain of one more point in the batch, here by a million joint draws."""
     surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), n=7)
     pending = np.random.default_rng(3).random((3, 2))
-    score = acquisition.improvement(surrogate, outputs, known(x, losses, pending=pending), seed=0, samples=1024)
+    score = acquisition.improvement(
+        surrogate, outputs, known(x, losses, pending=pending), seed=0, samples=1024
+    )
     joint = sampled(surrogate, torch.cat([torch.tensor(pending), NEW]), 400_000)[..., 0]
     best = np.minimum(losses.min(), joint[:, :3].min(1, keepdims=True))
     expected = np.maximum(best - joint[:, 3:], 0.0).mean(0) / surrogate.weights[0, 0].item()
@@ -153,10 +163,14 @@ def test_pending_points_leave_what_is_still_to_be_gained() -> None:
 
 def test_noisy_improvement_is_over_what_is_believed() -> None:
     surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), n=6, belief=fit.NOISY)
-    score = acquisition.improvement(surrogate, outputs, known(x, losses, noisy=True), seed=0, samples=2048)
+    score = acquisition.improvement(
+        surrogate, outputs, known(x, losses, noisy=True), seed=0, samples=2048
+    )
     joint = sampled(surrogate, torch.cat([torch.tensor(x), NEW]), 400_000)[..., 0]
     expected = np.maximum(joint[:, :6].min(1, keepdims=True) - joint[:, 6:], 0.0).mean(0)
-    assert np.allclose(score(NEW).exp() * surrogate.weights[0, 0].item(), expected, rtol=0.05, atol=1e-3)
+    assert np.allclose(
+        score(NEW).exp() * surrogate.weights[0, 0].item(), expected, rtol=0.05, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("structured", [False, True])
@@ -184,18 +198,24 @@ def test_without_a_feasible_point_violations_are_reduced_first() -> None:
 
 
 def test_composite_improvement_is_that_of_the_samples() -> None:
-    surrogate, outputs, x, losses = modelled(bi.Composite(lambda y: (y[..., 0] - 0.2) ** 2 + 0.01 * y[..., 1]), 8)
+    surrogate, outputs, x, losses = modelled(
+        bi.Composite(lambda y: (y[..., 0] - 0.2) ** 2 + 0.01 * y[..., 1]), 8
+    )
     score = acquisition.improvement(surrogate, outputs, known(x, losses), seed=0, samples=4096)
     draws = sampled(surrogate, NEW, 400_000)
     loss = (draws[..., 0] - 0.2) ** 2 + 0.01 * draws[..., 1]
     ladder = np.sort(losses)[:5]
     expected = np.maximum(losses.min() - loss, 0.0).mean(0)
-    assert np.allclose(score(NEW).exp() * (ladder.mean() - ladder[0]), expected, rtol=0.05, atol=2e-3)
+    assert np.allclose(
+        score(NEW).exp() * (ladder.mean() - ladder[0]), expected, rtol=0.05, atol=2e-3
+    )
 
 
 def test_composite_improvement_peaks_at_the_inverse() -> None:
     """Two outputs are known well enough that their joint target can be read off, which the loss alone does not show."""
-    surrogate, outputs, x, losses = modelled(bi.Target(smooth(np.array([[0.31, 0.62]]))[0], scale=[1.0, 20.0]), 40)
+    surrogate, outputs, x, losses = modelled(
+        bi.Target(smooth(np.array([[0.31, 0.62]]))[0], scale=[1.0, 20.0]), 40
+    )
     with one_thread():
         score = acquisition.improvement(surrogate, outputs, known(x, losses), seed=0)
         rng = np.random.default_rng(0)
@@ -204,19 +224,29 @@ def test_composite_improvement_peaks_at_the_inverse() -> None:
     assert float(outputs.statement.objective.loss(smooth(found[None]))[0]) < 1e-5 < losses.min()
 
 
-@pytest.mark.parametrize("objective", [bi.Minimize("y0"), bi.Target([0.3, 55.0]), bi.Target(0.3, output="y0")])
+@pytest.mark.parametrize(
+    "objective", [bi.Minimize("y0"), bi.Target([0.3, 55.0]), bi.Target(0.3, output="y0")]
+)
 def test_scores_have_true_gradients_with_points_pending(objective: Any) -> None:
     surrogate, outputs, x, losses = modelled(objective, 9)
     pending = np.random.default_rng(4).random((2, 2))
-    score = acquisition.improvement(surrogate, outputs, known(x, losses, pending=pending), seed=1, samples=16)
+    score = acquisition.improvement(
+        surrogate, outputs, known(x, losses, pending=pending), seed=1, samples=16
+    )
     at = NEW[:3].clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda inputs: score(inputs).clamp(min=-60.0), at, rtol=1e-3, atol=1e-4)
+    assert torch.autograd.gradcheck(
+        lambda inputs: score(inputs).clamp(min=-60.0), at, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_feasibility_learns_where_nothing_came_back() -> None:
     x = np.random.default_rng(8).random((60, 2))
-    surrogate = exact.fit(x, (x[:, :1] < 0.6).astype(float), choice=exact.Choice(beliefs=(fit.LABELS,)))
-    chance = acquisition.feasibility(surrogate)(torch.tensor([[0.2, 0.5], [0.95, 0.5]], dtype=torch.float64)).exp()
+    surrogate = exact.fit(
+        x, (x[:, :1] < 0.6).astype(float), choice=exact.Choice(beliefs=(fit.LABELS,))
+    )
+    chance = acquisition.feasibility(surrogate)(
+        torch.tensor([[0.2, 0.5], [0.95, 0.5]], dtype=torch.float64)
+    ).exp()
     assert chance[0] > 0.8
     assert chance[1] < 0.2
 
@@ -236,7 +266,9 @@ def test_search_avoids_known_points_until_none_are_left() -> None:
         found.append(search.maximise(score, domain, np.array(found).reshape(-1, 2), found, rng)[0])
     assert len(np.unique(np.array(found), axis=0)) == 6
     assert found[0].tolist() == domain.encode([{"n": 1, "kind": "a"}])[0].tolist()
-    assert spacing.seen(search.maximise(score, domain, np.array(found), found, rng)[0][None], found).all()
+    assert spacing.seen(
+        search.maximise(score, domain, np.array(found), found, rng)[0][None], found
+    ).all()
 
 
 def test_search_stays_within_the_radius_of_a_latent() -> None:
@@ -265,6 +297,8 @@ def test_search_keeps_its_distance_when_told_to() -> None:
 
     rng = np.random.default_rng
     free, _ = search.maximise(score, domain, best[None], [best], rng(0))
-    apart, _ = search.maximise(score, domain, best[None], [best], rng(0), spacing=spacing.Spacing(domain, 0.05))
+    apart, _ = search.maximise(
+        score, domain, best[None], [best], rng(0), spacing=spacing.Spacing(domain, 0.05)
+    )
     assert np.linalg.norm(free - best) < 0.01
     assert 0.05 <= np.linalg.norm(apart - best) < 0.15

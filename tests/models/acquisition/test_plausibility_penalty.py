@@ -10,7 +10,7 @@ import torch
 
 import bo_invert as bi
 from bo_invert import registry
-from bo_invert.errors import ProblemChanged
+from bo_invert.errors import ProblemChangedError
 from bo_invert.latent_prior import Reference
 from bo_invert.models.acquisition.plausibility_penalty import realism
 from bo_invert.models.base import to_unit
@@ -25,7 +25,10 @@ def test_nothing_is_wished_without_a_floor() -> None:
 
 
 def latent(floor: float, measured: bool) -> Domain:
-    return replace(bi.Latent(lambda z: z, dim=3, **({"codes": mixed()} if measured else {})).domain, floor=floor)
+    return replace(
+        bi.Latent(lambda z: z, dim=3, **({"codes": mixed()} if measured else {})).domain,
+        floor=floor,
+    )
 
 
 @pytest.mark.parametrize("measured", [True, False])
@@ -91,13 +94,23 @@ def test_a_point_goes_to_the_edge_of_its_own_mode() -> None:
 
 #: It asks as its children do.
 COMPOSED = {"then"}
-OPTIONS: dict[str, JSON] = {"pcn": {"steps": 20}, "o3": {"draws": 6, "seeds": 4}, "polish": {"share": 0.4}}
+OPTIONS: dict[str, JSON] = {
+    "pcn": {"steps": 20},
+    "o3": {"draws": 6, "seeds": 4},
+    "polish": {"share": 0.4},
+}
 
 
 def far(realism: float | None, measured: bool) -> bi.Problem:
     """The target lies where only few codes are."""
     space = bi.Latent(_Same(), dim=3, **({"codes": mixed()} if measured else {}))
-    return bi.Problem(space, _Both(), bi.Target({"sum": 9.0, "first": 3.0}), outputs=["sum", "first"], realism=realism)
+    return bi.Problem(
+        space,
+        _Both(),
+        bi.Target({"sum": 9.0, "first": 3.0}),
+        outputs=["sum", "first"],
+        realism=realism,
+    )
 
 
 @pytest.mark.parametrize("measured", [False, True])
@@ -133,7 +146,9 @@ def test_descents_keep_to_the_floor(optimizer: str, measured: bool) -> None:
         space = bi.Latent(_Same(), dim=3, **({"codes": mixed()} if measured else {}))
         options = {"optimizer": optimizer, "base": "prior", "share": 0.2}
         problem = bi.Problem(space, _Sum(), bi.Maximize(), name="far", realism=1.0 - floor)
-        study = bi.Study.create("s", problem, strategy={"name": "polish", "options": options}, seed=0).run(100)
+        study = bi.Study.create(
+            "s", problem, strategy={"name": "polish", "options": options}, seed=0
+        ).run(100)
         descents = [trial for trial in study.trials if trial.query.descent is not None]
         best = min(descents, key=lambda trial: trial.loss or 0.0)
         ends[floor] = space.domain.plausibility(np.array([trial.point for trial in descents]))
@@ -147,7 +162,7 @@ def test_descents_keep_to_the_floor(optimizer: str, measured: bool) -> None:
 def test_realism_is_a_share() -> None:
     problem = far(None, True)
     for share in (0.0, 1.5, True, "most", np.mean):
-        with pytest.raises(bi.InvalidInput, match="realism is the share"):
+        with pytest.raises(bi.InvalidInputError, match="realism is the share"):
             problem.realism = share  # type: ignore[assignment]
     assert problem.statement.domain.floor == 0.0
     problem.realism = 0.95
@@ -159,7 +174,7 @@ def test_another_share_is_another_problem() -> None:
     """What strategies propose follows from it."""
     store = open_store(None)
     bi.Study.create("s", far(0.9, True), strategy="gp", storage=store)
-    with pytest.raises(ProblemChanged, match="realism"):
+    with pytest.raises(ProblemChangedError, match="realism"):
         bi.Study.open("s", store, problem=far(0.99, True))
     assert "realism" not in far(0.99, True).to_json()
     assert far(None, True).to_json() == far(1.0, True).to_json()

@@ -39,7 +39,9 @@ def test_tent_is_the_integral(off: float, reach: float) -> None:
         for a, b in zip(sorted(breaks)[:-1], sorted(breaks)[1:], strict=True)
     )
     expected = math.log(total) + math.log(reach) - 0.5 * nearest**2 - 0.5 * math.log(2.0 * math.pi)
-    assert log_tent(number(off), number(reach)).item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert log_tent(number(off), number(reach)).item() == pytest.approx(
+        expected, rel=1e-9, abs=1e-9
+    )
 
 
 def test_tent_is_smooth_and_finite_everywhere() -> None:
@@ -73,7 +75,9 @@ def test_ball_agrees_with_monte_carlo_where_they_do_not() -> None:
     rng = np.random.default_rng(1)
     for k in (2, 4):
         off, variance = rng.standard_normal(k), np.exp(2.0 * rng.standard_normal(k))
-        gains = np.maximum(3.0 - ((off + np.sqrt(variance) * rng.standard_normal((400_000, k))) ** 2).sum(1), 0.0)
+        gains = np.maximum(
+            3.0 - ((off + np.sqrt(variance) * rng.standard_normal((400_000, k))) ** 2).sum(1), 0.0
+        )
         found = log_ball(torch.tensor(off), torch.tensor(variance), number(3.0))
         assert found.exp().item() == pytest.approx(gains.mean(), rel=0.05)
 
@@ -101,29 +105,44 @@ def test_ball_has_true_gradients_at_every_scale() -> None:
 
 
 def smooth(x: np.ndarray) -> np.ndarray:
-    return np.column_stack([np.sin(4 * x[:, 0]) + 0.1 * x[:, 1], 50.0 + 20.0 * np.cos(3 * x[:, 1]), x.sum(1)])
+    return np.column_stack(
+        [np.sin(4 * x[:, 0]) + 0.1 * x[:, 1], 50.0 + 20.0 * np.cos(3 * x[:, 1]), x.sum(1)]
+    )
 
 
 @pytest.mark.parametrize("pending", [0, 2])
 @pytest.mark.parametrize(
     ("target", "power"),
-    [(bi.Target(0.35, output="y0", scale=3.0), 0.5), (bi.Target({"y1": 55.0, "y0": 0.2}, scale=[20.0, 1.0]), 1.0)],
+    [
+        (bi.Target(0.35, output="y0", scale=3.0), 0.5),
+        (bi.Target({"y1": 55.0, "y0": 0.2}, scale=[20.0, 1.0]), 1.0),
+    ],
     ids=["scalar", "vector"],
 )
-def test_improvement_of_a_target_is_that_of_the_samples(target: Any, power: float, pending: int) -> None:
+def test_improvement_of_a_target_is_that_of_the_samples(
+    target: Any, power: float, pending: int
+) -> None:
     """Pending points and a constraint on another output included; up to a factor of units."""
     rng = np.random.default_rng(7)
-    x, waiting, new = rng.random((5, 2)), rng.random((pending, 2)), torch.tensor(rng.random((100, 2)))
+    x, waiting, new = (
+        rng.random((5, 2)),
+        rng.random((pending, 2)),
+        torch.tensor(rng.random((100, 2))),
+    )
     space = bi.Box([0.0, 0.0], [1.0, 1.0])
     told = bi.Problem(space, None, target, outputs=3, constraints=["y2 <= 1.1"]).statement
     losses, feasible = told.objective.loss(smooth(x)), smooth(x)[:, 2] <= 1.1
     outputs = Outputs(told, smooth(x), losses)
     surrogate = exact.fit(x, outputs.values)
-    score = acquisition.improvement(surrogate, outputs, Known(x, losses, feasible, waiting), seed=0, samples=4096)
+    score = acquisition.improvement(
+        surrogate, outputs, Known(x, losses, feasible, waiting), seed=0, samples=4096
+    )
     mean, covariance = surrogate.process.joint(torch.cat([torch.tensor(waiting), new]))
     draws = np.stack(
         [
-            rng.multivariate_normal(mean[j, :, 0].numpy(), covariance[j].numpy(), 40_000, method="svd")
+            rng.multivariate_normal(
+                mean[j, :, 0].numpy(), covariance[j].numpy(), 40_000, method="svd"
+            )
             for j in range(len(mean))
         ],
         -1,
@@ -144,11 +163,16 @@ def test_improvement_of_a_target_is_that_of_the_samples(target: Any, power: floa
 
 def test_a_target_reached_exactly_still_has_a_score() -> None:
     x = np.random.default_rng(3).random((8, 2))
-    told = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), None, bi.Target(smooth(x)[2]), outputs=3).statement
+    told = bi.Problem(
+        bi.Box([0.0, 0.0], [1.0, 1.0]), None, bi.Target(smooth(x)[2]), outputs=3
+    ).statement
     losses = told.objective.loss(smooth(x))
     outputs = Outputs(told, smooth(x), losses)
     score = acquisition.improvement(
-        exact.fit(x, outputs.values), outputs, Known(x, losses, np.ones(8, dtype=bool), np.empty((0, 2))), seed=0
+        exact.fit(x, outputs.values),
+        outputs,
+        Known(x, losses, np.ones(8, dtype=bool), np.empty((0, 2))),
+        seed=0,
     )
     assert losses.min() == 0.0
     assert score(torch.tensor(x + 1e-3)).isfinite().all()

@@ -26,7 +26,9 @@ def places(count: int = 4) -> Tensor:
 def test_many_paths_have_the_moments_of_the_posterior(kernel: Kernel, noise: float) -> None:
     model, inputs = process(kernel, noise), places()
     mean, covariance = model.joint(inputs)
-    values = torch.cat([draw(model, 500, seed, features=2048)(inputs) for seed in range(8)], -1).transpose(0, 1)
+    values = torch.cat(
+        [draw(model, 500, seed, features=2048)(inputs) for seed in range(8)], -1
+    ).transpose(0, 1)
     off = values - values.mean(-1, keepdim=True)
     std = covariance.diagonal(dim1=1, dim2=2).sqrt()
     allowed = 5.0 * std / values.shape[-1] ** 0.5
@@ -40,9 +42,15 @@ def test_many_paths_have_the_moments_of_the_posterior(kernel: Kernel, noise: flo
 def test_far_from_the_data_paths_are_draws_from_the_prior(kernel: Kernel) -> None:
     """There the data say nothing, so a wrong spectral density has nowhere to hide."""
     model = process(kernel)
-    near = torch.linspace(0.0, 1.0, 5, dtype=torch.float64)[:, None] * torch.tensor([0.5, 0.8, 1.2]).double() + 40.0
+    near = (
+        torch.linspace(0.0, 1.0, 5, dtype=torch.float64)[:, None]
+        * torch.tensor([0.5, 0.8, 1.2]).double()
+        + 40.0
+    )
     prior, _ = kernel.gram(model.logs, near)
-    values = torch.cat([draw(model, 500, seed, features=1024)(near) for seed in range(8)], -1).transpose(0, 1)
+    values = torch.cat(
+        [draw(model, 500, seed, features=1024)(near) for seed in range(8)], -1
+    ).transpose(0, 1)
     off = values - model.constant[:, None, None]
     assert (off @ off.mT / values.shape[-1] - prior)[0].abs().max() < 0.12
 

@@ -23,9 +23,13 @@ def hills(x: np.ndarray) -> np.ndarray:
     return np.column_stack([np.sin(5 * x[:, 0]) + np.cos(4 * x[:, 1]), x.sum(1)])
 
 
-def fitted(objective: Any, pending: np.ndarray, constraints: Any = ()) -> tuple[exact.Surrogate, Outputs, Known]:
+def fitted(
+    objective: Any, pending: np.ndarray, constraints: Any = ()
+) -> tuple[exact.Surrogate, Outputs, Known]:
     x = np.random.default_rng(1).random((12, 2))
-    told = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), None, objective, outputs=2, constraints=constraints).statement
+    told = bi.Problem(
+        bi.Box([0.0] * 2, [1.0] * 2), None, objective, outputs=2, constraints=constraints
+    ).statement
     losses = told.objective.loss(hills(x))
     outputs = Outputs(told, hills(x), losses)
     return exact.fit(x, outputs.values), outputs, Known(x, losses, np.ones(12, dtype=bool), pending)
@@ -51,7 +55,10 @@ def test_exploring_seeks_the_uncertain_where_the_optimum_may_be() -> None:
     best = NEW[score.argmax()]
     assert (best - NEW[:3]).norm(dim=1).min() > 0.05
     # among all that is as promising, nothing is less known
-    promising = -mean[:, 0] + 0.5 * variance[:, 0].sqrt() >= (-mean[:, 0] + 0.5 * variance[:, 0].sqrt())[score.argmax()]
+    promising = (
+        -mean[:, 0] + 0.5 * variance[:, 0].sqrt()
+        >= (-mean[:, 0] + 0.5 * variance[:, 0].sqrt())[score.argmax()]
+    )
     after, _ = surrogate.process.fantasize(NEW[:3], torch.zeros(1, 1, 3, dtype=torch.float64))
     left = after(NEW)[1][:, 0]
     assert left[score.argmax()] >= left[promising].max() - 1e-9
@@ -62,10 +69,14 @@ def test_violations_are_avoided_and_gradients_are_true() -> None:
     for explore in (False, True):
         score = confidence(surrogate, outputs, known, explore=explore)
         assert NEW[score(NEW).argmax()].sum() < 1.1
-        assert torch.autograd.gradcheck(score, NEW[4:8].clone().requires_grad_(), atol=1e-4, rtol=1e-3)
+        assert torch.autograd.gradcheck(
+            score, NEW[4:8].clone().requires_grad_(), atol=1e-4, rtol=1e-3
+        )
 
 
-def crowded(objective: Any, told: int, pending: int, d: int = 4) -> tuple[bi.Statement, list[Trial]]:
+def crowded(
+    objective: Any, told: int, pending: int, d: int = 4
+) -> tuple[bi.ProblemStatement, list[Trial]]:
     rng = np.random.default_rng(2)
     statement = bi.Problem(bi.Box([0.0] * d, [1.0] * d), None, objective, outputs=1).statement
     trials = []
@@ -74,7 +85,9 @@ def crowded(objective: Any, told: int, pending: int, d: int = 4) -> tuple[bi.Sta
         outcome = Outcome(State.COMPLETED, y=y, loss=float(statement.objective.loss(y)))
         done = number < told
         state = State.COMPLETED if done else State.RUNNING
-        trials.append(Trial(number, Query(x, origin="gp"), state, ask=0, outcome=outcome if done else None))
+        trials.append(
+            Trial(number, Query(x, origin="gp"), state, ask=0, outcome=outcome if done else None)
+        )
     return statement, trials
 
 
@@ -88,7 +101,9 @@ def crowded(objective: Any, told: int, pending: int, d: int = 4) -> tuple[bi.Sta
     ],
     ids=["ei", "noisy", "ucb_pe", "target"],
 )
-def test_a_batch_beside_a_hundred_pending_points_is_of_distinct_points(options: Any, objective: Any) -> None:
+def test_a_batch_beside_a_hundred_pending_points_is_of_distinct_points(
+    options: Any, objective: Any
+) -> None:
     statement, trials = crowded(objective, 40, 100)
     proposal = GP(kernel="rbf", **options).ask(statement, trials, bi.Request(count=10, budget=500))
     points = np.array([query.point for query in proposal.queries])
@@ -105,7 +120,9 @@ def test_asked_again_without_news_it_explores() -> None:
     strategy = GP(kernel="rbf", acquisition="ucb_pe")
     first = strategy.ask(statement, trials, bi.Request(count=1, budget=100))
     waiting = [*trials, Trial(20, first.queries[0], State.RUNNING, ask=0)]
-    second = strategy.ask(statement, waiting, bi.Request(number=1, count=1, budget=100, memo=first.memo))
+    second = strategy.ask(
+        statement, waiting, bi.Request(number=1, count=1, budget=100, memo=first.memo)
+    )
     pair = strategy.ask(statement, trials, bi.Request(count=2, budget=100))
     assert second.memo["asked_at"] == 20
     assert np.linalg.norm(second.queries[0].point - first.queries[0].point) > 0.1
@@ -115,11 +132,11 @@ def test_asked_again_without_news_it_explores() -> None:
 def test_bounds_need_a_plain_loss() -> None:
     strategy = GP(acquisition="ucb_pe")
     strategy.check(crowded(bi.Minimize(), 1, 0)[0])
-    with pytest.raises(bi.Unsuitable, match="use acquisition='ei'"):
+    with pytest.raises(bi.UnsuitableStrategyError, match="use acquisition='ei'"):
         strategy.check(crowded(bi.Target(0.05), 1, 0)[0])
     statement, trials = crowded(bi.Composite(lambda y: (y**2).sum(-1)), 20, 0)
     strategy.check(statement)
-    with pytest.raises(bi.Unsuitable, match="use acquisition='ei'"):
+    with pytest.raises(bi.UnsuitableStrategyError, match="use acquisition='ei'"):
         strategy.ask(statement, trials, bi.Request(budget=100))
-    with pytest.raises(bi.InvalidInput, match="'ei', 'ucb_pe'"):
+    with pytest.raises(bi.InvalidInputError, match="'ei', 'ucb_pe'"):
         GP(acquisition="pi")

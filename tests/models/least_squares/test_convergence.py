@@ -17,7 +17,9 @@ def told(target: bi.Target, outputs: list[float]) -> History:
     trials = []
     for number, y in enumerate(outputs):
         outcome = Outcome(State.COMPLETED, y=np.array([y]), loss=float(target.loss(np.array([y]))))
-        trials.append(Trial(number, Query(np.array([0.1 * number])), State.COMPLETED, outcome=outcome))
+        trials.append(
+            Trial(number, Query(np.array([0.1 * number])), State.COMPLETED, outcome=outcome)
+        )
     return History(trials)
 
 

@@ -19,12 +19,21 @@ def data(n: int, d: int = 3, seed: int = 0) -> tuple[Array, Array]:
 def test_gradient_of_the_likelihood(full: bool) -> None:
     x, scores = data(20)
     rng = np.random.default_rng(1)
-    entries = (np.eye(3) + 0.2 * rng.standard_normal((3, 3))).ravel() if full else np.array([0.7, 1.1, 1.6])
+    entries = (
+        (np.eye(3) + 0.2 * rng.standard_normal((3, 3))).ravel()
+        if full
+        else np.array([0.7, 1.1, 1.6])
+    )
     logs, importance = np.append(entries, -3.0), np.array([1.0, 0.5, 0.3, 0.2])
     _, gradient = metric._negative_log_posterior(logs, x, scores, importance)
     steps = 1e-6 * np.eye(len(logs))
-    values = [[metric._negative_log_posterior(logs + s * e, x, scores, importance)[0] for s in (1, -1)] for e in steps]
-    assert gradient == pytest.approx([(up - down) / 2e-6 for up, down in values], rel=1e-4, abs=1e-4)
+    values = [
+        [metric._negative_log_posterior(logs + s * e, x, scores, importance)[0] for s in (1, -1)]
+        for e in steps
+    ]
+    assert gradient == pytest.approx(
+        [(up - down) / 2e-6 for up, down in values], rel=1e-4, abs=1e-4
+    )
 
 
 def test_slopes_are_those_of_the_mean() -> None:
@@ -34,7 +43,9 @@ def test_slopes_are_those_of_the_mean() -> None:
     mean, slopes = process.slopes(at)
     assert mean == pytest.approx(process.mean(at))
     for i, step in enumerate(1e-5 * np.eye(3)):
-        assert slopes[:, :, i] == pytest.approx((process.mean(at + step) - process.mean(at - step)) / 2e-5, abs=1e-5)
+        assert slopes[:, :, i] == pytest.approx(
+            (process.mean(at + step) - process.mean(at - step)) / 2e-5, abs=1e-5
+        )
 
 
 def test_errors_are_those_of_leaving_one_out() -> None:
@@ -78,7 +89,9 @@ def test_draws_have_the_spread_of_what_is_believed() -> None:
     assert draws.mean(0) == pytest.approx(process.mean(at), abs=0.1 * draws.std(0).max())
     covariance, _ = metric._kernel(np.concatenate([at, x]), np.concatenate([at, x]))
     covariance[2:, 2:] += 1e-6 * np.eye(20)
-    wanted = covariance[:2, :2] - covariance[:2, 2:] @ np.linalg.solve(covariance[2:, 2:], covariance[2:, :2])
+    wanted = covariance[:2, :2] - covariance[:2, 2:] @ np.linalg.solve(
+        covariance[2:, 2:], covariance[2:, :2]
+    )
     for k in range(4):
         found = np.cov(draws[:, :, k].T)
         assert found / found[0, 0] == pytest.approx(wanted / wanted[0, 0], rel=0.15, abs=0.05)

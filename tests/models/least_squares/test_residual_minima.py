@@ -19,7 +19,9 @@ NONE = np.empty((0, 2))
 def residuals(x: Array) -> Array:
     """Zero at (0.3, 0.7) only; more outputs than inputs."""
     a, b = x[:, 0], x[:, 1]
-    return np.column_stack([np.sin(3 * a) - np.sin(0.9), np.exp(a - b) - np.exp(-0.4), a * b - 0.21])
+    return np.column_stack(
+        [np.sin(3 * a) - np.sin(0.9), np.exp(a - b) - np.exp(-0.4), a * b - 0.21]
+    )
 
 
 def grid(n: int = 24) -> Array:
@@ -55,7 +57,9 @@ def test_a_batch_is_of_different_points() -> None:
 
 def test_a_basin_that_has_shown_its_floor_is_left_alone() -> None:
     """The target cannot be reached, and the best there is has been asked for: the next point is elsewhere."""
-    points = np.concatenate([grid(), 0.5 + 0.01 * np.random.default_rng(0).standard_normal((6, 2)), [[0.5, 0.5]]])
+    points = np.concatenate(
+        [grid(), 0.5 + 0.01 * np.random.default_rng(0).standard_normal((6, 2)), [[0.5, 0.5]]]
+    )
     floor = np.column_stack([1.0 + ((points - 0.5) ** 2).sum(1)])
     (found,) = search(points, floor).propose(1, [], np.random.default_rng(1))
     assert np.linalg.norm(found - 0.5) > 0.05
@@ -104,8 +108,12 @@ def test_thousands_of_points_take_no_more_memory_than_a_few_hundred() -> None:
 
 def test_excesses_over_constraints_are_residuals() -> None:
     points = grid()
-    (found,) = search(points, excesses=10.0 * (0.45 - points[:, :1])).propose(1, [], np.random.default_rng(1))
-    assert found[0] == pytest.approx(0.45, abs=0.02), "drawn from 0.3 to where the constraint nearly holds"
+    (found,) = search(points, excesses=10.0 * (0.45 - points[:, :1])).propose(
+        1, [], np.random.default_rng(1)
+    )
+    assert found[0] == pytest.approx(0.45, abs=0.02), (
+        "drawn from 0.3 to where the constraint nearly holds"
+    )
     (free,) = search(points, excesses=points[:, :1] - 0.9).propose(1, [], np.random.default_rng(1))
     assert free == pytest.approx([0.3, 0.7], abs=0.02), "a constraint that holds is no residual"
 
@@ -113,7 +121,9 @@ def test_excesses_over_constraints_are_residuals() -> None:
 def test_keeps_away_from_what_gave_nothing() -> None:
     points = grid(64)
     lost = (np.abs(points - [0.3, 0.7]) < 0.2).all(1)
-    for found in search(points[~lost], barren=points[lost]).propose(5, [], np.random.default_rng(1)):
+    for found in search(points[~lost], barren=points[lost]).propose(
+        5, [], np.random.default_rng(1)
+    ):
         gaps = np.linalg.norm(points - found, axis=1)
         assert not lost[gaps.argmin()]
 
@@ -122,7 +132,9 @@ def test_stays_within_the_radius_of_a_latent() -> None:
     domain = Domain("gaussian", 3, {}, radius=2.0)
     points = domain.sample(np.random.default_rng(0), 30)
     far = points - np.array([3.0, 0.0, 0.0])  # best at a norm of 3, outside
-    found = search(points, far, barren=np.empty((0, 3)), domain=domain).propose(3, [], np.random.default_rng(1))
+    found = search(points, far, barren=np.empty((0, 3)), domain=domain).propose(
+        3, [], np.random.default_rng(1)
+    )
     assert np.linalg.norm(found, axis=1).max() <= 2.0 + 1e-9
     assert found[0] == pytest.approx([2.0, 0.0, 0.0], abs=0.1)
 

@@ -32,7 +32,11 @@ class Counted:
         self.designs: Counter[Any] = Counter()
 
     def __call__(self, design: Any) -> float:
-        levels = ["abcde".index(letter) for letter in design] if isinstance(design, str) else np.ravel(design)
+        levels = (
+            ["abcde".index(letter) for letter in design]
+            if isinstance(design, str)
+            else np.ravel(design)
+        )
         self.designs[tuple(levels)] += 1
         return float(((np.asarray(levels) - _WANTED) ** 2).sum())
 
@@ -54,7 +58,11 @@ def test_a_design_is_hardly_paid_twice(strategy: str, decoder: Any) -> None:
 
 def test_names_are_those_of_designs() -> None:
     points = np.array([[0.1, 0.0, 0.0, 0.0], [0.1001, 0.0, 0.0, 0.0], [2.0, -1.0, 0.5, 1.0]])
-    for decoder in (_levels, _text, lambda codes: [{"levels": row.tolist()} for row in _levels(codes)]):
+    for decoder in (
+        _levels,
+        _text,
+        lambda codes: [{"levels": row.tolist()} for row in _levels(codes)],
+    ):
         identify = bi.Latent(decoder, 4).identify
         assert identify is not None
         names = identify(points)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bo_invert.errors import InvalidInput
+from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.io.templates import fill, fill_json, names_in, values_of
 
 MIXED = values_of(
-    {"temperature": np.float64(300.5), "steps": np.int64(7), "kind": "a b", "fast": True, "grid": [[1, 2]]}
+    {
+        "temperature": np.float64(300.5),
+        "steps": np.int64(7),
+        "kind": "a b",
+        "fast": True,
+        "grid": [[1, 2]],
+    }
 )
 
 
@@ -21,7 +27,10 @@ MIXED = values_of(
         ("{kind} {kind:json} {fast}", 'a b "a b" true'),
         ("{grid[0][1]} {grid[-1]} {x[steps]}", "2 [1, 2] 7"),
         ('{"t": {temperature}, "n": {"m": {steps}}}', '{"t": 300.5, "n": {"m": 7}}'),  # JSON
-        ("solver\n{\n    tol {temperature};\n}\n{}", "solver\n{\n    tol 300.5;\n}\n{}"),  # OpenFOAM, C
+        (
+            "solver\n{\n    tol {temperature};\n}\n{}",
+            "solver\n{\n    tol 300.5;\n}\n{}",
+        ),  # OpenFOAM, C
         (r"\frac{1}{2} ${ x } {{temperature}}", r"\frac{1}{2} ${ x } {temperature}"),
     ],
 )
@@ -35,7 +44,16 @@ def test_numbers_read_back_to_the_same_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{x.__class__}", "{x[0].__class__.__init__.__globals__}", "{x!r}", "{0}", "{}", "{t.real}", "{x[0]!s:>5}"]
+    "text",
+    [
+        "{x.__class__}",
+        "{x[0].__class__.__init__.__globals__}",
+        "{x!r}",
+        "{0}",
+        "{}",
+        "{t.real}",
+        "{x[0]!s:>5}",
+    ],
 )
 def test_attributes_and_conversions_are_no_placeholders(text: str) -> None:
     assert fill(text, {"x": [1.5], "t": 2.0}) == text
@@ -53,7 +71,10 @@ def test_what_a_design_says_is_not_filled_again() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{pressure}", r"no 'pressure'; there are \['fast', 'grid', 'kind', 'steps', 'temperature', 'x'\]"),
+        (
+            "{pressure}",
+            r"no 'pressure'; there are \['fast', 'grid', 'kind', 'steps', 'temperature', 'x'\]",
+        ),
         ("{grid[1]}", "1 values, from 0 to 0"),
         ("{steps[0]}", "no parts"),
         ("{kind[0]}", "no parts"),
@@ -63,11 +84,23 @@ def test_what_a_design_says_is_not_filled_again() -> None:
     ],
 )
 def test_what_is_missing_is_said(text: str, said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
+    with pytest.raises(InvalidInputError, match=said):
         fill(text, MIXED)
 
 
 def test_json_keeps_the_type_of_a_placeholder_alone() -> None:
-    body = {"instances": ["{x}"], "note": "at {steps}", "{kind}": 1, "n": "{steps}", "kept": [None, 2]}
+    body = {
+        "instances": ["{x}"],
+        "note": "at {steps}",
+        "{kind}": 1,
+        "n": "{steps}",
+        "kept": [None, 2],
+    }
     filled = fill_json(body, {**MIXED, "x": np.arange(2.0)})
-    assert filled == {"instances": [[0.0, 1.0]], "note": "at 7", "a b": 1, "n": 7, "kept": [None, 2]}
+    assert filled == {
+        "instances": [[0.0, 1.0]],
+        "note": "at 7",
+        "a b": 1,
+        "n": 7,
+        "kept": [None, 2],
+    }

@@ -7,7 +7,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 import bo_invert as bi
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.types import Descent, Query, State
 
 pytest.importorskip("neuralfoil")
@@ -18,8 +18,23 @@ import neuralfoil
 
 from bo_invert.problems.examples import airfoil
 from bo_invert.problems.examples.airfoil_networks import SIZES, NeuralFoil
-from bo_invert.problems.examples.airfoil_shapes import CROSSING, STATIONS, crossing, database, draw, surfaces, thickness
-from bo_invert.problems.examples.airfoil_spaces import THICKEST, Modes, _parts, latent, real_looking, wings
+from bo_invert.problems.examples.airfoil_shapes import (
+    CROSSING,
+    STATIONS,
+    crossing,
+    database,
+    draw,
+    surfaces,
+    thickness,
+)
+from bo_invert.problems.examples.airfoil_spaces import (
+    THICKEST,
+    Modes,
+    _parts,
+    latent,
+    real_looking,
+    wings,
+)
 
 SPACES = ("latent", "modes", "box", "database")
 
@@ -63,7 +78,9 @@ def test_they_have_gradients(real):
 
 def test_an_airfoil_upside_down_lifts_downwards(real):
     upright = torch.as_tensor(shaken(real))
-    turned = torch.cat([-upright[:, 8:16], -upright[:, :8], -upright[:, 16:17], upright[:, 17:]], dim=1)
+    turned = torch.cat(
+        [-upright[:, 8:16], -upright[:, :8], -upright[:, 16:17], upright[:, 17:]], dim=1
+    )
     one, other = NeuralFoil("small", 3.0)(upright), NeuralFoil("small", -3.0)(turned)
     assert_allclose(one[:, 1], -other[:, 1], atol=1e-9)
     assert_allclose(one[:, 2], other[:, 2], rtol=1e-9)
@@ -72,7 +89,9 @@ def test_an_airfoil_upside_down_lifts_downwards(real):
 def test_an_answer_out_of_all_bounds_is_a_failure_and_no_record():
     problem = bi.Problem(bi.Box([-300.0] * 18, [300.0] * 18), bi.TorchModule(NeuralFoil("medium"), airfoil.OUTPUTS),
                          bi.Maximize("L/D"))  # fmt: skip
-    outcomes = problem.evaluate([Query(point) for point in np.random.default_rng(0).random((20, 18))])
+    outcomes = problem.evaluate(
+        [Query(point) for point in np.random.default_rng(0).random((20, 18))]
+    )
     assert {outcome.state for outcome in outcomes} <= {State.COMPLETED, State.FAILED}
     assert any("not finite" in outcome.reason for outcome in outcomes if outcome.reason)
 
@@ -105,7 +124,7 @@ def test_the_nearest_real_airfoil_of_one_is_itself(real):
 
 
 def test_surfaces_refuse_other_shapes():
-    with pytest.raises(InvalidInput, match=r"shape \(n, 18\)"):
+    with pytest.raises(InvalidInputError, match=r"shape \(n, 18\)"):
         surfaces(np.zeros((3, 17)))
 
 
@@ -178,10 +197,16 @@ def test_every_space_makes_designs_that_are_asked_judged_and_drawn(real, space):
     assert np.shape(designs) == (6, 18)
     outcomes = problem.evaluate([Query(point) for point in points])
     assert all(outcome.state is State.COMPLETED for outcome in outcomes)
-    assert_allclose([outcome.y for outcome in outcomes], asked(np.asarray(designs), "xxsmall", 4.0, 1e6), rtol=1e-6)
+    assert_allclose(
+        [outcome.y for outcome in outcomes],
+        asked(np.asarray(designs), "xxsmall", 4.0, 1e6),
+        rtol=1e-6,
+    )
     opinions, calls = problem.second_opinions(designs)
     assert calls == 6
-    assert_allclose([one.y for one in opinions], asked(np.asarray(designs), "xxxlarge", 4.0, 1e6), rtol=1e-6)
+    assert_allclose(
+        [one.y for one in opinions], asked(np.asarray(designs), "xxxlarge", 4.0, 1e6), rtol=1e-6
+    )
     assert problem.plausibility(designs).shape == (6,)
     assert problem.draw(designs[0]).shape == (72, 180, 3)
     json = pickle.loads(pickle.dumps(problem)).to_json()
@@ -245,7 +270,9 @@ def test_a_baseline_is_the_middle_of_the_box_of_components(real):
     around = airfoil.problem(space="modes", baseline="naca4412").space
     middle = np.asarray(around.decode(np.full((1, 9), 0.5)))
     np.testing.assert_allclose(middle, real["naca4412"][None], atol=1e-9)
-    points = np.random.default_rng(0).random((5, 9))[[0, 1, 3, 4]]  # the trailing edge of the other one is closed
+    points = np.random.default_rng(0).random((5, 9))[
+        [0, 1, 3, 4]
+    ]  # the trailing edge of the other one is closed
     np.testing.assert_allclose(around.encode(around.decode(points)), points, atol=1e-9)
     plain = airfoil.problem(space="modes").space
     moved = np.asarray(around.decode(points)) - np.asarray(plain.decode(points))
@@ -253,7 +280,7 @@ def test_a_baseline_is_the_middle_of_the_box_of_components(real):
 
 
 def test_an_airfoil_that_is_not_there(real):
-    with pytest.raises(InvalidInput, match="naca4412"):
+    with pytest.raises(InvalidInputError, match="naca4412"):
         airfoil.problem(space="modes", baseline="naca441")
 
 
@@ -289,18 +316,21 @@ def test_a_search_of_the_latent_beats_the_draws_it_began_with_in_the_eyes_of_the
     ],
 )
 def test_unknown_options_are_refused(real, options):
-    with pytest.raises(InvalidInput, match="airfoil: "):
+    with pytest.raises(InvalidInputError, match="airfoil: "):
         airfoil.problem(**options)
 
 
 def test_without_the_extra_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "neuralfoil", None)
-    with pytest.raises(MissingExtra, match=r"bo-invert\[airfoil\]"):
+    with pytest.raises(MissingExtraError, match=r"bo-invert\[airfoil\]"):
         NeuralFoil("xxsmall")
     monkeypatch.setitem(sys.modules, "aerosandbox", None)
-    with pytest.raises(MissingExtra, match=r"bo-invert\[airfoil\]"):
+    with pytest.raises(MissingExtraError, match=r"bo-invert\[airfoil\]"):
         database.__wrapped__()
 
 
 def test_it_is_found_by_name(real):
-    assert bi.ready_problem("airfoil", goal="weighted").to_json() == airfoil.problem(goal="weighted").to_json()
+    assert (
+        bi.ready_problem("airfoil", goal="weighted").to_json()
+        == airfoil.problem(goal="weighted").to_json()
+    )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bo_invert.errors import InvalidInput, MissingExtra
+from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.objectives import Maximize, Minimize, Target
 from bo_invert.types import Descent, Query, State
 
@@ -100,7 +100,11 @@ def test_point_plausibility_is_calibrated_on_digits_never_seen(made):
 
 @pytest.mark.parametrize(
     ("options", "objective"),
-    [({}, Maximize), ({"goal": "minimize"}, Minimize), ({"target": 0.5, "tolerance": 0.01}, Target)],
+    [
+        ({}, Maximize),
+        ({"goal": "minimize"}, Minimize),
+        ({"target": 0.5, "tolerance": 0.01}, Target),
+    ],
 )
 def test_goals(made, options, objective):
     problem = digits.problem(**options)
@@ -146,7 +150,9 @@ def test_a_decoder_alone_reaches_a_target(made, monkeypatch, tmp_path_factory):
     monkeypatch.setenv("BO_INVERT_CACHE", str(tmp_path_factory.mktemp("gan")))
     monkeypatch.setattr(digits_gan, "_made", {})
     whole = GANConfig
-    monkeypatch.setattr(gan_module, "GANConfig", lambda *args, **options: whole(*args, **options | {"epochs": 15}))
+    monkeypatch.setattr(
+        gan_module, "GANConfig", lambda *args, **options: whole(*args, **options | {"epochs": 15})
+    )
     problem = digits.problem(target=0.5, tolerance=0.02, generator="gan")
     assert problem.space is decoder_only(made).latent
     assert problem.space.domain.reference is None  # the prior itself
@@ -157,15 +163,17 @@ def test_a_decoder_alone_reaches_a_target(made, monkeypatch, tmp_path_factory):
     assert problem.plausibility([problem.decode(study.best.point)]).shape == (1,)
 
 
-@pytest.mark.parametrize("options", [{"goal": "win"}, {"oracle": "crystal"}, {"space": "outer"}, {"generator": "flow"}])
+@pytest.mark.parametrize(
+    "options", [{"goal": "win"}, {"oracle": "crystal"}, {"space": "outer"}, {"generator": "flow"}]
+)
 def test_unknown_options_are_refused(options):
-    with pytest.raises(InvalidInput, match="digits: "):
+    with pytest.raises(InvalidInputError, match="digits: "):
         digits.problem(**options)
 
 
 def test_without_scikit_learn_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(MissingExtra, match=r"bo-invert\[demo\]"):
+    with pytest.raises(MissingExtraError, match=r"bo-invert\[demo\]"):
         digits.problem(seed=123)
 
 

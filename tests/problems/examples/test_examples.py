@@ -51,7 +51,9 @@ def test_gradients_are_those_of_the_function(name: str) -> None:
     (gradient,) = torch.autograd.grad(loss.sum(), z)
     shifts = [Query(point + sign * 1e-6 * row) for row in np.eye(len(point)) for sign in (1, -1)]
     losses = np.array([outcome.loss for outcome in problem.evaluate(shifts)]).reshape(-1, 2)
-    assert gradient.numpy() == pytest.approx((losses[:, 0] - losses[:, 1]) / 2e-6, rel=1e-4, abs=1e-7)
+    assert gradient.numpy() == pytest.approx(
+        (losses[:, 0] - losses[:, 1]) / 2e-6, rel=1e-4, abs=1e-7
+    )
 
 
 @pytest.mark.parametrize("name", [*ANALYTIC, "mixed"])
@@ -87,7 +89,9 @@ def test_designs_of_the_arm_follow_its_prior_inside_the_box() -> None:
     assert (np.abs(designs) <= arm.UPPER).all()
     assert designs.mean(axis=0) == pytest.approx(np.zeros(4), abs=0.03)
     assert designs.std(axis=0) == pytest.approx(0.95 * arm.SPREAD, rel=0.05)
-    losses = [arm.problem(target=y, differentiable=False).objective.loss(y) for y in arm.tip(designs[:5])]
+    losses = [
+        arm.problem(target=y, differentiable=False).objective.loss(y) for y in arm.tip(designs[:5])
+    ]
     assert losses == [0.0] * 5
 
 
@@ -96,10 +100,17 @@ def test_waves() -> None:
 
 
 def test_the_optimum_of_hartmann_is_known() -> None:
-    assert hartmann.hartmann6(np.array(hartmann.OPTIMIZER))[0] == pytest.approx(hartmann.OPTIMUM, abs=1e-12)
+    assert hartmann.hartmann6(np.array(hartmann.OPTIMIZER))[0] == pytest.approx(
+        hartmann.OPTIMUM, abs=1e-12
+    )
     rng = np.random.default_rng(0)
     found = [
-        minimize(lambda x: hartmann.hartmann6(x)[0], rng.random(6), bounds=[(0, 1)] * 6, method="L-BFGS-B").fun
+        minimize(
+            lambda x: hartmann.hartmann6(x)[0],
+            rng.random(6),
+            bounds=[(0, 1)] * 6,
+            method="L-BFGS-B",
+        ).fun
         for _ in range(20)
     ]
     assert min(found) == pytest.approx(hartmann.OPTIMUM, abs=1e-6)
@@ -115,9 +126,16 @@ def test_the_optimum_of_the_mixed_problem_is_known() -> None:
         for cycles in range(1, 9):
             for temperature in np.arange(600.0, 1101.0, 5.0):
                 for hours in np.geomspace(0.1, 40.0, 40):
-                    recipe = {"temperature": temperature, "hours": hours, "cycles": cycles, "atmosphere": atmosphere}
+                    recipe = {
+                        "temperature": temperature,
+                        "hours": hours,
+                        "cycles": cycles,
+                        "atmosphere": atmosphere,
+                    }
                     y = mixed.anneal(recipe)
-                    (allowed if y["grain"] <= 20.0 else forbidden).append((y["hardness"], atmosphere))
+                    (allowed if y["grain"] <= 20.0 else forbidden).append(
+                        (y["hardness"], atmosphere)
+                    )
     assert mixed.OPTIMUM - 0.5 < max(allowed)[0] <= mixed.OPTIMUM
     assert max(allowed)[1] == "argon"
     assert max(forbidden)[0] > mixed.OPTIMUM + 2.0, "the constraint matters"

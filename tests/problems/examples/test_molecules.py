@@ -12,11 +12,18 @@ pytest.importorskip("selfies")
 pytest.importorskip("safetensors")
 
 import bo_invert as bi
-from bo_invert.errors import Infeasible, InvalidInput
+from bo_invert.errors import InfeasibleError, InvalidInputError
 from bo_invert.generators.base import train_generator
 from bo_invert.generators.selfies import SelfiesConfig
 from bo_invert.generators.selfies.atom_ordering import ordered
-from bo_invert.generators.selfies.vocabulary import END, Vocabulary, canonical, from_selfies, symbols, to_selfies
+from bo_invert.generators.selfies.vocabulary import (
+    END,
+    Vocabulary,
+    canonical,
+    from_selfies,
+    symbols,
+    to_selfies,
+)
 from bo_invert.generators.storage import load_generator, save_generator
 from bo_invert.problems.examples import molecules
 from bo_invert.problems.examples.molecules_plausibility import MoleculeRealism
@@ -44,7 +51,11 @@ ACIDS = ["CC(=O)", "CCC(=O)", "O=C(c1ccccc1)", "O=C(c1ccncc1)", "O=C(C1CC1)", "O
 AMINES = ["NC", "NCC", "Nc1ccccc1", "NCc1ccccc1", "N1CCCCC1", "N1CCOCC1", "NC1CC1", "Nc1ccc(Cl)cc1", "NCC(C)C",
           "Nc1cccnc1", "N(C)C", "NCCO"]  # fmt: skip
 #: Amides of 12 acids and 12 amines.
-AMIDES = [f"{acid}{amine})cc1" if acid.startswith("COc1") else f"{acid}{amine}" for acid in ACIDS for amine in AMINES]
+AMIDES = [
+    f"{acid}{amine})cc1" if acid.startswith("COc1") else f"{acid}{amine}"
+    for acid in ACIDS
+    for amine in AMINES
+]
 SMALL = {"hidden": 64, "channels": 16, "merges": 40, "epochs": 60, "patience": 60, "batch_size": 16,
          "learning_rate": 1e-2, "dropout": 0.0, "beta": 0.05}  # fmt: skip
 
@@ -61,7 +72,9 @@ def cached(tmp_path_factory):
         yield {"data": AMIDES, "latent_dim": 6, "training": SMALL}
 
 
-@pytest.mark.parametrize("smiles", [ASPIRIN, CAFFEINE, IBUPROFEN, D_ALANINE, "[NH3+]CC(=O)[O-]", "C1CC2CCC1C2"])
+@pytest.mark.parametrize(
+    "smiles", [ASPIRIN, CAFFEINE, IBUPROFEN, D_ALANINE, "[NH3+]CC(=O)[O-]", "C1CC2CCC1C2"]
+)
 def test_selfies_there_and_back(smiles):
     assert from_selfies(to_selfies(smiles)) == canonical(smiles)
 
@@ -79,7 +92,9 @@ def test_rings_close_soon(smiles, farthest):
     atoms, opened, spans = 0, {}, [0]
     for piece in re.findall(r"\[[^\]]*\]|Br|Cl|[A-Z]|%\d\d|\d", text):
         if piece[-1].isdigit():
-            spans.append(atoms - opened.pop(piece) + 1) if piece in opened else opened.update({piece: atoms})
+            spans.append(atoms - opened.pop(piece) + 1) if piece in opened else opened.update(
+                {piece: atoms}
+            )
         else:
             atoms += 1
     assert max(spans) <= farthest
@@ -127,11 +142,11 @@ def test_a_vocabulary_knows_all_of_robust_selfies_and_refuses_the_rest():
 
     vocabulary = Vocabulary.learn(["[C][C]"], 0)
     assert selfies.get_semantic_robust_alphabet() <= set(vocabulary.tokens)
-    with pytest.raises(InvalidInput, match=r"never learnt: \[Xe\]"):
+    with pytest.raises(InvalidInputError, match=r"never learnt: \[Xe\]"):
         vocabulary.encode(["[C][Xe]"])
-    with pytest.raises(InvalidInput, match="there is room for 3"):
+    with pytest.raises(InvalidInputError, match="there is room for 3"):
         vocabulary.encode(["[C]" * 4])
-    with pytest.raises(InvalidInput, match="all different"):
+    with pytest.raises(InvalidInputError, match="all different"):
         Vocabulary((END, "[C]", "[C]"), 5)
 
 
@@ -149,7 +164,9 @@ def test_it_learnt_the_amides(trained):
     assert figures["active"] >= 3
     assert figures["tokens"] > 0.8
     back = network(network.encode(AMIDES))
-    same = np.mean([one == canonical(other, stereo=False) for one, other in zip(back, AMIDES, strict=True)])
+    same = np.mean(
+        [one == canonical(other, stereo=False) for one, other in zip(back, AMIDES, strict=True)]
+    )
     assert figures["reconstruction"] > 0.2
     assert same > 0.85
     assert str(report).startswith("60 epochs")
@@ -178,7 +195,9 @@ def test_what_is_written_is_what_training_taught_to_write(trained):
 def test_the_code_is_used_and_like_molecules_have_like_codes(trained):
     codes = trained[0].encode(AMIDES)
     prints = fingerprints(AMIDES)
-    like = np.array([nearest(prints[i : i + 1], np.delete(prints, i, axis=0))[1][0] for i in range(len(prints))])
+    like = np.array(
+        [nearest(prints[i : i + 1], np.delete(prints, i, axis=0))[1][0] for i in range(len(prints))]
+    )
     like += like >= np.arange(len(like))
     near = np.linalg.norm(codes - codes[like], axis=1).mean()
     assert near < 0.8 * np.linalg.norm(codes - np.roll(codes, 5, axis=0), axis=1).mean()
@@ -217,20 +236,22 @@ def test_it_is_stored_without_pickles(trained, tmp_path):
     ],
 )
 def test_unfit_data_are_refused(designs, message):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         train_generator(designs, SelfiesConfig(dim=4))
 
 
 def test_unfit_molecules_are_refused_by_the_encoder(trained):
-    with pytest.raises(InvalidInput, match="no molecule that SELFIES can say"):
+    with pytest.raises(InvalidInputError, match="no molecule that SELFIES can say"):
         trained[0].encode([ASPIRIN, "nonsense"])
-    with pytest.raises(InvalidInput, match="never learnt"):
+    with pytest.raises(InvalidInputError, match="never learnt"):
         trained[0].encode(["[Fe]"])
 
 
-@pytest.mark.parametrize("options", [{"dim": 0}, {"dropout": 1.0}, {"merges": -1}, {"tokens": ("[C]",)}])
+@pytest.mark.parametrize(
+    "options", [{"dim": 0}, {"dropout": 1.0}, {"merges": -1}, {"tokens": ("[C]",)}]
+)
 def test_nonsense_in_a_config_is_refused(options):
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInputError):
         SelfiesConfig(**options)
 
 
@@ -247,7 +268,9 @@ def test_published_values():
 def test_penalised_logp_is_its_formula():
     """The molecule that Zhou et al. 2019 give as ZINC-250k's best has 4.52."""
     best_of_zinc = "CCCCc1ccc(cc1)N=C(SCc1ccccc1)c1ccccc1"  # a molecule of that kind
-    by_hand = (logp(best_of_zinc) - 2.4571) / 1.4343 + (3.0526 - accessibility(best_of_zinc)) / 0.83352
+    by_hand = (logp(best_of_zinc) - 2.4571) / 1.4343 + (
+        3.0526 - accessibility(best_of_zinc)
+    ) / 0.83352
     assert penalised_logp(best_of_zinc) == pytest.approx(by_hand + 0.0485697 / 0.28602)
     assert cycle_penalty("C1CCCCC1") == cycle_penalty("CCC") == 0
     assert cycle_penalty("C1CCCCCCCC1") == -3
@@ -257,7 +280,7 @@ def test_penalised_logp_is_its_formula():
 @pytest.mark.parametrize("bad", ["", "C1CC", "nonsense", None, 3])
 def test_what_is_no_molecule_is_infeasible(bad):
     for function in qed, logp, accessibility, cycle_penalty, penalised_logp:
-        with pytest.raises(Infeasible):
+        with pytest.raises(InfeasibleError):
             function(bad)
 
 
@@ -273,7 +296,9 @@ def test_fingerprints_and_the_nearest():
     from rdkit.Chem import rdFingerprintGenerator
 
     maker = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
-    one, other = (maker.GetFingerprint(Chem.MolFromSmiles(text)) for text in (IBUPROFEN, PARACETAMOL))
+    one, other = (
+        maker.GetFingerprint(Chem.MolFromSmiles(text)) for text in (IBUPROFEN, PARACETAMOL)
+    )
     ours = nearest(fingerprints([IBUPROFEN]), fingerprints([PARACETAMOL]))[0][0]
     assert ours == pytest.approx(DataStructs.TanimotoSimilarity(one, other))
 
@@ -304,7 +329,7 @@ def test_realism_is_calibrated_and_knows_a_long_chain():
     assert (realism([chain, cage, nothing]) < 0.05).all()
     assert penalised_logp(chain) > max(map(penalised_logp, AMIDES)) + 3
     assert realism.nearest([known[3], "nonsense"])[0] == known[3]
-    with pytest.raises(InvalidInput, match="held-out"):
+    with pytest.raises(InvalidInputError, match="held-out"):
         MoleculeRealism(known, [])
 
 
@@ -339,7 +364,9 @@ def test_a_forest_is_judged_by_the_exact_property(cached):
 
 
 def test_several_targets_at_once(cached):
-    problem = bi.ready_problem("molecules", target={"qed": 0.8, "logp": 2.0}, tolerance=0.05, **cached)
+    problem = bi.ready_problem(
+        "molecules", target={"qed": 0.8, "logp": 2.0}, tolerance=0.05, **cached
+    )
     assert problem.outputs == ("qed", "logp")
     y = problem.oracle.answers([ASPIRIN], problem.outputs)[0].y
     assert_allclose(y, [qed(ASPIRIN), logp(ASPIRIN)])
@@ -376,17 +403,19 @@ def test_a_file_is_read_line_by_line(cached, tmp_path, monkeypatch):
 )
 def test_what_does_not_work_is_said(options, message, monkeypatch):
     monkeypatch.delenv("BO_INVERT_MOLECULES", raising=False)
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         bi.ready_problem("molecules", **options)
 
 
 def test_any_latent_can_have_features():
     space = bi.Latent(
-        lambda z: [f"{row.sum():.1f}" for row in z], 3, features=lambda texts: [[float(t)] for t in texts]
+        lambda z: [f"{row.sum():.1f}" for row in z],
+        3,
+        features=lambda texts: [[float(t)] for t in texts],
     )
     assert_allclose(space.features(np.ones((2, 3))), [[3.0], [3.0]])
     bad = bi.Latent(lambda z: ["a"] * len(z), 3, features=lambda texts: [1.0])
-    with pytest.raises(InvalidInput, match="as many rows"):
+    with pytest.raises(InvalidInputError, match="as many rows"):
         bad.features(np.ones((2, 3)))
 
 
@@ -402,7 +431,8 @@ def test_texts_are_made_once():
     asked.clear()
     first = space.decode(points)
     assert space.decode(points[::-1]) == first[::-1]
-    assert space.decode(np.concatenate([points[:5], points[:5], points[:2] + 1])) == [*first[:5], *first[:5]] + [
-        f"{row.sum():.2f}" for row in points[:2] + 1
-    ]
+    assert space.decode(np.concatenate([points[:5], points[:5], points[:2] + 1])) == [
+        *first[:5],
+        *first[:5],
+    ] + [f"{row.sum():.2f}" for row in points[:2] + 1]
     assert len(asked) == 52

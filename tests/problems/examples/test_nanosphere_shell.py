@@ -45,11 +45,16 @@ def test_targets_are_reached_by_their_designs() -> None:
     assert designs.min() >= 30.0
     assert designs.max() <= 70.0
     problem = bi.ready_problem("shell", target=reached[0])
-    losses = [o.loss for o in problem.evaluate([Query(point) for point in problem.space.encode(designs)])]
+    losses = [
+        o.loss for o in problem.evaluate([Query(point) for point in problem.space.encode(designs)])
+    ]
     assert losses[0] == pytest.approx(0.0, abs=1e-18)
     assert losses[1] == pytest.approx(((reached[1] - reached[0]) ** 2).mean())
 
 
 def test_the_seed_draws_the_target() -> None:
     assert bi.ready_problem("shell", seed=3).objective.value == tuple(shell.targets(1, seed=3)[0])
-    assert bi.ready_problem("shell", seed=3).objective.value != bi.ready_problem("shell", seed=4).objective.value
+    assert (
+        bi.ready_problem("shell", seed=3).objective.value
+        != bi.ready_problem("shell", seed=4).objective.value
+    )

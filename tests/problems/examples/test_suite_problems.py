@@ -16,7 +16,12 @@ import bo_invert as bi
 from bo_invert.problems.examples import ackley, branin, levy, mixed_ackley, rosenbrock
 from bo_invert.types import Query
 
-SMOOTH: dict[str, ModuleType] = {"ackley10": ackley, "levy16": levy, "rosenbrock8": rosenbrock, "branin25": branin}
+SMOOTH: dict[str, ModuleType] = {
+    "ackley10": ackley,
+    "levy16": levy,
+    "rosenbrock8": rosenbrock,
+    "branin25": branin,
+}
 ALL = {**SMOOTH, "mixed_ackley": mixed_ackley}
 SHAPES = {"ackley10": 10, "levy16": 16, "rosenbrock8": 8, "branin25": 25, "mixed_ackley": 9}
 SEEDS = [None, 0, 1, 2, 17]
@@ -28,19 +33,27 @@ def made(name: str, seed: int | None) -> bi.Problem:
 
 
 def losses(problem: bi.Problem, points: Any) -> np.ndarray:
-    return np.array([outcome.loss for outcome in problem.evaluate([Query(point) for point in points])], dtype=float)
+    return np.array(
+        [outcome.loss for outcome in problem.evaluate([Query(point) for point in points])],
+        dtype=float,
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_optimum_is_where_it_is_said_to_be_and_nothing_is_lower(name: str, seed: int | None) -> None:
+def test_the_optimum_is_where_it_is_said_to_be_and_nothing_is_lower(
+    name: str, seed: int | None
+) -> None:
     problem, module = made(name, seed), ALL[name]
     assert problem.name == name
     assert problem.space.domain.dim == SHAPES[name]
     best = problem.space.encode([module.optimizer(seed)])[0]
     assert losses(problem, [best])[0] == pytest.approx(module.OPTIMUM, abs=1e-10)
     rng = np.random.default_rng(5)
-    near = [np.clip(best + scale * rng.standard_normal(len(best)), 0, 1) for scale in (1e-4, 1e-2, 0.1) * 100]
+    near = [
+        np.clip(best + scale * rng.standard_normal(len(best)), 0, 1)
+        for scale in (1e-4, 1e-2, 0.1) * 100
+    ]
     found = losses(problem, [*near, *problem.space.sample(rng, 300)])
     assert found.min() > module.OPTIMUM - 1e-10
     assert np.median(found[300:]) > module.OPTIMUM + 1.0
@@ -83,7 +96,9 @@ def test_without_a_shift_they_are_the_textbook_functions() -> None:
     assert ackley.Ackley(ackley.optimizer(None))(x)[:, 0] == pytest.approx(expected)
     x = rng.uniform(-10, 10, (20, 16))
     w = 1 + (x - 1) / 4
-    expected = np.sin(np.pi * w[:, 0]) ** 2 + (w[:, -1] - 1) ** 2 * (1 + np.sin(2 * np.pi * w[:, -1]) ** 2)
+    expected = np.sin(np.pi * w[:, 0]) ** 2 + (w[:, -1] - 1) ** 2 * (
+        1 + np.sin(2 * np.pi * w[:, -1]) ** 2
+    )
     expected += ((w[:, :-1] - 1) ** 2 * (1 + 10 * np.sin(np.pi * w[:, :-1] + 1) ** 2)).sum(1)
     assert levy.Levy(levy.optimizer(None))(x)[:, 0] == pytest.approx(expected)
 
@@ -111,9 +126,13 @@ def test_gradients_are_those_of_the_function(name: str) -> None:
     problem = bi.ready_problem(name)
     point = problem.space.sample(np.random.default_rng(2), 1)[0]
     (outcome,) = problem.evaluate([Query(point, gradient=True)])
-    shifted = losses(problem, [point + sign * 1e-6 * row for row in np.eye(len(point)) for sign in (1, -1)])
+    shifted = losses(
+        problem, [point + sign * 1e-6 * row for row in np.eye(len(point)) for sign in (1, -1)]
+    )
     assert outcome.gradient is not None
-    assert outcome.gradient == pytest.approx((shifted[::2] - shifted[1::2]) / 2e-6, rel=1e-3, abs=1e-3)
+    assert outcome.gradient == pytest.approx(
+        (shifted[::2] - shifted[1::2]) / 2e-6, rel=1e-3, abs=1e-3
+    )
 
 
 def test_the_kinds_have_no_order_and_a_whole_step_is_three_quarters() -> None:
@@ -133,14 +152,15 @@ def test_the_kinds_have_no_order_and_a_whole_step_is_three_quarters() -> None:
 def test_the_same_problem_in_another_process(name: str) -> None:
     problem = made(name, 5)
     points = problem.space.sample(np.random.default_rng(0), 3)
-    assert losses(pickle.loads(pickle.dumps(problem)), points).tolist() == losses(problem, points).tolist()
+    assert (
+        losses(pickle.loads(pickle.dumps(problem)), points).tolist()
+        == losses(problem, points).tolist()
+    )
     assert losses(made(name, 5), points).tolist() == losses(problem, points).tolist()
     assert losses(made(name, 6), points).tolist() != losses(problem, points).tolist()
 
 
 def test_torch_is_imported_only_for_gradients() -> None:
     made_plain = "; ".join(f"bi.ready_problem({name!r}, differentiable=False)" for name in SMOOTH)
-    code = (
-        f"import sys, bo_invert as bi; {made_plain}; bi.ready_problem('mixed_ackley'); sys.exit('torch' in sys.modules)"
-    )
+    code = f"import sys, bo_invert as bi; {made_plain}; bi.ready_problem('mixed_ackley'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

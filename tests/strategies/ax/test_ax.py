@@ -42,12 +42,18 @@ EVERY_KIND = bi.Box(
 def told(problem: bi.Problem, points: Any, origin: str = "") -> list[Trial]:
     queries = [Query(point, origin=origin) for point in points]
     outcomes = problem.evaluate(queries)
-    return [Trial(i, q, o.state, outcome=o) for i, (q, o) in enumerate(zip(queries, outcomes, strict=True))]
+    return [
+        Trial(i, q, o.state, outcome=o)
+        for i, (q, o) in enumerate(zip(queries, outcomes, strict=True))
+    ]
 
 
 def mixed() -> bi.Problem:
     def fn(design: dict[str, Any]) -> dict[str, float]:
-        return {"E": (design["x"] - 0.3) ** 2 + (design["kind"] != "b"), "pass rate": design["x"] + design["n"] / 9}
+        return {
+            "E": (design["x"] - 0.3) ** 2 + (design["kind"] != "b"),
+            "pass rate": design["x"] + design["n"] / 9,
+        }
 
     space = bi.Box({"x": bi.Float(0, 1), "n": bi.Int(1, 9), "kind": bi.Choice("a", "b")})
     return bi.Problem(space, fn, bi.Minimize("E"), constraints=["pass rate >= 0.5"], name="mixed")
@@ -55,7 +61,9 @@ def mixed() -> bi.Problem:
 
 def bowl(objective: Any = None, dim: int = 2) -> bi.Problem:
     return bi.Problem(
-        bi.Box([0.0] * dim, [1.0] * dim), lambda x: float(((x - 0.3) ** 2).sum()), objective or bi.Minimize()
+        bi.Box([0.0] * dim, [1.0] * dim),
+        lambda x: float(((x - 0.3) ** 2).sum()),
+        objective or bi.Minimize(),
     )
 
 
@@ -74,7 +82,10 @@ def test_ask_is_pure_and_leaves_the_global_generators_alone() -> None:
     import torch
 
     problem = mixed()
-    trials = [*seen(problem), Trial(6, Query(problem.space.sample(np.random.default_rng(5), 1)[0]), State.RUNNING, 0)]
+    trials = [
+        *seen(problem),
+        Trial(6, Query(problem.space.sample(np.random.default_rng(5), 1)[0]), State.RUNNING, 0),
+    ]
     request = Request(number=3, seed=7)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     first = Ax().ask(problem.statement, trials, request)
@@ -87,7 +98,8 @@ def test_ask_is_pure_and_leaves_the_global_generators_alone() -> None:
         replace(
             trial,
             query=Query.from_json(json.loads(json.dumps(trial.query.to_json()))),
-            outcome=trial.outcome and Outcome.from_json(json.loads(json.dumps(trial.outcome.to_json()))),
+            outcome=trial.outcome
+            and Outcome.from_json(json.loads(json.dumps(trial.outcome.to_json()))),
         )
         for trial in trials
     ]
@@ -121,7 +133,9 @@ def constrained() -> bi.Problem:
         return {"loss": float(x[0]), "low": float(x[1]), "high": float(x[0] + x[1])}
 
     constraints = ["low >= 0.2", "high <= 1.5", "loss >= 0.1"]
-    return bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), fn, bi.Target({"loss": 0.3}), constraints=constraints)
+    return bi.Problem(
+        bi.Box([0.0, 0.0], [1.0, 1.0]), fn, bi.Target({"loss": 0.3}), constraints=constraints
+    )
 
 
 def test_first_points_are_the_centre_and_one_sobol_sequence_however_they_are_asked() -> None:
@@ -142,7 +156,10 @@ def test_first_points_are_the_centre_and_one_sobol_sequence_however_they_are_ask
 def test_given_data_counts_as_initialization() -> None:
     problem = bowl()
     node = {
-        n: Ax(initialization_budget=4).ask(problem.statement, seen(problem, n), Request()).queries[0].meta["node"]
+        n: Ax(initialization_budget=4)
+        .ask(problem.statement, seen(problem, n), Request())
+        .queries[0]
+        .meta["node"]
         for n in (1, 4)
     }
     assert node == {1: "Sobol", 4: "MBM"}
@@ -158,7 +175,9 @@ def test_it_optimises() -> None:
 
 def test_does_not_return_to_where_it_failed() -> None:
     """Ax proposes failed trials again, so they are handed over as abandoned."""
-    problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), lambda x: -x[0] if x[0] < 0.5 else np.nan, bi.Minimize())
+    problem = bi.Problem(
+        bi.Box([0.0, 0.0], [1.0, 1.0]), lambda x: -x[0] if x[0] < 0.5 else np.nan, bi.Minimize()
+    )
     trials = told(problem, np.random.default_rng(1).random((9, 2)))
     for k in range(3):
         (query,) = Ax().ask(problem.statement, trials, Request(number=k)).queries
@@ -171,10 +190,15 @@ def test_does_not_return_to_where_it_failed() -> None:
 
 def test_a_latent_takes_points_beyond_its_bounds_and_proposes_within_its_radius() -> None:
     domain = Domain("gaussian", 3, {}, radius=2.5)
-    statement = bi.Statement("latent", domain, ("y",), bi.Maximize().bind(["y"]))
+    statement = bi.ProblemStatement("latent", domain, ("y",), bi.Maximize().bind(["y"]))
     codes = np.random.default_rng(0).standard_normal((6, 3)) * 4
     trials = [
-        Trial(i, Query(z), State.COMPLETED, outcome=Outcome(State.COMPLETED, [-abs(z).sum()], abs(z).sum()))
+        Trial(
+            i,
+            Query(z),
+            State.COMPLETED,
+            outcome=Outcome(State.COMPLETED, [-abs(z).sum()], abs(z).sum()),
+        )
         for i, z in enumerate(codes)
     ]
     assert abs(codes).max() > 3
@@ -184,18 +208,30 @@ def test_a_latent_takes_points_beyond_its_bounds_and_proposes_within_its_radius(
 
 
 def test_is_done_when_every_combination_was_tried() -> None:
-    problem = bi.Problem(bi.Box({"n": bi.Int(0, 1), "kind": bi.Choice("a", "b")}), lambda d: d["n"], bi.Minimize())
-    trials = told(problem, problem.space.encode([{"n": n, "kind": k} for n in (0, 1) for k in "ab"]))
+    problem = bi.Problem(
+        bi.Box({"n": bi.Int(0, 1), "kind": bi.Choice("a", "b")}), lambda d: d["n"], bi.Minimize()
+    )
+    trials = told(
+        problem, problem.space.encode([{"n": n, "kind": k} for n in (0, 1) for k in "ab"])
+    )
     assert Ax().ask(problem.statement, trials, Request()).queries == ()
-    assert points(Ax().ask(problem.statement, trials[:3], Request(count=2))) == [trials[3].point.tolist()]
+    assert points(Ax().ask(problem.statement, trials[:3], Request(count=2))) == [
+        trials[3].point.tolist()
+    ]
 
 
 def test_says_nothing_and_leaves_logging_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
     loggers = logging.Logger.manager.loggerDict
 
     def state() -> dict[str, Any]:
-        found = {n: (x.level, x.filters[:], x.disabled) for n, x in loggers.items() if isinstance(x, logging.Logger)}
-        return found | {"handlers": [(h.level, h.filters[:]) for h in logging.getLogger("ax").handlers]}
+        found = {
+            n: (x.level, x.filters[:], x.disabled)
+            for n, x in loggers.items()
+            if isinstance(x, logging.Logger)
+        }
+        return found | {
+            "handlers": [(h.level, h.filters[:]) for h in logging.getLogger("ax").handlers]
+        }
 
     Ax().ask(bowl().statement, [], Request())  # whatever is imported late, is imported now
     capfd.readouterr()
@@ -206,12 +242,14 @@ def test_says_nothing_and_leaves_logging_as_it_was(capfd: pytest.CaptureFixture[
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(bi.InvalidInput, match="method must be one of fast"):
+    with pytest.raises(bi.InvalidInputError, match="method must be one of fast"):
         Ax(method="best")
-    with pytest.raises(bi.InvalidInput, match="at least 2"):
+    with pytest.raises(bi.InvalidInputError, match="at least 2"):
         Ax(initialization_budget=1)
-    wide = bi.Problem(bi.Box({"c": bi.Choice(list(range(1001)))}), lambda d: d["c"], bi.Minimize(), name="wide")
-    with pytest.raises(bi.Unsuitable, match=r"'ax' takes at most 1000 .*'c'.*'wide'"):
+    wide = bi.Problem(
+        bi.Box({"c": bi.Choice(list(range(1001)))}), lambda d: d["c"], bi.Minimize(), name="wide"
+    )
+    with pytest.raises(bi.UnsuitableStrategyError, match=r"'ax' takes at most 1000 .*'c'.*'wide'"):
         Ax().check(wide.statement)
 
 
@@ -234,7 +272,10 @@ def test_parameters_are_mapped_natively_and_back() -> None:
     assert space["many"].log_scale
     assert isinstance(space["kind"], ChoiceParameter)
     assert (space["kind"].values, space["kind"].is_ordered) == (["u", "v", "w"], False)
-    assert (space["flag"].parameter_type, space["step"].parameter_type) == (ParameterType.BOOL, ParameterType.FLOAT)
+    assert (space["flag"].parameter_type, space["step"].parameter_type) == (
+        ParameterType.BOOL,
+        ParameterType.FLOAT,
+    )
     assert space["size"].values == ["8", "2", "4"], "Ax would sort numbers"
     assert space["size"].is_ordered
 
@@ -246,7 +287,9 @@ def test_parameters_are_mapped_natively_and_back() -> None:
         back = frame.from_ax(parameters)
         np.testing.assert_allclose(back, point, atol=1e-12)
         assert (EVERY_KIND.domain.project(back) == back).all()
-    over = frame.from_ax({**frame.to_ax(point), "rate": 10.000000000000002, "a real": -2.0000000000000004})
+    over = frame.from_ax(
+        {**frame.to_ax(point), "rate": 10.000000000000002, "a real": -2.0000000000000004}
+    )
     assert EVERY_KIND.decode(over[None])[0]["rate"] == 10.0
 
 
@@ -254,7 +297,9 @@ def test_goals_and_constraints_are_stated_natively() -> None:
     from bo_invert.strategies.ax.conversion import client_from
 
     def config(objective: Any, constraints: list[str], outputs: list[str]) -> tuple[Any, list[Any]]:
-        problem = bi.Problem(bi.Box([0.0], [1.0]), None, objective, constraints=constraints, outputs=outputs)
+        problem = bi.Problem(
+            bi.Box([0.0], [1.0]), None, objective, constraints=constraints, outputs=outputs
+        )
         found = client_from(problem.statement, [])._experiment.optimization_config
         limits = [(c.metric_names[0], c.op.name, c.bound) for c in found.outcome_constraints]
         return (found.objective.expression, found.objective.minimize), limits
@@ -269,7 +314,10 @@ def test_goals_and_constraints_are_stated_natively() -> None:
     )  # fmt: skip
     assert config(bi.Minimize("x0"), ["baseline <= 1"], ["x0", "baseline"])[0] == ("-x0_m", True)
     # structured, or constrained itself: the loss is a metric of its own
-    assert config(bi.Target({"y": 2.0}), ["loss <= 3"], ["y", "loss"]) == (("-loss_m", True), [("loss", "LEQ", 3.0)])
+    assert config(bi.Target({"y": 2.0}), ["loss <= 3"], ["y", "loss"]) == (
+        ("-loss_m", True),
+        [("loss", "LEQ", 3.0)],
+    )
     assert config(bi.Maximize("y"), ["y <= 3"], ["y"]) == (("-loss", True), [("y", "LEQ", 3.0)])
 
 
@@ -279,11 +327,16 @@ def test_trials_keep_their_states_and_data() -> None:
     problem = constrained()
     states = [State.FAILED, State.INFEASIBLE, State.CANCELLED, State.RUNNING, State.LOST]
     trials = seen(problem, 3)
-    trials += [Trial(3 + i, Query([0.1 * i, 0.5]), s, outcome=Outcome(s, reason="why")) for i, s in enumerate(states)]
+    trials += [
+        Trial(3 + i, Query([0.1 * i, 0.5]), s, outcome=Outcome(s, reason="why"))
+        for i, s in enumerate(states)
+    ]
     experiment = client_from(problem.statement, trials)._experiment
     names = [trial.status.name for trial in experiment.trials.values()]
     assert names == ["COMPLETED"] * 3 + ["FAILED", "ABANDONED", "ABANDONED", "RUNNING", "RUNNING"]
-    data = experiment.lookup_data().df.pivot(index="trial_index", columns="metric_name", values="mean")
+    data = experiment.lookup_data().df.pivot(
+        index="trial_index", columns="metric_name", values="mean"
+    )
     assert sorted(data.columns) == ["high", "loss", "loss_m", "low"]
     assert data["loss_m"].tolist() == [trial.loss for trial in trials[:3]]
     assert data["high"].tolist() == [trial.y[2] for trial in trials[:3]]
@@ -300,21 +353,30 @@ def test_a_study_becomes_a_client_that_ax_can_analyse_and_store(tmp_path: Path) 
         return {"a": design["x"], "b": design["n"] / 9, "E": design["x"] ** 2}
 
     space = bi.Box({"x": bi.Float(0, 1), "n": bi.Int(1, 9), "kind": bi.Choice("u", "v", "w")})
-    problem = bi.Problem(space, fn, bi.Target({"a": 0.3, "b": 0.6}), constraints=["E <= 0.5"], outputs=["a", "b", "E"])
+    problem = bi.Problem(
+        space,
+        fn,
+        bi.Target({"a": 0.3, "b": 0.6}),
+        constraints=["E <= 0.5"],
+        outputs=["a", "b", "E"],
+    )
     study = bi.Study.create("to ax", problem, strategy="sobol").run(budget=9)
     study.ask(1)
     client = study.to_ax()
 
     table = client.summarize()
     assert list(table["trial_status"]) == [
-        {"completed": "COMPLETED", "failed": "FAILED", "running": "RUNNING"}[t.state] for t in study.trials
+        {"completed": "COMPLETED", "failed": "FAILED", "running": "RUNNING"}[t.state]
+        for t in study.trials
     ]
     assert "FAILED" in set(table["trial_status"])
     assert {"a", "b", "m_E", "loss", "x", "n", "kind"} <= set(table.columns)
     best, _, number, _ = client.get_best_parameterization(use_model_predictions=False)
     assert number == study.best.number
     assert best == study.best.design
-    cards = client.compute_analyses([Summary(), CrossValidationPlot(metric_names=["loss"])], display=False)
+    cards = client.compute_analyses(
+        [Summary(), CrossValidationPlot(metric_names=["loss"])], display=False
+    )
     assert not any("Error" in type(card).__name__ for card in cards)
 
     path = str(tmp_path / "study.json")
@@ -370,7 +432,8 @@ class Spy(Strategy):
         point = statement.domain.sobol(request.stream(0), 1, skip=request.number)[0]
         states = [str(t.state) for t in trials]
         return Proposal(
-            (Query(point, origin=self.name, meta={"k": request.number, "states": states}),), f"memo {request.number}"
+            (Query(point, origin=self.name, meta={"k": request.number, "states": states}),),
+            f"memo {request.number}",
         )
 
 
@@ -393,7 +456,9 @@ def test_a_strategy_serves_ax_and_is_shown_everything() -> None:
     assert statement.objective.to_json() == bi.Minimize("cost").to_json()
     sequence = statement.domain.values(statement.domain.sobol(Request(seed=5).stream(0), 8))
     assert [{k: v for k, v in row.items() if k != "fixed"} for row in asked.values()] == sequence
-    last = client._experiment.trials[8].generator_runs[0].gen_metadata["bo_invert"][0]["query"]["meta"]
+    last = (
+        client._experiment.trials[8].generator_runs[0].gen_metadata["bo_invert"][0]["query"]["meta"]
+    )
     assert last["states"] == ["completed"] * 3 + ["failed"] + ["completed"] * 3 + ["running"]
 
 
@@ -431,13 +496,13 @@ def test_real_strategies_run_in_ax(strategy: str) -> None:
 def test_a_node_refuses_what_it_cannot_serve() -> None:
     from bo_invert.strategies.ax.generation_node import generation_node
 
-    with pytest.raises(bi.InvalidInput, match="no option"):
+    with pytest.raises(bi.InvalidInputError, match="no option"):
         generation_node("sobol", colour="red")
-    with pytest.raises(bi.InvalidInput, match="parameter constraints"):
+    with pytest.raises(bi.InvalidInputError, match="parameter constraints"):
         ax_client(generation_node("sobol"), constraints=["x + n <= 5"]).get_next_trials(1)
-    with pytest.raises(bi.InvalidInput, match="exactly one objective"):
+    with pytest.raises(bi.InvalidInputError, match="exactly one objective"):
         ax_client(generation_node("sobol"), objective="cost, -time").get_next_trials(1)
-    with pytest.raises(bi.Unsuitable, match="needs gradients"):
+    with pytest.raises(bi.UnsuitableStrategyError, match="needs gradients"):
         ax_client(generation_node("gradient")).get_next_trials(1)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import bo_invert as bi
 from bo_invert.objectives import Minimize
-from bo_invert.problem_statement import Statement
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.problems.examples import hartmann, mixed
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
@@ -21,21 +21,29 @@ from bo_invert.strategies.peers.cmaes import CMAES
 from bo_invert.types import Outcome, Query, State, Trial
 
 
-def run(problem: bi.Problem, budget: int, strategy: CMAES | None = None, batch: int = 1, seed: int = 0) -> bi.Study:
-    return bi.Study.create("s", problem, strategy or CMAES(), seed=seed).run(budget=budget, batch=batch)
+def run(
+    problem: bi.Problem, budget: int, strategy: CMAES | None = None, batch: int = 1, seed: int = 0
+) -> bi.Study:
+    return bi.Study.create("s", problem, strategy or CMAES(), seed=seed).run(
+        budget=budget, batch=batch
+    )
 
 
 def sphere(d: int = 3, **options: Any) -> bi.Problem:
-    return bi.Problem(bi.Box([0.0] * d, [1.0] * d), lambda x: float(((x - 0.7) ** 2).sum()), Minimize(), **options)
+    return bi.Problem(
+        bi.Box([0.0] * d, [1.0] * d), lambda x: float(((x - 0.7) ** 2).sum()), Minimize(), **options
+    )
 
 
-def latent(d: int, radius: float = np.inf) -> Statement:
-    return Statement("latent", Domain("gaussian", d, {}, radius), ("y",), Minimize())
+def latent(d: int, radius: float = np.inf) -> ProblemStatement:
+    return ProblemStatement("latent", Domain("gaussian", d, {}, radius), ("y",), Minimize())
 
 
 def answer(queries: Sequence[Query], start: int, losses: Sequence[float]) -> list[Trial]:
     return [
-        Trial(start + i, query, State.COMPLETED, outcome=Outcome(State.COMPLETED, y=[loss], loss=loss))
+        Trial(
+            start + i, query, State.COMPLETED, outcome=Outcome(State.COMPLETED, y=[loss], loss=loss)
+        )
         for i, (query, loss) in enumerate(zip(queries, losses, strict=True))
     ]
 
@@ -97,7 +105,9 @@ def test_two_logs_of_one_problem_do_not_mix() -> None:
     for log in (rising, falling):
         forget()
         apart.append(CMAES().ask(statement, log, Request(count=1)).queries[0].point)
-    together = [CMAES().ask(statement, log, Request(count=1)).queries[0].point for log in (rising, falling)]
+    together = [
+        CMAES().ask(statement, log, Request(count=1)).queries[0].point for log in (rising, falling)
+    ]
     assert np.array_equal(apart, together)
     assert not np.array_equal(*apart)
 
@@ -124,14 +134,19 @@ def test_waits_for_the_last_of_a_generation_and_cares_for_no_order() -> None:
     assert CMAES().ask(statement, waiting, Request(count=2)).queries == ()
     assert len(CMAES().ask(statement, log[:5], Request(count=9)).queries) == 2
     shuffled = [log[i] for i in (4, 2, 0, 6, 1, 3, 5)]
-    after = [CMAES().ask(statement, told, Request(count=1)).queries[0].point for told in (log, shuffled)]
+    after = [
+        CMAES().ask(statement, told, Request(count=1)).queries[0].point for told in (log, shuffled)
+    ]
     assert np.array_equal(*after)
 
 
 def test_starts_at_the_best_given_trial_and_stays_with_it() -> None:
     problem = sphere(6)
     study = bi.Study.create("s", problem, CMAES(sigma0=0.01))
-    study.add(points=np.array([[0.1] * 6, [0.65] * 6]), Y=[problem.oracle.fn(np.full(6, v)) for v in (0.1, 0.65)])
+    study.add(
+        points=np.array([[0.1] * 6, [0.65] * 6]),
+        Y=[problem.oracle.fn(np.full(6, v)) for v in (0.1, 0.65)],
+    )
     study.run(budget=30)
     own = [t for t in study.trials if t.origin == "cmaes"]
     assert {t.query.meta["from"] for t in own} == {1}
@@ -178,7 +193,9 @@ def test_in_a_latent_it_starts_as_the_prior_and_stays_plausible() -> None:
 def test_failed_trials_rank_last_and_broken_constraints_before_them() -> None:
     def outcome(state: State, loss: float | None = None, violation: float = 0.0) -> Trial:
         y = None if loss is None else [loss]
-        return Trial(0, Query([0.0]), state, outcome=Outcome(state, y=y, loss=loss, violation=violation))
+        return Trial(
+            0, Query([0.0]), state, outcome=Outcome(state, y=y, loss=loss, violation=violation)
+        )
 
     trials = [
         outcome(State.FAILED),
@@ -192,7 +209,9 @@ def test_failed_trials_rank_last_and_broken_constraints_before_them() -> None:
     scores = cmaes._scores(trials)
     assert scores is not None
     assert scores[[2, 5]].tolist() == [1e6, -3.0], "losses stay what they are"
-    assert scores[5] < scores[2] < scores[1] < scores[4] < scores[0] == scores[3] == scores[6] < np.inf
+    assert (
+        scores[5] < scores[2] < scores[1] < scores[4] < scores[0] == scores[3] == scores[6] < np.inf
+    )
     assert cmaes._scores([*trials, None]) is None
     assert cmaes._scores([*trials, Trial(0, Query([0.0]), State.LOST)]) is None
 
@@ -208,5 +227,5 @@ def test_survives_an_oracle_that_always_fails() -> None:
 
 @pytest.mark.parametrize("options", [{"sigma0": 0.0}, {"sigma0": float("nan")}, {"popsize": 2}])
 def test_options_that_cannot_be_meant(options: dict[str, Any]) -> None:
-    with pytest.raises(bi.InvalidInput, match="cmaes"):
+    with pytest.raises(bi.InvalidInputError, match="cmaes"):
         CMAES(**options)

@@ -19,10 +19,14 @@ BOWL = np.array([0.3, 0.6, 0.8])
 
 
 def bowl() -> bi.Problem:
-    return bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), lambda x: float(((x - BOWL) ** 2).sum()), bi.Minimize())
+    return bi.Problem(
+        bi.Box([0.0] * 3, [1.0] * 3), lambda x: float(((x - BOWL) ** 2).sum()), bi.Minimize()
+    )
 
 
-def run(strategy: Any, budget: int, problem: bi.Problem | None = None, batch: int = 1, **options: Any) -> bi.Study:
+def run(
+    strategy: Any, budget: int, problem: bi.Problem | None = None, batch: int = 1, **options: Any
+) -> bi.Study:
     study = bi.Study.create("s", problem or bowl(), strategy=strategy, seed=1, **options)
     return study.run(budget, batch=batch, stop_when_hit=False)
 
@@ -39,13 +43,17 @@ def run(strategy: Any, budget: int, problem: bi.Problem | None = None, batch: in
         ("dual_annealing", 100, 10, {}),
     ],
 )
-def test_improves_on_its_own_first_points(strategy: str, budget: int, first: int, options: dict[str, Any]) -> None:
+def test_improves_on_its_own_first_points(
+    strategy: str, budget: int, first: int, options: dict[str, Any]
+) -> None:
     losses = [trial.loss for trial in run(strategy, budget, **options).trials]
     assert len(losses) == budget
     assert min(losses) < 0.5 * min(losses[:first])
 
 
-@pytest.mark.parametrize("strategy", [{"name": "optuna", "options": {"sampler": "tpe"}}, "optuna", "nevergrad"])
+@pytest.mark.parametrize(
+    "strategy", [{"name": "optuna", "options": {"sampler": "tpe"}}, "optuna", "nevergrad"]
+)
 def test_typed_parameters(strategy: Any) -> None:
     problem = mixed.problem()
     study = run(strategy, 14, problem, batch=2)
@@ -55,19 +63,23 @@ def test_typed_parameters(strategy: Any) -> None:
 
 
 @pytest.mark.parametrize("package", ["optuna", "nevergrad"])
-def test_a_missing_extra_is_named_with_its_remedy(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named_with_its_remedy(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(bi.BoInvertError, match=rf"{package}.*pip install 'bo-invert\[peers\]'") as missing:
+    with pytest.raises(
+        bi.BoInvertError, match=rf"{package}.*pip install 'bo-invert\[peers\]'"
+    ) as missing:
         bi.Study.create("s", bowl(), strategy=package)
     assert isinstance(missing.value, ImportError)
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(bi.InvalidInput, match="sampler is 'gp' or 'tpe'"):
+    with pytest.raises(bi.InvalidInputError, match="sampler is 'gp' or 'tpe'"):
         from_spec("optuna", sampler="cma")
-    with pytest.raises(bi.InvalidInput, match="no optimizer 'Best'"):
+    with pytest.raises(bi.InvalidInputError, match="no optimizer 'Best'"):
         bi.Study.create("s", bowl(), strategy="nevergrad", optimizer="Best")
-    with pytest.raises(bi.InvalidInput, match="at least 5"):
+    with pytest.raises(bi.InvalidInputError, match="at least 5"):
         from_spec("differential_evolution", members=3)
 
 
@@ -87,11 +99,21 @@ def test_differential_evolution_is_scipys() -> None:
     """The same points in the same order as a plain run of SciPy with the same first generation and generator."""
     from scipy.optimize import differential_evolution
 
-    asked = np.array([trial.point for trial in run("differential_evolution", 72, batch=5, members=12).trials])
+    asked = np.array(
+        [trial.point for trial in run("differential_evolution", 72, batch=5, members=12).trials]
+    )
     fn, rng = Seen(), Request(seed=1).stream(0)
     first = bowl().space.domain.sobol(rng, 12)
     differential_evolution(
-        fn, [(0, 1)] * 3, init=first, polish=False, vectorized=True, updating="deferred", maxiter=8, tol=0, rng=rng
+        fn,
+        [(0, 1)] * 3,
+        init=first,
+        polish=False,
+        vectorized=True,
+        updating="deferred",
+        maxiter=8,
+        tol=0,
+        rng=rng,
     )
     np.testing.assert_array_equal(list(fn.points.values())[:72], asked)
 
@@ -122,7 +144,9 @@ def test_ends_where_nothing_is_left_to_ask() -> None:
 
 def test_penalties_keep_their_order() -> None:
     def trial(number: int, state: State, **outcome: Any) -> Trial:
-        return Trial(number, Query(np.array([float(number)])), state, outcome=Outcome(state, **outcome))
+        return Trial(
+            number, Query(np.array([float(number)])), state, outcome=Outcome(state, **outcome)
+        )
 
     log = [
         trial(0, State.COMPLETED, y=[1e12], loss=1e12),
@@ -149,7 +173,9 @@ def test_nevergrad_is_replayed_and_leaves_the_generators_alone() -> None:
     assert (np.random.get_state()[1] == legacy).all()  # noqa: NPY002
 
 
-def test_optuna_says_nothing(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+def test_optuna_says_nothing(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     run("optuna", 4, sampler="tpe")
     assert capfd.readouterr().err == ""
 
@@ -161,5 +187,7 @@ def test_an_optimiser_that_waits_in_a_thread_does_not_keep_the_interpreter() -> 
         "s = bi.Study.create('s', p, strategy='nevergrad', optimizer='Cobyla').run(5)\n"
         "print(len(s.trials))\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert ended.stdout.split() == ["5"]

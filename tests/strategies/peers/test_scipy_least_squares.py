@@ -79,14 +79,17 @@ def test_the_differences_of_a_jacobian_are_asked_together() -> None:
 def test_the_step_of_the_differences_can_be_chosen() -> None:
     points = np.array([trial.point for trial in run(curved(), 4, diff_step=0.01).trials])
     np.testing.assert_allclose(np.diag(points[1:] - points[0]), 0.01 * points[0], rtol=1e-6)
-    with pytest.raises(bi.InvalidInput, match="diff_step"):
+    with pytest.raises(bi.InvalidInputError, match="diff_step"):
         from_spec(NAME, diff_step=0.0)
 
 
 def test_a_run_that_ends_in_a_local_minimum_is_followed_by_another() -> None:
     target = arm.targets(4, seed=5)[3]
     trials = run(arm.problem(target=target, differentiable=False), 300, batch=4).trials
-    best = [min(trial.loss for trial in trials if trial.query.meta["start"] == start) for start in (0, 1)]
+    best = [
+        min(trial.loss for trial in trials if trial.query.meta["start"] == start)
+        for start in (0, 1)
+    ]
     assert best[0] > 0.1
     assert best[1] < 1e-12
 
@@ -98,11 +101,15 @@ def test_begins_at_the_best_that_was_given() -> None:
     best = int(np.argmin([((curve(x) - GOAL) ** 2).sum() for x in points]))
     trials = study.run(3, stop_when_hit=False).trials[2:]
     assert {trial.query.meta["from"] for trial in trials} == {best}
-    assert all(np.abs(trial.point - points[best]).max() < 1e-7 for trial in trials), "differences: the rest is known"
+    assert all(np.abs(trial.point - points[best]).max() < 1e-7 for trial in trials), (
+        "differences: the rest is known"
+    )
 
 
-@pytest.mark.parametrize("wrong", [bi.Failed("crashed"), [1e300] * 3, [-1e300] * 3])
-@pytest.mark.parametrize("calls", [{1}, {3}, {5}, set(range(2, 200, 4))], ids=["start", "difference", "step", "many"])
+@pytest.mark.parametrize("wrong", [bi.FailedError("crashed"), [1e300] * 3, [-1e300] * 3])
+@pytest.mark.parametrize(
+    "calls", [{1}, {3}, {5}, set(range(2, 200, 4))], ids=["start", "difference", "step", "many"]
+)
 def test_goes_on_after_calls_without_an_answer(wrong: Any, calls: set[int]) -> None:
     whole = run(curved(), 60)
     study = run(curved(lambda call: wrong if call in calls else None), 60, batch=2)
@@ -126,7 +133,11 @@ def test_broken_constraints_are_residuals() -> None:
 
 def test_refuses_what_has_no_residuals_or_no_differences() -> None:
     least = bi.Problem(BOX, lambda x: 0.0, bi.Minimize(), name="least")
-    whole = bi.Problem(bi.Box({"n": bi.Int(1, 5)}), lambda d: float(d["n"]), bi.Target(3.0), name="whole")
+    whole = bi.Problem(
+        bi.Box({"n": bi.Int(1, 5)}), lambda d: float(d["n"]), bi.Target(3.0), name="whole"
+    )
     for problem, words in ((least, "residuals"), (whole, "finite differences")):
-        with pytest.raises(bi.Unsuitable, match=rf"'{NAME}' needs {words}.*'{problem.name}'"):
+        with pytest.raises(
+            bi.UnsuitableStrategyError, match=rf"'{NAME}' needs {words}.*'{problem.name}'"
+        ):
             bi.Study.create("s", problem, strategy=NAME)
