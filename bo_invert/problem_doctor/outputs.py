@@ -129,7 +129,7 @@ def failures(meter: Meter) -> list[Finding]:
     }
     remedies = {
         "oracle.infeasible": "They are billed and teach a model where not to ask; narrow the space if they are many",
-        "oracle.not_finite": "They count as failures. If such a design can never be evaluated, raise bi.Infeasible",
+        "oracle.not_finite": "They count as failures. If such a design can never be evaluated, raise bi.InfeasibleError",
         "oracle.fails": "raise bi.InfeasibleError where a design can never be evaluated; run(retries=2) where it is chance; "
         "bi.Isolated(oracle, timeout=...) where it crashes or hangs",
     }
