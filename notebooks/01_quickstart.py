@@ -51,7 +51,7 @@ made.scores()  # R squared on held-out images
 # %%
 from bo_invert.problems.examples.digits import draw, slant
 
-oracle = bi.Twin(bi.Estimator(made.forest), bi.TorchModule(made.network))
+oracle = bi.GradientProxy(bi.Estimator(made.forest), bi.TorchModule(made.network))
 problem = bi.Problem(
     made.latent,
     oracle,
@@ -91,7 +91,7 @@ print("formula:", slant(best.design))
 manual = bi.Study.create("by hand", problem, strategy="gp", seed=1)
 for trial in manual.ask(3):
     answer = float(made.forest.predict(trial.design.reshape(1, -1))[0])
-    manual.tell(trial, answer if trial.number else bi.Failed("dropped the sample"))
+    manual.tell(trial, answer if trial.number else bi.FailedError("dropped the sample"))
 manual.to_dataframe()[["number", "state", "origin", "y", "loss", "reason"]]
 
 # %% [markdown]

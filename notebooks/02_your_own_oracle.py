@@ -219,11 +219,7 @@ plt.show()
 # forest. Continuing a study with a changed oracle issues a warning.
 
 # %%
-from bo_invert.problems.provenance import told
+from pprint import pprint
 
 for one in (study, search):
-    print(
-        *(f"{what}: {which}" for what, which in told(one.journal.header["provenance"])),
-        sep="\n",
-        end="\n\n",
-    )
+    pprint(one.journal.header["provenance"], width=100, compact=True)
