@@ -1,9 +1,9 @@
-"""Every strategy on arm, sine, Hartmann-6 and digits: the table of docs/comparison.md.
+"""Compare the strategies on arm, sine, Hartmann-6 and digits: the tables of docs/comparison.md.
 
     python experiments/strategies.py --jobs 2 --storage sqlite:///strategies.db
 
-Studies are kept in the storage, so the same line resumes after an interruption. Ax takes most of the time; leave it out
-with ``--without ax`` for a first look.
+The storage holds the studies, so the same command resumes after an interruption. Ax, BoTorch and
+Optuna, which take seconds per ask, are excluded by default; ``--without ""`` includes them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bo_invert.problems.examples.sine import targets as sine_targets
 
 ROOT = Path(__file__).parents[1]
 SEEDS = range(10)
-#: Calls of each run. The published figures for arm and sine are for 50.
+#: Calls of each run. Published results for arm and sine are for 50 calls.
 BUDGETS = {"arm": 50, "sine": 50, "hartmann6": 60, "digits": 60}
 
 
@@ -46,7 +46,7 @@ PROBLEMS = {"arm": arm, "sine": sine, "hartmann6": hartmann6, "digits": digits}
 
 
 def methods(problem: str, without: list[str]) -> dict[str, object]:
-    """Every registered strategy; composed ones as they come."""
+    """Return the registered strategies, composed ones with their defaults."""
     chosen: dict[str, object] = {
         name: name for name in registry.names("strategies") if name not in without
     }
@@ -62,7 +62,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--storage", default="sqlite:///strategies.db")
     parser.add_argument(
-        "--without", default="", help="strategies to leave out, separated by commas"
+        "--without",
+        default="ax,botorch,optuna",
+        help="excluded strategies, separated by commas",
     )
     parser.add_argument("--only", default=",".join(PROBLEMS), help="problems, separated by commas")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
@@ -83,7 +85,7 @@ def main() -> None:
 
 
 def write(comparison: bi.Comparison, out: Path) -> None:
-    """The tables into the marked place of comparison.md, and every run as one row of a CSV file beside it."""
+    """Write the tables into comparison.md, and one row for each run into comparison.csv."""
     page = out / "comparison.md"
     head, _, rest = page.read_text(encoding="utf-8").partition("<!-- tables -->\n")
     tail = rest.partition("<!-- end -->\n")[2]
