@@ -19,7 +19,13 @@ from bo_invert.errors import (
     MissingExtraError,
 )
 from bo_invert.oracles.base import MISFIT, Answer, Oracle, answer_of
-from bo_invert.oracles.io.http_requests import Broken, Exchange, Reply, Unanswered, Unreachable
+from bo_invert.oracles.io.http_requests import (
+    BrokenConnectionError,
+    HttpReply,
+    HttpSession,
+    NoReplyError,
+    UnreachableError,
+)
 from bo_invert.oracles.io.json_codec import (
     Where,
     as_json,
@@ -127,7 +133,7 @@ class Http(Oracle):
         self.outputs = None if outputs is None else tuple(outputs)
         self.answer = checked_where(answer, "Http")
         self.infeasible = frozenset([infeasible] if isinstance(infeasible, int) else infeasible)
-        self._exchange = Exchange(self.headers, self.timeout, int(limit))
+        self._session = HttpSession(self.headers, self.timeout, int(limit))
 
     def __call__(self, designs: Sequence[Any]) -> list[Any]:
         """A row of outputs for each design, or a verdict instead."""
@@ -146,7 +152,7 @@ class Http(Oracle):
         ]
 
     def interrupt(self) -> None:
-        self._exchange.interrupt()
+        self._session.interrupt()
 
     def _answers(self, designs: list[Any], outputs: Sequence[str]) -> list[Answer]:
         asked = self._asked(designs)
@@ -189,17 +195,17 @@ class Http(Oracle):
 
     def _persist(self, url: str, body: bytes | None, count: int) -> _Asked:
         """Ask until there is an answer, or no patience any more."""
-        calls, why, wait, era = 0, "", self.backoff, self._exchange.era
+        calls, why, wait, interruption = 0, "", self.backoff, self._session.interruption
         for attempt in range(self.retries + 1):
             try:
-                reply = self._exchange.send(self.method, url, body)
-            except Unreachable as error:
+                reply = self._session.send(self.method, url, body)
+            except UnreachableError as error:
                 why, pause = f"cannot be reached: {error}", None
-            except Unanswered as error:
+            except NoReplyError as error:
                 return _Asked(
                     [FailedError(f"{self._place}: {error}")] * count, calls + 1, split=True
                 )
-            except Broken as error:
+            except BrokenConnectionError as error:
                 calls, why, pause = calls + 1, f"broke the connection: {error}", None
             else:
                 calls += reply.status != 429
@@ -212,13 +218,13 @@ class Http(Oracle):
             pause = max(
                 pause or 0.0, wait * random.uniform(0.5, 1.0)
             )  # many workers should not come back together
-            if attempt == self.retries or not self._exchange.sleep(pause, era):
+            if attempt == self.retries or not self._session.sleep(pause, interruption):
                 break
             wait *= 2.0
         tries = f" (asked {attempt + 1} times)" if attempt else ""
         return _Asked([FailedError(f"{self._place} {why}{tries}")] * count, calls)
 
-    def _read(self, reply: Reply, count: int, calls: int) -> _Asked:
+    def _read(self, reply: HttpReply, count: int, calls: int) -> _Asked:
         if reply.status in self.infeasible:
             return _Asked(
                 [InfeasibleError(f"{_status(reply)}: {beginning(reply.text)}")] * count,
@@ -278,7 +284,7 @@ class _Asked:
     split: bool = False
 
 
-def _status(reply: Reply) -> str:
+def _status(reply: HttpReply) -> str:
     return f"{reply.status} {reply.phrase}".strip()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
 import pickle
 import socket
 import threading
@@ -183,7 +185,7 @@ def test_rows_are_verdicts_where_they_are_no_outputs() -> None:
         answers = bi.Http(server.url, batched=True).answers([X] * 5, ("y",))
         unsent = bi.Http(server.url, batched=True).answers([X, X * np.nan, X, X, X, X], ("y",))
     assert [type(answer.verdict).__name__ for answer in answers] == [
-        "NoneType", "Failed", "Infeasible", "Failed", "Failed"
+        "NoneType", "FailedError", "InfeasibleError", "FailedError", "FailedError"
     ]  # fmt: skip
     assert {answer.calls for answer in answers} == {1}
     assert "nan" in said(unsent[1])
@@ -239,8 +241,8 @@ def test_only_429_is_a_call_that_was_refused() -> None:
 def test_retry_after_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(
-        "bo_invert.oracles.io.http_requests.Exchange.sleep",
-        lambda self, seconds, era: waits.append(seconds) or True,
+        "bo_invert.oracles.io.http_requests.HttpSession.sleep",
+        lambda self, seconds, interruption: waits.append(seconds) or True,
     )
     said_so = ["7", formatdate(time.time() + 20, usegmt=True), "nonsense", "-1"]
     replies = [(429, "", {"retry-after": value}) for value in said_so]
@@ -361,6 +363,28 @@ def test_a_server_that_trickles_or_says_nothing_has_its_time(
     assert answer.calls == 1 == len(taken), "asking again would be asking twice"
 
 
+def test_a_handshake_without_an_end_sends_nothing() -> None:
+    with raw(lambda connection: time.sleep(20)) as (url, _):
+        answer = ask(bi.Http(url.replace("http", "https"), timeout=0.3, retries=1, backoff=0.001))
+    assert "no connection in 0.3 s" in said(answer)
+    assert "asked 2 times" in said(answer)
+    assert answer.calls == 1
+
+
+def test_requests_work_within_an_event_loop_and_after_a_fork() -> None:
+    async def within() -> Answer:
+        return ask(oracle)
+
+    with serving(total) as server:
+        oracle = bi.Http(server.url)
+        assert asyncio.run(within()).y == [3.5]
+        if (child := os.fork()) == 0:
+            os._exit(0 if ask(oracle).y == [3.5] else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert ask(oracle).y == [3.5]
+    assert len(server.asked) == 3
+
+
 def test_answers_without_an_end_are_not_kept() -> None:
     block = b"1" * 65536
 
@@ -400,7 +424,7 @@ def test_redirections_stay_on_their_host() -> None:
         with serving(reply) as server:
             base = server.url.removesuffix("/predict")
             assert ask(bi.Http(server.url)).y == [3.5]
-            assert "without an end" in said(ask(bi.Http(base + "/round")))
+            assert "more than 3 redirections" in said(ask(bi.Http(base + "/round")))
             assert "/there; if that is right" in said(ask(bi.Http(base + "/moved"))), (
                 "a POST would become a GET"
             )

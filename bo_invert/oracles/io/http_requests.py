@@ -1,13 +1,15 @@
-"""HTTP requests that end: bounded in time from the first byte to the last, and in size. Needs the extra ``http``."""
+"""HTTP requests with one deadline, a size limit and interruption, over httpx (extra ``http``)."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import weakref
+from collections.abc import Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -19,35 +21,34 @@ if TYPE_CHECKING:
 _HEADERS = {
     "user-agent": "bo-invert",
     "accept": "application/json",
-    "accept-encoding": "identity",  # a small answer could unfold to a huge one
+    "accept-encoding": "identity",  # a small compressed body can expand beyond the size limit
     "content-type": "application/json",
 }
-_TURNS = 3
-"""Redirections that are followed."""
 
 
-class Unreachable(Exception):
-    """No connection came about: nobody was asked."""
+class UnreachableError(Exception):
+    """A connection failure before any part of the request was sent."""
 
 
-class Broken(Exception):
-    """The connection ended before the answer did: somebody may have been asked."""
+class BrokenConnectionError(Exception):
+    """A connection that ended before the reply; the server may have processed the request."""
 
 
-class Unanswered(Broken):
-    """There was no answer, or no end of it, in time."""
+class NoReplyError(BrokenConnectionError):
+    """A deadline that passed after the request was sent."""
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What a server answered.
+class HttpReply:
+    """Reply of a server.
 
     Attributes:
-        status: of HTTP.
-        phrase: the status in the server's words.
-        text: the body.
-        trouble: why the body cannot be taken for an answer; empty if it can.
-        pause: seconds for which the server wants to be left alone; None if it did not say.
+        status: status code of HTTP.
+        phrase: reason phrase of the status line.
+        text: body.
+        trouble: reason why the body is unusable; empty if it is usable.
+        pause: seconds of the ``Retry-After`` header; None without one.
+        location: target of a redirection; empty otherwise.
     """
 
     status: int
@@ -55,220 +56,181 @@ class Reply:
     text: str
     trouble: str = ""
     pause: float | None = None
+    location: str = ""
 
 
-class Exchange:
-    """Requests with the same headers and bounds. Every thread of every process has a connection of its own.
+class HttpSession:
+    """HTTP requests with common headers, deadline and size limit.
+
+    Each process opens its own pool of connections at the first request. An event loop in a daemon
+    thread runs the requests, because only cancellation bounds a request as a whole: timeouts of
+    single reads let a server send one byte now and then.
 
     Args:
-        headers: sent with each, and only to the host that was asked.
-        timeout: seconds for a whole request and its answer.
-        limit: bytes read of an answer.
+        headers: headers of each request; redirections to other hosts are refused.
+        timeout: seconds from the start of a request to the last byte of its reply.
+        limit: largest body in bytes.
     """
 
     def __init__(self, headers: Mapping[str, str], timeout: float, limit: int) -> None:
         self._headers, self._timeout, self._limit = dict(headers), timeout, limit
-        self._open = _Open()
+        self._pools: dict[int, _Pool] = {}  # by process: a fork must not use its parent's
+        self.interruption = threading.Event()
+        """Event set by the next ``interrupt``."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": None}
+        return {"headers": self._headers, "timeout": self._timeout, "limit": self._limit}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _open=_Open())
+        self.__init__(**state)  # type: ignore[misc]
 
     def interrupt(self) -> None:
-        """Break off the requests and the pauses that are under way in this process."""
-        self._open.era += 1
-        for line in list(self._open.lines):
-            line.wire.cut()
+        """End all requests and pauses of this process."""
+        current, self.interruption = self.interruption, threading.Event()
+        current.set()
+        pool = self._pools.get(os.getpid())
+        for future in [] if pool is None else list(pool.pending):
+            future.cancel()
 
-    @property
-    def era(self) -> int:
-        """How often this process broke everything off."""
-        return self._open.era
+    def sleep(self, seconds: float, interruption: threading.Event) -> bool:
+        """Wait, and return False if ``interruption`` was set meanwhile."""
+        return not interruption.wait(seconds)
 
-    def sleep(self, seconds: float, era: int) -> bool:
-        """Wait; False, and no longer, if everything was broken off since ``era``."""
-        until = time.monotonic() + seconds
-        while self._open.era == era and (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, 0.2))
-        return self._open.era == era
+    def send(self, method: str, url: str, body: bytes | None) -> HttpReply:
+        """Send one request and return its reply.
 
-    def send(self, method: str, url: str, body: bytes | None) -> Reply:
-        """One request; redirections within the same host are followed if they keep the request as it is.
+        Redirections are followed within one host if they keep the method.
 
         Raises:
-            Unreachable, Broken, Unanswered: there is no answer.
+            UnreachableError: the request was not sent.
+            BrokenConnectionError: the connection ended before the reply.
+            NoReplyError: the deadline passed before the reply was complete.
         """
-        with self._line() as line:
-            asked = url
-            for _ in range(_TURNS + 1):
-                reply, target = self._once(line, method, asked, body)
-                if not target:
-                    return reply
-                asked, before = urljoin(asked, target), asked
-                if not _within(before, asked) or (
-                    reply.status not in (307, 308) and method != "GET"
-                ):
-                    there = urlsplit(asked)
-                    place = f"{there.scheme}://{there.netloc.rpartition('@')[2]}{there.path}"
-                    return Reply(
-                        reply.status,
-                        reply.phrase,
-                        "",
-                        f"it points to {place}; if that is right, ask there",
-                    )
-            return Reply(
-                reply.status,
-                reply.phrase,
-                "",
-                "it points from one address to the next without an end",
-            )
-
-    @contextmanager
-    def _line(self) -> Iterator[_Line]:
-        import httpx
-
-        if (
-            self._open.process != os.getpid()
-        ):  # a fork has copies of connections that are not its own
-            self._open = _Open()
-        client = getattr(self._open.mine, "client", None)
-        if client is None:
-            headers = httpx.Headers(_HEADERS)
-            headers.update(self._headers)
-            client = self._open.mine.client = httpx.Client(
-                headers=headers,
-                timeout=self._timeout,
-                follow_redirects=False,
-                limits=httpx.Limits(max_connections=1),
-            )
-            self._open.mine.wire = _Wire()
-        line = _Line(client, self._open.mine.wire, time.monotonic() + self._timeout)
-        line.wire.deadline = line.deadline
-        # Timeouts of single reads would let a server send a byte now and then, forever.
-        alarm = threading.Timer(self._timeout, line.wire.cut)
-        alarm.daemon = True
-        alarm.start()
-        self._open.lines.add(line)
+        process = os.getpid()
+        pool = self._pools.get(process) or self._pools.setdefault(process, _Pool(self._headers))
+        coroutine = self._redirected(pool.client, method, url, body)
+        future = asyncio.run_coroutine_threadsafe(coroutine, pool.loop)
+        pool.pending.add(future)
         try:
-            yield line
+            return future.result()
+        except CancelledError:
+            raise BrokenConnectionError("interrupted") from None
         finally:
-            alarm.cancel()
-            self._open.lines.discard(line)
+            future.cancel()
+            pool.pending.discard(future)
 
-    def _once(self, line: _Line, method: str, url: str, body: bytes | None) -> tuple[Reply, str]:
-        """The reply, and where it redirects to."""
+    async def _redirected(
+        self, client: httpx.AsyncClient, method: str, url: str, body: bytes | None, follow: int = 3
+    ) -> HttpReply:
+        """Follow at most ``follow`` redirections within the deadline."""
+        sent, stream = False, None
+
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
+            nonlocal sent, stream
+            sent = sent or event.endswith(".send_request_headers.started")
+            if event.endswith(".connect_tcp.complete"):
+                stream = info["return_value"]
+
+        try:
+            async with asyncio.timeout(self._timeout):
+                for _ in range(follow + 1):
+                    reply = await self._once(client, method, url, body, trace)
+                    if not reply.location:
+                        return reply
+                    source, url = url, urljoin(url, reply.location)
+                    keeps_method = method == "GET" or reply.status in (307, 308)
+                    if not keeps_method or not _same_host(source, url):
+                        to = urlsplit(url)
+                        place = f"{to.scheme}://{to.netloc.rpartition('@')[2]}{to.path}"
+                        trouble = f"redirects to {place}; if that is right, use this URL"
+                        return HttpReply(reply.status, reply.phrase, "", trouble)
+                return HttpReply(reply.status, reply.phrase, "", f"more than {follow} redirections")
+        except TimeoutError:
+            if stream is not None and not sent:  # httpcore leaves it open if TLS is cancelled
+                await stream.aclose()
+            if not sent:
+                raise UnreachableError(f"no connection in {self._timeout:g} s") from None
+            raise NoReplyError(f"no complete reply in {self._timeout:g} s") from None
+
+    async def _once(
+        self, client: httpx.AsyncClient, method: str, url: str, body: bytes | None, trace: Any
+    ) -> HttpReply:
         import httpx
 
         try:
-            with line.client.stream(
-                method, url, content=body, extensions={"trace": line.wire.note}
+            async with client.stream(
+                method, url, content=body, extensions={"trace": trace}
             ) as response:
-                text, trouble = self._body(response, line)
-            headers = response.headers
-            reply = Reply(
+                text, trouble = await self._body(response)
+            return HttpReply(
                 response.status_code,
                 response.reason_phrase,
                 text,
                 trouble,
-                _pause(headers.get("retry-after")),
+                _retry_after(response.headers.get("retry-after")),
+                response.headers.get("location", "") if response.is_redirect else "",
             )
-            return reply, headers.get("location", "") if 300 <= response.status_code < 400 else ""
-        except (
-            httpx.ConnectError,
-            httpx.ConnectTimeout,
-            httpx.PoolTimeout,
-            httpx.UnsupportedProtocol,
-        ) as error:
-            raise Unreachable(_said(error)) from None
-        except httpx.TimeoutException:
-            raise Unanswered(f"no answer in {self._timeout:g} s") from None
+        except (httpx.ConnectError, httpx.UnsupportedProtocol) as error:
+            raise UnreachableError(_described(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError, OSError) as error:
-            if time.monotonic() >= line.deadline:
-                raise Unanswered(f"no whole answer in {self._timeout:g} s") from None
-            raise Broken(_said(error)) from None
+            raise BrokenConnectionError(_described(error)) from None
 
-    def _body(self, response: httpx.Response, line: _Line) -> tuple[str, str]:
+    async def _body(self, response: httpx.Response) -> tuple[str, str]:
         if response.headers.get("content-encoding", "identity") != "identity":
-            return "", "it is compressed, which was not asked for"
+            return "", "compressed body, although none was accepted"
         content = bytearray()
-        for part in response.iter_raw(1 << 16):
+        async for part in response.aiter_raw(1 << 16):
             content += part
             if len(content) > self._limit:
-                return content[:200].decode(
-                    "utf-8", "backslashreplace"
-                ), f"it is longer than {self._limit} bytes"
-            if time.monotonic() >= line.deadline:
-                raise Unanswered(f"no whole answer in {self._timeout:g} s")
+                shown = content[:200].decode("utf-8", "backslashreplace")
+                return shown, f"longer than {self._limit} bytes"
         return content.decode("utf-8", "backslashreplace"), ""
 
 
-class _Open:
-    """The connections of one process."""
+class _Pool:
+    """Connections of one session in one process, and the event loop that serves them."""
 
-    def __init__(self) -> None:
-        self.process = os.getpid()
-        self.mine = threading.local()
-        self.lines: set[_Line] = set()
-        self.era = 0
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        import httpx
 
-
-class _Wire:
-    """The socket of a client that has one connection at most."""
-
-    def __init__(self) -> None:
-        self.deadline = 0.0
-        self._stream: Any = None
-
-    def note(self, event: str, info: Mapping[str, Any]) -> None:
-        """Hear from httpx about a connection that came about."""
-        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            self._stream = info.get("return_value")
-            if time.monotonic() >= self.deadline:
-                self.cut()
-
-    def cut(self) -> None:
-        """Shut it, from whatever thread: whoever reads from it reads its end."""
-        wire = None if self._stream is None else self._stream.get_extra_info("socket")
-        if isinstance(wire, socket.socket):
-            with suppress(OSError):
-                socket.socket.shutdown(
-                    wire, socket.SHUT_RDWR
-                )  # that of SSLSocket would pull it from under a reader
+        self.pending: set[Future[HttpReply]] = set()
+        self.loop = asyncio.new_event_loop()
+        # The deadline of a request replaces the timeouts of its single operations.
+        limits = httpx.Limits(max_connections=None)
+        self.client = httpx.AsyncClient(headers=_HEADERS, timeout=None, limits=limits)
+        self.client.headers.update(headers)
+        threading.Thread(target=_serve, args=(self.loop, self.client), daemon=True).start()
+        weakref.finalize(self, _stop, self.loop, os.getpid())
 
 
-@dataclass(eq=False)
-class _Line:
-    """One request under way."""
-
-    client: httpx.Client
-    wire: _Wire
-    deadline: float
+def _serve(loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
+    loop.run_forever()
+    loop.run_until_complete(client.aclose())
+    loop.run_until_complete(loop.shutdown_default_executor())  # also lets transports close
+    loop.close()
 
 
-def _within(one: str, other: str) -> bool:
-    """Whether the second address is on the host of the first, and not less protected."""
-    a, b = urlsplit(one), urlsplit(other)
-    return a.hostname == b.hostname and (
-        (a.scheme, a.port) == (b.scheme, b.port)
-        or (a.scheme, b.scheme, a.port, b.port) == ("http", "https", None, None)
-    )
+def _stop(loop: asyncio.AbstractEventLoop, process: int) -> None:
+    if process == os.getpid():  # a forked process has a copy of the loop without its thread
+        loop.call_soon_threadsafe(loop.stop)
 
 
-def _pause(said: str | None) -> float | None:
-    """``Retry-After``: seconds, or a date."""
-    if said is None:
-        return None
+def _same_host(source: str, target: str) -> bool:
+    """Check that a redirection stays on its host and port, or only upgrades to HTTPS."""
+    a, b = urlsplit(source), urlsplit(target)
+    upgrade = (a.scheme, b.scheme, a.port, b.port) == ("http", "https", None, None)
+    return a.hostname == b.hostname and (upgrade or (a.scheme, a.port) == (b.scheme, b.port))
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Parse ``Retry-After``, seconds or a date, into seconds from now (RFC 9110)."""
     with suppress(ValueError, TypeError, OverflowError):
-        return max(
-            0.0,
-            float(said)
-            if said.strip().isdigit()
-            else parsedate_to_datetime(said).timestamp() - time.time(),
-        )
+        if value is not None and value.strip().isdigit():
+            return float(value)
+        if value is not None:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     return None
 
 
-def _said(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
