@@ -59,8 +59,8 @@ _HOME = {
     "UnsuitableStrategyError": "errors",
     "compare": "benchmark.compare",
     "Comparison": "benchmark.compare",
-    "to_mlflow": "report.mlflow.client",
-    "mlflow_tracking": "report.mlflow.client",
+    "to_mlflow": "report.mlflow.tracking",
+    "mlflow_tracking": "report.mlflow.tracking",
     "ready_problem": "problems.examples.base",
     "doctor": "problem_doctor.doctor",
     "DoctorReport": "problem_doctor.findings",
@@ -101,7 +101,7 @@ _MOVED = {
     "journal": "storage.journal",
     "ledger": "types",
     "log": "storage.events",
-    "mlflow_bridge": "report.mlflow.client",
+    "mlflow_bridge": "report.mlflow.tracking",
     "models.botorch": "models.botorch_adapter",
     "oracles.twin": "oracles.gradient_proxy",
     "performance": "report.performance",
@@ -155,8 +155,8 @@ if TYPE_CHECKING:
     from bo_invert.problem_statement import ProblemStatement as ProblemStatement
     from bo_invert.problems.examples.base import ready_problem as ready_problem
     from bo_invert.problems.problem import Problem as Problem
-    from bo_invert.report.mlflow.client import mlflow_tracking as mlflow_tracking
-    from bo_invert.report.mlflow.client import to_mlflow as to_mlflow
+    from bo_invert.report.mlflow.tracking import mlflow_tracking as mlflow_tracking
+    from bo_invert.report.mlflow.tracking import to_mlflow as to_mlflow
     from bo_invert.search_domain import Domain as Domain
     from bo_invert.spaces.box import Box as Box
     from bo_invert.spaces.latent import Latent as Latent

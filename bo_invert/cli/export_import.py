@@ -63,7 +63,7 @@ def mirror(
     ] = None,
 ) -> None:
     """Bring MLflow up to date with a study; said again, it adds only what is new. Prints the id of the study's run."""
-    from bo_invert.report.mlflow.client import mlflow_tracking, to_mlflow
+    from bo_invert.report.mlflow.tracking import mlflow_tracking, to_mlflow
     from bo_invert.study.study import Study
 
     study = Study.open(name, storage, token=token)

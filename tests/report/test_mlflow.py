@@ -24,7 +24,7 @@ from servers import Served, wait_until
 import bo_invert as bi
 from bo_invert.cli import main as cli
 from bo_invert.errors import MissingExtraError, TrackingError
-from bo_invert.report.mlflow import client as mlflow_bridge
+from bo_invert.report.mlflow import client, mirror
 from bo_invert.storage.open import open_store
 from bo_invert.types import Cost, Outcome
 
@@ -251,7 +251,7 @@ def test_again_adds_nothing_and_later_only_what_is_new(
     first = bi.to_mlflow(study, tracking_uri=uri)
     before = snapshot(uri)
     writes: list[str] = []
-    monkeypatch.setattr(mlflow_bridge, "_log", lambda *_, **__: writes.append("log"))
+    monkeypatch.setattr(client, "log", lambda *_, **__: writes.append("log"))
     assert bi.to_mlflow(study, tracking_uri=uri) == first
     assert not writes
     assert snapshot(uri) == before
@@ -313,11 +313,11 @@ def mortal(calls: Iterator[int], last: int, done: bool) -> Callable[[], Any]:
 def test_killed_half_way_nothing_is_missing_and_nothing_twice(
     done: bool, new_uri: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mlflow_bridge, "_ROWS", 2)  # curves in several pieces
+    monkeypatch.setattr(mirror, "ROWS", 2)  # curves in several pieces
     study = assorted(calls=6)
     whole = new_uri()
     calls = iter(range(10**6))
-    monkeypatch.setattr(mlflow_bridge, "_require", mortal(calls, -1, done))
+    monkeypatch.setattr(client, "require_client", mortal(calls, -1, done))
     bi.to_mlflow(study, tracking_uri=whole)
     total = next(calls)
     reference = snapshot(whole)
@@ -325,7 +325,7 @@ def test_killed_half_way_nothing_is_missing_and_nothing_twice(
     # A new process each time, and each is killed one call later than the one before.
     for last in range(1, total):
         calls = iter(range(10**6))
-        monkeypatch.setattr(mlflow_bridge, "_require", mortal(calls, last, done))
+        monkeypatch.setattr(client, "require_client", mortal(calls, last, done))
         try:
             bi.to_mlflow(study, tracking_uri=uri)
         except KeyboardInterrupt:

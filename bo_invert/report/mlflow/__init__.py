@@ -1,1 +1,1 @@
-"""Studies as MLflow runs."""
+"""MLflow integration: studies as MLflow runs."""

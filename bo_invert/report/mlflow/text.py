@@ -1,0 +1,210 @@
+"""MLflow representation of a study: tags, parameters and metrics of its runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from itertools import accumulate
+from typing import Any
+
+from bo_invert.report.objective_view import Goal
+from bo_invert.search_domain import stored_domain
+from bo_invert.types import JSON, Attempt, State, Trial
+
+Point = tuple[Mapping[str, float], int, int]
+"""Values of metrics, time in milliseconds since 1970, step."""
+
+CURVES = ("best_loss", "failures", "oracle_seconds", "asking_seconds", "calls")
+"""Metrics of the study's run."""
+
+VALUE_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 500, 250
+"""Characters of a parameter's value, a tag and a name. Values and names: the limits of MLflow
+(``mlflow.utils.validation``); tags: engineering choice, a reason fits into one table row."""
+
+MAX_COORDINATES, MAX_PARAMETERS = 16, 100
+"""Largest dimension of a latent point, and number of box parameters, that are logged one by one.
+Engineering choice for the first, MLflow's limit for one request for the second."""
+
+
+class StudyText:
+    """Tags, parameters and metrics of one study and its trials.
+
+    Args:
+        name: name of the study.
+        header: header of its log.
+    """
+
+    def __init__(self, name: str, header: JSON) -> None:
+        self.name = name
+        self._header = header
+        self._problem = header["problem"]
+        # Logs before version 0.1 have no id.
+        self.study_id = str(
+            header.get("id") or sha256(f"{name} {header['created']}".encode()).hexdigest()[:32]
+        )
+        self.created = milliseconds(datetime.fromisoformat(header["created"]).timestamp())
+        self._domain = stored_domain(self._problem)
+        self._parameters = [] if self._domain is None else valid_names(self._domain.parameters)
+        reserved = ("loss", "violation", "calls", "seconds")
+        self._outputs = valid_names(self._problem["outputs"], reserved)
+        self._goal = Goal(self._problem["objective"], self._problem["outputs"])
+        best = f"best_{self._goal.label}" if self._goal.is_output else "best_distance"
+        (self._best,) = valid_names([best], CURVES)
+
+    def study_tags(self) -> dict[str, str]:
+        """Return the tags of the study's run, without its identity."""
+        header = self._header
+        return {
+            "study": shortened(self.name),
+            "problem": shortened(header["problem_name"]),
+            "strategy": shortened(header["strategy"]["name"]),
+            "seed": str(header["seed"]),
+        }
+
+    def study_params(self) -> dict[str, str]:
+        """Return the parameters of the study's run."""
+        header, strategy = self._header, self._header["strategy"]
+        options = strategy.get("options", {})
+        names = valid_names(f"strategy.{key}" for key in options)
+        values = {
+            "problem": header["problem_name"],
+            **{key: self._problem[key] for key in ("outputs", "objective", "constraints")},
+            "seed": header["seed"],
+            "strategy": strategy["name"],
+            **dict(zip(names, options.values(), strict=True)),
+        }
+        return {
+            key: shortened(value if isinstance(value, str) else json.dumps(value), VALUE_LENGTH)
+            for key, value in values.items()
+        }
+
+    def trial_tags(self, trial: Trial) -> dict[str, str]:
+        """Return the tags of a trial's run, empty values included."""
+        outcome, attempts = trial.outcome, trial.attempts
+        fates = [str(attempt.fate) for attempt in attempts]
+        return {
+            "state": str(trial.state),
+            "origin": trial.origin,
+            "worker": (attempts[-1].worker or "") if attempts else "",
+            "attempts": str(len(attempts)),
+            "fates": ", ".join(fates) if len(fates) > 1 else "",
+            "feasible": "" if outcome is None or outcome.y is None else str(trial.feasible).lower(),
+            "reason": "" if outcome is None or trial.state.open else shortened(outcome.reason),
+            "why": shortened(str(trial.query.meta.get("why", ""))),
+        }
+
+    def trial_params(self, trial: Trial) -> dict[str, str]:
+        """Return the evaluated point; empty for a descent that is not completed."""
+        if trial.query.descent is not None and trial.state is not State.COMPLETED:
+            return {}
+        values: list[Any] = trial.point.tolist()
+        names, most = [f"z{i}" for i in range(len(values))], MAX_COORDINATES
+        if self._domain is not None:
+            names, most = self._parameters, MAX_PARAMETERS
+            values = list(self._domain.values(trial.point[None])[0].values())
+        if len(values) > most:
+            return {"point": _vector(values)}
+        texts = (shortened(str(value), VALUE_LENGTH) for value in values)
+        return dict(zip(names, texts, strict=True))
+
+    def trial_metrics(self, trial: Trial) -> dict[str, float]:
+        """Return cost, outputs, loss and constraint violation of a trial."""
+        cost, outcome = trial.cost, trial.outcome
+        metrics = {"calls": float(cost.calls), "seconds": cost.seconds}
+        if outcome is not None and outcome.y is not None and outcome.loss is not None:
+            metrics |= dict(zip(self._outputs, outcome.y.tolist(), strict=True))
+            metrics |= {"loss": outcome.loss, "violation": outcome.violation}
+        return metrics
+
+    def curve(self, trials: Sequence[Trial], ask_seconds: Sequence[float]) -> list[Point]:
+        """Return the study's metrics after each result, with the number of calls as the step.
+
+        Lost attempts use no budget and add no point.
+        """
+        points: list[Point] = []
+        ask_total = [0.0, *accumulate(ask_seconds)]
+        calls, failures, seconds, asks, best, clock = 0, 0, 0.0, 0, math.inf, 0
+        for at, trial, attempt in _results(trials, self.created):
+            asks = max(asks, 0 if trial.ask is None else trial.ask + 1)
+            outcome = trial.outcome if attempt is None else attempt.outcome
+            if attempt is not None:
+                calls += attempt.cost.calls
+                seconds += attempt.cost.seconds
+                failures += attempt.fate in (State.FAILED, State.INFEASIBLE)
+            if outcome is not None and outcome.loss is not None and outcome.violation <= 0.0:
+                best = min(best, outcome.loss)
+            # Of two points with one step MLflow shows the later one, of two with one time the
+            # larger one. Distinct times make the last point the current value.
+            clock = max(at, clock + 1)
+            values = (best, float(failures), seconds, ask_total[asks], float(calls))
+            metrics = dict(zip(CURVES, values, strict=True))
+            points.append(({**metrics, self._best: self._goal.value(best)}, clock, calls))
+        return points
+
+
+def last_end(trial: Trial) -> int:
+    """Return the time at which the last attempt ended, in milliseconds; 0 if none has ended."""
+    ends = [attempt.ended for attempt in trial.attempts if attempt.ended is not None]
+    return milliseconds(max(ends, default=0.0))
+
+
+def milliseconds(seconds: float) -> int:
+    """Convert seconds to whole milliseconds."""
+    return round(1000.0 * seconds)
+
+
+def shortened(text: str, length: int = TAG_LENGTH) -> str:
+    """Cut a text to a length and mark the cut with an ellipsis."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def valid_names(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str]:
+    """Return distinct names of metrics and parameters that MLflow accepts on every platform.
+
+    MLflow stores names as relative paths: empty, ``.`` and ``..`` components are not allowed.
+    """
+    used, found = set(reserved), []
+    for name in names:
+        safe = re.sub(r"[^\w.\- /]", "_", name)[: NAME_LENGTH - 10]
+        safe = "/".join(part.lstrip(".") or "_" for part in safe.split("/"))
+        while safe in used:
+            safe += "_"
+        used.add(safe)
+        found.append(safe)
+    return found
+
+
+def _results(trials: Sequence[Trial], created: int) -> list[tuple[int, Trial, Attempt | None]]:
+    """Return time, trial and attempt of every result in order of time.
+
+    Observations added by the user have no attempt. Clocks of workers may differ, so the order of
+    the first n results may change later; the curves are sums and minima, so point n stays correct.
+    """
+    found: list[tuple[int, Trial, Attempt | None]] = []
+    latest = created
+    for trial in trials:
+        for attempt in trial.attempts:
+            latest = max(latest, milliseconds(attempt.ended or attempt.started))
+            billed = attempt.fate is not State.LOST and (attempt.cost.calls or attempt.outcome)
+            if attempt.ended is not None and billed:
+                found.append((milliseconds(attempt.ended), trial, attempt))
+        if not trial.attempts and trial.state is not State.CANCELLED and not trial.state.open:
+            found.append((latest, trial, None))
+    return sorted(found, key=lambda result: (result[0], result[1].number))
+
+
+def _vector(values: Sequence[Any]) -> str:
+    """Format coordinates as JSON; if that is too long, with six digits and as many as fit."""
+    full = json.dumps(values, default=str)
+    if len(full) <= VALUE_LENGTH:
+        return full
+    texts = (f"{v:.6g}" if isinstance(v, float) else json.dumps(v, default=str) for v in values)
+    short = f"[{', '.join(texts)}]"
+    if len(short) <= VALUE_LENGTH:
+        return short
+    end = f", ... {len(values)} in all]"
+    return short[: VALUE_LENGTH - len(end)].rpartition(", ")[0] + end
