@@ -11,6 +11,9 @@ while the first one is pending, and all trials of the run. Floats keep all digit
     OMP_NUM_THREADS=1 PYTHONPATH=$PWD python experiments/golden.py record new.json --jobs 2
     python experiments/golden.py compare old.json new.json
 
+``record --suite`` records the methods with stored benchmark rows on the problems of the suite. It
+justifies that rows of earlier code are carried over, see ``carry_over.py``.
+
 Compare files of one machine only: floats differ between processors. The script uses public objects
 alone, so that one copy of it runs with several versions of the package.
 """
@@ -30,7 +33,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,7 @@ class Case:
     strategy: dict[str, Any]
     problem: str
     moments: tuple[int, ...] = (0, 8, 20)
+    batch: int = 2
 
     @property
     def key(self) -> str:
@@ -207,6 +211,8 @@ FURTHER: dict[str, Callable[[], Any]] = {
     "wide": wide,
 }
 PROBLEMS = CONTRACT | FURTHER
+SUITE_PROBLEMS = ("hartmann6", "ackley10", "levy16", "rosenbrock8", "branin25", "mixed_ackley")
+SUITE_PROBLEMS += ("arm", "sine", "shell", "digits")
 
 ON_FURTHER = (
     "auto",
@@ -230,6 +236,48 @@ VARIANTS: tuple[Case, ...] = (
     Case("gp(noisy)", {"name": "gp", "options": {"noisy": True}}, "noisy"),
     Case("turbo(noisy)", {"name": "turbo", "options": {"noisy": True}}, "noisy"),
 )
+
+
+SUITE_METHODS: tuple[dict[str, Any], ...] = (
+    *({"name": name} for name in ("auto", "least_squares", "cmaes", "prior", "random", "ax")),
+    *({"name": name} for name in ("botorch", "nevergrad", "dual_annealing", "scipy_least_squares")),
+    {"name": "differential_evolution"},
+    {"name": "optuna", "options": {"sampler": "gp"}},
+    {"name": "optuna", "options": {"sampler": "tpe"}},
+)
+"""Methods with rows in ``docs/benchmarks/results``."""
+
+SUITE_MOMENTS = {"ax": (0, 8, 12), "botorch": (0, 8, 12), "optuna": (0, 20, 32)}
+"""Calls at the three moments for the methods that take seconds for a proposal."""
+
+
+def suite_problem(name: str) -> Any:
+    """Build a problem of the benchmark suite for seed 1."""
+    try:
+        suite = import_module("bo_invert.benchmark.suite")
+    except ModuleNotFoundError:  # the name in earlier versions
+        suite = import_module("bo_invert.bench.suite")
+    return suite.PROBLEMS[name](1)
+
+
+def suite_key(spec: dict[str, Any], problem: str) -> str:
+    """Return the key of a method, as stored with a row, on a problem of the suite."""
+    options = spec.get("options")
+    return f"suite:{spec['name']}{json.dumps(options, sort_keys=True) if options else ''}-{problem}"
+
+
+def suite_cases(patterns: list[str]) -> Iterator[Case]:
+    """List every method with stored rows on every problem of the suite."""
+    for problem in SUITE_PROBLEMS:
+        made = None
+        for spec in SUITE_METHODS:
+            label = suite_key(spec, problem).removesuffix(f"-{problem}")
+            moments = SUITE_MOMENTS.get(spec["name"], (0, 20, 60))
+            case = Case(label, spec, problem, moments, batch=4)
+            if _chosen(case, patterns):
+                made = made or suite_problem(problem)
+                if suitable(spec, made):
+                    yield case
 
 
 def suitable(spec: Any, problem: Any) -> bool:
@@ -296,14 +344,14 @@ def record(case: Case) -> dict[str, Any]:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     began = time.perf_counter()
-    problem = PROBLEMS[case.problem]()
+    problem = PROBLEMS[case.problem]() if case.problem in PROBLEMS else suite_problem(case.problem)
     store = registry.resolve("stores", "memory")()
     study = bi.Study.create("golden", problem, strategy=case.strategy, seed=3, storage=store)
     budget = 2 * max(case.moments)
     moments = []
     for calls in case.moments:
         if calls:
-            study.run(calls, batch=2, stop_when_hit=False)
+            study.run(calls, batch=case.batch, stop_when_hit=False)
         asked = [event for event in store.events("golden") if event["kind"] == "asked"]
         number, memo = (asked[-1]["ask"] + 1, asked[-1]["memo"]) if asked else (0, None)
         trials = study.trials
@@ -354,12 +402,14 @@ def _record_all(arguments: argparse.Namespace) -> int:
     import bo_invert
 
     began = time.perf_counter()
-    chosen = list(cases(arguments.quick, arguments.strategies or []))
+    patterns = arguments.strategies or []
+    listed = suite_cases(patterns) if arguments.suite else cases(arguments.quick, patterns)
+    chosen = list(listed)
     records, seconds, errors = {}, {}, []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.jobs, mp_context=context) as pool:
         # Slow cases first, so that no worker ends with one alone.
-        order = sorted(chosen, key=lambda case: case.label not in SLOW)
+        order = sorted(chosen, key=lambda case: case.strategy["name"] not in SLOW)
         futures = {pool.submit(record, case): case for case in order}
         for future in as_completed(futures):
             case = futures[future]
@@ -455,6 +505,11 @@ def main() -> int:
     recording.add_argument("--jobs", type=int, default=1, help="worker processes")
     recording.add_argument(
         "--quick", action="store_true", help="shorter runs, without ax and botorch"
+    )
+    recording.add_argument(
+        "--suite",
+        action="store_true",
+        help="methods with stored rows, on the benchmark suite instead",
     )
     recording.set_defaults(run=_record_all)
     comparing = commands.add_parser(
