@@ -285,6 +285,27 @@ class Composite(Objective):
         return f"Composite({self.to_json()['name']})"
 
 
+def objective_from_json(data: JSON) -> Minimize | Maximize | Target:
+    """Return the objective of a ``to_json`` dict; a ``Composite`` has none, because it is code.
+
+    Optional keys: ``output``; of a target also ``outputs``, ``tolerance`` and ``scale``.
+
+    Raises:
+        InvalidInputError: a target has other than one value per output.
+    """
+    if data["type"] == "minimize":
+        return Minimize(data.get("output"))
+    if data["type"] == "maximize":
+        return Maximize(data.get("output"))
+    value, names, scale = data["value"], data.get("outputs") or (), data.get("scale")
+    if names and len(names) != len(value):
+        raise InvalidInputError(
+            f"Target: value must have one number per output of {list(names)}, got {len(value)}"
+        )
+    named = dict(zip(names, value, strict=True)) if names else value
+    return Target(named, data.get("tolerance", 0.0), 1.0 if scale is None else scale)
+
+
 _CONSTRAINT = re.compile(r"^\s*(?P<output>.+?)\s*(?P<sense><=|>=)\s*(?P<bound>[-+0-9.eE]+)\s*$")
 
 
@@ -304,10 +325,12 @@ class OutcomeConstraint:
             )
 
     @staticmethod
-    def parse(text: str | OutcomeConstraint) -> OutcomeConstraint:
-        """``"confidence >= 0.9"`` as an object; an object as it is."""
+    def parse(text: str | JSON | OutcomeConstraint) -> OutcomeConstraint:
+        """Parse ``"confidence >= 0.9"`` or a ``to_json`` dict; return a constraint as it is."""
         if isinstance(text, OutcomeConstraint):
             return text
+        if not isinstance(text, str):
+            return OutcomeConstraint(text["output"], text["sense"], float(text["bound"]))
         match = _CONSTRAINT.match(text)
         try:
             if match is None or "<=" in match["output"] or ">=" in match["output"]:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.objectives import Composite, Maximize, Minimize, Objective, OutcomeConstraint, Target
+from bo_invert.objectives import (
+    Composite,
+    Maximize,
+    Minimize,
+    Objective,
+    OutcomeConstraint,
+    Target,
+    objective_from_json,
+)
 
 Y = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 NAMES = ("a", "b", "c")
@@ -196,3 +204,21 @@ def test_different_targets_differ_in_the_log() -> None:
         Target([1.0, 2.0], scale=2.0),
     ):
         assert other.to_json() != base
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [Minimize(), Maximize("b"), Target([1.0, 2.0], 0.1, [1.0, 3.0]), Target({"b": 2.0})],
+)
+def test_objectives_survive_json(objective: Objective) -> None:
+    assert objective_from_json(json.loads(json.dumps(objective.to_json()))) == objective
+
+
+def test_a_target_in_json_has_one_value_for_each_output() -> None:
+    with pytest.raises(InvalidInputError, match="one number per output"):
+        objective_from_json({"type": "target", "value": [1.0, 2.0], "outputs": ["a"]})
+
+
+def test_constraints_survive_json() -> None:
+    constraint = OutcomeConstraint("b", ">=", 0.5)
+    assert OutcomeConstraint.parse(json.loads(json.dumps(constraint.to_json()))) == constraint

@@ -1,33 +1,35 @@
-"""A problem as it can be sent: domain, outputs, objective and constraints as JSON; no decoder, no oracle, no code."""
+"""Problem declarations: domain, outputs, objective and constraints as JSON, without code."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
-from bo_invert.objectives import Maximize, Minimize, Objective, OutcomeConstraint, Target
+from bo_invert.objectives import objective_from_json
 from bo_invert.parameters import parameter_from_json
 from bo_invert.problems.problem import REALISM, Problem
 from bo_invert.search_domain import Domain, box_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, frozen
 
-_MANY = 100_000
-"""A reference measure of more numbers than this is not sent; the standard normal of whitened codes stands for it."""
+_PARTS = ("weights", "means", "factors", "quantiles")
+"""Arrays of a reference measure, in the order of the arguments of ``Reference``."""
 
 
 class DeclaredSpace(Space):
-    """A domain without a decoder: designs are dicts of named parameters, vectors of values, or points of a latent.
+    """A domain without a decoder.
+
+    Designs are dicts of named parameters, vectors of their values, or latent points.
 
     Args:
-        domain: where points live.
-        vector: whether designs of a box are vectors instead of dicts.
-        identity: what the space calls itself in a log; default: what a box of these parameters would.
+        domain: domain of the points.
+        vector: designs of a box are vectors instead of dicts.
+        identity: JSON that identifies the space in a log; default: that of the box or latent.
     """
 
     def __init__(self, domain: Domain, vector: bool = False, identity: JSON = None) -> None:
@@ -40,18 +42,16 @@ class DeclaredSpace(Space):
         if self.domain.geometry == "gaussian":
             return cast("Sequence[Any]", points)
         values = self.domain.values(points)
-        return (
-            cast("Sequence[Any]", np.array([list(row.values()) for row in values]))
-            if self.vector
-            else values
-        )
+        if not self.vector:
+            return values
+        return cast("Sequence[Any]", np.array([list(row.values()) for row in values]))
 
     def encode(self, designs: Sequence[Any]) -> Array:
         if self.domain.geometry == "gaussian":
             return self.domain.project(np.asarray(designs, dtype=np.float64))
         names = list(self.domain.parameters)
         rows = [
-            dict(zip(names, row, strict=True)) if not isinstance(row, Mapping) else row
+            row if isinstance(row, Mapping) else dict(zip(names, row, strict=True))
             for row in designs
         ]
         return self.domain.encode(rows)
@@ -59,14 +59,12 @@ class DeclaredSpace(Space):
     def to_json(self) -> JSON:
         if self._identity is not None:
             return self._identity
-        return {
-            "type": "box" if self.domain.geometry == "box" else "latent",
-            "domain": self.domain.to_json(),
-        }
+        kind = "box" if self.domain.geometry == "box" else "latent"
+        return {"type": kind, "domain": self.domain.to_json()}
 
 
 class DeclaredProblem(Problem):
-    """A problem that somebody else evaluates; ``ask`` and ``tell`` only."""
+    """A problem without an oracle, for ``ask`` and ``tell``; another process evaluates it."""
 
     def __init__(self, *arguments: Any, differentiable: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -77,33 +75,34 @@ class DeclaredProblem(Problem):
         return self._differentiable
 
 
-def declare(problem: Problem) -> JSON:
-    """What of a problem can be sent.
+def declaration_of(problem: Problem, limit: int = 100_000) -> JSON:
+    """Return the declaration of a problem.
+
+    Args:
+        problem: problem to declare.
+        limit: largest reference measure, in numbers, that is included. Without one, the standard
+            normal distribution of whitened codes is the reference measure.
 
     Raises:
-        InvalidInputError: its objective is a function of the user's own.
+        InvalidInputError: the objective is a ``Composite``, which is code.
     """
     objective = problem.objective.to_json()
     if objective["type"] == "composite":
         raise InvalidInputError(
-            f"problem {problem.name!r}: a Composite objective is code, and code is not sent. Let the operator register "
-            "the problem on the server, or make the loss an output and minimise it"
+            f"problem {problem.name!r}: objective must not be a Composite, because code is not "
+            "sent. Register the problem on the server, or make the loss an output and minimise it."
         )
     domain = problem.space.domain
     space: dict[str, JSON]
     if domain.geometry == "box":
         parameters = {name: parameter.to_json() for name, parameter in domain.parameters.items()}
-        space = {
-            "type": "box",
-            "parameters": parameters,
-            "vector": not getattr(problem.space, "named", True),
-        }
+        vector = not getattr(problem.space, "named", True)
+        space = {"type": "box", "parameters": parameters, "vector": vector}
     else:
         radius = domain.radius if math.isfinite(domain.radius) else None
         space = {"type": "latent", "dim": domain.dim, "radius": radius}
-        if domain.reference is not None and domain.reference.factors.size <= _MANY:
-            names = ("weights", "means", "factors", "quantiles")
-            space["reference"] = {name: getattr(domain.reference, name).tolist() for name in names}
+        if domain.reference is not None and domain.reference.factors.size <= limit:
+            space["reference"] = {name: getattr(domain.reference, name).tolist() for name in _PARTS}
     return {
         "space": space,
         "identity": problem.space.to_json(),
@@ -115,28 +114,27 @@ def declare(problem: Problem) -> JSON:
     }
 
 
-def declared(data: JSON, name: str) -> Problem:
-    """The problem that ``declare`` described.
+def problem_from_declaration(data: JSON, name: str) -> Problem:
+    """Return the problem of a declaration.
 
     Args:
-        data: of ``declare``; parts that may be left out: identity, constraints, differentiable, realism.
-        name: of the problem.
+        data: result of ``declaration_of``. Optional keys: ``identity``, ``constraints``,
+            ``differentiable`` and ``realism``.
+        name: name of the problem.
 
     Raises:
-        InvalidInputError: it describes no problem.
+        InvalidInputError: the declaration is inconsistent.
     """
     space = _space(data["space"], data.get("identity"))
-    described = space.to_json().get("domain", space.domain.to_json())
-    if described != space.domain.to_json():  # whoever reads the log takes the parameters from there
-        raise InvalidInputError("space: its identity is of another domain than its parameters")
-    constraints = [_constraint(one) for one in data.get("constraints", ())]
-    outputs = data.get("outputs") or None
+    domain = space.domain.to_json()
+    if space.to_json().get("domain", domain) != domain:  # logs are read with the identity's domain
+        raise InvalidInputError("space: identity must have the domain of the parameters")
     return DeclaredProblem(
         space,
         None,
-        _objective(data["objective"]),
-        constraints=constraints,
-        outputs=outputs,
+        objective_from_json(data["objective"]),
+        constraints=data.get("constraints", ()),
+        outputs=data.get("outputs") or None,
         name=name,
         differentiable=bool(data.get("differentiable", False)),
         realism=float(data.get("realism", REALISM)),
@@ -146,7 +144,7 @@ def declared(data: JSON, name: str) -> Problem:
 def _space(data: JSON, identity: JSON) -> Space:
     if data["type"] == "box":
         if not data["parameters"]:
-            raise InvalidInputError("space: at least one parameter is needed")
+            raise InvalidInputError("space: parameters must have at least one entry, got {}")
         parameters = {
             name: parameter_from_json(known) for name, known in data["parameters"].items()
         }
@@ -155,49 +153,24 @@ def _space(data: JSON, identity: JSON) -> Space:
     if radius is None:
         from scipy.stats import chi2
 
-        radius = math.sqrt(chi2.ppf(0.99, dim))
+        radius = math.sqrt(chi2.ppf(0.99, dim))  # 99 % of N(0, I) lie within it
     reference = None if known is None else _reference(known, dim)
     return DeclaredSpace(Domain("gaussian", dim, {}, float(radius), reference), False, identity)
 
 
 def _reference(data: JSON, dim: int) -> Reference:
     try:
-        found = Reference(
-            *(frozen(data[name]) for name in ("weights", "means", "factors", "quantiles"))
-        )
+        measure = Reference(*(frozen(data[part]) for part in _PARTS))
     except ValueError as error:  # rows of different lengths
-        raise InvalidInputError(f"space: the reference measure is no mixture: {error}") from None
-    count = len(found.weights)
-    shapes = (found.means.shape, found.factors.shape, found.quantiles.ndim)
-    if shapes != ((count, dim), (count, dim, dim), 1) or not len(found.quantiles) or not count:
-        raise InvalidInputError(f"space: the reference measure does not fit {dim} dimensions")
-    scales = np.diagonal(found.factors, axis1=1, axis2=2)
-    if (found.weights <= 0).any() or abs(found.weights.sum() - 1.0) > 1e-8 or (scales <= 0).any():
+        raise InvalidInputError(f"space: reference must be a mixture: {error}") from None
+    count = len(measure.weights)
+    shapes = (measure.means.shape, measure.factors.shape, measure.quantiles.ndim)
+    if shapes != ((count, dim), (count, dim, dim), 1) or not len(measure.quantiles) or not count:
+        raise InvalidInputError(f"space: reference must fit {dim} dimensions")
+    scales = np.diagonal(measure.factors, axis1=1, axis2=2)
+    sums_to_one = abs(measure.weights.sum() - 1.0) <= 1e-8
+    if (measure.weights <= 0).any() or not sums_to_one or (scales <= 0).any():
         raise InvalidInputError(
-            "space: weights of a reference measure are positive and sum to 1, and its scales are positive"
+            "space: weights of reference must be positive and sum to 1, and its scales positive"
         )
-    return found
-
-
-def _objective(data: JSON) -> Objective:
-    kind = data["type"]
-    if kind == "target":
-        names = data.get("outputs") or ()
-        if names and len(names) != len(data["value"]):
-            raise InvalidInputError(
-                f"objective: a target has one value for each of {names}, got {len(data['value'])}"
-            )
-        value = dict(zip(names, data["value"], strict=True)) if names else data["value"]
-        scale = data.get("scale")
-        return Target(value, data.get("tolerance", 0.0), 1.0 if scale is None else scale)
-    plain: dict[str, Callable[[str | None], Objective]] = {
-        "minimize": Minimize,
-        "maximize": Maximize,
-    }
-    return plain[kind](data.get("output"))
-
-
-def _constraint(data: JSON) -> OutcomeConstraint:
-    if isinstance(data, str):
-        return OutcomeConstraint.parse(data)
-    return OutcomeConstraint(data["output"], data["sense"], float(data["bound"]))
+    return measure

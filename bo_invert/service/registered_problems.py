@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bo_invert.errors import BoInvertError, InvalidInputError
-from bo_invert.problems.declaration import declared
+from bo_invert.problems.declaration import problem_from_declaration
 from bo_invert.problems.loading import load_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.storage.base import Store
@@ -116,13 +116,13 @@ class Registered:
         if reason:
             raise InvalidInputError(reason)
         if header.get("declared") is not None:
-            return declared(header["declared"], header["problem_name"])
+            return problem_from_declaration(header["declared"], header["problem_name"])
         known = header["problem"]
         same = None if header.get("registered") is None and _is_plain(known) else self.known(header)
         if same is not None:
             return same
         space = {"type": "box", "parameters": known["space"]["domain"]["parameters"]}
-        return declared(
+        return problem_from_declaration(
             {**known, "space": space, "identity": known["space"]}, header["problem_name"]
         )
 

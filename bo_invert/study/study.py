@@ -21,7 +21,7 @@ from bo_invert.errors import (
 )
 from bo_invert.history import History
 from bo_invert.problem_statement import ProblemStatement
-from bo_invert.problems.declaration import declare
+from bo_invert.problems.declaration import declaration_of
 from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.provenance import provenance, warn_of_changes
@@ -110,7 +110,7 @@ class Study:
             "provenance": provenance(problem.oracle, problem.space),
         }
         if getattr(store, "declares", False):
-            header["declared"] = declare(problem)
+            header["declared"] = declaration_of(problem)
         try:
             store.create(name, header)
         except StudyExistsError:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.problems.declaration import declare, declared
+from bo_invert.problems.declaration import declaration_of, problem_from_declaration
 from bo_invert.registry import resolve
 from bo_invert.strategies.base import Request
 from bo_invert.types import Cost
@@ -45,8 +45,8 @@ def problems() -> dict[str, bi.Problem]:
 @pytest.mark.parametrize("name", list(problems()))
 def test_what_is_sent_is_all_that_a_strategy_needs(name: str) -> None:
     real = problems()[name]
-    sent = json.loads(json.dumps(declare(real), allow_nan=False))
-    other = declared(sent, real.name)
+    sent = json.loads(json.dumps(declaration_of(real), allow_nan=False))
+    other = problem_from_declaration(sent, real.name)
     assert other.to_json() == real.to_json()
     assert other.statement.to_json() == real.statement.to_json()
     assert other.differentiable == real.differentiable
@@ -69,4 +69,4 @@ def test_what_is_sent_is_all_that_a_strategy_needs(name: str) -> None:
 def test_code_is_not_sent() -> None:
     problem = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Composite(lambda y: y[..., 0]), outputs=1)
     with pytest.raises(bi.InvalidInputError, match="code is not sent"):
-        declare(problem)
+        declaration_of(problem)
