@@ -2,8 +2,8 @@
 
     python experiments/strategies.py --jobs 2 --storage sqlite:///strategies.db
 
-The storage holds the studies, so the same command resumes after an interruption. Ax, BoTorch and
-Optuna, which take seconds per ask, are excluded by default; ``--without ""`` includes them.
+The storage holds the studies, so the same command resumes after an interruption. Peers except CMA-ES
+are excluded by default, because the benchmark compares them; ``--without ""`` includes them.
 """
 
 from __future__ import annotations
@@ -42,6 +42,15 @@ def digits_in_pixels(seed: int) -> bi.Problem:
     return bi.ready_problem("digits", goal="maximize", space="pixels")
 
 
+PEERS = (
+    "ax",
+    "botorch",
+    "differential_evolution",
+    "dual_annealing",
+    "nevergrad",
+    "optuna",
+    "scipy_least_squares",
+)
 PROBLEMS = {"arm": arm, "sine": sine, "hartmann6": hartmann6, "digits": digits}
 
 
@@ -63,7 +72,7 @@ def main() -> None:
     parser.add_argument("--storage", default="sqlite:///strategies.db")
     parser.add_argument(
         "--without",
-        default="ax,botorch,optuna",
+        default=",".join(PEERS),
         help="excluded strategies, separated by commas",
     )
     parser.add_argument("--only", default=",".join(PROBLEMS), help="problems, separated by commas")

@@ -26,6 +26,7 @@ def execute(page: Path, replacements: dict[str, str] | None = None) -> dict[str,
     return scope
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
@@ -47,6 +48,7 @@ def test_landing_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert abs(study.best.y[0] - 0.5) <= 0.01
 
 
+@pytest.mark.slow
 def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
