@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from bo_invert.errors import (
     StudyExistsError,
 )
 from bo_invert.problems.problem import Problem
-from bo_invert.problems.provenance import provenance
 from bo_invert.service import requests as schemas
 from bo_invert.service import responses as answers
 from bo_invert.service.dependencies import ASK, CREATE, LOOK, PREFIX, WRITE, Key, On, Study, gives
@@ -26,6 +24,7 @@ from bo_invert.storage.journal import Journal
 from bo_invert.storage.leases import LEASE
 from bo_invert.storage.transitions import Terms
 from bo_invert.strategies.base import from_spec
+from bo_invert.study.header import new_header
 from bo_invert.study.input_validation import refuse_shape
 from bo_invert.types import JSON, Cost, Query, State
 
@@ -50,18 +49,17 @@ async def create(desk: On, given: schemas.NewStudy) -> JSON:
         problem = desk.registered.problem_of(header, given.name)
     strategy = from_spec(given.strategy.model_dump())
     strategy.check(problem.statement)
-    made_with = given.provenance
-    header |= {
-        "problem": problem.to_json(),
-        "problem_name": given.problem_name or problem.name,
-        "strategy": strategy.spec(),
-        "seed": given.seed,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "id": uuid.uuid4().hex,
-        "provenance": made_with.model_dump()
-        if made_with
-        else await desk.thread(provenance, problem.oracle, problem.space),
-    }
+    made_with = given.provenance.model_dump() if given.provenance else None
+    header |= await desk.thread(
+        partial(
+            new_header,
+            problem,
+            strategy,
+            given.seed,
+            problem_name=given.problem_name,
+            made_with=made_with,
+        )
+    )
     try:
         await desk.thread(desk.store.create, given.name, header)
     except StudyExistsError:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -24,7 +22,7 @@ from bo_invert.problem_statement import ProblemStatement
 from bo_invert.problems.declaration import declaration_of
 from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
-from bo_invert.problems.provenance import provenance, warn_of_changes
+from bo_invert.problems.provenance import warn_of_changes
 from bo_invert.search_domain import stored_domain
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal import Journal
@@ -33,6 +31,7 @@ from bo_invert.storage.open import open_store
 from bo_invert.storage.reader import View
 from bo_invert.storage.transitions import Terms
 from bo_invert.strategies.base import Request, Strategy, from_spec
+from bo_invert.study.header import new_header
 from bo_invert.study.input_validation import given_answers, given_points, refuse_shape
 from bo_invert.study.recommendation import LUCK, Recommendation, known_noisy, recommend, told_noisy
 from bo_invert.study.repeated_designs import Repeats
@@ -100,15 +99,7 @@ class Study:
         chosen = from_spec(strategy, **options)
         chosen.check(problem.statement)
         store = open_store(storage, token)
-        header = {
-            "problem": problem.to_json(),
-            "problem_name": problem.name,
-            "strategy": chosen.spec(),
-            "seed": int(seed),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "id": uuid.uuid4().hex,
-            "provenance": provenance(problem.oracle, problem.space),
-        }
+        header = new_header(problem, chosen, int(seed))
         if getattr(store, "declares", False):
             header["declared"] = declaration_of(problem)
         try:
