@@ -184,17 +184,15 @@ THIRD_PARTIES = {
     "anyio": {"service"},
     "ax": {"strategies.ax"},
     "botorch": {"models", "strategies.gp", "strategies.polish", "strategies.peers.botorch"},
+    # Pickles for a worker process travel through a pipe to a child of this process only.
+    "cloudpickle": {"execution.worker_main", "execution.worker_process"},
     "cma": {"strategies.peers.cmaes"},
     "dask": {"execution.dask"},
     "distributed": {"execution.dask"},
     "fastapi": {"service"},
     "gpytorch": {"models", "strategies.gp", "strategies.polish", "strategies.peers.botorch"},
     "httpx": {"service", "oracles.io.http_requests", "oracles.http"},
-    # Pickles for a worker process travel through a pipe to a child of this process only.
-    "loky": {
-        "execution.dask", "execution.processes", "execution.worker_main",
-        "execution.worker_process",
-    },
+    "loky": {"execution.dask"},
     "mlflow": {"report.mlflow.client"},
     "neuralfoil": {"problems.examples.airfoil", "problems.examples.airfoil_networks"},
     "nevergrad": {"strategies.peers.nevergrad"},
@@ -224,11 +222,11 @@ def test_third_parties_stay_where_they_belong(module: str) -> None:
     assert "torch" not in found or not below(name, WITHOUT_TORCH)
 
 
-UNPICKLE = {"pickle", "_pickle", "dill", "cloudpickle", "jsonpickle", "shelve", "marshal", "joblib"}
+UNPICKLE = {"pickle", "_pickle", "dill", "jsonpickle", "shelve", "marshal", "joblib"}
 RUN = {"code", "codeop", "pty", "runpy", "imp", "ctypes"}
 BUILTINS = {"eval", "exec", "compile", "__import__", "__builtins__", "breakpoint"}
 CALLS = re.compile(
-    r"(builtins\..*|torch\.(load|jit\.load|hub\..*|package\..*)|yaml\.(load|load_all|unsafe_load\w*|full_load\w*)"
+    r"(builtins\..*|torch\.(load|jit\.load|hub\..*|package\..*)|cloudpickle\.loads?|yaml\.(load|load_all|unsafe_load\w*|full_load\w*)"
     r"|os\.(system|popen|exec\w*|spawn\w*|posix_spawn\w*)|subprocess\.(getoutput|getstatusoutput)"
     r"|asyncio\.(subprocess\.)?create_subprocess_shell|.*\.(read_pickle|to_pickle|read_hdf)|tempfile\.mktemp"
     r"|torch\.manual_seed|numpy\.random\.seed|random\.seed)"
@@ -245,6 +243,7 @@ PRIVILEGED = {
     },
     "subprocess": {
         "bo_invert.problems.git",
+        "bo_invert.execution.parent_death",
         "bo_invert.execution.subprocess_run",
         "bo_invert.execution.worker_process",
     },

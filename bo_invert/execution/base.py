@@ -1,15 +1,15 @@
-"""The contract of an executor, and what the threads and processes of this machine share.
+"""Executor interface, and a base class for executors with a thread per worker.
 
-Anything with ``submit(fn, *args) -> concurrent.futures.Future`` runs a study. It must never repeat a call by itself: a
-call that is lost is told as lost, and the ledger decides. Time limits (``study.run(timeout=...)``) need three things
-more:
+An executor is an object with ``submit(fn, *args) -> concurrent.futures.Future``. It must not
+repeat a call: it reports a lost call as ``WorkerDied``, and the study decides. Time limits
+(``study.run(timeout=...)``) need three more attributes:
 
 ``begun(future)``
-    whether the call has begun; waiting in a queue and loading the problem is not the call's time.
+    True once the call has started. Time in the queue and time to load the problem do not count.
 ``give_up(future)``
-    let go of a call that is running, so that its worker is free again. Nobody waits for the future any more.
+    Abandon a running call, so that its worker becomes free. The study ignores its future.
 ``parting``
-    what becomes of such a call, in words, for the reason in the log.
+    Consequence for the abandoned call, as a clause for the reason in the log.
 """
 
 from __future__ import annotations
@@ -28,16 +28,26 @@ _numbers = itertools.count(1)
 
 
 class WorkerDied(BrokenExecutor):
-    """The worker of a call ended before it answered; the message says how. Only this call is concerned."""
+    """Death of a worker before it answered. It affects one call only."""
+
+
+class WorkerLoadError(WorkerDied):
+    """Failure of a worker to load its problem. Another worker would fail too."""
 
 
 @dataclass(eq=False)
-class Member:
-    """One of a crew: a thread, and whatever it keeps for its calls."""
+class Worker:
+    """Thread that handles one call at a time.
 
-    keeps: Any = None
+    Attributes:
+        resource: Process or job that runs the calls of this thread.
+        begun: True once its current call has started.
+        retired: True once it takes no more calls.
+    """
+
+    resource: Any = None
     begun: bool = False
-    dismissed: bool = False
+    retired: bool = False
     thread: threading.Thread = field(init=False)
 
 
@@ -49,11 +59,13 @@ class _Task:
     kwargs: dict[str, Any]
 
 
-class Crew(Executor):
-    """So many threads, each of which sees to one call after another. They keep no interpreter from ending.
+class WorkerPool(Executor):
+    """Executor with a fixed number of threads, one for each worker.
+
+    The threads are daemons: they do not keep the interpreter from exiting.
 
     Args:
-        workers: how many.
+        workers: Number of workers.
     """
 
     parting = ""
@@ -61,46 +73,46 @@ class Crew(Executor):
     def __init__(self, workers: int) -> None:
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._lock = threading.Lock()
-        self._members: set[Member] = set()
-        self._busy: dict[Future[Any], Member] = {}
+        self._workers: set[Worker] = set()
+        self._busy: dict[Future[Any], Worker] = {}
         self._closed = False
         for _ in range(workers):
-            self._hire()
+            self._add_worker()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         future: Future[T] = Future()
         with self._lock:
             if self._closed:
-                raise RuntimeError("this executor was shut down and takes no more calls")
+                raise RuntimeError("submit: the executor is shut down")
             self._tasks.put(_Task(future, fn, args, kwargs))
         return future
 
     def begun(self, future: Future[Any]) -> bool:
-        """Whether the call has begun."""
+        """Return True once the call has started."""
         with self._lock:
-            member = self._busy.get(future)
-        return member is not None and member.begun
+            worker = self._busy.get(future)
+        return worker is not None and worker.begun
 
     def give_up(self, future: Future[Any]) -> None:
-        """Let go of a running call; see the module."""
+        """Abandon a running call; see the module docstring."""
         with self._lock:
-            member = self._busy.get(future)
-            if member is not None:
-                self.part(member)
+            worker = self._busy.get(future)
+            if worker is not None:
+                self.abandon(worker)
 
     def shutdown(
         self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False
     ) -> None:
-        """Take no more calls.
+        """Stop accepting calls.
 
         Args:
-            wait: until those under way and those in the queue are answered.
-            cancel_futures: except those in the queue.
-            kill_workers: except those under way, where a worker can be killed.
+            wait: Wait until all submitted calls are done.
+            cancel_futures: Cancel the calls in the queue.
+            kill_workers: Cancel the calls in the queue and kill the running ones where possible.
         """
         with self._lock:
             self._closed = True
-            members = list(self._members)
+            workers = list(self._workers)
             while cancel_futures or kill_workers:
                 try:
                     task = self._tasks.get_nowait()
@@ -108,70 +120,70 @@ class Crew(Executor):
                     break
                 if task is not None:
                     task.future.cancel()
-            for member in members:
+            for worker in workers:
                 self._tasks.put(None)
                 if kill_workers:
-                    self.kill(member)
+                    self.kill(worker)
         if wait:
-            for member in members:
-                member.thread.join()
+            for worker in workers:
+                worker.thread.join()
 
     @abstractmethod
     def perform(
-        self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Do one call, and set ``member.begun`` when it begins."""
+        """Run one call, and set ``worker.begun`` when it starts."""
 
-    def prepare(self, member: Member, fn: Callable[..., Any]) -> None:
-        """Get ready for calls of a function."""
+    def prepare(self, worker: Worker, fn: Callable[..., Any]) -> None:
+        """Prepare a worker for calls of a function."""
 
     @abstractmethod
-    def part(self, member: Member) -> None:
-        """Let go of what a member does now."""
+    def abandon(self, worker: Worker) -> None:
+        """Abandon the running call of a worker."""
 
-    def kill(self, member: Member) -> None:
-        """End what a member does and keeps, if that is possible."""
+    def kill(self, worker: Worker) -> None:
+        """Kill the running call and the resource of a worker where possible."""
 
-    def leave(self, member: Member) -> None:
-        """The last thing a member does."""
+    def release(self, worker: Worker) -> None:
+        """Release the resource of a worker. Its thread calls this last."""
 
-    def _hire(self) -> None:
-        member = Member()
-        member.thread = threading.Thread(target=self._work, args=(member,), daemon=True)
-        member.thread.name = f"bo-invert-worker-{next(_numbers)}"
-        self._members.add(member)
-        member.thread.start()
+    def _add_worker(self) -> None:
+        worker = Worker()
+        worker.thread = threading.Thread(target=self._work, args=(worker,), daemon=True)
+        worker.thread.name = f"bo-invert-worker-{next(_numbers)}"
+        self._workers.add(worker)
+        worker.thread.start()
 
-    def _dismiss(self, member: Member) -> None:
-        """This one is no longer counted on; another takes its place."""
-        member.dismissed = True
-        self._members.discard(member)
+    def _replace(self, worker: Worker) -> None:
+        """Retire a worker and start another one. The caller holds the lock."""
+        worker.retired = True
+        self._workers.discard(worker)
         if not self._closed:
-            self._hire()
+            self._add_worker()
 
-    def _work(self, member: Member) -> None:
-        while not member.dismissed and (task := self._tasks.get()) is not None:
+    def _work(self, worker: Worker) -> None:
+        while not worker.retired and (task := self._tasks.get()) is not None:
             if not task.future.cancelled():
-                self._see_to(member, task)
+                self._run_task(worker, task)
             del task  # its arguments may be large
-        self.leave(member)
+        self.release(worker)
 
-    def _see_to(self, member: Member, task: _Task) -> None:
+    def _run_task(self, worker: Worker, task: _Task) -> None:
         future = task.future
         error: BaseException | None = None
         result = None
         try:
-            self.prepare(member, task.fn)
+            self.prepare(worker, task.fn)
         except BaseException as caught:
             error = caught
         with self._lock:
             if not future.set_running_or_notify_cancel():
                 return
-            member.begun = False
-            self._busy[future] = member
+            worker.begun = False
+            self._busy[future] = worker
         if error is None:
             try:
-                result = self.perform(member, task.fn, task.args, task.kwargs)
+                result = self.perform(worker, task.fn, task.args, task.kwargs)
             except BaseException as caught:
                 error = caught
         with self._lock:

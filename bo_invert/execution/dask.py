@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bo_invert.errors import MissingExtraError
-from bo_invert.execution.base import Crew, Member, WorkerDied
+from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
 
 #: Seconds between two looks at whether the worker of a silent call is still there.
 _LOOK = 0.5
@@ -38,7 +38,7 @@ class _Seat:
     doomed: bool = False
 
 
-class DaskExecutor(Crew):
+class DaskExecutor(WorkerPool):
     """Calls as tasks of a Dask cluster, at most ``workers`` at once.
 
     Args:
@@ -75,7 +75,7 @@ class DaskExecutor(Crew):
         """From a Dask ``Client``, or from what its ``get_executor`` gave."""
         return DaskExecutor(workers, getattr(given, "_client", given))
 
-    def prepare(self, member: Member, fn: Callable[..., Any]) -> None:
+    def prepare(self, worker: Worker, fn: Callable[..., Any]) -> None:
         while True:
             there = self._client.nthreads()
             with self._lock:
@@ -84,14 +84,14 @@ class DaskExecutor(Crew):
                 ]
                 if free:
                     self._taken[free[0]] += 1
-                    member.keeps = _Seat(free[0])
+                    worker.resource = _Seat(free[0])
                     return
                 if self._closed:
                     raise RuntimeError("the executor was shut down")
             time.sleep(_SEEK)
 
     def perform(
-        self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         from distributed import Event
 
@@ -99,7 +99,7 @@ class DaskExecutor(Crew):
         begun = Event(name, client=self._client)
         try:
             for turn in itertools.count():
-                where = member.keeps.address
+                where = worker.resource.address
                 task = self._client.submit(
                     _once,
                     name,
@@ -116,13 +116,13 @@ class DaskExecutor(Crew):
                 ):
                     pass
                 if begun.is_set() or (task.status == "error" and not _lost(task.exception())):
-                    member.begun = True
+                    worker.begun = True
                     return self._result(task, where)
                 task.cancel()  # the worker died before it began: nobody was called
-                self.leave(member)
-                self.prepare(member, fn)
+                self.release(worker)
+                self.prepare(worker, fn)
         finally:
-            self.leave(member)  # others may wait for a seat
+            self.release(worker)  # others may wait for a seat
             with suppress(Exception):  # the cluster may be gone
                 begun.clear()
 
@@ -140,16 +140,16 @@ class DaskExecutor(Crew):
                     raise
                 raise WorkerDied(_DIED) from None
 
-    def part(self, member: Member) -> None:
-        member.keeps.doomed = True
-        self._dismiss(member)  # where nobody can kill the worker, it stays occupied
+    def abandon(self, worker: Worker) -> None:
+        worker.resource.doomed = True
+        self._replace(worker)  # where nobody can kill the worker, it stays occupied
         threading.Thread(
-            target=_slay, args=(self._client, member.keeps.address), daemon=True
+            target=_slay, args=(self._client, worker.resource.address), daemon=True
         ).start()
 
-    def leave(self, member: Member) -> None:
-        seat: _Seat | None = member.keeps
-        member.keeps = None
+    def release(self, worker: Worker) -> None:
+        seat: _Seat | None = worker.resource
+        worker.resource = None
         if seat is not None and not seat.doomed:
             with self._lock:
                 self._taken[seat.address] -= 1

@@ -1,4 +1,4 @@
-"""What a process says: passed on to whoever watches, and its last words kept for the reason why it ended."""
+"""Capture of the output of a worker process: forwarded at once, its end retained for error messages."""
 
 from __future__ import annotations
 
@@ -7,79 +7,87 @@ import sys
 from multiprocessing.connection import wait
 from pathlib import Path
 
-_KEPT = 16384
-"""Bytes of each stream that are remembered during a call."""
-_LONG = 400
-"""Characters of last words."""
-_OWN = (str(Path(__file__).parents[1] / "oracles"), str(Path(__file__).with_name("worker_main.py")))
+_OWN_FRAMES = (
+    str(Path(__file__).parents[1] / "oracles"),
+    str(Path(__file__).with_name("worker_main.py")),
+)
 
 
-class Heard:
-    """The ends of three pipes. It closes them.
+class OutputCapture:
+    """Reader of the standard output, the standard error and the stack traces of a worker process.
+
+    It closes the descriptors.
 
     Args:
-        out: what it prints.
-        err: what it prints as errors.
-        traces: what ``faulthandler`` writes; nobody else is shown that.
+        out: Descriptor of the standard output; forwarded to ``sys.stdout``.
+        err: Descriptor of the standard error; forwarded to ``sys.stderr``.
+        traces: Descriptor of the output of ``faulthandler``; not forwarded.
+        retained_bytes: Size of the end of each stream that is retained.
+        summary_length: Largest number of characters of a summary.
     """
 
-    def __init__(self, out: int, err: int, traces: int) -> None:
+    def __init__(
+        self,
+        out: int,
+        err: int,
+        traces: int,
+        retained_bytes: int = 16384,
+        summary_length: int = 400,
+    ) -> None:
         self._out, self._err, self._traces = out, err, traces
-        self._said = dict.fromkeys((out, err, traces), b"")
+        self._retained_bytes, self._summary_length = retained_bytes, summary_length
+        self._buffers = dict.fromkeys((out, err, traces), b"")
         self.streams = [out, err, traces]
 
-    def forget(self) -> None:
-        """A new call begins."""
-        self._said = dict.fromkeys(self._said, b"")
+    def clear(self) -> None:
+        """Discard the retained output; called at the start of a call."""
+        self._buffers = dict.fromkeys(self._buffers, b"")
 
-    def listen(self) -> None:
-        """Take what is there."""
+    def read(self) -> None:
+        """Read all available output without waiting."""
         while ready := wait(self.streams, 0):
             for stream in self.streams.copy():
                 if stream in ready:
-                    self._take(stream)
+                    self._read_stream(stream)
 
-    def trace(self, patience: float) -> None:
-        """Wait so many seconds for a trace, and until it is complete."""
-        while self._traces in wait(
-            [self._traces] if self._traces in self.streams else [], patience
-        ):
-            self._take(self._traces)
-            patience = 0.02
+    def read_trace(self, timeout: float) -> None:
+        """Wait for a stack trace and read it to its end.
 
-    def _take(self, stream: int) -> None:
-        said = os.read(stream, 65536)
-        if not said:
+        Args:
+            timeout: Seconds to wait for the first line.
+        """
+        while self._traces in wait([self._traces] if self._traces in self.streams else [], timeout):
+            self._read_stream(self._traces)
+            timeout = 0.02
+
+    def _read_stream(self, stream: int) -> None:
+        data = os.read(stream, 65536)
+        if not data:
             self.streams.remove(stream)
             os.close(stream)
-        self._said[stream] = (self._said[stream] + said)[-_KEPT:]
-        shown = {self._out: sys.stdout, self._err: sys.stderr}.get(stream)
-        if shown is not None and said:
-            shown.write(said.decode(errors="replace"))
-            shown.flush()
+        self._buffers[stream] = (self._buffers[stream] + data)[-self._retained_bytes :]
+        target = {self._out: sys.stdout, self._err: sys.stderr}.get(stream)
+        if target is not None and data:
+            target.write(data.decode(errors="replace"))
+            target.flush()
 
-    def last_words(self) -> str:
-        """Where it was, if that is known, otherwise the end of its errors; behind a colon."""
-        _, begins, trace = (
-            self._said[self._traces]
-            .decode(errors="replace")
-            .rpartition("(most recent call first):")
-        )
-        kept: list[str] = []
-        for line in trace.splitlines() if begins else []:
-            if any(own in line for own in _OWN) or line.startswith("Extension modules"):
+    def summary(self) -> str:
+        """Return the last stack trace, or else the end of the standard error, after a colon."""
+        text = self._buffers[self._traces].decode(errors="replace")
+        _, header, trace = text.rpartition("(most recent call first):")
+        lines: list[str] = []
+        for line in trace.splitlines() if header else []:
+            if any(own in line for own in _OWN_FRAMES) or line.startswith("Extension modules"):
                 break
-            kept.append(line.strip())
-        if not any(kept):
-            kept = [
-                line.strip()
-                for line in self._said[self._err].decode(errors="replace")[-_LONG:].splitlines()
-            ]
-        words = "; ".join(filter(None, kept))[:_LONG]
-        return f": {words}" if words else ""
+            lines.append(line.strip())
+        if not any(lines):
+            errors = self._buffers[self._err].decode(errors="replace")[-self._summary_length :]
+            lines = [line.strip() for line in errors.splitlines()]
+        joined = "; ".join(filter(None, lines))[: self._summary_length]
+        return f": {joined}" if joined else ""
 
     def close(self) -> None:
-        """Nothing more will be said."""
+        """Close the descriptors."""
         for stream in self.streams:
             os.close(stream)
         self.streams.clear()

@@ -1,39 +1,148 @@
-"""How a process ends with the one that began it, even if that one is killed.
+"""Termination of process groups after the death of the process that started them.
 
-The parent holds one end of a pipe for as long as it lives. When the other end of it hears that nobody is left, the
-process group of the child is killed: by the kernel where it can, because a child that loops in C code holds the
-interpreter lock and would never look.
+A killed process cannot clean up after itself. It therefore starts a small reaper process: this
+file, run as a script. The reaper holds a list of the running process groups. It detects the death
+of its parent by the end of its standard input or by a change of its parent, and kills the groups.
+The script needs the standard library to start, and psutil only to clean up.
 """
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
+import select
 import signal
+import subprocess
+import sys
 import threading
+from contextlib import suppress
 
-from bo_invert.execution.reaper import end_group
+MARK = "BO_INVERT_CALL"
+"""Environment variable that identifies the descendants of a process in any process group."""
+
+_lock = threading.Lock()
+_groups: dict[int, str] = {}
+_reaper: subprocess.Popen[bytes] | None = None
+_pipe = -1
 
 
-def tie(fd: int) -> None:
-    """End this process, and its group if it leads one, when the last holder of the pipe's other end is gone.
+def register(group: int, mark: str) -> None:
+    """Let a process group end with this process.
 
     Args:
-        fd: the reading end.
+        group: Process group to kill after the death of this process.
+        mark: Value of ``MARK`` in the environment of the group.
     """
-    leads = os.getpgrp() == os.getpid()
+    with _lock:
+        _groups[group] = mark
+        _notify(f"+{group} {mark}\n")
+
+
+def unregister(group: int) -> None:
+    """Forget a process group that has ended."""
+    with _lock:
+        if _groups.pop(group, None) is not None:
+            _notify(f"-{group}\n")
+
+
+def kill_group(group: int, signum: int | None = None) -> bool:
+    """Send a signal to every process of a group; return False if there is none.
+
+    Args:
+        group: Process group.
+        signum: Signal number. Default: SIGKILL.
+    """
     try:
-        import fcntl
+        os.killpg(group, signal.SIGKILL if signum is None else signum)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
-        fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpid() if leads else os.getpid())
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-    except (ImportError, AttributeError, OSError):
-        pass  # not Linux: the thread alone has to do
 
-    def watch() -> None:
-        os.read(fd, 1)
-        if leads:
-            end_group(os.getpid())
-        os._exit(1)
+def kill_marked(mark: str) -> None:
+    """Kill all processes with this mark, including those that left their process group.
 
-    threading.Thread(target=watch, daemon=True, name="lifeline").start()
+    The system must allow a look at the environment of other processes (Linux, macOS).
+    """
+    import psutil
+
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                process.kill()
+
+
+def _notify(line: str) -> None:
+    """Send a line to the reaper. Start the reaper if there is none."""
+    global _reaper, _pipe
+    if _reaper is None or _reaper.poll() is not None:
+        if not sys.executable:
+            return
+        if _pipe >= 0:
+            os.close(_pipe)
+        stdin, _pipe = os.pipe()
+        # The reaper must not carry the mark of a call: it has to survive the end of that call.
+        environment = {name: value for name, value in os.environ.items() if name != MARK}
+        _reaper = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, json.dumps([*map(str, sys.path)])],
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            env=environment,
+        )
+        os.close(stdin)
+        line = "".join(f"+{group} {mark}\n" for group, mark in _groups.items())
+    with suppress(OSError):
+        os.write(_pipe, line.encode())
+
+
+@atexit.register
+def _detach() -> None:
+    """Leave the reaper alone at exit: it ends after this process, and needs no wait."""
+    if _reaper is not None:
+        _reaper.returncode = 0
+
+
+def _after_fork() -> None:
+    """Reset the state in a forked process, which owns none of the groups of its parent."""
+    global _lock, _reaper, _pipe
+    if _pipe >= 0:
+        os.close(_pipe)  # else the reaper could not detect the end of the parent at once
+    _lock, _reaper, _pipe = threading.Lock(), None, -1
+    _groups.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _reap() -> None:
+    """Read the list of groups until the parent is dead; then kill them."""
+    parent, groups, unread = os.getppid(), dict[int, str](), b""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    # A fork of the parent can hold the pipe open, so the parent's id is checked every second too.
+    while os.getppid() == parent:
+        if not select.select([0], [], [], 1.0)[0]:
+            continue
+        received = os.read(0, 65536)
+        if not received:
+            break
+        *lines, unread = (unread + received).split(b"\n")
+        for line in lines:
+            group, _, mark = line[1:].decode().partition(" ")
+            if line[:1] == b"+":
+                groups[int(group)] = mark
+            else:
+                groups.pop(int(group), None)
+    for group, mark in groups.items():
+        kill_group(group)
+        kill_marked(mark)
+
+
+if __name__ == "__main__":
+    sys.path[:] = json.loads(sys.argv[1])
+    _reap()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bo_invert.errors import InvalidInputError, MissingExtraError
-from bo_invert.execution.base import Crew, Member, WorkerDied
+from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
 
 _FIRST, _LAST, _GROWTH = 0.05, 2.0, 1.2
 """Seconds between two looks at a job: at first, at last, and by how much they grow."""
@@ -31,7 +31,7 @@ _WORDS = 200
 """Characters of what a job said last that are kept."""
 
 
-class SlurmExecutor(Crew):
+class SlurmExecutor(WorkerPool):
     """Calls as Slurm jobs, at most ``workers`` in the queue at once.
 
     Args:
@@ -85,22 +85,22 @@ class SlurmExecutor(Crew):
                 raise InvalidInputError(f"SlurmExecutor: {error}") from None
         self._submitit = executor
         self._patience = 1.0 if getattr(executor, "cluster", "") == "local" else _PATIENCE
-        self._parted: list[Member] = []
+        self._parted: list[Worker] = []
         super().__init__(workers)
 
     def perform(
-        self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         folder = Path(self._submitit.folder).expanduser().absolute()
         begun = folder / f"begun-{uuid.uuid4().hex}"
-        job = member.keeps = self._submitit.submit(_Once(fn, begun), *args, **kwargs)
+        job = worker.resource = self._submitit.submit(_Once(fn, begun), *args, **kwargs)
         pause = _FIRST
         try:
             while not (job.paths.result_pickle.exists() or job.done()):
-                member.begun = member.begun or begun.exists()
+                worker.begun = worker.begun or begun.exists()
                 time.sleep(pause)
                 pause = min(_GROWTH * pause, _LAST)
-            member.begun = False  # nor is waiting for a slow file system the call's time
+            worker.begun = False  # nor is waiting for a slow file system the call's time
             return _result(job, self._patience)
         finally:
             for path in (
@@ -111,21 +111,21 @@ class SlurmExecutor(Crew):
             ):
                 path.unlink(missing_ok=True)
 
-    def part(self, member: Member) -> None:
-        self._dismiss(member)  # how long a cluster takes to cancel is no concern of the others
-        self._parted.append(member)
-        self.kill(member)
+    def abandon(self, worker: Worker) -> None:
+        self._replace(worker)  # how long a cluster takes to cancel is no concern of the others
+        self._parted.append(worker)
+        self.kill(worker)
 
     def shutdown(
         self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False
     ) -> None:
         super().shutdown(wait, cancel_futures=cancel_futures, kill_workers=kill_workers)
-        for member in self._parted:  # who tidy up
-            member.thread.join(max(self._patience, 5.0))
+        for worker in self._parted:  # who tidy up
+            worker.thread.join(max(self._patience, 5.0))
 
-    def kill(self, member: Member) -> None:
+    def kill(self, worker: Worker) -> None:
         with suppress(Exception):  # it ended meanwhile
-            member.keeps.cancel(check=False)
+            worker.resource.cancel(check=False)
 
 
 class _Once:

@@ -5,14 +5,11 @@ POSIX only. What a program starts ends with it; see ``run_program``.
 
 from __future__ import annotations
 
-import atexit
 import os
 import selectors
 import signal
 import stat
 import subprocess
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bo_invert.execution.reaper import MARK, end_group, end_marked
+from bo_invert.execution.parent_death import MARK, kill_group, kill_marked, register, unregister
 
 _GRACE = 1.0
 """Seconds between asking a program to end and ending it."""
@@ -105,15 +102,15 @@ def run_program(
     )  # fmt: skip
     call = _Call(process, mark, given or b"", limit)
     try:
-        _tell_warden(f"+{process.pid} {mark}")
+        register(process.pid, mark)
         why = call.attend(None if timeout is None else time.monotonic() + timeout, stopped)
     except BaseException:  # interrupted
-        end_group(process.pid)
-        end_marked(mark)
+        kill_group(process.pid)
+        kill_marked(mark)
         raise
     finally:
         call.leave()
-        _tell_warden(f"-{process.pid}")
+        unregister(process.pid)
     return Ended(
         process.returncode,
         bytes(call.kept[1][-limit:]),
@@ -171,10 +168,10 @@ class _Call:
                     )
                     if why:
                         ending = now
-                        end_group(self.process.pid, signal.SIGTERM)
+                        kill_group(self.process.pid, signal.SIGTERM)
                 elif why and not over and now >= ending + _GRACE:
-                    end_group(self.process.pid)
-                    end_marked(self.mark)
+                    kill_group(self.process.pid)
+                    kill_marked(self.mark)
                 left = _LOOK if selector.get_map() else 0.01
                 for key, _ in selector.select(
                     left if deadline is None or why else max(0.0, min(left, deadline - now))
@@ -183,14 +180,14 @@ class _Call:
                 pipes = _pipes(selector)
                 if not over and self._is_over():
                     over = time.monotonic()
-                    end_group(self.process.pid)
+                    kill_group(self.process.pid)
         if pipes or why:
-            end_marked(self.mark)
+            kill_marked(self.mark)
         return why
 
     def leave(self) -> None:
         """End what is left of it, and take its exit code."""
-        end_group(self.process.pid)
+        kill_group(self.process.pid)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None:
                 with suppress(OSError):
@@ -265,40 +262,3 @@ class _Call:
 def _pipes(selector: selectors.BaseSelector) -> bool:
     """Whether a stream is still open."""
     return any(key.data != _PROGRAM for key in selector.get_map().values())
-
-
-_lock = threading.Lock()
-_warden: tuple[int, subprocess.Popen[bytes]] | None = None
-
-
-def _tell_warden(line: str) -> None:
-    """Say what is under way to the process that ends it if this one dies; it is started at the first word."""
-    global _warden
-    with _lock, suppress(OSError, ValueError):
-        if _warden is None or _warden[0] != os.getpid() or _warden[1].poll() is not None:
-            script = Path(__file__).with_name("reaper.py")
-            if not sys.executable or not script.exists():
-                return
-            started = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(script)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
-            )  # fmt: skip
-            _warden = (os.getpid(), started)
-            atexit.register(_dismiss_warden, os.getpid())
-        pipe = _warden[1].stdin
-        assert pipe is not None
-        pipe.write(f"{line}\n".encode())
-        pipe.flush()
-
-
-def _dismiss_warden(process: int) -> None:
-    """This process ends in order: so does the one that watches it."""
-    if (
-        _warden is None or process != os.getpid()
-    ):  # a fork has this from its parent, with whom the warden stays
-        return
-    if _warden[1].stdin is not None:
-        with suppress(OSError):
-            _warden[1].stdin.close()
-    with suppress(subprocess.TimeoutExpired):
-        _warden[1].wait(5.0)

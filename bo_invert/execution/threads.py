@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bo_invert.execution.base import Crew, Member
+from bo_invert.execution.base import Worker, WorkerPool
 
 
-class ThreadExecutor(Crew):
+class ThreadExecutor(WorkerPool):
     """A pool of ``workers`` threads. A thread cannot be killed: one that is given up goes on, and nobody listens."""
 
     parting = "its thread is left behind, and goes on until it ends by itself"
 
     def perform(
-        self, member: Member, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        member.begun = True
+        worker.begun = True
         return fn(*args, **kwargs)
 
-    def part(self, member: Member) -> None:
-        self._dismiss(member)
+    def abandon(self, worker: Worker) -> None:
+        self._replace(worker)

@@ -1,4 +1,9 @@
-"""What runs inside a process of its own: it loads one object, and answers calls of its methods. See ``children``."""
+"""Entry point of a worker process: it loads an object and answers calls of its methods.
+
+Protocol: the parent sends pickled pairs ``(method, arguments)``. ``LOAD`` as the method replaces
+the served object by the pickled one in the arguments. The worker answers each pair with a pair
+``(True, result)`` or ``(False, error)``. It exits when the parent closes the connection.
+"""
 
 from __future__ import annotations
 
@@ -12,44 +17,46 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
-from bo_invert.errors import BoInvertError, EvaluationError, FailedError
-from bo_invert.execution.parent_death import tie
+import cloudpickle
 
-#: Told to write where it is, in the words of ``faulthandler``, before it is killed.
-WHERE: int = getattr(signal, "SIGUSR1", 0)
-_LIKELY = 500
-"""By so much of the machine's memory (in thousandths) the kernel takes it for larger, when it looks whom to kill."""
+from bo_invert.errors import BoInvertError, EvaluationError, FailedError
+
+LOAD = ""
+"""Method name of a message that replaces the served object."""
+TRACE_SIGNAL: int = getattr(signal, "SIGUSR1", 0)
+"""Signal on which a worker writes its stack trace."""
 
 
 def main() -> None:
-    """Serve; the arguments are ``sys.path``, descriptors of connection, lifeline and traces, and a limit of memory."""
-    calls, lifeline, traces, memory = (int(word) for word in sys.argv[2:6])
+    """Serve calls; the arguments are ``sys.path``, two descriptors and a memory limit in bytes."""
+    calls, traces, memory = (int(word) for word in sys.argv[2:5])
     del sys.argv[1:]
-    tie(lifeline)
-    os.set_blocking(traces, False)  # nobody waits for a reader in order to crash
+    os.set_blocking(traces, False)  # a full pipe must not block a crash
     faulthandler.enable(traces, all_threads=False)
-    faulthandler.register(WHERE, traces, all_threads=False)
+    faulthandler.register(TRACE_SIGNAL, traces, all_threads=False)
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(str(_LIKELY))
+        # Engineering choice: the out-of-memory killer of Linux counts a worker as larger by half
+        # of the machine's memory, so that it kills the worker and not the study.
+        Path("/proc/self/oom_score_adj").write_text("500")
     _serve(Connection(calls), memory)
 
 
 def _serve(calls: Connection, memory: int) -> None:
-    try:
-        served = ForkingPickler.loads(calls.recv_bytes())
-    except BaseException as error:
-        _answer(calls, (False, FailedError(f"{type(error).__name__}: {error}")))
-        return
-    if memory:
-        _limit(memory)
-    _answer(calls, (True, None))
+    served: Any = None
     while True:
         try:
-            method, args = ForkingPickler.loads(calls.recv_bytes())
+            message = calls.recv_bytes()
         except EOFError:
             return
         try:
-            reply = (True, getattr(served, method)(*args))
+            method, arguments = ForkingPickler.loads(message)
+            if method == LOAD:
+                served = ForkingPickler.loads(*arguments)
+                reply = (True, None)
+                if memory:
+                    _limit_allocations(memory)
+            else:
+                reply = (True, getattr(served, method)(*arguments))
         except (EvaluationError, BoInvertError) as error:
             reply = (False, error)
         except BaseException as error:
@@ -60,35 +67,34 @@ def _serve(calls: Connection, memory: int) -> None:
 
 
 def _answer(calls: Connection, reply: tuple[bool, Any]) -> None:
-    from loky.backend.reduction import dumps
-
     try:
-        packed = dumps(reply)
+        packed = cloudpickle.dumps(reply)
     except Exception as error:
-        packed = dumps(
-            (False, FailedError(f"the answer cannot be sent: {type(error).__name__}: {error}"))
-        )
+        reason = f"the result cannot be pickled: {type(error).__name__}: {error}"
+        packed = cloudpickle.dumps((False, FailedError(reason)))
     calls.send_bytes(packed)
 
 
-def _limit(memory: int) -> None:
-    """Refuse what would not fit anyway, at once and in words; what is resident is watched from outside.
+def _limit_allocations(memory: int) -> None:
+    """Let allocations beyond a limit fail with ``MemoryError``.
 
-    Virtual memory is no measure of what is used: what the process has now is left to it.
+    The limit (RLIMIT_DATA) counts virtual memory. The memory that the process has now does not
+    count; the parent watches the resident memory.
+
+    Args:
+        memory: Bytes that the process may allocate from now on.
     """
     import resource
 
-    has = 0
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmData:"):
-                has = 1024 * int(line.split()[1])
-    except OSError:
+    import psutil
+
+    now = getattr(psutil.Process().memory_info(), "data", None)  # absent on macOS
+    if now is None:
         return
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    wanted = has + memory
-    if hard == resource.RLIM_INFINITY or wanted < hard:
-        resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+    limit = now + memory
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 if __name__ == "__main__":

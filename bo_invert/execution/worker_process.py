@@ -1,7 +1,8 @@
-"""Processes that answer calls, each in a session of its own, so that whatever happens there happens to nobody else.
+"""Supervised worker processes: parent side.
 
-A child is a fresh interpreter: the user's script is not run again in it. What it serves travels through a pipe and
-nowhere else, functions of scripts and notebooks by value (cloudpickle, as loky has it).
+A worker is a fresh interpreter that leads a session of its own. It does not run the user's script
+again. Objects travel through a pipe only; cloudpickle packs functions of scripts and notebooks by
+value. ``worker_main`` defines the protocol.
 """
 
 from __future__ import annotations
@@ -12,260 +13,274 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import suppress
 from multiprocessing.connection import Pipe, wait
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
-from bo_invert.errors import InvalidInputError, MissingExtraError
-from bo_invert.execution.output_capture import Heard
-from bo_invert.execution.reaper import end_group
-from bo_invert.execution.worker_main import WHERE
+import cloudpickle
 
-#: What numerical libraries read when they are loaded.
-THREADS = (
+from bo_invert.errors import InvalidInputError
+from bo_invert.execution.base import WorkerDied, WorkerLoadError
+from bo_invert.execution.output_capture import OutputCapture
+from bo_invert.execution.parent_death import MARK, kill_group, register, unregister
+from bo_invert.execution.worker_main import LOAD, TRACE_SIGNAL
+
+STARTUP = 600.0
+"""Seconds for a worker to import and load its object. Engineering choice: a model that has to be
+read from a slow network disk must not fail."""
+_THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from bo_invert.execution.worker_main import main; main()"
-_TICK = 0.5
-"""Seconds between two looks at whether a silent child is alive, where its end is not heard."""
-_WATCH = 0.05
-"""Seconds between two looks at its memory."""
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from bo_invert.execution.worker_main import main; main()"
+)
+_POLL = 0.5
+"""Seconds between two checks that a worker is alive. Engineering choice: a descendant that holds
+the pipe open hides the end of a worker; this is how long it can stay unnoticed."""
+_MEMORY_POLL = 0.05
+"""Seconds between two measurements of the memory. Engineering choice: numpy fills about 0.2 GB in
+this time, so a worker exceeds its limit by that much at most."""
 
 
-class Died(Exception):
-    """A child ended, or was ended, before it answered; says how."""
-
-
-class NotLoaded(Died):
-    """A child cannot load what it should serve; another one could not either."""
-
-
-def packed(served: Any) -> bytes:
-    """What a child is to serve, as it travels there.
+def pack(served: Any) -> bytes:
+    """Pickle an object for a worker.
 
     Raises:
-        InvalidInputError: it cannot travel.
-        MissingExtraError: loky is not installed.
+        InvalidInputError: The object cannot be pickled.
     """
     try:
-        from loky.backend.reduction import dumps
-    except ImportError:
-        raise MissingExtraError(
-            "processes need the package loky; install it with: pip install 'bo-invert[processes]'"
-        ) from None
-    try:
-        return bytes(dumps(served))
+        return bytes(cloudpickle.dumps(served))
     except Exception as error:
         raise InvalidInputError(
-            f"{served!r:.200} cannot travel to another process ({type(error).__name__}: {error}); open files, "
-            "connections and the like inside the function"
+            f"{served!r:.200} cannot be sent to another process ({type(error).__name__}: {error}). "
+            "Open files, connections and locks inside the function"
         ) from error
 
 
-class Child:
-    """A process that serves one object.
+class WorkerProcess:
+    """A process that serves the methods of one object. Call ``load`` first.
 
     Args:
-        served: from ``packed``.
-        startup: seconds it may take to load that.
-        memory: bytes that it and what it begins may hold; None for no limit.
-        threads: of its numerical libraries; None leaves them as they are here.
-
-    Raises:
-        NotLoaded: it cannot load what it should serve.
+        memory: Limit of the resident memory of its process group, in bytes.
+        threads: Threads of its numerical libraries. Default: as in this process.
     """
 
-    def __init__(
-        self, served: bytes, startup: float, memory: int | None = None, threads: int | None = None
-    ) -> None:
+    def __init__(self, memory: int | None = None, threads: int | None = None) -> None:
         self._memory = memory
+        self._doomed = False
         self._calls, calls = Pipe()
-        lifeline, self._lifeline = os.pipe()
         pipes = [os.pipe() for _ in range(3)]
-        self._heard = Heard(*(ours for ours, _ in pipes))
+        self._output = OutputCapture(*(ours for ours, _ in pipes))
         self._open = True
         out, err, traces = (theirs for _, theirs in pipes)
-        here = [str(Path(__file__).resolve().parents[2]), *map(str, sys.path)]
-        words = [json.dumps(here), *map(str, (calls.fileno(), lifeline, traces, memory or 0))]
-        limits = {} if threads is None else dict.fromkeys(THREADS, str(threads))
+        path = [str(Path(__file__).resolve().parents[2]), *map(str, sys.path)]
+        arguments = [json.dumps(path), *map(str, (calls.fileno(), traces, memory or 0))]
+        mark = uuid.uuid4().hex
+        limits = {} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, *words],
+                [sys.executable, "-c", _BOOT, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                pass_fds=(calls.fileno(), lifeline, traces),
+                pass_fds=(calls.fileno(), traces),
                 start_new_session=True,
-                env={**os.environ, **limits},
+                env={**os.environ, **limits, MARK: mark},
             )
         except BaseException:
-            self._close()
+            self._calls.close()
+            self._output.close()
             raise
         finally:
             calls.close()
-            for theirs in (lifeline, out, err, traces):
+            for theirs in (out, err, traces):
                 os.close(theirs)
-        try:
-            self._send(served)
-            loaded, reason = self._reply(startup, 0.0, "no word of it")
-            if not loaded:
-                raise NotLoaded(reason.reason)
-        except BaseException as error:
-            self.kill()
-            if isinstance(error, Died):
-                raise NotLoaded(f"it cannot be loaded in a process of its own: {error}") from None
-            raise
+        register(self._process.pid, mark)
 
     @property
     def alive(self) -> bool:
-        """Whether it still waits for calls."""
-        return self._process.poll() is None
+        """True if the worker can take a call."""
+        return not self._doomed and self._process.poll() is None
 
-    def call(self, method: str, *args: Any, timeout: float | None, grace: float) -> Any:
-        """What a method of the served object answers.
+    def load(self, served: bytes, timeout: float = STARTUP) -> None:
+        """Load the object to serve.
 
         Args:
-            method: its name.
-            args: for it.
-            timeout: seconds; None for any time.
-            grace: seconds between the request to end (SIGTERM) and the kill, when the time is up.
+            served: The object, from ``pack``.
+            timeout: Seconds to import and load it.
 
         Raises:
-            Died: the child ended, or was ended, before it answered.
-            Verdict, BoInvertError: what the method raised; any other exception becomes ``FailedError``.
+            WorkerLoadError: The worker cannot load it.
         """
-        from loky.backend.reduction import dumps
-
-        message = dumps((method, args))
-        self._heard.listen()
-        self._heard.forget()
         try:
-            self._send(message)
-            fine, value = self._reply(timeout, grace, "no answer")
-        except BaseException:  # an interrupt too: nobody would take its answer
+            self._call((LOAD, (served,)), timeout, 0.0, "the worker was not ready")
+        except WorkerDied as error:
+            raise WorkerLoadError(f"it cannot be loaded in a worker process: {error}") from None
+        except Exception as error:
             self.kill()
-            raise
-        if not fine:
-            raise value
-        return value
+            raise WorkerLoadError(f"it cannot be loaded in a worker process: {error}") from None
+
+    def call(
+        self, method: str, *args: Any, timeout: float | None = None, grace: float = 0.0
+    ) -> Any:
+        """Call a method of the served object and return its result.
+
+        Args:
+            method: Name of the method.
+            args: Its arguments.
+            timeout: Limit in seconds. Default: none.
+            grace: Seconds between SIGTERM and SIGKILL after a timeout.
+
+        Raises:
+            WorkerDied: The worker died or was killed before it answered.
+            EvaluationError, BoInvertError: The method raised it. Other exceptions become
+                ``FailedError``.
+        """
+        return self._call((method, args), timeout, grace, "no answer")
 
     def dismiss(self) -> None:
-        """Tell an idle one to end by itself; ``kill`` sees to it that it does."""
+        """Ask an idle worker to exit. Call ``kill_after`` next."""
         self._calls.close()
 
-    def kill_within(self, patience: float) -> None:
-        """End it, after it had some seconds to do so by itself."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(patience)
+    def kill_after(self, timeout: float) -> None:
+        """Wait until the worker exits by itself, and kill it after a timeout in seconds."""
+        deadline = time.monotonic() + timeout
+        while self._process.poll() is None and time.monotonic() < deadline:
+            self._output.read()  # a full pipe would block its exit handlers
+            time.sleep(0.005)
         self.kill()
 
     def strike(self) -> None:
-        """Kill it and all that it began, while another thread may wait for its answer and will clean up."""
-        end_group(self._process.pid, signal.SIGKILL)
+        """Kill the process group. The thread that waits for an answer cleans up."""
+        self._doomed = True
+        kill_group(self._process.pid)
 
     def kill(self, grace: float = 0.0) -> None:
-        """End it and all that it began."""
+        """Kill the process group and clean up.
+
+        Args:
+            grace: Seconds between SIGTERM and SIGKILL.
+        """
+        if not self._open:
+            return
         leader = self._process.pid
-        if grace > 0 and end_group(leader, signal.SIGTERM):
+        if grace > 0 and kill_group(leader, signal.SIGTERM):
             deadline = time.monotonic() + grace
             while time.monotonic() < deadline:
                 self._process.poll()
-                if not end_group(leader, 0):
+                if not kill_group(leader, 0):
                     break
                 time.sleep(0.01)
-        end_group(leader, signal.SIGKILL)
+        kill_group(leader)
         self._process.wait()
-        self._heard.listen()
+        self._output.read()
         self._close()
 
     def _close(self) -> None:
-        if self._open:
-            self._open = False
-            self._calls.close()
-            os.close(self._lifeline)
-            self._heard.close()
+        self._open = False
+        self._calls.close()
+        self._output.close()
+        unregister(self._process.pid)
 
-    def _send(self, message: Any) -> None:
+    def _call(
+        self, message: tuple[str, tuple[Any, ...]], timeout: float | None, grace: float, late: str
+    ) -> Any:
+        packed = cloudpickle.dumps(message)
+        self._output.read()
+        self._output.clear()
         try:
-            self._calls.send_bytes(message)
-        except OSError:
-            raise self._fallen() from None
+            try:
+                self._calls.send_bytes(packed)
+            except OSError:
+                raise self._death() from None
+            succeeded, value = self._receive(timeout, grace, late)
+        except BaseException:  # also an interrupt: a later call must not get this answer
+            self.kill()
+            raise
+        if not succeeded:
+            raise value
+        return value
 
-    def _reply(self, timeout: float | None, grace: float, lacking: str) -> Any:
+    def _receive(self, timeout: float | None, grace: float, late: str) -> tuple[bool, Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        looked = time.monotonic()
+        measured = time.monotonic()
         while True:
             now = time.monotonic()
             if deadline is not None and now >= deadline:
                 with suppress(OSError):
-                    os.kill(self._process.pid, WHERE)
-                    self._heard.trace(0.2)
+                    os.kill(self._process.pid, TRACE_SIGNAL)
+                    self._output.read_trace(0.2)
                 self.kill(grace)
-                raise Died(
-                    f"{lacking} within {timeout:g} s; its process group was killed{self._heard.last_words()}"
+                raise WorkerDied(
+                    f"{late} within {timeout:g} s; its process group was killed"
+                    f"{self._output.summary()}"
                 )
-            pause = _WATCH if self._memory else _TICK
+            pause = _MEMORY_POLL if self._memory else _POLL
             ready = wait(
-                [self._calls, *self._heard.streams],
+                [self._calls, *self._output.streams],
                 pause if deadline is None else min(pause, deadline - now),
             )
-            self._heard.listen()
+            self._output.read()
             if self._calls in ready:
                 try:
-                    return ForkingPickler.loads(self._calls.recv_bytes())
+                    reply: tuple[bool, Any] = ForkingPickler.loads(self._calls.recv_bytes())
                 except (EOFError, OSError):
-                    raise self._fallen() from None
-            if not self.alive and not self._calls.poll():  # somebody it began holds its end open
-                raise self._fallen()
-            if self._memory and now - looked >= _WATCH:
-                looked = now
-                if self._resident() > self._memory:
+                    raise self._death() from None
+                return reply
+            # A descendant can hold the other end of the connection open.
+            if self._process.poll() is not None and not self._calls.poll():
+                raise self._death()
+            if self._memory and now - measured >= _MEMORY_POLL:
+                measured = now
+                if self._resident_memory() > self._memory:
                     self.kill()
-                    raise Died(
-                        f"more memory than {_size(self._memory)}; its process group was killed"
+                    raise WorkerDied(
+                        f"more memory than {_memory_text(self._memory)}; "
+                        "its process group was killed"
                     )
 
-    def _fallen(self) -> Died:
-        """It ended by itself, or somebody else ended it."""
+    def _death(self) -> WorkerDied:
+        """Return the error for a worker that closed the connection."""
         try:
             code = self._process.wait(5.0)
         except subprocess.TimeoutExpired:
             self.kill()
-            return Died("its process closed the connection; its process group was killed")
+            return WorkerDied("its process closed the connection; its process group was killed")
         self.kill()
-        return Died(f"its process {ending(code)}{self._heard.last_words()}")
+        return WorkerDied(f"its process {exit_text(code)}{self._output.summary()}")
 
-    def _resident(self) -> int:
-        """Bytes that its process group holds, as far as /proc tells."""
+    def _resident_memory(self) -> int:
+        """Return the resident memory of the process group in bytes."""
+        import psutil
+
         total = 0
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = path.read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[2]) == self._process.pid:
-                total += _PAGE * int(fields[21])
+        for pid in psutil.pids():
+            with suppress(OSError, psutil.Error):
+                if os.getpgid(pid) == self._process.pid:
+                    total += psutil.Process(pid).memory_info().rss
         return total
 
 
-def ending(code: int) -> str:
-    """How a process ended, in words."""
+def exit_text(code: int) -> str:
+    """Describe a return code of ``subprocess.Popen``."""
     if code >= 0:
         return f"ended with exit code {code}"
     if code == -signal.SIGKILL:
         return "was killed by SIGKILL, from outside or by the kernel for lack of memory"
     try:
-        return f"was killed by {signal.Signals(-code).name} ({(signal.strsignal(-code) or '').lower()})"
+        name, text = signal.Signals(-code).name, signal.strsignal(-code) or ""
     except ValueError:
         return f"was killed by signal {-code}"
+    return f"was killed by {name} ({text.lower()})"
 
 
-def _size(count: int) -> str:
+def _memory_text(count: int) -> str:
     return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"

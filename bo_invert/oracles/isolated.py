@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
-from bo_invert.execution.worker_process import Child, Died, NotLoaded, packed
+from bo_invert.execution.base import WorkerDied, WorkerLoadError
+from bo_invert.execution.worker_process import WorkerProcess, pack
 from bo_invert.hashing import Digest
 from bo_invert.oracles.base import MISFIT, Answer, Oracle, as_oracle
 from bo_invert.types import JSON
@@ -51,7 +52,6 @@ class Isolated(Oracle):
 
     Raises:
         InvalidInputError: the oracle cannot travel to another process, or a limit cannot be meant.
-        MissingExtraError: loky, which packs it for the journey, is not installed.
     """
 
     waits = True
@@ -90,13 +90,13 @@ class Isolated(Oracle):
         self.batched = inner.batched
         self._described = inner.to_json()
         self._oracle: Oracle | None = inner
-        self._packed = packed(inner)
+        self._packed = pack(inner)
         self._begin()
 
     def __call__(self, designs: Sequence[Any]) -> Any:
         try:
             return self._asked("__call__", designs)
-        except Died as death:
+        except WorkerDied as death:
             raise FailedError(str(death)) from None
 
     def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[Answer]:
@@ -112,9 +112,9 @@ class Isolated(Oracle):
         answer: Answer
         try:
             (answer,) = self._asked("answers", design, tuple(outputs))
-        except NotLoaded as fault:
+        except WorkerLoadError as fault:
             return Answer(None, FailedError(f"{MISFIT}{fault}"), calls)
-        except Died as death:
+        except WorkerDied as death:
             return Answer(None, FailedError(str(death)), calls)
         except EvaluationError as verdict:
             return Answer(None, verdict, calls)
@@ -140,7 +140,7 @@ class Isolated(Oracle):
             ]
 
     @contextmanager
-    def _child(self) -> Iterator[Child]:
+    def _child(self) -> Iterator[WorkerProcess]:
         """One that nobody else uses."""
         if self._owner != os.getpid():  # forked: those children are somebody else's
             self._begin()
@@ -150,7 +150,8 @@ class Isolated(Oracle):
             child.kill()
             child = None
         if child is None:
-            child = Child(self._packed, self.startup, self.memory, self.threads)
+            child = WorkerProcess(self.memory, self.threads)
+            child.load(self._packed, self.startup)
         with self._lock:
             self._busy.add(child)
         try:
@@ -172,8 +173,8 @@ class Isolated(Oracle):
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._free: list[Child] = []
-        self._busy: set[Child] = set()
+        self._free: list[WorkerProcess] = []
+        self._busy: set[WorkerProcess] = set()
         self._owner = os.getpid()
         weakref.finalize(self, _end, self._free, self._busy, self._owner)
 
@@ -204,13 +205,13 @@ class Isolated(Oracle):
         }
 
 
-def _end(free: list[Child], busy: set[Child], owner: int) -> None:
+def _end(free: list[WorkerProcess], busy: set[WorkerProcess], owner: int) -> None:
     if os.getpid() != owner:
         return
     for child in free:
         child.dismiss()
     while free:
-        free.pop().kill_within(_FAREWELL)
+        free.pop().kill_after(_FAREWELL)
     while busy:
         busy.pop().strike()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Executor
 from typing import Any
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInputError, MissingExtraError
+from bo_invert.errors import InvalidInputError
 from bo_invert.execution.serial import SerialExecutor
-from bo_invert.execution.worker_process import packed
+from bo_invert.execution.worker_process import pack
 from bo_invert.problems.problem import Problem
 
 #: Chooses by the oracle.
@@ -66,10 +67,10 @@ def suitable(problem: Problem, batch: int, timeout: float | None) -> str | None:
     assert oracle is not None
     if timeout is None and (batch == 1 or (oracle.batched and not oracle.waits)):
         return None
-    if oracle.waits:
+    if oracle.waits or os.name != "posix":
         return "threads"
     try:
-        packed(problem)
-    except (InvalidInputError, MissingExtraError):
+        pack(problem)
+    except InvalidInputError:
         return "threads"
     return "processes"

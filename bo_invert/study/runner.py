@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bo_invert.errors import FailedError, InvalidInputError, StorageError
-from bo_invert.execution.base import WorkerDied
+from bo_invert.execution.base import WorkerDied, WorkerLoadError
 from bo_invert.execution.serial import SerialExecutor
 from bo_invert.oracles.base import MISFIT
 from bo_invert.problems.problem import Problem
@@ -218,10 +218,10 @@ class _Loop:
             return future.result()
         if not isinstance(error, Exception):
             raise error  # a keyboard interrupt inside the oracle is the user's, not the design's
+        if isinstance(error, (InvalidInputError, WorkerLoadError)):
+            return self._all(FailedError(f"{MISFIT}{error}"), trials)
         if isinstance(error, WorkerDied):
             return self._all(FailedError(str(error)), trials)
-        if isinstance(error, InvalidInputError):
-            return self._all(FailedError(f"{MISFIT}{error}"), trials)
         return self._all(
             FailedError(f"the executor gave up on it: {type(error).__name__}: {error}"), trials
         )

@@ -298,7 +298,6 @@ def fatal(task: str) -> str:
 
 
 def test_a_worker_that_dies_takes_only_its_task_along() -> None:
-    pytest.importorskip("loky")
     results = dict(perform(fatal, ["one", "fatal", "two"], jobs=1))
     assert results[0] == "one"
     assert isinstance(results[1], BrokenExecutor)

@@ -264,7 +264,6 @@ def square(x: Any) -> float:
 
 
 def test_processes_evaluate_too() -> None:
-    pytest.importorskip("loky")
     s = study(problem=problem(square)).run(6, batch=2, executor="processes")
     assert s.spent.values == 6
     workers = {attempt.worker for trial in s.trials for attempt in trial.attempts}
