@@ -133,11 +133,11 @@ def _reap() -> None:
             break
         *lines, unread = (unread + received).split(b"\n")
         for line in lines:
-            group, _, mark = line[1:].decode().partition(" ")
+            number, _, mark = line[1:].decode().partition(" ")
             if line[:1] == b"+":
-                groups[int(group)] = mark
+                groups[int(number)] = mark
             else:
-                groups.pop(int(group), None)
+                groups.pop(int(number), None)
     for group, mark in groups.items():
         kill_group(group)
         kill_marked(mark)

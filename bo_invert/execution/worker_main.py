@@ -48,6 +48,7 @@ def _serve(calls: Connection, memory: int) -> None:
             message = calls.recv_bytes()
         except EOFError:
             return
+        reply: tuple[bool, Any]
         try:
             method, arguments = ForkingPickler.loads(message)
             if method == LOAD:

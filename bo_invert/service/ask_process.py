@@ -1,12 +1,8 @@
-"""What runs in the processes that ask strategies, so that the server can answer others meanwhile."""
+"""Asks in worker processes, so that the server can answer other requests at the same time."""
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from dataclasses import dataclass
-from typing import Any
 
 from bo_invert.errors import BoInvertError
 from bo_invert.service.lru_cache import Kept
@@ -43,46 +39,46 @@ class Refused:
 
 
 _studies = Kept[tuple[str, str], Study](lambda study: study.journal.size)
-_registered = Registered({})
 
 
-def begin(parent: int, registered: Registered) -> None:
-    """Prepare a process: one numerical thread, an end when the server ends."""
-    global _registered
-    _registered = registered
-    threading.Thread(target=_end_with, args=(parent,), daemon=True, name="parent-watch").start()
+@dataclass(frozen=True)
+class AskWorker:
+    """Function that asks strategies in a worker process of the server.
 
+    Args:
+        registered: Problems of the operator.
+    """
 
-def warm() -> None:
-    """Import what models need, so that the first ask does not wait for it."""
-    import bo_invert.models.gp.surrogate  # noqa: F401
+    registered: Registered
 
+    def __call__(self, wanted: Wanted | None) -> Answer | Refused | None:
+        """Ask a strategy without writing anything.
 
-def propose(wanted: Wanted) -> tuple[Answer, float] | Refused | None:
-    """What a strategy wants to know next, and the seconds it took. Nothing is written. None: the budget is spent."""
-    try:
-        study = _study(wanted)
-        view = study.journal.view(wanted.budget)
-        if view.room <= 0:
+        Args:
+            wanted: Which study and how many queries. None imports what models need, so that the
+                first ask is fast.
+
+        Returns:
+            The answer; None if the budget is spent.
+        """
+        if wanted is None:
+            import bo_invert.models.gp.surrogate  # noqa: F401
+
             return None
-        began = time.perf_counter()
-        answer = study.propose(wanted.budget, view, int(min(wanted.count, view.room)))
-        return answer, time.perf_counter() - began
-    except BoInvertError as error:
-        _studies.pop((wanted.url, wanted.study))
-        return Refused(type(error), str(error))
+        try:
+            study = self._study(wanted)
+            view = study.journal.view(wanted.budget)
+            if view.room <= 0:
+                return None
+            return study.propose(wanted.budget, view, int(min(wanted.count, view.room)))
+        except BoInvertError as error:
+            _studies.pop((wanted.url, wanted.study))
+            return Refused(type(error), str(error))
 
-
-def _study(wanted: Wanted) -> Study:
-    key = (wanted.url, wanted.study)
-    known = _studies.get(key)
-    if known is None or known.journal.header.get("id") != wanted.identity:
-        known = _registered.open(wanted.url, wanted.study)
-        _studies.put(key, known)
-    return known
-
-
-def _end_with(parent: int) -> Any:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    def _study(self, wanted: Wanted) -> Study:
+        key = (wanted.url, wanted.study)
+        known = _studies.get(key)
+        if known is None or known.journal.header.get("id") != wanted.identity:
+            known = self.registered.open(wanted.url, wanted.study)
+            _studies.put(key, known)
+        return known

@@ -3,91 +3,84 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Collection
-from concurrent.futures import Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from typing import Any
 
+import anyio
+import anyio.to_thread
+
+from bo_invert import registry
 from bo_invert.errors import StorageBusyError
-from bo_invert.service import ask_process as proposing
+from bo_invert.service.ask_process import AskWorker, Refused, Wanted
 from bo_invert.service.registered_problems import Registered
 from bo_invert.storage.journal import Journal
+from bo_invert.storage.journal_base import Answer, Propose, TakeRequest
+from bo_invert.storage.reader import View
 from bo_invert.storage.transitions import Terms
 from bo_invert.types import Trial
 
 ASK_LIMIT = 300.0
 """Seconds that an ask may take."""
-_TRIES = 100
-"""So often is an ask computed anew when somebody else's came first."""
 
 
 class Askers:
-    """The processes that ask strategies, so that the server can answer others meanwhile.
+    """Worker processes that ask strategies, so that the server can answer other requests meanwhile.
 
     Args:
-        url: of the storage.
-        registered: problems of the operator.
-        count: of the processes; none where studies are only looked at.
+        url: URL of the storage.
+        registered: Problems of the operator.
+        count: Number of processes; 0 for a server that only shows studies.
     """
 
     def __init__(self, url: str, registered: Registered, count: int) -> None:
         self.url = url
         self.count = count
-        self._registered = registered
+        self._worker = AskWorker(registered)
         self._pool: Executor | None = None
 
     def start(self) -> None:
-        """Let them import what they need."""
-        if self.count:
-            self._executor().submit(proposing.warm)
+        """Start the processes and import what they need."""
+        for _ in range(self.count):
+            self._executor().submit(self._worker, None)
 
     def stop(self) -> None:
-        """End them, whatever they do: an unfinished ask has written nothing."""
+        """Kill the processes. An unfinished ask has written nothing."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            processes = list(getattr(pool, "_processes", {}).values())
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.terminate()
+            pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
 
-    async def propose(self, wanted: proposing.Wanted) -> Any:
-        """See ``proposing.propose``.
+    def propose(self, wanted: Wanted) -> Answer | None:
+        """Ask the strategy of a study; see ``AskWorker``. Wait for the answer.
 
         Raises:
-            StorageBusyError: the process has died.
+            StorageBusyError: The process died.
+            BoInvertError: The strategy refused.
         """
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._executor(), proposing.propose, wanted)
-        except BrokenProcessPool:
-            self._pool = None
+            reply = self._executor().submit(self._worker, wanted).result()
+        except BrokenExecutor:
             raise StorageBusyError(
-                "the process that asked the strategy has died; nothing was written, ask again"
+                "ask: the process of the strategy died and nothing was written; ask again"
             ) from None
+        if isinstance(reply, Refused):
+            raise reply.kind(reply.text)
+        return reply
 
     def _executor(self) -> Executor:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self.count,
-                mp_context=get_context("spawn"),
-                initializer=proposing.begin,
-                initargs=(os.getpid(), self._registered),
-            )
+            self._pool = registry.resolve("executors", "processes")(self.count)
         return self._pool
 
 
 @dataclass
-class _Request:
-    """An ask that waits for its turn."""
+class _Waiting:
+    """A request that waits for its turn."""
 
-    count: int
+    request: TakeRequest
     budget: int | None
-    retries: int
-    terms: Terms
-    known: Collection[int] | None
     answer: asyncio.Future[list[Trial]]
 
     def settle(self, trials: list[Trial]) -> None:
@@ -110,7 +103,7 @@ class Line:
         self._journal = journal
         self._askers = askers
         self._thread = thread
-        self._waiting: list[_Request] = []
+        self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -132,7 +125,8 @@ class Line:
             TimeoutError: the strategy took too long; what it proposes will be there for the next request.
         """
         answer: asyncio.Future[list[Trial]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Request(count, budget, retries, terms, known, answer))
+        request = TakeRequest(count, retries, terms, known)
+        self._waiting.append(_Waiting(request, budget, answer))
         if self.empty:
             self._task = asyncio.create_task(self._serve())
         return await asyncio.wait_for(answer, ASK_LIMIT)
@@ -158,47 +152,32 @@ class Line:
                         if not request.answer.done():
                             request.answer.set_exception(error)
 
-    async def _answer(self, budget: int | None, group: list[_Request]) -> None:
-        """Give each what waits for it, and the rest of what they want from one ask."""
+    async def _answer(self, budget: int | None, group: list[_Waiting]) -> None:
+        """Answer requests from the trials that are ready, and the others with one ask."""
         journal = self._journal
-        unmet: list[tuple[_Request, list[Trial]]] = []
-        for request in group:
-            done, given = await self._thread(_at_hand, journal, budget, request)
-            if done:
-                request.settle(given)
+        unmet: list[tuple[_Waiting, list[Trial]]] = []
+        for waiting in group:
+            trials, complete = await self._thread(journal.take_ready, waiting.request, budget)
+            if complete:
+                waiting.settle(trials)
             else:
-                unmet.append((request, given))
-        for _ in range(_TRIES if unmet else 0):
-            wanted = sum(request.count - len(given) for request, given in unmet)
-            identity = journal.header.get("id")
-            reply = await self._askers.propose(
-                proposing.Wanted(self._askers.url, journal.name, wanted, budget, identity)
-            )
-            if isinstance(reply, proposing.Refused):
-                raise reply.kind(reply.text)
-            begun: list[Trial] | None = []
-            if reply is not None:
-                answer, seconds = reply
-                parts = [(request.count - len(given), request.terms) for request, given in unmet]
-                begun = await self._thread(journal.asked, answer, budget, seconds, parts)
-            if begun is None:
-                continue  # somebody else's ask came first: this one is computed anew
-            rest = list(begun)
-            for request, given in unmet:
-                count = request.count - len(given)
-                request.settle([*given, *rest[:count]])
-                rest = rest[count:]
+                unmet.append((waiting, trials))
+        if not unmet:
             return
-        if unmet:
-            raise StorageBusyError(
-                f"others asked first {_TRIES} times; nothing was written, ask again"
-            )
+        requests = [(waiting.request, trials) for waiting, trials in unmet]
+        ask = partial(journal.take_asked, self._propose_for(budget), budget, requests)
+        # A thread of its own: threads that wait for strategies must not keep others from the disk.
+        answers = await anyio.to_thread.run_sync(
+            ask, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True
+        )
+        for (waiting, _), trials in zip(unmet, answers, strict=True):
+            waiting.settle(trials)
 
+    def _propose_for(self, budget: int | None) -> Propose:
+        journal, askers = self._journal, self._askers
 
-def _at_hand(journal: Journal, budget: int | None, request: _Request) -> tuple[bool, list[Trial]]:
-    """What needs no strategy, and whether that is all: what this request was answered before, and what waits."""
-    before = journal.answered(request.terms)
-    if before is not None:
-        return True, before
-    given = journal.waiting(request.count, budget, request.retries, request.terms, request.known)
-    return len(given) == request.count, given
+        def propose(_: View, count: int) -> Answer | None:
+            identity = journal.header.get("id")
+            return askers.propose(Wanted(askers.url, journal.name, count, budget, identity))
+
+        return propose

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from itertools import islice
 
 from bo_invert.errors import BoInvertError, StorageConflictError, StorageError, StudyNotFoundError
 from bo_invert.storage import transitions as decisions
 from bo_invert.storage.base import Store
 from bo_invert.storage.events import Log, event
-from bo_invert.storage.journal_base import Answer, Propose, Verbs
+from bo_invert.storage.journal_base import Answer, Propose, TakeRequest, Verbs
 from bo_invert.storage.reader import room
 from bo_invert.storage.transitions import Terms
 from bo_invert.types import JSON, Cost, Outcome, Query, Trial
@@ -45,74 +45,102 @@ class Journal(Verbs):
         terms: Terms = Terms(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
     ) -> list[Trial]:
-        given = self.answered(terms)
-        if given is not None:
-            return given
-        trials = self.waiting(count, budget, retries, terms, known)
-        while len(trials) < count:
-            # Of many who ask at once one is first, and the others ask anew. Where that takes no time, they queue.
-            with self._turn() if self._crowded and self._asking < _SHORT else nullcontext():
-                view = self.view(budget)
-                if view.room <= 0:
-                    break
-                began = time.perf_counter()
-                answer = propose(view, int(min(count - len(trials), view.room)))
-                self._asking = time.perf_counter() - began
-                begun = self.asked(answer, budget, self._asking, [(count - len(trials), terms)])
-            if begun is not None:
-                return [*trials, *begun]
-        return trials
+        request = TakeRequest(count, retries, terms, known)
+        trials, complete = self.take_ready(request, budget)
+        if complete:
+            return trials
+        return self.take_asked(propose, budget, [(request, trials)], take_turns=True)[0]
 
-    def answered(self, terms: Terms) -> list[Trial] | None:
-        """What a request of this key was given; None if there was none."""
+    def take_ready(self, request: TakeRequest, budget: int | None) -> tuple[list[Trial], bool]:
+        """Start the trials of a request that need no ask.
+
+        Returns:
+            The trials, and whether the request is complete. It is complete if it was answered
+            before (same key) or if there are enough trials.
+        """
+        answered = self._answered(request.terms)
+        if answered is not None:
+            return answered, True
+        terms, count = request.terms, request.count
+        with self._lock:
+            trials: list[Trial] = []
+            if request.known is not None and terms.worker is not None:
+                trials = self.held(terms.worker, request.known)[:count]
+            wanted = count - len(trials)
+            if wanted:
+                trials += self._begun(
+                    self._commit(
+                        lambda log: decisions.resumed(
+                            log, wanted, room(log, budget), request.retries, terms
+                        )
+                    )
+                )
+        return trials, len(trials) == count
+
+    def take_asked(
+        self,
+        propose: Propose,
+        budget: int | None,
+        requests: Sequence[tuple[TakeRequest, list[Trial]]],
+        *,
+        take_turns: bool = False,
+    ) -> list[list[Trial]]:
+        """Complete requests with one ask of the strategy.
+
+        Args:
+            propose: Function that asks the strategy. It is called again when another process
+                recorded the same ask first.
+            budget: Calls that the whole study may spend.
+            requests: Each request and the trials that it has already.
+            take_turns: Lock the log during a fast ask if other processes write to it. Leave it
+                False if ``propose`` can wait for something else.
+
+        Returns:
+            The trials of each request. The last requests get fewer if the strategy proposes fewer.
+        """
+        parts = [(request.count - len(trials), request.terms) for request, trials in requests]
+        begun: list[Trial] | None = None
+        while begun is None:
+            # Of several processes that ask at once, one is first and the others ask again. Where an
+            # ask is fast, they take turns instead.
+            fast = take_turns and self._asking < _SHORT
+            with self._turn() if self._crowded and fast else nullcontext():
+                view = self.view(budget)
+                wanted = int(min(sum(count for count, _ in parts), view.room))
+                answer = propose(view, wanted) if wanted > 0 else None
+                if answer is not None:
+                    self._asking = answer.seconds
+                begun = [] if answer is None else self._record_ask(answer, budget, parts)
+        rest = iter(begun)
+        return [
+            [*trials, *islice(rest, count)]
+            for (_, trials), (count, _) in zip(requests, parts, strict=True)
+        ]
+
+    def _answered(self, terms: Terms) -> list[Trial] | None:
+        """Return the trials of an earlier request with the same key; None if there was none."""
         if terms.key is None:
             return None
         with self._lock:
             numbers = self.read().keys.get(terms.key)
             return None if numbers is None else [self._log[number] for number in numbers]
 
-    def waiting(
-        self,
-        count: int,
-        budget: int | None,
-        retries: int,
-        terms: Terms,
-        known: Collection[int] | None = None,
-    ) -> list[Trial]:
-        """The part of ``take`` that needs no strategy."""
-        with self._lock:
-            trials = (
-                []
-                if known is None or terms.worker is None
-                else self.held(terms.worker, known)[:count]
-            )
-            if len(trials) < count:
-                wanted = count - len(trials)
-                trials += self._begun(
-                    self._commit(
-                        lambda log: decisions.resumed(
-                            log, wanted, room(log, budget), retries, terms
-                        )
-                    )
-                )
-            return trials
-
-    def asked(
-        self, answer: Answer, budget: int | None, seconds: float, parts: Sequence[tuple[int, Terms]]
+    def _record_ask(
+        self, answer: Answer, budget: int | None, parts: Sequence[tuple[int, Terms]]
     ) -> list[Trial] | None:
-        """Note what a strategy answered, and start the trials, in one piece.
+        """Append an ask and the start of its trials, all or nothing.
 
-        Args:
-            answer: of the strategy; queries that do not fit into the budget any more are left out.
-            budget: calls the whole study may spend.
-            seconds: that it took.
-            parts: how many of them go to whom, in order.
+        Queries beyond the budget are left out.
 
         Returns:
-            The trials, none if there were no queries; None when another process took this number first, and nothing
-            was noted.
+            The started trials; None if another process recorded an ask of this number first.
         """
-        notes = {"seen": answer.seen, "budget": budget, "seconds": seconds, "memo": answer.memo}
+        notes = {
+            "seen": answer.seen,
+            "budget": budget,
+            "seconds": answer.seconds,
+            "memo": answer.memo,
+        }
 
         def decide(log: Log) -> JSON:
             queries = _fitting(answer.queries, room(log, budget))
@@ -181,7 +209,7 @@ class Journal(Verbs):
         with self._lock:
             if self._commit(lambda log: decisions.made(log, entry, count, key)):
                 return [self._log[len(self._log) - count + i] for i in range(count)]
-            return self.answered(Terms(key=key)) or []
+            return self._answered(Terms(key=key)) or []
 
     def _commit(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
         """Append the events that ``decide`` wants, and say which they were."""

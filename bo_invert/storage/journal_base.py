@@ -22,16 +22,28 @@ class Answer:
         memo: for the next ask.
         ask: number of the ask that it answers.
         seen: position of the last event that the strategy knew of.
+        seconds: duration of the ask.
     """
 
     queries: tuple[Query, ...]
     memo: JSON
     ask: int
     seen: int
+    seconds: float
 
 
-Propose = Callable[[View, int], Answer]
-"""Asks a strategy for so many queries."""
+Propose = Callable[[View, int], Answer | None]
+"""Function that asks a strategy for a number of queries; None if the budget is spent."""
+
+
+@dataclass(frozen=True)
+class TakeRequest:
+    """Request for trials; see ``Verbs.take``."""
+
+    count: int
+    retries: int = 0
+    terms: Terms = Terms()  # noqa: RUF009  (frozen)
+    known: Collection[int] | None = None
 
 
 class Verbs(Record, ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import cached_property, partial
@@ -439,8 +440,10 @@ class Study:
             wanted: how many queries.
         """
         request = Request(view.asks, wanted, self.seed, budget, view.memo)
+        began = time.perf_counter()
         proposal = self.strategy.ask(self.statement, view.trials, request)
-        return Answer(proposal.queries, proposal.memo, view.asks, view.seq)
+        seconds = time.perf_counter() - began
+        return Answer(proposal.queries, proposal.memo, view.asks, view.seq, seconds)
 
     def _shown(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         return (

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 import postgres
+import psutil
 import pytest
 from servers import Served
 
@@ -209,17 +210,12 @@ def thinking(served: Served) -> tuple[list[httpx.Response], threading.Thread]:
 
 
 def asking_processes(served: Served) -> list[int]:
-    children = (
-        Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text().split()
-    )
-    return [
-        int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    children = psutil.Process(served.process.pid).children()
+    found = [child.pid for child in children if "worker_main" in " ".join(child.cmdline())]
+    assert found
+    return found
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/task").exists(), reason="there is no /proc to find processes in"
-)
 def test_an_ask_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
     try:
