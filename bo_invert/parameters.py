@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,3 +179,43 @@ def parameter_from_json(data: JSON) -> Parameter:
         return Choice(*data["values"], ordered=data["ordered"])
     kind: type[Float] | type[Int] = Int if data["type"] == "int" else Float
     return kind(data["low"], data["high"], data["log"])
+
+
+def parameter_columns(parameters: Mapping[str, Parameter]) -> dict[str, slice]:
+    """Return the columns of the coordinates of each parameter."""
+    start, found = 0, {}
+    for name, parameter in parameters.items():
+        found[name] = slice(start, start + parameter.width)
+        start += parameter.width
+    return found
+
+
+def decode_rows(parameters: Mapping[str, Parameter], points: Array) -> list[dict[str, Any]]:
+    """Decode unit coordinates ``(n, d)`` to named values."""
+    decoded = {
+        name: parameters[name].decode(points[:, columns])
+        for name, columns in parameter_columns(parameters).items()
+    }
+    return [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
+
+
+def encode_rows(parameters: Mapping[str, Parameter], rows: Sequence[Mapping[str, Any]]) -> Array:
+    """Encode named values as unit coordinates ``(n, d)``.
+
+    Raises:
+        InvalidInputError: a name is missing or unknown, or a value is out of range.
+    """
+    for row in rows:
+        if set(row) != set(parameters):
+            missing, unknown = set(parameters) - set(row), set(row) - set(parameters)
+            raise InvalidInputError(
+                f"parameters do not match: missing {sorted(missing)}, unknown "
+                f"{sorted(unknown)}; expected {list(parameters)}"
+            )
+    parts = []
+    for name, parameter in parameters.items():
+        try:
+            parts.append(parameter.encode([row[name] for row in rows]))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"parameter {name!r}: {error}") from None
+    return np.concatenate(parts, axis=1)

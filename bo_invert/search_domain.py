@@ -1,40 +1,53 @@
-"""Where strategies move: the unit cube of typed parameters, or a whitened latent. numpy only.
+"""Search domains: the unit cube of typed parameters, and a whitened latent. numpy only.
 
-A point has shape ``(d,)``, a set of points ``(n, d)``. In a *box* every coordinate lies in [0, 1]. In a
-*gaussian* domain the reference measure has mean 0 and covariance I, so its mass lies on the shell of radius
-``sqrt(d)``; ``radius`` bounds what is still plausible.
+A point has shape ``(d,)``, a set of points ``(n, d)``. In a *box* every coordinate lies in
+[0, 1]. In a *gaussian* domain the reference measure has mean 0 and covariance I. Its mass lies
+near the sphere of radius ``sqrt(d)``.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
-from bo_invert.parameters import Choice, Float, Int, Parameter, parameter_from_json
+from bo_invert.parameters import (
+    Choice,
+    Float,
+    Int,
+    Parameter,
+    decode_rows,
+    encode_rows,
+    parameter_columns,
+    parameter_from_json,
+)
 from bo_invert.types import JSON, Array
 
+# Engineering choice: rounds of rejection sampling. Every round draws as many points as are
+# expected to suffice, so the number of implausible points falls geometrically.
 _ROUNDS = 50
+# Engineering choice: relative distance from the edge of the ball. It exceeds the rounding error
+# of single precision, 6e-8, in a norm of some thousand coordinates.
 _MARGIN = 1e-5
-"""Of a radius: what rounding to single precision must not cost at the edge."""
 
 
 @dataclass(frozen=True, eq=False)
-class Domain:
-    """The geometry a strategy sees.
+class Domain(ABC):
+    """Search domain of a strategy; ``Domain("box", ...)`` and ``Domain("gaussian", ...)`` build it.
 
     Args:
         geometry: ``"box"`` or ``"gaussian"``.
         dim: number of coordinates d.
-        parameters: names and types, for a box of named parameters; empty for plain vectors.
-        radius: for a gaussian domain, the largest plausible norm of a point; infinite for a box.
-        reference: for a gaussian domain, the measured reference measure; None stands for N(0, I).
-        floor: least plausibility of a point that may be asked for, in [0, 1); 0 for any inside the radius.
+        parameters: names and types of the parameters of a box; empty for plain vectors.
+        radius: largest norm of a point of a gaussian domain; infinite for a box.
+        reference: fitted latent prior of a gaussian domain; None for N(0, I).
+        floor: least plausibility of a proposed point, in [0, 1); 0 allows all within the radius.
     """
 
     geometry: Literal["box", "gaussian"]
@@ -44,157 +57,164 @@ class Domain:
     reference: Reference | None = None
     floor: float = 0.0
 
+    latent: ClassVar[bool]
+    """True for a gaussian domain: coordinates are unbounded and have a latent prior."""
+    limits: ClassVar[tuple[float, float]]
+    """Bounds of each coordinate of a valid point."""
+    centre: ClassVar[float]
+    """Mean of each coordinate under the reference measure."""
+    precision: ClassVar[float]
+    """Inverse variance of each coordinate under the reference measure."""
+    step: ClassVar[float]
+    """Default initial step size of an evolution strategy."""
+    default_rate: ClassVar[float]
+    """Default learning rate of a refining descent, also the RMS distance between its starts."""
+    separation: ClassVar[float]
+    """RMS difference of the coordinates from which two points count as different solutions."""
+    adam: ClassVar[tuple[float, float, float]]
+    """Distance that a descent can move a coordinate, and the least and largest rate of Adam."""
+
+    def __new__(cls, geometry: str | None = None, *_: object, **__: object) -> Domain:
+        """Allocate the class of the geometry; pickle calls this without arguments."""
+        if cls is not Domain:
+            return object.__new__(cls)
+        if geometry not in ("box", "gaussian"):
+            raise InvalidInputError(
+                f"Domain: geometry must be 'box' or 'gaussian', got {geometry!r}"
+            )
+        return object.__new__(BoxDomain if geometry == "box" else GaussianDomain)
+
     @property
     def continuous(self) -> bool:
-        """Whether every coordinate is a real number."""
+        """True if every coordinate is a real number."""
         return all(isinstance(p, Float) for p in self.parameters.values())
 
     @property
+    def has_real(self) -> bool:
+        """True if some coordinate is a real number, so that gradients are of use."""
+        return not self.parameters or any(isinstance(p, Float) for p in self.parameters.values())
+
+    @property
     def size(self) -> float:
-        """How many designs a box of whole numbers and choices holds; infinite for anything else."""
-        size = 1.0 if self.geometry == "box" else math.inf
-        for parameter in self.parameters.values():
-            if isinstance(parameter, Float):
-                return math.inf
-            size *= (
-                parameter.high - parameter.low + 1
-                if isinstance(parameter, Int)
-                else len(parameter.values)
+        """Number of different designs; infinite if some coordinate is a real number."""
+        if self.has_real:
+            return math.inf
+        return (
+            math.prod(
+                (p.high - p.low + 1 if isinstance(p, Int) else len(p.values))
+                for p in self.parameters.values()
+                if not isinstance(p, Float)
             )
-        return size if self.parameters else math.inf
+            * 1.0
+        )
 
     @property
     def bounds(self) -> Array:
-        """Lower and upper bounds of the coordinates, shape ``(2, d)``."""
-        if self.geometry == "box":
-            return np.stack([np.zeros(self.dim), np.ones(self.dim)])
+        """Lower and upper bounds of the coordinates, shape ``(2, d)``.
+
+        Those of a gaussian domain are 3 standard deviations or the radius, whichever is less.
+        """
         reach = min(self.radius, 3.0)
-        return np.stack([np.full(self.dim, -reach), np.full(self.dim, reach)])
+        low, high = max(self.limits[0], -reach), min(self.limits[1], reach)
+        return np.stack([np.full(self.dim, low), np.full(self.dim, high)])
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation of a coordinate under the reference measure."""
+        return math.sqrt(1.0 / self.precision)
+
+    @property
+    def typical_distance(self) -> float:
+        """Root mean squared distance between two draws: E (z - z')^2 = 2 var z per coordinate."""
+        return math.sqrt(2.0 * self.dim / self.precision)
+
+    @property
+    def reach(self) -> float:
+        """Largest norm of a valid point."""
+        return self.radius
 
     @property
     def columns(self) -> dict[str, slice]:
-        """Which coordinates belong to which parameter."""
-        start, found = 0, {}
-        for name, parameter in self.parameters.items():
-            found[name] = slice(start, start + parameter.width)
-            start += parameter.width
-        return found
+        """Columns of the coordinates of each parameter."""
+        return parameter_columns(self.parameters)
 
+    def with_floor(self, floor: float) -> Domain:
+        """Return the domain with this least plausibility; a box has none and returns itself."""
+        return replace(self, floor=floor) if self.latent else self
+
+    @abstractmethod
     def sample(self, rng: np.random.Generator, n: int) -> Array:
-        """``n`` draws from the reference measure, those below the ``floor`` drawn again, shape ``(n, d)``."""
-        if self.geometry == "box":
-            return self.project(rng.random((n, self.dim)))
-        points = self._drawn(rng, n)
-        for _ in range(_ROUNDS if self.floor else 0):
-            low = np.flatnonzero(self.plausibility(points) < self.floor)
-            if not len(low):
-                break
-            fresh = self._drawn(rng, math.ceil(len(low) / (1.0 - self.floor)))
-            fresh = fresh[np.argsort(self.plausibility(fresh) < self.floor, kind="stable")]
-            points[low] = fresh[: len(low)]
-        return self.project(points)
-
-    def _drawn(self, rng: np.random.Generator, n: int) -> Array:
-        return (
-            rng.standard_normal((n, self.dim))
-            if self.reference is None
-            else self.reference.sample(rng, n)
-        )
+        """Draw ``n`` valid points from the reference measure, shape ``(n, d)``."""
 
     def uniform(self, rng: np.random.Generator, n: int) -> Array:
-        """``n`` draws spread evenly between the bounds, whatever the reference measure says, shape ``(n, d)``."""
+        """Draw ``n`` points uniformly between the bounds, shape ``(n, d)``."""
         lower, upper = self.bounds
         return self.project(lower + rng.random((n, self.dim)) * (upper - lower))
 
     def sobol(self, rng: np.random.Generator, n: int, skip: int = 0) -> Array:
-        """Points ``skip .. skip + n`` of the scrambled Sobol sequence that ``rng`` scrambles, shape ``(n, d)``.
+        """Return points ``skip .. skip + n`` of a scrambled Sobol sequence, shape ``(n, d)``.
 
-        In a gaussian domain the sequence is mapped through the inverse normal distribution function.
+        A gaussian domain maps the sequence through the inverse normal distribution function.
         """
-        from scipy.special import ndtri
         from scipy.stats import qmc
 
         engine = qmc.Sobol(self.dim, scramble=True, rng=rng)
         u = engine.random(1 << max(0, math.ceil(math.log2(skip + n))))[skip : skip + n]
-        if self.geometry == "box":
-            return self.project(u)
-        return self.project(ndtri(np.clip(u, 1e-9, 1 - 1e-9)))
+        return self.project(self._quantiles(u))
 
-    def project(self, points: Array) -> Array:
-        """The nearest points that may be asked for, same shape: clipped, rounded to levels; in a latent pulled inside
-        the radius, and to the edge of what the ``floor`` asks for.
+    @abstractmethod
+    def _quantiles(self, u: Array) -> Array:
+        """Map uniform numbers ``(n, d)`` to the standard measure of the geometry."""
+
+    @abstractmethod
+    def space_filling(
+        self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0
+    ) -> Array:
+        """Return ``n`` points of an initial design, shape ``(n, d)``.
+
+        A box takes points ``skip .. skip + n`` of the Sobol sequence that ``sequence`` scrambles.
+        A latent takes ``draws`` of its reference measure, which a Sobol sequence does not follow.
         """
-        points = np.asarray(points, dtype=np.float64)
-        if self.geometry == "gaussian":
-            inside = self._inside(points)
-            if not self.floor or self.reference is None:
-                return inside
-            moved = self.reference.confine(inside.reshape(-1, self.dim), self.floor)
-            return self._inside(moved).reshape(points.shape)
-        if self.continuous:
-            return np.clip(points, 0.0, 1.0)
-        flat = points.reshape(-1, self.dim)
-        parts = [
-            self.parameters[name].project(flat[:, cols]) for name, cols in self.columns.items()
-        ]
-        return np.concatenate(parts, axis=1).reshape(points.shape)
 
-    def _inside(self, points: Array) -> Array:
-        norm = np.linalg.norm(points, axis=-1, keepdims=True)
-        inside: Array = points * np.minimum(1.0, self.reach / np.maximum(norm, 1e-12))
-        return inside
+    @abstractmethod
+    def project(self, points: Array) -> Array:
+        """Return the nearest valid points, same shape.
 
-    @property
-    def reach(self) -> float:
-        """The largest norm a point may have: the radius, or under N(0, I) where the floor is, if that is less."""
-        if not self.floor or self.geometry == "box" or self.reference is not None:
-            return self.radius
-        from scipy.stats import chi2
+        A box clips coordinates and rounds them to the levels of a parameter. A gaussian domain
+        moves points inside the radius and to the edge of the plausibility ``floor``.
+        """
 
-        return min(self.radius, math.sqrt(chi2.isf(self.floor, self.dim)) * (1.0 - _MARGIN))
+    @abstractmethod
+    def plausibility(self, points: Array) -> Array:
+        """Return shares in [0, 1] of the reference measure that are less plausible, ``(n,)``."""
+
+    @abstractmethod
+    def centred(self, points: Array) -> Array:
+        """Return points ``(n, d)`` around the origin; those of a box are scaled to [-1, 1]."""
+
+    def descent_rate(self, steps: int) -> float:
+        """Return the default learning rate of an Adam descent of this many steps.
+
+        Adam moves a coordinate by about its rate per step, so ``reach / steps`` lets every
+        coordinate cover the distance ``reach``. The rate is clipped to a stable range.
+        """
+        reach, low, high = self.adam
+        return min(high, max(low, reach / steps))
 
     def values(self, points: Array) -> list[dict[str, Any]]:
-        """The named parameters at points ``(n, d)``."""
-        decoded = {
-            name: self.parameters[name].decode(points[:, cols])
-            for name, cols in self.columns.items()
-        }
-        return [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
+        """Decode points ``(n, d)`` to named parameters."""
+        return decode_rows(self.parameters, points)
 
     def encode(self, values: Sequence[Mapping[str, Any]]) -> Array:
-        """Points ``(n, d)`` of named parameters.
+        """Encode named parameters as points ``(n, d)``.
 
         Raises:
-            InvalidInputError: a name is missing or unknown, or a value lies outside its range.
+            InvalidInputError: a name is missing or unknown, or a value is out of range.
         """
-        for row in values:
-            if set(row) != set(self.parameters):
-                missing, unknown = set(self.parameters) - set(row), set(row) - set(self.parameters)
-                raise InvalidInputError(
-                    f"parameters do not match: missing {sorted(missing)}, unknown {sorted(unknown)}; "
-                    f"expected {list(self.parameters)}"
-                )
-        parts = []
-        for name, parameter in self.parameters.items():
-            try:
-                parts.append(parameter.encode([row[name] for row in values]))
-            except InvalidInputError as error:
-                raise InvalidInputError(f"parameter {name!r}: {error}") from None
-        return np.concatenate(parts, axis=1)
-
-    def plausibility(self, points: Array) -> Array:
-        """In [0, 1], shape ``(n,)``: the share of the reference measure that is less plausible. 1 inside a box."""
-        points = np.atleast_2d(points)
-        if self.geometry == "box":
-            return np.ones(len(points))
-        if self.reference is not None:
-            return self.reference.plausibility(points)
-        from scipy.stats import chi2
-
-        outside: Array = chi2.sf((points**2).sum(axis=1), self.dim)
-        return outside
+        return encode_rows(self.parameters, values)
 
     def to_json(self) -> JSON:
+        """Return the JSON form that identifies the domain in a log."""
         return {
             "geometry": self.geometry,
             "dim": self.dim,
@@ -204,13 +224,134 @@ class Domain:
         }
 
 
+class BoxDomain(Domain):
+    """Unit cube of typed parameters with the uniform reference measure."""
+
+    latent = False
+    limits = (0.0, 1.0)
+    centre = 0.5
+    precision = 12.0
+    step = 0.25
+    default_rate = 0.02
+    separation = 0.02
+    adam = (0.8, 0.01, 0.05)
+
+    def sample(self, rng: np.random.Generator, n: int) -> Array:
+        return self.project(rng.random((n, self.dim)))
+
+    def _quantiles(self, u: Array) -> Array:
+        return u
+
+    def space_filling(
+        self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0
+    ) -> Array:
+        return self.sobol(sequence, n, skip)
+
+    def project(self, points: Array) -> Array:
+        points = np.asarray(points, dtype=np.float64)
+        if self.continuous:
+            return np.clip(points, 0.0, 1.0)
+        flat = points.reshape(-1, self.dim)
+        parts = [
+            self.parameters[name].project(flat[:, cols]) for name, cols in self.columns.items()
+        ]
+        return np.concatenate(parts, axis=1).reshape(points.shape)
+
+    def plausibility(self, points: Array) -> Array:
+        return np.ones(len(np.atleast_2d(points)))
+
+    def centred(self, points: Array) -> Array:
+        return 2.0 * points - 1.0
+
+
+class GaussianDomain(Domain):
+    """Whitened latent: a ball with the latent prior ``reference``, or N(0, I), as measure."""
+
+    latent = True
+    limits = (-math.inf, math.inf)
+    centre = 0.0
+    precision = 1.0
+    step = 1.0
+    default_rate = 0.1
+    separation = 0.2
+    adam = (2.5, 0.03, 0.15)
+
+    @property
+    def reach(self) -> float:
+        # The plausibility of z under N(0, I) is P(chi^2_d > |z|^2), so the floor is a radius too.
+        if not self.floor or self.reference is not None:
+            return self.radius
+        from scipy.stats import chi2
+
+        return min(self.radius, math.sqrt(chi2.isf(self.floor, self.dim)) * (1.0 - _MARGIN))
+
+    def sample(self, rng: np.random.Generator, n: int) -> Array:
+        points = self._draw(rng, n)
+        for _ in range(_ROUNDS if self.floor else 0):
+            low = np.flatnonzero(self.plausibility(points) < self.floor)
+            if not len(low):
+                break
+            # The share 1 - floor of the measure is plausible enough.
+            fresh = self._draw(rng, math.ceil(len(low) / (1.0 - self.floor)))
+            fresh = fresh[np.argsort(self.plausibility(fresh) < self.floor, kind="stable")]
+            points[low] = fresh[: len(low)]
+        return self.project(points)
+
+    def _draw(self, rng: np.random.Generator, n: int) -> Array:
+        if self.reference is None:
+            return rng.standard_normal((n, self.dim))
+        return self.reference.sample(rng, n)
+
+    def _quantiles(self, u: Array) -> Array:
+        from scipy.special import ndtri
+
+        z: Array = ndtri(np.clip(u, 1e-9, 1 - 1e-9))
+        return z
+
+    def space_filling(
+        self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0
+    ) -> Array:
+        return self.sample(draws, n)
+
+    def project(self, points: Array) -> Array:
+        inside = self._inside(np.asarray(points, dtype=np.float64))
+        if not self.floor or self.reference is None:
+            return inside
+        moved = self.reference.confine(inside.reshape(-1, self.dim), self.floor)
+        return self._inside(moved).reshape(inside.shape)
+
+    def _inside(self, points: Array) -> Array:
+        norm = np.linalg.norm(points, axis=-1, keepdims=True)
+        inside: Array = points * np.minimum(1.0, self.reach / np.maximum(norm, 1e-12))
+        return inside
+
+    def plausibility(self, points: Array) -> Array:
+        points = np.atleast_2d(points)
+        if self.reference is not None:
+            return self.reference.plausibility(points)
+        from scipy.stats import chi2
+
+        outside: Array = chi2.sf((points**2).sum(axis=1), self.dim)
+        return outside
+
+    def centred(self, points: Array) -> Array:
+        return points
+
+
 def box_domain(parameters: Mapping[str, Parameter]) -> Domain:
-    """The unit cube of these parameters."""
-    return Domain("box", sum(p.width for p in parameters.values()), dict(parameters))
+    """Return the unit cube of named parameters."""
+    return BoxDomain("box", sum(p.width for p in parameters.values()), dict(parameters))
+
+
+def gaussian_domain(
+    dim: int, radius: float = math.inf, reference: Reference | None = None, floor: float = 0.0
+) -> Domain:
+    """Return a whitened latent; the arguments are those of ``Domain``."""
+    return GaussianDomain("gaussian", dim, {}, radius, reference, floor)
 
 
 def stored_domain(problem: JSON) -> Domain | None:
-    """The box of a stored problem, whose parameters have names; None in a latent. The problem itself is not needed."""
+    """Return the box of a stored problem, None for a latent. The problem itself is not needed."""
     known = problem["space"].get("domain", {}).get("parameters")
     return (
         box_domain({name: parameter_from_json(one) for name, one in known.items()})
@@ -220,12 +361,15 @@ def stored_domain(problem: JSON) -> Domain | None:
 
 
 __all__ = [
+    "BoxDomain",
     "Choice",
     "Domain",
     "Float",
+    "GaussianDomain",
     "Int",
     "Parameter",
     "Reference",
     "box_domain",
+    "gaussian_domain",
     "stored_domain",
 ]

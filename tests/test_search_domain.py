@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Float, Int
-from bo_invert.search_domain import Domain, Reference, box_domain
+from bo_invert.search_domain import BoxDomain, Domain, GaussianDomain, Reference, box_domain
 
 MIXED = box_domain(
     {"rate": Float(1e-4, 1.0, log=True), "kind": Choice("a", "b", "c"), "n": Int(1, 9)}
@@ -159,3 +161,26 @@ def test_described_as_json(domain: Domain) -> None:
     assert described["dim"] == domain.dim
     assert list(described["parameters"]) == list(domain.parameters)
     assert described["radius"] == (domain.radius if math.isfinite(domain.radius) else None)
+
+
+def test_constructor_returns_the_class_of_the_geometry() -> None:
+    assert isinstance(Domain("box", 2, {}), BoxDomain)
+    assert isinstance(SHELL, GaussianDomain)
+    with pytest.raises(InvalidInputError, match="'box' or 'gaussian', got 'ball'"):
+        Domain("ball", 2, {})  # type: ignore[arg-type]
+
+
+@every_domain
+def test_pickle_and_replace_preserve_the_class(domain: Domain) -> None:
+    for copy in (pickle.loads(pickle.dumps(domain)), replace(domain)):
+        assert type(copy) is type(domain)
+        assert copy.to_json() == domain.to_json()
+
+
+@pytest.mark.parametrize("domain", [CUBE, Domain("gaussian", 6, {})], ids=["box", "latent"])
+def test_reference_measure_has_the_stated_moments(domain: Domain) -> None:
+    draws = domain.sample(np.random.default_rng(0), 20_000)
+    assert draws.mean() == pytest.approx(domain.centre, abs=0.01)
+    assert draws.std() == pytest.approx(domain.scale, rel=0.01)
+    gaps = np.linalg.norm(draws[:10_000] - draws[10_000:], axis=1)
+    assert np.sqrt((gaps**2).mean()) == pytest.approx(domain.typical_distance, rel=0.01)

@@ -102,7 +102,7 @@ def second_opinion(study: Study, how: Format) -> dict[str, Any]:
     problem = study.problem
     if problem is None or not study.journal.best:
         return {}
-    measured = problem.plausibility is not None or problem.domain.geometry == "gaussian"
+    measured = problem.plausibility is not None or problem.domain.latent
     (one,) = study.solutions()
     told: dict[str, Any] = {} if not measured else {"best.plausibility": one.plausibility}
     if problem.judge is None:

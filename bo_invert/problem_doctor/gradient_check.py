@@ -199,5 +199,5 @@ def _inner(meter: Meter, rng: np.random.Generator) -> Array:
 
     domain = meter.problem.domain
     draw = meter.problem.space.sample(rng, 1)
-    inside = 0.05 + 0.9 * draw if domain.geometry == "box" else 0.9 * draw
+    inside = domain.centre + 0.9 * (draw - domain.centre)
     return np.asarray(project(domain, torch.from_numpy(inside)).numpy()[0], dtype=np.float64)

@@ -70,7 +70,7 @@ def round_trip(space: Space, designs: Sequence[Any]) -> list[Finding]:
 
 def calibration(space: Space, rng: np.random.Generator) -> list[Finding]:
     """Where the reference measure of a latent comes from, and how its draws rank in it."""
-    if space.domain.geometry == "box":
+    if not space.domain.latent:
         return []
     if space.domain.reference is None:
         return [

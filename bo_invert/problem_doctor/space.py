@@ -74,7 +74,7 @@ def look_at_space(problem: Problem, rng: np.random.Generator) -> Looked:
     found += _alike(designs, size)
     found += round_trip(space, designs)
     found += calibration(space, rng)
-    if space.domain.geometry == "box" and space.domain.dim > _FREE:
+    if not space.domain.latent and space.domain.dim > _FREE:
         found.append(
             warning(
                 "space.many_parameters",

@@ -13,7 +13,7 @@ from bo_invert.latent_prior import Reference
 from bo_invert.objectives import objective_from_json
 from bo_invert.parameters import parameter_from_json
 from bo_invert.problems.problem import REALISM, Problem
-from bo_invert.search_domain import Domain, box_domain
+from bo_invert.search_domain import Domain, box_domain, gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, frozen
 
@@ -39,7 +39,7 @@ class DeclaredSpace(Space):
 
     def decode(self, points: Array) -> Sequence[Any]:
         points = np.atleast_2d(points)
-        if self.domain.geometry == "gaussian":
+        if self.domain.latent:
             return cast("Sequence[Any]", points)
         values = self.domain.values(points)
         if not self.vector:
@@ -47,7 +47,7 @@ class DeclaredSpace(Space):
         return cast("Sequence[Any]", np.array([list(row.values()) for row in values]))
 
     def encode(self, designs: Sequence[Any]) -> Array:
-        if self.domain.geometry == "gaussian":
+        if self.domain.latent:
             return self.domain.project(np.asarray(designs, dtype=np.float64))
         names = list(self.domain.parameters)
         rows = [
@@ -59,7 +59,7 @@ class DeclaredSpace(Space):
     def to_json(self) -> JSON:
         if self._identity is not None:
             return self._identity
-        kind = "box" if self.domain.geometry == "box" else "latent"
+        kind = "latent" if self.domain.latent else "box"
         return {"type": kind, "domain": self.domain.to_json()}
 
 
@@ -94,7 +94,7 @@ def declaration_of(problem: Problem, limit: int = 100_000) -> JSON:
         )
     domain = problem.space.domain
     space: dict[str, JSON]
-    if domain.geometry == "box":
+    if not domain.latent:
         parameters = {name: parameter.to_json() for name, parameter in domain.parameters.items()}
         vector = not getattr(problem.space, "named", True)
         space = {"type": "box", "parameters": parameters, "vector": vector}
@@ -155,7 +155,7 @@ def _space(data: JSON, identity: JSON) -> Space:
 
         radius = math.sqrt(chi2.ppf(0.99, dim))  # 99 % of N(0, I) lie within it
     reference = None if known is None else _reference(known, dim)
-    return DeclaredSpace(Domain("gaussian", dim, {}, float(radius), reference), False, identity)
+    return DeclaredSpace(gaussian_domain(dim, float(radius), reference), False, identity)
 
 
 def _reference(data: JSON, dim: int) -> Reference:

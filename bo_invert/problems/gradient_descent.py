@@ -252,7 +252,7 @@ def _look(
 
 def project(domain: Domain, points: torch.Tensor) -> torch.Tensor:
     """``Domain.project`` for the continuous domains a descent can walk in, and to where a latent's ``floor`` allows."""
-    if domain.geometry == "box":
+    if not domain.latent:
         return points.clamp(0.0, 1.0)
     if not domain.floor or domain.reference is None:
         return _inside(domain, points)

@@ -110,12 +110,16 @@ def _lbfgs(course: Course) -> Outcome:
             raise _Stop
         return course.total, _pull_back(x, course.points[0].double().cpu().numpy(), slope)
 
-    bounds = [(0.0, 1.0)] * domain.dim if domain.geometry == "box" else None
     start = course.points[0].double().cpu().numpy()
     options = {"maxiter": course.steps, "maxfun": course.steps, "ftol": 0.0, "gtol": 1e-12}
     with suppress(_Stop):
         minimize(
-            value_and_slope, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options
+            value_and_slope,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[domain.limits] * domain.dim,
+            options=options,
         )
     course.alive[:] = False
     return course.finish()[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,10 +114,7 @@ class Problem:
                 f"got {share!r}{hint}"
             )
         self._realism = None if share is None else float(share)
-        domain = self.space.domain
-        self.domain = (
-            replace(domain, floor=1.0 - (share or 1.0)) if domain.geometry == "gaussian" else domain
-        )
+        self.domain = self.space.domain.with_floor(1.0 - (share or 1.0))
 
     @property
     def differentiable(self) -> bool:
@@ -240,7 +236,7 @@ class Problem:
             "objective": self.objective.to_json(),
             "constraints": [constraint.to_json() for constraint in self.constraints],
         }
-        if self.domain.geometry == "gaussian" and self.realism != REALISM:
+        if self.domain.latent and self.realism != REALISM:
             described["realism"] = self.realism or 1.0
         return json.loads(json.dumps(described, allow_nan=False))
 

@@ -15,7 +15,7 @@ from bo_invert.generators.latent_plausibility import Measure, as_codes, fit_meas
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
 from bo_invert.generators.wrapped import Frozen, as_function, checked_length, is_module
 from bo_invert.hashing import Digest, design_name, digest
-from bo_invert.search_domain import Domain
+from bo_invert.search_domain import Domain, gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array
 
@@ -148,7 +148,7 @@ class Latent(Space):
         if len(rows) > enough:
             rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])]
         self._searched = True
-        return fit_measure(self._invert(rows, Domain("gaussian", dim, {}), None).points, seed)
+        return fit_measure(self._invert(rows, gaussian_domain(dim), None).points, seed)
 
     def invert(self, designs: Any) -> Inversion:
         """Points whose decodings come nearest to n designs, found by search, and what is left of each.
@@ -169,7 +169,7 @@ class Latent(Space):
             )
         if not self._searched:
             return self._invert(designs, self.domain, self.measure)
-        found = self._invert(designs, Domain("gaussian", self.domain.dim, {}), None)
+        found = self._invert(designs, gaussian_domain(self.domain.dim), None)
         assert self.measure is not None
         return found.moved(
             self.domain.project(self.measure.whiten(found.points)), self.decode, designs
@@ -232,12 +232,10 @@ class Latent(Space):
         if self.measure is None:
             from scipy.stats import chi2
 
-            return Domain(
-                "gaussian", dim, {}, radius=math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim))
-            )
+            return gaussian_domain(dim, math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim)))
         # Encoders differ in the last digits between machines; that must not make it another problem.
         radius = float(f"{self.measure.radius(level):.3g}")
-        return Domain("gaussian", dim, {}, radius=radius, reference=self.measure.reference)
+        return gaussian_domain(dim, radius, self.measure.reference)
 
     def codes(self, points: Array) -> Array:
         """Codes ``(n, dim)`` of points ``(n, dim)``."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.search_domain import Domain
+from bo_invert.search_domain import gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array
 
@@ -107,7 +107,7 @@ class Pixels(Space):
             images = np.asarray(data, dtype=float)
             self._mean, self._spread = _match(self._unit(images))
             radius = max(radius, float(np.linalg.norm(self.encode(list(images)), axis=1).max()))
-        self.domain = Domain("gaussian", self._map.dim, {}, radius)
+        self.domain = gaussian_domain(self._map.dim, radius)
 
     def decode(self, points: Array) -> Sequence[Any]:
         import torch

@@ -205,10 +205,10 @@ class _Net:
 
     def __call__(self, noise: torch.Tensor) -> torch.Tensor:
         w1, b1, w2, b2, w3, b3, scale = self.weights
-        start = noise.clamp(0.02, 0.98).logit() if self.domain.geometry == "box" else noise
+        start = noise.clamp(0.02, 0.98).logit() if not self.domain.latent else noise
         hidden = (((start @ w1 + b1).tanh()) @ w2 + b2).tanh()
         moved = start * scale.exp() + hidden @ w3 + b3
-        if self.domain.geometry == "box":
+        if not self.domain.latent:
             points: torch.Tensor = moved.sigmoid()
             return points
         shrink: torch.Tensor = (
@@ -241,7 +241,7 @@ def _train(
             points = net(noise)
             apart = torch.nn.functional.pdist(points) ** 2 / net.domain.dim
             loss = lesson(net) - options.diversity * (apart + 1e-6).log().mean()
-            if net.domain.geometry == "gaussian":
+            if net.domain.latent:
                 loss = loss + options.prior * 0.5 * (points**2).mean()
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -268,11 +268,7 @@ def _replayed(options: Amortized, domain: Domain, seed: int, told: tuple[_Told, 
                 before = net(noise)
             yield partial(_chain_rule, upstream, noise, before, reach), options.repeats
 
-    reach = (
-        options.trust
-        * math.sqrt(domain.dim)
-        * (1.0 if domain.geometry == "gaussian" else math.sqrt(1 / 12))
-    )
+    reach = options.trust * math.sqrt(domain.dim) * domain.scale
     net = _Net(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
     _train(net, options, seed, lessons())
     return net

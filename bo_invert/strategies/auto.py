@@ -223,7 +223,7 @@ def _linear_is_better(statement: ProblemStatement, history: History, memo: JSON)
     """Whether a model that is linear on the shell predicts better, compared anew when the data grew by a quarter."""
     told = len(history.completed)
     known = memo.get("linear")
-    if statement.domain.geometry != "gaussian" or statement.domain.dim < _WIDE or told < 20:
+    if not statement.domain.latent or statement.domain.dim < _WIDE or told < 20:
         return None
     if known is not None and told < 1.25 * known["told"]:
         return known

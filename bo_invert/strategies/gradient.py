@@ -14,9 +14,6 @@ from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, require_gradients
 from bo_invert.types import Array, Descent, Query, Trial
 
-#: How far Adam should be able to carry each coordinate in one descent, and the learning rates that are sane.
-_REACH = {"box": (0.8, 0.01, 0.05), "gaussian": (2.5, 0.03, 0.15)}
-
 
 @dataclass(frozen=True)
 class Gradient(Strategy):
@@ -124,14 +121,11 @@ class Gradient(Strategy):
     def _rate(self, statement: ProblemStatement, steps: int) -> float:
         if self.learning_rate is not None:
             return self.learning_rate
-        reach, low, high = _REACH[statement.domain.geometry]
-        return min(high, max(low, reach / steps))
+        return statement.domain.descent_rate(steps)
 
     def _candidates(self, statement: ProblemStatement, history: History) -> list[Array]:
         """Told points worth a descent, best first: not the end of one, and not where one has started or passed."""
-        apart = (0.02 if statement.domain.geometry == "box" else 0.1) * math.sqrt(
-            statement.domain.dim
-        )
+        apart = statement.domain.default_rate * math.sqrt(statement.domain.dim)
         descents = [t for t in history.trials if t.query.descent is not None]
         taken = [t.query.point for t in descents] + [t.point for t in descents]
         found: list[Array] = []

@@ -229,14 +229,14 @@ class _Normal:
     domain: Domain
 
     def points(self, z: Array) -> Array:
-        if self.domain.geometry == "gaussian":
+        if self.domain.latent:
             return z
         from scipy.special import ndtr
 
         return self.domain.project(ndtr(z))
 
     def whitened(self, points: Array) -> Array:
-        if self.domain.geometry == "gaussian":
+        if self.domain.latent:
             return points
         from scipy.special import ndtri
 
@@ -244,13 +244,13 @@ class _Normal:
         return z
 
     def draws(self, rng: np.random.Generator, n: int) -> Array:
-        if self.domain.geometry == "gaussian":
+        if self.domain.latent:
             return self.domain.sample(rng, n)
         return rng.standard_normal((n, self.domain.dim))
 
     def log_ratio(self, z: Array) -> Array:
         """Log density of the prior over that of N(0, I), up to a constant, shape ``(n,)``."""
-        if self.domain.geometry == "box":
+        if not self.domain.latent:
             return np.zeros(len(z))
         squares = (z**2).sum(axis=1)
         reference = self.domain.reference

@@ -145,7 +145,7 @@ class Polish(Strategy):
     def _rate(self, statement: ProblemStatement, depth: int) -> float:
         rate = self.learning_rate
         if rate is None:
-            rate = 0.02 if statement.domain.geometry == "box" else 0.1
+            rate = statement.domain.default_rate
         return float(rate * 0.5**depth)
 
     def _follow_surrogate(

@@ -93,7 +93,7 @@ class Spherical(Strategy):
 
     def _sampled(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
         from bo_invert.models.acquisition.feasibility import permission
-        from bo_invert.models.acquisition.linear_thompson import answering, centred, promise
+        from bo_invert.models.acquisition.linear_thompson import answering, promise
         from bo_invert.models.linear import spherical_gp as spherical
         from bo_invert.models.optim.optimize_acquisition import maximise
         from bo_invert.models.output_transforms import Outputs
@@ -101,10 +101,8 @@ class Spherical(Strategy):
         domain, rng, memo = statement.domain, request.rng(), request.memo or {}
         outputs = Outputs(statement, history.y, history.losses)
         # A direction on a line is one of two points.
-        directions = (
-            domain.geometry == "gaussian" and domain.dim > 1 and self.chart != "stereographic"
-        )
-        points = centred(domain, history.points)
+        directions = domain.latent and domain.dim > 1 and self.chart != "stereographic"
+        points = domain.centred(history.points)
         model = spherical.fit(points, outputs.values, memo.get("outputs"), directions=directions)
         allowed, lessons = permission(statement, history, memo.get("permission"))
         answered, labels = answering(domain, history, memo.get("labels"), directions=directions)
@@ -150,7 +148,7 @@ class Spherical(Strategy):
 
         statement, chart = outputs.statement, model.chart
         domain, objective = statement.domain, statement.objective
-        if domain.geometry == "box" or statement.constraints:
+        if not domain.latent or statement.constraints:
             return None
         height = chart.height(domain.radius)
         if not outputs.composite and len(sample) == 1:

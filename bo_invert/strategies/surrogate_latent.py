@@ -63,7 +63,7 @@ class O3(Strategy):
             raise InvalidInputError(f"strategy 'o3': renew must be at least 0, got {self.renew}")
 
     def check(self, statement: ProblemStatement) -> None:
-        if statement.domain.geometry != "gaussian":
+        if not statement.domain.latent:
             raise UnsuitableStrategyError(
                 f"strategy {self.name!r} mixes draws of a generator's latent, and problem {statement.name!r} is a box "
                 "of parameters. Use a Latent space, or take 'gp' or 'turbo', which work in boxes"

@@ -163,9 +163,8 @@ def solutions(
         *begun,
         *(t for t in history.ranking if t.number not in {one.number for one in begun}),
     ]
-    apart = (0.02 if problem.space.domain.geometry == "box" else 0.2) * float(
-        np.sqrt(problem.space.domain.dim)
-    )
+    domain = problem.space.domain
+    apart = domain.separation * float(np.sqrt(domain.dim))
     trials = _different(ranking, count, apart)
     goal = Goal(problem.objective.to_json(), problem.outputs)
     if not trials:

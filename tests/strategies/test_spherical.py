@@ -9,7 +9,7 @@ import torch
 
 import bo_invert as bi
 from bo_invert.history import History
-from bo_invert.models.acquisition.linear_thompson import answering, centred, promise
+from bo_invert.models.acquisition.linear_thompson import answering, promise
 from bo_invert.models.base import to_unit
 from bo_invert.models.linear import spherical_gp as spherical
 from bo_invert.models.linear.running_gram import Grams
@@ -516,5 +516,5 @@ def test_scores_see_the_features_of_the_chart(geometry: Any) -> None:
         score = promise(weights, chart, outputs, None)(
             torch.tensor(to_unit(domain, points))
         ).numpy()
-        expected = chart.lift(centred(domain, points)) @ weights[0]
+        expected = chart.lift(domain.centred(points)) @ weights[0]
         np.testing.assert_allclose(score * y.std(ddof=1), expected)

@@ -24,11 +24,6 @@ _DOUBT = 0.02
 """Added to the standard deviation of a label: a wrong belief must stay correctable."""
 
 
-def centred(domain: Domain, points: Array) -> Array:
-    """Points ``(n, d)`` around 0: a latent's as they are, a box's scaled to [-1, 1]."""
-    return points if domain.geometry == "gaussian" else 2.0 * points - 1.0
-
-
 def promise(weights: Array, chart: Chart, outputs: Outputs, allowed: Score | None) -> Score:
     """Minus the sampled loss in units of the told losses' spread, less a penalty for sampled violations.
 
@@ -77,7 +72,7 @@ def answering(
         return None, None
     ended = sorted((*history.completed, *history.barren), key=lambda trial: trial.number)
     labels = np.array([[float(trial.state is State.COMPLETED)] for trial in ended])
-    points = centred(domain, np.array([trial.point for trial in ended]))
+    points = domain.centred(np.array([trial.point for trial in ended]))
     model = spherical.fit(points, labels, memo, directions=directions)
     features = _features(domain, model.chart)
     mean, deviations = torch.tensor(model.mean[0]), torch.tensor(model.deviations(0))
@@ -93,7 +88,7 @@ def answering(
 
 def _features(domain: Domain, chart: Chart) -> Callable[[Tensor], Tensor]:
     """``Chart.lift`` of unit inputs ``(b, d)``, with gradients, shape ``(b, D + 1)``."""
-    lower, upper = (torch.tensor(centred(domain, bound)) for bound in domain.bounds)
+    lower, upper = (torch.tensor(domain.centred(bound)) for bound in domain.bounds)
 
     def features(inputs: Tensor) -> Tensor:
         points = lower + inputs * (upper - lower)

@@ -51,7 +51,7 @@ class _Edge:
 
 def _edge(domain: Domain) -> _Edge | None:
     """None where the domain wants nothing."""
-    if domain.geometry != "gaussian" or domain.floor <= 0.0:
+    if domain.floor <= 0.0:
         return None
     reference = domain.reference or _standard(domain.dim)
     least = float(np.quantile(reference.quantiles, domain.floor))

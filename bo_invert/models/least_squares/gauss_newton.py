@@ -79,7 +79,7 @@ class Start:
         self.least = least
         self.base: _Base | None = None
         self.paid = np.inf
-        self.bounds = (0.0, 1.0) if domain.geometry == "box" else (-np.inf, np.inf)
+        self.bounds = domain.limits
         self.steps = settings.diff_step * (domain.bounds[1] - domain.bounds[0])
 
     def run(self, evaluate: Evaluate) -> None:

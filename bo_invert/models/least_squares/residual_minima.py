@@ -128,7 +128,7 @@ class Search:
         ]
         found, squares = descended(
             lambda x: model.linearised(x, yardstick), self._allowed(np.concatenate(starts)), self._allowed,
-            bounded=self.domain.geometry == "box",
+            bounded=not self.domain.latent,
         )  # fmt: skip
         reached = model.squares(model.inputs, yardstick)
         ordinary = np.quantile(model.squares(model.inputs, model.plain), 0.25)

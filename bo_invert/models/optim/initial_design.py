@@ -9,7 +9,7 @@ import numpy as np
 
 from bo_invert.history import History
 from bo_invert.models.optim.duplicates import Spacing
-from bo_invert.models.optim.trust_region import away, typical
+from bo_invert.models.optim.trust_region import away
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array, Query
 
@@ -71,11 +71,8 @@ def design(
         spare: so many points more are drawn than asked for, to choose from.
     """
     before, many = asked(history), request.count + spare
-    if domain.geometry == "box":
-        pool = domain.sobol(request.stream(0), many, skip=before)
-    else:
-        pool = domain.sample(request.rng(), many)
-    pool = pool[np.argsort(~away(pool, left, typical(domain) / 2.0), kind="stable")]
+    pool = domain.space_filling(request.stream(0), request.rng(), many, skip=before)
+    pool = pool[np.argsort(~away(pool, left, domain.typical_distance / 2.0), kind="stable")]
     points = (spacing or Spacing(domain)).unseen(pool, history.all_points, request.count)
     return tuple(
         Query(x, origin=name, meta={**(mark or {}), "design": before + i})

@@ -66,10 +66,7 @@ def maximise(
     if not domain.continuous:
         candidates = _walked(score, domain, candidates, rng)
     ends = candidates
-    if (
-        any(isinstance(p, Float) for p in domain.parameters.values())
-        or domain.geometry == "gaussian"
-    ):
+    if domain.has_real:
         ends = _climbed(score, domain, candidates, steps)
     found = np.concatenate([ends, candidates])
     values = np.concatenate([_scores(score, domain, found), *seen])
@@ -117,7 +114,7 @@ def maximise_near(
 def _pools(
     domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int, near: int
 ) -> list[Array]:
-    pools = [domain.sample(rng, wide) if domain.geometry == "gaussian" else domain.sobol(rng, wide)]
+    pools = [domain.space_filling(rng, rng, wide)]
     if len(incumbents):
         pools.append(domain.project(_perturbed(domain, incumbents, near, rng)))
     return pools
@@ -146,10 +143,10 @@ def _scores(score: Score, domain: Domain, points: Array) -> Array:
 
 def evaluable(domain: Domain) -> Callable[[Tensor], Tensor]:
     """From unit inputs ``(b, d)`` to the nearest that can be evaluated; gradients flow through real coordinates."""
-    if domain.geometry == "box" and domain.continuous:
+    if not domain.latent and domain.continuous:
         return lambda inputs: inputs
     lower, upper = (torch.tensor(bound) for bound in domain.bounds)
-    if domain.geometry == "gaussian":
+    if domain.latent:
 
         def pulled(inputs: Tensor) -> Tensor:
             points = lower + inputs * (upper - lower)

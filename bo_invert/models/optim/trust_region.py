@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -48,7 +47,7 @@ class Trust:
     ) -> None:
         self._points, self._losses = history.points, history.losses
         self._violations = np.maximum(history.violations, 0.0)
-        self._far = typical(domain) / 2.0
+        self._far = domain.typical_distance / 2.0
         self._successes, self._patience = successes, max(4, domain.dim)
         self._length = length
         self.number, self.length = 0, length
@@ -132,11 +131,6 @@ class Trust:
 
     def _rank(self, row: int) -> tuple[float, float]:
         return float(self._violations[row]), float(self._losses[row])
-
-
-def typical(domain: Domain) -> float:
-    """About how far two points of the reference measure lie apart, in units of the domain."""
-    return math.sqrt(domain.dim / 6.0 if domain.geometry == "box" else 2.0 * domain.dim)
 
 
 def away(points: Array, centres: Sequence[Array], far: float) -> NDArray[np.bool_]:

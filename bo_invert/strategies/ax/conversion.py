@@ -109,7 +109,7 @@ class Frame:
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
-        if domain.geometry == "box":
+        if domain.parameters:
             self.axes = tuple(
                 _axis(name, parameter) for name, parameter in domain.parameters.items()
             )
@@ -126,7 +126,7 @@ class Frame:
 
     def to_ax(self, point: Array) -> dict[str, Any]:
         """The parameters of one point ``(d,)``; those of a latent may lie beyond Ax's bounds."""
-        if self.domain.geometry != "box":
+        if not self.domain.parameters:
             return {axis.name: float(z) for axis, z in zip(self.axes, point, strict=True)}
         values = self.domain.values(point[None])[0]
         return {
@@ -136,7 +136,7 @@ class Frame:
     def from_ax(self, parameters: Mapping[str, Any]) -> Array:
         """The point ``(d,)`` of parameters, projected onto the domain."""
         values = [axis.from_ax(parameters[axis.name]) for axis in self.axes]
-        if self.domain.geometry == "box":
+        if self.domain.parameters:
             names = self.domain.parameters
             point = self.domain.encode([dict(zip(names, values, strict=True))])[0]
         else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
-from bo_invert.parameters import Choice, Int
+from bo_invert.parameters import Choice
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
@@ -141,12 +141,6 @@ class Ax(Strategy):
 
 def _untried(domain: Domain, trials: Sequence[Trial]) -> float:
     """Combinations of a finite search space that no trial has had; Ax would search minutes for the last one."""
-    size = 1.0
-    for parameter in domain.parameters.values():
-        if isinstance(parameter, Choice):
-            size *= len(parameter.values)
-        else:
-            size *= parameter.high - parameter.low + 1 if isinstance(parameter, Int) else math.inf
-    if domain.geometry != "box" or math.isinf(size):
+    if math.isinf(domain.size):
         return math.inf
-    return size - len({tuple(domain.project(trial.point)) for trial in trials})
+    return domain.size - len({tuple(domain.project(trial.point)) for trial in trials})

@@ -126,8 +126,8 @@ class _Run:
             options["maxstd"] = math.inf
         elif not domain.continuous:
             options["minstd"] = _coarseness(domain)
-        if domain.geometry == "box":
-            options["bounds"] = [0.0, 1.0]
+        if not domain.latent:
+            options["bounds"] = list(domain.limits)
         self.es = cma.CMAEvolutionStrategy(np.array(plan.start), plan.sigma, options)
         self._draw()
 
@@ -185,18 +185,17 @@ class _Replay:
             now.tell(scores)
 
     def _plan(self, run: int, log: _Log, options: CMAES, domain: Domain, request: Request) -> _Plan:
-        box = domain.geometry == "box"
-        sigma = options.sigma0 or (0.25 if box else 1.0)
+        sigma = options.sigma0 or domain.step
         popsize = first = options.popsize or 4 + int(3 * math.log(domain.dim))
         rng = request.stream(run)
         given = launch(log.trials, log.origin, run)
         if given is not None:
             start = given.point
         elif run == 0:
-            start = np.full(domain.dim, 0.5 if box else 0.0)
+            start = np.full(domain.dim, domain.centre)
         else:
             start = domain.sample(rng, 1)[0]
-        if not box and start.any():
+        if domain.latent and start.any():
             sigma *= 0.5  # away from the centre, full steps would leave the shell
         number = None if given is None else given.number
         if run == 0:

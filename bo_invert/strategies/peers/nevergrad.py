@@ -241,7 +241,7 @@ def _space(domain: Domain) -> Any:
     """The domain in nevergrad's words: an array, or a dictionary of typed parameters."""
     from nevergrad import p
 
-    if domain.geometry != "box":
+    if domain.latent:
         return p.Array(shape=(domain.dim,))
     if domain.continuous:
         return p.Array(shape=(domain.dim,), lower=0.0, upper=1.0)
