@@ -14,7 +14,7 @@ import bo_invert as bi
 from bo_invert.benchmark.compare import Comparison, summarize
 from bo_invert.cli import main as cli
 from bo_invert.report.benchmark_page import bench_html
-from bo_invert.report.benchmark_tables import Contests
+from bo_invert.report.benchmark_tables import BenchmarkRuns
 from bo_invert.report.notebook import trial_html
 from bo_invert.storage.transitions import Terms
 from bo_invert.types import printable
@@ -85,7 +85,7 @@ PAGES: dict[str, Callable[[str, Path], str]] = {
     ),
     "comparison": lambda text, _: compared(text)._repr_html_(),
     "report": report,
-    "bench": lambda text, _: bench_html(Contests(compared(text).runs, (10,)), f"title {text}"),
+    "bench": lambda text, _: bench_html(BenchmarkRuns(compared(text).runs, (10,)), f"title {text}"),
 }
 
 

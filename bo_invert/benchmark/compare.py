@@ -115,19 +115,20 @@ class Comparison:
 
     def markdown(self) -> str:
         """The same tables for a Markdown document, and the calls that each method needed."""
-        from bo_invert.report.benchmark_tables import Contests, hits_table
+        from bo_invert.report.benchmark_tables import BenchmarkRuns, calls_table
         from bo_invert.report.comparison_tables import comparison_tables
 
         tables = comparison_tables(self.runs)
         if len({run.label for run in self.runs}) > 1:
-            tables.append(hits_table(Contests(self.runs, (max(run.budget for run in self.runs),))))
+            budget = max(run.budget for run in self.runs)
+            tables.append(calls_table(BenchmarkRuns(self.runs, (budget,))))
         return "\n\n".join(table.markdown() for table in tables) + "\n"
 
     def summary(self) -> str:
         """One paragraph in plain words: what won, what was fooled, what it cost."""
-        from bo_invert.report.summary import honest_paragraph
+        from bo_invert.report.summary import summary_text
 
-        return honest_paragraph(self.runs)
+        return summary_text(self.runs)
 
     def records(self) -> list[dict[str, Any]]:
         """One flat dict of plain values per run."""

@@ -17,7 +17,7 @@ from bo_invert.errors import InvalidInputError
 if TYPE_CHECKING:
     from bo_invert.benchmark.results import Results
     from bo_invert.benchmark.suite import SuiteProblem
-    from bo_invert.report.benchmark_tables import Contests
+    from bo_invert.report.benchmark_tables import BenchmarkRuns
     from bo_invert.types import JSON
 
 
@@ -72,7 +72,7 @@ def bench(
     from bo_invert.benchmark.results import Results
     from bo_invert.benchmark.runner import keys, referee
     from bo_invert.benchmark.suite import calls_of, chosen_problems, known_methods, own_labels
-    from bo_invert.report.benchmark_tables import Contests
+    from bo_invert.report.benchmark_tables import BenchmarkRuns
     from bo_invert.report.table import counted
 
     sources = chosen_problems(None if problems is None else split(problems))
@@ -115,7 +115,9 @@ def bench(
         runs = tuple(kept.runs(keys(list(sources), methods, range(seeds), budget, batch)).values())
         optima = {name: problem.optimum for name, problem in sources.items()}
         _write(
-            Contests(runs, calls_of(budget), champion, optima, own_labels(methods)), report, page
+            BenchmarkRuns(runs, calls_of(budget), champion, optima, own_labels(methods)),
+            report,
+            page,
         )
 
 
@@ -168,15 +170,15 @@ def _split_outside_braces(text: str) -> list[str]:
     return [part.strip() for part in [*parts, current] if part.strip()]
 
 
-def _write(contests: Contests, report: Path | None, page: Path | None) -> None:
+def _write(data: BenchmarkRuns, report: Path | None, page: Path | None) -> None:
     from bo_invert.report.benchmark_page import bench_html, bench_markdown, fill_page
 
-    if not contests.runs:
+    if not data.runs:
         raise InvalidInputError("there are no results to report")
-    tables = bench_markdown(contests)
+    tables = bench_markdown(data)
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
-        (report / "report.html").write_text(bench_html(contests, "Benchmark"), encoding="utf-8")
+        (report / "report.html").write_text(bench_html(data, "Benchmark"), encoding="utf-8")
         (report / "tables.md").write_text(tables, encoding="utf-8")
         say(f"written to {report}")
     if page is not None:

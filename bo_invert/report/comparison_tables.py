@@ -1,98 +1,119 @@
-"""Runs as tables: methods side by side, ranks over all problems, every single run."""
+"""Comparison tables: methods side by side on each problem, ranks over all problems, every run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bo_invert.report.objective_view import Goal
-from bo_invert.report.ranking import Field, Standing, breaks, fields, placing
+from bo_invert.report.ranking import (
+    MethodResult,
+    ProblemRanking,
+    breaks_constraints,
+    rank_methods,
+)
 from bo_invert.report.runs import Run, Status
 from bo_invert.report.statistics import Spread, block_ranks, rank, spread
-from bo_invert.report.table import FOOLED, IMPLAUSIBLE, Table, counted
+from bo_invert.report.table import IMPLAUSIBLE, UNCONFIRMED, Cell, Table, counted
+
+if TYPE_CHECKING:
+    from bo_invert.types import JSON
+
+_LEAST_PAIRS = 3
+"""Smallest number of common seeds for a p-value. Engineering choice, as in ``pairwise_tests``."""
 
 
 def comparison_tables(runs: Sequence[Run]) -> list[Table]:
-    """One table per problem, best method first, and one over all problems if there are several."""
-    contests = fields(runs)
-    tables = [method_table(contest) for contest in contests]
-    overall = _overall(contests)
-    return [*tables, overall] if overall is not None else tables
+    """Return a table for each problem, best method first, then one over several problems."""
+    problems = rank_methods(runs)
+    overall = _overall_table(problems)
+    return [*map(method_table, problems), *([overall] if overall is not None else [])]
 
 
-def method_table(contest: Field) -> Table:
-    """Methods on one problem: method, values, gradients, best loss claimed, judge says, plausibility, seconds.
+def method_table(problem: ProblemRanking) -> Table:
+    """Return the methods on one problem with calls, claimed and judged loss, and seconds.
 
-    Of an output that is maximised it is the best output, and what the judge says of that.
-
-    With several seeds each is a median with quartiles, and mean rank and paired tests are added.
+    An objective that is maximised is shown as its output. With several seeds the values are
+    medians with quartiles, and mean ranks and paired tests are added.
     """
-    goal = Goal(contest.goal)
-    several = contest.seeds > 1
-    peculiar = any(
-        find.plausibility is not None and find.plausibility < 1.0
-        for run in contest.runs
-        for find in run.finds
-    )
-    columns: list[tuple[str, Callable[[Standing], Any]]] = [
-        ("method", lambda s: s.label),
-        ("values", lambda s: _bill(s, lambda run: run.bill.values)),
-        ("gradients", lambda s: _bill(s, lambda run: run.bill.gradients)),
-        (_claim(goal), lambda s: "refused" if s.refused else _told(goal, s.claimed)),
+    goal = Goal(problem.goal)
+    columns: list[tuple[str, Callable[[MethodResult], Cell]]] = [
+        ("method", lambda m: m.label),
+        ("values", lambda m: _calls([run.bill.values for run in m.ran])),
+        ("gradients", lambda m: _calls([run.bill.gradients for run in m.ran])),
+        (_claim(problem.goal), lambda m: "refused" if m.refused else _signed(goal, m.claimed)),
     ]
-    if contest.has_judge:
-        columns.append(("judge says", lambda s: _told(goal, s.judged)))
-    if peculiar:
-        columns.append(("plausibility", lambda s: _rounded(s.plausibility)))
-    if any(s.hits is not None for s in contest.standings):
-        columns.append(("hits", lambda s: None if s.hits is None else f"{s.hits}/{len(s.ran)}"))
+    if problem.has_judge:
+        columns.append(("judged", lambda m: _signed(goal, m.judged)))
+    if any((find.plausibility or 0.0) < 1.0 for run in problem.runs for find in run.finds
+           if find.plausibility is not None):  # fmt: skip
+        columns.append(("plausibility", lambda m: _rounded(m.plausibility)))
+    if any(m.hits is not None for m in problem.methods):
+        columns.append(("hits", lambda m: None if m.hits is None else f"{m.hits}/{len(m.ran)}"))
     columns.append(
-        ("seconds", lambda s: _middle([round(run.bill.total_seconds, 2) for run in s.ran]))
+        ("seconds", lambda m: _median([round(run.bill.total_seconds, 2) for run in m.ran]))
     )
-    if several:
-        columns.append(
+    if problem.seeds > 1:
+        columns += [
             (
                 "s per ask",
-                lambda s: _middle([run.bill.asking / max(1, run.bill.asks) for run in s.ran]),
-            )
-        )
-        columns.append(("mean rank", lambda s: None if s.rank is None else round(s.rank, 2)))
-    if contest.pairs >= 3:
-        columns.append(("p (Holm)", lambda s: s.p_value))
-    standings = contest.standings
-    names = [name for name, _ in columns]
+                lambda m: _median([run.bill.asking / max(1, run.bill.asks) for run in m.ran]),
+            ),
+            ("mean rank", lambda m: None if m.rank is None else round(m.rank, 2)),
+        ]
+    if problem.pairs >= _LEAST_PAIRS:
+        columns.append(("p (Holm)", lambda m: m.p_value))
+    names = tuple(name for name, _ in columns)
     marks = {}
-    for i, standing in enumerate(standings):
-        if 2 * standing.fooled > len(standing.ran):
-            marks[i, names.index("judge says")] = FOOLED
-        if 2 * standing.implausible > len(standing.ran):
+    for i, method in enumerate(problem.methods):
+        if 2 * method.unconfirmed > len(method.ran):
+            marks[i, names.index("judged")] = UNCONFIRMED
+        if 2 * method.implausible > len(method.ran):
             marks[i, names.index("plausibility")] = IMPLAUSIBLE
-    rows = tuple(tuple(read(standing) for _, read in columns) for standing in standings)
-    return Table(tuple(names), rows, _caption(contest), tuple(_notes(contest, marks)), marks)
+    rows = tuple(tuple(read(method) for _, read in columns) for method in problem.methods)
+    return Table(names, rows, _caption(problem), tuple(_notes(problem, marks)), marks)
 
 
-def _claim(goal: Goal) -> str:
-    return f"best {goal.label if goal.is_raised else 'loss'} claimed"
+def runs_table(runs: Sequence[Run]) -> Table:
+    """Return every single run: its losses, or its outputs where they are maximised."""
+    rows = []
+    for run in runs:
+        goal, best = Goal(run.goal), run.best
+        rows.append((
+            run.problem, run.label, run.seed, run.bill.values, run.bill.gradients,
+            None if run.status is Status.REFUSED else goal.shown(run.loss),
+            None if best is None or best.judged is None else goal.shown(best.judged),
+            None if best is None else best.plausibility,
+            round(run.bill.total_seconds, 2), run.ended,
+        ))  # fmt: skip
+    claims = {_claim(run.goal) for run in runs if run.goal}
+    claim = claims.pop() if len(claims) == 1 else "best claimed"
+    columns = ("problem", "method", "seed", "values", "gradients", claim, "judged",
+               "plausibility", "seconds", "stop reason")  # fmt: skip
+    return Table(columns, tuple(rows), "All runs")
 
 
-def _told(goal: Goal, losses: Spread | None) -> Spread | None:
-    """The quartiles change places where the sign changes."""
+def _claim(objective: JSON) -> str:
+    goal = Goal(objective)
+    return f"best {goal.label if goal.is_raised else 'loss'}"
+
+
+def _signed(goal: Goal, losses: Spread | None) -> Spread | None:
+    """Convert losses to outputs where these are maximised; the quartiles change places."""
     if losses is None or not goal.is_raised:
         return losses
-    return Spread(goal.told(losses.median), goal.told(losses.high), goal.told(losses.low), losses.n)
+    median, low, high = (goal.shown(value) for value in losses[:3])
+    return Spread(median, high, low, losses.n)
 
 
-def _bill(standing: Standing, read: Callable[[Run], float]) -> Spread | float | None:
-    values = [read(run) for run in standing.ran]
-    if not values:
-        return None
+def _calls(values: Sequence[int]) -> Spread | int | None:
     return values[0] if len(set(values)) == 1 else spread(values)
 
 
-def _middle(values: Sequence[float]) -> float | None:
-    """Seconds vary with the machine's other work: a median says enough."""
+def _median(values: Sequence[float]) -> float | None:
+    """Round the median to three digits; times depend on the load of the machine."""
     known = spread(values)
     return None if known is None else float(f"{known.median:.3g}")
 
@@ -101,107 +122,74 @@ def _rounded(value: Spread | None) -> Spread | None:
     return (
         None
         if value is None
-        else Spread(round(value.median, 3), round(value.low, 3), round(value.high, 3), value.n)
+        else value._replace(
+            median=round(value.median, 3), low=round(value.low, 3), high=round(value.high, 3)
+        )
     )
 
 
-def _caption(contest: Field) -> str:
-    budgets = sorted({run.budget for run in contest.runs})
-    last = counted(budgets[-1], "call")
-    calls = last if len(budgets) == 1 else f"{budgets[0]} to {last}"
-    seeds = f", {contest.seeds} paired seeds: median [quartiles]" if contest.seeds > 1 else ""
-    return f"{contest.problem} ({Goal(contest.goal).words()}), at most {calls}{seeds}"
+def _caption(problem: ProblemRanking) -> str:
+    budgets = sorted({run.budget for run in problem.runs})
+    calls = counted(budgets[-1], "call")
+    calls = calls if len(budgets) == 1 else f"{budgets[0]} to {calls}"
+    seeds = f", {problem.seeds} paired seeds: median [quartiles]" if problem.seeds > 1 else ""
+    return f"{problem.problem} ({Goal(problem.goal).words()}), at most {calls}{seeds}"
 
 
-def _notes(contest: Field, marks: Mapping[tuple[int, int], str]) -> list[str]:
+def _notes(problem: ProblemRanking, marks: Mapping[tuple[int, int], str]) -> list[str]:
     notes = []
-    if FOOLED in marks.values():
+    if UNCONFIRMED in marks.values():
         notes.append(
-            "fooled (!): the judge confirms less than half of the improvement that was claimed."
+            f"{UNCONFIRMED} (!): the judge confirms less than half of the claimed improvement."
         )
-        if any(breaks(run) for run in contest.runs):
+        if any(breaks_constraints(run) for run in problem.runs):
             notes.append(
-                "A design that breaks constraints by the judge's outputs confirms nothing."
+                "A design that violates constraints by the judge's outputs is unconfirmed."
             )
     if IMPLAUSIBLE in marks.values():
         notes.append(
-            "implausible (?): the design is more peculiar than 95 % of the reference measure."
+            f"{IMPLAUSIBLE} (?): 95 % of the reference measure are more plausible than the design."
         )
-    if any(s.p_value is not None for s in contest.standings) and contest.pairs >= 3:
-        what = "judged" if contest.has_judge else "claimed"
+    if any(m.p_value is not None for m in problem.methods) and problem.pairs >= _LEAST_PAIRS:
         notes.append(
-            f"Ranks and p-values (Wilcoxon signed-rank against the best ranked, Holm) are of the {what} loss over "
-            f"{contest.pairs} paired seeds."
+            "Ranks and p-values (Wilcoxon signed-rank test against the best rank, Holm-adjusted) "
+            f"refer to the {'judged' if problem.has_judge else 'claimed'} loss over "
+            f"{problem.pairs} paired seeds."
         )
-    for standing in contest.standings:
-        if standing.refused:
-            notes.append(f"{standing.label}: refused. {standing.refused}")
-        for run in standing.broken:
-            notes.append(f"{standing.label}, seed {run.seed}: broke down. {run.ended}")
-        lost = sum(run.bill.failed + run.bill.infeasible + run.bill.lost for run in standing.ran)
-        if lost:
-            attempts = counted(lost, "attempt")
+    for method in problem.methods:
+        if method.refused:
+            notes.append(f"{method.label}: refused. {method.refused}")
+        notes += [
+            f"{method.label}, seed {run.seed}: crashed. {run.ended}" for run in method.crashed
+        ]
+        if method.failed_attempts:
+            attempts = counted(method.failed_attempts, "attempt")
             notes.append(
-                f"{standing.label}: {attempts} gave no outputs (failed, infeasible or lost); billed."
+                f"{method.label}: {attempts} without outputs (failed, infeasible or lost), billed."
             )
     return notes
 
 
-def _overall(contests: Sequence[Field]) -> Table | None:
-    """Mean ranks over all problems and seeds, of the methods that ran on every one of them."""
-    if len(contests) < 2:
+def _overall_table(problems: Sequence[ProblemRanking]) -> Table | None:
+    """Return mean ranks over all problems and seeds of the methods that ran on every problem."""
+    present = [{m.label for m in problem.methods} for problem in problems]
+    able = {m.label for problem in problems for m in problem.methods if m.ran}
+    everyone = dict.fromkeys(m.label for problem in problems for m in problem.methods)
+    labels = [label for label in everyone if label in able and all(label in p for p in present)]
+    if len(problems) < 2 or len(labels) < 2:
         return None
-    labels = [
-        label
-        for label in dict.fromkeys(s.label for contest in contests for s in contest.standings)
-        if all(any(s.label == label for s in contest.standings) for contest in contests)
-        and any(s.label == label and s.ran for contest in contests for s in contest.standings)
-    ]
-    if len(labels) < 2:
+    # Losses of different problems have no common unit, ranks do.
+    scores = np.concatenate([problem.paired_scores(labels) for problem in problems])
+    if not len(scores):
         return None
-    blocks = []
-    for contest in contests:
-        of = {
-            s.label: {run.seed: placing(run, contest.has_judge) for run in s.runs}
-            for s in contest.standings
-        }
-        for seed in sorted(set.intersection(*(set(of[label]) for label in labels))):
-            blocks.append([of[label][seed] for label in labels])
-    if not blocks:
-        return None
-    places = block_ranks(
-        np.array(blocks)
-    )  # losses of different problems have no common unit, ranks do
+    places = block_ranks(scores)
     means, tests = places.mean(axis=0), rank(places).p_values
     rows = tuple(
         (labels[i], round(float(means[i]), 2), tests[i]) for i in np.argsort(means, kind="stable")
     )
-    caption = f"All problems: ranks over {counted(len(blocks), 'paired run')}"
-    left_out = {s.label for contest in contests for s in contest.standings} - set(labels)
-    notes = ["Who refused a run or broke down is last in it."]
+    notes = ["Refused and crashed runs rank last."]
+    left_out = sorted(set(everyone) - set(labels))
     if left_out:
-        notes.append(
-            "Left out, because they did not run on every problem: "
-            + ", ".join(sorted(left_out))
-            + "."
-        )
+        notes.append(f"Not ranked, for lack of runs on some problem: {', '.join(left_out)}.")
+    caption = f"All problems: ranks over {counted(len(places), 'paired run')}"
     return Table(("method", "mean rank", "p (Holm)"), rows, caption, tuple(notes))
-
-
-def runs_table(runs: Sequence[Run]) -> Table:
-    """Every single run: losses, or outputs where they are maximised."""
-    rows = tuple(
-        (
-            run.problem, run.label, run.seed, run.bill.values, run.bill.gradients,
-            None if run.status is Status.REFUSED else Goal(run.goal).told(run.loss),
-            None if run.best is None or run.best.judged is None else Goal(run.goal).told(run.best.judged),
-            None if run.best is None else run.best.plausibility,
-            round(run.bill.total_seconds, 2), run.ended,
-        )
-        for run in runs
-    )  # fmt: skip
-    goals = [Goal(run.goal) for run in runs if run.goal]
-    claim = _claim(goals[0]) if len({_claim(goal) for goal in goals}) == 1 else "best claimed"
-    columns = ("problem", "method", "seed", "values", "gradients", claim, "judge says", "plausibility", "seconds",
-               "ended because")  # fmt: skip
-    return Table(columns, rows, "Every run")

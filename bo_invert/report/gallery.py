@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.performance import starts
-from bo_invert.report.ranking import fooled, implausible
+from bo_invert.report.ranking import implausible, unconfirmed
 from bo_invert.report.runs import Find, Picture, Run, as_picture
 
 _CAPTION = 0.62
@@ -133,7 +133,7 @@ def _words(
     )
     runs = list(dict.fromkeys(run for run, _ in cells))
     counts = {
-        "fooled": sum(fooled(run, begun[run.problem, run.seed]) for run in runs),
+        "unconfirmed": sum(unconfirmed(run, begun[run.problem, run.seed]) for run in runs),
         "implausible": sum(implausible(run) for run in runs),
         "infeasible": sum(run.best is None for run in runs),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from numpy.typing import ArrayLike
 
@@ -11,12 +10,12 @@ from bo_invert.history import History, best_so_far
 from bo_invert.report.comparison_tables import comparison_tables
 from bo_invert.report.pictures import image_tag
 from bo_invert.report.runs import Run
-from bo_invert.report.summary import honest_paragraph
+from bo_invert.report.summary import summary_text
+from bo_invert.report.templating import render
 from bo_invert.report.text import counts_text, design_text, vector_text
-from bo_invert.types import Ledger, State, Trial
+from bo_invert.types import JSON, Ledger, State, Trial
 
 _BOX = "font-family:system-ui,sans-serif;border:1px solid #8884;border-radius:10px;padding:12px 16px;max-width:56em"
-_GRID = "display:grid;grid-template-columns:max-content 1fr;gap:3px 14px;margin:8px 0 0"
 
 
 def study_html(
@@ -39,8 +38,7 @@ def study_html(
     if best is not None:
         facts += [("best", f"trial {best.number}"), *_result(best)]
     shown = "" if picture is None else image_tag(picture, "the best design")
-    side = f'<div style="margin-left:auto">{shown}{_sparkline(trials)}</div>'
-    return _card(f"Study {escape(name)}", facts, side)
+    return _card(f"Study {name}", facts, shown, _sparkline(trials))
 
 
 def trial_html(trial: Trial, picture: ArrayLike | None = None) -> str:
@@ -52,17 +50,14 @@ def trial_html(trial: Trial, picture: ArrayLike | None = None) -> str:
     ]
     if trial.cost.calls:
         facts.append(("cost", f"{trial.cost.values} values, {trial.cost.gradients} gradients"))
-    return _card(
-        f"Trial {trial.number}", facts, "" if picture is None else image_tag(picture, "the design")
-    )
+    shown = "" if picture is None else image_tag(picture, "the design")
+    return _card(f"Trial {trial.number}", facts, shown, None)
 
 
 def comparison_html(runs: Sequence[Run]) -> str:
-    """Tables and the paragraph of a comparison."""
-    tables = "".join(table.html() for table in comparison_tables(runs))
-    return (
-        f'<div style="{_BOX};max-width:none"><p>{escape(honest_paragraph(runs))}</p>{tables}</div>'
-    )
+    """Return summary and tables of a comparison."""
+    text, tables = summary_text(runs), comparison_tables(runs)
+    return render("comparison.html", box=_BOX, text=text, tables=tables)
 
 
 def _result(trial: Trial) -> list[tuple[str, str]]:
@@ -77,32 +72,21 @@ def _result(trial: Trial) -> list[tuple[str, str]]:
     return [*facts, ("design", design) if design else ("point", vector_text(trial.point))]
 
 
-def _card(title: str, facts: Sequence[tuple[str, str]], side: str) -> str:
-    """``title`` and ``side`` are HTML, ``facts`` plain text."""
-    rows = "".join(
-        f'<dt style="opacity:.65">{escape(key)}</dt><dd style="margin:0;overflow-wrap:anywhere">{escape(value)}</dd>'
-        for key, value in facts
-    )
-    return (
-        f'<div style="{_BOX};display:flex;flex-wrap:wrap;gap:16px"><div style="flex:1 1 20em">'
-        f'<strong>{title}</strong><dl style="{_GRID}">{rows}</dl></div>{side}</div>'
-    )
+def _card(title: str, facts: Sequence[tuple[str, str]], picture: str, line: JSON | None) -> str:
+    """Render facts beside a picture, which is HTML, and a curve."""
+    return render("card.html", box=_BOX, title=title, facts=facts, picture=picture, line=line)
 
 
-def _sparkline(trials: Sequence[Trial], width: int = 180, height: int = 60) -> str:
-    """The best-so-far curve as a small drawing; nothing before there are two finite losses."""
+def _sparkline(trials: Sequence[Trial], width: int = 180, height: int = 60) -> JSON | None:
+    """Return size and corners of the best-so-far curve; None before there are two finite losses."""
     calls, losses = best_so_far(trials)
     known = losses < float("inf")
     if known.sum() < 2 or calls[-1] == 0 or losses[known].max() == losses[known].min():
-        return ""
+        return None
     top, bottom = losses[known].max(), losses[known].min()
     xs = 2 + (width - 4) * calls[known] / calls[-1]
     ys = 2 + (height - 4) * (top - losses[known]) / (top - bottom)
     corners = [f"{xs[0]:.1f},{ys[0]:.1f}"]
     for i in range(1, len(xs)):
         corners += [f"{xs[i]:.1f},{ys[i - 1]:.1f}", f"{xs[i]:.1f},{ys[i]:.1f}"]
-    return (
-        f'<svg width="{width}" height="{height}" role="img" aria-label="best loss so far over calls" '
-        f'style="display:block;margin-top:8px"><polyline points="{" ".join(corners)}" fill="none" stroke="#0072B2" '
-        'stroke-width="1.8"/></svg>'
-    )
+    return {"width": width, "height": height, "points": " ".join(corners)}

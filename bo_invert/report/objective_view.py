@@ -1,4 +1,4 @@
-"""A loss as its user would say it: the output with its own sign and name, or the distance from the target."""
+"""Presentation of losses: the output with its own sign and name, or the distance to the target."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from bo_invert.types import JSON
 
 @dataclass(frozen=True)
 class Goal:
-    """What is looked for, as an objective in a log tells it.
+    """An objective as its JSON in a log describes it.
 
     Args:
-        objective: as JSON, ``{"type": "maximize", "output": "yield"}``; anything unknown is told by its loss.
-        outputs: names of the oracle's outputs, where they are known.
+        objective: JSON such as ``{"type": "maximize", "output": "yield"}``; objectives of an
+            unknown type are shown by their loss.
+        outputs: names of the oracle's outputs, if known.
     """
 
     objective: JSON
@@ -23,35 +24,39 @@ class Goal:
 
     @property
     def kind(self) -> str:
-        """``"minimize"``, ``"maximize"``, ``"target"`` or whatever else the objective calls itself."""
+        """Type of the objective, such as ``"minimize"``, ``"maximize"`` or ``"target"``."""
         return str(self.objective.get("type", ""))
 
     @property
     def is_output(self) -> bool:
-        """Whether the loss is plus or minus one output."""
+        """True if the loss is plus or minus one output."""
         return self.kind in ("minimize", "maximize")
 
     @property
     def is_raised(self) -> bool:
-        """Whether higher is better: then reports tell the output, and not the loss, which is minus that."""
+        """True if the output is maximised; reports then show the output, which is minus the loss."""
         return self.kind == "maximize"
 
     @property
+    def quantity(self) -> str:
+        """Noun for the number of ``shown``."""
+        return "output" if self.is_raised else "loss"
+
+    @property
     def label(self) -> str:
-        """What the number of ``value`` is called."""
+        """Name of the number of ``value``."""
         if self.is_output:
-            return str(
-                self.objective.get("output")
-                or (self.outputs[0] if len(self.outputs) == 1 else "output")
-            )
+            only = self.outputs[0] if len(self.outputs) == 1 else "output"
+            return str(self.objective.get("output") or only)
         if self.kind == "target":
             return "off by" if len(set(self._scales)) == 1 else "off by (in scales)"
         return "loss"
 
     def value(self, loss: float) -> float:
-        """The output; or the root of the mean squared distance from the target, in the outputs' unit if they share one.
+        """Convert a loss to the output, or to the distance to the target.
 
-        A loss that is not finite stays as it is: it stands for nothing found.
+        The distance is the root mean square over outputs, in their unit if they have one scale.
+        A loss that is not finite is returned unchanged.
         """
         if not math.isfinite(loss):
             return loss
@@ -59,16 +64,16 @@ class Goal:
             return math.sqrt(loss) * (self._scales[0] if len(set(self._scales)) == 1 else 1.0)
         return -loss if self.is_raised else loss
 
-    def told(self, loss: float) -> float:
-        """What reports say of a loss: the output where that is raised, otherwise the loss."""
+    def shown(self, loss: float) -> float:
+        """Convert a loss to the number in reports: a maximised output, otherwise the loss."""
         return self.value(loss) if self.is_raised else loss
 
     def text(self, loss: float) -> str:
-        """Label and value, to four digits."""
+        """Return label and value with four digits."""
         return f"{self.label}{' ' if self.kind == 'target' else '='}{self.value(loss):.4g}"
 
     def words(self) -> str:
-        """What is better, for captions."""
+        """Return the direction of improvement for captions."""
         if self.kind == "minimize":
             return "minimise: the loss is the output"
         if self.kind == "maximize":

@@ -1,147 +1,132 @@
-"""One method against its rivals as tables: over all problems, problem by problem, and every duel that a rival leads."""
+"""Tables of pairwise tests: over all problems, by problem, and every test that a rival leads."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from bo_invert.report.pairwise_tests import SIGNIFICANT, Duel, Verdict
-from bo_invert.report.table import Table, counted, span
+from bo_invert.report.pairwise_tests import SIGNIFICANT, PairwiseTest
+from bo_invert.report.table import Cell, Table, counted, span
 
-LEAST_NOTE = (
-    "The lowest p is what the test and its correction could have given with so many pairs: one side better in every "
-    f"pair, against every rival. Where it is {SIGNIFICANT} or more, nothing could have been significant."
+_TEST = "p: exact two-sided Wilcoxon signed-rank test over common seeds"
+_HOLM = "Holm-adjusted for the rivals of this table"
+_LEAST_NOTE = (
+    "Lowest p: the adjusted p-value if one side were better in every pair, against every rival. "
+    f"If it is {SIGNIFICANT} or more, no result of this test can be significant."
 )
 
 
-def verdict_tables(
+def pairwise_tables(
     against: str,
-    duels: Sequence[Duel],
-    overall: Sequence[Verdict],
+    tests: Sequence[PairwiseTest],
+    pooled: Sequence[PairwiseTest],
     peers: Sequence[str],
     ours: Sequence[str],
 ) -> list[Table]:
-    """All of them; those without rows as well.
+    """Return three tables for peers and three for this package's methods.
 
     Args:
-        against: label of the method.
-        duels: problem by problem.
-        overall: over all problems.
-        peers: labels of the peers in the order in which they are shown.
-        ours: the same of our own other methods.
+        against: label of the tested method.
+        tests: tests by problem.
+        pooled: tests over all problems.
+        peers: labels of other packages' methods, in display order.
+        ours: labels of this package's other methods, in display order.
     """
     tables = []
     for kind, rivals in (("peer", peers), ("method of ours", ours)):
-        own = [duel for duel in duels if duel.rival in rivals]
+        own = [test for test in tests if test.rival in rivals]
         tables += [
-            overall_table(against, overall, rivals, kind),
-            balance_table(against, own, rivals, kind),
+            pooled_table(against, pooled, rivals, kind),
+            problems_table(against, own, rivals, kind),
             losses_table(against, own, kind),
         ]
     return tables
 
 
-def overall_table(
-    against: str, verdicts: Sequence[Verdict], rivals: Sequence[str], kind: str = "peer"
+def pooled_table(
+    against: str, tests: Sequence[PairwiseTest], rivals: Sequence[str], kind: str = "peer"
 ) -> Table:
-    """Pairs of problem and seed that the method won, tied and lost against each rival, and the pooled test."""
-    numbers = list(dict.fromkeys(verdict.calls for verdict in verdicts))
-    rows = []
+    """Return pairs won, tied and lost against each rival, and the pooled test."""
+    rows: list[tuple[Cell, ...]] = []
     for rival in rivals:
-        found = {verdict.calls: verdict for verdict in verdicts if verdict.rival == rival}
-        if found:
-            first = next(iter(found.values()))
-            cells = [_pooled(found[number]) for number in numbers]
-            rows.append((rival, first.problems, first.pairs, *cells, _p(first.least)))
-    columns = (
-        kind,
-        "problems",
-        "pairs",
-        *(f"after {number} calls" for number in numbers),
-        "lowest p",
+        own = [test for test in tests if test.rival == rival]
+        if own:
+            cells = [
+                f"{_counts(test)} (p {_p(test.adjusted):g}"
+                f"{', better' if test.better else ', worse' if test.worse else ''})"
+                for test in own
+            ]
+            rows.append((rival, own[0].problems, own[0].pairs, *cells, _p(own[0].least)))
+    columns = (kind, "problems", "pairs", *_after(tests), "lowest p")
+    notes = (
+        "Won / tied / lost pairs of problem and seed.",
+        f"{_TEST}, stratified by problem, {_HOLM} at one number of calls, level {SIGNIFICANT}.",
+        _LEAST_NOTE,
+        "Problems that a rival refuses are omitted, not won.",
     )
-    test = (
-        "Won / tied / lost pairs of problem and seed, and p: exact Wilcoxon signed-rank test stratified by problem "
-        "(differences are ranked among those of their problem; two-sided), Holm-adjusted for the rivals of this table "
-        f"at one number of calls. Below {SIGNIFICANT} it says who is better."
-    )
-    notes = (test, LEAST_NOTE, "Problems that a rival refuses are left out: they are no wins.")
-    return Table(
-        columns, tuple(rows), f"{against} against every {kind}, all problems together", notes
-    )
+    return Table(columns, tuple(rows), f"{against} against every {kind}, all problems", notes)
 
 
-def balance_table(
-    against: str, duels: Sequence[Duel], rivals: Sequence[str], kind: str = "peer"
+def problems_table(
+    against: str, tests: Sequence[PairwiseTest], rivals: Sequence[str], kind: str = "peer"
 ) -> Table:
-    """In how many problems the method won, tied and lost significantly against each rival, by budget."""
-    numbers = list(dict.fromkeys(duel.calls for duel in duels))
-    rows = []
+    """Return the number of problems significantly won, tied and lost against each rival."""
+    rows: list[tuple[Cell, ...]] = []
     for rival in rivals:
-        own = [duel for duel in duels if duel.rival == rival]
+        own = [test for test in tests if test.rival == rival]
         cells = []
-        for number in numbers:
-            here = [duel for duel in own if duel.calls == number]
-            better, worse = sum(duel.better for duel in here), sum(duel.worse for duel in here)
+        for number in dict.fromkeys(test.calls for test in tests):
+            here = [test for test in own if test.calls == number]
+            better, worse = sum(test.better for test in here), sum(test.worse for test in here)
             cells.append(f"{better} / {len(here) - better - worse} / {worse}")
         if own:
-            decidable = f"{sum(duel.decidable for duel in own)} of {len(own)}"
-            rows.append(
-                (rival, *cells, span([duel.pairs for duel in own]), _spread_p(own), decidable)
-            )
-    columns = (
-        kind,
-        *(f"after {number} calls" for number in numbers),
-        "seeds",
-        "lowest p",
-        "could be significant",
-    )
-    test = (
-        "Exact Wilcoxon signed-rank test over the seeds that both have, two-sided, Holm-adjusted for the rivals of "
-        f"this table on one problem at one number of calls, {100 * SIGNIFICANT:.0f} %."
-    )
-    unled = (
-        []
-        if any(duel.led for duel in duels)
-        else [f"No {kind} leads anywhere, significantly or not."]
-    )
+            low, high = (_p(pick(test.least for test in own)) for pick in (min, max))
+            least = f"{low:g}" if math.isclose(low, high) else f"{low:g}–{high:g}"
+            decidable = f"{sum(test.decidable for test in own)} of {len(own)}"
+            rows.append((rival, *cells, span([test.pairs for test in own]), least, decidable))
+    columns = (kind, *_after(tests), "seeds", "lowest p", "could be significant")
+    notes = [
+        f"{_TEST}, {_HOLM} on one problem at one number of calls, level {SIGNIFICANT}.",
+        _LEAST_NOTE,
+    ]
+    if not any(test.led for test in tests):
+        notes.append(f"No {kind} leads on any problem, significantly or not.")
     caption = f"Problems that {against} won / tied / lost significantly, by {kind}"
-    return Table(columns, tuple(rows), caption, (test, LEAST_NOTE, *unled))
+    return Table(columns, tuple(rows), caption, tuple(notes))
 
 
-def losses_table(against: str, duels: Sequence[Duel], kind: str = "peer") -> Table:
-    """Every duel that the rival leads, significant ones first."""
+def losses_table(against: str, tests: Sequence[PairwiseTest], kind: str = "peer") -> Table:
+    """Return every test that the rival leads, significant ones first."""
     led = sorted(
-        (duel for duel in duels if duel.led),
-        key=lambda duel: (not duel.worse, duel.adjusted, -duel.balance),
+        (test for test in tests if test.led),
+        key=lambda test: (not test.worse, test.adjusted, -test.balance),
     )
     rows = tuple(
-        (duel.problem, duel.calls, duel.rival, f"{duel.won} / {duel.tied} / {duel.lost}", duel.mine, duel.theirs,
-         duel.gap, _p(duel.p_value), _p(duel.adjusted), _p(duel.least), "yes" if duel.worse else "no")
-        for duel in led
+        (test.problem, test.calls, test.rival, _counts(test), test.mine, test.theirs, test.gap,
+         _p(test.p_value), _p(test.adjusted), _p(test.least), "yes" if test.worse else "no")
+        for test in led
     )  # fmt: skip
-    columns = ("problem", "calls", kind, "seeds won / tied / lost", f"{against}: median", "rival: median",
-               "median difference", "p", "p (Holm)", "lowest p", "significant")  # fmt: skip
-    undecidable = sum(not duel.decidable for duel in led)
+    columns = ("problem", "calls", kind, "seeds won / tied / lost", f"{against}: median",
+               "rival: median", "median difference", "p", "p (Holm)", "lowest p",
+               "significant")  # fmt: skip
+    undecidable = sum(not test.decidable for test in led)
     caption = (
-        f"Where a {kind} leads {against}: {sum(duel.worse for duel in led)} significant of {len(led)} led, among "
-        f"{counted(len(duels), 'comparison')}"
+        f"Tests in which a {kind} leads {against}: {sum(test.worse for test in led)} significant "
+        f"of {len(led)} led, among {counted(len(tests), 'test')}"
     )
     notes = (
-        "Losses as such, not regrets. A rival leads that has the signed ranks or more seeds on its side.",
-        f"{undecidable} of these {len(led)} could not have been significant with so few seeds.",
+        "Values are losses, not regrets. A rival leads by its rank sum or by more seeds.",
+        f"{undecidable} of these {len(led)} cannot be significant with this number of seeds.",
     )
     return Table(columns, rows, caption, notes)
 
 
-def _pooled(verdict: Verdict) -> str:
-    said = ", better" if verdict.better else ", worse" if verdict.worse else ""
-    return f"{verdict.won} / {verdict.tied} / {verdict.lost} (p {_p(verdict.adjusted):g}{said})"
+def _after(tests: Sequence[PairwiseTest]) -> list[str]:
+    return [f"after {number} calls" for number in dict.fromkeys(test.calls for test in tests)]
 
 
-def _spread_p(duels: Sequence[Duel]) -> str:
-    low, high = (_p(pick(duel.least for duel in duels)) for pick in (min, max))
-    return f"{low:g}" if math.isclose(low, high) else f"{low:g}–{high:g}"
+def _counts(test: PairwiseTest) -> str:
+    return f"{test.won} / {test.tied} / {test.lost}"
 
 
 def _p(value: float) -> float:

@@ -1,17 +1,19 @@
-"""One method tested against its rivals: problem by problem, and over all of them. numpy only.
+"""Pairwise tests: one method against each other method, by problem and over all problems.
 
-With few seeds a test may be unable to find anything, so every verdict says how low its p-value could have been at all.
+A test over few seeds may be unable to find any difference, so each result states the lowest
+p-value that was possible.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
-from bo_invert.report.performance import Pair, Yardstick, by_label, common_pairs, score_at
-from bo_invert.report.runs import Run, Status
+import numpy as np
+
+from bo_invert.report.performance import losses_at, matrix, scores_at
 from bo_invert.report.statistics import (
     holm,
     least_p,
@@ -19,37 +21,50 @@ from bo_invert.report.statistics import (
     stratified_balance,
     stratified_wilcoxon,
 )
+from bo_invert.types import Array
 
-#: Adjusted p-values below it are significant.
+if TYPE_CHECKING:
+    import pandas as pd
+
 SIGNIFICANT = 0.05
+"""Level of significance of adjusted p-values; the convention of the field (Fisher 1925)."""
 
-#: Fewer common seeds of one problem than that are no duel. All problems together take what there is.
-LEAST = 3
+LEAST_SEEDS = 3
+"""Smallest number of common seeds for a test on one problem. Engineering choice: with fewer, the
+lowest possible p-value is 0.5 or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """A method against a rival at one number of calls, over pairs of problem and seed that both have.
+class PairwiseTest:
+    """Signed-rank test of a method against a rival over the pairs of problem and seed of both.
 
     Args:
-        rival: the other method's label.
-        calls: where the runs were read off.
-        problems: on how many problems.
-        pairs: how many both have.
-        won: pairs in which the method was better.
-        lost: pairs in which the rival was better.
-        balance: of the signed ranks: from -1, the method is better in every pair, to 1, the rival is.
-        p_value: of the signed-rank test, two-sided, ranks within problems.
-        adjusted: the same after Holm's correction for the rival's family.
-        least: what ``adjusted`` would be if one side had won every pair, in all tests of the family.
+        rival: label of the other method.
+        calls: number of calls after which the runs are compared.
+        problem: name of the problem; None for all problems together.
+        problems: number of problems.
+        pairs: number of pairs.
+        won: pairs in which the method is better.
+        lost: pairs in which the rival is better.
+        mine: median loss of the method; NaN for all problems together, like the next two.
+        theirs: median loss of the rival.
+        gap: median difference, ``mine - theirs`` in each pair.
+        balance: rank-biserial correlation in [-1, 1]; -1: the method is better in every pair.
+        p_value: two-sided p-value; ranks are within problems.
+        adjusted: ``p_value`` after Holm's correction for the family of rivals.
+        least: ``adjusted`` if one side had won every pair in all tests of the family.
     """
 
     rival: str
     calls: int
+    problem: str | None
     problems: int
     pairs: int
     won: int
     lost: int
+    mine: float
+    theirs: float
+    gap: float
     balance: float
     p_value: float
     adjusted: float = 1.0
@@ -61,172 +76,108 @@ class Verdict:
 
     @property
     def led(self) -> bool:
-        """Whether the rival leads, significantly or not: by signed ranks, or by the number of pairs."""
+        """True if the rival has the higher rank sum or more pairs, significant or not."""
         return self.balance > 0 or self.lost > self.won
 
     @property
     def worse(self) -> bool:
-        """Whether the rival is significantly better."""
+        """True if the rival is significantly better."""
         return self.balance > 0 and self.adjusted < SIGNIFICANT
 
     @property
     def better(self) -> bool:
-        """Whether the method is significantly better."""
+        """True if the method is significantly better."""
         return self.balance < 0 and self.adjusted < SIGNIFICANT
 
     @property
     def decidable(self) -> bool:
-        """Whether so many pairs could have been significant at all."""
+        """True if this number of pairs can be significant."""
         return self.least < SIGNIFICANT
 
 
-@dataclass(frozen=True, kw_only=True)
-class Duel(Verdict):
-    """A verdict on one problem.
-
-    Args:
-        problem: its name.
-        mine: median loss of the method over the seeds that both have.
-        theirs: median loss of the rival.
-        gap: median of what the method's loss is higher, over the same seeds.
-    """
-
-    problem: str
-    mine: float
-    theirs: float
-    gap: float
-
-
-V = TypeVar("V", bound=Verdict)
-
-
-def duels(
-    runs: Sequence[Run],
+def pairwise_tests(
+    frame: pd.DataFrame,
     label: str,
     calls: Sequence[int],
-    yards: Mapping[Pair, Yardstick],
     apart: Collection[str] = (),
-) -> list[Duel]:
-    """The method against every other one, on each problem, at each number of calls.
+    *,
+    pooled: bool = False,
+) -> list[PairwiseTest]:
+    """Test a method against every other one, at each number of calls.
 
-    Holm's correction is for all rivals of one family on one problem at one number of calls. Problems that a rival
-    refuses are no wins; those that the method itself refuses are lost.
+    Holm's correction applies to the rivals of one family at one number of calls, and without
+    ``pooled`` on one problem. A pair that the rival refuses is omitted; one that the method
+    itself refuses is lost. A few seeds of many problems, pooled, can show a difference that a
+    few seeds of one problem cannot.
 
     Args:
-        runs: of all methods.
-        label: of the method.
-        calls: where the runs are read off.
-        yards: see ``performance.yardsticks``.
-        apart: labels whose tests are a family of their own, lest they make it harder to find a loss to the others.
+        frame: runs of all methods, see ``performance.run_frame``.
+        label: label of the method.
+        calls: numbers of calls after which the runs are compared.
+        apart: labels that form a family of their own, so that their number does not reduce the
+            power of the tests against the other methods.
+        pooled: if True, one test over all problems, stratified by problem; otherwise one test
+            for each problem with at least ``LEAST_SEEDS`` common seeds.
     """
-    table = by_label(runs)
-    losses = {key: run.loss_at(calls) for key, run in table.items()}
-
-    def judge(rival: str, pairs: list[Pair], number: int) -> Duel:
-        at = list(calls).index(number)
-        mine = [float(losses[label, *pair][at]) for pair in pairs]
-        theirs = [float(losses[rival, *pair][at]) for pair in pairs]
-        gaps = [0.0 if a == b else a - b for a, b in zip(mine, theirs, strict=True)]
-        verdict = _verdict(table, label, rival, pairs, number, yards)
-        return Duel(
-            **vars(verdict),
-            problem=pairs[0][0],
-            mine=_median(mine),
-            theirs=_median(theirs),
-            gap=_median(gaps),
-        )
-
-    shared = _shared(runs, label, yards)
-    found = []
-    for problem in dict.fromkeys(run.problem for run in runs):
-        here = {
-            rival: [pair for pair in pairs if pair[0] == problem] for rival, pairs in shared.items()
-        }
-        enough = {rival: pairs for rival, pairs in here.items() if len(pairs) >= LEAST}
-        found += _families(enough, calls, apart, judge)
-    return found
-
-
-def overall(
-    runs: Sequence[Run],
-    label: str,
-    calls: Sequence[int],
-    yards: Mapping[Pair, Yardstick],
-    apart: Collection[str] = (),
-) -> list[Verdict]:
-    """The method against every other one over all problems at once, at each number of calls; see ``duels``.
-
-    A few seeds of many problems can tell what a few seeds of one cannot. The test is the signed-rank test stratified
-    by problem: each pair of problem and seed is one, and differences are ranked among those of their problem.
-    """
-    table = by_label(runs)
-
-    def judge(rival: str, pairs: list[Pair], number: int) -> Verdict:
-        return _verdict(table, label, rival, pairs, number, yards)
-
-    return _families(_shared(runs, label, yards), calls, apart, judge)
-
-
-def _shared(
-    runs: Sequence[Run], label: str, yards: Mapping[Pair, Yardstick]
-) -> dict[str, list[Pair]]:
-    """Per rival the pairs to be compared over."""
-    table = by_label(runs)
-    return {
-        rival: [
-            pair
-            for pair in common_pairs(runs, (label, rival))
-            if pair in yards and table[rival, *pair].status is not Status.REFUSED
+    labels = list(frame["label"].unique())
+    if label not in labels:
+        return []
+    runs = matrix(frame, (~frame["refused"]).astype(float))
+    problem_of, allowed = runs.index.get_level_values("problem").to_numpy(), runs.to_numpy() == 1.0
+    tables = {
+        number: [
+            matrix(frame, values).to_numpy(dtype=float)
+            for values in (scores_at(frame, number), losses_at(frame, number))
         ]
-        for rival in dict.fromkeys(run.label for run in runs)
-        if rival != label
+        for number in calls
     }
-
-
-def _families(
-    shared: Mapping[str, list[Pair]],
-    calls: Sequence[int],
-    apart: Collection[str],
-    judge: Callable[[str, list[Pair], int], V],
-) -> list[V]:
-    """Verdicts on all rivals with pairs, corrected within families."""
-    found: list[V] = []
-    for number in calls:
-        for own in (False, True):
-            rivals = [rival for rival, pairs in shared.items() if pairs and (rival in apart) == own]
-            block = [judge(rival, shared[rival], number) for rival in rivals]
-            adjusted = holm([verdict.p_value for verdict in block])
-            least = holm(
-                [least_p(verdict.pairs) for verdict in block]
-            )  # Holm's are lowest where all p-values are
-            found += [
-                replace(verdict, adjusted=p, least=q)
-                for verdict, p, q in zip(block, adjusted, least, strict=True)
-            ]
+    own, found = labels.index(label), []
+    for problem in [None] if pooled else list(dict.fromkeys(problem_of)):
+        here = np.ones(len(runs), dtype=bool) if problem is None else problem_of == problem
+        for number, (scores, losses) in tables.items():
+            families: tuple[list[PairwiseTest], ...] = ([], [])
+            for at, rival in enumerate(labels):
+                both = here & allowed[:, at] & ~np.isnan(scores[:, own]) & ~np.isnan(scores[:, at])
+                if at != own and both.sum() >= (1 if pooled else LEAST_SEEDS):
+                    pair = [own, at]
+                    test = _test(scores[both][:, pair], losses[both][:, pair], problem_of[both])
+                    test = replace(test, rival=rival, calls=number, problem=problem)
+                    families[rival in apart].append(test)
+            found += [test for family in families for test in _corrected(family)]
     return found
 
 
-def _verdict(
-    table: Mapping[tuple[str, str, int], Run],
-    label: str,
-    rival: str,
-    pairs: Sequence[Pair],
-    calls: int,
-    yards: Mapping[Pair, Yardstick],
-) -> Verdict:
-    strata: dict[str, tuple[list[float], list[float]]] = {}
-    for pair in pairs:
-        mine, theirs = strata.setdefault(pair[0], ([], []))
-        mine.append(score_at(table[label, *pair], calls, yards[pair]))
-        theirs.append(score_at(table[rival, *pair], calls, yards[pair]))
-    scores = list(strata.values())
-    scored = [two for both in scores for two in zip(*both, strict=True)]
-    return Verdict(
-        rival=rival, calls=calls, problems=len(strata), pairs=len(pairs), won=sum(a < b for a, b in scored),
-        lost=sum(a > b for a, b in scored), balance=stratified_balance(scores), p_value=stratified_wilcoxon(scores),
-    )  # fmt: skip
+def _corrected(family: Sequence[PairwiseTest]) -> list[PairwiseTest]:
+    """Apply Holm's correction; its results are lowest where all p-values are lowest."""
+    adjusted = holm([test.p_value for test in family])
+    least = holm([least_p(test.pairs) for test in family])
+    return [
+        replace(test, adjusted=p, least=q)
+        for test, p, q in zip(family, adjusted, least, strict=True)
+    ]
 
 
-def _median(values: Sequence[float]) -> float:
-    middle = spread(values)
-    return math.nan if middle is None else middle.median
+def _test(scores: Array, losses: Array, problems: Array) -> PairwiseTest:
+    """Test the first column of ``(pairs, 2)`` scores against the second one."""
+    names = list(dict.fromkeys(problems))
+    strata = [(scores[problems == name, 0], scores[problems == name, 1]) for name in names]
+    with np.errstate(invalid="ignore"):
+        gaps = np.where(losses[:, 0] == losses[:, 1], 0.0, losses[:, 0] - losses[:, 1])
+    medians = [spread(values) for values in (losses[:, 0], losses[:, 1], gaps)]
+    mine, theirs, gap = (
+        math.nan if one is None or len(names) > 1 else one.median for one in medians
+    )
+    return PairwiseTest(
+        rival="",
+        calls=0,
+        problem=None,
+        problems=len(names),
+        pairs=len(scores),
+        won=int((scores[:, 0] < scores[:, 1]).sum()),
+        lost=int((scores[:, 0] > scores[:, 1]).sum()),
+        mine=mine,
+        theirs=theirs,
+        gap=gap,
+        balance=stratified_balance(strata),
+        p_value=stratified_wilcoxon(strata),
+    )

@@ -1,184 +1,184 @@
-"""How methods compare over calls: problems solved, calls to hit and ranks at several budgets. numpy only.
+"""Performance over calls: one tidy frame of runs, calls to solve a problem, and mean ranks.
 
-A *pair* is one problem with one seed: all methods had the same task there. Losses of different pairs have no common
-unit, so all is measured against a pair's own yardstick, from where searches start to the lowest loss known.
+A *pair* is one problem with one seed: all methods solve the same task there. Losses of different
+pairs have no common unit, so each pair has its own scale, from the typical first loss (``start``)
+to the lowest known loss (``best``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bo_invert.report.runs import Run, Status
-from bo_invert.report.statistics import block_ranks, spread
+from bo_invert.report.statistics import spread
 from bo_invert.types import Array
 
-#: Shares of the way from the start to the lowest loss known that are still missing when a pair counts as solved.
+if TYPE_CHECKING:
+    import pandas as pd
+
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-5)
+"""Remaining shares of the way from start to best at which a pair counts as solved. The first
+three: Moré & Wild 2009, section 2.2; 1e-5 is their strictest level."""
 
-#: The same, below which two losses are a tie: nine digits of the way are done, and results keep ten digits of a loss.
 TIE = 1e-9
-
-Pair = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Yardstick:
-    """What losses of one pair are measured against.
-
-    Args:
-        start: median over methods of the first loss seen.
-        best: the optimum if it is known, otherwise the lowest loss that any method reached.
-    """
-
-    start: float
-    best: float
-
-    def level(self, tolerance: float) -> float:
-        """The loss at which all but the share ``tolerance`` of the way is done (Moré & Wild 2009)."""
-        return self.best + tolerance * max(0.0, self.start - self.best)
+"""Remaining share of the way below which two losses tie. Engineering choice: stored losses have
+ten significant digits (``benchmark.results.DIGITS``)."""
 
 
-def starts(runs: Sequence[Run]) -> dict[Pair, float]:
-    """Per pair, the median over methods of the first loss seen; infinite where nothing feasible was."""
-    found = {}
-    for pair, paired in by_pair(runs).items():
-        middle = spread(run.start for run in paired if math.isfinite(run.start))
-        found[pair] = math.inf if middle is None else middle.median
-    return found
-
-
-def yardsticks(
-    runs: Sequence[Run], optima: Mapping[str, float | None] | None = None
-) -> dict[Pair, Yardstick]:
-    """One for each pair on which any method found something feasible.
-
-    Args:
-        runs: of all methods.
-        optima: lowest losses there are, by problem, where they are known.
-    """
-    found = {}
-    begun = starts(runs)
-    for pair, paired in by_pair(runs).items():
-        lowest = min((run.lowest for run in paired), default=math.inf)
-        optimum = (optima or {}).get(pair[0])
-        if math.isfinite(lowest):
-            found[pair] = Yardstick(
-                begun[pair], lowest if optimum is None else min(lowest, optimum)
-            )
-    return found
-
-
-def contenders(runs: Sequence[Run]) -> list[str]:
-    """Labels of the methods that were tried on every problem, with one seed at least: only they can be ranked over all.
-
-    A refusal counts as a try, and as the last rank. Who refused everything is no contender.
-    """
-    problems = {run.problem for run in runs}
-    tried: dict[str, set[str]] = {}
+def starts(runs: Sequence[Run]) -> dict[tuple[str, int], float]:
+    """Return the median over methods of the first finite loss, by pair; infinity if none has one."""
+    pairs: dict[tuple[str, int], list[float]] = {}
     for run in runs:
-        tried.setdefault(run.label, set()).add(run.problem)
-    able = {run.label for run in runs if run.status is not Status.REFUSED}
-    return [label for label, where in tried.items() if where == problems and label in able]
+        pairs.setdefault((run.problem, run.seed), []).append(run.start)
+    medians = {pair: spread(v for v in values if v < math.inf) for pair, values in pairs.items()}
+    return {pair: math.inf if one is None else one.median for pair, one in medians.items()}
 
 
-def thorough(runs: Sequence[Run]) -> list[str]:
-    """The contenders with more than half as many pairs as the one with most.
-
-    Slow methods have a few seeds. The others should not be judged on those few alone.
-    """
-    counts = {label: sum(run.label == label for run in runs) for label in contenders(runs)}
-    return [label for label, count in counts.items() if 2 * count > max(counts.values())]
-
-
-def common_pairs(runs: Sequence[Run], labels: Iterable[str]) -> list[Pair]:
-    """Pairs that each of these methods tried, in their order; refused runs count as well."""
-    wanted = set(labels)
-    return [
-        pair for pair, paired in by_pair(runs).items() if wanted <= {run.label for run in paired}
-    ]
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """Mean ranks of some methods.
+def run_frame(
+    runs: Sequence[Run], optima: Mapping[str, float | None] | None = None
+) -> pd.DataFrame:
+    """Return one row per run, the source of all comparisons.
 
     Args:
-        labels: of the methods.
-        calls: where the runs were read off, shape ``(b,)``.
-        means: mean ranks, shape ``(labels, b)``; 1 is best.
-        pairs: how many the methods have in common.
+        runs: runs of all methods; of equal runs (problem, seed and label) the last one counts.
+        optima: known optimal losses by problem.
+
+    Returns:
+        A frame with columns ``problem``, ``seed``, ``label``, ``run``, ``refused``, ``start`` and
+        ``best``: the optimum, or the lowest loss of any method on this pair if it is lower or the
+        optimum is not known.
+    """
+    import pandas as pd
+
+    begun = starts(runs)
+    frame = pd.DataFrame(
+        {
+            "problem": [run.problem for run in runs],
+            "seed": [run.seed for run in runs],
+            "label": [run.label for run in runs],
+            "run": pd.Series(list(runs), dtype=object),
+            "refused": [run.status is Status.REFUSED for run in runs],
+            "start": [begun[run.problem, run.seed] for run in runs],
+            "best": [run.lowest for run in runs],
+        }
+    ).drop_duplicates(["problem", "seed", "label"], keep="last", ignore_index=True)
+    frame["best"] = frame.groupby(["problem", "seed"])["best"].transform("min")
+    known = frame["problem"].map(
+        {name: math.inf if value is None else value for name, value in (optima or {}).items()}
+    )
+    found = np.isfinite(frame["best"])
+    frame["best"] = frame["best"].where(~found, np.fmin(frame["best"], known.fillna(math.inf)))
+    return frame
+
+
+def matrix(frame: pd.DataFrame, values: Array | pd.Series) -> pd.DataFrame:
+    """Arrange one value per row of a run frame by pair (rows) and method (columns); gaps are NaN."""
+    index = ["problem", "seed"]
+    order = frame[index].drop_duplicates()
+    wide = frame.assign(value=values).pivot(index=index, columns="label", values="value")
+    return wide.reindex(index=order.set_index(index).index, columns=list(frame["label"].unique()))
+
+
+def losses_at(frame: pd.DataFrame, calls: int) -> Array:
+    """Return the best loss of each run after this number of calls, shape ``(runs,)``."""
+    return np.array([float(run.loss_at(calls)) for run in frame["run"]])
+
+
+def scores_at(frame: pd.DataFrame, calls: int) -> Array:
+    """Return the losses by which methods are compared, shape ``(runs,)``.
+
+    Losses within ``TIE`` of the best one are equal. The score is infinite for a refused run and
+    for one that has crashed by then: no method gains by giving up. It is NaN on pairs on which no
+    method has a feasible loss.
+    """
+    crashed = [
+        run.status is Status.ERROR and (not len(run.calls) or calls > run.calls[-1])
+        for run in frame["run"]
+    ]
+    scores = np.maximum(losses_at(frame, calls), levels(frame, TIE))
+    return np.where(np.isfinite(frame["best"]), np.where(crashed, math.inf, scores), math.nan)
+
+
+def levels(frame: pd.DataFrame, tolerance: float) -> Array:
+    """Return the loss at which a pair counts as solved, shape ``(runs,)``.
+
+    ``best + tolerance * max(0, start - best)`` (Moré & Wild 2009, equation 2.2).
+    """
+    start, best = frame["start"].to_numpy(), frame["best"].to_numpy()
+    with np.errstate(invalid="ignore"):  # both are infinite if no method has a feasible loss
+        return np.asarray(best + tolerance * np.maximum(0.0, start - best))
+
+
+def calls_to_solve(frame: pd.DataFrame, tolerance: float) -> Array:
+    """Return the calls of each run until its pair is solved, shape ``(runs,)``.
+
+    Infinite for unsolved pairs; NaN on pairs on which no method has a feasible loss.
+    """
+    calls = [
+        run.calls_to(level)
+        for run, level in zip(frame["run"], levels(frame, tolerance), strict=True)
+    ]
+    return np.where(np.isfinite(frame["best"]), calls, math.nan)
+
+
+def contenders(frame: pd.DataFrame) -> list[str]:
+    """Return the methods with at least one run on every problem, refused runs included.
+
+    Only these can be ranked over all problems. A method that refused every run is left out.
+    """
+    problems = frame["problem"].nunique()
+    methods = frame.groupby("label", sort=False)
+    ranked = (methods["problem"].nunique() == problems) & ~methods["refused"].all()
+    return [str(label) for label in ranked.index[ranked]]
+
+
+def thorough(frame: pd.DataFrame) -> list[str]:
+    """Return the contenders with more than half as many pairs as the one with the most.
+
+    Slow methods have few seeds, and the other methods should not be judged by those seeds alone.
+    """
+    counts = frame["label"].value_counts()[contenders(frame)]
+    return [str(label) for label, count in counts.items() if 2 * count > counts.max()]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Mean ranks of methods over the pairs that all of them ran.
+
+    Args:
+        means: mean ranks, methods in rows, numbers of calls in columns; 1 is best.
+        pairs: number of common pairs.
     """
 
-    labels: tuple[str, ...]
-    calls: tuple[int, ...]
-    means: Array
+    means: pd.DataFrame
     pairs: int
 
+    @property
+    def labels(self) -> list[str]:
+        return list(self.means.index)
 
-def ranks_at(
-    runs: Sequence[Run],
-    labels: Sequence[str],
-    calls: Sequence[int],
-    yards: Mapping[Pair, Yardstick],
-) -> Ranks | None:
-    """Mean ranks over the pairs that all these methods tried; None when there are none.
 
-    Ranks over other pairs than the common ones would compare a method's five problems with another's twenty. Each
-    problem counts the same, however many seeds there are of it: pairs are averaged within problems first. Ties share
-    their ranks, and runs without a score share the last ones, see ``score_at``.
+def ranks_at(frame: pd.DataFrame, labels: Sequence[str], calls: Sequence[int]) -> Ranks | None:
+    """Return the mean ranks of methods; None without a common pair or a second method.
+
+    Ranks over different pairs would compare five problems of one method with twenty of another.
+    Pairs are averaged within problems first, so each problem has the same weight. Equal scores
+    share their mean rank; see ``scores_at`` for refused and crashed runs.
     """
-    pairs = [pair for pair in common_pairs(runs, labels) if pair in yards]
-    if len(labels) < 2 or not pairs:
-        return None
-    table = by_label(runs)
-    means = []
+    import pandas as pd
+
+    means, pairs = {}, 0
     for number in calls:
-        by_problem: dict[str, list[list[float]]] = {}
-        for pair in pairs:
-            scores = [score_at(table[label, *pair], number, yards[pair]) for label in labels]
-            by_problem.setdefault(pair[0], []).append(scores)
-        means.append(
-            np.mean([block_ranks(blocks).mean(axis=0) for blocks in by_problem.values()], axis=0)
-        )
-    return Ranks(tuple(labels), tuple(calls), np.array(means).T, len(pairs))
-
-
-def calls_to_hit(
-    runs: Sequence[Run],
-    label: str,
-    pairs: Iterable[Pair],
-    yards: Mapping[Pair, Yardstick],
-    tolerance: float,
-) -> Array:
-    """Calls until each of the pairs was solved, shape ``(pairs,)``; infinite where it was not."""
-    table = by_label(runs)
-    return np.array(
-        [table[label, *pair].calls_to(yards[pair].level(tolerance)) for pair in pairs], dtype=float
-    )
-
-
-def score_at(run: Run, calls: int, yard: Yardstick) -> float:
-    """The loss by then; losses next to the lowest known are ties, because nobody cares who is nearer.
-
-    Infinite for a refused run, and for one that had broken down by then: a method must not gain by giving up.
-    """
-    if run.status is Status.ERROR and (not len(run.calls) or calls > run.calls[-1]):
-        return math.inf
-    return max(float(run.loss_at(calls)), yard.level(TIE))
-
-
-def by_label(runs: Sequence[Run]) -> dict[tuple[str, str, int], Run]:
-    """Runs by label, problem and seed."""
-    return {(run.label, run.problem, run.seed): run for run in runs}
-
-
-def by_pair(runs: Sequence[Run]) -> dict[Pair, list[Run]]:
-    """Runs by problem and seed: those that are paired."""
-    pairs: dict[Pair, list[Run]] = {}
-    for run in runs:
-        pairs.setdefault((run.problem, run.seed), []).append(run)
-    return pairs
+        scores = matrix(frame, scores_at(frame, number))[list(labels)].dropna()
+        pairs = len(scores)
+        if len(labels) < 2 or not pairs:
+            return None
+        by_problem = scores.rank(axis=1).groupby(level="problem", sort=False)
+        blocks = [ranks.to_numpy().mean(axis=0) for _, ranks in by_problem]
+        means[number] = np.mean(blocks, axis=0)
+    return Ranks(pd.DataFrame(means, index=list(labels)), pairs)

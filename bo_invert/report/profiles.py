@@ -1,59 +1,47 @@
-"""Share of problems solved over calls, as plotly figures."""
+"""Data profiles as plotly figures: share of solved problems over calls (Moré & Wild 2009)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bo_invert.report.curves import line_of, panels
-from bo_invert.report.performance import (
-    TOLERANCES,
-    Pair,
-    Yardstick,
-    calls_to_hit,
-    common_pairs,
-    yardsticks,
-)
-from bo_invert.report.runs import Run
+from bo_invert.report.performance import TOLERANCES, calls_to_solve, matrix
 from bo_invert.report.statistics import data_profile
 
 if TYPE_CHECKING:
+    import pandas as pd
     from plotly.graph_objects import Figure
 
 
 def profiles_figure(
-    runs: Sequence[Run],
-    labels: Sequence[str],
-    yards: Mapping[Pair, Yardstick] | None = None,
-    tolerances: Sequence[float] = TOLERANCES,
+    frame: pd.DataFrame, labels: Sequence[str], tolerances: Sequence[float] = TOLERANCES
 ) -> Figure:
-    """Data profiles (Moré & Wild 2009) over the pairs that all these methods tried, one panel per tolerance.
+    """Plot data profiles over the pairs of problem and seed that all these methods ran.
 
-    What a method refused it did not solve.
+    Refused runs count as unsolved.
 
     Args:
-        runs: of all methods; a line looks as in the other figures of these runs.
-        labels: of the methods to be shown.
-        yards: what solving is measured against; default: the lowest loss of any run.
-        tolerances: see ``Yardstick.level``.
+        frame: runs of all methods, see ``performance.run_frame``; colours are by their order.
+        labels: labels of the methods to plot.
+        tolerances: one panel for each, see ``performance.levels``.
     """
     from plotly.graph_objects import Scatter
 
-    measure = yardsticks(runs) if yards is None else yards
-    pairs = [pair for pair in common_pairs(runs, labels) if pair in measure]
-    everyone = list(dict.fromkeys(run.label for run in runs))
-    last = max((int(run.calls[-1]) for run in runs if len(run.calls)), default=1)
+    everyone = list(frame["label"].unique())
+    last = max((int(run.calls[-1]) for run in frame["run"] if len(run.calls)), default=1)
     grid = np.arange(last + 1)
     figure, places = panels([f"all but {tolerance:.3g} of the way" for tolerance in tolerances])
     for index, (tolerance, place) in enumerate(zip(tolerances, places, strict=True)):
-        for label in labels if pairs else ():
-            share = data_profile(calls_to_hit(runs, label, pairs, measure, tolerance), grid)
-            steps = np.flatnonzero(
-                np.diff(share, prepend=-1.0, append=2.0)[:-1]
-            )  # a line needs no more points
+        calls = matrix(frame, calls_to_solve(frame, tolerance)).reindex(columns=list(labels))
+        calls = calls.dropna()
+        for label in labels if len(calls) else ():
+            share = data_profile(calls[label], grid)
+            # Points between two steps do not change the line.
+            steps = np.flatnonzero(np.diff(share, prepend=-1.0, append=2.0)[:-1])
             steps = np.union1d(steps, [last])
             name = escape(label, quote=False)
             figure.add_trace(

@@ -1,9 +1,9 @@
-"""How the methods on one problem stand: what tables and words are computed from."""
+"""Ranking of methods on each problem: the results behind tables and summaries."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,32 +11,35 @@ import numpy as np
 from bo_invert.report.performance import starts
 from bo_invert.report.runs import Run, Status
 from bo_invert.report.statistics import Ranking, Spread, rank, spread
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Array
 
-#: A design of lower plausibility is more peculiar than 95 % of the reference measure.
 IMPLAUSIBLE = 0.05
+"""Plausibility below which a design counts as implausible: the reference measure has less
+plausible designs with probability 5 %. The conventional level of a test (Fisher 1925)."""
 
-#: Somebody is fooled when the judge confirms less than this share of the improvement claimed.
 CONFIRMED = 0.5
+"""Smallest confirmed share of a claimed improvement. Engineering choice: a result that keeps less
+than half of its improvement is mainly an error of the regressor."""
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
-    """One method over all seeds of one problem.
+class MethodResult:
+    """Results of one method over all seeds of one problem.
 
     Args:
-        label: of the method.
-        strategy: the strategy's name.
-        runs: all of them, refused and broken ones too.
-        claimed: lowest loss by the oracle the search could see; infinite for a run without a feasible design.
+        label: label of the method.
+        strategy: name of its strategy.
+        runs: all runs, refused and crashed ones included.
+        claimed: lowest loss by the oracle of the search; infinite for a run without a feasible
+            design.
         judged: loss of the same designs by the judge; None without a judge.
-        score: what decides: ``judged`` where there is a judge, ``claimed`` otherwise. None if nothing ran.
-        plausibility: of the same designs; None where it is not measured.
-        fooled: runs whose claim the judge does not confirm.
-        implausible: runs whose best design is outside the reference measure's central 95 %.
-        hits: runs that met the target within its tolerance; None without a tolerance.
-        rank: mean rank of the score over paired seeds, 1 is best; None if the method is not ranked.
-        p_value: Holm-adjusted, of the score against the best ranked; None for that one.
+        score: ``judged`` if there is a judge, otherwise ``claimed``; None if all runs were refused.
+        plausibility: plausibility of the same designs; None if it is not measured.
+        unconfirmed: number of runs whose improvement the judge does not confirm.
+        implausible: number of runs with an implausible best design.
+        hits: number of runs within the target's tolerance; None without a tolerance.
+        rank: mean rank of the score over common seeds, 1 is best; None without a rank.
+        p_value: Holm-adjusted p-value against the best rank; None for the best one.
     """
 
     label: str
@@ -46,7 +49,7 @@ class Standing:
     judged: Spread | None
     score: Spread | None
     plausibility: Spread | None
-    fooled: int
+    unconfirmed: int
     implausible: int
     hits: int | None
     rank: float | None = None
@@ -54,31 +57,36 @@ class Standing:
 
     @property
     def ran(self) -> tuple[Run, ...]:
-        """The runs that were not refused."""
+        """Runs that were not refused."""
         return tuple(run for run in self.runs if run.status is not Status.REFUSED)
 
     @property
     def refused(self) -> str:
-        """The sentence of a refusal; empty if the method ran at all."""
+        """Reason of a refusal; empty if any run was not refused."""
         return self.runs[0].ended if not self.ran else ""
 
     @property
-    def broken(self) -> tuple[Run, ...]:
+    def crashed(self) -> tuple[Run, ...]:
         """Runs that ended with an error."""
         return tuple(run for run in self.runs if run.status is Status.ERROR)
 
+    @property
+    def failed_attempts(self) -> int:
+        """Number of attempts without outputs: failed, infeasible or lost."""
+        return sum(run.bill.failed + run.bill.infeasible + run.bill.lost for run in self.ran)
+
 
 @dataclass(frozen=True, eq=False)
-class Field:
-    """All methods on one problem, best score first; refused ones last.
+class ProblemRanking:
+    """All methods on one problem, best score first, refused ones last.
 
     Args:
-        problem: its name.
-        goal: the objective as JSON.
-        has_judge: whether any design was judged.
-        start: median over seeds and methods of the first loss seen: what a search begins with.
-        pairs: seeds over which ranks and tests are paired.
-        standings: of the methods.
+        problem: name of the problem.
+        goal: objective as JSON.
+        has_judge: True if any design has a judged loss.
+        start: median over seeds and methods of the first finite loss.
+        pairs: number of common seeds of ranks and tests.
+        methods: results of the methods.
     """
 
     problem: str
@@ -86,34 +94,39 @@ class Field:
     has_judge: bool
     start: float
     pairs: int
-    standings: tuple[Standing, ...]
+    methods: tuple[MethodResult, ...]
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        return tuple(run for standing in self.standings for run in standing.runs)
+        return tuple(run for method in self.methods for run in method.runs)
 
     @property
     def seeds(self) -> int:
-        """How many different seeds there are."""
+        """Number of distinct seeds."""
         return len({run.seed for run in self.runs})
 
+    def paired_scores(self, labels: Sequence[str]) -> Array:
+        """Return the scores of methods over their common seeds, shape ``(seeds, methods)``."""
+        runs = {method.label: method.runs for method in self.methods}
+        return _paired({label: runs[label] for label in labels}, self.has_judge)
 
-def fields(runs: Sequence[Run]) -> list[Field]:
-    """One field per problem, in the order of their first runs."""
-    names = list(dict.fromkeys(run.problem for run in runs))
-    return [_field(name, [run for run in runs if run.problem == name]) for name in names]
+
+def rank_methods(runs: Sequence[Run]) -> list[ProblemRanking]:
+    """Rank the methods on each problem, in the order of first runs."""
+    names = dict.fromkeys(run.problem for run in runs)
+    return [_rank_problem(name, [run for run in runs if run.problem == name]) for name in names]
 
 
-def breaks(run: Run) -> bool:
-    """Whether the best design breaks outcome constraints by the judge's outputs."""
+def breaks_constraints(run: Run) -> bool:
+    """Return True if the best design violates outcome constraints by the judge's outputs."""
     return run.best is not None and run.best.upheld is False
 
 
-def fooled(run: Run, start: float) -> bool:
-    """Whether the judge confirms less than half of the improvement over ``start`` that the best design claims.
+def unconfirmed(run: Run, start: float) -> bool:
+    """Return True if the judge confirms less than ``CONFIRMED`` of the claimed improvement.
 
-    A design that breaks the constraints by the judge's outputs confirms nothing. For a target the improvement is
-    measured in distances, which is what a target is about, not in their squares.
+    The improvement is relative to ``start``. For a target it is measured in distances, the square
+    roots of losses. A design that violates constraints by the judge's outputs confirms nothing.
     """
     best = run.best
     if best is None or best.judged is None or not math.isfinite(start):
@@ -127,18 +140,15 @@ def fooled(run: Run, start: float) -> bool:
 
 
 def implausible(run: Run) -> bool:
-    """Whether the best design is more peculiar than 95 % of the reference measure."""
-    return (
-        run.best is not None
-        and run.best.plausibility is not None
-        and run.best.plausibility < IMPLAUSIBLE
-    )
+    """Return True if the plausibility of the best design is below ``IMPLAUSIBLE``."""
+    plausibility = None if run.best is None else run.best.plausibility
+    return plausibility is not None and plausibility < IMPLAUSIBLE
 
 
 def score(run: Run, has_judge: bool) -> float:
-    """What decides about a run: the judge's loss if there is a judge, the claimed one otherwise.
+    """Return the judged loss of a run if there is a judge, otherwise the claimed one.
 
-    Infinite where nothing feasible was found, or where the judge failed or finds constraints broken.
+    Infinite without a feasible design, or if the judge failed or finds constraints violated.
     """
     if run.best is None:
         return math.inf
@@ -147,67 +157,62 @@ def score(run: Run, has_judge: bool) -> float:
     return math.inf if run.best.judged is None or run.best.upheld is False else run.best.judged
 
 
-def placing(run: Run, has_judge: bool) -> float:
-    """The score, by which runs are ranked: infinite for one that was refused or broke down, however far it came."""
-    return math.inf if run.status in (Status.REFUSED, Status.ERROR) else score(run, has_judge)
+def _paired(grouped: Mapping[str, Sequence[Run]], has_judge: bool) -> Array:
+    """Arrange scores by common seed and method; refused and crashed runs have infinite scores."""
+    failed = (Status.REFUSED, Status.ERROR)
+    tables = [
+        {run.seed: math.inf if run.status in failed else score(run, has_judge) for run in runs}
+        for runs in grouped.values()
+    ]
+    common = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
+    scores = [[table[seed] for table in tables] for seed in common]
+    return np.array(scores, dtype=float).reshape(len(common), len(tables))
 
 
-def _field(problem: str, runs: Sequence[Run]) -> Field:
+def _rank_problem(problem: str, runs: Sequence[Run]) -> ProblemRanking:
     has_judge = any(find.judged is not None for run in runs for find in run.finds)
     begun = starts(runs)
-    labels = list(dict.fromkeys(run.label for run in runs))
-    grouped = {label: [run for run in runs if run.label == label] for label in labels}
-    ranked = [
-        label for label in labels if any(run.status is not Status.REFUSED for run in grouped[label])
+    grouped: dict[str, list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(run.label, []).append(run)
+    ranked = {
+        label: own
+        for label, own in grouped.items()
+        if any(run.status is not Status.REFUSED for run in own)
+    }
+    scores = _paired(ranked, has_judge)
+    ranking = rank(scores) if len(ranked) > 1 and len(scores) else Ranking([], [], 0)
+    places = dict(zip(ranked, zip(ranking.ranks, ranking.p_values, strict=True), strict=False))
+    methods = [
+        _method_result(label, own, has_judge, begun, *places.get(label, (None, None)))
+        for label, own in grouped.items()
     ]
-    ranking = _ranking({label: grouped[label] for label in ranked}, has_judge)
-    standings = []
-    for label in labels:
-        place = ranked.index(label) if label in ranked else None
-        standings.append(
-            _standing(
-                label,
-                grouped[label],
-                has_judge,
-                begun,
-                None if place is None or ranking is None else ranking.ranks[place],
-                None if place is None or ranking is None else ranking.p_values[place],
-            )
-        )
-    standings.sort(
-        key=lambda s: (math.inf, math.inf) if s.score is None else (s.score.median, s.rank or 0.0)
+    methods.sort(
+        key=lambda m: (math.inf, math.inf) if m.score is None else (m.score.median, m.rank or 0.0)
     )
     known = spread(value for value in begun.values() if math.isfinite(value))
-    start = math.inf if known is None else known.median
-    return Field(problem, runs[0].goal or _first_goal(runs), has_judge, start, ranking.pairs if ranking else 0,
-                 tuple(standings))  # fmt: skip
+    return ProblemRanking(
+        problem,
+        next((run.goal for run in runs if run.goal), {}),
+        has_judge,
+        math.inf if known is None else known.median,
+        ranking.pairs,
+        tuple(methods),
+    )
 
 
-def _first_goal(runs: Sequence[Run]) -> JSON:
-    return next((run.goal for run in runs if run.goal), {})
-
-
-def _ranking(grouped: dict[str, list[Run]], has_judge: bool) -> Ranking | None:
-    """Over the seeds that every method ran; None when there are not two methods or no common seed."""
-    tables = [{run.seed: placing(run, has_judge) for run in runs} for runs in grouped.values()]
-    common = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
-    if len(tables) < 2 or not common:
-        return None
-    return rank(np.array([[table[seed] for table in tables] for seed in common]))
-
-
-def _standing(
+def _method_result(
     label: str,
     runs: Sequence[Run],
     has_judge: bool,
-    begun: dict[tuple[str, int], float],
+    begun: Mapping[tuple[str, int], float],
     place: float | None,
     p_value: float | None,
-) -> Standing:
+) -> MethodResult:
     ran = [run for run in runs if run.status is not Status.REFUSED]
     best = [run.best for run in ran if run.best is not None]
     hits = [find.hit for find in best if find.hit is not None]
-    return Standing(
+    return MethodResult(
         label=label,
         strategy=str(runs[0].strategy.get("name", "")),
         runs=tuple(runs),
@@ -215,7 +220,7 @@ def _standing(
         judged=spread(find.judged for find in best),
         score=spread(score(run, has_judge) for run in ran),
         plausibility=spread(find.plausibility for find in best),
-        fooled=sum(fooled(run, begun[run.problem, run.seed]) for run in ran),
+        unconfirmed=sum(unconfirmed(run, begun[run.problem, run.seed]) for run in ran),
         implausible=sum(implausible(run) for run in ran),
         hits=sum(hits) if hits else None,
         rank=place,

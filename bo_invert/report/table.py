@@ -7,14 +7,17 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from bo_invert.report.statistics import Spread
+from bo_invert.report.templating import table_html
 from bo_invert.types import printable
 
-FOOLED, IMPLAUSIBLE = "fooled", "implausible"
-_SIGNS = {FOOLED: "!", IMPLAUSIBLE: "?"}
+Cell = str | int | float | Spread | None
+"""Value of a cell: text, a number, or median and quartiles."""
+
+UNCONFIRMED, IMPLAUSIBLE = "unconfirmed", "implausible"
+_SIGNS = {UNCONFIRMED: "!", IMPLAUSIBLE: "?"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +38,14 @@ class Table:
     notes: tuple[str, ...] = ()
     marks: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
+    def plain(self, row: int, column: int) -> str:
+        """Return a cell as text, without its mark."""
+        return shown(self.rows[row][column])
+
     def cell(self, row: int, column: int) -> str:
-        """A cell as people read it."""
+        """Return a cell as text, with the sign of its mark."""
         sign = _SIGNS.get(self.marks.get((row, column), ""), "")
-        return shown(self.rows[row][column]) + (f" {sign}" if sign else "")
+        return self.plain(row, column) + (f" {sign}" if sign else "")
 
     def numeric(self, column: int) -> bool:
         """Whether a column holds numbers and is set flush right."""
@@ -104,29 +111,8 @@ class Table:
         return stream.getvalue()
 
     def html(self) -> str:
-        """A ``<table>`` with caption and header scopes, everything escaped; notes follow as paragraphs."""
-        classes = ["num" if self.numeric(j) else "" for j in range(len(self.columns))]
-        head = "".join(
-            f'<th scope="col" class="{c}">{escape(name)}</th>'
-            for c, name in zip(classes, self.columns, strict=True)
-        )
-        body = []
-        for i in self._indices:
-            cells = []
-            for j, css in enumerate(classes):
-                mark = self.marks.get((i, j), "")
-                text = escape(shown(self.rows[i][j]))
-                if mark:
-                    text += f' <span class="mark">{escape(mark)}</span>'
-                tag, scope = ("th", ' scope="row"') if j == 0 else ("td", "")
-                cells.append(f'<{tag}{scope} class="{css}">{text}</{tag}>')
-            body.append(f"<tr>{''.join(cells)}</tr>")
-        caption = f"<caption><span>{escape(self.caption)}</span></caption>" if self.caption else ""
-        notes = "".join(f'<p class="note">{escape(note)}</p>' for note in self.notes)
-        return (
-            f'<div class="table" role="region" tabindex="0" aria-label="{escape(self.caption or "table")}"><table>'
-            f"{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>{notes}"
-        )
+        """Return a ``<table>`` with caption and header scopes, followed by its notes."""
+        return table_html(self)
 
     @property
     def _indices(self) -> range:

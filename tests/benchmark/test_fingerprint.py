@@ -19,7 +19,7 @@ from bo_invert.benchmark.runner import UNFINISHED, Task, work
 from bo_invert.benchmark.suite import PEERS, PROBLEMS
 from bo_invert.problems.git import commit_of
 from bo_invert.report.benchmark_page import bench_markdown
-from bo_invert.report.benchmark_tables import Contests
+from bo_invert.report.benchmark_tables import BenchmarkRuns
 from bo_invert.report.provenance import provenance_table
 from bo_invert.report.runs import Run
 from bo_invert.storage.worker_id import this_worker
@@ -359,16 +359,16 @@ def test_a_report_warns_of_lines_of_different_code() -> None:
         for seed in range(3)
     ]
     assert provenance_table(runs).rows == ()
-    assert "Warning" not in bench_markdown(Contests(tuple(runs), (2,), "a"))
+    assert "Warning" not in bench_markdown(BenchmarkRuns(tuple(runs), (2,), "a"))
     newer = [replace(run, code={**run.code, "method": "other", "commit": "c2"}) if run.seed == 2 and run.label == "a"
              else run for run in runs]  # fmt: skip
     assert provenance_table(newer).rows == (
         ("method", "a", "code of a", "pack 1", "c-code of a", 4, "p, q"),
         ("method", "a", "other", "pack 1", "c2", 2, "p, q"),
     )
-    told = bench_markdown(Contests(tuple(newer), (2,), "a"))
+    told = bench_markdown(BenchmarkRuns(tuple(newer), (2,), "a"))
     assert told.startswith(
-        "**Warning: results of different code under one name.** The last of these tables says which."
+        "**Warning: results of different code under one name.** The last table lists them."
     )
     assert told.rindex("\n**") == told.index(
         "\n**Warning: results of different code under one name**"
@@ -400,6 +400,4 @@ def test_a_report_warns_of_packages_problems_and_what_nobody_noted() -> None:
     old = [a_run(label, "p", seed, None) for label in "ab" for seed in range(3)]
     assert provenance_table(old).rows == (), "nothing is known, so nothing is known to differ"
     both = (*old, *(a_run("c", "p", seed, "x") for seed in range(3)))
-    assert "Of 6 runs nobody noted which code made them." in bench_markdown(
-        Contests(both, (2,), "a")
-    )
+    assert "The code of 6 runs was not recorded." in bench_markdown(BenchmarkRuns(both, (2,), "a"))

@@ -27,17 +27,16 @@ from bo_invert.cli.bench import parse_methods
 from bo_invert.cli.main import app
 from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.report.benchmark_page import BEGIN, END, bench_html, bench_markdown, fill_page
-from bo_invert.report.benchmark_tables import Contests, contest_tables
+from bo_invert.report.benchmark_tables import BenchmarkRuns, benchmark_tables
 from bo_invert.report.performance import (
-    Yardstick,
-    calls_to_hit,
+    calls_to_solve,
     contenders,
     ranks_at,
+    run_frame,
     thorough,
-    yardsticks,
 )
 from bo_invert.report.runs import Find, Run, Status
-from bo_invert.report.statistics import balance, data_profile
+from bo_invert.report.statistics import data_profile, stratified_balance
 from bo_invert.storage.worker_id import is_gone, this_worker
 
 METHODS = {"random": {"name": "random"}, "sobol": {"name": "sobol"}}
@@ -338,21 +337,22 @@ def test_data_profile_by_hand() -> None:
 
 
 def test_balance_by_hand() -> None:
-    assert balance([1, 2, 3], [2, 4, 6]) == -1
-    assert balance([1, 2, math.inf], [0, 2, 5]) == 1
-    assert balance([0, 0, 3], [1, 2, 0]) == 0  # ranks 1 and 2 against rank 3
-    assert balance([1, 1], [1, 1]) == 0
+    assert stratified_balance([([1, 2, 3], [2, 4, 6])]) == -1
+    assert stratified_balance([([1, 2, math.inf], [0, 2, 5])]) == 1
+    assert stratified_balance([([0, 0, 3], [1, 2, 0])]) == 0  # ranks 1 and 2 against rank 3
+    assert stratified_balance([([1, 1], [1, 1])]) == 0
 
 
-def test_calls_to_hit_by_hand() -> None:
+def test_calls_to_solve_by_hand() -> None:
     runs = [a_run([10, 4, 0.9], "a"), a_run([20, 20, 5], "b")]
-    yards = yardsticks(runs, {"p": 0.0})
-    assert yards == {("p", 0): Yardstick(15.0, 0.0)}
-    assert calls_to_hit(runs, "a", [("p", 0)], yards, 0.3).tolist() == [2]  # at 4.5 or below
-    assert calls_to_hit(runs, "b", [("p", 0)], yards, 0.3).tolist() == [math.inf]
-    assert yardsticks(runs)["p", 0].best == 0.9, (
-        "without an optimum the lowest loss reached stands in"
-    )
+    frame = run_frame(runs, {"p": 0.0})
+    assert frame[["start", "best"]].to_numpy().tolist() == [[15.0, 0.0]] * 2
+    assert calls_to_solve(frame, 0.3).tolist() == [2, math.inf]  # at 4.5 or below
+    assert run_frame(runs)["best"].tolist() == [0.9, 0.9], "the lowest loss without an optimum"
+    assert run_frame(runs, {"p": 1.0})["best"].tolist() == [0.9, 0.9], "lower than the optimum"
+    nothing = run_frame([a_run([], "a", "q"), *runs], {"p": 0.0, "q": 0.0})
+    assert calls_to_solve(nothing, 0.3).tolist()[1:] == [2, math.inf]
+    assert math.isnan(calls_to_solve(nothing, 0.3)[0]), "no method has a feasible loss"
 
 
 def test_ranks_use_the_pairs_that_all_have_and_weigh_problems_alike() -> None:
@@ -363,14 +363,15 @@ def test_ranks_use_the_pairs_that_all_have_and_weigh_problems_alike() -> None:
             runs.append(a_run([9, 2], "b", "p", seed))
     runs += [a_run([9, 3], "a", "q", 0), a_run([9, 2], "b", "q", 0)]  # on q, b is better
     runs += [a_run([9, 0], "c", "p", 0)]  # c did not run on q
-    assert contenders(runs) == ["a", "b"]
-    assert thorough(runs) == ["a", "b"], "three pairs of five are more than half"
+    frame = run_frame(runs)
+    assert contenders(frame) == ["a", "b"]
+    assert thorough(frame) == ["a", "b"], "three pairs of five are more than half"
     more = [a_run([9, 1], "a", "p", seed) for seed in range(4, 6)]
-    assert thorough([*runs, *more]) == ["a"]
-    ranks = ranks_at(runs, ["a", "b"], (1, 2), yardsticks(runs))
+    assert thorough(run_frame([*runs, *more])) == ["a"]
+    ranks = ranks_at(frame, ["a", "b"], (1, 2))
     assert ranks is not None
     assert ranks.pairs == 3
-    assert ranks.means.tolist() == [[1.5, 1.5], [1.5, 1.5]], (
+    assert ranks.means.to_numpy().tolist() == [[1.5, 1.5], [1.5, 1.5]], (
         "two seeds of p weigh as much as one of q"
     )
 
@@ -380,7 +381,7 @@ def test_a_method_that_refuses_is_said_to() -> None:
         a_run([3, 2], "a"), a_run([4, 1], "b"), a_run([3, 2], "a", seed=1), a_run([4, 1], "b", seed=1),
         a_run([], "c", status=Status.REFUSED), replace(a_run([5, 5], "d"), status=Status.ERROR, ended="oops"),
     )  # fmt: skip
-    tables = contest_tables(Contests(runs, (1, 2), "a"))
+    tables = benchmark_tables(BenchmarkRuns(runs, (1, 2), "a"))
     after = next(table for table in tables if table.caption == "After 2 calls")
     assert {row[0]: row[1:] for row in after.rows}["c"] == ("0", "refused")
     assert [row[:4] for row in tables[-1].rows] == [
@@ -443,8 +444,8 @@ def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
         "After 50 calls",
         "After 60 calls",
         "Mean ranks",
-        "Too few seeds in common",
-        "Seconds of one ask",
+        "Too few common seeds",
+        "Seconds per ask",
     ):
         assert caption in html
         assert caption in text
@@ -485,21 +486,23 @@ def test_the_command_line_says_what_it_is_at(tmp_path: Path) -> None:
     ("labels", "seeds", "captions"),
     [
         ("a", 1, []),
-        ("ab", 1, ["Mean ranks over the one pair", "a against"]),
-        ("ab", 3, ["Mean ranks over the 3 pairs", "a against", "Problems"]),
+        ("ab", 1, ["Mean ranks over 1 common pair ", "a against"]),
+        ("ab", 3, ["Mean ranks over 3 common pairs", "a against", "Problems"]),
     ],
 )
 def test_tables_without_rows_are_left_out(labels: str, seeds: int, captions: list[str]) -> None:
     runs = tuple(a_run([3.0, 2.0], label, seed=seed) for label in labels for seed in range(seeds))
-    tables = contest_tables(Contests(runs, (2,), "a"))
+    tables = benchmark_tables(BenchmarkRuns(runs, (2,), "a"))
     assert all(table.rows for table in tables)
     for caption, table in zip([*captions, "After", "Calls", "Seconds"], tables, strict=True):
         assert table.caption.startswith(caption)
-    assert ("No peer leads anywhere" in bench_markdown(Contests(runs, (2,), "a"))) == (seeds == 3)
+    assert ("No peer leads on any problem" in bench_markdown(BenchmarkRuns(runs, (2,), "a"))) == (
+        seeds == 3
+    )
 
 
 def test_one_is_not_told_in_the_plural() -> None:
-    html = bench_html(Contests((a_run([3.0, 2.0]),), (2,)), "Title")
+    html = bench_html(BenchmarkRuns((a_run([3.0, 2.0]),), (2,)), "Title")
     assert "<p>1 problem · 1 method · 1 run</p>" in html
 
 
@@ -507,15 +510,15 @@ def test_a_comparison_shows_profiles_and_calls_to_hit(tmp_path: Path) -> None:
     comparison = bi.compare({"bowl": bowl}, ["random", "sobol"], budget=8, seeds=2)
     comparison.save(tmp_path)
     html = (tmp_path / "report.html").read_text()
-    assert "Problems solved by calls" in html
+    assert "Problems solved over calls" in html
     assert html.count('class="figure"') == 2
-    assert "Calls until all but 0.01 of the way was done" in (tmp_path / "table.md").read_text()
+    assert "Calls until all but 0.01 of the way is done" in (tmp_path / "table.md").read_text()
 
 
 def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing")
-    with pytest.raises(InvalidInputError, match="no lines"):
+    with pytest.raises(InvalidInputError, match="must have the lines"):
         fill_page(page, "tables")
     assert page.read_text() == "nothing"
 

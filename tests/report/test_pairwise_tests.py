@@ -13,10 +13,10 @@ from scipy.stats import wilcoxon as scipy_wilcoxon
 
 from bo_invert.benchmark import suite
 from bo_invert.report.benchmark_page import bench_markdown
-from bo_invert.report.benchmark_tables import Contests, contest_tables
-from bo_invert.report.pairwise_tables import balance_table, losses_table, overall_table
-from bo_invert.report.pairwise_tests import duels, overall
-from bo_invert.report.performance import contenders, ranks_at, yardsticks
+from bo_invert.report.benchmark_tables import BenchmarkRuns, benchmark_tables
+from bo_invert.report.pairwise_tables import losses_table, pooled_table, problems_table
+from bo_invert.report.pairwise_tests import pairwise_tests
+from bo_invert.report.performance import contenders, ranks_at, run_frame
 from bo_invert.report.profiles import profiles_figure
 from bo_invert.report.runs import Run, Status
 from bo_invert.report.statistics import least_p, stratified_balance, stratified_wilcoxon, wilcoxon
@@ -122,7 +122,7 @@ def test_duels_find_the_losses() -> None:
             "same": {"p": [2.0 + seed for seed in seeds]},
         }
     )
-    found = {duel.rival: duel for duel in duels(runs, "mine", (2,), yardsticks(runs, {"p": 0.0}))}
+    found = {test.rival: test for test in pairwise_tests(run_frame(runs, {"p": 0.0}), "mine", (2,))}
     assert found["better"].p_value == pytest.approx(2 / 2**8)
     assert found["better"].adjusted == pytest.approx(3 * 2 / 2**8)
     assert (found["better"].worse, found["better"].led) == (True, True)
@@ -137,22 +137,22 @@ def test_duels_find_the_losses() -> None:
 
 def test_losses_next_to_the_optimum_are_ties() -> None:
     runs = field({"mine": {"p": [1e-12] * 8}, "other": {"p": [1e-30] * 8}}, start=1.0)
-    duel = duels(runs, "mine", (2,), yardsticks(runs, {"p": 0.0}))[0]
-    assert (duel.p_value, duel.balance, duel.tied) == (1, 0, 8)
+    test = pairwise_tests(run_frame(runs, {"p": 0.0}), "mine", (2,))[0]
+    assert (test.p_value, test.balance, test.tied) == (1, 0, 8)
 
 
 def test_five_defeats_of_five_are_listed_although_no_test_can_find_them() -> None:
     runs = field({"mine": {"p": [5.0, 6, 7, 8, 9]}, "ax": {"p": [1.0, 2, 3, 4, 4.5]}})
-    contests = Contests(tuple(runs), (2,), "mine", {"p": 0.0})
-    table = losses_table("mine", contests.duels)
+    data = BenchmarkRuns(tuple(runs), (2,), "mine", {"p": 0.0})
+    table = losses_table("mine", data.tests)
     assert [row[:7] for row in table.rows] == [("p", 2, "ax", "0 / 0 / 5", 7.0, 3.0, 4.0)]
     assert table.rows[0][-4:] == (0.062, 0.062, 0.062, "no")
-    assert "0 significant of 1 led, among 1 comparison" in table.caption
-    assert "1 of these 1 could not have been significant" in table.notes[-1]
-    assert column(balance_table("mine", contests.duels, ["ax"]), "could be significant") == {
+    assert "0 significant of 1 led, among 1 test" in table.caption
+    assert "1 of these 1 cannot be significant" in table.notes[-1]
+    assert column(problems_table("mine", data.tests, ["ax"]), "could be significant") == {
         "ax": "0 of 1"
     }
-    assert table.caption in bench_markdown(contests)
+    assert table.caption in bench_markdown(data)
 
 
 def test_a_rival_leads_by_seeds_or_by_ranks() -> None:
@@ -163,12 +163,12 @@ def test_a_rival_leads_by_seeds_or_by_ranks() -> None:
         "neither": [8.9, 9.2, 9.3, 8.6, 9.5],
     }
     runs = field({label: {"p": losses} for label, losses in scores.items()})
-    found = {duel.rival: duel for duel in duels(runs, "mine", (2,), yardsticks(runs))}
-    said = {
-        rival: (duel.won, duel.lost, round(15 * duel.balance), duel.led)
-        for rival, duel in found.items()
+    found = {test.rival: test for test in pairwise_tests(run_frame(runs), "mine", (2,))}
+    leads = {
+        rival: (test.won, test.lost, round(15 * test.balance), test.led)
+        for rival, test in found.items()
     }
-    assert said == {
+    assert leads == {
         "by seeds": (2, 3, -3, True),
         "by ranks": (3, 2, 3, True),
         "neither": (3, 2, -5, False),
@@ -183,16 +183,16 @@ def test_the_lowest_p_is_that_of_the_family() -> None:
     labels = [f"rival {number}" for number in range(13)]
     scores = {label: {"p": [50.0 + seed for seed in range(8)]} for label in labels}
     runs = field({"mine": {"p": [float(seed) for seed in range(8)]}, **scores})
-    found = duels(runs, "mine", (2,), yardsticks(runs, {"p": 0.0}))
-    assert {duel.p_value for duel in found} == {least_p(8)}
-    assert {duel.adjusted for duel in found} == {duel.least for duel in found} == {13 * least_p(8)}
-    assert not any(duel.better or duel.decidable for duel in found), (
+    found = pairwise_tests(run_frame(runs, {"p": 0.0}), "mine", (2,))
+    assert {test.p_value for test in found} == {least_p(8)}
+    assert {test.adjusted for test in found} == {test.least for test in found} == {13 * least_p(8)}
+    assert not any(test.better or test.decidable for test in found), (
         "with 13 rivals eight of eight are not enough"
     )
-    apart = duels(runs, "mine", (2,), yardsticks(runs, {"p": 0.0}), apart=labels[3:])
-    assert {duel.rival: duel.least for duel in apart}["rival 0"] == 3 * least_p(8)
-    assert {duel.rival: duel.least for duel in apart}["rival 3"] == 10 * least_p(8)
-    assert [duel.rival for duel in apart if duel.better] == labels[:3]
+    apart = pairwise_tests(run_frame(runs, {"p": 0.0}), "mine", (2,), apart=labels[3:])
+    assert {test.rival: test.least for test in apart}["rival 0"] == 3 * least_p(8)
+    assert {test.rival: test.least for test in apart}["rival 3"] == 10 * least_p(8)
+    assert [test.rival for test in apart if test.better] == labels[:3]
 
 
 def test_no_adjusted_p_is_below_the_lowest_one() -> None:
@@ -201,8 +201,8 @@ def test_no_adjusted_p_is_below_the_lowest_one() -> None:
     for _ in range(50):
         runs = field({"mine": {"p": rng.normal(size=12).tolist()},
                       **{label: {"p": rng.normal(1, 1, size=n).tolist()} for label, n in counts.items()}})  # fmt: skip
-        for duel in duels(runs, "mine", (2,), yardsticks(runs)):
-            assert duel.adjusted >= duel.least
+        for test in pairwise_tests(run_frame(runs), "mine", (2,)):
+            assert test.adjusted >= test.least
 
 
 def test_our_own_methods_hide_no_defeat_by_a_peer() -> None:
@@ -216,15 +216,15 @@ def test_our_own_methods_hide_no_defeat_by_a_peer() -> None:
             }
         )
     )
-    together = Contests(runs, (2,), "auto", {"p": 0.0})
-    assert not any(duel.worse for duel in together.duels), (
+    together = BenchmarkRuns(runs, (2,), "auto", {"p": 0.0})
+    assert not any(test.worse for test in together.tests), (
         "five rivals: seven defeats of seven are not enough"
     )
-    apart = Contests(runs, (2,), "auto", {"p": 0.0}, ours=frozenset({"auto", *ours}))
-    assert [duel.rival for duel in apart.duels if duel.worse] == ["peer"]
-    captions = [table.caption for table in contest_tables(apart)]
-    assert "Where a peer leads auto: 1 significant of 1 led, among 1 comparison" in captions
-    assert "auto against every method of ours, all problems together" in captions
+    apart = BenchmarkRuns(runs, (2,), "auto", {"p": 0.0}, ours=frozenset({"auto", *ours}))
+    assert [test.rival for test in apart.tests if test.worse] == ["peer"]
+    captions = [table.caption for table in benchmark_tables(apart)]
+    assert "Tests in which a peer leads auto: 1 significant of 1 led, among 1 test" in captions
+    assert "auto against every method of ours, all problems" in captions
 
 
 def test_ours_and_peers_of_the_suite() -> None:
@@ -250,21 +250,21 @@ def test_five_seeds_of_ten_problems_have_power_together() -> None:
     ) in base.items():  # units are decades apart; the peer is better on four seeds of five
         better = losses * np.where(np.arange(5) == 0, 1.1, 0.7)
         runs += field({"mine": {name: losses.tolist()}, "peer": {name: better.tolist()}}, start=1e9)
-    contests = Contests(tuple(runs), (2,), "mine", dict.fromkeys(problems, -1.0))
+    data = BenchmarkRuns(tuple(runs), (2,), "mine", dict.fromkeys(problems, -1.0))
     runs = tuple(runs)
-    assert not any(duel.worse for duel in contests.duels)
-    (verdict,) = contests.overall
-    assert (verdict.problems, verdict.pairs, verdict.won, verdict.tied, verdict.lost) == (
+    assert not any(test.worse for test in data.tests)
+    (test,) = data.pooled
+    assert (test.problems, test.pairs, test.won, test.tied, test.lost) == (
         10,
         50,
         10,
         0,
         40,
     )
-    assert verdict.worse
-    assert verdict.p_value < 1e-3
-    assert verdict.least == least_p(50)
-    table = overall_table("mine", contests.overall, ["peer"])
+    assert test.worse
+    assert test.p_value < 1e-3
+    assert test.least == least_p(50)
+    table = pooled_table("mine", data.pooled, ["peer"])
     assert table.rows[0][:3] == ("peer", 10, 50)
     assert str(column(table, "after 2 calls")["peer"]).startswith("10 / 0 / 40 (p ")
     assert str(column(table, "after 2 calls")["peer"]).endswith(", worse)")
@@ -273,18 +273,20 @@ def test_five_seeds_of_ten_problems_have_power_together() -> None:
 def test_one_seed_of_each_problem_is_enough_together() -> None:
     problems = {f"p{number}": [2.0] for number in range(8)}
     runs = tuple(field({"mine": problems, "peer": {name: [1.0] for name in problems}}))
-    contests = Contests(runs, (2,), "mine", dict.fromkeys(problems, 0.0))
-    assert contests.duels == []
-    (verdict,) = contests.overall
-    assert (verdict.worse, verdict.p_value) == (True, least_p(8))
-    assert "mine against every peer, all problems together" in bench_markdown(contests)
+    data = BenchmarkRuns(runs, (2,), "mine", dict.fromkeys(problems, 0.0))
+    assert data.tests == []
+    (test,) = data.pooled
+    assert (test.worse, test.p_value) == (True, least_p(8))
+    assert "mine against every peer, all problems" in bench_markdown(data)
 
 
 def test_the_rank_of_a_difference_is_that_within_its_problem() -> None:
     runs = field({"mine": {"small": [1.0, 2, 3, 4], "large": [10.0, 20, 30, 40]},
                   "peer": {"small": [2.0, 4, 6, 8], "large": [9.0, 18, 27, 36]}})  # fmt: skip
-    (verdict,) = overall(runs, "mine", (2,), yardsticks(runs, {"small": 0.0, "large": 0.0}))
-    assert (verdict.balance, verdict.p_value, verdict.won, verdict.lost) == (0, 1, 4, 4)
+    (test,) = pairwise_tests(
+        run_frame(runs, {"small": 0.0, "large": 0.0}), "mine", (2,), pooled=True
+    )
+    assert (test.balance, test.p_value, test.won, test.lost) == (0, 1, 4, 4)
 
 
 # ---------------------------------------------------------------------- refusals, breakdowns, ties in ranks
@@ -302,18 +304,20 @@ def test_who_refuses_or_breaks_down_is_last_and_not_left_out() -> None:
         runs += [a_run([1], "d", "q", status=Status.ERROR)]
         runs[-8:] = [replace(run, seed=seed) for run in runs[-8:]]
     runs += [a_run([], "e", problem, status=Status.REFUSED) for problem in "pq"]
-    assert contenders(runs) == ["a", "b", "c", "d"], "who refused everything is not ranked"
-    ranks = ranks_at(runs, "abcd", (1, 2), yardsticks(runs, {"p": 0.0, "q": 0.0}))
+    assert contenders(run_frame(runs)) == ["a", "b", "c", "d"], (
+        "who refused everything is not ranked"
+    )
+    ranks = ranks_at(run_frame(runs, {"p": 0.0, "q": 0.0}), "abcd", (1, 2))
     assert ranks is not None
     assert ranks.pairs == 4
-    by_label = dict(zip(ranks.labels, ranks.means.T[1], strict=True))
+    by_label = dict(zip(ranks.labels, ranks.means[2], strict=True))
     assert by_label == {
         "a": (2.5 + 2) / 2,
         "b": (4 + 1) / 2,
         "c": (2.5 + 3.5) / 2,
         "d": (1 + 3.5) / 2,
     }
-    first = dict(zip(ranks.labels, ranks.means.T[0], strict=True))
+    first = dict(zip(ranks.labels, ranks.means[1], strict=True))
     assert first["d"] == (2.5 + 1) / 2, "what it found before it broke down counts"
 
 
@@ -323,13 +327,13 @@ def test_a_refusal_of_a_rival_is_no_win_and_one_of_ours_is_a_loss() -> None:
     runs += [a_run([], "other", "q", seed, Status.REFUSED) for seed in range(6)]
     runs += [a_run([], "mine", "r", seed, Status.REFUSED) for seed in range(6)]
     runs += [a_run([9, 1], "other", "r", seed) for seed in range(6)]
-    yards = yardsticks(runs)
-    found = {duel.problem: duel for duel in duels(runs, "mine", (2,), yards)}
+    frame = run_frame(runs)
+    found = {test.problem: test for test in pairwise_tests(frame, "mine", (2,))}
     assert set(found) == {"p", "r"}
     assert (found["r"].lost, found["r"].worse, found["r"].mine) == (6, True, math.inf)
-    (verdict,) = overall(runs, "mine", (2,), yards)
-    assert (verdict.problems, verdict.won, verdict.lost) == (2, 6, 6)
-    figure = profiles_figure(runs, ["mine", "other"], yards, (1e-2,))
+    (test,) = pairwise_tests(frame, "mine", (2,), pooled=True)
+    assert (test.problems, test.won, test.lost) == (2, 6, 6)
+    figure = profiles_figure(frame, ["mine", "other"], (1e-2,))
     assert [trace.y[-1] for trace in figure.data] == [2 / 3, 1 / 3], (
         "what was refused was not solved"
     )

@@ -22,10 +22,10 @@ from bo_invert.report.html import report_html, write_report
 from bo_invert.report.notebook import comparison_html, study_html, trial_html
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import png
-from bo_invert.report.ranking import fields, fooled
+from bo_invert.report.ranking import rank_methods, unconfirmed
 from bo_invert.report.runs import Find, Run, Status, as_picture, frozen
 from bo_invert.report.statistics import Spread
-from bo_invert.report.summary import honest_paragraph
+from bo_invert.report.summary import summary_text
 from bo_invert.report.table import Table, shown
 from bo_invert.report.text import study_text, trial_text
 from bo_invert.types import Attempt, Cost, Ledger, Outcome, Query, State, Trial
@@ -102,105 +102,103 @@ class Page(HTMLParser):
 def test_fooled_is_a_claim_of_which_the_judge_confirms_less_than_half(
     goal, start, loss, judged, expected
 ):
-    assert fooled(a_run(loss=loss, judged=judged, goal={"type": goal}), start) is expected
+    assert unconfirmed(a_run(loss=loss, judged=judged, goal={"type": goal}), start) is expected
 
 
 def test_a_judge_who_disagrees_with_everything_fools_nobody_twice():
     run = a_run(loss=0.5, judged=0.5, start=0.5)
-    assert not fooled(run, 0.5)
+    assert not unconfirmed(run, 0.5)
 
 
 # ---------------------------------------------------------------------- the paragraph
 
 
 def test_the_judge_decides_and_the_bold_claim_is_exposed():
-    text = honest_paragraph([
+    text = summary_text([
         a_run("gp", 0.1, 0.15, 0.5),
         a_run("dream", 0.001, 0.9, 0.01, strategy="gradient"),
         a_run("random", 0.4, 0.45, 0.5),
     ])  # fmt: skip
-    assert "“gp” won with a loss of 0.15 (it claimed 0.1)" in text
-    assert "own claim “dream” looked best with 0.001, of which the judge makes 0.9" in text
-    assert "“dream” was fooled" in text
-    assert "“dream” returned designs more peculiar" in text
-    assert "No plain rival did as well; the nearest was “random” with 0.45" in text
-    assert "The bill of 3 runs: 150 oracle values, no gradient" in text
+    assert "“gp” is best with a loss of 0.15 (claimed: 0.1)" in text
+    assert "The best claim is that of “dream”: 0.001, judged: 0.9." in text
+    assert "less than half of the improvement claimed by “dream”." in text
+    assert "Implausible designs: “dream”." in text
+    assert "The best plain method is “random” (random search) with 0.45" in text
+    assert "Cost of 3 runs: 150 oracle values, 0 gradients" in text
 
 
 def test_a_plain_method_that_wins_is_said_to_be_enough():
-    text = honest_paragraph(
-        [a_run("gp", 0.2, 0.22), a_run("best of N", 0.1, 0.1, strategy="prior")]
-    )
-    assert "“best of N” (best-of-N from the reference measure), was enough" in text
-    text = honest_paragraph([a_run("gp", 0.100, 0.11), a_run("cmaes", 0.1, 0.12)])
-    assert "Plain rivals did about as well: “cmaes”" in text
+    text = summary_text([a_run("gp", 0.2, 0.22), a_run("best of N", 0.1, 0.1, strategy="prior")])
+    assert "A plain method is enough: “best of N” (best of N from the reference measure)." in text
+    text = summary_text([a_run("gp", 0.100, 0.11), a_run("cmaes", 0.1, 0.12)])
+    assert "Plain methods are about as good: “cmaes”" in text
 
 
 def test_for_a_target_alike_means_by_a_factor():
-    close = honest_paragraph([a_run("gp", 1e-5, goal=TARGET), a_run("cmaes", 1.5e-5, goal=TARGET)])
-    far = honest_paragraph([a_run("gp", 1e-5, goal=TARGET), a_run("cmaes", 1e-3, goal=TARGET)])
-    solved = honest_paragraph([a_run("gp", 1e-15, goal=TARGET), a_run("cmaes", 1e-9, goal=TARGET)])
-    assert "did about as well: “cmaes”" in close
-    assert "No plain rival did as well; the nearest was “cmaes”" in far
-    assert "did about as well: “cmaes”" in solved
+    close = summary_text([a_run("gp", 1e-5, goal=TARGET), a_run("cmaes", 1.5e-5, goal=TARGET)])
+    far = summary_text([a_run("gp", 1e-5, goal=TARGET), a_run("cmaes", 1e-3, goal=TARGET)])
+    solved = summary_text([a_run("gp", 1e-15, goal=TARGET), a_run("cmaes", 1e-9, goal=TARGET)])
+    assert "about as good: “cmaes”" in close
+    assert "The best plain method is “cmaes” (CMA-ES) with 0.001" in far
+    assert "about as good: “cmaes”" in solved
 
 
 def test_ties_are_ties():
-    text = honest_paragraph([a_run("a", 0.1, 0.2), a_run("b", 0.1, 0.2)])
-    assert "“a” and “b” tie with a loss of 0.2" in text
-    assert "won" not in text
-    text = honest_paragraph([a_run("a", 0.1), a_run("b", 0.1), a_run("c", 0.3)])
-    assert "“a” and “b” tie with a loss of 0.1" in text
+    text = summary_text([a_run("a", 0.1, 0.2), a_run("b", 0.1, 0.2)])
+    assert "“a” and “b” are best with a loss of 0.2" in text
+    assert "The best claim" not in text
+    text = summary_text([a_run("a", 0.1), a_run("b", 0.1), a_run("c", 0.3)])
+    assert "“a” and “b” are best with a loss of 0.1" in text
 
 
 def test_without_a_judge_nothing_is_confirmed():
-    text = honest_paragraph([a_run("a", 0.1), a_run("b", 0.2)])
-    assert "No judge was there" in text
-    assert "fooled" not in text
+    text = summary_text([a_run("a", 0.1), a_run("b", 0.2)])
+    assert "Without a judge" in text
+    assert "unconfirmed" not in text
 
 
 def test_a_claim_on_which_the_judge_fails_does_not_win():
-    text = honest_paragraph([a_run("a", 0.1, 0.3), a_run("b", 0.01, None)])
-    assert "“a” won" in text
-    assert "“b” looked best with 0.01, on which the judge failed" in text
+    text = summary_text([a_run("a", 0.1, 0.3), a_run("b", 0.01, None)])
+    assert "“a” is best" in text
+    assert "The best claim is that of “b”: 0.01, judged: no value." in text
 
 
 def test_maximised_outputs_are_told_as_outputs():
-    text = honest_paragraph([a_run("a", -7.5, goal={"type": "maximize"}, start=-1.0)])
-    assert "“a” won with an output of 7.5" in text
+    text = summary_text([a_run("a", -7.5, goal={"type": "maximize"}, start=-1.0)])
+    assert "“a” is best with an output of 7.5" in text
 
 
 def test_a_fooled_winner_is_told_so():
-    text = honest_paragraph([a_run("a", 0.0, 0.8), a_run("b", 0.85, 0.9)])
-    assert "“a” won" in text
-    assert "The winner is among them" in text
+    text = summary_text([a_run("a", 0.0, 0.8), a_run("b", 0.85, 0.9)])
+    assert "“a” is best" in text
+    assert "less than half of the improvement claimed by “a”." in text
 
 
 def test_an_implausible_winner_gets_a_plausible_runner_up():
-    text = honest_paragraph([a_run("a", 0.1, 0.1, 0.001), a_run("b", 0.2, 0.2, 0.5)])
-    assert "“a” returned designs more peculiar" in text
-    assert "Among plausible designs, “b” did best" in text
+    text = summary_text([a_run("a", 0.1, 0.1, 0.001), a_run("b", 0.2, 0.2, 0.5)])
+    assert "Implausible designs: “a”." in text
+    assert "Best method with plausible designs: “b”." in text
 
 
 def test_refusals_errors_and_failures_are_told():
     broken = replace(a_run("gp", 0.1), status=Status.ERROR, ended="OSError: disk", finds=())
     failing = a_run("random", 0.5, bill=Ledger(values=50, attempts=50, failed=7, lost=1))
-    text = honest_paragraph([broken, failing, refused()])
-    assert "“ls” refused to work on it" in text
-    assert "“gp” (1 of 1 runs) broke down" in text
-    assert "8 attempts gave no outputs" in text
+    text = summary_text([broken, failing, refused()])
+    assert "Refused to run: “ls”." in text
+    assert "Crashed: “gp”." in text
+    assert "8 attempts without outputs, billed." in text
 
 
 def test_nothing_and_nobody():
-    assert honest_paragraph([]) == "Nothing was run."
-    assert "no method could run" in honest_paragraph([refused()])
-    assert "No method found a feasible design" in honest_paragraph([a_run(feasible=False)])
+    assert summary_text([]) == "There are no runs."
+    assert "No method could run" in summary_text([refused()])
+    assert "No method found a feasible design" in summary_text([a_run(feasible=False)])
 
 
 def test_several_seeds_are_told_by_medians_and_a_test():
     runs = [a_run("gp", 0.1 + 0.01 * s, seed=s) for s in range(8)]
     runs += [a_run("random", 0.5 + 0.01 * s, seed=s) for s in range(8)]
-    text = honest_paragraph(runs)
+    text = summary_text(runs)
     assert "a median loss of 0.135" in text
     assert "p = 0.0078 over 8 paired seeds" in text
     assert "16 runs" in text
@@ -208,7 +206,7 @@ def test_several_seeds_are_told_by_medians_and_a_test():
 
 def test_one_fooled_run_of_many_is_counted():
     runs = [a_run("gp", 0.0, 0.9 if s == 0 else 0.1, seed=s) for s in range(3)]
-    assert "“gp” (1 of 3 runs) was fooled" in honest_paragraph(runs)
+    assert "improvement claimed by “gp” (1 of 3 runs)" in summary_text(runs)
 
 
 # ---------------------------------------------------------------------- tables
@@ -239,10 +237,10 @@ def test_a_goal_of_which_little_is_known():
 def test_the_demo_s_columns():
     table = comparison_tables([a_run("gp", 0.1, 0.15, 0.5), a_run("random", 0.001, 0.9, 0.01)])[0]
     assert table.columns == (
-        "method", "values", "gradients", "best loss claimed", "judge says", "plausibility", "seconds",
+        "method", "values", "gradients", "best loss", "judged", "plausibility", "seconds",
     )  # fmt: skip
     assert [row[0] for row in table.rows] == ["gp", "random"]
-    assert table.marks == {(1, 4): "fooled", (1, 5): "implausible"}
+    assert table.marks == {(1, 4): "unconfirmed", (1, 5): "implausible"}
     assert "0.9 !" in table.text()
     assert "0.01 ?" in table.text()
 
@@ -262,17 +260,17 @@ def test_maximised_outputs_are_shown_with_their_own_sign():
     runs.append(replace(a_run("random", seed=2, goal=goal), finds=()))
     table = comparison_tables(runs)[0]
     assert [row[0] for row in table.rows] == ["gp", "random"]
-    claimed, judged = (table.columns.index(name) for name in ("best gain claimed", "judge says"))
+    claimed, judged = (table.columns.index(name) for name in ("best gain", "judged"))
     assert table.rows[0][claimed] == Spread(3.0, 2.5, 4.0, 3)
     assert table.rows[0][judged] == Spread(2.5, 2.0, 3.5, 3)
     assert table.cell(1, claimed) == "1 [none, 1.25]"
     every = runs_table(runs)
-    assert [row[every.columns.index("best gain claimed")] for row in every.rows][:3] == [
+    assert [row[every.columns.index("best gain")] for row in every.rows][:3] == [
         2.0,
         3.0,
         5.0,
     ]
-    assert every.cell(5, every.columns.index("best gain claimed")) == "none feasible"
+    assert every.cell(5, every.columns.index("best gain")) == "none feasible"
     figure = curves_figure(runs)
     assert figure.layout.yaxis.title.text == "best gain so far"
     (line,) = (trace for trace in figure.data if trace.name == "gp" and trace.showlegend)
@@ -281,7 +279,7 @@ def test_maximised_outputs_are_shown_with_their_own_sign():
 
 def test_columns_that_say_nothing_are_left_out():
     table = comparison_tables([a_run("gp", 0.1, plausibility=1.0)])[0]
-    assert table.columns == ("method", "values", "gradients", "best loss claimed", "seconds")
+    assert table.columns == ("method", "values", "gradients", "best loss", "seconds")
 
 
 def test_hits_seeds_and_ranks():
@@ -299,10 +297,10 @@ def test_hits_seeds_and_ranks():
 
 
 def test_ranks_need_common_seeds_and_two_methods():
-    alone = fields([a_run("a", seed=0), a_run("a", seed=1)])[0]
-    apart = fields([a_run("a", seed=0), a_run("b", seed=1)])[0]
-    assert alone.standings[0].rank is None
-    assert (apart.pairs, apart.standings[0].rank) == (0, None)
+    alone = rank_methods([a_run("a", seed=0), a_run("a", seed=1)])[0]
+    apart = rank_methods([a_run("a", seed=0), a_run("b", seed=1)])[0]
+    assert alone.methods[0].rank is None
+    assert (apart.pairs, apart.methods[0].rank) == (0, None)
 
 
 def test_an_overall_table_needs_methods_that_ran_everywhere():
@@ -487,7 +485,7 @@ def test_the_page_holds_the_library_packed_and_each_figure_as_data():
 def test_the_default_paragraph_is_the_honest_one():
     runs = [a_run("gp", 0.1, 0.15), a_run("random", 0.4, 0.45)]
     text = "".join(Page(report_html(runs, title="t")).text)
-    assert honest_paragraph(runs) in text
+    assert summary_text(runs) in text
 
 
 # ---------------------------------------------------------------------- notebooks and text

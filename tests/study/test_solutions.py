@@ -7,8 +7,8 @@ import pytest
 
 import bo_invert as bi
 from bo_invert.benchmark.run import summarize
-from bo_invert.report.ranking import fooled, score
-from bo_invert.report.summary import honest_paragraph
+from bo_invert.report.ranking import score, unconfirmed
+from bo_invert.report.summary import summary_text
 
 
 def judged(judge: object, **options: object) -> bi.Study:
@@ -61,9 +61,9 @@ def test_a_judge_may_find_constraints_broken() -> None:
     run = summarize(study)
     assert run.best is not None
     assert run.best.upheld is False
-    assert fooled(run, run.start)
+    assert unconfirmed(run, run.start)
     assert score(run, True) == np.inf
-    assert "what the methods found breaks constraints by the judge's outputs" in honest_paragraph(
+    assert "The judge confirms no design: its outputs violate the constraints" in summary_text(
         [run]
     )
     assert type(run).from_json(run.to_json()).best.upheld is False
