@@ -25,6 +25,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 from warnings import warn
 
@@ -132,6 +133,32 @@ class FailedError(EvaluationError):
 
 class InfeasibleError(EvaluationError):
     """Infeasible design, such as a mesh or a synthesis that does not exist. Billed; never retried."""
+
+
+def whole_number(
+    where: str, name: str, value: object, least: int = 1, most: int | None = None
+) -> int:
+    """Return an argument as an ``int``; numpy integers are accepted, booleans are not.
+
+    Args:
+        where: class or function that received the argument.
+        name: of the argument.
+        value: the argument.
+        least: smallest valid value.
+        most: largest valid value; None for no limit.
+
+    Raises:
+        InvalidInputError: the argument is no whole number in this range.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Integral)
+        or int(value) < least
+        or (most is not None and int(value) > most)
+    ):
+        limits = f">= {least}" if most is None else f"from {least} to {most}"
+        raise InvalidInputError(f"{where}: {name} must be a whole number {limits}, got {value!r}")
+    return int(value)
 
 
 def __getattr__(name: str) -> Any:

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bo_invert.benchmark.pool import here, perform
 from bo_invert.benchmark.run import ProblemSource, run_one, summarize
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.problems.problem import Problem
 from bo_invert.report.runs import Run, Status
 from bo_invert.storage.base import Store
@@ -77,8 +75,7 @@ def compare(
         dict.fromkeys(int(seed) for seed in (range(seeds) if isinstance(seeds, int) else seeds))
     )
     for what, value in (("budget", budget), ("batch", batch), ("jobs", jobs), ("keep", keep)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise InvalidInputError(f"compare: {what} must be a whole number >= 1, got {value!r}")
+        whole_number("compare", what, value)
     if not numbers or min(numbers) < 0:
         raise InvalidInputError(
             f"compare: seeds must be whole numbers >= 0, at least one, got {numbers}"

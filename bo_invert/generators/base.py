@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.generators.priors import Draw, Prior, draw_codes
 from bo_invert.types import JSON
 
@@ -56,16 +56,16 @@ class GeneratorConfig:
             raise InvalidInputError(f"{cls.__name__}: {error}") from None
 
     def refuse(self, **below_one: int | Sequence[int]) -> None:
-        """Raise InvalidInputError where one of these sizes is no whole number from 1, or ``seed`` is none from 0."""
-        seed = getattr(self, "seed", 0)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise InvalidInputError(f"{type(self).__name__}: seed must be at least 0, got {seed!r}")
+        """Check sizes, which must be whole numbers >= 1, and ``seed``, a whole number >= 0.
+
+        Raises:
+            InvalidInputError: a value is not in its range.
+        """
+        where = type(self).__name__
+        whole_number(where, "seed", getattr(self, "seed", 0), least=0)
         for name, sizes in below_one.items():
             for size in sizes if isinstance(sizes, (tuple, list)) else (sizes,):
-                if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                    raise InvalidInputError(
-                        f"{type(self).__name__}: {name} must be at least 1, got {size!r}"
-                    )
+                whole_number(where, name, size)
 
 
 @dataclass(frozen=True)

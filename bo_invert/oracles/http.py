@@ -17,6 +17,7 @@ from bo_invert.errors import (
     InfeasibleError,
     InvalidInputError,
     MissingExtraError,
+    whole_number,
 )
 from bo_invert.oracles.base import MISFIT, Answer, Oracle, answer_of
 from bo_invert.oracles.io.http_requests import (
@@ -117,8 +118,7 @@ class Http(Oracle):
             raise InvalidInputError(
                 f"Http: placeholders {names_in(self.url)} in the url hold one design, not a batch"
             )
-        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise InvalidInputError(f"Http: retries is a whole number from 0, got {retries!r}")
+        whole_number("Http", "retries", retries, least=0)
         if not (
             isinstance(timeout, (int, float))
             and 0 < timeout < 1e9

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.problem_doctor.advice import advise
 from bo_invert.problem_doctor.call_budget import Hung, Meter, Spent
 from bo_invert.problem_doctor.findings import DoctorReport, Finding, Severity, error, note, seconds
@@ -77,8 +77,7 @@ def doctor(
     Raises:
         InvalidInputError: no call is allowed, or the study is about another problem.
     """
-    if isinstance(calls, bool) or not isinstance(calls, (int, np.integer)) or calls < 1:
-        raise InvalidInputError(f"doctor: calls is a whole number from 1, got {calls!r}")
+    whole_number("doctor", "calls", calls)
     if timeout is not None and not timeout > 0:
         raise InvalidInputError(f"doctor: timeout is a number of seconds > 0, got {timeout!r}")
     if study is not None and (

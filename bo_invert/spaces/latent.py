@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.generators.latent_plausibility import Measure, as_codes, fit_measure
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
 from bo_invert.generators.wrapped import Frozen, as_function, checked_length, is_module
@@ -80,10 +80,7 @@ class Latent(Space):
         seed: int = 0,
         device: str | torch.device | None = None,
     ) -> None:
-        if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
-            raise InvalidInputError(
-                f"Latent: dim is the length of a code, a whole number from 1, got {dim!r}"
-            )
+        whole_number("Latent", "dim (the length of a code)", dim)
         if not 0.0 < level <= 1.0:
             raise InvalidInputError(
                 f"Latent: level is a share of the codes in (0, 1], got {level!r}"

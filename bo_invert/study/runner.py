@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import FailedError, InvalidInputError, StorageError
+from bo_invert.errors import FailedError, InvalidInputError, StorageError, whole_number
 from bo_invert.execution.base import WorkerDied, WorkerLoadError
 from bo_invert.execution.serial import SerialExecutor
 from bo_invert.oracles.base import MISFIT
@@ -56,8 +56,7 @@ def run(
             f"problem {problem.name!r} has no oracle to run; use study.ask() and study.tell()"
         )
     for what, value, least in (("budget", budget, 1), ("batch", batch, 1), ("retries", retries, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise InvalidInputError(f"run: {what} must be a whole number >= {least}, got {value!r}")
+        whole_number("run", what, value, least)
     if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < np.inf):
         raise InvalidInputError(f"run: timeout must be a number of seconds > 0, got {timeout!r}")
     engine, made = engine_for(executor, problem, int(batch), timeout)

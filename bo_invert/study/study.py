@@ -17,6 +17,7 @@ from bo_invert.errors import (
     InvalidInputError,
     ProblemChangedError,
     StudyExistsError,
+    whole_number,
 )
 from bo_invert.history import History
 from bo_invert.problem_statement import ProblemStatement
@@ -95,8 +96,7 @@ class Study:
         """
         if not isinstance(name, str) or not name.strip():
             raise InvalidInputError(f"Study: the name must be a non-empty string, got {name!r}")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise InvalidInputError(f"Study: the seed must be a whole number >= 0, got {seed!r}")
+        whole_number("Study", "seed", seed, least=0)
         chosen = from_spec(strategy, **options)
         chosen.check(problem.statement)
         store = open_store(storage, token)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import whole_number
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.latent_plausibility import Measure
 from bo_invert.parameters import Int
@@ -57,10 +57,7 @@ class Modes(nn.Module):
 
     def __init__(self, designs: Array, dim: int, baseline: Array | None = None) -> None:
         super().__init__()
-        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= len(KULFAN):
-            raise InvalidInputError(
-                f"airfoil: dim is a whole number from 1 to {len(KULFAN)}, got {dim!r}"
-            )
+        whole_number("airfoil", "dim", dim, most=len(KULFAN))
         heights, centre = basis(), designs.mean(axis=0)
         _, sizes, ways = np.linalg.svd((designs - centre) @ heights.T, full_matrices=False)
         largest = np.abs(ways).argmax(axis=1)
