@@ -24,6 +24,15 @@ def plain(fn: Any = bowl, d: int = 2, objective: Any = None) -> bi.Problem:
     return bi.Problem(bi.Box([0.0] * d, [1.0] * d), fn, objective or bi.Minimize(), name="plain")
 
 
+def begun(problem: bi.Problem, count: int, **options: Any) -> bi.Study:
+    """A study of 60 calls that stops after ``count`` more than the 30 random points it is given first."""
+    study = bi.Study.create("s", problem, seed=0, **options)
+    points = np.random.default_rng(1).random((30, 2))
+    assert problem.oracle is not None
+    study.add(points, problem.oracle(points))
+    return study.run(60, stop=lambda: len(study.trials) >= 30 + count)
+
+
 def test_it_is_the_default() -> None:
     assert bi.Study.create("s", plain()).strategy.name == "auto"
 
@@ -49,7 +58,7 @@ def test_a_target_behind_trees_does_not() -> None:
     problem = plain(
         lambda x: float(np.floor(6 * x[0]) + np.floor(6 * x[1]) / 6), objective=bi.Target(3.5)
     )
-    study = bi.Study.create("s", problem, seed=1).run(40)
+    study = bi.Study.create("s", problem, seed=1).run(14)
     assert "gp" in origins(study)
     assert any("exactly alike" in trial.query.meta["why"] for trial in study.trials)
 
@@ -72,7 +81,7 @@ def test_gradients_are_used() -> None:
             return ((x - self.at) ** 2).sum(1, keepdim=True)
 
     problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), Quadratic(), bi.Minimize(), name="smooth")
-    study = bi.Study.create("s", problem, seed=0).run(30)
+    study = bi.Study.create("s", problem, seed=0).run(20)
     assert study.spent.gradients > 0
 
 
@@ -88,9 +97,7 @@ def test_many_trials_go_to_turbo() -> None:
 
 def test_noise_is_found_out_by_asking_again() -> None:
     rng = np.random.default_rng(0)
-    study = bi.Study.create(
-        "s", plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), seed=0
-    ).run(60)
+    study = begun(plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), 6)
     again = [trial for trial in study.trials if "repeat" in trial.query.meta]
     assert len(again) == 1
     first = study.trials[again[0].query.meta["repeat"]]
@@ -99,7 +106,8 @@ def test_noise_is_found_out_by_asking_again() -> None:
 
 
 def test_a_smooth_exact_oracle_is_not_asked_twice() -> None:
-    study = bi.Study.create("s", plain(), seed=0).run(40)
+    study = begun(plain(), 6)
+    assert "gp" in origins(study)
     assert len({trial.point.tobytes() for trial in study.trials}) == len(study.trials)
 
 
@@ -111,7 +119,7 @@ def test_who_says_that_the_oracle_is_noisy_is_believed() -> None:
     """From the start, without a repeat; a target is not handed to what trusts every digit."""
     rng = np.random.default_rng(0)
     problem = plain(lambda x: bowl(x) + 0.1 * rng.standard_normal(), objective=bi.Target(0.2))
-    study = bi.Study.create("s", problem, seed=0, noisy=True).run(40, stop_when_hit=False)
+    study = bi.Study.create("s", problem, seed=0, noisy=True).run(14, stop_when_hit=False)
     assert origins(study) == {"gp"}
     said = "gp: a global model of the outputs, as the oracle is said to be noisy"
     assert reasons(study) == {"a look around, before a model can say anything", said}
@@ -122,12 +130,10 @@ def test_who_says_that_the_oracle_is_noisy_is_believed() -> None:
 def test_who_says_that_the_oracle_is_exact_is_believed() -> None:
     """The noise that is found out by asking again otherwise: nothing is repeated, nothing is said of noise."""
     rng = np.random.default_rng(0)
-    study = bi.Study.create(
-        "s", plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), seed=0, noisy=False
-    )
+    study = begun(plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), 0, noisy=False)
     study.enqueue(point=[0.5, 0.5])
     study.enqueue(point=[0.5, 0.5])
-    study.run(36)
+    study.run(60, stop=lambda: len(study.trials) >= 36)
     assert not any("repeat" in trial.query.meta for trial in study.trials)
     assert len({trial.point.tobytes() for trial in study.trials}) == len(study.trials) - 1
     assert not any("differently" in why or "noisy" in why for why in reasons(study))

@@ -94,11 +94,17 @@ def test_a_point_goes_to_the_edge_of_its_own_mode() -> None:
 
 #: It asks as its children do.
 COMPOSED = {"then"}
+#: Options that save time: a plain model, few initial points, short walks.
+PLAIN_GP: JSON = {"kernel": "matern", "warp": False, "initial": 5}
 OPTIONS: dict[str, JSON] = {
-    "pcn": {"steps": 20},
+    "gp": PLAIN_GP,
+    "turbo": PLAIN_GP,
+    "pcn": {"steps": 20, "walkers": 4, "initial": 5},
     "o3": {"draws": 6, "seeds": 4},
-    "polish": {"share": 0.4},
+    "polish": {"share": 0.4, "base": {"name": "gp", "options": PLAIN_GP}},
+    "ax": {"initialization_budget": 5},
 }
+PEERS = {"ax", "botorch", "optuna", "nevergrad"}
 
 
 def far(realism: float | None, measured: bool) -> bi.Problem:
@@ -113,8 +119,14 @@ def far(realism: float | None, measured: bool) -> bi.Problem:
     )
 
 
-@pytest.mark.parametrize("measured", [False, True])
-@pytest.mark.parametrize("name", sorted({*registry.names("strategies")} - COMPOSED))
+@pytest.mark.parametrize(
+    ("name", "measured"),
+    [
+        pytest.param(name, measured, marks=[pytest.mark.peers] if name in PEERS else [])
+        for name in sorted({*registry.names("strategies")} - COMPOSED)
+        for measured in ([True] if name in PEERS else [False, True])
+    ],
+)
 def test_what_is_asked_is_real(name: str, measured: bool) -> None:
     strategy = {"name": name, "options": OPTIONS.get(name, {})}
     study = bi.Study.create("s", far(0.5, measured), strategy=strategy, seed=0).run(10)
