@@ -90,6 +90,9 @@ def consistent(study: Study) -> None:
 class StudyConformance:
     """Tests over a fixture ``storage``, which a subclass gives: an empty storage, anew for each test."""
 
+    examples = 15
+    """Sequences of events that the state machine tries; fewer where each event is a request."""
+
     @pytest.fixture
     def storage(self) -> Any:
         """An empty storage."""
@@ -271,7 +274,7 @@ class StudyConformance:
                 self.study = Study.create(self.name, problem(), "random", 0, storage)
 
         options = settings(
-            max_examples=15,
+            max_examples=self.examples,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,

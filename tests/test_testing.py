@@ -28,6 +28,7 @@ class TestSQLite(StudyConformance):
         return f"sqlite:///{tmp_path}/runs.db"
 
 
+@pytest.mark.service
 class TestPostgreSQL(StudyConformance):
     @pytest.fixture
     def storage(self, postgres_url: str) -> Any:
@@ -38,7 +39,10 @@ class TestPostgreSQL(StudyConformance):
         return store
 
 
+@pytest.mark.service
 class TestServer(StudyConformance):
+    examples = 4
+
     @pytest.fixture(scope="class")
     def served(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         folder = tmp_path_factory.mktemp("served")

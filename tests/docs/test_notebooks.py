@@ -1,9 +1,9 @@
-"""The notebooks run, and their committed copies show what their sources say."""
+"""The notebooks run, and their committed copies have the sources' cells."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,20 +15,61 @@ SCRIPTS = sorted(FOLDER.glob("[0-9]*.py"))
 #: Packages of an extra that a notebook needs.
 NEEDS = {"03_airfoil": ("neuralfoil", "aerosandbox")}
 
-sys.path.insert(0, str(FOLDER))
+
+def cells(notebook: Any) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_runs_in_short_mode(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from execute import executed
+def test_runs_in_short_mode(
+    script: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Run the cells in one interactive shell of this process, which has the imports behind it."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+    from matplotlib import pyplot
 
     for package in NEEDS.get(script.stem, ()):
         pytest.importorskip(package, reason=f"{script.stem} needs an extra that is not installed")
     monkeypatch.setenv("BO_INVERT_SHORT", "1")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+    monkeypatch.chdir(FOLDER)
+    monkeypatch.setattr(pyplot, "show", lambda: pyplot.close("all"))
+    shell = InteractiveShell()
+    shown = 0
+    try:
+        for number, source in enumerate(cells(jupytext.read(script))):
+            with capture_output() as captured:
+                result = shell.run_cell(source)
+            assert result.success, (
+                f"code cell {number}: {result.error_in_exec!r}\n{captured.stdout}"
+            )
+            shown += bool(captured.stdout or captured.outputs)
+    finally:
+        shell.history_manager.end_session()
+    assert shown >= 3
+
+
+@pytest.mark.slow
+def test_execute_stores_outputs_and_raises_what_a_cell_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``make notebooks`` runs a kernel: here one cell of output, then one that fails."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from execute import executed
+    from nbclient.exceptions import CellExecutionError
+
+    script = tmp_path / "little.py"
+    script.write_text("# %% [markdown]\n# # Title\n\n# %%\nprint(6 * 7)\n")
     notebook = executed(script)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert sum(bool(cell.outputs) for cell in cells) >= 3
+    assert notebook.cells[1].outputs[0].text == "42\n"
+    script.write_text("# %%\n1 / 0\n")
+    with pytest.raises(CellExecutionError, match="division by zero"):
+        executed(script)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

@@ -36,14 +36,14 @@ CONFIG = schemathesis.Config.from_dict(
                 "expected-statuses": [400, 401, 403, 404, 405, 409, 413, 422]
             },
         },
-        "generation": {"deterministic": True, "max-examples": 10},
+        "generation": {"deterministic": True, "max-examples": 5},
     }
 )
 described = schemathesis.openapi.from_asgi(
     "/openapi.json", INSIDE.app, headers={"Authorization": f"Bearer {SECRET}"}, config=CONFIG
 )
 CALM = hypothesis.settings(
-    max_examples=10,
+    max_examples=5,
     derandomize=True,
     database=None,
     deadline=None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,17 @@ import bo_invert as bi
 from bo_invert.storage.open import open_store
 from bo_invert.types import State
 
-PROCESSES, EACH = 8, 50
+PROCESSES, EACH = 5, 20
 
 WORKER = """
-import sys, time
+import sys
 import bo_invert as bi
+import bo_invert.storage.sql, bo_invert.strategies.random
 
-url, start, each = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+url, each = sys.argv[1], int(sys.argv[2])
 problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), None, bi.Minimize())
-time.sleep(max(0.0, start - time.time()))
+print("ready", flush=True)
+input()
 study = bi.Study.create("shared", problem, "random", storage=url, exist_ok=True)
 for _ in range(each):
     (trial,) = study.ask()
@@ -43,14 +44,17 @@ def test_processes_that_begin_at_the_same_instant_share_a_study(
         store = open_store(url)
         for name in store.names():
             store.delete(name)
-    command = [sys.executable, "-c", WORKER, url, str(time.time() + 4.0), str(EACH)]
-    workers = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(PROCESSES)
-    ]
-    said = [worker.communicate(timeout=240) for worker in workers]
-    assert [errors for _, errors in said if errors] == []
-    numbers = sorted(int(line) for out, _ in said for line in out.splitlines())
+    command = [sys.executable, "-c", WORKER, url, str(EACH)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    workers = [subprocess.Popen(command, text=True, **pipes) for _ in range(PROCESSES)]
+    for worker in workers:
+        assert worker.stdout.readline() == "ready\n", worker.communicate()
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    printed = [worker.communicate(timeout=240) for worker in workers]
+    assert [errors for _, errors in printed if errors] == []
+    numbers = sorted(int(line) for out, _ in printed for line in out.splitlines())
     assert numbers == list(range(PROCESSES * EACH))
     study = bi.Study.open("shared", url)
     assert all(

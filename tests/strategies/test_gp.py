@@ -27,6 +27,10 @@ def arm(x: np.ndarray) -> list[float]:
 ARM = bi.Box([-0.6, -1.2, -1.2, -1.2], [0.6, 1.2, 1.2, 1.2])
 
 
+#: No selection of a model, which most of the time of an ask goes to.
+PLAIN: dict[str, Any] = {"kernel": "matern", "warp": False}
+
+
 def study(
     problem: bi.Problem, budget: int, batch: int = 1, seed: int = 0, **options: Any
 ) -> bi.Study:
@@ -49,15 +53,19 @@ def test_hits_a_vector_target_in_few_calls() -> None:
 
 def test_hits_a_scalar_target_on_a_wavy_function() -> None:
     problem = bi.Problem(bi.Box([-1.0, -1.0], [1.0, 1.0]), sine, bi.Target(1.3))
-    assert best(study(problem, 25)) < 1e-6
+    assert best(study(problem, 25, **PLAIN)) < 1e-6
 
 
-@pytest.mark.parametrize("objective", [bi.Minimize(), bi.Maximize()])
-def test_finds_both_ends(objective: Any) -> None:
+@pytest.mark.parametrize(
+    ("objective", "options"), [(bi.Minimize(), {}), (bi.Maximize(), PLAIN)], ids=["low", "high"]
+)
+def test_finds_both_ends(objective: Any, options: Any) -> None:
     problem = bi.Problem(
         bi.Box([-2.0, -2.0], [2.0, 2.0]), lambda x: float(x[0] * np.exp(-(x**2).sum())), objective
     )
-    assert best(study(problem, 20)) == pytest.approx(-np.exp(-0.5) / np.sqrt(2.0), abs=1e-2)
+    assert best(study(problem, 16, **options)) == pytest.approx(
+        -np.exp(-0.5) / np.sqrt(2.0), abs=1e-2
+    )
 
 
 def test_outcome_constraints_hold_at_the_best() -> None:
@@ -67,7 +75,7 @@ def test_outcome_constraints_hold_at_the_best() -> None:
         bi.Minimize("cost"),
         constraints=["yield >= 1.4"],
     )
-    made = study(problem, 22)
+    made = study(problem, 18, **PLAIN)
     assert best(made) == pytest.approx(2.0 - np.sqrt(0.2), abs=0.03)
 
 
@@ -75,9 +83,9 @@ def test_infeasible_designs_are_learned() -> None:
     def fussy(x: np.ndarray) -> float | bi.InfeasibleError:
         return bi.InfeasibleError("no mesh") if x[0] < 0.5 else float(x.sum())
 
-    made = study(bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), fussy, bi.Minimize()), 25)
+    made = study(bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), fussy, bi.Minimize()), 20, **PLAIN)
     assert best(made) < 0.52
-    assert len({tuple(trial.point) for trial in made.trials}) == 25
+    assert len({tuple(trial.point) for trial in made.trials}) == 20
 
 
 def test_hundreds_of_outputs() -> None:
@@ -107,7 +115,7 @@ def noiseless(x: np.ndarray) -> float:
 
 
 def late_losses(seed: int, **options: Any) -> float:
-    """What the last 8 of 24 calls would have been without the noise, on average; 0.22 for random points."""
+    """Mean loss without the noise over the last 8 of 24 calls; 0.22 for random points."""
     rng = np.random.default_rng(100 + seed)
     problem = bi.Problem(
         bi.Box([0.0] * 2, [1.0] * 2),
@@ -126,12 +134,12 @@ def late_losses(seed: int, **options: Any) -> float:
 
 def test_the_noisy_option_stays_in_the_valley() -> None:
     """Without the option it keeps away from what it has asked, and the mean is 0.15."""
-    assert np.mean([late_losses(seed, noisy=True) for seed in range(4)]) < 0.1
+    assert np.mean([late_losses(seed, noisy=True, **PLAIN) for seed in range(2)]) < 0.1
 
 
 def test_a_batch_keeps_apart_and_open_trials_count() -> None:
     """As long as there is something to gain: around a target that is all but hit, nothing keeps points apart."""
-    made = study(bi.Problem(ARM, lambda x: arm(x)[0], bi.Minimize()), 12)
+    made = study(bi.Problem(ARM, lambda x: arm(x)[0], bi.Minimize()), 12, batch=4)
     first = made.ask(3)
     second = made.ask(2)
     points = np.array([trial.point for trial in (*first, *second)])
@@ -165,25 +173,18 @@ print(json.dumps([[q.to_json() for q in proposal.queries], proposal.memo]))
 
 def test_the_same_points_bit_by_bit_in_any_process() -> None:
     problem = bi.Problem(ARM, arm, bi.Target([1.5, 0.4]))
-    made = study(problem, 14)
+    made = study(problem, 14, batch=7)
     assert all(isinstance(trial, Trial) and trial.outcome is not None for trial in made.trials)
     told = json.dumps([[t.query.to_json(), t.outcome.to_json()] for t in made.trials if t.outcome])
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT.replace("{noise}", str(noise))],
-            input=told,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for noise in (1, 7)
-    ]
+    there = subprocess.run(
+        [sys.executable, "-c", SCRIPT.replace("{noise}", "7")],
+        input=told,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     here = GP().ask(problem.statement, made.trials, Request(9, 2, 5, 100, None))
-    assert (
-        json.loads(runs[0])
-        == json.loads(runs[1])
-        == [[q.to_json() for q in here.queries], here.memo]
-    )
+    assert json.loads(there) == [[q.to_json() for q in here.queries], here.memo]
 
 
 def test_refuses_senseless_options() -> None:
