@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import postgres
 import pytest
 from hypothesis import HealthCheck, settings
+from servers import Served
 
 # Read when MLflow is imported, here and in processes that tests start.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -24,6 +25,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that tests share, each with studies of its own; it is not to be killed."""
+    folder = tmp_path_factory.mktemp("server")
+    made = Served(folder, f"sqlite:///{folder}/runs.db", "--asks-per-second", "1000")
+    yield made
+    made.kill()
 
 
 @pytest.fixture(scope="session")

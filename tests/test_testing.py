@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +42,9 @@ class TestPostgreSQL(StudyConformance):
 class TestServer(StudyConformance):
     examples = 4
 
-    @pytest.fixture(scope="class")
-    def served(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-        folder = tmp_path_factory.mktemp("served")
-        made = Served(folder, f"sqlite:///{folder}/runs.db", "--asks-per-second", "1000")
-        yield made
-        made.kill()
-
     @pytest.fixture
-    def storage(self, served: Served) -> Any:
-        store = RemoteStore(served.url, served.token)
+    def storage(self, server: Served) -> Any:
+        store = RemoteStore(server.url, server.token)
         for name in store.names():
             store.delete(name)
         return store

@@ -23,48 +23,39 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)
 
 
+@pytest.mark.service
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_a_whole_search_with_curl(tmp_path: Path) -> None:
+def test_a_whole_search_with_curl(tmp_path: Path, server: Served) -> None:
     (script,) = (block for block in blocks("sh") if "curl" in block)
-    served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
-    try:
-        script = script.replace("http://127.0.0.1:8765", served.url)
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=tmp_path, env={**os.environ, "TOKEN": served.token}, capture_output=True, text=True, timeout=200,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        best = json.loads(done.stdout)["best"]
-        assert bi.Study.open("kettle", served.url, token=served.token).spent.values == 12
-    finally:
-        served.kill()
+    script = script.replace("http://127.0.0.1:8765", server.url)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path, env={**os.environ, "TOKEN": server.token}, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    best = json.loads(done.stdout)["best"]
+    assert bi.Study.open("kettle", server.url, token=server.token).spent.values == 12
     assert best["feasible"]
     assert best["loss"] < 60.0, "a little water and many watts boil within a minute"
 
 
-def test_python_there_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.service
+def test_python_there_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Served) -> None:
+    """The blocks of the page, with fewer calls and the address of this server."""
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     shared, remote, tracked = blocks("python")
-    run(shared, scope)
-    run(tracked, scope)
+    run(shared.replace("budget=20", "budget=6"), scope)
+    run(tracked.replace("budget=30", "budget=10"), scope)
     assert isinstance(scope["study"], bi.Study)
-    assert scope["study"].spent.values == 30
-    assert len(mlflow.MlflowClient("sqlite:///mlflow.db").search_runs(["1"])) == 31
-    served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
-    try:
-        run(
-            remote.replace("http://127.0.0.1:8765", served.url).replace(
-                '"..."', repr(served.token)
-            ),
-            scope,
-        )
-        study = scope["study"]
-        assert isinstance(study, bi.Study)
-        assert study.spent.values == 100
-    finally:
-        served.kill()
+    assert scope["study"].spent.values == 10
+    assert len(mlflow.MlflowClient("sqlite:///mlflow.db").search_runs(["1"])) == 11
+    remote = remote.replace("http://127.0.0.1:8765", server.url)
+    run(remote.replace('"..."', repr(server.token)).replace("budget=100", "budget=16"), scope)
+    study = scope["study"]
+    assert isinstance(study, bi.Study)
+    assert study.spent.values == 16
 
 
 def run(source: str, scope: dict[str, object]) -> None:

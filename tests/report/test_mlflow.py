@@ -585,28 +585,25 @@ def test_the_command_line_needs_no_problem(
     check_trials(study, children, uri)
 
 
-def test_the_command_line_follows_a_server(uri: str, tmp_path: Path) -> None:
-    served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
-    try:
-        study = bi.Study.create("far", problem(), "random", storage=served.url, token=served.token)
-        study.run(2)
-        line = [sys.executable, "-m", "bo_invert.cli", "mlflow", "far", "--storage", served.url, "--tracking-uri", uri,
-                "--follow", "--every", "0.1"]  # fmt: skip
-        follower = subprocess.Popen(
-            line,
-            env={**os.environ, "BO_INVERT_TOKEN": served.reader},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        wait_until(lambda: MlflowClient(uri).get_experiment_by_name("bo-invert") is not None)
-        study.run(5)
-        wait_until(lambda: len(runs(uri)[1]) == len(study.trials))
-        follower.send_signal(signal.SIGTERM)
-        out, _ = follower.communicate(timeout=30)
-        parent, children = runs(uri)
-        assert follower.returncode == 0
-        assert out.strip() == parent.info.run_id
-        assert parent.info.status == "FINISHED"
-        check_trials(study, children, uri)
-    finally:
-        served.kill()
+@pytest.mark.service
+def test_the_command_line_follows_a_server(uri: str, server: Served) -> None:
+    study = bi.Study.create("far", problem(), "random", storage=server.url, token=server.token)
+    study.run(2)
+    line = [sys.executable, "-m", "bo_invert.cli", "mlflow", "far", "--storage", server.url, "--tracking-uri", uri,
+            "--follow", "--every", "0.1"]  # fmt: skip
+    follower = subprocess.Popen(
+        line,
+        env={**os.environ, "BO_INVERT_TOKEN": server.reader},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: MlflowClient(uri).get_experiment_by_name("bo-invert") is not None)
+    study.run(5)
+    wait_until(lambda: len(runs(uri)[1]) == len(study.trials))
+    follower.send_signal(signal.SIGTERM)
+    out, _ = follower.communicate(timeout=30)
+    parent, children = runs(uri)
+    assert follower.returncode == 0
+    assert out.strip() == parent.info.run_id
+    assert parent.info.status == "FINISHED"
+    check_trials(study, children, uri)

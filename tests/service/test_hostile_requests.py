@@ -6,7 +6,6 @@ import gzip
 import hmac
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -278,12 +277,9 @@ def test_nothing_but_plain_requests_comes_in(inside: Inside) -> None:
         assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("served")
-    made = Served(folder, f"sqlite:///{folder}/runs.db")
-    yield made
-    made.kill()
+@pytest.fixture
+def served(server: Served) -> Served:
+    return server
 
 
 def talk(served: Served, *parts: bytes) -> bytes:

@@ -276,12 +276,9 @@ def test_an_address_that_others_reach_must_be_meant_and_guarded(tmp_path: Path) 
     tokens_of(Settings("runs.db", "0.0.0.0", expose=True, tokens=file))
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("served")
-    made = Served(folder, f"sqlite:///{folder}/runs.db")
-    yield made
-    made.kill()
+@pytest.fixture
+def served(server: Served) -> Served:
+    return server
 
 
 def listening(pid: int) -> set[str]:

@@ -349,19 +349,19 @@ def test_a_server_that_is_killed_and_comes_back_has_lost_nothing(tmp_path: Path)
     served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
     try:
         here = bi.Study.create("s", problem(), "gp", 1)
-        here.run(10)
+        here.run(7)
         there = bi.Study.create("s", problem(), "gp", 1, served.url, token=served.token)
-        for i in range(10):
+        for i in range(7):
             if i % 3 == 2:
                 served.kill()
                 served.start()
-            (trial,) = there.ask(budget=10)
+            (trial,) = there.ask(budget=7)
             if i == 4:
                 served.kill()
                 served.start()
             there.tell(trial, bowl(trial.design))
         assert [t.point.tolist() for t in there.trials] == [t.point.tolist() for t in here.trials]
-        assert there.spent.values == 10
+        assert there.spent.values == 7
         served.kill()
         store = RemoteStore(served.url, served.token, patience=0.5)
         with pytest.raises(ServerUnreachableError, match="did not answer"):
