@@ -1,4 +1,4 @@
-"""Trials as arrays: the view of the log that strategies and reports compute with. numpy only."""
+"""Trials as arrays: observations, pending trials and failed trials. numpy only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from bo_invert.types import Array, State, Trial
 
 
 class History:
-    """Told and pending trials, as arrays in the order of their numbers.
+    """Immutable view of the trials of a log, in the order of their numbers.
 
-    Shapes: n completed trials, p open ones, b barren ones, d coordinates (0 in an empty log), m outputs.
+    Shapes: n completed trials, p pending ones, f failed ones, d coordinates (0 in an empty log),
+    m outputs.
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
@@ -22,21 +23,22 @@ class History:
 
     @cached_property
     def completed(self) -> tuple[Trial, ...]:
+        """Trials with outputs: the observations."""
         return tuple(t for t in self.trials if t.state is State.COMPLETED)
 
     @cached_property
-    def open(self) -> tuple[Trial, ...]:
-        """Asked for, not told yet."""
+    def pending(self) -> tuple[Trial, ...]:
+        """Trials without an outcome yet: queued, running or lost."""
         return tuple(t for t in self.trials if t.state.open)
 
     @cached_property
-    def barren(self) -> tuple[Trial, ...]:
-        """Failed or infeasible: points that gave no outputs."""
+    def failed(self) -> tuple[Trial, ...]:
+        """Trials without outputs: failed or infeasible."""
         return tuple(t for t in self.trials if t.state in (State.FAILED, State.INFEASIBLE))
 
     @cached_property
     def points(self) -> Array:
-        """Where outputs were measured, shape ``(n, d)``."""
+        """Observed points, shape ``(n, d)``; the end of a descent, not its start."""
         return self._points(self.completed)
 
     @cached_property
@@ -46,37 +48,37 @@ class History:
 
     @cached_property
     def losses(self) -> Array:
-        """Shape ``(n,)``; lower is better."""
+        """Losses, shape ``(n,)``; lower is better."""
         return np.array([t.loss for t in self.completed], dtype=float)
 
     @cached_property
     def violations(self) -> Array:
-        """By how much the constraints are missed, shape ``(n,)``; 0 where all hold."""
+        """Violations of the outcome constraints, shape ``(n,)``; 0 if all hold."""
         return np.array(
             [t.outcome.violation if t.outcome else 0.0 for t in self.completed], dtype=float
         )
 
     @cached_property
-    def open_points(self) -> Array:
-        """Points asked for and not told, shape ``(p, d)``."""
-        return self._points(self.open)
+    def pending_points(self) -> Array:
+        """Points of pending trials, shape ``(p, d)``."""
+        return self._points(self.pending)
 
     @cached_property
-    def barren_points(self) -> Array:
-        """Points that gave no outputs, shape ``(b, d)``."""
-        return self._points(self.barren)
+    def failed_points(self) -> Array:
+        """Points of failed trials, shape ``(f, d)``."""
+        return self._points(self.failed)
 
     @cached_property
     def all_points(self) -> Array:
-        """Points of all trials, whatever became of them."""
+        """Points of all trials in any state, shape ``(trials, d)``."""
         return self._points(self.trials)
 
     @property
     def calls(self) -> int:
-        """Calls that were answered, failures and retries included: what a budget is measured against.
+        """Calls of all attempts with an outcome, failures and retries included.
 
-        Attempts lost with their worker are billed too, but not counted here: what a strategy plans does not depend
-        on when a worker was killed.
+        A budget is compared with this number. Lost attempts are billed but not counted here:
+        proposals must not depend on the moment at which a worker was killed.
         """
         return sum(
             a.cost.calls for t in self.trials for a in t.attempts if a.fate is not State.LOST
@@ -84,8 +86,8 @@ class History:
 
     @property
     def committed(self) -> int:
-        """``calls`` plus the most that open trials can still cost."""
-        return self.calls + sum(t.query.cost.calls for t in self.open)
+        """Sum of ``calls`` and the largest possible cost of the pending trials."""
+        return self.calls + sum(t.query.cost.calls for t in self.pending)
 
     @cached_property
     def order(self) -> NDArray[np.intp]:
@@ -94,27 +96,28 @@ class History:
 
     @cached_property
     def ranking(self) -> tuple[Trial, ...]:
-        """Completed trials, best first: feasible by loss, then the others by violation."""
+        """Completed trials, best first: feasible ones by loss, then the others by violation."""
         return tuple(self.completed[i] for i in self.order)
 
     @property
     def best(self) -> Trial | None:
-        """The feasible trial of lowest loss; None when there is none."""
+        """Incumbent: the feasible trial with the lowest loss, None if there is none."""
         return self.ranking[0] if self.ranking and self.ranking[0].feasible else None
 
     @cached_property
     def groups(self) -> dict[bytes, list[int]]:
-        """Positions of the completed trials of each point, in order; the keys are the points' bytes."""
+        """Positions of the completed trials of each point, by the bytes of the point."""
         groups: dict[bytes, list[int]] = {}
         for position, trial in enumerate(self.completed):
             groups.setdefault(trial.point.tobytes(), []).append(position)
         return groups
 
     @cached_property
-    def answers_differ(self) -> bool:
-        """Whether a point told more than once was answered differently, beyond rounding: then the oracle is noisy.
+    def noise_observed(self) -> bool:
+        """True if repeated evaluations of one point differ beyond rounding.
 
-        A network in single precision answers a batch and a single design differently in the seventh digit.
+        A network in single precision returns outputs that differ in the seventh digit between a
+        batch and a single design. Differences below 1e-6 of an output are therefore no noise.
         """
         some = [self.y[group] for group in self.groups.values() if len(group) > 1]
         with np.errstate(over="ignore"):
@@ -127,20 +130,21 @@ class History:
 
 
 def best_so_far(trials: Sequence[Trial]) -> tuple[Array, Array]:
-    """The curve of a study: calls spent, and the lowest feasible loss seen by then.
+    """Compute the lowest feasible loss after each number of calls.
 
-    Every attempt moves the curve along, lost and failed ones too. A descent with a trace improves call by call.
+    Every attempt moves the curve along, lost and failed ones included. A descent with a trace
+    improves call by call.
 
     Returns:
-        calls, shape ``(k,)``, rising; losses, shape ``(k,)``, falling, infinite until something feasible is seen.
+        calls, shape ``(k,)``, rising; losses, shape ``(k,)``, falling, infinite before the first
+        feasible observation.
     """
     ended = [t for t in trials if t.attempts and not t.state.open]
     ended.sort(key=lambda t: (t.attempts[-1].ended or 0.0, t.number))
     calls, losses, spent, best = [0], [np.inf], 0, np.inf
     for trial in trials:
-        if (
-            not trial.attempts and trial.feasible and trial.loss is not None
-        ):  # told by the user before any call
+        # Observations of the user precede all calls.
+        if not trial.attempts and trial.feasible and trial.loss is not None:
             best = min(best, trial.loss)
             losses[0] = best
     for trial in ended:
@@ -149,6 +153,7 @@ def best_so_far(trials: Sequence[Trial]) -> tuple[Array, Array]:
         last = trial.attempts[-1].cost.calls
         spent += trial.cost.calls - last
         if outcome is not None and outcome.trace is not None and len(outcome.trace):
+            # The calls of a descent (values and gradients) are spread evenly over its trace.
             steps = spent + np.arange(1, len(outcome.trace) + 1) * last / len(outcome.trace)
             for step, loss in zip(steps, outcome.trace, strict=True):
                 if trial.feasible and np.isfinite(loss):

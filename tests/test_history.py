@@ -49,18 +49,18 @@ LOG = [
 def test_the_log_as_arrays() -> None:
     history = History(LOG)
     assert [t.number for t in history.completed] == [0, 2, 3, 8]
-    assert [t.number for t in history.open] == [4, 6], "a lost trial will be asked again"
-    assert [t.number for t in history.barren] == [1, 5]
+    assert [t.number for t in history.pending] == [4, 6], "a lost trial will be asked again"
+    assert [t.number for t in history.failed] == [1, 5]
     assert history.points.tolist() == [[0, 0], [2, 2], [3, 3], [8, 8]]
     assert history.y.tolist() == [[3.0], [1.0], [2.0], [5.0]]
     assert history.losses.tolist() == [3.0, 1.0, 2.0, 5.0]
     assert history.violations.tolist() == [0.0, 0.2, 0.0, 0.1]
-    assert history.open_points.tolist() == [[4, 4], [6, 6]]
+    assert history.pending_points.tolist() == [[4, 4], [6, 6]]
 
 
 def test_an_empty_log() -> None:
     history = History([])
-    assert history.points.shape == history.y.shape == history.open_points.shape == (0, 0)
+    assert history.points.shape == history.y.shape == history.pending_points.shape == (0, 0)
     assert history.losses.shape == (0,)
     assert history.best is None
     assert history.ranking == ()
@@ -182,6 +182,6 @@ def test_answers_differ_beyond_the_rounding_of_single_precision(
     again: float, differs: bool
 ) -> None:
     first = [trial(0, 1.0), trial(1, 2.0), trial(2, 3.0)]
-    assert not History(first).answers_differ
+    assert not History(first).noise_observed
     second = dataclasses.replace(trial(3, again), query=first[1].query)
-    assert History([*first, second]).answers_differ is differs
+    assert History([*first, second]).noise_observed is differs

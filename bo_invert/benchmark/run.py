@@ -114,8 +114,8 @@ def summarize(
             if hit
             else "the strategy was done"
         )
-        if not history.completed and history.barren and history.barren[-1].outcome is not None:
-            ended = f"nothing worked; the last trial said: {history.barren[-1].outcome.reason}"
+        if not history.completed and history.failed and history.failed[-1].outcome is not None:
+            ended = f"nothing worked; the last trial said: {history.failed[-1].outcome.reason}"
     statement, asks = study.statement, study.journal.ask_seconds
     return Run(
         label or study.strategy.name, name or study.problem_name, study.seed, study.strategy.spec(), allowed,

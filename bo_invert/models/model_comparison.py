@@ -38,7 +38,7 @@ def linear_is_better(statement: ProblemStatement, history: History) -> bool:
     )
     values, inputs = outputs.values, to_unit(statement.domain, points)
     values = values / np.maximum(values.std(0), 1e-300)
-    choice = Choice.of("auto", history.answers_differ, outputs.tails)
+    choice = Choice.of("auto", history.noise_observed, outputs.tails)
     of_linear = of_smooth = 0.0
     with one_thread():
         kind = {**exact.fit(inputs, values, choice=choice).memo, "n": 0}

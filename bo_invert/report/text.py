@@ -24,8 +24,8 @@ def study_text(
         lines.append(f"  best    {trial_text(history.best)}")
     elif history.completed:
         lines.append("  best    none feasible yet")
-    elif history.barren and history.barren[-1].outcome is not None:
-        lines.append(f"  best    none; the last trial said: {history.barren[-1].outcome.reason}")
+    elif history.failed and history.failed[-1].outcome is not None:
+        lines.append(f"  best    none; the last trial said: {history.failed[-1].outcome.reason}")
     lines.append(
         f"  spent   {ledger} ({ledger.seconds:.3g} s in the oracle, {ledger.asking:.3g} s in the strategy)"
     )

@@ -87,7 +87,7 @@ class Auto(Strategy):
                 )
                 for query in proposal.queries
             )
-            if queries or history.open or hit(statement.objective, history):
+            if queries or history.pending or hit(statement.objective, history):
                 break
         return Proposal(queries, memo)
 
@@ -111,7 +111,7 @@ def _choices(
     """What to do, and what to do where that has nothing to propose."""
     domain, told = statement.domain, len(history.completed)
     said = options.noisy
-    noisy = history.answers_differ if said is None else said
+    noisy = history.noise_observed if said is None else said
     settings: dict[str, JSON] = {} if options.device == "cpu" else {"device": options.device}
     settings |= {"noisy": True} if noisy else {}
     words = _UNSTEADY if noisy and said is None else _SAID if noisy else ""

@@ -161,7 +161,7 @@ class GP(Strategy):
         domain, history = scene.domain, scene.history
         picked, ends = np.empty((0, domain.dim)), None
         while len(picked) < count:
-            pending = to_unit(domain, np.concatenate([history.open_points, picked]))
+            pending = to_unit(domain, np.concatenate([history.pending_points, picked]))
             score = permitted(
                 self._score(scene, pending, explore or len(picked) > 0), scene.allowed
             )

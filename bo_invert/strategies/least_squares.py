@@ -113,7 +113,7 @@ class LeastSquares(Strategy):
         settings = Settings(self.method, self.secant, self.diff_step, self.ftol, self.xtol)
         least = rounding(target) * len(target.value)
         answers = _answers(statement, history)
-        open_points = {key(trial.query.point) for trial in history.open}
+        open_points = {key(trial.query.point) for trial in history.pending}
         begun = {
             t.query.meta["start"]: t.query.meta["from"]
             for t in history.trials
@@ -202,7 +202,7 @@ class LeastSquares(Strategy):
     ) -> tuple[list[Query], JSON]:
         """What the model wants to know, beside the queries of the starts."""
         domain, told = statement.domain, len(history.completed)
-        pending = [*history.open_points, *(query.point for query in queries)]
+        pending = [*history.pending_points, *(query.point for query in queries)]
         count = request.count - len(queries)
         size = self.design or min(5 * domain.dim, max(2, (request.budget or 10**9) // 5))
         lacking = max(size - told - len(pending), int(self._stuck(history))) if told >= 2 else count
@@ -225,7 +225,7 @@ class LeastSquares(Strategy):
             limits=1
         ):  # small matrices gain nothing from more, and sums keep their order
             model, memo = residuals.fit(to_unit(domain, history.points), missed, excesses, memo)
-            search = Search(domain, inside, model, history.points[best], history.barren_points)
+            search = Search(domain, inside, model, history.points[best], history.failed_points)
             points = search.propose(count, pending, request.rng())
         return [Query(point, origin=self.name, meta={"model": told}) for point in points], memo
 

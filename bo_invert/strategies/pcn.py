@@ -147,7 +147,7 @@ class PCN(Strategy):
         inputs = self._inputs(statement, request)
         told, lost = (
             np.nan_to_num(inputs(points), nan=0.5)
-            for points in (history.points, history.barren_points)
+            for points in (history.points, history.failed_points)
         )
         some = telling(told, history.order)
         learned = learn(statement, history, told, memo.get("outputs"), some=some, noisy=self.noisy)
@@ -184,7 +184,9 @@ class PCN(Strategy):
             apart = replace(apart, apart=max(apart.apart, _SAME))
         picked = np.empty((0, domain.dim))
         for pool in np.split(ends, request.count):
-            pending = np.nan_to_num(inputs(np.concatenate([history.open_points, picked])), nan=0.5)
+            pending = np.nan_to_num(
+                inputs(np.concatenate([history.pending_points, picked])), nan=0.5
+            )
             gain = learned.improvement(pending, seed=draw_seed(rng))
             order = np.argsort(-permitted(gain, pool), kind="stable")
             candidates = np.concatenate([pool[order], domain.sample(rng, 256)])

@@ -81,7 +81,7 @@ class Polish(Strategy):
             proposal = self._base(
                 statement, trials, replace(request, count=count, budget=limit), memo
             )
-            if proposal.queries or history.open:
+            if proposal.queries or history.pending:
                 return proposal
             memo = dict(proposal.memo)
         memo["switched"] = True
@@ -115,7 +115,7 @@ class Polish(Strategy):
             if trial.query.descent is not None
         }
         fresh = [trial for trial in ranking if trial.number not in used]
-        if history.open and not any(trial.query.descent is None for trial in history.open):
+        if history.pending and not any(trial.query.descent is None for trial in history.pending):
             return Proposal((), memo)  # descents under way: their arrivals are the next starts
         if not fresh or (left is not None and left < 2):
             if left == 1 or not ranking:

@@ -107,10 +107,10 @@ class Spherical(Strategy):
         allowed, lessons = permission(statement, history, memo.get("permission"))
         answered, labels = answering(domain, history, memo.get("labels"), directions=directions)
         allowed = _stricter(allowed, answered)
-        others = [trial.point for trial in (*history.open, *history.barren)]
+        others = [trial.point for trial in (*history.pending, *history.failed)]
         picked: list[Array] = []
         for i, sample in enumerate(model.sample(rng, request.count)):
-            refining = (len(history.completed) + len(history.open) + i) % 2 == 1
+            refining = (len(history.completed) + len(history.pending) + i) % 2 == 1
             point = self._solved(sample, model, outputs, history, refining)
             if point is None or not _likely(point, domain, allowed):
                 incumbents = np.array([trial.point for trial in history.ranking[:5]])

@@ -143,7 +143,7 @@ class O3(Strategy):
         inside = History([trial for trial in history.trials if trial.number in where])
         told, lost, pending = (
             np.array([where[trial.number] for trial in group]).reshape(-1, len(seeds))
-            for group in (inside.completed, inside.barren, inside.open)
+            for group in (inside.completed, inside.failed, inside.pending)
         )
         memo = (request.memo or {}) if (request.memo or {}).get("seeds") == numbers else {}
         some = telling(told, inside.order)

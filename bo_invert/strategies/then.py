@@ -60,7 +60,7 @@ class Then(Strategy):
             child = replace(request, count=count, budget=limit, memo=memo.get("first"))
             proposal = from_spec(self.first).ask(statement, trials, child)
             memo["first"] = proposal.memo
-            if proposal.queries or history.open:
+            if proposal.queries or history.pending:
                 return Proposal(proposal.queries, memo)
         memo["switched"] = True
         proposal = from_spec(self.second).ask(

@@ -171,7 +171,7 @@ class Turbo(Strategy):
             if self.noisy
             else spacing(statement, history, near, most=trust.length / 4.0)
         )
-        scene = _Scene(region, learned, allowed, history.open_points, rng)
+        scene = _Scene(region, learned, allowed, history.pending_points, rng)
         picked: list[Array] = []
         for points in self._ranked(scene, picked, request.count):
             if (

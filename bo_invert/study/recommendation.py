@@ -92,7 +92,7 @@ def known_noisy(strategy: JSON, history: History) -> bool:
         strategy: its spec; strategies inside it count too.
         history: of the trials.
     """
-    return told_noisy(strategy) or history.answers_differ
+    return told_noisy(strategy) or history.noise_observed
 
 
 def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Recommendation:
@@ -111,8 +111,8 @@ def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Rec
     """
     if not history.completed:
         raise InvalidInputError(
-            f"recommend: no trial of {statement.name!r} is completed ({len(history.barren)} gave no outputs, "
-            f"{len(history.open)} are open), so there is nothing to choose from; run the study, or tell it outcomes, "
+            f"recommend: no trial of {statement.name!r} is completed ({len(history.failed)} gave no outputs, "
+            f"{len(history.pending)} are open), so there is nothing to choose from; run the study, or tell it outcomes, "
             "first"
         )
     return _believed(statement, history) if noisy else _seen(statement, history)

@@ -20,7 +20,7 @@ FREE = 200
 def is_hopeless(journal: Verbs) -> bool:
     """Whether answers do not fit the problem, and never did."""
     history = History(() if journal.best is not None else journal.trials)
-    reasons = [trial.outcome.reason for trial in history.barren if trial.outcome is not None]
+    reasons = [trial.outcome.reason for trial in history.failed if trial.outcome is not None]
     return (
         not history.completed and sum(reason.startswith(MISFIT) for reason in reasons) >= HOPELESS
     )
@@ -44,7 +44,7 @@ class Alarm:
             self._silent = True
             return
         history = History(self._journal.trials)
-        reasons = [trial.outcome.reason for trial in history.barren if trial.outcome is not None]
+        reasons = [trial.outcome.reason for trial in history.failed if trial.outcome is not None]
         misfits = [reason for reason in reasons if reason.startswith(MISFIT)]
         if history.completed:
             self._silent = True
@@ -68,7 +68,7 @@ class Alarm:
         history = History(
             () if self._silent or self._journal.best is not None else self._journal.trials
         )
-        reasons = [trial.outcome.reason for trial in history.barren if trial.outcome is not None]
+        reasons = [trial.outcome.reason for trial in history.failed if trial.outcome is not None]
         if reasons and not history.completed:
             self._silent = True
             warnings.warn(

@@ -439,7 +439,7 @@ def test_a_study_keeps_the_answers_and_is_billed(oracle: Any) -> None:
     study = bi.Study.create("s", asked)
     found = bi.doctor(asked, calls=20, study=study)
     assert study.spent.calls == study.history.calls == found.calls == 20
-    assert study.history.answers_differ == ("oracle.noisy" in found.codes)
+    assert study.history.noise_observed == ("oracle.noisy" in found.codes)
     assert all(np.isfinite(trial.y).all() for trial in study.history.completed)
     apart = np.linalg.norm(study.history.points[:, None] - study.history.points[None], axis=-1)
     apart[np.tril_indices(len(apart))] = 1.0

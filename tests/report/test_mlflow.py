@@ -69,7 +69,7 @@ def assorted(storage: str | None = None, calls: int = 14) -> bi.Study:
     assert {str(trial.state) for trial in study.trials} == {
         "completed", "failed", "infeasible", "running", "cancelled", "queued",
     }  # fmt: skip
-    assert open_.number in {trial.number for trial in study.history.open}
+    assert open_.number in {trial.number for trial in study.history.pending}
     return study
 
 
@@ -257,10 +257,10 @@ def test_again_adds_nothing_and_later_only_what_is_new(
     assert snapshot(uri) == before
     monkeypatch.undo()
 
-    (waiting,) = (trial for trial in study.history.open if trial.attempts)
+    (waiting,) = (trial for trial in study.history.pending if trial.attempts)
     study.tell(waiting, {"yield%": 2.9999, "loss": 1.0})
     study.run(study.history.calls + 4)
-    assert not study.history.open
+    assert not study.history.pending
     bi.to_mlflow(study, tracking_uri=uri)
     parent, children = runs(uri)
     assert parent.info.run_id == first

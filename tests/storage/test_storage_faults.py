@@ -267,7 +267,7 @@ def test_an_answer_that_cannot_be_written_is_shown(executor: str | None) -> None
     )
     assert untold
     store.broken = False
-    assert study.history.open, "nobody knows yet what became of them"
+    assert study.history.pending, "nobody knows yet what became of them"
     for number, value in untold.items():
         study.tell(number, value, attempt=0)
     consistent(study)

@@ -29,7 +29,7 @@ def permission(
         memo: of an earlier ask.
     """
     domain = statement.domain
-    told, lost = (to_unit(domain, points) for points in (history.points, history.barren_points))
+    told, lost = (to_unit(domain, points) for points in (history.points, history.failed_points))
     answered, note = answering(told, lost, history.order, memo)
     wish = realism(domain)
     return wish if answered is None else permitted(answered, wish), note

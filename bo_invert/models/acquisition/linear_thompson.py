@@ -68,9 +68,9 @@ def answering(
         memo: of an earlier ask.
         directions: as of ``spherical.fit``.
     """
-    if not history.barren:
+    if not history.failed:
         return None, None
-    ended = sorted((*history.completed, *history.barren), key=lambda trial: trial.number)
+    ended = sorted((*history.completed, *history.failed), key=lambda trial: trial.number)
     labels = np.array([[float(trial.state is State.COMPLETED)] for trial in ended])
     points = domain.centred(np.array([trial.point for trial in ended]))
     model = spherical.fit(points, labels, memo, directions=directions)

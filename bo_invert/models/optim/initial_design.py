@@ -36,7 +36,7 @@ def affordable(size: int, budget: int | None) -> int:
 def lacking(history: History, size: int) -> bool:
     """Whether a model has to wait: fewer trials are told or open than the design has, or fewer than two are told."""
     told = len(history.completed)
-    return told < 2 or told + len(history.open) < size
+    return told < 2 or told + len(history.pending) < size
 
 
 def asked(history: History) -> int:

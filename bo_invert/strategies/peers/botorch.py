@@ -73,13 +73,13 @@ class BoTorch(Strategy):
 
         domain = statement.domain
         values = _values(statement, history)
-        x = torch.tensor(to_unit(domain, np.concatenate([history.points, history.barren_points])))
+        x = torch.tensor(to_unit(domain, np.concatenate([history.points, history.failed_points])))
         model = SingleTaskGP(
             x, torch.tensor(values), outcome_transform=Standardize(values.shape[1])
         )
         with suppress(ModelFittingError):  # the priors' own hyperparameters then have to do
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-        pending = torch.tensor(to_unit(domain, history.open_points)) if history.open else None
+        pending = torch.tensor(to_unit(domain, history.pending_points)) if history.pending else None
         acquisition = qLogNoisyExpectedImprovement(
             model,
             X_baseline=x,
@@ -103,7 +103,7 @@ class BoTorch(Strategy):
 def _values(statement: ProblemStatement, history: History) -> Array:
     """Loss and excess over each constraint, shape ``(n, 1 + constraints)``; the worst told where nothing came."""
     told = np.stack([history.losses, *(c.excess(history.y) for c in statement.constraints)], axis=1)
-    return np.concatenate([told, np.repeat(told.max(axis=0)[None], len(history.barren), axis=0)])
+    return np.concatenate([told, np.repeat(told.max(axis=0)[None], len(history.failed), axis=0)])
 
 
 def _column(i: int) -> Callable[[Tensor], Tensor]:
