@@ -20,11 +20,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "oracles.md").read_text()
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         rows = json.loads(self.rfile.read(int(self.headers["content-length"])))["instances"]
-        said = json.dumps({"predictions": [{"score": sum(row)} for row in rows]}).encode()
+        body = json.dumps({"predictions": [{"score": sum(row)} for row in rows]}).encode()
         self.send_response(200 if self.path == "/v1/predict" else 404)
-        self.send_header("content-length", str(len(said)))
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(said)
+        self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         pass
