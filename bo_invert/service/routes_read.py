@@ -14,9 +14,12 @@ from bo_invert.errors import StudyNotFoundError
 from bo_invert.history import History, best_so_far
 from bo_invert.report.pictures import data_uri, png
 from bo_invert.report.runs import as_picture
+from bo_invert.search_domain import BoxDomain, GaussianDomain
 from bo_invert.service import responses as answers
 from bo_invert.service.dependencies import LOOK, PAGE, PREFIX, After, Limit, On, Study, gives
 from bo_invert.service.serialization import shown, summary, trial_of
+from bo_invert.study.recommendation import known_noisy
+from bo_invert.study.solutions import distinct_trials, leading_trial
 from bo_invert.types import JSON, State, Trial
 
 router = APIRouter(prefix=PREFIX)
@@ -131,23 +134,26 @@ async def best(desk: On, name: Study) -> JSON:
 
 @router.get("/studies/{study}/solutions", responses=gives(answers.Trials) | LOOK)
 async def solutions(
-    desk: On, name: Study, count: Annotated[int, Query(ge=1, le=100)] = 8, apart: Apart = 0.05
+    desk: On,
+    name: Study,
+    count: Annotated[int, Query(ge=1, le=100)] = 8,
+    apart: Apart | None = None,
 ) -> JSON:
-    """Good trials that differ: best first, each at least ``apart`` (share of the domain's width) from those before."""
+    """The best trials with different designs, best first: those of ``Study.solutions``, without judge.
+
+    ``apart`` is the smallest root-mean-square difference of the coordinates of two points; default:
+    0.02 in a box, 0.2 in a latent space. Closer points fill up the list if there are too few.
+    """
     opened = await desk.open(name)
+    problem = None if opened.why_not else await desk.problem(name)
 
     def chosen() -> list[Trial]:
-        picked: list[Trial] = []
-        for trial in History(opened.journal.trials).ranking:
-            if len(picked) == count or not trial.feasible:
-                break
-            gaps = [float(np.abs(trial.point - other.point).max()) for other in picked]
-            width = (
-                6.0 if opened.domain is None else 1.0
-            )  # a latent lies within about three deviations
-            if not gaps or min(gaps) >= apart * width:
-                picked.append(trial)
-        return picked
+        history = History(opened.journal.trials)
+        noisy = known_noisy(opened.journal.header["strategy"], history)
+        first = leading_trial(problem.statement, history) if problem and noisy else None
+        domain = GaussianDomain if opened.domain is None else BoxDomain
+        separation = domain.separation if apart is None else apart
+        return distinct_trials(history, count, separation, first)
 
     return {"trials": [shown(trial, opened) for trial in await desk.thread(chosen)]}
 

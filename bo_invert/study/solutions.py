@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from bo_invert.history import History
+from bo_invert.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import image_tag
 from bo_invert.report.runs import Picture, as_picture
 from bo_invert.report.table import Table, counted
 from bo_invert.report.text import design_text, vector_text
+from bo_invert.study.recommendation import recommend
 from bo_invert.types import Array, Outcome, Trial
 
 
@@ -145,27 +147,17 @@ class Solutions(Sequence[Solution]):
         return self.table().html() + "".join(pictures)
 
 
-def solutions(
-    problem: Problem, history: History, count: int, first: Trial | None = None
-) -> Solutions:
-    """The best designs, each with a second opinion.
-
-    They are feasible, unless none is, and far enough from each other to be different where there are enough of those.
+def solutions(problem: Problem, history: History, count: int, noisy: bool = False) -> Solutions:
+    """Return the best designs with a second opinion on each.
 
     Args:
-        problem: that was searched.
-        history: of its trials, which can show their designs.
-        count: at most so many.
-        first: a trial to begin with, such as one that a model recommends; default: the best seen.
+        problem: Problem that was searched.
+        history: Its trials, with decoders.
+        count: Largest number of solutions.
+        noisy: True if the oracle is noisy.
     """
-    begun = [] if first is None else [first]
-    ranking = [
-        *begun,
-        *(t for t in history.ranking if t.number not in {one.number for one in begun}),
-    ]
-    domain = problem.space.domain
-    apart = domain.separation * float(np.sqrt(domain.dim))
-    trials = _different(ranking, count, apart)
+    first = leading_trial(problem.statement, history) if noisy else None
+    trials = distinct_trials(history, count, problem.space.domain.separation, first)
     goal = Goal(problem.objective.to_json(), problem.outputs)
     if not trials:
         return Solutions((), goal, problem.outputs, 0)
@@ -188,18 +180,35 @@ def solutions(
     return Solutions(found, goal, problem.outputs, calls)
 
 
-def _different(ranking: Sequence[Trial], keep: int, apart: float) -> list[Trial]:
-    """The best ``keep`` trials, each at least ``apart`` from the better ones where there are enough of those.
+def leading_trial(statement: ProblemStatement, history: History) -> Trial | None:
+    """Return the trial that leads the solutions of a noisy problem; None without a feasible one."""
+    return None if history.best is None else recommend(statement, history, noisy=True).trial
 
-    Feasible ones, unless there is none. A search ends up asking next to its best point over and over: five times
-    nearly the same design would say less than one.
+
+def distinct_trials(
+    history: History, count: int, separation: float, first: Trial | None = None
+) -> list[Trial]:
+    """Return the best trials with different designs, best first.
+
+    The trials are feasible, unless no trial is; then the one of lowest violation is returned. The
+    distance of each from the better ones is at least ``separation * sqrt(d)`` (2-norm of points in
+    ``d`` dimensions). Closer trials fill up the list if there are too few others.
+
+    Args:
+        history: Trials of the study.
+        count: Largest number of trials.
+        separation: Smallest root-mean-square difference of the coordinates of two points.
+        first: Trial to begin with. Default: the best one.
     """
-    usable = [t for t in ranking if t.feasible] or list(ranking[:1])
+    ranking = [trial for trial in history.ranking if first is None or trial.number != first.number]
+    ranking = ranking if first is None else [first, *ranking]
+    usable = [trial for trial in ranking if trial.feasible] or ranking[:1]
     chosen: list[Trial] = []
-    for least in (apart, 1e-9):
+    for smallest in (separation, 0.0):
         for trial in usable:
-            if len(chosen) < keep and all(
-                np.linalg.norm(trial.point - t.point) >= least for t in chosen
+            radius = max(1e-9, smallest * float(np.sqrt(len(trial.point))))
+            if len(chosen) < count and all(
+                np.linalg.norm(trial.point - other.point) >= radius for other in chosen
             ):
                 chosen.append(trial)
     return sorted(chosen, key=usable.index)

@@ -208,10 +208,7 @@ class Study:
         """
         if count < 1:
             raise InvalidInputError(f"solutions: count must be at least 1, got {count}")
-        problem, history, first = self._require_problem(), self.history, None
-        if self._noisy and history.best is not None:
-            first = self.recommend().trial
-        return solutions(problem, history, count, first)
+        return solutions(self._require_problem(), self.history, count, self._noisy)
 
     @property
     def spent(self) -> Ledger:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,15 +14,14 @@ import schemathesis
 from inside import Inside
 
 import bo_invert as bi
+from bo_invert.execution.threads import ThreadExecutor
 from bo_invert.service.middleware import Bucket
 from bo_invert.storage.memory import MemoryStore
 
 pytestmark = pytest.mark.slow
 FOLDER = TemporaryDirectory()
 INSIDE = Inside(Path(FOLDER.name), Bucket(1e9, 1e9), ("testserver",))
-INSIDE.desk._askers._pool = ThreadPoolExecutor(
-    1
-)  # strategies are asked here: no process has to start
+INSIDE.desk._askers._pool = ThreadExecutor(1)  # ask strategies here: no process has to start
 SECRET = INSIDE.secrets["write"]
 CONFIG = schemathesis.Config.from_dict(
     {

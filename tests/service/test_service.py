@@ -307,12 +307,15 @@ def test_pages_curve_and_solutions(served: Served) -> None:
     assert [t["loss"] for t in picked] == sorted(t["loss"] for t in picked)
     assert picked[0]["number"] == study.best.number
     gaps = [
-        np.abs(np.subtract(a["point"], b["point"])).max()
+        np.linalg.norm(np.subtract(a["point"], b["point"]))
         for a in picked
         for b in picked
         if a is not b
     ]
-    assert min(gaps) >= 0.1
+    assert min(gaps) >= 0.1 * np.sqrt(2.0)
+    assert [t["number"] for t in get("solutions?count=20")["trials"]] == [
+        solution.trial.number for solution in study.solutions(20)
+    ]
 
 
 def test_a_study_begun_in_python_goes_on_where_its_problem_is_registered(tmp_path: Path) -> None:
