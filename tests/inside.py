@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 
 from bo_invert.service.app import create_app
-from bo_invert.service.middleware import LOOPBACK, Bucket
-from bo_invert.service.open_studies import Desk
-from bo_invert.service.registered_problems import Registered
-from bo_invert.service.tokens import Access, Tokens
+from bo_invert.service.middleware import LOOPBACK, RateLimiter
+from bo_invert.service.open_studies import OpenStudies
+from bo_invert.service.registered_problems import RegisteredProblems
+from bo_invert.service.tokens import Access, TokenFile
 from bo_invert.storage.sql import SqlStore
 
 
@@ -20,17 +20,17 @@ class Inside:
     """The application without a socket: fast enough for thousands of requests."""
 
     def __init__(
-        self, folder: Path, asks: Bucket | None = None, hosts: tuple[str, ...] = LOOPBACK
+        self, folder: Path, asks: RateLimiter | None = None, hosts: tuple[str, ...] = LOOPBACK
     ) -> None:
         self.url = f"sqlite:///{folder}/runs.db"
         self.store = SqlStore(self.url)
-        self.tokens = Tokens(folder / "tokens.json")
+        self.tokens = TokenFile(folder / "tokens.json")
         self.secrets = {
             "write": self.tokens.make("w", Access.WRITE).secret,
             "read": self.tokens.make("r", Access.READ).secret,
         }
-        self.desk = Desk(self.store, self.url, Registered({}))
-        self.app = create_app(self.desk, self.tokens, hosts, asks)
+        self.studies = OpenStudies(self.store, self.url, RegisteredProblems({}))
+        self.app = create_app(self.studies, self.tokens, hosts, asks)
 
     def request(
         self, method: str, path: str, token: str | None = "write", **options: Any

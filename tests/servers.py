@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from bo_invert.service.tokens import Access, Tokens
+from bo_invert.service.tokens import Access, TokenFile
 
 
 class Served:
@@ -19,7 +19,7 @@ class Served:
 
     def __init__(self, folder: Path, storage: str, *options: str) -> None:
         self.folder, self.storage, self.options = folder, storage, options
-        self.tokens = Tokens(folder / "tokens.json")
+        self.tokens = TokenFile(folder / "tokens.json")
         self.token = self.tokens.make("writer", Access.WRITE).secret
         self.reader = self.tokens.make("reader", Access.READ).secret
         self.port = 0

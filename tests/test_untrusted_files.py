@@ -22,9 +22,9 @@ from bo_invert.generators.storage import load_generator, save_generator
 from bo_invert.generators.vae import VAE, VAEConfig
 from bo_invert.problems.loading import load_problem
 from bo_invert.report.benchmark_page import fill_page
-from bo_invert.service.registered_problems import Registered
-from bo_invert.service.server import Settings, serve, watch
-from bo_invert.service.tokens import Tokens
+from bo_invert.service.registered_problems import RegisteredProblems
+from bo_invert.service.server import ServerSettings, serve, watch
+from bo_invert.service.tokens import TokenFile
 from bo_invert.storage.jsonl_export import export_study, import_study
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.storage.open import open_store
@@ -94,7 +94,7 @@ def test_the_canary_sings_where_pickles_are_read(kind: str, tmp_path: Path) -> N
 
 def tokens(file: Path) -> None:
     file.chmod(0o600)
-    Tokens(file).all()
+    TokenFile(file).all()
 
 
 def module(file: Path) -> None:
@@ -138,8 +138,8 @@ def comparison(file: Path) -> None:
 DOORS: dict[str, Callable[[Path], object]] = {
     "import": lambda file: import_study(MemoryStore(), file),
     "sqlite": lambda file: open_store(f"sqlite:///{file}").names(),
-    "serve": lambda file: serve(Settings(str(file), tokens=file.with_name("tokens.json"))),
-    "serve --config": lambda file: Registered.load(file),
+    "serve": lambda file: serve(ServerSettings(str(file), tokens=file.with_name("tokens.json"))),
+    "serve --config": lambda file: RegisteredProblems.load(file),
     "serve --tokens": tokens,
     "watch": lambda file: watch(str(file), 0),
     "problem": lambda file: load_problem(str(file), {}),

@@ -11,7 +11,7 @@ from bo_invert.cli.options import Storage
 from bo_invert.cli.output import say, show
 from bo_invert.errors import InvalidInputError
 
-TokenFile = Annotated[
+TokenOption = Annotated[
     Path | None,
     typer.Option(
         "--tokens", help="File with the tokens; default: ~/.config/bo_invert/tokens.json."
@@ -30,7 +30,7 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME", help="A name by which others call this server; repeatable."),
     ] = None,
-    tokens: TokenFile = None,
+    tokens: TokenOption = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [problems.NAME] tables.")
     ] = None,
@@ -40,11 +40,11 @@ def serve(
     ] = 50.0,
 ) -> None:
     """Serve the studies in a storage over HTTP, with a page to watch them on."""
-    from bo_invert.service.server import Settings
+    from bo_invert.service.server import ServerSettings
     from bo_invert.service.server import serve as run
 
     names = tuple(allowed_host or ())
-    run(Settings(storage, host, port, expose, names, tokens, config, askers, asks_per_second))
+    run(ServerSettings(storage, host, port, expose, names, tokens, config, askers, asks_per_second))
 
 
 def watch(
@@ -66,7 +66,7 @@ def watch(
 
 
 def token(
-    tokens: TokenFile = None,
+    tokens: TokenOption = None,
     new: Annotated[str | None, typer.Option(metavar="NAME", help="Make a token.")] = None,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="The new one may only look.")
@@ -76,12 +76,12 @@ def token(
     ] = None,
 ) -> None:
     """Show, make or revoke the tokens of a server on this machine."""
-    from bo_invert.service.tokens import Access, Tokens, default_file
+    from bo_invert.service.tokens import Access, TokenFile, default_file
 
     if read_only and new is None:
         raise InvalidInputError("--read-only is for a new token; write --new NAME --read-only")
     file = tokens or default_file()
-    known = Tokens(file)
+    known = TokenFile(file)
     if revoke is not None:
         known.revoke(revoke)
         say(f"token {revoke!r} is forgotten")

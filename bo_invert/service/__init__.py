@@ -1,1 +1,1 @@
-"""A study over HTTP: server, client, page. The only room that knows FastAPI; see ``app`` for the verbs."""
+"""HTTP service: server, client and web page. ``app`` lists the routes."""

@@ -1,23 +1,25 @@
-"""The server: routes, guard and page put together.
+"""ASGI application of the server: routes, middleware, error handlers and page.
 
-========================================== ======================================================================
-``GET  /healthz``                          whether it is there; needs no token
-``GET  /v1/studies``                       the studies, page by page
-``POST /v1/studies``                       a new one, from a declaration
-``GET  /v1/studies/{study}``               what it is about, found and spent; ``DELETE`` forgets it
-``POST /v1/studies/{study}/ask``           trials, lent to a worker
-``POST .../trials/{number}/tell``          what came of one; also ``fail``, ``heartbeat``, ``release``, ``cancel``
-``POST .../observations``, ``.../enqueue`` what is known from elsewhere; what is to be tried first
-``GET  .../trials``, ``best``              trials, page by page; the best one
-``GET  .../solutions``, ``curve``          good ones that differ; best loss by calls
-``GET  .../log``, ``live``                 the events; server-sent events for changes
-``GET  /``                                 a page to watch it all on
-========================================== ======================================================================
+========================================== ====================================================
+``GET  /healthz``                          liveness; needs no token
+``GET  /v1/studies``                       list of studies
+``POST /v1/studies``                       creates a study
+``GET  /v1/studies/{study}``               summary of a study; ``DELETE`` deletes it
+``POST /v1/studies/{study}/ask``           starts trials and leases them to a worker
+``POST .../trials/{number}/tell``          records outputs; also ``fail``, ``heartbeat``,
+                                           ``release``, ``cancel``
+``POST .../observations``, ``.../enqueue`` adds observations; queues a design
+``GET  .../trials``, ``best``              list of trials; incumbent
+``GET  .../solutions``, ``curve``          best trials that differ; best loss by calls
+``GET  .../log``, ``live``                 events; server-sent events for changes
+``GET  /``                                 web page
+========================================== ====================================================
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -30,88 +32,100 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bo_invert.errors import BoInvertError, StudyNotFoundError
-from bo_invert.service import http_errors as problems
-from bo_invert.service import routes_read as reading
-from bo_invert.service import routes_write as writing
-from bo_invert.service.dependencies import study_name
-from bo_invert.service.middleware import Bucket, Guard
-from bo_invert.service.open_studies import Desk
-from bo_invert.service.page import page
-from bo_invert.service.tokens import Finder
+from bo_invert.service import page, routes_read, routes_write
+from bo_invert.service.dependencies import decoded_name
+from bo_invert.service.http_errors import (
+    ProblemDetails,
+    documented,
+    error_response,
+    problem_response,
+)
+from bo_invert.service.middleware import AccessControl, RateLimiter
+from bo_invert.service.open_studies import OpenStudies
+from bo_invert.service.tokens import TokenLookup
 
-_ROUTERS = (reading.router, writing.router, page)
+_log = logging.getLogger(__name__)
+_ROUTERS = (routes_read.router, routes_write.router, page.router)
 
 
 def create_app(
-    desk: Desk, tokens: Finder, hosts: tuple[str, ...], asks: Bucket | None = None
+    studies: OpenStudies,
+    tokens: TokenLookup,
+    hosts: tuple[str, ...],
+    asks: RateLimiter | None = None,
 ) -> ASGIApp:
-    """The whole of the server as one ASGI application.
+    """Return the server as one ASGI application.
 
     Args:
-        desk: the studies.
-        tokens: that are accepted.
-        hosts: names under which the server may be addressed.
-        asks: rate limit of asks, for each token; default: 50 a second.
+        studies: studies of the server.
+        tokens: accepted tokens.
+        hosts: accepted host names.
+        asks: rate limiter of asks; default: 50 a second for each token.
     """
     from bo_invert import __version__
 
-    app = _Described(
+    app = _DocumentedApp(
         title="bo_invert",
         version=__version__,
-        description="Black-box inversion: ask for points, tell what came of them.",
-        docs_url=None,  # it would load scripts from elsewhere
+        description="Black-box inversion: ask for trials, tell their outcomes.",
+        docs_url=None,  # these pages load scripts from other hosts
         redoc_url=None,
         lifespan=_lifespan,
-        responses=problems.documented(401, 403, 408, 413, 422, 500, 503),
+        responses=documented(401, 403, 408, 413, 422, 500, 503),
     )
-    app.state.desk = desk
+    app.state.studies = studies
     for router in _ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(BoInvertError, _ours)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(TimeoutError, _late)
-    app.add_exception_handler(Exception, _unexpected)
-    return Guard(_RawPaths(app), tokens, hosts, _public, asks or Bucket(50.0, 100.0), _limited)
+    app.add_exception_handler(BoInvertError, _library_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(TimeoutError, _ask_timeout)
+    app.add_exception_handler(Exception, _unexpected_error)
+    limiter = asks or RateLimiter(50.0, 100.0)
+    return AccessControl(_RawPaths(app), tokens, hosts, _is_public, limiter, _is_ask)
 
 
-def _public(path: str) -> bool:
-    """The page is empty without a token; what is on it comes through the verbs."""
+def _is_public(path: str) -> bool:
+    """Return whether a path needs no token: the page holds no data of studies."""
     return path in ("/", "/healthz") or path.startswith("/static/")
 
 
-def _limited(path: str) -> bool:
+def _is_ask(path: str) -> bool:
     return path.endswith("/ask")
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    desk: Desk = app.state.desk
-    desk.start()
-    reaping = asyncio.create_task(desk.reap())
+    studies: OpenStudies = app.state.studies
+    studies.start()
+    _log.info(
+        "server started; storage %s, %d ask processes", studies.store, studies.processes.count
+    )
+    expiry = asyncio.create_task(studies.expire_leases())
     try:
         yield
     finally:
-        reaping.cancel()
+        expiry.cancel()
         with suppress(asyncio.CancelledError):
-            await reaping
-        desk.stop()
+            await expiry
+        studies.stop()
+        _log.info("server stopped")
 
 
-class _Described(FastAPI):
-    """With what only the guard and the handlers of errors know: tokens, and how errors look."""
+class _DocumentedApp(FastAPI):
+    """Application whose OpenAPI document includes the tokens and the error schema."""
 
     def openapi(self) -> dict[str, Any]:
-        found = super().openapi()
-        parts = found["components"]
-        parts["schemas"][problems.Wrong.__name__] = problems.Wrong.model_json_schema()
+        document = super().openapi()
+        parts = document["components"]
+        parts["schemas"][ProblemDetails.__name__] = ProblemDetails.model_json_schema()
         parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        found["security"] = [{"token": []}]
-        return found
+        document["security"] = [{"token": []}]
+        return document
 
 
 class _RawPaths:
-    """Routes see the path as it was sent, so that a study's name may hold a slash; see ``paths.study_name``."""
+    """ASGI middleware that routes by the encoded path, so that names of studies may hold slashes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -122,57 +136,48 @@ class _RawPaths:
         await self._app(scope, receive, send)
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+async def _library_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, BoInvertError)
     if isinstance(error, StudyNotFoundError) and "study" in request.path_params:
-        request.app.state.desk.forget(study_name(request.path_params["study"]))
-    return problems.explained(error)
+        request.app.state.studies.forget(decoded_name(request.path_params["study"]))
+    return error_response(error)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     kind = request.headers.get("content-type", "")
     if request.method == "POST" and "json" not in kind:
-        return problems.response(
-            422, f"say what the body is: Content-Type: application/json (it was {kind!r})"
-        )
-    wrong = [
+        return problem_response(422, f"Content-Type must be application/json, got {kind!r}")
+    errors = [
         {"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()[:20]
     ]
-    detail = "; ".join(f"{one['where']}: {one['what']}" for one in wrong[:3])
-    if request.url.path.endswith("/tell") and any(
-        one["where"].startswith("body.outputs") for one in wrong
-    ):
-        detail = f"outputs are finite numbers; a trial that gave none is told with fail instead ({detail})"
-    return problems.response(422, detail, errors=wrong)
+    detail = "; ".join(f"{one['where']}: {one['what']}" for one in errors[:3])
+    in_outputs = any(one["where"].startswith("body.outputs") for one in errors)
+    if request.url.path.endswith("/tell") and in_outputs:
+        detail = (
+            f"outputs must be finite numbers; report a trial without outputs with fail ({detail})"
+        )
+    return problem_response(422, detail, errors=errors)
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = ", ".join(_methods(request.scope["path"]))
-    return problems.response(error.status_code, str(error.detail), headers)
+    return problem_response(error.status_code, str(error.detail), headers)
 
 
 def _methods(path: str) -> list[str]:
-    """What can be done at a path; a route by itself knows its own method alone."""
+    """Return the methods of all routes that match a path."""
     routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, Route)]
-    return sorted(
-        {
-            method
-            for route in routes
-            if route.path_regex.match(path)
-            for method in route.methods or ()
-        }
-    )
+    matching = [route for route in routes if route.path_regex.match(path)]
+    return sorted({method for route in matching for method in route.methods or ()})
 
 
-async def _late(_: Request, error: Exception) -> Response:
-    return problems.response(
-        504, "the strategy took too long; ask again, and what it proposed will be there"
-    )
+async def _ask_timeout(_: Request, error: Exception) -> Response:
+    return problem_response(504, "the strategy is still running; ask again for its trials")
 
 
-async def _unexpected(_: Request, error: Exception) -> Response:
-    return problems.response(500, f"{type(error).__name__}; the server's log has more")
+async def _unexpected_error(_: Request, error: Exception) -> Response:
+    return problem_response(500, f"{type(error).__name__}; the server's log has the details")

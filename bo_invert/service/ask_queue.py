@@ -1,9 +1,11 @@
-"""Asks: who waits for a study's strategy, and the processes in which strategies are asked."""
+"""Queue of the asks of a study, and the worker processes that run its strategy."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+import logging
+import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
 from functools import partial
@@ -14,59 +16,66 @@ import anyio.to_thread
 
 from bo_invert import registry
 from bo_invert.errors import StorageBusyError
-from bo_invert.service.ask_process import AskWorker, Refused, Wanted
-from bo_invert.service.registered_problems import Registered
+from bo_invert.service.ask_process import AskWorker, ProposalError, ProposalRequest
+from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.journal import Journal
 from bo_invert.storage.journal_base import Answer, Propose, TakeRequest
 from bo_invert.storage.reader import View
-from bo_invert.storage.transitions import Terms
 from bo_invert.types import Trial
 
-ASK_LIMIT = 300.0
-"""Seconds that an ask may take."""
+_log = logging.getLogger(__name__)
+
+ASK_TIMEOUT = 300.0
+"""Seconds until an ask is answered with 504. Engineering choice: fits of large studies take
+minutes."""
 
 
-class Askers:
-    """Worker processes that ask strategies, so that the server can answer other requests meanwhile.
+class AskProcesses:
+    """Pool of worker processes that run strategies.
 
     Args:
         url: URL of the storage.
-        registered: Problems of the operator.
-        count: Number of processes; 0 for a server that only shows studies.
+        registered: registered problems of the server.
+        count: number of processes; 0 for a read-only server.
     """
 
-    def __init__(self, url: str, registered: Registered, count: int) -> None:
+    def __init__(self, url: str, registered: RegisteredProblems, count: int) -> None:
         self.url = url
         self.count = count
         self._worker = AskWorker(registered)
         self._pool: Executor | None = None
 
     def start(self) -> None:
-        """Start the processes and import what they need."""
+        """Start the processes and import the surrogate in each."""
         for _ in range(self.count):
             self._executor().submit(self._worker, None)
 
     def stop(self) -> None:
-        """Kill the processes. An unfinished ask has written nothing."""
+        """Kill the processes; an unfinished ask has written nothing."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
 
-    def propose(self, wanted: Wanted) -> Answer | None:
-        """Ask the strategy of a study; see ``AskWorker``. Wait for the answer.
+    def propose(self, request: ProposalRequest) -> Answer | None:
+        """Run the strategy of a study and wait for its answer; see ``AskWorker``.
 
         Raises:
-            StorageBusyError: The process died.
-            BoInvertError: The strategy refused.
+            StorageBusyError: the process died.
+            BoInvertError: error of the strategy.
         """
+        start = time.monotonic()
         try:
-            reply = self._executor().submit(self._worker, wanted).result()
+            reply = self._executor().submit(self._worker, request).result()
         except BrokenExecutor:
             raise StorageBusyError(
                 "ask: the process of the strategy died and nothing was written; ask again"
             ) from None
-        if isinstance(reply, Refused):
+        seconds = time.monotonic() - start
+        if isinstance(reply, ProposalError):
+            _log.info("study %r: ask failed after %.2f s", request.study, seconds)
             raise reply.kind(reply.text)
+        queries = 0 if reply is None else len(reply.queries)
+        _log.info("study %r: ask took %.2f s for %d queries", request.study, seconds, queries)
         return reply
 
     def _executor(self) -> Executor:
@@ -76,108 +85,98 @@ class Askers:
 
 
 @dataclass
-class _Waiting:
-    """A request that waits for its turn."""
+class _PendingAsk:
+    """Ask that waits for its trials."""
 
     request: TakeRequest
     budget: int | None
-    answer: asyncio.Future[list[Trial]]
+    trials: asyncio.Future[list[Trial]]
 
-    def settle(self, trials: list[Trial]) -> None:
-        if not self.answer.done():
-            self.answer.set_result(trials)
+    def resolve(self, trials: list[Trial]) -> None:
+        if not self.trials.done():
+            self.trials.set_result(trials)
 
 
-class Line:
-    """Those who wait for the strategy of one study. Whoever waits at the same time is answered by one ask.
+class AskQueue:
+    """Queue of the asks of one study; one call of the strategy serves all that wait.
 
     Args:
-        journal: of the study.
-        askers: who asks.
-        thread: runs what waits for a disk.
+        journal: journal of the study.
+        processes: processes that run strategies.
+        thread: runs a blocking function in a thread.
     """
 
     def __init__(
-        self, journal: Journal, askers: Askers, thread: Callable[..., Awaitable[Any]]
+        self, journal: Journal, processes: AskProcesses, thread: Callable[..., Awaitable[Any]]
     ) -> None:
         self._journal = journal
-        self._askers = askers
+        self._processes = processes
         self._thread = thread
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_PendingAsk] = []
         self._task: asyncio.Task[None] | None = None
 
     @property
     def empty(self) -> bool:
-        """Whether nobody waits."""
+        """True if no ask waits."""
         return self._task is None or self._task.done()
 
-    async def ask(
-        self,
-        count: int,
-        budget: int | None,
-        retries: int,
-        terms: Terms,
-        known: Collection[int] | None,
-    ) -> list[Trial]:
-        """Trials for somebody; see ``Verbs.take``.
+    async def ask(self, request: TakeRequest, budget: int | None) -> list[Trial]:
+        """Start trials; see ``Verbs.take``.
 
         Raises:
-            TimeoutError: the strategy took too long; what it proposes will be there for the next request.
+            TimeoutError: the strategy took more than ``ASK_TIMEOUT`` seconds; its trials go to the
+                next ask.
         """
-        answer: asyncio.Future[list[Trial]] = asyncio.get_running_loop().create_future()
-        request = TakeRequest(count, retries, terms, known)
-        self._waiting.append(_Waiting(request, budget, answer))
+        trials: asyncio.Future[list[Trial]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_PendingAsk(request, budget, trials))
         if self.empty:
             self._task = asyncio.create_task(self._serve())
-        return await asyncio.wait_for(answer, ASK_LIMIT)
+        return await asyncio.wait_for(trials, ASK_TIMEOUT)
 
     def close(self) -> None:
-        """Nobody is answered any more."""
+        """Cancel all waiting asks."""
         if self._task is not None:
             self._task.cancel()
 
     async def _serve(self) -> None:
         while self._waiting:
-            requests, self._waiting = self._waiting, []
-            for budget in dict.fromkeys(request.budget for request in requests):
-                group = [
-                    request
-                    for request in requests
-                    if request.budget == budget and not request.answer.done()
-                ]
+            asks, self._waiting = self._waiting, []
+            for budget in dict.fromkeys(ask.budget for ask in asks):
+                group = [ask for ask in asks if ask.budget == budget and not ask.trials.done()]
                 try:
-                    await self._answer(budget, group)
+                    await self._resolve(budget, group)
                 except Exception as error:
-                    for request in group:
-                        if not request.answer.done():
-                            request.answer.set_exception(error)
+                    for ask in group:
+                        if not ask.trials.done():
+                            ask.trials.set_exception(error)
 
-    async def _answer(self, budget: int | None, group: list[_Waiting]) -> None:
-        """Answer requests from the trials that are ready, and the others with one ask."""
+    async def _resolve(self, budget: int | None, group: list[_PendingAsk]) -> None:
+        """Resolve asks with the trials that are ready, and the others with one call of the strategy."""
         journal = self._journal
-        unmet: list[tuple[_Waiting, list[Trial]]] = []
-        for waiting in group:
-            trials, complete = await self._thread(journal.take_ready, waiting.request, budget)
+        incomplete: list[tuple[_PendingAsk, list[Trial]]] = []
+        for ask in group:
+            trials, complete = await self._thread(journal.take_ready, ask.request, budget)
             if complete:
-                waiting.settle(trials)
+                ask.resolve(trials)
             else:
-                unmet.append((waiting, trials))
-        if not unmet:
+                incomplete.append((ask, trials))
+        if not incomplete:
             return
-        requests = [(waiting.request, trials) for waiting, trials in unmet]
-        ask = partial(journal.take_asked, self._propose_for(budget), budget, requests)
-        # A thread of its own: threads that wait for strategies must not keep others from the disk.
+        requests = [(ask.request, trials) for ask, trials in incomplete]
+        take = partial(journal.take_asked, self._propose_for(budget), budget, requests)
+        # A limiter of its own: asks must not use up the threads that read and write the storage.
         answers = await anyio.to_thread.run_sync(
-            ask, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True
+            take, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True
         )
-        for (waiting, _), trials in zip(unmet, answers, strict=True):
-            waiting.settle(trials)
+        for (ask, _), trials in zip(incomplete, answers, strict=True):
+            ask.resolve(trials)
 
     def _propose_for(self, budget: int | None) -> Propose:
-        journal, askers = self._journal, self._askers
+        journal, processes = self._journal, self._processes
 
         def propose(_: View, count: int) -> Answer | None:
             identity = journal.header.get("id")
-            return askers.propose(Wanted(askers.url, journal.name, count, budget, identity))
+            request = ProposalRequest(processes.url, journal.name, count, budget, identity)
+            return processes.propose(request)
 
         return propose

@@ -1,57 +1,67 @@
-"""What a request says besides its body, and what may come of it."""
+"""Parameters of requests besides the body, and documented error responses of the routes."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import unquote
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 
 from bo_invert.errors import StudyNotFoundError
-from bo_invert.service import http_errors as problems
-from bo_invert.service import responses as answers
-from bo_invert.service.open_studies import Desk
+from bo_invert.service.http_errors import documented
+from bo_invert.service.open_studies import OpenStudies
 
 PREFIX = "/v1"
 PAGE = 1000
-"""Trials or events of one page, at most."""
-LOOK = problems.documented(404)
-CREATE = problems.documented(400, 409)
-WRITE = problems.documented(400, 404, 409)
-ASK = problems.documented(400, 404, 409, 429, 504)
+"""Largest number of trials or events in one response."""
+READ_ERRORS = documented(404)
+CREATE_ERRORS = documented(400, 409)
+WRITE_ERRORS = documented(400, 404, 409)
+ASK_ERRORS = documented(400, 404, 409, 429, 504)
 
 
-def gives(answer: type[answers.Answer], status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """What is answered when all is well."""
-    return {status: {"model": answer}}
-
-
-def study_name(segment: str) -> str:
-    """A study's name from its path segment, in which a slash may be hidden."""
+def decoded_name(segment: str) -> str:
+    """Return a study's name from its path segment, where a slash is percent-encoded."""
     return unquote(segment)
 
 
-def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+def _open_studies(request: Request) -> OpenStudies:
+    studies: OpenStudies = request.app.state.studies
+    return studies
 
 
-On = Annotated[Desk, Depends(_desk)]
+Studies = Annotated[OpenStudies, Depends(_open_studies)]
 
 
-async def _meant(
-    desk: On, study: str, study_id: Annotated[str | None, Header(max_length=64)] = None
+async def _checked_name(
+    studies: Studies,
+    study: Annotated[str, Path(description="Name of the study, percent-encoded.")],
+    study_id: Annotated[
+        str | None,
+        Header(
+            max_length=64,
+            description="Id of the study; the request fails if the study was deleted and replaced.",
+        ),
+    ] = None,
 ) -> str:
-    """A study's name, once it is sure that whoever says ``Study-Id`` means this one, not a deleted one of its name."""
-    name = study_name(study)
-    if study_id is not None and (await desk.open(name)).journal.header.get("id") != study_id:
+    """Return a study's name if the study has the id of the header ``Study-Id``."""
+    name = decoded_name(study)
+    if study_id is not None and (await studies.open(name)).journal.header.get("id") != study_id:
         raise StudyNotFoundError(
-            f"study {name!r} was deleted, and another one of this name begun; open it again"
+            f"study {name!r} was deleted and created again; open the new one by its name"
         )
     return name
 
 
-Study = Annotated[str, Depends(_meant)]
-Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
-After = Annotated[int, Query(ge=0, le=2**53)]
-Limit = Annotated[int, Query(ge=1, le=PAGE)]
+StudyName = Annotated[str, Depends(_checked_name)]
+TrialNumber = Annotated[int, Path(description="Number of the trial, from 0.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        description="Key of the request; a repetition with the same key changes nothing.",
+    ),
+]
+After = Annotated[int, Query(ge=0, le=2**53, description="Position of the first item.")]
+Limit = Annotated[int, Query(ge=1, le=PAGE, description="Largest number of items.")]

@@ -1,10 +1,10 @@
-"""What went wrong, as ``application/problem+json`` (RFC 9457)."""
+"""Error responses as ``application/problem+json`` (RFC 9457)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from bo_invert.errors import (
@@ -30,61 +30,59 @@ _STATUS: tuple[tuple[type[BoInvertError], int], ...] = (
     (MissingExtraError, 422),
     (InvalidInputError, 422),
     (SchemaTooNewError, 500),
-    (
-        StorageError,
-        503,
-    ),  # locked, full, or cut off: what was asked for may be possible a little later
+    (StorageError, 503),  # locked, full or unreachable: a retry may succeed
 )
+"""Status codes of the library's errors; the first class that matches counts."""
 _TITLES = {
     400: "bad request",
-    401: "no token, or a wrong one",
-    403: "not allowed",
+    401: "missing or unknown token",
+    403: "forbidden",
     404: "not found",
     405: "method not allowed",
-    408: "the request took too long",
+    408: "request timeout",
     409: "conflict",
     411: "length required",
-    413: "too large",
-    415: "not JSON",
-    422: "cannot be what was meant",
+    413: "request too large",
+    415: "unsupported media type",
+    422: "invalid argument",
     429: "too many requests",
-    431: "too large headers",
-    500: "the server failed",
-    503: "busy, try again",
-    504: "the ask took too long",
+    431: "request headers too large",
+    500: "internal server error",
+    503: "service unavailable, retry later",
+    504: "ask timeout",
 }
 
 
-class Wrong(BaseModel):
-    """What went wrong; ``detail`` says what would help."""
+class ProblemDetails(BaseModel):
+    """Problem details of RFC 9457; ``detail`` names the cause and the remedy."""
 
     type: str
     title: str
     status: int
     detail: str
-    error: str | None = None
-    """Which error of the Python library it is."""
-    errors: list[dict[str, str]] | None = None
-    """Where in the request which value cannot be."""
+    error: str | None = Field(None, description="Exception class of the Python library.")
+    errors: list[dict[str, str]] | None = Field(
+        None, description="Invalid values: `where` is the position, `what` the reason."
+    )
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Errors with these statuses, as OpenAPI tells of them."""
-    content = {_MEDIA: {"schema": {"$ref": f"#/components/schemas/{Wrong.__name__}"}}}
+    """Return the OpenAPI descriptions of error responses with these status codes."""
+    content = {_MEDIA: {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}}
     return {status: {"description": _TITLES[status], "content": content} for status in statuses}
 
 
-def response(
+def problem_response(
     status: int, detail: str, headers: dict[str, str] | None = None, **more: Any
 ) -> JSONResponse:
-    """An answer that says what went wrong."""
+    """Return an error response."""
     title = _TITLES.get(status, "error")
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
     return JSONResponse(content, status, headers, media_type=_MEDIA)
 
 
-def explained(error: BoInvertError) -> JSONResponse:
-    """The answer to a request that an error of this library ended."""
+def error_response(error: BoInvertError) -> JSONResponse:
+    """Return the response to a request that raised an error of the library."""
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
     headers = {"Retry-After": "1"} if status == 503 else None
-    return response(status, str(error), headers, error=type(error).__name__)
+    return problem_response(status, str(error), headers, error=type(error).__name__)

@@ -1,8 +1,9 @@
-"""The studies of a server: their journals, who works on them, who watches them."""
+"""Open studies of a server: their journals, ask queues and watchers."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,151 +15,189 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from bo_invert.errors import BoInvertError
+from bo_invert.errors import BoInvertError, StudyNotFoundError
 from bo_invert.problems.problem import Problem
 from bo_invert.search_domain import Domain, stored_domain
-from bo_invert.service.ask_queue import Askers, Line
-from bo_invert.service.lru_cache import Kept
-from bo_invert.service.registered_problems import Registered
+from bo_invert.service.ask_queue import AskProcesses, AskQueue
+from bo_invert.service.lru_cache import LRUCache
+from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal import Journal
 from bo_invert.storage.leases import LOOKS, Watch, reap
+from bo_invert.types import Query, Trial
 
 Result = TypeVar("Result")
-_LOOK = 0.5
-"""Seconds between looks at a study that somebody watches."""
-_SIGNS = 4096
-"""Workers of a study that are remembered, at most."""
-_QUIET = 15.0
-"""Seconds after which a watcher is told that the server is still there."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass
-class Opened:
-    """A study that the server has read.
+class OpenStudy:
+    """A stored study in memory.
 
     Args:
-        journal: of it.
-        line: who waits for its strategy.
-        domain: of named parameters; None in a latent.
-        why_not: why it can only be read here; empty where it can be continued.
-        signs: when each worker's sign of life was last written down.
+        journal: journal of the study.
+        queue: queue of its asks.
+        domain: domain of named parameters; None for a latent.
+        why_not: reason why the study is read-only here; empty if it can continue.
+        problem: problem of the study, once it is built.
+        watch: liveness of its workers.
+        beats: time of the last recorded heartbeat of each worker, in seconds of a monotonic clock.
     """
 
     journal: Journal
-    line: Line
+    queue: AskQueue
     domain: Domain | None
     why_not: str
     problem: Problem | None = None
     watch: Watch = field(default_factory=Watch)
-    signs: dict[str, float] = field(default_factory=dict)
+    beats: dict[str, float] = field(default_factory=dict)
+
+    def trial(self, number: int) -> Trial:
+        """Read a trial from the storage.
+
+        Raises:
+            StudyNotFoundError: the study has no trial of this number.
+        """
+        log = self.journal.read()
+        if not 0 <= number < len(log):
+            raise StudyNotFoundError(
+                f"study {self.journal.name!r} has no trial {number}; it has {len(log)}, from 0"
+            )
+        return log[number]
+
+    def query(self, number: int) -> Query:
+        """Return the query of a trial; it never changes, so the storage is read for unknown ones only.
+
+        Raises:
+            StudyNotFoundError: the study has no trial of this number.
+        """
+        return (self.journal.remembered(number) or self.trial(number)).query
 
 
-class Desk:
-    """What the routes need. All methods run on the event loop; what reads or writes the storage goes to threads.
+class OpenStudies:
+    """Studies that the routes share; all methods run on the event loop.
+
+    Functions that read or write the storage run in threads.
 
     Args:
-        store: where the studies live.
-        url: of the store, for the processes that ask.
-        registered: problems of the operator.
-        askers: processes that ask strategies; none where studies are only looked at.
+        store: storage of the studies.
+        url: URL of the storage, for the ask processes.
+        registered: registered problems.
+        asking: number of ask processes; 0 for a read-only server.
     """
 
-    def __init__(self, store: Store, url: str, registered: Registered, askers: int = 1) -> None:
+    def __init__(
+        self, store: Store, url: str, registered: RegisteredProblems, asking: int = 1
+    ) -> None:
         self.store = store
         self.registered = registered
-        self._askers = Askers(url, registered, askers)
-        self._opened = Kept[str, Opened](
-            lambda one: one.journal.size, lambda one: not one.line.empty
+        self.processes = AskProcesses(url, registered, asking)
+        self._opened = LRUCache[str, OpenStudy](
+            lambda study: study.journal.size, lambda study: not study.queue.empty
         )
         self.closing = asyncio.Event()
         self._threads = anyio.CapacityLimiter(16)
 
     async def thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Run something that waits for a disk."""
+        """Run a blocking function in a thread."""
         return await anyio.to_thread.run_sync(partial(function, *arguments), limiter=self._threads)
 
     def start(self) -> None:
-        """Begin the processes that ask."""
-        self._askers.start()
+        """Start the ask processes."""
+        self.processes.start()
 
     def stop(self) -> None:
-        """End them; whoever waits is not answered any more."""
-        for opened in self._opened:
-            opened.line.close()
-        self._askers.stop()
+        """End the ask processes and cancel waiting asks."""
+        for study in self._opened:
+            study.queue.close()
+        self.processes.stop()
 
-    async def open(self, name: str) -> Opened:
-        """A study, read as far as it goes.
+    async def open(self, name: str) -> OpenStudy:
+        """Return a study, read from the storage if it is not open.
 
         Raises:
-            StudyNotFoundError: there is no such study.
+            StudyNotFoundError: no study has this name.
         """
-        known = self._opened.get(name)
-        if known is None:
-            read = await self.thread(self._read, name)
-            known = self._opened.get(name)  # somebody else may have opened it meanwhile
-            if known is None:
-                self._opened.put(name, read)
-                return read
-        return known
+        study = self._opened.get(name)
+        if study is None:
+            new = await self.thread(self._read, name)
+            study = self._opened.get(name)  # another request may have opened it meanwhile
+            if study is None:
+                self._opened.put(name, new)
+                return new
+        return study
 
     async def problem(self, name: str) -> Problem:
-        """The problem of a study, which may take its time to be made.
+        """Return the problem of a study, built at the first call.
 
         Raises:
-            InvalidInputError: it cannot be rebuilt here.
-            StudyNotFoundError: there is no such study.
+            InvalidInputError: the problem cannot be rebuilt.
+            StudyNotFoundError: no study has this name.
         """
-        opened = await self.open(name)
-        if opened.problem is None:
-            opened.problem = await self.thread(
-                self.registered.problem_of, opened.journal.header, name
+        study = await self.open(name)
+        if study.problem is None:
+            study.problem = await self.thread(
+                self.registered.problem_of, study.journal.header, name
             )
-        return opened.problem
+        return study.problem
 
     def forget(self, name: str) -> None:
-        """A study that is gone."""
+        """Close a deleted study."""
         self._opened.pop(name)
 
-    async def beat(self, opened: Opened, worker: str, lease: float) -> None:
-        """A sign of life; written down as often as a lease needs it."""
-        now, signs = time.monotonic(), opened.signs
-        if now - signs.get(worker, -math.inf) < lease / LOOKS:
+    async def beat(self, study: OpenStudy, worker: str, lease: float, limit: int = 4096) -> None:
+        """Record a heartbeat, at most ``LOOKS`` times a lease; remember at most ``limit`` workers."""
+        now, beats = time.monotonic(), study.beats
+        if now - beats.get(worker, -math.inf) < lease / LOOKS:
             return
-        if len(signs) >= _SIGNS:
-            signs.clear()
-        signs[worker] = now
-        await self.thread(opened.journal.beat, worker)
+        if len(beats) >= limit:
+            beats.clear()
+        beats[worker] = now
+        await self.thread(study.journal.beat, worker)
 
-    async def changes(self, name: str, after: int) -> AsyncIterator[int | None]:
-        """Positions of the log's last event, whenever it has grown past ``after``; None when it has not for long."""
+    async def changes(
+        self, name: str, after: int, interval: float = 0.5, keep_alive: float = 15.0
+    ) -> AsyncIterator[int | None]:
+        """Yield positions of the last event whenever the log grows past ``after``.
+
+        Args:
+            name: name of the study.
+            after: last known position.
+            interval: seconds between reads of the log.
+            keep_alive: seconds without change after which None is yielded, so that proxies keep
+                the connection open.
+        """
         quiet = 0.0
         while not self.closing.is_set():
-            opened = await self.open(name)
-            seq = (await self.thread(opened.journal.read)).seq
-            quiet += _LOOK
-            if seq > after or quiet > _QUIET:
+            study = await self.open(name)
+            seq = (await self.thread(study.journal.read)).seq
+            quiet += interval
+            if seq > after or quiet > keep_alive:
                 yield seq if seq > after else None
                 after, quiet = max(after, seq), 0.0
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.closing.wait(), _LOOK)
+                await asyncio.wait_for(self.closing.wait(), interval)
 
-    async def reap(self) -> None:
-        """Once in a while: give up the attempts of silent workers in the studies that are in use."""
-        while self._askers.count:
-            await asyncio.sleep(1.0)
-            for opened in [opened for opened in self._opened if not opened.journal.idle]:
+    async def expire_leases(self, interval: float = 1.0) -> None:
+        """End the attempts of lost workers in the open studies, every ``interval`` seconds."""
+        while self.processes.count:
+            await asyncio.sleep(interval)
+            for study in [study for study in self._opened if not study.journal.idle]:
                 with suppress(BoInvertError):
-                    await self.thread(reap, opened.journal, opened.watch)
+                    await self.thread(_expire, study)
 
-    def _read(self, name: str) -> Opened:
+    def _read(self, name: str) -> OpenStudy:
         journal = Journal(self.store, name)
         journal.read()
-        domain = stored_domain(journal.header["problem"])
-        return Opened(
-            journal,
-            Line(journal, self._askers, self.thread),
-            domain,
-            self.registered.why_not(journal.header, name),
-        )
+        header = journal.header
+        queue = AskQueue(journal, self.processes, self.thread)
+        domain = stored_domain(header["problem"])
+        return OpenStudy(journal, queue, domain, self.registered.why_not(header, name))
+
+
+def _expire(study: OpenStudy) -> None:
+    before = study.journal.ledger.lost
+    reap(study.journal, study.watch)
+    lost = study.journal.ledger.lost - before
+    if lost > 0:
+        _log.info("study %r: leases of %d attempts expired", study.journal.name, lost)

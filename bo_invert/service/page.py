@@ -1,4 +1,4 @@
-"""The page to watch studies on, as static files; nothing on it comes from other hosts."""
+"""Web page of the server as static files; it loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -7,31 +7,29 @@ from pathlib import Path
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from bo_invert.service import http_errors as problems
+from bo_invert.service.http_errors import problem_response
 
-page = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 _FOLDER = Path(__file__).parent / "static"
-_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-_FILES = ("index.html", "page.js", "page.css")
+_TYPES = {"index.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+"""Media types of the files that are served; no other file can be requested."""
 
 
-@page.get("/healthz")
+@router.get("/healthz")
 async def health() -> JSONResponse:
-    """Whether the server is there."""
+    """Return 200 while the server runs."""
     return JSONResponse({"status": "ok"})
 
 
-@page.get("/")
+@router.get("/")
 async def index() -> Response:
-    """The page."""
-    return _file("index.html")
+    """Return the page."""
+    return await static("index.html")
 
 
-@page.get("/static/{name}")
+@router.get("/static/{name}")
 async def static(name: str) -> Response:
-    """One of the page's own files; no other can be named."""
-    return _file(name) if name in _FILES else problems.response(404, "there is no such file")
-
-
-def _file(name: str) -> Response:
-    return Response((_FOLDER / name).read_bytes(), media_type=_TYPES[Path(name).suffix])
+    """Return a file of the page."""
+    if name not in _TYPES:
+        return problem_response(404, "no such file")
+    return Response((_FOLDER / name).read_bytes(), media_type=_TYPES[name])

@@ -1,101 +1,155 @@
-"""What the server answers, as OpenAPI describes it. Answers are not checked against this while serving; tests do."""
+"""Bodies of the responses: studies and trials as pydantic models."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from bo_invert.types import JSON, State
+from bo_invert.problems.provenance import noted
+from bo_invert.report.objective_view import Goal
+from bo_invert.search_domain import Domain
+from bo_invert.service.open_studies import OpenStudy
+from bo_invert.types import JSON, Attempt, Cost, State, Trial
+
+Time = Annotated[float, Field(description="Seconds since 1970-01-01 UTC.")]
 
 
-class Answer(BaseModel):
-    """Nothing comes that is not named here."""
+class ResponseBody(BaseModel):
+    """Base class of the responses; they have no other fields."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Cost(Answer):
+class CostResponse(ResponseBody):
     """Calls and seconds of an attempt."""
 
-    values: int
-    gradients: int
+    values: Annotated[int, Field(description="Oracle values.")]
+    gradients: Annotated[int, Field(description="Oracle gradients.")]
     seconds: float
 
+    @classmethod
+    def of(cls, cost: Cost) -> CostResponse:
+        """Convert a cost."""
+        return cls.model_validate(cost.to_json())
 
-class Attempt(Answer):
-    """One try at a trial; times are seconds since 1970."""
+
+class AttemptResponse(ResponseBody):
+    """Attempt at a trial."""
 
     worker: str | None
-    started: float
-    ended: float | None
+    started: Time
+    ended: Time | None
     state: State
-    cost: Cost
-    lease: float | None
+    cost: CostResponse
+    lease: Annotated[float | None, Field(description="Seconds without heartbeat until it is lost.")]
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> AttemptResponse:
+        """Convert an attempt."""
+        return cls(
+            worker=attempt.worker,
+            started=attempt.started,
+            ended=attempt.ended,
+            state=attempt.fate,
+            cost=CostResponse.of(attempt.cost),
+            lease=attempt.lease,
+        )
 
 
-class Trial(Answer):
-    """A point and what came of it. ``attempt`` goes back with the answer."""
+class TrialResponse(ResponseBody):
+    """Trial: a query and its outcome."""
 
     number: int
     state: State
-    attempt: int | None
-    origin: str
+    attempt: Annotated[
+        int | None,
+        Field(description="Number of the latest attempt; send it back with the outcome."),
+    ]
+    origin: Annotated[str, Field(description="Source of the query, for example a strategy.")]
     point: list[float]
-    parameters: dict[str, Any] | None
+    parameters: Annotated[
+        dict[str, Any] | None, Field(description="Design as named parameters; null for a latent.")
+    ]
     query: dict[str, Any]
     outputs: list[float] | None
     loss: float | None
-    feasible: bool
-    violation: float
-    reason: str
-    cost: Cost
-    attempts: list[Attempt]
+    feasible: Annotated[bool, Field(description="Completed without violated constraints.")]
+    violation: Annotated[float, Field(description="Sum of the constraint violations.")]
+    reason: Annotated[str, Field(description="Reason of a failed or infeasible trial.")]
+    cost: Annotated[CostResponse, Field(description="Cost of all attempts.")]
+    attempts: list[AttemptResponse]
+
+    @classmethod
+    def of(cls, trial: Trial, domain: Domain | None) -> TrialResponse:
+        """Convert a trial; ``domain`` holds the named parameters, None for a latent."""
+        return cls(
+            number=trial.number,
+            state=trial.state,
+            attempt=len(trial.attempts) - 1 if trial.attempts else None,
+            origin=trial.origin,
+            point=trial.point.tolist(),
+            parameters=None if domain is None else domain.values(trial.point[None])[0],
+            query=trial.query.to_json(),
+            outputs=None if trial.y is None else trial.y.tolist(),
+            loss=trial.loss,
+            feasible=trial.feasible,
+            violation=0.0 if trial.outcome is None else trial.outcome.violation,
+            reason=trial.reason,
+            cost=CostResponse.of(trial.cost),
+            attempts=[AttemptResponse.of(attempt) for attempt in trial.attempts],
+        )
 
 
-class Trials(Answer):
-    """Several of them."""
+class TrialsResponse(ResponseBody):
+    """List of trials."""
 
-    trials: list[Trial]
-
-
-class Asked(Trials):
-    """Trials to evaluate, or why there are none."""
-
-    why: Literal["", "wait", "budget", "done"]
+    trials: list[TrialResponse]
 
 
-class TrialPage(Trials):
-    """Some of them, and where the next ones begin."""
+class AskResponse(TrialsResponse):
+    """Trials to evaluate, or the reason why there are none."""
 
-    next: int | None
+    why: Annotated[
+        Literal["", "wait", "budget", "done"],
+        Field(
+            description="Empty with trials; `wait`: pending trials must end first; `budget`: the "
+            "budget is spent; `done`: the strategy has finished."
+        ),
+    ]
 
 
-class Best(Answer):
-    """The best trial, once there is one."""
+class TrialPage(TrialsResponse):
+    """Page of trials."""
 
-    best: Trial | None
+    next: Annotated[int | None, Field(description="`after` of the next page; null at the end.")]
 
 
-class Bill(Answer):
-    """What a study spent."""
+class BestResponse(ResponseBody):
+    """Incumbent of a study."""
 
-    calls: int
+    best: Annotated[TrialResponse | None, Field(description="Null without a feasible trial.")]
+
+
+class LedgerResponse(ResponseBody):
+    """Ledger: costs of a study."""
+
+    calls: Annotated[int, Field(description="Values plus gradients.")]
     values: int
     gradients: int
     attempts: int
     failed: int
     infeasible: int
     lost: int
-    reused: int
+    reused: Annotated[int, Field(description="Attempts answered by the log or a cache.")]
     running: int
-    seconds: float
-    asking: float
+    seconds: Annotated[float, Field(description="Seconds in the oracle.")]
+    asking: Annotated[float, Field(description="Seconds in the strategy.")]
     asks: int
 
 
-class Study(Answer):
-    """What a study is about, found and spent; ``best`` is in the user's own quantity, which ``best_is`` names."""
+class StudyResponse(ResponseBody):
+    """Study: problem, strategy, incumbent and costs."""
 
     name: str
     problem: dict[str, Any]
@@ -104,28 +158,56 @@ class Study(Answer):
     seed: int
     created: str
     provenance: dict[str, Any] | None
-    trials: int
-    events: int
-    states: dict[State, int]
-    spent: Bill
+    trials: Annotated[int, Field(description="Number of trials.")]
+    events: Annotated[int, Field(description="Position of the last event.")]
+    states: Annotated[dict[State, int], Field(description="Number of trials in each state.")]
+    spent: LedgerResponse
     budget: int | None
     best_loss: float | None
-    best: float | None
-    best_is: str
-    raised: bool
-    asks_here: bool
-    why_not: str
+    best: Annotated[float | None, Field(description="Best value of the quantity `best_is`.")]
+    best_is: Annotated[str, Field(description="Name of the output, `off by` or `loss`.")]
+    raised: Annotated[bool, Field(description="True if higher values of `best` are better.")]
+    asks_here: Annotated[bool, Field(description="True if this server can continue the study.")]
+    why_not: Annotated[str, Field(description="Reason why the study is read-only here.")]
+
+    @classmethod
+    def of(cls, study: OpenStudy) -> StudyResponse:
+        """Summarise a study; reads the log."""
+        journal = study.journal
+        log, header = journal.read(), journal.header
+        loss = None if log.best is None else log.best.loss
+        goal = Goal(header["problem"]["objective"], header["problem"]["outputs"])
+        return cls(
+            name=journal.name,
+            problem=header["problem"],
+            problem_name=header["problem_name"],
+            strategy=header["strategy"],
+            seed=header["seed"],
+            created=header["created"],
+            provenance=noted(header.get("provenance")) or None,
+            trials=len(log),
+            events=log.seq,
+            states={state: count for state, count in log.counts.items() if count},
+            spent=LedgerResponse.model_validate(journal.ledger.to_json()),
+            budget=log.budget,
+            best_loss=loss,
+            best=None if loss is None else goal.value(loss),
+            best_is=goal.label,
+            raised=goal.is_raised,
+            asks_here=not study.why_not,
+            why_not=study.why_not,
+        )
 
 
-class StudyPage(Answer):
-    """Some studies, and where the next ones begin."""
+class StudyPage(ResponseBody):
+    """Page of studies."""
 
-    studies: list[Study]
-    next: int | None
+    studies: list[StudyResponse]
+    next: Annotated[int | None, Field(description="`after` of the next page; null at the end.")]
 
 
-class Columns(Answer):
-    """Trials, one list per quantity."""
+class ColumnsResponse(ResponseBody):
+    """Trials as one list per quantity, for plots."""
 
     number: list[int]
     state: list[State]
@@ -133,50 +215,72 @@ class Columns(Answer):
     loss: list[float | None]
     feasible: list[bool]
     calls: list[int]
-    ended: list[float | None]
+    ended: list[Time | None]
     worker: list[str | None]
-    point: list[list[float]]
+    point: Annotated[list[list[float]], Field(description="The first 32 coordinates.")]
     next: int | None
-    events: int
-    total: int
+    events: Annotated[int, Field(description="Position of the last event.")]
+    total: Annotated[int, Field(description="Number of trials in the study.")]
+
+    @classmethod
+    def of(cls, trials: list[Trial], limit: int, events: int, total: int) -> ColumnsResponse:
+        """Convert at most ``limit`` trials."""
+        rows = trials[:limit]
+        last = [trial.attempts[-1] if trial.attempts else None for trial in rows]
+        return cls(
+            number=[trial.number for trial in rows],
+            state=[trial.state for trial in rows],
+            origin=[trial.origin for trial in rows],
+            loss=[trial.loss for trial in rows],
+            feasible=[trial.feasible for trial in rows],
+            calls=[trial.cost.calls for trial in rows],
+            ended=[None if attempt is None else attempt.ended for attempt in last],
+            worker=[None if attempt is None else attempt.worker for attempt in last],
+            point=[[round(float(x), 5) for x in trial.point[:32]] for trial in rows],
+            next=rows[-1].number + 1 if len(rows) == limit else None,
+            events=events,
+            total=total,
+        )
 
 
-class Picture(Answer):
-    """The design of a trial, drawn; ``picture`` is a ``data:`` address."""
+class DesignPicture(ResponseBody):
+    """Picture of a design."""
 
-    number: int
+    number: Annotated[int, Field(description="Number of the trial.")]
     loss: float
-    picture: str
+    picture: Annotated[str, Field(description="PNG image as a `data:` URL.")]
 
 
-class Gallery(Answer):
-    """The best designs, drawn."""
+class GalleryResponse(ResponseBody):
+    """Pictures of the best designs."""
 
-    pictures: list[Picture]
+    pictures: list[DesignPicture]
 
 
-class Held(Answer):
-    """Whether a trial is still its worker's own."""
+class TrialHeartbeatResponse(ResponseBody):
+    """State of a trial at a heartbeat."""
 
-    held: bool
+    held: Annotated[bool, Field(description="True if the attempt is still running.")]
     state: State
 
 
-class Heard(Answer):
-    """Whose sign of life was heard."""
+class WorkerHeartbeatResponse(ResponseBody):
+    """Worker whose heartbeat was recorded."""
 
     worker: str
 
 
-class Curve(Answer):
-    """Lowest loss by calls spent."""
+class CurveResponse(ResponseBody):
+    """Lowest feasible loss by spent calls."""
 
     calls: list[int]
     losses: list[float | None]
 
 
-class Events(Answer):
-    """Events of a study; what it is about comes with the first ones."""
+class EventsResponse(ResponseBody):
+    """Events of a study's log."""
 
-    header: dict[str, Any] | None
+    header: Annotated[
+        dict[str, Any] | None, Field(description="Header of the study, with the first events.")
+    ]
     events: list[JSON]

@@ -1,8 +1,7 @@
-"""The verbs that only look at a study."""
+"""GET routes of the HTTP API."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -15,180 +14,211 @@ from bo_invert.history import History, best_so_far
 from bo_invert.report.pictures import data_uri, png
 from bo_invert.report.runs import as_picture
 from bo_invert.search_domain import BoxDomain, GaussianDomain
-from bo_invert.service import responses as answers
-from bo_invert.service.dependencies import LOOK, PAGE, PREFIX, After, Limit, On, Study, gives
-from bo_invert.service.serialization import shown, summary, trial_of
+from bo_invert.service import responses
+from bo_invert.service.dependencies import (
+    PAGE,
+    PREFIX,
+    READ_ERRORS,
+    After,
+    Limit,
+    Studies,
+    StudyName,
+    TrialNumber,
+)
+from bo_invert.service.open_studies import OpenStudies
 from bo_invert.study.recommendation import known_noisy
 from bo_invert.study.solutions import distinct_trials, leading_trial
-from bo_invert.types import JSON, State, Trial
+from bo_invert.types import State, Trial
 
 router = APIRouter(prefix=PREFIX)
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
-_POINTS = 2000
-"""Points of a curve, at most; more would not be seen."""
-Apart = Annotated[float, Query(ge=0, allow_inf_nan=False)]
 
 
-@router.get("/studies", responses=gives(answers.StudyPage))
-async def studies(desk: On, after: After = 0, limit: Limit = 100) -> JSON:
-    """The studies in this storage, in the order of their creation."""
-    names = await desk.thread(desk.store.names)
-    found = [await summary(desk, name) for name in names[after : after + limit]]
-    return {"studies": found, "next": after + limit if after + limit < len(names) else None}
+async def summary(studies: OpenStudies, name: str) -> responses.StudyResponse:
+    """Summarise a study."""
+    return await studies.thread(responses.StudyResponse.of, await studies.open(name))
 
 
-@router.get("/studies/{study}", responses=gives(answers.Study) | LOOK)
-async def study(desk: On, name: Study) -> JSON:
-    """One study: what it is about, what it found, what it spent."""
-    return await summary(desk, name)
+@router.get("/studies")
+async def studies(studies: Studies, after: After = 0, limit: Limit = 100) -> responses.StudyPage:
+    """List the studies in order of creation."""
+    names = await studies.thread(studies.store.names)
+    page = [await summary(studies, name) for name in names[after : after + limit]]
+    more = after + limit if after + limit < len(names) else None
+    return responses.StudyPage(studies=page, next=more)
 
 
-@router.get("/studies/{study}/trials", responses=gives(answers.TrialPage) | LOOK)
+@router.get("/studies/{study}", responses=READ_ERRORS)
+async def study(studies: Studies, name: StudyName) -> responses.StudyResponse:
+    """Return one study: problem, strategy, incumbent and costs."""
+    return await summary(studies, name)
+
+
+@router.get("/studies/{study}/trials", responses=READ_ERRORS)
 async def trials(
-    desk: On, name: Study, after: After = 0, limit: Limit = 100, state: State | None = None
-) -> JSON:
-    """Trials from number ``after`` on, in order; with ``state`` those that are in it."""
-    opened = await desk.open(name)
-    log = await desk.thread(opened.journal.read)
-    page: list[JSON] = []
+    studies: Studies,
+    name: StudyName,
+    after: After = 0,
+    limit: Limit = 100,
+    state: State | None = None,
+) -> responses.TrialPage:
+    """List trials from number `after` on, all or those in one state."""
+    study = await studies.open(name)
+    log = await studies.thread(study.journal.read)
+    page: list[responses.TrialResponse] = []
     number = after
     while number < len(log) and len(page) < limit:
         trial = log[number]
         number += 1
         if state is None or trial.state is state:
-            page.append(shown(trial, opened))
-    return {"trials": page, "next": number if number < len(log) else None}
+            page.append(responses.TrialResponse.of(trial, study.domain))
+    return responses.TrialPage(trials=page, next=number if number < len(log) else None)
 
 
-@router.get("/studies/{study}/columns", responses=gives(answers.Columns) | LOOK)
+@router.get("/studies/{study}/columns", responses=READ_ERRORS)
 async def columns(
-    desk: On,
-    name: Study,
+    studies: Studies,
+    name: StudyName,
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=20_000)] = 20_000,
-    since: After = 0,
-) -> JSON:
-    """Trials from number ``after`` on, one list per quantity: what plots need. At most 32 coordinates are sent.
+    since: Annotated[
+        int, Query(ge=0, le=2**53, description="Position of the log; only changed trials follow.")
+    ] = 0,
+) -> responses.ColumnsResponse:
+    """List trials as one list per quantity, for plots.
 
-    With ``since`` only those that have changed behind this position of the log; ``events`` is its position now.
+    With `since`, only trials that changed after this position of the log are returned. `events` is
+    the present position.
     """
-    opened = await desk.open(name)
+    study = await studies.open(name)
 
-    def table() -> JSON:
-        log = opened.journal.read()
+    def table() -> responses.ColumnsResponse:
+        log = study.journal.read()
         events = log.seq
-        rows = log.changed(since, after)[:limit]
-        ends = [trial.attempts[-1].ended if trial.attempts else None for trial in rows]
-        return {
-            "number": [trial.number for trial in rows],
-            "state": [str(trial.state) for trial in rows],
-            "origin": [trial.origin for trial in rows],
-            "loss": [trial.loss for trial in rows],
-            "feasible": [trial.feasible for trial in rows],
-            "calls": [trial.cost.calls for trial in rows],
-            "ended": ends,
-            "worker": [trial.attempts[-1].worker if trial.attempts else None for trial in rows],
-            "point": [[round(float(x), 5) for x in trial.point[:32]] for trial in rows],
-            "next": rows[-1].number + 1 if len(rows) == limit else None,
-            "events": events,
-            "total": len(log),
-        }
+        return responses.ColumnsResponse.of(log.changed(since, after), limit, events, len(log))
 
-    return await desk.thread(table)
+    return await studies.thread(table)
 
 
-@router.get("/studies/{study}/gallery", responses=gives(answers.Gallery) | LOOK)
-async def gallery(desk: On, name: Study, count: Annotated[int, Query(ge=1, le=24)] = 8) -> JSON:
-    """The best designs as pictures (PNG, base64), where the operator's problem can draw them."""
-    opened = await desk.open(name)
-    problem = await desk.thread(desk.registered.known, opened.journal.header)
+@router.get("/studies/{study}/gallery", responses=READ_ERRORS)
+async def gallery(
+    studies: Studies, name: StudyName, count: Annotated[int, Query(ge=1, le=24)] = 8
+) -> responses.GalleryResponse:
+    """Return pictures of the best designs, if the registered problem can draw them."""
+    study = await studies.open(name)
+    problem = await studies.thread(studies.registered.match, study.journal.header)
     draw = None if problem is None else problem.draw
     if problem is None or draw is None:
-        return {"pictures": []}
+        return responses.GalleryResponse(pictures=[])
 
-    def drawn() -> list[JSON]:
-        best = [trial for trial in History(opened.journal.trials).ranking if trial.feasible][:count]
-        pictures = [data_uri(png(as_picture(draw(problem.decode(trial.point))))) for trial in best]
+    def pictures() -> list[responses.DesignPicture]:
+        ranking = History(study.journal.trials).ranking
+        best = [(t, t.loss) for t in ranking if t.feasible and t.loss is not None][:count]
+        pixels = [png(as_picture(draw(problem.decode(trial.point)))) for trial, _ in best]
         return [
-            {"number": t.number, "loss": t.loss, "picture": p}
-            for t, p in zip(best, pictures, strict=True)
+            responses.DesignPicture(number=trial.number, loss=loss, picture=data_uri(one))
+            for (trial, loss), one in zip(best, pixels, strict=True)
         ]
 
-    return {"pictures": await desk.thread(drawn)}
+    return responses.GalleryResponse(pictures=await studies.thread(pictures))
 
 
-@router.get("/studies/{study}/trials/{number}", responses=gives(answers.Trial) | LOOK)
-async def one_trial(desk: On, name: Study, number: int) -> JSON:
-    """One trial."""
-    opened = await desk.open(name)
-    return shown(await trial_of(desk, opened, name, number), opened)
+@router.get("/studies/{study}/trials/{number}", responses=READ_ERRORS)
+async def one_trial(
+    studies: Studies, name: StudyName, number: TrialNumber
+) -> responses.TrialResponse:
+    """Return one trial."""
+    study = await studies.open(name)
+    trial = await studies.thread(study.trial, number)
+    return responses.TrialResponse.of(trial, study.domain)
 
 
-@router.get("/studies/{study}/best", responses=gives(answers.Best) | LOOK)
-async def best(desk: On, name: Study) -> JSON:
-    """The feasible trial of lowest loss; null when there is none yet."""
-    opened = await desk.open(name)
-    found = await desk.thread(lambda: opened.journal.best)
-    return {"best": None if found is None else shown(found, opened)}
+@router.get("/studies/{study}/best", responses=READ_ERRORS)
+async def best(studies: Studies, name: StudyName) -> responses.BestResponse:
+    """Return the incumbent: the feasible trial with the lowest loss."""
+    study = await studies.open(name)
+    trial = await studies.thread(lambda: study.journal.best)
+    found = None if trial is None else responses.TrialResponse.of(trial, study.domain)
+    return responses.BestResponse(best=found)
 
 
-@router.get("/studies/{study}/solutions", responses=gives(answers.Trials) | LOOK)
+@router.get("/studies/{study}/solutions", responses=READ_ERRORS)
 async def solutions(
-    desk: On,
-    name: Study,
+    studies: Studies,
+    name: StudyName,
     count: Annotated[int, Query(ge=1, le=100)] = 8,
-    apart: Apart | None = None,
-) -> JSON:
-    """The best trials with different designs, best first: those of ``Study.solutions``, without judge.
+    apart: Annotated[
+        float | None,
+        Query(
+            ge=0,
+            allow_inf_nan=False,
+            description="Smallest root-mean-square difference of the coordinates of two points; "
+            "default: 0.02 in a box, 0.2 in a latent.",
+        ),
+    ] = None,
+) -> responses.TrialsResponse:
+    """List the best trials with different designs, best first, as `Study.solutions` without judge.
 
-    ``apart`` is the smallest root-mean-square difference of the coordinates of two points; default:
-    0.02 in a box, 0.2 in a latent space. Closer points fill up the list if there are too few.
+    Closer points fill the list if there are too few.
     """
-    opened = await desk.open(name)
-    problem = None if opened.why_not else await desk.problem(name)
+    study = await studies.open(name)
+    problem = None if study.why_not else await studies.problem(name)
 
     def chosen() -> list[Trial]:
-        history = History(opened.journal.trials)
-        noisy = known_noisy(opened.journal.header["strategy"], history)
+        history = History(study.journal.trials)
+        noisy = known_noisy(study.journal.header["strategy"], history)
         first = leading_trial(problem.statement, history) if problem and noisy else None
-        domain = GaussianDomain if opened.domain is None else BoxDomain
+        domain = GaussianDomain if study.domain is None else BoxDomain
         separation = domain.separation if apart is None else apart
         return distinct_trials(history, count, separation, first)
 
-    return {"trials": [shown(trial, opened) for trial in await desk.thread(chosen)]}
+    found = await studies.thread(chosen)
+    return responses.TrialsResponse(
+        trials=[responses.TrialResponse.of(trial, study.domain) for trial in found]
+    )
 
 
-@router.get("/studies/{study}/curve", responses=gives(answers.Curve) | LOOK)
-async def curve(desk: On, name: Study) -> JSON:
-    """Lowest feasible loss by calls spent; a step wherever it falls, and the end."""
-    opened = await desk.open(name)
-    calls, losses = await desk.thread(lambda: best_so_far(opened.journal.trials))
+@router.get("/studies/{study}/curve", responses=READ_ERRORS)
+async def curve(studies: Studies, name: StudyName) -> responses.CurveResponse:
+    """Return the lowest feasible loss by spent calls: the last 2000 improvements and the end."""
+    study = await studies.open(name)
+    calls, losses = await studies.thread(lambda: best_so_far(study.journal.trials))
     falls = np.flatnonzero(losses < np.concatenate([[np.inf], losses[:-1]]))
-    rows = np.unique([*falls[-_POINTS:], len(calls) - 1])
-    return {
-        "calls": calls[rows].tolist(),
-        "losses": [float(loss) if np.isfinite(loss) else None for loss in losses[rows]],
-    }
+    rows = np.unique([*falls[-2000:], len(calls) - 1])
+    return responses.CurveResponse(
+        calls=calls[rows].tolist(),
+        losses=[float(loss) if np.isfinite(loss) else None for loss in losses[rows]],
+    )
 
 
-@router.get("/studies/{study}/log", responses=gives(answers.Events) | LOOK)
-async def log(desk: On, name: Study, after: After = 0, limit: Limit = PAGE) -> JSON:
-    """The events behind position ``after``: all that is known of a study, as it happened."""
-    opened = await desk.open(name)
-    events = await desk.thread(desk.store.events, name, after, limit)
-    return {"header": opened.journal.header if after == 0 else None, "events": events}
+@router.get("/studies/{study}/log", responses=READ_ERRORS)
+async def log(
+    studies: Studies, name: StudyName, after: After = 0, limit: Limit = PAGE
+) -> responses.EventsResponse:
+    """List the events of the log after position `after`."""
+    study = await studies.open(name)
+    events = await studies.thread(studies.store.events, name, after, limit)
+    header = study.journal.header if after == 0 else None
+    return responses.EventsResponse(header=header, events=events)
 
 
-@router.get("/studies/{study}/live", response_class=StreamingResponse, responses=_STREAM | LOOK)
-async def live(desk: On, name: Study, request: Request, after: After = 0) -> StreamingResponse:
-    """Server-sent events: a summary of the study whenever its log has grown."""
-    await desk.open(name)
+@router.get(
+    "/studies/{study}/live", response_class=StreamingResponse, responses=_STREAM | READ_ERRORS
+)
+async def live(
+    studies: Studies, name: StudyName, request: Request, after: After = 0
+) -> StreamingResponse:
+    """Stream a summary of the study as server-sent event whenever its log grows."""
+    await studies.open(name)
 
     async def events() -> AsyncIterator[str]:
         try:
-            async for seq in desk.changes(name, after):
-                data = None if seq is None else json.dumps(await summary(desk, name))
-                yield ": still here\n\n" if data is None else f"id: {seq}\ndata: {data}\n\n"
+            async for seq in studies.changes(name, after):
+                if seq is None:
+                    yield ": keep-alive\n\n"
+                else:
+                    data = (await summary(studies, name)).model_dump_json()
+                    yield f"id: {seq}\ndata: {data}\n\n"
         except StudyNotFoundError:
             yield "event: gone\ndata: {}\n\n"
 

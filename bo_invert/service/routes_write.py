@@ -1,9 +1,8 @@
-"""The verbs that change something."""
+"""POST and DELETE routes of the HTTP API."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from fastapi import APIRouter
@@ -16,233 +15,250 @@ from bo_invert.errors import (
     StudyExistsError,
 )
 from bo_invert.problems.problem import Problem
-from bo_invert.service import requests as schemas
-from bo_invert.service import responses as answers
-from bo_invert.service.dependencies import ASK, CREATE, LOOK, PREFIX, WRITE, Key, On, Study, gives
-from bo_invert.service.serialization import query_of, shown, summary, trial_of
+from bo_invert.service import requests, responses
+from bo_invert.service.dependencies import (
+    ASK_ERRORS,
+    CREATE_ERRORS,
+    PREFIX,
+    READ_ERRORS,
+    WRITE_ERRORS,
+    IdempotencyKey,
+    Studies,
+    StudyName,
+    TrialNumber,
+)
+from bo_invert.service.responses import TrialResponse
+from bo_invert.service.routes_read import summary
 from bo_invert.storage.journal import Journal
+from bo_invert.storage.journal_base import TakeRequest
 from bo_invert.storage.leases import LEASE
 from bo_invert.storage.transitions import Terms
 from bo_invert.strategies.base import from_spec
 from bo_invert.study.header import new_header
 from bo_invert.study.input_validation import refuse_shape
-from bo_invert.types import JSON, Cost, Query, State
+from bo_invert.types import JSON, Array, Cost, Query, State
 
 router = APIRouter(prefix=PREFIX)
 
 
-@router.post("/studies", status_code=201, responses=gives(answers.Study, 201) | CREATE)
-async def create(desk: On, given: schemas.NewStudy) -> JSON:
-    """A new study, of a problem that is declared here or that the operator registered."""
-    if (given.problem is None) == (given.registered is None):
-        raise InvalidInputError("give either 'problem', or the name of a 'registered' one")
-    if given.name in (".", ".."):
-        raise InvalidInputError(f"a study cannot be called {given.name!r}")
+@router.post("/studies", status_code=201, responses=CREATE_ERRORS)
+async def create(studies: Studies, body: requests.CreateStudyRequest) -> responses.StudyResponse:
+    """Create a study of a declared or a registered problem."""
+    if (body.problem is None) == (body.registered is None):
+        raise InvalidInputError("body must have either 'problem' or 'registered'")
+    if body.name in (".", ".."):
+        raise InvalidInputError(f"name must not be '.' or '..', got {body.name!r}")
     header: dict[str, JSON] = {}
-    if given.registered is not None:
-        header["registered"] = given.registered
-        problem = await desk.thread(desk.registered.problem, given.registered)
+    if body.registered is not None:
+        header["registered"] = body.registered
+        problem = await studies.thread(studies.registered.problem, body.registered)
     else:
-        assert given.problem is not None
-        header["declared"] = given.problem.model_dump(mode="json", exclude_none=True)
-        header["problem_name"] = given.problem_name or given.name
-        problem = desk.registered.problem_of(header, given.name)
-    strategy = from_spec(given.strategy.model_dump())
+        assert body.problem is not None
+        header["declared"] = body.problem.model_dump(mode="json", exclude_none=True)
+        header["problem_name"] = body.problem_name or body.name
+        problem = studies.registered.problem_of(header, body.name)
+    strategy = from_spec(body.strategy.model_dump())
     strategy.check(problem.statement)
-    made_with = given.provenance.model_dump() if given.provenance else None
-    header |= await desk.thread(
+    made_with = body.provenance.model_dump() if body.provenance else None
+    header |= await studies.thread(
         partial(
             new_header,
             problem,
             strategy,
-            given.seed,
-            problem_name=given.problem_name,
+            body.seed,
+            problem_name=body.problem_name,
             made_with=made_with,
         )
     )
     try:
-        await desk.thread(desk.store.create, given.name, header)
+        await studies.thread(studies.store.create, body.name, header)
     except StudyExistsError:
-        if not given.exist_ok:
+        if not body.exist_ok:
             raise
-        known = (await desk.open(given.name)).journal.header
-        for what in ("problem", "strategy", "seed"):
-            if known[what] != header[what]:
+        existing = (await studies.open(body.name)).journal.header
+        for part in ("problem", "strategy", "seed"):
+            if existing[part] != header[part]:
                 raise StudyExistsError(
-                    f"study {given.name!r} was begun with another {what}; choose another name"
+                    f"study {body.name!r} exists with another {part}; choose another name"
                 ) from None
-    return await summary(desk, given.name)
+    return await summary(studies, body.name)
 
 
-@router.delete("/studies/{study}", status_code=204, responses=LOOK)
-async def delete(desk: On, name: Study) -> None:
-    """Forget a study and all that was told."""
-    await desk.thread(desk.store.delete, name)
-    desk.forget(name)
+@router.delete("/studies/{study}", status_code=204, responses=READ_ERRORS)
+async def delete(studies: Studies, name: StudyName) -> None:
+    """Delete a study with all its trials."""
+    await studies.thread(studies.store.delete, name)
+    studies.forget(name)
 
 
-@router.post("/studies/{study}/ask", responses=gives(answers.Asked) | ASK)
-async def ask(desk: On, name: Study, given: schemas.NewAsk, key: Key = None) -> JSON:
-    """Trials to evaluate next. They are in the log before they are sent, and lent to the worker for the lease.
+@router.post("/studies/{study}/ask", responses=ASK_ERRORS)
+async def ask(
+    studies: Studies, name: StudyName, body: requests.AskRequest, key: IdempotencyKey = None
+) -> responses.AskResponse:
+    """Start trials and lease them to the worker.
 
-    The same ``Idempotency-Key`` again is answered with the same trials. If there are none at all, ``why`` says whether
-    to ``wait`` for open ones, the ``budget`` is spent, or the strategy is ``done``.
+    A repetition with the same `Idempotency-Key` returns the same trials. Without trials, `why`
+    gives the reason.
     """
-    opened = await desk.open(name)
-    if opened.why_not:
-        raise InvalidInputError(opened.why_not)
-    lease = given.lease if given.worker is None else given.lease or LEASE
-    terms = Terms(given.worker, lease, key)
-    if given.worker is not None and lease is not None:
-        await desk.beat(opened, given.worker, lease)
-    trials = await opened.line.ask(given.count, given.budget, given.retries, terms, given.known)
-    why = "" if trials else await desk.thread(_why_none, opened.journal, given.budget)
-    return {"trials": [shown(trial, opened) for trial in trials], "why": why}
+    study = await studies.open(name)
+    if study.why_not:
+        raise InvalidInputError(study.why_not)
+    lease = body.lease if body.worker is None else body.lease or LEASE
+    terms = Terms(body.worker, lease, key)
+    if body.worker is not None and lease is not None:
+        await studies.beat(study, body.worker, lease)
+    request = TakeRequest(body.count, body.retries, terms, body.known)
+    trials = await study.queue.ask(request, body.budget)
+    why = "" if trials else await studies.thread(_why_none, study.journal, body.budget)
+    shown = [TrialResponse.of(trial, study.domain) for trial in trials]
+    return responses.AskResponse.model_validate({"trials": shown, "why": why})
 
 
-@router.post("/studies/{study}/trials/{number}/tell", responses=gives(answers.Trial) | WRITE)
-async def tell(desk: On, name: Study, number: int, given: schemas.Tell) -> JSON:
-    """What came of a trial. Once this is answered it is on the disk; the same again changes nothing."""
-    opened = await desk.open(name)
-    problem = await desk.problem(name)
-    query = await query_of(desk, opened, name, number)
-    refuse_shape(given.outputs, problem.outputs)
-    extra = {"point": given.point, "gradient": given.gradient, "trace": _trace(given.trace)}
-    for what in ("point", "gradient"):
-        if extra[what] is not None and len(extra[what] or ()) != problem.space.domain.dim:
-            raise InvalidInputError(
-                f"{what} has {problem.space.domain.dim} coordinates, got {len(extra[what] or ())}"
-            )
-    outcome = problem.outcome(given.outputs, _cost(given.cost, query), **extra)
-    told = await desk.thread(opened.journal.finish, number, outcome, given.attempt)
-    return shown(told, opened)
-
-
-@router.post("/studies/{study}/trials/{number}/fail", responses=gives(answers.Trial) | WRITE)
-async def fail(desk: On, name: Study, number: int, given: schemas.Fail) -> JSON:
-    """A trial gave no outputs."""
-    opened = await desk.open(name)
-    problem = await desk.problem(name)
-    query = await query_of(desk, opened, name, number)
-    verdict: EvaluationError = (
-        InfeasibleError(given.reason) if given.infeasible else FailedError(given.reason)
+@router.post("/studies/{study}/trials/{number}/tell", responses=WRITE_ERRORS)
+async def tell(
+    studies: Studies, name: StudyName, number: TrialNumber, body: requests.TellRequest
+) -> TrialResponse:
+    """Record the outputs of a trial; the response is sent once they are on disk."""
+    study = await studies.open(name)
+    problem = await studies.problem(name)
+    query = await studies.thread(study.query, number)
+    refuse_shape(body.outputs, problem.outputs)
+    trace = body.trace and [float("nan") if value is None else value for value in body.trace]
+    for part, values in (("point", body.point), ("gradient", body.gradient)):
+        if values is not None:
+            _check_length(part, values, problem)
+    cost = query.cost if body.cost is None else body.cost.to_cost()
+    outcome = problem.outcome(
+        body.outputs, cost, point=body.point, gradient=body.gradient, trace=trace
     )
-    outcome = problem.outcome(verdict, _cost(given.cost, query))
-    told = await desk.thread(opened.journal.finish, number, outcome, given.attempt)
-    return shown(told, opened)
+    trial = await studies.thread(study.journal.finish, number, outcome, body.attempt)
+    return TrialResponse.of(trial, study.domain)
 
 
-@router.post("/studies/{study}/trials/{number}/heartbeat", responses=gives(answers.Held) | WRITE)
-async def heartbeat(desk: On, name: Study, number: int, given: schemas.Heartbeat) -> JSON:
-    """A sign of life of the worker of a trial. ``held`` says whether the trial is still its own."""
-    opened = await desk.open(name)
-    trial = await trial_of(desk, opened, name, number)
-    held = trial.state is State.RUNNING and given.attempt == len(trial.attempts) - 1
+@router.post("/studies/{study}/trials/{number}/fail", responses=WRITE_ERRORS)
+async def fail(
+    studies: Studies, name: StudyName, number: TrialNumber, body: requests.FailRequest
+) -> TrialResponse:
+    """Record a failed or infeasible trial."""
+    study = await studies.open(name)
+    problem = await studies.problem(name)
+    query = await studies.thread(study.query, number)
+    error = InfeasibleError(body.reason) if body.infeasible else FailedError(body.reason)
+    outcome = problem.outcome(error, query.cost if body.cost is None else body.cost.to_cost())
+    trial = await studies.thread(study.journal.finish, number, outcome, body.attempt)
+    return TrialResponse.of(trial, study.domain)
+
+
+@router.post("/studies/{study}/trials/{number}/heartbeat", responses=WRITE_ERRORS)
+async def heartbeat(
+    studies: Studies, name: StudyName, number: TrialNumber, body: requests.TrialHeartbeatRequest
+) -> responses.TrialHeartbeatResponse:
+    """Record a heartbeat of the worker of a trial."""
+    study = await studies.open(name)
+    trial = await studies.thread(study.trial, number)
+    held = trial.state is State.RUNNING and body.attempt == len(trial.attempts) - 1
     worker = trial.attempts[-1].worker if held else None
     if worker is not None:
-        await desk.thread(opened.journal.beat, worker)
-    return {"held": held, "state": str(trial.state)}
+        await studies.thread(study.journal.beat, worker)
+    return responses.TrialHeartbeatResponse(held=held, state=trial.state)
 
 
-@router.post("/studies/{study}/heartbeat", responses=gives(answers.Heard) | WRITE)
-async def alive(desk: On, name: Study, given: schemas.Alive) -> JSON:
-    """A sign of life of a worker, for all its trials."""
-    opened = await desk.open(name)
-    await desk.thread(opened.journal.beat, given.worker)
-    return {"worker": given.worker}
+@router.post("/studies/{study}/heartbeat", responses=WRITE_ERRORS)
+async def worker_heartbeat(
+    studies: Studies, name: StudyName, body: requests.WorkerHeartbeatRequest
+) -> responses.WorkerHeartbeatResponse:
+    """Record a heartbeat of a worker for all its trials."""
+    study = await studies.open(name)
+    await studies.thread(study.journal.beat, body.worker)
+    return responses.WorkerHeartbeatResponse(worker=body.worker)
 
 
-@router.post("/studies/{study}/trials/{number}/release", responses=gives(answers.Trial) | WRITE)
-async def release(desk: On, name: Study, number: int, given: schemas.Release) -> JSON:
-    """Give a trial back that will not be finished; somebody else gets it. ``lost`` bills it in full."""
-    opened = await desk.open(name)
-    trial = await trial_of(desk, opened, name, number)
-    if given.lost:
-        if given.attempt == len(trial.attempts) - 1:
-            await desk.thread(opened.journal.abandon, {number})
-    else:
-        await desk.thread(
-            opened.journal.release, number, given.attempt, Cost(**given.cost.model_dump())
-        )
-    return shown(await trial_of(desk, opened, name, number), opened)
+@router.post("/studies/{study}/trials/{number}/release", responses=WRITE_ERRORS)
+async def release(
+    studies: Studies, name: StudyName, number: TrialNumber, body: requests.ReleaseRequest
+) -> TrialResponse:
+    """Release an unfinished trial to other workers, or bill it as lost."""
+    study = await studies.open(name)
+    trial = await studies.thread(study.trial, number)
+    if not body.lost:
+        cost = body.cost.to_cost()
+        await studies.thread(study.journal.release, number, body.attempt, cost)
+    elif body.attempt == len(trial.attempts) - 1:
+        await studies.thread(study.journal.abandon, {number})
+    return TrialResponse.of(await studies.thread(study.trial, number), study.domain)
 
 
-@router.post("/studies/{study}/trials/{number}/cancel", responses=gives(answers.Trial) | WRITE)
-async def cancel(desk: On, name: Study, number: int, given: schemas.Cancel) -> JSON:
-    """Give up an open trial."""
-    opened = await desk.open(name)
-    await trial_of(desk, opened, name, number)
-    return shown(await desk.thread(opened.journal.cancel, number, given.reason), opened)
+@router.post("/studies/{study}/trials/{number}/cancel", responses=WRITE_ERRORS)
+async def cancel(
+    studies: Studies, name: StudyName, number: TrialNumber, body: requests.CancelRequest
+) -> TrialResponse:
+    """Cancel a pending trial."""
+    study = await studies.open(name)
+    await studies.thread(study.trial, number)
+    trial = await studies.thread(study.journal.cancel, number, body.reason)
+    return TrialResponse.of(trial, study.domain)
 
 
-@router.post(
-    "/studies/{study}/observations", status_code=201, responses=gives(answers.Trials, 201) | WRITE
-)
-async def add(desk: On, name: Study, given: schemas.Observations, key: Key = None) -> JSON:
-    """What was measured elsewhere: known to the strategy, and free of charge unless it says what it cost."""
-    opened = await desk.open(name)
-    problem = await desk.problem(name)
+@router.post("/studies/{study}/observations", status_code=201, responses=WRITE_ERRORS)
+async def add(
+    studies: Studies,
+    name: StudyName,
+    body: requests.ObservationsRequest,
+    key: IdempotencyKey = None,
+) -> responses.TrialsResponse:
+    """Add observations from outside the study."""
+    study = await studies.open(name)
+    problem = await studies.problem(name)
     queries, outcomes = [], []
-    for one in given.observations:
-        answers = [a for a in (one.outputs, _verdict(one)) if a is not None]
-        if len(answers) != 1:
-            raise InvalidInputError(
-                "an observation has either outputs, or a reason why it failed or is infeasible"
-            )
+    for one in body.observations:
+        failure = _failure(one)
+        if (one.outputs is None) == (failure is None):
+            raise InvalidInputError("observation must have 'outputs', 'failed' or 'infeasible'")
         if one.outputs is not None:
             refuse_shape(one.outputs, problem.outputs)
+        cost = Cost() if one.cost is None else one.cost.to_cost()
         queries.append(Query(_point(one.point, problem), origin="data"))
-        outcomes.append(
-            problem.outcome(
-                answers[0], Cost() if one.cost is None else Cost(**one.cost.model_dump())
-            )
-        )
-    made = await desk.thread(opened.journal.add, queries, outcomes, key)
-    return {"trials": [shown(trial, opened) for trial in made]}
+        outcomes.append(problem.outcome(one.outputs if failure is None else failure, cost))
+    trials = await studies.thread(study.journal.add, queries, outcomes, key)
+    return responses.TrialsResponse(trials=[TrialResponse.of(t, study.domain) for t in trials])
 
 
-@router.post(
-    "/studies/{study}/enqueue", status_code=201, responses=gives(answers.Trial, 201) | WRITE
-)
-async def enqueue(desk: On, name: Study, given: schemas.Enqueue, key: Key = None) -> JSON:
-    """A design to be evaluated before anything the strategy proposes."""
-    opened = await desk.open(name)
-    problem = await desk.problem(name)
-    if (given.point is None) == (given.parameters is None):
-        raise InvalidInputError("give either 'point' or 'parameters'")
-    if given.parameters is not None:
-        point = problem.space.domain.encode([given.parameters])[0]
+@router.post("/studies/{study}/enqueue", status_code=201, responses=WRITE_ERRORS)
+async def enqueue(
+    studies: Studies, name: StudyName, body: requests.EnqueueRequest, key: IdempotencyKey = None
+) -> TrialResponse:
+    """Queue a design before the proposals of the strategy."""
+    study = await studies.open(name)
+    domain = (problem := await studies.problem(name)).space.domain
+    if body.parameters is not None and body.point is None:
+        point = domain.encode([body.parameters])[0]
+    elif body.point is not None and body.parameters is None:
+        point = domain.project(_point(body.point, problem))
     else:
-        point = problem.space.domain.project(_point(given.point or [], problem))
-    made = await desk.thread(opened.journal.enqueue, Query(point, origin="user"), key)
-    return shown(made, opened)
+        raise InvalidInputError("body must have either 'point' or 'parameters'")
+    trial = await studies.thread(study.journal.enqueue, Query(point, origin="user"), key)
+    return TrialResponse.of(trial, study.domain)
 
 
-def _cost(given: schemas.Spent | None, query: Query) -> Cost:
-    return query.cost if given is None else Cost(**given.model_dump())
+def _failure(observation: requests.ReportedObservation) -> EvaluationError | None:
+    if observation.failed is not None:
+        return FailedError(observation.failed)
+    return None if observation.infeasible is None else InfeasibleError(observation.infeasible)
 
 
-def _trace(values: list[float | None] | None) -> list[float] | None:
-    return (
-        None if values is None else [float("nan") if value is None else value for value in values]
-    )
-
-
-def _verdict(one: schemas.Observation) -> EvaluationError | None:
-    if one.failed is not None:
-        return FailedError(one.failed)
-    return None if one.infeasible is None else InfeasibleError(one.infeasible)
-
-
-def _point(values: list[float], problem: Problem) -> Any:
-    if len(values) != problem.space.domain.dim:
-        raise InvalidInputError(
-            f"a point has {problem.space.domain.dim} coordinates, got {len(values)}"
-        )
+def _point(values: list[float], problem: Problem) -> Array:
+    _check_length("point", values, problem)
     return np.asarray(values, dtype=np.float64)
 
 
+def _check_length(name: str, values: list[float], problem: Problem) -> None:
+    dim = problem.space.domain.dim
+    if len(values) != dim:
+        raise InvalidInputError(f"{name} must have {dim} coordinates, got {len(values)}")
+
+
 def _why_none(journal: Journal, budget: int | None) -> str:
+    """Return the reason why an ask has no trials; see ``AskResponse.why``."""
     log = journal.read()
     if log.committed > log.calls:
         return "wait"

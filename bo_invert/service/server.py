@@ -1,40 +1,50 @@
-"""Starting the server: addresses, tokens, uvicorn."""
+"""Start of the server: addresses, tokens and uvicorn."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bo_invert.errors import InvalidInputError, MissingExtraError
-from bo_invert.service.middleware import LOOPBACK
-from bo_invert.service.tokens import Access, Finder, Token, Tokens, default_file
+from bo_invert.service.middleware import LOOPBACK, RateLimiter
+from bo_invert.service.tokens import (
+    Access,
+    Token,
+    TokenFile,
+    TokenLookup,
+    ViewerToken,
+    default_file,
+)
 from bo_invert.types import printable
 
 if TYPE_CHECKING:
-    from bo_invert.service.open_studies import Desk
+    import uvicorn
 
-ADDRESS = "<address>"
-"""Stands for the server's address in sentences, until it is known."""
+    from bo_invert.service.open_studies import OpenStudies
+
+_ADDRESS = "<address>"
+"""Placeholder in messages for the address of the server, which is known once it listens."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Of a server.
+class ServerSettings:
+    """Settings of a server.
 
     Args:
-        storage: URL of a database, or the path of an SQLite file.
+        storage: database URL, or path of an SQLite file.
         host: address to listen on.
-        port: 0 for any that is free.
-        expose: whether an address that others can reach is meant.
-        allowed_hosts: names by which others call this server.
-        tokens: file with the tokens.
-        config: TOML file with problems of the operator.
-        askers: processes that ask strategies.
-        asks_per_second: for each token.
+        port: port to listen on; 0 for a free one.
+        expose: permits addresses that other machines can reach.
+        allowed_hosts: further host names of this server.
+        tokens: file of tokens.
+        config: TOML file of registered problems.
+        askers: number of ask processes.
+        asks_per_second: rate limit of asks for each token.
     """
 
     storage: str
@@ -49,7 +59,7 @@ class Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine can reach an address."""
+    """Return whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
@@ -58,82 +68,87 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def tokens_of(settings: Settings) -> tuple[Tokens, Token | None]:
-    """The tokens of a server; on its first start one is made, and returned with them.
+def tokens_of(settings: ServerSettings) -> tuple[TokenFile, Token | None]:
+    """Return the tokens of a server, and a new token if there was none.
+
+    A token is created on loopback addresses only.
 
     Raises:
-        InvalidInputError: the address can be reached by others, and nobody said that this is meant, or there is no token.
+        InvalidInputError: other machines can reach the address, and ``expose`` is not set or there
+            is no token.
     """
-    file = settings.tokens or default_file()
-    found = Tokens(file)
+    tokens = TokenFile(settings.tokens or default_file())
     if is_loopback(settings.host):
-        return found, None if found.all() else found.make("first", Access.WRITE)
+        return tokens, None if tokens.all() else tokens.make("first", Access.WRITE)
     if not settings.expose:
         raise InvalidInputError(
-            f"{settings.host!r} can be reached by others; if that is meant, say --expose. Without encryption put the "
-            "server behind a proxy that has it, or use an SSH tunnel to 127.0.0.1"
+            f"host {settings.host!r} is reachable from other machines; confirm with --expose. "
+            "For encryption, use a TLS proxy, or an SSH tunnel to 127.0.0.1"
         )
-    if not found.all():
+    if not tokens.all():
         raise InvalidInputError(
-            f"there are no tokens in {file}, and anybody could get in; run: bo-invert token --new NAME"
+            f"host {settings.host!r} needs a token, and {tokens.file} holds none; "
+            "run: bo-invert token --new NAME"
         )
-    return found, None
+    return tokens, None
 
 
-def serve(settings: Settings) -> None:
-    """Run the server until it is told to stop.
+def serve(settings: ServerSettings) -> None:
+    """Run the server until it receives SIGINT or SIGTERM.
 
     Raises:
-        InvalidInputError: see ``tokens_of``; or the storage is none that several processes can share.
+        InvalidInputError: see ``tokens_of``; or several processes cannot share the storage.
         MissingExtraError: FastAPI or uvicorn is not installed.
     """
     _require()
-    from bo_invert.service.open_studies import Desk
-    from bo_invert.service.registered_problems import Registered
+    from bo_invert.service.open_studies import OpenStudies
+    from bo_invert.service.registered_problems import RegisteredProblems
     from bo_invert.storage.sql import SqlStore
 
-    tokens, made = tokens_of(settings)
-    registered = Registered({}) if settings.config is None else Registered.load(settings.config)
-    store = SqlStore(_url(settings.storage))
-    store.names()  # a storage that cannot be read is better known now
-    if made is not None:
+    tokens, new = tokens_of(settings)
+    config = settings.config
+    registered = RegisteredProblems({}) if config is None else RegisteredProblems.load(config)
+    url = _database_url(settings.storage)
+    store = SqlStore(url)
+    store.names()  # fails now if the storage is unreadable
+    if new is not None:
         lines = [
-            f"made a token, kept in {tokens.file}: {made.secret}",
-            f"the page: {ADDRESS}/#token={made.secret}",
+            f"new token {new.secret}, stored in {tokens.file}",
+            f"page: {_ADDRESS}/#token={new.secret}",
         ]
     else:
-        lines = [f"tokens are in {tokens.file}; see bo-invert token --tokens {tokens.file}"]
-    desk = Desk(store, _url(settings.storage), registered, settings.askers)
-    _run(settings, desk, tokens, [f"studies in {store}, serving on {ADDRESS}", *lines])
+        lines = [f"tokens: {tokens.file}; list: bo-invert token --tokens {tokens.file}"]
+    studies = OpenStudies(store, url, registered, settings.askers)
+    _run(settings, studies, tokens, [f"studies in {store}, serving on {_ADDRESS}", *lines])
 
 
 def watch(storage: str, port: int, config: Path | None = None) -> None:
-    """Show the page for a storage on this machine, for looking only, until it is told to stop.
+    """Show the page for a storage on this machine, read-only, until SIGINT or SIGTERM.
 
     Args:
-        storage: a database.
-        port: 0 for any that is free.
-        config: problems that can draw designs, as for ``serve``.
+        storage: database URL, or path of an SQLite file.
+        port: port to listen on; 0 for a free one.
+        config: TOML file of registered problems, which may draw designs.
 
     Raises:
-        InvalidInputError: the storage is no database, or the configuration cannot be read.
-        StorageError: it is not there, or damaged.
+        InvalidInputError: the storage is not a database, or the configuration is unreadable.
+        StorageError: the database does not exist or is damaged.
         MissingExtraError: FastAPI or uvicorn is not installed.
     """
     _require()
-    from bo_invert.service.open_studies import Desk
-    from bo_invert.service.registered_problems import Registered
-    from bo_invert.service.tokens import Guest
+    from bo_invert.service.open_studies import OpenStudies
+    from bo_invert.service.registered_problems import RegisteredProblems
     from bo_invert.storage.sql import SqlStore
 
-    url = _url(storage)
+    url = _database_url(storage)
     store = SqlStore(url, read_only=True)
     if not store.names():
-        raise InvalidInputError(f"there are no studies in {storage}")
-    registered = Registered({}) if config is None else Registered.load(config)
-    guest = Guest()
-    lines = [f"watching {store}: {ADDRESS}/#token={guest.token.secret}"]
-    _run(Settings(storage, port=port), Desk(store, url, registered, askers=0), guest, lines)
+        raise InvalidInputError(f"storage {storage} holds no studies")
+    registered = RegisteredProblems({}) if config is None else RegisteredProblems.load(config)
+    viewer = ViewerToken()
+    lines = [f"watching {store}: {_ADDRESS}/#token={viewer.token.secret}"]
+    studies = OpenStudies(store, url, registered, asking=0)
+    _run(ServerSettings(storage, port=port), studies, viewer, lines)
 
 
 def _require() -> None:
@@ -146,32 +161,26 @@ def _require() -> None:
         ) from error
 
 
-def _url(storage: str) -> str:
-    """The URL of a storage that several processes can share."""
+def _database_url(storage: str) -> str:
+    """Return the URL of a storage that several processes can share."""
     url = storage if "://" in storage else f"sqlite:///{Path(storage).absolute()}"
     if url.startswith(("http://", "https://")) or url in ("sqlite://", "sqlite:///:memory:"):
-        raise InvalidInputError(
-            f"a server keeps its studies in a file or a database, not in {storage!r}"
-        )
+        raise InvalidInputError(f"storage must be a file or a database, got {storage!r}")
     return url
 
 
-def _run(settings: Settings, desk: Desk, tokens: Finder, lines: list[str]) -> None:
+def _run(
+    settings: ServerSettings, studies: OpenStudies, tokens: TokenLookup, lines: Sequence[str]
+) -> None:
     import uvicorn
 
     from bo_invert.service.app import create_app
-    from bo_invert.service.middleware import Bucket
 
-    hosts = (
-        *LOOPBACK,
-        *settings.allowed_hosts,
-        *(() if settings.host in ("0.0.0.0", "::") else (settings.host,)),
-    )
-    app = create_app(
-        desk, tokens, hosts, Bucket(settings.asks_per_second, 2.0 * settings.asks_per_second)
-    )
+    own = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
+    hosts = (*LOOPBACK, *settings.allowed_hosts, *own)
+    rate = settings.asks_per_second
     config = uvicorn.Config(
-        app,
+        create_app(studies, tokens, hosts, RateLimiter(rate, 2.0 * rate)),
         host=settings.host,
         port=settings.port,
         log_level="warning",
@@ -182,35 +191,30 @@ def _run(settings: Settings, desk: Desk, tokens: Finder, lines: list[str]) -> No
         h11_max_incomplete_event_size=64 * 1024,
         limit_concurrency=1000,
     )
-    _Announced(config, desk, lines).run()
+    _server(config, studies, lines).run()
 
 
-class _Announced:
-    """A uvicorn server that says where it is once it listens."""
+def _server(config: uvicorn.Config, studies: OpenStudies, lines: Sequence[str]) -> uvicorn.Server:
+    """Return a server that prints lines with its address once it listens, and ends live streams."""
+    import uvicorn
 
-    def __init__(self, config: object, desk: Desk, lines: list[str]) -> None:
-        import uvicorn
+    class Server(uvicorn.Server):
+        loop: asyncio.AbstractEventLoop | None = None
 
-        class Server(uvicorn.Server):
-            def handle_exit(self, sig: int, frame: object) -> None:
-                # Watchers would keep the server from ending; this is called from a signal handler.
-                loop = getattr(self, "_loop_of_ours", None)
-                if loop is not None:
-                    loop.call_soon_threadsafe(desk.closing.set)
-                super().handle_exit(sig, frame)  # type: ignore[arg-type]
+        def handle_exit(self, sig: int, frame: object) -> None:
+            # Live streams would delay the shutdown. Signal handlers may run outside the loop.
+            if self.loop is not None:
+                self.loop.call_soon_threadsafe(studies.closing.set)
+            super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
-            async def startup(self, sockets: object = None) -> None:
-                self._loop_of_ours = asyncio.get_running_loop()
-                await super().startup(sockets)  # type: ignore[arg-type]
-                if not self.servers:
-                    return
-                host, port = self.servers[0].sockets[0].getsockname()[:2]
-                address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-                for line in lines:
-                    message = printable(f"bo-invert: {line.replace(ADDRESS, address)}")
-                    print(message, file=sys.stderr)
+        async def startup(self, sockets: object = None) -> None:
+            self.loop = asyncio.get_running_loop()
+            await super().startup(sockets)  # type: ignore[arg-type]
+            if not self.servers:
+                return
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            for line in lines:
+                print(printable(f"bo-invert: {line.replace(_ADDRESS, address)}"), file=sys.stderr)
 
-        self._server = Server(config)  # type: ignore[arg-type]
-
-    def run(self) -> None:
-        self._server.run()
+    return Server(config)

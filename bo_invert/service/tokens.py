@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens in a file that only its owner can read."""
+"""Bearer tokens in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bo_invert.errors import InvalidInputError
 
 
 class Access(StrEnum):
-    """What a token allows."""
+    """Permission of a token."""
 
     READ = "read"
     WRITE = "write"
@@ -24,12 +24,12 @@ class Access(StrEnum):
 
 @dataclass(frozen=True)
 class Token:
-    """One of them.
+    """Bearer token.
 
     Args:
-        name: for its owner; no two are the same.
-        access: READ for looking, WRITE for everything.
-        secret: what goes behind ``Authorization: Bearer``.
+        name: unique name, shown to the operator.
+        access: READ for GET requests, WRITE for all.
+        secret: value of the header ``Authorization: Bearer``.
     """
 
     name: str
@@ -37,49 +37,46 @@ class Token:
     secret: str
 
 
-class Finder(Protocol):
-    """Knows tokens."""
+class TokenLookup(Protocol):
+    """Lookup of tokens by their secrets."""
 
     def find(self, secret: str) -> Token | None:
-        """The token with this secret."""
+        """Return the token with this secret."""
 
 
-class Guest:
-    """One token that may look, known to nobody else and gone with the process."""
+class ViewerToken:
+    """Read-only token of one process, stored in memory only."""
 
     def __init__(self) -> None:
-        self.token = Token("guest", Access.READ, secrets.token_urlsafe(32))
+        self.token = Token("viewer", Access.READ, secrets.token_urlsafe(32))
 
     def find(self, secret: str) -> Token | None:
-        """The token, if this is its secret."""
-        return (
-            self.token
-            if hmac.compare_digest(secret.encode("utf-8", "replace"), self.token.secret.encode())
-            else None
-        )
+        """Return the token if this is its secret."""
+        given = secret.encode("utf-8", "replace")
+        return self.token if hmac.compare_digest(given, self.token.secret.encode()) else None
 
 
 def default_file() -> Path:
-    """``$BO_INVERT_TOKENS`` if it is set, otherwise ``~/.config/bo_invert/tokens.json``."""
+    """Return ``$BO_INVERT_TOKENS``, or ``~/.config/bo_invert/tokens.json`` if it is not set."""
     given = os.environ.get("BO_INVERT_TOKENS")
     return Path(given) if given else Path.home() / ".config" / "bo_invert" / "tokens.json"
 
 
-class Tokens:
-    """The tokens in a file. It is made, readable by its owner alone, with the first token.
+class TokenFile:
+    """Tokens in a JSON file of mode 600, created with the first token.
 
     Args:
-        file: where they are.
+        file: path of the file.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
     def all(self) -> list[Token]:
-        """Every token, in the order in which they were made; none where there is no file.
+        """Return all tokens in order of creation; none if there is no file.
 
         Raises:
-            InvalidInputError: others can read the file, or it is damaged.
+            InvalidInputError: other users can read the file, or its contents are invalid.
         """
         try:
             mode = self.file.stat().st_mode
@@ -88,62 +85,62 @@ class Tokens:
             return []
         if stat.S_IMODE(mode) & 0o077:
             raise InvalidInputError(
-                f"others can read the tokens in {self.file}; run: chmod 600 {self.file}"
+                f"token file {self.file}: other users can read it; run: chmod 600 {self.file}"
             )
         try:
             return [
-                Token(str(t["name"]), Access(t["access"]), str(t["secret"]))
-                for t in json.loads(content)
+                Token(str(row["name"]), Access(row["access"]), str(row["secret"]))
+                for row in json.loads(content)
             ]
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise InvalidInputError(
-                f"the tokens in {self.file} are damaged ({error}); move the file away"
+                f"token file {self.file}: contents are invalid ({error}); move the file away"
             ) from error
 
     def make(self, name: str, access: Access) -> Token:
-        """A new token.
+        """Create a token.
 
         Raises:
-            InvalidInputError: the name is taken or empty.
+            InvalidInputError: the name is empty or in use.
         """
         known = self.all()
         if not name or any(token.name == name for token in known):
             raise InvalidInputError(
-                f"a token needs a name of its own, got {name!r}; there are {[t.name for t in known]}"
+                f"token: name must be new and not empty, got {name!r}; "
+                f"existing: {[token.name for token in known]}"
             )
         token = Token(name, access, secrets.token_urlsafe(32))
         self._write([*known, token])
         return token
 
     def revoke(self, name: str) -> None:
-        """Forget a token. A server that is running forgets it too.
+        """Delete a token; a running server rejects it from the next request on.
 
         Raises:
-            InvalidInputError: there is none of this name.
+            InvalidInputError: no token has this name.
         """
         known = self.all()
-        kept = [token for token in known if token.name != name]
-        if len(kept) == len(known):
+        remaining = [token for token in known if token.name != name]
+        if len(remaining) == len(known):
             raise InvalidInputError(
-                f"no token is named {name!r}; there are {[t.name for t in known]}"
+                f"token: name must be one of {[token.name for token in known]}, got {name!r}"
             )
-        self._write(kept)
+        self._write(remaining)
 
     def find(self, secret: str) -> Token | None:
-        """The token with this secret. It takes as long for a wrong one as for a right one."""
-        given, found = secret.encode("utf-8", "replace"), None
+        """Return the token with this secret, in a time that does not depend on the secret."""
+        given, match = secret.encode("utf-8", "replace"), None
         for token in self.all():
             if hmac.compare_digest(given, token.secret.encode()):
-                found = token
-        return found
+                match = token
+        return match
 
     def _write(self, tokens: list[Token]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
         rows = [{"name": t.name, "access": str(t.access), "secret": t.secret} for t in tokens]
-        with os.fdopen(
-            os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-        ) as file:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(rows, file, indent=1)
             file.flush()
             os.fsync(file.fileno())

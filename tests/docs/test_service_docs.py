@@ -14,7 +14,7 @@ import pytest
 from servers import Served
 
 import bo_invert as bi
-from bo_invert.service.registered_problems import Registered
+from bo_invert.service.registered_problems import RegisteredProblems
 
 PAGE = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
 
@@ -66,5 +66,5 @@ def test_the_configuration_there_is_one(tmp_path: Path) -> None:
     (text,) = blocks("toml")
     assert tomllib.loads(text)
     (tmp_path / "serve.toml").write_text(text)
-    registered = Registered.load(tmp_path / "serve.toml")
+    registered = RegisteredProblems.load(tmp_path / "serve.toml")
     assert registered.sources["digits"]["settings"] == {"oracle": "forest"}

@@ -16,7 +16,7 @@ from servers import Served
 
 import bo_invert as bi
 from bo_invert.service.middleware import BODY
-from bo_invert.service.tokens import Access, Tokens
+from bo_invert.service.tokens import Access, TokenFile
 
 JSON = {"Content-Type": "application/json"}
 BOX = {"type": "box", "parameters": {"x": {"type": "float", "low": 0.0, "high": 1.0}}}
@@ -258,7 +258,7 @@ def test_tokens_are_taken_from_one_header_alone(inside: Inside) -> None:
 def test_every_token_is_compared_in_constant_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokens = Tokens(tmp_path / "tokens.json")
+    tokens = TokenFile(tmp_path / "tokens.json")
     known = [tokens.make(name, Access.READ) for name in "abc"]
     compared: list[tuple[bytes, bytes]] = []
     compare = hmac.compare_digest

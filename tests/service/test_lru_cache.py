@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from bo_invert.service import lru_cache as kept
-from bo_invert.service.lru_cache import Kept
+from bo_invert.service import lru_cache
+from bo_invert.service.lru_cache import LRUCache
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "COUNT", 3)
-    monkeypatch.setattr(kept, "TRIALS", 100)
+    monkeypatch.setattr(lru_cache, "STUDIES", 3)
+    monkeypatch.setattr(lru_cache, "TRIALS", 100)
 
 
-def filled(*sizes: tuple[str, int], busy: str = "") -> Kept[str, tuple[str, int]]:
-    made = Kept[str, tuple[str, int]](lambda one: one[1], lambda one: one[0] in busy)
+def filled(*sizes: tuple[str, int], busy: str = "") -> LRUCache[str, tuple[str, int]]:
+    made = LRUCache[str, tuple[str, int]](lambda one: one[1], lambda one: one[0] in busy)
     for name, size in sizes:
         made.put(name, (name, size))
     return made
 
 
-def names(known: Kept[str, tuple[str, int]]) -> list[str]:
+def names(known: LRUCache[str, tuple[str, int]]) -> list[str]:
     return [name for name, _ in known]
 
 

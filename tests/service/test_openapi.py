@@ -15,13 +15,13 @@ from inside import Inside
 
 import bo_invert as bi
 from bo_invert.execution.threads import ThreadExecutor
-from bo_invert.service.middleware import Bucket
+from bo_invert.service.middleware import RateLimiter
 from bo_invert.storage.memory import MemoryStore
 
 pytestmark = pytest.mark.slow
 FOLDER = TemporaryDirectory()
-INSIDE = Inside(Path(FOLDER.name), Bucket(1e9, 1e9), ("testserver",))
-INSIDE.desk._askers._pool = ThreadExecutor(1)  # ask strategies here: no process has to start
+INSIDE = Inside(Path(FOLDER.name), RateLimiter(1e9, 1e9), ("testserver",))
+INSIDE.studies.processes._pool = ThreadExecutor(1)  # ask strategies here: no process has to start
 SECRET = INSIDE.secrets["write"]
 CONFIG = schemathesis.Config.from_dict(
     {
@@ -90,8 +90,8 @@ def restore() -> None:
         return
     for name in known:
         INSIDE.store.delete(name)
-        INSIDE.desk.forget(name)
-    INSIDE.desk.forget("s")
+        INSIDE.studies.forget(name)
+    INSIDE.studies.forget("s")
     INSIDE.store.create("s", HEADER, EVENTS)
 
 

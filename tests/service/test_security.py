@@ -18,9 +18,9 @@ from inside import Inside
 from servers import Served
 
 import bo_invert as bi
-from bo_invert.service.middleware import BODY, Bucket
-from bo_invert.service.server import Settings, is_loopback, tokens_of
-from bo_invert.service.tokens import Access, Tokens
+from bo_invert.service.middleware import BODY, RateLimiter
+from bo_invert.service.server import ServerSettings, is_loopback, tokens_of
+from bo_invert.service.tokens import Access, TokenFile
 
 
 @pytest.fixture
@@ -225,8 +225,8 @@ def test_a_body_that_is_too_large_is_not_read(inside: Inside) -> None:
 
 def test_asks_are_limited_for_each_token(tmp_path: Path) -> None:
     clock = [0.0]
-    bucket = Bucket(2.0, 3.0, lambda: clock[0])
-    inside = Inside(tmp_path, bucket)
+    limiter = RateLimiter(2.0, 3.0, lambda: clock[0])
+    inside = Inside(tmp_path, limiter)
     answers = [inside.request("POST", "/v1/studies/none/ask", json={}) for _ in range(4)]
     assert [a.status_code for a in answers] == [404, 404, 404, 429]
     assert int(answers[-1].headers["retry-after"]) >= 1
@@ -238,7 +238,7 @@ def test_asks_are_limited_for_each_token(tmp_path: Path) -> None:
 
 def test_tokens_are_kept_from_others(tmp_path: Path) -> None:
     file = tmp_path / "sub" / "tokens.json"
-    tokens = Tokens(file)
+    tokens = TokenFile(file)
     assert tokens.all() == []
     first = tokens.make("first", Access.WRITE)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -247,7 +247,7 @@ def test_tokens_are_kept_from_others(tmp_path: Path) -> None:
     assert tokens.find("") is None
     assert tokens.find(first.secret[:-1]) is None
     assert tokens.find("ü" * 50) is None
-    with pytest.raises(bi.InvalidInputError, match="name of its own"):
+    with pytest.raises(bi.InvalidInputError, match="must be new"):
         tokens.make("first", Access.READ)
     second = tokens.make("second", Access.READ)
     tokens.revoke("first")
@@ -264,16 +264,16 @@ def test_an_address_that_others_reach_must_be_meant_and_guarded(tmp_path: Path) 
     for host in ("0.0.0.0", "::", "192.168.0.1", "example.org"):
         assert not is_loopback(host)
         with pytest.raises(bi.InvalidInputError, match="--expose"):
-            tokens_of(Settings("runs.db", host, tokens=file))
-        with pytest.raises(bi.InvalidInputError, match="anybody could get in"):
-            tokens_of(Settings("runs.db", host, expose=True, tokens=file))
+            tokens_of(ServerSettings("runs.db", host, tokens=file))
+        with pytest.raises(bi.InvalidInputError, match="needs a token"):
+            tokens_of(ServerSettings("runs.db", host, expose=True, tokens=file))
     for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
         assert is_loopback(host)
-    _, made = tokens_of(Settings("runs.db", tokens=file))
+    _, made = tokens_of(ServerSettings("runs.db", tokens=file))
     assert made is not None
-    _, again = tokens_of(Settings("runs.db", tokens=file))
+    _, again = tokens_of(ServerSettings("runs.db", tokens=file))
     assert again is None
-    tokens_of(Settings("runs.db", "0.0.0.0", expose=True, tokens=file))
+    tokens_of(ServerSettings("runs.db", "0.0.0.0", expose=True, tokens=file))
 
 
 @pytest.fixture
