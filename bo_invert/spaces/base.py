@@ -1,4 +1,4 @@
-"""The contract of a space: it owns the way from a point to a design, and says how plausible a point is."""
+"""Contract of a space: decoding of points to designs, and the plausibility of points."""
 
 from __future__ import annotations
 
@@ -18,72 +18,90 @@ if TYPE_CHECKING:
 
 
 class Space(ABC):
-    """Points ``(n, d)`` of a domain, and the designs they stand for."""
+    """Search space: points ``(n, d)`` of a domain and the designs they decode to.
+
+    Attributes:
+        domain: geometry in which strategies move.
+        differentiable: ``decode_tensor`` is implemented and passes gradients.
+        discrete: designs are texts, integers or composed of these, so several points may decode to
+            one design.
+    """
 
     domain: Domain
-    #: Whether ``decode_tensor`` works, and gradients flow through it.
     differentiable: bool = False
-    #: Whether designs are texts, whole numbers or made of these: then many points may stand for one.
     discrete: bool = False
 
     @abstractmethod
     def decode(self, points: Array) -> Sequence[Any]:
-        """Designs of points ``(n, d)``: n of them, as a list or as an array whose first axis is n."""
+        """Decode points ``(n, d)`` to n designs: a list, or an array with first axis n."""
 
     def encode(self, designs: Sequence[Any]) -> Array:
-        """Points ``(n, d)`` of n designs; ``decode`` of them is as near to the designs as the space can come.
+        """Encode n designs as points ``(n, d)`` whose decodings are nearest to the designs.
 
         Raises:
-            InvalidInputError: this space cannot go back from a design to a point, or a design is not of this space.
+            InvalidInputError: the space has no encoder, or a design is not of this space.
         """
         raise InvalidInputError(
-            f"{type(self).__name__} has no way back from a design to a point; give points instead "
-            "(add(points=...), enqueue(point=...)), or give the space an encoder"
+            f"{type(self).__name__} has no encoder, so designs cannot become points. Pass points "
+            "(add(points=...), enqueue(point=...)), or give the space an encoder."
         )
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
-        """``n`` points drawn from the reference measure, shape ``(n, d)``."""
+        """Draw ``n`` points from the reference measure, shape ``(n, d)``."""
         return self.domain.sample(rng, n)
 
     def plausibility(self, points: Array) -> Array:
-        """In [0, 1], shape ``(n,)``: 0.05 means that 95 % of the reference measure is more plausible."""
+        """Return the plausibility of points ``(n, d)`` in [0, 1], shape ``(n,)``.
+
+        It is a quantile: 95 % of the reference measure is more plausible than a point at 0.05.
+        """
         return self.domain.plausibility(points)
 
     @property
     def features(self) -> Callable[[Array], Array] | None:
-        """A pure function from points ``(n, d)`` to their designs as numbers ``(n, p)``; None where there is none.
+        """Pure function from points ``(n, d)`` to design features ``(n, p)``; None if undefined.
 
-        For models that compare designs instead of points. The numbers may be anything in which like designs are near.
+        Models that compare designs instead of points use it: similar designs have near features.
         """
         return None
 
     def lost(self, designs: Sequence[Any], points: Array) -> Array | None:
-        """Share of each of n designs, ``(n,)``, that the points ``(n, d)`` they were encoded to do not give back.
+        """Return the relative reconstruction error ``(n,)`` of encoded designs.
 
-        0 for an exact copy, 1 where the mean design is as near. None where nothing is lost, or nobody can tell.
+        0 is an exact reconstruction; 1 is the error of the mean design. None if every
+        reconstruction is exact or designs cannot be compared.
         """
         return None
 
     @property
     def identify(self) -> Callable[[Array], list[str]] | None:
-        """A pure function from points ``(n, d)`` to n names, equal for equal designs; None where nobody can tell.
+        """Pure function from points ``(n, d)`` to n design names; None if undefined.
 
-        For decoders that give one design for many points. It keeps strategies from paying twice for a design.
+        Names are equal exactly for equal designs.
+
+        Strategies use it to avoid a second call for a design that several points decode to.
         """
         return None
 
-    # What follows is for differentiable spaces; tensors live on the device and in the dtype of ``points``.
+    # Differentiable spaces only. Tensors have the device and dtype of ``points``.
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
-        """Designs ``(n, ...)`` of points ``(n, d)``, with gradients flowing. Only if ``differentiable``."""
+        """Decode points ``(n, d)`` to designs ``(n, ...)`` with gradients.
+
+        Raises:
+            InvalidInputError: the space is not ``differentiable``.
+        """
         raise InvalidInputError(f"{type(self).__name__} is not differentiable")
 
     def augment_tensor(self, designs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Random, label-preserving changes (jitter, small rotations) applied at each step of a descent."""
+        """Apply a random, label-preserving augmentation, such as jitter, at each descent step."""
         return designs
 
     def penalty_tensor(self, points: torch.Tensor, designs: torch.Tensor) -> torch.Tensor:
-        """What a descent adds to the loss to keep designs regular, shape ``(n,)``; never part of a told loss."""
+        """Return the regularisation that a descent adds to the loss, shape ``(n,)``.
+
+        It is not part of any recorded loss.
+        """
         return points.new_zeros(len(points))
 
     def __repr__(self) -> str:
@@ -95,11 +113,12 @@ class Space(ABC):
         return f"{kind}({self.domain.dim} coordinates)"
 
     def digest(self) -> Digest | None:
-        """sha256 of what decodes where that is learnt or the user's; None where ``to_json`` says all, or nothing can be
-        read. A study warns when it changed.
+        """Return a sha256 of a learned or user-defined decoder; a study warns if it changes.
+
+        None if ``to_json`` identifies the space completely or the decoder cannot be read.
         """
         return None
 
     def to_json(self) -> JSON:
-        """What identifies the space in a log: a changed space is a changed problem."""
+        """Return the JSON that identifies the space in a log; another value is another problem."""
         return {"type": type(self).__name__.lower(), "domain": self.domain.to_json()}

@@ -1,4 +1,4 @@
-"""A box: a vector between bounds, or named typed parameters."""
+"""Box space: vectors between bounds, or named typed parameters."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
 
 class Box(Space):
-    """``Box(lower, upper)`` makes designs that are vectors; ``Box({"name": Float(0, 1), ...})`` ones that are dicts.
+    """Box of parameters between bounds.
+
+    ``Box(lower, upper)`` has vectors as designs; ``Box({"name": Float(0, 1), ...})`` has dicts.
 
     Args:
-        lower: lower bounds, shape ``(d,)``; or names to ``Float``, ``Int``, ``Choice`` or ``(low, high)``.
-        upper: upper bounds, shape ``(d,)``; left out with a mapping.
-        names: of the coordinates of a vector; default ``x0, x1, ...``.
+        lower: lower bounds, shape ``(d,)``; or a mapping from names to ``Float``, ``Int``,
+            ``Choice`` or ``(low, high)``.
+        upper: upper bounds, shape ``(d,)``; omitted with a mapping.
+        names: names of a vector's coordinates; default ``x0, x1, ...``.
 
     Raises:
-        InvalidInputError: bounds that are no intervals, or shapes that do not match.
+        InvalidInputError: a bound pair is not an interval, or shapes do not match.
     """
 
     def __init__(
@@ -40,13 +43,13 @@ class Box(Space):
         if isinstance(lower, Mapping):
             if upper is not None:
                 raise InvalidInputError(
-                    "Box: give either lower and upper bounds, or named parameters, not both"
+                    "Box: upper must be omitted with named parameters. Remove upper."
                 )
             parameters = {str(name): _parameter(str(name), value) for name, value in lower.items()}
         else:
             parameters = _vector_parameters(lower, upper, names)
         if not parameters:
-            raise InvalidInputError("Box: at least one parameter is needed")
+            raise InvalidInputError("Box: at least one parameter is required")
         self.domain = box_domain(parameters)
         self.differentiable = not self.named and self.domain.continuous
         self.discrete = not any(isinstance(parameter, Float) for parameter in parameters.values())
@@ -62,20 +65,20 @@ class Box(Space):
         if self.named:
             if not all(isinstance(design, Mapping) for design in designs):
                 raise InvalidInputError(
-                    f"a design of this box is a dict with the names {list(self.domain.parameters)}"
+                    f"Box: designs must be dicts with the keys {list(self.domain.parameters)}"
                 )
             return self.domain.encode(designs)
         array = np.asarray(designs, dtype=float)
         if array.ndim != 2 or array.shape[1] != self.domain.dim:
             raise InvalidInputError(
-                f"designs of this box have shape (n, {self.domain.dim}), got {array.shape}"
+                f"Box: designs must have shape (n, {self.domain.dim}), got {array.shape}"
             )
         names = list(self.domain.parameters)
         return self.domain.encode([dict(zip(names, row, strict=True)) for row in array])
 
     @property
     def identify(self) -> Callable[[Array], list[str]] | None:
-        """The point that stands for all of its design, where there is no ``Float`` among the parameters."""
+        """Bytes of the projected point as a name; None if any parameter is a ``Float``."""
         return (
             (lambda points: [row.tobytes().hex() for row in self.domain.project(points)])
             if self.discrete
@@ -105,7 +108,7 @@ def _parameter(name: str, value: Any) -> Parameter:
         return Float(float(low), float(high))
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"parameter {name!r}: expected Float, Int, Choice or (low, high), got {value!r} ({error})"
+            f"parameter {name!r} must be Float, Int, Choice or (low, high), got {value!r} ({error})"
         ) from None
 
 
@@ -114,16 +117,16 @@ def _vector_parameters(
 ) -> dict[str, Parameter]:
     if upper is None:
         raise InvalidInputError(
-            "Box: upper bounds are missing; write Box(lower, upper) or Box({'name': Float(0, 1)})"
+            "Box: upper is missing. Write Box(lower, upper) or Box({'name': Float(0, 1)})."
         )
     low, high = np.atleast_1d(np.asarray(lower, float)), np.atleast_1d(np.asarray(upper, float))
     if low.ndim != 1 or low.shape != high.shape:
         raise InvalidInputError(
-            f"Box: lower and upper must be vectors of one length, got {low.shape} and {high.shape}"
+            f"Box: lower and upper must be vectors of equal length, got {low.shape}, {high.shape}"
         )
     names = [f"x{i}" for i in range(len(low))] if names is None else [str(name) for name in names]
     if len(names) != len(low) or len(set(names)) != len(names):
-        raise InvalidInputError(f"Box: {len(low)} different names are needed, got {names}")
+        raise InvalidInputError(f"Box: names must be {len(low)} different names, got {names}")
     return {
         name: _parameter(name, pair)
         for name, pair in zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True)

@@ -1,4 +1,4 @@
-"""The latent of a generator: points are whitened codes, designs are what the decoder makes of them."""
+"""Latent space of a generator: points are whitened codes, designs are decoded codes."""
 
 from __future__ import annotations
 
@@ -24,47 +24,51 @@ if TYPE_CHECKING:
 
     from bo_invert.generators.inversion import Inversion
 
-_PRIOR_DRAWS = 2000
-_RANKED = 10000
-"""Further draws of a prior, to rank against."""
-_COMPARED = 200
-"""Draws that tell how far apart designs are."""
-_INVERTED = 500
-_REMEMBERED = 20_000
-"""Texts that are kept."""
-_FEATURES = 16384
-"""Designs of more numbers than this are too much to compare in a model."""
+# Draws (count) from a user-defined prior. Engineering choice: the first set fits the measure,
+# the second calibrates plausibility quantiles to about 0.3 percentage points.
+_FIT_DRAWS, _CALIBRATION_DRAWS = 2000, 10_000
+# Decoded draws (count) whose mean distance scales reconstruction errors. Engineering choice.
+_SPREAD_DRAWS = 200
+# Real designs (count) that are inverted without an encoder. Engineering choice: inversion is slow,
+# and more designs hardly change the fitted measure.
+_MAX_INVERTED = 500
+# Cached texts (count). Engineering choice: bounds memory at a few megabytes.
+_CACHE_SIZE = 20_000
+# Numbers per design (count) above which models do not compare raw designs. Engineering choice:
+# a 128 x 128 image.
+_MAX_FEATURES = 16_384
 
 
 class Latent(Space):
-    """Searches the latent of any decoder, in coordinates in which the measured codes have mean 0 and covariance I.
+    """Latent space of any decoder, whitened: the reference codes have mean 0 and covariance I.
 
-    The reference measure is measured where it can be: from ``codes``, from ``data`` through the encoder, or from
-    ``data`` by inverting a differentiable decoder. Only without any of these it is the decoder's prior. Without an
-    encoder ``encode`` searches for the points of designs.
+    The reference measure is fitted to ``codes``, to ``data`` encoded by the encoder, or to ``data``
+    inverted through a differentiable decoder. Without any of these it is the decoder's prior.
+    Without an encoder, ``encode`` searches for the points of designs.
 
     Args:
-        decoder: codes ``(n, dim)`` to n designs: a ``torch.nn.Module`` (or a method of one), then the space is
-            differentiable, or any callable on a numpy batch. A module is used in evaluation mode, on the device and in
-            the dtype of its parameters; its own mode, flags and gradients are not touched.
+        decoder: map from codes ``(n, dim)`` to n designs. A ``torch.nn.Module`` or its method
+            makes the space differentiable; any other callable takes a numpy batch. A module runs in
+            evaluation mode on the device and in the dtype of its parameters. Its own mode, flags
+            and gradients stay unchanged.
         dim: length of a code.
-        encoder: n designs to codes ``(n, dim)``; default: the method ``encode`` of the decoder, if it has one. Of a
-            tuple that a module returns (mean and log variance), the first member is the code.
-        data: real designs, shape ``(n, ...)``; several hundred tell well where the codes lie.
+        encoder: map from n designs to codes ``(n, dim)``; default: the decoder's method ``encode``,
+            if it exists. If a module returns a tuple (mean, log variance), the mean is the code.
+        data: real designs, shape ``(n, ...)``; several hundred suffice to fit the measure.
         codes: codes of real designs, shape ``(n, dim)``, instead of ``data``.
-        prior: what the decoder's codes are drawn from: ``"normal"``, ``"uniform"`` in [-1, 1], ``"truncated"``,
-            ``"sphere"`` or another ``generators.priors.Prior``, then points are carried over from N(0, I) and every
-            code lies where the prior has mass; or ``prior(rng, n)`` that draws n codes ``(n, dim)``, which are measured
-            instead of ``data`` or ``codes``. Default: the decoder's own attribute or method ``prior``, if it has one
-            of these, otherwise N(0, I).
-        level: share of the measured codes inside the radius of the domain.
-        features: n designs to finite numbers ``(n, p)`` in which like designs are near, for models that compare
-            designs (fingerprints of molecules, say); default: the designs themselves where they are arrays of numbers.
-        seed: of the mixture's folds, of draws and of inversion starts.
-        device: where to run torch modules; default: where they are.
+        prior: distribution of the decoder's codes. ``"normal"``, ``"uniform"`` in [-1, 1],
+            ``"truncated"``, ``"sphere"`` or another ``generators.priors.Prior`` maps points from
+            N(0, I) to codes where the prior has mass. A function ``prior(rng, n)`` draws n codes
+            ``(n, dim)``, and the measure is fitted to these instead of ``data`` or ``codes``.
+            Default: the decoder's attribute or method ``prior`` of these kinds, else N(0, I).
+        level: share of the reference codes inside the radius of the domain, in (0, 1].
+        features: map from n designs to finite numbers ``(n, p)``, such as molecular fingerprints;
+            models compare designs by them. Default: the designs, if they are arrays of numbers.
+        seed: seed of cross-validation folds, draws and inversion starts.
+        device: device of torch modules; default: their present device.
 
     Raises:
-        InvalidInputError: the pieces do not fit: shapes, values that are not finite, no way from ``data`` to codes.
+        InvalidInputError: shapes do not match, values are not finite, or ``data`` has no encoder.
     """
 
     def __init__(
@@ -82,9 +86,7 @@ class Latent(Space):
     ) -> None:
         whole_number("Latent", "dim (the length of a code)", dim)
         if not 0.0 < level <= 1.0:
-            raise InvalidInputError(
-                f"Latent: level is a share of the codes in (0, 1], got {level!r}"
-            )
+            raise InvalidInputError(f"Latent: level must be in (0, 1], got {level!r}")
         self._prior, draw = as_prior(prior, decoder)
         drawn = None if prior is None else draw
         sources = [
@@ -92,7 +94,7 @@ class Latent(Space):
         ]
         if len(sources) > 1:
             raise InvalidInputError(
-                f"Latent: the reference measure comes from one source, got {' and '.join(sources)}"
+                f"Latent: only one of data, codes and prior is allowed, got {' and '.join(sources)}"
             )
         dim = int(dim)
         if encoder is None and callable(getattr(decoder, "encode", None)):
@@ -111,36 +113,36 @@ class Latent(Space):
         self._features = features
         self._texts: dict[bytes, str] | None = {} if isinstance(designs[0], str) else None
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
-        self._numeric = numbers and designs[0].size <= _FEATURES
+        self._numeric = numbers and designs[0].size <= _MAX_FEATURES
         self._nameable = design_name(designs[0]) is not None
         self.discrete = self._nameable and _discrete(designs[0])
 
     def _measured(
         self, dim: int, data: Any, codes: Any, draw: Draw | None, seed: int
     ) -> Measure | None:
-        """The measure of codes carried back to where the prior is N(0, I)."""
+        """Fit the reference measure in the coordinates in which the prior is N(0, I)."""
         if codes is not None:
             return fit_measure(self._prior.points(as_codes(codes, dim, "Latent: codes")), seed)
         if data is None:
             if draw is None:
                 return None
             rng = np.random.default_rng(np.random.SeedSequence(seed))
-            drawn = as_codes(draw(rng, _PRIOR_DRAWS + _RANKED), dim, "Latent: draws of the prior")
-            return fit_measure(drawn[:_PRIOR_DRAWS], seed, fresh=drawn[_PRIOR_DRAWS:])
+            drawn = as_codes(
+                draw(rng, _FIT_DRAWS + _CALIBRATION_DRAWS), dim, "Latent: draws of the prior"
+            )
+            return fit_measure(drawn[:_FIT_DRAWS], seed, fresh=drawn[_FIT_DRAWS:])
         if len(data) == 0:
             raise InvalidInputError(
-                "Latent: data is empty; give real designs, or leave it out to trust the prior N(0, I)"
+                "Latent: data must not be empty. Pass real designs, or omit data to use the prior."
             )
         if self._encoder is not None:
             return fit_measure(self._prior.points(self._encode(data, dim)), seed)
         if not isinstance(self._decoder, Frozen):
             raise InvalidInputError(
-                "Latent: data cannot be turned into codes, because there is no encoder and the decoder has no "
-                "gradient; pass encoder=..., codes=..., or a torch module as the decoder"
+                "Latent: data has no codes: there is no encoder and the decoder has no gradient. "
+                "Pass encoder=..., codes=..., or a torch module as the decoder."
             )
-        enough = max(
-            _INVERTED, 3 * (dim + 1)
-        )  # inverting is slow, and more would hardly change the measure
+        enough = max(_MAX_INVERTED, 3 * (dim + 1))
         rows = np.asarray(data)
         if len(rows) > enough:
             rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])]
@@ -148,21 +150,24 @@ class Latent(Space):
         return fit_measure(self._invert(rows, gaussian_domain(dim), None).points, seed)
 
     def invert(self, designs: Any) -> Inversion:
-        """Points whose decodings come nearest to n designs, found by search, and what is left of each.
+        """Search for the points whose decodings are nearest to n designs.
 
-        It starts from draws of the reference measure and calls the decoder alone. The same designs give the same
-        points.
+        The search starts from draws of the reference measure, calls only the decoder and is
+        deterministic.
 
         Args:
-            designs: shape ``(n, ...)``, as the decoder makes them.
+            designs: designs in the decoder's output format, shape ``(n, ...)``.
+
+        Returns:
+            The points and the relative reconstruction error of each design.
 
         Raises:
-            InvalidInputError: shapes that do not match, or a decoder that makes no arrays of real numbers.
+            InvalidInputError: shapes do not match, or designs are not arrays of real numbers.
         """
         if not isinstance(self._decoder, Frozen) and not self._numeric:
             raise InvalidInputError(
-                "Latent: a design can only be searched for where the decoder makes arrays of real numbers; pass "
-                "encoder=..., or give points instead (add(points=...), enqueue(point=...))"
+                "Latent: inversion needs a decoder that returns arrays of real numbers. "
+                "Pass encoder=..., or pass points (add(points=...), enqueue(point=...))."
             )
         if not self._searched:
             return self._invert(designs, self.domain, self.measure)
@@ -173,7 +178,7 @@ class Latent(Space):
         )
 
     def _invert(self, designs: Any, domain: Domain, measure: Measure | None) -> Inversion:
-        """In the coordinates of ``measure``. What a measure is made of and what is ranked in it are found alike."""
+        """Invert in the coordinates of ``measure``; None stands for the prior's coordinates."""
         from bo_invert.generators.inversion import by_gradient, invert
 
         rng = np.random.default_rng(np.random.SeedSequence(self._seed))
@@ -184,8 +189,8 @@ class Latent(Space):
             )
         try:
             return invert(
-                lambda points: self._decoder(self._codes(points, measure)), designs, lambda n: domain.sample(rng, n),
-                domain.project, gradient,
+                lambda points: self._decoder(self._codes(points, measure)), designs,
+                lambda n: domain.sample(rng, n), domain.project, gradient,
             )  # fmt: skip
         except InvalidInputError as error:
             raise InvalidInputError(f"Latent: {error}") from None
@@ -199,20 +204,22 @@ class Latent(Space):
         except Exception as error:
             shape = np.shape(designs[0])
             raise InvalidInputError(
-                f"Latent: the encoder fails on {len(designs)} designs of shape {shape}: {type(error).__name__}: {error}"
+                f"Latent: the encoder fails on {len(designs)} designs of shape {shape}: "
+                f"{type(error).__name__}: {error}"
             ) from error
         return as_codes(codes, dim, "Latent: codes from the encoder")
 
     def _check(self, codes: Array) -> Any:
-        """The designs of codes; fails now rather than after the first paid call."""
+        """Decode codes; raise errors before the first oracle call."""
         try:
             designs = self._decoder(codes)
         except InvalidInputError:
             raise
         except Exception as error:
             raise InvalidInputError(
-                f"Latent: the decoder fails on codes of shape {codes.shape}: {type(error).__name__}: {error}; is dim "
-                "the length of its code, and does it take a batch?"
+                f"Latent: the decoder fails on codes of shape {codes.shape}: "
+                f"{type(error).__name__}: {error}. "
+                "Check that dim is the length of a code and that the decoder takes a batch."
             ) from error
         checked_length(designs, len(codes), "Latent: the decoder")
         if (
@@ -221,7 +228,7 @@ class Latent(Space):
             and not np.isfinite(designs).all()
         ):
             raise InvalidInputError(
-                "Latent: the decoder makes designs with values that are not finite from ordinary codes"
+                "Latent: the decoder returns values that are not finite for typical codes"
             )
         return designs
 
@@ -230,12 +237,12 @@ class Latent(Space):
             from scipy.stats import chi2
 
             return gaussian_domain(dim, math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim)))
-        # Encoders differ in the last digits between machines; that must not make it another problem.
+        # Encoders differ in the last digits between machines. Rounding keeps the problem the same.
         radius = float(f"{self.measure.radius(level):.3g}")
         return gaussian_domain(dim, radius, self.measure.reference)
 
     def codes(self, points: Array) -> Array:
-        """Codes ``(n, dim)`` of points ``(n, dim)``."""
+        """Return the codes ``(n, dim)`` of points ``(n, dim)``."""
         return self._codes(points, self.measure)
 
     def _codes(self, points: Array, measure: Measure | None) -> Array:
@@ -243,43 +250,41 @@ class Latent(Space):
 
     def decode(self, points: Array) -> Sequence[Any]:
         points = np.atleast_2d(points)
-        return (
-            self._decoded(points) if self._texts is None else self._remembered(points, self._texts)
-        )
+        return self._decoded(points) if self._texts is None else self._cached(points, self._texts)
 
     def _decoded(self, points: Array) -> Sequence[Any]:
         return checked_length(self._decoder(self.codes(points)), len(points), "Latent: the decoder")
 
-    def _remembered(self, points: Array, texts: dict[bytes, str]) -> list[str]:
-        """Texts, which are slow to make; models and names want those of the same points at every ask."""
+    def _cached(self, points: Array, texts: dict[bytes, str]) -> list[str]:
+        """Decode to texts through a cache, since each ask decodes the same points."""
         keys = [row.tobytes() for row in np.ascontiguousarray(points, dtype=np.float64)]
         known = {key: texts.get(key) for key in keys}
         rows = {key: i for i, key in enumerate(keys) if known[key] is None}
         if rows:
             made = dict(zip(rows, self._decoded(points[list(rows.values())]), strict=True))
             known |= made
-            if len(texts) + len(made) > _REMEMBERED:
+            if len(texts) + len(made) > _CACHE_SIZE:
                 texts.clear()
             texts |= made
         return [str(known[key]) for key in keys]
 
     @property
     def features(self) -> Callable[[Array], Array] | None:
-        """What ``features`` makes of the decoded designs, or their own numbers where they are arrays of real ones."""
+        """User-defined features, or the flattened designs if they are arrays of real numbers."""
         return (
-            self._shown
+            self._user_features
             if self._features is not None
             else self._flattened
             if self._numeric
             else None
         )
 
-    def _shown(self, points: Array) -> Array:
+    def _user_features(self, points: Array) -> Array:
         assert self._features is not None
         rows = np.asarray(self._features(self.decode(points)), dtype=np.float64)
         if rows.ndim != 2 or len(rows) != len(points):
             raise InvalidInputError(
-                f"Latent: features of {len(points)} designs must be as many rows, got {rows.shape}"
+                f"Latent: features must return {len(points)} rows, got shape {rows.shape}"
             )
         return rows
 
@@ -289,18 +294,18 @@ class Latent(Space):
 
     @property
     def identify(self) -> Callable[[Array], list[str]] | None:
-        """Names of the decoded designs, where they are arrays, numbers or text, or lists and dicts of these."""
+        """Content hashes of arrays, numbers, texts, lists and dicts; None for other designs."""
         return self._names if self._nameable else None
 
     def _names(self, points: Array) -> list[str]:
         return [design_name(design) or "" for design in self.decode(points)]
 
     def encode(self, designs: Sequence[Any]) -> Array:
-        """Points ``(n, d)`` of n designs, by the encoder or, without one, by search.
+        """Encode n designs as points ``(n, d)`` by the encoder, or by search if there is none.
 
         Raises:
-            InvalidInputError: there is no encoder, and the decoder makes no arrays of real numbers, or nothing like a
-                design.
+            InvalidInputError: without an encoder, designs are not arrays of real numbers, or
+                the search finds no point with a similar design.
         """
         if self._encoder is None:
             from bo_invert.generators.inversion import reproduced
@@ -314,7 +319,7 @@ class Latent(Space):
     def lost(self, designs: Sequence[Any], points: Array) -> Array | None:
         from bo_invert.generators.inversion import encoded
 
-        drawn = self.decode(self.domain.sample(np.random.default_rng(self._seed), _COMPARED))
+        drawn = self.decode(self.domain.sample(np.random.default_rng(self._seed), _SPREAD_DRAWS))
         found = encoded(points, self.decode, designs, drawn)
         return None if found is None else found.left
 
@@ -330,7 +335,7 @@ class Latent(Space):
         return self._decoder.tensor(self._prior.tensor(points))
 
     def digest(self) -> Digest | None:
-        """Of the decoder."""
+        """Return the digest of the decoder."""
         return (
             self._decoder.digest() if isinstance(self._decoder, Frozen) else digest(self._decoder)
         )
@@ -346,7 +351,7 @@ class Latent(Space):
 
 
 def _fingerprint(measure: Measure) -> str:
-    """A hash of the whitening, coarse enough to survive the rounding of another machine."""
+    """Hash the whitening, coarsely enough to ignore rounding differences between machines."""
     scale = np.linalg.norm(measure.factor, axis=1)
     numbers = np.column_stack([measure.mean / scale, np.log10(scale)])
     text = ",".join(f"{round(v, 2) + 0.0:.2f}" for v in numbers.ravel())

@@ -1,4 +1,4 @@
-"""Images without a generator: the parametrisations of Deep Dream, for descents and searches in data space."""
+"""Image space without a generator: Deep Dream parametrisations for search in data space."""
 
 from __future__ import annotations
 
@@ -20,33 +20,40 @@ if TYPE_CHECKING:
     import torch
 
 Parametrization = Literal["fourier", "pixel", "laplacian"]
-#: Intensities nearer than this to a bound (as a share of the range) are encoded as if they were this near.
+# Distance of encoded intensities from a bound, as a share of the range. Engineering choice: the
+# logit of the sigmoid stays below 7.
 _MARGIN = 1e-3
+# Side length in pixels of the coarsest octave. Engineering choice.
 _SMALLEST_OCTAVE = 2
+# Standard deviation of the logit, dimensionless. Engineering choice: the sigmoid of N(0, 1.5^2) is
+# nearly uniform on [0, 1].
+_LOGIT_SPREAD = 1.5
 
 
 class Pixels(Space):
-    """Images ``shape`` as a fixed linear map of a standard normal point, squashed between bounds by a sigmoid.
+    """Image space: a fixed linear map of a standard normal point, then a sigmoid between bounds.
 
-    With ``"fourier"`` a point holds the coefficients of an orthonormal real Fourier (Hartley) basis, scaled by
-    1 / max(frequency, 1 / size) as natural images are (Olah et al. 2017); with ``"laplacian"`` one image per octave,
-    each as strong as the next (Mordvintsev et al. 2015); with ``"pixel"`` the pixels themselves. All three make draws
-    of equal variance, so they differ only in how easily a descent moves what.
+    The image is ``low + (high - low) * sigmoid(mean + spread * A z)`` with z ~ N(0, I).
+    ``"fourier"``: A holds an orthonormal Hartley basis, scaled by 1 / max(frequency, 1 / size) like
+    the spectrum of natural images (Olah et al. 2017). ``"laplacian"``: A adds one enlarged image
+    per octave, all of equal variance (Mordvintsev et al. 2015). ``"pixel"``: A is the identity. All
+    three have draws of equal variance and differ in the conditioning of a descent.
 
     Args:
         shape: ``(height, width)`` or ``(channels, height, width)``.
         parametrization: ``"fourier"``, ``"pixel"`` or ``"laplacian"``.
-        bounds: darkest and brightest value of a pixel.
-        data: images ``(n, *shape)``; draws then match their mean image and their spread about it.
-        cutoff: with ``"fourier"``, the highest frequency kept, in cycles per pixel (0.5 is the finest stripe along an
-            axis); makes the space smaller. None keeps all, and then there are as many coordinates as pixels.
-        jitter: a descent shifts images by up to this many pixels, anew at each step.
-        rotation: a descent turns images by up to this many degrees, anew at each step.
-        tv: weight of the mean total variation a descent adds to the loss.
-        l2: weight of the mean squared coordinate a descent adds to the loss; 1 for a typical draw.
+        bounds: lowest and highest pixel value.
+        data: images ``(n, *shape)``; draws then match their mean image and total variance.
+        cutoff: highest frequency of ``"fourier"`` in cycles per pixel (0.5 is the finest stripe
+            along an axis). It reduces the dimension. None keeps one coordinate per pixel.
+        jitter: largest random shift in pixels at each descent step.
+        rotation: largest random rotation in degrees at each descent step.
+        tv: weight of the mean total variation in the loss of a descent.
+        l2: weight of the mean squared coordinate in the loss of a descent; it is 1 for a typical
+            draw.
 
     Raises:
-        InvalidInputError: an argument that no image space can have, or data of another shape or range.
+        InvalidInputError: an argument is out of range, or data have another shape or range.
     """
 
     differentiable = True
@@ -67,19 +74,21 @@ class Pixels(Space):
         self.shape = tuple(int(size) for size in shape)
         if len(self.shape) not in (2, 3) or min(self.shape) < 1:
             raise InvalidInputError(
-                f"Pixels: shape is (height, width) or (channels, height, width), got {tuple(shape)}"
+                "Pixels: shape must be (height, width) or (channels, height, width), "
+                f"got {tuple(shape)}"
             )
         if parametrization not in ("fourier", "pixel", "laplacian"):
             raise InvalidInputError(
-                f"Pixels: parametrization is 'fourier', 'pixel' or 'laplacian', got {parametrization!r}"
+                "Pixels: parametrization must be 'fourier', 'pixel' or 'laplacian', "
+                f"got {parametrization!r}"
             )
         if not -math.inf < bounds[0] < bounds[1] < math.inf:
             raise InvalidInputError(
-                f"Pixels: bounds must be two finite numbers, the lower first, got {bounds}"
+                f"Pixels: bounds must be two finite increasing numbers, got {bounds}"
             )
         if cutoff is not None and (parametrization != "fourier" or cutoff < 0):
             raise InvalidInputError(
-                "Pixels: cutoff is a frequency >= 0 and needs parametrization='fourier'"
+                "Pixels: cutoff must be >= 0 and requires parametrization='fourier'"
             )
         if min(jitter, rotation, tv, l2) < 0:
             raise InvalidInputError("Pixels: jitter, rotation, tv and l2 must not be negative")
@@ -98,10 +107,7 @@ class Pixels(Space):
             self._map = _Octaves(self.shape)
         else:
             self._map = _Spectrum(self.shape, cutoff)
-        self._mean, self._spread = (
-            np.zeros(self.shape),
-            1.5,
-        )  # 1.5 spreads a sigmoid almost evenly over its range
+        self._mean, self._spread = np.zeros(self.shape), _LOGIT_SPREAD
         radius = 2.0 * math.sqrt(self._map.dim)
         if data is not None:
             images = np.asarray(data, dtype=float)
@@ -134,7 +140,10 @@ class Pixels(Space):
         return points
 
     def augment_tensor(self, designs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """One random shift and turn for all designs, so that what a descent sees does not depend on its neighbours."""
+        """Apply one random shift and rotation to all designs.
+
+        A shared augmentation makes each descent independent of the others in its batch.
+        """
         import torch
 
         if self.jitter:
@@ -151,7 +160,7 @@ class Pixels(Space):
         penalty = self.l2 * (points**2).mean(-1)
         if self.tv:
             down, right = designs.diff(dim=-2)[..., :, :-1], designs.diff(dim=-1)[..., :-1, :]
-            edges = (down**2 + right**2 + 1e-8).sqrt()  # the root of zero has no slope
+            edges = (down**2 + right**2 + 1e-8).sqrt()  # sqrt has no finite slope at 0
             penalty = penalty + self.tv * edges.flatten(1).mean(-1)
         return penalty
 
@@ -169,27 +178,30 @@ class Pixels(Space):
         }
 
     def _unit(self, images: Array) -> Array:
-        """Images with the bounds moved to 0 and 1.
+        """Scale images from the bounds to [0, 1].
 
         Raises:
-            InvalidInputError: they have another shape, or leave the bounds.
+            InvalidInputError: images have another shape or exceed the bounds.
         """
         low, high = self.bounds
         if images.ndim != 1 + len(self.shape) or images.shape[1:] != self.shape or not len(images):
-            raise InvalidInputError(f"Pixels: images of shape (n, {', '.join(map(str, self.shape))}) expected, "
-                               f"got {images.shape}")  # fmt: skip
+            expected = ", ".join(map(str, self.shape))
+            raise InvalidInputError(
+                f"Pixels: images must have shape (n, {expected}), got {images.shape}"
+            )
         unit = (images - low) / (high - low)
         if not ((unit > -1e-6) & (unit < 1.0 + 1e-6)).all():
             raise InvalidInputError(
-                f"Pixels: values must lie in {self.bounds}, got [{images.min():g}, {images.max():g}]"
+                f"Pixels: values must be in {self.bounds}, got [{images.min():g}, {images.max():g}]"
             )
         return unit
 
 
 def _match(unit: Array) -> tuple[Array, float]:
-    """Mean and spread in front of the sigmoid, so that draws have the mean image and the variance of ``unit``.
+    """Match the logit's mean and spread to the mean image and the variance of ``unit``.
 
-    The mean of a squashed normal is MacKay's (1992) approximation; the variance is a Gauss-Hermite sum, bisected.
+    E[sigmoid(N(m, s^2))] ~ sigmoid(m / sqrt(1 + pi s^2 / 8)) (MacKay 1992) gives the mean. A
+    bisection of a Gauss-Hermite variance gives the spread.
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(32)
     weights = weights / weights.sum()
@@ -206,7 +218,7 @@ def _match(unit: Array) -> tuple[Array, float]:
 
 
 def _turned(images: torch.Tensor, angle: float) -> torch.Tensor:
-    """Images ``(n, c, h, w)`` turned by ``angle`` radians, the border repeated."""
+    """Rotate images ``(n, c, h, w)`` by ``angle`` radians with repeated borders."""
     from torch.nn.functional import affine_grid, grid_sample
 
     height, width = images.shape[-2:]
@@ -218,7 +230,7 @@ def _turned(images: torch.Tensor, angle: float) -> torch.Tensor:
 
 
 class _Map(ABC):
-    """A linear map from points ``(n, dim)`` to images ``(n, c, h, w)`` of unit variance, and a right inverse of it."""
+    """Linear map from points ``(n, dim)`` to images ``(n, c, h, w)`` of unit variance."""
 
     dim: int
 
@@ -226,10 +238,12 @@ class _Map(ABC):
         self.shape = (1, *shape) if len(shape) == 2 else tuple(shape)
 
     @abstractmethod
-    def forward(self, points: torch.Tensor) -> torch.Tensor: ...
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """Return the images ``(n, c, h, w)`` of points ``(n, dim)``."""
 
     @abstractmethod
-    def inverse(self, images: torch.Tensor) -> torch.Tensor: ...
+    def inverse(self, images: torch.Tensor) -> torch.Tensor:
+        """Return points ``(n, dim)`` by a right inverse of ``forward``."""
 
 
 class _Identity(_Map):
@@ -245,26 +259,26 @@ class _Identity(_Map):
 
 
 class _Spectrum(_Map):
-    """The discrete Hartley transform, real, orthonormal and its own inverse, of scaled coefficients."""
+    """Scaled coefficients of the discrete Hartley transform, an orthonormal involution."""
 
     def __init__(self, shape: Sequence[int], cutoff: float | None) -> None:
         super().__init__(shape)
         height, width = self.shape[1:]
         frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]).ravel()
-        self.kept = np.flatnonzero(frequency <= (math.inf if cutoff is None else cutoff))
-        scale = 1.0 / np.maximum(frequency[self.kept], 1.0 / max(height, width))
+        self.retained = np.flatnonzero(frequency <= (math.inf if cutoff is None else cutoff))
+        scale = 1.0 / np.maximum(frequency[self.retained], 1.0 / max(height, width))
         self.scale = scale / math.sqrt((scale**2).sum() / (height * width))
-        self.dim = self.shape[0] * len(self.kept)
+        self.dim = self.shape[0] * len(self.retained)
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         channels, height, width = self.shape
-        scaled = points.reshape(-1, channels, len(self.kept)) * points.new_tensor(self.scale)
+        scaled = points.reshape(-1, channels, len(self.retained)) * points.new_tensor(self.scale)
         spectrum = points.new_zeros(len(points), channels, height * width)
-        spectrum[..., self.kept] = scaled
+        spectrum[..., self.retained] = scaled
         return self._hartley(spectrum.reshape(-1, *self.shape))
 
     def inverse(self, images: torch.Tensor) -> torch.Tensor:
-        spectrum = self._hartley(images).flatten(2)[..., self.kept]
+        spectrum = self._hartley(images).flatten(2)[..., self.retained]
         return (spectrum / images.new_tensor(self.scale)).flatten(1)
 
     @staticmethod
@@ -277,7 +291,7 @@ class _Spectrum(_Map):
 
 
 class _Octaves(_Map):
-    """One image per octave, each half the size of the one before, enlarged and added."""
+    """Sum of one enlarged image per octave; each octave halves the size."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__(shape)
@@ -285,7 +299,9 @@ class _Octaves(_Map):
         sizes = [(height, width)]
         while min(sizes[-1]) > _SMALLEST_OCTAVE:
             sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
-        self.levels = [(_enlarging(h, height), _enlarging(w, width)) for h, w in reversed(sizes)]
+        self.levels = [
+            (_interpolation(h, height), _interpolation(w, width)) for h, w in reversed(sizes)
+        ]
         variance = [
             (rows**2).sum(1).mean() * (columns**2).sum(1).mean() for rows, columns in self.levels
         ]
@@ -315,8 +331,8 @@ class _Octaves(_Map):
         return torch.cat(octaves, dim=1)
 
 
-def _enlarging(small: int, large: int) -> Array:
-    """Linear interpolation from ``small`` samples to ``large``, shape ``(large, small)``."""
+def _interpolation(small: int, large: int) -> Array:
+    """Return the linear interpolation matrix, shape ``(large, small)``."""
     place = ((np.arange(large) + 0.5) * small / large - 0.5).clip(0, small - 1)
     weight = 1.0 - np.abs(place[:, None] - np.arange(small)[None])
     return weight.clip(min=0.0)

@@ -241,7 +241,7 @@ def broken(z):
     ("make", "message"),
     [
         (lambda: Latent(Coder(), 0), "dim"),
-        (lambda: Latent(Coder(), 5), "length of its code"),
+        (lambda: Latent(Coder(), 5), "length of a code"),
         (lambda: Latent(Coder(), DIM, level=0.0), "level"),
         (lambda: Latent(Coder(), DIM, codes=codes()[:, :2]), r"shape \(n, 3\)"),
         (lambda: Latent(Coder(), DIM, codes=codes(4)), "too few"),

@@ -147,7 +147,7 @@ def test_json_tells_spaces_apart(digits: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"shape": (8,)}, "shape"),
         ({"shape": (8, 8), "parametrization": "wavelet"}, "wavelet"),
@@ -158,6 +158,6 @@ def test_json_tells_spaces_apart(digits: np.ndarray) -> None:
         ({"shape": (8, 8), "data": np.full((3, 8, 8), 255.0)}, "255"),
     ],
 )
-def test_refuses_what_is_no_image_space(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(bi.InvalidInputError, match=said):
+def test_refuses_what_is_no_image_space(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(bi.InvalidInputError, match=message):
         bi.Pixels(**arguments)
