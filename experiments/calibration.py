@@ -24,12 +24,12 @@ import bo_invert as bi
 from bo_invert.benchmark.suite import BATCH, BUDGET, chosen_problems
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
-from bo_invert.models.data_subset import telling
-from bo_invert.models.diagnostics import left_out, predicted
-from bo_invert.models.fitted_model import learn
+from bo_invert.models.data_subset import select_subset
+from bo_invert.models.diagnostics import forecast, leave_one_out
+from bo_invert.models.fitted_model import fit_model
 from bo_invert.models.gp.surrogate import Surrogate
-from bo_invert.models.output_transforms import Outputs
-from bo_invert.models.prediction_intervals import record
+from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.models.prediction_intervals import interval_coverage
 from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.report.table import Table
@@ -69,8 +69,8 @@ def _model(study: bi.Study, trials: tuple[Trial, ...], memo: JSON) -> Surrogate:
     history = History(trials)
     inputs = to_unit(study.statement.domain, history.points)
     with one_thread():
-        return learn(
-            study.statement, history, inputs, memo, some=telling(inputs, history.order)
+        return fit_model(
+            study.statement, history, inputs, memo, subset=select_subset(inputs, history.order)
         ).surrogate
 
 
@@ -97,17 +97,17 @@ def _alone(study: bi.Study, events: list[JSON]) -> dict[str, float]:
         if answered.completed:
             values = _modelled(study, answered.y, answered.losses)
             inputs = to_unit(statement.domain, answered.points)
-            inside["queried"].append(predicted(surrogate, inputs, values).coverage(0.9))
+            inside["queried"].append(forecast(surrogate, inputs, values).coverage(0.9))
         if i % _EVERY == 0:
-            inside["random"].append(predicted(surrogate, there, elsewhere).coverage(0.9))
-            if len(surrogate.process.inputs) == len(told.points):
+            inside["random"].append(forecast(surrogate, there, elsewhere).coverage(0.9))
+            if len(surrogate.gp.inputs) == len(told.points):
                 values = _modelled(study, told.y, told.losses)
-                inside["left out"].append(left_out(surrogate, values).coverage(0.9))
+                inside["left out"].append(leave_one_out(surrogate, values).coverage(0.9))
     return {name: round(float(np.mean(shares)), 4) for name, shares in inside.items() if shares}
 
 
 def _modelled(study: bi.Study, y: Array, losses: Any) -> Array:
-    return Outputs(study.statement, y, np.asarray(losses, dtype=float)).values
+    return ModelledOutputs(study.statement, y, np.asarray(losses, dtype=float)).values
 
 
 def _by_quarter(statement: ProblemStatement, trials: Sequence[Trial], budget: int) -> list[JSON]:
@@ -116,7 +116,7 @@ def _by_quarter(statement: ProblemStatement, trials: Sequence[Trial], budget: in
         some = [
             t for t in trials if t.number * QUARTERS // budget == q and "foretold" in t.query.meta
         ]
-        records = record(statement, some).values()
+        records = interval_coverage(statement, some).values()
         counts = (
             np.array([(r.below, r.inside, r.above) for r in records], dtype=float)
             .reshape(-1, 3)

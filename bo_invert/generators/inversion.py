@@ -12,7 +12,7 @@ import numpy as np
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.wrapped import Frozen
 from bo_invert.hashing import design_name
-from bo_invert.models.optim.levenberg_marquardt import descended
+from bo_invert.models.optim.levenberg_marquardt import levenberg_marquardt
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def _by_differences(
         slopes: Array = (made[:, 1:] - made[:, :1]) / _STEP
         return made[:, 0] - design, np.swapaxes(slopes, 1, 2)
 
-    ends, errors = descended(linearised, starts, inside, bounded=False)
+    ends, errors = levenberg_marquardt(linearised, starts, inside, bounded=False)
     best: Array = ends[int(np.nan_to_num(errors, nan=np.inf).argmin())]
     return best
 

@@ -10,7 +10,7 @@ from bo_invert.types import Array
 KERNELS = {"rbf": ("rbf",), "matern": ("matern",), "auto": ("rbf", "matern")}
 """What a strategy's option ``kernel`` may be; of several kernels the data choose."""
 
-MANY = 15
+MAX_INDEPENDENT_OUTPUTS = 15
 """From more outputs than this, principal components are modelled instead of outputs."""
 
 

@@ -25,15 +25,15 @@ from gpytorch.priors import LogNormalPrior
 from torch import Tensor
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.models.gp.hyperparameters import NOISY, Belief, fit
+from bo_invert.models.gp.hyperparameters import NOISY, NoisePrior, fit_hyperparameters
 from bo_invert.models.gp.kernels import MATERN, RBF, Kernel
-from bo_invert.models.gp.posterior import Process, condition
+from bo_invert.models.gp.posterior import GPPosterior, condition
 from bo_invert.models.gp.surrogate import Surrogate
 
 Model = TypeVar("Model", bound=Any)
 
 
-def to_botorch(model: Process | Surrogate, belief: Belief = NOISY) -> Any:
+def to_botorch(model: GPPosterior | Surrogate, noise_prior: NoisePrior = NOISY) -> Any:
     """The same model as a BoTorch ``SingleTaskGP``, in evaluation mode.
 
     A process becomes a model without outcome transform, a surrogate one with ``Standardize``. One noise to an output
@@ -47,7 +47,7 @@ def to_botorch(model: Process | Surrogate, belief: Belief = NOISY) -> Any:
         InvalidInputError: BoTorch's model cannot say the same.
     """
     surrogate = model if isinstance(model, Surrogate) else None
-    process = model.process if isinstance(model, Surrogate) else model
+    process = model.gp if isinstance(model, Surrogate) else model
     if process.values.shape[-1] != 1:
         raise InvalidInputError(
             "to_botorch wants a process without fantasies; use the one they were drawn from"
@@ -59,7 +59,7 @@ def to_botorch(model: Process | Surrogate, belief: Belief = NOISY) -> Any:
             "to_botorch cannot express a warped surrogate or one of principal components; "
             "pass its process, whose numbers are the warped or projected ones"
         )
-    k, d = process.logs.shape
+    k, d = process.log_lengthscales.shape
     batch = torch.Size([k] if k > 1 else [])
     inputs, values = process.inputs, process.values[..., 0].mT
     noise = process.noise
@@ -67,9 +67,11 @@ def to_botorch(model: Process | Surrogate, belief: Belief = NOISY) -> Any:
     likelihood = None
     if single:
         likelihood = GaussianLikelihood(
-            noise_prior=LogNormalPrior(belief.mean, belief.std),
+            noise_prior=LogNormalPrior(noise_prior.mean, noise_prior.std),
             noise_constraint=GreaterThan(
-                belief.floor * (1.0 - 1e-9), transform=None, initial_value=belief.floor
+                noise_prior.min_noise * (1.0 - 1e-9),
+                transform=None,
+                initial_value=noise_prior.min_noise,
             ),
             batch_shape=batch,
         ).to(inputs)
@@ -144,22 +146,22 @@ def fit_botorch(model: Model) -> Model:
     known = None
     if isinstance(model.likelihood, FixedNoiseGaussianLikelihood):
         known = model.likelihood.noise.detach().reshape(k, -1).mT
-        noise = values.new_full((k, 1), belief.floor)
+        noise = values.new_full((k, 1), belief.min_noise)
     else:
         noise = model.likelihood.noise.detach().reshape(k, 1)
     warm = torch.cat([model.covar_module.lengthscale.detach().reshape(k, d), noise], 1).log()
-    logs, _ = fit(inputs, values, belief, which, warm, known)
+    logs, _ = fit_hyperparameters(inputs, values, belief, which, warm, known)
     spread = logs[:, -1].exp() if known is None else known.mT
     _set(model, condition(which, logs[:, :-1], spread, inputs, values))
     model.eval()
     return model
 
 
-def _set(model: Any, process: Process) -> None:
+def _set(model: Any, process: GPPosterior) -> None:
     """Write a process's hyperparameters into a model; known noise is the model's own."""
     with torch.no_grad():
         covar, mean, likelihood = model.covar_module, model.mean_module, model.likelihood
-        covar.lengthscale = process.logs.exp().reshape(covar.lengthscale.shape)
+        covar.lengthscale = process.log_lengthscales.exp().reshape(covar.lengthscale.shape)
         mean.constant = process.constant.reshape(mean.constant.shape)
         if not isinstance(likelihood, FixedNoiseGaussianLikelihood):
             likelihood.noise = process.noise[:, :1].reshape(likelihood.noise.shape)
@@ -200,7 +202,7 @@ def _mean(model: Any) -> None:
         raise InvalidInputError(f"the mean must be a ConstantMean, got {model.mean_module}")
 
 
-def _belief(model: Any) -> Belief:
+def _belief(model: Any) -> NoisePrior:
     """What a model believes of its noise, and its shortest lengthscale."""
     covar, likelihood = model.covar_module, model.likelihood
     prior = getattr(covar, "lengthscale_prior", None)
@@ -213,7 +215,7 @@ def _belief(model: Any) -> Belief:
         )
     shortest = float(covar.raw_lengthscale_constraint.lower_bound)
     if isinstance(likelihood, FixedNoiseGaussianLikelihood):
-        return Belief("known", NOISY.mean, NOISY.std, 1e-12, shortest, ceiling=1e-12)
+        return NoisePrior("known", NOISY.mean, NOISY.std, 1e-12, shortest, max_noise=1e-12)
     noise = getattr(likelihood, "noise_covar", None)
     prior = getattr(noise, "noise_prior", None)
     if noise is None or not isinstance(prior, LogNormalPrior):
@@ -221,8 +223,8 @@ def _belief(model: Any) -> Belief:
             "fit_botorch knows a LogNormalPrior on the noise, or known noise; the model has another"
         )
     floor = float(noise.raw_noise_constraint.lower_bound)
-    return Belief(
-        "botorch", float(prior.loc), float(prior.scale), max(floor, 1e-12), shortest, ceiling=1e6
+    return NoisePrior(
+        "botorch", float(prior.loc), float(prior.scale), max(floor, 1e-12), shortest, max_noise=1e6
     )
 
 
@@ -234,7 +236,7 @@ def _covariance(which: Kernel, d: int, batch: torch.Size) -> Any:
     made = RBFKernel if which is RBF else MaternKernel
     centre = math.sqrt(2.0) + 0.5 * math.log(d)
     prior = LogNormalPrior(centre, math.sqrt(3.0))
-    bound = GreaterThan(NOISY.shortest, transform=None, initial_value=prior.mode)
+    bound = GreaterThan(NOISY.min_lengthscale, transform=None, initial_value=prior.mode)
     return made(
         ard_num_dims=d, batch_shape=batch, lengthscale_prior=prior, lengthscale_constraint=bound
     )

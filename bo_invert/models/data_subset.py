@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 
 from bo_invert.types import Array
 
-MOST = 1000
+MAX_POINTS = 1000
 """So many points at most are given to a global model: its cost grows with the third power of their number."""
 
 
-def telling(inputs: Array, ranking: NDArray[np.intp], most: int = MOST) -> NDArray[np.intp]:
+def select_subset(
+    inputs: Array, ranking: NDArray[np.intp], most: int = MAX_POINTS
+) -> NDArray[np.intp]:
     """Positions of at most ``most`` points, rising; all of them where there are no more.
 
     A quarter are the best. Half are the nearest to the best few, since there the model must be sharp. The rest are

@@ -14,7 +14,7 @@ _WIDE = 6.0
 
 
 @dataclass(frozen=True, eq=False)
-class Appearance:
+class FeatureProjection:
     """The leading principal components of features, on the scale of the unit cube.
 
     All components share one scale, so distances are those of the designs as far as the components tell.
@@ -36,9 +36,12 @@ class Appearance:
         return 0.5 + (np.asarray(self.features(points), dtype=np.float64) - self.mean) @ self.axes
 
 
-def appearance(
-    features: Callable[[Array], Array], draws: Array, most: int = 16, share: float = 0.99
-) -> Appearance | None:
+def principal_components(
+    features: Callable[[Array], Array],
+    draws: Array,
+    max_components: int = 16,
+    explained_share: float = 0.99,
+) -> FeatureProjection | None:
     """Principal components of the features of draws ``(n, d)``; None where they do not vary.
 
     Args:
@@ -56,6 +59,8 @@ def appearance(
     variances = sizes**2
     if not variances[0] > 1e-24 * (1.0 + (seen**2).sum()):
         return None
-    many = min(most, 1 + int((np.cumsum(variances) < share * variances.sum()).sum()))
+    many = min(
+        max_components, 1 + int((np.cumsum(variances) < explained_share * variances.sum()).sum())
+    )
     scale = _WIDE * sizes[0] / np.sqrt(len(seen) - 1)
-    return Appearance(features, mean, axes[:many].T / scale)
+    return FeatureProjection(features, mean, axes[:many].T / scale)

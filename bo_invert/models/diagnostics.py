@@ -12,11 +12,11 @@ import torch
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
-from bo_invert.models.data_subset import telling
+from bo_invert.models.data_subset import select_subset
 from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.surrogate import Surrogate
-from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Array, Trial
@@ -152,16 +152,18 @@ def diagnose(
             "tell more outcomes first"
         )
     inputs = to_unit(statement.domain, history.points)
-    some = telling(inputs, history.order)
-    outputs = Outputs(statement, history.y[some], history.losses[some])
-    choice = exact.Choice.of(kernel, noisy, outputs.tails if warp else None)
+    some = select_subset(inputs, history.order)
+    outputs = ModelledOutputs(statement, history.y[some], history.losses[some])
+    choice = exact.ModelSearchSpace.of(kernel, noisy, outputs.warp_directions if warp else None)
     with one_thread():
-        surrogate = exact.fit(inputs[some], outputs.values, choice=choice)
+        surrogate = exact.fit_surrogate(inputs[some], outputs.values, search_space=choice)
         names = [statement.outputs[column] for column in outputs.columns]
-        return left_out(surrogate, outputs.values, ["loss", *names] if outputs.by_loss else names)
+        return leave_one_out(
+            surrogate, outputs.values, ["loss", *names] if outputs.models_loss else names
+        )
 
 
-def left_out(surrogate: Surrogate, values: Array, names: Sequence[str] = ()) -> Forecasts:
+def leave_one_out(surrogate: Surrogate, values: Array, names: Sequence[str] = ()) -> Forecasts:
     """The values that a surrogate was fitted to, each predicted from all others, hyperparameters kept.
 
     Args:
@@ -169,11 +171,11 @@ def left_out(surrogate: Surrogate, values: Array, names: Sequence[str] = ()) -> 
         values: shape ``(n, c)``.
         names: of the numbers.
     """
-    mean, variance = surrogate.process.leave_one_out()
+    mean, variance = surrogate.gp.leave_one_out()
     return _forecasts(surrogate, mean, variance, values, names)
 
 
-def predicted(
+def forecast(
     surrogate: Surrogate, inputs: Array, values: Array, names: Sequence[str] = ()
 ) -> Forecasts:
     """Outcomes at inputs as a surrogate that does not know them predicts them.
@@ -185,7 +187,7 @@ def predicted(
         names: of the numbers.
     """
     mean, variance = surrogate.posterior(torch.as_tensor(inputs).to(surrogate.offset))
-    return _forecasts(surrogate, mean, variance + surrogate.ripple, values, names)
+    return _forecasts(surrogate, mean, variance + surrogate.misfit_variance, values, names)
 
 
 def _forecasts(
@@ -196,14 +198,14 @@ def _forecasts(
     names: Sequence[str],
 ) -> Forecasts:
     centre = mean @ surrogate.weights + surrogate.offset
-    std = (variance @ surrogate.weights**2 + surrogate.omitted).sqrt()
+    std = (variance @ surrogate.weights**2 + surrogate.residual_variance).sqrt()
     listed = tuple(names) or tuple(f"number {j}" for j in range(values.shape[1]))
     return Forecasts(listed, np.asarray(values, dtype=float), centre.cpu().numpy(), std.cpu().numpy(), surrogate.warp,
                      _words(surrogate))  # fmt: skip
 
 
 def _words(surrogate: Surrogate) -> str:
-    process = surrogate.process
+    process = surrogate.gp
     k, c = surrogate.weights.shape
     what = [
         f"{process.kernel.name} kernel",

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.acquisition import expected_improvement as acquisition
-from bo_invert.models.acquisition.expected_improvement import Known, Score
-from bo_invert.models.acquisition.thompson import thompson
-from bo_invert.models.acquisition.ucb_pe import confidence
+from bo_invert.models.acquisition.expected_improvement import AcquisitionData, Score
+from bo_invert.models.acquisition.thompson import thompson_scores
+from bo_invert.models.acquisition.ucb_pe import ucb_pe
 from bo_invert.models.gp import surrogate as exact
-from bo_invert.models.gp.surrogate import Choice, Surrogate
-from bo_invert.models.output_transforms import Outputs, tamed
+from bo_invert.models.gp.surrogate import ModelSearchSpace, Surrogate
+from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array
 
 
 @dataclass(frozen=True)
-class Learned:
+class FittedModel:
     """A surrogate of told outputs.
 
     Args:
@@ -38,42 +38,44 @@ class Learned:
     inputs: Array
     losses: Array
     feasible: NDArray[np.bool_]
-    outputs: Outputs
+    outputs: ModelledOutputs
     surrogate: Surrogate
     noisy: bool
-    told: int
+    completed: int
 
-    def known(self, pending: Array) -> Known:
+    def acquisition_data(self, pending: Array) -> AcquisitionData:
         """What an acquisition has to know, with unit inputs ``(p, d)`` under evaluation.
 
         Whether fine structure hides better values is not known either: every second point counts on it. Always doing
         so stays where the model's mean is best, never doing so misses narrow optima.
         """
-        fine = (self.told + len(pending)) % 2 == 0
-        return Known(self.inputs, self.losses, self.feasible, pending, self.noisy, fine)
+        fine = (self.completed + len(pending)) % 2 == 0
+        return AcquisitionData(self.inputs, self.losses, self.feasible, pending, self.noisy, fine)
 
-    def improvement(self, pending: Array, *, seed: int, samples: int = 128) -> Score:
+    def log_expected_improvement(self, pending: Array, *, seed: int, samples: int = 128) -> Score:
         """Log expected improvement, with unit inputs ``(p, d)`` under evaluation."""
-        known = self.known(pending)
+        known = self.acquisition_data(pending)
         return self._housed(
-            acquisition.improvement(self.surrogate, self.outputs, known, seed=seed, samples=samples)
+            acquisition.log_expected_improvement(
+                self.surrogate, self.outputs, known, seed=seed, samples=samples
+            )
         )
 
-    def confidence(self, pending: Array, *, explore: bool) -> Score:
+    def ucb_pe(self, pending: Array, *, explore: bool) -> Score:
         """The score of GP-UCB-PE, with unit inputs ``(p, d)`` under evaluation."""
         return self._housed(
-            confidence(self.surrogate, self.outputs, self.known(pending), explore=explore)
+            ucb_pe(self.surrogate, self.outputs, self.acquisition_data(pending), explore=explore)
         )
 
-    def drawn(self, count: int, seed: int) -> Score:
+    def thompson_scores(self, count: int, seed: int) -> Score:
         """Scores ``(count, b)`` of functions drawn from the posterior, at unit inputs ``(b, d)``."""
-        return self._housed(thompson(self.surrogate, self.outputs, count, seed))
+        return self._housed(thompson_scores(self.surrogate, self.outputs, count, seed))
 
-    def believed(self) -> Array:
+    def predicted_scores(self) -> Array:
         """How good the model believes the told points to be, shape ``(n,)``; higher is better."""
         with torch.no_grad():
-            score = acquisition.predicted(self.surrogate, self.outputs)(
-                self.surrogate.process.inputs
+            score = acquisition.posterior_mean_score(self.surrogate, self.outputs)(
+                self.surrogate.gp.inputs
             )
         return np.asarray(score.cpu().numpy())
 
@@ -85,18 +87,18 @@ class Learned:
         return lambda inputs: score(inputs.to(like)).to(inputs)
 
 
-def learn(
+def fit_model(
     statement: ProblemStatement,
     history: History,
     inputs: Array,
     memo: JSON = None,
     *,
-    some: NDArray[np.intp] | None = None,
+    subset: NDArray[np.intp] | None = None,
     kernel: str = "auto",
     noisy: bool = False,
     warp: bool = True,
     device: str = "cpu",
-) -> Learned:
+) -> FittedModel:
     """Fit a surrogate to the completed trials of a log.
 
     Args:
@@ -117,12 +119,12 @@ def learn(
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InvalidInputError(f"models: device {device!r} cannot be used here: {error}") from None
-    rows = np.arange(len(inputs)) if some is None else some
-    outputs = Outputs(statement, history.y[rows], history.losses[rows])
-    choice = Choice.of(kernel, noisy, outputs.tails if warp else None)
-    surrogate = exact.fit(
-        inputs[rows], outputs.values, memo, choice, device=device, told=len(inputs)
+    rows = np.arange(len(inputs)) if subset is None else subset
+    outputs = ModelledOutputs(statement, history.y[rows], history.losses[rows])
+    choice = ModelSearchSpace.of(kernel, noisy, outputs.warp_directions if warp else None)
+    surrogate = exact.fit_surrogate(
+        inputs[rows], outputs.values, memo, choice, device=device, total=len(inputs)
     )
     feasible = history.violations[rows] <= 0.0
-    losses = tamed(history.losses[rows, None])[:, 0]
-    return Learned(inputs[rows], losses, feasible, outputs, surrogate, noisy, len(inputs))
+    losses = clip_outliers(history.losses[rows, None])[:, 0]
+    return FittedModel(inputs[rows], losses, feasible, outputs, surrogate, noisy, len(inputs))

@@ -8,9 +8,9 @@ import torch
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.gp import surrogate as exact
-from bo_invert.models.gp.model_selection import Choice
+from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.linear import spherical_gp as spherical
-from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 
@@ -34,21 +34,21 @@ def linear_is_better(statement: ProblemStatement, history: History) -> bool:
         rows = np.linspace(0, len(rows) - 1, _GLANCE).round().astype(int)
     points, outputs = (
         history.points[rows],
-        Outputs(statement, history.y[rows], history.losses[rows]),
+        ModelledOutputs(statement, history.y[rows], history.losses[rows]),
     )
     values, inputs = outputs.values, to_unit(statement.domain, points)
     values = values / np.maximum(values.std(0), 1e-300)
-    choice = Choice.of("auto", history.noise_observed, outputs.tails)
+    choice = ModelSearchSpace.of("auto", history.noise_observed, outputs.warp_directions)
     of_linear = of_smooth = 0.0
     with one_thread():
-        kind = {**exact.fit(inputs, values, choice=choice).memo, "n": 0}
+        kind = {**exact.fit_surrogate(inputs, values, search_space=choice).memo, "n": 0}
         for fold in range(_FOLDS):
             out = np.arange(len(points)) % _FOLDS == fold
-            linear = spherical.fit(points[~out], values[~out], directions=True).posterior(
-                points[out]
-            )[0]
+            linear = spherical.fit_spherical_gp(
+                points[~out], values[~out], directions=True
+            ).posterior(points[out])[0]
             smooth = (
-                exact.fit(inputs[~out], values[~out], kind, choice)
+                exact.fit_surrogate(inputs[~out], values[~out], kind, choice)
                 .mean(torch.tensor(inputs[out]))
                 .numpy()
             )

@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bo_invert.history import History
-from bo_invert.models.acquisition.log_ei import normals
+from bo_invert.models.acquisition.log_ei import sobol_normals
 from bo_invert.models.base import KERNELS, to_unit
-from bo_invert.models.data_subset import telling
+from bo_invert.models.data_subset import select_subset
 from bo_invert.models.gp import surrogate as exact
-from bo_invert.models.gp.hyperparameter_averaging import averaged
+from bo_invert.models.gp.hyperparameter_averaging import averaged_posterior
 from bo_invert.models.gp.hyperparameters import MEASURED
-from bo_invert.models.gp.surrogate import Choice, Surrogate
-from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.gp.surrogate import ModelSearchSpace, Surrogate
+from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Array
 
-_REACH = 1.6448536269514722
+_Z_90 = 1.6448536269514722
 """Standard deviations from the middle of a normal distribution to the ends of its central 90 %."""
 _SAMPLES = 256
-_AT_ONCE = 2_000_000
+_MAX_SAMPLED = 2_000_000
 """So many sampled outputs are held in memory."""
 
 
@@ -49,7 +49,7 @@ class Expectation:
     outputs: Array
 
 
-def expect(statement: ProblemStatement, history: History) -> Expectation:
+def posterior_expectation(statement: ProblemStatement, history: History) -> Expectation:
     """Fit processes to the told outputs and ask them about the told points. Repeats of a point are evidence.
 
     What is unsettled about their hyperparameters is averaged over. Beyond 1,000 told points they are given
@@ -60,22 +60,22 @@ def expect(statement: ProblemStatement, history: History) -> Expectation:
         history: at least one trial is completed.
     """
     inputs = to_unit(statement.domain, history.points)
-    some = telling(inputs, history.order)
+    some = select_subset(inputs, history.order)
     inputs, y = inputs[some], history.y[some]
-    modelled = Outputs(statement, y, history.losses[some])
+    modelled = ModelledOutputs(statement, y, history.losses[some])
     rest = [j for j in range(y.shape[1]) if j not in modelled.columns]
     outputs = torch.empty(3, *y.shape, dtype=torch.float64)
     with one_thread():
-        told = _Told.learned(inputs, modelled.values, modelled.tails)
-        outputs[..., modelled.columns] = told.triples()[..., int(modelled.by_loss) :]
+        told = _ObservedPosterior.learned(inputs, modelled.values, modelled.warp_directions)
+        outputs[..., modelled.columns] = told.triples()[..., int(modelled.models_loss) :]
         if rest:  # what neither objective nor constraints read is no business of their model
-            outputs[..., rest] = _Told.learned(inputs, y[:, rest], None).triples()
+            outputs[..., rest] = _ObservedPosterior.learned(inputs, y[:, rest], None).triples()
         losses, probability = _losses(told, modelled), _probability(told, modelled)
     return Expectation(some, losses.numpy(), probability.numpy(), outputs.numpy())
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ObservedPosterior:
     """What is believed at the b told points.
 
     Args:
@@ -89,27 +89,29 @@ class _Told:
     variance: Tensor
 
     @staticmethod
-    def learned(inputs: Array, values: Array, tails: tuple[int, ...] | None) -> _Told:
-        choice = Choice(KERNELS["auto"], (MEASURED,), tails, (True, False))
-        surrogate = exact.fit(inputs, values, choice=choice)
-        return _Told(surrogate, *averaged(surrogate.process, MEASURED, surrogate.process.inputs))
+    def learned(inputs: Array, values: Array, tails: tuple[int, ...] | None) -> _ObservedPosterior:
+        choice = ModelSearchSpace(KERNELS["auto"], (MEASURED,), tails, (True, False))
+        surrogate = exact.fit_surrogate(inputs, values, search_space=choice)
+        return _ObservedPosterior(
+            surrogate, *averaged_posterior(surrogate.gp, MEASURED, surrogate.gp.inputs)
+        )
 
     @property
     def normal(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the warped numbers, shape ``(b, c)`` each."""
         weights = self.surrogate.weights
         return self.mean @ weights + self.surrogate.offset, (
-            self.variance @ weights**2 + self.surrogate.omitted
+            self.variance @ weights**2 + self.surrogate.residual_variance
         ).sqrt()
 
     def triples(self) -> Tensor:
         """Of the c numbers, shape ``(3, b, c)``."""
         centre, std = self.normal
-        three = torch.stack([centre - _REACH * std, centre, centre + _REACH * std])
+        three = torch.stack([centre - _Z_90 * std, centre, centre + _Z_90 * std])
         return three if self.surrogate.warp is None else self.surrogate.warp.inverse(three)
 
 
-def _losses(told: _Told, modelled: Outputs) -> Tensor:
+def _losses(told: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
     """Triples of the loss, shape ``(3, b)``.
 
     The loss of ``Target`` and ``Composite`` is averaged over what the outputs may be: a point that is known well is
@@ -117,9 +119,9 @@ def _losses(told: _Told, modelled: Outputs) -> Tensor:
     """
     if not modelled.composite:  # the loss is one of the numbers, or minus it
         return modelled.loss(told.triples()).sort(0).values
-    loss, found = told.surrogate.loss_of(modelled), []
-    drawn = normals(_SAMPLES, told.mean.shape[1], 0, told.mean)
-    step = max(1, _AT_ONCE // (_SAMPLES * modelled.values.shape[1]))
+    loss, found = told.surrogate.loss_function(modelled), []
+    drawn = sobol_normals(_SAMPLES, told.mean.shape[1], 0, told.mean)
+    step = max(1, _MAX_SAMPLED // (_SAMPLES * modelled.values.shape[1]))
     for start in range(0, len(told.mean), step):
         part = slice(start, start + step)
         sampled = loss(told.mean[part] + told.variance[part].sqrt() * drawn[:, None])
@@ -128,11 +130,11 @@ def _losses(told: _Told, modelled: Outputs) -> Tensor:
     return torch.cat(found, 1).nan_to_num(torch.inf)
 
 
-def _probability(told: _Told, modelled: Outputs) -> Tensor:
+def _probability(told: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
     """That all constraints hold, shape ``(b,)``."""
     (centre, std), warp = told.normal, told.surrogate.warp
     log = torch.zeros_like(centre[:, 0])
-    for column, sense, bound in modelled.limits(told.mean):
+    for column, sense, bound in modelled.constraint_bounds(told.mean):
         limit = bound if warp is None else warp(bound)
         log = log + torch.special.log_ndtr(
             sense * (limit[column] - centre[:, column]) / std[:, column]

@@ -23,11 +23,11 @@ from bo_invert.types import JSON, Array, State, Trial
 
 if TYPE_CHECKING:
     from bo_invert.models.gp.surrogate import Surrogate
-    from bo_invert.models.output_transforms import Outputs
+    from bo_invert.models.output_transforms import ModelledOutputs
 
 _TAIL = 0.05
 """Share of the outcomes meant to lie beyond each end."""
-_REACH = 1.6448536269514722
+_Z_90 = 1.6448536269514722
 """Standard deviations from the median of a normal distribution to such an end."""
 _RATE = 0.7
 """A miss nearly doubles the stretch of an end, and nineteen outcomes without one take that back."""
@@ -38,7 +38,7 @@ _LIMIT = 10.0
 
 
 @dataclass(frozen=True)
-class Record:
+class IntervalCoverage:
     """How the intervals given for one output turned out: outcomes below, inside and above them."""
 
     below: int
@@ -52,7 +52,9 @@ class Record:
         return self.inside / count if count else float("nan")
 
 
-def record(statement: ProblemStatement, trials: Sequence[Trial]) -> dict[str, Record]:
+def interval_coverage(
+    statement: ProblemStatement, trials: Sequence[Trial]
+) -> dict[str, IntervalCoverage]:
     """How the intervals in a log turned out, by output; ``"loss"`` where the loss itself is modelled.
 
     Args:
@@ -63,13 +65,14 @@ def record(statement: ProblemStatement, trials: Sequence[Trial]) -> dict[str, Re
     for name, side in _sides(statement, trials):
         sides.setdefault(name, []).append(side)
     return {
-        name: Record(some.count(-1), some.count(0), some.count(1)) for name, some in sides.items()
+        name: IntervalCoverage(some.count(-1), some.count(0), some.count(1))
+        for name, some in sides.items()
     }
 
 
-def foretell(
+def predict_intervals(
     surrogate: Surrogate,
-    outputs: Outputs,
+    outputs: ModelledOutputs,
     statement: ProblemStatement,
     trials: Sequence[Trial],
     inputs: Array,
@@ -87,18 +90,23 @@ def foretell(
     """
     import torch
 
-    from bo_invert.models.base import MANY
+    from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 
-    names = ["loss"] * outputs.by_loss + [statement.outputs[column] for column in outputs.columns]
+    names = ["loss"] * outputs.models_loss + [
+        statement.outputs[column] for column in outputs.columns
+    ]
     c = len(names)
-    some = np.unique(np.linspace(0, c - 1, min(c, MANY)).round().astype(int))
-    below, above = _stretches(record(statement, trials), names, outputs.tails)
+    some = np.unique(np.linspace(0, c - 1, min(c, MAX_INDEPENDENT_OUTPUTS)).round().astype(int))
+    below, above = _stretches(interval_coverage(statement, trials), names, outputs.warp_directions)
     with torch.no_grad():
         mean, variance = surrogate.posterior(torch.as_tensor(inputs).to(surrogate.offset))
         centre = mean @ surrogate.weights + surrogate.offset
         reach = (
-            _REACH
-            * ((variance + surrogate.ripple) @ surrogate.weights**2 + surrogate.omitted).sqrt()
+            _Z_90
+            * (
+                (variance + surrogate.misfit_variance) @ surrogate.weights**2
+                + surrogate.residual_variance
+            ).sqrt()
         )
         ends = (
             centre - reach * reach.new_tensor(below),
@@ -113,7 +121,7 @@ def foretell(
 
 
 def _stretches(
-    known: dict[str, Record], names: Sequence[str], tails: Sequence[int]
+    known: dict[str, IntervalCoverage], names: Sequence[str], tails: Sequence[int]
 ) -> tuple[Array, Array]:
     """Factors for the lower and the upper ends, shape ``(c,)`` each."""
     first = {-1: (_BAD, _GOOD), 0: (_EITHER, _EITHER), 1: (_GOOD, _BAD)}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.models.least_squares.convergence import hit
+from bo_invert.models.least_squares.convergence import target_reached
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
@@ -87,7 +87,7 @@ class Auto(Strategy):
                 )
                 for query in proposal.queries
             )
-            if queries or history.pending or hit(statement.objective, history):
+            if queries or history.pending or target_reached(statement.objective, history):
                 break
         return Proposal(queries, memo)
 

@@ -11,7 +11,11 @@ import numpy as np
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS
-from bo_invert.models.optim.initial_design import design, design_size, lacking
+from bo_invert.models.optim.initial_design import (
+    initial_design,
+    initial_design_size,
+    needs_initial_design,
+)
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
@@ -20,8 +24,8 @@ from bo_invert.types import JSON, Array, Query, Trial
 
 if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
-    from bo_invert.models.fitted_model import Learned
-    from bo_invert.models.optim.duplicates import Spacing
+    from bo_invert.models.fitted_model import FittedModel
+    from bo_invert.models.optim.duplicates import DuplicateFilter
 
 _GREEDY = 8
 """So many points of a batch know of each other; the others are the best ones of functions drawn from the posterior."""
@@ -101,8 +105,10 @@ class GP(Strategy):
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
         history, domain = History(trials), statement.domain
-        if lacking(history, design_size(domain.dim, request.budget, self.initial)):
-            return Proposal(design(self.name, domain, history, request), request.memo)
+        if needs_initial_design(
+            history, initial_design_size(domain.dim, request.budget, self.initial)
+        ):
+            return Proposal(initial_design(self.name, domain, history, request), request.memo)
         from bo_invert.models.threads import one_thread
 
         rng = request.rng()
@@ -116,26 +122,28 @@ class GP(Strategy):
         request: Request,
         rng: np.random.Generator,
     ) -> Proposal:
-        from bo_invert.models.acquisition.feasibility import permission
+        from bo_invert.models.acquisition.feasibility import feasibility_and_plausibility
         from bo_invert.models.base import to_unit
-        from bo_invert.models.data_subset import telling
-        from bo_invert.models.fitted_model import learn
-        from bo_invert.models.optim.duplicates import Spacing, spacing
-        from bo_invert.models.prediction_intervals import foretell
+        from bo_invert.models.data_subset import select_subset
+        from bo_invert.models.fitted_model import fit_model
+        from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
+        from bo_invert.models.prediction_intervals import predict_intervals
 
         domain, memo = statement.domain, request.memo or {}
         inputs = to_unit(domain, history.points)
-        some = telling(inputs, history.order)
-        learned = learn(
+        some = select_subset(inputs, history.order)
+        learned = fit_model(
             statement, history, inputs, memo.get("outputs"),
-            some=some, kernel=self.kernel, noisy=self.noisy, warp=self.warp, device=self.device,
+            subset=some, kernel=self.kernel, noisy=self.noisy, warp=self.warp, device=self.device,
         )  # fmt: skip
-        allowed, lessons = permission(statement, history, memo.get("permission"))
-        apart = Spacing(domain) if self.noisy else spacing(statement, history, some)
+        allowed, lessons = feasibility_and_plausibility(statement, history, memo.get("permission"))
+        apart = (
+            DuplicateFilter(domain) if self.noisy else duplicate_filter(statement, history, some)
+        )
         scene = _Scene(domain, history, learned, allowed, apart, rng)
         note: dict[str, JSON] = {"outputs": learned.surrogate.memo, "permission": lessons}
         if self.acquisition == "ucb_pe":
-            if learned.outputs.direct is None:
+            if learned.outputs.loss_column is None:
                 raise _unbounded(statement)
             note["asked_at"] = len(history.completed)
             picked = self._one_by_one(
@@ -144,7 +152,7 @@ class GP(Strategy):
         else:
             picked = self._one_by_one(scene, min(request.count, _GREEDY))
             picked = _drawn(scene, picked, request.count)
-        said = foretell(
+        said = predict_intervals(
             learned.surrogate, learned.outputs, statement, history.trials, to_unit(domain, picked)
         )
         queries = (
@@ -154,7 +162,7 @@ class GP(Strategy):
 
     def _one_by_one(self, scene: _Scene, count: int, explore: bool = False) -> Array:
         """Points ``(count, d)``, each chosen given those before."""
-        from bo_invert.models.acquisition.feasibility import permitted
+        from bo_invert.models.acquisition.feasibility import with_feasibility
         from bo_invert.models.base import to_unit
         from bo_invert.models.optim import optimize_acquisition as search
 
@@ -162,29 +170,31 @@ class GP(Strategy):
         picked, ends = np.empty((0, domain.dim)), None
         while len(picked) < count:
             pending = to_unit(domain, np.concatenate([history.pending_points, picked]))
-            score = permitted(
+            score = with_feasibility(
                 self._score(scene, pending, explore or len(picked) > 0), scene.allowed
             )
             taken = np.concatenate([history.all_points, picked])
             # The score changes little from point to point, so the later searches go on where the first one ended.
             steps = 50 if count == 1 else 30 if ends is None else 16
-            point, ends = search.maximise(
+            point, ends = search.optimize_acquisition(
                 score,
                 domain,
                 scene.incumbents,
                 taken,
                 scene.rng,
-                spacing=scene.spacing,
+                duplicates=scene.spacing,
                 steps=steps,
-                before=ends,
+                warm_starts=ends,
             )
             picked = np.concatenate([picked, point[None]])
         return picked
 
     def _score(self, scene: _Scene, pending: Array, explore: bool) -> Score:
         if self.acquisition == "ucb_pe":
-            return scene.learned.confidence(pending, explore=explore)
-        return scene.learned.improvement(pending, seed=draw_seed(scene.rng), samples=self.samples)
+            return scene.learned.ucb_pe(pending, explore=explore)
+        return scene.learned.log_expected_improvement(
+            pending, seed=draw_seed(scene.rng), samples=self.samples
+        )
 
 
 @dataclass(frozen=True)
@@ -193,9 +203,9 @@ class _Scene:
 
     domain: Domain
     history: History
-    learned: Learned
+    learned: FittedModel
     allowed: Score | None
-    spacing: Spacing
+    spacing: DuplicateFilter
     rng: np.random.Generator
 
     @property
@@ -208,18 +218,18 @@ def _drawn(scene: _Scene, picked: Array, count: int) -> Array:
     """Picked points ``(p, d)``, filled up to ``(count, d)`` with the best ones of drawn functions."""
     if len(picked) == count:
         return picked
-    from bo_invert.models.acquisition.feasibility import permitted
+    from bo_invert.models.acquisition.feasibility import with_feasibility
     from bo_invert.models.base import to_unit
-    from bo_invert.models.optim.local_search import Region
-    from bo_invert.models.optim.optimize_acquisition import looks
+    from bo_invert.models.optim.local_search import TrustRegion
+    from bo_invert.models.optim.optimize_acquisition import raw_candidates
 
     domain, rng = scene.domain, scene.rng
-    scores = scene.learned.drawn(count - len(picked), draw_seed(rng))
-    everywhere = Region(domain, to_unit(domain, scene.incumbents[0]), np.full(domain.dim, 2.0))
-    some = looks(domain, scene.incumbents, rng)
-    for points in everywhere.ranked(permitted(scores, scene.allowed), some, follow=1):
+    scores = scene.learned.thompson_scores(count - len(picked), draw_seed(rng))
+    everywhere = TrustRegion(domain, to_unit(domain, scene.incumbents[0]), np.full(domain.dim, 2.0))
+    some = raw_candidates(domain, scene.incumbents, rng)
+    for points in everywhere.rank(with_feasibility(scores, scene.allowed), some, refined=1):
         taken = np.concatenate([scene.history.all_points, picked])
-        picked = np.concatenate([picked, scene.spacing.unseen(points, taken, 1)])
+        picked = np.concatenate([picked, scene.spacing.select_new(points, taken, 1)])
     return picked
 
 

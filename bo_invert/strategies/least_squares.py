@@ -9,8 +9,8 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.models.least_squares.convergence import hit, rounding
-from bo_invert.models.least_squares.gauss_newton import Settings, Start
+from bo_invert.models.least_squares.convergence import rounding_loss, target_reached
+from bo_invert.models.least_squares.gauss_newton import GaussNewtonSettings, GaussNewtonStart
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, refuse_without_residuals
@@ -82,7 +82,7 @@ class LeastSquares(Strategy):
         self.check(statement)
         history, target = History(trials), _target(statement)
         memo = request.memo or {"finished": 0, "model": None}
-        done = hit(target, history)
+        done = target_reached(target, history)
         if (
             done and target.tolerance > 0.0
         ):  # without a tolerance, a start under way goes on to the last digit
@@ -110,8 +110,10 @@ class LeastSquares(Strategy):
     ) -> tuple[list[Query], int, bool]:
         """What starts need next, how many of them, from the first on, have ended, and whether a later one goes on."""
         domain, target = statement.domain, _target(statement)
-        settings = Settings(self.method, self.secant, self.diff_step, self.ftol, self.xtol)
-        least = rounding(target) * len(target.value)
+        settings = GaussNewtonSettings(
+            self.method, self.secant, self.diff_step, self.ftol, self.xtol
+        )
+        least = rounding_loss(target) * len(target.value)
         answers = _answers(statement, history)
         open_points = {key(trial.query.point) for trial in history.pending}
         begun = {
@@ -137,7 +139,7 @@ class LeastSquares(Strategy):
                 if given
                 else list(inside(domain.sobol(request.stream(0), self.initial)))
             )
-            missing = replay(Start(settings, domain, inside, drawn, least).run, answers)
+            missing = replay(GaussNewtonStart(settings, domain, inside, drawn, least).run, answers)
             if not missing and start == finished:
                 finished += 1
             running, finishing = (
@@ -217,15 +219,19 @@ class LeastSquares(Strategy):
 
         from bo_invert.models.base import to_unit
         from bo_invert.models.least_squares import residual_gp as residuals
-        from bo_invert.models.least_squares.residual_minima import Search
+        from bo_invert.models.least_squares.residual_minima import ResidualSearch
 
         missed, excesses = _missed(statement, history)
-        best = np.argsort(residuals.merits(missed, excesses), kind="stable")
+        best = np.argsort(residuals.sums_of_squares(missed, excesses), kind="stable")
         with threadpool_limits(
             limits=1
         ):  # small matrices gain nothing from more, and sums keep their order
-            model, memo = residuals.fit(to_unit(domain, history.points), missed, excesses, memo)
-            search = Search(domain, inside, model, history.points[best], history.failed_points)
+            model, memo = residuals.fit_residual_model(
+                to_unit(domain, history.points), missed, excesses, memo
+            )
+            search = ResidualSearch(
+                domain, inside, model, history.points[best], history.failed_points
+            )
             points = search.propose(count, pending, request.rng())
         return [Query(point, origin=self.name, meta={"model": told}) for point in points], memo
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
-from bo_invert.models.optim.duplicates import Spacing, spacing
-from bo_invert.models.optim.initial_design import design_size, lacking
+from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
+from bo_invert.models.optim.initial_design import initial_design_size, needs_initial_design
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
@@ -100,10 +100,13 @@ class PCN(Strategy):
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
         history, domain = History(trials), statement.domain
-        if lacking(history, design_size(domain.dim, request.budget, self.initial)):
+        if needs_initial_design(
+            history, initial_design_size(domain.dim, request.budget, self.initial)
+        ):
             pool = domain.sample(request.rng(), request.count + 32)
             return self._propose(
-                Spacing(domain).unseen(pool, history.all_points, request.count), request.memo
+                DuplicateFilter(domain).select_new(pool, history.all_points, request.count),
+                request.memo,
             )
         from bo_invert.models.threads import one_thread
 
@@ -117,11 +120,11 @@ class PCN(Strategy):
 
     def _inputs(self, statement: ProblemStatement, request: Request) -> Callable[[Array], Array]:
         """What the process sees of points ``(n, d)``."""
-        from bo_invert.models.design_features import appearance
+        from bo_invert.models.design_features import principal_components
 
         domain = statement.domain
         if self.surrogate != "latent" and statement.features is not None:
-            found = appearance(
+            found = principal_components(
                 statement.features, domain.sample(request.stream(0), _DRAWS), self.components
             )
             if found is not None:
@@ -137,11 +140,13 @@ class PCN(Strategy):
     ) -> tuple[Array, JSON]:
         import torch
 
-        from bo_invert.models.acquisition.feasibility import answering
-        from bo_invert.models.acquisition.plausibility_penalty import realism
-        from bo_invert.models.acquisition.probability_of_improvement import improving
-        from bo_invert.models.data_subset import telling
-        from bo_invert.models.fitted_model import learn
+        from bo_invert.models.acquisition.feasibility import fit_feasibility
+        from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
+        from bo_invert.models.acquisition.probability_of_improvement import (
+            log_probability_of_improvement,
+        )
+        from bo_invert.models.data_subset import select_subset
+        from bo_invert.models.fitted_model import fit_model
 
         domain, memo = statement.domain, request.memo or {}
         inputs = self._inputs(statement, request)
@@ -149,10 +154,12 @@ class PCN(Strategy):
             np.nan_to_num(inputs(points), nan=0.5)
             for points in (history.points, history.failed_points)
         )
-        some = telling(told, history.order)
-        learned = learn(statement, history, told, memo.get("outputs"), some=some, noisy=self.noisy)
-        answered, labels = answering(told, lost, history.order, memo.get("labels"))
-        wish = realism(domain)
+        some = select_subset(told, history.order)
+        learned = fit_model(
+            statement, history, told, memo.get("outputs"), subset=some, noisy=self.noisy
+        )
+        answered, labels = fit_feasibility(told, lost, history.order, memo.get("labels"))
+        wish = plausibility_penalty(domain)
 
         def permitted(score: Score, points: Array) -> Array:
             """A score of points, and whether they should be asked for; -inf where no design is seen."""
@@ -169,8 +176,11 @@ class PCN(Strategy):
             return np.where(sound, values.numpy(), -np.inf)
 
         nothing = np.empty((0, told.shape[1]))
-        probability = improving(
-            learned.surrogate, learned.outputs, learned.known(nothing), seed=draw_seed(rng)
+        probability = log_probability_of_improvement(
+            learned.surrogate,
+            learned.outputs,
+            learned.acquisition_data(nothing),
+            seed=draw_seed(rng),
         )
 
         def doubted(x: Tensor) -> Tensor:
@@ -179,19 +189,19 @@ class PCN(Strategy):
         ends = self._walked(
             domain, history, lambda points: permitted(doubted, points), request.count, rng
         )
-        apart = Spacing(domain) if self.noisy else spacing(statement, history)
+        apart = DuplicateFilter(domain) if self.noisy else duplicate_filter(statement, history)
         if domain.continuous and not self.noisy:
-            apart = replace(apart, apart=max(apart.apart, _SAME))
+            apart = replace(apart, min_distance=max(apart.min_distance, _SAME))
         picked = np.empty((0, domain.dim))
         for pool in np.split(ends, request.count):
             pending = np.nan_to_num(
                 inputs(np.concatenate([history.pending_points, picked])), nan=0.5
             )
-            gain = learned.improvement(pending, seed=draw_seed(rng))
+            gain = learned.log_expected_improvement(pending, seed=draw_seed(rng))
             order = np.argsort(-permitted(gain, pool), kind="stable")
             candidates = np.concatenate([pool[order], domain.sample(rng, 256)])
             taken = np.concatenate([history.all_points, picked])
-            picked = np.concatenate([picked, apart.unseen(candidates, taken, 1)])
+            picked = np.concatenate([picked, apart.select_new(candidates, taken, 1)])
         return picked, {"outputs": learned.surrogate.memo, "labels": labels}
 
     def _walked(
@@ -203,7 +213,7 @@ class PCN(Strategy):
         rng: np.random.Generator,
     ) -> Array:
         """Samples of the prior times the probability, as points; ``walkers`` for each of so many queries."""
-        from bo_invert.models.optim.pcn_sampler import walk
+        from bo_invert.models.optim.pcn_sampler import sample_pcn
 
         normal = _Normal(domain)
 
@@ -214,7 +224,7 @@ class PCN(Strategy):
         best = normal.whitened(history.points[history.order[:16]])
         looks = np.concatenate([normal.draws(rng, _LOOKS), best])
         start = looks[_drawn(log_probability(normal.points(looks)), self.walkers * count, rng)]
-        return normal.points(walk(log_likelihood, start, rng, steps=self.steps))
+        return normal.points(sample_pcn(log_likelihood, start, rng, steps=self.steps))
 
 
 def _drawn(logs: Array, count: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -155,22 +155,24 @@ class Polish(Strategy):
             return self._base(statement, history.trials, request, memo)
 
         from bo_invert.models.acquisition import expected_improvement as acquisition
-        from bo_invert.models.acquisition.plausibility_penalty import realism
+        from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
         from bo_invert.models.base import to_unit
         from bo_invert.models.gp import surrogate as exact
         from bo_invert.models.optim import optimize_acquisition as search
-        from bo_invert.models.output_transforms import Outputs
+        from bo_invert.models.output_transforms import ModelledOutputs
 
         domain, rng = statement.domain, request.rng()
         with one_thread():
             centre = domain.project(history.ranking[0].point)
-            halvings, wish = self._in_vain(history), realism(domain)
+            halvings, wish = self._in_vain(history), plausibility_penalty(domain)
             inputs = to_unit(domain, history.points)
             # Few enough points that the model resolves what is left to gain, enough for every curvature
             gaps = np.linalg.norm(inputs - to_unit(domain, centre[None]), axis=1)
             near = np.argsort(gaps, kind="stable")[: max(10, (domain.dim + 1) * (domain.dim + 2))]
-            outputs = Outputs(statement, history.y[near], history.losses[near])
-            score = acquisition.predicted(exact.fit(inputs[near], outputs.values), outputs)
+            outputs = ModelledOutputs(statement, history.y[near], history.losses[near])
+            score = acquisition.posterior_mean_score(
+                exact.fit_surrogate(inputs[near], outputs.values), outputs
+            )
             if wish is not None:
                 score = _wished(score, float(history.losses[near].std()), wish)
             known: list[Array] = [trial.point for trial in history.trials]
@@ -178,7 +180,7 @@ class Polish(Strategy):
             for i in range(request.count):
                 reach = self.radius * 0.5 ** min(halvings + i, 20)
                 picked.append(
-                    search.maximise_near(score, domain, centre, reach, [*known, *picked], rng)
+                    search.optimize_in_box(score, domain, centre, reach, [*known, *picked], rng)
                 )
         queries = tuple(Query(point, origin=self.name) for point in picked)
         return Proposal(queries, memo)

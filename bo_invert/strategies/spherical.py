@@ -11,7 +11,11 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.models.optim.initial_design import design, design_size, lacking
+from bo_invert.models.optim.initial_design import (
+    initial_design,
+    initial_design_size,
+    needs_initial_design,
+)
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
@@ -20,8 +24,8 @@ from bo_invert.types import Array, Query, Trial
 
 if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
-    from bo_invert.models.linear.spherical_gp import SphericalLinear
-    from bo_invert.models.output_transforms import Outputs
+    from bo_invert.models.linear.spherical_gp import SphericalLinearGP
+    from bo_invert.models.output_transforms import ModelledOutputs
 
 
 #: Share of the exploration that is left to a refining query.
@@ -84,28 +88,37 @@ class Spherical(Strategy):
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
         history, domain = History(trials), statement.domain
-        if lacking(history, design_size(domain.dim, request.budget, self.initial)):
-            return Proposal(design(self.name, domain, history, request), request.memo)
+        if needs_initial_design(
+            history, initial_design_size(domain.dim, request.budget, self.initial)
+        ):
+            return Proposal(initial_design(self.name, domain, history, request), request.memo)
         from bo_invert.models.threads import one_thread
 
         with one_thread():
             return self._sampled(statement, history, request)
 
     def _sampled(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
-        from bo_invert.models.acquisition.feasibility import permission
-        from bo_invert.models.acquisition.linear_thompson import answering, promise
+        from bo_invert.models.acquisition.feasibility import feasibility_and_plausibility
+        from bo_invert.models.acquisition.linear_thompson import (
+            fit_linear_feasibility,
+            thompson_score,
+        )
         from bo_invert.models.linear import spherical_gp as spherical
-        from bo_invert.models.optim.optimize_acquisition import maximise
-        from bo_invert.models.output_transforms import Outputs
+        from bo_invert.models.optim.optimize_acquisition import optimize_acquisition
+        from bo_invert.models.output_transforms import ModelledOutputs
 
         domain, rng, memo = statement.domain, request.rng(), request.memo or {}
-        outputs = Outputs(statement, history.y, history.losses)
+        outputs = ModelledOutputs(statement, history.y, history.losses)
         # A direction on a line is one of two points.
         directions = domain.latent and domain.dim > 1 and self.chart != "stereographic"
         points = domain.centred(history.points)
-        model = spherical.fit(points, outputs.values, memo.get("outputs"), directions=directions)
-        allowed, lessons = permission(statement, history, memo.get("permission"))
-        answered, labels = answering(domain, history, memo.get("labels"), directions=directions)
+        model = spherical.fit_spherical_gp(
+            points, outputs.values, memo.get("outputs"), directions=directions
+        )
+        allowed, lessons = feasibility_and_plausibility(statement, history, memo.get("permission"))
+        answered, labels = fit_linear_feasibility(
+            domain, history, memo.get("labels"), directions=directions
+        )
         allowed = _stricter(allowed, answered)
         others = [trial.point for trial in (*history.pending, *history.failed)]
         picked: list[Array] = []
@@ -114,10 +127,20 @@ class Spherical(Strategy):
             point = self._solved(sample, model, outputs, history, refining)
             if point is None or not _likely(point, domain, allowed):
                 incumbents = np.array([trial.point for trial in history.ranking[:5]])
-                score = promise(self._shortened(sample, model.mean), model.chart, outputs, allowed)
+                score = thompson_score(
+                    self._shortened(sample, model.mean), model.projection, outputs, allowed
+                )
                 known = [*history.points, *others, *picked]
-                point, _ = maximise(
-                    score, domain, incumbents, known, rng, wide=128, near=64, starts=4, steps=25
+                point, _ = optimize_acquisition(
+                    score,
+                    domain,
+                    incumbents,
+                    known,
+                    rng,
+                    n_global=128,
+                    n_local=64,
+                    starts=4,
+                    steps=25,
                 )
             elif _among(point, history.points) or _among(point, np.array([*others, *picked])):
                 point = _drawn(domain, allowed, rng)
@@ -138,39 +161,43 @@ class Spherical(Strategy):
     def _solved(
         self,
         sample: Array,
-        model: SphericalLinear,
-        outputs: Outputs,
+        model: SphericalLinearGP,
+        outputs: ModelledOutputs,
         history: History,
         refining: bool,
     ) -> Array | None:
         """The best point ``(d,)`` of sampled weights ``(k, D + 1)`` where it has a closed form."""
-        from bo_invert.models.linear.sphere import lowest, nearest
+        from bo_invert.models.linear.sphere import minimise_distance, minimise_linear
 
-        statement, chart = outputs.statement, model.chart
+        statement, chart = outputs.statement, model.projection
         domain, objective = statement.domain, statement.objective
         if not domain.latent or statement.constraints:
             return None
-        height = chart.height(domain.radius)
+        height = chart.max_height(domain.radius)
         if not outputs.composite and len(sample) == 1:
             weights = self._shortened(sample, model.mean)
-            return domain.project(chart.lower(lowest(_sign(outputs) * weights[0, :-1], height)))
+            return domain.project(
+                chart.unproject(minimise_linear(_sign(outputs) * weights[0, :-1], height))
+            )
         if not outputs.composite or not isinstance(objective, Target):
             return None
         incumbent = history.ranking[0].point
-        near = chart.lift(incumbent[None])[0, :-1]
+        near = chart.features(incumbent[None])[0, :-1]
         weights = self._shortened(sample, model.mean, _REFINING if refining else 1.0)
         if refining:
-            weights = model.localised(weights, near)
+            weights = model.condition_locally(weights, near)
         weights = weights[[outputs.columns.index(i) for i in objective.indices]]
         scale = np.array(objective.scale)
         wanted = (np.array(objective.value) - weights[:, -1]) / scale
-        best = chart.lower(nearest(weights[:, :-1] / scale[:, None], wanted, near, height))
+        best = chart.unproject(
+            minimise_distance(weights[:, :-1] / scale[:, None], wanted, near, height)
+        )
         if refining and chart.lengthscale is None:  # stay beside it in radius too
             best *= np.linalg.norm(incumbent) / chart.reach
         return domain.project(best)
 
 
-def _sign(outputs: Outputs) -> float:
+def _sign(outputs: ModelledOutputs) -> float:
     """1 where the loss is the modelled number, -1 where it is minus that."""
     import torch
 

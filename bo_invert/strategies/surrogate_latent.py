@@ -125,11 +125,11 @@ class O3(Strategy):
         request: Request,
         rng: np.random.Generator,
     ) -> Proposal:
-        from bo_invert.models.acquisition.feasibility import answering
-        from bo_invert.models.data_subset import telling
-        from bo_invert.models.fitted_model import learn
-        from bo_invert.models.optim.duplicates import Spacing, plateau
-        from bo_invert.models.optim.optimize_acquisition import maximise
+        from bo_invert.models.acquisition.feasibility import fit_feasibility
+        from bo_invert.models.data_subset import select_subset
+        from bo_invert.models.fitted_model import fit_model
+        from bo_invert.models.optim.duplicates import DuplicateFilter, plateau_width
+        from bo_invert.models.optim.optimize_acquisition import optimize_acquisition
 
         domain = statement.domain
         corners = np.array([trial.point for trial in seeds])
@@ -146,20 +146,24 @@ class O3(Strategy):
             for group in (inside.completed, inside.failed, inside.pending)
         )
         memo = (request.memo or {}) if (request.memo or {}).get("seeds") == numbers else {}
-        some = telling(told, inside.order)
-        learned = learn(statement, inside, told, memo.get("outputs"), some=some, noisy=self.noisy)
-        answered, labels = answering(told, lost, inside.order, memo.get("labels"))
+        some = select_subset(told, inside.order)
+        learned = fit_model(
+            statement, inside, told, memo.get("outputs"), subset=some, noisy=self.noisy
+        )
+        answered, labels = fit_feasibility(told, lost, inside.order, memo.get("labels"))
         cube = box_domain({f"u{k}": Float(0.0, 1.0) for k in range(len(seeds))})
         incumbents = coordinates(told[inside.order[:5]])
-        apart = Spacing(
-            cube, 0.0 if self.noisy else plateau(coordinates(told[some]), inside.y[some])
+        apart = DuplicateFilter(
+            cube, 0.0 if self.noisy else plateau_width(coordinates(told[some]), inside.y[some])
         )
         queries: list[Query] = []
         while len(queries) < request.count:
-            gain = learned.improvement(pending, seed=draw_seed(rng))
+            gain = learned.log_expected_improvement(pending, seed=draw_seed(rng))
             score = _of_coordinates(gain, answered, _wish(domain, corners))
             taken = coordinates(np.concatenate([told, lost, pending]))
-            w = weights(maximise(score, cube, incumbents, taken, rng, spacing=apart)[0])
+            w = weights(
+                optimize_acquisition(score, cube, incumbents, taken, rng, duplicates=apart)[0]
+            )
             point = domain.project(mixtures(w[None], corners))[0]
             queries.append(Query(point, origin=self.name, meta={"w": w.tolist(), "seeds": numbers}))
             pending = np.concatenate([pending, w[None]])
@@ -227,9 +231,9 @@ def _wish(domain: Domain, corners: Array) -> Score | None:
     """The wish for plausible points as a score of weights."""
     import torch
 
-    from bo_invert.models.acquisition.plausibility_penalty import realism
+    from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
 
-    wish = realism(domain)
+    wish = plausibility_penalty(domain)
     if wish is None:
         return None
     seeds, (lower, upper) = torch.as_tensor(corners), torch.as_tensor(domain.bounds)

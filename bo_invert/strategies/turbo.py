@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS
-from bo_invert.models.optim.initial_design import design, design_size, lacking
-from bo_invert.models.optim.trust_region import LONGEST, SHORTEST, Trust
+from bo_invert.models.optim.initial_design import (
+    initial_design,
+    initial_design_size,
+    needs_initial_design,
+)
+from bo_invert.models.optim.trust_region import MAX_LENGTH, MIN_LENGTH, TrustRegionState
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
@@ -22,8 +26,8 @@ from bo_invert.types import JSON, Array, Query, Trial
 
 if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
-    from bo_invert.models.fitted_model import Learned
-    from bo_invert.models.optim.local_search import Region, Scores
+    from bo_invert.models.fitted_model import FittedModel
+    from bo_invert.models.optim.local_search import Scores, TrustRegion
 
 _LOOKS = 2000
 ACQUISITIONS = ("thompson", "ei")
@@ -76,9 +80,9 @@ class Turbo(Strategy):
                 f"strategy 'turbo': acquisition is one of {', '.join(map(repr, ACQUISITIONS))} and kernel one of "
                 f"{', '.join(map(repr, KERNELS))}, got {self.acquisition!r} and {self.kernel!r}"
             )
-        if not SHORTEST < self.length <= LONGEST:
+        if not MIN_LENGTH < self.length <= MAX_LENGTH:
             raise InvalidInputError(
-                f"strategy 'turbo': length lies in ({SHORTEST}, {LONGEST}], got {self.length}"
+                f"strategy 'turbo': length lies in ({MIN_LENGTH}, {MAX_LENGTH}], got {self.length}"
             )
         if min(self.successes, 1 if self.initial is None else self.initial) < 1 or self.local < 2:
             raise InvalidInputError(
@@ -89,15 +93,15 @@ class Turbo(Strategy):
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
         history, domain = History(trials), statement.domain
-        size = design_size(domain.dim, request.budget, self.initial)
-        if lacking(history, size):
+        size = initial_design_size(domain.dim, request.budget, self.initial)
+        if needs_initial_design(history, size):
             return self._begun(statement, history, request, 0, ())
-        trust = Trust(history, domain, self.name, self.successes, self.length)
-        if trust.length < max(SHORTEST, self._flat(history, domain)):
+        trust = TrustRegionState(history, domain, self.name, self.successes, self.length)
+        if trust.length < max(MIN_LENGTH, self._flat(history, domain)):
             rest = math.inf if request.budget is None else request.budget - history.committed
-            trust.leave(trust.number + 1, afresh=rest >= 3 * size)
-        if trust.afresh and trust.designed < size:
-            return self._begun(statement, history, request, trust.number, trust.left)
+            trust.restart(trust.number + 1, with_design=rest >= 3 * size)
+        if trust.with_design and trust.design_points < size:
+            return self._begun(statement, history, request, trust.number, trust.abandoned)
         from bo_invert.models.threads import one_thread
 
         rng = request.rng()
@@ -109,9 +113,9 @@ class Turbo(Strategy):
         if self.noisy or not domain.continuous:
             return 0.0
         from bo_invert.models.base import to_unit
-        from bo_invert.models.optim.duplicates import plateau
+        from bo_invert.models.optim.duplicates import plateau_width
 
-        return min(plateau(to_unit(domain, history.points), history.y), self.length / 2.0)
+        return min(plateau_width(to_unit(domain, history.points), history.y), self.length / 2.0)
 
     def _begun(
         self,
@@ -122,20 +126,24 @@ class Turbo(Strategy):
         left: Sequence[Array],
     ) -> Proposal:
         """The start of a region, away from centres that were left."""
-        from bo_invert.models.optim.duplicates import Spacing, spacing
+        from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
 
         domain, mark = statement.domain, {"region": region}
         # What is flat in one place need not be in another, so only designs are compared.
-        apart = Spacing(domain) if self.noisy else spacing(statement, history, most=0.0)
-        queries = design(
+        apart = (
+            DuplicateFilter(domain)
+            if self.noisy
+            else duplicate_filter(statement, history, max_distance=0.0)
+        )
+        queries = initial_design(
             self.name,
             domain,
             history,
             request,
-            left=left,
-            mark=mark,
+            abandoned=left,
+            meta=mark,
             spare=request.count + 64,
-            spacing=apart,
+            duplicates=apart,
         )
         return Proposal(queries, request.memo)
 
@@ -144,14 +152,14 @@ class Turbo(Strategy):
         statement: ProblemStatement,
         history: History,
         request: Request,
-        trust: Trust,
+        trust: TrustRegionState,
         rng: np.random.Generator,
     ) -> Proposal:
-        from bo_invert.models.acquisition.feasibility import permission
+        from bo_invert.models.acquisition.feasibility import feasibility_and_plausibility
         from bo_invert.models.base import to_unit
-        from bo_invert.models.optim.duplicates import Spacing, spacing
-        from bo_invert.models.optim.local_search import Region, sides
-        from bo_invert.models.prediction_intervals import foretell
+        from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
+        from bo_invert.models.optim.local_search import TrustRegion, trust_region_sides
+        from bo_invert.models.prediction_intervals import predict_intervals
 
         domain, memo = statement.domain, request.memo or {}
         told = to_unit(domain, history.points)
@@ -160,16 +168,18 @@ class Turbo(Strategy):
             np.argsort(np.linalg.norm(told - told[centre], axis=1), kind="stable")[: self.local]
         )
         learned = self._learned(statement, history, told, near, memo, trust.number)
-        allowed, lessons = permission(statement, history, memo.get("permission"))
+        allowed, lessons = feasibility_and_plausibility(statement, history, memo.get("permission"))
         if self.noisy:
             centre = _smoothed(learned, near, trust.eligible)
-        region = Region(
-            domain, told[centre], sides(domain, trust.length, learned.surrogate.process.logs)
+        region = TrustRegion(
+            domain,
+            told[centre],
+            trust_region_sides(domain, trust.length, learned.surrogate.gp.log_lengthscales),
         )
         apart = (
-            Spacing(domain)
+            DuplicateFilter(domain)
             if self.noisy
-            else spacing(statement, history, near, most=trust.length / 4.0)
+            else duplicate_filter(statement, history, near, max_distance=trust.length / 4.0)
         )
         scene = _Scene(region, learned, allowed, history.pending_points, rng)
         picked: list[Array] = []
@@ -178,9 +188,11 @@ class Turbo(Strategy):
                 not domain.continuous or apart.identify is not None
             ):  # a small region may hold nothing new
                 points = np.concatenate([points, domain.uniform(rng, 256)])
-            picked.append(apart.unseen(points, [*history.all_points, *picked], 1)[0])
+            picked.append(apart.select_new(points, [*history.all_points, *picked], 1)[0])
         inputs = to_unit(domain, np.array(picked))
-        said = foretell(learned.surrogate, learned.outputs, statement, history.trials, inputs)
+        said = predict_intervals(
+            learned.surrogate, learned.outputs, statement, history.trials, inputs
+        )
         marks = ({"region": trust.number, **words} for words in said)
         queries = (
             Query(x, origin=self.name, meta=mark) for x, mark in zip(picked, marks, strict=True)
@@ -196,51 +208,53 @@ class Turbo(Strategy):
         near: NDArray[np.intp],
         memo: JSON,
         region: int,
-    ) -> Learned:
+    ) -> FittedModel:
         """What the told points nearby say."""
-        from bo_invert.models.fitted_model import learn
+        from bo_invert.models.fitted_model import fit_model
 
         earlier = memo.get("outputs")
         if earlier is not None and memo.get("region") != region:
             earlier = {**earlier, "n": 0}  # other neighbours: fit again
-        return learn(
+        return fit_model(
             statement, history, told, earlier,
-            some=near, kernel=self.kernel, noisy=self.noisy, warp=self.warp, device=self.device,
+            subset=near, kernel=self.kernel, noisy=self.noisy, warp=self.warp, device=self.device,
         )  # fmt: skip
 
     def _ranked(self, scene: _Scene, picked: Sequence[Array], count: int) -> Iterator[Array]:
         """For each query in turn, points in the order they recommend themselves beside those ``picked`` by then."""
-        from bo_invert.models.acquisition.feasibility import permitted
+        from bo_invert.models.acquisition.feasibility import with_feasibility
         from bo_invert.models.base import to_unit
 
         region, learned, rng = scene.region, scene.learned, scene.rng
         if self.acquisition == "thompson":
-            drawn = learned.drawn(count, draw_seed(rng))
-            yield from region.ranked(
-                permitted(drawn, scene.allowed), region.looks(rng, _LOOKS), follow=2
+            drawn = learned.thompson_scores(count, draw_seed(rng))
+            yield from region.rank(
+                with_feasibility(drawn, scene.allowed), region.sample(rng, _LOOKS), refined=2
             )
             return
         for _ in range(count):
             pending = np.array([*scene.pending, *picked]).reshape(-1, region.domain.dim)
-            score = learned.improvement(to_unit(region.domain, pending), seed=draw_seed(rng))
-            scores = permitted(_row(score), scene.allowed)
-            yield region.ranked(scores, region.looks(rng, _LOOKS // 4), follow=4)[0]
+            score = learned.log_expected_improvement(
+                to_unit(region.domain, pending), seed=draw_seed(rng)
+            )
+            scores = with_feasibility(_row(score), scene.allowed)
+            yield region.rank(scores, region.sample(rng, _LOOKS // 4), refined=4)[0]
 
 
 @dataclass(frozen=True)
 class _Scene:
     """One ask, once everything is fitted."""
 
-    region: Region
-    learned: Learned
+    region: TrustRegion
+    learned: FittedModel
     allowed: Score | None
     pending: Array
     rng: np.random.Generator
 
 
-def _smoothed(learned: Learned, near: NDArray[np.intp], eligible: NDArray[np.bool_]) -> int:
+def _smoothed(learned: FittedModel, near: NDArray[np.intp], eligible: NDArray[np.bool_]) -> int:
     """Position of the told point that the model believes to be best, of those eligible nearby."""
-    return int(near[int(np.where(eligible[near], learned.believed(), -np.inf).argmax())])
+    return int(near[int(np.where(eligible[near], learned.predicted_scores(), -np.inf).argmax())])
 
 
 def _row(score: Score) -> Scores:

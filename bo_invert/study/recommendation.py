@@ -136,9 +136,9 @@ def _seen(statement: ProblemStatement, history: History) -> Recommendation:
 
 
 def _believed(statement: ProblemStatement, history: History) -> Recommendation:
-    from bo_invert.models.noisy_expectation import expect
+    from bo_invert.models.noisy_expectation import posterior_expectation
 
-    found = expect(statement, history)
+    found = posterior_expectation(statement, history)
     trials = [history.completed[position] for position in found.positions]
     hopeful = found.probability >= 0.5
     if not hopeful.any():

@@ -26,7 +26,7 @@ from bo_invert.models.gp import hyperparameters as fit
 from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.gp.kernels import MATERN, RBF
 from bo_invert.models.gp.posterior import condition
-from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.output_transforms import ModelledOutputs
 
 warnings.filterwarnings("ignore", module="botorch|gpytorch|linear_operator")
 KERNELS = pytest.mark.parametrize("name", ["rbf", "matern"])
@@ -95,12 +95,14 @@ def test_marginal_likelihood_and_gradient(name: str, m: int) -> None:
 @pytest.mark.parametrize("m", [1, 2])
 def test_to_botorch_predicts_the_same(name: str, m: int) -> None:
     x, y = data(m=m)
-    surrogate = exact.fit(x.numpy(), y.numpy(), choice=exact.Choice((name,), (fit.NOISY,)))
+    surrogate = exact.fit_surrogate(
+        x.numpy(), y.numpy(), search_space=exact.ModelSearchSpace((name,), (fit.NOISY,))
+    )
     new = torch.rand(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    mean, variance = surrogate.process(new)
+    mean, variance = surrogate.gp(new)
     spread = surrogate.weights.diagonal()
     standard, raw = (
-        to_botorch(surrogate.process).posterior(new),
+        to_botorch(surrogate.gp).posterior(new),
         to_botorch(surrogate).posterior(new),
     )
     assert torch.allclose(standard.mean, mean, atol=1e-6)
@@ -138,15 +140,17 @@ def test_from_botorch_predicts_the_same(name: str, m: int, standardized: bool) -
 def test_log_improvement_is_botorchs(name: str) -> None:
     x, y = data(m=1, noise=0.0)
     problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), None, bi.Minimize(), outputs=1)
-    outputs = Outputs(problem.statement, y.numpy(), y[:, 0].numpy())
+    outputs = ModelledOutputs(problem.statement, y.numpy(), y[:, 0].numpy())
     model = single_task(
         x, y, name, likelihood=to_botorch(from_botorch(single_task(x, y)), fit.EXACT).likelihood
     )
     model.covar_module.lengthscale = [0.4, 0.9, 0.6]
     model.likelihood.noise = 5e-5
     surrogate = from_botorch(model)
-    known = acquisition.Known(x.numpy(), y[:, 0].numpy(), np.ones(20, dtype=bool), np.empty((0, 3)))
-    score = acquisition.improvement(surrogate, outputs, known, seed=0)
+    known = acquisition.AcquisitionData(
+        x.numpy(), y[:, 0].numpy(), np.ones(20, dtype=bool), np.empty((0, 3))
+    )
+    score = acquisition.log_expected_improvement(surrogate, outputs, known, seed=0)
     theirs = LogExpectedImprovement(model.eval(), y.min(), maximize=False)
     new = torch.rand(
         200, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
@@ -189,12 +193,12 @@ def test_fit_respects_an_input_transform_and_known_noise() -> None:
 def test_noise_of_every_observation_goes_both_ways() -> None:
     x, y = data(m=2)
     noise = torch.linspace(0.01, 0.3, 40, dtype=torch.float64).reshape(20, 2)
-    surrogate = exact.fit(x.numpy(), y.numpy(), noise=noise.numpy())
+    surrogate = exact.fit_surrogate(x.numpy(), y.numpy(), noise=noise.numpy())
     model = to_botorch(surrogate)
     assert torch.allclose(model.posterior(x).mean, surrogate.mean(x), rtol=1e-6)
     back = from_botorch(model)
-    assert torch.allclose(back.process.noise, surrogate.process.noise)
-    assert torch.allclose(back.process.weights, surrogate.process.weights)
+    assert torch.allclose(back.gp.noise, surrogate.gp.noise)
+    assert torch.allclose(back.gp.weights, surrogate.gp.weights)
 
 
 def test_what_cannot_be_said_is_refused() -> None:
@@ -204,11 +208,13 @@ def test_what_cannot_be_said_is_refused() -> None:
         fit_botorch(scaled)
     with pytest.raises(bi.InvalidInputError, match="dimension-scaled"):
         fit_botorch(SingleTaskGP(x, y, covar_module=MaternKernel(ard_num_dims=3)))
-    surrogate = exact.fit(x.numpy(), y.numpy())
-    fantasies, _ = surrogate.process.fantasize(x[:1], torch.zeros(2, 1, 1, dtype=torch.float64))
+    surrogate = exact.fit_surrogate(x.numpy(), y.numpy())
+    fantasies, _ = surrogate.gp.fantasize(x[:1], torch.zeros(2, 1, 1, dtype=torch.float64))
     with pytest.raises(bi.InvalidInputError, match="fantasies"):
         to_botorch(fantasies)
-    warped = exact.fit(x.numpy(), y.exp().numpy(), choice=exact.Choice(tails=(1,)))
+    warped = exact.fit_surrogate(
+        x.numpy(), y.exp().numpy(), search_space=exact.ModelSearchSpace(warp_directions=(1,))
+    )
     assert warped.warp is not None
     with pytest.raises(bi.InvalidInputError, match="warped"):
         to_botorch(warped)
@@ -216,7 +222,7 @@ def test_what_cannot_be_said_is_refused() -> None:
 
 def test_the_example_of_the_docs_runs() -> None:
     text = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
-    code = text.split("## With BoTorch")[1].split("```python\n")[1].split("```")[0]
+    code = text.split("## BoTorch models")[1].split("```python\n")[1].split("```")[0]
     names: dict[str, Any] = {}
     with torch.random.fork_rng():
         exec(code, names)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.models.data_subset import MOST, telling
+from bo_invert.models.data_subset import MAX_POINTS, select_subset
 from bo_invert.models.gp import surrogate as exact
-from bo_invert.models.optim.duplicates import Spacing, seen
+from bo_invert.models.optim.duplicates import DuplicateFilter, is_duplicate
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.gp import GP
@@ -20,14 +20,14 @@ from bo_invert.types import Outcome, Query, State, Trial
 
 def test_few_points_are_all_told() -> None:
     inputs = np.random.default_rng(0).random((50, 3))
-    np.testing.assert_array_equal(telling(inputs, np.arange(50), 50), np.arange(50))
+    np.testing.assert_array_equal(select_subset(inputs, np.arange(50), 50), np.arange(50))
 
 
 def test_the_best_the_nearest_and_some_of_all_times_are_kept() -> None:
     inputs = np.random.default_rng(0).random((4000, 3))
     losses = np.linalg.norm(inputs - 0.5, axis=1) + np.sin(40.0 * inputs).sum(1)
     ranking = np.lexsort((losses,))
-    kept = telling(inputs, ranking, 200)
+    kept = select_subset(inputs, ranking, 200)
     assert len(kept) == 200
     assert (np.diff(kept) > 0).all()
     assert set(ranking[:50]) <= set(kept)
@@ -44,8 +44,8 @@ def test_known_points_are_found_without_a_table_of_all_pairs() -> None:
     known = rng.random((10_000, 64))
     asked = np.concatenate([known[:200], rng.random((200, 64))])
     tracemalloc.start()
-    found = seen(asked, known)
-    picked = Spacing(Domain("box", 64, {})).unseen(asked, known, 100)
+    found = is_duplicate(asked, known)
+    picked = DuplicateFilter(Domain("box", 64, {})).select_new(asked, known, 100)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found[:200].all()
@@ -58,21 +58,23 @@ def test_known_points_are_found_without_a_table_of_all_pairs() -> None:
 
 def test_a_global_model_is_given_a_thousand_points_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), lambda x: float((x**2).sum()), bi.Minimize())
-    points = np.random.default_rng(0).random((MOST + 300, 2))
+    points = np.random.default_rng(0).random((MAX_POINTS + 300, 2))
     trials = []
     for number, point in enumerate(points):
         outcome = Outcome(State.COMPLETED, np.array([(point**2).sum()]), float((point**2).sum()))
         trials.append(Trial(number, Query(point, origin="data"), State.COMPLETED, outcome=outcome))
     sizes: list[tuple[int, Any]] = []
-    fit = exact.fit
+    fit = exact.fit_surrogate
 
     def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        sizes.append((len(inputs), kwargs.get("told")))
+        sizes.append((len(inputs), kwargs.get("total")))
         return fit(inputs, *args, **kwargs)
 
-    monkeypatch.setattr(exact, "fit", watched)
+    monkeypatch.setattr(exact, "fit_surrogate", watched)
     proposal = GP(kernel="rbf", warp=False).ask(problem.statement, trials, Request(0, 12, 0))
-    assert sizes == [(MOST, MOST + 300)], "and the schedule of refits counts all of them"
+    assert sizes == [(MAX_POINTS, MAX_POINTS + 300)], (
+        "and the schedule of refits counts all of them"
+    )
     chosen = np.array([query.point for query in proposal.queries])
     assert len(np.unique(chosen, axis=0)) == 12
-    assert proposal.memo["outputs"]["n"] == MOST + 300
+    assert proposal.memo["outputs"]["n"] == MAX_POINTS + 300

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 import bo_invert as bi
-from bo_invert.models.diagnostics import Forecasts, diagnose, left_out, predicted
+from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
+from bo_invert.models.diagnostics import Forecasts, diagnose, forecast, leave_one_out
 from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.gp.hyperparameters import EXACT, NOISY
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.posterior import condition
-from bo_invert.models.output_transforms import MANY, Outputs
-from bo_invert.models.prediction_intervals import foretell, record
+from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.models.prediction_intervals import interval_coverage, predict_intervals
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Outcome, Query, State, Trial
 
@@ -79,15 +80,17 @@ def test_left_out_is_what_the_others_predict() -> None:
     y = np.column_stack([np.sin(5 * x[:, 0]) * 7 + 3, x[:, 1] ** 2]) + 0.1 * rng.standard_normal(
         (12, 2)
     )
-    surrogate = exact.fit(x, y, choice=exact.Choice(beliefs=(NOISY,)))
-    forecasts = left_out(surrogate, y, ("a", "b"))
-    process, spread = surrogate.process, surrogate.weights.diagonal()
+    surrogate = exact.fit_surrogate(
+        x, y, search_space=exact.ModelSearchSpace(noise_priors=(NOISY,))
+    )
+    forecasts = leave_one_out(surrogate, y, ("a", "b"))
+    process, spread = surrogate.gp, surrogate.weights.diagonal()
     for i in (0, 7):
         others = np.arange(12) != i
         scores = ((torch.tensor(y) - surrogate.offset) / spread)[others]
         rest = condition(
             process.kernel,
-            process.logs,
+            process.log_lengthscales,
             process.noise[:, 0],
             process.inputs[others],
             scores,
@@ -103,8 +106,8 @@ def test_left_out_is_what_the_others_predict() -> None:
 def test_components_are_judged_in_the_units_of_the_outputs() -> None:
     x = RNG(3).random((30, 2))
     y = np.sin(3.0 * x[:, :1] + np.linspace(0.0, 3.0, 40)) * np.linspace(1.0, 100.0, 40)
-    surrogate = exact.fit(x[:20], y[:20])
-    forecasts = predicted(surrogate, x[20:], y[20:])
+    surrogate = exact.fit_surrogate(x[:20], y[:20])
+    forecasts = forecast(surrogate, x[20:], y[20:])
     assert forecasts.values.shape == (10, 40)
     assert (forecasts.explained > 0.99).all()
     assert (forecasts.rmse < 0.1 * np.linspace(1.0, 100.0, 40)).all()
@@ -145,12 +148,14 @@ def told(number: int, note: Any, y: Any, loss: float = 0.0) -> Trial:
 
 def surrogate_of(
     statement: ProblemStatement, seed: int = 5, n: int = 8
-) -> tuple[exact.Surrogate, Outputs]:
+) -> tuple[exact.Surrogate, ModelledOutputs]:
     rng = RNG(seed)
     y = rng.standard_normal((n, len(statement.outputs)))
-    outputs = Outputs(statement, y, np.asarray(statement.objective.loss(y)))
-    return exact.fit(
-        rng.random((n, 2)), outputs.values, choice=exact.Choice(beliefs=(EXACT,))
+    outputs = ModelledOutputs(statement, y, np.asarray(statement.objective.loss(y)))
+    return exact.fit_surrogate(
+        rng.random((n, 2)),
+        outputs.values,
+        search_space=exact.ModelSearchSpace(noise_priors=(EXACT,)),
     ), outputs
 
 
@@ -158,8 +163,8 @@ def test_the_first_intervals_expect_let_downs() -> None:
     statement = bowl().statement
     surrogate, outputs = surrogate_of(statement)
     inputs = RNG(6).random((3, 2))
-    notes = foretell(surrogate, outputs, statement, [], inputs)
-    forecasts = predicted(surrogate, inputs, np.zeros((3, 1)))
+    notes = predict_intervals(surrogate, outputs, statement, [], inputs)
+    forecasts = forecast(surrogate, inputs, np.zeros((3, 1)))
     low, high = forecasts.interval(0.9)
     for i, note in enumerate(notes):
         assert json.loads(json.dumps(note)) == note
@@ -175,7 +180,9 @@ def test_an_end_that_was_missed_moves_out_and_the_other_comes_in() -> None:
     at = np.full((1, 2), 0.5)
 
     def said(trials: list[Trial]) -> tuple[float, float]:
-        low, middle, high = foretell(surrogate, outputs, statement, trials, at)[0]["foretold"]["y"]
+        low, middle, high = predict_intervals(surrogate, outputs, statement, trials, at)[0][
+            "foretold"
+        ]["y"]
         return middle - low, high - middle
 
     below, above = said([])
@@ -195,32 +202,42 @@ def test_in_the_long_run_nine_in_ten_are_inside_whatever_the_model(wrong: float)
     trials: list[Trial] = []
     for number in range(300):
         x = rng.random((1, 2))
-        forecast = predicted(surrogate, x, np.zeros((1, 1)))
-        came = forecast.centre[0] + wrong * forecast.std[0] * (rng.standard_normal() + 0.5)
-        trials.append(told(number, foretell(surrogate, outputs, statement, trials, x)[0], came))
-    known = record(statement, trials)["y"]
+        predicted = forecast(surrogate, x, np.zeros((1, 1)))
+        came = predicted.centre[0] + wrong * predicted.std[0] * (rng.standard_normal() + 0.5)
+        trials.append(
+            told(number, predict_intervals(surrogate, outputs, statement, trials, x)[0], came)
+        )
+    known = interval_coverage(statement, trials)["y"]
     assert known.below + known.inside + known.above == 300
     assert 0.86 <= known.coverage <= 0.94
-    assert record(statement, trials[200:])["y"].coverage == pytest.approx(0.9, abs=0.07)
+    assert interval_coverage(statement, trials[200:])["y"].coverage == pytest.approx(0.9, abs=0.07)
 
 
 def test_of_many_outputs_a_spread_is_foretold() -> None:
     problem = bowl(201, objective=bi.Target([0.2] * 201))
     surrogate, outputs = surrogate_of(problem.statement, n=20)
-    said = foretell(surrogate, outputs, problem.statement, [], np.zeros((1, 2)))[0]["foretold"]
-    assert len(said) == MANY
+    said = predict_intervals(surrogate, outputs, problem.statement, [], np.zeros((1, 2)))[0][
+        "foretold"
+    ]
+    assert len(said) == MAX_INDEPENDENT_OUTPUTS
     assert {problem.statement.outputs[0], problem.statement.outputs[-1]} <= set(said)
 
 
 def test_where_the_loss_is_modelled_it_is_the_loss_that_is_foretold() -> None:
     problem = bowl(2, objective=bi.Composite(lambda y: np.abs(np.asarray(y)).max(-1)))
     surrogate, outputs = surrogate_of(problem.statement)
-    assert outputs.by_loss
-    note = foretell(surrogate, outputs, problem.statement, [], np.zeros((1, 2)))[0]
+    assert outputs.models_loss
+    note = predict_intervals(surrogate, outputs, problem.statement, [], np.zeros((1, 2)))[0]
     assert list(note["foretold"]) == ["loss"]
     low, _, high = note["foretold"]["loss"]
-    assert record(problem.statement, [told(0, note, [0.0, 0.0], low - 1.0)])["loss"].below == 1
-    assert record(problem.statement, [told(0, note, [0.0, 0.0], high + 1.0)])["loss"].above == 1
+    assert (
+        interval_coverage(problem.statement, [told(0, note, [0.0, 0.0], low - 1.0)])["loss"].below
+        == 1
+    )
+    assert (
+        interval_coverage(problem.statement, [told(0, note, [0.0, 0.0], high + 1.0)])["loss"].above
+        == 1
+    )
 
 
 @pytest.mark.parametrize("strategy", ["gp", "turbo"])
@@ -232,5 +249,5 @@ def test_queries_of_the_models_say_what_is_expected(strategy: str) -> None:
     assert not any("foretold" in trial.query.meta for trial in designed)
     rest = [trial for trial in study.trials if "design" not in trial.query.meta]
     assert all(len(trial.query.meta["foretold"]["y"]) == 3 for trial in rest)
-    known = record(study.statement, study.trials)["y"]
+    known = interval_coverage(study.statement, study.trials)["y"]
     assert known.below + known.inside + known.above == len(rest) > 0

@@ -10,12 +10,12 @@ import torch
 from scipy.stats import kstest, multivariate_normal
 
 import bo_invert as bi
-from bo_invert.models.acquisition.expected_improvement import Known
-from bo_invert.models.acquisition.probability_of_improvement import improving
-from bo_invert.models.design_features import appearance
+from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.probability_of_improvement import log_probability_of_improvement
+from bo_invert.models.design_features import principal_components
 from bo_invert.models.gp import surrogate as exact
-from bo_invert.models.optim.pcn_sampler import walk
-from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.optim.pcn_sampler import sample_pcn
+from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Request, from_spec
 from bo_invert.types import Array
@@ -29,7 +29,7 @@ def flat(z: Array) -> Array:
 def test_a_flat_likelihood_leaves_the_prior(start: str) -> None:
     rng = np.random.default_rng(0)
     here = rng.standard_normal((3000, 6)) if start == "prior" else np.full((3000, 6), 2.0)
-    z = walk(flat, here, rng, steps=40)
+    z = sample_pcn(flat, here, rng, steps=40)
     assert kstest((z**2).sum(1), "chi2", args=(6,)).pvalue > 1e-3
     np.testing.assert_allclose(z.mean(0), 0.0, atol=0.1)
     np.testing.assert_allclose(np.cov(z.T), np.eye(6), atol=0.12)
@@ -38,7 +38,9 @@ def test_a_flat_likelihood_leaves_the_prior(start: str) -> None:
 def test_walks_sample_the_posterior() -> None:
     """A normal likelihood at 2 with deviation 1/2 makes N(1.6, 0.2) of the first coordinate."""
     rng = np.random.default_rng(1)
-    z = walk(lambda z: -2.0 * (z[:, 0] - 2.0) ** 2, rng.standard_normal((3000, 4)), rng, steps=80)
+    z = sample_pcn(
+        lambda z: -2.0 * (z[:, 0] - 2.0) ** 2, rng.standard_normal((3000, 4)), rng, steps=80
+    )
     assert abs(z[:, 0].mean() - 1.6) < 0.05
     assert abs(z[:, 0].var() - 0.2) < 0.03
     assert abs(z[:, 1:].var() - 1.0) < 0.06
@@ -46,7 +48,7 @@ def test_walks_sample_the_posterior() -> None:
 
 def test_walks_leave_forbidden_places_and_never_return() -> None:
     rng = np.random.default_rng(2)
-    z = walk(
+    z = sample_pcn(
         lambda z: np.where(z[:, 0] > 0, 0.0, -np.inf), rng.standard_normal((500, 3)), rng, steps=80
     )
     assert (z[:, 0] > 0).all()
@@ -55,7 +57,7 @@ def test_walks_leave_forbidden_places_and_never_return() -> None:
 def test_appearance_keeps_distances() -> None:
     rng = np.random.default_rng(3)
     draws, turn = rng.standard_normal((200, 3)), rng.standard_normal((3, 50))
-    seen = appearance(lambda z: 7.0 + z @ turn, draws, share=1.0)
+    seen = principal_components(lambda z: 7.0 + z @ turn, draws, explained_share=1.0)
     assert seen is not None
     inputs = seen(draws)
     assert inputs.shape == (200, 3)
@@ -64,7 +66,7 @@ def test_appearance_keeps_distances() -> None:
     truly = np.linalg.norm((draws[:100] - draws[100:]) @ turn, axis=1)
     np.testing.assert_allclose(apart / truly, apart[0] / truly[0])
     assert seen(draws[:0]).shape == (0, 3)
-    assert appearance(lambda z: np.ones((len(z), 4)), draws) is None
+    assert principal_components(lambda z: np.ones((len(z), 4)), draws) is None
 
 
 def statement_of(
@@ -76,14 +78,14 @@ def statement_of(
 
 def believed(
     statement: ProblemStatement, y: Array, x: Array
-) -> tuple[exact.Surrogate, Outputs, Known]:
+) -> tuple[exact.Surrogate, ModelledOutputs, AcquisitionData]:
     losses = np.asarray(statement.objective.loss(y), dtype=float)
     excess = np.array([[float(c.excess(row)) for c in statement.constraints] for row in y]).reshape(
         len(y), -1
     )
-    outputs = Outputs(statement, y, losses)
-    known = Known(x, losses, (excess <= 0).all(1), np.empty((0, 2)))
-    return exact.fit(x, outputs.values), outputs, known
+    outputs = ModelledOutputs(statement, y, losses)
+    known = AcquisitionData(x, losses, (excess <= 0).all(1), np.empty((0, 2)))
+    return exact.fit_surrogate(x, outputs.values), outputs, known
 
 
 def test_probability_in_closed_form_and_sampled_agree() -> None:
@@ -94,13 +96,15 @@ def test_probability_in_closed_form_and_sampled_agree() -> None:
     limits = ("b <= 0.6",)
     plain = believed(statement_of(bi.Minimize("a"), ("a", "b"), limits), y, x)
     sampled = believed(statement_of(bi.Composite(lambda y: y[..., 0]), ("a", "b"), limits), y, x)
-    closed = improving(*plain, seed=0)(at).exp()
-    counted = improving(*sampled, seed=0, samples=1024)(at).exp()
-    assert plain[1].direct is not None
-    assert sampled[1].direct is None
+    closed = log_probability_of_improvement(*plain, seed=0)(at).exp()
+    counted = log_probability_of_improvement(*sampled, seed=0, samples=1024)(at).exp()
+    assert plain[1].loss_column is not None
+    assert sampled[1].loss_column is None
     assert closed.max() > 0.2
     np.testing.assert_allclose(closed, counted, atol=0.02)
-    free = improving(*believed(statement_of(bi.Minimize("a"), ("a", "b")), y, x), seed=0)(at).exp()
+    free = log_probability_of_improvement(
+        *believed(statement_of(bi.Minimize("a"), ("a", "b")), y, x), seed=0
+    )(at).exp()
     beyond = at[:, 0] > 0.75
     assert closed[beyond].max() < 0.05
     assert free[beyond].max() > 0.2

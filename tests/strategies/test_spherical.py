@@ -9,13 +9,18 @@ import torch
 
 import bo_invert as bi
 from bo_invert.history import History
-from bo_invert.models.acquisition.linear_thompson import answering, promise
+from bo_invert.models.acquisition.linear_thompson import fit_linear_feasibility, thompson_score
 from bo_invert.models.base import to_unit
 from bo_invert.models.linear import spherical_gp as spherical
-from bo_invert.models.linear.running_gram import Grams
-from bo_invert.models.linear.sphere import Chart, lowest, nearest
-from bo_invert.models.linear.spherical_gp import Settings, Spectrum, SphericalLinear, fit
-from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.linear.running_gram import RunningGram
+from bo_invert.models.linear.sphere import SphereProjection, minimise_distance, minimise_linear
+from bo_invert.models.linear.spherical_gp import (
+    Spectrum,
+    SphericalLinearGP,
+    SphericalSettings,
+    fit_spherical_gp,
+)
+from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.objectives import Maximize, Target
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain, Reference
@@ -23,11 +28,11 @@ from bo_invert.strategies.base import Request
 from bo_invert.strategies.spherical import Spherical
 from bo_invert.types import Outcome, Query, State, Trial
 
-CHARTS = [Chart(4), Chart(4, 0.7), Chart(4, 3.0)]
+CHARTS = [SphereProjection(4), SphereProjection(4, 0.7), SphereProjection(4, 3.0)]
 each_chart = pytest.mark.parametrize("chart", CHARTS, ids=["directions", "short", "long"])
 
 
-def vectors(chart: Chart, points: np.ndarray) -> np.ndarray:
+def vectors(chart: SphereProjection, points: np.ndarray) -> np.ndarray:
     """The definition, written out once more."""
     if chart.lengthscale is None:
         return np.asarray(points / np.linalg.norm(points, axis=1, keepdims=True))
@@ -36,7 +41,7 @@ def vectors(chart: Chart, points: np.ndarray) -> np.ndarray:
     return np.concatenate([2 * z, s - 1], axis=1) / (1 + s)
 
 
-def dense(chart: Chart, share: float, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def dense(chart: SphereProjection, share: float, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(share + (1 - share) * vectors(chart, a) @ vectors(chart, b).T)
 
 
@@ -49,18 +54,22 @@ def told(n: int = 30, d: int = 4, k: int = 2, seed: int = 0) -> tuple[np.ndarray
 
 
 def given(
-    chart: Chart, share: float, ratios: tuple[float, ...], points: np.ndarray, values: np.ndarray
+    chart: SphereProjection,
+    share: float,
+    ratios: tuple[float, ...],
+    points: np.ndarray,
+    values: np.ndarray,
 ) -> Any:
     offset, spread = values.mean(0), values.std(0)
-    settings = Settings(share, chart.lengthscale, ratios)
-    return SphericalLinear(
+    settings = SphericalSettings(share, chart.lengthscale, ratios)
+    return SphericalLinearGP(
         chart, settings, points, (values - offset) / spread, offset, spread, None
     )
 
 
 @each_chart
 @pytest.mark.parametrize("n", [3, 30])
-def test_posterior_is_that_of_the_dense_process(chart: Chart, n: int) -> None:
+def test_posterior_is_that_of_the_dense_process(chart: SphereProjection, n: int) -> None:
     points, values = told(n)
     model = given(chart, 0.2, (1e-3, 0.1), points, values)
     fresh = np.random.default_rng(1).standard_normal((7, 4)) * 2
@@ -81,7 +90,7 @@ def test_posterior_is_that_of_the_dense_process(chart: Chart, n: int) -> None:
 
 @each_chart
 @pytest.mark.parametrize("n", [4, 40])
-def test_evidence_is_that_of_the_dense_process(chart: Chart, n: int) -> None:
+def test_evidence_is_that_of_the_dense_process(chart: SphereProjection, n: int) -> None:
     """Marginal likelihood times the amplitude's prior, but for a constant; fewer and more points than features."""
     from scipy.stats import multivariate_normal
 
@@ -104,10 +113,10 @@ def test_evidence_is_that_of_the_dense_process(chart: Chart, n: int) -> None:
 
 
 @each_chart
-def test_left_out_predictions_are_those_of_refits(chart: Chart) -> None:
+def test_left_out_predictions_are_those_of_refits(chart: SphereProjection) -> None:
     points, values = told(12)
     model = given(chart, 0.1, (1e-2, 0.3), points, values)
-    mean, variance = model.loo()
+    mean, variance = model.leave_one_out()
     for i in range(12):
         rest = np.arange(12) != i
         for j, ratio in enumerate(model.settings.ratios):
@@ -124,12 +133,12 @@ def test_left_out_predictions_are_those_of_refits(chart: Chart) -> None:
 
 
 @each_chart
-def test_samples_have_the_posterior_mean_and_covariance(chart: Chart) -> None:
+def test_samples_have_the_posterior_mean_and_covariance(chart: SphereProjection) -> None:
     points, values = told(6)
     model = given(chart, 0.3, (1e-2, 1e-1), points, values)
     fresh = np.random.default_rng(2).standard_normal((5, 4))
     weights = model.sample(np.random.default_rng(0), 20000)
-    drawn = np.einsum("nf,qkf->qnk", chart.lift(fresh), weights)
+    drawn = np.einsum("nf,qkf->qnk", chart.features(fresh), weights)
     mean, variance = model.posterior(fresh)
     deviation = np.sqrt(variance)
     assert (np.abs(drawn.mean(0) - mean) < 5 * deviation / np.sqrt(20000)).all()
@@ -146,11 +155,13 @@ def test_localised_samples_meet_what_is_near_and_leave_what_is_far() -> None:
     points, values = told(40, 6, 3)
     points[1] = points[0] + 0.01
     values[1] = values[0] + 0.02
-    chart = Chart(6)
+    chart = SphereProjection(6)
     model = given(chart, 0.1, (0.05, 0.3, 0.3), points, values)
     sample = model.sample(np.random.default_rng(0), 1)[0]
-    moved = model.localised(sample, chart.lift(points[:1])[0, :-1])
-    before, after = (np.abs(chart.lift(points) @ weights.T - values) for weights in (sample, moved))
+    moved = model.condition_locally(sample, chart.features(points[:1])[0, :-1])
+    before, after = (
+        np.abs(chart.features(points) @ weights.T - values) for weights in (sample, moved)
+    )
     np.testing.assert_allclose(after[:2], 0.0, atol=1e-3)
     assert before[:2].max() > 0.05
     far = np.argsort(vectors(chart, points) @ vectors(chart, points[:1])[0])[:10]
@@ -160,35 +171,38 @@ def test_localised_samples_meet_what_is_near_and_leave_what_is_far() -> None:
 def test_hyperparameters_follow_the_data_and_the_memo() -> None:
     rng = np.random.default_rng(0)
     points = rng.standard_normal((200, 10))
-    linear = Chart(10).lift(points)[:, :-1] @ rng.standard_normal(10)
+    linear = SphereProjection(10).features(points)[:, :-1] @ rng.standard_normal(10)
     values = np.column_stack([linear, linear + linear.std() * rng.standard_normal(200)])
-    model = fit(points, values, directions=True)
+    model = fit_spherical_gp(points, values, directions=True)
     clean, noisy = model.settings.ratios
     assert clean == spherical.RATIOS[0]
     share = noisy * model.amplitudes[1] / model.scores[:, 1].var()
     assert 0.35 < share < 0.7, "half of the variance is noise"
-    later = fit(points[:209], values[:209] ** 3, model.memo, directions=True)
+    later = fit_spherical_gp(points[:209], values[:209] ** 3, model.memo, directions=True)
     assert later.settings == model.settings
-    assert fit(points, values, {**model.memo, "n": 150}, directions=True).memo["n"] == 200
-    assert fit(points, values[:, :1], model.memo, directions=True).memo["n"] == 200
-    assert fit(points, values, model.memo).settings.lengthscale is not None
-    constant = fit(points[:2], np.ones((2, 1)), directions=True)
+    assert (
+        fit_spherical_gp(points, values, {**model.memo, "n": 150}, directions=True).memo["n"] == 200
+    )
+    assert fit_spherical_gp(points, values[:, :1], model.memo, directions=True).memo["n"] == 200
+    assert fit_spherical_gp(points, values, model.memo).settings.lengthscale is not None
+    constant = fit_spherical_gp(points[:2], np.ones((2, 1)), directions=True)
     np.testing.assert_allclose(constant.posterior(points[:5])[0], 1.0)
 
 
 def test_what_was_kept_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     points, values = told(200, 4, 1)
-    warm = fit(points[:70], values[:70], directions=True)
+    warm = fit_spherical_gp(points[:70], values[:70], directions=True)
     warm.sample(np.random.default_rng(0), 1)
     others = [
-        fit(points[:n], values[:n], warm.memo, directions=True) for n in (71, 128, 150, 64, 200)
+        fit_spherical_gp(points[:n], values[:n], warm.memo, directions=True)
+        for n in (71, 128, 150, 64, 200)
     ]
     seen = [model.sample(np.random.default_rng(1), 1) for model in others]
     for model, sample in zip(others, seen, strict=True):
-        fresh = Grams()
+        fresh = RunningGram()
         monkeypatch.setattr(spherical, "gram_of", fresh)
-        again = SphericalLinear(
-            model.chart,
+        again = SphericalLinearGP(
+            model.projection,
             model.settings,
             model.points,
             model.scores,
@@ -201,7 +215,7 @@ def test_what_was_kept_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sums_are_kept_by_content_and_bounded() -> None:
-    grams, chart = Grams(kept=2), Chart(3)
+    grams, chart = RunningGram(max_sums=2), SphereProjection(3)
     rng = np.random.default_rng(0)
     sets = [rng.standard_normal((100, 3)) for _ in range(4)]
     threads = [
@@ -216,24 +230,24 @@ def test_sums_are_kept_by_content_and_bounded() -> None:
     changed = sets[-1].copy()
     changed[0, 0] += 1.0
     for points in (*sets, changed):
-        for other in (chart, Chart(3, 1.0)):
-            rows = other.lift(points)
+        for other in (chart, SphereProjection(3, 1.0)):
+            rows = other.features(points)
             np.testing.assert_allclose(grams(other, points), rows.T @ rows)
-            np.testing.assert_allclose(other.pull(points, points), rows.T @ points)
+            np.testing.assert_allclose(other.features_dot(points, points), rows.T @ points)
 
 
 @each_chart
-def test_charts_lead_back(chart: Chart) -> None:
+def test_charts_lead_back(chart: SphereProjection) -> None:
     points = np.random.default_rng(0).standard_normal((20, 4)) * 3
-    lifted = chart.lift(points)[:, :-1]
+    lifted = chart.features(points)[:, :-1]
     np.testing.assert_allclose(np.linalg.norm(lifted, axis=1), 1.0)
     np.testing.assert_allclose(lifted, vectors(chart, points), atol=1e-12)
-    back = chart.lower(lifted)
+    back = chart.unproject(lifted)
     if chart.lengthscale is None:
         back = back * np.linalg.norm(points, axis=1, keepdims=True) / 2.0
     else:
         radius = float(np.linalg.norm(points[0]))
-        assert chart.height(radius) == pytest.approx(lifted[0, -1])
+        assert chart.max_height(radius) == pytest.approx(lifted[0, -1])
     np.testing.assert_allclose(back, points, rtol=1e-9)
 
 
@@ -252,7 +266,7 @@ def test_lowest_is_lower_than_any_other(height: float) -> None:
     everywhere = on_cap(rng, 100_000, 3, height)
     for _ in range(20):
         slope = rng.standard_normal(3)
-        p = lowest(slope, height)
+        p = minimise_linear(slope, height)
         assert np.linalg.norm(p) == pytest.approx(1.0)
         assert p[-1] <= height + 1e-12
         reached = float((everywhere @ slope).min())
@@ -270,7 +284,7 @@ def test_nearest_is_nearer_than_any_other(k: int, reach: float) -> None:
             reach * rng.standard_normal(k),
             rng.standard_normal(3),
         )
-        p = nearest(slopes, wanted, near)
+        p = minimise_distance(slopes, wanted, near)
         assert np.linalg.norm(p) == pytest.approx(1.0, abs=1e-12)
         reached = float(((everywhere @ slopes.T - wanted) ** 2).sum(1).min())
         assert ((slopes @ p - wanted) ** 2).sum() <= reached + 1e-10
@@ -281,14 +295,16 @@ def test_nearest_in_the_hard_case() -> None:
     slopes, wanted = np.diag([2.0, 1.0, 0.5]), np.array([1.0, 0.2, 0.0])
     grid = on_cap(np.random.default_rng(0), 500_000, 3, 1.0)
     reached = ((grid @ slopes.T - wanted) ** 2).sum(1).min()
-    up, down = (nearest(slopes, wanted, np.array([0.0, 0.0, sign])) for sign in (1.0, -1.0))
+    up, down = (
+        minimise_distance(slopes, wanted, np.array([0.0, 0.0, sign])) for sign in (1.0, -1.0)
+    )
     for p in (up, down):
         assert ((slopes @ p - wanted) ** 2).sum() <= reached
         assert np.linalg.norm(p) == pytest.approx(1.0, abs=1e-12)
     np.testing.assert_allclose(up * [1, 1, -1], down)
     assert up[2] > 0.5
     # just off the hard case the answer hardly moves
-    almost = nearest(slopes, wanted + np.array([0, 0, 1e-9]), np.zeros(3))
+    almost = minimise_distance(slopes, wanted + np.array([0, 0, 1e-9]), np.zeros(3))
     np.testing.assert_allclose(almost, up, atol=1e-6)
 
 
@@ -296,17 +312,17 @@ def test_nearest_meets_what_is_within_reach() -> None:
     rng = np.random.default_rng(0)
     slopes, near = rng.standard_normal((3, 40)), rng.standard_normal(40)
     wanted = slopes @ (0.5 * near / np.linalg.norm(near))
-    p = nearest(slopes, wanted, near)
+    p = minimise_distance(slopes, wanted, near)
     np.testing.assert_allclose(slopes @ p, wanted, atol=1e-10)
     for _ in range(20):  # other solutions lie farther from ``near``
-        other = nearest(slopes, wanted, rng.standard_normal(40))
+        other = minimise_distance(slopes, wanted, rng.standard_normal(40))
         assert other @ near < p @ near
     for height in (0.3, -0.2):
-        capped = nearest(slopes, wanted, np.eye(40)[-1], height)
+        capped = minimise_distance(slopes, wanted, np.eye(40)[-1], height)
         assert capped[-1] <= height + 1e-12
         np.testing.assert_allclose(slopes @ capped, wanted, atol=1e-9)
     np.testing.assert_allclose(
-        nearest(np.zeros((2, 3)), np.ones(2), np.array([0, 2.0, 0])), [0, 1, 0]
+        minimise_distance(np.zeros((2, 3)), np.ones(2), np.array([0, 2.0, 0])), [0, 1, 0]
     )
 
 
@@ -370,7 +386,7 @@ def test_targets_in_a_latent_are_met(m: int) -> None:
 
 def test_exploration_bounds_how_far_samples_stray() -> None:
     points, values = told(20, 50, 2)
-    model = fit(points, values, directions=True)
+    model = fit_spherical_gp(points, values, directions=True)
     mean = model.mean
     for sample in model.sample(np.random.default_rng(0), 5):
         assert Spherical(exploration=None)._shortened(sample, mean) is sample
@@ -473,9 +489,9 @@ def test_what_fails_is_a_line_away() -> None:
     fresh = rng.standard_normal((400, 20))
     scores = []
     for n in (30, 120):
-        score, memo = answering(domain, History(known[:n]), None, directions=True)
+        score, memo = fit_linear_feasibility(domain, History(known[:n]), None, directions=True)
         assert score is not None
-        again, _ = answering(domain, History(known[:n]), memo, directions=True)
+        again, _ = fit_linear_feasibility(domain, History(known[:n]), memo, directions=True)
         assert again is not None
         inputs = torch.tensor(to_unit(domain, fresh))
         torch.testing.assert_close(score(inputs), again(inputs))
@@ -484,7 +500,7 @@ def test_what_fails_is_a_line_away() -> None:
     assert 0.6 < scores[0] < scores[1]
     assert scores[1] > 0.8
     assert (
-        answering(
+        fit_linear_feasibility(
             domain,
             History(trials(points, np.zeros((120, 1)), np.zeros(120))),
             None,
@@ -495,12 +511,12 @@ def test_what_fails_is_a_line_away() -> None:
 
 
 @each_chart
-def test_deviations_are_those_of_the_posterior(chart: Chart) -> None:
+def test_deviations_are_those_of_the_posterior(chart: SphereProjection) -> None:
     points, values = told(12)
     model = given(chart, 0.1, (1e-2, 0.3), points, values)
     fresh = np.random.default_rng(2).standard_normal((5, 4))
     for j in range(2):
-        norms = np.linalg.norm(chart.lift(fresh) @ model.deviations(j), axis=1)
+        norms = np.linalg.norm(chart.features(fresh) @ model.deviations(j), axis=1)
         np.testing.assert_allclose(norms, np.sqrt(model.posterior(fresh)[1][:, j]))
 
 
@@ -510,11 +526,11 @@ def test_scores_see_the_features_of_the_chart(geometry: Any) -> None:
     objective = Maximize().bind(("y",))
     points = domain.sample(np.random.default_rng(0), 6)
     y = np.random.default_rng(1).standard_normal((6, 1))
-    outputs = Outputs(ProblemStatement("p", domain, ("y",), objective), y, -y[:, 0])
+    outputs = ModelledOutputs(ProblemStatement("p", domain, ("y",), objective), y, -y[:, 0])
     for chart in CHARTS:
         weights = np.random.default_rng(2).standard_normal((1, chart.size + 1))
-        score = promise(weights, chart, outputs, None)(
+        score = thompson_score(weights, chart, outputs, None)(
             torch.tensor(to_unit(domain, points))
         ).numpy()
-        expected = chart.lift(domain.centred(points)) @ weights[0]
+        expected = chart.features(domain.centred(points)) @ weights[0]
         np.testing.assert_allclose(score * y.std(ddof=1), expected)

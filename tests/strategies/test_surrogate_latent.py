@@ -123,14 +123,16 @@ def test_of_many_mixtures_some_are_modelled(monkeypatch: pytest.MonkeyPatch) -> 
     from bo_invert.models.gp import surrogate as exact
 
     sizes: list[int] = []
-    fit, telling = exact.fit, selection.telling
+    fit, telling = exact.fit_surrogate, selection.select_subset
 
     def counted(inputs: Array, *args: Any, **options: Any) -> Any:
         sizes.append(len(inputs))
         return fit(inputs, *args, **options)
 
-    monkeypatch.setattr(selection, "telling", lambda inputs, ranking: telling(inputs, ranking, 12))
-    monkeypatch.setattr(exact, "fit", counted)
+    monkeypatch.setattr(
+        selection, "select_subset", lambda inputs, ranking: telling(inputs, ranking, 12)
+    )
+    monkeypatch.setattr(exact, "fit_surrogate", counted)
     strategy = {"name": "o3", "options": {"seeds": 3, "draws": 6, "renew": 0}}
     bi.Study.create("s", slope(), strategy=strategy).run(25)
     assert max(sizes) == 12

@@ -9,10 +9,10 @@ import torch
 
 import bo_invert as bi
 from bo_invert.history import History
-from bo_invert.models.acquisition.thompson import thompson
+from bo_invert.models.acquisition.thompson import thompson_scores
 from bo_invert.models.gp import surrogate as exact
-from bo_invert.models.optim.local_search import Region, sides
-from bo_invert.models.optim.trust_region import LENGTH, SHORTEST, Trust
+from bo_invert.models.optim.local_search import TrustRegion, trust_region_sides
+from bo_invert.models.optim.trust_region import INITIAL_LENGTH, MIN_LENGTH, TrustRegionState
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.turbo import Turbo
@@ -43,8 +43,8 @@ class Book:
         """One ask: a loss for each query; None while its outcome is open."""
         return self._ask([(point, loss) for loss in losses], {"region": number})
 
-    def trust(self) -> Trust:
-        return Trust(History(self.trials), SQUARE, "turbo")
+    def trust(self) -> TrustRegionState:
+        return TrustRegionState(History(self.trials), SQUARE, "turbo")
 
     def _ask(
         self, outcomes: Sequence[tuple[Sequence[float], float | None]], meta: dict[str, int]
@@ -73,26 +73,26 @@ def started() -> Book:
 
 def test_three_successes_in_a_row_double_the_region() -> None:
     book = started().region(0, 9.0).region(0, 8.0)
-    assert book.trust().length == LENGTH
-    assert book.region(0, 7.0).trust().length == 2 * LENGTH
+    assert book.trust().length == INITIAL_LENGTH
+    assert book.region(0, 7.0).trust().length == 2 * INITIAL_LENGTH
 
 
 def test_a_batch_succeeds_or_fails_as_one() -> None:
     book = started()
     for loss in (9.0, 8.0, 7.0):
         book.region(0, 20.0, loss, 30.0)
-    assert book.trust().length == 2 * LENGTH
+    assert book.trust().length == 2 * INITIAL_LENGTH
 
 
 def test_as_many_failed_calls_as_dimensions_at_least_four_halve_it() -> None:
     book = started().region(0, 11.0).region(0, 11.0, 11.0)
-    assert book.trust().length == LENGTH
-    assert book.region(0, 11.0).trust().length == LENGTH / 2
+    assert book.trust().length == INITIAL_LENGTH
+    assert book.region(0, 11.0).trust().length == INITIAL_LENGTH / 2
 
 
 def test_a_tiny_improvement_is_none() -> None:
     book = started().region(0, 11.0, 9.9999999, 11.0, 11.0)
-    assert book.trust().length == LENGTH / 2
+    assert book.trust().length == INITIAL_LENGTH / 2
     assert book.trust().best == 3, "and is the best point all the same"
 
 
@@ -108,14 +108,16 @@ def test_lengths_do_not_depend_on_the_level_of_the_loss() -> None:
 
 def test_open_trials_say_nothing_yet() -> None:
     book = started().region(0, 11.0, 11.0, 11.0).region(0, None, None)
-    assert book.trust().length == LENGTH
+    assert book.trust().length == INITIAL_LENGTH
 
 
 def test_points_of_others_move_the_centre_but_are_no_success() -> None:
     book = started().region(0, 9.0).region(0, 8.0).foreign([0.5, 0.5], 1.0)
     trust = book.trust()
-    assert (trust.best, trust.length) == (4, LENGTH)
-    assert book.region(0, 2.0).trust().length == LENGTH, "worse than the point of others: it failed"
+    assert (trust.best, trust.length) == (4, INITIAL_LENGTH)
+    assert book.region(0, 2.0).trust().length == INITIAL_LENGTH, (
+        "worse than the point of others: it failed"
+    )
 
 
 def test_feasible_comes_before_good() -> None:
@@ -127,12 +129,14 @@ def test_feasible_comes_before_good() -> None:
     assert infeasible.trust().best == 1
     for loss in (9.0, 8.0, 7.0):
         infeasible.region(0, loss)
-    assert infeasible.trust().length == 2 * LENGTH, "what is feasible improves, whatever its loss"
+    assert infeasible.trust().length == 2 * INITIAL_LENGTH, (
+        "what is feasible improves, whatever its loss"
+    )
 
 
 def exhausted() -> Book:
     book = started()
-    while book.trust().length >= SHORTEST:
+    while book.trust().length >= MIN_LENGTH:
         book.region(0, *[11.0] * 4)
     return book
 
@@ -140,12 +144,12 @@ def exhausted() -> Book:
 def test_a_new_region_keeps_away_from_where_the_last_one_ended() -> None:
     book = exhausted()
     trust = book.trust()
-    trust.leave(1, afresh=True)
-    assert trust.length == LENGTH
+    trust.restart(1, with_design=True)
+    assert trust.length == INITIAL_LENGTH
     assert trust.best == 1, "the best of those far from (0.1, 0.1)"
     book.design(1, ([0.12, 0.1], 15.0), ([0.8, 0.2], 11.5))
     trust = book.trust()
-    assert (trust.number, trust.designed, trust.length) == (1, 2, LENGTH)
+    assert (trust.number, trust.design_points, trust.length) == (1, 2, INITIAL_LENGTH)
     assert trust.best == len(book.trials) - 1
     assert not trust.eligible[0]
     assert trust.eligible[-2], "its own design counts wherever it lies"
@@ -153,7 +157,7 @@ def test_a_new_region_keeps_away_from_where_the_last_one_ended() -> None:
 
 def test_a_region_without_a_design_lies_around_the_best() -> None:
     trust = exhausted().trust()
-    trust.leave(1, afresh=False)
+    trust.restart(1, with_design=False)
     assert trust.best == 0
 
 
@@ -164,7 +168,7 @@ def test_marks_are_facts() -> None:
     for loss in (5.0, 4.0, 3.0):
         book.region(0, loss)
     trust = book.trust()
-    assert (trust.number, trust.length) == (1, LENGTH)
+    assert (trust.number, trust.length) == (1, INITIAL_LENGTH)
 
 
 def logs(*lengthscales: float) -> torch.Tensor:
@@ -173,8 +177,8 @@ def logs(*lengthscales: float) -> torch.Tensor:
 
 def test_looks_stay_in_the_region_and_in_few_coordinates() -> None:
     domain = Domain("box", 100, {})
-    region = Region(domain, np.full(100, 0.05), np.full(100, 0.2))
-    looks = region.looks(np.random.default_rng(0), 200)
+    region = TrustRegion(domain, np.full(100, 0.05), np.full(100, 0.2))
+    looks = region.sample(np.random.default_rng(0), 200)
     assert looks.min() >= 0.0
     assert looks.max() <= 0.15 + 1e-12
     changed = (looks != 0.05).sum(1)
@@ -183,31 +187,33 @@ def test_looks_stay_in_the_region_and_in_few_coordinates() -> None:
 
 
 def test_sides_follow_the_lengthscales_within_reason() -> None:
-    lengths = sides(SQUARE, 0.4, logs(1.0, 4.0))
+    lengths = trust_region_sides(SQUARE, 0.4, logs(1.0, 4.0))
     assert lengths[1] / lengths[0] == pytest.approx(4.0)
     assert np.prod(lengths) ** 0.5 == pytest.approx(0.4)
-    wild = sides(SQUARE, 0.4, logs(0.01, 1000.0))
+    wild = trust_region_sides(SQUARE, 0.4, logs(0.01, 1000.0))
     assert wild[0] >= 0.1
     assert wild[1] <= 1.6
 
 
 def test_small_regions_still_change_whole_numbers_and_choices() -> None:
     centre = MIXED.encode([{"n": 5, "r": 0.5, "kind": "b"}])[0]
-    region = Region(MIXED, centre, sides(MIXED, 0.01, logs(1.0, 1.0, 1.0, 1.0, 1.0)))
-    values = MIXED.values(region.looks(np.random.default_rng(0), 300))
+    region = TrustRegion(
+        MIXED, centre, trust_region_sides(MIXED, 0.01, logs(1.0, 1.0, 1.0, 1.0, 1.0))
+    )
+    values = MIXED.values(region.sample(np.random.default_rng(0), 300))
     assert {row["n"] for row in values} == {4, 5, 6}
     assert {row["kind"] for row in values} == {"a", "b", "c"}
     assert max(abs(row["r"] - 0.5) for row in values) < 0.02
 
 
 def test_gradients_find_the_best_in_the_region_and_no_better() -> None:
-    region = Region(SQUARE, np.array([0.3, 0.3]), np.array([0.2, 0.2]))
+    region = TrustRegion(SQUARE, np.array([0.3, 0.3]), np.array([0.2, 0.2]))
     targets = torch.tensor([[0.33, 0.27], [0.9, 0.3]], dtype=torch.float64)
 
     def scores(inputs: torch.Tensor) -> torch.Tensor:
         return -((inputs - targets.unsqueeze(1)) ** 2).sum(-1)
 
-    first, second = region.ranked(scores, region.looks(np.random.default_rng(0), 50), follow=2)
+    first, second = region.rank(scores, region.sample(np.random.default_rng(0), 50), refined=2)
     np.testing.assert_allclose(first[0], [0.33, 0.27], atol=1e-4)
     np.testing.assert_allclose(second[0], [0.4, 0.3], atol=1e-4)
 
@@ -220,12 +226,12 @@ def test_drawn_scores_rank_the_feasible_first() -> None:
         outputs=["cost", "room"],
         constraints=["room >= 0.5"],
     )
-    from bo_invert.models.output_transforms import Outputs
+    from bo_invert.models.output_transforms import ModelledOutputs
 
     inputs = np.random.default_rng(0).random((30, 2))
     y = np.stack([inputs.sum(1), inputs[:, 0]], 1)
-    outputs = Outputs(problem.statement, y, y[:, 0])
-    scores = thompson(exact.fit(inputs, outputs.values), outputs, 3, seed=0)
+    outputs = ModelledOutputs(problem.statement, y, y[:, 0])
+    scores = thompson_scores(exact.fit_surrogate(inputs, outputs.values), outputs, 3, seed=0)
     found = scores(
         torch.tensor([[0.9, 0.9], [0.6, 0.1], [0.4, 0.1], [0.1, 0.1]], dtype=torch.float64)
     )
@@ -287,13 +293,13 @@ def test_the_process_sees_only_the_nearest_points(monkeypatch: pytest.MonkeyPatc
     for point in points:
         log.foreign(point, bowl(point))
     seen: list[Array] = []
-    fit = exact.fit
+    fit = exact.fit_surrogate
 
     def watched(inputs: Array, *args: Any, **kwargs: Any) -> Any:
         seen.append(inputs)
         return fit(inputs, *args, **kwargs)
 
-    monkeypatch.setattr(exact, "fit", watched)
+    monkeypatch.setattr(exact, "fit_surrogate", watched)
     strategy = Turbo(local=50, kernel="rbf", warp=False)
     proposal = strategy.ask(problem.statement, log.trials, Request(0, 100, 0))
     assert len(proposal.queries) == 100

@@ -12,10 +12,10 @@ import pytest
 
 import bo_invert as bi
 from bo_invert.cli import main as cli
-from bo_invert.models.fitted_model import learn
-from bo_invert.models.gp.hyperparameter_averaging import averaged
-from bo_invert.models.gp.surrogate import Choice, fit
-from bo_invert.models.noisy_expectation import MEASURED, expect
+from bo_invert.models.fitted_model import fit_model
+from bo_invert.models.gp.hyperparameter_averaging import averaged_posterior
+from bo_invert.models.gp.surrogate import ModelSearchSpace, fit_surrogate
+from bo_invert.models.noisy_expectation import MEASURED, posterior_expectation
 from bo_invert.models.threads import one_thread
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.study.recommendation import Recommendation, known_noisy
@@ -93,16 +93,16 @@ def test_intervals_hold_the_truth_where_noise_is_most_of_what_is_seen() -> None:
         )
         study = bi.Study.create("s", problem, strategy="random", seed=seed).run(60)
         clean = np.array([bowl(trial.design) for trial in study.trials])
-        low, middle, high = expect(study.statement, study.history).losses
+        low, middle, high = posterior_expectation(study.statement, study.history).losses
         everywhere += int(((low <= clean) & (clean <= high)).sum())
         points += len(clean)
         at = int(middle.argmin())
         chosen += low[at] <= clean[at] <= high[at]
         with one_thread():
-            usual = learn(
+            usual = fit_model(
                 study.statement, study.history, study.history.points, noisy=True
             ).surrogate
-        mean, variance = (moment[:, 0].numpy() for moment in usual.posterior(usual.process.inputs))
+        mean, variance = (moment[:, 0].numpy() for moment in usual.posterior(usual.gp.inputs))
         scale, offset = float(usual.weights[0, 0]), float(usual.offset[0])
         single += int(
             (np.abs(clean - mean * scale - offset) <= 1.645 * np.sqrt(variance) * scale).sum()
@@ -119,9 +119,11 @@ def test_averaging_changes_nothing_that_is_settled() -> None:
         (150, 1)
     )
     with one_thread():
-        surrogate = fit(inputs, values, choice=Choice(("rbf",), (MEASURED,)))
-    mean, variance = averaged(surrogate.process, MEASURED, surrogate.process.inputs)
-    usual, spread = surrogate.posterior(surrogate.process.inputs)
+        surrogate = fit_surrogate(
+            inputs, values, search_space=ModelSearchSpace(("rbf",), (MEASURED,))
+        )
+    mean, variance = averaged_posterior(surrogate.gp, MEASURED, surrogate.gp.inputs)
+    usual, spread = surrogate.posterior(surrogate.gp.inputs)
     assert float((mean - usual).abs().max()) < 2.0 * float(spread.sqrt().max())
     np.testing.assert_allclose(mean, usual, atol=0.1)
     assert float(variance.mean() / spread.mean()) < 2.0

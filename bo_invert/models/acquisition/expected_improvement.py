@@ -16,35 +16,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bo_invert.models.acquisition.log_ei import (
-    log_improvement,
-    log_mean,
-    log_positive_part,
-    normals,
+    log_fat_softplus,
+    log_h,
+    log_mean_exp,
+    sobol_normals,
 )
-from bo_invert.models.acquisition.target_ei import log_ball, log_tent
-from bo_invert.models.gp.posterior import Process
+from bo_invert.models.acquisition.target_ei import log_squared_distance_ei, log_target_ei
+from bo_invert.models.gp.posterior import GPPosterior
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
     import numpy as np
 
     from bo_invert.models.gp.surrogate import Surrogate
-    from bo_invert.models.output_transforms import Outputs
+    from bo_invert.models.output_transforms import ModelledOutputs
 
 Score = Callable[[Tensor], Tensor]
 
-_FINE = 0.1
+_MISFIT_RADIUS = 0.1
 """Reach of structure too fine for a model, in its lengthscales."""
-_BASELINE = 24
+_MAX_ANCHORS = 24
 """So many of the most promising told points of a noisy oracle are anchors."""
-_NEAREST = 1e-10
+_MIN_DISTANCE = 1e-10
 """Nobody needs to come nearer to a target, in standard deviations of the outputs."""
-_SOFT = 1e-5
+_CONSTRAINT_WIDTH = 1e-5
 """Width of a sampled constraint, in units of the output's spread: a wider one would reward queries just beyond it."""
 
 
 @dataclass(frozen=True)
-class Known:
+class AcquisitionData:
     """What the log says.
 
     Args:
@@ -56,16 +56,21 @@ class Known:
         fine: whether structure too fine for the model is something to gain by.
     """
 
-    told: Array
+    observed: Array
     losses: Array
     feasible: NDArray[np.bool_]
     pending: Array
     noisy: bool = False
-    fine: bool = False
+    use_misfit: bool = False
 
 
-def improvement(
-    surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: int, samples: int = 128
+def log_expected_improvement(
+    surrogate: Surrogate,
+    outputs: ModelledOutputs,
+    data: AcquisitionData,
+    *,
+    seed: int,
+    samples: int = 128,
 ) -> Score:
     """Log expected improvement over the best feasible loss (Ament et al. 2023).
 
@@ -82,23 +87,23 @@ def improvement(
         samples: how many of them.
     """
     like = surrogate.offset
-    anchors = torch.as_tensor(known.pending, dtype=like.dtype, device=like.device)
-    if known.noisy:
-        anchors = torch.cat([_baseline(surrogate, outputs, known), anchors])
-    p, k = len(anchors), len(surrogate.process.logs)
-    drawn = normals(samples, k * (p + 1), seed, like).reshape(samples, p + 1, k)
-    process, outcomes = surrogate.process, like.new_zeros(samples, k, 0)
+    anchors = torch.as_tensor(data.pending, dtype=like.dtype, device=like.device)
+    if data.noisy:
+        anchors = torch.cat([_promising_inputs(surrogate, outputs, data), anchors])
+    p, k = len(anchors), len(surrogate.gp.log_lengthscales)
+    drawn = sobol_normals(samples, k * (p + 1), seed, like).reshape(samples, p + 1, k)
+    process, outcomes = surrogate.gp, like.new_zeros(samples, k, 0)
     if p:
         process, outcomes = process.fantasize(anchors, drawn[:, :p].transpose(1, 2))
-    form = _form(surrogate, outputs)
-    if isinstance(form, _Near) and len(form.columns) > 1 and p:
+    form = _analytic_loss(surrogate, outputs)
+    if isinstance(form, _TargetDistance) and len(form.columns) > 1 and p:
         form = None  # a saddle point in every fantasy would cost more than samples do
-    if form is not None and known.feasible.any():
-        return _closed_form(form, surrogate, outputs, known, process, outcomes)
-    return _sampled(surrogate, outputs, known, process, outcomes, drawn[:, p])
+    if form is not None and data.feasible.any():
+        return _analytic_score(form, surrogate, outputs, data, process, outcomes)
+    return _monte_carlo_score(surrogate, outputs, data, process, outcomes, drawn[:, p])
 
 
-def predicted(surrogate: Surrogate, outputs: Outputs) -> Score:
+def posterior_mean_score(surrogate: Surrogate, outputs: ModelledOutputs) -> Score:
     """Minus the loss of the posterior mean, with a penalty for predicted violations: pure exploitation.
 
     Losses count in units of what lies between a usual one and the best, violations in those of their output's spread.
@@ -106,12 +111,14 @@ def predicted(surrogate: Surrogate, outputs: Outputs) -> Score:
 
     def score(inputs: Tensor) -> Tensor:
         modelled = surrogate.mean(inputs)
-        return -(outputs.loss(modelled) / outputs.gap + 10.0 * outputs.violation(modelled) ** 2)
+        return -(
+            outputs.loss(modelled) / outputs.loss_gap + 10.0 * outputs.violation(modelled) ** 2
+        )
 
     return score
 
 
-def feasibility(surrogate: Surrogate) -> Score:
+def log_feasibility(surrogate: Surrogate) -> Score:
     """Log probability that an input can be evaluated at all, by a surrogate of labels 1 (it could) and 0.
 
     A little is added to the surrogate's standard deviation: a wrong belief must stay correctable.
@@ -126,35 +133,37 @@ def feasibility(surrogate: Surrogate) -> Score:
     return score
 
 
-def _baseline(surrogate: Surrogate, outputs: Outputs, known: Known) -> Tensor:
+def _promising_inputs(
+    surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData
+) -> Tensor:
     """The told inputs that may be best, as the model smooths them."""
-    told = surrogate.process.inputs
-    score = predicted(surrogate, outputs)(told)
-    return told[score.argsort(descending=True, stable=True)[:_BASELINE]]
+    told = surrogate.gp.inputs
+    score = posterior_mean_score(surrogate, outputs)(told)
+    return told[score.argsort(descending=True, stable=True)[:_MAX_ANCHORS]]
 
 
-def _ripple(surrogate: Surrogate, known: Known) -> Score:
+def _misfit_variance(surrogate: Surrogate, data: AcquisitionData) -> Score:
     """Variances ``(b, k)`` at inputs ``(b, d)`` of what the model takes for noise, though the oracle is exact.
 
     It is structure too fine for the model: an outcome holds it like any other, so there may be gain in it. Structure
     is the same for near neighbours, so there is none to gain beside a point under evaluation.
     """
-    ripple = surrogate.ripple * (known.fine and not known.noisy)
-    if not len(known.pending) or not bool(ripple.any()):
+    ripple = surrogate.misfit_variance * (data.use_misfit and not data.noisy)
+    if not len(data.pending) or not bool(ripple.any()):
         return lambda inputs: ripple
-    lengthscales = surrogate.process.logs.exp().unsqueeze(1)
-    pending = torch.as_tensor(known.pending).to(ripple) / lengthscales  # (k, p, d)
+    lengthscales = surrogate.gp.log_lengthscales.exp().unsqueeze(1)
+    pending = torch.as_tensor(data.pending).to(ripple) / lengthscales  # (k, p, d)
 
     def score(inputs: Tensor) -> Tensor:
         offs = inputs / lengthscales
         squared = (offs.unsqueeze(-2) - pending.unsqueeze(-3)).square().sum(-1).amin(-1)  # (k, b)
-        return ripple * (1.0 - torch.exp(-0.5 * squared.mT / _FINE**2))
+        return ripple * (1.0 - torch.exp(-0.5 * squared.mT / _MISFIT_RADIUS**2))
 
     return score
 
 
 @dataclass(frozen=True)
-class _Plain:
+class _LinearLoss:
     """A loss that is plus or minus one modelled number."""
 
     column: int
@@ -164,14 +173,14 @@ class _Plain:
         """Loss ``(...)`` of standardised numbers ``(..., k)``."""
         return self.sign * numbers[..., self.column]
 
-    def log_gain(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
+    def log_ei(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
         """Log expected improvement ``(b, F)`` over ``best``, for means ``(b, F, k)`` and deviations ``(b, 1, k)``."""
         own = std[..., self.column]
-        return own.log() + log_improvement((best - self.loss(mean)) / own)
+        return own.log() + log_h((best - self.loss(mean)) / own)
 
 
 @dataclass(frozen=True)
-class _Near:
+class _TargetDistance:
     """The distance from a target: of one output as it is, of several squared.
 
     Args:
@@ -188,23 +197,25 @@ class _Near:
         off = numbers[..., self.columns] * self.slopes + self.rest
         return off[..., 0].abs() if len(self.columns) == 1 else off.square().sum(-1)
 
-    def log_gain(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
+    def log_ei(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
         off = mean[..., self.columns] * self.slopes + self.rest
         own = std[..., self.columns] * self.slopes
         if len(self.columns) == 1:
-            return own[..., 0].log() + log_tent(
-                off[..., 0] / own[..., 0], best.clamp(min=_NEAREST) / own[..., 0]
+            return own[..., 0].log() + log_target_ei(
+                off[..., 0] / own[..., 0], best.clamp(min=_MIN_DISTANCE) / own[..., 0]
             )
-        return log_ball(off, own.square(), best.clamp(min=_NEAREST**2))
+        return log_squared_distance_ei(off, own.square(), best.clamp(min=_MIN_DISTANCE**2))
 
 
-def _form(surrogate: Surrogate, outputs: Outputs) -> _Plain | _Near | None:
+def _analytic_loss(
+    surrogate: Surrogate, outputs: ModelledOutputs
+) -> _LinearLoss | _TargetDistance | None:
     """The loss in a form whose expected improvement is known; None where there is none."""
-    if outputs.direct is not None:
-        return _Plain(*outputs.direct)
-    if outputs.aims is None or surrogate.warp is not None:
+    if outputs.loss_column is not None:
+        return _LinearLoss(*outputs.loss_column)
+    if outputs.target_terms is None or surrogate.warp is not None:
         return None
-    columns, value, scale = outputs.aims
+    columns, value, scale = outputs.target_terms
     like = surrogate.offset
     scales = like.new_tensor(scale)
     slopes, rest = (
@@ -212,15 +223,15 @@ def _form(surrogate: Surrogate, outputs: Outputs) -> _Plain | _Near | None:
         (like[columns] - like.new_tensor(value)) / scales,
     )
     unit = slopes.square().mean().sqrt()
-    return _Near(columns, slopes / unit, rest / unit)
+    return _TargetDistance(columns, slopes / unit, rest / unit)
 
 
-def _closed_form(
-    form: _Plain | _Near,
+def _analytic_score(
+    form: _LinearLoss | _TargetDistance,
     surrogate: Surrogate,
-    outputs: Outputs,
-    known: Known,
-    process: Process,
+    outputs: ModelledOutputs,
+    data: AcquisitionData,
+    process: GPPosterior,
     outcomes: Tensor,
 ) -> Score:
     """For a loss whose expected improvement is known, and constraints on other numbers.
@@ -234,37 +245,37 @@ def _closed_form(
         outcomes: the fantasies' standardised numbers at the anchors, shape ``(F, k, p)``.
     """
     limits = [
-        (i, sense, surrogate.standard(bound)[i])
-        for i, sense, bound in outputs.limits(surrogate.offset)
+        (i, sense, surrogate.standardize(bound)[i])
+        for i, sense, bound in outputs.constraint_bounds(surrogate.offset)
     ]
-    told = form.loss(surrogate.process.values[..., 0].mT)
+    told = form.loss(surrogate.gp.values[..., 0].mT)
     best = told.new_tensor(torch.inf)
-    if not known.noisy:
-        best = told[torch.tensor(known.feasible, device=told.device)].min()
+    if not data.noisy:
+        best = told[torch.tensor(data.feasible, device=told.device)].min()
     if outcomes.shape[-1]:
         losses = form.loss(outcomes.mT)
         for i, sense, bound in limits:
             losses = torch.where(sense * (outcomes[:, i] - bound) <= 0, losses, torch.inf)
         best = torch.minimum(best, losses.amin(-1))  # (F,)
     best = best.clamp(max=told.max())  # no anchor of a noisy problem was feasible in some fantasy
-    ripple = _ripple(surrogate, known)
+    ripple = _misfit_variance(surrogate, data)
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = process.fantasies(inputs)
         std = (variance + ripple(inputs)).sqrt()
-        log = form.log_gain(mean.mT, std.unsqueeze(-2), best)
+        log = form.log_ei(mean.mT, std.unsqueeze(-2), best)
         for i, sense, bound in limits:
             log = log + torch.special.log_ndtr(sense * (bound - mean[:, i]) / std[:, i, None])
-        return log_mean(log, 1)
+        return log_mean_exp(log, 1)
 
     return score
 
 
-def _sampled(
+def _monte_carlo_score(
     surrogate: Surrogate,
-    outputs: Outputs,
-    known: Known,
-    process: Process,
+    outputs: ModelledOutputs,
+    data: AcquisitionData,
+    process: GPPosterior,
     outcomes: Tensor,
     drawn: Tensor,
 ) -> Score:
@@ -275,7 +286,7 @@ def _sampled(
         outcomes: the fantasies' standardised numbers at the anchors, shape ``(S, k, p)``.
         drawn: standard normal numbers of the samples, shape ``(S, k)``.
     """
-    losses, feasible = known.losses, known.feasible
+    losses, feasible = data.losses, data.feasible
     some = bool(feasible.any())
     # The smoothing of the improvement is absolute, so losses are measured in steps between the best few.
     ladder = sorted(losses[feasible])[:5] if some else [0.0]
@@ -284,39 +295,39 @@ def _sampled(
     )  # nobody needs to come nearer
     unit = max(float(sum(ladder) / len(ladder) - ladder[0]), floor) if some else 1.0
     zero = float(ladder[0])
-    loss = surrogate.loss_of(outputs)
+    loss = surrogate.loss_function(outputs)
 
     def gain(numbers: Tensor) -> Tensor:
         return (
             (zero - loss(numbers)) / unit if some else -outputs.violation(surrogate.values(numbers))
         )
 
-    if some and not known.noisy:
+    if some and not data.noisy:
         best = drawn.new_zeros(len(drawn))
-    elif known.noisy:
+    elif data.noisy:
         best = drawn.new_full((len(drawn),), -torch.inf)
     else:
-        best = gain(surrogate.process(surrogate.process.inputs)[0]).max().expand(len(drawn))
+        best = gain(surrogate.gp(surrogate.gp.inputs)[0]).max().expand(len(drawn))
     if outcomes.shape[-1]:
         at_anchors = outcomes.transpose(1, 2)  # (S, p, k)
         gains = gain(at_anchors)
-        if some and outputs.excesses:
+        if some and outputs.constraint_excesses:
             held = outputs.violation(surrogate.values(at_anchors)) <= 0.0
             gains = torch.where(held, gains, -torch.inf)
         best = torch.maximum(best, gains.amax(-1))
     best = best.clamp(min=-1e6)
-    ripple = _ripple(surrogate, known)
+    ripple = _misfit_variance(surrogate, data)
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = process.fantasies(inputs)
         numbers = (
             mean.permute(2, 0, 1) + (variance + ripple(inputs)).sqrt() * drawn[:, None, :]
         )  # (S, b, k)
-        log = log_positive_part(gain(numbers) - best[:, None])
-        if some and outputs.excesses:
+        log = log_fat_softplus(gain(numbers) - best[:, None])
+        if some and outputs.constraint_excesses:
             modelled = surrogate.values(numbers)
-            for excess in outputs.excesses:
-                log = log + torch.nn.functional.logsigmoid(-excess(modelled) / _SOFT)
-        return log_mean(log)
+            for excess in outputs.constraint_excesses:
+                log = log + torch.nn.functional.logsigmoid(-excess(modelled) / _CONSTRAINT_WIDTH)
+        return log_mean_exp(log)
 
     return score

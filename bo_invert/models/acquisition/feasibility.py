@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert.history import History
-from bo_invert.models.acquisition.expected_improvement import Score, feasibility
-from bo_invert.models.acquisition.plausibility_penalty import realism
+from bo_invert.models.acquisition.expected_improvement import Score, log_feasibility
+from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
 from bo_invert.models.base import to_unit
-from bo_invert.models.data_subset import telling
+from bo_invert.models.data_subset import select_subset
 from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.gp.hyperparameters import LABELS
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array
 
 
-def permission(
+def feasibility_and_plausibility(
     statement: ProblemStatement, history: History, memo: JSON
 ) -> tuple[Score | None, JSON]:
     """Log probability that a point gives outputs and is as plausible as the domain wants, and a memo.
@@ -30,13 +30,13 @@ def permission(
     """
     domain = statement.domain
     told, lost = (to_unit(domain, points) for points in (history.points, history.failed_points))
-    answered, note = answering(told, lost, history.order, memo)
-    wish = realism(domain)
-    return wish if answered is None else permitted(answered, wish), note
+    answered, note = fit_feasibility(told, lost, history.order, memo)
+    wish = plausibility_penalty(domain)
+    return wish if answered is None else with_feasibility(answered, wish), note
 
 
-def answering(
-    told: Array, lost: Array, order: NDArray[np.intp], memo: JSON
+def fit_feasibility(
+    observed: Array, failed: Array, order: NDArray[np.intp], memo: JSON
 ) -> tuple[Score | None, JSON]:
     """Log probability that an input gives outputs, and a memo; None as long as nothing went wrong.
 
@@ -48,17 +48,21 @@ def answering(
         order: positions of the told inputs, best first, shape ``(n,)``.
         memo: of an earlier ask.
     """
-    if not len(lost):
+    if not len(failed):
         return None, None
-    inputs = np.concatenate([told, lost])
-    labels = np.repeat([1.0, 0.0], [len(told), len(lost)])
-    some = telling(inputs, np.concatenate([order, np.arange(len(told), len(inputs))]))
-    surrogate = exact.fit(
-        inputs[some], labels[some, None], memo, exact.Choice(beliefs=(LABELS,)), told=len(inputs)
+    inputs = np.concatenate([observed, failed])
+    labels = np.repeat([1.0, 0.0], [len(observed), len(failed)])
+    some = select_subset(inputs, np.concatenate([order, np.arange(len(observed), len(inputs))]))
+    surrogate = exact.fit_surrogate(
+        inputs[some],
+        labels[some, None],
+        memo,
+        exact.ModelSearchSpace(noise_priors=(LABELS,)),
+        total=len(inputs),
     )
-    return feasibility(surrogate), surrogate.memo
+    return log_feasibility(surrogate), surrogate.memo
 
 
-def permitted(score: Score, allowed: Score | None) -> Score:
+def with_feasibility(score: Score, log_feasible: Score | None) -> Score:
     """A score, or many at once, that also counts whether a point should be asked for."""
-    return score if allowed is None else lambda inputs: score(inputs) + allowed(inputs)
+    return score if log_feasible is None else lambda inputs: score(inputs) + log_feasible(inputs)

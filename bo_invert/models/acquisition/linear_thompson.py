@@ -10,21 +10,23 @@ import torch
 from torch import Tensor
 
 from bo_invert.history import History
-from bo_invert.models.acquisition.log_ei import log_positive_part
+from bo_invert.models.acquisition.log_ei import log_fat_softplus
 from bo_invert.models.linear import spherical_gp as spherical
-from bo_invert.models.linear.sphere import Chart
+from bo_invert.models.linear.sphere import SphereProjection
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array, State
 
 if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
-    from bo_invert.models.output_transforms import Outputs
+    from bo_invert.models.output_transforms import ModelledOutputs
 
-_DOUBT = 0.02
+_LABEL_STD = 0.02
 """Added to the standard deviation of a label: a wrong belief must stay correctable."""
 
 
-def promise(weights: Array, chart: Chart, outputs: Outputs, allowed: Score | None) -> Score:
+def thompson_score(
+    weights: Array, chart: SphereProjection, outputs: ModelledOutputs, log_feasible: Score | None
+) -> Score:
     """Minus the sampled loss in units of the told losses' spread, less a penalty for sampled violations.
 
     Where points may be refused, it is the logarithm of the sampled improvement, beside that of the permission.
@@ -44,18 +46,18 @@ def promise(weights: Array, chart: Chart, outputs: Outputs, allowed: Score | Non
     def score(inputs: Tensor) -> Tensor:
         modelled = features(inputs) @ slopes
         penalty = 10.0 * outputs.violation(modelled)
-        if allowed is None:
+        if log_feasible is None:
             return -outputs.loss(modelled) / unit - penalty
         return (
-            log_positive_part((best - outputs.loss(modelled)) / unit, 1.0)
+            log_fat_softplus((best - outputs.loss(modelled)) / unit, 1.0)
             - penalty
-            + allowed(inputs)
+            + log_feasible(inputs)
         )
 
     return score
 
 
-def answering(
+def fit_linear_feasibility(
     domain: Domain, history: History, memo: JSON, *, directions: bool
 ) -> tuple[Score | None, JSON]:
     """Log probability that a point is answered, by a linear model of labels, and a memo; None where nothing failed.
@@ -73,20 +75,20 @@ def answering(
     ended = sorted((*history.completed, *history.failed), key=lambda trial: trial.number)
     labels = np.array([[float(trial.state is State.COMPLETED)] for trial in ended])
     points = domain.centred(np.array([trial.point for trial in ended]))
-    model = spherical.fit(points, labels, memo, directions=directions)
-    features = _features(domain, model.chart)
+    model = spherical.fit_spherical_gp(points, labels, memo, directions=directions)
+    features = _features(domain, model.projection)
     mean, deviations = torch.tensor(model.mean[0]), torch.tensor(model.deviations(0))
 
     def score(inputs: Tensor) -> Tensor:
         rows = features(inputs)
-        std = (rows @ deviations).norm(dim=-1) + _DOUBT
+        std = (rows @ deviations).norm(dim=-1) + _LABEL_STD
         log: Tensor = torch.special.log_ndtr((rows @ mean - 0.5) / std)
         return log
 
     return score, model.memo
 
 
-def _features(domain: Domain, chart: Chart) -> Callable[[Tensor], Tensor]:
+def _features(domain: Domain, chart: SphereProjection) -> Callable[[Tensor], Tensor]:
     """``Chart.lift`` of unit inputs ``(b, d)``, with gradients, shape ``(b, D + 1)``."""
     lower, upper = (torch.tensor(domain.centred(bound)) for bound in domain.bounds)
 

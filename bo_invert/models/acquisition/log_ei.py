@@ -12,7 +12,7 @@ _ROOT = math.sqrt(0.5)
 _LOG_ROOT_2_PI = 0.5 * math.log(2.0 * math.pi)
 
 
-def log_improvement(u: Tensor) -> Tensor:
+def log_h(u: Tensor) -> Tensor:
     """Logarithm of E[max(u + Z, 0)] for a standard normal Z, elementwise; differentiable.
 
     Exact in double precision for any u (Ament et al., NeurIPS 2023, section 4.1).
@@ -46,7 +46,7 @@ class _LogImprovement(torch.autograd.Function):
         return upstream[0] * torch.where(u < -1e3, -u - 2.0 / u, slope)
 
 
-def log_positive_part(gain: Tensor, width: float = 1e-6) -> Tensor:
+def log_fat_softplus(gain: Tensor, width: float = 1e-6) -> Tensor:
     """Logarithm of a smooth positive part of gains; differentiable.
 
     Softplus of that width, plus a small Cauchy tail, so that even hopeless samples say which way is up.
@@ -59,12 +59,12 @@ def log_positive_part(gain: Tensor, width: float = 1e-6) -> Tensor:
     return torch.logaddexp(soft, tail) + math.log(width)
 
 
-def log_mean(logs: Tensor, dim: int = 0) -> Tensor:
+def log_mean_exp(logs: Tensor, dim: int = 0) -> Tensor:
     """Logarithm of the mean of exponentials over a dimension."""
     return torch.logsumexp(logs, dim) - math.log(logs.shape[dim])
 
 
-def normals(samples: int, size: int, seed: int, like: Tensor) -> Tensor:
+def sobol_normals(samples: int, size: int, seed: int, like: Tensor) -> Tensor:
     """Quasi-random standard normal numbers, shape ``(samples, size)``, on the device of ``like``."""
     if size == 0:
         return like.new_zeros(samples, 0)

@@ -17,7 +17,7 @@ _STEEP = 1e6
 """Fall of the score outside, per spread of the log densities: the edge is known exactly, so no promise outweighs it."""
 
 
-def realism(domain: Domain) -> Callable[[Tensor], Tensor] | None:
+def plausibility_penalty(domain: Domain) -> Callable[[Tensor], Tensor] | None:
     """0 where a point is as plausible as the domain's ``floor`` wants, far below elsewhere; None if it wants nothing.
 
     The score takes unit inputs ``(b, d)`` and gives ``(b,)``; outside it falls as the log density does.

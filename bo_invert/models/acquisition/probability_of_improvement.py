@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bo_invert.models.acquisition.expected_improvement import Known, Score
-from bo_invert.models.acquisition.log_ei import normals
+from bo_invert.models.acquisition.expected_improvement import AcquisitionData, Score
+from bo_invert.models.acquisition.log_ei import sobol_normals
 from bo_invert.models.gp.surrogate import Surrogate
 
 if TYPE_CHECKING:
-    from bo_invert.models.output_transforms import Outputs
+    from bo_invert.models.output_transforms import ModelledOutputs
 
 
-def improving(
-    surrogate: Surrogate, outputs: Outputs, known: Known, *, seed: int, samples: int = 128
+def log_probability_of_improvement(
+    surrogate: Surrogate,
+    outputs: ModelledOutputs,
+    data: AcquisitionData,
+    *,
+    seed: int,
+    samples: int = 128,
 ) -> Score:
     """Log probability that an input ``(b, d)`` is feasible and better than the best feasible one told, shape ``(b,)``.
 
@@ -33,31 +38,29 @@ def improving(
         seed: of the quasi-random numbers.
         samples: how many of them.
     """
-    some = bool(known.feasible.any())
-    at = surrogate.process.inputs
-    told = (
-        surrogate.process(at)[0] if known.noisy or not some else surrogate.process.values[..., 0].T
-    )
-    if outputs.direct is not None and some:
-        return _direct(surrogate, outputs, known, told)
-    drawn = normals(samples, told.shape[1], seed, surrogate.offset)
-    loss = surrogate.loss_of(outputs)
+    some = bool(data.feasible.any())
+    at = surrogate.gp.inputs
+    told = surrogate.gp(at)[0] if data.noisy or not some else surrogate.gp.values[..., 0].T
+    if outputs.loss_column is not None and some:
+        return _direct(surrogate, outputs, data, told)
+    drawn = sobol_normals(samples, told.shape[1], seed, surrogate.offset)
+    loss = surrogate.loss_function(outputs)
 
     def bad(numbers: Tensor) -> Tensor:
         return loss(numbers) if some else outputs.violation(surrogate.values(numbers))
 
-    if some and not known.noisy:
-        best = surrogate.offset.new_tensor(known.losses[known.feasible].min())
+    if some and not data.noisy:
+        best = surrogate.offset.new_tensor(data.losses[data.feasible].min())
     else:
         believed = bad(told)
-        best = believed[torch.as_tensor(known.feasible)].min() if some else believed.min()
+        best = believed[torch.as_tensor(data.feasible)].min() if some else believed.min()
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = surrogate.posterior(inputs)
         numbers = mean + variance.sqrt() * drawn[:, None, :]  # (S, b, k)
         losses = bad(numbers)
         better = losses < best
-        if some and outputs.excesses:
+        if some and outputs.constraint_excesses:
             better &= outputs.violation(surrogate.values(numbers)) <= 0.0
         spread = losses.std(0) + 1e-12 * losses.mean(0).abs() + 1e-300
         tail = torch.special.log_ndtr((best - losses.mean(0)) / spread)
@@ -69,13 +72,15 @@ def improving(
     return score
 
 
-def _direct(surrogate: Surrogate, outputs: Outputs, known: Known, told: Tensor) -> Score:
-    assert outputs.direct is not None
-    column, sign = outputs.direct
-    best = (sign * told[:, column])[torch.as_tensor(known.feasible, device=told.device)].min()
+def _direct(
+    surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData, told: Tensor
+) -> Score:
+    assert outputs.loss_column is not None
+    column, sign = outputs.loss_column
+    best = (sign * told[:, column])[torch.as_tensor(data.feasible, device=told.device)].min()
     limits = [
-        (i, sense, surrogate.standard(bound)[i])
-        for i, sense, bound in outputs.limits(surrogate.offset)
+        (i, sense, surrogate.standardize(bound)[i])
+        for i, sense, bound in outputs.constraint_bounds(surrogate.offset)
     ]
 
     def score(inputs: Tensor) -> Tensor:

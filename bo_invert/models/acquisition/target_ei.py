@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bo_invert.models.acquisition.log_ei import log_improvement
+from bo_invert.models.acquisition.log_ei import log_h
 
 _ROOTS, _AREAS = np.polynomial.legendre.leggauss(16)
 _NODES, _WEIGHTS = 0.5 * (_ROOTS + 1.0), 0.5 * _AREAS  # of Gauss-Legendre quadrature on [0, 1]
@@ -21,7 +21,7 @@ _CLOSE = 1e-4
 """Steps of Newton's method shorter than this leave an error of their square, which the last one outside removes."""
 
 
-def log_tent(off: Tensor, reach: Tensor) -> Tensor:
+def log_target_ei(off: Tensor, reach: Tensor) -> Tensor:
     """Logarithm of E[max(reach - |Z - off|, 0)] for a standard normal Z, elementwise; differentiable.
 
     With Z the outcome in units of its standard deviation, ``off`` the target and ``reach`` the incumbent's distance
@@ -45,12 +45,12 @@ def log_tent(off: Tensor, reach: Tensor) -> Tensor:
     r, m = r[..., 0], m[..., 0]
     inside = 2.0 * r.log() - 0.5 * m * m - 0.5 * math.log(2.0 * math.pi) + area.log()
     r, m = torch.where(narrow, 1.0, reach), torch.where(narrow, 0.0, below)
-    high, middle, low = log_improvement(m + r), log_improvement(m), log_improvement(m - r)
+    high, middle, low = log_h(m + r), log_h(m), log_h(m - r)
     outside = high + torch.log1p(torch.exp(low - high) - 2.0 * torch.exp(middle - high))
     return torch.where(narrow, inside, outside)
 
 
-def log_ball(off: Tensor, variance: Tensor, square: Tensor) -> Tensor:
+def log_squared_distance_ei(off: Tensor, variance: Tensor, square: Tensor) -> Tensor:
     """Logarithm of E[max(square - |X|^2, 0)] for independent normal X of mean ``off``; differentiable.
 
     With X what outcomes miss a target by and ``square`` the incumbent's squared distance, this is the expected

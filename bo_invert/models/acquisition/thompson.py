@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.models.acquisition.log_ei import normals
+from bo_invert.models.acquisition.log_ei import sobol_normals
 from bo_invert.models.gp.kernels import Kernel
-from bo_invert.models.gp.posterior import Process
+from bo_invert.models.gp.posterior import GPPosterior
 
 if TYPE_CHECKING:
     from bo_invert.models.gp.surrogate import Surrogate
-    from bo_invert.models.output_transforms import Outputs
+    from bo_invert.models.output_transforms import ModelledOutputs
 
 _DEGREES = 5
 """The spectral density of Matern with smoothness 5/2 is Student's with twice as many degrees of freedom."""
@@ -31,7 +31,7 @@ _WORST = 1e6
 
 
 @dataclass(frozen=True, eq=False)
-class Paths:
+class PosteriorPaths:
     """q functions for each of k outputs. Build them with ``draw``.
 
     Args:
@@ -42,7 +42,7 @@ class Paths:
         update: coefficients of the kernel at the data, shape ``(k, n, q)``.
     """
 
-    process: Process
+    gp: GPPosterior
     frequencies: Tensor
     cosines: Tensor
     sines: Tensor
@@ -55,7 +55,7 @@ class Paths:
         return values.reshape(*inputs.shape[:-1], *values.shape[1:])
 
 
-def draw(process: Process, count: int, seed: int, features: int = 512) -> Paths:
+def draw_paths(process: GPPosterior, count: int, seed: int, features: int = 512) -> PosteriorPaths:
     """``count`` independent functions from the posterior of each output.
 
     Args:
@@ -70,7 +70,7 @@ def draw(process: Process, count: int, seed: int, features: int = 512) -> Paths:
     like = process.inputs
     frequencies = _frequencies(
         process.kernel, features, d, seed, like
-    ) / process.logs.exp().unsqueeze(1)
+    ) / process.log_lengthscales.exp().unsqueeze(1)
     generator = torch.Generator().manual_seed(seed)
     amplitudes = torch.randn(2, k, features, count, dtype=torch.float64, generator=generator).to(
         like
@@ -85,12 +85,12 @@ def draw(process: Process, count: int, seed: int, features: int = 512) -> Paths:
         - prior
         - process.noise.sqrt().unsqueeze(-1) * error
     )
-    update = process.whitener.mT @ (process.whitener @ off)
-    return Paths(process, frequencies, cosines, sines, update)
+    update = process.inverse_cholesky.mT @ (process.inverse_cholesky @ off)
+    return PosteriorPaths(process, frequencies, cosines, sines, update)
 
 
-def thompson(
-    surrogate: Surrogate, outputs: Outputs, count: int, seed: int
+def thompson_scores(
+    surrogate: Surrogate, outputs: ModelledOutputs, count: int, seed: int
 ) -> Callable[[Tensor], Tensor]:
     """Scores ``(q, b)`` of unit inputs ``(b, d)``, higher is better: one row for each of q drawn functions.
 
@@ -103,16 +103,16 @@ def thompson(
         count: q.
         seed: of the draws.
     """
-    paths = draw(surrogate.process, count, seed)
-    loss = surrogate.loss_of(outputs)
-    told = loss(surrogate.process.values[..., 0].T)
+    paths = draw_paths(surrogate.gp, count, seed)
+    loss = surrogate.loss_function(outputs)
+    told = loss(surrogate.gp.values[..., 0].T)
     low, unit = told.min(), told.std(correction=0)
     unit = torch.where(unit > 0, unit, torch.ones_like(unit))
 
     def scores(inputs: Tensor) -> Tensor:
         numbers = paths(inputs).permute(2, 0, 1)  # (q, b, k)
         score = (low - loss(numbers)) / unit
-        if not outputs.excesses:
+        if not outputs.constraint_excesses:
             return score
         missed = outputs.violation(surrogate.values(numbers))
         # Bounded, a score cannot outweigh a violation; gradients go on speaking of both.
@@ -132,8 +132,8 @@ def _frequencies(kernel: Kernel, features: int, d: int, seed: int, like: Tensor)
             f"no spectral density is known of kernel {kernel.name!r}; there are 'rbf' and 'matern'"
         )
     if kernel.name == "rbf":
-        return normals(features, d, seed, like)
-    drawn = normals(features, d + _DEGREES, seed, like)
+        return sobol_normals(features, d, seed, like)
+    drawn = sobol_normals(features, d + _DEGREES, seed, like)
     return drawn[:, :d] / drawn[:, d:].square().mean(-1, keepdim=True).sqrt()
 
 
@@ -141,20 +141,20 @@ class _Evaluation(torch.autograd.Function):
     """All paths as one node of the graph."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, paths: Paths) -> Tensor:
-        process = paths.process
+    def forward(ctx: Any, inputs: Tensor, paths: PosteriorPaths) -> Tensor:
+        process = paths.gp
         phase = inputs @ paths.frequencies.mT  # (k, m, R)
         cosine, sine = phase.cos(), phase.sin()
-        cross, saved = process.kernel.matrix(process.logs, inputs, process.inputs)
+        cross, saved = process.kernel.matrix(process.log_lengthscales, inputs, process.inputs)
         values = cosine @ paths.cosines + sine @ paths.sines + cross @ paths.update
         ctx.paths, ctx.waves, ctx.saved = paths, (cosine, sine), saved
         return (values + process.constant[:, None, None]).transpose(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
-        paths: Paths = ctx.paths
+        paths: PosteriorPaths = ctx.paths
         cosine, sine = ctx.waves
         pull = upstream[0].transpose(0, 1)  # (k, m, q)
         of_phase = cosine * (pull @ paths.sines.mT) - sine * (pull @ paths.cosines.mT)
-        of_data = paths.process.kernel.pull_inputs(ctx.saved, pull @ paths.update.mT)
+        of_data = paths.gp.kernel.gradient_in_inputs(ctx.saved, pull @ paths.update.mT)
         return (of_phase @ paths.frequencies + of_data).sum(0), None

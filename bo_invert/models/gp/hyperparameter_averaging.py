@@ -7,18 +7,20 @@ import math
 import torch
 from torch import Tensor
 
-from bo_invert.models.gp.hyperparameters import Belief, negative_log_posterior
-from bo_invert.models.gp.posterior import Process, condition
+from bo_invert.models.gp.hyperparameters import NoisePrior, negative_log_posterior
+from bo_invert.models.gp.posterior import GPPosterior, condition
 
 _STRETCHES = tuple(math.log(2.0) * power for power in range(-1, 6))
 """Logarithms of factors on all lengthscales. A fit in much noise errs on the short side, so most of them are longer."""
-_GLANCE = 200
+_MAX_POINTS = 200
 """So many points at most tell hyperparameters apart."""
-_FAINT = 0.02
+_MIN_WEIGHT = 0.02
 """Less than this share of the greatest weight is left out."""
 
 
-def averaged(process: Process, belief: Belief, points: Tensor) -> tuple[Tensor, Tensor]:
+def averaged_posterior(
+    process: GPPosterior, noise_prior: NoisePrior, points: Tensor
+) -> tuple[Tensor, Tensor]:
     """Mean and variance ``(b, k)`` of the numbers at unit inputs ``(b, d)``, averaged over hyperparameters.
 
     The most probable ones alone are too sure of themselves where noise is as large as what is to be seen: with few
@@ -30,22 +32,25 @@ def averaged(process: Process, belief: Belief, points: Tensor) -> tuple[Tensor, 
         belief: about the noise, as in the fit.
         points: where.
     """
-    moments = [_averaged(process, j, belief, points) for j in range(len(process.logs))]
+    moments = [
+        _averaged_output(process, j, noise_prior, points)
+        for j in range(len(process.log_lengthscales))
+    ]
     return torch.stack([mean for mean, _ in moments], -1), torch.stack(
         [variance for _, variance in moments], -1
     )
 
 
-def _averaged(
-    process: Process, number: int, belief: Belief, points: Tensor
+def _averaged_output(
+    process: GPPosterior, number: int, noise_prior: NoisePrior, points: Tensor
 ) -> tuple[Tensor, Tensor]:
     lengthscales, inputs, values = (
-        process.logs[number],
+        process.log_lengthscales[number],
         process.inputs,
         process.values[number, :, 0],
     )
     noises = torch.arange(
-        math.ceil(math.log(belief.floor)), math.floor(math.log(belief.ceiling)) + 1
+        math.ceil(math.log(noise_prior.min_noise)), math.floor(math.log(noise_prior.max_noise)) + 1
     ).to(values)
     stretches = values.new_tensor(_STRETCHES)
     logs = torch.cat(
@@ -56,15 +61,15 @@ def _averaged(
         1,
     )
     some = (
-        torch.linspace(0, len(inputs) - 1, min(len(inputs), _GLANCE), dtype=torch.float64)
+        torch.linspace(0, len(inputs) - 1, min(len(inputs), _MAX_POINTS), dtype=torch.float64)
         .round()
         .long()
     )
     told = values[some].expand(len(logs), -1)
-    lowest, _ = negative_log_posterior(logs, inputs[some], told, belief, process.kernel)
+    lowest, _ = negative_log_posterior(logs, inputs[some], told, noise_prior, process.kernel)
     # There densities are those of lengthscales and noise; here the logarithms of noise and stretch are evenly spaced.
     weights = torch.softmax(logs[:, -1] + logs[:, :-1].mean(1) - lowest, 0)
-    kept = torch.nonzero(weights >= _FAINT * weights.max())[:, 0]
+    kept = torch.nonzero(weights >= _MIN_WEIGHT * weights.max())[:, 0]
     weights = weights[kept] / weights[kept].sum()
     mean, square = points.new_zeros(len(points)), points.new_zeros(len(points))
     for row, weight in zip(logs[kept], weights, strict=True):

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.gp.kernels import RBF, Kernel, lengthscale_prior
-from bo_invert.models.optim.batched_lbfgs import minimise
+from bo_invert.models.optim.batched_lbfgs import minimise_batched
 
-_LONGEST = 1e3
-ENOUGH = 400
+_MAX_LENGTHSCALE = 1e3
+MAX_FIT_POINTS = 400
 """More points than this hardly change the hyperparameters, and cost the third power of their number."""
 
 
 @dataclass(frozen=True)
-class Belief:
+class NoisePrior:
     """What is believed of the noise before the data.
 
     Args:
@@ -32,30 +32,30 @@ class Belief:
     name: str
     mean: float
     std: float
-    floor: float
-    shortest: float = 0.025
-    ceiling: float = 1.0
+    min_noise: float
+    min_lengthscale: float = 0.025
+    max_noise: float = 1.0
 
 
-EXACT = Belief("exact", -10.0, 3.0, 1e-8)
+EXACT = NoisePrior("exact", -10.0, 3.0, 1e-8)
 """For deterministic oracles: next to no noise, unless the data say that the model cannot follow them."""
-NOISY = Belief("noisy", -4.0, 1.0, 1e-4)
+NOISY = NoisePrior("noisy", -4.0, 1.0, 1e-4)
 """BoTorch's default. Also for functions with ripples: the smooth model then sees through them."""
-MEASURED = Belief("measured", -2.0, 2.0, 1e-4, shortest=0.1)
+MEASURED = NoisePrior("measured", -2.0, 2.0, 1e-4, min_lengthscale=0.1)
 """For measurements: noise may be most of what varies."""
-LABELS = Belief("labels", -4.0, 1.0, 1e-2, shortest=0.25)
+LABELS = NoisePrior("labels", -4.0, 1.0, 1e-2, min_lengthscale=0.25)
 """For labels 0 and 1: likelihood would follow their jumps with short lengthscales, which then generalise to nothing."""
 
 
-def fit(
+def fit_hyperparameters(
     inputs: Tensor,
     values: Tensor,
-    belief: Belief = EXACT,
+    noise_prior: NoisePrior = EXACT,
     kernel: Kernel = RBF,
-    warm: Tensor | None = None,
-    known: Tensor | None = None,
-    rough: bool = False,
-    tied: bool = False,
+    warm_start: Tensor | None = None,
+    known_noise: Tensor | None = None,
+    coarse: bool = False,
+    shared_lengthscale: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The most probable hyperparameters of k outputs, each with its own.
 
@@ -76,37 +76,42 @@ def fit(
         Logarithms of lengthscales and noise, ``(k, d + 1)``, and minus the log posterior of each, ``(k,)``.
     """
     n, d = inputs.shape[-2:]
-    if n > ENOUGH:
+    if n > MAX_FIT_POINTS:
         some = (
-            torch.linspace(0, n - 1, ENOUGH, dtype=torch.float64).round().long().to(inputs.device)
+            torch.linspace(0, n - 1, MAX_FIT_POINTS, dtype=torch.float64)
+            .round()
+            .long()
+            .to(inputs.device)
         )
-        inputs, values, known = (
+        inputs, values, known_noise = (
             inputs[..., some, :],
             values[some],
-            None if known is None else known[some],
+            None if known_noise is None else known_noise[some],
         )
     k = values.shape[1]
-    short = [math.log(0.2 * math.sqrt(d))] * d + [math.log(max(belief.floor, 1e-6))]
-    long = [math.log(math.sqrt(d))] * d + [math.log(max(belief.floor, 1e-3))]
+    short = [math.log(0.2 * math.sqrt(d))] * d + [math.log(max(noise_prior.min_noise, 1e-6))]
+    long = [math.log(math.sqrt(d))] * d + [math.log(max(noise_prior.min_noise, 1e-3))]
     starts = inputs.new_tensor([short, long]).expand(k, 2, d + 1)
-    if warm is not None:
-        starts = torch.cat([warm.unsqueeze(1), starts], 1)
+    if warm_start is not None:
+        starts = torch.cat([warm_start.unsqueeze(1), starts], 1)
     many = starts.shape[1]
-    spread = _Tie(d, starts) if tied else _Free()
-    lower = inputs.new_tensor([math.log(belief.shortest)] * d + [math.log(belief.floor)])
-    upper = inputs.new_tensor([math.log(_LONGEST)] * d + [math.log(belief.ceiling)])
+    spread = _SharedLengthscale(d, starts) if shared_lengthscale else _ArdLengthscales()
+    lower = inputs.new_tensor(
+        [math.log(noise_prior.min_lengthscale)] * d + [math.log(noise_prior.min_noise)]
+    )
+    upper = inputs.new_tensor([math.log(_MAX_LENGTHSCALE)] * d + [math.log(noise_prior.max_noise)])
 
     def function(logs: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         of = which // many
         value, gradient = negative_log_posterior(
-            spread.out(logs), inputs if inputs.dim() == 2 else inputs[of], values.T[of], belief, kernel,
-            None if known is None else known.T[of],
+            spread.out(logs), inputs if inputs.dim() == 2 else inputs[of], values.T[of], noise_prior, kernel,
+            None if known_noise is None else known_noise.T[of],
         )  # fmt: skip
         return value, spread.back(gradient)
 
-    steps, tolerance = (25, 1e-3) if rough else (80, 1e-6 if warm is None else 1e-5)
+    steps, tolerance = (25, 1e-3) if coarse else (80, 1e-6 if warm_start is None else 1e-5)
     start = starts.reshape(k * many, d + 1)
-    found, lowest = minimise(
+    found, lowest = minimise_batched(
         function,
         spread.into(start),
         spread.into(lower),
@@ -120,7 +125,7 @@ def fit(
     return found[rows], lowest[rows]
 
 
-class _Free:
+class _ArdLengthscales:
     """Every coordinate has its own lengthscale."""
 
     def into(self, logs: Tensor) -> Tensor:
@@ -133,7 +138,7 @@ class _Free:
         return gradient
 
 
-class _Tie:
+class _SharedLengthscale:
     """All d coordinates share one lengthscale; the prior counts it d times, which keeps it from the very short.
 
     Counted once, a rough function in many dimensions would be taken for noise without any noise.
@@ -157,9 +162,9 @@ def negative_log_posterior(
     logs: Tensor,
     inputs: Tensor,
     values: Tensor,
-    belief: Belief,
+    noise_prior: NoisePrior,
     kernel: Kernel,
-    known: Tensor | None = None,
+    known_noise: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Minus log marginal likelihood and log prior, up to a constant, with the gradient in the logarithms.
 
@@ -180,7 +185,7 @@ def negative_log_posterior(
     gram, saved = kernel.gram(logs[:, :-1], inputs)
     noise = logs[:, -1].exp()
     gram.diagonal(dim1=-2, dim2=-1).add_(
-        noise[:, None] if known is None else noise[:, None] + known
+        noise[:, None] if known_noise is None else noise[:, None] + known_noise
     )
     factor, info = torch.linalg.cholesky_ex(gram)
     inverse = torch.cholesky_inverse(factor)
@@ -192,18 +197,18 @@ def negative_log_posterior(
         -1
     )
     upstream = 0.5 * (inverse - alpha @ alpha.mT)
-    of_lengthscales = kernel.pull_logs(saved, upstream)
+    of_lengthscales = kernel.gradient_in_log_lengthscales(saved, upstream)
     of_noise = noise * upstream.diagonal(dim1=-2, dim2=-1).sum(-1)
     prior, of_prior = lengthscale_prior(logs[:, :-1])
-    off = logs[:, -1] - belief.mean
+    off = logs[:, -1] - noise_prior.mean
     value = (
         halves
         + 0.5 * n * math.log(2.0 * math.pi)
         + prior
-        + 0.5 * (off / belief.std) ** 2
+        + 0.5 * (off / noise_prior.std) ** 2
         + logs[:, -1]
     )
     gradient = torch.cat(
-        [of_lengthscales + of_prior, (of_noise + off / belief.std**2 + 1.0)[:, None]], 1
+        [of_lengthscales + of_prior, (of_noise + off / noise_prior.std**2 + 1.0)[:, None]], 1
     )
     return torch.where(info == 0, value, torch.inf), gradient

@@ -17,7 +17,7 @@ from torch import Tensor
 from bo_invert.errors import InvalidInputError
 
 
-class Saved(NamedTuple):
+class KernelCache(NamedTuple):
     """What a gradient needs of an evaluation: scaled inputs, and the kernel's slope in the squared distance."""
 
     left: Tensor
@@ -36,7 +36,9 @@ class Kernel(ABC):
     def radial(self, squared: Tensor) -> tuple[Tensor, Tensor]:
         """Value, and slope in the squared distance, at squared distances ``(..., n, m)``."""
 
-    def matrix(self, logs: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Saved]:
+    def matrix(
+        self, log_lengthscales: Tensor, left: Tensor, right: Tensor
+    ) -> tuple[Tensor, KernelCache]:
         """Kernel between inputs ``(..., n, d)`` and ``(..., m, d)``, shape ``(..., n, m)``.
 
         Args:
@@ -44,7 +46,7 @@ class Kernel(ABC):
             left: shape ``(..., n, d)``.
             right: shape ``(..., m, d)``.
         """
-        lengthscales = logs.exp().unsqueeze(-2)
+        lengthscales = log_lengthscales.exp().unsqueeze(-2)
         a, b = left / lengthscales, right / lengthscales
         squared = (
             (a * a).sum(-1, keepdim=True)
@@ -52,15 +54,15 @@ class Kernel(ABC):
             - 2.0 * a @ b.transpose(-1, -2)
         )
         value, slope = self.radial(squared.clamp_(min=0.0))
-        return value, Saved(a, b, lengthscales, slope)
+        return value, KernelCache(a, b, lengthscales, slope)
 
-    def gram(self, logs: Tensor, inputs: Tensor) -> tuple[Tensor, Saved]:
+    def gram(self, log_lengthscales: Tensor, inputs: Tensor) -> tuple[Tensor, KernelCache]:
         """Kernel of inputs ``(..., n, d)`` with themselves, shape ``(..., n, n)``: exactly 1 on the diagonal."""
-        value, saved = self.matrix(logs, inputs, inputs)
+        value, saved = self.matrix(log_lengthscales, inputs, inputs)
         value.diagonal(dim1=-2, dim2=-1).fill_(1.0)
         return value, saved
 
-    def pull_logs(self, saved: Saved, upstream: Tensor) -> Tensor:
+    def gradient_in_log_lengthscales(self, saved: KernelCache, upstream: Tensor) -> Tensor:
         """Gradient of ``(upstream * matrix).sum()`` in the logarithms, shape ``(..., d)``."""
         a, b = saved.left, saved.right
         weights = upstream * saved.slope
@@ -70,7 +72,7 @@ class Kernel(ABC):
         ).sum(-2)
         return -2.0 * (squares - 2.0 * (a * (weights @ b)).sum(-2))
 
-    def pull_inputs(self, saved: Saved, upstream: Tensor) -> Tensor:
+    def gradient_in_inputs(self, saved: KernelCache, upstream: Tensor) -> Tensor:
         """Gradient of ``(upstream * matrix).sum()`` in the left inputs, shape ``(..., n, d)``."""
         weights = upstream * saved.slope
         a = saved.left
@@ -101,7 +103,7 @@ MATERN = _Matern("matern")
 _KERNELS = {kernel.name: kernel for kernel in (RBF, MATERN)}
 
 
-def kernel(name: str) -> Kernel:
+def get_kernel(name: str) -> Kernel:
     """The kernel of that name.
 
     Raises:

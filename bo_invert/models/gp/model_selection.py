@@ -9,25 +9,25 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from bo_invert.models.base import KERNELS, MANY
-from bo_invert.models.gp.hyperparameters import EXACT, MEASURED, NOISY, Belief
-from bo_invert.models.gp.hyperparameters import fit as fit_hyperparameters
-from bo_invert.models.gp.kernels import kernel
-from bo_invert.models.gp.output_warp import Warp, knees
+from bo_invert.models.base import KERNELS, MAX_INDEPENDENT_OUTPUTS
+from bo_invert.models.gp.hyperparameters import EXACT, MEASURED, NOISY, NoisePrior
+from bo_invert.models.gp.hyperparameters import fit_hyperparameters as fit_hyperparameters
+from bo_invert.models.gp.kernels import get_kernel
+from bo_invert.models.gp.output_warp import Warp, threshold_candidates
 from bo_invert.models.gp.posterior import condition
 from bo_invert.types import JSON
 
-_GLANCE = 100
+_MAX_POINTS = 100
 """So many points tell which kind of model suits."""
 _FOLDS = 4
-_JUDGED = 3
+_MAX_COLUMNS = 3
 """So many of the modelled numbers tell whether coordinates differ."""
 _MARGIN = 2.0
 """A rival must explain the data better by so many nats before the model changes."""
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelSearchSpace:
     """Which models may be fitted; more than one, and the data choose. The first of each is the usual one.
 
     Args:
@@ -39,133 +39,163 @@ class Choice:
     """
 
     kernels: tuple[str, ...] = ("rbf",)
-    beliefs: tuple[Belief, ...] = (EXACT,)
-    tails: tuple[int, ...] | None = None
-    ties: tuple[bool, ...] = (False,)
+    noise_priors: tuple[NoisePrior, ...] = (EXACT,)
+    warp_directions: tuple[int, ...] | None = None
+    shared_lengthscales: tuple[bool, ...] = (False,)
 
     @classmethod
-    def of(cls, kernel: str, noisy: bool, tails: tuple[int, ...] | None) -> Choice:
+    def of(
+        cls, kernel: str, noisy: bool, warp_directions: tuple[int, ...] | None
+    ) -> ModelSearchSpace:
         """The choice behind a strategy's options: a key of ``base.KERNELS``, and whether the oracle is noisy."""
         return cls(
-            KERNELS[kernel], (NOISY, MEASURED) if noisy else (NOISY, EXACT), tails, (True, False)
+            KERNELS[kernel],
+            (NOISY, MEASURED) if noisy else (NOISY, EXACT),
+            warp_directions,
+            (True, False),
         )
 
 
-USUAL = Choice()
+DEFAULT_SEARCH_SPACE = ModelSearchSpace()
 """The squared exponential, hardly any noise, nothing warped, a lengthscale for each coordinate."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class ModelSpec:
     """A kernel, a belief, a knee for each number (0 for none), and whether there is one lengthscale for all."""
 
     kernel: str
-    belief: Belief
-    knees: tuple[float, ...]
-    tied: bool
+    noise_prior: NoisePrior
+    warp_thresholds: tuple[float, ...]
+    shared_lengthscale: bool
 
     def warp(self, values: Tensor, tails: tuple[int, ...] | None) -> Warp | None:
-        if tails is None or not any(self.knees):
+        if tails is None or not any(self.warp_thresholds):
             return None
         sign = values.new_tensor([float(t or 1) for t in tails])
-        knee = values.new_tensor([k or float("inf") for k in self.knees])
+        knee = values.new_tensor([k or float("inf") for k in self.warp_thresholds])
         return Warp(sign, (sign * values).amin(0), knee)
 
-    def resembles(self, other: Plan | None) -> bool:
+    def same_family(self, other: ModelSpec | None) -> bool:
         """Whether the kinds of model are the same; knees move with the data."""
-        return other is not None and (self.kernel, self.belief, any(self.knees)) == (
+        return other is not None and (self.kernel, self.noise_prior, any(self.warp_thresholds)) == (
             other.kernel,
-            other.belief,
-            any(other.knees),
+            other.noise_prior,
+            any(other.warp_thresholds),
         )
 
 
-def serves(memo: JSON, d: int, choice: Choice) -> bool:
+def is_compatible(memo: JSON, d: int, search_space: ModelSearchSpace) -> bool:
     """Whether a memo is of about the same model: an option or the problem may have changed since."""
     logs = (memo or {}).get("logs", [])
     return bool(
         logs
         and all(len(row) == d + 1 for row in logs)
-        and memo["kernel"] in choice.kernels
-        and memo["belief"] in {belief.name for belief in choice.beliefs}
-        and memo.get("tied") in choice.ties  # logs of earlier versions do not say
+        and memo["kernel"] in search_space.kernels
+        and memo["belief"] in {belief.name for belief in search_space.noise_priors}
+        and memo.get("tied")
+        in search_space.shared_lengthscales  # logs of earlier versions do not say
     )
 
 
-def recalled(note: JSON, choice: Choice) -> Plan:
+def spec_from_memo(note: JSON, search_space: ModelSearchSpace) -> ModelSpec:
     """The plan in a memo that serves."""
-    belief = next(belief for belief in choice.beliefs if belief.name == note["belief"])
-    return Plan(note["kernel"], belief, tuple(note["knees"]), note["tied"])
+    belief = next(belief for belief in search_space.noise_priors if belief.name == note["belief"])
+    return ModelSpec(note["kernel"], belief, tuple(note["knees"]), note["tied"])
 
 
-def chosen_plan(x: Tensor, raw: Tensor, choice: Choice, note: JSON, size: int) -> tuple[Plan, JSON]:
+def select_model(
+    x: Tensor, raw: Tensor, search_space: ModelSearchSpace, note: JSON, size: int
+) -> tuple[ModelSpec, JSON]:
     """The plan under which left-out values are most probable, and a memo of its fit.
 
     First the warp is chosen, then kernel and belief, then whether the coordinates differ. Of many points, some are
     looked at.
     """
-    usual = Plan(choice.kernels[0], choice.beliefs[0], (0.0,) * raw.shape[1], choice.ties[0])
-    current = usual if note is None else recalled(note, choice)
+    usual = ModelSpec(
+        search_space.kernels[0],
+        search_space.noise_priors[0],
+        (0.0,) * raw.shape[1],
+        search_space.shared_lengthscales[0],
+    )
+    current = usual if note is None else spec_from_memo(note, search_space)
     n = len(x)
-    if n > _GLANCE:
-        some = torch.linspace(0, n - 1, _GLANCE, dtype=torch.float64).round().long().to(x.device)
+    if n > _MAX_POINTS:
+        some = (
+            torch.linspace(0, n - 1, _MAX_POINTS, dtype=torch.float64).round().long().to(x.device)
+        )
         x, raw = x[some], raw[some]
-    first = (choice.kernels[0], choice.beliefs[0])
-    tied = current.tied
-    plans = [Plan(*first, shape, tied) for shape in _shapes(raw, choice.tails)]
-    best, highest, answer = _densest(x, raw, choice, plans, current)
-    for pair in product(choice.kernels, choice.beliefs):
+    first = (search_space.kernels[0], search_space.noise_priors[0])
+    tied = current.shared_lengthscale
+    plans = [
+        ModelSpec(*first, shape, tied)
+        for shape in _candidate_thresholds(raw, search_space.warp_directions)
+    ]
+    best, highest, answer = _best_by_leave_one_out(x, raw, search_space, plans, current)
+    for pair in product(search_space.kernels, search_space.noise_priors):
         if pair != first:
-            found = _densest(x, raw, choice, [Plan(*pair, best.knees, tied)], current)
+            found = _best_by_leave_one_out(
+                x, raw, search_space, [ModelSpec(*pair, best.warp_thresholds, tied)], current
+            )
             if found[1] > highest:
                 best, highest, answer = found
-    if len(choice.ties) > 1 and len(x) >= 2 * _FOLDS:
-        warp = best.warp(raw, choice.tails)
-        scores = basis(raw if warp is None else warp(raw))[0]
+    if len(search_space.shared_lengthscales) > 1 and len(x) >= 2 * _FOLDS:
+        warp = best.warp(raw, search_space.warp_directions)
+        scores = output_basis(raw if warp is None else warp(raw))[0]
         densities = {
-            t: _held_out(x, scores, replace(best, tied=t)) + _MARGIN * (t == tied)
-            for t in choice.ties
+            t: _cross_validated_log_density(x, scores, replace(best, shared_lengthscale=t))
+            + _MARGIN * (t == tied)
+            for t in search_space.shared_lengthscales
         }
-        best = replace(best, tied=max(choice.ties, key=densities.__getitem__))
+        best = replace(
+            best,
+            shared_lengthscale=max(search_space.shared_lengthscales, key=densities.__getitem__),
+        )
     memo = {
         "n": 0,  # rough fits only start the one that counts
-        "logs": answer.tolist(), "kernel": best.kernel, "belief": best.belief.name, "knees": list(best.knees),
-        "tied": best.tied, "chosen": size,
+        "logs": answer.tolist(), "kernel": best.kernel, "belief": best.noise_prior.name, "knees": list(best.warp_thresholds),
+        "tied": best.shared_lengthscale, "chosen": size,
     }  # fmt: skip
     return best, memo
 
 
-def _densest(
-    x: Tensor, raw: Tensor, choice: Choice, plans: Sequence[Plan], current: Plan | None
-) -> tuple[Plan, float, Tensor]:
+def _best_by_leave_one_out(
+    x: Tensor,
+    raw: Tensor,
+    search_space: ModelSearchSpace,
+    plans: Sequence[ModelSpec],
+    current: ModelSpec | None,
+) -> tuple[ModelSpec, float, Tensor]:
     """The best of plans with one kernel and one belief, the log density of left-out values under it, and its fit."""
-    warps = [plan.warp(raw, choice.tails) for plan in plans]
-    bases = [basis(raw if warp is None else warp(raw)) for warp in warps]
+    warps = [plan.warp(raw, search_space.warp_directions) for plan in plans]
+    bases = [output_basis(raw if warp is None else warp(raw)) for warp in warps]
     k = bases[0][0].shape[1]
     name = plans[0].kernel
     found, _ = fit_hyperparameters(
-        x, torch.cat([base[0] for base in bases], 1), plans[0].belief, kernel(name), rough=True,
-        tied=plans[0].tied,
+        x, torch.cat([base[0] for base in bases], 1), plans[0].noise_prior, get_kernel(name), coarse=True,
+        shared_lengthscale=plans[0].shared_lengthscale,
     )  # fmt: skip
     densities = []
     for i, (plan, warp, (scores, weights, _)) in enumerate(zip(plans, warps, bases, strict=True)):
-        density = _left_out(x, scores, found[i * k : (i + 1) * k], name)
+        density = _leave_one_out_log_density(x, scores, found[i * k : (i + 1) * k], name)
         if warp is not None:
             density += float(warp.log_slope(raw).sum())
-        if raw.shape[1] <= MANY:
+        if raw.shape[1] <= MAX_INDEPENDENT_OUTPUTS:
             density -= float(weights.diagonal().log().sum()) * len(x)
-        densities.append(density + _MARGIN * plan.resembles(current))
+        densities.append(density + _MARGIN * plan.same_family(current))
     at = max(range(len(plans)), key=densities.__getitem__)
     return plans[at], densities[at], found[at * k : (at + 1) * k]
 
 
-def _shapes(raw: Tensor, tails: tuple[int, ...] | None) -> list[tuple[float, ...]]:
+def _candidate_thresholds(raw: Tensor, tails: tuple[int, ...] | None) -> list[tuple[float, ...]]:
     """Knees worth trying: none, or one for each number whose bad side is known."""
     c = raw.shape[1]
     plain = (0.0,) * c
-    if tails is None or not any(tails) or len(raw) < 8 or c > MANY:
+    if tails is None or not any(tails) or len(raw) < 8 or c > MAX_INDEPENDENT_OUTPUTS:
         return [plain]
-    columns = [knees(raw[:, j], float(tail)) if tail else [] for j, tail in enumerate(tails)]
+    columns = [
+        threshold_candidates(raw[:, j], float(tail)) if tail else [] for j, tail in enumerate(tails)
+    ]
     many = max(len(column) for column in columns)
     return [
         plain,
@@ -173,13 +203,13 @@ def _shapes(raw: Tensor, tails: tuple[int, ...] | None) -> list[tuple[float, ...
     ]
 
 
-def _held_out(x: Tensor, scores: Tensor, plan: Plan) -> float:
+def _cross_validated_log_density(x: Tensor, scores: Tensor, plan: ModelSpec) -> float:
     """Log density of scores predicted by fits without them.
 
     Left-out values would not do here: many lengthscales can be fitted so that the values they were fitted to predict
     each other.
     """
-    scores = scores[:, :_JUDGED]
+    scores = scores[:, :_MAX_COLUMNS]
     k = scores.shape[1]
     folds = [torch.arange(len(x), device=x.device) % _FOLDS == fold for fold in range(_FOLDS)]
     least = min(int((~out).sum()) for out in folds)
@@ -187,13 +217,18 @@ def _held_out(x: Tensor, scores: Tensor, plan: Plan) -> float:
     inputs = torch.stack([x[some] for some in kept]).repeat_interleave(k, 0)
     values = torch.cat([scores[some] for some in kept], 1)
     logs, _ = fit_hyperparameters(
-        inputs, values, plan.belief, kernel(plan.kernel), rough=True, tied=plan.tied
+        inputs,
+        values,
+        plan.noise_prior,
+        get_kernel(plan.kernel),
+        coarse=True,
+        shared_lengthscale=plan.shared_lengthscale,
     )
     total = 0.0
     for fold, (out, some) in enumerate(zip(folds, kept, strict=True)):
         own = logs[fold * k : (fold + 1) * k]
         process = condition(
-            kernel(plan.kernel), own[:, :-1], own[:, -1].exp(), x[some], scores[some]
+            get_kernel(plan.kernel), own[:, :-1], own[:, -1].exp(), x[some], scores[some]
         )
         mean, variance = process(x[out])
         variance = variance + own[:, -1].exp()
@@ -205,17 +240,17 @@ def _held_out(x: Tensor, scores: Tensor, plan: Plan) -> float:
     return total
 
 
-def _left_out(x: Tensor, scores: Tensor, logs: Tensor, name: str) -> float:
+def _leave_one_out_log_density(x: Tensor, scores: Tensor, logs: Tensor, name: str) -> float:
     """Log density of the scores, each predicted from all others."""
     mean, variance = condition(
-        kernel(name), logs[:, :-1], logs[:, -1].exp(), x, scores
+        get_kernel(name), logs[:, :-1], logs[:, -1].exp(), x, scores
     ).leave_one_out()
     return float(
         (-0.5 * (scores - mean) ** 2 / variance - 0.5 * (2 * torch.pi * variance).log()).sum()
     )
 
 
-def basis(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def output_basis(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Scores ``(n, k)`` of mean 0 and variance 1, weights ``(k, c)`` and offset ``(c,)``.
 
     Values are scores times weights plus offset. Up to ``MANY`` numbers are taken one by one; more are replaced by
@@ -225,11 +260,11 @@ def basis(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     spread = values.std(0, correction=0)
     spread = torch.where(spread > 1e-12 * offset.abs(), spread, 1.0)
     standard = (values - offset) / spread
-    if values.shape[1] <= MANY:
+    if values.shape[1] <= MAX_INDEPENDENT_OUTPUTS:
         return standard, spread.diag(), offset
     left, sizes, right = torch.linalg.svd(standard, full_matrices=False)
     missing = 1.0 - (sizes**2).cumsum(0) / (sizes**2).sum().clamp(min=1e-300)
-    k = min(MANY, 1 + int((missing > 1e-6).sum()), len(sizes))
+    k = min(MAX_INDEPENDENT_OUTPUTS, 1 + int((missing > 1e-6).sum()), len(sizes))
     root = len(values) ** 0.5
     scale = (sizes[:k] / root).clamp(min=1e-12)
     return left[:, :k] * root, scale[:, None] * right[:k] * spread, offset

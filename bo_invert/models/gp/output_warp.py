@@ -22,38 +22,40 @@ class Warp:
     """
 
     sign: Tensor
-    least: Tensor
-    knee: Tensor
+    lowest: Tensor
+    threshold: Tensor
 
     def __call__(self, values: Tensor) -> Tensor:
         """Warped values ``(..., c)``; the sign stays, so better remains better."""
         v = self.sign * values
-        off = (v - self.least) / self._safe
+        off = (v - self.lowest) / self._safe
         bent = torch.where(off > 0, off.clamp(min=0.0).log1p(), off)
         return torch.where(self._bends, self.sign * bent, values)
 
     def inverse(self, warped: Tensor) -> Tensor:
         """Values ``(..., c)`` of warped ones; differentiable."""
         v = self.sign * warped
-        bent = torch.where(v > 0, v.clamp(min=0.0, max=300.0).expm1(), v) * self._safe + self.least
+        bent = torch.where(v > 0, v.clamp(min=0.0, max=300.0).expm1(), v) * self._safe + self.lowest
         return torch.where(self._bends, self.sign * bent, warped)
 
     def log_slope(self, values: Tensor) -> Tensor:
         """Logarithm of the map's slope at values ``(..., c)``: what densities need to be compared across maps."""
-        off = (self.sign * values - self.least) / self._safe
+        off = (self.sign * values - self.lowest) / self._safe
         slope = -off.clamp(min=0.0).log1p() - self._safe.log()
         return torch.where(self._bends, slope, torch.zeros_like(values))
 
     @property
     def _bends(self) -> Tensor:
-        return self.knee.isfinite()
+        return self.threshold.isfinite()
 
     @property
     def _safe(self) -> Tensor:
-        return torch.where(self._bends, self.knee, torch.ones_like(self.knee))
+        return torch.where(self._bends, self.threshold, torch.ones_like(self.threshold))
 
 
-def knees(values: Tensor, sign: float, shares: tuple[float, ...] = (0.5, 0.25, 0.1)) -> list[float]:
+def threshold_candidates(
+    values: Tensor, sign: float, shares: tuple[float, ...] = (0.5, 0.25, 0.1)
+) -> list[float]:
     """Candidates for the knee of values ``(n,)``: how far quantiles of them lie from the best."""
     v = sign * values
     reach = torch.quantile(v, v.new_tensor(shares)) - v.min()

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from bo_invert.models.gp.kernels import Kernel
 
-_LEAST = 1e-12
+_MIN_VARIANCE = 1e-12
 """Below this variance rounding errors speak, and not the data."""
 
 
 @dataclass(frozen=True, eq=False)
-class Process:
+class GPPosterior:
     """k independent Gaussian processes, conditioned on n points.
 
     Build one with ``condition``. Shapes: k outputs, d coordinates, F fantasies (1 unless some were drawn).
@@ -36,13 +36,13 @@ class Process:
     """
 
     kernel: Kernel
-    logs: Tensor
+    log_lengthscales: Tensor
     noise: Tensor
     constant: Tensor
     inputs: Tensor
     values: Tensor
-    factor: Tensor
-    whitener: Tensor
+    cholesky: Tensor
+    inverse_cholesky: Tensor
     weights: Tensor
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,12 +59,12 @@ class Process:
 
     def joint(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean ``(k, q, F)`` and covariance ``(k, q, q)`` of the values at inputs ``(q, d)``, without noise."""
-        cross, _ = self.kernel.matrix(self.logs, inputs, self.inputs)
-        white = cross @ self.whitener.mT
-        prior, _ = self.kernel.gram(self.logs, inputs)
+        cross, _ = self.kernel.matrix(self.log_lengthscales, inputs, self.inputs)
+        white = cross @ self.inverse_cholesky.mT
+        prior, _ = self.kernel.gram(self.log_lengthscales, inputs)
         return self.constant[:, None, None] + cross @ self.weights, prior - white @ white.mT
 
-    def fantasize(self, inputs: Tensor, normals: Tensor) -> tuple[Process, Tensor]:
+    def fantasize(self, inputs: Tensor, normals: Tensor) -> tuple[GPPosterior, Tensor]:
         """What would be believed after F possible outcomes at inputs ``(p, d)``.
 
         Args:
@@ -78,17 +78,21 @@ class Process:
         p = len(inputs)
         # The jitter is far below what separates points worth asking for, and stands for the noise of a fantasy.
         jitter = 1e-8
-        lower = factorise(covariance + jitter * torch.eye(p, dtype=mean.dtype, device=mean.device))
+        lower = cholesky_with_jitter(
+            covariance + jitter * torch.eye(p, dtype=mean.dtype, device=mean.device)
+        )
         samples = mean + lower @ normals.permute(1, 2, 0)  # (k, p, F)
-        cross, _ = self.kernel.matrix(self.logs, inputs, self.inputs)
-        side = cross @ self.whitener.mT  # (k, p, n): rows of the new factor left of its corner
-        n, k = len(self.inputs), len(self.logs)
-        factor = self.factor.new_zeros(k, n + p, n + p)
-        factor[:, :n, :n], factor[:, n:, :n], factor[:, n:, n:] = self.factor, side, lower
+        cross, _ = self.kernel.matrix(self.log_lengthscales, inputs, self.inputs)
+        side = (
+            cross @ self.inverse_cholesky.mT
+        )  # (k, p, n): rows of the new factor left of its corner
+        n, k = len(self.inputs), len(self.log_lengthscales)
+        factor = self.cholesky.new_zeros(k, n + p, n + p)
+        factor[:, :n, :n], factor[:, n:, :n], factor[:, n:, n:] = self.cholesky, side, lower
         whitener = torch.zeros_like(factor)
         corner = _inverse(lower)
-        whitener[:, :n, :n], whitener[:, n:, n:] = self.whitener, corner
-        whitener[:, n:, :n] = -corner @ side @ self.whitener
+        whitener[:, :n, :n], whitener[:, n:, n:] = self.inverse_cholesky, corner
+        whitener[:, n:, :n] = -corner @ side @ self.inverse_cholesky
         told = self.values.expand(k, n, samples.shape[-1])
         values = torch.cat([told, samples], 1)
         weights = whitener.mT @ (whitener @ (values - self.constant[:, None, None]))
@@ -96,8 +100,8 @@ class Process:
             [self.noise, torch.full((k, p), jitter, dtype=mean.dtype, device=mean.device)], 1
         )
         after = replace(
-            self, noise=noise, inputs=torch.cat([self.inputs, inputs]), values=values, factor=factor,
-            whitener=whitener, weights=weights,
+            self, noise=noise, inputs=torch.cat([self.inputs, inputs]), values=values, cholesky=factor,
+            inverse_cholesky=whitener, weights=weights,
         )  # fmt: skip
         return after, samples.permute(2, 0, 1)
 
@@ -106,19 +110,21 @@ class Process:
 
         Closed form (Rasmussen & Williams 2006, eq. 5.12); hyperparameters and constant stay as they are.
         """
-        precision = (self.whitener * self.whitener).sum(1)  # the diagonal of the inverse
+        precision = (self.inverse_cholesky * self.inverse_cholesky).sum(
+            1
+        )  # the diagonal of the inverse
         mean = self.values[..., 0] - self.weights[..., 0] / precision
         return mean.T, (1.0 / precision).T
 
 
 def condition(
     kernel: Kernel,
-    logs: Tensor,
+    log_lengthscales: Tensor,
     noise: Tensor,
     inputs: Tensor,
     values: Tensor,
     constant: Tensor | None = None,
-) -> Process:
+) -> GPPosterior:
     """The processes after their data.
 
     Args:
@@ -129,20 +135,22 @@ def condition(
         values: shape ``(n, k)``.
         constant: means before the data, shape ``(k,)``; default: the most probable ones.
     """
-    gram, _ = kernel.gram(logs, inputs)
+    gram, _ = kernel.gram(log_lengthscales, inputs)
     spread = noise if noise.dim() == 2 else noise[:, None].expand(-1, len(inputs))
     gram.diagonal(dim1=-2, dim2=-1).add_(spread)
-    factor = factorise(gram)
+    factor = cholesky_with_jitter(gram)
     whitener = _inverse(factor)
     target = values.mT.unsqueeze(-1)
     ones = whitener.sum(-1, keepdim=True)
     if constant is None:
         constant = (ones * (whitener @ target)).sum((-2, -1)) / (ones * ones).sum((-2, -1))
     weights = whitener.mT @ (whitener @ (target - constant[:, None, None]))
-    return Process(kernel, logs, spread, constant, inputs, target, factor, whitener, weights)
+    return GPPosterior(
+        kernel, log_lengthscales, spread, constant, inputs, target, factor, whitener, weights
+    )
 
 
-def factorise(matrix: Tensor) -> Tensor:
+def cholesky_with_jitter(matrix: Tensor) -> Tensor:
     """Lower Cholesky factors of covariances ``(..., n, n)``; the diagonal is raised where rounding demands it."""
     factor: Tensor
     factor, info = torch.linalg.cholesky_ex(matrix)
@@ -165,18 +173,20 @@ class _Posterior(torch.autograd.Function):
     """Mean and variance as one node of the graph."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, process: Process) -> tuple[Tensor, Tensor]:
-        cross, saved = process.kernel.matrix(process.logs, inputs, process.inputs)  # (k, m, n)
-        white = cross @ process.whitener.mT
+    def forward(ctx: Any, inputs: Tensor, process: GPPosterior) -> tuple[Tensor, Tensor]:
+        cross, saved = process.kernel.matrix(
+            process.log_lengthscales, inputs, process.inputs
+        )  # (k, m, n)
+        white = cross @ process.inverse_cholesky.mT
         mean = process.constant[:, None, None] + cross @ process.weights
-        variance = (1.0 - (white * white).sum(-1)).clamp(min=_LEAST)
-        ctx.process, ctx.saved, ctx.white = process, saved, white
+        variance = (1.0 - (white * white).sum(-1)).clamp(min=_MIN_VARIANCE)
+        ctx.gp, ctx.saved, ctx.white = process, saved, white
         return mean.transpose(0, 1), variance.mT
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
         of_mean, of_variance = upstream  # (m, k, F), (m, k)
-        process: Process = ctx.process
+        process: GPPosterior = ctx.gp
         pull = of_mean.transpose(0, 1) @ process.weights.mT
-        pull = pull - 2.0 * of_variance.mT.unsqueeze(-1) * (ctx.white @ process.whitener)
-        return process.kernel.pull_inputs(ctx.saved, pull).sum(0), None
+        pull = pull - 2.0 * of_variance.mT.unsqueeze(-1) * (ctx.white @ process.inverse_cholesky)
+        return process.kernel.gradient_in_inputs(ctx.saved, pull).sum(0), None

@@ -7,13 +7,13 @@ import numpy as np
 from bo_invert.history import History
 from bo_invert.objectives import Objective, Target
 
-NOTHING = 1e-12
+NEGLIGIBLE_SHARE = 1e-12
 """Share of an ordinary loss that counts as nothing: a millionth of an ordinary distance from the target."""
-EXACT = 1e-22
+ROUNDING_SHARE = 1e-22
 """Share of a loss beyond which steps on differences in double precision have no more to gain."""
 
 
-def hit(objective: Objective, history: History) -> bool:
+def target_reached(objective: Objective, history: History) -> bool:
     """Whether the best feasible trial leaves nothing to search for; False for what has no target.
 
     Where the target has a tolerance, this is what it says, unless the last digit is reached before. Otherwise the
@@ -25,13 +25,13 @@ def hit(objective: Objective, history: History) -> bool:
         return False
     if objective.satisfied(best.y):
         return True
-    share = EXACT if objective.tolerance > 0.0 else NOTHING
+    share = ROUNDING_SHARE if objective.tolerance > 0.0 else NEGLIGIBLE_SHARE
     return bool(
-        best.loss <= max(share * float(np.quantile(history.losses, 0.75)), rounding(objective))
+        best.loss <= max(share * float(np.quantile(history.losses, 0.75)), rounding_loss(objective))
     )
 
 
-def rounding(target: Target) -> float:
+def rounding_loss(target: Target) -> float:
     """Loss of outputs that are wrong in their last digit only."""
     last = np.finfo(float).eps * np.array(target.value) / np.array(target.scale)
     return float((last**2).mean())

@@ -8,18 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bo_invert.models.least_squares.convergence import EXACT
+from bo_invert.models.least_squares.convergence import ROUNDING_SHARE
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
 Evaluate = Callable[[Sequence[Array]], list[Array | None]]
 
-_TOLL = 0.25
+_MAX_LEFT = 0.25
 """Share of the squared residuals that may be left when a start wants another Jacobian: it has to pay for itself."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class GaussNewtonSettings:
     """How steps are made.
 
     Args:
@@ -54,7 +54,7 @@ class _Base(NamedTuple):
     measured: bool
 
 
-class Start:
+class GaussNewtonStart:
     """One start: an ordinary optimiser that calls a function. It is the same in whatever units residuals come.
 
     Args:
@@ -67,7 +67,7 @@ class Start:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: GaussNewtonSettings,
         domain: Domain,
         inside: Callable[[Array], Array],
         draws: Sequence[Array],
@@ -95,7 +95,7 @@ class Start:
         self.x, self.r = min(told, key=lambda pair: _square(pair[1]))
         self.unit = float(np.sqrt(_square(self.r))) or 1.0
         self.wall = np.full(len(self.r), 1e3 * float(np.abs(self.r).max()))
-        least = max(self.least, EXACT * self.unit**2)
+        least = max(self.least, ROUNDING_SHARE * self.unit**2)
         while _square(self.r) > least:
             before = _square(self.r)
             try:
@@ -127,7 +127,7 @@ class Start:
             correction = np.outer(r - base.r - base.slopes @ step, step) / (step @ step)
             self.base = _Base(x.copy(), r, base.slopes + correction, measured=False)
         else:
-            if _square(r) > _TOLL * self.paid:
+            if _square(r) > _MAX_LEFT * self.paid:
                 raise _Spent
             self.paid = _square(r)
             self.base = _Base(x.copy(), r, self.difference(x, r), measured=True)

@@ -16,16 +16,16 @@ import numpy as np
 
 from bo_invert.types import JSON, Array
 
-_NOISE = (1e-10, 1.0)
-_SHRINK = 0.05
-_LEARNED = 200
+_NOISE_BOUNDS = (1e-10, 1.0)
+_METRIC_PRECISION = 0.05
+_MAX_FIT_POINTS = 200
 """So many data at most are given to a fit, whose every step costs the third power of their number."""
-_LARGEST = 16
+_MAX_FULL_DIM = 16
 """More coordinates than this have a diagonal metric: a full one would be slow to learn and large to note."""
 
 
 @dataclass(frozen=True)
-class Process:
+class MetricGP:
     """The posterior of K numbers of mean 0 and variance 1.
 
     Args:
@@ -51,7 +51,7 @@ class Process:
         value, _ = _kernel(x @ self.metric, self.inputs @ self.metric)
         return np.asarray(value @ self.alpha + self.constant)
 
-    def slopes(self, x: Array) -> tuple[Array, Array]:
+    def mean_and_jacobian(self, x: Array) -> tuple[Array, Array]:
         """The mean ``(b, K)`` and its Jacobian ``(b, K, d)`` at inputs ``(b, d)``."""
         here, there = x @ self.metric, self.inputs @ self.metric
         value, slope = _kernel(here, there)
@@ -64,11 +64,11 @@ class Process:
         return value @ self.alpha + self.constant, jacobian @ self.metric.T
 
     @property
-    def errors(self) -> Array:
+    def loo_errors(self) -> Array:
         """Leave-one-out errors, shape ``(n, K)``."""
         return np.asarray(self.alpha / np.diag(self.inverse)[:, None])
 
-    def drawn(self, x: Array, rng: np.random.Generator) -> Array:
+    def sample(self, x: Array, rng: np.random.Generator) -> Array:
         """Scores ``(b, K)`` at inputs ``(b, d)``, drawn from what the process believes of them together."""
         here, there = x @ self.metric, self.inputs @ self.metric
         known, _ = _kernel(here, there)
@@ -78,15 +78,15 @@ class Process:
         noise = rng.standard_normal((len(x), self.scores.shape[1]))
         return np.asarray(self.mean(x) + (axes * np.sqrt(np.maximum(sizes, 0.0))) @ noise * own)
 
-    def with_scores(self, x: Array, scores: Array) -> Process:
+    def condition_on(self, x: Array, scores: Array) -> MetricGP:
         """The same process as if inputs ``(b, d)`` had been told to have these scores ``(b, K)``."""
         inputs, scores = np.concatenate([self.inputs, x]), np.concatenate([self.scores, scores])
-        return _conditioned(inputs, scores, self.metric, self.noise)
+        return _condition(inputs, scores, self.metric, self.noise)
 
 
-def fit(
-    inputs: Array, scores: Array, importance: Array, memo: JSON = None, *, told: int | None = None
-) -> tuple[Process, JSON]:
+def fit_metric_gp(
+    inputs: Array, scores: Array, importance: Array, memo: JSON = None, *, total: int | None = None
+) -> tuple[MetricGP, JSON]:
     """The most probable process, and a memo that warms the next fit or spares it.
 
     The metric is learned from at most 200 of the data, evenly spread over their order; all of them are conditioned on.
@@ -100,8 +100,8 @@ def fit(
     """
     from scipy.optimize import minimize
 
-    n, d = len(inputs) if told is None else told, inputs.shape[1]
-    full = d <= _LARGEST and scores.size >= 4 * d * d
+    n, d = len(inputs) if total is None else total, inputs.shape[1]
+    full = d <= _MAX_FULL_DIM and scores.size >= 4 * d * d
     size = (d * d if full else d) + 1
     noted = (memo or {}).get("logs", [])
     warm = np.array(noted) if len(noted) == size else None
@@ -111,8 +111,12 @@ def fit(
             np.append(base / (share * math.sqrt(d)), math.log(noise))
             for share, noise in ((0.3, 1e-3), (0.8, 1e-2))
         ]
-        some = np.linspace(0, len(inputs) - 1, min(len(inputs), _LEARNED)).round().astype(int)
-        limits = [(None, None)] * (size - 1) + [(math.log(_NOISE[0]), math.log(_NOISE[1]))]
+        some = (
+            np.linspace(0, len(inputs) - 1, min(len(inputs), _MAX_FIT_POINTS)).round().astype(int)
+        )
+        limits = [(None, None)] * (size - 1) + [
+            (math.log(_NOISE_BOUNDS[0]), math.log(_NOISE_BOUNDS[1]))
+        ]
         found = [
             minimize(
                 _negative_log_posterior, start, args=(inputs[some], scores[some], importance), jac=True,
@@ -122,7 +126,7 @@ def fit(
         ]  # fmt: skip
         warm = min(found, key=lambda result: float(result.fun)).x
         memo = {"n": n, "logs": [float(v) for v in warm]}
-    return _conditioned(inputs, scores, _matrix(warm[:-1], d), math.exp(warm[-1])), memo
+    return _condition(inputs, scores, _matrix(warm[:-1], d), math.exp(warm[-1])), memo
 
 
 def _matrix(entries: Array, d: int) -> Array:
@@ -137,7 +141,7 @@ def _kernel(here: Array, there: Array) -> tuple[Array, Array]:
     return (1.0 + r + r * r / 3.0) * decay, (5.0 / 3.0) * (1.0 + r) * decay
 
 
-def _conditioned(inputs: Array, scores: Array, metric: Array, noise: float) -> Process:
+def _condition(inputs: Array, scores: Array, metric: Array, noise: float) -> MetricGP:
     from scipy.linalg import cho_factor, cho_solve
 
     covariance, _ = _kernel(inputs @ metric, inputs @ metric)
@@ -150,7 +154,7 @@ def _conditioned(inputs: Array, scores: Array, metric: Array, noise: float) -> P
     inverse = cho_solve(factor, np.eye(len(inputs)))
     weights = inverse.sum(1)
     constant = weights @ scores / weights.sum()
-    return Process(inputs, scores, metric, noise, inverse, constant, inverse @ (scores - constant))
+    return MetricGP(inputs, scores, metric, noise, inverse, constant, inverse @ (scores - constant))
 
 
 def _negative_log_posterior(
@@ -179,7 +183,7 @@ def _negative_log_posterior(
     pull = (alpha * (n * importance / scale)) @ alpha.T - importance.sum() * inverse
     spread = pull * slope
     curvature = (inputs * spread.sum(1)[:, None]).T @ inputs - inputs.T @ (spread @ inputs)
-    by_metric = curvature @ metric + _SHRINK * d * metric
-    value += 0.5 * _SHRINK * d * (metric**2).sum()
+    by_metric = curvature @ metric + _METRIC_PRECISION * d * metric
+    value += 0.5 * _METRIC_PRECISION * d * (metric**2).sum()
     entries = by_metric.ravel() if len(logs) == d * d + 1 and d > 1 else np.diag(by_metric)
     return float(value), np.append(entries, -0.5 * noise * np.trace(pull))

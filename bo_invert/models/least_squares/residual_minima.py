@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert.models.base import to_unit
-from bo_invert.models.least_squares.residual_gp import Model
-from bo_invert.models.optim.levenberg_marquardt import descended
+from bo_invert.models.least_squares.residual_gp import ResidualModel
+from bo_invert.models.optim.levenberg_marquardt import levenberg_marquardt
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
-_BASIN = 0.05
+_BASIN_RADIUS = 0.05
 """Share of the domain's width within which evaluations are about the same minimum of the model."""
-_PATIENCE = 0.9
+_REPEAT_FACTOR = 0.9
 """Share of the least squares in a basin that another evaluation there may promise to leave, once for each before it."""
 _BLOCK = 1 << 21
 """Numbers at most in an array of distances."""
 
 
-class Search:
+class ResidualSearch:
     """The search for a zero of modelled residuals.
 
     Args:
@@ -41,13 +41,13 @@ class Search:
         self,
         domain: Domain,
         inside: Callable[[Array], Array],
-        model: Model | None,
+        model: ResidualModel | None,
         points: Array,
         barren: Array,
     ) -> None:
         self.domain, self.inside, self.model = domain, inside, model
-        self.told, self.barren = to_unit(domain, points), to_unit(domain, barren)
-        self.incumbents = self.told[:8]
+        self.observed, self.failed = to_unit(domain, points), to_unit(domain, barren)
+        self.incumbents = self.observed[:8]
 
     def propose(
         self, count: int, pending: Sequence[Array], rng: np.random.Generator
@@ -71,12 +71,12 @@ class Search:
         model = self.model
         waiting = to_unit(self.domain, np.array(pending).reshape(-1, self.domain.dim))
         if model is not None and len(waiting):
-            model = model.imagined(waiting, rng)
-        known = np.concatenate([self.told, self.barren, waiting])
+            model = model.fantasize(waiting, rng)
+        known = np.concatenate([self.observed, self.failed, waiting])
         while len(picked) < count:
             x = self._looks(rng)[-1] if model is None else self._pick(model, known, rng)
             if model is not None:
-                model = model.imagined(x[None], rng)
+                model = model.fantasize(x[None], rng)
             known = np.concatenate([known, x[None]])
             picked.append(self._point(x))
         return picked
@@ -102,23 +102,25 @@ class Search:
     def _allowed(self, x: Array) -> Array:
         return to_unit(self.domain, self._point(x))
 
-    def _pick(self, model: Model, known: Array, rng: np.random.Generator) -> Array:
+    def _pick(self, model: ResidualModel, known: Array, rng: np.random.Generator) -> Array:
         looks = self._looks(rng)
         hopeful = looks[~self._doomed(looks)]
         if not len(hopeful):
             return np.asarray(looks[-1])
-        yardsticks = [model.plain, model.trust()]
+        yardsticks = [model.identity, model.whitening()]
         for yardstick in yardsticks[::-1] if len(known) % 2 else yardsticks:
             found = self._minimum(model, known, hopeful, yardstick)
             if found is not None:
                 return found
         gaps = _gaps(hopeful, known)
-        far = gaps > min(_BASIN * np.sqrt(self.domain.dim), float(np.quantile(gaps, 0.8)))
+        far = gaps > min(_BASIN_RADIUS * np.sqrt(self.domain.dim), float(np.quantile(gaps, 0.8)))
         return np.asarray(
-            hopeful[np.where(far, model.squares(hopeful, model.plain), np.inf).argmin()]
+            hopeful[np.where(far, model.squares(hopeful, model.identity), np.inf).argmin()]
         )
 
-    def _minimum(self, model: Model, known: Array, looks: Array, yardstick: Array) -> Array | None:
+    def _minimum(
+        self, model: ResidualModel, known: Array, looks: Array, yardstick: Array
+    ) -> Array | None:
         """The least minimum of the model that is worth an evaluation, shape ``(d,)``."""
         scores = model.squares(looks, yardstick)
         starts = [
@@ -126,18 +128,18 @@ class Search:
             looks[-4:],
             self.incumbents[:4] + 1e-4,
         ]
-        found, squares = descended(
+        found, squares = levenberg_marquardt(
             lambda x: model.linearised(x, yardstick), self._allowed(np.concatenate(starts)), self._allowed,
             bounded=not self.domain.latent,
         )  # fmt: skip
         reached = model.squares(model.inputs, yardstick)
-        ordinary = np.quantile(model.squares(model.inputs, model.plain), 0.25)
-        squares = np.where(model.squares(found, model.plain) > ordinary, np.inf, squares)
+        ordinary = np.quantile(model.squares(model.inputs, model.identity), 0.25)
+        squares = np.where(model.squares(found, model.identity) > ordinary, np.inf, squares)
         for i in np.argsort(squares, kind="stable"):
             gaps = np.linalg.norm(model.inputs - found[i], axis=1)
-            beside = reached[gaps < _BASIN * np.sqrt(self.domain.dim)]
+            beside = reached[gaps < _BASIN_RADIUS * np.sqrt(self.domain.dim)]
             if squares[i] == np.inf or (
-                len(beside) and squares[i] > _PATIENCE ** len(beside) * beside.min()
+                len(beside) and squares[i] > _REPEAT_FACTOR ** len(beside) * beside.min()
             ):
                 continue
             if np.linalg.norm(known - found[i], axis=1).min() < 1e-9:
@@ -148,9 +150,9 @@ class Search:
 
     def _doomed(self, x: Array) -> NDArray[np.bool_]:
         """Whether the nearest evaluation of inputs ``(b, d)`` gave nothing, shape ``(b,)``."""
-        if not len(self.barren):
+        if not len(self.failed):
             return np.zeros(len(x), dtype=bool)
-        return np.asarray(_gaps(x, self.barren) < _gaps(x, self.told))
+        return np.asarray(_gaps(x, self.failed) < _gaps(x, self.observed))
 
 
 def _gaps(x: Array, known: Array) -> Array:

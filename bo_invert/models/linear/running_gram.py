@@ -6,39 +6,39 @@ import threading
 
 import numpy as np
 
-from bo_invert.models.linear.sphere import Chart
+from bo_invert.models.linear.sphere import SphereProjection
 from bo_invert.types import Array
 
 #: Points whose features are summed at a time.
 _BLOCK = 64
 
 
-class Grams:
+class RunningGram:
     """Gram matrices of the features, ``(D + 1, D + 1)``, summed in blocks, and the last few sums kept.
 
     Most asks see the points of the ask before and a few more, and pay for those only. The order of summation does not
     depend on what is kept, so neither does any bit of the result.
     """
 
-    def __init__(self, kept: int = 4) -> None:
-        self.kept = kept
+    def __init__(self, max_sums: int = 4) -> None:
+        self.max_sums = max_sums
         self.lock = threading.Lock()
-        self.sums: list[tuple[Chart, Array, Array]] = []
+        self.sums: list[tuple[SphereProjection, Array, Array]] = []
 
-    def __call__(self, chart: Chart, points: Array) -> Array:
+    def __call__(self, chart: SphereProjection, points: Array) -> Array:
         whole = len(points) - len(points) % _BLOCK
         start, total = self._longest(chart, points)
         if start < whole:
             total = total.copy()
             for first in range(start, whole, _BLOCK):
-                block = chart.lift(points[first : first + _BLOCK])
+                block = chart.features(points[first : first + _BLOCK])
                 total += block.T @ block
             with self.lock:
-                self.sums = [(chart, points[:whole].copy(), total), *self.sums[: self.kept - 1]]
-        rest = chart.lift(points[whole:])
+                self.sums = [(chart, points[:whole].copy(), total), *self.sums[: self.max_sums - 1]]
+        rest = chart.features(points[whole:])
         return np.asarray(total + rest.T @ rest)
 
-    def _longest(self, chart: Chart, points: Array) -> tuple[int, Array]:
+    def _longest(self, chart: SphereProjection, points: Array) -> tuple[int, Array]:
         """The largest kept sum of the first points, and how many they are."""
         with self.lock:
             sums = [
@@ -52,4 +52,4 @@ class Grams:
         return 0, np.zeros((chart.size + 1, chart.size + 1))
 
 
-gram_of = Grams()
+gram_of = RunningGram()

@@ -15,7 +15,7 @@ from bo_invert.types import Array
 
 
 @dataclass(frozen=True)
-class Chart:
+class SphereProjection:
     """How centred points ``(n, d)`` become unit vectors ``(n, D)``, and back.
 
     Args:
@@ -38,7 +38,7 @@ class Chart:
         """The radius that is mapped to the equator."""
         return math.sqrt(self.dim) * (1.0 if self.lengthscale is None else self.lengthscale)
 
-    def lift(self, points: Array) -> Array:
+    def features(self, points: Array) -> Array:
         """Unit vectors with a last column of ones, shape ``(n, D + 1)``: the features of a linear model."""
         scales, heights = self._parts(points)
         rows = np.empty((len(points), self.size + 1))
@@ -47,7 +47,7 @@ class Chart:
         rows[:, -1] = 1.0
         return rows
 
-    def pull(self, points: Array, values: Array) -> Array:
+    def features_dot(self, points: Array, values: Array) -> Array:
         """``lift(points).T @ values`` of values ``(n, k)``, shape ``(D + 1, k)``, without the features."""
         scales, heights = self._parts(points)
         return np.concatenate(
@@ -72,30 +72,30 @@ class Chart:
         )
         return np.asarray(self.factors(squares)), rest
 
-    def lower(self, vectors: Array) -> Array:
+    def unproject(self, vectors: Array) -> Array:
         """Points ``(..., d)`` of unit vectors ``(..., D)``; directions come back at radius ``sqrt(d)``."""
         if self.lengthscale is None:
             return vectors * self.reach
         gaps = np.maximum(1.0 - vectors[..., -1:], 1e-12)
         return np.asarray(vectors[..., :-1] * self.reach / gaps)
 
-    def height(self, radius: float) -> float:
+    def max_height(self, radius: float) -> float:
         """Unit vectors of points inside ``radius`` have a last coordinate of at most this; 1 for directions."""
         if self.lengthscale is None or not math.isfinite(radius):
             return 1.0
         return float(self.heights((radius / self.reach) ** 2))
 
 
-def lowest(slope: Array, height: float = 1.0) -> Array:
+def minimise_linear(slope: Array, height: float = 1.0) -> Array:
     """The unit vector ``(D,)`` with the least ``slope @ p``, of those whose last coordinate is at most ``height``."""
     norm = float(np.linalg.norm(slope))
     p = -slope / norm if norm > 0.0 else np.eye(len(slope))[0]
     if p[-1] <= height:
         return p
-    return _on_rim(lowest(slope[:-1]), height)
+    return _on_rim(minimise_linear(slope[:-1]), height)
 
 
-def nearest(slopes: Array, wanted: Array, near: Array, height: float = 1.0) -> Array:
+def minimise_distance(slopes: Array, wanted: Array, near: Array, height: float = 1.0) -> Array:
     """The unit vector ``(D,)`` with the least ``|slopes @ p - wanted|^2``.
 
     A trust-region subproblem with equality: with the eigenvalues of ``slopes' slopes`` and the multiplier mu, the

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from bo_invert.models.linear.running_gram import gram_of
-from bo_invert.models.linear.sphere import Chart
+from bo_invert.models.linear.sphere import SphereProjection
 from bo_invert.types import JSON, Array
 
 #: Noise variances over amplitude that are tried. A ladder, so that outputs can share a factorisation.
@@ -32,7 +32,7 @@ _LOCAL = 32
 
 
 @dataclass(frozen=True)
-class Settings:
+class SphericalSettings:
     """Hyperparameters: share b0 of the constant, lengthscale (None: directions only), noise ratio of each output."""
 
     share: float
@@ -43,12 +43,12 @@ class Settings:
         return {"share": self.share, "lengthscale": self.lengthscale, "ratios": list(self.ratios)}
 
     @staticmethod
-    def from_json(data: JSON) -> Settings:
-        return Settings(data["share"], data["lengthscale"], tuple(data["ratios"]))
+    def from_json(data: JSON) -> SphericalSettings:
+        return SphericalSettings(data["share"], data["lengthscale"], tuple(data["ratios"]))
 
 
 @dataclass(frozen=True, eq=False)
-class SphericalLinear:
+class SphericalLinearGP:
     """Independent linear models of k outputs, given n points.
 
     Args:
@@ -61,8 +61,8 @@ class SphericalLinear:
         memo: for the next fit.
     """
 
-    chart: Chart
-    settings: Settings
+    projection: SphereProjection
+    settings: SphericalSettings
     points: Array
     scores: Array
     offset: Array
@@ -75,8 +75,8 @@ class SphericalLinear:
         from scipy.linalg import cholesky
 
         gram, inner = (
-            gram_of(self.chart, self.points),
-            _inner(self.settings.share, self.chart.size + 1),
+            gram_of(self.projection, self.points),
+            _inner(self.settings.share, self.projection.size + 1),
         )
         found = {}
         for ratio in sorted(set(self.settings.ratios)):
@@ -89,11 +89,11 @@ class SphericalLinear:
     @cached_property
     def rows(self) -> Array:
         """Features of the points, shape ``(n, D + 1)``; samples do without them."""
-        return self.chart.lift(self.points)
+        return self.projection.features(self.points)
 
     @cached_property
     def _pulls(self) -> Array:
-        return self.chart.pull(self.points, self.scores)
+        return self.projection.features_dot(self.points, self.scores)
 
     @cached_property
     def _weights(self) -> Array:
@@ -123,7 +123,7 @@ class SphericalLinear:
         """Exact posterior samples of the weights of the outputs, shape ``(q, k, D + 1)``, the constant last."""
         from scipy.linalg import solve_triangular
 
-        noise = rng.standard_normal((q, len(self.spread), self.chart.size + 1))
+        noise = rng.standard_normal((q, len(self.spread), self.projection.size + 1))
         weights = np.empty_like(noise)
         for j, (ratio, amplitude) in enumerate(
             zip(self.settings.ratios, self.amplitudes, strict=True)
@@ -147,7 +147,7 @@ class SphericalLinear:
         )
         return np.asarray(math.sqrt(self._noise()[output]) * root)
 
-    def localised(self, weights: Array, centre: Array) -> Array:
+    def condition_locally(self, weights: Array, centre: Array) -> Array:
         """Sampled weights ``(k, D + 1)`` brought in line with the told points around a unit vector ``(D,)``.
 
         What looks like noise to a linear model is curvature where the oracle is deterministic, and that fades with
@@ -174,13 +174,13 @@ class SphericalLinear:
 
     def posterior(self, points: Array) -> tuple[Array, Array]:
         """Mean and variance of the noise-free outputs at points ``(m, d)``, each of shape ``(m, k)``."""
-        rows = self.chart.lift(points)
+        rows = self.projection.features(points)
         leverages = self._leverages(rows)
         return rows @ self.mean.T, self._noise() * np.column_stack(
             [leverages[r] for r in self.settings.ratios]
         )
 
-    def loo(self) -> tuple[Array, Array]:
+    def leave_one_out(self) -> tuple[Array, Array]:
         """What is predicted of each told output (noise included) from all the others, each of shape ``(n, k)``.
 
         Offset, spread and hyperparameters are kept, amplitudes too.
@@ -210,9 +210,9 @@ class SphericalLinear:
         return np.asarray(scaled)
 
 
-def fit(
+def fit_spherical_gp(
     points: Array, values: Array, memo: JSON = None, *, directions: bool = False
-) -> SphericalLinear:
+) -> SphericalLinearGP:
     """A model of values ``(n, k)`` at centred points ``(n, d)``; n >= 1.
 
     Args:
@@ -227,29 +227,34 @@ def fit(
     settings = _recall(memo, values.shape[1], directions)
     if settings is None or not memo["n"] <= len(points) < memo["n"] + max(1, memo["n"] // 20):
         lengthscales: Sequence[float | None] = (None,) if directions else LENGTHSCALES
-        settings = choose(points, scores, lengthscales)
+        settings = select_settings(points, scores, lengthscales)
         fitted = len(points)
     else:
         fitted = memo["n"]
-    chart = Chart(points.shape[1], settings.lengthscale)
+    chart = SphereProjection(points.shape[1], settings.lengthscale)
     note = {"n": fitted, **settings.to_json()}
-    return SphericalLinear(chart, settings, points, scores, offset, spread, note)
+    return SphericalLinearGP(chart, settings, points, scores, offset, spread, note)
 
 
-def _recall(memo: JSON, k: int, directions: bool) -> Settings | None:
+def _recall(memo: JSON, k: int, directions: bool) -> SphericalSettings | None:
     if not memo or len(memo.get("ratios", [])) != k or (memo["lengthscale"] is None) != directions:
         return None
-    return Settings.from_json(memo)
+    return SphericalSettings.from_json(memo)
 
 
-def choose(points: Array, scores: Array, lengthscales: Sequence[float | None]) -> Settings:
+def select_settings(
+    points: Array, scores: Array, lengthscales: Sequence[float | None]
+) -> SphericalSettings:
     """The most probable hyperparameters of scores ``(n, k)`` at points ``(n, d)``, by looking at every combination.
 
     The lengthscale's prior is LogNormal(sqrt 2, sqrt 3), the others' are flat.
     """
-    best, highest = Settings(SHARES[0], lengthscales[0], (RATIOS[-1],) * scores.shape[1]), -math.inf
+    best, highest = (
+        SphericalSettings(SHARES[0], lengthscales[0], (RATIOS[-1],) * scores.shape[1]),
+        -math.inf,
+    )
     for lengthscale in lengthscales:
-        spectrum = Spectrum(Chart(points.shape[1], lengthscale), points, scores)
+        spectrum = Spectrum(SphereProjection(points.shape[1], lengthscale), points, scores)
         prior = 0.0
         if lengthscale is not None:
             log = math.log(lengthscale)
@@ -259,7 +264,7 @@ def choose(points: Array, scores: Array, lengthscales: Sequence[float | None]) -
             total = prior + float(evidence.max(0).sum())
             if total > highest:
                 ratios = tuple(RATIOS[i] for i in evidence.argmax(0))
-                best, highest = Settings(share, lengthscale, ratios), total
+                best, highest = SphericalSettings(share, lengthscale, ratios), total
     return best
 
 
@@ -272,14 +277,14 @@ class Spectrum:
         scores: shape ``(n, k)``.
     """
 
-    def __init__(self, chart: Chart, points: Array, scores: Array) -> None:
+    def __init__(self, chart: SphereProjection, points: Array, scores: Array) -> None:
         from scipy.linalg import eigh
 
         self.n = len(points)
         vectors = np.column_stack([scores, np.ones(self.n)])
         self.inner = vectors.T @ vectors
         if self.n < chart.size:
-            features = chart.lift(points)[:, :-1]
+            features = chart.features(points)[:, :-1]
             eigenvalues, basis = eigh(
                 features @ features.T, driver="evd", overwrite_a=True, check_finite=False
             )
@@ -289,7 +294,7 @@ class Spectrum:
             gram = gram_of(chart, points)[:-1, :-1].copy()
             eigenvalues, basis = eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
             self.eigenvalues = np.maximum(eigenvalues, 0.0)
-            self.along = basis.T @ chart.pull(points, vectors)[:-1]
+            self.along = basis.T @ chart.features_dot(points, vectors)[:-1]
 
     def evidence(self, share: float, ratios: Sequence[float]) -> Array:
         """Log marginal likelihoods of the scores at their best amplitude, shape ``(len(ratios), k)``.

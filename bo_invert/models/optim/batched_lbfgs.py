@@ -14,7 +14,7 @@ _MEMORY = 10
 _SUFFICIENT = 1e-4
 
 
-def minimise(
+def minimise_batched(
     function: Function,
     start: Tensor,
     lower: Tensor,

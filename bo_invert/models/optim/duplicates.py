@@ -15,13 +15,13 @@ from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
-_COMPARED = 1000
+_MAX_COMPARED = 1000
 """So many told designs are compared with, at most; those of points nearest to the first candidate."""
 _BLOCK = 64
 
 
 @dataclass(frozen=True)
-class Spacing:
+class DuplicateFilter:
     """Tells new points from those that would teach nothing.
 
     Args:
@@ -31,26 +31,26 @@ class Spacing:
     """
 
     domain: Domain
-    apart: float = 0.0
+    min_distance: float = 0.0
     identify: Callable[[Array], list[str]] | None = None
 
-    def unseen(self, points: Array, known: Sequence[Array] | Array, count: int) -> Array:
+    def select_new(self, points: Array, known: Sequence[Array] | Array, count: int) -> Array:
         """The first ``count`` of points ``(n, d)`` that are new; known ones only where no others are left."""
         lower, upper = self.domain.bounds
-        reach = self.apart * float((upper - lower).mean())
+        reach = self.min_distance * float((upper - lower).mean())
         told = np.asarray(known).reshape(-1, self.domain.dim)
         names: set[str] = set()
         if self.identify is not None and len(told):
             nearest = np.argsort(np.linalg.norm(told - points[0], axis=1), kind="stable")
-            names.update(self.identify(told[nearest[:_COMPARED]]))
+            names.update(self.identify(told[nearest[:_MAX_COMPARED]]))
         picked: list[Array] = []
         for point, label in zip(points, self._labels(points), strict=True):
             if len(picked) == count:
                 break
             if (
                 label not in names
-                and not seen(point[None], told, reach)[0]
-                and not seen(point[None], picked, reach)[0]
+                and not is_duplicate(point[None], told, reach)[0]
+                and not is_duplicate(point[None], picked, reach)[0]
             ):
                 picked.append(point)
                 names.update([] if label is None else [label])
@@ -64,12 +64,12 @@ class Spacing:
             yield from [None] * len(block) if self.identify is None else self.identify(block)
 
 
-def spacing(
+def duplicate_filter(
     statement: ProblemStatement,
     history: History,
-    some: NDArray[np.intp] | None = None,
-    most: float = math.inf,
-) -> Spacing:
+    subset: NDArray[np.intp] | None = None,
+    max_distance: float = math.inf,
+) -> DuplicateFilter:
     """What must lie between queries to an exact oracle, as far as its answers tell.
 
     Where different points were answered exactly alike because their designs are the same (a decoder that rounds, or
@@ -84,20 +84,20 @@ def spacing(
     """
     domain = statement.domain
     if not domain.continuous or not history.completed:
-        return Spacing(domain)
-    rows = np.arange(len(history.completed)) if some is None else some
+        return DuplicateFilter(domain)
+    rows = np.arange(len(history.completed)) if subset is None else subset
     points, values = history.points[rows], history.y[rows]
-    apart, identify = plateau(to_unit(domain, points), values), None
+    apart, identify = plateau_width(to_unit(domain, points), values), None
     if apart > 0.0 and statement.identify is not None:
         names = statement.identify(points)
         first = np.unique(names, return_index=True)[1]
         if len(first) < len(np.unique(points, axis=0)):
             identify = statement.identify
-            apart = plateau(to_unit(domain, points[first]), values[first])
-    return Spacing(domain, min(apart, most), identify)
+            apart = plateau_width(to_unit(domain, points[first]), values[first])
+    return DuplicateFilter(domain, min(apart, max_distance), identify)
 
 
-def plateau(inputs: Array, values: Array) -> float:
+def plateau_width(inputs: Array, values: Array) -> float:
     """How far apart queries must be to learn anything, in units of the unit cube; 0 for most functions.
 
     A function that answers exactly the same at two points is flat between them, as far as anybody knows: trees,
@@ -119,13 +119,13 @@ def plateau(inputs: Array, values: Array) -> float:
     return min(2.0 * float(np.median(gaps)), 0.1 * math.sqrt(inputs.shape[1])) if gaps else 0.0
 
 
-def seen(points: Array, known: Sequence[Array] | Array, apart: float = 0.0) -> Array:
+def is_duplicate(points: Array, known: Sequence[Array] | Array, min_distance: float = 0.0) -> Array:
     """Which points ``(n, d)`` are among the known ones, or nearer to one than ``apart``, shape ``(n,)``."""
     if not len(known):
         return np.zeros(len(points), dtype=bool)
     from scipy.spatial.distance import cdist
 
-    told, least = np.asarray(known), max(apart, 1e-9)
+    told, least = np.asarray(known), max(min_distance, 1e-9)
     return np.array(
         [bool((cdist(point[None], told) < least).any()) for point in points], dtype=bool
     )

@@ -8,13 +8,13 @@ from typing import Protocol
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.models.optim.duplicates import Spacing
-from bo_invert.models.optim.trust_region import away
+from bo_invert.models.optim.duplicates import DuplicateFilter
+from bo_invert.models.optim.trust_region import distant
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array, Query
 
 
-class Ask(Protocol):
+class DesignRequest(Protocol):
     """What a design needs to know of a strategy's request."""
 
     @property
@@ -23,36 +23,36 @@ class Ask(Protocol):
     def stream(self, *key: int) -> np.random.Generator: ...
 
 
-def design_size(d: int, budget: int | None, initial: int | None = None) -> int:
+def initial_design_size(d: int, budget: int | None, initial: int | None = None) -> int:
     """How many points are wanted before a model is: ``initial``, or twice the dimensions, at least 5 and at most 20."""
-    return affordable(min(max(5, 2 * d), 20), budget) if initial is None else initial
+    return limit_to_budget(min(max(5, 2 * d), 20), budget) if initial is None else initial
 
 
-def affordable(size: int, budget: int | None) -> int:
+def limit_to_budget(size: int, budget: int | None) -> int:
     """The size of a design that spends at most a quarter of the budget, but no fewer than two calls."""
     return size if budget is None else min(size, max(2, budget // 4))
 
 
-def lacking(history: History, size: int) -> bool:
+def needs_initial_design(history: History, size: int) -> bool:
     """Whether a model has to wait: fewer trials are told or open than the design has, or fewer than two are told."""
     told = len(history.completed)
     return told < 2 or told + len(history.pending) < size
 
 
-def asked(history: History) -> int:
+def count_design_points(history: History) -> int:
     """How many points of designs are in a log, whoever asked for them."""
     return sum("design" in trial.query.meta for trial in history.trials)
 
 
-def design(
+def initial_design(
     name: str,
     domain: Domain,
     history: History,
-    request: Ask,
+    request: DesignRequest,
     *,
-    left: Sequence[Array] = (),
-    mark: Mapping[str, JSON] | None = None,
-    spacing: Spacing | None = None,
+    abandoned: Sequence[Array] = (),
+    meta: Mapping[str, JSON] | None = None,
+    duplicates: DuplicateFilter | None = None,
     spare: int = 32,
 ) -> tuple[Query, ...]:
     """The next queries of a design, none of them known; ``meta["design"]`` counts them.
@@ -70,11 +70,13 @@ def design(
         spacing: what counts as known besides told points; default: nothing.
         spare: so many points more are drawn than asked for, to choose from.
     """
-    before, many = asked(history), request.count + spare
+    before, many = count_design_points(history), request.count + spare
     pool = domain.space_filling(request.stream(0), request.rng(), many, skip=before)
-    pool = pool[np.argsort(~away(pool, left, domain.typical_distance / 2.0), kind="stable")]
-    points = (spacing or Spacing(domain)).unseen(pool, history.all_points, request.count)
+    pool = pool[np.argsort(~distant(pool, abandoned, domain.typical_distance / 2.0), kind="stable")]
+    points = (duplicates or DuplicateFilter(domain)).select_new(
+        pool, history.all_points, request.count
+    )
     return tuple(
-        Query(x, origin=name, meta={**(mark or {}), "design": before + i})
+        Query(x, origin=name, meta={**(meta or {}), "design": before + i})
         for i, x in enumerate(points)
     )

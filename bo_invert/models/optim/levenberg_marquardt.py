@@ -9,10 +9,10 @@ import numpy as np
 from bo_invert.types import Array
 
 
-def descended(
-    linearised: Callable[[Array], tuple[Array, Array]],
+def levenberg_marquardt(
+    linearise: Callable[[Array], tuple[Array, Array]],
     x: Array,
-    inside: Callable[[Array], Array],
+    project: Callable[[Array], Array],
     *,
     bounded: bool,
     steps: int = 25,
@@ -27,7 +27,7 @@ def descended(
         steps: so many of each.
     """
     d = x.shape[1]
-    r, jacobian = linearised(x)
+    r, jacobian = linearise(x)
     squares, damping = (r**2).sum(1), np.full(len(x), 1e-2)
     for _ in range(steps):
         gradient = (np.swapaxes(jacobian, 1, 2) @ r[:, :, None])[..., 0]
@@ -38,8 +38,8 @@ def descended(
         size = np.trace(normal, axis1=1, axis2=2) / d + 1e-300
         normal = normal * free[:, :, None] * free[:, None, :]
         normal = normal + (size[:, None] * (damping[:, None] + ~free))[:, :, None] * np.eye(d)
-        ahead = inside(x - np.linalg.solve(normal, (gradient * free)[..., None])[..., 0])
-        r_ahead, jacobian_ahead = linearised(ahead)
+        ahead = project(x - np.linalg.solve(normal, (gradient * free)[..., None])[..., 0])
+        r_ahead, jacobian_ahead = linearise(ahead)
         squares_ahead = (r_ahead**2).sum(1)
         better = squares_ahead < squares
         x, r = np.where(better[:, None], ahead, x), np.where(better[:, None], r_ahead, r)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bo_invert.models.base import from_unit, to_unit
-from bo_invert.models.optim.batched_lbfgs import minimise
-from bo_invert.models.optim.optimize_acquisition import evaluable
+from bo_invert.models.optim.batched_lbfgs import minimise_batched
+from bo_invert.models.optim.optimize_acquisition import to_evaluable
 from bo_invert.parameters import Choice, Int
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
@@ -22,12 +22,12 @@ Scores = Callable[[Tensor], Tensor]
 """Unit inputs ``(b, d)`` to the scores of q functions ``(q, b)``, higher is better."""
 
 _CHUNK = 512
-_ELASTIC = math.log(4.0)
+_MAX_LOG_ASPECT = math.log(4.0)
 """No side is longer or shorter than the mean one by more than this factor: early lengthscales are rumours."""
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class TrustRegion:
     """A trust region (Eriksson et al., NeurIPS 2019).
 
     Args:
@@ -48,7 +48,7 @@ class Region:
     def upper(self) -> Array:
         return np.clip(self.centre + 0.5 * self.sides, 0.0, 1.0)
 
-    def looks(self, rng: np.random.Generator, count: int) -> Array:
+    def sample(self, rng: np.random.Generator, count: int) -> Array:
         """Points ``(count, d)`` that can be evaluated: the centre with some coordinates drawn anew in the region.
 
         About 20 parameters change at once, at most. One without an order is drawn anew all over its values, the
@@ -66,8 +66,8 @@ class Region:
         drawn = np.where(np.repeat(_ordered(domain), widths), inside, anywhere)
         return from_unit(domain, np.where(np.repeat(mask, widths, axis=1), drawn, self.centre))
 
-    def ranked(
-        self, scores: Scores, looks: Array, *, follow: int = 0, steps: int = 30
+    def rank(
+        self, scores: Scores, candidates: Array, *, refined: int = 0, steps: int = 30
     ) -> list[Array]:
         """For each of the q functions, points ``(m, d)`` in the order of its scores, highest first.
 
@@ -77,14 +77,14 @@ class Region:
             follow: so many of the best looks of each function are followed by gradients inside the region.
             steps: of gradients, at most.
         """
-        at = evaluable(self.domain)
-        found = self._scores(scores, looks)
+        at = to_evaluable(self.domain)
+        found = self._scores(scores, candidates)
         order = np.argsort(-found, axis=1, kind="stable")
-        if not follow:
-            return [looks[row] for row in order]
+        if not refined:
+            return [candidates[row] for row in order]
         q = len(order)
-        which = torch.arange(q).repeat_interleave(follow)
-        starts = torch.tensor(to_unit(self.domain, looks[order[:, :follow].ravel()]))
+        which = torch.arange(q).repeat_interleave(refined)
+        starts = torch.tensor(to_unit(self.domain, candidates[order[:, :refined].ravel()]))
         # A look may lie outside, where it was pulled inside a radius or is of another kind: there it stays.
         lower = torch.minimum(torch.tensor(self.lower), starts)
         upper = torch.maximum(torch.tensor(self.upper), starts)
@@ -96,13 +96,18 @@ class Region:
                 (gradient,) = torch.autograd.grad(values.sum(), inputs)
             return values.detach(), gradient
 
-        arrived, _ = minimise(function, starts, lower, upper, steps=steps, tolerance=1e-6)
-        ends = from_unit(self.domain, arrived.numpy()).reshape(q, follow, -1)
-        ends = np.where(np.isfinite(ends).all(-1, keepdims=True), ends, looks[order[:, :follow]])
+        arrived, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
+        ends = from_unit(self.domain, arrived.numpy()).reshape(q, refined, -1)
+        ends = np.where(
+            np.isfinite(ends).all(-1, keepdims=True), ends, candidates[order[:, :refined]]
+        )
         ranked = []
-        own = self._scores(scores, ends.reshape(q * follow, -1)).reshape(q, q, follow)
+        own = self._scores(scores, ends.reshape(q * refined, -1)).reshape(q, q, refined)
         for j in range(q):
-            points, values = np.concatenate([ends[j], looks]), np.concatenate([own[j, j], found[j]])
+            points, values = (
+                np.concatenate([ends[j], candidates]),
+                np.concatenate([own[j, j], found[j]]),
+            )
             ranked.append(points[np.argsort(-values, kind="stable")])
         return ranked
 
@@ -113,7 +118,7 @@ class Region:
         return np.asarray(np.nan_to_num(values.numpy(), nan=-1e300, posinf=1e300, neginf=-1e300))
 
 
-def sides(domain: Domain, length: float, logs: Tensor) -> Array:
+def trust_region_sides(domain: Domain, length: float, logs: Tensor) -> Array:
     """Sides ``(d,)`` of a region, longer where a model varies slowly.
 
     A whole number keeps a neighbour on either side, however small the region.
@@ -123,7 +128,7 @@ def sides(domain: Domain, length: float, logs: Tensor) -> Array:
         length: geometric mean of the sides.
         logs: logarithms of the lengthscales of k outputs, shape ``(k, d)``.
     """
-    relative = (logs.mean(0) - logs.mean()).clamp(-_ELASTIC, _ELASTIC)
+    relative = (logs.mean(0) - logs.mean()).clamp(-_MAX_LOG_ASPECT, _MAX_LOG_ASPECT)
     lengths = length * (relative - relative.mean()).exp().cpu().numpy()
     least = [3.0 / len(p.values) if isinstance(p, Choice) else 3.0 / (p.high - p.low + 1) if isinstance(p, Int) else 0.0
              for p in domain.parameters.values() for _ in range(p.width)]  # fmt: skip

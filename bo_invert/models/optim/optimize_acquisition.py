@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from bo_invert.models.base import from_unit, to_unit
-from bo_invert.models.optim.batched_lbfgs import minimise
-from bo_invert.models.optim.duplicates import Spacing
+from bo_invert.models.optim.batched_lbfgs import minimise_batched
+from bo_invert.models.optim.duplicates import DuplicateFilter
 from bo_invert.parameters import Float
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
@@ -24,19 +24,19 @@ Score = Callable[[Tensor], Tensor]
 _SIGMAS = (1e-3, 1e-2, 1e-1)
 
 
-def maximise(
+def optimize_acquisition(
     score: Score,
     domain: Domain,
     incumbents: Array,
     known: Sequence[Array] | Array,
     rng: np.random.Generator,
     *,
-    spacing: Spacing | None = None,
-    wide: int = 256,
-    near: int = 192,
+    duplicates: DuplicateFilter | None = None,
+    n_global: int = 256,
+    n_local: int = 192,
     starts: int = 6,
     steps: int = 50,
-    before: Array | None = None,
+    warm_starts: Array | None = None,
 ) -> tuple[Array, Array]:
     """The point of the domain with the highest score that is not known yet, shape ``(d,)``.
 
@@ -57,30 +57,34 @@ def maximise(
         The point, and where gradients led, shape ``(starts, d)``.
     """
     score = _at_evaluable(score, domain)
-    pools = _pools(domain, incumbents, rng, wide, near)
-    if before is not None:
-        pools.append(before)
+    pools = _pools(domain, incumbents, rng, n_global, n_local)
+    if warm_starts is not None:
+        pools.append(warm_starts)
     seen = [_scores(score, domain, pool) for pool in pools]
     best = [np.argsort(-values, kind="stable")[: starts // len(pools)] for values in seen]
     candidates = np.concatenate([pool[rows] for pool, rows in zip(pools, best, strict=True)])
     if not domain.continuous:
-        candidates = _walked(score, domain, candidates, rng)
+        candidates = _discrete_local_search(score, domain, candidates, rng)
     ends = candidates
     if domain.has_real:
-        ends = _climbed(score, domain, candidates, steps)
+        ends = _gradient_ascent(score, domain, candidates, steps)
     found = np.concatenate([ends, candidates])
     values = np.concatenate([_scores(score, domain, found), *seen])
-    return _best_unseen(domain, np.concatenate([found, *pools]), values, known, rng, spacing), ends
+    return _best_new(domain, np.concatenate([found, *pools]), values, known, rng, duplicates), ends
 
 
-def looks(
-    domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int = 256, near: int = 768
+def raw_candidates(
+    domain: Domain,
+    incumbents: Array,
+    rng: np.random.Generator,
+    n_global: int = 256,
+    n_local: int = 768,
 ) -> Array:
     """Points ``(wide + near, d)`` all over the domain and near the incumbents ``(k, d)``."""
-    return np.concatenate(_pools(domain, incumbents, rng, wide, near))
+    return np.concatenate(_pools(domain, incumbents, rng, n_global, n_local))
 
 
-def maximise_near(
+def optimize_in_box(
     score: Score,
     domain: Domain,
     centre: Array,
@@ -104,33 +108,35 @@ def maximise_near(
     looks = np.concatenate(
         [centre[None], centre + spread * rng.uniform(-1.0, 1.0, (128, domain.dim))]
     )
-    looks = domain.project(looks if domain.continuous else _hopped(domain, looks, rng))
+    looks = domain.project(
+        looks if domain.continuous else _resample_one_parameter(domain, looks, rng)
+    )
     starts = looks[np.argsort(-_scores(score, domain, looks), kind="stable")[:4]]
     low, high = (to_unit(domain, bound[None])[0] for bound in (centre - spread, centre + spread))
-    candidates = np.concatenate([_climbed(score, domain, starts, 60, low, high), looks])
-    return _best_unseen(domain, candidates, _scores(score, domain, candidates), known, rng)
+    candidates = np.concatenate([_gradient_ascent(score, domain, starts, 60, low, high), looks])
+    return _best_new(domain, candidates, _scores(score, domain, candidates), known, rng)
 
 
 def _pools(
-    domain: Domain, incumbents: Array, rng: np.random.Generator, wide: int, near: int
+    domain: Domain, incumbents: Array, rng: np.random.Generator, n_global: int, n_local: int
 ) -> list[Array]:
-    pools = [domain.space_filling(rng, rng, wide)]
+    pools = [domain.space_filling(rng, rng, n_global)]
     if len(incumbents):
-        pools.append(domain.project(_perturbed(domain, incumbents, near, rng)))
+        pools.append(domain.project(_perturbed(domain, incumbents, n_local, rng)))
     return pools
 
 
-def _best_unseen(
+def _best_new(
     domain: Domain,
     candidates: Array,
     values: Array,
     known: Sequence[Array] | Array,
     rng: np.random.Generator,
-    spacing: Spacing | None = None,
+    duplicates: DuplicateFilter | None = None,
 ) -> Array:
     order = np.argsort(-values, kind="stable")
     candidates = np.concatenate([candidates[order], domain.uniform(rng, 1024)])
-    point: Array = (spacing or Spacing(domain)).unseen(candidates, known, 1)[0]
+    point: Array = (duplicates or DuplicateFilter(domain)).select_new(candidates, known, 1)[0]
     return point
 
 
@@ -141,7 +147,7 @@ def _scores(score: Score, domain: Domain, points: Array) -> Array:
     return np.asarray(np.nan_to_num(values.numpy(), nan=-1e300, posinf=1e300, neginf=-1e300))
 
 
-def evaluable(domain: Domain) -> Callable[[Tensor], Tensor]:
+def to_evaluable(domain: Domain) -> Callable[[Tensor], Tensor]:
     """From unit inputs ``(b, d)`` to the nearest that can be evaluated; gradients flow through real coordinates."""
     if not domain.latent and domain.continuous:
         return lambda inputs: inputs
@@ -157,7 +163,7 @@ def evaluable(domain: Domain) -> Callable[[Tensor], Tensor]:
             return inside
 
         return pulled
-    real = torch.tensor(_real(domain))
+    real = torch.tensor(_continuous_mask(domain))
 
     def rounded(inputs: Tensor) -> Tensor:
         levels = torch.tensor(domain.project(inputs.detach().numpy()))
@@ -167,11 +173,11 @@ def evaluable(domain: Domain) -> Callable[[Tensor], Tensor]:
 
 
 def _at_evaluable(score: Score, domain: Domain) -> Score:
-    at = evaluable(domain)
+    at = to_evaluable(domain)
     return lambda inputs: score(at(inputs))
 
 
-def _real(domain: Domain) -> Array:
+def _continuous_mask(domain: Domain) -> Array:
     """Which coordinates are real numbers, shape ``(d,)``."""
     if not domain.parameters:
         return np.ones(domain.dim, dtype=bool)
@@ -187,10 +193,10 @@ def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Gen
     )
     mask = rng.random((count, domain.dim)) < min(1.0, 20.0 / domain.dim)
     points = centres + mask * sigmas * rng.standard_normal((count, domain.dim))
-    return points if domain.continuous else _hopped(domain, points, rng)
+    return points if domain.continuous else _resample_one_parameter(domain, points, rng)
 
 
-def _hopped(domain: Domain, points: Array, rng: np.random.Generator) -> Array:
+def _resample_one_parameter(domain: Domain, points: Array, rng: np.random.Generator) -> Array:
     """The same points with one parameter that is no real number drawn anew."""
     points = points.copy()
     discrete = [
@@ -205,14 +211,17 @@ def _hopped(domain: Domain, points: Array, rng: np.random.Generator) -> Array:
     return points
 
 
-def _walked(
+def _discrete_local_search(
     score: Score, domain: Domain, points: Array, rng: np.random.Generator, rounds: int = 4
 ) -> Array:
     """Points improved by trying other values of one discrete parameter at a time."""
     count = len(points)
     for _ in range(rounds):
         pool = np.concatenate(
-            [points, domain.project(_hopped(domain, np.repeat(points, 8, axis=0), rng))]
+            [
+                points,
+                domain.project(_resample_one_parameter(domain, np.repeat(points, 8, axis=0), rng)),
+            ]
         )
         _, first = np.unique(pool, axis=0, return_index=True)
         pool = pool[np.sort(first)]
@@ -220,7 +229,7 @@ def _walked(
     return points
 
 
-def _climbed(
+def _gradient_ascent(
     score: Score,
     domain: Domain,
     points: Array,
@@ -240,7 +249,7 @@ def _climbed(
             (gradient,) = torch.autograd.grad(value.sum(), inputs)
         return value.detach(), gradient
 
-    found, _ = minimise(
+    found, _ = minimise_batched(
         function, torch.tensor(to_unit(domain, points)), lower, upper, steps=steps, tolerance=1e-6
     )
     arrived = from_unit(domain, found.numpy())

@@ -12,13 +12,13 @@ _WANTED = 0.3
 """Share of accepted steps that the step size is adapted to."""
 
 
-def walk(
+def sample_pcn(
     log_likelihood: Callable[[Array], Array],
     start: Array,
     rng: np.random.Generator,
     *,
     steps: int,
-    reach: float = 0.5,
+    step_size: float = 0.5,
 ) -> Array:
     """Where c walkers are after some steps, shape ``(c, d)``.
 
@@ -36,7 +36,7 @@ def walk(
     """
     here = np.array(start, dtype=np.float64)
     now = log_likelihood(here)
-    logit = np.full(len(here), np.log(reach / max(1.0 - reach, 1e-9)))
+    logit = np.full(len(here), np.log(step_size / max(1.0 - step_size, 1e-9)))
     for step in range(steps):
         lost = np.isneginf(now)
         b = np.where(lost, 1.0, 1.0 / (1.0 + np.exp(-logit)))[:, None]

@@ -13,12 +13,12 @@ from bo_invert.search_domain import Domain
 from bo_invert.types import Array, State, Trial
 
 _ENDED = (State.COMPLETED, State.FAILED, State.INFEASIBLE)
-LENGTH, SHORTEST, LONGEST = 0.8, 2.0**-7, 1.6
-_GAIN = 1e-3
+INITIAL_LENGTH, MIN_LENGTH, MAX_LENGTH = 0.8, 2.0**-7, 1.6
+_MIN_GAIN = 1e-3
 """An improvement must be this share of what lies between the best loss and the median of the latest."""
 
 
-class Trust:
+class TrustRegionState:
     """The state of the current region after all trials.
 
     A trial belongs to the region that its query's ``meta["region"]`` names; the trials of one ask are judged together
@@ -43,7 +43,7 @@ class Trust:
         domain: Domain,
         origin: str,
         successes: int = 3,
-        length: float = LENGTH,
+        length: float = INITIAL_LENGTH,
     ) -> None:
         self._points, self._losses = history.points, history.losses
         self._violations = np.maximum(history.violations, 0.0)
@@ -53,13 +53,13 @@ class Trust:
         self.number, self.length = 0, length
         self.best: int | None = None
         self.eligible: NDArray[np.bool_] = np.ones(len(self._losses), dtype=bool)
-        self.left: list[Array] = []
-        self.afresh, self.designed = False, 0
-        self._wins = self._failures = self._told = 0
+        self.abandoned: list[Array] = []
+        self.with_design, self.design_points = False, 0
+        self._wins = self._failures = self._completed = 0
         self._recent: deque[float] = deque(maxlen=20)
         self._fold(history.trials, origin)
 
-    def leave(self, number: int, afresh: bool) -> None:
+    def restart(self, number: int, with_design: bool) -> None:
         """Give up the region for the one of that number, around the best of what is known elsewhere.
 
         Args:
@@ -67,12 +67,17 @@ class Trust:
             afresh: it begins with a design of its own; otherwise it lies around the best point known.
         """
         if self.best is not None:
-            self.left.append(self._points[self.best])
-        self.number, self.length, self.afresh, self.designed = number, self._length, afresh, 0
+            self.abandoned.append(self._points[self.best])
+        self.number, self.length, self.with_design, self.design_points = (
+            number,
+            self._length,
+            with_design,
+            0,
+        )
         self._wins = self._failures = 0
         self._recent.clear()
-        self.eligible = away(self._points, self.left if afresh else (), self._far)
-        rows = np.flatnonzero(self.eligible[: self._told])
+        self.eligible = distant(self._points, self.abandoned if with_design else (), self._far)
+        rows = np.flatnonzero(self.eligible[: self._completed])
         order = np.lexsort((self._losses[rows], self._violations[rows]))
         self.best = int(rows[order[0]]) if len(rows) else None
 
@@ -87,15 +92,15 @@ class Trust:
                 self._judge(group, rows, before)
                 group, rows = [], []
             if mark is not None and mark > self.number:
-                self.leave(mark, "design" in meta)
+                self.restart(mark, "design" in meta)
             own = mark is not None and mark == self.number
             if own and "design" in meta:
-                self.designed += trial.state is not State.CANCELLED
+                self.design_points += trial.state is not State.CANCELLED
             elif own:
                 before = before if group else self.best
                 group.append(trial)
             if trial.state is State.COMPLETED:
-                row, self._told = self._told, self._told + 1
+                row, self._completed = self._completed, self._completed + 1
                 self.eligible[row] |= own
                 self._recent.append(float(self._losses[row]))
                 if own and "design" not in meta:
@@ -116,7 +121,7 @@ class Trust:
         else:
             self._wins, self._failures = 0, self._failures + ended
         if self._wins >= self._successes:
-            self.length, self._wins = min(2.0 * self.length, LONGEST), 0
+            self.length, self._wins = min(2.0 * self.length, MAX_LENGTH), 0
         elif self._failures >= self._patience:
             self.length, self._failures = self.length / 2.0, 0
 
@@ -125,15 +130,15 @@ class Trust:
             return True
         (violation, loss), (violated, lowest) = self._rank(row), self._rank(before)
         if violated > 0.0:
-            return violation < (1.0 - _GAIN) * violated
+            return violation < (1.0 - _MIN_GAIN) * violated
         usual = float(np.median(self._recent)) - lowest
-        return violation <= 0.0 and loss < lowest - _GAIN * max(usual, 0.0)
+        return violation <= 0.0 and loss < lowest - _MIN_GAIN * max(usual, 0.0)
 
     def _rank(self, row: int) -> tuple[float, float]:
         return float(self._violations[row]), float(self._losses[row])
 
 
-def away(points: Array, centres: Sequence[Array], far: float) -> NDArray[np.bool_]:
+def distant(points: Array, centres: Sequence[Array], far: float) -> NDArray[np.bool_]:
     """Which points ``(n, d)`` keep that distance from all centres, shape ``(n,)``."""
     mask = np.ones(len(points), dtype=bool)
     for centre in centres:

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.models.optim.initial_design import affordable, asked, lacking
+from bo_invert.models.optim.initial_design import (
+    count_design_points,
+    limit_to_budget,
+    needs_initial_design,
+)
 from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
@@ -45,8 +49,10 @@ class BoTorch(Strategy):
         from bo_invert.models.base import from_unit
 
         history, domain = History(trials), statement.domain
-        if lacking(history, affordable(min(2 * (domain.dim + 1), 20), request.budget)):
-            before = asked(history)
+        if needs_initial_design(
+            history, limit_to_budget(min(2 * (domain.dim + 1), 20), request.budget)
+        ):
+            before = count_design_points(history)
             points = domain.sobol(request.stream(0), request.count, skip=before)
             meta: list[dict[str, int]] = [{"design": before + i} for i in range(len(points))]
         else:

@@ -11,12 +11,12 @@ from scipy import special
 
 import bo_invert as bi
 from bo_invert.models.acquisition import expected_improvement as acquisition
-from bo_invert.models.acquisition.expected_improvement import Known
+from bo_invert.models.acquisition.expected_improvement import AcquisitionData
 from bo_invert.models.gp import hyperparameters as fit
 from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.optim import duplicates as spacing
 from bo_invert.models.optim import optimize_acquisition as search
-from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.models.threads import one_thread
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
@@ -36,24 +36,31 @@ def statement(objective: Any, m: int, constraints: Any = (), d: int = 2) -> bi.P
 
 def known(
     x: Array, losses: Array, feasible: Any = True, pending: Array = NOTHING, noisy: bool = False
-) -> Known:
-    return Known(x, losses, np.zeros(len(x), dtype=bool) | feasible, pending, noisy)
+) -> AcquisitionData:
+    return AcquisitionData(x, losses, np.zeros(len(x), dtype=bool) | feasible, pending, noisy)
 
 
 def modelled(
     objective: Any, n: int = 12, constraints: Any = (), belief: Any = fit.EXACT
-) -> tuple[exact.Surrogate, Outputs, Array, Array]:
+) -> tuple[exact.Surrogate, ModelledOutputs, Array, Array]:
     """A surrogate of two smooth outputs at n points, its outputs, the points and the losses there."""
     x = np.random.default_rng(7).random((n, 2))
     told = statement(objective, 2, constraints)
     losses = told.objective.loss(smooth(x))
-    outputs = Outputs(told, smooth(x), losses)
-    return exact.fit(x, outputs.values, choice=exact.Choice(beliefs=(belief,))), outputs, x, losses
+    outputs = ModelledOutputs(told, smooth(x), losses)
+    return (
+        exact.fit_surrogate(
+            x, outputs.values, search_space=exact.ModelSearchSpace(noise_priors=(belief,))
+        ),
+        outputs,
+        x,
+        losses,
+    )
 
 
 def sampled(surrogate: exact.Surrogate, inputs: torch.Tensor, count: int, seed: int = 0) -> Array:
     """Joint draws of the modelled numbers at inputs ``(b, d)``, shape ``(count, b, c)``."""
-    mean, covariance = surrogate.process.joint(inputs)
+    mean, covariance = surrogate.gp.joint(inputs)
     rng = np.random.default_rng(seed)
     draws = [
         rng.multivariate_normal(mean[j, :, 0].numpy(), covariance[j].numpy(), count, method="svd")
@@ -68,28 +75,28 @@ def sampled(surrogate: exact.Surrogate, inputs: torch.Tensor, count: int, seed: 
 def test_outputs_model_only_what_is_read() -> None:
     y = np.random.default_rng(5).standard_normal((6, 4))
     told = statement(bi.Minimize("y2"), 4, ["y0 <= 0.5"])
-    outputs = Outputs(told, y, y[:, 2])
+    outputs = ModelledOutputs(told, y, y[:, 2])
     assert outputs.columns == [0, 2]
-    assert outputs.direct == (1, 1.0)
-    assert outputs.tails == (0, 1)
+    assert outputs.loss_column == (1, 1.0)
+    assert outputs.warp_directions == (0, 1)
     numbers = torch.tensor(outputs.values)
     assert np.allclose(outputs.loss(numbers), y[:, 2])
     assert ((outputs.violation(numbers).numpy() > 0) == (y[:, 0] > 0.5)).all()
-    assert Outputs(statement(bi.Maximize("y1"), 4), y, -y[:, 1]).direct == (0, -1.0)
+    assert ModelledOutputs(statement(bi.Maximize("y1"), 4), y, -y[:, 1]).loss_column == (0, -1.0)
 
 
 def test_a_composite_without_tensors_is_modelled_by_its_loss() -> None:
     y = np.random.default_rng(6).standard_normal((5, 2))
     losses = np.abs(y).sum(-1)
-    works = Outputs(statement(bi.Composite(lambda v: abs(v).sum(-1)), 2), y, losses)
+    works = ModelledOutputs(statement(bi.Composite(lambda v: abs(v).sum(-1)), 2), y, losses)
     assert works.composite
-    assert works.direct is None
+    assert works.loss_column is None
     assert works.values.shape == (5, 2)
-    fails = Outputs(
+    fails = ModelledOutputs(
         statement(bi.Composite(lambda v: np.abs(np.asarray(v)).sum(-1)), 2, ["y1 <= 0"]), y, losses
     )
-    assert fails.by_loss
-    assert fails.direct == (0, 1.0)
+    assert fails.models_loss
+    assert fails.loss_column == (0, 1.0)
     assert np.allclose(fails.loss(torch.tensor(fails.values)), losses)
     assert ((fails.violation(torch.tensor(fails.values)).numpy() > 0) == (y[:, 1] > 0)).all()
 
@@ -101,11 +108,13 @@ def test_distance_from_a_target_in_standardised_numbers(m: int) -> None:
     y = smooth(x) @ rng.standard_normal((2, m)) + np.outer(np.exp(x[:, 0]), np.linspace(0, 1, m))
     target = bi.Target(y[3], scale=np.linspace(1.0, 2.0, m))
     told = statement(target, m)
-    outputs = Outputs(told, y, told.objective.loss(y))
-    surrogate = exact.fit(x, outputs.values)
-    numbers = surrogate.process(NEW)[0]
+    outputs = ModelledOutputs(told, y, told.objective.loss(y))
+    surrogate = exact.fit_surrogate(x, outputs.values)
+    numbers = surrogate.gp(NEW)[0]
     assert torch.allclose(
-        surrogate.loss_of(outputs)(numbers), outputs.loss(surrogate.values(numbers)), rtol=1e-9
+        surrogate.loss_function(outputs)(numbers),
+        outputs.loss(surrogate.values(numbers)),
+        rtol=1e-9,
     )
 
 
@@ -113,7 +122,7 @@ def test_absurd_values_do_not_hide_the_others() -> None:
     x = np.random.default_rng(3).random((20, 2))
     y = smooth(x)
     y[4], y[9] = 1e300, -1e300
-    values = Outputs(statement(bi.Minimize("y0"), 2), y, y[:, 0]).values[:, 0]
+    values = ModelledOutputs(statement(bi.Minimize("y0"), 2), y, y[:, 0]).values[:, 0]
     rest = [i for i in range(20) if i not in (4, 9)]
     assert np.array_equal(values[rest], y[rest, 0])
     assert np.isfinite(values.std())
@@ -124,8 +133,8 @@ def test_absurd_values_do_not_hide_the_others() -> None:
 def test_exploitation_weighs_loss_and_violation_the_same_in_any_units(scale: float) -> None:
     x = np.random.default_rng(3).random((25, 1))
     y = np.column_stack([scale * x[:, 0], x[:, 0]])  # the loss wants 0, the constraint a half
-    outputs = Outputs(statement(bi.Minimize("y0"), 2, ["y1 >= 0.5"], d=1), y, y[:, 0])
-    score = acquisition.predicted(exact.fit(x, outputs.values), outputs)
+    outputs = ModelledOutputs(statement(bi.Minimize("y0"), 2, ["y1 >= 0.5"], d=1), y, y[:, 0])
+    score = acquisition.posterior_mean_score(exact.fit_surrogate(x, outputs.values), outputs)
     grid = torch.linspace(0, 1, 201, dtype=torch.float64)[:, None]
     assert grid[score(grid).argmax(), 0] == pytest.approx(0.4, abs=0.1)
 
@@ -136,11 +145,11 @@ def test_exploitation_weighs_loss_and_violation_the_same_in_any_units(scale: flo
 @pytest.mark.parametrize("objective", [bi.Minimize("y0"), bi.Maximize("y0")])
 def test_improvement_is_the_textbooks(objective: Any) -> None:
     surrogate, outputs, x, losses = modelled(objective)
-    score = acquisition.improvement(surrogate, outputs, known(x, losses), seed=0)
+    score = acquisition.log_expected_improvement(surrogate, outputs, known(x, losses), seed=0)
     sign = 1.0 if isinstance(objective, bi.Minimize) else -1.0
-    mean, variance = (part.numpy()[:, 0] for part in surrogate.process(NEW))
+    mean, variance = (part.numpy()[:, 0] for part in surrogate.gp(NEW))
     std = np.sqrt(variance)
-    u = (surrogate.process.values[0, :, 0].numpy() * sign).min() - sign * mean
+    u = (surrogate.gp.values[0, :, 0].numpy() * sign).min() - sign * mean
     expected = std * (
         np.exp(-0.5 * (u / std) ** 2) / np.sqrt(2 * np.pi) + u / std * special.ndtr(u / std)
     )
@@ -151,7 +160,7 @@ def test_pending_points_leave_what_is_still_to_be_gained() -> None:
     """The score is the marginal gain of one more point in the batch, here by a million joint draws."""
     surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), n=7)
     pending = np.random.default_rng(3).random((3, 2))
-    score = acquisition.improvement(
+    score = acquisition.log_expected_improvement(
         surrogate, outputs, known(x, losses, pending=pending), seed=0, samples=1024
     )
     joint = sampled(surrogate, torch.cat([torch.tensor(pending), NEW]), 400_000)[..., 0]
@@ -163,7 +172,7 @@ def test_pending_points_leave_what_is_still_to_be_gained() -> None:
 
 def test_noisy_improvement_is_over_what_is_believed() -> None:
     surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), n=6, belief=fit.NOISY)
-    score = acquisition.improvement(
+    score = acquisition.log_expected_improvement(
         surrogate, outputs, known(x, losses, noisy=True), seed=0, samples=2048
     )
     joint = sampled(surrogate, torch.cat([torch.tensor(x), NEW]), 400_000)[..., 0]
@@ -180,7 +189,7 @@ def test_constraints_weigh_by_their_probability(structured: bool) -> None:
     feasible = smooth(x)[:, 1] <= 60
     assert feasible.any()
     given = known(x, losses, feasible)
-    score = acquisition.improvement(surrogate, outputs, given, seed=0, samples=4096)
+    score = acquisition.log_expected_improvement(surrogate, outputs, given, seed=0, samples=4096)
     draws = sampled(surrogate, NEW, 400_000)
     gains = np.maximum(losses[feasible].min() - draws[..., 0], 0.0) * (draws[..., 1] <= 60)
     ladder = np.sort(losses[feasible])[:5]
@@ -191,8 +200,10 @@ def test_constraints_weigh_by_their_probability(structured: bool) -> None:
 def test_without_a_feasible_point_violations_are_reduced_first() -> None:
     surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), 12, ["y1 <= 31"])
     x, losses = x[smooth(x)[:, 1] > 40], losses[smooth(x)[:, 1] > 40]
-    surrogate = exact.fit(x, smooth(x))
-    score = acquisition.improvement(surrogate, outputs, known(x, losses, False), seed=0)
+    surrogate = exact.fit_surrogate(x, smooth(x))
+    score = acquisition.log_expected_improvement(
+        surrogate, outputs, known(x, losses, False), seed=0
+    )
     at = torch.tensor([[0.5, 0.1], [0.5, 0.95]], dtype=torch.float64)
     assert score(at)[1] > score(at)[0] + 1.0
 
@@ -201,7 +212,9 @@ def test_composite_improvement_is_that_of_the_samples() -> None:
     surrogate, outputs, x, losses = modelled(
         bi.Composite(lambda y: (y[..., 0] - 0.2) ** 2 + 0.01 * y[..., 1]), 8
     )
-    score = acquisition.improvement(surrogate, outputs, known(x, losses), seed=0, samples=4096)
+    score = acquisition.log_expected_improvement(
+        surrogate, outputs, known(x, losses), seed=0, samples=4096
+    )
     draws = sampled(surrogate, NEW, 400_000)
     loss = (draws[..., 0] - 0.2) ** 2 + 0.01 * draws[..., 1]
     ladder = np.sort(losses)[:5]
@@ -217,10 +230,12 @@ def test_composite_improvement_peaks_at_the_inverse() -> None:
         bi.Target(smooth(np.array([[0.31, 0.62]]))[0], scale=[1.0, 20.0]), 40
     )
     with one_thread():
-        score = acquisition.improvement(surrogate, outputs, known(x, losses), seed=0)
+        score = acquisition.log_expected_improvement(surrogate, outputs, known(x, losses), seed=0)
         rng = np.random.default_rng(0)
         domain = outputs.statement.domain
-        found, _ = search.maximise(score, domain, x[np.argsort(losses)[:3]], list(x), rng)
+        found, _ = search.optimize_acquisition(
+            score, domain, x[np.argsort(losses)[:3]], list(x), rng
+        )
     assert float(outputs.statement.objective.loss(smooth(found[None]))[0]) < 1e-5 < losses.min()
 
 
@@ -230,7 +245,7 @@ def test_composite_improvement_peaks_at_the_inverse() -> None:
 def test_scores_have_true_gradients_with_points_pending(objective: Any) -> None:
     surrogate, outputs, x, losses = modelled(objective, 9)
     pending = np.random.default_rng(4).random((2, 2))
-    score = acquisition.improvement(
+    score = acquisition.log_expected_improvement(
         surrogate, outputs, known(x, losses, pending=pending), seed=1, samples=16
     )
     at = NEW[:3].clone().requires_grad_()
@@ -241,10 +256,12 @@ def test_scores_have_true_gradients_with_points_pending(objective: Any) -> None:
 
 def test_feasibility_learns_where_nothing_came_back() -> None:
     x = np.random.default_rng(8).random((60, 2))
-    surrogate = exact.fit(
-        x, (x[:, :1] < 0.6).astype(float), choice=exact.Choice(beliefs=(fit.LABELS,))
+    surrogate = exact.fit_surrogate(
+        x,
+        (x[:, :1] < 0.6).astype(float),
+        search_space=exact.ModelSearchSpace(noise_priors=(fit.LABELS,)),
     )
-    chance = acquisition.feasibility(surrogate)(
+    chance = acquisition.log_feasibility(surrogate)(
         torch.tensor([[0.2, 0.5], [0.95, 0.5]], dtype=torch.float64)
     ).exp()
     assert chance[0] > 0.8
@@ -263,18 +280,24 @@ def test_search_avoids_known_points_until_none_are_left() -> None:
 
     found: list[np.ndarray] = []
     for _ in range(6):
-        found.append(search.maximise(score, domain, np.array(found).reshape(-1, 2), found, rng)[0])
+        found.append(
+            search.optimize_acquisition(score, domain, np.array(found).reshape(-1, 2), found, rng)[
+                0
+            ]
+        )
     assert len(np.unique(np.array(found), axis=0)) == 6
     assert found[0].tolist() == domain.encode([{"n": 1, "kind": "a"}])[0].tolist()
-    assert spacing.seen(
-        search.maximise(score, domain, np.array(found), found, rng)[0][None], found
+    assert spacing.is_duplicate(
+        search.optimize_acquisition(score, domain, np.array(found), found, rng)[0][None], found
     ).all()
 
 
 def test_search_stays_within_the_radius_of_a_latent() -> None:
     domain = Domain("gaussian", 4, {}, radius=2.5)
     rng = np.random.default_rng(10)
-    point, _ = search.maximise(lambda inputs: inputs.sum(-1), domain, np.zeros((1, 4)), [], rng)
+    point, _ = search.optimize_acquisition(
+        lambda inputs: inputs.sum(-1), domain, np.zeros((1, 4)), [], rng
+    )
     assert np.linalg.norm(point) == pytest.approx(2.5)
     assert np.allclose(point, 1.25, atol=1e-3)
 
@@ -283,7 +306,9 @@ def test_trust_region_bounds_the_search() -> None:
     domain = bi.Box([0.0] * 3, [1.0] * 3).domain
     centre = np.array([0.5, 0.5, 0.98])
     rng = np.random.default_rng(11)
-    point = search.maximise_near(lambda inputs: inputs.sum(-1), domain, centre, 0.05, [centre], rng)
+    point = search.optimize_in_box(
+        lambda inputs: inputs.sum(-1), domain, centre, 0.05, [centre], rng
+    )
     assert np.allclose(point, [0.55, 0.55, 1.0])
 
 
@@ -296,9 +321,9 @@ def test_search_keeps_its_distance_when_told_to() -> None:
         return -((inputs - target) ** 2).sum(-1)
 
     rng = np.random.default_rng
-    free, _ = search.maximise(score, domain, best[None], [best], rng(0))
-    apart, _ = search.maximise(
-        score, domain, best[None], [best], rng(0), spacing=spacing.Spacing(domain, 0.05)
+    free, _ = search.optimize_acquisition(score, domain, best[None], [best], rng(0))
+    apart, _ = search.optimize_acquisition(
+        score, domain, best[None], [best], rng(0), duplicates=spacing.DuplicateFilter(domain, 0.05)
     )
     assert np.linalg.norm(free - best) < 0.01
     assert 0.05 <= np.linalg.norm(apart - best) < 0.15

@@ -12,7 +12,7 @@ import bo_invert as bi
 from bo_invert import registry
 from bo_invert.errors import ProblemChangedError
 from bo_invert.latent_prior import Reference
-from bo_invert.models.acquisition.plausibility_penalty import realism
+from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
 from bo_invert.models.base import to_unit
 from bo_invert.search_domain import Domain
 from bo_invert.storage.open import open_store
@@ -20,8 +20,8 @@ from bo_invert.types import JSON
 
 
 def test_nothing_is_wished_without_a_floor() -> None:
-    assert realism(Domain("gaussian", 3, {}, radius=3.0)) is None
-    assert realism(bi.Box([0.0], [1.0]).domain) is None
+    assert plausibility_penalty(Domain("gaussian", 3, {}, radius=3.0)) is None
+    assert plausibility_penalty(bi.Box([0.0], [1.0]).domain) is None
 
 
 def latent(floor: float, measured: bool) -> Domain:
@@ -35,7 +35,7 @@ def latent(floor: float, measured: bool) -> Domain:
 def test_the_edge_lies_at_the_floor(measured: bool) -> None:
     rng = np.random.default_rng(0)
     domain = latent(0.2, measured)
-    score = realism(domain)
+    score = plausibility_penalty(domain)
     assert score is not None
     points = replace(domain, floor=0.0).uniform(rng, 4000)
     values = score(torch.tensor(to_unit(domain, points))).numpy()

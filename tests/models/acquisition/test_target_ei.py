@@ -12,10 +12,10 @@ from scipy import integrate, stats
 
 import bo_invert as bi
 from bo_invert.models.acquisition import expected_improvement as acquisition
-from bo_invert.models.acquisition.expected_improvement import Known
-from bo_invert.models.acquisition.target_ei import log_ball, log_tent
+from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.target_ei import log_squared_distance_ei, log_target_ei
 from bo_invert.models.gp import surrogate as exact
-from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.output_transforms import ModelledOutputs
 
 
 def number(value: float) -> torch.Tensor:
@@ -39,7 +39,7 @@ def test_tent_is_the_integral(off: float, reach: float) -> None:
         for a, b in zip(sorted(breaks)[:-1], sorted(breaks)[1:], strict=True)
     )
     expected = math.log(total) + math.log(reach) - 0.5 * nearest**2 - 0.5 * math.log(2.0 * math.pi)
-    assert log_tent(number(off), number(reach)).item() == pytest.approx(
+    assert log_target_ei(number(off), number(reach)).item() == pytest.approx(
         expected, rel=1e-9, abs=1e-9
     )
 
@@ -48,10 +48,10 @@ def test_tent_is_smooth_and_finite_everywhere() -> None:
     rng = np.random.default_rng(0)
     off = torch.tensor(4.0 * rng.standard_normal(200), requires_grad=True)
     reach = torch.tensor(np.exp(2.0 * rng.standard_normal(200)), requires_grad=True)
-    assert torch.autograd.gradcheck(log_tent, (off, reach))
+    assert torch.autograd.gradcheck(log_target_ei, (off, reach))
     off = torch.logspace(-3, 7, 60, dtype=torch.float64)[:, None].requires_grad_()
     reach = torch.logspace(-12, 4, 40, dtype=torch.float64).requires_grad_()
-    value = log_tent(off, reach)
+    value = log_target_ei(off, reach)
     slopes = torch.autograd.grad(value.sum(), [off, reach])
     assert value.isfinite().all()
     assert all(slope.isfinite().all() for slope in slopes)
@@ -67,7 +67,9 @@ def test_ball_is_the_noncentral_chi_square_where_variances_agree(k: int) -> None
         off, square = spread * rng.standard_normal(k), k * float(np.exp(rng.standard_normal()))
         cdf = stats.ncx2(k, float((off**2).sum())).cdf
         expected = integrate.quad(cdf, 0.0, square, epsrel=1e-9)[0]
-        found = log_ball(torch.tensor(off), torch.ones(k, dtype=torch.float64), number(square))
+        found = log_squared_distance_ei(
+            torch.tensor(off), torch.ones(k, dtype=torch.float64), number(square)
+        )
         assert found.exp().item() == pytest.approx(expected, rel=0.04)
 
 
@@ -78,14 +80,14 @@ def test_ball_agrees_with_monte_carlo_where_they_do_not() -> None:
         gains = np.maximum(
             3.0 - ((off + np.sqrt(variance) * rng.standard_normal((400_000, k))) ** 2).sum(1), 0.0
         )
-        found = log_ball(torch.tensor(off), torch.tensor(variance), number(3.0))
+        found = log_squared_distance_ei(torch.tensor(off), torch.tensor(variance), number(3.0))
         assert found.exp().item() == pytest.approx(gains.mean(), rel=0.05)
 
 
 def test_ball_of_one_output_far_away_has_the_right_slope() -> None:
     """Far off, all that counts is the density at the near edge of the ball."""
     off = torch.linspace(50.0, 1e6, 30, dtype=torch.float64)[:, None].requires_grad_()
-    value = log_ball(off, torch.ones(1, dtype=torch.float64), number(4.0))
+    value = log_squared_distance_ei(off, torch.ones(1, dtype=torch.float64), number(4.0))
     (slope,) = torch.autograd.grad(value.sum(), off)
     assert torch.allclose(slope, -(off - 2.0), rtol=3e-3)
 
@@ -95,11 +97,11 @@ def test_ball_has_true_gradients_at_every_scale() -> None:
     off = torch.tensor(rng.standard_normal((6, 3)), requires_grad=True)
     variance = torch.tensor(np.exp(rng.standard_normal((6, 3))), requires_grad=True)
     square = torch.tensor(np.exp(rng.standard_normal(6)), requires_grad=True)
-    assert torch.autograd.gradcheck(log_ball, (off, variance, square))
+    assert torch.autograd.gradcheck(log_squared_distance_ei, (off, variance, square))
     wide = [torch.tensor(np.exp(rng.uniform(low, high, shape))) for low, high, shape in
             [(-20, 6, (4000, 4)), (-26, 2, (4000, 4)), (-40, 6, 4000)]]  # fmt: skip
     leaves = [part.requires_grad_() for part in wide]
-    value = log_ball(*leaves)
+    value = log_squared_distance_ei(*leaves)
     assert value.isfinite().all()
     assert all(slope.isfinite().all() for slope in torch.autograd.grad(value.sum(), leaves))
 
@@ -132,12 +134,12 @@ def test_improvement_of_a_target_is_that_of_the_samples(
     space = bi.Box([0.0, 0.0], [1.0, 1.0])
     told = bi.Problem(space, None, target, outputs=3, constraints=["y2 <= 1.1"]).statement
     losses, feasible = told.objective.loss(smooth(x)), smooth(x)[:, 2] <= 1.1
-    outputs = Outputs(told, smooth(x), losses)
-    surrogate = exact.fit(x, outputs.values)
-    score = acquisition.improvement(
-        surrogate, outputs, Known(x, losses, feasible, waiting), seed=0, samples=4096
+    outputs = ModelledOutputs(told, smooth(x), losses)
+    surrogate = exact.fit_surrogate(x, outputs.values)
+    score = acquisition.log_expected_improvement(
+        surrogate, outputs, AcquisitionData(x, losses, feasible, waiting), seed=0, samples=4096
     )
-    mean, covariance = surrogate.process.joint(torch.cat([torch.tensor(waiting), new]))
+    mean, covariance = surrogate.gp.joint(torch.cat([torch.tensor(waiting), new]))
     draws = np.stack(
         [
             rng.multivariate_normal(
@@ -167,11 +169,11 @@ def test_a_target_reached_exactly_still_has_a_score() -> None:
         bi.Box([0.0, 0.0], [1.0, 1.0]), None, bi.Target(smooth(x)[2]), outputs=3
     ).statement
     losses = told.objective.loss(smooth(x))
-    outputs = Outputs(told, smooth(x), losses)
-    score = acquisition.improvement(
-        exact.fit(x, outputs.values),
+    outputs = ModelledOutputs(told, smooth(x), losses)
+    score = acquisition.log_expected_improvement(
+        exact.fit_surrogate(x, outputs.values),
         outputs,
-        Known(x, losses, np.ones(8, dtype=bool), np.empty((0, 2))),
+        AcquisitionData(x, losses, np.ones(8, dtype=bool), np.empty((0, 2))),
         seed=0,
     )
     assert losses.min() == 0.0

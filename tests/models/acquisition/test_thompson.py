@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bo_invert.models.acquisition.thompson import draw
+from bo_invert.models.acquisition.thompson import draw_paths
 from bo_invert.models.gp.kernels import MATERN, RBF, Kernel
-from bo_invert.models.gp.posterior import Process, condition
+from bo_invert.models.gp.posterior import GPPosterior, condition
 
 
-def process(kernel: Kernel, noise: float = 1e-6, n: int = 7) -> Process:
+def process(kernel: Kernel, noise: float = 1e-6, n: int = 7) -> GPPosterior:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.rand(n, 3, dtype=torch.float64, generator=generator)
     values = torch.stack([(3.0 * inputs).sin().sum(1), inputs[:, 0] ** 2 - inputs[:, 1]], 1)
@@ -27,7 +27,7 @@ def test_many_paths_have_the_moments_of_the_posterior(kernel: Kernel, noise: flo
     model, inputs = process(kernel, noise), places()
     mean, covariance = model.joint(inputs)
     values = torch.cat(
-        [draw(model, 500, seed, features=2048)(inputs) for seed in range(8)], -1
+        [draw_paths(model, 500, seed, features=2048)(inputs) for seed in range(8)], -1
     ).transpose(0, 1)
     off = values - values.mean(-1, keepdim=True)
     std = covariance.diagonal(dim1=1, dim2=2).sqrt()
@@ -47,9 +47,9 @@ def test_far_from_the_data_paths_are_draws_from_the_prior(kernel: Kernel) -> Non
         * torch.tensor([0.5, 0.8, 1.2]).double()
         + 40.0
     )
-    prior, _ = kernel.gram(model.logs, near)
+    prior, _ = kernel.gram(model.log_lengthscales, near)
     values = torch.cat(
-        [draw(model, 500, seed, features=1024)(near) for seed in range(8)], -1
+        [draw_paths(model, 500, seed, features=1024)(near) for seed in range(8)], -1
     ).transpose(0, 1)
     off = values - model.constant[:, None, None]
     assert (off @ off.mT / values.shape[-1] - prior)[0].abs().max() < 0.12
@@ -57,20 +57,20 @@ def test_far_from_the_data_paths_are_draws_from_the_prior(kernel: Kernel) -> Non
 
 def test_paths_pass_through_noiseless_values() -> None:
     model = process(MATERN, 1e-8)
-    values = draw(model, 3, 0, features=16)(model.inputs)
+    values = draw_paths(model, 3, 0, features=16)(model.inputs)
     assert (values - model.values.transpose(0, 1)).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("kernel", [RBF, MATERN], ids=lambda kernel: kernel.name)
 def test_gradients_are_those_of_finite_differences(kernel: Kernel) -> None:
-    paths = draw(process(kernel), 3, 0, features=32)
+    paths = draw_paths(process(kernel), 3, 0, features=32)
     assert torch.autograd.gradcheck(paths, (places(2).requires_grad_(),))
 
 
 def test_seeds_and_shapes() -> None:
     model = process(RBF)
     inputs = places(6).reshape(2, 3, 3)
-    first, again, other = (draw(model, 4, seed)(inputs) for seed in (5, 5, 6))
+    first, again, other = (draw_paths(model, 4, seed)(inputs) for seed in (5, 5, 6))
     assert first.shape == (2, 3, 2, 4)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import bo_invert as bi
-from bo_invert.models.acquisition.expected_improvement import Known
-from bo_invert.models.acquisition.ucb_pe import confidence
+from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.ucb_pe import ucb_pe
 from bo_invert.models.gp import surrogate as exact
-from bo_invert.models.output_transforms import Outputs
+from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.strategies.gp import GP
 from bo_invert.types import Outcome, Query, State, Trial
 
@@ -25,33 +25,37 @@ def hills(x: np.ndarray) -> np.ndarray:
 
 def fitted(
     objective: Any, pending: np.ndarray, constraints: Any = ()
-) -> tuple[exact.Surrogate, Outputs, Known]:
+) -> tuple[exact.Surrogate, ModelledOutputs, AcquisitionData]:
     x = np.random.default_rng(1).random((12, 2))
     told = bi.Problem(
         bi.Box([0.0] * 2, [1.0] * 2), None, objective, outputs=2, constraints=constraints
     ).statement
     losses = told.objective.loss(hills(x))
-    outputs = Outputs(told, hills(x), losses)
-    return exact.fit(x, outputs.values), outputs, Known(x, losses, np.ones(12, dtype=bool), pending)
+    outputs = ModelledOutputs(told, hills(x), losses)
+    return (
+        exact.fit_surrogate(x, outputs.values),
+        outputs,
+        AcquisitionData(x, losses, np.ones(12, dtype=bool), pending),
+    )
 
 
 @pytest.mark.parametrize("objective", [bi.Minimize("y0"), bi.Maximize("y0")])
 def test_the_bound_is_mean_plus_deviations_and_pending_points_take_some(objective: Any) -> None:
     surrogate, outputs, known = fitted(objective, np.empty((0, 2)))
-    mean, variance = surrogate.process(NEW)
+    mean, variance = surrogate.gp(NEW)
     sign = -1.0 if isinstance(objective, bi.Minimize) else 1.0
-    alone = confidence(surrogate, outputs, known, explore=False)(NEW)
+    alone = ucb_pe(surrogate, outputs, known, explore=False)(NEW)
     assert torch.allclose(alone, sign * mean[:, 0] + 1.8 * variance[:, 0].sqrt())
     surrogate, outputs, known = fitted(objective, NEW[:1].numpy())
-    shared = confidence(surrogate, outputs, known, explore=False)(NEW)
+    shared = ucb_pe(surrogate, outputs, known, explore=False)(NEW)
     assert (shared <= alone + 1e-6).all()
     assert shared[0].item() == pytest.approx(sign * mean[0, 0].item(), abs=1e-3)
 
 
 def test_exploring_seeks_the_uncertain_where_the_optimum_may_be() -> None:
     surrogate, outputs, known = fitted(bi.Minimize("y0"), NEW[:3].numpy())
-    score = confidence(surrogate, outputs, known, explore=True)(NEW)
-    mean, variance = surrogate.process(NEW)
+    score = ucb_pe(surrogate, outputs, known, explore=True)(NEW)
+    mean, variance = surrogate.gp(NEW)
     best = NEW[score.argmax()]
     assert (best - NEW[:3]).norm(dim=1).min() > 0.05
     # among all that is as promising, nothing is less known
@@ -59,7 +63,7 @@ def test_exploring_seeks_the_uncertain_where_the_optimum_may_be() -> None:
         -mean[:, 0] + 0.5 * variance[:, 0].sqrt()
         >= (-mean[:, 0] + 0.5 * variance[:, 0].sqrt())[score.argmax()]
     )
-    after, _ = surrogate.process.fantasize(NEW[:3], torch.zeros(1, 1, 3, dtype=torch.float64))
+    after, _ = surrogate.gp.fantasize(NEW[:3], torch.zeros(1, 1, 3, dtype=torch.float64))
     left = after(NEW)[1][:, 0]
     assert left[score.argmax()] >= left[promising].max() - 1e-9
 
@@ -67,7 +71,7 @@ def test_exploring_seeks_the_uncertain_where_the_optimum_may_be() -> None:
 def test_violations_are_avoided_and_gradients_are_true() -> None:
     surrogate, outputs, known = fitted(bi.Minimize("y0"), NEW[:2].numpy(), ["y1 <= 1.0"])
     for explore in (False, True):
-        score = confidence(surrogate, outputs, known, explore=explore)
+        score = ucb_pe(surrogate, outputs, known, explore=explore)
         assert NEW[score(NEW).argmax()].sum() < 1.1
         assert torch.autograd.gradcheck(
             score, NEW[4:8].clone().requires_grad_(), atol=1e-4, rtol=1e-3

@@ -11,15 +11,15 @@ from scipy import integrate, optimize, special, stats
 from torch import Tensor
 
 import bo_invert as bi
-from bo_invert.models.acquisition.log_ei import log_improvement, log_positive_part, normals
+from bo_invert.models.acquisition.log_ei import log_fat_softplus, log_h, sobol_normals
+from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 from bo_invert.models.gp import hyperparameters as fit
 from bo_invert.models.gp import surrogate as exact
-from bo_invert.models.gp.kernels import MATERN, RBF, Kernel, kernel, lengthscale_prior
-from bo_invert.models.gp.output_warp import Warp, knees
-from bo_invert.models.gp.posterior import Process, condition
+from bo_invert.models.gp.kernels import MATERN, RBF, Kernel, get_kernel, lengthscale_prior
+from bo_invert.models.gp.output_warp import Warp, threshold_candidates
+from bo_invert.models.gp.posterior import GPPosterior, condition
 from bo_invert.models.optim import duplicates as spacing
-from bo_invert.models.optim.batched_lbfgs import minimise
-from bo_invert.models.output_transforms import MANY
+from bo_invert.models.optim.batched_lbfgs import minimise_batched
 from bo_invert.models.threads import one_thread
 
 KERNELS = pytest.mark.parametrize("which", [RBF, MATERN], ids=lambda k: k.name)
@@ -33,7 +33,7 @@ def smooth(x: np.ndarray) -> np.ndarray:
     return np.column_stack([np.sin(4 * x[:, 0]) + 0.1 * x[:, 1], 50.0 + 20.0 * np.cos(3 * x[:, 1])])
 
 
-def processes(which: Kernel = RBF, n: int = 14, seed: int = 1, noise: float = 1e-3) -> Process:
+def processes(which: Kernel = RBF, n: int = 14, seed: int = 1, noise: float = 1e-3) -> GPPosterior:
     x, z = drawn(n, 3, seed=seed), drawn(n, 2, seed=seed + 1) - 0.5
     logs = torch.tensor([[-1.0, -0.3, 0.4], [0.1, -1.2, -0.5]], dtype=torch.float64)
     return condition(which, logs, torch.tensor([noise, 2 * noise], dtype=torch.float64), x, z)
@@ -64,14 +64,14 @@ def test_kernel_gradients(which: Kernel) -> None:
     upstream = drawn(2, 5, 4, seed=3)
     value, saved = which.matrix(logs, a, b)
     of_logs, of_inputs = torch.autograd.grad((upstream * value).sum(), [logs, a])
-    assert torch.allclose(which.pull_logs(saved, upstream), of_logs)
-    assert torch.allclose(which.pull_inputs(saved, upstream), of_inputs)
+    assert torch.allclose(which.gradient_in_log_lengthscales(saved, upstream), of_logs)
+    assert torch.allclose(which.gradient_in_inputs(saved, upstream), of_inputs)
 
 
 def test_kernels_are_known_by_name() -> None:
-    assert kernel("matern") is MATERN
+    assert get_kernel("matern") is MATERN
     with pytest.raises(bi.InvalidInputError, match="'rbf', 'matern'"):
-        kernel("cubic")
+        get_kernel("cubic")
 
 
 def test_lengthscale_prior_is_log_normal() -> None:
@@ -105,7 +105,7 @@ def rosenbrock(x: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
 def test_lbfgs_finds_what_scipy_finds(low: float, high: float) -> None:
     start = low + (high - low) * drawn(5, 4)
     lower, upper = (torch.full((4,), bound, dtype=torch.float64) for bound in (low, high))
-    found, values = minimise(rosenbrock, start, lower, upper, steps=500, tolerance=1e-14)
+    found, values = minimise_batched(rosenbrock, start, lower, upper, steps=500, tolerance=1e-14)
     assert ((found >= low) & (found <= high)).all()
     _, gradient = rosenbrock(found, torch.arange(5))
     assert (
@@ -129,7 +129,7 @@ def test_lbfgs_survives_places_without_a_value_and_never_gets_worse() -> None:
 
     start = torch.tensor([[0.0, 0.0], [0.1, 2.0], [0.9, 0.0]], dtype=torch.float64)
     wide = torch.full((2,), 10.0, dtype=torch.float64)
-    found, values = minimise(function, start, -wide, wide)
+    found, values = minimise_batched(function, start, -wide, wide)
     assert values[2] == torch.inf  # it started where there is nothing
     assert torch.equal(found[2], start[2])
     assert (values[:2] < function(start, torch.arange(3))[0][:2]).all()
@@ -169,7 +169,7 @@ def test_fit_is_as_good_as_scipys_from_the_same_starts() -> None:
     x = drawn(25, 3)
     values = torch.stack([(5 * x[:, 0]).sin(), (3 * x[:, 1]).cos() * x[:, 2]], 1)
     values = (values - values.mean(0)) / values.std(0, correction=0)
-    found, lowest = fit.fit(x, values, fit.NOISY)
+    found, lowest = fit.fit_hyperparameters(x, values, fit.NOISY)
     assert torch.allclose(lowest, fit.negative_log_posterior(found, x, values.T, fit.NOISY, RBF)[0])
     for j in range(2):
 
@@ -195,7 +195,7 @@ def test_hyperparameters_tell_relevant_inputs_and_noise() -> None:
     clean = torch.sin(6 * x[:, 0])
     noisy = clean + 0.3 * torch.tensor(rng.standard_normal(60))
     values = torch.stack([clean, noisy], 1)
-    logs, _ = fit.fit(x, (values - values.mean(0)) / values.std(0, correction=0))
+    logs, _ = fit.fit_hyperparameters(x, (values - values.mean(0)) / values.std(0, correction=0))
     assert logs[0, 0] < logs[0, 1] - 1.0
     assert logs[0, -1].exp() < 1e-6
     assert 0.03 < logs[1, -1].exp() < 0.5
@@ -207,8 +207,8 @@ def test_known_noise_tells_which_values_to_trust() -> None:
     wild = torch.arange(30) % 3 == 0
     values = truth + wild * torch.tensor(np.random.default_rng(0).standard_normal(30))
     noise = torch.where(wild, 1.0, 0.0)[:, None]
-    told = exact.fit(x.numpy(), values[:, None].numpy(), noise=noise.numpy())
-    blind = exact.fit(x.numpy(), values[:, None].numpy())
+    told = exact.fit_surrogate(x.numpy(), values[:, None].numpy(), noise=noise.numpy())
+    blind = exact.fit_surrogate(x.numpy(), values[:, None].numpy())
     errors = [(model.mean(x)[:, 0] - truth).abs().max().item() for model in (told, blind)]
     assert errors[0] < 0.1 < errors[1]
 
@@ -216,12 +216,15 @@ def test_known_noise_tells_which_values_to_trust() -> None:
 def test_known_noise_keeps_a_heavy_tail_as_it_is_and_wants_few_outputs() -> None:
     x = np.random.default_rng(0).random((40, 2))
     heavy = np.exp(8.0 * x[:, :1])
-    choice = exact.Choice(tails=(1,))
-    assert exact.fit(x, heavy, choice=choice).warp is not None
-    assert exact.fit(x, heavy, choice=choice, noise=np.full_like(heavy, 0.01)).warp is None
+    choice = exact.ModelSearchSpace(warp_directions=(1,))
+    assert exact.fit_surrogate(x, heavy, search_space=choice).warp is not None
+    assert (
+        exact.fit_surrogate(x, heavy, search_space=choice, noise=np.full_like(heavy, 0.01)).warp
+        is None
+    )
     many = np.tile(heavy, 16)
     with pytest.raises(bi.InvalidInputError, match="up to 15 outputs"):
-        exact.fit(x, many, noise=np.ones_like(many))
+        exact.fit_surrogate(x, many, noise=np.ones_like(many))
 
 
 # Posteriors
@@ -233,15 +236,15 @@ def test_posterior_is_the_textbooks(which: Kernel) -> None:
     mean, variance = process(new)
     joint_mean, joint = process.joint(new)
     for j in range(2):
-        k = which.gram(process.logs[j], process.inputs)[0].numpy() + np.diag(
+        k = which.gram(process.log_lengthscales[j], process.inputs)[0].numpy() + np.diag(
             process.noise[j].numpy()
         )
-        cross = which.matrix(process.logs[j], new, process.inputs)[0].numpy()
+        cross = which.matrix(process.log_lengthscales[j], new, process.inputs)[0].numpy()
         constant = process.constant[j].item()
         expected = constant + cross @ np.linalg.solve(k, process.values[j, :, 0].numpy() - constant)
-        covariance = which.gram(process.logs[j], new)[0].numpy() - cross @ np.linalg.solve(
-            k, cross.T
-        )
+        covariance = which.gram(process.log_lengthscales[j], new)[
+            0
+        ].numpy() - cross @ np.linalg.solve(k, cross.T)
         assert np.allclose(mean[:, j], expected)
         assert np.allclose(joint_mean[j, :, 0], expected)
         assert np.allclose(variance[:, j], np.diag(covariance), atol=1e-9)
@@ -259,22 +262,22 @@ def test_posterior_gradients(which: Kernel) -> None:
 
 def test_fantasies_equal_refits() -> None:
     process, anchors, new = processes(), drawn(3, 3, seed=5), drawn(4, 3, seed=6)
-    numbers = normals(8, 6, 0, anchors).reshape(8, 2, 3)
+    numbers = sobol_normals(8, 6, 0, anchors).reshape(8, 2, 3)
     after, outcomes = process.fantasize(anchors, numbers)
     mean, variance = after.fantasies(new)
     inputs = torch.cat([process.inputs, anchors])
     for f in range(8):
         for j in range(2):
             noise = torch.cat([process.noise[j], torch.full((3,), 1e-8, dtype=torch.float64)])
-            k = RBF.gram(process.logs[j], inputs)[0] + noise.diag()
-            cross = RBF.matrix(process.logs[j], new, inputs)[0]
+            k = RBF.gram(process.log_lengthscales[j], inputs)[0] + noise.diag()
+            cross = RBF.matrix(process.log_lengthscales[j], new, inputs)[0]
             off = torch.cat([process.values[j, :, 0], outcomes[f, j]]) - process.constant[j]
             assert torch.allclose(
                 mean[:, j, f], process.constant[j] + cross @ torch.linalg.solve(k, off), atol=1e-6
             )
             expected = 1.0 - (cross * torch.linalg.solve(k, cross.mT).mT).sum(-1)
             assert torch.allclose(variance[:, j], expected, atol=1e-6)
-    again, _ = after.fantasize(new[:1], normals(8, 2, 1, anchors).reshape(8, 2, 1))
+    again, _ = after.fantasize(new[:1], sobol_normals(8, 2, 1, anchors).reshape(8, 2, 1))
     assert again.values.shape == (2, 18, 8)
     assert again.fantasies(new[:1])[1].max() < 1e-6
 
@@ -282,7 +285,7 @@ def test_fantasies_equal_refits() -> None:
 def test_fantasies_have_the_posteriors_moments() -> None:
     process, anchors = processes(), drawn(2, 3, seed=5)
     mean, covariance = process.joint(anchors)
-    _, outcomes = process.fantasize(anchors, normals(4096, 4, 0, anchors).reshape(4096, 2, 2))
+    _, outcomes = process.fantasize(anchors, sobol_normals(4096, 4, 0, anchors).reshape(4096, 2, 2))
     assert torch.allclose(outcomes.mean(0), mean[..., 0], atol=2e-3)
     assert torch.allclose(
         torch.stack([torch.cov(outcomes[:, j].T) for j in range(2)]), covariance, atol=1e-2
@@ -295,10 +298,13 @@ def test_left_out_values_are_predicted_as_by_refits() -> None:
     for i in range(len(process.inputs)):
         rest = torch.arange(len(process.inputs)) != i
         for j in range(2):
-            k = RBF.gram(process.logs[j], process.inputs[rest])[0] + process.noise[j][rest].diag()
-            cross = RBF.matrix(process.logs[j], process.inputs[i : i + 1], process.inputs[rest])[0][
-                0
-            ]
+            k = (
+                RBF.gram(process.log_lengthscales[j], process.inputs[rest])[0]
+                + process.noise[j][rest].diag()
+            )
+            cross = RBF.matrix(
+                process.log_lengthscales[j], process.inputs[i : i + 1], process.inputs[rest]
+            )[0][0]
             off = process.values[j, rest, 0] - process.constant[j]
             assert means[i, j] == pytest.approx(
                 (process.constant[j] + cross @ torch.linalg.solve(k, off)).item()
@@ -329,60 +335,65 @@ def test_warp_is_undone_and_knows_its_slope() -> None:
 
 def test_knees_are_distances_from_the_best() -> None:
     values = torch.arange(11.0, dtype=torch.float64)
-    assert knees(values, 1.0) == pytest.approx([5.0, 2.5, 1.0])
-    assert knees(-values, -1.0) == pytest.approx([5.0, 2.5, 1.0])
-    assert knees(torch.ones(5, dtype=torch.float64), 1.0) == []
+    assert threshold_candidates(values, 1.0) == pytest.approx([5.0, 2.5, 1.0])
+    assert threshold_candidates(-values, -1.0) == pytest.approx([5.0, 2.5, 1.0])
+    assert threshold_candidates(torch.ones(5, dtype=torch.float64), 1.0) == []
 
 
 @pytest.mark.parametrize(("power", "warped"), [(1.0, False), (6.0, True)])
 def test_heavy_tails_are_warped_and_nothing_else(power: float, warped: bool) -> None:
     x = np.random.default_rng(3).random((40, 2))
     y = (0.1 + 3 * (x[:, :1] - 0.4) ** 2 + np.sin(3 * x[:, 1:]) ** 2) ** power
-    surrogate = exact.fit(x, y, choice=exact.Choice(tails=(1,)))
+    surrogate = exact.fit_surrogate(x, y, search_space=exact.ModelSearchSpace(warp_directions=(1,)))
     assert (surrogate.warp is not None) == warped
     assert np.allclose(surrogate.mean(torch.tensor(x)).numpy(), y, rtol=1e-2, atol=1e-2 * y.std())
-    other = exact.fit(x, -y, choice=exact.Choice(tails=(-1,)))
-    assert torch.allclose(other.process.values, -surrogate.process.values)
-    assert exact.fit(x, y, choice=exact.Choice(tails=(0,))).warp is None
+    other = exact.fit_surrogate(x, -y, search_space=exact.ModelSearchSpace(warp_directions=(-1,)))
+    assert torch.allclose(other.gp.values, -surrogate.gp.values)
+    assert (
+        exact.fit_surrogate(x, y, search_space=exact.ModelSearchSpace(warp_directions=(0,))).warp
+        is None
+    )
 
 
 def test_the_kernel_is_the_one_that_predicts_better() -> None:
     x = np.random.default_rng(4).random((40, 1))
-    both = exact.Choice(("rbf", "matern"))
-    assert exact.fit(x, np.sin(6 * x), choice=both).memo["kernel"] == "rbf"
+    both = exact.ModelSearchSpace(("rbf", "matern"))
+    assert exact.fit_surrogate(x, np.sin(6 * x), search_space=both).memo["kernel"] == "rbf"
     kinks = np.abs(((4 * x) % 1.0) - 0.5)
-    assert exact.fit(x, kinks, choice=both).memo["kernel"] == "matern"
+    assert exact.fit_surrogate(x, kinks, search_space=both).memo["kernel"] == "matern"
 
 
 def test_memo_saves_a_fit_and_is_ignored_when_it_does_not_match() -> None:
     x = np.random.default_rng(4).random((30, 2))
-    first = exact.fit(x[:29], smooth(x[:29]))
+    first = exact.fit_surrogate(x[:29], smooth(x[:29]))
     assert first.memo["n"] == 29
-    assert exact.fit(x, smooth(x), first.memo).memo["n"] == 30
-    later = exact.fit(
+    assert exact.fit_surrogate(x, smooth(x), first.memo).memo["n"] == 30
+    later = exact.fit_surrogate(
         np.vstack([x, x + 1e-3]), smooth(np.vstack([x, x])), {**first.memo, "n": 60, "chosen": 60}
     )
     assert later.memo["logs"] == first.memo["logs"]
-    other = exact.fit(x[:, :1], smooth(x), first.memo)
+    other = exact.fit_surrogate(x[:, :1], smooth(x), first.memo)
     assert len(other.memo["logs"][0]) == 2
-    matern = exact.fit(x, smooth(x), first.memo, choice=exact.Choice(("matern",)))
+    matern = exact.fit_surrogate(
+        x, smooth(x), first.memo, search_space=exact.ModelSearchSpace(("matern",))
+    )
     assert matern.memo["kernel"] == "matern"
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_constant_and_repeated_data_do_not_break_the_fit(n: int) -> None:
     x = np.full((n, 2), 0.5)
-    surrogate = exact.fit(x, np.full((n, 1), 3.0))
+    surrogate = exact.fit_surrogate(x, np.full((n, 1), 3.0))
     assert surrogate.mean(torch.full((1, 2), 0.5, dtype=torch.float64)).item() == pytest.approx(3.0)
 
 
 def test_surrogate_interpolates_in_raw_units() -> None:
     rng = np.random.default_rng(2)
     x, new = rng.random((40, 2)), rng.random((20, 2))
-    surrogate = exact.fit(x, smooth(x))
+    surrogate = exact.fit_surrogate(x, smooth(x))
     assert np.abs(surrogate.mean(torch.tensor(x)).numpy() - smooth(x)).max() < 1e-3
     assert np.abs(surrogate.mean(torch.tensor(new)).numpy() - smooth(new)).max() < 0.2
-    bounds = surrogate.standard(torch.tensor(smooth(x)))
+    bounds = surrogate.standardize(torch.tensor(smooth(x)))
     assert torch.allclose(surrogate.values(bounds), torch.tensor(smooth(x)))
 
 
@@ -394,23 +405,23 @@ def test_many_outputs_become_few_components() -> None:
         return np.sin(5 * grid * x[:, :1]) + np.exp(-(((grid - x[:, 1:]) / 0.3) ** 2))
 
     x, new = rng.random((50, 2)), rng.random((10, 2))
-    surrogate = exact.fit(x, spectrum(x))
-    assert 2 <= surrogate.weights.shape[0] <= MANY
+    surrogate = exact.fit_surrogate(x, spectrum(x))
+    assert 2 <= surrogate.weights.shape[0] <= MAX_INDEPENDENT_OUTPUTS
     guessed = surrogate.mean(torch.tensor(new)).numpy()
     assert guessed.shape == (10, 120)
     assert np.abs(guessed - spectrum(new)).max() < 0.1
-    assert (surrogate.omitted <= 1e-6 * torch.tensor(spectrum(x).var(0))).all()
+    assert (surrogate.residual_variance <= 1e-6 * torch.tensor(spectrum(x).var(0))).all()
 
 
 def test_what_components_leave_out_is_known() -> None:
     rng = np.random.default_rng(3)
     values = rng.standard_normal((60, 40))  # nothing in common
-    surrogate = exact.fit(rng.random((60, 2)), values)
-    kept = surrogate.process.values[..., 0].T @ surrogate.weights + surrogate.offset
+    surrogate = exact.fit_surrogate(rng.random((60, 2)), values)
+    kept = surrogate.gp.values[..., 0].T @ surrogate.weights + surrogate.offset
     missing = (torch.tensor(values) - kept).var(0, correction=0)
-    assert torch.allclose(surrogate.omitted, missing, rtol=1e-6)
-    assert surrogate.omitted.mean() > 0.2
-    assert (exact.fit(rng.random((60, 2)), values[:, :3]).omitted == 0).all()
+    assert torch.allclose(surrogate.residual_variance, missing, rtol=1e-6)
+    assert surrogate.residual_variance.mean() > 0.2
+    assert (exact.fit_surrogate(rng.random((60, 2)), values[:, :3]).residual_variance == 0).all()
 
 
 # Pieces of the improvement
@@ -430,7 +441,7 @@ def test_log_improvement_is_the_integral(u: float) -> None:
     )[0]
     expected = math.log(density) + peak - 0.5 * math.log(2 * math.pi)
     at = torch.tensor(u, dtype=torch.float64, requires_grad=True)
-    value = log_improvement(at)
+    value = log_h(at)
     assert value.item() == pytest.approx(expected, rel=1e-10, abs=1e-10)
     (slope,) = torch.autograd.grad(value, at)
     assert slope.item() == pytest.approx(math.exp(special.log_ndtr(u) - expected), rel=1e-7)
@@ -438,7 +449,7 @@ def test_log_improvement_is_the_integral(u: float) -> None:
 
 def test_log_improvement_keeps_its_slope_in_the_far_tail() -> None:
     u = -torch.logspace(2, 9, 60, dtype=torch.float64).requires_grad_()
-    value = log_improvement(u)
+    value = log_h(u)
     expected = -0.5 * u**2 - 0.5 * math.log(2 * math.pi) - 2.0 * (-u).log()
     assert torch.allclose(value, expected, rtol=1e-7)
     (slope,) = torch.autograd.grad(value.sum(), u)
@@ -447,7 +458,7 @@ def test_log_improvement_keeps_its_slope_in_the_far_tail() -> None:
 
 def test_smooth_positive_part_is_positive_increasing_and_near() -> None:
     gain = torch.linspace(-20.0, 20.0, 401, dtype=torch.float64) * 1e-3
-    value = log_positive_part(gain)
+    value = log_fat_softplus(gain)
     assert (value[210:].exp() - gain[210:]).abs().max() < 1e-6
     assert (value[1:] > value[:-1]).all()
     assert value.isfinite().all()
@@ -464,10 +475,10 @@ def test_a_plateau_is_noticed_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
     inputs = rng.random((20, 2))
     flat = np.sin(3 * inputs[:, :1])
-    assert spacing.plateau(inputs, flat) == 0.0
+    assert spacing.plateau_width(inputs, flat) == 0.0
     steps = np.round(4 * inputs[:, :1])
-    wide = spacing.plateau(inputs, steps)
+    wide = spacing.plateau_width(inputs, steps)
     assert 0.0 < wide <= 0.1 * 2**0.5
     near = inputs[:2] + 1e-4
-    found = spacing.plateau(np.concatenate([inputs, near]), np.concatenate([flat, flat[:2]]))
+    found = spacing.plateau_width(np.concatenate([inputs, near]), np.concatenate([flat, flat[:2]]))
     assert found == pytest.approx(2 * np.sqrt(2) * 1e-4)

@@ -38,9 +38,9 @@ def test_gradient_of_the_likelihood(full: bool) -> None:
 
 def test_slopes_are_those_of_the_mean() -> None:
     x, scores = data(20)
-    process = metric._conditioned(x, scores, np.eye(3) + 0.3, 1e-4)
+    process = metric._condition(x, scores, np.eye(3) + 0.3, 1e-4)
     at = np.random.default_rng(2).random((5, 3))
-    mean, slopes = process.slopes(at)
+    mean, slopes = process.mean_and_jacobian(at)
     assert mean == pytest.approx(process.mean(at))
     for i, step in enumerate(1e-5 * np.eye(3)):
         assert slopes[:, :, i] == pytest.approx(
@@ -50,42 +50,42 @@ def test_slopes_are_those_of_the_mean() -> None:
 
 def test_errors_are_those_of_leaving_one_out() -> None:
     x, scores = data(15)
-    process = metric._conditioned(x, scores, np.eye(3), 1e-3)
+    process = metric._condition(x, scores, np.eye(3), 1e-3)
     covariance, _ = metric._kernel(x, x)
     covariance += 1e-3 * np.eye(15)
     others = np.arange(15) != 4
     weights = np.linalg.solve(covariance[np.ix_(others, others)], covariance[others, 4])
     predicted = process.constant + weights @ (scores[others] - process.constant)
-    assert process.errors[4] == pytest.approx(scores[4] - predicted)
+    assert process.loo_errors[4] == pytest.approx(scores[4] - predicted)
 
 
 def test_a_full_metric_finds_the_sum_that_matters(monkeypatch: pytest.MonkeyPatch) -> None:
     (x, scores), (at, truth) = data(40, 5), data(200, 5, seed=9)
     importance = np.ones(4)
-    full, memo = metric.fit(x, scores, importance)
+    full, memo = metric.fit_metric_gp(x, scores, importance)
     assert len(memo["logs"]) == 26
-    monkeypatch.setattr(metric, "_LARGEST", 0)
-    diagonal, _ = metric.fit(x, scores, importance)
+    monkeypatch.setattr(metric, "_MAX_FULL_DIM", 0)
+    diagonal, _ = metric.fit_metric_gp(x, scores, importance)
     losses = [np.mean((process.mean(at) - truth) ** 2) for process in (full, diagonal)]
     assert losses[0] < 0.5 * losses[1]
 
 
 def test_a_memo_spares_the_next_fit_until_the_data_have_grown() -> None:
     x, scores = data(30)
-    first, memo = metric.fit(x[:20], scores[:20], np.ones(4))
-    again, kept = metric.fit(x[:22], scores[:22], np.ones(4), memo)
+    first, memo = metric.fit_metric_gp(x[:20], scores[:20], np.ones(4))
+    again, kept = metric.fit_metric_gp(x[:22], scores[:22], np.ones(4), memo)
     assert kept == memo
     assert (again.metric == first.metric).all()
-    _, anew = metric.fit(x, scores, np.ones(4), memo)
+    _, anew = metric.fit_metric_gp(x, scores, np.ones(4), memo)
     assert anew["n"] == 30
 
 
 def test_draws_have_the_spread_of_what_is_believed() -> None:
     x, scores = data(20)
-    process = metric._conditioned(x, scores, np.eye(3), 1e-6)
+    process = metric._condition(x, scores, np.eye(3), 1e-6)
     at = np.random.default_rng(3).random((2, 3))
     rng = np.random.default_rng(4)
-    draws = np.array([process.drawn(at, rng) for _ in range(4000)])
+    draws = np.array([process.sample(at, rng) for _ in range(4000)])
     assert draws.mean(0) == pytest.approx(process.mean(at), abs=0.1 * draws.std(0).max())
     covariance, _ = metric._kernel(np.concatenate([at, x]), np.concatenate([at, x]))
     covariance[2:, 2:] += 1e-6 * np.eye(20)
@@ -101,8 +101,8 @@ def test_draws_have_the_spread_of_what_is_believed() -> None:
 
 def test_what_was_told_is_drawn_as_it_was() -> None:
     x, scores = data(20)
-    process = metric._conditioned(x, scores, np.eye(3), 1e-8)
-    assert process.drawn(x[:3], np.random.default_rng(0)) == pytest.approx(scores[:3], abs=1e-2)
-    told = process.with_scores(np.full((1, 3), 0.5), np.full((1, 4), 3.0))
+    process = metric._condition(x, scores, np.eye(3), 1e-8)
+    assert process.sample(x[:3], np.random.default_rng(0)) == pytest.approx(scores[:3], abs=1e-2)
+    told = process.condition_on(np.full((1, 3), 0.5), np.full((1, 4), 3.0))
     assert told.mean(np.full((1, 3), 0.5)) == pytest.approx(np.full((1, 4), 3.0), abs=1e-2)
     assert len(told.inputs) == 21

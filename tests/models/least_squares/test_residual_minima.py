@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from bo_invert.models.base import to_unit
-from bo_invert.models.least_squares.residual_gp import _kept, fit, merits
-from bo_invert.models.least_squares.residual_minima import Search, _gaps
+from bo_invert.models.least_squares.residual_gp import (
+    _select_evaluations,
+    fit_residual_model,
+    sums_of_squares,
+)
+from bo_invert.models.least_squares.residual_minima import ResidualSearch, _gaps
 from bo_invert.parameters import Float
 from bo_invert.search_domain import Domain, box_domain
 from bo_invert.types import Array
@@ -34,12 +38,12 @@ def search(
     excesses: Array | None = None,
     barren: Array = NONE,
     domain: Domain = BOX,
-) -> Search:
+) -> ResidualSearch:
     missed = residuals(points) if missed is None else missed
     excesses = np.empty((len(points), 0)) if excesses is None else excesses
-    model, _ = fit(to_unit(domain, points), missed, excesses)
-    best = np.argsort(merits(missed, excesses), kind="stable")
-    return Search(domain, domain.project, model, points[best], barren)
+    model, _ = fit_residual_model(to_unit(domain, points), missed, excesses)
+    best = np.argsort(sums_of_squares(missed, excesses), kind="stable")
+    return ResidualSearch(domain, domain.project, model, points[best], barren)
 
 
 def test_proposes_where_residuals_vanish() -> None:
@@ -67,13 +71,13 @@ def test_a_basin_that_has_shown_its_floor_is_left_alone() -> None:
 
 def test_twins_are_modelled_once() -> None:
     points = np.array([[0.1, 0.1], [0.1001, 0.1], [0.5, 0.5], [0.1, 0.1001]])
-    assert list(_kept(points, np.array([3.0, 2.0, 1.0, 4.0]))) == [1, 2]
+    assert list(_select_evaluations(points, np.array([3.0, 2.0, 1.0, 4.0]))) == [1, 2]
 
 
 def test_thousands_of_points_are_thinned_to_the_best_and_a_spread() -> None:
     points = np.random.default_rng(0).random((3000, 6))
     merits = np.random.default_rng(1).random(3000)
-    kept = _kept(points, merits)
+    kept = _select_evaluations(points, merits)
     assert len(kept) == 400
     assert set(np.argsort(merits)[:200]) <= set(kept)
     assert merits[kept].max() > 0.9
@@ -82,7 +86,7 @@ def test_thousands_of_points_are_thinned_to_the_best_and_a_spread() -> None:
 def test_thousands_of_twins_leave_room_for_others() -> None:
     rng = np.random.default_rng(0)
     points = np.concatenate([0.5 + 1e-4 * rng.random((2000, 6)), rng.random((30, 6))])
-    kept = _kept(points, np.concatenate([rng.random(2000), 1.0 + rng.random(30)]))
+    kept = _select_evaluations(points, np.concatenate([rng.random(2000), 1.0 + rng.random(30)]))
     assert len(kept) == 31
 
 
