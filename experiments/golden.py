@@ -269,15 +269,12 @@ def suite_key(spec: dict[str, Any], problem: str) -> str:
 def suite_cases(patterns: list[str]) -> Iterator[Case]:
     """List every method with stored rows on every problem of the suite."""
     for problem in SUITE_PROBLEMS:
-        made = None
         for spec in SUITE_METHODS:
             label = suite_key(spec, problem).removesuffix(f"-{problem}")
             moments = SUITE_MOMENTS.get(spec["name"], (0, 20, 60))
             case = Case(label, spec, problem, moments, batch=4)
             if _chosen(case, patterns):
-                made = made or suite_problem(problem)
-                if suitable(spec, made):
-                    yield case
+                yield case
 
 
 def suitable(spec: Any, problem: Any) -> bool:
@@ -345,6 +342,8 @@ def record(case: Case) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     began = time.perf_counter()
     problem = PROBLEMS[case.problem]() if case.problem in PROBLEMS else suite_problem(case.problem)
+    if not suitable(case.strategy, problem):
+        return {"record": {"refused": True}, "seconds": 0.0}
     store = registry.resolve("stores", "memory")()
     study = bi.Study.create("golden", problem, strategy=case.strategy, seed=3, storage=store)
     budget = 2 * max(case.moments)
