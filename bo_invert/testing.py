@@ -43,7 +43,7 @@ from bo_invert.search_domain import Choice, Float, Int
 from bo_invert.spaces.box import Box
 from bo_invert.storage.events import LATE
 from bo_invert.storage.open import open_store
-from bo_invert.storage.transitions import MAX_ATTEMPTS, Terms
+from bo_invert.storage.transitions import MAX_ATTEMPTS, Assignment
 from bo_invert.study.study import Study
 from bo_invert.types import Cost, State, Trial
 
@@ -387,11 +387,16 @@ class _Machine(RuleBasedStateMachine):
         assert best is None or best.loss == min(losses)
 
 
-def _take(study: Study, count: int, worker: str | None, **terms: Any) -> list[Trial]:
-    known = terms.pop("known", None)
+def _take(study: Study, count: int, worker: str | None, **assignment: Any) -> list[Trial]:
+    known = assignment.pop("known", None)
     propose = partial(study.propose, None)
     return study.journal.take(
-        propose, count, None, 0, Terms(worker, terms.pop("lease", None), **terms), known
+        propose,
+        count,
+        None,
+        0,
+        Assignment(worker, assignment.pop("lease", None), **assignment),
+        known,
     )
 
 

@@ -3,7 +3,7 @@
 python experiments/busy.py --calls 120 --seconds 0.5
 
 The oracle sleeps. Busy is the time that workers spent in it, of all the time they had until the last call began. Each
-case is run as it is, and without asking ahead (``Pace`` in ``bo_invert/study/pacing.py``). What strategies import
+case is run as it is, and without asking ahead (``Pacing`` in ``bo_invert/study/pacing.py``). What strategies import
 is imported before.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 
 import bo_invert as bi
 from bo_invert.problems.examples.hartmann import hartmann6
-from bo_invert.study.pacing import Pace
+from bo_invert.study.pacing import Pacing
 
 
 def measured(
@@ -48,13 +48,13 @@ def measured(
         return answer
 
     study.propose = timed  # type: ignore[method-assign]
-    kept = Pace.ahead
+    kept = Pacing.ahead
     try:
         if not ahead:
-            Pace.ahead = property(lambda self: 0)  # type: ignore[assignment]
+            Pacing.ahead = property(lambda self: 0)  # type: ignore[assignment]
         study.run(calls, batch=workers, executor="threads")
     finally:
-        Pace.ahead = kept  # type: ignore[method-assign]
+        Pacing.ahead = kept  # type: ignore[method-assign]
     first, last = min(began for began, _ in times), max(began for began, _ in times)
     busy = sum(min(ended, last) - began for began, ended in times) / (workers * (last - first))
     assert study.best is not None

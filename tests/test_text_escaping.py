@@ -16,7 +16,7 @@ from bo_invert.cli import main as cli
 from bo_invert.report.benchmark_page import bench_html
 from bo_invert.report.benchmark_tables import BenchmarkRuns
 from bo_invert.report.notebook import trial_html
-from bo_invert.storage.transitions import Terms
+from bo_invert.storage.transitions import Assignment
 from bo_invert.types import printable
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -39,7 +39,7 @@ def searched(text: str, storage: str | None = None) -> bi.Study:
         study.tell(trial, [float(trial.number), 1.0])
     for verdict in bi.FailedError(f"failed {text}"), bi.InfeasibleError(f"infeasible {text}"):
         study.tell(study.ask()[0], verdict)
-    study.take(1, None, terms=Terms(f"worker {text}".replace("\ud800", ""), 600.0))
+    study.take(1, None, assignment=Assignment(f"worker {text}".replace("\ud800", ""), 600.0))
     return study
 
 

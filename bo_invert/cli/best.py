@@ -19,7 +19,7 @@ from bo_invert.errors import BoInvertError, InvalidInputError
 
 if TYPE_CHECKING:
     from bo_invert.storage.base import Store
-    from bo_invert.storage.reader import Record
+    from bo_invert.storage.reader import JournalReader
     from bo_invert.study.recommendation import Recommendation
     from bo_invert.study.study import Study
 
@@ -47,11 +47,11 @@ def best(
     """The best trial of a study; of a noisy oracle also the trial that a model of all answers recommends."""
     from bo_invert.history import History
     from bo_invert.storage.open import open_store
-    from bo_invert.storage.reader import Record
+    from bo_invert.storage.reader import JournalReader
     from bo_invert.study.recommendation import known_noisy
 
     store = open_store(storage)
-    journal = Record(store, name)
+    journal = JournalReader(store, name)
     history = History(journal.trials)
     if history.best is None:
         say(why_nothing(journal))
@@ -136,7 +136,7 @@ def _recommended(
         return None
 
 
-def _record(journal: Record, found: Recommendation) -> dict[str, Any]:
+def _record(journal: JournalReader, found: Recommendation) -> dict[str, Any]:
     """Number, parameters and expectations under keys of their own."""
     told = trial_records(journal, [found.trial])[0]
     keys = list(told)

@@ -53,7 +53,7 @@ from bo_invert.errors import BoInvertError, InvalidInputError, ProblemChangedErr
 
 if TYPE_CHECKING:
     from bo_invert.benchmark.compare import Comparison
-    from bo_invert.storage.reader import Record
+    from bo_invert.storage.reader import JournalReader
     from bo_invert.study.study import Study
     from bo_invert.types import JSON
 
@@ -299,10 +299,10 @@ def report(
 def list_studies(storage: Storage, how: Shape = Format.table) -> None:
     """All studies in a storage."""
     from bo_invert.storage.open import open_store
-    from bo_invert.storage.reader import Record
+    from bo_invert.storage.reader import JournalReader
 
     store = open_store(storage)
-    journals = [Record(store, name) for name in store.names()]
+    journals = [JournalReader(store, name) for name in store.names()]
     records = [study_record(journal, journal.best, how) for journal in journals]
     if records or how is not Format.table:
         emit(records, how, hidden=("created", "asking"))
@@ -328,12 +328,12 @@ def main() -> None:
         sys.exit(2 if isinstance(error, InvalidInputError) else 1)
 
 
-def _journal(name: str, storage: str) -> Record:
+def _journal(name: str, storage: str) -> JournalReader:
     """Read without strategy and problem, so that a study can be looked at where neither is installed."""
     from bo_invert.storage.open import open_store
-    from bo_invert.storage.reader import Record
+    from bo_invert.storage.reader import JournalReader
 
-    return Record(open_store(storage), name)
+    return JournalReader(open_store(storage), name)
 
 
 def _require_find(comparison: Comparison) -> None:

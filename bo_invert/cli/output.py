@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bo_invert.report.objective_view import Goal
-    from bo_invert.storage.reader import Record
+    from bo_invert.storage.reader import JournalReader
     from bo_invert.types import Trial
 
 Row = Mapping[str, Any]
@@ -91,7 +91,9 @@ def _cell(value: Any) -> Any:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def study_record(journal: Record, best: Trial | None, how: Format = Format.json) -> dict[str, Any]:
+def study_record(
+    journal: JournalReader, best: Trial | None, how: Format = Format.json
+) -> dict[str, Any]:
     """A study in one row: what it is about, what it found (in a table as its user would say it), what it spent."""
     header, spent = journal.header, journal.ledger
     loss = None if best is None else best.loss
@@ -122,7 +124,7 @@ def study_record(journal: Record, best: Trial | None, how: Format = Format.json)
 
 
 def trial_records(
-    journal: Record, trials: Sequence[Trial], how: Format = Format.json
+    journal: JournalReader, trials: Sequence[Trial], how: Format = Format.json
 ) -> list[dict[str, Any]]:
     """Trials as rows, with parameters by name where the log knows their names; the problem itself is not needed.
 
@@ -137,7 +139,7 @@ def trial_records(
     return [_told(record, _goal(journal)) for record in records] if how is Format.table else records
 
 
-def _goal(journal: Record) -> Goal:
+def _goal(journal: JournalReader) -> Goal:
     from bo_invert.report.objective_view import Goal
 
     problem = journal.header["problem"]
@@ -154,7 +156,7 @@ def _told(record: Row, goal: Goal) -> dict[str, Any]:
     return told
 
 
-def best_record(journal: Record, best: Trial | None) -> dict[str, Any]:
+def best_record(journal: JournalReader, best: Trial | None) -> dict[str, Any]:
     """Number, parameters and outputs of the best trial, under keys of their own."""
     if best is None:
         return {}
@@ -164,7 +166,7 @@ def best_record(journal: Record, best: Trial | None) -> dict[str, Any]:
     return {f"best.{key}": record[key] for key in wanted}
 
 
-def reasons(journal: Record) -> list[str]:
+def reasons(journal: JournalReader) -> list[str]:
     """Why a strategy that chooses among others chose what it chose, once each, with the trial where it began."""
     begun: dict[str, int] = {}
     for trial in journal.trials:
@@ -174,7 +176,7 @@ def reasons(journal: Record) -> list[str]:
     return [f"from trial {number}: {why}" for why, number in begun.items()]
 
 
-def why_nothing(journal: Record) -> str:
+def why_nothing(journal: JournalReader) -> str:
     """A sentence on a study without a feasible trial."""
     done = [trial.outcome for trial in journal.trials if trial.outcome is not None]
     reasons = [outcome.reason for outcome in done if outcome.reason]

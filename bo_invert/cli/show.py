@@ -10,9 +10,9 @@ def show_study(name: StudyName, storage: Storage, how: Shape = Format.table) -> 
     """A study: what it is about, found and spent, and which oracle and versions it was begun with."""
     from bo_invert.problems.provenance import noted, told
     from bo_invert.storage.open import open_store
-    from bo_invert.storage.reader import Record
+    from bo_invert.storage.reader import JournalReader
 
-    journal = Record(open_store(storage), name)
+    journal = JournalReader(open_store(storage), name)
     best = journal.best
     record = study_record(journal, best, how) | best_record(journal, best)
     known = journal.header.get("provenance")

@@ -128,7 +128,7 @@ def work(
     """
     stop = threading.Event()
     try:
-        with _stopping(stop, grace, study.journal.hurry, say):
+        with _stopping(stop, grace, study.journal.shorten_timeouts, say):
             return _until(stop, study, budget, jobs, executor, retries, say, timeout)
     except _Patience as end:
         say("\n".join(["what was not ready is given back", *getattr(end, "__notes__", ())]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bo_invert.errors import BoInvertError
 from bo_invert.service.lru_cache import LRUCache
 from bo_invert.service.registered_problems import RegisteredProblems
-from bo_invert.storage.journal_base import Answer
+from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.study.study import Study
 
 
@@ -51,7 +51,7 @@ class AskWorker:
 
     registered: RegisteredProblems
 
-    def __call__(self, request: ProposalRequest | None) -> Answer | ProposalError | None:
+    def __call__(self, request: ProposalRequest | None) -> LoggedProposal | ProposalError | None:
         """Run a strategy without writing anything.
 
         Args:

@@ -19,8 +19,8 @@ from bo_invert.errors import StorageBusyError
 from bo_invert.service.ask_process import AskWorker, ProposalError, ProposalRequest
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.journal import Journal
-from bo_invert.storage.journal_base import Answer, Propose, TakeRequest
-from bo_invert.storage.reader import View
+from bo_invert.storage.journal_base import LoggedProposal, Propose, TakeRequest
+from bo_invert.storage.reader import JournalView
 from bo_invert.types import Trial
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class AskProcesses:
         if pool is not None:
             pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
 
-    def propose(self, request: ProposalRequest) -> Answer | None:
+    def propose(self, request: ProposalRequest) -> LoggedProposal | None:
         """Run the strategy of a study and wait for its answer; see ``AskWorker``.
 
         Raises:
@@ -121,7 +121,7 @@ class AskQueue:
         return self._task is None or self._task.done()
 
     async def ask(self, request: TakeRequest, budget: int | None) -> list[Trial]:
-        """Start trials; see ``Verbs.take``.
+        """Start trials; see ``JournalBase.take``.
 
         Raises:
             TimeoutError: the strategy took more than ``ASK_TIMEOUT`` seconds; its trials go to the
@@ -174,7 +174,7 @@ class AskQueue:
     def _propose_for(self, budget: int | None) -> Propose:
         journal, processes = self._journal, self._processes
 
-        def propose(_: View, count: int) -> Answer | None:
+        def propose(_: JournalView, count: int) -> LoggedProposal | None:
             identity = journal.header.get("id")
             request = ProposalRequest(processes.url, journal.name, count, budget, identity)
             return processes.propose(request)

@@ -8,8 +8,8 @@ from typing import Any
 
 from bo_invert.errors import InvalidInputError, StorageError
 from bo_invert.service.connection import ASK_TIMEOUT, ServerConnection, study_path
-from bo_invert.storage.journal_base import Propose, Verbs
-from bo_invert.storage.transitions import Terms
+from bo_invert.storage.journal_base import JournalBase, Propose
+from bo_invert.storage.transitions import Assignment
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
 
 _PAGE = 1000
@@ -96,7 +96,7 @@ class RemoteStore(ServerConnection):
         self.request("DELETE", study_path(name))
 
 
-class RemoteJournal(Verbs):
+class RemoteJournal(JournalBase):
     """Journal of a study on a server: reads events, and changes the study through the HTTP API.
 
     The server runs the strategy and watches the leases.
@@ -110,19 +110,19 @@ class RemoteJournal(Verbs):
         count: int,
         budget: int | None,
         retries: int = 0,
-        terms: Terms = Terms(),  # noqa: B008  (frozen)
+        assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
     ) -> list[Trial]:
         body: dict[str, JSON] = {
             "count": count,
             "budget": budget,
             "retries": retries,
-            "worker": terms.worker,
-            "lease": terms.lease,
+            "worker": assignment.worker,
+            "lease": assignment.lease,
         }
         if known is not None:
             body["known"] = sorted(known)
-        key = terms.key or uuid.uuid4().hex
+        key = assignment.key or uuid.uuid4().hex
         asked = self._store.post(self.name, "ask", body, key, timeout=ASK_TIMEOUT)
         return self._read([trial["number"] for trial in asked["trials"]])
 
@@ -169,7 +169,7 @@ class RemoteJournal(Verbs):
     def release(self, number: int, attempt: int, cost: Cost) -> Trial:
         return self._change(number, "release", {"attempt": attempt, "cost": cost.to_json()})
 
-    def lose(self, gone: Callable[[str], bool]) -> None:
+    def expire(self, gone: Callable[[str], bool]) -> None:
         """Do nothing, because the server expires leases."""
 
     def abandon(self, numbers: set[int]) -> None:

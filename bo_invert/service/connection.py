@@ -82,7 +82,7 @@ class ServerConnection:
     def __str__(self) -> str:
         return self.url
 
-    def hurry(self, patience: float = 1.0) -> None:
+    def shorten_timeouts(self, patience: float = 1.0) -> None:
         """Reduce the patience, for example during a shutdown."""
         self._patience = patience
 

@@ -23,7 +23,7 @@ from bo_invert.service.lru_cache import LRUCache
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal import Journal
-from bo_invert.storage.leases import LOOKS, Watch, reap
+from bo_invert.storage.leases import BEATS_PER_LEASE, LeaseMonitor, expire_leases
 from bo_invert.types import Query, Trial
 
 Result = TypeVar("Result")
@@ -49,7 +49,7 @@ class OpenStudy:
     domain: Domain | None
     why_not: str
     problem: Problem | None = None
-    watch: Watch = field(default_factory=Watch)
+    watch: LeaseMonitor = field(default_factory=LeaseMonitor)
     beats: dict[str, float] = field(default_factory=dict)
 
     def trial(self, number: int) -> Trial:
@@ -71,7 +71,7 @@ class OpenStudy:
         Raises:
             StudyNotFoundError: the study has no trial of this number.
         """
-        return (self.journal.remembered(number) or self.trial(number)).query
+        return (self.journal.cached_trial(number) or self.trial(number)).query
 
 
 class OpenStudies:
@@ -146,9 +146,9 @@ class OpenStudies:
         self._opened.pop(name)
 
     async def beat(self, study: OpenStudy, worker: str, lease: float, limit: int = 4096) -> None:
-        """Record a heartbeat, at most ``LOOKS`` times a lease; remember at most ``limit`` workers."""
+        """Record a heartbeat, a few times per lease; remember at most ``limit`` workers."""
         now, beats = time.monotonic(), study.beats
-        if now - beats.get(worker, -math.inf) < lease / LOOKS:
+        if now - beats.get(worker, -math.inf) < lease / BEATS_PER_LEASE:
             return
         if len(beats) >= limit:
             beats.clear()
@@ -197,7 +197,7 @@ class OpenStudies:
 
 def _expire(study: OpenStudy) -> None:
     before = study.journal.ledger.lost
-    reap(study.journal, study.watch)
+    expire_leases(study.journal, study.watch)
     lost = study.journal.ledger.lost - before
     if lost > 0:
         _log.info("study %r: leases of %d attempts expired", study.journal.name, lost)

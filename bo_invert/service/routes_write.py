@@ -32,10 +32,10 @@ from bo_invert.service.routes_read import summary
 from bo_invert.storage.journal import Journal
 from bo_invert.storage.journal_base import TakeRequest
 from bo_invert.storage.leases import LEASE
-from bo_invert.storage.transitions import Terms
+from bo_invert.storage.transitions import Assignment
 from bo_invert.strategies.base import from_spec
 from bo_invert.study.header import new_header
-from bo_invert.study.input_validation import refuse_shape
+from bo_invert.study.input_validation import check_outputs
 from bo_invert.types import JSON, Array, Cost, Query, State
 
 router = APIRouter(prefix=PREFIX)
@@ -104,10 +104,10 @@ async def ask(
     if study.why_not:
         raise InvalidInputError(study.why_not)
     lease = body.lease if body.worker is None else body.lease or LEASE
-    terms = Terms(body.worker, lease, key)
+    assignment = Assignment(body.worker, lease, key)
     if body.worker is not None and lease is not None:
         await studies.beat(study, body.worker, lease)
-    request = TakeRequest(body.count, body.retries, terms, body.known)
+    request = TakeRequest(body.count, body.retries, assignment, body.known)
     trials = await study.queue.ask(request, body.budget)
     why = "" if trials else await studies.thread(_why_none, study.journal, body.budget)
     shown = [TrialResponse.of(trial, study.domain) for trial in trials]
@@ -122,7 +122,7 @@ async def tell(
     study = await studies.open(name)
     problem = await studies.problem(name)
     query = await studies.thread(study.query, number)
-    refuse_shape(body.outputs, problem.outputs)
+    check_outputs(body.outputs, problem.outputs)
     trace = body.trace and [float("nan") if value is None else value for value in body.trace]
     for part, values in (("point", body.point), ("gradient", body.gradient)):
         if values is not None:
@@ -215,7 +215,7 @@ async def add(
         if (one.outputs is None) == (failure is None):
             raise InvalidInputError("observation must have 'outputs', 'failed' or 'infeasible'")
         if one.outputs is not None:
-            refuse_shape(one.outputs, problem.outputs)
+            check_outputs(one.outputs, problem.outputs)
         cost = Cost() if one.cost is None else one.cost.to_cost()
         queries.append(Query(_point(one.point, problem), origin="data"))
         outcomes.append(problem.outcome(one.outputs if failure is None else failure, cost))

@@ -9,19 +9,19 @@ from dataclasses import replace
 from itertools import islice
 
 from bo_invert.errors import BoInvertError, StorageConflictError, StorageError, StudyNotFoundError
-from bo_invert.storage import transitions as decisions
+from bo_invert.storage import transitions
 from bo_invert.storage.base import Store
 from bo_invert.storage.events import Log, event
-from bo_invert.storage.journal_base import Answer, Propose, TakeRequest, Verbs
+from bo_invert.storage.journal_base import JournalBase, LoggedProposal, Propose, TakeRequest
 from bo_invert.storage.reader import room
-from bo_invert.storage.transitions import Terms
+from bo_invert.storage.transitions import Assignment
 from bo_invert.types import JSON, Cost, Outcome, Query, Trial
 
 _SHORT = 0.05
 """Seconds of an ask for which others may be kept waiting."""
 
 
-class Journal(Verbs):
+class Journal(JournalBase):
     """The events of one study, written here.
 
     A change is decided in the light of the newest log. When somebody else appends in between, it is decided again.
@@ -42,10 +42,10 @@ class Journal(Verbs):
         count: int,
         budget: int | None,
         retries: int = 0,
-        terms: Terms = Terms(),  # noqa: B008  (frozen)
+        assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
     ) -> list[Trial]:
-        request = TakeRequest(count, retries, terms, known)
+        request = TakeRequest(count, retries, assignment, known)
         trials, complete = self.take_ready(request, budget)
         if complete:
             return trials
@@ -58,20 +58,20 @@ class Journal(Verbs):
             The trials, and whether the request is complete. It is complete if it was answered
             before (same key) or if there are enough trials.
         """
-        answered = self._answered(request.terms)
+        answered = self._answered(request.assignment)
         if answered is not None:
             return answered, True
-        terms, count = request.terms, request.count
+        assignment, count = request.assignment, request.count
         with self._lock:
             trials: list[Trial] = []
-            if request.known is not None and terms.worker is not None:
-                trials = self.held(terms.worker, request.known)[:count]
+            if request.known is not None and assignment.worker is not None:
+                trials = self.running_of(assignment.worker, request.known)[:count]
             wanted = count - len(trials)
             if wanted:
                 trials += self._begun(
                     self._commit(
-                        lambda log: decisions.resumed(
-                            log, wanted, room(log, budget), request.retries, terms
+                        lambda log: transitions.resume(
+                            log, wanted, room(log, budget), request.retries, assignment
                         )
                     )
                 )
@@ -98,7 +98,7 @@ class Journal(Verbs):
         Returns:
             The trials of each request. The last requests get fewer if the strategy proposes fewer.
         """
-        parts = [(request.count - len(trials), request.terms) for request, trials in requests]
+        parts = [(request.count - len(trials), request.assignment) for request, trials in requests]
         begun: list[Trial] | None = None
         while begun is None:
             # Of several processes that ask at once, one is first and the others ask again. Where an
@@ -117,16 +117,16 @@ class Journal(Verbs):
             for (_, trials), (count, _) in zip(requests, parts, strict=True)
         ]
 
-    def _answered(self, terms: Terms) -> list[Trial] | None:
+    def _answered(self, assignment: Assignment) -> list[Trial] | None:
         """Return the trials of an earlier request with the same key; None if there was none."""
-        if terms.key is None:
+        if assignment.key is None:
             return None
         with self._lock:
-            numbers = self.read().keys.get(terms.key)
+            numbers = self.read().keys.get(assignment.key)
             return None if numbers is None else [self._log[number] for number in numbers]
 
     def _record_ask(
-        self, answer: Answer, budget: int | None, parts: Sequence[tuple[int, Terms]]
+        self, answer: LoggedProposal, budget: int | None, parts: Sequence[tuple[int, Assignment]]
     ) -> list[Trial] | None:
         """Append an ask and the start of its trials, all or nothing.
 
@@ -144,7 +144,7 @@ class Journal(Verbs):
 
         def decide(log: Log) -> JSON:
             queries = _fitting(answer.queries, room(log, budget))
-            return decisions.asked(log, answer.ask, queries, parts, notes) if queries else []
+            return transitions.ask(log, answer.ask, queries, parts, notes) if queries else []
 
         with self._lock:
             events = self._commit(decide)
@@ -152,7 +152,7 @@ class Journal(Verbs):
 
     def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:
         with self._lock:
-            events = self._commit(lambda log: decisions.told(log, number, outcome, attempt))
+            events = self._commit(lambda log: transitions.tell(log, number, outcome, attempt))
             late = any(entry["kind"] == "late" for entry in events or ())
             return self._log[len(self._log) - 1 if late else number]
 
@@ -169,18 +169,18 @@ class Journal(Verbs):
         return self._made(event("enqueued", queries=[query.to_json()]), 1, key)[0]
 
     def cancel(self, number: int, reason: str) -> Trial:
-        self._commit(lambda log: decisions.cancelled(log, number, reason))
+        self._commit(lambda log: transitions.cancel(log, number, reason))
         return self.trial(number)
 
     def release(self, number: int, attempt: int, cost: Cost) -> Trial:
-        self._commit(lambda log: decisions.released(log, number, attempt, cost))
+        self._commit(lambda log: transitions.release(log, number, attempt, cost))
         return self.trial(number)
 
-    def lose(self, gone: Callable[[str], bool]) -> None:
-        self._commit(lambda log: decisions.lost(log, gone))
+    def expire(self, gone: Callable[[str], bool]) -> None:
+        self._commit(lambda log: transitions.expire(log, gone))
 
     def abandon(self, numbers: set[int]) -> None:
-        self._commit(lambda log: decisions.abandoned(log, numbers))
+        self._commit(lambda log: transitions.abandon(log, numbers))
 
     def beat(self, worker: str) -> None:
         self._store.beat(self.name, worker)
@@ -207,9 +207,9 @@ class Journal(Verbs):
 
     def _made(self, entry: JSON, count: int, key: str | None) -> list[Trial]:
         with self._lock:
-            if self._commit(lambda log: decisions.made(log, entry, count, key)):
+            if self._commit(lambda log: transitions.create(log, entry, count, key)):
                 return [self._log[len(self._log) - count + i] for i in range(count)]
-            return self._answered(Terms(key=key)) or []
+            return self._answered(Assignment(key=key)) or []
 
     def _commit(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
         """Append the events that ``decide`` wants, and say which they were."""

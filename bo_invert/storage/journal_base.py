@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from bo_invert.storage.base import Store
-from bo_invert.storage.reader import Record, View
-from bo_invert.storage.transitions import Terms
+from bo_invert.storage.reader import JournalReader, JournalView
+from bo_invert.storage.transitions import Assignment
 from bo_invert.storage.worker_id import new_worker
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
 
 
 @dataclass(frozen=True)
-class Answer:
+class LoggedProposal:
     """What a strategy answered.
 
     Args:
@@ -32,21 +32,21 @@ class Answer:
     seconds: float
 
 
-Propose = Callable[[View, int], Answer | None]
+Propose = Callable[[JournalView, int], LoggedProposal | None]
 """Function that asks a strategy for a number of queries; None if the budget is spent."""
 
 
 @dataclass(frozen=True)
 class TakeRequest:
-    """Request for trials; see ``Verbs.take``."""
+    """Request for trials; see ``JournalBase.take``."""
 
     count: int
     retries: int = 0
-    terms: Terms = Terms()  # noqa: RUF009  (frozen)
+    assignment: Assignment = Assignment()  # noqa: RUF009  (frozen)
     known: Collection[int] | None = None
 
 
-class Verbs(Record, ABC):
+class JournalBase(JournalReader, ABC):
     """A study that can be asked and told.
 
     Attributes:
@@ -66,7 +66,7 @@ class Verbs(Record, ABC):
         count: int,
         budget: int | None,
         retries: int = 0,
-        terms: Terms = Terms(),  # noqa: B008  (frozen)
+        assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
     ) -> list[Trial]:
         """Start up to ``count`` trials: what their worker left unfinished, what waits, then newly asked ones.
@@ -76,14 +76,14 @@ class Verbs(Record, ABC):
             count: how many, at least 1.
             budget: calls the whole study may spend.
             retries: how often a failed trial is tried again.
-            terms: for whom.
+            assignment: for whom.
             known: numbers of running trials that the worker knows to be its own; others of its own are given to it
                 again. None if it knows them all.
         """
 
     @abstractmethod
     def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:
-        """Record an outcome; the same one again changes nothing.
+        """JournalReader an outcome; the same one again changes nothing.
 
         What a superseded worker found is kept as a trial of its own (origin ``"late"``) and billed no further. Of a
         lost trial that nobody has begun again it is the outcome.
@@ -132,7 +132,7 @@ class Verbs(Record, ABC):
         """
 
     @abstractmethod
-    def lose(self, gone: Callable[[str], bool]) -> None:
+    def expire(self, gone: Callable[[str], bool]) -> None:
         """Bill the attempts of workers that disappeared; their trials wait to be issued again, or are given up."""
 
     @abstractmethod
@@ -152,17 +152,19 @@ class Verbs(Record, ABC):
     def leases(self) -> dict[str, float]:
         """Seconds that each worker with running trials may be silent; none where somebody else watches."""
 
-    def hurry(self) -> None:
+    def shorten_timeouts(self) -> None:
         """From now on, do not wait long for a storage or a server that does not answer."""
-        hurry = getattr(self._store, "hurry", None)
+        hurry = getattr(self._store, "shorten_timeouts", None)
         if hurry is not None:
             hurry()
 
     def reclaim(self) -> None:
         """Bill as lost what was begun through this object and could not be given back when that failed."""
-        self.abandon({trial.number for trial in self.held(self.worker, frozenset(self.under_way))})
+        self.abandon(
+            {trial.number for trial in self.running_of(self.worker, frozenset(self.under_way))}
+        )
 
-    def held(self, worker: str, known: Collection[int]) -> list[Trial]:
+    def running_of(self, worker: str, known: Collection[int]) -> list[Trial]:
         """Trials that a worker has under way, without those that it knows of."""
         with self._lock:
             running = self.read().within(State.RUNNING)

@@ -13,16 +13,16 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from bo_invert.errors import BoInvertError, StorageError
-from bo_invert.storage.journal_base import Verbs
+from bo_invert.storage.journal_base import JournalBase
 from bo_invert.storage.worker_id import is_gone
 
 LEASE = 60.0
 """Seconds that a worker may be silent, as long as nobody says otherwise."""
-LOOKS = 4
+BEATS_PER_LEASE = 4
 """So many looks, or signs of life, fall into one lease."""
 
 
-class Watch:
+class LeaseMonitor:
     """For how long each worker has been seen to stand still.
 
     Args:
@@ -48,20 +48,22 @@ class Watch:
         for worker, lease in leases.items():
             count = beats.get(worker, 0)
             known = self._counts.get(worker) == count and worker in self._silence
-            silence[worker] = self._silence[worker] + min(passed, lease / LOOKS) if known else 0.0
+            silence[worker] = (
+                self._silence[worker] + min(passed, lease / BEATS_PER_LEASE) if known else 0.0
+            )
         self._counts = {worker: beats.get(worker, 0) for worker in leases}
         self._silence = silence
         return {worker for worker, seconds in silence.items() if seconds >= leases[worker]}
 
 
-def reap(journal: Verbs, watch: Watch) -> None:
+def expire_leases(journal: JournalBase, watch: LeaseMonitor) -> None:
     """Give up the attempts of workers that certainly ended, or whose lease is over."""
     leases = journal.leases
     silent = watch.silent(journal.beats(), leases) if leases else set()
-    journal.lose(lambda worker: worker in silent or is_gone(worker))
+    journal.expire(lambda worker: worker in silent or is_gone(worker))
 
 
-class Heart:
+class Heartbeat:
     """Shows, from a thread of its own, that a worker is there; and gives up the work of those that are not.
 
     Args:
@@ -70,14 +72,14 @@ class Heart:
         lease: seconds that it may be silent.
     """
 
-    def __init__(self, journal: Verbs, worker: str, lease: float) -> None:
+    def __init__(self, journal: JournalBase, worker: str, lease: float) -> None:
         self._journal = journal
         self._worker = worker
-        self._pause = lease / LOOKS
+        self._pause = lease / BEATS_PER_LEASE
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="bo-invert-heart", daemon=True)
 
-    def __enter__(self) -> Heart:
+    def __enter__(self) -> Heartbeat:
         self._journal.beat(self._worker)
         self._thread.start()
         return self
@@ -92,11 +94,11 @@ class Heart:
         self._thread.join()
 
     def _beat(self) -> None:
-        watch = Watch()
+        watch = LeaseMonitor()
         while not self._ended.wait(self._pause):
             try:
                 self._journal.beat(self._worker)
-                reap(self._journal, watch)
+                expire_leases(self._journal, watch)
             except StorageError:
                 continue  # a storage that is busy now may answer the next time; a lease has several
             except BoInvertError:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from typing import NamedTuple
 
-from bo_invert.storage import transitions as decisions
+from bo_invert.storage import transitions
 from bo_invert.storage.base import Store
 from bo_invert.storage.events import Log
 from bo_invert.types import JSON, Ledger, State, Trial
 
 
-class View(NamedTuple):
+class JournalView(NamedTuple):
     """What a log amounts to at one moment.
 
     Args:
@@ -29,7 +29,7 @@ class View(NamedTuple):
     room: float
 
 
-class Record:
+class JournalReader:
     """What is written of a study, as it stands now. Any number of threads may read one.
 
     Args:
@@ -58,11 +58,11 @@ class Record:
             self._log.apply(self._store.events(self.name, self._log.seq))
             return self._log
 
-    def view(self, budget: int | None) -> View:
+    def view(self, budget: int | None) -> JournalView:
         """All that an ask depends on, at one moment."""
         with self._lock:
             log = self.read()
-            return View(log.trials, log.asks, log.seq, log.memo, room(log, budget))
+            return JournalView(log.trials, log.asks, log.seq, log.memo, room(log, budget))
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -105,7 +105,7 @@ class Record:
         with self._lock:
             return list(self.read().ask_seconds)
 
-    def remembered(self, number: int) -> Trial | None:
+    def cached_trial(self, number: int) -> Trial | None:
         """One trial as it was when the log was last read, without waiting for anybody; None if it was not there."""
         return self._log[number] if 0 <= number < len(self._log) else None
 
@@ -128,7 +128,7 @@ class Record:
             InvalidInputError: there is none of this number.
         """
         with self._lock:
-            return decisions.find(self.read(), number)
+            return transitions.find(self.read(), number)
 
 
 def room(log: Log, budget: int | None) -> float:

@@ -35,7 +35,7 @@ def find(log: Log, number: int) -> Trial:
 
 
 @dataclass(frozen=True)
-class Terms:
+class Assignment:
     """For whom trials are started.
 
     Args:
@@ -49,18 +49,25 @@ class Terms:
     key: str | None = None
 
 
-def started(log: Log, numbers: Sequence[int], terms: Terms) -> list[JSON]:
+def start(log: Log, numbers: Sequence[int], assignment: Assignment) -> list[JSON]:
     """New attempts at trials."""
     events = [
-        event("started", trial=number, worker=terms.worker, lease=terms.lease) for number in numbers
+        event("started", trial=number, worker=assignment.worker, lease=assignment.lease)
+        for number in numbers
     ]
     return (
-        [*events, _keyed(log, terms.key, numbers)] if terms.key is not None and events else events
+        [*events, _keyed(log, assignment.key, numbers)]
+        if assignment.key is not None and events
+        else events
     )
 
 
-def asked(
-    log: Log, ask: int, queries: Sequence[Query], parts: Sequence[tuple[int, Terms]], notes: JSON
+def ask(
+    log: Log,
+    ask: int,
+    queries: Sequence[Query],
+    parts: Sequence[tuple[int, Assignment]],
+    notes: JSON,
 ) -> JSON:
     """An ask and the start of its trials, in one piece; None when somebody else took this number first.
 
@@ -75,13 +82,13 @@ def asked(
         return None
     events = [event("asked", ask=ask, queries=[query.to_json() for query in queries], **notes)]
     first, end = len(log), len(log) + len(queries)
-    for count, terms in parts:
-        events += started(log, range(first, min(first + count, end)), terms)
+    for count, assignment in parts:
+        events += start(log, range(first, min(first + count, end)), assignment)
         first = min(first + count, end)
     return events
 
 
-def resumed(log: Log, count: int, room: float, retries: int, terms: Terms) -> list[JSON]:
+def resume(log: Log, count: int, room: float, retries: int, assignment: Assignment) -> list[JSON]:
     """The start of trials that wait: enqueued by the user, lost, given back, or failed and worth another try.
 
     Args:
@@ -89,7 +96,7 @@ def resumed(log: Log, count: int, room: float, retries: int, terms: Terms) -> li
         count: at most so many.
         room: calls that are neither answered nor promised to open trials; those that wait are promised theirs.
         retries: how often a failure is tried again.
-        terms: on which they are started.
+        assignment: on which they are started.
     """
     waiting = log.within(State.LOST, State.QUEUED)
     left = room + sum(trial.query.cost.calls for trial in waiting)
@@ -99,10 +106,10 @@ def resumed(log: Log, count: int, room: float, retries: int, terms: Terms) -> li
         if len(ready) < count and trial.query.cost.calls <= left:
             ready.append(trial.number)
             left -= trial.query.cost.calls
-    return started(log, ready, terms)
+    return start(log, ready, assignment)
 
 
-def told(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[JSON]:
+def tell(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[JSON]:
     """The end of an attempt; nothing where it is known already.
 
     Raises:
@@ -142,14 +149,14 @@ def _fenced(trial: Trial, outcome: Outcome, attempt: int, entry: JSON) -> list[J
     return [{**entry, "kind": "late"}]
 
 
-def made(log: Log, entry: JSON, count: int, key: str | None) -> list[JSON]:
+def create(log: Log, entry: JSON, count: int, key: str | None) -> list[JSON]:
     """New trials; nothing where a request of this key has made them."""
     if key is None:
         return [entry]
     return [] if key in log.keys else [entry, _keyed(log, key, range(len(log), len(log) + count))]
 
 
-def cancelled(log: Log, number: int, reason: str) -> list[JSON]:
+def cancel(log: Log, number: int, reason: str) -> list[JSON]:
     """The end of an open trial; a running attempt is billed as lost.
 
     Raises:
@@ -166,7 +173,7 @@ def cancelled(log: Log, number: int, reason: str) -> list[JSON]:
     return [*ended, event("cancelled", trial=number, reason=reason)]
 
 
-def released(log: Log, number: int, attempt: int, cost: Cost) -> list[JSON]:
+def release(log: Log, number: int, attempt: int, cost: Cost) -> list[JSON]:
     """An attempt given back; nothing where it has ended already, or was superseded."""
     trial = find(log, number)
     if trial.state is not State.RUNNING or attempt != len(trial.attempts) - 1:
@@ -174,7 +181,7 @@ def released(log: Log, number: int, attempt: int, cost: Cost) -> list[JSON]:
     return [event("released", trial=number, cost=cost.to_json())]
 
 
-def lost(log: Log, gone: Callable[[str], bool]) -> list[JSON]:
+def expire(log: Log, gone: Callable[[str], bool]) -> list[JSON]:
     """The end of the attempts of workers that disappeared; and of trials that this befell too often."""
     events = []
     for trial in log.within(State.RUNNING):
@@ -187,7 +194,7 @@ def lost(log: Log, gone: Callable[[str], bool]) -> list[JSON]:
     return events
 
 
-def abandoned(log: Log, numbers: set[int]) -> list[JSON]:
+def abandon(log: Log, numbers: set[int]) -> list[JSON]:
     """The end of the running attempts at these trials."""
     return [
         event("lost", trial=number)

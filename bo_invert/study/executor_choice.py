@@ -16,7 +16,7 @@ from bo_invert.problems.problem import Problem
 AUTO = "auto"
 
 
-def engine_for(
+def resolve_executor(
     executor: Executor | str | None, problem: Problem, batch: int, timeout: float | None
 ) -> tuple[Any, bool]:
     """What has ``submit``, and whether it was made here, with ``batch`` workers.

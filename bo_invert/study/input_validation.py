@@ -19,7 +19,7 @@ FARTHEST = 1e6
 """Of a coordinate from 0. Points live within a few units of it; beyond, models would compute with infinities."""
 
 
-def given_points(space: Space, designs: Any, points: Any) -> Array:
+def validated_points(space: Space, designs: Any, points: Any) -> Array:
     """Points ``(n, d)`` of designs or of points, one of which is None.
 
     Raises:
@@ -54,7 +54,7 @@ def _encoded(space: Space, designs: Any) -> Array:
     return points
 
 
-def given_answers(Y: Any, alone: bool) -> list[Any]:
+def output_rows(Y: Any, alone: bool) -> list[Any]:
     """One answer for each design. A number, a dict or a verdict is a single one; so is a vector for one alone."""
     if Y is None:
         return []
@@ -67,7 +67,7 @@ def given_answers(Y: Any, alone: bool) -> list[Any]:
     return [Y] if alone and len(rows) > 1 else rows
 
 
-def refuse_shape(answer: Any, outputs: Sequence[str]) -> None:
+def check_outputs(answer: Any, outputs: Sequence[str]) -> None:
     """Outputs of the wrong shape or name are the caller's slip, not news about a design."""
     unknown = (
         [str(name) for name in answer if name not in outputs] if isinstance(answer, Mapping) else []

@@ -17,7 +17,7 @@ _LOOK = 0.05
 """Seconds between two looks at whether a call has begun."""
 
 
-class Pace:
+class Pacing:
     """How many trials are asked for before anybody is free for them, so that no worker waits for a strategy.
 
     They wait in the executor's queue, and count as pending for whoever is asked meanwhile. One worker alone gets none:
@@ -59,7 +59,7 @@ class Pace:
         return min(self._workers, math.ceil(answered + math.sqrt(answered)))
 
 
-class Limit:
+class TimeLimit:
     """A time limit of calls, each from the moment it begins.
 
     Args:

@@ -6,14 +6,14 @@ import sys
 from typing import Any
 
 from bo_invert.report.objective_view import Goal
-from bo_invert.storage.journal_base import Verbs
+from bo_invert.storage.journal_base import JournalBase
 from bo_invert.types import printable
 
 
-class Bar:
+class ProgressBar:
     """A progress bar of calls, with what was found in the user's own quantity, and the failures."""
 
-    def __init__(self, journal: Verbs, goal: Goal, budget: int, label: str) -> None:
+    def __init__(self, journal: JournalBase, goal: Goal, budget: int, label: str) -> None:
         self._journal = journal
         self._goal = goal
         self._bar: Any = None

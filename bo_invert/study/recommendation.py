@@ -14,7 +14,7 @@ from bo_invert.problem_statement import ProblemStatement
 from bo_invert.report.objective_view import Goal
 from bo_invert.types import JSON, Trial
 
-LUCK = "answers are noisy, so the best value is partly luck; study.recommend() says what a model expects"
+NOISE_NOTE = "answers are noisy, so the best value is partly luck; study.recommend() says what a model expects"
 _SHOWN = 8
 """So many outputs are shown."""
 
@@ -92,7 +92,7 @@ def known_noisy(strategy: JSON, history: History) -> bool:
         strategy: its spec; strategies inside it count too.
         history: of the trials.
     """
-    return told_noisy(strategy) or history.noise_observed
+    return declared_noisy(strategy) or history.noise_observed
 
 
 def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Recommendation:
@@ -169,7 +169,7 @@ def _nothing(statement: ProblemStatement, why: str, nearest: int) -> InvalidInpu
     )
 
 
-def told_noisy(spec: JSON) -> bool:
+def declared_noisy(spec: JSON) -> bool:
     """Whether a strategy, or one inside it, was told that the oracle is noisy."""
     options = spec.get("options", {}) if isinstance(spec, Mapping) else {}
-    return options.get("noisy") is True or any(told_noisy(child) for child in options.values())
+    return options.get("noisy") is True or any(declared_noisy(child) for child in options.values())

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from bo_invert.storage.journal_base import Verbs
+from bo_invert.storage.journal_base import JournalBase
 from bo_invert.types import Array, Cost, Outcome, Query, State, Trial
 
 _IN_VAIN = 100
 """Proposals of known designs, one after another, after which nothing new is expected."""
 
 
-class Repeats:
+class RepeatedDesigns:
     """Answers proposals of known designs from the log, at no cost.
 
     Once a design was answered in two ways, answers are noisy, and every proposal is worth its call again.
@@ -28,7 +28,7 @@ class Repeats:
     """
 
     def __init__(
-        self, journal: Verbs, identify: Callable[[Array], list[str]], size: float = math.inf
+        self, journal: JournalBase, identify: Callable[[Array], list[str]], size: float = math.inf
     ) -> None:
         self._journal = journal
         self._identify = identify

@@ -17,14 +17,14 @@ from bo_invert.execution.serial import SerialExecutor
 from bo_invert.oracles.base import MISFIT
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
-from bo_invert.storage.journal_base import Verbs
-from bo_invert.storage.leases import LEASE, Heart
-from bo_invert.storage.transitions import Terms
+from bo_invert.storage.journal_base import JournalBase
+from bo_invert.storage.leases import LEASE, Heartbeat
+from bo_invert.storage.transitions import Assignment
 from bo_invert.storage.worker_id import is_gone
-from bo_invert.study.executor_choice import engine_for
-from bo_invert.study.pacing import Limit, Pace
-from bo_invert.study.progress_bar import Bar
-from bo_invert.study.watchdog import Alarm
+from bo_invert.study.executor_choice import resolve_executor
+from bo_invert.study.pacing import Pacing, TimeLimit
+from bo_invert.study.progress_bar import ProgressBar
+from bo_invert.study.watchdog import Watchdog
 from bo_invert.types import Cost, Outcome, Query, Trial
 
 
@@ -39,7 +39,7 @@ Take = Callable[..., list[Trial]]
 
 def run(
     problem: Problem,
-    journal: Verbs,
+    journal: JournalBase,
     take: Take,
     budget: int,
     batch: int,
@@ -59,9 +59,9 @@ def run(
         whole_number("run", what, value, least)
     if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < np.inf):
         raise InvalidInputError(f"run: timeout must be a number of seconds > 0, got {timeout!r}")
-    engine, made = engine_for(executor, problem, int(batch), timeout)
-    pace = Pace(int(batch) if made else 1)
-    limit = Limit(timeout, getattr(engine, "begun", Future.running))
+    engine, made = resolve_executor(executor, problem, int(batch), timeout)
+    pace = Pacing(int(batch) if made else 1)
+    limit = TimeLimit(timeout, getattr(engine, "begun", Future.running))
     loop = _Loop(
         problem,
         journal,
@@ -75,12 +75,14 @@ def run(
         pace,
         limit,
     )
-    bar = Bar(journal, Goal(problem.objective.to_json(), problem.outputs), int(budget), label)
+    bar = ProgressBar(
+        journal, Goal(problem.objective.to_json(), problem.outputs), int(budget), label
+    )
     try:
-        journal.lose(is_gone)
+        journal.expire(is_gone)
         journal.reclaim()
-        with Heart(journal, journal.worker, LEASE):
-            alarm = Alarm(journal, int(budget))
+        with Heartbeat(journal, journal.worker, LEASE):
+            alarm = Watchdog(journal, int(budget))
             loop.run(bar, alarm)
             alarm.conclude()
     except BaseException:
@@ -108,7 +110,7 @@ class _Loop:
     """What a run needs to know from beginning to end."""
 
     problem: Problem
-    journal: Verbs
+    journal: JournalBase
     take: Take
     budget: int
     batch: int
@@ -116,14 +118,14 @@ class _Loop:
     retries: int
     stop_when_hit: bool
     stop: Callable[[], bool] | None
-    pace: Pace
-    limit: Limit
+    pace: Pacing
+    limit: TimeLimit
     running: dict[Future[list[Outcome]], list[Trial]] = field(default_factory=dict)
     under_way: set[int] = field(default_factory=set)
     answers: list[tuple[Trial, Outcome]] = field(default_factory=list)
 
-    def run(self, bar: Bar, alarm: Alarm) -> None:
-        terms = Terms(self.journal.worker, LEASE)
+    def run(self, bar: ProgressBar, alarm: Watchdog) -> None:
+        assignment = Assignment(self.journal.worker, LEASE)
         call = partial(
             evaluate, self.problem
         )  # the same object each time: processes are sent it once
@@ -132,7 +134,7 @@ class _Loop:
                 if alarm.hopeless or self._stopped() or self._hit():
                     self._give_back()
                 else:
-                    self._begin(call, terms)
+                    self._begin(call, assignment)
                 if not self.running:
                     return
                 for future in self.limit.wait(self.running):
@@ -161,13 +163,15 @@ class _Loop:
         finally:
             self.journal.under_way.difference_update(self.under_way)
 
-    def _begin(self, call: Callable[[Sequence[Query]], list[Outcome]], terms: Terms) -> None:
+    def _begin(
+        self, call: Callable[[Sequence[Query]], list[Outcome]], assignment: Assignment
+    ) -> None:
         """Something for every worker, and a reserve where asking takes time."""
         free = self.batch + self.pace.ahead - len(self.under_way)
         if free <= 0:
             return
         with self.pace.asking():
-            trials = self.take(free, self.budget, self.retries, terms)
+            trials = self.take(free, self.budget, self.retries, assignment)
         self.under_way.update(trial.number for trial in trials)
         self.journal.under_way.update(self.under_way)
         # In this process one call answers a whole batch, so a batched oracle sees it as one. Elsewhere each trial

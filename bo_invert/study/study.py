@@ -28,15 +28,21 @@ from bo_invert.problems.provenance import warn_of_changes
 from bo_invert.search_domain import stored_domain
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal import Journal
-from bo_invert.storage.journal_base import Answer, Verbs
+from bo_invert.storage.journal_base import JournalBase, LoggedProposal
 from bo_invert.storage.open import open_store
-from bo_invert.storage.reader import View
-from bo_invert.storage.transitions import Terms
+from bo_invert.storage.reader import JournalView
+from bo_invert.storage.transitions import Assignment
 from bo_invert.strategies.base import Request, Strategy, from_spec
 from bo_invert.study.header import new_header
-from bo_invert.study.input_validation import given_answers, given_points, refuse_shape
-from bo_invert.study.recommendation import LUCK, Recommendation, known_noisy, recommend, told_noisy
-from bo_invert.study.repeated_designs import Repeats
+from bo_invert.study.input_validation import check_outputs, output_rows, validated_points
+from bo_invert.study.recommendation import (
+    NOISE_NOTE,
+    Recommendation,
+    declared_noisy,
+    known_noisy,
+    recommend,
+)
+from bo_invert.study.repeated_designs import RepeatedDesigns
 from bo_invert.study.solutions import Solutions, solutions
 from bo_invert.types import Cost, Ledger, Query, Trial
 
@@ -279,7 +285,7 @@ class Study:
         """
         problem = self._require_problem()
         if not isinstance(answer, EvaluationError):
-            refuse_shape(answer, self.outputs)
+            check_outputs(answer, self.outputs)
         known = self.journal.trial(_number(trial))
         told = self.journal.finish(
             known.number, problem.outcome(answer, cost or known.query.cost), attempt
@@ -308,8 +314,8 @@ class Study:
         """
         problem = self._require_problem()
         alone = isinstance(X, Mapping)
-        coordinates = given_points(problem.space, [X] if alone else X, points)
-        answers = given_answers(Y, alone)
+        coordinates = validated_points(problem.space, [X] if alone else X, points)
+        answers = output_rows(Y, alone)
         if len(answers) != len(coordinates):
             raise InvalidInputError(
                 f"add: designs and rows of outputs do not match: {len(coordinates)} and {len(answers)}"
@@ -320,7 +326,7 @@ class Study:
             )
         for answer in answers:
             if not isinstance(answer, EvaluationError):
-                refuse_shape(answer, self.outputs)
+                check_outputs(answer, self.outputs)
         bills = [Cost()] * len(answers) if costs is None else costs
         outcomes = [
             problem.outcome(answer, bill) for answer, bill in zip(answers, bills, strict=True)
@@ -339,7 +345,7 @@ class Study:
         ):
             raise InvalidInputError("enqueue takes one design or one point; call it once for each")
         space = self._require_problem().space
-        coordinates = given_points(
+        coordinates = validated_points(
             space, None if x is None else [x], None if point is None else [point]
         )
         query = Query(space.domain.project(coordinates[0]), origin="user")
@@ -415,20 +421,22 @@ class Study:
         count: int,
         budget: int | None,
         retries: int = 0,
-        terms: Terms = Terms(),  # noqa: B008  (frozen)
+        assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
     ) -> list[Trial]:
-        """Start up to ``count`` trials for somebody; see ``Verbs.take``."""
+        """Start up to ``count`` trials for somebody; see ``JournalBase.take``."""
         if count < 1:
             raise InvalidInputError(f"ask: count must be at least 1, got {count}")
         self._require_problem()
 
         def begin(wanted: int) -> list[Trial]:
-            return self.journal.take(partial(self.propose, budget), wanted, budget, retries, terms)
+            return self.journal.take(
+                partial(self.propose, budget), wanted, budget, retries, assignment
+            )
 
-        repeats = None if terms.key is not None else self._repeats
+        repeats = None if assignment.key is not None else self._repeats
         return list(self._shown(begin(count) if repeats is None else repeats.fresh(begin, count)))
 
-    def propose(self, budget: int | None, view: View, wanted: int) -> Answer:
+    def propose(self, budget: int | None, view: JournalView, wanted: int) -> LoggedProposal:
         """What the strategy wants to know next, as the log stood at one moment; nothing is noted.
 
         Args:
@@ -440,7 +448,7 @@ class Study:
         began = time.perf_counter()
         proposal = self.strategy.ask(self.statement, view.trials, request)
         seconds = time.perf_counter() - began
-        return Answer(proposal.queries, proposal.memo, view.asks, view.seq, seconds)
+        return LoggedProposal(proposal.queries, proposal.memo, view.asks, view.seq, seconds)
 
     def _shown(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         return (
@@ -457,16 +465,16 @@ class Study:
         return self.problem
 
     @cached_property
-    def _repeats(self) -> Repeats | None:
+    def _repeats(self) -> RepeatedDesigns | None:
         """What answers designs that are known; None where each proposal is worth a call."""
         problem = self._require_problem()
         if (
             not problem.reuse
             or problem.space.identify is None
-            or told_noisy(self.journal.header["strategy"])
+            or declared_noisy(self.journal.header["strategy"])
         ):
             return None
-        return Repeats(self.journal, problem.space.identify, problem.domain.size)
+        return RepeatedDesigns(self.journal, problem.space.identify, problem.domain.size)
 
     @property
     def _noisy(self) -> bool:
@@ -483,7 +491,7 @@ class Study:
         text = study_text(
             self.name, self.problem_name, self._strategy_name, self.trials, self.spent
         )
-        return f"{text}\n  note    {LUCK}" if self._noisy and self.best is not None else text
+        return f"{text}\n  note    {NOISE_NOTE}" if self._noisy and self.best is not None else text
 
     def _repr_html_(self) -> str:
         from bo_invert.report.notebook import study_html
@@ -494,10 +502,10 @@ class Study:
         html = study_html(
             self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture
         )
-        return f"{html}<p>{escape(LUCK)}</p>" if self._noisy and best is not None else html
+        return f"{html}<p>{escape(NOISE_NOTE)}</p>" if self._noisy and best is not None else html
 
 
-def _journal(store: Store, name: str) -> Verbs:
+def _journal(store: Store, name: str) -> JournalBase:
     """Of a store that lists events, or of a server that has verbs of its own."""
     made = getattr(store, "journal", None)
     return Journal(store, name) if made is None else made(name)

@@ -7,7 +7,7 @@ import warnings
 from bo_invert.history import History
 from bo_invert.oracles.base import MISFIT
 from bo_invert.report.table import counted
-from bo_invert.storage.journal_base import Verbs
+from bo_invert.storage.journal_base import JournalBase
 
 #: Failures in a row, from the first call on, after which the user is told that something is probably wrong.
 SUSPICIOUS = 10
@@ -17,7 +17,7 @@ HOPELESS = 3
 FREE = 200
 
 
-def is_hopeless(journal: Verbs) -> bool:
+def is_hopeless(journal: JournalBase) -> bool:
     """Whether answers do not fit the problem, and never did."""
     history = History(() if journal.best is not None else journal.trials)
     reasons = [trial.outcome.reason for trial in history.failed if trial.outcome is not None]
@@ -26,10 +26,10 @@ def is_hopeless(journal: Verbs) -> bool:
     )
 
 
-class Alarm:
+class Watchdog:
     """Warns once when nothing has worked from the very start, and knows when nothing can or nothing new is asked."""
 
-    def __init__(self, journal: Verbs, budget: int) -> None:
+    def __init__(self, journal: JournalBase, budget: int) -> None:
         self._journal = journal
         self._silent = False
         self._patience = max(FREE, 2 * budget)

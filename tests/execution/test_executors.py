@@ -29,7 +29,7 @@ from bo_invert import registry
 from bo_invert.execution.dask import DaskExecutor
 from bo_invert.oracles.base import MISFIT
 from bo_invert.study.executor_choice import suitable
-from bo_invert.study.pacing import Pace
+from bo_invert.study.pacing import Pacing
 from bo_invert.types import State
 
 for needed in ("loky", "distributed", "submitit"):
@@ -410,7 +410,7 @@ def test_a_thread_that_is_given_up_keeps_nobody_from_leaving(tmp_path: Path) -> 
 
 
 def test_asking_ahead_follows_the_pace() -> None:
-    pace = Pace(8)
+    pace = Pacing(8)
     assert pace.ahead == 0, "nothing is known yet"
     pace._ask, pace._answer = 0.001, 1.0
     assert pace.ahead == 0, "asking costs nothing"
@@ -418,7 +418,7 @@ def test_asking_ahead_follows_the_pace() -> None:
     assert pace.ahead == 3, "1.6 are answered meanwhile, and at times more"
     pace._ask = 100.0
     assert pace.ahead == 8, "no more than there are workers"
-    alone = Pace(1)
+    alone = Pacing(1)
     alone._ask, alone._answer = 1.0, 1.0
     assert alone.ahead == 0, "one after another, each in the light of all"
 

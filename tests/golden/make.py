@@ -29,7 +29,7 @@ from bo_invert.types import Cost  # noqa: E402
 
 MAX_ATTEMPTS = 5
 """Attempts after which a trial whose workers disappear is cancelled."""
-Terms = type(bi.Study.take.__defaults__[-1])
+Assignment = type(bi.Study.take.__defaults__[-1])
 CLI = [sys.executable, "-m", "bo_invert.cli"]
 LEASE = 3600.0
 """Seconds; longer than any continuation, so that none finds a worker silent."""
@@ -47,7 +47,7 @@ def every_event(study: bi.Study) -> None:
         worker: str | None, count: int = 1, key: str | None = None, retries: int = 0
     ) -> list[bi.Trial]:
         return study.take(
-            count, None, retries, Terms(worker, None if worker is None else LEASE, key)
+            count, None, retries, Assignment(worker, None if worker is None else LEASE, key)
         )
 
     study.enqueue({"n": 3, "r": 0.1, "kind": "b"})
@@ -97,7 +97,7 @@ def every_event(study: bi.Study) -> None:
         journal.abandon({trial.number})
         (again,) = take("w5")
         assert (again.number, len(again.attempts)) == (trial.number, attempt + 1)
-    journal.lose(lambda worker: worker == "w5")
+    journal.expire(lambda worker: worker == "w5")
     if not remote:  # a server watches its workers by itself
         assert study.trials[trial.number].state is bi.State.CANCELLED
     # Cancelled while running and while queued; a lost attempt that answers after all.

@@ -11,7 +11,7 @@ import pytest
 from servers import Served
 
 import bo_invert as bi
-from bo_invert.storage.transitions import Terms
+from bo_invert.storage.transitions import Assignment
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -69,7 +69,7 @@ def yield_many(url: str) -> None:
         study.tell(study.ask()[0], [1000.0, 126.0])
         for i in range(4):
             study.tell(study.ask()[0], [lowest * 10.0**i, 50.0])
-    small.take(2, 40, terms=Terms(f"lab-7 {SCRIPT}", 600.0))
+    small.take(2, 40, assignment=Assignment(f"lab-7 {SCRIPT}", 600.0))
 
 
 class Browser:

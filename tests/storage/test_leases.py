@@ -19,9 +19,9 @@ import bo_invert as bi
 from bo_invert.errors import TellConflictError
 from bo_invert.storage.events import LATE
 from bo_invert.storage.journal import Journal
-from bo_invert.storage.leases import LOOKS, Heart, Watch, reap
+from bo_invert.storage.leases import BEATS_PER_LEASE, Heartbeat, LeaseMonitor, expire_leases
 from bo_invert.storage.memory import MemoryStore
-from bo_invert.storage.transitions import MAX_ATTEMPTS, Terms
+from bo_invert.storage.transitions import MAX_ATTEMPTS, Assignment
 from bo_invert.types import Cost, Outcome, State
 
 
@@ -29,11 +29,11 @@ def study() -> bi.Study:
     return bi.Study.create("s", bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize()), "sobol")
 
 
-def take(s: bi.Study, count: int, worker: str | None = None, **terms: Any) -> list[bi.Trial]:
-    known = terms.pop("known", None)
-    retries = terms.pop("retries", 0)
+def take(s: bi.Study, count: int, worker: str | None = None, **assignment: Any) -> list[bi.Trial]:
+    known = assignment.pop("known", None)
+    retries = assignment.pop("retries", 0)
     propose = partial(s.propose, None)
-    return s.journal.take(propose, count, None, retries, Terms(worker, **terms), known)
+    return s.journal.take(propose, count, None, retries, Assignment(worker, **assignment), known)
 
 
 def outcome(s: bi.Study, value: float, cost: Cost | None = None) -> Outcome:
@@ -62,7 +62,7 @@ class Hands:
 
 def test_a_worker_is_silent_after_it_was_seen_to_be() -> None:
     clock = Hands()
-    watch = Watch(clock)
+    watch = LeaseMonitor(clock)
     leases = {"a": 60.0, "b": 60.0}
     beats = {"a": 1}
     assert watch.silent(beats, leases) == set()
@@ -83,9 +83,9 @@ def test_a_worker_is_silent_after_it_was_seen_to_be() -> None:
 
 def test_time_in_which_nobody_looked_counts_little() -> None:
     clock = Hands()
-    watch = Watch(clock)
+    watch = LeaseMonitor(clock)
     assert watch.silent({"a": 1}, {"a": 60.0}) == set()
-    for _ in range(LOOKS - 1):
+    for _ in range(BEATS_PER_LEASE - 1):
         clock.now += 3600.0
         assert watch.silent({"a": 1}, {"a": 60.0}) == set()
     clock.now += 3600.0
@@ -95,22 +95,22 @@ def test_time_in_which_nobody_looked_counts_little() -> None:
 def test_a_wall_clock_that_jumps_ends_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     s = study()
     take(s, 1, "host:1:1", lease=60.0)
-    steady, watch = time.time(), Watch()
+    steady, watch = time.time(), LeaseMonitor()
     for jump in (3600.0, -7200.0, 1e6):
         monkeypatch.setattr(time, "time", lambda jump=jump: steady + jump)
-        reap(s.journal, watch)
+        expire_leases(s.journal, watch)
         assert s.trials[0].state is State.RUNNING
 
 
 def test_a_silent_worker_loses_its_trials_and_a_beating_one_keeps_them() -> None:
     clock = Hands()
-    s, watch = study(), Watch(clock)
+    s, watch = study(), LeaseMonitor(clock)
     (mine,) = take(s, 1, "elsewhere:1:1", lease=40.0)
     (other,) = take(s, 1, "elsewhere:2:1", lease=40.0)
     (person,) = s.ask()
     for _ in range(8):
         s.journal.beat("elsewhere:1:1")
-        reap(s.journal, watch)
+        expire_leases(s.journal, watch)
         clock.now += 10.0
     states = [s.trials[t.number].state for t in (mine, other, person)]
     assert states == [State.RUNNING, State.LOST, State.RUNNING], "a person has no lease"
@@ -123,7 +123,7 @@ def test_a_silent_worker_loses_its_trials_and_a_beating_one_keeps_them() -> None
 def test_a_late_tell_is_kept_and_overwrites_nothing() -> None:
     s = study()
     (old,) = take(s, 1, "w1", lease=1.0)
-    s.journal.lose(lambda worker: worker == "w1")
+    s.journal.expire(lambda worker: worker == "w1")
     (new,) = take(s, 1, "w2", lease=1.0)
     assert new.number == old.number
     s.journal.finish(new.number, outcome(s, 2.0), attempt=1)
@@ -150,7 +150,7 @@ def test_a_late_tell_is_kept_and_overwrites_nothing() -> None:
 def test_a_late_tell_comes_before_the_second_attempt_ends() -> None:
     s = study()
     (old,) = take(s, 1, "w1", lease=1.0)
-    s.journal.lose(lambda worker: True)
+    s.journal.expire(lambda worker: True)
     take(s, 1, "w2", lease=1.0)
     s.journal.finish(old.number, outcome(s, 1.0), attempt=0)
     assert s.trials[old.number].state is State.RUNNING
@@ -163,7 +163,7 @@ def test_a_late_tell_comes_before_the_second_attempt_ends() -> None:
 def test_a_lost_trial_that_answers_is_billed_once(attempt: int | None) -> None:
     s = study()
     (trial,) = take(s, 1, "w1", lease=1.0)
-    s.journal.lose(lambda worker: True)
+    s.journal.expire(lambda worker: True)
     assert (s.spent.values, s.spent.lost) == (1, 1)
     s.journal.finish(trial.number, outcome(s, 1.0, Cost(1, 0, 3.0)), attempt)
     assert (s.spent.values, s.spent.lost, s.spent.attempts) == (1, 0, 1)
@@ -199,7 +199,7 @@ def test_what_is_given_back_waits_for_somebody_else() -> None:
     consistent(s)
     for _ in range(MAX_ATTEMPTS):
         (trial,) = take(s, 1, "w3")
-        s.journal.lose(lambda worker: True)
+        s.journal.expire(lambda worker: True)
     assert s.trials[0].state is State.CANCELLED
     consistent(s)
 
@@ -253,12 +253,12 @@ def test_what_older_logs_lack_is_understood() -> None:
 def test_a_heart_beats_and_reaps() -> None:
     s = study()
     take(s, 1, "elsewhere:1:1", lease=0.2)
-    with Heart(s.journal, "here:1:1", 0.2):
+    with Heartbeat(s.journal, "here:1:1", 0.2):
         deadline = time.monotonic() + 20.0
         while s.trials[0].state is State.RUNNING and time.monotonic() < deadline:
             time.sleep(0.02)
     assert s.trials[0].state is State.LOST
-    assert s.journal.beats()["here:1:1"] >= LOOKS
+    assert s.journal.beats()["here:1:1"] >= BEATS_PER_LEASE
 
 
 STOPPED = """
@@ -301,9 +301,9 @@ def test_a_worker_that_was_stopped_past_its_lease_is_fenced(tmp_path: Path) -> N
         assert process.stdout.readline() == "begun\n"
         stop_outside_a_transaction(process.pid, tmp_path / "runs.db")
         s = bi.Study.open("s", url, bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize()))
-        watch, deadline = Watch(), time.monotonic() + 30.0
+        watch, deadline = LeaseMonitor(), time.monotonic() + 30.0
         while s.trials[0].state is State.RUNNING and time.monotonic() < deadline:
-            reap(s.journal, watch)
+            expire_leases(s.journal, watch)
             time.sleep(0.1)
         (again,) = take(s, 1, "me:1:1")
         assert again.number == 0

@@ -21,7 +21,7 @@ from bo_invert.errors import (
 from bo_invert.history import best_so_far
 from bo_invert.storage.events import Log
 from bo_invert.storage.memory import MemoryStore
-from bo_invert.storage.transitions import MAX_ATTEMPTS, Terms
+from bo_invert.storage.transitions import MAX_ATTEMPTS, Assignment
 from bo_invert.storage.worker_id import is_gone, this_worker
 
 
@@ -347,8 +347,8 @@ def test_a_trial_whose_worker_always_dies_is_given_up() -> None:
     s = study()
     for _ in range(MAX_ATTEMPTS):
         assert s.trials == () or s.trials[0].state is bi.State.LOST
-        s.take(1, None, terms=Terms("elsewhere:1:1"))
-        s.journal.lose(lambda worker: True)
+        s.take(1, None, assignment=Assignment("elsewhere:1:1"))
+        s.journal.expire(lambda worker: True)
     assert s.trials[0].state is bi.State.CANCELLED
     assert s.spent.lost == MAX_ATTEMPTS
     assert len(s.trials) == 1
