@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The demo needs fewer packages than development; a complete environment serves both.
+DEMO_READY := $(if $(wildcard $(READY)),$(READY),$(VENV)/.ready-demo)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Test processes side by side.
 JOBS ?= 2
 # Small models gain nothing from many numerical threads, and several such programs slow each other down.
@@ -11,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test check lint types docs notebooks clean
 
-demo: $(READY)
+demo: $(DEMO_READY)
 	$(BIN)/bo-invert demo --out demo
 
 test: lint types docs $(READY)
@@ -36,7 +39,13 @@ notebooks: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(PIP) --editable ".[dev]"
+	touch $@
+
+# Python compiles the modules at their first import: most of them are not needed.
+$(VENV)/.ready-demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --no-compile --editable ".[demo]"
 	touch $@
 
 clean:
