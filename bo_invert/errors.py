@@ -132,7 +132,7 @@ class FailedError(EvaluationError):
 
 
 class InfeasibleError(EvaluationError):
-    """Infeasible design, such as a mesh or a synthesis that does not exist. Billed; never retried."""
+    """Infeasible design, such as a mesh that does not exist. Billed; never retried."""
 
 
 def whole_number(

@@ -1,7 +1,8 @@
-"""sha256 of what an oracle computes with, told without calling it: source, parameters, fitted state, a file.
+"""SHA-256 digests of oracles (source, parameters, fitted state, files) and of designs.
 
-A digest covers what can be read steadily, not everything a program may depend on. So another digest means another
-oracle, and the same digest does not prove that nothing changed. Nothing is pickled, nothing heavy imported.
+A digest covers the reproducible parts of an oracle, not everything that it depends on. Different
+digests mean different oracles; equal digests do not prove that nothing changed. The oracle is
+not called, nothing is pickled and no heavy package is imported.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST = 1 << 29
-"""Bytes that are read of one oracle; of a larger one nothing is told."""
-_DEEPEST = 40
+# Engineering choice: most bytes read of one oracle, half a gigabyte: about a second of hashing.
+_MAX_BYTES = 1 << 29
+# Engineering choice: most levels of nested objects, far below the recursion limit of Python.
+_MAX_DEPTH = 40
 _LAYOUT = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -45,34 +47,32 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
 class Digest(NamedTuple):
-    """A sha256 in hexadecimal digits, and what it is of, in words."""
+    """SHA-256 in hexadecimal digits, and a description of its subject."""
 
     sha256: str
     of: str
 
 
-def digest(thing: Any) -> Digest | None:
-    """The digest of a function, a torch module, a fitted estimator, or an object of a class of the user's.
+def digest(thing: object) -> Digest | None:
+    """Compute the digest of a function, a torch module, an estimator or another object.
 
-    Of a function: its source without comments, its defaults, and the functions, modules, estimators, arrays and
-    constants it names. Generators of random numbers and what an object counts or caches are left out, as they change
-    from call to call.
+    The digest of a function covers its source without comments, its defaults, and the functions,
+    modules, estimators, arrays and constants that it names. Random generators, counters and
+    caches of objects change from call to call and are left out.
 
     Returns:
-        None where there is nothing to read, as of a builtin, or more than half a gigabyte.
+        None if there is nothing to read, as of a builtin, or more than half a gigabyte.
     """
     reading = _Reading()
     try:
         reading.read(thing)
-    except (
-        Exception
-    ):  # whatever somebody's object does when it is looked at, its study can do without a digest
+    except Exception:  # attributes of foreign objects may raise anything; a digest is optional
         return None
     return Digest(reading.total.hexdigest(), _words(thing)) if reading.found else None
 
 
 def file_digest(path: str | Path) -> Digest | None:
-    """The digest of a file's content; None where it cannot be read."""
+    """Compute the digest of the content of a file; None if it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return Digest(
@@ -83,12 +83,12 @@ def file_digest(path: str | Path) -> Digest | None:
 
 
 def text_digest(text: str, of: str) -> Digest:
-    """The digest of a text."""
+    """Compute the digest of a text."""
     return Digest(hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(), of)
 
 
 def joined(digests: Sequence[Digest | None]) -> Digest | None:
-    """One digest of several; None where none of them is known."""
+    """Combine several digests; None if none of them is known."""
     known = [one for one in digests if one is not None]
     if len(known) < 2:
         return known[0] if known else None
@@ -98,32 +98,32 @@ def joined(digests: Sequence[Digest | None]) -> Digest | None:
     )
 
 
-def is_torch_module(thing: Any) -> bool:
-    """Recognised by name, so that torch is not imported for those who do not use it."""
+def is_torch_module(thing: object) -> bool:
+    """Return True for a torch module; the check by name does not import torch."""
     return any(
         c.__name__ == "Module" and c.__module__.startswith("torch.") for c in type(thing).__mro__
     )
 
 
 class _Reading:
-    """One walk through what hangs together."""
+    """Traversal of an object and its parts."""
 
     def __init__(self) -> None:
         self.total = hashlib.sha256()
         self.found = False
-        """Whether there was anything but names."""
+        """True after the first content other than names."""
         self._bytes = 0
         self._seen: dict[int, Any] = {}
 
-    def read(self, thing: Any, depth: int = 0) -> None:
-        """Take in one thing and what it is made of; each once, however it hangs together."""
+    def read(self, thing: object, depth: int = 0) -> None:
+        """Add an object and its parts to the digest, each once."""
         if isinstance(thing, _PLAIN):
             self._feed(type(thing).__name__, repr(thing).encode("utf-8", "backslashreplace"))
             return
-        if id(thing) in self._seen or depth > _DEEPEST:
+        if id(thing) in self._seen or depth > _MAX_DEPTH:
             self._feed("again", b"")
             return
-        self._seen[id(thing)] = thing  # kept, so that its id is nobody else's meanwhile
+        self._seen[id(thing)] = thing  # a reference, so that the id is not reused
         if isinstance(thing, (np.ndarray, np.generic)):
             self._array(np.asarray(thing), depth)
         elif isinstance(thing, (bytearray, memoryview)):
@@ -156,7 +156,7 @@ class _Reading:
 
     def _feed(self, kind: str, content: bytes) -> None:
         self._bytes += len(content)
-        if self._bytes > _MOST:
+        if self._bytes > _MAX_BYTES:
             raise OverflowError("too much to read")
         self.total.update(f"{kind} {len(content)} ".encode())
         self.total.update(content)
@@ -168,7 +168,7 @@ class _Reading:
 
     def _array(self, array: np.ndarray[Any, Any], depth: int) -> None:
         self.found = True
-        if array.dtype.names:  # field by field: what pads a record is whatever was in memory
+        if array.dtype.names:  # field by field, because the padding of records is arbitrary
             for name in array.dtype.names:
                 self._feed("field", name.encode())
                 self._array(array[name], depth)
@@ -204,7 +204,7 @@ class _Reading:
         self._class(type(estimator))
         self._state(estimator, depth)
 
-    def _object(self, thing: Any, depth: int) -> None:
+    def _object(self, thing: object, depth: int) -> None:
         if isinstance(thing, _CHANCE):
             self._feed("chance", b"")
         elif isinstance(thing, type) or not is_installed(type(thing)):
@@ -224,9 +224,9 @@ class _Reading:
                 "name", str(getattr(thing, "__qualname__", type(thing).__qualname__)).encode()
             )
 
-    def _state(self, thing: Any, depth: int) -> None:
+    def _state(self, thing: object, depth: int) -> None:
         state = thing.__getstate__()
-        if isinstance(state, dict):  # how it computes, not what
+        if isinstance(state, dict):  # parallelism and messages do not affect results
             state = {
                 name: value for name, value in state.items() if name not in ("n_jobs", "verbose")
             }
@@ -241,13 +241,13 @@ class _Reading:
     def _source(self, code: Any) -> None:
         try:
             text = inspect.getsource(code)
-        except (OSError, TypeError):  # typed at a prompt, or made by a program
+        except (OSError, TypeError):  # interactive or generated code has no source
             return
         self.found = True
         self._feed("source", "\n".join(_tokens(text)).encode("utf-8", "backslashreplace"))
 
     def _pieces(self, named: Mapping[str, Any], depth: int, plain: bool = False) -> None:
-        """What belongs to an oracle of the things it names; what it counts or caches in does not."""
+        """Add the named objects that belong to an oracle; counters and caches do not."""
         for name in sorted(named):
             value = named[name]
             settled = isinstance(value, (str, float, tuple, frozenset)) or (
@@ -261,8 +261,8 @@ class _Reading:
                 self.read(value, depth + 1)
 
 
-def is_estimator(thing: Any) -> bool:
-    """Whether it looks like scikit-learn's, or is a booster."""
+def is_estimator(thing: object) -> bool:
+    """Return True for scikit-learn estimators and boosters of LightGBM and XGBoost."""
     names = ("get_params", "model_to_string", "save_raw")
     return (
         not isinstance(thing, type)
@@ -271,14 +271,14 @@ def is_estimator(thing: Any) -> bool:
     )
 
 
-def _is_tensor(thing: Any) -> bool:
+def _is_tensor(thing: object) -> bool:
     return any(
         c.__name__ == "Tensor" and c.__module__.startswith("torch") for c in type(thing).__mro__
     )
 
 
 def _numbers(tensor: Any) -> np.ndarray[Any, Any]:
-    """A tensor's content; its bytes where numpy has no such type."""
+    """Convert a tensor to an array; to its bytes if numpy lacks the dtype."""
     plain = tensor.detach().cpu().contiguous()
     try:
         return np.asarray(plain.numpy())
@@ -295,32 +295,31 @@ def _libraries() -> tuple[str, ...]:
 
 
 def is_installed(code: Any) -> bool:
-    """Whether a function or class is a library's, whose version says which it is."""
+    """Return True for code of an installed library, which a version identifies."""
     module = str(getattr(code, "__module__", ""))
     if module.partition(".")[0] in ("builtins", "bo_invert"):
-        return (
-            module == "builtins"
-        )  # a ready problem's source says more than a version between two releases
+        # Between two releases the source of a ready-made problem identifies more than a version.
+        return module == "builtins"
     try:
         file = inspect.getsourcefile(code) or inspect.getfile(code)
-    except (TypeError, OSError):  # compiled, or typed at a prompt
+    except (TypeError, OSError):  # compiled or interactive code
         return module not in ("__main__", "") and module.partition(".")[0] in sys.modules
     return not file.startswith("<") and str(Path(file).resolve()).startswith(_libraries())
 
 
 def _name(code: Any) -> str:
-    """Of a library's, with its module; a user's file is the same whether it is run or imported."""
+    """Return the name of code, with the module for libraries; a user file may be ``__main__``."""
     return (
         f"{code.__module__}.{code.__qualname__}" if is_installed(code) else str(code.__qualname__)
     )
 
 
 def _tokens(text: str) -> list[str]:
-    """A source's words: neither comments nor layout make another function."""
+    """Split source code into tokens without comments and layout."""
     try:
         words = tokenize.generate_tokens(io.StringIO(textwrap.dedent(text)).readline)
         return [word.string for word in words if word.type not in _LAYOUT]
-    except (tokenize.TokenError, SyntaxError):  # a lambda's lines may be part of a statement
+    except (tokenize.TokenError, SyntaxError):  # lines of a lambda may be part of a statement
         return text.split()
 
 
@@ -334,12 +333,15 @@ def _words(thing: Any) -> str:
     return f"source of {getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
-def design_name(design: Any) -> str | None:
-    """A short name of a design by its content, the same in every process; None for objects that cannot be compared.
+def design_name(design: object) -> str | None:
+    """Compute a name of a design from its content, equal in all processes.
 
-    Numbers, text, arrays and tensors have names, and so have lists and dicts of these in any depth. Types count where
-    an oracle can see them: 1 is not 1.0, and single precision is not double. 0.0 and -0.0 are one number, a list and
-    a tuple one list, and the order of a dict does not matter.
+    Numbers, text, arrays, tensors, and nested lists and dicts of these have names. Types count:
+    1 differs from 1.0, single precision from double. 0.0 equals -0.0, a list equals a tuple, and
+    the order of a dict does not count.
+
+    Returns:
+        None for objects that cannot be compared.
     """
     digest = hashlib.sha256()
     try:
@@ -350,8 +352,8 @@ def design_name(design: Any) -> str | None:
     return digest.hexdigest()
 
 
-def _content(value: Any) -> Iterator[bytes]:
-    """The value as bytes; every part says what it is and how long, so that no two values have the same."""
+def _content(value: object) -> Iterator[bytes]:
+    """Yield the value as bytes; type and length precede each part, so the code is injective."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):

@@ -1,7 +1,9 @@
-"""From raw outputs y to a loss; lower is better, here and everywhere.
+"""Objectives: functions from raw outputs y to a loss; lower is better for all of them.
 
-The formulas use only operators and methods that numpy arrays and torch tensors share, so the same code scores
-told outputs, Monte Carlo samples of a model and descents on a device. Shapes: ``y`` is ``(..., m)``, a loss ``(...)``.
+The formulas use operators and methods that numpy arrays and torch tensors share. The same code
+scores observed outputs, Monte Carlo samples of a surrogate and descents on a device.
+
+Shapes: y is ``(..., m)``, a loss ``(...)``.
 """
 
 from __future__ import annotations
@@ -11,67 +13,73 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON
 
+Tensor = Any
+"""Array of numpy or tensor of torch."""
+
 
 class Objective(ABC):
-    """Turns named outputs into a loss."""
+    """Function from named outputs to a loss."""
 
-    #: True where the loss is more than plus or minus one output: then models are fitted to y, not to the loss.
     structured: bool = False
+    """True unless the loss is plus or minus one output: surrogates then model y, not the loss."""
 
     @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """Outputs it reads by name; empty when it takes the outputs as they come."""
+        """Names of the outputs that it reads; empty for all outputs in their order."""
 
     @property
     def size(self) -> int | None:
-        """How many outputs it expects when it names none; None when any number will do."""
+        """Number of outputs that it reads without names; None for any number."""
         return 1
 
     @abstractmethod
     def bind(self, outputs: Sequence[str]) -> Objective:
-        """The same objective, knowing at which positions its outputs stand.
+        """Return a copy that holds the positions of its outputs.
 
         Raises:
-            InvalidInputError: an output it names is not there, or it cannot tell which of several is meant.
+            InvalidInputError: a named output is missing, or a name is missing and there are
+                several outputs.
         """
 
     @abstractmethod
-    def loss(self, y: Any) -> Any:
-        """Loss of outputs ``(..., m)``, shape ``(...)``. The objective must be bound."""
+    def loss(self, y: Tensor) -> Tensor:
+        """Compute the loss ``(...)`` of outputs ``(..., m)``. The objective must be bound."""
 
-    def satisfied(self, y: Any) -> bool:
-        """Whether outputs ``(m,)`` are good enough to stop; False where there is no such notion."""
+    def satisfied(self, y: Tensor) -> bool:
+        """Return True if outputs ``(m,)`` lie within a tolerance, at which a run stops."""
         return False
 
     @abstractmethod
     def to_json(self) -> JSON:
-        """What identifies it in a log."""
+        """Return the JSON form that identifies the objective in a log."""
 
 
-def _position(name: str | None, outputs: Sequence[str], who: str) -> int:
+def _position(name: str | None, outputs: Sequence[str], where: str) -> int:
     if name is None:
         if len(outputs) > 1:
-            example = f"bi.{who.partition('(')[0]}({outputs[0]!r})"
+            example = f"bi.{where.partition('(')[0]}({outputs[0]!r})"
             raise InvalidInputError(
-                f"{who}: the oracle has outputs {list(outputs)}; name the one you mean, as in {example}"
+                f"{where}: the oracle has outputs {list(outputs)}; name the one you mean, as in "
+                f"{example}"
             )
         return 0
     if name not in outputs:
-        raise InvalidInputError(f"{who}: no output {name!r}; the oracle has {list(outputs)}")
+        raise InvalidInputError(f"{where}: no output {name!r}; the oracle has {list(outputs)}")
     return list(outputs).index(name)
 
 
 @dataclass(frozen=True)
-class Minimize(Objective):
-    """The loss is the output itself."""
+class _OneOutput(Objective):
+    """Objective of one output, at position ``index``; None stands for the only output."""
 
     output: str | None = None
     index: int = 0
@@ -80,52 +88,42 @@ class Minimize(Objective):
     def names(self) -> tuple[str, ...]:
         return () if self.output is None else (self.output,)
 
-    def bind(self, outputs: Sequence[str]) -> Minimize:
+    def bind(self, outputs: Sequence[str]) -> Self:
         return replace(self, index=_position(self.output, outputs, str(self)))
 
-    def loss(self, y: Any) -> Any:
+    def to_json(self) -> JSON:
+        return {"type": type(self).__name__.lower(), "output": self.output}
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}({self.output or ''})"
+
+
+class Minimize(_OneOutput):
+    """Objective with the loss ``y_i``: minimisation of an output."""
+
+    def loss(self, y: Tensor) -> Tensor:
         return y[..., self.index]
 
-    def to_json(self) -> JSON:
-        return {"type": "minimize", "output": self.output}
 
-    def __str__(self) -> str:
-        return f"Minimize({self.output or ''})"
+class Maximize(_OneOutput):
+    """Objective with the loss ``-y_i``: maximisation of an output."""
 
-
-@dataclass(frozen=True)
-class Maximize(Objective):
-    """The loss is minus the output."""
-
-    output: str | None = None
-    index: int = 0
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return () if self.output is None else (self.output,)
-
-    def bind(self, outputs: Sequence[str]) -> Maximize:
-        return replace(self, index=_position(self.output, outputs, str(self)))
-
-    def loss(self, y: Any) -> Any:
+    def loss(self, y: Tensor) -> Tensor:
         return -y[..., self.index]
-
-    def to_json(self) -> JSON:
-        return {"type": "maximize", "output": self.output}
-
-    def __str__(self) -> str:
-        return f"Maximize({self.output or ''})"
 
 
 @dataclass(frozen=True, init=False)
 class Target(Objective):
-    """The loss is the mean squared distance of the outputs from a target, each in units of its scale.
+    """Objective of an inversion: mean squared distance from a target.
+
+    ``loss(y) = mean_i ((y_i - value_i) / scale_i)^2``.
 
     Args:
         value: a number, a vector, or ``{"output name": number}``.
-        tolerance: a target is hit when every output lies within it (same units as the output); 0 for never.
-        scale: a number, or one per output: what counts as a distance of 1. Default 1, so the loss is the MSE.
-        output: name of the output a plain number is meant for.
+        tolerance: largest ``|y_i - value_i|`` of every output at which a run stops, in units of
+            the outputs; 0 to use the whole budget.
+        scale: unit of the distance, one number or one per output.
+        output: name of the output of a single number.
     """
 
     value: tuple[float, ...]
@@ -142,8 +140,6 @@ class Target(Objective):
         scale: ArrayLike = 1.0,
         output: str | None = None,
     ) -> None:
-        import numpy as np
-
         names: tuple[str, ...] = () if output is None else (output,)
         if isinstance(value, Mapping):
             names, value = tuple(value), list(value.values())
@@ -153,13 +149,13 @@ class Target(Objective):
             values = np.empty(0)
         if values.ndim != 1 or not values.size or not np.isfinite(values).all():
             raise InvalidInputError(
-                f"Target wants a number, a vector or a dict of finite numbers, got {value!r}"
+                f"Target: value must be a number, a vector or a dict of finite numbers, got {value!r}"
             )
         try:
             scales = np.broadcast_to(np.asarray(scale, dtype=float), values.shape)
         except ValueError:
             raise InvalidInputError(
-                f"Target: scale is one number or one per output ({len(values)}), got {scale!r}"
+                f"Target: scale must be one number or {len(values)} numbers, got {scale!r}"
             ) from None
         if (
             not ((scales > 0) & np.isfinite(scales)).all()
@@ -190,8 +186,9 @@ class Target(Objective):
     def bind(self, outputs: Sequence[str]) -> Target:
         if not self.outputs and len(self.value) != len(outputs):
             raise InvalidInputError(
-                f"{self}: the target has {len(self.value)} value{'s' * (len(self.value) != 1)}, the oracle has outputs "
-                f"{list(outputs)}; give one value per output, or name the outputs you mean: Target({{'name': value}})"
+                f"{self}: the target has {len(self.value)} value{'s' * (len(self.value) != 1)}, the "
+                f"oracle has outputs {list(outputs)}; give one value per output, or name the outputs "
+                "you mean: Target({'name': value})"
             )
         bound = replace_target(self)
         if self.outputs:
@@ -199,15 +196,15 @@ class Target(Objective):
             object.__setattr__(bound, "indices", positions)
         return bound
 
-    def residuals(self, y: Any) -> Any:
-        """Scaled distances ``(y - value) / scale`` of the target's outputs, shape ``(..., k)``."""
+    def residuals(self, y: Tensor) -> Tensor:
+        """Compute the residuals ``(y - value) / scale`` of k outputs, shape ``(..., k)``."""
         picked = y[..., list(self.indices)]
         return (picked - self._like(self.value, picked)) / self._like(self.scale, picked)
 
-    def loss(self, y: Any) -> Any:
+    def loss(self, y: Tensor) -> Tensor:
         return (self.residuals(y) ** 2).mean(-1)
 
-    def satisfied(self, y: Any) -> bool:
+    def satisfied(self, y: Tensor) -> bool:
         if self.tolerance <= 0:
             return False
         return all(
@@ -216,9 +213,7 @@ class Target(Objective):
         )
 
     @staticmethod
-    def _like(values: tuple[float, ...], y: Any) -> Any:
-        import numpy as np
-
+    def _like(values: tuple[float, ...], y: Tensor) -> Tensor:
         return np.asarray(values) if isinstance(y, np.ndarray) else y.new_tensor(values)
 
     def to_json(self) -> JSON:
@@ -236,7 +231,7 @@ class Target(Objective):
 
 
 def replace_target(target: Target) -> Target:
-    """A copy; ``dataclasses.replace`` cannot, because ``Target`` is built from other arguments than it keeps."""
+    """Copy a target; the fields differ from the arguments, so ``dataclasses.replace`` fails."""
     copy = object.__new__(Target)
     for name in ("value", "tolerance", "scale", "outputs", "indices"):
         object.__setattr__(copy, name, getattr(target, name))
@@ -245,17 +240,17 @@ def replace_target(target: Target) -> Target:
 
 @dataclass(frozen=True)
 class Composite(Objective):
-    """The loss is any function of the outputs.
+    """Objective with any function of the outputs as its loss.
 
     Args:
-        fn: takes outputs ``(..., m)`` as a numpy array or a torch tensor and returns a loss ``(...)``. Written
-            with operators and methods that both share (``(y ** 2).sum(-1)``), it also works inside acquisition
-            functions and descents.
-        outputs: names, in the order ``fn`` wants them; empty for all outputs as they come.
-        name: what tells this function from another in a log.
+        fn: function from outputs ``(..., m)`` to a loss ``(...)``. Written with operators and
+            methods that numpy arrays and torch tensors share, such as ``(y ** 2).sum(-1)``, it
+            also works in acquisition functions and descents.
+        outputs: names of the outputs in the order of ``fn``; empty for all outputs.
+        name: name that identifies the function in a log.
     """
 
-    fn: Callable[[Any], Any]
+    fn: Callable[[Tensor], Tensor]
     outputs: tuple[str, ...] = ()
     name: str = ""
     indices: tuple[int, ...] | None = None
@@ -274,7 +269,7 @@ class Composite(Objective):
             return self
         return replace(self, indices=tuple(_position(n, outputs, str(self)) for n in self.outputs))
 
-    def loss(self, y: Any) -> Any:
+    def loss(self, y: Tensor) -> Tensor:
         return self.fn(y if self.indices is None else y[..., list(self.indices)])
 
     def to_json(self) -> JSON:
@@ -311,7 +306,7 @@ _CONSTRAINT = re.compile(r"^\s*(?P<output>.+?)\s*(?P<sense><=|>=)\s*(?P<bound>[-
 
 @dataclass(frozen=True)
 class OutcomeConstraint:
-    """One named output must stay below or above a bound."""
+    """Outcome constraint: an upper or lower bound on a named output."""
 
     output: str
     sense: str
@@ -321,7 +316,7 @@ class OutcomeConstraint:
     def __post_init__(self) -> None:
         if self.sense not in ("<=", ">=") or not math.isfinite(self.bound):
             raise InvalidInputError(
-                f"a constraint is 'output <= number' or 'output >= number', got {self}"
+                f"constraint must be 'output <= number' or 'output >= number', got {self}"
             )
 
     @staticmethod
@@ -338,14 +333,15 @@ class OutcomeConstraint:
             return OutcomeConstraint(match["output"], match["sense"], float(match["bound"]))
         except ValueError:
             raise InvalidInputError(
-                f"cannot read the constraint {text!r}; write 'output <= number' or 'output >= number'"
+                f"cannot parse the constraint {text!r}; write 'output <= number' or "
+                "'output >= number'"
             ) from None
 
     def bind(self, outputs: Sequence[str]) -> OutcomeConstraint:
         return replace(self, index=_position(self.output, outputs, str(self)))
 
-    def excess(self, y: Any) -> Any:
-        """How far outputs ``(..., m)`` are on the wrong side, shape ``(...)``; <= 0 where the constraint holds."""
+    def excess(self, y: Tensor) -> Tensor:
+        """Compute the excess ``(...)`` of outputs ``(..., m)``; <= 0 if the constraint holds."""
         value = y[..., self.index]
         return value - self.bound if self.sense == "<=" else self.bound - value
 

@@ -32,7 +32,7 @@ def _check_range(low: float, high: float, log: bool, what: str) -> None:
 
 
 def _numbers(values: Sequence[Any]) -> Array:
-    """Values as numbers, shape ``(n,)``."""
+    """Convert values to numbers, shape ``(n,)``."""
     numbers = np.empty(len(values))
     for i, value in enumerate(values):
         try:
@@ -44,7 +44,7 @@ def _numbers(values: Sequence[Any]) -> Array:
 
 @dataclass(frozen=True)
 class Float:
-    """A real number in ``[low, high]``, searched on a log scale if ``log``."""
+    """Real parameter in ``[low, high]``, searched on a log scale if ``log``."""
 
     low: float
     high: float
@@ -55,7 +55,7 @@ class Float:
         _check_range(self.low, self.high, self.log, f"Float({self.low}, {self.high})")
 
     def decode(self, u: Array) -> list[Any]:
-        """Unit coordinates ``(n, 1)`` to values."""
+        """Decode unit coordinates ``(n, 1)`` to values."""
         t = np.clip(u[:, 0], 0.0, 1.0)
         if self.log:
             value = np.exp(math.log(self.low) + t * (math.log(self.high) - math.log(self.low)))
@@ -64,7 +64,7 @@ class Float:
         return [float(v) for v in np.clip(value, self.low, self.high)]
 
     def encode(self, values: Sequence[Any]) -> Array:
-        """Values to unit coordinates ``(n, 1)``."""
+        """Encode values as unit coordinates ``(n, 1)``."""
         v = _numbers(values)
         if ((v < self.low) | (v > self.high) | ~np.isfinite(v)).any():
             bad = [float(x) for x in v if not self.low <= x <= self.high]
@@ -84,7 +84,7 @@ class Float:
 
 @dataclass(frozen=True)
 class Int:
-    """A whole number in ``[low, high]``, both included, searched on a log scale if ``log``."""
+    """Integer parameter in ``[low, high]``, both included, on a log scale if ``log``."""
 
     low: int
     high: int
@@ -97,7 +97,8 @@ class Int:
             raise InvalidInputError(f"Int({self.low}, {self.high}): bounds must be whole numbers")
 
     def _edges(self) -> tuple[float, float]:
-        low, high = self.low - 0.5, self.high + 0.5  # every value owns a cell of its own
+        # Each integer owns a cell of width 1, so that the ends are drawn as often as the others.
+        low, high = self.low - 0.5, self.high + 0.5
         return (math.log(low), math.log(high)) if self.log else (low, high)
 
     def decode(self, u: Array) -> list[Any]:
@@ -122,7 +123,7 @@ class Int:
 
 @dataclass(frozen=True, init=False)
 class Choice:
-    """One of several values. ``ordered`` choices take one coordinate, others one per value (one-hot)."""
+    """Categorical parameter; ``ordered`` ones have one coordinate, others one per value (one-hot)."""
 
     values: tuple[Any, ...]
     ordered: bool
@@ -141,7 +142,7 @@ class Choice:
 
     @property
     def width(self) -> int:
-        """Coordinates in the unit cube."""
+        """Number of coordinates in the unit cube."""
         return 1 if self.ordered or len(self.values) == 2 else len(self.values)
 
     def _index(self, u: Array) -> Any:
@@ -156,7 +157,7 @@ class Choice:
     def encode(self, values: Sequence[Any]) -> Array:
         for value in values:
             if value not in self.values:
-                raise InvalidInputError(f"{value!r} is none of {list(self.values)}")
+                raise InvalidInputError(f"{value!r} is not one of {list(self.values)}")
         index = np.array([self.values.index(value) for value in values], dtype=int)
         if self.width > 1:
             one_hot: Array = np.eye(len(self.values))[index]
@@ -174,7 +175,7 @@ Parameter = Float | Int | Choice
 
 
 def parameter_from_json(data: JSON) -> Parameter:
-    """The parameter that ``to_json`` wrote."""
+    """Return the parameter of a ``to_json`` dict."""
     if data["type"] == "choice":
         return Choice(*data["values"], ordered=data["ordered"])
     kind: type[Float] | type[Int] = Int if data["type"] == "int" else Float

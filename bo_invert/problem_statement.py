@@ -1,4 +1,4 @@
-"""What a strategy is told about a problem: everything but the oracle itself."""
+"""Problem statement: the view of a problem that a strategy receives, without the oracle."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from bo_invert.types import JSON, Array
 
 @dataclass(frozen=True, eq=False)
 class ProblemStatement:
-    """Domain, outputs, objective and constraints of a problem, and what its oracle can do.
+    """Domain, outputs, objective and constraints of a problem, and access to gradients.
 
     Args:
-        name: of the problem, for messages.
-        domain: where points live.
-        outputs: names of the oracle's outputs, m of them.
-        objective: bound to the outputs.
-        constraints: bound to the outputs.
-        differentiable: whether descents and gradients can be asked for.
-        features: what the designs at points ``(n, d)`` look like as numbers, ``(n, p)``, where the space can tell. It
-            is a pure function that calls no oracle. It is no part of what identifies the problem.
-        identify: names of the designs at points ``(n, d)``, equal for equal designs,
-            where the space can tell. It is pure too.
+        name: name of the problem, for messages.
+        domain: search domain.
+        outputs: names of the m outputs of the oracle.
+        objective: objective bound to the outputs.
+        constraints: outcome constraints bound to the outputs.
+        differentiable: True if descents and gradient queries are possible.
+        features: pure function from points ``(n, d)`` to numeric features ``(n, p)`` of their
+            designs, without oracle calls; None if the space has no features. Not in ``to_json``.
+        identify: pure function from points ``(n, d)`` to n names of designs, equal for equal
+            designs; None if the space cannot compare designs. Not in ``to_json``.
     """
 
     name: str

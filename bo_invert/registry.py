@@ -1,6 +1,7 @@
-"""What can be named: dotted paths as strings, imported when they are first asked for.
+"""Registry of names: strategies, spaces, oracles and others, imported on first use.
 
-Other packages add to it with an entry point in the group ``bo_invert.strategies`` (or ``.spaces``, ``.oracles``, ...).
+Other packages add entries with entry points in the group ``bo_invert.strategies`` (or
+``.spaces``, ``.oracles``, ...).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from importlib import import_module, metadata
 from typing import Any
 
 from bo_invert.errors import InvalidInputError
+
+_PEERS = "bo_invert.strategies.peers"
 
 BUILTIN: dict[str, dict[str, str]] = {
     "strategies": {
@@ -29,9 +32,9 @@ BUILTIN: dict[str, dict[str, str]] = {
         "amortized": "bo_invert.strategies.amortized:Amortized",
         "then": "bo_invert.strategies.then:Then",
         "polish": "bo_invert.strategies.polish:Polish",
-        "differential_evolution": "bo_invert.strategies.peers.differential_evolution:DifferentialEvolution",
+        "differential_evolution": f"{_PEERS}.differential_evolution:DifferentialEvolution",
         "dual_annealing": "bo_invert.strategies.peers.dual_annealing:DualAnnealing",
-        "scipy_least_squares": "bo_invert.strategies.peers.scipy_least_squares:SciPyLeastSquares",
+        "scipy_least_squares": f"{_PEERS}.scipy_least_squares:SciPyLeastSquares",
         "botorch": "bo_invert.strategies.peers.botorch:BoTorch",
         "optuna": "bo_invert.strategies.peers.optuna:Optuna",
         "nevergrad": "bo_invert.strategies.peers.nevergrad:Nevergrad",
@@ -88,15 +91,15 @@ BUILTIN: dict[str, dict[str, str]] = {
 
 
 def names(kind: str) -> list[str]:
-    """Everything of this kind that can be named, built in or installed."""
+    """Return the names of a kind, built in or installed, in alphabetical order."""
     return sorted({*BUILTIN[kind], *_entry_points(kind)})
 
 
 def resolve(kind: str, name: str) -> Any:
-    """The object behind a name.
+    """Import the object of a name.
 
     Raises:
-        InvalidInputError: nothing of that kind has this name.
+        InvalidInputError: no object of that kind has this name.
     """
     if name in BUILTIN[kind]:
         module, attribute = BUILTIN[kind][name].split(":")

@@ -1,4 +1,4 @@
-"""The words of the library as frozen values: query, descent, outcome, trial, cost. numpy only.
+"""Frozen value types of the library: query, descent, outcome, trial, cost, ledger. numpy only.
 
 Shapes: ``d`` is the dimension of the domain, ``m`` the number of oracle outputs.
 """
@@ -18,18 +18,18 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 JSON = Any
-"""What ``json.dumps`` takes without help: dict, list, str, int, float, bool, None."""
+"""Value that ``json.dumps`` accepts: dict, list, str, int, float, bool, None."""
 
 
 def frozen(values: ArrayLike) -> Array:
-    """A read-only float64 copy of ``values``."""
+    """Return a read-only float64 copy of ``values``."""
     array = np.array(values, dtype=np.float64)
     array.setflags(write=False)
     return array
 
 
 def _brief(value: Any) -> str:
-    """A short text of an array or any other design."""
+    """Format an array or another design in a few words."""
     array = np.asarray(value) if isinstance(value, (np.ndarray, list, tuple)) else None
     if array is None or array.dtype.kind not in "fiu":
         return f"{value!r:.80}"
@@ -39,7 +39,7 @@ def _brief(value: Any) -> str:
 
 
 def _listed(array: Array | None) -> JSON:
-    """Nested lists; a number that JSON has no word for becomes null."""
+    """Return nested lists; JSON has no NaN and no infinities, they become null."""
     if array is None:
         return None
     return [
@@ -52,7 +52,7 @@ def _arrayed(values: JSON) -> Array | None:
 
 
 class State(StrEnum):
-    """Where a trial stands."""
+    """State of a trial or fate of an attempt."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -64,13 +64,13 @@ class State(StrEnum):
 
     @property
     def open(self) -> bool:
-        """Whether an outcome may still come."""
+        """True while an outcome can still arrive: the trial is pending."""
         return self in (State.QUEUED, State.RUNNING, State.LOST)
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What was spent: oracle values, gradients, wall-clock seconds."""
+    """Cost of evaluations: oracle values, gradients, wall-clock seconds."""
 
     values: int = 0
     gradients: int = 0
@@ -78,18 +78,15 @@ class Cost:
 
     @property
     def calls(self) -> int:
-        """Values plus gradients: the unit of every budget. A gradient is billed like a value."""
+        """Values plus gradients, the unit of every budget."""
         return self.values + self.gradients
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.values + other.values,
-            self.gradients + other.gradients,
-            self.seconds + other.seconds,
-        )
+        values, gradients = self.values + other.values, self.gradients + other.gradients
+        return Cost(values, gradients, self.seconds + other.seconds)
 
     def to_json(self) -> JSON:
-        return {"values": self.values, "gradients": self.gradients, "seconds": self.seconds}
+        return asdict(self)
 
     @staticmethod
     def from_json(data: JSON) -> Cost:
@@ -98,13 +95,13 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Descent:
-    """Gradient descent run next to the oracle: at most ``steps`` values and ``steps`` gradients.
+    """Gradient descent next to the oracle: at most ``steps`` values and ``steps`` gradients.
 
     Args:
-        steps: evaluations of value and gradient, at least 1. With a differentiable stand-in for an oracle
-            without gradients, one of the values is the true oracle's at the best point found.
+        steps: evaluations of value and gradient, at least 1. With a gradient proxy, the last
+            value is that of the true oracle at the best point found.
         optimizer: ``"adam"`` or ``"lbfgs"``.
-        learning_rate: Adam's step in the units of the domain (ignored by L-BFGS).
+        learning_rate: step of Adam in units of the coordinates; L-BFGS ignores it.
     """
 
     steps: int
@@ -112,23 +109,19 @@ class Descent:
     learning_rate: float = 0.05
 
     def to_json(self) -> JSON:
-        return {
-            "steps": self.steps,
-            "optimizer": self.optimizer,
-            "learning_rate": self.learning_rate,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """What a strategy asks of the oracle.
+    """Request to the oracle at one point.
 
     Args:
         point: coordinates in the domain, shape ``(d,)``.
-        gradient: whether the gradient of the loss with respect to the point is wanted too.
+        gradient: evaluate the gradient of the loss with respect to the point, too.
         descent: run this descent from ``point`` instead of one evaluation.
-        origin: which method proposed it, for reports and for composed strategies.
-        meta: small JSON notes a strategy needs to recognise its own query later.
+        origin: name of the strategy that proposed it.
+        meta: small JSON values by which the strategy recognises its query later.
     """
 
     point: Array
@@ -142,7 +135,7 @@ class Query:
 
     @property
     def cost(self) -> Cost:
-        """The most this query can cost if it is answered once."""
+        """Largest cost of one attempt at this query."""
         if self.descent is not None:
             return Cost(self.descent.steps, self.descent.steps)
         return Cost(1, int(self.gradient))
@@ -164,19 +157,19 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of a query.
+    """Result of one attempt at a query.
 
     Args:
         state: COMPLETED, FAILED or INFEASIBLE.
         y: raw outputs, shape ``(m,)``; None unless completed.
-        loss: the objective's opinion of ``y``, lower is better; None unless completed.
-        violation: by how much the outcome constraints are missed, 0 when all hold.
-        cost: what this attempt spent.
-        reason: why it failed or is infeasible.
-        point: where a descent arrived, shape ``(d,)``; None when it is the query's own point.
-        gradient: d loss / d point, shape ``(d,)``, when it was asked for.
-        trace: losses along a descent, one per value spent, shape ``(values,)``; NaN where none was measured. A last one
-            that was known from a cache is in it too.
+        loss: objective of ``y``, lower is better; None unless completed.
+        violation: sum of the excesses over the outcome constraints; 0 if all hold.
+        cost: cost of this attempt.
+        reason: cause of a failure.
+        point: end of a descent, shape ``(d,)``; None for the point of the query.
+        gradient: d loss / d point, shape ``(d,)``, if the query requests it.
+        trace: losses along a descent, one per value, shape ``(values,)``; NaN if not measured.
+            It includes a last value from a cache.
     """
 
     state: State
@@ -224,16 +217,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a trial. Its position among the attempts of its trial is the fencing token of whoever makes it.
+    """One evaluation of a trial. Its position among the attempts is the worker's fencing token.
 
     Args:
-        worker: who evaluates it; None when the point was handed to a person or a foreign program.
+        worker: name of the worker; None for a person or another program.
         started: seconds since the epoch.
-        ended: the same; None while it is under way.
-        cost: what it is billed.
-        fate: RUNNING, COMPLETED, FAILED, INFEASIBLE, LOST, or CANCELLED when it was given back.
-        lease: so many seconds may its worker be silent before it is taken to be lost; None for any time.
-        outcome: what it led to, also if it came too late to count.
+        ended: seconds since the epoch; None while it is running.
+        cost: billed cost.
+        fate: RUNNING, COMPLETED, FAILED, INFEASIBLE, LOST, or CANCELLED if it was released.
+        lease: seconds without heartbeats after which it is lost; None for no limit.
+        outcome: its outcome, also one that arrived after the attempt was superseded.
     """
 
     worker: str | None
@@ -251,12 +244,12 @@ class Trial:
 
     Args:
         number: position in the log, from 0.
-        query: what was asked.
-        state: where it stands.
-        ask: number of the ask that proposed it; None for points given by the user.
-        attempts: every try, in order; each is billed.
-        outcome: of the last finished attempt.
-        decode: turns a point into a design; set on trials handed out by a study.
+        query: request to the oracle.
+        state: current state.
+        ask: number of the ask that proposed it; None for points of the user.
+        attempts: all evaluations in order; each is billed.
+        outcome: outcome of the last finished attempt.
+        decode: function from a point to a design; a study sets it.
     """
 
     number: int
@@ -269,115 +262,103 @@ class Trial:
 
     @property
     def point(self) -> Array:
-        """Where ``y`` was measured: the end of a descent, otherwise the query's point. Shape ``(d,)``."""
-        if self.outcome is not None and self.outcome.point is not None:
-            return self.outcome.point
-        return self.query.point
+        """Observed point ``(d,)``: the end of a descent, otherwise the point of the query."""
+        end = None if self.outcome is None else self.outcome.point
+        return self.query.point if end is None else end
 
     @property
     def design(self) -> Any:
-        """What the oracle eats at ``point``; None on a trial that no study handed out."""
+        """Input of the oracle at ``point``; None if no study returned this trial."""
         return None if self.decode is None else self.decode(self.point)
 
     @property
     def y(self) -> Array | None:
-        """Raw outputs, shape ``(m,)``, once completed."""
+        """Raw outputs, shape ``(m,)``; None unless completed."""
         return None if self.outcome is None else self.outcome.y
 
     @property
     def loss(self) -> float | None:
-        """Lower is better; None unless completed."""
+        """Loss, lower is better; None unless completed."""
         return None if self.outcome is None else self.outcome.loss
 
     @property
     def feasible(self) -> bool:
-        """Completed, and every outcome constraint holds."""
-        return (
-            self.state is State.COMPLETED
-            and self.outcome is not None
-            and self.outcome.violation <= 0.0
-        )
+        """True if completed and all outcome constraints hold."""
+        completed = self.state is State.COMPLETED
+        return completed and self.outcome is not None and self.outcome.violation <= 0.0
 
     @property
     def reason(self) -> str:
-        """Why it failed or is infeasible; empty otherwise."""
+        """Cause of a failure; empty otherwise."""
         return "" if self.outcome is None else self.outcome.reason
 
     @property
     def cost(self) -> Cost:
-        """Over all attempts."""
+        """Total cost of all attempts."""
         return sum((attempt.cost for attempt in self.attempts), Cost())
 
     @property
     def origin(self) -> str:
-        """Which method proposed it."""
+        """Name of the strategy that proposed it."""
         return self.query.origin
 
     def __repr__(self) -> str:
-        return printable(
-            "Trial(" + ", ".join(f"{name}={value}" for name, value in self._facts().items()) + ")"
-        )
+        facts = ", ".join(f"{name}={value}" for name, value in self._facts().items())
+        return printable(f"Trial({facts})")
 
     def _repr_html_(self) -> str:
-        rows = (
-            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
-            for name, value in self._facts().items()
-        )
-        return f"<table>{''.join(rows)}</table>"
+        cells = ((escape(name), escape(value)) for name, value in self._facts().items())
+        rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
+        return f"<table>{rows}</table>"
 
     def _facts(self) -> dict[str, str]:
-        facts = {
-            "number": str(self.number),
-            "state": str(self.state),
-            "origin": self.origin or "unknown",
-        }
+        origin = self.origin or "unknown"
+        facts = {"number": str(self.number), "state": str(self.state), "origin": origin}
         if self.y is not None:
             facts["y"] = _brief(self.y)
         if self.loss is not None:
             facts["loss"] = f"{self.loss:.6g}" + ("" if self.feasible else " (constraints broken)")
         design = self.design
-        if isinstance(design, Mapping):
+        if design is None:
+            facts["point"] = _brief(self.point)
+        elif isinstance(design, Mapping):
             facts["design"] = ", ".join(
                 f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in design.items()
             )
         else:
-            facts["point" if design is None else "design"] = _brief(
-                self.point if design is None else design
-            )
-        if self.outcome is not None and self.outcome.reason:
-            facts["reason"] = self.outcome.reason
-        return facts
+            facts["design"] = _brief(design)
+        return facts | ({"reason": self.reason} if self.reason else {})
 
     def with_decode(self, decode: Callable[[Array], Any]) -> Trial:
-        """The same trial, able to show its design."""
+        """Return a copy of the trial with access to its design."""
         return replace(self, decode=decode)
 
 
-_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, escape sequences, turns of the writing direction, halves of characters."""
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, changes of the writing direction and surrogates."""
 
 
 def printable(text: str) -> str:
-    """The text with every such character spelled out as JSON does it, ``\\u001b`` for escape; lines stay lines."""
-    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    """Escape control characters as JSON does, ``\\u001b`` for ESC; line breaks remain."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What a study has spent. Every ended attempt is in it: failed, lost, retried, descending ones too.
+    """Costs of a study over all ended attempts: failed, lost, retried and descending ones too.
 
     Args:
         values: oracle values.
         gradients: oracle gradients.
-        attempts: ended tries at trials.
-        failed: attempts that failed.
-        infeasible: attempts whose design could not be evaluated.
-        lost: attempts whose worker disappeared; billed at the most their query could cost.
-        running: attempts without an end yet, not in the other numbers.
-        seconds: wall-clock time inside the oracle and the decoder.
-        asking: wall-clock time inside the strategy.
-        asks: how often the strategy was asked.
-        reused: attempts that were answered without a call, by the log or a cache.
+        attempts: ended attempts.
+        failed: failed attempts.
+        infeasible: attempts at designs that cannot be evaluated.
+        lost: attempts whose worker ended; billed at the largest cost of their query.
+        running: attempts without an end, not included in the other numbers.
+        seconds: wall-clock time in the oracle and the decoder.
+        asking: wall-clock time in the strategy.
+        asks: number of asks.
+        reused: attempts without a call, answered from the log or a cache.
     """
 
     values: int = 0
@@ -399,16 +380,20 @@ class Ledger:
 
     @property
     def total_seconds(self) -> float:
-        """Oracle, decoder and strategy together."""
+        """Wall-clock time in the oracle, the decoder and the strategy."""
         return self.seconds + self.asking
 
     def to_json(self) -> dict[str, int | float]:
-        """All of it, and the calls."""
+        """Return the fields and the calls."""
         return {"calls": self.calls, **asdict(self)}
+
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        """Return the names of ``to_json``, in order."""
+        return tuple(cls().to_json())
 
     def __str__(self) -> str:
         parts = [f"{self.values} values"]
-        parts += [f"{self.gradients} gradients"] if self.gradients else []
-        kinds = ("failed", "infeasible", "lost", "running", "reused")
-        parts += [f"{n} {what}" for what in kinds if (n := getattr(self, what))]
+        kinds = ("gradients", "failed", "infeasible", "lost", "running", "reused")
+        parts += [f"{n} {kind}" for kind in kinds if (n := getattr(self, kind))]
         return ", ".join(parts)
