@@ -247,5 +247,5 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-# First in line: the path of a former package would otherwise find its modules, and load them a second time.
+# First in the list: the path of a former package would otherwise load its modules a second time.
 sys.meta_path.insert(0, _MovedModules())

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 # Engineering choice: most bytes read of one oracle, half a gigabyte: about a second of hashing.
 _MAX_BYTES = 1 << 29
-# Engineering choice: most levels of nested objects, far below the recursion limit of Python.
+# Engineering choice: largest depth in nodes of nested objects, far below the recursion limit.
 _MAX_DEPTH = 40
 _LAYOUT = {
     tokenize.COMMENT,

@@ -149,7 +149,8 @@ class Target(Objective):
             values = np.empty(0)
         if values.ndim != 1 or not values.size or not np.isfinite(values).all():
             raise InvalidInputError(
-                f"Target: value must be a number, a vector or a dict of finite numbers, got {value!r}"
+                "Target: value must be a number, a vector or a dict of finite numbers, "
+                f"got {value!r}"
             )
         try:
             scales = np.broadcast_to(np.asarray(scale, dtype=float), values.shape)
@@ -186,9 +187,9 @@ class Target(Objective):
     def bind(self, outputs: Sequence[str]) -> Target:
         if not self.outputs and len(self.value) != len(outputs):
             raise InvalidInputError(
-                f"{self}: the target has {len(self.value)} value{'s' * (len(self.value) != 1)}, the "
-                f"oracle has outputs {list(outputs)}; give one value per output, or name the outputs "
-                "you mean: Target({'name': value})"
+                f"{self}: the target has {len(self.value)} value{'s' * (len(self.value) != 1)}, "
+                f"the oracle has outputs {list(outputs)}; give one value per output, or name the "
+                "outputs you mean: Target({'name': value})"
             )
         bound = replace_target(self)
         if self.outputs:

@@ -123,7 +123,7 @@ class Int:
 
 @dataclass(frozen=True, init=False)
 class Choice:
-    """Categorical parameter; ``ordered`` ones have one coordinate, others one per value (one-hot)."""
+    """Categorical parameter: one coordinate if ``ordered``, otherwise one per value (one-hot)."""
 
     values: tuple[Any, ...]
     ordered: bool

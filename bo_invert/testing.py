@@ -1,4 +1,4 @@
-"""What every storage must do, as tests that anybody's storage can run. Needs pytest and hypothesis.
+"""Conformance tests of a storage, for third parties too. They need pytest and hypothesis.
 
 ::
 
@@ -41,6 +41,7 @@ from bo_invert.objectives import Maximize, Minimize, Target
 from bo_invert.problems.problem import Problem
 from bo_invert.search_domain import Choice, Float, Int
 from bo_invert.spaces.box import Box
+from bo_invert.storage.base import Store
 from bo_invert.storage.events import LATE
 from bo_invert.storage.open import open_store
 from bo_invert.storage.transitions import MAX_ATTEMPTS, Assignment
@@ -58,12 +59,12 @@ NAMES = (
 
 
 def problem(dim: int = 2) -> Problem:
-    """A problem without an oracle."""
+    """Build a problem without an oracle."""
     return Problem(Box([0.0] * dim, [1.0] * dim), None, Minimize(), name="conformance")
 
 
 def consistent(study: Study) -> None:
-    """The bill is the sum of the attempts, numbers are positions, and no attempt is open that should not be."""
+    """Assert that numbers are positions, the ledger sums the attempts and no ended trial runs."""
     trials = study.trials
     assert [trial.number for trial in trials] == list(range(len(trials)))
     attempts = [attempt for trial in trials if trial.origin != LATE for attempt in trial.attempts]
@@ -88,18 +89,18 @@ def consistent(study: Study) -> None:
 
 
 class StudyConformance:
-    """Tests over a fixture ``storage``, which a subclass gives: an empty storage, anew for each test."""
+    """Conformance suite; a subclass defines the fixture ``storage``, an empty storage per test."""
 
     examples = 15
     """Sequences of events that the state machine tries; fewer where each event is a request."""
 
     @pytest.fixture
     def storage(self) -> Any:
-        """An empty storage."""
-        raise NotImplementedError("give a fixture named storage")
+        """Return an empty storage."""
+        raise NotImplementedError("define a fixture named storage")
 
-    def test_what_was_told_is_there_for_everybody(self, storage: Any) -> None:
-        """A second reader sees every digit."""
+    def test_a_second_reader_sees_every_outcome(self, storage: Store | str) -> None:
+        """Check that losses, points, states, costs and seed are read back exactly."""
         study = Study.create("s", problem(), "sobol", 5, storage)
         for value in (0.1 + 0.2, 5e-324, -1.7976931348623157e308, 3.0):
             study.tell(study.ask()[0], value)
@@ -122,10 +123,8 @@ class StudyConformance:
         assert other.seed == 5
         consistent(other)
 
-    def test_a_study_that_is_opened_again_goes_on_as_if_nothing_had_been(
-        self, storage: Any
-    ) -> None:
-        """Asks are a function of the log."""
+    def test_a_reopened_study_proposes_the_same_points(self, storage: Store | str) -> None:
+        """Compare an uninterrupted run with one that opens the study before each ask."""
         whole = Study.create("whole", problem(), "gp", 1)
         study = Study.create("parts", problem(), "gp", 1, storage)
         for _ in range(9):
@@ -135,8 +134,8 @@ class StudyConformance:
             study = Study.open("parts", storage, problem())
         assert [t.point.tolist() for t in study.trials] == [t.point.tolist() for t in whole.trials]
 
-    def test_names_are_taken_once_and_found_again(self, storage: Any) -> None:
-        """Any text is a name."""
+    def test_names_are_unique_and_arbitrary_text(self, storage: Store | str) -> None:
+        """Create, reopen and miss studies with names of quotes, wildcards and other scripts."""
         for number, name in enumerate(NAMES):
             study = Study.create(name, problem(), "random", number, storage)
             study.tell(study.ask()[0], float(number))
@@ -152,8 +151,8 @@ class StudyConformance:
         same = Study.create("plain", problem(), "random", 0, storage, exist_ok=True)
         assert len(same.trials) == 1
 
-    def test_a_study_of_the_same_name_is_another_one(self, storage: Any) -> None:
-        """Whoever still holds the deleted one is told so, and changes nothing."""
+    def test_a_new_study_of_a_deleted_name_is_independent(self, storage: Store | str) -> None:
+        """Check that the deleted study raises an error and changes nothing."""
         old = Study.create("s", problem(), "random", 0, storage)
         for _ in range(3):
             old.tell(old.ask()[0], 1.0)
@@ -165,16 +164,16 @@ class StudyConformance:
             old.tell(old.ask()[0], 2.0)
         assert len(Study.open("s", storage, problem()).trials) <= 2
 
-    def test_every_kind_of_problem_survives(self, storage: Any) -> None:
-        """Parameters, constraints and targets come back."""
+    def test_problems_are_stored_completely(self, storage: Store | str) -> None:
+        """Read back parameters, constraints and targets."""
         space = Box({"a": Float(0.01, 1.0, log=True), "n": Int(1, 5), "c": Choice("x", "y", "z")})
         mixed = Problem(
             space, None, Maximize("lift"), outputs=["lift", "drag"], constraints=["drag <= 1.5"]
         )
         study = Study.create("mixed", mixed, "random", 0, storage)
         (trial,) = study.ask()
-        told = study.tell(trial, {"drag": 2.0, "lift": 3.0})
-        assert (told.loss, told.feasible) == (-3.0, False)
+        observed = study.tell(trial, {"drag": 2.0, "lift": 3.0})
+        assert (observed.loss, observed.feasible) == (-3.0, False)
         again = Study.open("mixed", storage, mixed).trials[0]
         assert again.design == trial.design
         assert again.y is not None
@@ -183,8 +182,10 @@ class StudyConformance:
         study = Study.create("target", hit, "random", 0, storage)
         assert study.tell(study.ask()[0], [1.0, 5.0]).loss == pytest.approx(0.5)
 
-    def test_the_same_tell_is_nothing_and_another_is_a_conflict(self, storage: Any) -> None:
-        """Also for a second process, and for an attempt."""
+    def test_a_repeated_tell_is_ignored_and_a_different_one_conflicts(
+        self, storage: Store | str
+    ) -> None:
+        """Check it for a second process and for attempts, too."""
         study = Study.create("s", problem(), "random", 0, storage)
         (trial,) = study.ask()
         study.tell(trial, 1.0)
@@ -203,8 +204,8 @@ class StudyConformance:
         assert study.spent.values == 2
         consistent(study)
 
-    def test_a_request_that_is_repeated_gets_the_same_answer(self, storage: Any) -> None:
-        """Whoever did not hear the answer asks again with the same key."""
+    def test_an_idempotency_key_returns_the_same_trials(self, storage: Store | str) -> None:
+        """Repeat a request with the same key, as a client without a response does."""
         study = Study.create("s", problem(), "random", 0, storage)
         other = Study.open("s", storage, problem())
         study.enqueue(point=[0.5, 0.5])
@@ -214,8 +215,8 @@ class StudyConformance:
         assert [t.number for t in _take(other, 1, None, key="k2")] == [3]
         assert len(other.trials) == 4
 
-    def test_a_worker_that_comes_back_gets_its_unfinished_work(self, storage: Any) -> None:
-        """And only its own."""
+    def test_a_restarted_worker_receives_its_unfinished_trials(self, storage: Store | str) -> None:
+        """Check that it receives no trials of other workers."""
         study = Study.create("s", problem(), "random", 0, storage)
         first = [t.number for t in _take(study, 2, "w1", known=())]
         other = Study.open("s", storage, problem())
@@ -223,8 +224,8 @@ class StudyConformance:
         assert [t.number for t in _take(other, 1, "w2", known=())] == [2]
         assert [t.number for t in _take(other, 1, "w1", known=first)] == [3]
 
-    def test_a_superseded_worker_overwrites_nothing(self, storage: Any) -> None:
-        """What it found is kept as a trial of its own, and was billed when it was given up."""
+    def test_a_superseded_worker_overwrites_no_outcome(self, storage: Store | str) -> None:
+        """Check that its late outcome becomes a separate trial, billed when it was abandoned."""
         study = Study.create("s", problem(), "random", 0, storage)
         (old,) = _take(study, 1, "w1")
         study.journal.abandon({old.number})
@@ -238,8 +239,8 @@ class StudyConformance:
         assert study.spent.values == 2
         consistent(study)
 
-    def test_a_trial_that_kills_its_workers_is_given_up(self, storage: Any) -> None:
-        """After so many attempts, each of them billed."""
+    def test_a_trial_that_ends_its_workers_is_lost(self, storage: Store | str) -> None:
+        """Abandon it ``MAX_ATTEMPTS - 1`` times; each attempt is billed."""
         study = Study.create("s", problem(), "random", 0, storage)
         for _ in range(MAX_ATTEMPTS - 1):
             (trial,) = _take(study, 1, "w")
@@ -247,8 +248,8 @@ class StudyConformance:
             study.journal.abandon({0})
         assert (study.trials[0].state, study.spent.values) == (State.LOST, MAX_ATTEMPTS - 1)
 
-    def test_what_is_given_back_waits(self, storage: Any) -> None:
-        """At the cost that its worker says."""
+    def test_a_released_trial_is_queued_again(self, storage: Store | str) -> None:
+        """Check the cost that its worker reports."""
         study = Study.create("s", problem(), "random", 0, storage)
         (trial,) = _take(study, 1, "w1")
         assert study.journal.release(trial.number, 0, Cost()).state is State.QUEUED
@@ -260,8 +261,8 @@ class StudyConformance:
         assert study.spent.values == 1
         consistent(study)
 
-    def test_any_order_of_events_keeps_the_books(self, storage: Any) -> None:
-        """Asks, tells, failures, losses, late answers, cancellations and reopenings, as hypothesis finds them."""
+    def test_any_order_of_events_is_consistent(self, storage: Store | str) -> None:
+        """Run random sequences of all operations and check the invariants after each."""
         count = 0
 
         class Machine(_Machine):
@@ -285,20 +286,20 @@ class StudyConformance:
 
 
 class _Machine(RuleBasedStateMachine):
-    """A study under any interleaving, beside what must be true of it."""
+    """State machine of hypothesis: a study under random operations, and its expected losses."""
 
-    storage: Any
+    storage: Store | str
     name: str
     study: Study
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: dict[int, float] = {}
+        self.losses: dict[int, float] = {}
         self.given: list[tuple[int, int]] = []
 
     @rule(count=st.integers(1, 3), worker=st.sampled_from(["a", "b", None]))
     def ask(self, count: int, worker: str | None) -> None:
-        """Trials for a worker."""
+        """Take trials for a worker."""
         taken = _take(self.study, count, worker, known=() if worker else None)
         assert len({trial.number for trial in taken}) == len(taken) == count
         assert all(trial.state is State.RUNNING for trial in taken)
@@ -306,8 +307,8 @@ class _Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.given)
     @rule(data=st.data(), value=st.floats(-1e6, 1e6))
-    def tell(self, data: Any, value: float) -> None:
-        """An outcome of any attempt that was ever handed out."""
+    def tell(self, data: st.DataObject, value: float) -> None:
+        """Tell an outcome of any attempt, also of an ended one."""
         number, attempt = data.draw(st.sampled_from(self.given))
         before = self.study.trials[number].attempts[attempt]
         calls = len(self.study.trials)
@@ -316,39 +317,39 @@ class _Machine(RuleBasedStateMachine):
             with pytest.raises(TellConflictError):
                 self.study.journal.finish(number, outcome, attempt)
             return
-        told = self.study.journal.finish(number, outcome, attempt)
-        assert told.loss == value
-        self.told[told.number] = value
-        assert len(self.study.trials) == calls + (told.number != number)
+        trial = self.study.journal.finish(number, outcome, attempt)
+        assert trial.loss == value
+        self.losses[trial.number] = value
+        assert len(self.study.trials) == calls + (trial.number != number)
 
     @precondition(lambda self: self.given)
     @rule(data=st.data(), forever=st.booleans())
-    def fail(self, data: Any, forever: bool) -> None:
-        """A verdict on an attempt."""
+    def fail(self, data: st.DataObject, forever: bool) -> None:
+        """Record a failure of an attempt."""
         number, attempt = data.draw(st.sampled_from(self.given))
         if self.study.trials[number].attempts[attempt].outcome is not None:
             return
-        verdict = InfeasibleError("never") if forever else FailedError("broken")
-        self.study.journal.finish(number, problem().outcome(verdict, Cost(1)), attempt)
+        error = InfeasibleError("never") if forever else FailedError("broken")
+        self.study.journal.finish(number, problem().outcome(error, Cost(1)), attempt)
 
     @precondition(lambda self: self.given)
     @rule(data=st.data(), cost=st.integers(0, 1))
-    def give_back(self, data: Any, cost: int) -> None:
-        """An attempt that nobody finishes."""
+    def give_back(self, data: st.DataObject, cost: int) -> None:
+        """Release an unfinished attempt."""
         number, attempt = data.draw(st.sampled_from(self.given))
         self.study.journal.release(number, attempt, Cost(cost))
 
     @precondition(lambda self: self.given)
     @rule(data=st.data())
-    def lose(self, data: Any) -> None:
-        """The worker of a trial is gone."""
+    def lose(self, data: st.DataObject) -> None:
+        """Declare the worker of a trial lost."""
         number, _ = data.draw(st.sampled_from(self.given))
         self.study.journal.abandon({number})
 
     @precondition(lambda self: self.given)
     @rule(data=st.data())
-    def cancel(self, data: Any) -> None:
-        """Nobody wants to know any more."""
+    def cancel(self, data: st.DataObject) -> None:
+        """Cancel a trial; an ended one raises a conflict."""
         number, _ = data.draw(st.sampled_from(self.given))
         if self.study.trials[number].state.open:
             self.study.cancel(number)
@@ -358,30 +359,30 @@ class _Machine(RuleBasedStateMachine):
 
     @rule(x=st.floats(0, 1))
     def add(self, x: float) -> None:
-        """Something is known from elsewhere."""
+        """Add an observation of the user."""
         (trial,) = self.study.add(points=[[x, x]], Y=[x])
-        self.told[trial.number] = x
+        self.losses[trial.number] = x
 
     @rule(x=st.floats(0, 1))
     def enqueue(self, x: float) -> None:
-        """Somebody has a wish."""
+        """Queue a point of the user."""
         assert self.study.enqueue(point=[x, x]).state is State.QUEUED
 
     @rule()
     def reopen(self) -> None:
-        """Another process looks."""
+        """Open the study as another process does."""
         self.study = Study.open(self.name, self.storage, problem())
 
     @invariant()
-    def books(self) -> None:
-        """What was told stays told, and the bill is right."""
+    def invariants_hold(self) -> None:
+        """Check losses, incumbent and ledger."""
         if not hasattr(self, "study"):
             return
         consistent(self.study)
         trials = self.study.trials
-        for number, value in self.told.items():
+        for number, value in self.losses.items():
             assert trials[number].loss == value
-        losses = [value for number, value in self.told.items() if trials[number].feasible]
+        losses = [value for number, value in self.losses.items() if trials[number].feasible]
         best = self.study.best
         assert (best is None) == (not losses)
         assert best is None or best.loss == min(losses)
