@@ -14,4 +14,4 @@ if find_spec("ax") is None:
         "Install it with: pip install 'bo-invert[ax]'"
     )
 
-from bo_invert.strategies.ax.strategy import Ax as Ax  # noqa: E402
+from bo_invert.strategies.ax.strategy import Ax as Ax
