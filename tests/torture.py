@@ -22,6 +22,8 @@ SHARE = 0.3
 WAYS = ("raises", "NaN", "shape", "hangs", "segfaults", "exits", "eats memory")
 DEADLY = ("segfaults", "exits")
 FINE = "fine"
+SEED = 3066
+"""With this one, each way occurs once among the first 20 points of the study."""
 
 
 class Torture:
@@ -91,9 +93,9 @@ def begin(folder: Path, kind: str, limit: float = 5.0, strategy: str = "sobol") 
     """The study: the same line each time. A machine that is busy otherwise must not seem to hang: hence the limit."""
     calls = folder / "calls"
     if kind == "isolated":
-        oracle: Any = bi.Isolated(Torture(calls), timeout=limit, grace=0.0, memory="500MB")
+        oracle: Any = bi.Isolated(Torture(calls, SEED), timeout=limit, grace=0.0, memory="500MB")
     else:
-        oracle = Torture(calls, spins=kind != "threads", appetite=2**28)
+        oracle = Torture(calls, SEED, spins=False, appetite=2**28)
     problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), oracle, bi.Minimize(), name="torture")
     return bi.Study.create(
         "torture", problem, strategy, 1, f"sqlite:///{folder}/runs.db", exist_ok=True

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ import bo_invert as bi
 from bo_invert.problems.loading import load_problem
 from bo_invert.types import State
 
+pytestmark = pytest.mark.service
 PROBLEM = """
 import os, time
 import bo_invert as bi
@@ -32,23 +33,32 @@ problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), oracle, bi.Minimize(), name
 """
 
 
+@dataclass(frozen=True)
+class Place:
+    """A study of its own on a server, and a folder with its problem and the note of its calls."""
+
+    folder: Path
+    server: Served
+    study: str
+
+    def __post_init__(self) -> None:
+        (self.folder / "slow.py").write_text(PROBLEM)
+
+
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    (tmp_path / "slow.py").write_text(PROBLEM)
-    made = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
-    yield made
-    made.kill()
+def served(tmp_path: Path, server: Served) -> Place:
+    return Place(tmp_path, server, tmp_path.name)
 
 
-def worker(served: Served, *options: str, pause: float = 0.05) -> subprocess.Popen[str]:
+def worker(served: Place, *options: str, pause: float = 0.05) -> subprocess.Popen[str]:
     source = f"{served.folder}/slow.py"
     command = [
         sys.executable,
         "-m",
         "bo_invert.cli",
         "worker",
-        served.url,
-        "s",
+        served.server.url,
+        served.study,
         source,
         "--create",
         *options,
@@ -56,24 +66,24 @@ def worker(served: Served, *options: str, pause: float = 0.05) -> subprocess.Pop
     environment = {
         "CALLS": str(served.folder / "calls"),
         "PAUSE": str(pause),
-        "BO_INVERT_TOKEN": served.token,
+        "BO_INVERT_TOKEN": served.server.token,
     }
     return subprocess.Popen(
         command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
     )
 
 
-def calls(served: Served) -> int:
+def calls(served: Place) -> int:
     file = served.folder / "calls"
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
-def opened(served: Served) -> bi.Study:
+def opened(served: Place) -> bi.Study:
     problem = load_problem(f"{served.folder}/slow.py", {})
-    return bi.Study.open("s", served.url, problem, token=served.token)
+    return bi.Study.open(served.study, served.server.url, problem, token=served.server.token)
 
 
-def test_workers_share_a_study_and_end_with_its_budget(served: Served) -> None:
+def test_workers_share_a_study_and_end_with_its_budget(served: Place) -> None:
     options = ["--strategy", "sobol", "--budget", "24", "-j", "2"]
     workers = [worker(served, *options, "--executor", kind) for kind in ("processes", "threads")]
     said = [one.communicate(timeout=120)[1] for one in workers]
@@ -87,7 +97,7 @@ def test_workers_share_a_study_and_end_with_its_budget(served: Served) -> None:
     assert all("the budget is spent" in text for text in said)
 
 
-def test_a_worker_that_is_told_to_stop_finishes_what_it_began(served: Served) -> None:
+def test_a_worker_that_is_told_to_stop_finishes_what_it_began(served: Place) -> None:
     one = worker(served, "--strategy", "sobol", "-j", "1", "--executor", "threads", pause=1.0)
     wait_until(lambda: calls(served) >= 2)
     one.send_signal(signal.SIGTERM)
@@ -100,7 +110,7 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_began(served: Served) ->
     assert all(trial.state is State.COMPLETED for trial in study.trials)
 
 
-def test_what_a_worker_cannot_finish_in_time_is_billed_and_given_back(served: Served) -> None:
+def test_what_a_worker_cannot_finish_in_time_is_billed_and_given_back(served: Place) -> None:
     one = worker(
         served,
         "--strategy",
@@ -124,7 +134,7 @@ def test_what_a_worker_cannot_finish_in_time_is_billed_and_given_back(served: Se
     assert all(trial.state is State.LOST for trial in study.trials)
 
 
-def test_a_killed_worker_loses_its_lease_and_another_goes_on(served: Served) -> None:
+def test_a_killed_worker_loses_its_lease_and_another_goes_on(served: Place) -> None:
     first = worker(served, "--strategy", "sobol", "-j", "1", "--executor", "threads", pause=30.0)
     wait_until(lambda: calls(served) == 1)
     first.kill()
@@ -142,7 +152,7 @@ def test_a_killed_worker_loses_its_lease_and_another_goes_on(served: Served) -> 
     assert [len(t.attempts) for t in study.trials] == [2, 1, 1, 1]
 
 
-def test_a_worker_whose_answers_do_not_fit_ends(served: Served) -> None:
+def test_a_worker_whose_answers_do_not_fit_ends(served: Place) -> None:
     (served.folder / "slow.py").write_text(
         PROBLEM.replace("bi.Minimize(), ", "bi.Minimize('rate'), outputs=['rate'], ").replace(
             "return float(((x - 0.3) ** 2).sum())", "return {'rte': 1.0}"
@@ -157,18 +167,21 @@ def test_a_worker_whose_answers_do_not_fit_ends(served: Served) -> None:
 
 
 def test_a_worker_that_is_told_to_stop_while_the_server_is_down_says_what_it_knows(
-    served: Served,
+    tmp_path: Path,
 ) -> None:
+    own = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
+    served = Place(tmp_path, own, "s")
     one = worker(served, "--strategy", "random", "--executor", "serial", "--grace", "1", pause=0.5)
     wait_until(lambda: calls(served) >= 2)
-    served.kill()
+    own.kill()
     time.sleep(1.5)  # one more is answered, and nobody is there to be told
     began = time.monotonic()
     one.send_signal(signal.SIGTERM)
     _, said = one.communicate(timeout=60)
     assert time.monotonic() - began < 20.0
     (number, value) = re.findall(r"not written: study.tell\((\d+), \[(.+)\], attempt=0\)", said)[0]
-    served.start()
+    own.start()
     study = opened(served)
     assert study.tell(int(number), float(value), attempt=0).loss == float(value)
     assert study.spent.values == calls(served)
+    own.kill()

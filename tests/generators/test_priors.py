@@ -120,8 +120,7 @@ def test_codes_of_a_bounded_prior_are_measured_where_it_is_normal() -> None:
     assert_allclose(np.median(codes, axis=0), 0.75, atol=0.05)
 
 
-@pytest.mark.parametrize("d", [8, 32])
-@pytest.mark.parametrize("name", ["normal", "uniform", "truncated"])
+@pytest.mark.parametrize(("name", "d"), [("normal", 32), ("uniform", 32), ("truncated", 8)])
 def test_drawn_priors_are_calibrated_on_fresh_draws(name: str, d: int) -> None:
     prior = NAMED[name]
     space = Latent(

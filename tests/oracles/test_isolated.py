@@ -87,10 +87,13 @@ def oracle() -> bi.Isolated:
 def test_what_happens_inside_becomes_a_verdict(
     oracle: bi.Isolated, design: str, words: str
 ) -> None:
-    said = reason(oracle, design)
-    assert re.search(words, said), said
-    assert len(said) < 600
-    assert isinstance(one(oracle, design).verdict, bi.InfeasibleError) is (design == "infeasible")
+    answer = one(oracle, design)
+    assert answer.verdict is not None, answer.y
+    assert answer.calls == 1
+    words_of_it = answer.verdict.reason
+    assert re.search(words, words_of_it), words_of_it
+    assert len(words_of_it) < 600
+    assert isinstance(answer.verdict, bi.InfeasibleError) is (design == "infeasible")
     assert one(oracle, "fine").y is not None, "the next call is answered"
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import postgres
 import psutil
 import pytest
-from servers import Served
+from servers import Served, wait_until
 
 import bo_invert as bi
 from bo_invert.errors import StorageBusyError, StorageError, StudyNotFoundError
@@ -184,36 +184,41 @@ def test_a_database_that_is_restarted_under_a_server_is_waited_for(tmp_path: Pat
             whole = bi.Problem(SPACE, oracle, bi.Minimize())
             study = bi.Study.create("s", whole, "random", storage=served.url, token=served.token)
             restarting.start()
-            study.run(60, batch=3, executor="threads")
+            study.run(40, batch=3, executor="threads")
             assert sorted(t.loss for t in study.trials if t.loss is not None) == sorted(answered)
-            assert str(study.spent) == "60 values"
+            assert str(study.spent) == "40 values"
         finally:
             restarting.join()
             served.kill()
 
 
+def asking_processes(served: Served) -> list[int]:
+    children = psutil.Process(served.process.pid).children()
+    return [child.pid for child in children if "worker_main" in " ".join(child.cmdline())]
+
+
+def seconds(pids: list[int]) -> float:
+    """CPU time of processes so far."""
+    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+
+
 def thinking(served: Served) -> tuple[list[httpx.Response], threading.Thread]:
-    """An ask that takes its time, begun a moment ago, and what will have come of it."""
-    said: list[httpx.Response] = []
+    """Begin an ask that takes seconds, and return once a process computes it, with its answer."""
+    answers: list[httpx.Response] = []
 
     def ask() -> None:
         headers = {"Authorization": f"Bearer {served.token}"}
         with suppress(httpx.TransportError):
             url = f"{served.url}/v1/studies/heavy/ask"
-            said.append(httpx.post(url, json={"count": 16}, headers=headers, timeout=120.0))
+            answers.append(httpx.post(url, json={"count": 16}, headers=headers, timeout=120.0))
 
+    pids = asking_processes(served)
+    before = seconds(pids)
     thread = threading.Thread(target=ask)
     thread.start()
-    time.sleep(0.3)
-    assert not said
-    return said, thread
-
-
-def asking_processes(served: Served) -> list[int]:
-    children = psutil.Process(served.process.pid).children()
-    found = [child.pid for child in children if "worker_main" in " ".join(child.cmdline())]
-    assert found
-    return found
+    wait_until(lambda: asking_processes(served) != pids or seconds(pids) > before + 0.1)
+    assert not answers
+    return answers, thread
 
 
 def test_an_ask_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
@@ -221,25 +226,27 @@ def test_an_ask_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     try:
         heavy = bi.Problem(bi.Box([0.0] * 20, [1.0] * 20), None, bi.Minimize())
         study = bi.Study.create("heavy", heavy, "gp", 0, served.url, token=served.token)
-        points = np.random.default_rng(0).random((400, 20))
+        points = np.random.default_rng(0).random((300, 20))
         study.add(points, [float((x**2).sum()) for x in points])
         study.ask()  # the process is warm
         before = study.journal.read().seq
-        said, thread = thinking(served)
-        for pid in asking_processes(served):
+        answers, thread = thinking(served)
+        pids = asking_processes(served)
+        assert pids
+        for pid in pids:
             os.kill(pid, signal.SIGKILL)
         thread.join()
-        assert [answer.status_code for answer in said] == [503], (
+        assert [answer.status_code for answer in answers] == [503], (
             "whoever asked is told to ask again"
         )
         assert study.journal.read().seq == before
-        said, thread = thinking(served)
+        answers, thread = thinking(served)
         served.kill()
         thread.join()
         served.start()
-        assert not said
+        assert not answers
         assert study.journal.read().seq == before
-        assert [t.number for t in study.ask(2)] == [401, 402]
+        assert [t.number for t in study.ask(2)] == [301, 302]
         consistent(study)
     finally:
         served.kill()

@@ -47,7 +47,7 @@ def study_of(problem: bi.Problem, budget: int, **options: Any) -> bi.Study:
 @pytest.mark.parametrize("make", [with_gradients, without, mixed])
 def test_samples_get_better_and_the_budget_is_kept(make: Any) -> None:
     budget = 200 if make is with_gradients else 60
-    study = study_of(make(), budget)
+    study = study_of(make(), budget, width=16)
     assert budget - 1 <= study.spent.calls <= budget
     losses = [t.loss for t in study.trials if t.loss is not None]
     third = len(losses) // 3
@@ -81,15 +81,15 @@ class Still(torch.nn.Module):
 def test_ask_is_pure_also_without_its_cache(make: Any) -> None:
     from bo_invert.strategies import amortized
 
-    study = study_of(make(), 50)
+    study = study_of(make(), 50, width=16)
     request = Request(number=7, count=3, seed=study.seed, budget=80)
     torch.manual_seed(1)
-    first = Amortized().ask(study.statement, study.trials, request)
+    first = Amortized(width=16).ask(study.statement, study.trials, request)
     amortized._replayed.cache_clear()
     amortized._fitted_to.cache_clear()
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    again = Amortized().ask(study.statement, study.trials, request)
+    again = Amortized(width=16).ask(study.statement, study.trials, request)
     assert [q.to_json() for q in first.queries] == [q.to_json() for q in again.queries]
     assert len(first.queries) == 3
     assert torch.equal(state, torch.get_rng_state()), "the global generator is left alone"
@@ -113,8 +113,8 @@ def test_copes_with_an_objective_that_takes_no_tensors() -> None:
             raise TypeError("arrays only")
         return np.sqrt(y).sum(-1)
 
-    study = study_of(without(bi.Composite(of_arrays, outputs=("y",))), 40)
-    assert study.spent.calls == 40
+    study = study_of(without(bi.Composite(of_arrays, outputs=("y",))), 24, width=8)
+    assert study.spent.calls == 24
     assert study.best is not None
 
 

@@ -467,7 +467,7 @@ def test_failures_are_learned(kind: str) -> None:
         return float(x @ slope + 0.7 * x @ wall)
 
     problem = bi.Problem(bi.Latent(lambda z: z, dim=48), oracle, bi.Maximize())
-    study = bi.Study.create("s", problem, strategy="spherical", seed=0).run(80)
+    study = bi.Study.create("s", problem, strategy="spherical", seed=0).run(80, batch=4)
     late = [trial.state is State.INFEASIBLE for trial in study.trials[40:]]
     assert sum(late) <= 16, "more than 30 of 40 without learning"
     assert study.best is not None

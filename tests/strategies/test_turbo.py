@@ -282,7 +282,7 @@ def test_does_not_stay_within_a_step() -> None:
         lambda x: float(((x - goal) ** 2).sum()),
         bi.Minimize(),
     )
-    study = bi.Study.create("s", problem, strategy="turbo", seed=0).run(60, batch=2)
+    study = bi.Study.create("s", problem, strategy="turbo", seed=0).run(60, batch=4)
     assert len({tuple(trial.design) for trial in study.trials}) > 40
 
 

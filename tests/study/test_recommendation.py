@@ -68,9 +68,9 @@ def test_an_exact_oracle_is_taken_at_its_word() -> None:
     assert study.spent.calls == 12
 
 
-@pytest.mark.parametrize("noise", [0.05, 0.1])
-def test_what_is_recommended_is_better_than_the_luckiest(noise: float) -> None:
-    """By the true loss, which nobody here sees, over 12 random searches of 40 calls."""
+def test_what_is_recommended_is_better_than_the_luckiest() -> None:
+    """By the true loss, over 12 random searches of 40 calls."""
+    noise = 0.1
     lucky, recommended, inside = [], [], 0
     for seed in range(12):
         study = bi.Study.create("s", noisy_bowl(seed, noise), strategy="random", seed=seed).run(40)
@@ -262,14 +262,14 @@ def test_a_latent_and_few_trials() -> None:
 def test_recommending_leaves_no_trace() -> None:
     """No call, no event, no random number: a study that was asked in between goes on as one that was not."""
     store = MemoryStore()
-    plain = bi.Study.create("s", noisy_bowl(), seed=0, noisy=True).run(14)
+    plain = bi.Study.create("s", noisy_bowl(), seed=0, noisy=True).run(12)
     asked = bi.Study.create("s", noisy_bowl(), seed=0, storage=store, noisy=True)
-    asked.run(14, stop=lambda: asked.spent.calls >= 8)
+    asked.run(12, stop=lambda: asked.spent.calls >= 8)
     events = len(list(store.events("s")))
     first, again = asked.recommend(), asked.recommend()
     assert len(list(store.events("s"))) == events
     assert (first.trial.number, first.loss) == (again.trial.number, again.loss)
-    asked.run(14)
+    asked.run(12)
     assert [t.query.to_json() for t in asked.trials] == [t.query.to_json() for t in plain.trials]
 
 

@@ -32,10 +32,17 @@ class Words:
         return bi.Problem(bi.Latent(self.decode, dim), self.score, bi.Maximize(), **options)
 
 
-@pytest.mark.parametrize("strategy", ["gp", "cmaes", "pcn", "auto", "turbo"])
-def test_no_text_is_paid_twice(strategy: str) -> None:
+PLAIN = {"kernel": "matern", "warp": False}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options"),
+    [("gp", PLAIN), ("cmaes", {}), ("pcn", {"steps": 20}), ("auto", {}), ("turbo", PLAIN)],
+    ids=["gp", "cmaes", "pcn", "auto", "turbo"],
+)
+def test_no_text_is_paid_twice(strategy: str, options: Any) -> None:
     words = Words()
-    study = bi.Study.create("s", words.problem(), strategy=strategy, seed=0).run(10)
+    study = bi.Study.create("s", words.problem(), strategy, seed=0, **options).run(10)
     assert len(words.asked) == len(set(words.asked)) == study.spent.values == 10
     texts = Counter(trial.design for trial in study.trials)
     assert study.spent.reused == sum(texts.values()) - len(texts) == len(study.trials) - 10
@@ -84,7 +91,9 @@ def test_a_box_of_whole_numbers_and_choices_pays_once_for_each() -> None:
     ).run(20)
     assert len(asked) == 20
     asked.clear()
-    bi.Study.create("s", bi.Problem(space, oracle, bi.Minimize()), "gp", seed=0, noisy=True).run(12)
+    bi.Study.create(
+        "s", bi.Problem(space, oracle, bi.Minimize()), "gp", seed=0, noisy=True, **PLAIN
+    ).run(12)
     assert len(asked) == 12
     assert bi.Box({"n": bi.Int(1, 3), "x": bi.Float(0, 1)}).identify is None
 
@@ -112,12 +121,12 @@ def test_a_free_worker_waits_for_news_where_all_designs_are_under_way() -> None:
 
 def test_an_interrupted_run_knows_them_again() -> None:
     whole = Words()
-    quiet = bi.Study.create("s", whole.problem(), strategy="gp", seed=3).run(12)
+    quiet = bi.Study.create("s", whole.problem(), "gp", seed=3, **PLAIN).run(10)
     store, parts = open_store(None), Words()
-    bi.Study.create("s", parts.problem(), strategy="gp", seed=3, storage=store).run(
-        12, stop=lambda: len(parts.asked) > 5
+    bi.Study.create("s", parts.problem(), "gp", seed=3, storage=store, **PLAIN).run(
+        10, stop=lambda: len(parts.asked) > 5
     )
-    again = bi.Study.open("s", store, problem=parts.problem()).run(12)
+    again = bi.Study.open("s", store, problem=parts.problem()).run(10)
     assert [t.point.tolist() for t in again.trials] == [t.point.tolist() for t in quiet.trials]
     assert parts.asked == whole.asked
 
@@ -155,7 +164,7 @@ def test_answers_that_differ_are_asked_for_again() -> None:
 def test_it_can_be_switched_off(how: str) -> None:
     words = Words()
     options = {"reuse": False} if how == "reuse=False" else {}
-    strategy = {"name": "gp", "options": {"noisy": True}} if how == "noisy" else "prior"
+    strategy = {"name": "gp", "options": {"noisy": True, **PLAIN}} if how == "noisy" else "prior"
     study = bi.Study.create("s", words.problem(2, **options), strategy=strategy, seed=0).run(12)
     assert len(words.asked) == 12
     assert study.spent.reused == 0

@@ -95,7 +95,7 @@ def test_of_a_noisy_oracle_the_recommended_comes_first() -> None:
     rng = np.random.default_rng(0)
     space = bi.Box([0.0], [1.0])
     problem = bi.Problem(space, lambda x: float(x[0] + 0.5 * rng.standard_normal()), bi.Maximize())
-    study = bi.Study.create("s", problem, strategy="gp", noisy=True).run(20)
+    study = bi.Study.create("s", problem, strategy="gp", noisy=True).run(20, batch=5)
     first = study.solutions(2)[0].trial
     assert first.number == study.recommend().trial.number
     assert study.solutions(2)[1].trial.number != first.number

@@ -143,7 +143,7 @@ def test_improvement_of_a_target_is_that_of_the_samples(
     draws = np.stack(
         [
             rng.multivariate_normal(
-                mean[j, :, 0].numpy(), covariance[j].numpy(), 40_000, method="svd"
+                mean[j, :, 0].numpy(), covariance[j].numpy(), 20_000, method="svd"
             )
             for j in range(len(mean))
         ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import bo_invert as bi
 from bo_invert.problems.examples import arm
 from bo_invert.strategies.base import Request, from_spec
+
+pytestmark = pytest.mark.peers
 
 NAME = "scipy_least_squares"
 BOX = bi.Box([0.0] * 3, [1.0] * 3)
@@ -106,12 +109,24 @@ def test_begins_at_the_best_that_was_given() -> None:
     )
 
 
-@pytest.mark.parametrize("wrong", [bi.FailedError("crashed"), [1e300] * 3, [-1e300] * 3])
+CRASHED, HIGH, LOW = bi.FailedError("crashed"), [1e300] * 3, [-1e300] * 3
+MANY = set(range(2, 200, 4))
+
+
+@cache
+def undisturbed() -> bi.Study:
+    return run(curved(), 60)
+
+
 @pytest.mark.parametrize(
-    "calls", [{1}, {3}, {5}, set(range(2, 200, 4))], ids=["start", "difference", "step", "many"]
+    ("wrong", "calls"),
+    [
+        *((CRASHED, calls) for calls in ({1}, {3}, {5}, MANY)),
+        *((wrong, calls) for wrong in (HIGH, LOW) for calls in ({3}, MANY)),
+    ],
 )
 def test_goes_on_after_calls_without_an_answer(wrong: Any, calls: set[int]) -> None:
-    whole = run(curved(), 60)
+    whole = undisturbed()
     study = run(curved(lambda call: wrong if call in calls else None), 60, batch=2)
     assert study.spent.values == 60
     assert study.best.loss < max(1e-3, 3 * whole.best.loss)
