@@ -125,7 +125,7 @@ class _DocumentedApp(FastAPI):
 
 
 class _RawPaths:
-    """ASGI middleware that routes by the encoded path, so that names of studies may hold slashes."""
+    """ASGI middleware that routes by the encoded path, so that study names may hold slashes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -154,9 +154,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     detail = "; ".join(f"{one['where']}: {one['what']}" for one in errors[:3])
     in_outputs = any(one["where"].startswith("body.outputs") for one in errors)
     if request.url.path.endswith("/tell") and in_outputs:
-        detail = (
-            f"outputs must be finite numbers; report a trial without outputs with fail ({detail})"
-        )
+        detail = f"outputs must be finite numbers ({detail}). Use fail for a trial without outputs."
     return problem_response(422, detail, errors=errors)
 
 

@@ -151,7 +151,7 @@ class AskQueue:
                             ask.trials.set_exception(error)
 
     async def _resolve(self, budget: int | None, group: list[_PendingAsk]) -> None:
-        """Resolve asks with the trials that are ready, and the others with one call of the strategy."""
+        """Resolve asks with ready trials, and the others with one call of the strategy."""
         journal = self._journal
         incomplete: list[tuple[_PendingAsk, list[Trial]]] = []
         for ask in group:

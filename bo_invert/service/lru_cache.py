@@ -10,7 +10,7 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 STUDIES = 256
-"""Largest number of cached studies. Engineering choice: bounds the memory for headers and caches."""
+"""Largest number of cached studies. Engineering choice: bounds the memory for headers."""
 TRIALS = 400_000
 """Largest number of trials in all cached studies. Engineering choice: 1 GB at 2.5 kB a trial."""
 

@@ -66,7 +66,7 @@ class OpenStudy:
         return log[number]
 
     def query(self, number: int) -> Query:
-        """Return the query of a trial; it never changes, so the storage is read for unknown ones only.
+        """Return the query of a trial; reads the storage for unknown trials only.
 
         Raises:
             StudyNotFoundError: the study has no trial of this number.

@@ -49,7 +49,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class RequestBody(BaseModel):
-    """Base class of the request bodies; unknown fields, other types, NaN and infinities are errors."""
+    """Base class of the request bodies; rejects unknown fields, other types, NaN and infinity."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
@@ -130,7 +130,7 @@ class MaximizeObjective(RequestBody):
 
 
 class TargetObjective(RequestBody):
-    """Objective to reach a target; the loss is the mean squared difference in units of ``scale``."""
+    """Target objective; the loss is the mean squared difference in units of ``scale``."""
 
     type: Literal["target"]
     value: Annotated[Vector, Field(min_length=1)]

@@ -80,7 +80,7 @@ class RegisteredProblems:
         return self._loaded[name]
 
     def match(self, header: JSON) -> Problem | None:
-        """Return the registered problem of a stored study, by its name or its identity in the log."""
+        """Return the registered problem of a stored study, by its name or identity."""
         if header.get("registered") in self.sources:
             return self.problem(header["registered"])
         for name in self.sources:

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bo_invert.errors import InvalidInputError, MissingExtraError
-from bo_invert.service.middleware import LOOPBACK, RateLimiter
+from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.service.tokens import (
     Access,
     Token,
@@ -20,12 +19,19 @@ from bo_invert.service.tokens import (
     ViewerToken,
     default_file,
 )
+from bo_invert.storage.sql import SqlStore
 from bo_invert.types import printable
 
-if TYPE_CHECKING:
+try:
     import uvicorn
 
+    from bo_invert.service.app import create_app
+    from bo_invert.service.middleware import LOOPBACK, RateLimiter
     from bo_invert.service.open_studies import OpenStudies
+except ModuleNotFoundError as error:
+    raise MissingExtraError(
+        f"the server needs the package {error.name!r}; run: pip install 'bo-invert[service]'"
+    ) from error
 
 _ADDRESS = "<address>"
 """Placeholder in messages for the address of the server, which is known once it listens."""
@@ -98,13 +104,7 @@ def serve(settings: ServerSettings) -> None:
 
     Raises:
         InvalidInputError: see ``tokens_of``; or several processes cannot share the storage.
-        MissingExtraError: FastAPI or uvicorn is not installed.
     """
-    _require()
-    from bo_invert.service.open_studies import OpenStudies
-    from bo_invert.service.registered_problems import RegisteredProblems
-    from bo_invert.storage.sql import SqlStore
-
     tokens, new = tokens_of(settings)
     config = settings.config
     registered = RegisteredProblems({}) if config is None else RegisteredProblems.load(config)
@@ -133,13 +133,7 @@ def watch(storage: str, port: int, config: Path | None = None) -> None:
     Raises:
         InvalidInputError: the storage is not a database, or the configuration is unreadable.
         StorageError: the database does not exist or is damaged.
-        MissingExtraError: FastAPI or uvicorn is not installed.
     """
-    _require()
-    from bo_invert.service.open_studies import OpenStudies
-    from bo_invert.service.registered_problems import RegisteredProblems
-    from bo_invert.storage.sql import SqlStore
-
     url = _database_url(storage)
     store = SqlStore(url, read_only=True)
     if not store.names():
@@ -149,16 +143,6 @@ def watch(storage: str, port: int, config: Path | None = None) -> None:
     lines = [f"watching {store}: {_ADDRESS}/#token={viewer.token.secret}"]
     studies = OpenStudies(store, url, registered, asking=0)
     _run(ServerSettings(storage, port=port), studies, viewer, lines)
-
-
-def _require() -> None:
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the server needs the package {error.name!r}; run: pip install 'bo-invert[service]'"
-        ) from error
 
 
 def _database_url(storage: str) -> str:
@@ -172,10 +156,6 @@ def _database_url(storage: str) -> str:
 def _run(
     settings: ServerSettings, studies: OpenStudies, tokens: TokenLookup, lines: Sequence[str]
 ) -> None:
-    import uvicorn
-
-    from bo_invert.service.app import create_app
-
     own = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
     hosts = (*LOOPBACK, *settings.allowed_hosts, *own)
     rate = settings.asks_per_second
@@ -196,7 +176,6 @@ def _run(
 
 def _server(config: uvicorn.Config, studies: OpenStudies, lines: Sequence[str]) -> uvicorn.Server:
     """Return a server that prints lines with its address once it listens, and ends live streams."""
-    import uvicorn
 
     class Server(uvicorn.Server):
         loop: asyncio.AbstractEventLoop | None = None

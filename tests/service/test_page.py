@@ -129,7 +129,7 @@ def test_without_a_token_there_is_nothing_to_see(chromium: Any, served: Served) 
     assert "thousand" not in browser.page.content()
     browser.page.fill("input[name=token]", "wrong")
     browser.page.keyboard.press("Enter")
-    browser.page.wait_for_selector("text=not known here")
+    browser.page.wait_for_selector("text=Unknown token")
     browser.page.fill("input[name=token]", served.reader)
     browser.page.keyboard.press("Enter")
     browser.page.wait_for_selector("text=ten thousand")
@@ -181,10 +181,10 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     assert best.all_inner_texts()[:4] == ["trial", "5", f"y{SCRIPT}", "5"]
     assert best.nth(4).inner_text() == f"p{SCRIPT}"
     assert best.count() == 6, "the loss is minus the output"
-    assert "red: without a value" in page.locator(".tip").inner_text()
+    assert "red: no value" in page.locator(".tip").inner_text()
     page.focus("#curve")
     page.keyboard.press("ArrowRight")
-    assert page.locator(".tip").inner_text().startswith("trial 0 by sobol: completed")
+    assert page.locator(".tip").inner_text().startswith("trial 0 (sobol): completed")
     page.select_option("#state", "failed")
     expect(page.locator("#trials tbody tr")).to_have_count(1)
     assert SCRIPT in page.locator("#trials tbody").inner_text()
@@ -202,7 +202,7 @@ def test_constraints_are_told_and_so_is_who_breaks_them(chromium: Any, served: S
     page.wait_for_selector("#trials tbody tr")
     assert page.locator(".about").inner_text().endswith(" · load <= 125")
     assert page.locator("#trials .s-infeasible").all_inner_texts() == [
-        "completed, breaks a constraint"
+        "completed, violates a constraint"
     ]
     assert page.locator("#trials .s-completed").count() == 4
     assert page.locator("#best dd").all_inner_texts()[:3] == ["4", "1000", "50"]
@@ -223,7 +223,7 @@ def test_a_log_scale_is_of_the_users_own_quantity(chromium: Any, served: Served)
     browser = Browser(chromium, served)
     page = browser.open("/study/kettle")
     expect(page.locator("#live")).to_have_text("live", timeout=20_000)
-    expect(page.locator("#beside option")).to_have_text(["no other study", "kettle again"])
+    expect(page.locator("#compare option")).to_have_text(["none", "kettle again"])
     page.evaluate(LABELS)
     page.check("#logscale")
     labels = sorted(page.evaluate("labels"))
@@ -231,11 +231,11 @@ def test_a_log_scale_is_of_the_users_own_quantity(chromium: Any, served: Served)
     assert 500 <= labels[-1][0] <= 2000
     assert [y for _, y in labels] == sorted((y for _, y in labels), reverse=True), "more is up"
     assert painted(page, "#curve") > 500
-    page.select_option("#beside", "kettle again")
+    page.select_option("#compare", "kettle again")
     expect(page.locator("#logscale")).to_be_disabled()
     assert not page.is_checked("#logscale")
     assert "above 0" in str(page.get_attribute("#logscale", "title"))
-    page.select_option("#beside", "")
+    page.select_option("#compare", "")
     expect(page.locator("#logscale")).to_be_enabled()
     assert browser.complaints == []
 

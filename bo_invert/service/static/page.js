@@ -1,12 +1,12 @@
-// The page of a bo_invert server: it reads, and changes nothing. Text from studies only ever becomes textContent.
+// Read-only page of a bo_invert server. Text from studies is only ever set as textContent.
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const api = "/v1/studies";
 const main = $("#main");
 let token = sessionStorage.getItem("token") || "";
-let stopping = null; // ends what the shown view has under way
+let stopping = null; // aborts the requests of the current view
 
-// A link may bring the token along; it is taken out of the address at once.
+// Moves a token from the address to the session storage, so that it stays out of the history.
 function takeToken() {
   const found = /[#&]token=([^&]+)/.exec(location.hash);
   if (!found) return;
@@ -20,7 +20,7 @@ class Refused extends Error {}
 
 async function get(path, signal) {
   const answer = await fetch(path, { headers: { Authorization: `Bearer ${token}` }, signal });
-  if (answer.status === 401) throw new Refused("This token is not known here.");
+  if (answer.status === 401) throw new Refused("Unknown token.");
   if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || `status ${answer.status}`);
   return answer.json();
 }
@@ -43,9 +43,9 @@ function number(value, digits = 5) {
 const clock = (seconds) => (seconds ? new Date(seconds * 1000).toLocaleString() : "–");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-function live(state, words) {
+function live(state, text) {
   $("#live").className = state;
-  $("#live").textContent = words;
+  $("#live").textContent = text;
 }
 
 function show(id) {
@@ -53,11 +53,11 @@ function show(id) {
   return main;
 }
 
-function askToken(words) {
+function askToken(message) {
   live("", "");
   $("#trail").textContent = "";
   show("ask-token");
-  $(".error").textContent = words || "";
+  $(".error").textContent = message || "";
   const form = $("form", main);
   $("input", form).focus();
   form.addEventListener("submit", (event) => {
@@ -121,7 +121,7 @@ class Columns {
     this.calls = 0;
   }
 
-  // Only what has changed since the last look is asked for.
+  // Requests only the trials that changed since the last refresh.
   async refresh(signal) {
     const since = this.seen;
     for (let from = 0, first = true; from !== null; first = false) {
@@ -130,7 +130,7 @@ class Columns {
         this.rows[n] = {};
         for (const key of Object.keys(part)) if (Array.isArray(part[key])) this.rows[n][key] = part[key][i];
       });
-      if (first) this.seen = part.events; // later pages may know of more, which is then asked for once more
+      if (first) this.seen = part.events; // later pages may hold newer events; the next refresh repeats them
       from = part.next;
     }
     const ended = this.rows.filter((row) => row.ended !== null && row.calls > 0);
@@ -175,10 +175,10 @@ function quantile(sorted, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
 }
 
-// The losses that a curve shows, and one of them in the user's own quantity.
+// Losses of a curve, and a loss in the user's quantity.
 const drawn = (study, other) =>
   [study, other].flatMap((s) => (s ? [...s.shown, ...s.known] : [])).flatMap((row) => row.loss ?? []);
-const told = (loss, raised) => (raised ? -loss : loss);
+const quantity = (loss, raised) => (raised ? -loss : loss);
 
 function drawCurve(canvas, study, other, log, picked, raised) {
   const { pen, width, height } = scaled(canvas);
@@ -186,18 +186,18 @@ function drawCurve(canvas, study, other, log, picked, raised) {
   const losses = drawn(study, other).sort((a, b) => a - b);
   pen.fillStyle = colour("soft");
   if (!losses.length) {
-    pen.fillText("Nothing was told yet.", 20, 30);
+    pen.fillText("No completed trials.", 20, 30);
     return () => null;
   }
-  // A few terrible trials must not flatten everything else.
-  const f = (loss) => (log ? Math.log10(told(loss, raised)) : told(loss, raised));
+  // The axis ends at the 95 % quantile, so that outliers do not flatten the curve.
+  const f = (loss) => (log ? Math.log10(quantity(loss, raised)) : quantity(loss, raised));
   let [low, high] = [f(losses[0]), f(quantile(losses, losses.length > 20 ? 0.95 : 1))].sort((a, b) => a - b);
   if (high - low < 1e-12) [low, high] = [low - 1, high + 1];
   const pad = 0.05 * (high - low);
   [low, high] = [low - pad, high + pad];
   const calls = Math.max(study.calls, other ? other.calls : 0, 1);
   const X = (c) => box.left + (c / calls) * (box.right - box.left);
-  // Better is down, except where the user wants more of something.
+  // Better is down, or up for an output that is maximised.
   const along = (x) => box.bottom - ((x - low) / (high - low)) * (box.bottom - box.top);
   const Y = (l) => Math.max(box.top, Math.min(box.bottom, along(f(l))));
   const edge = raised ? box.bottom - 3 : box.top + 3;
@@ -252,7 +252,7 @@ function drawCurve(canvas, study, other, log, picked, raised) {
   };
 }
 
-// The two directions in which the points differ most, by power iteration.
+// First two principal components of the points, by power iteration.
 function components(points) {
   const d = points[0].length;
   const mean = Array.from({ length: d }, (_, j) => points.reduce((s, p) => s + p[j], 0) / points.length);
@@ -285,7 +285,7 @@ function drawMap(canvas, study, about) {
   const ended = study.rows.filter((row) => row && row.loss !== null && row.state === "completed");
   pen.fillStyle = colour("soft");
   if (ended.length < 2) {
-    pen.fillText("Two trials are needed.", 20, 30);
+    pen.fillText("Needs two completed trials.", 20, 30);
     return;
   }
   const order = [...ended].sort((a, b) => b.loss - a.loss);
@@ -294,7 +294,7 @@ function drawMap(canvas, study, about) {
   const names = domain && domain.parameters ? Object.keys(domain.parameters) : [];
   const d = ended[0].point.length;
   if (names.length && d === names.length && d > 1 && d <= 32) {
-    $("#map-title").textContent = "Parameters of every trial, the best in light colours";
+    $("#map-title").textContent = "Parameters of the trials (orange: best, blue: worst)";
     const X = (j) => 20 + (j / (d - 1)) * (width - 40);
     const Y = (u) => height - 24 - u * (height - 40);
     pen.strokeStyle = colour("line");
@@ -317,7 +317,7 @@ function drawMap(canvas, study, about) {
     pen.globalAlpha = 1;
     return;
   }
-  $("#map-title").textContent = d > 2 ? "Points of every trial, along the two directions in which they differ most" : "Points of every trial";
+  $("#map-title").textContent = `Points of the trials${d > 2 ? ", first two principal components" : ""} (orange: best, blue: worst)`;
   const some = order.length > 4000 ? order.slice(-4000) : order;
   const at = d > 2 ? components(some.map((row) => row.point)) : some.map((row) => row.point);
   const xs = at.map((p) => p[0]);
@@ -342,31 +342,31 @@ function tiles(about) {
       about.budget === null ? spent.calls : `${spent.calls} of ${about.budget}`,
       spent.gradients ? `calls (${spent.values} values, ${spent.gradients} gradients)` : "calls",
     ],
-    [spent.attempts, "attempts ended"],
+    [spent.attempts, "attempts"],
     [spent.failed + spent.infeasible, "failed or infeasible"],
-    [spent.lost, "lost, and billed"],
-    [about.states.running || 0, "under way"],
-    [`${number(spent.seconds, 3)} s`, "inside the oracle"],
-    [`${number(spent.asking, 3)} s`, `in ${spent.asks} asks`],
+    [spent.lost, "lost attempts"],
+    [about.states.running || 0, "running"],
+    [`${number(spent.seconds, 3)} s`, "in the oracle"],
+    [`${number(spent.asking, 3)} s`, `in the strategy (${spent.asks} asks)`],
   ];
   $(".tiles").replaceChildren(
-    ...facts.map(([value, words]) => {
+    ...facts.map(([value, label]) => {
       const tile = make("div", null, "tile");
-      tile.append(make("b", value), make("span", words));
+      tile.append(make("b", value), make("span", label));
       return tile;
     }),
   );
 }
 
-// What the model expected of a query: low end, median and high end of each output.
-function foreseen(foretold) {
-  return Object.entries(foretold)
+// Prediction of a query: median and 90 % interval of each output.
+function predictionText(prediction) {
+  return Object.entries(prediction)
     .map(([output, ends]) => `${output} ${number(ends[1], 4)} (${number(ends[0], 4)} to ${number(ends[2], 4)})`)
     .slice(0, 6)
     .join(", ");
 }
 
-function sayer(list) {
+function rowWriter(list) {
   list.replaceChildren();
   return (term, text) => list.append(make("dt", term), make("dd", text));
 }
@@ -375,47 +375,47 @@ const plain = (value) => (typeof value === "number" ? number(value) : value);
 const isOutput = (about) => ["minimize", "maximize"].includes(about.problem.objective.type);
 
 function bestTrial(trial, about) {
-  const say = sayer($("#best"));
-  if (!trial) return say("none yet", "");
+  const row = rowWriter($("#best"));
+  if (!trial) return row("none", "");
   const some = (pairs, most) => {
-    for (const [name, value] of pairs.slice(0, most)) say(name, plain(value));
-    if (pairs.length > most) say("…", `and ${pairs.length - most} more`);
+    for (const [name, value] of pairs.slice(0, most)) row(name, plain(value));
+    if (pairs.length > most) row("…", `${pairs.length - most} more`);
   };
-  say("trial", trial.number);
+  row("trial", trial.number);
   some(trial.outputs.map((value, j) => [about.problem.outputs[j], value]), 12);
-  if (!isOutput(about)) say("loss", number(trial.loss));
+  if (!isOutput(about)) row("loss", number(trial.loss));
   if (trial.parameters) some(Object.entries(trial.parameters), 100);
   else some(trial.point.map((value, j) => [`z${j}`, value]), 12);
 }
 
-function words(about, latest) {
-  const say = sayer($("#words"));
-  say("strategy", about.strategy.name);
+function strategyFacts(about, latest) {
+  const row = rowWriter($("#strategy"));
+  row("strategy", about.strategy.name);
   const options = Object.entries(about.strategy.options || {}).filter(([, value]) => value !== null);
-  if (options.length) say("options", options.map(([k, v]) => `${k}: ${JSON.stringify(v)}`).join(", "));
-  say("seed", about.seed);
-  if (latest && latest.query.meta.why) say("now", latest.query.meta.why);
-  const foretold = latest && latest.query.meta.foretold;
-  if (foretold) say("expected of the latest", foreseen(foretold));
-  say("an ask takes", about.spent.asks ? `${number(about.spent.asking / about.spent.asks, 3)} s on average` : "–");
-  for (const [state, count] of Object.entries(about.states)) say(state, count);
-  if (about.why_not) say("read only", about.why_not);
+  if (options.length) row("options", options.map(([k, v]) => `${k}: ${JSON.stringify(v)}`).join(", "));
+  row("seed", about.seed);
+  if (latest && latest.query.meta.why) row("latest query", latest.query.meta.why);
+  const prediction = latest && latest.query.meta.foretold;
+  if (prediction) row("predicted for the latest trial", predictionText(prediction));
+  row("time per ask", about.spent.asks ? `${number(about.spent.asking / about.spent.asks, 3)} s` : "–");
+  for (const [state, count] of Object.entries(about.states)) row(`${state} trials`, count);
+  if (about.why_not) row("read only", about.why_not);
 }
 
-const missed = (trial) => trial.state === "completed" && !trial.feasible;
-const fate = (trial) => (missed(trial) ? "completed, breaks a constraint" : trial.state);
+const violates = (trial) => trial.state === "completed" && !trial.feasible;
+const stateText = (trial) => (violates(trial) ? "completed, violates a constraint" : trial.state);
 
-// The loss is shown where it is not plus or minus an output.
+// Loss: a column of its own unless it is plus or minus an output.
 function table(rows, names, outputs, loss, target, append) {
   const body = $("tbody", target);
-  const labels = ["Trial", "State", "By", ...outputs, ...(loss ? ["Loss"] : []), "Calls", ...names, "Reason"];
+  const labels = ["Trial", "State", "Origin", ...outputs, ...(loss ? ["Loss"] : []), "Calls", ...names, "Reason"];
   const heads = make("tr");
   labels.forEach((label, i) => heads.append(make("th", label, i === 0 || (i > 2 && i < labels.length - 1) ? "n" : "")));
   $("thead", target).replaceChildren(heads);
   if (!append) body.replaceChildren();
   for (const trial of rows) {
     const row = make("tr");
-    row.append(make("td", trial.number, "n"), make("td", fate(trial), `s-${missed(trial) ? "infeasible" : trial.state}`), make("td", trial.origin));
+    row.append(make("td", trial.number, "n"), make("td", stateText(trial), `s-${violates(trial) ? "infeasible" : trial.state}`), make("td", trial.origin));
     outputs.forEach((_, j) => row.append(make("td", trial.outputs ? number(trial.outputs[j]) : "", "n")));
     if (loss) row.append(make("td", number(trial.loss), "n"));
     row.append(make("td", trial.cost.values + trial.cost.gradients, "n"));
@@ -437,37 +437,38 @@ async function study(name, signal) {
   $("#trail").textContent = `› ${name}`;
   $("h1", main).textContent = name;
   const goal = about.problem.objective;
-  const wish = goal.type === "target" ? `target ${goal.value.slice(0, 4).map((v) => number(v)).join(", ")}` : `${goal.type} ${goal.output || about.problem.outputs[0]}`;
+  const aim = goal.type === "target" ? `target ${goal.value.slice(0, 4).map((v) => number(v)).join(", ")}` : `${goal.type} ${goal.output || about.problem.outputs[0]}`;
   const bounds = about.problem.constraints.map((one) => `${one.output} ${one.sense} ${number(one.bound)}`).join(", ");
-  const facts = [about.problem_name, wish, `begun ${new Date(about.created).toLocaleString()}`, bounds];
+  const facts = [about.problem_name, aim, `created ${new Date(about.created).toLocaleString()}`, bounds];
+  $("#curve-title").textContent = `Best value by calls: ${about.best_is}`;
   $(".about").textContent = facts.filter(Boolean).join(" · ");
   const curve = $("#curve");
   const log = $("#logscale");
-  const beside = $("#beside");
+  const compare = $("#compare");
   let other = null;
   let nearest = () => null;
   let picked = null;
   let shownFrom = 0;
   let names = [];
 
-  const tell = () => {
+  const describe = () => {
     const row = picked === null ? null : data.shown[picked];
     $(".tip").textContent = row
-      ? `trial ${row.number} by ${row.origin || "unknown"}: ${fate(row)}, ${about.raised ? about.best_is : "loss"} ${number(row.loss === null ? null : told(row.loss, about.raised))}, after ${row.at} calls`
-      : `blue line: best so far; ${other ? "orange line: the study beside; " : ""}grey: trials; orange: breaks a constraint; red: without a value`;
+      ? `trial ${row.number} (${row.origin || "unknown"}): ${stateText(row)}, ${about.raised ? about.best_is : "loss"} ${number(row.loss === null ? null : quantity(row.loss, about.raised))}, after ${row.at} calls`
+      : `blue line: best value; ${other ? "orange line: compared study; " : ""}grey: trials; orange: constraint violated; red: no value`;
   };
   const redraw = () => {
-    log.disabled = !drawn(data, other).every((loss) => told(loss, about.raised) > 0);
-    log.title = log.disabled ? "Not all values are above 0." : "";
+    log.disabled = !drawn(data, other).every((loss) => quantity(loss, about.raised) > 0);
+    log.title = log.disabled ? "A log scale needs values above 0." : "";
     if (log.disabled) log.checked = false;
     nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
     drawMap($("#map"), data, about);
-    tell();
+    describe();
   };
   const pick = (i) => {
     picked = i;
     nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
-    tell();
+    describe();
   };
   curve.addEventListener("mousemove", (event) => pick(nearest(event.offsetX, event.offsetY)));
   curve.addEventListener("keydown", (event) => {
@@ -482,11 +483,11 @@ async function study(name, signal) {
   resized.observe(curve);
   signal.addEventListener("abort", () => resized.disconnect());
 
-  beside.addEventListener("change", async () => {
+  compare.addEventListener("change", async () => {
     other = null;
-    beside.classList.toggle("other", beside.value !== "");
-    if (beside.value) {
-      other = new Columns(beside.value);
+    compare.classList.toggle("other", compare.value !== "");
+    if (compare.value) {
+      other = new Columns(compare.value);
       await other.refresh(signal);
     }
     redraw();
@@ -495,7 +496,7 @@ async function study(name, signal) {
   const PAGE = 25;
   const state = $("#state");
   const more = $("#trials").parentElement.parentElement.querySelector(".more");
-  // Newest first; with a state the server looks for them, oldest first.
+  // Newest first; trials of one state oldest first, as the server returns them.
   const page = async (append) => {
     let part;
     if (state.value) {
@@ -532,14 +533,14 @@ async function study(name, signal) {
     redraw();
     bestTrial((await get(`${path}/best`, signal)).best, about);
     const latest = await page(false);
-    words(about, latest[0]);
+    strategyFacts(about, latest[0]);
     const running = (await get(`${path}/trials?state=running&limit=50`, signal)).trials;
     const body = $("tbody", $("#running"));
     body.replaceChildren();
     for (const trial of running) {
       const last = trial.attempts[trial.attempts.length - 1];
       const row = make("tr");
-      row.append(make("td", trial.number, "n"), make("td", last.worker || "handed out"), make("td", trial.attempt, "n"));
+      row.append(make("td", trial.number, "n"), make("td", last.worker || "no worker"), make("td", trial.attempt, "n"));
       row.append(make("td", clock(last.started)), make("td", last.lease ? `${number(last.lease)} s` : "none"));
       body.append(row);
     }
@@ -555,19 +556,19 @@ async function study(name, signal) {
         const image = make("img");
         image.src = one.picture;
         image.alt = `design of trial ${one.number}`;
-        figure.append(image, make("figcaption", `${number(told(one.loss, about.raised), 4)} (trial ${one.number})`));
+        figure.append(image, make("figcaption", `${number(quantity(one.loss, about.raised), 4)} (trial ${one.number})`));
         return figure;
       }),
     );
   };
   await refresh();
   gallery().catch(() => {});
-  const quantity = ({ problem }) => JSON.stringify([problem.outputs, problem.objective]);
+  const goalOf = ({ problem }) => JSON.stringify([problem.outputs, problem.objective]);
   for (const one of (await get(`${api}?limit=200`, signal)).studies) {
-    if (one.name === name || quantity(one) !== quantity(about)) continue;
+    if (one.name === name || goalOf(one) !== goalOf(about)) continue;
     const option = make("option", one.name);
     option.value = one.name;
-    beside.append(option);
+    compare.append(option);
   }
   follow(path, about.events, signal, async (news) => {
     about = news;
@@ -576,8 +577,8 @@ async function study(name, signal) {
   });
 }
 
-// Server-sent events with a header of our own, which EventSource cannot send.
-async function follow(path, after, signal, tell) {
+// Server-sent events by fetch, because EventSource cannot send the token.
+async function follow(path, after, signal, update) {
   let pause = 500;
   while (!signal.aborted) {
     try {
@@ -597,7 +598,7 @@ async function follow(path, after, signal, tell) {
         if (!news.length) continue;
         const about = JSON.parse(news[news.length - 1][1]);
         after = about.events;
-        await tell(about);
+        await update(about);
       }
     } catch (error) {
       if (signal.aborted) return;
