@@ -1,4 +1,4 @@
-"""Bayesian optimization in a trust region that grows, shrinks and starts again."""
+"""Trust-region Bayesian optimization (TuRBO)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.models.base import KERNELS
+from bo_invert.models.base import KERNELS, to_unit
+from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter, plateau_width
 from bo_invert.models.optim.initial_design import (
     initial_design,
     initial_design_size,
     needs_initial_design,
 )
 from bo_invert.models.optim.trust_region import MAX_LENGTH, MIN_LENGTH, TrustRegionState
+from bo_invert.models.prediction_intervals import predict_intervals
+from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
@@ -29,38 +32,43 @@ if TYPE_CHECKING:
     from bo_invert.models.fitted_model import FittedModel
     from bo_invert.models.optim.local_search import Scores, TrustRegion
 
-_LOOKS = 2000
+# Number of candidate points per Thompson sample, as in Eriksson et al. 2019 (2,000 to 5,000).
+_CANDIDATES = 2000
 ACQUISITIONS = ("thompson", "ei")
 
 
 @dataclass(frozen=True)
 class Turbo(Strategy):
-    """Trust-region Bayesian optimization (TuRBO: Eriksson et al., NeurIPS 2019).
+    """Trust-region Bayesian optimization, TuRBO-1 (Eriksson et al. 2019).
 
-    A process is fitted to the told points nearest the best one, and looks only at a box around it, longer where the
-    process varies slowly. The box doubles after ``successes`` asks in a row that improved on the best, and halves when
-    as many calls in a row as there are dimensions did not. Once it is too small, or lies within one step of a function
-    that is flat in steps, the search starts again elsewhere: with a new design, and with what is known far from where
-    it has been. So the cost of an ask does not grow with the number of told points.
+    A GP is fitted to the observations nearest to the incumbent. Candidates lie in a box around
+    the incumbent with side ``L l_i / (prod_j l_j)^(1/d)`` in coordinate i, where l are the
+    lengthscales. L doubles after ``successes`` asks in a row with an improvement. It halves after
+    as many calls in a row without one as there are coordinates. A restart follows once L is below
+    its minimum, or below the width of a plateau of a piecewise constant function. It has a new
+    initial design and keeps the observations far from former trust regions.
 
-    Each point of a batch is the best one of a function drawn from the posterior, so batches spread by themselves.
-    Structured objectives and outcome constraints are those of the drawn outputs: the least violation first, as long as
-    none is feasible (SCBO: Eriksson & Poloczek, AISTATS 2021).
+    Each point of a batch minimises one posterior sample (Thompson sampling), so batches are
+    diverse. Structured objectives and outcome constraints are evaluated on the sampled outputs:
+    the least violation ranks first while no sample is feasible (SCBO, Eriksson & Poloczek 2021).
 
-    Length, counts and restarts are read off the log: a query's ``meta`` names its region. What is expected of a query
-    is noted there too, as 90 % intervals (``query.meta["foretold"]``).
+    The cost of an ask does not grow with the number of observations. Use it for more than some
+    hundred calls, for many coordinates, or to refine after a global search. The state of the
+    trust region is computed from the log: ``query.meta["region"]`` holds its number. A query
+    stores 90 % prediction intervals of its outputs in ``query.meta["foretold"]``.
 
     Args:
-        acquisition: ``"thompson"``, or ``"ei"`` for the expected improvement inside the region.
-        noisy: the oracle answers differently to the same point; then the region lies around the best mean.
-        initial: size of the first design, data of the user's included, and of those after; default ``2 d``, at least
-            5, at most 20 and at most a quarter of the budget.
-        successes: asks in a row that improve before the region grows.
-        length: of a region at its beginning, in units of the unit cube.
-        local: so many told points at most are given to the process.
-        kernel: ``"rbf"``, ``"matern"``, or ``"auto"`` for whichever predicts left-out values better.
-        warp: straighten the heavy tail of a plain loss where that predicts left-out values better.
-        device: where the model lives, as torch names it (``"cuda"``).
+        acquisition: ``"thompson"``, or ``"ei"`` for the expected improvement in the trust region.
+        noisy: the oracle is noisy; the trust region is then centred at the best posterior mean.
+        initial: size of the initial designs, observations of the user included in the first;
+            default ``2 d``, at least 5, at most 20 and at most a quarter of the budget.
+        successes: asks in a row with an improvement before the trust region grows.
+        local: most observations of a surrogate.
+        length: initial L, in units of the unit cube.
+        kernel: ``"rbf"``, ``"matern"``, or ``"auto"`` to choose by leave-one-out predictions.
+        warp: compress the tail of a loss that is plus or minus one output, if leave-one-out
+            predictions improve.
+        device: torch device of the surrogate, such as ``"cuda"``.
     """
 
     name = "turbo"
@@ -77,16 +85,19 @@ class Turbo(Strategy):
     def __post_init__(self) -> None:
         if self.acquisition not in ACQUISITIONS or self.kernel not in KERNELS:
             raise InvalidInputError(
-                f"strategy 'turbo': acquisition is one of {', '.join(map(repr, ACQUISITIONS))} and kernel one of "
-                f"{', '.join(map(repr, KERNELS))}, got {self.acquisition!r} and {self.kernel!r}"
+                f"strategy 'turbo': acquisition is one of {', '.join(map(repr, ACQUISITIONS))} and "
+                f"kernel one of {', '.join(map(repr, KERNELS))}, got {self.acquisition!r} and "
+                f"{self.kernel!r}"
             )
         if not MIN_LENGTH < self.length <= MAX_LENGTH:
             raise InvalidInputError(
-                f"strategy 'turbo': length lies in ({MIN_LENGTH}, {MAX_LENGTH}], got {self.length}"
+                f"strategy 'turbo': length must be in ({MIN_LENGTH}, {MAX_LENGTH}], "
+                f"got {self.length}"
             )
         if min(self.successes, 1 if self.initial is None else self.initial) < 1 or self.local < 2:
             raise InvalidInputError(
-                f"strategy 'turbo': initial and successes must be at least 1 and local at least 2, got {self}"
+                "strategy 'turbo': initial and successes must be at least 1 and local at least 2, "
+                f"got {self}"
             )
 
     def ask(
@@ -95,42 +106,34 @@ class Turbo(Strategy):
         history, domain = History(trials), statement.domain
         size = initial_design_size(domain.dim, request.budget, self.initial)
         if needs_initial_design(history, size):
-            return self._begun(statement, history, request, 0, ())
-        trust = TrustRegionState(history, domain, self.name, self.successes, self.length)
-        if trust.length < max(MIN_LENGTH, self._flat(history, domain)):
+            return self._design(statement, history, request, 0, ())
+        state = TrustRegionState(history, domain, self.name, self.successes, self.length)
+        if state.length < max(MIN_LENGTH, self._plateau(history, domain)):
             rest = math.inf if request.budget is None else request.budget - history.committed
-            trust.restart(trust.number + 1, with_design=rest >= 3 * size)
-        if trust.with_design and trust.design_points < size:
-            return self._begun(statement, history, request, trust.number, trust.abandoned)
-        from bo_invert.models.threads import one_thread
-
-        rng = request.rng()
+            state.restart(state.number + 1, with_design=rest >= 3 * size)
+        if state.with_design and state.design_points < size:
+            return self._design(statement, history, request, state.number, state.abandoned)
         with one_thread():
-            return self._improving(statement, history, request, trust, rng)
+            return self._propose(statement, history, request, state)
 
-    def _flat(self, history: History, domain: Domain) -> float:
-        """A length below which a region lies within one plateau; 0 for most functions."""
+    def _plateau(self, history: History, domain: Domain) -> float:
+        """Estimate the width of the plateaus of the function; 0 without plateaus."""
         if self.noisy or not domain.continuous:
             return 0.0
-        from bo_invert.models.base import to_unit
-        from bo_invert.models.optim.duplicates import plateau_width
-
         return min(plateau_width(to_unit(domain, history.points), history.y), self.length / 2.0)
 
-    def _begun(
+    def _design(
         self,
         statement: ProblemStatement,
         history: History,
         request: Request,
         region: int,
-        left: Sequence[Array],
+        abandoned: Sequence[Array],
     ) -> Proposal:
-        """The start of a region, away from centres that were left."""
-        from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
-
-        domain, mark = statement.domain, {"region": region}
-        # What is flat in one place need not be in another, so only designs are compared.
-        apart = (
+        """Propose the initial design of a trust region, away from abandoned centres."""
+        domain = statement.domain
+        # Widths of plateaus differ between regions, so only equal designs count as duplicates.
+        duplicates = (
             DuplicateFilter(domain)
             if self.noisy
             else duplicate_filter(statement, history, max_distance=0.0)
@@ -140,121 +143,117 @@ class Turbo(Strategy):
             domain,
             history,
             request,
-            abandoned=left,
-            meta=mark,
+            abandoned=abandoned,
+            meta={"region": region},
             spare=request.count + 64,
-            duplicates=apart,
+            duplicates=duplicates,
         )
         return Proposal(queries, request.memo)
 
-    def _improving(
+    def _propose(
         self,
         statement: ProblemStatement,
         history: History,
         request: Request,
-        trust: TrustRegionState,
-        rng: np.random.Generator,
+        state: TrustRegionState,
     ) -> Proposal:
         from bo_invert.models.acquisition.feasibility import feasibility_and_plausibility
-        from bo_invert.models.base import to_unit
-        from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
         from bo_invert.models.optim.local_search import TrustRegion, trust_region_sides
-        from bo_invert.models.prediction_intervals import predict_intervals
 
-        domain, memo = statement.domain, request.memo or {}
-        told = to_unit(domain, history.points)
-        centre = int(history.order[0]) if trust.best is None else trust.best
-        near = np.sort(
-            np.argsort(np.linalg.norm(told - told[centre], axis=1), kind="stable")[: self.local]
+        domain, memo, rng = statement.domain, request.memo or {}, request.rng()
+        inputs = to_unit(domain, history.points)
+        centre = int(history.order[0]) if state.best is None else state.best
+        distances = np.linalg.norm(inputs - inputs[centre], axis=1)
+        near = np.sort(np.argsort(distances, kind="stable")[: self.local])
+        model = self._fit(statement, history, inputs, near, memo, state.number)
+        feasibility, labels = feasibility_and_plausibility(
+            statement, history, memo.get("permission")
         )
-        learned = self._learned(statement, history, told, near, memo, trust.number)
-        allowed, lessons = feasibility_and_plausibility(statement, history, memo.get("permission"))
         if self.noisy:
-            centre = _smoothed(learned, near, trust.eligible)
-        region = TrustRegion(
-            domain,
-            told[centre],
-            trust_region_sides(domain, trust.length, learned.surrogate.gp.log_lengthscales),
-        )
-        apart = (
+            centre = _best_predicted(model, near, state.eligible)
+        sides = trust_region_sides(domain, state.length, model.surrogate.gp.log_lengthscales)
+        region = TrustRegion(domain, inputs[centre], sides)
+        duplicates = (
             DuplicateFilter(domain)
             if self.noisy
-            else duplicate_filter(statement, history, near, max_distance=trust.length / 4.0)
+            else duplicate_filter(statement, history, near, max_distance=state.length / 4.0)
         )
-        scene = _Scene(region, learned, allowed, history.pending_points, rng)
-        picked: list[Array] = []
-        for points in self._ranked(scene, picked, request.count):
-            if (
-                not domain.continuous or apart.identify is not None
-            ):  # a small region may hold nothing new
-                points = np.concatenate([points, domain.uniform(rng, 256)])
-            picked.append(apart.select_new(points, [*history.all_points, *picked], 1)[0])
-        inputs = to_unit(domain, np.array(picked))
-        said = predict_intervals(
-            learned.surrogate, learned.outputs, statement, history.trials, inputs
+        context = _AskContext(region, model, feasibility, history.pending_points, rng)
+        points: list[Array] = []
+        for ranked in self._rank_candidates(context, points, request.count):
+            # A small region may hold no new design; uniform points come after its candidates.
+            if not domain.continuous or duplicates.identify is not None:
+                ranked = np.concatenate([ranked, domain.uniform(rng, 256)])
+            points.append(duplicates.select_new(ranked, [*history.all_points, *points], 1)[0])
+        intervals = predict_intervals(
+            model.surrogate,
+            model.outputs,
+            statement,
+            history.trials,
+            to_unit(domain, np.array(points)),
         )
-        marks = ({"region": trust.number, **words} for words in said)
         queries = (
-            Query(x, origin=self.name, meta=mark) for x, mark in zip(picked, marks, strict=True)
+            Query(x, origin=self.name, meta={"region": state.number, **meta})
+            for x, meta in zip(points, intervals, strict=True)
         )
-        note = {"region": trust.number, "outputs": learned.surrogate.memo, "permission": lessons}
+        note = {"region": state.number, "outputs": model.surrogate.memo, "permission": labels}
         return Proposal(tuple(queries), note)
 
-    def _learned(
+    def _fit(
         self,
         statement: ProblemStatement,
         history: History,
-        told: Array,
+        inputs: Array,
         near: NDArray[np.intp],
         memo: JSON,
         region: int,
     ) -> FittedModel:
-        """What the told points nearby say."""
+        """Fit the surrogate to the observations near the centre."""
         from bo_invert.models.fitted_model import fit_model
 
         earlier = memo.get("outputs")
         if earlier is not None and memo.get("region") != region:
-            earlier = {**earlier, "n": 0}  # other neighbours: fit again
+            earlier = {**earlier, "n": 0}  # other observations: optimise the hyperparameters again
         return fit_model(
-            statement, history, told, earlier,
+            statement, history, inputs, earlier,
             subset=near, kernel=self.kernel, noisy=self.noisy, warp=self.warp, device=self.device,
         )  # fmt: skip
 
-    def _ranked(self, scene: _Scene, picked: Sequence[Array], count: int) -> Iterator[Array]:
-        """For each query in turn, points in the order they recommend themselves beside those ``picked`` by then."""
+    def _rank_candidates(
+        self, context: _AskContext, points: Sequence[Array], count: int
+    ) -> Iterator[Array]:
+        """Yield candidates, best first, for each query; ``points`` grows by those chosen."""
         from bo_invert.models.acquisition.feasibility import with_feasibility
-        from bo_invert.models.base import to_unit
 
-        region, learned, rng = scene.region, scene.learned, scene.rng
+        region, model, rng = context.region, context.model, context.rng
         if self.acquisition == "thompson":
-            drawn = learned.thompson_scores(count, draw_seed(rng))
-            yield from region.rank(
-                with_feasibility(drawn, scene.allowed), region.sample(rng, _LOOKS), refined=2
-            )
+            samples = model.thompson_scores(count, draw_seed(rng))
+            scores = with_feasibility(samples, context.feasibility)
+            yield from region.rank(scores, region.sample(rng, _CANDIDATES), refined=2)
             return
         for _ in range(count):
-            pending = np.array([*scene.pending, *picked]).reshape(-1, region.domain.dim)
-            score = learned.log_expected_improvement(
+            pending = np.array([*context.pending, *points]).reshape(-1, region.domain.dim)
+            score = model.log_expected_improvement(
                 to_unit(region.domain, pending), seed=draw_seed(rng)
             )
-            scores = with_feasibility(_row(score), scene.allowed)
-            yield region.rank(scores, region.sample(rng, _LOOKS // 4), refined=4)[0]
+            scores = with_feasibility(_row(score), context.feasibility)
+            yield region.rank(scores, region.sample(rng, _CANDIDATES // 4), refined=4)[0]
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """One ask, once everything is fitted."""
+class _AskContext:
+    """Fitted models and pending points of one ask."""
 
     region: TrustRegion
-    learned: FittedModel
-    allowed: Score | None
+    model: FittedModel
+    feasibility: Score | None
     pending: Array
     rng: np.random.Generator
 
 
-def _smoothed(learned: FittedModel, near: NDArray[np.intp], eligible: NDArray[np.bool_]) -> int:
-    """Position of the told point that the model believes to be best, of those eligible nearby."""
-    return int(near[int(np.where(eligible[near], learned.predicted_scores(), -np.inf).argmax())])
+def _best_predicted(model: FittedModel, near: NDArray[np.intp], eligible: NDArray[np.bool_]) -> int:
+    """Return the position of the eligible observation with the best posterior mean."""
+    return int(near[int(np.where(eligible[near], model.predicted_scores(), -np.inf).argmax())])
 
 
 def _row(score: Score) -> Scores:

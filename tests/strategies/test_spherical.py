@@ -389,12 +389,12 @@ def test_exploration_bounds_how_far_samples_stray() -> None:
     model = fit_spherical_gp(points, values, directions=True)
     mean = model.mean
     for sample in model.sample(np.random.default_rng(0), 5):
-        assert Spherical(exploration=None)._shortened(sample, mean) is sample
+        assert Spherical(exploration=None)._shorten(sample, mean) is sample
         for share in (0.0, 0.5):
-            strayed = Spherical(exploration=share)._shortened(sample, mean) - mean
+            strayed = Spherical(exploration=share)._shorten(sample, mean) - mean
             allowed = share * np.linalg.norm(mean[:, :-1], axis=1)
             np.testing.assert_allclose(np.linalg.norm(strayed[:, :-1], axis=1), allowed, atol=1e-12)
-        np.testing.assert_allclose(Spherical(exploration=1e6)._shortened(sample, mean), sample)
+        np.testing.assert_allclose(Spherical(exploration=1e6)._shorten(sample, mean), sample)
 
 
 def test_a_point_that_is_known_is_not_asked_for_again() -> None:
