@@ -201,7 +201,7 @@ THIRD_PARTIES = {
     "pydantic": {"service"},
     "rdkit": {"generators.selfies", "problems.examples"},
     "selfies": {"generators.selfies"},
-    "sqlalchemy": {"storage.sql"},
+    "sqlalchemy": {"storage.database", "storage.sql"},
     "starlette": {"service"},
     "submitit": {"execution.slurm"},
     "typer": {"cli"},

@@ -1,1 +1,1 @@
-"""Where logs live. One file each; see ``base`` for the contract."""
+"""Storage of logs: one file per storage, see ``base`` for the interface."""

@@ -1,7 +1,7 @@
-"""The contract of a store: named, append-only lists of events.
+"""Storage interface: named, append-only lists of events.
 
-An event is a small JSON object. A store gives it a position (``seq``: 1, 2, 3, ... per study) and never changes it.
-Everything else (trials, best, bill) is computed from the events by whoever reads them.
+An event is a small JSON object. A storage gives it a position (``seq``: 1, 2, 3, ... per study) and
+never changes it. Readers compute trials, best trial and ledger from the events.
 """
 
 from __future__ import annotations
@@ -10,88 +10,107 @@ import difflib
 from collections.abc import Sequence
 from typing import Protocol
 
-from bo_invert.errors import StudyNotFoundError
+from bo_invert.errors import InvalidInputError, StudyExistsError, StudyNotFoundError
 from bo_invert.types import JSON
 
 SCHEMA = 2
-"""Version of what is written. A store refuses to read what a newer version wrote."""
+"""Version of the stored format. A storage refuses to read a newer version."""
 
 
 class Store(Protocol):
-    """Named logs of events.
+    """Storage of named logs of events.
 
-    One that many write to may also have ``turn(name)``, a context manager: nobody else writes to this log while it
-    lasts. Then whoever was refused once is not refused again.
+    A storage for several writers may also have ``turn(name)``, a context manager that locks a log
+    for writing. A writer that lost a conflict uses it to avoid a second one.
     """
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
-        """Begin a log, all or nothing.
+        """Create a log, all or nothing.
 
         Args:
-            name: of the study, non-empty.
-            header: what never changes: problem, strategy, seed.
-            events: with which it begins, of a study that comes from elsewhere.
+            name: Name of the study, not empty.
+            header: Facts that never change: problem, strategy, seed.
+            events: First events of an imported study.
 
         Raises:
-            InvalidInputError: the name is empty.
-            StudyExistsError: the name is taken.
-            StorageBusyError: the storage stayed locked.
+            InvalidInputError: The name is empty.
+            StudyExistsError: The name is taken.
+            StorageBusyError: The storage stayed locked.
         """
 
     def header(self, name: str) -> JSON:
-        """What ``create`` was given.
+        """Return the header from ``create``.
 
         Raises:
-            StudyNotFoundError: there is no such study; the message lists near names.
+            StudyNotFoundError: There is no such study; the message lists similar names.
         """
 
     def names(self) -> list[str]:
-        """All studies, in the order of their creation."""
+        """Return the names of all studies in the order of their creation."""
 
     def events(self, name: str, after: int = 0, limit: int | None = None) -> list[JSON]:
-        """The events at positions ``after + 1, after + 2, ...``, in order; the first ``limit`` of them.
+        """Return the events at positions ``after + 1, after + 2, ...`` in order.
+
+        Args:
+            name: Name of the study.
+            after: Position before the first event.
+            limit: Largest number of events.
 
         Raises:
-            StudyNotFoundError: there is no such study.
+            StudyNotFoundError: There is no such study.
         """
 
     def append(self, name: str, events: Sequence[JSON], after: int) -> int:
-        """Add events behind position ``after``, all or none, durable on return.
+        """Append events after position ``after``, all or none; they are durable on return.
 
         Returns:
             The position of the last event.
 
         Raises:
-            StorageConflictError: the log has grown past ``after``.
-            StudyNotFoundError: there is no such study.
-            StorageBusyError: the storage stayed locked; nothing was written.
+            StorageConflictError: The log has grown past ``after``.
+            StudyNotFoundError: There is no such study.
+            StorageBusyError: The storage stayed locked; nothing is written.
         """
 
     def beat(self, name: str, worker: str) -> None:
-        """Add 1 to the count of a worker's signs of life. Not part of the log, and lost with little harm.
+        """Add 1 to the number of heartbeats of a worker. Heartbeats are not part of the log.
 
         Raises:
-            StudyNotFoundError: there is no such study.
-            StorageBusyError: the storage stayed locked.
+            StudyNotFoundError: There is no such study.
+            StorageBusyError: The storage stayed locked.
         """
 
     def beats(self, name: str) -> dict[str, int]:
-        """How often each worker gave a sign of life.
+        """Return the number of heartbeats of each worker.
 
         Raises:
-            StudyNotFoundError: there is no such study.
+            StudyNotFoundError: There is no such study.
         """
 
     def delete(self, name: str) -> None:
-        """Forget a study.
+        """Delete a study.
 
         Raises:
-            StudyNotFoundError: there is no such study.
+            StudyNotFoundError: There is no such study.
         """
 
 
+def check_name(name: str) -> None:
+    """Raise ``InvalidInputError`` if the name of a study is empty."""
+    if not name:
+        raise InvalidInputError("study: the name must not be empty")
+
+
+def name_taken(name: str) -> StudyExistsError:
+    """Return the error for a name that is in use."""
+    return StudyExistsError(
+        f"a study named {name!r} is already in this storage; open it (exist_ok=True) or choose "
+        "another name"
+    )
+
+
 def unknown_study(name: str, known: Sequence[str]) -> StudyNotFoundError:
-    """The error for a name that is not among the ``known`` ones, with the nearest of them."""
+    """Return the error for a name that is not among the ``known`` ones; it lists similar names."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     listed = ", ".join(repr(other) for other in known[:10]) or "no study"

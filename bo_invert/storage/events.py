@@ -1,25 +1,26 @@
-"""The trial log: what its events mean. Trials, bill and memo are folds over events, computed nowhere else.
+"""Events of a study and their meaning. Trials, ledger and memo are folds over the events.
 
 Events are JSON objects with a ``kind`` and a time ``at`` (seconds since the epoch):
 
-========== ============================================================ =====================================
-kind       further keys                                                 effect
-========== ============================================================ =====================================
-asked      ask, seen, budget, seconds, memo, queries                    new trials, QUEUED
-enqueued   queries                                                      new trials, QUEUED, proposed by the user
-added      queries, outcomes                                            new trials with known outcomes; billed what
-                                                                        the outcomes cost, mostly nothing
-started    trial, worker, lease                                         a new attempt, RUNNING
-finished   trial, outcome, attempt                                      the attempt's outcome; billed
-late       trial, outcome, attempt                                      the outcome of an attempt that was given up:
-                                                                        a new trial of its own, no further bill
-released   trial, cost                                                  the attempt was given back; billed as said
-lost       trial                                                        the attempt's worker is gone; billed
-cancelled  trial, reason                                                nobody will evaluate it
-keyed      key, trials                                                  a request that asked for these was answered
-========== ============================================================ =====================================
+========== ================================ ====================================================
+kind       further keys                     effect
+========== ================================ ====================================================
+asked      ask, seen, budget, seconds,      new trials from the strategy, QUEUED
+           memo, queries
+enqueued   queries                          new trials from the user, QUEUED
+added      queries, outcomes                new trials with known outcomes, billed at their cost
+started    trial, worker, lease             a new attempt, RUNNING
+finished   trial, outcome, attempt          outcome of an attempt, billed
+late       trial, outcome, attempt          outcome of a superseded attempt: a new trial, not
+                                            billed again
+released   trial, cost                      an attempt returned without an outcome, billed at
+                                            its cost
+lost       trial                            an attempt whose worker disappeared, billed
+cancelled  trial, reason                    end of a trial without an outcome
+keyed      key, trials                      trials that a request with this key received
+========== ================================ ====================================================
 
-Keys that older logs lack (``lease``, ``attempt``) stand for none, and for the latest attempt.
+Older logs lack ``lease`` (no lease) and ``attempt`` (the latest attempt).
 """
 
 from __future__ import annotations
@@ -32,11 +33,26 @@ from typing import Any
 from bo_invert.types import JSON, Attempt, Cost, Ledger, Outcome, Query, State, Trial
 
 LATE = "late"
-"""Origin of a trial that holds what a superseded worker found."""
+"""Origin of a trial that holds the outcome of a superseded attempt."""
 
 
 class Log:
-    """The state that the events read so far amount to. Taking in an event costs the same in a log of any length."""
+    """State of a study after the events read so far.
+
+    The cost of an event does not depend on the length of the log.
+
+    Attributes:
+        seq: Position of the last event.
+        asks: Number of asks.
+        memo: Memo of the last ask.
+        ask_seconds: Duration of each ask.
+        budget: Budget of the last ask in calls; None for no limit.
+        committed: Answered calls plus the largest possible number of calls of open trials. A
+            budget limits this number.
+        calls: Answered calls. Lost attempts are billed, but not counted here; see
+            ``History.calls``.
+        keys: Numbers of the trials that each keyed request received.
+    """
 
     def __init__(self) -> None:
         self.seq = 0
@@ -44,13 +60,9 @@ class Log:
         self.memo: JSON = None
         self.ask_seconds: list[float] = []
         self.budget: int | None = None
-        """Calls that the last ask was told of; None for any number."""
         self.committed = 0
-        """Calls answered, plus the most that open trials can still cost: what a budget is compared with."""
         self.calls = 0
-        """Calls answered; those of lost attempts are billed, but not counted here. See ``History.calls``."""
         self.keys: dict[str, tuple[int, ...]] = {}
-        """Numbers of the trials that were handed out under a request's key."""
         self._best: int | None = None
         self._trials: list[Trial] = []
         self._touched: list[int] = []
@@ -72,14 +84,14 @@ class Log:
         return self._frozen
 
     def within(self, *states: State) -> list[Trial]:
-        """The trials that are in one of these states, in the order of their numbers."""
+        """Return the trials in one of these states, in the order of their numbers."""
         return [
             self._trials[number]
             for number in sorted(set().union(*(self._numbers[state] for state in states)))
         ]
 
     def changed(self, since: int, after: int = 0) -> list[Trial]:
-        """The trials from number ``after`` on that an event behind position ``since`` was about, in order."""
+        """Return the trials from number ``after`` on with an event after position ``since``."""
         return [
             self._trials[number]
             for number in range(after, len(self))
@@ -88,11 +100,11 @@ class Log:
 
     @property
     def counts(self) -> dict[State, int]:
-        """How many trials are in each state."""
+        """Number of trials in each state."""
         return {state: len(numbers) for state, numbers in self._numbers.items()}
 
     def apply(self, events: Iterable[JSON]) -> None:
-        """Take in the next events, in order."""
+        """Apply the next events in order."""
         for event in events:
             self.seq += 1
             _EFFECTS[event["kind"]](self, event)
@@ -100,12 +112,12 @@ class Log:
 
     @property
     def best(self) -> Trial | None:
-        """The feasible trial of lowest loss, the earliest of equals; None when there is none."""
+        """Feasible trial of lowest loss, the earliest of equal ones; None without one."""
         return None if self._best is None else self._trials[self._best]
 
     @property
     def ledger(self) -> Ledger:
-        """The bill so far."""
+        """Costs so far."""
         return replace(self._ledger, running=len(self._numbers[State.RUNNING]))
 
     def _asked(self, event: JSON) -> None:
@@ -140,7 +152,7 @@ class Log:
     def _started(self, event: JSON) -> None:
         trial = self._trials[event["trial"]]
         attempt = Attempt(event["worker"], event["at"], lease=event.get("lease"))
-        if not trial.state.open:  # a failure is tried again
+        if not trial.state.open:  # retry of a failed trial
             self.committed += trial.query.cost.calls
         self._put(trial, state=State.RUNNING, attempts=(*trial.attempts, attempt))
 
@@ -153,12 +165,17 @@ class Log:
 
     def _late(self, event: JSON) -> None:
         outcome, trial = Outcome.from_json(event["outcome"]), self._trials[event["trial"]]
-        told = trial.attempts[event["attempt"]]
-        attempts = (*trial.attempts[: event["attempt"]], replace(told, outcome=outcome))
+        superseded = trial.attempts[event["attempt"]]
+        attempts = (*trial.attempts[: event["attempt"]], replace(superseded, outcome=outcome))
         self._put(trial, attempts=(*attempts, *trial.attempts[event["attempt"] + 1 :]))
         meta = {"trial": trial.number, "attempt": event["attempt"]}
         seen = Attempt(
-            told.worker, told.started, event["at"], Cost(), outcome.state, outcome=outcome
+            superseded.worker,
+            superseded.started,
+            event["at"],
+            Cost(),
+            outcome.state,
+            outcome=outcome,
         )
         self._new(
             replace(trial.query, origin=LATE, meta=meta),
@@ -178,7 +195,10 @@ class Log:
         self._end(event, State.LOST, self._trials[event["trial"]].query.cost)
 
     def _end(self, event: JSON, state: State, cost: Cost, outcome: Outcome | None = None) -> Trial:
-        """The end of an attempt. One that was given up for lost and answers after all is billed once."""
+        """End the latest attempt of a trial.
+
+        An attempt that was lost and answers after all is billed once.
+        """
         trial = self._trials[event["trial"]]
         last = trial.attempts[-1]
         if last.ended is not None:
@@ -189,17 +209,17 @@ class Log:
         return self._put(trial, state=state, attempts=(*trial.attempts[:-1], attempt), **changes)
 
     def _bill(self, fate: State, cost: Cost, sign: int) -> None:
-        bill = self._ledger
+        ledger = self._ledger
         self._ledger = replace(
-            bill,
-            values=bill.values + sign * cost.values,
-            gradients=bill.gradients + sign * cost.gradients,
-            seconds=bill.seconds + sign * cost.seconds,
-            attempts=bill.attempts + sign,
-            failed=bill.failed + sign * (fate is State.FAILED),
-            infeasible=bill.infeasible + sign * (fate is State.INFEASIBLE),
-            lost=bill.lost + sign * (fate is State.LOST),
-            reused=bill.reused
+            ledger,
+            values=ledger.values + sign * cost.values,
+            gradients=ledger.gradients + sign * cost.gradients,
+            seconds=ledger.seconds + sign * cost.seconds,
+            attempts=ledger.attempts + sign,
+            failed=ledger.failed + sign * (fate is State.FAILED),
+            infeasible=ledger.infeasible + sign * (fate is State.INFEASIBLE),
+            lost=ledger.lost + sign * (fate is State.LOST),
+            reused=ledger.reused
             + sign * (not cost.calls and fate in (State.COMPLETED, State.INFEASIBLE)),
         )
 
@@ -217,7 +237,7 @@ class Log:
         self._trials.append(Trial(len(self._trials), query, state, **fields))
         self._touched.append(self.seq)
         self._numbers[state].add(len(self._trials) - 1)
-        return self._noted(self._trials[-1])
+        return self._update_best(self._trials[-1])
 
     def _put(self, trial: Trial, **changes: Any) -> Trial:
         changed = replace(trial, **changes)
@@ -225,9 +245,9 @@ class Log:
         self._numbers[changed.state].add(trial.number)
         self._trials[trial.number] = changed
         self._touched[trial.number] = self.seq
-        return self._noted(changed)
+        return self._update_best(changed)
 
-    def _noted(self, trial: Trial) -> Trial:
+    def _update_best(self, trial: Trial) -> Trial:
         if trial.feasible and trial.loss is not None:
             best = self.best
             if (
@@ -254,5 +274,5 @@ _EFFECTS: dict[str, Callable[[Log, JSON], None]] = {
 
 
 def event(kind: str, **fields: JSON) -> JSON:
-    """An event that happens now."""
+    """Return an event with the current time."""
     return {"kind": kind, "at": time.time(), **fields}

@@ -1,4 +1,4 @@
-"""A log in a store, kept in step with other writers: every change of a trial's state is appended here."""
+"""Journal of a study in a storage: it appends events, and resolves conflicts with other writers."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from bo_invert.storage.transitions import Assignment
 from bo_invert.types import JSON, Cost, Outcome, Query, Trial
 
 _SHORT = 0.05
-"""Seconds of an ask for which others may be kept waiting."""
+"""Seconds of an ask during which the log may stay locked. Engineering choice: other writers
+hardly notice a wait of this length.
+"""
 
 
 class Journal(JournalBase):
-    """The events of one study, written here.
+    """Log of one study, written to a storage. Thread-safe.
 
-    A change is decided in the light of the newest log. When somebody else appends in between, it is decided again.
-    Any number of threads may use one journal.
+    Each change is decided from the newest log. If another process appends in between, the change is
+    decided again.
     """
 
     def __init__(self, store: Store, name: str) -> None:
         super().__init__(store, name)
-        self._crowded = False
-        """Whether others wrote just now: then a change waits for its turn rather than to be refused."""
+        self._crowded = False  # another process wrote recently, so changes take turns
         self._has_turn = False
-        self._asking = math.inf
-        """Seconds of the last ask."""
+        self._asking = math.inf  # seconds of the last ask
 
     def take(
         self,
@@ -68,7 +68,7 @@ class Journal(JournalBase):
                 trials = self.running_of(assignment.worker, request.known)[:count]
             wanted = count - len(trials)
             if wanted:
-                trials += self._begun(
+                trials += self._started_trials(
                     self._commit(
                         lambda log: transitions.resume(
                             log, wanted, room(log, budget), request.retries, assignment
@@ -99,8 +99,8 @@ class Journal(JournalBase):
             The trials of each request. The last requests get fewer if the strategy proposes fewer.
         """
         parts = [(request.count - len(trials), request.assignment) for request, trials in requests]
-        begun: list[Trial] | None = None
-        while begun is None:
+        started: list[Trial] | None = None
+        while started is None:
             # Of several processes that ask at once, one is first and the others ask again. Where an
             # ask is fast, they take turns instead.
             fast = take_turns and self._asking < _SHORT
@@ -110,8 +110,8 @@ class Journal(JournalBase):
                 answer = propose(view, wanted) if wanted > 0 else None
                 if answer is not None:
                     self._asking = answer.seconds
-                begun = [] if answer is None else self._record_ask(answer, budget, parts)
-        rest = iter(begun)
+                started = [] if answer is None else self._record_ask(answer, budget, parts)
+        rest = iter(started)
         return [
             [*trials, *islice(rest, count)]
             for (_, trials), (count, _) in zip(requests, parts, strict=True)
@@ -148,7 +148,7 @@ class Journal(JournalBase):
 
         with self._lock:
             events = self._commit(decide)
-            return None if events is None else self._begun(events)
+            return None if events is None else self._started_trials(events)
 
     def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:
         with self._lock:
@@ -159,14 +159,14 @@ class Journal(JournalBase):
     def add(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
     ) -> list[Trial]:
-        known = {
+        fields = {
             "queries": [q.to_json() for q in queries],
             "outcomes": [o.to_json() for o in outcomes],
         }
-        return self._made(event("added", **known), len(queries), key)
+        return self._create(event("added", **fields), len(queries), key)
 
     def enqueue(self, query: Query, key: str | None = None) -> Trial:
-        return self._made(event("enqueued", queries=[query.to_json()]), 1, key)[0]
+        return self._create(event("enqueued", queries=[query.to_json()]), 1, key)[0]
 
     def cancel(self, number: int, reason: str) -> Trial:
         self._commit(lambda log: transitions.cancel(log, number, reason))
@@ -199,38 +199,40 @@ class Journal(JournalBase):
                 found[last.worker] = min(last.lease, found.get(last.worker, last.lease))
         return found
 
-    def _begun(self, events: Sequence[JSON] | None) -> list[Trial]:
+    def _started_trials(self, events: Sequence[JSON] | None) -> list[Trial]:
         with self._lock:
             return [
                 self._log[entry["trial"]] for entry in events or () if entry["kind"] == "started"
             ]
 
-    def _made(self, entry: JSON, count: int, key: str | None) -> list[Trial]:
+    def _create(self, entry: JSON, count: int, key: str | None) -> list[Trial]:
         with self._lock:
             if self._commit(lambda log: transitions.create(log, entry, count, key)):
                 return [self._log[len(self._log) - count + i] for i in range(count)]
             return self._answered(Assignment(key=key)) or []
 
     def _commit(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
-        """Append the events that ``decide`` wants, and say which they were."""
+        """Append the events that ``decide`` returns, and return them."""
         with self._lock:
             while True:
                 if self._crowded and not self._has_turn:
                     events = decide(self.read())
                     if not events:
-                        return events  # for which no turn is needed
+                        return events  # nothing to write, no lock needed
                 with self._turn() if self._crowded else nullcontext():
                     try:
-                        return self._tried(decide)
+                        return self._commit_once(decide)
                     except StorageConflictError:
                         before = self._log.seq
                         if self.read().seq == before:
                             raise self._replaced() from None
                         self._crowded = True
 
-    def _tried(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
-        """What is remembered of the log is looked at first: if it is the newest, the store takes the events without
-        having been read. A refusal of ``decide`` is believed only once it has been.
+    def _commit_once(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
+        """Append the events that ``decide`` returns for the log, without a retry.
+
+        The log of the last read is tried first: if it is still the newest, the storage accepts the
+        events without a read. An error of ``decide`` counts only after a read.
         """
         try:
             events = decide(self._log)
@@ -245,7 +247,7 @@ class Journal(JournalBase):
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Nobody else writes to this log meanwhile, where the store can see to that."""
+        """Lock the log for writing if the storage supports it."""
         turn = getattr(self._store, "turn", None)
         if turn is None or self._has_turn:
             yield
@@ -258,16 +260,17 @@ class Journal(JournalBase):
                     yield
             except BaseException as error:
                 if isinstance(error, StorageError) or not isinstance(error, BoInvertError):
-                    self._log = Log()  # what it remembers may not have been written
+                    self._log = Log()  # its last events may not be stored
                 raise
             finally:
                 self._has_turn = False
 
     def _replaced(self) -> StudyNotFoundError:
-        """Why a log refuses what is appended to it and has not grown."""
+        """Return the error for a log that refuses events but has not grown."""
         if self._store.header(self.name).get("id") != self.header.get("id"):
             return StudyNotFoundError(
-                f"study {self.name!r} was deleted, and another one of this name begun; open it again"
+                f"study {self.name!r} was deleted, and another one of this name created; "
+                "open it again"
             )
         return StudyNotFoundError(
             f"study {self.name!r} has lost events: an older copy of it was put back; open it again"
@@ -275,7 +278,10 @@ class Journal(JournalBase):
 
 
 def _fitting(queries: Sequence[Query], left: float) -> list[Query]:
-    """The queries that fit into the remaining calls; the last descent is shortened to what is left."""
+    """Return the queries that fit into the remaining calls.
+
+    A descent at the end is shortened to the calls that are left.
+    """
     fitting: list[Query] = []
     for query in queries:
         cost = query.cost.calls

@@ -1,4 +1,4 @@
-"""What can be done with a study, wherever its log is written: here, or by a server."""
+"""Operations on a study, for a local log and for a server."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
 
 @dataclass(frozen=True)
 class LoggedProposal:
-    """What a strategy answered.
+    """Proposal of a strategy and the state of the log that it was computed from.
 
     Args:
-        queries: at most as many as were wanted.
-        memo: for the next ask.
-        ask: number of the ask that it answers.
-        seen: position of the last event that the strategy knew of.
-        seconds: duration of the ask.
+        queries: Proposed queries, at most the requested number.
+        memo: Memo for the next ask.
+        ask: Number of the ask.
+        seen: Position of the last event that the strategy knew.
+        seconds: Duration of the ask.
     """
 
     queries: tuple[Query, ...]
@@ -47,11 +47,11 @@ class TakeRequest:
 
 
 class JournalBase(JournalReader, ABC):
-    """A study that can be asked and told.
+    """Log of a study with the operations that change it.
 
     Attributes:
-        worker: name of those who evaluate trials through this object.
-        under_way: numbers of the trials that they evaluate now.
+        worker: Name of the worker that evaluates trials through this object.
+        under_way: Numbers of the trials that it evaluates now.
     """
 
     def __init__(self, store: Store, name: str) -> None:
@@ -69,103 +69,119 @@ class JournalBase(JournalReader, ABC):
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
     ) -> list[Trial]:
-        """Start up to ``count`` trials: what their worker left unfinished, what waits, then newly asked ones.
+        """Start trials: those of the worker that it lost, waiting ones, then proposed ones.
 
         Args:
-            propose: asks the strategy, where that is done here.
-            count: how many, at least 1.
-            budget: calls the whole study may spend.
-            retries: how often a failed trial is tried again.
-            assignment: for whom.
-            known: numbers of running trials that the worker knows to be its own; others of its own are given to it
-                again. None if it knows them all.
+            propose: Function that asks the strategy, for a log that is written here.
+            count: Number of trials, at least 1.
+            budget: Calls that the whole study may spend.
+            retries: Number of retries of a failed trial.
+            assignment: Worker and request.
+            known: Numbers of the running trials that the worker knows. It receives its other
+                running trials again. None if it knows them all.
+
+        Returns:
+            At most ``count`` trials.
         """
 
     @abstractmethod
     def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:
-        """JournalReader an outcome; the same one again changes nothing.
+        """Record an outcome. Recording it again changes nothing.
 
-        What a superseded worker found is kept as a trial of its own (origin ``"late"``) and billed no further. Of a
-        lost trial that nobody has begun again it is the outcome.
+        The outcome of a superseded attempt becomes a trial of its own (origin ``"late"``) that is
+        not billed again. A lost trial that was not restarted gets the outcome itself.
 
         Args:
-            number: of the trial.
-            outcome: what came of it.
-            attempt: which attempt it is the outcome of, from 0: the fencing token of a worker. None for the latest.
+            number: Number of the trial.
+            outcome: Its outcome.
+            attempt: Number of the attempt from 0, the fencing token of a worker. Default: the
+                latest attempt.
 
         Returns:
-            The trial, or the one that holds the late outcome.
+            The trial, or the one with the late outcome.
 
         Raises:
-            TellConflictError: the attempt already has another outcome, or (without ``attempt``) the trial was cancelled.
-            InvalidInputError: there is no such trial or attempt.
+            TellConflictError: The attempt has another outcome, or (without ``attempt``) the trial
+                was cancelled.
+            InvalidInputError: There is no such trial or attempt.
         """
 
     @abstractmethod
     def add(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
     ) -> list[Trial]:
-        """Trials with outcomes known from elsewhere."""
+        """Add trials with known outcomes and return them."""
 
     @abstractmethod
     def enqueue(self, query: Query, key: str | None = None) -> Trial:
-        """A trial proposed by the user."""
+        """Add a query of the user and return its trial."""
 
     @abstractmethod
     def cancel(self, number: int, reason: str) -> Trial:
-        """Give up an open trial; a running attempt is billed as lost.
+        """Cancel an open trial; a running attempt is billed as lost.
 
         Raises:
-            TellConflictError: it already has an outcome.
+            TellConflictError: The trial has an outcome.
         """
 
     @abstractmethod
     def release(self, number: int, attempt: int, cost: Cost) -> Trial:
-        """Give an attempt back that will not be finished; the trial waits for somebody else.
+        """Return an attempt without an outcome; the trial waits for another worker.
 
-        An attempt that has ended already, or was superseded, is left as it is.
+        An attempt that has ended or was superseded does not change.
 
         Args:
-            number: of the trial.
-            attempt: which one, from 0.
-            cost: what it has cost; nothing if the oracle was not called.
+            number: Number of the trial.
+            attempt: Number of the attempt from 0.
+            cost: Cost so far; zero if the oracle was not called.
         """
 
     @abstractmethod
     def expire(self, gone: Callable[[str], bool]) -> None:
-        """Bill the attempts of workers that disappeared; their trials wait to be issued again, or are given up."""
+        """End the attempts of workers that disappeared, and bill them as lost.
+
+        The trials wait to be started again, or are cancelled after too many losses.
+
+        Args:
+            gone: Function that is True of a worker that disappeared.
+        """
 
     @abstractmethod
     def abandon(self, numbers: set[int]) -> None:
-        """Bill the running attempts at these trials as lost; the trials wait to be issued again."""
+        """End the running attempts at these trials, and bill them as lost."""
 
     @abstractmethod
     def beat(self, worker: str) -> None:
-        """Show that a worker is still there."""
+        """Record a heartbeat of a worker."""
 
     @abstractmethod
     def beats(self) -> dict[str, int]:
-        """How often each worker has shown itself; none where somebody else watches."""
+        """Return the number of heartbeats of each worker; empty if a server monitors them."""
 
     @property
     @abstractmethod
     def leases(self) -> dict[str, float]:
-        """Seconds that each worker with running trials may be silent; none where somebody else watches."""
+        """Lease in seconds of each worker with running trials; empty if a server monitors them."""
 
     def shorten_timeouts(self) -> None:
-        """From now on, do not wait long for a storage or a server that does not answer."""
+        """Wait only briefly for the storage or the server from now on."""
         hurry = getattr(self._store, "shorten_timeouts", None)
         if hurry is not None:
             hurry()
 
     def reclaim(self) -> None:
-        """Bill as lost what was begun through this object and could not be given back when that failed."""
+        """End the attempts of this worker that a failed run could not return."""
         self.abandon(
             {trial.number for trial in self.running_of(self.worker, frozenset(self.under_way))}
         )
 
     def running_of(self, worker: str, known: Collection[int]) -> list[Trial]:
-        """Trials that a worker has under way, without those that it knows of."""
+        """Return the running trials of a worker.
+
+        Args:
+            worker: Name of the worker.
+            known: Numbers of trials to leave out.
+        """
         with self._lock:
             running = self.read().within(State.RUNNING)
             return [

@@ -1,4 +1,4 @@
-"""A study as one JSON-lines file: to keep, to send, to move between storages."""
+"""A study as a JSON Lines file, to archive it or to move it between storages."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ FORMAT = "bo_invert study"
 
 
 def export_study(store: Store, name: str, path: str | Path) -> int:
-    """Write a study to a file: a line about it, a line for each event, a line that says how many they were.
+    """Write a study to a file.
 
-    The file appears whole or not at all: until then, and if anything goes wrong, the old one stays.
+    The first line describes the study, each further line is an event, and the last line holds the
+    number of events. The file replaces an old one only when it is complete.
 
     Args:
-        store: where the study lives.
-        name: of the study.
-        path: of the file.
+        store: Storage of the study.
+        name: Name of the study.
+        path: Path of the file.
 
     Returns:
-        How many events it has.
+        The number of events.
 
     Raises:
-        StudyNotFoundError: there is no such study.
-        InvalidInputError: the folder does not exist.
-        OSError: the file cannot be written.
+        StudyNotFoundError: There is no such study.
+        InvalidInputError: The folder does not exist.
+        OSError: The file cannot be written.
     """
     target = Path(path).absolute()
     if not target.parent.is_dir():
         raise InvalidInputError(
-            f"export: the folder {str(target.parent)!r} does not exist; create it first"
+            f"export: the folder {str(target.parent)!r} must exist. Create it first"
         )
     events = store.events(name)
     lines = [
@@ -71,40 +72,42 @@ def export_study(store: Store, name: str, path: str | Path) -> int:
 
 
 def import_study(store: Store, path: str | Path, name: str | None = None) -> str:
-    """Take a study from a file into a storage, whole or not at all.
+    """Read a study from a file into a storage, all or nothing.
 
     Args:
-        store: where it will live.
-        path: of a file that ``export_study`` wrote.
-        name: of the study there; default: the one it had.
+        store: Storage of the new study.
+        path: File from ``export_study``.
+        name: Name of the new study. Default: the name in the file.
 
     Returns:
         The name.
 
     Raises:
-        InvalidInputError: there is no such file, it is torn, or it is no study; the message names the line.
-        SchemaTooNewError: a newer version wrote it.
-        StudyExistsError: the name is taken.
+        InvalidInputError: The file is missing, incomplete or not a study; the message names the
+            line.
+        SchemaTooNewError: A newer version wrote the file.
+        StudyExistsError: The name is taken.
     """
     lines = _lines(Path(path))
     number, head = next(lines, (1, None))
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise InvalidInputError(
-            f"import: {str(path)!r} is not a study; its first line should say so"
+            f"import: {str(path)!r} must be a file from an export; its first line is none"
         )
     if not isinstance(head.get("schema"), int) or head["schema"] > SCHEMA:
         raise SchemaTooNewError(
-            f"import: {str(path)!r} was written by a newer version of bo_invert (schema {head.get('schema')!r}, this "
-            f"one knows {SCHEMA}); run: pip install --upgrade bo-invert"
+            f"import: {str(path)!r} was written by a newer version of bo_invert "
+            f"(schema {head.get('schema')!r}, this one knows {SCHEMA}); "
+            "run: pip install --upgrade bo-invert"
         )
-    _refuse_header(head, path)
+    _check_header(head, path)
     events: list[JSON] = []
     end: JSON = None
     log = Log()
     for number, line in lines:
         if end is not None:
             raise InvalidInputError(
-                f"import: {str(path)!r} goes on behind its end, in line {number}"
+                f"import: {str(path)!r} continues after its end, in line {number}"
             )
         if isinstance(line, dict) and "end" in line:
             end = line["end"]
@@ -113,16 +116,17 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
             known = len(log)
             log.apply([line])
             for trial in range(known, len(log)):
-                _refuse_point(log[trial].point)
+                _check_point(log[trial].point)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            said = f"{type(error).__name__}: {error}"
+            cause = f"{type(error).__name__}: {error}"
             raise InvalidInputError(
-                f"import: line {number} of {str(path)!r} is no event that can follow ({said})"
+                f"import: line {number} of {str(path)!r} is not a valid next event ({cause})"
             ) from error
         events.append(line)
     if end != len(events):
         raise InvalidInputError(
-            f"import: {str(path)!r} is torn: it has {len(events)} events and no line that says so; export it again"
+            f"import: {str(path)!r} is incomplete: its last line must be the number of events, "
+            f"{len(events)}. Export the study again"
         )
     chosen = head["name"] if name is None else name
     store.create(chosen, head["header"], events)
@@ -130,7 +134,7 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
 
 
 def _lines(path: Path) -> Iterator[tuple[int, JSON]]:
-    """Numbers, from 1, and contents of the lines of a file."""
+    """Yield the number, from 1, and the content of each line of a file."""
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -138,21 +142,23 @@ def _lines(path: Path) -> Iterator[tuple[int, JSON]]:
                     content = json.loads(line)
                     json.dumps(
                         content, allow_nan=False, ensure_ascii=False
-                    ).encode()  # what no storage could keep
+                    ).encode()  # rejects text that no storage accepts
                     yield number, content
                 except (ValueError, RecursionError) as error:
                     raise InvalidInputError(
-                        f"import: line {number} of {str(path)!r} is torn or not JSON: {error}"
+                        f"import: line {number} of {str(path)!r} is incomplete or not JSON: {error}"
                     ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"import: {str(path)!r} cannot be read: {error}") from error
 
 
-def _refuse_header(head: dict[str, JSON], path: str | Path) -> None:
-    """A study that cannot be shown would keep all others of its storage from being listed.
+def _check_header(head: dict[str, JSON], path: str | Path) -> None:
+    """Check the header of an imported study.
+
+    An invalid header would make it impossible to list the studies of its storage.
 
     Raises:
-        InvalidInputError: it is not what ``Study.create`` writes.
+        InvalidInputError: The header is not one of ``Study.create``.
     """
     try:
         header = head["header"]
@@ -175,19 +181,19 @@ def _refuse_header(head: dict[str, JSON], path: str | Path) -> None:
         if not all(isinstance(number, (int, float)) for number in numbers):
             raise TypeError(f"expected numbers, got {numbers}")
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        said = f"{type(error).__name__}: {error}"
+        cause = f"{type(error).__name__}: {error}"
         raise InvalidInputError(
-            f"import: the first line of {str(path)!r} describes no study ({said})"
+            f"import: the first line of {str(path)!r} describes no study ({cause})"
         ) from error
 
 
-def _refuse_point(point: Array) -> None:
+def _check_point(point: Array) -> None:
     if point.ndim != 1 or not np.isfinite(point).all():
-        raise ValueError(f"a point is a list of finite numbers, got {point.tolist()}")
+        raise ValueError(f"a point must be a list of finite numbers, got {point.tolist()}")
 
 
 def _synchronise(folder: Path) -> None:
-    """Make a rename in a folder survive a power cut."""
+    """Make a rename in a folder survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,8 +1,9 @@
-"""Which workers fell silent. No clock is compared with another one, so none can be wrong.
+"""Worker liveness from heartbeats: leases, heartbeats, and loss of the trials of dead workers.
 
-A worker shows itself now and then: its count in the store grows. Whoever watches remembers what the count was, and for
-how long, by its own steady clock, it has seen it stand still. Time in which nobody looked (a suspended laptop, a
-stopped process) counts as one step at most: a worker that was stopped together with its watcher is given time to wake.
+The storage counts the heartbeats of each worker. A monitor measures with its own monotonic clock
+how long a count stands still, so clocks of different machines are never compared. Time during
+which the monitor itself did not run (a suspended laptop) counts as one interval at most. A worker
+that was suspended with its monitor therefore has time to resume.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from bo_invert.storage.journal_base import JournalBase
 from bo_invert.storage.worker_id import is_gone
 
 LEASE = 60.0
-"""Seconds that a worker may be silent, as long as nobody says otherwise."""
+"""Default lease in seconds. Engineering choice: above the default ``patience`` of storages, so
+that one locked database does not cost a trial.
+"""
 BEATS_PER_LEASE = 4
-"""So many looks, or signs of life, fall into one lease."""
+"""Number of heartbeats per lease. Engineering choice: three of them can fail before
+the lease ends.
+"""
 
 
 class LeaseMonitor:
-    """For how long each worker has been seen to stand still.
+    """Measurement of the time since the last heartbeat of each worker.
 
     Args:
-        clock: seconds that only grow.
+        clock: Monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,12 +40,12 @@ class LeaseMonitor:
         self._counts: dict[str, int] = {}
         self._silence: dict[str, float] = {}
 
-    def silent(self, beats: Mapping[str, int], leases: Mapping[str, float]) -> set[str]:
-        """The workers whose lease is over.
+    def expired(self, beats: Mapping[str, int], leases: Mapping[str, float]) -> set[str]:
+        """Return the workers whose lease has ended.
 
         Args:
-            beats: signs of life so far, of each worker that gave any.
-            leases: seconds that each worker may be silent.
+            beats: Number of heartbeats of each worker so far.
+            leases: Lease of each worker in seconds.
         """
         now = self._clock()
         passed, self._looked = now - self._looked, now
@@ -56,20 +61,20 @@ class LeaseMonitor:
         return {worker for worker, seconds in silence.items() if seconds >= leases[worker]}
 
 
-def expire_leases(journal: JournalBase, watch: LeaseMonitor) -> None:
-    """Give up the attempts of workers that certainly ended, or whose lease is over."""
+def expire_leases(journal: JournalBase, monitor: LeaseMonitor) -> None:
+    """End the attempts of workers whose process ended or whose lease ended."""
     leases = journal.leases
-    silent = watch.silent(journal.beats(), leases) if leases else set()
-    journal.expire(lambda worker: worker in silent or is_gone(worker))
+    expired = monitor.expired(journal.beats(), leases) if leases else set()
+    journal.expire(lambda worker: worker in expired or is_gone(worker))
 
 
 class Heartbeat:
-    """Shows, from a thread of its own, that a worker is there; and gives up the work of those that are not.
+    """Thread that sends the heartbeats of a worker and ends the leases of others.
 
     Args:
-        journal: of the study that is worked on.
-        worker: who shows itself.
-        lease: seconds that it may be silent.
+        journal: Journal of the study.
+        worker: Name of the worker.
+        lease: Lease of the worker in seconds.
     """
 
     def __init__(self, journal: JournalBase, worker: str, lease: float) -> None:
@@ -77,7 +82,7 @@ class Heartbeat:
         self._worker = worker
         self._pause = lease / BEATS_PER_LEASE
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="bo-invert-heart", daemon=True)
+        self._thread = threading.Thread(target=self._beat, name="bo-invert-heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
         self._journal.beat(self._worker)
@@ -94,12 +99,12 @@ class Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
-        watch = LeaseMonitor()
+        monitor = LeaseMonitor()
         while not self._ended.wait(self._pause):
             try:
                 self._journal.beat(self._worker)
-                expire_leases(self._journal, watch)
+                expire_leases(self._journal, monitor)
             except StorageError:
-                continue  # a storage that is busy now may answer the next time; a lease has several
+                continue  # the next heartbeat is soon enough
             except BoInvertError:
-                return  # the study was deleted: the loop will say so
+                return  # the study was deleted; the loop raises the error

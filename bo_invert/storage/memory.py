@@ -1,4 +1,4 @@
-"""Logs in this process's memory: for notebooks, tests and benchmarks."""
+"""Storage in the memory of this process, for notebooks, tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 
-from bo_invert.errors import InvalidInputError, StorageConflictError, StudyExistsError
-from bo_invert.storage.base import unknown_study
+from bo_invert.errors import StorageConflictError
+from bo_invert.storage.base import check_name, name_taken, unknown_study
 from bo_invert.types import JSON
 
 
 class MemoryStore:
-    """Gone with the process. Events are kept as JSON text, so nothing that would not survive a disk gets in."""
+    """Storage that ends with the process.
+
+    It stores events as JSON text, so it accepts only data that a disk would accept.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,14 +25,11 @@ class MemoryStore:
         self._beats: dict[str, Counter[str]] = {}
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
-        if not name:
-            raise InvalidInputError("the name of a study must not be empty")
+        check_name(name)
         texts = [json.dumps(event, allow_nan=False) for event in events]
         with self._lock:
             if name in self._headers:
-                raise StudyExistsError(
-                    f"a study named {name!r} is already in this storage; open it (exist_ok=True) or take another name"
-                )
+                raise name_taken(name)
             self._headers[name] = json.dumps(header, allow_nan=False)
             self._events[name] = texts
             self._beats[name] = Counter()

@@ -1,26 +1,27 @@
-"""What a change amounts to, given the log: the events to append, or a refusal. Pure functions."""
+"""State transitions of trials, as pure functions from the log to the events to append."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from bo_invert.errors import InvalidInputError, TellConflictError
 from bo_invert.storage.events import Log, event
-from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
+from bo_invert.types import JSON, Array, Cost, Outcome, Query, State, Trial
 
-#: How often a trial is issued again after its worker disappeared.
 MAX_ATTEMPTS = 5
+"""Largest number of lost attempts of a trial. Engineering choice: a trial that ends five
+workers is itself the likely cause.
+"""
 
 
 def find(log: Log, number: int) -> Trial:
-    """One trial.
+    """Return a trial by its number.
 
     Raises:
-        InvalidInputError: there is none of this number.
+        InvalidInputError: There is no such trial.
     """
     count = len(log)
     if (
@@ -29,19 +30,19 @@ def find(log: Log, number: int) -> Trial:
         or not 0 <= number < count
     ):
         raise InvalidInputError(
-            f"there is no trial {number!r}; the study has {count}, numbered from 0"
+            f"study: the trial must be one of {count}, numbered from 0, got {number!r}"
         )
     return log[number]
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """For whom trials are started.
+    """Worker and request for which trials are started.
 
     Args:
-        worker: who will evaluate them; None for a person or a foreign program.
-        lease: seconds that the worker may be silent; None for any time.
-        key: of the request; asked again with the same key, it is answered with the same trials.
+        worker: Name of the worker; None for a person or a foreign program.
+        lease: Seconds after which a worker without a heartbeat loses its trials; None for never.
+        key: Idempotency key of the request. The same key receives the same trials.
     """
 
     worker: str | None = None
@@ -50,7 +51,7 @@ class Assignment:
 
 
 def start(log: Log, numbers: Sequence[int], assignment: Assignment) -> list[JSON]:
-    """New attempts at trials."""
+    """Return the events of new attempts."""
     events = [
         event("started", trial=number, worker=assignment.worker, lease=assignment.lease)
         for number in numbers
@@ -69,14 +70,17 @@ def ask(
     parts: Sequence[tuple[int, Assignment]],
     notes: JSON,
 ) -> JSON:
-    """An ask and the start of its trials, in one piece; None when somebody else took this number first.
+    """Return the events of an ask and of the start of its trials.
 
     Args:
-        log: as it stands.
-        ask: number of the ask.
-        queries: what the strategy proposed.
-        parts: how many of them go to whom, in order; who comes last may get fewer.
-        notes: further fields of the event.
+        log: Current log.
+        ask: Number of the ask.
+        queries: Proposed queries.
+        parts: Number of trials for each assignment, in order; the last ones can get fewer.
+        notes: Further fields of the event.
+
+    Returns:
+        The events; None if another process recorded an ask of this number first.
     """
     if log.asks != ask:
         return None
@@ -89,14 +93,17 @@ def ask(
 
 
 def resume(log: Log, count: int, room: float, retries: int, assignment: Assignment) -> list[JSON]:
-    """The start of trials that wait: enqueued by the user, lost, given back, or failed and worth another try.
+    """Return the events of the start of waiting trials.
+
+    These are enqueued, lost and released trials, and failed ones with retries left.
 
     Args:
-        log: as it stands.
-        count: at most so many.
-        room: calls that are neither answered nor promised to open trials; those that wait are promised theirs.
-        retries: how often a failure is tried again.
-        assignment: on which they are started.
+        log: Current log.
+        count: Largest number of trials.
+        room: Calls of the budget that are neither answered nor committed to open trials. Waiting
+            trials are open, so their calls are committed already.
+        retries: Number of retries of a failed trial.
+        assignment: Worker and request.
     """
     waiting = log.within(State.LOST, State.QUEUED)
     left = room + sum(trial.query.cost.calls for trial in waiting)
@@ -110,11 +117,12 @@ def resume(log: Log, count: int, room: float, retries: int, assignment: Assignme
 
 
 def tell(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[JSON]:
-    """The end of an attempt; nothing where it is known already.
+    """Return the events of an outcome; none if the outcome is known.
 
     Raises:
-        TellConflictError: the attempt already has another outcome, or (without ``attempt``) the trial was cancelled.
-        InvalidInputError: there is no such trial or attempt.
+        TellConflictError: The attempt has another outcome, or (without ``attempt``) the trial was
+            cancelled.
+        InvalidInputError: There is no such trial or attempt.
     """
     trial = find(log, number)
     entry = event("finished", trial=trial.number, outcome=outcome.to_json(), attempt=attempt)
@@ -124,7 +132,7 @@ def tell(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[J
         return [entry]
     if _same(trial.outcome, outcome):
         return []
-    if trial.state is State.LOST:  # it was billed when it was given up
+    if trial.state is State.LOST:  # billed when it was lost
         return [entry]
     if trial.state is State.QUEUED:
         return [event("started", trial=trial.number, worker=None), entry]
@@ -132,17 +140,18 @@ def tell(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[J
 
 
 def _fenced(trial: Trial, outcome: Outcome, attempt: int, entry: JSON) -> list[JSON]:
-    """The events of an outcome of one attempt, whatever became of the trial since."""
+    """Return the events of an outcome of one attempt, also of a superseded one."""
     if not 0 <= attempt < len(trial.attempts):
         count = len(trial.attempts)
         raise InvalidInputError(
-            f"trial {trial.number} has had {count} attempts, numbered from 0; there is no attempt {attempt}"
+            f"trial {trial.number}: the attempt must be one of {count}, numbered from 0, "
+            f"got {attempt}"
         )
-    made = trial.attempts[attempt]
-    if made.outcome is not None:
-        if _same(made.outcome, outcome):
+    known = trial.attempts[attempt]
+    if known.outcome is not None:
+        if _same(known.outcome, outcome):
             return []
-        raise _conflict(trial, made.fate, made.outcome.y, outcome)
+        raise _conflict(trial, known.fate, known.outcome.y, outcome)
     latest = attempt == len(trial.attempts) - 1
     if latest and trial.state in (State.RUNNING, State.LOST):
         return [entry]
@@ -150,18 +159,18 @@ def _fenced(trial: Trial, outcome: Outcome, attempt: int, entry: JSON) -> list[J
 
 
 def create(log: Log, entry: JSON, count: int, key: str | None) -> list[JSON]:
-    """New trials; nothing where a request of this key has made them."""
+    """Return the events of new trials; none if a request with this key created them."""
     if key is None:
         return [entry]
     return [] if key in log.keys else [entry, _keyed(log, key, range(len(log), len(log) + count))]
 
 
 def cancel(log: Log, number: int, reason: str) -> list[JSON]:
-    """The end of an open trial; a running attempt is billed as lost.
+    """Return the events of the end of an open trial; a running attempt is billed as lost.
 
     Raises:
-        TellConflictError: it already has an outcome.
-        InvalidInputError: there is no such trial.
+        TellConflictError: The trial has an outcome.
+        InvalidInputError: There is no such trial.
     """
     trial = find(log, number)
     state = trial.state
@@ -174,7 +183,7 @@ def cancel(log: Log, number: int, reason: str) -> list[JSON]:
 
 
 def release(log: Log, number: int, attempt: int, cost: Cost) -> list[JSON]:
-    """An attempt given back; nothing where it has ended already, or was superseded."""
+    """Return the events of a returned attempt; none if it has ended or was superseded."""
     trial = find(log, number)
     if trial.state is not State.RUNNING or attempt != len(trial.attempts) - 1:
         return []
@@ -182,7 +191,12 @@ def release(log: Log, number: int, attempt: int, cost: Cost) -> list[JSON]:
 
 
 def expire(log: Log, gone: Callable[[str], bool]) -> list[JSON]:
-    """The end of the attempts of workers that disappeared; and of trials that this befell too often."""
+    """Return the events of lost attempts, and of trials that were lost too often.
+
+    Args:
+        log: Current log.
+        gone: Function that is True of a worker that disappeared.
+    """
     events = []
     for trial in log.within(State.RUNNING):
         worker = trial.attempts[-1].worker
@@ -195,7 +209,7 @@ def expire(log: Log, gone: Callable[[str], bool]) -> list[JSON]:
 
 
 def abandon(log: Log, numbers: set[int]) -> list[JSON]:
-    """The end of the running attempts at these trials."""
+    """Return the events of lost attempts of these trials."""
     return [
         event("lost", trial=number)
         for number in sorted(numbers)
@@ -207,10 +221,11 @@ def _keyed(log: Log, key: str, numbers: Sequence[int]) -> JSON:
     return event("keyed", key=key, trials=[*log.keys.get(key, ()), *numbers])
 
 
-def _conflict(trial: Trial, state: State, y: Any, outcome: Outcome) -> TellConflictError:
+def _conflict(trial: Trial, state: State, y: Array | None, outcome: Outcome) -> TellConflictError:
     return TellConflictError(
-        f"trial {trial.number} is {state} with y = {_shown(y)} and cannot become {outcome.state} with "
-        f"y = {_shown(outcome.y)}; study.enqueue() has a point measured again, study.add() takes what is known already"
+        f"trial {trial.number} is {state} with y = {_shown(y)} and cannot become {outcome.state} "
+        f"with y = {_shown(outcome.y)}. Use study.enqueue() to evaluate the point again, or "
+        "study.add() to record another observation"
     )
 
 
@@ -224,5 +239,5 @@ def _same(one: Outcome | None, other: Outcome) -> bool:
     )
 
 
-def _shown(y: Any) -> str:
+def _shown(y: Array | None) -> str:
     return "none" if y is None else str(np.round(y, 6).tolist())

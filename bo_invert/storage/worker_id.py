@@ -1,4 +1,8 @@
-"""Names of the processes that evaluate trials, and whether one is still there."""
+"""Identity of the processes that evaluate trials.
+
+The start time in a name is in clock ticks since the boot, from ``/proc`` (Linux). Times of day from
+psutil would change with the clock, and names are stored and compared for days.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +16,31 @@ _parts = itertools.count(1)
 
 
 def this_worker() -> str:
-    """Host, process id and start of this process: no other process ever has the same name."""
+    """Return the host, id and start time of this process. No other process has the same name."""
     return _name(os.getpid())
 
 
 def new_worker() -> str:
-    """A name for one of several workers within this process."""
+    """Return a new name for one of several workers within this process."""
     return f"{this_worker()}/{next(_parts)}"
 
 
 def is_gone(worker: str) -> bool:
-    """Whether a worker's process has certainly ended. One on another host is taken to be alive."""
+    """Return True if the process of a worker has certainly ended.
+
+    A process on another host is treated as alive.
+    """
     worker = worker.partition("/")[0]
     host, pid, _ = [*worker.rsplit(":", 2), "", ""][:3]
-    if host != _host() or not pid.isdecimal():  # elsewhere, or a name that somebody chose
+    if host != _host() or not pid.isdecimal():  # another host or a chosen name
         return False
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # it exists, and belongs to somebody else
-    # The number may have passed to a younger process, or stand for one that was killed and not waited for.
+        pass  # it exists and belongs to another user
+    # The id can belong to a later process, or to a zombie that was not waited for.
     return worker != _name(int(pid)) or _status(int(pid))[:1] == ["Z"]
 
 
@@ -43,12 +50,12 @@ def _host() -> str:
 
 
 def _name(pid: int) -> str:
-    started = (_status(pid)[19:20] or ["0"])[0]  # without /proc the process id alone has to do
+    started = (_status(pid)[19:20] or ["0"])[0]  # without /proc the process id must suffice
     return f"{_host()}:{pid}:{started}"
 
 
 def _status(pid: int) -> list[str]:
-    """The fields of ``/proc/<pid>/stat`` behind the program's name; none where there is no /proc."""
+    """Return the fields of ``/proc/<pid>/stat`` after the program's name; [] without /proc."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -86,14 +86,16 @@ def test_what_is_torn_or_no_study_is_refused_with_its_line(
         assert other.names() == []
 
     for cut in range(1, len(lines)):
-        refused("\n".join(lines[:cut]), "torn")
-    refused("\n".join(lines)[:-200], "torn")
-    refused("\n".join([*lines, lines[1]]), f"behind its end, in line {len(lines) + 1}")
-    refused("\n".join([lines[0], lines[2], *lines[1:]]), "line 2 .* no event that can follow")
-    refused("\n".join([lines[0], '{"kind": "exec"}', *lines[1:]]), "line 2 .* no event")
-    refused("", "not a study")
-    refused("[1, 2]\n", "not a study")
-    refused("\x80", "not a study|cannot be read|not JSON")
+        refused("\n".join(lines[:cut]), "incomplete")
+    refused("\n".join(lines)[:-200], "incomplete")
+    refused("\n".join([*lines, lines[1]]), f"after its end, in line {len(lines) + 1}")
+    refused("\n".join([lines[0], lines[2], *lines[1:]]), "line 2 .* not a valid next event")
+    refused(
+        "\n".join([lines[0], '{"kind": "exec"}', *lines[1:]]), "line 2 .* not a valid next event"
+    )
+    refused("", "must be a file from an export")
+    refused("[1, 2]\n", "must be a file from an export")
+    refused("\x80", "cannot be read|not JSON")
     with pytest.raises(bi.InvalidInputError, match="cannot be read"):
         import_study(other, tmp_path / "missing.jsonl")
     with pytest.raises(bi.InvalidInputError, match="folder"):

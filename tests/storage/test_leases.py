@@ -65,31 +65,31 @@ def test_a_worker_is_silent_after_it_was_seen_to_be() -> None:
     watch = LeaseMonitor(clock)
     leases = {"a": 60.0, "b": 60.0}
     beats = {"a": 1}
-    assert watch.silent(beats, leases) == set()
+    assert watch.expired(beats, leases) == set()
     for _ in range(5):
         clock.now += 10.0
         beats["a"] += 1
-        assert watch.silent(beats, leases) == set()
+        assert watch.expired(beats, leases) == set()
     clock.now += 10.0
-    assert watch.silent(beats, leases) == {"b"}, "b never gave a sign"
+    assert watch.expired(beats, leases) == {"b"}, "b never gave a sign"
     for _ in range(4):
         clock.now += 10.0
-        assert "a" not in watch.silent(beats, leases)
+        assert "a" not in watch.expired(beats, leases)
     clock.now += 10.0
-    assert watch.silent(beats, leases) == {"a", "b"}
+    assert watch.expired(beats, leases) == {"a", "b"}
     beats["a"] += 1
-    assert watch.silent(beats, leases) == {"b"}
+    assert watch.expired(beats, leases) == {"b"}
 
 
 def test_time_in_which_nobody_looked_counts_little() -> None:
     clock = Hands()
     watch = LeaseMonitor(clock)
-    assert watch.silent({"a": 1}, {"a": 60.0}) == set()
+    assert watch.expired({"a": 1}, {"a": 60.0}) == set()
     for _ in range(BEATS_PER_LEASE - 1):
         clock.now += 3600.0
-        assert watch.silent({"a": 1}, {"a": 60.0}) == set()
+        assert watch.expired({"a": 1}, {"a": 60.0}) == set()
     clock.now += 3600.0
-    assert watch.silent({"a": 1}, {"a": 60.0}) == {"a"}
+    assert watch.expired({"a": 1}, {"a": 60.0}) == {"a"}
 
 
 def test_a_wall_clock_that_jumps_ends_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,7 +305,7 @@ def test_sqlite_writes_ahead_and_synchronises_fully(tmp_path: Path) -> None:
     store.create("a", {})
     with sqlite3.connect(tmp_path / "runs.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    with store._engine().connect() as inside:
+    with store._database.engine().connect() as inside:
         assert inside.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
 
 
@@ -414,7 +414,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_names_that_are_no_unicode_are_refused(tmp_path: Path) -> None:
     store = SqlStore(f"sqlite:///{tmp_path}/runs.db")
-    with pytest.raises(InvalidInputError, match="unicode"):
+    with pytest.raises(InvalidInputError, match="valid Unicode"):
         store.create("half \ud83d", {})
 
 

@@ -96,7 +96,7 @@ def test_failed_and_infeasible_are_billed_and_kept_apart() -> None:
         s.tell(a, 0.4, attempt=0)
     assert s.spent.values == 3
     with pytest.raises(
-        bi.errors.TellConflictError, match=r"study.enqueue\(\) has a point measured again"
+        bi.errors.TellConflictError, match=r"study.enqueue\(\) to evaluate the point again"
     ):
         s.tell(a, 0.5)
     s.enqueue(point=a.point)  # measured again: a call like any other

@@ -1,0 +1,325 @@
+"""Database connections, tables and transactions of the SQL storage.
+
+Only this file and ``sql`` use SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.pool import StaticPool
+
+from bo_invert.errors import (
+    InvalidInputError,
+    MissingExtraError,
+    SchemaTooNewError,
+    StorageBusyError,
+    StorageError,
+)
+from bo_invert.storage.base import SCHEMA
+
+_METADATA = sa.MetaData()
+_META = sa.Table(
+    "meta",
+    _METADATA,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+STUDIES = sa.Table(
+    "studies",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("header", sa.Text, nullable=False),
+    sa.Column("created", sa.String(40), nullable=False),
+)
+EVENTS = sa.Table(
+    "events",
+    _METADATA,
+    sa.Column("study", sa.ForeignKey("studies.id"), primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.Text, nullable=False),
+)
+BEATS = sa.Table(
+    "beats",
+    _METADATA,
+    sa.Column("study", sa.ForeignKey("studies.id"), primary_key=True),
+    sa.Column("worker", sa.String(255), primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
+_VERSION = sa.select(_META.c.value).where(_META.c.key == "schema")
+
+_SQLITE_LOCKED = {5, 6}
+"""Primary result codes SQLITE_BUSY and SQLITE_LOCKED of SQLite."""
+_SQLITE_FULL = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"}
+_SQLITE_DAMAGED = {"SQLITE_NOTADB", "SQLITE_CORRUPT"}
+_POSTGRES_LOCKED = {"55P03", "40P01", "40001"}
+"""PostgreSQL states lock_not_available, deadlock_detected and serialization_failure."""
+_POSTGRES_FULL = "53100"
+"""PostgreSQL state code of a full disk."""
+_SETUP_LOCK = 0x626F696E
+"""Key number of the PostgreSQL advisory lock on the setup of tables. Engineering choice: the bytes
+of "boin", which other programs are unlikely to lock."""
+
+
+class Database:
+    """A database with the tables of the SQL storage.
+
+    Args:
+        url: URL for SQLAlchemy, or the path of an SQLite file.
+        patience: Seconds to wait for a lock.
+        read_only: Write nothing, and do not update older tables.
+
+    Raises:
+        InvalidInputError: The URL is invalid, or the folder of the file does not exist.
+        MissingExtraError: The driver of the database is not installed.
+    """
+
+    def __init__(self, url: str | Path, patience: float, read_only: bool) -> None:
+        self.patience = patience
+        self._read_only = read_only
+        self._lock = threading.RLock()
+        self._engines: dict[int, sa.Engine] = {}
+        self._file: Path | None = None
+        self._in_memory = False
+        self._url = self._parse(url)
+        # All threads share the one connection to a database in memory, so they take turns.
+        self._exclusive: AbstractContextManager[Any] = (
+            self._lock if self._in_memory else nullcontext()
+        )
+        self._turn = threading.local()
+        try:
+            self._url.get_dialect().import_dbapi()
+        except exc.NoSuchModuleError as error:
+            raise InvalidInputError(
+                f"storage: the URL must begin with sqlite or postgresql, got {str(self)!r}"
+            ) from error
+        except ImportError as error:
+            raise MissingExtraError(
+                f"storage {self} needs the package {error.name!r}; run: pip install {error.name}"
+            ) from error
+
+    def __str__(self) -> str:
+        return self._url.render_as_string(hide_password=True)
+
+    @property
+    def missing(self) -> bool:
+        """True if the SQLite file does not exist."""
+        return self._file is not None and not self._file.exists()
+
+    @contextmanager
+    def transaction(self, *, writing: bool = False) -> Iterator[sa.Connection]:
+        """Run a transaction, or take part in the one of ``turn``.
+
+        Raises:
+            StorageError: The database failed; nothing is written.
+        """
+        try:
+            shared: sa.Connection | None = getattr(self._turn, "connection", None)
+            if shared is not None:
+                yield shared
+                return
+            with (
+                self._exclusive,
+                self.engine().connect() as connection,
+                _begin(connection, writing, self.patience),
+            ):
+                yield connection
+        except exc.SQLAlchemyError as error:
+            raise self._translate(error) from error
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(
+                f"study: the name must be valid Unicode, got {error.object!r}"
+            ) from error
+
+    @contextmanager
+    def turn(self, connection: sa.Connection) -> Iterator[None]:
+        """Let the transactions of this thread be parts of an open one."""
+        self._turn.connection = connection
+        try:
+            yield
+        finally:
+            self._turn.connection = None
+
+    def engine(self) -> sa.Engine:
+        """Return the engine of this process. Create the tables first if there are none."""
+        with self._lock:
+            engine = self._engines.get(self._key)
+            if engine is None:
+                engine = self._new_engine()
+                self._prepare(engine)
+                self._engines[self._key] = engine
+            return engine
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        with self._lock:
+            engine = self._engines.pop(self._key, None)
+        if engine is not None:
+            engine.dispose()
+
+    @property
+    def _key(self) -> int:
+        # A forked process must not use, or even close, a connection of its parent.
+        return 0 if self._in_memory else os.getpid()
+
+    def _parse(self, url: str | Path) -> sa.URL:
+        try:
+            parsed = (
+                sa.make_url(url)
+                if isinstance(url, str)
+                else sa.URL.create("sqlite", database=str(url))
+            )
+        except exc.ArgumentError as error:
+            raise InvalidInputError(
+                f"storage: the URL must be a database URL or a path, got {url!r}. "
+                "Write sqlite:///runs.db"
+            ) from error
+        if parsed.get_backend_name() != "sqlite":
+            return parsed
+        self._in_memory = parsed.database in (None, "", ":memory:")
+        if self._in_memory or str(parsed.database).startswith("file:"):
+            return parsed
+        # Absolute, so that a later chdir does not lead to another file.
+        self._file = Path(str(parsed.database)).absolute()
+        if not self._file.parent.is_dir():
+            raise InvalidInputError(
+                f"storage {str(url)!r}: the folder {str(self._file.parent)!r} must exist. "
+                "Create it first"
+            )
+        return parsed.set(database=str(self._file))
+
+    def _new_engine(self) -> sa.Engine:
+        on_sqlite = self._url.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {"pool_timeout": self.patience}
+        if self._in_memory:  # another connection would be another database
+            options = {"poolclass": StaticPool}
+        arguments: dict[str, Any] = {}
+        if on_sqlite:
+            # SQLite ignores signals while it waits, so it waits for a second at most; ``_begin``
+            # repeats the wait.
+            arguments = {"timeout": min(self.patience, 1.0), "check_same_thread": False}
+        engine = sa.create_engine(
+            self._url, connect_args=arguments, pool_pre_ping=not on_sqlite, **options
+        )
+        if on_sqlite:
+            sa.event.listen(engine, "connect", self._configure_sqlite)
+        else:
+            sa.event.listen(engine, "begin", self._configure_postgres)
+        return engine
+
+    def _configure_sqlite(self, connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # else the driver starts transactions by its own rules
+        if self._read_only:
+            connection.execute("PRAGMA query_only = ON")
+            return
+        # Two processes that switch a new file to write-ahead mode at once get "locked" without
+        # the usual wait.
+        deadline = time.monotonic() + self.patience
+        while connection.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                break  # a file system without support retains the old mode, which is as safe
+            except connection.OperationalError as error:
+                if not _is_sqlite_locked(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        connection.execute("PRAGMA synchronous = FULL")
+
+    def _configure_postgres(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(1000 * self.patience)}")
+
+    def _prepare(self, engine: sa.Engine) -> None:
+        """Create missing tables; refuse tables of a newer version.
+
+        Raises:
+            StorageError: The tables belong to another program.
+            SchemaTooNewError: A newer version of this package wrote the tables.
+        """
+        with engine.connect() as connection, _begin(connection):
+            tables = set(sa.inspect(connection).get_table_names())
+        if _META.name not in tables and tables & set(_METADATA.tables):
+            raise StorageError(
+                f"storage {self} belongs to another program; choose another file or database"
+            )
+        version = self._version(engine) if _META.name in tables else 0
+        if version < SCHEMA and not self._read_only:
+            with engine.connect() as connection, _begin(connection, True, self.patience):
+                if connection.dialect.name == "postgresql":
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETUP_LOCK)))
+                _METADATA.create_all(connection)
+                known = connection.execute(_VERSION).scalar_one_or_none()
+                if known is None:
+                    connection.execute(sa.insert(_META), {"key": "schema", "value": str(SCHEMA)})
+                elif int(known) < SCHEMA:  # versions differ by additional tables only
+                    newer = sa.update(_META).where(_META.c.key == "schema")
+                    connection.execute(newer.values(value=str(SCHEMA)))
+            version = self._version(engine)
+        if version > SCHEMA:
+            raise SchemaTooNewError(
+                f"storage {self} was written by a newer version of bo_invert (schema {version}, "
+                f"this one knows {SCHEMA}); run: pip install --upgrade bo-invert"
+            )
+
+    def _version(self, engine: sa.Engine) -> int:
+        with engine.connect() as connection, _begin(connection):
+            return int(connection.execute(_VERSION).scalar_one())
+
+    def _translate(self, error: exc.SQLAlchemyError) -> StorageError:
+        """Return the error of this package for an error of SQLAlchemy."""
+        cause = getattr(error, "orig", None) or error
+        text = f"{type(cause).__name__}: {cause}"
+        name, state = getattr(cause, "sqlite_errorname", ""), getattr(cause, "sqlstate", None)
+        if (
+            isinstance(error, exc.TimeoutError)
+            or _is_sqlite_locked(cause)
+            or state in _POSTGRES_LOCKED
+        ):
+            return StorageBusyError(
+                f"storage {self} stayed locked by another program for {self.patience:g} seconds; "
+                f"nothing was written. End that program, or try again ({text})"
+            )
+        if name in _SQLITE_DAMAGED:
+            return StorageError(
+                f"storage {self} is damaged or no SQLite database ({text}); "
+                "choose another file or restore a copy"
+            )
+        if name in _SQLITE_FULL or state == _POSTGRES_FULL:
+            return StorageError(
+                f"storage {self} cannot be written, the disk may be full; earlier data are intact, "
+                f"this change is not stored. Make room and try again ({text})"
+            )
+        return StorageError(f"storage {self} failed: {text}")
+
+
+def _is_sqlite_locked(error: BaseException | None) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_LOCKED
+
+
+@contextmanager
+def _begin(
+    connection: sa.Connection, writing: bool = False, patience: float = 0.0
+) -> Iterator[None]:
+    """Run a transaction.
+
+    On SQLite a writer takes the lock at the start, so the data that it reads stay valid until it
+    has written.
+    """
+    deadline = time.monotonic() + patience
+    with connection.begin():
+        while connection.dialect.name == "sqlite":
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+                break
+            except exc.OperationalError as error:
+                if not _is_sqlite_locked(error.orig) or time.monotonic() > deadline:
+                    raise
+        yield
