@@ -104,11 +104,15 @@ class Comparison:
 
     runs: tuple[Run, ...]
 
-    def table(self) -> str:
-        """Median and quartiles per problem and method, ranks and paired tests, as text."""
+    def table(self, width: int | None = None) -> str:
+        """Return medians, quartiles, ranks and paired tests as text.
+
+        Args:
+            width: number of characters of a line; None: no limit.
+        """
         from bo_invert.report.comparison_tables import comparison_tables
 
-        return "\n\n".join(table.text() for table in comparison_tables(self.runs))
+        return "\n\n".join(table.text(width) for table in comparison_tables(self.runs))
 
     def markdown(self) -> str:
         """The same tables for a Markdown document, and the calls that each method needed."""
@@ -122,7 +126,7 @@ class Comparison:
         return "\n\n".join(table.markdown() for table in tables) + "\n"
 
     def summary(self) -> str:
-        """One paragraph in plain words: what won, what was fooled, what it cost."""
+        """State the best method, the judge's verdict and the cost in a few sentences."""
         from bo_invert.report.summary import summary_text
 
         return summary_text(self.runs)

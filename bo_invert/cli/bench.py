@@ -1,4 +1,4 @@
-"""``bo-invert bench``: the referee's command."""
+"""``bo-invert bench``: strategies of this package and of others on the benchmark suite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bo_invert.cli.output import say, split
+from bo_invert.cli.options import Jobs, Seeds
+from bo_invert.cli.output import say, show, split
 from bo_invert.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -23,51 +24,42 @@ if TYPE_CHECKING:
 
 def bench(
     problems: Annotated[
-        str | None, typer.Option(help="Of the suite, separated by commas; default: all.")
+        str | None, typer.Option(help="Comma-separated problems of the suite; default: all.")
     ] = None,
     strategies: Annotated[
         str | None,
-        typer.Option(
-            help="Labels of the suite, names, or label=name:{JSON}, separated by commas; default: the suite's."
-        ),
+        typer.Option(help="Comma-separated labels of the suite, names or label=name:{JSON}."),
     ] = None,
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Runs of each method, with seeds 0, 1, ...")
-    ] = 20,
+    seeds: Seeds = 20,
     budget: Annotated[int, typer.Option(min=1, help="Calls of each run.")] = 200,
-    batch: Annotated[int, typer.Option(min=1, help="Trials under way at once.")] = 4,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 2,
+    batch: Annotated[int, typer.Option(min=1, help="Number of concurrent trials.")] = 4,
+    jobs: Jobs = 2,
     results: Annotated[
-        Path, typer.Option(help="Folder of the results; what is there is not run again.")
+        Path, typer.Option(help="Folder of results; existing results are not recomputed.")
     ] = Path("bench-results"),
     time_limit: Annotated[
         float | None,
         typer.Option(
-            min=0.0, help="Minutes after which nothing new is begun; the same line resumes."
+            min=0.0, help="Minutes after which no new run starts; rerun the command to resume."
         ),
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(
-            help="Label that is tested against each other one; default: auto, or the first."
-        ),
+        typer.Option(help="Label tested against all others; default: auto, or the first."),
     ] = None,
     report: Annotated[
-        Path | None,
-        typer.Option(help="Folder for report.html and tables.md of what is there, after the runs."),
+        Path | None, typer.Option(help="Folder for report.html and tables.md.")
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option(
-            help="Markdown page whose place between <!-- tables --> and <!-- end --> is filled."
-        ),
+        typer.Option(help="Markdown page to update between <!-- tables --> and <!-- end -->."),
     ] = None,
     listing: Annotated[
-        bool, typer.Option("--list", help="Show problems, methods and what is there; run nothing.")
-    ] = (False),
-    quiet: Annotated[bool, typer.Option("--quiet", help="No bar, and no line per run.")] = False,
+        bool, typer.Option("--list", help="List problems, methods and existing results only.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress and runs.")] = False,
 ) -> None:
-    """Our methods and their peers on the public suite, on one ledger. The same line resumes."""
+    """Benchmark strategies and their peers on the suite. Rerun the same command to resume."""
     from bo_invert.benchmark.progress import Progress
     from bo_invert.benchmark.results import Results
     from bo_invert.benchmark.runner import keys, referee
@@ -77,18 +69,17 @@ def bench(
 
     sources = chosen_problems(None if problems is None else split(problems))
     methods = known_methods() if strategies is None else parse_methods(strategies)
-    kept = Results(results)
+    stored = Results(results)
     champion = against or ("auto" if "auto" in methods else next(iter(methods)))
     if champion not in methods:
         raise InvalidInputError(
-            f"--against {champion!r}: it is none of the methods {', '.join(methods)}"
+            f"--against must be one of the methods {', '.join(methods)}, got {champion!r}"
         )
     if listing:
-        _list(sources, methods, kept, seeds, budget, batch)
+        _list(sources, methods, stored, seeds, budget, batch)
         return
-    warnings.filterwarnings(
-        "ignore", message="A worker was restarted"
-    )  # an optimiser's imports take as much memory
+    # The imports of an optimiser take as much memory as the warning complains about.
+    warnings.filterwarnings("ignore", message="A worker was restarted")
     extent = (
         (len(sources), "problem"),
         (len(methods), "method"),
@@ -99,36 +90,34 @@ def bench(
     try:
         with closing(progress):
             account = referee(
-                sources, methods, range(seeds), budget=budget, batch=batch, results=kept, jobs=jobs,
+                sources, methods, range(seeds), budget=budget, batch=batch, results=stored, jobs=jobs,
                 time_limit=time_limit, spectator=None if quiet else progress,
             )  # fmt: skip
     except KeyboardInterrupt:
-        say("bo-invert: interrupted; the same line resumes")
+        say("bo-invert: interrupted; rerun the same command to resume")
         raise typer.Exit(130) from None
     for trouble, count in Counter(account.troubles).items():
         say(f"bo-invert: {trouble}" + (f" ({count} runs)" if count > 1 else ""))
-    left = f"; {account.left} left, the same line resumes" if account.left else ""
-    say(
-        f"{account.total - account.left} of {counted(account.total, 'run')} in {results}, {account.done} new{left}"
-    )
+    left = f"; {account.left} left, rerun the same command to resume" if account.left else ""
+    done, total = account.total - account.left, counted(account.total, "run")
+    say(f"{done} of {total} in {results}, {account.done} new{left}")
     if report is not None or page is not None:
-        runs = tuple(kept.runs(keys(list(sources), methods, range(seeds), budget, batch)).values())
+        runs = stored.runs(keys(list(sources), methods, range(seeds), budget, batch)).values()
         optima = {name: problem.optimum for name, problem in sources.items()}
-        _write(
-            BenchmarkRuns(runs, calls_of(budget), champion, optima, own_labels(methods)),
-            report,
-            page,
-        )
+        ours = own_labels(methods)
+        data = BenchmarkRuns(tuple(runs), calls_of(budget), champion, optima, ours)
+        _write(data, report, page)
 
 
 def parse_methods(text: str) -> dict[str, JSON]:
-    """Labels to specs, from ``auto,optuna gp,mine=gp:{"warp": true}``.
+    """Parse labels and specs such as ``auto,optuna gp,mine=gp:{"warp": true}``.
 
-    A label of the suite stands for the suite's spec. A name alone is its own label; with options its label is all of
-    it, unless one is given.
+    A label of the suite has the suite's spec. A name alone is its own label. A name with options
+    and no label has the whole text as its label.
 
     Raises:
-        InvalidInputError: the options are no JSON object, a label is there twice, or no strategy has such a name or option.
+        InvalidInputError: options are not a JSON object, a label is duplicate, or a strategy or
+            option does not exist.
     """
     from bo_invert.benchmark.suite import METHODS
     from bo_invert.strategies.base import from_spec
@@ -140,7 +129,7 @@ def parse_methods(text: str) -> dict[str, JSON]:
         label, name = (label.strip(), name.strip()) if equals else (part if colon else head, head)
         if label in methods:
             raise InvalidInputError(
-                f"--strategies: {label!r} is given twice; tell them apart with label=name:{{...}}"
+                f"--strategies: {label!r} is given twice. Distinguish them: label=name:{{...}}"
             )
         spec: JSON = METHODS.get(name, {"name": name})
         if colon:
@@ -149,12 +138,12 @@ def parse_methods(text: str) -> dict[str, JSON]:
                 spec = {"name": spec["name"], "options": {**spec.get("options", {}), **given}}
             except (ValueError, TypeError) as error:
                 raise InvalidInputError(
-                    f'--strategies: {part!r}: options are JSON, like {{"key": 1}}: {error}'
+                    f'--strategies: options of {part!r} must be JSON such as {{"key": 1}}: {error}'
                 ) from None
         from_spec(spec)
         methods[label] = spec
     if not methods:
-        raise InvalidInputError("--strategies: at least one is needed")
+        raise InvalidInputError(f"--strategies must name at least one strategy, got {text!r}")
     return methods
 
 
@@ -189,25 +178,23 @@ def _write(data: BenchmarkRuns, report: Path | None, page: Path | None) -> None:
 def _list(
     sources: dict[str, SuiteProblem],
     methods: dict[str, JSON],
-    kept: Results,
+    stored: Results,
     seeds: int,
     budget: int,
     batch: int,
 ) -> None:
     from bo_invert.benchmark.runner import keys
-    from bo_invert.report.table import Table
+    from bo_invert.report.table import Table, terminal_width
 
     wanted = keys(list(sources), methods, range(seeds), budget, batch)
-    done = kept.done(wanted)
-    there = [(key.label, key.problem) for key in wanted if key.text() in done]
+    done = stored.done(wanted)
+    found = Counter((key.label, key.problem) for key in wanted if key.text() in done)
+    abouts = tuple((name, problem.about) for name, problem in sources.items())
     rows = tuple(
-        (label, json.dumps(spec), *(there.count((label, name)) for name in sources))
+        (label, json.dumps(spec), *(found[label, name] for name in sources))
         for label, spec in methods.items()
     )
-    print(
-        Table(
-            ("problem", "about"), tuple((name, problem.about) for name, problem in sources.items())
-        ).text()
-    )
-    caption = f"Runs that are there, of {seeds} each ({budget} calls, batch {batch})"
-    print("\n" + Table(("method", "spec", *sources), rows, caption).text())
+    caption = f"Existing runs of {seeds} each ({budget} calls, batch {batch})"
+    width = terminal_width()
+    show(Table(("problem", "about"), abouts).text(width))
+    show("\n" + Table(("method", "spec", *sources), rows, caption, optional=("spec",)).text(width))

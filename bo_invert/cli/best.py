@@ -1,4 +1,4 @@
-"""``bo-invert best``: the best trial of a study and, where answers are noisy, the one to act on instead."""
+"""``bo-invert best``: the best trial of a study and, for noisy oracles, the recommended one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bo_invert.cli.options import (
+    ProblemOption,
     Settings,
     Shape,
     Storage,
@@ -24,27 +25,18 @@ if TYPE_CHECKING:
     from bo_invert.study.study import Study
 
 
-_READABLE = 64
-"""So many numbers of a design are shown."""
-
-
 def best(
     name: StudyName,
     storage: Storage,
     noisy: Annotated[
         bool | None,
-        typer.Option("--noisy/--exact", help="What the oracle is; default: what the log says."),
+        typer.Option("--noisy/--exact", help="Noise of the oracle; default: from the log."),
     ] = None,
-    problem: Annotated[
-        str | None,
-        typer.Option(
-            help="file.py:name; needed where the oracle is noisy and the problem no ready one."
-        ),
-    ] = None,
+    problem: ProblemOption = None,
     settings: Settings = None,
     how: Shape = Format.table,
 ) -> None:
-    """The best trial of a study; of a noisy oracle also the trial that a model of all answers recommends."""
+    """Show the best trial of a study; for a noisy oracle also the trial that a model recommends."""
     from bo_invert.history import History
     from bo_invert.storage.open import open_store
     from bo_invert.storage.reader import JournalReader
@@ -66,7 +58,7 @@ def best(
 
 
 def luck(study: Study) -> list[str]:
-    """Sentences on the best value of a study, where answers are noisy."""
+    """Return warnings about the best value of a study with a noisy oracle."""
     try:
         sentence = study.recommend().luck
     except InvalidInputError as reason:
@@ -74,8 +66,8 @@ def luck(study: Study) -> list[str]:
     return [sentence] if sentence else []
 
 
-def decoded(study: Study, how: Format) -> dict[str, Any]:
-    """The best design where its coordinates do not say it: a text, or numbers, unless there are too many to read."""
+def decoded(study: Study, how: Format, longest: int = 64) -> dict[str, Any]:
+    """Return the best design of a latent space if it is a text or a short vector of numbers."""
     import numpy as np
 
     best = study.best
@@ -83,11 +75,11 @@ def decoded(study: Study, how: Format) -> dict[str, Any]:
         return {}
     try:
         design = best.design
-    except Exception:  # the search is done and paid for, whatever the decoder does now
+    except Exception:  # an error of the user's decoder must not hide the result of the search
         return {}
     if not isinstance(design, str):
         numbers = np.asarray(design)
-        if numbers.dtype.kind not in "fiu" or numbers.ndim > 1 or numbers.size > _READABLE:
+        if numbers.dtype.kind not in "fiu" or numbers.ndim > 1 or numbers.size > longest:
             return {}
         design = numbers.tolist()
     if how is Format.table and not isinstance(design, str):
@@ -96,32 +88,31 @@ def decoded(study: Study, how: Format) -> dict[str, Any]:
 
 
 def second_opinion(study: Study, how: Format) -> dict[str, Any]:
-    """What the judge and the reference measure say of the best design; nothing of a problem that has neither."""
+    """Return the judge's result and the plausibility of the best design, as far as available."""
     from bo_invert.report.objective_view import Goal
 
     problem = study.problem
     if problem is None or not study.journal.best:
         return {}
-    measured = problem.plausibility is not None or problem.domain.latent
+    measured = problem.plausibility is not None or problem.domain.geometry == "gaussian"
     (one,) = study.solutions()
-    told: dict[str, Any] = {} if not measured else {"best.plausibility": one.plausibility}
+    plausibility: dict[str, Any] = {"best.plausibility": one.plausibility} if measured else {}
     if problem.judge is None:
-        return told
+        return plausibility
+    if how is not Format.table:
+        judged = {"best.judged_loss": one.judged, "best.judged_feasible": one.upheld}
+        return judged | plausibility
     goal = Goal(problem.objective.to_json(), problem.outputs)
-    if how is Format.table:
-        shown = "nothing, it failed" if one.judged is None else goal.text(one.judged)
-        return {
-            "judge says": shown
-            + (f", constraints broken: {', '.join(one.broken)}" if one.upheld is False else ""),
-            **told,
-        }
-    return {"best.judged_loss": one.judged, "best.judged_feasible": one.upheld, **told}
+    text = "failed" if one.judged is None else goal.text(one.judged)
+    if one.upheld is False:
+        text += f", constraints violated: {', '.join(one.broken)}"
+    return {"judged": text, **plausibility}
 
 
 def _recommended(
     store: Store, name: str, source: str | None, settings: list[str] | None
 ) -> Recommendation | None:
-    """What a model recommends; None, and a sentence, where the problem cannot be guessed from the log."""
+    """Return the recommended trial; None, and a message, if the problem cannot be loaded."""
     from bo_invert.study.study import Study
 
     try:
@@ -130,24 +121,23 @@ def _recommended(
     except BoInvertError as reason:
         if source is not None or settings:
             raise
-        say(
-            f"answers are noisy, so the best seen is partly luck; what a model expects cannot be told: {reason}"
-        )
+        say(f"The oracle is noisy: the best value is biased. No recommendation: {reason}")
         return None
 
 
 def _record(journal: JournalReader, found: Recommendation) -> dict[str, Any]:
-    """Number, parameters and expectations under keys of their own."""
-    told = trial_records(journal, [found.trial])[0]
-    keys = list(told)
+    """Return number, parameters and expected outputs of the recommended trial."""
+    row = trial_records(journal, [found.trial])[0]
+    keys = list(row)
     end = keys.index("loss")
     start = end - len(found.outputs)
-    record = {
-        f"recommended.{key}": told[key] for key in ("number", *keys[keys.index("ask") + 1 : start])
-    }
-    for key, interval in zip(
-        keys[start : end + 1], [*found.outputs.values(), found.loss], strict=True
-    ):
-        ends = {f"expected.{key}.low": interval.low, f"expected.{key}.high": interval.high}
-        record |= {f"expected.{key}": interval.expected, **ends}
+    parameters = ("number", *keys[keys.index("ask") + 1 : start])
+    record = {f"recommended.{key}": row[key] for key in parameters}
+    intervals = [*found.outputs.values(), found.loss]
+    for key, interval in zip(keys[start : end + 1], intervals, strict=True):
+        record |= {
+            f"expected.{key}": interval.expected,
+            f"expected.{key}.low": interval.low,
+            f"expected.{key}.high": interval.high,
+        }
     return record | {"expected.feasible": found.probability}

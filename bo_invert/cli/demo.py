@@ -1,9 +1,10 @@
-"""The main job: invert a frozen regressor of handwritten digits with every method, on one ledger and one budget."""
+"""Demo: inversion of a regressor of handwritten digits with every method and one budget."""
 
 from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ from bo_invert.benchmark.compare import Comparison
 from bo_invert.benchmark.run import run_one
 from bo_invert.errors import InvalidInputError
 from bo_invert.problems.examples.digits import materials, problem
-from bo_invert.report.table import Table
+from bo_invert.report.table import Table, terminal_width
 
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the demo: a strategy, and the space it works in."""
+    """Strategy of the demo and the space in which it searches."""
 
     label: str
     strategy: Any
@@ -27,13 +28,13 @@ class Method:
 
 
 METHODS = {
-    "gp": Method("BO in the latent", "gp"),
+    "gp": Method("BO in the latent space", "gp"),
     "polish": Method("BO, then gradients", "polish"),
-    "gradient": Method("gradients in the latent", "gradient"),
+    "gradient": Method("gradients in the latent space", "gradient"),
     "pixels": Method("gradients in pixels (Deep Dream)", "gradient", "pixels"),
     "amortized": Method("amortised inverse network", "amortized"),
-    "cmaes": Method("CMA-ES in the latent", "cmaes"),
-    "prior": Method("best of N from the prior", "prior"),
+    "cmaes": Method("CMA-ES in the latent space", "cmaes"),
+    "prior": Method("best of N prior samples", "prior"),
     "random": Method("random", "random"),
 }
 
@@ -49,29 +50,29 @@ def run_demo(
     methods: Sequence[str] | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Train (or load) the pieces, run every method, write ``result.json``, ``report.html`` and ``gallery.png``.
+    """Train the models, run every method, write ``result.json``, report and gallery.
 
     Args:
-        target: the slant to hit; None for the most or the least of it.
+        target: target slant; None to maximise or minimise it.
         goal: ``"maximize"`` or ``"minimize"``, without a target.
-        budget: calls of each method: values plus gradients.
-        seed: every random choice follows from it.
-        out: folder for the results, made if it is not there.
-        oracle: what is inverted: ``"forest"`` (its gradients come from a twin network) or ``"network"``.
+        budget: calls of each method, values plus gradients.
+        seed: random seed.
+        out: folder of the results, created if it does not exist.
+        oracle: ``"forest"`` (with gradients of a proxy network) or ``"network"``.
         methods: keys of ``METHODS``; default: all.
-        progress: show bars on stderr.
+        progress: show progress bars on stderr.
 
     Returns:
-        All runs, five designs of each.
+        All runs with five designs each.
 
     Raises:
-        InvalidInputError: an option is none of the above.
+        InvalidInputError: a method is unknown, or there is none.
         MissingExtraError: scikit-learn or safetensors is not installed.
     """
     chosen = list(METHODS) if methods is None else list(methods)
     unknown = [name for name in chosen if name not in METHODS]
     if unknown or not chosen:
-        raise InvalidInputError(f"demo: methods are {list(METHODS)}, got {chosen}")
+        raise InvalidInputError(f"demo: methods must be some of {list(METHODS)}, got {chosen}")
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
@@ -125,42 +126,35 @@ def _write(
     picture = gallery_png(comparison.runs, made.images)
     if picture is not None:
         (folder / "gallery.png").write_bytes(picture)
-    pieces = Table(
-        ("piece", "taught on", "R² on held-out digits"),
+    models = Table(
+        ("model", "training data", "R² on held-out digits"),
         (
             ("random forest", "450 digits", round(scores["forest"], 3)),
-            (
-                "network, its differentiable twin",
-                "the same 450 digits",
-                round(scores["network"], 3),
-            ),
-            ("judge, which no search sees", "450 other digits", round(scores["judge"], 3)),
+            ("network, gradient proxy", "the same 450 digits", round(scores["network"], 3)),
+            ("judge, unknown to every search", "450 other digits", round(scores["judge"], 3)),
         ),
-        "The regressors of slant",
+        "Regressors of the slant",
     )
-    paragraphs = [
-        summary,
-        (
-            "The property is the slant of a digit, scaled so that real digits span 0 to 1; an upright one has 0.57. "
-            "Every method had the same number of calls: oracle values plus gradients, all training included."
-        ),
-    ]
+    task = (
+        "The property is the slant of a digit, scaled so that real digits span 0 to 1; an upright "
+        "digit has 0.57. Every method has the same number of calls: oracle values plus gradients, "
+        "training included."
+    )
     write_report(
         folder / "report.html",
         comparison.runs,
         title="Inverting a regressor of handwritten digits",
-        paragraphs=paragraphs,
+        paragraphs=[summary, task],
         gallery_png=picture,
-        extra_tables=[pieces],
+        extra_tables=[models],
     )
 
 
 def print_demo(comparison: Comparison, folder: Path) -> None:
-    """The table and the paragraph on stdout, and where the files lie."""
-    print(comparison.table())
+    """Print table, summary and the paths of the files."""
+    print(comparison.table(terminal_width()))
     print()
-    print(comparison.summary())
-    print(
-        f"\nwritten: {', '.join(str(folder / name) for name in ('report.html', 'result.json', 'gallery.png'))}"
-    )
+    print(textwrap.fill(comparison.summary(), terminal_width()))
+    files = ("report.html", "result.json", "gallery.png")
+    print(f"\nwritten: {', '.join(str(folder / name) for name in files)}")
     sys.stdout.flush()

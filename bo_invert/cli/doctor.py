@@ -1,12 +1,13 @@
-"""``bo-invert doctor``: looks at a problem before money is spent, and advises a strategy."""
+"""``bo-invert doctor``: checks of a problem before a study, and advice on strategies."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bo_invert.cli.options import Kept, ProblemName, Quiet, Settings, parse_settings
+from bo_invert.cli.options import OptionalStorage, ProblemName, Quiet, Settings, parse_settings
 from bo_invert.cli.output import say, show
 from bo_invert.errors import InvalidInputError
 
@@ -20,56 +21,48 @@ def doctor(
     calls: Annotated[
         int,
         typer.Option(
-            min=1,
-            help="Of the oracle at most, gradients included; 5 do for the most important things.",
+            min=1, help="Maximum of oracle calls, gradients included; 5 cover the main checks."
         ),
     ] = 30,
     timeout: Annotated[
-        float | None, typer.Option(help="Seconds that one call may take; then it ends.")
+        float | None, typer.Option(help="Time limit of one call in seconds.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the designs that are asked for.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the tested designs.")] = 0,
     settings: Settings = None,
-    storage: Kept = None,
+    storage: OptionalStorage = None,
     study: Annotated[
         str | None,
-        typer.Option(
-            help="Keep the answers in this study of the storage, which is billed for the calls."
-        ),
+        typer.Option(help="Study in the storage that records the calls and pays for them."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look at PROBLEM's space and oracle: shapes, noise, time, failures, gradients; and say which strategy suits.
+    """Check PROBLEM's space and oracle: shapes, noise, time, failures, gradients; advise a strategy.
 
-    Exit code 1 if a study of it would fail or be misled.
+    The exit code is 1 if a study would fail or give misleading results.
     """
-    import json
-
-    from bo_invert.problem_doctor.doctor import doctor as look
+    from bo_invert.problem_doctor.doctor import doctor as check
     from bo_invert.problems.loading import load_problem
 
     if (study is None) != (storage is None):
-        raise InvalidInputError(
-            "--study and --storage go together: the study's name, and where it lives"
-        )
+        raise InvalidInputError("--study and --storage must be given together")
     made = load_problem(problem, parse_settings(settings, "--set"))
-    kept = None if study is None or storage is None else _kept(study, storage, made)
-    found = look(made, calls, seed=seed, timeout=timeout, study=kept, progress=not quiet)
-    show(
-        json.dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        if as_json
-        else repr(found)
-    )
-    if kept is not None:
-        say(f"kept in study {kept.name!r}: {kept.spent}")
-    if found.interrupted:
+    record = None if study is None or storage is None else _study(study, storage, made)
+    report = check(made, calls, seed=seed, timeout=timeout, study=record, progress=not quiet)
+    if as_json:
+        show(json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        show(repr(report))
+    if record is not None:
+        say(f"recorded in study {record.name!r}: {record.spent}")
+    if report.interrupted:
         raise typer.Exit(130)
-    if found.hopeless:
+    if report.hopeless:
         raise typer.Exit(1)
 
 
-def _kept(name: str, storage: str, problem: Problem) -> Study:
-    """The study of this name; a new one if there is none."""
+def _study(name: str, storage: str, problem: Problem) -> Study:
+    """Open the study of this name, or create it."""
     from bo_invert.storage.open import open_store
     from bo_invert.study.study import Study
 

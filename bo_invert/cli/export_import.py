@@ -1,4 +1,4 @@
-"""``bo-invert export`` and ``import``: a study as one file."""
+"""``bo-invert export``, ``import`` and ``mlflow``: copies of a study elsewhere."""
 
 from __future__ import annotations
 
@@ -9,60 +9,58 @@ from typing import Annotated
 
 import typer
 
-from bo_invert.cli.options import Storage, StudyName
+from bo_invert.cli.options import Storage, StudyName, Token
 from bo_invert.cli.output import say
 
 
 def export(
     name: StudyName,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="For example study.jsonl.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Output file, e.g. study.jsonl.")],
     storage: Storage,
 ) -> None:
-    """Write a study to one JSON-lines file."""
+    """Write a study to a JSON-lines file."""
     from bo_invert.storage.jsonl_export import export_study
     from bo_invert.storage.open import open_store
 
-    say(f"written to {file}: {export_study(open_store(storage), name, file)} events")
+    say(f"{export_study(open_store(storage), name, file)} events written to {file}")
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="That export wrote.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File written by `bo-invert export`.")
+    ],
     storage: Storage,
-    name: Annotated[str | None, typer.Option(help="Of the study; default: the one it had.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Study name; default: the name in the file.")
+    ] = None,
 ) -> None:
-    """Take a study from a file into a storage."""
+    """Import a study from a file into a storage."""
     from bo_invert.storage.jsonl_export import import_study
     from bo_invert.storage.open import open_store
 
-    say(f"study {import_study(open_store(storage), file, name)!r} is in {storage}")
+    say(f"study {import_study(open_store(storage), file, name)!r} imported into {storage}")
 
 
 def mirror(
     name: StudyName,
-    storage: Annotated[
-        str, typer.Option(help="Where it lives: sqlite:///runs.db, runs.db or a server's URL.")
-    ],
+    storage: Annotated[str, typer.Option(help="Database URL, file ending in .db, or server URL.")],
     tracking_uri: Annotated[
         str | None,
         typer.Option(
             envvar="MLFLOW_TRACKING_URI",
-            help="Of MLflow: http://host:5000 or sqlite:///mlflow.db; default: its own.",
+            help="MLflow address, e.g. http://host:5000 or sqlite:///mlflow.db.",
         ),
     ] = None,
-    experiment: Annotated[
-        str, typer.Option(help="In MLflow; made if it is not there.")
-    ] = "bo-invert",
+    experiment: Annotated[str, typer.Option(help="Name of the MLflow experiment.")] = "bo-invert",
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on until SIGTERM or Ctrl-C.")
+        bool, typer.Option("--follow", help="Keep updating until SIGTERM or Ctrl-C.")
     ] = False,
     every: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between looks, with --follow.")
+        float, typer.Option(min=0.1, help="Seconds between updates with --follow.")
     ] = 5.0,
-    token: Annotated[
-        str | None, typer.Option(envvar="BO_INVERT_TOKEN", help="Of the server.")
-    ] = None,
+    token: Token = None,
 ) -> None:
-    """Bring MLflow up to date with a study; said again, it adds only what is new. Prints the id of the study's run."""
+    """Copy a study to MLflow and print the run id; a repeated command adds what is new."""
     from bo_invert.report.mlflow.tracking import mlflow_tracking, to_mlflow
     from bo_invert.study.study import Study
 
@@ -73,13 +71,12 @@ def mirror(
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    say(f"bo-invert: MLflow follows study {name!r}; Ctrl-C ends it")
+    say(f"bo-invert: copying study {name!r} to MLflow until Ctrl-C")
     with mlflow_tracking(study, experiment, tracking_uri, every=every) as tracking:
         ended.wait()
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(
-                number, signal.SIG_DFL
-            )  # whoever asks twice does not want to wait for the rest
+            # A second signal ends the process without the final update.
+            signal.signal(number, signal.SIG_DFL)
     if tracking.error is not None:
         raise tracking.error
     print(tracking.run_id)

@@ -1,7 +1,11 @@
-"""The command line: thin over ``Study`` and ``compare``. Nothing heavy is imported before a command runs."""
+"""Commands of ``bo-invert``, thin layers over ``Study`` and ``compare``.
+
+Heavy packages are imported when a command runs, so ``--help`` stays fast.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from shlex import quote
@@ -17,14 +21,17 @@ from bo_invert.cli.options import (
     Batch,
     Calls,
     Folder,
-    Goal,
-    Kept,
+    GoalOption,
+    Jobs,
+    OptionalStorage,
     Options,
     ProblemName,
+    ProblemOption,
     Quiet,
     Regressor,
     ReportFolder,
     Seed,
+    Seeds,
     Settings,
     Shape,
     Storage,
@@ -33,11 +40,12 @@ from bo_invert.cli.options import (
     stored_problem,
 )
 from bo_invert.cli.output import (
+    OPTIONAL_STUDY_KEYS,
+    OPTIONAL_TRIAL_KEYS,
     Format,
     best_record,
     emit,
     reasons,
-    rendered,
     say,
     show,
     split,
@@ -53,14 +61,13 @@ from bo_invert.errors import BoInvertError, InvalidInputError, ProblemChangedErr
 
 if TYPE_CHECKING:
     from bo_invert.benchmark.compare import Comparison
-    from bo_invert.storage.reader import JournalReader
     from bo_invert.study.study import Study
     from bo_invert.types import JSON
 
 
 app = typer.Typer(
     name="bo-invert",
-    help="Find the inputs of a function you cannot invert, with few calls.",
+    help="Find inputs of a black-box function that reach a target, with few calls.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # formatted help would import rich and take twice as long
@@ -68,37 +75,59 @@ app = typer.Typer(
 )
 
 
+@app.callback()
+def log_to_stderr(
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "-v", "--verbose", count=True, help="Log progress to stderr; -vv: details.",
+            show_default=False,
+        ),
+    ] = 0,
+) -> None:  # fmt: skip
+    """Find inputs of a black-box function that reach a target, with few calls."""
+    if not verbose:
+        return
+    logger = logging.getLogger("bo_invert")
+    logger.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger.handlers = [handler]
+
+
 @app.command()
 def demo(
     target: Annotated[
-        float | None, typer.Option(help="Invert to this slant; upright is 0.57.")
+        float | None, typer.Option(help="Target slant; 0.57 is an upright digit.")
     ] = None,
-    goal: Annotated[Goal | None, typer.Option(help="Without a target; default: maximize.")] = None,
+    goal: Annotated[
+        GoalOption | None, typer.Option(help="Direction without --target; default: maximize.")
+    ] = None,
     budget: Calls = 150,
     seed: Seed = 0,
     out: Annotated[
         Path, typer.Option(help="Folder for report.html, result.json and gallery.png.")
     ] = Path("demo"),
     oracle: Annotated[
-        Regressor, typer.Option(help="What is inverted; a forest has no gradients.")
+        Regressor, typer.Option(help="Regressor to invert; a forest has no gradients.")
     ] = Regressor.forest,
     methods: Annotated[
-        str | None, typer.Option(help="Some of the methods, separated by commas.")
+        str | None, typer.Option(help="Comma-separated methods; default: all.")
     ] = None,
     short: Annotated[
-        bool, typer.Option("--short", help="At most 24 calls each, to see that all works.")
+        bool, typer.Option("--short", help="Use at most 24 calls per method, as a quick test.")
     ] = False,
     how: Shape = Format.table,
     quiet: Quiet = False,
 ) -> None:
-    """The main job: invert a regressor of real digits' slant through a VAE's latent, with every method."""
+    """Invert a regressor of a digit's slant through the latent space of a VAE, with every method."""
     if target is not None and goal is not None:
-        raise typer.BadParameter("give either --target or --goal, not both")
+        raise typer.BadParameter("--target and --goal must not both be given")
     from bo_invert.cli.demo import print_demo, run_demo
 
     comparison = run_demo(
         target=target,
-        goal="minimize" if goal is Goal.minimize else "maximize",
+        goal="minimize" if goal is GoalOption.minimize else "maximize",
         budget=min(budget, 24) if short else budget,
         seed=seed,
         out=out,
@@ -110,14 +139,14 @@ def demo(
         print_demo(comparison, out)
     else:
         emit(comparison.records(), how)
-    _require_find(comparison)
+    _require_result(comparison)
 
 
 @app.command()
 def run(
     problem: ProblemName,
     strategy: Annotated[
-        str | None, typer.Option(help="Its name; default: auto, or what the study was begun with.")
+        str | None, typer.Option(help="Strategy name; default: auto, or that of the study.")
     ] = None,
     option: Options = None,
     budget: Calls = 100,
@@ -125,29 +154,26 @@ def run(
     executor: Annotated[
         str | None,
         typer.Option(
-            help="auto, processes, threads, dask or slurm; default: one after another, here."
+            help="auto, processes, threads, dask or slurm; default: sequential in this process."
         ),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(
-            min=0.001,
-            help="Seconds for one attempt, then it is given up as failed; needs --executor.",
-        ),
+        typer.Option(min=0.001, help="Time limit of one attempt in seconds; requires --executor."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Default: 0, or what the study was begun with.")
+        int | None, typer.Option(min=0, help="Random seed; default: 0, or that of the study.")
     ] = None,
-    storage: Kept = None,
+    storage: OptionalStorage = None,
     name: Annotated[
-        str | None, typer.Option(help="Of the study; default: from problem, strategy and seed.")
+        str | None, typer.Option(help="Study name; default: from problem, strategy and seed.")
     ] = None,
     out: Folder = None,
     settings: Settings = None,
     how: Shape = Format.table,
     quiet: Quiet = False,
 ) -> None:
-    """Search for the inputs of PROBLEM. With --storage, the same line resumes after an interruption."""
+    """Search for inputs of PROBLEM. With --storage, rerun the same command to resume."""
     from bo_invert.problems.loading import load_problem, problem_title
     from bo_invert.storage.open import open_store
     from bo_invert.strategies.base import from_spec
@@ -188,27 +214,25 @@ def compare(
         list[str], typer.Argument(help="Ready problems or file.py:name.", metavar="PROBLEM...")
     ],
     strategies: Annotated[
-        str, typer.Option(help="Names, separated by commas.")
+        str, typer.Option(help="Comma-separated strategy names.")
     ] = "auto,gp,cmaes,prior,random",
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Runs of each method, with seeds 0, 1, ...")
-    ] = 5,
+    seeds: Seeds = 5,
     budget: Calls = 100,
     batch: Batch = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 1,
+    jobs: Jobs = 1,
     vary: Annotated[
-        str | None,
-        typer.Option(help="An option of the problem that is set to the seed in each run."),
+        str | None, typer.Option(help="Option of the problem that takes the value of the seed.")
     ] = None,
-    storage: Kept = None,
+    storage: OptionalStorage = None,
     out: Folder = None,
     settings: Settings = None,
     how: Shape = Format.table,
     quiet: Quiet = False,
 ) -> None:
-    """Methods against each other on the same problems, seeds and budget."""
+    """Compare strategies on the same problems, seeds and budget."""
     from bo_invert.benchmark.compare import compare as compare_methods
     from bo_invert.problems.loading import VariedProblem, load_problem, problem_title
+    from bo_invert.report.table import terminal_width
 
     given = parse_settings(settings, "--set")
     sources: dict[str, Any] = {}
@@ -231,20 +255,18 @@ def compare(
             storage=storage,
         )
     except KeyboardInterrupt:
-        kept = (
-            "the same line resumes"
-            if storage
-            else "with --storage sqlite:///runs.db it could be resumed"
-        )
-        say(f"bo-invert: interrupted; {kept}")
+        hint = "rerun the same command to resume"
+        if storage is None:
+            hint = "with --storage sqlite:///runs.db the same command would resume"
+        say(f"bo-invert: interrupted; {hint}")
         raise typer.Exit(130) from None
     if out is not None:
         say(f"written to {comparison.save(out)}")
     if how is Format.table:
-        show(comparison.table())
+        show(comparison.table(terminal_width()))
     else:
         emit(comparison.records(), how)
-    _require_find(comparison)
+    _require_result(comparison)
 
 
 app.command()(doctor)
@@ -255,13 +277,16 @@ app.command("problems")(list_problems)
 
 @app.command()
 def trials(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
-    """All trials of a study."""
-    journal = _journal(name, storage)
+    """List the trials of a study."""
+    from bo_invert.storage.open import open_store
+    from bo_invert.storage.reader import JournalReader
+
+    journal = JournalReader(open_store(storage), name)
     records = trial_records(journal, journal.trials, how)
-    coordinates = (
-        {f"z{i}" for i in range(len(journal.trials[0].point))} if journal.trials else set()
-    )
-    emit(records, how, hidden=["why", *(coordinates if len(coordinates) > 8 else ())])
+    hidden = ["why"]
+    if journal.trials and len(journal.trials[0].point) > 8:  # a table cannot show long points
+        hidden += [f"z{i}" for i in range(len(journal.trials[0].point))]
+    emit(records, how, hidden, OPTIONAL_TRIAL_KEYS)
 
 
 app.command()(best)
@@ -272,15 +297,10 @@ def report(
     name: StudyName,
     storage: Storage,
     out: ReportFolder = Path("report"),
-    problem: Annotated[
-        str | None,
-        typer.Option(
-            help="file.py:name; not needed for ready problems, which want the --set they were run with."
-        ),
-    ] = None,
+    problem: ProblemOption = None,
     settings: Settings = None,
 ) -> None:
-    """Write a study's report, which opens offline."""
+    """Write a report of a study as one HTML file that needs no network."""
     from bo_invert.storage.open import open_store
     from bo_invert.study.study import Study
 
@@ -290,14 +310,14 @@ def report(
         study = Study.open(name, store, problem=made)
     except ProblemChangedError as error:
         raise InvalidInputError(
-            f"{error}\nIf the study was run with options of the problem, give the same here: --set key=value"
+            f"{error}\nGive the options of the problem with which the study ran: --set key=value"
         ) from None
     _write(study, out, None)
 
 
 @app.command("list")
 def list_studies(storage: Storage, how: Shape = Format.table) -> None:
-    """All studies in a storage."""
+    """List the studies of a storage."""
     from bo_invert.storage.open import open_store
     from bo_invert.storage.reader import JournalReader
 
@@ -305,9 +325,9 @@ def list_studies(storage: Storage, how: Shape = Format.table) -> None:
     journals = [JournalReader(store, name) for name in store.names()]
     records = [study_record(journal, journal.best, how) for journal in journals]
     if records or how is not Format.table:
-        emit(records, how, hidden=("created", "asking"))
+        emit(records, how, ("created", "asking"), OPTIONAL_STUDY_KEYS)
     else:
-        say(f"no studies in {storage}")
+        say(f"{storage} has no studies")
 
 
 app.command()(serve)
@@ -320,7 +340,10 @@ app.command("import")(import_)
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 fine, 1 nothing found or an error, 2 wrong usage, 130 interrupted."""
+    """Run the command line.
+
+    Exit codes: 0 success, 1 error or no result, 2 wrong usage, 130 interrupted.
+    """
     try:
         app()
     except BoInvertError as error:
@@ -328,58 +351,44 @@ def main() -> None:
         sys.exit(2 if isinstance(error, InvalidInputError) else 1)
 
 
-def _journal(name: str, storage: str) -> JournalReader:
-    """Read without strategy and problem, so that a study can be looked at where neither is installed."""
-    from bo_invert.storage.open import open_store
-    from bo_invert.storage.reader import JournalReader
-
-    return JournalReader(open_store(storage), name)
-
-
-def _require_find(comparison: Comparison) -> None:
+def _require_result(comparison: Comparison) -> None:
     if all(run.best is None for run in comparison.runs):
-        say("bo-invert: no run found anything")
+        say("bo-invert: no run found a feasible design")
         raise typer.Exit(1)
 
 
 def _check_same(study: Study, spec: JSON, seed: int | None) -> None:
-    """A study goes on with the strategy and the seed it was begun with."""
-    begun = study.strategy.spec()
-    if spec not in (None, begun):
-        raise InvalidInputError(
-            f"study {study.name!r} was begun with strategy {begun}, not {spec}; choose another --name"
-        )
-    if seed not in (None, study.seed):
-        raise InvalidInputError(
-            f"study {study.name!r} was begun with seed {study.seed}, not {seed}; choose another --name"
-        )
+    """Check that the given strategy and seed are those of the study."""
+    recorded = study.strategy.spec()
+    for what, given, known in (("strategy", spec, recorded), ("seed", seed, study.seed)):
+        if given not in (None, known):
+            raise InvalidInputError(
+                f"study {study.name!r} was created with {what} {known}, got {given}. "
+                "Choose another --name."
+            )
 
 
 def _write(study: Study, out: Path, budget: int | None) -> None:
     from bo_invert.benchmark.compare import Comparison, summarize
     from bo_invert.problems.provenance import told
+    from bo_invert.report.csv_export import records_csv
 
     comparison = Comparison((summarize(study, budget=budget, keep=8),))
-    made = "".join(
-        f"\n  {what:<11}  {which}" for what, which in told(study.journal.header.get("provenance"))
-    )
+    provenance = told(study.journal.header.get("provenance"))
+    made = "".join(f"\n  {name:<11}  {value}" for name, value in provenance)
     folder = comparison.save(
         out, title=f"{study.problem_name} · {study.name}", lead=f"{study!r}{made}"
     )
     records = trial_records(study.journal, study.trials)
-    (folder / "trials.csv").write_text(rendered(records, Format.csv) + "\n", encoding="utf-8")
+    (folder / "trials.csv").write_text(records_csv(records), encoding="utf-8")
     say(f"written to {folder}")
 
 
 def _explain_interruption(study: Study, storage: str | None) -> None:
-    say(
-        f"\nbo-invert: interrupted; study {study.name!r} holds {len(study.trials)} trials ({study.spent})"
-    )
+    number = len(study.trials)
+    say(f"\nbo-invert: interrupted; study {study.name!r} has {number} trials ({study.spent})")
     if storage is None:
-        say(
-            "It lived in memory and is gone. With --storage sqlite:///runs.db the same line resumes."
-        )
+        say("It was in memory only. With --storage sqlite:///runs.db the same command resumes.")
     else:
-        say(
-            f"Nothing is lost: the same line resumes it (--storage {quote(storage)} --name {quote(study.name)})."
-        )
+        options = f"--storage {quote(storage)} --name {quote(study.name)}"
+        say(f"All results are saved. Rerun the same command to resume ({options}).")

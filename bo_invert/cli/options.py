@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from bo_invert.storage.base import Store
 
 
-class Goal(StrEnum):
-    """What to do with a property that has no target."""
+class GoalOption(StrEnum):
+    """Direction of the search without a target."""
 
     minimize = "minimize"
     maximize = "maximize"
 
 
 class Regressor(StrEnum):
-    """What the demo inverts."""
+    """Oracle of the demo."""
 
     forest = "forest"
     network = "network"
@@ -36,53 +36,61 @@ class Regressor(StrEnum):
 ProblemName = Annotated[
     str,
     typer.Argument(
-        metavar="PROBLEM", help="digits, arm, sine, shell, hartmann6, ackley10 ... or file.py:name."
+        metavar="PROBLEM", help="Ready problem (see `bo-invert problems`) or file.py:name."
     ),
+]
+ProblemOption = Annotated[
+    str | None,
+    typer.Option("--problem", help="Problem as file.py:name; default: the ready problem."),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="An option of the problem; repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Option of the problem; repeatable."),
 ]
 Options = Annotated[
-    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the strategy; repeatable.")
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the strategy; repeatable.")
 ]
-StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Of the study.")]
+StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Study name.")]
 Storage = Annotated[
     str,
-    typer.Option(
-        help="Where studies live: sqlite:///runs.db, runs.db, postgresql+psycopg://... or the URL of a server "
-        "(with $BO_INVERT_TOKEN)."
-    ),
+    typer.Option(help="Database URL, file ending in .db, or server URL (token: $BO_INVERT_TOKEN)."),
 ]
-Shape = Annotated[Format, typer.Option("--format", help="Of what is printed.")]
+OptionalStorage = Annotated[
+    str | None,
+    typer.Option("--storage", help="Database URL; rerun the same command to resume."),
+]
+Token = Annotated[
+    str | None, typer.Option(envvar="BO_INVERT_TOKEN", help="Access token of the server.")
+]
+Shape = Annotated[Format, typer.Option("--format", help="Output format: table, json or csv.")]
 Folder = Annotated[
     Path | None, typer.Option("--out", help="Folder for report.html, data and tables.")
-]
-Calls = Annotated[
-    int, typer.Option(min=1, help="Calls: oracle values plus gradients, failures included.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-Batch = Annotated[int, typer.Option(min=1, help="Trials under way at once.")]
-Seed = Annotated[int, typer.Option(min=0, help="Every random choice follows from it.")]
-Kept = Annotated[
-    str | None, typer.Option("--storage", help="Keeps all trials, so that the same line resumes.")
 ]
 ReportFolder = Annotated[
     Path, typer.Option("--out", help="Folder for report.html, data and tables.")
 ]
+Calls = Annotated[
+    int,
+    typer.Option(min=1, help="Budget: oracle values plus gradients, failed calls included."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Do not show progress.")]
+Batch = Annotated[int, typer.Option(min=1, help="Number of concurrent trials.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Number of concurrent runs.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Runs per method, with seeds 0, 1, ...")]
 
 
 def parse_settings(pairs: Iterable[str] | None, flag: str) -> dict[str, Any]:
-    """``key=value`` pairs; values are read as JSON where they can be (``3``, ``[0.1, 0.2]``, ``true``), else as text.
+    """Parse ``key=value`` pairs; values are JSON (``3``, ``[0.1, 0.2]``, ``true``) or else text.
 
     Raises:
-        InvalidInputError: a pair has no equals sign; ``flag`` says where it was written.
+        InvalidInputError: a pair has no key or no equals sign; the message names ``flag``.
     """
     settings = {}
     for pair in pairs or ():
         key, sign, text = pair.partition("=")
         if not sign or not key:
-            raise InvalidInputError(f"{flag} {pair!r}: expected key=value")
+            raise InvalidInputError(f"{flag} must be key=value, got {pair!r}")
         try:
             settings[key] = json.loads(text)
         except ValueError:
@@ -93,17 +101,18 @@ def parse_settings(pairs: Iterable[str] | None, flag: str) -> dict[str, Any]:
 def stored_problem(
     store: Store, name: str, source: str | None, settings: Mapping[str, Any]
 ) -> Problem:
-    """The problem of a stored study: from ``source``, or from its name in the log where it is a ready one.
+    """Load the problem of a stored study from ``source``, or by its name if it is a ready problem.
 
     Raises:
-        InvalidInputError: it is none and no source is given, or there is no such problem.
-        StudyNotFoundError: there is no such study.
+        InvalidInputError: it is not a ready problem and ``source`` is None, or loading fails.
+        StudyNotFoundError: the study does not exist.
     """
     from bo_invert.problems.loading import load_problem
 
     known = store.header(name)["problem_name"]
     if source is None and known not in registry.names("problems"):
         raise InvalidInputError(
-            f"study {name!r} is about {known!r}, which is no ready problem; pass --problem file.py:name"
+            f"the problem {known!r} of study {name!r} is not a ready problem. "
+            "Add --problem file.py:name."
         )
     return load_problem(source or known, settings)

@@ -1,11 +1,8 @@
-"""What the command line prints: data to standard output, everything else to standard error."""
+"""Output of the command line: data to standard output, messages to standard error."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
@@ -20,7 +17,7 @@ Row = Mapping[str, Any]
 
 
 class Format(StrEnum):
-    """How data is printed."""
+    """Output format."""
 
     table = "table"
     json = "json"
@@ -28,63 +25,60 @@ class Format(StrEnum):
 
 
 def say(message: str) -> None:
-    """A message for people, to standard error."""
-    from bo_invert.types import printable  # numpy comes with it: late, for the help
+    """Print a message to standard error."""
+    from bo_invert.types import printable  # imports numpy, which --help does without
 
     print(printable(message), file=sys.stderr)
 
 
 def show(text: str) -> None:
-    """Data for people or programs, to standard output."""
+    """Print data to standard output."""
     from bo_invert.types import printable
 
     print(printable(text))
 
 
 def split(names: str) -> list[str]:
-    """Names separated by commas."""
+    """Split names at commas."""
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def emit(data: Row | Sequence[Row], how: Format, hidden: Collection[str] = ()) -> None:
-    """Print one record, or several of the same keys.
+def emit(
+    data: Row | Sequence[Row],
+    how: Format,
+    hidden: Collection[str] = (),
+    optional: Sequence[str] = (),
+) -> None:
+    """Print one record, or several records of the same keys.
 
     Args:
-        data: plain values; one record alone is shown key by key.
-        how: as a table for people, or in full for programs.
-        hidden: keys that a table leaves out.
+        data: plain values; a single record is printed key by key.
+        how: output format; json and csv hold all keys.
+        hidden: keys that a table omits.
+        optional: keys that a table omits on a narrow terminal, least important first.
     """
-    show(rendered(data, how, hidden))
+    show(_rendered(data, how, hidden, optional))
 
 
-def rendered(data: Row | Sequence[Row], how: Format, hidden: Collection[str] = ()) -> str:
-    """What ``emit`` prints."""
+def _rendered(
+    data: Row | Sequence[Row], how: Format, hidden: Collection[str], optional: Sequence[str]
+) -> str:
+    from bo_invert.report.csv_export import finite, records_csv
+    from bo_invert.report.table import Table, shown, terminal_width
+
     if how is Format.json:
-        plain = _plain(data) if isinstance(data, Mapping) else [_plain(record) for record in data]
+        plain = finite(data) if isinstance(data, Mapping) else [finite(record) for record in data]
         return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
     records = [data] if isinstance(data, Mapping) else list(data)
-    keys = list(dict.fromkeys(key for record in records for key in record))
     if how is Format.csv:
-        stream = io.StringIO()
-        writer = csv.DictWriter(stream, keys, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_plain(record) for record in records)
-        return stream.getvalue().rstrip("\n")
-    from bo_invert.report.table import Table, shown
-
+        return records_csv(records).rstrip("\n")
+    keys = dict.fromkeys(key for record in records for key in record)
     visible = [key for key in keys if key not in hidden]
     if isinstance(data, Mapping):
         width = max(map(len, visible))
         return "\n".join(f"{key:{width}}  {shown(_cell(data[key]))}".rstrip() for key in visible)
     rows = tuple(tuple(_cell(record.get(key)) for key in visible) for record in records)
-    return Table(tuple(visible), rows).text()
-
-
-def _plain(record: Row) -> dict[str, Any]:
-    """JSON has no word for infinity and NaN."""
-    return {
-        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()
-    }
+    return Table(tuple(visible), rows, optional=tuple(optional)).text(terminal_width())
 
 
 def _cell(value: Any) -> Any:
@@ -94,15 +88,16 @@ def _cell(value: Any) -> Any:
 def study_record(
     journal: JournalReader, best: Trial | None, how: Format = Format.json
 ) -> dict[str, Any]:
-    """A study in one row: what it is about, what it found (in a table as its user would say it), what it spent."""
+    """Return identity, best result and cost of a study.
+
+    A table shows the best result in the user's quantity: the output or the distance to the target.
+    """
     header, spent = journal.header, journal.ledger
     loss = None if best is None else best.loss
-    people = how is Format.table
-    found = (
-        {"best": None if loss is None else _goal(journal).text(loss)}
-        if people
-        else {"best_loss": loss}
-    )
+    if how is Format.table:
+        found = {"best": None if loss is None else _goal(journal).text(loss)}
+    else:
+        found = {"best_loss": loss}
     return {
         "study": journal.name,
         "problem": header["problem_name"],
@@ -123,12 +118,25 @@ def study_record(
     }
 
 
+OPTIONAL_STUDY_KEYS = (
+    "created", "asking", "seconds", "reused", "lost", "infeasible", "running", "gradients", "failed",
+    "seed",
+)  # fmt: skip
+"""Columns of the list of studies that a narrow terminal omits, least important first."""
+
+OPTIONAL_TRIAL_KEYS = (
+    "attempts", "gradients", "values", "violation", "ask", "origin", "seconds", "reason",
+    "feasible",
+)  # fmt: skip
+"""Columns of the list of trials that a narrow terminal omits, least important first."""
+
+
 def trial_records(
     journal: JournalReader, trials: Sequence[Trial], how: Format = Format.json
 ) -> list[dict[str, Any]]:
-    """Trials as rows, with parameters by name where the log knows their names; the problem itself is not needed.
+    """Return trials as rows, with parameters by name if the log has names.
 
-    In a table there is no loss beside the output that it is plus or minus, and a distance instead of that of a target.
+    A table omits a loss that is plus or minus an output, and shows the distance to a target.
     """
     from bo_invert.report.dataframe import trial_record
     from bo_invert.search_domain import stored_domain
@@ -136,7 +144,19 @@ def trial_records(
     problem = journal.header["problem"]
     domain = stored_domain(problem)
     records = [trial_record(trial, problem["outputs"], domain) for trial in trials]
-    return [_told(record, _goal(journal)) for record in records] if how is Format.table else records
+    if how is not Format.table:
+        return records
+    goal = _goal(journal)
+    return [
+        {
+            (goal.label if key == "loss" else key): (
+                goal.value(value) if key == "loss" and value is not None else value
+            )
+            for key, value in record.items()
+            if key != "loss" or not goal.is_output
+        }
+        for record in records
+    ]
 
 
 def _goal(journal: JournalReader) -> Goal:
@@ -146,18 +166,8 @@ def _goal(journal: JournalReader) -> Goal:
     return Goal(problem["objective"], problem["outputs"])
 
 
-def _told(record: Row, goal: Goal) -> dict[str, Any]:
-    told: dict[str, Any] = {}
-    for key, value in record.items():
-        if key != "loss":
-            told[key] = value
-        elif not goal.is_output:
-            told[goal.label] = None if value is None else goal.value(value)
-    return told
-
-
 def best_record(journal: JournalReader, best: Trial | None) -> dict[str, Any]:
-    """Number, parameters and outputs of the best trial, under keys of their own."""
+    """Return number, parameters and outputs of the best trial, with the prefix ``best.``."""
     if best is None:
         return {}
     record = trial_records(journal, [best])[0]
@@ -167,27 +177,24 @@ def best_record(journal: JournalReader, best: Trial | None) -> dict[str, Any]:
 
 
 def reasons(journal: JournalReader) -> list[str]:
-    """Why a strategy that chooses among others chose what it chose, once each, with the trial where it began."""
-    begun: dict[str, int] = {}
+    """Return each reason for the choice of a strategy once, with its first trial."""
+    first: dict[str, int] = {}
     for trial in journal.trials:
         why = trial.query.meta.get("why")
         if why is not None:
-            begun.setdefault(str(why), trial.number)
-    return [f"from trial {number}: {why}" for why, number in begun.items()]
+            first.setdefault(str(why), trial.number)
+    return [f"from trial {number}: {why}" for why, number in first.items()]
 
 
 def why_nothing(journal: JournalReader) -> str:
-    """A sentence on a study without a feasible trial."""
+    """Explain why a study has no feasible trial."""
     done = [trial.outcome for trial in journal.trials if trial.outcome is not None]
     reasons = [outcome.reason for outcome in done if outcome.reason]
     parts = []
     if len(done) > len(reasons):
-        parts.append(
-            f"{len(done) - len(reasons)} of {len(done)} trials miss the outcome constraints"
-        )
+        number = len(done) - len(reasons)
+        parts.append(f"{number} of {len(done)} trials violate the outcome constraints")
     if reasons:
-        parts.append(
-            f"{len(reasons)} of {len(done)} trials gave no outputs; the last said: {reasons[-1]}"
-        )
-    why = "; ".join(parts) or "no trial has an outcome"
-    return f"bo-invert: study {journal.name!r} found nothing: {why}"
+        parts.append(f"{len(reasons)} of {len(done)} trials failed. Last error: {reasons[-1]}")
+    why = "; ".join(parts) or "no trial is completed"
+    return f"bo-invert: study {journal.name!r} has no feasible trial: {why}"

@@ -13,33 +13,31 @@ from bo_invert.errors import InvalidInputError
 
 TokenOption = Annotated[
     Path | None,
-    typer.Option(
-        "--tokens", help="File with the tokens; default: ~/.config/bo_invert/tokens.json."
-    ),
+    typer.Option("--tokens", help="Token file; default: ~/.config/bo_invert/tokens.json."),
 ]
 
 
 def serve(
     storage: Storage,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free port.")] = 8765,
     expose: Annotated[
-        bool, typer.Option("--expose", help="An address that others can reach is meant.")
+        bool, typer.Option("--expose", help="Allow an address that other machines can reach.")
     ] = False,
     allowed_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A name by which others call this server; repeatable."),
+        typer.Option(metavar="NAME", help="Host name that requests may use; repeatable."),
     ] = None,
     tokens: TokenOption = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [problems.NAME] tables.")
     ] = None,
-    askers: Annotated[int, typer.Option(min=1, help="Processes that ask strategies.")] = 1,
-    asks_per_second: Annotated[
-        float, typer.Option(min=0.01, help="Rate limit, for each token.")
-    ] = 50.0,
+    askers: Annotated[
+        int, typer.Option(min=1, help="Number of processes that run strategies.")
+    ] = 1,
+    asks_per_second: Annotated[float, typer.Option(min=0.01, help="Rate limit per token.")] = 50.0,
 ) -> None:
-    """Serve the studies in a storage over HTTP, with a page to watch them on."""
+    """Serve the studies of a storage over HTTP, with a dashboard."""
     from bo_invert.service.server import ServerSettings
     from bo_invert.service.server import serve as run
 
@@ -49,17 +47,14 @@ def serve(
 
 def watch(
     storage: Annotated[
-        str,
-        typer.Argument(
-            metavar="STORAGE", help="sqlite:///runs.db, runs.db or postgresql+psycopg://..."
-        ),
+        str, typer.Argument(metavar="STORAGE", help="Database URL or file ending in .db.")
     ],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free port.")] = 0,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with problems that can draw their designs.")
+        Path | None, typer.Option(help="TOML file of problems that can draw their designs.")
     ] = None,
 ) -> None:
-    """Look at the studies in a storage on a page, while others work on them; nothing is ever written."""
+    """Show a read-only dashboard of the studies in a storage."""
     from bo_invert.service.server import watch as run
 
     run(storage, port, config)
@@ -67,28 +62,26 @@ def watch(
 
 def token(
     tokens: TokenOption = None,
-    new: Annotated[str | None, typer.Option(metavar="NAME", help="Make a token.")] = None,
+    new: Annotated[str | None, typer.Option(metavar="NAME", help="Create a token.")] = None,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="The new one may only look.")
+        bool, typer.Option("--read-only", help="Restrict the new token to reading.")
     ] = False,
-    revoke: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Forget a token, at once.")
-    ] = None,
+    revoke: Annotated[str | None, typer.Option(metavar="NAME", help="Delete a token.")] = None,
 ) -> None:
-    """Show, make or revoke the tokens of a server on this machine."""
+    """List, create or revoke the access tokens of a server on this machine."""
     from bo_invert.service.tokens import Access, TokenFile, default_file
 
     if read_only and new is None:
-        raise InvalidInputError("--read-only is for a new token; write --new NAME --read-only")
+        raise InvalidInputError("--read-only requires --new NAME")
     file = tokens or default_file()
     known = TokenFile(file)
     if revoke is not None:
         known.revoke(revoke)
-        say(f"token {revoke!r} is forgotten")
+        say(f"token {revoke!r} revoked")
     if new is not None:
         print(known.make(new, Access.READ if read_only else Access.WRITE).secret)
     elif revoke is None:
         for one in known.all():
             show(f"{one.name}\t{one.access}\t{one.secret}")
         if not known.all():
-            say(f"there are no tokens in {file}; bo-invert token --new NAME makes one")
+            say(f"{file} has no tokens. Create one with: bo-invert token --new NAME")

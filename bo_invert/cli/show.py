@@ -1,4 +1,4 @@
-"""``bo-invert show``: one study, with what it was made with."""
+"""``bo-invert show``: one study and its provenance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bo_invert.cli.output import Format, best_record, emit, study_record
 
 
 def show_study(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
-    """A study: what it is about, found and spent, and which oracle and versions it was begun with."""
+    """Show a study: problem, best trial, cost, and the versions that created it."""
     from bo_invert.problems.provenance import noted, told
     from bo_invert.storage.open import open_store
     from bo_invert.storage.reader import JournalReader

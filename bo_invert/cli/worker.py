@@ -1,4 +1,4 @@
-"""``bo-invert worker``: evaluates trials of a study that lives elsewhere."""
+"""``bo-invert worker``: evaluates trials of a study in a shared storage or on a server."""
 
 from __future__ import annotations
 
@@ -13,22 +13,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bo_invert.cli.options import Settings, parse_settings
+from bo_invert.cli.options import Settings, Token, parse_settings
 from bo_invert.cli.output import say
 
 if TYPE_CHECKING:
     from bo_invert.study.study import Study
 
+ENDLESS = 10**9
+"""Budget in calls of a worker without ``--budget``; no study has as many."""
+
 
 def worker(
     storage: Annotated[
-        str, typer.Argument(metavar="URL", help="Of a server (https://host:8765) or a storage.")
+        str,
+        typer.Argument(metavar="URL", help="Server (https://host:8765) or database URL."),
     ],
-    name: Annotated[str, typer.Argument(metavar="STUDY", help="Its name; see --create.")],
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="Study name; see --create.")],
     problem: Annotated[
-        str, typer.Argument(metavar="PROBLEM", help="file.py:name, or a ready problem's name.")
+        str, typer.Argument(metavar="PROBLEM", help="Ready problem or file.py:name.")
     ],
-    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Trials under way at once.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("-j", "--jobs", min=1, help="Number of concurrent trials.")
+    ] = 1,
     budget: Annotated[
         int | None,
         typer.Option(min=1, help="Calls of the whole study; default: until SIGTERM or Ctrl-C."),
@@ -37,32 +43,26 @@ def worker(
         str, typer.Option(help="processes, threads, serial, auto, dask or slurm.")
     ] = "processes",
     create: Annotated[
-        bool, typer.Option("--create", help="Begin the study if it is not there.")
+        bool, typer.Option("--create", help="Create the study if it does not exist.")
     ] = False,
-    strategy: Annotated[str, typer.Option(help="With --create.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="With --create.")] = 0,
-    retries: Annotated[
-        int, typer.Option(min=0, help="How often a failed trial is tried again.")
-    ] = 0,
+    strategy: Annotated[str, typer.Option(help="Strategy of a created study.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of a created study.")] = 0,
+    retries: Annotated[int, typer.Option(min=0, help="Retries of a failed trial.")] = 0,
     grace: Annotated[
-        float, typer.Option(min=0, help="Seconds to finish what is under way when told to stop.")
+        float, typer.Option(min=0, help="Seconds to finish running trials after SIGTERM.")
     ] = 10.0,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Seconds for one attempt, then it is given up as failed."),
+        typer.Option(min=0.001, help="Time limit of one attempt in seconds."),
     ] = None,
     patience: Annotated[
         float,
-        typer.Option(
-            min=0, help="Seconds to go on trying when the storage or the server does not answer."
-        ),
+        typer.Option(min=0, help="Seconds to retry when the storage or server does not respond."),
     ] = 600.0,
-    token: Annotated[
-        str | None, typer.Option(envvar="BO_INVERT_TOKEN", help="Of the server.")
-    ] = None,
+    token: Token = None,
     settings: Settings = None,
 ) -> None:
-    """Work on a study: take trials, evaluate them here, tell what came of them. Any number of workers may."""
+    """Evaluate trials of a study on this machine; any number of workers can run."""
     from bo_invert.problems.loading import load_problem
     from bo_invert.storage.open import open_store
     from bo_invert.study.study import Study
@@ -73,25 +73,23 @@ def worker(
         study = Study.create(name, made, strategy, seed, store, exist_ok=True)
     else:
         study = Study.open(name, store, made)
-    say(f"bo-invert: working on {name!r} at {storage}")
+    say(f"bo-invert: worker of study {name!r} at {storage}")
     chosen = None if executor == "serial" else executor
     ending = work(
         study, budget, jobs, chosen, retries, grace, lambda text: say(f"bo-invert: {text}"), timeout
     )
     if ending is not Ending.FINISHED:
         sys.stderr.flush()
-        # Threads that are still inside the oracle would keep the process until they return.
+        # Threads inside the oracle would keep the process alive until they return.
         os._exit(1 if ending is Ending.HOPELESS else 0)
 
 
-#: Calls that no budget of a study comes near.
-ENDLESS = 10**9
-_PAUSE = 1.0
-"""Seconds until a worker asks again where there was nothing to do."""
-
-
 class Ending(Enum):
-    """How a worker ended: with all that it had begun, before that, or because answers do not fit the problem."""
+    """Reason why a worker ended.
+
+    FINISHED: all its trials are finished. LEFT: it gave running trials back. HOPELESS: the
+    outputs do not fit the problem.
+    """
 
     FINISHED = auto()
     LEFT = auto()
@@ -108,30 +106,30 @@ def work(
     say: Callable[[str], None],
     timeout: float | None = None,
 ) -> Ending:
-    """Work on a study until its budget is spent, its target is hit, or somebody says stop.
+    """Evaluate trials until the budget is spent, the target is reached, or a signal arrives.
 
-    On SIGTERM (or Ctrl-C) nothing new is begun. What is under way is awaited for ``grace`` seconds; what is not ready
-    then is billed and given back, for another worker.
+    After SIGTERM or Ctrl-C no new trial starts. Running trials have ``grace`` seconds to finish;
+    the others are billed and given back to other workers.
 
     Args:
-        study: with its problem.
-        budget: calls the whole study may spend; None: until somebody says stop.
-        jobs: trials under way at once.
-        executor: a name, as for ``Study.run``; None for one after another in this process.
-        retries: how often a failed trial is tried again.
-        grace: seconds.
-        say: shows a sentence to the user.
-        timeout: seconds for one attempt.
+        study: an open study with its problem.
+        budget: calls of the whole study; None: no limit.
+        jobs: number of concurrent trials.
+        executor: name of the executor, as for ``Study.run``; None: sequential in this process.
+        retries: retries of a failed trial.
+        grace: seconds to finish running trials.
+        say: function that shows a message.
+        timeout: time limit of one attempt in seconds.
 
     Returns:
-        How it ended.
+        The reason why it ended.
     """
     stop = threading.Event()
     try:
         with _stopping(stop, grace, study.journal.shorten_timeouts, say):
             return _until(stop, study, budget, jobs, executor, retries, say, timeout)
-    except _Patience as end:
-        say("\n".join(["what was not ready is given back", *getattr(end, "__notes__", ())]))
+    except _GraceOverError as end:
+        say("\n".join(["unfinished trials are given back", *getattr(end, "__notes__", ())]))
         return Ending.LEFT
 
 
@@ -144,51 +142,52 @@ def _until(
     retries: int,
     say: Callable[[str], None],
     timeout: float | None,
+    pause: float = 1.0,
 ) -> Ending:
-    """Run, and run again when there was nothing to do, until there will be nothing to do."""
+    """Run the study again and again, ``pause`` seconds after there was no trial to evaluate."""
     from bo_invert.study.watchdog import is_hopeless
 
+    calls = budget or ENDLESS
     while not stop.is_set():
-        calls = budget or ENDLESS
         study.run(
             calls, batch=jobs, executor=executor, retries=retries, stop=stop.is_set, timeout=timeout
         )
         best = study.best
         assert study.problem is not None
         if best is not None and study.problem.objective.satisfied(best.y):
-            say(f"the target is hit: {study.spent}")
+            say(f"target reached: {study.spent}")
             return Ending.FINISHED
         if is_hopeless(study.journal):
-            say(f"the answers do not fit the problem, and this worker ends: {study.spent}")
+            say(f"the outputs do not fit the problem; the worker ends: {study.spent}")
             return Ending.HOPELESS
         if budget is not None and study.journal.is_over(budget):
-            say(f"the budget is spent: {study.spent}")
+            say(f"budget spent: {study.spent}")
             return Ending.FINISHED
-        stop.wait(_PAUSE)
+        stop.wait(pause)
     say(f"stopped: {study.spent}")
     return Ending.FINISHED
 
 
-class _Patience(Exception):
-    """The grace is over."""
+class _GraceOverError(Exception):
+    """End of the grace period."""
 
 
 @contextmanager
 def _stopping(
     stop: threading.Event, grace: float, hurry: Callable[[], None], say: Callable[[str], None]
 ) -> Iterator[None]:
-    """SIGTERM and Ctrl-C set the event; a second one, or an alarm after ``grace`` seconds, ends the wait."""
+    """Set the event on SIGTERM or Ctrl-C; raise on a second signal or ``grace`` seconds later."""
 
-    def asked(number: int, _: object) -> None:
+    def handle(number: int, _: object) -> None:
         if stop.is_set() or number == signal.SIGALRM:
             hurry()
-            raise _Patience
+            raise _GraceOverError
         stop.set()
-        say(f"stopping: what is under way has {grace:g} seconds; once more to leave at once")
+        say(f"stopping: running trials have {grace:g} s to finish; a second signal ends at once")
         signal.setitimer(signal.ITIMER_REAL, max(grace, 1e-3))
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
-    before = {number: signal.signal(number, asked) for number in numbers}
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

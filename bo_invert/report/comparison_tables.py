@@ -73,7 +73,8 @@ def method_table(problem: ProblemRanking) -> Table:
         if 2 * method.implausible > len(method.ran):
             marks[i, names.index("plausibility")] = IMPLAUSIBLE
     rows = tuple(tuple(read(method) for _, read in columns) for method in problem.methods)
-    return Table(names, rows, _caption(problem), tuple(_notes(problem, marks)), marks)
+    optional = ("s per ask", "seconds", "p (Holm)", "gradients", "values", "mean rank")
+    return Table(names, rows, _caption(problem), tuple(_notes(problem, marks)), marks, optional)
 
 
 def runs_table(runs: Sequence[Run]) -> Table:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -140,13 +141,13 @@ def test_a_design_that_its_coordinates_do_not_say_is_shown() -> None:
 
 def test_run_says_what_the_judge_makes_of_it(bo: Command) -> None:
     asked = ("run", "tuning.py:doubted", "--strategy", "random", "--budget", "3", "--quiet")
-    assert "judge says" in bo(*asked).out
-    assert "gain=2.5, constraints broken" in bo(*asked).out
+    assert "judged" in bo(*asked).out
+    assert "gain=2.5, constraints violated" in bo(*asked).out
     record = json.loads(bo(*asked, "--format", "json").out)
     assert record["best.judged_loss"] == -2.5
     assert record["best.judged_feasible"] is False
     assert (
-        "judge"
+        "judged"
         not in bo("run", "tuning.py", "--strategy", "random", "--budget", "3", "--quiet").out
     )
 
@@ -202,7 +203,7 @@ def test_a_study_does_not_change_its_strategy_or_seed(bo: Command, change: list[
     bo(*RUN, "--budget", "3")
     answer = bo(*RUN, "--budget", "6", *change)
     assert answer.code == 2
-    assert "was begun with" in answer.err
+    assert "was created with" in answer.err
     assert json.loads(bo("list", "--storage", "runs.db", "--format", "json").out)[0]["trials"] == 3
 
 
@@ -225,7 +226,8 @@ def test_a_changed_problem_is_refused_with_the_difference(bo: Command) -> None:
     assert "0.7" in answer.err
 
 
-def test_trials_in_every_format(bo: Command) -> None:
+def test_trials_in_every_format(bo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     bo(*RUN, "--budget", "5")
     ask = ("trials", "first", "--storage", "runs.db")
     records = json.loads(bo(*ask, "--format", "json").out)
@@ -236,6 +238,43 @@ def test_trials_in_every_format(bo: Command) -> None:
     table = bo(*ask).out.splitlines()
     assert table[0].split()[:2] == ["number", "state"]
     assert len(table) == 2 + 5
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_tables_fit_the_terminal(
+    bo: Command, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    bo(*RUN, "--budget", "4")
+    for command in (("trials", "first"), ("list",)):
+        answer = bo(*command, "--storage", "runs.db")
+        assert max(map(len, answer.out.splitlines())) <= columns
+        omitted = answer.out.partition("Omitted columns")[2]
+        assert "attempts" in omitted or "reused" in omitted
+        (header, *_) = bo(*command, "--storage", "runs.db", "--format", "csv").out.splitlines()
+        assert {"values", "gradients", "seconds"} <= set(header.split(","))
+    compared = bo("compare", "tuning.py", "--strategies", "random,sobol", "--seeds", "3",
+                  "--budget", "4", "--quiet")  # fmt: skip
+    assert max(map(len, compared.out.splitlines())) <= columns
+
+
+def test_verbose_logs_to_standard_error(bo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("bo_invert")
+    monkeypatch.setattr(logger, "handlers", [])
+    before = logger.level
+    try:
+        levels = []
+        for flags in ([], ["-v"], ["-vv"]):
+            assert bo(*flags, "problems", "--format", "csv").code == 0
+            levels.append((len(logger.handlers), logger.level))
+        assert levels == [(0, before), (1, logging.INFO), (1, logging.DEBUG)]
+        logging.getLogger("bo_invert.study").info("one trial")
+        stream = io.StringIO()
+        logger.handlers[0].setStream(stream)
+        logging.getLogger("bo_invert.study").info("another trial")
+        assert "INFO bo_invert.study: another trial" in stream.getvalue()
+    finally:
+        logger.setLevel(before)
 
 
 def test_best_is_the_lowest_loss(bo: Command) -> None:
@@ -285,7 +324,7 @@ def test_when_every_call_fails_the_answer_is_one(bo: Command) -> None:
                 "--format", "json")  # fmt: skip
     assert answer.code == 1
     assert json.loads(answer.out)["best_loss"] is None
-    assert "4 of 4 trials gave no outputs; the last said: RuntimeError: no licence" in answer.err
+    assert "4 of 4 trials failed. Last error: RuntimeError: no licence" in answer.err
     nothing = bo("best", "failing-random-0", "--storage", "runs.db", "--format", "json")
     assert (nothing.code, nothing.out) == (1, "")
     assert (
@@ -355,15 +394,15 @@ def test_report_needs_the_problem_of_a_file(bo: Command) -> None:
     assert refused.code == 2
     assert "--problem" in refused.err
     written = bo(
-        "report", "first", "--storage", "runs.db", "--problem", "tuning.py", "--out", "told"
+        "report", "first", "--storage", "runs.db", "--problem", "tuning.py", "--out", "made"
     )
     assert (written.code, written.out) == (0, "")
-    assert {path.name for path in Path("told").iterdir()} >= {
+    assert {path.name for path in Path("made").iterdir()} >= {
         "report.html",
         "comparison.json",
         "trials.csv",
     }
-    assert len(Path("told/trials.csv").read_text().splitlines()) == 6
+    assert len(Path("made/trials.csv").read_text().splitlines()) == 6
 
 
 def test_report_of_a_ready_problem(bo: Command) -> None:
@@ -393,7 +432,7 @@ def test_list_of_nothing(bo: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "said"),
+    ("line", "code", "message"),
     [
         ("run nosuch", 2, "no problems named 'nosuch'"),
         ("run hartman6", 2, "did you mean 'hartmann6'"),
@@ -403,7 +442,7 @@ def test_list_of_nothing(bo: Command) -> None:
         ("run tuning.py:no_problem", 2, "gave something of type int"),
         ("run tuning.py:aimed --set goal=3", 2, "its options are: target, kind"),
         ("run tuning.py --set x=1", 2, "takes no settings"),
-        ("run tuning.py --set x", 2, "expected key=value"),
+        ("run tuning.py --set x", 2, "--set must be key=value, got 'x'"),
         ("run tuning.py --strategy nosuch", 2, "nosuch"),
         ("run tuning.py --strategy random --option depth=3", 2, "no option"),
         (
@@ -423,15 +462,15 @@ def test_list_of_nothing(bo: Command) -> None:
         ("compare tuning.py tuning.py --strategies random", 2, "given twice"),
         ("trials first", 2, "--storage"),
         ("best nosuch --storage runs.db", 1, "no study named 'nosuch'"),
-        ("demo --target 0.5 --goal minimize", 2, "not both"),
+        ("demo --target 0.5 --goal minimize", 2, "must not both be given"),
         ("demo --oracle tree", 2, "forest"),
         ("nosuch", 2, "No such command"),
     ],
 )
-def test_what_goes_wrong_is_said_in_a_line(bo: Command, line: str, code: int, said: str) -> None:
+def test_what_goes_wrong_is_said_in_a_line(bo: Command, line: str, code: int, message: str) -> None:
     answer = bo(*line.split())
     assert (answer.code, answer.out) == (code, "")
-    assert said in answer.err
+    assert message in answer.err
 
 
 def test_demo_passes_its_options_on(bo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,9 +550,9 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
     assert "--storage runs.db --name 'my study'" in err
-    told = [event for event in store.events("my study") if event["kind"] == "finished"]
+    finished = [event for event in store.events("my study") if event["kind"] == "finished"]
     assert (
-        f"{len(told)} values" in err or f"{len(told) + 1} values" in err
+        f"{len(finished)} values" in err or f"{len(finished) + 1} values" in err
     )  # the interrupted call is billed too
 
 

@@ -1,0 +1,33 @@
+"""CSV export: the only place that writes trials, runs and tables as comma-separated values."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def records_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return records as CSV with one header line; missing and non-finite values are empty."""
+    rows = [finite(record) for record in records]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return rows_csv(columns, ([row.get(key) for key in columns] for row in rows))
+
+
+def rows_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV with one header line; None becomes an empty cell."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def finite(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace infinite values and NaN, which JSON cannot represent, by None."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in record.items()
+    }
