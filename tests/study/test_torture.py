@@ -18,15 +18,16 @@ BATCH = 4
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["isolated", "processes", "dask"])
-def test_a_tortured_study_completes_and_is_billed_exactly(tmp_path: Path, kind: str) -> None:
-    budget = 20
+@pytest.mark.parametrize(("kind", "budget"), [("isolated", 20), ("processes", 20), ("dask", 12)])
+def test_a_tortured_study_completes_and_is_billed_exactly(
+    tmp_path: Path, kind: str, budget: int
+) -> None:
     account = tortured(tmp_path, kind, budget)
     assert account.entered == account.billed == budget
     assert account.restarts == 0, "the study itself never died"
     assert account.lost == ()
     assert account.best_is_healthy
-    assert set(account.ways) == {FINE, *WAYS}
+    assert budget < 20 or set(account.ways) == {FINE, *WAYS}
     trials = begin(tmp_path, kind).trials
     assert {t.state for t in trials} == {State.COMPLETED, State.FAILED}
     assert all(
@@ -36,7 +37,7 @@ def test_a_tortured_study_completes_and_is_billed_exactly(tmp_path: Path, kind: 
 
 @pytest.mark.slow
 def test_under_bare_threads_a_death_costs_what_is_under_way(tmp_path: Path) -> None:
-    account = tortured(tmp_path, "threads", 24)
+    account = tortured(tmp_path, "threads", 12)
     assert 0 < account.restarts <= sum(account.ways[way] for way in DEADLY)
     assert 0 <= account.billed - account.entered <= BATCH * account.restarts
     assert account.lost == (), "what died with it was begun again"
