@@ -94,6 +94,7 @@ def study_record(
     """
     header, spent = journal.header, journal.ledger
     loss = None if best is None else best.loss
+    found: dict[str, Any]
     if how is Format.table:
         found = {"best": None if loss is None else _goal(journal).text(loss)}
     else:

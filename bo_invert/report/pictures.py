@@ -1,4 +1,4 @@
-"""Pictures as PNG and as data URIs, without a plotting library."""
+"""PNG files and data URIs of pictures, without a plotting library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bo_invert.report.runs import Picture, as_picture
 
 
 def png(picture: Picture) -> bytes:
-    """A PNG file of bytes ``(height, width)`` (grey) or ``(height, width, 3)`` (colour)."""
+    """Encode bytes ``(height, width)`` (grey) or ``(height, width, 3)`` (colour) as a PNG file."""
     height, width = picture.shape[:2]
     rows = np.ascontiguousarray(picture, dtype=np.uint8).reshape(height, -1)
     filtered = np.hstack([np.zeros((height, 1), dtype=np.uint8), rows])  # filter 0: none
@@ -26,12 +26,12 @@ def png(picture: Picture) -> bytes:
 
 
 def data_uri(content: bytes, kind: str = "image/png") -> str:
-    """Bytes as a ``data:`` address."""
+    """Encode bytes as a ``data:`` URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def image_tag(picture: ArrayLike, alt: str, width: int = 112) -> str:
-    """An ``<img>`` of a picture: numbers in [0, 1], or bytes. ``alt`` must be escaped already."""
+    """Return an ``<img>`` of a picture of numbers in [0, 1] or bytes; ``alt`` must be escaped."""
     array = np.asarray(picture)
     shown = array if array.dtype == np.uint8 else as_picture(array)
     style = f"width:{width}px;image-rendering:pixelated;border-radius:6px"

@@ -1,24 +1,23 @@
-"""Results of different code under one name: what a comparison must not hide."""
+"""Provenance of results: a warning if results of one name were created by different code."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from bo_invert.report.runs import Run
 from bo_invert.report.table import Table
 
-UNKNOWN = "not noted"
+UNKNOWN = "not recorded"
 MIXED = "Warning: results of different code under one name"
 
 
 def provenance_table(runs: Sequence[Run]) -> Table:
-    """Methods whose runs were made with different code or packages, and problems that changed between runs.
+    """Return methods and problems whose runs were created by different code or packages.
 
-    A method's runs of which nobody noted the code are told from those where it was. That alone is no reason to suspect
-    a problem, whose runs are of many methods.
+    Runs without recorded code form a version of their own. That alone is no evidence against a
+    problem, whose runs belong to many methods.
     """
-    rows: list[tuple[Any, ...]] = []
+    rows: list[tuple[object, ...]] = []
     for kind in ("method", "problem"):
         groups: dict[str, dict[tuple[str, str], list[Run]]] = {}
         for run in runs:
@@ -33,7 +32,7 @@ def provenance_table(runs: Sequence[Run]) -> Table:
                 for (source, packages), same in versions.items():
                     of = _listed(run.problem if kind == "method" else run.label for run in same)
                     commits = _listed(run.code.get("commit") for run in same)
-                    # One change of the loop changes every problem: that is one row, not ten.
+                    # One change of the study loop changes every problem: one row, not ten.
                     key = (packages, commits, of, name if kind == "method" else "")
                     alike.setdefault(key, []).append((name, source, same))
         for (packages, commits, of, _), group in alike.items():
@@ -44,8 +43,8 @@ def provenance_table(runs: Sequence[Run]) -> Table:
                 (kind, _listed(name for name, _, _ in group), shown, packages, commits, count, of)
             )
     notes = (
-        "A + behind a commit: the files differed from it. A problem counts together with the loop that asks and tells.",
-        "Delete the files of a method's results to have it run again.",
+        "+ after a commit: modified files. The version of a problem includes the study loop.",
+        "To run a method again, delete the files of its results.",
     )
     columns = ("what", "name", "fingerprint", "packages", "commits", "runs", "of")
     return Table(columns, tuple(rows), MIXED, notes)
@@ -57,5 +56,5 @@ def _packages(run: Run) -> str:
     )
 
 
-def _listed(things: Any) -> str:
+def _listed(things: Iterable[object]) -> str:
     return ", ".join(dict.fromkeys(str(thing) for thing in things if thing)) or "–"

@@ -1,6 +1,6 @@
-"""What one run of one method left behind: all that reports and comparisons look at. numpy only.
+"""Results of one run of one method, the input of reports and comparisons.
 
-A run is a summary of a study's log that needs neither problem nor strategy to be read again.
+A run summarises a study's log. Reading it requires numpy only, neither problem nor strategy.
 """
 
 from __future__ import annotations
@@ -20,20 +20,24 @@ Picture = NDArray[np.uint8]
 
 
 class Status(StrEnum):
-    """What became of a run."""
+    """Outcome of a run."""
 
     FINISHED = "finished"
     REFUSED = "refused"
     ERROR = "error"
-    STOPPED = "stopped"  # before its end, by whoever ran it; it can be resumed
+    STOPPED = "stopped"  # by the user, before its end; it can be resumed
 
 
 def as_picture(values: ArrayLike) -> Picture:
-    """Grey ``(height, width)`` or colour ``(height, width, 3)`` in [0, 1], as read-only bytes. NaN becomes 0."""
+    """Convert values in [0, 1] to read-only bytes; NaN becomes 0.
+
+    Args:
+        values: grey levels ``(height, width)`` or colours ``(height, width, 3)``.
+    """
     levels = np.clip(np.nan_to_num(np.asarray(values, dtype=float)), 0.0, 1.0)
     if levels.ndim not in (2, 3) or (levels.ndim == 3 and levels.shape[2] != 3):
         raise ValueError(
-            f"a picture has shape (height, width) or (height, width, 3), got {levels.shape}"
+            f"a picture must have shape (height, width[, 3]), got {levels.shape}"
         )
     picture: Picture = np.round(255 * levels).astype(np.uint8)
     picture.setflags(write=False)
@@ -42,20 +46,20 @@ def as_picture(values: ArrayLike) -> Picture:
 
 @dataclass(frozen=True, eq=False)
 class Find:
-    """One design that a run came up with.
+    """One design of a run.
 
     Args:
-        number: of its trial.
-        point: shape ``(d,)``.
+        number: number of its trial.
+        point: coordinates, shape ``(d,)``.
         y: raw outputs, shape ``(m,)``.
-        loss: what the oracle the search could see makes of it.
-        feasible: whether all outcome constraints hold.
-        hit: whether a target is met within its tolerance; None where there is no tolerance.
-        judged: the loss by a judge no search has seen; None without one, or where it failed.
-        plausibility: in [0, 1]; None where there is no measure.
-        picture: of the design, bytes ``(height, width[, 3])``.
-        text: the design in words, if it is short enough for that.
-        upheld: whether all outcome constraints hold by the judge's outputs too; None where it gave none.
+        loss: loss by the oracle of the search.
+        feasible: True if all outcome constraints hold.
+        hit: True if a target is met within its tolerance; None without a tolerance.
+        judged: loss by the judge, an oracle that no search uses; None without one or if it failed.
+        plausibility: plausibility in [0, 1]; None if it is not measured.
+        picture: picture of the design, bytes ``(height, width[, 3])``.
+        text: short text of the design, or empty.
+        upheld: True if all outcome constraints hold by the judge's outputs; None without outputs.
     """
 
     number: int
@@ -106,20 +110,22 @@ class Run:
     """One method on one problem with one seed.
 
     Args:
-        label: the method's name in tables.
-        problem: the problem's name in tables.
-        seed: runs with the same problem and seed are paired.
-        strategy: its spec, ``{"name": ..., "options": {...}}``.
-        budget: calls it was allowed.
-        goal: the objective as JSON (``{"type": "target", ...}``).
-        calls: abscissae of the best-so-far curve, shape ``(k,)``, rising.
-        losses: lowest feasible loss by then, shape ``(k,)``, falling; infinite until something feasible is seen.
-        bill: what it spent.
-        finds: the best different designs, best first; infeasible ones only if nothing else was found.
-        status: finished, refused (the strategy cannot work on the problem) or error.
-        ended: why it stopped, in words; the sentence of a refusal or an error.
-        ask_seconds: median wall-clock time of one ask; None where nothing was asked.
-        code: what made it, where that was noted: fingerprints of ``method`` and ``problem``, ``commit``, ``versions``.
+        label: name of the method in tables.
+        problem: name of the problem in tables.
+        seed: random seed; runs with the same problem and seed are paired.
+        strategy: spec of the strategy, ``{"name": ..., "options": {...}}``.
+        budget: allowed calls.
+        goal: objective as JSON, ``{"type": "target", ...}``.
+        calls: numbers of calls of the best-so-far curve, shape ``(k,)``, increasing.
+        losses: lowest feasible loss after these calls, shape ``(k,)``, decreasing; infinite
+            before the first feasible trial.
+        bill: cost of the run.
+        finds: best distinct designs, best first; infeasible ones only if no design is feasible.
+        status: outcome; a run is refused if the strategy does not support the problem.
+        ended: reason of the end; the message of a refusal or an error.
+        ask_seconds: median wall-clock time of one ask in seconds; None without an ask.
+        code: provenance, if recorded: fingerprints of ``method`` and ``problem``, ``commit`` and
+            ``versions``.
     """
 
     label: str
@@ -139,40 +145,39 @@ class Run:
 
     @property
     def best(self) -> Find | None:
-        """The feasible design of lowest loss; None when there is none."""
+        """Feasible design of the lowest loss; None if there is none."""
         return self.finds[0] if self.finds and self.finds[0].feasible else None
 
     @property
     def loss(self) -> float:
-        """The lowest loss claimed; infinite when nothing feasible was found."""
+        """Lowest claimed loss; infinite without a feasible design."""
         return math.inf if self.best is None else self.best.loss
 
     @property
     def start(self) -> float:
-        """The first finite loss of the curve: where the search began. Infinite when there is none."""
+        """First finite loss of the curve; infinite if there is none."""
         finite = self.losses[np.isfinite(self.losses)]
         return float(finite[0]) if len(finite) else math.inf
 
     @property
     def lowest(self) -> float:
-        """The last loss of the curve. Infinite when nothing feasible was seen."""
+        """Last loss of the curve; infinite without a feasible trial."""
         return float(self.losses[-1]) if len(self.losses) else math.inf
 
     def calls_to(self, loss: float) -> float:
-        """Calls until the curve was at this loss or below; infinite if it never was."""
+        """Return the calls until the curve reaches this loss; infinite if it does not."""
         there = np.flatnonzero(self.losses <= loss)
         return float(self.calls[there[0]]) if len(there) else math.inf
 
     def loss_at(self, calls: ArrayLike) -> Array:
-        """The lowest loss claimed within so many calls, same shape as ``calls``; infinite where there was none."""
+        """Return the best loss after each number of calls, infinite before the first feasible trial."""
         position = np.searchsorted(self.calls, np.asarray(calls), side="right") - 1
-        padded = np.append(
-            self.losses, math.inf
-        )  # position -1, before the first call, reads the infinite entry
+        # Position -1, before the first call, reads the infinite entry.
+        padded = np.append(self.losses, math.inf)
         return np.asarray(padded[position], dtype=float)
 
     def record(self) -> dict[str, Any]:
-        """The run as one flat row of plain values."""
+        """Return the run as one flat row of plain values."""
         best = self.best
         return {
             "problem": self.problem,
@@ -190,7 +195,7 @@ class Run:
         }
 
     def to_json(self) -> JSON:
-        """Strict JSON; floats come back exactly."""
+        """Return strict JSON that restores all floats exactly."""
         return {
             "label": self.label,
             "problem": self.problem,

@@ -86,24 +86,24 @@ def opened(served: Place) -> bi.Study:
 def test_workers_share_a_study_and_end_with_its_budget(served: Place) -> None:
     options = ["--strategy", "sobol", "--budget", "24", "-j", "2"]
     workers = [worker(served, *options, "--executor", kind) for kind in ("processes", "threads")]
-    said = [one.communicate(timeout=120)[1] for one in workers]
-    assert [one.returncode for one in workers] == [0, 0], said
+    output = [one.communicate(timeout=120)[1] for one in workers]
+    assert [one.returncode for one in workers] == [0, 0], output
     study = opened(served)
     assert study.spent.values == calls(served) == 24
     assert all(trial.state is State.COMPLETED for trial in study.trials)
     assert len({a.worker for t in study.trials for a in t.attempts}) == 2, (
         "both had something to do"
     )
-    assert all("the budget is spent" in text for text in said)
+    assert all("budget spent" in text for text in output)
 
 
-def test_a_worker_that_is_told_to_stop_finishes_what_it_began(served: Place) -> None:
+def test_a_stopped_worker_finishes_its_running_trials(served: Place) -> None:
     one = worker(served, "--strategy", "sobol", "-j", "1", "--executor", "threads", pause=1.0)
     wait_until(lambda: calls(served) >= 2)
     one.send_signal(signal.SIGTERM)
-    _, said = one.communicate(timeout=60)
-    assert one.returncode == 0, said
-    assert "stopped" in said
+    _, output = one.communicate(timeout=60)
+    assert one.returncode == 0, output
+    assert "stopped" in output
     study = opened(served)
     assert study.spent.values == calls(served)
     assert study.spent.lost == 0
@@ -126,9 +126,9 @@ def test_what_a_worker_cannot_finish_in_time_is_billed_and_given_back(served: Pl
     wait_until(lambda: calls(served) == 2)
     began = time.monotonic()
     one.send_signal(signal.SIGTERM)
-    _, said = one.communicate(timeout=60)
+    _, output = one.communicate(timeout=60)
     assert time.monotonic() - began < 25.0
-    assert "given back" in said
+    assert "given back" in output
     study = opened(served)
     assert study.spent.values == study.spent.lost == calls(served) == 2
     assert all(trial.state is State.LOST for trial in study.trials)
@@ -142,8 +142,8 @@ def test_a_killed_worker_loses_its_lease_and_another_goes_on(served: Place) -> N
     second = worker(
         served, "--budget", "4", "-j", "1", "--executor", "threads", "--strategy", "sobol"
     )
-    _, said = second.communicate(timeout=120)
-    assert second.returncode == 0, said
+    _, output = second.communicate(timeout=120)
+    assert second.returncode == 0, output
     study = opened(served)
     assert study.spent.lost == 1
     assert study.spent.values == calls(served) == 5, (
@@ -159,14 +159,14 @@ def test_a_worker_whose_answers_do_not_fit_ends(served: Place) -> None:
         )
     )
     one = worker(served, "--strategy", "random", "--executor", "serial", "--budget", "50")
-    _, said = one.communicate(timeout=90)
+    _, output = one.communicate(timeout=90)
     assert one.returncode == 1
-    assert "is 'rte' meant to be 'rate'?" in said
-    assert "the answers do not fit the problem, and this worker ends" in said
+    assert "is 'rte' meant to be 'rate'?" in output
+    assert "the outputs do not fit the problem; the worker ends" in output
     assert calls(served) < 10
 
 
-def test_a_worker_that_is_told_to_stop_while_the_server_is_down_says_what_it_knows(
+def test_a_worker_stopped_while_the_server_is_down_reports_unsent_results(
     tmp_path: Path,
 ) -> None:
     own = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
@@ -174,12 +174,12 @@ def test_a_worker_that_is_told_to_stop_while_the_server_is_down_says_what_it_kno
     one = worker(served, "--strategy", "random", "--executor", "serial", "--grace", "1", pause=0.5)
     wait_until(lambda: calls(served) >= 2)
     own.kill()
-    time.sleep(1.5)  # one more is answered, and nobody is there to be told
+    time.sleep(1.5)  # one more result, without a server to receive it
     began = time.monotonic()
     one.send_signal(signal.SIGTERM)
-    _, said = one.communicate(timeout=60)
+    _, output = one.communicate(timeout=60)
     assert time.monotonic() - began < 20.0
-    (number, value) = re.findall(r"not written: study.tell\((\d+), \[(.+)\], attempt=0\)", said)[0]
+    (number, value) = re.findall(r"not written: study.tell\((\d+), \[(.+)\], attempt=0\)", output)[0]
     own.start()
     study = opened(served)
     assert study.tell(int(number), float(value), attempt=0).loss == float(value)
