@@ -1,4 +1,4 @@
-"""Bayesian optimization that never leaves the prior: samples of it, weighed by the probability to improve."""
+"""Bayesian optimization within the latent prior, sampled by preconditioned Crank-Nicolson."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
+from bo_invert.models.data_subset import select_subset
+from bo_invert.models.design_features import principal_components
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
 from bo_invert.models.optim.initial_design import initial_design_size, needs_initial_design
+from bo_invert.models.optim.pcn_sampler import sample_pcn
+from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
@@ -26,42 +30,50 @@ if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
 
 SURROGATES = ("auto", "design", "latent")
-#: More prior draws than this hardly change the principal components of designs.
-_DRAWS = 256
-#: Prior draws among which the walkers find their first places.
-_LOOKS = 1024
-#: Probability, everywhere, that the model is wrong and an improvement possible. A model that is sure of itself would
-#: otherwise outweigh any prior, and send walkers to where no design is plausible.
-_DOUBT = 1e-3
-#: Walks are no descents: what lies nearer to a known point, in units of the unit cube, is the same point once more.
-_SAME = 1e-4
+# Engineering choice: prior draws for the principal components of designs; more draws hardly
+# change the components.
+_PCA_DRAWS = 256
+# Engineering choice: prior draws from which the starts of the walkers are resampled.
+_START_DRAWS = 1024
+# Engineering choice: least probability of improvement. An overconfident surrogate would otherwise
+# outweigh the prior and move walkers to implausible designs.
+_MIN_PROBABILITY = 1e-3
+# Engineering choice: distance in units of the unit cube below which two points are duplicates.
+# Sampling does not converge to an optimum, so a closer point yields no information.
+_DUPLICATE = 1e-4
 
 
 @dataclass(frozen=True)
 class PCN(Strategy):
-    """Prior times probability of improvement, sampled by preconditioned Crank-Nicolson walks (Moss et al., ICML 2025).
+    """Latent prior times probability of improvement, sampled by pCN (COWBOYS, Moss et al. 2025).
 
-    The generator is a prior and nothing else: the Gaussian process compares *designs*, where the space can show them
-    as numbers, and the latent is only walked in. After an initial design drawn from the prior, every ask samples
-    ``p(z) P(improvement at z)``. A query is, of the places where a few walkers end, the one with the highest expected
-    improvement. Finds look like what the generator was taught, far more than an acquisition's maximum does; what the
-    generator would hardly ever make is hardly ever found.
+    After an initial design from the prior, every ask samples the density
 
-    ``p(z)`` is the measured reference measure where there is one, otherwise N(0, I), cut off at the domain's radius;
-    in a box it is uniform. Any objective, outcome constraints, failures, open trials and a latent's ``floor`` are
-    treated as by ``gp``.
-    Decoding is free of oracle calls but not of time: a query takes about ``walkers * steps`` designs.
+        ``p(z) P(f(z) < f*)``
+
+    with ``walkers`` chains per query, f* being the incumbent loss. Of the ends of these chains
+    the query is the one with the largest expected improvement. Preconditioned Crank-Nicolson
+    leaves N(0, I) invariant, so its acceptance rate does not depend on the dimension.
+
+    The GP models the loss as a function of the *designs*, if the space has numeric features, and
+    the generator serves as prior only. Solutions are more plausible than maximisers of an
+    acquisition function. Designs that the generator makes rarely are found rarely.
+
+    p(z) is the latent prior, cut off at the radius of the domain, and uniform in a box.
+    Objectives, constraints, failures, pending trials and the plausibility ``floor`` are treated
+    as in ``gp``. A query decodes about ``walkers * steps`` designs; this costs no oracle calls.
+    Use it if plausible designs matter more than the last improvement.
 
     Args:
-        surrogate: ``"design"``: the process sees principal components of the designs; ``"latent"``: it sees points;
-            ``"auto"``: designs where the space shows them.
-        components: most principal components of designs that the process sees. Designs whose every number counts,
-            such as how many atoms of which kind a molecule has, want more.
-        walkers: for each query. One for a plain sample; the more there are, the greedier and the less plausible.
-        steps: of each walker.
-        initial: size of the initial design, data of the user's included; default ``2 d``, at least 5, at most 20
-            and at most a quarter of the budget.
-        noisy: the oracle answers differently to the same point.
+        surrogate: ``"design"`` fits the GP to principal components of the designs, ``"latent"``
+            to the points; ``"auto"`` is ``"design"`` if the space has features.
+        components: largest number of principal components. Designs in which every number counts,
+            such as atom counts of molecules, need more.
+        walkers: chains per query; 1 gives a plain sample, more are greedier and less plausible.
+        steps: steps of each chain.
+        initial: size of the initial design, observations of the user included; default ``2 d``,
+            at least 5, at most 20 and at most a quarter of the budget.
+        noisy: the oracle is noisy.
     """
 
     name = "pcn"
@@ -75,7 +87,8 @@ class PCN(Strategy):
     def __post_init__(self) -> None:
         if self.surrogate not in SURROGATES:
             raise InvalidInputError(
-                f"strategy 'pcn': surrogate is one of {', '.join(map(repr, SURROGATES))}, got {self.surrogate!r}"
+                f"strategy 'pcn': surrogate is one of {', '.join(map(repr, SURROGATES))}, "
+                f"got {self.surrogate!r}"
             )
         sizes = (
             self.components,
@@ -85,59 +98,46 @@ class PCN(Strategy):
         )
         if min(sizes) < 1:
             raise InvalidInputError(
-                f"strategy 'pcn': components, walkers, steps and initial are at least 1, got {self}"
+                "strategy 'pcn': components, walkers, steps and initial must be at least 1, "
+                f"got {self}"
             )
 
     def check(self, statement: ProblemStatement) -> None:
         if self.surrogate == "design" and statement.features is None:
             raise UnsuitableStrategyError(
-                f"strategy {self.name!r} with surrogate='design' compares designs, and the space of problem "
-                f"{statement.name!r} does not show them as numbers. Use a Latent whose decoder makes arrays, give the "
-                "space a property features, or take surrogate='latent'"
+                f"strategy {self.name!r} with surrogate='design' needs numeric features of "
+                f"designs, and the space of problem {statement.name!r} has none. Use a Latent with a "
+                "decoder to arrays, define the property features of the space, or use surrogate='latent'"
             )
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
         history, domain = History(trials), statement.domain
-        if needs_initial_design(
-            history, initial_design_size(domain.dim, request.budget, self.initial)
-        ):
+        size = initial_design_size(domain.dim, request.budget, self.initial)
+        if needs_initial_design(history, size):
             pool = domain.sample(request.rng(), request.count + 32)
-            return self._propose(
-                DuplicateFilter(domain).select_new(pool, history.all_points, request.count),
-                request.memo,
-            )
-        from bo_invert.models.threads import one_thread
-
-        rng = request.rng()
-        with one_thread():
-            points, memo = self._sampled(statement, history, request, rng)
-        return self._propose(points, memo)
-
-    def _propose(self, points: Array, memo: JSON) -> Proposal:
+            points = DuplicateFilter(domain).select_new(pool, history.all_points, request.count)
+            memo = request.memo
+        else:
+            with one_thread():
+                points, memo = self._sample(statement, history, request)
         return Proposal(tuple(Query(point, origin=self.name) for point in points), memo)
 
     def _inputs(self, statement: ProblemStatement, request: Request) -> Callable[[Array], Array]:
-        """What the process sees of points ``(n, d)``."""
-        from bo_invert.models.design_features import principal_components
-
+        """Return the function from points ``(n, d)`` to inputs of the surrogate."""
         domain = statement.domain
         if self.surrogate != "latent" and statement.features is not None:
-            found = principal_components(
-                statement.features, domain.sample(request.stream(0), _DRAWS), self.components
-            )
+            draws = domain.sample(request.stream(0), _PCA_DRAWS)
+            found = principal_components(statement.features, draws, self.components)
             if found is not None:
                 return found
         return lambda points: to_unit(domain, points)
 
-    def _sampled(
-        self,
-        statement: ProblemStatement,
-        history: History,
-        request: Request,
-        rng: np.random.Generator,
+    def _sample(
+        self, statement: ProblemStatement, history: History, request: Request
     ) -> tuple[Array, JSON]:
+        """Sample points ``(count, d)``; return them and the memo of the next ask."""
         import torch
 
         from bo_invert.models.acquisition.feasibility import fit_feasibility
@@ -145,66 +145,63 @@ class PCN(Strategy):
         from bo_invert.models.acquisition.probability_of_improvement import (
             log_probability_of_improvement,
         )
-        from bo_invert.models.data_subset import select_subset
         from bo_invert.models.fitted_model import fit_model
 
-        domain, memo = statement.domain, request.memo or {}
+        domain, memo, rng = statement.domain, request.memo or {}, request.rng()
         inputs = self._inputs(statement, request)
-        told, lost = (
+        observed, failed = (
             np.nan_to_num(inputs(points), nan=0.5)
             for points in (history.points, history.failed_points)
         )
-        some = select_subset(told, history.order)
-        learned = fit_model(
-            statement, history, told, memo.get("outputs"), subset=some, noisy=self.noisy
+        subset = select_subset(observed, history.order)
+        model = fit_model(
+            statement, history, observed, memo.get("outputs"), subset=subset, noisy=self.noisy
         )
-        answered, labels = fit_feasibility(told, lost, history.order, memo.get("labels"))
-        wish = plausibility_penalty(domain)
+        feasibility, labels = fit_feasibility(observed, failed, history.order, memo.get("labels"))
+        penalty = plausibility_penalty(domain)
 
-        def permitted(score: Score, points: Array) -> Array:
-            """A score of points, and whether they should be asked for; -inf where no design is seen."""
-            seen = inputs(points)
-            sound = np.asarray(np.isfinite(seen).all(axis=1))
+        def evaluate(score: Score, points: Array) -> Array:
+            """Evaluate a score with feasibility and plausibility; -inf without features."""
+            features = inputs(points)
+            valid = np.asarray(np.isfinite(features).all(axis=1))
             with torch.no_grad():
-                x = torch.as_tensor(np.where(sound[:, None], seen, 0.5))
-                values = score(x) if answered is None else score(x) + answered(x)
-                values = (
-                    values
-                    if wish is None
-                    else values + wish(torch.as_tensor(to_unit(domain, points)))
-                )
-            return np.where(sound, values.numpy(), -np.inf)
+                x = torch.as_tensor(np.where(valid[:, None], features, 0.5))
+                values = score(x) if feasibility is None else score(x) + feasibility(x)
+                if penalty is not None:
+                    values = values + penalty(torch.as_tensor(to_unit(domain, points)))
+            return np.where(valid, values.numpy(), -np.inf)
 
-        nothing = np.empty((0, told.shape[1]))
-        probability = log_probability_of_improvement(
-            learned.surrogate,
-            learned.outputs,
-            learned.acquisition_data(nothing),
+        log_probability = log_probability_of_improvement(
+            model.surrogate,
+            model.outputs,
+            model.acquisition_data(np.empty((0, observed.shape[1]))),
             seed=draw_seed(rng),
         )
 
-        def doubted(x: Tensor) -> Tensor:
-            return torch.logaddexp(probability(x), torch.full_like(x[:, 0], math.log(_DOUBT)))
+        def bounded(x: Tensor) -> Tensor:
+            floor = torch.full_like(x[:, 0], math.log(_MIN_PROBABILITY))
+            return torch.logaddexp(log_probability(x), floor)
 
-        ends = self._walked(
-            domain, history, lambda points: permitted(doubted, points), request.count, rng
+        ends = self._run_chains(
+            domain, history, lambda points: evaluate(bounded, points), request.count, rng
         )
-        apart = DuplicateFilter(domain) if self.noisy else duplicate_filter(statement, history)
+        duplicates = DuplicateFilter(domain) if self.noisy else duplicate_filter(statement, history)
         if domain.continuous and not self.noisy:
-            apart = replace(apart, min_distance=max(apart.min_distance, _SAME))
-        picked = np.empty((0, domain.dim))
+            distance = max(duplicates.min_distance, _DUPLICATE)
+            duplicates = replace(duplicates, min_distance=distance)
+        chosen = np.empty((0, domain.dim))
         for pool in np.split(ends, request.count):
-            pending = np.nan_to_num(
-                inputs(np.concatenate([history.pending_points, picked])), nan=0.5
+            pending = np.concatenate([history.pending_points, chosen])
+            improvement = model.log_expected_improvement(
+                np.nan_to_num(inputs(pending), nan=0.5), seed=draw_seed(rng)
             )
-            gain = learned.log_expected_improvement(pending, seed=draw_seed(rng))
-            order = np.argsort(-permitted(gain, pool), kind="stable")
+            order = np.argsort(-evaluate(improvement, pool), kind="stable")
             candidates = np.concatenate([pool[order], domain.sample(rng, 256)])
-            taken = np.concatenate([history.all_points, picked])
-            picked = np.concatenate([picked, apart.select_new(candidates, taken, 1)])
-        return picked, {"outputs": learned.surrogate.memo, "labels": labels}
+            known = np.concatenate([history.all_points, chosen])
+            chosen = np.concatenate([chosen, duplicates.select_new(candidates, known, 1)])
+        return chosen, {"outputs": model.surrogate.memo, "labels": labels}
 
-    def _walked(
+    def _run_chains(
         self,
         domain: Domain,
         history: History,
@@ -212,31 +209,29 @@ class PCN(Strategy):
         count: int,
         rng: np.random.Generator,
     ) -> Array:
-        """Samples of the prior times the probability, as points; ``walkers`` for each of so many queries."""
-        from bo_invert.models.optim.pcn_sampler import sample_pcn
-
-        normal = _Normal(domain)
+        """Sample prior times probability; return the ends ``(walkers * count, d)`` of chains."""
+        normal = _NormalCoordinates(domain)
 
         def log_likelihood(z: Array) -> Array:
             values: Array = log_probability(normal.points(z)) + normal.log_ratio(z)
             return values
 
-        best = normal.whitened(history.points[history.order[:16]])
-        looks = np.concatenate([normal.draws(rng, _LOOKS), best])
-        start = looks[_drawn(log_probability(normal.points(looks)), self.walkers * count, rng)]
-        return normal.points(sample_pcn(log_likelihood, start, rng, steps=self.steps))
+        best = normal.coordinates(history.points[history.order[:16]])
+        pool = np.concatenate([normal.draws(rng, _START_DRAWS), best])
+        rows = _resample(log_probability(normal.points(pool)), self.walkers * count, rng)
+        return normal.points(sample_pcn(log_likelihood, pool[rows], rng, steps=self.steps))
 
 
-def _drawn(logs: Array, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Numbers ``(count,)`` of rows drawn in proportion to the exponentials of logs ``(n,)``."""
+def _resample(logs: Array, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Draw ``count`` row numbers with probabilities proportional to ``exp(logs)``."""
     top = logs.max()
     shares = np.exp(logs - top) if np.isfinite(top) else np.ones(len(logs))
     return rng.choice(len(logs), size=count, p=shares / shares.sum()).astype(np.intp)
 
 
 @dataclass(frozen=True)
-class _Normal:
-    """A domain's prior seen from N(0, I), which the walks keep."""
+class _NormalCoordinates:
+    """Coordinates in which pCN proposes: z itself in a latent, ``Phi^-1(u)`` in a box."""
 
     domain: Domain
 
@@ -247,7 +242,7 @@ class _Normal:
 
         return self.domain.project(ndtr(z))
 
-    def whitened(self, points: Array) -> Array:
+    def coordinates(self, points: Array) -> Array:
         if self.domain.latent:
             return points
         from scipy.special import ndtri
@@ -256,12 +251,16 @@ class _Normal:
         return z
 
     def draws(self, rng: np.random.Generator, n: int) -> Array:
+        """Draw ``n`` coordinates of points from the reference measure."""
         if self.domain.latent:
             return self.domain.sample(rng, n)
         return rng.standard_normal((n, self.domain.dim))
 
     def log_ratio(self, z: Array) -> Array:
-        """Log density of the prior over that of N(0, I), up to a constant, shape ``(n,)``."""
+        """Compute log p(z) - log N(z; 0, I) up to a constant, shape ``(n,)``.
+
+        In a box the uniform measure is N(0, I) in these coordinates, and the ratio is 0.
+        """
         if not self.domain.latent:
             return np.zeros(len(z))
         squares = (z**2).sum(axis=1)

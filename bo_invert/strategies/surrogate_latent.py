@@ -1,4 +1,4 @@
-"""Bayesian optimization in a surrogate latent space: what lies between a few good draws of a generator."""
+"""Bayesian optimization in a surrogate latent space spanned by a few good draws (O3)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
+from bo_invert.models.data_subset import select_subset
+from bo_invert.models.optim.duplicates import DuplicateFilter, plateau_width
+from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain, Float, box_domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
@@ -25,25 +28,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class O3(Strategy):
-    """Surrogate latent space (Willis et al. 2025, arXiv 2509.23800): low-dimensional, whatever the generator's latent.
+    """Bayesian optimization in a surrogate latent space (Willis et al. 2025, arXiv 2509.23800).
 
-    First the reference measure is drawn from. The K best points told become the *seeds*, and from then on only their
-    mixtures ``sum_k w_k z_k`` with ``w >= 0`` and ``|w| = 1`` are searched: independent draws of N(0, I) mix to draws
-    of N(0, I), so mixtures look to the generator like what it was taught. Once as many mixtures have been told as there
-    were draws, the best points known become the new seeds.
+    The strategy draws from the latent prior first. The K best points become the *seeds* z_k.
+    Then it searches mixtures of seeds only:
 
-    The Gaussian process sees the weights, and its log expected improvement is searched over a cube that maps to evenly
-    distributed weights. The paper breaks a stick in K - 1 places instead and models its coordinates: there one
-    seed alone is a whole face of the cube, to be learned again and again.
+        ``z = sum_k w_k z_k`` with ``w_k >= 0`` and ``|w|_2 = 1``.
 
-    The first draws may be the user's own data, and so may seeds. It takes any objective and constraints that ``gp``
-    takes, and needs no encoder. Where the best point is no mixture of the seeds, it cannot be found.
+    Such a mixture of independent draws from N(0, I) is distributed as N(0, I), so mixtures are
+    plausible inputs of the generator. Once there are as many completed mixtures as draws, the
+    best observed points become the new seeds.
+
+    The GP is fitted to the weights. The log expected improvement is maximised over a cube that
+    maps to uniformly distributed weights. The paper uses a stick-breaking map with K - 1
+    coordinates instead, in which a whole face of the cube stands for one seed.
+
+    Observations of the user count as draws and may become seeds. Objectives and constraints are
+    those of ``gp``; no encoder is needed. Use it for small budgets in latents of hundreds of
+    coordinates. It cannot find a point outside the span of the seeds.
 
     Args:
         seeds: K, at least 2; default: ``d + 1``, at most 8.
-        draws: told before the first mixture, at least ``seeds``; default: half of the budget, 50 without one.
-        renew: mixtures told before better seeds are taken; default: as many as ``draws``; 0 for never.
-        noisy: the oracle answers differently to the same point.
+        draws: observations before the first mixture, at least ``seeds``; default: half of the
+            budget, 50 without one.
+        renew: completed mixtures before new seeds; default: as many as ``draws``; 0 for never.
+        noisy: the oracle is noisy.
     """
 
     name = "o3"
@@ -57,7 +66,8 @@ class O3(Strategy):
             self.draws is not None and self.draws < (self.seeds or 2)
         ):
             raise InvalidInputError(
-                f"strategy 'o3': seeds must be at least 2 and draws at least as many as seeds, got {self}"
+                "strategy 'o3': seeds must be at least 2 and draws at least as many as seeds, "
+                f"got {self}"
             )
         if self.renew is not None and self.renew < 0:
             raise InvalidInputError(f"strategy 'o3': renew must be at least 0, got {self.renew}")
@@ -65,8 +75,8 @@ class O3(Strategy):
     def check(self, statement: ProblemStatement) -> None:
         if not statement.domain.latent:
             raise UnsuitableStrategyError(
-                f"strategy {self.name!r} mixes draws of a generator's latent, and problem {statement.name!r} is a box "
-                "of parameters. Use a Latent space, or take 'gp' or 'turbo', which work in boxes"
+                f"strategy {self.name!r} mixes draws of a latent prior, and problem "
+                f"{statement.name!r} is a box of parameters. Use a Latent space, or 'gp' or 'turbo'"
             )
 
     def ask(
@@ -74,35 +84,31 @@ class O3(Strategy):
     ) -> Proposal:
         history, domain = History(trials), statement.domain
         drawn = [trial for trial in history.trials if "w" not in trial.query.meta]
-        enough = self._enough(domain, request.budget)
-        told = sum(trial.state is State.COMPLETED for trial in drawn)
-        coming = sum(trial.state.open for trial in drawn)
-        seeds = self._seeds(history)
+        size = self._design_size(domain, request.budget)
+        completed = sum(trial.state is State.COMPLETED for trial in drawn)
+        pending = sum(trial.state.open for trial in drawn)
+        seeds = self._current_seeds(history)
         if seeds is None:
-            if told + coming < enough or told < min(enough, self._many(domain)):
+            if completed + pending < size or completed < min(size, self._seed_count(domain)):
                 points = domain.sample(request.rng(), request.count)
-                return Proposal(
-                    tuple(Query(point, origin=self.name) for point in points), request.memo
-                )
-            seeds = _best(history.ranking, self._many(domain))
-        elif self._worn(history, seeds, enough):
-            seeds = _best(history.ranking, self._many(domain))
-        from bo_invert.models.threads import one_thread
-
-        rng = request.rng()
+                queries = tuple(Query(point, origin=self.name) for point in points)
+                return Proposal(queries, request.memo)
+            seeds = _best(history.ranking, self._seed_count(domain))
+        elif self._exhausted(history, seeds, size):
+            seeds = _best(history.ranking, self._seed_count(domain))
         with one_thread():
-            return self._mixed(statement, history, seeds, request, rng)
+            return self._propose(statement, history, seeds, request)
 
-    def _many(self, domain: Domain) -> int:
+    def _seed_count(self, domain: Domain) -> int:
         return self.seeds or min(domain.dim + 1, 8)
 
-    def _enough(self, domain: Domain, budget: int | None) -> int:
+    def _design_size(self, domain: Domain, budget: int | None) -> int:
         if self.draws is not None:
             return self.draws
-        return max(self._many(domain), 50 if budget is None else budget // 2)
+        return max(self._seed_count(domain), 50 if budget is None else budget // 2)
 
-    def _seeds(self, history: History) -> list[Trial] | None:
-        """The seeds in use: the log says it itself, in the latest mixture."""
+    def _current_seeds(self, history: History) -> list[Trial] | None:
+        """Return the seeds of the latest mixture in the log; None before the first."""
         for trial in reversed(history.trials):
             numbers = trial.query.meta.get("seeds")
             if trial.origin == self.name and numbers is not None:
@@ -110,79 +116,76 @@ class O3(Strategy):
                 return [by_number[number] for number in numbers]
         return None
 
-    def _worn(self, history: History, seeds: list[Trial], enough: int) -> bool:
-        """Whether these seeds have been mixed for long enough."""
-        renew = enough if self.renew is None else self.renew
+    def _exhausted(self, history: History, seeds: list[Trial], size: int) -> bool:
+        """Return True if enough mixtures of these seeds are completed."""
+        renew = size if self.renew is None else self.renew
         numbers = [trial.number for trial in seeds]
         asked = [trial for trial in history.trials if trial.query.meta.get("seeds") == numbers]
         return renew > 0 and sum(trial.state is State.COMPLETED for trial in asked) >= renew
 
-    def _mixed(
+    def _propose(
         self,
         statement: ProblemStatement,
         history: History,
         seeds: list[Trial],
         request: Request,
-        rng: np.random.Generator,
     ) -> Proposal:
         from bo_invert.models.acquisition.feasibility import fit_feasibility
-        from bo_invert.models.data_subset import select_subset
         from bo_invert.models.fitted_model import fit_model
-        from bo_invert.models.optim.duplicates import DuplicateFilter, plateau_width
         from bo_invert.models.optim.optimize_acquisition import optimize_acquisition
 
-        domain = statement.domain
+        domain, rng = statement.domain, request.rng()
         corners = np.array([trial.point for trial in seeds])
         numbers = [trial.number for trial in seeds]
-        where = dict(zip(numbers, np.eye(len(seeds)), strict=True))
-        where |= {
+        # A seed is the mixture with one weight of 1.
+        known = dict(zip(numbers, np.eye(len(seeds)), strict=True))
+        known |= {
             trial.number: np.array(trial.query.meta["w"])
             for trial in history.trials
             if trial.query.meta.get("seeds") == numbers
         }
-        inside = History([trial for trial in history.trials if trial.number in where])
-        told, lost, pending = (
-            np.array([where[trial.number] for trial in group]).reshape(-1, len(seeds))
+        inside = History([trial for trial in history.trials if trial.number in known])
+        observed, failed, pending = (
+            np.array([known[trial.number] for trial in group]).reshape(-1, len(seeds))
             for group in (inside.completed, inside.failed, inside.pending)
         )
         memo = (request.memo or {}) if (request.memo or {}).get("seeds") == numbers else {}
-        some = select_subset(told, inside.order)
-        learned = fit_model(
-            statement, inside, told, memo.get("outputs"), subset=some, noisy=self.noisy
+        subset = select_subset(observed, inside.order)
+        model = fit_model(
+            statement, inside, observed, memo.get("outputs"), subset=subset, noisy=self.noisy
         )
-        answered, labels = fit_feasibility(told, lost, inside.order, memo.get("labels"))
+        feasibility, labels = fit_feasibility(observed, failed, inside.order, memo.get("labels"))
         cube = box_domain({f"u{k}": Float(0.0, 1.0) for k in range(len(seeds))})
-        incumbents = coordinates(told[inside.order[:5]])
-        apart = DuplicateFilter(
-            cube, 0.0 if self.noisy else plateau_width(coordinates(told[some]), inside.y[some])
+        incumbents = coordinates(observed[inside.order[:5]])
+        width = (
+            0.0 if self.noisy else plateau_width(coordinates(observed[subset]), inside.y[subset])
         )
+        duplicates = DuplicateFilter(cube, width)
         queries: list[Query] = []
         while len(queries) < request.count:
-            gain = learned.log_expected_improvement(pending, seed=draw_seed(rng))
-            score = _of_coordinates(gain, answered, _wish(domain, corners))
-            taken = coordinates(np.concatenate([told, lost, pending]))
-            w = weights(
-                optimize_acquisition(score, cube, incumbents, taken, rng, duplicates=apart)[0]
-            )
+            improvement = model.log_expected_improvement(pending, seed=draw_seed(rng))
+            score = _of_coordinates(improvement, feasibility, _penalty(domain, corners))
+            taken = coordinates(np.concatenate([observed, failed, pending]))
+            u, _ = optimize_acquisition(score, cube, incumbents, taken, rng, duplicates=duplicates)
+            w = weights(u)
             point = domain.project(mixtures(w[None], corners))[0]
             queries.append(Query(point, origin=self.name, meta={"w": w.tolist(), "seeds": numbers}))
             pending = np.concatenate([pending, w[None]])
-        return Proposal(
-            tuple(queries), {"seeds": numbers, "outputs": learned.surrogate.memo, "labels": labels}
-        )
+        note = {"seeds": numbers, "outputs": model.surrogate.memo, "labels": labels}
+        return Proposal(tuple(queries), note)
 
 
-def _best(ranking: Sequence[Trial], many: int) -> list[Trial]:
-    """The best trials at different points."""
+def _best(ranking: Sequence[Trial], count: int) -> list[Trial]:
+    """Return the best trials at different points."""
     _, first = np.unique(np.array([trial.point for trial in ranking]), axis=0, return_index=True)
-    return [ranking[i] for i in np.sort(first)[:many]]
+    return [ranking[i] for i in np.sort(first)[:count]]
 
 
 def weights(u: Array) -> Array:
-    """Weights ``(..., K)``, not negative and of norm 1, of coordinates ``(..., K)`` in the unit cube.
+    """Map coordinates ``(..., K)`` in the unit cube to weights ``w >= 0`` with ``|w| = 1``.
 
-    Coordinates become absolute values of normal numbers, and these are divided by their norm. Uniform coordinates
-    therefore give weights that are uniform on the positive part of the sphere.
+    ``n_k = Phi^-1((1 + u_k) / 2)`` is the absolute value of a normal number and ``w = n / |n|``.
+    Uniform coordinates therefore yield weights uniform on the positive part of the sphere.
     """
     import torch
 
@@ -191,7 +194,7 @@ def weights(u: Array) -> Array:
 
 
 def coordinates(w: Array) -> Array:
-    """Coordinates ``(..., K)`` in the unit cube that ``weights`` maps to ``w``: of many, those of usual length."""
+    """Invert ``weights`` with ``|n| = sqrt(K)``, the typical norm of K normal numbers."""
     from scipy.special import ndtr
 
     u: Array = 2.0 * ndtr(w * np.sqrt(w.shape[-1])) - 1.0
@@ -199,10 +202,10 @@ def coordinates(w: Array) -> Array:
 
 
 def mixtures(w: Array, seeds: Array) -> Array:
-    """Points ``(n, d)`` of weights ``(n, K)`` of seeds ``(K, d)``.
+    """Mix seeds ``(K, d)`` with weights ``(n, K)`` to points ``(n, d)``.
 
-    Seeds that point the same way add up to a point beyond all of them, which few dimensions make likely; it is
-    pulled back to the norm that orthogonal seeds would have given.
+    Orthogonal seeds yield the norm ``sqrt(sum_k w_k^2 |z_k|^2)``. Seeds of similar direction
+    exceed it, which few coordinates make likely, and the mixture is scaled back to this norm.
     """
     import torch
 
@@ -220,28 +223,27 @@ def _weights(u: Tensor) -> Tensor:
 
 def _mixtures(w: Tensor, seeds: Tensor) -> Tensor:
     mixed = w @ seeds
-    shell = (w.square() @ seeds.square().sum(-1)).sqrt()
-    points: Tensor = mixed * (shell / mixed.norm(dim=-1).clamp(min=1e-12)).clamp(max=1.0).unsqueeze(
-        -1
-    )
+    orthogonal = (w.square() @ seeds.square().sum(-1)).sqrt()
+    scale = (orthogonal / mixed.norm(dim=-1).clamp(min=1e-12)).clamp(max=1.0)
+    points: Tensor = mixed * scale.unsqueeze(-1)
     return points
 
 
-def _wish(domain: Domain, corners: Array) -> Score | None:
-    """The wish for plausible points as a score of weights."""
+def _penalty(domain: Domain, corners: Array) -> Score | None:
+    """Return the plausibility penalty as a function of weights; None without a floor."""
     import torch
 
     from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
 
-    wish = plausibility_penalty(domain)
-    if wish is None:
+    penalty = plausibility_penalty(domain)
+    if penalty is None:
         return None
     seeds, (lower, upper) = torch.as_tensor(corners), torch.as_tensor(domain.bounds)
-    return lambda w: wish((_mixtures(w, seeds) - lower) / (upper - lower))
+    return lambda w: penalty((_mixtures(w, seeds) - lower) / (upper - lower))
 
 
 def _of_coordinates(*scores: Score | None) -> Score:
-    """The sum of scores of weights, as a score of coordinates."""
+    """Sum scores of weights, as a function of coordinates in the cube."""
 
     def total(u: Tensor) -> Tensor:
         w = _weights(u)
