@@ -11,7 +11,8 @@ import numpy as np
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.problem_statement import ProblemStatement
-from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, require_gradients
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
+from bo_invert.strategies.requirements import require_gradients
 from bo_invert.types import Array, Descent, Query, Trial
 
 
@@ -60,7 +61,7 @@ class Gradient(Strategy):
             )
 
     def check(self, statement: ProblemStatement) -> None:
-        require_gradients(self, statement)
+        require_gradients(self.name, statement)
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request

@@ -13,8 +13,9 @@ from bo_invert.models.least_squares.convergence import rounding_loss, target_rea
 from bo_invert.models.least_squares.gauss_newton import GaussNewtonSettings, GaussNewtonStart
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import ProblemStatement
-from bo_invert.strategies.base import Proposal, Request, Strategy, refuse_without_residuals
+from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.strategies.replay import key, replay
+from bo_invert.strategies.requirements import require_residuals
 from bo_invert.types import JSON, Array, Query, Trial
 
 #: A new start is made where less than this share of what an ordinary evaluation leaves is left.
@@ -74,7 +75,7 @@ class LeastSquares(Strategy):
             raise InvalidInputError(f"least_squares: design is at least 2, got {self.design}")
 
     def check(self, statement: ProblemStatement) -> None:
-        refuse_without_residuals(self.name, statement, instead="'gp' or 'cmaes'")
+        require_residuals(self.name, statement, "'gp' or 'cmaes'")
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request

@@ -1,13 +1,16 @@
-"""An optimiser that calls a function, as ask and tell: it is run anew on every ask, and answered from the log.
+"""Replay of optimisers from the log: a program that calls a function becomes ask and tell.
 
-The optimiser must be deterministic given its answers. It is run until it wants an answer that the log does not hold;
-what it wants then is what to evaluate next. Nothing has to be kept between asks.
+Every ask runs the optimiser again. Its evaluations are answered from the log until one is
+missing; the missing points are the next queries. The optimiser must be deterministic given the
+answers. No state is stored between asks.
 """
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -15,10 +18,22 @@ from bo_invert.history import History
 from bo_invert.types import Array, Query, Trial
 
 Answer = TypeVar("Answer")
+Optimizer = TypeVar("Optimizer")
+
+Evaluate = Callable[[Sequence[Array]], list[Answer]]
+"""Function from points that may be evaluated in parallel to their answers."""
+Losses = Evaluate[float]
+
+# Engineering choice: losses of infeasible points (violated constraints) and of failed trials, in
+# units of the loss. They are fixed, because a value that depended on later trials would change
+# the replay. They are finite, so that their differences and squares remain finite.
+_INFEASIBLE, _FAILED = 1e30, 1e60
+# Engineering choice: consecutive runs without new points after which the domain is exhausted.
+_IDLE_RUNS = 3
 
 
 class _Missing(Exception):
-    """Carries the points out of the optimiser's stack."""
+    """Interruption of an optimiser at points without answers."""
 
     def __init__(self, points: list[Array]) -> None:
         super().__init__(f"{len(points)} points have no answer yet")
@@ -26,23 +41,22 @@ class _Missing(Exception):
 
 
 def key(point: Array) -> bytes:
-    """What makes two points the same: every bit of them."""
+    """Return the bytes of a point; equal keys mean equal points."""
     return np.ascontiguousarray(point, dtype=np.float64).tobytes()
 
 
 def replay(
-    run: Callable[[Callable[[Sequence[Array]], list[Answer]]], object],
-    answers: Mapping[bytes, Answer],
+    run: Callable[[Evaluate[Answer]], object], answers: Mapping[bytes, Answer]
 ) -> list[Array]:
     """Run an optimiser on known answers.
 
     Args:
-        run: takes a function from points, each ``(d,)``, to their answers, and calls it as often as it likes. Points
-            passed together (a finite-difference stencil, a generation) can be evaluated side by side.
-        answers: what is known, by ``key``.
+        run: function that receives ``evaluate``, a function from points ``(d,)`` to answers.
+            Points of one call (a finite-difference stencil, a generation) are independent.
+        answers: known answers by ``key``.
 
     Returns:
-        The points it asked for and cannot go on without, each once; none if it came to its end.
+        The different points of the first call with missing answers; none if the run ended.
     """
 
     def evaluate(points: Sequence[Array]) -> list[Answer]:
@@ -58,38 +72,26 @@ def replay(
     return []
 
 
-def launch(trials: Sequence[Trial], origin: str, start: int) -> Trial | None:
-    """The given trial that a restarting method begins its ``start``-th run from; None for a fresh draw.
+def start_trial(trials: Sequence[Trial], origin: str, run: int) -> Trial | None:
+    """Return the trial at which run number ``run`` of a strategy begins; None for its own start.
 
-    It is the best of the log, if another method or the user found it and no run began there yet. Queries of the
-    method say so in their ``meta``, as ``{"start": number of the run, "from": number of that trial or None}``: what
-    becomes known later does not change where a run began.
+    A run begins at the best trial of the log if it is of another origin and no run has begun
+    there. Queries record it in their ``meta`` as ``{"start": run, "from": trial number}``, so
+    later trials do not move the start of a run.
     """
-    begun = {
+    starts = {
         t.query.meta["start"]: t.query.meta["from"] for t in reversed(trials) if t.origin == origin
     }
-    if start in begun:
-        return next((trial for trial in trials if trial.number == begun[start]), None)
+    if run in starts:
+        return next((trial for trial in trials if trial.number == starts[run]), None)
     ranking = History(trials).ranking
-    if not ranking or ranking[0].origin == origin or ranking[0].number in begun.values():
+    if not ranking or ranking[0].origin == origin or ranking[0].number in starts.values():
         return None
     return ranking[0]
 
 
-Evaluate = Callable[[Sequence[Array]], list[Answer]]
-"""The answers at points that can be evaluated side by side."""
-Losses = Evaluate[float]
-
-#: No loss is worse than a broken constraint, and nothing is worse than no outputs. Fixed, so that what is told later
-#: never changes what an optimiser saw; finite, so that differences and their squares stay numbers.
-_BROKEN = 1e30
-_BARREN = 1e60
-#: Runs in a row that ask for nothing new, before the domain counts as exhausted.
-_IDLE = 3
-
-
 def penalised(trials: Sequence[Trial]) -> dict[bytes, float]:
-    """One finite number for every point that is not open, by ``key``; where a point was told twice, the first."""
+    """Return one finite loss per point that is not pending, by ``key``; the first of repeats."""
     known: dict[bytes, float] = {}
     for trial in trials:
         if not trial.state.open:
@@ -99,11 +101,11 @@ def penalised(trials: Sequence[Trial]) -> dict[bytes, float]:
 
 def _penalised(trial: Trial) -> float:
     if trial.outcome is None or trial.loss is None or not np.isfinite(trial.loss):
-        return _BARREN
+        return _FAILED
     violation = max(trial.outcome.violation, 0.0)
     if violation > 0.0:
-        return min(_BROKEN * (1.0 + violation), _BARREN)
-    return min(trial.loss, _BROKEN)
+        return min(_INFEASIBLE * (1.0 + violation), _FAILED)
+    return min(trial.loss, _INFEASIBLE)
 
 
 def next_queries(
@@ -113,35 +115,68 @@ def next_queries(
     count: int,
     run: Callable[[int, Array | None, Evaluate[Answer]], object],
 ) -> tuple[Query, ...]:
-    """What the current run of an optimiser cannot go on without, at most ``count`` queries.
+    """Return the queries that the current run of a restarted optimiser waits for.
 
     Args:
-        origin: name of the method.
-        trials: the whole log.
-        answers: what the optimiser is told of points that are not open, by ``key``; ``penalised`` for losses.
-        count: how many are wanted.
-        run: runs the optimiser to its end, given the number of the run, the point ``(d,)`` it should begin at (None
-            for its own choice; see ``launch``), and the function from points to their answers. Deterministic.
+        origin: name of the strategy.
+        trials: all trials.
+        answers: answers at points that are not pending, by ``key``; ``penalised`` for losses.
+        count: largest number of queries.
+        run: deterministic function that runs the optimiser to its end. Its arguments are the
+            number of the run, the point ``(d,)`` of its start (None for its own choice, see
+            ``start_trial``) and ``evaluate``.
 
     Returns:
-        None while all of them are open, or when nothing new is left to ask.
+        No query while all points are pending, or when no new point is left.
     """
-    open_points = {key(trial.query.point) for trial in trials if trial.state.open}
+    pending = {key(trial.query.point) for trial in trials if trial.state.open}
     begun = {trial.query.meta["start"] for trial in trials if trial.origin == origin}
-    start = idle = 0
-    while idle < _IDLE:
-        given = launch(trials, origin, start)
-        missing = replay(_run(run, start, None if given is None else given.point), answers)
+    number = idle = 0
+    while idle < _IDLE_RUNS:
+        given = start_trial(trials, origin, number)
+        missing = replay(_bind(run, number, None if given is None else given.point), answers)
         if missing:
-            meta = {"start": start, "from": None if given is None else given.number}
-            fresh = [point for point in missing if key(point) not in open_points]
+            meta = {"start": number, "from": None if given is None else given.number}
+            fresh = [point for point in missing if key(point) not in pending]
             return tuple(Query(point, origin=origin, meta=meta) for point in fresh[:count])
-        idle = 0 if start in begun else idle + 1
-        start += 1
+        idle = 0 if number in begun else idle + 1
+        number += 1
     return ()
 
 
-def _run(
-    run: Callable[[int, Array | None, Evaluate[Answer]], object], start: int, given: Array | None
+def _bind(
+    run: Callable[[int, Array | None, Evaluate[Answer]], object], number: int, start: Array | None
 ) -> Callable[[Evaluate[Answer]], object]:
-    return lambda evaluate: run(start, given, evaluate)
+    return lambda evaluate: run(number, start, evaluate)
+
+
+class ReplayCache(Generic[Optimizer]):
+    """Bounded cache of replayed optimisers, which saves the replay of the whole log at each ask.
+
+    An entry is removed while it is in use, so threads never share an optimiser.
+
+    Args:
+        size: largest number of studies in the cache.
+    """
+
+    def __init__(self, size: int = 8) -> None:
+        self._entries: OrderedDict[object, Optimizer] = OrderedDict()
+        self._lock = threading.Lock()
+        self._size = size
+
+    def clear(self) -> None:
+        """Remove all entries."""
+        with self._lock:
+            self._entries.clear()
+
+    def take(self, study: object) -> Optimizer | None:
+        """Remove and return the optimiser of a study; None if there is none."""
+        with self._lock:
+            return self._entries.pop(study, None)
+
+    def put(self, study: object, optimizer: Optimizer) -> None:
+        """Store the optimiser of a study; the least recently stored ones are dropped."""
+        with self._lock:
+            self._entries[study] = optimizer
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)

@@ -99,7 +99,7 @@ def test_shorter_descents_on_a_stand_in() -> None:
 
 
 def test_refuses_a_problem_without_gradients() -> None:
-    with pytest.raises(bi.UnsuitableStrategyError, match=r"'gradient'.*'valleys'.*Twin"):
+    with pytest.raises(bi.UnsuitableStrategyError, match=r"'gradient'.*'valleys'.*GradientProxy"):
         bi.Study.create("g", problem(lambda x: 0.0), strategy="gradient")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from bo_invert.strategies.replay import key, launch, replay
+from bo_invert.strategies.replay import key, replay, start_trial
 from bo_invert.types import Array, Outcome, Query, State, Trial
 
 
@@ -66,26 +66,29 @@ def told(number: int, loss: float, origin: str = "", **meta: int | None) -> Tria
 
 
 def test_the_first_run_begins_at_the_best_given_trial() -> None:
-    assert launch([], "me", 0) is None
-    chosen = launch([told(0, 2.0), told(1, 1.0, "sobol")], "me", 0)
+    assert start_trial([], "me", 0) is None
+    chosen = start_trial([told(0, 2.0), told(1, 1.0, "sobol")], "me", 0)
     assert chosen is not None
     assert chosen.number == 1
 
 
 def test_what_becomes_known_later_does_not_move_a_beginning() -> None:
     log = [told(0, 2.0), told(1, 3.0, "me", **{"start": 0, "from": 0}), told(2, 0.5)]
-    chosen = launch(log, "me", 0)
+    chosen = start_trial(log, "me", 0)
     assert chosen is not None
     assert chosen.number == 0
-    assert launch([told(0, 3.0, "me", **{"start": 0, "from": None}), told(1, 0.5)], "me", 0) is None
+    assert (
+        start_trial([told(0, 3.0, "me", **{"start": 0, "from": None}), told(1, 0.5)], "me", 0)
+        is None
+    )
 
 
 def test_a_later_run_begins_at_a_better_gift_only_once() -> None:
     log = [told(0, 2.0, "me", **{"start": 0, "from": None}), told(1, 0.5)]
-    chosen = launch(log, "me", 1)
+    chosen = start_trial(log, "me", 1)
     assert chosen is not None
     assert chosen.number == 1
-    assert launch([*log, told(2, 0.7, "me", **{"start": 1, "from": 1})], "me", 2) is None
-    assert launch([*log, told(2, 0.1, "me", **{"start": 0, "from": None})], "me", 1) is None, (
+    assert start_trial([*log, told(2, 0.7, "me", **{"start": 1, "from": 1})], "me", 2) is None
+    assert start_trial([*log, told(2, 0.1, "me", **{"start": 0, "from": None})], "me", 1) is None, (
         "it has better itself"
     )

@@ -1,10 +1,8 @@
-"""CMA-ES with restarts: the strong classic that models nothing."""
+"""CMA-ES with restarts, from the package pycma."""
 
 from __future__ import annotations
 
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,23 +13,27 @@ from bo_invert.parameters import Choice, Float
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy
-from bo_invert.strategies.replay import launch
+from bo_invert.strategies.replay import ReplayCache, start_trial
 from bo_invert.types import Array, Query, Trial
 
 
 @dataclass(frozen=True)
 class CMAES(Strategy):
-    """CMA-ES as in pycma, with the restarts of BIPOP (Hansen 2009), replayed from the log.
+    """CMA-ES of pycma with BIPOP restarts (Hansen 2009), replayed from the log.
 
-    The first run starts at the best trial already in the log, or else at the centre of the domain; restarts begin
-    at draws from the reference measure, or at a better trial that was given meanwhile. A generation is told when none
-    of its trials is open, so a batch as large as the population keeps every worker busy. Failed trials rank last;
-    before them those that break constraints, by how much. Whole numbers and choices are rounded on the way to the
-    oracle. Above 100 coordinates the covariance is diagonal.
+    The first run starts at the best observation of the log, else at the centre of the domain.
+    Restarts begin at draws from the reference measure, or at a better observation of the user or
+    another strategy. BIPOP alternates populations that double with small ones of random size and
+    step, so that both spend equal numbers of calls.
+
+    A generation ends when none of its trials is pending; a batch of the population's size keeps
+    all workers busy. Infeasible trials rank after feasible ones, by violation, and failed trials
+    last. Integers and choices are rounded before evaluation. Above 100 coordinates the covariance
+    is diagonal. Use it for more than about 100 calls per coordinate, or for rugged functions.
 
     Args:
-        sigma0: first step size; default 0.25 of a box's width, and 1 in a gaussian domain.
-        popsize: of the first run; default ``4 + 3 ln d``.
+        sigma0: initial step size; default 0.25 of the width of a box, 1 in a latent.
+        popsize: population of the first run; default ``4 + 3 ln d``.
     """
 
     sigma0: float | None = None
@@ -47,20 +49,20 @@ class CMAES(Strategy):
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
-        log = _Log(trials, self.name)
-        place = (self, statement.domain, request.seed)
-        replay = _take(place)
-        if replay is None or not replay.true_of(log, self, statement.domain, request):
+        log = _GenerationLog(trials, self.name)
+        study = (self, statement.domain, request.seed)
+        replay = _CACHE.take(study)
+        if replay is None or not replay.agrees(log, self, statement.domain, request):
             replay = _Replay()
         try:
             return Proposal(tuple(replay.advance(log, self, statement.domain, request)))
         finally:
-            _put(place, replay)
+            _CACHE.put(study, replay)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a run begins; ``given`` is the number of the trial it starts from."""
+    """Start of a run; ``given`` is the number of the trial at which it begins."""
 
     start: tuple[float, ...]
     sigma: float
@@ -70,8 +72,8 @@ class _Plan:
     generations: float = math.inf
 
 
-class _Log:
-    """The trials of this strategy, by run, generation and index."""
+class _GenerationLog:
+    """Trials of this strategy by run, generation and index."""
 
     def __init__(self, trials: Sequence[Trial], origin: str) -> None:
         self.trials = trials
@@ -85,7 +87,7 @@ class _Log:
                 )
 
     def members(self, run: int, generation: int, points: Array) -> list[Trial | None]:
-        """The trial of each of these points; None where it was not asked for yet."""
+        """Return the trial of each point of a generation; None if it is not in the log yet."""
         return [
             next(
                 (
@@ -100,7 +102,7 @@ class _Log:
 
 
 class _Noise:
-    """Stands in for ``numpy.random.randn``, which pycma would seed globally."""
+    """Replacement of ``numpy.random.randn``, which pycma would seed globally."""
 
     def __init__(self) -> None:
         self.rng = np.random.default_rng(0)
@@ -110,7 +112,10 @@ class _Noise:
 
 
 class _Run:
-    """One run of pycma that waits for the scores of its generation ``number``; ``points`` is None when it stopped."""
+    """Run of pycma that waits for the scores of generation ``number``.
+
+    ``points`` is None at its end.
+    """
 
     def __init__(self, run: int, plan: _Plan, domain: Domain, request: Request) -> None:
         import cma
@@ -119,10 +124,15 @@ class _Run:
         self.number = 0
         self.noise = _Noise()
         options = {
-            "randn": self.noise, "seed": math.nan, "popsize": plan.popsize, "CMA_diagonal": domain.dim > 100,
-            "verbose": -10, "verb_log": 0, "verb_disp": 0,
-        }  # fmt: skip
-        if domain.dim == 1:  # pycma cannot bound the step in one dimension
+            "randn": self.noise,
+            "seed": math.nan,
+            "popsize": plan.popsize,
+            "CMA_diagonal": domain.dim > 100,
+            "verbose": -10,
+            "verb_log": 0,
+            "verb_disp": 0,
+        }
+        if domain.dim == 1:  # pycma does not limit the step in one dimension
             options["maxstd"] = math.inf
         elif not domain.continuous:
             options["minstd"] = _coarseness(domain)
@@ -145,26 +155,29 @@ class _Run:
 
 
 class _Replay:
-    """What the log comes to: runs begun, generations told, and the run in progress."""
+    """State after the log: plans of the runs, completed generations, and the current run."""
 
     def __init__(self) -> None:
         self.plans: list[_Plan] = []
-        self.told: list[tuple[int, int, Array, Array]] = []  # run, generation, points, scores
+        self.completed: list[tuple[int, int, Array, Array]] = []
+        """Run, generation, points ``(p, d)`` and scores ``(p,)`` of completed generations."""
         self.current: _Run | None = None
 
-    def true_of(self, log: _Log, options: CMAES, domain: Domain, request: Request) -> bool:
-        """Whether this log begins with what was replayed before."""
-        for run, generation, points, scores in self.told:
-            told = _scores(log.members(run, generation, points))
-            if told is None or not np.array_equal(told, scores):
+    def agrees(self, log: _GenerationLog, options: CMAES, domain: Domain, request: Request) -> bool:
+        """Return True if the log begins with the generations and plans of this replay."""
+        for run, generation, points, scores in self.completed:
+            logged = _scores(log.members(run, generation, points))
+            if logged is None or not np.array_equal(logged, scores):
                 return False
         return all(
             self._plan(run, log, options, domain, request) == plan
             for run, plan in enumerate(self.plans)
         )
 
-    def advance(self, log: _Log, options: CMAES, domain: Domain, request: Request) -> list[Query]:
-        """Tell what the log knows; return what is missing of the first generation that is not told."""
+    def advance(
+        self, log: _GenerationLog, options: CMAES, domain: Domain, request: Request
+    ) -> list[Query]:
+        """Replay the log; return the missing queries of the first incomplete generation."""
         while True:
             if self.current is None or self.current.points is None:
                 run = len(self.plans)
@@ -181,14 +194,16 @@ class _Replay:
                     for i, trial in enumerate(members)
                     if trial is None
                 ][: request.count]
-            self.told.append((now.run, now.number, points, scores))
+            self.completed.append((now.run, now.number, points, scores))
             now.tell(scores)
 
-    def _plan(self, run: int, log: _Log, options: CMAES, domain: Domain, request: Request) -> _Plan:
+    def _plan(
+        self, run: int, log: _GenerationLog, options: CMAES, domain: Domain, request: Request
+    ) -> _Plan:
         sigma = options.sigma0 or domain.step
         popsize = first = options.popsize or 4 + int(3 * math.log(domain.dim))
         rng = request.stream(run)
-        given = launch(log.trials, log.origin, run)
+        given = start_trial(log.trials, log.origin, run)
         if given is not None:
             start = given.point
         elif run == 0:
@@ -196,17 +211,18 @@ class _Replay:
         else:
             start = domain.sample(rng, 1)[0]
         if domain.latent and start.any():
-            sigma *= 0.5  # away from the centre, full steps would leave the shell
+            sigma *= 0.5  # from a point of the shell, full steps would leave it
         number = None if given is None else given.number
         if run == 0:
             return _Plan(tuple(start), sigma, popsize, number)
         spent = [0, 0]
-        for told_run, _, points, _ in self.told:
-            if told_run < run:
-                spent[self.plans[told_run].large] += len(points)
+        for former, _, points, _ in self.completed:
+            if former < run:
+                spent[self.plans[former].large] += len(points)
         popsize *= 2 ** sum(plan.large for plan in self.plans[:run])
         if spent[False] >= spent[True] or run == 1:
             return _Plan(tuple(start), sigma, popsize, number)
+        # BIPOP (Hansen 2009): a small population with a random exponent and a smaller step.
         u, v = rng.random(2)
         small = int(first * (0.5 * popsize / first) ** (u * u))
         return _Plan(
@@ -220,7 +236,7 @@ class _Replay:
 
 
 def _scores(members: Sequence[Trial | None]) -> Array | None:
-    """Numbers that rank a generation, shape ``(popsize,)``; None while one of its trials is missing or open."""
+    """Return scores ``(popsize,)`` that rank a generation; None while a trial is not complete."""
     if any(trial is None or trial.state.open for trial in members):
         return None
     ranks = [_rank(trial) for trial in members if trial is not None]
@@ -234,14 +250,17 @@ def _scores(members: Sequence[Trial | None]) -> Array | None:
 
 
 def _rank(trial: Trial) -> tuple[float, float]:
-    """Violation, infinite for a trial without outputs, and loss."""
+    """Return violation, infinite for a failed trial, and loss."""
     if trial.outcome is None or trial.loss is None:
         return math.inf, 0.0
     return max(trial.outcome.violation, 0.0), trial.loss
 
 
 def _coarseness(domain: Domain) -> list[float]:
-    """The smallest useful step of each coordinate, shape ``(d,)``: below it a rounded coordinate never moves again."""
+    """Return the least standard deviation of each coordinate: a fifth of a level.
+
+    Below it, a rounded coordinate would never change its value again.
+    """
     steps: list[float] = []
     for parameter in domain.parameters.values():
         if isinstance(parameter, Float):
@@ -253,20 +272,4 @@ def _coarseness(domain: Domain) -> list[float]:
     return steps
 
 
-#: Replays of the studies asked last. One is taken out while it is used, so threads never share it; a study without
-#: one is replayed from the start of its log.
-_REPLAYS: OrderedDict[object, _Replay] = OrderedDict()
-_LOCK = threading.Lock()
-_KEPT = 8
-
-
-def _take(place: object) -> _Replay | None:
-    with _LOCK:
-        return _REPLAYS.pop(place, None)
-
-
-def _put(place: object, replay: _Replay) -> None:
-    with _LOCK:
-        _REPLAYS[place] = replay
-        while len(_REPLAYS) > _KEPT:
-            _REPLAYS.popitem(last=False)
+_CACHE: ReplayCache[_Replay] = ReplayCache()

@@ -1,49 +1,54 @@
-"""Nevergrad's optimisers behind the same two verbs. Needs the extra ``peers``."""
+"""Optimisers of Nevergrad as a strategy. Needs the extra ``peers``."""
 
 from __future__ import annotations
 
 import random
 import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError, MissingExtraError
+from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Float
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
-from bo_invert.strategies.replay import key
+from bo_invert.strategies.replay import ReplayCache, key
+from bo_invert.strategies.requirements import require_package
 from bo_invert.types import Array, Query, Trial
 
 _Result = TypeVar("_Result")
 
-#: What an open-ended study is taken to be, in calls per coordinate: nevergrad chooses its method by the budget.
-_OPEN_ENDED = 100
-#: Told for a failure before any loss is known; nevergrad clips beyond it.
+# Engineering choice: calls per coordinate that Nevergrad assumes for a study without a budget. It
+# chooses its method by the budget.
+_CALLS_PER_COORDINATE = 100
+# Loss of a failure before the first observation, in units of the loss: the default of Nevergrad's
+# upper limit, beyond which it clips.
 _LARGE = 1e20
 
 
 @dataclass(frozen=True)
 class Nevergrad(Strategy):
-    """An optimiser of nevergrad (Rapin & Teytaud 2018), replayed from the log.
+    """Optimiser of Nevergrad (Rapin & Teytaud 2018), replayed from the log.
 
-    It is told the budget and the batch size; when the budget grows, a new one is made that is told the log. Queries
-    note which trials were told before them, so a replay repeats the order of asks and tells. Trials of other origin are
-    told too, where the optimiser takes points it did not ask for. Violations of constraints are stated natively; failed
-    trials are told a loss worse than all before. Nevergrad draws from the global generators: they are seeded from the
-    request while it works, and restored. An oracle in another thread that draws from a global generator during an ask
-    disturbs the ask, and is disturbed.
+    It receives the budget and the batch size. When the budget grows, a new optimiser receives the
+    whole log. ``query.meta["told"]`` lists the trials that Nevergrad received before the query, so
+    a replay repeats the order of asks and tells. Observations of other origin are passed to the
+    optimisers that accept them. Violations are passed as such; failed trials receive a loss worse
+    than all before.
+
+    Nevergrad draws from the global generators of ``random`` and numpy. They are seeded during an
+    ask and restored afterwards. A thread that draws from them during an ask disturbs it.
 
     Args:
-        optimizer: its name in nevergrad's registry; the default is nevergrad's choice for continuous problems of
-            small budget.
+        optimizer: name in Nevergrad's registry; the default is its recommendation for continuous
+            problems with small budgets.
     """
 
     name = "nevergrad"
@@ -53,8 +58,8 @@ class Nevergrad(Strategy):
         known = _import().optimizers.registry
         if self.optimizer not in known:
             raise InvalidInputError(
-                f"nevergrad: no optimizer {self.optimizer!r}; nevergrad.optimizers.registry lists them, "
-                "for example 'NgIohTuned', 'CMA', 'TwoPointsDE', 'PSO'"
+                f"nevergrad: no optimizer {self.optimizer!r}. nevergrad.optimizers.registry lists "
+                "all, for example 'NgIohTuned', 'CMA', 'TwoPointsDE', 'PSO'"
             )
 
     def ask(
@@ -73,26 +78,25 @@ class Nevergrad(Strategy):
             trial.number for trial in trials if not trial.state.open and trial.number not in done
         ]
         script += [_tell(trials[number]) for number in news]
-        place = (self, domain, request.seed, *sorted(note.items()))
+        study = (self, domain, request.seed, *sorted(note.items()))
 
         def play() -> list[Array]:
             with _one_at_a_time:
-                player = _PLAYERS.pop(place, None)
+                player = _CACHE.take(study)
                 if player is None or player.steps != script[: len(player.steps)]:
                     player = _Player(
                         self.optimizer, domain, request, note["budget"], note["workers"]
                     )
                 player.play(script[len(player.steps) :], trials, own)
                 points = [player.ask() for _ in range(request.count)]
-                _PLAYERS[place] = player
-                while len(_PLAYERS) > _KEPT:
-                    _PLAYERS.popitem(last=False)
+                _CACHE.put(study, player)
             return points
 
         points = _as_daemon(play)
-        told = [news] + [[] for _ in points[1:]]
+        received = [news] + [[] for _ in points[1:]]
         queries = [
-            Query(p, origin=self.name, meta={"told": t}) for p, t in zip(points, told, strict=True)
+            Query(point, origin=self.name, meta={"told": numbers})
+            for point, numbers in zip(points, received, strict=True)
         ]
         return Proposal(tuple(queries), note)
 
@@ -100,13 +104,13 @@ class Nevergrad(Strategy):
         return [trial for trial in trials[since:] if trial.origin == self.name]
 
     def _note(self, domain: Domain, trials: Sequence[Trial], request: Request) -> dict[str, int]:
-        """How the optimiser is made, and from which trial on the log is its own.
+        """Return the budget and batch size of the optimiser and the first trial of its log.
 
-        Another budget makes another optimiser, so it is kept until the study's budget has grown: one that has spent
-        its budget may refuse to go on.
+        A new budget needs a new optimiser, so it changes only when the study's budget grows or
+        is spent: an optimiser may refuse to exceed its budget.
         """
         note: dict[str, int] = request.memo or {"budget": 0, "workers": request.count, "since": 0}
-        budget = request.budget or _OPEN_ENDED * domain.dim
+        budget = request.budget or _CALLS_PER_COORDINATE * domain.dim
         while budget < len(self._own(trials, note["since"])) + request.count:
             budget *= 2
         if budget <= note["budget"]:
@@ -114,27 +118,17 @@ class Nevergrad(Strategy):
         return {"budget": budget, "workers": request.count, "since": len(trials)}
 
 
-def _import() -> Any:
-    """Nevergrad.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        with _borrowed_generators(0):  # importing it draws
-            import nevergrad
-    except ImportError:
-        raise MissingExtraError(
-            "strategy 'nevergrad' needs the package nevergrad; install it with: pip install 'bo-invert[peers]'"
-        ) from None
-    return nevergrad
+def _import() -> ModuleType:
+    """Import nevergrad; the import draws from the global generators."""
+    with _seeded_global_generators(0):
+        return require_package("nevergrad", "nevergrad")
 
 
 def _as_daemon(work: Callable[[], _Result]) -> _Result:
-    """What the work returns or raises, done in a daemon thread.
+    """Run a function in a daemon thread; return its result or raise its exception.
 
-    Some optimisers wait in threads of their own for the next loss, for ever. Those inherit being a daemon; otherwise
-    the interpreter would wait for them at its end.
+    Some optimisers start threads that wait for the next loss without end. As children of a daemon
+    thread they are daemons too, and the interpreter does not wait for them at exit.
     """
     future: Future[_Result] = Future()
 
@@ -150,10 +144,10 @@ def _as_daemon(work: Callable[[], _Result]) -> _Result:
 
 @dataclass(frozen=True)
 class _Step:
-    """One move of a replay: the telling of trial ``told``, or an ask (None); and what it was about."""
+    """Step of a replay: a tell of trial number ``trial``, or an ask (None), at a point."""
 
-    told: int | None
-    about: bytes
+    trial: int | None
+    point: bytes
     loss: float | None = None
     violation: float = 0.0
 
@@ -164,7 +158,7 @@ def _tell(trial: Trial) -> _Step:
 
 
 class _Player:
-    """An optimiser and the steps it has taken."""
+    """Optimiser with the steps that it has taken."""
 
     def __init__(
         self, optimizer: str, domain: Domain, request: Request, budget: int, workers: int
@@ -187,13 +181,13 @@ class _Player:
         return point
 
     def play(self, script: Sequence[_Step], trials: Sequence[Trial], own: Sequence[Trial]) -> None:
-        """Take these steps; ``own`` are the trials that the asks of the whole script led to, in order."""
+        """Perform steps; ``own`` are the trials of the asks of the whole script, in order."""
         index = {trial.number: i for i, trial in enumerate(own)}
         for step in script:
-            if step.told is None:
+            if step.trial is None:
                 self._draw()
             else:
-                self._tell(trials[step.told], index.get(step.told), step.violation)
+                self._tell(trials[step.trial], index.get(step.trial), step.violation)
             self.steps.append(step)
 
     def _draw(self) -> Array:
@@ -230,7 +224,7 @@ class _Player:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         with (
-            _borrowed_generators(draw_seed(self.request.stream(1, len(self.steps)))),
+            _seeded_global_generators(draw_seed(self.request.stream(1, len(self.steps)))),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
@@ -238,7 +232,7 @@ class _Player:
 
 
 def _space(domain: Domain) -> Any:
-    """The domain in nevergrad's words: an array, or a dictionary of typed parameters."""
+    """Return the parametrization of a domain: an array or a dictionary of parameters."""
     from nevergrad import p
 
     if domain.latent:
@@ -260,7 +254,7 @@ def _space(domain: Domain) -> Any:
 
 
 def _point(domain: Domain, value: Any) -> Array:
-    """The point ``(d,)`` of nevergrad's value."""
+    """Convert a value of the parametrization to a point ``(d,)``."""
     if domain.continuous:
         return np.asarray(value, dtype=np.float64)
     parts = []
@@ -272,7 +266,7 @@ def _point(domain: Domain, value: Any) -> Array:
 
 
 def _value(domain: Domain, point: Array) -> Any:
-    """Nevergrad's value at a point ``(d,)``."""
+    """Convert a point ``(d,)`` to a value of the parametrization."""
     if domain.continuous:
         return point
     columns = domain.columns
@@ -285,8 +279,8 @@ def _value(domain: Domain, point: Array) -> Any:
 
 
 @contextmanager
-def _borrowed_generators(seed: int) -> Iterator[None]:
-    """Seeds the global generators inside, and puts them back as they were."""
+def _seeded_global_generators(seed: int) -> Iterator[None]:
+    """Seed the global generators in the context and restore them afterwards."""
     before, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     random.setstate(random.Random(seed).getstate())
     np.random.set_state(np.random.RandomState(seed).get_state())  # noqa: NPY002
@@ -297,8 +291,6 @@ def _borrowed_generators(seed: int) -> Iterator[None]:
         np.random.set_state(legacy)  # noqa: NPY002
 
 
-#: Optimisers of the studies asked last, with their steps; a study without one is replayed from the start of its log.
-#: The lock is also for the global generators.
-_PLAYERS: OrderedDict[object, _Player] = OrderedDict()
+_CACHE: ReplayCache[_Player] = ReplayCache()
+# Nevergrad draws from the global generators, so asks of different threads must not overlap.
 _one_at_a_time = threading.Lock()
-_KEPT = 8

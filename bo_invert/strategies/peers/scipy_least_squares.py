@@ -11,8 +11,9 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
-from bo_invert.strategies.base import Proposal, Request, Strategy, refuse_without_residuals
+from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.strategies.replay import Evaluate, key, next_queries
+from bo_invert.strategies.requirements import require_residuals
 from bo_invert.types import Array, Trial
 
 Residuals = Evaluate[Array | None]
@@ -46,7 +47,7 @@ class SciPyLeastSquares(Strategy):
             )
 
     def check(self, statement: ProblemStatement) -> None:
-        refuse_without_residuals(self.name, statement, instead="'dual_annealing' or 'cmaes'")
+        require_residuals(self.name, statement, "'dual_annealing' or 'cmaes'")
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request

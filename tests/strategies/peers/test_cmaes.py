@@ -49,7 +49,7 @@ def answer(queries: Sequence[Query], start: int, losses: Sequence[float]) -> lis
 
 
 def forget() -> None:
-    cmaes._REPLAYS.clear()
+    cmaes._CACHE.clear()
 
 
 @pytest.mark.parametrize("d", [1, 3])

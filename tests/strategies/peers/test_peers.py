@@ -164,7 +164,7 @@ def test_penalties_keep_their_order() -> None:
 def test_nevergrad_is_replayed_and_leaves_the_generators_alone() -> None:
     whole = run("nevergrad", 30, batch=3)
     before, legacy = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
-    nevergrad._PLAYERS.clear()
+    nevergrad._CACHE.clear()
     request = Request(30, 2, 1, 30, {"budget": 30, "workers": 3, "since": 0})
     replayed = whole.strategy.ask(whole.problem.statement, whole.trials, request)
     again = whole.strategy.ask(whole.problem.statement, whole.trials, request)

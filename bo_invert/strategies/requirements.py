@@ -1,0 +1,64 @@
+"""Requirements of strategies on a problem and on the installation."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from bo_invert.errors import MissingExtraError, UnsuitableStrategyError
+from bo_invert.objectives import Target
+from bo_invert.problem_statement import ProblemStatement
+
+
+def require_gradients(name: str, statement: ProblemStatement) -> None:
+    """Check that the problem has gradients.
+
+    Raises:
+        UnsuitableStrategyError: the space or the oracle is not differentiable.
+    """
+    if not statement.differentiable:
+        raise UnsuitableStrategyError(
+            f"strategy {name!r} needs gradients, and problem {statement.name!r} has none: its "
+            "space or its oracle is not differentiable. Use torch modules for both, give the "
+            "oracle a differentiable proxy (bo_invert.GradientProxy), or use a strategy without "
+            "gradients: 'gp', 'cmaes', 'prior'"
+        )
+
+
+def require_residuals(name: str, statement: ProblemStatement, alternatives: str) -> None:
+    """Check that the problem has residuals with slopes: a target and real parameters.
+
+    Args:
+        name: name of the strategy.
+        statement: the problem.
+        alternatives: strategies for the message, such as ``"'gp' or 'cmaes'"``.
+
+    Raises:
+        UnsuitableStrategyError: the objective is no target, or a parameter is no real number.
+    """
+    if not isinstance(statement.objective, Target):
+        raise UnsuitableStrategyError(
+            f"strategy {name!r} needs residuals, and the objective of problem {statement.name!r} "
+            f"is {statement.objective}. Use Target(value), or {alternatives}"
+        )
+    if not statement.domain.continuous:
+        raise UnsuitableStrategyError(
+            f"strategy {name!r} needs finite differences, and problem {statement.name!r} has "
+            "integers or choices among its parameters. Make them Float or fix them, or use "
+            f"{alternatives}"
+        )
+
+
+def require_package(name: str, package: str) -> ModuleType:
+    """Import the package of an optional peer.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError:
+        raise MissingExtraError(
+            f"strategy {name!r} needs the package {package}. "
+            "Install it with: pip install 'bo-invert[peers]'"
+        ) from None
