@@ -370,11 +370,11 @@ def _check_same(study: Study, spec: JSON, seed: int | None) -> None:
 
 def _write(study: Study, out: Path, budget: int | None) -> None:
     from bo_invert.benchmark.compare import Comparison, summarize
-    from bo_invert.problems.provenance import told
+    from bo_invert.problems.provenance import provenance_rows
     from bo_invert.report.csv_export import records_csv
 
     comparison = Comparison((summarize(study, budget=budget, keep=8),))
-    provenance = told(study.journal.header.get("provenance"))
+    provenance = provenance_rows(study.journal.header.get("provenance"))
     made = "".join(f"\n  {name:<11}  {value}" for name, value in provenance)
     folder = comparison.save(
         out, title=f"{study.problem_name} · {study.name}", lead=f"{study!r}{made}"

@@ -8,7 +8,7 @@ from bo_invert.cli.output import Format, best_record, emit, study_record
 
 def show_study(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
     """Show a study: problem, best trial, cost, and the versions that created it."""
-    from bo_invert.problems.provenance import noted, told
+    from bo_invert.problems.provenance import noted, provenance_rows
     from bo_invert.storage.open import open_store
     from bo_invert.storage.reader import JournalReader
 
@@ -16,5 +16,7 @@ def show_study(name: StudyName, storage: Storage, how: Shape = Format.table) -> 
     best = journal.best
     record = study_record(journal, best, how) | best_record(journal, best)
     known = journal.header.get("provenance")
-    made = {"provenance": noted(known) or None} if how is Format.json else dict(told(known))
+    made = (
+        {"provenance": noted(known) or None} if how is Format.json else dict(provenance_rows(known))
+    )
     emit(record | made, how)

@@ -1,1 +1,1 @@
-"""Looks at an oracle and a space before money is spent, and advises a strategy."""
+"""Checks of a problem before a study, within a call budget, and advice on a strategy."""

@@ -1,190 +1,237 @@
-"""Which strategy the numbers speak for: gradient descent, screening, CMA-ES, or a model."""
+"""Rules that recommend a method: enumeration, gradient descent, CMA-ES or a model."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from bo_invert.errors import BoInvertError
-from bo_invert.problem_doctor.call_budget import Meter
-from bo_invert.problem_doctor.findings import Finding, Severity, seconds
-from bo_invert.problem_doctor.repeatability import Steadiness
-from bo_invert.problem_doctor.space import Looked
+from bo_invert.problem_doctor.call_budget import CallBudget
+from bo_invert.problem_doctor.findings import Finding, advice, seconds
+from bo_invert.problem_doctor.repeatability import Repeatability
+from bo_invert.problem_doctor.space import SpaceReport
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.strategies.auto import Auto
 from bo_invert.strategies.base import Request
 from bo_invert.types import Array, Cost, Outcome, Query, State, Trial
 
-_QUICK = 0.1
-"""Seconds of a value with its gradient up to which descents beat a model that takes as long to choose one point."""
-_MANY = 10_000
-_AFFORDABLE = 100.0
-"""Seconds for which ``_MANY`` calls are cheap."""
-_FEW = 2_000
-"""Designs of a finite box that are rather all asked for."""
-_BUDGET = 100
-_MANY_FAIL = 0.1
-_TOLD = 40
-"""Trials that a model is timed with."""
+# Duration in seconds of one gradient step. Engineering choice: below it, descents spend less time
+# than a model spends on choosing one point.
+_FAST_GRADIENT = 0.1
+# Calls (count) of a long run of a plain method. Engineering choice: enough for CMA-ES to converge.
+_LONG_RUN = 10_000
+# Duration in seconds of a long run that is still cheap. Engineering choice.
+_CHEAP_RUN = 100.0
+# Designs (count) and duration in seconds up to which enumeration is simpler. Engineering choice.
+_ENUMERABLE, _ENUMERATION_SECONDS = 2_000, 3600.0
+# Calls (count) of a typical model-based study. Engineering choice.
+_TYPICAL_BUDGET = 100
+# Share of calls without outputs above which failures need a remedy. Engineering choice.
+_FAILURE_SHARE = 0.1
+# Trials (count) in the timing of an ask. Engineering choice: a model in the middle of a study.
+_TIMING_TRIALS = 40
+# Durations in seconds of decoding and of one call above which advice is given. Engineering choice.
+_SLOW_DECODING, _SLOW_CALL = 0.05, 1.0
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Facts of one report that the rules read.
+
+    Args:
+        problem: problem under check.
+        space: findings on the space.
+        codes: findings by code.
+        call: mean seconds of one call with decoding.
+        asking: seconds of one model-based ask; None if not measured.
+        noisy: the oracle is noisy.
+        outlook: name of the strategy that ``auto`` would choose, and its reason.
+    """
+
+    problem: Problem
+    space: SpaceReport
+    codes: Mapping[str, Finding]
+    call: float
+    asking: float | None
+    noisy: bool
+    outlook: Callable[[], tuple[str, str]]
+
+    @property
+    def asking_text(self) -> str:
+        return "" if self.asking is None else f"; one model-based ask takes {seconds(self.asking)}"
+
+    @property
+    def gradient_seconds(self) -> float:
+        """Seconds of a value with its correct, exact gradient; infinite without one."""
+        present = self.codes.get("gradient.present")
+        wrong = {"gradient.wrong", "gradient.zero", "gradient.fails"} & set(self.codes)
+        oracle = self.problem.oracle
+        if present is None or wrong or oracle is None or not oracle.exact_forward:
+            return math.inf
+        return float(present.numbers["seconds"])
+
+    @property
+    def failure_share(self) -> float:
+        """Share of calls without outputs."""
+        codes = ("oracle.fails", "oracle.not_finite", "oracle.infeasible")
+        found = [self.codes[code] for code in codes if code in self.codes]
+        return sum(one.numbers["count"] for one in found) / found[0].numbers["of"] if found else 0.0
+
+
+def _enumerate(facts: _Measured) -> Finding | None:
+    designs, total = facts.space.designs, facts.space.designs * facts.call
+    if designs > _ENUMERABLE or total > _ENUMERATION_SECONDS:
+        return None
+    text = f"Evaluate all {designs:,.0f} designs, in {seconds(total)}; no strategy is needed"
+    return advice("advice.enumerate", text, designs=designs, seconds=total)
+
+
+def _gradient(facts: _Measured) -> Finding | None:
+    step = facts.gradient_seconds
+    if facts.noisy or step > _FAST_GRADIENT:
+        return None
+    total = _LONG_RUN * step
+    return advice(
+        "advice.gradient",
+        f'Use gradient descent, strategy="gradient": a value with its gradient takes '
+        f"{seconds(step)}, so {_LONG_RUN:,} steps take {seconds(total)}{facts.asking_text}",
+        step=step,
+        steps=_LONG_RUN,
+        seconds=total,
+        asking=facts.asking,
+    )
+
+
+def _cmaes(facts: _Measured) -> Finding | None:
+    total = _LONG_RUN * facts.call
+    if facts.noisy or total > _CHEAP_RUN:
+        return None
+    screening = "prior" if facts.problem.space.domain.continuous else "random"
+    return advice(
+        "advice.cmaes",
+        f'Calls are cheap: use strategy="cmaes", or screening with "{screening}". '
+        f"{_LONG_RUN:,} calls take {seconds(total)} in the oracle{facts.asking_text}",
+        call=facts.call,
+        seconds=total,
+        asking=facts.asking,
+    )
+
+
+def _auto(facts: _Measured) -> Finding:
+    name, why = facts.outlook()
+    return advice(
+        "advice.auto",
+        f'Use strategy="auto"{", noisy=True" if facts.noisy else ""}: a call takes '
+        f"{seconds(facts.call)}, so {_TYPICAL_BUDGET} calls take "
+        f"{seconds(_TYPICAL_BUDGET * facts.call)}{facts.asking_text}; it would choose {why}",
+        call=facts.call,
+        would_choose=name,
+        asking=facts.asking,
+    )
+
+
+def _failures(facts: _Measured) -> Finding | None:
+    share = facts.failure_share
+    if share < _FAILURE_SHARE:
+        return None
+    return advice(
+        "advice.failures",
+        f"{share:.0%} of calls give no outputs: raise bi.InfeasibleError for designs that can "
+        f"never "
+        "be evaluated, and the study learns to avoid them",
+        share=share,
+    )
+
+
+def _decoder(facts: _Measured) -> Finding | None:
+    decoding, oracle = facts.space.seconds, facts.call - facts.space.seconds
+    if decoding <= max(_SLOW_DECODING, oracle):
+        return None
+    return advice(
+        "advice.decoder",
+        f"Decoding takes {seconds(decoding)}, the oracle {seconds(max(oracle, 0.0))}: "
+        "speed up the decoder first (GPU, batch)",
+        decoding=decoding,
+        oracle=oracle,
+    )
+
+
+def _latent(facts: _Measured) -> Finding | None:
+    if "space.many_parameters" not in facts.codes:
+        return None
+    dim = facts.problem.space.domain.dim
+    return advice(
+        "advice.latent",
+        f"{dim} free coordinates are many for a few hundred calls: train a generator on such "
+        f"designs "
+        "and search its latent space, bi.Latent(decoder, dim=...)",
+        d=dim,
+    )
+
+
+def _storage(facts: _Measured) -> Finding | None:
+    if facts.call <= _SLOW_CALL:
+        return None
+    return advice(
+        "advice.keep",
+        f"A call takes {seconds(facts.call)}: record every outcome with "
+        f'storage="sqlite:///runs.db"; '
+        "the same command resumes after an interruption",
+        call=facts.call,
+    )
+
+
+_METHODS = (_enumerate, _gradient, _cmaes, _auto)
+"""Rules for the method; the first that applies wins."""
+_FURTHER = (_failures, _decoder, _latent, _storage)
+"""Rules that apply besides."""
 
 
 def advise(
-    problem: Problem, meter: Meter, looked: Looked, state: Steadiness, found: Sequence[Finding]
+    problem: Problem,
+    meter: CallBudget,
+    space: SpaceReport,
+    repeated: Repeatability,
+    found: Sequence[Finding],
 ) -> list[Finding]:
-    """What to do, most important first; one sentence each, with the numbers."""
-    codes = {one.code: one for one in found}
-    asked = meter.of("fresh")
-    call = (
-        float(np.mean([one.seconds for one in asked[1:] or asked])) + looked.seconds
-    )  # time-outs count
-    cheap = _MANY * call <= _AFFORDABLE
-    present, wrong = (
-        codes.get("gradient.present"),
-        {"gradient.wrong", "gradient.zero", "gradient.fails"} & set(codes),
+    """Return the recommended method and further advice, most important first."""
+    draws = meter.of("fresh")
+    # The first call may load a model, so it counts only if it is the only one. Timeouts count.
+    call = float(np.mean([one.seconds for one in draws[1:] or draws])) + space.seconds
+    noisy = repeated.sigma is not None
+    timed = call < 2.0 and space.designs > _ENUMERABLE
+    facts = _Measured(
+        problem,
+        space,
+        {one.code: one for one in found},
+        call,
+        _seconds_to_ask(problem, meter) if timed else None,
+        noisy,
+        lambda: _outlook(problem.statement, meter, noisy),
     )
-    own = problem.oracle is not None and problem.oracle.exact_forward
-    asking = (
-        _seconds_to_choose(problem, meter) if call < 2.0 and not looked.designs <= _FEW else None
-    )
-    slow = (
-        "" if asking is None else f"; choosing a point by a model takes {seconds(asking)} each time"
-    )
-    noisy = bool(state.sigma is not None)
-    kept = ", noisy=True" if noisy else ""
-    advice = []
-    if looked.designs <= _FEW and looked.designs * call <= 3600.0:
-        advice.append(
-            _advice(
-                "enumerate",
-                f"Ask for all of them: the box holds {looked.designs:,.0f} designs, "
-                f"{seconds(looked.designs * call)} in all; no strategy is needed",
-                designs=looked.designs,
-                seconds=looked.designs * call,
-            )
-        )
-    elif (
-        present is not None
-        and own
-        and not wrong
-        and not noisy
-        and (took := present.numbers["seconds"]) <= _QUICK
-    ):
-        advice.append(
-            _advice(
-                "gradient",
-                f'Use gradient descent, strategy="gradient": a value with its gradient '
-                f"takes {seconds(took)}, so {_MANY:,} steps take {seconds(_MANY * took)}{slow}",
-                step=took,
-                steps=_MANY,
-                seconds=_MANY * took,
-                asking=asking,
-            )
-        )
-    elif cheap and not noisy:
-        typed = not problem.space.domain.continuous
-        plain = (
-            'strategy="cmaes", or screening with "prior"'
-            if not typed
-            else 'strategy="cmaes", or screening with "random"'
-        )
-        advice.append(
-            _advice(
-                "cmaes",
-                f"Calls are cheap, so a plain method will do, {plain}: {_MANY:,} calls take "
-                f"{seconds(_MANY * call)} in the oracle{slow}",
-                call=call,
-                seconds=_MANY * call,
-                asking=asking,
-            )
-        )
-    else:
-        name, why = _outlook(problem.statement, meter, noisy)
-        advice.append(
-            _advice(
-                "auto",
-                f'Use strategy="auto"{kept}: a call takes {seconds(call)}, so {_BUDGET} calls take '
-                f"{seconds(_BUDGET * call)}{slow}; it would take {why}",
-                call=call,
-                would_choose=name,
-                asking=asking,
-            )
-        )
-    return [*advice, *_besides(problem, looked, codes, call)]
+    method = next(one for rule in _METHODS if (one := rule(facts)) is not None)
+    return [method, *(one for rule in _FURTHER if (one := rule(facts)) is not None)]
 
 
-def _besides(
-    problem: Problem, looked: Looked, codes: dict[str, Finding], call: float
-) -> list[Finding]:
-    oracle = call - looked.seconds
-    advice = []
-    lost = [
-        codes[code]
-        for code in ("oracle.fails", "oracle.not_finite", "oracle.infeasible")
-        if code in codes
-    ]
-    share = sum(one.numbers["count"] for one in lost) / lost[0].numbers["of"] if lost else 0.0
-    if share >= _MANY_FAIL:
-        advice.append(
-            _advice(
-                "failures",
-                f"Some {share:.0%} of calls give no outputs: raise bi.InfeasibleError where that is "
-                "for ever, and a study learns to stay away",
-                share=share,
-            )
-        )
-    if looked.seconds > 0.05 and looked.seconds > oracle:
-        advice.append(
-            _advice(
-                "decoder",
-                f"Decoding takes {seconds(looked.seconds)}, the oracle {seconds(max(oracle, 0.0))}: "
-                "a faster decoder (GPU, batch) pays first",
-                decoding=looked.seconds,
-                oracle=oracle,
-            )
-        )
-    if "space.many_parameters" in codes:
-        dim = problem.space.domain.dim
-        advice.append(
-            _advice(
-                "latent",
-                f"{dim} free coordinates are many for a few hundred calls: learn a latent of such "
-                "designs and search that, bi.Latent(decoder, dim=...)",
-                d=dim,
-            )
-        )
-    if call > 1.0:
-        advice.append(
-            _advice(
-                "keep",
-                f'With {seconds(call)} a call, keep every answer: storage="sqlite:///runs.db"; the '
-                "same line goes on after an interruption",
-                call=call,
-            )
-        )
-    return advice
+def _outlook(statement: ProblemStatement, meter: CallBudget, noisy: bool) -> tuple[str, str]:
+    """Return the strategy that ``auto`` chooses after the initial design, and its reason."""
+    trials = _trials(statement, meter, 0)
+    return Auto(noisy=noisy or None).outlook(statement, trials, _TYPICAL_BUDGET)
 
 
-def _advice(code: str, message: str, **numbers: object) -> Finding:
-    return Finding(f"advice.{code}", Severity.advice, message, "", numbers)
-
-
-def _outlook(statement: ProblemStatement, meter: Meter, noisy: bool) -> tuple[str, str]:
-    """What ``auto`` would take once it has looked around, and why."""
-    trials = _told(statement, meter, 0)
-    return Auto(noisy=noisy or None).outlook(statement, trials, _BUDGET)
-
-
-def _seconds_to_choose(problem: Problem, meter: Meter) -> float | None:
-    """How long an ask of a model takes here: the second one, of some trials with answers that were seen."""
-    trials = _told(problem.statement, meter, _TOLD)
+def _seconds_to_ask(problem: Problem, meter: CallBudget) -> float | None:
+    """Measure the duration of a warm, model-based ask on trials with observed outcomes."""
+    trials = _trials(problem.statement, meter, _TIMING_TRIALS)
     took = None
     try:
         for number in range(2):
             began = time.perf_counter()
-            Auto().ask(problem.statement, trials, Request(number, 1, 0, 10 * _TOLD))
+            Auto().ask(problem.statement, trials, Request(number, 1, 0, 10 * _TIMING_TRIALS))
             took = time.perf_counter() - began
             if took > 10.0:
                 break
@@ -193,8 +240,8 @@ def _seconds_to_choose(problem: Problem, meter: Meter) -> float | None:
     return took
 
 
-def _told(statement: ProblemStatement, meter: Meter, least: int) -> list[Trial]:
-    """What was seen as trials, and made-up ones at random points until there are enough."""
+def _trials(statement: ProblemStatement, meter: CallBudget, least: int) -> list[Trial]:
+    """Return observations as trials, padded to ``least`` by resampling outcomes."""
     seen: list[tuple[Array, Outcome]] = [
         (s.point, s.outcome) for s in meter.of("fresh") if s.y is not None
     ]

@@ -1,4 +1,4 @@
-"""Every call that a checkup makes: counted, timed, kept, and never more of them than allowed."""
+"""Call budget of the doctor: counts, times and records each oracle call."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from bo_invert.types import Array, Cost, Outcome, Query, State
 T = TypeVar("T")
 
 
-class Spent(Exception):
-    """The calls that were allowed are made."""
+class BudgetSpent(Exception):
+    """Exhausted call budget."""
 
 
-class Hung(Exception):
-    """The oracle did not answer in time."""
+class OracleTimeout(Exception):
+    """Oracle call beyond the timeout."""
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """One design that was asked for.
+class Call:
+    """One evaluated design.
 
     Args:
-        point: of the design, shape ``(d,)``.
-        outcome: what came of it; its cost is what this asking took.
-        seconds: of the oracle alone, decoding not included.
-        kind: ``"fresh"`` for a draw asked for the first time, ``"again"``, ``"batch"``, ``"gradient"`` or ``"near"``.
-        home: the point it was asked for the sake of, where that is another one.
+        point: point of the design, shape ``(d,)``.
+        outcome: outcome with the cost of this call.
+        seconds: duration inside the oracle, without decoding.
+        kind: ``"fresh"`` for the first call of a draw, ``"again"`` for a repeated one, ``"batch"``,
+            ``"gradient"`` or ``"near"`` for a finite difference.
+        home: centre of a finite difference; None for other kinds.
     """
 
     point: Array
@@ -48,25 +49,25 @@ class Seen:
         return self.outcome.y
 
 
-class Meter:
-    """The oracle of a problem behind a counter.
+class CallBudget:
+    """Oracle of a problem with a call counter and a timeout.
 
     Args:
-        problem: has an oracle.
-        limit: calls in all.
-        timeout: seconds that one call may take; None for any time.
-        tick: told how many calls were made, after each.
+        problem: problem with an oracle.
+        limit: largest number of calls.
+        timeout: seconds allowed for one call; None for no limit.
+        tick: callback that receives the number of calls made, after each call.
     """
 
     def __init__(
         self, problem: Problem, limit: int, timeout: float | None, tick: Callable[[int], None]
     ) -> None:
         self.problem, self.limit, self._timeout, self._tick = problem, limit, timeout, tick
-        self.seen: list[Seen] = []
+        self.calls_made: list[Call] = []
 
     @property
     def calls(self) -> int:
-        return sum(one.outcome.cost.calls for one in self.seen)
+        return sum(one.outcome.cost.calls for one in self.calls_made)
 
     @property
     def left(self) -> int:
@@ -74,37 +75,37 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Spent in the oracle."""
-        return sum(one.seconds for one in self.seen)
+        """Time inside the oracle."""
+        return sum(one.seconds for one in self.calls_made)
 
-    def of(self, *kinds: str) -> list[Seen]:
-        """What was asked for of these kinds, in order."""
-        return [one for one in self.seen if one.kind in kinds]
+    def of(self, *kinds: str) -> list[Call]:
+        """Return the calls of these kinds, in order."""
+        return [one for one in self.calls_made if one.kind in kinds]
 
-    def ask(self, point: Array, kind: str = "fresh", home: Array | None = None) -> Seen:
-        """One design, alone.
+    def ask(self, point: Array, kind: str = "fresh", home: Array | None = None) -> Call:
+        """Evaluate one design.
 
         Raises:
-            Spent: no call is left.
-            Hung: there was no answer in time.
+            BudgetSpent: no call is left.
+            OracleTimeout: the call exceeds the timeout.
         """
         return self.together([point], kind, home)[0]
 
     def together(
         self, points: Sequence[Array], kind: str = "batch", home: Array | None = None
-    ) -> list[Seen]:
-        """Designs in one piece.
+    ) -> list[Call]:
+        """Evaluate designs in one batch.
 
-        An oracle that fails on a batch is asked for each design alone, so a batch is begun only if twice as many calls
-        are left.
+        A failing batch is evaluated again one design at a time, so a batch needs a reserve of twice
+        its size.
 
         Raises:
-            Spent: too few calls are left.
-            Hung: there was no answer in time.
+            BudgetSpent: too few calls are left.
+            OracleTimeout: the batch exceeds the timeout.
         """
         needed = len(points) if len(points) == 1 else 2 * len(points)
         if self.left < needed:
-            raise Spent
+            raise BudgetSpent
         oracle, outputs = self.problem.oracle, self.problem.outputs
         assert oracle is not None
         began = time.perf_counter()
@@ -115,20 +116,20 @@ class Meter:
         each = (time.perf_counter() - began) / len(points)
         new = []
         for point, answer in zip(points, answers, strict=True):
-            said: Any = answer.y if answer.verdict is None else answer.verdict
-            outcome = self.problem.outcome(said, Cost(answer.calls, 0, each + decoding))
-            new.append(Seen(np.array(point), outcome, each, kind, home))
+            result: Any = answer.y if answer.verdict is None else answer.verdict
+            outcome = self.problem.outcome(result, Cost(answer.calls, 0, each + decoding))
+            new.append(Call(np.array(point), outcome, each, kind, home))
         return self._note(new)
 
-    def slope(self, point: Array) -> Seen:
-        """A value and a gradient; two calls.
+    def slope(self, point: Array) -> Call:
+        """Evaluate a value and its gradient, two calls.
 
         Raises:
-            Spent: too few calls are left.
-            Hung: there was no answer in time.
+            BudgetSpent: too few calls are left.
+            OracleTimeout: the call exceeds the timeout.
         """
         if self.left < 2:
-            raise Spent
+            raise BudgetSpent
         began = time.perf_counter()
         outcome = self._in_time(
             lambda: self.problem.evaluate([Query(point, gradient=True)])[0],
@@ -137,19 +138,18 @@ class Meter:
             "gradient",
         )
         took = time.perf_counter() - began
-        return self._note([Seen(np.array(point), outcome, took, "gradient")])[0]
+        return self._note([Call(np.array(point), outcome, took, "gradient")])[0]
 
     def observations(self, apart: bool) -> tuple[Array, list[Any], list[Cost]]:
-        """Points ``(n, d)``, their answers, and what was spent on each: all calls are in one of the bills.
+        """Return points ``(n, d)``, their outputs, and costs that sum to the cost of all calls.
 
         Args:
-            apart: whether every answer is an observation of its own, as those of a noisy oracle are; otherwise a point
-                that was asked several times is one. Points very near to another one, which finite differences need,
-                never are.
+            apart: return each repeated call as an observation, as for a noisy oracle; otherwise one
+                observation per point. Finite differences never are observations.
         """
-        found: list[Seen] = []
+        found: list[Call] = []
         places: dict[bytes, int] = {}
-        for one in sorted(self.seen, key=lambda one: one.kind == "near"):
+        for one in sorted(self.calls_made, key=lambda one: one.kind == "near"):
             place = places.get((one.point if one.home is None else one.home).tobytes())
             if place is None or (apart and one.kind != "near"):
                 places[one.point.tobytes()] = len(found)
@@ -164,13 +164,13 @@ class Meter:
         )
         return points, [_answer(one.outcome) for one in found], [one.outcome.cost for one in found]
 
-    def _note(self, new: list[Seen]) -> list[Seen]:
-        self.seen += new
+    def _note(self, new: list[Call]) -> list[Call]:
+        self.calls_made += new
         self._tick(self.calls)
         return new
 
     def _in_time(self, fn: Callable[[], T], points: Sequence[Array], cost: Cost, kind: str) -> T:
-        """What ``fn`` gives; it runs beside, and where it does not end it is left there, and its calls are billed."""
+        """Run ``fn`` in a thread; bill its calls and leave the thread if it exceeds the timeout."""
         if self._timeout is None:
             return fn()
         found: list[T] = []
@@ -182,15 +182,15 @@ class Meter:
             except BaseException as error:
                 errors.append(error)
 
-        thread = threading.Thread(target=call, daemon=True, name="bo-invert-checkup")
+        thread = threading.Thread(target=call, daemon=True, name="bo-invert-doctor")
         thread.start()
         thread.join(self._timeout * len(points))
         if thread.is_alive():
             failed = Outcome(
                 State.FAILED, cost=replace(cost, seconds=self._timeout), reason="no answer in time"
             )
-            self._note([Seen(np.array(point), failed, self._timeout, kind) for point in points])
-            raise Hung
+            self._note([Call(np.array(point), failed, self._timeout, kind) for point in points])
+            raise OracleTimeout
         if errors:
             raise errors[0]
         return found[0]

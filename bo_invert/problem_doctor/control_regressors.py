@@ -1,8 +1,8 @@
-"""Control regressors: would others of the same kind love what one regressor loves? (Renz et al. 2019).
+"""Control regressors: detect designs that exploit errors of a regressor (Renz et al. 2019).
 
-A search finds where a regressor is right about a good design, and also where it is only wrong. A regressor that learnt
-the same task from the same data with another seed tells the errors of one training, one that learnt it from other data
-those of the data. Real designs show how much such regressors differ anyhow.
+A search also finds designs where the regressor is wrong. A regressor trained on the same data with
+another seed measures the error of one training. A regressor trained on other data measures the
+error of the data. Held-out real designs calibrate both gaps.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ from bo_invert.report.table import Table
 from bo_invert.types import Array
 
 Train = Callable[[Any, Any, int], Any]
-"""``train(X, y, seed)``: a regressor that learnt ``y`` from designs ``X``."""
+"""``train(X, y, seed)``: train a regressor of ``y`` on designs ``X``."""
 
 _NOTE = (
-    "Gaps: claimed less control, less what real designs of nearly the same claim show. Rarity: share of those that are "
-    "as far from their median."
+    "gap: claimed value minus the control's, minus the median of both over real designs of similar "
+    "claimed value. rarity: share of those real designs whose gap is as large."
 )
-_LEAST = 10
-_SHARE = 0.05
-"""Of the held-out designs, so many are compared with, and ``_LEAST`` at least."""
+# Neighbours among the held-out designs: share, and smallest count. Engineering choice: a median of
+# ten values is stable enough to rank gaps.
+_NEIGHBOUR_SHARE, _MIN_NEIGHBOURS = 0.05, 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Gaps:
-    """What is claimed of n designs, and how far controls stay behind that.
+    """Outputs of n designs by the attacked regressor and by both controls, calibrated.
 
     Args:
-        claimed: by the attacked regressor, shape ``(n, m)``.
-        by_model: the same outputs by the one of another seed, shape ``(n, m)``.
-        by_data: by the one of other data, shape ``(n, m)``.
-        usual_model: median of ``claimed - by_model`` over the held-out real designs of nearly the same claim.
-        usual_data: the same for ``claimed - by_data``.
-        rarity: share of those real designs whose ``claimed - by_data`` is as far from the median, shape ``(n, m)``:
-            0.5 is ordinary, 0 was never seen.
+        claimed: outputs of the attacked regressor, shape ``(n, m)``.
+        by_model: outputs of the control with another seed, shape ``(n, m)``.
+        by_data: outputs of the control with other data, shape ``(n, m)``.
+        usual_model: median of ``claimed - by_model`` over held-out designs of similar claimed
+            value, shape ``(n, m)``.
+        usual_data: median of ``claimed - by_data`` over the same designs, shape ``(n, m)``.
+        rarity: share of the same designs whose ``claimed - by_data`` deviates as much from the
+            median, shape ``(n, m)``; 0.5 is typical, 0 is unseen.
         outputs: names of the m outputs.
     """
 
@@ -55,21 +56,21 @@ class Gaps:
 
     @property
     def model(self) -> Array:
-        """How much of a claim is owed to one training, beyond what real designs show, shape ``(n, m)``."""
+        """Calibrated gap to the control with another seed, shape ``(n, m)``."""
         return self.claimed - self.by_model - self.usual_model
 
     @property
     def data(self) -> Array:
-        """How much of a claim is owed to the data, beyond what real designs show, shape ``(n, m)``."""
+        """Calibrated gap to the control with other data, shape ``(n, m)``."""
         return self.claimed - self.by_data - self.usual_data
 
     def table(self) -> Table:
-        """One row per design and output."""
+        """Return a table with one row per design and output."""
         several = len(self.outputs) > 1
         rows = []
         for i in range(len(self.claimed)):
             for j, name in enumerate(self.outputs):
-                told = (
+                values = (
                     self.claimed,
                     self.by_model,
                     self.by_data,
@@ -78,15 +79,11 @@ class Gaps:
                     self.rarity,
                 )
                 rows.append(
-                    (i, *([name] if several else []), *(float(values[i, j]) for values in told))
+                    (i, *([name] if several else []), *(float(each[i, j]) for each in values))
                 )
-        columns = ("design", *(["output"] if several else []), "claimed", "other seed", "other data",
-                   "gap (seed)", "gap (data)", "rarity")  # fmt: skip
-        return Table(
-            columns,
-            tuple(rows),
-            notes=(_NOTE,),
-        )
+        columns = ["design", *(["output"] if several else []), "claimed", "other seed"]
+        columns += ["other data", "gap (seed)", "gap (data)", "rarity"]
+        return Table(tuple(columns), tuple(rows), notes=(_NOTE,))
 
     def __repr__(self) -> str:
         return self.table().text()
@@ -96,18 +93,18 @@ class Gaps:
 
 
 class Controls:
-    """A regressor to be searched, and two that tell what of its claims to believe.
+    """Attacked regressor with two control regressors.
 
     Attributes:
-        attacked: the oracle for ``Problem``.
-        model: learnt from the same designs with another seed.
-        data: learnt from other designs with another seed; the one for ``Problem(judge=...)``.
+        attacked: oracle for ``Problem``.
+        model: control trained on the same designs with another seed.
+        data: control trained on other designs with another seed; use it as ``Problem(judge=...)``.
 
     Args:
-        attacked: regressor, anything that can be an oracle; so are the next two.
-        model: of another seed.
-        data: of other data.
-        held_out: real designs that none of them learnt from.
+        attacked: regressor to search, of any oracle type.
+        model: control with another seed, of any oracle type.
+        data: control with other data, of any oracle type.
+        held_out: real designs that no regressor was trained on.
         outputs: names of the outputs.
     """
 
@@ -116,21 +113,23 @@ class Controls:
     ) -> None:
         self.outputs = tuple(outputs)
         self.attacked, self.model, self.data = (as_oracle(one) for one in (attacked, model, data))
-        self._claims = self._told(self.attacked, held_out)
-        self._behind_model = self._claims - self._told(self.model, held_out)
-        self._behind_data = self._claims - self._told(self.data, held_out)
+        self._claims = self._outputs(self.attacked, held_out)
+        self._behind_model = self._claims - self._outputs(self.model, held_out)
+        self._behind_data = self._claims - self._outputs(self.data, held_out)
 
     def gaps(self, designs: Any) -> Gaps:
-        """How far controls stay behind what is claimed of n designs; no call of these is in a ledger.
+        """Compare the regressors on n designs; the calls are in no ledger.
 
         Raises:
-            InvalidInputError: a regressor gives no outputs of a design.
+            InvalidInputError: a regressor returns no outputs for a design.
         """
         claimed, by_model, by_data = (
-            self._told(one, designs) for one in (self.attacked, self.model, self.data)
+            self._outputs(one, designs) for one in (self.attacked, self.model, self.data)
         )
         usual_model, usual_data, rarity = (np.empty_like(claimed) for _ in range(3))
-        near = min(len(self._claims), max(_LEAST, round(_SHARE * len(self._claims))))
+        near = min(
+            len(self._claims), max(_MIN_NEIGHBOURS, round(_NEIGHBOUR_SHARE * len(self._claims)))
+        )
         for i, j in np.ndindex(claimed.shape):
             alike = np.argsort(np.abs(self._claims[:, j] - claimed[i, j]), kind="stable")[:near]
             behind = self._behind_data[alike, j]
@@ -140,7 +139,7 @@ class Controls:
             rarity[i, j] = (np.abs(behind - usual_data[i, j]) >= far).mean()
         return Gaps(claimed, by_model, by_data, usual_model, usual_data, rarity, self.outputs)
 
-    def _told(self, oracle: Oracle, designs: Any) -> Array:
+    def _outputs(self, oracle: Oracle, designs: Any) -> Array:
         rows = []
         for answer in oracle.answers(designs, self.outputs):
             if answer.verdict is not None:
@@ -161,26 +160,27 @@ def control_regressors(
     seed: int = 0,
     outputs: Sequence[str] | None = None,
 ) -> Controls:
-    """Train what a search needs beside a regressor, from the regressor's own data.
+    """Train control regressors from a regressor's own data.
 
-    A share ``held_out`` of the designs is kept from all of them. The rest is halved: the attacked regressor and the one
-    of another seed learn from one half, the one of other data from the other half. With ``trained``, a regressor that
-    knows all of ``X`` is attacked as it is, the one of another seed learns from all but the held-out designs and the
-    one of other data from half of these; that half, and what is held out, it has seen, so gaps come out too small.
+    No regressor is trained on a share ``held_out`` of the designs. The rest is halved. The attacked
+    regressor and the control with another seed use one half, the control with other data uses the
+    other half. With ``trained``, that regressor is attacked unchanged. The control with another
+    seed then uses all but the held-out designs, and the control with other data uses half of
+    these. The attacked regressor was trained on all designs, so gaps are underestimated.
 
     Args:
-        regressor: an estimator with ``fit`` and ``get_params`` (of scikit-learn and those like it), fitted or not;
-            it is copied, and ``random_state`` is set where it has one. Or ``train(X, y, seed)``, which returns
-            anything that can be an oracle, such as a ``torch.nn.Module``.
+        regressor: estimator with ``fit`` and ``get_params`` (scikit-learn API), fitted or not;
+            it is cloned, and ``random_state`` is set if it exists. Or a function
+            ``train(X, y, seed)`` that returns any oracle type, such as a ``torch.nn.Module``.
         X: real designs: an array ``(n, ...)``, a data frame, or a list of n.
         y: their outputs, shape ``(n,)`` or ``(n, m)``.
-        trained: the regressor to attack, where it is trained already.
-        held_out: share of the designs that nobody learns from, in (0, 1).
-        seed: of the split, and the first of the regressors' seeds.
+        trained: trained regressor to attack.
+        held_out: share of designs that no regressor is trained on, in (0, 1).
+        seed: seed of the split, and first seed of the regressors.
         outputs: names of the m outputs; default: ``y`` or ``y0, y1, ...``.
 
     Raises:
-        InvalidInputError: the regressor can be neither copied nor called, or there are too few designs.
+        InvalidInputError: the regressor can be neither cloned nor called, or designs are too few.
     """
     train = _trainer(regressor)
     targets = np.asarray(y, dtype=np.float64)
@@ -190,30 +190,28 @@ def control_regressors(
             f"control_regressors: {len(X)} designs and {count} rows of outputs do not match"
         )
     if not 0.0 < held_out < 1.0:
+        raise InvalidInputError(f"control_regressors: held_out must be in (0, 1), got {held_out!r}")
+    reserved = round(held_out * count)
+    if reserved < _MIN_NEIGHBOURS or count - reserved < 2 * _MIN_NEIGHBOURS:
         raise InvalidInputError(
-            f"control_regressors: held_out is a share in (0, 1), got {held_out!r}"
-        )
-    kept = round(held_out * count)
-    if kept < _LEAST or count - kept < 2 * _LEAST:
-        raise InvalidInputError(
-            f"control_regressors: of {count} designs {kept} would be held out and {count - kept} learnt from; at least "
-            f"{_LEAST} and {2 * _LEAST} are needed"
+            f"control_regressors: {count} designs give {reserved} held-out and {count - reserved} "
+            f"training designs; at least {_MIN_NEIGHBOURS} and {2 * _MIN_NEIGHBOURS} are needed"
         )
     names = outputs or (
         ("y",) if targets.ndim == 1 else tuple(f"y{j}" for j in range(targets.shape[1]))
     )
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(count)
-    aside, rest = np.sort(order[:kept]), order[kept:]
+    aside, rest = np.sort(order[:reserved]), order[reserved:]
     half, other = np.sort(rest[: len(rest) // 2]), np.sort(rest[len(rest) // 2 :])
 
-    def learnt(rows: Any, number: int) -> Any:
+    def trained_on(rows: Any, number: int) -> Any:
         return train(_rows(X, rows), targets[rows], number)
 
     if trained is None:
-        attacked, model = learnt(half, seed), learnt(half, seed + 1)
+        attacked, model = trained_on(half, seed), trained_on(half, seed + 1)
     else:
-        attacked, model = trained, learnt(np.sort(rest), seed + 1)
-    return Controls(attacked, model, learnt(other, seed + 2), _rows(X, aside), names)
+        attacked, model = trained, trained_on(np.sort(rest), seed + 1)
+    return Controls(attacked, model, trained_on(other, seed + 2), _rows(X, aside), names)
 
 
 def _trainer(regressor: Any) -> Train:
@@ -231,15 +229,15 @@ def _trainer(regressor: Any) -> Train:
     trained = hasattr(regressor, "predict") or hasattr(regressor, "forward")
     if not callable(regressor) or (trained and not isinstance(regressor, type)):
         raise InvalidInputError(
-            f"control_regressors: {type(regressor).__name__} cannot be trained again from here; give an estimator with "
-            "fit and get_params, or a function train(X, y, seed) that returns a regressor"
+            f"control_regressors: {type(regressor).__name__} cannot be trained again. Pass an "
+            "estimator with fit and get_params, or a function train(X, y, seed)."
         )
     function: Train = regressor
     return function
 
 
 def _copied(estimator: Any) -> Any:
-    """Another one with the same parameters that has learnt nothing."""
+    """Return an unfitted clone."""
     try:
         from sklearn.base import clone
     except ImportError:

@@ -1,4 +1,4 @@
-"""Designs of any kind, compared."""
+"""Comparison of designs of any type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bo_invert.types import Array
 
 
 def numbers_of(designs: Sequence[Any]) -> Array | None:
-    """Designs as rows of numbers ``(n, p)``; None where they are something else."""
+    """Convert designs to rows of numbers ``(n, p)``; return None if they are not numeric."""
     try:
         rows = [list(d.values()) if isinstance(d, Mapping) else d for d in designs]
         array = np.asarray(rows, dtype=np.float64)
@@ -23,12 +23,12 @@ def numbers_of(designs: Sequence[Any]) -> Array | None:
 
 
 def name_of(design: Any) -> str:
-    """Equal for equal designs, and different for different ones, as far as they can be compared."""
+    """Return a name that is equal exactly for equal designs; the ``repr`` of unhashable types."""
     return design_name(design) or repr(design)
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two designs are one, but for the rounding of their numbers."""
+    """Compare two designs up to rounding of their numbers."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(is_same(one[key], other[key]) for key in one)
     if isinstance(one, float) and isinstance(other, float):

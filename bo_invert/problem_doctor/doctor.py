@@ -1,4 +1,4 @@
-"""The order in which things are looked at: what decides whether a study makes sense comes first."""
+"""Doctor: checks of a problem in the order of their importance."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.problem_doctor.advice import advise
-from bo_invert.problem_doctor.call_budget import Hung, Meter, Spent
+from bo_invert.problem_doctor.call_budget import BudgetSpent, CallBudget, OracleTimeout
 from bo_invert.problem_doctor.findings import DoctorReport, Finding, Severity, error, note, seconds
-from bo_invert.problem_doctor.gradient_check import look_at_gradient
+from bo_invert.problem_doctor.gradient_check import check_gradient
 from bo_invert.problem_doctor.objective import (
-    look_at_constraints,
-    look_at_judge,
-    look_at_outputs,
-    look_at_pictures,
-    look_at_target,
+    check_constraints,
+    check_display,
+    check_judge,
+    check_outputs,
+    check_target,
 )
-from bo_invert.problem_doctor.outputs import Hopeless, failures, first_answers, latency
+from bo_invert.problem_doctor.outputs import ChecksStopped, failures, first_calls, latency
 from bo_invert.problem_doctor.repeatability import (
-    Steadiness,
-    batches,
-    last_look,
-    steadiness,
-    tell_steadiness,
+    Repeatability,
+    check_batches,
+    check_repeatability,
+    recheck,
+    repeatability_findings,
 )
-from bo_invert.problem_doctor.space import look_at_space
+from bo_invert.problem_doctor.space import check_space
 from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.provenance import provenance
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from bo_invert.study.study import Study
 
 CALLS = 30
-_SHARE = 3
-"""At most one in so many calls goes to the gradient."""
-_SMALL = 8
-"""With fewer calls than this a gradient, which takes two, is worth more than a third draw."""
+# Ratio of all calls to gradient calls, dimensionless. Engineering choice: one third of the budget.
+_GRADIENT_RATIO = 3
+# Budget (count) below which a gradient, two calls, replaces the third draw. Engineering choice.
+_SMALL_BUDGET = 8
 
 
 def doctor(
@@ -54,45 +54,47 @@ def doctor(
     study: Study | None = None,
     progress: bool = False,
 ) -> DoctorReport:
-    """Look at a problem before money is spent: does the oracle fit, is it steady, what does it cost, what suits it.
+    """Check a problem before a study: outputs, repeatability, cost, gradients and method.
 
-    The space is looked at without calls. Then the oracle is asked, most important things first: three draws, one of
-    them again, its gradient beside finite differences, a batch beside single answers, and further draws. It stops
-    early where nothing can help. An interruption (Ctrl-C) returns what was learnt by then.
+    The space needs no oracle calls. The oracle evaluates three draws, one of them again, a gradient
+    against finite differences, a batch against single calls, and further draws. The checks stop
+    early if no further call can help. Ctrl-C returns the findings so far.
 
     Args:
-        problem: what is to be inverted.
-        calls: of the oracle at most, gradients included; 5 do for the most important things. An oracle that repeats
-            calls by itself bills them, and is not stopped in the middle.
-        seed: of the draws.
-        timeout: seconds that one call may take. After the first that takes longer the checkup ends; the call is left
-            to itself, as a thread cannot be stopped. ``bi.Isolated`` stops such calls.
-        study: takes what was answered, and is billed for every call: they count in ``study.spent`` and use up the
-            budget of ``study.run``, as they would have there. Finite differences are on the bill of their point.
-        progress: show a bar of calls.
+        problem: problem to check.
+        calls: largest number of oracle calls, values plus gradients; 5 suffice for the most
+            important checks. An oracle that retries by itself may exceed it.
+        seed: seed of the draws.
+        timeout: seconds allowed for one call. The checks end after the first longer call, which
+            continues in its thread. ``bi.Isolated`` ends such calls.
+        study: study that receives the observations and the bill of all calls; they count in
+            ``study.spent`` and in the budget of ``study.run``.
+        progress: show a progress bar.
 
     Returns:
-        What was found, with advice; shown by ``print``, in notebooks, or as ``to_json()``.
+        The report with findings and advice; ``print`` it, display it, or use ``to_json()``.
 
     Raises:
-        InvalidInputError: no call is allowed, or the study is about another problem.
+        InvalidInputError: ``calls`` or ``timeout`` is not positive, or the study's problem differs.
     """
     whole_number("doctor", "calls", calls)
     if timeout is not None and not timeout > 0:
-        raise InvalidInputError(f"doctor: timeout is a number of seconds > 0, got {timeout!r}")
+        raise InvalidInputError(
+            f"doctor: timeout must be a positive number of seconds, got {timeout!r}"
+        )
     if study is not None and (
         changes := differences(study.journal.header["problem"], problem.to_json())
     ):
         raise InvalidInputError(
-            f"doctor: study {study.name!r} is about another problem: {'; '.join(changes)}"
+            f"doctor: study {study.name!r} has another problem: {'; '.join(changes)}"
         )
     found: list[Finding] = []
     with _bar(problem, int(calls), progress) as tick:
-        meter = Meter(problem, int(calls), timeout, tick)
-        looks = _Looks(problem, meter, found, np.random.default_rng(seed))
-        finished = looks.run()
-    if study is not None and meter.seen:
-        points, answers, costs = meter.observations(apart=looks.state.sigma is not None)
+        meter = CallBudget(problem, int(calls), timeout, tick)
+        checks = _Checks(problem, meter, found, np.random.default_rng(seed))
+        finished = checks.run()
+    if study is not None and meter.calls_made:
+        points, answers, costs = meter.observations(apart=checks.state.sigma is not None)
         study.add(points=points, Y=answers, costs=costs)
     return DoctorReport(
         problem.name,
@@ -100,40 +102,40 @@ def doctor(
         meter.calls,
         meter.limit,
         meter.seconds,
-        looks.judged,
+        checks.judged,
         provenance(problem.oracle, problem.space),
         finished,
     )
 
 
-class _Looks:
-    """One checkup under way."""
+class _Checks:
+    """Running checks of one report."""
 
     def __init__(
-        self, problem: Problem, meter: Meter, found: list[Finding], rng: np.random.Generator
+        self, problem: Problem, meter: CallBudget, found: list[Finding], rng: np.random.Generator
     ) -> None:
         self.problem, self.meter, self.found, self.rng = problem, meter, found, rng
-        self.state = Steadiness()
+        self.state = Repeatability()
         self.judged = 0
 
     def run(self) -> bool:
-        """Whether all was looked at."""
+        """Run all checks; return False if they stopped early."""
         try:
             self._all()
-        except Hopeless:
+        except ChecksStopped:
             return False
-        except Hung:
-            self._tell(
+        except OracleTimeout:
+            self._add(
                 error(
                     "oracle.hangs",
-                    f"a call did not end within {seconds(self.meter.seen[-1].seconds)}; nothing more was asked",
-                    "bi.Isolated(oracle, timeout=...) ends such calls, at the cost of one attempt each",
+                    "a call did not end within "
+                    f"{seconds(self.meter.calls_made[-1].seconds)}; the checks stopped",
+                    "Use bi.Isolated(oracle, timeout=...), which ends such calls at the cost of "
+                    "one attempt",
                 )
             )
         except KeyboardInterrupt:
-            self._tell(
-                note("doctor.interrupted", "it was interrupted; this is what was learnt by then")
-            )
+            self._add(note("doctor.interrupted", "the user interrupted the checks"))
         else:
             return True
         if any(one.y is not None for one in self.meter.of("fresh")):
@@ -141,74 +143,74 @@ class _Looks:
         return False
 
     def _all(self) -> None:
-        looked = look_at_space(self.problem, self.rng)
-        self._tell(*looked.findings)
-        if len(looked.points) < 2:
-            raise Hopeless
-        self._tell(*look_at_pictures(self.problem, self.problem.space.decode(looked.points[:4])))
+        space = check_space(self.problem, self.rng)
+        self._add(*space.findings)
+        if len(space.points) < 2:
+            raise ChecksStopped
+        self._add(*check_display(self.problem, self.problem.space.decode(space.points[:4])))
         if self.problem.oracle is None:
-            self._tell(
-                note("oracle.missing", "there is no oracle to ask: designs are evaluated elsewhere")
+            self._add(
+                note("oracle.missing", "the problem has no oracle: designs are evaluated elsewhere")
             )
             return
-        queue = list(looked.points)
-        count = 2 if self.problem.differentiable and self.meter.limit < _SMALL else 3
-        first = first_answers(self.meter, queue, self.found, count)
+        queue = list(space.points)
+        count = 2 if self.problem.differentiable and self.meter.limit < _SMALL_BUDGET else 3
+        first = first_calls(self.meter, queue, self.found, count)
         queue = queue[len(self.meter.of("fresh")) :]
-        with _as_far_as_calls_go():
-            steadiness(self.meter, self.state)
+        with _within_budget():
+            check_repeatability(self.meter, self.state)
         self._gradient()
-        with _as_far_as_calls_go():
-            self._tell(*batches(self.meter, self.state))
+        with _within_budget():
+            self._add(*check_batches(self.meter, self.state))
         reserve = (
             (2 if self.meter.left > 4 else self.meter.left > 2)
             if self.state.exact and len(first) > 1
             else 0
         )
         self._draws(queue, reserve)
-        with _as_far_as_calls_go():
-            last_look(self.meter, self.state)
+        with _within_budget():
+            recheck(self.meter, self.state)
         self._draws(queue, 0)
-        self._tell(*tell_steadiness(self.meter, self.state))
+        self._add(*repeatability_findings(self.meter, self.state))
         self._conclude()
-        findings, self.judged = look_at_judge(self.problem, looked.points)
-        self._tell(*findings)
+        findings, self.judged = check_judge(self.problem, space.points)
+        self._add(*findings)
         if not any(one.severity is Severity.error for one in self.found):
-            self._tell(*advise(self.problem, self.meter, looked, self.state, self.found))
+            self._add(*advise(self.problem, self.meter, space, self.state, self.found))
 
     def _draws(self, queue: list[Array], reserve: int) -> None:
         while queue and self.meter.left > reserve:
             self.meter.ask(queue.pop(0))
 
     def _gradient(self) -> None:
-        most = min(self.meter.left, max(self.meter.limit // _SHARE, 2))
+        most = min(self.meter.left, max(self.meter.limit // _GRADIENT_RATIO, 2))
         if not self.problem.differentiable or most >= 2:
-            with _as_far_as_calls_go():
-                self._tell(*look_at_gradient(self.meter, self.rng, self.state.exact, most))
+            with _within_budget():
+                self._add(*check_gradient(self.meter, self.rng, self.state.exact, most))
 
     def _conclude(self) -> None:
-        """What follows from the answers there are."""
+        """Add the findings that follow from the observations so far."""
         seen = [one for one in self.meter.of("fresh") if one.y is not None]
-        self._tell(*failures(self.meter), *latency(self.meter))
-        self._tell(*look_at_outputs(self.problem, seen))
-        self._tell(
-            *look_at_target(self.problem, seen, self.state),
-            *look_at_constraints(self.problem, seen),
+        self._add(*failures(self.meter), *latency(self.meter))
+        self._add(*check_outputs(self.problem, seen))
+        self._add(
+            *check_target(self.problem, seen, self.state),
+            *check_constraints(self.problem, seen),
         )
 
-    def _tell(self, *findings: Finding) -> None:
+    def _add(self, *findings: Finding) -> None:
         self.found += findings
 
 
 @contextmanager
-def _as_far_as_calls_go() -> Iterator[None]:
-    with suppress(Spent):
+def _within_budget() -> Iterator[None]:
+    with suppress(BudgetSpent):
         yield
 
 
 @contextmanager
 def _bar(problem: Problem, calls: int, progress: bool) -> Iterator[Any]:
-    """Something to tell the number of calls made."""
+    """Yield a callback that receives the number of calls made."""
     if not progress:
         yield lambda made: None
         return

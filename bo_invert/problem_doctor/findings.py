@@ -1,20 +1,21 @@
-"""What a checkup found: a code for programs, a sentence for people, numbers for both."""
+"""Findings of the doctor: a code, a message and its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from html import escape
 from textwrap import fill
 from typing import Any
 
-from bo_invert.problems.provenance import told
+from bo_invert.problems.provenance import provenance_rows
 from bo_invert.types import JSON, printable
 
 
 class Severity(StrEnum):
-    """How bad it is: with an ``error`` a study fails, or is misled; a ``warning`` calls for something to be done."""
+    """Severity of a finding: after an ``error`` a study fails or misleads; a ``warning`` needs
+    action."""
 
     ok = "ok"
     note = "note"
@@ -25,14 +26,14 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Args:
-        code: what it is, as ``"oracle.noisy"``; the same from version to version.
-        severity: how bad it is.
-        message: what was seen, a sentence with its numbers.
-        remedy: what to do; empty where nothing needs to be.
-        numbers: behind the message, JSON values.
+        code: stable identifier, such as ``"oracle.noisy"``.
+        severity: severity of the finding.
+        message: observation with its numbers, a sentence without a full stop.
+        remedy: recommended action; empty if none is needed.
+        numbers: JSON values behind the message.
     """
 
     code: str
@@ -51,32 +52,16 @@ class Finding:
         }
 
 
-def ok(
-    code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None
-) -> Finding:
-    """As it should be."""
-    return Finding(code, Severity.ok, message, remedy, numbers or {})
+def _maker(severity: Severity) -> Callable[..., Finding]:
+    """Return a constructor of findings with one severity; keyword arguments become ``numbers``."""
+
+    def make(code: str, message: str, remedy: str = "", **numbers: Any) -> Finding:
+        return Finding(code, severity, message, remedy, numbers)
+
+    return make
 
 
-def note(
-    code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None
-) -> Finding:
-    """Good to know."""
-    return Finding(code, Severity.note, message, remedy, numbers or {})
-
-
-def warning(
-    code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None
-) -> Finding:
-    """Something should be done."""
-    return Finding(code, Severity.warning, message, remedy, numbers or {})
-
-
-def error(
-    code: str, message: str, remedy: str = "", numbers: Mapping[str, Any] | None = None
-) -> Finding:
-    """A study would fail, or be misled."""
-    return Finding(code, Severity.error, message, remedy, numbers or {})
+ok, note, warning, error, advice = map(_maker, Severity)
 
 
 _ORDER = (Severity.error, Severity.warning, Severity.note, Severity.ok, Severity.advice)
@@ -91,17 +76,17 @@ _COLOURS = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DoctorReport:
-    """What ``bi.doctor`` found.
+    """Report of ``bi.doctor``.
 
     Args:
-        problem: its name.
-        findings: in the order in which they were made; advice comes last.
-        calls: of the oracle that were made, gradients included.
-        limit: how many were allowed.
-        seconds: that they took.
-        judged: calls of the judge, which are not the oracle's.
-        provenance: versions, and a hash of the oracle, as a study notes them.
-        finished: whether all was looked at; False after an interruption or a hang.
+        problem: name of the problem.
+        findings: findings in the order of the checks; advice is last.
+        calls: oracle calls made, values plus gradients.
+        limit: oracle calls allowed.
+        seconds: time inside the oracle.
+        judged: calls of the judge, which are not oracle calls.
+        provenance: versions and the hash of the oracle, as in a study header.
+        finished: all checks ran; False after an interruption or a hang.
     """
 
     problem: str
@@ -115,41 +100,42 @@ class DoctorReport:
 
     @property
     def hopeless(self) -> bool:
-        """Whether a study of this problem would fail, or be misled."""
+        """True if any finding is an error."""
         return any(one.severity is Severity.error for one in self.findings)
 
     @property
     def interrupted(self) -> bool:
-        """Whether somebody did not wait for the end."""
+        """True if the user interrupted the checks."""
         return self.find("doctor.interrupted") is not None
 
     @property
     def advice(self) -> tuple[Finding, ...]:
-        """Which strategy to take, and why."""
+        """Recommended strategies with reasons."""
         return self.of(Severity.advice)
 
     def of(self, severity: Severity | str) -> tuple[Finding, ...]:
-        """The findings of one severity."""
+        """Return the findings of one severity."""
         return tuple(one for one in self.findings if one.severity == severity)
 
     def find(self, code: str) -> Finding | None:
-        """The finding of this code; None if it was not made."""
+        """Return the finding with this code, or None."""
         return next((one for one in self.findings if one.code == code), None)
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """Of all findings, in order."""
+        """Codes of all findings, in order."""
         return tuple(one.code for one in self.findings)
 
     @property
     def bill(self) -> str:
-        """What it cost, in words."""
-        calls = f"{self.calls} call{'s' * (self.calls != 1)} of the {self.limit} allowed, {seconds(self.seconds)}"
-        judge = f"; the judge was asked {self.judged} times" if self.judged else ""
-        return calls + judge + ("" if self.finished else "; not all was looked at")
+        """Cost as text."""
+        parts = [f"{self.calls} of {self.limit} oracle calls, {seconds(self.seconds)}"]
+        parts += [f"{self.judged} judge calls"] if self.judged else []
+        parts += [] if self.finished else ["stopped early"]
+        return "; ".join(parts)
 
     def to_json(self) -> JSON:
-        """Plain values: everything that is shown, and the numbers behind it."""
+        """Return the report as JSON values."""
         return {
             "problem": self.problem,
             "hopeless": self.hopeless,
@@ -163,30 +149,36 @@ class DoctorReport:
         }
 
     def __repr__(self) -> str:
-        lines = [f"Checkup of {self.problem!r}: {self.bill}"]
+        lines = [f"Doctor report of {self.problem!r}: {self.bill}"]
         codes = max((len(one.code) for one in self.findings), default=0)
         for one in self._sorted:
             head = f"  {one.severity:<8}{one.code:<{codes}}  "
-            said = f"{one.message}. {one.remedy}".removesuffix(". ")
-            lines.append(fill(said, 118, initial_indent=head, subsequent_indent=" " * len(head)))
-        lines += [f"  {what:<{codes + 8}}  {which}" for what, which in told(self.provenance)]
+            text = f"{one.message}. {one.remedy}".removesuffix(". ")
+            lines.append(fill(text, 98, initial_indent=head, subsequent_indent=" " * len(head)))
+        lines += [
+            f"  {what:<{codes + 8}}  {which}" for what, which in provenance_rows(self.provenance)
+        ]
         return printable("\n".join(lines))
 
     def _repr_html_(self) -> str:
         cell = "padding:3px 10px;text-align:left;vertical-align:top"
         rows = "".join(
-            f'<tr><td style="{cell};color:{_COLOURS[one.severity]};font-weight:600">{one.severity}</td>'
-            f'<td style="{cell}"><code>{escape(one.code)}</code></td><td style="{cell}">{escape(one.message)}.'
+            f"<tr><td "
+            f'style="{cell};color:{_COLOURS[one.severity]};font-weight:600">{one.severity}</td>'
+            f'<td style="{cell}"><code>{escape(one.code)}</code></td><td '
+            f'style="{cell}">{escape(one.message)}.'
             f"{f' <em>{escape(one.remedy)}.</em>' if one.remedy else ''}</td></tr>"
             for one in self._sorted
         )
         facts = "".join(
             f"<div><b>{escape(what)}</b>: {escape(which)}</div>"
-            for what, which in told(self.provenance)
+            for what, which in provenance_rows(self.provenance)
         )
         return (
-            '<div style="font-family:system-ui,sans-serif;border:1px solid #8884;border-radius:10px;padding:12px 16px;'
-            f'max-width:72em"><strong>Checkup of {escape(self.problem)}</strong>: {escape(self.bill)}'
+            '<div style="font-family:system-ui,sans-serif;border:1px solid '
+            "#8884;border-radius:10px;padding:12px 16px;"
+            f'max-width:72em"><strong>Doctor report of {escape(self.problem)}</strong>: '
+            f"{escape(self.bill)}"
             f'<table style="border-collapse:collapse;margin:8px 0">{rows}</table>'
             f'<div style="opacity:.7;font-size:85%;overflow-wrap:anywhere">{facts}</div></div>'
         )
@@ -197,7 +189,7 @@ class DoctorReport:
 
 
 def seconds(value: float) -> str:
-    """A time as people say it: 3 ms, 2.1 s, 4 min, 1.5 h."""
+    """Format a duration in seconds, such as 3 ms, 2.1 s, 4 min or 1.5 h."""
     for limit, unit, size in (
         (1e-3, "µs", 1e-6),
         (1.0, "ms", 1e-3),
@@ -214,5 +206,5 @@ def seconds(value: float) -> str:
 
 
 def share(count: int, of: int) -> str:
-    """A part of several, as people say it."""
+    """Format a count as ``3 of 8`` or ``all 8``."""
     return f"{count} of {of}" if count < of else f"all {of}"

@@ -1,30 +1,34 @@
-"""Whether there is a gradient, and whether it is that of the function: central differences along a few directions."""
+"""Gradient check against central differences along random directions."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from bo_invert.problem_doctor.call_budget import Meter, Seen
+from bo_invert.problem_doctor.call_budget import Call, CallBudget
 from bo_invert.problem_doctor.findings import Finding, error, note, ok, seconds, warning
 from bo_invert.types import Array
 
+# Steps of the differences in units of the domain. Engineering choice: smaller steps drown in the
+# rounding of single precision.
 _STEPS = (1e-3, 4e-3)
-"""Of the differences, in units of the domain. Networks in single precision are too coarse for smaller ones."""
+# Relative rounding error of a value, dimensionless: about 10 machine epsilon of IEEE single
+# precision.
 _PRECISION = 1e-6
-"""Relative error of a value in single precision, generously."""
+# Relative errors of the directional derivative. Engineering choice: below the first the gradient
+# agrees, above the second it is wrong.
 _CLOSE, _WRONG = 0.05, 0.15
 
 
-def look_at_gradient(
-    meter: Meter, rng: np.random.Generator, exact: bool, most: int
+def check_gradient(
+    meter: CallBudget, rng: np.random.Generator, exact: bool, most: int
 ) -> list[Finding]:
-    """Gradients at a point or two, beside differences of values.
+    """Compare gradients at one or two points with differences of values.
 
     Args:
-        meter: of the oracle.
-        rng: for points and directions.
-        exact: whether the oracle answers the same design the same; differences of noise say nothing.
-        most: calls that may be spent on it, at least 2.
+        meter: call budget of the oracle.
+        rng: generator of points and directions.
+        exact: the oracle is deterministic; differences of a noisy oracle are not compared.
+        most: largest number of calls, at least 2.
     """
     problem = meter.problem
     assert problem.oracle is not None
@@ -36,8 +40,7 @@ def look_at_gradient(
             if problem.oracle.differentiable
             else "oracle and space"
         )
-        said = f"there is no gradient: the {who} {'have' if ' and ' in who else 'has'} none"
-        return [note("gradient.none", said)]
+        return [note("gradient.none", f"no gradients: {who} not differentiable")]
     end = meter.calls + most
     here = meter.slope(_inner(meter, rng))
     gradient = here.outcome.gradient
@@ -46,16 +49,15 @@ def look_at_gradient(
         and here.y is None
         and not here.outcome.reason.startswith(("RuntimeError", "NotImplemented"))
     ):
-        here = meter.slope(
-            _inner(meter, rng)
-        )  # a design that cannot be evaluated says nothing of gradients
+        here = meter.slope(_inner(meter, rng))  # a failed design carries no gradient information
         gradient = here.outcome.gradient
     if gradient is None:
         return [
             error(
                 "gradient.fails",
-                f"a gradient is promised, and there is none: {here.outcome.reason}",
-                "Something on the way leaves torch (.detach(), .numpy(), .item(), no_grad); mend it, or pass the "
+                f"the problem is differentiable, but the gradient fails: {here.outcome.reason}",
+                "Remove .detach(), .numpy(), .item() and no_grad from the forward pass, or pass "
+                "the "
                 "oracle as a plain function",
             )
         ]
@@ -64,35 +66,33 @@ def look_at_gradient(
     if not gradient.any():
         other = meter.slope(_inner(meter, rng)) if meter.calls + 2 <= end else None
         if other is None or other.outcome.gradient is None or not other.outcome.gradient.any():
-            tell = error if moving else warning
+            level = error if moving else warning
             return [
-                tell(
+                level(
                     "gradient.zero",
-                    "the gradient is exactly 0 in every coordinate, while answers "
+                    "the gradient is exactly 0 in every coordinate, while outputs "
                     + ("differ" if moving else "may differ"),
-                    "The function is detached, rounded, or made of steps: pass it as a plain function, or give "
-                    "it a differentiable stand-in (bi.GradientProxy)",
+                    "The function is detached, rounded or piecewise constant: pass it as a plain "
+                    "function, or add a differentiable proxy (bi.GradientProxy)",
                 )
             ]
         here, gradient = other, other.outcome.gradient
     took = here.seconds
     if meter.calls + 2 <= end and most >= 6:
-        took = min(
-            took, meter.slope(_inner(meter, rng)).seconds
-        )  # the first one imports and compiles
+        # The first gradient includes imports and compilation.
+        took = min(took, meter.slope(_inner(meter, rng)).seconds)
     present = ok(
         "gradient.present",
         f"a value with its gradient takes {seconds(took)}",
-        "",
-        {"seconds": took},
+        seconds=took,
     )
     if not problem.oracle.exact_forward:
         return [
             present,
             note(
                 "gradient.stand_in",
-                "the gradient is that of a stand-in, which need not agree "
-                "with the oracle; what a descent finds is verified by the oracle",
+                "the gradient is that of a proxy and may differ from the oracle's; the oracle "
+                "verifies the end point of a descent",
             ),
         ]
     if not exact:
@@ -101,46 +101,46 @@ def look_at_gradient(
 
 
 def _compared(
-    meter: Meter, here: Seen, gradient: Array, rng: np.random.Generator, end: int
+    meter: CallBudget, here: Call, gradient: Array, rng: np.random.Generator, end: int
 ) -> list[Finding]:
-    """The slope along directions, by the gradient and by differences."""
-    errors, rough, looked = [], 0, 0
+    """Compare directional derivatives of the gradient with central differences."""
+    errors, rough, compared = [], 0, 0
     for direction in _directions(gradient, rng):
         steps = _STEPS if meter.calls + 4 <= end else _STEPS[:1]
         if meter.calls + 2 * len(steps) > end:
             break
         measured = [_difference(meter, here, direction, step) for step in steps]
-        looked += 1
-        told = float(gradient @ direction)
-        sizes = [max(abs(told), abs(slope)) for slope, _ in measured]
+        compared += 1
+        expected = float(gradient @ direction)
+        sizes = [max(abs(expected), abs(slope)) for slope, _ in measured]
         if any(not np.isfinite(slope) for slope, _ in measured):
             continue
         off = [
-            abs(told - slope) / size if size > 0 else 0.0
+            abs(expected - slope) / size if size > 0 else 0.0
             for (slope, floor), size in zip(measured, sizes, strict=True)
             if size > 5.0 * floor
         ]
         if not off:
-            continue  # too flat to tell anything from rounding
+            continue  # the derivative is below the rounding error
         agree = len(measured) < 2 or abs(measured[0][0] - measured[1][0]) <= 0.2 * max(sizes)
         if min(off) > _WRONG and not agree:
             rough += 1
         else:
             errors.append(min(off))
     if not errors:
-        why = "values are too flat" if looked else "calls are too few"
-        said = "differences of values disagree among themselves" if rough else why
-        return [note("gradient.unchecked", f"whether the gradient is right cannot be told: {said}")]
+        why = "values are too flat" if compared else "calls are too few"
+        reason = "differences of two step sizes disagree" if rough else why
+        return [note("gradient.unchecked", f"the gradient could not be checked: {reason}")]
     worst = max(errors)
     numbers = {"error": worst, "directions": len(errors)}
     if worst > _WRONG:
         return [
             error(
                 "gradient.wrong",
-                f"the gradient is off by {worst:.0%} from central differences of the values",
-                "A part of the way is detached, in another mode, or another function; mend it, or pass the "
-                "oracle as a plain function",
-                numbers,
+                f"the gradient differs by {worst:.0%} from central differences",
+                "Part of the forward pass is detached, in training mode, or another function: "
+                "correct it, or pass the oracle as a plain function",
+                **numbers,
             )
         ]
     if worst > _CLOSE:
@@ -148,22 +148,22 @@ def _compared(
             note(
                 "gradient.near",
                 f"the gradient agrees with central differences to {worst:.0%}",
-                "",
-                numbers,
+                **numbers,
             )
         ]
     return [
         ok(
             "gradient.agrees",
             f"the gradient agrees with central differences to {worst:.1g}",
-            "",
-            numbers,
+            **numbers,
         )
     ]
 
 
-def _difference(meter: Meter, here: Seen, direction: Array, step: float) -> tuple[float, float]:
-    """Slope of the loss along a direction, and the rounding error to expect of it; NaN where there is no answer."""
+def _difference(
+    meter: CallBudget, here: Call, direction: Array, step: float
+) -> tuple[float, float]:
+    """Return the central difference of the loss and its rounding error; NaN after a failure."""
     ends = [
         meter.ask(here.point + sign * step * direction, "near", here.point) for sign in (1.0, -1.0)
     ]
@@ -171,8 +171,8 @@ def _difference(meter: Meter, here: Seen, direction: Array, step: float) -> tupl
     return (losses[0] - losses[1]) / (2 * step), _PRECISION * max(map(abs, losses)) / step
 
 
-def _loss(meter: Meter, one: Seen) -> float:
-    """What a gradient is the slope of: the loss with its penalties."""
+def _loss(meter: CallBudget, one: Call) -> float:
+    """Return the loss with penalties, the function that gradients refer to."""
     import torch
 
     return (
@@ -183,7 +183,7 @@ def _loss(meter: Meter, one: Seen) -> float:
 
 
 def _directions(gradient: Array, rng: np.random.Generator) -> list[Array]:
-    """Of length 1: one with a signal in it, one without a preference."""
+    """Return two unit directions: one near the gradient, one random."""
     draws = rng.standard_normal((2, len(gradient)))
     draws /= np.linalg.norm(draws, axis=1, keepdims=True)
     mixed = gradient / np.linalg.norm(gradient) + draws[0]
@@ -191,8 +191,8 @@ def _directions(gradient: Array, rng: np.random.Generator) -> list[Array]:
     return [mixed / length if length > 0.1 else draws[0], draws[1]]
 
 
-def _inner(meter: Meter, rng: np.random.Generator) -> Array:
-    """A draw away from the edges, where steps lead out of the domain; where a descent would stand."""
+def _inner(meter: CallBudget, rng: np.random.Generator) -> Array:
+    """Draw a projected point away from the bounds, so that both steps stay in the domain."""
     import torch
 
     from bo_invert.problems.gradient_descent import project

@@ -1,4 +1,4 @@
-"""Whether what is wanted can come of what was answered: outputs that move, targets in reach, constraints, a judge."""
+"""Checks of outputs against the objective: variation, targets, constraints and the judge."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ import numpy as np
 
 from bo_invert.objectives import Target
 from bo_invert.oracles.base import Answer
-from bo_invert.problem_doctor.call_budget import Seen
+from bo_invert.problem_doctor.call_budget import Call
 from bo_invert.problem_doctor.design_distance import name_of
 from bo_invert.problem_doctor.findings import Finding, error, note, ok, share, warning
-from bo_invert.problem_doctor.repeatability import Steadiness
+from bo_invert.problem_doctor.repeatability import Repeatability
 from bo_invert.problems.problem import Problem
 from bo_invert.types import Array, Cost
 
-_ENOUGH = 4
-"""Designs that were answered, from which something can be said of all."""
-_TAIL = 50.0
-"""Distance from the median, in median distances, beyond which a loss is far out."""
-_UNEQUAL = 100.0
+# Observations (count) that the output checks need. Engineering choice.
+_MIN_OBSERVATIONS = 4
+# Distance of a loss from the median, in median absolute deviations. Engineering choice.
+_HEAVY_TAIL = 50.0
+# Ratio of the spreads of two outputs, dimensionless. Engineering choice: the loss then depends on
+# one output to within 1e-4.
+_SPREAD_RATIO = 100.0
 
 
-def look_at_outputs(problem: Problem, seen: list[Seen]) -> list[Finding]:
-    """Outputs that stand still, steps, tails.
+def check_outputs(problem: Problem, seen: list[Call]) -> list[Finding]:
+    """Check outputs for constants, plateaus and heavy tails.
 
     Args:
-        problem: whose outputs they are.
-        seen: draws that were answered.
+        problem: problem of the outputs.
+        seen: draws with outputs.
     """
-    if len(seen) < _ENOUGH:
+    if len(seen) < _MIN_OBSERVATIONS:
         return []
     y = np.array([one.y for one in seen])
     names = [
@@ -38,12 +40,12 @@ def look_at_outputs(problem: Problem, seen: list[Seen]) -> list[Finding]:
     ]
     designs = len(set(names))
     answers = len(np.unique(y, axis=0))
-    if answers == 1 and designs >= _ENOUGH:
+    if answers == 1 and designs >= _MIN_OBSERVATIONS:
         return [
             error(
                 "oracle.constant",
-                f"{designs} different designs are answered exactly alike: {_brief(y[0])}",
-                "Does it look at its input, and in the right units?",
+                f"{designs} different designs have the same outputs: {_brief(y[0])}",
+                "Check that the oracle uses its input, in the expected units",
             )
         ]
     found = []
@@ -54,9 +56,9 @@ def look_at_outputs(problem: Problem, seen: list[Seen]) -> list[Finding]:
         found.append(
             warning(
                 "oracle.output_constant",
-                f"{_listed(still)} never moved over {designs} designs",
-                "An output that does not depend on the design can be left out",
-                {"outputs": still},
+                f"{_listed(still)} is constant over {designs} designs",
+                "Remove outputs that do not depend on the design",
+                outputs=still,
             )
         )
     if answers < designs:
@@ -64,32 +66,33 @@ def look_at_outputs(problem: Problem, seen: list[Seen]) -> list[Finding]:
         found.append(
             (warning if many else note)(
                 "oracle.plateaus",
-                f"{designs} different designs have {answers} different answers, as of trees, rounding or clipping",
-                "There is no slope to follow on a plateau: strategies with a model, or cmaes",
-                {"designs": designs, "answers": answers},
+                f"{designs} different designs have {answers} different outputs, as with trees, "
+                "rounding or clipping",
+                "Gradients vanish on plateaus: use a model-based strategy or cmaes",
+                designs=designs,
+                answers=answers,
             )
         )
     losses = np.array([one.outcome.loss for one in seen], dtype=float)
     middle = np.median(losses)
     usual = float(np.median(np.abs(losses - middle)))
     far = np.abs(losses - middle).max()
-    if len(losses) >= 8 and usual > 0 and far > _TAIL * usual:
+    if len(losses) >= 8 and usual > 0 and far > _HEAVY_TAIL * usual:
         found.append(
             note(
                 "oracle.heavy_tails",
-                f"the farthest loss is {far / usual:.0f} times as far from the "
-                "median as usual; models straighten such tails, a logarithm may do it better",
-                "",
-                {"ratio": far / usual},
+                f"the largest deviation of a loss is {far / usual:.0f} median absolute deviations; "
+                "models warp such tails, a logarithm in the oracle may work better",
+                ratio=far / usual,
             )
         )
     if not found:
-        found.append(ok("oracle.moves", f"{designs} designs have {answers} different answers"))
+        found.append(ok("oracle.moves", f"{designs} designs have {answers} different outputs"))
     return found
 
 
-def look_at_target(problem: Problem, seen: list[Seen], state: Steadiness) -> list[Finding]:
-    """Whether a target lies where answers lie."""
+def check_target(problem: Problem, seen: list[Call], state: Repeatability) -> list[Finding]:
+    """Check that the target is near the range of the observed outputs."""
     goal = problem.objective
     if not isinstance(goal, Target) or len(seen) < 3:
         return []
@@ -101,40 +104,42 @@ def look_at_target(problem: Problem, seen: list[Seen], state: Steadiness) -> lis
     worst = int(beyond.argmax())
     name = problem.outputs[goal.indices[worst]]
     numbers = {"beyond": float(beyond[worst]), "output": name}
-    words = f"{name} is wanted at {wanted[worst]:.4g}, and draws gave {low[worst]:.4g} to {high[worst]:.4g}"
+    words = (
+        f"the target of {name} is {wanted[worst]:.4g}, and draws gave {low[worst]:.4g} to "
+        f"{high[worst]:.4g}"
+    )
     found = []
     if beyond[worst] > 1.0:
         found.append(
             warning(
                 "target.out_of_range",
-                f"{words}: {beyond[worst]:.1f} such ranges beyond",
-                "It may be out of reach; are the units right? Otherwise the nearest is what a study finds",
-                numbers,
+                f"{words}: {beyond[worst]:.1f} ranges outside",
+                "Check the units. If the target is unreachable, a study returns the nearest output",
+                **numbers,
             )
         )
     elif beyond[worst] > 0.0:
         found.append(
             note(
                 "target.beyond",
-                f"{words}: outside of what {len(seen)} draws gave, but near",
-                "",
-                numbers,
+                f"{words}: outside the range of {len(seen)} draws, but near",
+                **numbers,
             )
         )
     else:
         found.append(
-            ok("target.in_range", "the target lies within what draws gave, output by output")
+            ok("target.in_range", "the target is within the range of the draws in every output")
         )
     spread = y.std(axis=0) / scale
     moving = spread[spread > 0]
-    if len(moving) > 1 and moving.max() > _UNEQUAL * moving.min():
+    if len(moving) > 1 and moving.max() > _SPREAD_RATIO * moving.min():
         loud = problem.outputs[goal.indices[int(spread.argmax())]]
         found.append(
             warning(
                 "target.scales",
                 f"{loud} varies {moving.max() / moving.min():.0f} times as much as "
-                "another output, so the loss sees little else",
-                "Give every output a scale: Target(value, scale=[...])",
+                "another output and dominates the loss",
+                "Pass a scale for each output: Target(value, scale=[...])",
             )
         )
     if state.sigma is not None and goal.tolerance > 0:
@@ -143,15 +148,17 @@ def look_at_target(problem: Problem, seen: list[Seen], state: Steadiness) -> lis
             found.append(
                 warning(
                     "target.noise",
-                    f"the tolerance {goal.tolerance:.2g} is smaller than the noise {noise.max():.2g}, so a hit is luck",
-                    "Widen it, or average inside the oracle",
+                    f"the tolerance {goal.tolerance:.2g} is smaller than the noise "
+                    f"{noise.max():.2g}, "
+                    "so a hit is random",
+                    "Increase the tolerance, or average repeats inside the oracle",
                 )
             )
     return found
 
 
-def look_at_constraints(problem: Problem, seen: list[Seen]) -> list[Finding]:
-    """How many draws are feasible."""
+def check_constraints(problem: Problem, seen: list[Call]) -> list[Finding]:
+    """Count the draws that satisfy the constraints."""
     if not problem.constraints or not seen:
         return []
     good = sum(one.outcome.violation <= 0 for one in seen)
@@ -160,7 +167,7 @@ def look_at_constraints(problem: Problem, seen: list[Seen]) -> list[Finding]:
     if not good and len(seen) >= 8:
         y = np.array([one.y for one in seen])
         alone = {str(rule): int((rule.excess(y) <= 0).sum()) for rule in problem.constraints}
-        said = f"no draw of {len(seen)} satisfies " + (
+        text = f"no draw of {len(seen)} satisfies " + (
             f"all of {wanted}" if len(alone) > 1 else wanted
         )
         if all(alone.values()):
@@ -168,9 +175,8 @@ def look_at_constraints(problem: Problem, seen: list[Seen]) -> list[Finding]:
             return [
                 note(
                     "constraints.rare",
-                    f"{said}, though some satisfy each alone ({each})",
-                    "",
-                    numbers,
+                    f"{text}, but each constraint is satisfied by some ({each})",
+                    **numbers,
                 )
             ]
         never = next(rule for rule in problem.constraints if not alone[str(rule)])
@@ -178,20 +184,20 @@ def look_at_constraints(problem: Problem, seen: list[Seen]) -> list[Finding]:
         return [
             warning(
                 "constraints.rare",
-                f"{said}; {never} is missed by {off:.3g} at least",
-                "A study has to find the feasible part first: are the bounds right?",
-                numbers,
+                f"{text}; the smallest violation of {never} is {off:.3g}",
+                "Check the bounds; a study must find the feasible set first",
+                **numbers,
             )
         ]
     return [
         (ok if good else note)(
-            "constraints.feasible", f"{good} of {len(seen)} draws satisfy {wanted}", "", numbers
+            "constraints.feasible", f"{good} of {len(seen)} draws satisfy {wanted}", **numbers
         )
     ]
 
 
-def look_at_judge(problem: Problem, points: Array) -> tuple[list[Finding], int]:
-    """Whether the judge answers, and how often it was asked."""
+def check_judge(problem: Problem, points: Array) -> tuple[list[Finding], int]:
+    """Check that the judge returns outputs; also return the number of its calls."""
     judge = problem.judge
     if judge is None:
         return [], 0
@@ -199,28 +205,29 @@ def look_at_judge(problem: Problem, points: Array) -> tuple[list[Finding], int]:
         return [
             warning(
                 "judge.same",
-                "the judge is the oracle itself, and will agree with everything",
-                "A judge is another regressor, of other data; or leave it out",
+                "the judge is the oracle itself and always agrees",
+                "Use a regressor trained on other data, or no judge",
             )
         ], 0
     designs = problem.space.decode(points[:2])
     answers: list[Answer] = judge.answers(designs, problem.outputs)
     calls = sum(answer.calls for answer in answers)
-    outcomes = [problem.outcome(_said(answer), Cost()) for answer in answers]
+    outcomes = [problem.outcome(_result(answer), Cost()) for answer in answers]
     failed = [outcome for outcome in outcomes if outcome.y is None]
     if failed:
         return [
             warning(
                 "judge.fails",
-                f"the judge gives no outputs for {share(len(failed), len(outcomes))} draws: {failed[0].reason}",
-                "Mend Problem(judge=...); it has to answer what the oracle answers",
+                "the judge gives no outputs for "
+                f"{share(len(failed), len(outcomes))} draws: {failed[0].reason}",
+                "Correct Problem(judge=...); it must return the outputs of the oracle",
             )
         ], calls
-    return [ok("judge.works", "the judge answers")], calls
+    return [ok("judge.works", "the judge returns outputs")], calls
 
 
-def look_at_pictures(problem: Problem, designs: Sequence[Any]) -> list[Finding]:
-    """Whether designs can be drawn, and how plausible they are told."""
+def check_display(problem: Problem, designs: Sequence[Any]) -> list[Finding]:
+    """Check the ``draw`` and ``plausibility`` functions of the problem."""
     found = []
     for name in ("draw", "plausibility"):
         fn = getattr(problem, name)
@@ -230,24 +237,24 @@ def look_at_pictures(problem: Problem, designs: Sequence[Any]) -> list[Finding]:
             shown = np.asarray(fn(designs[0] if name == "draw" else designs[:4]), dtype=np.float64)
             if name == "draw" and shown.ndim not in (2, 3):
                 raise ValueError(
-                    f"a picture has shape (height, width) or (height, width, 3), got {shown.shape}"
+                    f"expected shape (height, width) or (height, width, 3), got {shown.shape}"
                 )
             if name == "plausibility" and (
                 shown.shape != (len(designs[:4]),) or (shown < 0).any() or (shown > 1).any()
             ):
-                raise ValueError(f"one number in [0, 1] per design is wanted, got {shown!r:.60}")
+                raise ValueError(f"expected one number in [0, 1] per design, got {shown!r:.60}")
         except Exception as fault:
             found.append(
                 warning(
                     f"{name}.fails",
                     f"{name} raises {type(fault).__name__}: {fault}",
-                    f"Mend Problem({name}=...)",
+                    f"Correct Problem({name}=...)",
                 )
             )
     return found
 
 
-def _said(answer: Answer) -> Any:
+def _result(answer: Answer) -> Any:
     return answer.y if answer.verdict is None else answer.verdict
 
 

@@ -1,4 +1,4 @@
-"""What an oracle answers: whether it fits, what fails, how long it takes."""
+"""Checks of oracle outputs: format, failures and latency."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from collections.abc import Sequence
 import numpy as np
 
 from bo_invert.oracles.base import MISFIT
-from bo_invert.problem_doctor.call_budget import Meter, Seen
+from bo_invert.problem_doctor.call_budget import Call, CallBudget
 from bo_invert.problem_doctor.findings import Finding, error, note, ok, seconds, share, warning
 from bo_invert.types import Array, State
 
+# Ratio of the first call's duration to the median, dimensionless. Engineering choice.
 _SLOW_START = 5.0
-"""A first call that takes so many times as long as the others."""
 
 
-class Hopeless(Exception):
-    """No further call can help."""
+class ChecksStopped(Exception):
+    """Error finding after which further calls are useless."""
 
 
-def first_answers(
-    meter: Meter, points: Sequence[Array], found: list[Finding], count: int = 3
-) -> list[Seen]:
-    """Ask for a few designs, ``count`` of them if they are answered.
+def first_calls(
+    meter: CallBudget, points: Sequence[Array], found: list[Finding], count: int = 3
+) -> list[Call]:
+    """Evaluate the first designs, ``count`` of them if they succeed.
 
     Raises:
-        Hopeless: answers do not fit the problem, or there are none.
+        ChecksStopped: outputs do not match the problem, or every call fails.
     """
     queue = list(points)
-    seen: list[Seen] = []
+    seen: list[Call] = []
     while queue and len(seen) < count and meter.left > 0:
         seen.append(meter.ask(queue.pop(0)))
         misfits = [one for one in seen if one.outcome.reason.startswith(MISFIT)]
         if len(misfits) == len(seen) == 2:
-            said = misfits[-1].outcome.reason.removeprefix(MISFIT)
+            reason = misfits[-1].outcome.reason.removeprefix(MISFIT)
             found.append(
                 error(
                     "oracle.misfit",
-                    f"answers do not fit the problem: {said}",
-                    "Mend the problem's outputs, or what the oracle returns",
+                    f"outputs do not match the problem: {reason}",
+                    "Correct Problem(outputs=...), or the return value of the oracle",
                 )
             )
-            raise Hopeless
+            raise ChecksStopped
     if any(one.y is not None for one in seen):
         return seen
     oracle = meter.problem.oracle
@@ -52,29 +52,31 @@ def first_answers(
             found.append(
                 error(
                     "oracle.batch_only",
-                    f"designs are answered two at a time, and fail alone: {seen[-1].outcome.reason}",
-                    "Let the oracle take a batch of one; batch normalisation belongs into evaluation mode",
+                    "two designs in a batch succeed, one design alone fails: "
+                    f"{seen[-1].outcome.reason}",
+                    "Make the oracle accept a batch of one; set batch normalisation to evaluation "
+                    "mode",
                 )
             )
-            raise Hopeless
+            raise ChecksStopped
     while queue and len(seen) < 6 and meter.left > 0:
         seen.append(meter.ask(queue.pop(0)))
         if seen[-1].y is not None:
             return seen
-    tell = error if len(seen) >= 3 else warning
+    level = error if len(seen) >= 3 else warning
     found.append(
-        tell(
+        level(
             "oracle.never_answers",
-            f"{share(len(seen), len(seen))} designs asked for gave no outputs: {seen[-1].outcome.reason}",
-            "Run it on one design by hand, then look again",
-            {"asked": len(seen)},
+            f"all {len(seen)} evaluated designs gave no outputs: {seen[-1].outcome.reason}",
+            "Run the oracle on one design by hand, then run the doctor again",
+            asked=len(seen),
         )
     )
-    raise Hopeless
+    raise ChecksStopped
 
 
-def latency(meter: Meter) -> list[Finding]:
-    """How long a call takes, the first apart."""
+def latency(meter: CallBudget) -> list[Finding]:
+    """Report the duration of a call, and of the first call."""
     alone = meter.of("fresh")
     times = np.array([one.seconds for one in alone[1:]] or [one.seconds for one in alone])
     median, first = float(np.median(times)), alone[0].seconds
@@ -89,31 +91,31 @@ def latency(meter: Meter) -> list[Finding]:
         "most": float(times.max()),
         "first": first,
     }
-    found = [ok("oracle.latency", words, "", numbers)]
+    found = [ok("oracle.latency", words, **numbers)]
     if len(alone) > 1 and first > _SLOW_START * median and first - median > 0.05:
         found.append(
             note(
                 "oracle.first_call",
                 f"the first call took {seconds(first)}, later ones {seconds(median)}",
-                "Whoever starts workers waits for that once in each: load things when the oracle is made",
-                {"first": first, "median": median},
+                "Each worker pays this once. Load models when the oracle is constructed",
+                first=first,
+                median=median,
             )
         )
     if len(times) >= 6 and times.max() > 5.0 * median and times.max() > 0.5:
         found.append(
             note(
                 "oracle.uneven",
-                f"the slowest call took {times.max() / median:.0f} times the usual",
-                "With several workers (batch=4, executor=...) nobody waits for the slowest, but give the "
-                "oracle a timeout",
-                numbers,
+                f"the slowest call took {times.max() / median:.0f} times the median",
+                "Use several workers (batch=4, executor=...) and give the oracle a timeout",
+                **numbers,
             )
         )
     return found
 
 
-def failures(meter: Meter) -> list[Finding]:
-    """Which draws gave no outputs, and why."""
+def failures(meter: CallBudget) -> list[Finding]:
+    """Report the draws without outputs and the most common reason."""
     fresh = meter.of("fresh")
     kinds = {
         "oracle.infeasible": [s for s in fresh if s.outcome.state is State.INFEASIBLE],
@@ -123,33 +125,35 @@ def failures(meter: Meter) -> list[Finding]:
         ],
     }
     words = {
-        "oracle.infeasible": "were called infeasible",
-        "oracle.not_finite": "gave NaN or infinity",
+        "oracle.infeasible": "are infeasible",
+        "oracle.not_finite": "returned NaN or infinity",
         "oracle.fails": "failed",
     }
     remedies = {
-        "oracle.infeasible": "They are billed and teach a model where not to ask; narrow the space if they are many",
-        "oracle.not_finite": "They count as failures. If such a design can never be evaluated, raise bi.InfeasibleError",
-        "oracle.fails": "raise bi.InfeasibleError where a design can never be evaluated; run(retries=2) where it is chance; "
-        "bi.Isolated(oracle, timeout=...) where it crashes or hangs",
+        "oracle.infeasible": "The feasibility model learns to avoid them. Narrow the space if the "
+        "share is large",
+        "oracle.not_finite": "They count as failures. Raise bi.InfeasibleError if a retry cannot "
+        "succeed",
+        "oracle.fails": "Raise bi.InfeasibleError if a retry cannot succeed. Use run(retries=2) "
+        "for random "
+        "failures and bi.Isolated(oracle, timeout=...) for crashes and hangs",
     }
     found = []
     for code, seen in kinds.items():
         if seen:
-            said = Counter(one.outcome.reason[:120] for one in seen).most_common(1)[0][0]
-            tell = warning if 5 * len(seen) >= len(fresh) else note
+            reason = Counter(one.outcome.reason[:120] for one in seen).most_common(1)[0][0]
+            level = warning if 5 * len(seen) >= len(fresh) else note
             found.append(
-                tell(
+                level(
                     code,
-                    f"{share(len(seen), len(fresh))} draws {words[code]}: {said}",
+                    f"{share(len(seen), len(fresh))} draws {words[code]}: {reason}",
                     remedies[code],
-                    {"of": len(fresh), "count": len(seen)},
+                    of=len(fresh),
+                    count=len(seen),
                 )
             )
-    return found or [
-        ok("oracle.answers", f"all {len(fresh)} draws were answered", "", {"of": len(fresh)})
-    ]
+    return found or [ok("oracle.answers", f"all {len(fresh)} draws gave outputs", of=len(fresh))]
 
 
-def _not_finite(one: Seen) -> bool:
+def _not_finite(one: Call) -> bool:
     return one.outcome.state is State.FAILED and "is not finite" in one.outcome.reason

@@ -1,4 +1,4 @@
-"""Whether the same design is answered the same: again, after others, and in a batch."""
+"""Repeatability of an oracle: noise, hidden state, drift and batch effects."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bo_invert.problem_doctor.call_budget import Meter, Seen, Spent
+from bo_invert.problem_doctor.call_budget import BudgetSpent, Call, CallBudget
 from bo_invert.problem_doctor.findings import Finding, error, note, ok, seconds, share, warning
 from bo_invert.types import Array
 
+# Difference of repeated outputs, as a share of the spread over designs. Engineering choice: above
+# the rounding of single precision; the same value as in ``History``.
 _ROUNDING = 1e-5
-"""Share of the spread over designs below which two answers to one design differ by rounding; as in ``History``."""
+# Repeats (count) of one design in the drift test. Engineering choice: six independent values are
+# monotone with probability 2 / 6! = 1/360.
 _REPEATS = 6
-"""Answers to one design from which a trend is told from chance: so many are in order once in 360."""
 
 
 @dataclass
-class Steadiness:
-    """How an oracle answers the same design again.
+class Repeatability:
+    """Result of repeated calls.
 
     Args:
-        findings: about it.
-        level: standard deviation of answers to one design, as a share of the spread over designs; 0 of an exact one.
-        exact: whether nothing but rounding was seen.
-        sigma: that standard deviation in units of the outputs, shape ``(m,)``.
+        findings: findings so far.
+        level: noise standard deviation as a share of the spread over designs; 0 if exact.
+        exact: repeated outputs differ by rounding only.
+        sigma: noise standard deviation in output units, shape ``(m,)``; None if not noisy.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -34,8 +36,8 @@ class Steadiness:
     sigma: Array | None = None
 
 
-def steadiness(meter: Meter, state: Steadiness) -> None:
-    """Ask again for a design that was answered, and find out what a difference means."""
+def check_repeatability(meter: CallBudget, state: Repeatability) -> None:
+    """Evaluate one design again and classify a difference."""
     fresh = [one for one in meter.of("fresh") if one.y is not None]
     known = fresh[0]
     again = meter.ask(known.point, "again")
@@ -44,19 +46,19 @@ def steadiness(meter: Meter, state: Steadiness) -> None:
     if not _differs(meter, known, again):
         return
     state.exact = False
-    with suppress(Spent):
-        _tell_apart(meter, state, fresh, again)
+    with suppress(BudgetSpent):
+        _classify(meter, state, fresh, again)
     if not state.findings:
-        _tell_noise(meter, state)
+        _report_noise(meter, state)
 
 
-def _tell_apart(meter: Meter, state: Steadiness, fresh: list[Seen], again: Seen) -> None:
-    """Hidden state repeats itself at once, drift keeps its direction; anything else is noise."""
+def _classify(meter: CallBudget, state: Repeatability, fresh: list[Call], again: Call) -> None:
+    """Distinguish hidden state (repeats at once), drift (monotone) and noise (the rest)."""
     known = fresh[0]
     for _ in range(2):
         before, again = again, meter.ask(known.point, "again")
         if again.y is not None and not _differs(meter, before, again):
-            _tell_state(state)
+            _report_state(state)
             return
     while len(_answers(meter, known)) < _REPEATS and meter.left > 2:
         meter.ask(known.point, "again")
@@ -65,8 +67,9 @@ def _tell_apart(meter: Meter, state: Steadiness, fresh: list[Seen], again: Seen)
         state.findings.append(
             error(
                 "oracle.drift",
-                f"answers to one design move steadily, {len(series)} in a row",
-                "Something inside counts or wears: reset it in every call, or no two designs can be compared",
+                f"outputs of one design drift, {len(series)} values in one direction",
+                "Reset the oracle's internal counters in every call; otherwise designs cannot be "
+                "compared",
             )
         )
         return
@@ -75,8 +78,8 @@ def _tell_apart(meter: Meter, state: Steadiness, fresh: list[Seen], again: Seen)
             meter.ask(other.point, "again")
 
 
-def last_look(meter: Meter, state: Steadiness) -> None:
-    """After all other designs, one of the first again: hidden state shows late."""
+def recheck(meter: CallBudget, state: Repeatability) -> None:
+    """Evaluate an early design again after all others, to detect late hidden state."""
     fresh = [one for one in meter.of("fresh") if one.y is not None]
     if state.findings or len(fresh) < 2 or meter.left < 1:
         return
@@ -85,13 +88,13 @@ def last_look(meter: Meter, state: Steadiness) -> None:
         state.exact = False
         once_more = meter.ask(fresh[1].point, "again") if meter.left else None
         if once_more is None or once_more.y is None or _differs(meter, again, once_more):
-            _tell_noise(meter, state)
+            _report_noise(meter, state)
         else:
-            _tell_state(state)
+            _report_state(state)
 
 
-def tell_steadiness(meter: Meter, state: Steadiness) -> list[Finding]:
-    """What was seen, with what a cache hides."""
+def repeatability_findings(meter: CallBudget, state: Repeatability) -> list[Finding]:
+    """Return the findings, with a note if a cache hides noise."""
     again = meter.of("again")
     if state.findings or not again:
         return state.findings
@@ -100,7 +103,7 @@ def tell_steadiness(meter: Meter, state: Steadiness) -> list[Finding]:
     found = [
         ok(
             "oracle.exact",
-            f"the same design is answered the same, {len(again)} of {len(again)} times",
+            f"repeated calls return the same outputs, {len(again)} of {len(again)} times",
         )
     ]
     if any(one.outcome.cost.calls == 0 for one in again) or (
@@ -109,16 +112,16 @@ def tell_steadiness(meter: Meter, state: Steadiness) -> list[Finding]:
         found.append(
             note(
                 "oracle.remembers",
-                f"a design asked again is answered in {seconds(fastest)} instead of {seconds(fresh)}: the oracle "
-                "remembers it, so whether it is noisy cannot be seen",
-                "If it may be noisy, look without the memory",
+                f"a repeated call takes {seconds(fastest)} instead of {seconds(fresh)}: the "
+                "oracle caches outputs, so noise cannot be measured",
+                "Run the doctor without the cache if the oracle may be noisy",
             )
         )
     return found
 
 
-def batches(meter: Meter, state: Steadiness) -> list[Finding]:
-    """The same designs together, in another order."""
+def check_batches(meter: CallBudget, state: Repeatability) -> list[Finding]:
+    """Compare a batch in another order with single calls."""
     oracle = meter.problem.oracle
     fresh = [one for one in meter.of("fresh") if one.y is not None]
     count = min(4, len(fresh), meter.left // 2)
@@ -130,9 +133,9 @@ def batches(meter: Meter, state: Steadiness) -> list[Finding]:
         return [
             warning(
                 "oracle.batch_fails",
-                f"asked for {count} designs together it raises or answers another "
-                "number; each was asked for alone and billed twice",
-                "Mend the batch, or say batched=False",
+                f"a batch of {count} designs raises or returns another number of rows; "
+                "each design was evaluated again and billed twice",
+                "Correct the batch evaluation, or pass batched=False",
             )
         ]
     wrong = sum(
@@ -142,22 +145,23 @@ def batches(meter: Meter, state: Steadiness) -> list[Finding]:
         return [
             error(
                 "oracle.batch_differs",
-                f"{share(wrong, count)} designs are answered differently in a batch than alone",
-                "An answer may depend on its own design only: fixed statistics instead of the batch's (batch "
-                "normalisation in evaluation mode), and answers in the order of the designs",
-                {"different": wrong, "designs": count},
+                f"{share(wrong, count)} designs have other outputs in a batch than alone",
+                "Set batch normalisation to evaluation mode, and return rows in the order of the "
+                "designs",
+                different=wrong,
+                designs=count,
             )
         ]
     return [
         ok(
             "oracle.batch",
-            f"{count} designs together, in another order, are answered as they are alone",
+            f"a batch of {count} designs in another order gives the same outputs as single calls",
         )
     ]
 
 
-def _differs(meter: Meter, one: Seen, other: Seen, noise: Steadiness | None = None) -> bool:
-    """Whether two answers to one design differ by more than rounding; by more than six times the noise, if given."""
+def _differs(meter: CallBudget, one: Call, other: Call, noise: Repeatability | None = None) -> bool:
+    """Test for a difference beyond rounding and, if given, beyond six noise deviations."""
     if one.y is None or other.y is None:
         return (one.y is None) != (other.y is None)
     allowed = _ROUNDING * _spread(meter) + 1e-6 * np.abs(one.y)
@@ -166,32 +170,33 @@ def _differs(meter: Meter, one: Seen, other: Seen, noise: Steadiness | None = No
     return bool((np.abs(one.y - other.y) > allowed).any())
 
 
-def _flaky(again: Seen, state: Steadiness) -> bool:
+def _flaky(again: Call, state: Repeatability) -> bool:
     if again.y is not None:
         return False
     state.findings.append(
         warning(
             "oracle.flaky",
-            f"a design that was answered once failed the second time: {again.outcome.reason}",
-            "study.run(retries=2) tries failures again, and bills every try",
+            f"a design succeeded once and failed the second time: {again.outcome.reason}",
+            "Use study.run(retries=2); each attempt is billed",
         )
     )
     return True
 
 
-def _tell_state(state: Steadiness) -> None:
+def _report_state(state: Repeatability) -> None:
     state.findings.append(
         error(
             "oracle.state",
-            "a design asked for again, after others, is answered differently; twice in a row, "
-            "the same: answers depend on what was asked before",
-            "Reset whatever the oracle keeps between calls (warm starts, buffers, counters, training mode)",
+            "a design has other outputs after other designs, but the same outputs twice in a row: "
+            "outputs depend on earlier calls",
+            "Reset the oracle's state in every call (warm starts, buffers, counters, training "
+            "mode)",
         )
     )
 
 
-def _answers(meter: Meter, known: Seen) -> Array:
-    """Answers to one design in the order in which they were given, shape ``(k, m)``."""
+def _answers(meter: CallBudget, known: Call) -> Array:
+    """Return the outputs of one design in the order of the calls, shape ``(k, m)``."""
     same = [
         one.y
         for one in meter.of("fresh", "again")
@@ -201,14 +206,14 @@ def _answers(meter: Meter, known: Seen) -> Array:
 
 
 def _drifts(series: Array) -> bool:
-    """Whether an output of one design moves in one direction, nearly in a line."""
+    """Test for an output that is monotone and nearly linear in the number of the call."""
     steps = np.diff(series, axis=0)
     steady = (steps > 0).all(axis=0) | (steps < 0).all(axis=0)
     size = np.abs(steps)
     return bool((steady & (size.max(axis=0) < 10.0 * size.min(axis=0))).any())
 
 
-def _tell_noise(meter: Meter, state: Steadiness) -> None:
+def _report_noise(meter: CallBudget, state: Repeatability) -> None:
     groups: dict[bytes, list[Array]] = {}
     for one in meter.of("fresh", "again"):
         if one.y is not None:
@@ -224,18 +229,20 @@ def _tell_noise(meter: Meter, state: Steadiness) -> None:
     state.findings.append(
         (error if hidden else warning)(
             "oracle.noisy",
-            f"the same design is answered differently: standard deviation {level:.2g} of the spread over designs "
-            f"(from {degrees + len(repeated)} answers to {len(repeated)} designs)",
-            "Average inside the oracle: its noise hides the designs"
+            f"repeated calls differ: noise standard deviation {level:.2g} of the spread over "
+            f"designs "
+            f"({degrees + len(repeated)} calls of {len(repeated)} designs)",
+            "Average repeats inside the oracle: noise exceeds the spread over designs"
             if hidden
-            else "Say noisy=True, and act on study.recommend() rather than on the best value",
-            {"level": level, "sigma": sigma.tolist()},
+            else "Pass noisy=True, and use study.recommend() instead of the best value",
+            level=level,
+            sigma=sigma.tolist(),
         )
     )
 
 
-def _spread(meter: Meter) -> Array:
-    """Over designs, per output, shape ``(m,)``; the size of an output where it does not move."""
+def _spread(meter: CallBudget) -> Array:
+    """Return the spread of each output over designs, ``(m,)``; its magnitude if it is constant."""
     y = np.array([one.y for one in meter.of("fresh") if one.y is not None])
     spread = y.std(axis=0)
     size: Array = np.where(

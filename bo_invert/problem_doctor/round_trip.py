@@ -1,4 +1,4 @@
-"""From a design back to a point, and whether draws look as real designs do."""
+"""Round trip of designs through the encoder, and calibration of the reference measure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from bo_invert.spaces.base import Space
 
 
 def round_trip(space: Space, designs: Sequence[Any]) -> list[Finding]:
-    """How near designs come back that are encoded and decoded."""
+    """Measure the reconstruction error of encoded and decoded designs."""
     try:
         back = space.decode(space.encode(designs))
     except InvalidInputError:
         return [
             note(
                 "space.no_way_back",
-                "a design cannot be turned into a point",
-                "Known designs are given as points: study.add(points=...), or give the space an encoder",
+                "the space has no encoder for designs",
+                "Pass known designs as points (study.add(points=...)), or give the space an "
+                "encoder",
             )
         ]
     except Exception as fault:
@@ -30,7 +31,7 @@ def round_trip(space: Space, designs: Sequence[Any]) -> list[Finding]:
             warning(
                 "space.way_back_fails",
                 f"encode raises {type(fault).__name__}: {fault}",
-                "Mend the encoder; study.add and study.enqueue need it for designs",
+                "Correct the encoder; study.add and study.enqueue need it for designs",
             )
         ]
     a, b = numbers_of(designs), numbers_of(back)
@@ -40,9 +41,9 @@ def round_trip(space: Space, designs: Sequence[Any]) -> list[Finding]:
         return [
             (ok if fits else warning)(
                 "space.round_trip",
-                f"{share(same, len(designs))} designs come back from a round trip",
-                "" if fits else "The encoder does not fit the decoder",
-                {"same": same},
+                f"{share(same, len(designs))} designs are reconstructed",
+                "" if fits else "The encoder does not match the decoder",
+                same=same,
             )
         ]
     spread = np.sqrt(((a - a.mean(axis=0)) ** 2).mean()) or 1.0
@@ -51,54 +52,53 @@ def round_trip(space: Space, designs: Sequence[Any]) -> list[Finding]:
         return [
             warning(
                 "space.round_trip",
-                f"a design comes back from a round trip off by {loss:.0%} of the designs' spread",
-                "The encoder does not fit the decoder: the reference measure, and designs given to the study, "
-                "are of other designs than meant",
-                {"error": loss},
+                f"the reconstruction error is {loss:.0%} of the designs' spread",
+                "The encoder does not match the decoder, so the reference measure and added "
+                "designs "
+                "are wrong",
+                error=loss,
             )
         ]
-    words = "exactly" if loss < 1e-6 else f"off by {loss:.1%} of the designs' spread"
+    words = "exact" if loss < 1e-6 else f"within {loss:.1%} of the designs' spread"
     return [
         ok(
             "space.round_trip",
-            f"a design comes back from a round trip {words}",
-            "",
-            {"error": loss},
+            f"the reconstruction of designs is {words}",
+            error=loss,
         )
     ]
 
 
 def calibration(space: Space, rng: np.random.Generator) -> list[Finding]:
-    """Where the reference measure of a latent comes from, and how its draws rank in it."""
+    """Check the calibration of a latent reference measure on its own draws."""
     if not space.domain.latent:
         return []
     if space.domain.reference is None:
         return [
             note(
                 "space.assumed",
-                "where real designs lie is assumed: codes follow N(0, I)",
-                "Pass data=, codes= or prior= to bi.Latent, and it is measured: plausibility then means something",
+                "the distribution of codes is assumed to be N(0, I)",
+                "Pass data=, codes= or prior= to bi.Latent to calibrate plausibility",
             )
         ]
     outer = float((space.plausibility(space.sample(rng, 2000)) < 0.05).mean())
-    said = f"{outer:.1%} of draws from the reference measure have a plausibility below 0.05"
+    text = f"{outer:.1%} of draws from the reference measure have a plausibility below 0.05"
     if outer > 0.2:
         return [
             warning(
                 "space.calibration",
-                f"{said}, where 5 % of held-out codes have: draws are not what real designs look like",
-                "Give more codes to measure from, or another prior",
-                {"outer": outer},
+                f"{text}, against 5 % of held-out codes: draws differ from real designs",
+                "Pass more codes, or another prior",
+                outer=outer,
             )
         ]
     if not 0.02 <= outer <= 0.1:
         return [
             note(
                 "space.calibration",
-                f"{said}, where 5 % of held-out codes have: the measure is {'wider' if outer > 0.05 else 'narrower'} "
-                "than the codes",
-                "",
-                {"outer": outer},
+                f"{text}, against 5 % of held-out codes: the measure is "
+                f"{'wider' if outer > 0.05 else 'narrower'} than the codes",
+                outer=outer,
             )
         ]
-    return [ok("space.calibration", f"{said}, as 5 % of held-out codes have", "", {"outer": outer})]
+    return [ok("space.calibration", f"{text}, close to 5 %", outer=outer)]

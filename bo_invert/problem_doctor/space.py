@@ -1,4 +1,4 @@
-"""What a space does, before any oracle is called: what its designs are, and whether a point is always the same one."""
+"""Checks of a space without oracle calls: decoding, determinism, duplicates, encoder."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.types import Array
 
-_DRAWS, _LEAST, _PATIENCE = 64, 6, 3.0
-"""Decoded draws; fewer where they would take longer than so many seconds, but never fewer than the least."""
-_STEADY = 1e-5
-"""Differences below this share of the designs' spread are rounding."""
-_FREE = 50
-"""Free parameters without structure beyond which few calls teach a model little."""
+# Decoded draws (count), their minimum, and the seconds they may take. Engineering choice.
+_DRAWS, _MIN_DRAWS, _DECODING_SECONDS = 64, 6, 3.0
+# Difference of two decodings as a share of the designs' spread. Engineering choice: above the
+# rounding of single precision.
+_ROUNDING = 1e-5
+# Free coordinates (count). Engineering choice: a few hundred observations determine no model of
+# more.
+_MAX_FREE = 50
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
-    """What was seen of a space.
+class SpaceReport:
+    """Findings on a space, with decodable draws.
 
     Args:
-        findings: about it.
+        findings: findings on the space.
         points: draws from the reference measure that decode, shape ``(n, d)``.
-        seconds: to decode one point, alone.
-        designs: how many there are; infinite where a parameter is a real number.
+        seconds: duration of decoding one point.
+        designs: number of designs; infinite with a continuous parameter.
     """
 
     findings: list[Finding]
@@ -42,12 +44,12 @@ class Looked:
     designs: float
 
 
-def look_at_space(problem: Problem, rng: np.random.Generator) -> Looked:
-    """Decode draws from the reference measure, again, alone and back; no oracle is called."""
+def check_space(problem: Problem, rng: np.random.Generator) -> SpaceReport:
+    """Decode draws twice, alone and in a batch, and encode them again; call no oracle."""
     space = problem.space
     first = space.sample(rng, 1)
     took = _alone(space, first)
-    count = int(np.clip(_PATIENCE / max(took or 0.0, 1e-6) / 4, _LEAST, _DRAWS))
+    count = int(np.clip(_DECODING_SECONDS / max(took or 0.0, 1e-6) / 4, _MIN_DRAWS, _DRAWS))
     points = np.concatenate([first, space.sample(rng, count - 1)])
     designs, good, why = _decoded(space, points)
     found: list[Finding] = []
@@ -58,13 +60,14 @@ def look_at_space(problem: Problem, rng: np.random.Generator) -> Looked:
             (warning if few else error)(
                 "space.decode_fails",
                 f"{share(lost, count)} draws from the reference measure cannot be decoded: {why}",
-                "Mend the decoder; such points are answered with a failure, which is billed",
-                {"failed": lost, "draws": count},
+                "Correct the decoder; each such point costs a failed call",
+                failed=lost,
+                draws=count,
             )
         )
     size = space.domain.size
     if len(good) < 2:
-        return Looked(found, points[good], took or 0.0, size)
+        return SpaceReport(found, points[good], took or 0.0, size)
     points = points[good]
     again = [_alone(space, points[:1]) for _ in range(3)]
     took = float(np.median([one for one in again if one is not None] or [took or 0.0]))
@@ -74,16 +77,16 @@ def look_at_space(problem: Problem, rng: np.random.Generator) -> Looked:
     found += _alike(designs, size)
     found += round_trip(space, designs)
     found += calibration(space, rng)
-    if not space.domain.latent and space.domain.dim > _FREE:
+    if not space.domain.latent and space.domain.dim > _MAX_FREE:
         found.append(
             warning(
                 "space.many_parameters",
-                f"the box has {space.domain.dim} free coordinates and no structure that a model could use",
-                "Search the latent of a generator (bi.Latent), or free fewer parameters",
-                {"d": space.domain.dim},
+                f"the box has {space.domain.dim} free coordinates without structure",
+                "Search the latent space of a generator (bi.Latent), or fix parameters",
+                d=space.domain.dim,
             )
         )
-    return Looked(found, points, took, size)
+    return SpaceReport(found, points, took, size)
 
 
 def _alone(space: Space, points: Array) -> float | None:
@@ -96,7 +99,7 @@ def _alone(space: Space, points: Array) -> float | None:
 
 
 def _decoded(space: Space, points: Array) -> tuple[Sequence[Any], list[int], str]:
-    """The designs of points, the rows that could be decoded, and what was said of the others."""
+    """Decode points; return designs, their rows and the last error message."""
     try:
         return space.decode(points), list(range(len(points))), ""
     except Exception as fault:
@@ -132,26 +135,26 @@ def _described(designs: Sequence[Any], took: float) -> Finding:
         return warning(
             "space.not_finite",
             f"designs are {text}, and {share(bad, len(numbers))} hold values that are not finite",
-            "Mend the decoder",
-            {"bad": bad, "draws": len(numbers)},
+            "Correct the decoder",
+            bad=bad,
+            draws=len(numbers),
         )
     return ok(
         "space.designs",
         f"designs are {text}; one is decoded in {seconds(took)}",
-        "",
-        {"seconds": took},
+        seconds=took,
     )
 
 
 def _apart(one: Sequence[Any], other: Sequence[Any]) -> tuple[int, float]:
-    """How many designs differ, and by how much of their spread; infinite where they are no numbers."""
+    """Count differing designs; return the count and the largest gap as a share of the spread."""
     a, b = numbers_of(one), numbers_of(other)
     if a is None or b is None or a.shape != b.shape:
         different = sum(name_of(x) != name_of(y) for x, y in zip(one, other, strict=True))
         return different, math.inf if different else 0.0
     spread = float(np.sqrt(((a - a.mean(axis=0)) ** 2).mean())) or float(np.abs(a).max()) or 1.0
     gaps = np.abs(a - b).max(axis=1) / spread
-    return int((gaps > _STEADY).sum()), float(np.nan_to_num(gaps, nan=np.inf).max())
+    return int((gaps > _ROUNDING).sum()), float(np.nan_to_num(gaps, nan=np.inf).max())
 
 
 def _steady(space: Space, points: Array, designs: Sequence[Any]) -> list[Finding]:
@@ -160,10 +163,12 @@ def _steady(space: Space, points: Array, designs: Sequence[Any]) -> list[Finding
         return [
             error(
                 "space.decode_unsteady",
-                f"the same points decode to other designs the second time ({share(different, len(points))})",
-                "Put the decoder in evaluation mode, and let it draw no random numbers: a design that is reported "
-                "could not be made again",
-                {"different": different, "gap": _plain(gap)},
+                "the same points decode to other designs the second time "
+                f"({share(different, len(points))})",
+                "Set the decoder to evaluation mode and remove random numbers; reported designs "
+                "cannot be reproduced",
+                different=different,
+                gap=_plain(gap),
             )
         ]
     some = min(4, len(points))
@@ -173,12 +178,14 @@ def _steady(space: Space, points: Array, designs: Sequence[Any]) -> list[Finding
         return [
             error(
                 "space.decode_batch",
-                f"a point decoded alone is another design than in a batch ({share(different, some)})",
-                "Normalise by fixed statistics, not by those of the batch (batch normalisation in evaluation mode)",
-                {"different": different, "gap": _plain(gap)},
+                f"a point decodes to another design alone than in a batch "
+                f"({share(different, some)})",
+                "Set batch normalisation to evaluation mode",
+                different=different,
+                gap=_plain(gap),
             )
         ]
-    return [ok("space.steady", "the same point is the same design: again, alone and in a batch")]
+    return [ok("space.steady", "decoding is deterministic: repeated, alone and in a batch")]
 
 
 def _tensors(space: Space, points: Array, designs: Sequence[Any]) -> list[Finding]:
@@ -195,7 +202,7 @@ def _tensors(space: Space, points: Array, designs: Sequence[Any]) -> list[Findin
             error(
                 "space.gradient_fails",
                 f"decode_tensor raises {type(fault).__name__}: {fault}",
-                "Mend it, or set differentiable = False",
+                "Correct it, or set differentiable = False",
             )
         ]
     different, gap = _apart(list(made), designs[:some])
@@ -203,9 +210,9 @@ def _tensors(space: Space, points: Array, designs: Sequence[Any]) -> list[Findin
         return [
             error(
                 "space.gradient_differs",
-                "decode_tensor makes other designs than decode, so gradients are those of another function",
-                "Let both compute the same",
-                {"gap": _plain(gap)},
+                "decode_tensor and decode return other designs, so gradients are wrong",
+                "Make both return the same designs",
+                gap=_plain(gap),
             )
         ]
     return []
@@ -218,31 +225,31 @@ def _alike(designs: Sequence[Any], size: float) -> list[Finding]:
         return [
             error(
                 "space.collapsed",
-                f"{count} draws decode to one and the same design",
-                "The decoder does not look at its code; train it again, or use another latent",
-                numbers,
+                f"{count} draws decode to the same design",
+                "The decoder ignores its code: train it again, or use another generator",
+                **numbers,
             )
         ]
     if size < 10_000:
         return [
             note(
                 "space.finite",
-                f"the box holds {size:,.0f} designs and no more",
-                "",
-                {"designs": size},
+                f"the box has {size:,.0f} designs",
+                designs=size,
             )
         ]
     if unique < count:
         return [
             (warning if unique < 0.8 * count else note)(
                 "space.duplicates",
-                f"{count} draws are {unique} different designs",
-                "A space that names its designs (identify) is never asked for one twice; bi.Latent does so for "
-                "arrays, texts, lists and dicts",
-                numbers,
+                f"{count} draws decode to {unique} different designs",
+                "Spaces with ``identify`` avoid repeated calls; bi.Latent has it for arrays, "
+                "texts, "
+                "lists and dicts",
+                **numbers,
             )
         ]
-    return [ok("space.different", f"{count} draws are {count} different designs", "", numbers)]
+    return [ok("space.different", f"{count} draws decode to {count} different designs", **numbers)]
 
 
 def _plain(value: float) -> float | None:

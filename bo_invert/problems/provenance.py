@@ -163,7 +163,7 @@ def noted(header: JSON) -> dict[str, Any]:
     return dict(header) if all(isinstance(text, (str, type(None))) for text in texts) else {}
 
 
-def told(header: JSON) -> list[tuple[str, str]]:
+def provenance_rows(header: JSON) -> list[tuple[str, str]]:
     """A provenance in words: what, and which; nothing where none was noted."""
     known = noted(header)
     if not known:

@@ -36,9 +36,7 @@ def as_picture(values: ArrayLike) -> Picture:
     """
     levels = np.clip(np.nan_to_num(np.asarray(values, dtype=float)), 0.0, 1.0)
     if levels.ndim not in (2, 3) or (levels.ndim == 3 and levels.shape[2] != 3):
-        raise ValueError(
-            f"a picture must have shape (height, width[, 3]), got {levels.shape}"
-        )
+        raise ValueError(f"a picture must have shape (height, width[, 3]), got {levels.shape}")
     picture: Picture = np.round(255 * levels).astype(np.uint8)
     picture.setflags(write=False)
     return picture

@@ -107,11 +107,11 @@ def test_the_judge_of_a_problem_and_several_outputs() -> None:
         ({"regressor": 3}, "cannot be trained again"),
         ({"regressor": Wiggly(*data(50), 0)}, "cannot be trained again"),
         ({"X": np.zeros((3, 4))}, "do not match"),
-        ({"held_out": 1.0}, "share"),
+        ({"held_out": 1.0}, "held_out must be in"),
         ({"X": data(20)[0], "y": data(20)[1]}, "at least"),
     ],
 )
-def test_what_cannot_be_is_said(given: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused(given: dict[str, Any], message: str) -> None:
     X, y = data(100)
     with pytest.raises(bi.InvalidInputError, match=message):
         bi.realism.control_regressors(**{"regressor": Wiggly, "X": X, "y": y, **given})

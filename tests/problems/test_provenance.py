@@ -16,7 +16,7 @@ import torch
 
 import bo_invert as bi
 from bo_invert.hashing import digest, file_digest
-from bo_invert.problems.provenance import changes, noted, provenance, told
+from bo_invert.problems.provenance import changes, noted, provenance, provenance_rows
 
 BOX = bi.Box([0.0] * 2, [1.0] * 2)
 
@@ -179,7 +179,10 @@ def test_nothing_secret_goes_into_a_header(monkeypatch: pytest.MonkeyPatch) -> N
     assert about["file"] == "test_provenance.py"
     assert about["name"] == "Machine"
     assert len(about["sha256"]) == 64
-    assert "source of Machine" in dict(told(study.journal.header["provenance"]))["fingerprint"]
+    assert (
+        "source of Machine"
+        in dict(provenance_rows(study.journal.header["provenance"]))["fingerprint"]
+    )
 
 
 def test_going_on_with_another_oracle_warns_and_with_the_same_does_not(tmp_path: Path) -> None:
@@ -203,7 +206,7 @@ def test_going_on_with_a_decoder_that_was_trained_again_warns(tmp_path: Path) ->
         return bi.Problem(bi.Latent(wrap(network), 2), lambda x: float(x[0]), bi.Minimize())
 
     study = bi.Study.create("s", problem(0), storage=storage, strategy="random").run(3)
-    assert "parameters" in dict(told(study.journal.header["provenance"]))["decoder"]
+    assert "parameters" in dict(provenance_rows(study.journal.header["provenance"]))["decoder"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         bi.Study.open("s", storage, problem=problem(0)).run(4)
@@ -258,7 +261,7 @@ def test_major_versions_count_and_minor_ones_do_not() -> None:
 )  # fmt: skip
 def test_a_provenance_from_elsewhere_may_be_anything(header: Any) -> None:
     assert noted(header) == {}
-    assert told(header) == []
+    assert provenance_rows(header) == []
     assert changes(header, provenance(None)) == []
 
 
