@@ -90,8 +90,8 @@ def bench(
     try:
         with closing(progress):
             account = referee(
-                sources, methods, range(seeds), budget=budget, batch=batch, results=stored, jobs=jobs,
-                time_limit=time_limit, spectator=None if quiet else progress,
+                sources, methods, range(seeds), budget=budget, batch=batch, results=stored,
+                jobs=jobs, time_limit=time_limit, spectator=None if quiet else progress,
             )  # fmt: skip
     except KeyboardInterrupt:
         say("bo-invert: interrupted; rerun the same command to resume")

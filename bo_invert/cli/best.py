@@ -88,7 +88,7 @@ def decoded(study: Study, how: Format, longest: int = 64) -> dict[str, Any]:
 
 
 def second_opinion(study: Study, how: Format) -> dict[str, Any]:
-    """Return the judge's result and the plausibility of the best design, as far as available."""
+    """Return the judge's result and the plausibility of the best design, if available."""
     from bo_invert.report.objective_view import Goal
 
     problem = study.problem

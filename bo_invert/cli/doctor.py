@@ -37,7 +37,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check PROBLEM's space and oracle: shapes, noise, time, failures, gradients; advise a strategy.
+    """Check PROBLEM's shapes, noise, time, failures and gradients; advise a strategy.
 
     The exit code is 1 if a study would fail or give misleading results.
     """

@@ -120,7 +120,7 @@ def demo(
     how: Shape = Format.table,
     quiet: Quiet = False,
 ) -> None:
-    """Invert a regressor of a digit's slant through the latent space of a VAE, with every method."""
+    """Invert a regressor of a digit's slant in the latent space of a VAE, with every method."""
     if target is not None and goal is not None:
         raise typer.BadParameter("--target and --goal must not both be given")
     from bo_invert.cli.demo import print_demo, run_demo

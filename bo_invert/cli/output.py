@@ -120,8 +120,8 @@ def study_record(
 
 
 OPTIONAL_STUDY_KEYS = (
-    "created", "asking", "seconds", "reused", "lost", "infeasible", "running", "gradients", "failed",
-    "seed",
+    "created", "asking", "seconds", "reused", "lost", "infeasible", "running", "gradients",
+    "failed", "seed",
 )  # fmt: skip
 """Columns of the list of studies that a narrow terminal omits, least important first."""
 

@@ -1,1 +1,1 @@
-"""What people look at: curves, galleries, tables, HTML. Reads trials, nothing else."""
+"""Reports: tables, figures, galleries and HTML from trials and runs, and MLflow export."""

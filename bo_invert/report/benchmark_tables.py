@@ -186,7 +186,7 @@ def _ranks_table(data: BenchmarkRuns, ranks: Ranks) -> Table:
         for label, *means in order.itertuples()
     )
     notes = [
-        f"Each problem has the same weight. Losses with all but {TIE:.0e} of the way done are ties.",
+        f"All problems have equal weight. Losses with all but {TIE:.0e} of the way done are ties.",
         "Refused and crashed runs rank last.",
     ]
     if data.against is not None and not data.tests:

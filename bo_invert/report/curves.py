@@ -1,4 +1,4 @@
-"""Best loss so far over calls, or best output where that is maximised, as plotly figures."""
+"""Convergence curves as plotly figures: best loss, or best maximised output, over calls."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from bo_invert.types import Array
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-#: Okabe and Ito's palette, which colour-blind people can tell apart, without its yellow and black (poor on one ground).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F")
+"""Palette of Okabe & Ito 2008 for colour-blind readers. Yellow and black are replaced: each is
+invisible on a light or dark background."""
+
 DASHES = ("solid", "dash", "dot", "dashdot")
-_POINTS = 400
 
 
 def curves_figure(runs: Sequence[Run]) -> Figure:
-    """Median (line) and quartiles (band) over seeds; one panel per problem, a log scale where losses span decades."""
+    """Plot median (line) and quartiles (band) over seeds, one panel per problem.
+
+    The scale is logarithmic if losses span at least two decades. One seed has no band.
+    """
     from plotly.graph_objects import Scatter
 
     shown = [run for run in runs if run.status is not Status.REFUSED and len(run.calls)]
@@ -76,8 +80,9 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
             if floor
             else {}
         )
+        name = escape(goal.label, quote=False) if goal.is_raised else "loss"
         figure.update_yaxes(
-            title_text=f"best {escape(goal.label, quote=False) if goal.is_raised else 'loss'} so far",
+            title_text=f"best {name} so far",
             **scale,
             **place,
         )
@@ -85,13 +90,16 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
 
 
 def line_of(number: int) -> dict[str, Any]:
-    """How the line of a method looks, by its place among all methods: 32 can be told apart."""
+    """Return colour and dash of a method by its index; 32 combinations are distinct."""
     dash = DASHES[number // len(COLOURS) % len(DASHES)]
     return {"color": COLOURS[number % len(COLOURS)], "width": 2.2, "dash": dash}
 
 
 def panels(titles: Sequence[str]) -> tuple[Figure, list[dict[str, int]]]:
-    """An empty figure with a panel for each title, two side by side, and the place of each; one alone goes untitled."""
+    """Return an empty figure with two panels per row, and the place of each panel.
+
+    A single panel has no title.
+    """
     from plotly.subplots import make_subplots
 
     columns = min(2, len(titles))
@@ -117,9 +125,11 @@ def panels(titles: Sequence[str]) -> tuple[Figure, list[dict[str, int]]]:
 
 
 def _log_floor(runs: Sequence[Run]) -> float:
-    """What stands for a loss of exactly 0 on a log scale: a decade below all others, 16 decades below the largest.
+    """Return the value that represents a loss of 0 on a logarithmic scale.
 
-    0 where a log scale makes no sense: some losses are negative, or they span less than a factor of 100.
+    It is a decade below the smallest positive loss and at most 16 decades, the precision of
+    floating-point numbers, below the largest. 0 stands for a linear scale: some losses are
+    negative, or they span less than a factor of 100.
     """
     values = (
         np.concatenate([run.losses[np.isfinite(run.losses)] for run in runs])
@@ -137,11 +147,16 @@ def _decades_per_tick(runs: Sequence[Run], floor: float) -> int:
     return max(1, math.ceil(math.log10(largest / floor) / 6))
 
 
-def _bands(runs: Sequence[Run], floor: float) -> tuple[Array, Array, Array, Array]:
-    """Calls, lower quartile, median and upper quartile; NaN where it is infinite. All of shape ``(k,)``."""
+def _bands(
+    runs: Sequence[Run], floor: float, points: int = 400
+) -> tuple[Array, Array, Array, Array]:
+    """Return calls, lower quartile, median and upper quartile, each of shape ``(k,)``.
+
+    At most ``points`` numbers of calls are plotted. Infinite values become NaN, a gap.
+    """
     grid = np.unique(np.concatenate([run.calls for run in runs]))
-    if len(grid) > _POINTS:
-        grid = grid[np.unique(np.linspace(0, len(grid) - 1, _POINTS).round().astype(int))]
+    if len(grid) > points:
+        grid = grid[np.unique(np.linspace(0, len(grid) - 1, points).round().astype(int))]
     curves = np.sort([run.loss_at(grid) for run in runs], axis=0)
     bands = np.array(
         [[quantile(column, share) for column in curves.T] for share in (0.25, 0.5, 0.75)]

@@ -1,4 +1,4 @@
-"""Trials as a pandas table."""
+"""Trials as a pandas data frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def trials_frame(
     trials: Sequence[Trial], outputs: Sequence[str], domain: Domain | None = None
 ) -> pd.DataFrame:
-    """One row per trial; the columns are the keys of ``trial_record``."""
+    """Return one row per trial; the columns are the keys of ``trial_record``."""
     import pandas as pd
 
     return pd.DataFrame([trial_record(trial, outputs, domain) for trial in trials])
@@ -24,16 +24,17 @@ def trials_frame(
 def trial_record(
     trial: Trial, outputs: Sequence[str], domain: Domain | None = None
 ) -> dict[str, Any]:
-    """One trial as plain values.
+    """Return one trial as plain values.
 
     Args:
-        trial: from a study.
+        trial: a trial of a study.
         outputs: names of the m outputs.
-        domain: where given, boxes show their parameters by name; otherwise coordinates are ``z0, z1, ...``.
+        domain: a box names its parameters; other coordinates are ``z0, z1, ...``.
 
     Returns:
-        ``number, state, origin, ask``, the parameters, the outputs, ``loss, feasible, violation, values, gradients,
-        seconds, attempts, reason, why``. A parameter or output of such a name gets a trailing ``_``.
+        ``number, state, origin, ask``, the parameters, the outputs, ``loss, feasible, violation,
+        values, gradients, seconds, attempts, reason, why``. A parameter or output with one of
+        these names has ``_`` appended.
     """
     outcome, cost = trial.outcome, trial.cost
     row: dict[str, Any] = {

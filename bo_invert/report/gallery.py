@@ -1,4 +1,4 @@
-"""What each method found, beside the nearest real thing, as one picture."""
+"""Gallery: the best designs of each method beside the nearest real ones, as one picture."""
 
 from __future__ import annotations
 
@@ -15,24 +15,21 @@ from bo_invert.report.performance import starts
 from bo_invert.report.ranking import implausible, unconfirmed
 from bo_invert.report.runs import Find, Picture, Run, as_picture
 
-_CAPTION = 0.62
-"""Inches above a picture."""
-
 
 def gallery_png(
     runs: Sequence[Run], real: ArrayLike | None = None, columns: int = 5, dpi: int = 110
 ) -> bytes | None:
-    """A PNG with one row per method: its best designs, each beside the nearest real picture.
+    """Draw a PNG with one row per method: its best designs, each beside the nearest real picture.
 
     Args:
-        runs: those without pictures are left out. The runs of one problem and method share a row: the best designs
-            of one seed, or the best of each seed.
-        real: real pictures in [0, 1], shape ``(n, height, width[, 3])``, of the designs' size; None for none.
+        runs: runs of any methods; those without pictures are omitted. A row shows the best
+            designs of one seed, or the best one of each seed.
+        real: real pictures in [0, 1], shape ``(n, height, width[, 3])``; None to omit them.
         columns: designs per method.
-        dpi: resolution.
+        dpi: dots per inch.
 
     Returns:
-        The file; None when no run has a picture.
+        The bytes of the file; None if no run has a picture.
     """
     from matplotlib.figure import Figure
 
@@ -46,16 +43,21 @@ def gallery_png(
         find.picture.shape for _, cells in rows for _, find in cells if find.picture is not None
     ]
     flat = min(1.0, max(height / width for height, width, *_ in shapes))
-    across_one, down_one = (
-        1.3 * flat**-0.5,
-        1.23 * flat**0.5,
-    )  # inches; flat pictures get wider and lower
-    height = 0.9 + (down_one + _CAPTION) * len(rows)
+    # Inches: flat pictures are wider and lower, at a constant area.
+    across_one, down_one, above = 1.3 * flat**-0.5, 1.23 * flat**0.5, 0.62
+    height = 0.9 + (down_one + above) * len(rows)
     figure = Figure(figsize=(2.3 + across * sum(widths) * across_one, height), facecolor="white")
     grid = figure.add_gridspec(
-        len(rows), 1 + across * step, left=0.01, right=0.99, top=1 - 0.85 / height, bottom=0.06 / height,
-        wspace=0.12, hspace=_CAPTION / down_one, width_ratios=[1.9 * 1.3 / across_one, *widths * across],
-    )  # fmt: skip
+        len(rows),
+        1 + across * step,
+        left=0.01,
+        right=0.99,
+        top=1 - 0.85 / height,
+        bottom=0.06 / height,
+        wspace=0.12,
+        hspace=above / down_one,
+        width_ratios=[1.9 * 1.3 / across_one, *widths * across],
+    )
     begun = starts(runs)
     for i, (label, cells) in enumerate(rows):
         _words(figure.add_subplot(grid[i, 0]), label, cells, begun)
@@ -86,7 +88,7 @@ def _rows(runs: Sequence[Run], columns: int) -> list[tuple[str, list[tuple[Run, 
     for problem, label in dict.fromkeys((run.problem, run.label) for run in runs):
         mine = [run for run in runs if (run.problem, run.label) == (problem, label)]
         cells = [(run, find) for run in mine for find in run.finds if find.picture is not None]
-        if len(mine) > 1:  # the best of every seed says more than many of one seed
+        if len(mine) > 1:  # with several seeds, the best of each one represents the method
             cells = [(run, run.finds[0]) for run in mine]
         rows.append((f"{label}\n{problem}" if several else label, cells[:columns]))
     return rows
@@ -111,15 +113,15 @@ def _show(axes: Any, picture: Picture, caption: str) -> None:
 
 
 def _caption(find: Find, goal: Mapping[str, Any]) -> str:
-    """Claimed and judged, as people read the goal: outputs where they are maximised, distances from a target."""
+    """Return claimed and judged result: a maximised output, or the distance to a target."""
     sought = Goal(goal)
     verb, digits = ("misses by", ".2e") if sought.kind == "target" else ("claims", ".3g")
     lines = [f"{verb} {sought.value(find.loss):{digits}}"]
     if find.judged is not None:
-        broken = " (infeasible)" if find.upheld is False else ""
-        lines.append(f"judge: {sought.value(find.judged):{digits}}{broken}")
+        violated = " (infeasible)" if find.upheld is False else ""
+        lines.append(f"judge: {sought.value(find.judged):{digits}}{violated}")
     if find.plausibility is not None:
-        lines.append(f"plausible {find.plausibility:.2f}")
+        lines.append(f"plausibility {find.plausibility:.2f}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Studies, trials and comparisons as HTML for notebooks: small, self-contained, everything escaped."""
+"""HTML of studies, trials and comparisons for notebooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from bo_invert.report.templating import render
 from bo_invert.report.text import counts_text, design_text, vector_text
 from bo_invert.types import JSON, Ledger, State, Trial
 
-_BOX = "font-family:system-ui,sans-serif;border:1px solid #8884;border-radius:10px;padding:12px 16px;max-width:56em"
+_BOX = (
+    "font-family:system-ui,sans-serif;border:1px solid #8884;border-radius:10px;"
+    "padding:12px 16px;max-width:56em"
+)
 
 
 def study_html(
@@ -26,7 +29,16 @@ def study_html(
     ledger: Ledger,
     picture: ArrayLike | None = None,
 ) -> str:
-    """A study: how far it is, the best design, the bill, the curve; ``picture`` has shape ``(height, width[, 3])``."""
+    """Return trial counts, best design, cost and curve of a study.
+
+    Args:
+        name: name of the study.
+        problem_name: name of its problem.
+        strategy_name: name of its strategy.
+        trials: its trials.
+        ledger: its cost.
+        picture: picture of the best design, ``(height, width[, 3])``.
+    """
     best = History(trials).best
     facts = [
         ("problem", problem_name),
@@ -42,7 +54,7 @@ def study_html(
 
 
 def trial_html(trial: Trial, picture: ArrayLike | None = None) -> str:
-    """One trial, with a picture of its design ``(height, width[, 3])`` if given."""
+    """Return one trial, with a picture ``(height, width[, 3])`` of its design if given."""
     facts = [
         ("state", str(trial.state)),
         ("proposed by", trial.origin or "unknown"),
@@ -65,7 +77,7 @@ def _result(trial: Trial) -> list[tuple[str, str]]:
     if trial.loss is not None and trial.y is not None:
         facts += [("loss", f"{trial.loss:.6g}"), ("y", vector_text(trial.y))]
     if trial.state is State.COMPLETED and not trial.feasible:
-        facts.append(("constraints", "broken"))
+        facts.append(("constraints", "violated"))
     if trial.outcome is not None and trial.outcome.reason:
         facts.append(("reason", trial.outcome.reason))
     design = design_text(trial)

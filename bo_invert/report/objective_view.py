@@ -34,7 +34,7 @@ class Goal:
 
     @property
     def is_raised(self) -> bool:
-        """True if the output is maximised; reports then show the output, which is minus the loss."""
+        """True if the output is maximised; reports then show the output, minus the loss."""
         return self.kind == "maximize"
 
     @property

@@ -31,7 +31,7 @@ ten significant digits (``benchmark.results.DIGITS``)."""
 
 
 def starts(runs: Sequence[Run]) -> dict[tuple[str, int], float]:
-    """Return the median over methods of the first finite loss, by pair; infinity if none has one."""
+    """Return the median over methods of the first finite loss, by pair; infinite without one."""
     pairs: dict[tuple[str, int], list[float]] = {}
     for run in runs:
         pairs.setdefault((run.problem, run.seed), []).append(run.start)
@@ -77,7 +77,7 @@ def run_frame(
 
 
 def matrix(frame: pd.DataFrame, values: Array | pd.Series) -> pd.DataFrame:
-    """Arrange one value per row of a run frame by pair (rows) and method (columns); gaps are NaN."""
+    """Arrange one value per run by pair (rows) and method (columns); gaps are NaN."""
     index = ["problem", "seed"]
     order = frame[index].drop_duplicates()
     wide = frame.assign(value=values).pivot(index=index, columns="label", values="value")

@@ -168,7 +168,7 @@ class Run:
         return float(self.calls[there[0]]) if len(there) else math.inf
 
     def loss_at(self, calls: ArrayLike) -> Array:
-        """Return the best loss after each number of calls, infinite before the first feasible trial."""
+        """Return the best loss after each number of calls; infinite before a feasible trial."""
         position = np.searchsorted(self.calls, np.asarray(calls), side="right") - 1
         # Position -1, before the first call, reads the infinite entry.
         padded = np.append(self.losses, math.inf)

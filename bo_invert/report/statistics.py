@@ -1,4 +1,4 @@
-"""Statistics of comparisons: quartiles, ranks, signed-rank tests, Holm's correction, data profiles."""
+"""Statistics of comparisons: quartiles, ranks, signed-rank tests, Holm's method, data profiles."""
 
 from __future__ import annotations
 

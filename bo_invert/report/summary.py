@@ -31,8 +31,8 @@ _ALIKE = 0.05
 Engineering choice: less than the spread over seeds of any method of the benchmark."""
 
 _ALIKE_FACTOR, _SOLVED = 2.0, 1e-6
-"""For targets, whose losses span decades: factor to the winner's loss, and share of the start at
-which the target is reached. Engineering choice."""
+"""The same for targets, whose losses span decades: factor to the winner's loss, and share of the
+start at which the target counts as reached. Engineering choice."""
 
 
 def summary_text(runs: Sequence[Run]) -> str:

@@ -17,7 +17,7 @@ def render(name: str, **values: object) -> str:
 
 
 def table_html(table: object) -> str:
-    """Render a ``report.table.Table`` as ``<table>`` with caption and header scopes, followed by its notes."""
+    """Render a ``report.table.Table`` as ``<table>`` with caption, headers and notes."""
     macro = getattr(_environment().get_template("macros.html").module, "table")  # noqa: B009
     return str(macro(table))
 

@@ -1,4 +1,4 @@
-"""Studies and trials as plain text."""
+"""Plain text of studies and trials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bo_invert.types import Array, Ledger, State, Trial, printable
 def study_text(
     name: str, problem_name: str, strategy_name: str, trials: Sequence[Trial], ledger: Ledger
 ) -> str:
-    """A study in a few lines: what it is about, how far it is, the best design, the bill."""
+    """Return problem, trial counts, best trial and cost of a study in a few lines."""
     history = History(trials)
     lines = [
         f"Study {name!r}: {problem_name} by {strategy_name}",
@@ -25,27 +25,26 @@ def study_text(
     elif history.completed:
         lines.append("  best    none feasible yet")
     elif history.failed and history.failed[-1].outcome is not None:
-        lines.append(f"  best    none; the last trial said: {history.failed[-1].outcome.reason}")
-    lines.append(
-        f"  spent   {ledger} ({ledger.seconds:.3g} s in the oracle, {ledger.asking:.3g} s in the strategy)"
-    )
+        lines.append(f"  best    none. Last error: {history.failed[-1].outcome.reason}")
+    seconds = f"{ledger.seconds:.3g} s in the oracle, {ledger.asking:.3g} s in the strategy"
+    lines.append(f"  spent   {ledger} ({seconds})")
     return printable("\n".join(lines))
 
 
 def counts_text(trials: Sequence[Trial]) -> str:
-    """How many trials stand where."""
+    """Return the number of trials in each state."""
     states = [trial.state for trial in trials]
     counted = [f"{states.count(state)} {state}" for state in State if state in states]
     return ", ".join(counted) or "none yet"
 
 
 def trial_text(trial: Trial) -> str:
-    """A trial in one line."""
+    """Return a trial as one line."""
     words = [f"trial {trial.number}", str(trial.state)]
     if trial.loss is not None and trial.y is not None:
         words += [f"loss {trial.loss:.6g}", f"y = {vector_text(trial.y)}"]
     if trial.state is State.COMPLETED and not trial.feasible:
-        words.append("breaks a constraint")
+        words.append("violates a constraint")
     if trial.outcome is not None and trial.outcome.reason:
         words.append(trial.outcome.reason)
     design = design_text(trial)
@@ -54,10 +53,10 @@ def trial_text(trial: Trial) -> str:
 
 
 def design_text(trial: Trial) -> str:
-    """The design in words: parameters, a short vector, a string; empty for anything else or without a study."""
+    """Return parameters, a short vector or a string as text; empty for other designs."""
     try:
         design: Any = trial.design
-    except Exception:  # showing a trial must never raise, whatever the user's decoder does
+    except Exception:  # an error of the user's decoder must not prevent the display of a trial
         return ""
     if isinstance(design, Mapping):
         return "{" + ", ".join(f"{k}: {_value(v)}" for k, v in design.items()) + "}"
@@ -73,7 +72,7 @@ def design_text(trial: Trial) -> str:
 
 
 def vector_text(vector: Array, longest: int = 8) -> str:
-    """Numbers to four digits; a long vector is cut."""
+    """Format numbers with four digits; cut vectors with more than ``longest`` of them."""
     values = [f"{v:.4g}" for v in vector[:longest]]
     if len(vector) == 1:
         return values[0]
