@@ -1,7 +1,8 @@
-"""Writes the golden ledgers and ``expected.json`` with the code of commit 97e0e3f.
+"""Script that wrote the golden ledgers and ``expected.json`` with the code of commit 97e0e3f.
 
 The files in this folder were written once, with that version of the package, and are never written
-again: later versions must read what that one wrote. To repeat it::
+again: later versions must read what that one wrote. The script therefore uses the names of that
+version and must not follow later renames. To repeat it::
 
     git worktree add ../old 97e0e3f
     OMP_NUM_THREADS=1 PYTHONPATH=../old python tests/golden/make.py FOLDER
@@ -29,7 +30,7 @@ from bo_invert.types import Cost  # noqa: E402
 
 MAX_ATTEMPTS = 5
 """Attempts after which a trial whose workers disappear is cancelled."""
-Assignment = type(bi.Study.take.__defaults__[-1])
+Terms = type(bi.Study.take.__defaults__[-1])
 CLI = [sys.executable, "-m", "bo_invert.cli"]
 LEASE = 3600.0
 """Seconds; longer than any continuation, so that none finds a worker silent."""
@@ -47,7 +48,7 @@ def every_event(study: bi.Study) -> None:
         worker: str | None, count: int = 1, key: str | None = None, retries: int = 0
     ) -> list[bi.Trial]:
         return study.take(
-            count, None, retries, Assignment(worker, None if worker is None else LEASE, key)
+            count, None, retries, Terms(worker, None if worker is None else LEASE, key)
         )
 
     study.enqueue({"n": 3, "r": 0.1, "kind": "b"})
@@ -59,7 +60,7 @@ def every_event(study: bi.Study) -> None:
         ],
         [
             {"cost": 5.0, "purity": 0.9},
-            bi.InfeasibleError("no such plant"),
+            bi.Infeasible("no such plant"),
             {"cost": 4.02, "purity": 0.998},
         ],
         costs=[Cost(), Cost(1), Cost(1, 0, 2.5)],
@@ -67,7 +68,7 @@ def every_event(study: bi.Study) -> None:
     first, second, third = take("w1", 3, "key 1")
     journal.finish(first.number, value(first), 0)
     study.tell(second, bi.FailedError("the simulator crashed: 'ä' 🙂"), attempt=0)
-    study.tell(third, bi.InfeasibleError("no mesh"), attempt=0)
+    study.tell(third, bi.Infeasible("no mesh"), attempt=0)
     (again,) = take("w1", retries=1)
     assert again.number == second.number
     journal.finish(again.number, value(again), 1)
@@ -97,7 +98,7 @@ def every_event(study: bi.Study) -> None:
         journal.abandon({trial.number})
         (again,) = take("w5")
         assert (again.number, len(again.attempts)) == (trial.number, attempt + 1)
-    journal.expire(lambda worker: worker == "w5")
+    journal.lose(lambda worker: worker == "w5")
     if not remote:  # a server watches its workers by itself
         assert study.trials[trial.number].state is bi.State.CANCELLED
     # Cancelled while running and while queued; a lost attempt that answers after all.
