@@ -133,6 +133,7 @@ def test_a_terminal_shows_names_and_obeys_none(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # names are not wrapped
     storage = f"sqlite:///{tmp_path}/runs.db"
     study = searched(text, storage)
     shape = ["--storage", storage, "--format", how]

@@ -448,12 +448,12 @@ def test_list_of_nothing(bo: Command) -> None:
         (
             "run tuning.py --strategy random --storage runs.txt",
             2,
-            "neither a URL nor a file ending in .db",
+            "must be a URL or a file ending in .db",
         ),
         (
             "run tuning.py --strategy random --storage sqlite:///no/such/runs.db",
             2,
-            "does not exist",
+            "must exist",
         ),
         ("run tuning.py --strategy gradient", 1, "gradients"),
         ("run tuning.py --budget 0", 2, "--budget"),

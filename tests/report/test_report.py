@@ -534,7 +534,7 @@ def test_trials_show_reasons_designs_and_broken_constraints():
     assert NASTY in page.text
     broken = Outcome(State.COMPLETED, np.array([1.0]), 1.0, violation=2.0)
     trial = Trial(0, Query(np.array([0.5])), State.COMPLETED, outcome=broken)
-    assert "breaks a constraint" in trial_text(trial)
+    assert "violates a constraint" in trial_text(trial)
     assert "x = {a: 0.5, b: red}" in trial_text(
         trial.with_decode(lambda point: {"a": float(point[0]), "b": "red"})
     )
