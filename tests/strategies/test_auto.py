@@ -41,8 +41,8 @@ def test_every_query_says_why() -> None:
     study = bi.Study.create("s", plain(), seed=0).run(12)
     reasons = {trial.query.meta["why"] for trial in study.trials}
     assert reasons == {
-        "a look around, before a model can say anything",
-        "gp: a global model of the outputs",
+        "initial design",
+        "gp: global Gaussian process",
     }
 
 
@@ -60,7 +60,7 @@ def test_a_target_behind_trees_does_not() -> None:
     )
     study = bi.Study.create("s", problem, seed=1).run(14)
     assert "gp" in origins(study)
-    assert any("exactly alike" in trial.query.meta["why"] for trial in study.trials)
+    assert any("equal outputs" in trial.query.meta["why"] for trial in study.trials)
 
 
 def test_typed_parameters_go_to_gp() -> None:
@@ -102,7 +102,7 @@ def test_noise_is_found_out_by_asking_again() -> None:
     assert len(again) == 1
     first = study.trials[again[0].query.meta["repeat"]]
     assert np.array_equal(again[0].point, first.point)
-    assert any("answered differently" in trial.query.meta["why"] for trial in study.trials)
+    assert any("evaluations differ" in why for why in reasons(study))
 
 
 def test_a_smooth_exact_oracle_is_not_asked_twice() -> None:
@@ -121,8 +121,8 @@ def test_who_says_that_the_oracle_is_noisy_is_believed() -> None:
     problem = plain(lambda x: bowl(x) + 0.1 * rng.standard_normal(), objective=bi.Target(0.2))
     study = bi.Study.create("s", problem, seed=0, noisy=True).run(14, stop_when_hit=False)
     assert origins(study) == {"gp"}
-    said = "gp: a global model of the outputs, as the oracle is said to be noisy"
-    assert reasons(study) == {"a look around, before a model can say anything", said}
+    said = "gp: global Gaussian process, with noise, because the oracle is declared noisy"
+    assert reasons(study) == {"initial design", said}
     assert not any("repeat" in trial.query.meta for trial in study.trials)
     assert '"noisy": true' in next(iter(study.journal.read().memo["children"]))
 
@@ -136,7 +136,7 @@ def test_who_says_that_the_oracle_is_exact_is_believed() -> None:
     study.run(60, stop=lambda: len(study.trials) >= 36)
     assert not any("repeat" in trial.query.meta for trial in study.trials)
     assert len({trial.point.tobytes() for trial in study.trials}) == len(study.trials) - 1
-    assert not any("differently" in why or "noisy" in why for why in reasons(study))
+    assert not any("differ" in why or "noisy" in why for why in reasons(study))
 
 
 def test_many_noisy_trials_go_to_a_turbo_that_knows() -> None:
@@ -151,7 +151,7 @@ def test_many_noisy_trials_go_to_a_turbo_that_knows() -> None:
     assert (
         proposal.queries[0]
         .meta["why"]
-        .endswith("too many for one model, as the oracle is said to be noisy")
+        .endswith("too many for one model, with noise, because the oracle is declared noisy")
     )
 
 
