@@ -1,17 +1,18 @@
 """Carry stored benchmark rows over to the present code where golden proposals justify it.
 
 A row stores fingerprints of the code that made it, and the commit. A refactoring changes the
-fingerprints, but no result. The script records proposals of each method on each problem of the suite,
-with the code of every commit named in the rows and with the present code. Where both recordings agree
-bit for bit, the rows get the present fingerprints. All other rows stay unchanged: those with different
-proposals, an unknown commit, or uncommitted changes.
+fingerprints, but no result. The script records proposals of each method on each problem of the
+suite, with the code of every commit named in the rows and with the present code. Where both
+recordings agree bit for bit, the rows get the present fingerprints. All other rows stay unchanged:
+those with different proposals, an unknown commit, or uncommitted changes.
 
 One command, which can be repeated whenever the code changed::
 
     export OMP_NUM_THREADS=1 PYTHONPATH=$PWD
     python experiments/carry_over.py docs/benchmarks/results --jobs 2 --write
 
-Recordings of commits are stored in ``--recordings`` and used again. They must come from this machine.
+Recordings of commits are stored in ``--recordings`` and used again. They must come from the same
+machine.
 ``row["code"]["recorded"]`` holds the fingerprints with which a row was written. The commit stays.
 """
 
@@ -97,7 +98,7 @@ def carried(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def unchanged(before: dict[str, Any], present: dict[str, Any], commit: str) -> set[str]:
-    """List the cases that two recordings have in common and agree on; print the first differences."""
+    """List the cases on which two recordings agree; print the first difference of others."""
     same = set()
     for key in sorted(before.keys() & present.keys()):
         found = next(golden.differences(before[key], present[key]), None)

@@ -1,4 +1,4 @@
-"""Which code made a result: what changes a fingerprint, and what a report says of lines that do not belong together."""
+"""Fingerprints of the code behind results, and warnings about results of different code."""
 
 from __future__ import annotations
 
@@ -360,8 +360,11 @@ def test_a_report_warns_of_lines_of_different_code() -> None:
     ]
     assert provenance_table(runs).rows == ()
     assert "Warning" not in bench_markdown(BenchmarkRuns(tuple(runs), (2,), "a"))
-    newer = [replace(run, code={**run.code, "method": "other", "commit": "c2"}) if run.seed == 2 and run.label == "a"
-             else run for run in runs]  # fmt: skip
+    other = {"method": "other", "commit": "c2"}
+    newer = [
+        replace(run, code={**run.code, **other}) if (run.seed, run.label) == (2, "a") else run
+        for run in runs
+    ]
     assert provenance_table(newer).rows == (
         ("method", "a", "code of a", "pack 1", "c-code of a", 4, "p, q"),
         ("method", "a", "other", "pack 1", "c2", 2, "p, q"),
@@ -396,7 +399,7 @@ def test_a_report_warns_of_packages_problems_and_what_nobody_noted() -> None:
         ("problem", "p", "one", "a"), ("problem", "p", "two", "b")]  # fmt: skip
     runs = [a_run("a", "p", 0, None), a_run("a", "p", 1, "x")]
     assert [row[:3] for row in provenance_table(runs).rows][:2] == [
-        ("method", "a", "not noted"), ("method", "a", "x")]  # fmt: skip
+        ("method", "a", "not recorded"), ("method", "a", "x")]  # fmt: skip
     old = [a_run(label, "p", seed, None) for label in "ab" for seed in range(3)]
     assert provenance_table(old).rows == (), "nothing is known, so nothing is known to differ"
     both = (*old, *(a_run("c", "p", seed, "x") for seed in range(3)))

@@ -1,4 +1,4 @@
-"""Scripts that compare two versions of the code: golden proposals, and rows that are carried over."""
+"""Scripts that compare two versions of the code, and carry benchmark rows over."""
 
 from __future__ import annotations
 

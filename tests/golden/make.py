@@ -67,7 +67,7 @@ def every_event(study: bi.Study) -> None:
     )
     first, second, third = take("w1", 3, "key 1")
     journal.finish(first.number, value(first), 0)
-    study.tell(second, bi.FailedError("the simulator crashed: 'ä' 🙂"), attempt=0)
+    study.tell(second, bi.Failed("the simulator crashed: 'ä' 🙂"), attempt=0)
     study.tell(third, bi.Infeasible("no mesh"), attempt=0)
     (again,) = take("w1", retries=1)
     assert again.number == second.number

@@ -166,7 +166,7 @@ def trial_state(trial: bi.Trial) -> Any:
 
 
 def continuation(study: bi.Study) -> Any:
-    """Return the next proposal of a study, and the trials of some further calls. The study grows."""
+    """Continue a study; return its next proposal and the trials of some further calls."""
     log = study.journal.read()
     request = Request(log.asks, 3, study.seed, log.budget, log.memo)
     proposal = study.strategy.ask(study.statement, study.trials, request)

@@ -66,8 +66,9 @@ def test_golden_studies_hold_events_of_every_kind(tmp_path: Path) -> None:
             t["state"] for study in EXPECTED[file].values() for t in study["state"]["trials"]
         }
     assert kinds == {
-        "asked", "enqueued", "added", "started", "finished", "late", "released", "lost", "cancelled", "keyed"
-    }  # fmt: skip
+        *("asked", "enqueued", "added", "started", "finished"),
+        *("late", "released", "lost", "cancelled", "keyed"),
+    }
     assert states == {str(state) for state in bi.State}
 
 
@@ -84,7 +85,7 @@ def test_a_golden_study_without_a_model_continues_with_the_same_points(
 
 @each_study
 def test_a_golden_study_continues(file: str, name: str, tmp_path: Path) -> None:
-    """Proposals of models depend on the processor; ``tests/golden/studies.py`` compares them exactly."""
+    """Proposals of models depend on the processor; ``golden/studies.py`` compares them exactly."""
     study = opened(file, name, tmp_path)
     before = studies.state(study)
     expected = EXPECTED[file][name]["continuation"]
