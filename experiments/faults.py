@@ -76,6 +76,10 @@ FAULTS = (
         "oracles",
         "failed calls are cached like answers",
         ("return answer.verdict is None or isinstance(answer.verdict, Infeasible)", "return True"),
+        (
+            "return result.error is None or isinstance(result.error, InfeasibleError)",
+            "return True",
+        ),
         tests="test_cached",
     ),
     fault(
@@ -322,12 +326,14 @@ FAULTS = (
         "service",
         "a token for reading may write",
         ("if method not in _SAFE and token.access is not Access.WRITE:", "if False:"),
+        ("if method not in _SAFE_METHODS and token.access is not Access.WRITE:", "if False:"),
         tests="test_security",
     ),
     fault(
         "service",
         "a foreign host name is accepted",
         ("if _name(host) not in self._hosts:", "if False:"),
+        ("if _host_name(host) not in self._hosts:", "if False:"),
         tests="test_security",
     ),
     fault(

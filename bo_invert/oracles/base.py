@@ -1,7 +1,7 @@
-"""The contract of an oracle: designs in, raw outputs out. It never knows the objective.
+"""Contract of an oracle: designs to raw outputs; it does not know the objective.
 
-A batched oracle answers n designs at once; any other is called once per design. Either way one bad design costs its
-own attempt and not its neighbours'.
+A batched oracle evaluates n designs in one call; any other is called once per design. In both cases
+a failing design costs its own attempt only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import numpy as np
 
@@ -23,27 +24,38 @@ if TYPE_CHECKING:
     import torch
 
 
-#: Begins every reason that is about the problem's making, not about a design: names, shapes, types.
-MISFIT = "it does not fit the problem: "
+#: Prefix of failure reasons that concern names, shapes and types instead of one design.
+MISMATCH = "mismatch with the problem: "
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What one design got: outputs ``(m,)`` or the verdict why there are none, and the calls it took."""
+class OracleResult:
+    """Result of one design.
+
+    Attributes:
+        y: outputs ``(m,)``; None if there are none.
+        error: reason why there are no outputs.
+        calls: billed oracle calls.
+    """
 
     y: Array | None
-    verdict: EvaluationError | None = None
+    error: EvaluationError | None = None
     calls: int = 1
+
+    @property
+    def outputs_or_error(self) -> Array | EvaluationError | None:
+        """Outputs, or the error if there are none."""
+        return self.y if self.error is None else self.error
 
 
 class Oracle(ABC):
-    """Designs to raw outputs.
+    """Function from designs to raw outputs.
 
     Attributes:
-        outputs: names of the m outputs; None when only the problem knows them.
-        batched: whether ``__call__`` takes many designs at once.
-        differentiable: whether ``forward`` works.
-        waits: whether a call does its work outside this process, so that threads are enough to have several at once.
+        outputs: names of the m outputs; None if only the problem knows them.
+        batched: ``__call__`` takes several designs at once.
+        differentiable: ``forward`` is implemented.
+        waits: calls wait for another process or machine, so that threads suffice to run several.
     """
 
     outputs: tuple[str, ...] | None = None
@@ -53,97 +65,108 @@ class Oracle(ABC):
 
     @abstractmethod
     def __call__(self, designs: Sequence[Any]) -> Any:
-        """Raw outputs of designs: an array ``(n, m)`` or ``(n,)``, or a list of n arrays, numbers or dicts.
+        """Return raw outputs of n designs.
 
-        Raises anything; ``InfeasibleError`` says that the design cannot be evaluated at all.
+        Returns:
+            An array ``(n, m)`` or ``(n,)``, or a list of n arrays, numbers or dicts.
+
+        Raises:
+            InfeasibleError: the design can never be evaluated.
+            Exception: the evaluation failed.
         """
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
-        """Outputs ``(n, m)`` of designs ``(n, ...)``, with gradients flowing. Only if ``differentiable``."""
+        """Return differentiable outputs ``(n, m)`` of designs ``(n, ...)``."""
         raise FailedError(f"{type(self).__name__} is not differentiable")
 
     @property
     def exact_forward(self) -> bool:
-        """Whether ``forward`` is the oracle itself; False for a stand-in, whose finds are then verified."""
+        """True if ``forward`` is the oracle itself, False if it approximates the oracle."""
         return True
 
     @property
     def placement(self) -> Mapping[str, Any]:
-        """Device and dtype that ``forward`` wants its designs in, as keyword arguments of ``torch.Tensor.to``."""
+        """Device and dtype of the designs of ``forward``, as arguments of ``torch.Tensor.to``."""
         return {}
 
-    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[Answer]:
-        """One answer per design; never raises on account of a design."""
+    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[OracleResult]:
+        """Evaluate designs and return one result per design; a design never raises.
+
+        If a batch fails, each of its designs is evaluated alone and billed two calls.
+        """
         if self.batched and len(designs) > 1:
             try:
                 raw = self(designs)
                 if len(raw) == len(designs):
-                    return [answer_of(row, outputs) for row in raw]
+                    return [result_of(row, outputs) for row in raw]
             except (Exception, SystemExit):
-                pass  # one of the designs is at fault: ask for each alone, and bill the batch to each as well
+                pass  # one of the designs may be the cause: evaluate each alone
             return [self._single(designs[i : i + 1], outputs, calls=2) for i in range(len(designs))]
         return [self._single(designs[i : i + 1], outputs, calls=1) for i in range(len(designs))]
 
-    def _single(self, design: Sequence[Any], outputs: Sequence[str], calls: int) -> Answer:
+    def _single(self, design: Sequence[Any], outputs: Sequence[str], calls: int) -> OracleResult:
         try:
             raw = self(design)
-            if isinstance(raw, Mapping) or not hasattr(raw, "__len__") or len(raw) != 1:
-                shape = getattr(raw, "shape", None) or (
-                    len(raw) if hasattr(raw, "__len__") else type(raw).__name__
-                )
-                return Answer(
-                    None,
-                    FailedError(f"the oracle answered one design with {shape}, expected one row"),
-                    calls,
-                )
-            return answer_of(raw[0], outputs, calls)
-        except EvaluationError as verdict:
-            return Answer(None, verdict, calls)
-        except InvalidInputError as error:
-            return Answer(None, FailedError(f"{MISFIT}{error}"), calls)
-        except (Exception, SystemExit) as error:
-            return Answer(None, FailedError(f"{type(error).__name__}: {error}"), calls)
+            if not isinstance(raw, Mapping) and hasattr(raw, "__len__") and len(raw) == 1:
+                return result_of(raw[0], outputs, calls)
+            size = len(raw) if hasattr(raw, "__len__") else type(raw).__name__
+            shape = getattr(raw, "shape", None) or size
+            error: EvaluationError = FailedError(
+                f"the oracle must return one row for one design, got shape {shape}"
+            )
+        except EvaluationError as raised:
+            error = raised
+        except InvalidInputError as raised:
+            error = FailedError(f"{MISMATCH}{raised}")
+        except (Exception, SystemExit) as raised:
+            error = FailedError(f"{type(raised).__name__}: {raised}")
+        return OracleResult(None, error, calls)
 
     def interrupt(self) -> None:  # noqa: B027
-        """End the calls that are under way in this process: nobody waits for them any more. They may still answer."""
+        """End the calls of this process, whose results are not needed any more."""
 
     def to_json(self) -> JSON:
-        """What is known of it, for people who read a log; it does not identify an oracle."""
+        """Describe the oracle for readers of a log; the description is not an identity."""
         return {"type": type(self).__name__}
 
     @property
-    def inside(self) -> Any:
-        """The function, module, estimator ... that answers: what a log names. Default: the oracle itself."""
+    def implementation(self) -> Any:
+        """Wrapped function, module or estimator, as recorded in logs; by default the oracle."""
         return self
 
     def digest(self) -> Digest | None:
-        """sha256 of what answers, read without calling it; None where that cannot be. A study warns when it changed."""
-        return digest(self.inside)
+        """Hash the implementation without calling it, so that a study can warn of changes.
+
+        Returns:
+            The digest; None if the implementation cannot be hashed.
+        """
+        return digest(self.implementation)
 
 
-def answer_of(raw: Any, outputs: Sequence[str], calls: int = 1) -> Answer:
-    """The answer that one row of raw outputs, or a verdict, amounts to; see ``as_outputs``."""
+def result_of(raw: Any, outputs: Sequence[str], calls: int = 1) -> OracleResult:
+    """Convert one row of raw outputs, or an ``EvaluationError``, to a result."""
     try:
-        return Answer(as_outputs(raw, outputs), None, calls)
-    except EvaluationError as verdict:
-        return Answer(None, verdict, calls)
+        return OracleResult(as_outputs(raw, outputs), None, calls)
+    except EvaluationError as error:
+        return OracleResult(None, error, calls)
 
 
 def as_outputs(raw: Any, outputs: Sequence[str]) -> Array:
-    """One design's raw outputs as a finite array ``(m,)`` in the order of ``outputs``.
+    """Convert the raw outputs of one design to a finite array ``(m,)`` in the order of ``outputs``.
 
     Raises:
-        FailedError: names are missing, the shape is not ``(m,)``, or a value is not a finite number.
-        Infeasible, Failed: if ``raw`` is such a verdict.
+        FailedError: a name is missing, the shape is not ``(m,)``, or a value is not finite.
+        EvaluationError: ``raw`` itself.
     """
     y = shaped_outputs(raw, outputs)
     if not np.isfinite(y).all():
-        raise FailedError(f"an output is not finite: {dict(zip(outputs, y.tolist(), strict=True))}")
+        named = dict(zip(outputs, y.tolist(), strict=True))
+        raise FailedError(f"outputs must be finite, got {named}")
     return y
 
 
 def shaped_outputs(raw: Any, outputs: Sequence[str]) -> Array:
-    """Like ``as_outputs``, but the numbers may be anything, NaN too."""
+    """Convert raw outputs as ``as_outputs``, but allow NaN and infinities."""
     if isinstance(raw, EvaluationError):
         raise raw
     if isinstance(raw, Mapping):
@@ -151,65 +174,73 @@ def shaped_outputs(raw: Any, outputs: Sequence[str]) -> Array:
         if missing:
             given = [str(name) for name in raw]
             near = difflib.get_close_matches(missing[0], given, n=1)
-            hint = (
-                f"is {near[0]!r} meant to be {missing[0]!r}?"
-                if near
-                else _meant(given, len(outputs))
-            )
+            hint = f"Rename {near[0]!r} to {missing[0]!r}" if near else _naming(given, len(outputs))
             raise FailedError(
-                f"{MISFIT}outputs {missing} are missing; given were {sorted(given)}; {hint} (objective and constraints "
-                "name outputs)"
+                f"{MISMATCH}outputs {missing} are missing, got {sorted(given)}. {hint}. "
+                "Objective and constraints name the outputs."
             )
         raw = [raw[name] for name in outputs]
     if raw is None:
-        raise FailedError(f"{MISFIT}the answer is None; is a return missing?")
+        raise FailedError(f"{MISMATCH}outputs must be numbers, got None; is a return missing?")
     if hasattr(raw, "detach"):
         raw = raw.detach().cpu().numpy()
     try:
         y = np.atleast_1d(np.asarray(raw, dtype=np.float64))
     except (TypeError, ValueError):
         raise FailedError(
-            f"{MISFIT}{raw!r:.80} is no number, vector of numbers or dict of numbers"
+            f"{MISMATCH}outputs must be a number, a vector or a dict of numbers, got {raw!r:.80}"
         ) from None
     if y.shape != (len(outputs),):
         hint = ""
         if y.ndim == 1 and len(y) > len(outputs):
             names = ["a", "b", "c"][: len(y)]
             listed = ", ".join(map(repr, names)) + (", ..." if len(y) > len(names) else "")
-            hint = f"; name all {len(y)} in Problem(outputs=[{listed}]) and {_meant(names, len(outputs))}"
+            naming = _naming(names, len(outputs))
+            hint = f". Name all {len(y)} in Problem(outputs=[{listed}]). {naming}"
         raise FailedError(
-            f"{MISFIT}outputs of shape {y.shape}, expected shape ({len(outputs)},) for {list(outputs)}{hint}"
+            f"{MISMATCH}outputs must have shape ({len(outputs)},) for {list(outputs)}, "
+            f"got {y.shape}{hint}"
         )
     return y
 
 
-def _meant(given: Sequence[str], wanted: int) -> str:
-    """How an objective names its outputs."""
+def _naming(given: Sequence[str], count: int) -> str:
+    """Return a hint how an objective names its outputs."""
     if not given:
-        return "the oracle must answer them"
-    if wanted == 1:
+        return "The oracle must return them"
+    if count == 1:
         name = repr(given[0])
-        return f"say which is meant, as in bi.Minimize({name}), bi.Maximize({name}) or bi.Target({{{name}: number}})"
+        examples = f"bi.Minimize({name}), bi.Maximize({name}) or bi.Target({{{name}: number}})"
+        return f"Name the output, as in {examples}"
     shown = ", ".join(f"{name!r}: number" for name in given[:2])
-    return f"say which are meant, as in bi.Target({{{shown}}})"
+    return f"Name the outputs, as in bi.Target({{{shown}}})"
 
 
 def as_oracle(oracle: Any) -> Oracle:
-    """An oracle from whatever can be one: an ``Oracle``, a torch module, an estimator with ``predict``, a callable.
+    """Wrap a torch module, an estimator with ``predict`` or a callable; return an oracle as it is.
 
     Raises:
-        InvalidInputError: it is none of these.
+        InvalidInputError: ``oracle`` is none of these.
     """
     if isinstance(oracle, Oracle):
         return oracle
-    # A module is recognised by name, so that torch is not imported for those who do not use it.
-    module = any(
+    # Modules are recognised by name, so that torch is imported only if it is used.
+    is_module = any(
         c.__name__ == "Module" and c.__module__.startswith("torch.") for c in type(oracle).__mro__
     )
-    kind = "torch" if module else "estimator" if hasattr(oracle, "predict") else "function"
+    kind = "torch" if is_module else "estimator" if hasattr(oracle, "predict") else "function"
     if kind == "function" and not callable(oracle):
         raise InvalidInputError(
-            f"an oracle is a callable, a torch module or an estimator, got {type(oracle).__name__}"
+            "oracle must be a callable, a torch module or an estimator, "
+            f"got {type(oracle).__name__}"
         )
     made: Oracle = registry.resolve("oracles", kind)(oracle)
     return made
+
+
+def __getattr__(name: str) -> Any:
+    """Return ``OracleResult`` under its former name ``Answer``, which is deprecated."""
+    if name != "Answer":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn("Answer is deprecated, use OracleResult", DeprecationWarning, stacklevel=2)
+    return OracleResult

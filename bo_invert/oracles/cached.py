@@ -1,4 +1,4 @@
-"""An oracle that is not asked twice for one design."""
+"""Cache of an oracle's results, in memory or in a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from bo_invert.errors import InfeasibleError, InvalidInputError, StorageError
 from bo_invert.hashing import Digest, design_name
-from bo_invert.oracles.base import Answer, Oracle, as_oracle
+from bo_invert.oracles.base import Oracle, OracleResult, as_oracle
 from bo_invert.types import JSON
 
 if TYPE_CHECKING:
@@ -25,25 +25,26 @@ if TYPE_CHECKING:
 
 
 class Cached(Oracle):
-    """Answers designs that were answered before from memory or a file, at the cost of no call.
+    """Oracle with a cache; a cached result costs no call.
 
-    Outputs are kept bit for bit, and so are verdicts of infeasibility; failures are not. A design that is in one batch
-    twice is asked, and billed, once. Gradients are not kept: they are computed, and billed, as if there were no cache.
-    Designs that cannot be compared (objects other than numbers, text, arrays, lists and dicts) are always asked.
+    The cache holds outputs bit for bit, and infeasibility. It holds no failures and no gradients:
+    these are computed and billed as without a cache. Equal designs of one batch are evaluated and
+    billed once. Designs that contain objects other than numbers, text, arrays, lists and dicts
+    cannot be compared, and are always evaluated.
 
-    A file may be shared by any number of processes. Two that ask for one design at the same time may both pay; the
-    answer that is written first stays. Should the file fail later on (damage, a full disk), a warning says so
-    and answers are kept in memory from then on: what was paid for is never lost to the cache.
+    Any number of processes may share a file. If two evaluate one design at the same time, both are
+    billed and the first result is stored. If the file fails later (damage, full disk), a warning is
+    issued and results are cached in memory.
 
     Args:
-        oracle: an ``Oracle``, or whatever can be one.
-        path: of the file; it is made if there is none. Default: memory, of this process alone.
-        version: which state of the oracle the answers are from. Required with a file, which outlives code and weights,
-            unless the oracle knows its content (``Onnx``): change it whenever the oracle changes.
+        oracle: oracle, torch module, estimator or callable.
+        path: file of the cache, created if it does not exist. Default: memory of this process.
+        version: version of the oracle, which must change whenever the oracle changes. Required with
+            a file, unless the oracle knows the hash of its content (``Onnx``).
 
     Raises:
-        InvalidInputError: a file without a version, or no way to write there.
-        StorageError: the file is damaged, or is something else.
+        InvalidInputError: a file without a version, or a file that cannot be written.
+        StorageError: the file is damaged or not a cache.
     """
 
     def __init__(
@@ -55,15 +56,16 @@ class Cached(Oracle):
         identity = self.oracle.to_json()
         if self.path is not None and version is None and "sha256" not in identity:
             raise InvalidInputError(
-                f"Cached: {self.path} will outlive this {type(self.oracle).__name__}, whose answers may change; say "
-                "which one it is, as in Cached(oracle, path, version='1'), and change that when the oracle changes"
+                f"Cached: version must be given with a file, because {self.path} outlives this "
+                f"{type(self.oracle).__name__}. Use Cached(oracle, path, version='1'), and change "
+                "the version when the oracle changes."
             )
         self.outputs = self.oracle.outputs
         self.batched, self.differentiable = self.oracle.batched, self.oracle.differentiable
         self.waits = self.oracle.waits
         self._identity = json.dumps([identity, self.version], sort_keys=True)
-        self._memory: dict[str, Answer] = {}
-        self._file = None if self.path is None else _File(self.path)
+        self._memory: dict[str, OracleResult] = {}
+        self._file = None if self.path is None else _CacheFile(self.path)
         if self._file is not None:
             self._file.check()
 
@@ -76,7 +78,7 @@ class Cached(Oracle):
         return self.oracle.placement
 
     def __call__(self, designs: Sequence[Any]) -> Any:
-        """What the oracle itself answers now: nothing is looked up or kept."""
+        """Return the outputs of the oracle without using the cache."""
         return self.oracle(designs)
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
@@ -85,69 +87,68 @@ class Cached(Oracle):
     def interrupt(self) -> None:
         self.oracle.interrupt()
 
-    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[Answer]:
+    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[OracleResult]:
         keys = [self._key(design, outputs) for design in designs]
-        known = self._known([key for key in keys if key is not None], len(outputs))
-        first = {
-            key: i
-            for i, key in reversed(list(enumerate(keys)))
-            if key is not None and key not in known
-        }
-        asked = [i for i, key in enumerate(keys) if key is None or first.get(key) == i]
-        fresh = dict(zip(asked, self._ask(designs, asked, outputs), strict=True))
-        self._keep({key: fresh[i] for key, i in first.items() if _lasting(fresh[i])})
-        known |= {key: fresh[i] for key, i in first.items()}
+        cached = self._cached([key for key in keys if key is not None], len(outputs))
+        first: dict[str, int] = {}
+        for i, key in enumerate(keys):
+            if key is not None and key not in cached:
+                first.setdefault(key, i)
+        rows = [i for i, key in enumerate(keys) if key is None or first.get(key) == i]
+        new = dict(zip(rows, self._evaluate(designs, rows, outputs), strict=True))
+        self._store({key: new[i] for key, i in first.items() if _is_permanent(new[i])})
+        cached |= {key: new[i] for key, i in first.items()}
         return [
-            fresh[i] if i in fresh else replace(known[str(key)], calls=0)
-            for i, key in enumerate(keys)
+            new[i] if i in new else replace(cached[str(key)], calls=0) for i, key in enumerate(keys)
         ]
 
-    def _ask(self, designs: Sequence[Any], rows: list[int], outputs: Sequence[str]) -> list[Answer]:
-        some = designs if len(rows) == len(designs) else [designs[i] for i in rows]
-        return self.oracle.answers(some, outputs) if rows else []
+    def _evaluate(
+        self, designs: Sequence[Any], rows: list[int], outputs: Sequence[str]
+    ) -> list[OracleResult]:
+        selected = designs if len(rows) == len(designs) else [designs[i] for i in rows]
+        return self.oracle.answers(selected, outputs) if rows else []
 
     def _key(self, design: Any, outputs: Sequence[str]) -> str | None:
         name = design_name(design)
         if name is None:
             return None
-        return hashlib.sha256(
-            json.dumps([self._identity, list(outputs), name]).encode()
-        ).hexdigest()
+        text = json.dumps([self._identity, list(outputs), name])
+        return hashlib.sha256(text.encode()).hexdigest()
 
-    def _known(self, keys: list[str], m: int) -> dict[str, Answer]:
-        known = {key: self._memory[key] for key in keys if key in self._memory}
-        rest, file = [key for key in keys if key not in known], self._file
+    def _cached(self, keys: list[str], m: int) -> dict[str, OracleResult]:
+        cached = {key: self._memory[key] for key in keys if key in self._memory}
+        rest, file = [key for key in keys if key not in cached], self._file
         if file is not None and rest:
-            with self._going_on():
-                known |= file.read(rest, m)
-        return known
+            with self._fallback():
+                cached |= file.read(rest, m)
+        return cached
 
-    def _keep(self, answers: dict[str, Answer]) -> None:
+    def _store(self, results: dict[str, OracleResult]) -> None:
         file = self._file
         if file is None:
-            for key, answer in answers.items():
-                self._memory.setdefault(key, answer)
-        elif answers:
-            with self._going_on(answers):
-                file.write(answers)
+            for key, result in results.items():
+                self._memory.setdefault(key, result)
+        elif results:
+            with self._fallback(results):
+                file.write(results)
 
     @contextmanager
-    def _going_on(self, answers: Mapping[str, Answer] | None = None) -> Iterator[None]:
-        """Where the file fails, memory takes over."""
+    def _fallback(self, results: Mapping[str, OracleResult] | None = None) -> Iterator[None]:
+        """Replace the file by memory if it fails."""
         try:
             yield
         except (StorageError, sqlite3.Error, OSError) as error:
             warnings.warn(
-                f"the cache {self.path} fails, and is not used any more: {error}",
+                f"Cached: {self.path} failed ({error}); results are cached in memory from now on",
                 RuntimeWarning,
                 stacklevel=5,
             )
             self._file = None
-            self._memory.update(answers or {})
+            self._memory.update(results or {})
 
     @property
-    def inside(self) -> Any:
-        return self.oracle.inside
+    def implementation(self) -> Any:
+        return self.oracle.implementation
 
     def digest(self) -> Digest | None:
         return self.oracle.digest()
@@ -156,19 +157,17 @@ class Cached(Oracle):
         return {"type": "cached", "oracle": self.oracle.to_json(), "version": self.version}
 
 
-def _lasting(answer: Answer) -> bool:
-    """Whether it is a fact about the design: outputs, or that it cannot be evaluated at all."""
-    return answer.verdict is None or isinstance(answer.verdict, InfeasibleError)
+def _is_permanent(result: OracleResult) -> bool:
+    """Return whether a result is a property of the design: outputs or infeasibility."""
+    return result.error is None or isinstance(result.error, InfeasibleError)
 
 
-_MARK = 0x62696361
-"""Says in the head of an SQLite file that it is such a cache."""
-_WAIT = 60.0
-"""Seconds to wait for other processes that write."""
+_APPLICATION_ID = 0x62696361
+"""Application id in the header of the file (SQLite file format): the characters "bica"."""
 
 
-class _File:
-    """Answers in an SQLite file, each with a checksum; one connection in each process, made when it is needed."""
+class _CacheFile:
+    """SQLite file of results with checksums; each process opens one connection at first use."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -182,29 +181,31 @@ class _File:
         self.__init__(state["_path"])  # type: ignore[misc]
 
     def check(self) -> None:
-        """Open the file, or make it.
+        """Open or create the file.
 
         Raises:
-            InvalidInputError: it cannot be made or opened.
-            StorageError: it is damaged, or something else.
+            InvalidInputError: the file cannot be created or opened.
+            StorageError: the file is damaged or not a cache.
         """
         try:
             with self._lock:
-                for (said,) in self._connection().execute("PRAGMA quick_check(1)"):
-                    if said != "ok":
+                for (status,) in self._connection().execute("PRAGMA quick_check(1)"):
+                    if status != "ok":
                         raise StorageError(
-                            f"{self._path} is damaged ({said}); delete it, or give another path"
+                            f"Cached: {self._path} is damaged ({status}). Delete it or choose "
+                            "another path."
                         )
         except sqlite3.OperationalError as error:
             raise InvalidInputError(f"Cached: {self._path} cannot be opened: {error}") from None
         except sqlite3.DatabaseError as error:
             raise StorageError(
-                f"{self._path} is damaged, or no cache ({error}); delete it, or give another path"
+                f"Cached: {self._path} is damaged or not a cache ({error}). Delete it or choose "
+                "another path."
             ) from None
 
-    def read(self, keys: Sequence[str], m: int) -> dict[str, Answer]:
-        """The answers that are there, of ``m`` outputs each."""
-        found = {}
+    def read(self, keys: Sequence[str], m: int) -> dict[str, OracleResult]:
+        """Return the cached results of ``m`` outputs each."""
+        results = {}
         with self._lock:
             connection = self._connection()
             for key in keys:
@@ -212,35 +213,34 @@ class _File:
                     "SELECT y, reason, checksum FROM answers WHERE key = ?", (key,)
                 ).fetchone()
                 if row is not None:
-                    found[key] = self._answer(key, m, *row)
-        return found
+                    results[key] = self._result(key, m, *row)
+        return results
 
-    def write(self, answers: Mapping[str, Answer]) -> None:
-        """Add answers; those that are there stay."""
+    def write(self, results: Mapping[str, OracleResult]) -> None:
+        """Add results; existing ones stay."""
         rows = []
-        for key, answer in answers.items():
-            y = None if answer.y is None else answer.y.astype("<f8").tobytes()
-            reason = (
-                None
-                if answer.verdict is None
-                else answer.verdict.reason.encode("utf-8", "backslashreplace")
-            )
+        for key, result in results.items():
+            y = None if result.y is None else result.y.astype("<f8").tobytes()
+            error = result.error
+            reason = None if error is None else error.reason.encode("utf-8", "backslashreplace")
             rows.append((key, y, reason, _checksum(key, y, reason)))
         with self._lock, self._connection() as connection:
             connection.executemany(
                 "INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING", rows
             )
 
-    def _answer(self, key: str, m: int, y: Any, reason: Any, checksum: Any) -> Answer:
+    def _result(
+        self, key: str, m: int, y: bytes | None, reason: bytes | None, checksum: bytes
+    ) -> OracleResult:
         if checksum != _checksum(key, y, reason) or (y is not None and len(y) != 8 * m):
-            raise StorageError("an answer in it is damaged")
+            raise StorageError("a result in it is damaged")
         if y is None:
-            return Answer(None, InfeasibleError(reason.decode()))
-        return Answer(np.frombuffer(y, "<f8").astype(np.float64))
+            return OracleResult(None, InfeasibleError((reason or b"").decode()))
+        return OracleResult(np.frombuffer(y, "<f8").astype(np.float64))
 
-    def _connection(self) -> sqlite3.Connection:
-        if self._open is None or self._open[0] != os.getpid():  # a fork may not use its parent's
-            connection = sqlite3.connect(self._path, timeout=_WAIT, check_same_thread=False)
+    def _connection(self, timeout: float = 60.0) -> sqlite3.Connection:
+        if self._open is None or self._open[0] != os.getpid():  # a fork must open its own
+            connection = sqlite3.connect(self._path, timeout=timeout, check_same_thread=False)
             try:
                 self._prepare(connection)
             except BaseException:
@@ -252,14 +252,17 @@ class _File:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         with connection:
             connection.execute("BEGIN IMMEDIATE")
-            (mark,) = connection.execute("PRAGMA application_id").fetchone()
+            (identifier,) = connection.execute("PRAGMA application_id").fetchone()
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if mark != _MARK and tables:
-                raise StorageError(f"{self._path} is a database, but no cache; give another path")
+            if identifier != _APPLICATION_ID and tables:
+                raise StorageError(
+                    f"Cached: {self._path} is a database but not a cache. Choose another path."
+                )
             if not tables:
-                connection.execute(f"PRAGMA application_id = {_MARK}")
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 connection.execute(
-                    "CREATE TABLE answers (key TEXT PRIMARY KEY, y BLOB, reason BLOB, checksum BLOB) WITHOUT ROWID"
+                    "CREATE TABLE answers (key TEXT PRIMARY KEY, y BLOB, reason BLOB, "
+                    "checksum BLOB) WITHOUT ROWID"
                 )
 
 

@@ -1,4 +1,4 @@
-"""A program as an oracle: an executable or a script in any language. No shell is involved."""
+"""External program as an oracle: an executable or a script in any language, without a shell."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bo_invert.errors import FailedError, InfeasibleError, InvalidInputError
 from bo_invert.execution.subprocess_run import Ended, read_file, run_program
 from bo_invert.hashing import Digest, file_digest, joined, text_digest
 from bo_invert.oracles.base import Oracle
-from bo_invert.oracles.io.json_codec import Where, as_csv, as_json, checked_where
-from bo_invert.oracles.io.output_parser import Form, read_rows
+from bo_invert.oracles.io.json_codec import JsonPath, as_csv, as_json, checked_path
+from bo_invert.oracles.io.output_parser import OutputFormat, read_rows
 from bo_invert.oracles.io.templates import fill, names_in, values_of
 from bo_invert.types import JSON
 
-_OURS = ("input", "output", "folder")
-"""Placeholders in ``argv`` that name files, not values."""
+_FILES = ("input", "output", "folder")
+"""Placeholders in ``argv`` that name files instead of values."""
 
 _SYSTEM = (
     "/usr/",
@@ -35,45 +35,49 @@ _SYSTEM = (
     os.path.join(sys.prefix, ""),
     os.path.join(sys.base_prefix, ""),
 )
-"""Where programs lie that the system brought."""
+"""Folders of interpreters, whose content is not part of the oracle."""
 
 
 class Command(Oracle):
-    """Runs a program for every design, or for a batch of them, and reads its answer.
+    """Oracle that runs a program for each design or batch and parses its output.
 
-    Each call has a working directory of its own, which is deleted afterwards, and a process group of its own. When the
-    program ends, when its time is up, when the run is interrupted or this process dies, all that is left of the group
-    is killed. Any number of threads and processes may call at once.
+    Each run has its own working directory, which is deleted afterwards, and its own process group.
+    The group is killed when the program ends, at the timeout, at an interrupt, and when this
+    process dies. Any number of threads and processes may call at once.
 
-    Whatever goes wrong costs the attempt it happened in and nothing else: an exit code other than 0, a signal, no
-    answer in time, output that cannot be read. If a whole batch fails, each of its designs is asked again alone and
-    billed twice; if single rows cannot be read, only these fail.
+    An exit code other than 0, a signal, a timeout or unreadable output costs one attempt. If a
+    whole batch fails, each of its designs runs again alone and is billed twice. If single rows are
+    unreadable, only these fail.
 
     Args:
-        argv: program and arguments. ``{input}`` and ``{output}`` stand for the paths of the files the program reads and
-            writes, ``{folder}`` for the working directory, ``{temperature}`` or ``{x[0]:.3f}`` for values of the design
-            (``{x}`` is the design itself; not in batches). Arguments that name existing files are made absolute.
-        input: ``"json"`` (the design, or the list of designs) or ``"csv"`` (a line of names, a line per design), on
-            standard input, or in a file if ``argv`` has ``{input}``; a ``Path`` of a template, or a dict from names of
-            files to templates (a ``Path``, or the text), whose placeholders are filled and which then lie in the
-            working directory, ``{input}`` being the first; None for nothing.
-        output: how the answer is written: ``"json"``, ``"csv"`` (a line of names, then numbers, a line per design), or
-            a compiled pattern whose named groups are outputs (of one design, the last match counts; of a batch, every
-            match is a row).
-        source: where it is written: ``"stdout"``, ``"stderr"`` or the name of a file in the working directory; default:
-            the file ``{output}`` if ``argv`` has it, otherwise stdout. Of JSON behind a log, the last line counts.
-        answer: where in the JSON the outputs are: a path such as ``"result.scores[0]"``, or one per output.
-        timeout: seconds for one run of the program, of however many designs; None for any time.
-        cwd: run there instead of in a directory of its own; ``argv`` is then left as it is.
-        env: added to the environment of this process; None as a value takes a variable away.
-        batched: one run answers many designs.
-        outputs: names of the outputs; needed when there are several and they have no names in the answer.
-        infeasible: exit codes that say that a design cannot be evaluated at all.
-        keep: a folder in which working directories of failed runs are kept, with what was printed, for a look at them.
-        limit: bytes that are read of an answer. Of longer ones on stdout or stderr, the end is kept.
+        argv: program and arguments. Placeholders: ``{input}`` and ``{output}`` are the paths of the
+            files that the program reads and writes. ``{folder}`` is the working directory.
+            ``{temperature}`` or ``{x[0]:.3f}`` is a value of the design, ``{x}`` the design itself
+            (not in batches). Arguments that name existing files become absolute paths.
+        input: input of the program. ``"json"`` is the design or the list of designs. ``"csv"`` is
+            a header line and a line per design. Both go to standard input, or to a file if ``argv``
+            has ``{input}``. A ``Path`` is a template file; a dict maps names of files to templates
+            (a ``Path`` or text). Filled templates lie in the working directory, and ``{input}`` is
+            the first. None is no input.
+        output: format of the output. ``"json"``; ``"csv"`` with a header line and a line of numbers
+            per design; or a compiled pattern whose named groups are the outputs. The last match
+            counts for one design, and each match is a row of a batch.
+        source: ``"stdout"``, ``"stderr"`` or the name of a file in the working directory. Default:
+            the file ``{output}`` if ``argv`` has it, otherwise stdout. JSON may be the last line
+            after a log.
+        answer: path of the outputs in the JSON, for example ``"result.scores[0]"``, or a dict with
+            one path per output.
+        timeout: seconds of one run; None for no limit.
+        cwd: working directory to share by all runs; ``argv`` then stays unchanged.
+        env: changes to the environment; the value None removes a variable.
+        batched: one run evaluates several designs.
+        outputs: names of the outputs; required for several that the output does not name.
+        infeasible: exit codes of designs that can never be evaluated.
+        keep: folder for the working directories and the output of failed runs.
+        limit: largest output in bytes; of longer output on stdout and stderr, the end is read.
 
     Raises:
-        InvalidInputError: an argument cannot be what was meant, there is no such program, or the system is not POSIX.
+        InvalidInputError: invalid argument, unknown program, or a system without POSIX.
     """
 
     waits = True
@@ -82,9 +86,9 @@ class Command(Oracle):
         self,
         argv: Sequence[str | os.PathLike[str]],
         input: str | Path | Mapping[str, str | Path] | None = "json",
-        output: Form = "json",
+        output: OutputFormat = "json",
         source: str | None = None,
-        answer: Where = None,
+        answer: JsonPath = None,
         timeout: float | None = 600.0,
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, str | None] | None = None,
@@ -96,7 +100,7 @@ class Command(Oracle):
     ) -> None:
         if os.name != "posix":
             raise InvalidInputError(
-                "Command: needs the process groups of a POSIX system; use Http or a function here"
+                "Command: the system must be POSIX, for process groups. Use Http or a function."
             )
         if (
             isinstance(argv, str)
@@ -104,31 +108,32 @@ class Command(Oracle):
             or not all(isinstance(a, (str, os.PathLike)) for a in argv)
         ):
             raise InvalidInputError(
-                f"Command: argv is a list such as ['solver', '--fast'] (no shell), got {argv!r}"
+                f"Command: argv must be a list such as ['solver', '--fast'], got {argv!r}"
             )
         if timeout is not None and not (
             isinstance(timeout, (int, float)) and 0 < timeout < math.inf
         ):
             raise InvalidInputError(
-                f"Command: timeout is a number of seconds above 0, or None, got {timeout!r}"
+                f"Command: timeout must be a number of seconds above 0 or None, got {timeout!r}"
             )
         if not isinstance(output, re.Pattern) and output not in ("json", "csv"):
             raise InvalidInputError(
-                f"Command: output is 'json', 'csv' or re.compile(pattern), got {output!r}"
+                f"Command: output must be 'json', 'csv' or re.compile(pattern), got {output!r}"
             )
         if isinstance(output, re.Pattern) and not output.groupindex:
             raise InvalidInputError(
-                f"Command: {output.pattern!r} has no named groups, as in r'drag = (?P<drag>\\S+)'"
+                "Command: output must have named groups, as in r'drag = (?P<drag>\\S+)', "
+                f"got {output.pattern!r}"
             )
         if answer is not None and output != "json":
             raise InvalidInputError(
-                "Command: answer is a path into JSON, and output is something else"
+                f"Command: answer is a path in JSON and needs output='json', got {output!r}"
             )
         self.cwd = None if cwd is None else os.path.abspath(cwd)
         self.argv = _resolved([os.fspath(part) for part in argv], self.cwd, env)
         self.templates = _templates(input)
         self.input = input if isinstance(input, str) else None
-        self.output, self.source, self.answer = output, source, checked_where(answer, "Command")
+        self.output, self.source, self.answer = output, source, checked_path(answer, "Command")
         self.timeout, self.limit, self.batched = timeout, int(limit), bool(batched)
         self.env = dict(env or {})
         self.outputs = None if outputs is None else tuple(outputs)
@@ -141,36 +146,30 @@ class Command(Oracle):
         named = {name for part in self.argv for name in names_in(part)}
         if names_in(self.argv[0]):
             raise InvalidInputError(
-                f"Command: the program itself cannot depend on the design: {self.argv[0]!r}"
+                f"Command: argv[0] must not have placeholders, got {self.argv[0]!r}"
             )
         if "input" in named and not self.templates and self.input is None:
             raise InvalidInputError(
-                "Command: argv has {input}, but input=None; say 'json', 'csv' or a template"
+                "Command: input must be 'json', 'csv' or a template if argv has {input}, got None"
             )
         if self.source is not None and "output" in named:
-            raise InvalidInputError(
-                "Command: the answer is either in {output}, which argv has, or in source=..."
-            )
+            raise InvalidInputError("Command: source must not be given if argv has {output}")
         if self.source not in (None, "stdout", "stderr"):
             _inside(str(self.source))
-            if (
-                self.cwd is not None
-            ):  # what an earlier or another run left there would pass for an answer
+            if self.cwd is not None:  # the file could stem from another run
                 raise InvalidInputError(
-                    "Command: in a cwd that runs share, let the program write to {output}, not source=..."
+                    "Command: source must not be a file in a shared cwd. Write to {output} instead."
                 )
-        if self.batched and (self.templates or named - {*_OURS}):
-            what = (
-                "templates"
-                if self.templates
-                else f"placeholders {sorted(named - {*_OURS})} in argv"
-            )
+        values = sorted(named - {*_FILES})
+        if self.batched and (self.templates or values):
+            cause = "templates" if self.templates else f"placeholders {values} in argv"
             raise InvalidInputError(
-                f"Command: {what} hold one design; a batch goes in as input='json' or 'csv'"
+                f"Command: batched must be False with {cause}, which hold one design. Use "
+                "input='json' or 'csv' for batches."
             )
 
     def __call__(self, designs: Sequence[Any]) -> list[Any]:
-        """A row of outputs for each design; one that cannot be read is a verdict instead."""
+        """Return a row of outputs, or an ``EvaluationError``, for each design."""
         if self.batched:
             return self._run(list(designs))
         return [row for design in designs for row in self._run([design])]
@@ -191,7 +190,7 @@ class Command(Oracle):
         try:
             folder = Path(tempfile.mkdtemp(prefix="bo-invert-"))
         except OSError as error:
-            raise FailedError(f"no directory to run {self._program} in: {error}") from None
+            raise FailedError(f"no working directory for {self._program}: {error}") from None
         ended: Ended | None = None
         try:
             argv, given = self._prepared(designs, sent, folder)
@@ -200,31 +199,26 @@ class Command(Oracle):
             try:
                 stopped = lambda: self._era != era  # noqa: E731
                 ended = run_program(argv, there, env, given, self.timeout, self.limit, stopped)
-            except (
-                OSError,
-                ValueError,
-            ) as error:  # nothing was asked: no reason to try each design alone
+            except (OSError, ValueError) as error:  # no reason to try each design alone
                 return [FailedError(f"{self._program} cannot be started: {error}")] * len(designs)
             rows = self._rows(ended, folder, len(designs))
-            kept = (
-                self._keep(folder, argv, ended)
-                if any(isinstance(row, FailedError) for row in rows)
-                else ""
-            )
+            if not any(isinstance(row, FailedError) for row in rows):
+                return rows
+            note = self._keep_files(folder, argv, ended)
             return [
-                FailedError(row.reason + kept) if isinstance(row, FailedError) else row
+                FailedError(row.reason + note) if isinstance(row, FailedError) else row
                 for row in rows
             ]
-        except FailedError as verdict:
-            kept = "" if ended is None else self._keep(folder, argv, ended)
-            raise FailedError(verdict.reason + kept) from None
+        except FailedError as error:
+            note = "" if ended is None else self._keep_files(folder, argv, ended)
+            raise FailedError(error.reason + note) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _prepared(
         self, designs: list[Any], sent: list[JSON], folder: Path
     ) -> tuple[list[str], bytes | None]:
-        """The arguments, and what goes to standard input. Writes the files."""
+        """Write the input files; return the arguments and the standard input."""
         values: dict[str, Any] = {} if self.batched else values_of(designs[0])
         values |= {"output": str(folder / self._output), "folder": str(folder)}
         files = {name: fill(text, values) for name, text in self.templates.items()}
@@ -252,16 +246,16 @@ class Command(Oracle):
 
     @property
     def _output(self) -> str:
-        """The file that ``{output}`` stands for."""
+        """Name of the file ``{output}``."""
         return f"output.{self.output}" if isinstance(self.output, str) else "output.txt"
 
     def _rows(self, ended: Ended, folder: Path, count: int) -> list[Any]:
         if ended.why == "timeout":
             raise FailedError(
-                f"{self._program} gave no answer in {self.timeout:g} s, and was ended{ended.complaint}"
+                f"{self._program} did not end in {self.timeout:g} s and was killed{ended.complaint}"
             )
         if ended.why:
-            raise FailedError(f"{self._program} was ended with the run")
+            raise FailedError(f"{self._program} was killed with the run")
         if ended.code in self.infeasible:
             raise InfeasibleError(f"{self._program}: {ended.sentence}{ended.complaint}")
         if ended.code != 0:
@@ -269,14 +263,12 @@ class Command(Oracle):
         text, cut = self._written(ended, folder)
         try:
             return read_rows(text, self.output, self.answer, count if self.batched else None)
-        except FailedError as verdict:
-            note = (
-                f"; of what it printed, only the last {self.limit} bytes were kept" if cut else ""
-            )
-            raise FailedError(f"{self._program}: {verdict.reason}{note}{ended.complaint}") from None
+        except FailedError as error:
+            note = f"; only the last {self.limit} bytes of the output were read" if cut else ""
+            raise FailedError(f"{self._program}: {error.reason}{note}{ended.complaint}") from None
 
     def _written(self, ended: Ended, folder: Path) -> tuple[str, bool]:
-        """What the answer is to be read from, and whether its beginning is missing."""
+        """Return the output text, and whether its beginning is missing."""
         source = self.source or (self._output if self._names_file("output") else "stdout")
         if source in ("stdout", "stderr"):
             stream = ended.stdout if source == "stdout" else ended.stderr
@@ -286,21 +278,22 @@ class Command(Oracle):
         except OSError as error:
             why = error.strerror or error
             raise FailedError(
-                f"{self._program} left no answer in {source}: {why}{ended.complaint}"
+                f"{self._program} wrote no output file {source}: {why}{ended.complaint}"
             ) from None
 
-    def _keep(self, folder: Path, argv: Sequence[str], ended: Ended) -> str:
+    def _keep_files(self, folder: Path, argv: Sequence[str], ended: Ended) -> str:
+        """Copy the files of a failed run to ``keep``; return a note for its reason."""
         if self.keep is None:
             return ""
-        kept = Path(self.keep) / uuid.uuid4().hex[:12]
+        copy = Path(self.keep) / uuid.uuid4().hex[:12]
         try:
-            shutil.copytree(folder, kept, symlinks=True)
+            shutil.copytree(folder, copy, symlinks=True)
             for name, content in (("stdout", ended.stdout), ("stderr", ended.stderr)):
-                (kept / f"{name}.txt").write_bytes(content)
-            (kept / "argv.json").write_text(json.dumps(list(argv)))
+                (copy / f"{name}.txt").write_bytes(content)
+            (copy / "argv.json").write_text(json.dumps(list(argv)))
         except OSError as error:
-            return f" (its files could not be kept: {error})"
-        return f" (its files are in {kept})"
+            return f" (its files could not be copied: {error})"
+        return f" (its files are in {copy})"
 
     @property
     def _program(self) -> str:
@@ -310,13 +303,14 @@ class Command(Oracle):
         return f"Command({self.argv!r})"
 
     def digest(self) -> Digest | None:
-        """Of the program and of the files among its arguments; an interpreter is told by its script alone."""
+        """Hash the program and the files in its arguments; of an interpreter, only the script."""
         files = [part for part in self.argv if os.path.isfile(os.path.join(self.cwd or "", part))]
         if len(files) > 1 and self.argv[0].startswith(_SYSTEM):
             files = files[1:]
-        told = [file_digest(os.path.join(self.cwd or "", file)) for file in files]
-        words = [os.path.basename(part) if part in files else part for part in self.argv[1:]]
-        return joined([*told, text_digest(json.dumps([words, self.templates]), "its arguments")])
+        digests = [file_digest(os.path.join(self.cwd or "", file)) for file in files]
+        arguments = [os.path.basename(part) if part in files else part for part in self.argv[1:]]
+        text = json.dumps([arguments, self.templates])
+        return joined([*digests, text_digest(text, "its arguments")])
 
     def to_json(self) -> JSON:
         templates = {
@@ -326,25 +320,30 @@ class Command(Oracle):
             {"pattern": self.output.pattern} if isinstance(self.output, re.Pattern) else self.output
         )
         return {
-            "type": "command", "argv": self.argv, "input": templates or self.input, "output": form,
-            "source": self.source, "answer": self.answer if not isinstance(self.answer, Mapping) else dict(self.answer),
-            "cwd": self.cwd, "env": sorted(self.env),
-        }  # fmt: skip
+            "type": "command",
+            "argv": self.argv,
+            "input": templates or self.input,
+            "output": form,
+            "source": self.source,
+            "answer": dict(self.answer) if isinstance(self.answer, Mapping) else self.answer,
+            "cwd": self.cwd,
+            "env": sorted(self.env),
+        }
 
 
 def _resolved(argv: list[str], cwd: str | None, env: Mapping[str, str | None] | None) -> list[str]:
-    """The arguments, with files named from here made absolute if the program will run elsewhere."""
+    """Return the arguments with absolute paths of existing files, unless ``cwd`` is given."""
     path = (env or {}).get("PATH") or None
     found = shutil.which(
         os.path.join(cwd or "", argv[0]) if os.path.dirname(argv[0]) else argv[0], path=path
     )
     if found is None:
         raise InvalidInputError(
-            f"Command: no program {argv[0]!r} can be run; is it on the PATH, and executable?"
+            f"Command: argv[0] must be an executable on the PATH, got {argv[0]!r}"
         )
     if cwd is not None:
         if not os.path.isdir(cwd):
-            raise InvalidInputError(f"Command: cwd={cwd!r} is no directory")
+            raise InvalidInputError(f"Command: cwd must be a directory, got {cwd!r}")
         return [os.path.abspath(found), *argv[1:]]
     return [
         os.path.abspath(found),
@@ -353,14 +352,14 @@ def _resolved(argv: list[str], cwd: str | None, env: Mapping[str, str | None] | 
 
 
 def _templates(given: Any) -> dict[str, str]:
-    """Names of files in the working directory, and their text with placeholders."""
+    """Return the texts of the templates by the names of the files."""
     if given is None or (isinstance(given, str) and given in ("json", "csv")):
         return {}
     named = {given.name: given} if isinstance(given, Path) else given
     if not isinstance(named, Mapping) or not named:
         raise InvalidInputError(
-            f"Command: input is 'json', 'csv', None, the Path of a template, or {{'name of the file': template}}, got "
-            f"{given!r:.80}"
+            "Command: input must be 'json', 'csv', None, the Path of a template or "
+            f"{{'name of the file': template}}, got {given!r:.80}"
         )
     templates = {}
     for name, text in named.items():
@@ -370,14 +369,12 @@ def _templates(given: Any) -> dict[str, str]:
                 text.read_text(encoding="utf-8") if isinstance(text, Path) else str(text)
             )
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInputError(
-                f"Command: the template {text} cannot be read: {error}"
-            ) from error
+            raise InvalidInputError(f"Command: template {text} cannot be read: {error}") from error
     return templates
 
 
 def _inside(name: str) -> None:
     if not name or os.path.isabs(name) or ".." in Path(name).parts:
         raise InvalidInputError(
-            f"Command: {name!r} is no name of a file inside the working directory"
+            f"Command: file must lie inside the working directory, got {name!r}"
         )

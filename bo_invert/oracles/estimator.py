@@ -1,4 +1,4 @@
-"""Anything with ``predict`` as an oracle: scikit-learn's estimators, boosted trees, and what looks like them."""
+"""Estimators with ``predict`` as oracles: scikit-learn, LightGBM, XGBoost and similar."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from bo_invert.types import JSON
 
 
 class Estimator(Oracle):
-    """A fitted estimator from a table ``(n, features)`` to ``(n,)`` or ``(n, m)``. It has no gradient.
+    """Oracle that calls a fitted estimator from ``(n, features)`` to ``(n,)`` or ``(n, m)``.
 
-    Designs that are dicts become a data frame if the estimator was fitted on one (then they may hold words too),
-    and rows of numbers in the order of their names otherwise.
+    The oracle has no gradient. Designs that are dicts become a data frame if the estimator was
+    fitted on one, and rows of numbers in the order of their names otherwise. Only data frames may
+    hold text.
 
-    Forests and boosted trees of scikit-learn, LightGBM and XGBoost are asked on ``n_jobs`` threads each, because
-    several workers that each start as many threads as there are processors get in each other's way; the estimator
-    given is not changed. A ``lightgbm.Booster`` or ``xgboost.Booster`` is taken as it is. After early stopping all of
-    them predict with the best iteration, not the last.
+    Forests and boosted trees of scikit-learn, LightGBM and XGBoost predict on ``n_jobs`` threads,
+    because workers that each start one thread per processor slow each other down. The given
+    estimator does not change. After early stopping, boosted trees predict with the best iteration.
 
     Args:
-        estimator: has ``predict``, or the ``method`` named.
-        outputs: names of the outputs. With ``"predict_proba"`` default: the names of the classes.
-        flatten: turn designs of any shape, such as images, into rows; False hands them over as they are.
-        method: which of its methods answers, such as ``"predict_proba"`` of a classifier.
-        n_jobs: threads of one prediction, where an estimator says how many it uses; None leaves it as it is.
+        estimator: fitted estimator, ``lightgbm.Booster`` or ``xgboost.Booster``.
+        outputs: names of the outputs. Default with ``"predict_proba"``: names of the classes.
+        flatten: reshape designs such as images to rows.
+        method: method of the estimator to call, for example ``"predict_proba"``.
+        n_jobs: threads of one prediction; None keeps the setting of the estimator.
 
     Raises:
         InvalidInputError: the estimator has no such method.
@@ -48,7 +48,7 @@ class Estimator(Oracle):
     ) -> None:
         if not callable(getattr(estimator, method, None)):
             raise InvalidInputError(
-                f"Estimator: {type(estimator).__name__} has no method {method!r}"
+                f"Estimator: method must be one of {type(estimator).__name__}'s, got {method!r}"
             )
         if outputs is None and method == "predict_proba":
             outputs = [str(label) for label in getattr(estimator, "classes_", ())] or None
@@ -64,9 +64,8 @@ class Estimator(Oracle):
     @property
     def _predict(self) -> Callable[[Any], Any]:
         predict: Callable[..., Any] = getattr(self.estimator, self.method)
-        if self.method == "predict" and hasattr(
-            self.estimator, "inplace_predict"
-        ):  # predict of xgboost.Booster wants a DMatrix
+        # ``predict`` of xgboost.Booster needs a DMatrix.
+        if self.method == "predict" and hasattr(self.estimator, "inplace_predict"):
             last = getattr(self.estimator, "best_iteration", None)
             trees = (0, 0) if last is None else (0, int(last) + 1)
             return lambda table: self.estimator.inplace_predict(table, iteration_range=trees)
@@ -88,29 +87,26 @@ class Estimator(Oracle):
             missing = [name for name in fitted if name not in designs[0]]
             if missing:
                 raise InvalidInputError(
-                    f"the estimator was fitted with features {missing}, which designs do not have"
+                    f"designs must have the features {missing} of the fit, got {list(designs[0])}"
                 )
             return pd.DataFrame(list(designs))[list(fitted)]
         names = list(designs[0])
         rows = [[design[name] for name in names] for design in designs]
-        words = [
-            n
-            for n, value in zip(names, rows[0], strict=True)
-            if not isinstance(value, (int, float, np.number))
-        ]
-        if words:
+        pairs = zip(names, rows[0], strict=True)
+        text = [name for name, v in pairs if not isinstance(v, (int, float, np.number))]
+        if text:
             raise InvalidInputError(
-                f"{type(self.estimator).__name__} takes numbers, and parameters {words} are none; fit a pipeline that "
-                "encodes them on a data frame, or wrap it in a function"
+                f"{type(self.estimator).__name__} needs numbers, but parameters {text} are not. "
+                "Fit a pipeline that encodes them on a data frame, or wrap it in a function."
             )
         return np.array(rows, dtype=float)
 
     @property
-    def inside(self) -> Any:
+    def implementation(self) -> Any:
         return self.estimator
 
     def _features(self, design: Mapping[str, Any]) -> list[str] | None:
-        """Names of the columns it was fitted on; None if they had none."""
+        """Return the names of the columns of the fit; None if they had none."""
         names = getattr(self.estimator, "feature_names_in_", None)
         if names is None and hasattr(self.estimator, "inplace_predict"):
             names = getattr(self.estimator, "feature_names", None)
@@ -119,7 +115,7 @@ class Estimator(Oracle):
         if names is None or all(
             re.fullmatch(r"Column_\d+", name) and name not in design for name in names
         ):
-            return None  # LightGBM invents names for arrays
+            return None  # LightGBM names the columns of arrays Column_0, Column_1, ...
         return [str(name) for name in names]
 
     def to_json(self) -> JSON:
@@ -127,22 +123,20 @@ class Estimator(Oracle):
 
 
 def _is_lightgbm(estimator: Any) -> bool:
-    """Whether it is a ``lightgbm.Booster``, by its looks."""
+    """Recognise a ``lightgbm.Booster`` by its methods."""
     return hasattr(estimator, "num_trees") and callable(getattr(estimator, "feature_name", None))
 
 
 def _on_threads(estimator: Any, n_jobs: int) -> Any:
-    """The estimator, or a copy of it that predicts on so many threads."""
+    """Return the estimator, or a copy that predicts on ``n_jobs`` threads."""
     if hasattr(estimator, "inplace_predict") and hasattr(estimator, "set_param"):  # xgboost.Booster
         estimator = copy.deepcopy(estimator)
         estimator.set_param({"nthread": n_jobs})
-    elif hasattr(estimator, "get_booster") and hasattr(
-        estimator, "set_params"
-    ):  # XGBoost, as scikit-learn has it
+    elif hasattr(estimator, "get_booster") and hasattr(estimator, "set_params"):  # xgboost.XGBModel
         estimator = copy.deepcopy(estimator)
         estimator.set_params(n_jobs=n_jobs)
         estimator.get_booster().set_param({"nthread": n_jobs})
     elif getattr(estimator, "n_jobs", n_jobs) != n_jobs:
-        estimator = copy.copy(estimator)  # shares what was fitted
+        estimator = copy.copy(estimator)  # shares the fitted parameters
         estimator.n_jobs = n_jobs
     return estimator

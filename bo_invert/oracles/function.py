@@ -1,4 +1,4 @@
-"""Any callable as an oracle."""
+"""Python callable as an oracle."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from bo_invert.types import JSON
 
 
 class Function(Oracle):
-    """A plain Python function.
+    """Oracle that calls a Python function.
 
     Args:
-        fn: takes one design (or a batch, if ``batched``) and returns a number, a vector of m numbers, or a dict
-            from output names to numbers. It may raise; ``InfeasibleError`` if the design cannot be evaluated at all.
-        outputs: names of the outputs; needed when there are several and ``fn`` returns a vector.
+        fn: function of one design, or of a batch if ``batched``. It returns a number, a vector of m
+            numbers, or a dict from output names to numbers. It may raise any exception, and
+            ``InfeasibleError`` if the design can never be evaluated.
+        outputs: names of the outputs; required if ``fn`` returns a vector of several.
         batched: ``fn`` takes n designs and returns n rows.
+
+    Raises:
+        InvalidInputError: ``fn`` is not callable.
     """
 
     def __init__(
         self, fn: Callable[[Any], Any], outputs: Sequence[str] | None = None, batched: bool = False
     ) -> None:
         if not callable(fn):
-            raise InvalidInputError(f"Function: {fn!r} cannot be called")
+            raise InvalidInputError(f"Function: fn must be callable, got {fn!r}")
         self.fn = fn
         self.outputs = None if outputs is None else tuple(outputs)
         self.batched = batched
@@ -33,7 +37,7 @@ class Function(Oracle):
         return self.fn(designs) if self.batched else [self.fn(design) for design in designs]
 
     @property
-    def inside(self) -> Any:
+    def implementation(self) -> Any:
         return self.fn
 
     def to_json(self) -> JSON:

@@ -1,4 +1,4 @@
-"""An oracle without gradients and a differentiable stand-in for it."""
+"""Oracle without gradients, with a differentiable approximation for descents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.hashing import Digest, joined
-from bo_invert.oracles.base import Answer, Oracle, as_oracle
+from bo_invert.oracles.base import Oracle, OracleResult, as_oracle
 from bo_invert.types import JSON
 
 if TYPE_CHECKING:
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 class GradientProxy(Oracle):
-    """Values come from ``oracle``, gradients from ``twin``; what a descent finds is verified by ``oracle``.
+    """Oracle with the gradients of a differentiable approximation, its twin.
 
-    A descent of k steps spends k - 1 values of the twin and one of the oracle, all of them billed.
+    A descent of k steps costs k - 1 values of the twin and one of the oracle, which verifies the
+    last point.
 
     Args:
-        oracle: the truth: an ``Oracle``, a callable, an estimator.
-        twin: a differentiable ``Oracle`` or a ``torch.nn.Module`` with the same outputs.
-        outputs: names of the outputs; default: those of ``oracle``, otherwise of ``twin``.
+        oracle: oracle, estimator or callable that gives the outputs.
+        twin: differentiable oracle or ``torch.nn.Module`` with the same outputs.
+        outputs: names of the outputs; default: those of ``oracle``, else of ``twin``.
 
     Raises:
         InvalidInputError: the twin is not differentiable.
@@ -34,7 +35,7 @@ class GradientProxy(Oracle):
         self.oracle, self.twin = as_oracle(oracle), as_oracle(twin)
         if not self.twin.differentiable:
             raise InvalidInputError(
-                f"Twin: the stand-in must be differentiable, and {type(twin).__name__} is not"
+                f"GradientProxy: twin must be differentiable, got {type(twin).__name__}"
             )
         names = tuple(outputs) if outputs is not None else None
         self.outputs = names or self.oracle.outputs or self.twin.outputs
@@ -52,15 +53,15 @@ class GradientProxy(Oracle):
     def __call__(self, designs: Sequence[Any]) -> Any:
         return self.oracle(designs)
 
-    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[Answer]:
+    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[OracleResult]:
         return self.oracle.answers(designs, outputs)
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         return self.twin.forward(designs)
 
     @property
-    def inside(self) -> Any:
-        return self.oracle.inside
+    def implementation(self) -> Any:
+        return self.oracle.implementation
 
     def digest(self) -> Digest | None:
         return joined([self.oracle.digest(), self.twin.digest()])

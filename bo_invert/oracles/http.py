@@ -1,4 +1,4 @@
-"""A JSON endpoint as an oracle. Needs the extra ``http``."""
+"""JSON endpoint as an oracle (extra ``http``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bo_invert.errors import (
     MissingExtraError,
     whole_number,
 )
-from bo_invert.oracles.base import MISFIT, Answer, Oracle, answer_of
+from bo_invert.oracles.base import MISMATCH, Oracle, OracleResult, result_of
 from bo_invert.oracles.io.http_requests import (
     BrokenConnectionError,
     HttpReply,
@@ -28,11 +28,11 @@ from bo_invert.oracles.io.http_requests import (
     UnreachableError,
 )
 from bo_invert.oracles.io.json_codec import (
-    Where,
+    JsonPath,
     as_json,
     beginning,
-    checked_where,
-    found,
+    checked_path,
+    extract,
     plain,
     read_json,
     row_of,
@@ -42,45 +42,50 @@ from bo_invert.oracles.io.templates import fill, fill_json, names_in, values_of
 from bo_invert.types import JSON
 
 _BUSY = (502, 503, 504)
-_EVERYBODY = (401, 403, 404, 405, 407, 410, 501)
-"""Statuses that are not about a design: asking for each alone would change nothing."""
-_PATIENCE = 60.0
-"""Seconds a server may ask to be left alone for; beyond that its designs fail."""
+"""Status codes of a server that may recover (RFC 9110)."""
+_NOT_DESIGN = (401, 403, 404, 405, 407, 410, 501)
+"""Status codes that do not depend on the design (RFC 9110); a batch is not split after them."""
+_LONGEST_PAUSE = 60.0
+"""Largest accepted ``Retry-After`` in seconds. Engineering choice: longer pauses block a worker."""
 
 
 class Http(Oracle):
-    """Sends designs to a JSON endpoint and reads outputs from its answers.
+    """Oracle that sends designs to a JSON endpoint.
 
-    **Billing.** Every request that may have reached the oracle is a call: those that were answered, whose connection
-    broke, or that were not answered in time. A connection that did not come about, and a request refused with 429, are
-    none; but a design that got no answer at all is billed once, so that a budget ends a run against a dead server.
-    In a batch each design pays for every request it was in.
+    **Billing.** Each request that may have reached the oracle is a call: with a reply, with a
+    broken connection, or without a reply at the timeout. A failed connection and status 429 are
+    not calls. A design without any reply is billed one call, so that the budget ends a run against
+    a dead server. Each design of a batch pays for all requests that contained it.
 
-    **Retries.** Connections that fail or break, 429 (after ``Retry-After``), 502, 503 and 504 are tried again, after
-    pauses that double. What was not answered in time is not: it would be asked twice. When the server refuses a whole
-    batch, answers 500 or nonsense, or takes too long, each design is asked for alone.
+    **Retries.** Failed and broken connections and the statuses 429, 502, 503 and 504 are retried
+    after ``Retry-After`` or after pauses that double. Timeouts are not retried, because the server
+    may still compute the first request. If a batch fails because of its designs, or times out, each
+    design is sent alone.
 
-    Values of ``headers`` are kept out of ``repr``, ``to_json``, reasons and logs, but travel to worker processes.
+    Values of ``headers`` appear in no ``repr``, log or reason, but worker processes receive them.
 
     Args:
-        url: where to. Placeholders behind the host (``/predict/{name}?t={temperature}``) are filled from the design and
-            quoted. Credentials belong into ``headers``.
-        method: ``"POST"``, ``"PUT"`` or ``"GET"``. A GET without placeholders sends a dict design as a query.
-        body: JSON with placeholders, such as ``{"instances": "{x}"}``, where a string that is nothing but a
-            placeholder becomes the value itself; default: ``"{x}"``, the design (of a batch, the list of designs).
-        headers: sent with every request.
-        timeout: seconds from the beginning of a request to the last byte of its answer.
-        retries: how often a request is tried again.
+        url: URL of the endpoint. Placeholders after the host (``/predict/{name}?t={temperature}``)
+            are filled from the design and percent-encoded. Use ``headers`` for credentials.
+        method: ``"POST"``, ``"PUT"`` or ``"GET"``. A GET without placeholders sends a dict design
+            as a query.
+        body: JSON with placeholders, for example ``{"instances": "{x}"}``. A string that consists
+            of one placeholder becomes its value. Default: ``"{x}"``, the design or the list of
+            designs of a batch.
+        headers: headers of each request.
+        timeout: seconds from the start of a request to the last byte of the reply.
+        retries: largest number of retries of a request.
         backoff: seconds before the first retry.
-        batched: one request takes many designs; the answer is a list of rows, or an object of columns.
-        outputs: names of the outputs; needed when there are several and they have no names in the answer.
-        answer: where in the JSON the outputs are: a path such as ``"result.scores[0]"`` (``[*]`` for every item), or
-            one per output.
-        infeasible: statuses, such as 422, that say that a design cannot be evaluated at all.
-        limit: bytes that are read of an answer; longer ones fail.
+        batched: one request contains several designs; the reply is a list of rows or an object of
+            columns.
+        outputs: names of the outputs; required for several that the reply does not name.
+        answer: path of the outputs in the JSON, for example ``"result.scores[0]"``, with ``[*]``
+            for every item; or a dict with one path per output.
+        infeasible: status codes, for example 422, of designs that can never be evaluated.
+        limit: largest reply in bytes; longer ones fail.
 
     Raises:
-        InvalidInputError: an argument cannot be what was meant.
+        InvalidInputError: invalid argument.
         MissingExtraError: httpx is not installed.
     """
 
@@ -97,7 +102,7 @@ class Http(Oracle):
         backoff: float = 0.5,
         batched: bool = False,
         outputs: Sequence[str] | None = None,
-        answer: Where = None,
+        answer: JsonPath = None,
         infeasible: int | Collection[int] = (),
         limit: int = 16_000_000,
     ) -> None:
@@ -109,14 +114,15 @@ class Http(Oracle):
             ) from None
         self.url, self.method, self.body = _checked_url(url), str(method).upper(), body
         if self.method not in ("GET", "POST", "PUT"):
-            raise InvalidInputError(f"Http: method is 'POST', 'PUT' or 'GET', got {method!r}")
+            raise InvalidInputError(f"Http: method must be 'POST', 'PUT' or 'GET', got {method!r}")
         if self.method == "GET" and (batched or body is not None):
             raise InvalidInputError(
-                "Http: a GET has no body, and takes one design at a time; use method='POST'"
+                "Http: method must be 'POST' or 'PUT' with a body or batches, got 'GET'"
             )
         if batched and names_in(self.url):
             raise InvalidInputError(
-                f"Http: placeholders {names_in(self.url)} in the url hold one design, not a batch"
+                f"Http: url must not have placeholders with batches, got {names_in(self.url)}; "
+                "they hold one design"
             )
         whole_number("Http", "retries", retries, least=0)
         if not (
@@ -125,53 +131,53 @@ class Http(Oracle):
             and isinstance(backoff, (int, float))
         ):
             raise InvalidInputError(
-                f"Http: timeout and backoff are seconds, got {timeout!r} and {backoff!r}"
+                f"Http: timeout and backoff must be seconds, got {timeout!r} and {backoff!r}"
             )
         self.headers = _checked_headers(headers or {})
         self.timeout, self.retries, self.backoff = float(timeout), retries, float(backoff)
         self.batched = bool(batched)
         self.outputs = None if outputs is None else tuple(outputs)
-        self.answer = checked_where(answer, "Http")
+        self.answer = checked_path(answer, "Http")
         self.infeasible = frozenset([infeasible] if isinstance(infeasible, int) else infeasible)
         self._session = HttpSession(self.headers, self.timeout, int(limit))
 
     def __call__(self, designs: Sequence[Any]) -> list[Any]:
-        """A row of outputs for each design, or a verdict instead."""
+        """Return a row of outputs, or an ``EvaluationError``, for each design."""
         if not self.batched:
-            return [row for design in designs for row in self._asked([design]).rows]
-        return self._asked(list(designs)).rows
+            return [row for design in designs for row in self._send([design]).rows]
+        return self._send(list(designs)).rows
 
-    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[Answer]:
+    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[OracleResult]:
         if not self.batched:
-            return [self._answers([design], outputs)[0] for design in designs]
+            return [self._results([design], outputs)[0] for design in designs]
         sendable, rows = as_json(designs)
-        answered = iter(self._answers([designs[i] for i in sendable], outputs) if sendable else [])
+        answered = iter(self._results([designs[i] for i in sendable], outputs) if sendable else [])
         return [
-            next(answered) if i in sendable else answer_of(row, outputs)
+            next(answered) if i in sendable else result_of(row, outputs)
             for i, row in enumerate(rows)
         ]
 
     def interrupt(self) -> None:
         self._session.interrupt()
 
-    def _answers(self, designs: list[Any], outputs: Sequence[str]) -> list[Answer]:
-        asked = self._asked(designs)
-        if not asked.split or len(designs) == 1:
-            return [answer_of(row, outputs, asked.calls) for row in asked.rows]
-        alone = [self._asked([design]) for design in designs]
-        return [answer_of(one.rows[0], outputs, asked.calls + one.calls) for one in alone]
+    def _results(self, designs: list[Any], outputs: Sequence[str]) -> list[OracleResult]:
+        reply = self._send(designs)
+        if not reply.split or len(designs) == 1:
+            return [result_of(row, outputs, reply.calls) for row in reply.rows]
+        alone = [self._send([design]) for design in designs]
+        return [result_of(one.rows[0], outputs, reply.calls + one.calls) for one in alone]
 
-    def _asked(self, designs: list[Any]) -> _Asked:
+    def _send(self, designs: list[Any]) -> _BatchReply:
         """Send designs in one request, with its retries."""
         try:
             url, body = self._request(designs, [plain(design) for design in designs])
-        except FailedError as verdict:
-            return _Asked([verdict] * len(designs))
+        except FailedError as error:
+            return _BatchReply([error] * len(designs))
         except InvalidInputError as error:
-            return _Asked([FailedError(f"{MISFIT}{error}")] * len(designs))
-        asked = self._persist(url, body, len(designs))
-        return _Asked(
-            [self._without_secrets(row) for row in asked.rows], max(1, asked.calls), asked.split
+            return _BatchReply([FailedError(f"{MISMATCH}{error}")] * len(designs))
+        reply = self._retry(url, body, len(designs))
+        return _BatchReply(
+            [self._without_secrets(row) for row in reply.rows], max(1, reply.calls), reply.split
         )
 
     def _request(self, designs: list[Any], sent: list[JSON]) -> tuple[str, bytes | None]:
@@ -185,7 +191,7 @@ class Http(Oracle):
             return url, None
         if not isinstance(sent[0], dict):
             raise InvalidInputError(
-                "a GET carries a design in its url: name it there, as in '/predict?t={x[0]}'"
+                "a GET sends the design in its url; use placeholders, as in '/predict?t={x[0]}'"
             )
         pairs = [
             (name, value if isinstance(value, str) else json.dumps(value))
@@ -193,8 +199,8 @@ class Http(Oracle):
         ]
         return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(pairs)}", None
 
-    def _persist(self, url: str, body: bytes | None, count: int) -> _Asked:
-        """Ask until there is an answer, or no patience any more."""
+    def _retry(self, url: str, body: bytes | None, count: int) -> _BatchReply:
+        """Send a request with its retries."""
         calls, why, wait, interruption = 0, "", self.backoff, self._session.interruption
         for attempt in range(self.retries + 1):
             try:
@@ -202,8 +208,8 @@ class Http(Oracle):
             except UnreachableError as error:
                 why, pause = f"cannot be reached: {error}", None
             except NoReplyError as error:
-                return _Asked(
-                    [FailedError(f"{self._place}: {error}")] * count, calls + 1, split=True
+                return _BatchReply(
+                    [FailedError(f"{self._shown_url}: {error}")] * count, calls + 1, split=True
                 )
             except BrokenConnectionError as error:
                 calls, why, pause = calls + 1, f"broke the connection: {error}", None
@@ -211,57 +217,55 @@ class Http(Oracle):
                 calls += reply.status != 429
                 if reply.status not in (429, *_BUSY):
                     return self._read(reply, count, calls)
-                why, pause = f"answers {_status(reply)}", reply.pause
-            if pause is not None and pause > _PATIENCE:
-                why += f", and wants to be left alone for {pause:.0f} s"
+                why, pause = f"returned {_status(reply)}", reply.pause
+            if pause is not None and pause > _LONGEST_PAUSE:
+                why += f" and requires a pause of {pause:.0f} s"
                 break
-            pause = max(
-                pause or 0.0, wait * random.uniform(0.5, 1.0)
-            )  # many workers should not come back together
+            # The random factor spreads the retries of many workers.
+            pause = max(pause or 0.0, wait * random.uniform(0.5, 1.0))
             if attempt == self.retries or not self._session.sleep(pause, interruption):
                 break
             wait *= 2.0
-        tries = f" (asked {attempt + 1} times)" if attempt else ""
-        return _Asked([FailedError(f"{self._place} {why}{tries}")] * count, calls)
+        tries = f" ({attempt + 1} attempts)" if attempt else ""
+        return _BatchReply([FailedError(f"{self._shown_url} {why}{tries}")] * count, calls)
 
-    def _read(self, reply: HttpReply, count: int, calls: int) -> _Asked:
+    def _read(self, reply: HttpReply, count: int, calls: int) -> _BatchReply:
         if reply.status in self.infeasible:
-            return _Asked(
+            return _BatchReply(
                 [InfeasibleError(f"{_status(reply)}: {beginning(reply.text)}")] * count,
                 calls,
                 split=True,
             )
         if not 200 <= reply.status < 300 or reply.trouble:
-            said = reply.trouble or beginning(reply.text)
-            why = FailedError(f"{self._place} answers {_status(reply)}: {said}")
-            return _Asked(
+            cause = reply.trouble or beginning(reply.text)
+            why = FailedError(f"{self._shown_url} returned {_status(reply)}: {cause}")
+            return _BatchReply(
                 [why] * count,
                 calls,
-                split=reply.status not in _EVERYBODY and not 300 <= reply.status < 400,
+                split=reply.status not in _NOT_DESIGN and not 300 <= reply.status < 400,
             )
         try:
-            value = found(read_json(reply.text), self.answer)
-            return _Asked(rows_of(value, count) if self.batched else [row_of(value)], calls)
-        except FailedError as verdict:
-            return _Asked(
-                [FailedError(f"{self._place}: {verdict.reason}")] * count, calls, split=True
-            )
+            value = extract(read_json(reply.text), self.answer)
+            return _BatchReply(rows_of(value, count) if self.batched else [row_of(value)], calls)
+        except FailedError as error:
+            failed = FailedError(f"{self._shown_url}: {error.reason}")
+            return _BatchReply([failed] * count, calls, split=True)
 
     def _without_secrets(self, row: Any) -> Any:
-        """Servers repeat what they were sent."""
+        """Remove the values of headers, which a server may repeat, from an error."""
         if not isinstance(row, EvaluationError):
             return row
         return type(row)(_hidden(row.reason, self.headers))
 
     @property
-    def _place(self) -> str:
-        """The address without what a query may hold."""
+    def _shown_url(self) -> str:
+        """URL without the values of its query."""
         parts = urlsplit(self.url)
         names = "&".join(f"{pair.partition('=')[0]}=..." for pair in parts.query.split("&") if pair)
         return urlunsplit((parts.scheme, parts.netloc, parts.path, names, ""))
 
     def __repr__(self) -> str:
-        return f"Http({self._place!r})"
+        return f"Http({self._shown_url!r})"
 
     def to_json(self) -> JSON:
         body = (
@@ -270,14 +274,23 @@ class Http(Oracle):
             else hashlib.sha256(json.dumps(self.body).encode()).hexdigest()
         )
         return {
-            "type": "http", "url": self._place, "method": self.method, "body": body,
+            "type": "http",
+            "url": self._shown_url,
+            "method": self.method,
+            "body": body,
             "answer": dict(self.answer) if isinstance(self.answer, Mapping) else self.answer,
-        }  # fmt: skip
+        }
 
 
 @dataclass
-class _Asked:
-    """Rows or verdicts of some designs, the calls each is billed, and whether each should be asked for alone."""
+class _BatchReply:
+    """Reply to a request.
+
+    Attributes:
+        rows: rows of outputs or errors, one per design.
+        calls: calls billed to each design.
+        split: each design should be sent alone.
+    """
 
     rows: list[Any]
     calls: int = 1
@@ -295,16 +308,16 @@ def _checked_url(url: Any) -> str:
         parts = urlsplit(str(url))
         httpx.URL(str(url))
     except (ValueError, httpx.InvalidURL) as error:
-        raise InvalidInputError(f"Http: the url {url!r:.80} cannot be read: {error}") from None
+        raise InvalidInputError(f"Http: url must be valid, got {url!r:.80}: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise InvalidInputError(
-            f"Http: url begins with http:// or https:// and a host, got {url!r:.80}"
+            f"Http: url must start with http:// or https:// and a host, got {url!r:.80}"
         )
     if names_in(f"{parts.scheme}://{parts.netloc}"):
-        raise InvalidInputError("Http: the host cannot depend on the design")
+        raise InvalidInputError("Http: url must not have placeholders in the host")
     if "@" in parts.netloc:
         raise InvalidInputError(
-            "Http: credentials belong into headers={'Authorization': ...}, not into the url"
+            "Http: url must not hold credentials; use headers={'Authorization': ...}"
         )
     return str(url)
 
@@ -312,20 +325,18 @@ def _checked_url(url: Any) -> str:
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name, re.ASCII):
-            raise InvalidInputError(f"Http: {name!r} is no name of a header")
+            raise InvalidInputError(f"Http: headers must have valid names, got {name!r}")
         if (
             not isinstance(value, str)
             or not re.fullmatch(r"[\x20-\x7e]+", value)
             or value != value.strip()
         ):
-            raise InvalidInputError(
-                f"Http: the value of header {name} is not a line of ASCII text (is there a line break?)"
-            )
+            raise InvalidInputError(f"Http: value of header {name} must be one line of ASCII text")
     return dict(headers)
 
 
 def _hidden(text: str, headers: Mapping[str, str]) -> str:
-    """The text without the values of headers, nor their words: of "Bearer abc" the second is the secret."""
+    """Mask the values of headers and their words, for example the token of "Bearer token"."""
     words = {
         word for value in headers.values() for word in (value, *value.split()) if len(word) > 5
     }

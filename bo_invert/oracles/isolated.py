@@ -1,4 +1,4 @@
-"""Any Python oracle in a process of its own: whatever it does there costs one attempt."""
+"""Isolation of a Python oracle in worker processes, so that a crash costs one attempt."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
 from bo_invert.execution.base import WorkerDied, WorkerLoadError
 from bo_invert.execution.worker_process import WorkerProcess, pack
 from bo_invert.hashing import Digest
-from bo_invert.oracles.base import MISFIT, Answer, Oracle, as_oracle
+from bo_invert.oracles.base import MISMATCH, Oracle, OracleResult, as_oracle
 from bo_invert.types import JSON
 
-_FAREWELL = 2.0
-"""Seconds that an idle process may take to end by itself."""
-_UNITS = {
+_BYTES = {
     "": 1,
     **{f"{p}B": 1000**i for i, p in enumerate("kMGT", 1)},
     **{f"{p}iB": 1024**i for i, p in enumerate("KMGT", 1)},
@@ -28,30 +26,31 @@ _UNITS = {
 
 
 class Isolated(Oracle):
-    """An oracle in a process of its own.
+    """Oracle that runs another oracle in worker processes.
 
-    A segmentation fault, ``os._exit``, lack of memory, an endless loop or a kill from outside costs the one attempt
-    under way, and nothing else: not the study, and not its neighbours. The process answers many calls; a dead one is
-    replaced. As many callers as there are at once (``executor="threads"``), as many processes there are. Each leads a
-    process group, and that is ended as a whole, with all that the oracle began; it also ends when the study's process
-    is killed.
+    A segmentation fault, ``os._exit``, lack of memory, an endless loop or a kill costs one attempt
+    only. A worker process evaluates any number of calls, and a dead one is replaced. Each
+    concurrent call (``executor="threads"``) has its own worker. Each worker leads a process group,
+    which is killed with all processes that the oracle started, also when this process dies.
 
-    The oracle is copied when this is made: what it changes in itself or in globals stays in its process, and is lost
-    with it. There is no gradient, because what torch remembers of a computation cannot leave the process it was made
-    in; give a differentiable oracle as it is, or a stand-in for this one (``GradientProxy``).
+    The oracle is copied at construction. Changes that it makes to itself or to globals stay in the
+    worker. There is no gradient, because torch cannot send the graph of a computation to another
+    process. Use a differentiable oracle without isolation, or a ``GradientProxy`` of this one.
 
     Args:
-        oracle: an ``Oracle``, a torch module, an estimator, or any callable, lambdas and functions of notebooks too.
-        timeout: seconds for one call; None for any time. With a batch, for the batch.
-        memory: what the process group may hold: bytes, or text such as ``"2GiB"`` or ``"500MB"``. A single larger
-            allocation is refused inside as ``MemoryError``; what grows beyond it is killed (where there is ``/proc``).
-        grace: seconds between asking the group to end (SIGTERM) and killing it, when the time is up.
-        startup: seconds to import and load the oracle; they do not count as part of a call.
+        oracle: oracle, torch module, estimator or callable; also a lambda or a function of a
+            notebook.
+        timeout: seconds for one call or batch; None for no limit.
+        memory: largest memory of the process group, in bytes or as text such as ``"2GiB"`` or
+            ``"500MB"``. A larger allocation raises ``MemoryError`` in the worker. A group that
+            grows beyond the limit is killed.
+        grace: seconds between SIGTERM and SIGKILL after a timeout.
+        startup: seconds to import and load the oracle, in addition to ``timeout``.
         outputs: names of the outputs; default: those of ``oracle``.
-        threads: of numerical libraries inside; default: as they are here.
+        threads: threads of numerical libraries in the worker; default: as in this process.
 
     Raises:
-        InvalidInputError: the oracle cannot travel to another process, or a limit cannot be meant.
+        InvalidInputError: the oracle cannot be pickled, or a limit is invalid.
     """
 
     waits = True
@@ -68,7 +67,7 @@ class Isolated(Oracle):
     ) -> None:
         if os.name != "posix":
             raise InvalidInputError(
-                "Isolated needs process groups, which this operating system does not have"
+                "Isolated: the system must be POSIX, for process groups. Use Http or a function."
             )
         for name, value, least in (
             ("timeout", timeout, 0),
@@ -95,79 +94,82 @@ class Isolated(Oracle):
 
     def __call__(self, designs: Sequence[Any]) -> Any:
         try:
-            return self._asked("__call__", designs)
+            return self._call("__call__", designs)
         except WorkerDied as death:
             raise FailedError(str(death)) from None
 
-    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[Answer]:
+    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[OracleResult]:
         if self.batched and len(designs) > 1:
             try:
-                return list(self._asked("answers", designs, tuple(outputs)))
+                return list(self._call("answers", designs, tuple(outputs)))
             except Exception:
-                pass  # one of the designs is at fault: each alone, as every batched oracle does
+                pass  # one of the designs may be the cause: evaluate each alone
             return [self._alone(designs[i : i + 1], outputs, calls=2) for i in range(len(designs))]
         return [self._alone(designs[i : i + 1], outputs, calls=1) for i in range(len(designs))]
 
-    def _alone(self, design: Sequence[Any], outputs: Sequence[str], calls: int) -> Answer:
-        answer: Answer
+    def _alone(self, design: Sequence[Any], outputs: Sequence[str], calls: int) -> OracleResult:
+        result: OracleResult
         try:
-            (answer,) = self._asked("answers", design, tuple(outputs))
+            (result,) = self._call("answers", design, tuple(outputs))
+            return replace(result, calls=result.calls + calls - 1)
         except WorkerLoadError as fault:
-            return Answer(None, FailedError(f"{MISFIT}{fault}"), calls)
+            error: EvaluationError = FailedError(f"{MISMATCH}{fault}")
         except WorkerDied as death:
-            return Answer(None, FailedError(str(death)), calls)
-        except EvaluationError as verdict:
-            return Answer(None, verdict, calls)
-        except Exception as error:  # a design that cannot travel
-            return Answer(None, FailedError(f"{type(error).__name__}: {error}"), calls)
-        return replace(answer, calls=answer.calls + calls - 1)
+            error = FailedError(str(death))
+        except EvaluationError as raised:
+            error = raised
+        except Exception as fault:  # a design that cannot be pickled
+            error = FailedError(f"{type(fault).__name__}: {fault}")
+        return OracleResult(None, error, calls)
 
-    def _asked(self, method: str, *args: Any) -> Any:
-        with self._child() as child:
-            answer = child.call(method, *args, timeout=self.timeout, grace=self.grace)
-            full = [
+    def _call(self, method: str, *args: Any) -> Any:
+        with self._worker() as worker:
+            results = worker.call(method, *args, timeout=self.timeout, grace=self.grace)
+            out_of_memory = [
                 one
-                for one in answer
-                if isinstance(one, Answer) and "MemoryError" in repr(one.verdict)
+                for one in results
+                if isinstance(one, OracleResult) and "MemoryError" in repr(one.error)
             ]
-            if not self.memory or not full:
-                return answer
-            child.kill()  # it may be full of what earlier calls left
-            within = f" (its process may hold {self.memory / 2**20:,.0f} MiB)"
+            if not self.memory or not out_of_memory:
+                return results
+            worker.kill()  # earlier calls may have left objects in its memory
+            limit = f" (memory limit of the process: {self.memory / 2**20:,.0f} MiB)"
             return [
-                replace(one, verdict=FailedError(f"{one.verdict}{within}")) if one in full else one
-                for one in answer
+                replace(one, error=FailedError(f"{one.error}{limit}"))
+                if one in out_of_memory
+                else one
+                for one in results
             ]
 
     @contextmanager
-    def _child(self) -> Iterator[WorkerProcess]:
-        """One that nobody else uses."""
-        if self._owner != os.getpid():  # forked: those children are somebody else's
+    def _worker(self) -> Iterator[WorkerProcess]:
+        """Reserve a worker process for one call."""
+        if self._owner != os.getpid():  # forked: the workers belong to the parent
             self._begin()
         with self._lock:
-            child = self._free.pop() if self._free else None
-        if child is not None and not child.alive:
-            child.kill()
-            child = None
-        if child is None:
-            child = WorkerProcess(self.memory, self.threads)
-            child.load(self._packed, self.startup)
+            worker = self._free.pop() if self._free else None
+        if worker is not None and not worker.alive:
+            worker.kill()
+            worker = None
+        if worker is None:
+            worker = WorkerProcess(self.memory, self.threads)
+            worker.load(self._packed, self.startup)
         with self._lock:
-            self._busy.add(child)
+            self._busy.add(worker)
         try:
-            yield child
+            yield worker
         finally:
             with self._lock:
-                if child in self._busy:
-                    self._busy.remove(child)
-                    if child.alive:
-                        self._free.append(child)
+                if worker in self._busy:
+                    self._busy.remove(worker)
+                    if worker.alive:
+                        self._free.append(worker)
 
     def interrupt(self) -> None:
         self.close()
 
     def close(self) -> None:
-        """End the processes, whatever they do. The next call begins a new one."""
+        """End the worker processes; the next call starts a new one."""
         with self._lock:
             _end(self._free, self._busy, self._owner)
 
@@ -190,8 +192,8 @@ class Isolated(Oracle):
         self._begin()
 
     @property
-    def inside(self) -> Any:
-        return self if self._oracle is None else self._oracle.inside
+    def implementation(self) -> Any:
+        return self if self._oracle is None else self._oracle.implementation
 
     def digest(self) -> Digest | None:
         return None if self._oracle is None else self._oracle.digest()
@@ -208,10 +210,10 @@ class Isolated(Oracle):
 def _end(free: list[WorkerProcess], busy: set[WorkerProcess], owner: int) -> None:
     if os.getpid() != owner:
         return
-    for child in free:
-        child.dismiss()
+    for worker in free:
+        worker.dismiss()
     while free:
-        free.pop().kill_after(_FAREWELL)
+        free.pop().kill_after(2.0)  # seconds for an idle worker to end by itself
     while busy:
         busy.pop().strike()
 
@@ -221,12 +223,12 @@ def _bytes(memory: int | str) -> int:
         count = memory
     else:
         read = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", str(memory))
-        units = {name.lower(): size for name, size in _UNITS.items()}
+        units = {name.lower(): size for name, size in _BYTES.items()}
         if read is None or read[2].lower() not in units or read[1].count(".") > 1 or read[1] == ".":
             raise InvalidInputError(
                 f"Isolated: memory must be bytes or text such as '2GiB' or '500MB', got {memory!r}"
             )
         count = int(float(read[1]) * units[read[2].lower()])
     if count <= 0:
-        raise InvalidInputError(f"Isolated: memory must be more than nothing, got {memory!r}")
+        raise InvalidInputError(f"Isolated: memory must be above 0, got {memory!r}")
     return count

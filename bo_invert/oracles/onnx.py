@@ -1,4 +1,4 @@
-"""A model in ONNX format as an oracle. Needs the extra ``onnx``."""
+"""ONNX model as an oracle (extra ``onnx``)."""
 
 from __future__ import annotations
 
@@ -15,38 +15,43 @@ from numpy.typing import NDArray
 
 from bo_invert.errors import FailedError, InvalidInputError, MissingExtraError
 from bo_invert.hashing import Digest
-from bo_invert.oracles.base import MISFIT, Oracle
+from bo_invert.oracles.base import MISMATCH, Oracle
 from bo_invert.types import JSON
 
 _DTYPES: dict[str, Any] = {
-    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(bool)": np.bool_,
-    "tensor(int8)": np.int8, "tensor(int16)": np.int16, "tensor(int32)": np.int32, "tensor(int64)": np.int64,
-    "tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16, "tensor(uint32)": np.uint32, "tensor(uint64)": np.uint64,
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
     "tensor(string)": np.object_,
-}  # fmt: skip
+    **{f"tensor({name})": np.dtype(name) for name in ("float16", "bool", "int8", "int16", "int32")},
+    **{f"tensor({name})": np.dtype(name) for name in ("int64", "uint8", "uint16", "uint32")},
+    "tensor(uint64)": np.uint64,
+}
+"""Numpy dtypes of the tensor types of ONNX."""
 
 
 class Onnx(Oracle):
-    """Runs a model with onnxruntime, on one thread. It has no gradient.
+    """Oracle that runs an ONNX model with onnxruntime on one thread; it has no gradient.
 
-    Dtype and shape of what goes in are the model's; designs may lack axes of length 1, or have some more. A model with
-    a fixed batch size is given its batches, the last one filled up. A design of another shape fails alone, before the
-    model is asked.
+    Designs are converted to the dtype and shape of the model's inputs, and axes of length 1 are
+    added or removed. A model with a fixed batch size runs padded batches. A design of another shape
+    fails alone.
 
-    With one input, a dict design becomes a row of its numbers in their order; with several, each is fed what the
-    design has under its name. With several outputs, each is an output under its name; one that gives a vector gives
-    ``name[0], name[1], ...``, and one that gives a dict of classes gives the classes.
+    For a model with one input, a dict design becomes a row of its numbers. For several inputs, a
+    design is a dict with their names. Several outputs keep their names; a vector output gives
+    ``name[0], name[1], ...``, and an output that is a dict of classes gives the classes.
 
     Args:
-        model: path of the file, or its bytes. Processes that are handed this oracle open the same path and refuse a
-            file that has changed.
-        outputs: names of the outputs; needed when one tensor holds several. Names of the model's own outputs choose
-            among them. Default: the model's, where each is a single number.
-        input: the model's input that designs are for, if it has several and the others may be left out.
-        providers: of onnxruntime, in order of preference, such as ``["CUDAExecutionProvider"]``.
+        model: path of the file, or its bytes. Worker processes open the same path and reject a file
+            that has changed.
+        outputs: names of the outputs; required if one tensor holds several. Names of the model's
+            outputs select among them. Default: the names in the model, if each is a single number.
+        input: input of the model for the designs, if its other inputs are optional.
+        providers: execution providers of onnxruntime in order of preference, for example
+            ``["CUDAExecutionProvider"]``.
 
     Raises:
-        InvalidInputError: the model cannot be read, takes what no design can be, or has no such input.
+        InvalidInputError: the model is unreadable, needs inputs that are not tensors, or has no
+            input of this name.
         MissingExtraError: onnxruntime is not installed.
     """
 
@@ -70,13 +75,13 @@ class Onnx(Oracle):
         if input is not None:
             if input not in self._inputs:
                 raise InvalidInputError(
-                    f"Onnx: the model has inputs {list(self._inputs)}, none named {input!r}"
+                    f"Onnx: input must be one of {list(self._inputs)}, got {input!r}"
                 )
             self._inputs = {input: self._inputs[input]}
         for name, (kind, _) in self._inputs.items():
             if kind not in _DTYPES:
                 raise InvalidInputError(
-                    f"Onnx: input {name!r} is {kind}, and only tensors can be made of designs"
+                    f"Onnx: inputs of the model must be tensors, got {kind} for {name!r}"
                 )
         shapes = {
             one.name: tuple(one.shape)
@@ -91,7 +96,7 @@ class Onnx(Oracle):
         self.batched = not any(_batch_of(shape) in (0, 1) for _, shape in self._inputs.values())
 
     def _chosen(self, outputs: Sequence[str] | None, there: list[str]) -> list[str]:
-        """The model's outputs that have to be computed: one that nobody wants may be the dear one."""
+        """Return the outputs of the model to compute; unused ones may be expensive."""
         bases = [name if name in there else name.partition("[")[0] for name in outputs or ()]
         return list(dict.fromkeys(bases)) if bases and set(bases) <= set(there) else there
 
@@ -104,7 +109,7 @@ class Onnx(Oracle):
             raise InvalidInputError(f"Onnx: {self.path} cannot be read: {error.strerror}") from None
 
     def _session(self) -> Any:
-        """The session of this process, made when it is first needed."""
+        """Return the session of this process, created at first use."""
         with self._lock:
             if self._made is None or self._made[0] != os.getpid():
                 self._made = (os.getpid(), self._opened())
@@ -118,21 +123,22 @@ class Onnx(Oracle):
                 "Onnx needs the package onnxruntime; install it with: pip install 'bo-invert[onnx]'"
             ) from None
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers are many already
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers run in parallel
         options.log_severity_level = 3
         unknown = [
             name for name in self.providers if name not in onnxruntime.get_available_providers()
         ]
         if unknown:
             raise InvalidInputError(
-                f"Onnx: onnxruntime here has {onnxruntime.get_available_providers()}, not {unknown}"
+                f"Onnx: providers must be among {onnxruntime.get_available_providers()}, "
+                f"got {unknown}"
             )
         content = self._read()
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise InvalidInputError(
-                f"Onnx: {self.path} is not the file it was when this oracle was made"
+                f"Onnx: {self.path} must not change after the oracle was created"
             )
-        try:  # by path where there is one: weights may lie beside it
+        try:  # prefers the path, because weights may lie in further files
             return onnxruntime.InferenceSession(
                 self.path or content, sess_options=options, providers=self.providers
             )
@@ -142,7 +148,7 @@ class Onnx(Oracle):
             ) from None
 
     def __call__(self, designs: Sequence[Any]) -> list[Any]:
-        """A row of outputs for each design, or a verdict for one that does not fit the model."""
+        """Return a row of outputs, or an error for a design of another shape, for each design."""
         rows: list[Any] = []
         fitting: dict[int, dict[str, NDArray[Any]]] = {}
         for i, design in enumerate(designs):
@@ -150,13 +156,13 @@ class Onnx(Oracle):
             try:
                 fitting[i] = self._fed(design)
             except InvalidInputError as error:
-                rows[i] = FailedError(f"{MISFIT}{error}")
+                rows[i] = FailedError(f"{MISMATCH}{error}")
         for i, row in zip(fitting, self._run(list(fitting.values())), strict=True):
             rows[i] = row
         return rows
 
     def _fed(self, design: Any) -> dict[str, NDArray[Any]]:
-        """What each input is fed for a design, without the batch axis."""
+        """Return the inputs of the model for a design, without the batch axis."""
         parts: Mapping[str, Any]
         if isinstance(design, Mapping) and (
             len(self._inputs) > 1 or set(self._inputs) <= set(design)
@@ -164,12 +170,12 @@ class Onnx(Oracle):
             missing = [name for name in self._inputs if name not in design]
             if missing:
                 raise InvalidInputError(
-                    f"the model has inputs {missing}, and the design only {sorted(map(str, design))}"
+                    f"the design must have the inputs {missing}, got {sorted(map(str, design))}"
                 )
             parts = {name: design[name] for name in self._inputs}
         elif len(self._inputs) > 1:
             raise InvalidInputError(
-                f"the model has inputs {list(self._inputs)}: let designs be dicts with these names"
+                f"designs must be dicts with the inputs {list(self._inputs)} of the model"
             )
         else:
             parts = {name: _row(design) for name in self._inputs}
@@ -184,7 +190,7 @@ class Onnx(Oracle):
         rows: list[Any] = []
         for start in range(0, len(feeds), size):
             part = feeds[start : start + size]
-            full = part + [part[-1]] * (size - len(part))  # padding is cut off again below
+            full = part + [part[-1]] * (size - len(part))  # padding, removed below
             batch = {n: self._stacked(n, [feed[n] for feed in full]) for n in self._inputs}
             rows += self._rows(session.run(self._asked, batch), size)[: len(part)]
         return rows
@@ -208,12 +214,12 @@ class Onnx(Oracle):
                     row.update({str(key): value for key, value in one.items()})
                 else:
                     numbers = np.asarray(one).ravel()
-                    row.update({name: numbers[0]} if numbers.size == 1 else
-                               {f"{name}[{k}]": number for k, number in enumerate(numbers)})  # fmt: skip
+                    parts = {f"{name}[{k}]": number for k, number in enumerate(numbers)}
+                    row.update({name: numbers[0]} if numbers.size == 1 else parts)
         return list(rows)
 
     def _odd(self, result: Any, size: int) -> list[Any]:
-        raise FailedError(f"the model answered {size} designs with shape {np.shape(result)}")
+        raise FailedError(f"the model must return {size} rows, got shape {np.shape(result)}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None, "_lock": None}
@@ -235,7 +241,7 @@ class Onnx(Oracle):
 
 
 def _batch_of(shape: tuple[Any, ...]) -> int | None:
-    """The length of the batch axis: None for any, 0 where there is no such axis."""
+    """Return the length of the batch axis: None for any, 0 without such an axis."""
     if not shape or (len(shape) == 1 and isinstance(shape[0], int)):
         return 0
     return shape[0] if isinstance(shape[0], int) else None
@@ -250,10 +256,10 @@ def _row(design: Any) -> Any:
 
 
 def _fitted(name: str, kind: str, shape: tuple[Any, ...], part: Any) -> NDArray[Any]:
-    """A design in the dtype and shape that an input wants, without the batch axis.
+    """Convert a design to the dtype and shape of an input, without the batch axis.
 
     Raises:
-        InvalidInputError: it has another shape, or holds words where numbers are wanted.
+        InvalidInputError: the design has another shape or type.
     """
     wanted = shape if _batch_of(shape) == 0 else shape[1:]
     if hasattr(part, "detach"):
@@ -262,7 +268,7 @@ def _fitted(name: str, kind: str, shape: tuple[Any, ...], part: Any) -> NDArray[
         array = np.asarray(part, dtype=_DTYPES[kind])
     except (TypeError, ValueError):
         raise InvalidInputError(
-            f"the model's input {name!r} takes {kind}, and {part!r:.80} is none"
+            f"input {name!r} of the model must be {kind}, got {part!r:.80}"
         ) from None
     if not _matches(array.shape, wanted):
         if not _matches(
@@ -270,7 +276,7 @@ def _fitted(name: str, kind: str, shape: tuple[Any, ...], part: Any) -> NDArray[
         ):
             listed = tuple(n if isinstance(n, int) else "any" for n in wanted)
             raise InvalidInputError(
-                f"the model's input {name!r} takes designs of shape {listed}, got {array.shape}"
+                f"designs must have shape {listed} for input {name!r}, got {array.shape}"
             )
         free = iter([n for n in array.shape if n != 1])
         array = array.reshape([1 if n == 1 else next(free) for n in wanted])

@@ -1,4 +1,4 @@
-"""A torch module as an oracle: batched, differentiable, never changed by being asked."""
+"""Torch module as a batched, differentiable oracle."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ from bo_invert.oracles.base import Oracle
 from bo_invert.types import JSON
 
 _lock = threading.Lock()
-_asked: WeakKeyDictionary[torch.nn.Module, tuple[int, list[torch.nn.Module]]] = WeakKeyDictionary()
+_active: WeakKeyDictionary[torch.nn.Module, tuple[int, list[torch.nn.Module]]] = WeakKeyDictionary()
 
 
 @contextmanager
 def _evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode while any thread is inside; afterwards every submodule is in the mode it was in before."""
+    """Set evaluation mode while any thread uses the module, then restore each submodule's mode."""
     with _lock:
-        inside, training = _asked.get(module) or (
+        users, training = _active.get(module) or (
             0,
             [part for part in module.modules() if part.training],
         )
         for part in training:
             part.training = False
-        _asked[module] = (inside + 1, training)
+        _active[module] = (users + 1, training)
     try:
         yield
     finally:
         with _lock:
-            inside, training = _asked.pop(module)
-            if inside > 1:
-                _asked[module] = (inside - 1, training)
+            users, training = _active.pop(module)
+            if users > 1:
+                _active[module] = (users - 1, training)
             else:
                 for part in training:
                     part.training = True
 
 
 class TorchModule(Oracle):
-    """A ``torch.nn.Module`` from a batch of designs ``(n, ...)`` to outputs ``(n, m)`` or ``(n,)``.
+    """Oracle that calls a ``torch.nn.Module`` from ``(n, ...)`` to ``(n, m)`` or ``(n,)``.
 
-    It is asked in evaluation mode and left as it was found: mode, parameters and their ``.grad`` do not change.
+    Calls use evaluation mode. Mode, parameters and their ``.grad`` do not change.
 
     Args:
-        module: the network. Designs arrive on its device and in its dtype; a module without parameters or buffers
-            is a formula, and gets float64.
-        outputs: names of the m outputs; needed when there are several.
-        device: moves the module there first.
+        module: module to call. Designs have its device and dtype, or float64 if it has no
+            parameters and buffers.
+        outputs: names of the m outputs; required if m > 1.
+        device: device to move the module to.
 
     Raises:
-        InvalidInputError: ``module`` is no torch module.
+        InvalidInputError: ``module`` is not a torch module.
     """
 
     batched = True
@@ -68,7 +68,7 @@ class TorchModule(Oracle):
     ) -> None:
         if not isinstance(module, torch.nn.Module):
             raise InvalidInputError(
-                f"TorchModule: expected a torch.nn.Module, got {type(module).__name__}"
+                f"TorchModule: module must be a torch.nn.Module, got {type(module).__name__}"
             )
         self.module = module if device is None else module.to(device)
         self.outputs = None if outputs is None else tuple(outputs)
@@ -90,13 +90,15 @@ class TorchModule(Oracle):
             outputs = self.module(designs.to(**self.placement))
         if not isinstance(outputs, torch.Tensor):
             raise FailedError(
-                f"{self._name} returned {type(outputs).__name__}, expected a tensor (n, m)"
+                f"{self._name} must return a tensor (n, m), got {type(outputs).__name__}"
             )
         if outputs.ndim == 1:
             outputs = outputs.unsqueeze(1)
         if outputs.ndim != 2 or len(outputs) != len(designs):
-            raise FailedError(f"{self._name} answered {len(designs)} designs with shape {tuple(outputs.shape)}, "
-                         "expected (n, m) or (n,)")  # fmt: skip
+            raise FailedError(
+                f"{self._name} must return shape (n, m) or (n,) for n = {len(designs)} designs, "
+                f"got {tuple(outputs.shape)}"
+            )
         return outputs
 
     def _tensor(self, designs: Sequence[Any] | torch.Tensor) -> torch.Tensor:
@@ -104,8 +106,8 @@ class TorchModule(Oracle):
             return designs
         if any(isinstance(design, Mapping) for design in designs):
             raise InvalidInputError(
-                f"{self._name} takes tensors, and a design of this space is a dict of named parameters; wrap the "
-                "module in a function that builds its input, or use Box(lower, upper)"
+                f"{self._name}: designs must be arrays, got dicts of named parameters. Wrap the "
+                "module in a function that builds its input, or use Box(lower, upper)."
             )
         if all(isinstance(design, torch.Tensor) for design in designs):
             return torch.stack(list(designs))
@@ -116,7 +118,7 @@ class TorchModule(Oracle):
         return type(self.module).__name__
 
     @property
-    def inside(self) -> Any:
+    def implementation(self) -> Any:
         return self.module
 
     def to_json(self) -> JSON:

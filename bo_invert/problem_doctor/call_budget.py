@@ -116,7 +116,7 @@ class CallBudget:
         each = (time.perf_counter() - began) / len(points)
         new = []
         for point, answer in zip(points, answers, strict=True):
-            result: Any = answer.y if answer.verdict is None else answer.verdict
+            result: Any = answer.outputs_or_error
             outcome = self.problem.outcome(result, Cost(answer.calls, 0, each + decoding))
             new.append(Call(np.array(point), outcome, each, kind, home))
         return self._note(new)

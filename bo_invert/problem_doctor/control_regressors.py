@@ -142,9 +142,9 @@ class Controls:
     def _outputs(self, oracle: Oracle, designs: Any) -> Array:
         rows = []
         for answer in oracle.answers(designs, self.outputs):
-            if answer.verdict is not None:
+            if answer.error is not None:
                 raise InvalidInputError(
-                    f"controls: a regressor gives no outputs: {answer.verdict.reason}"
+                    f"controls: a regressor gives no outputs: {answer.error.reason}"
                 )
             rows.append(as_outputs(answer.y, self.outputs))
         return np.array(rows).reshape(len(rows), len(self.outputs))

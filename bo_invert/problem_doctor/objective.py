@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bo_invert.objectives import Target
-from bo_invert.oracles.base import Answer
+from bo_invert.oracles.base import OracleResult
 from bo_invert.problem_doctor.call_budget import Call
 from bo_invert.problem_doctor.design_distance import name_of
 from bo_invert.problem_doctor.findings import Finding, error, note, ok, share, warning
@@ -201,7 +201,7 @@ def check_judge(problem: Problem, points: Array) -> tuple[list[Finding], int]:
     judge = problem.judge
     if judge is None:
         return [], 0
-    if problem.oracle is not None and judge.inside is problem.oracle.inside:
+    if problem.oracle is not None and judge.implementation is problem.oracle.implementation:
         return [
             warning(
                 "judge.same",
@@ -210,7 +210,7 @@ def check_judge(problem: Problem, points: Array) -> tuple[list[Finding], int]:
             )
         ], 0
     designs = problem.space.decode(points[:2])
-    answers: list[Answer] = judge.answers(designs, problem.outputs)
+    answers: list[OracleResult] = judge.answers(designs, problem.outputs)
     calls = sum(answer.calls for answer in answers)
     outcomes = [problem.outcome(_result(answer), Cost()) for answer in answers]
     failed = [outcome for outcome in outcomes if outcome.y is None]
@@ -254,8 +254,8 @@ def check_display(problem: Problem, designs: Sequence[Any]) -> list[Finding]:
     return found
 
 
-def _result(answer: Answer) -> Any:
-    return answer.y if answer.verdict is None else answer.verdict
+def _result(answer: OracleResult) -> Any:
+    return answer.outputs_or_error
 
 
 def _brief(y: Array) -> str:

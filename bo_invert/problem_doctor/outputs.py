@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bo_invert.oracles.base import MISFIT
+from bo_invert.oracles.base import MISMATCH
 from bo_invert.problem_doctor.call_budget import Call, CallBudget
 from bo_invert.problem_doctor.findings import Finding, error, note, ok, seconds, share, warning
 from bo_invert.types import Array, State
@@ -32,9 +32,9 @@ def first_calls(
     seen: list[Call] = []
     while queue and len(seen) < count and meter.left > 0:
         seen.append(meter.ask(queue.pop(0)))
-        misfits = [one for one in seen if one.outcome.reason.startswith(MISFIT)]
+        misfits = [one for one in seen if one.outcome.reason.startswith(MISMATCH)]
         if len(misfits) == len(seen) == 2:
-            reason = misfits[-1].outcome.reason.removeprefix(MISFIT)
+            reason = misfits[-1].outcome.reason.removeprefix(MISMATCH)
             found.append(
                 error(
                     "oracle.misfit",

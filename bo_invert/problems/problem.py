@@ -11,7 +11,7 @@ import numpy as np
 
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
 from bo_invert.objectives import Objective, OutcomeConstraint
-from bo_invert.oracles.base import Answer, Oracle, as_oracle, as_outputs
+from bo_invert.oracles.base import Oracle, OracleResult, as_oracle, as_outputs
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
@@ -166,12 +166,14 @@ class Problem:
             answers = self.oracle.answers(designs, self.outputs)
         except (Exception, SystemExit) as error:  # the decoder's fault: no oracle call was made
             answers = [
-                Answer(None, FailedError(f"decoding failed: {type(error).__name__}: {error}"), 1)
+                OracleResult(
+                    None, FailedError(f"decoding failed: {type(error).__name__}: {error}"), 1
+                )
             ] * len(queries)
         seconds = (time.perf_counter() - started) / len(queries)
         return [
             self.outcome(
-                answer.y if answer.verdict is None else answer.verdict,
+                answer.outputs_or_error,
                 Cost(answer.calls, 0, seconds),
             )
             for answer in answers
@@ -212,9 +214,7 @@ class Problem:
         if self.judge is None:
             return [None] * len(designs), 0
         answers = self.judge.answers(designs, self.outputs)
-        opinions = [
-            self.outcome(a.y if a.verdict is None else a.verdict, Cost(a.calls)) for a in answers
-        ]
+        opinions = [self.outcome(a.outputs_or_error, Cost(a.calls)) for a in answers]
         return list(opinions), sum(answer.calls for answer in answers)
 
     def loss_tensor(self, outputs: torch.Tensor) -> torch.Tensor:

@@ -46,7 +46,7 @@ def provenance(oracle: Oracle | None, space: Space | None = None) -> JSON:
 
 
 def _about(oracle: Oracle) -> JSON:
-    known, inside = oracle.digest(), oracle.inside
+    known, inside = oracle.digest(), oracle.implementation
     library = _top_module(inside)
     version = version_of(library)
     file = None if inside is oracle and library == "bo_invert" else _source_file(inside)

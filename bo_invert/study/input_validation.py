@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bo_invert.errors import FailedError, InvalidInputError
-from bo_invert.oracles.base import MISFIT, shaped_outputs
+from bo_invert.oracles.base import MISMATCH, shaped_outputs
 from bo_invert.spaces.base import Space
 from bo_invert.types import Array
 
@@ -76,7 +76,7 @@ def check_outputs(answer: Any, outputs: Sequence[str]) -> None:
         shaped_outputs(answer, outputs)
     except FailedError as failure:
         raise InvalidInputError(
-            f"{failure.reason.removeprefix(MISFIT).rstrip('?.')}. For each design give a number, a vector or a dict "
+            f"{failure.reason.removeprefix(MISMATCH).rstrip('?.')}. For each design give a number, a vector or a dict "
             f"with {', '.join(outputs)}; or say that it failed, or is infeasible"
         ) from None
     if unknown:

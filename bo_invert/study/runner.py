@@ -14,7 +14,7 @@ import numpy as np
 from bo_invert.errors import FailedError, InvalidInputError, StorageError, whole_number
 from bo_invert.execution.base import WorkerDied, WorkerLoadError
 from bo_invert.execution.serial import SerialExecutor
-from bo_invert.oracles.base import MISFIT
+from bo_invert.oracles.base import MISMATCH
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.storage.journal_base import JournalBase
@@ -222,7 +222,7 @@ class _Loop:
         if not isinstance(error, Exception):
             raise error  # a keyboard interrupt inside the oracle is the user's, not the design's
         if isinstance(error, (InvalidInputError, WorkerLoadError)):
-            return self._all(FailedError(f"{MISFIT}{error}"), trials)
+            return self._all(FailedError(f"{MISMATCH}{error}"), trials)
         if isinstance(error, WorkerDied):
             return self._all(FailedError(str(error)), trials)
         return self._all(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from bo_invert.history import History
-from bo_invert.oracles.base import MISFIT
+from bo_invert.oracles.base import MISMATCH
 from bo_invert.report.table import counted
 from bo_invert.storage.journal_base import JournalBase
 
@@ -22,7 +22,7 @@ def is_hopeless(journal: JournalBase) -> bool:
     history = History(() if journal.best is not None else journal.trials)
     reasons = [trial.outcome.reason for trial in history.failed if trial.outcome is not None]
     return (
-        not history.completed and sum(reason.startswith(MISFIT) for reason in reasons) >= HOPELESS
+        not history.completed and sum(reason.startswith(MISMATCH) for reason in reasons) >= HOPELESS
     )
 
 
@@ -45,7 +45,7 @@ class Watchdog:
             return
         history = History(self._journal.trials)
         reasons = [trial.outcome.reason for trial in history.failed if trial.outcome is not None]
-        misfits = [reason for reason in reasons if reason.startswith(MISFIT)]
+        misfits = [reason for reason in reasons if reason.startswith(MISMATCH)]
         if history.completed:
             self._silent = True
         elif len(misfits) >= HOPELESS:

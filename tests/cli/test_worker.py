@@ -161,7 +161,7 @@ def test_a_worker_whose_answers_do_not_fit_ends(served: Place) -> None:
     one = worker(served, "--strategy", "random", "--executor", "serial", "--budget", "50")
     _, output = one.communicate(timeout=90)
     assert one.returncode == 1
-    assert "is 'rte' meant to be 'rate'?" in output
+    assert "Rename 'rte' to 'rate'" in output
     assert "the outputs do not fit the problem; the worker ends" in output
     assert calls(served) < 10
 

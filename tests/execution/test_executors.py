@@ -28,7 +28,7 @@ from wild import bowl, counted, entered
 import bo_invert as bi
 from bo_invert import registry
 from bo_invert.execution.dask import DaskExecutor
-from bo_invert.oracles.base import MISFIT
+from bo_invert.oracles.base import MISMATCH
 from bo_invert.study.executor_choice import suitable
 from bo_invert.study.pacing import Pacing
 from bo_invert.types import State
@@ -285,7 +285,7 @@ def test_what_cannot_travel_ends_the_run() -> None:
         study.run(50, executor="processes")
     assert study.spent.failed == 3
     assert study.trials[0].outcome is not None
-    assert study.trials[0].outcome.reason.startswith(MISFIT)
+    assert study.trials[0].outcome.reason.startswith(MISMATCH)
 
 
 @pytest.mark.parametrize(

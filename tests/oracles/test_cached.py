@@ -18,7 +18,7 @@ import torch
 
 import bo_invert as bi
 from bo_invert.errors import StorageError
-from bo_invert.oracles.base import Answer
+from bo_invert.oracles.base import OracleResult
 
 X = np.array([1.0, 2.0])
 
@@ -47,11 +47,11 @@ class Counted(bi.Oracle):
         return {"type": "Counted"}
 
 
-def ask(oracle: bi.Oracle, *designs: Any, outputs: tuple[str, ...] = ("y",)) -> list[Answer]:
+def ask(oracle: bi.Oracle, *designs: Any, outputs: tuple[str, ...] = ("y",)) -> list[OracleResult]:
     return oracle.answers(list(designs), outputs)
 
 
-def bill(answers: list[Answer]) -> list[int]:
+def bill(answers: list[OracleResult]) -> list[int]:
     return [answer.calls for answer in answers]
 
 
@@ -84,12 +84,12 @@ def test_verdicts_of_infeasibility_stay_and_failures_do_not(place: dict[str, Any
     oracle = bi.Cached(inner, **place)
     for calls in (1, 0):
         (answer,) = ask(oracle, -X)
-        assert isinstance(answer.verdict, bi.InfeasibleError)
-        assert answer.verdict.reason.startswith("-3.0 is below 0")
+        assert isinstance(answer.error, bi.InfeasibleError)
+        assert answer.error.reason.startswith("-3.0 is below 0")
         assert answer.calls == calls
     for _ in range(2):
         (answer,) = ask(oracle, 100 * X)
-        assert isinstance(answer.verdict, bi.FailedError)
+        assert isinstance(answer.error, bi.FailedError)
         assert answer.calls == 1
     assert len(inner.asked) == 3
 
@@ -289,7 +289,7 @@ def test_an_answer_that_cannot_be_written_is_not_lost(tmp_path: Path) -> None:
             "CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE (ABORT, 'full'); END"
         )
     connection.close()
-    with pytest.warns(RuntimeWarning, match="not used any more"):
+    with pytest.warns(RuntimeWarning, match="in memory from now on"):
         (answer,) = ask(oracle, X)
     assert (answer.y, answer.calls) == ([1.0], 1)
     assert bill(ask(oracle, X)) == [0]

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.oracles.base import Answer
+from bo_invert.oracles.base import OracleResult
 
 pytest.importorskip("httpx")
 
@@ -107,14 +107,14 @@ def raw(behave: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[int
         listener.close()
 
 
-def ask(oracle: bi.Oracle, design: Any = X, outputs: tuple[str, ...] = ("y",)) -> Answer:
+def ask(oracle: bi.Oracle, design: Any = X, outputs: tuple[str, ...] = ("y",)) -> OracleResult:
     (answer,) = oracle.answers([design], outputs)
     return answer
 
 
-def said(answer: Answer) -> str:
-    assert isinstance(answer.verdict, bi.FailedError)
-    return answer.verdict.reason
+def said(answer: OracleResult) -> str:
+    assert isinstance(answer.error, bi.FailedError)
+    return answer.error.reason
 
 
 def total(path: str, body: Any, n: int) -> Reply:
@@ -159,7 +159,7 @@ def test_placeholders_in_the_address_are_quoted() -> None:
         oracle = bi.Http(server.url + "/{x}?t={x:>4}", method="GET")
         assert ask(oracle, "../a?b#c").y == [1.0]
         assert server.asked[0][1] == "/predict/..%2Fa%3Fb%23c?t=..%2Fa%3Fb%23c"
-        assert "no 'pressure'" in said(ask(bi.Http(server.url + "/{pressure}"), {"a": 1}))
+        assert "got 'pressure'" in said(ask(bi.Http(server.url + "/{pressure}"), {"a": 1}))
         assert "in its url" in said(ask(bi.Http(server.url, method="GET"), X))
         assert len(server.asked) == 1, "what cannot be put together is not sent"
 
@@ -184,7 +184,7 @@ def test_rows_are_verdicts_where_they_are_no_outputs() -> None:
     with serving(lambda p, b, n: (200, rows)) as server:
         answers = bi.Http(server.url, batched=True).answers([X] * 5, ("y",))
         unsent = bi.Http(server.url, batched=True).answers([X, X * np.nan, X, X, X, X], ("y",))
-    assert [type(answer.verdict).__name__ for answer in answers] == [
+    assert [type(answer.error).__name__ for answer in answers] == [
         "NoneType", "FailedError", "InfeasibleError", "FailedError", "FailedError"
     ]  # fmt: skip
     assert {answer.calls for answer in answers} == {1}
@@ -208,7 +208,7 @@ def test_a_server_that_never_recovers() -> None:
     with serving(lambda p, b, n: (503, "busy")) as server:
         answer = ask(bi.Http(server.url, retries=2, backoff=0.001))
         assert "503" in said(answer)
-        assert "asked 3 times" in said(answer)
+        assert "3 attempts" in said(answer)
         assert answer.calls == 3 == len(server.asked)
         batch = bi.Http(server.url, retries=1, backoff=0.001, batched=True).answers([X] * 3, ("y",))
         assert [answer.calls for answer in batch] == [2, 2, 2]
@@ -256,7 +256,7 @@ def test_retry_after_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 2.0 <= waits[3] <= 4.0
     with serving(lambda p, b, n: (503, "", {"retry-after": "3600"})) as server:
         answer = ask(bi.Http(server.url))
-    assert "left alone for 3600 s" in said(answer)
+    assert "pause of 3600 s" in said(answer)
     assert answer.calls == 1
 
 
@@ -267,8 +267,8 @@ def test_refusals_of_a_design() -> None:
     ) as server:
         oracle = bi.Http(server.url, infeasible=[422])
         bad, missing = ask(oracle, X + 2), ask(oracle, X)
-        assert isinstance(bad.verdict, bi.InfeasibleError)
-        assert "bad ring" in bad.verdict.reason
+        assert isinstance(bad.error, bi.InfeasibleError)
+        assert "bad ring" in bad.error.reason
         assert "404 Not Found: '<html>no such" in said(missing)
         assert len(said(missing)) < 400
         assert bad.calls == missing.calls == 1
@@ -283,7 +283,7 @@ def test_one_bad_design_of_a_batch_is_found_and_all_pay_twice() -> None:
     with serving(reply) as server:
         answers = bi.Http(server.url, batched=True, infeasible=422).answers(designs, ("y",))
         assert [answer.y for answer in answers[:3]] == [[0.0], [1.0], [2.0]]
-        assert isinstance(answers[3].verdict, bi.InfeasibleError)
+        assert isinstance(answers[3].error, bi.InfeasibleError)
         assert [answer.calls for answer in answers] == [2, 2, 2, 2]
         assert len(server.asked) == 5
     with serving(lambda p, b, n: (401, "who are you?")) as server:
@@ -298,13 +298,13 @@ def test_one_bad_design_of_a_batch_is_found_and_all_pay_twice() -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b"<html><body>Welcome to the hotel WLAN</body></html>", "not JSON"),
+        (b"<html><body>Welcome to the hotel WLAN</body></html>", "must be JSON"),
         (b"", "nothing"),
-        (b'{"y": 1', "not JSON"),
-        (b"[" * 100_000, "not JSON"),
-        (b"NaN", "not finite"),
+        (b'{"y": 1', "must be JSON"),
+        (b"[" * 100_000, "must be JSON"),
+        (b"NaN", "must be finite"),
         (b'{"z": 1}', "missing"),
-        (b"\xff\xfe\x00", "not JSON"),
+        (b"\xff\xfe\x00", "must be JSON"),
         (b"null", "null"),
     ],
 )
@@ -367,12 +367,12 @@ def test_a_handshake_without_an_end_sends_nothing() -> None:
     with raw(lambda connection: time.sleep(20)) as (url, _):
         answer = ask(bi.Http(url.replace("http", "https"), timeout=0.3, retries=1, backoff=0.001))
     assert "no connection in 0.3 s" in said(answer)
-    assert "asked 2 times" in said(answer)
+    assert "2 attempts" in said(answer)
     assert answer.calls == 1
 
 
 def test_requests_work_within_an_event_loop_and_after_a_fork() -> None:
-    async def within() -> Answer:
+    async def within() -> OracleResult:
         return ask(oracle)
 
     with serving(total) as server:

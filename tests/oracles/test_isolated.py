@@ -20,23 +20,23 @@ import pytest
 from wild import wild
 
 import bo_invert as bi
-from bo_invert.oracles.base import MISFIT, Answer
+from bo_invert.oracles.base import MISMATCH, OracleResult
 
 if sys.platform == "win32":
     pytest.skip("needs process groups", allow_module_level=True)
 PROC = Path("/proc/self/stat").exists()
 
 
-def one(oracle: bi.Oracle, design: Any) -> Answer:
+def one(oracle: bi.Oracle, design: Any) -> OracleResult:
     (answer,) = oracle.answers([design], ("y",))
     return answer
 
 
 def reason(oracle: bi.Oracle, design: Any) -> str:
     answer = one(oracle, design)
-    assert answer.verdict is not None, answer.y
+    assert answer.error is not None, answer.y
     assert answer.calls == 1
-    return answer.verdict.reason
+    return answer.error.reason
 
 
 def gone(pid: int) -> bool:
@@ -78,9 +78,9 @@ def oracle() -> bi.Isolated:
         ("interrupt", "KeyboardInterrupt"),
         ("quit", "SystemExit: 4"),
         ("raise", "ValueError: bad luck"),
-        ("shape", f"^{MISFIT}outputs of shape"),
-        ("names", f"^{MISFIT}outputs .'y'. are missing"),
-        ("nan", "not finite"),
+        ("shape", f"^{MISMATCH}outputs must have shape"),
+        ("names", f"^{MISMATCH}outputs .'y'. are missing"),
+        ("nan", "must be finite"),
         ("words", "its process ended with exit code 5: disk quota exceeded$"),
     ],
 )
@@ -88,12 +88,12 @@ def test_what_happens_inside_becomes_a_verdict(
     oracle: bi.Isolated, design: str, words: str
 ) -> None:
     answer = one(oracle, design)
-    assert answer.verdict is not None, answer.y
+    assert answer.error is not None, answer.y
     assert answer.calls == 1
-    words_of_it = answer.verdict.reason
+    words_of_it = answer.error.reason
     assert re.search(words, words_of_it), words_of_it
     assert len(words_of_it) < 600
-    assert isinstance(answer.verdict, bi.InfeasibleError) is (design == "infeasible")
+    assert isinstance(answer.error, bi.InfeasibleError) is (design == "infeasible")
     assert one(oracle, "fine").y is not None, "the next call is answered"
 
 
@@ -104,7 +104,7 @@ def test_what_grows_beyond_its_memory_is_killed() -> None:
     assert re.search("more memory than 286 MiB; its process group was killed|MemoryError", said)
     tight = bi.Isolated(wild, memory=2**20)
     assert re.match(
-        f"{MISFIT}it cannot be loaded .*: more memory than 1 MiB", reason(tight, "fine")
+        f"{MISMATCH}it cannot be loaded .*: more memory than 1 MiB", reason(tight, "fine")
     )
 
 

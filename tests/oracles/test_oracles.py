@@ -98,10 +98,10 @@ def test_module_says_what_is_wrong() -> None:
         bi.TorchModule(lambda x: x)
     oracle = bi.TorchModule(torch.nn.Unflatten(1, (1, 3)))
     answer = oracle.answers([np.zeros(3)], ("y",))[0]
-    assert answer.verdict is not None
-    assert "(1, 1, 3)" in answer.verdict.reason
+    assert answer.error is not None
+    assert "(1, 1, 3)" in answer.error.reason
     answer = bi.TorchModule(net()).answers([{"a": 1.0}], ("y",))[0]
-    assert "named parameters" in answer.verdict.reason
+    assert "named parameters" in answer.error.reason
 
 
 def test_forest_on_images_flattens_them() -> None:
@@ -125,7 +125,7 @@ def test_classifier_names_its_probabilities() -> None:
     assert low.loss is not None
     assert high.loss is not None
     assert high.loss < -0.5 < low.loss
-    with pytest.raises(bi.InvalidInputError, match="no method 'transform'"):
+    with pytest.raises(bi.InvalidInputError, match="got 'transform'"):
         bi.Estimator(model, method="transform")
 
 

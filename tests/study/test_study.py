@@ -273,7 +273,7 @@ def test_processes_evaluate_too() -> None:
 @pytest.mark.parametrize(
     ("oracle", "reason"),
     [
-        (lambda x: {"yield": 1.0}, "outputs ['yeild'] are missing; given were ['yield']"),
+        (lambda x: {"yield": 1.0}, "outputs ['yeild'] are missing, got ['yield']"),
         (lambda x: [1.0, 2.0], "shape (2,)"),
         (lambda x: None, "is a return missing"),
         (lambda x: "high", "no number"),
@@ -293,15 +293,15 @@ def test_a_mistake_in_the_problem_does_not_eat_the_budget(oracle: Any, reason: s
     [
         (
             {"yield": 1.0, "purity": 2.0},
-            "given were ['purity', 'yield']; say which is meant, as in bi.Minimize('yield')",
+            "got ['purity', 'yield']. Name the output, as in bi.Minimize('yield')",
         ),
-        ({"loss": 1.0}, "given were ['loss']; say which is meant, as in bi.Minimize('loss')"),
+        ({"loss": 1.0}, "got ['loss']. Name the output, as in bi.Minimize('loss')"),
         (
             [1.0, 2.0],
-            "name all 2 in Problem(outputs=['a', 'b']) and say which is meant, as in bi.Minimize('a')",
+            "Name all 2 in Problem(outputs=['a', 'b']). Name the output, as in bi.Minimize('a')",
         ),
-        ((1.0, 2.0), "name all 2 in Problem(outputs=['a', 'b'])"),
-        (np.arange(201.0), "name all 201 in Problem(outputs=['a', 'b', 'c', ...])"),
+        ((1.0, 2.0), "Name all 2 in Problem(outputs=['a', 'b'])"),
+        (np.arange(201.0), "Name all 201 in Problem(outputs=['a', 'b', 'c', ...])"),
         ({}, "the oracle must answer them"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Designs as JSON, and answers out of JSON that others wrote. numpy only."""
+"""Conversion of designs to JSON and CSV, and of JSON to outputs; numpy only."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from typing import Any
 import numpy as np
 
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
-from bo_invert.oracles.base import MISFIT
+from bo_invert.oracles.base import MISMATCH
 from bo_invert.types import JSON
 
-Where = str | Mapping[str, str] | None
-"""Where in a JSON document the answer is: a path such as ``"result.scores[0]"``, or one per output."""
+JsonPath = str | Mapping[str, str] | None
+"""Path in a JSON document, for example ``"result.scores[0]"``, or one path per output."""
 
 _STEP = re.compile(r"\.?(?P<name>[^.\[\]]+)|\[(?P<index>-?\d+|\*)\]")
 
 
 def plain(value: Any) -> JSON:
-    """A design as JSON has it: arrays and tensors as nested lists, numpy's numbers as Python's.
+    """Convert a design to JSON: arrays and tensors to nested lists, numpy scalars to Python's.
 
     Raises:
-        InvalidInputError: it holds an object JSON has no word for.
-        FailedError: it holds a number that is not finite.
+        InvalidInputError: the design holds an object without a JSON form.
+        FailedError: the design holds a number that is not finite.
     """
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
-        raise FailedError(f"the design holds {value}, which JSON has no word for")
+        raise FailedError(f"the design must be finite for JSON, got {value}")
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Mapping):
@@ -42,30 +42,34 @@ def plain(value: Any) -> JSON:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     raise InvalidInputError(
-        f"a design is or holds {type(value).__name__}, which JSON has no word for; let the space make arrays, "
-        "numbers, text, or lists and dicts of these"
+        f"the design must consist of arrays, numbers, text, lists and dicts for JSON, "
+        f"got {type(value).__name__}"
     )
 
 
 def as_json(designs: Sequence[Any]) -> tuple[dict[int, JSON], list[Any]]:
-    """Designs as JSON, by their positions; and a row for each design: a verdict for those that cannot be sent."""
+    """Convert designs to JSON.
+
+    Returns:
+        JSON by position, and a row per design: an error for a design without JSON form, else None.
+    """
     sendable: dict[int, JSON] = {}
     rows: list[Any] = [None] * len(designs)
     for i, design in enumerate(designs):
         try:
             sendable[i] = plain(design)
-        except FailedError as verdict:
-            rows[i] = verdict
+        except FailedError as failed:
+            rows[i] = failed
         except InvalidInputError as error:
-            rows[i] = FailedError(f"{MISFIT}{error}")
+            rows[i] = FailedError(f"{MISMATCH}{error}")
     return sendable, rows
 
 
 def as_csv(rows: Sequence[JSON]) -> str:
-    """Designs as CSV: the columns are the names of dict designs, otherwise x0, x1, ...
+    """Convert designs to CSV with the names of dict designs, or x0, x1, ..., as columns.
 
     Raises:
-        InvalidInputError: a design has parts that are no single values, or other names than the first.
+        InvalidInputError: a design is nested, or has other names than the first.
     """
     listed = [row if isinstance(row, (dict, list)) else [row] for row in rows]
     named = [
@@ -73,7 +77,7 @@ def as_csv(rows: Sequence[JSON]) -> str:
     ]
     if any(isinstance(value, (list, dict)) for row in named for value in row.values()):
         raise InvalidInputError(
-            "CSV has one value per column, and a design has deeper parts; use JSON"
+            "designs must have one value per column for CSV, got nested designs. Use JSON."
         )
     text = io.StringIO()
     writer = csv.DictWriter(text, list(named[0]), lineterminator="\n")
@@ -81,33 +85,33 @@ def as_csv(rows: Sequence[JSON]) -> str:
     try:
         writer.writerows(named)
     except ValueError as error:
-        raise InvalidInputError(f"designs of one batch have different names: {error}") from None
+        raise InvalidInputError(f"designs of one batch must have the same names: {error}") from None
     return text.getvalue()
 
 
-def checked_where(where: Where, what: str) -> Where:
-    """The same, if every path can be read.
+def checked_path(paths: JsonPath, where: str) -> JsonPath:
+    """Return paths that are valid.
 
     Raises:
-        InvalidInputError: one cannot; the message begins with ``what``.
+        InvalidInputError: a path is invalid; the message begins with ``where``.
     """
-    for path in [] if where is None else where.values() if isinstance(where, Mapping) else [where]:
+    for path in [] if paths is None else paths.values() if isinstance(paths, Mapping) else [paths]:
         if not isinstance(path, str) or _STEP.sub("", path):
             raise InvalidInputError(
-                f"{what}: answer is a path such as 'result.scores[0]', or one per output, got {path!r}"
+                f"{where}: answer must be a path such as 'result.scores[0]', got {path!r}"
             )
-    return where
+    return paths
 
 
-def found(document: JSON, where: Where) -> JSON:
-    """What stands at a path of a JSON document: names behind dots, positions in brackets, ``[*]`` for every item.
+def extract(document: JSON, paths: JsonPath) -> JSON:
+    """Return the value at a path: names after dots, positions in brackets, ``[*]`` for every item.
 
     Raises:
-        FailedError: there is no such place; the message says where the path ends and what is there.
+        FailedError: the path does not exist.
     """
-    if isinstance(where, Mapping):
-        return {name: found(document, path) for name, path in where.items()}
-    steps = [] if where is None else list(_STEP.finditer(where))
+    if isinstance(paths, Mapping):
+        return {name: extract(document, path) for name, path in paths.items()}
+    steps = [] if paths is None else list(_STEP.finditer(paths))
     return _walked(
         document, [step["name"] if step["name"] else f"[{step['index']}]" for step in steps], ""
     )
@@ -129,19 +133,21 @@ def _walked(value: JSON, steps: Sequence[str], trail: str) -> JSON:
         and -len(value) <= int(index) < len(value)
     ):
         return _walked(value[int(index)], rest, trail + step)
-    there = f"names {sorted(value)[:12]}" if isinstance(value, Mapping) else f"{_seen(value)}"
-    raise FailedError(f"the answer has no {step!r} at {trail or 'its top'}; there is {there}")
+    present = f"names {sorted(value)[:12]}" if isinstance(value, Mapping) else _kind(value)
+    raise FailedError(f"the output has no {step!r} at {trail or 'its top'}, but {present}")
 
 
 def rows_of(value: JSON, count: int) -> list[Any]:
-    """One row of outputs (or a verdict) for each of ``count`` designs.
+    """Return a row of outputs, or an error, for each of ``count`` designs.
 
-    ``value`` is a list of as many rows, or an object of columns, each a list of as many numbers. A row is a number, a
-    list, an object of outputs; ``null``, or an object with the only name ``"infeasible"`` or ``"failed"``, is a
-    verdict.
+    Args:
+        value: list of ``count`` rows, or object of columns of ``count`` numbers. A row is a
+            number, a list or an object of outputs. ``null`` and an object with the only name ``"infeasible"``
+            or ``"failed"`` are errors.
+        count: number of designs.
 
     Raises:
-        FailedError: it is neither, or of another length.
+        FailedError: ``value`` has another type or length.
     """
     if (
         isinstance(value, Mapping)
@@ -150,20 +156,18 @@ def rows_of(value: JSON, count: int) -> list[Any]:
     ):
         value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
     if not isinstance(value, list):
-        raise FailedError(
-            f"{count} designs were answered with {_seen(value)}, expected a list of {count} rows"
-        )
+        raise FailedError(f"the output must be a list of {count} rows, got {_kind(value)}")
     if len(value) != count:
-        raise FailedError(f"{count} designs were answered with {len(value)} rows")
+        raise FailedError(f"the output must have {count} rows, got {len(value)}")
     return [row_of(row) for row in value]
 
 
 def row_of(value: JSON) -> Any:
-    """The outputs of one design as they are, or the verdict that JSON says instead; see ``rows_of``."""
+    """Return the outputs of one design, or the error that stands for them; see ``rows_of``."""
     if value is None:
-        return FailedError("the answer is null")
+        return FailedError("the output must be numbers, got null")
     if isinstance(value, str):
-        return FailedError(f"the answer is text, not numbers: {value!r:.200}")
+        return FailedError(f"the output must be numbers, got text {value!r:.200}")
     if isinstance(value, Mapping) and len(value) == 1:
         kinds: dict[str, type[EvaluationError]] = {
             "infeasible": InfeasibleError,
@@ -176,27 +180,27 @@ def row_of(value: JSON) -> Any:
 
 
 def read_json(text: str) -> JSON:
-    """A JSON document.
+    """Parse a JSON document.
 
     Raises:
-        FailedError: it is none; the message shows how it begins.
+        FailedError: the text is not JSON; the message shows its beginning.
     """
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FailedError(f"this is not JSON ({error!s:.80}): {beginning(text)}") from None
+        raise FailedError(
+            f"the output must be JSON ({error!s:.80}), got {beginning(text)}"
+        ) from None
 
 
 def beginning(text: str, length: int = 200) -> str:
-    """How a text begins, quoted, for a reason."""
+    """Quote the beginning of a text."""
     return (
-        repr(text[:length]) + (" and so on" if len(text) > length else "")
-        if text.strip()
-        else "nothing"
+        repr(text[:length]) + (" ..." if len(text) > length else "") if text.strip() else "nothing"
     )
 
 
-def _seen(value: JSON) -> str:
+def _kind(value: JSON) -> str:
     kind = {dict: "an object", list: "a list", str: "text", type(None): "null"}.get(
         type(value), "a number"
     )

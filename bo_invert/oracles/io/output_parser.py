@@ -1,4 +1,4 @@
-"""Outputs out of what a program wrote: JSON, CSV, or numbers between words."""
+"""Parsers of a program's output: JSON, CSV, or a pattern with named groups."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ from contextlib import suppress
 from typing import Any
 
 from bo_invert.errors import FailedError
-from bo_invert.oracles.io.json_codec import Where, beginning, found, read_json, row_of, rows_of
+from bo_invert.oracles.io.json_codec import JsonPath, beginning, extract, read_json, row_of, rows_of
 
-Form = str | re.Pattern[str]
-"""How outputs are written: ``"json"``, ``"csv"``, or a pattern with named groups."""
+OutputFormat = str | re.Pattern[str]
+"""Format of the output: ``"json"``, ``"csv"``, or a pattern with named groups."""
 
 
-def read_rows(text: str, form: Form, where: Where, count: int | None) -> list[Any]:
-    """Rows of outputs or verdicts, one per design; ``count`` is None for one design outside any batch.
+def read_rows(text: str, form: OutputFormat, path: JsonPath, count: int | None) -> list[Any]:
+    """Parse one row of outputs, or an error, per design.
+
+    Args:
+        text: output of the program.
+        form: format of the output.
+        path: path of the outputs in JSON.
+        count: number of designs of a batch; None for a single design.
 
     Raises:
-        FailedError: the text holds no such rows; the message shows what was seen.
+        FailedError: the text has another format; the message shows its beginning or end.
     """
     if isinstance(form, re.Pattern):
         return _matched(text, form, count)
     if form == "csv":
         return _tabled(text, count)
-    value = found(_document(text), where)
+    value = extract(_document(text), path)
     return [row_of(value)] if count is None else rows_of(value, count)
 
 
 def _document(text: str) -> Any:
-    """JSON: the whole text or, behind lines of a log, its last line."""
+    """Parse the text as JSON or, after lines of a log, its last line."""
     try:
         return read_json(text)
     except FailedError:
@@ -49,61 +55,56 @@ def _tabled(text: str, count: int | None) -> list[Any]:
     ]
     if len(lines) < 2:
         raise FailedError(
-            f"this is not CSV with a line of names and lines of numbers: {beginning(text)}"
+            f"the output must be CSV with a header and lines of numbers, got {beginning(text)}"
         )
     names, body = [name.strip() for name in lines[0]], lines[1:]
     wanted = 1 if count is None else count
     if len(body) != wanted:
-        raise FailedError(f"{wanted} designs were answered with {len(body)} lines of numbers")
+        raise FailedError(f"the output must have {wanted} lines of numbers, got {len(body)}")
     return [_numbers(dict(zip(names, row, strict=False)), len(row) == len(names)) for row in body]
 
 
 def _matched(text: str, pattern: re.Pattern[str], count: int | None) -> list[Any]:
-    rows = [{name: said for name, said in match.groupdict().items() if said is not None}
-            for match in pattern.finditer(text)]  # fmt: skip
+    matches = [match.groupdict() for match in pattern.finditer(text)]
+    rows = [{name: word for name, word in row.items() if word is not None} for row in matches]
     if not rows:
-        raise FailedError(f"nothing matches {pattern.pattern!r:.120}: {_end(text)}")
-    if count is None:  # iterations print the same line again: the last one counts
-        rows = [{name: said for row in rows for name, said in row.items()}]
-        count = 1
+        raise FailedError(f"no match of {pattern.pattern!r:.120}: {_end(text)}")
+    if count is None:  # iterations print the same line again; the last one counts
+        rows, count = [{name: word for row in rows for name, word in row.items()}], 1
     if len(rows) != count:
         raise FailedError(
-            f"{count} designs were answered with {len(rows)} matches of {pattern.pattern!r:.120}"
+            f"the output must have {count} matches of {pattern.pattern!r:.120}, got {len(rows)}"
         )
-    return [_worded(_numbers(row, True)) for row in rows]
+    return [_without_text(_numbers(row, True)) for row in rows]
 
 
-def _worded(row: dict[str, Any]) -> Any:
-    """A group that caught no number is an answer about the design: solvers write stars where digits do not fit."""
-    words = {name: said for name, said in row.items() if isinstance(said, str)}
-    return FailedError(f"where a number should be there is {words!r:.120}") if words else row
+def _without_text(row: dict[str, Any]) -> Any:
+    """Return the row, or an error if a group is not a number; Fortran prints stars for overflow."""
+    text = {name: value for name, value in row.items() if isinstance(value, str)}
+    return FailedError(f"the output must be numbers, got {text!r:.120}") if text else row
 
 
 def _numbers(row: dict[str, str], whole: bool) -> Any:
-    """Numbers where the words are numbers. What is none stays text, which is an error only if it is an output."""
+    """Convert words to numbers; other words stay text, which is an error only for outputs."""
     if not whole:
-        return FailedError(
-            f"a line of numbers is shorter or longer than the line of names: {row!r:.120}"
-        )
-    return {name: _number(said) for name, said in row.items()}
+        return FailedError(f"a line must have one number per name of the header, got {row!r:.120}")
+    return {name: _number(word) for name, word in row.items()}
 
 
-def _number(said: str) -> float | str:
-    try:
-        return float(said)
-    except ValueError:
-        pass
-    try:
-        return float(
-            re.sub(r"(?<=[\d.])[dD](?=[+-]?\d+$)", "e", said.strip())
-        )  # as Fortran writes it
-    except ValueError:
-        return said
+def _number(word: str) -> float | str:
+    """Convert a word to a number, also with a Fortran exponent such as 1.5D-3."""
+    with suppress(ValueError):
+        return float(word)
+    with suppress(ValueError):
+        return float(re.sub(r"(?<=[\d.])[dD](?=[+-]?\d+$)", "e", word.strip()))
+    return word
 
 
 def _end(text: str, length: int = 200) -> str:
     if not text.strip():
-        return "there is nothing"
+        return "the output is empty"
     return (
-        f"the text ends with {text[-length:]!r}" if len(text) > length else f"the text is {text!r}"
+        f"the output ends with {text[-length:]!r}"
+        if len(text) > length
+        else f"the output is {text!r}"
     )

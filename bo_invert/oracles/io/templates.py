@@ -1,7 +1,7 @@
-"""Designs put into text: ``{temperature}``, ``{x[0]:.3f}``. numpy only.
+"""Templates with placeholders for values of a design: ``{temperature}``, ``{x[0]:.3f}``.
 
-Not ``str.format``: names and indices are looked up in the design and nowhere else, there are no attributes and no
-nested fields, and braces that enclose anything but a name stay as they are, as in JSON, C or OpenFOAM files.
+Unlike ``str.format``, placeholders have no attributes and no nested fields. Braces that enclose
+anything but a name stay unchanged, as in JSON, C or OpenFOAM files.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from bo_invert.oracles.io.json_codec import plain
 
 _NAME = r"[A-Za-z_]\w*"
 _FIELD = re.compile(
-    rf"\{{\{{(?P<kept>{_NAME}(?:\[[^\[\]{{}}\n]*\])*(?::[^{{}}\n]*)?)\}}\}}"
+    rf"\{{\{{(?P<literal>{_NAME}(?:\[[^\[\]{{}}\n]*\])*(?::[^{{}}\n]*)?)\}}\}}"
     rf"|\{{(?P<name>{_NAME})(?P<keys>(?:\[[^\[\]{{}}\n]*\])*)(?::(?P<spec>[^{{}}\n]*))?\}}"
 )
 
 
 def values_of(design: Any) -> dict[str, Any]:
-    """What placeholders may name: the parameters of a dict design by their names, and any design as ``x``."""
+    """Return the values for placeholders: the design as ``x``, and named parameters."""
     named = (
         {str(name): value for name, value in design.items()} if isinstance(design, Mapping) else {}
     )
@@ -30,28 +30,35 @@ def values_of(design: Any) -> dict[str, Any]:
 
 
 def names_in(text: str) -> list[str]:
-    """The names that placeholders of a text begin with, in order, each once."""
+    """Return the names in the placeholders of a text, in order, each once."""
     return list(dict.fromkeys(found["name"] for found in _FIELD.finditer(text) if found["name"]))
 
 
 def fill(text: str, values: Mapping[str, Any], escape: Callable[[str], str] = str) -> str:
-    """The text with every placeholder replaced by its value.
+    """Replace the placeholders of a text by their values.
 
-    ``{name}`` and ``{x[0][1]}`` show a number so that it reads back to the same number, text as it is, lists as JSON.
-    Behind a colon stands a format as in Python (``{pressure:.6e}``), or ``json``, which quotes text. ``{{name}}``
-    stands for ``{name}``. What a value holds is never looked at for placeholders again; ``escape`` is applied to it.
+    ``{name}`` and ``{x[0][1]}`` print numbers without loss, text unchanged and lists as JSON. A
+    format as in Python (``{pressure:.6e}``), or ``json``, which quotes text, follows a colon.
+    ``{{name}}`` gives ``{name}``. Placeholders in values are not replaced.
+
+    Args:
+        text: template.
+        values: values by name.
+        escape: function applied to each printed value.
 
     Raises:
-        InvalidInputError: a name or an index is not in ``values``, or a format does not suit its value.
+        InvalidInputError: unknown name or index, or a format of another type.
     """
     return _FIELD.sub(
-        lambda found: "{" + found["kept"] + "}" if found["kept"] else escape(_shown(found, values)),
+        lambda match: (
+            "{" + match["literal"] + "}" if match["literal"] else escape(_shown(match, values))
+        ),
         text,
     )
 
 
 def fill_json(value: Any, values: Mapping[str, Any]) -> Any:
-    """JSON with placeholders in its strings; a string that is nothing but one becomes the value itself.
+    """Replace placeholders in the strings of JSON; a string of one placeholder becomes its value.
 
     Raises:
         InvalidInputError: see ``fill``.
@@ -68,8 +75,8 @@ def fill_json(value: Any, values: Mapping[str, Any]) -> Any:
     return value
 
 
-def _shown(found: re.Match[str], values: Mapping[str, Any]) -> str:
-    value, spec = plain(_looked_up(found, values)), found["spec"]
+def _shown(match: re.Match[str], values: Mapping[str, Any]) -> str:
+    value, spec = plain(_looked_up(match, values)), match["spec"]
     if spec == "json" or (not spec and not isinstance(value, (str, float))):
         return json.dumps(value)
     if not spec:
@@ -78,20 +85,20 @@ def _shown(found: re.Match[str], values: Mapping[str, Any]) -> str:
         return format(value, spec)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"placeholder {found[0]}: {value!r:.60} cannot be shown so: {error}"
+            f"placeholder {match[0]}: format must suit {value!r:.60}: {error}"
         ) from None
 
 
-def _looked_up(found: re.Match[str], values: Mapping[str, Any]) -> Any:
-    name = found["name"]
+def _looked_up(match: re.Match[str], values: Mapping[str, Any]) -> Any:
+    name = match["name"]
     if name not in values:
         raise InvalidInputError(
-            f"placeholder {found[0]}: there is no {name!r}; there are {sorted(values)}. "
-            f"Write {{{found[0]}}} for the text {found[0]}"
+            f"placeholder {match[0]}: name must be one of {sorted(values)}, got {name!r}. "
+            f"Write {{{match[0]}}} for the text {match[0]}."
         )
     value = values[name]
-    for key in re.findall(r"\[([^\]]*)\]", found["keys"]):
-        value = _item(value, key, found[0])
+    for key in re.findall(r"\[([^\]]*)\]", match["keys"]):
+        value = _item(value, key, match[0])
     return value
 
 
@@ -100,18 +107,12 @@ def _item(value: Any, key: str, placeholder: str) -> Any:
         if key in value:
             return value[key]
         raise InvalidInputError(
-            f"placeholder {placeholder}: there is no {key!r}; there are {sorted(map(str, value))}"
+            f"placeholder {placeholder}: key must be one of {sorted(map(str, value))}, got {key!r}"
         )
     size = 0 if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") else len(value)
     if not isinstance(value, Sequence) and not hasattr(value, "shape"):
         size = 0
     if re.fullmatch(r"-?\d{1,9}", key) and -size <= int(key) < size:
         return value[int(key)]
-    what = (
-        f"{size} values, from 0 to {size - 1}"
-        if size
-        else "no parts that could be named by a number"
-    )
-    raise InvalidInputError(
-        f"placeholder {placeholder}: there is no [{key}]; the design has {what}"
-    )
+    allowed = f"from 0 to {size - 1}" if size else "absent, because the value has no items"
+    raise InvalidInputError(f"placeholder {placeholder}: index must be {allowed}, got {key!r}")

@@ -73,14 +73,14 @@ def test_what_a_design_says_is_not_filled_again() -> None:
     [
         (
             "{pressure}",
-            r"no 'pressure'; there are \['fast', 'grid', 'kind', 'steps', 'temperature', 'x'\]",
+            r"one of \['fast', 'grid', 'kind', 'steps', 'temperature', 'x'\], got 'pressure'",
         ),
-        ("{grid[1]}", "1 values, from 0 to 0"),
-        ("{steps[0]}", "no parts"),
-        ("{kind[0]}", "no parts"),
-        ("{x[pressure]}", "no 'pressure'"),
-        ("{kind:.3f}", "cannot be shown so"),
-        ("{grid:.3f}", "cannot be shown so"),
+        ("{grid[1]}", "from 0 to 0, got '1'"),
+        ("{steps[0]}", "no items"),
+        ("{kind[0]}", "no items"),
+        ("{x[pressure]}", "got 'pressure'"),
+        ("{kind:.3f}", "format must suit"),
+        ("{grid:.3f}", "format must suit"),
     ],
 )
 def test_what_is_missing_is_said(text: str, said: str) -> None:

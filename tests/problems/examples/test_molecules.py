@@ -357,9 +357,9 @@ def test_a_forest_is_judged_by_the_exact_property(cached):
     assert calls == 2
     assert [one.loss for one in opinions] == pytest.approx([-qed(one) for one in designs])
     answers = problem.oracle.answers([*designs, "nonsense"], problem.outputs)
-    assert [answer.verdict is None for answer in answers] == [True, True, False]
+    assert [answer.error is None for answer in answers] == [True, True, False]
     assert abs(answers[0].y[0] - qed(designs[0])) < 0.2
-    told = problem.outcome(answers[2].verdict, answers[2].calls and bi.types.Cost())
+    told = problem.outcome(answers[2].error, answers[2].calls and bi.types.Cost())
     assert told.state is State.INFEASIBLE
 
 
