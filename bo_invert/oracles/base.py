@@ -161,7 +161,7 @@ def as_outputs(raw: Any, outputs: Sequence[str]) -> Array:
     y = shaped_outputs(raw, outputs)
     if not np.isfinite(y).all():
         named = dict(zip(outputs, y.tolist(), strict=True))
-        raise FailedError(f"outputs must be finite, got {named}")
+        raise FailedError(f"an output is not finite: {named}")
     return y
 
 

@@ -302,7 +302,7 @@ def test_one_bad_design_of_a_batch_is_found_and_all_pay_twice() -> None:
         (b"", "nothing"),
         (b'{"y": 1', "must be JSON"),
         (b"[" * 100_000, "must be JSON"),
-        (b"NaN", "must be finite"),
+        (b"NaN", "not finite"),
         (b'{"z": 1}', "missing"),
         (b"\xff\xfe\x00", "must be JSON"),
         (b"null", "null"),

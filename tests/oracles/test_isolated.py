@@ -80,7 +80,7 @@ def oracle() -> bi.Isolated:
         ("raise", "ValueError: bad luck"),
         ("shape", f"^{MISMATCH}outputs must have shape"),
         ("names", f"^{MISMATCH}outputs .'y'. are missing"),
-        ("nan", "must be finite"),
+        ("nan", "not finite"),
         ("words", "its process ended with exit code 5: disk quota exceeded$"),
     ],
 )

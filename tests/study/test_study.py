@@ -274,9 +274,9 @@ def test_processes_evaluate_too() -> None:
     ("oracle", "reason"),
     [
         (lambda x: {"yield": 1.0}, "outputs ['yeild'] are missing, got ['yield']"),
-        (lambda x: [1.0, 2.0], "shape (2,)"),
+        (lambda x: [1.0, 2.0], "got (2,)"),
         (lambda x: None, "is a return missing"),
-        (lambda x: "high", "no number"),
+        (lambda x: "high", "must be a number, a vector or a dict"),
     ],
 )
 def test_a_mistake_in_the_problem_does_not_eat_the_budget(oracle: Any, reason: str) -> None:
@@ -302,7 +302,7 @@ def test_a_mistake_in_the_problem_does_not_eat_the_budget(oracle: Any, reason: s
         ),
         ((1.0, 2.0), "Name all 2 in Problem(outputs=['a', 'b'])"),
         (np.arange(201.0), "Name all 201 in Problem(outputs=['a', 'b', 'c', ...])"),
-        ({}, "the oracle must answer them"),
+        ({}, "The oracle must return them"),
     ],
 )
 def test_an_oracle_of_several_outputs_is_told_how_to_name_one(answer: Any, advice: str) -> None:

@@ -60,7 +60,9 @@ def _tabled(text: str, count: int | None) -> list[Any]:
     names, body = [name.strip() for name in lines[0]], lines[1:]
     wanted = 1 if count is None else count
     if len(body) != wanted:
-        raise FailedError(f"the output must have {wanted} lines of numbers, got {len(body)}")
+        raise FailedError(
+            f"the output must have one line of numbers per design ({wanted}), got {len(body)}"
+        )
     return [_numbers(dict(zip(names, row, strict=False)), len(row) == len(names)) for row in body]
 
 
