@@ -18,6 +18,7 @@ from bo_invert.report.performance import (
     Ranks,
     calls_to_solve,
     contenders,
+    percent,
     ranks_at,
     run_frame,
     thorough,
@@ -153,10 +154,10 @@ def calls_table(data: BenchmarkRuns, tolerance: float = HIT) -> Table:
         return _calls(spread(solved[run.problem, run.seed, run.label] for run in runs))
 
     note = (
-        "The way leads from the median first loss of all methods to the optimum, or to the lowest "
-        "loss of any method."
+        "The improvement is the way from the median first loss of all methods to the optimum, or "
+        "to the lowest loss of any method."
     )
-    return _grid(data, f"Calls until all but {tolerance:.3g} of the way is done", cell, [note])
+    return _grid(data, f"Calls until {percent(tolerance)} of the improvement", cell, [note])
 
 
 def _seconds_table(data: BenchmarkRuns) -> Table:
@@ -186,7 +187,7 @@ def _ranks_table(data: BenchmarkRuns, ranks: Ranks) -> Table:
         for label, *means in order.itertuples()
     )
     notes = [
-        f"All problems have equal weight. Losses with all but {TIE:.0e} of the way done are ties.",
+        f"All problems have equal weight. Losses within {TIE:.0e} of the improvement are ties.",
         "Refused and crashed runs rank last.",
     ]
     if data.against is not None and not data.tests:

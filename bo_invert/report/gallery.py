@@ -115,13 +115,13 @@ def _show(axes: Any, picture: Picture, caption: str) -> None:
 def _caption(find: Find, goal: Mapping[str, Any]) -> str:
     """Return claimed and judged result: a maximised output, or the distance to a target."""
     sought = Goal(goal)
-    verb, digits = ("misses by", ".2e") if sought.kind == "target" else ("claims", ".3g")
-    lines = [f"{verb} {sought.value(find.loss):{digits}}"]
+    name, digits = ("off by", ".2e") if sought.kind == "target" else ("claimed:", ".3g")
+    lines = [f"{name} {sought.value(find.loss):{digits}}"]
     if find.judged is not None:
         violated = " (infeasible)" if find.upheld is False else ""
-        lines.append(f"judge: {sought.value(find.judged):{digits}}{violated}")
+        lines.append(f"judged: {sought.value(find.judged):{digits}}{violated}")
     if find.plausibility is not None:
-        lines.append(f"plausibility {find.plausibility:.2f}")
+        lines.append(f"plausibility: {find.plausibility:.2f}")
     return "\n".join(lines)
 
 

@@ -23,9 +23,9 @@ from bo_invert.report.templating import render
 
 PROFILE_NOTE = (
     "Data profiles (Moré and Wild 2009): share of solved pairs of problem and seed, over the pairs "
-    "that all these methods ran; refused runs count as unsolved. The way leads from the median "
-    "first loss of all methods to the optimum, or to the lowest loss of any method if the optimum "
-    "is not known."
+    "that all these methods ran; refused runs count as unsolved. The improvement is the way from "
+    "the median first loss of all methods to the optimum, or to the lowest loss of any method if "
+    "the optimum is not known."
 )
 
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-5)
-"""Remaining shares of the way from start to best at which a pair counts as solved. The first
-three: Moré & Wild 2009, section 2.2; 1e-5 is their strictest level."""
+"""Remaining shares of the improvement from start to best at which a pair counts as solved: the
+levels of accuracy of Moré & Wild 2009, section 4."""
 
 TIE = 1e-9
-"""Remaining share of the way below which two losses tie. Engineering choice: stored losses have
-ten significant digits (``benchmark.results.DIGITS``)."""
+"""Remaining share of the improvement below which two losses tie. Engineering choice: stored
+losses have ten significant digits (``benchmark.results.DIGITS``)."""
 
 
 def starts(runs: Sequence[Run]) -> dict[tuple[str, int], float]:
@@ -124,6 +124,11 @@ def calls_to_solve(frame: pd.DataFrame, tolerance: float) -> Array:
         for run, level in zip(frame["run"], levels(frame, tolerance), strict=True)
     ]
     return np.where(np.isfinite(frame["best"]), calls, math.nan)
+
+
+def percent(tolerance: float) -> str:
+    """Format the share of the improvement that a tolerance requires, such as ``99 %``."""
+    return f"{100 * (1 - tolerance):.5g} %"
 
 
 def contenders(frame: pd.DataFrame) -> list[str]:

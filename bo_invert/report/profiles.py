@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.report.curves import line_of, panels
-from bo_invert.report.performance import TOLERANCES, calls_to_solve, matrix
+from bo_invert.report.performance import TOLERANCES, calls_to_solve, matrix, percent
 from bo_invert.report.statistics import data_profile
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def profiles_figure(
     everyone = list(frame["label"].unique())
     last = max((int(run.calls[-1]) for run in frame["run"] if len(run.calls)), default=1)
     grid = np.arange(last + 1)
-    figure, places = panels([f"all but {tolerance:.3g} of the way" for tolerance in tolerances])
+    figure, places = panels(
+        [f"{percent(tolerance)} of the improvement" for tolerance in tolerances]
+    )
     for index, (tolerance, place) in enumerate(zip(tolerances, places, strict=True)):
         calls = matrix(frame, calls_to_solve(frame, tolerance)).reindex(columns=list(labels))
         calls = calls.dropna()

@@ -181,7 +181,7 @@ def _cost(problems: Sequence[ProblemRanking]) -> str:
         values, gradients = sum(r.bill.values for r in runs), sum(r.bill.gradients for r in runs)
         seconds, asking = sum(r.bill.total_seconds for r in runs), sum(r.bill.asking for r in runs)
         calls = f"{counted(values, 'oracle value')}, {counted(gradients, 'gradient')}"
-        share = f" ({asking / seconds:.0%} in the strategies)" if seconds > 0 else ""
+        share = f" ({100 * asking / seconds:.0f} % in the strategies)" if seconds > 0 else ""
         parts.append(f"Cost of {counted(len(runs), 'run')}: {calls}, {seconds:.3g} s{share}.")
     if failed := sum(method.failed_attempts for method in methods):
         parts.append(f"{counted(failed, 'attempt')} without outputs, billed.")

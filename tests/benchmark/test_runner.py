@@ -512,7 +512,7 @@ def test_a_comparison_shows_profiles_and_calls_to_hit(tmp_path: Path) -> None:
     html = (tmp_path / "report.html").read_text()
     assert "Problems solved over calls" in html
     assert html.count('class="figure"') == 2
-    assert "Calls until all but 0.01 of the way is done" in (tmp_path / "table.md").read_text()
+    assert "Calls until 99 % of the improvement" in (tmp_path / "table.md").read_text()
 
 
 def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:

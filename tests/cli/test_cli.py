@@ -467,7 +467,7 @@ def test_list_of_nothing(bo: Command) -> None:
         ("nosuch", 2, "No such command"),
     ],
 )
-def test_what_goes_wrong_is_said_in_a_line(bo: Command, line: str, code: int, message: str) -> None:
+def test_errors_are_one_line(bo: Command, line: str, code: int, message: str) -> None:
     answer = bo(*line.split())
     assert (answer.code, answer.out) == (code, "")
     assert message in answer.err

@@ -197,8 +197,8 @@ def check_curve(study: bi.Study, events: list[Any], parent: Any, uri: str) -> No
             rows.append(dict(now))
     history = points(uri, parent)
     for key in now:
-        told = [(row["calls"], pytest.approx(row[key])) for row in rows if key in row]
-        assert [(step, value) for step, _, value in history[key]] == told, key
+        expected = [(row["calls"], pytest.approx(row[key])) for row in rows if key in row]
+        assert [(step, value) for step, _, value in history[key]] == expected, key
     assert study.best is not None
     assert parent.data.metrics["best_yield_"] == study.best.y[0]
     assert parent.data.metrics["calls"] == study.history.calls
@@ -354,9 +354,9 @@ def test_latents_of_any_dimension(dim: int, uri: str) -> None:
             assert json.loads(params["point"]) == trial.point.tolist()
         else:
             assert params["point"].endswith(", ... 2000 in all]")
-            kept = json.loads(params["point"].partition(", ...")[0] + "]")
-            assert len(kept) > 400
-            np.testing.assert_allclose(kept, trial.point[: len(kept)], rtol=1e-5)
+            shown = json.loads(params["point"].partition(", ...")[0] + "]")
+            assert len(shown) > 400
+            np.testing.assert_allclose(shown, trial.point[: len(shown)], rtol=1e-5)
 
 
 def test_many_parameters_and_many_outputs(uri: str) -> None:
@@ -381,9 +381,9 @@ def test_names_that_mlflow_does_not_take(uri: str) -> None:
     study.tell(trial, np.arange(10.0, 19.0))
     bi.to_mlflow(study, tracking_uri=uri)
     metrics = runs(uri)[1][0].data.metrics
-    told = {key: value for key, value in metrics.items() if value >= 10.0}
-    assert sorted(told.values()) == sorted([*range(10, 19), 13.0]), "and the loss, which is a!"
-    assert {"a_", "a__", "calls_"} <= set(told)
+    outputs = {key: value for key, value in metrics.items() if value >= 10.0}
+    assert sorted(outputs.values()) == sorted([*range(10, 19), 13.0]), "and the loss, which is a!"
+    assert {"a_", "a__", "calls_"} <= set(outputs)
 
 
 def test_a_best_that_is_not_there_is_no_number(uri: str) -> None:
@@ -491,7 +491,7 @@ def closed_port() -> int:
         return int(once.getsockname()[1])
 
 
-def test_without_mlflow_a_study_goes_on_and_is_told_later(uri: str) -> None:
+def test_a_study_continues_without_mlflow_and_is_exported_later(uri: str) -> None:
     study = bi.Study.create("alone", problem(), "random")
     address = f"http://me:secret@127.0.0.1:{closed_port()}"
     tracking = bi.mlflow_tracking(study, tracking_uri=address, every=0.02)
@@ -501,10 +501,10 @@ def test_without_mlflow_a_study_goes_on_and_is_told_later(uri: str) -> None:
             study.run(10)
             time.sleep(0.2)  # for more attempts than one
 
-    with pytest.warns(UserWarning, match="cannot be reached") as said:
+    with pytest.warns(UserWarning, match="cannot be reached") as caught:
         run()
-    assert len(said) == 1
-    assert "secret" not in str(said[0].message)
+    assert len(caught) == 1
+    assert "secret" not in str(caught[0].message)
     assert isinstance(tracking.error, TrackingError)
     assert study.history.calls == 10
     with pytest.raises(TrackingError, match="cannot be reached"):

@@ -1,4 +1,4 @@
-"""Verdicts on rivals: what a test can find with so few runs, who leads, and who is last."""
+"""Pairwise tests: power with few seeds, leading rivals, ranks of refused and crashed runs."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def test_the_signed_rank_test_counts_all_signs_with_ties_too() -> None:
         a, b = rng.normal(size=(2, 9))
         assert wilcoxon(a, b) == pytest.approx(scipy_wilcoxon(a, b, method="exact").pvalue)
     for differences in ([1, 1, 1, 1, 1], [1, -2, 2, 2, 3, -3, 5], [0, 1, 1, -1, 4, 4]):
-        ranks = np.array([np.mean(np.flatnonzero(np.sort(np.abs(_kept(differences))) == abs(d)) + 1)
-                          for d in _kept(differences)])  # fmt: skip
-        seen = abs((np.sign(_kept(differences)) * ranks).sum())
+        ranks = np.array([np.mean(np.flatnonzero(np.sort(np.abs(_differing(differences))) == abs(d)) + 1)
+                          for d in _differing(differences)])  # fmt: skip
+        seen = abs((np.sign(_differing(differences)) * ranks).sum())
         sums = [
             abs((np.array(signs) * ranks).sum())
             for signs in itertools.product((-1, 1), repeat=len(ranks))
@@ -74,7 +74,7 @@ def test_the_signed_rank_test_counts_all_signs_with_ties_too() -> None:
         )
 
 
-def _kept(differences: list[float]) -> np.ndarray:
+def _differing(differences: list[float]) -> np.ndarray:
     return np.array([d for d in differences if d])
 
 
@@ -103,13 +103,13 @@ def test_the_stratified_test_by_hand() -> None:
 def test_the_stratified_test_errs_as_often_as_it_says() -> None:
     rng = np.random.default_rng(7)
     rejected = 0
-    for _ in range(400):  # units and spreads differ by problem, and nobody is better
+    for _ in range(400):  # units and spreads differ by problem, without a true difference
         strata = [tuple(10.0**unit * rng.standard_cauchy(size=(2, 5))) for unit in range(4)]
         rejected += stratified_wilcoxon(strata) < 0.05
     assert rejected <= 33  # the exact test rejects 5 % at most; three standard errors more
 
 
-# ---------------------------------------------------------------------- duels
+# ---------------------------------------------------------------------- tests by problem
 
 
 def test_duels_find_the_losses() -> None:
@@ -292,7 +292,7 @@ def test_the_rank_of_a_difference_is_that_within_its_problem() -> None:
 # ---------------------------------------------------------------------- refusals, breakdowns, ties in ranks
 
 
-def test_who_refuses_or_breaks_down_is_last_and_not_left_out() -> None:
+def test_refused_and_crashed_runs_rank_last() -> None:
     runs = []
     for seed in range(2):
         runs += field({"a": {"p": [3.0]}, "b": {"p": [5.0]}, "c": {"p": [3.0]}, "d": {"p": [1.0]}})
@@ -305,7 +305,7 @@ def test_who_refuses_or_breaks_down_is_last_and_not_left_out() -> None:
         runs[-8:] = [replace(run, seed=seed) for run in runs[-8:]]
     runs += [a_run([], "e", problem, status=Status.REFUSED) for problem in "pq"]
     assert contenders(run_frame(runs)) == ["a", "b", "c", "d"], (
-        "who refused everything is not ranked"
+        "a method that refused everything is not ranked"
     )
     ranks = ranks_at(run_frame(runs, {"p": 0.0, "q": 0.0}), "abcd", (1, 2))
     assert ranks is not None

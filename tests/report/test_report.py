@@ -25,7 +25,7 @@ from bo_invert.report.pictures import png
 from bo_invert.report.ranking import rank_methods, unconfirmed
 from bo_invert.report.runs import Find, Run, Status, as_picture, frozen
 from bo_invert.report.statistics import Spread
-from bo_invert.report.summary import summary_text
+from bo_invert.report.summary import summary_table, summary_text
 from bo_invert.report.table import Table, shown
 from bo_invert.report.text import study_text, trial_text
 from bo_invert.types import Attempt, Cost, Ledger, Outcome, Query, State, Trial
@@ -82,7 +82,7 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
-# ---------------------------------------------------------------------- who was fooled
+# ---------------------------------------------------------------------- unconfirmed claims
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ class Page(HTMLParser):
         ("minimize", math.inf, 0.0, 9.0, False),
     ],
 )
-def test_fooled_is_a_claim_of_which_the_judge_confirms_less_than_half(
+def test_a_claim_is_unconfirmed_if_the_judge_confirms_less_than_half(
     goal, start, loss, judged, expected
 ):
     assert unconfirmed(a_run(loss=loss, judged=judged, goal={"type": goal}), start) is expected
 
 
-def test_a_judge_who_disagrees_with_everything_fools_nobody_twice():
+def test_a_judge_equal_to_the_oracle_confirms_everything():
     run = a_run(loss=0.5, judged=0.5, start=0.5)
     assert not unconfirmed(run, 0.5)
 
@@ -113,7 +113,7 @@ def test_a_judge_who_disagrees_with_everything_fools_nobody_twice():
 # ---------------------------------------------------------------------- the paragraph
 
 
-def test_the_judge_decides_and_the_bold_claim_is_exposed():
+def test_the_judge_decides_and_the_best_claim_is_named():
     text = summary_text([
         a_run("gp", 0.1, 0.15, 0.5),
         a_run("dream", 0.001, 0.9, 0.01, strategy="gradient"),
@@ -127,7 +127,7 @@ def test_the_judge_decides_and_the_bold_claim_is_exposed():
     assert "Cost of 3 runs: 150 oracle values, 0 gradients" in text
 
 
-def test_a_plain_method_that_wins_is_said_to_be_enough():
+def test_a_plain_method_that_wins_is_enough():
     text = summary_text([a_run("gp", 0.2, 0.22), a_run("best of N", 0.1, 0.1, strategy="prior")])
     assert "A plain method is enough: “best of N” (best of N from the reference measure)." in text
     text = summary_text([a_run("gp", 0.100, 0.11), a_run("cmaes", 0.1, 0.12)])
@@ -163,12 +163,12 @@ def test_a_claim_on_which_the_judge_fails_does_not_win():
     assert "The best claim is that of “b”: 0.01, judged: no value." in text
 
 
-def test_maximised_outputs_are_told_as_outputs():
+def test_maximised_outputs_are_shown_as_outputs():
     text = summary_text([a_run("a", -7.5, goal={"type": "maximize"}, start=-1.0)])
     assert "“a” is best with an output of 7.5" in text
 
 
-def test_a_fooled_winner_is_told_so():
+def test_an_unconfirmed_winner_is_named():
     text = summary_text([a_run("a", 0.0, 0.8), a_run("b", 0.85, 0.9)])
     assert "“a” is best" in text
     assert "less than half of the improvement claimed by “a”." in text
@@ -180,7 +180,7 @@ def test_an_implausible_winner_gets_a_plausible_runner_up():
     assert "Best method with plausible designs: “b”." in text
 
 
-def test_refusals_errors_and_failures_are_told():
+def test_refusals_errors_and_failures_are_named():
     broken = replace(a_run("gp", 0.1), status=Status.ERROR, ended="OSError: disk", finds=())
     failing = a_run("random", 0.5, bill=Ledger(values=50, attempts=50, failed=7, lost=1))
     text = summary_text([broken, failing, refused()])
@@ -189,13 +189,13 @@ def test_refusals_errors_and_failures_are_told():
     assert "8 attempts without outputs, billed." in text
 
 
-def test_nothing_and_nobody():
+def test_nothing_found():
     assert summary_text([]) == "There are no runs."
     assert "No method could run" in summary_text([refused()])
     assert "No method found a feasible design" in summary_text([a_run(feasible=False)])
 
 
-def test_several_seeds_are_told_by_medians_and_a_test():
+def test_several_seeds_have_medians_and_a_test():
     runs = [a_run("gp", 0.1 + 0.01 * s, seed=s) for s in range(8)]
     runs += [a_run("random", 0.5 + 0.01 * s, seed=s) for s in range(8)]
     text = summary_text(runs)
@@ -204,7 +204,35 @@ def test_several_seeds_are_told_by_medians_and_a_test():
     assert "16 runs" in text
 
 
-def test_one_fooled_run_of_many_is_counted():
+def test_several_problems_are_summarised_in_a_table():
+    runs = [
+        a_run(m, v, v + 0.1, problem=p) for p in "pq" for m, v in (("gp", 0.1), ("random", 0.5))
+    ]
+    runs.append(a_run("cmaes", 0.05, 0.01, problem="q"))
+    table = summary_table(runs)
+    assert table.columns == (
+        "problem", "best method", "value", "judged", "best plain method", "value", "judged",
+    )  # fmt: skip
+    assert table.rows[0] == ("p", "“gp”", 0.1, 0.2, "“random”", 0.5, 0.6)
+    assert table.rows[1] == ("q", "“cmaes”", 0.05, 0.01, "“cmaes”", 0.05, 0.01)
+    text = summary_text(runs)
+    assert "Best methods over 2 problems, ties included: “gp” on 1 and “cmaes” on 1." in text
+    assert "Best methods" in "".join(Page(report_html(runs, title="t")).text)
+    assert "Best methods" not in "".join(Page(report_html(runs[:2], title="t")).text)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_one_seed_has_neither_data_profiles_nor_quartile_bands(seeds):
+    runs = [a_run(m, v, seed=s) for s in range(seeds) for m, v in (("gp", 0.1), ("random", 0.5))]
+    html = report_html(runs, title="t")
+    text = "".join(Page(html).text)
+    assert ("Data profiles" in text) == ("quartiles" in text) == (seeds == 2)
+    assert html.count('class="figure"') == seeds
+    assert ('"fill":"tonexty"' in html) == (seeds == 2)
+    assert "Calls until 99 % of the improvement" in text
+
+
+def test_one_unconfirmed_run_of_many_is_counted():
     runs = [a_run("gp", 0.0, 0.9 if s == 0 else 0.1, seed=s) for s in range(3)]
     assert "improvement claimed by “gp” (1 of 3 runs)" in summary_text(runs)
 
@@ -419,7 +447,7 @@ def test_curves_without_any_run():
     assert len(curves_figure([refused()]).data) == 0
 
 
-def test_who_refuses_or_breaks_down_is_last_over_all_problems():
+def test_refused_and_crashed_runs_rank_last_over_all_problems():
     runs = [a_run(label, loss, problem=problem, seed=seed) for label, loss in (("a", 0.2), ("b", 0.3))
             for problem in "pq" for seed in range(2)]  # fmt: skip
     runs += [a_run("c", 0.1, seed=seed) for seed in range(2)]
@@ -430,7 +458,7 @@ def test_who_refuses_or_breaks_down_is_last_over_all_problems():
     assert {row[0]: row[1] for row in overall.rows} == {"a": 1.5, "b": 2.5, "c": 2.0}
     only_p = [run for run in runs if run.label != "c" or run.problem == "p"]
     assert "c" in comparison_tables(only_p)[-1].notes[-1], (
-        "who was not tried on a problem is left out"
+        "a method without runs on a problem is left out"
     )
 
 
