@@ -1,1 +1,1 @@
-"""The referee: a public suite of problems, our methods and their peers, on one ledger."""
+"""Benchmarks: strategies compared on problems with equal budgets, seeds and accounting."""

@@ -1,4 +1,4 @@
-"""Methods against each other: the same problems, seeds and budget, one ledger for all."""
+"""Comparison of strategies on the same problems, seeds and budget, with one accounting."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "compare", "run_one", "summarize"]
 
-FORMAT = {"format": "bo_invert.benchmark.compare", "version": 2}
+FORMAT = {"format": "bo_invert.comparison", "version": 2}
 
 
 def compare(
@@ -45,29 +45,33 @@ def compare(
     """Run every strategy on every problem with every seed.
 
     Args:
-        problems: one or several; or names to problems, or names to functions ``seed -> Problem``. Ready problems
-            may be given by name.
-        strategies: names, specs or ``Strategy`` objects; or labels to these. A pair ``(problem, strategy)`` lets a
-            method work on its own version of the problem (another space, the same oracle); its first part is a
-            problem, a function ``seed -> Problem``, or names of problems to these.
+        problems: one or several problems or names of ready problems; or a mapping from names to
+            problems or to functions ``seed -> Problem``.
+        strategies: names, specs or ``Strategy`` objects; or a mapping from labels to these. A pair
+            ``(problem, strategy)`` gives a method its own version of the problem: another space,
+            the same oracle. Its first part is a problem, a function ``seed -> Problem``, or a
+            mapping from names of problems to these.
         budget: calls of each run, oracle values plus gradients.
-        seeds: the runs of one problem and seed are paired; a number n stands for 0, ..., n - 1.
-        batch: trials under way at once within a run.
-        jobs: runs at once: in processes where loky is installed and the storage has a URL, otherwise in threads.
-        keep: how many of the best different designs each run reports; each is judged, at no charge.
-        progress: show a bar of runs.
-        storage: keeps every run as a study; the same call then resumes, and finished runs are not repeated.
-        token: for a server.
-        stop_when_hit: end a run early once a target is met within its tolerance.
-        raise_errors: let the first error of a run through. Otherwise it is recorded and the other runs go on.
+        seeds: seeds; runs with equal problem and seed are paired. A number n stands for
+            0, ..., n - 1.
+        batch: concurrent trials within a run.
+        jobs: concurrent runs: in processes if the storage has a URL, otherwise in threads.
+        keep: number of best, distinct designs that each run reports. The judge evaluates them; its
+            calls are not billed.
+        progress: show a progress bar.
+        storage: storage that records every run as a study. The same call resumes, and finished runs
+            are not repeated.
+        token: access token of a server.
+        stop_when_hit: end a run when a target is met within its tolerance.
+        raise_errors: raise the first error of a run. Otherwise record it and continue.
 
     Returns:
-        All runs. One that a strategy refused, or that broke down, is among them and says why.
+        All runs, including refused and failed ones with the reason.
 
     Raises:
-        InvalidInputError: something cannot be what was meant; found out before anything runs.
-        StorageError: the storage cannot be used.
-        AccessDeniedError: the server does not know the token.
+        InvalidInputError: an argument is invalid; no run has started.
+        StorageError: the storage cannot be opened.
+        AccessDeniedError: the server rejects the token.
     """
     sources = _problem_sources(problems)
     methods = _methods(strategies, sources)
@@ -84,7 +88,7 @@ def compare(
         from bo_invert.storage.open import open_store
 
         opened = open_store(storage, token)
-        opened.names()  # one that cannot be used is found out now, not by every run
+        opened.names()  # an unusable storage fails here, before the first run
         storage = storage if token is None else opened
     common = {"batch": batch, "keep": keep, "storage": storage, "stop_when_hit": stop_when_hit,
               "raise_errors": raise_errors}  # fmt: skip
@@ -100,7 +104,7 @@ def compare(
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Runs side by side."""
+    """Runs of several strategies, with tables, figures and files."""
 
     runs: tuple[Run, ...]
 
@@ -115,7 +119,7 @@ class Comparison:
         return "\n\n".join(table.text(width) for table in comparison_tables(self.runs))
 
     def markdown(self) -> str:
-        """The same tables for a Markdown document, and the calls that each method needed."""
+        """Return the tables as Markdown, with the calls that each method needed."""
         from bo_invert.report.benchmark_tables import BenchmarkRuns, calls_table
         from bo_invert.report.comparison_tables import comparison_tables
 
@@ -132,28 +136,28 @@ class Comparison:
         return summary_text(self.runs)
 
     def records(self) -> list[dict[str, Any]]:
-        """One flat dict of plain values per run."""
+        """Return one flat dict per run."""
         return [run.record() for run in self.runs]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per run."""
+        """Return a data frame with one row per run."""
         import pandas as pd
 
         return pd.DataFrame(self.records())
 
     def plot(self) -> Figure:
-        """Best loss so far over calls: median and quartiles over seeds, one panel per problem."""
+        """Plot the best loss over calls: median and quartiles over seeds, one panel per problem."""
         from bo_invert.report.curves import curves_figure
 
         return curves_figure(self.runs)
 
     def save(self, directory: str | Path, title: str = "Comparison", lead: str = "") -> Path:
-        """Write ``comparison.json``, ``report.html`` (opens offline) and ``table.md`` into a directory.
+        """Write ``comparison.json``, ``table.md`` and ``report.html`` (opens offline).
 
         Args:
-            directory: made if it is not there.
-            title: of the report.
-            lead: what the report says first, one paragraph a line.
+            directory: target directory, created if missing.
+            title: title of the report.
+            lead: introduction of the report, one paragraph per line.
 
         Returns:
             The directory.
@@ -175,10 +179,10 @@ class Comparison:
 
     @staticmethod
     def load(directory: str | Path) -> Comparison:
-        """What ``save`` wrote.
+        """Load a comparison that ``save`` wrote.
 
         Raises:
-            InvalidInputError: there is no comparison, or it was written by a newer version.
+            InvalidInputError: the file is missing, invalid, or written by a newer version.
         """
         path = Path(directory) / "comparison.json"
         try:
@@ -187,7 +191,7 @@ class Comparison:
                 raise KeyError("format")
             if data["version"] > FORMAT["version"]:
                 raise InvalidInputError(
-                    f"{path} was written by a newer version of bo_invert; update to read it"
+                    f"{path}: a newer version of bo_invert wrote this file. Update bo_invert."
                 )
             return Comparison(tuple(Run.from_json(run) for run in data["runs"]))
         except InvalidInputError:
@@ -201,7 +205,7 @@ class Comparison:
             RecursionError,
         ) as error:
             raise InvalidInputError(
-                f"no comparison in {path}: {type(error).__name__}: {error}"
+                f"{path}: not a comparison: {type(error).__name__}: {error}"
             ) from None
 
     def __repr__(self) -> str:
@@ -213,7 +217,7 @@ class Comparison:
         return comparison_html(self.runs)
 
 
-# ---------------------------------------------------------------------- what is to be run
+# ---------------------------------------------------------------------- arguments
 
 
 def _problem_sources(problems: Any) -> dict[str, ProblemSource]:
@@ -226,16 +230,17 @@ def _problem_sources(problems: Any) -> dict[str, ProblemSource]:
         made = [_source(value, "a problem") for value in several]
         if not all(isinstance(problem, Problem) for problem in made):
             raise InvalidInputError(
-                "compare: a function from seeds to problems needs a name; write {'name': function}"
+                "compare: a function of seeds must have a name. Write {'name': function}."
             )
         sources = {problem.name: problem for problem in made if isinstance(problem, Problem)}
         if len(sources) < len(made):
             raise InvalidInputError(
-                f"compare: two problems share a name among {[p.name for p in made if isinstance(p, Problem)]}; "
-                "write {'name': problem, ...}"
+                "compare: names of problems must differ, got "
+                f"{[p.name for p in made if isinstance(p, Problem)]}. "
+                "Write {'name': problem, ...}."
             )
     if not sources:
-        raise InvalidInputError("compare: at least one problem is needed")
+        raise InvalidInputError("compare: at least one problem is required")
     return sources
 
 
@@ -247,26 +252,27 @@ def _source(value: Any, who: str) -> ProblemSource:
     if isinstance(value, Problem) or callable(value):
         return value  # type: ignore[no-any-return]
     raise InvalidInputError(
-        f"compare: {who} must be a Problem, a name, or a function seed -> Problem, got {type(value).__name__}"
+        f"compare: {who} must be a Problem, a name, or a function seed -> Problem, "
+        f"got {type(value).__name__}"
     )
 
 
 def _methods(
     strategies: Any, sources: Mapping[str, Any]
 ) -> dict[str, tuple[dict[str, ProblemSource], Strategy]]:
-    """Labels to (problems of their own by name, strategy)."""
+    """Return a mapping from labels to (own problems by name, strategy)."""
     if isinstance(strategies, (str, Strategy)):
         strategies = [strategies]
     if not isinstance(strategies, Mapping):
         made = [from_spec(strategy) for strategy in strategies]
         if len({strategy.name for strategy in made}) < len(made):
             raise InvalidInputError(
-                f"compare: a strategy is given twice among {[s.name for s in made]}; "
-                "tell them apart with labels: {'label': strategy, ...}"
+                f"compare: strategies must differ, got {[s.name for s in made]}. "
+                "Use labels: {'label': strategy, ...}."
             )
         strategies = {strategy.name: strategy for strategy in made}
     if not strategies:
-        raise InvalidInputError("compare: at least one strategy is needed")
+        raise InvalidInputError("compare: at least one strategy is required")
     methods = {}
     for label, value in strategies.items():
         own: Any = {}
@@ -278,8 +284,10 @@ def _methods(
             own, value = value
             own = own if isinstance(own, Mapping) else dict.fromkeys(sources, own)
             if not set(own) <= set(sources):
-                raise InvalidInputError(f"compare: method {label!r} has a problem for {sorted(set(own) - set(sources))}, "
-                                   f"the problems are {list(sources)}")  # fmt: skip
+                raise InvalidInputError(
+                    f"compare: the problems of method {label!r} must be among {list(sources)}, "
+                    f"got {sorted(set(own) - set(sources))}"
+                )
             own = {
                 name: _source(source, f"the problem of method {label!r}")
                 for name, source in own.items()
@@ -297,9 +305,8 @@ def _job(task: dict[str, Any]) -> Run:
 
 def _run_all(tasks: list[dict[str, Any]], jobs: int, progress: bool) -> list[Run]:
     storage, raise_errors = tasks[0]["storage"], tasks[0]["raise_errors"]
-    processes = storage is None or isinstance(
-        storage, str
-    )  # a live store cannot travel to another process
+    # An open storage cannot be sent to another process.
+    processes = storage is None or isinstance(storage, str)
     runs: dict[int, Run] = {}
     bar = _bar(len(tasks), progress)
     try:
@@ -310,7 +317,7 @@ def _run_all(tasks: list[dict[str, Any]], jobs: int, progress: bool) -> list[Run
                 if isinstance(result, Exception):
                     if raise_errors:
                         raise result
-                    result = _broken_down(tasks[index], result)
+                    result = _crashed_run(tasks[index], result)
                 runs[index] = result
                 _advance(bar, result)
     finally:
@@ -319,11 +326,11 @@ def _run_all(tasks: list[dict[str, Any]], jobs: int, progress: bool) -> list[Run
     return [runs[index] for index in range(len(tasks))]
 
 
-def _broken_down(task: dict[str, Any], error: Exception) -> Run:
+def _crashed_run(task: dict[str, Any], error: Exception) -> Run:
     keys = ("label", "seed", "budget")
     return Run(
         **{key: task[key] for key in keys}, problem=task["name"], strategy=task["strategy"].spec(),
-        status=Status.ERROR, ended=f"the worker process broke down: {type(error).__name__}: {error}",
+        status=Status.ERROR, ended=f"the worker process crashed: {type(error).__name__}: {error}",
     )  # fmt: skip
 
 
@@ -341,6 +348,6 @@ def _advance(bar: Any, run: Run) -> None:
 
         found = str(run.status)
         if run.status is Status.FINISHED:
-            found = "nothing found" if run.best is None else Goal(run.goal).text(run.loss)
+            found = "no feasible trial" if run.best is None else Goal(run.goal).text(run.loss)
         bar.set_postfix_str(f"{run.problem} · {run.label} · seed {run.seed}: {found}")
         bar.update()

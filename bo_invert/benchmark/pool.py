@@ -1,4 +1,4 @@
-"""Many tasks through a pool: results as they come, no more under way than asked for."""
+"""Task pool: bounded concurrency, results in the order of completion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from bo_invert.errors import MissingExtraError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-#: How often a task is begun when its worker process breaks down: what killed it may have nothing to do with the task.
+# Attempts (count) at a task whose worker process dies. Engineering choice: one retry, since the
+# task
+# may not be the cause.
 TRIES = 2
 
 
@@ -23,7 +25,7 @@ def here(
     stop: Callable[[], bool] = lambda: False,
     begin: Callable[[int], None] = lambda index: None,
 ) -> Generator[tuple[int, Result | Exception], None, None]:
-    """The tasks one after another, in this process; see ``perform``."""
+    """Run the tasks sequentially in this process; see ``perform``."""
     for index, task in enumerate(tasks):
         if stop():
             return
@@ -44,21 +46,21 @@ def perform(
     stop: Callable[[], bool] = lambda: False,
     begin: Callable[[int], None] = lambda index: None,
 ) -> Generator[tuple[int, Result | Exception], None, None]:
-    """The tasks, begun in their order, ``jobs`` at once.
+    """Run ``jobs`` tasks concurrently, started in order.
 
-    Close the iterator (``contextlib.closing``) when it may be left early: worker processes are killed then, threads
-    are waited for.
+    Close the iterator (``contextlib.closing``) if it may not be exhausted: this kills worker
+    processes and waits for threads.
 
     Args:
-        work: what to do with a task.
-        tasks: arguments for ``work``.
-        jobs: how many at once.
-        processes: in processes of one numerical thread each, where loky is installed; otherwise in threads.
-        stop: once it is true, no task is begun any more.
-        begin: gets the index of each task that is begun, of one begun again too.
+        work: function of one task.
+        tasks: arguments of ``work``.
+        jobs: number of concurrent tasks.
+        processes: use processes with one numerical thread each; otherwise threads.
+        stop: no further task starts once it returns True.
+        begin: callback with the index of each started or restarted task.
 
     Yields:
-        The index of a task and what came of it, an error included, in the order in which they end.
+        Index and result, or exception, of each task in the order of completion.
     """
     waiting = deque(range(len(tasks)))
     begun: Counter[int] = Counter()
@@ -79,9 +81,9 @@ def perform(
                     waiting.appendleft(index)
                     continue
                 if error is not None and not isinstance(error, Exception):
-                    raise error  # an interrupt inside a worker is the user's
+                    raise error  # KeyboardInterrupt inside a worker
                 yield index, future.result() if error is None else error
-    except BaseException:  # interrupted, or left early: nobody waits for what is under way
+    except BaseException:  # interrupted or closed early: abandon the running tasks
         for future in running:
             future.cancel()
         _kill(pool)
@@ -103,5 +105,5 @@ def _pool(jobs: int, processes: bool) -> Executor:
 def _kill(pool: Executor) -> None:
     try:
         pool.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
-    except TypeError:  # threads cannot be ended from outside
+    except TypeError:  # threads cannot be killed
         pool.shutdown(wait=True)

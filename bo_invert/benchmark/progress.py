@@ -1,4 +1,4 @@
-"""What a person sees of a referee at work: what is to be done, a bar of runs, and a line for each that ended."""
+"""Progress display of a benchmark: a progress bar and one line per finished run."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from bo_invert.benchmark.results import Key
-from bo_invert.benchmark.runner import Account, Spectator
+from bo_invert.benchmark.runner import BenchmarkObserver, Progress
 from bo_invert.report.table import counted
 
 
-class Progress(Spectator):
-    """All to standard error.
+class ProgressBar(BenchmarkObserver):
+    """Observer that writes progress to standard error.
 
     Args:
-        plan: what the runs are, in words.
+        plan: description of the runs.
     """
 
     def __init__(self, plan: str) -> None:
@@ -24,26 +24,27 @@ class Progress(Spectator):
         self._under_way: dict[str, None] = {}
         self._bar: Any = None
 
-    def planned(self, account: Account) -> None:
-        there = f"{account.there} there already" if account.there else "none there yet"
-        line = f"{counted(account.total, 'run')} ({self._plan}): {there}, {account.total - account.there} to do"
+    def planned(self, progress: Progress) -> None:
+        done = f"{progress.there} done" if progress.there else "none done"
+        left = progress.total - progress.there
+        line = f"{counted(progress.total, 'run')} ({self._plan}): {done}, {left} left"
         print(line, file=sys.stderr, flush=True)
 
-    def begun(self, key: Key, account: Account) -> None:
+    def begun(self, key: Key, progress: Progress) -> None:
         if self._bar is None:
-            begin = {"total": account.total, "initial": account.there}
+            begin = {"total": progress.total, "initial": progress.there}
             self._bar = tqdm(**begin, desc="bench", unit="run", dynamic_ncols=True, file=sys.stderr)
         self._under_way[_name(key)] = None
         self._show()
 
-    def ended(self, key: Key, account: Account, sentence: str) -> None:
+    def ended(self, key: Key, progress: Progress, message: str) -> None:
         self._under_way.pop(_name(key), None)
-        tqdm.write(f"{_name(key)}: {sentence}", file=sys.stderr)
-        self._bar.n = account.there + account.done
+        tqdm.write(f"{_name(key)}: {message}", file=sys.stderr)
+        self._bar.n = progress.there + progress.done
         self._show()
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the progress bar."""
         if self._bar is not None:
             self._bar.close()
 

@@ -1,7 +1,7 @@
-"""Finished runs as lines of JSON in small files, one file per problem and method.
+"""Benchmark results: one JSON line per finished run, one file per problem and method.
 
-A line is written in one piece behind the others and never changed. A line that a crash tore is not read, and the run
-it was of is not there: it is done again. Where a run is there twice, the later line counts.
+Lines are appended and never changed. A line torn by a crash is ignored, and its run is repeated. Of
+two lines of one run the later counts.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ import numpy as np
 from bo_invert.report.runs import Find, Run, Status
 from bo_invert.types import JSON, Ledger
 
+# Significant digits (count) of a stored loss. Engineering choice: small files that still rank runs.
 DIGITS = 10
-"""Significant digits that are kept of a loss."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """What a run is known by.
+    """Identity of a run.
 
     Args:
-        problem: its name in the suite.
-        label: of the method.
-        spec: of the strategy, as it was given: options that were left out are the version's business.
-        seed: of problem and method.
+        problem: name in the suite.
+        label: label of the method.
+        spec: spec of the strategy as given; omitted options have the defaults of the version.
+        seed: seed of problem and method.
         budget: calls.
-        batch: trials under way at once.
+        batch: concurrent trials.
     """
 
     problem: str
@@ -45,27 +45,27 @@ class Key:
     batch: int
 
     def text(self) -> str:
-        """The same for equal keys; can be hashed."""
+        """Return a string that is equal for equal keys."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @property
     def path(self) -> Path:
-        """Of the file with its line, below the folder of all results."""
+        """Path of its file, relative to the folder of the results."""
         return Path(file_name(self.problem)) / f"{file_name(self.label)}.jsonl"
 
 
 class Results:
-    """The results in a folder, which may be there already.
+    """Results in a folder.
 
     Args:
-        folder: made with the first line.
+        folder: folder, created with the first line.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
     def runs(self, keys: list[Key]) -> dict[str, Run]:
-        """The runs that are there, by ``Key.text()``, in the order of the keys."""
+        """Read the stored runs, by ``Key.text()``, in the order of the keys."""
         wanted = {key.text() for key in keys}
         lines: dict[str, JSON] = {}
         for path in dict.fromkeys(key.path for key in keys):
@@ -76,20 +76,18 @@ class Results:
         return {key.text(): from_line(lines[key.text()]) for key in keys if key.text() in lines}
 
     def done(self, keys: list[Key]) -> set[str]:
-        """``Key.text()`` of those that need no other try: finished, or refused."""
+        """Return the ``Key.text()`` of finished and refused runs."""
         return {text for text, run in self.runs(keys).items() if run.status is not Status.ERROR}
 
     def append(self, key: Key, line: JSON) -> None:
-        """Add one run; it is on the disk when this returns."""
+        """Append one run and flush it to the disk."""
         path = self.folder / key.path
         path.parent.mkdir(parents=True, exist_ok=True)
         data = (json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n").encode()
         with path.open("ab+") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
-                if (
-                    file.read(1) != b"\n"
-                ):  # a crash tore the last line: do not lose this one with it
+                if file.read(1) != b"\n":  # a crash tore the last line: start a new one
                     data = b"\n" + data
             file.write(data)
             file.flush()
@@ -112,13 +110,13 @@ class Results:
 
 
 def to_line(key: Key, run: Run, versions: Mapping[str, str], code: JSON | None = None) -> JSON:
-    """A run in strict JSON: the curve where it falls, losses to ten digits, and what the best design is worth.
+    """Convert a run to JSON: improvements of the curve, rounded losses, the best design.
 
     Args:
-        key: of the run.
-        run: what became of it.
-        versions: of packages.
-        code: what made it, see ``fingerprint.code_of``.
+        key: identity of the run.
+        run: the run.
+        versions: package versions.
+        code: fingerprints of ``fingerprint.code_of``.
     """
     falls = np.flatnonzero(run.losses < np.concatenate([[math.inf], run.losses[:-1]]))
     best = run.best
@@ -140,13 +138,13 @@ def to_line(key: Key, run: Run, versions: Mapping[str, str], code: JSON | None =
 
 
 def from_line(line: JSON) -> Run:
-    """A run as far as a line tells it; of the best design there is neither point nor outputs.
+    """Convert a line to a run; the best design has neither point nor outputs.
 
-    Lines of earlier versions do not say which code made them.
+    Lines of earlier versions have no ``code``.
     """
     calls, losses = list(line["calls"]), list(line["losses"])
     bill = Ledger(**line["bill"])
-    if losses:  # the curve goes on, level, to the last call
+    if losses:  # extend the curve to the last call
         calls.append(max(calls[-1], bill.calls))
         losses.append(losses[-1])
     finds = (
@@ -162,7 +160,7 @@ def from_line(line: JSON) -> Run:
 
 
 def file_name(text: str) -> str:
-    """A label as part of a file's name."""
+    """Convert a label to a part of a file name."""
     return re.sub(r"[^\w.+-]+", "_", text)
 
 

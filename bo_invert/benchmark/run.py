@@ -1,4 +1,4 @@
-"""One method on one problem with one seed, and what is kept of it."""
+"""Single run: one strategy on one problem with one seed, and its summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bo_invert.study.study import Study
 from bo_invert.types import JSON, frozen
 
 ProblemSource = Problem | Callable[[int], Problem]
-"""A problem, or a function from a seed to one, so that each seed is another target."""
+"""Problem, or function ``seed -> Problem`` that draws another target for each seed."""
 
 
 def run_one(
@@ -39,12 +39,13 @@ def run_one(
     raise_errors: bool = False,
     stop: Callable[[], bool] | None = None,
 ) -> Run:
-    """One method on one problem with one seed; see ``compare`` for the arguments.
+    """Run one strategy on one problem with one seed; ``compare`` documents the other arguments.
 
     Args:
-        name: of the problem in tables; default: its own. Methods under one name are compared.
-        progress: show a bar of calls.
-        stop: see ``Study.run``; a run that it ended early has the status ``STOPPED``.
+        name: name of the problem in tables; default: the problem's own. Runs with equal names are
+            compared.
+        progress: show a progress bar.
+        stop: callback of ``Study.run``; a run that it ends has the status ``STOPPED``.
     """
     chosen = from_spec(strategy)
     title = name or ("problem" if not isinstance(problem, Problem) else problem.name)
@@ -60,22 +61,22 @@ def run_one(
         made = problem if isinstance(problem, Problem) else problem(seed)
         if name is None:
             title = header["problem"] = made.name
-        study = _study(f"{title} / {label} / seed {seed}", made, chosen, seed, storage)
+        study = Study.create(
+            f"{title} / {label} / seed {seed}", made, chosen, seed, storage, exist_ok=True
+        )
         study.run(budget, batch=batch, progress=progress, stop_when_hit=stop_when_hit, stop=stop)
         halted = stop is not None and stop() and study.history.calls < budget
-        ending: dict[str, Any] = (
-            {"status": Status.STOPPED, "ended": "it was stopped"} if halted else {}
-        )
+        ending: dict[str, Any] = {"status": Status.STOPPED, "ended": "stopped"} if halted else {}
         return summarize(study, label=label, name=title, budget=budget, keep=keep, **ending)
     except (UnsuitableStrategyError, MissingExtraError) as refusal:
         return Run(**header, status=Status.REFUSED, ended=str(refusal))
     except Exception as error:
         if raise_errors:
             raise
-        sentence = _sentence(error)
+        reason = _reason(error)
     if study is None:
-        return Run(**header, status=Status.ERROR, ended=sentence)
-    return _broken(study, header, sentence, keep)
+        return Run(**header, status=Status.ERROR, ended=reason)
+    return _failed_run(study, header, reason, keep)
 
 
 def summarize(
@@ -88,16 +89,16 @@ def summarize(
     status: Status = Status.FINISHED,
     ended: str | None = None,
 ) -> Run:
-    """What a study with its problem has come to, as a ``Run``; its best designs are judged, at no charge.
+    """Summarize a study as a ``Run``; the judge evaluates its best designs, unbilled.
 
     Args:
-        study: opened with its problem.
-        label: of the method; default: the strategy's name.
-        name: of the problem; default: its own.
-        budget: it was allowed; default: what it spent.
-        keep: how many of the best different designs to report.
-        status: of the run.
-        ended: why it stopped; default: told from the log.
+        study: study with its problem.
+        label: label of the method; default: the strategy's name.
+        name: name of the problem; default: the problem's own.
+        budget: calls allowed; default: calls spent.
+        keep: number of best, distinct designs to report.
+        status: status of the run.
+        ended: reason of the end; default: derived from the log.
     """
     history, spent = study.history, study.spent
     calls, losses = best_so_far(history.trials)
@@ -107,39 +108,30 @@ def summarize(
     if ended is None:
         hit = bool(finds) and bool(finds[0].hit) and history.calls < allowed
         used_up = history.calls >= allowed
-        ended = (
-            "the budget was used up"
-            if used_up
-            else "the target was hit"
-            if hit
-            else "the strategy was done"
-        )
+        ended = "budget spent" if used_up else "target hit" if hit else "no further query"
         if not history.completed and history.failed and history.failed[-1].outcome is not None:
-            ended = f"nothing worked; the last trial said: {history.failed[-1].outcome.reason}"
+            ended = f"all trials failed; last error: {history.failed[-1].outcome.reason}"
     statement, asks = study.statement, study.journal.ask_seconds
     return Run(
-        label or study.strategy.name, name or study.problem_name, study.seed, study.strategy.spec(), allowed,
-        statement.objective.to_json(), np.asarray(calls, dtype=np.int64), losses, spent, finds, status, ended,
+        label or study.strategy.name, name or study.problem_name, study.seed,
+        study.strategy.spec(), allowed, statement.objective.to_json(),
+        np.asarray(calls, dtype=np.int64), losses, spent, finds, status, ended,
         float(np.median(asks)) if asks else None,
     )  # fmt: skip
 
 
-def _study(
-    name: str, problem: Problem, strategy: Strategy, seed: int, storage: str | Store | None
-) -> Study:
-    return Study.create(name, problem, strategy, seed, storage, exist_ok=True)
-
-
-def _broken(study: Study, header: dict[str, Any], sentence: str, keep: int) -> Run:
-    """A run that raised, with what it had found by then if that can still be told."""
+def _failed_run(study: Study, header: dict[str, Any], reason: str, keep: int) -> Run:
+    """Summarize a run that raised, with its results up to the error if they can be read."""
     try:
-        return summarize(study, label=header["label"], name=header["problem"], budget=header["budget"], keep=keep,
-                         status=Status.ERROR, ended=sentence)  # fmt: skip
+        return summarize(
+            study, label=header["label"], name=header["problem"], budget=header["budget"],
+            keep=keep, status=Status.ERROR, ended=reason,
+        )  # fmt: skip
     except Exception:
-        return Run(**header, status=Status.ERROR, ended=sentence)
+        return Run(**header, status=Status.ERROR, ended=reason)
 
 
-def _sentence(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"
@@ -159,11 +151,11 @@ def _find(problem: Problem, solution: Solution) -> Find:
         upheld=solution.upheld,
         plausibility=solution.plausibility,
         picture=solution.picture,
-        text=_in_words(trial.design),
+        text=_design_text(trial.design),
     )
 
 
-def _in_words(design: Any, longest: int = 200) -> str:
+def _design_text(design: Any, longest: int = 200) -> str:
     if isinstance(design, Mapping):
         words = ", ".join(
             f"{k} = {v:.5g}" if isinstance(v, float) else f"{k} = {v}" for k, v in design.items()

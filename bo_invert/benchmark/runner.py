@@ -1,7 +1,7 @@
-"""Problems x methods x seeds: what is not there yet is run, and every finished run is written down at once.
+"""Benchmark runner: executes the missing runs of problems x methods x seeds.
 
-A run under way lives in an SQLite file of its own, so that an interruption costs no more than one ask. Nothing here
-needs an orderly end: after ``kill -9`` the same call goes on where it was.
+Each finished run is appended to the results at once. A running one has its own SQLite checkpoint,
+so an interruption costs at most one ask. After ``kill -9`` the same call resumes.
 """
 
 from __future__ import annotations
@@ -30,48 +30,49 @@ from bo_invert.storage.worker_id import is_gone, this_worker
 from bo_invert.strategies.base import from_spec
 from bo_invert.types import JSON
 
-#: Where runs under way are kept, below the folder of the results.
 UNFINISHED = ".unfinished"
+"""Folder of checkpoints, below the folder of the results."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One run to be done, as it travels to a worker.
+    """One run, as it is sent to a worker process.
 
     Args:
-        key: of the run.
-        source: of the problem.
-        checkpoints: folder of the runs under way, in that of the results.
-        deadline: seconds since the epoch after which nothing is begun.
-        referee: the process that wants it; a worker stops when that is gone.
+        key: identity of the run.
+        source: problem, or function of the seed.
+        checkpoints: folder of the checkpoints.
+        deadline: time in seconds since the epoch after which no ask starts.
+        owner: process that requested the run; a worker stops when the owner exits.
     """
 
     key: Key
     source: ProblemSource
     checkpoints: Path
     deadline: float
-    referee: str
+    owner: str
 
     @property
     def results(self) -> Results:
-        """Where it will be written down, by the referee."""
+        """Results that the owner appends to."""
         return Results(self.checkpoints.parent)
 
     def over(self) -> bool:
-        """Whether nothing new should be begun."""
-        return time.time() >= self.deadline or is_gone(self.referee)
+        """Return True if no further ask may start."""
+        return time.time() >= self.deadline or is_gone(self.owner)
 
 
 @dataclass(frozen=True)
-class Account:
-    """What became of the runs that were asked for.
+class Progress:
+    """Counts of requested runs.
 
     Args:
-        total: all of them.
-        there: were there before.
-        done: finished now.
-        left: still to be done: the time was up, they broke down, a package is missing, or another process is at them.
-        troubles: one sentence per run that was refused or broke down.
+        total: number of requested runs.
+        there: runs found in the results.
+        done: runs finished by this call.
+        left: runs still missing: out of time, failed, without their package, or claimed by another
+            process.
+        troubles: one sentence per refused or failed run.
     """
 
     total: int
@@ -81,17 +82,17 @@ class Account:
     troubles: tuple[str, ...] = ()
 
 
-class Spectator:
-    """Is told what a referee does. This one looks away."""
+class BenchmarkObserver:
+    """Observer of a benchmark. The base class ignores all events."""
 
-    def planned(self, account: Account) -> None:
-        """Before anything is run."""
+    def planned(self, progress: Progress) -> None:
+        """Receive the counts before the first run."""
 
-    def begun(self, key: Key, account: Account) -> None:
-        """A run is begun, or gone on with."""
+    def begun(self, key: Key, progress: Progress) -> None:
+        """Receive the start of a run."""
 
-    def ended(self, key: Key, account: Account, sentence: str) -> None:
-        """It ended as the sentence says."""
+    def ended(self, key: Key, progress: Progress, message: str) -> None:
+        """Receive the end of a run and its result as a sentence."""
 
 
 def keys(
@@ -101,7 +102,7 @@ def keys(
     budget: int,
     batch: int,
 ) -> list[Key]:
-    """Every run, in the order in which they are done: seed by seed, so that what is there is balanced at any time."""
+    """List all runs seed by seed, so that partial results are balanced."""
     return [
         Key(problem, label, spec, seed, budget, batch)
         for seed in seeds
@@ -110,7 +111,7 @@ def keys(
     ]
 
 
-def referee(
+def run_missing(
     problems: Mapping[str, ProblemSource],
     methods: Mapping[str, JSON],
     seeds: Sequence[int],
@@ -120,36 +121,36 @@ def referee(
     results: Results,
     jobs: int = 1,
     time_limit: float | None = None,
-    spectator: Spectator | None = None,
-) -> Account:
-    """Do the runs that are not there yet.
+    observer: BenchmarkObserver | None = None,
+) -> Progress:
+    """Execute the runs that the results lack.
 
     Args:
-        problems: names to problems or to functions ``seed -> Problem``.
-        methods: labels to specs ``{"name": ..., "options": {...}}``.
-        seeds: of the runs.
+        problems: mapping from names to problems or to functions ``seed -> Problem``.
+        methods: mapping from labels to specs ``{"name": ..., "options": {...}}``.
+        seeds: seeds of the runs.
         budget: calls of each run.
-        batch: trials under way at once within a run.
-        results: where the runs are kept.
-        jobs: runs at once, in processes where loky is installed.
-        time_limit: in minutes; then no run is begun, and those under way stop before their next ask.
-        spectator: is told what is to be done, begun and ended.
+        batch: concurrent trials within a run.
+        results: results to extend.
+        jobs: number of concurrent runs, in processes.
+        time_limit: minutes after which no run starts and running ones stop before their next ask.
+        observer: receives the plan, and the start and end of each run.
 
     Returns:
-        What became of them. Refused runs are results; those that broke down or miss a package are tried again by the
-        next call.
+        Counts of the runs. Refused runs count as results. The next call repeats failed runs and
+        runs without their package.
 
     Raises:
-        InvalidInputError: a spec is not one of a strategy.
+        InvalidInputError: a spec names no strategy.
     """
     for spec in methods.values():
         from_spec(spec)
     wanted = keys(list(problems), methods, seeds, budget, batch)
     there = results.done(wanted)
     open_keys = [key for key in wanted if key.text() not in there]
-    account = Account(len(wanted), len(wanted) - len(open_keys))
-    watcher = Spectator() if spectator is None else spectator
-    watcher.planned(account)
+    progress = Progress(len(wanted), len(wanted) - len(open_keys))
+    watcher = BenchmarkObserver() if observer is None else observer
+    watcher.planned(progress)
     checkpoints = results.folder / UNFINISHED
     _prepare(checkpoints)
     deadline = float("inf") if time_limit is None else time.time() + 60.0 * time_limit
@@ -158,7 +159,7 @@ def referee(
     ]
 
     def begin(index: int) -> None:
-        watcher.begun(tasks[index].key, account)
+        watcher.begun(tasks[index].key, progress)
 
     with closing(
         perform(work, tasks, jobs, stop=lambda: time.time() >= deadline, begin=begin)
@@ -167,30 +168,31 @@ def referee(
             key = tasks[index].key
             if isinstance(result, Exception):
                 trouble = f"{type(result).__name__}: {result}"
-                account = replace(
-                    account, troubles=(*account.troubles, f"{key.problem}, {key.label}: {trouble}")
+                progress = replace(
+                    progress,
+                    troubles=(*progress.troubles, f"{key.problem}, {key.label}: {trouble}"),
                 )
-                watcher.ended(key, account, trouble)
+                watcher.ended(key, progress, trouble)
                 continue
             run, line = result
             if line is not None:
                 results.append(key, line)
                 _forget(tasks[index])
             if line is not None and run.status is not Status.ERROR:
-                account = replace(account, done=account.done + 1)
+                progress = replace(progress, done=progress.done + 1)
             if run.status in (Status.REFUSED, Status.ERROR):
                 trouble = f"{key.problem}, {key.label}: {run.status}: {run.ended}"
-                account = replace(account, troubles=(*account.troubles, trouble))
-            watcher.ended(key, account, _outcome(run))
-    return replace(account, left=len(wanted) - len(results.done(wanted)))
+                progress = replace(progress, troubles=(*progress.troubles, trouble))
+            watcher.ended(key, progress, _outcome(run))
+    return replace(progress, left=len(wanted) - len(results.done(wanted)))
 
 
 def work(task: Task) -> tuple[Run, JSON | None]:
-    """Do one run, or go on with it.
+    """Execute or resume one run.
 
     Returns:
-        The run; and its line, or None for a run that is not to be written down: it was stopped, is done by somebody
-        else, or misses a package.
+        The run; and its line, or None if the run is not a result: it was stopped, is claimed by
+        another process, or its package is missing.
     """
     key = task.key
     code = code_of(
@@ -198,18 +200,17 @@ def work(task: Task) -> tuple[Run, JSON | None]:
     )
     with _claim(task) as mine:
         if not mine:
-            return _stopped(
-                key, "it was stopped" if task.over() else "another process is at it"
-            ), None
+            return _stopped(key, "stopped" if task.over() else "another process executes it"), None
         if task.results.done([key]):
-            return _stopped(key, "another process did it meanwhile"), None
+            return _stopped(key, "another process finished it"), None
         try:
             problem = task.source(key.seed) if callable(task.source) else task.source
             strategy = from_spec(key.spec)
         except MissingExtraError as missing:
             return _stopped(key, str(missing), Status.REFUSED), None
-        # What the checkpoint is of is in its name: a strategy or a problem that changed meanwhile, in its settings or
-        # its code, starts afresh. No run is half of one and half of another.
+        # The name of the checkpoint holds a digest of settings and code. A changed strategy or
+        # problem
+        # starts a new checkpoint, so no run mixes two versions.
         facts = json.dumps(
             [problem.to_json(), strategy.spec(), code["method"], code["problem"]], sort_keys=True
         )
@@ -221,14 +222,12 @@ def work(task: Task) -> tuple[Run, JSON | None]:
                 name=key.problem, batch=key.batch, storage=store, stop=task.over,
             )  # fmt: skip
     missing_extra = run.status is Status.REFUSED and _lacks(key)
-    kept = run.status is not Status.STOPPED and not missing_extra
-    return run, to_line(key, run, _versions(key), code) if kept else None
+    final = run.status is not Status.STOPPED and not missing_extra
+    return run, to_line(key, run, _versions(key), code) if final else None
 
 
-def _stopped(key: Key, sentence: str, status: Status = Status.STOPPED) -> Run:
-    return Run(
-        key.label, key.problem, key.seed, key.spec, key.budget, status=status, ended=sentence
-    )
+def _stopped(key: Key, message: str, status: Status = Status.STOPPED) -> Run:
+    return Run(key.label, key.problem, key.seed, key.spec, key.budget, status=status, ended=message)
 
 
 def _outcome(run: Run) -> str:
@@ -255,7 +254,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-# ---------------------------------------------------------------------- files of the runs under way
+# ---------------------------------------------------------------------- checkpoints
 
 
 def _prepare(folder: Path) -> None:
@@ -270,24 +269,25 @@ def _stem(key: Key) -> str:
 
 
 def _forget(task: Task) -> None:
-    """The run is written down: its checkpoint, and those of earlier versions of it, have done their duty."""
+    """Delete the checkpoints of a finished run, including those of earlier versions."""
     for path in task.checkpoints.glob(f"{_stem(task.key)}--*"):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def _claim(task: Task) -> Iterator[bool]:
-    """Keep a run to this process. False: another one, whose referee is alive, is at it.
+    """Claim a run for this process; yield False if another live process holds it.
 
-    A claim whose process is gone is void. A worker whose referee was killed is about to stop, and is waited for.
+    The claim of an exited process is void. A worker whose owner was killed is about to stop, so the
+    claim waits for it.
     """
     path = task.checkpoints / f"{_stem(task.key)}.claim"
     draft = path.with_name(f"{path.name}-{os.getpid()}-{threading.get_ident()}")
-    draft.write_text(f"{this_worker()}\n{task.referee}\n")
+    draft.write_text(f"{this_worker()}\n{task.owner}\n")
     mine = False
     while not mine and not task.over():
         try:
-            os.link(draft, path)  # in one piece: nobody ever sees a claim without its names
+            os.link(draft, path)  # atomic: no process reads a claim without its content
             mine = True
         except FileExistsError:
             worker, owner = _claimed(path)

@@ -1,7 +1,7 @@
-"""The public suite as data: problems, methods, and how long a run is.
+"""Public benchmark suite: problems, methods, budget and batch size.
 
-A run has ``BUDGET`` calls and is read off on the way at ``CALLS``: what a method would have done with another budget in
-mind is not measured. Each seed gives all methods the same problem; ``BATCH`` trials are under way at once.
+A run has ``BUDGET`` calls; intermediate results are read at ``CALLS``. Methods know the full budget
+only. For each seed all methods solve the same problem, with ``BATCH`` concurrent trials.
 """
 
 from __future__ import annotations
@@ -23,16 +23,14 @@ BATCH = 4
 
 @dataclass(frozen=True)
 class SuiteProblem:
-    """A function ``seed -> Problem`` that can travel to another process.
-
-    No problem of the suite offers gradients: it is for methods that work with values.
+    """Picklable function ``seed -> Problem`` without gradients.
 
     Args:
-        name: of the ready problem.
-        optimum: the lowest loss there is, whatever the seed; None where nobody knows it.
-        seeded: whether the seed draws a target or moves the optimum; otherwise it varies the methods alone.
+        name: name of the ready problem.
+        optimum: global minimum of the loss for every seed; None if unknown.
+        seeded: the seed draws a target or moves the optimum; otherwise it only seeds the methods.
         settings: further options of the ready problem.
-        about: in a few words, for tables.
+        about: short description for tables.
     """
 
     name: str
@@ -55,32 +53,32 @@ PROBLEMS = {
         SuiteProblem(
             "hartmann6", -3.322368011415514, seeded=False, settings=_PLAIN, about="6-d, six minima"
         ),
-        SuiteProblem("ackley10", 0.0, settings=_PLAIN, about="10-d, moved, many minima"),
-        SuiteProblem("levy16", 0.0, settings=_PLAIN, about="16-d, moved, many minima"),
+        SuiteProblem("ackley10", 0.0, settings=_PLAIN, about="10-d, shifted, many minima"),
+        SuiteProblem("levy16", 0.0, settings=_PLAIN, about="16-d, shifted, many minima"),
         SuiteProblem(
             "rosenbrock8",
             0.0,
             settings=_PLAIN,
-            about="8-d, moved, a bent valley over seven decades",
+            about="8-d, shifted, curved valley over seven decades",
         ),
         SuiteProblem(
-            "branin25", 10.0 / (8.0 * math.pi), settings=_PLAIN, about="25-d, two of them matter"
+            "branin25", 10.0 / (8.0 * math.pi), settings=_PLAIN, about="25-d, two active dimensions"
         ),
         SuiteProblem("mixed_ackley", 0.0, about="floats, integers and choices"),
-        SuiteProblem("arm", 0.0, settings=_PLAIN, about="4-d, a target of 2 outputs"),
-        SuiteProblem("sine", 0.0, settings=_PLAIN, about="2-d, a target of 1 output"),
-        SuiteProblem("shell", 0.0, about="8-d, a target of 201 outputs"),
+        SuiteProblem("arm", 0.0, settings=_PLAIN, about="4-d, target with 2 outputs"),
+        SuiteProblem("sine", 0.0, settings=_PLAIN, about="2-d, target with 1 output"),
+        SuiteProblem("shell", 0.0, about="8-d, target with 201 outputs"),
         SuiteProblem(
             "digits",
             None,
             seeded=False,
             settings={"goal": "maximize"},
-            about="8-d latent, a forest",
+            about="8-d latent space, random forest",
         ),
     )
 }
 
-#: Labels to specs. Those that the registry does not know are no part of the default.
+# Specs by label. Methods that the registry lacks are not part of the default.
 METHODS: dict[str, JSON] = {
     "auto": {"name": "auto"},
     "gp": {"name": "gp"},
@@ -99,8 +97,8 @@ METHODS: dict[str, JSON] = {
     "scipy least squares": {"name": "scipy_least_squares"},
 }
 
-#: The peers by their strategies' names, and the packages whose versions belong to their results. Sampling is among
-#: them: nothing of ours is in it. All other strategies are ours.
+# Packages of the peers by strategy name; results record their versions. Sampling counts as a peer.
+# All other strategies belong to this library.
 PEERS = {
     "prior": "numpy",
     "random": "numpy",
@@ -117,32 +115,34 @@ PEERS = {
 
 
 def calls_of(budget: int) -> tuple[int, ...]:
-    """Where runs of this budget are read off: on the way, and at its end."""
+    """Return the numbers of calls at which runs of this budget are read."""
     return (*(calls for calls in CALLS if calls < budget), budget)
 
 
 def known_methods() -> dict[str, JSON]:
-    """The methods of the suite that this version has, labels to specs."""
+    """Return the methods of the suite that are registered, specs by label."""
     known = registry.names("strategies")
     return {label: spec for label, spec in METHODS.items() if spec["name"] in known}
 
 
 def own_labels(methods: Mapping[str, JSON]) -> frozenset[str]:
-    """Labels of those among the methods that are ours; the others are peers."""
+    """Return the labels of the library's own methods; the others are peers."""
     return frozenset(label for label, spec in methods.items() if spec["name"] not in PEERS)
 
 
 def chosen_problems(names: list[str] | None) -> dict[str, SuiteProblem]:
-    """Some problems of the suite, or all that this version has.
+    """Return the named problems of the suite, or all registered ones.
 
     Raises:
-        InvalidInputError: the suite has no such problem.
+        InvalidInputError: the suite has no problem of this name.
     """
     ready = registry.names("problems")
     if names is None:
         return {name: problem for name, problem in PROBLEMS.items() if name in ready}
     unknown = [name for name in names if name not in PROBLEMS]
     if unknown or not names:
-        raise InvalidInputError(f"the suite has no problem {', '.join(unknown) or 'without a name'}; it has "
-                           f"{', '.join(PROBLEMS)}")  # fmt: skip
+        raise InvalidInputError(
+            f"suite: problems must be among {', '.join(PROBLEMS)}, got "
+            f"{', '.join(unknown) or 'none'}"
+        )
     return {name: PROBLEMS[name] for name in names}

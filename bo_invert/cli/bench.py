@@ -60,9 +60,9 @@ def bench(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress and runs.")] = False,
 ) -> None:
     """Benchmark strategies and their peers on the suite. Rerun the same command to resume."""
-    from bo_invert.benchmark.progress import Progress
+    from bo_invert.benchmark.progress import ProgressBar
     from bo_invert.benchmark.results import Results
-    from bo_invert.benchmark.runner import keys, referee
+    from bo_invert.benchmark.runner import keys, run_missing
     from bo_invert.benchmark.suite import calls_of, chosen_problems, known_methods, own_labels
     from bo_invert.report.benchmark_tables import BenchmarkRuns
     from bo_invert.report.table import counted
@@ -86,12 +86,12 @@ def bench(
         (seeds, "seed"),
         (budget, "call"),
     )
-    progress = Progress(", ".join(counted(number, noun) for number, noun in extent))
+    progress = ProgressBar(", ".join(counted(number, noun) for number, noun in extent))
     try:
         with closing(progress):
-            account = referee(
+            account = run_missing(
                 sources, methods, range(seeds), budget=budget, batch=batch, results=stored,
-                jobs=jobs, time_limit=time_limit, spectator=None if quiet else progress,
+                jobs=jobs, time_limit=time_limit, observer=None if quiet else progress,
             )  # fmt: skip
     except KeyboardInterrupt:
         say("bo-invert: interrupted; rerun the same command to resume")

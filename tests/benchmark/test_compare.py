@@ -1,12 +1,13 @@
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.benchmark.compare import run_one, summarize
+from bo_invert.benchmark.compare import Comparison, run_one, summarize
 from bo_invert.report.runs import Run, Status, as_picture
 from bo_invert.report.statistics import (
     block_ranks,
@@ -62,7 +63,7 @@ def test_every_method_gets_the_same_budget_and_pairs_of_seeds():
     for run in comparison.runs:
         assert run.losses[-1] == run.loss
         assert run.calls[-1] == 12
-        assert run.ended == "the budget was used up"
+        assert run.ended == "budget spent"
 
 
 def test_the_run_is_the_study():
@@ -190,7 +191,7 @@ def test_judge_realism_and_picture_are_recorded_and_free():
     assert losses == sorted(losses)
 
 
-def test_kept_designs_differ():
+def test_reported_designs_differ():
     study = bi.Study.create("s", bowl_problem(), "random")
     study.add(
         points=[[0.1, 0.1], [0.3, 0.3], [0.3, 0.3], [0.2, 0.2]], Y=[[0.08], [0.0], [0.0], [0.02]]
@@ -199,7 +200,7 @@ def test_kept_designs_differ():
     assert [find.loss for find in run.finds] == [0.0, 0.02, 0.08]
 
 
-def test_hits_are_counted_and_runs_go_on_unless_told_to_stop():
+def test_hits_are_counted_and_runs_continue_by_default():
     problem = bi.Problem(
         bi.Box([0], [1]), lambda x: x[0], bi.Target(0.5, tolerance=0.2), name="near"
     )
@@ -208,7 +209,7 @@ def test_hits_are_counted_and_runs_go_on_unless_told_to_stop():
     assert full.best.hit
     assert full.bill.values == 20
     assert short.bill.values < 20
-    assert short.ended == "the target was hit"
+    assert short.ended == "target hit"
 
 
 def test_a_stored_comparison_resumes():
@@ -265,12 +266,12 @@ def test_a_dying_worker_process_is_recorded():
 def test_slips_are_refused_before_anything_runs():
     problem = bowl_problem(name="once")
     for arguments, message in [
-        ({"strategies": ["random", "random"]}, "given twice"),
+        ({"strategies": ["random", "random"]}, "strategies must differ"),
         ({"strategies": ["rendom"]}, "random"),
         ({"strategies": []}, "at least one strategy"),
         ({"problems": []}, "at least one problem"),
-        ({"problems": [problem, problem]}, "share a name"),
-        ({"problems": [shifted]}, "needs a name"),
+        ({"problems": [problem, problem]}, "names of problems must differ"),
+        ({"problems": [shifted]}, "must have a name"),
         ({"problems": {"p": 3}}, "must be a Problem"),
         ({"budget": 0}, "budget"),
         ({"jobs": True}, "jobs"),
@@ -312,7 +313,7 @@ def test_what_is_no_comparison_is_refused(tmp_path):
     with pytest.raises(bi.InvalidInputError, match=r"comparison\.json"):
         bi.Comparison.load(tmp_path)
     (tmp_path / "comparison.json").write_text(
-        '{"format": "bo_invert.benchmark.compare", "version": 99, "runs": []}'
+        '{"format": "bo_invert.comparison", "version": 99, "runs": []}'
     )
     with pytest.raises(bi.InvalidInputError, match="newer"):
         bi.Comparison.load(tmp_path)
@@ -399,3 +400,15 @@ def test_rank_tests_against_the_best():
     assert ranking.p_values[best] is None
     assert ranking.p_values[0] == pytest.approx(2 * 2 / 1024)
     assert ranking.p_values[3 - best] > 0.05
+
+
+def test_a_comparison_of_commit_97e0e3f_loads(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden"
+    loaded = Comparison.load(golden)
+    assert [(run.label, run.seed) for run in loaded.runs] == [
+        ("random", 0), ("sobol", 0), ("random", 1), ("sobol", 1),
+    ]  # fmt: skip
+    assert [run.bill.calls for run in loaded.runs] == [6] * 4
+    loaded.save(tmp_path)
+    stored = json.loads((golden / "comparison.json").read_text())
+    assert json.loads((tmp_path / "comparison.json").read_text()) == stored

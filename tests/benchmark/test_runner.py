@@ -1,4 +1,4 @@
-"""The referee: what is there is not run again, what was cut off goes on, and its statistics are those of the books."""
+"""The benchmark runner: stored runs are not repeated, interrupted ones resume."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import bo_invert as bi
 from bo_invert.benchmark import suite
 from bo_invert.benchmark.pool import here, perform
 from bo_invert.benchmark.results import Key, Results, from_line, to_line
-from bo_invert.benchmark.runner import UNFINISHED, Account, Task, keys, referee, work
+from bo_invert.benchmark.runner import UNFINISHED, Progress, Task, keys, run_missing, work
 from bo_invert.cli.bench import parse_methods
 from bo_invert.cli.main import app
 from bo_invert.errors import InvalidInputError, MissingExtraError
@@ -87,8 +87,8 @@ def judge(
     methods: dict[str, Any] = METHODS,
     budget: int = 10,
     batch: int = 4,
-) -> Account:
-    return referee(
+) -> Progress:
+    return run_missing(
         {"bowl": bowl}, methods, range(seeds), budget=budget, batch=batch, results=Results(folder)
     )
 
@@ -150,7 +150,7 @@ def test_a_run_that_broke_is_written_down_and_tried_again(tmp_path: Path) -> Non
     def broken(seed: int) -> bi.Problem:
         raise RuntimeError("no such machine")
 
-    account = referee(
+    account = run_missing(
         {"broken": broken}, METHODS, range(1), budget=4, batch=1, results=Results(tmp_path)
     )
     assert account.left == 2
@@ -206,7 +206,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     assert run.best.loss == quiet.best.loss
 
 
-def test_nobody_does_the_run_of_another(tmp_path: Path) -> None:
+def test_a_claimed_run_is_skipped(tmp_path: Path) -> None:
     key = Key("bowl", "random", {"name": "random"}, 0, 6, 2)
     task = Task(key, bowl, tmp_path / UNFINISHED, math.inf, this_worker())
     task.checkpoints.mkdir()
@@ -215,7 +215,7 @@ def test_nobody_does_the_run_of_another(tmp_path: Path) -> None:
     path = next(task.checkpoints.glob("*.db"))
     claim = path.with_name(path.name.rpartition("--")[0] + ".claim")
     claim.write_text(f"{this_worker()}\n{this_worker()}\n")
-    assert work(task)[0].ended == "another process is at it"
+    assert work(task)[0].ended == "another process executes it"
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
     dead = this_worker().rsplit(":", 2)[0] + f":{gone.pid}:1"
@@ -223,7 +223,7 @@ def test_nobody_does_the_run_of_another(tmp_path: Path) -> None:
     assert work(task)[0].status is Status.FINISHED, "a claim of a process that is gone is void"
     assert not claim.exists()
     task.results.append(key, line)
-    assert work(task)[0].ended == "another process did it meanwhile"
+    assert work(task)[0].ended == "another process finished it"
 
 
 def children(parent: int) -> list[str]:
@@ -247,7 +247,7 @@ def test_killed_it_goes_on_inside_a_run(tmp_path: Path) -> None:
         "import sys, time\n"
         "import bo_invert as bi\n"
         "from pathlib import Path\n"
-        "from bo_invert.benchmark.runner import referee\n"
+        "from bo_invert.benchmark.runner import run_missing\n"
         "from bo_invert.benchmark.results import Results\n"
         "folder, pause = Path(sys.argv[1]), float(sys.argv[2])\n"
         "def slow(seed):\n"
@@ -258,7 +258,7 @@ def test_killed_it_goes_on_inside_a_run(tmp_path: Path) -> None:
         "        return float(x[0])\n"
         "    return bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize(), name='slow')\n"
         "if __name__ == '__main__':\n"
-        "    account = referee({'slow': slow}, {'random': {'name': 'random'}}, [0], budget=12, batch=1,\n"
+        "    account = run_missing({'slow': slow}, {'random': {'name': 'random'}}, [0], budget=12, batch=1,\n"
         "                      results=Results(folder / 'results'))\n"
         "    print(account.done)\n"
     )
@@ -376,7 +376,7 @@ def test_ranks_use_the_pairs_that_all_have_and_weigh_problems_alike() -> None:
     )
 
 
-def test_a_method_that_refuses_is_said_to() -> None:
+def test_a_refusing_method_is_listed() -> None:
     runs = (
         a_run([3, 2], "a"), a_run([4, 1], "b"), a_run([3, 2], "a", seed=1), a_run([4, 1], "b", seed=1),
         a_run([], "c", status=Status.REFUSED), replace(a_run([5, 5], "d"), status=Status.ERROR, ended="oops"),
@@ -457,10 +457,7 @@ def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, [*line, "--list"])
     assert outcome.stdout.count(" 2\n") == 2
     outcome = CliRunner().invoke(app, [*line, "--seeds", "3", "--time-limit", "0"])
-    assert (
-        "6 runs (1 problem, 2 methods, 3 seeds, 60 calls): 4 there already, 2 to do"
-        in outcome.output
-    )
+    assert "6 runs (1 problem, 2 methods, 3 seeds, 60 calls): 4 done, 2 left" in outcome.output
     assert "4 of 6 runs" in outcome.output
 
 
@@ -468,14 +465,14 @@ def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
 def test_the_command_line_says_what_it_is_at(tmp_path: Path) -> None:
     line = ["bench", "--problems", "sine", "--strategies", "random", "--seeds", "2", "--budget", "5", "--results",
             str(tmp_path)]  # fmt: skip
-    said = CliRunner().invoke(app, line).stderr
-    plan, begun, ended = (said.index(words) for words in (
-        "2 runs (1 problem, 1 method, 2 seeds, 5 calls): none there yet, 2 to do",
+    printed = CliRunner().invoke(app, line).stderr
+    plan, begun, ended = (printed.index(words) for words in (
+        "2 runs (1 problem, 1 method, 2 seeds, 5 calls): none done, 2 left",
         "0/2 [00:00<?, ?run/s, sine · random · seed 0]",
         "sine · random · seed 0: loss ",
     ))  # fmt: skip
     assert plan < begun < ended
-    assert "2/2" in said
+    assert "2/2" in printed
     assert (
         CliRunner().invoke(app, [*line, "--seeds", "3", "--quiet"]).stderr
         == f"3 of 3 runs in {tmp_path}, 1 new\n"
@@ -501,7 +498,7 @@ def test_tables_without_rows_are_left_out(labels: str, seeds: int, captions: lis
     )
 
 
-def test_one_is_not_told_in_the_plural() -> None:
+def test_counts_of_one_are_singular() -> None:
     html = bench_html(BenchmarkRuns((a_run([3.0, 2.0]),), (2,)), "Title")
     assert "<p>1 problem · 1 method · 1 run</p>" in html
 
@@ -523,6 +520,6 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     assert page.read_text() == "nothing"
 
 
-def test_unknown_problems_are_told(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="the suite has no problem nowhere"):
+def test_unknown_problems_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="got nowhere"):
         suite.chosen_problems(["sine", "nowhere"])
