@@ -1,4 +1,4 @@
-"""Multi-start gradient descent: what has to be beaten wherever there are gradients."""
+"""Multi-start gradient descent, the baseline for differentiable oracles."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ from bo_invert.types import Array, Descent, Query, Trial
 
 @dataclass(frozen=True)
 class Gradient(Strategy):
-    """Descents from the most promising points nobody descended from, then from fresh draws, while budget remains.
+    """Multi-start gradient descent with Adam or L-BFGS, run next to the oracle.
 
-    Part of the budget screens starting points first, one call each: a descent costs two calls per step, and which
-    valley it ends in is decided by where it starts.
+    A share of the budget screens draws from the reference measure, one call each, because the
+    start decides in which basin a descent ends. Descents then start from the best points without
+    a former descent nearby, and from new draws afterwards. A step costs two calls, a value and a
+    gradient. Use it for differentiable oracles, whose gradients cost about as much as values.
 
     Args:
         optimizer: ``"adam"`` or ``"lbfgs"``.
-        starts: how many descents share the budget; default: as many as give each a sensible number of steps.
-        steps: of one descent; default: from the budget and the number of starts, 50 without a budget. Halved when
-            descents turn out to run on a stand-in, because then only their last value is true.
-        learning_rate: of Adam, in units of the domain; default: from the geometry and the number of steps.
-        screen: share of the budget spent on screening.
-        from_best: whether points told by others (another strategy, the user) may serve as starts.
+        starts: number of descents that share the budget; default: ``4 sqrt(pairs)`` steps each,
+            at most 100, for a budget of that many pairs of value and gradient.
+        steps: steps of one descent; default: from the budget and ``starts``, 50 without a budget.
+            It is halved if descents run on a gradient proxy, because only their last value is
+            that of the oracle.
+        learning_rate: step of Adam in units of the coordinates; default: a fixed distance over
+            the number of steps, see ``Domain.descent_rate``.
+        screen: share of the budget for screening, in [0, 1).
+        from_best: also start from observations of the user and of other strategies.
     """
 
     optimizer: str = "adam"
@@ -45,16 +50,16 @@ class Gradient(Strategy):
     def __post_init__(self) -> None:
         if self.optimizer not in ("adam", "lbfgs"):
             raise InvalidInputError(
-                f"gradient: optimizer is 'adam' or 'lbfgs', got {self.optimizer!r}"
+                f"gradient: optimizer must be 'adam' or 'lbfgs', got {self.optimizer!r}"
             )
         if (self.starts is not None and self.starts < 1) or (
             self.steps is not None and self.steps < 1
         ):
             raise InvalidInputError(
-                f"gradient: starts and steps are at least 1, got {self.starts} and {self.steps}"
+                f"gradient: starts and steps must be at least 1, got {self.starts} and {self.steps}"
             )
         if not 0.0 <= self.screen < 1.0:
-            raise InvalidInputError(f"gradient: screen is a share in [0, 1), got {self.screen}")
+            raise InvalidInputError(f"gradient: screen must be in [0, 1), got {self.screen}")
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise InvalidInputError(
                 f"gradient: learning_rate must be positive, got {self.learning_rate}"
@@ -70,16 +75,15 @@ class Gradient(Strategy):
         left = math.inf if request.budget is None else request.budget - history.committed
         queries = self._screening(statement, trials, request, left, rng)
         if queries or any(t.state.open and _screened(t) for t in trials):
-            return Proposal(queries)  # where to start is worth waiting for
+            return Proposal(queries)  # descents wait until all screened points are observed
         steps = self._steps(trials, request)
         starts = self._candidates(statement, history)[: request.count]
         seed = draw_seed(rng)
         found: list[Query] = []
         while len(found) < request.count and left >= 1:
             start = starts.pop(0) if starts else statement.domain.sample(rng, 1)[0]
-            length = (
-                steps if left >= 3 * steps else max(1, int(left) // 2)
-            )  # the last descent takes the rest
+            # The last descent takes the rest of the budget.
+            length = steps if left >= 3 * steps else max(1, int(left) // 2)
             descent = Descent(length, self.optimizer, self._rate(statement, length))
             query = Query(
                 start, descent=descent if left >= 2 else None, origin=self.name, meta={"seed": seed}
@@ -113,11 +117,9 @@ class Gradient(Strategy):
             steps = (
                 int(pairs / self.starts) if self.starts else int(min(100.0, 4.0 * math.sqrt(pairs)))
             )
-        return (
-            max(5, steps // 2)
-            if any(_stood_in(t) for t in trials) and not self.starts
-            else max(1, steps)
-        )
+        if any(_used_proxy(t) for t in trials) and not self.starts:
+            return max(5, steps // 2)
+        return max(1, steps)
 
     def _rate(self, statement: ProblemStatement, steps: int) -> float:
         if self.learning_rate is not None:
@@ -125,16 +127,15 @@ class Gradient(Strategy):
         return statement.domain.descent_rate(steps)
 
     def _candidates(self, statement: ProblemStatement, history: History) -> list[Array]:
-        """Told points worth a descent, best first: not the end of one, and not where one has started or passed."""
-        apart = statement.domain.default_rate * math.sqrt(statement.domain.dim)
+        """Return starts of descents, best first, at a distance from ends and other starts."""
+        distance = statement.domain.default_rate * math.sqrt(statement.domain.dim)
         descents = [t for t in history.trials if t.query.descent is not None]
         taken = [t.query.point for t in descents] + [t.point for t in descents]
         found: list[Array] = []
         for trial in history.ranking:
-            mine = _screened(trial)
-            if trial.query.descent is not None or not (mine or self.from_best):
+            if trial.query.descent is not None or not (_screened(trial) or self.from_best):
                 continue
-            if all(float(np.linalg.norm(trial.point - other)) > apart for other in taken):
+            if all(float(np.linalg.norm(trial.point - other)) > distance for other in taken):
                 found.append(trial.point)
                 taken.append(trial.point)
         return found
@@ -144,8 +145,11 @@ def _screened(trial: Trial) -> bool:
     return trial.origin == Gradient.name and bool(trial.query.meta.get("screen"))
 
 
-def _stood_in(trial: Trial) -> bool:
-    """Whether a told descent saw no true value but its last: it ran on a stand-in, or augmented."""
+def _used_proxy(trial: Trial) -> bool:
+    """Return True if only the last value of a descent is that of the oracle.
+
+    The descent ran on a gradient proxy or with augmented designs.
+    """
     trace = None if trial.outcome is None or trial.query.descent is None else trial.outcome.trace
     return (
         trace is not None

@@ -1,4 +1,4 @@
-"""Other people's libraries, kept from talking over a study."""
+"""Warnings and log messages of third-party libraries, silenced during an ask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet(library: str) -> Iterator[None]:
-    """Drops what a library says to this thread, errors excepted; its loggers and levels stay as they are.
+    """Silence the warnings and log messages of a library in this thread, errors excepted.
+
+    Loggers and levels do not change; the handlers of the library's logger receive a filter.
 
     Args:
         library: name of its logger.
@@ -19,15 +21,15 @@ def quiet(library: str) -> Iterator[None]:
     here = threading.get_ident()
     handlers = logging.getLogger(library).handlers[:]
 
-    def keep(record: logging.LogRecord) -> bool:
+    def passes(record: logging.LogRecord) -> bool:
         return record.thread != here or record.levelno >= logging.ERROR
 
     for handler in handlers:
-        handler.addFilter(keep)
+        handler.addFilter(passes)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         for handler in handlers:
-            handler.removeFilter(keep)
+            handler.removeFilter(passes)

@@ -1,4 +1,4 @@
-"""Search first, then refine the best points: by the oracle's gradients where it has them, else by a surrogate's."""
+"""Search, then local refinement by gradients of the oracle or of a local surrogate."""
 
 from __future__ import annotations
 
@@ -18,31 +18,37 @@ from bo_invert.types import JSON, Array, Descent, Query, Trial
 if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
 
+# Engineering choice: least steps of each of several descents. With a smaller budget one longer
+# descent from the best point gains more.
 _MIN_STEPS = 10
-"""A shorter descent from a second point is worth less than a longer one from the first."""
 
 
 @dataclass(frozen=True)
 class Polish(Strategy):
-    """A strategy for a share of the budget, then refinement of the best points it found.
+    """Base strategy for a share of the budget, then local refinement of its best points.
 
-    On a differentiable problem the refinement is gradient descent next to the oracle, from the best feasible points,
-    at two calls a step. When a descent ends with calls to spare, the best point is refined again at half the rate.
+    *With gradients*, the refinement is gradient descent next to the oracle from the best feasible
+    points, at two calls a step. If calls are left after a descent, the best point is refined
+    again at half the learning rate.
 
-    Elsewhere it queries where the loss of a local surrogate's mean is least within a trust region around the best
-    point. The region is ``radius`` wide at first (in units of the domain's width) and halves after every query in vain.
+    *Without gradients*, each query minimises the loss at the posterior mean of a GP, fitted to
+    the observations near the incumbent, within a trust region around it. Its initial half-width
+    is ``radius`` times the width of the domain and halves after each query without improvement.
 
-    Descents and queries stay where a latent's ``floor`` allows; during the search that is up to the base strategy.
+    The refinement respects the plausibility ``floor`` of a latent. Use it if the last digits
+    matter.
 
     Args:
         base: a strategy, its name or its spec.
-        share: of the budget that goes to the base strategy, between 0 and 1.
-        calls: for the base strategy, when the budget is open-ended.
-        starts: how many points are refined side by side, where there is budget for that.
-        steps: of one descent, at most; None for as many as the budget allows (50 when it is open-ended).
+        share: share of the budget for the base strategy, in [0, 1].
+        calls: calls for the base strategy in a study without a budget.
+        starts: number of points that are refined in parallel, if the budget suffices.
+        steps: largest number of steps of a descent; None for the rest of the budget, or 50
+            without a budget.
         optimizer: ``"adam"`` or ``"lbfgs"``.
-        learning_rate: Adam's, in units of the domain; default 0.02 in a box and 0.1 in a latent.
-        radius: of the first trust region.
+        learning_rate: step of Adam in units of the coordinates; default 0.02 in a box, 0.1 in a
+            latent.
+        radius: initial half-width of the trust region, in (0, 1].
     """
 
     name = "polish"
@@ -58,11 +64,13 @@ class Polish(Strategy):
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0 or self.starts < 1 or not 0.0 < self.radius <= 1.0:
             raise InvalidInputError(
-                f"strategy 'polish': share lies in [0, 1], starts is at least 1, radius lies in (0, 1]; got {self}"
+                "strategy 'polish': share must be in [0, 1], starts at least 1, radius in (0, 1], "
+                f"got {self}"
             )
         if self.optimizer not in ("adam", "lbfgs") or (self.steps is not None and self.steps < 1):
             raise InvalidInputError(
-                f"strategy 'polish': optimizer is 'adam' or 'lbfgs', steps at least 1; got {self}"
+                "strategy 'polish': optimizer must be 'adam' or 'lbfgs', steps at least 1, "
+                f"got {self}"
             )
         from_spec(self.base)
 
@@ -90,7 +98,7 @@ class Polish(Strategy):
         return self._follow_surrogate(statement, history, request, memo)
 
     def _limit(self, statement: ProblemStatement, budget: int | None) -> int | None:
-        """Calls for the base strategy; what is left is even where every step costs two."""
+        """Return the calls for the base strategy; the rest is even if a step costs two calls."""
         if budget is None:
             return self.calls
         rest = budget - round(self.share * budget)
@@ -116,17 +124,17 @@ class Polish(Strategy):
         }
         fresh = [trial for trial in ranking if trial.number not in used]
         if history.pending and not any(trial.query.descent is None for trial in history.pending):
-            return Proposal((), memo)  # descents under way: their arrivals are the next starts
+            return Proposal((), memo)  # wait: the ends of pending descents are the next starts
         if not fresh or (left is not None and left < 2):
             if left == 1 or not ranking:
                 return self._base(statement, history.trials, request, memo)
             return Proposal((), memo)
-        many = min(self.starts, request.count, len(fresh))
+        descents = min(self.starts, request.count, len(fresh))
         if left is not None:
-            many = max(1, min(many, left // (2 * _MIN_STEPS)))
+            descents = max(1, min(descents, left // (2 * _MIN_STEPS)))
         queries = []
-        for i, trial in enumerate(fresh[:many]):
-            steps = 50 if left is None else left // 2 // many + (i < left // 2 % many)
+        for i, trial in enumerate(fresh[:descents]):
+            steps = 50 if left is None else left // 2 // descents + (i < left // 2 % descents)
             depth = int(trial.query.meta.get("depth", -1)) + 1
             queries.append(
                 Query(
@@ -164,17 +172,18 @@ class Polish(Strategy):
         domain, rng = statement.domain, request.rng()
         with one_thread():
             centre = domain.project(history.ranking[0].point)
-            halvings, wish = self._in_vain(history), plausibility_penalty(domain)
+            halvings, penalty = self._unsuccessful(history), plausibility_penalty(domain)
             inputs = to_unit(domain, history.points)
-            # Few enough points that the model resolves what is left to gain, enough for every curvature
+            # Few points, so that the GP resolves small losses; a quadratic has (d + 1)(d + 2)/2
+            # coefficients, of which twice as many points determine all curvatures.
             gaps = np.linalg.norm(inputs - to_unit(domain, centre[None]), axis=1)
             near = np.argsort(gaps, kind="stable")[: max(10, (domain.dim + 1) * (domain.dim + 2))]
             outputs = ModelledOutputs(statement, history.y[near], history.losses[near])
             score = acquisition.posterior_mean_score(
                 exact.fit_surrogate(inputs[near], outputs.values), outputs
             )
-            if wish is not None:
-                score = _wished(score, float(history.losses[near].std()), wish)
+            if penalty is not None:
+                score = _penalised(score, float(history.losses[near].std()), penalty)
             known: list[Array] = [trial.point for trial in history.trials]
             picked: list[Array] = []
             for i in range(request.count):
@@ -185,16 +194,16 @@ class Polish(Strategy):
         queries = tuple(Query(point, origin=self.name) for point in picked)
         return Proposal(queries, memo)
 
-    def _in_vain(self, history: History) -> int:
-        """Refining queries that did not improve on what was best before them."""
-        best, vain = np.inf, 0
+    def _unsuccessful(self, history: History) -> int:
+        """Count the refining queries that did not improve on the incumbent."""
+        best, count = np.inf, 0
         for trial in history.completed:
             loss = trial.loss if trial.feasible and trial.loss is not None else np.inf
-            vain += trial.origin == self.name and loss >= best
+            count += trial.origin == self.name and loss >= best
             best = min(best, loss)
-        return vain
+        return count
 
 
-def _wished(score: Score, unit: float, wish: Score) -> Score:
-    """A score in units of its own and the wish for plausible points, which no loss outweighs."""
-    return lambda inputs: score(inputs) / (unit or 1.0) + wish(inputs)
+def _penalised(score: Score, unit: float, penalty: Score) -> Score:
+    """Add the plausibility penalty to a score in units of the spread of the losses."""
+    return lambda inputs: score(inputs) / (unit or 1.0) + penalty(inputs)

@@ -1,4 +1,4 @@
-"""Best of N draws from the reference measure: what any latent search has to beat."""
+"""Draws from the reference measure (best of N), the baseline of every latent search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from bo_invert.types import Query, Trial
 
 @dataclass(frozen=True)
 class Prior(Strategy):
-    """Draws from the measured reference measure of the domain; uniform in a box."""
+    """Independent draws from the latent prior; uniform draws in a box.
+
+    The best of N draws is the baseline that a search in a latent must exceed.
+    """
 
     name = "prior"
 

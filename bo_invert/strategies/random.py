@@ -1,4 +1,4 @@
-"""Uniform draws between the bounds: the floor under every method."""
+"""Random search: uniform draws between the bounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from bo_invert.types import Query, Trial
 
 @dataclass(frozen=True)
 class Random(Strategy):
-    """Uniform between the bounds of the domain, blind to the reference measure (see ``prior`` for that)."""
+    """Uniform draws between the bounds of the domain, the baseline of every search.
+
+    It ignores the latent prior; ``prior`` draws from it.
+    """
 
     name = "random"
 

@@ -1,4 +1,4 @@
-"""A scrambled Sobol sequence: even coverage for few calls."""
+"""Scrambled Sobol sequence: space-filling points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from bo_invert.types import Query, Trial
 
 @dataclass(frozen=True)
 class Sobol(Strategy):
-    """The next points of one scrambled Sobol sequence per study (Sobol 1967, Owen scrambling)."""
+    """Scrambled Sobol sequence (Sobol 1967; Owen 1995), one sequence per study.
+
+    Its points fill the domain more evenly than random draws. A latent maps it through the inverse
+    normal distribution function.
+    """
 
     name = "sobol"
 

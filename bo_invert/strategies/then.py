@@ -1,4 +1,4 @@
-"""First one strategy, then another: on the same trials and the same budget."""
+"""Two strategies in sequence, with shared trials and one budget."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bo_invert.types import Trial
 
 @dataclass(frozen=True)
 class Then(Strategy):
-    """One strategy for a share of the budget, another for the rest; both see all trials.
+    """Sequence of two strategies: one for a share of the budget, the other for the rest.
 
-    The second also takes over when the first has nothing more to propose.
+    Both receive all trials. The second also starts when the first has finished.
 
     Args:
         first: a strategy, its name or its spec.
-        second: likewise.
-        share: of the budget that goes to the first, between 0 and 1. Calls are counted with open trials included.
-        calls: for the first, when the budget is open-ended; None leaves it to the first to say when it is done.
+        second: a strategy, its name or its spec.
+        share: share of the budget for the first, in [0, 1]; pending trials count as spent.
+        calls: calls for the first in a study without a budget; None until it has finished.
     """
 
     name = "then"
@@ -34,12 +34,10 @@ class Then(Strategy):
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0:
-            raise InvalidInputError(
-                f"strategy 'then': share lies between 0 and 1, got {self.share}"
-            )
+            raise InvalidInputError(f"strategy 'then': share must be in [0, 1], got {self.share}")
         if self.calls is not None and self.calls < 0:
             raise InvalidInputError(
-                f"strategy 'then': calls is a number of calls or None, got {self.calls}"
+                f"strategy 'then': calls must be at least 0 or None, got {self.calls}"
             )
         for child in (self.first, self.second):
             from_spec(child)
