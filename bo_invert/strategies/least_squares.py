@@ -1,4 +1,4 @@
-"""Nonlinear least squares: Gauss-Newton steps on the oracle where they pay, on a model of it elsewhere."""
+"""Nonlinear least squares: Gauss-Newton steps on the oracle and on a surrogate of the residuals."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
+from bo_invert.models.base import to_unit
 from bo_invert.models.least_squares.convergence import rounding_loss, target_reached
 from bo_invert.models.least_squares.gauss_newton import GaussNewtonSettings, GaussNewtonStart
+from bo_invert.models.least_squares.residual_gp import fit_residual_model, sums_of_squares
+from bo_invert.models.least_squares.residual_minima import ResidualSearch
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy
@@ -18,38 +22,46 @@ from bo_invert.strategies.replay import key, replay
 from bo_invert.strategies.requirements import require_residuals
 from bo_invert.types import JSON, Array, Query, Trial
 
-#: A new start is made where less than this share of what an ordinary evaluation leaves is left.
-_PROMISING = 2e-2
-Inside = Callable[[Array], Array]
+# Engineering choice: largest loss of a new start, as a share of the upper quartile of all losses.
+_START_SHARE = 2e-2
+Project = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
 class LeastSquares(Strategy):
-    """Least squares on the oracle and on a model of its residuals, in turns, until the target is hit.
+    """Nonlinear least squares for targets, on the oracle and on a surrogate of its residuals.
 
-    A *start* is ``scipy.optimize.least_squares`` on the oracle. Every finite difference is a query and is billed; the
-    differences of one Jacobian are asked for together, so they run side by side. Between Jacobians the last one is kept
-    up to date by Broyden's rank-one formula (Broyden 1965) for as long as steps pay. A start whose steps do not pay for
-    its Jacobians ends there. The first start is the best trial already in the log, or else the best of some
-    quasi-random draws; smooth problems end here, in a few calls.
+    It minimises ``sum_i r_i(x)^2`` with ``r_i = (y_i(x) - value_i) / scale_i``.
 
-    Where it fails, all outputs in the log, the user's included, go into one Gaussian process (``models.metric``).
-    Levenberg-Marquardt steps on the process lead to where its residuals are least, the oracle is asked there, and so
-    on (``models.basins``). Where the oracle confirms that next to nothing is left, a new start finishes the job.
-    Meanwhile no calls are spent elsewhere, so workers may wait for its steps.
+    *Starts.* A start is one run of ``scipy.optimize.least_squares`` on the oracle. Each finite
+    difference is a query, and those of one Jacobian J run in parallel. Between Jacobians,
+    Broyden's rank-one update (Broyden 1965) revises J while steps pay:
 
-    Broken outcome constraints count as residuals. Places that gave no outputs are kept away from. No point is less
-    plausible than the ``floor`` of a latent. The units of the outputs make no difference (``models.hit``).
+        ``J + (dr - J dx) dx' / |dx|^2``.
+
+    A start ends when its steps no longer pay for a new Jacobian. The first start is the best
+    observation of the log, or else the best of some Sobol points. Smooth problems end here.
+
+    *Surrogate.* After an unsuccessful start, a GP with a learned metric models the residuals of
+    all observations. Levenberg-Marquardt steps on its mean lead to a minimum of the residuals,
+    which is the next query. A new start follows where the oracle confirms a small loss. No calls
+    are spent elsewhere in the meantime, so workers may wait.
+
+    Violations of outcome constraints are additional residuals. Points near failed trials are
+    avoided, and the plausibility ``floor`` of a latent is respected. Units of the outputs do not
+    matter. Use it for every target of a smooth and exact oracle.
 
     Args:
-        method: ``"dogbox"`` (Voglis & Lagaris 2004), quick at active bounds, or ``"trf"`` (Branch et al. 1999).
-        secant: a step that leaves less than this share of the squared residuals pays, and the Jacobian after it is
-            updated instead of measured; 0 to measure every Jacobian.
-        initial: draws of which the first start takes the best, at least 1.
-        design: evaluations before the model is trusted; default ``5 d``, at most a fifth of the budget.
-        diff_step: finite-difference step, as a share of a coordinate's range.
-        ftol: a start ends when a step improves the squared residuals by less than this share.
-        xtol: a start ends when a step is shorter than this share of the point's norm.
+        method: ``"dogbox"`` (Voglis & Lagaris 2004), fast at active bounds, or ``"trf"`` (Branch
+            et al. 1999).
+        secant: a step pays if it leaves less than this share of the squared residuals. The
+            Jacobian is then updated instead of measured; 0 measures every Jacobian.
+        initial: number of Sobol points for the first start, at least 1.
+        design: observations before the surrogate is used; default ``5 d``, at most a fifth of the
+            budget.
+        diff_step: finite-difference step, as a share of the range of a coordinate.
+        ftol: a start ends at a step that reduces the squared residuals by less than this share.
+        xtol: a start ends at a step shorter than this share of the norm of the point.
     """
 
     method: str = "dogbox"
@@ -64,15 +76,15 @@ class LeastSquares(Strategy):
     def __post_init__(self) -> None:
         if self.method not in ("dogbox", "trf"):
             raise InvalidInputError(
-                f"least_squares: method is 'dogbox' or 'trf', got {self.method!r}"
+                f"least_squares: method must be 'dogbox' or 'trf', got {self.method!r}"
             )
         if not (0 <= self.secant < 1 and self.initial >= 1 and 0 < self.diff_step < 0.5):
             raise InvalidInputError(
-                "least_squares: secant lies in [0, 1), initial is at least 1 and diff_step lies in (0, 0.5), "
-                f"got {self.secant}, {self.initial}, {self.diff_step}"
+                "least_squares: secant must be in [0, 1), initial at least 1 and diff_step in "
+                f"(0, 0.5), got {self.secant}, {self.initial}, {self.diff_step}"
             )
         if self.design is not None and self.design < 2:
-            raise InvalidInputError(f"least_squares: design is at least 2, got {self.design}")
+            raise InvalidInputError(f"least_squares: design must be at least 2, got {self.design}")
 
     def check(self, statement: ProblemStatement) -> None:
         require_residuals(self.name, statement, "'gp' or 'cmaes'")
@@ -84,18 +96,17 @@ class LeastSquares(Strategy):
         history, target = History(trials), _target(statement)
         memo = request.memo or {"finished": 0, "model": None}
         done = target_reached(target, history)
-        if (
-            done and target.tolerance > 0.0
-        ):  # without a tolerance, a start under way goes on to the last digit
+        # Without a tolerance, a running start continues to the rounding error.
+        if done and target.tolerance > 0.0:
             return Proposal((), memo)
-        inside = statement.domain.project
+        project = statement.domain.project
         queries, finished, finishing = self._starts(
-            statement, history, request, memo["finished"], inside, done
+            statement, history, request, memo["finished"], project, done
         )
         memo = {**memo, "finished": finished}
         if len(queries) < request.count and not done and not finishing:
-            more, memo["model"] = self._searched(
-                statement, history, request, memo["model"], queries, inside
+            more, memo["model"] = self._search(
+                statement, history, request, memo["model"], queries, project
             )
             queries += more
         return Proposal(tuple(queries[: request.count]), memo)
@@ -106,17 +117,22 @@ class LeastSquares(Strategy):
         history: History,
         request: Request,
         finished: int,
-        inside: Inside,
+        project: Project,
         done: bool,
     ) -> tuple[list[Query], int, bool]:
-        """What starts need next, how many of them, from the first on, have ended, and whether a later one goes on."""
+        """Return the queries of starts and their state.
+
+        Returns:
+            the queries, the number of leading starts that have ended, and True if a start other
+            than the first continues.
+        """
         domain, target = statement.domain, _target(statement)
         settings = GaussNewtonSettings(
             self.method, self.secant, self.diff_step, self.ftol, self.xtol
         )
         least = rounding_loss(target) * len(target.value)
         answers = _answers(statement, history)
-        open_points = {key(trial.query.point) for trial in history.pending}
+        pending = {key(trial.query.point) for trial in history.pending}
         begun = {
             t.query.meta["start"]: t.query.meta["from"]
             for t in history.trials
@@ -135,30 +151,28 @@ class LeastSquares(Strategy):
                 given = self._promising(statement, history, set(begun.values()))
                 if given is None and start > 0:
                     break
-            drawn = (
+            draws = (
                 [given.point]
                 if given
-                else list(inside(domain.sobol(request.stream(0), self.initial)))
+                else list(project(domain.sobol(request.stream(0), self.initial)))
             )
-            missing = replay(GaussNewtonStart(settings, domain, inside, drawn, least).run, answers)
+            missing = replay(GaussNewtonStart(settings, domain, project, draws, least).run, answers)
             if not missing and start == finished:
                 finished += 1
-            running, finishing = (
-                running or bool(missing),
-                finishing or (start > 0 and bool(missing)),
-            )
+            running = running or bool(missing)
+            finishing = finishing or (start > 0 and bool(missing))
             begun[start] = None if given is None else given.number
             meta = {"start": start, "from": begun[start]}
-            fresh = [point for point in missing if key(point) not in open_points]
+            fresh = [point for point in missing if key(point) not in pending]
             queries += [Query(point, origin=self.name, meta=meta) for point in fresh]
-            open_points.update(key(point) for point in fresh)
+            pending.update(key(point) for point in fresh)
             start += 1
         return queries, finished, finishing
 
     def _promising(
         self, statement: ProblemStatement, history: History, used: set[int | None]
     ) -> Trial | None:
-        """The best plausible trial, if a start is worth its calls there; None otherwise."""
+        """Return the best plausible trial if a start is worth its calls there."""
         domain = statement.domain
         plausible = (
             t
@@ -168,17 +182,20 @@ class LeastSquares(Strategy):
         best = next(plausible, None)
         if best is None or best.number in used or _in_start(best, self.name):
             return None
-        if best.origin != self.name or self._stuck(history):
+        if best.origin != self.name or self._stagnates(history):
             return best
         reached = min(
             (float(t.loss or 0.0) for t in history.completed if _in_start(t, self.name)),
             default=np.inf,
         )
-        level = min(_PROMISING * float(np.quantile(history.losses, 0.75)), 0.5 * reached)
+        level = min(_START_SHARE * float(np.quantile(history.losses, 0.75)), 0.5 * reached)
         return best if best.feasible and float(best.loss or 0.0) < level else None
 
-    def _stuck(self, history: History) -> bool:
-        """Whether the model's last ``3 d`` points gained nothing: then a start at the best, or a look anywhere."""
+    def _stagnates(self, history: History) -> bool:
+        """Return True if the last ``3 d`` points of the surrogate gained less than 10 %.
+
+        Then a start at the best trial follows, or further Sobol points.
+        """
         asked = [t for t in history.completed if t.origin == self.name and "model" in t.query.meta]
         since = [
             t
@@ -194,47 +211,42 @@ class LeastSquares(Strategy):
             float(t.loss or 0.0) for t in history.completed if t.number >= first
         ) > 0.9 * min(before)
 
-    def _searched(
+    def _search(
         self,
         statement: ProblemStatement,
         history: History,
         request: Request,
         memo: JSON,
         queries: Sequence[Query],
-        inside: Inside,
+        project: Project,
     ) -> tuple[list[Query], JSON]:
-        """What the model wants to know, beside the queries of the starts."""
-        domain, told = statement.domain, len(history.completed)
+        """Return queries of the surrogate, or of its design, and the memo of its fit."""
+        domain, completed = statement.domain, len(history.completed)
         pending = [*history.pending_points, *(query.point for query in queries)]
         count = request.count - len(queries)
         size = self.design or min(5 * domain.dim, max(2, (request.budget or 10**9) // 5))
-        lacking = max(size - told - len(pending), int(self._stuck(history))) if told >= 2 else count
+        lacking = (
+            max(size - completed - len(pending), int(self._stagnates(history)))
+            if completed >= 2
+            else count
+        )
         if lacking:
             drawn = sum("design" in t.query.meta for t in history.trials if t.origin == self.name)
-            pool = inside(domain.sobol(request.stream(1), min(lacking, count), skip=drawn))
+            pool = project(domain.sobol(request.stream(1), min(lacking, count), skip=drawn))
             meta = [{"design": drawn + i} for i in range(len(pool))]
             return [
                 Query(p, origin=self.name, meta=m) for p, m in zip(pool, meta, strict=True)
             ], memo
-        from threadpoolctl import threadpool_limits
-
-        from bo_invert.models.base import to_unit
-        from bo_invert.models.least_squares import residual_gp as residuals
-        from bo_invert.models.least_squares.residual_minima import ResidualSearch
-
-        missed, excesses = _missed(statement, history)
-        best = np.argsort(residuals.sums_of_squares(missed, excesses), kind="stable")
-        with threadpool_limits(
-            limits=1
-        ):  # small matrices gain nothing from more, and sums keep their order
-            model, memo = residuals.fit_residual_model(
-                to_unit(domain, history.points), missed, excesses, memo
-            )
-            search = ResidualSearch(
-                domain, inside, model, history.points[best], history.failed_points
-            )
+        residuals, excesses = _residuals(statement, history)
+        best = np.argsort(sums_of_squares(residuals, excesses), kind="stable")
+        # One thread: small matrices gain nothing from more, and sums retain their order.
+        with threadpool_limits(limits=1):
+            inputs = to_unit(domain, history.points)
+            model, memo = fit_residual_model(inputs, residuals, excesses, memo)
+            incumbents = history.points[best]
+            search = ResidualSearch(domain, project, model, incumbents, history.failed_points)
             points = search.propose(count, pending, request.rng())
-        return [Query(point, origin=self.name, meta={"model": told}) for point in points], memo
+        return [Query(point, origin=self.name, meta={"model": completed}) for point in points], memo
 
 
 def _in_start(trial: Trial, name: str) -> bool:
@@ -246,19 +258,19 @@ def _target(statement: ProblemStatement) -> Target:
     return statement.objective
 
 
-def _missed(statement: ProblemStatement, history: History) -> tuple[Array, Array]:
-    """Residuals ``(n, k)`` and excesses over constraints ``(n, p)`` of the completed trials."""
+def _residuals(statement: ProblemStatement, history: History) -> tuple[Array, Array]:
+    """Compute residuals ``(n, k)`` and excesses over constraints ``(n, p)`` of observations."""
     excesses = [constraint.excess(history.y) for constraint in statement.constraints]
     n = len(history.completed)
     return np.asarray(_target(statement).residuals(history.y)), np.array(excesses).reshape(-1, n).T
 
 
 def _answers(statement: ProblemStatement, history: History) -> dict[bytes, Array | None]:
-    """Residuals, broken constraints among them, at every told point; None where there were no outputs."""
+    """Return residuals and violations of every observed point; None for failed trials."""
     ended = (trial for trial in history.trials if not trial.state.open)
     answers: dict[bytes, Array | None] = dict.fromkeys(key(trial.query.point) for trial in ended)
     if history.completed:
-        missed, excesses = _missed(statement, history)
-        rows = np.column_stack([missed, np.maximum(excesses, 0.0)])
+        residuals, excesses = _residuals(statement, history)
+        rows = np.column_stack([residuals, np.maximum(excesses, 0.0)])
         answers.update((key(point), row) for point, row in zip(history.points, rows, strict=True))
     return answers
