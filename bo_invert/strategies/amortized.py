@@ -1,8 +1,9 @@
-"""An amortised inverse: a network from noise to points, trained with the frozen oracle as its loss.
+"""Amortised inverse: a network from noise to points, trained on the loss of the oracle.
 
-The strategy never holds the oracle. Where there are gradients, every training sample is a query, and the network is
-the replay of the told gradients through Adam (the chain rule needs nothing but the slope of the loss at the network's
-output). Where there are none, an ensemble of small regressors fitted to the told outputs stands in.
+A strategy never holds the oracle. With gradients, each training sample is a query, and the network
+is the replay of the observed gradients through Adam: by the chain rule,
+``d loss / d weights = (d loss / d point)(d point / d weights)``, only the first factor needs the
+oracle. Without gradients, an ensemble of regressors of the outputs replaces the oracle.
 """
 
 from __future__ import annotations
@@ -27,31 +28,38 @@ from bo_invert.types import Array, Query, State, Trial
 if TYPE_CHECKING:
     import torch
 
-#: Streams of a study that stay the same at every ask.
+# Numbers of the random streams of a study: by definition different, no unit.
 _WEIGHTS, _NOISE, _FREE, _MEMBERS = range(4)
-#: A told batch: its index, which of its rows gave a gradient, and these gradients.
-_Told = tuple[int, tuple[int, ...], bytes]
-#: The mean loss of a network's samples, as far as it is known.
-_Lesson = Callable[["_Net"], "torch.Tensor"]
+_Batch = tuple[int, tuple[int, ...], bytes]
+"""Observed batch: its number, the rows with gradients, and the bytes of the gradients."""
+_Loss = Callable[["_Generator"], "torch.Tensor"]
+"""Mean loss of samples of the network."""
 
 
 @dataclass(frozen=True)
 class Amortized(Strategy):
-    """``g(noise) -> point``, starting as the identity on draws from the reference measure.
+    """Amortised inverse ``g(noise) -> point``, initially the identity on the reference measure.
 
-    It minimises the mean loss of its samples, plus a prior term that keeps points plausible and a term that keeps
-    samples apart. With gradients, the last share of the budget buys values of its samples.
+    The network minimises over its samples ``z = g(noise)``
+
+        ``mean loss(z) + prior mean(z^2) / 2 - diversity mean log(|z - z'|^2 / d)``.
+
+    The second term (latents only) keeps points plausible, the third keeps samples different.
+    With gradients, the last part of the budget is spent on values of samples. Use it to generate
+    many different solutions; for a single one, ``gradient`` or ``gp`` need fewer calls.
 
     Args:
-        batch: samples per round of training; default: from the budget, 2 to 16.
-        width: of the two hidden layers.
-        learning_rate: of Adam, on the weights.
-        repeats: Adam steps per told batch of gradients.
-        trust: how far a told gradient is believed, per coordinate, in standard deviations of the reference measure.
-        prior: weight of half the mean squared coordinate (gaussian domains).
-        diversity: weight of minus the mean log squared distance between samples, per coordinate.
-        final: with gradients, the share of the budget that buys values of the trained network's samples.
-        initial: without gradients, the share of the budget that buys draws to fit the first stand-in to.
+        batch: samples per training round; default: from the budget, 2 to 16.
+        width: width of the two hidden layers.
+        learning_rate: learning rate of Adam for the weights.
+        repeats: Adam steps per observed batch of gradients.
+        prior: weight of the prior term.
+        diversity: weight of the diversity term.
+        trust: distance per coordinate up to which an observed gradient is followed, in standard
+            deviations of the reference measure.
+        final: with gradients, the share of the budget for values of samples of the network.
+        initial: without gradients, the share of the budget for draws to which the first ensemble
+            is fitted.
     """
 
     batch: int | None = None
@@ -68,18 +76,19 @@ class Amortized(Strategy):
 
     def __post_init__(self) -> None:
         if (self.batch is not None and self.batch < 1) or self.width < 1 or self.repeats < 1:
-            raise InvalidInputError("amortized: batch, width and repeats are at least 1")
+            raise InvalidInputError("amortized: batch, width and repeats must be at least 1")
         if not self.learning_rate > 0 or min(self.prior, self.diversity) < 0:
             raise InvalidInputError(
-                "amortized: learning_rate must be positive, prior and diversity not negative"
+                "amortized: learning_rate must be > 0, prior and diversity >= 0"
             )
         if not (0.0 <= self.final < 1.0 and 0.0 <= self.initial < 1.0):
-            raise InvalidInputError("amortized: final and initial are shares in [0, 1)")
+            raise InvalidInputError("amortized: final and initial must be in [0, 1)")
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
-        share = 25 if statement.differentiable else 10  # a stand-in is fitted anew in each round
+        # Larger batches without gradients: each round fits a new ensemble.
+        share = 25 if statement.differentiable else 10
         size = self.batch or (
             8 if request.budget is None else min(16, max(2, request.budget // share))
         )
@@ -87,12 +96,12 @@ class Amortized(Strategy):
         mine = [t for t in trials if t.origin == self.name]
         with one_thread():
             if statement.differentiable:
-                return Proposal(
-                    self._trained_on_oracle(statement.domain, mine, request, size, left)
-                )
-            return Proposal(self._trained_on_stand_in(statement, trials, mine, request, size, left))
+                queries = self._train_on_oracle(statement.domain, mine, request, size, left)
+            else:
+                queries = self._train_on_ensemble(statement, trials, mine, request, size, left)
+        return Proposal(queries)
 
-    def _trained_on_oracle(
+    def _train_on_oracle(
         self, domain: Domain, mine: Sequence[Trial], request: Request, size: int, left: float
     ) -> tuple[Query, ...]:
         final = 0.0 if request.budget is None else self.final * request.budget
@@ -100,19 +109,19 @@ class Amortized(Strategy):
         for batch, row in _next_rows(mine, "batch", size, request.count):
             if left - 2 < final:
                 break
-            net = _replayed(self, domain, request.seed, _log(mine, batch))
+            net = _replayed(self, domain, request.seed, _gradients(mine, batch))
             point = _points(net, domain, _noise(domain, request.seed, batch, row))
             queries.append(
                 Query(point, gradient=True, origin=self.name, meta={"batch": batch, "row": row})
             )
             left -= 2
         if not queries and left >= 1:
-            net = _replayed(self, domain, request.seed, _log(mine, None))
+            net = _replayed(self, domain, request.seed, _gradients(mine, None))
             noise = domain.sample(request.rng(), int(min(request.count, left)))
             queries = [Query(point, origin=self.name) for point in _points(net, domain, noise)]
         return tuple(queries)
 
-    def _trained_on_stand_in(
+    def _train_on_ensemble(
         self,
         statement: ProblemStatement,
         trials: Sequence[Trial],
@@ -136,14 +145,14 @@ class Amortized(Strategy):
             begun = min(
                 (t.number for t in mine if t.query.meta.get("round") == turn), default=len(trials)
             )
-            net = _fitted(self, statement, History(trials[:begun]), request.seed)
+            net = _fitted_to_ensemble(self, statement, History(trials[:begun]), request.seed)
             point = _points(net, domain, _noise(domain, request.seed, turn, row))
             queries.append(Query(point, origin=self.name, meta={"round": turn, "row": row}))
         return tuple(queries)
 
 
 def _next_rows(mine: Sequence[Trial], key: str, size: int, count: int) -> list[tuple[int, int]]:
-    """Batch and row of the next ``count`` samples, continuing the last batch in the log."""
+    """Return batch and row of the next ``count`` samples, after those in the log."""
     batches = [t.query.meta[key] for t in mine if key in t.query.meta]
     batch = max(batches, default=0)
     row = batches.count(batch)
@@ -152,8 +161,8 @@ def _next_rows(mine: Sequence[Trial], key: str, size: int, count: int) -> list[t
     return [(batch + (row + i) // size, (row + i) % size) for i in range(count)]
 
 
-def _log(mine: Sequence[Trial], before: int | None) -> tuple[_Told, ...]:
-    """Told gradients, batch by batch, of the batches before ``before``, or of all."""
+def _gradients(mine: Sequence[Trial], before: int | None) -> tuple[_Batch, ...]:
+    """Return the observed gradients by batch, of batches before ``before`` or of all."""
     batches: dict[int, dict[int, Array]] = {}
     for trial in mine:
         gradient = None if trial.outcome is None else trial.outcome.gradient
@@ -167,15 +176,16 @@ def _log(mine: Sequence[Trial], before: int | None) -> tuple[_Told, ...]:
 
 
 def _noise(domain: Domain, seed: int, batch: int, row: int) -> Array:
-    """The draw from the reference measure that sample ``row`` of ``batch`` starts as, shape ``(d,)``."""
+    """Draw the noise of a sample from the reference measure, shape ``(d,)``."""
     drawn: Array = domain.sample(stream_generator(seed, _NOISE, batch, row), 1)[0]
     return drawn
 
 
-class _Net:
-    """A residual network on unconstrained coordinates: scale them, shift them, add what two layers say.
+class _Generator:
+    """Residual network on unconstrained coordinates, initially the identity.
 
-    It starts as the identity. The scale is there because forgetting the noise takes a network many steps otherwise.
+    ``h(u) = exp(s) u + W3 tanh(W2 tanh(W1 u + b1) + b2) + b3``. A box maps its coordinates by
+    the logit and back. The scale s lets the network reduce the effect of the noise in few steps.
     """
 
     def __init__(self, domain: Domain, width: int, seed: int) -> None:
@@ -217,8 +227,8 @@ class _Net:
         return moved * shrink
 
 
-def _points(net: _Net, domain: Domain, noise: Array) -> Array:
-    """What the network makes of noise ``(..., d)``, as points that can be evaluated."""
+def _points(net: _Generator, domain: Domain, noise: Array) -> Array:
+    """Map noise ``(..., d)`` to valid points of the same shape."""
     import torch
 
     with torch.no_grad():
@@ -229,18 +239,21 @@ def _points(net: _Net, domain: Domain, noise: Array) -> Array:
 
 
 def _train(
-    net: _Net, options: Amortized, seed: int, lessons: Iterable[tuple[_Lesson, int]]
+    net: _Generator, options: Amortized, seed: int, losses: Iterable[tuple[_Loss, int]]
 ) -> None:
-    """Adam through (loss, steps) pairs, each with prior and diversity terms on a batch that costs no calls."""
+    """Train with Adam on pairs of a loss and a number of steps.
+
+    The prior and diversity terms use a batch of their own, which costs no calls.
+    """
     import torch
 
     optimizer = torch.optim.Adam(net.weights, lr=options.learning_rate)
     noise = torch.from_numpy(net.domain.sample(stream_generator(seed, _FREE), 32))
-    for lesson, steps in lessons:
+    for loss_of, steps in losses:
         for _ in range(steps):
             points = net(noise)
             apart = torch.nn.functional.pdist(points) ** 2 / net.domain.dim
-            loss = lesson(net) - options.diversity * (apart + 1e-6).log().mean()
+            loss = loss_of(net) - options.diversity * (apart + 1e-6).log().mean()
             if net.domain.latent:
                 loss = loss + options.prior * 0.5 * (points**2).mean()
             optimizer.zero_grad()
@@ -249,19 +262,20 @@ def _train(
 
 
 @lru_cache(maxsize=8)
-def _replayed(options: Amortized, domain: Domain, seed: int, told: tuple[_Told, ...]) -> _Net:
-    """The network after the told gradients: their chain rule, continued through the network's own weights."""
+def _replayed(
+    options: Amortized, domain: Domain, seed: int, observed: tuple[_Batch, ...]
+) -> _Generator:
+    """Return the network after training on observed gradients."""
     import torch
 
-    def lessons() -> Iterable[tuple[_Lesson, int]]:
+    def losses() -> Iterable[tuple[_Loss, int]]:
         norms: list[float] = []
-        for batch, rows, data in told:
+        for batch, rows, data in observed:
             slopes = np.frombuffer(data).reshape(len(rows), domain.dim)
             lengths = np.linalg.norm(slopes, axis=1, keepdims=True)
             norms.extend(lengths[:, 0])
-            soft = np.sqrt(
-                lengths**2 + np.median(norms) ** 2 + 1e-300
-            )  # one cliff may not outshout the batch
+            # Dividing by sqrt(|g|^2 + median^2) bounds the weight of a single steep gradient.
+            soft = np.sqrt(lengths**2 + np.median(norms) ** 2 + 1e-300)
             upstream = torch.from_numpy(slopes / soft)
             noise = torch.from_numpy(np.array([_noise(domain, seed, batch, row) for row in rows]))
             with torch.no_grad():
@@ -269,23 +283,28 @@ def _replayed(options: Amortized, domain: Domain, seed: int, told: tuple[_Told, 
             yield partial(_chain_rule, upstream, noise, before, reach), options.repeats
 
     reach = options.trust * math.sqrt(domain.dim) * domain.scale
-    net = _Net(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
-    _train(net, options, seed, lessons())
+    net = _Generator(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
+    _train(net, options, seed, losses())
     return net
 
 
 def _chain_rule(
-    upstream: torch.Tensor, noise: torch.Tensor, before: torch.Tensor, reach: float, net: _Net
+    upstream: torch.Tensor, noise: torch.Tensor, before: torch.Tensor, reach: float, net: _Generator
 ) -> torch.Tensor:
-    """Slope times move, with a proximal term: a slope is only known to hold near where it was measured."""
+    """Compute ``mean(g.m + |m|^2 / 2)`` with the moves m of samples in units of ``reach``.
+
+    The proximal term limits the moves, because a gradient g holds near its point only.
+    """
     move = (net(noise) - before) / reach
     return ((upstream * move).sum(dim=1) + 0.5 * (move**2).sum(dim=1)).mean()
 
 
-def _fitted(options: Amortized, statement: ProblemStatement, history: History, seed: int) -> _Net:
-    """The network trained on a stand-in that was fitted to the told outputs."""
+def _fitted_to_ensemble(
+    options: Amortized, statement: ProblemStatement, history: History, seed: int
+) -> _Generator:
+    """Return the network trained on an ensemble fitted to the observed outputs."""
     loss, targets = _tensor_loss(statement), history.y
-    if loss is None:  # the objective takes no tensors: model the loss itself
+    if loss is None:  # without torch support of the objective, the ensemble models the loss
         loss, targets = Minimize(), history.losses[:, None]
     constraints = statement.constraints if targets.shape == history.y.shape else ()
     table = (history.points.tobytes(), targets.tobytes(), targets.shape[1])
@@ -312,27 +331,27 @@ def _fitted_to(
     constraints: tuple[OutcomeConstraint, ...],
     seed: int,
     table: tuple[bytes, bytes, int],
-) -> _Net:
+) -> _Generator:
     import torch
 
     from bo_invert.models.ensemble import fit_ensemble
 
-    net = _Net(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
+    net = _Generator(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
     points = np.frombuffer(table[0]).reshape(-1, domain.dim)
     y = np.frombuffer(table[1]).reshape(-1, table[2])
     if len(points) < 3:
         return net
-    stand_in = fit_ensemble(points, y, draw_seed(stream_generator(seed, _MEMBERS)))
+    ensemble = fit_ensemble(points, y, draw_seed(stream_generator(seed, _MEMBERS)))
     noise = torch.from_numpy(domain.sample(stream_generator(seed, _FREE, 1), 32))
-    told = objective.loss(torch.from_numpy(y.copy()))
-    spread = float(told.std().clamp(min=1e-12))
+    observed = objective.loss(torch.from_numpy(y.copy()))
+    spread = float(observed.std().clamp(min=1e-12))
 
-    def lesson(net: _Net) -> torch.Tensor:
-        outputs = stand_in(net(noise))
+    def loss_of(net: _Generator) -> torch.Tensor:
+        outputs = ensemble(net(noise))
         loss: torch.Tensor = objective.loss(outputs) / spread
         for constraint in constraints:
             loss = loss + 10.0 * constraint.excess(outputs).clamp(min=0.0)
         return loss.mean()
 
-    _train(net, options, seed, [(lesson, 120)])
+    _train(net, options, seed, [(loss_of, 120)])
     return net

@@ -1,1 +1,1 @@
-"""Strategies that wrap optimisers of other libraries."""
+"""Peers: optimisers of other libraries as strategies."""

@@ -1,4 +1,4 @@
-"""The closed loop of BoTorch's tutorials: the peer that every Bayesian optimiser is measured against."""
+"""Closed loop of BoTorch's tutorials, the standard peer of Bayesian optimization."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoTorch(Strategy):
-    """BoTorch's defaults (Balandat et al. 2020): ``SingleTaskGP``, qLogNEI (Ament et al. 2023), ``optimize_acqf``.
+    """BoTorch with its defaults (Balandat et al. 2020).
 
-    The model is of the loss, so a target's structure is not used; it is refitted from scratch at every ask. Outcome
-    constraints are modelled beside it. Open trials are pending points, and a batch is built greedily. Failed trials
-    count as the worst that was told. Whole numbers and choices are relaxed, and rounded on the way to the oracle. The
-    design is a scrambled Sobol sequence of ``2 (d + 1)`` points, at most 20 and at most a quarter of the budget.
+    ``SingleTaskGP`` models the loss, ``qLogNoisyExpectedImprovement`` (Ament et al. 2023) is
+    maximised by ``optimize_acqf``. The residuals of a target are not modelled. Every ask fits the
+    models from scratch. Outcome constraints have models of their own. Batches are built
+    sequentially, with pending trials as ``X_pending``. Failed trials count as the worst observed
+    values. Integers and choices are relaxed and rounded before evaluation. The initial design is
+    a scrambled Sobol sequence of ``2 (d + 1)`` points, at most 20 and at most a quarter of the
+    budget.
 
     Args:
-        num_restarts: local searches of the acquisition function.
-        raw_samples: points they are chosen from.
+        num_restarts: number of local searches of the acquisition function.
+        raw_samples: number of points from which their starts are chosen.
     """
 
     name = "botorch"
@@ -56,15 +59,15 @@ class BoTorch(Strategy):
             points = domain.sobol(request.stream(0), request.count, skip=before)
             meta: list[dict[str, int]] = [{"design": before + i} for i in range(len(points))]
         else:
-            with _settled(draw_seed(request.rng())):
-                points = from_unit(domain, self._improving(statement, history, request.count))
+            with _seeded(draw_seed(request.rng())):
+                points = from_unit(domain, self._maximise(statement, history, request.count))
             meta = [{} for _ in points]
         return Proposal(
             tuple(Query(p, origin=self.name, meta=m) for p, m in zip(points, meta, strict=True))
         )
 
-    def _improving(self, statement: ProblemStatement, history: History, count: int) -> Array:
-        """Unit inputs ``(count, d)``."""
+    def _maximise(self, statement: ProblemStatement, history: History, count: int) -> Array:
+        """Maximise the acquisition function; return unit inputs ``(count, d)``."""
         import torch
         from botorch.acquisition import qLogNoisyExpectedImprovement
         from botorch.acquisition.objective import GenericMCObjective
@@ -83,7 +86,7 @@ class BoTorch(Strategy):
         model = SingleTaskGP(
             x, torch.tensor(values), outcome_transform=Standardize(values.shape[1])
         )
-        with suppress(ModelFittingError):  # the priors' own hyperparameters then have to do
+        with suppress(ModelFittingError):  # the initial hyperparameters remain
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
         pending = torch.tensor(to_unit(domain, history.pending_points)) if history.pending else None
         acquisition = qLogNoisyExpectedImprovement(
@@ -107,9 +110,13 @@ class BoTorch(Strategy):
 
 
 def _values(statement: ProblemStatement, history: History) -> Array:
-    """Loss and excess over each constraint, shape ``(n, 1 + constraints)``; the worst told where nothing came."""
-    told = np.stack([history.losses, *(c.excess(history.y) for c in statement.constraints)], axis=1)
-    return np.concatenate([told, np.repeat(told.max(axis=0)[None], len(history.failed), axis=0)])
+    """Return loss and excesses, shape ``(n + f, 1 + constraints)``; failed trials get the worst."""
+    observed = np.stack(
+        [history.losses, *(c.excess(history.y) for c in statement.constraints)], axis=1
+    )
+    return np.concatenate(
+        [observed, np.repeat(observed.max(axis=0)[None], len(history.failed), axis=0)]
+    )
 
 
 def _column(i: int) -> Callable[[Tensor], Tensor]:
@@ -117,10 +124,10 @@ def _column(i: int) -> Callable[[Tensor], Tensor]:
 
 
 @contextmanager
-def _settled(seed: int) -> Iterator[None]:
-    """Inside, BoTorch computes the same everywhere: one thread, and the global generator it draws from seeded.
+def _seeded(seed: int) -> Iterator[None]:
+    """Make BoTorch deterministic: one thread, and a seeded global generator of torch.
 
-    That generator is everybody's, so one ask at a time.
+    All threads share this generator, so asks do not overlap.
     """
     import torch
 

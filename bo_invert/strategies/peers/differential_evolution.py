@@ -1,4 +1,4 @@
-"""Differential evolution: the textbook method for continuous black boxes."""
+"""Differential evolution, from SciPy."""
 
 from __future__ import annotations
 
@@ -14,37 +14,40 @@ from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.strategies.replay import Losses, next_queries, penalised
 from bo_invert.types import Array, Trial
 
-#: Members per coordinate in SciPy, and the fewest its strategies can combine.
-_MEMBERS, _FEWEST = 15, 5
+# Members of the population: default of SciPy per coordinate, and the least number that its
+# strategies can combine (https://docs.scipy.org/doc/scipy, differential_evolution); counts.
+_MEMBERS, _LEAST = 15, 5
 
 
 @dataclass(frozen=True)
 class DifferentialEvolution(Strategy):
-    """``scipy.optimize.differential_evolution`` (Storn & Price 1997), replayed from the log, begun again when it ends.
+    """``scipy.optimize.differential_evolution`` (Storn & Price 1997), replayed from the log.
 
-    Settings are SciPy's, without its final polish. The first generation is a scrambled Sobol sequence; the best trial
-    that a user or another method gave takes the place of its first member. A generation is asked for together. Failed
-    trials rank last; before them those that break constraints, by how much. Whole numbers and choices are rounded on
-    the way to the oracle.
+    It restarts at its end. Settings are the defaults of SciPy without the final polish. The first
+    generation is a scrambled Sobol sequence; the best observation of the user or another strategy
+    replaces its first member. The queries of a generation are independent. Infeasible trials rank
+    after feasible ones, by violation, and failed trials last. Integers and choices are rounded
+    before evaluation.
 
     Args:
-        members: of the population; default SciPy's ``15 d``, but at most a fifth of the budget, and at least 5.
+        members: size of the population; default ``15 d``, at most a fifth of the budget and at
+            least 5.
     """
 
     name = "differential_evolution"
     members: int | None = None
 
     def __post_init__(self) -> None:
-        if self.members is not None and self.members < _FEWEST:
+        if self.members is not None and self.members < _LEAST:
             raise InvalidInputError(
-                f"differential_evolution: members must be at least {_FEWEST}, got {self.members}"
+                f"differential_evolution: members must be at least {_LEAST}, got {self.members}"
             )
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
         domain = statement.domain
-        # Noted at the first ask: a budget that grows later must not change the population of a run in progress.
+        # The memo holds the size, because a larger budget must not change a running population.
         members = (
             self.members
             or (request.memo or {}).get("members")
@@ -63,14 +66,14 @@ class DifferentialEvolution(Strategy):
 def evolve(
     domain: Domain, members: int, rng: np.random.Generator, given: Array | None, losses: Losses
 ) -> None:
-    """One run to its end.
+    """Run differential evolution to its end.
 
     Args:
-        domain: where.
+        domain: search domain.
         members: size of the population.
-        rng: of the first generation and of everything after.
-        given: a point for the first generation, shape ``(d,)``, or None.
-        losses: called once per generation.
+        rng: random generator.
+        given: point ``(d,)`` of the first generation, or None.
+        losses: function that is called once per generation.
     """
     from scipy.optimize import differential_evolution
 
@@ -86,4 +89,4 @@ def evolve(
 
 def _members(d: int, budget: int | None) -> int:
     size = _MEMBERS * d
-    return size if budget is None else max(_FEWEST, min(size, budget // 5))
+    return size if budget is None else max(_LEAST, min(size, budget // 5))

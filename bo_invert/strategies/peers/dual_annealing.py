@@ -1,4 +1,4 @@
-"""Dual annealing: simulated annealing with local searches."""
+"""Dual annealing, from SciPy: simulated annealing with local searches."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bo_invert.types import Array, Trial
 
 @dataclass(frozen=True)
 class DualAnnealing(Strategy):
-    """``scipy.optimize.dual_annealing`` (Xiang et al. 1997), replayed from the log, begun again when it ends.
+    """``scipy.optimize.dual_annealing`` (Xiang et al. 1997), replayed from the log.
 
-    Settings are SciPy's: its local searches are L-BFGS-B, and every finite difference of theirs is a query and is
-    billed. It begins at the best trial that a user or another method gave, or else at a draw. Every query waits for
-    the one before, so a larger batch does not make it faster. Failed trials get a large loss, those that break
-    constraints a smaller one that grows with the violation. Whole numbers and choices are rounded on the way to the
-    oracle.
+    It restarts at its end. Settings are the defaults of SciPy: local searches are L-BFGS-B, and
+    each of their finite differences is a query. It begins at the best observation of the user or
+    another strategy, else at a draw. Queries are sequential, so larger batches are no faster.
+    Failed trials receive a large loss, infeasible ones a smaller loss that grows with the
+    violation. Integers and choices are rounded before evaluation.
     """
 
     name = "dual_annealing"

@@ -1,4 +1,4 @@
-"""Optuna's samplers behind the same two verbs. Needs the extra ``peers``."""
+"""Samplers of Optuna as a strategy. Needs the extra ``peers``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError, MissingExtraError
+from bo_invert.errors import InvalidInputError
 from bo_invert.models.threads import one_thread
 from bo_invert.parameters import Choice, Int
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.library_warnings import quiet
+from bo_invert.strategies.requirements import require_package
 from bo_invert.types import Array, Query, State, Trial
 
 if TYPE_CHECKING:
@@ -27,14 +28,15 @@ _SAMPLERS = {"gp": "GPSampler", "tpe": "TPESampler"}
 
 @dataclass(frozen=True)
 class Optuna(Strategy):
-    """An Optuna study (Akiba et al. 2019) in memory, rebuilt from the log at every ask.
+    """Optuna study (Akiba et al. 2019) in memory, rebuilt from the log at every ask.
 
-    Parameters of a box keep their types and scales; a latent's coordinates are floats between its bounds. Optuna knows
-    scalar losses only, so a target's structure is not used. Constraints, open and failed trials are stated natively.
-    The samplers' settings are Optuna's.
+    Parameters of a box retain their types and scales; coordinates of a latent are floats between
+    its bounds. Optuna receives the scalar loss, not the residuals of a target. Constraints and
+    pending and failed trials are passed as such. Settings of the samplers are the defaults.
 
     Args:
-        sampler: ``"gp"`` (Gaussian process, log expected improvement) or ``"tpe"`` (Bergstra et al. 2011).
+        sampler: ``"gp"`` (Gaussian process, log expected improvement) or ``"tpe"`` (Bergstra et
+            al. 2011).
     """
 
     name = "optuna"
@@ -45,12 +47,12 @@ class Optuna(Strategy):
             raise InvalidInputError(f"optuna: sampler is 'gp' or 'tpe', got {self.sampler!r}")
 
     def check(self, statement: ProblemStatement) -> None:
-        _import()
+        require_package("optuna", "optuna")
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
-        samplers = _import().samplers
+        samplers = require_package("optuna", "optuna").samplers
         axes = _Axes(statement.domain)
         with quiet("optuna"), one_thread():
             sampler = getattr(samplers, _SAMPLERS[self.sampler])(seed=draw_seed(request.rng()))
@@ -61,23 +63,8 @@ class Optuna(Strategy):
         return Proposal(tuple(Query(point, origin=self.name) for point in points))
 
 
-def _import() -> Any:
-    """Optuna.
-
-    Raises:
-        MissingExtraError: it is not installed, or an old version is.
-    """
-    try:
-        import optuna
-    except ImportError:
-        raise MissingExtraError(
-            "strategy 'optuna' needs the package optuna; install it with: pip install 'bo-invert[peers]'"
-        ) from None
-    return optuna
-
-
 class _Axes:
-    """The coordinates of a domain and Optuna's parameters."""
+    """Conversion between points of a domain and parameters of Optuna."""
 
     def __init__(self, domain: Domain) -> None:
         from optuna import distributions as kinds
@@ -102,14 +89,14 @@ class _Axes:
             }
 
     def params(self, point: Array) -> dict[str, Any]:
-        """Optuna's parameters at a point ``(d,)``; beyond the bounds of a latent, those of the nearest within."""
+        """Return the parameters of a point ``(d,)``, clipped to the bounds of a latent."""
         if self.domain.parameters:
             return self.domain.values(point[None])[0]
         inside = point.clip(*self.domain.bounds)
         return dict(zip(self.distributions, inside.tolist(), strict=True))
 
     def point(self, params: Mapping[str, Any]) -> Array:
-        """The point ``(d,)`` that can be evaluated and is nearest to Optuna's parameters."""
+        """Return the nearest valid point ``(d,)`` of parameters."""
         if self.domain.parameters:
             return self.domain.project(self.domain.encode([params])[0])
         return self.domain.project(np.array([params[name] for name in self.distributions]))
@@ -118,8 +105,8 @@ class _Axes:
 def _study(
     sampler: Any, statement: ProblemStatement, trials: Sequence[Trial], axes: _Axes
 ) -> Study:
-    """A study that knows the log; every trial is added once."""
-    optuna = _import()
+    """Build a study with all trials of the log."""
+    optuna = require_package("optuna", "optuna")
     study: Study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
     study.add_trials([_trial(statement, trial, axes) for trial in trials])
     return study
@@ -128,13 +115,13 @@ def _study(
 def _trial(statement: ProblemStatement, trial: Trial, axes: _Axes) -> FrozenTrial:
     from optuna.trial import TrialState, create_trial
 
-    told: dict[str, Any] = {}
+    outcome: dict[str, Any] = {}
     if trial.state is State.COMPLETED:
         excess = {str(c): float(c.excess(trial.y)) for c in statement.constraints}
-        told = {"value": trial.loss, "constraints": excess or None}
+        outcome = {"value": trial.loss, "constraints": excess or None}
         state = TrialState.COMPLETE
     else:
         state = TrialState.RUNNING if trial.state.open else TrialState.FAIL
     return create_trial(
-        state=state, params=axes.params(trial.point), distributions=axes.distributions, **told
+        state=state, params=axes.params(trial.point), distributions=axes.distributions, **outcome
     )

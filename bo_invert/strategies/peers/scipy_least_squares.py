@@ -1,4 +1,4 @@
-"""SciPy's least squares from many starts: the floor under every method for targets."""
+"""Multi-start least squares of SciPy, the baseline for targets."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ from bo_invert.types import Array, Trial
 
 Residuals = Evaluate[Array | None]
 
-#: A residual beyond this is a penalty and no measurement. Squares of those below, and of their slopes, stay finite.
-_PENALTY = 1e30
+# Engineering choice: residuals beyond this, in units of the scale, count as failures. Squares of
+# smaller residuals and of their differences remain finite.
+_MAX_RESIDUAL = 1e30
 
 
 @dataclass(frozen=True)
 class SciPyLeastSquares(Strategy):
-    """``scipy.optimize.least_squares`` as it comes (Branch et al. 1999), replayed from the log, restarted when it ends.
+    """``scipy.optimize.least_squares`` (Branch et al. 1999), replayed from the log.
 
-    Settings are SciPy's: method ``"trf"``, its own two-point differences, its tolerances, bounds. Every difference is a
-    query and is billed; those of one Jacobian are asked for together. There is no model. Run k begins at point k of a
-    scrambled Sobol sequence, or at the best trial that a user or another method gave. Broken outcome constraints count
-    as residuals. A step without an answer is a bad step to SciPy, which tries a shorter one; a difference without an
-    answer has slope 0; where the first point of a run has none, the next run begins.
+    It restarts at its end. Settings are the defaults of SciPy: method ``"trf"``, two-point
+    differences, bounds. Each difference is a query, and those of one Jacobian are independent.
+    Run k begins at point k of a scrambled Sobol sequence, or at the best observation of the user
+    or another strategy. Violations of outcome constraints are additional residuals.
+
+    After a failed step, SciPy tries a shorter one. A failed difference counts as slope 0. If the
+    first point of a run fails, the next run begins.
 
     Args:
-        diff_step: SciPy's relative step of the differences; default SciPy's, about 1.5e-8, too small for an oracle that
-            computes in single precision.
+        diff_step: relative step of the differences; default of SciPy, about 1.5e-8, which is too
+            small for an oracle in single precision.
     """
 
     diff_step: float | None = None
@@ -43,7 +46,7 @@ class SciPyLeastSquares(Strategy):
     def __post_init__(self) -> None:
         if self.diff_step is not None and not 0 < self.diff_step < 0.5:
             raise InvalidInputError(
-                f"scipy_least_squares: diff_step lies in (0, 0.5), got {self.diff_step}"
+                f"scipy_least_squares: diff_step must be in (0, 0.5), got {self.diff_step}"
             )
 
     def check(self, statement: ProblemStatement) -> None:
@@ -65,24 +68,24 @@ class SciPyLeastSquares(Strategy):
 
 
 def descend(domain: Domain, first: Array, diff_step: float | None, residuals: Residuals) -> None:
-    """One run to its end.
+    """Run least squares to its end.
 
     Args:
-        domain: where.
-        first: the point it begins at, shape ``(d,)``; moved between the bounds if it lies outside.
-        diff_step: SciPy's.
-        residuals: of one point, or of all points of a Jacobian; None where there are none.
+        domain: search domain.
+        first: start ``(d,)``, clipped to the bounds.
+        diff_step: relative step of the differences.
+        residuals: function from points to residuals ``(k,)``; None for a failed point.
     """
     from scipy.optimize import least_squares
 
     lower, upper = domain.bounds
-    here: Array | None = None  # of the last step, which is where SciPy takes the differences
+    here: Array | None = None  # residuals of the last step, at which SciPy takes the differences
 
     def step(x: Array) -> Array:
         nonlocal here
         r = residuals([domain.project(x)])[0]
         if r is None and here is None:
-            raise _Barren
+            raise _FirstPointFailed
         here = np.full_like(here, np.nan) if r is None else r
         return here
 
@@ -97,16 +100,16 @@ def descend(domain: Domain, first: Array, diff_step: float | None, residuals: Re
             diff_step=diff_step,
             workers=differences,
         )
-    except _Barren:
+    except _FirstPointFailed:
         return
 
 
-class _Barren(Exception):
-    """The first point of a run gave no residuals."""
+class _FirstPointFailed(Exception):
+    """Failure at the first point of a run."""
 
 
 def _answers(statement: ProblemStatement, trials: Sequence[Trial]) -> dict[bytes, Array | None]:
-    """Residuals of every point that is not open, by ``key``; where a point was told twice, the first."""
+    """Return residuals of each point that is not pending, by ``key``; the first of repeats."""
     objective = statement.objective
     assert isinstance(objective, Target)
     answers: dict[bytes, Array | None] = {}
@@ -115,11 +118,11 @@ def _answers(statement: ProblemStatement, trials: Sequence[Trial]) -> dict[bytes
             continue
         r = None
         if trial.y is not None:
-            broken = [
+            excesses = [
                 max(float(constraint.excess(trial.y)), 0.0) for constraint in statement.constraints
             ]
-            r = np.append(objective.residuals(trial.y), broken)
+            r = np.append(objective.residuals(trial.y), excesses)
         answers.setdefault(
-            key(trial.point), r if r is not None and (np.abs(r) < _PENALTY).all() else None
+            key(trial.point), r if r is not None and (np.abs(r) < _MAX_RESIDUAL).all() else None
         )
     return answers
