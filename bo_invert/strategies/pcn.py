@@ -106,8 +106,9 @@ class PCN(Strategy):
         if self.surrogate == "design" and statement.features is None:
             raise UnsuitableStrategyError(
                 f"strategy {self.name!r} with surrogate='design' needs numeric features of "
-                f"designs, and the space of problem {statement.name!r} has none. Use a Latent with a "
-                "decoder to arrays, define the property features of the space, or use surrogate='latent'"
+                f"designs, and the space of problem {statement.name!r} has none. Use a Latent "
+                "with a decoder to arrays, define the property features of the space, or use "
+                "surrogate='latent'"
             )
 
     def ask(

@@ -1,7 +1,6 @@
-"""From this library to Ax: search spaces, metrics, trials, a whole study as a ``Client``.
+"""Conversion of search domains, metrics, trials and studies to Ax.
 
-This file, ``ax_node.py`` (the other way) and ``strategies/ax.py`` are the only ones that know Ax. Import them late: Ax
-takes seconds to load.
+Only the files of this package import Ax. Import them late: Ax takes seconds to load.
 """
 
 from __future__ import annotations
@@ -25,24 +24,25 @@ from bo_invert.strategies.base import draw_seed, stream_generator
 from bo_invert.strategies.library_warnings import quiet
 from bo_invert.types import Array, State, Trial
 
-#: Ax refuses ranges narrower than this; such a parameter is handed over as its coordinate in [0, 1].
-_NARROWEST = 1.5e-5
-#: Columns of Ax's own tables; a parameter of this name would overwrite them.
+# Least width of a range, in units of the parameter; by default Ax rejects narrower ones
+# (https://ax.dev). A narrower parameter is passed as its coordinate in [0, 1].
+_MIN_RANGE = 1.5e-5
+# Columns of Ax's tables, which a parameter of this name would overwrite.
 _RESERVED = ("metadata", "location", "trial_index", "arm_name", "trial_status", "generation_node")
 
 
-# Points and parameters -------------------------------------------------------------------------------------------
+# --- points and parameters -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One parameter as Ax sees it.
+    """Parameter of an Ax search space.
 
     Args:
-        name: in Ax.
-        parameter: in this library.
-        labels: what Ax calls the values of a choice; empty for numbers.
-        unit: Ax sees the coordinate in [0, 1] instead of the value, because it refuses so narrow a range.
+        name: name in Ax.
+        parameter: parameter of this library.
+        labels: values of a choice in Ax; empty for numbers.
+        unit: Ax receives the coordinate in [0, 1] instead of the value, whose range is too narrow.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Axis:
     unit: bool = False
 
     def config(self) -> RangeParameterConfig | ChoiceParameterConfig:
-        """How Ax's ``configure_experiment`` wants it."""
+        """Return the argument of ``configure_experiment`` of Ax."""
         p = self.parameter
         if isinstance(p, Choice):
             kind = {bool: "bool", int: "int", float: "float", str: "str"}[type(self.labels[0])]
@@ -64,21 +64,21 @@ class Axis:
         )
 
     def to_ax(self, value: Any) -> Any:
-        """Ax's word for a value."""
+        """Convert a value to that of Ax."""
         if isinstance(self.parameter, Choice):
             return self.labels[self.parameter.values.index(value)]
         if self.unit:
             return float(self.parameter.encode([value])[0, 0])
         return value
 
-    def from_ax(self, word: Any) -> Any:
-        """The value Ax means; what lies beyond the range by a rounding error is brought back."""
+    def from_ax(self, value: Any) -> Any:
+        """Convert a value of Ax, clipped to the range because of rounding errors."""
         p = self.parameter
         if isinstance(p, Choice):
-            return p.values[self.labels.index(word)]
+            return p.values[self.labels.index(value)]
         if self.unit:
-            return p.decode(np.array([[float(word)]]))[0]
-        return min(max(word, p.low), p.high)
+            return p.decode(np.array([[float(value)]]))[0]
+        return min(max(value, p.low), p.high)
 
 
 def _axis(name: str, parameter: Parameter) -> Axis:
@@ -88,12 +88,12 @@ def _axis(name: str, parameter: Parameter) -> Axis:
     return Axis(
         name,
         parameter,
-        unit=isinstance(parameter, Float) and parameter.high - parameter.low < _NARROWEST,
+        unit=isinstance(parameter, Float) and parameter.high - parameter.low < _MIN_RANGE,
     )
 
 
 def _labels(choice: Choice) -> tuple[Any, ...]:
-    """Values as Ax takes them: of one type, and in their own order, which Ax keeps for strings only."""
+    """Return values of one type in their order, which Ax retains for strings only."""
     values, kinds = choice.values, {type(value) for value in choice.values}
     if kinds in ({bool}, {str}):
         return values
@@ -105,7 +105,7 @@ def _labels(choice: Choice) -> tuple[Any, ...]:
 
 
 class Frame:
-    """The coordinates of a domain and Ax's parameters: typed ones for a box, ``z0, z1, ...`` for a latent."""
+    """Conversion between points and Ax parameters; those of a latent are ``z0, z1, ...``."""
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
@@ -121,11 +121,11 @@ class Frame:
 
     @property
     def configs(self) -> list[Any]:
-        """One per parameter, as Ax's ``configure_experiment`` wants them."""
+        """Arguments of ``configure_experiment`` of Ax, one per parameter."""
         return [axis.config() for axis in self.axes]
 
     def to_ax(self, point: Array) -> dict[str, Any]:
-        """The parameters of one point ``(d,)``; those of a latent may lie beyond Ax's bounds."""
+        """Return the parameters of a point ``(d,)``; those of a latent may exceed Ax's bounds."""
         if not self.domain.parameters:
             return {axis.name: float(z) for axis, z in zip(self.axes, point, strict=True)}
         values = self.domain.values(point[None])[0]
@@ -134,7 +134,7 @@ class Frame:
         }
 
     def from_ax(self, parameters: Mapping[str, Any]) -> Array:
-        """The point ``(d,)`` of parameters, projected onto the domain."""
+        """Return the point ``(d,)`` of parameters, projected to the domain."""
         values = [axis.from_ax(parameters[axis.name]) for axis in self.axes]
         if self.domain.parameters:
             names = self.domain.parameters
@@ -144,19 +144,19 @@ class Frame:
         return self.domain.project(point)
 
 
-# Outputs and metrics ---------------------------------------------------------------------------------------------
+# --- outputs and metrics ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Outputs, loss and constraints in Ax's words.
+    """Metrics of an Ax experiment.
 
     Args:
-        outputs: name of each output in Ax, in the order of the outputs.
-        loss: name of the metric that holds the loss; None where Ax optimises an output as it is.
-        objective: expression, which Ax maximises: ``"y"`` or ``"-y"``.
+        outputs: names of the outputs in Ax, in their order.
+        loss: name of the metric of the loss; None if Ax optimises an output.
+        objective: expression that Ax maximises: ``"y"`` or ``"-y"``.
         constraints: expressions such as ``"confidence >= 0.9"``.
-        used: names that objective and constraints mention.
+        used: names in the objective and the constraints.
     """
 
     outputs: tuple[str, ...]
@@ -166,20 +166,20 @@ class Metrics:
     used: tuple[str, ...]
 
     def values(self, trial: Trial, all_outputs: bool) -> dict[str, float]:
-        """What Ax is told about a completed trial."""
+        """Return the metric values of a completed trial."""
         assert trial.y is not None
         assert trial.loss is not None
-        told = {name: float(v) for name, v in zip(self.outputs, trial.y, strict=True)}
+        values = {name: float(v) for name, v in zip(self.outputs, trial.y, strict=True)}
         if not all_outputs:
-            told = {name: value for name, value in told.items() if name in self.used}
-        return told if self.loss is None else {**told, self.loss: float(trial.loss)}
+            values = {name: value for name, value in values.items() if name in self.used}
+        return values if self.loss is None else {**values, self.loss: float(trial.loss)}
 
 
 def metrics_of(statement: ProblemStatement, parameters: Sequence[str]) -> Metrics:
-    """Metrics of a statement.
+    """Return the metrics of a problem statement.
 
-    ``Minimize`` and ``Maximize`` of an output become that output. Ax has no composite objectives and forbids a
-    constraint on the metric it optimises; there the loss is a metric of its own.
+    ``Minimize`` and ``Maximize`` become the output. Ax has no composite objectives and no
+    constraint on its objective; in these cases the loss is a metric of its own.
     """
     taken = {*parameters, *_RESERVED}
     outputs = tuple(_metric_name(name, taken) for name in statement.outputs)
@@ -195,7 +195,10 @@ def metrics_of(statement: ProblemStatement, parameters: Sequence[str]) -> Metric
 
 
 def _metric_name(name: str, taken: set[str]) -> str:
-    """A free name that Ax can read in an expression: sympy's words, keywords and ``baseline`` mean something else."""
+    """Return an unused name that is valid in expressions of Ax.
+
+    Names of sympy, keywords of Python and ``baseline`` have other meanings there.
+    """
     safe = re.sub(r"\W|__+", "_", name, flags=re.ASCII).replace("baseline", "base_line")
     if not safe.isidentifier() or keyword.iskeyword(safe) or safe in SYMPY_GLOBALS:
         safe = f"m_{safe}"
@@ -205,7 +208,7 @@ def _metric_name(name: str, taken: set[str]) -> str:
     return safe
 
 
-# Trials and clients ----------------------------------------------------------------------------------------------
+# --- trials and clients ----------------------------------------------------------------------
 
 
 def client_from(
@@ -214,18 +217,17 @@ def client_from(
     *,
     seed: int | None = None,
     all_outputs: bool = False,
-    shun_failed: bool = False,
+    abandon_failed: bool = False,
 ) -> Client:
-    """An Ax ``Client`` with every trial attached; trial k of the log is trial k in Ax.
+    """Build an Ax ``Client`` with all trials; trial k of the log is trial k in Ax.
 
     Args:
-        statement: becomes search space, objective and outcome constraints.
-        trials: completed ones bring data; failed, infeasible (in Ax: abandoned) and open (running) ones keep their
-            state. Points of a latent beyond Ax's bounds are attached as they are; Ax still learns from them.
-        seed: of all random numbers that Ax draws when it proposes.
-        all_outputs: attach outputs that neither objective nor constraints mention, too, as tracking metrics.
-            Ax fits a model to each.
-        shun_failed: failed trials count as abandoned as well, so that Ax does not propose them again.
+        statement: source of search space, objective and outcome constraints.
+        trials: trials; infeasible ones are abandoned in Ax, pending ones running. Points of a
+            latent may exceed the bounds of Ax, which models them all the same.
+        seed: seed of the proposals of Ax.
+        all_outputs: attach the remaining outputs as tracking metrics; Ax fits a model to each.
+        abandon_failed: failed trials are abandoned too, so that Ax does not propose them again.
     """
     frame = Frame(statement.domain)
     names = [axis.name for axis in frame.axes]
@@ -242,7 +244,7 @@ def client_from(
             index = client.attach_trial(frame.to_ax(trial.point))
             if trial.state is State.COMPLETED:
                 client.complete_trial(index, metrics.values(trial, all_outputs))
-            elif trial.state is State.FAILED and not shun_failed:
+            elif trial.state is State.FAILED and not abandon_failed:
                 client.mark_trial_failed(index, trial.outcome.reason if trial.outcome else None)
             elif not trial.state.open:
                 client.mark_trial_abandoned(index)
@@ -250,14 +252,15 @@ def client_from(
 
 
 def to_ax(statement: ProblemStatement, trials: Sequence[Trial], seed: int = 0) -> Client:
-    """A study as an Ax ``Client``: all trials, all outputs, the loss where the objective is structured.
+    """Convert a study to an Ax ``Client`` with all trials and outputs.
 
-    Ax's analyses, summaries, predictions and storage work on it, and ``get_next_trials`` goes on from there.
+    Analyses, summaries, predictions and storage of Ax work on it, and ``get_next_trials``
+    continues the search. A structured objective is a metric of its own.
 
     Args:
-        statement: of the problem.
-        trials: the study's log.
-        seed: of the study.
+        statement: problem statement.
+        trials: trials of the study.
+        seed: seed of the study.
     """
     client = client_from(
         statement, trials, seed=draw_seed(stream_generator(seed)), all_outputs=True

@@ -1,4 +1,4 @@
-"""From Ax to this library: a generation node that serves these strategies inside a user's own Ax loop.
+"""Ax generation node: strategies of this library in a user's Ax loop.
 
 Import it late: Ax takes seconds to load.
 """
@@ -32,14 +32,15 @@ _KEY = "bo_invert"
 
 
 class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyped here
-    """An Ax generation node that asks one of our strategies.
+    """Generation node of Ax that asks a strategy.
 
-    It keeps nothing: statement and trials are read from the Ax experiment at every ask, and what the strategy wants
-    to recognise later travels in the generator run's metadata, so it survives Ax's storage of the experiment.
+    It holds no state: problem statement and trials are read from the Ax experiment at every ask.
+    Queries and memos are stored in the metadata of the generator run, so they are part of the
+    stored experiment.
     """
 
     def __init__(self, strategy: Strategy, seed: int, name: str, **options: Any) -> None:
-        # a pure function proposes the same again: Ax's way to avoid duplicates, asking once more, cannot help
+        # A pure function returns the same point again, so asking Ax again avoids no duplicates.
         super().__init__(name=name, should_deduplicate=False, **options)
         self.strategy = strategy
         self.seed = seed
@@ -48,7 +49,7 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
         self._fresh: list[JSON] = []
 
     def update_generator_state(self, experiment: Experiment, data: Data) -> None:
-        self._statement, self._held = statement_of(experiment)
+        self._statement, self._fixed = statement_of(experiment)
         self._frame = Frame(self._statement.domain)
         self.strategy.check(self._statement)
         self._log, self._notes = self._read(experiment, data)
@@ -57,19 +58,19 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
     def get_next_candidate(self, pending_parameters: list[dict[str, Any]]) -> dict[str, Any]:
         asked = [*self._notes, *self._fresh]
         log = list(self._log)
-        for note in self._fresh:  # proposed for the same batch; Ax has not made trials of them yet
+        for note in self._fresh:  # of the same batch; Ax has no trials of them yet
             log.append(Trial(len(log), Query.from_json(note["query"]), State.RUNNING, note["ask"]))
         memo = asked[-1]["memo"] if asked else None
         request = Request(number=len(asked), count=1, seed=self.seed, memo=memo)
         proposal = self.strategy.ask(self._statement, log, request)
         if not proposal.queries:
-            who = f"strategy {self.strategy.name!r}"
+            name = f"strategy {self.strategy.name!r}"
             if any(trial.state.open for trial in log):
-                raise DataRequiredError(f"{who} waits for the trials that are still running")
-            raise OptimizationComplete(f"{who} has nothing more to propose")
+                raise DataRequiredError(f"{name} waits for running trials")
+            raise OptimizationComplete(f"{name} has finished")
         query = proposal.queries[0]
         self._fresh.append({"ask": len(asked), "query": query.to_json(), "memo": proposal.memo})
-        return {**self._frame.to_ax(query.point), **self._held}
+        return {**self._frame.to_ax(query.point), **self._fixed}
 
     def _gen(self, *args: Any, **kwargs: Any) -> GeneratorRun:
         known = len(self._fresh)
@@ -78,10 +79,10 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
         return run
 
     def _read(self, experiment: Experiment, data: Data) -> tuple[list[Trial], list[JSON]]:
-        """Every arm of every Ax trial as a trial of ours, and the notes of this node's own asks, in order."""
-        told: dict[tuple[int, str], dict[str, float]] = {}
+        """Return all arms of Ax as trials, and the notes of the asks of this node, in order."""
+        means: dict[tuple[int, str], dict[str, float]] = {}
         for row in data.df.itertuples():
-            told.setdefault((row.trial_index, row.arm_name), {})[row.metric_name] = float(row.mean)
+            means.setdefault((row.trial_index, row.arm_name), {})[row.metric_name] = float(row.mean)
         log: list[Trial] = []
         notes: list[JSON] = []
         for index, ax_trial in sorted(experiment.trials.items()):
@@ -96,7 +97,7 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
             for arm in ax_trial.arms:
                 note = own.get(arm.signature)
                 query = Query(self._point(arm)) if note is None else Query.from_json(note["query"])
-                state, outcome = self._outcome(ax_trial.status, told.get((index, arm.name), {}))
+                state, outcome = self._outcome(ax_trial.status, means.get((index, arm.name), {}))
                 log.append(Trial(len(log), query, state, note and note["ask"], outcome=outcome))
         return log, sorted(notes, key=lambda note: int(note["ask"]))
 
@@ -105,16 +106,16 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
             return self._frame.from_ax(arm.parameters)
         except (KeyError, ValueError) as error:
             raise InvalidInputError(
-                f"arm {arm.name!r} does not lie in the search space: {error}"
+                f"arm {arm.name!r} is not in the search space: {error}"
             ) from None
 
     def _outcome(
-        self, status: TrialStatus, told: Mapping[str, float]
+        self, status: TrialStatus, means: Mapping[str, float]
     ) -> tuple[State, Outcome | None]:
         if status in (TrialStatus.CANDIDATE, TrialStatus.STAGED, TrialStatus.RUNNING):
             return State.RUNNING, None
         statement = self._statement
-        y = np.array([told.get(name, np.nan) for name in statement.outputs])
+        y = np.array([means.get(name, np.nan) for name in statement.outputs])
         if status in (TrialStatus.COMPLETED, TrialStatus.EARLY_STOPPED) and np.isfinite(y).all():
             violation = sum(max(0.0, float(c.excess(y))) for c in statement.constraints)
             return State.COMPLETED, Outcome(
@@ -127,22 +128,25 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
 def generation_node(
     strategy: str | JSON | Strategy = "auto", seed: int = 0, name: str | None = None, **options: Any
 ) -> StrategyNode:
-    """One of our strategies for use in Ax: ``client.set_generation_strategy(GenerationStrategy(nodes=[node]))``.
+    """Build a generation node of Ax from a strategy.
 
-    To resume, store the experiment (``ax.storage.json_store.save.save_experiment``) and give the loaded one a new
-    node with the same arguments. ``Client.save_to_json_file`` stores generation strategies too, and Ax knows only
-    its own.
+    Use it as ``client.set_generation_strategy(GenerationStrategy(nodes=[node]))``. To resume,
+    store the experiment with ``ax.storage.json_store.save.save_experiment`` and pass the loaded
+    one to a new node with the same arguments. ``Client.save_to_json_file`` also stores the
+    generation strategy, of which Ax supports its own only.
 
     Args:
         strategy: a name, a spec or a strategy.
-        seed: of everything random the strategy does.
-        name: of the node.
-        **options: of the strategy; ``transition_criteria`` and ``suggested_experiment_status`` go to Ax.
+        seed: seed of the strategy.
+        name: name of the node.
+        **options: options of the strategy; ``transition_criteria`` and
+            ``suggested_experiment_status`` are passed to Ax.
 
     Raises:
-        InvalidInputError: there is no such strategy or option. Later, when Ax asks: the experiment has parameter
-            constraints, derived or hierarchical parameters, several objectives, or relative constraints.
-        UnsuitableStrategyError: later, when Ax asks: the strategy cannot work on this experiment (it needs gradients).
+        InvalidInputError: the strategy or an option is unknown. At an ask: the experiment has
+            parameter constraints, derived or hierarchical parameters, several objectives, or
+            relative constraints.
+        UnsuitableStrategyError: at an ask: the strategy does not support the experiment.
     """
     for_ax = {
         k: options.pop(k)
@@ -154,27 +158,28 @@ def generation_node(
 
 
 def statement_of(experiment: Experiment) -> tuple[ProblemStatement, dict[str, Any]]:
-    """Our statement of an Ax experiment, and the parameters that are fixed in it.
+    """Return the problem statement of an Ax experiment and its fixed parameters.
 
     Raises:
-        InvalidInputError: it has something that our strategies have no notion of.
+        InvalidInputError: strategies do not support a part of the experiment.
     """
     space, config = experiment.search_space, experiment.optimization_config
     if space.parameter_constraints or space.is_hierarchical:
         raise InvalidInputError(
-            "bo_invert's strategies know no parameter constraints and no hierarchical search spaces"
+            "strategies of bo_invert support no parameter constraints and no hierarchical spaces"
         )
     if config is None or config.is_moo_problem:
         raise InvalidInputError(
-            "bo_invert's strategies want an optimization config with exactly one objective"
+            "strategies of bo_invert need an optimization config with exactly one objective"
         )
-    held = {name: p.value for name, p in space.parameters.items() if isinstance(p, FixedParameter)}
-    parameters = {name: _from_ax(p) for name, p in space.parameters.items() if name not in held}
+    fixed = {name: p.value for name, p in space.parameters.items() if isinstance(p, FixedParameter)}
+    parameters = {name: _from_ax(p) for name, p in space.parameters.items() if name not in fixed}
     constraints = []
     for constraint in config.all_constraints:
         if constraint.relative or len(constraint.metric_weights) != 1:
             raise InvalidInputError(
-                f"bo_invert's strategies know no relative and no scalarized constraints: {constraint}"
+                "strategies of bo_invert support no relative and no scalarized constraints: "
+                f"{constraint}"
             )
         sense = "<=" if constraint.op == ComparisonOp.LEQ else ">="
         constraints.append(
@@ -191,11 +196,11 @@ def statement_of(experiment: Experiment) -> tuple[ProblemStatement, dict[str, An
     name = experiment._name or "ax experiment"
     objective = _objective(weights).bind(outputs)
     bound = tuple(constraint.bind(outputs) for constraint in constraints)
-    return ProblemStatement(name, box_domain(parameters), outputs, objective, bound), held
+    return ProblemStatement(name, box_domain(parameters), outputs, objective, bound), fixed
 
 
 def _objective(weights: Mapping[str, float]) -> Objective:
-    """Ax maximises the weighted sum of its metrics."""
+    """Convert the weighted sum of metrics that Ax maximises."""
     if len(weights) == 1:
         ((name, weight),) = weights.items()
         return Maximize(name) if weight > 0 else Minimize(name)
@@ -214,5 +219,5 @@ def _from_ax(parameter: Any) -> Parameter:
     if isinstance(parameter, ChoiceParameter):
         return Choice(list(parameter.values), ordered=parameter.is_ordered)
     raise InvalidInputError(
-        f"bo_invert's strategies cannot search {type(parameter).__name__} {parameter.name!r}"
+        f"strategies of bo_invert do not support {type(parameter).__name__} {parameter.name!r}"
     )

@@ -1,4 +1,4 @@
-"""Ax's own optimiser, as shipped, behind the same two verbs."""
+"""Ax as a strategy."""
 
 from __future__ import annotations
 
@@ -23,46 +23,50 @@ if TYPE_CHECKING:
     from ax.generation_strategy.generation_strategy import GenerationStrategy
 
 _METHODS = ("fast", "quality", "random_search")
-_CHOICES = 1000
+# Largest number of values of a choice in Ax, in values per parameter: more than 1,000 raise an
+# error in Ax (https://ax.dev).
+_MAX_VALUES = 1000
 
-#: Ax seeds the global generators while it proposes and restores them; two asks at once would disturb each other.
+# Ax seeds the global generators while it proposes and restores them, so asks must not overlap.
 _one_at_a_time = threading.Lock()
 
 
 @contextmanager
 def _importing_ax() -> Iterator[None]:
-    """Undoes what importing Ax does on the side: it logs a line before it has a handler, and draws from ``random``."""
+    """Undo side effects of importing Ax: a log message, and draws from ``random``."""
 
     def drop(record: logging.LogRecord) -> bool:
         return False
 
-    speaker = logging.getLogger("ax.storage.sqa_store.with_db_settings_base")
-    speaker.addFilter(drop)
+    logger = logging.getLogger("ax.storage.sqa_store.with_db_settings_base")
+    logger.addFilter(drop)
     before = random.getstate()
     try:
         yield
     finally:
         random.setstate(before)
-        speaker.removeFilter(drop)
+        logger.removeFilter(drop)
 
 
 @dataclass(frozen=True)
 class Ax(Strategy):
-    """An Ax ``Client`` (Olson et al. 2025), rebuilt from the log at every ask.
+    """Ax ``Client`` (Olson et al. 2025), rebuilt from the log at every ask.
 
-    Parameters of a box keep their names, types and scales; a latent becomes ``z0, z1, ...`` between its bounds.
-    ``Minimize``, ``Maximize`` and outcome constraints are stated natively. Ax's ``Client`` has no composite
-    objectives: for ``Target`` and ``Composite`` it is told the loss as a metric, and cannot use the structure.
+    Parameters of a box retain their names, types and scales; a latent becomes ``z0, z1, ...``
+    between its bounds. ``Minimize``, ``Maximize`` and outcome constraints are passed as such. The
+    ``Client`` has no composite objectives, so a ``Target`` or ``Composite`` is one metric, the
+    loss.
 
-    The first points are the centre and a scrambled Sobol sequence; whatever the log holds counts towards
-    ``initialization_budget``. Failed points are handed over as abandoned: Ax itself would propose them again.
-    Random numbers come from seeds of the request, and the state of the global generators is restored. An oracle
-    in another thread that draws from a global generator during an ask disturbs the ask, and is disturbed by it.
+    The first points are the centre and a scrambled Sobol sequence. All trials of the log count
+    towards ``initialization_budget``. Failed trials are passed as abandoned, because Ax would
+    propose them again. Ax draws from the global generators; they are seeded during an ask and
+    restored. A thread that draws from them during an ask disturbs it.
 
     Args:
-        method: ``"fast"`` (a GP with LogEI), ``"quality"`` (fully Bayesian, minutes per ask), ``"random_search"``.
-        initialization_budget: points before the first model, at least 2; None for Ax's default of 5.
-        center: whether the first point is the centre of the search space.
+        method: ``"fast"`` (a GP with LogEI), ``"quality"`` (fully Bayesian, minutes per ask) or
+            ``"random_search"``.
+        initialization_budget: points before the first model, at least 2; None for Ax's default 5.
+        center: start at the centre of the search space.
     """
 
     name = "ax"
@@ -77,15 +81,17 @@ class Ax(Strategy):
             )
         if self.initialization_budget is not None and self.initialization_budget < 2:
             raise InvalidInputError(
-                f"Ax: initialization_budget must be at least 2, or None for Ax's own, got {self.initialization_budget}"
+                "Ax: initialization_budget must be at least 2, or None for the default of Ax, "
+                f"got {self.initialization_budget}"
             )
 
     def check(self, statement: ProblemStatement) -> None:
         for name, parameter in statement.domain.parameters.items():
-            if isinstance(parameter, Choice) and len(parameter.values) > _CHOICES:
+            if isinstance(parameter, Choice) and len(parameter.values) > _MAX_VALUES:
                 raise UnsuitableStrategyError(
-                    f"strategy 'ax' takes at most {_CHOICES} values per choice, parameter {name!r} of problem "
-                    f"{statement.name!r} has {len(parameter.values)}; use an Int range, or strategy 'gp'"
+                    f"strategy 'ax' takes at most {_MAX_VALUES} values per choice, parameter "
+                    f"{name!r} of problem {statement.name!r} has {len(parameter.values)}. Use an "
+                    "Int range, or strategy 'gp'"
                 )
 
     def ask(
@@ -102,7 +108,9 @@ class Ax(Strategy):
             return Proposal(())
         queries: list[Query] = []
         with _one_at_a_time, quiet("ax"):
-            client = client_from(statement, trials, seed=draw_seed(request.rng()), shun_failed=True)
+            client = client_from(
+                statement, trials, seed=draw_seed(request.rng()), abandon_failed=True
+            )
             client.set_generation_strategy(self._generation_strategy(trials, request))
             try:
                 while len(queries) < count:
@@ -113,7 +121,7 @@ class Ax(Strategy):
                         queries.append(
                             Query(frame.from_ax(parameters), origin=self.name, meta={"node": node})
                         )
-            except OptimizationComplete:  # Ax found none of the few combinations that are left
+            except OptimizationComplete:  # Ax finds none of the few combinations that are left
                 pass
         return Proposal(tuple(queries))
 
@@ -132,15 +140,17 @@ class Ax(Strategy):
         )
         drawn = sum(t.origin == self.name and t.query.meta.get("node") == "Sobol" for t in trials)
         for node in chosen._nodes:
-            if (
-                node.name == "Sobol"
-            ):  # a new client starts its sequence anew; the log says how far it has come
+            # A new client begins the sequence again; the log holds its position.
+            if node.name == "Sobol":
                 node.generator_specs[0].generator_kwargs["init_position"] = drawn
         return chosen
 
 
 def _untried(domain: Domain, trials: Sequence[Trial]) -> float:
-    """Combinations of a finite search space that no trial has had; Ax would search minutes for the last one."""
+    """Count the designs of a finite domain without a trial.
+
+    Ax would search for the last one for minutes.
+    """
     if math.isinf(domain.size):
         return math.inf
     return domain.size - len({tuple(domain.project(trial.point)) for trial in trials})
