@@ -56,7 +56,7 @@ class Inside:
         body: bytes = b"",
         kind: str = "http",
     ) -> list[dict[str, Any]]:
-        """What comes back for a request that no HTTP library would let through; with the token that may write."""
+        """Return the messages for a request that no HTTP library sends; with the token that may write."""
         token = (b"authorization", f"Bearer {self.secrets['write']}".encode())
         scope = {
             "type": kind,

@@ -144,6 +144,7 @@ class AccessControl:
                 "bo-invert token lists the tokens (with the --tokens of the server, if any)",
                 {"WWW-Authenticate": "Bearer"},
             )
+        scope["token"] = token
         if method not in _SAFE_METHODS and token.access is not Access.WRITE:
             return problem_response(403, f"token {token.name!r} is read-only")
         if method not in _SAFE_METHODS and self._limited(path):
@@ -152,7 +153,6 @@ class AccessControl:
                 after = {"Retry-After": str(int(seconds) + 1)}
                 detail = f"too many asks; the next one is allowed in {seconds:.1f} seconds"
                 return problem_response(429, detail, after)
-        scope["token"] = token
         return None
 
     def _token(self, headers: dict[str, str]) -> Token | None:

@@ -79,7 +79,7 @@ def test_what_is_known_costs_nothing_and_is_the_same_to_the_bit(
         assert answer.y.tobytes() == odd.tobytes()
 
 
-def test_verdicts_of_infeasibility_stay_and_failures_do_not(place: dict[str, Any]) -> None:
+def test_infeasibility_is_cached_and_failures_are_not(place: dict[str, Any]) -> None:
     inner = Counted()
     oracle = bi.Cached(inner, **place)
     for calls in (1, 0):
@@ -140,9 +140,9 @@ def test_gradients_flow_through_and_are_billed() -> None:
     assert oracle.differentiable
     problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), oracle, bi.Minimize())
     for _ in range(2):
-        (told,) = problem.evaluate([bi.Query([0.5, 0.5], gradient=True)])
-        assert (told.cost.values, told.cost.gradients) == (1, 1)
-        np.testing.assert_allclose(told.gradient, module.weight.detach().numpy()[0])
+        (outcome,) = problem.evaluate([bi.Query([0.5, 0.5], gradient=True)])
+        assert (outcome.cost.values, outcome.cost.gradients) == (1, 1)
+        np.testing.assert_allclose(outcome.gradient, module.weight.detach().numpy()[0])
     (walked,) = problem.evaluate([bi.Query([0.5, 0.5], descent=bi.Descent(4))])
     assert (walked.cost.values, walked.cost.gradients) == (4, 3)
 
@@ -212,18 +212,18 @@ print([float(oracle.answers([np.array([float(i)])], ("y",))[0].y[0]) for i in ra
 def test_processes_share_a_file_and_agree_in_the_end(tmp_path: Path) -> None:
     run = [sys.executable, "-c", SHARED, str(tmp_path / "cache.db"), str(tmp_path / "calls")]
     callers = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = [caller.communicate(timeout=120)[0] for caller in callers]
+    values = [caller.communicate(timeout=120)[0] for caller in callers]
     assert [caller.returncode for caller in callers] == [0, 0, 0]
-    assert len(set(said)) == 1, "the oracle is noisy, and the answer written first is everybody's"
-    assert [int(value) for value in json.loads(said[0])] == list(range(20))
+    assert len(set(values)) == 1, "the oracle is noisy, and the answer written first is everybody's"
+    assert [int(value) for value in json.loads(values[0])] == list(range(20))
     assert 20 <= (tmp_path / "calls").stat().st_size <= 60
 
 
 def test_threads_and_pickles(place: dict[str, Any]) -> None:
     oracle = pickle.loads(pickle.dumps(bi.Cached(Counted(), **place)))
     with ThreadPoolExecutor(8) as pool:
-        said = list(pool.map(lambda i: ask(oracle, np.array([i % 5, 0.0]))[0].y[0], range(80)))
-    np.testing.assert_allclose(said, [i % 5 / 3.0 for i in range(80)])
+        values = list(pool.map(lambda i: ask(oracle, np.array([i % 5, 0.0]))[0].y[0], range(80)))
+    np.testing.assert_allclose(values, [i % 5 / 3.0 for i in range(80)])
     again = pickle.loads(pickle.dumps(oracle))
     assert bill(ask(again, np.array([3, 0.0]))) == [0]
 
@@ -239,7 +239,7 @@ def test_a_run_over_processes_shares_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "middle", "other", "folder"])
-def test_a_damaged_file_is_said_at_once(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_reported_at_once(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "cache.db"
     oracle = bi.Cached(Counted(), path, version="1")
     ask(oracle, *[np.array([float(i)]) for i in range(300)])

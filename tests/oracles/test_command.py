@@ -1,4 +1,4 @@
-"""Programs as oracles: what goes in, what comes out, and what becomes of all that can go wrong."""
+"""Programs as oracles: input, output and failures."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def test_json_through_pipes() -> None:
         {"a": "s", "b": 2},
     ).y == [2.0]
     smiles = "C/C=C\\C 'x\" é"
-    said = ask(script("import json, sys; print(len(json.load(sys.stdin)))"), smiles)
-    assert said.y == [len(smiles)]
+    answer = ask(script("import json, sys; print(len(json.load(sys.stdin)))"), smiles)
+    assert answer.y == [len(smiles)]
 
 
 def test_files_and_values_in_arguments(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_templates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "output", "source", "said"),
+    ("printed", "output", "source", "values"),
     [
         ("0.25", "json", None, [0.25]),
         (
@@ -140,12 +140,14 @@ def test_templates(tmp_path: Path) -> None:
         ("0.25", "json", "out/result.json", [0.25]),
     ],
 )
-def test_answers_are_read(printed: str, output: Any, source: str | None, said: list[float]) -> None:
+def test_answers_are_read(
+    printed: str, output: Any, source: str | None, values: list[float]
+) -> None:
     if source == "out/result.json":
         code = f"import os; os.mkdir('out'); open('out/result.json', 'w').write('{printed}')"
     else:
         code = f"import sys; print('{printed}', file=sys.{source or 'stdout'})"
-    assert ask(script(code, output=output, source=source)).y == said
+    assert ask(script(code, output=output, source=source)).y == values
 
 
 def test_groups_of_one_pattern_in_several_places_and_a_path_into_json() -> None:
@@ -246,7 +248,7 @@ def test_a_gigabyte_is_read_and_forgotten() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert answer.y == [0.5], "the end is kept, and the last line is the answer"
+    assert answer.y == [0.5], "the end is copy, and the last line is the answer"
     assert peak < 20e6
     flooded = script(
         "import os\nfor _ in range(100): os.write(2, b'e' * (1 << 20))\nprint(1.5)", limit=100_000
@@ -254,7 +256,7 @@ def test_a_gigabyte_is_read_and_forgotten() -> None:
     assert ask(flooded).y == [1.5]
 
 
-def test_input_that_nobody_reads_and_a_design_that_is_large() -> None:
+def test_input_that_is_not_read_and_a_large_design() -> None:
     large = np.zeros(200_000)
     assert ask(script("print(1.0)"), large).y == [1.0]
     assert ask(script("import sys, json; print(len(json.load(sys.stdin)))"), large).y == [200_000]
@@ -273,9 +275,9 @@ def test_too_slow_and_deaf_to_sigterm(tmp_path: Path) -> None:
         "print('half an answer', file=sys.stderr, flush=True)\n"
         "time.sleep(600)"
     )
-    said = reason(script(code, timeout=3.0))
-    assert "did not end in 3 s" in said
-    assert "half an answer" in said
+    message = reason(script(code, timeout=3.0))
+    assert "did not end in 3 s" in message
+    assert "half an answer" in message
     until(lambda: all(gone(int(pid)) for pid in mine.read_text().split()))
 
 
@@ -330,7 +332,7 @@ def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     batched = bi.Command([sys.executable, "x"], batched=True)
     batched.argv[0] = str(program)
     assert [answer.calls for answer in batched.answers([X, X], ("y",))] == [1, 1], (
-        "nobody was asked"
+        "the program did not start"
     )
 
 
@@ -409,14 +411,14 @@ def test_failures_can_be_looked_at(tmp_path: Path) -> None:
         "import sys; open('mesh.log', 'w').write('degenerate'); print('so far'); sys.exit(2)",
         keep=tmp_path,
     )
-    said = reason(oracle)
-    (kept,) = tmp_path.iterdir()
-    assert str(kept) in said
-    assert (kept / "mesh.log").read_text() == "degenerate"
-    assert (kept / "stdout.txt").read_text() == "so far\n"
-    assert json.loads((kept / "argv.json").read_text())[0] == sys.executable
+    message = reason(oracle)
+    (copy,) = tmp_path.iterdir()
+    assert str(copy) in message
+    assert (copy / "mesh.log").read_text() == "degenerate"
+    assert (copy / "stdout.txt").read_text() == "so far\n"
+    assert json.loads((copy / "argv.json").read_text())[0] == sys.executable
     assert ask(script("print(1)", keep=tmp_path)).y == [1.0]
-    assert list(tmp_path.iterdir()) == [kept], "what went well is not kept"
+    assert list(tmp_path.iterdir()) == [copy], "what went well is not copy"
 
 
 def test_nothing_stays_in_the_temporary_directory(
@@ -442,8 +444,8 @@ def test_environment() -> None:
 def test_many_threads_at_once_and_a_pickled_oracle() -> None:
     oracle = pickle.loads(pickle.dumps(script(SUM, output=re.compile(r'"y": (?P<y>[^}]*)'))))
     with ThreadPoolExecutor(8) as pool:
-        said = list(pool.map(lambda i: ask(oracle, np.array([i, 0.5])).y[0], range(24)))
-    assert said == [i + 0.5 for i in range(24)]
+        values = list(pool.map(lambda i: ask(oracle, np.array([i, 0.5])).y[0], range(24)))
+    assert values == [i + 0.5 for i in range(24)]
 
 
 def test_no_shell_is_involved() -> None:
@@ -454,7 +456,7 @@ def test_no_shell_is_involved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "words"),
     [
         ({"argv": "solver --fast"}, "argv must be a list"),
         ({"argv": []}, "argv"),
@@ -478,8 +480,8 @@ def test_no_shell_is_involved() -> None:
         ({"cwd": "/no/such/folder"}, "must be a directory"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_early(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(bi.InvalidInputError, match=said):
+def test_what_cannot_be_meant_is_refused_early(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(bi.InvalidInputError, match=words):
         bi.Command(**{"argv": [sys.executable], **options})
 
 

@@ -40,11 +40,11 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                content = self.rfile.read(int(self.headers.get("content-length", 0)))
-                body = json.loads(content) if content else None
+                received = self.rfile.read(int(self.headers.get("content-length", 0)))
+                body = json.loads(received) if received else None
                 asked.append((self.command, self.path, body, dict(self.headers)))
-                status, said, *more = reply(self.path, body, len(asked))
-                sent = said if isinstance(said, bytes) else json.dumps(said).encode()
+                status, content, *more = reply(self.path, body, len(asked))
+                sent = content if isinstance(content, bytes) else json.dumps(content).encode()
                 self.send_response(status)
                 for name, value in (more[0] if more else {}).items():
                     self.send_header(name, value)
@@ -112,7 +112,7 @@ def ask(oracle: bi.Oracle, design: Any = X, outputs: tuple[str, ...] = ("y",)) -
     return answer
 
 
-def said(answer: OracleResult) -> str:
+def reason(answer: OracleResult) -> str:
     assert isinstance(answer.error, bi.FailedError)
     return answer.error.reason
 
@@ -159,8 +159,8 @@ def test_placeholders_in_the_address_are_quoted() -> None:
         oracle = bi.Http(server.url + "/{x}?t={x:>4}", method="GET")
         assert ask(oracle, "../a?b#c").y == [1.0]
         assert server.asked[0][1] == "/predict/..%2Fa%3Fb%23c?t=..%2Fa%3Fb%23c"
-        assert "got 'pressure'" in said(ask(bi.Http(server.url + "/{pressure}"), {"a": 1}))
-        assert "in its url" in said(ask(bi.Http(server.url, method="GET"), X))
+        assert "got 'pressure'" in reason(ask(bi.Http(server.url + "/{pressure}"), {"a": 1}))
+        assert "in its url" in reason(ask(bi.Http(server.url, method="GET"), X))
         assert len(server.asked) == 1, "what cannot be put together is not sent"
 
 
@@ -179,7 +179,7 @@ def test_a_batch_is_one_request() -> None:
             assert len(server.asked) == 1
 
 
-def test_rows_are_verdicts_where_they_are_no_outputs() -> None:
+def test_rows_without_outputs_are_errors() -> None:
     rows = [1.0, None, {"infeasible": "no ring"}, "NaN", {"failed": "later"}]
     with serving(lambda p, b, n: (200, rows)) as server:
         answers = bi.Http(server.url, batched=True).answers([X] * 5, ("y",))
@@ -188,7 +188,7 @@ def test_rows_are_verdicts_where_they_are_no_outputs() -> None:
         "NoneType", "FailedError", "InfeasibleError", "FailedError", "FailedError"
     ]  # fmt: skip
     assert {answer.calls for answer in answers} == {1}
-    assert "nan" in said(unsent[1])
+    assert "nan" in reason(unsent[1])
     assert unsent[0].y == [1.0]
 
 
@@ -207,20 +207,20 @@ def test_retries_are_billed_and_refusals_are_not() -> None:
 def test_a_server_that_never_recovers() -> None:
     with serving(lambda p, b, n: (503, "busy")) as server:
         answer = ask(bi.Http(server.url, retries=2, backoff=0.001))
-        assert "503" in said(answer)
-        assert "3 attempts" in said(answer)
+        assert "503" in reason(answer)
+        assert "3 attempts" in reason(answer)
         assert answer.calls == 3 == len(server.asked)
         batch = bi.Http(server.url, retries=1, backoff=0.001, batched=True).answers([X] * 3, ("y",))
         assert [answer.calls for answer in batch] == [2, 2, 2]
         assert len(server.asked) == 5, "a server in trouble is not asked for each design of a batch"
 
 
-def test_nobody_there_costs_one_call_so_that_budgets_end() -> None:
+def test_an_unreachable_server_costs_one_call() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     listener.close()
     answer = ask(bi.Http(url, retries=2, backoff=0.001))
-    assert "cannot be reached" in said(answer)
+    assert "cannot be reached" in reason(answer)
     assert answer.calls == 1
     study = bi.Study.create(
         "s",
@@ -244,8 +244,8 @@ def test_retry_after_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
         "bo_invert.oracles.io.http_requests.HttpSession.sleep",
         lambda self, seconds, interruption: waits.append(seconds) or True,
     )
-    said_so = ["7", formatdate(time.time() + 20, usegmt=True), "nonsense", "-1"]
-    replies = [(429, "", {"retry-after": value}) for value in said_so]
+    headers = ["7", formatdate(time.time() + 20, usegmt=True), "nonsense", "-1"]
+    replies = [(429, "", {"retry-after": value}) for value in headers]
     with serving(lambda p, b, n: (*replies, (200, 1.0))[n - 1]) as server:
         assert ask(bi.Http(server.url, retries=4)).y == [1.0]
     assert waits[0] == 7.0
@@ -256,7 +256,7 @@ def test_retry_after_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 2.0 <= waits[3] <= 4.0
     with serving(lambda p, b, n: (503, "", {"retry-after": "3600"})) as server:
         answer = ask(bi.Http(server.url))
-    assert "pause of 3600 s" in said(answer)
+    assert "pause of 3600 s" in reason(answer)
     assert answer.calls == 1
 
 
@@ -269,10 +269,10 @@ def test_refusals_of_a_design() -> None:
         bad, missing = ask(oracle, X + 2), ask(oracle, X)
         assert isinstance(bad.error, bi.InfeasibleError)
         assert "bad ring" in bad.error.reason
-        assert "404 Not Found: '<html>no such" in said(missing)
-        assert len(said(missing)) < 400
+        assert "404 Not Found: '<html>no such" in reason(missing)
+        assert len(reason(missing)) < 400
         assert bad.calls == missing.calls == 1
-        assert "422" in said(ask(bi.Http(server.url), X + 2))
+        assert "422" in reason(ask(bi.Http(server.url), X + 2))
 
 
 def test_one_bad_design_of_a_batch_is_found_and_all_pay_twice() -> None:
@@ -289,7 +289,7 @@ def test_one_bad_design_of_a_batch_is_found_and_all_pay_twice() -> None:
     with serving(lambda p, b, n: (401, "who are you?")) as server:
         answers = bi.Http(server.url, batched=True).answers(designs, ("y",))
         assert [answer.calls for answer in answers] == [1] * 4
-        assert len(server.asked) == 1, "that is about nobody's design"
+        assert len(server.asked) == 1, "the status does not depend on the design"
 
 
 # Servers that do not behave
@@ -310,15 +310,15 @@ def test_one_bad_design_of_a_batch_is_found_and_all_pay_twice() -> None:
 )
 def test_answers_that_are_none(answer: bytes, words: str) -> None:
     with serving(lambda p, b, n: (200, answer)) as server:
-        told = ask(bi.Http(server.url))
-    assert words in said(told)
-    assert told.calls == 1
+        result = ask(bi.Http(server.url))
+    assert words in reason(result)
+    assert result.calls == 1
 
 
 def test_a_connection_that_breaks_after_the_request_was_read() -> None:
     with raw(lambda connection: None) as (url, taken):
         answer = ask(bi.Http(url, retries=2, backoff=0.001))
-    assert "broke the connection" in said(answer)
+    assert "broke the connection" in reason(answer)
     assert answer.calls == 3 == len(taken), "each may have reached the oracle"
 
     def half(connection: socket.socket) -> None:
@@ -328,7 +328,7 @@ def test_a_connection_that_breaks_after_the_request_was_read() -> None:
         answer = ask(bi.Http(url, retries=1, backoff=0.001))
     assert answer.calls == 2 == len(taken)
     with raw(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9\r\n")) as (url, taken):
-        assert "broke the connection" in said(ask(bi.Http(url, retries=0)))
+        assert "broke the connection" in reason(ask(bi.Http(url, retries=0)))
 
 
 def trickle(*start: bytes) -> Callable[[socket.socket], None]:
@@ -359,15 +359,15 @@ def test_a_server_that_trickles_or_says_nothing_has_its_time(
         started = time.monotonic()
         answer = ask(bi.Http(url, timeout=0.5, retries=3, backoff=0.001))
         assert time.monotonic() - started < 30.0, "a minute of trickling was not waited for"
-    assert "in 0.5 s" in said(answer)
+    assert "in 0.5 s" in reason(answer)
     assert answer.calls == 1 == len(taken), "asking again would be asking twice"
 
 
 def test_a_handshake_without_an_end_sends_nothing() -> None:
     with raw(lambda connection: time.sleep(20)) as (url, _):
         answer = ask(bi.Http(url.replace("http", "https"), timeout=0.3, retries=1, backoff=0.001))
-    assert "no connection in 0.3 s" in said(answer)
-    assert "2 attempts" in said(answer)
+    assert "no connection in 0.3 s" in reason(answer)
+    assert "2 attempts" in reason(answer)
     assert answer.calls == 1
 
 
@@ -385,7 +385,7 @@ def test_requests_work_within_an_event_loop_and_after_a_fork() -> None:
     assert len(server.asked) == 3
 
 
-def test_answers_without_an_end_are_not_kept() -> None:
+def test_endless_replies_are_not_stored() -> None:
     block = b"1" * 65536
 
     def behave(connection: socket.socket) -> None:
@@ -400,10 +400,10 @@ def test_answers_without_an_end_are_not_kept() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert "longer than 1000000 bytes" in said(answer)
+    assert "longer than 1000000 bytes" in reason(answer)
     assert peak < 30e6
     with serving(lambda p, b, n: (200, b"\x1f\x8b", {"content-encoding": "gzip"})) as server:
-        assert "compressed" in said(ask(bi.Http(server.url)))
+        assert "compressed" in reason(ask(bi.Http(server.url)))
         assert server.asked[0][3]["accept-encoding"] == "identity"
 
 
@@ -424,11 +424,11 @@ def test_redirections_stay_on_their_host() -> None:
         with serving(reply) as server:
             base = server.url.removesuffix("/predict")
             assert ask(bi.Http(server.url)).y == [3.5]
-            assert "more than 3 redirections" in said(ask(bi.Http(base + "/round")))
-            assert "/there; if that is right" in said(ask(bi.Http(base + "/moved"))), (
+            assert "more than 3 redirections" in reason(ask(bi.Http(base + "/round")))
+            assert "/there; if that is right" in reason(ask(bi.Http(base + "/moved"))), (
                 "a POST would become a GET"
             )
-            assert other.url in said(ask(bi.Http(base + "/away")))
+            assert other.url in reason(ask(bi.Http(base + "/away")))
         assert other.asked == []
 
 
@@ -449,7 +449,7 @@ def test_secrets_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
         assert server.asked[0][3]["Authorization"] == f"Bearer {TOKEN}"
         problem = bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize())
     shown = [
-        said(answer),
+        reason(answer),
         repr(oracle),
         json.dumps(oracle.to_json()),
         json.dumps(problem.to_json()),
@@ -465,7 +465,7 @@ def test_secrets_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
     assert TOKEN not in str(refused.value)
 
 
-def test_connections_are_kept_one_for_each_thread() -> None:
+def test_threads_and_copies_share_an_oracle() -> None:
     with serving(total) as server:
         oracle = pickle.loads(pickle.dumps(bi.Http(server.url)))
         assert ask(oracle).y == [3.5]

@@ -84,9 +84,7 @@ def oracle() -> bi.Isolated:
         ("words", "its process ended with exit code 5: disk quota exceeded$"),
     ],
 )
-def test_what_happens_inside_becomes_a_verdict(
-    oracle: bi.Isolated, design: str, words: str
-) -> None:
+def test_failures_of_the_worker_become_errors(oracle: bi.Isolated, design: str, words: str) -> None:
     answer = one(oracle, design)
     assert answer.error is not None, answer.y
     assert answer.calls == 1
@@ -97,11 +95,11 @@ def test_what_happens_inside_becomes_a_verdict(
     assert one(oracle, "fine").y is not None, "the next call is answered"
 
 
-@pytest.mark.skipif(not PROC, reason="without /proc nobody can tell what a process holds")
+@pytest.mark.skipif(not PROC, reason="the memory of a process is read from /proc")
 def test_what_grows_beyond_its_memory_is_killed() -> None:
     greedy = bi.Isolated(wild, timeout=60.0, memory="300MB")
-    said = reason(greedy, "grow")
-    assert re.search("more memory than 286 MiB; its process group was killed|MemoryError", said)
+    message = reason(greedy, "grow")
+    assert re.search("more memory than 286 MiB; its process group was killed|MemoryError", message)
     tight = bi.Isolated(wild, memory=2**20)
     assert re.match(
         f"{MISMATCH}it cannot be loaded .*: more memory than 1 MiB", reason(tight, "fine")

@@ -97,7 +97,7 @@ def test_axes_of_length_one_come_and_go(shape: list[Any], design: tuple[int, ...
 @pytest.mark.parametrize(
     ("shape", "design"), [([4, 4], (4, 4)), (["n", 3], (4,)), (["n", 3, 8, 8], (8, 8, 3))]
 )
-def test_another_shape_is_said_and_costs_one_call(
+def test_another_shape_is_reported_and_costs_one_call(
     shape: list[Any], design: tuple[int, ...]
 ) -> None:
     oracle = bi.Onnx(total(shape))
@@ -203,8 +203,8 @@ def test_files_threads_processes_and_changes(tmp_path: Path) -> None:
     }  # fmt: skip
     assert json.dumps(bi.Onnx(linear()).to_json())
     with ThreadPoolExecutor(4) as pool:
-        said = list(pool.map(lambda i: oracle.answers([[i, 1.0]], ("y",))[0].y[0], range(16)))
-    assert said == [i + 1.0 for i in range(16)]
+        values = list(pool.map(lambda i: oracle.answers([[i, 1.0]], ("y",))[0].y[0], range(16)))
+    assert values == [i + 1.0 for i in range(16)]
     for given in (oracle, bi.Onnx(path.read_bytes())):
         problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), given, bi.Minimize())
         study = bi.Study.create("s", problem, strategy="random").run(
@@ -223,7 +223,7 @@ def test_one_thread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "options", "said"),
+    ("given", "options", "words"),
     [
         (b"not a model", {}, "cannot be loaded"),
         ("/no/such/model.onnx", {}, "cannot be read"),
@@ -232,9 +232,9 @@ def test_one_thread() -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused_early(
-    given: Any, options: dict[str, Any], said: str
+    given: Any, options: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(bi.InvalidInputError, match=said):
+    with pytest.raises(bi.InvalidInputError, match=words):
         bi.Onnx(given, **options)
 
 

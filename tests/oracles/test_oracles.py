@@ -185,13 +185,13 @@ def test_boosted_trees_raw_and_as_estimators_stop_where_training_was_best() -> N
         oracle = as_oracle(model)
         assert isinstance(oracle, bi.Estimator)
         answers = oracle.answers(held, ("y",))
-        said = np.array([answer.y for answer in answers])[:, 0]
-        np.testing.assert_array_equal(said, model.predict(held, num_iteration=best))
+        values = np.array([answer.y for answer in answers])[:, 0]
+        np.testing.assert_array_equal(values, model.predict(held, num_iteration=best))
         if model is raw:  # which kept the trees that early stopping came too late for
             assert best < raw.num_trees()
-            assert not np.array_equal(said, raw.predict(held, num_iteration=raw.num_trees()))
+            assert not np.array_equal(values, raw.predict(held, num_iteration=raw.num_trees()))
         again = pickle.loads(pickle.dumps(oracle))
-        np.testing.assert_array_equal([a.y[0] for a in again.answers(held, ("y",))], said)
+        np.testing.assert_array_equal([a.y[0] for a in again.answers(held, ("y",))], values)
     assert wrapped.n_jobs == -1, "the user's own estimator is left alone"
     problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), raw, bi.Minimize())
     assert bi.Study.create("trees", problem, strategy="random").run(5).spent.values == 5
@@ -242,7 +242,7 @@ def test_boosted_trees_take_dict_designs_by_name() -> None:
 
 
 class XgboostBooster:
-    """What ``xgboost.Booster`` shows of itself: ``predict`` wants a DMatrix, ``best_iteration`` may be missing."""
+    """The interface of ``xgboost.Booster``: ``predict`` wants a DMatrix, ``best_iteration`` may be missing."""
 
     def __init__(self, best: int | None) -> None:
         self.parameters: dict[str, int] = {}

@@ -120,7 +120,7 @@ NO_PROBLEMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", NO_PROBLEMS)
-def test_a_study_that_nobody_could_read_cannot_be_made(inside: Inside, what: str) -> None:
+def test_a_study_that_cannot_be_read_is_not_created(inside: Inside, what: str) -> None:
     """One study that cannot be shown would keep all others from being listed."""
     given = NO_PROBLEMS[what]
     body = (
@@ -149,19 +149,19 @@ def test_numbers_near_the_largest_leave_a_study_that_works(inside: Inside) -> No
     assert (
         post(inside, "", json.dumps({"name": "far", "problem": given}).encode()).status_code == 201
     )
-    wish = post(inside, "/far/enqueue", b'{"point": [0.5]}').json()["number"]
-    told = post(
+    number = post(inside, "/far/enqueue", b'{"point": [0.5]}').json()["number"]
+    trial = post(
         inside,
-        f"/far/trials/{wish}/tell",
+        f"/far/trials/{number}/tell",
         b'{"outputs": [1e308, 1e308], "cost": {"seconds": 1e12}}',
     ).json()
-    assert told["state"] == "failed"
-    assert "misses the constraints by inf" in told["reason"]
+    assert trial["state"] == "failed"
+    assert "misses the constraints by inf" in trial["reason"]
     for path, body in (
         ("observations", b'{"observations": [{"point": [1e308], "outputs": [1, 1]}]}'),
         ("enqueue", b'{"point": [-1e308]}'),
-        (f"trials/{wish}/tell", b'{"outputs": [1, 1], "point": [1e7]}'),
-        (f"trials/{wish}/tell", b'{"outputs": [1, 1], "cost": {"seconds": 1e308}}'),
+        (f"trials/{number}/tell", b'{"outputs": [1, 1], "point": [1e7]}'),
+        (f"trials/{number}/tell", b'{"outputs": [1, 1], "cost": {"seconds": 1e308}}'),
     ):
         assert post(inside, f"/far/{path}", body).status_code == 422
     for path in "", "/far", "/far/trials", "/far/curve", "/far/log":
@@ -182,10 +182,10 @@ def test_numbers_of_no_trial_are_refused(inside: Inside, number: str) -> None:
     assert post(inside, f"/s/trials/{number}/tell", b'{"outputs": 2.0}').status_code in (404, 422)
 
 
-def test_of_a_key_said_twice_the_last_counts_for_all(inside: Inside) -> None:
+def test_the_last_of_duplicate_keys_counts(inside: Inside) -> None:
     number = post(inside, "/s/ask", b'{"count": 99999, "count": 1}').json()["trials"][0]["number"]
-    told = post(inside, f"/s/trials/{number}/tell", b'{"outputs": 7.0, "outputs": 3.0}').json()
-    assert told["outputs"] == [3.0]
+    trial = post(inside, f"/s/trials/{number}/tell", b'{"outputs": 7.0, "outputs": 3.0}').json()
+    assert trial["outputs"] == [3.0]
     assert inside.request("GET", f"/v1/studies/s/trials/{number}").json()["outputs"] == [3.0]
 
 
@@ -222,7 +222,7 @@ def test_lengths_that_are_no_lengths_are_refused(inside: Inside, length: str) ->
     assert sent[0]["status"] == 413
 
 
-def test_a_body_that_is_longer_than_it_said_is_still_bounded(inside: Inside) -> None:
+def test_a_body_longer_than_its_content_length_is_bounded(inside: Inside) -> None:
     sent = inside.asgi("POST", "/v1/studies", [(b"content-length", b"2")], b" " * (BODY + 1))
     assert sent[0]["status"] == 413
 
@@ -283,20 +283,20 @@ def served(server: Served) -> Served:
 
 
 def talk(served: Served, *parts: bytes) -> bytes:
-    """What the server says to some bytes, until it has nothing more to say."""
+    """Send bytes and return the head of the response."""
     with socket.create_connection(("127.0.0.1", served.port), timeout=10.0) as line:
         try:
             for part in parts:
                 line.sendall(part)
-        except OSError:  # it has heard enough
+        except OSError:  # the server has closed the connection
             pass
-        heard = b""
+        received = b""
         try:
-            while b"\r\n\r\n" not in heard and (part := line.recv(65536)):
-                heard += part
+            while b"\r\n\r\n" not in received and (part := line.recv(65536)):
+                received += part
         except OSError:
             pass
-    return heard
+    return received
 
 
 def test_a_flood_of_headers_ends_the_connection(served: Served) -> None:
@@ -324,12 +324,12 @@ def test_requests_that_could_be_read_two_ways_are_refused(served: Served) -> Non
 def test_chunks_are_counted(served: Served) -> None:
     head = f"POST /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {served.token}\r\n".encode()
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
-    said = talk(served, head + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 6)
-    assert said.split(b" ")[1] == b"413"
-    assert b"connection: close" in said.lower()
+    reply = talk(served, head + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 6)
+    assert reply.split(b" ")[1] == b"413"
+    assert b"connection: close" in reply.lower()
 
 
 def test_an_upgrade_is_a_plain_request(served: Served) -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
-    said = talk(served, b"GET /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\n" + upgrade + b"\r\n")
-    assert said.split(b" ")[1] == b"401"
+    reply = talk(served, b"GET /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\n" + upgrade + b"\r\n")
+    assert reply.split(b" ")[1] == b"401"

@@ -1,4 +1,4 @@
-"""What a server keeps in memory."""
+"""Studies that a server caches."""
 
 from __future__ import annotations
 

@@ -89,10 +89,6 @@ class Browser:
         self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
         self.page.on("request", self._seen)
 
-    def _said(self, message: Any) -> None:
-        if message.type == "error":
-            self.complaints.append(message.text)
-
     def _seen(self, request: Any) -> None:
         if not request.url.startswith((self.served.url, "data:", "blob:")):
             self.complaints.append(f"request to {request.url}")
@@ -111,7 +107,7 @@ def chromium() -> Iterator[Any]:
 
 
 def painted(page: Any, canvas: str) -> int:
-    """How many pixels of a canvas have a colour."""
+    """Count the coloured pixels of a canvas."""
     return int(
         page.evaluate(
             "s => { const c = document.querySelector(s), d = c.getContext('2d')"
@@ -196,7 +192,7 @@ def test_a_study_shows_what_happened_and_goes_on_live(chromium: Any, served: Ser
     assert browser.complaints == []
 
 
-def test_constraints_are_told_and_so_is_who_breaks_them(chromium: Any, served: Served) -> None:
+def test_constraints_and_their_violations_are_shown(chromium: Any, served: Served) -> None:
     browser = Browser(chromium, served)
     page = browser.open("/study/kettle")
     page.wait_for_selector("#trials tbody tr")

@@ -1,4 +1,4 @@
-"""Who gets in, and what a request cannot do."""
+"""Access control and limits of requests."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_asks_are_limited_for_each_token(tmp_path: Path) -> None:
     assert inside.request("POST", "/v1/studies/none/ask", json={}).status_code == 429
 
 
-def test_tokens_are_kept_from_others(tmp_path: Path) -> None:
+def test_other_users_cannot_read_the_tokens(tmp_path: Path) -> None:
     file = tmp_path / "sub" / "tokens.json"
     tokens = TokenFile(file)
     assert tokens.all() == []
@@ -302,7 +302,7 @@ def test_nothing_but_loopback_is_listened_on(served: Served) -> None:
     assert listening(served.process.pid) == {"0100007F"}
 
 
-def test_slow_clients_hold_up_nobody(served: Served) -> None:
+def test_slow_clients_do_not_delay_others(served: Served) -> None:
     slow = []
     for _ in range(20):
         one = socket.create_connection(("127.0.0.1", served.port))
@@ -351,9 +351,7 @@ def test_health_and_tells_are_answered_while_a_strategy_thinks(served: Served) -
     assert answered >= 3
 
 
-def test_what_went_wrong_is_not_told_to_strangers(
-    inside: Inside, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_internal_errors_are_not_disclosed(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> list[str]:
         raise RuntimeError("secret path /etc/shadow")
 

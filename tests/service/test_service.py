@@ -70,7 +70,7 @@ def target() -> bi.Problem:
     )
 
 
-def test_a_server_is_told_of_the_oracle_and_of_what_a_checkup_cost(served: Served) -> None:
+def test_provenance_and_the_cost_of_a_doctor_reach_the_server(served: Served) -> None:
     made = problem()
     study = bi.Study.create("looked at", made, storage=served.url, token=served.token)
     found = bi.doctor(made, calls=7, study=study)
@@ -83,7 +83,7 @@ def test_a_server_is_told_of_the_oracle_and_of_what_a_checkup_cost(served: Serve
         bi.Study.open("looked at", served.url, problem=other, token=served.token)
 
 
-def test_a_comparison_is_kept_on_a_server_and_resumed(
+def test_a_comparison_is_stored_on_a_server_and_resumed(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BO_INVERT_TOKEN", served.token)
@@ -126,9 +126,9 @@ def test_a_run_through_a_server_is_the_run_here(
 def test_the_verbs_are_those_of_a_study(served: Served) -> None:
     study = bi.Study.create("verbs", problem(), "sobol", 0, served.url, token=served.token)
     study.add([[0.1, 0.2], [0.3, 0.4]], [1.0, bi.FailedError("no")])
-    wish = study.enqueue([0.25, 0.5])
+    queued = study.enqueue([0.25, 0.5])
     first, second = study.ask(2)
-    assert first.number == wish.number
+    assert first.number == queued.number
     assert first.design.tolist() == [0.25, 0.5]
     assert study.tell(first, 0.5).loss == 0.5
     assert study.tell(first, 0.5).loss == 0.5
@@ -150,7 +150,7 @@ def test_the_verbs_are_those_of_a_study(served: Served) -> None:
     assert "verbs" in RemoteStore(served.url, served.token).names()
 
 
-def test_what_cannot_be_is_said_as_it_would_be_here(served: Served) -> None:
+def test_errors_are_those_of_a_local_study(served: Served) -> None:
     with pytest.raises(StudyNotFoundError, match="no study named 'nothing'"):
         bi.Study.open("nothing", served.url, token=served.token)
     bi.Study.create("taken", problem(), "sobol", 0, served.url, token=served.token)
@@ -209,12 +209,12 @@ def test_a_whole_search_in_plain_http(served: Served) -> None:
         (trial,) = post(served, "/v1/studies/plain/ask", {"worker": "lab", "budget": 8}).json()[
             "trials"
         ]
-        told = {
+        report = {
             "attempt": trial["attempt"],
             "outputs": {"y": (trial["parameters"]["x"] - 0.7) ** 2},
         }
         assert (
-            post(served, f"/v1/studies/plain/trials/{trial['number']}/tell", told).status_code
+            post(served, f"/v1/studies/plain/trials/{trial['number']}/tell", report).status_code
             == 200
         )
     assert (
@@ -235,14 +235,14 @@ def test_no_trial_comes_with_a_reason(served: Served) -> None:
     assert (len(first["trials"]), first["why"]) == (1, "")
     assert post(served, ask, {"budget": 1}).json() == {"trials": [], "why": "wait"}
     tell = "/v1/studies/reasons/trials/0/tell"
-    for outputs, said in (
+    for outputs, words in (
         ({"z": 1.0}, "is"),
         ({"y": 1.0, "z": 2.0}, "there are no outputs ['z']"),
         (None, "fail"),
     ):
         refused = post(served, tell, {"outputs": outputs})
         assert refused.status_code == 422
-        assert said in refused.json()["detail"]
+        assert words in refused.json()["detail"]
     assert post(served, tell, {"outputs": {"y": 1.0}}).status_code == 200
     assert post(served, ask, {"budget": 1}).json() == {"trials": [], "why": "budget"}
 
@@ -250,10 +250,10 @@ def test_no_trial_comes_with_a_reason(served: Served) -> None:
 def test_a_comparison_without_the_right_token_does_not_begin(served: Served) -> None:
     with pytest.raises(AccessDeniedError, match="unknown token"):
         bi.compare(problem(), ["random"], budget=2, seeds=1, storage=served.url, token="wrong")
-    kept = bi.compare(
+    stored = bi.compare(
         problem(), ["random"], budget=2, seeds=[7], storage=served.url, token=served.token
     )
-    assert [run.bill.values for run in kept.runs] == [2]
+    assert [run.bill.values for run in stored.runs] == [2]
 
 
 def test_a_registered_problem_is_the_operators(served: Served) -> None:
@@ -394,7 +394,7 @@ def test_watching_writes_nothing(tmp_path: Path) -> None:
             == 403
         )
         assert httpx.get(f"{found[1]}/v1/studies/mine").status_code == 401
-        study.run(9)  # a reader is in nobody's way
+        study.run(9)  # a reader locks nothing
         assert httpx.get(f"{found[1]}/v1/studies/mine", headers=headers).json()["trials"] == 9
     finally:
         watching.terminate()

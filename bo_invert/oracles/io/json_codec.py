@@ -142,8 +142,8 @@ def rows_of(value: JSON, count: int) -> list[Any]:
 
     Args:
         value: list of ``count`` rows, or object of columns of ``count`` numbers. A row is a
-            number, a list or an object of outputs. ``null`` and an object with the only name ``"infeasible"``
-            or ``"failed"`` are errors.
+            number, a list or an object of outputs. ``null`` and an object with the only name
+            ``"infeasible"`` or ``"failed"`` are errors.
         count: number of designs.
 
     Raises:

@@ -69,7 +69,7 @@ def test_what_a_design_says_is_not_filled_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "words"),
     [
         (
             "{pressure}",
@@ -83,8 +83,8 @@ def test_what_a_design_says_is_not_filled_again() -> None:
         ("{grid:.3f}", "format must suit"),
     ],
 )
-def test_what_is_missing_is_said(text: str, said: str) -> None:
-    with pytest.raises(InvalidInputError, match=said):
+def test_missing_values_are_reported(text: str, words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
         fill(text, MIXED)
 
 
