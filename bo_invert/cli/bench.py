@@ -59,7 +59,11 @@ def bench(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress and runs.")] = False,
 ) -> None:
-    """Benchmark strategies and their peers on the suite. Rerun the same command to resume."""
+    """Run the benchmark suite.
+
+    Compares this package's strategies with those of other packages. Rerun the same command to
+    resume.
+    """
     from bo_invert.benchmark.progress import ProgressBar
     from bo_invert.benchmark.results import Results
     from bo_invert.benchmark.runner import keys, run_missing

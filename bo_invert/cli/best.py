@@ -36,7 +36,10 @@ def best(
     settings: Settings = None,
     how: Shape = Format.table,
 ) -> None:
-    """Show the best trial of a study; for a noisy oracle also the trial that a model recommends."""
+    """Show the best trial of a study.
+
+    For a noisy oracle, also shows the trial that a model of all observations recommends.
+    """
     from bo_invert.history import History
     from bo_invert.storage.open import open_store
     from bo_invert.storage.reader import JournalReader

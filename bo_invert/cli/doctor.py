@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bo_invert.cli.options import OptionalStorage, ProblemName, Quiet, Settings, parse_settings
+from bo_invert.cli.options import ProblemName, Quiet, Settings, parse_settings
 from bo_invert.cli.output import say, show
 from bo_invert.errors import InvalidInputError
 
@@ -29,7 +29,7 @@ def doctor(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the tested designs.")] = 0,
     settings: Settings = None,
-    storage: OptionalStorage = None,
+    storage: Annotated[str | None, typer.Option(help="Database URL of --study.")] = None,
     study: Annotated[
         str | None,
         typer.Option(help="Study in the storage that records the calls and pays for them."),
@@ -37,8 +37,9 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check PROBLEM's shapes, noise, time, failures and gradients; advise a strategy.
+    """Check a problem before a study.
 
+    Calls the oracle to check shapes, noise, time, failures and gradients, then advises a strategy.
     The exit code is 1 if a study would fail or give misleading results.
     """
     from bo_invert.problem_doctor.doctor import doctor as check

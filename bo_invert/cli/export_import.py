@@ -60,7 +60,10 @@ def mirror(
     ] = 5.0,
     token: Token = None,
 ) -> None:
-    """Copy a study to MLflow and print the run id; a repeated command adds what is new."""
+    """Copy a study to MLflow.
+
+    Prints the id of the MLflow run. A repeated command adds what is new.
+    """
     from bo_invert.report.mlflow.tracking import mlflow_tracking, to_mlflow
     from bo_invert.study.study import Study
 

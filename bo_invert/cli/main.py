@@ -120,7 +120,11 @@ def demo(
     how: Shape = Format.table,
     quiet: Quiet = False,
 ) -> None:
-    """Invert a regressor of a digit's slant in the latent space of a VAE, with every method."""
+    """Invert a regressor of handwritten digits.
+
+    Every method searches for the image of the largest slant, in the latent space of a VAE or in
+    pixels, with the same number of calls.
+    """
     if target is not None and goal is not None:
         raise typer.BadParameter("--target and --goal must not both be given")
     from bo_invert.cli.demo import print_demo, run_demo
@@ -300,7 +304,7 @@ def report(
     problem: ProblemOption = None,
     settings: Settings = None,
 ) -> None:
-    """Write a report of a study as one HTML file that needs no network."""
+    """Write an offline HTML report of a study."""
     from bo_invert.storage.open import open_store
     from bo_invert.study.study import Study
 

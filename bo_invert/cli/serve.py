@@ -68,7 +68,7 @@ def token(
     ] = False,
     revoke: Annotated[str | None, typer.Option(metavar="NAME", help="Delete a token.")] = None,
 ) -> None:
-    """List, create or revoke the access tokens of a server on this machine."""
+    """List, create or revoke access tokens of a server."""
     from bo_invert.service.tokens import Access, TokenFile, default_file
 
     if read_only and new is None:

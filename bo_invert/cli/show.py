@@ -7,7 +7,7 @@ from bo_invert.cli.output import Format, best_record, emit, study_record
 
 
 def show_study(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
-    """Show a study: problem, best trial, cost, and the versions that created it."""
+    """Show a study: problem, best trial, cost and versions."""
     from bo_invert.problems.provenance import noted, provenance_rows
     from bo_invert.storage.open import open_store
     from bo_invert.storage.reader import JournalReader

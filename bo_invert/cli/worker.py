@@ -62,7 +62,10 @@ def worker(
     token: Token = None,
     settings: Settings = None,
 ) -> None:
-    """Evaluate trials of a study on this machine; any number of workers can run."""
+    """Evaluate trials of a shared study.
+
+    Any number of workers can run at once, on any machines.
+    """
     from bo_invert.problems.loading import load_problem
     from bo_invert.storage.open import open_store
     from bo_invert.study.study import Study
