@@ -1,4 +1,4 @@
-"""What every surrogate here shares: inputs in the unit cube, and names of kernels. numpy only."""
+"""Unit-cube inputs and kernel names shared by all surrogates; numpy only."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
 KERNELS = {"rbf": ("rbf",), "matern": ("matern",), "auto": ("rbf", "matern")}
-"""What a strategy's option ``kernel`` may be; of several kernels the data choose."""
+"""Values of the option ``kernel`` and the kernels they allow; the data select among several."""
 
 MAX_INDEPENDENT_OUTPUTS = 15
-"""From more outputs than this, principal components are modelled instead of outputs."""
+"""Largest number of outputs with one Gaussian process each; more are modelled by their principal
+components. Engineering choice: bounds the cost of a fit."""
 
 
 def to_unit(domain: Domain, points: Array) -> Array:
-    """Points ``(n, d)`` of a domain on the scale of the unit cube, shape ``(n, d)``."""
+    """Scale points ``(n, d)`` of a domain to the unit cube, shape ``(n, d)``."""
     lower, upper = domain.bounds
     return np.asarray((points - lower) / (upper - lower))
 
 
 def from_unit(domain: Domain, inputs: Array) -> Array:
-    """The points ``(n, d)`` that can be evaluated and are nearest to unit inputs ``(n, d)``."""
+    """Return the valid points ``(n, d)`` that are nearest to unit inputs ``(n, d)``."""
     lower, upper = domain.bounds
     return domain.project(lower + np.asarray(inputs) * (upper - lower))

@@ -1,4 +1,4 @@
-"""Which of very many told points a global model is given: the cost of an ask must not grow with the log. numpy only."""
+"""Subset of data for global surrogates, to bound their cost in long logs; numpy only."""
 
 from __future__ import annotations
 
@@ -8,32 +8,30 @@ from numpy.typing import NDArray
 from bo_invert.types import Array
 
 MAX_POINTS = 1000
-"""So many points at most are given to a global model: its cost grows with the third power of their number."""
+"""Largest number of points of a global surrogate. Engineering choice: a fit costs O(n^3)."""
 
 
-def select_subset(
-    inputs: Array, ranking: NDArray[np.intp], most: int = MAX_POINTS
-) -> NDArray[np.intp]:
-    """Positions of at most ``most`` points, rising; all of them where there are no more.
+def select_subset(inputs: Array, ranking: NDArray[np.intp], most: int = MAX_POINTS) -> NDArray[np.intp]:
+    """Select the positions of at most ``most`` observations, in rising order.
 
-    A quarter are the best. Half are the nearest to the best few, since there the model must be sharp. The rest are
-    spread evenly over the order in which they were told, which keeps some of the first design and of every phase.
+    A quarter are the best ones. Half are the nearest to the five best, where the surrogate must be
+    accurate. The others are evenly spaced in the order of observation.
 
     Args:
-        inputs: shape ``(n, d)``.
-        ranking: positions of all n points, best first.
-        most: at least 4.
+        inputs: Observed inputs, shape ``(n, d)``.
+        ranking: Positions of all observations, best first, shape ``(n,)``.
+        most: Size of the subset, at least 4.
     """
     n = len(inputs)
     if n <= most:
         return np.arange(n)
-    kept = np.zeros(n, dtype=bool)
-    kept[ranking[: most // 4]] = True
-    few = inputs[ranking[:5]]
-    gaps = np.min([np.linalg.norm(inputs - centre, axis=1) for centre in few], axis=0)
-    order = np.argsort(gaps, kind="stable")
-    kept[order[~kept[order]][: most // 2]] = True
-    rest = np.flatnonzero(~kept)
-    free = most - int(kept.sum())
-    kept[rest[np.linspace(0, len(rest) - 1, free).round().astype(int)]] = True
-    return np.flatnonzero(kept)
+    chosen = np.zeros(n, dtype=bool)
+    chosen[ranking[: most // 4]] = True
+    distances = np.min([np.linalg.norm(inputs - best, axis=1) for best in inputs[ranking[:5]]], axis=0)
+    order = np.argsort(distances, kind="stable")
+    chosen[order[~chosen[order]][: most // 2]] = True
+    # Even spacing in time keeps points of the initial design and of every phase of the search.
+    rest = np.flatnonzero(~chosen)
+    room = most - int(chosen.sum())
+    chosen[rest[np.linspace(0, len(rest) - 1, room).round().astype(int)]] = True
+    return np.flatnonzero(chosen)

@@ -1,4 +1,4 @@
-"""What a strategy knows once its model is fitted: the told trials it learned from, and what is believed of others."""
+"""Surrogate of a log with the data that acquisition functions need."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.models.acquisition import expected_improvement as acquisition
+from bo_invert.models.acquisition import expected_improvement
 from bo_invert.models.acquisition.expected_improvement import AcquisitionData, Score
 from bo_invert.models.acquisition.thompson import thompson_scores
 from bo_invert.models.acquisition.ucb_pe import ucb_pe
-from bo_invert.models.gp import surrogate as exact
-from bo_invert.models.gp.surrogate import ModelSearchSpace, Surrogate
+from bo_invert.models.gp.model_selection import ModelSearchSpace
+from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array
@@ -23,16 +23,16 @@ from bo_invert.types import JSON, Array
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A surrogate of told outputs.
+    """Surrogate of the observed outputs, and acquisition functions under it.
 
     Args:
-        inputs: unit inputs it was fitted to, shape ``(n, d)``.
-        losses: shape ``(n,)``.
-        feasible: which satisfy the constraints, shape ``(n,)``.
-        outputs: what is modelled of them.
-        surrogate: fitted to that.
-        noisy: whether the same input is answered differently each time.
-        told: how many completed trials there are, those left out included.
+        inputs: Unit inputs of the n observations in the fit, shape ``(n, d)``.
+        losses: Their losses, shape ``(n,)``.
+        feasible: Mask of the observations that satisfy the outcome constraints, shape ``(n,)``.
+        outputs: Modelled outputs.
+        surrogate: Surrogate of the modelled outputs.
+        noisy: The oracle is noisy.
+        completed: Number of completed trials, including those outside of the fit.
     """
 
     inputs: Array
@@ -44,43 +44,43 @@ class FittedModel:
     completed: int
 
     def acquisition_data(self, pending: Array) -> AcquisitionData:
-        """What an acquisition has to know, with unit inputs ``(p, d)`` under evaluation.
+        """Return the data of an acquisition function with pending unit inputs ``(p, d)``.
 
-        Whether fine structure hides better values is not known either: every second point counts on it. Always doing
-        so stays where the model's mean is best, never doing so misses narrow optima.
+        The model misfit variance counts as a source of improvement at every second point. A search
+        that always uses it stays at the best posterior mean; without it, narrow optima are missed.
         """
-        fine = (self.completed + len(pending)) % 2 == 0
-        return AcquisitionData(self.inputs, self.losses, self.feasible, pending, self.noisy, fine)
+        use_misfit = (self.completed + len(pending)) % 2 == 0
+        return AcquisitionData(
+            self.inputs, self.losses, self.feasible, pending, self.noisy, use_misfit
+        )
 
     def log_expected_improvement(self, pending: Array, *, seed: int, samples: int = 128) -> Score:
-        """Log expected improvement, with unit inputs ``(p, d)`` under evaluation."""
-        known = self.acquisition_data(pending)
-        return self._housed(
-            acquisition.log_expected_improvement(
-                self.surrogate, self.outputs, known, seed=seed, samples=samples
+        """Return the log expected improvement with pending unit inputs ``(p, d)``."""
+        return self._on_device(
+            expected_improvement.log_expected_improvement(
+                self.surrogate, self.outputs, self.acquisition_data(pending), seed=seed, samples=samples
             )
         )
 
     def ucb_pe(self, pending: Array, *, explore: bool) -> Score:
-        """The score of GP-UCB-PE, with unit inputs ``(p, d)`` under evaluation."""
-        return self._housed(
-            ucb_pe(self.surrogate, self.outputs, self.acquisition_data(pending), explore=explore)
-        )
+        """Return the score of GP-UCB-PE with pending unit inputs ``(p, d)``."""
+        data = self.acquisition_data(pending)
+        return self._on_device(ucb_pe(self.surrogate, self.outputs, data, explore=explore))
 
     def thompson_scores(self, count: int, seed: int) -> Score:
-        """Scores ``(count, b)`` of functions drawn from the posterior, at unit inputs ``(b, d)``."""
-        return self._housed(thompson_scores(self.surrogate, self.outputs, count, seed))
+        """Draw posterior functions; return their scores ``(count, b)`` at unit inputs ``(b, d)``."""
+        return self._on_device(thompson_scores(self.surrogate, self.outputs, count, seed))
 
     def predicted_scores(self) -> Array:
-        """How good the model believes the told points to be, shape ``(n,)``; higher is better."""
+        """Return the posterior mean score of the observations, shape ``(n,)``; higher is better."""
         with torch.no_grad():
-            score = acquisition.posterior_mean_score(self.surrogate, self.outputs)(
+            score = expected_improvement.posterior_mean_score(self.surrogate, self.outputs)(
                 self.surrogate.gp.inputs
             )
         return np.asarray(score.cpu().numpy())
 
-    def _housed(self, score: Score) -> Score:
-        """The score computed where the model lives, of inputs that live elsewhere; gradients find their way."""
+    def _on_device(self, score: Score) -> Score:
+        """Move inputs of a score to the device of the surrogate and results back, differentiably."""
         like = self.surrogate.offset
         if like.device.type == "cpu":
             return score
@@ -102,28 +102,30 @@ def fit_model(
     """Fit a surrogate to the completed trials of a log.
 
     Args:
-        statement: of the problem.
-        history: with n completed trials.
-        inputs: what the surrogate sees of them, on the scale of the unit cube, shape ``(n, k)``.
-        memo: of an earlier surrogate of theirs.
-        some: positions of the trials it is given; None for all.
-        kernel: a key of ``base.KERNELS``.
-        noisy: whether the same input is answered differently each time.
-        warp: whether the heavy tail of a plain loss may be straightened.
-        device: where the model lives.
+        statement: Problem statement.
+        history: Log with n completed trials.
+        inputs: Unit inputs of the surrogate at these trials, shape ``(n, k)``.
+        memo: Memo of an earlier fit.
+        subset: Positions of the trials in the fit; None for all.
+        kernel: Key of ``base.KERNELS``.
+        noisy: The oracle is noisy.
+        warp: Allow an output warp of losses that are one output.
+        device: Torch device of the surrogate.
 
     Raises:
-        InvalidInputError: torch cannot use that device here.
+        InvalidInputError: The device is not available.
     """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InvalidInputError(f"models: device {device!r} cannot be used here: {error}") from None
+        raise InvalidInputError(
+            f"models: device must be available to torch, got {device!r}: {error}. Use 'cpu'."
+        ) from None
     rows = np.arange(len(inputs)) if subset is None else subset
     outputs = ModelledOutputs(statement, history.y[rows], history.losses[rows])
-    choice = ModelSearchSpace.of(kernel, noisy, outputs.warp_directions if warp else None)
-    surrogate = exact.fit_surrogate(
-        inputs[rows], outputs.values, memo, choice, device=device, total=len(inputs)
+    search_space = ModelSearchSpace.of(kernel, noisy, outputs.warp_directions if warp else None)
+    surrogate = fit_surrogate(
+        inputs[rows], outputs.values, memo, search_space, device=device, total=len(inputs)
     )
     feasible = history.violations[rows] <= 0.0
     losses = clip_outliers(history.losses[rows, None])[:, 0]

@@ -1,4 +1,4 @@
-"""One thread for linear algebra: small matrices gain nothing from more, and sums keep their order."""
+"""Single-threaded linear algebra: fast for small matrices, with a fixed order of summation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run BLAS, OpenMP and torch on one thread inside, and restore their settings afterwards."""
+    """Limit BLAS, OpenMP and torch to one thread inside the context."""
     import torch
     from threadpoolctl import threadpool_limits
 

@@ -1,8 +1,8 @@
-"""What makes an input worth evaluating: functions from unit inputs ``(b, d)`` to scores ``(b,)``, higher is better.
+"""Log expected improvement: functions from unit inputs ``(b, d)`` to scores ``(b,)``, higher is better.
 
-Losses are lower-is-better everywhere else; the sign flips here. Points under evaluation are *anchors*: their possible
-outcomes are drawn, each draw conditions the model (a fantasy), and the improvement is averaged over the draws. That
-is the marginal gain of one more point in a batch. Told points of a noisy oracle are anchors too.
+Losses are minimised; the sign flips here. Pending points are *anchors*: each sample of their
+outcomes conditions the surrogate (a fantasy), and the improvement is averaged over the samples.
+This is the marginal gain of one more point in a batch. With noise, observed points are anchors too.
 """
 
 from __future__ import annotations
@@ -34,26 +34,28 @@ if TYPE_CHECKING:
 Score = Callable[[Tensor], Tensor]
 
 _MISFIT_RADIUS = 0.1
-"""Reach of structure too fine for a model, in its lengthscales."""
+"""Correlation length of the model misfit in lengthscales. Engineering choice."""
 _MAX_ANCHORS = 24
-"""So many of the most promising told points of a noisy oracle are anchors."""
+"""Largest number of observed anchors of a noisy oracle. Engineering choice: a fantasy costs O(p^3)."""
 _MIN_DISTANCE = 1e-10
-"""Nobody needs to come nearer to a target, in standard deviations of the outputs."""
+"""Lower bound on the target distance in standard deviations of the outputs. Engineering choice:
+avoids log 0."""
 _CONSTRAINT_WIDTH = 1e-5
-"""Width of a sampled constraint, in units of the output's spread: a wider one would reward queries just beyond it."""
+"""Width of a smoothed constraint in standard deviations of the output. Engineering choice: a wider
+one rewards slightly infeasible points."""
 
 
 @dataclass(frozen=True)
 class AcquisitionData:
-    """What the log says.
+    """Data of an acquisition function.
 
     Args:
-        told: unit inputs evaluated, shape ``(n, d)``.
-        losses: shape ``(n,)``.
-        feasible: which satisfy the constraints, shape ``(n,)``.
-        pending: unit inputs under evaluation, shape ``(p, d)``.
-        noisy: whether the same input is answered differently each time.
-        fine: whether structure too fine for the model is something to gain by.
+        observed: Observed unit inputs, shape ``(n, d)``.
+        losses: Observed losses, shape ``(n,)``.
+        feasible: Mask of the observations that satisfy the constraints, shape ``(n,)``.
+        pending: Pending unit inputs, shape ``(p, d)``.
+        noisy: The oracle is noisy.
+        use_misfit: The model misfit variance counts as a source of improvement.
     """
 
     observed: Array
@@ -65,63 +67,57 @@ class AcquisitionData:
 
 
 def log_expected_improvement(
-    surrogate: Surrogate,
-    outputs: ModelledOutputs,
-    data: AcquisitionData,
-    *,
-    seed: int,
-    samples: int = 128,
+    surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData, *, seed: int, samples: int = 128
 ) -> Score:
-    """Log expected improvement over the best feasible loss (Ament et al. 2023).
+    """Build the log expected improvement over the best feasible loss (Ament et al. 2023).
 
-    In closed form where the loss is plus or minus one modelled number; with a structured objective by quasi-Monte
-    Carlo through it (Astudillo & Frazier 2019). Constraints count by their probability. With noise, the best is what
-    the model believes of the told points (Letham et al. 2019). Where nothing feasible is known yet, the improvement
-    is that of the violated constraints.
+    It is analytic if the loss is linear in one output or a distance from a target. Otherwise it is
+    estimated by quasi-Monte Carlo (Astudillo & Frazier 2019). Constraints multiply it by the
+    probability of feasibility. With noise, the best loss is that of the samples at the anchors
+    (Letham et al. 2019). Without a feasible observation, the violation is improved instead.
 
     Args:
-        surrogate: fitted to what ``outputs`` models.
-        outputs: how modelled numbers become losses.
-        known: what the log says.
-        seed: of the quasi-random numbers.
-        samples: how many of them.
+        surrogate: Surrogate of the modelled outputs.
+        outputs: Map from modelled outputs to losses.
+        data: Observed and pending points.
+        seed: Seed of the quasi-random numbers.
+        samples: Number of samples.
     """
     like = surrogate.offset
     anchors = torch.as_tensor(data.pending, dtype=like.dtype, device=like.device)
     if data.noisy:
-        anchors = torch.cat([_promising_inputs(surrogate, outputs, data), anchors])
+        anchors = torch.cat([_promising_inputs(surrogate, outputs), anchors])
     p, k = len(anchors), len(surrogate.gp.log_lengthscales)
-    drawn = sobol_normals(samples, k * (p + 1), seed, like).reshape(samples, p + 1, k)
-    process, outcomes = surrogate.gp, like.new_zeros(samples, k, 0)
+    normals = sobol_normals(samples, k * (p + 1), seed, like).reshape(samples, p + 1, k)
+    gp, outcomes = surrogate.gp, like.new_zeros(samples, k, 0)
     if p:
-        process, outcomes = process.fantasize(anchors, drawn[:, :p].transpose(1, 2))
-    form = _analytic_loss(surrogate, outputs)
-    if isinstance(form, _TargetDistance) and len(form.columns) > 1 and p:
-        form = None  # a saddle point in every fantasy would cost more than samples do
-    if form is not None and data.feasible.any():
-        return _analytic_score(form, surrogate, outputs, data, process, outcomes)
-    return _monte_carlo_score(surrogate, outputs, data, process, outcomes, drawn[:, p])
+        gp, outcomes = gp.fantasize(anchors, normals[:, :p].transpose(1, 2))
+    loss = _analytic_loss(surrogate, outputs)
+    if isinstance(loss, _TargetDistance) and len(loss.columns) > 1 and p:
+        loss = None  # a saddle point for every fantasy costs more than samples
+    if loss is not None and data.feasible.any():
+        return _analytic_score(loss, surrogate, outputs, data, gp, outcomes)
+    return _monte_carlo_score(surrogate, outputs, data, gp, outcomes, normals[:, p])
 
 
 def posterior_mean_score(surrogate: Surrogate, outputs: ModelledOutputs) -> Score:
-    """Minus the loss of the posterior mean, with a penalty for predicted violations: pure exploitation.
+    """Build the negative loss of the posterior mean, minus a penalty for predicted violations.
 
-    Losses count in units of what lies between a usual one and the best, violations in those of their output's spread.
+    Losses are scaled by the gap between the median and the best one, violations by the standard
+    deviation of their output.
     """
 
     def score(inputs: Tensor) -> Tensor:
         modelled = surrogate.mean(inputs)
-        return -(
-            outputs.loss(modelled) / outputs.loss_gap + 10.0 * outputs.violation(modelled) ** 2
-        )
+        return -(outputs.loss(modelled) / outputs.loss_gap + 10.0 * outputs.violation(modelled) ** 2)
 
     return score
 
 
 def log_feasibility(surrogate: Surrogate) -> Score:
-    """Log probability that an input can be evaluated at all, by a surrogate of labels 1 (it could) and 0.
+    """Build log P(label > 1/2) under a surrogate of labels 1 (outputs) and 0 (failure).
 
-    A little is added to the surrogate's standard deviation: a wrong belief must stay correctable.
+    The standard deviation is increased by 0.02, so that no region is excluded for ever.
     """
 
     def score(inputs: Tensor) -> Tensor:
@@ -133,71 +129,74 @@ def log_feasibility(surrogate: Surrogate) -> Score:
     return score
 
 
-def _promising_inputs(
-    surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData
-) -> Tensor:
-    """The told inputs that may be best, as the model smooths them."""
-    told = surrogate.gp.inputs
-    score = posterior_mean_score(surrogate, outputs)(told)
-    return told[score.argsort(descending=True, stable=True)[:_MAX_ANCHORS]]
+def _promising_inputs(surrogate: Surrogate, outputs: ModelledOutputs) -> Tensor:
+    """Return the observed inputs with the highest posterior mean scores."""
+    observed = surrogate.gp.inputs
+    score = posterior_mean_score(surrogate, outputs)(observed)
+    return observed[score.argsort(descending=True, stable=True)[:_MAX_ANCHORS]]
 
 
 def _misfit_variance(surrogate: Surrogate, data: AcquisitionData) -> Score:
-    """Variances ``(b, k)`` at inputs ``(b, d)`` of what the model takes for noise, though the oracle is exact.
+    """Build the variance ``(b, k)`` of structure that is too fine for the model of an exact oracle.
 
-    It is structure too fine for the model: an outcome holds it like any other, so there may be gain in it. Structure
-    is the same for near neighbours, so there is none to gain beside a point under evaluation.
+    An outcome contains it, so it offers improvement. Neighbours share it, so near a pending point at
+    scaled distance r it is reduced by the factor 1 - exp(-r^2 / (2 radius^2)).
     """
-    ripple = surrogate.misfit_variance * (data.use_misfit and not data.noisy)
-    if not len(data.pending) or not bool(ripple.any()):
-        return lambda inputs: ripple
+    misfit = surrogate.misfit_variance * (data.use_misfit and not data.noisy)
+    if not len(data.pending) or not bool(misfit.any()):
+        return lambda inputs: misfit
     lengthscales = surrogate.gp.log_lengthscales.exp().unsqueeze(1)
-    pending = torch.as_tensor(data.pending).to(ripple) / lengthscales  # (k, p, d)
+    pending = torch.as_tensor(data.pending).to(misfit) / lengthscales  # (k, p, d)
 
-    def score(inputs: Tensor) -> Tensor:
-        offs = inputs / lengthscales
-        squared = (offs.unsqueeze(-2) - pending.unsqueeze(-3)).square().sum(-1).amin(-1)  # (k, b)
-        return ripple * (1.0 - torch.exp(-0.5 * squared.mT / _MISFIT_RADIUS**2))
+    def variance(inputs: Tensor) -> Tensor:
+        scaled = inputs / lengthscales
+        squared = (scaled.unsqueeze(-2) - pending.unsqueeze(-3)).square().sum(-1).amin(-1)  # (k, b)
+        return misfit * (1.0 - torch.exp(-0.5 * squared.mT / _MISFIT_RADIUS**2))
 
-    return score
+    return variance
 
 
 @dataclass(frozen=True)
 class _LinearLoss:
-    """A loss that is plus or minus one modelled number."""
+    """Loss that is plus or minus one modelled output."""
 
     column: int
     sign: float
 
-    def loss(self, numbers: Tensor) -> Tensor:
-        """Loss ``(...)`` of standardised numbers ``(..., k)``."""
-        return self.sign * numbers[..., self.column]
+    def loss(self, scores: Tensor) -> Tensor:
+        """Return losses ``(...)`` of scores ``(..., k)``."""
+        return self.sign * scores[..., self.column]
 
     def log_ei(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
-        """Log expected improvement ``(b, F)`` over ``best``, for means ``(b, F, k)`` and deviations ``(b, 1, k)``."""
+        """Return log EI ``(b, F)`` for means ``(b, F, k)`` and standard deviations ``(b, 1, k)``.
+
+        log EI = log std + log h((best - mean) / std) with h of ``log_ei.log_h``.
+        """
         own = std[..., self.column]
         return own.log() + log_h((best - self.loss(mean)) / own)
 
 
 @dataclass(frozen=True)
 class _TargetDistance:
-    """The distance from a target: of one output as it is, of several squared.
+    """Distance from a target: |a s + b| of one output, |A s + b|^2 of several, with A diagonal.
 
     Args:
-        columns: modelled numbers that the target reads, t of them.
-        slopes: what a step of a standardised number makes in scaled distance, shape ``(t,)``.
-        rest: scaled distance of standardised numbers 0, shape ``(t,)``.
+        columns: Modelled outputs of the target, t of them.
+        slopes: Diagonal of A, shape ``(t,)``.
+        rest: b, shape ``(t,)``.
     """
 
     columns: list[int]
     slopes: Tensor
     rest: Tensor
 
-    def loss(self, numbers: Tensor) -> Tensor:
-        off = numbers[..., self.columns] * self.slopes + self.rest
+    def loss(self, scores: Tensor) -> Tensor:
+        """Return distances ``(...)`` of scores ``(..., k)``."""
+        off = scores[..., self.columns] * self.slopes + self.rest
         return off[..., 0].abs() if len(self.columns) == 1 else off.square().sum(-1)
 
     def log_ei(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
+        """Return log EI ``(b, F)`` for means ``(b, F, k)`` and standard deviations ``(b, 1, k)``."""
         off = mean[..., self.columns] * self.slopes + self.rest
         own = std[..., self.columns] * self.slopes
         if len(self.columns) == 1:
@@ -210,7 +209,7 @@ class _TargetDistance:
 def _analytic_loss(
     surrogate: Surrogate, outputs: ModelledOutputs
 ) -> _LinearLoss | _TargetDistance | None:
-    """The loss in a form whose expected improvement is known; None where there is none."""
+    """Return the loss in a form with an analytic expected improvement; None without one."""
     if outputs.loss_column is not None:
         return _LinearLoss(*outputs.loss_column)
     if outputs.target_terms is None or surrogate.warp is not None:
@@ -218,53 +217,49 @@ def _analytic_loss(
     columns, value, scale = outputs.target_terms
     like = surrogate.offset
     scales = like.new_tensor(scale)
-    slopes, rest = (
-        surrogate.weights.diagonal()[columns] / scales,
-        (like[columns] - like.new_tensor(value)) / scales,
-    )
+    slopes = surrogate.weights.diagonal()[columns] / scales
+    rest = (like[columns] - like.new_tensor(value)) / scales
     unit = slopes.square().mean().sqrt()
     return _TargetDistance(columns, slopes / unit, rest / unit)
 
 
 def _analytic_score(
-    form: _LinearLoss | _TargetDistance,
+    loss: _LinearLoss | _TargetDistance,
     surrogate: Surrogate,
     outputs: ModelledOutputs,
     data: AcquisitionData,
-    process: GPPosterior,
+    gp: GPPosterior,
     outcomes: Tensor,
 ) -> Score:
-    """For a loss whose expected improvement is known, and constraints on other numbers.
+    """Build log EI + sum log P(constraint), averaged over fantasies.
 
     Args:
-        form: of the loss.
-        surrogate: fitted to what ``outputs`` models.
-        outputs: where the constraints are.
-        known: what the log says; something is feasible.
-        process: conditioned on F fantasies; on none, F = 1.
-        outcomes: the fantasies' standardised numbers at the anchors, shape ``(F, k, p)``.
+        loss: Loss with an analytic expected improvement.
+        surrogate: Surrogate of the modelled outputs.
+        outputs: Modelled outputs with the constraints.
+        data: Observed and pending points, with a feasible observation.
+        gp: Posterior with F fantasies.
+        outcomes: Scores of the fantasies at the anchors, shape ``(F, k, p)``.
     """
-    limits = [
-        (i, sense, surrogate.standardize(bound)[i])
-        for i, sense, bound in outputs.constraint_bounds(surrogate.offset)
-    ]
-    told = form.loss(surrogate.gp.values[..., 0].mT)
-    best = told.new_tensor(torch.inf)
+    bounds = surrogate.standardized_bounds(outputs)
+    observed = loss.loss(surrogate.gp.values[..., 0].mT)
+    best = observed.new_tensor(torch.inf)
     if not data.noisy:
-        best = told[torch.tensor(data.feasible, device=told.device)].min()
+        best = observed[torch.tensor(data.feasible, device=observed.device)].min()
     if outcomes.shape[-1]:
-        losses = form.loss(outcomes.mT)
-        for i, sense, bound in limits:
+        losses = loss.loss(outcomes.mT)
+        for i, sense, bound in bounds:
             losses = torch.where(sense * (outcomes[:, i] - bound) <= 0, losses, torch.inf)
         best = torch.minimum(best, losses.amin(-1))  # (F,)
-    best = best.clamp(max=told.max())  # no anchor of a noisy problem was feasible in some fantasy
-    ripple = _misfit_variance(surrogate, data)
+    # A noisy problem may have no feasible anchor in a fantasy.
+    best = best.clamp(max=observed.max())
+    misfit_variance = _misfit_variance(surrogate, data)
 
     def score(inputs: Tensor) -> Tensor:
-        mean, variance = process.fantasies(inputs)
-        std = (variance + ripple(inputs)).sqrt()
-        log = form.log_ei(mean.mT, std.unsqueeze(-2), best)
-        for i, sense, bound in limits:
+        mean, variance = gp.fantasies(inputs)
+        std = (variance + misfit_variance(inputs)).sqrt()
+        log = loss.log_ei(mean.mT, std.unsqueeze(-2), best)
+        for i, sense, bound in bounds:
             log = log + torch.special.log_ndtr(sense * (bound - mean[:, i]) / std[:, i, None])
         return log_mean_exp(log, 1)
 
@@ -275,57 +270,62 @@ def _monte_carlo_score(
     surrogate: Surrogate,
     outputs: ModelledOutputs,
     data: AcquisitionData,
-    process: GPPosterior,
+    gp: GPPosterior,
     outcomes: Tensor,
-    drawn: Tensor,
+    normals: Tensor,
 ) -> Score:
-    """For any loss of the modelled numbers, by quasi-Monte Carlo: one fantasy to a sample.
+    """Build log EI of any loss by quasi-Monte Carlo, with one fantasy per sample.
+
+    log mean_s softplus(best_s - loss_s) + sum log sigmoid(-excess_s / width), smoothed as in Ament
+    et al. (2023).
 
     Args:
-        process: conditioned on as many fantasies as samples; on none, without anchors.
-        outcomes: the fantasies' standardised numbers at the anchors, shape ``(S, k, p)``.
-        drawn: standard normal numbers of the samples, shape ``(S, k)``.
+        surrogate: Surrogate of the modelled outputs.
+        outputs: Map from modelled outputs to losses.
+        data: Observed and pending points.
+        gp: Posterior with one fantasy per sample; without fantasies if there are no anchors.
+        outcomes: Scores of the fantasies at the anchors, shape ``(S, k, p)``.
+        normals: Standard normal numbers of the samples, shape ``(S, k)``.
     """
     losses, feasible = data.losses, data.feasible
-    some = bool(feasible.any())
-    # The smoothing of the improvement is absolute, so losses are measured in steps between the best few.
-    ladder = sorted(losses[feasible])[:5] if some else [0.0]
-    floor = (
-        1e-10 * float(losses.std()) + 1e-14 * abs(float(losses.min())) or 1.0
-    )  # nobody needs to come nearer
-    unit = max(float(sum(ladder) / len(ladder) - ladder[0]), floor) if some else 1.0
-    zero = float(ladder[0])
+    some_feasible = bool(feasible.any())
+    # The smoothing is absolute, so losses are scaled by the mean step between the five best.
+    best_five = sorted(losses[feasible])[:5] if some_feasible else [0.0]
+    floor = 1e-10 * float(losses.std()) + 1e-14 * abs(float(losses.min())) or 1.0
+    unit = 1.0
+    if some_feasible:
+        unit = max(float(sum(best_five) / len(best_five) - best_five[0]), floor)
+    zero = float(best_five[0])
     loss = surrogate.loss_function(outputs)
 
-    def gain(numbers: Tensor) -> Tensor:
-        return (
-            (zero - loss(numbers)) / unit if some else -outputs.violation(surrogate.values(numbers))
-        )
+    def gain(scores: Tensor) -> Tensor:
+        if some_feasible:
+            return (zero - loss(scores)) / unit
+        return -outputs.violation(surrogate.values(scores))
 
-    if some and not data.noisy:
-        best = drawn.new_zeros(len(drawn))
-    elif data.noisy:
-        best = drawn.new_full((len(drawn),), -torch.inf)
+    if data.noisy:
+        best = normals.new_full((len(normals),), -torch.inf)
+    elif some_feasible:
+        best = normals.new_zeros(len(normals))
     else:
-        best = gain(surrogate.gp(surrogate.gp.inputs)[0]).max().expand(len(drawn))
+        best = gain(surrogate.gp(surrogate.gp.inputs)[0]).max().expand(len(normals))
     if outcomes.shape[-1]:
         at_anchors = outcomes.transpose(1, 2)  # (S, p, k)
         gains = gain(at_anchors)
-        if some and outputs.constraint_excesses:
-            held = outputs.violation(surrogate.values(at_anchors)) <= 0.0
-            gains = torch.where(held, gains, -torch.inf)
+        if some_feasible and outputs.constraint_excesses:
+            satisfied = outputs.violation(surrogate.values(at_anchors)) <= 0.0
+            gains = torch.where(satisfied, gains, -torch.inf)
         best = torch.maximum(best, gains.amax(-1))
     best = best.clamp(min=-1e6)
-    ripple = _misfit_variance(surrogate, data)
+    misfit_variance = _misfit_variance(surrogate, data)
 
     def score(inputs: Tensor) -> Tensor:
-        mean, variance = process.fantasies(inputs)
-        numbers = (
-            mean.permute(2, 0, 1) + (variance + ripple(inputs)).sqrt() * drawn[:, None, :]
-        )  # (S, b, k)
-        log = log_fat_softplus(gain(numbers) - best[:, None])
-        if some and outputs.constraint_excesses:
-            modelled = surrogate.values(numbers)
+        mean, variance = gp.fantasies(inputs)
+        std = (variance + misfit_variance(inputs)).sqrt()
+        scores = mean.permute(2, 0, 1) + std * normals[:, None, :]  # (S, b, k)
+        log = log_fat_softplus(gain(scores) - best[:, None])
+        if some_feasible and outputs.constraint_excesses:
+            modelled = surrogate.values(scores)
             for excess in outputs.constraint_excesses:
                 log = log + torch.nn.functional.logsigmoid(-excess(modelled) / _CONSTRAINT_WIDTH)
         return log_mean_exp(log)

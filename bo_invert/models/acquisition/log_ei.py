@@ -1,4 +1,4 @@
-"""Numerically sound pieces of the expected improvement: logarithms that neither underflow nor lose their gradients."""
+"""Numerically stable logarithms for the expected improvement (Ament et al., NeurIPS 2023)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_ROOT = math.sqrt(0.5)
 _LOG_ROOT_2_PI = 0.5 * math.log(2.0 * math.pi)
+"""log sqrt(2 pi), exact by definition, in nats."""
 
 
 def log_h(u: Tensor) -> Tensor:
-    """Logarithm of E[max(u + Z, 0)] for a standard normal Z, elementwise; differentiable.
+    """Return log h(u) with h(u) = E[max(u + Z, 0)] = phi(u) + u Phi(u), elementwise.
 
-    Exact in double precision for any u (Ament et al., NeurIPS 2023, section 4.1).
+    It is accurate in double precision for any u (Ament et al. 2023, section 4.1).
     """
-    value: Tensor = _LogImprovement.apply(u)  # type: ignore[no-untyped-call]
+    value: Tensor = _LogH.apply(u)  # type: ignore[no-untyped-call]
     return value
 
 
-class _LogImprovement(torch.autograd.Function):
+class _LogH(torch.autograd.Function):
+    """log h with the derivative Phi(u) / h(u)."""
+
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
         near = u.clamp(min=-1.0)
@@ -29,8 +31,9 @@ class _LogImprovement(torch.autograd.Function):
             torch.exp(-0.5 * near * near - _LOG_ROOT_2_PI) + near * torch.special.ndtr(near)
         ).log()
         far = u.clamp(max=-1.0)
-        # phi(u) (1 - |u| Phi(u)/phi(u)), the ratio by the scaled complementary error function
-        ratio = far.abs() * torch.special.erfcx(-far * _ROOT) * math.sqrt(0.5 * math.pi)
+        # h = phi(u) (1 - |u| Phi(u)/phi(u)), with Phi/phi = sqrt(pi/2) erfcx(-u / sqrt(2))
+        ratio = far.abs() * torch.special.erfcx(-far * math.sqrt(0.5)) * math.sqrt(0.5 * math.pi)
+        # below -1000: 1 - ratio = 1/u^2 up to rounding
         rest = torch.where(
             far < -1e3, -2.0 * far.abs().log(), torch.log1p(-ratio.clamp(max=1.0 - 1e-15))
         )
@@ -42,14 +45,15 @@ class _LogImprovement(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> Tensor:
         u, value = ctx.saved_tensors
         slope = torch.exp(torch.special.log_ndtr(u) - value)
-        # far out the difference of two huge logarithms is rounding error
+        # below -1000 the difference of two large logarithms is rounding error
         return upstream[0] * torch.where(u < -1e3, -u - 2.0 / u, slope)
 
 
 def log_fat_softplus(gain: Tensor, width: float = 1e-6) -> Tensor:
-    """Logarithm of a smooth positive part of gains; differentiable.
+    """Return the logarithm of a fat-tailed softplus, a smooth max(gain, 0).
 
-    Softplus of that width, plus a small Cauchy tail, so that even hopeless samples say which way is up.
+    log(width (softplus(t) + 0.1 / (1 + t^2))) with t = gain / width (Ament et al. 2023, appendix A).
+    The Cauchy tail gives samples without improvement a gradient.
     """
     scaled = gain / width
     tail = -torch.log1p(scaled * scaled) + math.log(0.1)
@@ -60,15 +64,18 @@ def log_fat_softplus(gain: Tensor, width: float = 1e-6) -> Tensor:
 
 
 def log_mean_exp(logs: Tensor, dim: int = 0) -> Tensor:
-    """Logarithm of the mean of exponentials over a dimension."""
+    """Return log(mean(exp(logs))) over a dimension."""
     return torch.logsumexp(logs, dim) - math.log(logs.shape[dim])
 
 
 def sobol_normals(samples: int, size: int, seed: int, like: Tensor) -> Tensor:
-    """Quasi-random standard normal numbers, shape ``(samples, size)``, on the device of ``like``."""
+    """Draw quasi-random standard normal numbers ``(samples, size)`` on the device of ``like``.
+
+    A scrambled Sobol sequence is mapped by the inverse normal distribution function.
+    """
     if size == 0:
         return like.new_zeros(samples, 0)
     engine = torch.quasirandom.SobolEngine(size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     uniform = engine.draw(samples, dtype=torch.float64).clamp(1e-9, 1.0 - 1e-9)
-    drawn: Tensor = torch.special.ndtri(uniform).to(like)
-    return drawn
+    normals: Tensor = torch.special.ndtri(uniform).to(like)
+    return normals

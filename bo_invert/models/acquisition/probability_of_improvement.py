@@ -1,4 +1,4 @@
-"""The probability that an input improves on what is known, as a logarithm."""
+"""Log probability of improvement."""
 
 from __future__ import annotations
 
@@ -17,77 +17,76 @@ if TYPE_CHECKING:
 
 
 def log_probability_of_improvement(
-    surrogate: Surrogate,
-    outputs: ModelledOutputs,
-    data: AcquisitionData,
-    *,
-    seed: int,
-    samples: int = 128,
+    surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData, *, seed: int, samples: int = 128
 ) -> Score:
-    """Log probability that an input ``(b, d)`` is feasible and better than the best feasible one told, shape ``(b,)``.
+    """Build log P(feasible and better than the best feasible observation), shape ``(b,)``.
 
-    In closed form where the loss is one modelled number; otherwise a share of quasi-Monte Carlo samples, with the
-    normal distribution of their mean and variance as one more sample: where no sample improves, it still says which
-    way is up. With noise, the best is what the model believes of told points. Where nothing feasible is known, a
-    smaller violation of the constraints is an improvement. Pending inputs are not looked at.
+    It is analytic if the loss is linear in one output: log Phi((best - mean) / std). Otherwise it is
+    the share of quasi-Monte Carlo samples that improve. A normal approximation counts as one more
+    sample and gives a gradient if no sample improves. With noise, the best loss is that of the
+    posterior mean. Without a feasible observation, the violation is improved instead. Pending
+    points are ignored.
 
     Args:
-        surrogate: fitted to what ``outputs`` models.
-        outputs: how modelled numbers become losses.
-        known: what the log says.
-        seed: of the quasi-random numbers.
-        samples: how many of them.
+        surrogate: Surrogate of the modelled outputs.
+        outputs: Map from modelled outputs to losses.
+        data: Observed points.
+        seed: Seed of the quasi-random numbers.
+        samples: Number of samples.
     """
-    some = bool(data.feasible.any())
-    at = surrogate.gp.inputs
-    told = surrogate.gp(at)[0] if data.noisy or not some else surrogate.gp.values[..., 0].T
-    if outputs.loss_column is not None and some:
-        return _direct(surrogate, outputs, data, told)
-    drawn = sobol_normals(samples, told.shape[1], seed, surrogate.offset)
+    some_feasible = bool(data.feasible.any())
+    observed = (
+        surrogate.gp(surrogate.gp.inputs)[0]
+        if data.noisy or not some_feasible
+        else surrogate.gp.values[..., 0].T
+    )
+    if outputs.loss_column is not None and some_feasible:
+        return _analytic(surrogate, outputs, data, observed)
+    normals = sobol_normals(samples, observed.shape[1], seed, surrogate.offset)
     loss = surrogate.loss_function(outputs)
 
-    def bad(numbers: Tensor) -> Tensor:
-        return loss(numbers) if some else outputs.violation(surrogate.values(numbers))
+    def badness(scores: Tensor) -> Tensor:
+        return loss(scores) if some_feasible else outputs.violation(surrogate.values(scores))
 
-    if some and not data.noisy:
+    if some_feasible and not data.noisy:
         best = surrogate.offset.new_tensor(data.losses[data.feasible].min())
     else:
-        believed = bad(told)
-        best = believed[torch.as_tensor(data.feasible)].min() if some else believed.min()
+        predicted = badness(observed)
+        best = predicted[torch.as_tensor(data.feasible)].min() if some_feasible else predicted.min()
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = surrogate.posterior(inputs)
-        numbers = mean + variance.sqrt() * drawn[:, None, :]  # (S, b, k)
-        losses = bad(numbers)
+        scores = mean + variance.sqrt() * normals[:, None, :]  # (S, b, k)
+        losses = badness(scores)
         better = losses < best
-        if some and outputs.constraint_excesses:
-            better &= outputs.violation(surrogate.values(numbers)) <= 0.0
+        if some_feasible and outputs.constraint_excesses:
+            better &= outputs.violation(surrogate.values(scores)) <= 0.0
+        # (number of better samples + Phi((best - mean) / std)) / (S + 1)
         spread = losses.std(0) + 1e-12 * losses.mean(0).abs() + 1e-300
         tail = torch.special.log_ndtr((best - losses.mean(0)) / spread)
         log: Tensor = torch.logaddexp(better.sum(0).to(tail).log(), tail) - math.log(
-            len(drawn) + 1.0
+            len(normals) + 1.0
         )
         return log
 
     return score
 
 
-def _direct(
-    surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData, told: Tensor
+def _analytic(
+    surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData, observed: Tensor
 ) -> Score:
+    """Build log Phi of the improvement plus log Phi of each constraint."""
     assert outputs.loss_column is not None
     column, sign = outputs.loss_column
-    best = (sign * told[:, column])[torch.as_tensor(data.feasible, device=told.device)].min()
-    limits = [
-        (i, sense, surrogate.standardize(bound)[i])
-        for i, sense, bound in outputs.constraint_bounds(surrogate.offset)
-    ]
+    feasible = torch.as_tensor(data.feasible, device=observed.device)
+    best = (sign * observed[:, column])[feasible].min()
+    bounds = surrogate.standardized_bounds(outputs)
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = surrogate.posterior(inputs)
         std = variance.sqrt()
         log: Tensor = torch.special.log_ndtr((best - sign * mean[:, column]) / std[:, column])
-        for i, sense, bound in limits:
+        for i, sense, bound in bounds:
             log = log + torch.special.log_ndtr(sense * (bound - mean[:, i]) / std[:, i])
         return log
 

@@ -1,8 +1,8 @@
-"""Functions drawn from a posterior: Thompson samples that can be evaluated anywhere and differentiated.
+"""Thompson samples: differentiable functions drawn from a posterior.
 
-A draw from the prior, as a sum of random cosines (Rahimi & Recht 2007), is corrected by what the process knows of its
-data (Wilson et al., ICML 2020, "Efficiently sampling functions from Gaussian process posteriors"). The correction is
-exact, so paths pass through told values whatever the number of cosines.
+A prior draw, a sum of random cosines (Rahimi & Recht 2007), is corrected at the data by Matheron's
+rule (Wilson et al., ICML 2020). The correction is exact, so samples interpolate the data with any
+number of cosines.
 """
 
 from __future__ import annotations
@@ -24,22 +24,21 @@ if TYPE_CHECKING:
     from bo_invert.models.gp.surrogate import Surrogate
     from bo_invert.models.output_transforms import ModelledOutputs
 
-_DEGREES = 5
-"""The spectral density of Matern with smoothness 5/2 is Student's with twice as many degrees of freedom."""
 _WORST = 1e6
-"""Units above the best loss told: below this, scores are those of violations."""
+"""Bound of a feasible score in standard deviations of the observed losses. Engineering choice:
+violations score below it."""
 
 
 @dataclass(frozen=True, eq=False)
 class PosteriorPaths:
-    """q functions for each of k outputs. Build them with ``draw``.
+    """Samples f(x) = m + sum_r [c_r cos(w_r'x) + s_r sin(w_r'x)] + k(x)' u; see ``draw_paths``.
 
     Args:
-        process: whose posterior they are drawn from.
-        frequencies: of the cosines, shape ``(k, R, d)``; shared by the paths of an output.
-        cosines: amplitudes, shape ``(k, R, q)``.
-        sines: amplitudes, shape ``(k, R, q)``.
-        update: coefficients of the kernel at the data, shape ``(k, n, q)``.
+        gp: Posterior of the samples.
+        frequencies: w, shared by the samples of an output, shape ``(k, R, d)``.
+        cosines: Amplitudes c, shape ``(k, R, q)``.
+        sines: Amplitudes s, shape ``(k, R, q)``.
+        update: Weights u of the kernel at the data, shape ``(k, n, q)``.
     """
 
     gp: GPPosterior
@@ -49,112 +48,117 @@ class PosteriorPaths:
     update: Tensor
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Values ``(..., k, q)`` of all paths at inputs ``(..., d)``; differentiable."""
+        """Return values ``(..., k, q)`` of all samples at inputs ``(..., d)``."""
         flat = inputs.reshape(-1, inputs.shape[-1])
         values: Tensor = _Evaluation.apply(flat, self)  # type: ignore[no-untyped-call]
         return values.reshape(*inputs.shape[:-1], *values.shape[1:])
 
 
-def draw_paths(process: GPPosterior, count: int, seed: int, features: int = 512) -> PosteriorPaths:
-    """``count`` independent functions from the posterior of each output.
+def draw_paths(gp: GPPosterior, count: int, seed: int, features: int = 512) -> PosteriorPaths:
+    """Draw independent functions from the posterior of each output.
+
+    Matheron's rule: f | y = f + k(x)' C^-1 (y - m - f(X) - noise) with a prior draw f.
 
     Args:
-        process: without fantasies.
-        count: q, at least 1.
-        seed: of the random numbers.
-        features: R, the number of frequencies for each output: the prior's covariance is off by about
-            ``R ** -0.5`` far from the data, and exact at the data.
+        gp: Posterior without fantasies.
+        count: Number of functions q, at least 1.
+        seed: Seed of the random numbers.
+        features: Number of frequencies R of each output. The error of the prior covariance is
+            about R^-1/2 far from the data, and 0 at the data.
     """
-    k, n = process.noise.shape
-    d = process.inputs.shape[1]
-    like = process.inputs
-    frequencies = _frequencies(
-        process.kernel, features, d, seed, like
-    ) / process.log_lengthscales.exp().unsqueeze(1)
+    k, n = gp.noise.shape
+    like = gp.inputs
+    unit = _frequencies(gp.kernel, features, like.shape[1], seed, like)
+    frequencies = unit / gp.log_lengthscales.exp().unsqueeze(1)
     generator = torch.Generator().manual_seed(seed)
     amplitudes = torch.randn(2, k, features, count, dtype=torch.float64, generator=generator).to(
         like
     )
     cosines, sines = amplitudes / math.sqrt(features)
     error = torch.randn(k, n, count, dtype=torch.float64, generator=generator).to(like)
-    phase = process.inputs @ frequencies.mT
+    phase = gp.inputs @ frequencies.mT
     prior = phase.cos() @ cosines + phase.sin() @ sines
     off = (
-        process.values[..., :1]
-        - process.constant[:, None, None]
+        gp.values[..., :1]
+        - gp.constant[:, None, None]
         - prior
-        - process.noise.sqrt().unsqueeze(-1) * error
+        - gp.noise.sqrt().unsqueeze(-1) * error
     )
-    update = process.inverse_cholesky.mT @ (process.inverse_cholesky @ off)
-    return PosteriorPaths(process, frequencies, cosines, sines, update)
+    update = gp.inverse_cholesky.mT @ (gp.inverse_cholesky @ off)
+    return PosteriorPaths(gp, frequencies, cosines, sines, update)
 
 
 def thompson_scores(
     surrogate: Surrogate, outputs: ModelledOutputs, count: int, seed: int
 ) -> Callable[[Tensor], Tensor]:
-    """Scores ``(q, b)`` of unit inputs ``(b, d)``, higher is better: one row for each of q drawn functions.
+    """Build scores ``(q, b)`` of unit inputs ``(b, d)``: one row for each drawn function.
 
-    Minus the loss of the drawn outputs, in units of how much the told ones differ. What violates a drawn
-    constraint ranks below all that violates none, and by how much it does (Eriksson & Poloczek 2021).
+    A score is the negative loss in standard deviations of the observed losses. Infeasible values
+    rank below all feasible ones, by their violation (SCBO: Eriksson & Poloczek, AISTATS 2021).
 
     Args:
-        surrogate: fitted to what ``outputs`` models.
-        outputs: how modelled numbers become losses.
-        count: q.
-        seed: of the draws.
+        surrogate: Surrogate of the modelled outputs.
+        outputs: Map from modelled outputs to losses.
+        count: Number of functions q.
+        seed: Seed of the draws.
     """
     paths = draw_paths(surrogate.gp, count, seed)
     loss = surrogate.loss_function(outputs)
-    told = loss(surrogate.gp.values[..., 0].T)
-    low, unit = told.min(), told.std(correction=0)
+    observed = loss(surrogate.gp.values[..., 0].T)
+    low, unit = observed.min(), observed.std(correction=0)
     unit = torch.where(unit > 0, unit, torch.ones_like(unit))
 
     def scores(inputs: Tensor) -> Tensor:
-        numbers = paths(inputs).permute(2, 0, 1)  # (q, b, k)
-        score = (low - loss(numbers)) / unit
+        drawn = paths(inputs).permute(2, 0, 1)  # (q, b, k)
+        score = (low - loss(drawn)) / unit
         if not outputs.constraint_excesses:
             return score
-        missed = outputs.violation(surrogate.values(numbers))
-        # Bounded, a score cannot outweigh a violation; gradients go on speaking of both.
-        return torch.where(missed > 0.0, -_WORST * (1.0 + missed), score.clamp(min=-_WORST))
+        violation = outputs.violation(surrogate.values(drawn))
+        # The clamp keeps feasible scores above infeasible ones; both have gradients.
+        return torch.where(violation > 0.0, -_WORST * (1.0 + violation), score.clamp(min=-_WORST))
 
     return scores
 
 
 def _frequencies(kernel: Kernel, features: int, d: int, seed: int, like: Tensor) -> Tensor:
-    """Draws ``(R, d)`` from the spectral density for lengthscales of 1; quasi-random, so fewer serve.
+    """Draw quasi-random frequencies ``(R, d)`` from the spectral density at lengthscales 1.
+
+    It is normal for RBF. For Matern-5/2 it is Student's t with 5 degrees of freedom: a normal vector
+    over sqrt(chi^2_5 / 5) (Rasmussen & Williams 2006, eq. 4.15).
 
     Raises:
-        InvalidInputError: nobody has written down the kernel's spectral density here.
+        InvalidInputError: The spectral density is unknown.
     """
     if kernel.name not in ("rbf", "matern"):
         raise InvalidInputError(
-            f"no spectral density is known of kernel {kernel.name!r}; there are 'rbf' and 'matern'"
+            f"thompson: kernel must be 'rbf' or 'matern', got {kernel.name!r}: its spectral density "
+            "is unknown"
         )
     if kernel.name == "rbf":
         return sobol_normals(features, d, seed, like)
-    drawn = sobol_normals(features, d + _DEGREES, seed, like)
-    return drawn[:, :d] / drawn[:, d:].square().mean(-1, keepdim=True).sqrt()
+    normals = sobol_normals(features, d + 5, seed, like)
+    return normals[:, :d] / normals[:, d:].square().mean(-1, keepdim=True).sqrt()
 
 
 class _Evaluation(torch.autograd.Function):
-    """All paths as one node of the graph."""
+    """Evaluation of all samples as one node of the autograd graph."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, paths: PosteriorPaths) -> Tensor:
-        process = paths.gp
+        gp = paths.gp
         phase = inputs @ paths.frequencies.mT  # (k, m, R)
         cosine, sine = phase.cos(), phase.sin()
-        cross, saved = process.kernel.matrix(process.log_lengthscales, inputs, process.inputs)
+        cross, cache = gp.kernel.matrix(gp.log_lengthscales, inputs, gp.inputs)
         values = cosine @ paths.cosines + sine @ paths.sines + cross @ paths.update
-        ctx.paths, ctx.waves, ctx.saved = paths, (cosine, sine), saved
-        return (values + process.constant[:, None, None]).transpose(0, 1)
+        ctx.paths, ctx.waves, ctx.cache = paths, (cosine, sine), cache
+        return (values + gp.constant[:, None, None]).transpose(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
         paths: PosteriorPaths = ctx.paths
         cosine, sine = ctx.waves
         pull = upstream[0].transpose(0, 1)  # (k, m, q)
-        of_phase = cosine * (pull @ paths.sines.mT) - sine * (pull @ paths.cosines.mT)
-        of_data = paths.gp.kernel.gradient_in_inputs(ctx.saved, pull @ paths.update.mT)
-        return (of_phase @ paths.frequencies + of_data).sum(0), None
+        # d cos(w'x) = -sin(w'x) w' dx and d sin(w'x) = cos(w'x) w' dx
+        by_phase = cosine * (pull @ paths.sines.mT) - sine * (pull @ paths.cosines.mT)
+        by_data = paths.gp.kernel.gradient_in_inputs(ctx.cache, pull @ paths.update.mT)
+        return (by_phase @ paths.frequencies + by_data).sum(0), None

@@ -1,71 +1,66 @@
-"""Upper confidence bounds with pure exploration (GP-UCB-PE), for batches and asynchronous queries.
+"""GP-UCB with pure exploration (GP-UCB-PE), for batches and asynchronous queries.
 
-Contal et al., ECML 2013; in the form of OSS Vizier's default (Song et al. 2024): where nothing has been asked since the
-data changed, the highest upper bound; otherwise the most uncertain place, given what is under evaluation, among those
-that may still hold the optimum. Nothing is sampled, so a hundred pending points cost little.
+Contal et al., ECML 2013, in the form of OSS Vizier's default (Song et al. 2024). The first query
+after new data maximises the upper confidence bound. Further ones maximise the standard deviation,
+given the pending points, where the optimum may be. It needs no samples, so pending points are cheap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.expected_improvement import AcquisitionData, Score
 
 if TYPE_CHECKING:
     from bo_invert.models.gp.surrogate import Surrogate
     from bo_invert.models.output_transforms import ModelledOutputs
 
-Score = Callable[[Tensor], Tensor]
-
 _UCB_WIDTH = 1.8
-"""Standard deviations of the upper bound."""
+"""Standard deviations from the mean to the upper bound (Song et al. 2024)."""
 _PROMISING_WIDTH = 0.5
-"""A place may hold the optimum where mean plus so many standard deviations reach the threshold."""
+"""Standard deviations from the mean to the bound of a promising region (Song et al. 2024)."""
 _PENALTY = 10.0
-"""Of what is missed, in standard deviations of the outputs."""
+"""Penalty per standard deviation of a violation (Song et al. 2024)."""
 
 
 def ucb_pe(
     surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData, *, explore: bool
 ) -> Score:
-    """Score of GP-UCB-PE for a loss that is plus or minus one modelled number.
+    """Build the score of GP-UCB-PE for a loss that is linear in one output.
+
+    With gain g, standard deviation s and threshold t, the mean of the highest upper bound, it is
+    g + 1.8 s, or s - 10 max(0, t - g - 0.5 s) to explore. Predicted violations are penalised.
 
     Args:
-        surrogate: fitted to what ``outputs`` models.
-        outputs: with ``direct``; violated constraints, as predicted, are penalised.
-        known: what the log says; its pending points shrink the uncertainty around them.
-        explore: seek the uncertain among the promising, instead of the highest bound.
+        surrogate: Surrogate of the modelled outputs.
+        outputs: Modelled outputs with a ``loss_column``.
+        data: Observed and pending points; pending ones reduce the standard deviation.
+        explore: Maximise the standard deviation among promising points.
     """
     assert outputs.loss_column is not None
     column, sign = outputs.loss_column
-    process = surrogate.gp
-    pending = torch.as_tensor(
-        data.pending, dtype=surrogate.offset.dtype, device=surrogate.offset.device
-    )
-    after = process
+    gp, like = surrogate.gp, surrogate.offset
+    pending = torch.as_tensor(data.pending, dtype=like.dtype, device=like.device)
+    after = gp
     if len(pending):
-        normals = pending.new_zeros(1, len(process.log_lengthscales), len(pending))
-        after, _ = process.fantasize(
-            pending, normals
-        )  # outcomes as expected: means stay, deviations shrink
-    # The threshold is the mean where the upper bound is highest, among all that was asked.
-    asked = torch.cat([process.inputs, pending])
-    mean, variance = process(asked)
+        # Outcomes equal to the mean leave means as they are and reduce standard deviations.
+        normals = pending.new_zeros(1, len(gp.log_lengthscales), len(pending))
+        after, _ = gp.fantasize(pending, normals)
+    mean, variance = gp(torch.cat([gp.inputs, pending]))
     gain = -sign * mean[:, column]
     threshold = gain[(gain + _UCB_WIDTH * variance[:, column].sqrt()).argmax()]
 
     def score(inputs: Tensor) -> Tensor:
         mean, variance = after(inputs)
         gain, left = -sign * mean[:, column], variance[:, column].sqrt()
-        missed = outputs.violation(surrogate.values(mean))
+        violation = outputs.violation(surrogate.values(mean))
         if not explore:
-            return gain + _UCB_WIDTH * left - _PENALTY * missed
-        std = process(inputs)[1][:, column].sqrt() if len(pending) else left
+            return gain + _UCB_WIDTH * left - _PENALTY * violation
+        std = gp(inputs)[1][:, column].sqrt() if len(pending) else left
         short = (threshold - gain - _PROMISING_WIDTH * std).clamp(min=0.0)
-        return left - _PENALTY * (short + missed)
+        return left - _PENALTY * (short + violation)
 
     return score

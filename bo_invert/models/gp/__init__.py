@@ -1,1 +1,1 @@
-"""Exact Gaussian processes: kernels, hyperparameters, posteriors, surrogates."""
+"""Exact Gaussian processes: kernels, hyperparameters, posteriors and surrogates."""

@@ -1,4 +1,4 @@
-"""Hyperparameters of Gaussian processes: penalised marginal likelihood with its gradient, many outputs at once."""
+"""Maximum a posteriori hyperparameters of Gaussian processes, for many outputs at once."""
 
 from __future__ import annotations
 
@@ -12,39 +12,47 @@ from bo_invert.models.gp.kernels import RBF, Kernel, lengthscale_prior
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
 
 _MAX_LENGTHSCALE = 1e3
+"""Upper bound of a lengthscale in units of the unit cube. Engineering choice: the kernel is constant
+beyond it."""
 MAX_FIT_POINTS = 400
-"""More points than this hardly change the hyperparameters, and cost the third power of their number."""
+"""Largest number of observations in a fit. Engineering choice: more observations hardly change the
+hyperparameters, and a likelihood costs O(n^3)."""
 
 
 @dataclass(frozen=True)
 class NoisePrior:
-    """What is believed of the noise before the data.
+    """Log-normal prior of the noise variance, and bounds of a fit.
 
     Args:
-        name: for memos.
-        mean: of the logarithm of the noise, as a variance in units of the output's.
-        std: of that logarithm.
-        floor: least noise.
-        shortest: least lengthscale, in units of the unit cube.
-        ceiling: most noise.
+        name: Name in memos.
+        log_mean: Mean of log noise, as a variance in units of the standardised output.
+        log_std: Standard deviation of log noise.
+        min_noise: Lower bound of the noise variance.
+        min_lengthscale: Lower bound of the lengthscales in units of the unit cube.
+        max_noise: Upper bound of the noise variance.
     """
 
     name: str
-    mean: float
-    std: float
+    log_mean: float
+    log_std: float
     min_noise: float
     min_lengthscale: float = 0.025
     max_noise: float = 1.0
 
 
 EXACT = NoisePrior("exact", -10.0, 3.0, 1e-8)
-"""For deterministic oracles: next to no noise, unless the data say that the model cannot follow them."""
+"""Prior for exact oracles: little noise, unless the model misfits the data."""
 NOISY = NoisePrior("noisy", -4.0, 1.0, 1e-4)
-"""BoTorch's default. Also for functions with ripples: the smooth model then sees through them."""
+"""Default of BoTorch. It smooths over structure that is too fine for the model."""
 MEASURED = NoisePrior("measured", -2.0, 2.0, 1e-4, min_lengthscale=0.1)
-"""For measurements: noise may be most of what varies."""
+"""Prior for measurements, in which noise may explain most of the variance."""
 LABELS = NoisePrior("labels", -4.0, 1.0, 1e-2, min_lengthscale=0.25)
-"""For labels 0 and 1: likelihood would follow their jumps with short lengthscales, which then generalise to nothing."""
+"""Prior for labels 0 and 1. Shorter lengthscales would follow the jumps and not generalise."""
+
+
+def evenly_spaced(n: int, most: int) -> Tensor:
+    """Return at most ``most`` evenly spaced positions of n observations."""
+    return torch.linspace(0, n - 1, min(n, most), dtype=torch.float64).round().long()
 
 
 def fit_hyperparameters(
@@ -57,105 +65,95 @@ def fit_hyperparameters(
     coarse: bool = False,
     shared_lengthscale: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The most probable hyperparameters of k outputs, each with its own.
+    """Fit the hyperparameters of k outputs by maximum a posteriori, independently.
 
-    Several starts for every output go down side by side. Of more than ``ENOUGH`` points, so many are looked at,
-    taken evenly from the order they were told in.
+    A batched L-BFGS minimises ``negative_log_posterior`` from several starts per output. Of more
+    than ``MAX_FIT_POINTS`` observations, an evenly spaced subset is used.
 
     Args:
-        inputs: in the unit cube, shape ``(n, d)``, or ``(k, n, d)`` where every output has its own.
-        values: mean 0 and variance 1 in each column, shape ``(n, k)``.
-        belief: about the noise, and limits.
-        kernel: of all outputs.
-        warm: earlier answers, shape ``(k, d + 1)``: a start beside the fixed ones.
-        known: noise variances of the observations besides the one sought, shape ``(n, k)``.
-        rough: near enough to tell models apart.
-        tied: one lengthscale for all coordinates, instead of one for each.
+        inputs: Unit inputs, shape ``(n, d)``, or ``(k, n, d)`` with one set per output.
+        values: Values with mean 0 and variance 1 in each column, shape ``(n, k)``.
+        noise_prior: Noise prior and bounds.
+        kernel: Kernel of all outputs.
+        warm_start: Earlier optima, shape ``(k, d + 1)``: one more start per output.
+        known_noise: Known noise variances, added to the fitted one, shape ``(n, k)``.
+        coarse: Stop early, with an accuracy that suffices to compare models.
+        shared_lengthscale: Fit one lengthscale for all coordinates.
 
     Returns:
-        Logarithms of lengthscales and noise, ``(k, d + 1)``, and minus the log posterior of each, ``(k,)``.
+        Logarithms of lengthscales and noise, ``(k, d + 1)``, and negative log posteriors, ``(k,)``.
     """
     n, d = inputs.shape[-2:]
     if n > MAX_FIT_POINTS:
-        some = (
-            torch.linspace(0, n - 1, MAX_FIT_POINTS, dtype=torch.float64)
-            .round()
-            .long()
-            .to(inputs.device)
-        )
-        inputs, values, known_noise = (
-            inputs[..., some, :],
-            values[some],
-            None if known_noise is None else known_noise[some],
-        )
+        some = evenly_spaced(n, MAX_FIT_POINTS).to(inputs.device)
+        inputs, values = inputs[..., some, :], values[some]
+        known_noise = None if known_noise is None else known_noise[some]
     k = values.shape[1]
+    # A short and a long start: typical distances in the cube grow with sqrt(d).
     short = [math.log(0.2 * math.sqrt(d))] * d + [math.log(max(noise_prior.min_noise, 1e-6))]
     long = [math.log(math.sqrt(d))] * d + [math.log(max(noise_prior.min_noise, 1e-3))]
     starts = inputs.new_tensor([short, long]).expand(k, 2, d + 1)
     if warm_start is not None:
         starts = torch.cat([warm_start.unsqueeze(1), starts], 1)
-    many = starts.shape[1]
-    spread = _SharedLengthscale(d, starts) if shared_lengthscale else _ArdLengthscales()
-    lower = inputs.new_tensor(
-        [math.log(noise_prior.min_lengthscale)] * d + [math.log(noise_prior.min_noise)]
-    )
-    upper = inputs.new_tensor([math.log(_MAX_LENGTHSCALE)] * d + [math.log(noise_prior.max_noise)])
+    n_starts = starts.shape[1]
+    packing = _Packing(d, starts, shared_lengthscale)
+    lower = [math.log(noise_prior.min_lengthscale)] * d + [math.log(noise_prior.min_noise)]
+    upper = [math.log(_MAX_LENGTHSCALE)] * d + [math.log(noise_prior.max_noise)]
 
-    def function(logs: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        of = which // many
+    def function(packed: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        output = which // n_starts
         value, gradient = negative_log_posterior(
-            spread.out(logs), inputs if inputs.dim() == 2 else inputs[of], values.T[of], noise_prior, kernel,
-            None if known_noise is None else known_noise.T[of],
-        )  # fmt: skip
-        return value, spread.back(gradient)
+            packing.unpack(packed),
+            inputs if inputs.dim() == 2 else inputs[output],
+            values.T[output],
+            noise_prior,
+            kernel,
+            None if known_noise is None else known_noise.T[output],
+        )
+        return value, packing.pack_gradient(gradient)
 
     steps, tolerance = (25, 1e-3) if coarse else (80, 1e-6 if warm_start is None else 1e-5)
-    start = starts.reshape(k * many, d + 1)
     found, lowest = minimise_batched(
         function,
-        spread.into(start),
-        spread.into(lower),
-        spread.into(upper),
+        packing.pack(starts.reshape(k * n_starts, d + 1)),
+        packing.pack(inputs.new_tensor(lower)),
+        packing.pack(inputs.new_tensor(upper)),
         steps=steps,
         tolerance=tolerance,
     )
-    found = spread.out(found)
-    best = lowest.reshape(k, many).argmin(1)
-    rows = torch.arange(k, device=best.device) * many + best
-    return found[rows], lowest[rows]
+    best = lowest.reshape(k, n_starts).argmin(1)
+    rows = torch.arange(k, device=best.device) * n_starts + best
+    return packing.unpack(found)[rows], lowest[rows]
 
 
-class _ArdLengthscales:
-    """Every coordinate has its own lengthscale."""
+class _Packing:
+    """Free parameters of a fit: log lengthscales, d or one shared, and log noise.
 
-    def into(self, logs: Tensor) -> Tensor:
-        return logs
-
-    def out(self, logs: Tensor) -> Tensor:
-        return logs
-
-    def back(self, gradient: Tensor) -> Tensor:
-        return gradient
-
-
-class _SharedLengthscale:
-    """All d coordinates share one lengthscale; the prior counts it d times, which keeps it from the very short.
-
-    Counted once, a rough function in many dimensions would be taken for noise without any noise.
+    The prior counts a shared lengthscale d times. Counted once, it would favour short lengthscales,
+    and a rough function in many dimensions would look like noise.
     """
 
-    def __init__(self, d: int, like: Tensor) -> None:
-        self.d = d
-        self.sum = like.new_ones(d, 1)
+    def __init__(self, d: int, like: Tensor, shared: bool) -> None:
+        self.d, self.shared = d, shared
+        self.ones = like.new_ones(d, 1)
 
-    def into(self, logs: Tensor) -> Tensor:
+    def pack(self, logs: Tensor) -> Tensor:
+        """Return the free parameters of logarithms ``(..., d + 1)``."""
+        if not self.shared:
+            return logs
         return torch.cat([logs[..., :-1].mean(-1, keepdim=True), logs[..., -1:]], -1)
 
-    def out(self, logs: Tensor) -> Tensor:
-        return torch.cat([logs[..., :1].expand(*logs.shape[:-1], self.d), logs[..., 1:]], -1)
+    def unpack(self, packed: Tensor) -> Tensor:
+        """Return the logarithms ``(..., d + 1)`` of free parameters."""
+        if not self.shared:
+            return packed
+        return torch.cat([packed[..., :1].expand(*packed.shape[:-1], self.d), packed[..., 1:]], -1)
 
-    def back(self, gradient: Tensor) -> Tensor:
-        return torch.cat([gradient[..., :-1] @ self.sum, gradient[..., -1:]], -1)
+    def pack_gradient(self, gradient: Tensor) -> Tensor:
+        """Return the gradient in the free parameters: a shared lengthscale sums over coordinates."""
+        if not self.shared:
+            return gradient
+        return torch.cat([gradient[..., :-1] @ self.ones, gradient[..., -1:]], -1)
 
 
 def negative_log_posterior(
@@ -166,49 +164,54 @@ def negative_log_posterior(
     kernel: Kernel,
     known_noise: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Minus log marginal likelihood and log prior, up to a constant, with the gradient in the logarithms.
+    """Return the negative log marginal likelihood minus the log prior, and its gradient.
 
-    The constant mean is the most probable one; being at its optimum, it adds nothing to the gradient.
+    r'C^-1 r / 2 + log|C| / 2 + n log(2 pi) / 2 - log p(l) - log p(noise), up to a constant, with
+    C = K + noise I and r = y - m (Rasmussen & Williams 2006, eq. 2.30 and 5.9). The constant mean m
+    has its most probable value, so its derivative vanishes.
 
     Args:
-        logs: of lengthscales and noise, shape ``(b, d + 1)``.
-        inputs: shape ``(n, d)`` or ``(b, n, d)``.
-        values: shape ``(b, n)``.
-        belief: prior of the noise.
-        kernel: of all.
-        known: further noise variances, shape ``(b, n)``.
+        logs: Logarithms of lengthscales and noise, shape ``(b, d + 1)``.
+        inputs: Unit inputs, shape ``(n, d)`` or ``(b, n, d)``.
+        values: Values, shape ``(b, n)``.
+        noise_prior: Prior of the noise.
+        kernel: Kernel of all rows.
+        known_noise: Further noise variances, shape ``(b, n)``.
 
     Returns:
-        Values ``(b,)``, infinite where the covariance is too singular for so little noise; gradients ``(b, d + 1)``.
+        Values ``(b,)``, infinite for singular covariances, and gradients ``(b, d + 1)``.
     """
     n = inputs.shape[-2]
-    gram, saved = kernel.gram(logs[:, :-1], inputs)
+    gram, cache = kernel.gram(logs[:, :-1], inputs)
     noise = logs[:, -1].exp()
     gram.diagonal(dim1=-2, dim2=-1).add_(
         noise[:, None] if known_noise is None else noise[:, None] + known_noise
     )
     factor, info = torch.linalg.cholesky_ex(gram)
     inverse = torch.cholesky_inverse(factor)
+    # m = 1'C^-1 y / 1'C^-1 1
     ones = inverse.sum(-1)
     constant = (ones * values).sum(-1) / ones.sum(-1)
-    alpha = inverse @ (values - constant[:, None]).unsqueeze(-1)
     residual = (values - constant[:, None]).unsqueeze(-1)
+    alpha = inverse @ residual
+    # log|C| / 2 is the sum of the logarithms on the diagonal of the Cholesky factor.
     halves = 0.5 * (residual * alpha).sum((-2, -1)) + factor.diagonal(dim1=-2, dim2=-1).log().sum(
         -1
     )
+    # dL/dC = (C^-1 - alpha alpha') / 2, chained with dC/d(log l) and dC/d(log noise) = noise I
     upstream = 0.5 * (inverse - alpha @ alpha.mT)
-    of_lengthscales = kernel.gradient_in_log_lengthscales(saved, upstream)
-    of_noise = noise * upstream.diagonal(dim1=-2, dim2=-1).sum(-1)
-    prior, of_prior = lengthscale_prior(logs[:, :-1])
-    off = logs[:, -1] - noise_prior.mean
+    by_lengthscales = kernel.gradient_in_log_lengthscales(cache, upstream)
+    by_noise = noise * upstream.diagonal(dim1=-2, dim2=-1).sum(-1)
+    prior, by_prior = lengthscale_prior(logs[:, :-1])
+    off = logs[:, -1] - noise_prior.log_mean
     value = (
         halves
         + 0.5 * n * math.log(2.0 * math.pi)
         + prior
-        + 0.5 * (off / noise_prior.std) ** 2
+        + 0.5 * (off / noise_prior.log_std) ** 2
         + logs[:, -1]
     )
     gradient = torch.cat(
-        [of_lengthscales + of_prior, (of_noise + off / noise_prior.std**2 + 1.0)[:, None]], 1
+        [by_lengthscales + by_prior, (by_noise + off / noise_prior.log_std**2 + 1.0)[:, None]], 1
     )
     return torch.where(info == 0, value, torch.inf), gradient

@@ -1,7 +1,7 @@
-"""Kernels of Gaussian processes with their gradients written out: many times faster than differentiating them.
+"""ARD kernels of Gaussian processes with analytic gradients.
 
-Everything is batched: ``...`` stands for any leading dimensions (outputs, restarts), hyperparameters are
-logarithms, and tensors stay on the device and in the precision of the data. Every kernel is 1 at distance 0.
+All functions are batched: ``...`` denotes leading dimensions (outputs, restarts). Hyperparameters
+are logarithms. Tensors stay on the device and in the precision of the data. k(x, x) = 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bo_invert.errors import InvalidInputError
 
 
 class KernelCache(NamedTuple):
-    """What a gradient needs of an evaluation: scaled inputs, and the kernel's slope in the squared distance."""
+    """Intermediate results for gradients: scaled inputs and dk/d(r^2)."""
 
     left: Tensor
     right: Tensor
@@ -28,26 +28,27 @@ class KernelCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Kernel(ABC):
-    """A function of the distance between inputs, each coordinate in units of its lengthscale (ARD)."""
+    """Stationary ARD kernel k(r^2) with r^2 = sum_i (x_i - x'_i)^2 / l_i^2."""
 
     name: str
 
     @abstractmethod
     def radial(self, squared: Tensor) -> tuple[Tensor, Tensor]:
-        """Value, and slope in the squared distance, at squared distances ``(..., n, m)``."""
+        """Return k and dk/d(r^2) at squared distances ``(..., n, m)``."""
 
     def matrix(
         self, log_lengthscales: Tensor, left: Tensor, right: Tensor
     ) -> tuple[Tensor, KernelCache]:
-        """Kernel between inputs ``(..., n, d)`` and ``(..., m, d)``, shape ``(..., n, m)``.
+        """Return the kernel matrix ``(..., n, m)`` between two sets of inputs.
 
         Args:
-            logs: logarithms of the lengthscales, shape ``(..., d)``.
-            left: shape ``(..., n, d)``.
-            right: shape ``(..., m, d)``.
+            log_lengthscales: Logarithms of the lengthscales, shape ``(..., d)``.
+            left: Inputs, shape ``(..., n, d)``.
+            right: Inputs, shape ``(..., m, d)``.
         """
         lengthscales = log_lengthscales.exp().unsqueeze(-2)
         a, b = left / lengthscales, right / lengthscales
+        # |a - b|^2 = |a|^2 + |b|^2 - 2 a.b needs one matrix product and no (n, m, d) array
         squared = (
             (a * a).sum(-1, keepdim=True)
             + (b * b).sum(-1).unsqueeze(-2)
@@ -57,71 +58,87 @@ class Kernel(ABC):
         return value, KernelCache(a, b, lengthscales, slope)
 
     def gram(self, log_lengthscales: Tensor, inputs: Tensor) -> tuple[Tensor, KernelCache]:
-        """Kernel of inputs ``(..., n, d)`` with themselves, shape ``(..., n, n)``: exactly 1 on the diagonal."""
-        value, saved = self.matrix(log_lengthscales, inputs, inputs)
+        """Return the Gram matrix ``(..., n, n)`` of inputs ``(..., n, d)``, exactly 1 on the diagonal."""
+        value, cache = self.matrix(log_lengthscales, inputs, inputs)
         value.diagonal(dim1=-2, dim2=-1).fill_(1.0)
-        return value, saved
+        return value, cache
 
-    def gradient_in_log_lengthscales(self, saved: KernelCache, upstream: Tensor) -> Tensor:
-        """Gradient of ``(upstream * matrix).sum()`` in the logarithms, shape ``(..., d)``."""
-        a, b = saved.left, saved.right
-        weights = upstream * saved.slope
-        # sum_ij w_ij (a_ik - b_jk)^2 without an array of shape (n, m, d)
+    def gradient_in_log_lengthscales(self, cache: KernelCache, upstream: Tensor) -> Tensor:
+        """Return the gradient of sum(upstream * matrix) in the log lengthscales, shape ``(..., d)``.
+
+        dk/d(log l_i) = -2 k'(r^2) (a_i - b_i)^2 with scaled inputs a and b.
+        """
+        a, b = cache.left, cache.right
+        weights = upstream * cache.slope
+        # sum_nm w_nm (a_ni - b_mi)^2, expanded to avoid an array of shape (n, m, d)
         squares = (weights.sum(-1, keepdim=True) * a * a).sum(-2) + (
             weights.sum(-2).unsqueeze(-1) * b * b
         ).sum(-2)
         return -2.0 * (squares - 2.0 * (a * (weights @ b)).sum(-2))
 
-    def gradient_in_inputs(self, saved: KernelCache, upstream: Tensor) -> Tensor:
-        """Gradient of ``(upstream * matrix).sum()`` in the left inputs, shape ``(..., n, d)``."""
-        weights = upstream * saved.slope
-        a = saved.left
+    def gradient_in_inputs(self, cache: KernelCache, upstream: Tensor) -> Tensor:
+        """Return the gradient of sum(upstream * matrix) in the left inputs, shape ``(..., n, d)``.
+
+        dk/dx_i = 2 k'(r^2) (a_i - b_i) / l_i with scaled inputs a and b.
+        """
+        weights = upstream * cache.slope
+        a = cache.left
         return (
-            2.0 * (weights.sum(-1, keepdim=True) * a - weights @ saved.right) / saved.lengthscales
+            2.0 * (weights.sum(-1, keepdim=True) * a - weights @ cache.right) / cache.lengthscales
         )
 
 
 class _RBF(Kernel):
+    """Squared exponential kernel: k = exp(-r^2 / 2)."""
+
     def radial(self, squared: Tensor) -> tuple[Tensor, Tensor]:
         value = torch.exp(-0.5 * squared)
         return value, -0.5 * value
 
 
 class _Matern(Kernel):
+    """Matern-5/2 kernel: k = (1 + s + s^2/3) exp(-s) with s = sqrt(5) r."""
+
     def radial(self, squared: Tensor) -> tuple[Tensor, Tensor]:
         s = (5.0 * squared).sqrt()
         decay = torch.exp(-s)
+        # dk/d(r^2) = dk/ds ds/d(r^2) = -s (1 + s)/3 exp(-s) * 5/(2 s)
         slope = (-5.0 / 6.0) * (1.0 + s) * decay
         return (1.0 + s + s * s / 3.0) * decay, slope
 
 
 RBF = _RBF("rbf")
-"""Squared exponential: for functions that are smooth."""
+"""Squared exponential kernel, with infinitely differentiable samples."""
 MATERN = _Matern("matern")
-"""Matern with smoothness 5/2: twice differentiable, believes less in what lies far from the data."""
+"""Matern-5/2 kernel, with twice differentiable samples; extrapolates less than RBF."""
 
 _KERNELS = {kernel.name: kernel for kernel in (RBF, MATERN)}
 
 
 def get_kernel(name: str) -> Kernel:
-    """The kernel of that name.
+    """Return the kernel of that name.
 
     Raises:
-        InvalidInputError: there is none.
+        InvalidInputError: The name is unknown.
     """
     if name not in _KERNELS:
-        raise InvalidInputError(f"no kernel {name!r}; there are {', '.join(map(repr, _KERNELS))}")
+        names = ", ".join(map(repr, _KERNELS))
+        raise InvalidInputError(f"models: kernel must be one of {names}, got {name!r}")
     return _KERNELS[name]
 
 
 def lengthscale_prior(logs: Tensor) -> tuple[Tensor, Tensor]:
-    """Minus log density, up to a constant, of lengthscales ``(..., d)`` under the prior that grows with the dimension.
+    """Return the negative log density of the dimension-scaled lengthscale prior, up to a constant.
 
-    LogNormal(sqrt 2 + log(d)/2, sqrt 3) on each (Hvarfner, Hellsten & Nardi, ICML 2024).
+    l_i ~ LogNormal(sqrt(2) + log(d)/2, sqrt(3)) (Hvarfner, Hellsten & Nardi, ICML 2024).
+
+    Args:
+        logs: Logarithms of the lengthscales, shape ``(..., d)``.
 
     Returns:
-        Value ``(...)`` and gradient ``(..., d)`` in the logarithms.
+        Values ``(...)`` and gradients ``(..., d)`` in the logarithms.
     """
     centre = math.sqrt(2.0) + 0.5 * math.log(logs.shape[-1])
     off = logs - centre
+    # -log p(l) = (log l - centre)^2 / (2 * 3) + log l + const.
     return (off * off / 6.0 + logs).sum(-1), off / 3.0 + 1.0

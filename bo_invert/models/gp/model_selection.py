@@ -1,4 +1,4 @@
-"""What kind of model suits the data: kernel, belief about noise, warp, and whether the coordinates differ."""
+"""Selection of kernel, noise prior, output warp and shared lengthscale by held-out likelihood."""
 
 from __future__ import annotations
 
@@ -10,32 +10,39 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.base import KERNELS, MAX_INDEPENDENT_OUTPUTS
-from bo_invert.models.gp.hyperparameters import EXACT, MEASURED, NOISY, NoisePrior
-from bo_invert.models.gp.hyperparameters import fit_hyperparameters as fit_hyperparameters
+from bo_invert.models.gp.hyperparameters import (
+    EXACT,
+    MEASURED,
+    NOISY,
+    NoisePrior,
+    evenly_spaced,
+    fit_hyperparameters,
+)
 from bo_invert.models.gp.kernels import get_kernel
 from bo_invert.models.gp.output_warp import Warp, threshold_candidates
 from bo_invert.models.gp.posterior import condition
 from bo_invert.types import JSON
 
 _MAX_POINTS = 100
-"""So many points tell which kind of model suits."""
+"""Largest number of observations in a comparison. Engineering choice: bounds its cost."""
 _FOLDS = 4
+"""Number of folds of the cross-validation. Engineering choice."""
 _MAX_COLUMNS = 3
-"""So many of the modelled numbers tell whether coordinates differ."""
+"""Largest number of modelled outputs in the cross-validation. Engineering choice: bounds its cost."""
 _MARGIN = 2.0
-"""A rival must explain the data better by so many nats before the model changes."""
+"""Lead of the current model over others in nats. Engineering choice: avoids switches by chance."""
 
 
 @dataclass(frozen=True)
 class ModelSearchSpace:
-    """Which models may be fitted; more than one, and the data choose. The first of each is the usual one.
+    """Candidate models; the first value of each field is the default.
 
     Args:
-        kernels: names.
-        beliefs: about the noise.
-        ties: whether all coordinates share one lengthscale.
-        tails: for each number 1 where high values are bad, -1 where low ones are and 0 where nobody knows; numbers
-            with a sign may be warped. None to warp nothing.
+        kernels: Names of kernels.
+        noise_priors: Noise priors.
+        warp_directions: For each output 1 if high values are bad, -1 if low ones are, 0 if unknown.
+            Outputs with a direction may be warped. None excludes warps.
+        shared_lengthscales: Candidates for ``ModelSpec.shared_lengthscale``.
     """
 
     kernels: tuple[str, ...] = ("rbf",)
@@ -47,214 +54,247 @@ class ModelSearchSpace:
     def of(
         cls, kernel: str, noisy: bool, warp_directions: tuple[int, ...] | None
     ) -> ModelSearchSpace:
-        """The choice behind a strategy's options: a key of ``base.KERNELS``, and whether the oracle is noisy."""
-        return cls(
-            KERNELS[kernel],
-            (NOISY, MEASURED) if noisy else (NOISY, EXACT),
-            warp_directions,
-            (True, False),
+        """Return the search space of a strategy's options; ``kernel`` is a key of ``KERNELS``."""
+        priors = (NOISY, MEASURED) if noisy else (NOISY, EXACT)
+        return cls(KERNELS[kernel], priors, warp_directions, (True, False))
+
+    def default_spec(self, outputs: int) -> ModelSpec:
+        """Return the first candidate, without warps."""
+        return ModelSpec(
+            self.kernels[0], self.noise_priors[0], (0.0,) * outputs, self.shared_lengthscales[0]
         )
 
 
 DEFAULT_SEARCH_SPACE = ModelSearchSpace()
-"""The squared exponential, hardly any noise, nothing warped, a lengthscale for each coordinate."""
+"""RBF kernel with one lengthscale per coordinate, the noise prior of exact oracles, no warp."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A kernel, a belief, a knee for each number (0 for none), and whether there is one lengthscale for all."""
+    """Specification of a surrogate.
+
+    Args:
+        kernel: Name of the kernel.
+        noise_prior: Noise prior.
+        warp_thresholds: Warp threshold of each output; 0 for none.
+        shared_lengthscale: All coordinates share one lengthscale.
+    """
 
     kernel: str
     noise_prior: NoisePrior
     warp_thresholds: tuple[float, ...]
     shared_lengthscale: bool
 
-    def warp(self, values: Tensor, tails: tuple[int, ...] | None) -> Warp | None:
-        if tails is None or not any(self.warp_thresholds):
+    def warp(self, values: Tensor, warp_directions: tuple[int, ...] | None) -> Warp | None:
+        """Return the output warp of values ``(n, c)``; None if no output is warped."""
+        if warp_directions is None or not any(self.warp_thresholds):
             return None
-        sign = values.new_tensor([float(t or 1) for t in tails])
-        knee = values.new_tensor([k or float("inf") for k in self.warp_thresholds])
-        return Warp(sign, (sign * values).amin(0), knee)
+        sign = values.new_tensor([float(direction or 1) for direction in warp_directions])
+        threshold = values.new_tensor([t or float("inf") for t in self.warp_thresholds])
+        return Warp(sign, (sign * values).amin(0), threshold)
 
-    def same_family(self, other: ModelSpec | None) -> bool:
-        """Whether the kinds of model are the same; knees move with the data."""
-        return other is not None and (self.kernel, self.noise_prior, any(self.warp_thresholds)) == (
-            other.kernel,
-            other.noise_prior,
-            any(other.warp_thresholds),
-        )
+    @property
+    def family(self) -> tuple[str, NoisePrior, bool]:
+        """Kernel, noise prior and presence of a warp; thresholds change with the data."""
+        return self.kernel, self.noise_prior, any(self.warp_thresholds)
 
 
 def is_compatible(memo: JSON, d: int, search_space: ModelSearchSpace) -> bool:
-    """Whether a memo is of about the same model: an option or the problem may have changed since."""
+    """Return whether a memo describes a candidate; options or the problem may have changed."""
     logs = (memo or {}).get("logs", [])
     return bool(
         logs
         and all(len(row) == d + 1 for row in logs)
         and memo["kernel"] in search_space.kernels
-        and memo["belief"] in {belief.name for belief in search_space.noise_priors}
-        and memo.get("tied")
-        in search_space.shared_lengthscales  # logs of earlier versions do not say
+        and memo["belief"] in {prior.name for prior in search_space.noise_priors}
+        # Logs of early versions lack this key.
+        and memo.get("tied") in search_space.shared_lengthscales
     )
 
 
-def spec_from_memo(note: JSON, search_space: ModelSearchSpace) -> ModelSpec:
-    """The plan in a memo that serves."""
-    belief = next(belief for belief in search_space.noise_priors if belief.name == note["belief"])
-    return ModelSpec(note["kernel"], belief, tuple(note["knees"]), note["tied"])
+def spec_from_memo(memo: JSON, search_space: ModelSearchSpace) -> ModelSpec:
+    """Return the specification in a compatible memo."""
+    prior = next(prior for prior in search_space.noise_priors if prior.name == memo["belief"])
+    return ModelSpec(memo["kernel"], prior, tuple(memo["knees"]), memo["tied"])
 
 
 def select_model(
-    x: Tensor, raw: Tensor, search_space: ModelSearchSpace, note: JSON, size: int
+    x: Tensor, raw: Tensor, search_space: ModelSearchSpace, memo: JSON, size: int
 ) -> tuple[ModelSpec, JSON]:
-    """The plan under which left-out values are most probable, and a memo of its fit.
+    """Select the specification with the highest held-out log density.
 
-    First the warp is chosen, then kernel and belief, then whether the coordinates differ. Of many points, some are
-    looked at.
+    The warp comes first, then kernel and noise prior, then the shared lengthscale. An evenly spaced
+    subset bounds the cost.
+
+    Args:
+        x: Unit inputs, shape ``(n, d)``.
+        raw: Values, shape ``(n, c)``.
+        search_space: Candidates.
+        memo: Compatible memo of an earlier fit, or None.
+        size: Number of completed trials, for the new memo.
+
+    Returns:
+        Specification, and a memo with its coarse fit.
     """
-    usual = ModelSpec(
-        search_space.kernels[0],
-        search_space.noise_priors[0],
-        (0.0,) * raw.shape[1],
-        search_space.shared_lengthscales[0],
-    )
-    current = usual if note is None else spec_from_memo(note, search_space)
-    n = len(x)
-    if n > _MAX_POINTS:
-        some = (
-            torch.linspace(0, n - 1, _MAX_POINTS, dtype=torch.float64).round().long().to(x.device)
-        )
+    default = search_space.default_spec(raw.shape[1])
+    current = default if memo is None else spec_from_memo(memo, search_space)
+    if len(x) > _MAX_POINTS:
+        some = evenly_spaced(len(x), _MAX_POINTS).to(x.device)
         x, raw = x[some], raw[some]
-    first = (search_space.kernels[0], search_space.noise_priors[0])
-    tied = current.shared_lengthscale
-    plans = [
-        ModelSpec(*first, shape, tied)
-        for shape in _candidate_thresholds(raw, search_space.warp_directions)
+    start = replace(default, shared_lengthscale=current.shared_lengthscale)
+    specs = [
+        replace(start, warp_thresholds=thresholds)
+        for thresholds in _candidate_thresholds(raw, search_space.warp_directions)
     ]
-    best, highest, answer = _best_by_leave_one_out(x, raw, search_space, plans, current)
-    for pair in product(search_space.kernels, search_space.noise_priors):
-        if pair != first:
-            found = _best_by_leave_one_out(
-                x, raw, search_space, [ModelSpec(*pair, best.warp_thresholds, tied)], current
-            )
+    best, highest, fitted = _best_by_leave_one_out(x, raw, search_space, specs, current)
+    for name, prior in product(search_space.kernels, search_space.noise_priors):
+        if (name, prior) != (default.kernel, default.noise_prior):
+            spec = replace(best, kernel=name, noise_prior=prior)
+            found = _best_by_leave_one_out(x, raw, search_space, [spec], current)
             if found[1] > highest:
-                best, highest, answer = found
+                best, highest, fitted = found
     if len(search_space.shared_lengthscales) > 1 and len(x) >= 2 * _FOLDS:
         warp = best.warp(raw, search_space.warp_directions)
         scores = output_basis(raw if warp is None else warp(raw))[0]
         densities = {
-            t: _cross_validated_log_density(x, scores, replace(best, shared_lengthscale=t))
-            + _MARGIN * (t == tied)
-            for t in search_space.shared_lengthscales
+            shared: _cross_validated_log_density(x, scores, replace(best, shared_lengthscale=shared))
+            + _MARGIN * (shared == current.shared_lengthscale)
+            for shared in search_space.shared_lengthscales
         }
-        best = replace(
-            best,
-            shared_lengthscale=max(search_space.shared_lengthscales, key=densities.__getitem__),
-        )
-    memo = {
-        "n": 0,  # rough fits only start the one that counts
-        "logs": answer.tolist(), "kernel": best.kernel, "belief": best.noise_prior.name, "knees": list(best.warp_thresholds),
-        "tied": best.shared_lengthscale, "chosen": size,
-    }  # fmt: skip
-    return best, memo
+        shared = max(search_space.shared_lengthscales, key=densities.__getitem__)
+        best = replace(best, shared_lengthscale=shared)
+    # n = 0 forces a full fit, which the coarse one only warm-starts.
+    return best, to_memo(best, 0, fitted.tolist(), size)
+
+
+def to_memo(spec: ModelSpec, n: int, logs: list[list[float]], chosen: int) -> JSON:
+    """Return the memo of a fit.
+
+    Args:
+        spec: Specification.
+        n: Number of completed trials at the fit of the hyperparameters.
+        logs: Logarithms of lengthscales and noise.
+        chosen: Number of completed trials at the model selection.
+    """
+    return {
+        "n": n,
+        "logs": logs,
+        "kernel": spec.kernel,
+        "belief": spec.noise_prior.name,
+        "knees": list(spec.warp_thresholds),
+        "tied": spec.shared_lengthscale,
+        "chosen": chosen,
+    }
 
 
 def _best_by_leave_one_out(
     x: Tensor,
     raw: Tensor,
     search_space: ModelSearchSpace,
-    plans: Sequence[ModelSpec],
-    current: ModelSpec | None,
+    specs: Sequence[ModelSpec],
+    current: ModelSpec,
 ) -> tuple[ModelSpec, float, Tensor]:
-    """The best of plans with one kernel and one belief, the log density of left-out values under it, and its fit."""
-    warps = [plan.warp(raw, search_space.warp_directions) for plan in plans]
+    """Return the best of specifications that differ in the warp, its log density and its fit.
+
+    The density is that of the raw outputs: with y = w^-1(weights s + offset), log p(y) is
+    log p(s) + log w'(y) - log|weights|.
+    """
+    warps = [spec.warp(raw, search_space.warp_directions) for spec in specs]
     bases = [output_basis(raw if warp is None else warp(raw)) for warp in warps]
     k = bases[0][0].shape[1]
-    name = plans[0].kernel
+    kernel = get_kernel(specs[0].kernel)
     found, _ = fit_hyperparameters(
-        x, torch.cat([base[0] for base in bases], 1), plans[0].noise_prior, get_kernel(name), coarse=True,
-        shared_lengthscale=plans[0].shared_lengthscale,
-    )  # fmt: skip
+        x,
+        torch.cat([basis[0] for basis in bases], 1),
+        specs[0].noise_prior,
+        kernel,
+        coarse=True,
+        shared_lengthscale=specs[0].shared_lengthscale,
+    )
     densities = []
-    for i, (plan, warp, (scores, weights, _)) in enumerate(zip(plans, warps, bases, strict=True)):
-        density = _leave_one_out_log_density(x, scores, found[i * k : (i + 1) * k], name)
+    for i, (spec, warp, (scores, weights, _)) in enumerate(zip(specs, warps, bases, strict=True)):
+        logs = found[i * k : (i + 1) * k]
+        gp = condition(kernel, logs[:, :-1], logs[:, -1].exp(), x, scores)
+        density = _log_density(scores, *gp.leave_one_out())
         if warp is not None:
             density += float(warp.log_slope(raw).sum())
         if raw.shape[1] <= MAX_INDEPENDENT_OUTPUTS:
             density -= float(weights.diagonal().log().sum()) * len(x)
-        densities.append(density + _MARGIN * plan.same_family(current))
-    at = max(range(len(plans)), key=densities.__getitem__)
-    return plans[at], densities[at], found[at * k : (at + 1) * k]
+        densities.append(density + _MARGIN * (spec.family == current.family))
+    at = max(range(len(specs)), key=densities.__getitem__)
+    return specs[at], densities[at], found[at * k : (at + 1) * k]
 
 
-def _candidate_thresholds(raw: Tensor, tails: tuple[int, ...] | None) -> list[tuple[float, ...]]:
-    """Knees worth trying: none, or one for each number whose bad side is known."""
+def _candidate_thresholds(
+    raw: Tensor, warp_directions: tuple[int, ...] | None
+) -> list[tuple[float, ...]]:
+    """Return sets of warp thresholds: none, and one for each quantile of ``threshold_candidates``."""
     c = raw.shape[1]
     plain = (0.0,) * c
-    if tails is None or not any(tails) or len(raw) < 8 or c > MAX_INDEPENDENT_OUTPUTS:
+    if not any(warp_directions or ()) or len(raw) < 8 or c > MAX_INDEPENDENT_OUTPUTS:
         return [plain]
     columns = [
-        threshold_candidates(raw[:, j], float(tail)) if tail else [] for j, tail in enumerate(tails)
+        threshold_candidates(raw[:, j], float(direction)) if direction else []
+        for j, direction in enumerate(warp_directions or ())
     ]
-    many = max(len(column) for column in columns)
+    longest = max(len(column) for column in columns)
     return [
         plain,
-        *(tuple(col[i] if i < len(col) else 0.0 for col in columns) for i in range(many)),
+        *(tuple(col[i] if i < len(col) else 0.0 for col in columns) for i in range(longest)),
     ]
 
 
-def _cross_validated_log_density(x: Tensor, scores: Tensor, plan: ModelSpec) -> float:
-    """Log density of scores predicted by fits without them.
+def _cross_validated_log_density(x: Tensor, scores: Tensor, spec: ModelSpec) -> float:
+    """Return the log density of scores under cross-validated fits.
 
-    Left-out values would not do here: many lengthscales can be fitted so that the values they were fitted to predict
-    each other.
+    Leave-one-out with fixed hyperparameters would favour many lengthscales: they can be fitted so
+    that the observations predict one another.
     """
     scores = scores[:, :_MAX_COLUMNS]
     k = scores.shape[1]
     folds = [torch.arange(len(x), device=x.device) % _FOLDS == fold for fold in range(_FOLDS)]
-    least = min(int((~out).sum()) for out in folds)
-    kept = [torch.nonzero(~out)[:least, 0] for out in folds]
-    inputs = torch.stack([x[some] for some in kept]).repeat_interleave(k, 0)
-    values = torch.cat([scores[some] for some in kept], 1)
+    # Equal sizes allow one batched fit of all folds.
+    size = min(int((~fold).sum()) for fold in folds)
+    training = [torch.nonzero(~fold)[:size, 0] for fold in folds]
+    inputs = torch.stack([x[rows] for rows in training]).repeat_interleave(k, 0)
+    values = torch.cat([scores[rows] for rows in training], 1)
+    kernel = get_kernel(spec.kernel)
     logs, _ = fit_hyperparameters(
         inputs,
         values,
-        plan.noise_prior,
-        get_kernel(plan.kernel),
+        spec.noise_prior,
+        kernel,
         coarse=True,
-        shared_lengthscale=plan.shared_lengthscale,
+        shared_lengthscale=spec.shared_lengthscale,
     )
     total = 0.0
-    for fold, (out, some) in enumerate(zip(folds, kept, strict=True)):
-        own = logs[fold * k : (fold + 1) * k]
-        process = condition(
-            get_kernel(plan.kernel), own[:, :-1], own[:, -1].exp(), x[some], scores[some]
-        )
-        mean, variance = process(x[out])
-        variance = variance + own[:, -1].exp()
-        total += float(
-            (
-                -0.5 * (scores[out] - mean) ** 2 / variance - 0.5 * (2 * torch.pi * variance).log()
-            ).sum()
-        )
+    for number, (fold, rows) in enumerate(zip(folds, training, strict=True)):
+        own = logs[number * k : (number + 1) * k]
+        gp = condition(kernel, own[:, :-1], own[:, -1].exp(), x[rows], scores[rows])
+        mean, variance = gp(x[fold])
+        total += _log_density(scores[fold], mean, variance + own[:, -1].exp())
     return total
 
 
-def _leave_one_out_log_density(x: Tensor, scores: Tensor, logs: Tensor, name: str) -> float:
-    """Log density of the scores, each predicted from all others."""
-    mean, variance = condition(
-        get_kernel(name), logs[:, :-1], logs[:, -1].exp(), x, scores
-    ).leave_one_out()
+def _log_density(values: Tensor, mean: Tensor, variance: Tensor) -> float:
+    """Return the sum of log N(value; mean, variance)."""
     return float(
-        (-0.5 * (scores - mean) ** 2 / variance - 0.5 * (2 * torch.pi * variance).log()).sum()
+        (-0.5 * (values - mean) ** 2 / variance - 0.5 * (2 * torch.pi * variance).log()).sum()
     )
 
 
 def output_basis(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores ``(n, k)`` of mean 0 and variance 1, weights ``(k, c)`` and offset ``(c,)``.
+    """Standardise outputs or project them to principal components.
 
-    Values are scores times weights plus offset. Up to ``MANY`` numbers are taken one by one; more are replaced by
-    their leading principal components, as many as explain all but a millionth of the variance, at most ``MANY``.
+    Values are scores @ weights + offset. Up to ``MAX_INDEPENDENT_OUTPUTS`` outputs are standardised.
+    More outputs are replaced by the leading components that explain all but 1e-6 of the variance,
+    at most ``MAX_INDEPENDENT_OUTPUTS`` (Higdon et al. 2008).
+
+    Args:
+        values: Values, shape ``(n, c)``.
+
+    Returns:
+        Scores ``(n, k)`` with mean 0 and variance 1, weights ``(k, c)`` and offset ``(c,)``.
     """
     offset = values.mean(0)
     spread = values.std(0, correction=0)
@@ -262,6 +302,7 @@ def output_basis(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     standard = (values - offset) / spread
     if values.shape[1] <= MAX_INDEPENDENT_OUTPUTS:
         return standard, spread.diag(), offset
+    # standard = U S V': sqrt(n) U are the scores and S V' / sqrt(n) the weights.
     left, sizes, right = torch.linalg.svd(standard, full_matrices=False)
     missing = 1.0 - (sizes**2).cumsum(0) / (sizes**2).sum().clamp(min=1e-300)
     k = min(MAX_INDEPENDENT_OUTPUTS, 1 + int((missing > 1e-6).sum()), len(sizes))

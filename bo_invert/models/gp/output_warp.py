@@ -1,4 +1,4 @@
-"""Heavy tails straightened: a monotone map of an output that compresses what is far from good."""
+"""Output warp: a monotone map that compresses the heavy tail of an output."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """``log(1 + (v - least) / knee)`` of values ``v = sign * y``: linear within a knee of the best, logarithmic beyond.
+    """Logarithmic output warp w(v) = log(1 + (v - lowest) / threshold) of v = sign * y.
 
-    Below the least value told the map goes on as a straight line, so a model may predict anything. An infinite knee
-    leaves an output as it is.
+    It is linear within a threshold of the best value and logarithmic beyond. Below the lowest
+    observation it continues as a straight line, so that the inverse exists everywhere. An infinite
+    threshold leaves an output unchanged.
 
     Args:
-        sign: 1 where high values are bad, -1 where low ones are, shape ``(c,)``.
-        least: lowest ``v`` told, shape ``(c,)``.
-        knee: shape ``(c,)``, positive.
+        sign: 1 if high values are bad, -1 if low ones are, shape ``(c,)``.
+        lowest: Lowest observed v, shape ``(c,)``.
+        threshold: Positive thresholds, shape ``(c,)``.
     """
 
     sign: Tensor
@@ -26,38 +27,39 @@ class Warp:
     threshold: Tensor
 
     def __call__(self, values: Tensor) -> Tensor:
-        """Warped values ``(..., c)``; the sign stays, so better remains better."""
+        """Return warped values ``(..., c)``; the order of values is preserved."""
         v = self.sign * values
-        off = (v - self.lowest) / self._safe
+        off = (v - self.lowest) / self._scale
         bent = torch.where(off > 0, off.clamp(min=0.0).log1p(), off)
-        return torch.where(self._bends, self.sign * bent, values)
+        return torch.where(self._warped, self.sign * bent, values)
 
     def inverse(self, warped: Tensor) -> Tensor:
-        """Values ``(..., c)`` of warped ones; differentiable."""
+        """Return the values ``(..., c)`` of warped ones, differentiably."""
         v = self.sign * warped
-        bent = torch.where(v > 0, v.clamp(min=0.0, max=300.0).expm1(), v) * self._safe + self.lowest
-        return torch.where(self._bends, self.sign * bent, warped)
+        # exp(300) is finite, so extrapolation never overflows.
+        bent = torch.where(v > 0, v.clamp(min=0.0, max=300.0).expm1(), v) * self._scale + self.lowest
+        return torch.where(self._warped, self.sign * bent, warped)
 
     def log_slope(self, values: Tensor) -> Tensor:
-        """Logarithm of the map's slope at values ``(..., c)``: what densities need to be compared across maps."""
-        off = (self.sign * values - self.lowest) / self._safe
-        slope = -off.clamp(min=0.0).log1p() - self._safe.log()
-        return torch.where(self._bends, slope, torch.zeros_like(values))
+        """Return log dw/dy at values ``(..., c)``, the Jacobian term of a density under the warp."""
+        off = (self.sign * values - self.lowest) / self._scale
+        slope = -off.clamp(min=0.0).log1p() - self._scale.log()
+        return torch.where(self._warped, slope, torch.zeros_like(values))
 
     @property
-    def _bends(self) -> Tensor:
+    def _warped(self) -> Tensor:
         return self.threshold.isfinite()
 
     @property
-    def _safe(self) -> Tensor:
-        return torch.where(self._bends, self.threshold, torch.ones_like(self.threshold))
+    def _scale(self) -> Tensor:
+        return torch.where(self._warped, self.threshold, torch.ones_like(self.threshold))
 
 
 def threshold_candidates(
     values: Tensor, sign: float, shares: tuple[float, ...] = (0.5, 0.25, 0.1)
 ) -> list[float]:
-    """Candidates for the knee of values ``(n,)``: how far quantiles of them lie from the best."""
+    """Return candidate thresholds: distances between quantiles of values ``(n,)`` and the best."""
     v = sign * values
-    reach = torch.quantile(v, v.new_tensor(shares)) - v.min()
-    usual = float(v.abs().median()) + float(v.min().abs())
-    return [float(r) for r in reach if r > 1e-12 * usual]
+    distances = torch.quantile(v, v.new_tensor(shares)) - v.min()
+    magnitude = float(v.abs().median()) + float(v.min().abs())
+    return [float(r) for r in distances if r > 1e-12 * magnitude]

@@ -1,6 +1,7 @@
-"""The posterior of Gaussian processes, exact, with gradients written out.
+"""Exact posterior of Gaussian processes with analytic gradients.
 
-Batched over k outputs that share their inputs, and over fantasies: several sets of values at the same inputs.
+It is batched over k outputs with the same inputs, and over fantasies: sets of values at the same
+inputs.
 """
 
 from __future__ import annotations
@@ -14,25 +15,28 @@ from torch import Tensor
 from bo_invert.models.gp.kernels import Kernel
 
 _MIN_VARIANCE = 1e-12
-"""Below this variance rounding errors speak, and not the data."""
+"""Lower bound of a posterior variance in units of the prior variance. Engineering choice: smaller
+values of 1 - k'C^-1 k are rounding errors."""
 
 
 @dataclass(frozen=True, eq=False)
 class GPPosterior:
-    """k independent Gaussian processes, conditioned on n points.
+    """Posterior of k independent Gaussian processes, given n observations.
 
-    Build one with ``condition``. Shapes: k outputs, d coordinates, F fantasies (1 unless some were drawn).
+    mean(x) = m + k(x)' C^-1 (y - m) and variance(x) = 1 - k(x)' C^-1 k(x), with C = K + noise
+    (Rasmussen & Williams 2006, eq. 2.25). ``condition`` builds one. F is the number of fantasies,
+    and 1 without fantasies.
 
     Args:
-        kernel: of all outputs.
-        logs: logarithms of the lengthscales, shape ``(k, d)``.
-        noise: variances of the observations, shape ``(k, n)``.
-        constant: means before the data, shape ``(k,)``.
-        inputs: shape ``(n, d)``.
-        values: shape ``(k, n, F)``.
-        factor: lower Cholesky factors of the covariances, shape ``(k, n, n)``.
-        whitener: their inverses, shape ``(k, n, n)``.
-        weights: covariances' inverses times values, shape ``(k, n, F)``.
+        kernel: Kernel of all outputs.
+        log_lengthscales: Logarithms of the lengthscales, shape ``(k, d)``.
+        noise: Noise variances of the observations, shape ``(k, n)``.
+        constant: Prior means m, shape ``(k,)``.
+        inputs: Observed inputs, shape ``(n, d)``.
+        values: Observed values y, shape ``(k, n, F)``.
+        cholesky: Lower Cholesky factors L of C, shape ``(k, n, n)``.
+        inverse_cholesky: Inverses of L, shape ``(k, n, n)``.
+        weights: C^-1 (y - m), shape ``(k, n, F)``.
     """
 
     kernel: Kernel
@@ -46,73 +50,71 @@ class GPPosterior:
     weights: Tensor
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean ``(..., k)`` and variance ``(..., k)`` without noise, at inputs ``(..., d)``; differentiable."""
+        """Return mean and noise-free variance, ``(..., k)`` each, at inputs ``(..., d)``."""
         mean, variance = self.fantasies(inputs)
         return mean[..., 0], variance
 
     def fantasies(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Means ``(..., k, F)`` of all fantasies and their common variance ``(..., k)`` at inputs ``(..., d)``."""
+        """Return means ``(..., k, F)`` of all fantasies and their common variance ``(..., k)``."""
         flat = inputs.reshape(-1, inputs.shape[-1])
         mean, variance = _Posterior.apply(flat, self)  # type: ignore[no-untyped-call]
         lead = inputs.shape[:-1]
         return mean.reshape(*lead, *mean.shape[1:]), variance.reshape(*lead, -1)
 
     def joint(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean ``(k, q, F)`` and covariance ``(k, q, q)`` of the values at inputs ``(q, d)``, without noise."""
+        """Return mean ``(k, q, F)`` and noise-free covariance ``(k, q, q)`` at inputs ``(q, d)``."""
         cross, _ = self.kernel.matrix(self.log_lengthscales, inputs, self.inputs)
         white = cross @ self.inverse_cholesky.mT
         prior, _ = self.kernel.gram(self.log_lengthscales, inputs)
         return self.constant[:, None, None] + cross @ self.weights, prior - white @ white.mT
 
     def fantasize(self, inputs: Tensor, normals: Tensor) -> tuple[GPPosterior, Tensor]:
-        """What would be believed after F possible outcomes at inputs ``(p, d)``.
+        """Condition on F samples of the noise-free values at pending inputs.
 
         Args:
-            inputs: where outcomes are not known, shape ``(p, d)``.
-            normals: standard normal numbers, shape ``(F, k, p)``; one set for each fantasy.
+            inputs: Pending inputs, shape ``(p, d)``.
+            normals: Standard normal numbers, one set per fantasy, shape ``(F, k, p)``.
 
         Returns:
-            The processes conditioned on samples of the noiseless values there, and the samples ``(F, k, p)``.
+            Posterior with F fantasies, and the samples ``(F, k, p)``.
         """
         mean, covariance = self.joint(inputs)
         p = len(inputs)
-        # The jitter is far below what separates points worth asking for, and stands for the noise of a fantasy.
+        # The jitter acts as the noise of a fantasy, far below the variance at useful points.
         jitter = 1e-8
         lower = cholesky_with_jitter(
             covariance + jitter * torch.eye(p, dtype=mean.dtype, device=mean.device)
         )
         samples = mean + lower @ normals.permute(1, 2, 0)  # (k, p, F)
         cross, _ = self.kernel.matrix(self.log_lengthscales, inputs, self.inputs)
-        side = (
-            cross @ self.inverse_cholesky.mT
-        )  # (k, p, n): rows of the new factor left of its corner
+        # The factor of [[C, K'], [K, S]] is [[L, 0], [K L^-T, lower]]; blocks give its inverse too.
+        side = cross @ self.inverse_cholesky.mT  # (k, p, n)
         n, k = len(self.inputs), len(self.log_lengthscales)
         factor = self.cholesky.new_zeros(k, n + p, n + p)
         factor[:, :n, :n], factor[:, n:, :n], factor[:, n:, n:] = self.cholesky, side, lower
-        whitener = torch.zeros_like(factor)
+        inverse = torch.zeros_like(factor)
         corner = _inverse(lower)
-        whitener[:, :n, :n], whitener[:, n:, n:] = self.inverse_cholesky, corner
-        whitener[:, n:, :n] = -corner @ side @ self.inverse_cholesky
-        told = self.values.expand(k, n, samples.shape[-1])
-        values = torch.cat([told, samples], 1)
-        weights = whitener.mT @ (whitener @ (values - self.constant[:, None, None]))
+        inverse[:, :n, :n], inverse[:, n:, n:] = self.inverse_cholesky, corner
+        inverse[:, n:, :n] = -corner @ side @ self.inverse_cholesky
+        observed = self.values.expand(k, n, samples.shape[-1])
+        values = torch.cat([observed, samples], 1)
+        weights = inverse.mT @ (inverse @ (values - self.constant[:, None, None]))
         noise = torch.cat(
             [self.noise, torch.full((k, p), jitter, dtype=mean.dtype, device=mean.device)], 1
         )
         after = replace(
-            self, noise=noise, inputs=torch.cat([self.inputs, inputs]), values=values, cholesky=factor,
-            inverse_cholesky=whitener, weights=weights,
+            self, noise=noise, inputs=torch.cat([self.inputs, inputs]), values=values,
+            cholesky=factor, inverse_cholesky=inverse, weights=weights,
         )  # fmt: skip
         return after, samples.permute(2, 0, 1)
 
     def leave_one_out(self) -> tuple[Tensor, Tensor]:
-        """Means and variances, noise included, ``(n, k)`` each, of every told value predicted from all others.
+        """Return leave-one-out means and variances with noise, ``(n, k)`` each.
 
-        Closed form (Rasmussen & Williams 2006, eq. 5.12); hyperparameters and constant stay as they are.
+        mean_i = y_i - (C^-1 (y - m))_i / (C^-1)_ii and variance_i = 1 / (C^-1)_ii (Rasmussen &
+        Williams 2006, eq. 5.12), at fixed hyperparameters and constant.
         """
-        precision = (self.inverse_cholesky * self.inverse_cholesky).sum(
-            1
-        )  # the diagonal of the inverse
+        precision = (self.inverse_cholesky * self.inverse_cholesky).sum(1)  # diagonal of C^-1
         mean = self.values[..., 0] - self.weights[..., 0] / precision
         return mean.T, (1.0 / precision).T
 
@@ -125,33 +127,34 @@ def condition(
     values: Tensor,
     constant: Tensor | None = None,
 ) -> GPPosterior:
-    """The processes after their data.
+    """Condition Gaussian processes on observations.
 
     Args:
-        kernel: of all outputs.
-        logs: logarithms of the lengthscales, shape ``(k, d)``.
-        noise: variances, shape ``(k,)``, or ``(k, n)`` where every observation has its own.
-        inputs: shape ``(n, d)``.
-        values: shape ``(n, k)``.
-        constant: means before the data, shape ``(k,)``; default: the most probable ones.
+        kernel: Kernel of all outputs.
+        log_lengthscales: Logarithms of the lengthscales, shape ``(k, d)``.
+        noise: Noise variances, shape ``(k,)``, or ``(k, n)`` with one per observation.
+        inputs: Observed inputs, shape ``(n, d)``.
+        values: Observed values, shape ``(n, k)``.
+        constant: Prior means, shape ``(k,)``; by default the most probable ones.
     """
     gram, _ = kernel.gram(log_lengthscales, inputs)
     spread = noise if noise.dim() == 2 else noise[:, None].expand(-1, len(inputs))
     gram.diagonal(dim1=-2, dim2=-1).add_(spread)
     factor = cholesky_with_jitter(gram)
-    whitener = _inverse(factor)
+    inverse = _inverse(factor)
     target = values.mT.unsqueeze(-1)
-    ones = whitener.sum(-1, keepdim=True)
+    ones = inverse.sum(-1, keepdim=True)
     if constant is None:
-        constant = (ones * (whitener @ target)).sum((-2, -1)) / (ones * ones).sum((-2, -1))
-    weights = whitener.mT @ (whitener @ (target - constant[:, None, None]))
+        # m = 1'C^-1 y / 1'C^-1 1, with C^-1 = L^-T L^-1
+        constant = (ones * (inverse @ target)).sum((-2, -1)) / (ones * ones).sum((-2, -1))
+    weights = inverse.mT @ (inverse @ (target - constant[:, None, None]))
     return GPPosterior(
-        kernel, log_lengthscales, spread, constant, inputs, target, factor, whitener, weights
+        kernel, log_lengthscales, spread, constant, inputs, target, factor, inverse, weights
     )
 
 
 def cholesky_with_jitter(matrix: Tensor) -> Tensor:
-    """Lower Cholesky factors of covariances ``(..., n, n)``; the diagonal is raised where rounding demands it."""
+    """Return lower Cholesky factors of ``(..., n, n)``, with growing jitter if one is singular."""
     factor: Tensor
     factor, info = torch.linalg.cholesky_ex(matrix)
     jitter = 1e-10
@@ -170,23 +173,24 @@ def _inverse(factor: Tensor) -> Tensor:
 
 
 class _Posterior(torch.autograd.Function):
-    """Mean and variance as one node of the graph."""
+    """Posterior mean and variance as one node of the autograd graph.
+
+    With w = L^-1 k(x): d mean = weights' dk and d variance = -2 w' L^-1 dk.
+    """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, process: GPPosterior) -> tuple[Tensor, Tensor]:
-        cross, saved = process.kernel.matrix(
-            process.log_lengthscales, inputs, process.inputs
-        )  # (k, m, n)
-        white = cross @ process.inverse_cholesky.mT
-        mean = process.constant[:, None, None] + cross @ process.weights
+    def forward(ctx: Any, inputs: Tensor, gp: GPPosterior) -> tuple[Tensor, Tensor]:
+        cross, cache = gp.kernel.matrix(gp.log_lengthscales, inputs, gp.inputs)  # (k, m, n)
+        white = cross @ gp.inverse_cholesky.mT
+        mean = gp.constant[:, None, None] + cross @ gp.weights
         variance = (1.0 - (white * white).sum(-1)).clamp(min=_MIN_VARIANCE)
-        ctx.gp, ctx.saved, ctx.white = process, saved, white
+        ctx.gp, ctx.cache, ctx.white = gp, cache, white
         return mean.transpose(0, 1), variance.mT
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
-        of_mean, of_variance = upstream  # (m, k, F), (m, k)
-        process: GPPosterior = ctx.gp
-        pull = of_mean.transpose(0, 1) @ process.weights.mT
-        pull = pull - 2.0 * of_variance.mT.unsqueeze(-1) * (ctx.white @ process.inverse_cholesky)
-        return process.kernel.gradient_in_inputs(ctx.saved, pull).sum(0), None
+        by_mean, by_variance = upstream  # (m, k, F), (m, k)
+        gp: GPPosterior = ctx.gp
+        pull = by_mean.transpose(0, 1) @ gp.weights.mT
+        pull = pull - 2.0 * by_variance.mT.unsqueeze(-1) * (ctx.white @ gp.inverse_cholesky)
+        return gp.kernel.gradient_in_inputs(ctx.cache, pull).sum(0), None

@@ -1,4 +1,4 @@
-"""What is believed of told outputs: Gaussian processes behind a basis, a scale and, for heavy tails, a warp."""
+"""Gaussian-process surrogate: output warp, standardisation or principal components, posterior."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
-from bo_invert.models.gp.hyperparameters import fit_hyperparameters as fit_hyperparameters
+from bo_invert.models.gp.hyperparameters import fit_hyperparameters
 from bo_invert.models.gp.kernels import get_kernel
 from bo_invert.models.gp.model_selection import (
     DEFAULT_SEARCH_SPACE,
@@ -20,6 +20,7 @@ from bo_invert.models.gp.model_selection import (
     output_basis,
     select_model,
     spec_from_memo,
+    to_memo,
 )
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.posterior import GPPosterior, condition
@@ -30,15 +31,15 @@ from bo_invert.types import JSON, Array
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Independent processes behind c numbers.
+    """Surrogate of c modelled outputs: y = w^-1(s @ weights + offset) with k processes s.
 
     Args:
-        process: of k standardised numbers at unit inputs ``(..., d)``.
-        weights: shape ``(k, c)``; with ``offset`` it leads from the process's numbers to the warped ones.
-        offset: shape ``(c,)``.
-        omitted: variance of each warped number that the process's numbers leave out, shape ``(c,)``; 0 where k = c.
-        warp: from modelled numbers to warped ones; None where nothing is warped.
-        memo: for the next fit.
+        gp: Posterior of k standardised scores s at unit inputs ``(..., d)``.
+        weights: Shape ``(k, c)``.
+        offset: Shape ``(c,)``.
+        residual_variance: Variance of each warped output outside of the k components, shape ``(c,)``.
+        warp: Output warp w; None without a warp.
+        memo: Memo for the next fit.
     """
 
     gp: GPPosterior
@@ -48,50 +49,57 @@ class Surrogate:
     warp: Warp | None
     memo: JSON
 
-    def values(self, samples: Tensor) -> Tensor:
-        """The modelled numbers ``(..., c)`` of the processes' ``(..., k)``."""
-        warped = samples @ self.weights + self.offset
+    def values(self, scores: Tensor) -> Tensor:
+        """Return modelled outputs ``(..., c)`` of scores ``(..., k)``."""
+        warped = scores @ self.weights + self.offset
         return warped if self.warp is None else self.warp.inverse(warped)
 
     def mean(self, inputs: Tensor) -> Tensor:
-        """Posterior mean (of a warped number: median) of the modelled numbers at inputs ``(..., d)``: ``(..., c)``."""
+        """Return the posterior mean (median of a warped output), shape ``(..., c)``."""
         return self.values(self.gp(inputs)[0])
 
     def posterior(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the processes' standardised numbers at inputs ``(..., d)``, ``(..., k)`` each."""
+        """Return mean and variance of the scores, ``(..., k)`` each, at inputs ``(..., d)``."""
         return self.gp(inputs)
 
     @property
     def misfit_variance(self) -> Tensor:
-        """What an outcome varies by beyond the processes' own variance, shape ``(k,)``.
+        """Fitted noise variance of the scores, shape ``(k,)``: noise, or structure below resolution.
 
-        That is noise, or structure too fine for the model. Below a percent of the spread it is no more than what keeps
-        the algebra stable.
+        Values below 1e-4 only stabilise the algebra and count as 0.
         """
         noise = self.gp.noise[:, 0]
         return torch.where(noise > 1e-4, noise, 0.0)
 
     def loss_function(self, outputs: ModelledOutputs) -> Callable[[Tensor], Tensor]:
-        """Loss ``(...)`` of a surrogate's standardised numbers ``(..., k)``.
+        """Return the function from scores ``(..., k)`` to losses ``(...)``.
 
-        The distance from a target is a quadratic form of these numbers, whatever number of outputs they stand for.
+        The loss of a target is |A s + b|^2 with A ``(m, k)``. With A = Q R it is
+        |R s + Q'b|^2 + |b - Q Q'b|^2, which needs k instead of m outputs per evaluation.
         """
         target = outputs.statement.objective
         if outputs.models_loss or self.warp is not None or not isinstance(target, Target):
-            return lambda numbers: outputs.loss(self.values(numbers))
-        at = [outputs.column(index) for index in target.indices]
-        scale = self.offset.new_tensor(target.scale) * len(at) ** 0.5
-        slopes = (self.weights[:, at] / scale).mT  # (m, k)
-        rest = (self.offset[at] - self.offset.new_tensor(target.value)) / scale
+            return lambda scores: outputs.loss(self.values(scores))
+        columns = [outputs.column(index) for index in target.indices]
+        scale = self.offset.new_tensor(target.scale) * len(columns) ** 0.5
+        slopes = (self.weights[:, columns] / scale).mT  # (m, k)
+        rest = (self.offset[columns] - self.offset.new_tensor(target.value)) / scale
         q, r = torch.linalg.qr(slopes)
         inside = q.mT @ rest
         outside = (rest - q @ inside).square().sum()
-        return lambda numbers: (numbers @ r.mT + inside).square().sum(-1) + outside
+        return lambda scores: (scores @ r.mT + inside).square().sum(-1) + outside
 
     def standardize(self, values: Tensor) -> Tensor:
-        """The processes' numbers ``(..., k)`` of modelled ones ``(..., c)``; only where k = c."""
+        """Return the scores ``(..., k)`` of modelled outputs ``(..., c)``; requires k = c."""
         warped = values if self.warp is None else self.warp(values)
         return (warped - self.offset) / self.weights.diagonal()
+
+    def standardized_bounds(self, outputs: ModelledOutputs) -> list[tuple[int, float, Tensor]]:
+        """Return constraints as (score, sense, bound): ``sense * (score - bound) <= 0``."""
+        return [
+            (i, sense, self.standardize(bound)[i])
+            for i, sense, bound in outputs.constraint_bounds(self.offset)
+        ]
 
 
 def fit_surrogate(
@@ -103,89 +111,81 @@ def fit_surrogate(
     device: str = "cpu",
     total: int | None = None,
 ) -> Surrogate:
-    """A surrogate of values ``(n, c)`` at unit inputs ``(n, d)``; n >= 1.
+    """Fit a surrogate; n >= 1.
 
-    Hyperparameters are fitted anew whenever the data have grown by 5 %; what kind of model it is, whenever they
-    have grown by an eighth, by the density of every value as predicted from all others (leave-one-out).
+    Hyperparameters are fitted again after 5 % more data, the specification is selected again after
+    12.5 % more. Between fits the memo provides both.
 
     Args:
-        inputs: shape ``(n, d)``.
-        values: shape ``(n, c)``, finite.
-        memo: of an earlier surrogate of the same problem: where the fit starts, and whether it is needed.
-        choice: which models may be fitted; default: the squared exponential, hardly any noise, nothing warped.
-        noise: known variances of the values, shape ``(n, c)``, for up to ``MANY`` numbers; then nothing is warped.
-        device: where to compute.
-        told: how many points there are, where the inputs are a selection of them: what "the data have grown" refers to.
+        inputs: Unit inputs, shape ``(n, d)``.
+        values: Finite values, shape ``(n, c)``.
+        memo: Memo of an earlier fit of the same problem.
+        search_space: Candidate models.
+        noise: Known noise variances, shape ``(n, c)``; excludes warps and principal components.
+        device: Torch device.
+        total: Number of completed trials, if the inputs are a subset; governs when to fit again.
 
     Raises:
-        InvalidInputError: variances are known of more numbers than are modelled one by one.
+        InvalidInputError: The noise is known and there are too many outputs.
     """
     if noise is not None:
         if values.shape[1] > MAX_INDEPENDENT_OUTPUTS:
             raise InvalidInputError(
-                f"models: known noise is for up to {MAX_INDEPENDENT_OUTPUTS} outputs, got {values.shape[1]}; of more, "
-                "principal components are modelled"
+                f"models: noise must be of at most {MAX_INDEPENDENT_OUTPUTS} outputs, got "
+                f"{values.shape[1]}. More outputs are modelled by principal components; omit noise."
             )
         search_space = replace(search_space, warp_directions=None)
     size = len(inputs) if total is None else total
     x = torch.tensor(inputs, dtype=torch.float64, device=device)
     raw = torch.tensor(values, dtype=torch.float64, device=device)
     note = memo if is_compatible(memo, x.shape[1], search_space) else None
+    candidates = (
+        len(search_space.kernels)
+        * len(search_space.noise_priors)
+        * len(search_space.shared_lengthscales)
+    )
     if note is not None and size < 1.125 * note["chosen"]:
-        plan = spec_from_memo(note, search_space)
-    elif len(search_space.kernels) * len(search_space.noise_priors) * len(
-        search_space.shared_lengthscales
-    ) == 1 and not any(search_space.warp_directions or ()):
-        plan = ModelSpec(
-            search_space.kernels[0],
-            search_space.noise_priors[0],
-            (0.0,) * values.shape[1],
-            search_space.shared_lengthscales[0],
-        )
+        spec = spec_from_memo(note, search_space)
+    elif candidates == 1 and not any(search_space.warp_directions or ()):
+        spec = search_space.default_spec(values.shape[1])
     else:
-        plan, note = select_model(x, raw, search_space, note, size)
-    warp = plan.warp(raw, search_space.warp_directions)
+        spec, note = select_model(x, raw, search_space, note, size)
+    warp = spec.warp(raw, search_space.warp_directions)
     warped = raw if warp is None else warp(raw)
     scores, weights, offset = output_basis(warped)
-    omitted = (warped - offset - scores @ weights).square().mean(0) * (
+    residual_variance = (warped - offset - scores @ weights).square().mean(0) * (
         weights.shape[0] < weights.shape[1]
     )
     known = None
     if noise is not None:
         known = torch.tensor(noise, dtype=torch.float64, device=device) / weights.diagonal() ** 2
-    logs, fitted = _hyperparameters(x, scores, plan, note, known, size)
+    logs, fitted = _hyperparameters(x, scores, spec, note, known, size)
     spread = logs[:, -1].exp()
     spread = spread if known is None else spread[:, None] + known.T
-    process = condition(get_kernel(plan.kernel), logs[:, :-1], spread, x, scores)
-    after = {
-        "n": fitted,
-        "logs": logs.mul(1e6).round().div(1e6).tolist(),  # a memo is kept with every ask
-        "kernel": plan.kernel,
-        "belief": plan.noise_prior.name,
-        "knees": list(plan.warp_thresholds),
-        "tied": plan.shared_lengthscale,
-        "chosen": size if note is None else note.get("chosen", size),
-    }
-    return Surrogate(process, weights, offset, omitted, warp, after)
+    gp = condition(get_kernel(spec.kernel), logs[:, :-1], spread, x, scores)
+    # Every ask stores a memo, so numbers are rounded to six decimals.
+    rounded = logs.mul(1e6).round().div(1e6).tolist()
+    chosen = size if note is None else note.get("chosen", size)
+    after = to_memo(spec, fitted, rounded, chosen)
+    return Surrogate(gp, weights, offset, residual_variance, warp, after)
 
 
 def _hyperparameters(
-    x: Tensor, scores: Tensor, plan: ModelSpec, note: JSON, known_noise: Tensor | None, size: int
+    x: Tensor, scores: Tensor, spec: ModelSpec, memo: JSON, known_noise: Tensor | None, size: int
 ) -> tuple[Tensor, int]:
-    warm = None
-    if note is not None and len(note["logs"]) == scores.shape[1]:
-        warm = scores.new_tensor(note["logs"])
-        if note["n"] <= size < note["n"] + max(1, note["n"] // 20):
-            return warm, note["n"]
-    return fit_hyperparameters(
+    """Return log hyperparameters ``(k, d + 1)`` and the number of trials at their fit."""
+    warm_start = None
+    if memo is not None and len(memo["logs"]) == scores.shape[1]:
+        warm_start = scores.new_tensor(memo["logs"])
+        if memo["n"] <= size < memo["n"] + max(1, memo["n"] // 20):
+            return warm_start, memo["n"]
+    logs, _ = fit_hyperparameters(
         x,
         scores,
-        plan.noise_prior,
-        get_kernel(plan.kernel),
-        warm,
+        spec.noise_prior,
+        get_kernel(spec.kernel),
+        warm_start,
         known_noise,
-        shared_lengthscale=plan.shared_lengthscale,
-    )[0], size
-
-
-__all__ = ["ModelSearchSpace", "Surrogate", "fit_surrogate"]
+        shared_lengthscale=spec.shared_lengthscale,
+    )
+    return logs, size
