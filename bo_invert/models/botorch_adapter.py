@@ -67,7 +67,7 @@ def to_botorch(model: GPPosterior | Surrogate, noise_prior: NoisePrior = NOISY) 
     likelihood = None
     if single:
         likelihood = GaussianLikelihood(
-            noise_prior=LogNormalPrior(noise_prior.mean, noise_prior.std),
+            noise_prior=LogNormalPrior(noise_prior.log_mean, noise_prior.log_std),
             noise_constraint=GreaterThan(
                 noise_prior.min_noise * (1.0 - 1e-9),
                 transform=None,
@@ -215,7 +215,7 @@ def _belief(model: Any) -> NoisePrior:
         )
     shortest = float(covar.raw_lengthscale_constraint.lower_bound)
     if isinstance(likelihood, FixedNoiseGaussianLikelihood):
-        return NoisePrior("known", NOISY.mean, NOISY.std, 1e-12, shortest, max_noise=1e-12)
+        return NoisePrior("known", NOISY.log_mean, NOISY.log_std, 1e-12, shortest, max_noise=1e-12)
     noise = getattr(likelihood, "noise_covar", None)
     prior = getattr(noise, "noise_prior", None)
     if noise is None or not isinstance(prior, LogNormalPrior):

@@ -11,7 +11,9 @@ MAX_POINTS = 1000
 """Largest number of points of a global surrogate. Engineering choice: a fit costs O(n^3)."""
 
 
-def select_subset(inputs: Array, ranking: NDArray[np.intp], most: int = MAX_POINTS) -> NDArray[np.intp]:
+def select_subset(
+    inputs: Array, ranking: NDArray[np.intp], most: int = MAX_POINTS
+) -> NDArray[np.intp]:
     """Select the positions of at most ``most`` observations, in rising order.
 
     A quarter are the best ones. Half are the nearest to the five best, where the surrogate must be
@@ -27,7 +29,9 @@ def select_subset(inputs: Array, ranking: NDArray[np.intp], most: int = MAX_POIN
         return np.arange(n)
     chosen = np.zeros(n, dtype=bool)
     chosen[ranking[: most // 4]] = True
-    distances = np.min([np.linalg.norm(inputs - best, axis=1) for best in inputs[ranking[:5]]], axis=0)
+    distances = np.min(
+        [np.linalg.norm(inputs - best, axis=1) for best in inputs[ranking[:5]]], axis=0
+    )
     order = np.argsort(distances, kind="stable")
     chosen[order[~chosen[order]][: most // 2]] = True
     # Even spacing in time keeps points of the initial design and of every phase of the search.

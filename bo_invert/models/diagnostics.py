@@ -13,9 +13,9 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.data_subset import select_subset
-from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.output_warp import Warp
-from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
@@ -154,9 +154,9 @@ def diagnose(
     inputs = to_unit(statement.domain, history.points)
     some = select_subset(inputs, history.order)
     outputs = ModelledOutputs(statement, history.y[some], history.losses[some])
-    choice = exact.ModelSearchSpace.of(kernel, noisy, outputs.warp_directions if warp else None)
+    choice = ModelSearchSpace.of(kernel, noisy, outputs.warp_directions if warp else None)
     with one_thread():
-        surrogate = exact.fit_surrogate(inputs[some], outputs.values, search_space=choice)
+        surrogate = fit_surrogate(inputs[some], outputs.values, search_space=choice)
         names = [statement.outputs[column] for column in outputs.columns]
         return leave_one_out(
             surrogate, outputs.values, ["loss", *names] if outputs.models_loss else names

@@ -58,7 +58,11 @@ class FittedModel:
         """Return the log expected improvement with pending unit inputs ``(p, d)``."""
         return self._on_device(
             expected_improvement.log_expected_improvement(
-                self.surrogate, self.outputs, self.acquisition_data(pending), seed=seed, samples=samples
+                self.surrogate,
+                self.outputs,
+                self.acquisition_data(pending),
+                seed=seed,
+                samples=samples,
             )
         )
 

@@ -7,8 +7,8 @@ import torch
 
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
-from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.gp.model_selection import ModelSearchSpace
+from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.linear import spherical_gp as spherical
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.models.threads import one_thread
@@ -41,14 +41,14 @@ def linear_is_better(statement: ProblemStatement, history: History) -> bool:
     choice = ModelSearchSpace.of("auto", history.noise_observed, outputs.warp_directions)
     of_linear = of_smooth = 0.0
     with one_thread():
-        kind = {**exact.fit_surrogate(inputs, values, search_space=choice).memo, "n": 0}
+        kind = {**fit_surrogate(inputs, values, search_space=choice).memo, "n": 0}
         for fold in range(_FOLDS):
             out = np.arange(len(points)) % _FOLDS == fold
             linear = spherical.fit_spherical_gp(
                 points[~out], values[~out], directions=True
             ).posterior(points[out])[0]
             smooth = (
-                exact.fit_surrogate(inputs[~out], values[~out], kind, choice)
+                fit_surrogate(inputs[~out], values[~out], kind, choice)
                 .mean(torch.tensor(inputs[out]))
                 .numpy()
             )

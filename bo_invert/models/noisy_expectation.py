@@ -13,10 +13,10 @@ from bo_invert.history import History
 from bo_invert.models.acquisition.log_ei import sobol_normals
 from bo_invert.models.base import KERNELS, to_unit
 from bo_invert.models.data_subset import select_subset
-from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.gp.hyperparameter_averaging import averaged_posterior
 from bo_invert.models.gp.hyperparameters import MEASURED
-from bo_invert.models.gp.surrogate import ModelSearchSpace, Surrogate
+from bo_invert.models.gp.model_selection import ModelSearchSpace
+from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
@@ -91,7 +91,7 @@ class _ObservedPosterior:
     @staticmethod
     def learned(inputs: Array, values: Array, tails: tuple[int, ...] | None) -> _ObservedPosterior:
         choice = ModelSearchSpace(KERNELS["auto"], (MEASURED,), tails, (True, False))
-        surrogate = exact.fit_surrogate(inputs, values, search_space=choice)
+        surrogate = fit_surrogate(inputs, values, search_space=choice)
         return _ObservedPosterior(
             surrogate, *averaged_posterior(surrogate.gp, MEASURED, surrogate.gp.inputs)
         )

@@ -165,7 +165,7 @@ class Polish(Strategy):
         from bo_invert.models.acquisition import expected_improvement as acquisition
         from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
         from bo_invert.models.base import to_unit
-        from bo_invert.models.gp import surrogate as exact
+        from bo_invert.models.gp.surrogate import fit_surrogate
         from bo_invert.models.optim import optimize_acquisition as search
         from bo_invert.models.output_transforms import ModelledOutputs
 
@@ -180,7 +180,7 @@ class Polish(Strategy):
             near = np.argsort(gaps, kind="stable")[: max(10, (domain.dim + 1) * (domain.dim + 2))]
             outputs = ModelledOutputs(statement, history.y[near], history.losses[near])
             score = acquisition.posterior_mean_score(
-                exact.fit_surrogate(inputs[near], outputs.values), outputs
+                fit_surrogate(inputs[near], outputs.values), outputs
             )
             if penalty is not None:
                 score = _penalised(score, float(history.losses[near].std()), penalty)

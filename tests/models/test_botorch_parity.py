@@ -23,9 +23,10 @@ import bo_invert as bi
 from bo_invert.models.acquisition import expected_improvement as acquisition
 from bo_invert.models.botorch_adapter import fit_botorch, from_botorch, to_botorch
 from bo_invert.models.gp import hyperparameters as fit
-from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.gp.kernels import MATERN, RBF
+from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.posterior import condition
+from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
 
 warnings.filterwarnings("ignore", module="botorch|gpytorch|linear_operator")
@@ -95,8 +96,8 @@ def test_marginal_likelihood_and_gradient(name: str, m: int) -> None:
 @pytest.mark.parametrize("m", [1, 2])
 def test_to_botorch_predicts_the_same(name: str, m: int) -> None:
     x, y = data(m=m)
-    surrogate = exact.fit_surrogate(
-        x.numpy(), y.numpy(), search_space=exact.ModelSearchSpace((name,), (fit.NOISY,))
+    surrogate = fit_surrogate(
+        x.numpy(), y.numpy(), search_space=ModelSearchSpace((name,), (fit.NOISY,))
     )
     new = torch.rand(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mean, variance = surrogate.gp(new)
@@ -193,7 +194,7 @@ def test_fit_respects_an_input_transform_and_known_noise() -> None:
 def test_noise_of_every_observation_goes_both_ways() -> None:
     x, y = data(m=2)
     noise = torch.linspace(0.01, 0.3, 40, dtype=torch.float64).reshape(20, 2)
-    surrogate = exact.fit_surrogate(x.numpy(), y.numpy(), noise=noise.numpy())
+    surrogate = fit_surrogate(x.numpy(), y.numpy(), noise=noise.numpy())
     model = to_botorch(surrogate)
     assert torch.allclose(model.posterior(x).mean, surrogate.mean(x), rtol=1e-6)
     back = from_botorch(model)
@@ -208,12 +209,12 @@ def test_what_cannot_be_said_is_refused() -> None:
         fit_botorch(scaled)
     with pytest.raises(bi.InvalidInputError, match="dimension-scaled"):
         fit_botorch(SingleTaskGP(x, y, covar_module=MaternKernel(ard_num_dims=3)))
-    surrogate = exact.fit_surrogate(x.numpy(), y.numpy())
+    surrogate = fit_surrogate(x.numpy(), y.numpy())
     fantasies, _ = surrogate.gp.fantasize(x[:1], torch.zeros(2, 1, 1, dtype=torch.float64))
     with pytest.raises(bi.InvalidInputError, match="fantasies"):
         to_botorch(fantasies)
-    warped = exact.fit_surrogate(
-        x.numpy(), y.exp().numpy(), search_space=exact.ModelSearchSpace(warp_directions=(1,))
+    warped = fit_surrogate(
+        x.numpy(), y.exp().numpy(), search_space=ModelSearchSpace(warp_directions=(1,))
     )
     assert warped.warp is not None
     with pytest.raises(bi.InvalidInputError, match="warped"):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
+from bo_invert.models import fitted_model
 from bo_invert.models.data_subset import MAX_POINTS, select_subset
-from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.optim.duplicates import DuplicateFilter, is_duplicate
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
@@ -64,13 +65,13 @@ def test_a_global_model_is_given_a_thousand_points_at_most(monkeypatch: pytest.M
         outcome = Outcome(State.COMPLETED, np.array([(point**2).sum()]), float((point**2).sum()))
         trials.append(Trial(number, Query(point, origin="data"), State.COMPLETED, outcome=outcome))
     sizes: list[tuple[int, Any]] = []
-    fit = exact.fit_surrogate
+    fit = fit_surrogate
 
     def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         sizes.append((len(inputs), kwargs.get("total")))
         return fit(inputs, *args, **kwargs)
 
-    monkeypatch.setattr(exact, "fit_surrogate", watched)
+    monkeypatch.setattr(fitted_model, "fit_surrogate", watched)
     proposal = GP(kernel="rbf", warp=False).ask(problem.statement, trials, Request(0, 12, 0))
     assert sizes == [(MAX_POINTS, MAX_POINTS + 300)], (
         "and the schedule of refits counts all of them"

@@ -13,10 +13,11 @@ import torch
 import bo_invert as bi
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 from bo_invert.models.diagnostics import Forecasts, diagnose, forecast, leave_one_out
-from bo_invert.models.gp import surrogate as exact
 from bo_invert.models.gp.hyperparameters import EXACT, NOISY
+from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.posterior import condition
+from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.models.prediction_intervals import interval_coverage, predict_intervals
 from bo_invert.problem_statement import ProblemStatement
@@ -80,9 +81,7 @@ def test_left_out_is_what_the_others_predict() -> None:
     y = np.column_stack([np.sin(5 * x[:, 0]) * 7 + 3, x[:, 1] ** 2]) + 0.1 * rng.standard_normal(
         (12, 2)
     )
-    surrogate = exact.fit_surrogate(
-        x, y, search_space=exact.ModelSearchSpace(noise_priors=(NOISY,))
-    )
+    surrogate = fit_surrogate(x, y, search_space=ModelSearchSpace(noise_priors=(NOISY,)))
     forecasts = leave_one_out(surrogate, y, ("a", "b"))
     process, spread = surrogate.gp, surrogate.weights.diagonal()
     for i in (0, 7):
@@ -106,7 +105,7 @@ def test_left_out_is_what_the_others_predict() -> None:
 def test_components_are_judged_in_the_units_of_the_outputs() -> None:
     x = RNG(3).random((30, 2))
     y = np.sin(3.0 * x[:, :1] + np.linspace(0.0, 3.0, 40)) * np.linspace(1.0, 100.0, 40)
-    surrogate = exact.fit_surrogate(x[:20], y[:20])
+    surrogate = fit_surrogate(x[:20], y[:20])
     forecasts = forecast(surrogate, x[20:], y[20:])
     assert forecasts.values.shape == (10, 40)
     assert (forecasts.explained > 0.99).all()
@@ -148,14 +147,14 @@ def told(number: int, note: Any, y: Any, loss: float = 0.0) -> Trial:
 
 def surrogate_of(
     statement: ProblemStatement, seed: int = 5, n: int = 8
-) -> tuple[exact.Surrogate, ModelledOutputs]:
+) -> tuple[Surrogate, ModelledOutputs]:
     rng = RNG(seed)
     y = rng.standard_normal((n, len(statement.outputs)))
     outputs = ModelledOutputs(statement, y, np.asarray(statement.objective.loss(y)))
-    return exact.fit_surrogate(
+    return fit_surrogate(
         rng.random((n, 2)),
         outputs.values,
-        search_space=exact.ModelSearchSpace(noise_priors=(EXACT,)),
+        search_space=ModelSearchSpace(noise_priors=(EXACT,)),
     ), outputs
 
 

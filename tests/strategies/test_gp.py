@@ -209,5 +209,7 @@ def test_a_constraint_on_the_minimised_output_counts() -> None:
 def test_a_device_that_is_not_there_is_named(strategy: str) -> None:
     problem = bi.Problem(bi.Box([-1.0, -1.0], [1.0, 1.0]), sine, bi.Minimize())
     made = bi.Study.create("s", problem, strategy=strategy, device="cuda:77")
-    with pytest.raises(bi.InvalidInputError, match="device must be available to torch, got 'cuda:77'"):
+    with pytest.raises(
+        bi.InvalidInputError, match="device must be available to torch, got 'cuda:77'"
+    ):
         made.run(10)

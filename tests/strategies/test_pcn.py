@@ -13,7 +13,7 @@ import bo_invert as bi
 from bo_invert.models.acquisition.expected_improvement import AcquisitionData
 from bo_invert.models.acquisition.probability_of_improvement import log_probability_of_improvement
 from bo_invert.models.design_features import principal_components
-from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.optim.pcn_sampler import sample_pcn
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.problem_statement import ProblemStatement
@@ -78,14 +78,14 @@ def statement_of(
 
 def believed(
     statement: ProblemStatement, y: Array, x: Array
-) -> tuple[exact.Surrogate, ModelledOutputs, AcquisitionData]:
+) -> tuple[Surrogate, ModelledOutputs, AcquisitionData]:
     losses = np.asarray(statement.objective.loss(y), dtype=float)
     excess = np.array([[float(c.excess(row)) for c in statement.constraints] for row in y]).reshape(
         len(y), -1
     )
     outputs = ModelledOutputs(statement, y, losses)
     known = AcquisitionData(x, losses, (excess <= 0).all(1), np.empty((0, 2)))
-    return exact.fit_surrogate(x, outputs.values), outputs, known
+    return fit_surrogate(x, outputs.values), outputs, known
 
 
 def test_probability_in_closed_form_and_sampled_agree() -> None:

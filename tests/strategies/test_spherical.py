@@ -516,7 +516,7 @@ def test_deviations_are_those_of_the_posterior(chart: SphereProjection) -> None:
     model = given(chart, 0.1, (1e-2, 0.3), points, values)
     fresh = np.random.default_rng(2).standard_normal((5, 4))
     for j in range(2):
-        norms = np.linalg.norm(chart.features(fresh) @ model.deviations(j), axis=1)
+        norms = np.linalg.norm(chart.features(fresh) @ model.covariance_root(j), axis=1)
         np.testing.assert_allclose(norms, np.sqrt(model.posterior(fresh)[1][:, j]))
 
 

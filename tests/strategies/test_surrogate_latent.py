@@ -120,10 +120,11 @@ def test_mixing_beats_drawing() -> None:
 def test_of_many_mixtures_some_are_modelled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost of an ask must not grow with the third power of the log."""
     from bo_invert.models import data_subset as selection
-    from bo_invert.models.gp import surrogate as exact
+    from bo_invert.models import fitted_model
+    from bo_invert.models.gp.surrogate import fit_surrogate
 
     sizes: list[int] = []
-    fit, telling = exact.fit_surrogate, selection.select_subset
+    fit, telling = fit_surrogate, selection.select_subset
 
     def counted(inputs: Array, *args: Any, **options: Any) -> Any:
         sizes.append(len(inputs))
@@ -132,7 +133,7 @@ def test_of_many_mixtures_some_are_modelled(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         selection, "select_subset", lambda inputs, ranking: telling(inputs, ranking, 12)
     )
-    monkeypatch.setattr(exact, "fit_surrogate", counted)
+    monkeypatch.setattr(fitted_model, "fit_surrogate", counted)
     strategy = {"name": "o3", "options": {"seeds": 3, "draws": 6, "renew": 0}}
     bi.Study.create("s", slope(), strategy=strategy).run(25, batch=3)
     assert max(sizes) == 12

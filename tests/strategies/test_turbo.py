@@ -9,8 +9,9 @@ import torch
 
 import bo_invert as bi
 from bo_invert.history import History
+from bo_invert.models import fitted_model
 from bo_invert.models.acquisition.thompson import thompson_scores
-from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.optim.local_search import TrustRegion, trust_region_sides
 from bo_invert.models.optim.trust_region import INITIAL_LENGTH, MIN_LENGTH, TrustRegionState
 from bo_invert.search_domain import Domain
@@ -231,7 +232,7 @@ def test_drawn_scores_rank_the_feasible_first() -> None:
     inputs = np.random.default_rng(0).random((30, 2))
     y = np.stack([inputs.sum(1), inputs[:, 0]], 1)
     outputs = ModelledOutputs(problem.statement, y, y[:, 0])
-    scores = thompson_scores(exact.fit_surrogate(inputs, outputs.values), outputs, 3, seed=0)
+    scores = thompson_scores(fit_surrogate(inputs, outputs.values), outputs, 3, seed=0)
     found = scores(
         torch.tensor([[0.9, 0.9], [0.6, 0.1], [0.4, 0.1], [0.1, 0.1]], dtype=torch.float64)
     )
@@ -293,13 +294,13 @@ def test_the_process_sees_only_the_nearest_points(monkeypatch: pytest.MonkeyPatc
     for point in points:
         log.foreign(point, bowl(point))
     seen: list[Array] = []
-    fit = exact.fit_surrogate
+    fit = fit_surrogate
 
     def watched(inputs: Array, *args: Any, **kwargs: Any) -> Any:
         seen.append(inputs)
         return fit(inputs, *args, **kwargs)
 
-    monkeypatch.setattr(exact, "fit_surrogate", watched)
+    monkeypatch.setattr(fitted_model, "fit_surrogate", watched)
     strategy = Turbo(local=50, kernel="rbf", warp=False)
     proposal = strategy.ask(problem.statement, log.trials, Request(0, 100, 0))
     assert len(proposal.queries) == 100

@@ -67,7 +67,12 @@ class AcquisitionData:
 
 
 def log_expected_improvement(
-    surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData, *, seed: int, samples: int = 128
+    surrogate: Surrogate,
+    outputs: ModelledOutputs,
+    data: AcquisitionData,
+    *,
+    seed: int,
+    samples: int = 128,
 ) -> Score:
     """Build the log expected improvement over the best feasible loss (Ament et al. 2023).
 
@@ -109,7 +114,9 @@ def posterior_mean_score(surrogate: Surrogate, outputs: ModelledOutputs) -> Scor
 
     def score(inputs: Tensor) -> Tensor:
         modelled = surrogate.mean(inputs)
-        return -(outputs.loss(modelled) / outputs.loss_gap + 10.0 * outputs.violation(modelled) ** 2)
+        return -(
+            outputs.loss(modelled) / outputs.loss_gap + 10.0 * outputs.violation(modelled) ** 2
+        )
 
     return score
 

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def log_probability_of_improvement(
-    surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData, *, seed: int, samples: int = 128
+    surrogate: Surrogate,
+    outputs: ModelledOutputs,
+    data: AcquisitionData,
+    *,
+    seed: int,
+    samples: int = 128,
 ) -> Score:
     """Build log P(feasible and better than the best feasible observation), shape ``(b,)``.
 

@@ -33,7 +33,9 @@ def averaged_posterior(
         noise_prior: Noise prior of the fit.
         points: Unit inputs, shape ``(b, d)``.
     """
-    moments = [_averaged_output(gp, j, noise_prior, points) for j in range(len(gp.log_lengthscales))]
+    moments = [
+        _averaged_output(gp, j, noise_prior, points) for j in range(len(gp.log_lengthscales))
+    ]
     means, variances = zip(*moments, strict=True)
     return torch.stack(means, -1), torch.stack(variances, -1)
 
@@ -47,7 +49,9 @@ def _averaged_output(
         math.ceil(math.log(noise_prior.min_noise)), math.floor(math.log(noise_prior.max_noise)) + 1
     ).to(values)
     factors = values.new_tensor(_LOG_FACTORS)
-    lengthscales = (gp.log_lengthscales[output] + factors[:, None]).repeat_interleave(len(noises), 0)
+    lengthscales = (gp.log_lengthscales[output] + factors[:, None]).repeat_interleave(
+        len(noises), 0
+    )
     logs = torch.cat([lengthscales, noises.repeat(len(factors))[:, None]], 1)
     some = evenly_spaced(len(inputs), _MAX_POINTS)
     lowest, _ = negative_log_posterior(

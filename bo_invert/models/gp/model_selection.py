@@ -157,7 +157,9 @@ def select_model(
         warp = best.warp(raw, search_space.warp_directions)
         scores = output_basis(raw if warp is None else warp(raw))[0]
         densities = {
-            shared: _cross_validated_log_density(x, scores, replace(best, shared_lengthscale=shared))
+            shared: _cross_validated_log_density(
+                x, scores, replace(best, shared_lengthscale=shared)
+            )
             + _MARGIN * (shared == current.shared_lengthscale)
             for shared in search_space.shared_lengthscales
         }

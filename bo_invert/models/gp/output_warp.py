@@ -37,7 +37,9 @@ class Warp:
         """Return the values ``(..., c)`` of warped ones, differentiably."""
         v = self.sign * warped
         # exp(300) is finite, so extrapolation never overflows.
-        bent = torch.where(v > 0, v.clamp(min=0.0, max=300.0).expm1(), v) * self._scale + self.lowest
+        bent = (
+            torch.where(v > 0, v.clamp(min=0.0, max=300.0).expm1(), v) * self._scale + self.lowest
+        )
         return torch.where(self._warped, self.sign * bent, warped)
 
     def log_slope(self, values: Tensor) -> Tensor:

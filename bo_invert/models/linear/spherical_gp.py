@@ -134,7 +134,7 @@ class SphericalLinearGP:
             weights[:, j] = self._weights[j] + math.sqrt(ratio * amplitude) * deviation.T
         return self._scaled(weights)
 
-    def deviations(self, output: int) -> Array:
+    def covariance_root(self, output: int) -> Array:
         """A root of the posterior covariance of an output's weights, shape ``(D + 1, D + 1)``.
 
         A feature row times it has the standard deviation of the noise-free output there for its norm.

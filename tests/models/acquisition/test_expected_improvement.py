@@ -13,7 +13,8 @@ import bo_invert as bi
 from bo_invert.models.acquisition import expected_improvement as acquisition
 from bo_invert.models.acquisition.expected_improvement import AcquisitionData
 from bo_invert.models.gp import hyperparameters as fit
-from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.gp.model_selection import ModelSearchSpace
+from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.optim import duplicates as spacing
 from bo_invert.models.optim import optimize_acquisition as search
 from bo_invert.models.output_transforms import ModelledOutputs
@@ -42,23 +43,21 @@ def known(
 
 def modelled(
     objective: Any, n: int = 12, constraints: Any = (), belief: Any = fit.EXACT
-) -> tuple[exact.Surrogate, ModelledOutputs, Array, Array]:
+) -> tuple[Surrogate, ModelledOutputs, Array, Array]:
     """A surrogate of two smooth outputs at n points, its outputs, the points and the losses there."""
     x = np.random.default_rng(7).random((n, 2))
     told = statement(objective, 2, constraints)
     losses = told.objective.loss(smooth(x))
     outputs = ModelledOutputs(told, smooth(x), losses)
     return (
-        exact.fit_surrogate(
-            x, outputs.values, search_space=exact.ModelSearchSpace(noise_priors=(belief,))
-        ),
+        fit_surrogate(x, outputs.values, search_space=ModelSearchSpace(noise_priors=(belief,))),
         outputs,
         x,
         losses,
     )
 
 
-def sampled(surrogate: exact.Surrogate, inputs: torch.Tensor, count: int, seed: int = 0) -> Array:
+def sampled(surrogate: Surrogate, inputs: torch.Tensor, count: int, seed: int = 0) -> Array:
     """Joint draws of the modelled numbers at inputs ``(b, d)``, shape ``(count, b, c)``."""
     mean, covariance = surrogate.gp.joint(inputs)
     rng = np.random.default_rng(seed)
@@ -109,7 +108,7 @@ def test_distance_from_a_target_in_standardised_numbers(m: int) -> None:
     target = bi.Target(y[3], scale=np.linspace(1.0, 2.0, m))
     told = statement(target, m)
     outputs = ModelledOutputs(told, y, told.objective.loss(y))
-    surrogate = exact.fit_surrogate(x, outputs.values)
+    surrogate = fit_surrogate(x, outputs.values)
     numbers = surrogate.gp(NEW)[0]
     assert torch.allclose(
         surrogate.loss_function(outputs)(numbers),
@@ -134,7 +133,7 @@ def test_exploitation_weighs_loss_and_violation_the_same_in_any_units(scale: flo
     x = np.random.default_rng(3).random((25, 1))
     y = np.column_stack([scale * x[:, 0], x[:, 0]])  # the loss wants 0, the constraint a half
     outputs = ModelledOutputs(statement(bi.Minimize("y0"), 2, ["y1 >= 0.5"], d=1), y, y[:, 0])
-    score = acquisition.posterior_mean_score(exact.fit_surrogate(x, outputs.values), outputs)
+    score = acquisition.posterior_mean_score(fit_surrogate(x, outputs.values), outputs)
     grid = torch.linspace(0, 1, 201, dtype=torch.float64)[:, None]
     assert grid[score(grid).argmax(), 0] == pytest.approx(0.4, abs=0.1)
 
@@ -200,7 +199,7 @@ def test_constraints_weigh_by_their_probability(structured: bool) -> None:
 def test_without_a_feasible_point_violations_are_reduced_first() -> None:
     surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), 12, ["y1 <= 31"])
     x, losses = x[smooth(x)[:, 1] > 40], losses[smooth(x)[:, 1] > 40]
-    surrogate = exact.fit_surrogate(x, smooth(x))
+    surrogate = fit_surrogate(x, smooth(x))
     score = acquisition.log_expected_improvement(
         surrogate, outputs, known(x, losses, False), seed=0
     )
@@ -256,10 +255,10 @@ def test_scores_have_true_gradients_with_points_pending(objective: Any) -> None:
 
 def test_feasibility_learns_where_nothing_came_back() -> None:
     x = np.random.default_rng(8).random((60, 2))
-    surrogate = exact.fit_surrogate(
+    surrogate = fit_surrogate(
         x,
         (x[:, :1] < 0.6).astype(float),
-        search_space=exact.ModelSearchSpace(noise_priors=(fit.LABELS,)),
+        search_space=ModelSearchSpace(noise_priors=(fit.LABELS,)),
     )
     chance = acquisition.log_feasibility(surrogate)(
         torch.tensor([[0.2, 0.5], [0.95, 0.5]], dtype=torch.float64)

@@ -14,7 +14,7 @@ import bo_invert as bi
 from bo_invert.models.acquisition import expected_improvement as acquisition
 from bo_invert.models.acquisition.expected_improvement import AcquisitionData
 from bo_invert.models.acquisition.target_ei import log_squared_distance_ei, log_target_ei
-from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
 
 
@@ -135,7 +135,7 @@ def test_improvement_of_a_target_is_that_of_the_samples(
     told = bi.Problem(space, None, target, outputs=3, constraints=["y2 <= 1.1"]).statement
     losses, feasible = told.objective.loss(smooth(x)), smooth(x)[:, 2] <= 1.1
     outputs = ModelledOutputs(told, smooth(x), losses)
-    surrogate = exact.fit_surrogate(x, outputs.values)
+    surrogate = fit_surrogate(x, outputs.values)
     score = acquisition.log_expected_improvement(
         surrogate, outputs, AcquisitionData(x, losses, feasible, waiting), seed=0, samples=4096
     )
@@ -171,7 +171,7 @@ def test_a_target_reached_exactly_still_has_a_score() -> None:
     losses = told.objective.loss(smooth(x))
     outputs = ModelledOutputs(told, smooth(x), losses)
     score = acquisition.log_expected_improvement(
-        exact.fit_surrogate(x, outputs.values),
+        fit_surrogate(x, outputs.values),
         outputs,
         AcquisitionData(x, losses, np.ones(8, dtype=bool), np.empty((0, 2))),
         seed=0,

@@ -11,7 +11,7 @@ import torch
 import bo_invert as bi
 from bo_invert.models.acquisition.expected_improvement import AcquisitionData
 from bo_invert.models.acquisition.ucb_pe import ucb_pe
-from bo_invert.models.gp import surrogate as exact
+from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.strategies.gp import GP
 from bo_invert.types import Outcome, Query, State, Trial
@@ -25,7 +25,7 @@ def hills(x: np.ndarray) -> np.ndarray:
 
 def fitted(
     objective: Any, pending: np.ndarray, constraints: Any = ()
-) -> tuple[exact.Surrogate, ModelledOutputs, AcquisitionData]:
+) -> tuple[Surrogate, ModelledOutputs, AcquisitionData]:
     x = np.random.default_rng(1).random((12, 2))
     told = bi.Problem(
         bi.Box([0.0] * 2, [1.0] * 2), None, objective, outputs=2, constraints=constraints
@@ -33,7 +33,7 @@ def fitted(
     losses = told.objective.loss(hills(x))
     outputs = ModelledOutputs(told, hills(x), losses)
     return (
-        exact.fit_surrogate(x, outputs.values),
+        fit_surrogate(x, outputs.values),
         outputs,
         AcquisitionData(x, losses, np.ones(12, dtype=bool), pending),
     )
@@ -136,11 +136,11 @@ def test_asked_again_without_news_it_explores() -> None:
 def test_bounds_need_a_plain_loss() -> None:
     strategy = GP(acquisition="ucb_pe")
     strategy.check(crowded(bi.Minimize(), 1, 0)[0])
-    with pytest.raises(bi.UnsuitableStrategyError, match="use acquisition='ei'"):
+    with pytest.raises(bi.UnsuitableStrategyError, match="Use acquisition='ei'"):
         strategy.check(crowded(bi.Target(0.05), 1, 0)[0])
     statement, trials = crowded(bi.Composite(lambda y: (y**2).sum(-1)), 20, 0)
     strategy.check(statement)
-    with pytest.raises(bi.UnsuitableStrategyError, match="use acquisition='ei'"):
+    with pytest.raises(bi.UnsuitableStrategyError, match="Use acquisition='ei'"):
         strategy.ask(statement, trials, bi.Request(budget=100))
     with pytest.raises(bi.InvalidInputError, match="'ei', 'ucb_pe'"):
         GP(acquisition="pi")
