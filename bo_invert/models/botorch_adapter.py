@@ -1,18 +1,18 @@
-"""To BoTorch and back: the same model there, so that all its acquisition functions work, and our fit for its models.
+"""Conversion of surrogates to and from BoTorch, and a fast fit of BoTorch's models.
 
-``SingleTaskGP`` with its default kernel (or Matern-5/2) and default priors is the very model of ``models``; this file
-only moves the numbers. Install nothing more; import it from here::
+``SingleTaskGP`` with its default priors, and an RBF or Matern-5/2 kernel, is the model of this
+package. Import from this file::
 
     from botorch.models import SingleTaskGP
     from bo_invert.models.botorch_adapter import fit_botorch
 
-    model = fit_botorch(SingleTaskGP(X, Y))  # instead of fit_gpytorch_mll(ExactMarginalLogLikelihood(...))
+    model = fit_botorch(SingleTaskGP(X, Y))  # instead of fit_gpytorch_mll(...)
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from botorch.models import SingleTaskGP
@@ -30,42 +30,42 @@ from bo_invert.models.gp.kernels import MATERN, RBF, Kernel
 from bo_invert.models.gp.posterior import GPPosterior, condition
 from bo_invert.models.gp.surrogate import Surrogate
 
-Model = TypeVar("Model", bound=Any)
+Model = TypeVar("Model", bound=SingleTaskGP)
 
 
-def to_botorch(model: GPPosterior | Surrogate, noise_prior: NoisePrior = NOISY) -> Any:
-    """The same model as a BoTorch ``SingleTaskGP``, in evaluation mode.
+def to_botorch(model: GPPosterior | Surrogate, noise_prior: NoisePrior = NOISY) -> SingleTaskGP:
+    """Convert a model to a BoTorch ``SingleTaskGP`` in evaluation mode.
 
-    A process becomes a model without outcome transform, a surrogate one with ``Standardize``. One noise to an output
-    becomes a ``GaussianLikelihood``, one to an observation a ``FixedNoiseGaussianLikelihood``.
+    A surrogate gets the outcome transform ``Standardize``, a posterior none. One noise variance per
+    output becomes a ``GaussianLikelihood``, one per observation a ``FixedNoiseGaussianLikelihood``.
 
     Args:
-        model: without fantasies; a surrogate neither warped nor on principal components.
-        belief: its prior and least noise are given to the likelihood.
+        model: Posterior without fantasies, or surrogate without warp and principal components.
+        noise_prior: Noise prior and bound of the likelihood.
 
     Raises:
-        InvalidInputError: BoTorch's model cannot say the same.
+        InvalidInputError: BoTorch has no equivalent model.
     """
     surrogate = model if isinstance(model, Surrogate) else None
-    process = model.gp if isinstance(model, Surrogate) else model
-    if process.values.shape[-1] != 1:
+    gp = model.gp if isinstance(model, Surrogate) else model
+    if gp.values.shape[-1] != 1:
         raise InvalidInputError(
-            "to_botorch wants a process without fantasies; use the one they were drawn from"
+            f"to_botorch: model must have no fantasies, got {gp.values.shape[-1]}. Use the posterior "
+            "before fantasize()."
         )
     if surrogate is not None and (
         surrogate.warp is not None or len(set(surrogate.weights.shape)) > 1
     ):
         raise InvalidInputError(
-            "to_botorch cannot express a warped surrogate or one of principal components; "
-            "pass its process, whose numbers are the warped or projected ones"
+            "to_botorch: model must have no output warp and no principal components, got a warped or "
+            "projected surrogate. Pass model.gp, the posterior of the transformed outputs."
         )
-    k, d = process.log_lengthscales.shape
+    k, d = gp.log_lengthscales.shape
     batch = torch.Size([k] if k > 1 else [])
-    inputs, values = process.inputs, process.values[..., 0].mT
-    noise = process.noise
+    noise, likelihood = gp.noise, None
     single = bool((noise == noise[:, :1]).all())
-    likelihood = None
     if single:
+        # The noise may equal its bound; a slightly lower bound keeps it inside.
         likelihood = GaussianLikelihood(
             noise_prior=LogNormalPrior(noise_prior.log_mean, noise_prior.log_std),
             noise_constraint=GreaterThan(
@@ -74,117 +74,118 @@ def to_botorch(model: GPPosterior | Surrogate, noise_prior: NoisePrior = NOISY) 
                 initial_value=noise_prior.min_noise,
             ),
             batch_shape=batch,
-        ).to(inputs)
+        ).to(gp.inputs)
     made = SingleTaskGP(
-        inputs,
-        values,
+        gp.inputs,
+        gp.values[..., 0].mT,
         train_Yvar=None if single else noise.mT,
         likelihood=likelihood,
-        covar_module=_covariance(process.kernel, d, batch).to(inputs),
+        covar_module=_covariance(gp.kernel, d, batch).to(gp.inputs),
         outcome_transform=None,
     )
-    _set(made, process)
+    _set_hyperparameters(made, gp)
     if surrogate is not None:
         made.outcome_transform = _standardize(surrogate)
     return made.eval()
 
 
-def from_botorch(model: Any) -> Surrogate:
-    """A fitted ``SingleTaskGP`` as a surrogate; its ``process`` speaks of standardised numbers.
+def from_botorch(model: SingleTaskGP) -> Surrogate:
+    """Convert a fitted ``SingleTaskGP`` to a surrogate.
 
     Raises:
-        InvalidInputError: the model has an input transform, which a surrogate has not; or kernel, mean, likelihood or
-            outcome transform are not among those known here; the message says which.
+        InvalidInputError: The model has an input transform, or a kernel, mean, likelihood or outcome
+            transform without equivalent.
     """
     inputs, values = _data(model)
     if getattr(model, "input_transform", None) is not None:
         raise InvalidInputError(
-            "from_botorch: the model has an input transform, and a surrogate would take inputs as they are. Make the "
-            "model of transformed inputs instead (SingleTaskGP(transform(X), Y)), or keep using the BoTorch model; "
-            "fit_botorch takes input transforms"
+            "from_botorch: model must have no input transform. Use a model of transformed inputs, "
+            "SingleTaskGP(transform(X), Y), or the BoTorch model itself; fit_botorch accepts input "
+            "transforms."
         )
-    _mean(model)
+    _check_mean(model)
     k, (n, d) = values.shape[1], inputs.shape
     noise = model.likelihood.noise.detach().reshape(k, -1)
     logs = model.covar_module.lengthscale.detach().reshape(k, d).log()
     constant = model.mean_module.constant.detach().reshape(k)
-    process = condition(
-        _kernel(model), logs, noise.expand(k, n).contiguous(), inputs, values, constant
-    )
+    gp = condition(_kernel(model), logs, noise.expand(k, n).contiguous(), inputs, values, constant)
     offset, scale = values.new_zeros(k), values.new_ones(k)
     transform = getattr(model, "outcome_transform", None)
     if isinstance(transform, Standardize):
         offset, scale = transform.means.detach().reshape(k), transform.stdvs.detach().reshape(k)
     elif transform is not None:
         raise InvalidInputError(
-            f"from_botorch knows the outcome transform Standardize, not {type(transform).__name__}"
+            "from_botorch: outcome_transform must be Standardize or None, got "
+            f"{type(transform).__name__}. Use the BoTorch model itself."
         )
-    return Surrogate(process, scale.diag(), offset, torch.zeros_like(offset), None, None)
+    return Surrogate(gp, scale.diag(), offset, torch.zeros_like(offset), None, None)
 
 
 def fit_botorch(model: Model) -> Model:
-    """Set a ``SingleTaskGP``'s hyperparameters to the most probable ones, by closed-form gradients.
+    """Fit the hyperparameters of a ``SingleTaskGP`` by analytic gradients.
 
-    The objective is that of ``fit_gpytorch_mll`` with ``ExactMarginalLogLikelihood``: the model's own priors and
-    constraints. Its present hyperparameters are one of several starts. Of more than 400 points, 400 are looked at
-    for lengthscales and noise.
+    The objective is that of ``fit_gpytorch_mll`` with ``ExactMarginalLogLikelihood``: the priors and
+    constraints of the model. Its hyperparameters are one of several starts. At most 400 observations
+    determine lengthscales and noise.
 
     Args:
-        model: RBF or Matern-5/2 with BoTorch's dimension-scaled prior, constant mean, noise with a log-normal prior or
-            known; any input transform, any outcome transform.
+        model: RBF or Matern-5/2 kernel with BoTorch's dimension-scaled prior, constant mean, and a
+            log-normal noise prior or known noise. Input and outcome transforms are allowed.
 
     Returns:
-        The same model, changed in place and in evaluation mode.
+        The same model, changed in place, in evaluation mode.
 
     Raises:
-        InvalidInputError: a part of the model is not among those known here; the message says which.
+        InvalidInputError: A part of the model has no equivalent.
     """
     inputs, values = _data(model)
-    _mean(model)
-    which, belief = _kernel(model), _belief(model)
+    _check_mean(model)
+    kernel, noise_prior = _kernel(model), _noise_prior(model)
     k, d = values.shape[1], inputs.shape[1]
     known = None
     if isinstance(model.likelihood, FixedNoiseGaussianLikelihood):
         known = model.likelihood.noise.detach().reshape(k, -1).mT
-        noise = values.new_full((k, 1), belief.min_noise)
+        noise = values.new_full((k, 1), noise_prior.min_noise)
     else:
         noise = model.likelihood.noise.detach().reshape(k, 1)
     warm = torch.cat([model.covar_module.lengthscale.detach().reshape(k, d), noise], 1).log()
-    logs, _ = fit_hyperparameters(inputs, values, belief, which, warm, known)
+    logs, _ = fit_hyperparameters(inputs, values, noise_prior, kernel, warm, known)
     spread = logs[:, -1].exp() if known is None else known.mT
-    _set(model, condition(which, logs[:, :-1], spread, inputs, values))
+    _set_hyperparameters(model, condition(kernel, logs[:, :-1], spread, inputs, values))
     model.eval()
     return model
 
 
-def _set(model: Any, process: GPPosterior) -> None:
-    """Write a process's hyperparameters into a model; known noise is the model's own."""
+def _set_hyperparameters(model: SingleTaskGP, gp: GPPosterior) -> None:
+    """Write the hyperparameters of a posterior into a model, except for known noise."""
     with torch.no_grad():
         covar, mean, likelihood = model.covar_module, model.mean_module, model.likelihood
-        covar.lengthscale = process.log_lengthscales.exp().reshape(covar.lengthscale.shape)
-        mean.constant = process.constant.reshape(mean.constant.shape)
+        covar.lengthscale = gp.log_lengthscales.exp().reshape(covar.lengthscale.shape)
+        mean.constant = gp.constant.reshape(mean.constant.shape)
         if not isinstance(likelihood, FixedNoiseGaussianLikelihood):
-            likelihood.noise = process.noise[:, :1].reshape(likelihood.noise.shape)
+            likelihood.noise = gp.noise[:, :1].reshape(likelihood.noise.shape)
 
 
-def _data(model: Any) -> tuple[Tensor, Tensor]:
-    """Inputs ``(n, d)`` and values ``(n, k)`` as the kernel and the likelihood see them."""
+def _data(model: object) -> tuple[Tensor, Tensor]:
+    """Return inputs ``(n, d)`` and values ``(n, k)`` as kernel and likelihood see them."""
     if not isinstance(model, SingleTaskGP):
         raise InvalidInputError(
-            f"a SingleTaskGP is wanted, got {type(model).__name__}; fit the members of a list one by one"
+            f"botorch_adapter: model must be a SingleTaskGP, got {type(model).__name__}. Convert the "
+            "members of a list one by one."
         )
     inputs, targets = model.train_inputs[0], model.train_targets
-    if model.training:  # otherwise the model has transformed them itself
+    if model.training:  # in evaluation mode the stored inputs are already transformed
         inputs = model.transform_inputs(inputs)
     k = getattr(model, "num_outputs", 1)
     if inputs.dim() != (3 if k > 1 else 2):
         raise InvalidInputError(
-            f"batched training data are not supported; inputs have shape {tuple(inputs.shape)}"
+            f"botorch_adapter: training inputs must have shape (n, d), got {tuple(inputs.shape)}. "
+            "Batched data are not supported."
         )
     return (inputs[0] if k > 1 else inputs).detach(), targets.detach().reshape(k, -1).mT
 
 
-def _kernel(model: Any) -> Kernel:
+def _kernel(model: SingleTaskGP) -> Kernel:
     covar = model.covar_module
     plain = covar.active_dims is None and covar.ard_num_dims == model.train_inputs[0].shape[-1]
     if isinstance(covar, RBFKernel) and plain:
@@ -192,26 +193,28 @@ def _kernel(model: Any) -> Kernel:
     if isinstance(covar, MaternKernel) and covar.nu == 2.5 and plain:
         return MATERN
     raise InvalidInputError(
-        f"the kernel must be an RBFKernel or a MaternKernel(nu=2.5) with ARD over all inputs and no ScaleKernel around "
-        f"it, as get_covar_module_with_dim_scaled_prior makes; got {covar}"
+        "botorch_adapter: covar_module must be RBFKernel or MaternKernel(nu=2.5) with ARD over all "
+        f"inputs and without ScaleKernel, got {covar}. Use get_covar_module_with_dim_scaled_prior."
     )
 
 
-def _mean(model: Any) -> None:
+def _check_mean(model: SingleTaskGP) -> None:
     if not isinstance(model.mean_module, ConstantMean):
-        raise InvalidInputError(f"the mean must be a ConstantMean, got {model.mean_module}")
+        raise InvalidInputError(
+            f"botorch_adapter: mean_module must be a ConstantMean, got {model.mean_module}."
+        )
 
 
-def _belief(model: Any) -> NoisePrior:
-    """What a model believes of its noise, and its shortest lengthscale."""
+def _noise_prior(model: SingleTaskGP) -> NoisePrior:
+    """Return the noise prior and the bounds of a model."""
     covar, likelihood = model.covar_module, model.likelihood
     prior = getattr(covar, "lengthscale_prior", None)
-    d = covar.ard_num_dims
-    expected = (math.sqrt(2.0) + 0.5 * math.log(d), math.sqrt(3.0))
+    expected = (math.sqrt(2.0) + 0.5 * math.log(covar.ard_num_dims), math.sqrt(3.0))
     if not isinstance(prior, LogNormalPrior) or not _close(prior, *expected):
         raise InvalidInputError(
-            f"fit_botorch knows the dimension-scaled prior of lengthscales, LogNormal({expected[0]:.3f}, "
-            f"{expected[1]:.3f}), as get_covar_module_with_dim_scaled_prior gives it; the model has another"
+            "fit_botorch: lengthscale_prior must be the dimension-scaled LogNormalPrior("
+            f"{expected[0]:.3f}, {expected[1]:.3f}), got {prior}. Use "
+            "get_covar_module_with_dim_scaled_prior."
         )
     shortest = float(covar.raw_lengthscale_constraint.lower_bound)
     if isinstance(likelihood, FixedNoiseGaussianLikelihood):
@@ -220,20 +223,20 @@ def _belief(model: Any) -> NoisePrior:
     prior = getattr(noise, "noise_prior", None)
     if noise is None or not isinstance(prior, LogNormalPrior):
         raise InvalidInputError(
-            "fit_botorch knows a LogNormalPrior on the noise, or known noise; the model has another"
+            f"fit_botorch: noise_prior must be a LogNormalPrior, got {prior}. Use one, or known noise."
         )
-    floor = float(noise.raw_noise_constraint.lower_bound)
-    return NoisePrior(
-        "botorch", float(prior.loc), float(prior.scale), max(floor, 1e-12), shortest, max_noise=1e6
-    )
+    floor = max(float(noise.raw_noise_constraint.lower_bound), 1e-12)
+    mean, std = float(prior.loc), float(prior.scale)
+    return NoisePrior("botorch", mean, std, floor, shortest, max_noise=1e6)
 
 
-def _close(prior: Any, loc: float, scale: float) -> bool:
+def _close(prior: LogNormalPrior, loc: float, scale: float) -> bool:
     return bool(abs(float(prior.loc) - loc) < 1e-6 and abs(float(prior.scale) - scale) < 1e-6)
 
 
-def _covariance(which: Kernel, d: int, batch: torch.Size) -> Any:
-    made = RBFKernel if which is RBF else MaternKernel
+def _covariance(kernel: Kernel, d: int, batch: torch.Size) -> RBFKernel | MaternKernel:
+    """Return BoTorch's kernel with the dimension-scaled prior (Hvarfner et al., ICML 2024)."""
+    made = RBFKernel if kernel is RBF else MaternKernel
     centre = math.sqrt(2.0) + 0.5 * math.log(d)
     prior = LogNormalPrior(centre, math.sqrt(3.0))
     bound = GreaterThan(NOISY.min_lengthscale, transform=None, initial_value=prior.mode)
@@ -242,9 +245,9 @@ def _covariance(which: Kernel, d: int, batch: torch.Size) -> Any:
     )
 
 
-def _standardize(surrogate: Surrogate) -> Any:
-    k = len(surrogate.offset)
-    transform = Standardize(m=k)
+def _standardize(surrogate: Surrogate) -> Standardize:
+    """Return a trained ``Standardize`` with the offset and scale of a surrogate."""
+    transform = Standardize(m=len(surrogate.offset))
     spread = surrogate.weights.diagonal()
     state = {"means": surrogate.offset[None], "stdvs": spread[None], "_stdvs_sq": spread[None] ** 2}
     transform.load_state_dict(

@@ -1,4 +1,4 @@
-"""How far a model can be trusted: told values as predicted from all the others, and outcomes as predicted before."""
+"""Diagnostics of a surrogate: leave-one-out and out-of-sample forecasts with their calibration."""
 
 from __future__ import annotations
 
@@ -21,26 +21,24 @@ from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Array, Trial
 
-LEVELS = (0.5, 0.9)
-"""Of central intervals."""
-_ROWS = 12
-"""So many outputs at most are listed one by one."""
+_MAX_ROWS = 12
+"""Largest number of rows in a printed table. Engineering choice."""
 
 
 @dataclass(frozen=True, eq=False)
 class Forecasts:
-    """n values of c modelled numbers beside what a model said of them without knowing them.
+    """Forecasts of n values of c modelled outputs, beside the values.
 
-    A forecast is normal on the model's own scale. Where the model warps a number, its distribution in the units of the
-    number is skewed: ``median`` and ``interval`` are exact there, and a mean is not offered.
+    A forecast is normal on the warped scale. In units of a warped output it is skewed; ``median``
+    and ``interval`` are exact there, and there is no mean.
 
     Args:
-        names: of the numbers.
-        values: what turned out, shape ``(n, c)``.
-        centre: of the forecasts on the model's scale, shape ``(n, c)``.
-        std: likewise.
-        warp: from the numbers to the model's scale; None where they are the same.
-        about: the model in words.
+        names: Names of the outputs.
+        values: Observed values, shape ``(n, c)``.
+        centre: Means on the warped scale, shape ``(n, c)``.
+        std: Standard deviations on the warped scale, shape ``(n, c)``.
+        warp: Output warp; None without a warp.
+        about: Description of the model.
     """
 
     names: tuple[str, ...]
@@ -52,41 +50,42 @@ class Forecasts:
 
     @property
     def z(self) -> Array:
-        """Errors in standard deviations, on the model's scale, ``(n, c)``: standard normal if the model is right."""
+        """Standardised errors on the warped scale, ``(n, c)``; standard normal if calibrated."""
         return np.asarray((self._warped(self.values) - self.centre) / self.std)
 
     @property
     def median(self) -> Array:
-        """Of the forecasts, in the units of the numbers, ``(n, c)``; without a warp it is the mean."""
+        """Medians in units of the outputs, ``(n, c)``; without a warp, also the means."""
         return self._unwarped(self.centre)
 
     def interval(self, level: float = 0.9) -> tuple[Array, Array]:
-        """Ends of the central intervals that should hold a share ``level`` of the values, ``(n, c)`` each."""
+        """Return the ends of central intervals with probability ``level``, ``(n, c)`` each."""
         reach = _quantile(level) * self.std
         ends = self._unwarped(self.centre - reach), self._unwarped(self.centre + reach)
         return np.minimum(*ends), np.maximum(*ends)
 
     def coverage(self, level: float = 0.9) -> Array:
-        """Share of the values inside their central intervals, ``(c,)``: near ``level`` if the model is calibrated."""
+        """Return the share of values in their intervals, ``(c,)``; near ``level`` if calibrated."""
         return np.asarray((np.abs(self.z) <= _quantile(level)).mean(0))
 
     @property
     def rmse(self) -> Array:
-        """Root mean squared error of the medians, in the units of the numbers, ``(c,)``."""
+        """Root mean squared errors of the medians in units of the outputs, ``(c,)``."""
         return np.asarray(np.sqrt(((self.values - self.median) ** 2).mean(0)))
 
     @property
     def explained(self) -> Array:
-        """Share of the values' variance that the medians explain, ``(c,)``: 1 is perfect, 0 no better than the mean."""
+        """Coefficient of determination R^2 of the medians, ``(c,)``: 1 is perfect, 0 is the mean."""
         variance = self.values.var(0)
         return np.asarray(1.0 - self.rmse**2 / np.where(variance > 0.0, variance, 1.0))
 
     @property
     def log_density(self) -> Array:
-        """Mean log density of the values under their forecasts, in the units of the numbers, ``(c,)``.
+        """Mean log predictive density in units of the outputs, ``(c,)``; higher is better.
 
-        Higher is better. It is the one score here that rewards being right and being honest about it.
+        It is a proper score: it rewards accuracy and calibration (Gneiting & Raftery 2007).
         """
+        # log N(w(y); centre, std) + log w'(y)
         density = -0.5 * self.z**2 - np.log(self.std) - 0.5 * math.log(2.0 * math.pi)
         if self.warp is not None:
             density = density + self.warp.log_slope(torch.tensor(self.values)).numpy()
@@ -94,35 +93,33 @@ class Forecasts:
 
     def __str__(self) -> str:
         n, c = self.values.shape
-        head = f"{n} values" + (f", {self.about}" if self.about else "")
         width = max(len(name) for name in (*self.names, "output"))
         lines = [
-            head,
+            f"{n} values" + (f", {self.about}" if self.about else ""),
             f"{'output':<{width}}  explained       rmse  in 50 %  in 90 %  median z  log density",
         ]
         explained, rmse, density = self.explained, self.rmse, self.log_density
         half, most, middle = self.coverage(0.5), self.coverage(0.9), np.median(self.z, axis=0)
-        shown = range(c) if c <= _ROWS else np.argsort(explained, kind="stable")[:_ROWS]
+        shown = range(c) if c <= _MAX_ROWS else np.argsort(explained, kind="stable")[:_MAX_ROWS]
         lines += [
-            f"{self.names[j]:<{width}}  {explained[j]:9.4f}  {rmse[j]:9.3g}  {half[j]:7.0%}  {most[j]:7.0%}  "
-            f"{middle[j]:8.2f}  {density[j]:11.3f}"
+            f"{self.names[j]:<{width}}  {explained[j]:9.4f}  {rmse[j]:9.3g}  {half[j]:7.0%}  "
+            f"{most[j]:7.0%}  {middle[j]:8.2f}  {density[j]:11.3f}"
             for j in shown
         ]
-        if c > _ROWS:
+        if c > _MAX_ROWS:
             lines.append(
-                f"These are the worst of {c}; of all, {most.mean():.0%} of the values are in their 90 %."
+                f"These are the worst of {c} outputs; {most.mean():.0%} of all values lie in their "
+                "90 % intervals."
             )
         return "\n".join(lines)
 
     def _warped(self, values: Array) -> Array:
         return values if self.warp is None else np.asarray(self.warp(torch.tensor(values)).numpy())
 
-    def _unwarped(self, numbers: Array) -> Array:
-        return (
-            numbers
-            if self.warp is None
-            else np.asarray(self.warp.inverse(torch.tensor(numbers)).numpy())
-        )
+    def _unwarped(self, warped: Array) -> Array:
+        if self.warp is None:
+            return warped
+        return np.asarray(self.warp.inverse(torch.tensor(warped)).numpy())
 
 
 def diagnose(
@@ -133,43 +130,42 @@ def diagnose(
     noisy: bool = False,
     warp: bool = True,
 ) -> Forecasts:
-    """Every told outcome, as the model of ``gp`` predicts it from all the others (leave-one-out).
+    """Compute leave-one-out forecasts of the observations under the model of ``gp``.
 
     Args:
-        statement: of the problem; ``study.statement``.
-        trials: ``study.trials``; beyond 1,000 told ones, those that the model is given.
-        kernel: as for the strategy ``gp``.
-        noisy: likewise.
-        warp: likewise.
+        statement: Problem statement, such as ``study.statement``.
+        trials: Trials, such as ``study.trials``; beyond 1,000 observations a subset is used.
+        kernel: Option of the strategy ``gp``.
+        noisy: Option of the strategy ``gp``.
+        warp: Option of the strategy ``gp``.
 
     Raises:
-        InvalidInputError: fewer than three trials are told.
+        InvalidInputError: There are fewer than three completed trials.
     """
     history = History(trials)
     if len(history.completed) < 3:
         raise InvalidInputError(
-            f"diagnose: leaving one out takes at least 3 completed trials, and there are {len(history.completed)}; "
-            "tell more outcomes first"
+            "diagnose: trials must hold at least 3 completed ones, got "
+            f"{len(history.completed)}. Report more outcomes first."
         )
     inputs = to_unit(statement.domain, history.points)
     some = select_subset(inputs, history.order)
     outputs = ModelledOutputs(statement, history.y[some], history.losses[some])
-    choice = ModelSearchSpace.of(kernel, noisy, outputs.warp_directions if warp else None)
+    search_space = ModelSearchSpace.of(kernel, noisy, outputs.warp_directions if warp else None)
     with one_thread():
-        surrogate = fit_surrogate(inputs[some], outputs.values, search_space=choice)
+        surrogate = fit_surrogate(inputs[some], outputs.values, search_space=search_space)
         names = [statement.outputs[column] for column in outputs.columns]
-        return leave_one_out(
-            surrogate, outputs.values, ["loss", *names] if outputs.models_loss else names
-        )
+        names = ["loss", *names] if outputs.models_loss else names
+        return leave_one_out(surrogate, outputs.values, names)
 
 
 def leave_one_out(surrogate: Surrogate, values: Array, names: Sequence[str] = ()) -> Forecasts:
-    """The values that a surrogate was fitted to, each predicted from all others, hyperparameters kept.
+    """Forecast each fitted value from all others, at fixed hyperparameters.
 
     Args:
-        surrogate: fitted to them.
-        values: shape ``(n, c)``.
-        names: of the numbers.
+        surrogate: Surrogate of the values.
+        values: Values of the fit, shape ``(n, c)``.
+        names: Names of the outputs.
     """
     mean, variance = surrogate.gp.leave_one_out()
     return _forecasts(surrogate, mean, variance, values, names)
@@ -178,13 +174,13 @@ def leave_one_out(surrogate: Surrogate, values: Array, names: Sequence[str] = ()
 def forecast(
     surrogate: Surrogate, inputs: Array, values: Array, names: Sequence[str] = ()
 ) -> Forecasts:
-    """Outcomes at inputs as a surrogate that does not know them predicts them.
+    """Forecast outcomes at other inputs than those of the fit.
 
     Args:
-        surrogate: fitted to other points.
-        inputs: unit inputs, shape ``(b, d)``.
-        values: what turned out there, shape ``(b, c)``.
-        names: of the numbers.
+        surrogate: Surrogate.
+        inputs: Unit inputs, shape ``(b, d)``.
+        values: Observed outcomes there, shape ``(b, c)``.
+        names: Names of the outputs.
     """
     mean, variance = surrogate.posterior(torch.as_tensor(inputs).to(surrogate.offset))
     return _forecasts(surrogate, mean, variance + surrogate.misfit_variance, values, names)
@@ -197,23 +193,31 @@ def _forecasts(
     values: Array,
     names: Sequence[str],
 ) -> Forecasts:
+    """Return forecasts of the outputs from moments ``(n, k)`` of the scores."""
     centre = mean @ surrogate.weights + surrogate.offset
     std = (variance @ surrogate.weights**2 + surrogate.residual_variance).sqrt()
-    listed = tuple(names) or tuple(f"number {j}" for j in range(values.shape[1]))
-    return Forecasts(listed, np.asarray(values, dtype=float), centre.cpu().numpy(), std.cpu().numpy(), surrogate.warp,
-                     _words(surrogate))  # fmt: skip
+    return Forecasts(
+        tuple(names) or tuple(f"number {j}" for j in range(values.shape[1])),
+        np.asarray(values, dtype=float),
+        centre.cpu().numpy(),
+        std.cpu().numpy(),
+        surrogate.warp,
+        _description(surrogate),
+    )
 
 
-def _words(surrogate: Surrogate) -> str:
-    process = surrogate.gp
+def _description(surrogate: Surrogate) -> str:
+    """Describe kernel, noise, warp and components of a surrogate."""
     k, c = surrogate.weights.shape
-    what = [
-        f"{process.kernel.name} kernel",
-        f"noise {float(process.noise.amax()):.1g} of the variance",
+    parts = [
+        f"{surrogate.gp.kernel.name} kernel",
+        f"noise {float(surrogate.gp.noise.amax()):.1g} of the variance",
+        "warped" if surrogate.warp is not None else "",
+        f"{k} components of {c} outputs" if k != c else "",
     ]
-    return ", ".join([*what, *(["warped"] if surrogate.warp is not None else []),
-                      *([f"{k} components of {c} outputs"] if k != c else [])])  # fmt: skip
+    return ", ".join(filter(None, parts))
 
 
 def _quantile(level: float) -> float:
+    """Return the standard normal quantile at the upper end of a central interval."""
     return float(torch.special.ndtri(torch.tensor(0.5 + 0.5 * level, dtype=torch.float64)))

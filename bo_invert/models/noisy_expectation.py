@@ -1,4 +1,4 @@
-"""What a model of all told outputs expects of every told point, when single answers are noisy."""
+"""Expected losses and outputs of the observed points of a noisy oracle."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Array
 
 _Z_90 = 1.6448536269514722
-"""Standard deviations from the middle of a normal distribution to the ends of its central 90 %."""
+"""Standard deviations from the median of a normal distribution to its 95 % quantile, exact."""
 _SAMPLES = 256
+"""Number of samples of a loss. Engineering choice: a standard error of 6 % of the deviation."""
 _MAX_SAMPLED = 2_000_000
-"""So many sampled outputs are held in memory."""
+"""Largest number of sampled outputs in memory, 16 MB. Engineering choice."""
 
 
 @dataclass(frozen=True, eq=False)
 class Expectation:
-    """What is believed of b told points, the noise of a single answer left out.
+    """Noise-free posterior at b observed points.
 
-    Triples are the low end, the middle and the high end of a central 90 % interval. The middle is a mean; of a number
-    that the model warps, the median.
+    Triples are lower end, centre and upper end of a central 90 % interval. The centre is the mean,
+    or the median of a warped output.
 
     Args:
-        positions: of the points among the completed trials, shape ``(b,)``; rising.
-        losses: triples of the objective, shape ``(3, b)``.
-        probability: that the outcome constraints hold, shape ``(b,)``.
-        outputs: triples of all outputs, shape ``(3, b, m)``.
+        positions: Rising positions of the points among the completed trials, shape ``(b,)``.
+        losses: Triples of the loss, shape ``(3, b)``.
+        probability: Probability that the outcome constraints hold, shape ``(b,)``.
+        outputs: Triples of all outputs, shape ``(3, b, m)``.
     """
 
     positions: NDArray[np.intp]
@@ -50,14 +51,14 @@ class Expectation:
 
 
 def posterior_expectation(statement: ProblemStatement, history: History) -> Expectation:
-    """Fit processes to the told outputs and ask them about the told points. Repeats of a point are evidence.
+    """Estimate the noise-free losses and outputs of the observed points.
 
-    What is unsettled about their hyperparameters is averaged over. Beyond 1,000 told points they are given
-    a selection, and asked about that.
+    Gaussian processes are averaged over hyperparameters. Repeated points count as evidence. Beyond
+    1,000 observations, a subset is used and predicted.
 
     Args:
-        statement: of the problem.
-        history: at least one trial is completed.
+        statement: Problem statement.
+        history: Log with at least one completed trial.
     """
     inputs = to_unit(statement.domain, history.points)
     some = select_subset(inputs, history.order)
@@ -66,22 +67,22 @@ def posterior_expectation(statement: ProblemStatement, history: History) -> Expe
     rest = [j for j in range(y.shape[1]) if j not in modelled.columns]
     outputs = torch.empty(3, *y.shape, dtype=torch.float64)
     with one_thread():
-        told = _ObservedPosterior.learned(inputs, modelled.values, modelled.warp_directions)
-        outputs[..., modelled.columns] = told.triples()[..., int(modelled.models_loss) :]
-        if rest:  # what neither objective nor constraints read is no business of their model
-            outputs[..., rest] = _ObservedPosterior.learned(inputs, y[:, rest], None).triples()
-        losses, probability = _losses(told, modelled), _probability(told, modelled)
+        posterior = _ObservedPosterior.fit(inputs, modelled.values, modelled.warp_directions)
+        outputs[..., modelled.columns] = posterior.triples()[..., int(modelled.models_loss) :]
+        if rest:  # separate models, so that unused outputs do not change the loss
+            outputs[..., rest] = _ObservedPosterior.fit(inputs, y[:, rest], None).triples()
+        losses, probability = _losses(posterior, modelled), _probability(posterior, modelled)
     return Expectation(some, losses.numpy(), probability.numpy(), outputs.numpy())
 
 
 @dataclass(frozen=True)
 class _ObservedPosterior:
-    """What is believed at the b told points.
+    """Posterior at the b observed points.
 
     Args:
-        surrogate: fitted to c numbers there.
-        mean: of the k standardised numbers behind them, shape ``(b, k)``.
-        variance: likewise, without noise.
+        surrogate: Surrogate of c outputs.
+        mean: Mean of the k scores, shape ``(b, k)``.
+        variance: Noise-free variance of the scores, shape ``(b, k)``.
     """
 
     surrogate: Surrogate
@@ -89,52 +90,56 @@ class _ObservedPosterior:
     variance: Tensor
 
     @staticmethod
-    def learned(inputs: Array, values: Array, tails: tuple[int, ...] | None) -> _ObservedPosterior:
-        choice = ModelSearchSpace(KERNELS["auto"], (MEASURED,), tails, (True, False))
-        surrogate = fit_surrogate(inputs, values, search_space=choice)
-        return _ObservedPosterior(
-            surrogate, *averaged_posterior(surrogate.gp, MEASURED, surrogate.gp.inputs)
+    def fit(
+        inputs: Array, values: Array, warp_directions: tuple[int, ...] | None
+    ) -> _ObservedPosterior:
+        """Fit a surrogate to measurements and average over its hyperparameters."""
+        search_space = ModelSearchSpace(
+            KERNELS["auto"], (MEASURED,), warp_directions, (True, False)
         )
+        surrogate = fit_surrogate(inputs, values, search_space=search_space)
+        moments = averaged_posterior(surrogate.gp, MEASURED, surrogate.gp.inputs)
+        return _ObservedPosterior(surrogate, *moments)
 
     @property
-    def normal(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the warped numbers, shape ``(b, c)`` each."""
+    def warped_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the warped outputs, shape ``(b, c)`` each."""
         weights = self.surrogate.weights
-        return self.mean @ weights + self.surrogate.offset, (
-            self.variance @ weights**2 + self.surrogate.residual_variance
-        ).sqrt()
+        variance = self.variance @ weights**2 + self.surrogate.residual_variance
+        return self.mean @ weights + self.surrogate.offset, variance.sqrt()
 
     def triples(self) -> Tensor:
-        """Of the c numbers, shape ``(3, b, c)``."""
-        centre, std = self.normal
-        three = torch.stack([centre - _Z_90 * std, centre, centre + _Z_90 * std])
-        return three if self.surrogate.warp is None else self.surrogate.warp.inverse(three)
+        """Return triples of the c outputs, shape ``(3, b, c)``."""
+        centre, std = self.warped_moments
+        triples = torch.stack([centre - _Z_90 * std, centre, centre + _Z_90 * std])
+        return triples if self.surrogate.warp is None else self.surrogate.warp.inverse(triples)
 
 
-def _losses(told: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
-    """Triples of the loss, shape ``(3, b)``.
+def _losses(posterior: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
+    """Return triples of the loss, shape ``(3, b)``.
 
-    The loss of ``Target`` and ``Composite`` is averaged over what the outputs may be: a point that is known well is
-    then preferred to one that may as well be far off.
+    The loss of ``Target`` and ``Composite`` is averaged over the posterior of the outputs, which
+    penalises uncertain points: E|y - t|^2 = |E y - t|^2 + Var y.
     """
-    if not modelled.composite:  # the loss is one of the numbers, or minus it
-        return modelled.loss(told.triples()).sort(0).values
-    loss, found = told.surrogate.loss_function(modelled), []
-    drawn = sobol_normals(_SAMPLES, told.mean.shape[1], 0, told.mean)
+    if not modelled.composite:  # the loss is plus or minus one output
+        return modelled.loss(posterior.triples()).sort(0).values
+    loss, found = posterior.surrogate.loss_function(modelled), []
+    mean, variance = posterior.mean, posterior.variance
+    normals = sobol_normals(_SAMPLES, mean.shape[1], 0, mean)
     step = max(1, _MAX_SAMPLED // (_SAMPLES * modelled.values.shape[1]))
-    for start in range(0, len(told.mean), step):
+    for start in range(0, len(mean), step):
         part = slice(start, start + step)
-        sampled = loss(told.mean[part] + told.variance[part].sqrt() * drawn[:, None])
+        sampled = loss(mean[part] + variance[part].sqrt() * normals[:, None])
         low, high = sampled.nanquantile(sampled.new_tensor([0.05, 0.95]), dim=0)
         found.append(torch.stack([low, sampled.nanmean(0), high]))
     return torch.cat(found, 1).nan_to_num(torch.inf)
 
 
-def _probability(told: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
-    """That all constraints hold, shape ``(b,)``."""
-    (centre, std), warp = told.normal, told.surrogate.warp
+def _probability(posterior: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
+    """Return the probability that all constraints hold, shape ``(b,)``."""
+    (centre, std), warp = posterior.warped_moments, posterior.surrogate.warp
     log = torch.zeros_like(centre[:, 0])
-    for column, sense, bound in modelled.constraint_bounds(told.mean):
+    for column, sense, bound in modelled.constraint_bounds(posterior.mean):
         limit = bound if warp is None else warp(bound)
         log = log + torch.special.log_ndtr(
             sense * (limit[column] - centre[:, column]) / std[:, column]

@@ -1,13 +1,12 @@
-"""What is said of a query before it is answered, in intervals that learn from their misses.
+"""Prediction intervals of queries, calibrated online by the intervals of earlier queries.
 
-A model may be right about points drawn at random and still be wrong about those a search chooses: they are chosen
-because the model thinks well of them, which is where it errs on the good side (the winner's curse). Nothing that is
-computed from the told values alone can see that. So the intervals of queried points are stretched, each end by itself,
-by how often the intervals given before were missed: the logarithm of a stretch tracks the quantile online (conformal
-control: Angelopoulos, Candes & Tibshirani, NeurIPS 2023). In the long run each end is missed by one outcome in twenty,
-whatever the model. The search itself uses the model as it is.
+A search queries points for which the model predicts low losses, and there its errors are optimistic
+(the winner's curse). The observations alone do not show this. So each end of an interval is scaled
+by a factor whose logarithm tracks the quantile online (conformal control: Angelopoulos, Candes &
+Tibshirani, NeurIPS 2023). In the long run 5 % of the outcomes lie beyond each end, with any model.
+The search itself uses the uncalibrated model.
 
-The intervals lie in the log, in every query's ``meta``: ``{"foretold": {output: [low, median, high]}}``.
+The log stores intervals in each query's ``meta``: ``{"foretold": {output: [low, median, high]}}``.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array, State, Trial
 
@@ -26,40 +26,49 @@ if TYPE_CHECKING:
     from bo_invert.models.output_transforms import ModelledOutputs
 
 _TAIL = 0.05
-"""Share of the outcomes meant to lie beyond each end."""
+"""Nominal share of outcomes beyond each end, by definition of a 90 % interval."""
 _Z_90 = 1.6448536269514722
-"""Standard deviations from the median of a normal distribution to such an end."""
+"""Standard deviations from the median of a normal distribution to its 95 % quantile, exact."""
 _RATE = 0.7
-"""A miss nearly doubles the stretch of an end, and nineteen outcomes without one take that back."""
-_GOOD, _EITHER, _BAD = 1.5, 2.0, 3.0
-"""First stretches: of the end that means success, of ends that may mean either, of the one that means a let-down."""
-_LIMIT = 10.0
-"""Of the logarithm of a stretch."""
+"""Step of the log factor per miss, in nats. Engineering choice: a miss doubles a factor, and 19
+outcomes without a miss restore it."""
+_INITIAL = {-1: (3.0, 1.5), 0: (2.0, 2.0), 1: (1.5, 3.0)}
+"""Initial factors of the lower and upper end by warp direction. Engineering choice: wide towards
+bad values, because errors are optimistic."""
+_MAX_LOG = 10.0
+"""Bound of the log factor in nats. Engineering choice: avoids overflow."""
 
 
 @dataclass(frozen=True)
 class IntervalCoverage:
-    """How the intervals given for one output turned out: outcomes below, inside and above them."""
+    """Numbers of outcomes below, inside and above the prediction intervals of an output."""
 
     below: int
     inside: int
     above: int
 
     @property
+    def total(self) -> int:
+        """Number of outcomes."""
+        return self.below + self.inside + self.above
+
+    @property
     def coverage(self) -> float:
-        """Share of the outcomes inside; 0.9 is meant. NaN before the first one."""
-        count = self.below + self.inside + self.above
-        return self.inside / count if count else float("nan")
+        """Share of outcomes inside, nominally 0.9; NaN without outcomes."""
+        return self.inside / self.total if self.total else float("nan")
 
 
 def interval_coverage(
     statement: ProblemStatement, trials: Sequence[Trial]
 ) -> dict[str, IntervalCoverage]:
-    """How the intervals in a log turned out, by output; ``"loss"`` where the loss itself is modelled.
+    """Count the outcomes in the prediction intervals of a log.
 
     Args:
         statement: ``study.statement``.
         trials: ``study.trials``.
+
+    Returns:
+        Coverage by output; ``"loss"`` if the loss itself is modelled.
     """
     sides: dict[str, list[int]] = {}
     for name, side in _sides(statement, trials):
@@ -77,70 +86,64 @@ def predict_intervals(
     trials: Sequence[Trial],
     inputs: Array,
 ) -> list[JSON]:
-    """What to note in the ``meta`` of queries, one note each.
+    """Return 90 % prediction intervals for the ``meta`` of queries, one dictionary each.
 
-    Of very many outputs, a spread of them is foretold.
+    With many outputs, an evenly spaced selection of them is predicted.
 
     Args:
-        surrogate: fitted to what ``outputs`` models.
-        outputs: of the told trials.
-        statement: of the problem.
-        trials: the log.
-        inputs: unit inputs of the queries, shape ``(b, d)``.
+        surrogate: Surrogate of the modelled outputs.
+        outputs: Modelled outputs.
+        statement: Problem statement.
+        trials: All trials.
+        inputs: Unit inputs of the queries, shape ``(b, d)``.
     """
     import torch
-
-    from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 
     names = ["loss"] * outputs.models_loss + [
         statement.outputs[column] for column in outputs.columns
     ]
     c = len(names)
     some = np.unique(np.linspace(0, c - 1, min(c, MAX_INDEPENDENT_OUTPUTS)).round().astype(int))
-    below, above = _stretches(interval_coverage(statement, trials), names, outputs.warp_directions)
+    below, above = _factors(interval_coverage(statement, trials), names, outputs.warp_directions)
     with torch.no_grad():
         mean, variance = surrogate.posterior(torch.as_tensor(inputs).to(surrogate.offset))
         centre = mean @ surrogate.weights + surrogate.offset
-        reach = (
-            _Z_90
-            * (
-                (variance + surrogate.misfit_variance) @ surrogate.weights**2
-                + surrogate.residual_variance
-            ).sqrt()
-        )
+        # Variance of an outcome: posterior, noise or misfit, and discarded components.
+        total = (variance + surrogate.misfit_variance) @ surrogate.weights**2
+        reach = _Z_90 * (total + surrogate.residual_variance).sqrt()
         ends = (
             centre - reach * reach.new_tensor(below),
             centre,
             centre + reach * reach.new_tensor(above),
         )
-        three = torch.stack(
-            [end if surrogate.warp is None else surrogate.warp.inverse(end) for end in ends], -1
-        )
-    rows = three.cpu().tolist()
+        warp = surrogate.warp
+        triples = torch.stack([end if warp is None else warp.inverse(end) for end in ends], -1)
+    rows = triples.cpu().tolist()
     return [{"foretold": {names[j]: row[j] for j in some}} for row in rows]
 
 
-def _stretches(
-    known: dict[str, IntervalCoverage], names: Sequence[str], tails: Sequence[int]
+def _factors(
+    known: dict[str, IntervalCoverage], names: Sequence[str], warp_directions: Sequence[int]
 ) -> tuple[Array, Array]:
-    """Factors for the lower and the upper ends, shape ``(c,)`` each."""
-    first = {-1: (_BAD, _GOOD), 0: (_EITHER, _EITHER), 1: (_GOOD, _BAD)}
-    logs = np.log([first[tail] for tail in tails])
+    """Return factors of the lower and the upper ends, shape ``(c,)`` each.
+
+    log factor = log initial + rate (misses - 0.05 outcomes).
+    """
+    logs = np.log([_INITIAL[direction] for direction in warp_directions])
     for row, name in zip(logs, names, strict=True):
         if name in known:
-            seen = known[name]
-            count = seen.below + seen.inside + seen.above
-            row += _RATE * (np.array([seen.below, seen.above]) - _TAIL * count)
-    below, above = np.exp(np.clip(logs, -_LIMIT, _LIMIT)).T
+            misses = np.array([known[name].below, known[name].above])
+            row += _RATE * (misses - _TAIL * known[name].total)
+    below, above = np.exp(np.clip(logs, -_MAX_LOG, _MAX_LOG)).T
     return below, above
 
 
 def _sides(statement: ProblemStatement, trials: Sequence[Trial]) -> Iterator[tuple[str, int]]:
-    """For every interval whose outcome is known its output, and -1, 0 or 1: the outcome is below, inside or above."""
+    """Yield (output, -1, 0 or 1) for each outcome below, inside or above its interval."""
     place = {name: j for j, name in enumerate(statement.outputs)}
     for trial in trials:
         if trial.state is not State.COMPLETED or trial.y is None or trial.loss is None:
             continue
         for name, (low, _, high) in trial.query.meta.get("foretold", {}).items():
-            came = float(trial.y[place[name]]) if name in place else trial.loss
-            yield name, int(came > high) - int(came < low)
+            value = float(trial.y[place[name]]) if name in place else trial.loss
+            yield name, int(value > high) - int(value < low)

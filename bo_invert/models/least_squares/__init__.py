@@ -1,1 +1,1 @@
-"""Models and solvers for vector targets, from residuals."""
+"""Models and solvers for vector targets, based on residuals."""

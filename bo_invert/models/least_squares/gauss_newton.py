@@ -1,4 +1,4 @@
-"""Least squares on the oracle itself: Gauss-Newton steps with as few measured Jacobians as pay. numpy only."""
+"""Gauss-Newton steps on the oracle with few measured Jacobians; numpy and scipy only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import least_squares
 
 from bo_invert.models.least_squares.convergence import ROUNDING_SHARE
 from bo_invert.search_domain import Domain
@@ -14,20 +15,22 @@ from bo_invert.types import Array
 
 Evaluate = Callable[[Sequence[Array]], list[Array | None]]
 
-_MAX_LEFT = 0.25
-"""Share of the squared residuals that may be left when a start wants another Jacobian: it has to pay for itself."""
+_MAX_REMAINING = 0.25
+"""Largest share of the squared residuals after the steps of one Jacobian, for a start to measure
+another one. Engineering choice: a Jacobian costs d calls."""
 
 
 @dataclass(frozen=True)
 class GaussNewtonSettings:
-    """How steps are made.
+    """Settings of a Gauss-Newton start.
 
     Args:
-        method: of ``scipy.optimize.least_squares``.
-        secant: a step that leaves less than this share of the squared residuals has its Jacobian updated.
-        diff_step: finite-difference step, as a share of a coordinate's range.
-        ftol: a start ends when a step improves the squared residuals by less than this share.
-        xtol: a start ends when a step is shorter than this share of the point's norm.
+        method: Method of ``scipy.optimize.least_squares``.
+        secant: After a step that leaves less than this share of the squared residuals, Broyden's
+            update replaces a measured Jacobian.
+        diff_step: Finite-difference step as a share of the range of a coordinate.
+        ftol: Smallest relative decrease of the squared residuals.
+        xtol: Smallest step, relative to the norm of the point.
     """
 
     method: str
@@ -37,111 +40,124 @@ class GaussNewtonSettings:
     xtol: float
 
 
-class _Stale(Exception):
-    """A step along an updated Jacobian did not pay: measure a new one where the start stands."""
+class _StaleJacobianError(Exception):
+    """An updated Jacobian gave no decrease; a new one is measured at the best point."""
 
 
-class _Spent(Exception):
-    """Steps left too much to pay for another Jacobian: the start ends."""
+class _SlowProgressError(Exception):
+    """The steps of a Jacobian gave too small a decrease for another one; the start ends."""
 
 
-class _Base(NamedTuple):
-    """Where the Jacobian in use belongs: point, residuals, Jacobian ``(k, d)``, and whether it was measured there."""
+class _Linearisation(NamedTuple):
+    """Point, residuals ``(k,)`` and Jacobian ``(k, d)``, measured there or updated."""
 
     x: Array
     r: Array
-    slopes: Array
+    jacobian: Array
     measured: bool
 
 
 class GaussNewtonStart:
-    """One start: an ordinary optimiser that calls a function. It is the same in whatever units residuals come.
+    """One start of a least-squares solver, scaled to be independent of the units of residuals.
 
     Args:
-        settings: how steps are made.
-        domain: where points live.
-        inside: moves points to where they may be evaluated.
-        draws: points ``(d,)``, of which the best is where it starts.
-        least: squared residuals that are rounding; it ends there, or where next to nothing of the first is left.
+        settings: Settings.
+        domain: Search domain.
+        project: Map from points ``(d,)`` to valid points.
+        candidates: Points ``(d,)``; the best one is the start.
+        min_square: Squared residuals at which the start ends.
     """
 
     def __init__(
         self,
         settings: GaussNewtonSettings,
         domain: Domain,
-        inside: Callable[[Array], Array],
-        draws: Sequence[Array],
-        least: float = 0.0,
+        project: Callable[[Array], Array],
+        candidates: Sequence[Array],
+        min_square: float = 0.0,
     ) -> None:
         self.settings = settings
-        self.inside = inside
-        self.draws = draws
-        self.least = least
-        self.base: _Base | None = None
-        self.paid = np.inf
+        self.project = project
+        self.candidates = candidates
+        self.min_square = min_square
+        self.base: _Linearisation | None = None
+        self.last_square = np.inf
         self.bounds = domain.limits
         self.steps = settings.diff_step * (domain.bounds[1] - domain.bounds[0])
 
     def run(self, evaluate: Evaluate) -> None:
-        """From the best of the draws to where steps end, calling ``evaluate``; None is the answer of a failure."""
-        from scipy.optimize import least_squares
+        """Step from the best candidate until convergence.
 
+        Args:
+            evaluate: Function from points to residuals ``(k,)``, None for failures.
+        """
         self.evaluate = evaluate
-        told = [
-            (x, r) for x, r in zip(self.draws, evaluate(self.draws), strict=True) if r is not None
-        ]
-        if not told:
+        pairs = zip(self.candidates, evaluate(self.candidates), strict=True)
+        observed = [(x, r) for x, r in pairs if r is not None]
+        if not observed:
             return
-        self.x, self.r = min(told, key=lambda pair: _square(pair[1]))
+        self.x, self.r = min(observed, key=lambda pair: _square(pair[1]))
         self.unit = float(np.sqrt(_square(self.r))) or 1.0
-        self.wall = np.full(len(self.r), 1e3 * float(np.abs(self.r).max()))
-        least = max(self.least, ROUNDING_SHARE * self.unit**2)
+        self.failure = np.full(len(self.r), 1e3 * float(np.abs(self.r).max()))
+        least = max(self.min_square, ROUNDING_SHARE * self.unit**2)
         while _square(self.r) > least:
             before = _square(self.r)
             try:
                 least_squares(
-                    lambda x: self.residuals(x) / self.unit, self.x, lambda x: self.jacobian(x) / self.unit,
-                    self.bounds, self.settings.method, ftol=self.settings.ftol, xtol=self.settings.xtol, gtol=1e-12,
-                )  # fmt: skip
+                    lambda x: self.residuals(x) / self.unit,
+                    self.x,
+                    lambda x: self.jacobian(x) / self.unit,
+                    self.bounds,
+                    self.settings.method,
+                    ftol=self.settings.ftol,
+                    xtol=self.settings.xtol,
+                    gtol=1e-12,
+                )
+                # With an updated Jacobian convergence is confirmed by a measured one.
                 if self.base is None or self.base.measured or not _square(self.r) < before:
                     return
-            except _Spent:
+            except _SlowProgressError:
                 return
-            except _Stale:
+            except _StaleJacobianError:
                 pass
             self.base = None
 
     def residuals(self, x: Array) -> Array:
-        r = self.evaluate([self.inside(x)])[0]
+        """Evaluate residuals ``(k,)`` at a point; large constants for a failure."""
+        r = self.evaluate([self.project(x)])[0]
         if r is not None and _square(r) < _square(self.r):
             self.x, self.r = x.copy(), r
         elif self.base is not None and not self.base.measured and not np.array_equal(x, self.x):
-            raise _Stale
-        return self.wall if r is None else r
+            raise _StaleJacobianError
+        return self.failure if r is None else r
 
     def jacobian(self, x: Array) -> Array:
+        """Return the Jacobian ``(k, d)``: measured, or updated after a good step.
+
+        Broyden's update is J + (r - r0 - J s) s' / s's with the step s (Broyden 1965).
+        """
         r = self.residuals(x)
         base = self.base
         if base is not None and _square(r) < self.settings.secant * _square(base.r):
             step = x - base.x
-            correction = np.outer(r - base.r - base.slopes @ step, step) / (step @ step)
-            self.base = _Base(x.copy(), r, base.slopes + correction, measured=False)
+            correction = np.outer(r - base.r - base.jacobian @ step, step) / (step @ step)
+            self.base = _Linearisation(x.copy(), r, base.jacobian + correction, measured=False)
         else:
-            if _square(r) > _MAX_LEFT * self.paid:
-                raise _Spent
-            self.paid = _square(r)
-            self.base = _Base(x.copy(), r, self.difference(x, r), measured=True)
-        return self.base.slopes
+            if _square(r) > _MAX_REMAINING * self.last_square:
+                raise _SlowProgressError
+            self.last_square = _square(r)
+            self.base = _Linearisation(x.copy(), r, self.difference(x, r), measured=True)
+        return self.base.jacobian
 
     def difference(self, x: Array, r: Array) -> Array:
-        """Forward differences, shape ``(k, d)``; backward where the way forward leaves the bounds."""
+        """Measure forward differences ``(k, d)``; backward ones at upper bounds."""
         steps = np.where(x + self.steps > self.bounds[1], -self.steps, self.steps)
-        beside = self.evaluate([self.inside(x + shift) for shift in np.diag(steps)])
-        slopes: Array = np.zeros((len(r), len(x)))
+        beside = self.evaluate([self.project(x + shift) for shift in np.diag(steps)])
+        jacobian: Array = np.zeros((len(r), len(x)))
         for i, (b, step) in enumerate(zip(beside, steps, strict=True)):
-            if b is not None:  # nothing is known of a direction that fails
-                slopes[:, i] = (b - r) / step
-        return slopes
+            if b is not None:  # a failed direction has slope 0
+                jacobian[:, i] = (b - r) / step
+        return jacobian
 
 
 def _square(r: Array) -> float:

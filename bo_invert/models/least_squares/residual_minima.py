@@ -1,8 +1,8 @@
-"""Where residuals vanish, by a model of them: its minima, from many starts. numpy only.
+"""Search for minima of modelled residuals from many starts; numpy only.
 
-Two yardsticks take turns. One is the sum of squares itself. The other weighs what the model has been seen to predict
-well (the inverse covariance of its leave-one-out errors): sharp features that nobody can predict yet then do not
-hide the basin that the rest points to, and as the model learns them they count again.
+Two weightings alternate: the sum of squares itself, and residuals weighted by the inverse covariance
+of the leave-one-out errors. The second one ignores sharp features until the model predicts them, so
+that they do not hide a basin.
 """
 
 from __future__ import annotations
@@ -19,53 +19,51 @@ from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
 _BASIN_RADIUS = 0.05
-"""Share of the domain's width within which evaluations are about the same minimum of the model."""
+"""Radius of a basin of attraction in units of the domain's width. Engineering choice."""
 _REPEAT_FACTOR = 0.9
-"""Share of the least squares in a basin that another evaluation there may promise to leave, once for each before it."""
-_BLOCK = 1 << 21
-"""Numbers at most in an array of distances."""
+"""Factor by which a predicted minimum must improve on its basin, per evaluation there.
+Engineering choice."""
+_MAX_NUMBERS = 1 << 21
+"""Numbers in an array of distances: 16 MiB. Engineering choice."""
 
 
 class ResidualSearch:
-    """The search for a zero of modelled residuals.
+    """Search for a zero of modelled residuals.
 
     Args:
-        domain: where to search.
-        inside: moves points to where they may be evaluated.
-        model: of the residuals; None where nothing is known to vary.
-        points: evaluated, best first, shape ``(n, d)``.
-        barren: points that gave no outputs, shape ``(f, d)``.
+        domain: Search domain.
+        project: Map from points to valid points.
+        model: Model of the residuals; None without variation.
+        points: Observed points, best first, shape ``(n, d)``.
+        failed: Points of failed trials, shape ``(f, d)``.
     """
 
     def __init__(
         self,
         domain: Domain,
-        inside: Callable[[Array], Array],
+        project: Callable[[Array], Array],
         model: ResidualModel | None,
         points: Array,
-        barren: Array,
+        failed: Array,
     ) -> None:
-        self.domain, self.inside, self.model = domain, inside, model
-        self.observed, self.failed = to_unit(domain, points), to_unit(domain, barren)
+        self.domain, self.project, self.model = domain, project, model
+        self.observed, self.failed = to_unit(domain, points), to_unit(domain, failed)
         self.incumbents = self.observed[:8]
 
     def propose(
         self, count: int, pending: Sequence[Array], rng: np.random.Generator
     ) -> list[Array]:
-        """Points ``(d,)`` to evaluate next, in turns by the two yardsticks.
+        """Propose points ``(d,)``, alternating between the weightings.
 
-        A minimum of the model next to an evaluated point is proposed only if it promises to leave less than that
-        point does: a basin that has shown its floor is not asked about again. Where no minimum is left, the best
-        look at some distance from everything known is proposed.
-
-        Points under evaluation and those picked before count as evaluated, to outputs drawn from what the model
-        believes of them. So the next point is a step on, as it may have to be taken: where the model is sure it
-        turns to another basin, where it is not a batch stays near the best and learns the slopes there.
+        A minimum of the model near an observation is proposed only if it predicts a sufficiently
+        lower sum of squares. Without such a minimum, the best candidate away from all known points
+        is proposed. Pending and proposed points are fantasies, so that a batch covers several
+        basins where the model is certain, and learns slopes where it is not.
 
         Args:
-            count: how many.
-            pending: points under evaluation.
-            rng: of the looks, and of what is imagined.
+            count: Number of points.
+            pending: Pending points.
+            rng: Random generator of candidates and fantasies.
         """
         picked: list[Array] = []
         model = self.model
@@ -74,93 +72,88 @@ class ResidualSearch:
             model = model.fantasize(waiting, rng)
         known = np.concatenate([self.observed, self.failed, waiting])
         while len(picked) < count:
-            x = self._looks(rng)[-1] if model is None else self._pick(model, known, rng)
+            x = self._candidates(rng)[-1] if model is None else self._pick(model, known, rng)
             if model is not None:
                 model = model.fantasize(x[None], rng)
             known = np.concatenate([known, x[None]])
             picked.append(self._point(x))
         return picked
 
-    def _looks(self, rng: np.random.Generator) -> Array:
-        """Inputs near the incumbents, then all over the domain, shape ``(b, d)``."""
-        d = self.domain.dim
+    def _candidates(self, rng: np.random.Generator) -> Array:
+        """Draw inputs ``(b, d)`` near the incumbents and over the whole domain."""
         sigmas = np.repeat([0.01, 0.03, 0.03, 0.1, 0.1, 0.2, 0.2], len(self.incumbents))
-        near = np.tile(self.incumbents, (7, 1)) + sigmas[:, None] * rng.standard_normal(
-            (len(sigmas), d)
-        )
-        wide = to_unit(
-            self.domain,
-            np.concatenate([self.domain.uniform(rng, 1000), self.domain.sample(rng, 1000)]),
-        )
-        return self._allowed(np.concatenate([near, wide]))
+        steps = sigmas[:, None] * rng.standard_normal((len(sigmas), self.domain.dim))
+        near = np.tile(self.incumbents, (7, 1)) + steps
+        wide = np.concatenate([self.domain.uniform(rng, 1000), self.domain.sample(rng, 1000)])
+        return self._valid(np.concatenate([near, to_unit(self.domain, wide)]))
 
     def _point(self, x: Array) -> Array:
-        """The points ``(..., d)`` that may be evaluated and are nearest to inputs ``(..., d)``."""
+        """Return the valid points ``(..., d)`` nearest to unit inputs ``(..., d)``."""
         lower, upper = self.domain.bounds
-        return self.inside(lower + x * (upper - lower))
+        return self.project(lower + x * (upper - lower))
 
-    def _allowed(self, x: Array) -> Array:
+    def _valid(self, x: Array) -> Array:
         return to_unit(self.domain, self._point(x))
 
     def _pick(self, model: ResidualModel, known: Array, rng: np.random.Generator) -> Array:
-        looks = self._looks(rng)
-        hopeful = looks[~self._doomed(looks)]
-        if not len(hopeful):
-            return np.asarray(looks[-1])
-        yardsticks = [model.identity, model.whitening()]
-        for yardstick in yardsticks[::-1] if len(known) % 2 else yardsticks:
-            found = self._minimum(model, known, hopeful, yardstick)
+        """Return the next unit input ``(d,)``."""
+        candidates = self._candidates(rng)
+        feasible = candidates[~self._near_failure(candidates)]
+        if not len(feasible):
+            return np.asarray(candidates[-1])
+        weightings = [model.identity, model.whitening()]
+        for weights in weightings[::-1] if len(known) % 2 else weightings:
+            found = self._minimum(model, known, feasible, weights)
             if found is not None:
                 return found
-        gaps = _gaps(hopeful, known)
-        far = gaps > min(_BASIN_RADIUS * np.sqrt(self.domain.dim), float(np.quantile(gaps, 0.8)))
-        return np.asarray(
-            hopeful[np.where(far, model.squares(hopeful, model.identity), np.inf).argmin()]
-        )
+        distances = _distances(feasible, known)
+        radius = _BASIN_RADIUS * np.sqrt(self.domain.dim)
+        far = distances > min(radius, float(np.quantile(distances, 0.8)))
+        squares = model.squares(feasible, model.identity)
+        return np.asarray(feasible[np.where(far, squares, np.inf).argmin()])
 
     def _minimum(
-        self, model: ResidualModel, known: Array, looks: Array, yardstick: Array
+        self, model: ResidualModel, known: Array, candidates: Array, weights: Array
     ) -> Array | None:
-        """The least minimum of the model that is worth an evaluation, shape ``(d,)``."""
-        scores = model.squares(looks, yardstick)
-        starts = [
-            looks[np.argsort(scores, kind="stable")[:12]],
-            looks[-4:],
-            self.incumbents[:4] + 1e-4,
-        ]
+        """Return the lowest minimum ``(d,)`` of the model that is worth an evaluation."""
+        order = np.argsort(model.squares(candidates, weights), kind="stable")
+        starts = [candidates[order[:12]], candidates[-4:], self.incumbents[:4] + 1e-4]
         found, squares = levenberg_marquardt(
-            lambda x: model.linearised(x, yardstick), self._allowed(np.concatenate(starts)), self._allowed,
+            lambda x: model.linearise(x, weights),
+            self._valid(np.concatenate(starts)),
+            self._valid,
             bounded=not self.domain.latent,
-        )  # fmt: skip
-        reached = model.squares(model.inputs, yardstick)
+        )
+        reached = model.squares(model.inputs, weights)
         ordinary = np.quantile(model.squares(model.inputs, model.identity), 0.25)
         squares = np.where(model.squares(found, model.identity) > ordinary, np.inf, squares)
         for i in np.argsort(squares, kind="stable"):
-            gaps = np.linalg.norm(model.inputs - found[i], axis=1)
-            beside = reached[gaps < _BASIN_RADIUS * np.sqrt(self.domain.dim)]
+            distances = np.linalg.norm(model.inputs - found[i], axis=1)
+            basin = reached[distances < _BASIN_RADIUS * np.sqrt(self.domain.dim)]
+            # Each evaluation in a basin lowers the prediction that justifies another one.
             if squares[i] == np.inf or (
-                len(beside) and squares[i] > _REPEAT_FACTOR ** len(beside) * beside.min()
+                len(basin) and squares[i] > _REPEAT_FACTOR ** len(basin) * basin.min()
             ):
                 continue
             if np.linalg.norm(known - found[i], axis=1).min() < 1e-9:
                 continue
-            if not self._doomed(found[i : i + 1])[0]:
+            if not self._near_failure(found[i : i + 1])[0]:
                 return np.asarray(found[i])
         return None
 
-    def _doomed(self, x: Array) -> NDArray[np.bool_]:
-        """Whether the nearest evaluation of inputs ``(b, d)`` gave nothing, shape ``(b,)``."""
+    def _near_failure(self, x: Array) -> NDArray[np.bool_]:
+        """Return whether the nearest trial of inputs ``(b, d)`` failed, shape ``(b,)``."""
         if not len(self.failed):
             return np.zeros(len(x), dtype=bool)
-        return np.asarray(_gaps(x, self.failed) < _gaps(x, self.observed))
+        return np.asarray(_distances(x, self.failed) < _distances(x, self.observed))
 
 
-def _gaps(x: Array, known: Array) -> Array:
-    """Distance of each input ``(b, d)`` from the nearest of the known ``(n, d)``, shape ``(b,)``.
+def _distances(x: Array, known: Array) -> Array:
+    """Return the distance of each input ``(b, d)`` from the nearest of ``(n, d)``, shape ``(b,)``.
 
-    Up to rounding of about 1e-8, since thousands of coordinates' differences would take seconds one by one.
+    |x - y|^2 = |x|^2 + |y|^2 - 2 x.y is fast in many dimensions, with an error of about 1e-8.
     """
-    norms, rows = (known**2).sum(1), max(1, _BLOCK // len(known))
+    norms, rows = (known**2).sum(1), max(1, _MAX_NUMBERS // len(known))
     blocks = [x[i : i + rows] for i in range(0, len(x), rows)]
     least = [(block**2).sum(1) + (norms - 2.0 * block @ known.T).min(1) for block in blocks]
     return np.asarray(np.sqrt(np.maximum(np.concatenate(least), 0.0)))

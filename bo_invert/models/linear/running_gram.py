@@ -1,4 +1,4 @@
-"""Sums over told points that grow with the log: only what is new is summed. numpy only."""
+"""Gram matrices of a growing log, updated block by block; numpy only."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from bo_invert.models.linear.sphere import SphereProjection
 from bo_invert.types import Array
 
-#: Points whose features are summed at a time.
 _BLOCK = 64
+"""Points per block of a sum. Engineering choice: small beside n, large enough for BLAS."""
 
 
 class RunningGram:
-    """Gram matrices of the features, ``(D + 1, D + 1)``, summed in blocks, and the last few sums kept.
+    """Cache of Gram matrices Phi'Phi ``(D + 1, D + 1)`` of features Phi ``(n, D + 1)``.
 
-    Most asks see the points of the ask before and a few more, and pay for those only. The order of summation does not
-    depend on what is kept, so neither does any bit of the result.
+    An ask usually adds few points to those of the previous one, and only these are summed. The order
+    of summation does not depend on the cache, so the result is bit-identical without it.
     """
 
     def __init__(self, max_sums: int = 4) -> None:
@@ -25,31 +25,34 @@ class RunningGram:
         self.lock = threading.Lock()
         self.sums: list[tuple[SphereProjection, Array, Array]] = []
 
-    def __call__(self, chart: SphereProjection, points: Array) -> Array:
+    def __call__(self, projection: SphereProjection, points: Array) -> Array:
+        """Return the Gram matrix of the features of points ``(n, d)``."""
         whole = len(points) - len(points) % _BLOCK
-        start, total = self._longest(chart, points)
+        start, total = self._longest(projection, points)
         if start < whole:
             total = total.copy()
             for first in range(start, whole, _BLOCK):
-                block = chart.features(points[first : first + _BLOCK])
+                block = projection.features(points[first : first + _BLOCK])
                 total += block.T @ block
             with self.lock:
-                self.sums = [(chart, points[:whole].copy(), total), *self.sums[: self.max_sums - 1]]
-        rest = chart.features(points[whole:])
+                recent = self.sums[: self.max_sums - 1]
+                self.sums = [(projection, points[:whole].copy(), total), *recent]
+        rest = projection.features(points[whole:])
         return np.asarray(total + rest.T @ rest)
 
-    def _longest(self, chart: SphereProjection, points: Array) -> tuple[int, Array]:
-        """The largest kept sum of the first points, and how many they are."""
+    def _longest(self, projection: SphereProjection, points: Array) -> tuple[int, Array]:
+        """Return the longest cached sum of the first points, and their number."""
         with self.lock:
             sums = [
                 (known, total)
                 for owner, known, total in self.sums
-                if owner == chart and len(known) <= len(points)
+                if owner == projection and len(known) <= len(points)
             ]
         for known, total in sorted(sums, key=lambda pair: -len(pair[0])):
             if np.array_equal(known, points[: len(known)]):
                 return len(known), total
-        return 0, np.zeros((chart.size + 1, chart.size + 1))
+        return 0, np.zeros((projection.size + 1, projection.size + 1))
 
 
 gram_of = RunningGram()
+"""Cache of this process."""

@@ -1,28 +1,37 @@
-"""Points as unit vectors, and where linear functions of unit vectors are lowest or nearest to a target. numpy only.
+"""Projection of points to the unit sphere, and global optima of linear functions there.
 
-Everything here has a closed form, or one root of a falling function: no starts, no steps, no local optima.
+All optima are analytic or a root of a monotone function; no iterative search is needed. numpy and
+scipy only.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from scipy.optimize import brentq
 
 from bo_invert.types import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Squares = TypeVar("Squares", float, Array, "Tensor")
+"""Squared norms as a number, an array or a tensor."""
 
 
 @dataclass(frozen=True)
 class SphereProjection:
-    """How centred points ``(n, d)`` become unit vectors ``(n, D)``, and back.
+    """Map from centred points ``(n, d)`` to unit vectors ``(n, D)``, and its inverse.
 
     Args:
         dim: d.
-        lengthscale: None for directions, ``x / |x|`` with D = d: all that matters of a whitened latent, whose mass
-            lies on the shell of radius ``sqrt(d)``. A number for the inverse stereographic projection (Doumont et
-            al., AISTATS 2026): ``[2z, |z|^2 - 1] / (1 + |z|^2)`` with ``z = x / (lengthscale sqrt(d))`` and D = d + 1.
+        lengthscale: None for directions x / |x| with D = d: a whitened latent has its mass near the
+            sphere of radius sqrt(d). A number for the inverse stereographic projection (Doumont et
+            al., AISTATS 2026): [2z, |z|^2 - 1] / (1 + |z|^2) with z = x / (lengthscale sqrt(d)) and
+            D = d + 1.
     """
 
     dim: int
@@ -30,16 +39,16 @@ class SphereProjection:
 
     @property
     def size(self) -> int:
-        """D, the length of the unit vectors."""
+        """Length D of the unit vectors."""
         return self.dim if self.lengthscale is None else self.dim + 1
 
     @property
     def reach(self) -> float:
-        """The radius that is mapped to the equator."""
+        """Radius that maps to the equator."""
         return math.sqrt(self.dim) * (1.0 if self.lengthscale is None else self.lengthscale)
 
     def features(self, points: Array) -> Array:
-        """Unit vectors with a last column of ones, shape ``(n, D + 1)``: the features of a linear model."""
+        """Return unit vectors and a column of ones, shape ``(n, D + 1)``."""
         scales, heights = self._parts(points)
         rows = np.empty((len(points), self.size + 1))
         np.multiply(points, scales[:, None], out=rows[:, : self.dim])
@@ -48,22 +57,22 @@ class SphereProjection:
         return rows
 
     def features_dot(self, points: Array, values: Array) -> Array:
-        """``lift(points).T @ values`` of values ``(n, k)``, shape ``(D + 1, k)``, without the features."""
+        """Return ``features(points).T @ values``, shape ``(D + 1, k)``, without the features."""
         scales, heights = self._parts(points)
         return np.concatenate(
             [points.T @ (scales[:, None] * values), heights.T @ values, values.sum(0)[None]]
         )
 
-    def factors(self, squares: Any) -> Any:
-        """What coordinates are multiplied by, of positive squared norms in units of ``reach``: array or tensor."""
+    def factors(self, squares: Squares) -> Squares:
+        """Return the factors of the coordinates for squared norms in units of ``reach``."""
         return (squares**-0.5 if self.lengthscale is None else 2.0 / (1.0 + squares)) / self.reach
 
-    def heights(self, squares: Any) -> Any:
-        """The last coordinate of a unit vector, of the same; only with a lengthscale."""
+    def heights(self, squares: Squares) -> Squares:
+        """Return the last coordinates for squared norms in units of ``reach``."""
         return (squares - 1.0) / (squares + 1.0)
 
     def _parts(self, points: Array) -> tuple[Array, Array]:
-        """Factors ``(n,)`` of the coordinates, and what else is in a unit vector, ``(n, D - d)``."""
+        """Return the factors ``(n,)`` of the coordinates, and the last coordinates ``(n, D - d)``."""
         squares = np.maximum(np.einsum("ij,ij->i", points, points) / self.reach**2, 1e-300)
         rest = (
             np.empty((len(points), 0))
@@ -73,41 +82,43 @@ class SphereProjection:
         return np.asarray(self.factors(squares)), rest
 
     def unproject(self, vectors: Array) -> Array:
-        """Points ``(..., d)`` of unit vectors ``(..., D)``; directions come back at radius ``sqrt(d)``."""
+        """Return points ``(..., d)`` of unit vectors ``(..., D)``; directions have radius sqrt(d)."""
         if self.lengthscale is None:
             return vectors * self.reach
         gaps = np.maximum(1.0 - vectors[..., -1:], 1e-12)
         return np.asarray(vectors[..., :-1] * self.reach / gaps)
 
     def max_height(self, radius: float) -> float:
-        """Unit vectors of points inside ``radius`` have a last coordinate of at most this; 1 for directions."""
+        """Return the largest last coordinate of points inside a radius; 1 for directions."""
         if self.lengthscale is None or not math.isfinite(radius):
             return 1.0
         return float(self.heights((radius / self.reach) ** 2))
 
 
 def minimise_linear(slope: Array, height: float = 1.0) -> Array:
-    """The unit vector ``(D,)`` with the least ``slope @ p``, of those whose last coordinate is at most ``height``."""
+    """Minimise slope'p over unit vectors p ``(D,)`` with a last coordinate of at most ``height``."""
     norm = float(np.linalg.norm(slope))
     p = -slope / norm if norm > 0.0 else np.eye(len(slope))[0]
     if p[-1] <= height:
         return p
+    # The constraint is active, and on the rim of the cap the problem is linear again.
     return _on_rim(minimise_linear(slope[:-1]), height)
 
 
 def minimise_distance(slopes: Array, wanted: Array, near: Array, height: float = 1.0) -> Array:
-    """The unit vector ``(D,)`` with the least ``|slopes @ p - wanted|^2``.
+    """Minimise |slopes p - wanted|^2 over unit vectors p ``(D,)``.
 
-    A trust-region subproblem with equality: with the eigenvalues of ``slopes' slopes`` and the multiplier mu, the
-    length of the solution falls in mu, and one root gives the global minimum. In the hard case (every problem with
-    fewer rows than D whose target is within reach) there are many solutions; the one towards ``near`` is taken.
+    This is a trust-region subproblem with equality (More & Sorensen 1983): the length of
+    (slopes'slopes + mu I)^-1 slopes'wanted decreases in mu, and one root gives the global minimum.
+    With fewer rows than D and a target within reach, the hard case, the solution nearest to
+    ``near`` is returned.
 
     Args:
-        slopes: shape ``(k, D)``.
-        wanted: shape ``(k,)``.
-        near: shape ``(D,)``, of any length.
-        height: most that the last coordinate may be. Where the minimum on the sphere is higher, that on the rim of
-            the cap is taken.
+        slopes: Shape ``(k, D)``.
+        wanted: Shape ``(k,)``.
+        near: Preferred direction of any length, shape ``(D,)``.
+        height: Largest last coordinate. If the minimum on the sphere exceeds it, the minimum on the
+            rim of the cap is returned.
     """
     p = _nearest(slopes, wanted, near)
     if p[-1] <= height:
@@ -123,21 +134,24 @@ def _on_rim(direction: Array, height: float) -> Array:
 
 
 def _nearest(slopes: Array, wanted: Array, near: Array) -> Array:
+    """Minimise |slopes p - wanted|^2 over the whole sphere."""
     size = slopes.shape[1]
     left, roots, right = np.linalg.svd(slopes, full_matrices=False)
     scale = float(roots.max(initial=0.0))
     if scale == 0.0:
         return _unit(near)
     roots = roots / scale
+    # In the basis of right singular vectors the solution is pulls / (eigenvalues + mu).
     eigenvalues, pulls = roots**2, roots * (left.T @ (wanted / scale))
-    # Directions that no row sees share the eigenvalue 0, and nothing pulls along them.
+    # Directions outside of the row space share the eigenvalue 0 and have no pull.
     least = float(eigenvalues.min()) if len(roots) == size else 0.0
-    lowest_ones = eigenvalues - least <= 1e-12
-    free = ~lowest_ones
+    at_least = eigenvalues - least <= 1e-12
+    free = ~at_least
     settled = np.zeros(len(roots))
     settled[free] = pulls[free] / (eigenvalues[free] - least)
     room = 1.0 - float(settled @ settled)
-    if room > 0.0 and float(np.abs(pulls[lowest_ones]).max(initial=0.0)) <= 1e-14 * float(
+    # Hard case: mu = -least, and the remaining length is free in the eigenspace of ``least``.
+    if room > 0.0 and float(np.abs(pulls[at_least]).max(initial=0.0)) <= 1e-14 * float(
         np.linalg.norm(pulls)
     ):
         rest = _unit(near - right[free].T @ (right[free] @ near), right[free])
@@ -147,15 +161,14 @@ def _nearest(slopes: Array, wanted: Array, near: Array) -> Array:
 
 
 def _multiplier(eigenvalues: Array, pulls: Array, least: float) -> float:
-    """The mu > -least at which ``pulls / (eigenvalues + mu)`` has length 1."""
-    from scipy.optimize import brentq
-
+    """Return the mu > -least at which pulls / (eigenvalues + mu) has length 1."""
     gaps = eigenvalues - least
 
     def excess(log: float) -> float:
+        # The reciprocal of the length is nearly linear in mu.
         return 1.0 - 1.0 / max(float(np.linalg.norm(pulls / (gaps + math.exp(log)))), 1e-300)
 
-    # |pulls| / (gap + t) brackets the length from both sides, with the largest and the smallest gap.
+    # t = mu + least <= |pulls|, because every gap is at least 0.
     high = math.log(max(float(np.linalg.norm(pulls)), 1e-300)) + 1e-9
     low = high - 1.0
     while excess(low) < 0.0 and low > high - 700.0:
@@ -165,7 +178,7 @@ def _multiplier(eigenvalues: Array, pulls: Array, least: float) -> float:
 
 
 def _unit(vector: Array, avoid: Array | None = None) -> Array:
-    """The vector at length 1; where it vanishes, some unit vector orthogonal to the rows of ``avoid``."""
+    """Normalise a vector; if it vanishes, return a unit vector orthogonal to the rows of ``avoid``."""
     norm = float(np.linalg.norm(vector))
     if norm > 1e-12:
         return np.asarray(vector / norm)

@@ -1,9 +1,9 @@
-"""The spherical-linear Gaussian process (Doumont et al., AISTATS 2026): a linear model of points on a sphere.
+"""Spherical-linear Gaussian process: a linear model of points on a sphere; numpy and scipy only.
 
-The kernel is ``amplitude (b0 + b1 p.p')`` with ``b0 + b1 = 1``, p the unit vector of a point (``sphere.Chart``). With
-D = d or d + 1 features, the sums over n points cost O(n D^2) once and O(D^2) per further point (``grams``). What is
-asked of a model then costs O(D^3), however many points there are. A posterior sample is a weight vector, exact
-everywhere, so what it says is best can be computed instead of searched. numpy and scipy only.
+Doumont et al., AISTATS 2026. The kernel is amplitude (b0 + b1 p'p') with b0 + b1 = 1 and unit
+vectors p (``SphereProjection``), so y = w'[p, 1] + noise. With D = d or d + 1, sums over n points
+cost O(n D^2) once and O(D^2) per further point. Predictions cost O(D^3). A posterior sample is a
+weight vector, whose optimum is computed instead of searched.
 """
 
 from __future__ import annotations
@@ -14,51 +14,55 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve, cholesky, eigh, solve_triangular
 
 from bo_invert.models.linear.running_gram import gram_of
 from bo_invert.models.linear.sphere import SphereProjection
 from bo_invert.types import JSON, Array
 
-#: Noise variances over amplitude that are tried. A ladder, so that outputs can share a factorisation.
 RATIOS = tuple(float(v) for v in 10.0 ** np.arange(-6.0, 1.01, 0.25))
-#: Shares b0 of the constant that are tried.
+"""Candidate ratios of noise variance to amplitude; a grid lets outputs share factorisations."""
 SHARES = tuple(float(v) for v in 1.0 / (1.0 + np.exp(-np.arange(-6.0, 3.0, 2.0))))
-#: Lengthscales that are tried, in units of sqrt(d).
+"""Candidate shares b0 of the constant."""
 LENGTHSCALES = tuple(float(v) for v in 2.0 ** np.arange(-1.0, 4.5))
-#: The amplitude's prior counts as this many standardised values of the expected size.
-_PRIOR = 2.0
-#: How many points around a centre a sample is brought in line with.
-_LOCAL = 32
+"""Candidate lengthscales in units of sqrt(d)."""
+_PRIOR_COUNT = 2.0
+"""Weight of the amplitude's prior in standardised observations. Engineering choice: a weak prior
+with mode near 1."""
+_N_LOCAL = 32
+"""Number of observations in a local correction of a sample. Engineering choice."""
 
 
 @dataclass(frozen=True)
 class SphericalSettings:
-    """Hyperparameters: share b0 of the constant, lengthscale (None: directions only), noise ratio of each output."""
+    """Hyperparameters: share b0, lengthscale (None for directions), noise ratio of each output."""
 
     share: float
     lengthscale: float | None
     ratios: tuple[float, ...]
 
     def to_json(self) -> JSON:
+        """Return the settings as JSON."""
         return {"share": self.share, "lengthscale": self.lengthscale, "ratios": list(self.ratios)}
 
     @staticmethod
     def from_json(data: JSON) -> SphericalSettings:
+        """Return the settings of a ``to_json`` dict."""
         return SphericalSettings(data["share"], data["lengthscale"], tuple(data["ratios"]))
 
 
 @dataclass(frozen=True, eq=False)
 class SphericalLinearGP:
-    """Independent linear models of k outputs, given n points.
+    """Posterior of k independent linear models, given n observations.
 
     Args:
-        chart: how points become unit vectors.
-        settings: hyperparameters.
-        points: centred, shape ``(n, d)``.
-        scores: standardised outputs, shape ``(n, k)``.
-        offset: of the outputs, shape ``(k,)``.
-        spread: of the outputs, shape ``(k,)``; outputs are ``offset + spread * scores``.
-        memo: for the next fit.
+        projection: Map from points to unit vectors.
+        settings: Hyperparameters.
+        points: Centred points, shape ``(n, d)``.
+        scores: Standardised outputs, shape ``(n, k)``.
+        offset: Means of the outputs, shape ``(k,)``.
+        spread: Standard deviations of the outputs, shape ``(k,)``.
+        memo: Memo for the next fit.
     """
 
     projection: SphereProjection
@@ -71,35 +75,34 @@ class SphericalLinearGP:
 
     @cached_property
     def factors(self) -> dict[float, Array]:
-        """For each noise ratio in use the lower Cholesky factor of the weights' precision, ``(D + 1, D + 1)``."""
-        from scipy.linalg import cholesky
+        """Lower Cholesky factors L of the precision Phi'Phi + ratio B^-1, by noise ratio.
 
-        gram, inner = (
-            gram_of(self.projection, self.points),
-            _inner(self.settings.share, self.projection.size + 1),
-        )
+        B is the diagonal prior variance of the weights over the amplitude; the posterior covariance
+        of the weights is ratio * amplitude * (L L')^-1. Shape ``(D + 1, D + 1)``.
+        """
+        gram = gram_of(self.projection, self.points)
+        inner = _inner(self.settings.share, self.projection.size + 1)
         found = {}
         for ratio in sorted(set(self.settings.ratios)):
             precision = gram.copy()
             np.einsum("ii->i", precision)[:] += ratio / inner
-            # the transpose is the same matrix in the order that LAPACK works on in place
+            # The transpose is the same matrix in column order, which LAPACK factorises in place.
             found[ratio] = cholesky(precision.T, lower=True, overwrite_a=True, check_finite=False)
         return found
 
     @cached_property
     def rows(self) -> Array:
-        """Features of the points, shape ``(n, D + 1)``; samples do without them."""
+        """Features of the points, shape ``(n, D + 1)``."""
         return self.projection.features(self.points)
 
     @cached_property
     def _pulls(self) -> Array:
+        """Phi'y, shape ``(D + 1, k)``."""
         return self.projection.features_dot(self.points, self.scores)
 
     @cached_property
     def _weights(self) -> Array:
         """Posterior mean of the weights of the scores, shape ``(k, D + 1)``."""
-        from scipy.linalg import cho_solve
-
         solved = [
             cho_solve((self.factors[ratio], True), pull, check_finite=False)
             for ratio, pull in zip(self.settings.ratios, self._pulls.T, strict=True)
@@ -108,11 +111,14 @@ class SphericalLinearGP:
 
     @cached_property
     def amplitudes(self) -> Array:
-        """The most probable amplitude of each output's scores, shape ``(k,)``."""
+        """Most probable amplitude of each output's scores, shape ``(k,)``.
+
+        (y'C^-1 y + 2) / (n + 2) with y'C^-1 y = (y'y - y'Phi w) / ratio (Woodbury identity).
+        """
         n = len(self.scores)
         fits = (self.scores**2).sum(0) - np.einsum("fk,kf->k", self._pulls, self._weights)
         ratios = np.array(self.settings.ratios)
-        return np.asarray((np.maximum(fits, 0.0) / ratios + _PRIOR) / (n + _PRIOR))
+        return np.asarray((np.maximum(fits, 0.0) / ratios + _PRIOR_COUNT) / (n + _PRIOR_COUNT))
 
     @property
     def mean(self) -> Array:
@@ -120,9 +126,10 @@ class SphericalLinearGP:
         return self._scaled(self._weights)
 
     def sample(self, rng: np.random.Generator, q: int) -> Array:
-        """Exact posterior samples of the weights of the outputs, shape ``(q, k, D + 1)``, the constant last."""
-        from scipy.linalg import solve_triangular
+        """Draw exact posterior samples of the weights, shape ``(q, k, D + 1)``, the constant last.
 
+        w = mean + sqrt(ratio amplitude) L^-T xi with standard normal xi.
+        """
         noise = rng.standard_normal((q, len(self.spread), self.projection.size + 1))
         weights = np.empty_like(noise)
         for j, (ratio, amplitude) in enumerate(
@@ -135,12 +142,10 @@ class SphericalLinearGP:
         return self._scaled(weights)
 
     def covariance_root(self, output: int) -> Array:
-        """A root of the posterior covariance of an output's weights, shape ``(D + 1, D + 1)``.
+        """Return a root R of the posterior covariance of an output's weights, ``(D + 1, D + 1)``.
 
-        A feature row times it has the standard deviation of the noise-free output there for its norm.
+        |phi R| is the noise-free standard deviation at a feature row phi.
         """
-        from scipy.linalg import solve_triangular
-
         factor = self.factors[self.settings.ratios[output]]
         root = solve_triangular(
             factor, np.eye(len(factor)), lower=True, trans="T", check_finite=False
@@ -148,21 +153,19 @@ class SphericalLinearGP:
         return np.asarray(math.sqrt(self._noise()[output]) * root)
 
     def condition_locally(self, weights: Array, centre: Array) -> Array:
-        """Sampled weights ``(k, D + 1)`` brought in line with the told points around a unit vector ``(D,)``.
+        """Condition sampled weights ``(k, D + 1)`` on the observations near a unit vector ``(D,)``.
 
-        What looks like noise to a linear model is curvature where the oracle is deterministic, and that fades with
-        the fourth power of the distance, as a variance. So the sample is conditioned once more on the nearest points,
-        with that much noise: at the centre itself it then meets what was told.
+        For an exact oracle the misfit of a linear model is curvature, whose variance grows with the
+        fourth power of the distance. With that noise, the sample interpolates at the centre.
         """
-        from scipy.linalg import cho_factor, cho_solve, solve_triangular
-
         halves = np.maximum(1.0 - self.rows[:, :-1] @ centre, 0.0)  # half the squared distances
-        nearest = np.argsort(halves, kind="stable")[:_LOCAL]
+        nearest = np.argsort(halves, kind="stable")[:_N_LOCAL]
         rows, misfit = self.rows[nearest], np.diag(halves[nearest] ** 2)
         errors = self.offset + self.spread * self.scores[nearest] - rows @ weights.T
         moved = weights.copy()
         for ratio, factor in self.factors.items():
             same = np.array(self.settings.ratios) == ratio
+            # Matheron's rule: w + S phi' (phi S phi' + misfit)^-1 error with S = (L L')^-1
             root = solve_triangular(factor, rows.T, lower=True, check_finite=False)
             inner = root.T @ root
             inner += misfit + 1e-9 * float(np.trace(inner)) / len(nearest) * np.eye(len(nearest))
@@ -173,38 +176,34 @@ class SphericalLinearGP:
         return moved
 
     def posterior(self, points: Array) -> tuple[Array, Array]:
-        """Mean and variance of the noise-free outputs at points ``(m, d)``, each of shape ``(m, k)``."""
+        """Return mean and noise-free variance ``(m, k)`` at points ``(m, d)``."""
         rows = self.projection.features(points)
-        leverages = self._leverages(rows)
-        return rows @ self.mean.T, self._noise() * np.column_stack(
-            [leverages[r] for r in self.settings.ratios]
-        )
+        return rows @ self.mean.T, self._noise() * self._leverages(rows)
 
     def leave_one_out(self) -> tuple[Array, Array]:
-        """What is predicted of each told output (noise included) from all the others, each of shape ``(n, k)``.
+        """Return leave-one-out means and variances with noise, ``(n, k)`` each.
 
-        Offset, spread and hyperparameters are kept, amplitudes too.
+        error_i = (y_i - phi_i w) / (1 - h_i) with the leverage h_i = phi_i (L L')^-1 phi_i', at
+        fixed hyperparameters.
         """
-        leverages = self._leverages(self.rows)
-        rest = np.maximum(
-            1.0 - np.column_stack([leverages[ratio] for ratio in self.settings.ratios]), 1e-12
-        )
+        rest = np.maximum(1.0 - self._leverages(self.rows), 1e-12)
         errors = (self.scores - self.rows @ self._weights.T) / rest
         return self.offset + self.spread * (self.scores - errors), self._noise() / rest
 
     def _noise(self) -> Array:
-        """Noise variances of the outputs, shape ``(k,)``."""
+        """Return the noise variances of the outputs, shape ``(k,)``."""
         return np.asarray(self.spread**2 * self.amplitudes * np.array(self.settings.ratios))
 
-    def _leverages(self, rows: Array) -> dict[float, Array]:
-        from scipy.linalg import solve_triangular
-
-        return {
+    def _leverages(self, rows: Array) -> Array:
+        """Return |L^-1 phi'|^2 of feature rows phi for each output, shape ``(m, k)``."""
+        leverages = {
             ratio: (solve_triangular(factor, rows.T, lower=True, check_finite=False) ** 2).sum(0)
             for ratio, factor in self.factors.items()
         }
+        return np.column_stack([leverages[ratio] for ratio in self.settings.ratios])
 
     def _scaled(self, weights: Array) -> Array:
+        """Return weights of the outputs from weights of the scores."""
         scaled = weights * self.spread[:, None]
         scaled[..., -1] += self.offset
         return np.asarray(scaled)
@@ -213,30 +212,29 @@ class SphericalLinearGP:
 def fit_spherical_gp(
     points: Array, values: Array, memo: JSON = None, *, directions: bool = False
 ) -> SphericalLinearGP:
-    """A model of values ``(n, k)`` at centred points ``(n, d)``; n >= 1.
+    """Fit a spherical-linear process; n >= 1.
 
     Args:
-        points: shape ``(n, d)``.
-        values: shape ``(n, k)``, finite.
-        memo: of an earlier model of the same problem; its hyperparameters serve until 5 % more points are told.
-        directions: model directions only, instead of the stereographic chart with the best lengthscale.
+        points: Centred points, shape ``(n, d)``.
+        values: Finite outputs, shape ``(n, k)``.
+        memo: Memo of an earlier fit; its hyperparameters serve until there are 5 % more points.
+        directions: Model directions only, instead of the stereographic projection.
     """
     offset, spread = values.mean(0), values.std(0)
     spread = np.where(spread > 1e-12 * np.abs(offset), spread, 1.0)
     scores = (values - offset) / spread
-    settings = _recall(memo, values.shape[1], directions)
+    settings, fitted = _recall(memo, values.shape[1], directions), len(points)
     if settings is None or not memo["n"] <= len(points) < memo["n"] + max(1, memo["n"] // 20):
-        lengthscales: Sequence[float | None] = (None,) if directions else LENGTHSCALES
-        settings = select_settings(points, scores, lengthscales)
-        fitted = len(points)
+        settings = select_settings(points, scores, (None,) if directions else LENGTHSCALES)
     else:
         fitted = memo["n"]
-    chart = SphereProjection(points.shape[1], settings.lengthscale)
+    projection = SphereProjection(points.shape[1], settings.lengthscale)
     note = {"n": fitted, **settings.to_json()}
-    return SphericalLinearGP(chart, settings, points, scores, offset, spread, note)
+    return SphericalLinearGP(projection, settings, points, scores, offset, spread, note)
 
 
 def _recall(memo: JSON, k: int, directions: bool) -> SphericalSettings | None:
+    """Return the settings of a memo; None if it belongs to another model."""
     if not memo or len(memo.get("ratios", [])) != k or (memo["lengthscale"] is None) != directions:
         return None
     return SphericalSettings.from_json(memo)
@@ -245,14 +243,17 @@ def _recall(memo: JSON, k: int, directions: bool) -> SphericalSettings | None:
 def select_settings(
     points: Array, scores: Array, lengthscales: Sequence[float | None]
 ) -> SphericalSettings:
-    """The most probable hyperparameters of scores ``(n, k)`` at points ``(n, d)``, by looking at every combination.
+    """Select the most probable hyperparameters on the grid of all candidates.
 
-    The lengthscale's prior is LogNormal(sqrt 2, sqrt 3), the others' are flat.
+    The prior of the lengthscale is LogNormal(sqrt(2), sqrt(3)); the others are flat.
+
+    Args:
+        points: Centred points, shape ``(n, d)``.
+        scores: Standardised outputs, shape ``(n, k)``.
+        lengthscales: Candidate lengthscales.
     """
-    best, highest = (
-        SphericalSettings(SHARES[0], lengthscales[0], (RATIOS[-1],) * scores.shape[1]),
-        -math.inf,
-    )
+    ratios = (RATIOS[-1],) * scores.shape[1]
+    best, highest = SphericalSettings(SHARES[0], lengthscales[0], ratios), -math.inf
     for lengthscale in lengthscales:
         spectrum = Spectrum(SphereProjection(points.shape[1], lengthscale), points, scores)
         prior = 0.0
@@ -269,37 +270,37 @@ def select_settings(
 
 
 class Spectrum:
-    """One eigendecomposition of the features' Gram matrix: the marginal likelihood of any share and any noise.
+    """Eigendecomposition of the Gram matrix, for the evidence of any share and noise ratio.
 
     Args:
-        chart: how points become unit vectors.
-        points: centred, shape ``(n, d)``.
-        scores: shape ``(n, k)``.
+        projection: Map from points to unit vectors.
+        points: Centred points, shape ``(n, d)``.
+        scores: Standardised outputs, shape ``(n, k)``.
     """
 
-    def __init__(self, chart: SphereProjection, points: Array, scores: Array) -> None:
-        from scipy.linalg import eigh
-
+    def __init__(self, projection: SphereProjection, points: Array, scores: Array) -> None:
         self.n = len(points)
         vectors = np.column_stack([scores, np.ones(self.n)])
         self.inner = vectors.T @ vectors
-        if self.n < chart.size:
-            features = chart.features(points)[:, :-1]
-            eigenvalues, basis = eigh(
-                features @ features.T, driver="evd", overwrite_a=True, check_finite=False
-            )
-            self.eigenvalues = np.maximum(eigenvalues, 0.0)
+        # P P' (n, n) and P'P (D, D) have the same eigenvalues; the smaller one is decomposed.
+        if self.n < projection.size:
+            features = projection.features(points)[:, :-1]
+            gram = features @ features.T
+        else:
+            gram = gram_of(projection, points)[:-1, :-1].copy()
+        eigenvalues, basis = eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
+        self.eigenvalues = np.maximum(eigenvalues, 0.0)
+        # Components of P'[y, 1] along the eigenvectors of P'P.
+        if self.n < projection.size:
             self.along = np.sqrt(self.eigenvalues)[:, None] * (basis.T @ vectors)
         else:
-            gram = gram_of(chart, points)[:-1, :-1].copy()
-            eigenvalues, basis = eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
-            self.eigenvalues = np.maximum(eigenvalues, 0.0)
-            self.along = basis.T @ chart.features_dot(points, vectors)[:-1]
+            self.along = basis.T @ projection.features_dot(points, vectors)[:-1]
 
     def evidence(self, share: float, ratios: Sequence[float]) -> Array:
-        """Log marginal likelihoods of the scores at their best amplitude, shape ``(len(ratios), k)``.
+        """Return log marginal likelihoods at the best amplitude, shape ``(len(ratios), k)``.
 
-        The kernel without the constant is diagonal in the eigenvectors; the constant is a change of rank one.
+        C = b1 P P' + ratio I is diagonal in the eigenvectors. The constant b0 1 1' is a change of
+        rank one: y'C^-1 y - b0 (1'C^-1 y)^2 / (1 + b0 1'C^-1 1) (Sherman & Morrison 1950).
         """
         ratio = np.array(ratios)[:, None]
         slope = 1.0 - share
@@ -314,10 +315,11 @@ class Spectrum:
             ratio
         )
         logdet = logdet + np.log1p(share * ones)
-        amplitudes = (fits + _PRIOR) / (self.n + _PRIOR)
-        return np.asarray(-0.5 * ((self.n + _PRIOR) * (np.log(amplitudes) + 1.0) + logdet))
+        count = self.n + _PRIOR_COUNT
+        amplitudes = (fits + _PRIOR_COUNT) / count
+        return np.asarray(-0.5 * (count * (np.log(amplitudes) + 1.0) + logdet))
 
 
 def _inner(share: float, size: int) -> Array:
-    """Prior variances of the weights over the amplitude, shape ``(D + 1,)``."""
+    """Return the prior variances of the weights over the amplitude, shape ``(D + 1,)``."""
     return np.append(np.full(size - 1, 1.0 - share), share)

@@ -1,1 +1,1 @@
-"""Optimisers of acquisition functions, initial designs and samplers."""
+"""Initial designs, duplicates, trust regions, and optimisers of acquisition functions."""

@@ -1,4 +1,4 @@
-"""Many small minimisations side by side, within bounds: what fits and acquisition searches spend their time on."""
+"""Batched projected L-BFGS for many small bounded problems."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Positions ``(a, p)`` and the numbers ``(a,)`` of their problems to values ``(a,)`` and gradients ``(a, p)``."""
+"""Function from positions ``(a, p)`` and numbers ``(a,)`` of their problems to values ``(a,)`` and
+gradients ``(a, p)``."""
 
 _MEMORY = 10
+"""Number of curvature pairs (default of scipy's L-BFGS-B)."""
 _SUFFICIENT = 1e-4
+"""Share of the expected decrease that a step must reach (Armijo 1966; Nocedal & Wright 2006)."""
 
 
 def minimise_batched(
@@ -23,21 +26,21 @@ def minimise_batched(
     steps: int = 100,
     tolerance: float = 1e-7,
 ) -> tuple[Tensor, Tensor]:
-    """Projected L-BFGS on b independent problems at once.
+    """Minimise b independent problems by projected L-BFGS.
 
-    Each problem keeps its own curvature and its own step length; one that has converged is not evaluated any more.
-    Coordinates at a bound whose gradient points outward rest (Bertsekas 1982).
+    Each problem has its own curvature pairs and step length; converged ones are not evaluated.
+    Coordinates at a bound with an outward gradient are fixed (Bertsekas 1982).
 
     Args:
-        function: of all the problems; a value that is not finite sends the step back.
-        start: shape ``(b, p)``.
-        lower: bounds, broadcast to ``(b, p)``.
-        upper: likewise.
-        steps: evaluations of each problem, at most.
-        tolerance: a problem ends when a step gains less than this share of its value (or of 1).
+        function: Function of all problems; a step to a value that is not finite is rejected.
+        start: Starts, shape ``(b, p)``.
+        lower: Lower bounds, broadcast to ``(b, p)``.
+        upper: Upper bounds, broadcast to ``(b, p)``.
+        steps: Largest number of evaluations of each problem.
+        tolerance: Gain of two steps in a row, relative to max(1, |value|), at which a problem ends.
 
     Returns:
-        Positions ``(b, p)`` and values ``(b,)``; never worse than the start.
+        Positions ``(b, p)`` and values ``(b,)``, never worse than the start.
     """
     x = start.clamp(lower, upper)
     lower, upper = lower.expand_as(x), upper.expand_as(x)
@@ -56,6 +59,7 @@ def minimise_batched(
         tried = (at + step[alive, None] * direction[alive]).clamp(lower[alive], upper[alive])
         value, gradient = function(tried, alive)
         expected = (g[alive] * (tried - at)).sum(-1)
+        # Armijo rule; a rejected step is shortened by 0.3.
         fine = (
             value.isfinite()
             & gradient.isfinite().all(-1)
@@ -77,25 +81,25 @@ def minimise_batched(
 
 
 class _Pairs:
-    """The last steps and changes of the gradient of each problem, oldest first: its curvature."""
+    """Curvature pairs of each problem: steps s and changes y of the gradient, oldest first."""
 
     def __init__(self, x: Tensor) -> None:
         b, p = x.shape
-        self.s, self.y = (
-            x.new_zeros(b, _MEMORY, p),
-            x.new_zeros(b, _MEMORY, p),
-        )  # zeros where there is none yet
+        # Empty slots are zero.
+        self.s, self.y = x.new_zeros(b, _MEMORY, p), x.new_zeros(b, _MEMORY, p)
 
     def add(self, which: Tensor, s: Tensor, y: Tensor) -> None:
+        """Store pairs of the problems ``which`` with positive curvature s'y."""
         bends = (s * y).sum(-1) > 1e-10 * (y * y).sum(-1).clamp(min=1e-30)
         which = which[bends]
         for store, new in ((self.s, s), (self.y, y)):
             store[which] = torch.cat([store[which, 1:], new[bends, None]], 1)
 
     def apply(self, g: Tensor, which: Tensor) -> Tensor:
-        """The inverse Hessian times g (Byrd, Nocedal & Schnabel 1994, eq. 3.1), shape ``(a, p)``.
+        """Return the inverse Hessian times g, shape ``(a, p)``.
 
-        For a problem without curvature, a step of modest length.
+        It is the compact form H g = gamma g + [S, gamma Y] M [S, gamma Y]'g (Byrd, Nocedal & Schnabel
+        1994, eq. 3.1). Without pairs it is a step of length at most 0.1.
         """
         s, y = self.s[which], self.y[which]
         inner = s @ y.mT
@@ -115,7 +119,7 @@ class _Pairs:
 def _descent(
     pairs: _Pairs, x: Tensor, g: Tensor, lower: Tensor, upper: Tensor, which: Tensor
 ) -> Tensor:
-    """Directions of the problems ``which``, shape ``(a, p)``: downhill, and not out of the bounds."""
+    """Return descent directions ``(a, p)`` of the problems ``which`` inside the bounds."""
     x, g, lower, upper = x[which], g[which], lower[which], upper[which]
     free = ~(((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0)))
     reduced = torch.where(free, g, 0.0)

@@ -1,4 +1,4 @@
-"""What counts as asked for already: the same point, a point too near to one, another name of the same design."""
+"""Filter of candidates that would repeat an observation: equal points, designs or outputs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
@@ -16,18 +18,20 @@ from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
 _MAX_COMPARED = 1000
-"""So many told designs are compared with, at most; those of points nearest to the first candidate."""
+"""Largest number of known designs in a comparison, nearest first. Engineering choice: decoding them
+is expensive."""
 _BLOCK = 64
+"""Designs that are decoded at once. Engineering choice: most filters need only the first ones."""
 
 
 @dataclass(frozen=True)
 class DuplicateFilter:
-    """Tells new points from those that would teach nothing.
+    """Filter of points that are too close to known ones.
 
     Args:
-        domain: where the points live.
-        apart: least distance between points, in units of the unit cube; 0 for points that only must differ.
-        identify: names of the designs at points ``(n, d)``, where two of them must not be the same.
+        domain: Search domain.
+        min_distance: Least distance between points in units of the unit cube; 0 for any difference.
+        identify: Function from points ``(n, d)`` to names of their designs, if these must differ.
     """
 
     domain: Domain
@@ -35,21 +39,21 @@ class DuplicateFilter:
     identify: Callable[[Array], list[str]] | None = None
 
     def select_new(self, points: Array, known: Sequence[Array] | Array, count: int) -> Array:
-        """The first ``count`` of points ``(n, d)`` that are new; known ones only where no others are left."""
+        """Select the first ``count`` new points of ``(n, d)``, then duplicates if needed."""
         lower, upper = self.domain.bounds
         reach = self.min_distance * float((upper - lower).mean())
-        told = np.asarray(known).reshape(-1, self.domain.dim)
+        taken = np.asarray(known).reshape(-1, self.domain.dim)
         names: set[str] = set()
-        if self.identify is not None and len(told):
-            nearest = np.argsort(np.linalg.norm(told - points[0], axis=1), kind="stable")
-            names.update(self.identify(told[nearest[:_MAX_COMPARED]]))
+        if self.identify is not None and len(taken):
+            nearest = np.argsort(np.linalg.norm(taken - points[0], axis=1), kind="stable")
+            names.update(self.identify(taken[nearest[:_MAX_COMPARED]]))
         picked: list[Array] = []
         for point, label in zip(points, self._labels(points), strict=True):
             if len(picked) == count:
                 break
             if (
                 label not in names
-                and not is_duplicate(point[None], told, reach)[0]
+                and not is_duplicate(point[None], taken, reach)[0]
                 and not is_duplicate(point[None], picked, reach)[0]
             ):
                 picked.append(point)
@@ -58,7 +62,7 @@ class DuplicateFilter:
         return np.array(picked).reshape(-1, self.domain.dim)
 
     def _labels(self, points: Array) -> Iterator[str | None]:
-        """Names of the designs, found only as far as they are looked at."""
+        """Yield the names of designs, decoded in blocks on demand."""
         for start in range(0, len(points), _BLOCK):
             block = points[start : start + _BLOCK]
             yield from [None] * len(block) if self.identify is None else self.identify(block)
@@ -70,62 +74,61 @@ def duplicate_filter(
     subset: NDArray[np.intp] | None = None,
     max_distance: float = math.inf,
 ) -> DuplicateFilter:
-    """What must lie between queries to an exact oracle, as far as its answers tell.
+    """Return the filter for an exact oracle, as its observations suggest.
 
-    Where different points were answered exactly alike because their designs are the same (a decoder that rounds, or
-    that makes text), designs are compared. Where different designs were answered alike, points are kept apart by the
-    width of a plateau. Most problems need neither. Parameters that are not all real have names of their own.
+    If different points have equal outputs because their designs are equal (rounding decoders, text),
+    designs are compared. If different designs have equal outputs, points keep the width of a
+    plateau. Most problems need neither. Discrete parameters have names of their own.
 
     Args:
-        statement: of the problem.
-        history: of the whole log.
-        some: positions of the completed trials that count, shape ``(k,)``; default: all.
-        most: a limit of the distance.
+        statement: Problem statement.
+        history: Log.
+        subset: Positions of the observations to consider, shape ``(k,)``; None for all.
+        max_distance: Upper bound of the distance.
     """
     domain = statement.domain
     if not domain.continuous or not history.completed:
         return DuplicateFilter(domain)
     rows = np.arange(len(history.completed)) if subset is None else subset
     points, values = history.points[rows], history.y[rows]
-    apart, identify = plateau_width(to_unit(domain, points), values), None
-    if apart > 0.0 and statement.identify is not None:
+    width, identify = plateau_width(to_unit(domain, points), values), None
+    if width > 0.0 and statement.identify is not None:
         names = statement.identify(points)
         first = np.unique(names, return_index=True)[1]
         if len(first) < len(np.unique(points, axis=0)):
             identify = statement.identify
-            apart = plateau_width(to_unit(domain, points[first]), values[first])
-    return DuplicateFilter(domain, min(apart, max_distance), identify)
+            width = plateau_width(to_unit(domain, points[first]), values[first])
+    return DuplicateFilter(domain, min(width, max_distance), identify)
 
 
 def plateau_width(inputs: Array, values: Array) -> float:
-    """How far apart queries must be to learn anything, in units of the unit cube; 0 for most functions.
+    """Return the width of plateaus in units of the unit cube; 0 for most functions.
 
-    A function that answers exactly the same at two points is flat between them, as far as anybody knows: trees,
-    rounding, clipping. The smooth model does not see that, and would go on asking within one leaf. The distance is
-    twice the median of what lies between such twins, so it grows for as long as answers repeat themselves.
+    Equal outputs at two points suggest a plateau between them (trees, rounding, clipping), in which
+    a smooth surrogate would continue to query. The width is twice the median distance between
+    nearest points with equal outputs, so it grows while outputs repeat.
 
     Args:
-        inputs: shape ``(n, d)``.
-        values: outputs, shape ``(n, m)``.
+        inputs: Unit inputs, shape ``(n, d)``.
+        values: Outputs, shape ``(n, m)``.
     """
-    from scipy.spatial import cKDTree
-
     _, group, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
-    gaps: list[float] = []
+    distances: list[float] = []
     for number in np.flatnonzero(counts > 1):
-        twins = np.unique(inputs[group.ravel() == number], axis=0)
-        if len(twins) > 1:
-            gaps.extend(cKDTree(twins).query(twins, k=2)[0][:, 1])
-    return min(2.0 * float(np.median(gaps)), 0.1 * math.sqrt(inputs.shape[1])) if gaps else 0.0
+        equal = np.unique(inputs[group.ravel() == number], axis=0)
+        if len(equal) > 1:
+            distances.extend(cKDTree(equal).query(equal, k=2)[0][:, 1])
+    if not distances:
+        return 0.0
+    return min(2.0 * float(np.median(distances)), 0.1 * math.sqrt(inputs.shape[1]))
 
 
-def is_duplicate(points: Array, known: Sequence[Array] | Array, min_distance: float = 0.0) -> Array:
-    """Which points ``(n, d)`` are among the known ones, or nearer to one than ``apart``, shape ``(n,)``."""
+def is_duplicate(
+    points: Array, known: Sequence[Array] | Array, min_distance: float = 0.0
+) -> NDArray[np.bool_]:
+    """Return a mask ``(n,)`` of points ``(n, d)`` within a distance of a known one."""
     if not len(known):
         return np.zeros(len(points), dtype=bool)
-    from scipy.spatial.distance import cdist
-
-    told, least = np.asarray(known), max(min_distance, 1e-9)
-    return np.array(
-        [bool((cdist(point[None], told) < least).any()) for point in points], dtype=bool
-    )
+    taken, least = np.asarray(known), max(min_distance, 1e-9)
+    # Row by row, so that memory does not grow with n times the number of known points.
+    return np.array([(cdist(point[None], taken) < least).any() for point in points], dtype=bool)

@@ -1,4 +1,4 @@
-"""How a search begins: a few points spread over a box, or drawn from a latent's reference measure. numpy only."""
+"""Initial designs: space-filling points of a box, or draws of a latent; numpy only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bo_invert.types import JSON, Array, Query
 
 
 class DesignRequest(Protocol):
-    """What a design needs to know of a strategy's request."""
+    """Part of a strategy's request that an initial design reads."""
 
     @property
     def count(self) -> int: ...
@@ -24,23 +24,23 @@ class DesignRequest(Protocol):
 
 
 def initial_design_size(d: int, budget: int | None, initial: int | None = None) -> int:
-    """How many points are wanted before a model is: ``initial``, or twice the dimensions, at least 5 and at most 20."""
+    """Return ``initial``, or 2 d between 5 and 20, limited by the budget."""
     return limit_to_budget(min(max(5, 2 * d), 20), budget) if initial is None else initial
 
 
 def limit_to_budget(size: int, budget: int | None) -> int:
-    """The size of a design that spends at most a quarter of the budget, but no fewer than two calls."""
+    """Limit the size of a design to a quarter of the budget, but at least two calls."""
     return size if budget is None else min(size, max(2, budget // 4))
 
 
 def needs_initial_design(history: History, size: int) -> bool:
-    """Whether a model has to wait: fewer trials are told or open than the design has, or fewer than two are told."""
-    told = len(history.completed)
-    return told < 2 or told + len(history.pending) < size
+    """Return whether a log has fewer trials than the design, or fewer than two observations."""
+    completed = len(history.completed)
+    return completed < 2 or completed + len(history.pending) < size
 
 
 def count_design_points(history: History) -> int:
-    """How many points of designs are in a log, whoever asked for them."""
+    """Count the points of all initial designs in a log."""
     return sum("design" in trial.query.meta for trial in history.trials)
 
 
@@ -55,24 +55,25 @@ def initial_design(
     duplicates: DuplicateFilter | None = None,
     spare: int = 32,
 ) -> tuple[Query, ...]:
-    """The next queries of a design, none of them known; ``meta["design"]`` counts them.
+    """Return the next queries of an initial design; ``meta["design"]`` counts them.
 
-    In a box they go on with one scrambled Sobol sequence, in a latent they are fresh draws, as plausible as the
-    domain's ``floor`` wants.
+    In a box they continue one scrambled Sobol sequence (Owen 1998). In a latent they are draws of
+    the reference measure above the plausibility bound.
 
     Args:
-        name: of the strategy that asks.
-        domain: where to ask.
-        history: of the whole log.
-        request: how many, and with which random numbers.
-        left: centres of searches that were given up, points of shape ``(d,)``: nothing near them while there is else.
-        mark: further ``meta`` of each query.
-        spacing: what counts as known besides told points; default: nothing.
-        spare: so many points more are drawn than asked for, to choose from.
+        name: Name of the strategy.
+        domain: Search domain.
+        history: Log.
+        request: Number of queries and random numbers.
+        abandoned: Centres ``(d,)`` of former trust regions; points near them come last.
+        meta: Further ``meta`` of each query.
+        duplicates: Filter of points that would repeat known ones.
+        spare: Number of additional candidates.
     """
-    before, many = count_design_points(history), request.count + spare
-    pool = domain.space_filling(request.stream(0), request.rng(), many, skip=before)
-    pool = pool[np.argsort(~distant(pool, abandoned, domain.typical_distance / 2.0), kind="stable")]
+    before, size = count_design_points(history), request.count + spare
+    pool = domain.space_filling(request.stream(0), request.rng(), size, skip=before)
+    near = ~distant(pool, abandoned, domain.typical_distance / 2.0)
+    pool = pool[np.argsort(near, kind="stable")]
     points = (duplicates or DuplicateFilter(domain)).select_new(
         pool, history.all_points, request.count
     )

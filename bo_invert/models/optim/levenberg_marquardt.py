@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt from many starts side by side, inside a domain. numpy only."""
+"""Batched Levenberg-Marquardt from many starts; numpy only."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ def levenberg_marquardt(
     bounded: bool,
     steps: int = 25,
 ) -> tuple[Array, Array]:
-    """Where squared residuals are least, ``(b, d)``, and what is left of them there, ``(b,)``.
+    """Minimise sums of squared residuals; return inputs ``(b, d)`` and sums ``(b,)``.
+
+    A step solves (J'J + damping tr(J'J)/d I) s = -J'r (Levenberg 1944; Marquardt 1963). It is
+    accepted if the sum decreases; then the damping is multiplied by 0.3, otherwise by 4.
 
     Args:
-        linearised: residuals ``(b, K)`` and their Jacobian ``(b, K, d)`` at inputs ``(b, d)``.
-        x: where to start, shape ``(b, d)``.
-        inside: moves inputs to the nearest that are allowed.
-        bounded: whether inputs are bounded by 0 and 1; then steps go along bounds that are reached.
-        steps: so many of each.
+        linearise: Function from inputs ``(b, d)`` to residuals ``(b, K)`` and their Jacobian
+            ``(b, K, d)``.
+        x: Starts, shape ``(b, d)``.
+        project: Map from inputs to the nearest valid ones.
+        bounded: Inputs lie in [0, 1], and steps follow active bounds.
+        steps: Number of steps of each start.
     """
     d = x.shape[1]
     r, jacobian = linearise(x)
@@ -36,6 +40,7 @@ def levenberg_marquardt(
         if bounded:
             free = ~(((x <= 0.0) & (gradient > 0.0)) | ((x >= 1.0) & (gradient < 0.0)))
         size = np.trace(normal, axis1=1, axis2=2) / d + 1e-300
+        # Active coordinates get an identity row, so that their step is 0.
         normal = normal * free[:, :, None] * free[:, None, :]
         normal = normal + (size[:, None] * (damping[:, None] + ~free))[:, :, None] * np.eye(d)
         ahead = project(x - np.linalg.solve(normal, (gradient * free)[..., None])[..., 0])

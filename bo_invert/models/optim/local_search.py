@@ -1,4 +1,4 @@
-"""A box around a centre: what is looked at inside it, and where a score, or each of many, is highest there."""
+"""Trust region around a centre: its candidates, and their ranking by many scores at once."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from torch import Tensor
 
 from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
-from bo_invert.models.optim.optimize_acquisition import to_evaluable
+from bo_invert.models.optim.optimize_acquisition import evaluate_scores, to_valid
 from bo_invert.parameters import Choice, Int
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
 Scores = Callable[[Tensor], Tensor]
-"""Unit inputs ``(b, d)`` to the scores of q functions ``(q, b)``, higher is better."""
+"""Function from unit inputs ``(b, d)`` to scores of q functions ``(q, b)``; higher is better."""
 
 _CHUNK = 512
+"""Points per evaluation of the scores. Engineering choice: bounds the memory."""
 _MAX_LOG_ASPECT = math.log(4.0)
-"""No side is longer or shorter than the mean one by more than this factor: early lengthscales are rumours."""
+"""Largest logarithm of the ratio of a side to the mean side. Engineering choice: lengthscales of
+early fits are uncertain."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrustRegion:
-    """A trust region (Eriksson et al., NeurIPS 2019).
+    """Trust region: a box in the unit cube (Eriksson et al., NeurIPS 2019).
 
     Args:
-        domain: where it lies.
-        centre: unit input, shape ``(d,)``.
-        sides: lengths in units of the unit cube, shape ``(d,)``.
+        domain: Search domain.
+        centre: Unit input, shape ``(d,)``.
+        sides: Lengths in units of the unit cube, shape ``(d,)``.
     """
 
     domain: Domain
@@ -42,100 +44,101 @@ class TrustRegion:
 
     @property
     def lower(self) -> Array:
+        """Lower corner inside the unit cube, shape ``(d,)``."""
         return np.clip(self.centre - 0.5 * self.sides, 0.0, 1.0)
 
     @property
     def upper(self) -> Array:
+        """Upper corner inside the unit cube, shape ``(d,)``."""
         return np.clip(self.centre + 0.5 * self.sides, 0.0, 1.0)
 
     def sample(self, rng: np.random.Generator, count: int) -> Array:
-        """Points ``(count, d)`` that can be evaluated: the centre with some coordinates drawn anew in the region.
+        """Draw valid points ``(count, d)``: the centre with some parameters resampled.
 
-        About 20 parameters change at once, at most. One without an order is drawn anew all over its values, the
-        more rarely the smaller the region.
+        About 20 parameters change at once (Eriksson et al. 2019). Unordered ones are resampled from
+        all their values, less often in smaller regions.
         """
         domain = self.domain
         widths = [p.width for p in domain.parameters.values()] or [1] * domain.dim
-        often = np.where(_ordered(domain), 1.0, min(0.5, float(self.sides.mean()))) * min(
+        ordered = _ordered(domain)
+        often = np.where(ordered, 1.0, min(0.5, float(self.sides.mean()))) * min(
             1.0, 20.0 / len(widths)
         )
         mask = rng.random((count, len(widths))) < often
         mask[np.arange(count), rng.integers(len(widths), size=count)] = True
         inside = self.lower + rng.random((count, domain.dim)) * (self.upper - self.lower)
         anywhere = to_unit(domain, domain.uniform(rng, count))
-        drawn = np.where(np.repeat(_ordered(domain), widths), inside, anywhere)
+        drawn = np.where(np.repeat(ordered, widths), inside, anywhere)
         return from_unit(domain, np.where(np.repeat(mask, widths, axis=1), drawn, self.centre))
 
     def rank(
         self, scores: Scores, candidates: Array, *, refined: int = 0, steps: int = 30
     ) -> list[Array]:
-        """For each of the q functions, points ``(m, d)`` in the order of its scores, highest first.
+        """Rank points by each of q scores; return q arrays ``(m, d)``, best first.
 
         Args:
-            scores: of the functions; taken at points that can be evaluated.
-            looks: points, shape ``(b, d)``.
-            follow: so many of the best looks of each function are followed by gradients inside the region.
-            steps: of gradients, at most.
+            scores: Scores, evaluated at valid points.
+            candidates: Points, shape ``(b, d)``.
+            refined: Number of best candidates per score for gradient ascent inside the region.
+            steps: Largest number of gradient steps.
         """
-        at = to_evaluable(self.domain)
-        found = self._scores(scores, candidates)
+        valid = to_valid(self.domain)
+        found = evaluate_scores(scores, self.domain, candidates, _CHUNK)
         order = np.argsort(-found, axis=1, kind="stable")
         if not refined:
             return [candidates[row] for row in order]
         q = len(order)
         which = torch.arange(q).repeat_interleave(refined)
-        starts = torch.tensor(to_unit(self.domain, candidates[order[:, :refined].ravel()]))
-        # A look may lie outside, where it was pulled inside a radius or is of another kind: there it stays.
+        best = candidates[order[:, :refined]]
+        starts = torch.tensor(to_unit(self.domain, best.reshape(q * refined, -1)))
+        # Starts outside of the region (projected, or resampled values) bound their coordinates.
         lower = torch.minimum(torch.tensor(self.lower), starts)
         upper = torch.maximum(torch.tensor(self.upper), starts)
 
         def function(inputs: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
             with torch.enable_grad():
                 inputs = inputs.detach().requires_grad_()
-                values = -scores(at(inputs))[which[number], torch.arange(len(inputs))]
+                values = -scores(valid(inputs))[which[number], torch.arange(len(inputs))]
                 (gradient,) = torch.autograd.grad(values.sum(), inputs)
             return values.detach(), gradient
 
         arrived, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
         ends = from_unit(self.domain, arrived.numpy()).reshape(q, refined, -1)
-        ends = np.where(
-            np.isfinite(ends).all(-1, keepdims=True), ends, candidates[order[:, :refined]]
-        )
+        ends = np.where(np.isfinite(ends).all(-1, keepdims=True), ends, best)
+        own = evaluate_scores(scores, self.domain, ends.reshape(q * refined, -1), _CHUNK)
+        own = own.reshape(q, q, refined)
         ranked = []
-        own = self._scores(scores, ends.reshape(q * refined, -1)).reshape(q, q, refined)
         for j in range(q):
-            points, values = (
-                np.concatenate([ends[j], candidates]),
-                np.concatenate([own[j, j], found[j]]),
-            )
+            points = np.concatenate([ends[j], candidates])
+            values = np.concatenate([own[j, j], found[j]])
             ranked.append(points[np.argsort(-values, kind="stable")])
         return ranked
 
-    def _scores(self, scores: Scores, points: Array) -> Array:
-        with torch.no_grad():
-            inputs = torch.tensor(to_unit(self.domain, points))
-            values = torch.cat([scores(chunk) for chunk in torch.split(inputs, _CHUNK)], 1)
-        return np.asarray(np.nan_to_num(values.numpy(), nan=-1e300, posinf=1e300, neginf=-1e300))
-
 
 def trust_region_sides(domain: Domain, length: float, logs: Tensor) -> Array:
-    """Sides ``(d,)`` of a region, longer where a model varies slowly.
+    """Return sides ``(d,)`` proportional to the lengthscales, with geometric mean ``length``.
 
-    A whole number keeps a neighbour on either side, however small the region.
+    Every side reaches the neighbouring values of an integer.
 
     Args:
-        domain: where it lies.
-        length: geometric mean of the sides.
-        logs: logarithms of the lengthscales of k outputs, shape ``(k, d)``.
+        domain: Search domain.
+        length: Length of the region in units of the unit cube.
+        logs: Logarithms of the lengthscales of k outputs, shape ``(k, d)``.
     """
     relative = (logs.mean(0) - logs.mean()).clamp(-_MAX_LOG_ASPECT, _MAX_LOG_ASPECT)
     lengths = length * (relative - relative.mean()).exp().cpu().numpy()
-    least = [3.0 / len(p.values) if isinstance(p, Choice) else 3.0 / (p.high - p.low + 1) if isinstance(p, Int) else 0.0
-             for p in domain.parameters.values() for _ in range(p.width)]  # fmt: skip
+    least = [_least_side(p) for p in domain.parameters.values() for _ in range(p.width)]
     return np.maximum(lengths, np.array(least)) if least else lengths
 
 
+def _least_side(parameter: object) -> float:
+    """Return the side that spans three neighbouring values; 0 for real parameters."""
+    if isinstance(parameter, Choice):
+        return 3.0 / len(parameter.values)
+    return 3.0 / (parameter.high - parameter.low + 1) if isinstance(parameter, Int) else 0.0
+
+
 def _ordered(domain: Domain) -> NDArray[np.bool_]:
-    """Which parameters have an order, shape ``(parameters,)``; all coordinates where they have no names."""
+    """Return the mask of ordered parameters; of coordinates if parameters have no names."""
     kinds = [p.ordered if isinstance(p, Choice) else True for p in domain.parameters.values()]
     return np.array(kinds or [True] * domain.dim, dtype=bool)

@@ -1,7 +1,7 @@
-"""Where a score is highest: many cheap looks, wide and near the incumbents, then gradients from the best of them.
+"""Optimisation of acquisition functions: raw candidates, then gradient ascent from the best ones.
 
-The near looks matter most in many dimensions (Papenmeier et al. 2025) and near a target, where what is left to gain
-lies within a thousandth of the best point.
+Candidates near the incumbents matter most in many dimensions (Papenmeier et al. 2025) and near a
+target, where improvements lie within a thousandth of the best point.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from bo_invert.types import Array
 
 Score = Callable[[Tensor], Tensor]
 _SIGMAS = (1e-3, 1e-2, 1e-1)
+"""Standard deviations of perturbations in units of the domain's width (the smallest from Papenmeier
+et al. 2025)."""
 
 
 def optimize_acquisition(
@@ -38,38 +40,36 @@ def optimize_acquisition(
     steps: int = 50,
     warm_starts: Array | None = None,
 ) -> tuple[Array, Array]:
-    """The point of the domain with the highest score that is not known yet, shape ``(d,)``.
+    """Maximise a score over new points of the domain.
 
     Args:
-        score: of unit inputs ``(b, d)``, shape ``(b,)``.
-        domain: where to search; the score is always taken at points that can be evaluated.
-        incumbents: good points, best first, shape ``(k, d)``; may be empty.
-        known: points ``(d,)`` not to be proposed again, if that can be avoided.
-        rng: of the looks.
-        spacing: what counts as known besides; default: nothing.
-        wide: looks all over the domain.
-        near: looks near the incumbents.
-        starts: how many looks are followed by gradients.
-        steps: of gradients, at most.
-        before: where gradients led for a score much like this one, shape ``(b, d)``.
+        score: Function from unit inputs ``(b, d)`` to scores ``(b,)``, evaluated at valid points.
+        domain: Search domain.
+        incumbents: Good points, best first, shape ``(k, d)``; may be empty.
+        known: Points ``(d,)`` that are proposed again only without alternative.
+        rng: Random generator of the candidates.
+        duplicates: Filter of points that would repeat known ones.
+        n_global: Number of space-filling candidates.
+        n_local: Number of perturbed incumbents.
+        starts: Number of candidates for gradient ascent.
+        steps: Largest number of gradient steps.
+        warm_starts: Ends of the ascent of a similar score, shape ``(b, d)``.
 
     Returns:
-        The point, and where gradients led, shape ``(starts, d)``.
+        Best new point ``(d,)``, and the ends of the ascent ``(starts, d)``.
     """
-    score = _at_evaluable(score, domain)
+    score = _at_valid(score, domain)
     pools = _pools(domain, incumbents, rng, n_global, n_local)
     if warm_starts is not None:
         pools.append(warm_starts)
-    seen = [_scores(score, domain, pool) for pool in pools]
+    seen = [evaluate_scores(score, domain, pool) for pool in pools]
     best = [np.argsort(-values, kind="stable")[: starts // len(pools)] for values in seen]
     candidates = np.concatenate([pool[rows] for pool, rows in zip(pools, best, strict=True)])
     if not domain.continuous:
         candidates = _discrete_local_search(score, domain, candidates, rng)
-    ends = candidates
-    if domain.has_real:
-        ends = _gradient_ascent(score, domain, candidates, steps)
+    ends = _gradient_ascent(score, domain, candidates, steps) if domain.has_real else candidates
     found = np.concatenate([ends, candidates])
-    values = np.concatenate([_scores(score, domain, found), *seen])
+    values = np.concatenate([evaluate_scores(score, domain, found), *seen])
     return _best_new(domain, np.concatenate([found, *pools]), values, known, rng, duplicates), ends
 
 
@@ -80,7 +80,7 @@ def raw_candidates(
     n_global: int = 256,
     n_local: int = 768,
 ) -> Array:
-    """Points ``(wide + near, d)`` all over the domain and near the incumbents ``(k, d)``."""
+    """Draw ``n_global`` space-filling points and ``n_local`` perturbations of incumbents."""
     return np.concatenate(_pools(domain, incumbents, rng, n_global, n_local))
 
 
@@ -92,34 +92,33 @@ def optimize_in_box(
     known: Sequence[Array] | Array,
     rng: np.random.Generator,
 ) -> Array:
-    """The unknown point with the highest score in a trust region, shape ``(d,)``.
+    """Maximise a score over new points in a box; return a point ``(d,)``.
 
     Args:
-        score: of unit inputs ``(b, d)``, shape ``(b,)``.
-        domain: where to search.
-        centre: of the region, shape ``(d,)``.
-        reach: half its width, in units of the domain's.
-        known: points not to be proposed again, if that can be avoided.
-        rng: of the looks.
+        score: Function from unit inputs ``(b, d)`` to scores ``(b,)``.
+        domain: Search domain.
+        centre: Centre of the box, shape ``(d,)``.
+        reach: Half the width of the box in units of the domain's width.
+        known: Points ``(d,)`` that are proposed again only without alternative.
+        rng: Random generator of the candidates.
     """
-    score = _at_evaluable(score, domain)
+    score = _at_valid(score, domain)
     lower, upper = domain.bounds
     spread = reach * (upper - lower)
-    looks = np.concatenate(
-        [centre[None], centre + spread * rng.uniform(-1.0, 1.0, (128, domain.dim))]
-    )
-    looks = domain.project(
-        looks if domain.continuous else _resample_one_parameter(domain, looks, rng)
-    )
-    starts = looks[np.argsort(-_scores(score, domain, looks), kind="stable")[:4]]
+    steps = rng.uniform(-1.0, 1.0, (128, domain.dim))
+    pool = np.concatenate([centre[None], centre + spread * steps])
+    pool = domain.project(pool if domain.continuous else _resample_one_parameter(domain, pool, rng))
+    best = np.argsort(-evaluate_scores(score, domain, pool), kind="stable")[:4]
     low, high = (to_unit(domain, bound[None])[0] for bound in (centre - spread, centre + spread))
-    candidates = np.concatenate([_gradient_ascent(score, domain, starts, 60, low, high), looks])
-    return _best_new(domain, candidates, _scores(score, domain, candidates), known, rng)
+    ends = _gradient_ascent(score, domain, pool[best], 60, low, high)
+    candidates = np.concatenate([ends, pool])
+    return _best_new(domain, candidates, evaluate_scores(score, domain, candidates), known, rng)
 
 
 def _pools(
     domain: Domain, incumbents: Array, rng: np.random.Generator, n_global: int, n_local: int
 ) -> list[Array]:
+    """Return global and, with incumbents, local candidates."""
     pools = [domain.space_filling(rng, rng, n_global)]
     if len(incumbents):
         pools.append(domain.project(_perturbed(domain, incumbents, n_local, rng)))
@@ -134,27 +133,32 @@ def _best_new(
     rng: np.random.Generator,
     duplicates: DuplicateFilter | None = None,
 ) -> Array:
+    """Return the best candidate ``(d,)`` that is no duplicate, or else a random point."""
     order = np.argsort(-values, kind="stable")
     candidates = np.concatenate([candidates[order], domain.uniform(rng, 1024)])
     point: Array = (duplicates or DuplicateFilter(domain)).select_new(candidates, known, 1)[0]
     return point
 
 
-def _scores(score: Score, domain: Domain, points: Array) -> Array:
+def evaluate_scores(score: Score, domain: Domain, points: Array, chunk: int = 256) -> Array:
+    """Evaluate scores ``(b,)`` or ``(q, b)`` of points ``(b, d)`` in chunks, without gradients."""
     with torch.no_grad():
         inputs = torch.tensor(to_unit(domain, points))
-        values = torch.cat([score(chunk) for chunk in torch.split(inputs, 256)])
+        values = torch.cat([score(part) for part in torch.split(inputs, chunk)], -1)
     return np.asarray(np.nan_to_num(values.numpy(), nan=-1e300, posinf=1e300, neginf=-1e300))
 
 
-def to_evaluable(domain: Domain) -> Callable[[Tensor], Tensor]:
-    """From unit inputs ``(b, d)`` to the nearest that can be evaluated; gradients flow through real coordinates."""
+def to_valid(domain: Domain) -> Callable[[Tensor], Tensor]:
+    """Build the map from unit inputs ``(b, d)`` to the nearest valid ones.
+
+    Gradients pass through real coordinates; a latent is projected to its ball.
+    """
     if not domain.latent and domain.continuous:
         return lambda inputs: inputs
     lower, upper = (torch.tensor(bound) for bound in domain.bounds)
     if domain.latent:
 
-        def pulled(inputs: Tensor) -> Tensor:
+        def project(inputs: Tensor) -> Tensor:
             points = lower + inputs * (upper - lower)
             norm = points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
             inside: Tensor = (points * (domain.radius / norm).clamp(max=1.0) - lower) / (
@@ -162,30 +166,33 @@ def to_evaluable(domain: Domain) -> Callable[[Tensor], Tensor]:
             )
             return inside
 
-        return pulled
+        return project
     real = torch.tensor(_continuous_mask(domain))
 
-    def rounded(inputs: Tensor) -> Tensor:
+    def round_discrete(inputs: Tensor) -> Tensor:
         levels = torch.tensor(domain.project(inputs.detach().numpy()))
         return torch.where(real, inputs, levels)
 
-    return rounded
+    return round_discrete
 
 
-def _at_evaluable(score: Score, domain: Domain) -> Score:
-    at = to_evaluable(domain)
-    return lambda inputs: score(at(inputs))
+def _at_valid(score: Score, domain: Domain) -> Score:
+    valid = to_valid(domain)
+    return lambda inputs: score(valid(inputs))
 
 
 def _continuous_mask(domain: Domain) -> Array:
-    """Which coordinates are real numbers, shape ``(d,)``."""
+    """Return the mask ``(d,)`` of real coordinates."""
     if not domain.parameters:
         return np.ones(domain.dim, dtype=bool)
     return np.concatenate([[isinstance(p, Float)] * p.width for p in domain.parameters.values()])
 
 
 def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Generator) -> Array:
-    """Points near incumbents: normal steps of three sizes, in about 20 coordinates at most."""
+    """Perturb incumbents by normal steps of three sizes, in about 20 coordinates.
+
+    Sparse steps are those of RAASP (Regis & Shoemaker 2013; Eriksson et al. 2019).
+    """
     lower, upper = domain.bounds
     centres = incumbents[np.arange(count) % len(incumbents)]
     sigmas = np.array(_SIGMAS)[(np.arange(count) // len(incumbents)) % len(_SIGMAS), None] * (
@@ -197,7 +204,7 @@ def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Gen
 
 
 def _resample_one_parameter(domain: Domain, points: Array, rng: np.random.Generator) -> Array:
-    """The same points with one parameter that is no real number drawn anew."""
+    """Resample one random discrete parameter of each point."""
     points = points.copy()
     discrete = [
         columns
@@ -214,18 +221,16 @@ def _resample_one_parameter(domain: Domain, points: Array, rng: np.random.Genera
 def _discrete_local_search(
     score: Score, domain: Domain, points: Array, rng: np.random.Generator, rounds: int = 4
 ) -> Array:
-    """Points improved by trying other values of one discrete parameter at a time."""
+    """Improve points by changes of one discrete parameter at a time."""
     count = len(points)
     for _ in range(rounds):
-        pool = np.concatenate(
-            [
-                points,
-                domain.project(_resample_one_parameter(domain, np.repeat(points, 8, axis=0), rng)),
-            ]
-        )
+        changed = _resample_one_parameter(domain, np.repeat(points, 8, axis=0), rng)
+        pool = np.concatenate([points, domain.project(changed)])
+        # Unique rows in their original order keep ties stable.
         _, first = np.unique(pool, axis=0, return_index=True)
         pool = pool[np.sort(first)]
-        points = pool[np.argsort(-_scores(score, domain, pool), kind="stable")[:count]]
+        order = np.argsort(-evaluate_scores(score, domain, pool), kind="stable")
+        points = pool[order[:count]]
     return points
 
 
@@ -237,7 +242,7 @@ def _gradient_ascent(
     low: ArrayLike = 0.0,
     high: ArrayLike = 1.0,
 ) -> Array:
-    """Where gradients lead from points ``(k, d)``, shape ``(k, d)``; the points themselves where they lead nowhere."""
+    """Ascend from points ``(k, d)``; return the ends, or a start if its end is not finite."""
     lower, upper = (
         torch.tensor(np.broadcast_to(np.clip(bound, 0.0, 1.0), domain.dim)) for bound in (low, high)
     )
@@ -249,8 +254,7 @@ def _gradient_ascent(
             (gradient,) = torch.autograd.grad(value.sum(), inputs)
         return value.detach(), gradient
 
-    found, _ = minimise_batched(
-        function, torch.tensor(to_unit(domain, points)), lower, upper, steps=steps, tolerance=1e-6
-    )
+    starts = torch.tensor(to_unit(domain, points))
+    found, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
     arrived = from_unit(domain, found.numpy())
     return np.where(np.isfinite(arrived).all(1, keepdims=True), arrived, points)

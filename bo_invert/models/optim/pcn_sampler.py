@@ -1,4 +1,4 @@
-"""Samples of N(0, I) weighed by a likelihood: many preconditioned Crank-Nicolson walks at once. numpy only."""
+"""Preconditioned Crank-Nicolson sampler of a likelihood under N(0, I); numpy only."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from bo_invert.types import Array
 
-_WANTED = 0.3
-"""Share of accepted steps that the step size is adapted to."""
+_ACCEPTANCE = 0.3
+"""Acceptance ratio to which step sizes adapt. Engineering choice: near the 0.234 of Roberts et al.
+1997."""
 
 
 def sample_pcn(
@@ -20,35 +21,36 @@ def sample_pcn(
     steps: int,
     step_size: float = 0.5,
 ) -> Array:
-    """Where c walkers are after some steps, shape ``(c, d)``.
+    """Run c independent chains; return their final states, shape ``(c, d)``.
 
-    A step goes to ``sqrt(1 - b^2) z + b xi`` with ``xi`` normal and is taken with probability ``min(1, L'/L)``
-    (Neal 1998; Cotter et al. 2013): N(0, I) itself is left as it is whatever the dimension, so only the likelihood
-    decides. Every walker has a step size b of its own, which adapts during the first half of its way. One that starts
-    where nobody may go draws from N(0, I) until it is out.
+    A proposal z' = sqrt(1 - b^2) z + b xi with standard normal xi is accepted with probability
+    min(1, L(z') / L(z)) (Neal 1998; Cotter et al. 2013). It leaves N(0, I) invariant in any
+    dimension. Each chain has its own step size b, adapted in the first half. A chain with
+    likelihood 0 draws from N(0, I) until the likelihood is positive.
 
     Args:
-        log_likelihood: of points ``(c, d)``, shape ``(c,)``; minus infinity where nobody may go.
-        start: shape ``(c, d)``.
-        rng: of the steps.
-        steps: of each walker.
-        reach: b at the start, in (0, 1].
+        log_likelihood: Function from points ``(c, d)`` to log likelihoods ``(c,)``.
+        start: Initial states, shape ``(c, d)``.
+        rng: Random generator.
+        steps: Number of steps.
+        step_size: Initial b in (0, 1].
     """
     here = np.array(start, dtype=np.float64)
     now = log_likelihood(here)
     logit = np.full(len(here), np.log(step_size / max(1.0 - step_size, 1e-9)))
     for step in range(steps):
-        lost = np.isneginf(now)
-        b = np.where(lost, 1.0, 1.0 / (1.0 + np.exp(-logit)))[:, None]
+        outside = np.isneginf(now)
+        b = np.where(outside, 1.0, 1.0 / (1.0 + np.exp(-logit)))[:, None]
         there = np.sqrt(1.0 - b**2) * here + b * rng.standard_normal(here.shape)
         then = log_likelihood(there)
         out = np.isneginf(then)
-        gain = np.where(
-            out, -np.inf, np.where(lost, 0.0, np.where(out, 0.0, then) - np.where(lost, 0.0, now))
-        )
+        # Differences of infinities are replaced before they occur.
+        change = np.where(out, 0.0, then) - np.where(outside, 0.0, now)
+        gain = np.where(out, -np.inf, np.where(outside, 0.0, change))
         chance = np.exp(np.minimum(0.0, gain))
         moved = rng.random(len(here)) < chance
         here[moved], now[moved] = there[moved], then[moved]
+        # Robbins-Monro steps on the logit of b, with gains that decrease as 1 / sqrt(step).
         if 2 * step < steps:
-            logit += np.where(lost, 0.0, (chance - _WANTED) * 4.0 / np.sqrt(1.0 + step))
+            logit += np.where(outside, 0.0, (chance - _ACCEPTANCE) * 4.0 / np.sqrt(1.0 + step))
     return here

@@ -1,4 +1,4 @@
-"""How far a trust region reaches and when it is given up, read off the log. numpy only."""
+"""State of a trust region (TuRBO), computed from the log; numpy only."""
 
 from __future__ import annotations
 
@@ -14,27 +14,36 @@ from bo_invert.types import Array, State, Trial
 
 _ENDED = (State.COMPLETED, State.FAILED, State.INFEASIBLE)
 INITIAL_LENGTH, MIN_LENGTH, MAX_LENGTH = 0.8, 2.0**-7, 1.6
+"""Lengths of a region in units of the unit cube (Eriksson et al., NeurIPS 2019)."""
 _MIN_GAIN = 1e-3
-"""An improvement must be this share of what lies between the best loss and the median of the latest."""
+"""Share of the gap between the median of recent losses and the best one that a success must gain
+(Eriksson et al., NeurIPS 2019, with another scale)."""
 
 
 class TrustRegionState:
-    """The state of the current region after all trials.
+    """State of the current trust region after all trials.
 
-    A trial belongs to the region that its query's ``meta["region"]`` names; the trials of one ask are judged together
-    once they have ended. They succeed when they improve on the best point of the region, and a violated constraint
-    counts before any loss. After ``successes`` in a row the region doubles; after as many failed calls in a row as
-    there are dimensions, at least 4, it halves (Eriksson et al., NeurIPS 2019). A mark of a later region ends the one
-    before, whatever its length: marks are facts, lengths are conclusions.
+    The ``meta["region"]`` of a query names its region. The trials of one ask are judged together
+    after they end. They succeed if they improve the best point of the region; constraint violations
+    rank before losses. ``successes`` in a row double the length. As many failed calls in a row as
+    dimensions, at least 4, halve it (Eriksson et al., NeurIPS 2019). A query of a later region ends
+    the current one.
+
+    Args:
+        history: Log.
+        domain: Search domain.
+        origin: Name of the strategy.
+        successes: Successes in a row before the region grows.
+        length: Initial length in units of the unit cube.
 
     Attributes:
-        number: of the region, from 0.
-        length: in units of the unit cube.
-        best: position among the completed trials of the best eligible one; None where none is.
-        eligible: which completed trials may be its centre, shape ``(n,)``: none near a centre that was left.
-        left: centres that were left, points of shape ``(d,)``.
-        afresh: whether the region begins with a design of its own.
-        designed: how many points of that design were asked for.
+        number: Number of the region, from 0.
+        length: Length in units of the unit cube.
+        best: Position of the best eligible observation; None without one.
+        eligible: Mask of observations that may be the centre, shape ``(n,)``.
+        abandoned: Centres of former regions, points ``(d,)``.
+        with_design: The region begins with an initial design.
+        design_points: Number of queries of that design.
     """
 
     def __init__(
@@ -47,7 +56,7 @@ class TrustRegionState:
     ) -> None:
         self._points, self._losses = history.points, history.losses
         self._violations = np.maximum(history.violations, 0.0)
-        self._far = domain.typical_distance / 2.0
+        self._separation = domain.typical_distance / 2.0
         self._successes, self._patience = successes, max(4, domain.dim)
         self._length = length
         self.number, self.length = 0, length
@@ -60,40 +69,39 @@ class TrustRegionState:
         self._fold(history.trials, origin)
 
     def restart(self, number: int, with_design: bool) -> None:
-        """Give up the region for the one of that number, around the best of what is known elsewhere.
+        """Abandon the region for another one.
 
         Args:
-            number: of the next region.
-            afresh: it begins with a design of its own; otherwise it lies around the best point known.
+            number: Number of the next region.
+            with_design: Begin with an initial design, away from former centres; otherwise continue
+                at the best observation.
         """
         if self.best is not None:
             self.abandoned.append(self._points[self.best])
-        self.number, self.length, self.with_design, self.design_points = (
-            number,
-            self._length,
-            with_design,
-            0,
-        )
+        self.number, self.length = number, self._length
+        self.with_design, self.design_points = with_design, 0
         self._wins = self._failures = 0
         self._recent.clear()
-        self.eligible = distant(self._points, self.abandoned if with_design else (), self._far)
+        centres = self.abandoned if with_design else ()
+        self.eligible = distant(self._points, centres, self._separation)
         rows = np.flatnonzero(self.eligible[: self._completed])
         order = np.lexsort((self._losses[rows], self._violations[rows]))
         self.best = int(rows[order[0]]) if len(rows) else None
 
     def _fold(self, trials: Sequence[Trial], origin: str) -> None:
+        """Apply all trials in order."""
         group: list[Trial] = []
         rows: list[int] = []
         before = self.best
         for trial in trials:
             meta = trial.query.meta if trial.query.origin == origin else {}
-            mark = meta.get("region")
-            if group and (mark is None or "design" in meta or trial.ask != group[0].ask):
+            region = meta.get("region")
+            if group and (region is None or "design" in meta or trial.ask != group[0].ask):
                 self._judge(group, rows, before)
                 group, rows = [], []
-            if mark is not None and mark > self.number:
-                self.restart(mark, "design" in meta)
-            own = mark is not None and mark == self.number
+            if region is not None and region > self.number:
+                self.restart(region, "design" in meta)
+            own = region is not None and region == self.number
             if own and "design" in meta:
                 self.design_points += trial.state is not State.CANCELLED
             elif own:
@@ -113,6 +121,7 @@ class TrustRegionState:
             self._judge(group, rows, before)
 
     def _judge(self, group: Sequence[Trial], rows: Sequence[int], before: int | None) -> None:
+        """Count the trials of one ask as a success or as failures, and adapt the length."""
         ended = sum(trial.state in _ENDED for trial in group)
         if not ended:
             return
@@ -126,6 +135,7 @@ class TrustRegionState:
             self.length, self._failures = self.length / 2.0, 0
 
     def _improved(self, row: int, before: int | None) -> bool:
+        """Return whether an observation improves on the former best one by the least gain."""
         if before is None:
             return True
         (violation, loss), (violated, lowest) = self._rank(row), self._rank(before)
@@ -138,9 +148,9 @@ class TrustRegionState:
         return float(self._violations[row]), float(self._losses[row])
 
 
-def distant(points: Array, centres: Sequence[Array], far: float) -> NDArray[np.bool_]:
-    """Which points ``(n, d)`` keep that distance from all centres, shape ``(n,)``."""
+def distant(points: Array, centres: Sequence[Array], radius: float) -> NDArray[np.bool_]:
+    """Return a mask ``(n,)`` of points ``(n, d)`` at least ``radius`` away from all centres."""
     mask = np.ones(len(points), dtype=bool)
     for centre in centres:
-        mask &= np.linalg.norm(points - centre, axis=1) >= far
+        mask &= np.linalg.norm(points - centre, axis=1) >= radius
     return mask

@@ -11,7 +11,7 @@ from bo_invert.models.least_squares.residual_gp import (
     fit_residual_model,
     sums_of_squares,
 )
-from bo_invert.models.least_squares.residual_minima import ResidualSearch, _gaps
+from bo_invert.models.least_squares.residual_minima import ResidualSearch, _distances
 from bo_invert.parameters import Float
 from bo_invert.search_domain import Domain, box_domain
 from bo_invert.types import Array
@@ -94,7 +94,7 @@ def test_gaps_in_blocks_are_distances() -> None:
     rng = np.random.default_rng(0)
     x, known = rng.random((700, 5)), rng.random((9000, 5))  # three blocks and a rest
     direct = [np.linalg.norm(known - point, axis=1).min() for point in x]
-    assert _gaps(x, known) == pytest.approx(direct, abs=1e-7)
+    assert _distances(x, known) == pytest.approx(direct, abs=1e-7)
 
 
 def test_thousands_of_points_take_no_more_memory_than_a_few_hundred() -> None:
