@@ -23,5 +23,6 @@ def to_unit(domain: Domain, points: Array) -> Array:
 
 def from_unit(domain: Domain, inputs: Array) -> Array:
     """Return the valid points ``(n, d)`` that are nearest to unit inputs ``(n, d)``."""
+    # Rounding and projection make the inverse of to_unit land on valid points.
     lower, upper = domain.bounds
     return domain.project(lower + np.asarray(inputs) * (upper - lower))

@@ -50,16 +50,17 @@ def to_botorch(model: GPPosterior | Surrogate, noise_prior: NoisePrior = NOISY) 
     gp = model.gp if isinstance(model, Surrogate) else model
     if gp.values.shape[-1] != 1:
         raise InvalidInputError(
-            f"to_botorch: model must have no fantasies, got {gp.values.shape[-1]}. Use the posterior "
-            "before fantasize()."
+            f"to_botorch: model must have no fantasies, got {gp.values.shape[-1]}. "
+            "Use the posterior before fantasize()."
         )
     if surrogate is not None and (
         surrogate.warp is not None or len(set(surrogate.weights.shape)) > 1
     ):
         raise InvalidInputError(
-            "to_botorch: model must have no output warp and no principal components, got a warped or "
-            "projected surrogate. Pass model.gp, the posterior of the transformed outputs."
+            "to_botorch: model must have no output warp and no principal components, got a warped "
+            "or projected surrogate. Pass model.gp, the posterior of the transformed outputs."
         )
+    # BoTorch batches over outputs, and has no batch dimension for a single one.
     k, d = gp.log_lengthscales.shape
     batch = torch.Size([k] if k > 1 else [])
     noise, likelihood = gp.noise, None
@@ -93,8 +94,8 @@ def from_botorch(model: SingleTaskGP) -> Surrogate:
     """Convert a fitted ``SingleTaskGP`` to a surrogate.
 
     Raises:
-        InvalidInputError: The model has an input transform, or a kernel, mean, likelihood or outcome
-            transform without equivalent.
+        InvalidInputError: The model has an input transform, or a kernel, mean, likelihood or
+            outcome transform without equivalent.
     """
     inputs, values = _data(model)
     if getattr(model, "input_transform", None) is not None:
@@ -105,6 +106,7 @@ def from_botorch(model: SingleTaskGP) -> Surrogate:
         )
     _check_mean(model)
     k, (n, d) = values.shape[1], inputs.shape
+    # Hyperparameters have shapes (k, 1, d), (k, 1) and (k,), without k for one output.
     noise = model.likelihood.noise.detach().reshape(k, -1)
     logs = model.covar_module.lengthscale.detach().reshape(k, d).log()
     constant = model.mean_module.constant.detach().reshape(k)
@@ -124,9 +126,9 @@ def from_botorch(model: SingleTaskGP) -> Surrogate:
 def fit_botorch(model: Model) -> Model:
     """Fit the hyperparameters of a ``SingleTaskGP`` by analytic gradients.
 
-    The objective is that of ``fit_gpytorch_mll`` with ``ExactMarginalLogLikelihood``: the priors and
-    constraints of the model. Its hyperparameters are one of several starts. At most 400 observations
-    determine lengthscales and noise.
+    The objective is that of ``fit_gpytorch_mll`` with ``ExactMarginalLogLikelihood``: the priors
+    and constraints of the model. Its hyperparameters are one of several starts. At most 400
+    observations determine lengthscales and noise.
 
     Args:
         model: RBF or Matern-5/2 kernel with BoTorch's dimension-scaled prior, constant mean, and a
@@ -148,6 +150,7 @@ def fit_botorch(model: Model) -> Model:
         noise = values.new_full((k, 1), noise_prior.min_noise)
     else:
         noise = model.likelihood.noise.detach().reshape(k, 1)
+    # The current hyperparameters are one more start; both fits use logarithms.
     warm = torch.cat([model.covar_module.lengthscale.detach().reshape(k, d), noise], 1).log()
     logs, _ = fit_hyperparameters(inputs, values, noise_prior, kernel, warm, known)
     spread = logs[:, -1].exp() if known is None else known.mT
@@ -170,8 +173,8 @@ def _data(model: object) -> tuple[Tensor, Tensor]:
     """Return inputs ``(n, d)`` and values ``(n, k)`` as kernel and likelihood see them."""
     if not isinstance(model, SingleTaskGP):
         raise InvalidInputError(
-            f"botorch_adapter: model must be a SingleTaskGP, got {type(model).__name__}. Convert the "
-            "members of a list one by one."
+            f"botorch_adapter: model must be a SingleTaskGP, got {type(model).__name__}. "
+            "Convert the members of a list one by one."
         )
     inputs, targets = model.train_inputs[0], model.train_targets
     if model.training:  # in evaluation mode the stored inputs are already transformed
@@ -223,7 +226,8 @@ def _noise_prior(model: SingleTaskGP) -> NoisePrior:
     prior = getattr(noise, "noise_prior", None)
     if noise is None or not isinstance(prior, LogNormalPrior):
         raise InvalidInputError(
-            f"fit_botorch: noise_prior must be a LogNormalPrior, got {prior}. Use one, or known noise."
+            f"fit_botorch: noise_prior must be a LogNormalPrior, got {prior}. "
+            "Use one, or known noise."
         )
     floor = max(float(noise.raw_noise_constraint.lower_bound), 1e-12)
     mean, std = float(prior.loc), float(prior.scale)
@@ -237,6 +241,7 @@ def _close(prior: LogNormalPrior, loc: float, scale: float) -> bool:
 def _covariance(kernel: Kernel, d: int, batch: torch.Size) -> RBFKernel | MaternKernel:
     """Return BoTorch's kernel with the dimension-scaled prior (Hvarfner et al., ICML 2024)."""
     made = RBFKernel if kernel is RBF else MaternKernel
+    # LogNormal(sqrt(2) + log(d) / 2, sqrt(3)), as in kernels.lengthscale_prior
     centre = math.sqrt(2.0) + 0.5 * math.log(d)
     prior = LogNormalPrior(centre, math.sqrt(3.0))
     bound = GreaterThan(NOISY.min_lengthscale, transform=None, initial_value=prior.mode)

@@ -29,6 +29,7 @@ def select_subset(
         return np.arange(n)
     chosen = np.zeros(n, dtype=bool)
     chosen[ranking[: most // 4]] = True
+    # The global model must be accurate where the next queries are likely.
     distances = np.min(
         [np.linalg.norm(inputs - best, axis=1) for best in inputs[ranking[:5]]], axis=0
     )

@@ -61,6 +61,7 @@ def principal_components(
     variances = sizes**2
     if not variances[0] > 1e-24 * (1.0 + (seen**2).sum()):
         return None
+    # The smallest number of components that explains the share; singular values are sorted.
     enough = 1 + int((np.cumsum(variances) < explained_share * variances.sum()).sum())
     scale = _WIDTH * sizes[0] / np.sqrt(len(seen) - 1)
     return FeatureProjection(features, mean, axes[: min(max_components, enough)].T / scale)

@@ -61,6 +61,7 @@ class Forecasts:
     def interval(self, level: float = 0.9) -> tuple[Array, Array]:
         """Return the ends of central intervals with probability ``level``, ``(n, c)`` each."""
         reach = _quantile(level) * self.std
+        # A warp is monotone but may decrease, so the ends are sorted.
         ends = self._unwarped(self.centre - reach), self._unwarped(self.centre + reach)
         return np.minimum(*ends), np.maximum(*ends)
 
@@ -75,7 +76,7 @@ class Forecasts:
 
     @property
     def explained(self) -> Array:
-        """Coefficient of determination R^2 of the medians, ``(c,)``: 1 is perfect, 0 is the mean."""
+        """Coefficients of determination R^2 of the medians, ``(c,)``; 1 is perfect."""
         variance = self.values.var(0)
         return np.asarray(1.0 - self.rmse**2 / np.where(variance > 0.0, variance, 1.0))
 
@@ -100,6 +101,7 @@ class Forecasts:
         ]
         explained, rmse, density = self.explained, self.rmse, self.log_density
         half, most, middle = self.coverage(0.5), self.coverage(0.9), np.median(self.z, axis=0)
+        # Many outputs are summarised by those that the model explains least.
         shown = range(c) if c <= _MAX_ROWS else np.argsort(explained, kind="stable")[:_MAX_ROWS]
         lines += [
             f"{self.names[j]:<{width}}  {explained[j]:9.4f}  {rmse[j]:9.3g}  {half[j]:7.0%}  "
@@ -182,6 +184,7 @@ def forecast(
         values: Observed outcomes there, shape ``(b, c)``.
         names: Names of the outputs.
     """
+    # An outcome also varies by its noise, or by structure too fine for the model.
     mean, variance = surrogate.posterior(torch.as_tensor(inputs).to(surrogate.offset))
     return _forecasts(surrogate, mean, variance + surrogate.misfit_variance, values, names)
 
@@ -194,6 +197,7 @@ def _forecasts(
     names: Sequence[str],
 ) -> Forecasts:
     """Return forecasts of the outputs from moments ``(n, k)`` of the scores."""
+    # y = w^-1(s @ W + offset + residual): moments on the warped scale, from independent scores s
     centre = mean @ surrogate.weights + surrogate.offset
     std = (variance @ surrogate.weights**2 + surrogate.residual_variance).sqrt()
     return Forecasts(

@@ -48,6 +48,7 @@ def fit_ensemble(
 
     parameters = [tensor.requires_grad_() for tensor in (*weights, *biases)]
     optimizer = torch.optim.AdamW(parameters, lr=0.02, weight_decay=0.01)
+    # Members share no parameters, so one optimiser of the mean loss trains them independently.
     for _ in range(150):
         loss = ((predict(x) - (targets - middle) / spread) ** 2).mean()
         optimizer.zero_grad()

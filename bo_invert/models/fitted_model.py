@@ -72,7 +72,7 @@ class FittedModel:
         return self._on_device(ucb_pe(self.surrogate, self.outputs, data, explore=explore))
 
     def thompson_scores(self, count: int, seed: int) -> Score:
-        """Draw posterior functions; return their scores ``(count, b)`` at unit inputs ``(b, d)``."""
+        """Return scores ``(count, b)`` of drawn posterior functions at unit inputs ``(b, d)``."""
         return self._on_device(thompson_scores(self.surrogate, self.outputs, count, seed))
 
     def predicted_scores(self) -> Array:
@@ -84,10 +84,11 @@ class FittedModel:
         return np.asarray(score.cpu().numpy())
 
     def _on_device(self, score: Score) -> Score:
-        """Move inputs of a score to the device of the surrogate and results back, differentiably."""
+        """Evaluate a score on the device of the surrogate, with inputs and results elsewhere."""
         like = self.surrogate.offset
         if like.device.type == "cpu":
             return score
+        # ``to`` is differentiable, so gradients return to the device of the inputs.
         return lambda inputs: score(inputs.to(like)).to(inputs)
 
 
@@ -119,12 +120,14 @@ def fit_model(
     Raises:
         InvalidInputError: The device is not available.
     """
+    # An unavailable device would otherwise fail in the middle of a fit.
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InvalidInputError(
             f"models: device must be available to torch, got {device!r}: {error}. Use 'cpu'."
         ) from None
+    # Outliers are clipped within the subset, as the surrogate sees them.
     rows = np.arange(len(inputs)) if subset is None else subset
     outputs = ModelledOutputs(statement, history.y[rows], history.losses[rows])
     search_space = ModelSearchSpace.of(kernel, noisy, outputs.warp_directions if warp else None)

@@ -23,9 +23,9 @@ _FOLDS = 5
 def linear_is_better(statement: ProblemStatement, history: History) -> bool:
     """Return whether the linear process has the lower cross-validated squared error.
 
-    Both models predict the modelled outputs. The candidates of ``gp`` are selected once on all data,
-    but hyperparameters are fitted in each fold: with one lengthscale per coordinate, training values
-    can predict one another.
+    Both models predict the modelled outputs. The candidates of ``gp`` are selected once on all
+    data, but hyperparameters are fitted in each fold: with one lengthscale per coordinate, training
+    values can predict one another.
 
     Args:
         statement: Statement of a problem with a latent.
@@ -43,6 +43,7 @@ def linear_is_better(statement: ProblemStatement, history: History) -> bool:
         # n = 0 in the memo keeps the selected model and fits its hyperparameters again.
         memo = {**fit_surrogate(inputs, values, search_space=search_space).memo, "n": 0}
         for fold in range(_FOLDS):
+            # Interleaved folds cover every phase of the search.
             out = np.arange(len(points)) % _FOLDS == fold
             linear_model = fit_spherical_gp(points[~out], values[~out], directions=True)
             linear = linear_model.posterior(points[out])[0]

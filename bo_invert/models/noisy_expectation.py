@@ -105,6 +105,7 @@ class _ObservedPosterior:
     def warped_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the warped outputs, shape ``(b, c)`` each."""
         weights = self.surrogate.weights
+        # Independent scores: the variance of a sum is the sum of w^2 v.
         variance = self.variance @ weights**2 + self.surrogate.residual_variance
         return self.mean @ weights + self.surrogate.offset, variance.sqrt()
 
@@ -126,6 +127,7 @@ def _losses(posterior: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
     loss, found = posterior.surrogate.loss_function(modelled), []
     mean, variance = posterior.mean, posterior.variance
     normals = sobol_normals(_SAMPLES, mean.shape[1], 0, mean)
+    # Points are processed in parts to bound the memory of the samples.
     step = max(1, _MAX_SAMPLED // (_SAMPLES * modelled.values.shape[1]))
     for start in range(0, len(mean), step):
         part = slice(start, start + step)
@@ -140,6 +142,7 @@ def _probability(posterior: _ObservedPosterior, modelled: ModelledOutputs) -> Te
     (centre, std), warp = posterior.warped_moments, posterior.surrogate.warp
     log = torch.zeros_like(centre[:, 0])
     for column, sense, bound in modelled.constraint_bounds(posterior.mean):
+        # The posterior is normal on the warped scale, so the bound is warped too.
         limit = bound if warp is None else warp(bound)
         log = log + torch.special.log_ndtr(
             sense * (limit[column] - centre[:, column]) / std[:, column]

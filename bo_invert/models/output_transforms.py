@@ -23,8 +23,8 @@ leave no digits for the others."""
 class ModelledOutputs:
     """Modelled outputs of n outcomes: those that objective and constraints read.
 
-    For a ``Composite`` that is not differentiable by torch, the loss is modelled instead, beside the
-    outputs that constraints read.
+    For a ``Composite`` that is not differentiable by torch, the loss is modelled instead, beside
+    the outputs that constraints read.
 
     Args:
         statement: Problem statement.
@@ -49,6 +49,7 @@ class ModelledOutputs:
         self.columns = sorted({*read, *constrained})
         modelled, losses = clip_outliers(y[:, self.columns]), clip_outliers(losses[:, None])[:, 0]
         self.values: Array = np.column_stack([losses, modelled]) if self.models_loss else modelled
+        # The embedding restores all m outputs, with zeros for those that nothing reads.
         embedding = np.zeros((len(self.columns), self.m))
         embedding[np.arange(len(self.columns)), self.columns] = 1.0
         self._embedding = (
@@ -57,6 +58,7 @@ class ModelledOutputs:
             else torch.tensor(embedding, dtype=torch.float64)
         )
         self.loss_gap = float(np.median(losses) - losses.min()) or float(losses.std()) or 1.0
+        # Constant outputs have scale 1, so that their excesses stay finite.
         spread = modelled.std(axis=0)
         self._scales = dict(zip(self.columns, np.where(spread > 0, spread, 1.0), strict=True))
 
@@ -91,7 +93,7 @@ class ModelledOutputs:
 
     @property
     def warp_directions(self) -> tuple[int, ...]:
-        """For each modelled output 1 if high values are bad, -1 if low ones are, 0 if unknown."""
+        """Direction of bad values of each modelled output: 1 high, -1 low, 0 unknown."""
         directions = [0] * int(self.values.shape[1])
         if not self.composite:
             directions[0 if self.models_loss else self.column(self._index)] = int(self._sign)
@@ -194,6 +196,7 @@ def clip_outliers(values: Array) -> Array:
     Some oracles return numbers such as 1e300 for failures. Their squares overflow, and beside them
     all other values look equal.
     """
+    # Constant columns have no spread; only the bound on the magnitude applies to them.
     finite = np.clip(values, -_HUGE, _HUGE)
     low, median, high = np.quantile(finite, [0.25, 0.5, 0.75], axis=0)
     reach = np.where(high > low, _FAR * (high - low), _HUGE)

@@ -33,8 +33,8 @@ _RATE = 0.7
 """Step of the log factor per miss, in nats. Engineering choice: a miss doubles a factor, and 19
 outcomes without a miss restore it."""
 _INITIAL = {-1: (3.0, 1.5), 0: (2.0, 2.0), 1: (1.5, 3.0)}
-"""Initial factors of the lower and upper end by warp direction. Engineering choice: wide towards
-bad values, because errors are optimistic."""
+"""Initial factors of the lower and upper end, dimensionless ratios, by warp direction.
+Engineering choice: wide towards bad values, because errors are optimistic."""
 _MAX_LOG = 10.0
 """Bound of the log factor in nats. Engineering choice: avoids overflow."""
 
@@ -70,6 +70,7 @@ def interval_coverage(
     Returns:
         Coverage by output; ``"loss"`` if the loss itself is modelled.
     """
+    # -1, 0 and 1 stand for outcomes below, inside and above the interval.
     sides: dict[str, list[int]] = {}
     for name, side in _sides(statement, trials):
         sides.setdefault(name, []).append(side)
@@ -116,6 +117,7 @@ def predict_intervals(
             centre,
             centre + reach * reach.new_tensor(above),
         )
+        # A monotone warp maps quantiles to quantiles.
         warp = surrogate.warp
         triples = torch.stack([end if warp is None else warp.inverse(end) for end in ends], -1)
     rows = triples.cpu().tolist()
@@ -129,6 +131,7 @@ def _factors(
 
     log factor = log initial + rate (misses - 0.05 outcomes).
     """
+    # A miss adds rate 0.95, a hit subtracts rate 0.05: balanced at 5 % misses.
     logs = np.log([_INITIAL[direction] for direction in warp_directions])
     for row, name in zip(logs, names, strict=True):
         if name in known:

@@ -12,6 +12,7 @@ def one_thread() -> Iterator[None]:
     import torch
     from threadpoolctl import threadpool_limits
 
+    # threadpoolctl limits BLAS and OpenMP; torch keeps a count of its own.
     before = torch.get_num_threads()
     with threadpool_limits(limits=1):
         torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Log expected improvement: functions from unit inputs ``(b, d)`` to scores ``(b,)``, higher is better.
+"""Log expected improvement: scores ``(b,)`` of unit inputs ``(b, d)``, to be maximised.
 
 Losses are minimised; the sign flips here. Pending points are *anchors*: each sample of their
 outcomes conditions the surrogate (a fantasy), and the improvement is averaged over the samples.
@@ -36,7 +36,7 @@ Score = Callable[[Tensor], Tensor]
 _MISFIT_RADIUS = 0.1
 """Correlation length of the model misfit in lengthscales. Engineering choice."""
 _MAX_ANCHORS = 24
-"""Largest number of observed anchors of a noisy oracle. Engineering choice: a fantasy costs O(p^3)."""
+"""Largest number of observed anchors of a noisy oracle. Engineering choice: cost O(p^3)."""
 _MIN_DISTANCE = 1e-10
 """Lower bound on the target distance in standard deviations of the outputs. Engineering choice:
 avoids log 0."""
@@ -88,6 +88,7 @@ def log_expected_improvement(
         seed: Seed of the quasi-random numbers.
         samples: Number of samples.
     """
+    # Marginal gain of x in a batch with anchors P: E max(0, min(best, y(P)) - y(x)).
     like = surrogate.offset
     anchors = torch.as_tensor(data.pending, dtype=like.dtype, device=like.device)
     if data.noisy:
@@ -146,8 +147,8 @@ def _promising_inputs(surrogate: Surrogate, outputs: ModelledOutputs) -> Tensor:
 def _misfit_variance(surrogate: Surrogate, data: AcquisitionData) -> Score:
     """Build the variance ``(b, k)`` of structure that is too fine for the model of an exact oracle.
 
-    An outcome contains it, so it offers improvement. Neighbours share it, so near a pending point at
-    scaled distance r it is reduced by the factor 1 - exp(-r^2 / (2 radius^2)).
+    An outcome contains it, so it offers improvement. Neighbours share it, so near a pending point
+    at scaled distance r it is reduced by the factor 1 - exp(-r^2 / (2 radius^2)).
     """
     misfit = surrogate.misfit_variance * (data.use_misfit and not data.noisy)
     if not len(data.pending) or not bool(misfit.any()):
@@ -203,7 +204,7 @@ class _TargetDistance:
         return off[..., 0].abs() if len(self.columns) == 1 else off.square().sum(-1)
 
     def log_ei(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
-        """Return log EI ``(b, F)`` for means ``(b, F, k)`` and standard deviations ``(b, 1, k)``."""
+        """Return log EI ``(b, F)``; arguments as of ``_LinearLoss.log_ei``."""
         off = mean[..., self.columns] * self.slopes + self.rest
         own = std[..., self.columns] * self.slopes
         if len(self.columns) == 1:
@@ -223,6 +224,8 @@ def _analytic_loss(
         return None
     columns, value, scale = outputs.target_terms
     like = surrogate.offset
+    # y_j = w_j s_j + offset_j, so (y_j - t_j) / scale_j is linear in the score s_j. The common unit
+    # keeps distances near 1 and changes EI by a constant factor.
     scales = like.new_tensor(scale)
     slopes = surrogate.weights.diagonal()[columns] / scales
     rest = (like[columns] - like.new_tensor(value)) / scales

@@ -51,6 +51,7 @@ def fit_feasibility(
     """
     if not len(failed):
         return None, None
+    # Failures rank last, so that the subset holds the best points and those near them.
     inputs = np.concatenate([observed, failed])
     labels = np.repeat([1.0, 0.0], [len(observed), len(failed)])
     ranking = np.concatenate([order, np.arange(len(observed), len(inputs))])
@@ -64,4 +65,5 @@ def fit_feasibility(
 
 def with_feasibility(score: Score, log_feasible: Score | None) -> Score:
     """Add a log probability to one score, or to many at once."""
+    # EI of a feasible improvement is P(feasible) EI, a sum of logarithms (Gardner et al. 2014).
     return score if log_feasible is None else lambda inputs: score(inputs) + log_feasible(inputs)

@@ -44,6 +44,7 @@ def thompson_score(
     """
     features = _features(outputs.statement.domain, projection)
     slopes = torch.tensor(weights.T.copy())
+    # The unit makes the weight of the violation penalty independent of the units of the loss.
     observed = outputs.loss(torch.tensor(outputs.values))
     unit = max(float(observed.std()), 1e-12 * float(observed.abs().max())) or 1.0
     best = observed.min()
@@ -83,6 +84,7 @@ def fit_linear_feasibility(
     mean, root = torch.tensor(model.mean[0]), torch.tensor(model.covariance_root(0))
 
     def score(inputs: Tensor) -> Tensor:
+        # |phi R| with R R' the posterior covariance of the weights is the standard deviation.
         rows = features(inputs)
         std = (rows @ root).norm(dim=-1) + _LABEL_STD
         log: Tensor = torch.special.log_ndtr((rows @ mean - 0.5) / std)

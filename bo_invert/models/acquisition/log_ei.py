@@ -52,8 +52,8 @@ class _LogH(torch.autograd.Function):
 def log_fat_softplus(gain: Tensor, width: float = 1e-6) -> Tensor:
     """Return the logarithm of a fat-tailed softplus, a smooth max(gain, 0).
 
-    log(width (softplus(t) + 0.1 / (1 + t^2))) with t = gain / width (Ament et al. 2023, appendix A).
-    The Cauchy tail gives samples without improvement a gradient.
+    log(width (softplus(t) + 0.1 / (1 + t^2))) with t = gain / width (Ament et al. 2023, appendix
+    A). The Cauchy tail gives samples without improvement a gradient.
     """
     scaled = gain / width
     tail = -torch.log1p(scaled * scaled) + math.log(0.1)
@@ -75,7 +75,7 @@ def sobol_normals(samples: int, size: int, seed: int, like: Tensor) -> Tensor:
     """
     if size == 0:
         return like.new_zeros(samples, 0)
-    engine = torch.quasirandom.SobolEngine(size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
-    uniform = engine.draw(samples, dtype=torch.float64).clamp(1e-9, 1.0 - 1e-9)
+    sobol = torch.quasirandom.SobolEngine(size, True, seed)  # type: ignore[no-untyped-call]
+    uniform = sobol.draw(samples, dtype=torch.float64).clamp(1e-9, 1.0 - 1e-9)
     normals: Tensor = torch.special.ndtri(uniform).to(like)
     return normals

@@ -14,8 +14,8 @@ from bo_invert.latent_prior import Reference
 from bo_invert.search_domain import Domain
 
 _SLOPE = 1e6
-"""Slope of the penalty per interquartile range of the log density. Engineering choice: the bound is
-exact, so no improvement outweighs it."""
+"""Slope of the penalty, dimensionless, per interquartile range of the log density. Engineering
+choice: the bound is exact, so no improvement outweighs it."""
 
 
 def plausibility_penalty(domain: Domain) -> Callable[[Tensor], Tensor] | None:

@@ -26,9 +26,9 @@ def log_probability_of_improvement(
 ) -> Score:
     """Build log P(feasible and better than the best feasible observation), shape ``(b,)``.
 
-    It is analytic if the loss is linear in one output: log Phi((best - mean) / std). Otherwise it is
-    the share of quasi-Monte Carlo samples that improve. A normal approximation counts as one more
-    sample and gives a gradient if no sample improves. With noise, the best loss is that of the
+    It is analytic if the loss is linear in one output: log Phi((best - mean) / std). Otherwise it
+    is the share of quasi-Monte Carlo samples that improve. A normal approximation counts as one
+    more sample and gives a gradient if no sample improves. With noise, the best loss is that of the
     posterior mean. Without a feasible observation, the violation is improved instead. Pending
     points are ignored.
 
@@ -53,6 +53,7 @@ def log_probability_of_improvement(
     def badness(scores: Tensor) -> Tensor:
         return loss(scores) if some_feasible else outputs.violation(surrogate.values(scores))
 
+    # Single observations of a noisy oracle are no reference; their posterior means are.
     if some_feasible and not data.noisy:
         best = surrogate.offset.new_tensor(data.losses[data.feasible].min())
     else:
@@ -83,6 +84,7 @@ def _analytic(
     """Build log Phi of the improvement plus log Phi of each constraint."""
     assert outputs.loss_column is not None
     column, sign = outputs.loss_column
+    # Independent outputs: the joint probability is a product of normal distribution functions.
     feasible = torch.as_tensor(data.feasible, device=observed.device)
     best = (sign * observed[:, column])[feasible].min()
     bounds = surrogate.standardized_bounds(outputs)

@@ -58,9 +58,9 @@ def log_squared_distance_ei(off: Tensor, variance: Tensor, square: Tensor) -> Te
     """Return log E[max(square - |X|^2, 0)] for independent normal X with mean ``off``.
 
     X is the deviation from a target and ``square`` the squared distance of the incumbent. For equal
-    variances |X|^2 is noncentral chi^2 (Uhrenholt & Jensen, AISTATS 2019). The expectation is
-    1/(2 pi i) int exp(theta c) M(-theta) / theta^2 dtheta along a vertical line, with c = ``square``
-    and the moment generating function M of |X|^2. It is approximated at the saddle point (Daniels
+    variances |X|^2 is noncentral chi^2 (Uhrenholt & Jensen, AISTATS 2019). The expectation is int
+    exp(theta c) M(-theta) / theta^2 dtheta / (2 pi i) along a vertical line. Here c is ``square``
+    and M the moment generating function of |X|^2. It is approximated at the saddle point (Daniels
     1954), the only minimum over positive theta, with a relative error of a few percent.
 
     Args:

@@ -123,16 +123,16 @@ def thompson_scores(
 def _frequencies(kernel: Kernel, features: int, d: int, seed: int, like: Tensor) -> Tensor:
     """Draw quasi-random frequencies ``(R, d)`` from the spectral density at lengthscales 1.
 
-    It is normal for RBF. For Matern-5/2 it is Student's t with 5 degrees of freedom: a normal vector
-    over sqrt(chi^2_5 / 5) (Rasmussen & Williams 2006, eq. 4.15).
+    It is normal for RBF. For Matern-5/2 it is Student's t with 5 degrees of freedom: a normal
+    vector over sqrt(chi^2_5 / 5) (Rasmussen & Williams 2006, eq. 4.15).
 
     Raises:
         InvalidInputError: The spectral density is unknown.
     """
     if kernel.name not in ("rbf", "matern"):
         raise InvalidInputError(
-            f"thompson: kernel must be 'rbf' or 'matern', got {kernel.name!r}: its spectral density "
-            "is unknown"
+            f"thompson: kernel must be 'rbf' or 'matern', got {kernel.name!r}. "
+            "The spectral density of other kernels is unknown."
         )
     if kernel.name == "rbf":
         return sobol_normals(features, d, seed, like)

@@ -2,7 +2,8 @@
 
 Contal et al., ECML 2013, in the form of OSS Vizier's default (Song et al. 2024). The first query
 after new data maximises the upper confidence bound. Further ones maximise the standard deviation,
-given the pending points, where the optimum may be. It needs no samples, so pending points are cheap.
+given the pending points, where the optimum may be. No samples are needed, so pending points cost
+little.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def ucb_pe(
         violation = outputs.violation(surrogate.values(mean))
         if not explore:
             return gain + _UCB_WIDTH * left - _PENALTY * violation
+        # The promising region uses the data only; pending points would shrink it.
         std = gp(inputs)[1][:, column].sqrt() if len(pending) else left
         short = (threshold - gain - _PROMISING_WIDTH * std).clamp(min=0.0)
         return left - _PENALTY * (short + violation)

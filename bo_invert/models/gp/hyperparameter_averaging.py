@@ -11,8 +11,8 @@ from bo_invert.models.gp.hyperparameters import NoisePrior, evenly_spaced, negat
 from bo_invert.models.gp.posterior import GPPosterior, condition
 
 _LOG_FACTORS = tuple(math.log(2.0) * power for power in range(-1, 6))
-"""Logarithms of the factors (1/2 to 32, dimensionless) on all lengthscales. Engineering choice: with
-much noise the most probable lengthscales are too short, so most factors exceed 1."""
+"""Logarithms of the factors (1/2 to 32, dimensionless) on all lengthscales. Engineering choice:
+with much noise the most probable lengthscales are too short, so most factors exceed 1."""
 _MAX_POINTS = 200
 """Largest number of observations in the weights. Engineering choice: a likelihood costs O(n^3)."""
 _MIN_WEIGHT = 0.02
@@ -62,6 +62,7 @@ def _averaged_output(
     weights = torch.softmax(logs[:, -1] + logs[:, :-1].mean(1) - lowest, 0)
     relevant = torch.nonzero(weights >= _MIN_WEIGHT * weights.max())[:, 0]
     weights = weights[relevant] / weights[relevant].sum()
+    # Mixture of normal distributions: E y = sum w m and Var y = sum w (v + m^2) - (E y)^2
     mean, square = points.new_zeros(len(points)), points.new_zeros(len(points))
     for row, weight in zip(logs[relevant], weights, strict=True):
         component = condition(gp.kernel, row[None, :-1], row[-1:].exp(), inputs, values[:, None])

@@ -12,8 +12,8 @@ from bo_invert.models.gp.kernels import RBF, Kernel, lengthscale_prior
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
 
 _MAX_LENGTHSCALE = 1e3
-"""Upper bound of a lengthscale in units of the unit cube. Engineering choice: the kernel is constant
-beyond it."""
+"""Upper bound of a lengthscale in units of the unit cube. Engineering choice: longer ones give a
+constant kernel."""
 MAX_FIT_POINTS = 400
 """Largest number of observations in a fit. Engineering choice: more observations hardly change the
 hyperparameters, and a likelihood costs O(n^3)."""
@@ -112,6 +112,7 @@ def fit_hyperparameters(
         )
         return value, packing.pack_gradient(gradient)
 
+    # Warm starts are near an optimum, so a looser tolerance reaches the same accuracy.
     steps, tolerance = (25, 1e-3) if coarse else (80, 1e-6 if warm_start is None else 1e-5)
     found, lowest = minimise_batched(
         function,
@@ -150,7 +151,7 @@ class _Packing:
         return torch.cat([packed[..., :1].expand(*packed.shape[:-1], self.d), packed[..., 1:]], -1)
 
     def pack_gradient(self, gradient: Tensor) -> Tensor:
-        """Return the gradient in the free parameters: a shared lengthscale sums over coordinates."""
+        """Return the gradient in the free parameters, summed for a shared lengthscale."""
         if not self.shared:
             return gradient
         return torch.cat([gradient[..., :-1] @ self.ones, gradient[..., -1:]], -1)

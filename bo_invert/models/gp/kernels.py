@@ -58,13 +58,13 @@ class Kernel(ABC):
         return value, KernelCache(a, b, lengthscales, slope)
 
     def gram(self, log_lengthscales: Tensor, inputs: Tensor) -> tuple[Tensor, KernelCache]:
-        """Return the Gram matrix ``(..., n, n)`` of inputs ``(..., n, d)``, exactly 1 on the diagonal."""
+        """Return the Gram matrix ``(..., n, n)`` of inputs ``(..., n, d)``, with diagonal 1."""
         value, cache = self.matrix(log_lengthscales, inputs, inputs)
         value.diagonal(dim1=-2, dim2=-1).fill_(1.0)
         return value, cache
 
     def gradient_in_log_lengthscales(self, cache: KernelCache, upstream: Tensor) -> Tensor:
-        """Return the gradient of sum(upstream * matrix) in the log lengthscales, shape ``(..., d)``.
+        """Return the gradient ``(..., d)`` of sum(upstream * matrix) in the log lengthscales.
 
         dk/d(log l_i) = -2 k'(r^2) (a_i - b_i)^2 with scaled inputs a and b.
         """
@@ -77,7 +77,7 @@ class Kernel(ABC):
         return -2.0 * (squares - 2.0 * (a * (weights @ b)).sum(-2))
 
     def gradient_in_inputs(self, cache: KernelCache, upstream: Tensor) -> Tensor:
-        """Return the gradient of sum(upstream * matrix) in the left inputs, shape ``(..., n, d)``.
+        """Return the gradient ``(..., n, d)`` of sum(upstream * matrix) in the left inputs.
 
         dk/dx_i = 2 k'(r^2) (a_i - b_i) / l_i with scaled inputs a and b.
         """

@@ -28,7 +28,7 @@ _MAX_POINTS = 100
 _FOLDS = 4
 """Number of folds of the cross-validation. Engineering choice."""
 _MAX_COLUMNS = 3
-"""Largest number of modelled outputs in the cross-validation. Engineering choice: bounds its cost."""
+"""Largest number of outputs in the cross-validation. Engineering choice: bounds its cost."""
 _MARGIN = 2.0
 """Lead of the current model over others in nats. Engineering choice: avoids switches by chance."""
 
@@ -230,7 +230,7 @@ def _best_by_leave_one_out(
 def _candidate_thresholds(
     raw: Tensor, warp_directions: tuple[int, ...] | None
 ) -> list[tuple[float, ...]]:
-    """Return sets of warp thresholds: none, and one for each quantile of ``threshold_candidates``."""
+    """Return candidate sets of warp thresholds; the first one has no warp."""
     c = raw.shape[1]
     plain = (0.0,) * c
     if not any(warp_directions or ()) or len(raw) < 8 or c > MAX_INDEPENDENT_OUTPUTS:
@@ -288,9 +288,9 @@ def _log_density(values: Tensor, mean: Tensor, variance: Tensor) -> float:
 def output_basis(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Standardise outputs or project them to principal components.
 
-    Values are scores @ weights + offset. Up to ``MAX_INDEPENDENT_OUTPUTS`` outputs are standardised.
-    More outputs are replaced by the leading components that explain all but 1e-6 of the variance,
-    at most ``MAX_INDEPENDENT_OUTPUTS`` (Higdon et al. 2008).
+    Values are scores @ weights + offset. Up to ``MAX_INDEPENDENT_OUTPUTS`` outputs are
+    standardised. More outputs are replaced by the leading components that explain all but 1e-6 of
+    the variance, at most ``MAX_INDEPENDENT_OUTPUTS`` (Higdon et al. 2008).
 
     Args:
         values: Values, shape ``(n, c)``.

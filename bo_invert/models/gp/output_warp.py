@@ -43,7 +43,7 @@ class Warp:
         return torch.where(self._warped, self.sign * bent, warped)
 
     def log_slope(self, values: Tensor) -> Tensor:
-        """Return log dw/dy at values ``(..., c)``, the Jacobian term of a density under the warp."""
+        """Return log dw/dy at values ``(..., c)``, the Jacobian term of a log density."""
         off = (self.sign * values - self.lowest) / self._scale
         slope = -off.clamp(min=0.0).log1p() - self._scale.log()
         return torch.where(self._warped, slope, torch.zeros_like(values))
@@ -61,6 +61,7 @@ def threshold_candidates(
     values: Tensor, sign: float, shares: tuple[float, ...] = (0.5, 0.25, 0.1)
 ) -> list[float]:
     """Return candidate thresholds: distances between quantiles of values ``(n,)`` and the best."""
+    # Thresholds below rounding errors of the values are omitted.
     v = sign * values
     distances = torch.quantile(v, v.new_tensor(shares)) - v.min()
     magnitude = float(v.abs().median()) + float(v.min().abs())

@@ -62,7 +62,7 @@ class GPPosterior:
         return mean.reshape(*lead, *mean.shape[1:]), variance.reshape(*lead, -1)
 
     def joint(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean ``(k, q, F)`` and noise-free covariance ``(k, q, q)`` at inputs ``(q, d)``."""
+        """Return mean ``(k, q, F)`` and covariance ``(k, q, q)``, without noise, at ``(q, d)``."""
         cross, _ = self.kernel.matrix(self.log_lengthscales, inputs, self.inputs)
         white = cross @ self.inverse_cholesky.mT
         prior, _ = self.kernel.gram(self.log_lengthscales, inputs)

@@ -37,7 +37,8 @@ class Surrogate:
         gp: Posterior of k standardised scores s at unit inputs ``(..., d)``.
         weights: Shape ``(k, c)``.
         offset: Shape ``(c,)``.
-        residual_variance: Variance of each warped output outside of the k components, shape ``(c,)``.
+        residual_variance: Variance of each warped output outside of the k components, shape
+            ``(c,)``.
         warp: Output warp w; None without a warp.
         memo: Memo for the next fit.
     """
@@ -64,9 +65,10 @@ class Surrogate:
 
     @property
     def misfit_variance(self) -> Tensor:
-        """Fitted noise variance of the scores, shape ``(k,)``: noise, or structure below resolution.
+        """Fitted noise variance of the scores, shape ``(k,)``; 0 below 1e-4.
 
-        Values below 1e-4 only stabilise the algebra and count as 0.
+        It is noise of the oracle, or structure too fine for the model. Smaller values only
+        stabilise the algebra.
         """
         noise = self.gp.noise[:, 0]
         return torch.where(noise > 1e-4, noise, 0.0)

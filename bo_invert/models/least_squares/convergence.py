@@ -33,5 +33,6 @@ def target_reached(objective: Objective, history: History) -> bool:
 
 def rounding_loss(target: Target) -> float:
     """Return the loss of outputs that differ from the target by one machine epsilon."""
+    # One unit in the last place of each output, as the objective scales it.
     last = np.finfo(float).eps * np.array(target.value) / np.array(target.scale)
     return float((last**2).mean())

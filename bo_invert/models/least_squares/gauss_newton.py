@@ -97,6 +97,7 @@ class GaussNewtonStart:
         if not observed:
             return
         self.x, self.r = min(observed, key=lambda pair: _square(pair[1]))
+        # Scaled residuals make ftol, xtol and gtol independent of the units.
         self.unit = float(np.sqrt(_square(self.r))) or 1.0
         self.failure = np.full(len(self.r), 1e3 * float(np.abs(self.r).max()))
         least = max(self.min_square, ROUNDING_SHARE * self.unit**2)
@@ -143,6 +144,7 @@ class GaussNewtonStart:
             correction = np.outer(r - base.r - base.jacobian @ step, step) / (step @ step)
             self.base = _Linearisation(x.copy(), r, base.jacobian + correction, measured=False)
         else:
+            # A Jacobian costs d calls, so its steps must have reduced the residuals.
             if _square(r) > _MAX_REMAINING * self.last_square:
                 raise _SlowProgressError
             self.last_square = _square(r)
@@ -153,6 +155,7 @@ class GaussNewtonStart:
         """Measure forward differences ``(k, d)``; backward ones at upper bounds."""
         steps = np.where(x + self.steps > self.bounds[1], -self.steps, self.steps)
         beside = self.evaluate([self.project(x + shift) for shift in np.diag(steps)])
+        # All differences are evaluated as one batch, in parallel if possible.
         jacobian: Array = np.zeros((len(r), len(x)))
         for i, (b, step) in enumerate(zip(beside, steps, strict=True)):
             if b is not None:  # a failed direction has slope 0

@@ -1,8 +1,8 @@
 """Search for minima of modelled residuals from many starts; numpy only.
 
-Two weightings alternate: the sum of squares itself, and residuals weighted by the inverse covariance
-of the leave-one-out errors. The second one ignores sharp features until the model predicts them, so
-that they do not hide a basin.
+Two weightings alternate: the sum of squares itself, and residuals weighted by the inverse
+covariance of the leave-one-out errors. The second one ignores sharp features until the model
+predicts them, so that they do not hide a basin.
 """
 
 from __future__ import annotations

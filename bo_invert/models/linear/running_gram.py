@@ -16,8 +16,8 @@ _BLOCK = 64
 class RunningGram:
     """Cache of Gram matrices Phi'Phi ``(D + 1, D + 1)`` of features Phi ``(n, D + 1)``.
 
-    An ask usually adds few points to those of the previous one, and only these are summed. The order
-    of summation does not depend on the cache, so the result is bit-identical without it.
+    An ask usually adds few points to those of the previous one, and only these are summed. The
+    order of summation does not depend on the cache, so the result is bit-identical without it.
     """
 
     def __init__(self, max_sums: int = 4) -> None:
@@ -30,6 +30,7 @@ class RunningGram:
         whole = len(points) - len(points) % _BLOCK
         start, total = self._longest(projection, points)
         if start < whole:
+            # The copy protects cached sums, which other asks may continue.
             total = total.copy()
             for first in range(start, whole, _BLOCK):
                 block = projection.features(points[first : first + _BLOCK])
@@ -48,6 +49,7 @@ class RunningGram:
                 for owner, known, total in self.sums
                 if owner == projection and len(known) <= len(points)
             ]
+        # Equality of all points is checked: asks with other data share the cache.
         for known, total in sorted(sums, key=lambda pair: -len(pair[0])):
             if np.array_equal(known, points[: len(known)]):
                 return len(known), total

@@ -72,7 +72,7 @@ class SphereProjection:
         return (squares - 1.0) / (squares + 1.0)
 
     def _parts(self, points: Array) -> tuple[Array, Array]:
-        """Return the factors ``(n,)`` of the coordinates, and the last coordinates ``(n, D - d)``."""
+        """Return factors ``(n,)`` of the coordinates, and last coordinates ``(n, D - d)``."""
         squares = np.maximum(np.einsum("ij,ij->i", points, points) / self.reach**2, 1e-300)
         rest = (
             np.empty((len(points), 0))
@@ -82,7 +82,10 @@ class SphereProjection:
         return np.asarray(self.factors(squares)), rest
 
     def unproject(self, vectors: Array) -> Array:
-        """Return points ``(..., d)`` of unit vectors ``(..., D)``; directions have radius sqrt(d)."""
+        """Return points ``(..., d)`` of unit vectors ``(..., D)``.
+
+        Directions get the radius sqrt(d). Otherwise z = p_1..d / (1 - p_D).
+        """
         if self.lengthscale is None:
             return vectors * self.reach
         gaps = np.maximum(1.0 - vectors[..., -1:], 1e-12)
@@ -96,7 +99,7 @@ class SphereProjection:
 
 
 def minimise_linear(slope: Array, height: float = 1.0) -> Array:
-    """Minimise slope'p over unit vectors p ``(D,)`` with a last coordinate of at most ``height``."""
+    """Minimise slope'p over unit vectors p ``(D,)`` with last coordinate at most ``height``."""
     norm = float(np.linalg.norm(slope))
     p = -slope / norm if norm > 0.0 else np.eye(len(slope))[0]
     if p[-1] <= height:
@@ -178,7 +181,7 @@ def _multiplier(eigenvalues: Array, pulls: Array, least: float) -> float:
 
 
 def _unit(vector: Array, avoid: Array | None = None) -> Array:
-    """Normalise a vector; if it vanishes, return a unit vector orthogonal to the rows of ``avoid``."""
+    """Normalise a vector; if it is zero, return a unit vector orthogonal to ``avoid``'s rows."""
     norm = float(np.linalg.norm(vector))
     if norm > 1e-12:
         return np.asarray(vector / norm)

@@ -90,6 +90,7 @@ class _Pairs:
 
     def add(self, which: Tensor, s: Tensor, y: Tensor) -> None:
         """Store pairs of the problems ``which`` with positive curvature s'y."""
+        # Pairs with s'y <= 0 would make the inverse Hessian indefinite.
         bends = (s * y).sum(-1) > 1e-10 * (y * y).sum(-1).clamp(min=1e-30)
         which = which[bends]
         for store, new in ((self.s, s), (self.y, y)):
@@ -98,13 +99,14 @@ class _Pairs:
     def apply(self, g: Tensor, which: Tensor) -> Tensor:
         """Return the inverse Hessian times g, shape ``(a, p)``.
 
-        It is the compact form H g = gamma g + [S, gamma Y] M [S, gamma Y]'g (Byrd, Nocedal & Schnabel
-        1994, eq. 3.1). Without pairs it is a step of length at most 0.1.
+        It is the compact form H g = gamma g + [S, gamma Y] M [S, gamma Y]'g (Byrd, Nocedal &
+        Schnabel 1994, eq. 3.1). Without pairs it is a step of length at most 0.1.
         """
         s, y = self.s[which], self.y[which]
         inner = s @ y.mT
         lengths = inner.diagonal(dim1=-2, dim2=-1)
         upper = inner.triu() + torch.diag_embed((lengths == 0).to(g))
+        # gamma = s'y / y'y scales the initial inverse Hessian (Nocedal & Wright 2006, eq. 7.20).
         last, square = lengths[:, -1], (y[:, -1] * y[:, -1]).sum(-1)
         shy = 0.1 / g.norm(dim=-1).clamp(min=0.1)
         gamma = torch.where(last == 0, shy, last / square.clamp(min=1e-300))[:, None, None]

@@ -48,6 +48,7 @@ class DuplicateFilter:
             nearest = np.argsort(np.linalg.norm(taken - points[0], axis=1), kind="stable")
             names.update(self.identify(taken[nearest[:_MAX_COMPARED]]))
         picked: list[Array] = []
+        # Labels are lazy: decoding stops as soon as enough points are found.
         for point, label in zip(points, self._labels(points), strict=True):
             if len(picked) == count:
                 break
@@ -76,8 +77,8 @@ def duplicate_filter(
 ) -> DuplicateFilter:
     """Return the filter for an exact oracle, as its observations suggest.
 
-    If different points have equal outputs because their designs are equal (rounding decoders, text),
-    designs are compared. If different designs have equal outputs, points keep the width of a
+    If different points have equal outputs because their designs are equal (rounding decoders,
+    text), designs are compared. If different designs have equal outputs, points keep the width of a
     plateau. Most problems need neither. Discrete parameters have names of their own.
 
     Args:
@@ -93,6 +94,7 @@ def duplicate_filter(
     points, values = history.points[rows], history.y[rows]
     width, identify = plateau_width(to_unit(domain, points), values), None
     if width > 0.0 and statement.identify is not None:
+        # Equal designs explain equal outputs; only other repetitions are a plateau.
         names = statement.identify(points)
         first = np.unique(names, return_index=True)[1]
         if len(first) < len(np.unique(points, axis=0)):
@@ -113,6 +115,7 @@ def plateau_width(inputs: Array, values: Array) -> float:
         values: Outputs, shape ``(n, m)``.
     """
     _, group, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
+    # Exact equality is deliberate: noise or slopes would change the last digits.
     distances: list[float] = []
     for number in np.flatnonzero(counts > 1):
         equal = np.unique(inputs[group.ravel() == number], axis=0)

@@ -70,8 +70,10 @@ def initial_design(
         duplicates: Filter of points that would repeat known ones.
         spare: Number of additional candidates.
     """
+    # Points of all designs count, so that the Sobol sequence never repeats itself.
     before, size = count_design_points(history), request.count + spare
     pool = domain.space_filling(request.stream(0), request.rng(), size, skip=before)
+    # A stable sort keeps the order of the sequence among points of equal rank.
     near = ~distant(pool, abandoned, domain.typical_distance / 2.0)
     pool = pool[np.argsort(near, kind="stable")]
     points = (duplicates or DuplicateFilter(domain)).select_new(

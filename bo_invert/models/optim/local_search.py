@@ -64,6 +64,7 @@ class TrustRegion:
         often = np.where(ordered, 1.0, min(0.5, float(self.sides.mean()))) * min(
             1.0, 20.0 / len(widths)
         )
+        # At least one parameter changes; otherwise the candidate would be the centre.
         mask = rng.random((count, len(widths))) < often
         mask[np.arange(count), rng.integers(len(widths), size=count)] = True
         inside = self.lower + rng.random((count, domain.dim)) * (self.upper - self.lower)
@@ -125,6 +126,7 @@ def trust_region_sides(domain: Domain, length: float, logs: Tensor) -> Array:
         length: Length of the region in units of the unit cube.
         logs: Logarithms of the lengthscales of k outputs, shape ``(k, d)``.
     """
+    # Outputs are averaged in logarithms; the sides are relative to their geometric mean.
     relative = (logs.mean(0) - logs.mean()).clamp(-_MAX_LOG_ASPECT, _MAX_LOG_ASPECT)
     lengths = length * (relative - relative.mean()).exp().cpu().numpy()
     least = [_least_side(p) for p in domain.parameters.values() for _ in range(p.width)]

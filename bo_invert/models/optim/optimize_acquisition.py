@@ -1,7 +1,7 @@
 """Optimisation of acquisition functions: raw candidates, then gradient ascent from the best ones.
 
-Candidates near the incumbents matter most in many dimensions (Papenmeier et al. 2025) and near a
-target, where improvements lie within a thousandth of the best point.
+Candidates near the incumbents matter most in many dimensions (Papenmeier et al. 2025). Near a
+target, improvements lie within a thousandth of the best point.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def optimize_acquisition(
     pools = _pools(domain, incumbents, rng, n_global, n_local)
     if warm_starts is not None:
         pools.append(warm_starts)
+    # Each pool contributes equally, so that neither wide nor local search is crowded out.
     seen = [evaluate_scores(score, domain, pool) for pool in pools]
     best = [np.argsort(-values, kind="stable")[: starts // len(pools)] for values in seen]
     candidates = np.concatenate([pool[rows] for pool, rows in zip(pools, best, strict=True)])
@@ -105,6 +106,7 @@ def optimize_in_box(
     score = _at_valid(score, domain)
     lower, upper = domain.bounds
     spread = reach * (upper - lower)
+    # The centre itself is a candidate: a score may have its maximum there.
     steps = rng.uniform(-1.0, 1.0, (128, domain.dim))
     pool = np.concatenate([centre[None], centre + spread * steps])
     pool = domain.project(pool if domain.continuous else _resample_one_parameter(domain, pool, rng))
@@ -134,6 +136,7 @@ def _best_new(
     duplicates: DuplicateFilter | None = None,
 ) -> Array:
     """Return the best candidate ``(d,)`` that is no duplicate, or else a random point."""
+    # Random points are the last resort, if all candidates are duplicates.
     order = np.argsort(-values, kind="stable")
     candidates = np.concatenate([candidates[order], domain.uniform(rng, 1024)])
     point: Array = (duplicates or DuplicateFilter(domain)).select_new(candidates, known, 1)[0]
@@ -160,6 +163,7 @@ def to_valid(domain: Domain) -> Callable[[Tensor], Tensor]:
 
         def project(inputs: Tensor) -> Tensor:
             points = lower + inputs * (upper - lower)
+            # Projection to the ball of points above the plausibility bound.
             norm = points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
             inside: Tensor = (points * (domain.radius / norm).clamp(max=1.0) - lower) / (
                 upper - lower
@@ -193,6 +197,7 @@ def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Gen
 
     Sparse steps are those of RAASP (Regis & Shoemaker 2013; Eriksson et al. 2019).
     """
+    # Incumbents and step sizes alternate, so that each pair occurs equally often.
     lower, upper = domain.bounds
     centres = incumbents[np.arange(count) % len(incumbents)]
     sigmas = np.array(_SIGMAS)[(np.arange(count) // len(incumbents)) % len(_SIGMAS), None] * (
@@ -249,6 +254,7 @@ def _gradient_ascent(
 
     def function(inputs: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
+            # The sum over independent points gives each point its own gradient.
             inputs = inputs.detach().requires_grad_()
             value = -score(inputs)
             (gradient,) = torch.autograd.grad(value.sum(), inputs)

@@ -23,9 +23,9 @@ def sample_pcn(
 ) -> Array:
     """Run c independent chains; return their final states, shape ``(c, d)``.
 
-    A proposal z' = sqrt(1 - b^2) z + b xi with standard normal xi is accepted with probability
-    min(1, L(z') / L(z)) (Neal 1998; Cotter et al. 2013). It leaves N(0, I) invariant in any
-    dimension. Each chain has its own step size b, adapted in the first half. A chain with
+    The proposal is z' = sqrt(1 - b^2) z + b xi with standard normal xi. It is accepted with
+    probability min(1, L(z') / L(z)) (Neal 1998; Cotter et al. 2013). It leaves N(0, I) invariant in
+    any dimension. Each chain has its own step size b, adapted in the first half. A chain with
     likelihood 0 draws from N(0, I) until the likelihood is positive.
 
     Args:

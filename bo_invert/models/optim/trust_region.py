@@ -16,8 +16,8 @@ _ENDED = (State.COMPLETED, State.FAILED, State.INFEASIBLE)
 INITIAL_LENGTH, MIN_LENGTH, MAX_LENGTH = 0.8, 2.0**-7, 1.6
 """Lengths of a region in units of the unit cube (Eriksson et al., NeurIPS 2019)."""
 _MIN_GAIN = 1e-3
-"""Share of the gap between the median of recent losses and the best one that a success must gain
-(Eriksson et al., NeurIPS 2019, with another scale)."""
+"""Least gain of a success, as a share of the gap between the median of recent losses and the best
+one (Eriksson et al., NeurIPS 2019, with another scale)."""
 
 
 class TrustRegionState:
@@ -96,6 +96,7 @@ class TrustRegionState:
         for trial in trials:
             meta = trial.query.meta if trial.query.origin == origin else {}
             region = meta.get("region")
+            # The next ask of this strategy, or another origin, closes the group.
             if group and (region is None or "design" in meta or trial.ask != group[0].ask):
                 self._judge(group, rows, before)
                 group, rows = [], []
@@ -109,6 +110,7 @@ class TrustRegionState:
                 group.append(trial)
             if trial.state is State.COMPLETED:
                 row, self._completed = self._completed, self._completed + 1
+                # Points of the region itself may be its centre, even near a former one.
                 self.eligible[row] |= own
                 self._recent.append(float(self._losses[row]))
                 if own and "design" not in meta:
@@ -122,6 +124,7 @@ class TrustRegionState:
 
     def _judge(self, group: Sequence[Trial], rows: Sequence[int], before: int | None) -> None:
         """Count the trials of one ask as a success or as failures, and adapt the length."""
+        # Pending and cancelled trials count neither as success nor as failure.
         ended = sum(trial.state in _ENDED for trial in group)
         if not ended:
             return
@@ -139,6 +142,7 @@ class TrustRegionState:
         if before is None:
             return True
         (violation, loss), (violated, lowest) = self._rank(row), self._rank(before)
+        # Without a feasible point the violation must decrease, by a share of itself.
         if violated > 0.0:
             return violation < (1.0 - _MIN_GAIN) * violated
         usual = float(np.median(self._recent)) - lowest
