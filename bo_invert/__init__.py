@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,6 +18,8 @@ from warnings import warn
 from bo_invert.errors import RENAMED
 
 __version__ = "0.1.0"
+
+logging.getLogger("bo_invert").addHandler(logging.NullHandler())  # silent by default
 
 _HOME = {
     "Box": "spaces.box",

@@ -1,4 +1,4 @@
-"""An oracle that does everything wrong in 30 % of its calls, and keeps its own account of them. A light module."""
+"""Oracle that fails in every known way in 30 % of its calls, and records each call."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SEED = 3066
 
 
 class Torture:
-    """Notes each call in a file, for good, before anything else: the point, and what will become of it.
+    """Oracle that records each call in a file before anything else: the point and its fate.
 
     Args:
-        path: of the file.
-        seed: of what goes wrong; it depends on the point and on how often that was called.
-        spins: whether a call that hangs computes forever, or sleeps.
-        appetite: bytes that one that eats memory asks for before it gives up by itself.
+        path: Path of the file.
+        seed: Seed of the failures; they depend on the point and on the number of its calls.
+        spins: True if a call that hangs computes for ever; else it sleeps.
+        appetite: Bytes that a greedy call allocates before it gives up.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class Torture:
 
 @dataclass(frozen=True)
 class Account:
-    """What a study and its oracle say of the same calls."""
+    """Calls as a study and its oracle report them."""
 
     entered: int
     billed: int
     ways: Counter[str]
     restarts: int
     lost: tuple[str, ...]
-    """What is said of healthy calls that gave no answer."""
+    """Fates of healthy calls without an answer."""
     best_is_healthy: bool
     seconds: float
 
@@ -90,7 +90,10 @@ def _fate(trial: bi.Trial) -> str:
 
 
 def begin(folder: Path, kind: str, limit: float = 5.0, strategy: str = "sobol") -> bi.Study:
-    """The study: the same line each time. A machine that is busy otherwise must not seem to hang: hence the limit."""
+    """Create or open the study.
+
+    The default limit is long, so that calls on a busy machine do not appear to hang.
+    """
     calls = folder / "calls"
     if kind == "isolated":
         oracle: Any = bi.Isolated(Torture(calls, SEED), timeout=limit, grace=0.0, memory="500MB")
@@ -103,7 +106,7 @@ def begin(folder: Path, kind: str, limit: float = 5.0, strategy: str = "sobol") 
 
 
 def go(folder: Path, kind: str, budget: int, limit: float, batch: int = 4) -> None:
-    """Run it to its end, or to its death."""
+    """Run the study to its end or to the death of the process."""
     executor = {"isolated": "threads"}.get(kind, kind)
     begin(folder, kind, limit).run(
         budget, batch=batch, executor=executor, timeout=None if kind == "isolated" else limit
@@ -111,7 +114,7 @@ def go(folder: Path, kind: str, budget: int, limit: float, batch: int = 4) -> No
 
 
 def tortured(folder: Path, kind: str, budget: int, limit: float = 5.0) -> Account:
-    """Run it, in a process of its own and begun again whenever that dies; then compare."""
+    """Run the study in a process that is restarted whenever it dies; compare the records."""
     began, restarts = time.perf_counter(), 0
     code = f"import sys, torture, pathlib; torture.go(pathlib.Path({str(folder)!r}), {kind!r}, {budget}, {limit})"
     places = os.pathsep.join([str(Path(__file__).parent), *sys.path])

@@ -1,4 +1,4 @@
-"""Oracles that do what their design says, however bad. A light module: it is imported by many processes."""
+"""Oracles that misbehave as their design demands. Many processes import this light module."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import bo_invert as bi
 
 
 def wild(x: Any) -> Any:
-    """Does what the design says."""
+    """Do what the design says."""
     if x == "segfault":
         ctypes.string_at(0)
     elif x == "exit":
@@ -33,9 +33,9 @@ def wild(x: Any) -> Any:
     elif x == "nothing fits":
         np.ones(2**36)
     elif x == "grow":
-        kept = []
+        hoard = []
         while True:
-            kept.append(np.ones(2**20))
+            hoard.append(np.ones(2**20))
     elif x == "infeasible":
         raise bi.InfeasibleError("no mesh")
     elif x == "interrupt":
@@ -57,12 +57,12 @@ def wild(x: Any) -> Any:
 
 
 def bowl(x: Any) -> float:
-    """An oracle that does nothing bad."""
+    """Return the value of a quadratic bowl."""
     return float(((x - 0.3) ** 2).sum())
 
 
 def counted(path: Path) -> int:
-    """Note in a file, for good, that a call was entered; how many there are now."""
+    """Record a call in a file durably; return the number of calls."""
     with path.open("a") as calls:
         calls.write("call\n")
         calls.flush()
@@ -71,5 +71,5 @@ def counted(path: Path) -> int:
 
 
 def entered(path: Path) -> int:
-    """How many calls a file knows of."""
+    """Return the number of calls in a file."""
     return path.read_text().count("call") if path.exists() else 0

@@ -1,1 +1,1 @@
-"""Where oracle calls run. Anything with ``submit(fn, *args) -> Future`` will do; these are ready to use."""
+"""Executors and supervised processes. An executor has ``submit(fn, *args) -> Future``."""

@@ -1,8 +1,8 @@
-"""A Dask cluster: one on this machine, or one that is already there. Needs the extra ``dask``.
+"""Executor on a Dask cluster, local or remote. Needs the extra ``dask``.
 
-Dask begins a task again when its worker dies. Here a call that has begun is never begun a second time: the worker
-notes the beginning with the scheduler, and whoever finds such a note refuses. So the ledger's bill is right on any
-cluster, whatever it allows. Each call has a thread of a worker to itself, so that none waits behind one that kills.
+Dask runs a task again if its worker dies. Here a call never starts twice: the worker registers
+the start with the scheduler, and a second start is refused. The ledger is therefore correct on
+every cluster. Each call has a thread of a worker to itself, so it does not wait for another call.
 """
 
 from __future__ import annotations
@@ -23,28 +23,35 @@ from typing import Any
 from bo_invert.errors import MissingExtraError
 from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
 
-#: Seconds between two looks at whether the worker of a silent call is still there.
-_LOOK = 0.5
-_SEEK = 0.1
-"""Seconds between two looks for a worker."""
+_LIVENESS_POLL = 0.5
+"""Seconds between two checks that the worker of a call is alive.
+
+Engineering choice: each check is a request to the scheduler, and deaths are rare.
+"""
+_POLL = 0.1
+"""Seconds between two checks for a worker.
+
+Engineering choice: a call waits this long for a free worker at most.
+"""
 _DIED = "its worker died"
 
 
 @dataclass(eq=False)
 class _Seat:
-    """A thread of a worker."""
+    """Thread of a worker, reserved for one call."""
 
     address: str
     doomed: bool = False
 
 
 class DaskExecutor(WorkerPool):
-    """Calls as tasks of a Dask cluster, at most ``workers`` at once.
+    """Executor with calls as tasks of a Dask cluster.
 
     Args:
-        workers: how many calls at once; on a new cluster, how many processes of one thread each.
-        client: of a cluster that is there already, and stays; default: a cluster on this machine, for loopback alone,
-            which ends with this executor. On a cluster of yours, workers of one thread each keep neighbours apart.
+        workers: Number of calls at once. A new cluster gets a process of one thread for each.
+        client: Client of a running cluster, which stays. Default: a new cluster on this machine, on
+            the loopback interface, which ends with this executor. Workers of one thread isolate
+            calls best.
 
     Raises:
         MissingExtraError: Dask is not installed.
@@ -62,7 +69,7 @@ class DaskExecutor(WorkerPool):
         self._own = ExitStack()
         self._cluster: Any = None
         if client is None:
-            self._cluster = _cluster(workers, self._own)
+            self._cluster = _new_cluster(workers, self._own)
             client = self._own.enter_context(
                 distributed.Client(self._cluster, set_as_default=False)
             )
@@ -72,7 +79,7 @@ class DaskExecutor(WorkerPool):
 
     @staticmethod
     def of(given: Any, workers: int) -> DaskExecutor:
-        """From a Dask ``Client``, or from what its ``get_executor`` gave."""
+        """Return an executor for a Dask ``Client``, or for the result of its ``get_executor``."""
         return DaskExecutor(workers, getattr(given, "_client", given))
 
     def prepare(self, worker: Worker, fn: Callable[..., Any]) -> None:
@@ -88,7 +95,7 @@ class DaskExecutor(WorkerPool):
                     return
                 if self._closed:
                     raise RuntimeError("the executor was shut down")
-            time.sleep(_SEEK)
+            time.sleep(_POLL)
 
     def perform(
         self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -98,7 +105,7 @@ class DaskExecutor(WorkerPool):
         name = f"bo-invert-{uuid.uuid4().hex}"
         begun = Event(name, client=self._client)
         try:
-            for turn in itertools.count():
+            for attempt in itertools.count():
                 where = worker.resource.address
                 task = self._client.submit(
                     _once,
@@ -106,34 +113,36 @@ class DaskExecutor(WorkerPool):
                     fn,
                     args,
                     kwargs,
-                    key=f"{name}-{turn}",
+                    key=f"{name}-{attempt}",
                     workers=[where],
                     pure=False,
                     retries=0,
                 )
                 while (
-                    not begun.wait(_LOOK) and not task.done() and where in self._client.nthreads()
+                    not begun.wait(_LIVENESS_POLL)
+                    and not task.done()
+                    and where in self._client.nthreads()
                 ):
                     pass
                 if begun.is_set() or (task.status == "error" and not _lost(task.exception())):
                     worker.begun = True
                     return self._result(task, where)
-                task.cancel()  # the worker died before it began: nobody was called
+                task.cancel()  # the worker died before the start: nothing was called
                 self.release(worker)
                 self.prepare(worker, fn)
         finally:
-            self.release(worker)  # others may wait for a seat
-            with suppress(Exception):  # the cluster may be gone
+            self.release(worker)  # other calls wait for the seat
+            with suppress(Exception):  # the cluster may have ended
                 begun.clear()
 
     def _result(self, task: Any, where: str) -> Any:
         while True:
             try:
-                return task.result(timeout=_LOOK)
+                return task.result(timeout=_LIVENESS_POLL)
             except BaseException as error:
                 if (
                     isinstance(error, TimeoutError) and task.status != "error"
-                ):  # it is not the call's own
+                ):  # not raised by the call
                     if where in self._client.nthreads():
                         continue
                 elif not _lost(error):
@@ -142,9 +151,9 @@ class DaskExecutor(WorkerPool):
 
     def abandon(self, worker: Worker) -> None:
         worker.resource.doomed = True
-        self._replace(worker)  # where nobody can kill the worker, it stays occupied
+        self._replace(worker)  # a worker that cannot be killed stays occupied
         threading.Thread(
-            target=_slay, args=(self._client, worker.resource.address), daemon=True
+            target=_kill_worker, args=(self._client, worker.resource.address), daemon=True
         ).start()
 
     def release(self, worker: Worker) -> None:
@@ -162,34 +171,41 @@ class DaskExecutor(WorkerPool):
             for nanny in list(self._cluster.workers.values()):
                 with suppress(OSError, TypeError):
                     os.kill(nanny.pid, signal.SIGKILL)
-        self._own.close()
+        with suppress(AttributeError):  # loky's processes have no kill() for a slow exit
+            self._own.close()
 
 
-def _cluster(workers: int, own: ExitStack) -> Any:
+def _new_cluster(workers: int, own: ExitStack) -> Any:
     import dask
     from distributed import LocalCluster
 
     settings: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": 0,
-        # A worker that dies now and again is not to be given up for that: a cluster looks so long after a death whether
-        # there is one of this name, and may look just when it has died once more.
+        # A cluster removes a worker that is absent after this time. A worker that dies often can
+        # be absent at the check, and must not be removed.
         "distributed.deploy.lost-worker-timeout": "1000 hours",
     }
     with suppress(ImportError):
-        import loky.backend.context  # noqa: F401  (makes itself known to multiprocessing; does not run a script again)
+        # Registers a start method that does not run the user's script again.
+        import loky.backend.context  # noqa: F401
 
         settings["distributed.worker.multiprocessing-method"] = "loky"
     own.enter_context(dask.config.set(settings))
     return own.enter_context(
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
-            memory_limit=0, silence_logs=logging.CRITICAL,
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
         )
-    )  # fmt: skip
+    )
 
 
 def _once(name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The call, unless it was begun before."""
+    """Run a call unless it has started before."""
     from distributed import get_worker
     from distributed.utils import sync
 
@@ -201,7 +217,7 @@ def _once(name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
 
 
 def _lost(error: BaseException) -> bool:
-    """Whether Dask lost a call, as opposed to an error before or in the call itself."""
+    """Return True if Dask lost a call, as opposed to an error of the call itself."""
     lost = {
         "KilledWorker",
         "CancelledError",
@@ -212,11 +228,11 @@ def _lost(error: BaseException) -> bool:
     return bool(lost & {kind.__name__ for kind in type(error).__mro__})
 
 
-def _slay(client: Any, address: str) -> None:
-    """Kill a worker; its nanny begins another."""
-    with suppress(Exception):  # it ended meanwhile
-        client.run(_kill, workers=[address], nanny=True)
+def _kill_worker(client: Any, address: str) -> None:
+    """Kill a worker; its nanny starts another one."""
+    with suppress(Exception):  # it has ended
+        client.run(_kill_process, workers=[address], nanny=True)
 
 
-def _kill(dask_worker: Any) -> None:
+def _kill_process(dask_worker: Any) -> None:
     os.kill(dask_worker.pid, signal.SIGKILL)

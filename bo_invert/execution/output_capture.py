@@ -1,4 +1,4 @@
-"""Capture of the output of a worker process: forwarded at once, its end retained for error messages."""
+"""Capture of the output of a worker process: forwarded, and its end retained for messages."""
 
 from __future__ import annotations
 

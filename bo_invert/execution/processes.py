@@ -12,8 +12,10 @@ from bo_invert.execution.base import Worker, WorkerPool
 from bo_invert.execution.worker_process import WorkerProcess, pack
 
 EXIT_TIMEOUT = 10.0
-"""Seconds that an idle worker may take to exit by itself. Engineering choice: exit handlers of
-libraries end within this time."""
+"""Seconds that an idle worker may take to exit by itself.
+
+Engineering choice: time for the exit handlers of libraries.
+"""
 
 
 @dataclass(frozen=True)

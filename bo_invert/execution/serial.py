@@ -1,4 +1,4 @@
-"""Right here, one after the other."""
+"""Executor that runs calls in the thread of the caller."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ T = TypeVar("T")
 
 
 class SerialExecutor(Executor):
-    """Runs each call when it is submitted, in the caller's thread. A keyboard interrupt goes straight through."""
+    """Executor that runs each call at once, in the thread of the caller.
+
+    A keyboard interrupt is not caught.
+    """
 
     def __init__(self, workers: int = 1) -> None:
-        del workers  # taken so that all executors are made alike
+        del workers  # all executors take the same argument
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         future: Future[T] = Future()

@@ -1,10 +1,11 @@
-"""Jobs of a Slurm cluster through submitit. Needs the extra ``slurm``.
+"""Executor on a Slurm cluster through submitit. Needs the extra ``slurm``.
 
-A job is submitted, looked at now and then, and never submitted again: neither by submitit (which puts back jobs that
-were interrupted), nor by Slurm (which does so when a node fails). A job that finds that it has begun before refuses.
+A job is submitted once and polled. It is never submitted again: neither by submitit, which requeues
+interrupted jobs, nor by Slurm, which does so after the failure of a node. A job that has started
+before refuses to run.
 
-submitit hands problem and answer over as files in a folder that all nodes see. They are read by these jobs alone, and
-deleted when the answer is there; no study depends on them. The logs of failed jobs stay.
+submitit passes problem and result as files in a folder that all nodes share. Only these jobs read
+them. They are deleted with the result; the logs of failed jobs stay.
 """
 
 from __future__ import annotations
@@ -23,27 +24,31 @@ from typing import Any
 from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
 
-_FIRST, _LAST, _GROWTH = 0.05, 2.0, 1.2
-"""Seconds between two looks at a job: at first, at last, and by how much they grow."""
-_PATIENCE = 15.0
-"""Seconds until a file that was written on another node can be seen here."""
-_WORDS = 200
-"""Characters of what a job said last that are kept."""
+_FIRST_POLL = 0.05
+"""Seconds between two checks of a job at first.
+
+Engineering choice: short jobs of a local cluster.
+"""
+_FILE_TIMEOUT = 15.0
+"""Seconds until a file from another node is visible here.
+
+Engineering choice: attribute caches of NFS expire after seconds.
+"""
 
 
 class SlurmExecutor(WorkerPool):
-    """Calls as Slurm jobs, at most ``workers`` in the queue at once.
+    """Executor with calls as Slurm jobs.
 
     Args:
-        workers: how many.
-        executor: of submitit, ready to use; default: one made from what follows.
-        folder: for submitit's files; all nodes must see it.
-        cluster: ``"slurm"``, or ``"local"`` for processes on this machine that are handled like jobs.
-        parameters: of submitit's ``AutoExecutor``, such as ``timeout_min=60``, ``slurm_partition="gpu"``, ``mem_gb=8``.
-            Without ``timeout_min`` a job may take an hour.
+        workers: Largest number of jobs in the queue.
+        executor: Executor of submitit. Default: one from the other arguments.
+        folder: Folder for the files of submitit; all nodes must share it.
+        cluster: ``"slurm"``, or ``"local"`` for processes on this machine that act like jobs.
+        parameters: Parameters of submitit's ``AutoExecutor``, such as ``timeout_min=60``,
+            ``slurm_partition="gpu"``, ``mem_gb=8``. A job without ``timeout_min`` has an hour.
 
     Raises:
-        InvalidInputError: there is no Slurm here, or no such parameter.
+        InvalidInputError: There is no Slurm here, or no such parameter.
         MissingExtraError: submitit is not installed.
     """
 
@@ -66,10 +71,10 @@ class SlurmExecutor(WorkerPool):
         if executor is None:
             if cluster == "slurm" and shutil.which("srun") is None:
                 raise InvalidInputError(
-                    "there is no Slurm on this machine (no srun); run where jobs can be submitted, or use "
-                    "SlurmExecutor(workers, cluster='local') to try it here"
+                    "executor 'slurm': there is no Slurm on this machine (no srun). Run on a "
+                    "machine that can submit jobs, or try SlurmExecutor(workers, cluster='local')"
                 )
-            # What can be imported here can be imported in a job.
+            # A job can import the modules that this process can import.
             here = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)
             python = f"env PYTHONPATH={shlex.quote(here)} {shlex.quote(sys.executable)}"
             executor = submitit.AutoExecutor(
@@ -84,8 +89,8 @@ class SlurmExecutor(WorkerPool):
             except NameError as error:
                 raise InvalidInputError(f"SlurmExecutor: {error}") from None
         self._submitit = executor
-        self._patience = 1.0 if getattr(executor, "cluster", "") == "local" else _PATIENCE
-        self._parted: list[Worker] = []
+        self._patience = 1.0 if getattr(executor, "cluster", "") == "local" else _FILE_TIMEOUT
+        self._abandoned: list[Worker] = []
         super().__init__(workers)
 
     def perform(
@@ -94,13 +99,13 @@ class SlurmExecutor(WorkerPool):
         folder = Path(self._submitit.folder).expanduser().absolute()
         begun = folder / f"begun-{uuid.uuid4().hex}"
         job = worker.resource = self._submitit.submit(_Once(fn, begun), *args, **kwargs)
-        pause = _FIRST
+        pause = _FIRST_POLL
         try:
             while not (job.paths.result_pickle.exists() or job.done()):
                 worker.begun = worker.begun or begun.exists()
                 time.sleep(pause)
-                pause = min(_GROWTH * pause, _LAST)
-            worker.begun = False  # nor is waiting for a slow file system the call's time
+                pause = min(1.2 * pause, 2.0)
+            worker.begun = False  # a wait for the file system is not part of the call
             return _result(job, self._patience)
         finally:
             for path in (
@@ -112,24 +117,24 @@ class SlurmExecutor(WorkerPool):
                 path.unlink(missing_ok=True)
 
     def abandon(self, worker: Worker) -> None:
-        self._replace(worker)  # how long a cluster takes to cancel is no concern of the others
-        self._parted.append(worker)
+        self._replace(worker)  # other calls do not wait for the cancellation
+        self._abandoned.append(worker)
         self.kill(worker)
 
     def shutdown(
         self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False
     ) -> None:
         super().shutdown(wait, cancel_futures=cancel_futures, kill_workers=kill_workers)
-        for worker in self._parted:  # who tidy up
+        for worker in self._abandoned:  # they delete files
             worker.thread.join(max(self._patience, 5.0))
 
     def kill(self, worker: Worker) -> None:
-        with suppress(Exception):  # it ended meanwhile
+        with suppress(Exception):  # it has ended
             worker.resource.cancel(check=False)
 
 
 class _Once:
-    """A call that refuses to begin a second time, and that submitit must not put back."""
+    """Call that refuses to start a second time and that submitit must not requeue."""
 
     def __init__(self, fn: Callable[..., Any], begun: Path) -> None:
         self._fn = fn
@@ -140,30 +145,30 @@ class _Once:
             self._begun.open("x").close()
         except FileExistsError:
             raise WorkerDied(
-                "its job was interrupted and begun once more, which it refused"
+                "its job was interrupted and started again, which it refused"
             ) from None
         return self._fn(*args, **kwargs)
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """What submitit asks when a job is interrupted; nothing means that it is over."""
+        """Return None: submitit calls this for an interrupted job, and then does not requeue it."""
 
 
 def _result(job: Any, patience: float) -> Any:
+    """Return the result of a job that has ended."""
     from submitit.core.utils import UncompletedJobError
 
     logs = (job.paths.stdout, job.paths.stderr)
     deadline = time.monotonic() + patience
     while not job.paths.result_pickle.exists() and time.monotonic() < deadline:
-        time.sleep(_FIRST)
+        time.sleep(_FIRST_POLL)
     if not job.paths.result_pickle.exists():
         raise WorkerDied(
-            f"its job {job.job_id} ended without an answer ({str(job.state).lower()}){_said(logs[1])}"
+            f"its job {job.job_id} ended without an answer ({str(job.state).lower()})"
+            f"{_error_text(logs[1])}"
         )
     try:
         result = job.result()
-    except (
-        UncompletedJobError
-    ) as error:  # it raised: the text of its traceback is all that comes back
+    except UncompletedJobError as error:  # the error is only known by the text of its traceback
         trace = [
             line.strip()
             for line in str(error).rpartition("\n------")[0].splitlines()
@@ -175,13 +180,13 @@ def _result(job: Any, patience: float) -> Any:
     return result
 
 
-def _said(log: Path) -> str:
-    """The end of a job's errors, without what submitit says."""
+def _error_text(log: Path) -> str:
+    """Return the end of the standard error of a job, without lines of submitit."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return ""
-    said = "; ".join(
+    text = "; ".join(
         line.strip() for line in lines if line.strip() and not line.startswith("submitit ")
     )
-    return f": {said[-_WORDS:]}" if said else ""
+    return f": {text[-200:]}" if text else ""

@@ -1,7 +1,4 @@
-"""Running a program to its end, whatever it does: in a session of its own, with bounds on time and output.
-
-POSIX only. What a program starts ends with it; see ``run_program``.
-"""
+"""Run of a program in a session of its own, with limits on time and output. POSIX only."""
 
 from __future__ import annotations
 
@@ -20,35 +17,44 @@ from pathlib import Path
 from bo_invert.execution.parent_death import MARK, kill_group, kill_marked, register, unregister
 
 _GRACE = 1.0
-"""Seconds between asking a program to end and ending it."""
+"""Seconds between SIGTERM and SIGKILL.
+
+Engineering choice: time for a program to delete its temporary files.
+"""
 _LINGER = 0.2
-"""Seconds for which output is awaited from a pipe that somebody holds open when all that is known of has ended."""
-_LOOK = 0.2
-"""Seconds between looks at ``stopped``."""
+"""Seconds to wait for output after the end of a program.
+
+Engineering choice: a descendant can hold a pipe open for ever.
+"""
+_POLL = 0.2
+"""Seconds between two calls of ``stopped``.
+
+Engineering choice: the delay of an interrupt.
+"""
 _PROGRAM = 3
-"""What is watched besides the streams 0, 1 and 2."""
+"""Key number of the program in the selector. By definition not a stream number (0, 1, 2)."""
 
 
 @dataclass
-class Ended:
-    """How a program ended.
+class ProgramResult:
+    """Result of a program.
 
     Attributes:
-        code: its exit code; minus the number of the signal that killed it.
-        stdout, stderr: the last bytes of what it wrote there.
-        cut: whether stdout was longer than what was kept.
-        why: ``"timeout"`` or ``"stopped"`` when it was ended; empty when it ended by itself.
+        code: Exit code, or minus the number of the signal that killed it.
+        stdout, stderr: End of its output, in bytes.
+        truncated: True if stdout was longer than the limit.
+        stopped_by: ``"timeout"`` or ``"stopped"`` if it was killed; empty if it ended by itself.
     """
 
     code: int
     stdout: bytes
     stderr: bytes
-    cut: bool
-    why: str = ""
+    truncated: bool
+    stopped_by: str = ""
 
     @property
-    def sentence(self) -> str:
-        """How it ended, in words: the exit code, or the signal by name."""
+    def exit_text(self) -> str:
+        """Exit code or name of the signal, as text."""
         if self.code >= 0:
             return f"exit code {self.code}"
         try:
@@ -57,8 +63,8 @@ class Ended:
             return f"killed by signal {-self.code}"
 
     @property
-    def complaint(self) -> str:
-        """The end of what it wrote to stderr, as the continuation of a reason; empty if it wrote nothing."""
+    def stderr_text(self) -> str:
+        """End of stderr as the continuation of a reason; empty without output."""
         lines = [
             line.strip()
             for line in self.stderr[-4000:].decode("utf-8", "backslashreplace").splitlines()
@@ -71,65 +77,70 @@ def run_program(
     argv: Sequence[str],
     folder: Path,
     env: Mapping[str, str],
-    given: bytes | None,
+    stdin: bytes | None,
     timeout: float | None,
     limit: int,
     stopped: Callable[[], bool] = lambda: False,
-) -> Ended:
-    """Run ``argv`` in ``folder`` until it ends, is stopped, or has had its time.
+) -> ProgramResult:
+    """Run a program until it ends, is stopped, or reaches its time limit.
 
-    It gets a process group of its own. When it ends, or after ``timeout`` seconds (first SIGTERM, a second later
-    SIGKILL), everything left of the group is killed; so is, on Linux, what left the group but inherited its
-    environment, if it still holds the pipes or the time was up. The same happens if this process dies: a small process
-    watches for that. No more than ``limit`` bytes of each stream are kept, the last ones.
+    The program leads a process group. At its end, or after ``timeout`` (SIGTERM, a second later
+    SIGKILL), the whole group is killed. A mark in the environment identifies descendants that left
+    the group; they are killed after a timeout, or if they hold a pipe open. The group also ends if
+    this process dies.
 
     Args:
-        argv: program and arguments.
-        folder: working directory.
-        env: the whole environment.
-        given: standard input; None for an empty one.
-        timeout: seconds; None for any time.
-        limit: bytes kept of each of stdout and stderr.
-        stopped: looked at several times a second; once it is true, the program is ended.
+        argv: Program and arguments.
+        folder: Working directory.
+        env: Complete environment.
+        stdin: Standard input; None for an empty one.
+        timeout: Time limit in seconds; None for no limit.
+        limit: Bytes retained of the end of stdout and of stderr.
+        stopped: Function that is called several times a second; True stops the program.
 
     Raises:
-        OSError, ValueError: it could not be started.
+        OSError, ValueError: The program did not start.
     """
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
-        list(argv), cwd=folder, env={**env, MARK: mark}, stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
-    call = _Call(process, mark, given or b"", limit)
+        list(argv),
+        cwd=folder,
+        env={**env, MARK: mark},
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    run = _Run(process, mark, stdin or b"", limit)
     try:
         register(process.pid, mark)
-        why = call.attend(None if timeout is None else time.monotonic() + timeout, stopped)
+        why = run.attend(None if timeout is None else time.monotonic() + timeout, stopped)
     except BaseException:  # interrupted
         kill_group(process.pid)
         kill_marked(mark)
         raise
     finally:
-        call.leave()
+        run.leave()
         unregister(process.pid)
-    return Ended(
+    return ProgramResult(
         process.returncode,
-        bytes(call.kept[1][-limit:]),
-        bytes(call.kept[2][-limit:]),
-        call.cut,
+        bytes(run.output[1][-limit:]),
+        bytes(run.output[2][-limit:]),
+        run.truncated,
         why,
     )
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """The content of an ordinary file.
+    """Return the content of a regular file.
 
     Raises:
-        OSError: there is none, it is a pipe or a device, or it is longer than ``limit`` bytes.
+        OSError: There is no such file, it is not regular, or it is longer than ``limit`` bytes.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody fills must not block
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # do not wait for the writer of a pipe
     with open(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(f"{path.name} is no ordinary file")
+            raise OSError(f"{path.name} is not a regular file")
         content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(f"it is longer than {limit} bytes")
@@ -137,23 +148,26 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 @dataclass
-class _Call:
-    """A program under way. Its leader is reaped last of all: until then nobody else can be given its number."""
+class _Run:
+    """Running program.
+
+    Its process is waited for last: until then the system cannot reuse its id.
+    """
 
     process: subprocess.Popen[bytes]
     mark: str
     unwritten: bytes
     limit: int
-    kept: dict[int, bytearray] = field(default_factory=lambda: {1: bytearray(), 2: bytearray()})
-    cut: bool = False
+    output: dict[int, bytearray] = field(default_factory=lambda: {1: bytearray(), 2: bytearray()})
+    truncated: bool = False
 
     def attend(self, deadline: float | None, stopped: Callable[[], bool]) -> str:
-        """Feed and read it until it has ended; why it was ended, if it was."""
+        """Feed and read the program until it ends; return why it was stopped, or an empty text."""
         why, ending, over = (
             "",
             0.0,
             0.0,
-        )  # since when it is asked to end, and since when it has ended
+        )  # times of SIGTERM and of the end
         with selectors.DefaultSelector() as selector, self._opened(selector):
             pipes = _pipes(selector)
             while not over or (pipes and time.monotonic() < over + _LINGER):
@@ -172,7 +186,7 @@ class _Call:
                 elif why and not over and now >= ending + _GRACE:
                     kill_group(self.process.pid)
                     kill_marked(self.mark)
-                left = _LOOK if selector.get_map() else 0.01
+                left = _POLL if selector.get_map() else 0.01
                 for key, _ in selector.select(
                     left if deadline is None or why else max(0.0, min(left, deadline - now))
                 ):
@@ -186,7 +200,7 @@ class _Call:
         return why
 
     def leave(self) -> None:
-        """End what is left of it, and take its exit code."""
+        """Kill what is left of the group and read the exit code."""
         kill_group(self.process.pid)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None:
@@ -196,7 +210,7 @@ class _Call:
 
     @contextmanager
     def _opened(self, selector: selectors.BaseSelector) -> Iterator[None]:
-        """Watch the pipes and, where the system can, the end of the program itself."""
+        """Register the pipes and, where possible, the end of the program."""
         for pipe, number in (
             (self.process.stdin, 0),
             (self.process.stdout, 1),
@@ -229,11 +243,11 @@ class _Call:
             return None
         if not read:
             pipes.unregister(key.fd)
-        kept = self.kept[key.data]
-        kept += read
-        if len(kept) > 2 * self.limit:
-            del kept[: -self.limit]
-        self.cut = self.cut or (key.data == 1 and len(kept) > self.limit)
+        retained = self.output[key.data]
+        retained += read
+        if len(retained) > 2 * self.limit:
+            del retained[: -self.limit]
+        self.truncated = self.truncated or (key.data == 1 and len(retained) > self.limit)
         return None
 
     def _write(self, pipes: selectors.BaseSelector, fd: int) -> None:
@@ -241,7 +255,7 @@ class _Call:
             self.unwritten = self.unwritten[os.write(fd, self.unwritten[: 1 << 16]) :]
         except BlockingIOError:
             return
-        except OSError:  # it does not want to read: it may still answer
+        except OSError:  # it closed its input, but may still answer
             self.unwritten = b""
         if not self.unwritten:
             pipes.unregister(fd)
@@ -250,15 +264,15 @@ class _Call:
                 self.process.stdin.close()
 
     def _is_over(self) -> bool:
-        if not hasattr(os, "waitid"):  # macOS: here the number may be given away a moment early
+        if not hasattr(os, "waitid"):  # macOS: the system can reuse the id a moment early
             return self.process.poll() is not None
         try:
             options = os.WEXITED | os.WNOWAIT | os.WNOHANG
             return os.waitid(os.P_PID, self.process.pid, options) is not None
-        except ChildProcessError:  # whoever embeds us reaps all children
+        except ChildProcessError:  # the embedding program waits for all children
             return True
 
 
 def _pipes(selector: selectors.BaseSelector) -> bool:
-    """Whether a stream is still open."""
+    """Return True if a stream is open."""
     return any(key.data != _PROGRAM for key in selector.get_map().values())

@@ -1,4 +1,4 @@
-"""Threads of this process: for oracles that wait (files, networks, subprocesses) or release the interpreter lock."""
+"""Threads of this process, for oracles that wait or that release the interpreter lock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from bo_invert.execution.base import Worker, WorkerPool
 
 
 class ThreadExecutor(WorkerPool):
-    """A pool of ``workers`` threads. A thread cannot be killed: one that is given up goes on, and nobody listens."""
+    """Executor with threads of this process.
+
+    A thread cannot be killed: an abandoned call continues, and its result is ignored.
+
+    Args:
+        workers: Number of threads.
+    """
 
     parting = "its thread is left behind, and goes on until it ends by itself"
 

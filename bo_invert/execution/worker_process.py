@@ -8,6 +8,7 @@ value. ``worker_main`` defines the protocol.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -28,9 +29,12 @@ from bo_invert.execution.output_capture import OutputCapture
 from bo_invert.execution.parent_death import MARK, kill_group, register, unregister
 from bo_invert.execution.worker_main import LOAD, TRACE_SIGNAL
 
+_log = logging.getLogger(__name__)
 STARTUP = 600.0
-"""Seconds for a worker to import and load its object. Engineering choice: a model that has to be
-read from a slow network disk must not fail."""
+"""Seconds for a worker to import and load its object.
+
+Engineering choice: a model may have to be read from a slow network disk.
+"""
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -43,11 +47,15 @@ _BOOT = (
     "from bo_invert.execution.worker_main import main; main()"
 )
 _POLL = 0.5
-"""Seconds between two checks that a worker is alive. Engineering choice: a descendant that holds
-the pipe open hides the end of a worker; this is how long it can stay unnoticed."""
+"""Seconds between two checks that a worker is alive.
+
+Engineering choice: a descendant that holds the pipe open hides the end of a worker for this time.
+"""
 _MEMORY_POLL = 0.05
-"""Seconds between two measurements of the memory. Engineering choice: numpy fills about 0.2 GB in
-this time, so a worker exceeds its limit by that much at most."""
+"""Seconds between two measurements of the memory.
+
+Engineering choice: numpy fills about 0.2 GB in this time, the error of the limit.
+"""
 
 
 def pack(served: Any) -> bytes:
@@ -104,6 +112,7 @@ class WorkerProcess:
             for theirs in (out, err, traces):
                 os.close(theirs)
         register(self._process.pid, mark)
+        _log.debug("worker process %d started", self._process.pid)
 
     @property
     def alive(self) -> bool:
@@ -202,8 +211,10 @@ class WorkerProcess:
             except OSError:
                 raise self._death() from None
             succeeded, value = self._receive(timeout, grace, late)
-        except BaseException:  # also an interrupt: a later call must not get this answer
+        except BaseException as error:  # also an interrupt: a later call must not get this answer
             self.kill()
+            if isinstance(error, WorkerDied):
+                _log.info("worker process %d: %s", self._process.pid, error)
             raise
         if not succeeded:
             raise value

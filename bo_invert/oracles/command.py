@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bo_invert.errors import FailedError, InfeasibleError, InvalidInputError
-from bo_invert.execution.subprocess_run import Ended, read_file, run_program
+from bo_invert.execution.subprocess_run import ProgramResult, read_file, run_program
 from bo_invert.hashing import Digest, file_digest, joined, text_digest
 from bo_invert.oracles.base import Oracle
 from bo_invert.oracles.io.json_codec import JsonPath, as_csv, as_json, checked_path
@@ -191,7 +191,7 @@ class Command(Oracle):
             folder = Path(tempfile.mkdtemp(prefix="bo-invert-"))
         except OSError as error:
             raise FailedError(f"no working directory for {self._program}: {error}") from None
-        ended: Ended | None = None
+        ended: ProgramResult | None = None
         try:
             argv, given = self._prepared(designs, sent, folder)
             env = {name: v for name, v in {**os.environ, **self.env}.items() if v is not None}
@@ -249,39 +249,41 @@ class Command(Oracle):
         """Name of the file ``{output}``."""
         return f"output.{self.output}" if isinstance(self.output, str) else "output.txt"
 
-    def _rows(self, ended: Ended, folder: Path, count: int) -> list[Any]:
-        if ended.why == "timeout":
+    def _rows(self, ended: ProgramResult, folder: Path, count: int) -> list[Any]:
+        if ended.stopped_by == "timeout":
             raise FailedError(
-                f"{self._program} did not end in {self.timeout:g} s and was killed{ended.complaint}"
+                f"{self._program} did not end in {self.timeout:g} s and was killed{ended.stderr_text}"
             )
-        if ended.why:
+        if ended.stopped_by:
             raise FailedError(f"{self._program} was killed with the run")
         if ended.code in self.infeasible:
-            raise InfeasibleError(f"{self._program}: {ended.sentence}{ended.complaint}")
+            raise InfeasibleError(f"{self._program}: {ended.exit_text}{ended.stderr_text}")
         if ended.code != 0:
-            raise FailedError(f"{self._program}: {ended.sentence}{ended.complaint}")
+            raise FailedError(f"{self._program}: {ended.exit_text}{ended.stderr_text}")
         text, cut = self._written(ended, folder)
         try:
             return read_rows(text, self.output, self.answer, count if self.batched else None)
         except FailedError as error:
             note = f"; only the last {self.limit} bytes of the output were read" if cut else ""
-            raise FailedError(f"{self._program}: {error.reason}{note}{ended.complaint}") from None
+            raise FailedError(f"{self._program}: {error.reason}{note}{ended.stderr_text}") from None
 
-    def _written(self, ended: Ended, folder: Path) -> tuple[str, bool]:
+    def _written(self, ended: ProgramResult, folder: Path) -> tuple[str, bool]:
         """Return the output text, and whether its beginning is missing."""
         source = self.source or (self._output if self._names_file("output") else "stdout")
         if source in ("stdout", "stderr"):
             stream = ended.stdout if source == "stdout" else ended.stderr
-            return stream.decode("utf-8", "backslashreplace"), ended.cut and source == "stdout"
+            return stream.decode(
+                "utf-8", "backslashreplace"
+            ), ended.truncated and source == "stdout"
         try:
             return read_file(folder / source, self.limit).decode("utf-8", "backslashreplace"), False
         except OSError as error:
             why = error.strerror or error
             raise FailedError(
-                f"{self._program} wrote no output file {source}: {why}{ended.complaint}"
+                f"{self._program} wrote no output file {source}: {why}{ended.stderr_text}"
             ) from None
 
-    def _keep_files(self, folder: Path, argv: Sequence[str], ended: Ended) -> str:
+    def _keep_files(self, folder: Path, argv: Sequence[str], ended: ProgramResult) -> str:
         """Copy the files of a failed run to ``keep``; return a note for its reason."""
         if self.keep is None:
             return ""

@@ -18,7 +18,7 @@ from bo_invert.service.problem_schema import (
     StrategySpec,
     Vector,
 )
-from bo_invert.study.input_validation import FARTHEST
+from bo_invert.study.input_validation import LARGEST_COORDINATE
 from bo_invert.types import JSON, Cost
 
 BATCH = 1000
@@ -26,7 +26,8 @@ BATCH = 1000
 
 Reason = Annotated[str, Field(max_length=2000)]
 Point = Annotated[
-    list[Annotated[FiniteFloat, Field(ge=-FARTHEST, le=FARTHEST)]], Field(max_length=VECTOR)
+    list[Annotated[FiniteFloat, Field(ge=-LARGEST_COORDINATE, le=LARGEST_COORDINATE)]],
+    Field(max_length=VECTOR),
 ]
 Count = Annotated[Integer, Field(ge=0, le=1_000_000_000)]
 Outputs = (

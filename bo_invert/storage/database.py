@@ -5,6 +5,7 @@ Only this file and ``sql`` use SQLAlchemy.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -26,6 +27,7 @@ from bo_invert.errors import (
 )
 from bo_invert.storage.base import SCHEMA
 
+_log = logging.getLogger(__name__)
 _METADATA = sa.MetaData()
 _META = sa.Table(
     "meta",
@@ -157,6 +159,7 @@ class Database:
                 engine = self._new_engine()
                 self._prepare(engine)
                 self._engines[self._key] = engine
+                _log.debug("storage %s opened", self)
             return engine
 
     def close(self) -> None:

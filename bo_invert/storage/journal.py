@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,6 +18,7 @@ from bo_invert.storage.reader import room
 from bo_invert.storage.transitions import Assignment
 from bo_invert.types import JSON, Cost, Outcome, Query, Trial
 
+_log = logging.getLogger(__name__)
 _SHORT = 0.05
 """Seconds of an ask during which the log may stay locked. Engineering choice: other writers
 hardly notice a wait of this length.
@@ -154,6 +156,8 @@ class Journal(JournalBase):
         with self._lock:
             events = self._commit(lambda log: transitions.tell(log, number, outcome, attempt))
             late = any(entry["kind"] == "late" for entry in events or ())
+            if late:
+                _log.info("study %r: late outcome of trial %d", self.name, number)
             return self._log[len(self._log) - 1 if late else number]
 
     def add(
@@ -177,7 +181,9 @@ class Journal(JournalBase):
         return self.trial(number)
 
     def expire(self, gone: Callable[[str], bool]) -> None:
-        self._commit(lambda log: transitions.expire(log, gone))
+        for entry in self._commit(lambda log: transitions.expire(log, gone)) or ():
+            if entry["kind"] == "lost":
+                _log.warning("study %r: trial %d lost its worker", self.name, entry["trial"])
 
     def abandon(self, numbers: set[int]) -> None:
         self._commit(lambda log: transitions.abandon(log, numbers))
@@ -227,6 +233,7 @@ class Journal(JournalBase):
                         if self.read().seq == before:
                             raise self._replaced() from None
                         self._crowded = True
+                        _log.debug("study %r: conflict at event %d, retry", self.name, before)
 
     def _commit_once(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
         """Append the events that ``decide`` returns for the log, without a retry.

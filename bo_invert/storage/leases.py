@@ -8,6 +8,7 @@ that was suspended with its monitor therefore has time to resume.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from bo_invert.errors import BoInvertError, StorageError
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.storage.worker_id import is_gone
 
+_log = logging.getLogger(__name__)
 LEASE = 60.0
 """Default lease in seconds. Engineering choice: above the default ``patience`` of storages, so
 that one locked database does not cost a trial.
@@ -65,6 +67,8 @@ def expire_leases(journal: JournalBase, monitor: LeaseMonitor) -> None:
     """End the attempts of workers whose process ended or whose lease ended."""
     leases = journal.leases
     expired = monitor.expired(journal.beats(), leases) if leases else set()
+    for worker in expired:
+        _log.warning("study %r: the lease of worker %s ended", journal.name, worker)
     journal.expire(lambda worker: worker in expired or is_gone(worker))
 
 

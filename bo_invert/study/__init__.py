@@ -1,3 +1,3 @@
-"""Studies: ask, tell, run."""
+"""Studies: ask, tell, run, and their results."""
 
 from bo_invert.study.study import Study as Study

@@ -1,7 +1,8 @@
-"""Which executor is meant: a name, something given, or whatever suits the oracle."""
+"""Choice of an executor: by name, by object, or by the oracle."""
 
 from __future__ import annotations
 
+import logging
 import os
 from concurrent.futures import Executor
 from typing import Any
@@ -12,56 +13,62 @@ from bo_invert.execution.serial import SerialExecutor
 from bo_invert.execution.worker_process import pack
 from bo_invert.problems.problem import Problem
 
-#: Chooses by the oracle.
 AUTO = "auto"
+"""Name of the choice by the oracle."""
+_log = logging.getLogger(__name__)
 
 
 def resolve_executor(
     executor: Executor | str | None, problem: Problem, batch: int, timeout: float | None
 ) -> tuple[Any, bool]:
-    """What has ``submit``, and whether it was made here, with ``batch`` workers.
+    """Return an executor, and whether it was made here.
+
+    Args:
+        executor: Executor, Dask client, name or None; see ``Study.run``.
+        problem: Problem to evaluate.
+        batch: Number of workers of a new executor.
+        timeout: Time limit of a call in seconds.
 
     Raises:
-        InvalidInputError: there is none of this name, or it cannot keep a time limit.
-        MissingExtraError: what it needs is not installed.
+        InvalidInputError: Unknown name, or an executor without time limits.
+        MissingExtraError: A package that it needs is not installed.
     """
     if executor == AUTO:
         executor = suitable(problem, batch, timeout)
     made = isinstance(executor, str)
-    engine: Any = SerialExecutor() if executor is None else executor
+    resolved: Any = SerialExecutor() if executor is None else executor
     if isinstance(executor, str):
         try:
-            engine = registry.resolve("executors", executor)(batch)
+            resolved = registry.resolve("executors", executor)(batch)
         except InvalidInputError as error:
             raise InvalidInputError(f"run: {error}, and {AUTO!r}") from None
-    elif type(engine).__module__.split(".")[0] == "distributed":
-        engine = registry.resolve("executors", "dask").of(engine, batch)
-    if not callable(getattr(engine, "submit", None)):
+    elif type(resolved).__module__.split(".")[0] == "distributed":
+        resolved = registry.resolve("executors", "dask").of(resolved, batch)
+    if not callable(getattr(resolved, "submit", None)):
         raise InvalidInputError(
-            f"run: an executor has a method submit(fn, *args), and {type(engine).__name__} has none"
+            "run: executor must have a method submit(fn, *args), "
+            f"got an object of type {type(resolved).__name__}"
         )
-    if timeout is not None and not callable(getattr(engine, "give_up", None)):
+    if timeout is not None and not callable(getattr(resolved, "give_up", None)):
         if made:
-            engine.shutdown(wait=False)
-        name = (
-            "executor=None"
-            if executor is None
-            else f"executor={executor if made else type(engine).__name__!r}"
-        )
+            resolved.shutdown(wait=False)
+        name = executor if made else type(resolved).__name__
+        shown = "executor=None" if executor is None else f"executor={name!r}"
         raise InvalidInputError(
-            f"run: {name} cannot keep timeout={timeout:g}, because it cannot let go of a call; use "
-            "executor='processes' (its process is killed) or 'threads' (the thread is left behind), or "
-            "bi.Isolated(oracle, timeout=...), which works everywhere"
+            f"run: {shown} cannot keep timeout={timeout:g}, because it cannot abandon a call. Use "
+            "executor='processes' (kills the process) or 'threads' (leaves the thread behind), or "
+            "bi.Isolated(oracle, timeout=...), which works with every executor"
         )
-    return engine, made
+    _log.info("executor %s for %d trials at once", type(resolved).__name__, batch)
+    return resolved, made
 
 
 def suitable(problem: Problem, batch: int, timeout: float | None) -> str | None:
-    """The name of the executor that suits a problem's oracle; None for here, one after another.
+    """Return the name of the executor that suits an oracle; None for this process.
 
-    An oracle that works elsewhere (a program, a server, an isolated one) needs threads to wait in. A batched one
-    answers all designs of a batch at once, here. Anything else computes in Python, and needs processes to do so side
-    by side; threads, if it cannot travel there.
+    An oracle that waits (a program, a server, an isolated one) needs threads. A batched one
+    answers a whole batch in one call in this process. Another one computes in Python and needs
+    processes, or threads if it cannot be pickled.
     """
     oracle = problem.oracle
     assert oracle is not None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 
+from bo_invert import registry
+from bo_invert.errors import InvalidInputError, ProblemChangedError
+from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.provenance import provenance
-from bo_invert.strategies.base import Strategy
+from bo_invert.strategies.base import Strategy, from_spec
 from bo_invert.types import JSON
 
 
@@ -37,3 +40,40 @@ def new_header(
         "id": uuid.uuid4().hex,
         "provenance": made_with or provenance(problem.oracle, problem.space),
     }
+
+
+def check_problem(name: str, header: JSON, problem: Problem) -> None:
+    """Check that a problem is the one of a study.
+
+    Args:
+        name: Name of the study.
+        header: Its header.
+        problem: Problem from the user.
+
+    Raises:
+        ProblemChangedError: The problem differs; the message lists the differences.
+    """
+    changes = differences(header["problem"], problem.to_json())
+    if changes:
+        raise ProblemChangedError(
+            f"study {name!r}: the problem must be the one that it was created with. "
+            "Differences:\n  " + "\n  ".join(changes) + "\n"
+            "Create a new study for the new problem; study.add() can copy known outcomes to it."
+        )
+
+
+def check_strategy(name: str, header: JSON, strategy: Strategy) -> None:
+    """Raise ``InvalidInputError`` if a strategy is not the one of a study."""
+    spec = header["strategy"]
+    if spec["name"] in registry.names("strategies"):
+        spec = from_spec(spec).spec()  # adds the defaults of options that are newer than the study
+    check_unchanged(name, "strategy", spec, strategy.spec())
+
+
+def check_unchanged(name: str, field: str, stored: JSON, given: JSON) -> None:
+    """Raise ``InvalidInputError`` if a field of a study differs from that of the user."""
+    if stored != given:
+        raise InvalidInputError(
+            f"study {name!r}: the {field} must be {stored!r}, got {given!r}. Choose another name, "
+            "or continue the study as it is with Study.open"
+        )

@@ -1,4 +1,4 @@
-"""What users hand to a study, checked: designs or points, and what came of them."""
+"""Validation of designs, points and outputs from the user."""
 
 from __future__ import annotations
 
@@ -8,78 +8,148 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import FailedError, InvalidInputError
+from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
 from bo_invert.oracles.base import MISMATCH, shaped_outputs
+from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
-from bo_invert.types import Array
+from bo_invert.types import Array, Cost, Outcome, Query
 
-_POOR = 0.1
-"""Share of a design that may be lost on the way into the latent before there is a warning."""
-FARTHEST = 1e6
-"""Of a coordinate from 0. Points live within a few units of it; beyond, models would compute with infinities."""
+LARGEST_COORDINATE = 1e6
+"""Largest absolute value of a coordinate, dimensionless. Engineering choice: points lie within a
+few units of 0, and squared distances of models must not overflow."""
 
 
-def validated_points(space: Space, designs: Any, points: Any) -> Array:
-    """Points ``(n, d)`` of designs or of points, one of which is None.
+def validated_points(space: Space, designs: Any, points: Any, tolerated_loss: float = 0.1) -> Array:
+    """Return points ``(n, d)`` from designs or from points; exactly one is given.
+
+    Args:
+        space: Space of the problem.
+        designs: Designs, or None.
+        points: Points, or None.
+        tolerated_loss: Share of a design that may be lost by encoding without a warning.
 
     Raises:
-        InvalidInputError: both or neither are given, shapes are wrong, numbers are not finite, or the space has no way back.
+        InvalidInputError: Both or neither are given, shapes are wrong, numbers are not finite, or
+            the space cannot encode designs.
     """
     if (designs is None) == (points is None):
         raise InvalidInputError("give either designs or points=..., one of the two")
-    coordinates = _encoded(space, designs) if points is None else np.asarray(points, dtype=float)
+    if points is None:
+        coordinates = _encode(space, designs, tolerated_loss)
+    else:
+        coordinates = np.asarray(points, dtype=float)
     if coordinates.ndim != 2 or coordinates.shape[1] != space.domain.dim:
         raise InvalidInputError(
-            f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}; write one point as [point]"
+            f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}. "
+            "Write one point as [point]"
         )
-    if not (np.abs(coordinates) <= FARTHEST).all():
+    if not (np.abs(coordinates) <= LARGEST_COORDINATE).all():
         raise InvalidInputError(
-            f"points must be finite numbers, of at most {FARTHEST:g}; they are coordinates, not designs"
+            f"points must be finite numbers, of at most {LARGEST_COORDINATE:g}. "
+            "They are coordinates, not designs"
         )
     return coordinates
 
 
-def _encoded(space: Space, designs: Any) -> Array:
-    """Points of designs, with a warning where much of one is lost on the way."""
+def _encode(space: Space, designs: Any, tolerated_loss: float) -> Array:
+    """Encode designs, with a warning if the encoding loses much of one."""
     points = space.encode(designs)
     lost = space.lost(designs, points)
-    if lost is not None and len(lost) and lost.max() > _POOR:
-        many, most = int((lost > _POOR).sum()), min(float(lost.max()), 1.0)
+    if lost is not None and len(lost) and lost.max() > tolerated_loss:
+        count, largest = int((lost > tolerated_loss).sum()), min(float(lost.max()), 1.0)
         warnings.warn(
-            f"{many} of {len(lost)} designs are not reproduced well: up to {most:.0%} of what tells designs apart is "
-            "lost on the way into the latent. Answers told of them are taken for answers of what their points decode "
-            "to, which they are not: enqueue() asks the oracle about that instead",
-            stacklevel=4,  # whoever called add or enqueue
+            f"{count} of {len(lost)} designs are not reproduced well: the encoding loses up to "
+            f"{largest:.0%} of the differences between designs. The strategy treats their outputs "
+            "as outputs of the decoded points. Use enqueue() to evaluate the decoded points",
+            stacklevel=5,  # the caller of Study.add or Study.enqueue
         )
     return points
 
 
-def output_rows(Y: Any, alone: bool) -> list[Any]:
-    """One answer for each design. A number, a dict or a verdict is a single one; so is a vector for one alone."""
+def observations(
+    problem: Problem, X: Any, Y: Any, points: Any, costs: Sequence[Cost] | None
+) -> tuple[list[Query], list[Outcome]]:
+    """Return queries and outcomes for the arguments of ``Study.add``.
+
+    Raises:
+        InvalidInputError: Shapes do not match, a design is outside the space, or the space cannot
+            encode designs.
+    """
+    single = isinstance(X, Mapping)
+    coordinates = validated_points(problem.space, [X] if single else X, points)
+    answers = output_rows(Y, single)
+    if len(answers) != len(coordinates):
+        raise InvalidInputError(
+            f"add: Y must have a row for each of {len(coordinates)} designs, got {len(answers)}"
+        )
+    if costs is not None and len(costs) != len(answers):
+        raise InvalidInputError(
+            f"add: costs must have an entry for each of {len(answers)} designs, got {len(costs)}"
+        )
+    for answer in answers:
+        if not isinstance(answer, EvaluationError):
+            check_outputs(answer, problem.outputs)
+    bills = [Cost()] * len(answers) if costs is None else costs
+    outcomes = [problem.outcome(answer, bill) for answer, bill in zip(answers, bills, strict=True)]
+    return [Query(point, origin="data") for point in coordinates], outcomes
+
+
+def user_query(space: Space, x: Any, point: Any) -> Query:
+    """Return the query for the arguments of ``Study.enqueue``.
+
+    Raises:
+        InvalidInputError: Several designs, a design outside the space, or a space that cannot
+            encode designs.
+    """
+    if np.ndim(point) > 1 or (
+        isinstance(x, (list, tuple)) and any(isinstance(one, Mapping) for one in x)
+    ):
+        raise InvalidInputError(
+            "enqueue: the argument must be one design or one point. Call it once for each"
+        )
+    coordinates = validated_points(
+        space, None if x is None else [x], None if point is None else [point]
+    )
+    return Query(space.domain.project(coordinates[0]), origin="user")
+
+
+def output_rows(Y: Any, single: bool) -> list[Any]:
+    """Return a list with one answer per design.
+
+    A number, a dict or an error is one answer. A vector is one answer if there is one design.
+
+    Args:
+        Y: Outputs from the user.
+        single: True if there is one design.
+    """
     if Y is None:
         return []
     if isinstance(Y, Mapping):
         return [Y]
     try:
         rows = list(Y)
-    except TypeError:  # a number or a verdict
+    except TypeError:  # a number or an error
         return [Y]
-    return [Y] if alone and len(rows) > 1 else rows
+    return [Y] if single and len(rows) > 1 else rows
 
 
 def check_outputs(answer: Any, outputs: Sequence[str]) -> None:
-    """Outputs of the wrong shape or name are the caller's slip, not news about a design."""
-    unknown = (
-        [str(name) for name in answer if name not in outputs] if isinstance(answer, Mapping) else []
-    )
+    """Check shape and names of outputs from the user.
+
+    Outputs of a wrong shape are a mistake of the user; they do not make the design fail.
+
+    Raises:
+        InvalidInputError: The shape or a name is wrong.
+    """
     try:
         shaped_outputs(answer, outputs)
     except FailedError as failure:
         raise InvalidInputError(
-            f"{failure.reason.removeprefix(MISMATCH).rstrip('?.')}. For each design give a number, a vector or a dict "
-            f"with {', '.join(outputs)}; or say that it failed, or is infeasible"
+            f"{failure.reason.removeprefix(MISMATCH).rstrip('?.')}. For each design give a number, "
+            f"a vector or a dict with {', '.join(outputs)}, or FailedError or InfeasibleError"
         ) from None
+    unknown = (
+        [str(name) for name in answer if name not in outputs] if isinstance(answer, Mapping) else []
+    )
     if unknown:
-        raise InvalidInputError(
-            f"there are no outputs {unknown} in this problem; it has {list(outputs)}"
-        )
+        raise InvalidInputError(f"outputs: the names must be among {list(outputs)}, got {unknown}")

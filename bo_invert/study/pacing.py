@@ -1,4 +1,4 @@
-"""Time in the loop: how long asking takes beside answering, and how long a call may take."""
+"""Pacing of a run: number of trials asked ahead, and time limits of calls."""
 
 from __future__ import annotations
 
@@ -9,22 +9,30 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from typing import Any
 
-_FREE = 0.02
-"""Asking that takes less than this part of an answer's time leaves workers idle for no longer than that."""
-_WEIGHT = 0.3
-"""Of the newest duration in a running mean."""
-_LOOK = 0.05
-"""Seconds between two looks at whether a call has begun."""
+_NEGLIGIBLE_ASK = 0.02
+"""Ratio of the durations of ask and answer below which trials are not asked ahead.
+
+Engineering choice: workers are then idle for 2 % of the time at most.
+"""
+_POLL = 0.05
+"""Seconds between two checks that a call has started.
+
+Engineering choice: this is the error of a time limit.
+"""
 
 
 class Pacing:
-    """How many trials are asked for before anybody is free for them, so that no worker waits for a strategy.
+    """Number of trials to ask for before a worker is free, so that no worker waits for an ask.
 
-    They wait in the executor's queue, and count as pending for whoever is asked meanwhile. One worker alone gets none:
-    it is asked for in the light of all answers.
+    These trials wait in the queue of the executor and count as pending. A single worker gets none:
+    its trial is proposed from all observations.
+
+    With ``w`` workers, asks of ``a`` seconds and answers of ``c`` seconds, ``w a / c`` answers
+    arrive during an ask. Their standard deviation is about the square root (Poisson), so
+    ``w a / c + sqrt(w a / c)`` trials are asked ahead, at most ``w``.
 
     Args:
-        workers: that take from a queue; 1 where that is not known.
+        workers: Number of workers that take calls from a queue; 1 if unknown.
     """
 
     def __init__(self, workers: int) -> None:
@@ -34,25 +42,23 @@ class Pacing:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Around an ask."""
+        """Measure the duration of an ask."""
         began = time.perf_counter()
         yield
         self._ask = _mean(self._ask, time.perf_counter() - began)
 
     def answered(self, seconds: float) -> None:
-        """An answer took so long."""
+        """Record the duration of an answer in seconds."""
         self._answer = _mean(self._answer, seconds)
 
     @property
     def ahead(self) -> int:
-        """As many as will be answered while the strategy is asked, and some more, because answers come unevenly (as
-        counts do, by their square root); none where asking takes no time.
-        """
+        """Number of trials to ask ahead; 0 if asks are fast."""
         if (
             self._workers == 1
             or self._ask is None
             or not self._answer
-            or self._ask < _FREE * self._answer
+            or self._ask < _NEGLIGIBLE_ASK * self._answer
         ):
             return 0
         answered = self._workers * self._ask / self._answer
@@ -60,11 +66,11 @@ class Pacing:
 
 
 class TimeLimit:
-    """A time limit of calls, each from the moment it begins.
+    """Time limit of calls, each from its own start.
 
     Args:
-        timeout: seconds; None for any time.
-        begun: whether a call has begun.
+        timeout: Seconds; None for no limit.
+        begun: Function that is True of a future whose call has started.
     """
 
     def __init__(self, timeout: float | None, begun: Callable[[Future[Any]], bool]) -> None:
@@ -73,7 +79,7 @@ class TimeLimit:
         self._began: dict[Future[Any], float] = {}
 
     def wait(self, futures: Collection[Future[Any]]) -> set[Future[Any]]:
-        """Those that are done, as soon as there is one or a limit is reached."""
+        """Wait until a call is done or a limit is reached; return the done ones."""
         if self.timeout is None:
             return wait(futures, return_when=FIRST_COMPLETED).done
         now = time.monotonic()
@@ -83,11 +89,11 @@ class TimeLimit:
         self._began = began
         pauses = [self.timeout - (now - at) for at in began.values()]
         if len(began) < len(futures):
-            pauses.append(_LOOK)
+            pauses.append(_POLL)
         return wait(futures, max(0.0, min(pauses)), return_when=FIRST_COMPLETED).done
 
     def expired(self, futures: Collection[Future[Any]]) -> list[Future[Any]]:
-        """Those that have had their time, and are not done."""
+        """Return the calls that reached the limit and are not done."""
         if self.timeout is None:
             return []
         now = time.monotonic()
@@ -97,4 +103,5 @@ class TimeLimit:
 
 
 def _mean(before: float | None, now: float) -> float:
-    return now if before is None else before + _WEIGHT * (now - before)
+    """Return the exponential moving average with weight 0.3 of the newest value."""
+    return now if before is None else before + 0.3 * (now - before)

@@ -1,4 +1,4 @@
-"""A progress bar."""
+"""Progress bar of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from bo_invert.types import printable
 
 
 class ProgressBar:
-    """A progress bar of calls, with what was found in the user's own quantity, and the failures."""
+    """Progress bar of calls, with the best value in the units of the user, and the failures.
+
+    Args:
+        journal: Journal of the study.
+        goal: Goal of the objective.
+        budget: Calls of the whole study.
+        label: Text before the bar; no bar without it.
+    """
 
     def __init__(self, journal: JournalBase, goal: Goal, budget: int, label: str) -> None:
         self._journal = journal
@@ -20,7 +27,8 @@ class ProgressBar:
         if label:
             from tqdm.auto import tqdm
 
-            pause = 0.1 if sys.stderr.isatty() else 10.0  # a log file wants lines, not an animation
+            # Seconds between updates; a log file gets a line for each.
+            pause = 0.1 if sys.stderr.isatty() else 10.0
             self._bar = tqdm(
                 total=budget,
                 desc=printable(label),
@@ -41,8 +49,8 @@ class ProgressBar:
             else f"best {self._goal.text(best.loss)}"
         ]
         notes += [
-            f"{count} {fate}"
-            for count, fate in ((spent.failed, "failed"), (spent.infeasible, "infeasible"))
+            f"{count} {state}"
+            for count, state in ((spent.failed, "failed"), (spent.infeasible, "infeasible"))
             if count
         ]
         self._bar.set_postfix_str(printable(", ".join(notes)), refresh=False)

@@ -1,4 +1,4 @@
-"""Designs that the log knows: what was paid for under one point is not paid again under another."""
+"""Reuse of known designs: no call for a design that the log holds at another point."""
 
 from __future__ import annotations
 
@@ -12,72 +12,73 @@ import numpy as np
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.types import Array, Cost, Outcome, Query, State, Trial
 
-_IN_VAIN = 100
-"""Proposals of known designs, one after another, after which nothing new is expected."""
-
 
 class RepeatedDesigns:
-    """Answers proposals of known designs from the log, at no cost.
+    """Answers to proposals of known designs from the log, at no cost.
 
-    Once a design was answered in two ways, answers are noisy, and every proposal is worth its call again.
+    If a design has two different answers, the oracle is noisy and every proposal gets a call.
 
     Args:
-        journal: of the study.
-        identify: names of the designs at points ``(n, d)``, equal for equal ones.
-        size: how many designs there are.
+        journal: Journal of the study.
+        identify: Function from points ``(n, d)`` to names of designs, equal for equal designs.
+        size: Number of designs.
+        patience: Number of proposals of known designs in a row after which the run ends.
     """
 
     def __init__(
-        self, journal: JournalBase, identify: Callable[[Array], list[str]], size: float = math.inf
+        self,
+        journal: JournalBase,
+        identify: Callable[[Array], list[str]],
+        size: float = math.inf,
+        patience: int = 100,
     ) -> None:
         self._journal = journal
         self._identify = identify
         self._size = size
+        self._patience = patience
         self._seen = 0
         self._names: dict[bytes, str | None] = {}
         self._answers: dict[str, Outcome] = {}
         self._under_way: set[str | None] = set()
         self._noisy = False
 
-    def fresh(self, begin: Callable[[int], list[Trial]], count: int) -> list[Trial]:
-        """Up to ``count`` trials that need a call.
+    def fresh(self, start: Callable[[int], list[Trial]], count: int) -> list[Trial]:
+        """Return up to ``count`` trials that need a call.
 
         Args:
-            begin: starts so many trials.
-            count: at least 1.
+            start: Function that starts a number of trials.
+            count: Number of trials, at least 1.
         """
         found: list[Trial] = []
-        in_vain = 0
-        while len(found) < count and in_vain < _IN_VAIN:
-            trials = begin(count - len(found))
+        repeats = 0
+        while len(found) < count and repeats < self._patience:
+            trials = start(count - len(found))
             if not trials:
                 return found
             settled = self.settle(trials)
             found += settled
-            in_vain = 0 if settled else in_vain + len(trials)
-            if (
-                in_vain and len(self._answers.keys() | self._under_way) >= self._size
-            ):  # there are no others
-                break
-        if in_vain and not found and not self._under_way:  # else there may be news soon
+            repeats = 0 if settled else repeats + len(trials)
+            if repeats and len(self._answers.keys() | self._under_way) >= self._size:
+                break  # all designs are known
+        if repeats and not found and not self._under_way:  # else a new observation is near
             known = (
                 f"all {self._size:,.0f}"
                 if len(self._answers) >= self._size
                 else f"the {len(self._answers)}"
             )
             warnings.warn(
-                f"study {self._journal.name!r}: the last {in_vain} proposals were of designs that are known, {known} "
-                "of them; nothing new was found to ask for, so the run ends here. Go on with another strategy, or with "
-                "Problem(reuse=False) to measure them again",
+                f"study {self._journal.name!r}: the last {repeats} proposals were known designs, "
+                f"{known} of them, so the run ends here. Continue with another strategy, or with "
+                "Problem(reuse=False) to evaluate known designs again",
                 stacklevel=3,
             )
         return found
 
     def settle(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Those of the running ``trials`` that need a call.
+        """Answer running trials of known designs; return the others.
 
-        A design that the log knows gets the same outcome; one that is under way in another trial is cancelled, at no
-        cost. Points of the user's, descents and gradients are always worth their calls.
+        A known design gets the same outcome. A design that another trial evaluates now is cancelled
+        at no cost. Points of the user, descents and gradients always get a call.
         """
         self._learn()
         if self._noisy:
@@ -102,7 +103,7 @@ class RepeatedDesigns:
                 self._journal.release(trial.number, attempt, Cost())
                 self._journal.cancel(
                     trial.number,
-                    f"its design is that of trial {under_way[name]}, which is under way",
+                    f"its design is that of trial {under_way[name]}, which is running",
                 )
             else:
                 fresh.append(trial)
@@ -111,10 +112,12 @@ class RepeatedDesigns:
         return fresh
 
     def _learn(self) -> None:
-        """Take in what was told since the last time."""
+        """Read the outcomes that are new in the log."""
         changed, self._seen = self._journal.changed(self._seen)
-        told = [trial for trial in changed if trial.state in (State.COMPLETED, State.INFEASIBLE)]
-        for trial, name in zip(told, self._named(told), strict=True):
+        observed = [
+            trial for trial in changed if trial.state in (State.COMPLETED, State.INFEASIBLE)
+        ]
+        for trial, name in zip(observed, self._named(observed), strict=True):
             if name is None or trial.outcome is None:
                 continue
             known = self._answers.setdefault(
@@ -123,7 +126,7 @@ class RepeatedDesigns:
             self._noisy |= _differ(known, trial.outcome)
 
     def _named(self, trials: Sequence[Trial]) -> list[str | None]:
-        """Names of designs; None where the decoder fails."""
+        """Return the name of the design of each trial; None if the decoder fails."""
         new = {
             trial.point.tobytes(): trial.point
             for trial in trials
@@ -136,7 +139,7 @@ class RepeatedDesigns:
     def _tried(self, points: Array) -> Sequence[str | None]:
         try:
             return self._identify(points) if len(points) else []
-        except Exception:  # the decoder's fault, of which the evaluation will tell
+        except Exception:  # the evaluation reports the error of the decoder
             return [None] * len(points)
 
 

@@ -1,7 +1,8 @@
-"""The loop: ask, evaluate somewhere, tell. It knows futures, and nothing of threads or hosts."""
+"""The loop of a run: ask, evaluate, tell. It uses futures and knows no threads or hosts."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import suppress
@@ -25,80 +26,85 @@ from bo_invert.study.executor_choice import resolve_executor
 from bo_invert.study.pacing import Pacing, TimeLimit
 from bo_invert.study.progress_bar import ProgressBar
 from bo_invert.study.watchdog import Watchdog
-from bo_invert.types import Cost, Outcome, Query, Trial
+from bo_invert.types import Cost, Outcome, Query, State, Trial
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(problem: Problem, queries: Sequence[Query]) -> list[Outcome]:
-    """What executors run: a plain function of values, so that it can travel to another process."""
+    """Evaluate queries; a module-level function, so that executors can pickle it."""
     return problem.evaluate(queries)
 
 
 Take = Callable[..., list[Trial]]
-"""Starts trials, see ``Study.take``."""
+"""Function that starts trials; see ``Study.take``."""
 
 
-def run(
-    problem: Problem,
-    journal: JournalBase,
-    take: Take,
-    budget: int,
-    batch: int,
-    executor: Executor | str | None,
-    retries: int,
-    stop_when_hit: bool,
-    label: str = "",
-    stop: Callable[[], bool] | None = None,
-    timeout: float | None = None,
-) -> None:
-    """See ``Study.run``; a bar is shown if it has a label."""
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of ``Study.run``. A progress bar is shown if there is a ``label``."""
+
+    budget: int
+    batch: int = 1
+    executor: Executor | str | None = None
+    retries: int = 0
+    stop_when_hit: bool = True
+    label: str = ""
+    stop: Callable[[], bool] | None = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("budget", 1), ("batch", 1), ("retries", 0)):
+            value = whole_number("run", name, getattr(self, name), least)
+            object.__setattr__(self, name, value)
+        timeout = self.timeout
+        if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < np.inf):
+            raise InvalidInputError(
+                f"run: timeout must be a number of seconds > 0, got {timeout!r}"
+            )
+
+
+def run(problem: Problem, journal: JournalBase, take: Take, options: RunOptions) -> None:
+    """Run a study; see ``Study.run``."""
     if problem.oracle is None:
         raise InvalidInputError(
-            f"problem {problem.name!r} has no oracle to run; use study.ask() and study.tell()"
+            f"run: problem {problem.name!r} must have an oracle. Use study.ask() and study.tell()"
         )
-    for what, value, least in (("budget", budget, 1), ("batch", batch, 1), ("retries", retries, 0)):
-        whole_number("run", what, value, least)
-    if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < np.inf):
-        raise InvalidInputError(f"run: timeout must be a number of seconds > 0, got {timeout!r}")
-    engine, made = resolve_executor(executor, problem, int(batch), timeout)
-    pace = Pacing(int(batch) if made else 1)
-    limit = TimeLimit(timeout, getattr(engine, "begun", Future.running))
+    budget, batch = options.budget, options.batch
+    executor, made = resolve_executor(options.executor, problem, batch, options.timeout)
     loop = _Loop(
         problem,
         journal,
         take,
-        int(budget),
-        int(batch),
-        engine,
-        int(retries),
-        stop_when_hit,
-        stop,
-        pace,
-        limit,
+        options,
+        executor,
+        Pacing(batch if made else 1),
+        TimeLimit(options.timeout, getattr(executor, "begun", Future.running)),
     )
-    bar = ProgressBar(
-        journal, Goal(problem.objective.to_json(), problem.outputs), int(budget), label
-    )
+    goal = Goal(problem.objective.to_json(), problem.outputs)
+    bar = ProgressBar(journal, goal, budget, options.label)
+    _log.info("study %r: run to %d calls, %d at once", journal.name, budget, batch)
     try:
         journal.expire(is_gone)
         journal.reclaim()
         with Heartbeat(journal, journal.worker, LEASE):
-            alarm = Watchdog(journal, int(budget))
-            loop.run(bar, alarm)
-            alarm.conclude()
+            watchdog = Watchdog(journal, budget)
+            loop.run(bar, watchdog)
+            watchdog.conclude()
     except BaseException:
         problem.oracle.interrupt()
         if made:
-            _leave(engine)
+            _abort(executor)
         raise
     else:
         if made:
-            engine.shutdown(wait=True)  # nothing is queued any more: what was, is done or cancelled
+            executor.shutdown(wait=True)  # the queue is empty
     finally:
         bar.close()
 
 
-def _leave(executor: Any) -> None:
-    """Whoever interrupts does not want to wait for what is under way; it is billed as lost."""
+def _abort(executor: Any) -> None:
+    """Shut an executor down without a wait; the running calls are billed as lost."""
     try:
         executor.shutdown(wait=False, kill_workers=True)
     except TypeError:
@@ -107,105 +113,121 @@ def _leave(executor: Any) -> None:
 
 @dataclass(frozen=True)
 class _Loop:
-    """What a run needs to know from beginning to end."""
+    """State of a run."""
 
     problem: Problem
     journal: JournalBase
     take: Take
-    budget: int
-    batch: int
-    engine: Any
-    retries: int
-    stop_when_hit: bool
-    stop: Callable[[], bool] | None
-    pace: Pacing
+    options: RunOptions
+    executor: Any
+    pacing: Pacing
     limit: TimeLimit
     running: dict[Future[list[Outcome]], list[Trial]] = field(default_factory=dict)
     under_way: set[int] = field(default_factory=set)
     answers: list[tuple[Trial, Outcome]] = field(default_factory=list)
 
-    def run(self, bar: ProgressBar, alarm: Watchdog) -> None:
+    def run(self, bar: ProgressBar, watchdog: Watchdog) -> None:
         assignment = Assignment(self.journal.worker, LEASE)
-        call = partial(
-            evaluate, self.problem
-        )  # the same object each time: processes are sent it once
+        # One object for the whole run: a worker process receives it once.
+        call = partial(evaluate, self.problem)
         try:
             while True:
-                if alarm.hopeless or self._stopped() or self._hit():
-                    self._give_back()
+                if watchdog.hopeless or self._stopped() or self._hit():
+                    self._release_queued()
                 else:
-                    self._begin(call, assignment)
+                    self._submit(call, assignment)
                 if not self.running:
                     return
                 for future in self.limit.wait(self.running):
                     self._tell(future)
                 for future in self.limit.expired(self.running):
-                    self.engine.give_up(future)
-                    self._tell(
-                        future,
-                        FailedError(
-                            f"no answer within {self.limit.timeout:g} s; {self.engine.parting}"
-                        ),
-                    )
+                    self.executor.give_up(future)
+                    reason = f"no answer within {self.limit.timeout:g} s; {self.executor.parting}"
+                    self._tell(future, FailedError(reason))
                 bar.update()
-                alarm.check()
+                watchdog.check()
         except BaseException as error:
             for future, group in self.running.items():
                 if future.done() and not future.cancelled() and future.exception() is None:
                     self.answers.extend(zip(group, future.result(), strict=True))
-            _note(error, self.answers)
-            with suppress(
-                StorageError
-            ):  # whose own failure would hide this one; then the leases run out
-                self._give_back()
-                self.journal.abandon(self.under_way)  # what was begun is billed
+            _add_notes(error, self.answers)
+            # A failure of the storage here would hide the error; the leases end by themselves.
+            with suppress(StorageError):
+                self._release_queued()
+                self.journal.abandon(self.under_way)  # started calls are billed
             raise
         finally:
             self.journal.under_way.difference_update(self.under_way)
 
-    def _begin(
+    def _submit(
         self, call: Callable[[Sequence[Query]], list[Outcome]], assignment: Assignment
     ) -> None:
-        """Something for every worker, and a reserve where asking takes time."""
-        free = self.batch + self.pace.ahead - len(self.under_way)
+        """Submit a trial for every free worker, and a reserve if asks are slow."""
+        free = self.options.batch + self.pacing.ahead - len(self.under_way)
         if free <= 0:
             return
-        with self.pace.asking():
-            trials = self.take(free, self.budget, self.retries, assignment)
+        with self.pacing.asking():
+            trials = self.take(free, self.options.budget, self.options.retries, assignment)
+        for trial in trials:
+            if len(trial.attempts) > 1:
+                name, attempt = self.journal.name, len(trial.attempts)
+                _log.info("study %r: trial %d, attempt %d", name, trial.number, attempt)
         self.under_way.update(trial.number for trial in trials)
         self.journal.under_way.update(self.under_way)
-        # In this process one call answers a whole batch, so a batched oracle sees it as one. Elsewhere each trial
-        # travels alone, and its worker is free again as soon as it is done.
-        together = isinstance(self.engine, SerialExecutor) and trials
+        # In this process one call evaluates a whole batch, so that a batched oracle receives it as
+        # one. On other executors each trial is a call, so that its worker is free when it is done.
+        together = isinstance(self.executor, SerialExecutor) and trials
         for group in [trials] if together else [[trial] for trial in trials]:
             try:
-                self.running[self.engine.submit(call, [trial.query for trial in group])] = group
+                future = self.executor.submit(call, [trial.query for trial in group])
             except BrokenExecutor as error:
                 error.add_note(
-                    "the executor given to run() broke down, and takes no more calls; run again with a new one, or "
-                    "with executor='processes', which replaces workers that die"
+                    "run: the executor is broken and takes no more calls. Run again with a new "
+                    "one, or with executor='processes', which replaces workers that die"
                 )
                 raise
+            self.running[future] = group
 
-    def _tell(self, future: Future[list[Outcome]], verdict: FailedError | None = None) -> None:
-        """Write down what came of a call, or what else is to be said of it."""
+    def _tell(self, future: Future[list[Outcome]], error: FailedError | None = None) -> None:
+        """Record the outcomes of a call, or an error instead of them."""
         group = self.running.pop(future)
         outcomes = (
             self._outcomes(future, group)
-            if verdict is None
-            else self._all(verdict, group, self.limit.timeout)
+            if error is None
+            else self._failures(error, group, self.limit.timeout)
         )
         self.answers.extend(zip(group, outcomes, strict=True))
         while self.answers:
             trial, outcome = self.answers[0]
             self.journal.finish(trial.number, outcome, len(trial.attempts) - 1)
+            self._log_outcome(trial, outcome)
             self.under_way.remove(trial.number)
             self.journal.under_way.discard(trial.number)
-            self.pace.answered(outcome.cost.seconds)
+            self.pacing.answered(outcome.cost.seconds)
             del self.answers[0]
 
-    def _give_back(self) -> None:
-        """What was not begun is not billed, and waits for another run."""
+    def _log_outcome(self, trial: Trial, outcome: Outcome) -> None:
+        name, attempt = self.journal.name, len(trial.attempts)
+        if outcome.state is State.FAILED:
+            _log.warning(
+                "study %r: trial %d failed, attempt %d: %s",
+                name,
+                trial.number,
+                attempt,
+                outcome.reason,
+            )
+        else:
+            _log.debug(
+                "study %r: trial %d %s, loss %s, %.3f s",
+                name,
+                trial.number,
+                outcome.state,
+                outcome.loss,
+                outcome.cost.seconds,
+            )
+
+    def _release_queued(self) -> None:
+        """Return the trials whose calls did not start; they are not billed."""
         for future, group in list(self.running.items()):
             if future.cancel():
                 del self.running[future]
@@ -215,43 +237,42 @@ class _Loop:
 
     def _outcomes(self, future: Future[list[Outcome]], trials: Sequence[Trial]) -> list[Outcome]:
         if future.cancelled():
-            return self._all(FailedError("the executor cancelled it"), trials)
+            return self._failures(FailedError("the executor cancelled it"), trials)
         error = future.exception()
         if error is None:
             return future.result()
         if not isinstance(error, Exception):
-            raise error  # a keyboard interrupt inside the oracle is the user's, not the design's
+            raise error  # a keyboard interrupt inside the oracle is the user's
         if isinstance(error, (InvalidInputError, WorkerLoadError)):
-            return self._all(FailedError(f"{MISMATCH}{error}"), trials)
+            return self._failures(FailedError(f"{MISMATCH}{error}"), trials)
         if isinstance(error, WorkerDied):
-            return self._all(FailedError(str(error)), trials)
-        return self._all(
-            FailedError(f"the executor gave up on it: {type(error).__name__}: {error}"), trials
-        )
+            return self._failures(FailedError(str(error)), trials)
+        reason = f"the executor gave up on it: {type(error).__name__}: {error}"
+        return self._failures(FailedError(reason), trials)
 
-    def _all(
-        self, verdict: FailedError, trials: Sequence[Trial], seconds: float | None = None
+    def _failures(
+        self, error: FailedError, trials: Sequence[Trial], seconds: float | None = None
     ) -> list[Outcome]:
         return [
-            self.problem.outcome(verdict, replace(trial.query.cost, seconds=seconds or 0.0))
+            self.problem.outcome(error, replace(trial.query.cost, seconds=seconds or 0.0))
             for trial in trials
         ]
 
     def _stopped(self) -> bool:
-        return self.stop is not None and self.stop()
+        return self.options.stop is not None and self.options.stop()
 
     def _hit(self) -> bool:
-        if not self.stop_when_hit:
+        if not self.options.stop_when_hit:
             return False
         best = self.journal.best
         return best is not None and self.problem.objective.satisfied(best.y)
 
 
-def _note(error: BaseException, answers: Sequence[tuple[Trial, Outcome]]) -> None:
-    """What could not be written may have cost days: the error shows it, for somebody to tell it by hand."""
+def _add_notes(error: BaseException, answers: Sequence[tuple[Trial, Outcome]]) -> None:
+    """Note outputs that were not recorded on the error, so that the user can tell them."""
     for trial, outcome in answers:
         if outcome.y is not None:
             error.add_note(
-                f"not written: study.tell({trial.number}, {outcome.y.tolist()!r}, attempt={len(trial.attempts) - 1}) "
-                "says it when the storage works again"
+                f"not recorded: call study.tell({trial.number}, {outcome.y.tolist()!r}, "
+                f"attempt={len(trial.attempts) - 1}) when the storage works again"
             )

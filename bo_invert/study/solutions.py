@@ -1,4 +1,4 @@
-"""The designs a study comes back with: different ones, best first, each with a second opinion and its plausibility."""
+"""Solutions of a study: different designs with verdicts of a judge and plausibility."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from bo_invert.types import Array, Outcome, Trial
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Solution:
-    """One design, with what is claimed of it and what others make of it.
+    """One design with its claimed loss, the verdict of the judge and its plausibility.
 
     Args:
-        trial: the first one told at its point; ``y`` and ``loss`` are what the oracle of the search claims.
-        opinion: the judge's outcome of the same design; None without a judge.
-        plausibility: of the design, in [0, 1]; None where there is no measure.
-        picture: of the design, bytes ``(height, width[, 3])``; None where nothing draws it.
-        broken: the outcome constraints that do not hold by the judge's outputs, each with by how much.
+        trial: First trial at its point; ``y`` and ``loss`` are those of the oracle.
+        opinion: Outcome of the design under the judge; None without a judge.
+        plausibility: Plausibility of the design in [0, 1]; None without a measure.
+        picture: Picture of the design, bytes ``(height, width[, 3])``; None without a function that
+            draws it.
+        broken: Outcome constraints that the outputs of the judge violate, each with its violation.
     """
 
     trial: Trial
@@ -40,33 +41,36 @@ class Solution:
 
     def __repr__(self) -> str:
         judged = "" if self.opinion is None else f", judged={self.judged!r}, upheld={self.upheld}"
-        return f"Solution(trial={self.trial.number}, loss={self.loss!r}{judged}, plausibility={self.plausibility!r})"
+        return (
+            f"Solution(trial={self.trial.number}, loss={self.loss!r}{judged}, "
+            f"plausibility={self.plausibility!r})"
+        )
 
     @property
     def design(self) -> Any:
-        """What the oracle eats."""
+        """Design, the input of the oracle."""
         return self.trial.design
 
     @property
     def y(self) -> Array:
-        """Raw outputs that were told, shape ``(m,)``."""
+        """Observed raw outputs, shape ``(m,)``."""
         assert self.trial.y is not None
         return self.trial.y
 
     @property
     def loss(self) -> float:
-        """Loss that the oracle of the search claims."""
+        """Loss under the oracle of the search."""
         assert self.trial.loss is not None
         return self.trial.loss
 
     @property
     def judged(self) -> float | None:
-        """Loss by the judge; None without one, or where it failed."""
+        """Loss under the judge; None without a judge, or if it failed."""
         return None if self.opinion is None else self.opinion.loss
 
     @property
     def upheld(self) -> bool | None:
-        """Whether the outcome constraints hold by the judge's outputs too; None where it gave none."""
+        """True if the outputs of the judge satisfy the constraints; None without outputs."""
         return (
             None if self.judged is None or self.opinion is None else self.opinion.violation <= 0.0
         )
@@ -74,13 +78,13 @@ class Solution:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Solutions(Sequence[Solution]):
-    """Designs, best claim first; a table in a terminal or a notebook.
+    """Designs, best first; shown as a table in a terminal or a notebook.
 
     Args:
-        found: the designs.
-        goal: what is looked for, in words.
-        outputs: names of the outputs.
-        judge_calls: calls of the judge that this took; they are in no ledger, as no search can see their answers.
+        found: Solutions.
+        goal: Goal of the objective.
+        outputs: Names of the outputs.
+        judge_calls: Calls of the judge. No ledger counts them: no strategy sees the answers.
     """
 
     found: tuple[Solution, ...]
@@ -98,7 +102,7 @@ class Solutions(Sequence[Solution]):
         return iter(self.found)
 
     def table(self) -> Table:
-        """One row per design: claimed, judged, how plausible, outputs, the design in words."""
+        """Return a table with one row per design."""
         columns = (
             "trial",
             f"{self.goal.label} claimed",
@@ -109,22 +113,23 @@ class Solutions(Sequence[Solution]):
         )
         rows = tuple(
             (
-                one.trial.number, self.goal.value(one.loss), self._judged(one), one.plausibility, vector_text(one.y),
+                one.trial.number, self.goal.value(one.loss), self._judged(one), one.plausibility,
+                vector_text(one.y),
                 design_text(one.trial) or None,
             )
             for one in self
         )  # fmt: skip
         empty = {j for j in (2, 3, 5) if all(row[j] is None for row in rows)}
-        kept = [j for j in range(len(columns)) if j not in empty]
-        asked = (
-            f"The judge was asked {counted(self.judge_calls, 'time')}, outside the bill."
+        used = [j for j in range(len(columns)) if j not in empty]
+        note = (
+            f"The judge was called {counted(self.judge_calls, 'time')}; the ledger excludes this."
             if self.judge_calls
             else ""
         )
         return Table(
-            tuple(columns[j] for j in kept),
-            tuple(tuple(row[j] for j in kept) for row in rows),
-            notes=tuple(filter(None, [asked])),
+            tuple(columns[j] for j in used),
+            tuple(tuple(row[j] for j in used) for row in rows),
+            notes=tuple(filter(None, [note])),
         )
 
     def _judged(self, one: Solution) -> Any:

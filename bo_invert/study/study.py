@@ -1,73 +1,66 @@
-"""A study: one problem, one strategy, one seed, one log. The only object with state, and all of that is the log."""
+"""The study: one problem, one strategy, one seed, one log.
+
+A study is the only object with state, and all of its state is the log.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import cached_property, partial
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from bo_invert import registry
 from bo_invert.errors import (
     EvaluationError,
     InvalidInputError,
-    ProblemChangedError,
     StudyExistsError,
     whole_number,
 )
-from bo_invert.history import History
-from bo_invert.problem_statement import ProblemStatement
 from bo_invert.problems.declaration import declaration_of
-from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.provenance import warn_of_changes
-from bo_invert.search_domain import stored_domain
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal import Journal
-from bo_invert.storage.journal_base import JournalBase, LoggedProposal
+from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.open import open_store
 from bo_invert.storage.reader import JournalView
 from bo_invert.storage.transitions import Assignment
 from bo_invert.strategies.base import Request, Strategy, from_spec
-from bo_invert.study.header import new_header
-from bo_invert.study.input_validation import check_outputs, output_rows, validated_points
-from bo_invert.study.recommendation import (
-    NOISE_NOTE,
-    Recommendation,
-    declared_noisy,
-    known_noisy,
-    recommend,
-)
+from bo_invert.study.header import check_problem, check_strategy, check_unchanged, new_header
+from bo_invert.study.input_validation import check_outputs, observations, user_query
+from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.repeated_designs import RepeatedDesigns
-from bo_invert.study.solutions import Solutions, solutions
-from bo_invert.types import Cost, Ledger, Query, Trial
+from bo_invert.study.results import StudyResults
+from bo_invert.types import Cost, Trial
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from ax.api.client import Client
+_log = logging.getLogger(__name__)
 
 
-class Study:
-    """A search for the inputs of one problem. Made by ``create`` or ``open``.
+class Study(StudyResults):
+    """Search for the inputs of one problem. Use ``create`` or ``open`` to make one.
 
-    Several processes may hold the same study: each reads what the others appended before it decides.
+    Several processes can use the same study at once. Each reads the events of the others before it
+    decides.
     """
 
     def __init__(
         self, name: str, store: Store, problem: Problem | None, strategy: Strategy | None = None
     ) -> None:
-        self.name = name
-        self.problem = problem
-        self.journal = _journal(store, name)
-        self.seed: int = self.journal.header["seed"]
+        # A server has a journal of its own.
+        make_journal = getattr(store, "journal", None)
+        journal = Journal(store, name) if make_journal is None else make_journal(name)
+        super().__init__(name, journal, problem)
         if strategy is not None:
             self.strategy = strategy
         if problem is not None:
             self.strategy.check(problem.statement)
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """Strategy that proposes the points."""
+        return from_spec(self.journal.header["strategy"])
 
     @staticmethod
     def create(
@@ -81,24 +74,25 @@ class Study:
         token: str | None = None,
         **options: Any,
     ) -> Study:
-        """A new study.
+        """Create a study.
 
         Args:
-            name: non-empty; one per storage.
-            problem: what to invert.
-            strategy: a name, a spec ``{"name": ..., "options": {...}}`` or a ``Strategy``.
-            seed: every random choice of the study follows from it.
-            storage: ``"sqlite:///runs.db"``, ``"https://host:8765"``, a store, or None for this process's memory.
-            exist_ok: open the study if it is already there, so that one script starts and resumes. Problem, strategy
-                and seed must be the same. Where the oracle's source or parameters changed there is a warning, as what
-                it computes is for you to keep the same.
-            token: for a server.
-            options: of the strategy, when it is given by name.
+            name: Name, not empty, unique in the storage.
+            problem: Problem to invert.
+            strategy: A name, a spec ``{"name": ..., "options": {...}}`` or a ``Strategy``.
+            seed: Root of all random choices.
+            storage: ``"sqlite:///runs.db"``, ``"https://host:8765"``, a storage, or None for the
+                memory of this process.
+            exist_ok: Open the study if it exists, so that the same script starts and resumes.
+                Problem, strategy and seed must be the same. A warning reports a changed source or
+                changed parameters of the oracle.
+            token: Token for a server.
+            options: Options of a strategy given by name.
 
         Raises:
-            StudyExistsError: the name is taken.
-            UnsuitableStrategyError: the strategy cannot work on this problem.
-            InvalidInputError: something cannot be what was meant.
+            StudyExistsError: The name is taken.
+            UnsuitableStrategyError: The strategy does not support the problem.
+            InvalidInputError: Invalid argument.
         """
         if not isinstance(name, str) or not name.strip():
             raise InvalidInputError(f"Study: the name must be a non-empty string, got {name!r}")
@@ -115,8 +109,9 @@ class Study:
             if not exist_ok:
                 raise
             study = Study.open(name, store, problem=problem, strategy=chosen)
-            _refuse_change(name, "seed", study.seed, int(seed))
+            check_unchanged(name, "seed", study.seed, int(seed))
             return study
+        _log.info("study %r created: problem %r, strategy %s", name, problem.name, chosen.name)
         return Study(name, store, problem, chosen)
 
     @staticmethod
@@ -127,135 +122,46 @@ class Study:
         strategy: Strategy | None = None,
         token: str | None = None,
     ) -> Study:
-        """A study that is already there, exactly where it stopped.
+        """Open a study in the state in which it stopped.
 
-        Warns where the oracle, the decoder, or a package whose numbers count, is not what the study was begun with.
+        A warning reports an oracle, a decoder or a numerical package that has changed since the
+        study was created.
 
         Args:
-            name: of the study.
-            storage: where it lives.
-            problem: the same problem as before; without it the study can be read, not continued.
-            strategy: the same strategy as before; needed only for one that has no name in the registry.
-            token: for a server.
+            name: Name of the study.
+            storage: Storage of the study; see ``create``.
+            problem: The same problem as before. Without it the study is read-only.
+            strategy: The same strategy as before; needed only if the registry does not have it.
+            token: Token for a server.
 
         Raises:
-            StudyNotFoundError: there is no such study.
-            InvalidInputError: the strategy is not the one the study was begun with, or nothing has its name.
-            ProblemChangedError: the problem is not the one the study was about; the message lists the differences.
+            StudyNotFoundError: There is no such study.
+            InvalidInputError: The strategy differs from that of the study, or is unknown.
+            ProblemChangedError: The problem differs; the message lists the differences.
         """
         store = open_store(storage, token)
         header = store.header(name)
         if problem is not None:
-            changes = differences(header["problem"], problem.to_json())
-            if changes:
-                raise ProblemChangedError(
-                    f"study {name!r} was about another problem:\n  " + "\n  ".join(changes) + "\n"
-                    "Create a new study for the new problem; study.add() can carry known outcomes over."
-                )
+            check_problem(name, header, problem)
             warn_of_changes(name, header.get("provenance"), problem.oracle, problem.space)
         if strategy is not None:
-            begun = header["strategy"]
-            if begun["name"] in registry.names(
-                "strategies"
-            ):  # options that came later have their defaults
-                begun = from_spec(begun).spec()
-            _refuse_change(name, "strategy", begun, strategy.spec())
-        return Study(name, store, problem, strategy)
-
-    @cached_property
-    def strategy(self) -> Strategy:
-        """What proposes the points."""
-        return from_spec(self.journal.header["strategy"])
-
-    @property
-    def statement(self) -> ProblemStatement:
-        """What the strategy knows of the problem."""
-        return self._require_problem().statement
-
-    @property
-    def trials(self) -> tuple[Trial, ...]:
-        """The whole log as trials, in order; each can show its ``design``."""
-        return self._shown(self.journal.trials)
-
-    @property
-    def history(self) -> History:
-        """The trials as arrays."""
-        return History(self.trials)
-
-    @property
-    def best(self) -> Trial | None:
-        """The feasible trial of lowest loss; None when there is none yet. See ``recommend`` where answers are noisy."""
-        best = self.journal.best
-        return None if best is None else self._shown([best])[0]
-
-    def recommend(self, *, noisy: bool | None = None) -> Recommendation:
-        """The told point to act on, with what to expect of it; no call is made.
-
-        The best value of a noisy oracle is partly luck. Then this is the point that a model of all told outputs
-        believes in, with 90 % intervals of its outputs and its loss. Of an exact oracle it is ``best``.
-
-        Args:
-            noisy: whether the same point is answered differently each time; default: if the strategy was told so, or
-                the log shows it.
-
-        Raises:
-            InvalidInputError: nothing is completed, or nothing told satisfies the constraints.
-        """
-        return recommend(self.statement, self.history, self._noisy if noisy is None else noisy)
-
-    def solutions(self, count: int = 1) -> Solutions:
-        """The best ``count`` different designs: what is claimed, what the judge says of it, how plausible each is.
-
-        The problem's judge is asked once for each; such calls are counted in the result and are in no ledger, because
-        no strategy sees their answers. Where answers are noisy, what ``recommend`` recommends comes first.
-
-        Raises:
-            InvalidInputError: the study was opened without its problem, or ``count`` is less than 1.
-        """
-        if count < 1:
-            raise InvalidInputError(f"solutions: count must be at least 1, got {count}")
-        return solutions(self._require_problem(), self.history, count, self._noisy)
-
-    @property
-    def spent(self) -> Ledger:
-        """What was spent so far, every attempt included."""
-        return self.journal.ledger
-
-    @property
-    def problem_name(self) -> str:
-        """Name of the problem the study was created for."""
-        return str(self.journal.header["problem_name"])
-
-    @cached_property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the oracle's outputs."""
-        return tuple(self.journal.header["problem"]["outputs"])
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row per trial: state, origin, parameters (or coordinates), outputs, loss, cost, reason."""
-        from bo_invert.report.dataframe import trials_frame
-
-        space = None if self.problem is None else self.problem.space.domain
-        domain = space or stored_domain(self.journal.header["problem"])
-        return trials_frame(self.trials, self.outputs, domain)
-
-    def to_ax(self) -> Client:
-        """An Ax ``Client`` with every trial attached, for Ax's analyses and storage."""
-        from bo_invert.strategies.ax.conversion import to_ax
-
-        return to_ax(self.statement, self.trials, self.seed)
+            check_strategy(name, header, strategy)
+        study = Study(name, store, problem, strategy)
+        _log.info("study %r opened", name)
+        return study
 
     def ask(self, count: int = 1, *, budget: int | None = None) -> list[Trial]:
-        """Trials to evaluate next: points the user enqueued first, then what the strategy proposes.
+        """Return trials to evaluate next: enqueued points first, then proposed ones.
 
-        They are in the log before they are returned, and stay open until they are told.
+        The log holds them before they are returned. They stay open until ``tell``.
 
         Args:
-            count: how many, at least 1.
-            budget: calls the whole study may spend; strategies that plan ahead want to know.
+            count: Number of trials, at least 1.
+            budget: Calls that the whole study may spend; some strategies plan with it.
 
         Returns:
-            At most ``count`` trials; fewer or none when the strategy first waits for open trials, or is done.
+            At most ``count`` trials. There are fewer if the strategy waits for open trials or is
+            done.
         """
         return self.take(count, budget)
 
@@ -267,30 +173,29 @@ class Study:
         cost: Cost | None = None,
         attempt: int | None = None,
     ) -> Trial:
-        """What came of a trial.
+        """Record the outcome of a trial. The same call again changes nothing.
 
         Args:
-            trial: from ``ask``, or its number.
-            answer: outputs (a number, a vector ``(m,)``, a dict of names to numbers), ``FailedError("why")`` or
-                ``InfeasibleError("why")``. A value that is not finite is recorded as a failure.
-            cost: what it took; default: what the query asked for.
-            attempt: which attempt at the trial it is the outcome of, from 0; default: the latest.
+            trial: Trial from ``ask``, or its number.
+            answer: Outputs (a number, a vector ``(m,)``, a dict of names to numbers),
+                ``FailedError("why")`` or ``InfeasibleError("why")``. A value that is not finite
+                is recorded as a failure.
+            cost: Cost of the attempt. Default: the cost of the query.
+            attempt: Number of the attempt from 0. Default: the latest.
 
         Returns:
-            The trial as it stands now; the one you passed stays as it was. The same tell again changes nothing.
+            The trial in its new state; the argument does not change.
 
         Raises:
-            TellConflictError: it was already told something else, or was cancelled.
-            InvalidInputError: no such trial, or outputs of the wrong shape; nothing is recorded.
+            TellConflictError: The trial has another outcome, or was cancelled.
+            InvalidInputError: No such trial, or outputs of the wrong shape; nothing is recorded.
         """
         problem = self._require_problem()
         if not isinstance(answer, EvaluationError):
             check_outputs(answer, self.outputs)
         known = self.journal.trial(_number(trial))
-        told = self.journal.finish(
-            known.number, problem.outcome(answer, cost or known.query.cost), attempt
-        )
-        return self._shown([told])[0]
+        outcome = problem.outcome(answer, cost or known.query.cost)
+        return self._with_designs([self.journal.finish(known.number, outcome, attempt)])[0]
 
     def add(
         self,
@@ -300,64 +205,40 @@ class Study:
         points: Any = None,
         costs: Sequence[Cost] | None = None,
     ) -> list[Trial]:
-        """Observations made elsewhere: known to the strategy, and free of charge unless ``costs`` say otherwise.
+        """Add observations from elsewhere. The strategy uses them; they are free by default.
 
         Args:
-            X: designs, n of them; or one dict of parameters.
-            Y: outputs, n rows as in ``tell``; verdicts are allowed. For one design its answer alone will do.
-            points: points ``(n, d)`` instead of designs.
-            costs: what each of the n took, to be billed like calls of this study: they count in ``spent`` and use up
-                the budget of ``run``.
+            X: n designs, or one dict of parameters.
+            Y: n rows of outputs, as in ``tell``; errors are allowed. A single design takes its
+                answer alone.
+            points: Points ``(n, d)`` instead of designs.
+            costs: Cost of each design, billed like calls of this study. These costs count in
+                ``spent`` and use the budget of ``run``.
 
         Raises:
-            InvalidInputError: shapes do not match, a design is outside the space, or the space has no way back to points.
+            InvalidInputError: Shapes do not match, a design is outside the space, or the space
+                cannot encode designs.
         """
-        problem = self._require_problem()
-        alone = isinstance(X, Mapping)
-        coordinates = validated_points(problem.space, [X] if alone else X, points)
-        answers = output_rows(Y, alone)
-        if len(answers) != len(coordinates):
-            raise InvalidInputError(
-                f"add: designs and rows of outputs do not match: {len(coordinates)} and {len(answers)}"
-            )
-        if costs is not None and len(costs) != len(answers):
-            raise InvalidInputError(
-                f"add: costs has one entry for each design: {len(answers)}, not {len(costs)}"
-            )
-        for answer in answers:
-            if not isinstance(answer, EvaluationError):
-                check_outputs(answer, self.outputs)
-        bills = [Cost()] * len(answers) if costs is None else costs
-        outcomes = [
-            problem.outcome(answer, bill) for answer, bill in zip(answers, bills, strict=True)
-        ]
-        queries = [Query(point, origin="data") for point in coordinates]
-        return list(self._shown(self.journal.add(queries, outcomes)))
+        queries, outcomes = observations(self._require_problem(), X, Y, points, costs)
+        return list(self._with_designs(self.journal.add(queries, outcomes)))
 
     def enqueue(self, x: Any = None, *, point: Any = None) -> Trial:
-        """A design (or a point ``(d,)``) to be evaluated before anything the strategy proposes.
+        """Add a design (or a point ``(d,)``) to evaluate before the proposals of the strategy.
 
         Raises:
-            InvalidInputError: several are given, it is outside the space, or the space has no way back to points.
+            InvalidInputError: Several designs, a design outside the space, or a space that cannot
+                encode designs.
         """
-        if np.ndim(point) > 1 or (
-            isinstance(x, (list, tuple)) and any(isinstance(one, Mapping) for one in x)
-        ):
-            raise InvalidInputError("enqueue takes one design or one point; call it once for each")
-        space = self._require_problem().space
-        coordinates = validated_points(
-            space, None if x is None else [x], None if point is None else [point]
-        )
-        query = Query(space.domain.project(coordinates[0]), origin="user")
-        return self._shown([self.journal.enqueue(query)])[0]
+        query = user_query(self._require_problem().space, x, point)
+        return self._with_designs([self.journal.enqueue(query)])[0]
 
     def cancel(self, trial: Trial | int, reason: str = "cancelled by the user") -> Trial:
-        """Give up an open trial. A running attempt of it is billed as lost.
+        """Cancel an open trial. A running attempt is billed as lost.
 
         Raises:
-            TellConflictError: it already has an outcome.
+            TellConflictError: The trial has an outcome.
         """
-        return self._shown([self.journal.cancel(_number(trial), reason)])[0]
+        return self._with_designs([self.journal.cancel(_number(trial), reason)])[0]
 
     def run(
         self,
@@ -371,49 +252,47 @@ class Study:
         stop: Callable[[], bool] | None = None,
         timeout: float | None = None,
     ) -> Study:
-        """Ask, evaluate and tell until ``budget`` calls are answered; the same line resumes after a crash.
+        """Ask, evaluate and tell until ``budget`` calls are answered. A second call resumes.
 
         Args:
-            budget: calls of the whole study, those already answered included: oracle values plus gradients,
-                failures included. Attempts lost in a crash are billed in ``spent``, but do not use up the budget.
-            batch: trials under way at once.
-            executor: where oracle calls run: anything with ``submit(fn, *args) -> Future``, a Dask client, or a name:
-                ``"processes"`` (for oracles that compute), ``"threads"`` (for those that wait), ``"dask"``,
-                ``"slurm"``, or ``"auto"``, which chooses by the oracle: processes, threads, or here. Default: here, one
-                after another, the whole batch at once where the oracle is batched.
-            progress: show a bar with calls, what was found and failures.
-            retries: how often a failed trial is tried again; each try is billed and uses budget.
-            stop_when_hit: end early once a feasible trial is within the tolerance of a ``Target``.
-            stop: asked before each ask; once it is true nothing new is begun, what is under way is awaited, and the
-                study can be resumed later.
-            timeout: seconds for one attempt, from when its call begins; then it is told as failed, billed, and the run
-                goes on. Needs an executor that can let go of a call: ``"processes"`` kills the process, ``"dask"`` and
-                ``"slurm"`` likewise; ``"threads"`` leaves the thread behind. See ``Isolated`` too.
+            budget: Calls of the whole study, earlier ones included: oracle values plus gradients,
+                failures included. Lost attempts are billed in ``spent`` but use no budget.
+            batch: Number of trials that run at once.
+            executor: Executor of the oracle calls: an object with ``submit(fn, *args) -> Future``,
+                a Dask client, or a name: ``"processes"`` (oracles that compute), ``"threads"``
+                (oracles that wait), ``"dask"``, ``"slurm"``, or ``"auto"``, which chooses
+                processes, threads or this process by the oracle. Default: this process, one call
+                after another; the whole batch in one call if the oracle is batched.
+            progress: Show a progress bar.
+            retries: Number of retries of a failed trial; each is billed and uses budget.
+            stop_when_hit: Stop when a feasible trial is within the tolerance of a ``Target``.
+            stop: Function that is called before each ask. Once it returns True, running calls
+                finish and the run ends; it can be resumed.
+            timeout: Time limit of one attempt in seconds, from the start of its call. After it,
+                the trial fails, is billed, and the run continues. The executor must be able to
+                abandon a call: ``"processes"``, ``"dask"`` and ``"slurm"`` kill it,
+                ``"threads"`` leaves its thread behind. See also ``Isolated``.
 
         Returns:
             This study.
 
         Raises:
-            InvalidInputError: something cannot be what was meant, or the executor cannot keep a time limit.
-            MissingExtraError: what the executor needs is not installed.
+            InvalidInputError: Invalid argument, or the executor does not support time limits.
+            MissingExtraError: A package that the executor needs is not installed.
         """
-        from bo_invert.study.runner import run
+        from bo_invert.study.runner import RunOptions, run
 
-        problem = self._require_problem()
-        label = self.name if progress else ""
-        run(
-            problem,
-            self.journal,
-            self.take,
-            budget,
-            batch,
-            executor,
-            retries,
-            stop_when_hit,
-            label,
-            stop,
-            timeout,
+        options = RunOptions(
+            budget=budget,
+            batch=batch,
+            executor=executor,
+            retries=retries,
+            stop_when_hit=stop_when_hit,
+            label=self.name if progress else "",
+            stop=stop,
+            timeout=timeout,
         )
+        run(self._require_problem(), self.journal, self.take, options)
         return self
 
     def take(
@@ -423,50 +302,46 @@ class Study:
         retries: int = 0,
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
     ) -> list[Trial]:
-        """Start up to ``count`` trials for somebody; see ``JournalBase.take``."""
+        """Start up to ``count`` trials for a worker; see ``JournalBase.take``."""
         if count < 1:
             raise InvalidInputError(f"ask: count must be at least 1, got {count}")
         self._require_problem()
 
-        def begin(wanted: int) -> list[Trial]:
+        def start(wanted: int) -> list[Trial]:
             return self.journal.take(
                 partial(self.propose, budget), wanted, budget, retries, assignment
             )
 
-        repeats = None if assignment.key is not None else self._repeats
-        return list(self._shown(begin(count) if repeats is None else repeats.fresh(begin, count)))
+        repeats = None if assignment.key is not None else self._repeated_designs
+        trials = start(count) if repeats is None else repeats.fresh(start, count)
+        return list(self._with_designs(trials))
 
     def propose(self, budget: int | None, view: JournalView, wanted: int) -> LoggedProposal:
-        """What the strategy wants to know next, as the log stood at one moment; nothing is noted.
+        """Ask the strategy for queries, without recording anything.
 
         Args:
-            budget: calls the whole study may spend.
-            view: of the log.
-            wanted: how many queries.
+            budget: Calls that the whole study may spend.
+            view: Snapshot of the log.
+            wanted: Number of queries.
         """
         request = Request(view.asks, wanted, self.seed, budget, view.memo)
         began = time.perf_counter()
         proposal = self.strategy.ask(self.statement, view.trials, request)
         seconds = time.perf_counter() - began
+        _log.debug(
+            "study %r: ask %d of strategy %s, %d of %d queries in %.3f s",
+            self.name,
+            view.asks,
+            self.strategy.name,
+            len(proposal.queries),
+            wanted,
+            seconds,
+        )
         return LoggedProposal(proposal.queries, proposal.memo, view.asks, view.seq, seconds)
 
-    def _shown(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
-        return (
-            tuple(trials)
-            if self.problem is None
-            else tuple(t.with_decode(self.problem.decode) for t in trials)
-        )
-
-    def _require_problem(self) -> Problem:
-        if self.problem is None:
-            raise InvalidInputError(
-                f"study {self.name!r} was opened without its problem; pass problem= to continue it"
-            )
-        return self.problem
-
     @cached_property
-    def _repeats(self) -> RepeatedDesigns | None:
-        """What answers designs that are known; None where each proposal is worth a call."""
+    def _repeated_designs(self) -> RepeatedDesigns | None:
+        """Answers to known designs from the log; None if every proposal needs a call."""
         problem = self._require_problem()
         if (
             not problem.reuse
@@ -476,49 +351,6 @@ class Study:
             return None
         return RepeatedDesigns(self.journal, problem.space.identify, problem.domain.size)
 
-    @property
-    def _noisy(self) -> bool:
-        return known_noisy(self.journal.header["strategy"], self.history)
-
-    @property
-    def _strategy_name(self) -> str:
-        """From the log, so that a study can be shown where its strategy is not installed."""
-        return str(self.journal.header["strategy"]["name"])
-
-    def __repr__(self) -> str:
-        from bo_invert.report.text import study_text
-
-        text = study_text(
-            self.name, self.problem_name, self._strategy_name, self.trials, self.spent
-        )
-        return f"{text}\n  note    {NOISE_NOTE}" if self._noisy and self.best is not None else text
-
-    def _repr_html_(self) -> str:
-        from bo_invert.report.notebook import study_html
-
-        best = self.best
-        draw = None if self.problem is None else self.problem.draw
-        picture = draw(best.design) if draw is not None and best is not None else None
-        html = study_html(
-            self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture
-        )
-        return f"{html}<p>{escape(NOISE_NOTE)}</p>" if self._noisy and best is not None else html
-
-
-def _journal(store: Store, name: str) -> JournalBase:
-    """Of a store that lists events, or of a server that has verbs of its own."""
-    made = getattr(store, "journal", None)
-    return Journal(store, name) if made is None else made(name)
-
 
 def _number(trial: Trial | int) -> int:
     return trial.number if isinstance(trial, Trial) else trial
-
-
-def _refuse_change(name: str, what: str, begun: Any, given: Any) -> None:
-    """A study goes on as it was begun, or not at all."""
-    if begun != given:
-        raise InvalidInputError(
-            f"study {name!r} was begun with {what} {begun!r}, not {given!r}; give the same, choose another name, or "
-            "continue it as it is with Study.open"
-        )

@@ -179,9 +179,9 @@ def test_a_worker_stopped_while_the_server_is_down_reports_unsent_results(
     one.send_signal(signal.SIGTERM)
     _, output = one.communicate(timeout=60)
     assert time.monotonic() - began < 20.0
-    (number, value) = re.findall(r"not written: study.tell\((\d+), \[(.+)\], attempt=0\)", output)[
-        0
-    ]
+    (number, value) = re.findall(
+        r"not recorded: call study.tell\((\d+), \[(.+)\], attempt=0\)", output
+    )[0]
     own.start()
     study = opened(served)
     assert study.tell(int(number), float(value), attempt=0).loss == float(value)

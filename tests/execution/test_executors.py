@@ -39,14 +39,14 @@ if sys.platform == "win32":
     pytest.skip("needs kill -9", allow_module_level=True)
 NAMES = registry.names("executors")
 APART = [name for name in NAMES if name not in ("serial", "threads")]
-"""Those whose calls do not share a process with the study."""
+"""Executors whose calls run outside the process of the study."""
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def executor(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
-    """Two workers, which all tests of the module use: each leaves them as good as new."""
+    """Yield an executor with two workers for all tests of the module."""
     options = {"slurm": {"folder": tmp_path_factory.mktemp("jobs"), "cluster": "local"}}.get(
         request.param, {}
     )
@@ -61,7 +61,7 @@ def problem(oracle: Any) -> bi.Problem:
 
 
 def few(executor: Any, count: int) -> int:
-    """So many calls; fewer where each begins an interpreter."""
+    """Return a number of calls, smaller if each call starts an interpreter."""
     return min(count, 3) if executor.name == "slurm" else count
 
 
@@ -142,7 +142,7 @@ def test_a_hang_costs_its_time(executor: Any, tmp_path: Path) -> None:
     study = begin(stuck)
     if executor.name == "serial":
         with pytest.raises(
-            bi.InvalidInputError, match=r"cannot keep timeout=1, .* use executor='processes'"
+            bi.InvalidInputError, match=r"cannot keep timeout=1, .* Use executor='processes'"
         ):
             study.run(4, executor=executor, timeout=1.0)
         return
@@ -355,7 +355,7 @@ def test_a_pool_of_the_users_that_breaks_says_what_to_do() -> None:
 
 
 class Cancelling(Executor):
-    """Somebody else cancels every second call."""
+    """Executor that cancels every second call."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -371,7 +371,7 @@ class Cancelling(Executor):
         return future
 
 
-def test_a_call_that_somebody_cancels_is_told_as_failed() -> None:
+def test_a_cancelled_call_fails() -> None:
     study = begin(bowl).run(4, executor=Cancelling())
     assert [t.state for t in study.trials] == [State.FAILED, State.COMPLETED] * 2
 
@@ -398,12 +398,12 @@ def test_a_job_that_was_begun_before_refuses(tmp_path: Path) -> None:
 
     once = _Once(bowl, tmp_path / "begun")
     assert once(np.full(2, 0.3)) == 0.0
-    with pytest.raises(BrokenExecutor, match="begun once more, which it refused"):
+    with pytest.raises(BrokenExecutor, match="started again, which it refused"):
         once(np.zeros(2))
     assert once.checkpoint(np.zeros(2)) is None, "submitit does not put it back"
 
 
-def test_a_thread_that_is_given_up_keeps_nobody_from_leaving(tmp_path: Path) -> None:
+def test_an_abandoned_thread_does_not_block_the_exit(tmp_path: Path) -> None:
     code = (
         "import time, bo_invert as bi\n"
         "p = bi.Problem(bi.Box([0.0], [1.0]), lambda x: time.sleep(1000), bi.Minimize())\n"
@@ -450,7 +450,7 @@ def test_what_waits_in_a_queue_is_given_back_when_a_run_stops() -> None:
 
 
 @pytest.mark.parametrize("ask", [0.0, 0.2])
-def test_nobody_waits_for_a_strategy_that_takes_its_time(ask: float) -> None:
+def test_no_worker_waits_for_a_slow_strategy(ask: float) -> None:
     class Thinking(bi.Strategy):
         name = "thinking"
 

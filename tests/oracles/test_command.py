@@ -553,7 +553,7 @@ def test_how_a_program_ended_is_known(tmp_path: Path) -> None:
     ended = run_program(
         [sys.executable, "-c", "print(5)"], tmp_path, dict(os.environ), None, 60.0, 100
     )
-    assert (ended.code, ended.stdout, ended.stderr, ended.cut, ended.why) == (
+    assert (ended.code, ended.stdout, ended.stderr, ended.truncated, ended.stopped_by) == (
         0,
         b"5\n",
         b"",
@@ -561,4 +561,4 @@ def test_how_a_program_ended_is_known(tmp_path: Path) -> None:
         "",
     )
     ended = run_program(["/bin/sh", "-c", "kill -15 $$"], tmp_path, {}, b"x" * 200_000, None, 100)
-    assert ended.sentence == "killed by SIGTERM"
+    assert ended.exit_text == "killed by SIGTERM"

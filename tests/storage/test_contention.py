@@ -62,4 +62,4 @@ def test_processes_that_begin_at_the_same_instant_share_a_study(
     )
     assert study.spent.values == study.spent.attempts == PROCESSES * EACH
     points = {trial.point.tobytes() for trial in study.trials}
-    assert len(points) == PROCESSES * EACH, "an ask that came second was computed anew"
+    assert len(points) == PROCESSES * EACH, "a second ask of the same number was repeated"

@@ -81,7 +81,7 @@ def test_a_worker_is_silent_after_it_was_seen_to_be() -> None:
     assert watch.expired(beats, leases) == {"b"}
 
 
-def test_time_in_which_nobody_looked_counts_little() -> None:
+def test_time_without_a_monitor_counts_little() -> None:
     clock = Hands()
     watch = LeaseMonitor(clock)
     assert watch.expired({"a": 1}, {"a": 60.0}) == set()
@@ -120,7 +120,7 @@ def test_a_silent_worker_loses_its_trials_and_a_beating_one_keeps_them() -> None
     consistent(s)
 
 
-def test_a_late_tell_is_kept_and_overwrites_nothing() -> None:
+def test_a_late_outcome_is_recorded_and_overwrites_nothing() -> None:
     s = study()
     (old,) = take(s, 1, "w1", lease=1.0)
     s.journal.expire(lambda worker: worker == "w1")
@@ -172,7 +172,7 @@ def test_a_lost_trial_that_answers_is_billed_once(attempt: int | None) -> None:
     consistent(s)
 
 
-def test_a_failure_told_again_after_a_second_try_began_is_nothing() -> None:
+def test_a_repeated_failure_after_a_retry_changes_nothing() -> None:
     s = study()
     (trial,) = take(s, 1, "w1")
     failed = outcome(s, float("nan"))

@@ -1,4 +1,4 @@
-"""What else goes wrong while a study runs: a locked database, a full disk, answers that cannot be written."""
+"""Faults while a study runs: a locked database, a full disk, answers that cannot be written."""
 
 from __future__ import annotations
 
@@ -49,10 +49,8 @@ def test_ten_seconds_of_somebody_elses_lock(tmp_path: Path) -> None:
         StorageBusyError, match=r"runs\.db stayed locked by another program for 0\.5 seconds"
     ):
         hasty.tell(trial, 2.0)
-    assert hasty.trials[0].state.open, "whoever reads is not kept waiting"
-    assert study.tell(trial, 1.0).loss == 1.0, (
-        "whoever has the usual patience is served when the lock is gone"
-    )
+    assert hasty.trials[0].state.open, "readers do not wait"
+    assert study.tell(trial, 1.0).loss == 1.0, "the default patience outlasts the lock"
     release.join()
     holder.close()
     assert [t.loss for t in hasty.trials] == [1.0]
@@ -111,7 +109,7 @@ assert study.spent.values == 10 and study.trials[5].loss == 1.0
 """
 
 
-def test_a_full_disk_leaves_all_that_was_told(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_all_outcomes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, timeout=120
     )
@@ -236,9 +234,7 @@ def test_an_ask_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         thread.join()
-        assert [answer.status_code for answer in answers] == [503], (
-            "whoever asked is told to ask again"
-        )
+        assert [answer.status_code for answer in answers] == [503], "the client must ask again"
         assert study.journal.read().seq == before
         answers, thread = thinking(served)
         served.kill()
@@ -274,7 +270,7 @@ def test_an_answer_that_cannot_be_written_is_shown(executor: str | None) -> None
     )
     assert untold
     store.broken = False
-    assert study.history.pending, "nobody knows yet what became of them"
+    assert study.history.pending, "their outcomes are unknown"
     for number, value in untold.items():
         study.tell(number, value, attempt=0)
     consistent(study)

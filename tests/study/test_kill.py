@@ -68,14 +68,14 @@ def trials(folder: Path) -> tuple[Trial, ...]:
     return Journal(store, "killed").trials if "killed" in store.names() else ()
 
 
-def attempts(told: tuple[Trial, ...]) -> list[Attempt]:
-    return [attempt for trial in told for attempt in trial.attempts]
+def attempts(log: tuple[Trial, ...]) -> list[Attempt]:
+    return [attempt for trial in log for attempt in trial.attempts]
 
 
-def outcomes(told: tuple[Trial, ...]) -> dict[int, tuple[bytes, float]]:
+def outcomes(log: tuple[Trial, ...]) -> dict[int, tuple[bytes, float]]:
     return {
         t.number: (t.point.tobytes(), float(t.y[0]))
-        for t in told
+        for t in log
         if t.state is State.COMPLETED and t.y is not None
     }
 
@@ -107,15 +107,15 @@ def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
     chance = random.Random(f"{strategy} 1")
     known: dict[int, tuple[bytes, float]] = {}
     for begun in CALLS:
-        entered, told = calls(killed), len(known)
+        entered, before = calls(killed), len(known)
         # Now and then short enough to hit the call itself, otherwise long enough to hit the next ask.
         kill_after(killed, strategy, begun, delay=chance.uniform(0.0, chance.choice([0.04, 0.4])))
-        kept = outcomes(trials(killed))
-        # What was told stays told. A process calls the oracle again only after the last answer is in the log, so all
-        # calls it made but the last must be there.
-        assert known.items() <= kept.items()
-        assert len(kept) - told >= calls(killed) - entered - 1
-        known = kept
+        recorded = outcomes(trials(killed))
+        # Recorded outcomes stay. A process calls the oracle again only after the last outcome is in
+        # the log, so all of its calls but the last must be there.
+        assert known.items() <= recorded.items()
+        assert len(recorded) - before >= calls(killed) - entered - 1
+        known = recorded
     last = start(killed, strategy)
     last.join(240)
     assert last.exitcode == 0
@@ -146,7 +146,7 @@ def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_a_killed_process_that_nobody_waits_for_is_gone() -> None:
+def test_a_killed_process_without_a_waiting_parent_has_ended() -> None:
     code = "from bo_invert.storage.worker_id import this_worker; print(this_worker(), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -1,4 +1,4 @@
-"""What to act on when answers are noisy: the point a model believes in, not the luckiest one."""
+"""Recommendations for noisy oracles: the point of best expected loss, not the best value."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_the_answers_of_one_point_count_together() -> None:
     assert found.noisy, "points were answered in different ways"
     assert study.best.y[0] == -0.5
     assert list(found.trial.point) == [0.9, 0.1]
-    assert found.told == often + 1
+    assert found.observed == often + 1
     assert found.trial.number == min(t.number for t in study.trials if list(t.point) == [0.9, 0.1])
 
 
@@ -232,7 +232,7 @@ def test_typed_parameters_and_constraints_by_belief() -> None:
     )
     hopeless = bi.Study.create("s", broken, strategy="random", seed=1).run(20)
     for noisy, words in [
-        (True, "at no told point a model believes"),
+        (True, "a model expects no observed point to satisfy"),
         (False, "none of the 20 completed trials"),
     ]:
         with pytest.raises(bi.InvalidInputError, match=words) as refusal:
@@ -279,7 +279,7 @@ def test_a_noisy_study_says_so() -> None:
     study.run(6)
     assert "study.recommend()" in repr(study)
     assert "study.recommend()" in study._repr_html_()
-    assert "partly luck" in repr(study.recommend())
+    assert "is biased" in repr(study.recommend())
     assert "luck" not in repr(bi.Study.create("s", noisy_bowl(), strategy="random", seed=0).run(6))
 
 
@@ -307,7 +307,7 @@ def test_the_command_line(
         captured = capsys.readouterr()
         return captured.out, captured.err
 
-    kept = ("--storage", "runs.db")
+    storage = ("--storage", "runs.db")
     ran = bo(
         "run",
         "noisy.py",
@@ -318,17 +318,17 @@ def test_the_command_line(
         "--name",
         "s",
         "--quiet",
-        *kept,
+        *storage,
     )
-    assert "answers are noisy, so the best seen, y=" in ran[1]
-    plain, said = bo("best", "s", *kept, "--format", "json")
-    assert "pass --problem file.py:name" in said
-    full, said = bo("best", "s", *kept, "--format", "json", "--problem", "noisy.py")
-    assert "partly luck; a model of all expects y=" in said
+    assert "the oracle is noisy, so the best value, y=" in ran[1]
+    plain, printed = bo("best", "s", *storage, "--format", "json")
+    assert "pass --problem file.py:name" in printed
+    full, printed = bo("best", "s", *storage, "--format", "json", "--problem", "noisy.py")
+    assert "is biased; a model of all observations expects y=" in printed
     record = json.loads(full)
     assert record.items() >= json.loads(plain).items()
     assert record["expected.y.low"] < record["expected.y"] < record["expected.y.high"]
     assert record["expected.loss"] == -record["expected.y"]
     assert {"recommended.number", "recommended.a", "recommended.b"} < set(record)
-    assert "recommended.b" in bo("best", "s", *kept, "--problem", "noisy.py")[0]
-    assert bo("best", "s", *kept, "--exact", "--format", "json") == (plain, "")
+    assert "recommended.b" in bo("best", "s", *storage, "--problem", "noisy.py")[0]
+    assert bo("best", "s", *storage, "--exact", "--format", "json") == (plain, "")

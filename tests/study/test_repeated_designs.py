@@ -1,4 +1,4 @@
-"""What was paid for under one point is not paid again under another."""
+"""Reuse of known designs: a design is evaluated once, also at several points."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_it_ends_when_there_is_nothing_new() -> None:
     """Sixteen texts are all there are."""
     words = Words()
     study = bi.Study.create("s", words.problem(), strategy="prior", seed=0)
-    with pytest.warns(UserWarning, match="of designs that are known, the 16 of them"):
+    with pytest.warns(UserWarning, match="were known designs, the 16 of them"):
         study.run(40)
     assert len(set(words.asked)) == len(words.asked) == study.spent.values <= 16
 
@@ -138,7 +138,7 @@ def test_twice_in_one_batch_is_one_call() -> None:
     assert len({trial.design for trial in trials}) == len(trials) == 3
     given_up = [trial for trial in study.trials if trial.state is bi.State.CANCELLED]
     assert given_up
-    assert "under way" in given_up[0].outcome.reason
+    assert "is running" in given_up[0].outcome.reason
     assert study.spent.lost == study.spent.values == 0
 
 

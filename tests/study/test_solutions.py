@@ -1,4 +1,4 @@
-"""What a study comes back with, and what others make of it."""
+"""Solutions of a study with verdicts of the judge and plausibility."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_claims_stand_beside_what_the_judge_says() -> None:
     ]
     assert min(gaps) > 0.02
     assert "judge says" in repr(found)
-    assert "asked 3 times" in repr(found)
+    assert "called 3 times" in repr(found)
     assert "<table>" in found._repr_html_()
 
 

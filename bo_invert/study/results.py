@@ -1,0 +1,158 @@
+"""Results of a study: trials, best trial, recommendation, solutions and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING
+
+from bo_invert.errors import InvalidInputError
+from bo_invert.history import History
+from bo_invert.problem_statement import ProblemStatement
+from bo_invert.problems.problem import Problem
+from bo_invert.search_domain import stored_domain
+from bo_invert.storage.journal_base import JournalBase
+from bo_invert.study.recommendation import NOISE_NOTE, Recommendation, known_noisy, recommend
+from bo_invert.study.solutions import Solutions, solutions
+from bo_invert.types import Ledger, Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from ax.api.client import Client
+
+
+class StudyResults:
+    """Read access to a study.
+
+    Args:
+        name: Name of the study.
+        journal: Its log.
+        problem: Its problem; None for a study that was opened without it.
+    """
+
+    def __init__(self, name: str, journal: JournalBase, problem: Problem | None) -> None:
+        self.name = name
+        self.journal = journal
+        self.problem = problem
+        self.seed: int = journal.header["seed"]
+
+    @property
+    def statement(self) -> ProblemStatement:
+        """Problem statement for the strategy."""
+        return self._require_problem().statement
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials in order; each can decode its ``design``."""
+        return self._with_designs(self.journal.trials)
+
+    @property
+    def history(self) -> History:
+        """The trials as arrays."""
+        return History(self.trials)
+
+    @property
+    def best(self) -> Trial | None:
+        """Feasible trial of lowest loss; None without one. Use ``recommend`` for noisy oracles."""
+        best = self.journal.best
+        return None if best is None else self._with_designs([best])[0]
+
+    def recommend(self, *, noisy: bool | None = None) -> Recommendation:
+        """Recommend an observed point, with its expected outputs, without a call.
+
+        The best value of a noisy oracle is biased by selection. For a noisy oracle, this is
+        therefore the point of lowest expected loss under a surrogate of all observations, with
+        90 % intervals of outputs and loss. For an exact oracle it is ``best``.
+
+        Args:
+            noisy: True if repeated calls at a point differ. Default: as declared to the strategy
+                or as observed in the log.
+
+        Raises:
+            InvalidInputError: There is no observation, or none satisfies the constraints.
+        """
+        return recommend(self.statement, self.history, self._noisy if noisy is None else noisy)
+
+    def solutions(self, count: int = 1) -> Solutions:
+        """Return the best ``count`` different designs with verdicts of the judge and plausibility.
+
+        The judge of the problem is called once for each. The result counts these calls; no
+        ledger does, because no strategy sees the answers. For a noisy oracle, the recommended
+        trial comes first.
+
+        Raises:
+            InvalidInputError: The study was opened without its problem, or ``count`` is below 1.
+        """
+        if count < 1:
+            raise InvalidInputError(f"solutions: count must be at least 1, got {count}")
+        return solutions(self._require_problem(), self.history, count, self._noisy)
+
+    @property
+    def spent(self) -> Ledger:
+        """Costs so far, all attempts included."""
+        return self.journal.ledger
+
+    @property
+    def problem_name(self) -> str:
+        """Name of the problem."""
+        return str(self.journal.header["problem_name"])
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the oracle's outputs."""
+        return tuple(self.journal.header["problem"]["outputs"])
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per trial: state, origin, parameters, outputs, loss, cost, reason."""
+        from bo_invert.report.dataframe import trials_frame
+
+        space = None if self.problem is None else self.problem.space.domain
+        domain = space or stored_domain(self.journal.header["problem"])
+        return trials_frame(self.trials, self.outputs, domain)
+
+    def to_ax(self) -> Client:
+        """Return an Ax ``Client`` with all trials, for the analyses and storage of Ax."""
+        from bo_invert.strategies.ax.conversion import to_ax
+
+        return to_ax(self.statement, self.trials, self.seed)
+
+    def _with_designs(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
+        if self.problem is None:
+            return tuple(trials)
+        return tuple(trial.with_decode(self.problem.decode) for trial in trials)
+
+    def _require_problem(self) -> Problem:
+        if self.problem is None:
+            raise InvalidInputError(
+                f"study {self.name!r} was opened without its problem; pass problem= to continue it"
+            )
+        return self.problem
+
+    @property
+    def _noisy(self) -> bool:
+        return known_noisy(self.journal.header["strategy"], self.history)
+
+    @property
+    def _strategy_name(self) -> str:
+        # From the log: reports need no installed strategy.
+        return str(self.journal.header["strategy"]["name"])
+
+    def __repr__(self) -> str:
+        from bo_invert.report.text import study_text
+
+        text = study_text(
+            self.name, self.problem_name, self._strategy_name, self.trials, self.spent
+        )
+        return f"{text}\n  note    {NOISE_NOTE}" if self._noisy and self.best is not None else text
+
+    def _repr_html_(self) -> str:
+        from bo_invert.report.notebook import study_html
+
+        best = self.best
+        draw = None if self.problem is None else self.problem.draw
+        picture = draw(best.design) if draw is not None and best is not None else None
+        html = study_html(
+            self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture
+        )
+        return f"{html}<p>{escape(NOISE_NOTE)}</p>" if self._noisy and best is not None else html
