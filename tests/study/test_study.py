@@ -524,8 +524,8 @@ def test_a_strategy_needs_no_registration() -> None:
         ("gp", {"noisy": "no"}, "option noisy takes true or false, got 'no'"),
         ("gp", {"initial": "many"}, "option initial takes a whole number or nothing"),
         ("cmaes", {"sigma0": "x"}, "option sigma0 takes a number or nothing"),
-        ({"name": "gp", "optons": {"noisy": True}}, {}, "a strategy is a name or"),
-        (7, {}, "a strategy is a name or"),
+        ({"name": "gp", "optons": {"noisy": True}}, {}, "strategy must be a name or"),
+        (7, {}, "strategy must be a name or"),
     ],
 )
 def test_options_are_checked_before_anything_runs(
