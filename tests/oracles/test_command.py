@@ -221,7 +221,7 @@ def test_output_that_is_no_number() -> None:
     assert "must be CSV" in reason(script("print('1.0')", output="csv"))
     assert "per design (1), got 2" in reason(script("print('y\\n1\\n2')", output="csv"))
     assert "no output file result.dat" in reason(script("pass", source="result.dat"))
-    assert "no ordinary file" in reason(script("import os; os.mkfifo('r')", source="r"))
+    assert "not a regular file" in reason(script("import os; os.mkfifo('r')", source="r"))
     assert "longer than 100 bytes" in reason(
         script("open('r', 'w').write('1' * 101)", source="r", limit=100)
     )

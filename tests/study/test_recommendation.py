@@ -322,7 +322,7 @@ def test_the_command_line(
     )
     assert "the oracle is noisy, so the best value, y=" in ran[1]
     plain, printed = bo("best", "s", *storage, "--format", "json")
-    assert "pass --problem file.py:name" in printed
+    assert "Add --problem file.py:name" in printed
     full, printed = bo("best", "s", *storage, "--format", "json", "--problem", "noisy.py")
     assert "is biased; a model of all observations expects y=" in printed
     record = json.loads(full)
