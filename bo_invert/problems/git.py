@@ -1,4 +1,4 @@
-"""The git commit that a file is of, where git keeps it."""
+"""Git commit of a file."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 
 @cache
 def commit_of(file: Path, among: str | None = None) -> str | None:
-    """The commit of the repository that keeps a file; looked up once per process.
+    """Return the commit of the repository that tracks a file, cached per process.
 
     Args:
-        file: whose commit it is.
-        among: what is compared with the commit, relative to the file's folder; default: the file alone.
+        file: tracked file.
+        among: path to compare with the commit, relative to the file's folder; default: the file.
 
     Returns:
-        Twelve digits, with a ``+`` behind them if the files differ from the commit; None where git does not keep them.
+        Twelve hexadecimal digits, followed by ``+`` if the path differs from the commit; None if
+        git does not track the file.
     """
     folder = file.parent
     if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
         return None
     try:
-        _git(
-            folder, "ls-files", "--error-unmatch", "--", file.name
-        )  # a repository around it may know nothing of it
+        # A surrounding repository may not track the file.
+        _git(folder, "ls-files", "--error-unmatch", "--", file.name)
         changed = bool(_git(folder, "status", "--porcelain", "--", among or file.name))
         return _git(folder, "rev-parse", "--short=12", "HEAD") + "+" * changed
     except (OSError, subprocess.SubprocessError):

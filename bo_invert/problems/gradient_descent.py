@@ -1,4 +1,4 @@
-"""Descents side by side: where they stand, the best each has seen, and what each has spent."""
+"""Batch of descents: positions, best values and costs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from bo_invert.types import Array, Cost, Outcome, Query, State
 IntArray = NDArray[np.int64]
 
 
-class Problem(Protocol):
-    """What a descent needs of a problem; ``bo_invert.Problem`` has it."""
+class DifferentiableProblem(Protocol):
+    """Interface of a problem that descents need; ``bo_invert.Problem`` implements it."""
 
     name: str
     space: Space
@@ -33,34 +33,36 @@ class Problem(Protocol):
 
     @property
     def differentiable(self) -> bool:
-        """Whether gradients flow from the loss to a point."""
+        """True if space and oracle are differentiable."""
 
     def loss_tensor(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Loss of outputs ``(n, m)``, shape ``(n,)``."""
+        """Return the penalised loss of outputs ``(n, m)``, shape ``(n,)``."""
 
     def violation(self, y: Array) -> float:
-        """How far outputs ``(m,)`` are beyond the constraints."""
+        """Return the constraint violation of outputs ``(m,)``."""
 
     def outcome(self, answer: Any, cost: Cost, **extra: Any) -> Outcome:
-        """The outcome of raw outputs or of a verdict."""
+        """Convert raw outputs or an ``EvaluationError`` to an outcome."""
 
     def evaluate(self, queries: Sequence[Query]) -> list[Outcome]:
-        """Answers to plain queries."""
+        """Evaluate plain queries."""
 
 
-class Course:
-    """n descents side by side: where they stand, the best they saw, what they spent.
+class DescentBatch:
+    """Batch of n descents.
 
     Attributes:
-        points: where they stand, shape ``(n, d)``, on the oracle's device.
-        alive: which can still move, shape ``(n,)``.
-        seen: which have a finite value to show, shape ``(n,)``.
-        values: spent so far, shape ``(n,)``.
-        exact: whether the forward pass is the oracle itself.
-        total: what the last look minimised, summed over its points.
+        points: present points, shape ``(n, d)``, on the oracle's device.
+        alive: descents that can move on, shape ``(n,)``.
+        seen: descents with a finite value, shape ``(n,)``.
+        values: oracle values spent, shape ``(n,)``.
+        exact: the forward pass is the oracle itself, not a proxy.
+        total: last minimised loss, summed over its points.
     """
 
-    def __init__(self, problem: Problem, queries: Sequence[Query], steps: int, seed: int) -> None:
+    def __init__(
+        self, problem: DifferentiableProblem, queries: Sequence[Query], steps: int, seed: int
+    ) -> None:
         assert problem.oracle is not None
         n, domain = len(queries), problem.domain
         start = torch.from_numpy(np.array([query.point for query in queries]))
@@ -74,7 +76,7 @@ class Course:
         self.loss, self.violation = np.full(n, np.inf), np.full(n, np.inf)
         self.y = np.full((n, len(problem.outputs)), np.nan)
         self.traces: list[list[float]] = [[] for _ in queries]
-        self.verdicts: dict[int, EvaluationError] = {}
+        self.failures: dict[int, EvaluationError] = {}
         self.total = np.inf
         self.started = time.perf_counter()
 
@@ -87,20 +89,20 @@ class Course:
         step: int | None = None,
         corrected: bool = False,
     ) -> torch.Tensor:
-        """Look at the points of ``rows``, bill and remember.
+        """Evaluate the points of ``rows``, bill them and update the best values.
 
-        If the batch raises, each point is asked alone and pays for both: as with values, one bad design may not cost
-        its neighbours their turn.
+        If the batch raises, each point is evaluated alone and billed for both, so that one failing
+        design does not stop the others.
 
         Args:
-            rows: which points.
-            slope: whether the gradient is computed, and billed.
+            rows: indices of the points.
+            slope: compute and bill the gradient.
             regular: add the penalty of the space.
-            step: number of the step, which seeds the augmentation; None for none.
-            corrected: take the loss's slope at the outputs already known, which bills no value.
+            step: number of the step, which seeds the augmentation; None for no augmentation.
+            corrected: evaluate the gradient of the loss at known outputs; bills no value.
 
         Returns:
-            Slopes ``(len(rows), d)``, NaN where there are none.
+            Gradients ``(len(rows), d)``, NaN for failures.
         """
         points = self.points[rows]
         generator = (
@@ -108,10 +110,10 @@ class Course:
         )
         truth = torch.from_numpy(self.y[rows]) if corrected else None
         try:
-            seen = _look(
+            seen = _evaluate(
                 self.problem, points, slope=slope, generator=generator, regular=regular, truth=truth
             )
-            losses = self._remember(rows, seen.y.double().cpu().numpy())
+            losses = self._update_best(rows, seen.y.double().cpu().numpy())
         except (Exception, SystemExit) as error:
             self._bill(rows, np.full(len(rows), np.nan), not corrected, False)
             if len(rows) > 1:
@@ -119,37 +121,35 @@ class Course:
                 return torch.cat(
                     [self.measure(rows[i : i + 1], step=step, **options) for i in range(len(rows))]
                 )
-            verdict = (
-                error
-                if isinstance(error, EvaluationError)
-                else FailedError(f"{type(error).__name__}: {error}")
-            )
-            self.verdicts[int(rows[0])], self.alive[rows] = verdict, False
+            failure: EvaluationError = FailedError(f"{type(error).__name__}: {error}")
+            if isinstance(error, EvaluationError):
+                failure = error
+            self.failures[int(rows[0])], self.alive[rows] = failure, False
             return torch.full_like(points, torch.nan)
         self.total, self.clean = float(seen.total.sum()), self.clean and seen.clean
         self._bill(rows, losses, not corrected, slope)
         return torch.full_like(points, torch.nan) if seen.slope is None else seen.slope
 
     def verify(self) -> None:
-        """Measure the points as they are with the oracle itself, one value each."""
+        """Evaluate the present points with the oracle itself, one value each."""
         points = self.points.double().cpu().numpy()
         for i, outcome in enumerate(self.problem.evaluate([Query(point) for point in points])):
             row, loss = np.array([i]), np.array([np.nan])
             if outcome.y is not None:
-                loss = self._remember(row, outcome.y[None])
+                loss = self._update_best(row, outcome.y[None])
             else:
-                self.verdicts[i] = (
+                self.failures[i] = (
                     InfeasibleError if outcome.state is State.INFEASIBLE else FailedError
                 )(outcome.reason)
             for _ in range(outcome.cost.values - 1):
                 self._bill(row, np.array([np.nan]), True, False)
             if outcome.cost.values:
                 self._bill(row, loss, True, False)
-            else:  # known from a cache: seen, and not spent
+            else:  # cached: a value without a call
                 self.traces[i].append(float(loss[0]))
 
     def finish(self) -> list[Outcome]:
-        """Spend the last value on a true one: where an exact descent stands, or of the best that was found."""
+        """Evaluate the clean loss with the last call, at the present or at the best point."""
         if self.exact and self.clean:
             rows = np.flatnonzero(self.alive & (self.values < self.steps))
             if len(rows):
@@ -165,19 +165,19 @@ class Course:
         return self.outcomes()
 
     def outcomes(self) -> list[Outcome]:
-        """The best of each descent, or the reason why there is none."""
+        """Return the best outcome of each descent, or its failure."""
         seconds = (time.perf_counter() - self.started) / len(self.values)
         points = self.best.double().cpu().numpy()
         answers = []
         for i, point in enumerate(points):
             cost = Cost(int(self.values[i]), int(self.gradients[i]), seconds)
-            none = self.verdicts.get(i) or FailedError("no value along the way was a finite number")
+            none = self.failures.get(i) or FailedError("no value of the descent was finite")
             outcome = self.problem.outcome(self.y[i] if self.seen[i] else none, cost)
             answers.append(replace(outcome, point=point, trace=np.array(self.traces[i])))
         return answers
 
-    def _remember(self, rows: IntArray, y: Array) -> Array:
-        """Keep what is better than the best so far. Returns the losses to show, NaN where infeasible or not finite."""
+    def _update_best(self, rows: IntArray, y: Array) -> Array:
+        """Store improvements; return the losses, NaN if infeasible or not finite."""
         with np.errstate(invalid="ignore", over="ignore"):
             loss = np.asarray(self.problem.objective.loss(y), dtype=float)
         violation = np.array([self.problem.violation(row) for row in y])
@@ -186,13 +186,10 @@ class Course:
             (violation == self.violation[rows]) & (loss < self.loss[rows])
         )
         better = usable & ahead
-        kept = rows[better]
-        self.loss[kept], self.violation[kept], self.y[kept] = (
-            loss[better],
-            violation[better],
-            y[better],
-        )
-        self.best[kept], self.seen[kept] = self.points[kept], True
+        improved = rows[better]
+        self.loss[improved], self.violation[improved] = loss[better], violation[better]
+        self.y[improved], self.seen[improved] = y[better], True
+        self.best[improved] = self.points[improved]
         return np.where(usable & (violation <= 0), loss, np.nan)
 
     def _bill(self, rows: IntArray, losses: Array, value: bool, gradient: bool) -> None:
@@ -203,8 +200,8 @@ class Course:
                 self.traces[row].append(float(loss))
 
 
-class _Seen(NamedTuple):
-    """One look at n points: outputs ``(n, m)``, what is minimised ``(n,)``, its slope ``(n, d)`` if wanted."""
+class _Evaluation(NamedTuple):
+    """Outputs ``(n, m)``, minimised loss ``(n,)`` and its gradient ``(n, d)`` at n points."""
 
     y: torch.Tensor
     total: torch.Tensor
@@ -212,19 +209,20 @@ class _Seen(NamedTuple):
     clean: bool
 
 
-def _look(
-    problem: Problem,
+def _evaluate(
+    problem: DifferentiableProblem,
     points: torch.Tensor,
     *,
     slope: bool,
     generator: torch.Generator | None = None,
     regular: bool = False,
     truth: torch.Tensor | None = None,
-) -> _Seen:
-    """Value, and slope if wanted, at ``points`` ``(n, d)``.
+) -> _Evaluation:
+    """Evaluate the loss, and its gradient if requested, at ``points`` ``(n, d)``.
 
-    ``generator`` switches augmentation on, ``regular`` the penalty of the space. Given ``truth``, the slope is that of
-    the loss at these outputs with the Jacobian of the forward pass: a stand-in's error then only bends its direction.
+    ``generator`` enables augmentation, ``regular`` the penalty of the space. Given ``truth``, the
+    gradient is J^T grad L(truth) with the Jacobian J of the forward pass, so the error of a proxy
+    affects only J.
     """
     assert problem.oracle is not None
     points = points.detach().requires_grad_(slope)
@@ -235,23 +233,24 @@ def _look(
         if y.shape != (len(points), len(problem.outputs)):
             wanted = (len(points), len(problem.outputs))
             raise FailedError(
-                f"the oracle gave outputs of shape {tuple(y.shape)}, expected {wanted}"
+                f"the oracle returned outputs of shape {tuple(y.shape)}, expected {wanted}"
             )
         if truth is not None:
             y = y + (truth.to(y) - y).detach()
         total = problem.loss_tensor(y)
         if total.shape != (len(points),):
             raise FailedError(
-                f"the objective gave a loss of shape {tuple(total.shape)}, expected ({len(points)},)"
+                f"the objective returned a loss of shape {tuple(total.shape)}, "
+                f"expected ({len(points)},)"
             )
         if regular:
             total = total + problem.space.penalty_tensor(points, designs).to(total)
         gradient = torch.autograd.grad(total.sum(), points)[0] if slope else None
-    return _Seen(y.detach(), total.detach(), gradient, shown is designs)
+    return _Evaluation(y.detach(), total.detach(), gradient, shown is designs)
 
 
 def project(domain: Domain, points: torch.Tensor) -> torch.Tensor:
-    """``Domain.project`` for the continuous domains a descent can walk in, and to where a latent's ``floor`` allows."""
+    """Project points onto the continuous domain, including the plausibility floor of a latent."""
     if not domain.latent:
         return points.clamp(0.0, 1.0)
     if not domain.floor or domain.reference is None:
@@ -261,10 +260,9 @@ def project(domain: Domain, points: torch.Tensor) -> torch.Tensor:
 
 
 def _inside(domain: Domain, points: torch.Tensor) -> torch.Tensor:
-    """Points pulled inside the ball of a latent."""
-    radius = domain.reach * (
-        1.0 - 4.0 * torch.finfo(points.dtype).eps
-    )  # inside after rounding, too
+    """Project points onto the ball of a latent domain."""
+    # A few machine epsilon smaller, so that rounding does not leave the ball.
+    radius = domain.reach * (1.0 - 4.0 * torch.finfo(points.dtype).eps)
     norm = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=1e-12)
     shrink: torch.Tensor = (radius / norm).clamp(max=1.0)
     return points * shrink

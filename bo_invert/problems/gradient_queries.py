@@ -1,8 +1,7 @@
-"""Gradients and descents, run next to the oracle and billed call by call.
+"""Evaluation of gradient and descent queries next to the oracle, with each call billed.
 
-Descents with equal settings run as one batch: thousands of starting points are one tensor program on the device of
-the oracle. What is optimised may be augmented, penalised or a stand-in's; what is reported is always the true loss of
-the clean design.
+Descents with equal settings run as one batch on the oracle's device. The optimised loss may be
+augmented, penalised or that of a proxy. The reported loss is the true one of the clean design.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ import numpy as np
 import torch
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.problems.gradient_descent import Course, Problem, project
+from bo_invert.problems.gradient_descent import DescentBatch, DifferentiableProblem, project
 from bo_invert.types import Array, Descent, Outcome, Query
 
 
-def evaluate_gradients(problem: Problem, queries: Sequence[Query]) -> list[Outcome]:
-    """Answer queries that ask for a gradient or a descent; one outcome each, in order.
+def evaluate_gradients(problem: DifferentiableProblem, queries: Sequence[Query]) -> list[Outcome]:
+    """Evaluate gradient and descent queries; return one outcome each, in order.
 
-    A descent's outcome holds the best point it evaluated, by violation and then by loss. A value that breaks a
-    constraint is NaN in its trace, because a curve of the best feasible loss is drawn from it.
+    The outcome of a descent holds the best point it evaluated, by violation and then by loss. Its
+    trace is NaN at infeasible values, since curves show the best feasible loss.
 
     Raises:
-        InvalidInputError: the problem has no gradients, or a descent asks for something unknown.
+        InvalidInputError: the problem has no gradients, or a descent has invalid settings.
     """
     if not problem.differentiable:
         raise InvalidInputError(
-            f"problem {problem.name!r} has no gradients: its space or its oracle is not differentiable; "
-            "ask for values only, or give the oracle a stand-in (bo_invert.Twin)"
+            f"problem {problem.name!r} has no gradients: space or oracle is not differentiable. "
+            "Ask for values only, or add a proxy (bi.GradientProxy)."
         )
     groups: dict[tuple[Descent | None, int], list[int]] = {}
     for i, query in enumerate(queries):
@@ -43,18 +42,20 @@ def evaluate_gradients(problem: Problem, queries: Sequence[Query]) -> list[Outco
             answers = _gradients(problem, asked)
         elif descent.steps < 1 or descent.optimizer not in ("adam", "lbfgs"):
             raise InvalidInputError(
-                f"a descent takes at least one step of 'adam' or 'lbfgs', got {descent}"
+                f"descent: steps must be positive and optimizer 'adam' or 'lbfgs', got {descent}"
             )
         elif descent.optimizer == "adam":
-            answers = _adam(Course(problem, asked, descent.steps, seed), descent)
+            answers = _adam(DescentBatch(problem, asked, descent.steps, seed), descent)
         else:
-            answers = [_lbfgs(Course(problem, [query], descent.steps, seed)) for query in asked]
+            answers = [
+                _lbfgs(DescentBatch(problem, [query], descent.steps, seed)) for query in asked
+            ]
         outcomes.update(zip(rows, answers, strict=True))
     return [outcomes[i] for i in range(len(queries))]
 
 
-def _gradients(problem: Problem, queries: Sequence[Query]) -> list[Outcome]:
-    course = Course(problem, queries, steps=1, seed=0)
+def _gradients(problem: DifferentiableProblem, queries: Sequence[Query]) -> list[Outcome]:
+    course = DescentBatch(problem, queries, steps=1, seed=0)
     rows = np.arange(len(queries))
     if not course.exact:
         course.verify()
@@ -74,8 +75,8 @@ def _gradients(problem: Problem, queries: Sequence[Query]) -> list[Outcome]:
     return answers
 
 
-def _adam(course: Course, descent: Descent) -> list[Outcome]:
-    """Adam (Kingma & Ba 2015) on all points at once, projected after every step."""
+def _adam(course: DescentBatch, descent: Descent) -> list[Outcome]:
+    """Run Adam (Kingma & Ba 2015) on all points, with a projection after each step."""
     optimizer = torch.optim.Adam([course.points], lr=descent.learning_rate)
     for step in range(descent.steps - 1):
         rows = np.flatnonzero(course.alive & (course.values < descent.steps - 1))
@@ -91,11 +92,14 @@ def _adam(course: Course, descent: Descent) -> list[Outcome]:
 
 
 class _Stop(Exception):
-    """The calls of a descent are spent, or it met something that is not a number."""
+    """Spent budget of a descent, or a value that is not finite."""
 
 
-def _lbfgs(course: Course) -> Outcome:
-    """L-BFGS-B (Byrd et al. 1995). No augmentation: a line search needs a function that stays the same."""
+def _lbfgs(course: DescentBatch) -> Outcome:
+    """Run L-BFGS-B (Byrd et al. 1995) without augmentation.
+
+    A line search needs a deterministic loss.
+    """
     from scipy.optimize import minimize
 
     domain = course.problem.domain
@@ -126,9 +130,11 @@ def _lbfgs(course: Course) -> Outcome:
 
 
 def _pull_back(x: Array, inside: Array, slope: Array) -> Array:
-    """The slope with respect to ``x`` of a function of its projection ``inside``: exact for a ball around 0.
+    """Return the gradient with respect to ``x`` of a function of its projection ``inside``.
 
-    A floor's edge is taken for such a ball's, as far out as the projection is.
+    With p(x) = r x / |x| the chain rule gives J^T g = (r / |x|) (g - u u^T g), u = x / |x|. It is
+    exact for a ball around 0. The edge of a plausibility floor is approximated by the ball through
+    the projection.
     """
     outward = x - inside
     far = float(np.linalg.norm(outward))

@@ -1,14 +1,15 @@
-"""Where two JSON values differ, in words."""
+"""Differences between two JSON values."""
 
 from __future__ import annotations
 
 from bo_invert.types import JSON
 
-_LONGEST = 200
+# Length in characters of a quoted value. Engineering choice: one screen line.
+_MAX_LENGTH = 200
 
 
 def differences(stored: JSON, given: JSON, path: str = "") -> list[str]:
-    """Where two JSON values differ, one readable line each."""
+    """List the differences between two JSON values, one line each."""
     if isinstance(stored, dict) and isinstance(given, dict):
         keys = [*stored, *(key for key in given if key not in stored)]
         return [
@@ -23,4 +24,4 @@ def differences(stored: JSON, given: JSON, path: str = "") -> list[str]:
 
 def _quoted(value: JSON) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"

@@ -1,4 +1,4 @@
-"""Problems by name: a ready problem's, or ``file.py:name``."""
+"""Loading of problems by name: a ready problem, or ``file.py:name``."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bo_invert.problems.problem import Problem
 
 
 def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
-    """A problem from its name.
+    """Load a problem by its name.
 
     Args:
-        source: of a ready problem, or ``file.py:name``, where ``name`` is a ``Problem`` or a function that makes one;
-            ``file.py`` alone stands for ``file.py:problem``.
-        settings: options of the ready problem, or of the function.
+        source: name of a ready problem, or ``file.py:name``, where ``name`` is a ``Problem`` or a
+            function that returns one; ``file.py`` stands for ``file.py:problem``.
+        settings: options of the ready problem or of the function.
 
     Raises:
-        InvalidInputError: there is no such problem, or it has no such option; the message says what there is.
+        InvalidInputError: the problem or an option does not exist; the message lists valid ones.
     """
     path, name = _file_and_name(source)
     if path is None:
@@ -38,42 +38,40 @@ def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
             near = difflib.get_close_matches(name, vars(module), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise InvalidInputError(
-                f"{path} has no {name!r}{hint} Problems there: {', '.join(found) or 'none'}"
+                f"{path}: no {name!r}{hint} Known problems: {', '.join(found) or 'none'}"
             )
         made = getattr(module, name)
     if isinstance(made, Problem):
         if settings:
             raise InvalidInputError(
-                f"{source} is a finished problem and takes no settings, got {sorted(settings)}"
+                f"{source}: a Problem object takes no settings, got {sorted(settings)}"
             )
         return made
     if not callable(made):
         raise InvalidInputError(
-            f"{source} is of type {type(made).__name__}, not a Problem or a function that makes one"
+            f"{source}: must be a Problem or a function that returns one, got {type(made).__name__}"
         )
     options = signature(made)
     try:
         options.bind(**settings)
     except TypeError as error:
         raise InvalidInputError(
-            f"{source}: {error}; its options are: {', '.join(options.parameters) or 'none'}"
+            f"{source}: {error}. Options: {', '.join(options.parameters) or 'none'}"
         ) from None
     result = made(**settings)
     if not isinstance(result, Problem):
-        raise InvalidInputError(
-            f"{source}() gave something of type {type(result).__name__}, not a Problem"
-        )
+        raise InvalidInputError(f"{source}(): must return a Problem, got {type(result).__name__}")
     return result
 
 
 def problem_title(source: str) -> str:
-    """How tables call the problem of ``source``."""
+    """Return the name of the problem of ``source`` in tables."""
     path, name = _file_and_name(source)
     return path.stem if path is not None and name == "problem" else name
 
 
 class VariedProblem:
-    """A function from a seed to a problem that has one option set to that seed. Can travel to another process."""
+    """Picklable function from a seed to a problem with one option set to the seed."""
 
     def __init__(self, source: str, settings: Mapping[str, Any], option: str) -> None:
         self.source, self.settings, self.option = source, dict(settings), option
@@ -91,9 +89,9 @@ def _file_and_name(source: str) -> tuple[Path | None, str]:
 
 def _module(path: Path) -> ModuleType:
     if not path.is_file():
-        raise InvalidInputError(f"there is no file {path}")
+        raise InvalidInputError(f"file {path} does not exist")
     path = path.resolve()
-    # Under its own name if that is free, so that worker processes can import it too; never in place of another.
+    # Worker processes import the module by its own name, unless another module has this name.
     known = sys.modules.get(path.stem)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known
@@ -103,9 +101,7 @@ def _module(path: Path) -> ModuleType:
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     if str(path.parent) not in sys.path:
-        sys.path.insert(
-            0, str(path.parent)
-        )  # as Python does for a script: it may import its neighbours
+        sys.path.insert(0, str(path.parent))  # as Python does for a script
     try:
         spec.loader.exec_module(module)
     except BoInvertError:
@@ -118,6 +114,6 @@ def _module(path: Path) -> ModuleType:
         ]
         where = f"{path}:{lines[-1]}" if lines else str(path)
         raise InvalidInputError(
-            f"{where} could not be loaded: {type(error).__name__}: {error}"
+            f"{where}: loading failed: {type(error).__name__}: {error}"
         ) from error
     return module

@@ -1,4 +1,4 @@
-"""A problem: space, oracle and objective. Stateless; it evaluates queries and says what a strategy may know."""
+"""Problem: space, oracle and objective; evaluates queries, holds no state."""
 
 from __future__ import annotations
 
@@ -20,38 +20,41 @@ from bo_invert.types import JSON, Array, Cost, Outcome, Query, State
 if TYPE_CHECKING:
     import torch
 
-#: Share of a latent's reference measure that is searched if nobody says otherwise.
+# Default share of a latent reference measure to search, dimensionless. Engineering choice: excludes
+# the least plausible 1 % of real codes.
 REALISM = 0.99
 
 
 class Problem:
-    """What is to be inverted.
+    """Black-box inversion problem.
 
     Args:
-        space: from points to designs.
-        oracle: from designs to outputs: an ``Oracle``, any callable on one design, a ``torch.nn.Module`` on a batch,
-            an estimator with ``predict``; None when designs are evaluated elsewhere (``study.ask`` and ``tell`` only).
-        objective: from outputs to a loss.
-        constraints: on outputs, as ``"confidence >= 0.9"`` or objects.
-        outputs: names of the outputs, or how many there are; default: what the oracle says, otherwise the names that
-            objective and constraints use, otherwise ``y`` (or ``y0, y1, ...``).
-        name: for tables and messages.
-        judge: a second oracle on the same designs, which no search sees; it scores what is returned.
-        draw: turns a design into a picture, an array ``(height, width)`` or ``(height, width, 3)`` in [0, 1].
-        realism: share of a latent's reference measure in which strategies search: 0.99 leaves out the points that the
-            outer 1 % of real codes are like; None or 1.0 for everything inside its radius. Nothing in a box.
-        reuse: whether a design that is known is answered from the log, at no cost; a design that was answered in two
-            ways is asked for again nevertheless, and so is each in a study with ``noisy=True``. Default: where designs
-            are texts, whole numbers, choices or made of these, so that many points stand for one.
-        plausibility: how plausible n designs are, in [0, 1], shape ``(n,)``, by a measure that does not depend on the
-            space, so that methods working in different spaces can be compared.
+        space: map from points to designs.
+        oracle: map from designs to outputs: an ``Oracle``, a callable on one design, a
+            ``torch.nn.Module`` on a batch, or an estimator with ``predict``. None if designs are
+            evaluated elsewhere (``study.ask`` and ``tell`` only).
+        objective: map from outputs to a loss.
+        constraints: constraints on outputs, such as ``"confidence >= 0.9"``, or objects.
+        outputs: names of the outputs, or their number. Default: the oracle's names, else the names
+            in objective and constraints, else ``y`` (or ``y0, y1, ...``).
+        name: name in tables and messages.
+        judge: second oracle on the same designs. No search sees it; it scores returned designs.
+        draw: map from a design to a picture, an array ``(height, width)`` or
+            ``(height, width, 3)`` in [0, 1].
+        realism: share of a latent reference measure that strategies search: 0.99 excludes the least
+            plausible 1 % of real codes; None or 1.0 searches the whole ball. A box ignores it.
+        reuse: answer a known design from the log, without a call. Designs with two different
+            outcomes, and all designs of a study with ``noisy=True``, are evaluated again. Default:
+            True if designs are texts, integers, choices or composed of these.
+        plausibility: plausibility of n designs in [0, 1], shape ``(n,)``, independent of the space,
+            so that methods with different spaces can be compared.
 
     Raises:
-        InvalidInputError: the pieces do not fit; the message says which.
+        InvalidInputError: the arguments do not match; the message names them.
     """
 
     domain: Domain
-    """Where strategies move: the space's, inside what ``realism`` asks for."""
+    """Search domain: that of the space, restricted by ``realism``."""
 
     def __init__(
         self,
@@ -94,10 +97,10 @@ class Problem:
 
     @property
     def realism(self) -> float | None:
-        """Share of a latent's reference measure in which strategies search; None for all of it.
+        """Share of a latent reference measure that strategies search; None for all of it.
 
         Raises:
-            InvalidInputError: set to something that is no share in (0, 1].
+            InvalidInputError: the assigned value is not in (0, 1].
         """
         return self._realism
 
@@ -106,42 +109,39 @@ class Problem:
         if share is not None and (
             isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1
         ):
-            hint = (
-                "; how plausible designs are is asked by plausibility=" if callable(share) else ""
-            )
+            hint = ". Pass functions of designs as plausibility=." if callable(share) else ""
             raise InvalidInputError(
-                "Problem: realism is the share of the reference measure to search in, in (0, 1], or None, "
-                f"got {share!r}{hint}"
+                f"Problem: realism must be a share in (0, 1] or None, got {share!r}{hint}"
             )
         self._realism = None if share is None else float(share)
         self.domain = self.space.domain.with_floor(1.0 - (share or 1.0))
 
     @property
     def differentiable(self) -> bool:
-        """Whether gradients flow from the loss to a point."""
+        """True if space and oracle are differentiable."""
         return self.space.differentiable and self.oracle is not None and self.oracle.differentiable
 
     @property
     def statement(self) -> ProblemStatement:
-        """What a strategy may know."""
+        """Problem statement, the part of the problem that a strategy receives."""
         return ProblemStatement(
-            self.name, self.domain, self.outputs, self.objective, self.constraints, self.differentiable,
-            self.space.features, self.space.identify,
+            self.name, self.domain, self.outputs, self.objective, self.constraints,
+            self.differentiable, self.space.features, self.space.identify,
         )  # fmt: skip
 
     def decode(self, point: Array) -> Any:
-        """The design at one point ``(d,)``."""
+        """Decode one point ``(d,)`` to a design."""
         return self.space.decode(np.asarray(point)[None])[0]
 
     def evaluate(self, queries: Sequence[Query]) -> list[Outcome]:
-        """Answer queries; one outcome each, in order. Whatever a design does wrong becomes its outcome.
+        """Evaluate queries; return one outcome each, in order. Errors become outcomes.
 
         Raises:
             InvalidInputError: the problem has no oracle.
         """
         if self.oracle is None:
             raise InvalidInputError(
-                f"problem {self.name!r} has no oracle; use study.ask() and study.tell()"
+                f"problem {self.name!r} has no oracle. Use study.ask() and study.tell()."
             )
         outcomes: dict[int, Outcome] = {}
         plain = [
@@ -164,7 +164,7 @@ class Problem:
         try:
             designs = self.space.decode(np.array([query.point for query in queries]))
             answers = self.oracle.answers(designs, self.outputs)
-        except (Exception, SystemExit) as error:  # the decoder's fault: no oracle call was made
+        except (Exception, SystemExit) as error:  # the decoder failed before any oracle call
             answers = [
                 OracleResult(
                     None, FailedError(f"decoding failed: {type(error).__name__}: {error}"), 1
@@ -180,7 +180,7 @@ class Problem:
         ]
 
     def outcome(self, answer: Any, cost: Cost, **extra: Any) -> Outcome:
-        """The outcome of raw outputs or of a verdict; ``extra`` are further fields of ``Outcome``."""
+        """Convert raw outputs or an ``EvaluationError`` to an outcome with the fields ``extra``."""
         try:
             y = as_outputs(answer, self.outputs)
             loss = float(self.objective.loss(y))
@@ -188,29 +188,32 @@ class Problem:
                 raise FailedError(f"the objective's loss of y = {y.tolist()} is {loss}")
             violation = self.violation(y)
             if not np.isfinite(violation):
-                raise FailedError(f"y = {y.tolist()} misses the constraints by {violation}")
+                raise FailedError(f"the constraint violation of y = {y.tolist()} is {violation}")
             return Outcome(State.COMPLETED, y, loss, violation, cost, **extra)
-        except EvaluationError as verdict:
-            state = State.INFEASIBLE if isinstance(verdict, InfeasibleError) else State.FAILED
-            reason = verdict.reason or type(verdict).__name__
+        except EvaluationError as error:
+            state = State.INFEASIBLE if isinstance(error, InfeasibleError) else State.FAILED
+            reason = error.reason or type(error).__name__
         except Exception as error:
             state, reason = State.FAILED, f"the objective raised {type(error).__name__}: {error}"
-        # A file name in an error may hold half characters, which could be stored but never sent or printed.
+        # File names in messages may hold lone surrogates, which cannot be sent or printed.
         return Outcome(state, cost=cost, reason=reason.encode("utf-8", "backslashreplace").decode())
 
     def violation(self, y: Array) -> float:
-        """Sum of how far the outputs ``(m,)`` are beyond the constraints; 0 when all hold."""
+        """Sum the constraint violations of outputs ``(m,)``; 0 if all constraints hold."""
         return float(sum(max(0.0, float(constraint.excess(y))) for constraint in self.constraints))
 
     def broken(self, y: Array) -> tuple[str, ...]:
-        """The constraints that outputs ``(m,)`` break, each with by how much."""
+        """List the violated constraints of outputs ``(m,)`` with their violations."""
         beyond = [(constraint, float(constraint.excess(y))) for constraint in self.constraints]
         return tuple(
             f"{constraint} by {excess:.3g}" for constraint, excess in beyond if excess > 0.0
         )
 
     def second_opinions(self, designs: Sequence[Any]) -> tuple[list[Outcome | None], int]:
-        """What the judge makes of designs, and the calls it took, which are in no ledger; None without a judge."""
+        """Evaluate designs with the judge; also return its calls, which no ledger counts.
+
+        Outcomes are None without a judge.
+        """
         if self.judge is None:
             return [None] * len(designs), 0
         answers = self.judge.answers(designs, self.outputs)
@@ -218,7 +221,7 @@ class Problem:
         return list(opinions), sum(answer.calls for answer in answers)
 
     def loss_tensor(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Loss of outputs ``(n, m)`` with a quadratic penalty for broken constraints, shape ``(n,)``."""
+        """Return the loss of outputs ``(n, m)`` plus a quadratic constraint penalty, ``(n,)``."""
         loss: torch.Tensor = self.objective.loss(outputs)
         for constraint in self.constraints:
             loss = loss + 10.0 * constraint.excess(outputs).clamp(min=0.0) ** 2
@@ -226,10 +229,11 @@ class Problem:
 
     def __repr__(self) -> str:
         rules = f", subject to {', '.join(map(str, self.constraints))}" if self.constraints else ""
-        return f"Problem({self.name!r}: {self.space} -> {', '.join(self.outputs)}; {self.objective}{rules})"
+        outputs = ", ".join(self.outputs)
+        return f"Problem({self.name!r}: {self.space} -> {outputs}; {self.objective}{rules})"
 
     def to_json(self) -> JSON:
-        """What identifies the problem in a log, plus what is known of the oracle."""
+        """Return the JSON that identifies the problem in a log."""
         described = {
             "space": self.space.to_json(),
             "outputs": list(self.outputs),
@@ -259,7 +263,7 @@ def _output_names(
         size = objective.size
         if size is None:
             raise InvalidInputError(
-                f"Problem: how many outputs {objective} takes cannot be told; pass outputs=[names]"
+                f"Problem: the number of outputs of {objective} is unknown. Pass outputs=[names]."
             )
         names = ("y",) if size == 1 else tuple(f"y{i}" for i in range(size))
     if len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):

@@ -1,4 +1,4 @@
-"""What a study is made with: versions of what computes, and which oracle it was. Names and numbers, no paths."""
+"""Provenance of a study: package versions and hashes of oracle and decoder, without paths."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
     from bo_invert.spaces.base import Space
 
 _PACKAGES = ("numpy", "scipy", "torch", "gpytorch", "botorch")
-"""Whose numbers a search depends on."""
-_LONGEST = 200
+"""Packages whose versions affect proposals."""
+# Length in characters of a stored text. Engineering choice: headers stay small.
+_MAX_LENGTH = 200
 
 
 def provenance(oracle: Oracle | None, space: Space | None = None) -> JSON:
-    """What goes into the header of a study; nothing is called and nothing heavy imported.
+    """Return the provenance for a study header, without calls and heavy imports.
 
     Args:
-        oracle: of the problem; None where designs are evaluated elsewhere.
-        space: of the problem.
+        oracle: oracle of the problem; None if designs are evaluated elsewhere.
+        space: space of the problem.
     """
     packages = {
         "bo_invert": __version__,
@@ -65,7 +66,7 @@ def _noted(known: Digest) -> dict[str, JSON]:
 
 
 def _source_file(thing: Any) -> Path | None:
-    """The file of the user's that a function, or the class of an object, was written in; None for a library's."""
+    """Return the user's source file of a function or of an object's class; None for libraries."""
     code: Any = (
         inspect.unwrap(thing)
         if isinstance(thing, types.FunctionType)
@@ -81,7 +82,7 @@ def _source_file(thing: Any) -> Path | None:
 
 
 def _top_module(thing: Any) -> str:
-    """The outermost package that a function, or the class of an object, is from."""
+    """Return the top-level package of a function or of an object's class."""
     if isinstance(thing, functools.partial):
         return _top_module(thing.func)
     module = getattr(thing, "__module__", None) or type(thing).__module__
@@ -90,25 +91,22 @@ def _top_module(thing: Any) -> str:
 
 @functools.cache
 def version_of(package: str) -> str | None:
-    """The version of a package by the name it is imported by; None for a user's own file or the standard library."""
+    """Return the version of an imported package; None for user files and the standard library."""
     if package in sys.stdlib_module_names or package == "__main__":
         return None
     try:
         return metadata.version(package)
-    except (
-        metadata.PackageNotFoundError,
-        ValueError,
-    ):  # imported by another name than it is installed by
+    except (metadata.PackageNotFoundError, ValueError):  # the distribution has another name
         version = getattr(sys.modules.get(package), "__version__", None)
-        return version[:_LONGEST] if isinstance(version, str) else None
+        return version[:_MAX_LENGTH] if isinstance(version, str) else None
 
 
 def changes(begun: JSON, now: JSON) -> list[str]:
-    """What speaks against going on with a study as if nothing had changed, a clause each.
+    """List changes that affect the continuation of a study, one clause each.
 
     Args:
-        begun: the provenance that a study was begun with; None where nobody noted it.
-        now: that of whoever goes on.
+        begun: stored provenance; None if the header has none.
+        now: present provenance.
     """
     found = []
     then, here = noted(begun), noted(now)
@@ -116,11 +114,17 @@ def changes(begun: JSON, now: JSON) -> list[str]:
         old, new = then.get(what) or {}, here.get(what) or {}
         if old.get("sha256") and new.get("sha256") and old["sha256"] != new["sha256"]:
             found.append(
-                f"the {what} is another: sha256 {old['sha256'][:12]} ({old['of']}) then, {new['sha256'][:12]} "
-                f"({new['of']}) now"
+                f"the {what} is another: sha256 {old['sha256'][:12]} ({old['of']}) then, "
+                f"{new['sha256'][:12]} ({new['of']}) now"
             )
-    versions = [{"Python": one.get("python"), **one.get("packages", {}), **(one.get("oracle") or {}).get("library", {})}
-                for one in (then, here)]  # fmt: skip
+    versions = [
+        {
+            "Python": one.get("python"),
+            **one.get("packages", {}),
+            **(one.get("oracle") or {}).get("library", {}),
+        }
+        for one in (then, here)
+    ]
     for name in versions[0]:
         before, after = versions[0][name], versions[1].get(name)
         if before and after and _major(before) != _major(after):
@@ -129,20 +133,20 @@ def changes(begun: JSON, now: JSON) -> list[str]:
 
 
 def warn_of_changes(name: str, begun: JSON, oracle: Oracle | None, space: Space) -> None:
-    """Say so where a study goes on with another oracle or decoder, or other versions, than it was begun with."""
+    """Warn if a study continues with another oracle, decoder or package version."""
     if oracle is None or not noted(begun):
         return
     found = changes(begun, provenance(oracle, space))
     if found:
         warnings.warn(
-            f"study {name!r} was begun with something else: {'; '.join(found)}. If answers are not what they were, "
-            "begin a new study; study.add() can carry over what is still true",
+            f"study {name!r} continues with changes: {'; '.join(found)}. If outputs differ from "
+            "earlier ones, create a new study and transfer valid observations with study.add().",
             stacklevel=3,
         )
 
 
 def noted(header: JSON) -> dict[str, Any]:
-    """A provenance as it was written, or nothing where it is none: logs come from elsewhere, too."""
+    """Validate a stored provenance; return an empty dict if it is malformed."""
     if not isinstance(header, Mapping) or not isinstance(header.get("packages"), Mapping):
         return {}
     oracle, decoder = header.get("oracle"), header.get("decoder")
@@ -164,7 +168,7 @@ def noted(header: JSON) -> dict[str, Any]:
 
 
 def provenance_rows(header: JSON) -> list[tuple[str, str]]:
-    """A provenance in words: what, and which; nothing where none was noted."""
+    """Return a provenance as (label, text) rows; empty if the header has none."""
     known = noted(header)
     if not known:
         return []
@@ -199,10 +203,10 @@ def provenance_rows(header: JSON) -> list[tuple[str, str]]:
 
 
 def _major(version: str) -> tuple[str, ...]:
-    """The part of a version that changes when behaviour may: 0.1 of 0.1.3, 2 of 2.4.1."""
+    """Return the part of a version that marks incompatible changes: 0.1 of 0.1.3, 2 of 2.4.1."""
     parts = version.split("+")[0].split(".")
     return tuple(parts[:2] if parts[0] == "0" else parts[:1])
 
 
 def _clipped(text: str) -> str:
-    return text[:_LONGEST].encode("utf-8", "backslashreplace").decode()
+    return text[:_MAX_LENGTH].encode("utf-8", "backslashreplace").decode()
