@@ -436,11 +436,11 @@ def test_list_of_nothing(bo: Command) -> None:
     [
         ("run nosuch", 2, "no problems named 'nosuch'"),
         ("run hartman6", 2, "did you mean 'hartmann6'"),
-        ("run nosuch.py", 2, "no file nosuch.py"),
+        ("run nosuch.py", 2, "file nosuch.py does not exist"),
         ("run tuning.py:problm", 2, "did you mean 'problem'"),
-        ("run tuning.py:number", 2, "is of type int, not a Problem"),
-        ("run tuning.py:no_problem", 2, "gave something of type int"),
-        ("run tuning.py:aimed --set goal=3", 2, "its options are: target, kind"),
+        ("run tuning.py:number", 2, "must be a Problem or a function that returns one, got int"),
+        ("run tuning.py:no_problem", 2, "must return a Problem, got int"),
+        ("run tuning.py:aimed --set goal=3", 2, "Options: target, kind"),
         ("run tuning.py --set x=1", 2, "takes no settings"),
         ("run tuning.py --set x", 2, "--set must be key=value, got 'x'"),
         ("run tuning.py --strategy nosuch", 2, "nosuch"),
@@ -458,8 +458,8 @@ def test_list_of_nothing(bo: Command) -> None:
         ("run tuning.py --strategy gradient", 1, "gradients"),
         ("run tuning.py --budget 0", 2, "--budget"),
         ("run tuning.py --format yaml", 2, "--format"),
-        ("compare tuning.py --strategies random,random", 2, "given twice"),
-        ("compare tuning.py tuning.py --strategies random", 2, "given twice"),
+        ("compare tuning.py --strategies random,random", 2, "strategies must differ"),
+        ("compare tuning.py tuning.py --strategies random", 2, "strategies must differ"),
         ("trials first", 2, "--storage"),
         ("best nosuch --storage runs.db", 1, "no study named 'nosuch'"),
         ("demo --target 0.5 --goal minimize", 2, "must not both be given"),
@@ -521,7 +521,7 @@ def test_a_file_never_takes_the_place_of_a_module(bo: Command, tmp_path: Path) -
     (tmp_path / "json.py").write_text("from tuning import problem\n")
     assert load_problem("json.py", {}).name == "tuning"
     assert sys.modules["json"] is json
-    with pytest.raises(InvalidInputError, match="no file"):
+    with pytest.raises(InvalidInputError, match="does not exist"):
         load_problem("elsewhere/json.py", {})
 
 

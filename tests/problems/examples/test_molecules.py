@@ -415,7 +415,7 @@ def test_any_latent_can_have_features():
     )
     assert_allclose(space.features(np.ones((2, 3))), [[3.0], [3.0]])
     bad = bi.Latent(lambda z: ["a"] * len(z), 3, features=lambda texts: [1.0])
-    with pytest.raises(InvalidInputError, match="as many rows"):
+    with pytest.raises(InvalidInputError, match="must return 2 rows"):
         bad.features(np.ones((2, 3)))
 
 
