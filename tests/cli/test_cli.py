@@ -459,7 +459,7 @@ def test_list_of_nothing(bo: Command) -> None:
         ("run tuning.py --budget 0", 2, "--budget"),
         ("run tuning.py --format yaml", 2, "--format"),
         ("compare tuning.py --strategies random,random", 2, "strategies must differ"),
-        ("compare tuning.py tuning.py --strategies random", 2, "strategies must differ"),
+        ("compare tuning.py tuning.py --strategies random", 2, "given twice"),
         ("trials first", 2, "--storage"),
         ("best nosuch --storage runs.db", 1, "no study named 'nosuch'"),
         ("demo --target 0.5 --goal minimize", 2, "must not both be given"),
