@@ -9,10 +9,9 @@ import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from warnings import warn
 
 from bo_invert.errors import RENAMED
@@ -128,6 +127,8 @@ _MOVED = {
 __all__ = ["__version__", "realism", *_HOME]
 
 if TYPE_CHECKING:
+    from importlib.abc import Loader  # importing it at run time costs 15 ms
+
     from bo_invert.benchmark.compare import Comparison as Comparison
     from bo_invert.benchmark.compare import compare as compare
     from bo_invert.errors import BoInvertError as BoInvertError
@@ -175,7 +176,7 @@ if TYPE_CHECKING:
     from bo_invert.types import Trial as Trial
 
 
-class _MovedModules(MetaPathFinder, Loader):
+class _MovedModules:
     """Deprecated aliases of modules that moved: the former path returns the module itself."""
 
     def find_spec(
@@ -186,7 +187,7 @@ class _MovedModules(MetaPathFinder, Loader):
             return None
         former = fullname.removeprefix("bo_invert.")
         if former == "realism" or _present(former) is not None:
-            return ModuleSpec(fullname, self)
+            return ModuleSpec(fullname, cast("Loader", self))
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
