@@ -60,8 +60,8 @@ class Command(Oracle):
             (a ``Path`` or text). Filled templates lie in the working directory, and ``{input}`` is
             the first. None is no input.
         output: format of the output. ``"json"``; ``"csv"`` with a header line and a line of numbers
-            per design; or a compiled pattern whose named groups are the outputs. The last match
-            counts for one design, and each match is a row of a batch.
+            per design; or a compiled pattern whose named groups are the outputs. For one design the
+            last match counts. In a batch each match is a row.
         source: ``"stdout"``, ``"stderr"`` or the name of a file in the working directory. Default:
             the file ``{output}`` if ``argv`` has it, otherwise stdout. JSON may be the last line
             after a log.

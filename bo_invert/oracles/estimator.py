@@ -17,12 +17,11 @@ from bo_invert.types import JSON
 class Estimator(Oracle):
     """Oracle that calls a fitted estimator from ``(n, features)`` to ``(n,)`` or ``(n, m)``.
 
-    The oracle has no gradient. Designs that are dicts become a data frame if the estimator was
-    fitted on one, and rows of numbers in the order of their names otherwise. Only data frames may
-    hold text.
+    The oracle has no gradient. Dict designs become a data frame if the estimator was fitted on one.
+    Otherwise they become rows of numbers in the order of their names. Only data frames hold text.
 
-    Forests and boosted trees of scikit-learn, LightGBM and XGBoost predict on ``n_jobs`` threads,
-    because workers that each start one thread per processor slow each other down. The given
+    Forests and boosted trees of scikit-learn, LightGBM and XGBoost predict on ``n_jobs`` threads.
+    More threads than processors, started by several workers, slow each other down. The given
     estimator does not change. After early stopping, boosted trees predict with the best iteration.
 
     Args:

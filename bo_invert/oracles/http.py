@@ -52,9 +52,8 @@ _LONGEST_PAUSE = 60.0
 class Http(Oracle):
     """Oracle that sends designs to a JSON endpoint.
 
-    **Billing.** Each request that may have reached the oracle is a call: with a reply, with a
-    broken connection, or without a reply at the timeout. A failed connection and status 429 are
-    not calls. A design without any reply is billed one call, so that the budget ends a run against
+    **Billing.** Each request that may have reached the oracle is a call. Replies, broken
+    connections and timeouts are calls. Failed connections and status 429 are not. A design without any reply is billed one call, so that the budget ends a run against
     a dead server. Each design of a batch pays for all requests that contained it.
 
     **Retries.** Failed and broken connections and the statuses 429, 502, 503 and 504 are retried

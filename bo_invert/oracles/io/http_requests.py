@@ -63,8 +63,8 @@ class HttpSession:
     """HTTP requests with common headers, deadline and size limit.
 
     Each process opens its own pool of connections at the first request. An event loop in a daemon
-    thread runs the requests, because only cancellation bounds a request as a whole: timeouts of
-    single reads let a server send one byte now and then.
+    thread runs the requests, so that a deadline cancels a request as a whole. Timeouts of single
+    reads do not suffice, because a server can send one byte now and then.
 
     Args:
         headers: headers of each request; redirections to other hosts are refused.
