@@ -53,8 +53,9 @@ class Http(Oracle):
     """Oracle that sends designs to a JSON endpoint.
 
     **Billing.** Each request that may have reached the oracle is a call. Replies, broken
-    connections and timeouts are calls. Failed connections and status 429 are not. A design without any reply is billed one call, so that the budget ends a run against
-    a dead server. Each design of a batch pays for all requests that contained it.
+    connections and timeouts are calls. Failed connections and status 429 are not. A design without
+    any reply is billed one call, so that the budget ends a run against a dead server. Each design
+    of a batch pays for all requests that contained it.
 
     **Retries.** Failed and broken connections and the statuses 429, 502, 503 and 504 are retried
     after ``Retry-After`` or after pauses that double. Timeouts are not retried, because the server
