@@ -57,12 +57,17 @@ FAULTS = (
         "execution",
         "a worker that was let go of is not replaced",
         ("if not self._closed: self._hire()", "if self._closed: self._hire()"),
+        ("if not self._closed: self._add_worker()", "if self._closed: self._add_worker()"),
         tests="test_executors",
     ),
     fault(
         "execution",
         "the last words of an earlier call are reported for a later one",
         ('self._said = dict.fromkeys(self._said, b"")', "self._said = dict(self._said)"),
+        (
+            'self._buffers = dict.fromkeys(self._buffers, b"")',
+            "self._buffers = dict(self._buffers)",
+        ),
         tests="test_isolated",
     ),
     fault(
@@ -280,6 +285,10 @@ FAULTS = (
         (
             "all(np.linalg.norm(trial.point - t.point) >= least for t in chosen)",
             "all(np.linalg.norm(trial.point - t.point) >= 0.0 for t in chosen)",
+        ),
+        (
+            "all(np.linalg.norm(trial.point - other.point) >= radius for other in chosen)",
+            "all(np.linalg.norm(trial.point - other.point) >= 0.0 for other in chosen)",
         ),
         tests="test_solutions",
     ),

@@ -19,7 +19,7 @@ from torture import FINE, WAYS, tortured
 
 KINDS = {
     "isolated": "threads, `Isolated`",
-    "processes": "processes (loky)",
+    "processes": "processes",
     "dask": "Dask",
     "threads": "threads alone",
 }

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from typing import TypeVar
 
 from bo_invert import registry
-from bo_invert.errors import MissingExtraError
+from bo_invert.errors import InvalidInputError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -96,7 +96,7 @@ def _pool(jobs: int, processes: bool) -> Executor:
         try:
             made: Executor = registry.resolve("executors", "processes")(jobs)
             return made
-        except MissingExtraError:
+        except InvalidInputError:  # no process groups on this operating system
             pass
     threads: Executor = registry.resolve("executors", "threads")(jobs)
     return threads

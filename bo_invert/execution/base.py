@@ -21,8 +21,9 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _numbers = itertools.count(1)
 
@@ -79,7 +80,7 @@ class WorkerPool(Executor):
         for _ in range(workers):
             self._add_worker()
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
         with self._lock:
             if self._closed:
@@ -131,7 +132,7 @@ class WorkerPool(Executor):
     @abstractmethod
     def perform(
         self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    ) -> object:
         """Run one call, and set ``worker.begun`` when it starts."""
 
     def prepare(self, worker: Worker, fn: Callable[..., Any]) -> None:

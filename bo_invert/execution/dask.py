@@ -7,7 +7,6 @@ every cluster. Each call has a thread of a worker to itself, so it does not wait
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import signal
@@ -18,10 +17,14 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bo_invert.errors import MissingExtraError
 from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
+
+if TYPE_CHECKING:
+    from distributed import Client, Future, LocalCluster, Nanny
+    from distributed.cfexecutor import ClientExecutor
 
 _LIVENESS_POLL = 0.5
 """Seconds between two checks that the worker of a call is alive.
@@ -59,7 +62,7 @@ class DaskExecutor(WorkerPool):
 
     parting = "its worker was killed"
 
-    def __init__(self, workers: int, client: Any = None) -> None:
+    def __init__(self, workers: int, client: Client | None = None) -> None:
         try:
             import distributed
         except ImportError:
@@ -78,7 +81,7 @@ class DaskExecutor(WorkerPool):
         super().__init__(workers)
 
     @staticmethod
-    def of(given: Any, workers: int) -> DaskExecutor:
+    def of(given: Client | ClientExecutor, workers: int) -> DaskExecutor:
         """Return an executor for a Dask ``Client``, or for the result of its ``get_executor``."""
         return DaskExecutor(workers, getattr(given, "_client", given))
 
@@ -99,13 +102,14 @@ class DaskExecutor(WorkerPool):
 
     def perform(
         self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    ) -> object:
         from distributed import Event
 
         name = f"bo-invert-{uuid.uuid4().hex}"
         begun = Event(name, client=self._client)
         try:
-            for attempt in itertools.count():
+            attempt = 0
+            while True:
                 where = worker.resource.address
                 task = self._client.submit(
                     _once,
@@ -127,6 +131,7 @@ class DaskExecutor(WorkerPool):
                 if begun.is_set() or (task.status == "error" and not _lost(task.exception())):
                     worker.begun = True
                     return self._result(task, where)
+                attempt += 1
                 task.cancel()  # the worker died before the start: nothing was called
                 self.release(worker)
                 self.prepare(worker, fn)
@@ -135,7 +140,7 @@ class DaskExecutor(WorkerPool):
             with suppress(Exception):  # the cluster may have ended
                 begun.clear()
 
-    def _result(self, task: Any, where: str) -> Any:
+    def _result(self, task: Future, where: str) -> object:
         while True:
             try:
                 return task.result(timeout=_LIVENESS_POLL)
@@ -175,7 +180,7 @@ class DaskExecutor(WorkerPool):
             self._own.close()
 
 
-def _new_cluster(workers: int, own: ExitStack) -> Any:
+def _new_cluster(workers: int, own: ExitStack) -> LocalCluster:
     import dask
     from distributed import LocalCluster
 
@@ -204,7 +209,9 @@ def _new_cluster(workers: int, own: ExitStack) -> Any:
     )
 
 
-def _once(name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _once(
+    name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> object:
     """Run a call unless it has started before."""
     from distributed import get_worker
     from distributed.utils import sync
@@ -228,11 +235,11 @@ def _lost(error: BaseException) -> bool:
     return bool(lost & {kind.__name__ for kind in type(error).__mro__})
 
 
-def _kill_worker(client: Any, address: str) -> None:
+def _kill_worker(client: Client, address: str) -> None:
     """Kill a worker; its nanny starts another one."""
     with suppress(Exception):  # it has ended
         client.run(_kill_process, workers=[address], nanny=True)
 
 
-def _kill_process(dask_worker: Any) -> None:
+def _kill_process(dask_worker: Nanny) -> None:
     os.kill(dask_worker.pid, signal.SIGKILL)

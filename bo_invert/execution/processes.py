@@ -88,7 +88,7 @@ class ProcessExecutor(WorkerPool):
 
     def perform(
         self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    ) -> object:
         worker.begun = True
         result, error = worker.resource.process.call("__call__", args, kwargs)
         if error is not None:

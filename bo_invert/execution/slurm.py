@@ -19,10 +19,13 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
+
+if TYPE_CHECKING:
+    import submitit
 
 _FIRST_POLL = 0.05
 """Seconds between two checks of a job at first.
@@ -57,10 +60,10 @@ class SlurmExecutor(WorkerPool):
     def __init__(
         self,
         workers: int,
-        executor: Any = None,
+        executor: submitit.Executor | None = None,
         folder: str | Path = "bo-invert-jobs",
         cluster: str = "slurm",
-        **parameters: Any,
+        **parameters: object,
     ) -> None:
         try:
             import submitit
@@ -80,12 +83,12 @@ class SlurmExecutor(WorkerPool):
             executor = submitit.AutoExecutor(
                 folder=str(folder), cluster=cluster, **{f"{cluster}_python": python}
             )
-            given = {"timeout_min": 60, "name": "bo-invert", **parameters}
+            options: dict[str, Any] = {"timeout_min": 60, "name": "bo-invert", **parameters}
             if cluster == "slurm":
-                further = {"no-requeue": True, **given.pop("slurm_additional_parameters", {})}
-                given["slurm_additional_parameters"] = further
+                further = {"no-requeue": True, **options.pop("slurm_additional_parameters", {})}
+                options["slurm_additional_parameters"] = further
             try:
-                executor.update_parameters(**given)
+                executor.update_parameters(**options)
             except NameError as error:
                 raise InvalidInputError(f"SlurmExecutor: {error}") from None
         self._submitit = executor
@@ -95,7 +98,7 @@ class SlurmExecutor(WorkerPool):
 
     def perform(
         self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    ) -> object:
         folder = Path(self._submitit.folder).expanduser().absolute()
         begun = folder / f"begun-{uuid.uuid4().hex}"
         job = worker.resource = self._submitit.submit(_Once(fn, begun), *args, **kwargs)
@@ -140,7 +143,7 @@ class _Once:
         self._fn = fn
         self._begun = begun
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         try:
             self._begun.open("x").close()
         except FileExistsError:
@@ -149,11 +152,11 @@ class _Once:
             ) from None
         return self._fn(*args, **kwargs)
 
-    def checkpoint(self, *args: Any, **kwargs: Any) -> None:
+    def checkpoint(self, *args: object, **kwargs: object) -> None:
         """Return None: submitit calls this for an interrupted job, and then does not requeue it."""
 
 
-def _result(job: Any, patience: float) -> Any:
+def _result(job: submitit.Job[Any], patience: float) -> object:
     """Return the result of a job that has ended."""
     from submitit.core.utils import UncompletedJobError
 

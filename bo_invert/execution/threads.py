@@ -21,7 +21,7 @@ class ThreadExecutor(WorkerPool):
 
     def perform(
         self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    ) -> object:
         worker.begun = True
         return fn(*args, **kwargs)
 

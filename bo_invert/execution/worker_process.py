@@ -58,7 +58,7 @@ Engineering choice: numpy fills about 0.2 GB in this time, the error of the limi
 """
 
 
-def pack(served: Any) -> bytes:
+def pack(served: object) -> bytes:
     """Pickle an object for a worker.
 
     Raises:
@@ -138,7 +138,7 @@ class WorkerProcess:
             raise WorkerLoadError(f"it cannot be loaded in a worker process: {error}") from None
 
     def call(
-        self, method: str, *args: Any, timeout: float | None = None, grace: float = 0.0
+        self, method: str, *args: object, timeout: float | None = None, grace: float = 0.0
     ) -> Any:
         """Call a method of the served object and return its result.
 
@@ -200,7 +200,11 @@ class WorkerProcess:
         unregister(self._process.pid)
 
     def _call(
-        self, message: tuple[str, tuple[Any, ...]], timeout: float | None, grace: float, late: str
+        self,
+        message: tuple[str, tuple[object, ...]],
+        timeout: float | None,
+        grace: float,
+        late: str,
     ) -> Any:
         packed = cloudpickle.dumps(message)
         self._output.read()

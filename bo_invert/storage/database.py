@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -219,7 +220,7 @@ class Database:
             sa.event.listen(engine, "begin", self._configure_postgres)
         return engine
 
-    def _configure_sqlite(self, connection: Any, _: Any) -> None:
+    def _configure_sqlite(self, connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # else the driver starts transactions by its own rules
         if self._read_only:
             connection.execute("PRAGMA query_only = ON")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
 from bo_invert.oracles.base import MISMATCH, shaped_outputs
@@ -19,7 +20,9 @@ LARGEST_COORDINATE = 1e6
 few units of 0, and squared distances of models must not overflow."""
 
 
-def validated_points(space: Space, designs: Any, points: Any, tolerated_loss: float = 0.1) -> Array:
+def validated_points(
+    space: Space, designs: object, points: object, tolerated_loss: float = 0.1
+) -> Array:
     """Return points ``(n, d)`` from designs or from points; exactly one is given.
 
     Args:
@@ -51,10 +54,10 @@ def validated_points(space: Space, designs: Any, points: Any, tolerated_loss: fl
     return coordinates
 
 
-def _encode(space: Space, designs: Any, tolerated_loss: float) -> Array:
+def _encode(space: Space, designs: object, tolerated_loss: float) -> Array:
     """Encode designs, with a warning if the encoding loses much of one."""
-    points = space.encode(designs)
-    lost = space.lost(designs, points)
+    points = space.encode(cast("Sequence[Any]", designs))
+    lost = space.lost(cast("Sequence[Any]", designs), points)
     if lost is not None and len(lost) and lost.max() > tolerated_loss:
         count, largest = int((lost > tolerated_loss).sum()), min(float(lost.max()), 1.0)
         warnings.warn(
@@ -67,7 +70,7 @@ def _encode(space: Space, designs: Any, tolerated_loss: float) -> Array:
 
 
 def observations(
-    problem: Problem, X: Any, Y: Any, points: Any, costs: Sequence[Cost] | None
+    problem: Problem, X: object, Y: object, points: object, costs: Sequence[Cost] | None
 ) -> tuple[list[Query], list[Outcome]]:
     """Return queries and outcomes for the arguments of ``Study.add``.
 
@@ -94,14 +97,14 @@ def observations(
     return [Query(point, origin="data") for point in coordinates], outcomes
 
 
-def user_query(space: Space, x: Any, point: Any) -> Query:
+def user_query(space: Space, x: object, point: object) -> Query:
     """Return the query for the arguments of ``Study.enqueue``.
 
     Raises:
         InvalidInputError: Several designs, a design outside the space, or a space that cannot
             encode designs.
     """
-    if np.ndim(point) > 1 or (
+    if np.ndim(cast("ArrayLike", point)) > 1 or (
         isinstance(x, (list, tuple)) and any(isinstance(one, Mapping) for one in x)
     ):
         raise InvalidInputError(
@@ -113,7 +116,7 @@ def user_query(space: Space, x: Any, point: Any) -> Query:
     return Query(space.domain.project(coordinates[0]), origin="user")
 
 
-def output_rows(Y: Any, single: bool) -> list[Any]:
+def output_rows(Y: object, single: bool) -> list[Any]:
     """Return a list with one answer per design.
 
     A number, a dict or an error is one answer. A vector is one answer if there is one design.
@@ -127,13 +130,13 @@ def output_rows(Y: Any, single: bool) -> list[Any]:
     if isinstance(Y, Mapping):
         return [Y]
     try:
-        rows = list(Y)
+        rows = list(cast("Iterable[Any]", Y))
     except TypeError:  # a number or an error
         return [Y]
     return [Y] if single and len(rows) > 1 else rows
 
 
-def check_outputs(answer: Any, outputs: Sequence[str]) -> None:
+def check_outputs(answer: object, outputs: Sequence[str]) -> None:
     """Check shape and names of outputs from the user.
 
     Outputs of a wrong shape are a mistake of the user; they do not make the design fail.

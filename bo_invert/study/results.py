@@ -11,6 +11,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
+from bo_invert.report.text import study_text
 from bo_invert.search_domain import stored_domain
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.study.recommendation import NOISE_NOTE, Recommendation, known_noisy, recommend
@@ -139,8 +140,6 @@ class StudyResults:
         return str(self.journal.header["strategy"]["name"])
 
     def __repr__(self) -> str:
-        from bo_invert.report.text import study_text
-
         text = study_text(
             self.name, self.problem_name, self._strategy_name, self.trials, self.spent
         )

@@ -103,10 +103,10 @@ def run(problem: Problem, journal: JournalBase, take: Take, options: RunOptions)
         bar.close()
 
 
-def _abort(executor: Any) -> None:
+def _abort(executor: Executor) -> None:
     """Shut an executor down without a wait; the running calls are billed as lost."""
     try:
-        executor.shutdown(wait=False, kill_workers=True)
+        executor.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
     except TypeError:
         executor.shutdown(wait=False, cancel_futures=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -95,7 +95,13 @@ class Solutions(Sequence[Solution]):
     def __len__(self) -> int:
         return len(self.found)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Solution: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Solution, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Solution | tuple[Solution, ...]:
         return self.found[index]
 
     def __iter__(self) -> Iterator[Solution]:
@@ -132,7 +138,7 @@ class Solutions(Sequence[Solution]):
             notes=tuple(filter(None, [note])),
         )
 
-    def _judged(self, one: Solution) -> Any:
+    def _judged(self, one: Solution) -> float | str | None:
         if one.opinion is None:
             return None
         if one.judged is None:

@@ -168,7 +168,7 @@ class Study(StudyResults):
     def tell(
         self,
         trial: Trial | int,
-        answer: Any,
+        answer: object,
         *,
         cost: Cost | None = None,
         attempt: int | None = None,
@@ -199,10 +199,10 @@ class Study(StudyResults):
 
     def add(
         self,
-        X: Any = None,
-        Y: Any = None,
+        X: object = None,
+        Y: object = None,
         *,
-        points: Any = None,
+        points: object = None,
         costs: Sequence[Cost] | None = None,
     ) -> list[Trial]:
         """Add observations from elsewhere. The strategy uses them; they are free by default.
@@ -222,7 +222,7 @@ class Study(StudyResults):
         queries, outcomes = observations(self._require_problem(), X, Y, points, costs)
         return list(self._with_designs(self.journal.add(queries, outcomes)))
 
-    def enqueue(self, x: Any = None, *, point: Any = None) -> Trial:
+    def enqueue(self, x: object = None, *, point: object = None) -> Trial:
         """Add a design (or a point ``(d,)``) to evaluate before the proposals of the strategy.
 
         Raises:
