@@ -86,7 +86,8 @@ class Account:
 
 
 def _fate(trial: bi.Trial) -> str:
-    return f"trial {trial.number}: {trial.state}, {trial.outcome.reason if trial.outcome else 'no outcome'}"
+    reason = trial.outcome.reason if trial.outcome else "no outcome"
+    return f"trial {trial.number}: {trial.state}, {reason}"
 
 
 def begin(folder: Path, kind: str, limit: float = 5.0, strategy: str = "sobol") -> bi.Study:
@@ -116,7 +117,10 @@ def go(folder: Path, kind: str, budget: int, limit: float, batch: int = 4) -> No
 def tortured(folder: Path, kind: str, budget: int, limit: float = 5.0) -> Account:
     """Run the study in a process that is restarted whenever it dies; compare the records."""
     began, restarts = time.perf_counter(), 0
-    code = f"import sys, torture, pathlib; torture.go(pathlib.Path({str(folder)!r}), {kind!r}, {budget}, {limit})"
+    code = (
+        f"import torture, pathlib; torture.go(pathlib.Path({str(folder)!r}), {kind!r}, "
+        f"{budget}, {limit})"
+    )
     places = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     env = {**os.environ, "PYTHONPATH": places}
     while (

@@ -407,7 +407,8 @@ def test_an_abandoned_thread_does_not_block_the_exit(tmp_path: Path) -> None:
     code = (
         "import time, bo_invert as bi\n"
         "p = bi.Problem(bi.Box([0.0], [1.0]), lambda x: time.sleep(1000), bi.Minimize())\n"
-        "print(bi.Study.create('s', p, 'random').run(3, batch=2, executor='threads', timeout=0.3).spent)\n"
+        "study = bi.Study.create('s', p, 'random')\n"
+        "print(study.run(3, batch=2, executor='threads', timeout=0.3).spent)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True

@@ -1,4 +1,4 @@
-"""Many processes on one study at once: no number twice, no answer lost, nothing of the database's locks to be seen."""
+"""Many processes on one study: unique numbers, no lost outcome, no visible lock errors."""
 
 from __future__ import annotations
 

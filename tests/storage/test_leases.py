@@ -1,4 +1,4 @@
-"""Leases: silent workers lose their trials, late answers are kept and billed once, no clock can be wrong."""
+"""Leases: workers without heartbeats lose their trials; late outcomes are billed once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def outcome(s: bi.Study, value: float, cost: Cost | None = None) -> Outcome:
 
 
 def consistent(s: bi.Study) -> None:
-    """The running sums are those of the attempts."""
+    """Check that the running sums are those of the attempts."""
     attempts = [a for t in s.trials if t.origin != LATE for a in t.attempts]
     spent = s.spent
     assert spent.values == sum(a.cost.values for a in attempts)
@@ -278,7 +278,10 @@ bi.Study.create("s", problem, "sobol", storage=sys.argv[1], exist_ok=True).run(1
 
 
 def stop_outside_a_transaction(pid: int, file: Path) -> None:
-    """Stopped inside one, a process would hold SQLite's lock until it goes on."""
+    """Stop a process while it holds no lock of SQLite.
+
+    A process that is stopped inside a transaction would hold the lock until it resumes.
+    """
     while True:
         os.kill(pid, signal.SIGSTOP)
         time.sleep(0.05)

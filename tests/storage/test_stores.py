@@ -238,7 +238,10 @@ def test_appends_of_two_processes_all_land_once(
 
 
 def test_processes_that_make_one_new_file_at_once_all_succeed(tmp_path: Path) -> None:
-    script = "import sys; from bo_invert.storage.sql import SqlStore; SqlStore(sys.argv[1]).create(sys.argv[2], {})"
+    script = (
+        "import sys; from bo_invert.storage.sql import SqlStore; "
+        "SqlStore(sys.argv[1]).create(sys.argv[2], {})"
+    )
     url = f"sqlite:///{tmp_path}/new.db"
     makers = [subprocess.Popen([sys.executable, "-c", script, url, f"study {i}"]) for i in range(3)]
     assert [maker.wait(60) for maker in makers] == [0, 0, 0]
@@ -450,6 +453,7 @@ def test_the_file_can_be_read_with_sqlite_alone(tmp_path: Path) -> None:
     store.append("a", [{"kind": "asked"}, {"kind": "told"}], 0)
     with sqlite3.connect(tmp_path / "runs.db") as connection:
         rows = connection.execute(
-            "SELECT seq, data FROM events JOIN studies ON studies.id = events.study WHERE name = 'a' ORDER BY seq"
+            "SELECT seq, data FROM events JOIN studies ON studies.id = events.study "
+            "WHERE name = 'a' ORDER BY seq"
         ).fetchall()
     assert [(seq, json.loads(data)["kind"]) for seq, data in rows] == [(1, "asked"), (2, "told")]

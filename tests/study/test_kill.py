@@ -1,4 +1,4 @@
-"""Killed at random moments, a study loses nothing, bills every attempt, and proposes the points of a quiet run."""
+"""A study that is killed again and again: no recorded outcome is lost, every call is billed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ if sys.platform == "win32":
     pytest.skip("needs kill -9", allow_module_level=True)
 
 BUDGET = 28
-#: How many calls a process may begin before it is killed. With two or more every process gets something done, so no
-#: trial is lost as often as it takes to be given up.
 CALLS = [2, 2, 0, 3, 2, 0, 2, 1, 2, 3]
+"""Number of calls that each process may start before it is killed.
+
+With two or more, every process completes a trial, so no trial reaches the limit of losses.
+"""
 
 
 def search(folder: Path, strategy: str) -> None:
-    """The line that starts the study, and resumes it: the same each time."""
+    """Start or resume the study."""
 
     def oracle(x: np.ndarray) -> float:
         with (folder / "calls").open("a") as calls:
@@ -50,7 +52,7 @@ def search(folder: Path, strategy: str) -> None:
 
 
 def start(folder: Path, strategy: str) -> BaseProcess:
-    """A new process, forked from one that has nothing but the slow imports behind it."""
+    """Start a process, forked from one that has the slow imports only."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["numpy", "sqlalchemy", "botorch", "bo_invert.study.study"])
     process = context.Process(target=search, args=(folder, strategy))
@@ -108,7 +110,7 @@ def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
     known: dict[int, tuple[bytes, float]] = {}
     for begun in CALLS:
         entered, before = calls(killed), len(known)
-        # Now and then short enough to hit the call itself, otherwise long enough to hit the next ask.
+        # A short delay hits the call itself, a long one the next ask.
         kill_after(killed, strategy, begun, delay=chance.uniform(0.0, chance.choice([0.04, 0.4])))
         recorded = outcomes(trials(killed))
         # Recorded outcomes stay. A process calls the oracle again only after the last outcome is in
@@ -124,8 +126,8 @@ def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
     assert known.items() <= outcomes(ended).items()
     assert [trial.state for trial in ended] == [State.COMPLETED] * BUDGET
 
-    # Every call is billed. An attempt is billed from its start, so a kill between the start of an attempt and its
-    # call leaves one bill more; no kill leaves more than one.
+    # Every call is billed. An attempt is billed from its start, so a kill between the start of an
+    # attempt and its call leaves one more bill than calls. No kill leaves more than one.
     store = open_store(f"sqlite:///{killed}/runs.db")
     spent = Journal(store, "killed").ledger
     assert spent.running == 0
@@ -147,7 +149,10 @@ def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_a_killed_process_without_a_waiting_parent_has_ended() -> None:
-    code = "from bo_invert.storage.worker_id import this_worker; print(this_worker(), flush=True); input()"
+    code = (
+        "from bo_invert.storage.worker_id import this_worker; "
+        "print(this_worker(), flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

@@ -130,13 +130,15 @@ def test_averaging_changes_nothing_that_is_settled() -> None:
 
 
 def test_the_answers_of_one_point_count_together() -> None:
-    """A lucky answer is outvoted by repeats of another point; all of these are one piece of evidence."""
+    """Repeats of another point outweigh one low value."""
     study = bi.Study.create("s", noisy_bowl(), strategy="random", seed=0)
     grid = [[x, y] for x in (0.1, 0.5, 0.9) for y in (0.1, 0.5, 0.9)]
     study.add(X=grid, Y=[[1.0]] * 9)
     often = 8
-    study.add(X=[[0.9, 0.1]] * often + [[0.1, 0.9]] * often, Y=[[0.4 + 0.1 * (-1) ** i] for i in range(often)]
-              + [[-0.5], *[[1.2]] * (often - 1)])  # fmt: skip
+    study.add(
+        X=[[0.9, 0.1]] * often + [[0.1, 0.9]] * often,
+        Y=[[0.4 + 0.1 * (-1) ** i] for i in range(often)] + [[-0.5], *[[1.2]] * (often - 1)],
+    )
     found = study.recommend()
     assert found.noisy, "points were answered in different ways"
     assert study.best.y[0] == -0.5
@@ -195,8 +197,13 @@ def test_hundreds_of_outputs() -> None:
     def curve(x: Any) -> Any:
         return x[0] * np.sin(6.0 * at) + x[1] * at
 
-    problem = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), answers(curve, 0.1), bi.Target(curve([0.4, 0.6])),
-                         outputs=[f"y{i}" for i in range(200)], name="curve")  # fmt: skip
+    problem = bi.Problem(
+        bi.Box([0.0] * 2, [1.0] * 2),
+        answers(curve, 0.1),
+        bi.Target(curve([0.4, 0.6])),
+        outputs=[f"y{i}" for i in range(200)],
+        name="curve",
+    )
     study = bi.Study.create("s", problem, strategy="random", seed=0).run(25)
     found = study.recommend(noisy=True)
     assert ordered(found)
@@ -209,7 +216,7 @@ def test_hundreds_of_outputs() -> None:
 
 
 def test_typed_parameters_and_constraints_by_belief() -> None:
-    """The lucky ones break the constraint in truth: it holds where ``n <= 5``, and the loss falls with ``n``."""
+    """The best values violate the constraint ``n <= 5``; the loss falls with ``n``."""
     space = bi.Box(
         {"n": bi.Int(1, 9), "r": bi.Float(0.01, 10.0, log=True), "kind": bi.Choice("a", "b")}
     )
@@ -260,7 +267,7 @@ def test_a_latent_and_few_trials() -> None:
 
 
 def test_recommending_leaves_no_trace() -> None:
-    """No call, no event, no random number: a study that was asked in between goes on as one that was not."""
+    """A recommendation makes no call, no event and no random number."""
     store = MemoryStore()
     plain = bi.Study.create("s", noisy_bowl(), seed=0, noisy=True).run(12)
     asked = bi.Study.create("s", noisy_bowl(), seed=0, storage=store, noisy=True)

@@ -1,4 +1,4 @@
-"""An oracle that fails in every way in 30 % of its calls: the study completes, and its bill is the oracle's account."""
+"""Studies with an oracle that fails in every known way: the ledger matches its records."""
 
 from __future__ import annotations
 
