@@ -1,4 +1,4 @@
-"""The amortised inverse: a function of the log, better for what it was told."""
+"""Amortised inverse: a function of the log that improves with observations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def study_of(problem: bi.Problem, budget: int, **options: Any) -> bi.Study:
 
 
 @pytest.mark.parametrize("make", [with_gradients, without, mixed])
-def test_samples_get_better_and_the_budget_is_kept(make: Any) -> None:
+def test_samples_improve_within_the_budget(make: Any) -> None:
     budget = 200 if make is with_gradients else 60
     study = study_of(make(), budget, width=16)
     assert budget - 1 <= study.spent.calls <= budget
@@ -95,7 +95,7 @@ def test_ask_is_pure_also_without_its_cache(make: Any) -> None:
     assert torch.equal(state, torch.get_rng_state()), "the global generator is left alone"
 
 
-def test_told_gradients_move_the_samples() -> None:
+def test_observed_gradients_move_the_samples() -> None:
     problem = with_gradients()
     study = bi.Study.create("a", problem, strategy=Amortized(batch=4))
     study.run(10)

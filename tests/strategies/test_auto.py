@@ -115,20 +115,20 @@ def reasons(study: bi.Study) -> set[str]:
     return {trial.query.meta["why"] for trial in study.trials if "why" in trial.query.meta}
 
 
-def test_who_says_that_the_oracle_is_noisy_is_believed() -> None:
-    """From the start, without a repeat; a target is not handed to what trusts every digit."""
+def test_an_oracle_declared_noisy_is_treated_as_noisy() -> None:
+    """From the start and without a repeat, so least_squares is not used for a target."""
     rng = np.random.default_rng(0)
     problem = plain(lambda x: bowl(x) + 0.1 * rng.standard_normal(), objective=bi.Target(0.2))
     study = bi.Study.create("s", problem, seed=0, noisy=True).run(14, stop_when_hit=False)
     assert origins(study) == {"gp"}
-    said = "gp: global Gaussian process, with noise, because the oracle is declared noisy"
-    assert reasons(study) == {"initial design", said}
+    reason = "gp: global Gaussian process, with noise, because the oracle is declared noisy"
+    assert reasons(study) == {"initial design", reason}
     assert not any("repeat" in trial.query.meta for trial in study.trials)
     assert '"noisy": true' in next(iter(study.journal.read().memo["children"]))
 
 
-def test_who_says_that_the_oracle_is_exact_is_believed() -> None:
-    """The noise that is found out by asking again otherwise: nothing is repeated, nothing is said of noise."""
+def test_an_oracle_declared_exact_is_never_repeated() -> None:
+    """Otherwise a repeated evaluation reveals the noise: nothing is repeated, no reason names noise."""
     rng = np.random.default_rng(0)
     study = begun(plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), 0, noisy=False)
     study.enqueue(point=[0.5, 0.5])

@@ -37,7 +37,7 @@ def places(trials: Any) -> set[bytes]:
 
 @each
 def test_one_input_and_ten_calls(strategy: str) -> None:
-    """Of ten random points the best comes as near as a model comes here in one run of twelve."""
+    """The best of ten random points equals that of a surrogate in one run of twelve."""
     goal = bi.Target(0.4) if strategy in FOR_TARGETS else bi.Minimize()
     problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(np.sin(5 * x[0]) + x[0] ** 2), goal)
     study = run(problem, strategy, 10)

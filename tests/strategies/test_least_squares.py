@@ -150,8 +150,8 @@ def test_done_when_the_target_is_hit() -> None:
     assert study.ask() == []
 
 
-def test_a_tolerance_says_when_it_is_done() -> None:
-    """Told by hand, so that nobody but the strategy can stop."""
+def test_it_finishes_within_the_tolerance() -> None:
+    """Tell the outcomes by hand, so that only the strategy can stop."""
     calls = []
     for tolerance in (0.1, 1e-9, 0.0):
         study = bi.Study.create(
@@ -304,8 +304,10 @@ def test_an_answer_is_found_by_its_exact_point() -> None:
     statement = sine.problem(differentiable=False).statement
     (query,) = LeastSquares(initial=1).ask(statement, [], Request()).queries
     stored = Query.from_json(query.to_json())
-    told = Trial(0, stored, State.COMPLETED, outcome=Outcome(State.COMPLETED, y=[0.3], loss=0.1))
-    (following,) = LeastSquares(initial=1).ask(statement, [told], Request(1)).queries
+    observed = Trial(
+        0, stored, State.COMPLETED, outcome=Outcome(State.COMPLETED, y=[0.3], loss=0.1)
+    )
+    (following,) = LeastSquares(initial=1).ask(statement, [observed], Request(1)).queries
     assert not np.array_equal(following.point, query.point)
 
 

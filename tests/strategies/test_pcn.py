@@ -110,7 +110,7 @@ def test_probability_in_closed_form_and_sampled_agree() -> None:
     assert free[beyond].max() > 0.2
 
 
-def told(problem: bi.Problem, strategy: str, n: int, seed: int = 0) -> bi.Study:
+def observed(problem: bi.Problem, strategy: str, n: int, seed: int = 0) -> bi.Study:
     study = bi.Study.create("s", problem, strategy=strategy, seed=seed)
     points = problem.space.sample(np.random.default_rng(seed), n)
     study.add(points=points, Y=[problem.evaluate([bi.Query(point)])[0].y for point in points])
@@ -122,7 +122,7 @@ def test_queries_concentrate_where_improvement_is_likely() -> None:
     problem = bi.Problem(
         bi.Latent(lambda z: z, dim=3), lambda x: float(((x - goal) ** 2).sum()), bi.Minimize()
     )
-    study = told(problem, "pcn", 30)
+    study = observed(problem, "pcn", 30)
     proposed = [trial.point for trial in study.ask(8)]
     best = study.best.loss
     losses = [problem.evaluate([bi.Query(point)])[0].loss for point in proposed]
@@ -144,7 +144,9 @@ def test_queries_keep_to_a_measured_reference() -> None:
     )
     space = bi.Latent(lambda z: z, dim=2, codes=codes)
     problem = bi.Problem(space, lambda x: float(x @ x + x[0]), bi.Minimize(), realism=None)
-    walked, greedy = (told(problem, name, 12).run(9, batch=3).trials[12:] for name in ("pcn", "gp"))
+    walked, greedy = (
+        observed(problem, name, 12).run(9, batch=3).trials[12:] for name in ("pcn", "gp")
+    )
     dense, sparse = (
         space.domain.reference.log_density(np.array([t.point for t in s])) for s in (walked, greedy)
     )
@@ -165,7 +167,7 @@ def test_designs_are_compared_where_they_can_be_seen() -> None:
     assert problem.statement.features is not None
     proposals = {}
     for kind in ("design", "latent"):
-        study = told(problem, "pcn", 20)
+        study = observed(problem, "pcn", 20)
         request = Request(0, 4, 0, 100)
         strategy = from_spec("pcn", surrogate=kind)
         queries = strategy.ask(problem.statement, study.trials, request).queries
@@ -177,7 +179,7 @@ def test_without_features_points_are_compared() -> None:
     problem = bi.Problem(
         bi.Latent(lambda z: z, dim=2), lambda x: float(x @ x), bi.Minimize(), name="plain"
     )
-    study = told(problem, "pcn", 8)
+    study = observed(problem, "pcn", 8)
     blind = dataclasses.replace(problem.statement, features=None)
     assert from_spec("pcn").ask(blind, study.trials, Request(0, 2)).queries
     with pytest.raises(bi.UnsuitableStrategyError, match=r"'pcn' .*'plain'.*surrogate='latent'"):

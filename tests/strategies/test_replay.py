@@ -60,35 +60,37 @@ def test_errors_of_the_optimiser_are_not_swallowed() -> None:
         replay(lambda evaluate: 1 // 0, {})
 
 
-def told(number: int, loss: float, origin: str = "", **meta: int | None) -> Trial:
+def observed(number: int, loss: float, origin: str = "", **meta: int | None) -> Trial:
     outcome = Outcome(State.COMPLETED, y=[loss], loss=loss)
     return Trial(number, Query([0.0], origin=origin, meta=meta), State.COMPLETED, outcome=outcome)
 
 
 def test_the_first_run_begins_at_the_best_given_trial() -> None:
     assert start_trial([], "me", 0) is None
-    chosen = start_trial([told(0, 2.0), told(1, 1.0, "sobol")], "me", 0)
+    chosen = start_trial([observed(0, 2.0), observed(1, 1.0, "sobol")], "me", 0)
     assert chosen is not None
     assert chosen.number == 1
 
 
 def test_what_becomes_known_later_does_not_move_a_beginning() -> None:
-    log = [told(0, 2.0), told(1, 3.0, "me", **{"start": 0, "from": 0}), told(2, 0.5)]
+    log = [observed(0, 2.0), observed(1, 3.0, "me", **{"start": 0, "from": 0}), observed(2, 0.5)]
     chosen = start_trial(log, "me", 0)
     assert chosen is not None
     assert chosen.number == 0
     assert (
-        start_trial([told(0, 3.0, "me", **{"start": 0, "from": None}), told(1, 0.5)], "me", 0)
+        start_trial(
+            [observed(0, 3.0, "me", **{"start": 0, "from": None}), observed(1, 0.5)], "me", 0
+        )
         is None
     )
 
 
 def test_a_later_run_begins_at_a_better_gift_only_once() -> None:
-    log = [told(0, 2.0, "me", **{"start": 0, "from": None}), told(1, 0.5)]
+    log = [observed(0, 2.0, "me", **{"start": 0, "from": None}), observed(1, 0.5)]
     chosen = start_trial(log, "me", 1)
     assert chosen is not None
     assert chosen.number == 1
-    assert start_trial([*log, told(2, 0.7, "me", **{"start": 1, "from": 1})], "me", 2) is None
-    assert start_trial([*log, told(2, 0.1, "me", **{"start": 0, "from": None})], "me", 1) is None, (
-        "it has better itself"
-    )
+    assert start_trial([*log, observed(2, 0.7, "me", **{"start": 1, "from": 1})], "me", 2) is None
+    assert (
+        start_trial([*log, observed(2, 0.1, "me", **{"start": 0, "from": None})], "me", 1) is None
+    ), "it has better itself"

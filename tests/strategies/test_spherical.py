@@ -45,7 +45,7 @@ def dense(chart: SphereProjection, share: float, a: np.ndarray, b: np.ndarray) -
     return np.asarray(share + (1 - share) * vectors(chart, a) @ vectors(chart, b).T)
 
 
-def told(n: int = 30, d: int = 4, k: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def observed(n: int = 30, d: int = 4, k: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     points = rng.standard_normal((n, d))
     return points, np.sin(points @ rng.standard_normal((d, k))) + 3.0 + 0.1 * rng.standard_normal(
@@ -70,7 +70,7 @@ def given(
 @each_chart
 @pytest.mark.parametrize("n", [3, 30])
 def test_posterior_is_that_of_the_dense_process(chart: SphereProjection, n: int) -> None:
-    points, values = told(n)
+    points, values = observed(n)
     model = given(chart, 0.2, (1e-3, 0.1), points, values)
     fresh = np.random.default_rng(1).standard_normal((7, 4)) * 2
     mean, variance = model.posterior(fresh)
@@ -94,7 +94,7 @@ def test_evidence_is_that_of_the_dense_process(chart: SphereProjection, n: int) 
     """Marginal likelihood times the amplitude's prior, but for a constant; fewer and more points than features."""
     from scipy.stats import multivariate_normal
 
-    points, values = told(n)
+    points, values = observed(n)
     scores = (values - values.mean(0)) / values.std(0)
     spectrum = Spectrum(chart, points, scores)
 
@@ -114,7 +114,7 @@ def test_evidence_is_that_of_the_dense_process(chart: SphereProjection, n: int) 
 
 @each_chart
 def test_left_out_predictions_are_those_of_refits(chart: SphereProjection) -> None:
-    points, values = told(12)
+    points, values = observed(12)
     model = given(chart, 0.1, (1e-2, 0.3), points, values)
     mean, variance = model.leave_one_out()
     for i in range(12):
@@ -134,7 +134,7 @@ def test_left_out_predictions_are_those_of_refits(chart: SphereProjection) -> No
 
 @each_chart
 def test_samples_have_the_posterior_mean_and_covariance(chart: SphereProjection) -> None:
-    points, values = told(6)
+    points, values = observed(6)
     model = given(chart, 0.3, (1e-2, 1e-1), points, values)
     fresh = np.random.default_rng(2).standard_normal((5, 4))
     weights = model.sample(np.random.default_rng(0), 20000)
@@ -152,7 +152,7 @@ def test_samples_have_the_posterior_mean_and_covariance(chart: SphereProjection)
 
 
 def test_localised_samples_meet_what_is_near_and_leave_what_is_far() -> None:
-    points, values = told(40, 6, 3)
+    points, values = observed(40, 6, 3)
     points[1] = points[0] + 0.01
     values[1] = values[0] + 0.02
     chart = SphereProjection(6)
@@ -189,8 +189,8 @@ def test_hyperparameters_follow_the_data_and_the_memo() -> None:
     np.testing.assert_allclose(constant.posterior(points[:5])[0], 1.0)
 
 
-def test_what_was_kept_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    points, values = told(200, 4, 1)
+def test_cached_sums_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, values = observed(200, 4, 1)
     warm = fit_spherical_gp(points[:70], values[:70], directions=True)
     warm.sample(np.random.default_rng(0), 1)
     others = [
@@ -214,7 +214,7 @@ def test_what_was_kept_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(fresh.sums) == 1
 
 
-def test_sums_are_kept_by_content_and_bounded() -> None:
+def test_the_cache_of_sums_is_keyed_by_content_and_bounded() -> None:
     grams, chart = RunningGram(max_sums=2), SphereProjection(3)
     rng = np.random.default_rng(0)
     sets = [rng.standard_normal((100, 3)) for _ in range(4)]
@@ -385,7 +385,7 @@ def test_targets_in_a_latent_are_met(m: int) -> None:
 
 
 def test_exploration_bounds_how_far_samples_stray() -> None:
-    points, values = told(20, 50, 2)
+    points, values = observed(20, 50, 2)
     model = fit_spherical_gp(points, values, directions=True)
     mean = model.mean
     for sample in model.sample(np.random.default_rng(0), 5):
@@ -512,7 +512,7 @@ def test_what_fails_is_a_line_away() -> None:
 
 @each_chart
 def test_deviations_are_those_of_the_posterior(chart: SphereProjection) -> None:
-    points, values = told(12)
+    points, values = observed(12)
     model = given(chart, 0.1, (1e-2, 0.3), points, values)
     fresh = np.random.default_rng(2).standard_normal((5, 4))
     for j in range(2):

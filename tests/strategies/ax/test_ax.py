@@ -39,7 +39,7 @@ EVERY_KIND = bi.Box(
 )
 
 
-def told(problem: bi.Problem, points: Any, origin: str = "") -> list[Trial]:
+def observed(problem: bi.Problem, points: Any, origin: str = "") -> list[Trial]:
     queries = [Query(point, origin=origin) for point in points]
     outcomes = problem.evaluate(queries)
     return [
@@ -68,7 +68,7 @@ def bowl(objective: Any = None, dim: int = 2) -> bi.Problem:
 
 
 def seen(problem: bi.Problem, n: int = 6) -> list[Trial]:
-    return told(problem, problem.space.sample(np.random.default_rng(0), n))
+    return observed(problem, problem.space.sample(np.random.default_rng(0), n))
 
 
 def points(proposal: Proposal) -> list[list[float]]:
@@ -143,7 +143,7 @@ def test_first_points_are_the_centre_and_one_sobol_sequence_however_they_are_ask
     trials: list[Trial] = []
     for k in range(4):
         (query,) = Ax().ask(problem.statement, trials, Request(number=k, seed=3)).queries
-        trials.append(replace(told(problem, [query.point])[0], number=k, query=query))
+        trials.append(replace(observed(problem, [query.point])[0], number=k, query=query))
     at_once = Ax().ask(problem.statement, [], Request(number=0, count=4, seed=3))
     one_by_one = [trial.query.point.tolist() for trial in trials]
     assert one_by_one == points(at_once)
@@ -178,14 +178,14 @@ def test_does_not_return_to_where_it_failed() -> None:
     problem = bi.Problem(
         bi.Box([0.0, 0.0], [1.0, 1.0]), lambda x: -x[0] if x[0] < 0.5 else np.nan, bi.Minimize()
     )
-    trials = told(problem, np.random.default_rng(1).random((9, 2)))
+    trials = observed(problem, np.random.default_rng(1).random((9, 2)))
     for k in range(3):
         (query,) = Ax().ask(problem.statement, trials, Request(number=k)).queries
         distance = np.linalg.norm(
             [query.point - trial.point for trial in trials if trial.state is State.FAILED], axis=1
         )
         assert distance.min() > 0.02
-        trials.append(replace(told(problem, [query.point])[0], number=len(trials)))
+        trials.append(replace(observed(problem, [query.point])[0], number=len(trials)))
 
 
 def test_a_latent_takes_points_beyond_its_bounds_and_proposes_within_its_radius() -> None:
@@ -211,7 +211,7 @@ def test_is_done_when_every_combination_was_tried() -> None:
     problem = bi.Problem(
         bi.Box({"n": bi.Int(0, 1), "kind": bi.Choice("a", "b")}), lambda d: d["n"], bi.Minimize()
     )
-    trials = told(
+    trials = observed(
         problem, problem.space.encode([{"n": n, "kind": k} for n in (0, 1) for k in "ab"])
     )
     assert Ax().ask(problem.statement, trials, Request()).queries == ()

@@ -135,7 +135,8 @@ def test_waits_for_the_last_of_a_generation_and_cares_for_no_order() -> None:
     assert len(CMAES().ask(statement, log[:5], Request(count=9)).queries) == 2
     shuffled = [log[i] for i in (4, 2, 0, 6, 1, 3, 5)]
     after = [
-        CMAES().ask(statement, told, Request(count=1)).queries[0].point for told in (log, shuffled)
+        CMAES().ask(statement, observed, Request(count=1)).queries[0].point
+        for observed in (log, shuffled)
     ]
     assert np.array_equal(*after)
 

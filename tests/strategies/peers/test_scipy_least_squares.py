@@ -39,7 +39,7 @@ def run(problem: bi.Problem, budget: int, batch: int = 1, **options: Any) -> bi.
 
 
 def plain(start: int) -> tuple[list[np.ndarray], Any]:
-    """What SciPy asks of the function when it is called by hand from point ``start`` of the same sequence."""
+    """Record the evaluations of SciPy from point ``start`` of the same Sobol sequence."""
     from scipy.optimize import least_squares
 
     asked: dict[bytes, np.ndarray] = {}
