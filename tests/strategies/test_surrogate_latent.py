@@ -119,9 +119,9 @@ def test_mixing_beats_drawing() -> None:
 
 def test_of_many_mixtures_some_are_modelled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost of an ask must not grow with the third power of the log."""
-    from bo_invert.models import data_subset as selection
     from bo_invert.models import fitted_model
     from bo_invert.models.gp.surrogate import fit_surrogate
+    from bo_invert.strategies import surrogate_latent as selection
 
     sizes: list[int] = []
     fit, telling = fit_surrogate, selection.select_subset
