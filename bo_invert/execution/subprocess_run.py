@@ -111,7 +111,7 @@ def run_program(
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    run = _Run(process, mark, stdin or b"", limit)
+    run = _RunningProgram(process, mark, stdin or b"", limit)
     try:
         register(process.pid, mark)
         why = run.attend(None if timeout is None else time.monotonic() + timeout, stopped)
@@ -148,7 +148,7 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 @dataclass
-class _Run:
+class _RunningProgram:
     """Running program.
 
     Its process is waited for last: until then the system cannot reuse its id.

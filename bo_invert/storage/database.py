@@ -73,8 +73,8 @@ _SETUP_LOCK = 0x626F696E
 of "boin", which other programs are unlikely to lock."""
 
 
-class Database:
-    """A database with the tables of the SQL storage.
+class SqlDatabase:
+    """Database with the tables of the SQL storage.
 
     Args:
         url: URL for SQLAlchemy, or the path of an SQLite file.

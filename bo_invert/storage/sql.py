@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bo_invert.errors import StorageConflictError, StudyNotFoundError
 from bo_invert.storage.base import check_name, name_taken, unknown_study
-from bo_invert.storage.database import BEATS, EVENTS, STUDIES, Database
+from bo_invert.storage.database import BEATS, EVENTS, STUDIES, SqlDatabase
 from bo_invert.types import JSON
 
 
@@ -38,7 +38,7 @@ class SqlStore:
     """
 
     def __init__(self, url: str | Path, *, patience: float = 30.0, read_only: bool = False) -> None:
-        self._database = Database(url, patience, read_only)
+        self._database = SqlDatabase(url, patience, read_only)
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         check_name(name)

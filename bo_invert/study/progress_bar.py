@@ -10,7 +10,7 @@ from bo_invert.storage.journal_base import JournalBase
 from bo_invert.types import printable
 
 
-class ProgressBar:
+class RunProgressBar:
     """Progress bar of calls, with the best value in the units of the user, and the failures.
 
     Args:

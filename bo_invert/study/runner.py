@@ -24,7 +24,7 @@ from bo_invert.storage.transitions import Assignment
 from bo_invert.storage.worker_id import is_gone
 from bo_invert.study.executor_choice import resolve_executor
 from bo_invert.study.pacing import Pacing, TimeLimit
-from bo_invert.study.progress_bar import ProgressBar
+from bo_invert.study.progress_bar import RunProgressBar
 from bo_invert.study.watchdog import Watchdog
 from bo_invert.types import Cost, Outcome, Query, State, Trial
 
@@ -82,7 +82,7 @@ def run(problem: Problem, journal: JournalBase, take: Take, options: RunOptions)
         TimeLimit(options.timeout, getattr(executor, "begun", Future.running)),
     )
     goal = Goal(problem.objective.to_json(), problem.outputs)
-    bar = ProgressBar(journal, goal, budget, options.label)
+    bar = RunProgressBar(journal, goal, budget, options.label)
     _log.info("study %r: run to %d calls, %d at once", journal.name, budget, batch)
     try:
         journal.expire(is_gone)
@@ -126,7 +126,7 @@ class _Loop:
     under_way: set[int] = field(default_factory=set)
     answers: list[tuple[Trial, Outcome]] = field(default_factory=list)
 
-    def run(self, bar: ProgressBar, watchdog: Watchdog) -> None:
+    def run(self, bar: RunProgressBar, watchdog: Watchdog) -> None:
         assignment = Assignment(self.journal.worker, LEASE)
         # One object for the whole run: a worker process receives it once.
         call = partial(evaluate, self.problem)
