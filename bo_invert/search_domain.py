@@ -229,9 +229,10 @@ class BoxDomain(Domain):
 
     latent = False
     limits = (0.0, 1.0)
-    centre = 0.5
-    precision = 12.0
+    centre, precision = 0.5, 12.0  # mean 1/2 and variance 1/12 of U(0, 1)
+    # Hansen 2016, "The CMA evolution strategy: a tutorial": 0.2 to 0.3 of the width.
     step = 0.25
+    # Engineering choices, in units of the width of the cube.
     default_rate = 0.02
     separation = 0.02
     adam = (0.8, 0.01, 0.05)
@@ -269,8 +270,8 @@ class GaussianDomain(Domain):
 
     latent = True
     limits = (-math.inf, math.inf)
-    centre = 0.0
-    precision = 1.0
+    centre, precision = 0.0, 1.0  # mean and variance of N(0, 1)
+    # Engineering choices, in standard deviations of a coordinate.
     step = 1.0
     default_rate = 0.1
     separation = 0.2

@@ -57,7 +57,7 @@ def test_names_are_the_same_in_another_process() -> None:
     code = (
         "from bo_invert.hashing import design_name as n; print(n({'b': 'x', 'a': [1, 2.5, None]}))"
     )
-    said = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
-    assert said == design_name({"a": [1, 2.5, None], "b": "x"})
+    assert printed == design_name({"a": [1, 2.5, None], "b": "x"})

@@ -124,7 +124,7 @@ def test_unordered_choices_take_the_largest_coordinate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Float(1.0, 1.0), "below"),
         (lambda: Float(2.0, 1.0), "below"),
@@ -141,8 +141,8 @@ def test_unordered_choices_take_the_largest_coordinate() -> None:
         (lambda: Choice("a", None), "str, bool, int or float"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(make: Any, said: str) -> None:
-    with pytest.raises(InvalidInputError, match=said):
+def test_invalid_arguments_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
         make()
 
 

@@ -102,9 +102,9 @@ def test_scripts_are_text_on_pages(page: str, tmp_path: Path) -> None:
 def test_figures_show_tags_and_do_not_obey_them(tmp_path: Path) -> None:
     """Plotly has a little HTML of its own: links, for example."""
     figures = re.findall(r'class="figure">(.*?)</script>', report(SCRIPT, tmp_path), re.DOTALL)
-    told = [text for figure in figures for text in texts(json.loads(figure)) if "alert" in text]
-    assert told
-    assert not any("<" in text for text in told)
+    alerts = [text for figure in figures for text in texts(json.loads(figure)) if "alert" in text]
+    assert alerts
+    assert not any("<" in text for text in alerts)
 
 
 def texts(data: object) -> Iterator[str]:
@@ -115,7 +115,9 @@ def texts(data: object) -> Iterator[str]:
             yield from texts(one)
 
 
-def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
+def printed_by(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
+) -> str:
     """What a command prints, to both streams."""
     monkeypatch.setattr("sys.argv", ["bo-invert", *words])
     with pytest.raises(SystemExit):
@@ -142,12 +144,12 @@ def test_a_terminal_shows_names_and_obeys_none(
         ["trials", study.name, *shape],
         ["best", study.name, "--exact", *shape],
     ):
-        said = told(capsys, monkeypatch, *words)
-        assert not OBEYED.search(said), words
+        printed = printed_by(capsys, monkeypatch, *words)
+        assert not OBEYED.search(printed), words
         if text == MARKUP:
-            assert text in said, words
+            assert text in printed, words
         if how == "json":
-            assert json.loads(said)
+            assert json.loads(printed)
 
 
 def test_why_nothing_was_found_is_text(
@@ -158,9 +160,9 @@ def test_why_nothing_was_found_is_text(
         "s", bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize()), "random", storage=storage
     )
     study.tell(study.ask()[0], bi.FailedError(f"{MARKUP}{ESCAPES}"))
-    said = told(capsys, monkeypatch, "best", "s", "--storage", storage)
-    assert MARKUP in said
-    assert not OBEYED.search(said)
+    printed = printed_by(capsys, monkeypatch, "best", "s", "--storage", storage)
+    assert MARKUP in printed
+    assert not OBEYED.search(printed)
 
 
 def test_so_do_studies_trials_and_tables_in_python() -> None:
@@ -175,9 +177,9 @@ def test_progress_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     box = bi.Box({"x": bi.Float(0.0, 1.0)})
     problem = bi.Problem(box, lambda design: design["x"], bi.Minimize(output), outputs=[output])
     bi.Study.create(f"study {ESCAPES}", problem, "random").run(3, progress=True)
-    said = capsys.readouterr().err.replace("\r", "").replace("\x1b[A", "")
-    assert "best y" in said
-    assert not OBEYED.search(said)
+    printed = capsys.readouterr().err.replace("\r", "").replace("\x1b[A", "")
+    assert "best y" in printed
+    assert not OBEYED.search(printed)
 
 
 def test_lines_stay_lines() -> None:

@@ -31,7 +31,7 @@ from bo_invert.storage.open import open_store
 
 
 class Canary:
-    """Whoever unpickles this writes a file."""
+    """Object that writes a file when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -108,10 +108,10 @@ def weights(file: Path) -> None:
     network = VAE(VAEConfig((4, 4), 2, hidden=(8,)))
     saved = save_generator(network, TrainingReport(0, 0.0, "epochs", 0.0), file.with_suffix(""))
     described = saved.with_suffix(".json")
-    told = json.loads(described.read_bytes()) | {
+    changed = json.loads(described.read_bytes()) | {
         "weights": hashlib.sha256(file.read_bytes()).hexdigest()
     }
-    described.write_text(json.dumps(told))
+    described.write_text(json.dumps(changed))
     described.with_suffix(".safetensors").write_bytes(file.read_bytes())
     load_generator(described)
 

@@ -20,7 +20,7 @@ from ax.exceptions.core import DataRequiredError, OptimizationComplete
 from ax.generation_strategy.external_generation_node import ExternalGenerationNode
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.objectives import Composite, Maximize, Minimize, Objective, OutcomeConstraint
+from bo_invert.objectives import Composite, Maximize, Minimize, Objective, OutcomeConstraint, Tensor
 from bo_invert.parameters import Choice, Float, Int, Parameter
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import box_domain
@@ -205,7 +205,7 @@ def _objective(weights: Mapping[str, float]) -> Objective:
         ((name, weight),) = weights.items()
         return Maximize(name) if weight > 0 else Minimize(name)
 
-    def loss(y: Any) -> Any:
+    def loss(y: Tensor) -> Tensor:
         return -sum(weight * y[..., i] for i, weight in enumerate(weights.values()))
 
     return Composite(loss, tuple(weights), name="scalarized")
