@@ -46,7 +46,7 @@ def provenance_table(runs: Sequence[Run]) -> Table:
         "+ after a commit: modified files. The version of a problem includes the study loop.",
         "To run a method again, delete the files of its results.",
     )
-    columns = ("what", "name", "fingerprint", "packages", "commits", "runs", "of")
+    columns = ("kind", "name", "fingerprint", "packages", "commits", "runs", "runs of")
     return Table(columns, tuple(rows), MIXED, notes)
 
 
