@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bo_invert import registry
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
@@ -48,6 +49,10 @@ class OracleResult:
         return self.y if self.error is None else self.error
 
 
+RawOutputs = Sequence[object] | NDArray[Any]
+"""Raw outputs of n designs: an array ``(n, m)`` or ``(n,)``, or n arrays, numbers or dicts."""
+
+
 class Oracle(ABC):
     """Function from designs to raw outputs.
 
@@ -64,11 +69,8 @@ class Oracle(ABC):
     waits: bool = False
 
     @abstractmethod
-    def __call__(self, designs: Sequence[Any]) -> Any:
-        """Return raw outputs of n designs.
-
-        Returns:
-            An array ``(n, m)`` or ``(n,)``, or a list of n arrays, numbers or dicts.
+    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
+        """Return the raw outputs of n designs.
 
         Raises:
             InfeasibleError: the design can never be evaluated.
@@ -107,9 +109,10 @@ class Oracle(ABC):
     def _single(self, design: Sequence[Any], outputs: Sequence[str], calls: int) -> OracleResult:
         try:
             raw = self(design)
-            if not isinstance(raw, Mapping) and hasattr(raw, "__len__") and len(raw) == 1:
+            given: object = raw  # user code may return anything
+            if isinstance(given, Sized) and not isinstance(given, Mapping) and len(given) == 1:
                 return result_of(raw[0], outputs, calls)
-            size = len(raw) if hasattr(raw, "__len__") else type(raw).__name__
+            size = len(given) if isinstance(given, Sized) else type(given).__name__
             shape = getattr(raw, "shape", None) or size
             error: EvaluationError = FailedError(
                 f"the oracle must return one row for one design, got shape {shape}"
@@ -130,7 +133,7 @@ class Oracle(ABC):
         return {"type": type(self).__name__}
 
     @property
-    def implementation(self) -> Any:
+    def implementation(self) -> object:
         """Wrapped function, module or estimator, as recorded in logs; by default the oracle."""
         return self
 
@@ -143,7 +146,7 @@ class Oracle(ABC):
         return digest(self.implementation)
 
 
-def result_of(raw: Any, outputs: Sequence[str], calls: int = 1) -> OracleResult:
+def result_of(raw: object, outputs: Sequence[str], calls: int = 1) -> OracleResult:
     """Convert one row of raw outputs, or an ``EvaluationError``, to a result."""
     try:
         return OracleResult(as_outputs(raw, outputs), None, calls)
@@ -151,7 +154,7 @@ def result_of(raw: Any, outputs: Sequence[str], calls: int = 1) -> OracleResult:
         return OracleResult(None, error, calls)
 
 
-def as_outputs(raw: Any, outputs: Sequence[str]) -> Array:
+def as_outputs(raw: object, outputs: Sequence[str]) -> Array:
     """Convert the raw outputs of one design to a finite array ``(m,)`` in the order of ``outputs``.
 
     Raises:
@@ -165,7 +168,7 @@ def as_outputs(raw: Any, outputs: Sequence[str]) -> Array:
     return y
 
 
-def shaped_outputs(raw: Any, outputs: Sequence[str]) -> Array:
+def shaped_outputs(raw: object, outputs: Sequence[str]) -> Array:
     """Convert raw outputs as ``as_outputs``, but allow NaN and infinities."""
     if isinstance(raw, EvaluationError):
         raise raw
@@ -216,7 +219,7 @@ def _naming(given: Sequence[str], count: int) -> str:
     return f"Name the outputs, as in bi.Target({{{shown}}})"
 
 
-def as_oracle(oracle: Any) -> Oracle:
+def as_oracle(oracle: object) -> Oracle:
     """Wrap a torch module, an estimator with ``predict`` or a callable; return an oracle as it is.
 
     Raises:
@@ -238,7 +241,7 @@ def as_oracle(oracle: Any) -> Oracle:
     return made
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> type[OracleResult]:
     """Return ``OracleResult`` under its former name ``Answer``, which is deprecated."""
     if name != "Answer":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

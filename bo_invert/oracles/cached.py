@@ -17,7 +17,7 @@ import numpy as np
 
 from bo_invert.errors import InfeasibleError, InvalidInputError, StorageError
 from bo_invert.hashing import Digest, design_name
-from bo_invert.oracles.base import Oracle, OracleResult, as_oracle
+from bo_invert.oracles.base import Oracle, OracleResult, RawOutputs, as_oracle
 from bo_invert.types import JSON
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Cached(Oracle):
     """
 
     def __init__(
-        self, oracle: Any, path: str | os.PathLike[str] | None = None, version: str | None = None
+        self, oracle: object, path: str | os.PathLike[str] | None = None, version: str | None = None
     ) -> None:
         self.oracle = as_oracle(oracle)
         self.path = None if path is None else os.path.abspath(path)
@@ -77,7 +77,7 @@ class Cached(Oracle):
     def placement(self) -> Mapping[str, Any]:
         return self.oracle.placement
 
-    def __call__(self, designs: Sequence[Any]) -> Any:
+    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
         """Return the outputs of the oracle without using the cache."""
         return self.oracle(designs)
 
@@ -108,7 +108,7 @@ class Cached(Oracle):
         selected = designs if len(rows) == len(designs) else [designs[i] for i in rows]
         return self.oracle.answers(selected, outputs) if rows else []
 
-    def _key(self, design: Any, outputs: Sequence[str]) -> str | None:
+    def _key(self, design: object, outputs: Sequence[str]) -> str | None:
         name = design_name(design)
         if name is None:
             return None
@@ -147,7 +147,7 @@ class Cached(Oracle):
             self._memory.update(results or {})
 
     @property
-    def implementation(self) -> Any:
+    def implementation(self) -> object:
         return self.oracle.implementation
 
     def digest(self) -> Digest | None:

@@ -353,7 +353,7 @@ def _resolved(argv: list[str], cwd: str | None, env: Mapping[str, str | None] | 
     ]
 
 
-def _templates(given: Any) -> dict[str, str]:
+def _templates(given: object) -> dict[str, str]:
     """Return the texts of the templates by the names of the files."""
     if given is None or (isinstance(given, str) and given in ("json", "csv")):
         return {}

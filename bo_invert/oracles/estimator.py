@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.oracles.base import Oracle
+from bo_invert.oracles.base import Oracle, RawOutputs
 from bo_invert.types import JSON
 
 
@@ -39,7 +39,7 @@ class Estimator(Oracle):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: object,
         outputs: Sequence[str] | None = None,
         flatten: bool = True,
         method: str = "predict",
@@ -51,13 +51,13 @@ class Estimator(Oracle):
             )
         if outputs is None and method == "predict_proba":
             outputs = [str(label) for label in getattr(estimator, "classes_", ())] or None
-        self.estimator = estimator if n_jobs is None else _on_threads(estimator, n_jobs)
+        self.estimator: Any = estimator if n_jobs is None else _on_threads(estimator, n_jobs)
         self.n_jobs = n_jobs
         self.outputs = None if outputs is None else tuple(outputs)
         self.flatten = flatten
         self.method = method
 
-    def __call__(self, designs: Sequence[Any]) -> Any:
+    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
         return np.asarray(self._predict(self._table(designs)))
 
     @property
@@ -72,13 +72,13 @@ class Estimator(Oracle):
             return lambda table: predict(table, num_threads=self.n_jobs)
         return predict
 
-    def _table(self, designs: Sequence[Any]) -> Any:
+    def _table(self, designs: Sequence[Any]) -> object:
         if len(designs) and isinstance(designs[0], Mapping):
             return self._named(designs)
         array = np.asarray(designs)
         return array.reshape(len(array), -1) if self.flatten else array
 
-    def _named(self, designs: Sequence[Mapping[str, Any]]) -> Any:
+    def _named(self, designs: Sequence[Mapping[str, Any]]) -> object:
         fitted = self._features(designs[0])
         if fitted is not None:
             import pandas as pd
@@ -101,7 +101,7 @@ class Estimator(Oracle):
         return np.array(rows, dtype=float)
 
     @property
-    def implementation(self) -> Any:
+    def implementation(self) -> object:
         return self.estimator
 
     def _features(self, design: Mapping[str, Any]) -> list[str] | None:
@@ -121,7 +121,7 @@ class Estimator(Oracle):
         return {"type": "estimator", "name": type(self.estimator).__name__, "method": self.method}
 
 
-def _is_lightgbm(estimator: Any) -> bool:
+def _is_lightgbm(estimator: object) -> bool:
     """Recognise a ``lightgbm.Booster`` by its methods."""
     return hasattr(estimator, "num_trees") and callable(getattr(estimator, "feature_name", None))
 

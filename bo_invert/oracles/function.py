@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.oracles.base import Oracle
+from bo_invert.oracles.base import Oracle, RawOutputs
 from bo_invert.types import JSON
 
 
@@ -33,11 +33,11 @@ class Function(Oracle):
         self.outputs = None if outputs is None else tuple(outputs)
         self.batched = batched
 
-    def __call__(self, designs: Sequence[Any]) -> Any:
+    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
         return self.fn(designs) if self.batched else [self.fn(design) for design in designs]
 
     @property
-    def implementation(self) -> Any:
+    def implementation(self) -> object:
         return self.fn
 
     def to_json(self) -> JSON:

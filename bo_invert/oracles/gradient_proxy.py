@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.hashing import Digest, joined
-from bo_invert.oracles.base import Oracle, OracleResult, as_oracle
+from bo_invert.oracles.base import Oracle, OracleResult, RawOutputs, as_oracle
 from bo_invert.types import JSON
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class GradientProxy(Oracle):
 
     differentiable = True
 
-    def __init__(self, oracle: Any, twin: Any, outputs: Sequence[str] | None = None) -> None:
+    def __init__(self, oracle: object, twin: object, outputs: Sequence[str] | None = None) -> None:
         self.oracle, self.twin = as_oracle(oracle), as_oracle(twin)
         if not self.twin.differentiable:
             raise InvalidInputError(
@@ -50,7 +50,7 @@ class GradientProxy(Oracle):
     def placement(self) -> Mapping[str, Any]:
         return self.twin.placement
 
-    def __call__(self, designs: Sequence[Any]) -> Any:
+    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
         return self.oracle(designs)
 
     def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[OracleResult]:
@@ -60,7 +60,7 @@ class GradientProxy(Oracle):
         return self.twin.forward(designs)
 
     @property
-    def implementation(self) -> Any:
+    def implementation(self) -> object:
         return self.oracle.implementation
 
     def digest(self) -> Digest | None:

@@ -251,7 +251,7 @@ class Http(Oracle):
             failed = FailedError(f"{self._shown_url}: {error.reason}")
             return _BatchReply([failed] * count, calls, split=True)
 
-    def _without_secrets(self, row: Any) -> Any:
+    def _without_secrets(self, row: object) -> object:
         """Remove the values of headers, which a server may repeat, from an error."""
         if not isinstance(row, EvaluationError):
             return row
@@ -301,7 +301,7 @@ def _status(reply: HttpReply) -> str:
     return f"{reply.status} {reply.phrase}".strip()
 
 
-def _checked_url(url: Any) -> str:
+def _checked_url(url: object) -> str:
     import httpx
 
     try:

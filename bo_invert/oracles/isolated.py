@@ -15,7 +15,7 @@ from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
 from bo_invert.execution.base import WorkerDied, WorkerLoadError
 from bo_invert.execution.worker_process import WorkerProcess, pack
 from bo_invert.hashing import Digest
-from bo_invert.oracles.base import MISMATCH, Oracle, OracleResult, as_oracle
+from bo_invert.oracles.base import MISMATCH, Oracle, OracleResult, RawOutputs, as_oracle
 from bo_invert.types import JSON
 
 _BYTES = {
@@ -57,7 +57,7 @@ class Isolated(Oracle):
 
     def __init__(
         self,
-        oracle: Any,
+        oracle: object,
         timeout: float | None = None,
         memory: int | str | None = None,
         grace: float = 1.0,
@@ -92,7 +92,7 @@ class Isolated(Oracle):
         self._packed = pack(inner)
         self._begin()
 
-    def __call__(self, designs: Sequence[Any]) -> Any:
+    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
         try:
             return self._call("__call__", designs)
         except WorkerDied as death:
@@ -122,9 +122,9 @@ class Isolated(Oracle):
             error = FailedError(f"{type(fault).__name__}: {fault}")
         return OracleResult(None, error, calls)
 
-    def _call(self, method: str, *args: Any) -> Any:
+    def _call(self, method: str, *args: object) -> list[Any]:
         with self._worker() as worker:
-            results = worker.call(method, *args, timeout=self.timeout, grace=self.grace)
+            results: list[Any] = worker.call(method, *args, timeout=self.timeout, grace=self.grace)
             out_of_memory = [
                 one
                 for one in results
@@ -192,7 +192,7 @@ class Isolated(Oracle):
         self._begin()
 
     @property
-    def implementation(self) -> Any:
+    def implementation(self) -> object:
         return self if self._oracle is None else self._oracle.implementation
 
     def digest(self) -> Digest | None:

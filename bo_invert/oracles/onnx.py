@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from bo_invert.errors import FailedError, InvalidInputError, MissingExtraError
 from bo_invert.hashing import Digest
 from bo_invert.oracles.base import MISMATCH, Oracle
 from bo_invert.types import JSON
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -108,14 +111,14 @@ class Onnx(Oracle):
         except OSError as error:
             raise InvalidInputError(f"Onnx: {self.path} cannot be read: {error.strerror}") from None
 
-    def _session(self) -> Any:
+    def _session(self) -> InferenceSession:
         """Return the session of this process, created at first use."""
         with self._lock:
             if self._made is None or self._made[0] != os.getpid():
                 self._made = (os.getpid(), self._opened())
             return self._made[1]
 
-    def _opened(self) -> Any:
+    def _opened(self) -> InferenceSession:
         try:
             import onnxruntime
         except ImportError:
@@ -161,7 +164,7 @@ class Onnx(Oracle):
             rows[i] = row
         return rows
 
-    def _fed(self, design: Any) -> dict[str, NDArray[Any]]:
+    def _fed(self, design: object) -> dict[str, NDArray[Any]]:
         """Return the inputs of the model for a design, without the batch axis."""
         parts: Mapping[str, Any]
         if isinstance(design, Mapping) and (
@@ -218,8 +221,10 @@ class Onnx(Oracle):
                     row.update({name: numbers[0]} if numbers.size == 1 else parts)
         return list(rows)
 
-    def _odd(self, result: Any, size: int) -> list[Any]:
-        raise FailedError(f"the model must return {size} rows, got shape {np.shape(result)}")
+    def _odd(self, result: object, size: int) -> NoReturn:
+        raise FailedError(
+            f"the model must return {size} rows, got shape {np.asarray(result).shape}"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None, "_lock": None}
@@ -251,11 +256,11 @@ def _is_single(shape: tuple[Any, ...]) -> bool:
     return math.prod(n if isinstance(n, int) else 0 for n in shape[1:]) == 1
 
 
-def _row(design: Any) -> Any:
+def _row(design: object) -> object:
     return list(design.values()) if isinstance(design, Mapping) else design
 
 
-def _fitted(name: str, kind: str, shape: tuple[Any, ...], part: Any) -> NDArray[Any]:
+def _fitted(name: str, kind: str, shape: tuple[Any, ...], part: object) -> NDArray[Any]:
     """Convert a design to the dtype and shape of an input, without the batch axis.
 
     Raises:

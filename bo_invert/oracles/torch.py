@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from bo_invert.errors import FailedError, InvalidInputError
-from bo_invert.oracles.base import Oracle
+from bo_invert.oracles.base import Oracle, RawOutputs
 from bo_invert.types import JSON
 
 _lock = threading.Lock()
@@ -81,7 +81,7 @@ class TorchModule(Oracle):
                 return {"device": tensor.device, "dtype": tensor.dtype}
         return {"device": torch.device(self.device or "cpu"), "dtype": torch.float64}
 
-    def __call__(self, designs: Sequence[Any]) -> Any:
+    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
         with torch.no_grad():
             return self.forward(self._tensor(designs)).double().cpu().numpy()
 
@@ -118,7 +118,7 @@ class TorchModule(Oracle):
         return type(self.module).__name__
 
     @property
-    def implementation(self) -> Any:
+    def implementation(self) -> object:
         return self.module
 
     def to_json(self) -> JSON:

@@ -7,7 +7,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from bo_invert import errors
@@ -21,6 +21,9 @@ from bo_invert.errors import (
 )
 from bo_invert.service.tokens import TokenFile, default_file
 from bo_invert.types import JSON
+
+if TYPE_CHECKING:
+    import httpx
 
 ASK_TIMEOUT = 330.0
 """Seconds to wait for the response to an ask. Engineering choice: above the 300 s of the server."""
@@ -90,7 +93,7 @@ class ServerConnection:
         """Close the connections."""
         self._http.close()
 
-    def get(self, study: str, verb: str, **params: Any) -> JSON:
+    def get(self, study: str, verb: str, **params: int) -> JSON:
         """Send a GET request about a study."""
         return self.request("GET", study_path(study, verb), params=params, headers=self._headers())
 
@@ -159,7 +162,7 @@ def _local_token(host: str) -> str | None:
     return known[0].secret if known else None
 
 
-def _content(response: Any) -> dict[str, Any]:
+def _content(response: httpx.Response) -> dict[str, Any]:
     try:
         content = response.json()
     except ValueError:

@@ -73,7 +73,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def problem_response(
-    status: int, detail: str, headers: dict[str, str] | None = None, **more: Any
+    status: int, detail: str, headers: dict[str, str] | None = None, **more: object
 ) -> JSONResponse:
     """Return an error response."""
     title = _TITLES.get(status, "error")

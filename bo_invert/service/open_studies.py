@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -98,7 +98,7 @@ class OpenStudies:
         self.closing = asyncio.Event()
         self._threads = anyio.CapacityLimiter(16)
 
-    async def thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def thread(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Run a blocking function in a thread."""
         return await anyio.to_thread.run_sync(partial(function, *arguments), limiter=self._threads)
 

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +24,10 @@ _HEADERS = {
     "accept-encoding": "identity",  # a small compressed body can expand beyond the size limit
     "content-type": "application/json",
 }
+
+
+_Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+"""Callback of httpx for the events of a connection."""
 
 
 class UnreachableError(Exception):
@@ -153,7 +157,7 @@ class HttpSession:
             raise NoReplyError(f"no complete reply in {self._timeout:g} s") from None
 
     async def _once(
-        self, client: httpx.AsyncClient, method: str, url: str, body: bytes | None, trace: Any
+        self, client: httpx.AsyncClient, method: str, url: str, body: bytes | None, trace: _Trace
     ) -> HttpReply:
         import httpx
 

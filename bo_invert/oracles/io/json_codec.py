@@ -22,7 +22,7 @@ JsonPath = str | Mapping[str, str] | None
 _STEP = re.compile(r"\.?(?P<name>[^.\[\]]+)|\[(?P<index>-?\d+|\*)\]")
 
 
-def plain(value: Any) -> JSON:
+def plain(value: object) -> JSON:
     """Convert a design to JSON: arrays and tensors to nested lists, numpy scalars to Python's.
 
     Raises:
@@ -162,7 +162,7 @@ def rows_of(value: JSON, count: int) -> list[Any]:
     return [row_of(row) for row in value]
 
 
-def row_of(value: JSON) -> Any:
+def row_of(value: JSON) -> object:
     """Return the outputs of one design, or the error that stands for them; see ``rows_of``."""
     if value is None:
         return FailedError("the output must be numbers, got null")

@@ -10,9 +10,12 @@ from typing import Any
 
 from bo_invert.errors import FailedError
 from bo_invert.oracles.io.json_codec import JsonPath, beginning, extract, read_json, row_of, rows_of
+from bo_invert.types import JSON
 
 OutputFormat = str | re.Pattern[str]
 """Format of the output: ``"json"``, ``"csv"``, or a pattern with named groups."""
+
+_Row = dict[str, float | str] | FailedError
 
 
 def read_rows(text: str, form: OutputFormat, path: JsonPath, count: int | None) -> list[Any]:
@@ -35,7 +38,7 @@ def read_rows(text: str, form: OutputFormat, path: JsonPath, count: int | None) 
     return [row_of(value)] if count is None else rows_of(value, count)
 
 
-def _document(text: str) -> Any:
+def _document(text: str) -> JSON:
     """Parse the text as JSON or, after lines of a log, its last line."""
     try:
         return read_json(text)
@@ -80,13 +83,15 @@ def _matched(text: str, pattern: re.Pattern[str], count: int | None) -> list[Any
     return [_without_text(_numbers(row, True)) for row in rows]
 
 
-def _without_text(row: dict[str, Any]) -> Any:
+def _without_text(row: _Row) -> _Row:
     """Return the row, or an error if a group is not a number; Fortran prints stars for overflow."""
+    if isinstance(row, FailedError):
+        return row
     text = {name: value for name, value in row.items() if isinstance(value, str)}
     return FailedError(f"the output must be numbers, got {text!r:.120}") if text else row
 
 
-def _numbers(row: dict[str, str], whole: bool) -> Any:
+def _numbers(row: dict[str, str], whole: bool) -> _Row:
     """Convert words to numbers; other words stay text, which is an error only for outputs."""
     if not whole:
         return FailedError(f"a line must have one number per name of the header, got {row!r:.120}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.io.json_codec import plain
+from bo_invert.types import JSON
 
 _NAME = r"[A-Za-z_]\w*"
 _FIELD = re.compile(
@@ -21,7 +22,7 @@ _FIELD = re.compile(
 )
 
 
-def values_of(design: Any) -> dict[str, Any]:
+def values_of(design: object) -> dict[str, Any]:
     """Return the values for placeholders: the design as ``x``, and named parameters."""
     named = (
         {str(name): value for name, value in design.items()} if isinstance(design, Mapping) else {}
@@ -57,7 +58,7 @@ def fill(text: str, values: Mapping[str, Any], escape: Callable[[str], str] = st
     )
 
 
-def fill_json(value: Any, values: Mapping[str, Any]) -> Any:
+def fill_json(value: JSON, values: Mapping[str, Any]) -> JSON:
     """Replace placeholders in the strings of JSON; a string of one placeholder becomes its value.
 
     Raises:
@@ -89,7 +90,7 @@ def _shown(match: re.Match[str], values: Mapping[str, Any]) -> str:
         ) from None
 
 
-def _looked_up(match: re.Match[str], values: Mapping[str, Any]) -> Any:
+def _looked_up(match: re.Match[str], values: Mapping[str, Any]) -> object:
     name = match["name"]
     if name not in values:
         raise InvalidInputError(
@@ -102,7 +103,7 @@ def _looked_up(match: re.Match[str], values: Mapping[str, Any]) -> Any:
     return value
 
 
-def _item(value: Any, key: str, placeholder: str) -> Any:
+def _item(value: object, key: str, placeholder: str) -> object:
     if isinstance(value, Mapping):
         if key in value:
             return value[key]
@@ -113,6 +114,7 @@ def _item(value: Any, key: str, placeholder: str) -> Any:
     if not isinstance(value, Sequence) and not hasattr(value, "shape"):
         size = 0
     if re.fullmatch(r"-?\d{1,9}", key) and -size <= int(key) < size:
-        return value[int(key)]
+        items: Any = value
+        return items[int(key)]
     allowed = f"from 0 to {size - 1}" if size else "absent, because the value has no items"
     raise InvalidInputError(f"placeholder {placeholder}: index must be {allowed}, got {key!r}")
