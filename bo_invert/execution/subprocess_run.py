@@ -163,11 +163,8 @@ class _RunningProgram:
 
     def attend(self, deadline: float | None, stopped: Callable[[], bool]) -> str:
         """Feed and read the program until it ends; return why it was stopped, or an empty text."""
-        why, ending, over = (
-            "",
-            0.0,
-            0.0,
-        )  # times of SIGTERM and of the end
+        why = ""
+        ending = over = 0.0  # times of SIGTERM and of the end
         with selectors.DefaultSelector() as selector, self._opened(selector):
             pipes = _pipes(selector)
             while not over or (pipes and time.monotonic() < over + _LINGER):

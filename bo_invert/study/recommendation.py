@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -60,6 +61,15 @@ class Recommendation:
     noisy: bool
     best: Trial | None
     goal: Goal
+
+    def __getattr__(self, name: str) -> int:
+        """Return ``observed`` under its former name, with a deprecation warning."""
+        if name != "told":
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        warnings.warn(
+            f"Recommendation.{name} is deprecated, use observed", DeprecationWarning, stacklevel=2
+        )
+        return self.observed
 
     @property
     def luck(self) -> str:

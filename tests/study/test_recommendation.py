@@ -144,6 +144,9 @@ def test_the_answers_of_one_point_count_together() -> None:
     assert study.best.y[0] == -0.5
     assert list(found.trial.point) == [0.9, 0.1]
     assert found.observed == often + 1
+    former = "told"
+    with pytest.warns(DeprecationWarning, match="use observed"):
+        assert getattr(found, former) == often + 1
     assert found.trial.number == min(t.number for t in study.trials if list(t.point) == [0.9, 0.1])
 
 
