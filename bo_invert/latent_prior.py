@@ -57,6 +57,7 @@ class Reference:
         for c, (weight, mean, factor) in enumerate(
             zip(self.weights, self.means, self.factors, strict=True)
         ):
+            # (z - m)' (L L')^-1 (z - m) = |L^-1 (z - m)|^2 and log det(L L') = 2 sum log L_ii
             residual = np.linalg.solve(factor, (points - mean).T)
             logdet = np.log(np.diag(factor)).sum()
             logs[:, c] = (
@@ -65,6 +66,7 @@ class Reference:
                 - 0.5 * (residual**2).sum(0)
                 - 0.5 * d * math.log(2 * math.pi)
             )
+        # log sum exp, shifted by the largest term against underflow
         top = logs.max(axis=1, keepdims=True)
         total: Array = top[:, 0] + np.log(np.exp(logs - top).sum(axis=1))
         return total

@@ -199,6 +199,7 @@ class Target(Objective):
 
     def residuals(self, y: Tensor) -> Tensor:
         """Compute the residuals ``(y - value) / scale`` of k outputs, shape ``(..., k)``."""
+        # numpy and torch both index with a list of columns.
         picked = y[..., list(self.indices)]
         return (picked - self._like(self.value, picked)) / self._like(self.scale, picked)
 

@@ -106,6 +106,7 @@ class Amortized(Strategy):
     ) -> tuple[Query, ...]:
         final = 0.0 if request.budget is None else self.final * request.budget
         queries: list[Query] = []
+        # A gradient query costs two calls. The rest of the budget buys values of samples.
         for batch, row in _next_rows(mine, "batch", size, request.count):
             if left - 2 < final:
                 break
@@ -141,6 +142,7 @@ class Amortized(Strategy):
             points = domain.sample(request.rng(), min(count, wanted - known))
             return tuple(Query(point, origin=self.name, meta={"draw": True}) for point in points)
         queries = []
+        # All samples of a round come from one network, fitted to the trials before the round.
         for turn, row in _next_rows(mine, "round", size, count):
             begun = min(
                 (t.number for t in mine if t.query.meta.get("round") == turn), default=len(trials)
@@ -203,6 +205,7 @@ class _Generator:
             return [weight, torch.zeros(outputs, dtype=torch.float64)]
 
         d = domain.dim
+        # The gain 0 of the last layer and the log scale 0 make the initial network the identity.
         scale = torch.zeros(d, dtype=torch.float64)
         self.weights = [
             *layer(d, width, 1.0),
@@ -215,6 +218,7 @@ class _Generator:
 
     def __call__(self, noise: torch.Tensor) -> torch.Tensor:
         w1, b1, w2, b2, w3, b3, scale = self.weights
+        # The clamp bounds the logit by about 4, where the sigmoid still has a slope of 0.02.
         start = noise.clamp(0.02, 0.98).logit() if not self.domain.latent else noise
         hidden = (((start @ w1 + b1).tanh()) @ w2 + b2).tanh()
         moved = start * scale.exp() + hidden @ w3 + b3
@@ -252,6 +256,7 @@ def _train(
     for loss_of, steps in losses:
         for _ in range(steps):
             points = net(noise)
+            # 1e-6 bounds the repulsion of two equal samples.
             apart = torch.nn.functional.pdist(points) ** 2 / net.domain.dim
             loss = loss_of(net) - options.diversity * (apart + 1e-6).log().mean()
             if net.domain.latent:
@@ -344,6 +349,7 @@ def _fitted_to(
     ensemble = fit_ensemble(points, y, draw_seed(stream_generator(seed, _MEMBERS)))
     noise = torch.from_numpy(domain.sample(stream_generator(seed, _FREE, 1), 32))
     observed = objective.loss(torch.from_numpy(y.copy()))
+    # Losses in units of their spread make the weights of all terms comparable.
     spread = float(observed.std().clamp(min=1e-12))
 
     def loss_of(net: _Generator) -> torch.Tensor:

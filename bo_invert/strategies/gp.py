@@ -153,6 +153,7 @@ class GP(Strategy):
             if model.outputs.loss_column is None:
                 raise _no_confidence_bound(statement)
             note["asked_at"] = len(history.completed)
+            # Only the first ask after new data exploits (Contal et al. 2013).
             explore = memo.get("asked_at") == note["asked_at"]
             points = self._choose_sequentially(context, request.count, explore)
         else:

@@ -113,6 +113,7 @@ class Gradient(Strategy):
         if request.budget is None:
             steps = 50
         else:
+            # Steps and starts both grow with the square root of the budget.
             pairs = 0.5 * (1.0 - self.screen) * request.budget
             steps = (
                 int(pairs / self.starts) if self.starts else int(min(100.0, 4.0 * math.sqrt(pairs)))
@@ -130,6 +131,7 @@ class Gradient(Strategy):
         """Return starts of descents, best first, at a distance from ends and other starts."""
         distance = statement.domain.default_rate * math.sqrt(statement.domain.dim)
         descents = [t for t in history.trials if t.query.descent is not None]
+        # RMS distance of one default step per coordinate, see ``Domain.default_rate``.
         taken = [t.query.point for t in descents] + [t.point for t in descents]
         found: list[Array] = []
         for trial in history.ranking:

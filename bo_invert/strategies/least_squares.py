@@ -95,6 +95,7 @@ class LeastSquares(Strategy):
         self.check(statement)
         history, target = History(trials), _target(statement)
         memo = request.memo or {"finished": 0, "model": None}
+        # "finished" counts ended starts, which are not replayed again; "model" holds the fit.
         done = target_reached(target, history)
         # Without a tolerance, a running start continues to the rounding error.
         if done and target.tolerance > 0.0:
@@ -156,6 +157,7 @@ class LeastSquares(Strategy):
                 if given
                 else list(project(domain.sobol(request.stream(0), self.initial)))
             )
+            # The start is replayed from its beginning; it stops at the first unknown residuals.
             missing = replay(GaussNewtonStart(settings, domain, project, draws, least).run, answers)
             if not missing and start == finished:
                 finished += 1
@@ -182,6 +184,7 @@ class LeastSquares(Strategy):
         best = next(plausible, None)
         if best is None or best.number in used or _in_start(best, self.name):
             return None
+        # Points of the user or of another strategy, and stagnation, always justify a start.
         if best.origin != self.name or self._stagnates(history):
             return best
         reached = min(
@@ -224,6 +227,7 @@ class LeastSquares(Strategy):
         domain, completed = statement.domain, len(history.completed)
         pending = [*history.pending_points, *(query.point for query in queries)]
         count = request.count - len(queries)
+        # A budget of 10^9 stands for none.
         size = self.design or min(5 * domain.dim, max(2, (request.budget or 10**9) // 5))
         lacking = (
             max(size - completed - len(pending), int(self._stagnates(history)))

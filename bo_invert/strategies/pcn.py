@@ -191,6 +191,7 @@ class PCN(Strategy):
             distance = max(duplicates.min_distance, _DUPLICATE)
             duplicates = replace(duplicates, min_distance=distance)
         chosen = np.empty((0, domain.dim))
+        # Each query has chains of its own; their ends are ranked by expected improvement.
         for pool in np.split(ends, request.count):
             pending = np.concatenate([history.pending_points, chosen])
             improvement = model.log_expected_improvement(

@@ -122,6 +122,7 @@ class Polish(Strategy):
             for trial in history.trials
             if trial.query.descent is not None
         }
+        # A trial starts at most one descent.
         fresh = [trial for trial in ranking if trial.number not in used]
         if history.pending and not any(trial.query.descent is None for trial in history.pending):
             return Proposal((), memo)  # wait: the ends of pending descents are the next starts
@@ -187,6 +188,7 @@ class Polish(Strategy):
             known: list[Array] = [trial.point for trial in history.trials]
             picked: list[Array] = []
             for i in range(request.count):
+                # Later points of a batch search in smaller regions, so that they differ.
                 reach = self.radius * 0.5 ** min(halvings + i, 20)
                 picked.append(
                     search.optimize_in_box(score, domain, centre, reach, [*known, *picked], rng)

@@ -84,6 +84,7 @@ def start_trial(trials: Sequence[Trial], origin: str, run: int) -> Trial | None:
     }
     if run in starts:
         return next((trial for trial in trials if trial.number == starts[run]), None)
+    # Own points are no starts: the run that found them has converged there.
     ranking = History(trials).ranking
     if not ranking or ranking[0].origin == origin or ranking[0].number in starts.values():
         return None

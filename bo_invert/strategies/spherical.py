@@ -130,6 +130,7 @@ class Spherical(Strategy):
             domain, history, memo.get("labels"), directions=directions
         )
         feasibility = _minimum(feasibility, linear)
+        # Neither pending nor failed points enter the model; they must not be proposed again.
         others = [trial.point for trial in (*history.pending, *history.failed)]
         points: list[Array] = []
         for i, sample in enumerate(model.sample(rng, request.count)):
@@ -191,6 +192,7 @@ class Spherical(Strategy):
             return None
         incumbent = history.ranking[0].point
         near = chart.features(incumbent[None])[0, :-1]
+        # Rows of weights are outputs; the last column is the intercept c.
         weights = self._shorten(sample, model.mean, _REFINING if refining else 1.0)
         if refining:
             weights = model.condition_locally(weights, near)
@@ -210,6 +212,7 @@ def _sign(outputs: ModelledOutputs) -> float:
     """Return 1 if the loss is the modelled output, -1 if it is minus the output."""
     import torch
 
+    # The loss of the values 0 and 1 reveals the sign, whatever the objective is called.
     low, high = outputs.loss(torch.tensor([[0.0], [1.0]], dtype=torch.float64)).tolist()
     return 1.0 if high > low else -1.0
 

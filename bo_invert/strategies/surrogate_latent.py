@@ -83,6 +83,7 @@ class O3(Strategy):
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
         history, domain = History(trials), statement.domain
+        # Mixtures store their weights; all other trials count as draws.
         drawn = [trial for trial in history.trials if "w" not in trial.query.meta]
         size = self._design_size(domain, request.budget)
         completed = sum(trial.state is State.COMPLETED for trial in drawn)
@@ -149,6 +150,7 @@ class O3(Strategy):
             np.array([known[trial.number] for trial in group]).reshape(-1, len(seeds))
             for group in (inside.completed, inside.failed, inside.pending)
         )
+        # Other seeds are another input space, in which former hyperparameters mean nothing.
         memo = (request.memo or {}) if (request.memo or {}).get("seeds") == numbers else {}
         subset = select_subset(observed, inside.order)
         model = fit_model(
@@ -223,6 +225,7 @@ def _weights(u: Tensor) -> Tensor:
 
 def _mixtures(w: Tensor, seeds: Tensor) -> Tensor:
     mixed = w @ seeds
+    # |sum_k w_k z_k|^2 = sum_k w_k^2 |z_k|^2 for orthogonal seeds
     orthogonal = (w.square() @ seeds.square().sum(-1)).sqrt()
     scale = (orthogonal / mixed.norm(dim=-1).clamp(min=1e-12)).clamp(max=1.0)
     points: Tensor = mixed * scale.unsqueeze(-1)
@@ -238,6 +241,7 @@ def _penalty(domain: Domain, corners: Array) -> Score | None:
     penalty = plausibility_penalty(domain)
     if penalty is None:
         return None
+    # The penalty is a function of unit inputs, to which mixtures are converted.
     seeds, (lower, upper) = torch.as_tensor(corners), torch.as_tensor(domain.bounds)
     return lambda w: penalty((_mixtures(w, seeds) - lower) / (upper - lower))
 

@@ -109,6 +109,7 @@ class Turbo(Strategy):
             return self._design(statement, history, request, 0, ())
         state = TrustRegionState(history, domain, self.name, self.successes, self.length)
         if state.length < max(MIN_LENGTH, self._plateau(history, domain)):
+            # A restart needs calls for a design and a search; otherwise it uses known points.
             rest = math.inf if request.budget is None else request.budget - history.committed
             state.restart(state.number + 1, with_design=rest >= 3 * size)
         if state.with_design and state.design_points < size:
@@ -169,6 +170,7 @@ class Turbo(Strategy):
         feasibility, labels = feasibility_and_plausibility(
             statement, history, memo.get("permission")
         )
+        # Noise favours the luckiest observation, so the posterior mean chooses the centre.
         if self.noisy:
             centre = _best_predicted(model, near, state.eligible)
         sides = trust_region_sides(domain, state.length, model.surrogate.gp.log_lengthscales)

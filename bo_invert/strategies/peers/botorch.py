@@ -97,6 +97,7 @@ class BoTorch(Strategy):
             constraints=[_column(i) for i in range(1, values.shape[1])] or None,
             prune_baseline=True,
         )
+        # Unit inputs: the models see a cube in a latent, too.
         bounds = torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(2, domain.dim)
         found, _ = optimize_acqf(
             acquisition,
@@ -120,6 +121,7 @@ def _values(statement: ProblemStatement, history: History) -> Array:
 
 
 def _column(i: int) -> Callable[[Tensor], Tensor]:
+    # BoTorch: a constraint is feasible where its value is negative or 0.
     return lambda samples: samples[..., i]
 
 

@@ -149,6 +149,7 @@ class _Run:
     def _draw(self) -> None:
         self.points: Array | None = None
         if not self.es.stop() and self.number < self.plan.generations:
+            # One stream per generation: a replay from the cache draws as one from the start.
             self.noise.rng = self.request.stream(self.run, self.number)
             self.raw = self.es.ask()
             self.points = self.domain.project(np.array(self.raw))
@@ -215,10 +216,12 @@ class _Replay:
         number = None if given is None else given.number
         if run == 0:
             return _Plan(tuple(start), sigma, popsize, number)
+        # Calls of runs with small and with large populations.
         spent = [0, 0]
         for former, _, points, _ in self.completed:
             if former < run:
                 spent[self.plans[former].large] += len(points)
+        # The large population doubles with every large run (IPOP, Auger & Hansen 2005).
         popsize *= 2 ** sum(plan.large for plan in self.plans[:run])
         if spent[False] >= spent[True] or run == 1:
             return _Plan(tuple(start), sigma, popsize, number)
@@ -241,6 +244,7 @@ def _scores(members: Sequence[Trial | None]) -> Array | None:
         return None
     ranks = [_rank(trial) for trial in members if trial is not None]
     losses = [loss for worse, loss in ranks if worse == 0.0]
+    # CMA-ES uses ranks only. Infeasible trials follow the worst feasible loss at equal gaps.
     top = max(losses, default=0.0)
     gap = max(top - min(losses, default=0.0), abs(top), 1.0)
     behind = sorted({worse for worse, _ in ranks if worse > 0.0})

@@ -86,6 +86,7 @@ def descend(domain: Domain, first: Array, diff_step: float | None, residuals: Re
         r = residuals([domain.project(x)])[0]
         if r is None and here is None:
             raise _FirstPointFailed
+        # NaN makes SciPy reject the step and shrink its trust region.
         here = np.full_like(here, np.nan) if r is None else r
         return here
 
