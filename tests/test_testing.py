@@ -29,6 +29,8 @@ class TestSQLite(StudyConformance):
 
 @pytest.mark.service
 class TestPostgreSQL(StudyConformance):
+    examples = 5
+
     @pytest.fixture
     def storage(self, postgres_url: str) -> Any:
         store = open_store(postgres_url)

@@ -467,9 +467,9 @@ def test_failures_are_learned(kind: str) -> None:
         return float(x @ slope + 0.7 * x @ wall)
 
     problem = bi.Problem(bi.Latent(lambda z: z, dim=48), oracle, bi.Maximize())
-    study = bi.Study.create("s", problem, strategy="spherical", seed=0).run(80, batch=4)
-    late = [trial.state is State.INFEASIBLE for trial in study.trials[40:]]
-    assert sum(late) <= 16, "more than 30 of 40 without learning"
+    study = bi.Study.create("s", problem, strategy="spherical", seed=0).run(60, batch=10)
+    late = [trial.state is State.INFEASIBLE for trial in study.trials[30:]]
+    assert sum(late) <= 14, "more than 22 of 30 without learning"
     assert study.best is not None
     assert study.best.loss < -3.0
 

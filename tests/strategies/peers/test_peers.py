@@ -35,9 +35,9 @@ def run(
     ("strategy", "budget", "first", "options"),
     [
         ("optuna", 15, 10, {}),
-        ("optuna", 60, 10, {"sampler": "tpe"}),
-        ("nevergrad", 60, 10, {}),
-        ("nevergrad", 60, 10, {"optimizer": "CMA"}),
+        ("optuna", 40, 10, {"sampler": "tpe"}),
+        ("nevergrad", 40, 10, {}),
+        ("nevergrad", 40, 10, {"optimizer": "CMA"}),
         ("botorch", 9, 2, {}),
         ("differential_evolution", 100, 20, {}),
         ("dual_annealing", 100, 10, {}),
