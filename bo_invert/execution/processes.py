@@ -22,8 +22,8 @@ Engineering choice: time for the exit handlers of libraries.
 class _Function:
     """A function as the served object of a worker process.
 
-    Errors are results here: the protocol of worker processes would turn most of them into
-    ``FailedError``, but a future holds the error that the function raised.
+    Errors are results here, so that a future holds the error of the function. The protocol of
+    worker processes turns most errors into ``FailedError``.
     """
 
     fn: Callable[..., Any]

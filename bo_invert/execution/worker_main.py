@@ -35,8 +35,8 @@ def main() -> None:
     faulthandler.enable(traces, all_threads=False)
     faulthandler.register(TRACE_SIGNAL, traces, all_threads=False)
     with suppress(OSError):
-        # Engineering choice: the out-of-memory killer of Linux counts a worker as larger by half
-        # of the machine's memory, so that it kills the worker and not the study.
+        # Engineering choice: Linux counts a worker as larger by half of the machine's memory.
+        # Its out-of-memory killer then kills the worker and not the study.
         Path("/proc/self/oom_score_adj").write_text("500")
     _serve(Connection(calls), memory)
 

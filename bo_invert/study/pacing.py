@@ -28,7 +28,7 @@ class Pacing:
     its trial is proposed from all observations.
 
     With ``w`` workers, asks of ``a`` seconds and answers of ``c`` seconds, ``w a / c`` answers
-    arrive during an ask. Their standard deviation is about the square root (Poisson), so
+    arrive during an ask, with a standard deviation of about the square root (Poisson). So
     ``w a / c + sqrt(w a / c)`` trials are asked ahead, at most ``w``.
 
     Args:

@@ -117,9 +117,9 @@ def known_noisy(strategy: JSON, history: History) -> bool:
 def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Recommendation:
     """Return the observed point to act on.
 
-    For an exact oracle it is the feasible trial of lowest loss. For a noisy one it is the point of
-    lowest expected loss among those that are feasible with a probability of at least 50 %, under a
-    surrogate of all observations.
+    For an exact oracle it is the feasible trial of lowest loss. For a noisy one a surrogate of all
+    observations decides: the point of lowest expected loss among those with a probability of
+    feasibility of at least 50 %.
 
     Args:
         statement: Problem statement.

@@ -62,9 +62,9 @@ class StudyResults:
     def recommend(self, *, noisy: bool | None = None) -> Recommendation:
         """Recommend an observed point, with its expected outputs, without a call.
 
-        The best value of a noisy oracle is biased by selection. For a noisy oracle, this is
-        therefore the point of lowest expected loss under a surrogate of all observations, with
-        90 % intervals of outputs and loss. For an exact oracle it is ``best``.
+        The best value of a noisy oracle is biased by selection. This is therefore the point of
+        lowest expected loss under a surrogate of all observations, with 90 % intervals. For an
+        exact oracle it is ``best``.
 
         Args:
             noisy: True if repeated calls at a point differ. Default: as declared to the strategy

@@ -259,15 +259,15 @@ class Study(StudyResults):
                 failures included. Lost attempts are billed in ``spent`` but use no budget.
             batch: Number of trials that run at once.
             executor: Executor of the oracle calls: an object with ``submit(fn, *args) -> Future``,
-                a Dask client, or a name: ``"processes"`` (oracles that compute), ``"threads"``
-                (oracles that wait), ``"dask"``, ``"slurm"``, or ``"auto"``, which chooses
-                processes, threads or this process by the oracle. Default: this process, one call
-                after another; the whole batch in one call if the oracle is batched.
+                a Dask client, or a name. Names are ``"processes"`` (oracles that compute),
+                ``"threads"`` (oracles that wait), ``"dask"``, ``"slurm"`` and ``"auto"``, which
+                chooses by the oracle. Default: this process, one call after another. A batched
+                oracle then gets the whole batch in one call.
             progress: Show a progress bar.
             retries: Number of retries of a failed trial; each is billed and uses budget.
             stop_when_hit: Stop when a feasible trial is within the tolerance of a ``Target``.
-            stop: Function that is called before each ask. Once it returns True, running calls
-                finish and the run ends; it can be resumed.
+            stop: Function that is called before each ask. Once it returns True, the run ends
+                after the running calls. A later call resumes it.
             timeout: Time limit of one attempt in seconds, from the start of its call. After it,
                 the trial fails, is billed, and the run continues. The executor must be able to
                 abandon a call: ``"processes"``, ``"dask"`` and ``"slurm"`` kill it,
