@@ -111,6 +111,7 @@ def from_botorch(model: SingleTaskGP) -> Surrogate:
     logs = model.covar_module.lengthscale.detach().reshape(k, d).log()
     constant = model.mean_module.constant.detach().reshape(k)
     gp = condition(_kernel(model), logs, noise.expand(k, n).contiguous(), inputs, values, constant)
+    # Standardize: y = offset + scale * s with scores s
     offset, scale = values.new_zeros(k), values.new_ones(k)
     transform = getattr(model, "outcome_transform", None)
     if isinstance(transform, Standardize):
@@ -162,6 +163,7 @@ def fit_botorch(model: Model) -> Model:
 def _set_hyperparameters(model: SingleTaskGP, gp: GPPosterior) -> None:
     """Write the hyperparameters of a posterior into a model, except for known noise."""
     with torch.no_grad():
+        # Assignment to these properties passes through the constraints of gpytorch.
         covar, mean, likelihood = model.covar_module, model.mean_module, model.likelihood
         covar.lengthscale = gp.log_lengthscales.exp().reshape(covar.lengthscale.shape)
         mean.constant = gp.constant.reshape(mean.constant.shape)
@@ -229,6 +231,7 @@ def _noise_prior(model: SingleTaskGP) -> NoisePrior:
             f"fit_botorch: noise_prior must be a LogNormalPrior, got {prior}. "
             "Use one, or known noise."
         )
+    # A bound of 0 would allow singular covariances.
     floor = max(float(noise.raw_noise_constraint.lower_bound), 1e-12)
     mean, std = float(prior.loc), float(prior.scale)
     return NoisePrior("botorch", mean, std, floor, shortest, max_noise=1e6)

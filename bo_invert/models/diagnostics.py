@@ -150,6 +150,7 @@ def diagnose(
             "diagnose: trials must hold at least 3 completed ones, got "
             f"{len(history.completed)}. Report more outcomes first."
         )
+    # The same subset as of the strategy, so that the same model is judged.
     inputs = to_unit(statement.domain, history.points)
     some = select_subset(inputs, history.order)
     outputs = ModelledOutputs(statement, history.y[some], history.losses[some])
@@ -169,6 +170,7 @@ def leave_one_out(surrogate: Surrogate, values: Array, names: Sequence[str] = ()
         values: Values of the fit, shape ``(n, c)``.
         names: Names of the outputs.
     """
+    # Closed form, without n refits.
     mean, variance = surrogate.gp.leave_one_out()
     return _forecasts(surrogate, mean, variance, values, names)
 

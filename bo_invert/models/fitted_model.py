@@ -26,8 +26,7 @@ class FittedModel:
     """Surrogate of the observed outputs, and acquisition functions under it.
 
     Args:
-        inputs: Unit inputs of the n observations in the fit, shape ``(n, d)``.
-        losses: Their losses, shape ``(n,)``.
+        losses: Losses of the n observations in the fit, shape ``(n,)``.
         feasible: Mask of the observations that satisfy the outcome constraints, shape ``(n,)``.
         outputs: Modelled outputs.
         surrogate: Surrogate of the modelled outputs.
@@ -35,7 +34,6 @@ class FittedModel:
         completed: Number of completed trials, including those outside of the fit.
     """
 
-    inputs: Array
     losses: Array
     feasible: NDArray[np.bool_]
     outputs: ModelledOutputs
@@ -50,9 +48,7 @@ class FittedModel:
         that always uses it stays at the best posterior mean; without it, narrow optima are missed.
         """
         use_misfit = (self.completed + len(pending)) % 2 == 0
-        return AcquisitionData(
-            self.inputs, self.losses, self.feasible, pending, self.noisy, use_misfit
-        )
+        return AcquisitionData(self.losses, self.feasible, pending, self.noisy, use_misfit)
 
     def log_expected_improvement(self, pending: Array, *, seed: int, samples: int = 128) -> Score:
         """Return the log expected improvement with pending unit inputs ``(p, d)``."""
@@ -77,6 +73,7 @@ class FittedModel:
 
     def predicted_scores(self) -> Array:
         """Return the posterior mean score of the observations, shape ``(n,)``; higher is better."""
+        # Observations are smoothed by the posterior, which matters for noisy oracles.
         with torch.no_grad():
             score = expected_improvement.posterior_mean_score(self.surrogate, self.outputs)(
                 self.surrogate.gp.inputs
@@ -136,4 +133,4 @@ def fit_model(
     )
     feasible = history.violations[rows] <= 0.0
     losses = clip_outliers(history.losses[rows, None])[:, 0]
-    return FittedModel(inputs[rows], losses, feasible, outputs, surrogate, noisy, len(inputs))
+    return FittedModel(losses, feasible, outputs, surrogate, noisy, len(inputs))

@@ -94,6 +94,7 @@ class _ObservedPosterior:
         inputs: Array, values: Array, warp_directions: tuple[int, ...] | None
     ) -> _ObservedPosterior:
         """Fit a surrogate to measurements and average over its hyperparameters."""
+        # Repeated points determine the noise, so its prior is wide.
         search_space = ModelSearchSpace(
             KERNELS["auto"], (MEASURED,), warp_directions, (True, False)
         )
@@ -132,6 +133,7 @@ def _losses(posterior: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
     for start in range(0, len(mean), step):
         part = slice(start, start + step)
         sampled = loss(mean[part] + variance[part].sqrt() * normals[:, None])
+        # Quantiles of the samples need no assumption about the distribution of the loss.
         low, high = sampled.nanquantile(sampled.new_tensor([0.05, 0.95]), dim=0)
         found.append(torch.stack([low, sampled.nanmean(0), high]))
     return torch.cat(found, 1).nan_to_num(torch.inf)

@@ -94,6 +94,7 @@ class ModelledOutputs:
     @property
     def warp_directions(self) -> tuple[int, ...]:
         """Direction of bad values of each modelled output: 1 high, -1 low, 0 unknown."""
+        # Constrained outputs and those of a composite have no direction of their own.
         directions = [0] * int(self.values.shape[1])
         if not self.composite:
             directions[0 if self.models_loss else self.column(self._index)] = int(self._sign)
@@ -130,6 +131,7 @@ class ModelledOutputs:
 
     def violation(self, modelled: Tensor) -> Tensor:
         """Return the sum of positive excesses ``(...)`` of modelled outputs ``(..., c)``."""
+        # Scaled excesses of different constraints are comparable and can be summed.
         positive = [excess(modelled).clamp(min=0.0) for excess in self.constraint_excesses]
         return torch.stack(positive).sum(0) if positive else torch.zeros_like(modelled[..., 0])
 
@@ -176,6 +178,7 @@ def _read_columns(objective: Objective, m: int) -> Sequence[int]:
 
 def _is_differentiable(objective: Objective, y: Array, losses: Array) -> bool:
     """Return whether torch computes the observed losses, in batches and with finite gradients."""
+    # The observed losses are the reference for values, batching and gradients.
     sample = torch.tensor(y[None], dtype=torch.float64, requires_grad=True)
     try:
         with torch.enable_grad(), warnings.catch_warnings():

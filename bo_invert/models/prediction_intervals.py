@@ -106,6 +106,7 @@ def predict_intervals(
     c = len(names)
     some = np.unique(np.linspace(0, c - 1, min(c, MAX_INDEPENDENT_OUTPUTS)).round().astype(int))
     below, above = _factors(interval_coverage(statement, trials), names, outputs.warp_directions)
+    # The median is exact under a monotone warp; a mean would not be.
     with torch.no_grad():
         mean, variance = surrogate.posterior(torch.as_tensor(inputs).to(surrogate.offset))
         centre = mean @ surrogate.weights + surrogate.offset

@@ -1,4 +1,4 @@
-"""The same numbers as BoTorch's, and a fit that is at least as good."""
+"""Tests of parity with BoTorch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def single_task(x: Tensor, y: Tensor, name: str = "rbf", **options: Any) -> Sing
 
 
 def likelihood_of(model: SingleTaskGP) -> Tensor:
-    """BoTorch's log posterior of the hyperparameters, summed over outputs, not divided by n."""
+    """Return BoTorch's log posterior of the hyperparameters, summed over outputs."""
     model.train()
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
     return (
@@ -138,7 +138,7 @@ def test_from_botorch_predicts_the_same(name: str, m: int, standardized: bool) -
 
 
 @KERNELS
-def test_log_improvement_is_botorchs(name: str) -> None:
+def test_log_h_agrees_with_botorch(name: str) -> None:
     x, y = data(m=1, noise=0.0)
     problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), None, bi.Minimize(), outputs=1)
     outputs = ModelledOutputs(problem.statement, y.numpy(), y[:, 0].numpy())
@@ -148,9 +148,7 @@ def test_log_improvement_is_botorchs(name: str) -> None:
     model.covar_module.lengthscale = [0.4, 0.9, 0.6]
     model.likelihood.noise = 5e-5
     surrogate = from_botorch(model)
-    known = acquisition.AcquisitionData(
-        x.numpy(), y[:, 0].numpy(), np.ones(20, dtype=bool), np.empty((0, 3))
-    )
+    known = acquisition.AcquisitionData(y[:, 0].numpy(), np.ones(20, dtype=bool), np.empty((0, 3)))
     score = acquisition.log_expected_improvement(surrogate, outputs, known, seed=0)
     theirs = LogExpectedImprovement(model.eval(), y.min(), maximize=False)
     new = torch.rand(
@@ -165,7 +163,7 @@ def test_log_improvement_is_botorchs(name: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_fit_is_at_least_as_good_as_botorchs(seed: int) -> None:
+def test_fit_is_at_least_as_good_as_botorch(seed: int) -> None:
     name = ["rbf", "matern"][seed % 2]
     x, y = data(n=15 + 5 * seed, d=2 + seed, m=1 + seed % 2, seed=seed, noise=[0.0, 0.5][seed // 2])
     ours, theirs = single_task(x, y, name), single_task(x, y, name)
@@ -191,7 +189,7 @@ def test_fit_respects_an_input_transform_and_known_noise() -> None:
     )
 
 
-def test_noise_of_every_observation_goes_both_ways() -> None:
+def test_noise_of_every_observation_converts_both_ways() -> None:
     x, y = data(m=2)
     noise = torch.linspace(0.01, 0.3, 40, dtype=torch.float64).reshape(20, 2)
     surrogate = fit_surrogate(x.numpy(), y.numpy(), noise=noise.numpy())
@@ -202,7 +200,7 @@ def test_noise_of_every_observation_goes_both_ways() -> None:
     assert torch.allclose(back.gp.weights, surrogate.gp.weights)
 
 
-def test_what_cannot_be_said_is_refused() -> None:
+def test_models_without_equivalent_are_rejected() -> None:
     x, y = data(m=1)
     scaled = SingleTaskGP(x, y, covar_module=ScaleKernel(MaternKernel(ard_num_dims=3)))
     with pytest.raises(bi.InvalidInputError, match="ScaleKernel"):

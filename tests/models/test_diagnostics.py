@@ -1,4 +1,4 @@
-"""What is said of models, and what they say of queries."""
+"""Tests of diagnostics and prediction intervals."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_forecasts_of_the_right_model_are_calibrated() -> None:
     assert (shy.log_density < forecasts.log_density).all()
 
 
-def test_a_warped_forecast_is_a_density_of_the_number_itself() -> None:
+def test_a_warped_forecast_is_a_density() -> None:
     one = torch.tensor([1.0], dtype=torch.float64)
     warp = Warp(one, 2.0 * one, 0.5 * one)
     grid = np.linspace(-60.0, 5000.0, 400_001)[:, None]
@@ -75,7 +75,7 @@ def test_a_warped_forecast_is_a_density_of_the_number_itself() -> None:
     assert low < float(forecasts.median[0, 0]) < high
 
 
-def test_left_out_is_what_the_others_predict() -> None:
+def test_leave_one_out_forecasts_equal_refits() -> None:
     rng = RNG(2)
     x = rng.random((12, 2))
     y = np.column_stack([np.sin(5 * x[:, 0]) * 7 + 3, x[:, 1] ** 2]) + 0.1 * rng.standard_normal(
@@ -102,7 +102,7 @@ def test_left_out_is_what_the_others_predict() -> None:
         )
 
 
-def test_components_are_judged_in_the_units_of_the_outputs() -> None:
+def test_components_are_scored_in_units_of_the_outputs() -> None:
     x = RNG(3).random((30, 2))
     y = np.sin(3.0 * x[:, :1] + np.linspace(0.0, 3.0, 40)) * np.linspace(1.0, 100.0, 40)
     surrogate = fit_surrogate(x[:20], y[:20])
@@ -129,7 +129,7 @@ def test_diagnose_a_study() -> None:
     assert all(name in str(forecasts) for name in forecasts.names)
 
 
-def test_diagnose_sees_that_nothing_can_be_foretold() -> None:
+def test_diagnose_detects_unpredictable_outputs() -> None:
     points, noise = RNG(3).random((25, 2)), RNG(4).standard_normal(25)
     trials = [Trial(i, Query(point), State.COMPLETED, outcome=Outcome(State.COMPLETED, noise[i : i + 1], noise[i]))
               for i, point in enumerate(points)]  # fmt: skip
@@ -138,7 +138,7 @@ def test_diagnose_sees_that_nothing_can_be_foretold() -> None:
     assert 0.7 <= forecasts.coverage(0.9)[0] <= 1.0
 
 
-def told(number: int, note: Any, y: Any, loss: float = 0.0) -> Trial:
+def completed(number: int, note: Any, y: Any, loss: float = 0.0) -> Trial:
     query = Query(np.zeros(2), meta=note)
     return Trial(
         number, query, State.COMPLETED, outcome=Outcome(State.COMPLETED, np.atleast_1d(y), loss)
@@ -158,7 +158,7 @@ def surrogate_of(
     ), outputs
 
 
-def test_the_first_intervals_expect_let_downs() -> None:
+def test_initial_intervals_are_wider_towards_bad_values() -> None:
     statement = bowl().statement
     surrogate, outputs = surrogate_of(statement)
     inputs = RNG(6).random((3, 2))
@@ -173,28 +173,31 @@ def test_the_first_intervals_expect_let_downs() -> None:
         assert above - middle == pytest.approx(3.0 * (high[i, 0] - middle))
 
 
-def test_an_end_that_was_missed_moves_out_and_the_other_comes_in() -> None:
+def test_a_missed_end_widens_and_the_other_shrinks() -> None:
     statement = bowl().statement
     surrogate, outputs = surrogate_of(statement)
     at = np.full((1, 2), 0.5)
 
-    def said(trials: list[Trial]) -> tuple[float, float]:
+    def intervals(trials: list[Trial]) -> tuple[float, float]:
         low, middle, high = predict_intervals(surrogate, outputs, statement, trials, at)[0][
             "foretold"
         ]["y"]
         return middle - low, high - middle
 
-    below, above = said([])
+    below, above = intervals([])
     interval = {"foretold": {"y": [-1.0, 0.0, 1.0]}}
-    stretched, shortened = said([told(0, interval, -2.0)])
+    stretched, shortened = intervals([completed(0, interval, -2.0)])
     assert stretched == pytest.approx(below * math.exp(0.7 * 0.95))
     assert shortened == pytest.approx(above * math.exp(-0.7 * 0.05))
     open_one = Trial(0, Query(np.zeros(2), meta=interval), State.RUNNING)
-    assert said([open_one, told(1, {}, 9.0), told(2, {"design": 3}, 9.0)]) == (below, above)
+    assert intervals([open_one, completed(1, {}, 9.0), completed(2, {"design": 3}, 9.0)]) == (
+        below,
+        above,
+    )
 
 
 @pytest.mark.parametrize("wrong", [0.2, 1.0, 8.0])
-def test_in_the_long_run_nine_in_ten_are_inside_whatever_the_model(wrong: float) -> None:
+def test_long_run_coverage_is_nominal_for_any_model(wrong: float) -> None:
     statement = bowl().statement
     surrogate, outputs = surrogate_of(statement)
     rng = RNG(7)
@@ -204,7 +207,7 @@ def test_in_the_long_run_nine_in_ten_are_inside_whatever_the_model(wrong: float)
         predicted = forecast(surrogate, x, np.zeros((1, 1)))
         came = predicted.centre[0] + wrong * predicted.std[0] * (rng.standard_normal() + 0.5)
         trials.append(
-            told(number, predict_intervals(surrogate, outputs, statement, trials, x)[0], came)
+            completed(number, predict_intervals(surrogate, outputs, statement, trials, x)[0], came)
         )
     known = interval_coverage(statement, trials)["y"]
     assert known.below + known.inside + known.above == 300
@@ -212,17 +215,17 @@ def test_in_the_long_run_nine_in_ten_are_inside_whatever_the_model(wrong: float)
     assert interval_coverage(statement, trials[200:])["y"].coverage == pytest.approx(0.9, abs=0.07)
 
 
-def test_of_many_outputs_a_spread_is_foretold() -> None:
+def test_a_selection_of_many_outputs_is_predicted() -> None:
     problem = bowl(201, objective=bi.Target([0.2] * 201))
     surrogate, outputs = surrogate_of(problem.statement, n=20)
-    said = predict_intervals(surrogate, outputs, problem.statement, [], np.zeros((1, 2)))[0][
+    intervals = predict_intervals(surrogate, outputs, problem.statement, [], np.zeros((1, 2)))[0][
         "foretold"
     ]
-    assert len(said) == MAX_INDEPENDENT_OUTPUTS
-    assert {problem.statement.outputs[0], problem.statement.outputs[-1]} <= set(said)
+    assert len(intervals) == MAX_INDEPENDENT_OUTPUTS
+    assert {problem.statement.outputs[0], problem.statement.outputs[-1]} <= set(intervals)
 
 
-def test_where_the_loss_is_modelled_it_is_the_loss_that_is_foretold() -> None:
+def test_a_modelled_loss_is_predicted() -> None:
     problem = bowl(2, objective=bi.Composite(lambda y: np.abs(np.asarray(y)).max(-1)))
     surrogate, outputs = surrogate_of(problem.statement)
     assert outputs.models_loss
@@ -230,17 +233,21 @@ def test_where_the_loss_is_modelled_it_is_the_loss_that_is_foretold() -> None:
     assert list(note["foretold"]) == ["loss"]
     low, _, high = note["foretold"]["loss"]
     assert (
-        interval_coverage(problem.statement, [told(0, note, [0.0, 0.0], low - 1.0)])["loss"].below
+        interval_coverage(problem.statement, [completed(0, note, [0.0, 0.0], low - 1.0)])[
+            "loss"
+        ].below
         == 1
     )
     assert (
-        interval_coverage(problem.statement, [told(0, note, [0.0, 0.0], high + 1.0)])["loss"].above
+        interval_coverage(problem.statement, [completed(0, note, [0.0, 0.0], high + 1.0)])[
+            "loss"
+        ].above
         == 1
     )
 
 
 @pytest.mark.parametrize("strategy", ["gp", "turbo"])
-def test_queries_of_the_models_say_what_is_expected(strategy: str) -> None:
+def test_queries_hold_prediction_intervals(strategy: str) -> None:
     study = bi.Study.create("a", bowl(), strategy, initial=5)
     study.run(13, batch=2)
     designed = [trial for trial in study.trials if "design" in trial.query.meta]

@@ -1,4 +1,4 @@
-"""Which kind of model is taken for a latent of many coordinates."""
+"""Tests of the model comparison in a latent of many coordinates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bo_invert.types import Array, Outcome, Query, State, Trial
 _DIM = 48
 
 
-def told(f: Callable[[Array], Array], n: int, seed: int) -> tuple[ProblemStatement, History]:
+def observed(f: Callable[[Array], Array], n: int, seed: int) -> tuple[ProblemStatement, History]:
     points = np.random.default_rng(seed).standard_normal((n, _DIM))
     y = f(points)
     outputs = tuple(f"y{i}" for i in range(y.shape[1]))
@@ -41,15 +41,17 @@ def slope(x: Array) -> Array:
 
 
 @pytest.mark.parametrize(("f", "linear"), [(bowl, False), (slope, True)])
-def test_a_smooth_rival_may_be_as_simple_as_the_function(
+def test_a_smooth_model_with_a_shared_lengthscale_competes(
     f: Callable[[Array], Array], linear: bool
 ) -> None:
-    """On the bowl one lengthscale for all coordinates predicts best, and one for each worse than the linear model."""
-    assert linear_is_better(*told(f, 80, 1)) is linear
+    """On a bowl a shared lengthscale predicts best; ARD is worse than the linear model."""
+    assert linear_is_better(*observed(f, 80, 1)) is linear
 
 
 @pytest.mark.parametrize(("read", "rest", "linear"), [(bowl, slope, False), (slope, bowl, True)])
-def test_only_what_the_objective_reads_is_compared(
+def test_only_modelled_outputs_are_compared(
     read: Callable[[Array], Array], rest: Callable[[Array], Array], linear: bool
 ) -> None:
-    assert linear_is_better(*told(lambda x: np.hstack([read(x), *4 * [rest(x)]]), 60, 0)) is linear
+    assert (
+        linear_is_better(*observed(lambda x: np.hstack([read(x), *4 * [rest(x)]]), 60, 0)) is linear
+    )

@@ -84,7 +84,7 @@ def believed(
         len(y), -1
     )
     outputs = ModelledOutputs(statement, y, losses)
-    known = AcquisitionData(x, losses, (excess <= 0).all(1), np.empty((0, 2)))
+    known = AcquisitionData(losses, (excess <= 0).all(1), np.empty((0, 2)))
     return fit_surrogate(x, outputs.values), outputs, known
 
 

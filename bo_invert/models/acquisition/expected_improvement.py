@@ -50,7 +50,6 @@ class AcquisitionData:
     """Data of an acquisition function.
 
     Args:
-        observed: Observed unit inputs, shape ``(n, d)``.
         losses: Observed losses, shape ``(n,)``.
         feasible: Mask of the observations that satisfy the constraints, shape ``(n,)``.
         pending: Pending unit inputs, shape ``(p, d)``.
@@ -58,7 +57,6 @@ class AcquisitionData:
         use_misfit: The model misfit variance counts as a source of improvement.
     """
 
-    observed: Array
     losses: Array
     feasible: NDArray[np.bool_]
     pending: Array
@@ -95,6 +93,7 @@ def log_expected_improvement(
         anchors = torch.cat([_promising_inputs(surrogate, outputs), anchors])
     p, k = len(anchors), len(surrogate.gp.log_lengthscales)
     normals = sobol_normals(samples, k * (p + 1), seed, like).reshape(samples, p + 1, k)
+    # One Sobol point holds the normals of a fantasy at all anchors and those of its outcome.
     gp, outcomes = surrogate.gp, like.new_zeros(samples, k, 0)
     if p:
         gp, outcomes = gp.fantasize(anchors, normals[:, :p].transpose(1, 2))
@@ -154,6 +153,7 @@ def _misfit_variance(surrogate: Surrogate, data: AcquisitionData) -> Score:
     if not len(data.pending) or not bool(misfit.any()):
         return lambda inputs: misfit
     lengthscales = surrogate.gp.log_lengthscales.exp().unsqueeze(1)
+    # Scaled by its lengthscales, each output has an isotropic neighbourhood.
     pending = torch.as_tensor(data.pending).to(misfit) / lengthscales  # (k, p, d)
 
     def variance(inputs: Tensor) -> Tensor:
@@ -256,6 +256,7 @@ def _analytic_score(
     best = observed.new_tensor(torch.inf)
     if not data.noisy:
         best = observed[torch.tensor(data.feasible, device=observed.device)].min()
+    # An anchor improves the best loss of a fantasy only if it is feasible there.
     if outcomes.shape[-1]:
         losses = loss.loss(outcomes.mT)
         for i, sense, bound in bounds:
@@ -268,6 +269,7 @@ def _analytic_score(
     def score(inputs: Tensor) -> Tensor:
         mean, variance = gp.fantasies(inputs)
         std = (variance + misfit_variance(inputs)).sqrt()
+        # Loss and constraints read different outputs, which are independent.
         log = loss.log_ei(mean.mT, std.unsqueeze(-2), best)
         for i, sense, bound in bounds:
             log = log + torch.special.log_ndtr(sense * (bound - mean[:, i]) / std[:, i, None])
@@ -301,6 +303,7 @@ def _monte_carlo_score(
     some_feasible = bool(feasible.any())
     # The smoothing is absolute, so losses are scaled by the mean step between the five best.
     best_five = sorted(losses[feasible])[:5] if some_feasible else [0.0]
+    # Equal losses would give the unit 0; the floor is relative to their spread and magnitude.
     floor = 1e-10 * float(losses.std()) + 1e-14 * abs(float(losses.min())) or 1.0
     unit = 1.0
     if some_feasible:
@@ -326,6 +329,7 @@ def _monte_carlo_score(
             satisfied = outputs.violation(surrogate.values(at_anchors)) <= 0.0
             gains = torch.where(satisfied, gains, -torch.inf)
         best = torch.maximum(best, gains.amax(-1))
+    # A finite bound keeps gains finite if no anchor is feasible.
     best = best.clamp(min=-1e6)
     misfit_variance = _misfit_variance(surrogate, data)
 

@@ -56,6 +56,7 @@ def fit_feasibility(
     labels = np.repeat([1.0, 0.0], [len(observed), len(failed)])
     ranking = np.concatenate([order, np.arange(len(observed), len(inputs))])
     some = select_subset(inputs, ranking)
+    # The noise prior of labels keeps lengthscales long: a boundary, not isolated holes.
     search_space = ModelSearchSpace(noise_priors=(LABELS,))
     surrogate = fit_surrogate(
         inputs[some], labels[some, None], memo, search_space, total=len(inputs)

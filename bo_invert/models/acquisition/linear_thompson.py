@@ -100,6 +100,7 @@ def _features(domain: Domain, projection: SphereProjection) -> Callable[[Tensor]
     def features(inputs: Tensor) -> Tensor:
         points = lower + inputs * (upper - lower)
         squares = (points.square().sum(-1, keepdim=True) / projection.reach**2).clamp(min=1e-12)
+        # Directions have no height; the stereographic projection has one.
         heights = squares[:, :0] if projection.lengthscale is None else projection.heights(squares)
         return torch.cat(
             [points * projection.factors(squares), heights, torch.ones_like(squares)], dim=-1

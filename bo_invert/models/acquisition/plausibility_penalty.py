@@ -33,6 +33,7 @@ def plausibility_penalty(domain: Domain) -> Callable[[Tensor], Tensor] | None:
     if domain.floor <= 0.0:
         return None
     reference = domain.reference or _standard_normal(domain.dim)
+    # The interquartile range makes the slope independent of the dimension.
     density = _log_density(reference)
     least = float(np.quantile(reference.quantiles, domain.floor))
     spread = float(np.subtract(*np.quantile(reference.quantiles, (0.75, 0.25))))
@@ -66,6 +67,7 @@ def _log_density(reference: Reference) -> Callable[[Tensor], Tensor]:
     logs = logs - 0.5 * means.shape[1] * math.log(2.0 * math.pi)
 
     def density(points: Tensor) -> Tensor:
+        # |L_c^-1 (x - m_c)|^2 is the squared Mahalanobis distance from component c.
         off = points[:, None, :] - means.to(points)
         white = torch.einsum("cij,bcj->bci", whiteners.to(points), off)
         return torch.logsumexp(logs.to(points) - 0.5 * white.square().sum(-1), -1)

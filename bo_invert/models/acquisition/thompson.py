@@ -71,10 +71,12 @@ def draw_paths(gp: GPPosterior, count: int, seed: int, features: int = 512) -> P
     unit = _frequencies(gp.kernel, features, like.shape[1], seed, like)
     frequencies = unit / gp.log_lengthscales.exp().unsqueeze(1)
     generator = torch.Generator().manual_seed(seed)
+    # c_r, s_r ~ N(0, 1/R) give the covariance mean_r cos(w_r'(x - x')), which tends to k(x, x').
     amplitudes = torch.randn(2, k, features, count, dtype=torch.float64, generator=generator).to(
         like
     )
     cosines, sines = amplitudes / math.sqrt(features)
+    # The noise draw makes the sample exact for noisy data, too.
     error = torch.randn(k, n, count, dtype=torch.float64, generator=generator).to(like)
     phase = gp.inputs @ frequencies.mT
     prior = phase.cos() @ cosines + phase.sin() @ sines
@@ -105,6 +107,7 @@ def thompson_scores(
     paths = draw_paths(surrogate.gp, count, seed)
     loss = surrogate.loss_function(outputs)
     observed = loss(surrogate.gp.values[..., 0].T)
+    # The unit puts losses and violations on one scale; equal losses have unit 1.
     low, unit = observed.min(), observed.std(correction=0)
     unit = torch.where(unit > 0, unit, torch.ones_like(unit))
 

@@ -50,6 +50,7 @@ def ucb_pe(
         # Outcomes equal to the mean leave means as they are and reduce standard deviations.
         normals = pending.new_zeros(1, len(gp.log_lengthscales), len(pending))
         after, _ = gp.fantasize(pending, normals)
+    # The threshold uses the data only, at observed and pending points.
     mean, variance = gp(torch.cat([gp.inputs, pending]))
     gain = -sign * mean[:, column]
     threshold = gain[(gain + _UCB_WIDTH * variance[:, column].sqrt()).argmax()]

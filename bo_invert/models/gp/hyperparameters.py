@@ -122,6 +122,7 @@ def fit_hyperparameters(
         steps=steps,
         tolerance=tolerance,
     )
+    # The best start of each output; starts of one output are adjacent rows.
     best = lowest.reshape(k, n_starts).argmin(1)
     rows = torch.arange(k, device=best.device) * n_starts + best
     return packing.unpack(found)[rows], lowest[rows]
@@ -204,6 +205,7 @@ def negative_log_posterior(
     by_lengthscales = kernel.gradient_in_log_lengthscales(cache, upstream)
     by_noise = noise * upstream.diagonal(dim1=-2, dim2=-1).sum(-1)
     prior, by_prior = lengthscale_prior(logs[:, :-1])
+    # -log p(noise) = (log noise - mean)^2 / (2 std^2) + log noise + const.
     off = logs[:, -1] - noise_prior.log_mean
     value = (
         halves

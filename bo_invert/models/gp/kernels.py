@@ -60,6 +60,7 @@ class Kernel(ABC):
     def gram(self, log_lengthscales: Tensor, inputs: Tensor) -> tuple[Tensor, KernelCache]:
         """Return the Gram matrix ``(..., n, n)`` of inputs ``(..., n, d)``, with diagonal 1."""
         value, cache = self.matrix(log_lengthscales, inputs, inputs)
+        # Rounding errors of r^2 would leave values below 1 and a worse condition.
         value.diagonal(dim1=-2, dim2=-1).fill_(1.0)
         return value, cache
 

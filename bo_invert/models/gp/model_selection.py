@@ -142,17 +142,20 @@ def select_model(
         some = evenly_spaced(len(x), _MAX_POINTS).to(x.device)
         x, raw = x[some], raw[some]
     start = replace(default, shared_lengthscale=current.shared_lengthscale)
+    # Thresholds of one kernel and prior are compared in one batched fit.
     specs = [
         replace(start, warp_thresholds=thresholds)
         for thresholds in _candidate_thresholds(raw, search_space.warp_directions)
     ]
     best, highest, fitted = _best_by_leave_one_out(x, raw, search_space, specs, current)
+    # The warp of the default kernel serves for the other candidates.
     for name, prior in product(search_space.kernels, search_space.noise_priors):
         if (name, prior) != (default.kernel, default.noise_prior):
             spec = replace(best, kernel=name, noise_prior=prior)
             found = _best_by_leave_one_out(x, raw, search_space, [spec], current)
             if found[1] > highest:
                 best, highest, fitted = found
+    # Each fold must leave enough data to fit d lengthscales.
     if len(search_space.shared_lengthscales) > 1 and len(x) >= 2 * _FOLDS:
         warp = best.warp(raw, search_space.warp_directions)
         scores = output_basis(raw if warp is None else warp(raw))[0]
@@ -218,6 +221,7 @@ def _best_by_leave_one_out(
         logs = found[i * k : (i + 1) * k]
         gp = condition(kernel, logs[:, :-1], logs[:, -1].exp(), x, scores)
         density = _log_density(scores, *gp.leave_one_out())
+        # Change of variables, so that densities of different warps are comparable.
         if warp is not None:
             density += float(warp.log_slope(raw).sum())
         if raw.shape[1] <= MAX_INDEPENDENT_OUTPUTS:
@@ -235,6 +239,7 @@ def _candidate_thresholds(
     plain = (0.0,) * c
     if not any(warp_directions or ()) or len(raw) < 8 or c > MAX_INDEPENDENT_OUTPUTS:
         return [plain]
+    # Outputs with fewer candidates are not warped in the remaining sets.
     columns = [
         threshold_candidates(raw[:, j], float(direction)) if direction else []
         for j, direction in enumerate(warp_directions or ())
@@ -272,6 +277,7 @@ def _cross_validated_log_density(x: Tensor, scores: Tensor, spec: ModelSpec) -> 
     total = 0.0
     for number, (fold, rows) in enumerate(zip(folds, training, strict=True)):
         own = logs[number * k : (number + 1) * k]
+        # Outcomes include noise, so the predictive variance does as well.
         gp = condition(kernel, own[:, :-1], own[:, -1].exp(), x[rows], scores[rows])
         mean, variance = gp(x[fold])
         total += _log_density(scores[fold], mean, variance + own[:, -1].exp())

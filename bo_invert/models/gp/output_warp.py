@@ -44,6 +44,7 @@ class Warp:
 
     def log_slope(self, values: Tensor) -> Tensor:
         """Return log dw/dy at values ``(..., c)``, the Jacobian term of a log density."""
+        # dw/dv = 1 / (v - lowest + threshold) above the lowest value, 1 / threshold below
         off = (self.sign * values - self.lowest) / self._scale
         slope = -off.clamp(min=0.0).log1p() - self._scale.log()
         return torch.where(self._warped, slope, torch.zeros_like(values))

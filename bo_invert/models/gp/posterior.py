@@ -63,6 +63,7 @@ class GPPosterior:
 
     def joint(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean ``(k, q, F)`` and covariance ``(k, q, q)``, without noise, at ``(q, d)``."""
+        # K(x, x) - K(x, X) C^-1 K(X, x) with C^-1 = L^-T L^-1
         cross, _ = self.kernel.matrix(self.log_lengthscales, inputs, self.inputs)
         white = cross @ self.inverse_cholesky.mT
         prior, _ = self.kernel.gram(self.log_lengthscales, inputs)
@@ -157,6 +158,7 @@ def cholesky_with_jitter(matrix: Tensor) -> Tensor:
     """Return lower Cholesky factors of ``(..., n, n)``, with growing jitter if one is singular."""
     factor: Tensor
     factor, info = torch.linalg.cholesky_ex(matrix)
+    # Rounding errors of C are about n times machine epsilon; jitter grows until it exceeds them.
     jitter = 1e-10
     while bool(info.any()) and jitter < 1.0:
         raised = matrix.clone()
@@ -183,6 +185,7 @@ class _Posterior(torch.autograd.Function):
         cross, cache = gp.kernel.matrix(gp.log_lengthscales, inputs, gp.inputs)  # (k, m, n)
         white = cross @ gp.inverse_cholesky.mT
         mean = gp.constant[:, None, None] + cross @ gp.weights
+        # k'C^-1 k = |L^-1 k|^2 is never negative, unlike its expanded form
         variance = (1.0 - (white * white).sum(-1)).clamp(min=_MIN_VARIANCE)
         ctx.gp, ctx.cache, ctx.white = gp, cache, white
         return mean.transpose(0, 1), variance.mT

@@ -84,6 +84,7 @@ class Surrogate:
             return lambda scores: outputs.loss(self.values(scores))
         columns = [outputs.column(index) for index in target.indices]
         scale = self.offset.new_tensor(target.scale) * len(columns) ** 0.5
+        # The loss is the mean of squares, hence the factor sqrt(m).
         slopes = (self.weights[:, columns] / scale).mT  # (m, k)
         rest = (self.offset[columns] - self.offset.new_tensor(target.value)) / scale
         q, r = torch.linalg.qr(slopes)
@@ -141,6 +142,7 @@ def fit_surrogate(
     x = torch.tensor(inputs, dtype=torch.float64, device=device)
     raw = torch.tensor(values, dtype=torch.float64, device=device)
     note = memo if is_compatible(memo, x.shape[1], search_space) else None
+    # A single candidate needs no selection.
     candidates = (
         len(search_space.kernels)
         * len(search_space.noise_priors)
@@ -155,9 +157,11 @@ def fit_surrogate(
     warp = spec.warp(raw, search_space.warp_directions)
     warped = raw if warp is None else warp(raw)
     scores, weights, offset = output_basis(warped)
+    # Discarded components act as independent noise of each output.
     residual_variance = (warped - offset - scores @ weights).square().mean(0) * (
         weights.shape[0] < weights.shape[1]
     )
+    # Var(y) = weights^2 Var(score) for standardised outputs.
     known = None
     if noise is not None:
         known = torch.tensor(noise, dtype=torch.float64, device=device) / weights.diagonal() ** 2
@@ -178,6 +182,7 @@ def _hyperparameters(
     """Return log hyperparameters ``(k, d + 1)`` and the number of trials at their fit."""
     warm_start = None
     if memo is not None and len(memo["logs"]) == scores.shape[1]:
+        # Another number of components has no counterpart in the memo.
         warm_start = scores.new_tensor(memo["logs"])
         if memo["n"] <= size < memo["n"] + max(1, memo["n"] // 20):
             return warm_start, memo["n"]

@@ -27,6 +27,7 @@ def target_reached(objective: Objective, history: History) -> bool:
     if objective.satisfied(best.y):
         return True
     share = ROUNDING_SHARE if objective.tolerance > 0.0 else NEGLIGIBLE_SHARE
+    # A first point on target counts only once others show what an ordinary loss is.
     ordinary = float(np.quantile(history.losses, 0.75))
     return bool(best.loss <= max(share * ordinary, rounding_loss(objective)))
 

@@ -140,6 +140,7 @@ class GaussNewtonStart:
         r = self.residuals(x)
         base = self.base
         if base is not None and _square(r) < self.settings.secant * _square(base.r):
+            # The smallest change of J that reproduces the observed change of r.
             step = x - base.x
             correction = np.outer(r - base.r - base.jacobian @ step, step) / (step @ step)
             self.base = _Linearisation(x.copy(), r, base.jacobian + correction, measured=False)

@@ -104,6 +104,7 @@ def fit_metric_gp(
         total: Number of evaluations, if the inputs are a subset; n by default.
     """
     n, d = len(inputs) if total is None else total, inputs.shape[1]
+    # A full metric has d^2 entries and needs several observations for each.
     full = d <= _MAX_FULL_DIM and scores.size >= 4 * d * d
     size = (d * d if full else d) + 1
     noted = (memo or {}).get("logs", [])

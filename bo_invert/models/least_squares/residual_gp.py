@@ -121,7 +121,9 @@ def fit_residual_model(
     basis = _ResidualBasis.of(residuals[rows], excesses[rows])
     if not basis.scores.shape[1]:
         return None, memo
+    # Components count by their share in the sum of squares, excesses fully.
     importance = np.where(basis.hinge, 1.0, basis.scale / basis.scale.max())
+    # The memo counts selected evaluations until the limit, then all of them.
     total = len(inputs) if len(rows) >= _MAX_EVALUATIONS else len(rows)
     gp, memo = fit_metric_gp(inputs[rows], basis.scores, importance, memo, total=total)
     return ResidualModel(gp, basis), memo

@@ -101,6 +101,7 @@ class ResidualSearch:
         feasible = candidates[~self._near_failure(candidates)]
         if not len(feasible):
             return np.asarray(candidates[-1])
+        # The number of known points decides which weighting comes first.
         weightings = [model.identity, model.whitening()]
         for weights in weightings[::-1] if len(known) % 2 else weightings:
             found = self._minimum(model, known, feasible, weights)
@@ -108,6 +109,7 @@ class ResidualSearch:
                 return found
         distances = _distances(feasible, known)
         radius = _BASIN_RADIUS * np.sqrt(self.domain.dim)
+        # The quantile leaves candidates even if all of them are near known points.
         far = distances > min(radius, float(np.quantile(distances, 0.8)))
         squares = model.squares(feasible, model.identity)
         return np.asarray(feasible[np.where(far, squares, np.inf).argmin()])
@@ -117,6 +119,7 @@ class ResidualSearch:
     ) -> Array | None:
         """Return the lowest minimum ``(d,)`` of the model that is worth an evaluation."""
         order = np.argsort(model.squares(candidates, weights), kind="stable")
+        # Best candidates, random ones, and incumbents moved off their observation.
         starts = [candidates[order[:12]], candidates[-4:], self.incumbents[:4] + 1e-4]
         found, squares = levenberg_marquardt(
             lambda x: model.linearise(x, weights),
@@ -124,6 +127,7 @@ class ResidualSearch:
             self._valid,
             bounded=not self.domain.latent,
         )
+        # Both sides of a comparison are predictions, so errors of the model cancel.
         reached = model.squares(model.inputs, weights)
         ordinary = np.quantile(model.squares(model.inputs, model.identity), 0.25)
         squares = np.where(model.squares(found, model.identity) > ordinary, np.inf, squares)

@@ -116,6 +116,7 @@ class SphericalLinearGP:
         (y'C^-1 y + 2) / (n + 2) with y'C^-1 y = (y'y - y'Phi w) / ratio (Woodbury identity).
         """
         n = len(self.scores)
+        # The mode of an inverse-gamma posterior with two prior observations of size 1.
         fits = (self.scores**2).sum(0) - np.einsum("fk,kf->k", self._pulls, self._weights)
         ratios = np.array(self.settings.ratios)
         return np.asarray((np.maximum(fits, 0.0) / ratios + _PRIOR_COUNT) / (n + _PRIOR_COUNT))
@@ -186,6 +187,7 @@ class SphericalLinearGP:
         error_i = (y_i - phi_i w) / (1 - h_i) with the leverage h_i = phi_i (L L')^-1 phi_i', at
         fixed hyperparameters.
         """
+        # A leverage of 1 means that no other observation determines the prediction.
         rest = np.maximum(1.0 - self._leverages(self.rows), 1e-12)
         errors = (self.scores - self.rows @ self._weights.T) / rest
         return self.offset + self.spread * (self.scores - errors), self._noise() / rest
@@ -221,6 +223,7 @@ def fit_spherical_gp(
         directions: Model directions only, instead of the stereographic projection.
     """
     offset, spread = values.mean(0), values.std(0)
+    # Constant outputs keep the scale 1.
     spread = np.where(spread > 1e-12 * np.abs(offset), spread, 1.0)
     scores = (values - offset) / spread
     settings, fitted = _recall(memo, values.shape[1], directions), len(points)
@@ -259,6 +262,7 @@ def select_settings(
         prior = 0.0
         if lengthscale is not None:
             log = math.log(lengthscale)
+            # log LogNormal density up to a constant, as in kernels.lengthscale_prior with d = 1
             prior = -((log - math.sqrt(2.0)) ** 2) / 6.0 - log
         for share in SHARES:
             evidence = spectrum.evidence(share, RATIOS)
@@ -304,6 +308,7 @@ class Spectrum:
         """
         ratio = np.array(ratios)[:, None]
         slope = 1.0 - share
+        # (b1 P P' + r I)^-1 = (I - P diag(damping) P') / r in the eigenvectors (Woodbury identity)
         damping = slope / (slope * self.eigenvalues + ratio)
         z, one = self.along[:, :-1], self.along[:, -1]
         squares = np.diag(self.inner)
@@ -311,6 +316,7 @@ class Spectrum:
         z1 = (self.inner[:-1, -1] - damping @ (z * one[:, None])) / ratio
         ones = (squares[-1] - damping @ one[:, None] ** 2) / ratio
         fits = np.maximum(zz - share * z1**2 / (1.0 + share * ones), 0.0)
+        # log|C| = sum log(1 + b1 lambda / r) + n log r + log(1 + b0 1'C^-1 1)
         logdet = np.log1p(slope * self.eigenvalues / ratio).sum(1, keepdims=True) + self.n * np.log(
             ratio
         )

@@ -41,6 +41,7 @@ class DuplicateFilter:
     def select_new(self, points: Array, known: Sequence[Array] | Array, count: int) -> Array:
         """Select the first ``count`` new points of ``(n, d)``, then duplicates if needed."""
         lower, upper = self.domain.bounds
+        # Distances are computed in units of the domain, whose sides are equal.
         reach = self.min_distance * float((upper - lower).mean())
         taken = np.asarray(known).reshape(-1, self.domain.dim)
         names: set[str] = set()

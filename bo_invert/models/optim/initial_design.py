@@ -35,6 +35,7 @@ def limit_to_budget(size: int, budget: int | None) -> int:
 
 def needs_initial_design(history: History, size: int) -> bool:
     """Return whether a log has fewer trials than the design, or fewer than two observations."""
+    # A surrogate needs two observations to have a scale.
     completed = len(history.completed)
     return completed < 2 or completed + len(history.pending) < size
 

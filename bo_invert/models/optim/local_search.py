@@ -107,10 +107,12 @@ class TrustRegion:
         ends = from_unit(self.domain, arrived.numpy()).reshape(q, refined, -1)
         ends = np.where(np.isfinite(ends).all(-1, keepdims=True), ends, best)
         own = evaluate_scores(scores, self.domain, ends.reshape(q * refined, -1), _CHUNK)
+        # Row j, block j: scores of function j at the ends of its own ascents.
         own = own.reshape(q, q, refined)
         ranked = []
         for j in range(q):
             points = np.concatenate([ends[j], candidates])
+            # Ends come first, so that they win ties in the stable sort.
             values = np.concatenate([own[j, j], found[j]])
             ranked.append(points[np.argsort(-values, kind="stable")])
         return ranked

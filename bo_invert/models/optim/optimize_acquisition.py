@@ -171,6 +171,7 @@ def to_valid(domain: Domain) -> Callable[[Tensor], Tensor]:
             return inside
 
         return project
+    # Discrete coordinates are rounded to their values, without gradients.
     real = torch.tensor(_continuous_mask(domain))
 
     def round_discrete(inputs: Tensor) -> Tensor:

@@ -84,6 +84,7 @@ class TrustRegionState:
         self._recent.clear()
         centres = self.abandoned if with_design else ()
         self.eligible = distant(self._points, centres, self._separation)
+        # The best eligible observation so far becomes the centre of the next region.
         rows = np.flatnonzero(self.eligible[: self._completed])
         order = np.lexsort((self._losses[rows], self._violations[rows]))
         self.best = int(rows[order[0]]) if len(rows) else None

@@ -1,4 +1,4 @@
-"""What is modelled, what a point is worth, and where the worth is highest."""
+"""Tests of modelled outputs, expected improvement and its optimisation."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def statement(objective: Any, m: int, constraints: Any = (), d: int = 2) -> bi.P
 def known(
     x: Array, losses: Array, feasible: Any = True, pending: Array = NOTHING, noisy: bool = False
 ) -> AcquisitionData:
-    return AcquisitionData(x, losses, np.zeros(len(x), dtype=bool) | feasible, pending, noisy)
+    return AcquisitionData(losses, np.zeros(len(x), dtype=bool) | feasible, pending, noisy)
 
 
 def modelled(
     objective: Any, n: int = 12, constraints: Any = (), belief: Any = fit.EXACT
 ) -> tuple[Surrogate, ModelledOutputs, Array, Array]:
-    """A surrogate of two smooth outputs at n points, its outputs, the points and the losses there."""
+    """Fit two smooth outputs; return surrogate, modelled outputs, points and losses."""
     x = np.random.default_rng(7).random((n, 2))
-    told = statement(objective, 2, constraints)
-    losses = told.objective.loss(smooth(x))
-    outputs = ModelledOutputs(told, smooth(x), losses)
+    observed = statement(objective, 2, constraints)
+    losses = observed.objective.loss(smooth(x))
+    outputs = ModelledOutputs(observed, smooth(x), losses)
     return (
         fit_surrogate(x, outputs.values, search_space=ModelSearchSpace(noise_priors=(belief,))),
         outputs,
@@ -58,7 +58,7 @@ def modelled(
 
 
 def sampled(surrogate: Surrogate, inputs: torch.Tensor, count: int, seed: int = 0) -> Array:
-    """Joint draws of the modelled numbers at inputs ``(b, d)``, shape ``(count, b, c)``."""
+    """Draw modelled outputs ``(count, b, c)`` jointly at inputs ``(b, d)``."""
     mean, covariance = surrogate.gp.joint(inputs)
     rng = np.random.default_rng(seed)
     draws = [
@@ -71,10 +71,10 @@ def sampled(surrogate: Surrogate, inputs: torch.Tensor, count: int, seed: int = 
 # What is modelled
 
 
-def test_outputs_model_only_what_is_read() -> None:
+def test_only_outputs_that_are_read_are_modelled() -> None:
     y = np.random.default_rng(5).standard_normal((6, 4))
-    told = statement(bi.Minimize("y2"), 4, ["y0 <= 0.5"])
-    outputs = ModelledOutputs(told, y, y[:, 2])
+    observed = statement(bi.Minimize("y2"), 4, ["y0 <= 0.5"])
+    outputs = ModelledOutputs(observed, y, y[:, 2])
     assert outputs.columns == [0, 2]
     assert outputs.loss_column == (1, 1.0)
     assert outputs.warp_directions == (0, 1)
@@ -84,7 +84,7 @@ def test_outputs_model_only_what_is_read() -> None:
     assert ModelledOutputs(statement(bi.Maximize("y1"), 4), y, -y[:, 1]).loss_column == (0, -1.0)
 
 
-def test_a_composite_without_tensors_is_modelled_by_its_loss() -> None:
+def test_a_composite_without_torch_is_modelled_by_its_loss() -> None:
     y = np.random.default_rng(6).standard_normal((5, 2))
     losses = np.abs(y).sum(-1)
     works = ModelledOutputs(statement(bi.Composite(lambda v: abs(v).sum(-1)), 2), y, losses)
@@ -101,13 +101,13 @@ def test_a_composite_without_tensors_is_modelled_by_its_loss() -> None:
 
 
 @pytest.mark.parametrize("m", [2, 40])
-def test_distance_from_a_target_in_standardised_numbers(m: int) -> None:
+def test_target_loss_of_scores(m: int) -> None:
     rng = np.random.default_rng(1)
     x = rng.random((30, 2))
     y = smooth(x) @ rng.standard_normal((2, m)) + np.outer(np.exp(x[:, 0]), np.linspace(0, 1, m))
     target = bi.Target(y[3], scale=np.linspace(1.0, 2.0, m))
-    told = statement(target, m)
-    outputs = ModelledOutputs(told, y, told.objective.loss(y))
+    observed = statement(target, m)
+    outputs = ModelledOutputs(observed, y, observed.objective.loss(y))
     surrogate = fit_surrogate(x, outputs.values)
     numbers = surrogate.gp(NEW)[0]
     assert torch.allclose(
@@ -117,7 +117,7 @@ def test_distance_from_a_target_in_standardised_numbers(m: int) -> None:
     )
 
 
-def test_absurd_values_do_not_hide_the_others() -> None:
+def test_outliers_are_clipped() -> None:
     x = np.random.default_rng(3).random((20, 2))
     y = smooth(x)
     y[4], y[9] = 1e300, -1e300
@@ -129,7 +129,7 @@ def test_absurd_values_do_not_hide_the_others() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_exploitation_weighs_loss_and_violation_the_same_in_any_units(scale: float) -> None:
+def test_posterior_mean_score_is_independent_of_units(scale: float) -> None:
     x = np.random.default_rng(3).random((25, 1))
     y = np.column_stack([scale * x[:, 0], x[:, 0]])  # the loss wants 0, the constraint a half
     outputs = ModelledOutputs(statement(bi.Minimize("y0"), 2, ["y1 >= 0.5"], d=1), y, y[:, 0])
@@ -142,7 +142,7 @@ def test_exploitation_weighs_loss_and_violation_the_same_in_any_units(scale: flo
 
 
 @pytest.mark.parametrize("objective", [bi.Minimize("y0"), bi.Maximize("y0")])
-def test_improvement_is_the_textbooks(objective: Any) -> None:
+def test_log_ei_agrees_with_the_formula(objective: Any) -> None:
     surrogate, outputs, x, losses = modelled(objective)
     score = acquisition.log_expected_improvement(surrogate, outputs, known(x, losses), seed=0)
     sign = 1.0 if isinstance(objective, bi.Minimize) else -1.0
@@ -155,8 +155,8 @@ def test_improvement_is_the_textbooks(objective: Any) -> None:
     assert np.allclose(score(NEW).exp(), expected, rtol=1e-8)
 
 
-def test_pending_points_leave_what_is_still_to_be_gained() -> None:
-    """The score is the marginal gain of one more point in the batch, here by a million joint draws."""
+def test_ei_with_pending_points_is_the_marginal_gain() -> None:
+    """A million joint draws estimate the marginal gain of one more point in the batch."""
     surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), n=7)
     pending = np.random.default_rng(3).random((3, 2))
     score = acquisition.log_expected_improvement(
@@ -169,7 +169,7 @@ def test_pending_points_leave_what_is_still_to_be_gained() -> None:
     assert np.allclose(score(NEW).exp(), expected, rtol=0.05, atol=2e-4)
 
 
-def test_noisy_improvement_is_over_what_is_believed() -> None:
+def test_noisy_ei_agrees_with_samples() -> None:
     surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), n=6, belief=fit.NOISY)
     score = acquisition.log_expected_improvement(
         surrogate, outputs, known(x, losses, noisy=True), seed=0, samples=2048
@@ -182,7 +182,7 @@ def test_noisy_improvement_is_over_what_is_believed() -> None:
 
 
 @pytest.mark.parametrize("structured", [False, True])
-def test_constraints_weigh_by_their_probability(structured: bool) -> None:
+def test_constraints_multiply_ei_by_their_probability(structured: bool) -> None:
     objective = bi.Composite(lambda y: y[..., 0] + 0.0) if structured else bi.Minimize("y0")
     surrogate, outputs, x, losses = modelled(objective, 8, ["y1 <= 60"])
     feasible = smooth(x)[:, 1] <= 60
@@ -196,7 +196,7 @@ def test_constraints_weigh_by_their_probability(structured: bool) -> None:
     assert np.allclose(score(NEW).exp() * unit, gains.mean(0), rtol=0.05, atol=2e-3)
 
 
-def test_without_a_feasible_point_violations_are_reduced_first() -> None:
+def test_violations_are_improved_without_a_feasible_point() -> None:
     surrogate, outputs, x, losses = modelled(bi.Minimize("y0"), 12, ["y1 <= 31"])
     x, losses = x[smooth(x)[:, 1] > 40], losses[smooth(x)[:, 1] > 40]
     surrogate = fit_surrogate(x, smooth(x))
@@ -207,7 +207,7 @@ def test_without_a_feasible_point_violations_are_reduced_first() -> None:
     assert score(at)[1] > score(at)[0] + 1.0
 
 
-def test_composite_improvement_is_that_of_the_samples() -> None:
+def test_composite_ei_agrees_with_samples() -> None:
     surrogate, outputs, x, losses = modelled(
         bi.Composite(lambda y: (y[..., 0] - 0.2) ** 2 + 0.01 * y[..., 1]), 8
     )
@@ -223,8 +223,8 @@ def test_composite_improvement_is_that_of_the_samples() -> None:
     )
 
 
-def test_composite_improvement_peaks_at_the_inverse() -> None:
-    """Two outputs are known well enough that their joint target can be read off, which the loss alone does not show."""
+def test_composite_ei_peaks_at_the_solution() -> None:
+    """Two accurately modelled outputs determine the solution; the loss alone does not."""
     surrogate, outputs, x, losses = modelled(
         bi.Target(smooth(np.array([[0.31, 0.62]]))[0], scale=[1.0, 20.0]), 40
     )
@@ -241,7 +241,7 @@ def test_composite_improvement_peaks_at_the_inverse() -> None:
 @pytest.mark.parametrize(
     "objective", [bi.Minimize("y0"), bi.Target([0.3, 55.0]), bi.Target(0.3, output="y0")]
 )
-def test_scores_have_true_gradients_with_points_pending(objective: Any) -> None:
+def test_gradients_with_pending_points(objective: Any) -> None:
     surrogate, outputs, x, losses = modelled(objective, 9)
     pending = np.random.default_rng(4).random((2, 2))
     score = acquisition.log_expected_improvement(
@@ -253,7 +253,7 @@ def test_scores_have_true_gradients_with_points_pending(objective: Any) -> None:
     )
 
 
-def test_feasibility_learns_where_nothing_came_back() -> None:
+def test_feasibility_learns_the_region_of_failures() -> None:
     x = np.random.default_rng(8).random((60, 2))
     surrogate = fit_surrogate(
         x,
@@ -270,7 +270,7 @@ def test_feasibility_learns_where_nothing_came_back() -> None:
 # Where it is highest
 
 
-def test_search_avoids_known_points_until_none_are_left() -> None:
+def test_optimisation_avoids_known_points() -> None:
     domain = bi.Box({"n": bi.Int(1, 3), "kind": bi.Choice("a", "b")}).domain
     rng = np.random.default_rng(9)
 
@@ -291,7 +291,7 @@ def test_search_avoids_known_points_until_none_are_left() -> None:
     ).all()
 
 
-def test_search_stays_within_the_radius_of_a_latent() -> None:
+def test_optimisation_stays_within_the_radius_of_a_latent() -> None:
     domain = Domain("gaussian", 4, {}, radius=2.5)
     rng = np.random.default_rng(10)
     point, _ = search.optimize_acquisition(
@@ -301,7 +301,7 @@ def test_search_stays_within_the_radius_of_a_latent() -> None:
     assert np.allclose(point, 1.25, atol=1e-3)
 
 
-def test_trust_region_bounds_the_search() -> None:
+def test_optimisation_in_a_box_stays_inside() -> None:
     domain = bi.Box([0.0] * 3, [1.0] * 3).domain
     centre = np.array([0.5, 0.5, 0.98])
     rng = np.random.default_rng(11)
@@ -311,7 +311,7 @@ def test_trust_region_bounds_the_search() -> None:
     assert np.allclose(point, [0.55, 0.55, 1.0])
 
 
-def test_search_keeps_its_distance_when_told_to() -> None:
+def test_optimisation_respects_the_min_distance() -> None:
     domain = bi.Box([0.0, 0.0], [1.0, 1.0]).domain
     best = np.array([0.3, 0.7])
     target = torch.tensor(best)

@@ -1,4 +1,4 @@
-"""The wish for plausible designs inside acquisitions."""
+"""Tests of the plausibility penalty in acquisition functions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bo_invert.storage.open import open_store
 from bo_invert.types import JSON
 
 
-def test_nothing_is_wished_without_a_floor() -> None:
+def test_no_penalty_without_a_plausibility_bound() -> None:
     assert plausibility_penalty(Domain("gaussian", 3, {}, radius=3.0)) is None
     assert plausibility_penalty(bi.Box([0.0], [1.0]).domain) is None
 
@@ -32,7 +32,7 @@ def latent(floor: float, measured: bool) -> Domain:
 
 
 @pytest.mark.parametrize("measured", [True, False])
-def test_the_edge_lies_at_the_floor(measured: bool) -> None:
+def test_the_penalty_begins_at_the_plausibility_bound(measured: bool) -> None:
     rng = np.random.default_rng(0)
     domain = latent(0.2, measured)
     score = plausibility_penalty(domain)
@@ -53,7 +53,7 @@ def mixed() -> np.ndarray:
 
 @pytest.mark.parametrize("floor", [0.05, 0.5])
 @pytest.mark.parametrize("measured", [True, False])
-def test_implausible_points_are_moved_to_the_edge_nearby(measured: bool, floor: float) -> None:
+def test_implausible_points_move_to_the_nearest_boundary(measured: bool, floor: float) -> None:
     domain = latent(floor, measured)
     points = replace(domain, floor=0.0).uniform(np.random.default_rng(1), 2000)
     moved = domain.project(points)
@@ -69,8 +69,8 @@ def test_implausible_points_are_moved_to_the_edge_nearby(measured: bool, floor: 
         np.testing.assert_allclose(moved[outside], lengths[:, None] * points[outside], atol=1e-9)
 
 
-def test_a_mode_below_the_floor_is_left() -> None:
-    """The edge cannot be found up the density from there."""
+def test_a_mode_below_the_bound_is_left() -> None:
+    """The gradient of the density does not lead to the boundary from there."""
     means, factors = np.array([[-3.0, 0.0], [3.0, 0.0]]), np.array([0.3 * np.eye(2), np.eye(2)])
     reference = Reference(np.array([0.99, 0.01]), means, factors, np.empty(0))
     known = reference.sample(np.random.default_rng(0), 5000)
@@ -80,8 +80,8 @@ def test_a_mode_below_the_floor_is_left() -> None:
     assert domain.plausibility(moved)[0] >= 0.3
 
 
-def test_a_point_goes_to_the_edge_of_its_own_mode() -> None:
-    """Steps that come ever nearer to the edge must pass it: rounding would send the point across to another mode."""
+def test_a_point_moves_to_the_boundary_of_its_own_mode() -> None:
+    """Steps pass the boundary; rounding errors would move a point at it to another mode."""
     domain = latent(0.5, True)
     move = domain.project
     for seed in range(20):
@@ -92,7 +92,7 @@ def test_a_point_goes_to_the_edge_of_its_own_mode() -> None:
         assert (moved.sum(axis=1) * sides > 0.0)[np.abs(sides) > 1.0].all()
 
 
-#: It asks as its children do.
+#: Strategy that delegates to others.
 COMPOSED = {"then"}
 #: Options that save time: a plain model, few initial points, short walks.
 PLAIN_GP: JSON = {"kernel": "matern", "warp": False, "initial": 5}
@@ -109,7 +109,7 @@ PEERS = {"ax", "botorch", "optuna", "nevergrad"}
 
 
 def far(realism: float | None, measured: bool) -> bi.Problem:
-    """The target lies where only few codes are."""
+    """Problem with a target in a region of few codes."""
     space = bi.Latent(_Same(), dim=3, **({"codes": mixed()} if measured else {}))
     return bi.Problem(
         space,
@@ -128,7 +128,7 @@ def far(realism: float | None, measured: bool) -> bi.Problem:
         for measured in ([True] if name in PEERS else [False, True])
     ],
 )
-def test_what_is_asked_is_real(name: str, measured: bool) -> None:
+def test_proposals_are_plausible(name: str, measured: bool) -> None:
     strategy = {"name": name, "options": OPTIONS.get(name, {})}
     study = bi.Study.create("s", far(0.5, measured), strategy=strategy, seed=0).run(8)
     points = np.array([trial.point for trial in study.trials])
@@ -152,8 +152,8 @@ class _Both(torch.nn.Module):
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("measured", [True, False])
-def test_descents_keep_to_the_floor(optimizer: str, measured: bool) -> None:
-    """They end at its edge, where the sum is greatest; without a floor they go on to the radius."""
+def test_descents_respect_the_bound(optimizer: str, measured: bool) -> None:
+    """They end at its boundary; without a bound they continue to the radius."""
     ends = {}
     for floor in (0.0, 0.5):
         space = bi.Latent(_Same(), dim=3, **({"codes": mixed()} if measured else {}))
@@ -172,7 +172,7 @@ def test_descents_keep_to_the_floor(optimizer: str, measured: bool) -> None:
     assert ends[0.5].min() > 0.49
 
 
-def test_realism_is_a_share() -> None:
+def test_realism_must_be_a_share() -> None:
     problem = far(None, True)
     for share in (0.0, 1.5, True, "most", np.mean):
         with pytest.raises(bi.InvalidInputError, match="realism is the share"):
@@ -183,8 +183,8 @@ def test_realism_is_a_share() -> None:
     assert problem.space.domain.floor == 0.0, "of points that users give, nothing is moved"
 
 
-def test_another_share_is_another_problem() -> None:
-    """What strategies propose follows from it."""
+def test_another_bound_is_another_problem() -> None:
+    """The bound changes the proposals of strategies."""
     store = open_store(None)
     bi.Study.create("s", far(0.9, True), strategy="gp", storage=store)
     with pytest.raises(ProblemChangedError, match="realism"):
@@ -193,7 +193,7 @@ def test_another_share_is_another_problem() -> None:
     assert far(None, True).to_json() == far(1.0, True).to_json()
 
 
-def test_a_users_own_point_is_asked_as_it_is() -> None:
+def test_a_users_own_point_is_not_moved() -> None:
     study = bi.Study.create("s", far(0.5, True), strategy="prior")
     point = study.problem.space.domain.project(np.array([2.5, 0.0, 0.0]))
     assert study.problem.space.plausibility(point[None])[0] < 0.5

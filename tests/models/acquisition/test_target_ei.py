@@ -1,4 +1,4 @@
-"""Expected gains towards a target, against quadrature, Monte Carlo and what is known of their tails."""
+"""Tests of the target EI against quadrature, Monte Carlo and asymptotic tails."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def number(value: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("off", [0.0, 0.3, -1.7, 6.0, -25.0])
 @pytest.mark.parametrize("reach", [1e-7, 0.02, 0.99, 1.01, 3.0, 30.0])
-def test_tent_is_the_integral(off: float, reach: float) -> None:
-    """The density's height at the nearest place is taken out, so that quadrature sees numbers near 1."""
+def test_target_ei_agrees_with_quadrature(off: float, reach: float) -> None:
+    """The largest density is factored out, so that quadrature handles numbers near 1."""
     nearest = max(abs(off) - reach, 0.0)
 
     def integrand(z: float) -> float:
@@ -44,7 +44,7 @@ def test_tent_is_the_integral(off: float, reach: float) -> None:
     )
 
 
-def test_tent_is_smooth_and_finite_everywhere() -> None:
+def test_target_ei_is_smooth_and_finite() -> None:
     rng = np.random.default_rng(0)
     off = torch.tensor(4.0 * rng.standard_normal(200), requires_grad=True)
     reach = torch.tensor(np.exp(2.0 * rng.standard_normal(200)), requires_grad=True)
@@ -60,7 +60,7 @@ def test_tent_is_smooth_and_finite_everywhere() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 12])
-def test_ball_is_the_noncentral_chi_square_where_variances_agree(k: int) -> None:
+def test_squared_distance_ei_agrees_with_noncentral_chi_square(k: int) -> None:
     """E[(c - X)+] by the distribution function of the noncentral chi-square."""
     rng = np.random.default_rng(k)
     for spread in (0.1, 1.0, 3.0):
@@ -73,7 +73,7 @@ def test_ball_is_the_noncentral_chi_square_where_variances_agree(k: int) -> None
         assert found.exp().item() == pytest.approx(expected, rel=0.04)
 
 
-def test_ball_agrees_with_monte_carlo_where_they_do_not() -> None:
+def test_squared_distance_ei_agrees_with_monte_carlo() -> None:
     rng = np.random.default_rng(1)
     for k in (2, 4):
         off, variance = rng.standard_normal(k), np.exp(2.0 * rng.standard_normal(k))
@@ -84,15 +84,15 @@ def test_ball_agrees_with_monte_carlo_where_they_do_not() -> None:
         assert found.exp().item() == pytest.approx(gains.mean(), rel=0.05)
 
 
-def test_ball_of_one_output_far_away_has_the_right_slope() -> None:
-    """Far off, all that counts is the density at the near edge of the ball."""
+def test_squared_distance_ei_has_the_right_slope_far_away() -> None:
+    """Far away only the density at the nearest boundary point matters."""
     off = torch.linspace(50.0, 1e6, 30, dtype=torch.float64)[:, None].requires_grad_()
     value = log_squared_distance_ei(off, torch.ones(1, dtype=torch.float64), number(4.0))
     (slope,) = torch.autograd.grad(value.sum(), off)
     assert torch.allclose(slope, -(off - 2.0), rtol=3e-3)
 
 
-def test_ball_has_true_gradients_at_every_scale() -> None:
+def test_squared_distance_ei_has_correct_gradients_at_every_scale() -> None:
     rng = np.random.default_rng(2)
     off = torch.tensor(rng.standard_normal((6, 3)), requires_grad=True)
     variance = torch.tensor(np.exp(rng.standard_normal((6, 3))), requires_grad=True)
@@ -121,9 +121,7 @@ def smooth(x: np.ndarray) -> np.ndarray:
     ],
     ids=["scalar", "vector"],
 )
-def test_improvement_of_a_target_is_that_of_the_samples(
-    target: Any, power: float, pending: int
-) -> None:
+def test_target_ei_agrees_with_samples(target: Any, power: float, pending: int) -> None:
     """Pending points and a constraint on another output included; up to a factor of units."""
     rng = np.random.default_rng(7)
     x, waiting, new = (
@@ -132,12 +130,12 @@ def test_improvement_of_a_target_is_that_of_the_samples(
         torch.tensor(rng.random((100, 2))),
     )
     space = bi.Box([0.0, 0.0], [1.0, 1.0])
-    told = bi.Problem(space, None, target, outputs=3, constraints=["y2 <= 1.1"]).statement
-    losses, feasible = told.objective.loss(smooth(x)), smooth(x)[:, 2] <= 1.1
-    outputs = ModelledOutputs(told, smooth(x), losses)
+    observed = bi.Problem(space, None, target, outputs=3, constraints=["y2 <= 1.1"]).statement
+    losses, feasible = observed.objective.loss(smooth(x)), smooth(x)[:, 2] <= 1.1
+    outputs = ModelledOutputs(observed, smooth(x), losses)
     surrogate = fit_surrogate(x, outputs.values)
     score = acquisition.log_expected_improvement(
-        surrogate, outputs, AcquisitionData(x, losses, feasible, waiting), seed=0, samples=4096
+        surrogate, outputs, AcquisitionData(losses, feasible, waiting), seed=0, samples=4096
     )
     mean, covariance = surrogate.gp.joint(torch.cat([torch.tensor(waiting), new]))
     draws = np.stack(
@@ -151,7 +149,7 @@ def test_improvement_of_a_target_is_that_of_the_samples(
     )
     y = np.zeros((*draws.shape[:2], 3))
     y[..., outputs.columns] = surrogate.values(torch.tensor(draws)).numpy()
-    distance = told.objective.loss(y) ** power
+    distance = observed.objective.loss(y) ** power
     fine = y[..., 2] <= 1.1
     best = np.full((len(y), 1), losses[feasible].min() ** power)
     if pending:
@@ -163,17 +161,17 @@ def test_improvement_of_a_target_is_that_of_the_samples(
     assert np.allclose(ratio / np.median(ratio), 1.0, atol=0.1)
 
 
-def test_a_target_reached_exactly_still_has_a_score() -> None:
+def test_an_exact_incumbent_gives_finite_scores() -> None:
     x = np.random.default_rng(3).random((8, 2))
-    told = bi.Problem(
+    observed = bi.Problem(
         bi.Box([0.0, 0.0], [1.0, 1.0]), None, bi.Target(smooth(x)[2]), outputs=3
     ).statement
-    losses = told.objective.loss(smooth(x))
-    outputs = ModelledOutputs(told, smooth(x), losses)
+    losses = observed.objective.loss(smooth(x))
+    outputs = ModelledOutputs(observed, smooth(x), losses)
     score = acquisition.log_expected_improvement(
         fit_surrogate(x, outputs.values),
         outputs,
-        AcquisitionData(x, losses, np.ones(8, dtype=bool), np.empty((0, 2))),
+        AcquisitionData(losses, np.ones(8, dtype=bool), np.empty((0, 2))),
         seed=0,
     )
     assert losses.min() == 0.0

@@ -23,7 +23,7 @@ def places(count: int = 4) -> Tensor:
 
 @pytest.mark.parametrize("kernel", [RBF, MATERN], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("noise", [1e-6, 0.3])
-def test_many_paths_have_the_moments_of_the_posterior(kernel: Kernel, noise: float) -> None:
+def test_sampled_paths_have_the_posterior_moments(kernel: Kernel, noise: float) -> None:
     model, inputs = process(kernel, noise), places()
     mean, covariance = model.joint(inputs)
     values = torch.cat(
@@ -39,8 +39,8 @@ def test_many_paths_have_the_moments_of_the_posterior(kernel: Kernel, noise: flo
 
 
 @pytest.mark.parametrize("kernel", [RBF, MATERN], ids=lambda kernel: kernel.name)
-def test_far_from_the_data_paths_are_draws_from_the_prior(kernel: Kernel) -> None:
-    """There the data say nothing, so a wrong spectral density has nowhere to hide."""
+def test_paths_far_from_the_data_are_prior_draws(kernel: Kernel) -> None:
+    """The data have no influence there, so errors of the spectral density show."""
     model = process(kernel)
     near = (
         torch.linspace(0.0, 1.0, 5, dtype=torch.float64)[:, None]
@@ -55,14 +55,14 @@ def test_far_from_the_data_paths_are_draws_from_the_prior(kernel: Kernel) -> Non
     assert (off @ off.mT / values.shape[-1] - prior)[0].abs().max() < 0.12
 
 
-def test_paths_pass_through_noiseless_values() -> None:
+def test_paths_interpolate_noise_free_values() -> None:
     model = process(MATERN, 1e-8)
     values = draw_paths(model, 3, 0, features=16)(model.inputs)
     assert (values - model.values.transpose(0, 1)).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("kernel", [RBF, MATERN], ids=lambda kernel: kernel.name)
-def test_gradients_are_those_of_finite_differences(kernel: Kernel) -> None:
+def test_gradients_agree_with_finite_differences(kernel: Kernel) -> None:
     paths = draw_paths(process(kernel), 3, 0, features=32)
     assert torch.autograd.gradcheck(paths, (places(2).requires_grad_(),))
 

@@ -1,4 +1,4 @@
-"""Confidence bounds for batches, and batches when much is under evaluation already."""
+"""Tests of GP-UCB-PE, also with many pending points."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def fitted(
     objective: Any, pending: np.ndarray, constraints: Any = ()
 ) -> tuple[Surrogate, ModelledOutputs, AcquisitionData]:
     x = np.random.default_rng(1).random((12, 2))
-    told = bi.Problem(
+    observed = bi.Problem(
         bi.Box([0.0] * 2, [1.0] * 2), None, objective, outputs=2, constraints=constraints
     ).statement
-    losses = told.objective.loss(hills(x))
-    outputs = ModelledOutputs(told, hills(x), losses)
+    losses = observed.objective.loss(hills(x))
+    outputs = ModelledOutputs(observed, hills(x), losses)
     return (
         fit_surrogate(x, outputs.values),
         outputs,
-        AcquisitionData(x, losses, np.ones(12, dtype=bool), pending),
+        AcquisitionData(losses, np.ones(12, dtype=bool), pending),
     )
 
 
 @pytest.mark.parametrize("objective", [bi.Minimize("y0"), bi.Maximize("y0")])
-def test_the_bound_is_mean_plus_deviations_and_pending_points_take_some(objective: Any) -> None:
+def test_upper_bound_and_pending_points(objective: Any) -> None:
     surrogate, outputs, known = fitted(objective, np.empty((0, 2)))
     mean, variance = surrogate.gp(NEW)
     sign = -1.0 if isinstance(objective, bi.Minimize) else 1.0
@@ -52,7 +52,7 @@ def test_the_bound_is_mean_plus_deviations_and_pending_points_take_some(objectiv
     assert shared[0].item() == pytest.approx(sign * mean[0, 0].item(), abs=1e-3)
 
 
-def test_exploring_seeks_the_uncertain_where_the_optimum_may_be() -> None:
+def test_exploration_maximises_the_deviation_of_promising_points() -> None:
     surrogate, outputs, known = fitted(bi.Minimize("y0"), NEW[:3].numpy())
     score = ucb_pe(surrogate, outputs, known, explore=True)(NEW)
     mean, variance = surrogate.gp(NEW)
@@ -68,7 +68,7 @@ def test_exploring_seeks_the_uncertain_where_the_optimum_may_be() -> None:
     assert left[score.argmax()] >= left[promising].max() - 1e-9
 
 
-def test_violations_are_avoided_and_gradients_are_true() -> None:
+def test_violations_are_penalised_with_correct_gradients() -> None:
     surrogate, outputs, known = fitted(bi.Minimize("y0"), NEW[:2].numpy(), ["y1 <= 1.0"])
     for explore in (False, True):
         score = ucb_pe(surrogate, outputs, known, explore=explore)
@@ -79,15 +79,15 @@ def test_violations_are_avoided_and_gradients_are_true() -> None:
 
 
 def crowded(
-    objective: Any, told: int, pending: int, d: int = 4
+    objective: Any, observed: int, pending: int, d: int = 4
 ) -> tuple[bi.ProblemStatement, list[Trial]]:
     rng = np.random.default_rng(2)
     statement = bi.Problem(bi.Box([0.0] * d, [1.0] * d), None, objective, outputs=1).statement
     trials = []
-    for number, x in enumerate(rng.random((told + pending, d))):
+    for number, x in enumerate(rng.random((observed + pending, d))):
         y = np.array([((x - 0.4) ** 2).sum() + 0.1 * np.sin(12 * x[0])])
         outcome = Outcome(State.COMPLETED, y=y, loss=float(statement.objective.loss(y)))
-        done = number < told
+        done = number < observed
         state = State.COMPLETED if done else State.RUNNING
         trials.append(
             Trial(number, Query(x, origin="gp"), state, ask=0, outcome=outcome if done else None)
@@ -105,9 +105,7 @@ def crowded(
     ],
     ids=["ei", "noisy", "ucb_pe", "target"],
 )
-def test_a_batch_beside_a_hundred_pending_points_is_of_distinct_points(
-    options: Any, objective: Any
-) -> None:
+def test_a_batch_beside_a_hundred_pending_points_is_distinct(options: Any, objective: Any) -> None:
     statement, trials = crowded(objective, 40, 100)
     proposal = GP(kernel="rbf", **options).ask(statement, trials, bi.Request(count=10, budget=500))
     points = np.array([query.point for query in proposal.queries])
@@ -119,7 +117,7 @@ def test_a_batch_beside_a_hundred_pending_points_is_of_distinct_points(
     assert gaps.min() > 1e-3
 
 
-def test_asked_again_without_news_it_explores() -> None:
+def test_an_ask_without_new_data_explores() -> None:
     statement, trials = crowded(bi.Minimize(), 20, 0)
     strategy = GP(kernel="rbf", acquisition="ucb_pe")
     first = strategy.ask(statement, trials, bi.Request(count=1, budget=100))
@@ -133,7 +131,7 @@ def test_asked_again_without_news_it_explores() -> None:
     assert np.allclose(pair.queries[0].point, first.queries[0].point, atol=1e-6)
 
 
-def test_bounds_need_a_plain_loss() -> None:
+def test_ucb_pe_needs_a_loss_of_one_output() -> None:
     strategy = GP(acquisition="ucb_pe")
     strategy.check(crowded(bi.Minimize(), 1, 0)[0])
     with pytest.raises(bi.UnsuitableStrategyError, match="Use acquisition='ei'"):

@@ -1,4 +1,4 @@
-"""Kernels, fits and posteriors of the closed-form processes, each against a plainer way to the same number."""
+"""Tests of kernels, fits and posteriors against independent implementations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def processes(which: Kernel = RBF, n: int = 14, seed: int = 1, noise: float = 1e
 
 
 @KERNELS
-def test_kernels_are_those_of_scipy(which: Kernel) -> None:
+def test_kernels_agree_with_scipy(which: Kernel) -> None:
     a, b, logs = drawn(5, 3), drawn(4, 3, seed=1), drawn(3, seed=2).log()
     r = np.linalg.norm((a[:, None] - b[None]).numpy() / logs.exp().numpy(), axis=-1)
     if which is RBF:
@@ -69,7 +69,7 @@ def test_kernel_gradients(which: Kernel) -> None:
     assert torch.allclose(which.gradient_in_inputs(saved, upstream), of_inputs)
 
 
-def test_kernels_are_known_by_name() -> None:
+def test_kernels_by_name() -> None:
     assert get_kernel("matern") is MATERN
     with pytest.raises(bi.InvalidInputError, match="'rbf', 'matern'"):
         get_kernel("cubic")
@@ -103,7 +103,7 @@ def rosenbrock(x: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("low", "high"), [(-3.0, 3.0), (-2.0, 0.6), (1.2, 3.0)])
-def test_lbfgs_finds_what_scipy_finds(low: float, high: float) -> None:
+def test_lbfgs_agrees_with_scipy(low: float, high: float) -> None:
     start = low + (high - low) * drawn(5, 4)
     lower, upper = (torch.full((4,), bound, dtype=torch.float64) for bound in (low, high))
     found, values = minimise_batched(rosenbrock, start, lower, upper, steps=500, tolerance=1e-14)
@@ -123,7 +123,7 @@ def test_lbfgs_finds_what_scipy_finds(low: float, high: float) -> None:
     assert values.max().item() <= max(theirs) + 1e-6
 
 
-def test_lbfgs_survives_places_without_a_value_and_never_gets_worse() -> None:
+def test_lbfgs_rejects_values_that_are_not_finite() -> None:
     def function(x: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         value = (x - 1.0 - which[:, None]).square().sum(-1)
         return torch.where(x[:, 0] > 0.5, torch.nan, value), 2.0 * (x - 1.0 - which[:, None])
@@ -166,7 +166,7 @@ def test_marginal_likelihood_and_its_gradient(which: Kernel, heteroscedastic: bo
         assert np.allclose(gradient[row], numeric, rtol=1e-4, atol=1e-5)
 
 
-def test_fit_is_as_good_as_scipys_from_the_same_starts() -> None:
+def test_fit_agrees_with_scipy() -> None:
     x = drawn(25, 3)
     values = torch.stack([(5 * x[:, 0]).sin(), (3 * x[:, 1]).cos() * x[:, 2]], 1)
     values = (values - values.mean(0)) / values.std(0, correction=0)
@@ -190,7 +190,7 @@ def test_fit_is_as_good_as_scipys_from_the_same_starts() -> None:
         assert lowest[j] <= theirs + 1e-3
 
 
-def test_hyperparameters_tell_relevant_inputs_and_noise() -> None:
+def test_hyperparameters_identify_relevant_inputs_and_noise() -> None:
     rng = np.random.default_rng(1)
     x = torch.tensor(rng.random((60, 2)))
     clean = torch.sin(6 * x[:, 0])
@@ -202,19 +202,19 @@ def test_hyperparameters_tell_relevant_inputs_and_noise() -> None:
     assert 0.03 < logs[1, -1].exp() < 0.5
 
 
-def test_known_noise_tells_which_values_to_trust() -> None:
+def test_known_noise_weights_the_observations() -> None:
     x = torch.linspace(0.0, 1.0, 30, dtype=torch.float64)[:, None]
     truth = torch.sin(6 * x[:, 0])
     wild = torch.arange(30) % 3 == 0
     values = truth + wild * torch.tensor(np.random.default_rng(0).standard_normal(30))
     noise = torch.where(wild, 1.0, 0.0)[:, None]
-    told = fit_surrogate(x.numpy(), values[:, None].numpy(), noise=noise.numpy())
+    known = fit_surrogate(x.numpy(), values[:, None].numpy(), noise=noise.numpy())
     blind = fit_surrogate(x.numpy(), values[:, None].numpy())
-    errors = [(model.mean(x)[:, 0] - truth).abs().max().item() for model in (told, blind)]
+    errors = [(model.mean(x)[:, 0] - truth).abs().max().item() for model in (known, blind)]
     assert errors[0] < 0.1 < errors[1]
 
 
-def test_known_noise_keeps_a_heavy_tail_as_it_is_and_wants_few_outputs() -> None:
+def test_known_noise_excludes_warps_and_many_outputs() -> None:
     x = np.random.default_rng(0).random((40, 2))
     heavy = np.exp(8.0 * x[:, :1])
     choice = ModelSearchSpace(warp_directions=(1,))
@@ -231,7 +231,7 @@ def test_known_noise_keeps_a_heavy_tail_as_it_is_and_wants_few_outputs() -> None
 
 
 @KERNELS
-def test_posterior_is_the_textbooks(which: Kernel) -> None:
+def test_posterior_agrees_with_the_formula(which: Kernel) -> None:
     process, new = processes(which), drawn(6, 3, seed=9)
     mean, variance = process(new)
     joint_mean, joint = process.joint(new)
@@ -282,7 +282,7 @@ def test_fantasies_equal_refits() -> None:
     assert again.fantasies(new[:1])[1].max() < 1e-6
 
 
-def test_fantasies_have_the_posteriors_moments() -> None:
+def test_fantasies_have_the_posterior_moments() -> None:
     process, anchors = processes(), drawn(2, 3, seed=5)
     mean, covariance = process.joint(anchors)
     _, outcomes = process.fantasize(anchors, sobol_normals(4096, 4, 0, anchors).reshape(4096, 2, 2))
@@ -292,7 +292,7 @@ def test_fantasies_have_the_posteriors_moments() -> None:
     )
 
 
-def test_left_out_values_are_predicted_as_by_refits() -> None:
+def test_leave_one_out_equals_refits() -> None:
     process = processes(noise=0.05)
     means, variances = process.leave_one_out()
     for i in range(len(process.inputs)):
@@ -316,7 +316,7 @@ def test_left_out_values_are_predicted_as_by_refits() -> None:
 # Warps and the choice of a model
 
 
-def test_warp_is_undone_and_knows_its_slope() -> None:
+def test_warp_inverse_and_slope() -> None:
     rng = np.random.default_rng(0)
     values = torch.tensor(np.exp(2 * rng.standard_normal((40, 3))))
     sign = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
@@ -333,7 +333,7 @@ def test_warp_is_undone_and_knows_its_slope() -> None:
     assert torch.autograd.gradcheck(warp.inverse, back)
 
 
-def test_knees_are_distances_from_the_best() -> None:
+def test_threshold_candidates_are_distances_from_the_best() -> None:
     values = torch.arange(11.0, dtype=torch.float64)
     assert threshold_candidates(values, 1.0) == pytest.approx([5.0, 2.5, 1.0])
     assert threshold_candidates(-values, -1.0) == pytest.approx([5.0, 2.5, 1.0])
@@ -341,7 +341,7 @@ def test_knees_are_distances_from_the_best() -> None:
 
 
 @pytest.mark.parametrize(("power", "warped"), [(1.0, False), (6.0, True)])
-def test_heavy_tails_are_warped_and_nothing_else(power: float, warped: bool) -> None:
+def test_only_heavy_tails_are_warped(power: float, warped: bool) -> None:
     x = np.random.default_rng(3).random((40, 2))
     y = (0.1 + 3 * (x[:, :1] - 0.4) ** 2 + np.sin(3 * x[:, 1:]) ** 2) ** power
     surrogate = fit_surrogate(x, y, search_space=ModelSearchSpace(warp_directions=(1,)))
@@ -352,7 +352,7 @@ def test_heavy_tails_are_warped_and_nothing_else(power: float, warped: bool) -> 
     assert fit_surrogate(x, y, search_space=ModelSearchSpace(warp_directions=(0,))).warp is None
 
 
-def test_the_kernel_is_the_one_that_predicts_better() -> None:
+def test_the_kernel_with_better_predictions_is_selected() -> None:
     x = np.random.default_rng(4).random((40, 1))
     both = ModelSearchSpace(("rbf", "matern"))
     assert fit_surrogate(x, np.sin(6 * x), search_space=both).memo["kernel"] == "rbf"
@@ -360,7 +360,7 @@ def test_the_kernel_is_the_one_that_predicts_better() -> None:
     assert fit_surrogate(x, kinks, search_space=both).memo["kernel"] == "matern"
 
 
-def test_memo_saves_a_fit_and_is_ignored_when_it_does_not_match() -> None:
+def test_memo_saves_a_fit_if_compatible() -> None:
     x = np.random.default_rng(4).random((30, 2))
     first = fit_surrogate(x[:29], smooth(x[:29]))
     assert first.memo["n"] == 29
@@ -392,7 +392,7 @@ def test_surrogate_interpolates_in_raw_units() -> None:
     assert torch.allclose(surrogate.values(bounds), torch.tensor(smooth(x)))
 
 
-def test_many_outputs_become_few_components() -> None:
+def test_many_outputs_are_modelled_by_few_components() -> None:
     rng = np.random.default_rng(3)
     grid = np.linspace(0.0, 1.0, 120)
 
@@ -408,12 +408,12 @@ def test_many_outputs_become_few_components() -> None:
     assert (surrogate.residual_variance <= 1e-6 * torch.tensor(spectrum(x).var(0))).all()
 
 
-def test_what_components_leave_out_is_known() -> None:
+def test_residual_variance_of_components() -> None:
     rng = np.random.default_rng(3)
     values = rng.standard_normal((60, 40))  # nothing in common
     surrogate = fit_surrogate(rng.random((60, 2)), values)
-    kept = surrogate.gp.values[..., 0].T @ surrogate.weights + surrogate.offset
-    missing = (torch.tensor(values) - kept).var(0, correction=0)
+    components = surrogate.gp.values[..., 0].T @ surrogate.weights + surrogate.offset
+    missing = (torch.tensor(values) - components).var(0, correction=0)
     assert torch.allclose(surrogate.residual_variance, missing, rtol=1e-6)
     assert surrogate.residual_variance.mean() > 0.2
     assert (fit_surrogate(rng.random((60, 2)), values[:, :3]).residual_variance == 0).all()
@@ -423,7 +423,7 @@ def test_what_components_leave_out_is_known() -> None:
 
 
 @pytest.mark.parametrize("u", [8.0, 1.0, 0.0, -0.999, -1.001, -5.0, -20.0, -35.0])
-def test_log_improvement_is_the_integral(u: float) -> None:
+def test_log_h_agrees_with_quadrature(u: float) -> None:
     """E[max(u + Z, 0)] with its height taken out, so that quadrature sees numbers near 1."""
     peak = -0.5 * min(u, 0.0) ** 2
     density = integrate.quad(
@@ -442,7 +442,7 @@ def test_log_improvement_is_the_integral(u: float) -> None:
     assert slope.item() == pytest.approx(math.exp(special.log_ndtr(u) - expected), rel=1e-7)
 
 
-def test_log_improvement_keeps_its_slope_in_the_far_tail() -> None:
+def test_log_h_has_the_right_slope_in_the_far_tail() -> None:
     u = -torch.logspace(2, 9, 60, dtype=torch.float64).requires_grad_()
     value = log_h(u)
     expected = -0.5 * u**2 - 0.5 * math.log(2 * math.pi) - 2.0 * (-u).log()
@@ -451,7 +451,7 @@ def test_log_improvement_keeps_its_slope_in_the_far_tail() -> None:
     assert torch.allclose(slope, -u, rtol=1e-3)
 
 
-def test_smooth_positive_part_is_positive_increasing_and_near() -> None:
+def test_fat_softplus_is_positive_and_increasing() -> None:
     gain = torch.linspace(-20.0, 20.0, 401, dtype=torch.float64) * 1e-3
     value = log_fat_softplus(gain)
     assert (value[210:].exp() - gain[210:]).abs().max() < 1e-6
@@ -459,14 +459,14 @@ def test_smooth_positive_part_is_positive_increasing_and_near() -> None:
     assert value.isfinite().all()
 
 
-def test_one_thread_restores_what_was_set() -> None:
+def test_one_thread_restores_the_settings() -> None:
     before = torch.get_num_threads()
     with one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
 
 
-def test_a_plateau_is_noticed_and_nothing_else() -> None:
+def test_plateau_width_of_flat_functions_only() -> None:
     rng = np.random.default_rng(0)
     inputs = rng.random((20, 2))
     flat = np.sin(3 * inputs[:, :1])

@@ -36,14 +36,14 @@ def search(
     points: Array,
     missed: Array | None = None,
     excesses: Array | None = None,
-    barren: Array = NONE,
+    failed: Array = NONE,
     domain: Domain = BOX,
 ) -> ResidualSearch:
     missed = residuals(points) if missed is None else missed
     excesses = np.empty((len(points), 0)) if excesses is None else excesses
     model, _ = fit_residual_model(to_unit(domain, points), missed, excesses)
     best = np.argsort(sums_of_squares(missed, excesses), kind="stable")
-    return ResidualSearch(domain, domain.project, model, points[best], barren)
+    return ResidualSearch(domain, domain.project, model, points[best], failed)
 
 
 def test_proposes_where_residuals_vanish() -> None:
@@ -51,7 +51,7 @@ def test_proposes_where_residuals_vanish() -> None:
     assert found == pytest.approx([0.3, 0.7], abs=0.02)
 
 
-def test_a_batch_is_of_different_points() -> None:
+def test_a_batch_is_distinct() -> None:
     points = grid()
     found = np.array(search(points).propose(4, [np.array([0.3, 0.7])], np.random.default_rng(1)))
     everything = np.concatenate([points, found, [[0.3, 0.7]]])
@@ -59,8 +59,8 @@ def test_a_batch_is_of_different_points() -> None:
     assert gaps.min() > 1e-9
 
 
-def test_a_basin_that_has_shown_its_floor_is_left_alone() -> None:
-    """The target cannot be reached, and the best there is has been asked for: the next point is elsewhere."""
+def test_an_explored_basin_is_not_proposed_again() -> None:
+    """The minimum of an unreachable target is known, so the next point is elsewhere."""
     points = np.concatenate(
         [grid(), 0.5 + 0.01 * np.random.default_rng(0).standard_normal((6, 2)), [[0.5, 0.5]]]
     )
@@ -74,37 +74,37 @@ def test_twins_are_modelled_once() -> None:
     assert list(_select_evaluations(points, np.array([3.0, 2.0, 1.0, 4.0]))) == [1, 2]
 
 
-def test_thousands_of_points_are_thinned_to_the_best_and_a_spread() -> None:
+def test_many_evaluations_are_reduced_to_the_best_and_a_spread() -> None:
     points = np.random.default_rng(0).random((3000, 6))
     merits = np.random.default_rng(1).random(3000)
-    kept = _select_evaluations(points, merits)
-    assert len(kept) == 400
-    assert set(np.argsort(merits)[:200]) <= set(kept)
-    assert merits[kept].max() > 0.9
+    selected = _select_evaluations(points, merits)
+    assert len(selected) == 400
+    assert set(np.argsort(merits)[:200]) <= set(selected)
+    assert merits[selected].max() > 0.9
 
 
-def test_thousands_of_twins_leave_room_for_others() -> None:
+def test_many_twins_leave_room_for_others() -> None:
     rng = np.random.default_rng(0)
     points = np.concatenate([0.5 + 1e-4 * rng.random((2000, 6)), rng.random((30, 6))])
-    kept = _select_evaluations(points, np.concatenate([rng.random(2000), 1.0 + rng.random(30)]))
-    assert len(kept) == 31
+    selected = _select_evaluations(points, np.concatenate([rng.random(2000), 1.0 + rng.random(30)]))
+    assert len(selected) == 31
 
 
-def test_gaps_in_blocks_are_distances() -> None:
+def test_distances_in_blocks() -> None:
     rng = np.random.default_rng(0)
     x, known = rng.random((700, 5)), rng.random((9000, 5))  # three blocks and a rest
     direct = [np.linalg.norm(known - point, axis=1).min() for point in x]
     assert _distances(x, known) == pytest.approx(direct, abs=1e-7)
 
 
-def test_thousands_of_points_take_no_more_memory_than_a_few_hundred() -> None:
-    """The largest array is a block of distances, not all of them in all coordinates."""
+def test_memory_does_not_grow_with_the_number_of_points() -> None:
+    """The largest array is a block of distances."""
     rng = np.random.default_rng(0)
     domain = box_domain({f"x{i}": Float(0.0, 1.0) for i in range(16)})
     points = rng.random((4000, 16))
     missed = np.column_stack([points.sum(1) - 7.0, np.sin(points[:, 0] + points[:, 1])])
     tracemalloc.start()
-    search(points[40:], missed[40:], barren=points[:40], domain=domain).propose(1, [], rng)
+    search(points[40:], missed[40:], failed=points[:40], domain=domain).propose(1, [], rng)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 150e6
@@ -122,10 +122,10 @@ def test_excesses_over_constraints_are_residuals() -> None:
     assert free == pytest.approx([0.3, 0.7], abs=0.02), "a constraint that holds is no residual"
 
 
-def test_keeps_away_from_what_gave_nothing() -> None:
+def test_failures_are_avoided() -> None:
     points = grid(64)
     lost = (np.abs(points - [0.3, 0.7]) < 0.2).all(1)
-    for found in search(points[~lost], barren=points[lost]).propose(
+    for found in search(points[~lost], failed=points[lost]).propose(
         5, [], np.random.default_rng(1)
     ):
         gaps = np.linalg.norm(points - found, axis=1)
@@ -136,14 +136,14 @@ def test_stays_within_the_radius_of_a_latent() -> None:
     domain = Domain("gaussian", 3, {}, radius=2.0)
     points = domain.sample(np.random.default_rng(0), 30)
     far = points - np.array([3.0, 0.0, 0.0])  # best at a norm of 3, outside
-    found = search(points, far, barren=np.empty((0, 3)), domain=domain).propose(
+    found = search(points, far, failed=np.empty((0, 3)), domain=domain).propose(
         3, [], np.random.default_rng(1)
     )
     assert np.linalg.norm(found, axis=1).max() <= 2.0 + 1e-9
     assert found[0] == pytest.approx([2.0, 0.0, 0.0], abs=0.1)
 
 
-def test_outputs_that_never_change_are_no_reason_to_stop() -> None:
+def test_constant_outputs_still_give_proposals() -> None:
     points = grid()
     (found,) = search(points, np.ones((len(points), 3))).propose(1, [], np.random.default_rng(1))
     assert np.linalg.norm(points - found, axis=1).min() > 1e-9

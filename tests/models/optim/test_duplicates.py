@@ -1,4 +1,4 @@
-"""Nobody pays twice for a design that the decoder makes of many points."""
+"""Tests of the filter of duplicates: designs that a decoder returns for many points."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _text(codes: Array) -> list[str]:
 
 
 class Counted:
-    """A loss of designs that counts how often each was asked for."""
+    """Loss of designs that counts the evaluations of each."""
 
     def __init__(self) -> None:
         self.designs: Counter[Any] = Counter()
@@ -54,20 +54,22 @@ _PLAIN: JSON = {"kernel": "matern", "warp": False}
     ],
     ids=["auto", "gp", "turbo", "pcn"],
 )
-def test_a_design_is_hardly_paid_twice(strategy: str, options: Any, decoder: Any) -> None:
+def test_equal_designs_are_rarely_evaluated_twice(
+    strategy: str, options: Any, decoder: Any
+) -> None:
     oracle = Counted()
     problem = bi.Problem(bi.Latent(decoder, 4), oracle, bi.Minimize())
     study = bi.Study.create("designs", problem, strategy, seed=1, **options)
     study.run(budget=28)
     assert oracle.designs.total() == 28
-    # Nobody knows that designs repeat before the first ones did. Without a look at designs, half of all calls did.
+    # Repetitions show only after the first ones. Without the filter, half of all calls repeat.
     assert len(oracle.designs) >= 25
     assert study.best is not None
     assert study.best.loss is not None
     assert study.best.loss <= 2.0
 
 
-def test_names_are_those_of_designs() -> None:
+def test_names_identify_designs() -> None:
     points = np.array([[0.1, 0.0, 0.0, 0.0], [0.1001, 0.0, 0.0, 0.0], [2.0, -1.0, 0.5, 1.0]])
     for decoder in (
         _levels,
@@ -84,7 +86,7 @@ def test_names_are_those_of_designs() -> None:
     assert len(set(signed(points))) == 1
 
 
-def test_designs_are_decoded_only_as_far_as_they_are_looked_at() -> None:
+def test_designs_are_decoded_on_demand() -> None:
     decoded: list[int] = []
 
     def identify(points: Array) -> list[str]:
