@@ -175,7 +175,7 @@ def test_descents_respect_the_bound(optimizer: str, measured: bool) -> None:
 def test_realism_must_be_a_share() -> None:
     problem = far(None, True)
     for share in (0.0, 1.5, True, "most", np.mean):
-        with pytest.raises(bi.InvalidInputError, match="realism is the share"):
+        with pytest.raises(bi.InvalidInputError, match="realism must be a share"):
             problem.realism = share  # type: ignore[assignment]
     assert problem.statement.domain.floor == 0.0
     problem.realism = 0.95
