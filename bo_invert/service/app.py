@@ -31,6 +31,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bo_invert import __version__
 from bo_invert.errors import BoInvertError, StudyNotFoundError
 from bo_invert.service import page, routes_read, routes_write
 from bo_invert.service.dependencies import decoded_name
@@ -62,8 +63,6 @@ def create_app(
         hosts: accepted host names.
         asks: rate limiter of asks; default: 50 a second for each token.
     """
-    from bo_invert import __version__
-
     app = _DocumentedApp(
         title="bo_invert",
         version=__version__,

@@ -7,7 +7,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from bo_invert import errors
@@ -22,8 +22,12 @@ from bo_invert.errors import (
 from bo_invert.service.tokens import TokenFile, default_file
 from bo_invert.types import JSON
 
-if TYPE_CHECKING:
+try:
     import httpx
+except ModuleNotFoundError as error:
+    raise MissingExtraError(
+        "studies on a server need the package httpx; run: pip install 'bo-invert[service]'"
+    ) from error
 
 ASK_TIMEOUT = 330.0
 """Seconds to wait for the response to an ask. Engineering choice: above the 300 s of the server."""
@@ -48,7 +52,6 @@ class ServerConnection:
 
     Raises:
         InvalidInputError: ``url`` is invalid or holds a password.
-        MissingExtraError: httpx is not installed.
     """
 
     def __init__(
@@ -62,12 +65,6 @@ class ServerConnection:
             raise InvalidInputError(
                 "server URL must not hold a password; use token=... or set BO_INVERT_TOKEN"
             )
-        try:
-            import httpx
-        except ImportError:
-            raise MissingExtraError(
-                "studies on a server need the package httpx; run: pip install 'bo-invert[service]'"
-            ) from None
         self.url = f"{parts.scheme}://{parts.netloc}"
         self.study_id: str | None = None
         """Id of the only study that requests may concern; None for all studies."""
@@ -80,7 +77,6 @@ class ServerConnection:
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=timeout, trust_env=False
         )
-        self._transport_errors = (httpx.TransportError,)
 
     def __str__(self) -> str:
         return self.url
@@ -121,7 +117,7 @@ class ServerConnection:
             try:
                 json = {} if body is None else {"json": body()}
                 response = self._http.request(method, path, **json, **options)
-            except self._transport_errors as error:
+            except httpx.TransportError as error:
                 cause = f"{type(error).__name__}: {error}"
             else:
                 status, self.responded = response.status_code, True
