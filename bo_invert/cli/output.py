@@ -81,7 +81,7 @@ def _rendered(
     return Table(tuple(visible), rows, optional=tuple(optional)).text(terminal_width())
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,9 @@ from bo_invert.report.objective_view import Goal
 from bo_invert.report.performance import starts
 from bo_invert.report.ranking import implausible, unconfirmed
 from bo_invert.report.runs import Find, Picture, Run, as_picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def gallery_png(
@@ -102,7 +105,7 @@ def _nearest(library: Picture, picture: Picture) -> Picture:
     return nearest
 
 
-def _show(axes: Any, picture: Picture, caption: str) -> None:
+def _show(axes: Axes, picture: Picture, caption: str) -> None:
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_title(caption, fontsize=8, pad=3, parse_math=False, color="#374151")
     axes.set_xticks([])
@@ -126,7 +129,7 @@ def _caption(find: Find, goal: Mapping[str, Any]) -> str:
 
 
 def _words(
-    axes: Any, label: str, cells: Sequence[tuple[Run, Find]], begun: dict[tuple[str, int], float]
+    axes: Axes, label: str, cells: Sequence[tuple[Run, Find]], begun: dict[tuple[str, int], float]
 ) -> None:
     axes.axis("off")
     lines = [line for part in label.splitlines() for line in textwrap.wrap(part, 20)]

@@ -1,8 +1,8 @@
 """Performance over calls: one tidy frame of runs, calls to solve a problem, and mean ranks.
 
 A *pair* is one problem with one seed: all methods solve the same task there. Losses of different
-pairs have no common unit, so each pair has its own scale, from the typical first loss (``start``)
-to the lowest known loss (``best``).
+pairs have no common unit. Each pair has its own scale, from the typical first loss (``start``) to
+the lowest known loss (``best``).
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-5)
-"""Remaining shares of the improvement from start to best at which a pair counts as solved: the
-levels of accuracy of Moré & Wild 2009, section 4."""
+"""Remaining shares of the improvement from start to best at which a pair counts as solved.
+
+1e-1, 1e-3 and 1e-5: convergence tests of Moré & Wild 2009. 1e-2: engineering choice, the accuracy
+of practical interest."""
 
 TIE = 1e-9
 """Remaining share of the improvement below which two losses tie. Engineering choice: stored
@@ -50,8 +52,7 @@ def run_frame(
 
     Returns:
         A frame with columns ``problem``, ``seed``, ``label``, ``run``, ``refused``, ``start`` and
-        ``best``: the optimum, or the lowest loss of any method on this pair if it is lower or the
-        optimum is not known.
+        ``best``. The last one is the optimum or the lowest loss of any method, if that is lower.
     """
     import pandas as pd
 

@@ -87,8 +87,8 @@ def least_p(pairs: int) -> float:
 def stratified_balance(strata: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
     """Return the rank-biserial correlation of matched pairs (Kerby 2014), ranks within strata.
 
-    The sum of signed ranks over the sum of ranks: 1 if the first score is higher in every pair
-    that differs, -1 if the second one is, 0 if no pair differs.
+    ``sum(sign_i * rank_i) / sum(rank_i)`` over the pairs that differ. It is 1 if the first score
+    is higher in every pair, -1 if the second one is, and 0 if no pair differs.
     """
     ranks = np.concatenate([np.zeros(0), *(_signed_ranks(a, b) for a, b in strata)])
     return float(ranks.sum() / np.abs(ranks).sum()) if len(ranks) else 0.0

@@ -79,5 +79,5 @@ def vector_text(vector: Array, longest: int = 8) -> str:
     return "(" + ", ".join([*values, *(["..."] if len(vector) > longest else [])]) + ")"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
