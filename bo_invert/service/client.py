@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from bo_invert.errors import InvalidInputError, StorageError
-from bo_invert.service.connection import ASK_TIMEOUT, ServerConnection, study_path
+from bo_invert.service.connection import ServerConnection, study_path
 from bo_invert.storage.journal_base import JournalBase, Propose
 from bo_invert.storage.transitions import Assignment
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
@@ -123,7 +123,8 @@ class RemoteJournal(JournalBase):
         if known is not None:
             body["known"] = sorted(known)
         key = assignment.key or uuid.uuid4().hex
-        asked = self._store.post(self.name, "ask", body, key, timeout=ASK_TIMEOUT)
+        # The server answers an ask within 300 s.
+        asked = self._store.post(self.name, "ask", body, key, timeout=330.0)
         return self._read([trial["number"] for trial in asked["trials"]])
 
     def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:

@@ -29,8 +29,6 @@ except ModuleNotFoundError as error:
         "studies on a server need the package httpx; run: pip install 'bo-invert[service]'"
     ) from error
 
-ASK_TIMEOUT = 330.0
-"""Seconds to wait for the response to an ask. Engineering choice: above the 300 s of the server."""
 _NEW_PATIENCE, _PATIENCE = 5.0, 60.0
 """Seconds of retries before and after the first response. Engineering choice: a server that never
 responded probably has another address; one that did may restart."""
