@@ -240,6 +240,8 @@ PRIVILEGED = {
         "bo_invert.problems.loading",
         "bo_invert.benchmark.runner",
         "bo_invert.problems.provenance",
+        "bo_invert.strategies.ax",
+        "bo_invert.strategies.requirements",
     },
     "subprocess": {
         "bo_invert.problems.git",
