@@ -88,11 +88,8 @@ def consistent(study: Study) -> None:
     assert spent.attempts == len(ended)
     assert spent.lost == sum(attempt.fate is State.LOST for attempt in ended)
     assert spent.failed == sum(attempt.fate is State.FAILED for attempt in ended)
-    assert (
-        spent.running
-        == len(attempts) - len(ended)
-        == sum(trial.state is State.RUNNING for trial in trials)
-    )
+    running = sum(trial.state is State.RUNNING for trial in trials)
+    assert spent.running == len(attempts) - len(ended) == running
     log, history = study.journal.read(), History(trials)
     assert (log.committed, log.calls) == (history.committed, history.calls)
     assert (log.best and log.best.number) == (history.best and history.best.number)
@@ -116,18 +113,14 @@ class StudyConformance:
     def test_a_second_reader_sees_every_outcome(self, storage: Store | str) -> None:
         """Check that losses, points, states, costs and seed are read back exactly."""
         study = Study.create("s", problem(), "sobol", 5, storage)
-        for value in (0.1 + 0.2, 5e-324, -1.7976931348623157e308, 3.0):
+        losses = [0.1 + 0.2, 5e-324, -1.7976931348623157e308, 3.0]
+        for value in losses:
             study.tell(study.ask()[0], value)
         study.tell(study.ask()[0], FailedError("it broke: 'ä' 🙂\n"))
         study.tell(study.ask()[0], InfeasibleError("never"))
         study.tell(study.ask()[0], float("nan"))
         other = Study.open("s", storage, problem())
-        assert [trial.loss for trial in other.trials[:4]] == [
-            0.1 + 0.2,
-            5e-324,
-            -1.7976931348623157e308,
-            3.0,
-        ]
+        assert [trial.loss for trial in other.trials[:4]] == losses
         assert [trial.point.tolist() for trial in other.trials] == [
             trial.point.tolist() for trial in study.trials
         ]

@@ -241,7 +241,6 @@ PRIVILEGED = {
         "bo_invert.benchmark.runner",
         "bo_invert.problems.provenance",
         "bo_invert.strategies.ax",
-        "bo_invert.strategies.requirements",
     },
     "subprocess": {
         "bo_invert.problems.git",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from bo_invert.errors import MissingExtraError, UnsuitableStrategyError
 from bo_invert.objectives import Target
@@ -49,14 +49,11 @@ def require_residuals(name: str, statement: ProblemStatement, alternatives: str)
         )
 
 
-def require_package(name: str, package: str) -> ModuleType:
-    """Import the package of an optional peer.
-
-    Raises:
-        MissingExtraError: the package is not installed.
-    """
+@contextmanager
+def require_package(name: str, package: str) -> Iterator[None]:
+    """Raise ``MissingExtraError`` if the import of an optional package fails in the context."""
     try:
-        return import_module(package)
+        yield
     except ImportError:
         raise MissingExtraError(
             f"strategy {name!r} needs the package {package}. "

@@ -120,8 +120,10 @@ class Nevergrad(Strategy):
 
 def _import() -> ModuleType:
     """Import nevergrad; the import draws from the global generators."""
-    with _seeded_global_generators(0):
-        return require_package("nevergrad", "nevergrad")
+    with require_package("nevergrad", "nevergrad"), _seeded_global_generators(0):
+        import nevergrad
+    module: ModuleType = nevergrad
+    return module
 
 
 def _as_daemon(work: Callable[[], _Result]) -> _Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,12 +48,12 @@ class Optuna(Strategy):
             raise InvalidInputError(f"optuna: sampler is 'gp' or 'tpe', got {self.sampler!r}")
 
     def check(self, statement: ProblemStatement) -> None:
-        require_package("optuna", "optuna")
+        _import()
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
-        samplers = require_package("optuna", "optuna").samplers
+        samplers = _import().samplers
         axes = _Axes(statement.domain)
         with quiet("optuna"), one_thread():
             sampler = getattr(samplers, _SAMPLERS[self.sampler])(seed=draw_seed(request.rng()))
@@ -61,6 +62,13 @@ class Optuna(Strategy):
                 axes.point(study.ask(axes.distributions).params) for _ in range(request.count)
             ]
         return Proposal(tuple(Query(point, origin=self.name) for point in points))
+
+
+def _import() -> ModuleType:
+    with require_package("optuna", "optuna"):
+        import optuna
+    module: ModuleType = optuna
+    return module
 
 
 class _Axes:
@@ -106,7 +114,7 @@ def _study(
     sampler: Any, statement: ProblemStatement, trials: Sequence[Trial], axes: _Axes
 ) -> Study:
     """Build a study with all trials of the log."""
-    optuna = require_package("optuna", "optuna")
+    optuna = _import()
     study: Study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
     study.add_trials([_trial(statement, trial, axes) for trial in trials])
     return study
