@@ -1,19 +1,20 @@
-"""The contract of a generator: a network that makes designs of codes, with a config that says all about it.
+"""Base classes of generators: networks that map latent codes to designs, and their configs.
 
-A generator is one file and one line in the registry's room ``"generators"``. The file holds a frozen config dataclass
-(``GeneratorConfig``) and a network (``Generator``); ``storage`` saves, loads and caches every kind, and the latent of
-every kind is searched with ``Latent(network, config.dim)``.
+A generator is one file and one line of the registry group ``"generators"``. The file holds a
+frozen config dataclass (``GeneratorConfig``) and a network (``Generator``). ``storage`` saves,
+loads and caches each kind; ``Latent(network, config.dim)`` makes its latent space searchable.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -23,62 +24,69 @@ from bo_invert.generators.priors import Draw, Prior, draw_codes
 from bo_invert.types import JSON
 
 Valid = Callable[[Any], Any]
-"""Of n designs, n truth values: is it one at all?"""
+"""Function from n designs to n truth values: True for a valid design."""
+Device = str | torch.device | None
+"""Torch device by name or as an object; None stands for the CPU."""
 
 
 class GeneratorConfig:
-    """What a network is and how it is trained; subclasses are frozen dataclasses of JSON values and tuples of these.
+    """Architecture and training options of a generator; subclasses are frozen dataclasses.
 
-    ``dim`` is the length of a code. By ``kind`` the registry finds the network's class.
+    Fields are JSON values or tuples of these. ``dim`` is the length of a code. ``kind`` is the
+    registry name of the network's class.
     """
 
     kind: ClassVar[str]
     dim: int
 
     def to_json(self) -> JSON:
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}  # type: ignore[call-overload]
+        values = asdict(self)  # type: ignore[call-overload]
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     @classmethod
     def from_json(cls, data: JSON) -> Self:
-        """What ``to_json`` gave.
+        """Create a config from the output of ``to_json``.
 
         Raises:
-            InvalidInputError: a name is missing or unknown, or a value makes no sense.
+            InvalidInputError: a name is missing or unknown, or a value is out of range.
         """
         known = {one.name for one in fields(cls)}  # type: ignore[arg-type]
         if not isinstance(data, dict) or not set(data) <= known:
             raise InvalidInputError(
-                f"{cls.__name__}: expected some of {sorted(known)}, got {data!r:.200}"
+                f"{cls.__name__}: data must be a dict with keys of {sorted(known)}, "
+                f"got {data!r:.200}"
             )
         try:
             return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in data.items()})
         except TypeError as error:
             raise InvalidInputError(f"{cls.__name__}: {error}") from None
 
-    def refuse(self, **below_one: int | Sequence[int]) -> None:
-        """Check sizes, which must be whole numbers >= 1, and ``seed``, a whole number >= 0.
+    def check_sizes(self, *names: str) -> None:
+        """Check that the named fields hold integers >= 1 and that ``seed`` is an integer >= 0.
 
         Raises:
-            InvalidInputError: a value is not in its range.
+            InvalidInputError: a value is out of range.
         """
         where = type(self).__name__
         whole_number(where, "seed", getattr(self, "seed", 0), least=0)
-        for name, sizes in below_one.items():
+        for name in names:
+            sizes = getattr(self, name)
             for size in sizes if isinstance(sizes, (tuple, list)) else (sizes,):
                 whole_number(where, name, size)
 
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How a training went.
+    """Training summary of a generator.
 
     Args:
-        epochs: that were run.
-        seconds: wall clock.
-        ended: by ``"patience"`` (the held-out loss grew no better), by ``"epochs"``, or ``"interrupted"``.
-        loss: lowest held-out loss; the kind of network says what that is.
-        figures: what else was measured on held-out designs and on draws of the prior, by name.
-        remarks: sentences on what should worry whoever uses the network.
+        epochs: number of completed epochs.
+        seconds: wall-clock duration in seconds.
+        ended: stopping rule: ``"patience"`` (no lower held-out loss), ``"epochs"`` or
+            ``"interrupted"`` (Ctrl-C).
+        loss: lowest held-out loss. Each kind of network documents its loss.
+        figures: further measurements on held-out designs and on draws of the prior, by name.
+        remarks: warnings for users of the network, one sentence each.
     """
 
     epochs: int
@@ -92,7 +100,10 @@ class TrainingReport:
         measured = "".join(
             f", {name.replace('_', ' ')} {value:.4g}" for name, value in self.figures.items()
         )
-        head = f"{self.epochs} epochs in {self.seconds:.1f} s ({self.ended}); held-out loss {self.loss:.3f}{measured}"
+        head = (
+            f"{self.epochs} epochs in {self.seconds:.1f} s ({self.ended}); "
+            f"held-out loss {self.loss:.3f}{measured}"
+        )
         return "\n".join([head, *self.remarks])
 
     def to_json(self) -> JSON:
@@ -103,7 +114,9 @@ class TrainingReport:
         numbers = {name: float(value) for name, value in data["figures"].items()}
         loss = float(data["loss"])
         if data["ended"] not in ("patience", "epochs", "interrupted") or math.isnan(loss):
-            raise InvalidInputError(f"this is no report of a training: {data!r:.200}")
+            raise InvalidInputError(
+                f"TrainingReport: data must be the output of to_json, got {data!r:.200}"
+            )
         remarks = tuple(str(remark) for remark in data["remarks"])
         return TrainingReport(
             int(data["epochs"]), float(data["seconds"]), data["ended"], loss, numbers, remarks
@@ -111,16 +124,16 @@ class TrainingReport:
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a training, after at least one epoch. It goes on as a Ctrl-C unless somebody catches it.
+    """Ctrl-C during training, after at least one epoch; a ``KeyboardInterrupt`` with the result.
 
     Args:
-        network: the best so far.
-        report: on it.
+        network: network with the weights of the best epoch.
+        report: training summary of ``network``.
     """
 
-    def __init__(self, network: Any, report: TrainingReport) -> None:
+    def __init__(self, network: nn.Module, report: TrainingReport) -> None:
         super().__init__(
-            f"interrupted; the best network of {report.epochs} epochs is this exception's .network"
+            f"interrupted; the attribute .network holds the best network of {report.epochs} epochs"
         )
         self.network = network
         self.report = report
@@ -130,20 +143,23 @@ C = TypeVar("C", bound=GeneratorConfig)
 
 
 class Generator(nn.Module, ABC, Generic[C]):
-    """A network from codes ``(n, dim)`` to n designs; where there is a way back it has a method ``encode``.
+    """Network that maps codes ``(n, dim)`` to n designs, with a method ``encode`` if it can invert.
 
-    ``__init__`` takes the config alone, draws nothing but initial weights, and keeps every tensor as a parameter or a
-    persistent buffer: a stored network is made on torch's ``meta`` device and filled from the file.
+    ``__init__`` takes only the config and draws only initial weights. Each tensor is a parameter
+    or a persistent buffer, since loading creates the network on torch's ``meta`` device and
+    assigns the stored tensors.
 
     Args:
-        config: kept as ``config``.
+        config: architecture and training options.
     """
 
     Config: ClassVar[type[GeneratorConfig]]
-    #: Whether ``forward`` (and ``encode``) map tensors to tensors with gradients. Where this is False, ``forward``
-    #: takes an array of codes and returns a list of n designs of any type, ``encode`` takes such a list and returns an
-    #: array of codes, and both see to ``no_grad`` themselves.
     differentiable: ClassVar[bool] = True
+    """True if ``forward`` and ``encode`` map tensors to tensors with gradients.
+
+    Otherwise ``forward`` maps an array of codes to a list of n designs of any type, and ``encode``
+    maps such a list to an array of codes. Both then disable gradients themselves.
+    """
 
     def __init__(self, config: C) -> None:
         super().__init__()
@@ -151,20 +167,20 @@ class Generator(nn.Module, ABC, Generic[C]):
 
     @property
     def prior(self) -> Prior | Draw | None:
-        """What codes were drawn from in training, as ``Latent(prior=...)`` takes it; None stands for N(0, I)."""
+        """Code distribution in training, as for ``Latent(prior=...)``; None stands for N(0, I)."""
         return None
 
     @abstractmethod
     def forward(self, codes: Any) -> Any:
-        """n designs of codes ``(n, dim)``."""
+        """Decode codes ``(n, dim)`` to n designs."""
 
     @classmethod
     @abstractmethod
     def checked(cls, designs: Any, config: C) -> NDArray[Any] | list[str]:
-        """Designs as they are learnt from; the name of a cache entry is made of this and the config.
+        """Return designs in the form used for training; cache keys hash this form and the config.
 
         Raises:
-            InvalidInputError: there are too few, or they do not fit ``config``.
+            InvalidInputError: there are too few designs, or they do not fit ``config``.
         """
 
     @classmethod
@@ -175,35 +191,38 @@ class Generator(nn.Module, ABC, Generic[C]):
         config: C,
         *,
         progress: bool = False,
-        device: Any = None,
+        device: Device = None,
         valid: Valid | None = None,
     ) -> tuple[Self, TrainingReport]:
-        """A network trained on designs, in evaluation mode and on the CPU, wherever it was trained.
+        """Train a network on designs; return it in evaluation mode on the CPU, with a report.
 
-        The same designs and config give the same network on the same machine, whatever the global generators did.
+        On one machine, equal designs and configs give equal networks. Global random generators
+        have no influence.
 
         Args:
-            designs: n of them, as the class says.
-            config: of the network and of its training.
-            progress: show a bar on stderr.
-            device: where to train; default: the CPU. Designs are moved there batch by batch.
-            valid: says of n designs which are any; the share among draws of the prior goes into the report.
+            designs: n training designs in the format of the class.
+            config: architecture and training options.
+            progress: show a progress bar on stderr.
+            device: training device; default: the CPU. Batches are moved there one by one.
+            valid: validity check of designs. The report holds the valid share of prior draws.
 
         Raises:
-            InvalidInputError: designs and config do not fit, or the loss left the finite numbers.
-            TrainingInterrupted: Ctrl-C; it holds the best network so far.
+            InvalidInputError: designs do not fit ``config``, or the loss is not finite.
+            TrainingInterrupted: Ctrl-C; the exception holds the best network so far.
         """
 
 
 def kind_of(name: str) -> type[Generator[Any]]:
-    """The class of a registered kind of generator.
+    """Return the class of a registered kind of generator.
 
     Raises:
-        InvalidInputError: there is no such kind.
+        InvalidInputError: the name is not registered, or not as a generator.
     """
     found = registry.resolve("generators", name)
     if not (isinstance(found, type) and issubclass(found, Generator)):
-        raise InvalidInputError(f"what is registered as the generator {name!r} is none: {found!r}")
+        raise InvalidInputError(
+            f"registry: generator {name!r} must be a subclass of Generator, got {found!r}"
+        )
     return found
 
 
@@ -212,17 +231,15 @@ def train_generator(
     config: GeneratorConfig,
     *,
     progress: bool = False,
-    device: Any = None,
+    device: Device = None,
     valid: Valid | None = None,
 ) -> tuple[Any, TrainingReport]:
-    """A network of the config's kind, trained on designs, and the report; see ``Generator.fit``."""
+    """Train a network of the config's kind on designs; see ``Generator.fit``."""
     return kind_of(config.kind).fit(designs, config, progress=progress, device=device, valid=valid)
 
 
 def sampled(network: Generator[Any], rng: np.random.Generator, n: int) -> Any:
-    """n designs of codes drawn from the network's prior, as ``forward`` makes them, without gradients."""
-    import torch
-
+    """Draw n codes from the network's prior and decode them without gradients."""
     codes = draw_codes(network.prior, rng, n, network.config.dim)
     with torch.no_grad():
         return network(

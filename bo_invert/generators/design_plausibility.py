@@ -1,7 +1,8 @@
-"""How plausible a design is, whatever space it comes from: cycle error and code density, ranked among real designs."""
+"""Plausibility of designs from cycle error and code density, calibrated on real designs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,71 +15,83 @@ from bo_invert.types import Array
 
 
 class DesignRealism:
-    """A calibrated number in [0, 1]: the share of held-out real designs that look no more real than this one.
+    """Calibrated plausibility in [0, 1]: share of held-out real designs that rank no higher.
 
-    Two scores are taken of a design x: the cycle error ``|x - decode(encode(x))|^2``, large where the generator cannot
-    make it, and the density of ``encode(x)``, small where the generator was never taught. Each is ranked among the
-    held-out real designs; the lower of the two ranks is ranked once more among theirs. Fresh real designs therefore
-    get uniform numbers, and 0.05 means that 95 % of them look more real.
+    A design x has two scores. The cycle error ``mean((x - decode(encode(x)))^2)`` is large if the
+    generator cannot reproduce x. The log density of ``encode(x)`` is small far from the training
+    codes. With r_e and r_p the ranks in [0, 1] of the two scores among the held-out real designs,
+
+        plausibility(x) = F(min(r_e(x), r_p(x))),
+
+    where F is the empirical distribution function of ``min(r_e, r_p)`` on the held-out designs.
+    New real designs therefore have uniform plausibility, and 0.05 marks the least plausible 5 %.
 
     Args:
-        encoder: designs ``(n, ...)`` to codes ``(n, d)``; a torch module, a method of one, or a callable on a batch.
-        decoder: the way back.
-        measure: of the codes of *other* real designs.
-        real: held-out real designs, shape ``(k, ...)``, that neither the generator nor ``measure`` saw.
+        encoder: map from designs ``(n, ...)`` to codes ``(n, d)``: a torch module, a method of
+            one, or a callable on a batch.
+        decoder: map from codes ``(n, d)`` to designs ``(n, ...)``.
+        measure: distribution of the codes of *other* real designs.
+        real: held-out real designs, shape ``(k, ...)``, used neither for training nor for
+            ``measure``.
 
     Raises:
-        InvalidInputError: no held-out designs, or shapes that do not match.
+        InvalidInputError: there are no held-out designs, or shapes do not match.
     """
 
-    def __init__(self, encoder: Any, decoder: Any, measure: Measure, real: Any) -> None:
+    def __init__(
+        self,
+        encoder: Callable[..., Any],
+        decoder: Callable[..., Any],
+        measure: Measure,
+        real: ArrayLike,
+    ) -> None:
         self._encoder = as_function(encoder, "DesignRealism: the encoder")
         self._decoder = as_function(decoder, "DesignRealism: the decoder")
         self.measure = measure
-        if len(real) == 0:
+        rows = np.asarray(real, dtype=np.float64)
+        if len(rows) == 0:
             raise InvalidInputError(
-                "DesignRealism: held-out real designs are needed to rank against"
+                "DesignRealism: real must hold at least one held-out design, got none"
             )
-        errors, densities = self.scores(real)
+        errors, densities = self.scores(rows)
         self._errors, self._densities = np.sort(errors), np.sort(densities)
+        # The minimum of two uniform ranks is not uniform; its own distribution calibrates it.
         self._lower = np.sort(self._lower_rank(errors, densities))
 
     def scores(self, designs: ArrayLike) -> tuple[Array, Array]:
-        """Cycle errors ``(n,)`` and log densities of codes ``(n,)`` of n designs.
+        """Return cycle errors ``(n,)`` and log densities of codes ``(n,)`` of n designs.
 
         Raises:
-            InvalidInputError: the designs hold values that are not finite, or decode to another shape.
+            InvalidInputError: designs are not finite, or decode to another shape.
         """
         rows = np.asarray(designs, dtype=np.float64)
         codes = as_codes(self._encoder(rows), len(self.measure.mean), "DesignRealism: codes")
         cycled = np.asarray(self._decoder(codes))
         if cycled.shape != rows.shape:
             raise InvalidInputError(
-                f"DesignRealism: designs of shape {rows.shape} come back from a cycle as {cycled.shape}"
+                f"DesignRealism: the decoder must return designs of shape {rows.shape}, "
+                f"got {cycled.shape}"
             )
+        # Mean squared error per number, so that the size of a design has no influence.
         errors = ((rows - cycled) ** 2).reshape(len(rows), -1).mean(axis=1)
         return errors, self.measure.reference.log_density(self.measure.whiten(codes))
 
     def __call__(self, designs: ArrayLike) -> Array:
-        """Plausibility of n designs, shape ``(n,)``; 0 for one with values that are not finite."""
+        """Return the plausibility of n designs, shape ``(n,)``; 0 for designs with NaN or inf."""
         rows = np.asarray(designs, dtype=np.float64)
         plausible = np.zeros(len(rows))
-        sound = (
-            np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
-            if len(rows)
-            else np.zeros(0, dtype=bool)
-        )
-        if sound.any():
-            plausible[sound] = _share_below(
-                self._lower, self._lower_rank(*self.scores(rows[sound]))
-            )
+        finite = np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
+        if finite.any():
+            ranks = self._lower_rank(*self.scores(rows[finite]))
+            plausible[finite] = _share_below(self._lower, ranks)
         return plausible
 
     def _lower_rank(self, errors: Array, densities: Array) -> Array:
+        # A low error is plausible and a high density is plausible: negated errors, still sorted.
         by_error = _share_below(-self._errors[::-1], -errors)
         return np.minimum(by_error, _share_below(self._densities, densities))
 
 
 def _share_below(ordered: Array, values: Array) -> Array:
-    """Share of the sorted values that are no larger, shape of ``values``."""
+    """Return for each value the share of ``ordered`` (sorted) that is <= the value."""
     return np.searchsorted(ordered, values, side="right") / len(ordered)

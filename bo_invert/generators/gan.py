@@ -1,8 +1,9 @@
-"""A small generative adversarial network for vectors and images, dense or convolutional: a decoder with a known prior.
+"""Generative adversarial network (GAN) for vectors and images: a decoder with a known prior.
 
-The game is the relativistic one with zero-centred gradient penalties on real and on made designs, which converges
-locally and keeps modes that the classical game drops (Huang et al., "The GAN is dead; long live the GAN!", 2024, after
-Jolicoeur-Martineau, 2018, and Roth et al., 2017). What is kept is a moving average of the generator's weights.
+The loss is that of R3GAN (Huang et al. 2024). It adds zero-centred gradient penalties on real and
+generated designs (Roth et al. 2017) to the relativistic loss of Jolicoeur-Martineau 2018. It
+converges locally and drops fewer modes than the classical loss. The result is an exponential
+moving average of the generator's weights.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.generators.base import Generator, GeneratorConfig, TrainingReport, Valid
-from bo_invert.generators.layers import Downward, Units, Upward, dense, image_shape
+from bo_invert.generators.base import Device, Generator, TrainingReport, Valid
+from bo_invert.generators.layers import ArrayConfig, Downward, Upward, dense, image_shape
 from bo_invert.generators.priors import Prior, named_prior
 from bo_invert.generators.scores import energy_distance, lost_modes
 from bo_invert.generators.training import (
@@ -33,40 +34,43 @@ from bo_invert.generators.training import (
     split,
 )
 
+# Engineering choice: held-out share of the designs. The energy distance needs more held-out
+# designs than a likelihood does.
 _HELD_OUT = 0.2
-_FEWEST = 50
-_JUDGED = 500
-"""Draws, and held-out designs at most, that are compared after every epoch."""
+# Engineering choice: smallest number of designs, of which 10 are then held out.
+_MIN_DESIGNS = 50
+# Engineering choice: number of draws, and largest number of held-out designs, compared after each
+# epoch; the cost of the energy distance is quadratic in it.
+_COMPARED = 500
 
 
 @dataclass(frozen=True)
-class GANConfig(GeneratorConfig):
-    """What a GAN is and how it is trained.
+class GANConfig(ArrayConfig):
+    """Architecture and training options of a GAN.
 
     Args:
-        shape: of one design; for convolutions ``(height, width)`` or ``(channels, height, width)``, from 4 x 4.
+        shape: shape of one design. Convolutions need ``(height, width)`` or
+            ``(channels, height, width)`` with at least 4 x 4 pixels.
         dim: length of a code.
         network: ``"dense"``, or ``"conv"`` for images.
-        values: ``"unit"`` for designs in [0, 1], ``"real"`` for any numbers, in units measured on the designs.
-        prior: of the codes: ``"normal"``, ``"uniform"`` in [-1, 1], ``"truncated"`` normal within 2 of 0, or on the
-            ``"sphere"`` of radius sqrt(d).
-        hidden: widths of the dense discriminator's layers; the generator mirrors them.
-        channels: of the convolutional discriminator after each halving of the image; the generator mirrors them.
-        penalty: weight of the squared gradients; more is steadier and slower.
-        average: share of the moving average that survives a step; early in the training less does.
-        epochs: at most this many.
-        patience: stop after so many epochs without a better held-out score.
+        values: ``"unit"`` for designs in [0, 1], ``"real"`` for any numbers.
+        prior: distribution of the codes: ``"normal"``, ``"uniform"`` in [-1, 1], ``"truncated"``
+            normal in [-2, 2], or uniform on the ``"sphere"`` of radius sqrt(d).
+        hidden: layer widths of the dense discriminator; the generator mirrors them.
+        channels: channels of the convolutional discriminator after each halving of the image; the
+            generator mirrors them.
+        penalty: weight gamma of the gradient penalties. Higher values stabilise and slow down
+            training.
+        average: decay of the moving average of the weights per step, in [0, 1).
+        epochs: largest number of epochs.
+        patience: number of epochs without a lower held-out loss after which training stops.
         batch_size: designs per step.
-        learning_rate: of Adam for both networks.
-        seed: of the initial weights, the shuffling and the codes.
+        learning_rate: step size of Adam for both networks.
+        seed: seed of the initial weights, the shuffling and the codes.
     """
 
     kind: ClassVar[str] = "gan"
 
-    shape: tuple[int, ...]
-    dim: int
-    network: Literal["dense", "conv"] = "dense"
-    values: Literal["unit", "real"] = "unit"
     prior: Literal["normal", "uniform", "truncated", "sphere"] = "normal"
     hidden: tuple[int, ...] = (256, 256)
     channels: tuple[int, ...] = (32, 64)
@@ -79,19 +83,11 @@ class GANConfig(GeneratorConfig):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.refuse(
-            shape=self.shape, dim=self.dim, hidden=self.hidden, channels=self.channels, epochs=self.epochs,
-            patience=self.patience, batch_size=self.batch_size,
-        )  # fmt: skip
-        if not self.shape or not (
-            self.learning_rate > 0 and self.penalty >= 0 and 0 <= self.average < 1
-        ):
+        super().__post_init__()
+        if not (self.learning_rate > 0 and self.penalty >= 0 and 0 <= self.average < 1):
             raise InvalidInputError(
-                f"GANConfig: shape must not be empty, learning_rate > 0, penalty >= 0, 0 <= average < 1, got {self}"
-            )
-        if self.network not in ("dense", "conv") or self.values not in ("unit", "real"):
-            raise InvalidInputError(
-                f"GANConfig: network is 'dense' or 'conv', values are 'unit' or 'real', got {self}"
+                "GANConfig: learning_rate must be > 0, penalty >= 0 and average in [0, 1), "
+                f"got {self}"
             )
         named_prior(self.prior)
         if self.network == "conv":
@@ -99,10 +95,10 @@ class GANConfig(GeneratorConfig):
 
 
 class GAN(Generator[GANConfig]):
-    """``forward`` takes codes to designs; there is no way back but ``Latent.encode``, which searches.
+    """Generator of a GAN, which has no encoder; ``Latent.encode`` inverts it by search.
 
     Args:
-        config: shapes and prior; training options are not used here.
+        config: architecture and prior; the constructor ignores the training options.
     """
 
     Config = GANConfig
@@ -115,25 +111,25 @@ class GAN(Generator[GANConfig]):
         else:
             self.decoder = dense((config.dim, *reversed(config.hidden), math.prod(config.shape)))
         if config.values == "real":
-            self.units = Units(config.shape, (-2, -1) if config.network == "conv" else ())
+            self.units = config.units()
 
     @property
     def prior(self) -> Prior:
-        """What codes are drawn from."""
+        """Distribution of the codes."""
         return named_prior(self.config.prior)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Designs ``(n, *shape)`` of codes ``(n, d)``."""
-        made: Tensor = self.decoder(codes).reshape(len(codes), *self.config.shape)
-        return made.sigmoid() if self.config.values == "unit" else self.units.back(made)
+        """Decode codes ``(n, d)`` to designs ``(n, *shape)``."""
+        raw: Tensor = self.decoder(codes).reshape(len(codes), *self.config.shape)
+        return raw.sigmoid() if self.config.values == "unit" else self.units.back(raw)
 
-    def seen(self, designs: Tensor) -> Tensor:
-        """Designs as a discriminator sees them: numbers about 0."""
+    def centred(self, designs: Tensor) -> Tensor:
+        """Scale designs to numbers around 0, the discriminator's input."""
         return 2.0 * designs - 1.0 if self.config.values == "unit" else self.units(designs)
 
     @classmethod
     def checked(cls, designs: Any, config: GANConfig) -> NDArray[Any]:
-        return checked_numbers(designs, config.shape, config.values, "a GAN", _FEWEST)
+        return checked_numbers(designs, config.shape, config.values, "GAN", _MIN_DESIGNS)
 
     @classmethod
     def fit(
@@ -142,15 +138,17 @@ class GAN(Generator[GANConfig]):
         config: GANConfig,
         *,
         progress: bool = False,
-        device: Any = None,
+        device: Device = None,
         valid: Valid | None = None,
     ) -> tuple[GAN, TrainingReport]:
-        """A GAN trained on designs ``(n, *config.shape)``, at least 50.
+        """Train a GAN on at least 50 designs ``(n, *config.shape)``.
 
-        A fifth of them is held out. The loss is the energy distance between draws and these, as a share of the mean
-        distance among these; the averaged weights of its best epoch are kept. Figures reported: ``precision``,
-        ``coverage`` and ``coverage_of_real`` of draws (``scores.fidelity``), and ``validity`` with ``valid``. A
-        remark says so where modes were lost.
+        A fifth of the designs is held out. The loss is the energy distance between draws and
+        held-out designs, divided by the mean distance between held-out designs. The network has
+        the averaged weights of the epoch with the lowest loss.
+
+        Reported figures: ``precision``, ``coverage`` and ``coverage_of_real`` of draws
+        (``scores.fidelity``), and ``validity`` if ``valid`` is given. A remark reports lost modes.
         """
         where = as_device(device)
         data = torch.from_numpy(cls.checked(designs, config))
@@ -159,29 +157,27 @@ class GAN(Generator[GANConfig]):
         rows, held = split(data, _HELD_OUT, generator)
         if config.values == "real":
             network.units.measure(rows)
-        game = _Game(network.to(where), generator)
-        known = held[:_JUDGED]
-        judged = game.codes(_JUDGED)
-        apart = float(torch.cdist(known.flatten(1), known.flatten(1)).sum()) / (
-            len(known) * (len(known) - 1)
-        )
+        trainer = _Trainer(network.to(where), generator)
+        known = held[:_COMPARED]
+        compared = trainer.codes(_COMPARED)
+        # Mean distance over the n (n - 1) ordered pairs of different held-out designs.
+        distances = torch.cdist(known.flatten(1), known.flatten(1))
+        distance = float(distances.sum()) / (len(known) * (len(known) - 1))
 
         def epoch() -> None:
             for chosen in torch.split(
                 torch.randperm(len(rows), generator=generator), config.batch_size
             ):
-                game.step(rows[chosen].to(where))
+                trainer.step(rows[chosen].to(where))
 
         def held_out() -> float:
-            drawn = in_batches(game.average, judged, device=where)
-            return (
-                energy_distance(known, drawn) / max(apart, 1e-12)
-                if bool(drawn.isfinite().all())
-                else math.nan
-            )
+            drawn = in_batches(trainer.average, compared, device=where)
+            if not bool(drawn.isfinite().all()):
+                return math.nan
+            return energy_distance(known, drawn) / max(distance, 1e-12)
 
         ending = best_epoch(
-            game.average,
+            trainer.average,
             epoch,
             held_out,
             epochs=config.epochs,
@@ -189,17 +185,18 @@ class GAN(Generator[GANConfig]):
             what="GAN",
             progress=progress,
         )
-        kept = game.average.cpu().eval()
-        figures = drawn_figures(kept, rows, held, config.seed, valid)
-        return finished(kept, ending.report(figures, lost_modes(figures)))
+        average = trainer.average.cpu().eval()
+        figures = drawn_figures(average, rows, held, config.seed, valid)
+        return finished(average, ending.report(figures, lost_modes(figures)))
 
 
-class _Game:
-    """Generator against discriminator, step by step.
+class _Trainer:
+    """Alternating Adam steps of discriminator and generator.
 
     Args:
-        network: that learns to make designs.
-        generator: of initial weights and codes, on the CPU, so that every device sees the same ones.
+        network: generator to train.
+        generator: random generator of initial weights and codes. It lives on the CPU, so that
+            each device gets the same numbers.
     """
 
     def __init__(self, network: GAN, generator: torch.Generator) -> None:
@@ -208,49 +205,58 @@ class _Game:
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
         self.where = next(network.parameters()).device
         self.discriminator = fresh(lambda: _discriminator(config), generator).to(self.where)
+        # No momentum (beta1 = 0), as in Huang et al. 2024: the loss changes with the opponent.
         options: dict[str, Any] = {"lr": config.learning_rate, "betas": (0.0, 0.99)}
-        self.teach = torch.optim.Adam(self.discriminator.parameters(), **options)
-        self.learn = torch.optim.Adam(network.parameters(), **options)
+        self.discriminator_step = torch.optim.Adam(self.discriminator.parameters(), **options)
+        self.generator_step = torch.optim.Adam(network.parameters(), **options)
 
     def codes(self, n: int) -> Tensor:
-        """Codes drawn from the prior, on the CPU."""
+        """Draw n codes ``(n, d)`` from the prior, on the CPU."""
         return self.network.prior.tensor(
             torch.randn(n, self.network.config.dim, generator=self.generator)
         )
 
     def step(self, designs: Tensor) -> None:
-        """Both networks learn from one batch of real designs."""
-        network, judge = self.network, self.discriminator
-        real = network.seen(designs).requires_grad_()
+        """Update discriminator D and generator G with one batch of real designs x.
+
+        With f = softplus, generated designs y = G(z) and penalty weight gamma, D minimises
+
+            E f(D(y) - D(x)) + gamma / 2 E (|grad D(x)|^2 + |grad D(y)|^2)
+
+        and G minimises ``E f(D(x) - D(y))`` (Huang et al. 2024).
+        """
+        network, discriminator = self.network, self.discriminator
+        real = network.centred(designs).requires_grad_()
         with torch.no_grad():
-            made = network.seen(network(self.codes(len(designs)).to(self.where)))
-        made.requires_grad_()
-        on_real, on_made = judge(real), judge(made)
-        slopes = torch.autograd.grad(on_real.sum() + on_made.sum(), (real, made), create_graph=True)
-        steep = sum(
+            fake = network.centred(network(self.codes(len(designs)).to(self.where)))
+        fake.requires_grad_()
+        on_real, on_fake = discriminator(real), discriminator(fake)
+        # Outputs depend on their own row only, so the gradient of the sum holds all row gradients.
+        slopes = torch.autograd.grad(on_real.sum() + on_fake.sum(), (real, fake), create_graph=True)
+        squares = sum(
             (slope.flatten(1).square().sum(1) for slope in slopes),
             torch.zeros((), device=self.where),
         )
-        self.teach.zero_grad()
-        torch.autograd.backward(
-            (F.softplus(on_made - on_real) + 0.5 * network.config.penalty * steep[:, None]).mean()
-        )
-        self.teach.step()
+        self.discriminator_step.zero_grad()
+        penalty = 0.5 * network.config.penalty * squares[:, None]
+        torch.autograd.backward((F.softplus(on_fake - on_real) + penalty).mean())
+        self.discriminator_step.step()
 
         with torch.no_grad():
-            on_real = judge(network.seen(designs))
-        self.learn.zero_grad()
-        on_made = judge(network.seen(network(self.codes(len(designs)).to(self.where))))
-        torch.autograd.backward(F.softplus(on_real - on_made).mean())
-        self.learn.step()
-        self._keep()
+            on_real = discriminator(network.centred(designs))
+        self.generator_step.zero_grad()
+        on_fake = discriminator(network.centred(network(self.codes(len(designs)).to(self.where))))
+        torch.autograd.backward(F.softplus(on_real - on_fake).mean())
+        self.generator_step.step()
+        self._update_average()
 
-    def _keep(self) -> None:
+    def _update_average(self) -> None:
         self.steps += 1
-        survives = min(self.network.config.average, (1.0 + self.steps) / (10.0 + self.steps))
+        # The decay (1 + t) / (10 + t) is lower in early steps t and forgets the initial weights.
+        decay = min(self.network.config.average, (1.0 + self.steps) / (10.0 + self.steps))
         with torch.no_grad():
-            for kept, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                kept.lerp_(now, 1.0 - survives)
+            for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(now, 1.0 - decay)
 
 
 def _discriminator(config: GANConfig) -> nn.Module:

@@ -1,13 +1,15 @@
-"""Points whose decodings come nearest to given designs, for a decoder that came without an encoder."""
+"""Inversion of decoders without an encoder: points whose decodings are nearest to given designs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import cdist
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.wrapped import Frozen
@@ -19,22 +21,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STARTS = 4
-"""For each design: the draws whose decodings are nearest."""
-_ROWS = 512
-_NUMBERS = 2**24
-"""So many numbers are held at once, of decoded draws or of Jacobians."""
+"""Number of starts per design: the draws with the nearest decodings."""
+# Engineering choice: number of designs in one batch of gradient descent; bounds the memory.
+_BATCH_DESIGNS = 512
+# Engineering choice: largest number of entries of the decoded draws, 128 MiB in float64.
+_MAX_ENTRIES = 2**24
+# Engineering choice: step of finite differences in units of the reference measure. It exceeds the
+# square root 3.5e-4 of the float32 machine epsilon, which balances rounding and truncation.
 _STEP = 1e-3
-"""Of finite differences, in units of the reference measure: large enough for decoders in single precision."""
 
 
 @dataclass(frozen=True, eq=False)
 class Inversion:
-    """Where designs were found in a latent, and what of them the generator could not make.
+    """Pre-images of n designs in a latent space, with their reconstruction errors.
 
     Args:
-        points: shape ``(n, d)``.
-        errors: mean squared difference of each design and the decoding of its point, shape ``(n,)``.
-        spread: mean squared difference of the generator's own draws from their mean.
+        points: pre-images, shape ``(n, d)``.
+        errors: mean squared difference of each design and its reconstruction, shape ``(n,)``.
+        spread: mean squared difference of the generator's draws from their mean.
     """
 
     points: Array
@@ -43,11 +47,11 @@ class Inversion:
 
     @property
     def left(self) -> Array:
-        """Share of a design that is not reproduced, ``(n,)``: 0 for an exact copy, 1 if the mean design is as near."""
+        """Relative reconstruction errors ``(n,)``: 0 if exact, 1 as large as the mean design's."""
         return self.errors / max(self.spread, 1e-300)
 
-    def moved(self, points: Array, decode: Callable[[Array], Any], designs: Any) -> Inversion:
-        """The same designs at points ``(n, d)`` of another space with this ``decode``."""
+    def moved(self, points: Array, decode: Callable[[Array], Any], designs: ArrayLike) -> Inversion:
+        """Replace the points by points ``(n, d)`` of another space with decoder ``decode``."""
         return Inversion(
             points, _errors(decode, points, np.asarray(designs, dtype=np.float64)), self.spread
         )
@@ -55,53 +59,52 @@ class Inversion:
 
 def invert(
     decode: Callable[[Array], Any],
-    designs: Any,
+    designs: ArrayLike,
     draw: Callable[[int], Array],
     inside: Callable[[Array], Array],
     gradient: Gradient | None = None,
 ) -> Inversion:
-    """Points ``(n, d)`` whose decodings come nearest to n designs in mean squared difference.
+    """Find points z ``(n, d)`` that minimise ``mean((decode(z) - design)^2)`` for n designs.
 
-    Each design starts from the nearest of many draws. A decoder with gradients is descended by Adam with a step
-    annealed to zero, another by Levenberg and Marquardt's method with finite differences; one that is flat almost
-    everywhere stays at the nearest draw.
+    Each search starts from the draws with the nearest decodings. Decoders with gradients use Adam
+    with a cosine-annealed step size. Others use Levenberg-Marquardt with finite differences. If
+    the decoder is piecewise constant, the result is the nearest draw.
 
     Args:
-        decode: designs as numbers ``(m, ...)`` of points ``(m, d)``.
+        decode: map from points ``(m, d)`` to designs, arrays of numbers ``(m, ...)``.
         designs: shape ``(n, ...)``.
-        draw: so many points of the reference measure.
-        inside: moves points to where they are allowed.
-        gradient: how to descend with gradients; None for finite differences.
+        draw: function from m to m points ``(m, d)`` of the reference measure.
+        inside: projection of points onto the domain.
+        gradient: descent method of ``by_gradient``; None for finite differences.
 
     Raises:
-        InvalidInputError: designs that are no numbers, not finite, or of another shape than the decoder's.
+        InvalidInputError: designs are not numeric, not finite, or not of the decoder's shape.
     """
+    # Many draws and their decodings find the basin of attraction; the descent refines it.
     try:
         rows = np.asarray(designs, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"designs for this generator are arrays of numbers: {error}"
+            f"designs for this generator must be arrays of numbers: {error}"
         ) from None
     drawn = inside(draw(1))
     shape = np.shape(decode(drawn))[1:]
     if rows.shape[1:] != shape:
-        raise InvalidInputError(f"designs have shape {rows.shape[1:]}, the decoder makes {shape}")
+        raise InvalidInputError(
+            f"designs must have the decoder's shape {shape}, got {rows.shape[1:]}"
+        )
     if not np.isfinite(rows).all():
-        raise InvalidInputError("designs hold values that are not finite")
+        raise InvalidInputError("designs must be finite, got NaN or inf")
     flat = rows.reshape(len(rows), math.prod(shape))
-    drawn = inside(draw(max(64, min(2000, _NUMBERS // max(1, flat.shape[1])))))
+    drawn = inside(draw(max(64, min(2000, _MAX_ENTRIES // max(1, flat.shape[1])))))
     made = np.asarray(decode(drawn), dtype=np.float64).reshape(len(drawn), -1)
     spread = float(made.var(axis=0).mean())
     if not len(rows):
         return Inversion(np.empty((0, drawn.shape[1])), np.empty(0), spread)
     starts = drawn[_nearest(flat, made)]
     if gradient is not None:
-        points = np.concatenate(
-            [
-                gradient(rows[i : i + _ROWS], starts[i : i + _ROWS])
-                for i in range(0, len(rows), _ROWS)
-            ]
-        )
+        batches = [slice(i, i + _BATCH_DESIGNS) for i in range(0, len(rows), _BATCH_DESIGNS)]
+        points = np.concatenate([gradient(rows[batch], starts[batch]) for batch in batches])
     else:
         points = np.stack(
             [_by_differences(decode, *pair, inside) for pair in zip(flat, starts, strict=True)]
@@ -110,23 +113,26 @@ def invert(
     return Inversion(points, _errors(decode, points, rows), spread)
 
 
-Gradient = Callable[[Any, Array], Array]
-"""Points ``(n, d)`` of designs ``(n, ...)`` from starts ``(n, s, d)``."""
+Gradient = Callable[[Array, Array], Array]
+"""Descent method from designs ``(n, ...)`` and starts ``(n, s, d)`` to points ``(n, d)``."""
 
 
 def encoded(
-    points: Array, decode: Callable[[Array], Any], designs: Any, drawn: Any
+    points: Array, decode: Callable[[Array], Any], designs: Sequence[object], drawn: ArrayLike
 ) -> Inversion | None:
-    """Designs beside the decodings of the points ``(n, d)`` that an encoder gave them.
+    """Compare n designs with the decodings of their codes.
+
+    Arrays of numbers are compared by mean squared difference. Other designs are compared by
+    ``design_name``: the error is 0 if the names are equal, else 1.
 
     Args:
-        points: shape ``(n, d)``.
-        decode: designs of points.
-        designs: n of them, numbers or anything that has a name (see ``design_name``); other ones count as lost whole.
-        drawn: many designs of the generator's, which tell how far apart designs are.
+        points: codes of the designs by an encoder, shape ``(n, d)``.
+        decode: map from points to designs.
+        designs: n original designs.
+        drawn: designs drawn from the generator, which set the scale of the errors.
 
     Returns:
-        None where the two cannot be compared, as in arrays of other shapes.
+        None if designs and decodings are not comparable, such as arrays of different shapes.
     """
     made = decode(points)
     if isinstance(made, np.ndarray) and made.dtype.kind == "f":
@@ -148,17 +154,17 @@ def encoded(
 
 
 def reproduced(found: Inversion) -> Array:
-    """The points, if the generator can make the designs.
+    """Return the points after checking the reconstruction errors.
 
     Raises:
-        InvalidInputError: a design is reproduced no better than by the mean design.
+        InvalidInputError: a reconstruction is no better than the mean design.
     """
     left = found.left
     if len(left) and not left.max() < 1.0:
         raise InvalidInputError(
-            f"the generator makes nothing like {int((left >= 1.0).sum())} of {len(left)} designs: design "
-            f"{int(left.argmax())} is reproduced no better than by the mean design. Give points instead "
-            "(add(points=...), enqueue(point=...))"
+            f"the generator cannot reproduce {int((left >= 1.0).sum())} of {len(left)} designs: "
+            f"the reconstruction of design {int(left.argmax())} is no better than the mean design. "
+            "Pass points instead (add(points=...), enqueue(point=...))."
         )
     return found.points
 
@@ -170,59 +176,51 @@ def by_gradient(
     steps: int = 300,
     learning_rate: float = 0.05,
 ) -> Gradient:
-    """Adam for all designs and starts side by side, kept within ``radius``; each design keeps its best end.
+    """Create a descent method: projected Adam (Kingma and Ba 2015) from all starts in one batch.
+
+    Each step is projected onto the ball of norm ``radius``. Each design gets the best of its ends.
 
     Args:
-        decode: designs of points, with gradients.
-        network: whose device and dtype are used.
-        radius: greatest norm of a point.
-        steps: of Adam.
-        learning_rate: of Adam, in units of the reference measure.
+        decode: differentiable map from points to designs.
+        network: decoder that sets device and dtype.
+        radius: largest norm of a point.
+        steps: number of Adam steps.
+        learning_rate: initial step size in units of the reference measure, annealed to zero.
     """
     import torch
 
-    def ends(designs: Any, starts: Array) -> Array:
+    def descend(designs: Array, starts: Array) -> Array:
         n, count, dim = starts.shape
-        wanted = (
-            torch.as_tensor(designs)
-            .to(network.device, network.dtype)
-            .repeat_interleave(count, dim=0)
-        )
-        z = (
-            torch.tensor(starts)
-            .reshape(n * count, dim)
-            .to(network.device, network.dtype)
-            .requires_grad_()
-        )
+        device, dtype = network.device, network.dtype
+        wanted = torch.as_tensor(designs).to(device, dtype).repeat_interleave(count, dim=0)
+        z = torch.tensor(starts).reshape(n * count, dim).to(device, dtype).requires_grad_()
         optimizer = torch.optim.Adam([z], lr=learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
             optimizer.zero_grad()
-            _error(decode(z), wanted).sum().backward()
+            torch.autograd.backward(_error(decode(z), wanted).sum())
             optimizer.step()
             schedule.step()
             with torch.no_grad():
                 z *= (radius / z.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
         with torch.no_grad():
             best = _error(decode(z), wanted).reshape(n, count).nan_to_num(torch.inf).argmin(dim=1)
-        found: Array = (
-            z.detach()
-            .cpu()
-            .double()
-            .numpy()
-            .reshape(n, count, dim)[np.arange(n), best.cpu().numpy()]
-        )
-        return found
+        ends: Array = z.detach().cpu().double().numpy().reshape(n, count, dim)
+        nearest: Array = ends[np.arange(n), best.cpu().numpy()]
+        return nearest
 
-    return ends
+    return descend
 
 
 def _by_differences(
     decode: Callable[[Array], Any], design: Array, starts: Array, inside: Callable[[Array], Array]
 ) -> Array:
+    """Run Levenberg-Marquardt with forward differences from each start; return the best end."""
     d = starts.shape[1]
+    # One decoder call evaluates each point and its d displaced copies, shape (m (1 + d), d).
     moves = np.concatenate([np.zeros((1, d)), _STEP * np.eye(d)])
 
+    # Residuals r ``(m, p)`` and Jacobians J ``(m, p, d)``; J[:, :, j] = (r(z + h e_j) - r(z)) / h.
     def linearised(points: Array) -> tuple[Array, Array]:
         around = (points[:, None] + moves).reshape(-1, d)
         made = np.asarray(decode(around), dtype=np.float64).reshape(len(points), 1 + d, -1)
@@ -234,14 +232,13 @@ def _by_differences(
     return best
 
 
-def _nearest(designs: Array, made: Array) -> Any:
-    """Numbers of the ``STARTS`` made designs nearest to each design, nearest first, shape ``(n, STARTS)``."""
-    from scipy.spatial.distance import cdist
-
+def _nearest(designs: Array, made: Array) -> NDArray[np.intp]:
+    """Return the indices ``(n, STARTS)`` of the decoded draws nearest to each design, sorted."""
     return np.argsort(cdist(designs, made), axis=1, kind="stable")[:, :STARTS]
 
 
 def _errors(decode: Callable[[Array], Any], points: Array, designs: Array) -> Array:
+    """Return the mean squared reconstruction errors ``(n,)`` of designs ``(n, ...)``."""
     ends = np.asarray(decode(points), dtype=np.float64).reshape(
         len(designs), math.prod(designs.shape[1:])
     )
@@ -249,5 +246,5 @@ def _errors(decode: Callable[[Array], Any], points: Array, designs: Array) -> Ar
     return off
 
 
-def _error(made: Any, wanted: Any) -> Any:
+def _error(made: Tensor, wanted: Tensor) -> Tensor:
     return ((made - wanted) ** 2).flatten(1).mean(dim=1)

@@ -1,7 +1,7 @@
-"""Measure where a generator's codes really lie, instead of assuming N(0, I). numpy only.
+"""Density estimation of a generator's codes: whitening, Gaussian mixture, calibrated plausibility.
 
-Codes are whitened, a mixture of normals is fitted to them, and its densities are calibrated on codes that the fit
-did not see, so that a plausibility of 0.05 means the outer 5 % of held-out codes.
+The aggregated posterior of a VAE differs from N(0, I). The mixture describes the real codes. Its
+densities are calibrated on held-out codes: plausibility 0.05 marks the outer 5 % of these.
 """
 
 from __future__ import annotations
@@ -17,27 +17,31 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
 from bo_invert.types import Array
 
+# Engineering choice: candidate numbers of mixture components, doubled each time.
 _COMPONENTS = (1, 2, 4, 8, 16)
+# Engineering choice: number of cross-validation folds.
 _FOLDS = 5
-#: A larger mixture must gain this much held-out log likelihood per code, in nats.
-_WORTH = 0.01
+# Engineering choice: smallest gain of a larger mixture in held-out log likelihood, nats per code.
+_MIN_GAIN = 0.01
+# Engineering choice: candidate weights of the pooled covariance, in points per coordinate; the
+# first is used while the number of components grows.
 _POOLED = (0.5, 0.0, 2.0)
-"""Per coordinate: points of the covariance within all components that each component is taken to have seen."""
-_APART = 10
-"""Rounds in which a fold's fit forgets the codes that it does without."""
+# Engineering choice: least number of EM iterations of a fold, in which the fit forgets the held-out
+# codes that its initial responsibilities depend on.
+_FOLD_ITERATIONS = 10
+# Engineering choice: number of quantiles of the densities of fresh codes that are stored.
 _LEVELS = 2000
-"""Densities that are kept of more codes to rank against."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """The measured distribution of codes: ``code = mean + factor @ point``, and the density of points.
+    """Fitted distribution of codes: ``code = mean + factor @ point`` and the density of points.
 
     Args:
-        mean: of the codes, shape ``(d,)``.
-        factor: the symmetric whitening of the correlations times the standard deviations, shape ``(d, d)``.
-        reference: the mixture in whitened coordinates.
-        norms: sorted norms of the whitened codes it was measured on, shape ``(n,)``.
+        mean: mean of the codes, shape ``(d,)``.
+        factor: standard deviations times the symmetric root of the correlations, shape ``(d, d)``.
+        reference: Gaussian mixture in whitened coordinates.
+        norms: sorted norms of the whitened codes, shape ``(n,)``.
     """
 
     mean: Array
@@ -46,23 +50,23 @@ class Measure:
     norms: Array
 
     def whiten(self, codes: Array) -> Array:
-        """Points ``(n, d)`` of codes ``(n, d)``."""
+        """Map codes ``(n, d)`` to points ``(n, d)``: solve ``factor @ point = code - mean``."""
         return np.linalg.solve(self.factor, (codes - self.mean).T).T.astype(np.float64)
 
     def color(self, points: Array) -> Array:
-        """Codes ``(n, d)`` of points ``(n, d)``."""
+        """Map points ``(n, d)`` to codes ``(n, d)``."""
         return self.mean + points @ self.factor.T
 
     def radius(self, level: float) -> float:
-        """The norm that a share ``level`` of the whitened codes stays below."""
+        """Return the quantile ``level`` of the norms of the whitened codes."""
         return float(np.quantile(self.norms, level))
 
 
 def as_codes(codes: ArrayLike, dim: int | None = None, who: str = "codes") -> Array:
-    """Codes as a finite array ``(n, d)``.
+    """Return codes as a finite float64 array ``(n, d)``.
 
     Raises:
-        InvalidInputError: another shape, another ``d`` than ``dim``, or a value that is not a finite number.
+        InvalidInputError: the shape is not ``(n, d)``, d is not ``dim``, or a value is not finite.
     """
     array = np.asarray(codes, dtype=np.float64)
     if array.ndim != 2 or (dim is not None and array.shape[1] != dim):
@@ -72,7 +76,8 @@ def as_codes(codes: ArrayLike, dim: int | None = None, who: str = "codes") -> Ar
     if not np.isfinite(array).all():
         bad = int((~np.isfinite(array).all(axis=1)).sum())
         raise InvalidInputError(
-            f"{who}: {bad} of {len(array)} rows hold values that are not finite; drop these rows"
+            f"{who} must be finite, got {bad} of {len(array)} rows with NaN or inf. "
+            "Remove these rows."
         )
     return array
 
@@ -83,64 +88,68 @@ def fit_measure(
     components: Sequence[int] = _COMPONENTS,
     fresh: ArrayLike | None = None,
 ) -> Measure:
-    """Whitening, mixture and calibration of codes.
+    """Fit whitening and Gaussian mixture to codes, and calibrate the mixture's densities.
 
-    The number of components grows while that raises the held-out log likelihood over five folds; then the covariances
-    are pooled more or less, whichever raises it. The held-out densities of the last mixture are also what
-    ``plausibility`` ranks against: every code serves, none ranks in its own fit. Each fold's fit goes on from the fit
-    to all codes, so that it finds the same modes, and densities of the two can be compared.
+    The number of components doubles while the held-out log likelihood over five folds rises by
+    0.01 nats per code. Then other weights of the pooled covariance are compared in the same way.
+    ``plausibility`` ranks densities among the held-out densities of the selected mixture, in which
+    each code is outside its own fit. Each fold starts from the fit to all codes: both have the
+    same modes, so that their densities are comparable.
 
     Args:
-        codes: shape ``(n, d)``, at least ``2 (d + 1)`` of them.
-        seed: of folds and starting points; the same seed gives the same measure.
-        components: numbers of components to try.
-        fresh: further codes ``(m, d)`` to rank against, instead of the held-out ones; where codes can be drawn.
+        codes: shape ``(n, d)``, ``n >= 2 (d + 1)``.
+        seed: seed of folds and initial means. Equal seeds give equal measures.
+        components: candidate numbers of components, ascending.
+        fresh: further codes ``(m, d)`` for the calibration instead of the held-out codes.
 
     Raises:
-        InvalidInputError: too few codes, all of them equal, or values that are not finite.
+        InvalidInputError: there are too few codes, all are equal, or values are not finite.
     """
     array = as_codes(codes)
     n, d = array.shape
     if n < 2 * (d + 1):
         raise InvalidInputError(
-            f"{n} codes are too few to measure a {d}-dimensional latent; give at least {2 * (d + 1)}"
+            f"codes must have at least {2 * (d + 1)} rows to fit a {d}-dimensional latent space, "
+            f"got {n}"
         )
     mean, factor = _whitening(array)
     points: Array = np.linalg.solve(factor, (array - mean).T).T.astype(np.float64)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     fold = rng.permutation(n) % _FOLDS
+    # Each component needs 2 (d + 1) codes in every training fold.
     affordable = [c for c in components if c == 1 or c * 2 * (d + 1) <= n * (_FOLDS - 1) / _FOLDS]
-    begun: Array = np.ones((n, 1))
+    initial: Array = np.ones((n, 1))
     best, held_out = None, np.full(n, -np.inf)
     for count in affordable:
-        near = ((points[:, None] - _spread(points, count, rng)) ** 2).sum(-1).argmin(axis=1)
-        tried, logs = _examined(points, np.eye(count)[near], fold, _POOLED[0] * d)
-        if logs.mean() < held_out.mean() + _WORTH:
+        means = _initial_means(points, count, rng)
+        near = ((points[:, None] - means) ** 2).sum(-1).argmin(axis=1)
+        mixture, logs = _cross_validated(points, np.eye(count)[near], fold, _POOLED[0] * d)
+        if logs.mean() < held_out.mean() + _MIN_GAIN:
             break
-        best, held_out, begun = tried, logs, np.eye(count)[near]
-    for pooled in _POOLED[1:] if begun.shape[1] > 1 else ():
-        tried, logs = _examined(points, begun, fold, pooled * d)
-        if logs.mean() > held_out.mean() + _WORTH:
-            best, held_out = tried, logs
+        best, held_out, initial = mixture, logs, np.eye(count)[near]
+    for pooled in _POOLED[1:] if initial.shape[1] > 1 else ():
+        mixture, logs = _cross_validated(points, initial, fold, pooled * d)
+        if logs.mean() > held_out.mean() + _MIN_GAIN:
+            best, held_out = mixture, logs
     assert best is not None
     if fresh is not None:
-        drawn = as_codes(fresh, d, "codes to rank against")
+        drawn = as_codes(fresh, d, "fresh codes")
         logs = best.log_density(np.linalg.solve(factor, (drawn - mean).T).T.astype(np.float64))
-        held_out = (
-            np.quantile(logs, (np.arange(_LEVELS) + 0.5) / _LEVELS) if len(logs) > _LEVELS else logs
-        )
+        levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
+        held_out = np.quantile(logs, levels) if len(logs) > _LEVELS else logs
     reference = Reference(best.weights, best.means, best.factors, np.sort(held_out))
     return Measure(mean, factor, reference, np.sort(np.linalg.norm(points, axis=1)))
 
 
-def _examined(
+def _cross_validated(
     points: Array, shares: Array, fold: NDArray[np.integer], pooled: float
 ) -> tuple[Reference, Array]:
-    """The mixture of all points, and the log density ``(n,)`` of each point in a mixture that did without its fold."""
+    """Return the mixture of all points, and held-out log densities ``(n,)`` over the folds."""
     whole, shares = fit_mixture(points, shares, pooled)
     logs = np.empty(len(points))
     for k in range(_FOLDS):
-        without = fit_mixture(points[fold != k], shares[fold != k], pooled, least=_APART)[0]
+        rest = fold != k
+        without = fit_mixture(points[rest], shares[rest], pooled, least=_FOLD_ITERATIONS)[0]
         logs[fold == k] = np.logaddexp.reduce(_logs(without, points[fold == k]), axis=1)
     return whole, logs
 
@@ -148,18 +157,22 @@ def _examined(
 def fit_mixture(
     points: Array, shares: Array, pooled: float = 0.0, least: int = 1, steps: int = 60
 ) -> tuple[Reference, Array]:
-    """A mixture of normals with full covariances, by expectation maximisation, and each component's share of points.
+    """Fit a Gaussian mixture with full covariances by expectation maximisation (EM).
 
-    Each covariance is shrunk as if the component had also seen one point per coordinate of the whitened population, and
-    ``pooled`` points of the covariance within all components: that keeps small components regular and vanishes as they
-    grow.
+    Covariances are maximum a posteriori estimates (see ``_maximise``). The prior counts as one
+    point of the whitened population, with covariance I, and ``pooled`` points of the covariance
+    within components. It keeps small components regular and vanishes for large ones.
 
     Args:
-        points: whitened, shape ``(n, d)``.
-        shares: of each component in each point, to begin with, shape ``(n, c)``, rows summing to 1.
-        pooled: see above.
-        least: rounds that are always done.
-        steps: at most this many rounds; it stops earlier when the mean log likelihood gains less than 3e-4.
+        points: whitened points, shape ``(n, d)``.
+        shares: initial responsibilities of the components, shape ``(n, c)``; rows sum to 1.
+        pooled: weight of the pooled covariance in points.
+        least: least number of iterations.
+        steps: largest number of iterations. EM stops earlier if the mean log likelihood gains less
+            than 3e-4 nats.
+
+    Returns:
+        The mixture and the final responsibilities ``(n, c)``.
     """
     mixture, previous = _maximise(points, shares, pooled), -np.inf
     for done in range(steps):
@@ -174,7 +187,11 @@ def fit_mixture(
 
 
 def _logs(mixture: Reference, points: Array) -> Array:
-    """Log density of each weighted component, shape ``(n, c)``."""
+    """Return log densities of the weighted components, shape ``(n, c)``.
+
+    With ``L_c`` the Cholesky factor of a covariance and ``u = L_c^-1 (x - m_c)``, these are
+    ``log w_c - log det L_c - |u|^2 / 2 - d log(2 pi) / 2``.
+    """
     whiteners = np.linalg.inv(mixture.factors)
     logs = np.empty((len(points), len(mixture.weights)))
     for c, (weight, mean, whitener) in enumerate(
@@ -187,6 +204,12 @@ def _logs(mixture: Reference, points: Array) -> Array:
 
 
 def _maximise(points: Array, shares: Array, pooled: float) -> Reference:
+    """Run the M-step of EM: weights, means and Cholesky factors of the covariances.
+
+    With mass n_c, scatter S_c and prior weight p = ``pooled``, the covariances are
+
+        W = (sum_c S_c + I) / (n + 1),  C_c = (S_c + I + p W) / (n_c + 1 + p).
+    """
     d = points.shape[1]
     mass = shares.sum(axis=0) + 1e-9
     means = (shares.T @ points) / mass[:, None]
@@ -201,8 +224,12 @@ def _maximise(points: Array, shares: Array, pooled: float) -> Reference:
     return Reference(mass / mass.sum(), means, factors, np.empty(0))
 
 
-def _spread(points: Array, count: int, rng: np.random.Generator) -> Array:
-    """Starting means far from each other: k-means++ (Arthur and Vassilvitskii, 2007)."""
+def _initial_means(points: Array, count: int, rng: np.random.Generator) -> Array:
+    """Choose initial means ``(count, d)`` by k-means++ (Arthur and Vassilvitskii 2007).
+
+    The next mean is a point drawn with probability proportional to its squared distance from the
+    nearest mean so far.
+    """
     chosen = [points[rng.integers(len(points))]]
     for _ in range(count - 1):
         distance = ((points[:, None] - np.array(chosen)) ** 2).sum(-1).min(axis=1)
@@ -212,19 +239,20 @@ def _spread(points: Array, count: int, rng: np.random.Generator) -> Array:
 
 
 def _whitening(codes: Array) -> tuple[Array, Array]:
-    """Mean and symmetric factor of the codes.
+    """Return mean ``(d,)`` and factor ``diag(sd) R^(1/2)`` ``(d, d)`` of the codes.
 
-    The variances are kept as they are and only the correlations are shrunk (oracle approximating shrinkage, Chen et
-    al. 2010), because a coordinate that a generator ignores may vary a thousand times less than another. The
-    symmetric root keeps every whitened axis as near to its own coordinate as can be.
+    R holds the correlations, shrunk towards I by oracle approximating shrinkage (Chen et al.
+    2010). Variances are not shrunk: inactive coordinates may vary a thousand times less than
+    others. The symmetric root (ZCA whitening) keeps whitened axes close to the coordinates.
     """
     n, d = codes.shape
     mean, deviation = codes.mean(axis=0), codes.std(axis=0)
     if not deviation.max() > 0:
-        raise InvalidInputError(f"all {n} codes are equal; there is nothing to measure")
+        raise InvalidInputError(f"codes must differ from each other, got {n} equal codes")
     deviation = np.maximum(deviation, 1e-6 * deviation.max())
     scaled = (codes - mean) / deviation
     correlation = scaled.T @ scaled / n
+    # rho = min(1, ((1 - 2/d) tr(R^2) + tr(R)^2) / ((n + 1 - 2/d) (tr(R^2) - tr(R)^2 / d))).
     square, excess = (correlation**2).sum(), (correlation**2).sum() - np.trace(correlation) ** 2 / d
     shrink = 1.0
     if excess > 1e-12:

@@ -1,19 +1,54 @@
-"""Layers that generators share: dense stacks, convolutions for images of any size, units of measurement."""
+"""Network layers of generators: dense stacks, convolutions for images, standardisation."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bo_invert.errors import InvalidInputError
+from bo_invert.generators.base import GeneratorConfig
+
+
+@dataclass(frozen=True)
+class ArrayConfig(GeneratorConfig):
+    """Config of generators of arrays; subclasses add the layer sizes and the training options.
+
+    Args:
+        shape: shape of one design. Convolutions need ``(height, width)`` or
+            ``(channels, height, width)`` with at least 4 x 4 pixels.
+        dim: length of a code.
+        network: ``"dense"``, or ``"conv"`` for images.
+        values: ``"unit"`` for designs in [0, 1], ``"real"`` for any numbers, which are then
+            standardised.
+    """
+
+    shape: tuple[int, ...]
+    dim: int
+    network: Literal["dense", "conv"] = "dense"
+    values: Literal["unit", "real"] = "unit"
+
+    def __post_init__(self) -> None:
+        self.check_sizes("shape", "dim", "hidden", "channels", "epochs", "patience", "batch_size")
+        where = type(self).__name__
+        if not self.shape:
+            raise InvalidInputError(f"{where}: shape must not be empty, got ()")
+        for name, options in (("network", ("dense", "conv")), ("values", ("unit", "real"))):
+            if (value := getattr(self, name)) not in options:
+                raise InvalidInputError(f"{where}: {name} must be one of {options}, got {value!r}")
+
+    def units(self) -> Units:
+        """Create the standardisation of designs; all pixels of a channel share one scale."""
+        return Units(self.shape, (-2, -1) if self.network == "conv" else ())
 
 
 def dense(widths: tuple[int, ...]) -> nn.Sequential:
-    """Linear layers of these widths with SiLU between them."""
+    """Create linear layers of the given widths with SiLU activations between them."""
     layers: list[nn.Module] = []
     for i, (before, after) in enumerate(itertools.pairwise(widths)):
         layers += [nn.SiLU()] * (i > 0) + [nn.Linear(before, after)]
@@ -23,29 +58,33 @@ def dense(widths: tuple[int, ...]) -> nn.Sequential:
 def image_shape(
     shape: tuple[int, ...], channels: tuple[int, ...], who: str
 ) -> tuple[int, int, int]:
-    """Channels, height and width of an image ``(height, width)`` or ``(channels, height, width)``.
+    """Return channels, height and width of ``(height, width)`` or ``(channels, height, width)``.
 
     Raises:
-        InvalidInputError: it is no image of 4 x 4 or more, or it cannot be halved once for each of ``channels``.
+        InvalidInputError: the image is smaller than 4 x 4, or too small for one halving per entry
+            of ``channels``.
     """
     if len(shape) not in (2, 3) or min(shape[-2:]) < 4:
         raise InvalidInputError(
-            f"{who}: convolutions want (height, width) or (channels, height, width) from 4 x 4, got {shape}"
+            f"{who}: shape must be (height, width) or (channels, height, width) with at least "
+            f"4 x 4 pixels for convolutions, got {shape}"
         )
     if min(shape[-2:]) < 2 ** len(channels):
         raise InvalidInputError(
-            f"{who}: {shape[-2]} x {shape[-1]} pixels cannot be halved {len(channels)} times; give fewer channels than "
-            f"{channels}"
+            f"{who}: channels must have at most {int(math.log2(min(shape[-2:])))} entries, since "
+            f"each halves the image of {shape[-2]} x {shape[-1]} pixels, got {channels}"
         )
     return (*((1,) if len(shape) == 2 else shape[:1]), *shape[-2:])  # type: ignore[return-value]
 
 
 class Downward(nn.Module):
-    """Images to vectors ``(n, out)``: each convolution halves the image, rounding up.
+    """Convolutional encoder from images to vectors ``(n, out)``.
+
+    Each 3 x 3 convolution of stride 2 halves height and width, rounded up.
 
     Args:
-        shape: channels, height, width.
-        channels: after each halving.
+        shape: channels, height and width of an image.
+        channels: channels after each halving.
         out: length of the vectors.
     """
 
@@ -60,7 +99,7 @@ class Downward(nn.Module):
         self.last = nn.Linear(channels[-1] * height * width, out)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Vectors of images ``(n, ...)``."""
+        """Map images ``(n, ...)`` to vectors ``(n, out)``."""
         x = images.reshape(len(images), *self.shape)
         for convolution in self.convolutions:
             x = F.silu(convolution(x))
@@ -69,14 +108,15 @@ class Downward(nn.Module):
 
 
 class Upward(nn.Module):
-    """Vectors ``(n, dim)`` to images: enlarged by repeating pixels, then convolved, which leaves no checkerboard.
+    """Convolutional decoder from vectors ``(n, dim)`` to images, the mirror image of ``Downward``.
 
-    (Odena, Dumoulin and Olah, "Deconvolution and checkerboard artifacts", 2016.)
+    Nearest-neighbour upsampling followed by a convolution avoids the checkerboard artifacts of
+    transposed convolutions (Odena, Dumoulin and Olah 2016).
 
     Args:
         dim: length of the vectors.
-        channels: as of ``Downward``, which this mirrors.
-        shape: channels, height, width.
+        channels: channels of the mirrored ``Downward``.
+        shape: channels, height and width of an image.
     """
 
     def __init__(self, dim: int, channels: tuple[int, ...], shape: tuple[int, int, int]) -> None:
@@ -89,7 +129,8 @@ class Upward(nn.Module):
         self.last = nn.Conv2d(channels[0], shape[0], 3, padding=1)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Images ``(n, channels, height, width)`` of codes."""
+        """Map codes ``(n, dim)`` to images ``(n, channels, height, width)``."""
+        # The sizes of Downward in reverse order also restore odd heights and widths.
         x = F.silu(self.first(codes).reshape(len(codes), *self.start))
         for size, convolution in zip(reversed(self.sizes), self.convolutions, strict=True):
             x = F.silu(convolution(F.interpolate(x, size=size, mode="nearest")))
@@ -98,7 +139,8 @@ class Upward(nn.Module):
 
 
 def sizes(shape: tuple[int, int, int], halvings: int) -> list[tuple[int, int]]:
-    """Heights and widths from the full image down, each half the last, rounded up."""
+    """List height and width of the full image and after each halving, rounded up."""
+    # A stride-2 convolution with padding 1 gives (size + 1) // 2 rows.
     found = [shape[1:]]
     for _ in range(halvings):
         found.append(((found[-1][0] + 1) // 2, (found[-1][1] + 1) // 2))
@@ -106,11 +148,12 @@ def sizes(shape: tuple[int, int, int], halvings: int) -> list[tuple[int, int]]:
 
 
 class Units(nn.Module):
-    """Designs in units of their standard deviation about their mean, as measured on designs; 0 and 1 before.
+    """Standardisation ``(x - shift) / scale`` with the mean and standard deviation of designs.
 
     Args:
-        shape: of one design.
-        alike: axes, counted from the last, along which numbers share one mean and deviation (the pixels of an image).
+        shape: shape of one design.
+        alike: axes, counted from the last, that share one mean and deviation, such as the pixels
+            of an image.
     """
 
     shift: Tensor
@@ -123,20 +166,23 @@ class Units(nn.Module):
         self.register_buffer("scale", torch.ones(shape))
 
     def measure(self, designs: Tensor) -> None:
-        """Take mean and deviation from designs ``(n, *shape)``; a number that never changes keeps the scale 1."""
+        """Set mean and deviation from designs ``(n, *shape)``; constant entries have scale 1."""
         over = (0, *self.alike)
+        # Float64 sums avoid cancellation for designs far from 0.
         mean = designs.double().mean(dim=over, keepdim=True)
         deviation = (designs.double() - mean).square().mean(dim=over, keepdim=True).sqrt()
+        # Relative to the mean, 1e-6 is above the rounding error of float32 data.
         deviation = torch.where(
             deviation > 1e-6 * mean.abs(), deviation, torch.ones_like(deviation)
         )
+        # copy_ keeps the buffers, which state_dict holds.
         self.shift.copy_(mean[0].expand_as(self.shift))
         self.scale.copy_(deviation[0].expand_as(self.scale))
 
     def forward(self, designs: Tensor) -> Tensor:
-        """In these units."""
+        """Standardise designs ``(n, *shape)``."""
         return (designs - self.shift) / self.scale
 
     def back(self, numbers: Tensor) -> Tensor:
-        """Designs of what ``forward`` gave."""
+        """Invert ``forward``."""
         return self.shift + self.scale * numbers

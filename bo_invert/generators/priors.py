@@ -1,7 +1,7 @@
-"""How a generator's codes are drawn, as a map of N(0, I): a point of the latent goes to a code of the prior's support.
+"""Code priors of generators as maps from N(0, I): each point maps to a code in the prior's support.
 
-A search that moves in N(0, I) and is carried over leaves the support nowhere, and its plausibility is exact. For other
-priors draws are all that is needed: ``Latent(prior=draw)`` measures them.
+A search in the coordinates of N(0, I) never leaves the support, and its plausibility is exact.
+For other priors, ``Latent(prior=draw)`` fits the reference measure to draws.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array
@@ -21,31 +22,36 @@ from bo_invert.types import Array
 if TYPE_CHECKING:
     from torch import Tensor
 
-_EDGE = 1e-4
-"""Codes nearer to the end of a bounded prior, as a share of its mass, come back as if they were this near."""
+# Engineering choice: smallest tail probability in ``points``. The bounds of a prior would map to
+# infinity; clipped points lie within 3.7 standard deviations.
+_MIN_PROBABILITY = 1e-4
 
 Draw = Callable[[np.random.Generator, int], Any]
 
 
 class Prior(ABC):
-    """A distribution of codes ``(n, d)`` of independent or rotation-invariant coordinates."""
+    """Distribution of codes ``(n, d)``, as the image of N(0, I) under a map T.
+
+    For independent coordinates with distribution function F, ``T(z) = F^-1(Phi(z))``, where Phi is
+    that of N(0, 1). For rotation-invariant codes, T changes only the norm of z.
+    """
 
     @abstractmethod
     def codes(self, points: Array) -> Array:
-        """Codes ``(n, d)`` of points ``(n, d)``; N(0, I) becomes this prior."""
+        """Map points ``(n, d)`` to codes ``(n, d)``."""
 
     @abstractmethod
     def points(self, codes: Array) -> Array:
-        """Points ``(n, d)`` that ``codes`` takes to these, or to the nearest codes that the prior has."""
+        """Invert ``codes``; codes outside the support map to points of codes near its boundary."""
 
     @abstractmethod
     def tensor(self, points: Tensor) -> Tensor:
-        """``codes`` on tensors, with gradients."""
+        """Map points to codes as tensors, with gradients."""
 
 
 @dataclass(frozen=True)
 class Normal(Prior):
-    """N(0, I)."""
+    """Standard normal prior N(0, I): the identity map."""
 
     def codes(self, points: Array) -> Array:
         return points
@@ -59,11 +65,11 @@ class Normal(Prior):
 
 @dataclass(frozen=True)
 class Uniform(Prior):
-    """Every coordinate evenly between two bounds.
+    """Uniform prior of each coordinate: ``low + (high - low) * Phi(z)``.
 
     Args:
-        low: least value.
-        high: greatest.
+        low: lower bound.
+        high: upper bound.
     """
 
     low: float = -1.0
@@ -72,36 +78,31 @@ class Uniform(Prior):
     def __post_init__(self) -> None:
         if not -math.inf < self.low < self.high < math.inf:
             raise InvalidInputError(
-                f"Uniform: low and high must be finite, the lower first, got {self.low}, {self.high}"
+                f"Uniform: low must be below high, both finite, got {self.low}, {self.high}"
             )
 
     def codes(self, points: Array) -> Array:
-        from scipy.special import ndtr
-
-        made: Array = self.low + (self.high - self.low) * ndtr(points)
-        return made
+        codes: Array = self.low + (self.high - self.low) * ndtr(points)
+        return codes
 
     def points(self, codes: Array) -> Array:
-        from scipy.special import ndtri
-
-        found: Array = ndtri(
-            np.clip((codes - self.low) / (self.high - self.low), _EDGE, 1.0 - _EDGE)
-        )
-        return found
+        return _quantiles((codes - self.low) / (self.high - self.low))
 
     def tensor(self, points: Tensor) -> Tensor:
-        import torch
+        import torch  # late: spaces import this module without torch
 
-        made: Tensor = self.low + (self.high - self.low) * torch.special.ndtr(points)
-        return made
+        codes: Tensor = self.low + (self.high - self.low) * torch.special.ndtr(points)
+        return codes
 
 
 @dataclass(frozen=True)
 class Truncated(Prior):
-    """Every coordinate from N(0, 1), but only within ``bound`` of 0 (the truncation of Brock et al., 2019).
+    """Truncated normal prior of each coordinate, ``|code| <= bound`` (Brock et al. 2019).
+
+    With tail mass ``t = Phi(-bound)``, the code of z is ``Phi^-1(t + (1 - 2 t) Phi(z))``.
 
     Args:
-        bound: greatest absolute value.
+        bound: largest absolute value, in standard deviations, in (0, 8].
     """
 
     bound: float = 2.0
@@ -109,7 +110,7 @@ class Truncated(Prior):
     def __post_init__(self) -> None:
         if not 0.0 < self.bound <= 8.0:
             raise InvalidInputError(
-                f"Truncated: bound is a number of standard deviations in (0, 8], got {self.bound}"
+                f"Truncated: bound must be in (0, 8] standard deviations, got {self.bound}"
             )
 
     @property
@@ -117,60 +118,63 @@ class Truncated(Prior):
         return 0.5 * math.erfc(self.bound / math.sqrt(2.0))
 
     def codes(self, points: Array) -> Array:
-        from scipy.special import ndtr, ndtri
-
-        made: Array = ndtri(self._tail + (1.0 - 2.0 * self._tail) * ndtr(points))
-        return made.clip(-self.bound, self.bound)
+        codes: Array = ndtri(self._tail + (1.0 - 2.0 * self._tail) * ndtr(points))
+        return codes.clip(-self.bound, self.bound)
 
     def points(self, codes: Array) -> Array:
-        from scipy.special import ndtr, ndtri
-
-        share = (ndtr(codes) - self._tail) / (1.0 - 2.0 * self._tail)
-        found: Array = ndtri(np.clip(share, _EDGE, 1.0 - _EDGE))
-        return found
+        return _quantiles((ndtr(codes) - self._tail) / (1.0 - 2.0 * self._tail))
 
     def tensor(self, points: Tensor) -> Tensor:
         import torch
 
         share = self._tail + (1.0 - 2.0 * self._tail) * torch.special.ndtr(points)
-        made: Tensor = torch.special.ndtri(share).clamp(-self.bound, self.bound)
-        return made
+        codes: Tensor = torch.special.ndtri(share).clamp(-self.bound, self.bound)
+        return codes
 
 
 @dataclass(frozen=True)
 class Sphere(Prior):
-    """Evenly on a sphere about 0; the length of a point makes no difference.
+    """Uniform prior on a sphere around 0: ``radius * z / |z|``.
 
     Args:
-        radius: of the sphere; None for sqrt(d).
+        radius: radius of the sphere; None for sqrt(d).
     """
 
     radius: float | None = None
 
     def __post_init__(self) -> None:
         if self.radius is not None and not 0.0 < self.radius < math.inf:
-            raise InvalidInputError(f"Sphere: radius is a positive number, got {self.radius}")
+            raise InvalidInputError(f"Sphere: radius must be finite and > 0, got {self.radius}")
 
     def codes(self, points: Array) -> Array:
-        made: Array = points * (
-            self._reach(points) / np.linalg.norm(points, axis=-1, keepdims=True).clip(1e-12)
-        )
-        return made
+        return _scaled(points, self._length(points))
 
     def points(self, codes: Array) -> Array:
-        found: Array = codes * (
-            math.sqrt(codes.shape[-1]) / np.linalg.norm(codes, axis=-1, keepdims=True).clip(1e-12)
-        )
-        return found
+        # sqrt(d) is the typical norm of N(0, I) in d dimensions.
+        return _scaled(codes, math.sqrt(codes.shape[-1]))
 
     def tensor(self, points: Tensor) -> Tensor:
-        made: Tensor = points * (
-            self._reach(points) / points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        )
-        return made
+        norms = points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        codes: Tensor = points * (self._length(points) / norms)
+        return codes
 
-    def _reach(self, points: Array | Tensor) -> float:
+    # The norm is clipped at 1e-12, since the direction of the zero point is undefined.
+    def _length(self, points: Array | Tensor) -> float:
         return math.sqrt(points.shape[-1]) if self.radius is None else self.radius
+
+
+def _quantiles(probabilities: Array) -> Array:
+    """Return the standard normal quantiles of probabilities clipped off 0 and 1."""
+    # ndtri is infinite at 0 and 1.
+    clipped = np.clip(probabilities, _MIN_PROBABILITY, 1.0 - _MIN_PROBABILITY)
+    quantiles: Array = ndtri(clipped)
+    return quantiles
+
+
+def _scaled(vectors: Array, length: float) -> Array:
+    """Scale vectors ``(n, d)`` to one length."""
+    scaled: Array = vectors * (length / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12))
+    return scaled
 
 
 NAMED: dict[str, Prior] = {
@@ -182,42 +186,48 @@ NAMED: dict[str, Prior] = {
 
 
 def named_prior(name: str) -> Prior:
-    """A prior by its name: N(0, I), U(-1, 1), N(0, 1) within 2 of 0, the sphere of radius sqrt(d).
+    """Return the prior ``"normal"``, ``"uniform"``, ``"truncated"`` or ``"sphere"``.
+
+    These are N(0, I), U(-1, 1), N(0, 1) truncated to [-2, 2], and the sphere of radius sqrt(d).
 
     Raises:
-        InvalidInputError: there is none of that name.
+        InvalidInputError: the name is unknown.
     """
     if name not in NAMED:
-        raise InvalidInputError(f"a prior's name is one of {', '.join(NAMED)}, got {name!r}")
+        raise InvalidInputError(f"prior: name must be one of {', '.join(NAMED)}, got {name!r}")
     return NAMED[name]
 
 
 def as_prior(prior: Any, decoder: Any) -> tuple[Prior, Draw | None]:
-    """The map from N(0, I) that a prior is, or N(0, I) and what draws codes where there is no such map.
+    """Return a prior and no draw function, or N(0, I) and a function that draws codes.
 
     Args:
-        prior: a name, a ``Prior``, a function ``(rng, n)``, or None for the decoder's own.
-        decoder: asked for its attribute ``prior``, which counts if it is a ``Prior`` or can be called like this.
+        prior: a name, a ``Prior``, a function ``(rng, n)``, or None for the decoder's own prior.
+        decoder: network or function. Its attribute ``prior`` counts if it is a ``Prior`` or a
+            method callable with ``(rng, n)``.
 
     Raises:
-        InvalidInputError: ``prior`` is nothing of that.
+        InvalidInputError: ``prior`` is of another type, or an unknown name.
     """
     if prior is None:
         own = getattr(decoder, "prior", None)
-        prior = own if isinstance(own, Prior) or _draws(own) else Normal()
+        prior = own if isinstance(own, Prior) or _is_draw(own) else Normal()
     if isinstance(prior, str):
         prior = named_prior(prior)
     if isinstance(prior, Prior):
         return prior, None
     if not callable(prior):
         raise InvalidInputError(
-            f"a prior is a name, a Prior, or a function (rng, n) that draws codes, got {prior!r}"
+            "prior: value must be a name, a Prior, or a function (rng, n) that draws codes, "
+            f"got {prior!r}"
         )
+    # Without a map, the search uses N(0, I), and draws serve to fit the measure.
     return Normal(), prior
 
 
-def _draws(own: Any) -> bool:
-    """Foreign decoders have all kinds of things under this name: distributions, networks, methods without arguments."""
+def _is_draw(own: object) -> bool:
+    """Check that a decoder's attribute ``prior`` is a function or method of ``(rng, n)``."""
+    # In other libraries, ``prior`` may be a distribution, a network or a method without arguments.
     if not inspect.isroutine(own):
         return False
     try:
@@ -228,7 +238,7 @@ def _draws(own: Any) -> bool:
 
 
 def draw_codes(prior: Prior | Draw | None, rng: np.random.Generator, n: int, dim: int) -> Any:
-    """n codes ``(n, dim)`` from a prior, from what a function draws, or from N(0, I) for None."""
+    """Draw n codes ``(n, dim)`` from a prior or a draw function; None stands for N(0, I)."""
     if prior is None or isinstance(prior, Prior):
         points = rng.standard_normal((n, dim))
         return points if prior is None else prior.codes(points)

@@ -1,49 +1,55 @@
-"""How near drawn designs are to real ones that the generator never saw: two samples compared. numpy and scipy only."""
+"""Two-sample scores of generated against held-out designs: energy distance, precision, coverage."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
 from bo_invert.types import Array
 
+# Nearest neighbour that sets the radius of each ball: the default of Naeem et al. 2020.
 _NEIGHBOURS = 5
 COLLAPSED = 0.5
-"""A generator that covers less than this share of what another real sample would cover has lost modes."""
+"""Ratio of the coverage by draws to that by real designs below which modes count as lost."""
 
 
-def energy_distance(one: Any, other: Any) -> float:
-    """Twice the mean distance between two samples less the mean distances within each; 0 for equal distributions.
+def energy_distance(one: ArrayLike, other: ArrayLike) -> float:
+    """Estimate the energy distance of two samples (Székely and Rizzo 2013).
 
-    (Székely and Rizzo, "Energy statistics", 2013.) Unbiased, so it may come out a little below 0.
+        2 E|X - Y| - E|X - X'| - E|Y - Y'|
+
+    It is 0 for equal distributions. The estimate is unbiased, so it may be slightly negative.
 
     Args:
-        one: shape ``(n, ...)``, n >= 2.
-        other: shape ``(m, ...)``, m >= 2.
+        one: sample of X, shape ``(n, ...)``, n >= 2.
+        other: sample of Y, shape ``(m, ...)``, m >= 2.
     """
     a, b = _rows(one), _rows(other)
+    # cdist has zeros on its diagonal: dividing by n (n - 1) averages over pairs of different rows.
     within = sum(float(cdist(x, x).sum()) / (len(x) * (len(x) - 1)) for x in (a, b))
     return 2.0 * float(cdist(a, b).mean()) - within
 
 
-def fidelity(real: Any, made: Any) -> dict[str, float]:
-    """``precision`` and ``coverage`` of made designs, in the balls that reach to the fifth neighbour of each real one.
+def fidelity(real: ArrayLike, made: ArrayLike) -> dict[str, float]:
+    """Compute ``precision`` and ``coverage`` of generated designs.
 
-    Precision is the share of made designs inside some ball: how many look real (Kynkäänniemi et al., 2019). Coverage is
-    the share of balls with a made design inside: how much of what is real is made at all (Naeem et al., 2020). Where
-    both samples come from one distribution and are of one size, coverage is about 0.97.
+    Each real design is the centre of a ball that reaches to its fifth nearest real neighbour.
+    Precision is the share of generated designs inside at least one ball (Kynkäänniemi et al.
+    2019). Coverage is the share of balls that hold a generated design (Naeem et al. 2020). For
+    two samples of one size from one distribution, the expected coverage is about 1 - 2^-5 = 0.97.
 
     Args:
-        real: shape ``(n, ...)``, n > 5.
-        made: shape ``(m, ...)``; more than n are compared n at a time, and the figures are means.
+        real: real designs, shape ``(n, ...)``, n > 5.
+        made: generated designs, shape ``(m, ...)``. For m > n, coverage is the mean over parts of
+            n designs.
     """
     known, drawn = _rows(real), _rows(made)
     neighbours = min(_NEIGHBOURS, len(known) - 1)
     reach = np.partition(cdist(known, known), neighbours, axis=1)[:, neighbours]
-    inside = cdist(drawn, known) <= reach
+    inside = cdist(drawn, known) <= reach  # shape (m, n): design i in ball j
     parts = [
         inside[i : i + len(known)]
         for i in range(0, max(len(drawn) - len(known), 0) + 1, len(known))
@@ -53,17 +59,17 @@ def fidelity(real: Any, made: Any) -> dict[str, float]:
 
 
 def lost_modes(figures: Mapping[str, float]) -> tuple[str, ...]:
-    """A remark where ``coverage`` is far below ``coverage_of_real``, what other real designs of that number cover."""
+    """Return a remark if ``coverage`` is far below ``coverage_of_real``, else no remark."""
     coverage, possible = figures["coverage"], figures["coverage_of_real"]
     if coverage >= COLLAPSED * possible:
         return ()
     remark = (
-        f"mode collapse: draws cover {coverage:.0%} of the held-out designs, where as many real designs cover "
-        f"{possible:.0%}; targets that only the rest can reach are out of reach"
+        f"mode collapse: draws cover {coverage:.0%} of the held-out designs; an equal number of "
+        f"real designs covers {possible:.0%}. The generator may not reach some targets."
     )
     return (remark,)
 
 
-def _rows(designs: Any) -> Array:
+def _rows(designs: ArrayLike) -> Array:
     array = np.asarray(designs, dtype=np.float64)
     return array.reshape(len(array), -1)

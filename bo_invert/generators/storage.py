@@ -1,4 +1,4 @@
-"""Networks on disk: weights as safetensors, their description as JSON beside them, never a pickle."""
+"""Generator files: weights as safetensors and a description as JSON beside them; no pickles."""
 
 from __future__ import annotations
 
@@ -16,20 +16,29 @@ from bo_invert import __version__
 from bo_invert.errors import InvalidInputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from bo_invert.generators.base import Generator, GeneratorConfig, TrainingReport, Valid
+    from bo_invert.generators.base import (
+        Device,
+        Generator,
+        GeneratorConfig,
+        TrainingReport,
+        Valid,
+    )
 
+# Version number of the file format, by definition; readers refuse others.
 _FORMAT = 2
 _log = logging.getLogger(__name__)
 
 
 def cache_directory() -> Path:
-    """``$BO_INVERT_CACHE`` if it is set, otherwise ``~/.cache/bo_invert``. It is not created here."""
+    """Return ``$BO_INVERT_CACHE``, by default ``~/.cache/bo_invert``; do not create it."""
     given = os.environ.get("BO_INVERT_CACHE")
     return Path(given).expanduser() if given else Path.home() / ".cache" / "bo_invert"
 
 
 def save_generator(network: Generator[Any], report: TrainingReport, path: str | Path) -> Path:
-    """Write ``path`` (``.safetensors``) and the description beside it (``.json``); each replaces the old at once.
+    """Write the weights (``.safetensors``) and the description beside them (``.json``).
+
+    Each file replaces its predecessor atomically.
 
     Raises:
         MissingExtraError: safetensors is not installed.
@@ -52,14 +61,15 @@ def save_generator(network: Generator[Any], report: TrainingReport, path: str | 
 
 
 def load_generator(path: str | Path) -> tuple[Any, TrainingReport]:
-    """What ``save_generator`` wrote: the network, in evaluation mode on the CPU, and its report.
+    """Load the files of ``save_generator``: the network in evaluation mode on the CPU, and report.
 
-    The description names a kind, and only what is registered as a generator of that name is made of it. No memory is
-    taken before the weights fit the config.
+    The network's class is the registered generator of the kind in the description. Parameters take
+    no memory until the weights are read.
 
     Raises:
         MissingExtraError: safetensors is not installed.
-        InvalidInputError: a file is missing, damaged, of another format, or the two do not belong together.
+        InvalidInputError: a file is missing, damaged, of another format, or belongs to other
+            weights.
     """
     load = safetensors().load
     import torch
@@ -71,15 +81,15 @@ def load_generator(path: str | Path) -> tuple[Any, TrainingReport]:
         described = json.loads(path.with_suffix(".json").read_bytes())
         weights = path.read_bytes()
         if described["format"] != _FORMAT:
-            raise InvalidInputError(f"format {described['format']}, expected {_FORMAT}")
+            raise InvalidInputError(f"format must be {_FORMAT}, got {described['format']!r}")
         if hashlib.sha256(weights).hexdigest() != described["weights"]:
-            raise InvalidInputError("the weights are not the ones described beside them")
+            raise InvalidInputError("the weights are not the ones described in the JSON file")
         kind = kind_of(described["kind"])
-        with torch.device("meta"):
+        with torch.device("meta"):  # no memory and no random initial weights
             network = kind(kind.Config.from_json(described["config"]))
         network.load_state_dict(load(weights), assign=True)
         report = TrainingReport.from_json(described["report"])
-    except Exception as error:  # whatever a damaged file makes the parsers raise
+    except Exception as error:  # parsers raise errors of many types on damaged files
         raise InvalidInputError(
             f"cannot load a generator from {path}: {type(error).__name__}: {error}"
         ) from error
@@ -93,70 +103,68 @@ def cached_generator(
     *,
     progress: bool = False,
     directory: str | Path | None = None,
-    device: Any = None,
+    device: Device = None,
     valid: Valid | None = None,
 ) -> tuple[Any, TrainingReport]:
-    """The network of these designs and this config: from the cache, or trained and put there.
+    """Load the network of these designs and this config from the cache, or train and store it.
 
-    A damaged cache entry is trained again, with a warning. A cache that cannot be written only costs time. What an
-    interrupted training left is not kept.
+    A damaged cache entry is trained again and logged as a warning, as is a failed write. The
+    result of an interrupted training is not stored.
 
     Args:
-        designs: to learn from.
-        config: of the network and of its training.
-        name: for people who look into the cache.
-        progress: show a bar on stderr while training.
-        directory: of the cache; default: ``cache_directory()``.
-        device: where to train; default: the CPU.
-        valid: says of n designs which are any; only for the report, and no part of the entry's name.
+        designs: training designs.
+        config: architecture and training options.
+        name: readable prefix of the file name.
+        progress: show a progress bar on stderr during training.
+        directory: cache directory; default: ``cache_directory()``.
+        device: training device; default: the CPU.
+        valid: validity check of designs for the report; not part of the cache key.
 
     Raises:
         MissingExtraError: safetensors is not installed.
-        InvalidInputError: designs and config do not fit.
-        TrainingInterrupted: Ctrl-C during the training.
+        InvalidInputError: designs do not fit ``config``.
+        TrainingInterrupted: Ctrl-C during training.
     """
     from bo_invert.generators.base import kind_of
 
-    safetensors()
+    safetensors()  # raise before the training, not after it
     kind = kind_of(config.kind)
-    path = (
-        Path(directory or cache_directory())
-        / f"{name}-{_key(kind.checked(designs, config), config)}.safetensors"
-    )
+    key = _key(kind.checked(designs, config), config)
+    path = Path(directory or cache_directory()) / f"{name}-{key}.safetensors"
     if path.exists():
         try:
             return load_generator(path)
         except InvalidInputError as error:
-            _log.warning("%s; training it again", error)
+            _log.warning("%s; the generator is trained again", error)
     network, report = kind.fit(designs, config, progress=progress, device=device, valid=valid)
     try:
         save_generator(network, report, path)
     except OSError as error:
-        _log.warning(
-            "what was trained could not be kept in %s (%s); it will be trained again next time",
-            path,
-            error,
-        )
+        _log.warning("cannot write the generator to %s (%s); the cache stays empty", path, error)
     return network, report
 
 
 def safetensors() -> Any:
-    """The package's module for torch.
+    """Import and return ``safetensors.torch``.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: safetensors is not installed.
     """
     try:
         import safetensors.torch
     except ImportError:
         raise MissingExtraError(
-            "networks are kept as safetensors, which is not installed; pip install 'bo-invert[demo]'"
+            "generator files need safetensors, which is not installed: "
+            "pip install 'bo-invert[demo]'"
         ) from None
     return safetensors.torch
 
 
 def _weights_at(path: str | Path) -> Path:
-    """``with_suffix`` would take the end of ``digits-0.3`` for a suffix."""
+    """Return the path of the weights; only ``.safetensors`` and ``.json`` count as suffixes.
+
+    ``Path.with_suffix`` alone would replace the end of ``digits-0.3``.
+    """
     path = Path(path)
     return (
         path.with_suffix(".safetensors")
@@ -166,6 +174,7 @@ def _weights_at(path: str | Path) -> Path:
 
 
 def _key(data: Any, config: GeneratorConfig) -> str:
+    """Hash library version, file format, config and designs to 16 hexadecimal digits."""
     parts = [__version__, _FORMAT, config.kind, config.to_json()]
     if isinstance(data, np.ndarray):
         parts.append([data.dtype.str, *data.shape])
@@ -176,7 +185,7 @@ def _key(data: Any, config: GeneratorConfig) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
+    """Write a file atomically: readers see the old or the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:

@@ -1,4 +1,4 @@
-"""What trainings have in common: seeded starts, a held-out part, early stop at the best epoch, Ctrl-C, a bar."""
+"""Training loop of generators: seeded weights, held-out split, early stopping and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,16 +13,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.generators.base import Generator, TrainingInterrupted, TrainingReport, Valid, sampled
+from bo_invert.generators.base import (
+    Device,
+    Generator,
+    TrainingInterrupted,
+    TrainingReport,
+    Valid,
+    sampled,
+)
 from bo_invert.generators.scores import fidelity
 
-FEWEST = 20
-"""Designs that a training wants."""
-_ROWS = 1024
+MIN_DESIGNS = 20
+"""Default for the smallest number of training designs."""
+BATCH_ROWS = 1024
+"""Number of rows per forward pass without gradients; bounds the memory."""
+ACTIVE_VARIANCE = 0.01
+"""Threshold on the variance of a code coordinate's mean over designs (Burda et al. 2016).
+
+A coordinate with a larger variance is active, that is, the decoder uses it.
+"""
+# Engineering choice: largest number of held-out designs that draws are compared with; the cost of
+# pairwise distances is quadratic in it.
 _COMPARED = 500
-"""Held-out designs that draws are compared with."""
 
 N = TypeVar("N", bound=Generator[Any])
 M = TypeVar("M", bound=nn.Module)
@@ -30,7 +45,7 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Ending:
-    """How the epochs ended; the fields are those of ``TrainingReport``."""
+    """Result of the training loop; fields as in ``TrainingReport``."""
 
     epochs: int
     seconds: float
@@ -38,12 +53,12 @@ class Ending:
     loss: float
 
     def report(self, figures: dict[str, float], remarks: tuple[str, ...] = ()) -> TrainingReport:
-        """The report, with what was measured afterwards."""
+        """Create the training report with figures and remarks measured after training."""
         return TrainingReport(self.epochs, self.seconds, self.ended, self.loss, figures, remarks)
 
 
 def best_epoch(
-    kept: nn.Module,
+    network: nn.Module,
     epoch: Callable[[], None],
     held_out: Callable[[], float],
     *,
@@ -52,24 +67,25 @@ def best_epoch(
     what: str,
     progress: bool,
 ) -> Ending:
-    """Train, and leave ``kept`` as it was after the epoch of the lowest held-out loss.
+    """Train with early stopping; leave ``network`` with the weights of the best epoch.
 
     Args:
-        kept: the network that is judged and returned.
+        network: network whose weights are restored.
         epoch: trains for one epoch.
-        held_out: the loss of ``kept``.
-        epochs: at most this many.
-        patience: stop after so many without a better loss.
-        what: is trained, for people.
-        progress: show a bar on stderr.
+        held_out: returns the held-out loss of ``network``.
+        epochs: largest number of epochs.
+        patience: number of epochs without a lower loss after which training stops.
+        what: name of the model in messages.
+        progress: show a progress bar on stderr.
 
     Raises:
         InvalidInputError: the loss is not finite.
-        KeyboardInterrupt: Ctrl-C before the first epoch was done; later it only ends the training.
+        KeyboardInterrupt: Ctrl-C before the end of the first epoch. Later Ctrl-C stops training.
     """
     started, number, best, best_at = time.perf_counter(), 0, math.inf, 0
     state: dict[str, Tensor] = {}
     ended: Literal["patience", "epochs", "interrupted"] = "epochs"
+    # The lowest held-out loss is the estimate of the error on new designs (early stopping).
     try:
         with _bar(epochs, what, progress) as bar, _repeatable():
             for number in range(1, epochs + 1):
@@ -77,11 +93,12 @@ def best_epoch(
                 loss = held_out()
                 if not math.isfinite(loss):
                     raise InvalidInputError(
-                        f"the loss of the {what} is {loss} after {number} epochs; lower learning_rate"
+                        f"{what}: loss must be finite, got {loss} after {number} epochs. "
+                        "Decrease learning_rate."
                     )
-                if loss < best:
+                if loss < best:  # copy the weights, which the next epoch changes in place
                     best, best_at = loss, number
-                    state = {name: value.clone() for name, value in kept.state_dict().items()}
+                    state = {name: value.clone() for name, value in network.state_dict().items()}
                 bar.update()
                 bar.set_postfix(loss=f"{loss:.3f}", best=f"{best:.3f}")
                 if number - best_at >= patience:
@@ -91,15 +108,15 @@ def best_epoch(
         if not state:
             raise
         ended = "interrupted"
-    kept.load_state_dict(state)
+    network.load_state_dict(state)
     return Ending(number, time.perf_counter() - started, ended, best)
 
 
 def finished(network: N, report: TrainingReport) -> tuple[N, TrainingReport]:
-    """The network on the CPU in evaluation mode, and its report.
+    """Return the network on the CPU in evaluation mode, and its report.
 
     Raises:
-        TrainingInterrupted: Ctrl-C had ended its training.
+        TrainingInterrupted: Ctrl-C stopped the training.
     """
     network = network.cpu().eval()
     if report.ended == "interrupted":
@@ -108,11 +125,15 @@ def finished(network: N, report: TrainingReport) -> tuple[N, TrainingReport]:
 
 
 def fresh(kind: Callable[[], M], generator: torch.Generator) -> M:
-    """A network with initial weights by He et al. (2015) and no biases, drawn from ``generator`` alone."""
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # layers draw from the global generator when they are made
+    """Create a network with weights of He et al. (2015) and zero biases, seeded by ``generator``.
+
+    Weights are U(-b, b) with ``b = sqrt(6 / ((1 + a^2) fan_in))``. As in torch, a = sqrt(5), which
+    gives ``b = 1 / sqrt(fan_in)``.
+    """
+    # Layers draw from the global generator on creation; its state is restored afterwards.
+    with torch.random.fork_rng(devices=[]):
         network = kind()
+    # Module order is fixed, so that one seed gives one network.
     for layer in network.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
@@ -122,7 +143,7 @@ def fresh(kind: Callable[[], M], generator: torch.Generator) -> M:
 
 
 def split(data: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Rows to fit, and a share of all, at least two, that is held out."""
+    """Split rows at random into training rows and a held-out share of at least two rows."""
     order = torch.randperm(len(data), generator=generator)
     count = max(2, round(share * len(data)))
     return data[order[count:]], data[order[:count]]
@@ -131,16 +152,20 @@ def split(data: Tensor, share: float, generator: torch.Generator) -> tuple[Tenso
 def drawn_figures(
     network: Generator[Any], rows: Tensor, held: Tensor, seed: int, valid: Valid | None
 ) -> dict[str, float]:
-    """``precision``, ``coverage``, ``coverage_of_real`` and, with ``valid``, ``validity`` of draws of the prior.
+    """Compute ``precision``, ``coverage``, ``coverage_of_real`` and ``validity`` of prior draws.
+
+    ``coverage_of_real`` is the coverage of the held-out designs by training designs, the best
+    value to expect. ``validity`` needs ``valid``.
 
     Args:
-        network: on the CPU, in evaluation mode.
-        rows: designs that were learnt from; what they cover of the held-out ones is what could be covered.
-        held: designs held out.
-        seed: of the draws.
-        valid: see ``Generator.fit``.
+        network: network on the CPU in evaluation mode.
+        rows: training designs, shape ``(n, ...)``.
+        held: held-out designs, shape ``(m, ...)``.
+        seed: seed of the draws.
+        valid: validity check of designs, see ``Generator.fit``.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
+    # Eight draws per held-out design reduce the variance of the figures.
     held = held[:_COMPARED]
     some = torch.from_numpy(rng.permutation(len(rows))[: 8 * len(held)])
     drawn = sampled(network, rng, 8 * len(held)).numpy()
@@ -152,79 +177,75 @@ def drawn_figures(
 
 
 def checked_numbers(
-    designs: Any, shape: tuple[int, ...], values: str, who: str, fewest: int = FEWEST
+    designs: Any, shape: tuple[int, ...], values: str, who: str, fewest: int = MIN_DESIGNS
 ) -> NDArray[np.float32]:
-    """Designs as float32 numbers ``(n, *shape)``, a copy.
+    """Return designs as a new float32 array ``(n, *shape)``.
 
     Args:
-        designs: to check.
-        shape: of one design.
-        values: ``"unit"`` for numbers in [0, 1], ``"real"`` for any.
-        who: wants them, for messages.
-        fewest: that there must be.
+        designs: array-like of numbers.
+        shape: shape of one design.
+        values: ``"unit"`` for numbers in [0, 1], ``"real"`` for any numbers.
+        who: name of the model in messages.
+        fewest: smallest number of designs.
 
     Raises:
-        InvalidInputError: there are too few, or shape or values do not fit.
+        InvalidInputError: there are too few designs, or shape or values do not fit.
     """
     try:
         array = np.array(designs, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"{who} wants designs as an array of numbers (n, *{shape}): {error}"
+            f"{who}: designs must be an array of numbers of shape (n, *{shape}): {error}"
         ) from None
     if array.shape[1:] != shape or len(array) < fewest:
         raise InvalidInputError(
-            f"{who} for {shape} wants {fewest} or more designs of that shape, got {array.shape}"
+            f"{who}: designs must have shape (n, *{shape}) with n >= {fewest}, got {array.shape}"
         )
     if not np.isfinite(array).all():
         bad = int((~np.isfinite(array.reshape(len(array), -1)).all(axis=1)).sum())
         raise InvalidInputError(
-            f"{who}: {bad} of {len(array)} designs hold values that are not finite; drop these"
+            f"{who}: designs must be finite, got {bad} of {len(array)} with NaN or inf. "
+            "Remove these."
         )
     if values == "unit" and not ((array >= 0) & (array <= 1)).all():
         raise InvalidInputError(
-            f"{who} wants designs with values in [0, 1], got {array.min():g} to {array.max():g}; rescale them, or say "
-            "values='real' in its config"
+            f"{who}: designs must have values in [0, 1], got {array.min():g} to {array.max():g}. "
+            "Rescale them, or set values='real' in the config."
         )
     return array
 
 
-def as_device(device: Any) -> torch.device:
-    """A device that works; the CPU for None.
+def as_device(device: Device) -> torch.device:
+    """Return an available torch device; the CPU for None.
 
     Raises:
-        InvalidInputError: torch has no such device here.
+        InvalidInputError: the device is not available.
     """
     try:
         return torch.empty(0, device="cpu" if device is None else device).device
-    except (
-        RuntimeError,
-        AssertionError,
-        TypeError,
-    ) as error:  # torch asserts that it was built with CUDA
+    # torch raises AssertionError for "cuda" if it is built without CUDA.
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidInputError(
-            f"nothing can be trained on device {device!r} here: {reason}"
+            f"training: device must be an available torch device, got {device!r}: {reason}"
         ) from None
 
 
 def in_batches(function: Callable[..., Tensor], *rows: Tensor, device: torch.device) -> Tensor:
-    """``function`` of rows moved to the device batch by batch, results on the CPU; without gradients."""
+    """Apply ``function`` to batches of rows on the device, without gradients; return on the CPU."""
     with torch.no_grad():
-        parts = zip(*(torch.split(one, _ROWS) for one in rows), strict=True)
+        parts = zip(*(torch.split(one, BATCH_ROWS) for one in rows), strict=True)
         return torch.cat([function(*(one.to(device) for one in part)).cpu() for part in parts])
 
 
 @contextmanager
 def _repeatable() -> Iterator[None]:
-    """On a GPU the fastest convolution is chosen by timing, and some add up in any order."""
+    """Make cuDNN deterministic: no choice of algorithms by timing, no unordered sums."""
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         yield
 
 
-def _bar(total: int, what: str, progress: bool) -> Any:
-    from tqdm import tqdm
-
+def _bar(total: int, what: str, progress: bool) -> tqdm[Any]:
     return tqdm(
         total=total, desc=f"training the {what}", unit="epoch", disable=not progress, leave=False
     )

@@ -1,11 +1,11 @@
-"""A small variational autoencoder for vectors and images, dense or convolutional (Kingma and Welling, 2014)."""
+"""Variational autoencoder (VAE) for vectors and images (Kingma and Welling 2014)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.generators.base import Generator, GeneratorConfig, TrainingReport, Valid
-from bo_invert.generators.layers import Downward, Units, Upward, dense, image_shape
+from bo_invert.generators.base import Device, Generator, TrainingReport, Valid
+from bo_invert.generators.layers import ArrayConfig, Downward, Upward, dense, image_shape
 from bo_invert.generators.scores import lost_modes
 from bo_invert.generators.training import (
+    ACTIVE_VARIANCE,
     as_device,
     best_epoch,
     checked_numbers,
@@ -27,41 +28,41 @@ from bo_invert.generators.training import (
     split,
 )
 
+# Engineering choice: held-out share of the designs.
 _HELD_OUT = 0.1
-_ACTIVE = 0.01
-"""A coordinate is in use where its mean varies more than this over designs (Burda, Grosse and Salakhutdinov, 2016)."""
-_POOR = 0.95
-"""Of the mean design's error; beyond, a reconstruction shows next to nothing of the design."""
-_SHARPEST = -6.0
-"""Least logarithm of the Gaussian likelihood's deviation, in units of the designs' own."""
+# Engineering choice: ratio of the reconstruction error to the mean design's error above which a
+# remark reports a poor reconstruction.
+_POOR_RATIO = 0.95
+# Engineering choice: lower bound on the log standard deviation of the Gaussian likelihood, in
+# units of the designs' deviations; prevents overflow for noise-free designs.
+_MIN_LOG_DEVIATION = -6.0
 
 
 @dataclass(frozen=True)
-class VAEConfig(GeneratorConfig):
-    """What a VAE is and how it is trained.
+class VAEConfig(ArrayConfig):
+    """Architecture and training options of a VAE.
 
     Args:
-        shape: of one design; for convolutions ``(height, width)`` or ``(channels, height, width)``, from 4 x 4.
+        shape: shape of one design. Convolutions need ``(height, width)`` or
+            ``(channels, height, width)`` with at least 4 x 4 pixels.
         dim: length of a code.
         network: ``"dense"``, or ``"conv"`` for images.
-        values: ``"unit"`` for designs in [0, 1] (Bernoulli likelihood), ``"real"`` for any numbers (Gaussian likelihood
-            in units that are measured on the designs, its deviation learnt: Rybkin, Daniilidis and Levine, 2021).
-        hidden: widths of a dense encoder's layers; the decoder mirrors them.
-        channels: of a convolutional encoder after each halving of the image; the decoder mirrors them.
-        beta: weight of the Kullback-Leibler term.
-        epochs: at most this many.
-        patience: stop after so many epochs without a better held-out loss.
+        values: ``"unit"`` for designs in [0, 1] with a Bernoulli likelihood. ``"real"`` for any
+            numbers, standardised, with a Gaussian likelihood of fitted deviation (Rybkin et al.
+            2021).
+        hidden: layer widths of a dense encoder; the decoder mirrors them.
+        channels: channels of a convolutional encoder after each halving of the image; the decoder
+            mirrors them.
+        beta: weight of the Kullback-Leibler divergence (Higgins et al. 2017).
+        epochs: largest number of epochs.
+        patience: number of epochs without a lower held-out loss after which training stops.
         batch_size: designs per step.
-        learning_rate: of Adam; annealed to zero over the epochs.
-        seed: of the initial weights, the shuffling and the noise.
+        learning_rate: initial step size of Adam, annealed to zero over the epochs.
+        seed: seed of the initial weights, the shuffling and the noise.
     """
 
     kind: ClassVar[str] = "vae"
 
-    shape: tuple[int, ...]
-    dim: int
-    network: Literal["dense", "conv"] = "dense"
-    values: Literal["unit", "real"] = "unit"
     hidden: tuple[int, ...] = (256, 128)
     channels: tuple[int, ...] = (32, 64)
     beta: float = 1.0
@@ -72,27 +73,20 @@ class VAEConfig(GeneratorConfig):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.refuse(
-            shape=self.shape, dim=self.dim, hidden=self.hidden, channels=self.channels, epochs=self.epochs,
-            patience=self.patience, batch_size=self.batch_size,
-        )  # fmt: skip
-        if not self.shape or not (self.learning_rate > 0 and self.beta >= 0):
+        super().__post_init__()
+        if not (self.learning_rate > 0 and self.beta >= 0):
             raise InvalidInputError(
-                f"VAEConfig: shape must not be empty, learning_rate > 0, beta >= 0, got {self}"
-            )
-        if self.network not in ("dense", "conv") or self.values not in ("unit", "real"):
-            raise InvalidInputError(
-                f"VAEConfig: network is 'dense' or 'conv', values are 'unit' or 'real', got {self}"
+                f"VAEConfig: learning_rate must be > 0 and beta >= 0, got {self}"
             )
         if self.network == "conv":
             image_shape(self.shape, self.channels, "VAEConfig")
 
 
 class VAE(Generator[VAEConfig]):
-    """``encode`` takes designs to the means of their codes, ``forward`` codes to designs.
+    """Encoder and decoder of a VAE; ``encode`` returns the posterior mean of the codes.
 
     Args:
-        config: shapes; training options are not used here.
+        config: architecture; the constructor ignores the training options.
     """
 
     Config = VAEConfig
@@ -108,55 +102,63 @@ class VAE(Generator[VAEConfig]):
             self.encoder = dense((size, *config.hidden, 2 * config.dim))
             self.decoder = dense((config.dim, *reversed(config.hidden), size))
         if config.values == "real":
-            self.units = Units(config.shape, (-2, -1) if config.network == "conv" else ())
+            self.units = config.units()
             self.log_deviation = nn.Parameter(torch.zeros(()))
 
     def posterior(self, designs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, each ``(n, d)``, of the codes of designs ``(n, *shape)``."""
+        """Return mean and log variance, each ``(n, d)``, of q(z | x) for designs ``(n, *shape)``.
+
+        The log variance is clamped to [-12, 8], which prevents overflow.
+        """
         if self.config.values == "real":
             designs = self.units(designs)
         mean, log_variance = self.encoder(designs.flatten(1)).chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 8.0)
 
     def encode(self, designs: Tensor) -> Tensor:
-        """Mean codes ``(n, d)`` of designs ``(n, *shape)``."""
+        """Return the posterior mean codes ``(n, d)`` of designs ``(n, *shape)``."""
         return self.posterior(designs)[0]
 
     def raw(self, codes: Tensor) -> Tensor:
-        """What the likelihood takes, ``(n, *shape)``: designs before the sigmoid, or in units of their deviation."""
-        made: Tensor = self.decoder(codes)
-        return made.reshape(len(codes), *self.config.shape)
+        """Return the likelihood's parameter ``(n, *shape)``: logits or standardised means."""
+        raw: Tensor = self.decoder(codes)
+        return raw.reshape(len(codes), *self.config.shape)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Designs ``(n, *shape)`` of codes ``(n, d)``."""
+        """Decode codes ``(n, d)`` to designs ``(n, *shape)``."""
         if self.config.values == "unit":
             return self.raw(codes).sigmoid()
         return self.units.back(self.raw(codes))
 
     def loss(self, designs: Tensor, noise: Tensor) -> Tensor:
-        """Negative evidence lower bound per design in nats, with ``beta`` on the divergence; a number.
+        """Compute the negative evidence lower bound per design in nats, a scalar tensor.
+
+            -E log p(x | z) + beta KL(q(z | x) || N(0, I)),  z = mean + sd * noise
 
         Args:
             designs: shape ``(n, *shape)``.
-            noise: standard normal, shape ``(n, d)``.
+            noise: standard normal numbers, shape ``(n, d)``.
         """
         mean, log_variance = self.posterior(designs)
+        # Reparametrisation: gradients pass through the sampled code.
         raw = self.raw(mean + (0.5 * log_variance).exp() * noise)
         if self.config.values == "unit":
             reconstruction = F.binary_cross_entropy_with_logits(raw, designs, reduction="sum")
         else:
-            log_deviation = self.log_deviation.clamp(min=_SHARPEST)
+            # -log N(x; m, s^2) = (x - m)^2 / (2 s^2) + log s + log(2 pi) / 2, per number.
+            log_deviation = self.log_deviation.clamp(min=_MIN_LOG_DEVIATION)
             off = (raw - self.units(designs)) * (-log_deviation).exp()
             reconstruction = (
                 0.5 * off.square().sum()
                 + (log_deviation + 0.5 * math.log(2.0 * math.pi)) * off.numel()
             )
+        # KL(N(m, v) || N(0, 1)) = (m^2 + v - 1 - log v) / 2, per coordinate.
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum()
         return (reconstruction + self.config.beta * divergence) / len(designs)
 
     @classmethod
     def checked(cls, designs: Any, config: VAEConfig) -> NDArray[Any]:
-        return checked_numbers(designs, config.shape, config.values, "a VAE")
+        return checked_numbers(designs, config.shape, config.values, "VAE")
 
     @classmethod
     def fit(
@@ -165,19 +167,21 @@ class VAE(Generator[VAEConfig]):
         config: VAEConfig,
         *,
         progress: bool = False,
-        device: Any = None,
+        device: Device = None,
         valid: Valid | None = None,
     ) -> tuple[VAE, TrainingReport]:
-        """A VAE trained on designs ``(n, *config.shape)``, at least 20.
+        """Train a VAE on at least 20 designs ``(n, *config.shape)``.
 
-        A tenth of them is held out; the weights of the epoch with the lowest loss there are kept. Figures reported:
+        A tenth of the designs is held out. The network has the weights of the epoch with the
+        lowest held-out loss. Reported figures:
 
-        - ``reconstruction``, ``spread``: root mean squared error per number of the held-out designs after a cycle,
-          and of the mean design, which is what knowing nothing would give (with ``values="real"`` both in units of
-          the designs' standard deviation);
-        - ``active``: coordinates of the code that are in use;
-        - ``precision``, ``coverage``, ``coverage_of_real``: of draws of N(0, I), see ``scores.fidelity``;
-        - ``validity``: share of these draws that ``valid`` says yes to.
+        - ``reconstruction``: root mean squared error of held-out designs after encoding and
+          decoding. For ``values="real"`` the unit is the designs' standard deviation;
+        - ``spread``: the same error of the mean design, the best constant prediction;
+        - ``active``: number of active code coordinates;
+        - ``precision``, ``coverage``, ``coverage_of_real``: of draws of N(0, I), see
+          ``scores.fidelity``;
+        - ``validity``: share of these draws that ``valid`` accepts.
         """
         where = as_device(device)
         data = torch.from_numpy(cls.checked(designs, config))
@@ -231,16 +235,15 @@ def _figures(network: VAE, held: Tensor, mean: Tensor) -> dict[str, float]:
     return {
         "reconstruction": float(off.square().mean().sqrt()),
         "spread": float(spread.square().mean().sqrt()),
-        "active": float((codes.var(dim=0) > _ACTIVE).sum()),
+        "active": float((codes.var(dim=0) > ACTIVE_VARIANCE).sum()),
     }
 
 
 def _remarks(figures: Mapping[str, float]) -> tuple[str, ...]:
     found = lost_modes(figures)
     if figures["active"] == 0:
-        found += ("posterior collapse: no coordinate of the code is in use; lower beta",)
-    elif figures["reconstruction"] > _POOR * figures["spread"]:
-        found += (
-            "it reconstructs hardly better than the mean design; give it a longer code, more designs or epochs",
-        )
+        found += ("posterior collapse: no code coordinate is active. Decrease beta.",)
+    elif figures["reconstruction"] > _POOR_RATIO * figures["spread"]:
+        remark = "poor reconstruction: the error is close to that of the mean design."
+        found += (f"{remark} Increase dim, the number of designs, or epochs.",)
     return found

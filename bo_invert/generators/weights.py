@@ -1,7 +1,7 @@
-"""Somebody else's weights for somebody else's network, from a file that cannot run code.
+"""Loading of user-defined weights without running code from the file.
 
-The only place that opens files of ``torch.save``, which are pickles. They are read by torch's restricted unpickler, and
-only where that is sound: before torch 2.6.0 a crafted file could run code through it (CVE-2025-32434).
+Only this module opens files of ``torch.save``, which are pickles. It uses torch's restricted
+unpickler and needs torch >= 2.6.0: before, crafted files could run code (CVE-2025-32434).
 """
 
 from __future__ import annotations
@@ -17,53 +17,60 @@ from torch import nn
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.storage import safetensors
 
-_SOUND = (2, 6)
+# Oldest torch version (major and minor numbers) with a safe restricted unpickler:
+# https://nvd.nist.gov/vuln/detail/CVE-2025-32434.
+_SAFE_TORCH = (2, 6)
 _PREFIXES = ("module.", "_orig_mod.")
-"""What ``DataParallel`` and ``torch.compile`` put before every name."""
+"""Prefixes that ``DataParallel`` and ``torch.compile`` add to every parameter name."""
 _REMEDY = (
-    "Where the network can be had as an object, save its weights with "
-    "safetensors.torch.save_file(network.state_dict(), 'weights.safetensors') and load that file"
+    "If the network is available as an object, save its weights with "
+    "safetensors.torch.save_file(network.state_dict(), 'weights.safetensors') and load that file."
 )
 
 N = TypeVar("N", bound=nn.Module)
 
 
 def load_weights(module: N, path: str | Path, part: str | None = None) -> N:
-    """``module``, filled with the weights of a file; it stays where it is and keeps its mode.
+    """Load the weights of a file into ``module`` and return it; device and mode stay unchanged.
 
-    A ``.safetensors`` file holds numbers and nothing else. Files of ``torch.save`` (``.pt``, ``.pth``, ``.bin``,
-    ``.ckpt``) are read with ``weights_only=True``; a file that needs code to be read is refused, and there is no other
-    way in.
+    A ``.safetensors`` file holds only numbers. Files of ``torch.save`` (``.pt``, ``.pth``,
+    ``.bin``, ``.ckpt``) are read with ``weights_only=True``. A file that needs code to be read is
+    refused, without an option to override.
 
     Args:
-        module: of the shapes that the weights have.
-        path: of the file.
-        part: which entry of a checkpoint holds the weights, ``"state_dict"`` say; default: the file is one.
+        module: network with parameters of the same names and shapes as the weights.
+        path: path of the file.
+        part: key of the weights in a checkpoint, such as ``"state_dict"``. Default: the file is a
+            state_dict.
 
     Raises:
-        InvalidInputError: the file is missing, damaged, unsafe, holds no weights, or others than those of ``module``; or
-            torch is older than 2.6.0 and the file is no ``.safetensors``.
+        InvalidInputError: the file is missing, damaged, unsafe or without weights, or the weights
+            do not fit ``module``. Pickles also need torch >= 2.6.0.
         MissingExtraError: safetensors is not installed.
     """
     path = Path(path)
     if not path.is_file():
-        raise InvalidInputError(f"there is no file {path}")
+        raise InvalidInputError(f"load_weights: path must be an existing file, got {str(path)!r}")
     found = _numbers(path) if path.suffix == ".safetensors" else _pickled(path)
     if part is not None:
         if not isinstance(found, Mapping) or part not in found:
-            raise InvalidInputError(f"{path} has no part {part!r}; {_described(found)}")
+            raise InvalidInputError(
+                f"load_weights: {path} has no part {part!r}. {_described(found)}"
+            )
         found = found[part]
     weights = isinstance(found, Mapping) and all(
         isinstance(v, torch.Tensor) for v in found.values()
     )
     if not weights or not found or not all(isinstance(name, str) for name in found):
-        raise InvalidInputError(f"{path} is no state_dict; {_described(found)}")
+        raise InvalidInputError(f"load_weights: {path} is not a state_dict. {_described(found)}")
     own = module.state_dict()
     named = _plain(found, own)
     differences = _differences(named, own)
-    if differences:  # torch would say so too, having filled the rest
+    # load_state_dict would raise only after it has overwritten the parameters that fit.
+    if differences:
         raise InvalidInputError(
-            f"the weights in {path} are not of this {type(module).__name__}: {'; '.join(differences)}"
+            f"load_weights: the weights in {path} do not fit {type(module).__name__}: "
+            f"{'; '.join(differences)}"
         )
     module.load_state_dict(named)
     return module
@@ -73,34 +80,33 @@ def _numbers(path: Path) -> Any:
     load = safetensors().load_file
     try:
         return load(path)
-    except Exception as error:  # its own kind of error is none of the standard ones
-        raise InvalidInputError(f"{path} is no safetensors file: {error}") from None
+    except Exception as error:  # SafetensorError derives from Exception only
+        raise InvalidInputError(
+            f"load_weights: {path} is not a safetensors file: {error}"
+        ) from None
 
 
 def _pickled(path: Path) -> Any:
     release = tuple(int(number) for number in re.findall(r"\d+", torch.__version__)[:2])
-    if release < _SOUND:
+    if release < _SAFE_TORCH:
         raise InvalidInputError(
-            f"{path} is a pickle, and torch {torch.__version__} cannot read pickles without running code in them "
-            "(CVE-2025-32434, mended in torch 2.6.0): update torch, or save the state_dict as safetensors"
+            f"load_weights: {path} is a pickle, and torch {torch.__version__} may run code in "
+            "pickles (CVE-2025-32434, fixed in torch 2.6.0): update torch, or save the state_dict "
+            "as safetensors"
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes the parsers raise
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = (
-            f"it wants to run {wanted[1]}"
-            if wanted
-            else str(error).splitlines()[0]
-            if str(error)
-            else repr(error)
-        )
+    except Exception as error:  # parsers raise errors of many types on damaged files
+        needed = re.search(r"GLOBAL ([\w.]+)", str(error))
+        lines = str(error).splitlines() or [repr(error)]
+        reason = f"it needs to run {needed[1]}" if needed else lines[0]
         raise InvalidInputError(
-            f"{path} cannot be read as weights alone ({reason:.200}). {_REMEDY}"
+            f"load_weights: {path} cannot be read as weights only ({reason:.200}). {_REMEDY}"
         ) from None
 
 
 def _plain(weights: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove a prefix of ``_PREFIXES`` that all weights have and not all own parameters."""
     named = dict(weights)
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in named) and not all(
@@ -118,7 +124,7 @@ def _differences(weights: Mapping[str, Any], own: Mapping[str, Any]) -> list[str
     ]
     found = {
         "missing": [name for name in own if name not in weights],
-        "not wanted": [name for name in weights if name not in own],
+        "unexpected": [name for name in weights if name not in own],
         "of another shape": shapes,
     }
     return [
@@ -128,8 +134,8 @@ def _differences(weights: Mapping[str, Any], own: Mapping[str, Any]) -> list[str
     ]
 
 
-def _described(found: Any) -> str:
+def _described(found: object) -> str:
     if not isinstance(found, Mapping):
-        return f"it holds one {type(found).__name__}"
+        return f"It holds one {type(found).__name__}."
     names = ", ".join(repr(name) for name in list(found)[:8])
-    return f"it holds {names or 'nothing'}; name the one with the weights as part=..."
+    return f"It holds {names or 'nothing'}. Pass the key of the weights as part=..."

@@ -1,4 +1,4 @@
-"""Somebody else's encoder or decoder, called on arrays and left as it was: a torch module or a plain function."""
+"""Adapters of user-defined encoders and decoders: torch modules or functions, called on arrays."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.hashing import Digest, digest
@@ -14,15 +15,17 @@ from bo_invert.hashing import Digest, digest
 if TYPE_CHECKING:
     import torch
 
+# Engineering choice: rows per forward pass; bounds the memory.
 _CHUNK = 1024
 
 
-def is_module(network: Any) -> bool:
-    """Whether it is a torch module from tensors to tensors, or a method of one.
+def is_module(network: object) -> bool:
+    """Check for a torch module, or a method of one, that maps tensors to tensors.
 
-    It is asked by name, so that torch is not imported for the rest. A module that says ``differentiable = False`` (it
-    makes molecules, say) is a plain callable.
+    A module with ``differentiable = False``, such as a decoder to SMILES, counts as a plain
+    callable.
     """
+    # Compare class names, so that torch is not imported for other callables.
     owner = getattr(network, "__self__", network)
     if getattr(owner, "differentiable", True) is False:
         return False
@@ -31,48 +34,52 @@ def is_module(network: Any) -> bool:
     )
 
 
-def as_function(network: Any, who: str, device: Any = None) -> Callable[[Any], Any]:
-    """``network`` as a function from a batch to a batch; arrays in and out where it is a torch module.
+def as_function(
+    network: Any, who: str, device: str | torch.device | None = None
+) -> Callable[[Any], Any]:
+    """Return ``network`` as a function on batches; a torch module then maps arrays to arrays.
 
     Args:
         network: a ``torch.nn.Module``, a method of one, or any callable on a batch.
-        who: its role, for messages.
-        device: where a torch module shall run; default: where its parameters are.
+        who: role of the network in messages.
+        device: device of a torch module; default: that of its parameters.
 
     Raises:
-        InvalidInputError: it cannot be called, or the module cannot be frozen.
+        InvalidInputError: ``network`` is not callable, or the module cannot be copied.
     """
     if is_module(network):
         return Frozen(network, who, device)
     if not callable(network):
         raise InvalidInputError(
-            f"{who} must be a torch module or a callable on a batch, got {type(network).__name__}"
+            f"{who} must be a torch module or a callable on batches, got {type(network).__name__}"
         )
     function: Callable[[Any], Any] = network
     return function
 
 
 class Frozen:
-    """A torch module in evaluation mode whose parameters take no gradients.
+    """Torch module in evaluation mode with frozen parameters.
 
-    It is a copy of the module's structure that shares the parameters' memory: the user's module keeps its mode, its
-    ``requires_grad`` flags and its gradients, and threads may call the copy at the same time.
+    The structure is a copy that shares the memory of parameters and buffers. Mode,
+    ``requires_grad`` flags and gradients of the user's module stay unchanged. Threads may call the
+    copy concurrently.
 
     Args:
         network: a ``torch.nn.Module`` or a method of one (``vae.decode``).
-        who: its role, for messages.
-        device: where to run; default: where the parameters are. Moving copies the parameters.
+        who: role of the network in messages.
+        device: device to run on; default: that of the parameters. Moving copies the parameters.
 
     Raises:
         InvalidInputError: the module cannot be copied.
     """
 
-    def __init__(self, network: Any, who: str, device: Any = None) -> None:
+    def __init__(self, network: Any, who: str, device: str | torch.device | None = None) -> None:
         import torch
 
         self.who = who
         owner = getattr(network, "__self__", network)
         self.method = "__call__" if owner is network else network.__name__
+        # deepcopy takes objects in this memo as copied already, so that tensors share memory.
         shared: dict[int, Any] = {
             id(p): torch.nn.Parameter(p.detach(), False) for p in owner.parameters()
         }
@@ -81,8 +88,8 @@ class Frozen:
             self.module = copy.deepcopy(owner, shared)
         except Exception as error:
             raise InvalidInputError(
-                f"{who}: {type(owner).__name__} cannot be copied ({error}); pass a module without live tensors or "
-                "handles among its attributes"
+                f"{who}: {type(owner).__name__} cannot be copied ({error}). Remove non-leaf "
+                "tensors and handles from its attributes."
             ) from None
         self.module.eval().requires_grad_(False)
         if device is not None:
@@ -94,18 +101,19 @@ class Frozen:
         self.dtype = torch.get_default_dtype() if first is None else first.dtype
 
     def digest(self) -> Digest | None:
-        """sha256 of the module, and of which method of it."""
+        """Return the digest of the module or of its method."""
         return digest(
             self.module if self.method == "__call__" else getattr(self.module, self.method)
         )
 
     def tensor(self, batch: torch.Tensor) -> torch.Tensor:
-        """Output of a batch ``(n, ...)``, shape ``(n, ...)``, gradients flowing to ``batch``; its device and dtype.
+        """Apply the module to a batch ``(n, ...)``, with gradients; keep its device and dtype.
 
-        Of a tuple or list (mean and log variance, say) the first member is taken.
+        If the module returns a tuple or list, such as (mean, log variance), the first element is
+        the output.
 
         Raises:
-            InvalidInputError: the output is no tensor whose first axis is the batch.
+            InvalidInputError: the output is not a tensor with the batch as its first axis.
         """
         import torch
 
@@ -115,13 +123,13 @@ class Frozen:
         if not isinstance(out, torch.Tensor) or out.ndim == 0 or len(out) != len(batch):
             shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
             raise InvalidInputError(
-                f"{self.who} turned a batch of shape {tuple(batch.shape)} into {shape}; it must return a tensor with "
-                f"{len(batch)} as its first axis"
+                f"{self.who} must return a tensor of shape ({len(batch)}, ...) for a batch of "
+                f"shape {tuple(batch.shape)}, got {shape}"
             )
         return out.to(batch.device, batch.dtype)
 
-    def __call__(self, batch: Any) -> np.ndarray[Any, Any]:
-        """Output of a batch ``(n, ...)`` as a float64 array."""
+    def __call__(self, batch: ArrayLike) -> np.ndarray[Any, Any]:
+        """Apply the module to a batch ``(n, ...)``; return a float64 array ``(n, ...)``."""
         import torch
 
         rows = np.asarray(batch)
@@ -136,15 +144,15 @@ class Frozen:
 
 
 def checked_length(designs: Any, n: int, who: str) -> Sequence[Any]:
-    """``designs`` if there are n of them.
+    """Return ``designs`` after checking that it is a sequence of length n.
 
     Raises:
-        InvalidInputError: there are not, or they are no sequence.
+        InvalidInputError: it is not a sequence, or has another length.
     """
     sized = hasattr(designs, "__len__") and getattr(designs, "shape", None) != ()
     if not sized or len(designs) != n:
-        found = f"{len(designs)} results" if sized else type(designs).__name__
+        found = f"length {len(designs)}" if sized else type(designs).__name__
         raise InvalidInputError(
-            f"{who} turned a batch of {n} into {found}; it must return one result per row"
+            f"{who} must return one result per row, got {found} for a batch of {n}"
         )
     return designs  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""A GAN learns every mode, says when it does not, and its average moves as it should."""
+"""Tests of the GAN: modes, mode collapse, moving average and gradient penalty."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bo_invert.generators.base import train_generator
-from bo_invert.generators.gan import GAN, GANConfig, _Game
+from bo_invert.generators.gan import GAN, GANConfig, _Trainer
 
 MODES = np.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 3.0], [0.0, -3.0]])
 
@@ -24,7 +24,7 @@ def config() -> GANConfig:
     )
 
 
-def test_a_gan_finds_every_mode(config: GANConfig) -> None:
+def test_a_gan_covers_all_modes(config: GANConfig) -> None:
     gan, report = train_generator(clusters(800, 0), config)
     assert isinstance(gan, GAN)
     assert report.figures["coverage"] > 0.8 * report.figures["coverage_of_real"]
@@ -33,8 +33,8 @@ def test_a_gan_finds_every_mode(config: GANConfig) -> None:
     assert report.remarks == ()
 
 
-def test_a_gan_that_collapses_says_so(config: GANConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its forward is made to know one mode alone."""
+def test_mode_collapse_is_reported(config: GANConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A patched ``forward`` generates one mode only."""
     monkeypatch.setattr(
         GAN, "forward", lambda self, codes: self.units.back(0.1 * self.decoder(codes))
     )
@@ -44,37 +44,37 @@ def test_a_gan_that_collapses_says_so(config: GANConfig, monkeypatch: pytest.Mon
     assert "mode collapse" in str(report)
 
 
-def test_the_average_follows_slower_and_slower() -> None:
-    game = _Game(
+def test_the_decay_of_the_average_rises_to_its_limit() -> None:
+    trainer = _Trainer(
         GAN(GANConfig((2,), 2, values="real", hidden=(8,), average=0.5)),
         torch.Generator().manual_seed(0),
     )
-    before = [value.clone() for value in game.average.parameters()]
-    for step, survives in enumerate((2 / 11, 3 / 12, 4 / 13)):
-        game.step(torch.randn(16, 2, generator=torch.Generator().manual_seed(step)))
-        for old, kept, now in zip(
-            before, game.average.parameters(), game.network.parameters(), strict=True
+    before = [value.clone() for value in trainer.average.parameters()]
+    for step, decay in enumerate((2 / 11, 3 / 12, 4 / 13)):
+        trainer.step(torch.randn(16, 2, generator=torch.Generator().manual_seed(step)))
+        for old, mean, now in zip(
+            before, trainer.average.parameters(), trainer.network.parameters(), strict=True
         ):
-            torch.testing.assert_close(kept, survives * old + (1 - survives) * now)
-        before = [value.clone() for value in game.average.parameters()]
-    game.steps = 1000
-    game.step(torch.zeros(16, 2))
-    for old, kept, now in zip(
-        before, game.average.parameters(), game.network.parameters(), strict=True
+            torch.testing.assert_close(mean, decay * old + (1 - decay) * now)
+        before = [value.clone() for value in trainer.average.parameters()]
+    trainer.steps = 1000
+    trainer.step(torch.zeros(16, 2))
+    for old, mean, now in zip(
+        before, trainer.average.parameters(), trainer.network.parameters(), strict=True
     ):
-        torch.testing.assert_close(kept, 0.5 * old + 0.5 * now)
+        torch.testing.assert_close(mean, 0.5 * old + 0.5 * now)
 
 
-def test_a_penalty_keeps_the_discriminator_flat() -> None:
-    """Zero-centred: where real and made designs are alike, its slope vanishes."""
+def test_the_penalty_flattens_the_discriminator() -> None:
+    """Gradients at real designs shrink with the zero-centred penalty."""
     slopes = []
     for penalty in (0.0, 10.0):
         config = GANConfig((2,), 2, values="real", hidden=(16,), penalty=penalty)
-        game = _Game(GAN(config), torch.Generator().manual_seed(0))
+        trainer = _Trainer(GAN(config), torch.Generator().manual_seed(0))
         real = torch.tensor(clusters(64, 0), dtype=torch.float32)
         for _ in range(60):
-            game.step(real)
+            trainer.step(real)
         real.requires_grad_()
-        (slope,) = torch.autograd.grad(game.discriminator(real).sum(), real)
+        (slope,) = torch.autograd.grad(trainer.discriminator(real).sum(), real)
         slopes.append(float(slope.square().sum(1).mean()))
     assert slopes[1] < 0.2 * slopes[0]

@@ -1,4 +1,4 @@
-"""What every registered generator must do; the registry's line buys these tests."""
+"""Contract tests of all registered generators."""
 
 from __future__ import annotations
 
@@ -35,18 +35,23 @@ VECTORS = (
     RNG.standard_normal((60, 2)) @ RNG.standard_normal((2, 6)) * [1, 10, 1e3, 1e-3, 1, 1] + 5.0
 )
 SHORT: dict[str, Any] = {"epochs": 2, "hidden": (8,), "channels": (4, 6)}
-#: Kinds that need third parties or designs of another kind bring tests of their own.
+# Kinds with optional dependencies or other designs have their own tests.
 CASES: dict[str, tuple[GeneratorConfig, Any]] = {
     "dense VAE, image": (VAEConfig((5, 7), 3, **SHORT), IMAGES),
     "convolutional VAE, image": (VAEConfig((5, 7), 3, network="conv", **SHORT), IMAGES),
     "convolutional VAE, colours": (VAEConfig((3, 4, 6), 3, network="conv", **SHORT), COLOURED),
     "convolutional VAE, colours of any range": (
-        VAEConfig((3, 4, 6), 3, network="conv", values="real", **SHORT), 9 * COLOURED),
+        VAEConfig((3, 4, 6), 3, network="conv", values="real", **SHORT),
+        9 * COLOURED,
+    ),
     "VAE, vectors": (VAEConfig((6,), 2, values="real", **SHORT), VECTORS),
     "dense GAN, image": (GANConfig((5, 7), 3, **SHORT), IMAGES),
-    "convolutional GAN, colours": (GANConfig((3, 4, 6), 3, network="conv", prior="uniform", **SHORT), COLOURED),
+    "convolutional GAN, colours": (
+        GANConfig((3, 4, 6), 3, network="conv", prior="uniform", **SHORT),
+        COLOURED,
+    ),
     "GAN, vectors": (GANConfig((6,), 2, values="real", prior="sphere", **SHORT), VECTORS),
-}  # fmt: skip
+}
 
 
 def weights(network: Any) -> np.ndarray:
@@ -63,21 +68,21 @@ def trained(case: tuple[GeneratorConfig, Any]) -> tuple[Any, Any]:
     return train_generator(case[1], case[0], valid=lambda designs: [True] * len(designs))
 
 
-def test_every_registered_kind_is_one() -> None:
+def test_registered_kinds_are_generators() -> None:
     for name in registry.names("generators"):
         kind = kind_of(name)
         assert issubclass(kind, Generator)
         assert kind.Config.kind == name
 
 
-def test_a_config_survives_json(case: tuple[GeneratorConfig, Any]) -> None:
+def test_a_config_round_trips_through_json(case: tuple[GeneratorConfig, Any]) -> None:
     config = case[0]
     assert type(config).from_json(json.loads(json.dumps(config.to_json()))) == config
     with pytest.raises(FrozenInstanceError):
         config.dim = 7
 
 
-def test_designs_have_the_shape_of_designs(
+def test_draws_have_the_shape_and_range_of_designs(
     case: tuple[GeneratorConfig, Any], trained: tuple[Any, Any]
 ) -> None:
     config, designs = case
@@ -95,7 +100,7 @@ def test_designs_have_the_shape_of_designs(
         assert (np.abs(drawn - designs.mean(axis=0)) / designs.std(axis=0)).max() < 6
 
 
-def test_the_seed_decides_and_the_global_generator_does_not(
+def test_only_the_seed_determines_the_weights(
     case: tuple[GeneratorConfig, Any], trained: tuple[Any, Any]
 ) -> None:
     config: Any = case[0]
@@ -107,13 +112,13 @@ def test_the_seed_decides_and_the_global_generator_does_not(
     )
 
 
-def test_saved_and_loaded_it_is_the_same(trained: tuple[Any, Any], tmp_path: Path) -> None:
+def test_a_saved_generator_loads_unchanged(trained: tuple[Any, Any], tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    network, report = load_generator(save_generator(*trained, tmp_path / "kept-0.5"))
+    network, report = load_generator(save_generator(*trained, tmp_path / "stored-0.5"))
     assert torch.equal(before, torch.get_rng_state())
     assert sorted(file.name for file in tmp_path.iterdir()) == [
-        "kept-0.5.json",
-        "kept-0.5.safetensors",
+        "stored-0.5.json",
+        "stored-0.5.safetensors",
     ]
     assert type(network) is type(trained[0])
     assert network.config == trained[0].config
@@ -123,17 +128,17 @@ def test_saved_and_loaded_it_is_the_same(trained: tuple[Any, Any], tmp_path: Pat
     assert torch.equal(network(codes), trained[0](codes))
 
 
-def test_a_loaded_network_can_learn_on(trained: tuple[Any, Any], tmp_path: Path) -> None:
-    network, _ = load_generator(save_generator(*trained, tmp_path / "kept"))
+def test_a_loaded_network_is_trainable(trained: tuple[Any, Any], tmp_path: Path) -> None:
+    network, _ = load_generator(save_generator(*trained, tmp_path / "stored"))
     network(torch.zeros(2, network.config.dim)).sum().backward()
     torch.optim.SGD(network.parameters(), 0.1).step()
     assert not np.array_equal(weights(network), weights(trained[0]))
 
 
-def test_its_latent_is_searched(
+def test_latent_decodes_like_the_network(
     case: tuple[GeneratorConfig, Any], trained: tuple[Any, Any]
 ) -> None:
-    """Points of its prior decode to what the network makes of the prior's codes; decodings are found again."""
+    """Points decode like the codes of the network's prior."""
     network = trained[0]
     space = Latent(network, network.config.dim)
     points = np.random.default_rng(0).standard_normal((4, network.config.dim))
@@ -143,7 +148,7 @@ def test_its_latent_is_searched(
     assert space.domain.reference is None
 
 
-def test_ctrl_c_hands_over_the_best_and_keeps_nothing(
+def test_ctrl_c_raises_with_the_best_network_and_stores_nothing(
     case: tuple[GeneratorConfig, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config: Any = replace(case[0], epochs=50)  # type: ignore[type-var]
@@ -168,11 +173,11 @@ def test_ctrl_c_hands_over_the_best_and_keeps_nothing(
     assert stopped.value.report.epochs == len(done) == 1
     assert not stopped.value.network.training
     assert list(tmp_path.iterdir()) == []
-    if isinstance(config, GANConfig):  # its steps are of one size whatever the number of epochs
+    if isinstance(config, GANConfig):  # its step size is independent of the number of epochs
         assert_array_equal(weights(stopped.value.network), weights(whole))
 
 
-def test_ctrl_c_before_anything_was_learnt_is_a_ctrl_c(
+def test_ctrl_c_before_the_first_epoch_is_a_plain_interrupt(
     case: tuple[GeneratorConfig, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any) -> Any:
@@ -185,9 +190,7 @@ def test_ctrl_c_before_anything_was_learnt_is_a_ctrl_c(
 
 
 @pytest.mark.parametrize("change", ["few", "shape", "nan", "text"])
-def test_designs_that_do_not_fit_are_refused(
-    case: tuple[GeneratorConfig, Any], change: str
-) -> None:
+def test_designs_that_do_not_fit_are_errors(case: tuple[GeneratorConfig, Any], change: str) -> None:
     config, designs = case
     wrong = {
         "few": designs[:5],
@@ -196,23 +199,23 @@ def test_designs_that_do_not_fit_are_refused(
         "text": ["CCO"] * 60,
     }[change]
     message = {
-        "few": "or more",
-        "shape": "of that shape",
-        "nan": "not finite",
+        "few": "with n >= ",
+        "shape": "must have shape",
+        "nan": "must be finite",
         "text": "array of numbers",
     }[change]
     with pytest.raises(InvalidInputError, match=message):
         train_generator(wrong, config)
 
 
-def test_a_divergent_training_says_so(case: tuple[GeneratorConfig, Any]) -> None:
+def test_a_divergent_training_is_an_error(case: tuple[GeneratorConfig, Any]) -> None:
     config: Any = replace(case[0], learning_rate=1e30, epochs=50)  # type: ignore[type-var]
     with pytest.raises(InvalidInputError, match="learning_rate"):
         train_generator(case[1], config)
 
 
-def test_a_device_that_is_not_there_is_named(case: tuple[GeneratorConfig, Any]) -> None:
-    with pytest.raises(InvalidInputError, match="device 'nowhere'"):
+def test_an_unavailable_device_is_an_error(case: tuple[GeneratorConfig, Any]) -> None:
+    with pytest.raises(InvalidInputError, match=r"device must be .* got 'nowhere'"):
         train_generator(case[1], case[0], device="nowhere")
 
 
@@ -225,32 +228,48 @@ def test_it_trains_on_a_gpu(case: tuple[GeneratorConfig, Any]) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"shape": (3, 9), "network": "conv"}, {"shape": (4, 4), "network": "conv", "channels": (8, 8, 8)},
-     {"shape": (16,), "network": "conv"}, {"network": "deep"}, {"values": "complex"}, {"dim": 2.5}, {"hidden": (True,)},
-     {"seed": -1}],
-)  # fmt: skip
+    [
+        {"shape": (3, 9), "network": "conv"},
+        {"shape": (4, 4), "network": "conv", "channels": (8, 8, 8)},
+        {"shape": (16,), "network": "conv"},
+        {"network": "deep"},
+        {"values": "complex"},
+        {"dim": 2.5},
+        {"hidden": (True,)},
+        {"seed": -1},
+    ],
+)
 @pytest.mark.parametrize("kind", [VAEConfig, GANConfig])
-def test_a_config_without_sense_is_refused(kind: Any, options: dict[str, Any]) -> None:
+def test_invalid_config_options_are_errors(kind: Any, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         kind(**{"shape": (8, 8), "dim": 2} | options)
 
 
 @pytest.mark.parametrize(
-    "told",
-    [{"kind": "nothing"}, {"kind": ["vae"]}, {"kind": "gan"}, {"config": {"shape": [5, 7], "dim": 10**12}},
-     {"config": {"shape": [5, 7], "dim": 3, "hidden": [10**9] * 9}}, {"config": {"shape": [5, 7], "dim": 3, "x": 1}},
-     {"config": []}, {"report": {}}, {"report": {"ended": "never"}}, {"format": 1}],
-)  # fmt: skip
-def test_a_description_that_lies_is_refused(told: dict[str, Any], tmp_path: Path) -> None:
-    """And no memory is taken for what the weights do not bear out."""
+    "changed",
+    [
+        {"kind": "nothing"},
+        {"kind": ["vae"]},
+        {"kind": "gan"},
+        {"config": {"shape": [5, 7], "dim": 10**12}},
+        {"config": {"shape": [5, 7], "dim": 3, "hidden": [10**9] * 9}},
+        {"config": {"shape": [5, 7], "dim": 3, "x": 1}},
+        {"config": []},
+        {"report": {}},
+        {"report": {"ended": "never"}},
+        {"format": 1},
+    ],
+)
+def test_an_inconsistent_description_is_an_error(changed: dict[str, Any], tmp_path: Path) -> None:
+    """Parameters take no memory before the weights are read."""
     network, report = train_generator(IMAGES, CASES["dense VAE, image"][0])
-    file = save_generator(network, report, tmp_path / "kept").with_suffix(".json")
-    file.write_text(json.dumps(json.loads(file.read_text()) | told))
+    file = save_generator(network, report, tmp_path / "stored").with_suffix(".json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
     with pytest.raises(InvalidInputError, match="cannot load a generator"):
         load_generator(file)
 
 
-def test_what_is_registered_must_be_a_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registered_class_must_be_a_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.BUILTIN["generators"], "odd", "bo_invert.search_domain:Domain")
-    with pytest.raises(InvalidInputError, match="is none"):
+    with pytest.raises(InvalidInputError, match="must be a subclass of Generator"):
         kind_of("odd")

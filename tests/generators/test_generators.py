@@ -1,3 +1,5 @@
+"""Tests of the VAE, the generator files and their cache."""
+
 import json
 import logging
 import sys
@@ -24,7 +26,7 @@ CONFIG = VAEConfig((4, 4), 2, hidden=(32,), beta=0.03, epochs=60, batch_size=16)
 
 @pytest.fixture(scope="module")
 def designs():
-    """Bumps of random position and width: two numbers say it all."""
+    """Bumps of random position and width: designs with two factors."""
     rng = np.random.default_rng(0)
     centre, width = rng.uniform(0, 3, (300, 1, 1)), rng.uniform(0.7, 2.0, (300, 1, 1))
     rows, columns = np.mgrid[:4, :4]
@@ -40,7 +42,7 @@ def weights(vae):
     return torch.cat([value.flatten() for value in vae.state_dict().values()]).numpy()
 
 
-def test_it_learns(trained):
+def test_training_reduces_the_reconstruction_error(trained):
     vae, report = trained
     assert report.figures["reconstruction"] < 0.5 * report.figures["spread"]
     assert not vae.training
@@ -53,7 +55,7 @@ def test_designs_lie_between_zero_and_one(trained):
     assert 0 <= made.min() <= made.max() <= 1
 
 
-def test_the_seed_decides_and_the_global_generator_does_not(designs, trained):
+def test_only_the_seed_determines_the_weights(designs, trained):
     short = replace(CONFIG, epochs=2)
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -66,7 +68,7 @@ def test_the_seed_decides_and_the_global_generator_does_not(designs, trained):
     )
 
 
-def test_it_stops_early(designs):
+def test_patience_stops_training(designs):
     report = train_generator(designs, replace(CONFIG, epochs=500, patience=1))[1]
     assert report.epochs < 500
 
@@ -82,12 +84,12 @@ def test_progress_goes_to_stderr(designs, capsys):
     ("change", "message"),
     [
         (lambda x: x * 2, r"\[0, 1\]"),
-        (lambda x: x - np.nan, "not finite"),
-        (lambda x: x[:, :3], "that shape"),
-        (lambda x: x[:5], "20 or more"),
+        (lambda x: x - np.nan, "must be finite"),
+        (lambda x: x[:, :3], "must have shape"),
+        (lambda x: x[:5], "n >= 20"),
     ],
 )
-def test_designs_that_do_not_fit_are_refused(designs, change, message):
+def test_designs_that_do_not_fit_are_errors(designs, change, message):
     with pytest.raises(InvalidInputError, match=message):
         train_generator(change(designs), CONFIG)
 
@@ -95,24 +97,24 @@ def test_designs_that_do_not_fit_are_refused(designs, change, message):
 @pytest.mark.parametrize(
     "options", [{"dim": 0}, {"hidden": (0,)}, {"shape": ()}, {"learning_rate": 0.0}]
 )
-def test_a_config_without_sense_is_refused(options):
+def test_invalid_config_options_are_errors(options):
     with pytest.raises(InvalidInputError, match="VAEConfig"):
         replace(CONFIG, **options)
 
 
-def test_a_divergent_training_says_so(designs):
+def test_a_divergent_training_is_an_error(designs):
     with pytest.raises(InvalidInputError, match="learning_rate"):
         train_generator(designs, replace(CONFIG, learning_rate=1e20))
 
 
-def test_saved_and_loaded_it_is_the_same(trained, tmp_path):
-    path = save_generator(*trained, tmp_path / "kept")
+def test_a_saved_generator_loads_unchanged(trained, tmp_path):
+    path = save_generator(*trained, tmp_path / "stored")
     vae, report = load_generator(path)
     assert_array_equal(weights(vae), weights(trained[0]))
     assert report == trained[1]
     assert vae.config == CONFIG
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["kept.json", "kept.safetensors"]
-    assert json.loads((tmp_path / "kept.json").read_text())["config"]["dim"] == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["stored.json", "stored.safetensors"]
+    assert json.loads((tmp_path / "stored.json").read_text())["config"]["dim"] == 2
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -120,14 +122,14 @@ def test_a_missing_file_is_named(tmp_path):
         load_generator(tmp_path / "nothing")
 
 
-def refuse(*args, **kwargs):
+def fail(*args, **kwargs):
     raise AssertionError("trained although the cache had it")
 
 
-def test_the_cache_spares_the_second_training(designs, tmp_path, monkeypatch):
+def test_a_cached_generator_is_not_trained_again(designs, tmp_path, monkeypatch):
     short = replace(CONFIG, epochs=2)
     first = cached_generator(designs, short, "bumps", directory=tmp_path)
-    monkeypatch.setattr(VAE, "fit", refuse)
+    monkeypatch.setattr(VAE, "fit", fail)
     assert_array_equal(
         weights(cached_generator(designs, short, "bumps", directory=tmp_path)[0]), weights(first[0])
     )
@@ -145,7 +147,7 @@ def test_a_damaged_cache_entry_is_trained_again(designs, tmp_path, caplog, suffi
     next(tmp_path.glob(f"*{suffix}")).write_bytes(content)
     with caplog.at_level(logging.WARNING):
         again = cached_generator(designs, short, "bumps", directory=tmp_path)
-    assert "training it again" in caplog.text
+    assert "is trained again" in caplog.text
     assert_array_equal(weights(again[0]), weights(first[0]))
     assert_array_equal(
         weights(load_generator(next(tmp_path.glob("*.safetensors")))[0]), weights(first[0])
@@ -159,16 +161,16 @@ def test_a_cache_that_cannot_be_written_only_warns(designs, tmp_path, caplog):
             designs, replace(CONFIG, epochs=1), "bumps", directory=tmp_path / "file"
         )
     assert isinstance(vae, VAE)
-    assert "could not be kept" in caplog.text
+    assert "cannot write the generator" in caplog.text
 
 
-def test_an_interrupted_write_leaves_no_trace(trained, tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_no_files(trained, tmp_path, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(storage.os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        save_generator(*trained, tmp_path / "kept")
+        save_generator(*trained, tmp_path / "stored")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,13 +181,13 @@ def test_the_cache_directory_follows_the_environment(monkeypatch, tmp_path):
     assert cache_directory().parts[-2:] == (".cache", "bo_invert")
 
 
-def test_without_safetensors_the_remedy_is_named(designs, monkeypatch):
+def test_the_error_names_the_missing_extra(designs, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     with pytest.raises(MissingExtraError, match=r"bo-invert\[demo\]"):
         cached_generator(designs, CONFIG, "bumps")
 
 
-def test_convolutions_learn(designs):
+def test_convolutions_reduce_the_reconstruction_error(designs):
     config = VAEConfig(
         (4, 4), 2, network="conv", channels=(8, 16), beta=0.03, epochs=40, batch_size=16
     )
@@ -194,8 +196,8 @@ def test_convolutions_learn(designs):
     assert report.figures["active"] == 2
 
 
-def test_any_numbers_are_learnt_in_their_own_units():
-    """Two factors behind six numbers of very different size; one number never changes."""
+def test_designs_of_any_scale_are_standardised():
+    """Six numbers of very different scales depend on two factors; one number is constant."""
     rng = np.random.default_rng(0)
     factors = rng.standard_normal((400, 2))
     vectors = factors @ rng.standard_normal((2, 6)) * [1.0, 1e3, 1e-3, 1.0, 1.0, 0.0] + [
@@ -219,25 +221,25 @@ def test_any_numbers_are_learnt_in_their_own_units():
     assert (np.abs(drawn.std(axis=0)[:5] / spread[:5] - 1) < 0.4).all()
 
 
-def test_a_collapsed_posterior_is_said(designs):
+def test_posterior_collapse_is_reported(designs):
     report = train_generator(designs, replace(CONFIG, beta=100.0, epochs=10))[1]
     assert report.figures["active"] == 0
     assert "posterior collapse" in str(report)
 
 
-def test_validity_is_the_share_that_somebody_says_yes_to(designs):
+def test_validity_is_the_accepted_share_of_draws(designs):
     short = replace(CONFIG, epochs=1)
-    told = train_generator(designs, short, valid=lambda drawn: np.arange(len(drawn)) % 4 == 0)[1]
-    assert told.figures["validity"] == 0.25
+    report = train_generator(designs, short, valid=lambda drawn: np.arange(len(drawn)) % 4 == 0)[1]
+    assert report.figures["validity"] == 0.25
     assert "validity" not in train_generator(designs, short)[1].figures
 
 
-def test_values_outside_the_unit_interval_name_the_remedy(designs):
+def test_values_outside_the_unit_interval_are_errors_with_a_remedy(designs):
     with pytest.raises(InvalidInputError, match="values='real'"):
         train_generator(designs * 3, CONFIG)
 
 
-def test_weights_and_description_of_two_networks_are_no_network(designs, tmp_path):
+def test_a_description_of_other_weights_is_an_error(designs, tmp_path):
     for seed in (0, 1):
         save_generator(
             *train_generator(designs, replace(CONFIG, epochs=1, seed=seed)), tmp_path / f"{seed}"

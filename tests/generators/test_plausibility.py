@@ -1,3 +1,5 @@
+"""Tests of fitted measures and of the plausibility of codes and designs."""
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -37,7 +39,7 @@ def test_plausibility_is_calibrated_on_fresh_codes(measure, level):
 
 
 def overlapping(n, seed):
-    """Ten clusters of their own widths in 32 dimensions, and codes enough for few parameters only."""
+    """Ten clusters of different widths in 32 dimensions, with few codes per parameter."""
     known = np.random.default_rng(5)
     centres, widths = 1.5 * known.standard_normal((10, 32)), known.uniform(0.2, 1.0, (10, 32))
     rng = np.random.default_rng(seed)
@@ -45,8 +47,8 @@ def overlapping(n, seed):
     return centres[which] + widths[which] * rng.standard_normal((n, 32))
 
 
-def test_plausibility_is_calibrated_where_mixtures_have_many_parameters():
-    """Densities of a fit to all codes must not be ranked among those of fits that found other modes."""
+def test_plausibility_is_calibrated_for_mixtures_with_many_parameters():
+    """Fits to all codes and to the folds must find the same modes."""
     off = []
     for seed in range(3):
         measure = fit_measure(overlapping(1000, seed), seed)
@@ -56,7 +58,7 @@ def test_plausibility_is_calibrated_where_mixtures_have_many_parameters():
     assert np.abs(np.mean(off, axis=0)).max() < 0.03
 
 
-def test_fresh_codes_are_ranked_against_where_there_are_any():
+def test_fresh_codes_calibrate_the_densities():
     rng = np.random.default_rng(0)
     measure = fit_measure(rng.standard_normal((200, 3)), fresh=2.0 * rng.standard_normal((9000, 3)))
     assert len(measure.reference.quantiles) == 2000
@@ -64,7 +66,7 @@ def test_fresh_codes_are_ranked_against_where_there_are_any():
     assert_allclose([(ranks <= level).mean() for level in (0.05, 0.5)], [0.05, 0.5], atol=0.02)
 
 
-def test_the_gap_between_clusters_is_implausible_though_it_is_the_mean(measure):
+def test_the_mean_between_clusters_is_implausible(measure):
     assert measure.reference.plausibility(np.zeros((1, 3)))[0] < 0.01
     assert measure.reference.plausibility(measure.whiten(CENTRES)).min() > 0.5
 
@@ -106,9 +108,8 @@ def test_coordinates_of_very_different_scale_are_whitened_each():
     codes = np.random.default_rng(0).standard_normal((400, 3)) * [1.0, 1e-4, 100.0]
     covariance = np.cov(fit_measure(codes).whiten(codes).T)
     assert_allclose(covariance.diagonal(), 1.0, atol=0.01)
-    assert_allclose(
-        covariance, np.eye(3), atol=0.1
-    )  # correlations that may be chance are not taken at their word
+    # Correlations are shrunk, so that the covariance is not exactly I.
+    assert_allclose(covariance, np.eye(3), atol=0.1)
 
 
 def test_a_constant_coordinate_is_no_obstacle():
@@ -127,13 +128,13 @@ def test_few_codes_of_many_dimensions_stay_finite():
 @pytest.mark.parametrize(
     ("codes", "message"),
     [
-        (np.zeros((5, 3)), "too few"),
+        (np.zeros((5, 3)), "at least 8 rows"),
         (np.ones((50, 3)), "equal"),
-        (np.full((50, 3), np.nan), "not finite"),
+        (np.full((50, 3), np.nan), "must be finite"),
         (np.zeros(50), "shape"),
     ],
 )
-def test_codes_that_cannot_be_measured_are_refused(codes, message):
+def test_invalid_codes_are_errors(codes, message):
     with pytest.raises(InvalidInputError, match=message):
         fit_measure(codes)
 
@@ -164,34 +165,34 @@ def test_fresh_real_designs_are_uniform(realism, level):
     assert abs((realism(real(10_000, 2)) <= level).mean() - level) < 0.03
 
 
-def test_designs_off_the_manifold_get_nothing(realism):
+def test_designs_off_the_manifold_are_implausible(realism):
     assert realism(np.random.default_rng(0).standard_normal((100, 6)) * 2).mean() < 0.01
 
 
-def test_designs_on_the_manifold_but_far_out_get_nothing(realism):
+def test_designs_far_out_on_the_manifold_are_implausible(realism):
     assert_array_equal(realism(np.array([[9.0, 0.0]]) @ BASIS.T), 0.0)
 
 
-def test_one_bad_score_is_enough(realism):
+def test_one_bad_score_makes_a_design_implausible(realism):
     middle = np.zeros((1, 6))
     off = middle + 2 * np.linalg.svd(BASIS.T)[2][-1]
     assert realism(middle)[0] > 0.5
     assert realism(off)[0] == 0.0
 
 
-def test_a_design_that_is_not_finite_is_not_real_and_spares_its_neighbours(realism):
+def test_a_design_with_nan_has_plausibility_zero_and_leaves_others_unchanged(realism):
     designs = real(3, 0)
     alone = realism(designs)
     designs[1, 2] = np.nan
     assert_array_equal(realism(designs), [alone[0], 0.0, alone[2]])
 
 
-def test_no_designs_no_numbers(realism):
+def test_no_designs_give_no_plausibilities(realism):
     assert realism([]).shape == (0,)
 
 
-def test_pieces_that_do_not_fit_are_refused(realism):
+def test_mismatched_pieces_are_errors(realism):
     with pytest.raises(InvalidInputError, match="held-out"):
         DesignRealism(lambda x: x, lambda z: z, realism.measure, [])
-    with pytest.raises(InvalidInputError, match="come back"):
+    with pytest.raises(InvalidInputError, match="must return designs of shape"):
         DesignRealism(lambda x: x @ BASIS, lambda z: z, realism.measure, real(10, 0))

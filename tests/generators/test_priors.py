@@ -1,4 +1,4 @@
-"""Priors as maps of N(0, I)."""
+"""Tests of priors as maps from N(0, I)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POINTS = np.random.default_rng(0).standard_normal((4000, 3))
 
 
 @pytest.mark.parametrize("prior", PRIORS, ids=str)
-def test_tensors_and_arrays_agree_and_the_way_back_leads_back(prior: Prior) -> None:
+def test_tensors_agree_with_arrays_and_points_inverts_codes(prior: Prior) -> None:
     codes = prior.codes(POINTS)
     assert_allclose(prior.tensor(torch.tensor(POINTS)), codes, rtol=1e-9, atol=1e-12)
     assert_allclose(prior.codes(prior.points(codes)), codes, atol=3e-3)
@@ -60,16 +60,22 @@ def test_draws_are_those_of_the_prior() -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: Uniform(1.0, 1.0), lambda: Truncated(0.0), lambda: Sphere(-1.0), lambda: named_prior("cauchy"),
-     lambda: as_prior(3, None), lambda: Latent(lambda z: z, 2, prior="cauchy")],
-)  # fmt: skip
-def test_priors_without_sense_are_refused(make: Any) -> None:
+    [
+        lambda: Uniform(1.0, 1.0),
+        lambda: Truncated(0.0),
+        lambda: Sphere(-1.0),
+        lambda: named_prior("cauchy"),
+        lambda: as_prior(3, None),
+        lambda: Latent(lambda z: z, 2, prior="cauchy"),
+    ],
+)
+def test_invalid_priors_are_errors(make: Any) -> None:
     with pytest.raises(InvalidInputError):
         make()
 
 
 class Decoder(torch.nn.Module):
-    """Says what its codes are drawn from."""
+    """Decoder with its own prior."""
 
     def __init__(self, prior: Any) -> None:
         super().__init__()
@@ -80,7 +86,7 @@ class Decoder(torch.nn.Module):
         return codes
 
 
-def test_a_decoder_is_asked_for_its_prior() -> None:
+def test_the_prior_of_the_decoder_is_the_default() -> None:
     space = Latent(Decoder(Uniform(-1.0, 1.0)), 3)
     assert np.abs(space.decode(30 * POINTS)).max() <= 1.0
     assert space.to_json()["prior"] == "Uniform(low=-1.0, high=1.0)"
@@ -88,7 +94,7 @@ def test_a_decoder_is_asked_for_its_prior() -> None:
     assert_allclose(space.codes(POINTS), space.decode_tensor(torch.tensor(POINTS)), atol=1e-6)
 
 
-def test_a_decoder_that_draws_its_codes_is_measured() -> None:
+def test_the_measure_is_fitted_to_draws_of_the_decoder() -> None:
     space = Latent(Decoder(lambda rng, n: 5 + rng.random((n, 3))), 3)
     assert space.measure is not None
     assert_allclose(space.measure.mean, 5.5, atol=0.02)
@@ -97,11 +103,11 @@ def test_a_decoder_that_draws_its_codes_is_measured() -> None:
 @pytest.mark.parametrize(
     "own", [torch.nn.Linear(2, 2), "uniform", lambda: None, torch.distributions.Normal(0.0, 1.0)]
 )
-def test_what_else_decoders_call_a_prior_is_left_alone(own: Any) -> None:
+def test_other_attributes_named_prior_are_ignored(own: Any) -> None:
     assert Latent(Decoder(own), 3).to_json()["measure"] == "N(0, I)"
 
 
-def test_a_prior_that_is_given_wins() -> None:
+def test_a_given_prior_overrides_that_of_the_decoder() -> None:
     assert (
         Latent(Decoder(Uniform()), 3, prior="normal").to_json()
         == Latent(Decoder(None), 3).to_json()
@@ -110,8 +116,8 @@ def test_a_prior_that_is_given_wins() -> None:
     assert as_prior(None, Decoder(None)) == (Normal(), None)
 
 
-def test_codes_of_a_bounded_prior_are_measured_where_it_is_normal() -> None:
-    """So a measured part of a uniform prior stays inside its bounds."""
+def test_codes_of_a_bounded_prior_are_measured_in_its_normal_coordinates() -> None:
+    """Samples of the fitted measure stay within the bounds of the uniform prior."""
     known = np.random.default_rng(1).uniform(0.5, 1.0, (500, 3))
     space = Latent(Decoder(Uniform()), 3, codes=known)
     codes = space.codes(space.sample(np.random.default_rng(0), 2000))

@@ -1,4 +1,4 @@
-"""Two samples compared: what says that a generator is good, and that it lost modes."""
+"""Tests of energy distance, precision, coverage and the remark on lost modes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def clusters(n: int, seed: int, modes: np.ndarray = MODES) -> np.ndarray:
     return modes[rng.integers(len(modes), size=n)] + 0.3 * rng.standard_normal((n, 2))
 
 
-def test_energy_distance_is_that_of_the_definition() -> None:
+def test_energy_distance_agrees_with_its_definition() -> None:
     one, other = np.array([[0.0], [2.0]]), np.array([[1.0], [4.0]])
     assert energy_distance(one, other) == pytest.approx(2 * (1 + 4 + 1 + 2) / 4 - 2 - 3)
 
 
-def test_energy_distance_vanishes_between_like_samples_and_grows_with_a_shift() -> None:
+def test_energy_distance_is_zero_for_one_distribution_and_grows_with_a_shift() -> None:
     real = clusters(800, 0)
     assert abs(energy_distance(real, clusters(800, 1))) < 0.02
     shifts = [energy_distance(real, clusters(800, 1) + shift) for shift in (0.2, 0.5, 1.0)]
@@ -29,12 +29,12 @@ def test_energy_distance_vanishes_between_like_samples_and_grows_with_a_shift() 
 
 
 def test_fidelity_of_one_distribution() -> None:
-    told = fidelity(clusters(400, 0), clusters(1600, 1))
-    assert told["precision"] > 0.95
-    assert told["coverage"] == pytest.approx(1 - 0.5**5, abs=0.02)
+    figures = fidelity(clusters(400, 0), clusters(1600, 1))
+    assert figures["precision"] > 0.95
+    assert figures["coverage"] == pytest.approx(1 - 0.5**5, abs=0.02)
 
 
-def test_a_lost_mode_costs_coverage_and_noise_costs_precision() -> None:
+def test_a_lost_mode_lowers_coverage_and_noise_lowers_precision() -> None:
     real = clusters(400, 0)
     lost = fidelity(real, clusters(1600, 1, MODES[:1]))
     assert lost["precision"] > 0.95
@@ -43,11 +43,11 @@ def test_a_lost_mode_costs_coverage_and_noise_costs_precision() -> None:
     assert noise["precision"] < 0.3
 
 
-def test_lost_modes_are_said() -> None:
+def test_lost_modes_give_a_remark() -> None:
     assert lost_modes({"coverage": 0.9, "coverage_of_real": 0.97}) == ()
     (remark,) = lost_modes({"coverage": 0.2, "coverage_of_real": 0.97})
     assert remark.startswith("mode collapse: draws cover 20% of the held-out designs")
 
 
-def test_few_designs_are_compared_with_what_there_is() -> None:
+def test_fidelity_accepts_few_designs() -> None:
     assert set(fidelity(clusters(3, 0), clusters(2, 1))) == {"precision", "coverage"}

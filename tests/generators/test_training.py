@@ -1,4 +1,4 @@
-"""What trainings have in common."""
+"""Tests of the training loop, the layers and the standardisation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bo_invert.generators.training import best_epoch, in_batches, split
 
 
 class Counter(nn.Module):
-    """Knows how many epochs it was trained for."""
+    """Network that counts its training epochs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,34 +32,34 @@ def run(losses: list[float], patience: int = 10) -> tuple[float, Any]:
     return float(network.epochs), ending
 
 
-def test_the_best_epoch_is_kept() -> None:
-    kept, ending = run([3.0, 1.0, 2.0, 1.5])
-    assert kept == 2
+def test_the_network_has_the_weights_of_the_best_epoch() -> None:
+    best, ending = run([3.0, 1.0, 2.0, 1.5])
+    assert best == 2
     assert (ending.epochs, ending.ended, ending.loss) == (4, "epochs", 1.0)
 
 
-def test_patience_ends() -> None:
-    kept, ending = run([3.0, 1.0, 2.0, 1.5, 0.5], patience=2)
-    assert kept == 2
+def test_patience_stops_training() -> None:
+    best, ending = run([3.0, 1.0, 2.0, 1.5, 0.5], patience=2)
+    assert best == 2
     assert (ending.epochs, ending.ended) == (4, "patience")
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
-def test_a_loss_that_is_not_finite_ends_in_words(loss: float) -> None:
+def test_a_loss_that_is_not_finite_is_an_error(loss: float) -> None:
     with pytest.raises(
         InvalidInputError,
-        match=r"loss of the counter is -?(nan|inf) after 2 epochs; lower learning_rate",
+        match=r"counter: loss must be finite, got -?(nan|inf) after 2 epochs. Decrease",
     ):
         run([1.0, loss])
 
 
-def test_what_is_held_out_is_not_learnt_from() -> None:
+def test_training_rows_and_held_out_rows_are_disjoint() -> None:
     rows, held = split(torch.arange(50.0), 0.2, torch.Generator().manual_seed(0))
     assert len(held) == 10
     assert sorted([*rows.tolist(), *held.tolist()]) == list(range(50))
 
 
-def test_batches_are_put_together_again() -> None:
+def test_batches_are_concatenated() -> None:
     x = torch.arange(3000.0)
     seen = []
     out = in_batches(lambda a, b: seen.append(len(a)) or a + b, x, x, device=torch.device("cpu"))
@@ -69,7 +69,7 @@ def test_batches_are_put_together_again() -> None:
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 7), (8, 8), (9, 4), (28, 28), (31, 32)])
 @pytest.mark.parametrize("channels", [(3,), (3, 5)])
-def test_images_of_any_size_go_down_and_up(
+def test_images_of_any_size_are_encoded_and_decoded(
     size: tuple[int, int], channels: tuple[int, ...]
 ) -> None:
     shape = (2, *size)
@@ -78,7 +78,7 @@ def test_images_of_any_size_go_down_and_up(
     assert Upward(6, channels, shape)(codes).shape == (3, *shape)
 
 
-def test_units() -> None:
+def test_units_standardise_designs() -> None:
     rng = np.random.default_rng(0)
     vectors = torch.tensor(
         rng.standard_normal((500, 3)) * [1e-3, 1e4, 0.0] + [5.0, 0.0, 7.0], dtype=torch.float32

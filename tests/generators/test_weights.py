@@ -1,4 +1,4 @@
-"""Other people's weights: what is numbers comes in, what is code does not."""
+"""Tests of ``load_weights``: it loads numbers and refuses code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def save_safetensors(values: Any, path: Path) -> None:
 
 
 def save_old(values: Any, path: Path) -> None:
-    """As torch did before version 1.6: pickles one after the other."""
+    """Save in the format before torch 1.6: consecutive pickles."""
     torch.save(values, path, _use_new_zipfile_serialization=False)
 
 
@@ -45,7 +45,7 @@ SAVERS = {"safetensors": save_safetensors, "pt": torch.save, "pth": save_old}
 
 
 @pytest.mark.parametrize("suffix", SAVERS)
-def test_weights_come_in(suffix: str, tmp_path: Path) -> None:
+def test_weights_are_loaded(suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"net.{suffix}"
     SAVERS[suffix](network(1).state_dict(), file)
     net = network().train()
@@ -55,7 +55,7 @@ def test_weights_come_in(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
-def test_wrappers_names_are_taken_off(prefix: str, tmp_path: Path) -> None:
+def test_prefixes_of_wrappers_are_removed(prefix: str, tmp_path: Path) -> None:
     torch.save(
         {prefix + name: value for name, value in network(1).state_dict().items()},
         tmp_path / "net.pt",
@@ -65,11 +65,11 @@ def test_wrappers_names_are_taken_off(prefix: str, tmp_path: Path) -> None:
     )
 
 
-def test_a_part_of_a_checkpoint(tmp_path: Path) -> None:
+def test_part_selects_the_weights_of_a_checkpoint(tmp_path: Path) -> None:
     file = tmp_path / "net.ckpt"
     torch.save({"state_dict": network(1).state_dict(), "epoch": 3}, file)
     with pytest.raises(
-        InvalidInputError, match=r"'state_dict', 'epoch'; name the one with the weights as part="
+        InvalidInputError, match=r"'state_dict', 'epoch'. Pass the key of the weights as part="
     ):
         load_weights(network(), file)
     with pytest.raises(InvalidInputError, match="no part 'model'"):
@@ -80,7 +80,7 @@ def test_a_part_of_a_checkpoint(tmp_path: Path) -> None:
 
 
 class Canary:
-    """Whoever unpickles this writes a file."""
+    """Object that writes a file when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -94,7 +94,7 @@ def bare(content: Any, file: Path) -> None:
 
 
 def script(content: Any, file: Path) -> None:
-    """An archive that calls itself TorchScript, which torch would hand on to another loader."""
+    """Save an archive marked as TorchScript, which torch passes to another loader."""
     torch.save(content, file)
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("archive/constants.pkl", pickle.dumps(content))
@@ -108,12 +108,11 @@ def script(content: Any, file: Path) -> None:
 @pytest.mark.parametrize(
     "wrap", [lambda c: c, lambda c: OrderedDict(weight=c), lambda c: {"state_dict": {"a": [c]}}]
 )
-def test_code_stays_out(
+def test_code_in_files_is_not_run(
     save: Any, suffix: str, wrap: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(
-        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1"
-    )  # what a notebook may have set for something else
+    # A notebook may have set this variable for another purpose.
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     file, canary = tmp_path / f"net.{suffix}", tmp_path / "canary"
     save(wrap(Canary(canary)), file)
     before = numbers(network())
@@ -126,23 +125,23 @@ def test_code_stays_out(
     np.testing.assert_array_equal(numbers(net), before)
 
 
-def test_the_canary_sings_elsewhere(tmp_path: Path) -> None:
-    """Without this the test above would show nothing."""
+def test_the_canary_runs_without_the_restriction(tmp_path: Path) -> None:
+    """Shows that the canary of the previous test works."""
     torch.save(Canary(tmp_path / "canary"), tmp_path / "net.pt")
     torch.load(tmp_path / "net.pt", weights_only=False)
     assert (tmp_path / "canary").exists()
 
 
-def test_a_whole_network_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_a_pickled_network_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     torch.save(network(), tmp_path / "net.pt")
     with pytest.raises(
-        InvalidInputError, match=r"wants to run torch\.nn.*save_file\(network\.state_dict\(\)"
+        InvalidInputError, match=r"needs to run torch\.nn.*save_file\(network\.state_dict\(\)"
     ):
         load_weights(network(), tmp_path / "net.pt")
 
 
 @pytest.mark.parametrize("version", ["2.5.1", "2.4.0+cpu", "1.13.1", "2.5.0a0+git1"])
-def test_a_torch_that_is_not_sound_reads_no_pickles(
+def test_old_torch_versions_read_no_pickles(
     version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save(network(1).state_dict(), tmp_path / "net.pt")
@@ -154,7 +153,7 @@ def test_a_torch_that_is_not_sound_reads_no_pickles(
     load_weights(network(), tmp_path / "net.safetensors")
 
 
-def test_without_safetensors_the_remedy_is_named(
+def test_the_error_names_the_missing_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_safetensors(network(1).state_dict(), tmp_path / "net.safetensors")
@@ -166,10 +165,15 @@ def test_without_safetensors_the_remedy_is_named(
 @pytest.mark.parametrize("suffix", SAVERS)
 @pytest.mark.parametrize(
     ("other", "message"),
-    [(nn.Linear(2, 4), r"missing: 0.weight, .*; not wanted: "),
-     (nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)), r"0.weight has shape \(4, 3\), not \(4, 2")],
-)  # fmt: skip
-def test_weights_of_another_network_change_nothing(
+    [
+        (nn.Linear(2, 4), r"missing: 0.weight, .*; unexpected: "),
+        (
+            nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)),
+            r"0.weight has shape \(4, 3\), not \(4, 2",
+        ),
+    ],
+)
+def test_weights_of_another_network_are_errors_and_change_nothing(
     other: nn.Module, message: str, suffix: str, tmp_path: Path
 ) -> None:
     SAVERS[suffix](other.state_dict(), tmp_path / f"net.{suffix}")
@@ -181,18 +185,18 @@ def test_weights_of_another_network_change_nothing(
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x80\x04garbage", bytes(range(256))])
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_damaged_files_are_refused_in_words(content: bytes, suffix: str, tmp_path: Path) -> None:
+def test_damaged_files_are_errors(content: bytes, suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"net.{suffix}").write_bytes(content)
     with pytest.raises(InvalidInputError, match=f"net.{suffix}"):
         load_weights(network(), tmp_path / f"net.{suffix}")
 
 
-def test_what_holds_no_weights_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="there is no file"):
+def test_files_without_weights_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="must be an existing file"):
         load_weights(network(), tmp_path / "nothing.pt")
     for held in (torch.zeros(3), {}, {"a": 1}, {1: torch.zeros(2)}):
         stream = io.BytesIO()
         torch.save(held, stream)
         (tmp_path / "net.pt").write_bytes(stream.getvalue())
-        with pytest.raises(InvalidInputError, match="is no state_dict"):
+        with pytest.raises(InvalidInputError, match="is not a state_dict"):
             load_weights(network(), tmp_path / "net.pt")

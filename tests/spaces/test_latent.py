@@ -244,7 +244,7 @@ def broken(z):
         (lambda: Latent(Coder(), 5), "length of a code"),
         (lambda: Latent(Coder(), DIM, level=0.0), "level"),
         (lambda: Latent(Coder(), DIM, codes=codes()[:, :2]), r"shape \(n, 3\)"),
-        (lambda: Latent(Coder(), DIM, codes=codes(4)), "too few"),
+        (lambda: Latent(Coder(), DIM, codes=codes(4)), "at least 8 rows"),
         (
             lambda: Latent(Coder(), DIM, codes=codes(), data=codes()),
             "codes and data|data and codes",
@@ -253,15 +253,15 @@ def broken(z):
         (lambda: Latent(Coder(), DIM, data=np.zeros((9, 7, 2))), "encoder fails"),
         (
             lambda: Latent(Coder(), DIM, encoder=lambda x: x[:1], data=np.zeros((9, 2, 2))),
-            "encoder turned",
+            "encoder must return one result per row",
         ),
         (lambda: Latent(lambda z: z, DIM, data=codes()), "no encoder"),
-        (lambda: Latent(nn.Linear(DIM, 2), DIM, data=codes()), "decoder makes"),
+        (lambda: Latent(nn.Linear(DIM, 2), DIM, data=codes()), "the decoder's shape"),
         (lambda: Latent(lambda z: z[:1], DIM), "one result per row"),
         (lambda: Latent(lambda z: 1.0, DIM), "one result per row"),
         (lambda: Latent(broken, DIM), "not finite"),
         (lambda: Latent("decoder", DIM), "callable"),
-        (lambda: Latent(nn.Flatten(0), DIM), "first axis"),
+        (lambda: Latent(nn.Flatten(0), DIM), r"tensor of shape \(3, \.\.\.\)"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_at_once(make, message):

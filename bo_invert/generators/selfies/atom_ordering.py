@@ -1,8 +1,8 @@
-"""Molecules written in an order in which rings close soon.
+"""SMILES with an atom order that closes rings early.
 
-SELFIES closes a ring by counting back. RDKit's canonical SMILES leaves a ring for whatever hangs on it and closes it
-after that, so that the count depends on all that was written meanwhile, and a generator that errs by one atom there
-makes a large ring of a small one. Here the smaller is written first: the rest of a ring before what hangs on it.
+SELFIES closes a ring by a count of atoms back to its start. RDKit's canonical SMILES writes the
+substituents of a ring before the ring closes. The count then depends on these, and one wrong atom
+changes the ring size. Here the smaller part comes first: the rest of a ring, then its substituents.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ _BONDS = {"SINGLE": "", "DOUBLE": "=", "TRIPLE": "#"}
 
 
 def ordered(made: Any) -> str | None:
-    """SMILES of RDKit's molecule, without aromatic bonds, that begins at an end and writes small branches first.
+    """Write an RDKit molecule as Kekulé SMILES that starts at an end, with small branches first.
 
-    None for molecules that have to be left in RDKit's order: with stereochemistry or bonds of other kinds.
+    Returns:
+        None for molecules with stereochemistry or with other bonds than single, double and triple.
     """
     from rdkit import Chem
 
     kekule = Chem.Mol(made)
     Chem.Kekulize(kekule, clearAromaticFlags=True)
     bonds = {
-        frozenset((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())): _BONDS.get(
-            str(bond.GetBondType())
-        )
-        for bond in kekule.GetBonds()
+        frozenset((b.GetBeginAtomIdx(), b.GetEndAtomIdx())): _BONDS.get(str(b.GetBondType()))
+        for b in kekule.GetBonds()
     }
+    # Stereo marks depend on the order of the atoms, and other bonds have no mark here.
     if None in bonds.values():
         return None
     names = [atom.GetSmarts(isomericSmiles=True) for atom in kekule.GetAtoms()]
@@ -45,6 +45,7 @@ def ordered(made: Any) -> str | None:
     distances = Chem.GetDistanceMatrix(made)
     texts = []
     for atoms in fragments:
+        # Start at an atom of the largest eccentricity, an end of the longest chain.
         root = max(atoms, key=lambda i: (max(distances[i, j] for j in atoms), -ranks[i]))
         texts.append(_written(root, around, names, bonds))
     return ".".join(sorted(texts))
@@ -53,7 +54,7 @@ def ordered(made: Any) -> str | None:
 def _written(
     root: int, around: dict[int, list[int]], names: list[str], bonds: dict[frozenset[int], Any]
 ) -> str:
-    """SMILES of the fragment of an atom, by depth first search from there."""
+    """Write the SMILES of the fragment of atom ``root`` by depth-first search."""
     children: dict[int, list[int]] = {}
     closures: dict[int, list[tuple[int, int]]] = {}
     seen: set[int] = set()
@@ -69,7 +70,8 @@ def _written(
                 count += 1
                 closures.setdefault(other, []).append((count, atom))
                 closures.setdefault(atom, []).append((count, other))
-        sizes = {other: _beyond(other, seen, around) for other in ahead if other not in seen}
+        # Small branches first: the main chain, the last branch, needs no parentheses.
+        sizes = {other: _branch_size(other, seen, around) for other in ahead if other not in seen}
         for other in sorted(sizes, key=sizes.__getitem__):
             if other not in seen:
                 children[atom].append(other)
@@ -88,8 +90,8 @@ def _written(
     return text(root, None)
 
 
-def _beyond(start: int, seen: set[int], around: dict[int, list[int]]) -> int:
-    """How many atoms can be reached from an atom without those that were seen."""
+def _branch_size(start: int, seen: set[int], around: dict[int, list[int]]) -> int:
+    """Count the atoms reachable from ``start`` without passing through ``seen``."""
     reached, edge = {start}, [start]
     while edge:
         new = {other for atom in edge for other in around[atom]} - reached - seen
@@ -99,4 +101,5 @@ def _beyond(start: int, seen: set[int], around: dict[int, list[int]]) -> int:
 
 
 def _label(number: int) -> str:
+    """Format a ring number: ``%`` precedes numbers of two digits."""
     return str(number) if number < 10 else f"%{number:02d}"

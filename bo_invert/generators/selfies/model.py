@@ -1,7 +1,7 @@
-"""A variational autoencoder of molecules: SMILES in, SMILES out, SELFIES in between, so that every code is a molecule.
+"""Variational autoencoder of molecules from SMILES to SMILES (Gómez-Bombarelli et al. 2018).
 
-Gómez-Bombarelli et al., "Automatic chemical design using a data-driven continuous representation of molecules", 2018;
-with SELFIES: Krenn et al. 2020. Needs the extra ``molecules``.
+The network generates SELFIES (Krenn et al. 2020), in which every string is a valid molecule. Needs
+the extra ``molecules``.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from bo_invert.generators.selfies.vocabulary import (
     from_selfies,
     to_selfies,
 )
-from bo_invert.generators.training import FEWEST
+from bo_invert.generators.training import BATCH_ROWS, MIN_DESIGNS
 from bo_invert.types import Array
-
-_ROWS = 1024
 
 
 @dataclass(frozen=True)
 class SelfiesConfig(GeneratorConfig):
-    """What a VAE of molecules is and how it is trained.
+    """Architecture and training options of a VAE of molecules.
 
     Args:
         dim: length of a code.
-        stereo: tell stereoisomers apart. Otherwise designs have no stereochemistry.
-        merges: how many frequent runs of SELFIES symbols become tokens of their own.
+        stereo: encode stereochemistry. Otherwise designs have none.
+        merges: number of frequent pairs of SELFIES tokens merged into new tokens.
         hidden: width of the decoder's recurrent layer.
-        channels: of the encoder's convolutions.
-        beta: weight of the Kullback-Leibler term, reached by and by over the first third of the training. The lower
-            it is the more molecules come back from a cycle as they were, but the rougher is the latent: of 0.1, 0.2 and
-            0.4 draws look more real each time, and their neighbours more alike.
-        free_nats: how much each coordinate may tell of a molecule at no cost, so that none is left unused (free bits,
-            Kingma et al. 2016).
-        dropout: share of the decoder's previous tokens that are hidden from it in training, so that it reads the code.
-        epochs: at most this many.
-        patience: stop after so many epochs without a better held-out loss.
+        channels: channels of the encoder's convolutions.
+        beta: weight of the Kullback-Leibler divergence, which rises linearly over the first 30 %
+            of the training. Lower values reconstruct more molecules exactly. Higher values give a
+            smoother latent space with more realistic draws.
+        free_nats: divergence per code coordinate without penalty, which prevents unused
+            coordinates (free bits, Kingma et al. 2016).
+        dropout: share of previous tokens hidden from the decoder in training, so that it uses the
+            code (Bowman et al. 2016).
+        epochs: largest number of epochs.
+        patience: number of epochs without a lower held-out loss after which training stops.
         batch_size: molecules per step.
-        learning_rate: the highest; it rises for a tenth of the training and falls to zero.
-        seed: of the initial weights, the shuffling and the noise.
-        tokens: the vocabulary; learnt in training where it is empty.
-        length: most tokens that a molecule may have; learnt with them.
+        learning_rate: peak step size of AdamW. It rises for a tenth of the training, then falls to
+            zero.
+        seed: seed of the initial weights, the shuffling and the noise.
+        tokens: vocabulary; fitted in training if empty.
+        length: largest number of tokens of a molecule; fitted with the vocabulary.
     """
 
     kind: ClassVar[str] = "selfies"
@@ -76,44 +76,43 @@ class SelfiesConfig(GeneratorConfig):
     length: int = 0
 
     def __post_init__(self) -> None:
-        self.refuse(
-            dim=self.dim, hidden=self.hidden, channels=self.channels, epochs=self.epochs, patience=self.patience,
-            batch_size=self.batch_size,
-        )  # fmt: skip
+        self.check_sizes("dim", "hidden", "channels", "epochs", "patience", "batch_size")
         if self.merges < 0 or not (
             self.learning_rate > 0 and min(self.beta, self.free_nats) >= 0 and 0 <= self.dropout < 1
         ):
             raise InvalidInputError(
-                "SelfiesConfig: merges, beta and free_nats are at least 0, learning_rate above 0, dropout in [0, 1), "
-                f"got {self}"
+                "SelfiesConfig: merges, beta and free_nats must be >= 0, learning_rate > 0 and "
+                f"dropout in [0, 1), got {self}"
             )
         if self.tokens:
             Vocabulary(self.tokens, self.length)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The tokens.
+        """Vocabulary of tokens.
 
         Raises:
-            InvalidInputError: they are not known before a training.
+            InvalidInputError: the vocabulary is not fitted yet.
         """
         if not self.tokens:
             raise InvalidInputError(
-                "SelfiesConfig: the tokens are learnt in training; train it with train_generator"
+                "SelfiesConfig: tokens must not be empty, got (). Train with train_generator, "
+                "which fits the vocabulary."
             )
         return Vocabulary(self.tokens, self.length)
 
 
 class SelfiesNetwork(Generator[SelfiesConfig]):
-    """``encode`` takes SMILES to the means of their codes, ``forward`` codes to canonical SMILES.
+    """Encoder and decoder of a VAE of molecules: SMILES to mean codes, codes to canonical SMILES.
 
-    The encoder sees the tokens, through convolutions, and how often which substructure occurs, so that like molecules
-    have like codes from the start. A recurrent layer that sees the code at every step writes tokens, always the
-    likeliest next one: one code is one molecule. The first token has an atom, so there is always something. Were RDKit
-    ever to refuse what SELFIES says, the design would be the empty text.
+    The encoder combines convolutions over tokens with counts of substructures, which give similar
+    molecules similar codes from the first epoch. The decoder is a recurrent network (GRU) with the
+    code as an input of each step. It selects the most probable token, so that each code has one
+    molecule. The first token has an atom: no molecule is empty. If RDKit rejects a decoded
+    SELFIES, the design is the empty string.
 
     Args:
-        config: with its tokens; training options are not used here.
+        config: architecture with tokens; the constructor ignores the training options.
 
     Raises:
         InvalidInputError: the config has no tokens.
@@ -144,29 +143,40 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
         self.last = nn.Linear(config.hidden, tokens)
 
     def posterior(self, rows: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, each ``(n, d)``, of the codes of molecules.
+        """Return mean and log variance, each ``(n, d)``, of the codes of molecules.
+
+        The log variance is clamped to [-12, 4], which prevents overflow.
 
         Args:
-            rows: tokens, shape ``(n, length)``.
-            present: counts of substructures, shape ``(n, 1024)``; see ``selfies_tokens.counts``.
+            rows: indices of tokens, shape ``(n, length)``.
+            present: counts of substructures, shape ``(n, 1024)``; see ``vocabulary.counts``.
         """
-        seen = self.convolutions(self.embedding(rows).transpose(1, 2)).flatten(1)
-        both = self.order(seen) + self.presence(present.log1p())
+        convolved = self.convolutions(self.embedding(rows).transpose(1, 2)).flatten(1)
+        # Token order and substructure counts describe a molecule independently; both are summed.
+        # log(1 + count) limits the weight of substructures that occur many times.
+        both = self.order(convolved) + self.presence(present.log1p())
         mean, log_variance = self.head(F.silu(both)).chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 4.0)
 
     def logits(self, codes: Tensor, before: Tensor) -> Tensor:
-        """Of the next token, ``(n, l, tokens)``, given codes ``(n, d)`` and the tokens before it, ``(n, l)``."""
+        """Return logits ``(n, l, tokens)`` of the next token.
+
+        Args:
+            codes: shape ``(n, d)``.
+            before: indices of the previous tokens, shape ``(n, l)``.
+        """
+        # The code sets the initial state and is an input of each step, which keeps it in use.
         reminder = self.remind(codes)[:, None].expand(-1, before.shape[1], -1)
-        seen = torch.cat([self.embedding(before), reminder], dim=2)
-        states, _ = self.recurrent(seen, self.first(codes).tanh()[None])
+        inputs = torch.cat([self.embedding(before), reminder], dim=2)
+        states, _ = self.recurrent(inputs, self.first(codes).tanh()[None])
         return self.last(states)  # type: ignore[no-any-return]
 
     def greedy(self, codes: Tensor) -> Tensor:
-        """The likeliest tokens ``(n, length)`` of codes ``(n, d)``, one after another.
+        """Decode codes ``(n, d)`` greedily to indices of tokens ``(n, length)``.
 
-        In double precision: how many codes are decoded at once, and on which machine, must not make other molecules.
+        Float64 makes the result independent of batch size and machine.
         """
+        # The same operations as in ``logits``, one step at a time.
         w = {name: value.detach().double() for name, value in self.named_parameters()}
         codes = codes.double()
         state = F.linear(codes, w["first.weight"], w["first.bias"]).tanh()
@@ -177,78 +187,80 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
         rows = torch.zeros(len(codes), self.config.length, dtype=torch.long, device=codes.device)
         token, going = rows[:, 0], torch.ones(len(codes), dtype=torch.bool, device=codes.device)
         for i in range(self.config.length):
-            seen = torch.cat([F.embedding(token, w["embedding.weight"]), reminder], dim=1)
-            state = torch.gru_cell(seen, state, *cell)
+            inputs = torch.cat([F.embedding(token, w["embedding.weight"]), reminder], dim=1)
+            state = torch.gru_cell(inputs, state, *cell)
             scores = F.linear(state, w["last.weight"], w["last.bias"])
-            if i == 0:
-                scores[
-                    :, torch.from_numpy(self.config.vocabulary.silent).to(codes.device)
-                ] = -torch.inf
-            token = scores.argmax(dim=1) * going
+            if i == 0:  # the first token needs an atom, else the molecule may be empty
+                silent = torch.from_numpy(self.config.vocabulary.silent).to(codes.device)
+                scores[:, silent] = -torch.inf
+            token = scores.argmax(dim=1) * going  # finished rows stay at END, index 0
             rows[:, i], going = token, going & (token > 0)
             if not going.any():
                 break
         return rows
 
     def forward(self, codes: Array) -> list[str]:
-        """Canonical SMILES of codes ``(n, dim)``."""
+        """Decode codes ``(n, dim)`` to n canonical SMILES."""
         device = self.last.weight.device
         made: list[str] = []
         with torch.no_grad():
-            for part in torch.split(torch.as_tensor(np.asarray(codes)), _ROWS):
+            for part in torch.split(torch.as_tensor(np.asarray(codes)), BATCH_ROWS):
                 made += self.config.vocabulary.decode(self.greedy(part.to(device)).cpu().numpy())
         return [from_selfies(text, self.config.stereo) for text in made]
 
     def encode(self, designs: Sequence[str]) -> Array:
-        """Mean codes ``(n, dim)`` of n SMILES.
+        """Encode n SMILES as mean codes ``(n, dim)``.
 
         Raises:
-            InvalidInputError: one is no molecule, or one that the vocabulary cannot say.
+            InvalidInputError: a SMILES is invalid, or needs tokens outside the vocabulary.
         """
-        plain, texts = _said(designs, self.config.stereo)
-        rows, seen = (
-            torch.from_numpy(self.config.vocabulary.encode(texts)),
-            torch.from_numpy(counts(plain)),
-        )
+        plain, texts = _selfies(designs, self.config.stereo)
+        rows = torch.split(torch.from_numpy(self.config.vocabulary.encode(texts)), BATCH_ROWS)
+        present = torch.split(torch.from_numpy(counts(plain)), BATCH_ROWS)
         device = self.last.weight.device
         with torch.no_grad():
-            both = zip(torch.split(rows, _ROWS), torch.split(seen, _ROWS), strict=True)
+            both = zip(rows, present, strict=True)
             parts = [self.posterior(x.to(device), c.to(device))[0].cpu() for x, c in both]
-        return torch.cat(parts).double().numpy() if parts else np.zeros((0, self.config.dim))
+        return torch.cat(parts).double().numpy()
 
     @classmethod
     def checked(cls, designs: Any, config: SelfiesConfig) -> list[str]:
-        """Canonical SMILES, each once.
+        """Return the distinct canonical SMILES.
 
         Raises:
-            InvalidInputError: one is no molecule, or there are fewer than 20 different ones.
+            InvalidInputError: a SMILES is invalid, or there are fewer than 20 distinct molecules.
         """
         if isinstance(designs, str) or not all(isinstance(one, str) for one in designs):
-            raise InvalidInputError("a VAE of molecules wants a list of SMILES")
+            raise InvalidInputError(
+                f"VAE of molecules: designs must be a list of SMILES, got {designs!r:.80}"
+            )
         made = {text: canonical(text, config.stereo) for text in designs}
         lost = [text for text, found in made.items() if not found]
         if lost:
             raise InvalidInputError(
-                f"{len(lost)} of {len(designs)} designs are no molecules, the first is {lost[0]!r:.80}"
+                f"VAE of molecules: designs must be valid SMILES, got {len(lost)} invalid ones of "
+                f"{len(designs)}, the first {lost[0]!r:.80}"
             )
-        different = list(dict.fromkeys(made.values()))
-        if len(different) < FEWEST:
+        distinct = list(dict.fromkeys(made.values()))
+        if len(distinct) < MIN_DESIGNS:
             raise InvalidInputError(
-                f"a VAE of molecules wants {FEWEST} or more different ones, got {len(different)}"
+                f"VAE of molecules: designs must hold at least {MIN_DESIGNS} distinct molecules, "
+                f"got {len(distinct)}"
             )
-        return different
+        return distinct
 
 
-def _said(designs: Sequence[str], stereo: bool) -> tuple[list[str], list[str]]:
-    """Canonical SMILES and SELFIES of SMILES.
+def _selfies(designs: Sequence[str], stereo: bool) -> tuple[list[str], list[str]]:
+    """Return canonical SMILES and SELFIES of SMILES.
 
     Raises:
-        InvalidInputError: there is none of one.
+        InvalidInputError: a SMILES is invalid, or SELFIES cannot represent it.
     """
     plain = [canonical(design, stereo) if isinstance(design, str) else "" for design in designs]
     texts = [to_selfies(one) if one else "" for one in plain]
     if "" in texts:
         raise InvalidInputError(
-            f"{designs[texts.index('')]!r:.80} is no molecule that SELFIES can say"
+            "VAE of molecules: designs must be molecules with a SELFIES, "
+            f"got {designs[texts.index('')]!r:.80}"
         )
     return plain, texts

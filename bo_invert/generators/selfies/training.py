@@ -1,4 +1,4 @@
-"""Training the VAE of molecules, and what is measured of it afterwards."""
+"""Training and evaluation of the VAE of molecules."""
 
 from __future__ import annotations
 
@@ -12,22 +12,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.generators.base import TrainingReport, Valid, sampled
+from bo_invert.generators.base import Device, TrainingReport, Valid, sampled
 from bo_invert.generators.selfies.model import SelfiesConfig, SelfiesNetwork
 from bo_invert.generators.selfies.vocabulary import Vocabulary, counts, similarities, to_selfies
-from bo_invert.generators.training import FEWEST, as_device, best_epoch, finished, fresh, split
+from bo_invert.generators.training import (
+    ACTIVE_VARIANCE,
+    MIN_DESIGNS,
+    as_device,
+    best_epoch,
+    finished,
+    fresh,
+    split,
+)
 
+# Engineering choice: held-out share of the molecules.
 _HELD_OUT = 0.05
-_CYCLED = 1000
-"""Held-out molecules that are taken through a cycle, and draws of the prior."""
-_SORTED = 32
-"""Batches that are drawn together and sorted by length, so that little is padded."""
-_STEEPEST = 5.0
-"""Norm that gradients are cut to."""
-_ANNEALED = 0.3
-"""Share of the training in which ``beta`` rises."""
-_ACTIVE = 0.01
-"""A coordinate is in use where its mean varies more than this over designs (Burda, Grosse and Salakhutdinov, 2016)."""
+# Engineering choice: number of held-out molecules to reconstruct, and of draws of the prior.
+_EVALUATED = 1000
+# Engineering choice: number of batches that are sorted by length together, which reduces padding.
+_SORTED_BATCHES = 32
+# Engineering choice: largest norm of a gradient, in nats per unit of the weights; longer gradients
+# are scaled down to it (Pascanu et al. 2013).
+_MAX_GRADIENT_NORM = 5.0
+# Engineering choice: share of the training steps in which ``beta`` rises (Bowman et al. 2016).
+_ANNEALED_SHARE = 0.3
 
 V = TypeVar("V", bound=SelfiesNetwork)
 
@@ -38,40 +46,40 @@ def train(
     config: SelfiesConfig,
     *,
     progress: bool,
-    device: Any,
+    device: Device,
     valid: Valid | None,
 ) -> tuple[V, TrainingReport]:
     """Train a network; see ``SelfiesVAE.fit``.
 
     Args:
-        kind: of network.
-        smiles: canonical, different.
-        config: with or without tokens.
-        progress: show a bar on stderr.
-        device: where to train.
-        valid: what counts as a molecule; default: whatever is not empty.
+        kind: class of the network.
+        smiles: distinct canonical SMILES.
+        config: config with or without tokens.
+        progress: show a progress bar on stderr.
+        device: training device.
+        valid: validity check of SMILES; default: the SMILES is not empty.
 
     Raises:
-        InvalidInputError: SELFIES can say fewer than 20 of them, or the config's tokens cannot say one.
+        InvalidInputError: fewer than 20 molecules have a SELFIES, or the config's tokens cannot
+            represent one of them.
     """
     where = as_device(device)
-    said = {one: to_selfies(one) for one in smiles}
-    smiles = [one for one in smiles if said[one]]
-    if len(smiles) < FEWEST:
+    selfies = {one: to_selfies(one) for one in smiles}
+    smiles = [one for one in smiles if selfies[one]]
+    if len(smiles) < MIN_DESIGNS:
         raise InvalidInputError(
-            f"SELFIES can say only {len(smiles)} of {len(said)} molecules; {FEWEST} are needed"
+            f"VAE of molecules: designs must hold at least {MIN_DESIGNS} molecules with a "
+            f"SELFIES, got {len(smiles)} of {len(selfies)}"
         )
-    texts = [said[one] for one in smiles]
+    texts = [selfies[one] for one in smiles]
     if not config.tokens:
         vocabulary = Vocabulary.learn(texts, config.merges)
         config = replace(config, tokens=vocabulary.tokens, length=vocabulary.length)
-    tokens, seen = (
-        torch.from_numpy(config.vocabulary.encode(texts)),
-        torch.from_numpy(counts(smiles)),
-    )
+    tokens = torch.from_numpy(config.vocabulary.encode(texts))
+    present = torch.from_numpy(counts(smiles))
     generator = torch.Generator().manual_seed(config.seed)
     network = fresh(lambda: kind(config), generator)
-    _begin(network, generator)
+    _initialise(network, generator)
     network.to(where)
     rows, held = split(torch.arange(len(tokens)), _HELD_OUT, generator)
     noise = torch.randn(len(held), config.dim, generator=generator)
@@ -87,43 +95,46 @@ def train(
             batch = tokens[some]
             drawn = torch.randn(len(batch), config.dim, generator=generator).to(where)
             hidden = torch.rand(batch.shape, generator=generator).to(where) < config.dropout
-            beta = config.beta * min(1.0, schedule.last_epoch / (_ANNEALED * steps))
+            beta = config.beta * min(1.0, schedule.last_epoch / (_ANNEALED_SHARE * steps))
             optimizer.zero_grad()
             surprise, divergence = _bound(
-                network, batch.to(where), seen[some].to(where), drawn, hidden
+                network, batch.to(where), present[some].to(where), drawn, hidden
             )
-            told = divergence.mean(dim=0).clamp(min=config.free_nats).sum()
-            torch.autograd.backward(surprise.mean() + beta * told)
-            nn.utils.clip_grad_norm_(network.parameters(), _STEEPEST)
+            # Free bits: sum_j max(free_nats, E KL_j) has no gradient below free_nats.
+            penalty = divergence.mean(dim=0).clamp(min=config.free_nats).sum()
+            torch.autograd.backward(surprise.mean() + beta * penalty)
+            nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
             optimizer.step()
             schedule.step()
         network.eval()
 
     def held_out() -> float:
         with torch.no_grad():
-            parts = zip(
-                *(torch.split(one, _CYCLED) for one in (tokens[held], seen[held], noise)),
-                strict=True,
-            )
+            columns = (tokens[held], present[held], noise)
+            parts = zip(*(torch.split(one, _EVALUATED) for one in columns), strict=True)
             bounds = [_bound(network, *(one.to(where) for one in part)) for part in parts]
-        return sum(
-            float(surprise.sum() + config.beta * told.sum()) for surprise, told in bounds
-        ) / len(held)
+        sums = (float(surprise.sum() + config.beta * kl.sum()) for surprise, kl in bounds)
+        return sum(sums) / len(held)
 
     ending = best_epoch(
-        network, epoch, held_out, epochs=config.epochs, patience=config.patience, what="VAE of molecules",
+        network,
+        epoch,
+        held_out,
+        epochs=config.epochs,
+        patience=config.patience,
+        what="VAE of molecules",
         progress=progress,
-    )  # fmt: skip
+    )
     network.cpu().eval()
-    cycled = [smiles[i] for i in held[:_CYCLED].tolist()]
-    figures = _figures(network, tokens[held], seen[held], cycled) | _drawn(
+    cycled = [smiles[i] for i in held[:_EVALUATED].tolist()]
+    figures = _figures(network, tokens[held], present[held], cycled) | _drawn(
         network, set(smiles), config.seed, valid
     )
-    return finished(network, ending.report(figures, _remarks(figures, len(said) - len(smiles))))
+    return finished(network, ending.report(figures, _remarks(figures, len(selfies) - len(smiles))))
 
 
-def _begin(network: SelfiesNetwork, generator: torch.Generator) -> None:
-    """Initial weights of what ``fresh`` does not know, from the same generator."""
+def _initialise(network: SelfiesNetwork, generator: torch.Generator) -> None:
+    """Initialise the layers that ``fresh`` skips, seeded by the same generator."""
     nn.init.normal_(network.embedding.weight, std=0.3, generator=generator)
     for layer in network.convolutions:
         if isinstance(layer, nn.Conv1d) and layer.bias is not None:
@@ -137,8 +148,9 @@ def _begin(network: SelfiesNetwork, generator: torch.Generator) -> None:
 def _batches(
     rows: Tensor, lengths: Tensor, size: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """All row numbers once, in batches of molecules of about one length, in an order that is not."""
-    for some in torch.split(rows[torch.randperm(len(rows), generator=generator)], size * _SORTED):
+    """Yield all row indices once, in shuffled batches of molecules of similar length."""
+    order = rows[torch.randperm(len(rows), generator=generator)]
+    for some in torch.split(order, size * _SORTED_BATCHES):
         batches = torch.split(some[lengths[some].argsort(stable=True)], size)
         for i in torch.randperm(len(batches), generator=generator).tolist():
             yield batches[i]
@@ -151,16 +163,20 @@ def _bound(
     noise: Tensor,
     hidden: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The parts of the negative evidence lower bound in nats: surprise ``(n,)`` and divergence ``(n, d)``.
+    """Compute the terms of the negative evidence lower bound in nats.
+
+    These are the surprise ``-sum_t log p(x_t | x_<t, z)``, shape ``(n,)``, and the divergence
+    ``KL(N(m, v) || N(0, 1)) = (m^2 + v - 1 - log v) / 2`` per coordinate, shape ``(n, d)``.
 
     Args:
-        network: of tokens.
-        rows: tokens, shape ``(n, length)``.
+        network: network to evaluate.
+        rows: indices of tokens x, shape ``(n, length)``.
         present: counts of substructures, shape ``(n, 1024)``.
-        noise: standard normal, shape ``(n, d)``.
-        hidden: which previous tokens the decoder is not shown, shape ``(n, length)``.
+        noise: standard normal numbers, shape ``(n, d)``.
+        hidden: mask of previous tokens to replace by ``END``, shape ``(n, length)``.
     """
     mean, log_variance = network.posterior(rows, present)
+    # Columns beyond the longest molecule hold only END and do not count.
     longest = min(int((rows > 0).sum(dim=1).max()) + 1, rows.shape[1])
     wanted, before = rows[:, :longest], F.pad(rows, (1, 0))[:, :longest]
     if hidden is not None:
@@ -172,7 +188,7 @@ def _bound(
 
 
 def _counted(rows: Tensor) -> Tensor:
-    """Which tokens ``(n, l)`` count: those of the molecule, and the first ``END``."""
+    """Return a mask ``(n, l)`` of the tokens of each molecule and its first ``END``."""
     return F.pad(rows, (1, 0), value=1)[:, :-1] > 0
 
 
@@ -190,7 +206,7 @@ def _figures(
         ),
         "tokens": float(right[_counted(held)].float().mean()),
         "similarity": float(similarities(cycled, back).mean()),
-        "active": float((mean.var(dim=0) > _ACTIVE).sum()),
+        "active": float((mean.var(dim=0) > ACTIVE_VARIANCE).sum()),
         "nats": float(divergence.mean()),
     }
 
@@ -198,7 +214,8 @@ def _figures(
 def _drawn(
     network: SelfiesNetwork, known: set[str], seed: int, valid: Valid | None
 ) -> dict[str, float]:
-    made: list[str] = sampled(network, np.random.default_rng(np.random.SeedSequence(seed)), _CYCLED)
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    made: list[str] = sampled(network, rng, _EVALUATED)
     sound = [bool(one) for one in (made if valid is None else valid(made))]
     return {
         "validity": float(np.mean(sound)),
@@ -210,12 +227,12 @@ def _drawn(
 def _remarks(figures: Mapping[str, float], lost: int) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
     if lost:
-        found += (f"{lost} molecules that SELFIES cannot say were left out",)
+        found += (f"{lost} molecules without a SELFIES were left out.",)
     if figures["active"] == 0:
-        found += ("posterior collapse: no coordinate of the code is in use; lower beta",)
+        found += ("posterior collapse: no code coordinate is active. Decrease beta.",)
     if figures["uniqueness"] < 0.5:
         found += (
-            f"of {_CYCLED} draws of the prior only {figures['uniqueness']:.0%} differ from each other",
+            f"only {figures['uniqueness']:.0%} of {_EVALUATED} draws of the prior are distinct.",
         )
     return found
 
@@ -224,7 +241,7 @@ class SelfiesVAE(SelfiesNetwork):
     """Variational autoencoder of molecules with its training.
 
     Args:
-        config: with its tokens; ``fit`` adds them.
+        config: architecture with tokens; ``fit`` adds these.
 
     Raises:
         InvalidInputError: the config has no tokens.
@@ -237,7 +254,7 @@ class SelfiesVAE(SelfiesNetwork):
         config: SelfiesConfig,
         *,
         progress: bool = False,
-        device: Any = None,
+        device: Device = None,
         valid: Valid | None = None,
     ) -> tuple[Self, TrainingReport]:
         """Train a VAE on the SMILES of at least 20 different molecules.

@@ -1,8 +1,8 @@
-"""Molecules as short sequences of tokens, by way of SELFIES: every sequence of them is a molecule.
+"""Token sequences of molecules: SELFIES with byte pair encoding.
 
-SELFIES (Krenn et al. 2020) is a language in which every string means a molecule. Its symbols are single atoms, bonds
-and counts; the tokens here are symbols and frequent runs of them (byte pair encoding, Gage 1994), which makes a
-drug-like molecule of 38 symbols one of a dozen tokens.
+In SELFIES (Krenn et al. 2020), every string is a valid molecule. Its symbols are atoms, bonds and
+counts. Tokens are symbols and frequent sequences of symbols (byte pair encoding, Gage 1994). A
+drug-like molecule has about 38 symbols, or a dozen tokens.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from bo_invert.types import Array
 
 Tokens = NDArray[np.int64]
 
-#: The first of every vocabulary: nothing follows. It is SELFIES's own symbol for nothing.
 END = "[nop]"
-#: Numbers that substructures are told apart by.
+"""First token of each vocabulary, the end of a sequence; SELFIES defines it as no operation."""
 COUNTS = 1024
-#: Runs of symbols are counted in so many molecules; more would hardly change which are frequent.
+"""Length of the vectors of substructure counts."""
+# Engineering choice: number of molecules in which token pairs are counted; more hardly change the
+# most frequent pairs.
 _COUNTED = 6000
-#: Room for molecules with more tokens than any that was learnt from.
-_ROOM = 1.25
+# Engineering choice: ratio of the length of token sequences to the longest one in training.
+_LENGTH_RATIO = 1.25
 
 
 def _packages() -> tuple[Any, Any]:
-    """``rdkit.Chem``, silent about what it cannot read, and ``selfies``.
+    """Import and return ``rdkit.Chem``, with its logging disabled, and ``selfies``.
 
     Raises:
         MissingExtraError: one of them is not installed.
@@ -43,18 +44,19 @@ def _packages() -> tuple[Any, Any]:
         from rdkit import Chem, rdBase
     except ImportError:
         raise MissingExtraError(
-            "molecules need RDKit and selfies, which are not installed; pip install 'bo-invert[molecules]'"
+            "molecules need RDKit and selfies, which are not installed: "
+            "pip install 'bo-invert[molecules]'"
         ) from None
     rdBase.DisableLog("rdApp.*")
     return Chem, selfies
 
 
 def canonical(smiles: str, stereo: bool = True) -> str:
-    """RDKit's canonical SMILES; empty where there is no molecule that it can parse and sanitise.
+    """Return RDKit's canonical SMILES; the empty string if RDKit cannot parse or sanitise it.
 
     Args:
         smiles: any SMILES.
-        stereo: keep stereochemistry (and isotopes); otherwise mirror images share one SMILES.
+        stereo: retain stereochemistry and isotopes; otherwise stereoisomers share one SMILES.
 
     Raises:
         MissingExtraError: RDKit is not installed.
@@ -64,7 +66,7 @@ def canonical(smiles: str, stereo: bool = True) -> str:
 
 
 def to_selfies(smiles: str) -> str:
-    """SELFIES of a SMILES, in the order of ``selfies_order``; empty where there is no molecule or it cannot be said.
+    """Return the SELFIES of a SMILES in the order of ``atom_ordering``; empty if there is none.
 
     Raises:
         MissingExtraError: selfies is not installed.
@@ -78,7 +80,7 @@ def to_selfies(smiles: str) -> str:
 
 
 def from_selfies(text: str, stereo: bool = True) -> str:
-    """Canonical SMILES of SELFIES; empty where nothing is said.
+    """Return the canonical SMILES of a SELFIES; the empty string if it is invalid or empty.
 
     Raises:
         MissingExtraError: RDKit or selfies is not installed.
@@ -91,9 +93,9 @@ def from_selfies(text: str, stereo: bool = True) -> str:
 
 
 def counts(smiles: Sequence[str]) -> NDArray[np.float32]:
-    """How often which substructure occurs in n molecules, shape ``(n, 1024)``.
+    """Count substructures of n molecules, shape ``(n, 1024)``: Morgan fingerprints of radius 2.
 
-    Substructures are atoms with their neighbours and the neighbours' neighbours, as in Morgan fingerprints.
+    A substructure is an atom with its neighbours and their neighbours (Rogers and Hahn 2010).
 
     Raises:
         MissingExtraError: RDKit is not installed.
@@ -109,7 +111,9 @@ def counts(smiles: Sequence[str]) -> NDArray[np.float32]:
 
 
 def similarities(one: Sequence[str], other: Sequence[str]) -> Array:
-    """Tanimoto similarities of Morgan fingerprints (radius 2, 2,048 bits) of n pairs, shape ``(n,)``; 0 for the empty.
+    """Compute Tanimoto similarities ``(n,)`` of n pairs of SMILES; 0 for empty molecules.
+
+    These compare Morgan fingerprints of radius 2 with 2,048 bits: shared bits over all set bits.
 
     Raises:
         MissingExtraError: RDKit is not installed.
@@ -128,14 +132,15 @@ def similarities(one: Sequence[str], other: Sequence[str]) -> Array:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens, and how many of them a molecule has at most.
+    """Vocabulary of tokens and the length of token sequences.
 
     Args:
-        tokens: different ones; the first is ``END``.
-        length: of a sequence.
+        tokens: distinct tokens; the first is ``END``.
+        length: number of tokens of a sequence, padded by ``END``.
 
     Raises:
-        InvalidInputError: there are none, some are equal, or the first is not ``END``.
+        InvalidInputError: there are fewer than two tokens, some are equal, the first is not
+            ``END``, or the length is below 1.
     """
 
     tokens: tuple[str, ...]
@@ -149,7 +154,8 @@ class Vocabulary:
             or self.length < 1
         ):
             raise InvalidInputError(
-                f"a vocabulary has {END} and other tokens, all different, and a length from 1"
+                f"Vocabulary: tokens must be distinct, {END} first and at least one other, with "
+                f"length >= 1, got {len(self.tokens)} tokens and length {self.length}"
             )
 
     @cached_property
@@ -162,35 +168,36 @@ class Vocabulary:
 
     @cached_property
     def silent(self) -> NDArray[np.bool_]:
-        """Which tokens have no atom, shape ``(tokens,)``: ends, dots, branches and rings."""
+        """Mask ``(tokens,)`` of tokens without an atom: ends, dots, branches and rings."""
         empty = re.compile(r"(\[nop\]|\.|\[[=#/\\-]*(Branch|Ring)\d\])+")
         return np.array([empty.fullmatch(token) is not None for token in self.tokens])
 
     def encode(self, texts: Sequence[str]) -> Tokens:
-        """Numbers of tokens ``(n, length)`` of SELFIES, from the left the longest that fits, and then ``END``.
+        """Split n SELFIES into tokens, longest match first; return indices ``(n, length)``.
 
         Raises:
-            InvalidInputError: one has symbols that are not in the vocabulary, or more tokens than ``length``.
+            InvalidInputError: a SELFIES has unknown symbols, or more tokens than ``length``.
         """
         rows = np.zeros((len(texts), self.length), dtype=np.int64)
         for row, text in zip(rows, texts, strict=True):
             found = self._longest.findall(text)
             if "".join(found) != text:
-                strange = sorted(
-                    {symbol for symbol in symbols(text) if symbol not in self._numbers}
-                )
+                unknown = sorted(set(symbols(text)) - set(self._numbers))
                 raise InvalidInputError(
-                    f"{text!r:.200} has symbols that were never learnt: {', '.join(strange)}"
+                    "Vocabulary: SELFIES must consist of symbols of the training molecules, got "
+                    f"{', '.join(unknown)} in {text!r:.200}"
                 )
             if len(found) > self.length:
                 raise InvalidInputError(
-                    f"{text!r:.200} has {len(found)} tokens; there is room for {self.length}"
+                    f"Vocabulary: SELFIES must have at most {self.length} tokens, "
+                    f"got {len(found)} in {text!r:.200}"
                 )
             row[: len(found)] = [self._numbers[token] for token in found]
         return rows
 
     def decode(self, rows: Tokens) -> list[str]:
-        """SELFIES of numbers of tokens ``(n, l)``, up to the first ``END``."""
+        """Join tokens of indices ``(n, l)`` to n SELFIES, each up to its first ``END``."""
+        # Rows without END extend to their full length.
         ends = np.where((rows == 0).any(axis=1), (rows == 0).argmax(axis=1), rows.shape[1])
         return [
             "".join(self.tokens[i] for i in row[:end]) for row, end in zip(rows, ends, strict=True)
@@ -198,11 +205,14 @@ class Vocabulary:
 
     @staticmethod
     def learn(texts: Sequence[str], merges: int) -> Vocabulary:
-        """The symbols of these SELFIES, all that SELFIES needs to be robust, and the most frequent runs.
+        """Fit a vocabulary by byte pair encoding (Gage 1994).
+
+        Initial tokens are the symbols of the texts and SELFIES' robust alphabet. Each merge adds
+        the most frequent pair of adjacent tokens as a new token.
 
         Args:
-            texts: not empty.
-            merges: how often the most frequent pair of neighbouring tokens becomes a token.
+            texts: training SELFIES; at least one.
+            merges: largest number of merges.
 
         Raises:
             MissingExtraError: selfies is not installed.
@@ -214,27 +224,30 @@ class Vocabulary:
         flat = np.array(
             [numbers[symbol] for row in split[:_COUNTED] for symbol in (*row, END)], dtype=np.int64
         )
+        # END separates the molecules in the flat sequence, so that no pair spans two molecules.
         for _ in range(merges):
-            pair = _commonest_pair(flat, len(tokens))
+            pair = _most_frequent_pair(flat, len(tokens))
             if pair is None:
                 break
             joined = tokens[pair[0]] + tokens[pair[1]]
             flat = _merged(flat, pair, len(tokens))
             tokens.append(joined)
-        tokens = list(dict.fromkeys(tokens))  # two merges may make the same run
+        tokens = list(dict.fromkeys(tokens))  # two merges may give the same sequence
         found = Vocabulary(tuple(tokens), 1)
+        # Longest match gives other tokens than the merges did, so count these again.
         longest = max(len(found._longest.findall(text)) for text in texts)
-        return Vocabulary(found.tokens, int(np.ceil(_ROOM * longest)))
+        return Vocabulary(found.tokens, int(np.ceil(_LENGTH_RATIO * longest)))
 
 
 def symbols(text: str) -> list[str]:
-    """The symbols of a SELFIES: what stands in brackets, and the dots between molecules."""
+    """Split a SELFIES into its symbols: bracketed symbols, and dots between molecules."""
     return re.findall(r"\[[^\]]*\]|\.", text)
 
 
-def _commonest_pair(flat: Tokens, many: int) -> tuple[int, int] | None:
-    """The most frequent pair of neighbours, none of them ``END``; None where none occurs twice."""
+def _most_frequent_pair(flat: Tokens, many: int) -> tuple[int, int] | None:
+    """Return the most frequent pair of adjacent tokens without ``END``; None if none recurs."""
     left, right = flat[:-1], flat[1:]
+    # Pair (a, b) has the number a * many + b, which divmod inverts.
     pairs, counts = np.unique((left * many + right)[(left > 0) & (right > 0)], return_counts=True)
     if not len(counts) or counts.max() < 2:
         return None
@@ -243,9 +256,9 @@ def _commonest_pair(flat: Tokens, many: int) -> tuple[int, int] | None:
 
 
 def _merged(flat: Tokens, pair: tuple[int, int], number: int) -> Tokens:
-    """The sequence with every occurrence of a pair, from the left, replaced by one number."""
+    """Replace each occurrence of a pair, from the left, by one number."""
     where = np.flatnonzero((flat[:-1] == pair[0]) & (flat[1:] == pair[1]))
-    if pair[0] == pair[1]:  # of three in a row, two are a pair
+    if pair[0] == pair[1]:  # occurrences overlap in runs of equal tokens: take every second one
         begins = np.append(True, np.diff(where) > 1)
         run = np.maximum.accumulate(np.where(begins, where, 0))
         where = where[(where - run) % 2 == 0]
