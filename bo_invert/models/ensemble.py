@@ -15,8 +15,8 @@ def fit_ensemble(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Fit regressors that differ in their initial weights.
 
-    Each one is a perceptron with two hidden layers and SiLU activations, trained by 150 steps of
-    AdamW on standardised data (Lakshminarayanan et al. 2017, without adversarial training).
+    Each one is a perceptron with two hidden layers and SiLU activations. 150 steps of AdamW train
+    it on standardised data (Lakshminarayanan et al. 2017, without adversarial training).
 
     Args:
         points: Observed points, shape ``(n, d)``.

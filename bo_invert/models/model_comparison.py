@@ -23,9 +23,9 @@ _FOLDS = 5
 def linear_is_better(statement: ProblemStatement, history: History) -> bool:
     """Return whether the linear process has the lower cross-validated squared error.
 
-    Both models predict the modelled outputs. The candidates of ``gp`` are selected once on all
-    data, but hyperparameters are fitted in each fold: with one lengthscale per coordinate, training
-    values can predict one another.
+    Both models predict the modelled outputs. The model of ``gp`` is selected once on all
+    data, but its hyperparameters are fitted in each fold. With one lengthscale per coordinate,
+    training values can predict one another.
 
     Args:
         statement: Statement of a problem with a latent.

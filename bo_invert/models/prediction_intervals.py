@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from warnings import warn
 
 import numpy as np
 
@@ -151,3 +152,12 @@ def _sides(statement: ProblemStatement, trials: Sequence[Trial]) -> Iterator[tup
         for name, (low, _, high) in trial.query.meta.get("foretold", {}).items():
             value = float(trial.y[place[name]]) if name in place else trial.loss
             yield name, int(value > high) - int(value < low)
+
+
+def __getattr__(name: str) -> object:
+    """Return ``interval_coverage`` and ``IntervalCoverage`` under their former names."""
+    renamed = {"record": "interval_coverage", "Record": "IntervalCoverage"}
+    if name not in renamed:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn(f"{name} is deprecated, use {renamed[name]}", DeprecationWarning, stacklevel=2)
+    return globals()[renamed[name]]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import bo_invert as bi
+from bo_invert.models import prediction_intervals
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 from bo_invert.models.diagnostics import Forecasts, diagnose, forecast, leave_one_out
 from bo_invert.models.gp.hyperparameters import EXACT, NOISY
@@ -19,7 +20,11 @@ from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.posterior import condition
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.models.prediction_intervals import interval_coverage, predict_intervals
+from bo_invert.models.prediction_intervals import (
+    IntervalCoverage,
+    interval_coverage,
+    predict_intervals,
+)
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Outcome, Query, State, Trial
 
@@ -257,3 +262,11 @@ def test_queries_hold_prediction_intervals(strategy: str) -> None:
     assert all(len(trial.query.meta["foretold"]["y"]) == 3 for trial in rest)
     known = interval_coverage(study.statement, study.trials)["y"]
     assert known.below + known.inside + known.above == len(rest) > 0
+
+
+def test_former_names_are_deprecated() -> None:
+    for name, now in {"record": interval_coverage, "Record": IntervalCoverage}.items():
+        with pytest.warns(DeprecationWarning, match=now.__name__):
+            assert getattr(prediction_intervals, name) is now
+    with pytest.raises(AttributeError, match="nothing"):
+        getattr(prediction_intervals, "nothing")  # noqa: B009

@@ -1,7 +1,7 @@
 """Log expected improvement of the distance from a target, without sampling.
 
 The gain in distance of one output is analytic. The gain in squared distance of several outputs is
-an integral, approximated at a saddle point to a few percent for any target and any variances.
+an integral. A saddle point approximates it to a few percent for any target and any variances.
 """
 
 from __future__ import annotations

@@ -32,8 +32,9 @@ def ucb_pe(
 ) -> Score:
     """Build the score of GP-UCB-PE for a loss that is linear in one output.
 
-    With gain g, standard deviation s and threshold t, the mean of the highest upper bound, it is
-    g + 1.8 s, or s - 10 max(0, t - g - 0.5 s) to explore. Predicted violations are penalised.
+    With gain g and standard deviation s it is g + 1.8 s. To explore it is
+    s - 10 max(0, t - g - 0.5 s); t is the mean gain at the highest upper bound. Predicted
+    violations are penalised.
 
     Args:
         surrogate: Surrogate of the modelled outputs.

@@ -23,9 +23,9 @@ values of 1 - k'C^-1 k are rounding errors."""
 class GPPosterior:
     """Posterior of k independent Gaussian processes, given n observations.
 
-    mean(x) = m + k(x)' C^-1 (y - m) and variance(x) = 1 - k(x)' C^-1 k(x), with C = K + noise
-    (Rasmussen & Williams 2006, eq. 2.25). ``condition`` builds one. F is the number of fantasies,
-    and 1 without fantasies.
+    mean(x) = m + k(x)' C^-1 (y - m), variance(x) = 1 - k(x)' C^-1 k(x), C = K + noise (Rasmussen &
+    Williams 2006, eq. 2.25). ``condition`` builds one. F is the number of fantasies, and 1 without
+    fantasies.
 
     Args:
         kernel: Kernel of all outputs.

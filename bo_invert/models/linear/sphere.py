@@ -111,8 +111,8 @@ def minimise_linear(slope: Array, height: float = 1.0) -> Array:
 def minimise_distance(slopes: Array, wanted: Array, near: Array, height: float = 1.0) -> Array:
     """Minimise |slopes p - wanted|^2 over unit vectors p ``(D,)``.
 
-    This is a trust-region subproblem with equality (More & Sorensen 1983): the length of
-    (slopes'slopes + mu I)^-1 slopes'wanted decreases in mu, and one root gives the global minimum.
+    This is a trust-region subproblem with equality (More & Sorensen 1983). The length of
+    (slopes'slopes + mu I)^-1 slopes'wanted decreases in mu, so one root gives the global minimum.
     With fewer rows than D and a target within reach, the hard case, the solution nearest to
     ``near`` is returned.
 

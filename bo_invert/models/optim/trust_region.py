@@ -16,8 +16,8 @@ _ENDED = (State.COMPLETED, State.FAILED, State.INFEASIBLE)
 INITIAL_LENGTH, MIN_LENGTH, MAX_LENGTH = 0.8, 2.0**-7, 1.6
 """Lengths of a region in units of the unit cube (Eriksson et al., NeurIPS 2019)."""
 _MIN_GAIN = 1e-3
-"""Least gain of a success, as a share of the gap between the median of recent losses and the best
-one (Eriksson et al., NeurIPS 2019, with another scale)."""
+"""Least gain of a success, as a share of the gap between median and best recent loss (Eriksson et
+al., NeurIPS 2019, with another scale)."""
 
 
 class TrustRegionState:
