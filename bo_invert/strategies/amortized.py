@@ -1,9 +1,11 @@
 """Amortised inverse: a network from noise to points, trained on the loss of the oracle.
 
-A strategy never holds the oracle. With gradients, each training sample is a query, and the network
-is the replay of the observed gradients through Adam: by the chain rule,
-``d loss / d weights = (d loss / d point)(d point / d weights)``, only the first factor needs the
-oracle. Without gradients, an ensemble of regressors of the outputs replaces the oracle.
+A strategy never holds the oracle. With gradients, each training sample is a query. The chain rule
+
+    ``d loss / d weights = (d loss / d point) (d point / d weights)``
+
+needs the oracle for the first factor only, so the network is a replay of the observed gradients
+through Adam. Without gradients, an ensemble of regressors of the outputs replaces the oracle.
 """
 
 from __future__ import annotations

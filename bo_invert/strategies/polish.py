@@ -31,9 +31,10 @@ class Polish(Strategy):
     points, at two calls a step. If calls are left after a descent, the best point is refined
     again at half the learning rate.
 
-    *Without gradients*, each query minimises the loss at the posterior mean of a GP, fitted to
-    the observations near the incumbent, within a trust region around it. Its initial half-width
-    is ``radius`` times the width of the domain and halves after each query without improvement.
+    *Without gradients*, a GP is fitted to the observations near the incumbent. Each query
+    minimises the loss of its posterior mean within a trust region around the incumbent. The
+    initial half-width is ``radius`` times the width of the domain. It halves after each query
+    without improvement.
 
     The refinement respects the plausibility ``floor`` of a latent. Use it if the last digits
     matter.
@@ -175,8 +176,8 @@ class Polish(Strategy):
             centre = domain.project(history.ranking[0].point)
             halvings, penalty = self._unsuccessful(history), plausibility_penalty(domain)
             inputs = to_unit(domain, history.points)
-            # Few points, so that the GP resolves small losses; a quadratic has (d + 1)(d + 2)/2
-            # coefficients, of which twice as many points determine all curvatures.
+            # Few points, so that the GP resolves small losses. A quadratic has (d + 1)(d + 2)/2
+            # coefficients; twice as many points determine all curvatures.
             gaps = np.linalg.norm(inputs - to_unit(domain, centre[None]), axis=1)
             near = np.argsort(gaps, kind="stable")[: max(10, (domain.dim + 1) * (domain.dim + 2))]
             outputs = ModelledOutputs(statement, history.y[near], history.losses[near])

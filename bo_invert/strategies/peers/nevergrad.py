@@ -106,8 +106,8 @@ class Nevergrad(Strategy):
     def _note(self, domain: Domain, trials: Sequence[Trial], request: Request) -> dict[str, int]:
         """Return the budget and batch size of the optimiser and the first trial of its log.
 
-        A new budget needs a new optimiser, so it changes only when the study's budget grows or
-        is spent: an optimiser may refuse to exceed its budget.
+        A new budget needs a new optimiser, because an optimiser may refuse to exceed its budget.
+        The budget changes only if that of the study grows or is spent.
         """
         note: dict[str, int] = request.memo or {"budget": 0, "workers": request.count, "since": 0}
         budget = request.budget or _CALLS_PER_COORDINATE * domain.dim
