@@ -203,7 +203,7 @@ class StudyConformance:
             assert one.journal.finish(second.number, outcome, attempt=0).loss == 3.0
         with pytest.raises(TellConflictError):
             other.journal.finish(second.number, problem().outcome(4.0, Cost(1)), attempt=0)
-        with pytest.raises(InvalidInputError, match="no attempt 7"):
+        with pytest.raises(InvalidInputError, match="got 7"):
             other.journal.finish(second.number, outcome, attempt=7)
         assert study.spent.values == 2
         consistent(study)
