@@ -252,7 +252,8 @@ class Command(Oracle):
     def _rows(self, ended: ProgramResult, folder: Path, count: int) -> list[Any]:
         if ended.stopped_by == "timeout":
             raise FailedError(
-                f"{self._program} did not end in {self.timeout:g} s and was killed{ended.stderr_text}"
+                f"{self._program} did not end in {self.timeout:g} s and was killed"
+                f"{ended.stderr_text}"
             )
         if ended.stopped_by:
             raise FailedError(f"{self._program} was killed with the run")
