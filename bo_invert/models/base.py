@@ -14,6 +14,9 @@ MAX_INDEPENDENT_OUTPUTS = 15
 """Largest number of outputs with one Gaussian process each; more are modelled by their principal
 components. Engineering choice: bounds the cost of a fit."""
 
+Z_90 = 1.6448536269514722
+"""Half the width of a central 90 % interval of a normal distribution in standard deviations."""
+
 
 def to_unit(domain: Domain, points: Array) -> Array:
     """Scale points ``(n, d)`` of a domain to the unit cube, shape ``(n, d)``."""

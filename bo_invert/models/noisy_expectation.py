@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bo_invert.history import History
 from bo_invert.models.acquisition.log_ei import sobol_normals
-from bo_invert.models.base import KERNELS, to_unit
+from bo_invert.models.base import KERNELS, Z_90, to_unit
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.gp.hyperparameter_averaging import averaged_posterior
 from bo_invert.models.gp.hyperparameters import MEASURED
@@ -22,8 +22,6 @@ from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Array
 
-_Z_90 = 1.6448536269514722
-"""Standard deviations from the median of a normal distribution to its 95 % quantile, exact."""
 _SAMPLES = 256
 """Number of samples of a loss. Engineering choice: a standard error of 6 % of the deviation."""
 _MAX_SAMPLED = 2_000_000
@@ -113,7 +111,7 @@ class _ObservedPosterior:
     def triples(self) -> Tensor:
         """Return triples of the c outputs, shape ``(3, b, c)``."""
         centre, std = self.warped_moments
-        triples = torch.stack([centre - _Z_90 * std, centre, centre + _Z_90 * std])
+        triples = torch.stack([centre - Z_90 * std, centre, centre + Z_90 * std])
         return triples if self.surrogate.warp is None else self.surrogate.warp.inverse(triples)
 
 

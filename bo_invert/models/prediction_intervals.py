@@ -18,7 +18,7 @@ from warnings import warn
 
 import numpy as np
 
-from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
+from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS, Z_90
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array, State, Trial
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _TAIL = 0.05
 """Nominal share of outcomes beyond each end, by definition of a 90 % interval."""
-_Z_90 = 1.6448536269514722
-"""Standard deviations from the median of a normal distribution to its 95 % quantile, exact."""
 _RATE = 0.7
 """Step of the log factor per miss, in nats. Engineering choice: a miss doubles a factor, and 19
 outcomes without a miss restore it."""
@@ -113,7 +111,7 @@ def predict_intervals(
         centre = mean @ surrogate.weights + surrogate.offset
         # Variance of an outcome: posterior, noise or misfit, and discarded components.
         total = (variance + surrogate.misfit_variance) @ surrogate.weights**2
-        reach = _Z_90 * (total + surrogate.residual_variance).sqrt()
+        reach = Z_90 * (total + surrogate.residual_variance).sqrt()
         ends = (
             centre - reach * reach.new_tensor(below),
             centre,

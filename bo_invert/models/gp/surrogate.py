@@ -84,7 +84,7 @@ class Surrogate:
             return lambda scores: outputs.loss(self.values(scores))
         columns = [outputs.column(index) for index in target.indices]
         scale = self.offset.new_tensor(target.scale) * len(columns) ** 0.5
-        # The loss is the mean of squares, hence the factor sqrt(m).
+        # The loss is the mean of squares; the scale includes sqrt(m).
         slopes = (self.weights[:, columns] / scale).mT  # (m, k)
         rest = (self.offset[columns] - self.offset.new_tensor(target.value)) / scale
         q, r = torch.linalg.qr(slopes)

@@ -79,8 +79,8 @@ def duplicate_filter(
     """Return the filter for an exact oracle, as its observations suggest.
 
     If different points have equal outputs because their designs are equal (rounding decoders,
-    text), designs are compared. If different designs have equal outputs, points keep the width of a
-    plateau. Most problems need neither. Discrete parameters have names of their own.
+    text), designs are compared. If different designs have equal outputs, points must be one plateau
+    width apart. Most problems need neither. Discrete parameters have names of their own.
 
     Args:
         statement: Problem statement.

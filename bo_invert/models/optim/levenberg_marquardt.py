@@ -39,7 +39,7 @@ def levenberg_marquardt(
         free = np.ones_like(x, dtype=bool)
         if bounded:
             free = ~(((x <= 0.0) & (gradient > 0.0)) | ((x >= 1.0) & (gradient < 0.0)))
-        # The damping is relative to the mean eigenvalue of J'J, hence independent of units.
+        # The damping is relative to the mean eigenvalue of J'J and independent of units.
         size = np.trace(normal, axis1=1, axis2=2) / d + 1e-300
         # Active coordinates get an identity row, so that their step is 0.
         normal = normal * free[:, :, None] * free[:, None, :]
