@@ -176,7 +176,7 @@ class GAN(Generator[GANConfig]):
                 return math.nan
             return energy_distance(known, drawn) / max(distance, 1e-12)
 
-        ending = best_epoch(
+        report = best_epoch(
             trainer.average,
             epoch,
             held_out,
@@ -187,7 +187,7 @@ class GAN(Generator[GANConfig]):
         )
         average = trainer.average.cpu().eval()
         figures = drawn_figures(average, rows, held, config.seed, valid)
-        return finished(average, ending.report(figures, lost_modes(figures)))
+        return finished(average, report, figures, lost_modes(figures))
 
 
 class _Trainer:

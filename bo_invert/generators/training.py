@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -43,20 +42,6 @@ N = TypeVar("N", bound=Generator[Any])
 M = TypeVar("M", bound=nn.Module)
 
 
-@dataclass(frozen=True)
-class Ending:
-    """Result of the training loop; fields as in ``TrainingReport``."""
-
-    epochs: int
-    seconds: float
-    ended: Literal["patience", "epochs", "interrupted"]
-    loss: float
-
-    def report(self, figures: dict[str, float], remarks: tuple[str, ...] = ()) -> TrainingReport:
-        """Create the training report with figures and remarks measured after training."""
-        return TrainingReport(self.epochs, self.seconds, self.ended, self.loss, figures, remarks)
-
-
 def best_epoch(
     network: nn.Module,
     epoch: Callable[[], None],
@@ -66,8 +51,10 @@ def best_epoch(
     patience: int,
     what: str,
     progress: bool,
-) -> Ending:
+) -> TrainingReport:
     """Train with early stopping; leave ``network`` with the weights of the best epoch.
+
+    The returned report has no figures and remarks yet.
 
     Args:
         network: network whose weights are restored.
@@ -87,7 +74,9 @@ def best_epoch(
     ended: Literal["patience", "epochs", "interrupted"] = "epochs"
     # The lowest held-out loss is the estimate of the error on new designs (early stopping).
     try:
-        with _bar(epochs, what, progress) as bar, _repeatable():
+        # Deterministic cuDNN: no choice of algorithms by timing, no sums in random order.
+        flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+        with _bar(epochs, what, progress) as bar, flags:
             for number in range(1, epochs + 1):
                 epoch()
                 loss = held_out()
@@ -109,16 +98,18 @@ def best_epoch(
             raise
         ended = "interrupted"
     network.load_state_dict(state)
-    return Ending(number, time.perf_counter() - started, ended, best)
+    return TrainingReport(number, time.perf_counter() - started, ended, best)
 
 
-def finished(network: N, report: TrainingReport) -> tuple[N, TrainingReport]:
-    """Return the network on the CPU in evaluation mode, and its report.
+def finished(
+    network: N, report: TrainingReport, figures: dict[str, float], remarks: tuple[str, ...]
+) -> tuple[N, TrainingReport]:
+    """Return the network on the CPU in evaluation mode, and its report with figures and remarks.
 
     Raises:
         TrainingInterrupted: Ctrl-C stopped the training.
     """
-    network = network.cpu().eval()
+    network, report = network.cpu().eval(), replace(report, figures=figures, remarks=remarks)
     if report.ended == "interrupted":
         raise TrainingInterrupted(network, report)
     return network, report
@@ -236,13 +227,6 @@ def in_batches(function: Callable[..., Tensor], *rows: Tensor, device: torch.dev
     with torch.no_grad():
         parts = zip(*(torch.split(one, BATCH_ROWS) for one in rows), strict=True)
         return torch.cat([function(*(one.to(device) for one in part)).cpu() for part in parts])
-
-
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    """Make cuDNN deterministic: no choice of algorithms by timing, no unordered sums."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        yield
 
 
 def _bar(total: int, what: str, progress: bool) -> tqdm[Any]:

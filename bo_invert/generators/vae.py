@@ -211,7 +211,7 @@ class VAE(Generator[VAEConfig]):
             )
             return float(sums.sum()) / len(held)
 
-        ending = best_epoch(
+        report = best_epoch(
             network,
             epoch,
             held_out,
@@ -223,7 +223,7 @@ class VAE(Generator[VAEConfig]):
         figures = _figures(network.cpu().eval(), held, rows.mean(dim=0)) | drawn_figures(
             network, rows, held, config.seed, valid
         )
-        return finished(network, ending.report(figures, _remarks(figures)))
+        return finished(network, report, figures, _remarks(figures))
 
 
 def _figures(network: VAE, held: Tensor, mean: Tensor) -> dict[str, float]:
@@ -244,6 +244,7 @@ def _remarks(figures: Mapping[str, float]) -> tuple[str, ...]:
     if figures["active"] == 0:
         found += ("posterior collapse: no code coordinate is active. Decrease beta.",)
     elif figures["reconstruction"] > _POOR_RATIO * figures["spread"]:
-        remark = "poor reconstruction: the error is close to that of the mean design."
-        found += (f"{remark} Increase dim, the number of designs, or epochs.",)
+        found += (
+            "poor reconstruction: error close to that of the mean design. Increase dim or epochs.",
+        )
     return found

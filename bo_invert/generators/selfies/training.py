@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -36,101 +36,6 @@ _SORTED_BATCHES = 32
 _MAX_GRADIENT_NORM = 5.0
 # Engineering choice: share of the training steps in which ``beta`` rises (Bowman et al. 2016).
 _ANNEALED_SHARE = 0.3
-
-V = TypeVar("V", bound=SelfiesNetwork)
-
-
-def train(
-    kind: type[V],
-    smiles: Sequence[str],
-    config: SelfiesConfig,
-    *,
-    progress: bool,
-    device: Device,
-    valid: Valid | None,
-) -> tuple[V, TrainingReport]:
-    """Train a network; see ``SelfiesVAE.fit``.
-
-    Args:
-        kind: class of the network.
-        smiles: distinct canonical SMILES.
-        config: config with or without tokens.
-        progress: show a progress bar on stderr.
-        device: training device.
-        valid: validity check of SMILES; default: the SMILES is not empty.
-
-    Raises:
-        InvalidInputError: fewer than 20 molecules have a SELFIES, or the config's tokens cannot
-            represent one of them.
-    """
-    where = as_device(device)
-    selfies = {one: to_selfies(one) for one in smiles}
-    smiles = [one for one in smiles if selfies[one]]
-    if len(smiles) < MIN_DESIGNS:
-        raise InvalidInputError(
-            f"VAE of molecules: designs must hold at least {MIN_DESIGNS} molecules with a "
-            f"SELFIES, got {len(smiles)} of {len(selfies)}"
-        )
-    texts = [selfies[one] for one in smiles]
-    if not config.tokens:
-        vocabulary = Vocabulary.learn(texts, config.merges)
-        config = replace(config, tokens=vocabulary.tokens, length=vocabulary.length)
-    tokens = torch.from_numpy(config.vocabulary.encode(texts))
-    present = torch.from_numpy(counts(smiles))
-    generator = torch.Generator().manual_seed(config.seed)
-    network = fresh(lambda: kind(config), generator)
-    _initialise(network, generator)
-    network.to(where)
-    rows, held = split(torch.arange(len(tokens)), _HELD_OUT, generator)
-    noise = torch.randn(len(held), config.dim, generator=generator)
-    steps = config.epochs * -(-len(rows) // config.batch_size)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, steps + 1, pct_start=0.1
-    )
-
-    def epoch() -> None:
-        network.train()
-        for some in _batches(rows, (tokens > 0).sum(dim=1), config.batch_size, generator):
-            batch = tokens[some]
-            drawn = torch.randn(len(batch), config.dim, generator=generator).to(where)
-            hidden = torch.rand(batch.shape, generator=generator).to(where) < config.dropout
-            beta = config.beta * min(1.0, schedule.last_epoch / (_ANNEALED_SHARE * steps))
-            optimizer.zero_grad()
-            surprise, divergence = _bound(
-                network, batch.to(where), present[some].to(where), drawn, hidden
-            )
-            # Free bits: sum_j max(free_nats, E KL_j) has no gradient below free_nats.
-            penalty = divergence.mean(dim=0).clamp(min=config.free_nats).sum()
-            torch.autograd.backward(surprise.mean() + beta * penalty)
-            nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
-            optimizer.step()
-            schedule.step()
-        network.eval()
-
-    def held_out() -> float:
-        with torch.no_grad():
-            columns = (tokens[held], present[held], noise)
-            parts = zip(*(torch.split(one, _EVALUATED) for one in columns), strict=True)
-            bounds = [_bound(network, *(one.to(where) for one in part)) for part in parts]
-        sums = (float(surprise.sum() + config.beta * kl.sum()) for surprise, kl in bounds)
-        return sum(sums) / len(held)
-
-    ending = best_epoch(
-        network,
-        epoch,
-        held_out,
-        epochs=config.epochs,
-        patience=config.patience,
-        what="VAE of molecules",
-        progress=progress,
-    )
-    network.cpu().eval()
-    cycled = [smiles[i] for i in held[:_EVALUATED].tolist()]
-    figures = _figures(network, tokens[held], present[held], cycled) | _drawn(
-        network, set(smiles), config.seed, valid
-    )
-    return finished(network, ending.report(figures, _remarks(figures, len(selfies) - len(smiles))))
 
 
 def _initialise(network: SelfiesNetwork, generator: torch.Generator) -> None:
@@ -271,7 +176,79 @@ class SelfiesVAE(SelfiesNetwork):
         - ``validity``: share of valid designs among 1,000 samples of N(0, I);
         - ``uniqueness``, ``novelty``: shares of these that are distinct, and that are not among
           the training molecules.
+
+        Raises:
+            InvalidInputError: fewer than 20 molecules have a SELFIES, or the config's tokens
+                cannot represent one of them.
+            TrainingInterrupted: Ctrl-C; the exception holds the best network so far.
         """
-        return train(
-            cls, cls.checked(designs, config), config, progress=progress, device=device, valid=valid
+        where = as_device(device)
+        selfies = {one: to_selfies(one) for one in cls.checked(designs, config)}
+        smiles = [one for one in selfies if selfies[one]]
+        if len(smiles) < MIN_DESIGNS:
+            raise InvalidInputError(
+                f"VAE of molecules: designs must hold at least {MIN_DESIGNS} molecules with a "
+                f"SELFIES, got {len(smiles)} of {len(selfies)}"
+            )
+        texts = [selfies[one] for one in smiles]
+        if not config.tokens:
+            vocabulary = Vocabulary.learn(texts, config.merges)
+            config = replace(config, tokens=vocabulary.tokens, length=vocabulary.length)
+        tokens = torch.from_numpy(config.vocabulary.encode(texts))
+        present = torch.from_numpy(counts(smiles))
+        generator = torch.Generator().manual_seed(config.seed)
+        network = fresh(lambda: cls(config), generator)
+        _initialise(network, generator)
+        network.to(where)
+        rows, held = split(torch.arange(len(tokens)), _HELD_OUT, generator)
+        noise = torch.randn(len(held), config.dim, generator=generator)
+        steps = config.epochs * -(-len(rows) // config.batch_size)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=config.learning_rate, weight_decay=1e-4
         )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, config.learning_rate, steps + 1, pct_start=0.1
+        )
+
+        def epoch() -> None:
+            network.train()
+            for some in _batches(rows, (tokens > 0).sum(dim=1), config.batch_size, generator):
+                batch = tokens[some]
+                drawn = torch.randn(len(batch), config.dim, generator=generator).to(where)
+                hidden = torch.rand(batch.shape, generator=generator).to(where) < config.dropout
+                beta = config.beta * min(1.0, schedule.last_epoch / (_ANNEALED_SHARE * steps))
+                optimizer.zero_grad()
+                surprise, divergence = _bound(
+                    network, batch.to(where), present[some].to(where), drawn, hidden
+                )
+                # Free bits: sum_j max(free_nats, E KL_j) has no gradient below free_nats.
+                penalty = divergence.mean(dim=0).clamp(min=config.free_nats).sum()
+                torch.autograd.backward(surprise.mean() + beta * penalty)
+                nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
+                optimizer.step()
+                schedule.step()
+            network.eval()
+
+        def held_out() -> float:
+            with torch.no_grad():
+                columns = (tokens[held], present[held], noise)
+                parts = zip(*(torch.split(one, _EVALUATED) for one in columns), strict=True)
+                bounds = [_bound(network, *(one.to(where) for one in part)) for part in parts]
+            sums = (float(surprise.sum() + config.beta * kl.sum()) for surprise, kl in bounds)
+            return sum(sums) / len(held)
+
+        report = best_epoch(
+            network,
+            epoch,
+            held_out,
+            epochs=config.epochs,
+            patience=config.patience,
+            what="VAE of molecules",
+            progress=progress,
+        )
+        network.cpu().eval()
+        cycled = [smiles[i] for i in held[:_EVALUATED].tolist()]
+        figures = _figures(network, tokens[held], present[held], cycled) | _drawn(
+            network, set(smiles), config.seed, valid
+        )
+        return finished(network, report, figures, _remarks(figures, len(selfies) - len(smiles)))
