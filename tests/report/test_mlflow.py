@@ -597,7 +597,13 @@ def test_the_command_line_follows_a_server(uri: str, server: Served) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    wait_until(lambda: MlflowClient(uri).get_experiment_by_name("bo-invert") is not None)
+
+    def exported() -> bool:
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name("bo-invert")
+        return experiment is not None and bool(client.search_runs([experiment.experiment_id]))
+
+    wait_until(exported)
     study.run(5)
     wait_until(lambda: len(runs(uri)[1]) == len(study.trials))
     follower.send_signal(signal.SIGTERM)
