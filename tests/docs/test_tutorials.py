@@ -53,12 +53,12 @@ def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
     fewer = {
-        r"budget=\d+": "budget=12",
+        r"budget=\d+": "budget=8",
         r"range\(5\)": "range(1)",
         r"random_state=0\)": "random_state=0, n_estimators=10)",
     }
     scope = execute(ROOT / "README.md", fewer)
-    assert scope["study"].spent.values == 12
+    assert scope["study"].spent.values == 8
     assert len(scope["comparison"].runs) == 4
     assert (tmp_path / "comparison" / "report.html").exists()
 

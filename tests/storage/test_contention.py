@@ -12,7 +12,7 @@ import bo_invert as bi
 from bo_invert.storage.open import open_store
 from bo_invert.types import State
 
-PROCESSES, EACH = 5, 20
+PROCESSES, EACH = 4, 20
 
 WORKER = """
 import sys

@@ -46,7 +46,7 @@ def study_of(problem: bi.Problem, budget: int, **options: Any) -> bi.Study:
 
 @pytest.mark.parametrize("make", [with_gradients, without, mixed])
 def test_samples_improve_within_the_budget(make: Any) -> None:
-    budget = 200 if make is with_gradients else 60
+    budget = 120 if make is with_gradients else 60
     study = study_of(make(), budget, width=16)
     assert budget - 1 <= study.spent.calls <= budget
     losses = [t.loss for t in study.trials if t.loss is not None]

@@ -182,6 +182,6 @@ def test_wide_latents_go_to_what_predicts_better(linear: bool) -> None:
         )
 
     problem = bi.Problem(bi.Latent(lambda z: z, dim=48), oracle, bi.Maximize(), name="wide")
-    study = bi.Study.create("s", problem, strategy="prior", seed=0).run(200)
+    study = bi.Study.create("s", problem, strategy="prior", seed=0).run(120)
     proposal = from_spec("auto").ask(problem.statement, study.trials, Request(0, 1, 0, 300))
     assert (proposal.queries[0].origin == "spherical") == linear

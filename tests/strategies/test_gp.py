@@ -173,7 +173,7 @@ print(json.dumps([[q.to_json() for q in proposal.queries], proposal.memo]))
 
 def test_the_same_points_bit_by_bit_in_any_process() -> None:
     problem = bi.Problem(ARM, arm, bi.Target([1.5, 0.4]))
-    made = study(problem, 14, batch=7)
+    made = bi.Study.create("s", problem, "sobol", seed=0).run(14)
     assert all(isinstance(trial, Trial) and trial.outcome is not None for trial in made.trials)
     observed = json.dumps(
         [[t.query.to_json(), t.outcome.to_json()] for t in made.trials if t.outcome]
@@ -199,7 +199,7 @@ def test_a_constraint_on_the_minimised_output_counts() -> None:
     problem = bi.Problem(
         bi.Box([0.0], [1.0]), lambda x: float(x[0]), bi.Minimize("y"), constraints=["y >= 0.5"]
     )
-    study = bi.Study.create("s", problem, strategy="gp", seed=0).run(20)
+    study = bi.Study.create("s", problem, strategy=GP(**PLAIN), seed=0).run(16)
     assert study.best is not None
     assert 0.5 <= study.best.loss < 0.5001
     assert min(trial.y[0] for trial in study.trials[8:]) > 0.499, (

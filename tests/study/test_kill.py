@@ -186,7 +186,7 @@ def test_the_command_line_resumes_after_kills_at_any_moment(tmp_path: Path) -> N
     def line(storage: str) -> list[str]:
         options = [
             "--strategy",
-            "cmaes",
+            "sobol",
             "--budget",
             "24",
             "--storage",

@@ -86,7 +86,7 @@ def test_what_is_recommended_is_better_than_the_luckiest() -> None:
 def test_intervals_hold_the_truth_where_noise_is_most_of_what_is_seen() -> None:
     """There the most probable hyperparameters alone follow every answer, and are sure of it."""
     chosen = everywhere = points = single = 0
-    for seed in range(8):
+    for seed in range(5):
         space = bi.Box([0.0] * 5, [1.0] * 5)
         problem = bi.Problem(
             space, answers(bowl, 0.3, seed), bi.Minimize(), outputs=["y"], name="deep"
@@ -108,7 +108,7 @@ def test_intervals_hold_the_truth_where_noise_is_most_of_what_is_seen() -> None:
             (np.abs(clean - mean * scale - offset) <= 1.645 * np.sqrt(variance) * scale).sum()
         )
     assert everywhere / points > 0.75
-    assert chosen >= 5
+    assert chosen >= 3
     assert single < everywhere
 
 
@@ -272,14 +272,14 @@ def test_a_latent_and_few_trials() -> None:
 def test_recommending_leaves_no_trace() -> None:
     """A recommendation makes no call, no event and no random number."""
     store = MemoryStore()
-    plain = bi.Study.create("s", noisy_bowl(), seed=0, noisy=True).run(12)
+    plain = bi.Study.create("s", noisy_bowl(), seed=0, noisy=True).run(10)
     asked = bi.Study.create("s", noisy_bowl(), seed=0, storage=store, noisy=True)
-    asked.run(12, stop=lambda: asked.spent.calls >= 8)
+    asked.run(10, stop=lambda: asked.spent.calls >= 8)
     events = len(list(store.events("s")))
     first, again = asked.recommend(), asked.recommend()
     assert len(list(store.events("s"))) == events
     assert (first.trial.number, first.loss) == (again.trial.number, again.loss)
-    asked.run(12)
+    asked.run(10)
     assert [t.query.to_json() for t in asked.trials] == [t.query.to_json() for t in plain.trials]
 
 

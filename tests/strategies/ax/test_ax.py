@@ -17,9 +17,10 @@ import pandas as pd
 import pytest
 
 import bo_invert as bi
+from bo_invert.errors import MissingExtraError
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.ax.strategy import Ax
-from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import Outcome, Query, State, Trial
 
 EVERY_KIND = bi.Box(
@@ -167,7 +168,7 @@ def test_given_data_counts_as_initialization() -> None:
 
 def test_it_optimises() -> None:
     study = bi.Study.create("ax", bowl(bi.Target(0.0), dim=2), strategy="ax", seed=0)
-    study.run(budget=12)
+    study.run(budget=9)
     assert study.best is not None
     assert study.best.loss < 1e-3
     assert {trial.origin for trial in study.trials} == {"ax"}
@@ -513,3 +514,11 @@ def test_a_scalarized_objective_is_understood() -> None:
     statement, _ = statement_of(client._experiment)
     y = np.array([{"gain": 3.0, "cost": 1.0, "quality": 0.0}[name] for name in statement.outputs])
     assert float(statement.objective.loss(y)) == pytest.approx(-5.0)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("bo_invert.strategies.ax")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'bo-invert\[ax\]'"):
+        from_spec("ax")
