@@ -166,7 +166,7 @@ def test_a_study_begun_before_the_option_was_there_goes_on() -> None:
         bi.Study.create("old", plain(), seed=0, storage=store, exist_ok=True).run(3).spent.calls
         == 3
     )
-    with pytest.raises(bi.InvalidInputError, match="begun with strategy"):
+    with pytest.raises(bi.InvalidInputError, match="the strategy must be"):
         bi.Study.create("old", plain(), seed=0, storage=store, exist_ok=True, noisy=True)
 
 
