@@ -50,6 +50,7 @@ class GeneratorConfig:
         Raises:
             InvalidInputError: a name is missing or unknown, or a value is out of range.
         """
+        # JSON has no tuples: to_json writes lists, and lists become tuples again here.
         known = {one.name for one in fields(cls)}  # type: ignore[arg-type]
         if not isinstance(data, dict) or not set(data) <= known:
             raise InvalidInputError(
@@ -240,6 +241,7 @@ def train_generator(
 
 def sampled(network: Generator[Any], rng: np.random.Generator, n: int) -> Any:
     """Draw n codes from the network's prior and decode them without gradients."""
+    # Numpy draws codes in float64 from ``rng``; networks compute in float32.
     codes = draw_codes(network.prior, rng, n, network.config.dim)
     with torch.no_grad():
         return network(

@@ -82,6 +82,7 @@ def load_generator(path: str | Path) -> tuple[Any, TrainingReport]:
         weights = path.read_bytes()
         if described["format"] != _FORMAT:
             raise InvalidInputError(f"format must be {_FORMAT}, got {described['format']!r}")
+        # A crash between the two writes leaves weights and description of different networks.
         if hashlib.sha256(weights).hexdigest() != described["weights"]:
             raise InvalidInputError("the weights are not the ones described in the JSON file")
         kind = kind_of(described["kind"])
@@ -175,6 +176,7 @@ def _weights_at(path: str | Path) -> Path:
 
 def _key(data: Any, config: GeneratorConfig) -> str:
     """Hash library version, file format, config and designs to 16 hexadecimal digits."""
+    # A new library version may train differently, so that its entries have other keys.
     parts = [__version__, _FORMAT, config.kind, config.to_json()]
     if isinstance(data, np.ndarray):
         parts.append([data.dtype.str, *data.shape])
@@ -187,6 +189,7 @@ def _key(data: Any, config: GeneratorConfig) -> str:
 def _replace(path: Path, content: bytes) -> None:
     """Write a file atomically: readers see the old or the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # os.replace is atomic only within one file system, so the temporary file is in the folder.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -72,6 +72,7 @@ def load_weights(module: N, path: str | Path, part: str | None = None) -> N:
             f"load_weights: the weights in {path} do not fit {type(module).__name__}: "
             f"{'; '.join(differences)}"
         )
+    # Copies into the existing parameters, so that device and dtype of the module stay.
     module.load_state_dict(named)
     return module
 
@@ -97,6 +98,7 @@ def _pickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # parsers raise errors of many types on damaged files
+        # torch reports the first global, a class or function, that the pickle would import.
         needed = re.search(r"GLOBAL ([\w.]+)", str(error))
         lines = str(error).splitlines() or [repr(error)]
         reason = f"it needs to run {needed[1]}" if needed else lines[0]

@@ -91,6 +91,7 @@ class Frozen:
                 f"{who}: {type(owner).__name__} cannot be copied ({error}). Remove non-leaf "
                 "tensors and handles from its attributes."
             ) from None
+        # The copied parameters are new objects: these calls leave the user's module unchanged.
         self.module.eval().requires_grad_(False)
         if device is not None:
             self.module.to(device)
@@ -133,6 +134,7 @@ class Frozen:
         import torch
 
         rows = np.asarray(batch)
+        # max(len(rows), 1): an empty batch also runs once, which gives the shape of the output.
         with torch.no_grad():
             chunks = [
                 self.tensor(torch.tensor(rows[i : i + _CHUNK]).to(self.device, self.dtype))

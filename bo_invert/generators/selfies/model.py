@@ -124,6 +124,7 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
     def __init__(self, config: SelfiesConfig) -> None:
         super().__init__(config)
         tokens, length = len(config.vocabulary.tokens), config.length
+        # Encoder: two strides of 2 reduce the length to a quarter, rounded up.
         width, channels = config.hidden // 4, config.channels
         self.embedding = nn.Embedding(tokens, width)
         self.convolutions = nn.Sequential(
@@ -137,6 +138,7 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
         self.order = nn.Linear(channels * ((length + 3) // 4), config.hidden)
         self.presence = nn.Linear(COUNTS, config.hidden)
         self.head = nn.Linear(config.hidden, 2 * config.dim)
+        # Decoder: initial state of the GRU, code input of each step, GRU, logits of the tokens.
         self.first = nn.Linear(config.dim, config.hidden)
         self.remind = nn.Linear(config.dim, width)
         self.recurrent = nn.GRU(2 * width, config.hidden, batch_first=True)
@@ -234,6 +236,7 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
             raise InvalidInputError(
                 f"VAE of molecules: designs must be a list of SMILES, got {designs!r:.80}"
             )
+        # Different SMILES of one molecule have one canonical SMILES.
         made = {text: canonical(text, config.stereo) for text in designs}
         lost = [text for text, found in made.items() if not found]
         if lost:

@@ -47,6 +47,7 @@ def _packages() -> tuple[Any, Any]:
             "molecules need RDKit and selfies, which are not installed: "
             "pip install 'bo-invert[molecules]'"
         ) from None
+    # RDKit logs each SMILES that it cannot parse; callers check the result instead.
     rdBase.DisableLog("rdApp.*")
     return Chem, selfies
 
