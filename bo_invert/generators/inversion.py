@@ -101,6 +101,7 @@ def invert(
     spread = float(made.var(axis=0).mean())
     if not len(rows):
         return Inversion(np.empty((0, drawn.shape[1])), np.empty(0), spread)
+    # Several starts per design, since the error may have several minima.
     starts = drawn[_nearest(flat, made)]
     if gradient is not None:
         batches = [slice(i, i + _BATCH_DESIGNS) for i in range(0, len(rows), _BATCH_DESIGNS)]

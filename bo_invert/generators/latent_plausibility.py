@@ -112,6 +112,7 @@ def fit_measure(
             f"codes must have at least {2 * (d + 1)} rows to fit a {d}-dimensional latent space, "
             f"got {n}"
         )
+    # In whitened coordinates one prior covariance I suits all coordinates.
     mean, factor = _whitening(array)
     points: Array = np.linalg.solve(factor, (array - mean).T).T.astype(np.float64)
     rng = np.random.default_rng(np.random.SeedSequence(seed))

@@ -118,6 +118,7 @@ class Truncated(Prior):
         return 0.5 * math.erfc(self.bound / math.sqrt(2.0))
 
     def codes(self, points: Array) -> Array:
+        # Rounding may exceed the bound in the last digit.
         codes: Array = ndtri(self._tail + (1.0 - 2.0 * self._tail) * ndtr(points))
         return codes.clip(-self.bound, self.bound)
 

@@ -48,6 +48,7 @@ def fidelity(real: ArrayLike, made: ArrayLike) -> dict[str, float]:
     """
     known, drawn = _rows(real), _rows(made)
     neighbours = min(_NEIGHBOURS, len(known) - 1)
+    # Index k of a sorted row is the k-th neighbour: index 0 is the design itself at distance 0.
     reach = np.partition(cdist(known, known), neighbours, axis=1)[:, neighbours]
     inside = cdist(drawn, known) <= reach  # shape (m, n): design i in ball j
     parts = [

@@ -137,6 +137,7 @@ def cached_generator(
             return load_generator(path)
         except InvalidInputError as error:
             _log.warning("%s; the generator is trained again", error)
+    # Ctrl-C raises here, so that an interrupted network never enters the cache.
     network, report = kind.fit(designs, config, progress=progress, device=device, valid=valid)
     try:
         save_generator(network, report, path)

@@ -119,6 +119,7 @@ def _plain(weights: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _differences(weights: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    # Compare names and shapes before loading, so that one message lists all differences.
     both = [name for name in own if name in weights and own[name].shape != weights[name].shape]
     shapes = [
         f"{name} has shape {tuple(weights[name].shape)}, not {tuple(own[name].shape)}"

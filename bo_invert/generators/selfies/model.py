@@ -157,6 +157,7 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
         # Token order and substructure counts describe a molecule independently; both are summed.
         # log(1 + count) limits the weight of substructures that occur many times.
         both = self.order(convolved) + self.presence(present.log1p())
+        # The encoder has two heads in one layer: mean and log variance of each coordinate.
         mean, log_variance = self.head(F.silu(both)).chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 4.0)
 
