@@ -52,6 +52,7 @@ def placed(draw: Any) -> tuple[Parameter, np.ndarray]:
     return parameter, np.array([u])
 
 
+@pytest.mark.slow
 @given(placed())
 def test_a_projected_point_is_the_one_that_is_evaluated(case: tuple[Parameter, np.ndarray]) -> None:
     parameter, u = case

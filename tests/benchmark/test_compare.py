@@ -141,6 +141,7 @@ def test_a_strategy_that_breaks_down_keeps_its_bill(monkeypatch):
     assert "ZeroDivisionError" in run.ended
 
 
+@pytest.mark.filterwarnings("ignore:.*no trial gave outputs yet")
 def test_failing_oracle_is_billed_and_leaves_no_find():
     def broken(x):
         raise OSError("disk full")
@@ -237,6 +238,7 @@ def test_a_label_cannot_mean_two_strategies_in_one_storage():
     assert "begun with strategy" in run.ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", [None, MemoryStore()], ids=["processes", "threads"])
 def test_parallel_runs_are_the_same_runs(storage):
     offset = 0.3

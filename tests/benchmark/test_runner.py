@@ -240,6 +240,7 @@ def children(parent: int) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_killed_it_goes_on_inside_a_run(tmp_path: Path) -> None:
     script = tmp_path / "line.py"

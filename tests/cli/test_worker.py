@@ -83,6 +83,7 @@ def opened(served: Place) -> bi.Study:
     return bi.Study.open(served.study, served.server.url, problem, token=served.server.token)
 
 
+@pytest.mark.slow
 def test_workers_share_a_study_and_end_with_its_budget(served: Place) -> None:
     options = ["--strategy", "sobol", "--budget", "24", "-j", "2"]
     workers = [worker(served, *options, "--executor", kind) for kind in ("processes", "threads")]

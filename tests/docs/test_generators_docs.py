@@ -12,6 +12,7 @@ import bo_invert as bi
 PAGE = (Path(__file__).parents[2] / "docs" / "generators.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*not reproduced well")
 def test_python_there_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("sklearn", "safetensors"):

@@ -69,6 +69,7 @@ def begin(oracle: Any, strategy: str = "sobol") -> bi.Study:
     return bi.Study.create("s", problem(oracle), strategy)
 
 
+@pytest.mark.slow
 def test_the_same_trials_as_without_one(executor: Any) -> None:
     count = few(executor, 5)
     here, there = begin(bowl).run(count), begin(bowl).run(count, executor=executor)
@@ -77,6 +78,8 @@ def test_the_same_trials_as_without_one(executor: Any) -> None:
     assert (there.spent.values, there.spent.attempts) == (count, count)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*no trial gave outputs yet")
 def test_what_an_oracle_raises_is_a_verdict(executor: Any) -> None:
     def moody(x: Any) -> float:
         if x[0] > 0.7:
@@ -97,6 +100,7 @@ def test_what_an_oracle_raises_is_a_verdict(executor: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_death_costs_one_attempt(executor: Any, tmp_path: Path) -> None:
     if executor.name not in APART:
         pytest.skip("shares the process of the study")
@@ -132,6 +136,7 @@ def test_a_death_costs_one_attempt(executor: Any, tmp_path: Path) -> None:
         assert crash.endswith("in deadly")
 
 
+@pytest.mark.slow
 def test_a_hang_costs_its_time(executor: Any, tmp_path: Path) -> None:
     def stuck(x: Any) -> float:
         counted(tmp_path / "calls")
@@ -204,6 +209,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "serial"])
 def test_an_interrupt_leaves_nothing_running(tmp_path: Path, name: str) -> None:
@@ -265,6 +271,7 @@ def test_a_problem_travels_once_to_each_process(tmp_path: Path) -> None:
     assert entered(tmp_path / "loads") == 2
 
 
+@pytest.mark.slow
 def test_workers_have_one_numerical_thread() -> None:
     def threads() -> int:
         import torch
@@ -487,6 +494,7 @@ problem = bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize(), name="stuck")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("face", ["run", "worker"])
 def test_the_command_line_keeps_time_limits(tmp_path: Path, face: str) -> None:
     (tmp_path / "stuck.py").write_text(STUCK)

@@ -77,6 +77,7 @@ def test_logs_are_told_plausible_and_new_for_every_seed(
     assert domain.geometry == ("gaussian" if space == "latent" else "box")
 
 
+@pytest.mark.slow
 def test_warm_asks_know_the_answers_and_carry_the_memo(
     scripts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +211,7 @@ def test_every_strategy_is_first_once(scripts: Any) -> None:
     assert scripts.overhead.rotated([], 2) == []
 
 
+@pytest.mark.slow
 def test_cells_larger_than_a_stopped_one_are_not_tried(scripts: Any) -> None:
     options = argparse.Namespace(
         rounds=2, warm=0, limit=5.0, spend=9.0, space="box", outputs=1, seed=0

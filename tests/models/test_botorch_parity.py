@@ -29,6 +29,8 @@ from bo_invert.models.gp.posterior import condition
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
 
+pytestmark = pytest.mark.peers
+
 warnings.filterwarnings("ignore", module="botorch|gpytorch|linear_operator")
 KERNELS = pytest.mark.parametrize("name", ["rbf", "matern"])
 

@@ -176,6 +176,7 @@ def test_a_batch_goes_as_one_and_its_killer_is_found() -> None:
     assert [a.calls for a in answers] == [2, 2, 2], "the batch is billed too"
 
 
+@pytest.mark.slow
 def test_it_stands_for_its_oracle() -> None:
     torch = pytest.importorskip("torch")
     module = torch.nn.Linear(2, 1).double()
@@ -340,6 +341,7 @@ def test_an_interrupted_notebook_keeps_no_children(tmp_path: Path) -> None:
     assert str(study.spent) == "2 values, 2 lost"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PROC, reason="needs /proc")
 def test_children_are_closed_with_their_oracle() -> None:
     pids = []

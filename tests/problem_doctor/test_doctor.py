@@ -346,6 +346,7 @@ def test_constraints_and_judges() -> None:
     assert bi.doctor(problem(bowl, draw=lambda x: 1.0)).find("draw.fails").severity == "warning"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["digits", "arm", "sine", "hartmann6", "mixed", "shell", "branin25", "rosenbrock8"]
 )

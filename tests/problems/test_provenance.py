@@ -135,6 +135,7 @@ def test_what_pads_a_record_does_not_count() -> None:
     assert digest(scaled(records[0])) == digest(scaled(records[1]))
 
 
+@pytest.mark.slow
 def test_a_process_later_it_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     code = (
         "import bo_invert as bi\n"

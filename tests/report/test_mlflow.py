@@ -204,6 +204,7 @@ def check_curve(study: bi.Study, events: list[Any], parent: Any, uri: str) -> No
     assert parent.data.metrics["calls"] == study.history.calls
 
 
+@pytest.mark.slow
 def test_it_says_what_the_log_says(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +245,7 @@ def test_it_says_what_the_log_says(
     assert not (tmp_path / "mlruns").exists(), "no files beside the database"
 
 
+@pytest.mark.slow
 def test_again_adds_nothing_and_later_only_what_is_new(
     new_uri: Callable[[], str], monkeypatch: Any
 ) -> None:

@@ -144,6 +144,7 @@ def test_the_declarations_above_are_refused_for_what_is_wrong_with_them(inside: 
         assert made.status_code == 201, made.text[:300]
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_numbers_near_the_largest_leave_a_study_that_works(inside: Inside) -> None:
     given = declaration(constraints=["z <= -1e308"])
     assert (

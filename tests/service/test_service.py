@@ -23,6 +23,8 @@ from bo_invert.problems.loading import load_problem
 from bo_invert.service.client import RemoteStore
 from bo_invert.types import State
 
+pytestmark = pytest.mark.service
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -318,6 +320,7 @@ def test_pages_curve_and_solutions(served: Served) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_study_begun_in_python_goes_on_where_its_problem_is_registered(tmp_path: Path) -> None:
     source = (
         "import numpy as np\nimport bo_invert as bi\n"
@@ -348,6 +351,7 @@ def test_a_study_begun_in_python_goes_on_where_its_problem_is_registered(tmp_pat
         served.kill()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_and_comes_back_has_lost_nothing(tmp_path: Path) -> None:
     served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
     try:

@@ -31,6 +31,7 @@ for _ in range(each):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_processes_that_begin_at_the_same_instant_share_a_study(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -159,6 +159,7 @@ class Failing(MemoryStore):
         return super().append(name, events, after)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_restarted_under_a_server_is_waited_for(tmp_path: Path) -> None:
     if postgres.programs() is None:
         pytest.skip("PostgreSQL is not installed")
@@ -219,6 +220,7 @@ def thinking(served: Served) -> tuple[list[httpx.Response], threading.Thread]:
     return answers, thread
 
 
+@pytest.mark.slow
 def test_an_ask_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
     try:

@@ -213,6 +213,7 @@ def check_every_append_landed_once(store: Store, workers: list[str], count: int)
     assert len(events) == len(workers) * count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_appends_of_two_processes_all_land_once(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -237,6 +238,7 @@ def test_appends_of_two_processes_all_land_once(
         assert [e["number"] for e in events if e["worker"] == worker] == list(range(count))
 
 
+@pytest.mark.slow
 def test_processes_that_make_one_new_file_at_once_all_succeed(tmp_path: Path) -> None:
     script = (
         "import sys; from bo_invert.storage.sql import SqlStore; "

@@ -77,6 +77,7 @@ class Still(torch.nn.Module):
         return x.mean((1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [with_gradients, without])
 def test_ask_is_pure_also_without_its_cache(make: Any) -> None:
     from bo_invert.strategies import amortized
@@ -107,6 +108,7 @@ def test_observed_gradients_move_the_samples() -> None:
     assert distance[0] < distance[1]
 
 
+@pytest.mark.slow
 def test_copes_with_an_objective_that_takes_no_tensors() -> None:
     def of_arrays(y: Any) -> Any:
         if not isinstance(y, np.ndarray):

@@ -69,6 +69,7 @@ def test_typed_parameters_go_to_gp() -> None:
     assert origins(bi.Study.create("s", problem, seed=0).run(10)) == {"gp"}
 
 
+@pytest.mark.slow
 def test_gradients_are_used() -> None:
     import torch
 
@@ -170,6 +171,7 @@ def test_a_study_begun_before_the_option_was_there_goes_on() -> None:
         bi.Study.create("old", plain(), seed=0, storage=store, exist_ok=True, noisy=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linear", [True, False])
 def test_wide_latents_go_to_what_predicts_better(linear: bool) -> None:
     slope = np.random.default_rng(1).standard_normal(48) / 48**0.5

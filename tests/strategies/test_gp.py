@@ -44,6 +44,7 @@ def best(made: bi.Study) -> float:
     return made.best.loss
 
 
+@pytest.mark.slow
 def test_hits_a_vector_target_in_few_calls() -> None:
     assert (
         best(study(bi.Problem(ARM, arm, bi.Target(arm(np.array([0.1, 0.5, -0.4, 0.3])))), 22))
@@ -51,6 +52,7 @@ def test_hits_a_vector_target_in_few_calls() -> None:
     )
 
 
+@pytest.mark.slow
 def test_hits_a_scalar_target_on_a_wavy_function() -> None:
     problem = bi.Problem(bi.Box([-1.0, -1.0], [1.0, 1.0]), sine, bi.Target(1.3))
     assert best(study(problem, 25, **PLAIN)) < 1e-6
@@ -88,6 +90,7 @@ def test_infeasible_designs_are_learned() -> None:
     assert len({tuple(trial.point) for trial in made.trials}) == 20
 
 
+@pytest.mark.slow
 def test_hundreds_of_outputs() -> None:
     grid = np.linspace(0.0, 1.0, 150)
 
@@ -132,6 +135,7 @@ def late_losses(seed: int, **options: Any) -> float:
     )
 
 
+@pytest.mark.slow
 def test_the_noisy_option_stays_in_the_valley() -> None:
     """Without the option it keeps away from what it has asked, and the mean is 0.15."""
     assert np.mean([late_losses(seed, noisy=True, **PLAIN) for seed in range(2)]) < 0.1
@@ -171,6 +175,7 @@ print(json.dumps([[q.to_json() for q in proposal.queries], proposal.memo]))
 """
 
 
+@pytest.mark.slow
 def test_the_same_points_bit_by_bit_in_any_process() -> None:
     problem = bi.Problem(ARM, arm, bi.Target([1.5, 0.4]))
     made = bi.Study.create("s", problem, "sobol", seed=0).run(14)
@@ -194,6 +199,7 @@ def test_refuses_senseless_options() -> None:
         GP(initial=0)
 
 
+@pytest.mark.slow
 def test_a_constraint_on_the_minimised_output_counts() -> None:
     """The smallest value that is still allowed lies at x = 0.5, not where the output is smallest."""
     problem = bi.Problem(

@@ -135,6 +135,7 @@ def test_queries_concentrate_where_improvement_is_likely() -> None:
     assert len({tuple(point) for point in proposed}) == 8
 
 
+@pytest.mark.slow
 def test_queries_keep_to_a_measured_reference() -> None:
     """Codes on a thin ring: the loss falls towards its centre and beyond, the queries stay on the ring."""
     rng = np.random.default_rng(5)

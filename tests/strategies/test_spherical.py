@@ -454,6 +454,7 @@ def test_options_are_checked(options: dict[str, Any]) -> None:
         Spherical(**options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["half", "slab"])
 def test_failures_are_learned(kind: str) -> None:
     """The promising half of the latent, or all but a slab, gives nothing: the search does not stay there."""

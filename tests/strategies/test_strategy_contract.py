@@ -252,10 +252,11 @@ def test_survives_its_own_spec(strategy: str) -> None:
         again = from_spec(made.spec())
         assert again == made
         assert again.spec() == made.spec()
-    with pytest.raises(bi.InvalidInput, match="no option"):
+    with pytest.raises(bi.InvalidInputError, match="no option"):
         from_spec(strategy, no_such_option=1)
 
 
+@pytest.mark.slow
 @each_pair
 def test_ask_is_pure(strategy: str, kind: str) -> None:
     """A new strategy object proposes from a log read back what the study was proposed at that moment."""
@@ -275,6 +276,7 @@ def test_ask_is_pure(strategy: str, kind: str) -> None:
     assert (np.random.get_state()[1] == state).all(), "the global generator is not ours"  # noqa: NPY002
 
 
+@pytest.mark.filterwarnings("ignore:.*begun with something else")
 @each_pair
 def test_resume_is_exact(strategy: str, kind: str) -> None:
     """A study interrupted during a call and reopened proposes the points of an uninterrupted one."""
@@ -331,6 +333,7 @@ def test_survives_an_oracle_that_always_fails(strategy: str, kind: str) -> None:
     assert_inside(study)
 
 
+@pytest.mark.filterwarnings("ignore:.*begun with something else")
 @each_second_pair
 def test_accepts_results_in_any_order(strategy: str, kind: str) -> None:
     study, _ = continued(strategy, kind, 5)
@@ -354,6 +357,7 @@ def test_accepts_results_in_any_order(strategy: str, kind: str) -> None:
     assert study.spent.running == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*begun with something else")
 @pytest.mark.parametrize(("strategy", "kind"), pairs(MODELLED | COUNTING))
 def test_pending_points_move_the_next_points(strategy: str, kind: str) -> None:
     """The same request with the first proposals pending gives other points, or none before there are results."""

@@ -106,6 +106,7 @@ def test_data_of_the_user_are_draws() -> None:
     assert len(trial.query.meta["w"]) == 3
 
 
+@pytest.mark.slow
 def test_mixing_beats_drawing() -> None:
     problem = slope()
     o3 = {"name": "o3", "options": {"draws": 24, "seeds": 6}}
@@ -117,6 +118,7 @@ def test_mixing_beats_drawing() -> None:
         assert mixed < drawn - 0.2
 
 
+@pytest.mark.slow
 def test_of_many_mixtures_some_are_modelled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost of an ask must not grow with the third power of the log."""
     from bo_invert.models import fitted_model

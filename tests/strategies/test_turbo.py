@@ -258,6 +258,7 @@ def test_finds_the_bottom_of_a_bowl(acquisition: str) -> None:
     assert len(np.unique(points, axis=0)) == len(points)
 
 
+@pytest.mark.slow
 def test_starts_again_far_away_when_nothing_improves() -> None:
     """On a single spike that everybody knows, the region shrinks until it is given up."""
     problem = bi.Problem(
@@ -274,6 +275,7 @@ def test_starts_again_far_away_when_nothing_improves() -> None:
     assert min(abs(trial.point[0] - 0.1) for trial in second[:4]) >= 6**-0.5 / 2
 
 
+@pytest.mark.slow
 def test_does_not_stay_within_a_step() -> None:
     """A decoder that rounds: most of a small region would be the same few designs."""
     codes = np.random.default_rng(0).standard_normal((4, 5))

@@ -180,6 +180,7 @@ problem = bi.Problem(bi.Box([0.0] * 4, [1.0] * 4), oracle, bi.Minimize(), name="
 """
 
 
+@pytest.mark.slow
 def test_the_command_line_resumes_after_kills_at_any_moment(tmp_path: Path) -> None:
     (tmp_path / "bowl.py").write_text(PROBLEM.format(log=str(tmp_path / "calls")))
 

@@ -68,6 +68,7 @@ def test_an_exact_oracle_is_taken_at_its_word() -> None:
     assert study.spent.calls == 12
 
 
+@pytest.mark.slow
 def test_what_is_recommended_is_better_than_the_luckiest() -> None:
     """By the true loss, over 12 random searches of 40 calls."""
     noise = 0.1
@@ -83,6 +84,7 @@ def test_what_is_recommended_is_better_than_the_luckiest() -> None:
     assert inside >= 7, "90 % intervals, chosen where they look best"
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_where_noise_is_most_of_what_is_seen() -> None:
     """There the most probable hyperparameters alone follow every answer, and are sure of it."""
     chosen = everywhere = points = single = 0
@@ -269,6 +271,7 @@ def test_a_latent_and_few_trials() -> None:
         assert ordered(study.run(calls).recommend(noisy=True))
 
 
+@pytest.mark.slow
 def test_recommending_leaves_no_trace() -> None:
     """A recommendation makes no call, no event and no random number."""
     store = MemoryStore()

@@ -119,6 +119,7 @@ def test_a_free_worker_waits_for_news_where_all_designs_are_under_way() -> None:
     assert len(study.trials) < 60
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_knows_them_again() -> None:
     whole = Words()
     quiet = bi.Study.create("s", whole.problem(), "gp", seed=3, **PLAIN).run(10)

@@ -62,6 +62,7 @@ def asked(designs, size, alpha, reynolds):
 # ---------------------------------------------------------------------- the networks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("alpha", "reynolds"), [(4.0, 1e6), (-3.0, 2e5)])
 def test_the_networks_answer_as_neuralfoil_does(real, size, alpha, reynolds):

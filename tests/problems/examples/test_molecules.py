@@ -150,6 +150,7 @@ def test_a_vocabulary_knows_all_of_robust_selfies_and_refuses_the_rest():
         Vocabulary((END, "[C]", "[C]"), 5)
 
 
+@pytest.mark.slow
 def test_every_code_is_a_molecule(trained):
     network, report = trained
     rng = np.random.default_rng(0)
@@ -333,6 +334,8 @@ def test_realism_is_calibrated_and_knows_a_long_chain():
         MoleculeRealism(known, [])
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:molecules")
 def test_the_problem_is_solved_through_the_latent(cached):
     problem = bi.ready_problem("molecules", property="logp", **cached)
     assert problem.judge is None
@@ -381,6 +384,7 @@ def test_parts_do_not_overlap(cached):
     assert molecules.materials(AMIDES, 6, training=SMALL) is made
 
 
+@pytest.mark.filterwarnings("ignore:molecules")
 def test_a_file_is_read_line_by_line(cached, tmp_path, monkeypatch):
     file = tmp_path / "amides.smi"
     file.write_text("smiles\n" + "\n".join(f"{one},x" for one in AMIDES) + "\n\n")

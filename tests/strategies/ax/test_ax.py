@@ -23,6 +23,8 @@ from bo_invert.strategies.ax.strategy import Ax
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import Outcome, Query, State, Trial
 
+pytestmark = pytest.mark.peers
+
 EVERY_KIND = bi.Box(
     {
         "a real": bi.Float(-2, 3),

@@ -15,6 +15,8 @@ from bo_invert.strategies.peers import nevergrad
 from bo_invert.strategies.replay import penalised
 from bo_invert.types import Outcome, Query, State, Trial
 
+pytestmark = pytest.mark.peers
+
 BOWL = np.array([0.3, 0.6, 0.8])
 
 

@@ -118,6 +118,7 @@ def undisturbed() -> bi.Study:
     return run(curved(), 60)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")
 @pytest.mark.parametrize(
     ("wrong", "calls"),
     [
