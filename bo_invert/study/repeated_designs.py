@@ -62,13 +62,13 @@ class RepeatedDesigns:
                 break  # all designs are known
         if repeats and not found and not self._under_way:  # else a new observation is near
             known = (
-                f"all {self._size:,.0f}"
+                f"all {self._size:,.0f} designs are known"
                 if len(self._answers) >= self._size
-                else f"the {len(self._answers)}"
+                else f"{len(self._answers)} designs are known"
             )
             warnings.warn(
-                f"study {self._journal.name!r}: the last {repeats} proposals were known designs, "
-                f"{known} of them, so the run ends here. Continue with another strategy, or with "
+                f"study {self._journal.name!r}: the last {repeats} proposals were known designs "
+                f"({known}), so the run ends here. Continue with another strategy, or with "
                 "Problem(reuse=False) to evaluate known designs again",
                 stacklevel=3,
             )
