@@ -129,7 +129,7 @@ def test_more_calls_than_designs(strategy: str) -> None:
         bi.Box({"a": bi.Int(0, 2), "kind": bi.Choice("x", "y")}), lambda d: float(d["a"] + (d["kind"] == "x")),
         bi.Minimize(),
     )  # fmt: skip
-    with pytest.warns(UserWarning, match="all 6 of them"):
+    with pytest.warns(UserWarning, match="all 6 designs are known"):
         study = run(problem, strategy, 9)
     assert study.spent.values == 6
     assert study.best.loss == 0.0

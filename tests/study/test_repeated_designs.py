@@ -54,7 +54,7 @@ def test_it_ends_when_there_is_nothing_new() -> None:
     """Sixteen texts are all there are."""
     words = Words()
     study = bi.Study.create("s", words.problem(), strategy="prior", seed=0)
-    with pytest.warns(UserWarning, match="were known designs, the 16 of them"):
+    with pytest.warns(UserWarning, match="were known designs .16 designs are known"):
         study.run(40)
     assert len(set(words.asked)) == len(words.asked) == study.spent.values <= 16
 
@@ -79,7 +79,7 @@ def test_a_box_of_whole_numbers_and_choices_pays_once_for_each() -> None:
     study = bi.Study.create(
         "s", bi.Problem(space, oracle, bi.Minimize()), strategy="random", seed=0
     )
-    with pytest.warns(UserWarning, match="all 6 of them"):
+    with pytest.warns(UserWarning, match="all 6 designs are known"):
         study.run(40)
     assert len(asked) == len(set(asked)) == study.spent.values == 6
     assert (
@@ -112,7 +112,7 @@ def test_a_free_worker_waits_for_news_where_all_designs_are_under_way() -> None:
 
     problem = bi.Problem(bi.Box({"n": bi.Int(1, 3)}), oracle, bi.Minimize())
     study = bi.Study.create("s", problem, strategy="random", seed=0)
-    with pytest.warns(UserWarning, match="all 3 of them") as caught:
+    with pytest.warns(UserWarning, match="all 3 designs are known") as caught:
         study.run(10, batch=4, executor="threads")
     assert sorted(asked) == [1, 2, 3]
     assert len(caught) == 1
