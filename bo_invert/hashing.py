@@ -17,12 +17,15 @@ import sysconfig
 import textwrap
 import tokenize
 import types
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 # Engineering choice: most bytes read of one oracle, half a gigabyte: about a second of hashing.
 _MAX_BYTES = 1 << 29
@@ -98,7 +101,7 @@ def joined(digests: Sequence[Digest | None]) -> Digest | None:
     )
 
 
-def is_torch_module(thing: object) -> bool:
+def is_torch_module(thing: object) -> TypeGuard[torch.nn.Module]:
     """Return True for a torch module; the check by name does not import torch."""
     return any(
         c.__name__ == "Module" and c.__module__.startswith("torch.") for c in type(thing).__mro__
@@ -113,7 +116,7 @@ class _Reading:
         self.found = False
         """True after the first content other than names."""
         self._bytes = 0
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, object] = {}
 
     def read(self, thing: object, depth: int = 0) -> None:
         """Add an object and its parts to the digest, each once."""
@@ -161,7 +164,7 @@ class _Reading:
         self.total.update(f"{kind} {len(content)} ".encode())
         self.total.update(content)
 
-    def _all(self, kind: str, things: Sequence[Any], depth: int) -> None:
+    def _all(self, kind: str, things: Sequence[object], depth: int) -> None:
         self._feed(kind, str(len(things)).encode())
         for one in things:
             self.read(one, depth + 1)
@@ -177,7 +180,7 @@ class _Reading:
         else:
             self._feed(f"{array.dtype.str} {array.shape}", np.ascontiguousarray(array).tobytes())
 
-    def _module(self, module: Any, depth: int) -> None:
+    def _module(self, module: torch.nn.Module, depth: int) -> None:
         self.found = True
         self._feed("module", repr(module).encode("utf-8", "backslashreplace"))
         for name, tensor in module.state_dict().items():
@@ -198,7 +201,7 @@ class _Reading:
         named = {**closed.globals, **closed.nonlocals}
         self._pieces(named, depth, plain=True)
 
-    def _estimator(self, estimator: Any, depth: int) -> None:
+    def _estimator(self, estimator: object, depth: int) -> None:
         self.found = True
         self._feed("estimator", _name(type(estimator)).encode())
         self._class(type(estimator))
@@ -238,7 +241,7 @@ class _Reading:
             self._seen[id(kind)] = kind
             self._source(kind)
 
-    def _source(self, code: Any) -> None:
+    def _source(self, code: Callable[..., object]) -> None:
         try:
             text = inspect.getsource(code)
         except (OSError, TypeError):  # interactive or generated code has no source
@@ -246,7 +249,7 @@ class _Reading:
         self.found = True
         self._feed("source", "\n".join(_tokens(text)).encode("utf-8", "backslashreplace"))
 
-    def _pieces(self, named: Mapping[str, Any], depth: int, plain: bool = False) -> None:
+    def _pieces(self, named: Mapping[str, object], depth: int, plain: bool = False) -> None:
         """Add the named objects that belong to an oracle; counters and caches do not."""
         for name in sorted(named):
             value = named[name]
@@ -271,13 +274,13 @@ def is_estimator(thing: object) -> bool:
     )
 
 
-def _is_tensor(thing: object) -> bool:
+def _is_tensor(thing: object) -> TypeGuard[torch.Tensor]:
     return any(
         c.__name__ == "Tensor" and c.__module__.startswith("torch") for c in type(thing).__mro__
     )
 
 
-def _numbers(tensor: Any) -> np.ndarray[Any, Any]:
+def _numbers(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     """Convert a tensor to an array; to its bytes if numpy lacks the dtype."""
     plain = tensor.detach().cpu().contiguous()
     try:
@@ -294,7 +297,7 @@ def _libraries() -> tuple[str, ...]:
     )
 
 
-def is_installed(code: Any) -> bool:
+def is_installed(code: Callable[..., object]) -> bool:
     """Return True for code of an installed library, which a version identifies."""
     module = str(getattr(code, "__module__", ""))
     if module.partition(".")[0] in ("builtins", "bo_invert"):
@@ -307,7 +310,7 @@ def is_installed(code: Any) -> bool:
     return not file.startswith("<") and str(Path(file).resolve()).startswith(_libraries())
 
 
-def _name(code: Any) -> str:
+def _name(code: Callable[..., object]) -> str:
     """Return the name of code, with the module for libraries; a user file may be ``__main__``."""
     return (
         f"{code.__module__}.{code.__qualname__}" if is_installed(code) else str(code.__qualname__)
@@ -323,7 +326,7 @@ def _tokens(text: str) -> list[str]:
         return text.split()
 
 
-def _words(thing: Any) -> str:
+def _words(thing: object) -> str:
     if is_torch_module(thing) and (count := sum(p.numel() for p in thing.parameters())):
         return f"{count:,} parameters of {type(thing).__name__}"
     if is_estimator(thing):

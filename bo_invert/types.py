@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from html import escape
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 JSON = Any
 """Value that ``json.dumps`` accepts: dict, list, str, int, float, bool, None."""
+Design: TypeAlias = Any
+"""One input of an oracle: a vector, an image, a text, a dict, a tensor or another user object."""
+Designs: TypeAlias = Any
+"""Batch of n designs with a length: a list, an array ``(n, ...)``, a tensor or a data frame."""
 
 
 def frozen(values: ArrayLike) -> Array:
@@ -28,7 +32,7 @@ def frozen(values: ArrayLike) -> Array:
     return array
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     """Format an array or another design in a few words."""
     array = np.asarray(value) if isinstance(value, (np.ndarray, list, tuple)) else None
     if array is None or array.dtype.kind not in "fiu":
@@ -258,7 +262,7 @@ class Trial:
     ask: int | None = None
     attempts: tuple[Attempt, ...] = ()
     outcome: Outcome | None = None
-    decode: Callable[[Array], Any] | None = field(default=None, repr=False)
+    decode: Callable[[Array], Design] | None = field(default=None, repr=False)
 
     @property
     def point(self) -> Array:
@@ -267,7 +271,7 @@ class Trial:
         return self.query.point if end is None else end
 
     @property
-    def design(self) -> Any:
+    def design(self) -> Design:
         """Input of the oracle at ``point``; None if no study returned this trial."""
         return None if self.decode is None else self.decode(self.point)
 
@@ -329,7 +333,7 @@ class Trial:
             facts["design"] = _brief(design)
         return facts | ({"reason": self.reason} if self.reason else {})
 
-    def with_decode(self, decode: Callable[[Array], Any]) -> Trial:
+    def with_decode(self, decode: Callable[[Array], Design]) -> Trial:
         """Return a copy of the trial with access to its design."""
         return replace(self, decode=decode)
 

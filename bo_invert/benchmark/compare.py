@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from bo_invert.benchmark.pool import here, perform
 from bo_invert.benchmark.run import ProblemSource, run_one, summarize
@@ -21,6 +21,7 @@ from bo_invert.types import JSON
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
+    from tqdm import tqdm
 
 __all__ = ["Comparison", "compare", "run_one", "summarize"]
 
@@ -220,7 +221,9 @@ class Comparison:
 # ---------------------------------------------------------------------- arguments
 
 
-def _problem_sources(problems: Any) -> dict[str, ProblemSource]:
+def _problem_sources(
+    problems: str | Problem | Iterable[object] | Mapping[str, object],
+) -> dict[str, ProblemSource]:
     if isinstance(problems, Mapping):
         sources = {
             str(name): _source(value, f"problem {name!r}") for name, value in problems.items()
@@ -244,13 +247,13 @@ def _problem_sources(problems: Any) -> dict[str, ProblemSource]:
     return sources
 
 
-def _source(value: Any, who: str) -> ProblemSource:
+def _source(value: object, who: str) -> ProblemSource:
     if isinstance(value, str):
         from bo_invert.problems.examples.base import ready_problem
 
         return ready_problem(value)
     if isinstance(value, Problem) or callable(value):
-        return value  # type: ignore[no-any-return]
+        return value
     raise InvalidInputError(
         f"compare: {who} must be a Problem, a name, or a function seed -> Problem, "
         f"got {type(value).__name__}"
@@ -258,7 +261,7 @@ def _source(value: Any, who: str) -> ProblemSource:
 
 
 def _methods(
-    strategies: Any, sources: Mapping[str, Any]
+    strategies: Any, sources: Mapping[str, ProblemSource]
 ) -> dict[str, tuple[dict[str, ProblemSource], Strategy]]:
     """Return a mapping from labels to (own problems by name, strategy)."""
     if isinstance(strategies, (str, Strategy)):
@@ -334,7 +337,7 @@ def _crashed_run(task: dict[str, Any], error: Exception) -> Run:
     )  # fmt: skip
 
 
-def _bar(total: int, progress: bool) -> Any:
+def _bar(total: int, progress: bool) -> tqdm[Never] | None:
     if not progress:
         return None
     from tqdm.auto import tqdm
@@ -342,7 +345,7 @@ def _bar(total: int, progress: bool) -> Any:
     return tqdm(total=total, desc="comparing", unit="run", dynamic_ncols=True)
 
 
-def _advance(bar: Any, run: Run) -> None:
+def _advance(bar: tqdm[Never] | None, run: Run) -> None:
     if bar is not None:
         from bo_invert.report.objective_view import Goal
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -168,5 +168,8 @@ def _key(line: JSON) -> Key:
     return Key(*(line[name] for name in ("problem", "label", "spec", "seed", "budget", "batch")))
 
 
-def _rounded(value: Any) -> Any:
+_Cell = TypeVar("_Cell")
+
+
+def _rounded(value: _Cell) -> _Cell | float:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

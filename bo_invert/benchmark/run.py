@@ -155,7 +155,7 @@ def _find(problem: Problem, solution: Solution) -> Find:
     )
 
 
-def _design_text(design: Any, longest: int = 200) -> str:
+def _design_text(design: object, longest: int = 200) -> str:
     if isinstance(design, Mapping):
         words = ", ".join(
             f"{k} = {v:.5g}" if isinstance(v, float) else f"{k} = {v}" for k, v in design.items()

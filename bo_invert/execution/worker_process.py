@@ -139,7 +139,7 @@ class WorkerProcess:
 
     def call(
         self, method: str, *args: object, timeout: float | None = None, grace: float = 0.0
-    ) -> Any:
+    ) -> object:
         """Call a method of the served object and return its result.
 
         Args:
@@ -205,7 +205,7 @@ class WorkerProcess:
         timeout: float | None,
         grace: float,
         late: str,
-    ) -> Any:
+    ) -> object:
         packed = cloudpickle.dumps(message)
         self._output.read()
         self._output.clear()

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
 from bo_invert.execution.base import WorkerDied, WorkerLoadError
@@ -124,7 +124,8 @@ class Isolated(Oracle):
 
     def _call(self, method: str, *args: object) -> list[Any]:
         with self._worker() as worker:
-            results: list[Any] = worker.call(method, *args, timeout=self.timeout, grace=self.grace)
+            answer = worker.call(method, *args, timeout=self.timeout, grace=self.grace)
+            results = cast("list[Any]", answer)
             out_of_memory = [
                 one
                 for one in results

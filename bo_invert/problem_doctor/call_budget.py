@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from bo_invert.errors import FailedError, InfeasibleError
+from bo_invert.errors import EvaluationError, FailedError, InfeasibleError
 from bo_invert.problems.problem import Problem
 from bo_invert.types import Array, Cost, Outcome, Query, State
 
@@ -116,7 +116,7 @@ class CallBudget:
         each = (time.perf_counter() - began) / len(points)
         new = []
         for point, answer in zip(points, answers, strict=True):
-            result: Any = answer.outputs_or_error
+            result = answer.outputs_or_error
             outcome = self.problem.outcome(result, Cost(answer.calls, 0, each + decoding))
             new.append(Call(np.array(point), outcome, each, kind, home))
         return self._note(new)
@@ -140,7 +140,7 @@ class CallBudget:
         took = time.perf_counter() - began
         return self._note([Call(np.array(point), outcome, took, "gradient")])[0]
 
-    def observations(self, apart: bool) -> tuple[Array, list[Any], list[Cost]]:
+    def observations(self, apart: bool) -> tuple[Array, list[Array | EvaluationError], list[Cost]]:
         """Return points ``(n, d)``, their outputs, and costs that sum to the cost of all calls.
 
         Args:
@@ -196,7 +196,7 @@ class CallBudget:
         return found[0]
 
 
-def _answer(outcome: Outcome) -> Any:
+def _answer(outcome: Outcome) -> Array | EvaluationError:
     if outcome.y is not None:
         return outcome.y
     return (

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.base import Oracle, as_oracle, as_outputs
 from bo_invert.report.table import Table
-from bo_invert.types import Array
+from bo_invert.types import Array, Designs
 
-Train = Callable[[Any, Any, int], Any]
+Regressor: TypeAlias = Any
+"""Trained regressor of any oracle type: an estimator, a torch module, a function or an oracle."""
+Train = Callable[[Designs, Array, int], Regressor]
 """``train(X, y, seed)``: train a regressor of ``y`` on designs ``X``."""
+Rows: TypeAlias = NDArray[np.intp]
+"""Positions of designs in a batch, shape ``(k,)``."""
 
 _NOTE = (
     "gap: claimed value minus the control's, minus the median of both over real designs of similar "
@@ -109,7 +114,12 @@ class Controls:
     """
 
     def __init__(
-        self, attacked: Any, model: Any, data: Any, held_out: Any, outputs: Sequence[str]
+        self,
+        attacked: Regressor,
+        model: Regressor,
+        data: Regressor,
+        held_out: Designs,
+        outputs: Sequence[str],
     ) -> None:
         self.outputs = tuple(outputs)
         self.attacked, self.model, self.data = (as_oracle(one) for one in (attacked, model, data))
@@ -117,7 +127,7 @@ class Controls:
         self._behind_model = self._claims - self._outputs(self.model, held_out)
         self._behind_data = self._claims - self._outputs(self.data, held_out)
 
-    def gaps(self, designs: Any) -> Gaps:
+    def gaps(self, designs: Designs) -> Gaps:
         """Compare the regressors on n designs; the calls are in no ledger.
 
         Raises:
@@ -139,7 +149,7 @@ class Controls:
             rarity[i, j] = (np.abs(behind - usual_data[i, j]) >= far).mean()
         return Gaps(claimed, by_model, by_data, usual_model, usual_data, rarity, self.outputs)
 
-    def _outputs(self, oracle: Oracle, designs: Any) -> Array:
+    def _outputs(self, oracle: Oracle, designs: Designs) -> Array:
         rows = []
         for answer in oracle.answers(designs, self.outputs):
             if answer.error is not None:
@@ -151,11 +161,11 @@ class Controls:
 
 
 def control_regressors(
-    regressor: Any,
-    X: Any,
-    y: Any,
+    regressor: Regressor | Train,
+    X: Designs,
+    y: ArrayLike,
     *,
-    trained: Any = None,
+    trained: Regressor | None = None,
     held_out: float = 0.2,
     seed: int = 0,
     outputs: Sequence[str] | None = None,
@@ -204,7 +214,7 @@ def control_regressors(
     aside, rest = np.sort(order[:reserved]), order[reserved:]
     half, other = np.sort(rest[: len(rest) // 2]), np.sort(rest[len(rest) // 2 :])
 
-    def trained_on(rows: Any, number: int) -> Any:
+    def trained_on(rows: Rows, number: int) -> Regressor:
         return train(_rows(X, rows), targets[rows], number)
 
     if trained is None:
@@ -214,12 +224,12 @@ def control_regressors(
     return Controls(attacked, model, trained_on(other, seed + 2), _rows(X, aside), names)
 
 
-def _trainer(regressor: Any) -> Train:
+def _trainer(regressor: Regressor | Train) -> Train:
     if callable(getattr(regressor, "fit", None)) and callable(
         getattr(regressor, "get_params", None)
     ):
 
-        def train(X: Any, y: Any, seed: int) -> Any:
+        def train(X: Designs, y: Array, seed: int) -> Regressor:
             made = _copied(regressor)
             if "random_state" in made.get_params(deep=False):
                 made.set_params(random_state=seed)
@@ -236,7 +246,7 @@ def _trainer(regressor: Any) -> Train:
     return function
 
 
-def _copied(estimator: Any) -> Any:
+def _copied(estimator: Regressor) -> Regressor:
     """Return an unfitted clone."""
     try:
         from sklearn.base import clone
@@ -245,7 +255,7 @@ def _copied(estimator: Any) -> Any:
     return clone(estimator)
 
 
-def _rows(designs: Any, rows: Any) -> Any:
+def _rows(designs: Designs, rows: Rows) -> Designs:
     if hasattr(designs, "iloc"):
         return designs.iloc[rows]
     return (

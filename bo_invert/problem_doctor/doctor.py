@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Never
 
 import numpy as np
 
@@ -36,6 +36,8 @@ from bo_invert.problems.provenance import provenance
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from bo_invert.study.study import Study
 
 CALLS = 30
@@ -209,7 +211,7 @@ def _within_budget() -> Iterator[None]:
 
 
 @contextmanager
-def _bar(problem: Problem, calls: int, progress: bool) -> Iterator[Any]:
+def _bar(problem: Problem, calls: int, progress: bool) -> Iterator[Callable[[int], None]]:
     """Yield a callback that receives the number of calls made."""
     if not progress:
         yield lambda made: None
@@ -220,6 +222,6 @@ def _bar(problem: Problem, calls: int, progress: bool) -> Iterator[Any]:
         yield partial(_set, bar)
 
 
-def _set(bar: Any, made: int) -> None:
+def _set(bar: tqdm[Never], made: int) -> None:
     bar.n = min(made, bar.total)
     bar.refresh()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from html import escape
 from textwrap import fill
-from typing import Any
 
 from bo_invert.problems.provenance import provenance_rows
 from bo_invert.types import JSON, printable
@@ -40,7 +39,7 @@ class Finding:
     severity: Severity
     message: str
     remedy: str = ""
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, JSON] = field(default_factory=dict)
 
     def to_json(self) -> JSON:
         return {
@@ -55,7 +54,7 @@ class Finding:
 def _maker(severity: Severity) -> Callable[..., Finding]:
     """Return a constructor of findings with one severity; keyword arguments become ``numbers``."""
 
-    def make(code: str, message: str, remedy: str = "", **numbers: Any) -> Finding:
+    def make(code: str, message: str, remedy: str = "", **numbers: JSON) -> Finding:
         return Finding(code, severity, message, remedy, numbers)
 
     return make

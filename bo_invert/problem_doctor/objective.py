@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from bo_invert.errors import EvaluationError
 from bo_invert.objectives import Target
 from bo_invert.oracles.base import OracleResult
 from bo_invert.problem_doctor.call_budget import Call
@@ -14,7 +14,7 @@ from bo_invert.problem_doctor.design_distance import name_of
 from bo_invert.problem_doctor.findings import Finding, error, note, ok, share, warning
 from bo_invert.problem_doctor.repeatability import Repeatability
 from bo_invert.problems.problem import Problem
-from bo_invert.types import Array, Cost
+from bo_invert.types import Array, Cost, Design
 
 # Observations (count) that the output checks need. Engineering choice.
 _MIN_OBSERVATIONS = 4
@@ -226,7 +226,7 @@ def check_judge(problem: Problem, points: Array) -> tuple[list[Finding], int]:
     return [ok("judge.works", "the judge returns outputs")], calls
 
 
-def check_display(problem: Problem, designs: Sequence[Any]) -> list[Finding]:
+def check_display(problem: Problem, designs: Sequence[Design]) -> list[Finding]:
     """Check the ``draw`` and ``plausibility`` functions of the problem."""
     found = []
     for name in ("draw", "plausibility"):
@@ -254,7 +254,7 @@ def check_display(problem: Problem, designs: Sequence[Any]) -> list[Finding]:
     return found
 
 
-def _result(answer: OracleResult) -> Any:
+def _result(answer: OracleResult) -> Array | EvaluationError | None:
     return answer.outputs_or_error
 
 

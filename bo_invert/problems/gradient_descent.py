@@ -41,7 +41,7 @@ class DifferentiableProblem(Protocol):
     def violation(self, y: Array) -> float:
         """Return the constraint violation of outputs ``(m,)``."""
 
-    def outcome(self, answer: Any, cost: Cost, **extra: Any) -> Outcome:
+    def outcome(self, answer: object, cost: Cost, **extra: Any) -> Outcome:
         """Convert raw outputs or an ``EvaluationError`` to an outcome."""
 
     def evaluate(self, queries: Sequence[Query]) -> list[Outcome]:

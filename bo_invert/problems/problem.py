@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
 from bo_invert.objectives import Objective, OutcomeConstraint
@@ -15,7 +16,7 @@ from bo_invert.oracles.base import Oracle, OracleResult, as_oracle, as_outputs
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
-from bo_invert.types import JSON, Array, Cost, Outcome, Query, State
+from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, State
 
 if TYPE_CHECKING:
     import torch
@@ -59,17 +60,17 @@ class Problem:
     def __init__(
         self,
         space: Space,
-        oracle: Oracle | Callable[[Any], Any] | None,
+        oracle: Oracle | Callable[[Design], object] | None,
         objective: Objective,
         *,
         constraints: Sequence[str | OutcomeConstraint] = (),
         outputs: Sequence[str] | int | None = None,
         name: str | None = None,
-        judge: Oracle | Callable[[Any], Any] | None = None,
-        draw: Callable[[Any], Any] | None = None,
+        judge: Oracle | Callable[[Design], object] | None = None,
+        draw: Callable[[Design], ArrayLike] | None = None,
         realism: float | None = REALISM,
         reuse: bool | None = None,
-        plausibility: Callable[[Any], Array] | None = None,
+        plausibility: Callable[[Sequence[Design]], Array] | None = None,
     ) -> None:
         if not isinstance(space, Space):
             raise InvalidInputError(
@@ -129,7 +130,7 @@ class Problem:
             self.differentiable, self.space.features, self.space.identify,
         )  # fmt: skip
 
-    def decode(self, point: Array) -> Any:
+    def decode(self, point: Array) -> Design:
         """Decode one point ``(d,)`` to a design."""
         return self.space.decode(np.asarray(point)[None])[0]
 
@@ -179,7 +180,7 @@ class Problem:
             for answer in answers
         ]
 
-    def outcome(self, answer: Any, cost: Cost, **extra: Any) -> Outcome:
+    def outcome(self, answer: object, cost: Cost, **extra: Any) -> Outcome:
         """Convert raw outputs or an ``EvaluationError`` to an outcome with the fields ``extra``."""
         try:
             y = as_outputs(answer, self.outputs)
@@ -209,7 +210,7 @@ class Problem:
             f"{constraint} by {excess:.3g}" for constraint, excess in beyond if excess > 0.0
         )
 
-    def second_opinions(self, designs: Sequence[Any]) -> tuple[list[Outcome | None], int]:
+    def second_opinions(self, designs: Sequence[Design]) -> tuple[list[Outcome | None], int]:
         """Evaluate designs with the judge; also return its calls, which no ledger counts.
 
         Outcomes are None without a judge.

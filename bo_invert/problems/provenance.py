@@ -65,7 +65,7 @@ def _noted(known: Digest) -> dict[str, JSON]:
     return {"sha256": known.sha256, "of": _clipped(known.of)}
 
 
-def _source_file(thing: Any) -> Path | None:
+def _source_file(thing: object) -> Path | None:
     """Return the user's source file of a function or of an object's class; None for libraries."""
     code: Any = (
         inspect.unwrap(thing)
@@ -81,7 +81,7 @@ def _source_file(thing: Any) -> Path | None:
     return None if path is None or is_installed(code) or not path.is_file() else path
 
 
-def _top_module(thing: Any) -> str:
+def _top_module(thing: object) -> str:
     """Return the top-level package of a function or of an object's class."""
     if isinstance(thing, functools.partial):
         return _top_module(thing.func)

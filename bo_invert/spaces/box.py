@@ -100,11 +100,11 @@ class Box(Space):
         return (low.log() + unit * (high.log() - low.log())).exp().where(log, linear)
 
 
-def _parameter(name: str, value: Any) -> Parameter:
+def _parameter(name: str, value: object) -> Parameter:
     if isinstance(value, (Float, Int, Choice)):
         return value
     try:
-        low, high = value
+        low, high = cast("tuple[float, float]", value)
         return Float(float(low), float(high))
     except (TypeError, ValueError) as error:
         raise InvalidInputError(

@@ -17,7 +17,7 @@ from bo_invert.generators.wrapped import Frozen, as_function, checked_length, is
 from bo_invert.hashing import Digest, design_name, digest
 from bo_invert.search_domain import Domain, gaussian_domain
 from bo_invert.spaces.base import Space
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON, Array, Design, Designs
 
 if TYPE_CHECKING:
     import torch
@@ -76,11 +76,11 @@ class Latent(Space):
         decoder: Any,
         dim: int,
         encoder: Any = None,
-        data: Any = None,
+        data: Designs | None = None,
         codes: ArrayLike | None = None,
         prior: str | Prior | Draw | None = None,
         level: float = 0.99,
-        features: Callable[[Sequence[Any]], ArrayLike] | None = None,
+        features: Callable[[Sequence[Design]], ArrayLike] | None = None,
         seed: int = 0,
         device: str | torch.device | None = None,
     ) -> None:
@@ -109,7 +109,7 @@ class Latent(Space):
         self._searched = False
         self.measure = self._measured(dim, data, codes, draw, seed)
         self.domain = self._domain(dim, level)
-        designs: Any = self._check(self.codes(np.zeros((2, dim))))
+        designs = self._check(self.codes(np.zeros((2, dim))))
         self._features = features
         self._texts: dict[bytes, str] | None = {} if isinstance(designs[0], str) else None
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
@@ -118,7 +118,7 @@ class Latent(Space):
         self.discrete = self._nameable and _discrete(designs[0])
 
     def _measured(
-        self, dim: int, data: Any, codes: Any, draw: Draw | None, seed: int
+        self, dim: int, data: Designs | None, codes: ArrayLike | None, draw: Draw | None, seed: int
     ) -> Measure | None:
         """Fit the reference measure in the coordinates in which the prior is N(0, I)."""
         if codes is not None:
@@ -149,7 +149,7 @@ class Latent(Space):
         self._searched = True
         return fit_measure(self._invert(rows, gaussian_domain(dim), None).points, seed)
 
-    def invert(self, designs: Any) -> Inversion:
+    def invert(self, designs: Designs) -> Inversion:
         """Search for the points whose decodings are nearest to n designs.
 
         The search starts from draws of the reference measure, calls only the decoder and is
@@ -177,7 +177,7 @@ class Latent(Space):
             self.domain.project(self.measure.whiten(found.points)), self.decode, designs
         )
 
-    def _invert(self, designs: Any, domain: Domain, measure: Measure | None) -> Inversion:
+    def _invert(self, designs: Designs, domain: Domain, measure: Measure | None) -> Inversion:
         """Invert in the coordinates of ``measure``; None stands for the prior's coordinates."""
         from bo_invert.generators.inversion import by_gradient, invert
 
@@ -195,7 +195,7 @@ class Latent(Space):
         except InvalidInputError as error:
             raise InvalidInputError(f"Latent: {error}") from None
 
-    def _encode(self, designs: Any, dim: int) -> Array:
+    def _encode(self, designs: Designs, dim: int) -> Array:
         assert self._encoder is not None
         try:
             codes = checked_length(self._encoder(designs), len(designs), "Latent: the encoder")
@@ -209,7 +209,7 @@ class Latent(Space):
             ) from error
         return as_codes(codes, dim, "Latent: codes from the encoder")
 
-    def _check(self, codes: Array) -> Any:
+    def _check(self, codes: Array) -> Designs:
         """Decode codes; raise errors before the first oracle call."""
         try:
             designs = self._decoder(codes)
@@ -248,11 +248,11 @@ class Latent(Space):
     def _codes(self, points: Array, measure: Measure | None) -> Array:
         return self._prior.codes(points if measure is None else measure.color(points))
 
-    def decode(self, points: Array) -> Sequence[Any]:
+    def decode(self, points: Array) -> Sequence[Design]:
         points = np.atleast_2d(points)
         return self._decoded(points) if self._texts is None else self._cached(points, self._texts)
 
-    def _decoded(self, points: Array) -> Sequence[Any]:
+    def _decoded(self, points: Array) -> Sequence[Design]:
         return checked_length(self._decoder(self.codes(points)), len(points), "Latent: the decoder")
 
     def _cached(self, points: Array, texts: dict[bytes, str]) -> list[str]:
@@ -300,7 +300,7 @@ class Latent(Space):
     def _names(self, points: Array) -> list[str]:
         return [design_name(design) or "" for design in self.decode(points)]
 
-    def encode(self, designs: Sequence[Any]) -> Array:
+    def encode(self, designs: Sequence[Design]) -> Array:
         """Encode n designs as points ``(n, d)`` by the encoder, or by search if there is none.
 
         Raises:
@@ -316,7 +316,7 @@ class Latent(Space):
             latents if self.measure is None else self.measure.whiten(latents)
         )
 
-    def lost(self, designs: Sequence[Any], points: Array) -> Array | None:
+    def lost(self, designs: Sequence[Design], points: Array) -> Array | None:
         from bo_invert.generators.inversion import encoded
 
         drawn = self.decode(self.domain.sample(np.random.default_rng(self._seed), _SPREAD_DRAWS))
@@ -358,7 +358,7 @@ def _fingerprint(measure: Measure) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _discrete(design: Any) -> bool:
+def _discrete(design: object) -> bool:
     if isinstance(design, (np.ndarray, np.generic)):
         return design.dtype.kind in "biuSU"
     if isinstance(design, (list, tuple, dict)):

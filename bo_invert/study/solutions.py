@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from bo_invert.report.runs import Picture, as_picture
 from bo_invert.report.table import Table, counted
 from bo_invert.report.text import design_text, vector_text
 from bo_invert.study.recommendation import recommend
-from bo_invert.types import Array, Outcome, Trial
+from bo_invert.types import Array, Design, Outcome, Trial
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,7 +47,7 @@ class Solution:
         )
 
     @property
-    def design(self) -> Any:
+    def design(self) -> Design:
         """Design, the input of the oracle."""
         return self.trial.design
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
+from bo_invert.problems.examples.formulas import Batch
 from bo_invert.problems.examples.shifted import Shifted
 
 #: The lowest value; ``optimizer`` says where it is taken.
@@ -24,7 +25,7 @@ class Ackley:
 
     centre: tuple[float, ...]
 
-    def __call__(self, x: Any, xp: Any = np) -> Any:
+    def __call__(self, x: Batch, xp: ModuleType = np) -> Batch:
         z = [x[..., i : i + 1] - c for i, c in enumerate(self.centre)]
         bowl = sum(part * part for part in z) / len(z)
         ripple = sum(xp.cos(2.0 * math.pi * part) for part in z) / len(z)

@@ -6,13 +6,13 @@ Ardizzone et al. 2019, "Analyzing inverse problems with invertible neural networ
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.objectives import Target
-from bo_invert.problems.examples.formulas import formula_oracle
+from bo_invert.problems.examples.formulas import Batch, formula_oracle
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
 from bo_invert.types import Array
@@ -23,7 +23,7 @@ SPREAD = np.array([0.25, 0.5, 0.5, 0.5])
 UPPER = np.array([0.6, 1.2, 1.2, 1.2])
 
 
-def tip(x: Any, xp: Any = np) -> Any:
+def tip(x: Batch, xp: ModuleType = np) -> Batch:
     """Position of the tip, ``(..., 2)``, for rail position and joint angles ``(..., 4)``.
 
     Args:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
 from bo_invert.objectives import Minimize
-from bo_invert.problems.examples.formulas import formula_oracle
+from bo_invert.problems.examples.formulas import Batch, formula_oracle
 from bo_invert.problems.examples.shifted import generator
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
@@ -34,7 +34,7 @@ class Branin:
 
     active: tuple[int, int]
 
-    def __call__(self, x: Any, xp: Any = np) -> Any:
+    def __call__(self, x: Batch, xp: ModuleType = np) -> Batch:
         first, second = self.active
         a, b = 15.0 * x[..., first : first + 1] - 5.0, 15.0 * x[..., second : second + 1]
         bend = b - 5.1 / (4.0 * math.pi**2) * a**2 + 5.0 / math.pi * a - 6.0

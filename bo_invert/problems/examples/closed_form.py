@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
 
 import torch
 
@@ -15,7 +15,7 @@ class Analytic(torch.nn.Module):
         formula: takes the batch and the module ``torch`` and returns the outputs.
     """
 
-    def __init__(self, formula: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, formula: Callable[[torch.Tensor, ModuleType], torch.Tensor]) -> None:
         super().__init__()
         self.formula = formula
         self.register_buffer("unit", torch.ones((), dtype=torch.float64))  # tells device and dtype

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import Maximize, Minimize, Objective, Target
@@ -72,7 +73,7 @@ def problem(
     )
 
 
-def draw(design: Any) -> Array:
+def draw(design: ArrayLike) -> Array:
     """The digit as a picture ``(8, 8)`` in [0, 1], ink bright."""
     return np.clip(np.asarray(design, dtype=np.float64).reshape(SHAPE), 0.0, 1.0)
 

@@ -13,13 +13,14 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bo_invert.errors import MissingExtraError
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
     import torch
+    from sklearn.ensemble import RandomForestRegressor, VotingRegressor
 
     from bo_invert.generators.base import TrainingReport
     from bo_invert.generators.design_plausibility import DesignRealism
@@ -32,7 +33,7 @@ PARTS = {"generator": 600, "regressors": 450, "judge": 450, "held_out": 297}
 LEAN_RANGE = (-0.30814498, 0.2325384)
 
 
-def slant(images: Any) -> Array:
+def slant(images: ArrayLike) -> Array:
     """How far digits lean to the right, shape ``(n,)``: 0 and 1 are the 1 % and 99 % quantiles of real digits.
 
     With the ink of a pixel as its weight, the lean is ``-cov(row, column) / var(row)``: the tangent of the angle
@@ -87,7 +88,7 @@ class Materials:
         images: Array = self.images[self.parts[name]]
         return images
 
-    def nearest_real(self, designs: Any) -> Array:
+    def nearest_real(self, designs: ArrayLike) -> Array:
         """The real digit nearest to each design in Euclidean distance, shape ``(n, 8, 8)``."""
         rows = np.asarray(designs, dtype=np.float64).reshape(-1, SHAPE[0] * SHAPE[1])
         real = self.images.reshape(len(self.images), -1)
@@ -184,13 +185,13 @@ def load() -> tuple[Array, Array]:
     return loaded.images / 16.0, loaded.target.astype(np.float64)
 
 
-def _forest(seed: int) -> Any:
+def _forest(seed: int) -> RandomForestRegressor:
     from sklearn.ensemble import RandomForestRegressor
 
     return RandomForestRegressor(100, min_samples_leaf=2, random_state=seed)
 
 
-def _judge(seed: int) -> Any:
+def _judge(seed: int) -> VotingRegressor:
     """A mix of kinds, so that it shares few blind spots with the forest or the network."""
     from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, VotingRegressor
     from sklearn.gaussian_process import GaussianProcessRegressor

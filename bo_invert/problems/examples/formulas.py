@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bo_invert.oracles.function import Function
 
+if TYPE_CHECKING:
+    import torch
+
+Batch: TypeAlias = Any
+"""Numpy array or torch tensor, shape ``(..., d)``; formulas use both without importing torch."""
+
 
 def formula_oracle(
-    formula: Callable[..., Any], outputs: Sequence[str], differentiable: bool
-) -> Any:
+    formula: Callable[..., Batch], outputs: Sequence[str], differentiable: bool
+) -> Function | torch.nn.Module:
     """The oracle of a formula.
 
     Args:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
 from bo_invert.objectives import Minimize
-from bo_invert.problems.examples.formulas import formula_oracle
+from bo_invert.problems.examples.formulas import Batch, formula_oracle
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
 
@@ -30,7 +30,7 @@ _CENTRES = (
 )
 
 
-def hartmann6(x: Any, xp: Any = np) -> Any:
+def hartmann6(x: Batch, xp: ModuleType = np) -> Batch:
     """Values, shape ``(..., 1)``, of inputs ``(..., 6)``.
 
     Args:

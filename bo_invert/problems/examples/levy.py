@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
+from bo_invert.problems.examples.formulas import Batch
 from bo_invert.problems.examples.shifted import Shifted
 
 #: The lowest value; ``optimizer`` says where it is taken.
@@ -24,7 +25,7 @@ class Levy:
 
     centre: tuple[float, ...]
 
-    def __call__(self, x: Any, xp: Any = np) -> Any:
+    def __call__(self, x: Batch, xp: ModuleType = np) -> Batch:
         w = [
             (x[..., i : i + 1] - c) / 4.0 for i, c in enumerate(self.centre)
         ]  # the textbook's w - 1

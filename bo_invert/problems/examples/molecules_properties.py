@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert.errors import InfeasibleError, MissingExtraError
 from bo_invert.types import Array
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
 
 Bits = NDArray[np.float32]
 
@@ -31,7 +35,7 @@ _KINDS = 512
 _BLOCK = 512
 
 
-def chem() -> Any:
+def chem() -> ModuleType:
     """``rdkit.Chem``, silent about molecules that it cannot read.
 
     Raises:
@@ -47,7 +51,7 @@ def chem() -> Any:
     return Chem
 
 
-def molecule(smiles: Any) -> Any:
+def molecule(smiles: object) -> Mol:
     """RDKit's molecule of a SMILES, parsed and sanitised.
 
     Raises:
@@ -55,7 +59,7 @@ def molecule(smiles: Any) -> Any:
         MissingExtraError: RDKit is not installed.
     """
     read = chem()
-    made = read.MolFromSmiles(smiles) if isinstance(smiles, str) else None
+    made: Mol | None = read.MolFromSmiles(smiles) if isinstance(smiles, str) else None
     if made is None or made.GetNumAtoms() == 0:
         raise InfeasibleError(f"{smiles!r:.80} is no molecule that RDKit can read")
     return made
@@ -167,7 +171,7 @@ def composition(smiles: Sequence[str]) -> Array:
 
 
 @lru_cache(maxsize=8192)
-def _composition(smiles: Any) -> Bits:
+def _composition(smiles: str) -> Bits:
     """Of one molecule; kept, since a model looks at the same ones at every ask."""
     row = np.full(_KINDS + 8, np.nan, dtype=np.float32)
     row.setflags(write=False)
@@ -207,7 +211,7 @@ def nearest(prints: Bits, known: Bits) -> tuple[Array, NDArray[np.intp]]:
     return best, where
 
 
-def picture(smiles: Any) -> Array:
+def picture(smiles: object) -> Array:
     """The structural formula, an array ``(220, 300, 3)`` in [0, 1]; a blank one where there is no molecule."""
     height, width = _PICTURE
     try:

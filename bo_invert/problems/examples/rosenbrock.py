@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
+from bo_invert.problems.examples.formulas import Batch
 from bo_invert.problems.examples.shifted import Shifted
 
 #: The lowest value; ``optimizer`` says where it is taken.
@@ -24,7 +25,7 @@ class Rosenbrock:
 
     centre: tuple[float, ...]
 
-    def __call__(self, x: Any, xp: Any = np) -> Any:
+    def __call__(self, x: Batch, xp: ModuleType = np) -> Batch:
         z = [x[..., i : i + 1] - c + 1.0 for i, c in enumerate(self.centre)]
         return sum(
             100.0 * (after - here**2) ** 2 + (1.0 - here) ** 2 for here, after in pairwise(z)

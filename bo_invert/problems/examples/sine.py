@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.objectives import Target
-from bo_invert.problems.examples.formulas import formula_oracle
+from bo_invert.problems.examples.formulas import Batch, formula_oracle
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
 from bo_invert.types import Array
 
 
-def waves(x: Any, xp: Any = np) -> Any:
+def waves(x: Batch, xp: ModuleType = np) -> Batch:
     """``sin(3 pi x0) + cos(3 pi x1)``, shape ``(..., 1)``, of inputs ``(..., 2)``.
 
     Args:
