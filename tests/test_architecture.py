@@ -239,6 +239,7 @@ PRIVILEGED = {
         "bo_invert.registry",
         "bo_invert.problems.loading",
         "bo_invert.benchmark.runner",
+        "bo_invert.cli.main",
         "bo_invert.problems.provenance",
         "bo_invert.strategies.ax",
     },

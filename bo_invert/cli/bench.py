@@ -7,19 +7,29 @@ import warnings
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from bo_invert.benchmark.progress import ProgressBar
+from bo_invert.benchmark.results import Results
+from bo_invert.benchmark.runner import keys, run_missing
+from bo_invert.benchmark.suite import (
+    METHODS,
+    SuiteProblem,
+    calls_of,
+    chosen_problems,
+    known_methods,
+    own_labels,
+)
 from bo_invert.cli.options import Jobs, Seeds
 from bo_invert.cli.output import say, show, split
 from bo_invert.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from bo_invert.benchmark.results import Results
-    from bo_invert.benchmark.suite import SuiteProblem
-    from bo_invert.report.benchmark_tables import BenchmarkRuns
-    from bo_invert.types import JSON
+from bo_invert.report.benchmark_page import bench_html, bench_markdown, fill_page
+from bo_invert.report.benchmark_tables import BenchmarkRuns
+from bo_invert.report.table import Table, counted, terminal_width
+from bo_invert.strategies.base import from_spec
+from bo_invert.types import JSON
 
 
 def bench(
@@ -64,13 +74,6 @@ def bench(
     Compares this package's strategies with those of other packages. Rerun the same command to
     resume.
     """
-    from bo_invert.benchmark.progress import ProgressBar
-    from bo_invert.benchmark.results import Results
-    from bo_invert.benchmark.runner import keys, run_missing
-    from bo_invert.benchmark.suite import calls_of, chosen_problems, known_methods, own_labels
-    from bo_invert.report.benchmark_tables import BenchmarkRuns
-    from bo_invert.report.table import counted
-
     sources = chosen_problems(None if problems is None else split(problems))
     methods = known_methods() if strategies is None else parse_methods(strategies)
     stored = Results(results)
@@ -123,9 +126,6 @@ def parse_methods(text: str) -> dict[str, JSON]:
         InvalidInputError: options are not a JSON object, a label is duplicate, or a strategy or
             option does not exist.
     """
-    from bo_invert.benchmark.suite import METHODS
-    from bo_invert.strategies.base import from_spec
-
     methods: dict[str, JSON] = {}
     for part in _split_outside_braces(text):
         head, colon, options = part.partition(":")
@@ -164,8 +164,6 @@ def _split_outside_braces(text: str) -> list[str]:
 
 
 def _write(data: BenchmarkRuns, report: Path | None, page: Path | None) -> None:
-    from bo_invert.report.benchmark_page import bench_html, bench_markdown, fill_page
-
     if not data.runs:
         raise InvalidInputError("there are no results to report")
     tables = bench_markdown(data)
@@ -187,9 +185,6 @@ def _list(
     budget: int,
     batch: int,
 ) -> None:
-    from bo_invert.benchmark.runner import keys
-    from bo_invert.report.table import Table, terminal_width
-
     wanted = keys(list(sources), methods, range(seeds), budget, batch)
     done = stored.done(wanted)
     found = Counter((key.label, key.problem) for key in wanted if key.text() in done)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from bo_invert.cli.options import (
@@ -17,12 +18,13 @@ from bo_invert.cli.options import (
 )
 from bo_invert.cli.output import Format, emit, say, trial_records, why_nothing
 from bo_invert.errors import BoInvertError, InvalidInputError
-
-if TYPE_CHECKING:
-    from bo_invert.storage.base import Store
-    from bo_invert.storage.reader import JournalReader
-    from bo_invert.study.recommendation import Recommendation
-    from bo_invert.study.study import Study
+from bo_invert.history import History
+from bo_invert.report.objective_view import Goal
+from bo_invert.storage.base import Store
+from bo_invert.storage.open import open_store
+from bo_invert.storage.reader import JournalReader
+from bo_invert.study.recommendation import Recommendation, known_noisy
+from bo_invert.study.study import Study
 
 
 def best(
@@ -40,11 +42,6 @@ def best(
 
     For a noisy oracle, also shows the trial that a model of all observations recommends.
     """
-    from bo_invert.history import History
-    from bo_invert.storage.open import open_store
-    from bo_invert.storage.reader import JournalReader
-    from bo_invert.study.recommendation import known_noisy
-
     store = open_store(storage)
     journal = JournalReader(store, name)
     history = History(journal.trials)
@@ -71,8 +68,6 @@ def luck(study: Study) -> list[str]:
 
 def decoded(study: Study, how: Format, longest: int = 64) -> dict[str, Any]:
     """Return the best design of a latent space if it is a text or a short vector of numbers."""
-    import numpy as np
-
     best = study.best
     if best is None or study.problem is None or study.problem.domain.parameters:
         return {}
@@ -92,8 +87,6 @@ def decoded(study: Study, how: Format, longest: int = 64) -> dict[str, Any]:
 
 def second_opinion(study: Study, how: Format) -> dict[str, Any]:
     """Return the judge's result and the plausibility of the best design, if available."""
-    from bo_invert.report.objective_view import Goal
-
     problem = study.problem
     if problem is None or not study.journal.best:
         return {}
@@ -116,8 +109,6 @@ def _recommended(
     store: Store, name: str, source: str | None, settings: list[str] | None
 ) -> Recommendation | None:
     """Return the recommended trial; None, and a message, if the problem cannot be loaded."""
-    from bo_invert.study.study import Study
-
     try:
         made = stored_problem(store, name, source, parse_settings(settings, "--set"))
         return Study.open(name, store, problem=made).recommend(noisy=True)

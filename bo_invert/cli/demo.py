@@ -1,4 +1,4 @@
-"""Demo: inversion of a regressor of handwritten digits with every method and one budget."""
+"""``bo-invert demo``: inversion of a regressor of handwritten digits with every method and one budget."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import typer
 
 from bo_invert.benchmark.compare import Comparison
 from bo_invert.benchmark.run import run_one
+from bo_invert.cli.options import Calls, GoalOption, Quiet, Regressor, Seed, Shape
+from bo_invert.cli.output import Format, emit, require_result, split
 from bo_invert.errors import InvalidInputError
 from bo_invert.problems.examples.digits import materials, problem
+from bo_invert.report.gallery import gallery_png
+from bo_invert.report.html import write_report
 from bo_invert.report.table import Table, terminal_width
 
 
@@ -37,6 +43,55 @@ METHODS = {
     "prior": Method("best of N prior samples", "prior"),
     "random": Method("random", "random"),
 }
+
+
+def demo(
+    target: Annotated[
+        float | None, typer.Option(help="Target slant; 0.57 is an upright digit.")
+    ] = None,
+    goal: Annotated[
+        GoalOption | None, typer.Option(help="Direction without --target; default: maximize.")
+    ] = None,
+    budget: Calls = 150,
+    seed: Seed = 0,
+    out: Annotated[
+        Path, typer.Option(help="Folder for report.html, result.json and gallery.png.")
+    ] = Path("demo"),
+    oracle: Annotated[
+        Regressor, typer.Option(help="Regressor to invert; a forest has no gradients.")
+    ] = Regressor.forest,
+    methods: Annotated[
+        str | None, typer.Option(help="Comma-separated methods; default: all.")
+    ] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="Use at most 24 calls per method, as a quick test.")
+    ] = False,
+    how: Shape = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Invert a regressor of handwritten digits.
+
+    Every method searches for the image of the largest slant, in the latent space of a VAE or in
+    pixels, with the same number of calls.
+    """
+    if target is not None and goal is not None:
+        raise typer.BadParameter("--target and --goal must not both be given")
+
+    comparison = run_demo(
+        target=target,
+        goal="minimize" if goal is GoalOption.minimize else "maximize",
+        budget=min(budget, 24) if short else budget,
+        seed=seed,
+        out=out,
+        oracle="network" if oracle is Regressor.network else "forest",
+        methods=None if methods is None else split(methods),
+        progress=not quiet,
+    )
+    if how is Format.table:
+        print_demo(comparison, out)
+    else:
+        emit(comparison.records(), how)
+    require_result(comparison)
 
 
 def run_demo(
@@ -106,9 +161,6 @@ def run_demo(
 def _write(
     folder: Path, comparison: Comparison, options: dict[str, Any], seconds: dict[str, float]
 ) -> None:
-    from bo_invert.report.gallery import gallery_png
-    from bo_invert.report.html import write_report
-
     made = materials(options["seed"])
     scores = made.scores()
     summary = comparison.summary()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bo_invert.cli.options import ProblemName, Quiet, Settings, parse_settings
 from bo_invert.cli.output import say, show
 from bo_invert.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from bo_invert.problems.problem import Problem
-    from bo_invert.study.study import Study
+from bo_invert.problem_doctor.doctor import doctor as check
+from bo_invert.problems.loading import load_problem
+from bo_invert.problems.problem import Problem
+from bo_invert.storage.open import open_store
+from bo_invert.study.study import Study
 
 
 def doctor(
@@ -42,9 +43,6 @@ def doctor(
     Calls the oracle to check shapes, noise, time, failures and gradients, then advises a strategy.
     The exit code is 1 if a study would fail or give misleading results.
     """
-    from bo_invert.problem_doctor.doctor import doctor as check
-    from bo_invert.problems.loading import load_problem
-
     if (study is None) != (storage is None):
         raise InvalidInputError("--study and --storage must be given together")
     made = load_problem(problem, parse_settings(settings, "--set"))
@@ -64,9 +62,6 @@ def doctor(
 
 def _study(name: str, storage: str, problem: Problem) -> Study:
     """Open the study of this name, or create it."""
-    from bo_invert.storage.open import open_store
-    from bo_invert.study.study import Study
-
     store = open_store(storage)
     if name in store.names():
         return Study.open(name, store, problem=problem)

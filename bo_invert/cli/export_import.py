@@ -11,6 +11,10 @@ import typer
 
 from bo_invert.cli.options import Storage, StudyName, Token
 from bo_invert.cli.output import say
+from bo_invert.report.mlflow.tracking import mlflow_tracking, to_mlflow
+from bo_invert.storage.jsonl_export import export_study, import_study
+from bo_invert.storage.open import open_store
+from bo_invert.study.study import Study
 
 
 def export(
@@ -19,9 +23,6 @@ def export(
     storage: Storage,
 ) -> None:
     """Write a study to a JSON-lines file."""
-    from bo_invert.storage.jsonl_export import export_study
-    from bo_invert.storage.open import open_store
-
     say(f"{export_study(open_store(storage), name, file)} events written to {file}")
 
 
@@ -35,9 +36,6 @@ def import_(
     ] = None,
 ) -> None:
     """Import a study from a file into a storage."""
-    from bo_invert.storage.jsonl_export import import_study
-    from bo_invert.storage.open import open_store
-
     say(f"study {import_study(open_store(storage), file, name)!r} imported into {storage}")
 
 
@@ -64,9 +62,6 @@ def mirror(
 
     Prints the id of the MLflow run. A repeated command adds what is new.
     """
-    from bo_invert.report.mlflow.tracking import mlflow_tracking, to_mlflow
-    from bo_invert.study.study import Study
-
     study = Study.open(name, storage, token=token)
     if not follow:
         print(to_mlflow(study, experiment, tracking_uri))

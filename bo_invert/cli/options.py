@@ -6,17 +6,16 @@ import json
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from bo_invert import registry
 from bo_invert.cli.output import Format
 from bo_invert.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from bo_invert.problems.problem import Problem
-    from bo_invert.storage.base import Store
+from bo_invert.problems.loading import load_problem
+from bo_invert.problems.problem import Problem
+from bo_invert.storage.base import Store
 
 
 class GoalOption(StrEnum):
@@ -107,8 +106,6 @@ def stored_problem(
         InvalidInputError: it is not a ready problem and ``source`` is None, or loading fails.
         StudyNotFoundError: the study does not exist.
     """
-    from bo_invert.problems.loading import load_problem
-
     known = store.header(name)["problem_name"]
     if source is None and known not in registry.names("problems"):
         raise InvalidInputError(

@@ -8,10 +8,18 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from bo_invert.report.csv_export import finite, records_csv
+from bo_invert.report.dataframe import trial_record
+from bo_invert.report.objective_view import Goal
+from bo_invert.report.table import Table, shown, terminal_width
+from bo_invert.search_domain import stored_domain
+from bo_invert.types import Trial, printable
+
 if TYPE_CHECKING:
-    from bo_invert.report.objective_view import Goal
+    from bo_invert.benchmark.compare import Comparison
     from bo_invert.storage.reader import JournalReader
-    from bo_invert.types import Trial
 
 Row = Mapping[str, Any]
 
@@ -26,15 +34,11 @@ class Format(StrEnum):
 
 def say(message: str) -> None:
     """Print a message to standard error."""
-    from bo_invert.types import printable  # imports numpy, which --help does without
-
     print(printable(message), file=sys.stderr)
 
 
 def show(text: str) -> None:
     """Print data to standard output."""
-    from bo_invert.types import printable
-
     print(printable(text))
 
 
@@ -63,9 +67,6 @@ def emit(
 def _rendered(
     data: Row | Sequence[Row], how: Format, hidden: Collection[str], optional: Sequence[str]
 ) -> str:
-    from bo_invert.report.csv_export import finite, records_csv
-    from bo_invert.report.table import Table, shown, terminal_width
-
     if how is Format.json:
         plain = finite(data) if isinstance(data, Mapping) else [finite(record) for record in data]
         return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
@@ -139,9 +140,6 @@ def trial_records(
 
     A table omits a loss that is plus or minus an output, and shows the distance to a target.
     """
-    from bo_invert.report.dataframe import trial_record
-    from bo_invert.search_domain import stored_domain
-
     problem = journal.header["problem"]
     domain = stored_domain(problem)
     records = [trial_record(trial, problem["outputs"], domain) for trial in trials]
@@ -161,8 +159,6 @@ def trial_records(
 
 
 def _goal(journal: JournalReader) -> Goal:
-    from bo_invert.report.objective_view import Goal
-
     problem = journal.header["problem"]
     return Goal(problem["objective"], problem["outputs"])
 
@@ -199,3 +195,10 @@ def why_nothing(journal: JournalReader) -> str:
         parts.append(f"{len(reasons)} of {len(done)} trials failed. Last error: {reasons[-1]}")
     why = "; ".join(parts) or "no trial is completed"
     return f"bo-invert: study {journal.name!r} has no feasible trial: {why}"
+
+
+def require_result(comparison: Comparison) -> None:
+    """Exit with code 1 if no run of a comparison has a feasible design."""
+    if all(run.best is None for run in comparison.runs):
+        say("bo-invert: no run found a feasible design")
+        raise typer.Exit(1)

@@ -10,6 +10,7 @@ import typer
 from bo_invert.cli.options import Storage
 from bo_invert.cli.output import say, show
 from bo_invert.errors import InvalidInputError
+from bo_invert.service.tokens import Access, TokenFile, default_file
 
 TokenOption = Annotated[
     Path | None,
@@ -69,8 +70,6 @@ def token(
     revoke: Annotated[str | None, typer.Option(metavar="NAME", help="Delete a token.")] = None,
 ) -> None:
     """List, create or revoke access tokens of a server."""
-    from bo_invert.service.tokens import Access, TokenFile, default_file
-
     if read_only and new is None:
         raise InvalidInputError("--read-only requires --new NAME")
     file = tokens or default_file()

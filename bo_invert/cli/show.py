@@ -1,17 +1,25 @@
-"""``bo-invert show``: one study and its provenance."""
+"""``bo-invert show``, ``trials`` and ``list``: studies of a storage."""
 
 from __future__ import annotations
 
 from bo_invert.cli.options import Shape, Storage, StudyName
-from bo_invert.cli.output import Format, best_record, emit, study_record
+from bo_invert.cli.output import (
+    OPTIONAL_STUDY_KEYS,
+    OPTIONAL_TRIAL_KEYS,
+    Format,
+    best_record,
+    emit,
+    say,
+    study_record,
+    trial_records,
+)
+from bo_invert.problems.provenance import noted, provenance_rows
+from bo_invert.storage.open import open_store
+from bo_invert.storage.reader import JournalReader
 
 
 def show_study(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
     """Show a study: problem, best trial, cost and versions."""
-    from bo_invert.problems.provenance import noted, provenance_rows
-    from bo_invert.storage.open import open_store
-    from bo_invert.storage.reader import JournalReader
-
     journal = JournalReader(open_store(storage), name)
     best = journal.best
     record = study_record(journal, best, how) | best_record(journal, best)
@@ -20,3 +28,24 @@ def show_study(name: StudyName, storage: Storage, how: Shape = Format.table) -> 
         {"provenance": noted(known) or None} if how is Format.json else dict(provenance_rows(known))
     )
     emit(record | made, how)
+
+
+def trials(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
+    """List the trials of a study."""
+    journal = JournalReader(open_store(storage), name)
+    records = trial_records(journal, journal.trials, how)
+    hidden = ["why"]
+    if journal.trials and len(journal.trials[0].point) > 8:  # a table cannot show long points
+        hidden += [f"z{i}" for i in range(len(journal.trials[0].point))]
+    emit(records, how, hidden, OPTIONAL_TRIAL_KEYS)
+
+
+def list_studies(storage: Storage, how: Shape = Format.table) -> None:
+    """List the studies of a storage."""
+    store = open_store(storage)
+    journals = [JournalReader(store, name) for name in store.names()]
+    records = [study_record(journal, journal.best, how) for journal in journals]
+    if records or how is not Format.table:
+        emit(records, how, ("created", "asking"), OPTIONAL_STUDY_KEYS)
+    else:
+        say(f"{storage} has no studies")

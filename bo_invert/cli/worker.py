@@ -9,15 +9,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bo_invert.cli.options import Settings, Token, parse_settings
 from bo_invert.cli.output import say
-
-if TYPE_CHECKING:
-    from bo_invert.study.study import Study
+from bo_invert.problems.loading import load_problem
+from bo_invert.storage.open import open_store
+from bo_invert.study.study import Study
+from bo_invert.study.watchdog import is_hopeless
 
 ENDLESS = 10**9
 """Budget in calls of a worker without ``--budget``; no study has as many."""
@@ -66,10 +67,6 @@ def worker(
 
     Any number of workers can run at once, on any machines.
     """
-    from bo_invert.problems.loading import load_problem
-    from bo_invert.storage.open import open_store
-    from bo_invert.study.study import Study
-
     made = load_problem(problem, parse_settings(settings, "--set"))
     store = open_store(storage, token, patience)
     if create:
@@ -148,8 +145,6 @@ def _until(
     pause: float = 1.0,
 ) -> Ending:
     """Run the study again and again, ``pause`` seconds after there was no trial to evaluate."""
-    from bo_invert.study.watchdog import is_hopeless
-
     calls = budget or ENDLESS
     while not stop.is_set():
         study.run(

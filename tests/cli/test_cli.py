@@ -557,6 +557,13 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     )  # the interrupted call is billed too
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_list_of_commands_has_the_first_sentence_of_each_help(name: str) -> None:
+    paragraph = cli.load_command(name).help.split("\n\n")[0]
+    sentence, end, _ = " ".join(paragraph.split()).partition(". ")
+    assert cli.COMMANDS[name][1] == sentence + end.strip()
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['bo-invert', '--help']\n"
