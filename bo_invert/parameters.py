@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array
@@ -145,11 +146,13 @@ class Choice:
         """Number of coordinates in the unit cube."""
         return 1 if self.ordered or len(self.values) == 2 else len(self.values)
 
-    def _index(self, u: Array) -> Any:
+    def _index(self, u: Array) -> NDArray[np.intp]:
         if self.width > 1:
-            return u.argmax(axis=1)
+            largest: NDArray[np.intp] = u.argmax(axis=1)
+            return largest
         count = len(self.values)
-        return np.minimum((np.clip(u[:, 0], 0.0, 1.0) * count).astype(int), count - 1)
+        cell: NDArray[np.intp] = (np.clip(u[:, 0], 0.0, 1.0) * count).astype(int)
+        return np.minimum(cell, count - 1)
 
     def decode(self, u: Array) -> list[Any]:
         return [self.values[i] for i in self._index(u)]

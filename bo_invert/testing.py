@@ -106,7 +106,7 @@ class StudyConformance:
     """Sequences of events that the state machine tries; fewer where each event is a request."""
 
     @pytest.fixture
-    def storage(self) -> Any:
+    def storage(self) -> Store | str:
         """Return an empty storage."""
         raise NotImplementedError("define a fixture named storage")
 

@@ -21,7 +21,7 @@ from torch import nn
 from bo_invert import registry
 from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.generators.priors import Draw, Prior, draw_codes
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Designs
 
 Valid = Callable[[Any], Any]
 """Function from n designs to n truth values: True for a valid design."""
@@ -177,7 +177,7 @@ class Generator(nn.Module, ABC, Generic[C]):
 
     @classmethod
     @abstractmethod
-    def checked(cls, designs: Any, config: C) -> NDArray[Any] | list[str]:
+    def checked(cls, designs: Designs, config: C) -> NDArray[Any] | list[str]:
         """Return designs in the form used for training; cache keys hash this form and the config.
 
         Raises:
@@ -188,7 +188,7 @@ class Generator(nn.Module, ABC, Generic[C]):
     @abstractmethod
     def fit(
         cls,
-        designs: Any,
+        designs: Designs,
         config: C,
         *,
         progress: bool = False,
@@ -228,7 +228,7 @@ def kind_of(name: str) -> type[Generator[Any]]:
 
 
 def train_generator(
-    designs: Any,
+    designs: Designs,
     config: GeneratorConfig,
     *,
     progress: bool = False,
@@ -239,7 +239,7 @@ def train_generator(
     return kind_of(config.kind).fit(designs, config, progress=progress, device=device, valid=valid)
 
 
-def sampled(network: Generator[Any], rng: np.random.Generator, n: int) -> Any:
+def sampled(network: Generator[Any], rng: np.random.Generator, n: int) -> Designs:
     """Draw n codes from the network's prior and decode them without gradients."""
     # Numpy draws codes in float64 from ``rng``; networks compute in float32.
     codes = draw_codes(network.prior, rng, n, network.config.dim)

@@ -33,6 +33,7 @@ from bo_invert.generators.training import (
     in_batches,
     split,
 )
+from bo_invert.types import Designs
 
 # Engineering choice: held-out share of the designs. The energy distance needs more held-out
 # designs than a likelihood does.
@@ -128,13 +129,13 @@ class GAN(Generator[GANConfig]):
         return 2.0 * designs - 1.0 if self.config.values == "unit" else self.units(designs)
 
     @classmethod
-    def checked(cls, designs: Any, config: GANConfig) -> NDArray[Any]:
+    def checked(cls, designs: Designs, config: GANConfig) -> NDArray[Any]:
         return checked_numbers(designs, config.shape, config.values, "GAN", _MIN_DESIGNS)
 
     @classmethod
     def fit(
         cls,
-        designs: Any,
+        designs: Designs,
         config: GANConfig,
         *,
         progress: bool = False,

@@ -11,9 +11,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
 from bo_invert.errors import InvalidInputError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # infinity; clipped points lie within 3.7 standard deviations.
 _MIN_PROBABILITY = 1e-4
 
-Draw = Callable[[np.random.Generator, int], Any]
+Draw = Callable[[np.random.Generator, int], ArrayLike]
 
 
 class Prior(ABC):
@@ -199,7 +200,7 @@ def named_prior(name: str) -> Prior:
     return NAMED[name]
 
 
-def as_prior(prior: Any, decoder: Any) -> tuple[Prior, Draw | None]:
+def as_prior(prior: str | Prior | Draw | None, decoder: object) -> tuple[Prior, Draw | None]:
     """Return a prior and no draw function, or N(0, I) and a function that draws codes.
 
     Args:
@@ -238,7 +239,7 @@ def _is_draw(own: object) -> bool:
     return True
 
 
-def draw_codes(prior: Prior | Draw | None, rng: np.random.Generator, n: int, dim: int) -> Any:
+def draw_codes(prior: Prior | Draw | None, rng: np.random.Generator, n: int, dim: int) -> ArrayLike:
     """Draw n codes ``(n, dim)`` from a prior or a draw function; None stands for N(0, I)."""
     if prior is None or isinstance(prior, Prior):
         points = rng.standard_normal((n, dim))

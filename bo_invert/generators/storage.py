@@ -8,12 +8,14 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bo_invert import __version__
 from bo_invert.errors import InvalidInputError, MissingExtraError
+from bo_invert.types import Designs
 
 if TYPE_CHECKING:
     from bo_invert.generators.base import (
@@ -98,7 +100,7 @@ def load_generator(path: str | Path) -> tuple[Any, TrainingReport]:
 
 
 def cached_generator(
-    designs: Any,
+    designs: Designs,
     config: GeneratorConfig,
     name: str,
     *,
@@ -146,7 +148,7 @@ def cached_generator(
     return network, report
 
 
-def safetensors() -> Any:
+def safetensors() -> ModuleType:
     """Import and return ``safetensors.torch``.
 
     Raises:
@@ -175,7 +177,7 @@ def _weights_at(path: str | Path) -> Path:
     )
 
 
-def _key(data: Any, config: GeneratorConfig) -> str:
+def _key(data: Designs, config: GeneratorConfig) -> str:
     """Hash library version, file format, config and designs to 16 hexadecimal digits."""
     # A new library version may train differently, so that its entries have other keys.
     parts = [__version__, _FORMAT, config.kind, config.to_json()]

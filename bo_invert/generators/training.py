@@ -24,6 +24,7 @@ from bo_invert.generators.base import (
     sampled,
 )
 from bo_invert.generators.scores import fidelity
+from bo_invert.types import Designs
 
 MIN_DESIGNS = 20
 """Default for the smallest number of training designs."""
@@ -168,7 +169,7 @@ def drawn_figures(
 
 
 def checked_numbers(
-    designs: Any, shape: tuple[int, ...], values: str, who: str, fewest: int = MIN_DESIGNS
+    designs: Designs, shape: tuple[int, ...], values: str, who: str, fewest: int = MIN_DESIGNS
 ) -> NDArray[np.float32]:
     """Return designs as a new float32 array ``(n, *shape)``.
 

@@ -27,6 +27,7 @@ from bo_invert.generators.training import (
     in_batches,
     split,
 )
+from bo_invert.types import Designs
 
 # Engineering choice: held-out share of the designs.
 _HELD_OUT = 0.1
@@ -157,13 +158,13 @@ class VAE(Generator[VAEConfig]):
         return (reconstruction + self.config.beta * divergence) / len(designs)
 
     @classmethod
-    def checked(cls, designs: Any, config: VAEConfig) -> NDArray[Any]:
+    def checked(cls, designs: Designs, config: VAEConfig) -> NDArray[Any]:
         return checked_numbers(designs, config.shape, config.values, "VAE")
 
     @classmethod
     def fit(
         cls,
-        designs: Any,
+        designs: Designs,
         config: VAEConfig,
         *,
         progress: bool = False,

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.hashing import Digest, digest
+from bo_invert.types import Designs
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,7 @@ def is_module(network: object) -> bool:
 
 
 def as_function(
-    network: Any, who: str, device: str | torch.device | None = None
+    network: object, who: str, device: str | torch.device | None = None
 ) -> Callable[[Any], Any]:
     """Return ``network`` as a function on batches; a torch module then maps arrays to arrays.
 
@@ -145,7 +146,7 @@ class Frozen:
         return torch.cat(chunks).numpy()
 
 
-def checked_length(designs: Any, n: int, who: str) -> Sequence[Any]:
+def checked_length(designs: Designs, n: int, who: str) -> Sequence[Any]:
     """Return ``designs`` after checking that it is a sequence of length n.
 
     Raises:

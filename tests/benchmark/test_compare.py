@@ -235,7 +235,7 @@ def test_a_label_cannot_mean_two_strategies_in_one_storage():
     bi.compare(bowl_problem(), {"m": "random"}, budget=3, seeds=[0], storage=store)
     run = bi.compare(bowl_problem(), {"m": "sobol"}, budget=3, seeds=[0], storage=store).runs[0]
     assert run.status is Status.ERROR
-    assert "begun with strategy" in run.ended
+    assert "the strategy must be {'name': 'random'" in run.ended
 
 
 @pytest.mark.slow

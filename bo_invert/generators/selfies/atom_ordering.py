@@ -7,12 +7,15 @@ changes the ring size. Here the smaller part comes first: the rest of a ring, th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
 
 _BONDS = {"SINGLE": "", "DOUBLE": "=", "TRIPLE": "#"}
 
 
-def ordered(made: Any) -> str | None:
+def ordered(made: Mol) -> str | None:
     """Write an RDKit molecule as Kekulé SMILES that starts at an end, with small branches first.
 
     Returns:

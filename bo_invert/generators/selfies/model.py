@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from bo_invert.generators.selfies.vocabulary import (
     to_selfies,
 )
 from bo_invert.generators.training import BATCH_ROWS, MIN_DESIGNS
-from bo_invert.types import Array
+from bo_invert.types import Array, Designs
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
         return torch.cat(parts).double().numpy()
 
     @classmethod
-    def checked(cls, designs: Any, config: SelfiesConfig) -> list[str]:
+    def checked(cls, designs: Designs, config: SelfiesConfig) -> list[str]:
         """Return the distinct canonical SMILES.
 
         Raises:

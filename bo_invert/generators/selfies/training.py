@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from bo_invert.generators.training import (
     fresh,
     split,
 )
+from bo_invert.types import Designs
 
 # Engineering choice: held-out share of the molecules.
 _HELD_OUT = 0.05
@@ -155,7 +156,7 @@ class SelfiesVAE(SelfiesNetwork):
     @classmethod
     def fit(
         cls,
-        designs: Any,
+        designs: Designs,
         config: SelfiesConfig,
         *,
         progress: bool = False,
