@@ -1,4 +1,4 @@
-"""What a study notes of its oracle: the same for the same oracle, another for another one, nothing secret."""
+"""Provenance: equal digests for equal oracles, different ones otherwise, no secrets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOX = bi.Box([0.0] * 2, [1.0] * 2)
 
 
 def made(source: str, tmp_path: Path, name: str = "oracle") -> Callable[..., Any]:
-    """A function from a file of its own."""
+    """Load a function from a separate file."""
     from bo_invert.problems.loading import _module
 
     path = tmp_path / f"m{abs(hash(source))}.py"

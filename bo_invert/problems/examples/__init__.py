@@ -1,1 +1,1 @@
-"""Ready problems, each with its truth check. ``bo_invert.ready_problem("name")`` makes one."""
+"""Example problems with known optima or judges; see ``bo_invert.ready_problem``."""

@@ -1,4 +1,8 @@
-"""The Ackley function in ten dimensions, shifted: a funnel under a regular pattern of thousands of local minima."""
+"""Ackley function in ten dimensions with a shifted optimum.
+
+Ackley 1987, "A connectionist machine for genetic hillclimbing": a funnel with a regular grid of
+local minima.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,18 @@ import numpy as np
 from bo_invert.problems.examples.formulas import Batch
 from bo_invert.problems.examples.shifted import Shifted
 
-#: The lowest value; ``optimizer`` says where it is taken.
+# Global minimum, dimensionless; ``optimizer`` returns its design.
 OPTIMUM = 0.0
 
 
 @dataclass(frozen=True)
 class Ackley:
-    """Values, shape ``(..., 1)``, of inputs ``(..., d)``.
+    """Ackley function from inputs ``(..., d)`` to values ``(..., 1)``.
+
+    ``f = 20 - 20 exp(-0.2 sqrt(mean z^2)) + e - exp(mean cos(2 pi z))`` with ``z = x - centre``.
 
     Args:
-        centre: where the lowest value 0 is taken, d numbers.
+        centre: design of the global minimum 0, d numbers.
     """
 
     centre: tuple[float, ...]

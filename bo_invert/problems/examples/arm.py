@@ -1,7 +1,7 @@
-"""A robot arm with three joints on a rail: find joint positions that bring the tip to a target. 4 inputs, 2 outputs.
+"""Inverse kinematics of a robot arm with three joints on a rail; 4 inputs, 2 outputs.
 
-Ardizzone et al. 2019, "Analyzing inverse problems with invertible neural networks"; the numbers of Ren et al. 2020,
-"Benchmarking deep inverse models over time", are for this version.
+Ardizzone et al. 2019, "Analyzing inverse problems with invertible neural networks", in the version
+of Ren et al. 2020, "Benchmarking deep inverse models over time".
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
 from bo_invert.types import Array
 
+# Lengths of the three segments, in units of the last one (Ardizzone et al. 2019).
 LENGTHS = (0.5, 0.5, 1.0)
-#: Standard deviations of the rail position and of the three joint angles.
+# Prior standard deviations of rail position and joint angles (radians), Ardizzone et al. 2019.
 SPREAD = np.array([0.25, 0.5, 0.5, 0.5])
+# Upper bounds of the symmetric box; same units.
 UPPER = np.array([0.6, 1.2, 1.2, 1.2])
 
 
 def tip(x: Batch, xp: ModuleType = np) -> Batch:
-    """Position of the tip, ``(..., 2)``, for rail position and joint angles ``(..., 4)``.
+    """Compute tip positions ``(..., 2)`` from rail position and joint angles ``(..., 4)``.
 
     Args:
         x: numpy array, or torch tensor with ``xp=torch``.
-        xp: the library of ``x``.
+        xp: array library of ``x``.
     """
     rail, t1, t2, t3 = (x[..., i] for i in range(4))
     angles = (t1, t2 - t1, t3 - t1 - t2)
@@ -40,7 +42,7 @@ def tip(x: Batch, xp: ModuleType = np) -> Batch:
 
 
 def designs(n: int, seed: int = 0) -> Array:
-    """``n`` draws from the arm's prior, those outside the box drawn again, shape ``(n, 4)``."""
+    """Sample ``n`` designs ``(n, 4)`` from the prior, truncated to the box by rejection."""
     rng = np.random.default_rng(seed)
     found = rng.normal(0.0, SPREAD, (n, 4))
     while (outside := (np.abs(found) > UPPER).any(axis=1)).any():
@@ -49,7 +51,7 @@ def designs(n: int, seed: int = 0) -> Array:
 
 
 def targets(n: int, seed: int = 0) -> Array:
-    """``n`` reachable targets, shape ``(n, 2)``: a perfect method reaches a loss of 0 on each."""
+    """Sample ``n`` reachable targets ``(n, 2)``; the minimum loss of each is 0."""
     reached: Array = tip(designs(n, seed))
     return reached
 
@@ -60,14 +62,14 @@ def problem(
     seed: int = 0,
     differentiable: bool = True,
 ) -> Problem:
-    """The arm as a ready problem; the best possible loss is 0.
+    """Move the tip of a robot arm to a target position; the minimum loss is 0.
 
     Args:
-        target: where the tip should be, shape ``(2,)``; default: a reachable one drawn with ``seed``.
-        tolerance: how near is near enough to stop, in each coordinate.
-        seed: of the drawn target.
-        differentiable: give the oracle as a torch module, so that gradient methods can run; otherwise as a
-            plain function, without importing torch.
+        target: target position ``(2,)``. Default: a reachable one, sampled with ``seed``.
+        tolerance: accepted deviation from the target in each coordinate.
+        seed: seed of the sampled target.
+        differentiable: if True, the oracle is a torch module with gradients; else a plain
+            function without torch.
     """
     oracle = formula_oracle(tip, ["across", "along"], differentiable)
     goal = Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance)

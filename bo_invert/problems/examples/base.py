@@ -1,4 +1,4 @@
-"""Ready problems by name."""
+"""Registry access to the example problems."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from bo_invert.problems.problem import Problem
 
 
 def ready_problem(name: str, **options: Any) -> Problem:
-    """A ready problem.
+    """Create an example problem.
 
-    - ``digits``: the latent of a VAE or a GAN of digits, judged by a forest or a network;
-    - ``molecules``: drug-likeness, penalised logP or targets, in the latent of a SELFIES VAE of your molecules;
-    - ``arm``, ``sine``, ``shell``: reach a target with a robot arm, a sum of waves, a nanosphere's spectrum;
-    - ``hartmann6``, ``branin25``: minimise; six minima, and two of 25 coordinates that count;
-    - ``ackley10``, ``levy16``, ``rosenbrock8``: minimise; shifted anew by every ``seed``;
-    - ``airfoil``: the most lift per drag that a small network of NeuralFoil sees; a large one judges;
+    - ``digits``: slant of a digit, in the latent of a VAE or a GAN;
+    - ``molecules``: drug-likeness, penalised logP or targets, in the latent of a SELFIES VAE;
+    - ``arm``, ``sine``, ``shell``: targets for a robot arm, a sum of waves, a nanosphere's
+      spectrum;
+    - ``hartmann6``: minimisation with six local minima;
+    - ``branin25``: minimisation with two active coordinates of 25;
+    - ``ackley10``, ``levy16``, ``rosenbrock8``: minimisation; ``seed`` shifts the optimum;
+    - ``airfoil``: lift-to-drag ratio of a small NeuralFoil network, judged by a large one;
     - ``mixed``, ``mixed_ackley``: typed parameters, with and without a constraint.
 
     Args:
-        name: of the problem.
-        options: passed on to it, for example ``target=0.5``.
+        name: name of the problem.
+        options: arguments of the problem, for example ``target=0.5``.
 
     Raises:
-        InvalidInputError: there is no such problem, or it has no such option.
+        InvalidInputError: unknown problem or option.
     """
     made: Problem = registry.resolve("problems", name)(**options)
     return made
@@ -40,7 +42,8 @@ def without_gradients(problem: Problem) -> Problem:
     """
     if not isinstance(problem.oracle, GradientProxy):
         raise InvalidInputError(
-            f"without_gradients: the oracle of {problem.name!r} must be a Twin, got {problem.oracle!r}"
+            f"without_gradients: the oracle of {problem.name!r} must be a GradientProxy, "
+            f"got {problem.oracle!r}"
         )
     return Problem(
         problem.space, problem.oracle.oracle, problem.objective, name=problem.name,

@@ -1,4 +1,4 @@
-"""The Branin function in two of twenty-five coordinates; the others do nothing. Three optima in the two that count.
+"""Branin function of two of twenty-five coordinates, with three global minima.
 
 Wang et al. 2016, "Bayesian optimization in a billion dimensions via random embeddings".
 """
@@ -18,18 +18,21 @@ from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
 
 DIMENSION = 25
-#: The lowest value, 0.397887...; ``optimizer`` says where it is taken.
+# Global minimum 0.397887..., dimensionless; ``optimizer`` returns its designs.
 OPTIMUM = 10.0 / (8.0 * math.pi)
-#: Branin's own coordinates of the three optima, in [-5, 10] and [0, 15].
+# Coordinates of the three global minima in [-5, 10] x [0, 15]; exact for the Branin function.
 _OPTIMA = ((-math.pi, 12.275), (math.pi, 2.275), (3.0 * math.pi, 2.475))
 
 
 @dataclass(frozen=True)
 class Branin:
-    """Values, shape ``(..., 1)``, of inputs ``(..., 25)`` in the unit cube.
+    """Branin function from inputs ``(..., 25)`` in the unit cube to values ``(..., 1)``.
+
+    ``f = (b - 5.1 a^2 / (4 pi^2) + 5 a / pi - 6)^2 + 10 (1 - 1 / (8 pi)) cos a + 10``, where ``a``
+    in [-5, 10] and ``b`` in [0, 15] are the two scaled active coordinates.
 
     Args:
-        active: positions of Branin's first and second coordinate among the inputs.
+        active: indices of the two active coordinates.
     """
 
     active: tuple[int, int]
@@ -42,7 +45,7 @@ class Branin:
 
 
 def active(seed: int | None = 0) -> tuple[int, int]:
-    """Which two coordinates count. See ``problem``."""
+    """Return the indices of the two active coordinates; ``seed`` as in ``problem``."""
     if seed is None:
         return 0, 1
     first, second = generator("branin25", seed).choice(DIMENSION, 2, replace=False).tolist()
@@ -50,11 +53,11 @@ def active(seed: int | None = 0) -> tuple[int, int]:
 
 
 def optimizer(seed: int | None = 0, which: int = 0) -> tuple[float, ...]:
-    """A design with value ``OPTIMUM``, 25 numbers; what does not count is set to 0.5.
+    """Return a design of the global minimum, 25 numbers; inactive coordinates are 0.5.
 
     Args:
         seed: as in ``problem``.
-        which: of the three optima, 0 to 2.
+        which: index of the minimum, 0 to 2.
     """
     design = [0.5] * DIMENSION
     first, second = active(seed)
@@ -63,12 +66,12 @@ def optimizer(seed: int | None = 0, which: int = 0) -> tuple[float, ...]:
 
 
 def problem(seed: int | None = 0, differentiable: bool = True) -> Problem:
-    """Branin in two of the coordinates of ``[0, 1]^25`` as a ready problem; the best possible loss is ``OPTIMUM``.
+    """Minimise Branin in two active coordinates of 25; the minimum is 0.398.
 
     Args:
-        seed: each draws other two coordinates; None for the first two.
-        differentiable: give the oracle as a torch module, so that gradient methods can run; otherwise as a
-            plain function, without importing torch.
+        seed: seed of the active coordinates; None for the first two.
+        differentiable: if True, the oracle is a torch module with gradients; else a plain
+            function without torch.
     """
     formula = Branin(active(seed))
     oracle = formula_oracle(formula, ["y"], differentiable)

@@ -1,4 +1,4 @@
-"""Formulas that work on numpy arrays and on torch tensors, as differentiable oracles."""
+"""Differentiable oracles from formulas on torch tensors."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 
 
 class Analytic(torch.nn.Module):
-    """A batch of vectors ``(n, d)`` to outputs ``(n, m)`` in double precision.
+    """Torch module of a formula from vectors ``(n, d)`` to outputs ``(n, m)``, in float64.
 
     Args:
-        formula: takes the batch and the module ``torch`` and returns the outputs.
+        formula: map from the batch and the module ``torch`` to the outputs.
     """
 
     def __init__(self, formula: Callable[[torch.Tensor, ModuleType], torch.Tensor]) -> None:
         super().__init__()
         self.formula = formula
-        self.register_buffer("unit", torch.ones((), dtype=torch.float64))  # tells device and dtype
+        self.register_buffer("unit", torch.ones((), dtype=torch.float64))  # holds device and dtype
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = self.formula(x, torch)

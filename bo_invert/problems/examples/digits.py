@@ -1,4 +1,4 @@
-"""Digits: invert a regressor of a digit's slant, in the latent of a VAE or a GAN or in pixels. Needs ``demo``."""
+"""Inversion of a slant regressor for digits, in a latent space or in pixels; extra ``demo``."""
 
 from __future__ import annotations
 
@@ -31,26 +31,27 @@ def problem(
     progress: bool = False,
     generator: Literal["vae", "gan"] = "vae",
 ) -> Problem:
-    """Real 8 x 8 digits, a regressor of their slant, and the search for an image it gives the slant that is wanted.
+    """Find an 8 x 8 digit with a target slant, as a regressor predicts it.
 
-    The slant is that of ``digits_materials.slant``: real digits span 0 to 1 between their 1 % and 99 % quantiles. The
-    regressors learnt it from 450 images and can be fooled; the problem's judge learnt it from other images, and the
-    formula itself is the last word.
+    ``digits_assets.slant`` defines the slant. Its 1 % and 99 % quantiles over real digits are 0
+    and 1. The regressors are trained on 450 images, and a search can exploit their errors. The
+    judge is trained on other images; the formula gives the true slant.
 
     Args:
-        target: the slant wanted; None for the most or the least of it.
-        goal: ``"maximize"`` or ``"minimize"``, without a target.
-        oracle: ``"forest"``: a random forest, whose differentiable twin is a network; ``"network"``: that network.
-        space: ``"latent"`` of the generator, or ``"pixels"`` (Deep Dream).
-        latent_dim: length of the generator's code.
-        seed: of the split of the data and of everything trained.
-        tolerance: of the target; 0 to use the whole budget.
-        progress: show training bars on stderr.
-        generator: ``"vae"``, or ``"gan"``: a decoder without an encoder, whose prior is the reference measure. How
-            real designs look is the VAE's opinion in either case.
+        target: target slant; None to maximise or minimise it.
+        goal: ``"maximize"`` or ``"minimize"``; ignored with a target.
+        oracle: ``"forest"``, a random forest with a network as its gradient proxy, or
+            ``"network"``, that network alone.
+        space: ``"latent"`` for the generator's latent space, ``"pixels"`` for images (Deep Dream).
+        latent_dim: dimension of the latent space.
+        seed: seed of the data split and of all training.
+        tolerance: accepted deviation from the target; 0 to use the whole budget.
+        progress: show training progress on stderr.
+        generator: ``"vae"``, or ``"gan"``, a decoder without an encoder and with its prior as the
+            reference measure. The VAE determines the plausibility in both cases.
 
     Raises:
-        InvalidInputError: an option is none of the above.
+        InvalidInputError: unknown option.
         MissingExtraError: scikit-learn or safetensors is not installed.
     """
     _one_of("goal", goal, ("maximize", "minimize"))
@@ -74,7 +75,7 @@ def problem(
 
 
 def draw(design: ArrayLike) -> Array:
-    """The digit as a picture ``(8, 8)`` in [0, 1], ink bright."""
+    """Convert a digit to a picture ``(8, 8)`` in [0, 1] with bright ink."""
     return np.clip(np.asarray(design, dtype=np.float64).reshape(SHAPE), 0.0, 1.0)
 
 
@@ -102,7 +103,7 @@ def _oracle(name: str, made: Materials) -> Oracle:
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise InvalidInputError(
-            f"digits: {option} is {' or '.join(map(repr, allowed))}, got {value!r}"
+            f"digits: {option} must be {' or '.join(map(repr, allowed))}, got {value!r}"
         )
 
 

@@ -1,8 +1,8 @@
-"""What the digits problem is made of: real images, a property, a generator, and regressors that learnt the property.
+"""Data and models of the digits problem: images, slant, VAE, regressors and judge.
 
-scikit-learn's 1,797 digits are shuffled by the seed and cut into disjoint parts, so that nobody is examined on what
-they were taught: ``generator`` (600, the VAE), ``regressors`` (450, forest and network), ``judge`` (450, another
-regressor, other seed), ``held_out`` (297, realism and every error reported here).
+The seed splits scikit-learn's 1,797 digits into disjoint parts: ``generator`` (600, trains the
+VAE), ``regressors`` (450, trains forest and network), ``judge`` (450, trains the judge) and
+``held_out`` (297, calibrates the plausibility and tests the regressors).
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ if TYPE_CHECKING:
 
 SHAPE = (8, 8)
 PARTS = {"generator": 600, "regressors": 450, "judge": 450, "held_out": 297}
-#: 1 % and 99 % quantiles of the tangent of the lean over all 1,797 images; they become 0 and 1.
+# 1 % and 99 % quantiles of the tangent of the slant over all 1,797 images; scaled to 0 and 1.
 LEAN_RANGE = (-0.30814498, 0.2325384)
 
 
 def slant(images: ArrayLike) -> Array:
-    """How far digits lean to the right, shape ``(n,)``: 0 and 1 are the 1 % and 99 % quantiles of real digits.
+    """Compute the slant of digits to the right, shape ``(n,)``.
 
-    With the ink of a pixel as its weight, the lean is ``-cov(row, column) / var(row)``: the tangent of the angle
-    between the digit's axis and the vertical (the shear that deskewing undoes). Then it is scaled by ``LEAN_RANGE``;
-    real digits span -0.08 to 1.15, and an upright one has 0.57.
+    The tangent of the angle between axis and vertical is ``-cov(row, column) / var(row)``, with
+    pixel values as weights. ``LEAN_RANGE`` scales it: the 1 % and 99 % quantiles of real digits
+    become 0 and 1. Real digits span -0.08 to 1.15; an upright digit has 0.57. Images with ink in
+    fewer than two rows give NaN.
 
     Args:
-        images: shape ``(n, 8, 8)``, in [0, 1]. NaN where an image has no ink on two rows.
+        images: images ``(n, 8, 8)`` in [0, 1].
     """
     weights = np.asarray(images, dtype=np.float64).reshape(-1, *SHAPE)
     rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float64)
@@ -57,19 +58,20 @@ def slant(images: ArrayLike) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Materials:
-    """The trained pieces.
+    """Data and trained models of the digits problem.
 
     Args:
         images: all real digits, shape ``(1797, 8, 8)``, in [0, 1].
-        labels: which digit each one is, shape ``(1797,)``. Nobody learns from them.
-        parts: row numbers of each part.
-        vae: trained on the part ``generator``.
-        training: how that went.
-        latent: of the VAE, measured on the parts ``generator`` and ``regressors``.
-        forest: a random forest that learnt the slant from the part ``regressors``; no gradient.
-        network: a neural network that learnt it from the same part: the forest's differentiable twin.
-        judge: another regressor, which learnt it from the part ``judge``.
-        realism: how plausible designs are, ranked among the part ``held_out``.
+        labels: digit of each image, shape ``(1797,)``; unused in training.
+        parts: row indices of each part.
+        vae: VAE trained on the part ``generator``.
+        training: training report of the VAE.
+        latent: latent space of the VAE; its reference measure is fitted to the parts ``generator``
+            and ``regressors``.
+        forest: random forest of the slant, trained on the part ``regressors``; no gradients.
+        network: neural network of the slant, trained on the same part; the forest's gradient proxy.
+        judge: regressor of the slant, trained on the part ``judge``.
+        realism: plausibility of designs, calibrated on the part ``held_out``.
     """
 
     images: Array
@@ -84,12 +86,12 @@ class Materials:
     realism: DesignRealism
 
     def part(self, name: str) -> Array:
-        """The images of a part."""
+        """Return the images of a part."""
         images: Array = self.images[self.parts[name]]
         return images
 
     def nearest_real(self, designs: ArrayLike) -> Array:
-        """The real digit nearest to each design in Euclidean distance, shape ``(n, 8, 8)``."""
+        """Return the nearest real digit of each design, Euclidean distance, ``(n, 8, 8)``."""
         rows = np.asarray(designs, dtype=np.float64).reshape(-1, SHAPE[0] * SHAPE[1])
         real = self.images.reshape(len(self.images), -1)
         distance = (real**2).sum(axis=1) - 2 * rows @ real.T
@@ -97,16 +99,17 @@ class Materials:
         return nearest
 
     def scores(self) -> dict[str, float]:
-        """R squared of ``forest``, ``network`` and ``judge`` on the part ``held_out``."""
+        """Compute R squared of ``forest``, ``network`` and ``judge`` on the part ``held_out``."""
         images = self.part("held_out")
         truth = slant(images)
-        told = {
+        predictions = {
             "forest": self.forest.predict(images.reshape(len(images), -1)),
             "network": _asked(self.network, images),
             "judge": self.judge.predict(images.reshape(len(images), -1)),
         }
         return {
-            name: float(1 - ((y - truth) ** 2).mean() / truth.var()) for name, y in told.items()
+            name: float(1 - ((y - truth) ** 2).mean() / truth.var())
+            for name, y in predictions.items()
         }
 
 
@@ -115,17 +118,17 @@ _making = Lock()
 
 
 def materials(seed: int = 0, latent_dim: int = 8, progress: bool = False) -> Materials:
-    """Train everything, once per process; the VAE once per cache directory.
+    """Train all models once per process, and the VAE once per cache directory.
 
     Args:
-        seed: of the split, of the networks and of the trees.
-        latent_dim: length of a code.
-        progress: show bars on stderr.
+        seed: seed of the data split and of all training.
+        latent_dim: dimension of the latent space.
+        progress: show training progress on stderr.
 
     Raises:
         MissingExtraError: scikit-learn or safetensors is not installed.
     """
-    with _making:  # a second thread waits instead of training the same again
+    with _making:  # a second thread waits instead of repeating the training
         key = (seed, latent_dim)
         if key not in _made:
             _made[key] = _make(seed, latent_dim, progress)
@@ -170,7 +173,7 @@ def _make(seed: int, latent_dim: int, progress: bool) -> Materials:
 
 
 def load() -> tuple[Array, Array]:
-    """The real digits ``(1797, 8, 8)`` in [0, 1], and which digit each one is ``(1797,)``.
+    """Load the real digits ``(1797, 8, 8)`` in [0, 1] and their labels ``(1797,)``.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -179,7 +182,7 @@ def load() -> tuple[Array, Array]:
         from sklearn.datasets import load_digits
     except ImportError:
         raise MissingExtraError(
-            "the digits are scikit-learn's, which is not installed; pip install 'bo-invert[demo]'"
+            "digits: scikit-learn is not installed. Run: pip install 'bo-invert[demo]'."
         ) from None
     loaded = load_digits()
     return loaded.images / 16.0, loaded.target.astype(np.float64)
@@ -192,7 +195,10 @@ def _forest(seed: int) -> RandomForestRegressor:
 
 
 def _judge(seed: int) -> VotingRegressor:
-    """A mix of kinds, so that it shares few blind spots with the forest or the network."""
+    """Create an ensemble of three model families.
+
+    Several families reduce the errors shared with the forest and the network.
+    """
     from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, VotingRegressor
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, WhiteKernel
@@ -220,9 +226,8 @@ def _network(images: Array, y: Array, seed: int, progress: bool) -> torch.nn.Mod
     from tqdm import tqdm
 
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # layers draw from the global generator when they are made
+    # Layers draw from the global generator on creation; fork_rng restores its state.
+    with torch.random.fork_rng(devices=[]):
         net = torch.nn.Sequential(
             torch.nn.Flatten(),
             torch.nn.Linear(SHAPE[0] * SHAPE[1], 128),

@@ -1,4 +1,4 @@
-"""A decoder without an encoder for the digits problem: a GAN that learnt from the same images as the VAE."""
+"""GAN of the digits problem: a decoder without an encoder, trained on the VAE's images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class DecoderOnly:
-    """The trained pieces.
+    """Trained GAN and its latent space.
 
     Args:
-        gan: trained on the part ``generator`` of the materials.
-        training: how that went.
-        latent: of the GAN, with its prior as the reference measure.
+        gan: GAN trained on the part ``generator`` of the digits.
+        training: training report of the GAN.
+        latent: latent space of the GAN, with its prior as the reference measure.
     """
 
     gan: GAN
@@ -36,13 +36,13 @@ _making = Lock()
 def decoder_only(
     made: Materials, seed: int = 0, latent_dim: int = 8, progress: bool = False
 ) -> DecoderOnly:
-    """Train the GAN, once per process and cache directory.
+    """Train the GAN once per process and cache directory.
 
     Args:
-        made: the images, and who may learn from which.
-        seed: of the materials and of the training.
-        latent_dim: length of a code.
-        progress: show a bar on stderr.
+        made: images and their split.
+        seed: seed of the split and of the training.
+        latent_dim: dimension of the latent space.
+        progress: show training progress on stderr.
 
     Raises:
         MissingExtraError: safetensors is not installed.

@@ -1,4 +1,4 @@
-"""Oracles of formulas that work on numpy arrays and on torch tensors."""
+"""Oracles from formulas on numpy arrays or torch tensors."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ Batch: TypeAlias = Any
 def formula_oracle(
     formula: Callable[..., Batch], outputs: Sequence[str], differentiable: bool
 ) -> Function | torch.nn.Module:
-    """The oracle of a formula.
+    """Convert a formula to an oracle.
 
     Args:
-        formula: takes a batch of vectors ``(n, d)`` and, as ``xp``, the library of that array; answers ``(n, m)``.
+        formula: map from vectors ``(n, d)`` to outputs ``(n, m)``; its keyword ``xp`` is the array
+            library, numpy or torch.
         outputs: m names.
-        differentiable: as a torch module, so that gradient methods can run; otherwise as a plain function, without
-            importing torch.
+        differentiable: if True, the oracle is a torch module with gradients; else a plain function
+            without torch.
     """
     if not differentiable:
         return Function(formula, outputs=list(outputs))

@@ -1,4 +1,8 @@
-"""The Levy function in sixteen dimensions, shifted: a bowl with waves along every coordinate."""
+"""Levy function in sixteen dimensions with a shifted optimum.
+
+Levy and Montalvo 1985, "The tunneling algorithm for the global minimization of functions": a bowl
+with waves along every coordinate.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,19 @@ import numpy as np
 from bo_invert.problems.examples.formulas import Batch
 from bo_invert.problems.examples.shifted import Shifted
 
-#: The lowest value; ``optimizer`` says where it is taken.
+# Global minimum, dimensionless; ``optimizer`` returns its design.
 OPTIMUM = 0.0
 
 
 @dataclass(frozen=True)
 class Levy:
-    """Values, shape ``(..., 1)``, of inputs ``(..., d)``.
+    """Levy function from inputs ``(..., d)`` to values ``(..., 1)``.
+
+    With ``w = 1 + (x - centre) / 4``: ``f = sin^2(pi w_1) + sum_{i<d} (w_i - 1)^2
+    (1 + 10 sin^2(pi w_i + 1)) + (w_d - 1)^2 (1 + sin^2(2 pi w_d))``.
 
     Args:
-        centre: where the lowest value 0 is taken, d numbers.
+        centre: design of the global minimum 0, d numbers.
     """
 
     centre: tuple[float, ...]
@@ -28,7 +35,7 @@ class Levy:
     def __call__(self, x: Batch, xp: ModuleType = np) -> Batch:
         w = [
             (x[..., i : i + 1] - c) / 4.0 for i, c in enumerate(self.centre)
-        ]  # the textbook's w - 1
+        ]  # w - 1 of the formula
         waves = sum(
             part**2 * (1.0 + 10.0 * xp.sin(math.pi * (part + 1.0) + 1.0) ** 2) for part in w[:-1]
         )

@@ -1,8 +1,9 @@
-"""A furnace recipe: typed parameters, a rippled response and an outcome constraint that forbids the obvious winner.
+"""Annealing recipe with typed parameters, a multimodal response and an outcome constraint.
 
-An alloy is annealed in cycles under one of four atmospheres. Hardness is to be high, the grains must stay fine.
-Every atmosphere has its own best temperature and number of cycles. Hydrogen could give the hardest alloy, but only
-with coarse grains; where its grains are fine enough it is worse than argon. So the best allowed recipe is known.
+An alloy is annealed in cycles under one of four atmospheres. The objective is the hardness; the
+constraint limits the grain size. Each atmosphere has its own best temperature and number of
+cycles. Hydrogen reaches the greatest hardness, but violates the constraint there. The constrained
+optimum is known: argon at its best recipe.
 """
 
 from __future__ import annotations
@@ -17,20 +18,21 @@ from bo_invert.parameters import Choice, Float, Int
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
 
-#: By atmosphere: hardness (HRC) at its best recipe, best temperature (C), best number of cycles, grain (um) there.
+# By atmosphere: hardness (HRC), temperature (degrees C), number of cycles and grain size (um) of
+# the hardest recipe. Engineering choice: the constraint excludes the unconstrained optimum.
 _ATMOSPHERES = {
     "air": (48.0, 780.0, 2, 11.0),
     "nitrogen": (54.0, 860.0, 6, 16.0),
     "argon": (62.0, 905.0, 4, 17.5),
     "hydrogen": (67.0, 960.0, 5, 34.0),
 }
-#: The best allowed recipe and its hardness; a perfect method reaches a loss of ``-OPTIMUM``.
+# Constrained optimum and its hardness (HRC); the minimum loss is ``-OPTIMUM``.
 OPTIMIZER = {"temperature": 905.0, "hours": 2.0, "cycles": 4, "atmosphere": "argon"}
 OPTIMUM = 62.0
 
 
 def anneal(recipe: Mapping[str, Any]) -> dict[str, float]:
-    """Hardness (HRC) and grain size (um) of a recipe."""
+    """Compute hardness (HRC) and grain size (um) of a recipe."""
     peak, best_temperature, best_cycles, fine = _ATMOSPHERES[recipe["atmosphere"]]
     heat = (recipe["temperature"] - best_temperature) / 100.0
     soak = math.log(recipe["hours"] / 2.0) + 0.5 * heat
@@ -42,7 +44,7 @@ def anneal(recipe: Mapping[str, Any]) -> dict[str, float]:
 
 
 def problem() -> Problem:
-    """The recipe as a ready problem: maximise hardness with ``grain <= 20``; the best possible loss is -62."""
+    """Maximise hardness subject to ``grain <= 20``; the minimum loss is -62."""
     space = Box(
         {
             "temperature": Float(600.0, 1100.0),

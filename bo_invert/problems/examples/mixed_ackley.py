@@ -1,8 +1,9 @@
-"""The Ackley function of five typed parameters: two real numbers, two whole numbers and a choice.
+"""Ackley function of five typed parameters: two real, two integer and one categorical.
 
-With ``z = (x0 - a, x1 - b, .75 (k0 - k), .75 (k1 - l), .75 level(kind))`` the value is Ackley's of z. x0 and x1 lie in
-[-5, 10], k0 and k1 are whole numbers from -7 to 13. The five kinds have the levels 0 to 4 in an order nobody is told.
-A whole step counts .75, as Ackley's ripple has period 1 and would vanish on whole numbers.
+The value is the Ackley function of z with the components ``x0 - a``, ``x1 - b``, ``0.75 (k0 - k)``,
+``0.75 (k1 - l)`` and ``0.75 level``. ``x0`` and ``x1`` lie in [-5, 10]; ``k0`` and ``k1`` are
+integers in [-7, 13]. The seed maps the five categories to the levels 0 to 4. The factor 0.75 is
+necessary, because the cosine term has period 1 and would be constant at integers.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ from bo_invert.spaces.box import Box
 LOWER, UPPER = -5.0, 10.0
 LEAST, MOST = -7, 13
 KINDS = ("a", "b", "c", "d", "e")
+# Scale of integer and categorical steps, dimensionless; see the module docstring.
 STEP = 0.75
-#: The lowest value; ``optimizer`` says where it is taken.
+# Global minimum, dimensionless; ``optimizer`` returns its design.
 OPTIMUM = 0.0
 
 
 @dataclass(frozen=True)
 class MixedAckley:
-    """Value of a design, a mapping of ``x0``, ``x1``, ``k0``, ``k1`` and ``kind``.
+    """Ackley function of a design with keys ``x0``, ``x1``, ``k0``, ``k1`` and ``kind``.
 
     Args:
-        reals: where x0 and x1 are best.
-        wholes: where k0 and k1 are best.
-        kinds: from the best, level 0, to the worst.
+        reals: optimum of x0 and x1.
+        wholes: optimum of k0 and k1.
+        kinds: categories, ordered by level.
     """
 
     reals: tuple[float, float]
@@ -56,7 +58,7 @@ class MixedAckley:
 
 
 def formula(seed: int | None = 0) -> MixedAckley:
-    """The function of a seed. See ``problem``."""
+    """Create the function; ``seed`` as in ``problem``."""
     if seed is None:
         return MixedAckley((0.0, 0.0), (0, 0), KINDS)
     rng = generator("mixed_ackley", seed)
@@ -66,17 +68,19 @@ def formula(seed: int | None = 0) -> MixedAckley:
 
 
 def optimizer(seed: int | None = 0) -> dict[str, Any]:
-    """The design with value ``OPTIMUM``. See ``problem``."""
+    """Return the design of the global minimum; ``seed`` as in ``problem``."""
     best = formula(seed)
     (x0, x1), (k0, k1) = best.reals, best.wholes
     return {"x0": x0, "x1": x1, "k0": k0, "k1": k1, "kind": best.kinds[0]}
 
 
 def problem(seed: int | None = 0) -> Problem:
-    """Ackley of typed parameters as a ready problem; the best possible loss is 0. Values only, no gradients.
+    """Minimise Ackley of real, integer and categorical parameters; the minimum is 0.
+
+    The oracle has no gradients.
 
     Args:
-        seed: each draws another optimum and another order of the kinds; None for the optimum at 0, 0, 0, 0 and "a".
+        seed: seed of the optimum and of the levels; None for the optimum 0, 0, 0, 0, "a".
     """
     reals, wholes = Float(LOWER, UPPER), Int(LEAST, MOST)
     space = Box({"x0": reals, "x1": reals, "k0": wholes, "k1": wholes, "kind": Choice(*KINDS)})

@@ -1,8 +1,8 @@
-"""A nanosphere of eight alternating silica and titania shells in water: find thicknesses with a given spectrum.
+"""Inverse design of a nanosphere with eight alternating silica and titania shells in water.
 
-8 inputs, 201 outputs. Peurifoy et al. 2018, "Nanophotonic particle simulation and inverse design using artificial
-neural networks"; with published numbers as an inverse problem: Ren et al. 2020, "Benchmarking deep inverse models over
-time".
+The 8 inputs are thicknesses; the 201 outputs are a scattering spectrum. Peurifoy et al. 2018,
+"Nanophotonic particle simulation and inverse design using artificial neural networks". Published
+results: Ren et al. 2020, "Benchmarking deep inverse models over time".
 """
 
 from __future__ import annotations
@@ -19,25 +19,31 @@ from bo_invert.spaces.box import Box
 from bo_invert.types import Array
 
 SHELLS = 8
-#: Least and greatest thickness of a shell, nm.
+# Bounds of a shell's thickness, nm; Peurifoy et al. 2018.
 THICKNESS = (30.0, 70.0)
-#: Of the light, nm.
+# Wavelengths of light, nm; Peurifoy et al. 2018.
 WAVELENGTHS = np.arange(400.0, 801.0, 2.0)
 OUTPUTS = [f"s{wavelength:.0f}" for wavelength in WAVELENGTHS]
 _ORDERS = np.arange(17)
-"""Orders 1 to 15 count; their derivatives need a neighbour on either side."""
+"""Bessel orders; orders 1 to 15 are summed, and their derivatives need both neighbours. Engineering
+choice: a fixed truncation of the Mie series.
+"""
+# Permittivities by wavelength, dimensionless; Peurifoy et al. 2018.
 _WATER = np.full(len(WAVELENGTHS), 1.77)
 _SILICA = np.full(len(WAVELENGTHS), 2.04)
+# Titania by the dispersion equation, wavelengths in um; coefficients of Peurifoy et al. 2018.
 _TITANIA = 5.913 + 0.2441 / ((WAVELENGTHS / 1000.0) ** 2 - 0.0803)
-#: Permittivities by medium, from the core to the water, and wavelength.
+# Permittivities by medium, from the core to the water, and by wavelength, shape (9, 201).
 _PERMITTIVITY = np.stack([*([_SILICA, _TITANIA] * (SHELLS // 2)), _WATER])
 
 
 def spectrum(thickness: ArrayLike) -> Array:
-    """Scattering cross section over geometric cross section at ``WAVELENGTHS``, shape ``(n, 201)``.
+    """Compute scattering efficiencies ``(n, 201)`` at ``WAVELENGTHS``.
+
+    The efficiency is the scattering cross section divided by the geometric cross section.
 
     Args:
-        thickness: of the shells from the core outwards, nm, shape ``(n, 8)``.
+        thickness: thicknesses from the core outwards, nm, shape ``(n, 8)``.
     """
     return np.array([_spectrum(widths) for widths in np.asarray(thickness, dtype=float)]).reshape(
         -1, len(WAVELENGTHS)
@@ -45,10 +51,10 @@ def spectrum(thickness: ArrayLike) -> Array:
 
 
 def _spectrum(widths: Array) -> Array:
-    """Of one design: the transfer of the regular and the outgoing wave through the interfaces, shape ``(201,)``.
+    """Compute the spectrum ``(201,)`` of one design by transfer matrices.
 
-    Only the ratio of the two amplitudes counts, so the chain of matrices acts on one vector for each polarisation,
-    and the factors that both amplitudes share are left out.
+    The matrices propagate the amplitudes of the regular and the outgoing wave through the
+    interfaces. Only their ratio affects the result, so common factors are omitted.
     """
     omega = 2.0 * np.pi / WAVELENGTHS
     radii = np.cumsum(widths)
@@ -75,7 +81,10 @@ def _spectrum(widths: Array) -> Array:
 
 
 def _waves(x: Array) -> tuple[Array, Array, Array, Array]:
-    """Spherical Bessel functions j, y of orders 1 to 15 and ``(x j)'``, ``(x y)'``; each ``(8, 15, 201)``."""
+    """Compute spherical Bessel j, y and ``(x j)'``, ``(x y)'`` of orders 1 to 15.
+
+    Each array has shape ``(8, 15, 201)``.
+    """
     orders = _ORDERS[:, None]
     middle = orders[1:-1]
     j, y = spherical_jn(orders, x), spherical_yn(orders, x)
@@ -85,22 +94,24 @@ def _waves(x: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def designs(n: int, seed: int = 0) -> Array:
-    """``n`` designs drawn evenly from the box, nm, shape ``(n, 8)``."""
+    """Sample ``n`` designs ``(n, 8)``, nm, uniformly from the box."""
     return generator("shell", seed).uniform(*THICKNESS, (n, SHELLS))
 
 
 def targets(n: int, seed: int = 0) -> Array:
-    """``n`` reachable targets, shape ``(n, 201)``: a perfect method reaches a loss of 0 on each."""
+    """Compute ``n`` reachable targets ``(n, 201)``; the minimum loss of each is 0."""
     return spectrum(designs(n, seed))
 
 
 def problem(target: ArrayLike | None = None, tolerance: float = 0.0, seed: int = 0) -> Problem:
-    """The nanosphere as a ready problem; the best possible loss is 0. Values only, no gradients.
+    """Find shell thicknesses for a target spectrum; the minimum loss is 0.
+
+    The oracle has no gradients.
 
     Args:
-        target: the wanted spectrum, shape ``(201,)``; default: a reachable one drawn with ``seed``.
-        tolerance: how near is near enough to stop, at each wavelength.
-        seed: of the drawn target.
+        target: target spectrum ``(201,)``. Default: a reachable one, sampled with ``seed``.
+        tolerance: accepted deviation from the target at each wavelength.
+        seed: seed of the sampled target.
     """
     goal = Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance)
     names = [f"shell{number}" for number in range(1, SHELLS + 1)]

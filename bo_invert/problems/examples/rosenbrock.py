@@ -1,4 +1,8 @@
-"""The Rosenbrock function in eight dimensions, shifted: a long bent valley under walls a million high."""
+"""Rosenbrock function in eight dimensions with a shifted optimum.
+
+Rosenbrock 1960, "An automatic method for finding the greatest or least value of a function": a long
+curved valley with steep walls.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,18 @@ import numpy as np
 from bo_invert.problems.examples.formulas import Batch
 from bo_invert.problems.examples.shifted import Shifted
 
-#: The lowest value; ``optimizer`` says where it is taken.
+# Global minimum, dimensionless; ``optimizer`` returns its design.
 OPTIMUM = 0.0
 
 
 @dataclass(frozen=True)
 class Rosenbrock:
-    """Values, shape ``(..., 1)``, of inputs ``(..., d)``.
+    """Rosenbrock function from inputs ``(..., d)`` to values ``(..., 1)``.
+
+    ``f = sum_{i<d} 100 (z_{i+1} - z_i^2)^2 + (1 - z_i)^2`` with ``z = x - centre + 1``.
 
     Args:
-        centre: where the lowest value 0 is taken, d numbers.
+        centre: design of the global minimum 0, d numbers.
     """
 
     centre: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Test functions whose optimum is moved to a new spot for every seed."""
+"""Test functions with an optimum that depends on the seed."""
 
 from __future__ import annotations
 
@@ -16,29 +16,33 @@ from bo_invert.types import Array
 
 
 def generator(name: str, seed: int) -> np.random.Generator:
-    """The generator of a problem, its own by name: a search with the same seed does not draw the same numbers."""
+    """Create the random generator of a problem.
+
+    The name is part of the seed, so a search with the same seed draws different numbers.
+    """
     return np.random.default_rng([seed, *name.encode()])
 
 
 def spot(rng: np.random.Generator, size: int) -> Array:
-    """Unit coordinates ``(size,)`` well inside a box and away from its middle: in [.15, .4] or [.6, .85] each.
+    """Sample unit coordinates ``(size,)``, each uniform in [0.15, 0.4] or [0.6, 0.85].
 
-    Many searches begin with the middle, and many functions have their optimum there; neither should meet by design.
+    The centre of the box is excluded: many strategies evaluate it first and would find an optimum
+    there by chance.
     """
     return 0.5 + rng.choice((-1.0, 1.0), size) * rng.uniform(0.1, 0.35, size)
 
 
 @dataclass(frozen=True)
 class Shifted:
-    """A test function on a cube, its lowest value 0 taken where it is told.
+    """Test function on a cube with the global minimum 0 at a seeded design.
 
     Args:
-        name: of the ready problem.
-        dimension: of the cube.
-        lower: end of every coordinate.
-        upper: end of every coordinate.
-        textbook: every coordinate of the optimum in the textbook.
-        formula: from the place of the optimum to a formula on numpy arrays and torch tensors.
+        name: name of the problem.
+        dimension: dimension of the cube.
+        lower: lower bound of every coordinate.
+        upper: upper bound of every coordinate.
+        textbook: value of every coordinate of the optimum in the literature.
+        formula: map from the design of the optimum to a formula on numpy arrays and torch tensors.
     """
 
     name: str
@@ -49,7 +53,7 @@ class Shifted:
     formula: Callable[[tuple[float, ...]], Callable[..., Any]]
 
     def optimizer(self, seed: int | None = 0) -> tuple[float, ...]:
-        """The design with the lowest value. See ``problem``."""
+        """Return the design of the global minimum; ``seed`` as in ``problem``."""
         if seed is None:
             return (self.textbook,) * self.dimension
         drawn = self.lower + (self.upper - self.lower) * spot(
@@ -58,12 +62,12 @@ class Shifted:
         return tuple(drawn.tolist())
 
     def problem(self, seed: int | None = 0, differentiable: bool = True) -> Problem:
-        """A textbook function whose optimum the seed moves; the best possible loss is 0.
+        """Minimise a test function with a seeded optimum; the minimum is 0.
 
         Args:
-            seed: each draws another optimum inside the cube; None for the textbook's.
-            differentiable: give the oracle as a torch module, so that gradient methods can run; otherwise as a
-                plain function, without importing torch.
+            seed: seed of the optimum inside the cube; None for the optimum of the literature.
+            differentiable: if True, the oracle is a torch module with gradients; else a plain
+                function without torch.
         """
         oracle = formula_oracle(self.formula(self.optimizer(seed)), ["y"], differentiable)
         box = Box([self.lower] * self.dimension, [self.upper] * self.dimension)

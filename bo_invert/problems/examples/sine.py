@@ -1,4 +1,7 @@
-"""A sum of waves: find inputs with a given sum. 2 inputs, 1 output, many solutions (Ren et al. 2020)."""
+"""Inversion of a sum of two waves; 2 inputs, 1 output, many solutions.
+
+Ren et al. 2020, "Benchmarking deep inverse models over time".
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,17 @@ from bo_invert.types import Array
 
 
 def waves(x: Batch, xp: ModuleType = np) -> Batch:
-    """``sin(3 pi x0) + cos(3 pi x1)``, shape ``(..., 1)``, of inputs ``(..., 2)``.
+    """Compute ``sin(3 pi x0) + cos(3 pi x1)``, ``(..., 1)``, from inputs ``(..., 2)``.
 
     Args:
         x: numpy array, or torch tensor with ``xp=torch``.
-        xp: the library of ``x``.
+        xp: array library of ``x``.
     """
     return xp.sin(3 * math.pi * x[..., :1]) + xp.cos(3 * math.pi * x[..., 1:])
 
 
 def targets(n: int, seed: int = 0) -> Array:
-    """``n`` reachable targets, shape ``(n, 1)``: outputs of designs drawn evenly from the box."""
+    """Compute ``n`` reachable targets ``(n, 1)``: outputs of designs uniform in the box."""
     reached: Array = waves(np.random.default_rng(seed).uniform(-1.0, 1.0, (n, 2)))
     return reached
 
@@ -37,14 +40,14 @@ def problem(
     seed: int = 0,
     differentiable: bool = True,
 ) -> Problem:
-    """The waves as a ready problem; the best possible loss is 0.
+    """Find inputs whose sum of waves equals a target; the minimum loss is 0.
 
     Args:
-        target: the wanted sum, between -2 and 2; default: a reachable one drawn with ``seed``.
-        tolerance: how near is near enough to stop.
-        seed: of the drawn target.
-        differentiable: give the oracle as a torch module, so that gradient methods can run; otherwise as a
-            plain function, without importing torch.
+        target: target sum in [-2, 2]. Default: a reachable one, sampled with ``seed``.
+        tolerance: accepted deviation from the target.
+        seed: seed of the sampled target.
+        differentiable: if True, the oracle is a torch module with gradients; else a plain
+            function without torch.
     """
     oracle = formula_oracle(waves, ["y"], differentiable)
     goal = Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance)

@@ -51,12 +51,12 @@ def shaken(real, n=30):
 
 
 def asked(designs, size, alpha, reynolds):
-    """What the package itself answers, in our order."""
+    """Compute the outputs of the package ``neuralfoil`` in the order of ``OUTPUTS``."""
     numbers = {"upper_weights": designs[:, :8].T, "lower_weights": designs[:, 8:16].T,
                "leading_edge_weight": designs[:, 16], "TE_thickness": designs[:, 17]}  # fmt: skip
-    said = neuralfoil.get_aero_from_kulfan_parameters(numbers, alpha, reynolds, model_size=size)
-    lift, drag, trust = said["CL"], said["CD"], said["analysis_confidence"]
-    return np.stack([lift / drag, lift, drag, said["CM"], trust, lift / drag * trust], axis=1)
+    outputs = neuralfoil.get_aero_from_kulfan_parameters(numbers, alpha, reynolds, model_size=size)
+    lift, drag, trust = outputs["CL"], outputs["CD"], outputs["analysis_confidence"]
+    return np.stack([lift / drag, lift, drag, outputs["CM"], trust, lift / drag * trust], axis=1)
 
 
 # ---------------------------------------------------------------------- the networks

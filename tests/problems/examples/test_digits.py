@@ -28,7 +28,7 @@ def made(tmp_path_factory):
 
 
 def stroke(lean):
-    """A stroke from bottom to top whose columns move ``lean`` to the right for each row up."""
+    """Draw a stroke from bottom to top whose columns move ``lean`` to the right for each row up."""
     image = np.zeros((8, 8))
     for row in range(8):
         column = 3.5 + lean * (3.5 - row)
@@ -55,7 +55,7 @@ def test_slant_ignores_brightness_and_has_no_value_without_ink():
     assert np.isnan(slant(np.zeros((1, 8, 8))))[0]
 
 
-def test_nobody_is_examined_on_what_they_were_taught(made):
+def test_parts_are_disjoint(made):
     rows = np.concatenate(list(made.parts.values()))
     assert {name: len(part) for name, part in made.parts.items()} == PARTS
     assert_array_equal(np.sort(rows), np.arange(1797))

@@ -362,8 +362,8 @@ def test_a_forest_is_judged_by_the_exact_property(cached):
     answers = problem.oracle.answers([*designs, "nonsense"], problem.outputs)
     assert [answer.error is None for answer in answers] == [True, True, False]
     assert abs(answers[0].y[0] - qed(designs[0])) < 0.2
-    told = problem.outcome(answers[2].error, answers[2].calls and bi.types.Cost())
-    assert told.state is State.INFEASIBLE
+    outcome = problem.outcome(answers[2].error, answers[2].calls and bi.types.Cost())
+    assert outcome.state is State.INFEASIBLE
 
 
 def test_several_targets_at_once(cached):
@@ -405,7 +405,7 @@ def test_a_file_is_read_line_by_line(cached, tmp_path, monkeypatch):
         ({"data": AMIDES, "oracle": "crystal ball"}, "oracle is"),
     ],
 )
-def test_what_does_not_work_is_said(options, message, monkeypatch):
+def test_invalid_options_raise(options, message, monkeypatch):
     monkeypatch.delenv("BO_INVERT_MOLECULES", raising=False)
     with pytest.raises(InvalidInputError, match=message):
         bi.ready_problem("molecules", **options)

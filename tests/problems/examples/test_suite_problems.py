@@ -41,9 +41,7 @@ def losses(problem: bi.Problem, points: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_optimum_is_where_it_is_said_to_be_and_nothing_is_lower(
-    name: str, seed: int | None
-) -> None:
+def test_optimizer_attains_the_global_minimum(name: str, seed: int | None) -> None:
     problem, module = made(name, seed), ALL[name]
     assert problem.name == name
     assert problem.space.domain.dim == SHAPES[name]
