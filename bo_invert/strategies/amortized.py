@@ -262,6 +262,7 @@ def _train(
             apart = torch.nn.functional.pdist(points) ** 2 / net.domain.dim
             loss = loss_of(net) - options.diversity * (apart + 1e-6).log().mean()
             if net.domain.latent:
+                # mean(z^2) / 2 is -log N(z; 0, I) / d up to a constant.
                 loss = loss + options.prior * 0.5 * (points**2).mean()
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -302,6 +303,7 @@ def _chain_rule(
 
     The proximal term limits the moves, because a gradient g holds near its point only.
     """
+    # g.m + |m|^2 / 2 is least at m = -g. As |g| < 1, that moves no sample by more than reach.
     move = (net(noise) - before) / reach
     return ((upstream * move).sum(dim=1) + 0.5 * (move**2).sum(dim=1)).mean()
 
@@ -358,6 +360,8 @@ def _fitted_to(
         outputs = ensemble(net(noise))
         loss: torch.Tensor = objective.loss(outputs) / spread
         for constraint in constraints:
+            # An L1 penalty is exact if its factor exceeds the multiplier (Nocedal & Wright 2006,
+            # section 17.2).
             loss = loss + 10.0 * constraint.excess(outputs).clamp(min=0.0)
         return loss.mean()
 

@@ -160,6 +160,7 @@ def ask_generator(seed: int, number: int) -> np.random.Generator:
 
 def stream_generator(seed: int, *key: int) -> np.random.Generator:
     """Return the generator of stream ``key`` of a study, the same in all asks."""
+    # The length separates keys that differ in trailing zeros only, such as (1,) and (1, 0).
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, len(key), *key)))
 
 

@@ -136,6 +136,7 @@ class GP(Strategy):
 
         domain, memo = statement.domain, request.memo or {}
         inputs = to_unit(domain, history.points)
+        # Exact inference costs O(n^3), so it is limited to a subset that contains the incumbent.
         subset = select_subset(inputs, history.order)
         model = fit_model(
             statement, history, inputs, memo.get("outputs"),
@@ -150,6 +151,7 @@ class GP(Strategy):
         context = _AskContext(domain, history, model, feasibility, duplicates, request.rng())
         note: dict[str, JSON] = {"outputs": model.surrogate.memo, "permission": labels}
         if self.acquisition == "ucb_pe":
+            # The posterior of the loss is Gaussian only if it is plus or minus a modelled output.
             if model.outputs.loss_column is None:
                 raise _no_confidence_bound(statement)
             note["asked_at"] = len(history.completed)
@@ -157,6 +159,8 @@ class GP(Strategy):
             explore = memo.get("asked_at") == note["asked_at"]
             points = self._choose_sequentially(context, request.count, explore)
         else:
+            # A greedy batch reaches at least 1 - 1/e of the largest joint EI, because joint EI is
+            # submodular (Wilson et al. 2018).
             points = self._choose_sequentially(context, min(request.count, _SEQUENTIAL))
             points = _add_thompson_points(context, points, request.count)
         intervals = predict_intervals(

@@ -83,6 +83,8 @@ class Gradient(Strategy):
         while len(found) < request.count and left >= 1:
             start = starts.pop(0) if starts else statement.domain.sample(rng, 1)[0]
             # The last descent takes the rest of the budget.
+            # A step costs two calls. With fewer than 3 calls per step left, less than half a
+            # descent would remain after this one.
             length = steps if left >= 3 * steps else max(1, int(left) // 2)
             descent = Descent(length, self.optimizer, self._rate(statement, length))
             query = Query(
@@ -114,6 +116,7 @@ class Gradient(Strategy):
             steps = 50
         else:
             # Steps and starts both grow with the square root of the budget.
+            # pairs = starts * steps, so steps = 4 sqrt(pairs) implies starts = sqrt(pairs) / 4.
             pairs = 0.5 * (1.0 - self.screen) * request.budget
             steps = (
                 int(pairs / self.starts) if self.starts else int(min(100.0, 4.0 * math.sqrt(pairs)))
@@ -129,9 +132,10 @@ class Gradient(Strategy):
 
     def _candidates(self, statement: ProblemStatement, history: History) -> list[Array]:
         """Return starts of descents, best first, at a distance from ends and other starts."""
+        # Adam's first step moves each coordinate by its rate, a distance of rate * sqrt(d).
         distance = statement.domain.default_rate * math.sqrt(statement.domain.dim)
         descents = [t for t in history.trials if t.query.descent is not None]
-        # RMS distance of one default step per coordinate, see ``Domain.default_rate``.
+        # Both ends count: a second descent from either would repeat the first.
         taken = [t.query.point for t in descents] + [t.point for t in descents]
         found: list[Array] = []
         for trial in history.ranking:

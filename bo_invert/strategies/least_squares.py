@@ -131,6 +131,7 @@ class LeastSquares(Strategy):
         settings = GaussNewtonSettings(
             self.method, self.secant, self.diff_step, self.ftol, self.xtol
         )
+        # The rounding loss is a mean over outputs, a start compares sums of squares.
         least = rounding_loss(target) * len(target.value)
         answers = _answers(statement, history)
         pending = {key(trial.query.point) for trial in history.pending}
@@ -191,6 +192,7 @@ class LeastSquares(Strategy):
             (float(t.loss or 0.0) for t in history.completed if _in_start(t, self.name)),
             default=np.inf,
         )
+        # A Jacobian costs d calls, so a start must begin below half the loss of former starts.
         level = min(_START_SHARE * float(np.quantile(history.losses, 0.75)), 0.5 * reached)
         return best if best.feasible and float(best.loss or 0.0) < level else None
 
@@ -275,6 +277,8 @@ def _answers(statement: ProblemStatement, history: History) -> dict[bytes, Array
     answers: dict[bytes, Array | None] = dict.fromkeys(key(trial.query.point) for trial in ended)
     if history.completed:
         residuals, excesses = _residuals(statement, history)
+        # As residuals, positive excesses form the quadratic penalty function (Nocedal & Wright
+        # 2006, section 17.1).
         rows = np.column_stack([residuals, np.maximum(excesses, 0.0)])
         answers.update((key(point), row) for point, row in zip(history.points, rows, strict=True))
     return answers

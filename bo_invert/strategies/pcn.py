@@ -87,7 +87,7 @@ class PCN(Strategy):
     def __post_init__(self) -> None:
         if self.surrogate not in SURROGATES:
             raise InvalidInputError(
-                f"strategy 'pcn': surrogate is one of {', '.join(map(repr, SURROGATES))}, "
+                f"strategy 'pcn': surrogate must be one of {', '.join(map(repr, SURROGATES))}, "
                 f"got {self.surrogate!r}"
             )
         sizes = (
@@ -180,6 +180,7 @@ class PCN(Strategy):
         )
 
         def bounded(x: Tensor) -> Tensor:
+            # A smooth maximum: where improvement is improbable, the chains sample the prior.
             floor = torch.full_like(x[:, 0], math.log(_MIN_PROBABILITY))
             return torch.logaddexp(log_probability(x), floor)
 
@@ -215,11 +216,14 @@ class PCN(Strategy):
         normal = _NormalCoordinates(domain)
 
         def log_likelihood(z: Array) -> Array:
+            # pCN leaves N(0, I) invariant; the ratio p(z) / N(z; 0, I) corrects it to the prior.
             values: Array = log_probability(normal.points(z)) + normal.log_ratio(z)
             return values
 
         best = normal.coordinates(history.points[history.order[:16]])
         pool = np.concatenate([normal.draws(rng, _START_DRAWS), best])
+        # Prior draws resampled by probability approximate the target density, so the chains need
+        # little burn-in (sampling importance resampling, Rubin 1987).
         rows = _resample(log_probability(normal.points(pool)), self.walkers * count, rng)
         return normal.points(sample_pcn(log_likelihood, pool[rows], rng, steps=self.steps))
 

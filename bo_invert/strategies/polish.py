@@ -117,6 +117,7 @@ class Polish(Strategy):
         self, statement: ProblemStatement, history: History, request: Request, memo: JSON
     ) -> Proposal:
         left = None if request.budget is None else request.budget - history.committed
+        # Without a feasible point the descents start at the smallest violations.
         ranking = [trial for trial in history.ranking if trial.feasible] or list(history.ranking)
         used = {
             trial.query.meta.get("start")
@@ -133,6 +134,7 @@ class Polish(Strategy):
             return Proposal((), memo)
         descents = min(self.starts, request.count, len(fresh))
         if left is not None:
+            # A step costs two calls, a value and a gradient.
             descents = max(1, min(descents, left // (2 * _MIN_STEPS)))
         queries = []
         for i, trial in enumerate(fresh[:descents]):
@@ -156,6 +158,8 @@ class Polish(Strategy):
         rate = self.learning_rate
         if rate is None:
             rate = statement.domain.default_rate
+        # Adam's steps have about the length of the rate even near a minimum. A smaller rate
+        # resolves the minimum more finely.
         return float(rate * 0.5**depth)
 
     def _follow_surrogate(

@@ -62,6 +62,7 @@ def replay(
     def evaluate(points: Sequence[Array]) -> list[Answer]:
         missing = {key(point): point for point in points if key(point) not in answers}
         if missing:
+            # A deterministic optimiser requests the same points when it runs again.
             raise _Missing(list(missing.values()))
         return [answers[key(point)] for point in points]
 
@@ -140,6 +141,7 @@ def next_queries(
             meta = {"start": number, "from": None if given is None else given.number}
             fresh = [point for point in missing if key(point) not in pending]
             return tuple(Query(point, origin=origin, meta=meta) for point in fresh[:count])
+        # A run without queries in the log ended on known answers, so it found no new point.
         idle = 0 if number in begun else idle + 1
         number += 1
     return ()

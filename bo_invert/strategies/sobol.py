@@ -23,6 +23,7 @@ class Sobol(Strategy):
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
+        # Failed and pending queries count as well, so no point of the sequence is repeated.
         done = sum(trial.origin == self.name for trial in trials)
         points = statement.domain.sobol(request.stream(0), request.count, skip=done)
         return Proposal(tuple(Query(point, origin=self.name) for point in points))

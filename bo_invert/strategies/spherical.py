@@ -133,7 +133,10 @@ class Spherical(Strategy):
         # Neither pending nor failed points enter the model; they must not be proposed again.
         others = [trial.point for trial in (*history.pending, *history.failed)]
         points: list[Array] = []
+        # Independent samples make a batch diverse, so fantasies of pending points are not needed
+        # (Kandasamy et al. 2018).
         for i, sample in enumerate(model.sample(rng, request.count)):
+            # The parity includes pending points, so both kinds of queries alternate in batches too.
             refining = (len(history.completed) + len(history.pending) + i) % 2 == 1
             point = self._closed_form(sample, model, outputs, history, refining)
             if point is None or not _probably_feasible(point, domain, feasibility):
@@ -151,6 +154,7 @@ class Spherical(Strategy):
                     steps=25,
                 )
             elif _contains(history.points, point) or _contains(np.array([*others, *points]), point):
+                # With ``exploration=0`` the closed form recurs until new data arrive.
                 point = _draw(domain, feasibility, rng)
             points.append(point)
         queries = tuple(Query(point, origin=self.name) for point in points)
@@ -164,6 +168,7 @@ class Spherical(Strategy):
         """
         if self.exploration is None:
             return weights
+        # The intercept does not move the minimiser of a linear output, so the norms exclude it.
         lengths = np.linalg.norm((weights - mean)[:, :-1], axis=1, keepdims=True)
         allowed = share * self.exploration * np.linalg.norm(mean[:, :-1], axis=1, keepdims=True)
         return np.asarray(
@@ -183,9 +188,11 @@ class Spherical(Strategy):
         domain, objective = statement.domain, statement.objective
         if not domain.latent or statement.constraints:
             return None
+        # The stereographic height increases with the norm, so the radius bounds it from above.
         height = chart.max_height(domain.radius)
         if not outputs.composite and len(sample) == 1:
             weights = self._shorten(sample, model.mean)
+            # On the unit sphere w.P >= -|w|, with equality at P = -w / |w| (Cauchy-Schwarz).
             slope = _sign(outputs) * weights[0, :-1]
             return domain.project(chart.unproject(minimise_linear(slope, height)))
         if not outputs.composite or not isinstance(objective, Target):

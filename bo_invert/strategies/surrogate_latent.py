@@ -199,6 +199,7 @@ def coordinates(w: Array) -> Array:
     """Invert ``weights`` with ``|n| = sqrt(K)``, the typical norm of K normal numbers."""
     from scipy.special import ndtr
 
+    # ``weights`` divides by |n|, so any norm is an inverse; sqrt(K) avoids saturation of Phi.
     u: Array = 2.0 * ndtr(w * np.sqrt(w.shape[-1])) - 1.0
     return u
 
@@ -218,12 +219,14 @@ def mixtures(w: Array, seeds: Array) -> Array:
 def _weights(u: Tensor) -> Tensor:
     import torch
 
+    # The clamp keeps n positive and finite, so that |n| > 0 and gradients exist.
     normal: Tensor = torch.special.ndtri(0.5 + 0.5 * u.clamp(1e-6, 1.0 - 1e-6))
     w: Tensor = normal / normal.norm(dim=-1, keepdim=True)
     return w
 
 
 def _mixtures(w: Tensor, seeds: Tensor) -> Tensor:
+    # For independent z_k ~ N(0, I), Cov[sum_k w_k z_k] = sum_k w_k^2 I = I.
     mixed = w @ seeds
     # |sum_k w_k z_k|^2 = sum_k w_k^2 |z_k|^2 for orthogonal seeds
     orthogonal = (w.square() @ seeds.square().sum(-1)).sqrt()

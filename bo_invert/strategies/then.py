@@ -58,8 +58,10 @@ class Then(Strategy):
             child = replace(request, count=count, budget=limit, memo=memo.get("first"))
             proposal = from_spec(self.first).ask(statement, trials, child)
             memo["first"] = proposal.memo
+            # An empty proposal without pending trials means that the first strategy has finished.
             if proposal.queries or history.pending:
                 return Proposal(proposal.queries, memo)
+        # The memo records the switch, because a cancelled trial returns calls to the first share.
         memo["switched"] = True
         proposal = from_spec(self.second).ask(
             statement, trials, replace(request, memo=memo.get("second"))

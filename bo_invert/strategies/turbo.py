@@ -107,6 +107,7 @@ class Turbo(Strategy):
         size = initial_design_size(domain.dim, request.budget, self.initial)
         if needs_initial_design(history, size):
             return self._design(statement, history, request, 0, ())
+        # The state is a function of the log, so an interrupted study continues identically.
         state = TrustRegionState(history, domain, self.name, self.successes, self.length)
         if state.length < max(MIN_LENGTH, self._plateau(history, domain)):
             # A restart needs calls for a design and a search; otherwise it uses known points.
@@ -164,6 +165,8 @@ class Turbo(Strategy):
         domain, memo, rng = statement.domain, request.memo or {}, request.rng()
         inputs = to_unit(domain, history.points)
         centre = int(history.order[0]) if state.best is None else state.best
+        # Exact inference costs O(n^3). The nearest observations bound n and determine most of the
+        # posterior inside the box.
         distances = np.linalg.norm(inputs - inputs[centre], axis=1)
         near = np.sort(np.argsort(distances, kind="stable")[: self.local])
         model = self._fit(statement, history, inputs, near, memo, state.number)
@@ -173,6 +176,7 @@ class Turbo(Strategy):
         # Noise favours the luckiest observation, so the posterior mean chooses the centre.
         if self.noisy:
             centre = _best_predicted(model, near, state.eligible)
+        # The geometric mean of l_i / (prod_j l_j)^(1/d) is 1, so the box has the volume L^d.
         sides = trust_region_sides(domain, state.length, model.surrogate.gp.log_lengthscales)
         region = TrustRegion(domain, inputs[centre], sides)
         duplicates = (
@@ -234,6 +238,7 @@ class Turbo(Strategy):
             yield from region.rank(scores, region.sample(rng, _CANDIDATES), refined=2)
             return
         for _ in range(count):
+            # EI has one maximiser, unlike a set of samples; earlier points of a batch are pending.
             pending = np.array([*context.pending, *points]).reshape(-1, region.domain.dim)
             score = model.log_expected_improvement(
                 to_unit(region.domain, pending), seed=draw_seed(rng)

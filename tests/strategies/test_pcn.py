@@ -187,7 +187,7 @@ def test_without_features_points_are_compared() -> None:
         from_spec("pcn", surrogate="design").check(blind)
     words = bi.Latent(lambda z: [f"{row[0]:.1f}" for row in z], dim=2)
     assert words.features is None
-    with pytest.raises(bi.InvalidInputError, match="surrogate is one of"):
+    with pytest.raises(bi.InvalidInputError, match="surrogate must be one of"):
         from_spec("pcn", surrogate="both")
 
 

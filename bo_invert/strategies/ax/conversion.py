@@ -101,6 +101,7 @@ def _labels(choice: Choice) -> tuple[Any, ...]:
         not choice.ordered or list(values) == sorted(values)
     ):
         return values if kinds == {int} else tuple(float(value) for value in values)
+    # A choice in Ax has values of one type; repr distinguishes 1 and '1'.
     return tuple(repr(value) for value in values)
 
 
@@ -183,6 +184,7 @@ def metrics_of(statement: ProblemStatement, parameters: Sequence[str]) -> Metric
     """
     taken = {*parameters, *_RESERVED}
     outputs = tuple(_metric_name(name, taken) for name in statement.outputs)
+    # repr prints the shortest digits that identify a float, so the bound is exact.
     constraints = tuple(f"{outputs[c.index]} {c.sense} {c.bound!r}" for c in statement.constraints)
     constrained = tuple(dict.fromkeys(outputs[c.index] for c in statement.constraints))
     objective = statement.objective
@@ -202,6 +204,7 @@ def _metric_name(name: str, taken: set[str]) -> str:
     safe = re.sub(r"\W|__+", "_", name, flags=re.ASCII).replace("baseline", "base_line")
     if not safe.isidentifier() or keyword.iskeyword(safe) or safe in SYMPY_GLOBALS:
         safe = f"m_{safe}"
+    # The replacement may map different names to one, such as 'a-b' and 'a b'.
     while safe in taken:
         safe += "_m"
     taken.add(safe)

@@ -73,6 +73,7 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
         return {**self._frame.to_ax(query.point), **self._fixed}
 
     def _gen(self, *args: Any, **kwargs: Any) -> GeneratorRun:
+        # Ax calls ``get_next_candidate`` inside ``_gen``; the notes added there belong to this run.
         known = len(self._fresh)
         run = super()._gen(*args, **kwargs)
         run._gen_metadata = {**(run.gen_metadata or {}), _KEY: self._fresh[known:]}
@@ -116,6 +117,7 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
             return State.RUNNING, None
         statement = self._statement
         y = np.array([means.get(name, np.nan) for name in statement.outputs])
+        # A completed trial without all metrics has no loss and counts as failed.
         if status in (TrialStatus.COMPLETED, TrialStatus.EARLY_STOPPED) and np.isfinite(y).all():
             violation = sum(max(0.0, float(c.excess(y))) for c in statement.constraints)
             return State.COMPLETED, Outcome(
@@ -206,6 +208,7 @@ def _objective(weights: Mapping[str, float]) -> Objective:
         return Maximize(name) if weight > 0 else Minimize(name)
 
     def loss(y: Tensor) -> Tensor:
+        # Ax maximises the weighted sum, a loss is minimised.
         return -sum(weight * y[..., i] for i, weight in enumerate(weights.values()))
 
     return Composite(loss, tuple(weights), name="scalarized")

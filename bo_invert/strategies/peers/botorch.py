@@ -82,6 +82,7 @@ class BoTorch(Strategy):
 
         domain = statement.domain
         values = _values(statement, history)
+        # Failed points remain in the data; otherwise the acquisition would select them again.
         x = torch.tensor(to_unit(domain, np.concatenate([history.points, history.failed_points])))
         model = SingleTaskGP(
             x, torch.tensor(values), outcome_transform=Standardize(values.shape[1])
@@ -133,6 +134,7 @@ def _seeded(seed: int) -> Iterator[None]:
     """
     import torch
 
+    # fork_rng restores the state on exit, so later draws of the user do not change.
     with _one_at_a_time, one_thread(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -188,6 +188,7 @@ class _Replay:
             now, points = self.current, self.current.points
             members = log.members(now.run, now.number, points)
             scores = _scores(members)
+            # The covariance update ranks a whole generation, so it waits for the last trial.
             if scores is None:
                 meta = {"start": now.run, "from": now.plan.given, "generation": now.number}
                 return [

@@ -33,6 +33,7 @@ class DualAnnealing(Strategy):
             from scipy.optimize import dual_annealing
 
             lower, upper = domain.bounds
+            # A replay needs a search that is deterministic given the losses: seeded by run.
             dual_annealing(
                 lambda x: losses([domain.project(x)])[0],
                 list(zip(lower, upper, strict=True)),

@@ -93,6 +93,7 @@ class Nevergrad(Strategy):
             return points
 
         points = _as_daemon(play)
+        # The first query of the batch follows all new tells; the others follow it directly.
         received = [news] + [[] for _ in points[1:]]
         queries = [
             Query(point, origin=self.name, meta={"told": numbers})
@@ -220,6 +221,7 @@ class _Player:
             return trial.loss
         if not self.losses:
             return _LARGE
+        # The margin is at least the spread of all losses, so a failure ranks last at any scale.
         worst = max(self.losses)
         return worst + max(worst - min(self.losses), abs(worst), 1.0)
 

@@ -45,7 +45,7 @@ class Optuna(Strategy):
 
     def __post_init__(self) -> None:
         if self.sampler not in _SAMPLERS:
-            raise InvalidInputError(f"optuna: sampler is 'gp' or 'tpe', got {self.sampler!r}")
+            raise InvalidInputError(f"optuna: sampler must be 'gp' or 'tpe', got {self.sampler!r}")
 
     def check(self, statement: ProblemStatement) -> None:
         _import()
@@ -56,6 +56,7 @@ class Optuna(Strategy):
         samplers = _import().samplers
         axes = _Axes(statement.domain)
         with quiet("optuna"), one_thread():
+            # A newly seeded sampler in each ask makes proposals a function of the log and the seed.
             sampler = getattr(samplers, _SAMPLERS[self.sampler])(seed=draw_seed(request.rng()))
             study = _study(sampler, statement, trials, axes)
             points = [
@@ -100,6 +101,7 @@ class _Axes:
         """Return the parameters of a point ``(d,)``, clipped to the bounds of a latent."""
         if self.domain.parameters:
             return self.domain.values(point[None])[0]
+        # Optuna rejects parameters outside of their distribution, which latent draws may exceed.
         inside = point.clip(*self.domain.bounds)
         return dict(zip(self.distributions, inside.tolist(), strict=True))
 

@@ -91,6 +91,7 @@ def descend(domain: Domain, first: Array, diff_step: float | None, residuals: Re
         return here
 
     def differences(_: Callable[[Array], Array], points: Iterable[Array]) -> list[Array | None]:
+        # Equal residuals give the slope 0, so steps ignore a coordinate whose difference failed.
         return [here if r is None else r for r in residuals([domain.project(x) for x in points])]
 
     try:

@@ -77,7 +77,7 @@ def test_a_missing_extra_is_named_with_its_remedy(
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(bi.InvalidInputError, match="sampler is 'gp' or 'tpe'"):
+    with pytest.raises(bi.InvalidInputError, match="sampler must be 'gp' or 'tpe'"):
         from_spec("optuna", sampler="cma")
     with pytest.raises(bi.InvalidInputError, match="no optimizer 'Best'"):
         bi.Study.create("s", bowl(), strategy="nevergrad", optimizer="Best")
