@@ -135,20 +135,24 @@ def _selections(
     target = isinstance(statement.objective, Target)
     if target and domain.continuous and not noisy and calls >= 2 * domain.dim:
         if _piecewise_constant(history):
-            remark = ", because different points have equal outputs and residuals no slope"
+            remark = ", not least_squares, because different points have equal outputs"
         else:
-            yield _Selection({"name": "least_squares"}, "least_squares: residuals of a target")
+            yield _Selection(
+                {"name": "least_squares"}, "least_squares: Gauss-Newton steps for a target"
+            )
     elif statement.differentiable and not noisy and calls >= 20:
-        yield _Selection({"name": "polish"}, "polish: search, then descents along gradients")
+        yield _Selection({"name": "polish"}, "polish: search, then gradient descent")
     if observed > _MAX_GLOBAL:
-        why = f"turbo: trust region, as {observed} trials are too many for one model{remark}"
+        why = f"turbo: trust region, {observed} observations are too many for a global GP{remark}"
         yield _Selection({"name": "turbo", "options": settings}, why)
         return
     if linear:
-        yield _Selection({"name": "spherical"}, "spherical: a linear model predicts better")
+        yield _Selection(
+            {"name": "spherical"}, "spherical: better leave-one-out predictions than gp"
+        )
     if not noisy and _turn(history, domain.dim) == "turbo":
         near = {"length": _REFINING_LENGTH, **settings}
-        why = "turbo: trust region, as the global search brings no improvement"
+        why = "turbo: trust region, because gp brings no improvement"
         yield _Selection({"name": "turbo", "options": near}, why)
     yield _Selection({"name": "gp", "options": settings}, f"gp: global Gaussian process{remark}")
 
@@ -193,7 +197,7 @@ def _repeat(
     unreached = best.origin == "least_squares" and not _near_target(history)
     if not (_noise_estimated(memo) or unreached):
         return None
-    why = "repeated evaluation: different outputs would mean that the oracle is noisy"
+    why = "repeated evaluation of the best point, to test whether the oracle is noisy"
     return Query(best.point, origin=Auto.name, meta={"repeat": best.number, "why": why})
 
 

@@ -137,14 +137,14 @@ def _check_type(where: str, value: object, hint: object) -> None:
     fits = type(value) in allowed or (float in allowed and type(value) is int)
     if not fits and not (isinstance(value, np.number) and {int, float} & set(allowed)):
         words = {
-            bool: "true or false",
-            int: "a whole number",
+            bool: "True or False",
+            int: "an integer",
             float: "a number",
-            str: "text",
-            type(None): "nothing",
+            str: "a string",
+            type(None): "None",
         }
         raise InvalidInputError(
-            f"{where} takes {' or '.join(words[kind] for kind in allowed)}, got {value!r}"
+            f"{where} must be {' or '.join(words[kind] for kind in allowed)}, got {value!r}"
         )
 
 

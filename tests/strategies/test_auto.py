@@ -152,7 +152,7 @@ def test_many_noisy_trials_go_to_a_turbo_that_knows() -> None:
     assert (
         proposal.queries[0]
         .meta["why"]
-        .endswith("too many for one model, with noise, because the oracle is declared noisy")
+        .endswith("too many for a global GP, with noise, because the oracle is declared noisy")
     )
 
 

@@ -314,7 +314,7 @@ def test_the_process_sees_only_the_nearest_points(monkeypatch: pytest.MonkeyPatc
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(bi.InvalidInputError, match="acquisition is one of 'thompson', 'ei'"):
+    with pytest.raises(bi.InvalidInputError, match="acquisition must be one of 'thompson', 'ei'"):
         Turbo(acquisition="ucb")
     with pytest.raises(bi.InvalidInputError, match="at least"):
         Turbo(local=1)

@@ -522,9 +522,9 @@ def test_a_strategy_needs_no_registration() -> None:
 @pytest.mark.parametrize(
     ("strategy", "options", "message"),
     [
-        ("gp", {"noisy": "no"}, "option noisy takes true or false, got 'no'"),
-        ("gp", {"initial": "many"}, "option initial takes a whole number or nothing"),
-        ("cmaes", {"sigma0": "x"}, "option sigma0 takes a number or nothing"),
+        ("gp", {"noisy": "no"}, "option noisy must be True or False, got 'no'"),
+        ("gp", {"initial": "many"}, "option initial must be an integer or None"),
+        ("cmaes", {"sigma0": "x"}, "option sigma0 must be a number or None"),
         ({"name": "gp", "optons": {"noisy": True}}, {}, "strategy must be a name or"),
         (7, {}, "strategy must be a name or"),
     ],

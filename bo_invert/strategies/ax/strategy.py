@@ -89,7 +89,7 @@ class Ax(Strategy):
         for name, parameter in statement.domain.parameters.items():
             if isinstance(parameter, Choice) and len(parameter.values) > _MAX_VALUES:
                 raise UnsuitableStrategyError(
-                    f"strategy 'ax' takes at most {_MAX_VALUES} values per choice, parameter "
+                    f"strategy 'ax' supports at most {_MAX_VALUES} values per choice, parameter "
                     f"{name!r} of problem {statement.name!r} has {len(parameter.values)}. Use an "
                     "Int range, or strategy 'gp'"
                 )

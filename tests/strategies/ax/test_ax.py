@@ -252,7 +252,9 @@ def test_options_are_checked() -> None:
     wide = bi.Problem(
         bi.Box({"c": bi.Choice(list(range(1001)))}), lambda d: d["c"], bi.Minimize(), name="wide"
     )
-    with pytest.raises(bi.UnsuitableStrategyError, match=r"'ax' takes at most 1000 .*'c'.*'wide'"):
+    with pytest.raises(
+        bi.UnsuitableStrategyError, match=r"'ax' supports at most 1000 .*'c'.*'wide'"
+    ):
         Ax().check(wide.statement)
 
 
