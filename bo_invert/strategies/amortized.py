@@ -78,13 +78,18 @@ class Amortized(Strategy):
 
     def __post_init__(self) -> None:
         if (self.batch is not None and self.batch < 1) or self.width < 1 or self.repeats < 1:
-            raise InvalidInputError("amortized: batch, width and repeats must be at least 1")
+            raise InvalidInputError(
+                f"amortized: batch, width and repeats must be at least 1, got {self}"
+            )
         if not self.learning_rate > 0 or min(self.prior, self.diversity) < 0:
             raise InvalidInputError(
-                "amortized: learning_rate must be > 0, prior and diversity >= 0"
+                "amortized: learning_rate must be positive, prior and diversity at least 0, "
+                f"got {self}"
             )
         if not (0.0 <= self.final < 1.0 and 0.0 <= self.initial < 1.0):
-            raise InvalidInputError("amortized: final and initial must be in [0, 1)")
+            raise InvalidInputError(
+                f"amortized: final and initial must be in [0, 1), got {self.final}, {self.initial}"
+            )
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request

@@ -116,7 +116,7 @@ class Gradient(Strategy):
             steps = 50
         else:
             # Steps and starts both grow with the square root of the budget.
-            # pairs = starts * steps, so steps = 4 sqrt(pairs) implies starts = sqrt(pairs) / 4.
+            # Since pairs = starts * steps, steps = 4 sqrt(pairs) implies starts = sqrt(pairs) / 4.
             pairs = 0.5 * (1.0 - self.screen) * request.budget
             steps = (
                 int(pairs / self.starts) if self.starts else int(min(100.0, 4.0 * math.sqrt(pairs)))

@@ -85,9 +85,9 @@ class Turbo(Strategy):
     def __post_init__(self) -> None:
         if self.acquisition not in ACQUISITIONS or self.kernel not in KERNELS:
             raise InvalidInputError(
-                f"strategy 'turbo': acquisition must be one of {', '.join(map(repr, ACQUISITIONS))} "
-                f"and kernel one of {', '.join(map(repr, KERNELS))}, got {self.acquisition!r} and "
-                f"{self.kernel!r}"
+                "strategy 'turbo': acquisition must be one of "
+                f"{', '.join(map(repr, ACQUISITIONS))} and kernel one of "
+                f"{', '.join(map(repr, KERNELS))}, got {self.acquisition!r} and {self.kernel!r}"
             )
         if not MIN_LENGTH < self.length <= MAX_LENGTH:
             raise InvalidInputError(
