@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bo_invert import registry
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
 from bo_invert.hashing import Digest, digest
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON, Array, Design
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ class Oracle(ABC):
     waits: bool = False
 
     @abstractmethod
-    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
+    def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         """Return the raw outputs of n designs.
 
         Raises:
@@ -91,7 +91,7 @@ class Oracle(ABC):
         """Device and dtype of the designs of ``forward``, as arguments of ``torch.Tensor.to``."""
         return {}
 
-    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[OracleResult]:
+    def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         """Evaluate designs and return one result per design; a design never raises.
 
         If a batch fails, each of its designs is evaluated alone and billed two calls.

@@ -18,7 +18,7 @@ import numpy as np
 from bo_invert.errors import InfeasibleError, InvalidInputError, StorageError
 from bo_invert.hashing import Digest, design_name
 from bo_invert.oracles.base import Oracle, OracleResult, RawOutputs, as_oracle
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Design
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ class Cached(Oracle):
     def placement(self) -> Mapping[str, Any]:
         return self.oracle.placement
 
-    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
+    def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         """Return the outputs of the oracle without using the cache."""
         return self.oracle(designs)
 
@@ -87,7 +87,7 @@ class Cached(Oracle):
     def interrupt(self) -> None:
         self.oracle.interrupt()
 
-    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[OracleResult]:
+    def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         keys = [self._key(design, outputs) for design in designs]
         cached = self._cached([key for key in keys if key is not None], len(outputs))
         first: dict[str, int] = {}
@@ -103,7 +103,7 @@ class Cached(Oracle):
         ]
 
     def _evaluate(
-        self, designs: Sequence[Any], rows: list[int], outputs: Sequence[str]
+        self, designs: Sequence[Design], rows: list[int], outputs: Sequence[str]
     ) -> list[OracleResult]:
         selected = designs if len(rows) == len(designs) else [designs[i] for i in rows]
         return self.oracle.answers(selected, outputs) if rows else []

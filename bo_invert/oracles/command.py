@@ -22,7 +22,7 @@ from bo_invert.oracles.base import Oracle
 from bo_invert.oracles.io.json_codec import JsonPath, as_csv, as_json, checked_path
 from bo_invert.oracles.io.output_parser import OutputFormat, read_rows
 from bo_invert.oracles.io.templates import fill, names_in, values_of
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Design
 
 _FILES = ("input", "output", "folder")
 """Placeholders in ``argv`` that name files instead of values."""
@@ -168,7 +168,7 @@ class Command(Oracle):
                 "input='json' or 'csv' for batches."
             )
 
-    def __call__(self, designs: Sequence[Any]) -> list[Any]:
+    def __call__(self, designs: Sequence[Design]) -> list[Any]:
         """Return a row of outputs, or an ``EvaluationError``, for each design."""
         if self.batched:
             return self._run(list(designs))

@@ -11,7 +11,7 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.base import Oracle, RawOutputs
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Design
 
 
 class Estimator(Oracle):
@@ -57,7 +57,7 @@ class Estimator(Oracle):
         self.flatten = flatten
         self.method = method
 
-    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
+    def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         return np.asarray(self._predict(self._table(designs)))
 
     @property
@@ -72,7 +72,7 @@ class Estimator(Oracle):
             return lambda table: predict(table, num_threads=self.n_jobs)
         return predict
 
-    def _table(self, designs: Sequence[Any]) -> object:
+    def _table(self, designs: Sequence[Design]) -> object:
         if len(designs) and isinstance(designs[0], Mapping):
             return self._named(designs)
         array = np.asarray(designs)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.base import Oracle, RawOutputs
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Design
 
 
 class Function(Oracle):
@@ -33,7 +33,7 @@ class Function(Oracle):
         self.outputs = None if outputs is None else tuple(outputs)
         self.batched = batched
 
-    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
+    def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         return self.fn(designs) if self.batched else [self.fn(design) for design in designs]
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bo_invert.errors import InvalidInputError
 from bo_invert.hashing import Digest, joined
 from bo_invert.oracles.base import Oracle, OracleResult, RawOutputs, as_oracle
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Design
 
 if TYPE_CHECKING:
     import torch
@@ -50,10 +50,10 @@ class GradientProxy(Oracle):
     def placement(self) -> Mapping[str, Any]:
         return self.twin.placement
 
-    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
+    def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         return self.oracle(designs)
 
-    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[OracleResult]:
+    def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         return self.oracle.answers(designs, outputs)
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:

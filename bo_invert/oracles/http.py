@@ -39,7 +39,7 @@ from bo_invert.oracles.io.json_codec import (
     rows_of,
 )
 from bo_invert.oracles.io.templates import fill, fill_json, names_in, values_of
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Design
 
 _BUSY = (502, 503, 504)
 """Status codes of a server that may recover (RFC 9110)."""
@@ -141,13 +141,13 @@ class Http(Oracle):
         self.infeasible = frozenset([infeasible] if isinstance(infeasible, int) else infeasible)
         self._session = HttpSession(self.headers, self.timeout, int(limit))
 
-    def __call__(self, designs: Sequence[Any]) -> list[Any]:
+    def __call__(self, designs: Sequence[Design]) -> list[Any]:
         """Return a row of outputs, or an ``EvaluationError``, for each design."""
         if not self.batched:
             return [row for design in designs for row in self._send([design]).rows]
         return self._send(list(designs)).rows
 
-    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[OracleResult]:
+    def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         if not self.batched:
             return [self._results([design], outputs)[0] for design in designs]
         sendable, rows = as_json(designs)

@@ -16,7 +16,7 @@ from bo_invert.execution.base import WorkerDied, WorkerLoadError
 from bo_invert.execution.worker_process import WorkerProcess, pack
 from bo_invert.hashing import Digest
 from bo_invert.oracles.base import MISMATCH, Oracle, OracleResult, RawOutputs, as_oracle
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Design
 
 _BYTES = {
     "": 1,
@@ -92,13 +92,13 @@ class Isolated(Oracle):
         self._packed = pack(inner)
         self._begin()
 
-    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
+    def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         try:
             return self._call("__call__", designs)
         except WorkerDied as death:
             raise FailedError(str(death)) from None
 
-    def answers(self, designs: Sequence[Any], outputs: Sequence[str]) -> list[OracleResult]:
+    def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         if self.batched and len(designs) > 1:
             try:
                 return list(self._call("answers", designs, tuple(outputs)))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bo_invert.errors import FailedError, InvalidInputError, MissingExtraError
 from bo_invert.hashing import Digest
 from bo_invert.oracles.base import MISMATCH, Oracle
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Design
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -150,7 +150,7 @@ class Onnx(Oracle):
                 f"Onnx: {self.path or 'the model'} cannot be loaded: {error!s:.300}"
             ) from None
 
-    def __call__(self, designs: Sequence[Any]) -> list[Any]:
+    def __call__(self, designs: Sequence[Design]) -> list[Any]:
         """Return a row of outputs, or an error for a design of another shape, for each design."""
         rows: list[Any] = []
         fitting: dict[int, dict[str, NDArray[Any]]] = {}

@@ -13,7 +13,7 @@ import torch
 
 from bo_invert.errors import FailedError, InvalidInputError
 from bo_invert.oracles.base import Oracle, RawOutputs
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Design
 
 _lock = threading.Lock()
 _active: WeakKeyDictionary[torch.nn.Module, tuple[int, list[torch.nn.Module]]] = WeakKeyDictionary()
@@ -81,7 +81,7 @@ class TorchModule(Oracle):
                 return {"device": tensor.device, "dtype": tensor.dtype}
         return {"device": torch.device(self.device or "cpu"), "dtype": torch.float64}
 
-    def __call__(self, designs: Sequence[Any]) -> RawOutputs:
+    def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         with torch.no_grad():
             return self.forward(self._tensor(designs)).double().cpu().numpy()
 
@@ -101,7 +101,7 @@ class TorchModule(Oracle):
             )
         return outputs
 
-    def _tensor(self, designs: Sequence[Any] | torch.Tensor) -> torch.Tensor:
+    def _tensor(self, designs: Sequence[Design] | torch.Tensor) -> torch.Tensor:
         if isinstance(designs, torch.Tensor):
             return designs
         if any(isinstance(design, Mapping) for design in designs):

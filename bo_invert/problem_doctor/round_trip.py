@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,9 +10,10 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.problem_doctor.design_distance import is_same, numbers_of
 from bo_invert.problem_doctor.findings import Finding, note, ok, share, warning
 from bo_invert.spaces.base import Space
+from bo_invert.types import Design
 
 
-def round_trip(space: Space, designs: Sequence[Any]) -> list[Finding]:
+def round_trip(space: Space, designs: Sequence[Design]) -> list[Finding]:
     """Measure the reconstruction error of encoded and decoded designs."""
     try:
         back = space.decode(space.encode(designs))

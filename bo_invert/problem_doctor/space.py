@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from bo_invert.problem_doctor.findings import Finding, error, note, ok, seconds,
 from bo_invert.problem_doctor.round_trip import calibration, round_trip
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
-from bo_invert.types import Array
+from bo_invert.types import Array, Design
 
 # Decoded draws (count), their minimum, and the seconds they may take. Engineering choice.
 _DRAWS, _MIN_DRAWS, _DECODING_SECONDS = 64, 6, 3.0
@@ -98,7 +97,7 @@ def _alone(space: Space, points: Array) -> float | None:
     return time.perf_counter() - began
 
 
-def _decoded(space: Space, points: Array) -> tuple[Sequence[Any], list[int], str]:
+def _decoded(space: Space, points: Array) -> tuple[Sequence[Design], list[int], str]:
     """Decode points; return designs, their rows and the last error message."""
     try:
         return space.decode(points), list(range(len(points))), ""
@@ -114,7 +113,7 @@ def _decoded(space: Space, points: Array) -> tuple[Sequence[Any], list[int], str
     return designs, good, why
 
 
-def _described(designs: Sequence[Any], took: float) -> Finding:
+def _described(designs: Sequence[Design], took: float) -> Finding:
     one = designs[0]
     kind = type(one).__name__
     numbers = numbers_of(designs)
@@ -146,7 +145,7 @@ def _described(designs: Sequence[Any], took: float) -> Finding:
     )
 
 
-def _apart(one: Sequence[Any], other: Sequence[Any]) -> tuple[int, float]:
+def _apart(one: Sequence[Design], other: Sequence[Design]) -> tuple[int, float]:
     """Count differing designs; return the count and the largest gap as a share of the spread."""
     a, b = numbers_of(one), numbers_of(other)
     if a is None or b is None or a.shape != b.shape:
@@ -157,7 +156,7 @@ def _apart(one: Sequence[Any], other: Sequence[Any]) -> tuple[int, float]:
     return int((gaps > _ROUNDING).sum()), float(np.nan_to_num(gaps, nan=np.inf).max())
 
 
-def _steady(space: Space, points: Array, designs: Sequence[Any]) -> list[Finding]:
+def _steady(space: Space, points: Array, designs: Sequence[Design]) -> list[Finding]:
     different, gap = _apart(designs, _decoded(space, points)[0])
     if different:
         return [
@@ -188,7 +187,7 @@ def _steady(space: Space, points: Array, designs: Sequence[Any]) -> list[Finding
     return [ok("space.steady", "decoding is deterministic: repeated, alone and in a batch")]
 
 
-def _tensors(space: Space, points: Array, designs: Sequence[Any]) -> list[Finding]:
+def _tensors(space: Space, points: Array, designs: Sequence[Design]) -> list[Finding]:
     if not space.differentiable:
         return []
     import torch
@@ -218,7 +217,7 @@ def _tensors(space: Space, points: Array, designs: Sequence[Any]) -> list[Findin
     return []
 
 
-def _alike(designs: Sequence[Any], size: float) -> list[Finding]:
+def _alike(designs: Sequence[Design], size: float) -> list[Finding]:
     count, unique = len(designs), len({name_of(design) for design in designs})
     numbers = {"draws": count, "different": unique}
     if unique == 1:

@@ -15,7 +15,7 @@ from bo_invert.parameters import parameter_from_json
 from bo_invert.problems.problem import REALISM, Problem
 from bo_invert.search_domain import Domain, box_domain, gaussian_domain
 from bo_invert.spaces.base import Space
-from bo_invert.types import JSON, Array, frozen
+from bo_invert.types import JSON, Array, Design, frozen
 
 _PARTS = ("weights", "means", "factors", "quantiles")
 """Arrays of a reference measure, in the order of the arguments of ``Reference``."""
@@ -37,16 +37,16 @@ class DeclaredSpace(Space):
         self.vector = vector
         self._identity = identity
 
-    def decode(self, points: Array) -> Sequence[Any]:
+    def decode(self, points: Array) -> Sequence[Design]:
         points = np.atleast_2d(points)
         if self.domain.latent:
-            return cast("Sequence[Any]", points)
+            return cast("Sequence[Design]", points)
         values = self.domain.values(points)
         if not self.vector:
             return values
-        return cast("Sequence[Any]", np.array([list(row.values()) for row in values]))
+        return cast("Sequence[Design]", np.array([list(row.values()) for row in values]))
 
-    def encode(self, designs: Sequence[Any]) -> Array:
+    def encode(self, designs: Sequence[Design]) -> Array:
         if self.domain.latent:
             return self.domain.project(np.asarray(designs, dtype=np.float64))
         names = list(self.domain.parameters)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.search_domain import Domain
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON, Array, Design
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,10 +32,10 @@ class Space(ABC):
     discrete: bool = False
 
     @abstractmethod
-    def decode(self, points: Array) -> Sequence[Any]:
+    def decode(self, points: Array) -> Sequence[Design]:
         """Decode points ``(n, d)`` to n designs: a list, or an array with first axis n."""
 
-    def encode(self, designs: Sequence[Any]) -> Array:
+    def encode(self, designs: Sequence[Design]) -> Array:
         """Encode n designs as points ``(n, d)`` whose decodings are nearest to the designs.
 
         Raises:
@@ -65,7 +65,7 @@ class Space(ABC):
         """
         return None
 
-    def lost(self, designs: Sequence[Any], points: Array) -> Array | None:
+    def lost(self, designs: Sequence[Design], points: Array) -> Array | None:
         """Return the relative reconstruction error ``(n,)`` of encoded designs.
 
         0 is an exact reconstruction; 1 is the error of the mean design. None if every

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +12,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Float, Int, Parameter
 from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space
-from bo_invert.types import Array
+from bo_invert.types import Array, Design
 
 if TYPE_CHECKING:
     import torch
@@ -54,14 +54,14 @@ class Box(Space):
         self.differentiable = not self.named and self.domain.continuous
         self.discrete = not any(isinstance(parameter, Float) for parameter in parameters.values())
 
-    def decode(self, points: Array) -> Sequence[Any]:
+    def decode(self, points: Array) -> Sequence[Design]:
         values = self.domain.values(np.atleast_2d(points))
         if self.named:
             return values
         vectors = np.array([list(row.values()) for row in values], dtype=float)
-        return cast("Sequence[Any]", vectors)
+        return cast("Sequence[Design]", vectors)
 
-    def encode(self, designs: Sequence[Any]) -> Array:
+    def encode(self, designs: Sequence[Design]) -> Array:
         if self.named:
             if not all(isinstance(design, Mapping) for design in designs):
                 raise InvalidInputError(

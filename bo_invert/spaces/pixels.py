@@ -6,7 +6,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from bo_invert.errors import InvalidInputError
 from bo_invert.search_domain import gaussian_domain
 from bo_invert.spaces.base import Space
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON, Array, Design
 
 if TYPE_CHECKING:
     import torch
@@ -115,12 +115,12 @@ class Pixels(Space):
             radius = max(radius, float(np.linalg.norm(self.encode(list(images)), axis=1).max()))
         self.domain = gaussian_domain(self._map.dim, radius)
 
-    def decode(self, points: Array) -> Sequence[Any]:
+    def decode(self, points: Array) -> Sequence[Design]:
         import torch
 
         with torch.no_grad():
             tensor = torch.from_numpy(np.array(np.atleast_2d(points), dtype=float))
-            return cast(Sequence[Any], self.decode_tensor(tensor).numpy())
+            return cast("Sequence[Design]", self.decode_tensor(tensor).numpy())
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         low, high = self.bounds
@@ -129,7 +129,7 @@ class Pixels(Space):
             low + (high - low) * (points.new_tensor(self._mean) + self._spread * contrast).sigmoid()
         )
 
-    def encode(self, designs: Sequence[Any]) -> Array:
+    def encode(self, designs: Sequence[Design]) -> Array:
         import torch
 
         unit = self._unit(np.asarray(designs, dtype=float)).clip(_MARGIN, 1.0 - _MARGIN)

@@ -13,7 +13,7 @@ from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
 from bo_invert.oracles.base import MISMATCH, shaped_outputs
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
-from bo_invert.types import Array, Cost, Outcome, Query
+from bo_invert.types import Array, Cost, Design, Outcome, Query
 
 LARGEST_COORDINATE = 1e6
 """Largest absolute value of a coordinate, dimensionless. Engineering choice: points lie within a
@@ -56,8 +56,8 @@ def validated_points(
 
 def _encode(space: Space, designs: object, tolerated_loss: float) -> Array:
     """Encode designs, with a warning if the encoding loses much of one."""
-    points = space.encode(cast("Sequence[Any]", designs))
-    lost = space.lost(cast("Sequence[Any]", designs), points)
+    points = space.encode(cast("Sequence[Design]", designs))
+    lost = space.lost(cast("Sequence[Design]", designs), points)
     if lost is not None and len(lost) and lost.max() > tolerated_loss:
         count, largest = int((lost > tolerated_loss).sum()), min(float(lost.max()), 1.0)
         warnings.warn(

@@ -14,7 +14,7 @@ import numpy as np
 
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
 from bo_invert.oracles.base import MISMATCH
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Design
 
 JsonPath = str | Mapping[str, str] | None
 """Path in a JSON document, for example ``"result.scores[0]"``, or one path per output."""
@@ -47,7 +47,7 @@ def plain(value: object) -> JSON:
     )
 
 
-def as_json(designs: Sequence[Any]) -> tuple[dict[int, JSON], list[Any]]:
+def as_json(designs: Sequence[Design]) -> tuple[dict[int, JSON], list[Any]]:
     """Convert designs to JSON.
 
     Returns:

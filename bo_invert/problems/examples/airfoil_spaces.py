@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space
 from bo_invert.spaces.box import Box
 from bo_invert.spaces.latent import Latent
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON, Array, Design
 
 #: Nothing is learned from thicker airfoils, in chords: 31 of 2,174, struts and roots of blades most of them.
 THICKEST = 0.25
@@ -179,13 +179,13 @@ class ModeBox(Box):
             [-sigma] * dim, [sigma] * dim, names=[f"mode{i}" for i in range(1, dim + 1)]
         )
 
-    def decode(self, points: Array) -> Sequence[Any]:
+    def decode(self, points: Array) -> Sequence[Design]:
         codes = torch.as_tensor(np.asarray(super().decode(points)))
-        return cast("Sequence[Any]", self.modes(codes).numpy())
+        return cast("Sequence[Design]", self.modes(codes).numpy())
 
-    def encode(self, designs: Sequence[Any]) -> Array:
+    def encode(self, designs: Sequence[Design]) -> Array:
         codes = self.modes.encode(torch.as_tensor(np.asarray(designs, dtype=float)))
-        return super().encode(cast("Sequence[Any]", codes.numpy()))
+        return super().encode(cast("Sequence[Design]", codes.numpy()))
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor = self.modes(super().decode_tensor(points))
@@ -211,8 +211,8 @@ class Catalogue(Space):
         self.domain = box_domain({"airfoil": Int(0, len(designs) - 1)})
         self._designs = designs
 
-    def decode(self, points: Array) -> Sequence[Any]:
-        return cast("Sequence[Any]", self._designs[self._numbers(points)])
+    def decode(self, points: Array) -> Sequence[Design]:
+        return cast("Sequence[Design]", self._designs[self._numbers(points)])
 
     @property
     def identify(self) -> Callable[[Array], list[str]] | None:
