@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Any, Never
 from bo_invert.benchmark.pool import here, perform
 from bo_invert.benchmark.run import ProblemSource, run_one, summarize
 from bo_invert.errors import InvalidInputError, whole_number
+from bo_invert.problems.examples.base import ready_problem
 from bo_invert.problems.problem import Problem
+from bo_invert.report.benchmark_tables import BenchmarkRuns, calls_table
+from bo_invert.report.comparison_tables import comparison_tables
+from bo_invert.report.curves import curves_figure
+from bo_invert.report.html import write_report
+from bo_invert.report.notebook import comparison_html
+from bo_invert.report.objective_view import Goal
 from bo_invert.report.runs import Run, Status
+from bo_invert.report.summary import summary_text
 from bo_invert.storage.base import Store
+from bo_invert.storage.open import open_store
 from bo_invert.strategies.base import Strategy, from_spec
 from bo_invert.types import JSON
 
@@ -86,8 +95,6 @@ def compare(
             f"compare: seeds must be whole numbers >= 0, at least one, got {numbers}"
         )
     if isinstance(storage, str):
-        from bo_invert.storage.open import open_store
-
         opened = open_store(storage, token)
         opened.names()  # an unusable storage fails here, before the first run
         storage = storage if token is None else opened
@@ -115,15 +122,10 @@ class Comparison:
         Args:
             width: number of characters of a line; None: no limit.
         """
-        from bo_invert.report.comparison_tables import comparison_tables
-
         return "\n\n".join(table.text(width) for table in comparison_tables(self.runs))
 
     def markdown(self) -> str:
         """Return the tables as Markdown, with the calls that each method needed."""
-        from bo_invert.report.benchmark_tables import BenchmarkRuns, calls_table
-        from bo_invert.report.comparison_tables import comparison_tables
-
         tables = comparison_tables(self.runs)
         if len({run.label for run in self.runs}) > 1:
             budget = max(run.budget for run in self.runs)
@@ -132,8 +134,6 @@ class Comparison:
 
     def summary(self) -> str:
         """State the best method, the judge's verdict and the cost in a few sentences."""
-        from bo_invert.report.summary import summary_text
-
         return summary_text(self.runs)
 
     def records(self) -> list[dict[str, Any]]:
@@ -148,8 +148,6 @@ class Comparison:
 
     def plot(self) -> Figure:
         """Plot the best loss over calls: median and quartiles over seeds, one panel per problem."""
-        from bo_invert.report.curves import curves_figure
-
         return curves_figure(self.runs)
 
     def save(self, directory: str | Path, title: str = "Comparison", lead: str = "") -> Path:
@@ -163,8 +161,6 @@ class Comparison:
         Returns:
             The directory.
         """
-        from bo_invert.report.html import write_report
-
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         data = {**FORMAT, "runs": [run.to_json() for run in self.runs]}
@@ -213,8 +209,6 @@ class Comparison:
         return self.table()
 
     def _repr_html_(self) -> str:
-        from bo_invert.report.notebook import comparison_html
-
         return comparison_html(self.runs)
 
 
@@ -249,8 +243,6 @@ def _problem_sources(
 
 def _source(value: object, who: str) -> ProblemSource:
     if isinstance(value, str):
-        from bo_invert.problems.examples.base import ready_problem
-
         return ready_problem(value)
     if isinstance(value, Problem) or callable(value):
         return value
@@ -347,8 +339,6 @@ def _bar(total: int, progress: bool) -> tqdm[Never] | None:
 
 def _advance(bar: tqdm[Never] | None, run: Run) -> None:
     if bar is not None:
-        from bo_invert.report.objective_view import Goal
-
         found = str(run.status)
         if run.status is Status.FINISHED:
             found = "no feasible trial" if run.best is None else Goal(run.goal).text(run.loss)

@@ -13,6 +13,7 @@ from typing import Any
 
 from bo_invert import registry
 from bo_invert.errors import InvalidInputError
+from bo_invert.problems.examples.base import ready_problem, without_gradients
 from bo_invert.problems.problem import Problem
 from bo_invert.types import JSON
 
@@ -40,8 +41,6 @@ class SuiteProblem:
     about: str = ""
 
     def __call__(self, seed: int) -> Problem:
-        from bo_invert.problems.examples.base import ready_problem, without_gradients
-
         made = ready_problem(self.name, **self.settings, **({"seed": seed} if self.seeded else {}))
         return without_gradients(made) if made.statement.differentiable else made
 

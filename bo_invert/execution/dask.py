@@ -22,8 +22,17 @@ from typing import TYPE_CHECKING, Any
 from bo_invert.errors import MissingExtraError
 from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
 
+try:
+    import dask
+    from distributed import Client, Event, LocalCluster, get_worker
+    from distributed.utils import sync
+except ImportError:
+    raise MissingExtraError(
+        "Dask needs the package distributed; install it with: pip install 'bo-invert[dask]'"
+    ) from None
+
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster, Nanny
+    from distributed import Future, Nanny
     from distributed.cfexecutor import ClientExecutor
 
 _LIVENESS_POLL = 0.5
@@ -63,19 +72,11 @@ class DaskExecutor(WorkerPool):
     parting = "its worker was killed"
 
     def __init__(self, workers: int, client: Client | None = None) -> None:
-        try:
-            import distributed
-        except ImportError:
-            raise MissingExtraError(
-                "Dask needs the package distributed; install it with: pip install 'bo-invert[dask]'"
-            ) from None
         self._own = ExitStack()
         self._cluster: Any = None
         if client is None:
             self._cluster = _new_cluster(workers, self._own)
-            client = self._own.enter_context(
-                distributed.Client(self._cluster, set_as_default=False)
-            )
+            client = self._own.enter_context(Client(self._cluster, set_as_default=False))
         self._client = client
         self._taken: Counter[str] = Counter()
         super().__init__(workers)
@@ -103,8 +104,6 @@ class DaskExecutor(WorkerPool):
     def perform(
         self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> object:
-        from distributed import Event
-
         name = f"bo-invert-{uuid.uuid4().hex}"
         begun = Event(name, client=self._client)
         try:
@@ -181,9 +180,6 @@ class DaskExecutor(WorkerPool):
 
 
 def _new_cluster(workers: int, own: ExitStack) -> LocalCluster:
-    import dask
-    from distributed import LocalCluster
-
     settings: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": 0,
         # A cluster removes a worker that is absent after this time. A worker that dies often can
@@ -213,9 +209,6 @@ def _once(
     name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> object:
     """Run a call unless it has started before."""
-    from distributed import get_worker
-    from distributed.utils import sync
-
     worker = get_worker()
     if sync(worker.loop, worker.scheduler.event_is_set, name=name):
         raise WorkerDied(_DIED)

@@ -19,13 +19,18 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
 
-if TYPE_CHECKING:
+try:
     import submitit
+    from submitit.core.utils import UncompletedJobError
+except ImportError:
+    raise MissingExtraError(
+        "Slurm needs the package submitit; install it with: pip install 'bo-invert[slurm]'"
+    ) from None
 
 _FIRST_POLL = 0.05
 """Seconds between two checks of a job at first.
@@ -65,12 +70,6 @@ class SlurmExecutor(WorkerPool):
         cluster: str = "slurm",
         **parameters: object,
     ) -> None:
-        try:
-            import submitit
-        except ImportError:
-            raise MissingExtraError(
-                "Slurm needs the package submitit; install it with: pip install 'bo-invert[slurm]'"
-            ) from None
         if executor is None:
             if cluster == "slurm" and shutil.which("srun") is None:
                 raise InvalidInputError(
@@ -158,8 +157,6 @@ class _Once:
 
 def _result(job: submitit.Job[Any], patience: float) -> object:
     """Return the result of a job that has ended."""
-    from submitit.core.utils import UncompletedJobError
-
     logs = (job.paths.stdout, job.paths.stderr)
     deadline = time.monotonic() + patience
     while not job.paths.result_pickle.exists() and time.monotonic() < deadline:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import psutil
 
 from bo_invert.errors import BoInvertError, EvaluationError, FailedError
 
@@ -86,8 +87,6 @@ def _limit_allocations(memory: int) -> None:
         memory: Bytes that the process may allocate from now on.
     """
     import resource
-
-    import psutil
 
     now = getattr(psutil.Process().memory_info(), "data", None)  # absent on macOS
     if now is None:

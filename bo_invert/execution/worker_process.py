@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import psutil
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.execution.base import WorkerDied, WorkerLoadError
@@ -274,8 +275,6 @@ class WorkerProcess:
 
     def _resident_memory(self) -> int:
         """Return the resident memory of the process group in bytes."""
-        import psutil
-
         total = 0
         for pid in psutil.pids():
             with suppress(OSError, psutil.Error):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from threadpoolctl import threadpool_limits
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Limit BLAS, OpenMP and torch to one thread inside the context."""
     import torch
-    from threadpoolctl import threadpool_limits
 
     # threadpoolctl limits BLAS and OpenMP; torch keeps a count of its own.
     before = torch.get_num_threads()

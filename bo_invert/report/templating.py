@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
@@ -34,7 +36,5 @@ def _environment() -> Environment:
 
 
 def _figure_json(figure: Figure) -> Markup:
-    from markupsafe import Markup
-
     # Without "<" no text of the figure can end the <script> element.
     return Markup(str(figure.to_json()).replace("<", "\\u003c"))

@@ -11,6 +11,8 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
+from bo_invert.report.dataframe import trials_frame
+from bo_invert.report.notebook import study_html
 from bo_invert.report.text import study_text
 from bo_invert.search_domain import stored_domain
 from bo_invert.storage.journal_base import JournalBase
@@ -106,8 +108,6 @@ class StudyResults:
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per trial: state, origin, parameters, outputs, loss, cost, reason."""
-        from bo_invert.report.dataframe import trials_frame
-
         space = None if self.problem is None else self.problem.space.domain
         domain = space or stored_domain(self.journal.header["problem"])
         return trials_frame(self.trials, self.outputs, domain)
@@ -146,8 +146,6 @@ class StudyResults:
         return f"{text}\n  note    {NOISE_NOTE}" if self._noisy and self.best is not None else text
 
     def _repr_html_(self) -> str:
-        from bo_invert.report.notebook import study_html
-
         best = self.best
         draw = None if self.problem is None else self.problem.draw
         picture = draw(best.design) if draw is not None and best is not None else None

@@ -33,6 +33,7 @@ from bo_invert.study.input_validation import check_outputs, observations, user_q
 from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.repeated_designs import RepeatedDesigns
 from bo_invert.study.results import StudyResults
+from bo_invert.study.runner import RunOptions, run
 from bo_invert.types import Cost, Trial
 
 _log = logging.getLogger(__name__)
@@ -280,8 +281,6 @@ class Study(StudyResults):
             InvalidInputError: Invalid argument, or the executor does not support time limits.
             MissingExtraError: A package that the executor needs is not installed.
         """
-        from bo_invert.study.runner import RunOptions, run
-
         options = RunOptions(
             budget=budget,
             batch=batch,
