@@ -14,6 +14,7 @@ from ax.core.data import Data
 from ax.core.experiment import Experiment
 from ax.core.generator_run import GeneratorRun
 from ax.core.parameter import ChoiceParameter, FixedParameter, ParameterType, RangeParameter
+from ax.core.parameter import Parameter as AxParameter
 from ax.core.trial_status import TrialStatus
 from ax.core.types import ComparisonOp
 from ax.exceptions.core import DataRequiredError, OptimizationComplete
@@ -214,7 +215,7 @@ def _objective(weights: Mapping[str, float]) -> Objective:
     return Composite(loss, tuple(weights), name="scalarized")
 
 
-def _from_ax(parameter: Any) -> Parameter:
+def _from_ax(parameter: AxParameter) -> Parameter:
     if isinstance(parameter, RangeParameter):
         if parameter.parameter_type is ParameterType.INT:
             return Int(int(parameter.lower), int(parameter.upper), log=parameter.log_scale)

@@ -269,7 +269,7 @@ def _point(domain: Domain, value: Any) -> Array:
     return np.concatenate(parts)
 
 
-def _value(domain: Domain, point: Array) -> Any:
+def _value(domain: Domain, point: Array) -> Array | dict[str, Any]:
     """Convert a point ``(d,)`` to a value of the parametrization."""
     if domain.continuous:
         return point

@@ -21,6 +21,7 @@ from bo_invert.types import Array, Query, State, Trial
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
@@ -113,7 +114,7 @@ class _Axes:
 
 
 def _study(
-    sampler: Any, statement: ProblemStatement, trials: Sequence[Trial], axes: _Axes
+    sampler: BaseSampler, statement: ProblemStatement, trials: Sequence[Trial], axes: _Axes
 ) -> Study:
     """Build a study with all trials of the log."""
     optuna = _import()
