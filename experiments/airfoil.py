@@ -1,10 +1,10 @@
-"""Airfoils: who is fooled, and the published search; the tables and the picture of docs/airfoil.md.
+"""Airfoil benchmarks: regressor errors and the published search; input of docs/airfoil.md.
 
     python experiments/airfoil.py attack long published baseline --storage sqlite:///airfoil.db
     python experiments/airfoil.py conditions
 
-Runs are kept in the storage, so the same line resumes after an interruption. With ``--report`` nothing is run, and what
-is in the CSV files is written into the page.
+The storage holds the runs; the same command resumes after an interruption. ``--report`` runs
+nothing and writes the contents of the CSV files into the page.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from bo_invert.report.statistics import holm, wilcoxon
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "benchmarks" / "airfoil"
 SEEDS = range(10)
-#: Of ``conditions``, none of them that of the other cases: alpha in degrees and Reynolds number.
+#: Flow conditions of ``conditions``: angle of attack in degrees, Reynolds number.
 CONDITIONS = ((0.0, 1e6), (2.0, 1e6), (6.0, 1e6), (4.0, 3e5), (4.0, 3e6), (5.0, 2e6))
 SHOWN = ("auto", "gp, 99 %", "cmaes", "gradient in the box", "cmaes in the box", "screening")
 
 
 def attack() -> tuple[bi.Problem, dict[str, Any]]:
-    """The small network is asked, the largest one judges; 300 calls."""
+    """Return the case with the smallest network as oracle and the largest as judge; 300 calls."""
     made = {
         space: bi.ready_problem("airfoil", space=space) for space in ("latent", "box", "database")
     }
@@ -51,7 +51,7 @@ def attack() -> tuple[bi.Problem, dict[str, Any]]:
 
 
 def long() -> tuple[bi.Problem, dict[str, Any]]:
-    """The same with 1,500 calls, for methods whose asks cost nothing."""
+    """Return the same case with 1,500 calls, for methods with cheap asks."""
     made = {space: bi.ready_problem("airfoil", space=space) for space in ("latent", "box")}
     careless = bi.ready_problem("airfoil", space="box", confidence=0.0)
     methods: dict[str, Any] = {name: name for name in ("cmaes", "gradient")}
@@ -60,7 +60,7 @@ def long() -> tuple[bi.Problem, dict[str, Any]]:
 
 
 def published() -> tuple[bi.Problem, dict[str, Any]]:
-    """The box of two standard deviations of nine components, as published; 100 calls, one at a time."""
+    """Return the published search: nine components within two standard deviations, 100 calls."""
     problem = bi.ready_problem("airfoil", space="modes", goal="weighted", model="medium")
     methods = {
         name: name
@@ -70,7 +70,7 @@ def published() -> tuple[bi.Problem, dict[str, Any]]:
 
 
 def baseline() -> tuple[bi.Problem, dict[str, Any]]:
-    """The same with another reading of displacements: from NACA 4412, which is the middle of the box."""
+    """Return the published search with displacements from NACA 4412, the centre of the box."""
     problem = bi.ready_problem(
         "airfoil", space="modes", goal="weighted", model="medium", baseline="naca4412"
     )
@@ -82,7 +82,7 @@ CASES = {"attack": (attack, 300, 4), "long": (long, 1500, 4), "published": (publ
 
 
 def run(case: str, options: argparse.Namespace) -> pd.DataFrame:
-    """All runs of a case as rows, also written to a CSV file."""
+    """Run a case; return one row per run and write the rows to a CSV file."""
     make, budget, batch = CASES[case]
     problem, methods = make()
     if options.only:
@@ -110,7 +110,7 @@ def run(case: str, options: argparse.Namespace) -> pd.DataFrame:
 
 
 def row(one: Any, problem: bi.Problem) -> dict[str, Any]:
-    """A run as what it claims, what the judge says of the same design, and how it looks."""
+    """Return one run as a row: claimed and judged outputs, plausibility and shape checks."""
     found: dict[str, Any] = {
         "method": one.label,
         "seed": one.seed,
@@ -121,8 +121,8 @@ def row(one: Any, problem: bi.Problem) -> dict[str, Any]:
         return found
     design = np.asarray(problem.decode(one.best.point))
     assert problem.judge is not None
-    said = dict(zip(problem.outputs, np.asarray(problem.judge([design]))[0], strict=True))
-    told = dict(zip(problem.outputs, one.best.y, strict=True))
+    judged = dict(zip(problem.outputs, np.asarray(problem.judge([design]))[0], strict=True))
+    claimed = dict(zip(problem.outputs, one.best.y, strict=True))
     name = problem.objective.names[0]
     at = {
         f"after {calls}": -float(one.loss_at([calls])[0])
@@ -130,15 +130,16 @@ def row(one: Any, problem: bi.Problem) -> dict[str, Any]:
         if calls < one.budget
     }
     return found | {
-        "claimed": told[name], "judged": said[name], "gap": told[name] / said[name] - 1.0,
-        "confidence": told["confidence"], "judged confidence": said["confidence"],
+        "claimed": claimed[name], "judged": judged[name], "gap": claimed[name] / judged[name] - 1.0,
+        "confidence": claimed["confidence"], "judged confidence": judged["confidence"],
         "realism": one.best.plausibility, "crossing": bool(crossing([design])[0] > CROSSING),
-        **at, "seconds per ask": one.ask_seconds, "design": " ".join(f"{value:.7g}" for value in design),
+        **at, "seconds per ask": one.ask_seconds,
+        "design": " ".join(f"{value:.7g}" for value in design),
     }  # fmt: skip
 
 
 def picture(runs: Sequence[Any], own: Mapping[str, bi.Problem]) -> None:
-    """What each method found, beside the nearest real airfoil."""
+    """Draw the best design of each method beside the nearest real airfoil."""
     shown = [one for label in SHOWN for one in runs if one.label == label and one.best is not None]
     designs = np.array([own[one.label].decode(one.best.point) for one in shown])
     real = database()
@@ -156,46 +157,64 @@ def spread(values: pd.Series, digits: int = 1) -> str:
 
 
 def attack_table(frame: pd.DataFrame, ours: str = "auto") -> str:
-    """One line per method, by what the judge says; in the paired tests a design that it does not trust is worth 0."""
-    head = f"| method | claimed L/D | judge says | gap | judge trusts it | looks real | crossing | against {ours} |"
+    """Return one line per method, ordered by the judged lift-to-drag ratio.
+
+    The paired tests score a design 0 if the judge does not trust it.
+    """
+    head = (
+        "| method | claimed L/D | judge says | gap | judge trusts it | looks real | crossing "
+        f"| against {ours} |"
+    )
     lines = [head, "|---|---:|---:|---:|---:|---:|---:|---|"]
     frame = frame.assign(score=frame.judged.where(frame["judged confidence"] >= 0.9, 0.0))
-    duels = against(frame, ours, "score")
+    tests = against(frame, ours, "score")
     for method in frame.groupby("method").judged.median().sort_values(ascending=False).index:
         runs = frame[frame.method == method]
         trusted = f"{int((runs['judged confidence'] >= 0.9).sum())} of {len(runs)}"
         crossed = f"{int(runs.crossing.fillna(False).astype(bool).sum())} of {len(runs)}"
-        lines.append(f"| {method} | {spread(runs.claimed)} | {spread(runs.judged)} | {spread(100 * runs.gap, 0)} % | "
-                     f"{trusted} | {spread(runs.realism, 2)} | {crossed} | {duels.get(method, '')} |")  # fmt: skip
+        lines.append(
+            f"| {method} | {spread(runs.claimed)} | {spread(runs.judged)} "
+            f"| {spread(100 * runs.gap, 0)} % | {trusted} | {spread(runs.realism, 2)} "
+            f"| {crossed} | {tests.get(method, '')} |"
+        )
     return "\n".join(lines)
 
 
 def published_table(frame: pd.DataFrame) -> str:
-    """One line per method, by what it found in 100 calls."""
-    lines = ["| method | after 50 calls | after 100 calls | best seed | judge says | s per ask | against auto |",
-             "|---|---:|---:|---:|---:|---:|---|"]  # fmt: skip
-    duels = against(frame, "auto", "claimed")
+    """Return one line per method, ordered by its best output after 100 calls."""
+    lines = [
+        (
+            "| method | after 50 calls | after 100 calls | best seed | judge says | s per ask "
+            "| against auto |"
+        ),
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]
+    tests = against(frame, "auto", "claimed")
     for method in frame.groupby("method").claimed.median().sort_values(ascending=False).index:
         runs = frame[frame.method == method]
-        lines.append(f"| {method} | {spread(runs['after 50'])} | {spread(runs.claimed)} | {runs.claimed.max():.1f} | "
-                     f"{spread(runs.judged)} | {runs['seconds per ask'].median():.2g} | {duels.get(method, '')} |"
-                     )  # fmt: skip
+        lines.append(
+            f"| {method} | {spread(runs['after 50'])} | {spread(runs.claimed)} "
+            f"| {runs.claimed.max():.1f} | {spread(runs.judged)} "
+            f"| {runs['seconds per ask'].median():.2g} | {tests.get(method, '')} |"
+        )
     return "\n".join(lines)
 
 
 def against(frame: pd.DataFrame, ours: str, column: str) -> dict[str, str]:
-    """Seeds won and lost by a rival against ours, and the exact signed-rank test, Holm-adjusted."""
+    """Count seeds won and lost per rival; add the Holm-adjusted exact signed-rank test."""
     pairs = frame.pivot(index="seed", columns="method", values=column)
     rivals = [name for name in pairs.columns if name != ours and ours in pairs]
     both = {name: pairs[[name, ours]].dropna() for name in rivals}
     gains = {name: (pair[name] - pair[ours]).to_numpy() for name, pair in both.items()}
     adjusted = holm([wilcoxon(pair[name], pair[ours]) for name, pair in both.items()])
-    return {name: f"{int((gains[name] > 0).sum())} won, {int((gains[name] < 0).sum())} lost, p {p:.2g}"
-            for name, p in zip(rivals, adjusted, strict=True)}  # fmt: skip
+    return {
+        name: f"{(gains[name] > 0).sum()} won, {(gains[name] < 0).sum()} lost, p {p:.2g}"
+        for name, p in zip(rivals, adjusted, strict=True)
+    }
 
 
 def screened() -> str:
-    """All real airfoils scored: the best of the list by the small network, and by the judge."""
+    """Score all real airfoils; return the best by the smallest network and by the judge."""
     designs, names = torch.as_tensor(database().designs.copy()), database().names
     with torch.no_grad():
         claimed, judged = (
@@ -205,13 +224,15 @@ def screened() -> str:
     lines = []
     for who, scores in (("xxsmall", claimed), ("xxxlarge", judged)):
         best = int(np.where(scores[:, 4] >= 0.9, scores[:, 0], -np.inf).argmax())
-        lines.append(f"best of 2,174 by {who}: {names[best]}, claimed {claimed[best, 0]:.1f}, "
-                     f"judged {judged[best, 0]:.1f}, judge's confidence {judged[best, 4]:.2f}")  # fmt: skip
+        lines.append(
+            f"best of 2,174 by {who}: {names[best]}, claimed {claimed[best, 0]:.1f}, "
+            f"judged {judged[best, 0]:.1f}, judge's confidence {judged[best, 4]:.2f}"
+        )
     return "\n".join(lines)
 
 
 def conditions() -> pd.DataFrame:
-    """How many components and how much realism: what long descents find in other flows than that of the other cases."""
+    """Run long gradient searches by number of components, plausibility and flow condition."""
     rows = []
     for alpha, reynolds in CONDITIONS:
         for dim in (6, 9, 12):
@@ -221,12 +242,12 @@ def conditions() -> pd.DataFrame:
                 )
                 strategy = {"name": "gradient", "options": {"screen": 0.05, "starts": 10}}
                 found = row(run_one("gradient", problem, strategy, 3000, 200), problem)
-                kept = {
+                figures = {
                     key: found[key]
                     for key in ("claimed", "judged", "gap", "judged confidence", "realism")
                 }
                 rows.append(
-                    {"alpha": alpha, "reynolds": reynolds, "dim": dim, "within": realism} | kept
+                    {"alpha": alpha, "reynolds": reynolds, "dim": dim, "within": realism} | figures
                 )
     frame = pd.DataFrame(rows)
     frame.to_csv(RESULTS / "conditions.csv", index=False, float_format="%.7g")
@@ -234,14 +255,17 @@ def conditions() -> pd.DataFrame:
 
 
 def conditions_table(frame: pd.DataFrame) -> str:
-    """One line per number of components and share of realism, over the flows."""
-    lines = ["| components | realism | judged L/D, over flows | gap: median, worst | judge trusts it |",
-             "|---:|---:|---|---|---:|"]  # fmt: skip
+    """Return one line per number of components and plausibility, over the flows."""
+    lines = [
+        "| components | realism | judged L/D, over flows | gap: median, worst | judge trusts it |",
+        "|---:|---:|---|---|---:|",
+    ]
     for (dim, within), runs in frame.groupby(["dim", "within"]):
         judged = ", ".join(f"{value:.0f}" for value in runs.judged)
         trusted = f"{int((runs['judged confidence'] >= 0.9).sum())} of {len(runs)}"
         lines.append(
-            f"| {dim} | {within} | {judged} | {runs.gap.median():.0%}, {runs.gap.max():.0%} | {trusted} |"
+            f"| {dim} | {within} | {judged} | {runs.gap.median():.0%}, {runs.gap.max():.0%} "
+            f"| {trusted} |"
         )
     return "\n".join(lines)
 
@@ -256,7 +280,7 @@ TABLES: dict[str, Callable[[pd.DataFrame], str]] = {
 
 
 def write(case: str, frame: pd.DataFrame) -> None:
-    """The table into its marked place in airfoil.md."""
+    """Write the table into its marked place in airfoil.md."""
     page = DOCS / "airfoil.md"
     head, mark, rest = page.read_text(encoding="utf-8").partition(f"<!-- {case} -->\n")
     if not mark:
@@ -277,7 +301,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--storage", default="sqlite:///airfoil.db")
     parser.add_argument(
-        "--only", default="", help="methods, separated by semicolons; the rows of others are kept"
+        "--only", default="", help="methods, separated by semicolons; rows of other methods stay"
     )
     parser.add_argument(
         "--report", action="store_true", help="run nothing, write the tables of what is there"

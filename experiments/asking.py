@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from entrants import Cell, Entrant
 
-if (
-    TYPE_CHECKING
-):  # scaling.py reads the memory of children, which must not inherit that of a parent with torch
+# scaling.py measures the memory of subprocesses; its own process must not load torch.
+if TYPE_CHECKING:
     import bo_invert as bi
     from bo_invert.types import Query
 
-#: Peers that keep a state of their own. Their strategies build it anew from the log at every ask; that is the price of
-#: our interface, not theirs, so only the seconds inside this method count.
+#: Peers with a state of their own. Their strategies rebuild it from the log at every ask.
+#: Only the seconds inside this method count, because our interface causes the rebuild.
 OWN_CALL = {
     "ax": ("ax.api.client", "Client", "get_next_trials"),
     "optuna": ("optuna.study", "Study", "ask"),
@@ -29,7 +28,7 @@ OWN_CALL = {
 
 
 class Smooth:
-    """A smooth function of d coordinates, a few of which matter much: ``(m,)`` outputs of a point."""
+    """Smooth function of d coordinates with decaying weights: ``(m,)`` outputs of a point."""
 
     def __init__(self, cell: Cell, outputs: int, geometry: str, seed: int) -> None:
         rng = np.random.default_rng([seed, *cell])
@@ -44,8 +43,11 @@ class Smooth:
         return (self.weights * away**2).sum() + np.sin(2.0 * self.waves @ away)
 
 
-def told_study(cell: Cell, space: str = "box", outputs: int = 1, seed: int = 0) -> bi.Study:
-    """A study in memory with n told trials: half from the reference measure, half around one place, as searches do."""
+def observed_study(cell: Cell, space: str = "box", outputs: int = 1, seed: int = 0) -> bi.Study:
+    """Create a study in memory with n observations.
+
+    Half come from the reference measure, half lie around one point, as in a search.
+    """
     import bo_invert as bi
     from bo_invert.storage.memory import MemoryStore
 
@@ -79,7 +81,7 @@ def told_study(cell: Cell, space: str = "box", outputs: int = 1, seed: int = 0) 
 
 
 def tell(study: bi.Study, queries: Sequence[Query]) -> None:
-    """Answer queries as the strategy's own, so that it knows them again."""
+    """Evaluate queries and record them as the strategy's own."""
     assert study.problem is not None
     study.journal.add(queries, study.problem.evaluate(queries))
 
@@ -102,7 +104,10 @@ class Clock:
 
 
 class OverLimit(BaseException):
-    """An ask was stopped; ``clock`` has what counts of it. No ``Exception``: peers survive some errors of their own."""
+    """Ask over its time limit; ``clock`` holds the time that counts.
+
+    It derives from ``BaseException`` because peers catch ``Exception``.
+    """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(f"stopped after {clock.wall:.1f} s")
@@ -111,7 +116,7 @@ class OverLimit(BaseException):
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise ``OverLimit`` in the main thread after so many seconds."""
+    """Raise ``OverLimit`` in the main thread after ``seconds``."""
 
     def stop(*_: Any) -> None:
         raise OverLimit(Clock(seconds))
@@ -127,7 +132,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def own_clock(name: str) -> Iterator[Clock | None]:
-    """Runs while a peer is in its own call; None for strategies that have no such call."""
+    """Measure the peer's own call; yield None for strategies without one."""
     if name not in OWN_CALL:
         yield None
         return
@@ -148,7 +153,7 @@ def own_clock(name: str) -> Iterator[Clock | None]:
 
 @dataclass(frozen=True)
 class Timing:
-    """One ask: seconds and CPU seconds that count, seconds of the whole call, queries that came."""
+    """Timing of one ask: counted seconds and CPU seconds, seconds of the call, queries returned."""
 
     wall: float
     cpu: float
@@ -162,9 +167,10 @@ class Timing:
 def timed_asks(
     entrant: Entrant, study: bi.Study, count: int, warm: int = 0, limit: float | None = None
 ) -> Iterator[Timing]:
-    """One ask without a memo, and up to ``warm`` more, each after the answers and with the memo of the one before.
+    """Time one ask without a memo and up to ``warm`` asks with one.
 
-    Strategies without a memo start every ask anew, so they are asked once.
+    A warm ask follows the outcomes of the ask before and gets its memo. Strategies without a
+    memo are asked once.
 
     Raises:
         OverLimit: an ask took longer than ``limit`` seconds.
@@ -198,5 +204,7 @@ def timed_asks(
 def import_everything(
     entrant: Entrant, space: str, outputs: int, limit: float | None = None
 ) -> None:
-    """Do what only the first asks of a process do; asks timed after this are those of a process that is under way."""
-    list(timed_asks(entrant, told_study(Cell(3, 30, 1), space, outputs), 1, warm=1, limit=limit))
+    """Run two asks so that later timings exclude imports and other work of the first ask."""
+    list(
+        timed_asks(entrant, observed_study(Cell(3, 30, 1), space, outputs), 1, warm=1, limit=limit)
+    )

@@ -1,10 +1,10 @@
-"""How busy workers are when answers take unevenly long: one in ten takes ten times longer.
+"""Worker utilization with uneven call times: one call in ten takes ten times longer.
 
 python experiments/busy.py --calls 120 --seconds 0.5
 
-The oracle sleeps. Busy is the time that workers spent in it, of all the time they had until the last call began. Each
-case is run as it is, and without asking ahead (``Pacing`` in ``bo_invert/study/pacing.py``). What strategies import
-is imported before.
+The oracle sleeps. Utilization is the share of worker time inside the oracle until the last call
+begins. Each case runs with and without asking ahead (``Pacing`` in
+``bo_invert/study/pacing.py``). Imports are done before the measurement.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bo_invert.study.pacing import Pacing
 def measured(
     strategy: str, workers: int, calls: int, seconds: float, ahead: bool
 ) -> tuple[float, float, float]:
-    """Busy share, seconds of an ask in the mean, best value."""
+    """Return utilization, mean seconds per ask and the best value."""
     count, lock, times = itertools.count(1), threading.Lock(), []
     asks = []
 
@@ -48,13 +48,13 @@ def measured(
         return answer
 
     study.propose = timed  # type: ignore[method-assign]
-    kept = Pacing.ahead
+    original = Pacing.ahead
     try:
         if not ahead:
             Pacing.ahead = property(lambda self: 0)  # type: ignore[assignment]
         study.run(calls, batch=workers, executor="threads")
     finally:
-        Pacing.ahead = kept  # type: ignore[method-assign]
+        Pacing.ahead = original  # type: ignore[method-assign]
     first, last = min(began for began, _ in times), max(began for began, _ in times)
     busy = sum(min(ended, last) - began for began, ended in times) / (workers * (last - first))
     assert study.best is not None

@@ -1,13 +1,14 @@
-"""Are the models' intervals true? What was said of every point before it was asked for, beside what came.
+"""Calibration of prediction intervals: predictions at ask time against outcomes.
 
     python experiments/calibration.py --storage sqlite:///calibration.db --seeds 3
 
-Runs of the public suite are kept in the storage; only those that are missing are run. What was said is what the queries
-note as ``foretold``. Points of the initial design are left out, since no model chose them.
+The storage holds the runs of the public suite; the script runs only missing ones. Queries hold
+their predictions under the log key ``foretold``. Points of the initial design are excluded,
+because no model chose them.
 
-Beside that stands the model of ``gp`` alone, before its intervals are stretched by what they missed: on the points that
-it chose, on points drawn at random, and on what it was told, one left out at a time. It is conditioned again on what it
-knew, with the hyperparameters of the memo in the log.
+For ``gp`` the script also judges the model alone, without the widening of its intervals: on the
+chosen points, on random points and by leave-one-out on the observations. The model is
+conditioned again on its observations, with the hyperparameters of the memo in the log.
 """
 
 from __future__ import annotations
@@ -39,19 +40,22 @@ from bo_invert.types import JSON, Array, Query, Trial
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- calibration -->\n", "<!-- end of calibration -->\n"
-"""Where the tables go on the page."""
+"""Markers around the tables on the page."""
 QUARTERS = 4
 ALONE = ("queried", "random", "left out")
 _DRAWN = 64
-"""Points drawn at random for each run; their oracle calls are the bench's, not the run's."""
+"""Random test points per run. Their oracle calls are not billed to the run.
+
+Engineering choice: small compared with the budget of a run.
+"""
 _EVERY = 4
-"""So many asks apart a model is judged on them."""
+"""Asks between two judgements on random points. Engineering choice: limits the cost."""
 
 
 def models(
     study: bi.Study, events: list[JSON]
 ) -> Iterator[tuple[Surrogate, tuple[Trial, ...], range]]:
-    """Every model of a run of ``gp``, the trials it knew, and the numbers of those that it chose."""
+    """Yield each model of a ``gp`` run with its observations and the numbers it chose."""
     log = Log()
     for event in events:
         before = log.trials
@@ -65,7 +69,7 @@ def models(
 
 
 def _model(study: bi.Study, trials: tuple[Trial, ...], memo: JSON) -> Surrogate:
-    """The model of an ask, whose memo holds the hyperparameters that it found."""
+    """Rebuild the model of an ask from the hyperparameters in its memo."""
     history = History(trials)
     inputs = to_unit(study.statement.domain, history.points)
     with one_thread():
@@ -75,13 +79,16 @@ def _model(study: bi.Study, trials: tuple[Trial, ...], memo: JSON) -> Surrogate:
 
 
 def judged(study: bi.Study, events: list[JSON], budget: int) -> JSON:
-    """Shares of outcomes under, in and over what was foretold, by quarter; of ``gp``, in its model's own intervals."""
+    """Return shares of outcomes below, inside and above their intervals, by quarter.
+
+    For ``gp`` add the coverage of the model alone.
+    """
     alone = _alone(study, events) if study.strategy.name == "gp" else {}
     return {"quarters": _by_quarter(study.statement, study.trials, budget), "alone": alone}
 
 
 def _alone(study: bi.Study, events: list[JSON]) -> dict[str, float]:
-    """Shares in the intervals of the models alone."""
+    """Return the coverage of the models' own intervals."""
     assert study.problem is not None
     statement, trials = study.statement, study.trials
     drawn = [Query(p) for p in statement.domain.uniform(np.random.default_rng(0), _DRAWN)]
@@ -93,15 +100,15 @@ def _alone(study: bi.Study, events: list[JSON]) -> dict[str, float]:
     there = to_unit(statement.domain, np.array([drawn[i].point for i in some]))
     inside: dict[str, list[Array]] = {name: [] for name in ALONE}
     for i, (surrogate, known, chosen) in enumerate(models(study, events)):
-        told, answered = History(known), History([trials[number] for number in chosen])
+        observed, answered = History(known), History([trials[number] for number in chosen])
         if answered.completed:
             values = _modelled(study, answered.y, answered.losses)
             inputs = to_unit(statement.domain, answered.points)
             inside["queried"].append(forecast(surrogate, inputs, values).coverage(0.9))
         if i % _EVERY == 0:
             inside["random"].append(forecast(surrogate, there, elsewhere).coverage(0.9))
-            if len(surrogate.gp.inputs) == len(told.points):
-                values = _modelled(study, told.y, told.losses)
+            if len(surrogate.gp.inputs) == len(observed.points):
+                values = _modelled(study, observed.y, observed.losses)
                 inside["left out"].append(leave_one_out(surrogate, values).coverage(0.9))
     return {name: round(float(np.mean(shares)), 4) for name, shares in inside.items() if shares}
 
@@ -129,7 +136,7 @@ def _by_quarter(statement: ProblemStatement, trials: Sequence[Trial], budget: in
 
 
 def table(results: list[JSON], strategy: str) -> Table:
-    """Coverage by problem and quarter, all seeds together."""
+    """Return coverage by problem and quarter over all seeds."""
     mine = [r for r in results if r["strategy"] == strategy]
     rows: list[tuple[Any, ...]] = []
     for name in dict.fromkeys(r["problem"] for r in mine):
@@ -140,15 +147,17 @@ def table(results: list[JSON], strategy: str) -> Table:
         rows.append((name, len(runs), *quarters, every, *judged))
     means = (_mean([row[j] for row in rows]) for j in range(2, len(rows[0])))
     rows.append(("mean of problems", None, *means))
-    heads = ("problem", "runs", *(f"quarter {q + 1}" for q in range(QUARTERS)), "whole run", "model alone: queried",
-             "random", "left out")  # fmt: skip
+    heads = (
+        "problem", "runs", *(f"quarter {q + 1}" for q in range(QUARTERS)), "whole run",
+        "model alone: queried", "random", "left out",
+    )  # fmt: skip
     return Table(
         heads, tuple(rows), caption=f"{strategy}: share of outcomes inside their 90 % intervals"
     )
 
 
 def _inside(quarters: list[JSON]) -> float | None:
-    """Mean over queries."""
+    """Return the mean coverage, weighted by queries."""
     weights = [quarter["queries"] for quarter in quarters]
     shares = [quarter["inside"] for quarter in quarters]
     return round(float(np.average(shares, weights=weights)), 2) if sum(weights) else None
@@ -164,7 +173,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--storage", default="sqlite:///calibration.db", help="where the runs are kept"
+        "--storage", default="sqlite:///calibration.db", help="database URL of the runs"
     )
     parser.add_argument("--strategies", default="gp", help="names, separated by commas")
     parser.add_argument("--problems", help="of the suite, separated by commas; default: all")

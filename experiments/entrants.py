@@ -38,7 +38,7 @@ class Entrant:
 
     @property
     def text(self) -> str:
-        """What ``parse`` reads."""
+        """Text form that ``parse`` accepts."""
         return f"{self.name}:{json.dumps(self.options)}" if self.options else self.name
 
     @property
@@ -48,7 +48,7 @@ class Entrant:
 
 
 class Cell(NamedTuple):
-    """Dimension, told trials, queries asked for."""
+    """Benchmark cell: dimension d, observations n and batch size q."""
 
     d: int
     n: int
@@ -67,7 +67,7 @@ class Cell(NamedTuple):
         return Cell(d, n, q)
 
     def within(self, other: Cell) -> bool:
-        """Whether this cell is no larger than the other in any respect."""
+        """Return True if this cell exceeds the other in no respect."""
         return all(a <= b for a, b in zip(self, other, strict=True))
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ class Cell(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser, cells: Sequence[str]) -> None:
-    """The arguments both scripts take."""
+    """Add the arguments of both scripts."""
     parser.add_argument(
         "strategies",
         nargs="+",
@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser, cells: Sequence[str]) -> None
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:
-    """The cells asked for, from small to large."""
+    """Return the requested cells, from small to large."""
     if options.cells:
         return sorted(set(options.cells))
     axes = (options.d, options.n, options.q)
@@ -115,7 +115,7 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
 
 
 def conditions() -> dict[str, Any]:
-    """What the figures depend on besides the code."""
+    """Return the environment that determines the figures besides the code."""
     packages = (
         "bo-invert",
         "numpy",

@@ -4,8 +4,8 @@
     python experiments/gan.py calibration --seeds 10    shares of fresh samples below levels of plausibility
     python experiments/gan.py page                      writes the tables into docs/generators.md
 
-Results are kept as JSON beside the docs, and only what is missing is run. A seed makes everything anew: the split of
-the data, both generators, the regressor, its judge, and the search.
+Results are kept as JSON beside the docs, and only what is missing is run. A seed determines the split of
+the data, both generators, the regressor, its judge and the search.
 """
 
 from __future__ import annotations
@@ -65,15 +65,19 @@ def reached(seed: int, known: list[JSON]) -> list[JSON]:
             off = float(abs(best.y[0] - target))
             found.append(
                 {
-                    "seed": seed, "target": target, "strategy": strategy, "off": off,
+                    "seed": seed,
+                    "target": target,
+                    "strategy": strategy,
+                    "off": off,
                     "calls": study.spent.calls if off <= TOLERANCE else None,
                     "judged": float(abs(judged.y[0] - target)),
                     "true": float(abs(slant(design[None])[0] - target)),
                     "realism": float(problem.plausibility([design])[0]),
                     "plausibility": float(problem.space.plausibility(best.point[None])[0]),
-                    "coverage": training.figures["coverage"], "possible": training.figures["coverage_of_real"],
+                    "coverage": training.figures["coverage"],
+                    "possible": training.figures["coverage_of_real"],
                 }
-            )  # fmt: skip
+            )
             print(found[-1], flush=True)
     return found
 
@@ -84,7 +88,7 @@ def deviations(plausible: Array) -> list[float]:
 
 
 def calibrated(seed: int, dim: int) -> list[JSON]:
-    """How true plausibility is for a GAN's prior, known or only drawn from, and for codes of real digits."""
+    """Measure calibration of plausibility for known and sampled priors and for real digits."""
     made = materials(seed, dim)
     gan = decoder_only(made, seed, dim).gan
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
@@ -132,8 +136,16 @@ def targets_table(results: list[JSON]) -> Table:
             rows.append(
                 (target, strategy, f"{hit}/{len(runs)}", spread, *(round(m, 3) for m in medians))
             )
-    heads = ("target slant", "strategy", "reached", "calls: median (quartiles)", "judge off by", "formula off by",
-             "realism", "plausibility")  # fmt: skip
+    heads = (
+        "target slant",
+        "strategy",
+        "reached",
+        "calls: median (quartiles)",
+        "judge off by",
+        "formula off by",
+        "realism",
+        "plausibility",
+    )
     return Table(heads, tuple(rows), caption=f"within {TOLERANCE} in {BUDGET} calls")
 
 

@@ -1,12 +1,12 @@
-"""Kill -9 at random moments, over drivers, workers and the server: what was told is there, every call is billed once.
+"""Crash test: kill -9 of drivers, workers and server; no tell is lost, each call billed once.
 
 python experiments/kills.py --kills 250 --storage sqlite --mode driver
 python experiments/kills.py --kills 250 --storage postgres --mode served
 
-In mode "driver" three processes run one study on a database; in mode "served" three ``bo-invert worker`` processes with
-two evaluating processes each work for a server, which is killed too. Before it computes anything, the oracle writes its
-point to a file of its own and waits for the disk; after each tell that returned, whoever told does the same in another
-file. In the end the log is held against both files.
+In mode "driver" three processes run one study on a database. In mode "served" three
+``bo-invert worker`` processes with two worker processes each use a server, which is killed too.
+The oracle first writes its point to a file and waits for the disk. The caller of each completed
+tell does the same in a second file. In the end the script compares the log with both files.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def oracle(x):
 
 problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), oracle, bi.Minimize(), name="kills")
 """
-#: Whoever runs a study, with a note of each tell that returned.
+#: Driver process: runs a study and notes each tell that returned.
 DRIVER = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -62,9 +62,9 @@ from bo_invert.service.client import RemoteJournal
 def noted(kind):
     finish = kind.finish
     def finishing(journal, number, outcome, attempt=None):
-        told = finish(journal, number, outcome, attempt)
-        note("told", f"{{told.number}} {{float(outcome.y[0])!r}}")
-        return told
+        trial = finish(journal, number, outcome, attempt)
+        note("tells", f"{{trial.number}} {{float(outcome.y[0])!r}}")
+        return trial
     kind.finish = finishing
 
 noted(Journal)
@@ -74,8 +74,8 @@ if sys.argv[1] == "driver":
     Study.create("kills", problem, "random", 0, sys.argv[2], exist_ok=True).run(10**9)
 else:
     from bo_invert.cli.main import main
-    sys.argv[1:] = ["worker", sys.argv[2], "kills", {folder!r} + "/problem.py:problem", "-j", "2", "--create",
-                    "--strategy", "random", "--token", sys.argv[3]]
+    sys.argv[1:] = ["worker", sys.argv[2], "kills", {folder!r} + "/problem.py:problem", "-j", "2",
+                    "--create", "--strategy", "random", "--token", sys.argv[3]]
     main()
 """
 
@@ -123,17 +123,18 @@ def main() -> None:
                 drivers[which].wait()
                 drivers[which] = driver()
                 killed["driver"] += 1
-            time.sleep(10.0)  # and whoever is left goes on
+            time.sleep(10.0)  # the remaining processes continue
         finally:
             for one in drivers:
                 one.kill()
                 one.wait()
             if served is not None:
                 served.kill()
-        time.sleep(1.0)  # evaluating processes see that they are alone
+        time.sleep(1.0)  # worker processes notice the death of their parents
         if died:
             sys.exit(
-                f"{len(died)} drivers ended by themselves: {(folder / 'stderr').read_text()[-3000:]}"
+                f"{len(died)} drivers ended by themselves: "
+                f"{(folder / 'stderr').read_text()[-3000:]}"
             )
         report(options, url, folder, killed)
 
@@ -141,7 +142,7 @@ def main() -> None:
 def report(
     options: argparse.Namespace, url: str, folder: Path, killed: collections.Counter[str]
 ) -> None:
-    """Hold the log against what oracle and drivers wrote down themselves."""
+    """Compare the log with the notes of the oracle and the drivers."""
     study = bi.Study.open(
         "kills", url, bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), None, bi.Minimize(), name="kills")
     )
@@ -152,8 +153,8 @@ def report(
     known = {repr(float(trial.point[0])): trial for trial in trials}
     assert len(known) == len(trials), "two trials of one point"
     assert set(called) <= set(known), "a call that the log does not know of"
-    told = read(folder / "told")
-    lost = sum(every[int(number)].loss != float(value) for number, value in map(str.split, told))
+    tells = read(folder / "tells")
+    lost = sum(every[int(number)].loss != float(value) for number, value in map(str.split, tells))
     unbilled = sum(max(0, calls - len(known[point].attempts)) for point, calls in called.items())
     twice = sum(max(0, answered(trial) - called[point]) for point, trial in known.items())
     spent = study.spent
@@ -164,28 +165,29 @@ def report(
     study.tell(study.ask()[0], 1.0)
     late = len(every) - len(trials)
     print(
-        f"| {options.mode} | {options.storage} | {sum(killed.values())} ({killed['server']} of the server) | {calls} "
-        f"| {len(told)} | {lost} | {unbilled} | {twice} | {spent.values} + {running} open = {calls} + {idle} killed "
-        f"before the call | {late} |",
+        f"| {options.mode} | {options.storage} | {sum(killed.values())} ({killed['server']} of the "
+        f"server) | {calls} | {len(tells)} | {lost} | {unbilled} | {twice} "
+        f"| {spent.values} + {running} open = {calls} + {idle} killed before the call | {late} |",
         flush=True,
     )
     assert lost == twice == unbilled == 0
 
 
 def answered(trial: Trial) -> int:
-    """Attempts that are billed because somebody told what came of them."""
+    """Count the attempts that are billed because of their outcome."""
     return sum(attempt.outcome is not None for attempt in trial.attempts)
 
 
 def read(file: Path) -> list[str]:
-    """Whole lines of a file; the last one may be torn by a kill."""
+    """Return the whole lines of a file; a kill may truncate the last one."""
     return file.read_text().split("\n")[:-1] if file.exists() else []
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     print(
-        "| mode | storage | kills | calls | told | told and lost | calls unbilled | billed twice | bill | late |"
+        "| mode | storage | kills | calls | tells | tells lost | calls unbilled | billed twice "
+        "| bill | late |"
     )
     print("|---|---|---:|---:|---:|---:|---:|---:|---|---:|")
     main()

@@ -1,4 +1,4 @@
-"""What a ledger costs: milliseconds of an ask and a tell where the strategy costs nothing, beside Optuna's storage.
+"""Storage overhead: milliseconds per ask and tell with a free strategy, beside Optuna.
 
 python experiments/ledger.py --trials 200 --processes 1
 python experiments/ledger.py --trials 50 --processes 8
@@ -67,7 +67,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     print(
-        "| storage | processes | library | ask, ms | tell, ms | 99 % of asks and tells, ms | seen by the user |"
+        "| storage | processes | library | ask, ms | tell, ms | 99 % of asks and tells, ms "
+        "| seen by the user |"
     )
     print("|---|---:|---|---:|---:|---:|---|")
     seen: dict[str, list[np.ndarray]] = {"bo_invert": [], "optuna": []}
@@ -94,19 +95,22 @@ def main() -> None:
                     rows = [line.split() for line in out.splitlines()]
                     seen[library].append(np.array(rows, dtype=float).reshape(-1, 2))
                     if worker.returncode:
-                        said = [
+                        messages = [
                             line
                             for line in errors.splitlines()
                             if re.match(r"[\w.]+(Error|Exception|Busy)\b", line)
                         ]
-                        wrong[library].add((said or errors.splitlines() or ["nothing"])[-1][:120])
+                        wrong[library].add(
+                            (messages or errors.splitlines() or ["nothing"])[-1][:120]
+                        )
     for library, tables in seen.items():
         rows = np.concatenate(tables)
         ask, tell = np.median(rows, axis=0)
         late = np.quantile(rows, 0.99)
         words = "; ".join(sorted(wrong[library])).replace("|", "/") or "nothing"
         print(
-            f"| {options.storage} | {options.processes} | {library} | {ask:.1f} | {tell:.1f} | {late:.0f} | {words} |"
+            f"| {options.storage} | {options.processes} | {library} | {ask:.1f} | {tell:.1f} "
+            f"| {late:.0f} | {words} |"
         )
 
 

@@ -1,11 +1,14 @@
-"""Molecules by search in the latent of a SELFIES VAE, by draws of it, and by screening: tables of docs/molecules.md.
+"""Molecule benchmarks: latent search in a SELFIES VAE, sampling and screening.
+
+The tables appear in docs/molecules.md.
 
     python experiments/molecules.py --data zinc29k.smi --storage sqlite:///molecules.db
 
-``--data`` is a file with one SMILES a line: a part of ZINC-250k (the files valid.txt and test.txt in JTVAE/data/zinc of
-https://github.com/pascalnotin/uncertainty_guided_optimization, MIT). The first run trains the VAE and keeps it in
-``$BO_INVERT_CACHE``. Studies are kept in the storage, so the same line resumes after an interruption. Other seeds for a
-first look, and one method: ``--seeds 100 101 --methods pcn --out /tmp``.
+``--data`` is a file with one SMILES a line: a part of ZINC-250k (the files valid.txt and test.txt
+in JTVAE/data/zinc of https://github.com/pascalnotin/uncertainty_guided_optimization, MIT). The
+first run trains the VAE and caches it in ``$BO_INVERT_CACHE``. The storage holds the studies; the
+same command resumes after an interruption. A quick look with other seeds and one method:
+``--seeds 100 101 --methods pcn --out .``.
 """
 
 from __future__ import annotations
@@ -29,10 +32,10 @@ ROOT = Path(__file__).parents[1]
 SEEDS = range(10)
 BUDGET = 500
 BATCH = 10
-#: A find counts as plausible if it looks as real as all but the outer 5 % of real molecules.
+#: A molecule counts as plausible above the lowest 5 % of plausibility of real molecules.
 PLAUSIBLE = 0.05
 PCN = {"name": "pcn", "options": {"components": 48, "steps": 30}}
-#: Label -> strategy, and the share of the latent that is searched; ``screening`` is the file itself.
+#: Label -> strategy and searched share of the latent; ``screening`` evaluates file rows.
 METHODS: dict[str, tuple[Any, float]] = {
     "screening": ("random", 1.0),
     "best of N": ("prior", 1.0),
@@ -49,7 +52,7 @@ METHODS: dict[str, tuple[Any, float]] = {
 
 
 class Library(bi.Box):
-    """The molecules of a file, by row."""
+    """Search space of the molecules of a file, by row number."""
 
     def __init__(self, smiles: Sequence[str]) -> None:
         super().__init__({"row": bi.Int(0, len(smiles) - 1)})
@@ -61,19 +64,21 @@ class Library(bi.Box):
 
 def posed(made: Materials, name: str, label: str) -> bi.Problem:
     return bi.Problem(
-        Library(made.smiles) if label == "screening" else made.latent, PROPERTIES[name], bi.Maximize(), outputs=[name],
-        name=name, draw=picture, realism=METHODS[label][1], plausibility=made.realism,
+        Library(made.smiles) if label == "screening" else made.latent, PROPERTIES[name],
+        bi.Maximize(), outputs=[name], name=name, draw=picture, realism=METHODS[label][1],
+        plausibility=made.realism,
     )  # fmt: skip
 
 
 def rows(made: Materials, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row for each run, as they end; the storage knows those that ended earlier."""
+    """Yield one row per completed run; completed runs are read from the storage."""
     for seed in options.seeds:
         for name in options.properties:
             for label in options.methods:
                 comparison = bi.compare(
-                    {name: posed(made, name, label)}, {label: METHODS[label][0]}, budget=options.budget, seeds=[seed],
-                    batch=options.batch, storage=options.storage, raise_errors=True,
+                    {name: posed(made, name, label)}, {label: METHODS[label][0]},
+                    budget=options.budget, seeds=[seed], batch=options.batch,
+                    storage=options.storage, raise_errors=True,
                 )  # fmt: skip
                 run = comparison.runs[0]
                 study = bi.Study.open(
@@ -81,27 +86,36 @@ def rows(made: Materials, options: argparse.Namespace) -> Iterator[dict[str, Any
                     options.storage,
                     problem=posed(made, name, label),
                 )
-                told = {t.design: -t.loss for t in study.trials if t.loss is not None}
-                ranked = sorted(told, key=lambda smiles: -told[smiles])
+                observed = {t.design: -t.loss for t in study.trials if t.loss is not None}
+                ranked = sorted(observed, key=lambda smiles: -observed[smiles])
                 realism = made.realism(ranked)
                 (sa, *_), (likeness, *_) = made.realism.scores(ranked[:1])
                 sound = [
-                    told[one]
+                    observed[one]
                     for one, real in zip(ranked, realism, strict=True)
                     if real >= PLAUSIBLE
                 ]
                 yield {
-                    "property": name, "method": label, "seed": seed, "calls": run.bill.calls,
-                    "score": told[ranked[0]], "realism": realism[0], "sa": sa, "tanimoto": likeness,
-                    "plausible_score": max(sound, default=np.nan), "plausible_share": len(sound) / len(told),
-                    "different": len(told), "ask_seconds": run.ask_seconds, "smiles": ranked[0],
-                }  # fmt: skip
+                    "property": name,
+                    "method": label,
+                    "seed": seed,
+                    "calls": run.bill.calls,
+                    "score": observed[ranked[0]],
+                    "realism": realism[0],
+                    "sa": sa,
+                    "tanimoto": likeness,
+                    "plausible_score": max(sound, default=np.nan),
+                    "plausible_share": len(sound) / len(observed),
+                    "different": len(observed),
+                    "ask_seconds": run.ask_seconds,
+                    "smiles": ranked[0],
+                }
 
 
 def tables(
     made: Materials, found: Sequence[dict[str, Any]], best: dict[str, tuple[float, float]]
 ) -> str:
-    """Markdown: for each property the methods, best first."""
+    """Return a Markdown table of the methods per property, best first."""
     parts = []
     for name in dict.fromkeys(row["property"] for row in found):
         of = {
@@ -110,12 +124,13 @@ def tables(
         }
         of = {label: runs for label, runs in of.items() if runs}
         head = (
-            f"**{name}**; the best of all {len(made.smiles):,} molecules of the file has {best[name][0]:.3f}, the best "
-            f"plausible one {best[name][1]:.3f}"
+            f"**{name}**; the best of all {len(made.smiles):,} molecules of the file has "
+            f"{best[name][0]:.3f}, the best plausible one {best[name][1]:.3f}"
         )
         columns = (
-            "| method | seeds | best found | its plausibility | its SA | its Tanimoto | best plausible | p, screening | "
-            "p, best of N | distinct designs | seconds of one ask |"
+            "| method | seeds | best found | its plausibility | its SA | its Tanimoto "
+            "| best plausible | p, screening | p, best of N | distinct designs "
+            "| seconds of one ask |"
         )
         lines = [head, "", columns, "|---|---:|---|---|---|---|---|---:|---:|---:|---:|"]
         order = sorted(
@@ -131,9 +146,8 @@ def tables(
             seconds = np.median([r["ask_seconds"] or 0.0 for r in runs])
             tests = [against[rival].get(label, "") for rival in against]
             different = f"{np.median([r['different'] for r in runs]):.0f}"
-            lines.append(
-                f"| {' | '.join([label, str(len(runs)), *cells, *tests, different, f'{seconds:.2g}'])} |"
-            )
+            row = [label, str(len(runs)), *cells, *tests, different, f"{seconds:.2g}"]
+            lines.append(f"| {' | '.join(row)} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
@@ -144,7 +158,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _p_values(of: dict[str, list[dict[str, Any]]], rival: str) -> dict[str, str]:
-    """Wilcoxon's signed-rank test of the best plausible scores against a rival's, Holm-adjusted, with who leads."""
+    """Compare best plausible scores with a rival's by Holm-adjusted signed-rank tests."""
     if rival not in of:
         return {}
     theirs = {r["seed"]: r["plausible_score"] for r in of[rival]}
@@ -160,16 +174,18 @@ def _p_values(of: dict[str, list[dict[str, Any]]], rival: str) -> dict[str, str]
 
 
 def latent_line(made: Materials) -> str:
-    """Validity, uniqueness, novelty and realism of 2,000 draws of the latent's measured distribution."""
+    """Describe validity, uniqueness, novelty and plausibility of 2,000 samples of the latent."""
     drawn = made.latent.decode(made.latent.sample(np.random.default_rng(0), 2000))
     known, sound = set(made.smiles), [one for one in drawn if one]
     real = made.realism(sound)
     return (
         f"The VAE: {made.training.epochs} epochs in {made.training.seconds / 60:.0f} minutes. "
         + ", ".join(f"{key} {value:.3g}" for key, value in made.training.figures.items())
-        + f".\n\nOf 2,000 draws of the measured distribution of codes {len(sound) / len(drawn):.1%} are molecules, "
-        f"{len(set(sound)) / len(sound):.1%} differ, {np.mean([one not in known for one in sound]):.1%} are new; "
-        f"{np.mean(real >= PLAUSIBLE):.1%} have a plausibility of {PLAUSIBLE} or more, the median is {np.median(real):.2f}."
+        + f".\n\n2,000 samples of the measured distribution of codes: {len(sound) / len(drawn):.1%} "
+        f"are molecules, {len(set(sound)) / len(sound):.1%} differ, "
+        f"{np.mean([one not in known for one in sound]):.1%} are new; "
+        f"{np.mean(real >= PLAUSIBLE):.1%} have a plausibility of {PLAUSIBLE} or more, "
+        f"the median is {np.median(real):.2f}."
     )
 
 
@@ -204,7 +220,7 @@ def main() -> None:
         best[name] = (float(values[top[0]]), float(values[top[sound]].max()))
     found: list[dict[str, Any]] = []
     if options.report:
-        found = kept(options.out / "molecules.csv")
+        found = read_rows(options.out / "molecules.csv")
         write(tables(made, found, best), latent_line(made), found, options.out)
         return
     for row in rows(made, options):
@@ -215,8 +231,8 @@ def main() -> None:
         write(tables(made, found, best), latent_line(made), found, options.out)
 
 
-def kept(path: Path) -> list[dict[str, Any]]:
-    """The rows of a CSV file that ``write`` wrote."""
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a CSV file of ``write``."""
     with path.open(newline="", encoding="utf-8") as file:
         texts = ("property", "method", "smiles")
         return [
@@ -226,7 +242,7 @@ def kept(path: Path) -> list[dict[str, Any]]:
 
 
 def write(table: str, line: str, found: Sequence[dict[str, Any]], out: Path) -> None:
-    """Every run as one row of molecules.csv, and the tables into the marked place of molecules.md, where it is."""
+    """Write the runs to molecules.csv and the tables to their marked place in molecules.md."""
     with (out / "molecules.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
         writer.writeheader()

@@ -1,16 +1,16 @@
-"""Seconds per ask by dimension d, told trials n and batch q: any strategies side by side, in one run.
+"""Seconds per ask by dimension d, observations n and batch size q, for several strategies.
 
     OMP_NUM_THREADS=1 python experiments/overhead.py auto gp ax botorch 'optuna:{"sampler": "gp"}' \\
         --cells 16,100,1 16,100,4 16,300,1 --reference ax
 
-Every round asks each strategy once, in rotating order, on a new log of n told trials of a smooth function, the same log
-for all; no call of an oracle is timed. "cold" is an ask without a memo. Strategies that keep a memo in the log go on
-from there: "warm" asks know the answers to the ask before and carry its memo. For Ax and Optuna only the seconds inside
-their own call count, not those of building their state from our log.
+Every round asks each strategy once, in rotating order. All strategies get the same new log of
+n observations of a smooth function. Oracle calls are not timed. A "cold" ask has no memo. A "warm"
+ask follows the outcomes of the ask before and gets its memo. For Ax and Optuna only the seconds
+inside their own call count, without the rebuild of their state from our log.
 
-A strategy whose ask takes longer than ``--limit`` is stopped there, and left out of every cell that is larger in all
-respects. Once it has used ``--spend`` seconds in a cell it is not asked in further rounds of it. After every cell the
-raw figures are written to OUT.json and the medians to OUT.md.
+An ask is stopped after ``--limit`` seconds; its strategy skips every cell that is larger in all
+respects. A strategy that used ``--spend`` seconds in a cell skips the remaining rounds. After
+every cell the script writes raw figures to OUT.json and medians to OUT.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from asking import OverLimit, import_everything, timed_asks, told_study
+from asking import OverLimit, import_everything, observed_study, timed_asks
 from entrants import Cell, Entrant, add_arguments, cells_of, seconds, write
 
 Record = dict[str, Any]
@@ -61,7 +61,7 @@ def main() -> None:
     for entrant in options.strategies:
         try:
             import_everything(entrant, options.space, options.outputs, options.limit)
-        except (Exception, OverLimit) as error:  # said again, cell by cell
+        except (Exception, OverLimit) as error:  # each cell reports it again
             print(f"{entrant.label}: {type(error).__name__}: {error}", flush=True)
     records: list[Record] = []
     for cell in cells_of(options):
@@ -75,7 +75,7 @@ def main() -> None:
 def measured(
     entrants: Sequence[Entrant], cell: Cell, options: argparse.Namespace, before: Sequence[Record]
 ) -> list[Record]:
-    """All rounds of one cell; what was skipped or went wrong is recorded too."""
+    """Run all rounds of one cell; record skipped and failed asks too."""
     records: list[Record] = []
     going = {entrant.label: entrant for entrant in entrants}
     spent = dict.fromkeys(going, 0.0)
@@ -96,7 +96,7 @@ def measured(
     for turn in range(options.rounds):
         for label in rotated(list(going), turn):
             head = {"strategy": label, **cell._asdict(), "round": turn}
-            study = told_study(cell, options.space, options.outputs, seed=options.seed + turn)
+            study = observed_study(cell, options.space, options.outputs, seed=options.seed + turn)
             started, kind = time.perf_counter(), "cold"
             try:
                 for timing in timed_asks(going[label], study, cell.q, options.warm, options.limit):
@@ -117,18 +117,18 @@ def measured(
             spent[label] += time.perf_counter() - started
             if spent[label] > options.spend:
                 going.pop(label, None)
-            print(f"{cell}, round {turn}, {label}: {said(records[-1])}", flush=True)
+            print(f"{cell}, round {turn}, {label}: {summary(records[-1])}", flush=True)
     return records
 
 
 def rotated(labels: list[str], turn: int) -> list[str]:
-    """Another one first in every round."""
+    """Rotate the labels by the round number."""
     first = turn % max(1, len(labels))
     return labels[first:] + labels[:first]
 
 
-def said(record: Record) -> str:
-    """One record in a few words."""
+def summary(record: Record) -> str:
+    """Summarize one record."""
     if "wall" in record:
         return f"{seconds(record['wall'])} s ({record['kind']})"
     return (
@@ -139,16 +139,19 @@ def said(record: Record) -> str:
 
 
 class Shown(NamedTuple):
-    """What stands in a table for one strategy, kind and cell."""
+    """Table entry of one strategy, kind and cell."""
 
     text: str = ""
     value: float | None = None
     bound: bool = False
-    """The value is a lower bound: the ask was stopped."""
+    """True if the value is a lower bound, because the ask was stopped."""
 
 
 def shown(records: Iterable[Record], clock: str, rounds: int) -> Shown:
-    """Of the records of one strategy, kind and cell. A stopped ask counts as infinitely long."""
+    """Summarize the records of one strategy, kind and cell.
+
+    A stopped ask counts as infinitely long.
+    """
     found = list(records)
     if any("skipped" in record for record in found):
         return Shown("not tried")
@@ -171,25 +174,26 @@ def shown(records: Iterable[Record], clock: str, rounds: int) -> Shown:
 
 
 def tables(records: Sequence[Record], reference: str | None, rounds: int) -> str:
-    """Median seconds (of warm asks also the most), then CPU seconds; behind them what multiple the reference takes.
+    """Return tables of median seconds and CPU seconds, with multiples of the reference.
 
-    Cold asks are compared with the reference's cold ones, warm asks with its warm ones. Where it keeps no memo and has
-    none, its asks are all alike, and the words above the table say that warm asks are compared with these.
+    Warm asks also show the maximum. Cold asks are compared with the reference's cold asks, warm
+    asks with its warm asks. A reference without a memo has cold asks only; the caption then
+    states that warm asks are compared with these.
     """
     labels = list(dict.fromkeys(record["strategy"] for record in records))
-    kept = {record["strategy"] for record in records if record.get("kind") == "warm"}
+    with_memo = {record["strategy"] for record in records if record.get("kind") == "warm"}
     columns = [
         (label, kind)
         for label in labels
         for kind in ("cold", "warm")
-        if kind == "cold" or label in kept
+        if kind == "cold" or label in with_memo
     ]
-    heads = [f"{label}, {kind}" if label in kept else label for label, kind in columns]
-    basis_of = {"cold": "cold", "warm": "warm" if reference in kept else "cold"}
+    heads = [f"{label}, {kind}" if label in with_memo else label for label, kind in columns]
+    basis_of = {"cold": "cold", "warm": "warm" if reference in with_memo else "cold"}
     brackets = f"; in brackets, how many times as long `{reference}` takes" if reference else ""
-    if reference in kept:
+    if reference in with_memo:
         brackets += ", cold by cold and warm by warm"
-    elif reference and kept:
+    elif reference and with_memo:
         brackets += f"; `{reference}` has cold asks alone, and warm ones are compared with these"
     text = ""
     for clock, words in (("wall", "seconds"), ("cpu", "CPU seconds")):
@@ -220,7 +224,7 @@ def tables(records: Sequence[Record], reference: str | None, rounds: int) -> str
 
 
 def ratio(reference: Shown, own: Shown) -> str:
-    """`` (34x)``; nothing without two figures, ``>`` where the reference was stopped."""
+    """Format the ratio as `` (34x)``; empty without two figures, ``>`` for a stopped reference."""
     if not reference.value or not own.value or own.bound:
         return ""
     times = reference.value / own.value

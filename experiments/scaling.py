@@ -1,16 +1,16 @@
-"""How an ask scales: seconds and peak memory with thousands of told trials, hundreds of dimensions, large batches.
+"""Scaling of an ask: seconds and peak memory by observations, dimensions and batch size.
 
     OMP_NUM_THREADS=1 python experiments/scaling.py auto turbo --cells 64,1000,1 64,10000,100
     OMP_NUM_THREADS=1 python experiments/scaling.py spherical --space latent --cells 512,2000,1
     OMP_NUM_THREADS=1 python experiments/scaling.py auto ax --from-cold 5
 
-Every cell runs in a process of its own, so that its peak memory is its own. "before" is the peak when everything is
-imported and the log is there, "peak" the peak after the last ask. A process that takes longer than ``--limit`` is
-ended, and what it has reported until then stands.
+Every cell runs in a separate process, which isolates its peak memory. "before" is the peak after
+the imports and the creation of the log, "peak" the peak after the last ask. A process is ended
+after ``--limit`` seconds; its reports until then count.
 
-With ``--from-cold`` fresh interpreters are timed from their start to their first proposal, imports included: for an
-empty study, and for one with 20 told trials in 6 dimensions, where a model is needed; medians of so many starts.
-Figures go to OUT.json and OUT.md.
+``--from-cold TIMES`` measures fresh interpreters from their start to the first proposal, imports
+included: for an empty study and for 20 observations in 6 dimensions, which need a model. The table
+shows medians of TIMES starts. Figures go to OUT.json and OUT.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from asking import import_everything, timed_asks, told_study
+from asking import import_everything, observed_study, timed_asks
 from entrants import Cell, Entrant, add_arguments, cells_of, seconds, write
 
 Record = dict[str, Any]
@@ -65,7 +65,10 @@ def main() -> None:
 
 
 def child(entrant: Entrant, cell: Cell, options: argparse.Namespace) -> list[Record]:
-    """Run one cell in a fresh interpreter and collect what it reports; the last record may say why it ended early."""
+    """Run one cell in a fresh interpreter and collect its records.
+
+    The last record may hold the reason of an early end.
+    """
     head: Record = {"strategy": entrant.label, **cell._asdict()}
     manner, warm = ("bare", 0) if options.from_cold else ("imported", options.warm)
     command = [
@@ -104,11 +107,11 @@ def child(entrant: Entrant, cell: Cell, options: argparse.Namespace) -> list[Rec
 
 
 def report(options: argparse.Namespace) -> None:
-    """In the child: one line of JSON for every stage, as soon as it is reached."""
+    """Print one line of JSON per completed stage, in the subprocess."""
     (entrant,), (cell,) = options.strategies, options.cells
     if options.child == "imported":
         import_everything(entrant, options.space, options.outputs)
-    study = told_study(cell, options.space, options.outputs, options.seed)
+    study = observed_study(cell, options.space, options.outputs, options.seed)
     say("told")
     stage = "cold"
     for timing in timed_asks(entrant, study, cell.q, options.warm):
@@ -126,14 +129,17 @@ def say(stage: str, **figures: float) -> None:
 
 
 def peak_megabytes() -> float:
-    """The most memory this process ever held. Linux counts in KiB, macOS in bytes."""
+    """Return the peak memory of this process. Linux counts in KiB, macOS in bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(most / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def table(records: Sequence[Record]) -> str:
-    """One row per cell and strategy."""
-    text = "| strategy | d | n | q | cold ask, s | CPU, s | warm ask, s | CPU, s | before, MB | peak, MB | |\n"
+    """Return one row per cell and strategy."""
+    text = (
+        "| strategy | d | n | q | cold ask, s | CPU, s | warm ask, s | CPU, s "
+        "| before, MB | peak, MB | |\n"
+    )
     text += "|---" * 11 + "|\n"
     for (label, *cell), rows in grouped(records):
         figures = [
@@ -152,9 +158,9 @@ def table(records: Sequence[Record]) -> str:
 
 
 def starts(records: Sequence[Record]) -> str:
-    """Median seconds from the start of an interpreter to its first proposal."""
+    """Return median seconds from the start of an interpreter to its first proposal."""
     text = (
-        "| strategy | told trials | start to proposal, s | CPU, s | ask alone, s | peak, MB | |\n"
+        "| strategy | observations | start to proposal, s | CPU, s | ask alone, s | peak, MB | |\n"
     )
     text += "|---" * 7 + "|\n"
     for (label, _, n, _), rows in grouped(records):
@@ -167,7 +173,7 @@ def starts(records: Sequence[Record]) -> str:
 
 
 def grouped(records: Sequence[Record]) -> Iterable[tuple[tuple[Any, ...], list[Record]]]:
-    """Records by strategy and cell, in order."""
+    """Group records by strategy and cell, in order."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         groups.setdefault(tuple(record[key] for key in ("strategy", "d", "n", "q")), []).append(
@@ -177,7 +183,7 @@ def grouped(records: Sequence[Record]) -> Iterable[tuple[tuple[Any, ...], list[R
 
 
 def middle(values: Sequence[float]) -> str:
-    """The median, and the most of several."""
+    """Format the median and, for several values, the maximum."""
     if not values:
         return ""
     return seconds(median(values)) + (f" to {seconds(max(values))}" if len(values) > 1 else "")

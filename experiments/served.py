@@ -1,4 +1,4 @@
-"""Many workers on one server: throughput, latencies of ask and tell, memory; and a study of very many trials.
+"""Load test of one server: throughput, latencies of ask and tell, and memory.
 
 python experiments/served.py --workers 50 --seconds 120
 python experiments/served.py --workers 4 --seconds 20 --trials 100000
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--strategy", default="random")
     parser.add_argument(
-        "--trials", type=int, default=0, help="that are there before the workers begin"
+        "--trials", type=int, default=0, help="trials in the study before the workers start"
     )
     parser.add_argument("--dim", type=int, default=6)
     options = parser.parse_args()
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def run(served: Served, options: argparse.Namespace) -> None:
-    """Print what the workers saw."""
+    """Run the workers and print throughput, latencies and memory."""
     headers = {"Authorization": f"Bearer {served.token}"}
     began = time.perf_counter()
     first = httpx.get(f"{served.url}/v1/studies/s", headers=headers, timeout=120.0).json()
@@ -79,9 +79,11 @@ def run(served: Served, options: argparse.Namespace) -> None:
                 for trial in asked.json()["trials"]:
                     body = {"attempt": trial["attempt"], "outputs": sum(trial["point"])}
                     path = f"/v1/studies/s/trials/{trial['number']}/tell"
-                    told = timed(tells, lambda path=path, body=body: client.post(path, json=body))
-                    if told.status_code != 200:
-                        wrong.append(told.text)
+                    response = timed(
+                        tells, lambda path=path, body=body: client.post(path, json=body)
+                    )
+                    if response.status_code != 200:
+                        wrong.append(response.text)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(options.workers)]
     for thread in threads:
@@ -96,10 +98,12 @@ def run(served: Served, options: argparse.Namespace) -> None:
         "a tell was lost"
     )
     print(
-        f"{options.workers} workers, {options.strategy}, {first['trials']} trials before, {last['trials']} after"
+        f"{options.workers} workers, {options.strategy}, {first['trials']} trials before, "
+        f"{last['trials']} after"
     )
     print(
-        f"opened in {opened:.2f} s; {len(tells) / options.seconds:.0f} trials a second; {len(wrong)} refused"
+        f"opened in {opened:.2f} s; {len(tells) / options.seconds:.0f} trials a second; "
+        f"{len(wrong)} refused"
     )
     for what, seconds in (("ask", asks), ("tell", tells)):
         middle, late = 1000.0 * np.quantile(seconds, [0.5, 0.99])
@@ -109,7 +113,8 @@ def run(served: Served, options: argparse.Namespace) -> None:
     print(f"tell: first half {early:.1f} ms, second half {later:.1f} ms")
     start, middle, finish = memory[0], memory[len(memory) // 2], memory[-1]
     print(
-        f"memory of the server: {start:.0f} MB at first, {middle:.0f} MB half way, {finish:.0f} MB at last"
+        f"memory of the server: {start:.0f} MB at first, {middle:.0f} MB half way, "
+        f"{finish:.0f} MB at last"
     )
 
 
@@ -121,7 +126,7 @@ def timed(into: list[float], call: Any) -> httpx.Response:
 
 
 def resident(pid: int) -> float:
-    """Megabytes of a process in memory."""
+    """Return the resident memory of a process in MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """Of a database that may be written to: a server made for the tests, or the one in ``BO_INVERT_TEST_POSTGRES``."""
+    """URL of a writable database: ``BO_INVERT_TEST_POSTGRES`` or a server of the tests."""
     given = os.environ.get("BO_INVERT_TEST_POSTGRES")
     if given:
         yield given

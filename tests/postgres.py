@@ -63,7 +63,7 @@ def server() -> Iterator[str]:
 
 @contextmanager
 def stopped(url: str) -> Iterator[None]:
-    """The server of this URL is down for a while; whoever is connected is thrown out."""
+    """Stop the server of this URL for the duration; it closes all connections."""
     port = url.rpartition(":")[2].split("/")[0]
     files = [Path(file) for file in glob.glob(f"{tempfile.gettempdir()}/pg-*/data/postmaster.pid")]
     (data,) = [file.parent for file in files if port in file.read_text().split()]

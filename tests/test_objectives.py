@@ -89,9 +89,13 @@ def test_the_loss_of_a_target_is_zero_there_and_only_there(
 def test_losses_are_the_same_for_tensors() -> None:
     torch = pytest.importorskip("torch")
     objectives: list[Objective] = [
-        Minimize("b"), Maximize("b"), Target([1.0, 0.0, 2.0], scale=[1.0, 2.0, 4.0]), Target({"c": 1.0, "a": 2.0}),
-        Composite(lambda y: (y**2).sum(-1)), Composite(lambda y: (y[..., 0] - y[..., 1]) ** 2, ("c", "a")),
-    ]  # fmt: skip
+        Minimize("b"),
+        Maximize("b"),
+        Target([1.0, 0.0, 2.0], scale=[1.0, 2.0, 4.0]),
+        Target({"c": 1.0, "a": 2.0}),
+        Composite(lambda y: (y**2).sum(-1)),
+        Composite(lambda y: (y[..., 0] - y[..., 1]) ** 2, ("c", "a")),
+    ]
     samples = np.stack([Y, Y + 0.5, -Y])
     for objective in objectives:
         bound = objective.bind(NAMES)

@@ -118,7 +118,7 @@ def texts(data: object) -> Iterator[str]:
 def printed_by(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
 ) -> str:
-    """What a command prints, to both streams."""
+    """Return the output of a command on both streams."""
     monkeypatch.setattr("sys.argv", ["bo-invert", *words])
     with pytest.raises(SystemExit):
         cli.main()

@@ -281,7 +281,7 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
 
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "none of it")
-    assert now() is None, "installed into the repository of somebody else"
+    assert now() is None, "installed into a foreign repository"
     git("add", ".")
     git("commit", "-q", "-m", "one")
     assert now() == git("rev-parse", "--short=12", "HEAD")
@@ -369,11 +369,11 @@ def test_a_report_warns_of_lines_of_different_code() -> None:
         ("method", "a", "code of a", "pack 1", "c-code of a", 4, "p, q"),
         ("method", "a", "other", "pack 1", "c2", 2, "p, q"),
     )
-    told = bench_markdown(BenchmarkRuns(tuple(newer), (2,), "a"))
-    assert told.startswith(
+    text = bench_markdown(BenchmarkRuns(tuple(newer), (2,), "a"))
+    assert text.startswith(
         "**Warning: results of different code under one name.** The last table lists them."
     )
-    assert told.rindex("\n**") == told.index(
+    assert text.rindex("\n**") == text.index(
         "\n**Warning: results of different code under one name**"
     )
 
@@ -391,7 +391,7 @@ def test_a_change_of_the_loop_is_one_row_for_all_problems() -> None:
     )
 
 
-def test_a_report_warns_of_packages_problems_and_what_nobody_noted() -> None:
+def test_a_report_warns_of_different_packages_and_problems_and_of_missing_provenance() -> None:
     runs = [a_run("a", "p", 0, "x"), a_run("a", "p", 1, "x", version="2")]
     assert [row[3] for row in provenance_table(runs).rows] == ["pack 1", "pack 2"]
     runs = [a_run("a", "p", 0, "x", posed="one"), a_run("b", "p", 0, "y", posed="two")]

@@ -64,9 +64,16 @@ def a_run(
     curve = np.minimum.accumulate(np.array(losses, dtype=float))
     finds = (Find(0, np.zeros(1), np.zeros(1), float(curve[-1])),) if losses else ()
     return Run(
-        label, problem, seed, {"name": label}, len(losses), calls=np.arange(1, len(losses) + 1), losses=curve,
-        finds=finds, status=status,
-    )  # fmt: skip
+        label,
+        problem,
+        seed,
+        {"name": label},
+        len(losses),
+        calls=np.arange(1, len(losses) + 1),
+        losses=curve,
+        finds=finds,
+        status=status,
+    )
 
 
 # ---------------------------------------------------------------------- running
@@ -379,9 +386,13 @@ def test_ranks_use_the_pairs_that_all_have_and_weigh_problems_alike() -> None:
 
 def test_a_refusing_method_is_listed() -> None:
     runs = (
-        a_run([3, 2], "a"), a_run([4, 1], "b"), a_run([3, 2], "a", seed=1), a_run([4, 1], "b", seed=1),
-        a_run([], "c", status=Status.REFUSED), replace(a_run([5, 5], "d"), status=Status.ERROR, ended="oops"),
-    )  # fmt: skip
+        a_run([3, 2], "a"),
+        a_run([4, 1], "b"),
+        a_run([3, 2], "a", seed=1),
+        a_run([4, 1], "b", seed=1),
+        a_run([], "c", status=Status.REFUSED),
+        replace(a_run([5, 5], "d"), status=Status.ERROR, ended="oops"),
+    )
     tables = benchmark_tables(BenchmarkRuns(runs, (1, 2), "a"))
     after = next(table for table in tables if table.caption == "After 2 calls")
     assert {row[0]: row[1:] for row in after.rows}["c"] == ("0", "refused")
@@ -433,8 +444,19 @@ def _loss(problem: bi.Problem, point: np.ndarray) -> float:
 def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n{BEGIN}\nold\n{END}\ntail\n")
-    line = ["bench", "--problems", "sine", "--strategies", "random,sobol", "--seeds", "2", "--budget", "60",
-            "--results", str(tmp_path / "results")]  # fmt: skip
+    line = [
+        "bench",
+        "--problems",
+        "sine",
+        "--strategies",
+        "random,sobol",
+        "--seeds",
+        "2",
+        "--budget",
+        "60",
+        "--results",
+        str(tmp_path / "results"),
+    ]
     outcome = CliRunner().invoke(
         app, [*line, "--report", str(tmp_path / "report"), "--page", str(page)]
     )
@@ -464,8 +486,19 @@ def test_the_command_line_runs_lists_and_reports(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_the_command_line_says_what_it_is_at(tmp_path: Path) -> None:
-    line = ["bench", "--problems", "sine", "--strategies", "random", "--seeds", "2", "--budget", "5", "--results",
-            str(tmp_path)]  # fmt: skip
+    line = [
+        "bench",
+        "--problems",
+        "sine",
+        "--strategies",
+        "random",
+        "--seeds",
+        "2",
+        "--budget",
+        "5",
+        "--results",
+        str(tmp_path),
+    ]
     printed = CliRunner().invoke(app, line).stderr
     plan, begun, ended = (printed.index(words) for words in (
         "2 runs (1 problem, 1 method, 2 seeds, 5 calls): none done, 2 left",

@@ -321,8 +321,19 @@ def test_tables_tell_what_was_found_in_the_user_s_own_quantity(
 
 @pytest.mark.filterwarnings("ignore:.*no trial gave outputs yet")
 def test_when_every_call_fails_the_answer_is_one(bo: Command) -> None:
-    answer = bo("run", "tuning.py:failing", "--strategy", "random", "--budget", "4", "--storage", "runs.db", "--quiet",
-                "--format", "json")  # fmt: skip
+    answer = bo(
+        "run",
+        "tuning.py:failing",
+        "--strategy",
+        "random",
+        "--budget",
+        "4",
+        "--storage",
+        "runs.db",
+        "--quiet",
+        "--format",
+        "json",
+    )
     assert answer.code == 1
     assert json.loads(answer.out)["best_loss"] is None
     assert "4 of 4 trials failed. Last error: RuntimeError: no licence" in answer.err
@@ -482,8 +493,25 @@ def test_demo_passes_its_options_on(bo: Command, monkeypatch: pytest.MonkeyPatch
         return Comparison(())
 
     monkeypatch.setattr(demo, "run_demo", run_demo)
-    answer = bo("demo", "--target", "0.5", "--budget", "100", "--seed", "3", "--out", "there", "--oracle", "network",
-                "--methods", "gp,prior", "--short", "--quiet", "--format", "json")  # fmt: skip
+    answer = bo(
+        "demo",
+        "--target",
+        "0.5",
+        "--budget",
+        "100",
+        "--seed",
+        "3",
+        "--out",
+        "there",
+        "--oracle",
+        "network",
+        "--methods",
+        "gp,prior",
+        "--short",
+        "--quiet",
+        "--format",
+        "json",
+    )
     assert (answer.code, json.loads(answer.out)) == (1, [])
     assert given == {
         "target": 0.5,
@@ -505,9 +533,14 @@ def test_settings_are_read_as_json_or_text() -> None:
 
 
 def test_titles_of_problems() -> None:
-    assert [problem_title(s) for s in ("arm", "a/b/tuning.py", "tuning.py:aimed", r"C:\x\y.py:z")] == [
-        "arm", "tuning", "aimed", "z",
-    ]  # fmt: skip
+    assert [
+        problem_title(s) for s in ("arm", "a/b/tuning.py", "tuning.py:aimed", r"C:\x\y.py:z")
+    ] == [
+        "arm",
+        "tuning",
+        "aimed",
+        "z",
+    ]
 
 
 def test_a_file_that_does_not_load_is_named_with_its_line(bo: Command, tmp_path: Path) -> None:
@@ -530,8 +563,22 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(
         TUNING.replace("return (x", "import time; time.sleep(0.1); return (x")
     )
-    line = [sys.executable, "-m", "bo_invert.cli", "run", "slow.py", "--strategy", "random", "--budget", "1000",
-            "--storage", "runs.db", "--name", "my study", "--quiet"]  # fmt: skip
+    line = [
+        sys.executable,
+        "-m",
+        "bo_invert.cli",
+        "run",
+        "slow.py",
+        "--strategy",
+        "random",
+        "--budget",
+        "1000",
+        "--storage",
+        "runs.db",
+        "--name",
+        "my study",
+        "--quiet",
+    ]
     process = subprocess.Popen(
         line,
         cwd=tmp_path,

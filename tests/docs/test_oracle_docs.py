@@ -1,4 +1,4 @@
-"""What docs/oracles.md shows works as it stands there."""
+"""Tests of the examples in docs/oracles.md."""
 
 from __future__ import annotations
 

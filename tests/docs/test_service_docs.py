@@ -1,4 +1,4 @@
-"""What docs/service.md tells people to run works as it stands there."""
+"""Tests of the commands in docs/service.md."""
 
 from __future__ import annotations
 
@@ -30,8 +30,12 @@ def test_a_whole_search_with_curl(tmp_path: Path, server: Served) -> None:
     script = script.replace("http://127.0.0.1:8765", server.url)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path, env={**os.environ, "TOKEN": server.token}, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env={**os.environ, "TOKEN": server.token},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
     assert done.returncode == 0, done.stderr
     best = json.loads(done.stdout)["best"]
     assert bi.Study.open("kettle", server.url, token=server.token).spent.values == 12

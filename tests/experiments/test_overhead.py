@@ -59,12 +59,12 @@ def test_the_grid_is_a_product_or_a_list(scripts: Any) -> None:
 
 
 @pytest.mark.parametrize(("space", "outputs"), [("box", 1), ("box", 3), ("latent", 1)])
-def test_logs_are_told_plausible_and_new_for_every_seed(
+def test_logs_have_observations_in_the_domain_that_depend_on_the_seed(
     scripts: Any, space: str, outputs: int
 ) -> None:
     cell = scripts.entrants.Cell(5, 40, 2)
     study, same, other = (
-        scripts.asking.told_study(cell, space, outputs, seed) for seed in (3, 3, 4)
+        scripts.asking.observed_study(cell, space, outputs, seed) for seed in (3, 3, 4)
     )
     assert len(study.trials) == 40
     assert all(trial.state == "completed" for trial in study.trials)
@@ -92,7 +92,7 @@ def test_warm_asks_know_the_answers_and_carry_the_memo(
         return Proposal(ask(self, statement, trials, request).queries, {"asks": len(seen)})
 
     monkeypatch.setattr(kind, "ask", noted)
-    study = scripts.asking.told_study(scripts.entrants.Cell(3, 20, 4))
+    study = scripts.asking.observed_study(scripts.entrants.Cell(3, 20, 4))
     timings = list(scripts.asking.timed_asks(scripts.entrants.Entrant("random"), study, 4, warm=2))
     assert seen == [(20, None), (24, {"asks": 1}), (28, {"asks": 2})]
     assert [timing.queries for timing in timings] == [4, 4, 4]
@@ -100,7 +100,7 @@ def test_warm_asks_know_the_answers_and_carry_the_memo(
 
 
 def test_without_a_memo_there_is_one_ask(scripts: Any) -> None:
-    study = scripts.asking.told_study(scripts.entrants.Cell(3, 20, 1))
+    study = scripts.asking.observed_study(scripts.entrants.Cell(3, 20, 1))
     assert (
         len(list(scripts.asking.timed_asks(scripts.entrants.Entrant("random"), study, 1, warm=5)))
         == 1
@@ -114,7 +114,7 @@ def test_a_long_ask_is_stopped(scripts: Any, monkeypatch: pytest.MonkeyPatch) ->
                 time.sleep(0.01)
 
     monkeypatch.setattr(type(from_spec("random")), "ask", forever)
-    study = scripts.asking.told_study(scripts.entrants.Cell(2, 4, 1))
+    study = scripts.asking.observed_study(scripts.entrants.Cell(2, 4, 1))
     with pytest.raises(scripts.asking.OverLimit) as stopped:
         list(scripts.asking.timed_asks(scripts.entrants.Entrant("random"), study, 1, limit=0.1))
     assert stopped.value.clock.wall >= 0.09
@@ -235,13 +235,13 @@ def test_cells_larger_than_a_stopped_one_are_not_tried(scripts: Any) -> None:
 def test_a_process_of_its_own_reports_its_stages(scripts: Any) -> None:
     options = argparse.Namespace(from_cold=None, warm=0, space="box", outputs=1, seed=0, limit=60.0)
     cell = scripts.entrants.Cell(3, 12, 2)
-    told, cold = scripts.scaling.child(scripts.entrants.Entrant("random"), cell, options)
-    assert (told["stage"], cold["stage"], cold["queries"]) == ("told", "cold", 2)
-    assert 0 < told["at"] <= cold["at"]
-    assert 10 < told["peak_mb"] <= cold["peak_mb"]
+    ready, cold = scripts.scaling.child(scripts.entrants.Entrant("random"), cell, options)
+    assert (ready["stage"], cold["stage"], cold["queries"]) == ("told", "cold", 2)
+    assert 0 < ready["at"] <= cold["at"]
+    assert 10 < ready["peak_mb"] <= cold["peak_mb"]
     (ended,) = scripts.scaling.child(scripts.entrants.Entrant("nothing"), cell, options)
     assert "no strategies named 'nothing'" in ended["why"]
-    text = scripts.scaling.table([told, cold, {**ended, "strategy": "nothing"}])
+    text = scripts.scaling.table([ready, cold, {**ended, "strategy": "nothing"}])
     assert "| random | 3 | 12 | 2 |" in text
     assert "no strategies named" in text
-    assert "| random | 12 |" in scripts.scaling.starts([told, cold])
+    assert "| random | 12 |" in scripts.scaling.starts([ready, cold])

@@ -136,8 +136,15 @@ def test_diagnose_a_study() -> None:
 
 def test_diagnose_detects_unpredictable_outputs() -> None:
     points, noise = RNG(3).random((25, 2)), RNG(4).standard_normal(25)
-    trials = [Trial(i, Query(point), State.COMPLETED, outcome=Outcome(State.COMPLETED, noise[i : i + 1], noise[i]))
-              for i, point in enumerate(points)]  # fmt: skip
+    trials = [
+        Trial(
+            i,
+            Query(point),
+            State.COMPLETED,
+            outcome=Outcome(State.COMPLETED, noise[i : i + 1], noise[i]),
+        )
+        for i, point in enumerate(points)
+    ]
     forecasts = diagnose(bowl().statement, trials)
     assert forecasts.explained[0] < 0.5
     assert 0.7 <= forecasts.coverage(0.9)[0] <= 1.0

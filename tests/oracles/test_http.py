@@ -443,8 +443,9 @@ def test_secrets_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
     echo = lambda p, b, n: (400, f"header was Bearer {TOKEN} and cookie {TOKEN[::-1]}")  # noqa: E731
     with serving(echo) as server:
         oracle = bi.Http(
-            server.url + "?model=7", headers={"Authorization": f"Bearer {TOKEN}", "Cookie": TOKEN[::-1]}
-        )  # fmt: skip
+            server.url + "?model=7",
+            headers={"Authorization": f"Bearer {TOKEN}", "Cookie": TOKEN[::-1]},
+        )
         answer = ask(oracle)
         assert server.asked[0][3]["Authorization"] == f"Bearer {TOKEN}"
         problem = bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize())

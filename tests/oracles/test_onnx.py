@@ -125,8 +125,11 @@ def test_dict_designs_as_rows_and_as_inputs() -> None:
     oracle = bi.Onnx(linear(), outputs=["a", "b"])
     (answer,) = oracle.answers([{"t": 1.0, "p": 2, "q": np.float64(3.0)}], ("a", "b"))
     np.testing.assert_allclose(answer.y, [14.0, 140.0])
-    nodes = [onnx.helper.make_node("Mul", ["u", "v"], ["w"]), onnx.helper.make_node("Cast", ["k"], ["kf"], to=FLOAT),
-             onnx.helper.make_node("Add", ["w", "kf"], ["y"])]  # fmt: skip
+    nodes = [
+        onnx.helper.make_node("Mul", ["u", "v"], ["w"]),
+        onnx.helper.make_node("Cast", ["k"], ["kf"], to=FLOAT),
+        onnx.helper.make_node("Add", ["w", "kf"], ["y"]),
+    ]
     inputs = {"u": (FLOAT, ["n", 1]), "v": (FLOAT, ["n", 1]), "k": (INT64, ["n", 1])}
     several = bi.Onnx(model(nodes, inputs, {"y": (FLOAT, ["n", 1])}))
     space = bi.Box({"u": (0.0, 1.0), "v": (0.0, 1.0), "k": bi.Int(1, 3)})
@@ -142,8 +145,16 @@ def test_dict_designs_as_rows_and_as_inputs() -> None:
 
 
 def test_text_goes_in_and_words_where_numbers_belong_are_refused() -> None:
-    nodes = [onnx.helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_strings=["a", "bc"],
-                                   values_floats=[1.0, 2.0])]  # fmt: skip
+    nodes = [
+        onnx.helper.make_node(
+            "LabelEncoder",
+            ["x"],
+            ["y"],
+            domain="ai.onnx.ml",
+            keys_strings=["a", "bc"],
+            values_floats=[1.0, 2.0],
+        )
+    ]
     oracle = bi.Onnx(
         model(nodes, {"x": (onnx.TensorProto.STRING, ["n", 1])}, {"y": (FLOAT, ["n", 1])})
     )

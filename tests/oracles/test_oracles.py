@@ -177,8 +177,14 @@ def test_boosted_trees_raw_and_as_estimators_stop_where_training_was_best() -> N
     x, y, held, truth = boosted()
     stop = lightgbm.early_stopping(10, verbose=False)
     data = lightgbm.Dataset(x, y)
-    raw = lightgbm.train(LIGHT, data, 200, valid_sets=[lightgbm.Dataset(held, truth, reference=data)], callbacks=[stop],
-                         keep_training_booster=True)  # fmt: skip
+    raw = lightgbm.train(
+        LIGHT,
+        data,
+        200,
+        valid_sets=[lightgbm.Dataset(held, truth, reference=data)],
+        callbacks=[stop],
+        keep_training_booster=True,
+    )
     wrapped = lightgbm.LGBMRegressor(n_estimators=200, n_jobs=-1, **LIGHT)
     wrapped.fit(x, y, eval_set=[(held, truth)], callbacks=[stop])
     for model, best in ((raw, raw.best_iteration), (wrapped, wrapped.best_iteration_)):

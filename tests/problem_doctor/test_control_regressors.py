@@ -92,8 +92,13 @@ def test_the_judge_of_a_problem_and_several_outputs() -> None:
     controls = bi.realism.control_regressors(
         RandomForestRegressor(10), X, np.column_stack([y, -y]), outputs=["up", "down"]
     )
-    problem = bi.Problem(bi.Box([-3.0] * 4, [3.0] * 4), controls.attacked, bi.Maximize("up"), outputs=["up", "down"],
-                         judge=controls.data)  # fmt: skip
+    problem = bi.Problem(
+        bi.Box([-3.0] * 4, [3.0] * 4),
+        controls.attacked,
+        bi.Maximize("up"),
+        outputs=["up", "down"],
+        judge=controls.data,
+    )
     found = bi.Study.create("s", problem, strategy="random").run(20).solutions(2)
     gaps = controls.gaps([one.design for one in found])
     assert gaps.by_data[:, 0] == pytest.approx([-(one.judged or 0.0) for one in found])

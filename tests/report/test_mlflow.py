@@ -146,8 +146,13 @@ def snapshot(uri: str) -> Any:
 
 
 def check_trials(study: bi.Study, children: dict[int, Any], uri: str) -> None:
-    expected = {"completed": "FINISHED", "failed": "FAILED", "infeasible": "FAILED", "cancelled": "KILLED",
-                "running": "RUNNING"}  # fmt: skip
+    expected = {
+        "completed": "FINISHED",
+        "failed": "FAILED",
+        "infeasible": "FAILED",
+        "cancelled": "KILLED",
+        "running": "RUNNING",
+    }
     begun = [trial for trial in study.trials if str(trial.state) != "queued"]
     assert sorted(children) == [trial.number for trial in begun]
     for trial in begun:
@@ -364,8 +369,12 @@ def test_latents_of_any_dimension(dim: int, uri: str) -> None:
 def test_many_parameters_and_many_outputs(uri: str) -> None:
     outputs = [f"y{i}" for i in range(1700)]
     for dim in (100, 130):
-        made = bi.Problem(bi.Box([0.0] * dim, [1.0] * dim), lambda x: np.arange(1700.0), bi.Minimize("y5"),
-                          outputs=outputs)  # fmt: skip
+        made = bi.Problem(
+            bi.Box([0.0] * dim, [1.0] * dim),
+            lambda x: np.arange(1700.0),
+            bi.Minimize("y5"),
+            outputs=outputs,
+        )
         study = bi.Study.create(f"box{dim}", made, "random").run(1)
         bi.to_mlflow(study, f"box{dim}", uri)
         _, children = runs(uri, f"box{dim}")
@@ -591,8 +600,20 @@ def test_the_command_line_needs_no_problem(
 def test_the_command_line_follows_a_server(uri: str, server: Served) -> None:
     study = bi.Study.create("far", problem(), "random", storage=server.url, token=server.token)
     study.run(2)
-    line = [sys.executable, "-m", "bo_invert.cli", "mlflow", "far", "--storage", server.url, "--tracking-uri", uri,
-            "--follow", "--every", "0.1"]  # fmt: skip
+    line = [
+        sys.executable,
+        "-m",
+        "bo_invert.cli",
+        "mlflow",
+        "far",
+        "--storage",
+        server.url,
+        "--tracking-uri",
+        uri,
+        "--follow",
+        "--every",
+        "0.1",
+    ]
     follower = subprocess.Popen(
         line,
         env={**os.environ, "BO_INVERT_TOKEN": server.reader},

@@ -62,8 +62,12 @@ def test_the_signed_rank_test_counts_all_signs_with_ties_too() -> None:
         a, b = rng.normal(size=(2, 9))
         assert wilcoxon(a, b) == pytest.approx(scipy_wilcoxon(a, b, method="exact").pvalue)
     for differences in ([1, 1, 1, 1, 1], [1, -2, 2, 2, 3, -3, 5], [0, 1, 1, -1, 4, 4]):
-        ranks = np.array([np.mean(np.flatnonzero(np.sort(np.abs(_differing(differences))) == abs(d)) + 1)
-                          for d in _differing(differences)])  # fmt: skip
+        ranks = np.array(
+            [
+                np.mean(np.flatnonzero(np.sort(np.abs(_differing(differences))) == abs(d)) + 1)
+                for d in _differing(differences)
+            ]
+        )
         seen = abs((np.sign(_differing(differences)) * ranks).sum())
         sums = [
             abs((np.array(signs) * ranks).sum())
@@ -199,8 +203,12 @@ def test_no_adjusted_p_is_below_the_lowest_one() -> None:
     rng = np.random.default_rng(3)
     counts = {"a": 4, "b": 7, "c": 7, "d": 12}
     for _ in range(50):
-        runs = field({"mine": {"p": rng.normal(size=12).tolist()},
-                      **{label: {"p": rng.normal(1, 1, size=n).tolist()} for label, n in counts.items()}})  # fmt: skip
+        runs = field(
+            {
+                "mine": {"p": rng.normal(size=12).tolist()},
+                **{label: {"p": rng.normal(1, 1, size=n).tolist()} for label, n in counts.items()},
+            }
+        )
         for test in pairwise_tests(run_frame(runs), "mine", (2,)):
             assert test.adjusted >= test.least
 

@@ -34,8 +34,22 @@ NASTY = "<script>alert(\"x\")</script> & 'q' $x_1$ | `t`"
 TARGET = {"type": "target", "value": [0.5], "tolerance": 0.0}
 
 
-def a_run(label="gp", loss=0.1, judged=None, plausibility=None, *, seed=0, strategy=None, start=1.0, goal=None,
-          problem="p", picture=None, bill=None, hit=None, feasible=True):  # fmt: skip
+def a_run(
+    label="gp",
+    loss=0.1,
+    judged=None,
+    plausibility=None,
+    *,
+    seed=0,
+    strategy=None,
+    start=1.0,
+    goal=None,
+    problem="p",
+    picture=None,
+    bill=None,
+    hit=None,
+    feasible=True,
+):
     find = Find(
         3,
         frozen([0.1, 0.2]),
@@ -49,10 +63,18 @@ def a_run(label="gp", loss=0.1, judged=None, plausibility=None, *, seed=0, strat
         "x",
     )
     return Run(
-        label, problem, seed, {"name": strategy or label, "options": {}}, 50, goal or {"type": "minimize"},
-        np.array([0, 1, 50]), np.array([math.inf, start, loss]), bill or Ledger(values=50, attempts=50, asks=50),
-        (find,), ended="the budget was used up",
-    )  # fmt: skip
+        label,
+        problem,
+        seed,
+        {"name": strategy or label, "options": {}},
+        50,
+        goal or {"type": "minimize"},
+        np.array([0, 1, 50]),
+        np.array([math.inf, start, loss]),
+        bill or Ledger(values=50, attempts=50, asks=50),
+        (find,),
+        ended="the budget was used up",
+    )
 
 
 def refused(label="ls"):
@@ -448,8 +470,12 @@ def test_curves_without_any_run():
 
 
 def test_refused_and_crashed_runs_rank_last_over_all_problems():
-    runs = [a_run(label, loss, problem=problem, seed=seed) for label, loss in (("a", 0.2), ("b", 0.3))
-            for problem in "pq" for seed in range(2)]  # fmt: skip
+    runs = [
+        a_run(label, loss, problem=problem, seed=seed)
+        for label, loss in (("a", 0.2), ("b", 0.3))
+        for problem in "pq"
+        for seed in range(2)
+    ]
     runs += [a_run("c", 0.1, seed=seed) for seed in range(2)]
     runs += [replace(a_run("c", problem="q", seed=0), status=Status.REFUSED, finds=()),
              replace(a_run("c", 0.1, problem="q", seed=1), status=Status.ERROR)]  # fmt: skip

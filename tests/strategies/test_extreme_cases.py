@@ -90,9 +90,11 @@ def test_the_unit_of_a_target_changes_nothing(strategy: str, unit: float) -> Non
 @each
 def test_a_hundred_trials_under_way(strategy: str) -> None:
     problem = bi.Problem(
-        bi.Box([0.0] * 3, [1.0] * 3), lambda x: [float(np.exp(x[0] * x[1])), float(np.sin(3 * x[1]) + x[2])],
-        bi.Target([1.2, 0.9]) if strategy in FOR_TARGETS else bi.Minimize("y0"), outputs=["y0", "y1"],
-    )  # fmt: skip
+        bi.Box([0.0] * 3, [1.0] * 3),
+        lambda x: [float(np.exp(x[0] * x[1])), float(np.sin(3 * x[1]) + x[2])],
+        bi.Target([1.2, 0.9]) if strategy in FOR_TARGETS else bi.Minimize("y0"),
+        outputs=["y0", "y1"],
+    )
     study = bi.Study.create("s", problem, strategy, seed=1)
     points = problem.space.domain.sobol(np.random.default_rng(0), 12)
     study.add(
@@ -126,9 +128,10 @@ def test_nothing_but_whole_numbers(strategy: str) -> None:
 @pytest.mark.parametrize("strategy", ["auto", "gp", "turbo", "cmaes", "spherical", "pcn"])
 def test_more_calls_than_designs(strategy: str) -> None:
     problem = bi.Problem(
-        bi.Box({"a": bi.Int(0, 2), "kind": bi.Choice("x", "y")}), lambda d: float(d["a"] + (d["kind"] == "x")),
+        bi.Box({"a": bi.Int(0, 2), "kind": bi.Choice("x", "y")}),
+        lambda d: float(d["a"] + (d["kind"] == "x")),
         bi.Minimize(),
-    )  # fmt: skip
+    )
     with pytest.warns(UserWarning, match="all 6 designs are known"):
         study = run(problem, strategy, 9)
     assert study.spent.values == 6

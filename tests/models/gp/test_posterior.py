@@ -114,11 +114,15 @@ def test_lbfgs_agrees_with_scipy(low: float, high: float) -> None:
     ).abs().max() < 1e-4  # nowhere left to go within the bounds
     theirs = [
         optimize.minimize(
-            optimize.rosen, row.numpy(), jac=optimize.rosen_der, method="L-BFGS-B", bounds=[(low, high)] * 4,
+            optimize.rosen,
+            row.numpy(),
+            jac=optimize.rosen_der,
+            method="L-BFGS-B",
+            bounds=[(low, high)] * 4,
             options={"ftol": 1e-15, "gtol": 1e-10},
         ).fun
         for row in start
-    ]  # fmt: skip
+    ]
     assert values.min().item() == pytest.approx(min(theirs), rel=1e-6, abs=1e-8)
     assert values.max().item() <= max(theirs) + 1e-6
 

@@ -161,8 +161,11 @@ def test_restarts_when_nothing_moves() -> None:
     space = bi.Box({"n": bi.Int(0, 2), "on": bi.Choice(True, False)})
     study = run(bi.Problem(space, lambda d: d["n"], Minimize(), reuse=False), 400)
     starts = [t.query.meta["start"] for t in study.trials]
-    sizes = {start: 1 + max(t.query.meta["index"] for t in study.trials if t.query.meta["start"] == start)
-             for start in range(max(starts))}  # fmt: skip
+    sizes = {
+        start: 1
+        + max(t.query.meta["index"] for t in study.trials if t.query.meta["start"] == start)
+        for start in range(max(starts))
+    }
     assert max(starts) >= 3
     assert sizes[1] == 2 * sizes[0], "the second population is twice as large"
     assert max(starts[:50]) < max(starts)
