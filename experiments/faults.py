@@ -38,7 +38,8 @@ class Fault:
     Args:
         package: the package that holds the code.
         what: the error in words.
-        edits: pairs of code and its replacement; the first code that occurs exactly once is replaced.
+        edits: pairs of code and its replacement; the first code that occurs exactly once is
+            replaced.
         tests: stems of the test files that should catch it; those that exist are run.
     """
 

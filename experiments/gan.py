@@ -1,11 +1,11 @@
-"""A decoder without an encoder: are targets reached in a GAN's latent, and is its plausibility true?
+"""GAN benchmarks: target search in the latent and calibration of the plausibility.
 
     python experiments/gan.py targets --seeds 10        digits of a given slant, with every strategy
-    python experiments/gan.py calibration --seeds 10    shares of fresh samples below levels of plausibility
+    python experiments/gan.py calibration --seeds 10    shares of samples below levels
     python experiments/gan.py page                      writes the tables into docs/generators.md
 
-Results are kept as JSON beside the docs, and only what is missing is run. A seed determines the split of
-the data, both generators, the regressor, its judge and the search.
+The script stores results as JSON beside the docs and runs only missing ones. A seed determines the
+split of the data, both generators, the regressor, its judge and the search.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bo_invert.types import JSON, Array
 
 ROOT = Path(__file__).parents[1]
 TARGETS = (0.2, 0.5, 0.8, 0.95)
-"""Slants; of the GAN's draws the forest says 0.1 to 0.86 (1 % and 99 %), of one in a thousand more than 0.91."""
+"""Target slants. The forest predicts 0.1 to 0.86 (1 % and 99 % quantiles) for GAN samples."""
 STRATEGIES = ("auto", "gp", "prior")
 BUDGET = 100
 TOLERANCE = 0.01
@@ -40,7 +40,7 @@ _FRESH = 20_000
 
 
 def reached(seed: int, known: list[JSON]) -> list[JSON]:
-    """Every target with every strategy: calls until the tolerance, and what the returned design is worth.
+    """Run every target with every strategy; return calls to the tolerance and final errors.
 
     What is ``known`` of this seed is not done again.
     """

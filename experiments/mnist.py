@@ -1,9 +1,9 @@
-"""Generators of 28 x 28 digits: how long the training takes, and how well they reconstruct or cover.
+"""Generators of 28 x 28 digits: training time, reconstruction error and coverage.
 
     python experiments/mnist.py t10k-images-idx3-ubyte.gz --kinds conv-vae dense-vae conv-gan
 
-The file is one of MNIST's, in IDX format, as it is or compressed; it is not part of this project. Results go to
-``docs/benchmarks/mnist.json``; times are wall clock of one thread.
+The argument is an MNIST file in IDX format, plain or compressed; it is not part of this project.
+Results go to ``docs/benchmarks/mnist.json``; times are wall clock of one thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Seconds per ask by dimension d, observations n and batch size q, for several strategies.
 
-    OMP_NUM_THREADS=1 python experiments/overhead.py auto gp ax botorch 'optuna:{"sampler": "gp"}' \\
-        --cells 16,100,1 16,100,4 16,300,1 --reference ax
+    OMP_NUM_THREADS=1 python experiments/overhead.py auto gp ax botorch \\
+        'optuna:{"sampler": "gp"}' --cells 16,100,1 16,100,4 16,300,1 --reference ax
 
 Every round asks each strategy once, in rotating order. All strategies get the same new log of
 n observations of a smooth function. Oracle calls are not timed. A "cold" ask has no memo. A "warm"

@@ -2,7 +2,7 @@
 
     python experiments/strategies.py --jobs 2 --storage sqlite:///strategies.db
 
-The storage holds the studies, so the same command resumes after an interruption. Peers except CMA-ES
+The storage holds the studies; the same command resumes after an interruption. Peers except CMA-ES
 are excluded by default, because the benchmark compares them; ``--without ""`` includes them.
 """
 

@@ -1,4 +1,6 @@
-"""Targets without a training set: r_T on arm, sine and shell, the mean, median and share below 1e-6 over many targets.
+"""Target search without a training set: residual r_T on arm, sine and shell.
+
+The table shows mean, median and share below 1e-6 over many targets.
 
 python experiments/targets.py --strategy least_squares --targets 100 --seed 77
 """
@@ -51,8 +53,8 @@ def main() -> None:
         found = np.array(losses)
         print(
             f"{name}: r_{budget} mean {found.mean():.1e}, median {np.median(found):.1e}, "
-            f"below 1e-6: {(found < 1e-6).mean():.0%}, worst {found.max():.1e}, {np.mean(calls):.1f} calls, "
-            f"{len(found)} targets",
+            f"below 1e-6: {(found < 1e-6).mean():.0%}, worst {found.max():.1e}, "
+            f"{np.mean(calls):.1f} calls, {len(found)} targets",
             flush=True,
         )
 

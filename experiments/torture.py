@@ -1,9 +1,10 @@
-"""An oracle that fails in every way in 30 % of its calls: does the study complete, and is the bill right?
+"""Robustness test: completion and cost of a study whose oracle fails in 30 % of its calls.
 
 python experiments/torture.py --calls 300
 
-The oracle raises, answers NaN or the wrong shape, hangs, segfaults, exits or eats memory. Before anything else it notes
-the call in a file of its own and waits for the disk. In the end the study's log is held against that file.
+The oracle raises, returns NaN or the wrong shape, hangs, segfaults, exits or exhausts memory. It
+first notes the call in a file and waits for the disk. In the end the script compares the study's
+log with that file.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def main() -> None:
     options.add_argument("--kinds", default=",".join(KINDS))
     given = options.parse_args()
     print(
-        "| executor | entered | billed | deaths of the study | healthy calls lost | best is healthy | seconds |"
+        "| executor | entered | billed | deaths of the study | healthy calls lost "
+        "| best is healthy | seconds |"
     )
     print("|---|---:|---:|---:|---:|---|---:|")
     for kind in given.kinds.split(","):
@@ -43,8 +45,8 @@ def main() -> None:
             found = tortured(Path(folder), kind, given.calls, given.limit)
         best = "yes" if found.best_is_healthy else "NO"
         print(
-            f"| {KINDS[kind]} | {found.entered} | {found.billed} | {found.restarts} | {len(found.lost)} "
-            f"| {best} | {found.seconds:.0f} |",
+            f"| {KINDS[kind]} | {found.entered} | {found.billed} | {found.restarts} "
+            f"| {len(found.lost)} | {best} | {found.seconds:.0f} |",
             flush=True,
         )
         ways = ", ".join(f"{way} {found.ways[way]}" for way in (*WAYS, FINE))

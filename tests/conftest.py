@@ -29,7 +29,7 @@ settings.load_profile("steady")
 
 
 def pytest_collection_finish() -> None:
-    """Leave what the imports made out of garbage collections, which would walk it again and again."""
+    """Freeze the objects of the imports; later garbage collections skip them."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

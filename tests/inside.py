@@ -56,7 +56,7 @@ class Inside:
         body: bytes = b"",
         kind: str = "http",
     ) -> list[dict[str, Any]]:
-        """Return the messages for a request that no HTTP library sends; with the token that may write."""
+        """Return the messages of a malformed request with the write token."""
         token = (b"authorization", f"Bearer {self.secrets['write']}".encode())
         scope = {
             "type": kind,

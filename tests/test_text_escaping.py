@@ -1,4 +1,4 @@
-"""Names and reasons that others chose are text wherever they are shown: markup and escape sequences do nothing."""
+"""Tests of escaping: names and messages with markup or escape sequences stay text."""
 
 from __future__ import annotations
 

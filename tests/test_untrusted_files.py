@@ -1,4 +1,4 @@
-"""Files that are read: none of them can run code, whatever is in it, and each is refused in words."""
+"""Tests of untrusted files: loading runs no code and raises a clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python of docs/generators.md runs as it stands there, but for fewer images, epochs and calls."""
+"""Tests of the code in docs/generators.md with fewer images, epochs and calls."""
 
 from __future__ import annotations
 

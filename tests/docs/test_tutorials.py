@@ -13,7 +13,7 @@ TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 
 
 def execute(page: Path, replacements: dict[str, str] | None = None) -> dict[str, Any]:
-    """Run the Python blocks of a page in one scope; blocks that begin with a file name are files."""
+    """Run the Python blocks of a page in one scope; write blocks that begin with a file name."""
     scope: dict[str, Any] = {"__name__": "docs"}
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S)):
         file = re.match(r"# (\S+\.py)\n", block)

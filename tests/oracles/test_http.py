@@ -31,7 +31,7 @@ Reply = tuple[int, Any] | tuple[int, Any, dict[str, str]]
 
 
 class Server:
-    """Answers with what ``reply(path, body, n)`` says, n being the number of the request; remembers what was asked."""
+    """Server that records requests and responds with ``reply(path, body, n)`` to request n."""
 
     def __init__(self, reply: Callable[[str, Any, int], Reply]) -> None:
         asked: list[tuple[str, str, Any, dict[str, str]]] = []
@@ -82,7 +82,7 @@ def serving(reply: Callable[[str, Any, int], Reply]) -> Iterator[Server]:
 
 @contextmanager
 def raw(behave: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[int]]]:
-    """A server that speaks no HTTP of its own: ``behave`` has the connection once a request was read."""
+    """Run a raw TCP server; ``behave`` gets the connection after a request."""
     listener = socket.create_server(("127.0.0.1", 0))
     taken: list[int] = []
 

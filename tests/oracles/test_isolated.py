@@ -1,4 +1,4 @@
-"""An oracle in a process of its own: what it does there costs one attempt, and leaves nothing behind."""
+"""Tests of oracles in separate processes: a crash costs one attempt and leaves no residue."""
 
 from __future__ import annotations
 

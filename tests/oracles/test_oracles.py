@@ -248,7 +248,7 @@ def test_boosted_trees_take_dict_designs_by_name() -> None:
 
 
 class XgboostBooster:
-    """The interface of ``xgboost.Booster``: ``predict`` wants a DMatrix, ``best_iteration`` may be missing."""
+    """Stub of ``xgboost.Booster``: ``predict`` takes a DMatrix, ``best_iteration`` is optional."""
 
     def __init__(self, best: int | None) -> None:
         self.parameters: dict[str, int] = {}

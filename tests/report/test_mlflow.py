@@ -1,4 +1,4 @@
-"""A study in MLflow says what its log says, however often and from wherever it was brought there."""
+"""Tests of the MLflow export: it matches the log after repeated exports from any process."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_known_answers_that_come_last_still_count(uri: str) -> None:
 
 
 class Mortal:
-    """A client whose process is killed at its n-th call, before or after MLflow has done what it was asked."""
+    """Client whose process is killed at its n-th call, before or after MLflow completes it."""
 
     def __init__(self, client: Any, calls: Iterator[int], last: int, done: bool) -> None:
         self._client, self._calls, self._last, self._done = client, calls, last, done

@@ -404,7 +404,7 @@ def test_every_run_is_in_the_long_table():
 
 
 def decoded(data):
-    """A PNG back to pixels, read from the standard, so that the writer is not tested against itself."""
+    """Decode a PNG by the standard, independently of the writer."""
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
     assert depth == 8

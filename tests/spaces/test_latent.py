@@ -16,7 +16,7 @@ SHIFT = torch.tensor([2.0, -1.0, 0.5])
 
 
 class Coder(nn.Module):
-    """A decoder with an exact encoder, and everything that may go wrong: dropout, flags, parameters."""
+    """Decoder with an exact encoder, dropout, flags and parameters."""
 
     def __init__(self, dtype=torch.float32):
         super().__init__()

@@ -25,7 +25,7 @@ def plain(fn: Any = bowl, d: int = 2, objective: Any = None) -> bi.Problem:
 
 
 def begun(problem: bi.Problem, count: int, **options: Any) -> bi.Study:
-    """A study of 60 calls that stops after ``count`` more than the 30 random points it is given first."""
+    """Run a study of 60 calls until ``count`` trials after its 30 random points."""
     study = bi.Study.create("s", problem, seed=0, **options)
     points = np.random.default_rng(1).random((30, 2))
     assert problem.oracle is not None
@@ -129,7 +129,7 @@ def test_an_oracle_declared_noisy_is_treated_as_noisy() -> None:
 
 
 def test_an_oracle_declared_exact_is_never_repeated() -> None:
-    """Otherwise a repeated evaluation reveals the noise: nothing is repeated, no reason names noise."""
+    """Check that no point is repeated and no reason names noise."""
     rng = np.random.default_rng(0)
     study = begun(plain(lambda x: bowl(x) + 0.1 * rng.standard_normal()), 0, noisy=False)
     study.enqueue(point=[0.5, 0.5])

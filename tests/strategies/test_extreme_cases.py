@@ -1,4 +1,4 @@
-"""Odd problems that our methods must take: one input, whole numbers alone, few calls, any unit, vast penalties."""
+"""Tests of extreme problems: one input, integers only, few calls, any unit, large penalties."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_refuses_senseless_options() -> None:
 
 @pytest.mark.slow
 def test_a_constraint_on_the_minimised_output_counts() -> None:
-    """The smallest value that is still allowed lies at x = 0.5, not where the output is smallest."""
+    """Check the constrained minimum at x = 0.5, away from the unconstrained one."""
     problem = bi.Problem(
         bi.Box([0.0], [1.0]), lambda x: float(x[0]), bi.Minimize("y"), constraints=["y >= 0.5"]
     )

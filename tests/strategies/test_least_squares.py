@@ -49,7 +49,7 @@ def test_fifty_calls_hit_nearly_every_target(example: Any) -> None:
 
 
 def peaks(seed: int) -> bi.Problem:
-    """Forty outputs with two peaks that move: Gauss-Newton from afar ends in one of many local minima."""
+    """Return a problem of 40 outputs with two moving peaks and many local minima."""
     t = np.linspace(0.0, 1.0, 40)
 
     def oracle(x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Walks that keep their prior, probabilities that are true, and queries that look like what a generator makes."""
+"""Tests of pCN: prior invariance, calibrated probabilities and plausible queries."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_queries_concentrate_where_improvement_is_likely() -> None:
 
 @pytest.mark.slow
 def test_queries_keep_to_a_measured_reference() -> None:
-    """Codes on a thin ring: the loss falls towards its centre and beyond, the queries stay on the ring."""
+    """Check that queries stay on a thin ring of codes while the loss falls off it."""
     rng = np.random.default_rng(5)
     angle = rng.uniform(0, 2 * np.pi, 2000)
     codes = np.column_stack([np.cos(angle), np.sin(angle)]) * (

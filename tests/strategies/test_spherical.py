@@ -91,7 +91,7 @@ def test_posterior_is_that_of_the_dense_process(chart: SphereProjection, n: int)
 @each_chart
 @pytest.mark.parametrize("n", [4, 40])
 def test_evidence_is_that_of_the_dense_process(chart: SphereProjection, n: int) -> None:
-    """Marginal likelihood times the amplitude's prior, but for a constant; fewer and more points than features."""
+    """Compare the evidence with a dense GP up to a constant, for few and many points."""
     from scipy.stats import multivariate_normal
 
     points, values = observed(n)
@@ -291,7 +291,7 @@ def test_nearest_is_nearer_than_any_other(k: int, reach: float) -> None:
 
 
 def test_nearest_in_the_hard_case() -> None:
-    """No pull along the least eigenvector: one multiplier, several solutions, the one towards ``near`` is taken."""
+    """Check the hard case: of several solutions with one multiplier the nearest is returned."""
     slopes, wanted = np.diag([2.0, 1.0, 0.5]), np.array([1.0, 0.2, 0.0])
     grid = on_cap(np.random.default_rng(0), 500_000, 3, 1.0)
     reached = ((grid @ slopes.T - wanted) ** 2).sum(1).min()
@@ -457,7 +457,7 @@ def test_options_are_checked(options: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["half", "slab"])
 def test_failures_are_learned(kind: str) -> None:
-    """The promising half of the latent, or all but a slab, gives nothing: the search does not stay there."""
+    """Check that the search leaves a failing half of the latent or all but a slab."""
     rng = np.random.default_rng(0)
     wall, slope = np.linalg.qr(rng.standard_normal((48, 2)))[0].T
 

@@ -1,7 +1,6 @@
 """Contract of every registered strategy; a new registry entry is tested without further code.
 
-One recorded run of each strategy on each problem serves several tests: whole, or as a prefix that is
-continued.
+One recorded run of each strategy on each problem serves several tests, whole or as a prefix.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ PEERS = {
 }
 #: Surrogate-based strategies treat pending points as observed.
 MODELLED = {"auto", "gp", "least_squares", "pcn", "o3"}
-#: Strategies that count their own queries and wait for results. The others resample at each request.
+#: Strategies that count their own queries and wait for results. Others resample at each request.
 COUNTING = {"sobol", "cmaes", "differential_evolution", "dual_annealing", "scipy_least_squares"}
 #: Options that save time: one kernel and no warp instead of a model selection (which ``auto`` tests
 #: with its defaults), few initial points, smaller networks and shorter walks.
@@ -163,7 +162,7 @@ def suitable(strategy: str, problem: bi.Problem) -> bool:
 
 
 def pairs(of: Collection[str] = STRATEGIES, every: int = 1) -> list[Any]:
-    """Return strategies with every ``every``-th of the problems that suit them, the first included."""
+    """Return strategies with every ``every``-th suitable problem, from the first."""
 
     def made() -> Iterator[Any]:
         for strategy in (name for name in STRATEGIES if name in of):
@@ -259,7 +258,7 @@ def test_survives_its_own_spec(strategy: str) -> None:
 @pytest.mark.slow
 @each_pair
 def test_ask_is_pure(strategy: str, kind: str) -> None:
-    """A new strategy object proposes from a log read back what the study was proposed at that moment."""
+    """Check that a new strategy object proposes the same points from the stored log."""
     study, events = recorded(strategy, kind)
     asks = [i for i, event in enumerate(events) if event["kind"] == "asked"]
     state = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -279,7 +278,7 @@ def test_ask_is_pure(strategy: str, kind: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*begun with something else")
 @each_pair
 def test_resume_is_exact(strategy: str, kind: str) -> None:
-    """A study interrupted during a call and reopened proposes the points of an uninterrupted one."""
+    """Compare a study that is interrupted and reopened with an uninterrupted one."""
     whole, _ = recorded(strategy, kind)
     broken, store = continued(strategy, kind, 5, interrupt_at(3))
     interrupted = False
@@ -360,7 +359,7 @@ def test_accepts_results_in_any_order(strategy: str, kind: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*begun with something else")
 @pytest.mark.parametrize(("strategy", "kind"), pairs(MODELLED | COUNTING))
 def test_pending_points_move_the_next_points(strategy: str, kind: str) -> None:
-    """The same request with the first proposals pending gives other points, or none before there are results."""
+    """Check that pending proposals change the next proposals or prevent them."""
     study, _ = continued(strategy, kind, 8)
     log = study.journal.read()
     request = Request(log.asks, 3, study.seed, 40, log.memo)

@@ -163,7 +163,7 @@ def test_a_region_without_a_design_lies_around_the_best() -> None:
 
 
 def test_marks_are_facts() -> None:
-    """A late success does not undo a restart that has happened, nor does an old region's trial move the new one."""
+    """Check that late outcomes neither undo a restart nor move the new region."""
     book = started().design(1, ([0.9, 0.1], 11.0))
     assert book.trust().number == 1
     for loss in (5.0, 4.0, 3.0):

@@ -98,7 +98,7 @@ class Seen:
 
 
 def test_differential_evolution_is_scipys() -> None:
-    """The same points in the same order as a plain run of SciPy with the same first generation and generator."""
+    """Compare points and order with a plain SciPy run of the same seed and first generation."""
     from scipy.optimize import differential_evolution
 
     asked = np.array(
