@@ -1,4 +1,4 @@
-"""Airfoils: what a small network of NeuralFoil thinks well of, and a large one judges. Needs the extra ``airfoil``."""
+"""Airfoil design with a NeuralFoil network as oracle and a larger judge; extra ``airfoil``."""
 
 from __future__ import annotations
 
@@ -40,39 +40,44 @@ def problem(
     baseline: str | None = None,
     tolerance: Sequence[float] = (0.02, 0.005),
 ) -> Problem:
-    """An airfoil that a network of NeuralFoil thinks well of. A design is 18 Kulfan numbers; a call takes under 1 ms.
+    """Maximise the lift-to-drag ratio of an airfoil, as a NeuralFoil network predicts it.
 
-    The network was fitted to XFoil and errs: whoever maximises what it says finds where it errs most. So a larger
-    network judges what is returned, the smaller one has to be confident, and the latent keeps to where the
-    2,174 airfoils of aerosandbox lie.
+    A design is a vector of 18 Kulfan parameters; a call takes less than 1 ms. The network
+    approximates XFoil, and a search can exploit its errors. A larger network therefore judges the
+    results, a constraint bounds the network's confidence, and the latent space represents the 2,174
+    airfoils of aerosandbox.
 
     Args:
-        goal: ``"efficiency"``: the most lift per drag with at least ``confidence``; ``"weighted"``: the most lift per
-            drag times confidence, without a constraint.
-        target: lift and moment coefficient wanted, at the least drag, with at least ``confidence``; replaces ``goal``.
-        space: ``"latent"``: principal components of the real airfoils' surfaces, with the measure of where they lie;
-            ``"modes"``: a box of these components; ``"box"``: Kulfan numbers between the 1 % and 99 % quantiles of the
-            real airfoils; ``"database"``: the real airfoils as they are, to be screened.
-        model: the network that is asked, one of NeuralFoil's eight, ``"xxsmall"`` to ``"xxxlarge"``.
-        judge: the network that judges what is returned.
+        goal: ``"efficiency"`` maximises lift over drag subject to ``confidence``. ``"weighted"``
+            maximises lift over drag times confidence without a constraint.
+        target: target lift and moment coefficients; the drag is minimised subject to
+            ``confidence``. Replaces ``goal``.
+        space: ``"latent"``: principal components of real surfaces, with a reference measure.
+            ``"modes"``: a box of these components. ``"box"``: Kulfan parameters between the 1 % and
+            99 % quantiles of real airfoils. ``"database"``: the real airfoils.
+        model: network of the oracle, ``"xxsmall"`` to ``"xxxlarge"``.
+        judge: network of the judge.
         alpha: angle of attack, degrees.
         reynolds: Reynolds number.
-        confidence: the least that the network may have in its own answer, in [0, 1].
-        realism: share of the real airfoils that the region holds to which the search of the latent keeps; None for all.
-        dim: number of principal components, 1 to 18; default: 6 in the latent, 9 in the box of components. (On other
-            angles and Reynolds numbers than the default ones, the judge confirmed more of what was found with 6.)
-        sigma: reach of the box of components, in standard deviations.
-        baseline: the real airfoil in the middle of the box of components, ``"naca4412"`` for one; default: their mean.
-        tolerance: how far lift and moment may be from the target.
+        confidence: lower bound on the network's confidence, in [0, 1).
+        realism: share of real airfoils in the searched region of the latent space; None for all.
+        dim: number of principal components, 1 to 18. Default: 6 in the latent space, because the
+            judge confirms more results at other flow conditions; 9 in the box of components.
+        sigma: half width of the box of components in standard deviations.
+        baseline: real airfoil at the centre of the box of components, such as ``"naca4412"``.
+            Default: the mean airfoil.
+        tolerance: accepted deviations of lift and moment from the target.
 
     Raises:
-        InvalidInputError: an option is none of the above.
+        InvalidInputError: unknown or invalid option.
         MissingExtraError: neuralfoil or aerosandbox is not installed.
     """
     objective, rules = _goal(goal, target, confidence, tolerance)
     for option, size in (("model", model), ("judge", judge)):
         if size not in SIZES:
-            raise InvalidInputError(f"airfoil: {option} is one of {', '.join(SIZES)}, got {size!r}")
+            raise InvalidInputError(
+                f"airfoil: {option} must be one of {', '.join(SIZES)}, got {size!r}"
+            )
     return Problem(
         _space(space, dim, sigma, baseline),
         TorchModule(NeuralFoil(model, alpha, reynolds), outputs=OUTPUTS),
@@ -89,15 +94,15 @@ def problem(
 def _goal(
     goal: str, target: Sequence[float] | None, confidence: float, tolerance: Sequence[float]
 ) -> tuple[Objective, list[str]]:
-    """The objective and its constraints."""
+    """Return the objective and its constraints."""
     if not 0.0 <= confidence < 1.0:
-        raise InvalidInputError(f"airfoil: confidence is in [0, 1), got {confidence!r}")
+        raise InvalidInputError(f"airfoil: confidence must be in [0, 1), got {confidence!r}")
     trusted = f"confidence >= {confidence!r}"
     if target is not None:
         wanted, around = _pair("target", target), _pair("tolerance", tolerance)
         if min(around) <= 0:
             raise InvalidInputError(
-                f"airfoil: the tolerances of lift and moment are positive, got {tolerance!r}"
+                f"airfoil: tolerance must be positive for lift and moment, got {tolerance!r}"
             )
         bounds = [f"{name} {sense} {value + sign * room!r}"
                   for name, value, room in zip(("CL", "CM"), wanted, around, strict=True)
@@ -107,7 +112,7 @@ def _goal(
         return Maximize("L/D"), [trusted]
     if goal == "weighted":
         return Maximize("L/D x confidence"), []
-    raise InvalidInputError(f"airfoil: goal is 'efficiency' or 'weighted', got {goal!r}")
+    raise InvalidInputError(f"airfoil: goal must be 'efficiency' or 'weighted', got {goal!r}")
 
 
 def _pair(option: str, values: Sequence[float]) -> tuple[float, float]:
@@ -117,19 +122,18 @@ def _pair(option: str, values: Sequence[float]) -> tuple[float, float]:
         lift = moment = math.nan
     if not (math.isfinite(lift) and math.isfinite(moment)):
         raise InvalidInputError(
-            f"airfoil: {option} is two numbers, for lift and for moment, got {values!r}"
+            f"airfoil: {option} must be two finite numbers, lift and moment, got {values!r}"
         )
     return lift, moment
 
 
 def _space(name: str, dim: int | None, sigma: float, baseline: str | None) -> Space:
     if not (math.isfinite(sigma) and sigma > 0):
-        raise InvalidInputError(
-            f"airfoil: sigma is a positive number of standard deviations, got {sigma!r}"
-        )
+        raise InvalidInputError(f"airfoil: sigma must be a positive finite number, got {sigma!r}")
     if baseline is not None and name != "modes":
         raise InvalidInputError(
-            f"airfoil: a baseline is the middle of space='modes', and means nothing in {name!r}"
+            f"airfoil: baseline must be None for space={name!r}, got {baseline!r}. Use "
+            f"space='modes'."
         )
     if name == "latent":
         return latent(LATENT_DIM if dim is None else dim)
@@ -140,7 +144,7 @@ def _space(name: str, dim: int | None, sigma: float, baseline: str | None) -> Sp
     if name == "database":
         return Catalogue(database().designs)
     raise InvalidInputError(
-        f"airfoil: space is 'latent', 'modes', 'box' or 'database', got {name!r}"
+        f"airfoil: space must be 'latent', 'modes', 'box' or 'database', got {name!r}"
     )
 
 

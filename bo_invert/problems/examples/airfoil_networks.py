@@ -1,8 +1,8 @@
-"""NeuralFoil's networks in torch: the published weights, and a forward pass through which gradients flow.
+"""Differentiable NeuralFoil networks in torch with the published weights.
 
-Sharpe and Hansman 2025, "NeuralFoil: An airfoil aerodynamics analysis tool using physics-informed machine learning".
-Eight networks of growing size learnt XFoil's answers; each also says how far it trusts its own. The weights are read
-from the installed package ``neuralfoil`` (MIT licence).
+Sharpe and Hansman 2025, "NeuralFoil: An airfoil aerodynamics analysis tool using physics-informed
+machine learning". Eight networks of increasing size approximate XFoil and estimate their own
+confidence. The installed package ``neuralfoil`` (MIT licence) provides the weights.
 """
 
 from __future__ import annotations
@@ -18,32 +18,40 @@ from bo_invert.errors import InvalidInputError, MissingExtraError
 
 SIZES = ("xxsmall", "xsmall", "small", "medium", "large", "xlarge", "xxlarge", "xxxlarge")
 OUTPUTS = ("L/D", "CL", "CD", "CM", "confidence", "L/D x confidence")
-#: What NeuralFoil takes unless told otherwise: a smooth wind tunnel, transition wherever it happens.
 _N_CRIT = 9.0
+"""Critical amplification exponent of transition, dimensionless. Defaults of NeuralFoil."""
 _FREE_TRANSITION = 1.0
-#: Upper weights, lower weights, leading edge, trailing edge, then the flow: the inputs of the airfoil upside down,
-#: flying at minus alpha, are these inputs with these signs.
+"""Forced transition position, fraction of the chord. Defaults of NeuralFoil: free transition."""
+# Inputs: 8 upper weights, 8 lower weights, leading edge, trailing edge, 7 flow variables. The
+# mirrored
+# airfoil at angle -alpha has the inputs _MIRROR with the factors _SIGNS, by definition of the
+# inputs.
 _MIRROR = [*range(8, 16), *range(8), 16, 17, 18, 19, 20, 21, 22, 24, 23]
+# Factors of the mirrored inputs, dimensionless; exact by symmetry.
 _SIGNS = [-1.0] * 17 + [1.0, -1.0] + [1.0] * 6
 _HEADS = 4
-"""The first outputs of a network: logit of the confidence, CL, log CD, CM, all scaled. The rest is boundary layers."""
+"""Number of retained network outputs: confidence logit, CL, log CD, CM, all scaled.
+
+The other outputs describe boundary layers. Sharpe and Hansman 2025.
+"""
 _HEAD_SIGNS = [1.0, -1.0, 1.0, -1.0]
+"""Factors of these outputs under mirroring, dimensionless; exact by symmetry."""
 
 
 class NeuralFoil(nn.Module):
-    """One of the networks at one angle of attack and Reynolds number, in double precision.
+    """NeuralFoil network at a fixed angle of attack and Reynolds number, in float64.
 
-    ``forward`` takes Kulfan numbers ``(n, 18)`` (eight weights of the upper surface from the leading edge on, eight of
-    the lower one, the leading-edge weight, the thickness of the trailing edge in chords) and gives ``(n, 6)`` in the
-    order of ``OUTPUTS``.
+    ``forward`` maps Kulfan parameters ``(n, 18)`` to ``(n, 6)`` in the order of ``OUTPUTS``. The
+    parameters are eight weights of the upper surface from the leading edge, eight of the lower
+    surface, the leading-edge weight and the trailing-edge thickness in chords.
 
     Args:
-        size: which network, one of ``SIZES``.
+        size: name of the network, one of ``SIZES``.
         alpha: angle of attack, degrees.
         reynolds: Reynolds number of the chord.
 
     Raises:
-        InvalidInputError: there is no such network, or no such flow.
+        InvalidInputError: unknown network, or invalid flow.
         MissingExtraError: neuralfoil is not installed.
     """
 
@@ -51,11 +59,11 @@ class NeuralFoil(nn.Module):
         super().__init__()
         if size not in SIZES:
             raise InvalidInputError(
-                f"airfoil: a network is one of {', '.join(SIZES)}, got {size!r}"
+                f"airfoil: size must be one of {', '.join(SIZES)}, got {size!r}"
             )
         if not (math.isfinite(alpha) and math.isfinite(reynolds) and reynolds > 0):
             raise InvalidInputError(
-                f"airfoil: alpha is in degrees and reynolds positive, got {alpha!r} and {reynolds!r}"
+                f"airfoil: alpha must be finite and reynolds positive, got {alpha!r}, {reynolds!r}"
             )
         folder = _folder()
         stored = _read(folder / f"nn-{size}.npz")
@@ -86,7 +94,11 @@ class NeuralFoil(nn.Module):
         )
 
     def _heads(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The raw first outputs ``(n, 4)``; far from what the network was taught its trust falls by construction."""
+        """Compute the scaled outputs ``(n, 4)``.
+
+        The squared Mahalanobis distance to the training inputs, over twice their number, reduces
+        the confidence logit.
+        """
         hidden = inputs
         for i in self.layers:
             hidden = hidden @ self._of(f"weight{i}").T + self._of(f"bias{i}")
@@ -101,11 +113,12 @@ class NeuralFoil(nn.Module):
 
 
 def _flow(alpha: float, reynolds: float) -> list[float]:
-    """The scaled inputs that say how the air flows."""
+    """Compute the seven scaled flow inputs of the networks."""
     angle = math.radians(alpha)
     return [
-        math.sin(2.0 * angle), math.cos(angle), 1.0 - math.cos(angle) ** 2, (math.log(reynolds) - 12.5) / 3.5,
-        (_N_CRIT - 9.0) / 4.5, _FREE_TRANSITION, _FREE_TRANSITION,
+        math.sin(2.0 * angle), math.cos(angle), 1.0 - math.cos(angle) ** 2,
+        (math.log(reynolds) - 12.5) / 3.5, (_N_CRIT - 9.0) / 4.5, _FREE_TRANSITION,
+        _FREE_TRANSITION,
     ]  # fmt: skip
 
 
@@ -113,8 +126,9 @@ def _folder() -> Path:
     try:
         import neuralfoil
     except ImportError:
-        raise MissingExtraError("the networks are neuralfoil's, which is not installed; pip install 'bo-invert[airfoil]'"
-                           ) from None  # fmt: skip
+        raise MissingExtraError(
+            "airfoil: neuralfoil is not installed. Run: pip install 'bo-invert[airfoil]'."
+        ) from None
     return Path(neuralfoil.__file__).parent / "nn_weights_and_biases"
 
 

@@ -1,7 +1,7 @@
-"""Airfoils as shapes: Kulfan numbers and the surfaces they stand for, and the 2,174 real airfoils of aerosandbox.
+"""Airfoil shapes: Kulfan parameters, surfaces and the 2,174 real airfoils of aerosandbox.
 
-Kulfan 2008, "Universal parametric geometry representation method" (class and shape functions), with the leading-edge
-term of her note of 2020, eight weights a side: the numbers that NeuralFoil eats.
+Kulfan 2008, "Universal parametric geometry representation method" (class and shape functions), with
+the leading-edge term of her note of 2020 and eight weights per side, the inputs of NeuralFoil.
 """
 
 from __future__ import annotations
@@ -25,17 +25,23 @@ KULFAN = (
     "leading_edge",
     "trailing_edge",
 )
-#: Where surfaces are looked at, in chords from the leading edge.
+# Chordwise positions of surface heights, in chords from the leading edge.
 STATIONS = frozen(np.linspace(0.0, 1.0, 201))
-#: Fitted to real airfoils the surfaces cross by up to 0.0016 chords, at thin trailing edges.
+# Accepted crossing of the surfaces, in chords. Fits of real airfoils cross by up to 0.0016 chords
+# at
+# thin trailing edges.
 CROSSING = 0.002
 
 
 def basis(stations: ArrayLike = STATIONS) -> Array:
-    """Heights of both surfaces per Kulfan number, shape ``(2 m, 18)``: the upper surface first, then the lower one.
+    """Compute surface heights per unit Kulfan parameter, shape ``(2 m, 18)``.
+
+    The first m rows belong to the upper surface, the others to the lower one. The weights multiply
+    ``sqrt(x) (1 - x) B_i(x)`` with Bernstein polynomials ``B_i`` of degree 7. The leading-edge term
+    is ``x (1 - x)^8.5``, the trailing-edge term ``x / 2``.
 
     Args:
-        stations: shape ``(m,)``, in chords from the leading edge.
+        stations: positions ``(m,)`` in chords from the leading edge.
     """
     x = np.asarray(stations, dtype=float)
     bumps = np.stack([comb(7, i) * x**i * (1.0 - x) ** (7 - i) for i in range(8)], axis=1)
@@ -48,31 +54,31 @@ _BASIS = basis()
 
 
 def surfaces(designs: ArrayLike) -> Array:
-    """Heights of the upper and the lower surface at ``STATIONS``, in chords, shape ``(n, 2, 201)``.
+    """Compute upper and lower surface heights at ``STATIONS``, chords, ``(n, 2, 201)``.
 
     Args:
-        designs: Kulfan numbers, shape ``(n, 18)``.
+        designs: Kulfan parameters, shape ``(n, 18)``.
 
     Raises:
-        InvalidInputError: another shape.
+        InvalidInputError: ``designs`` has another shape.
     """
     rows = np.asarray(designs, dtype=float)
     if rows.ndim != 2 or rows.shape[1] != len(KULFAN):
         raise InvalidInputError(
-            f"airfoils are Kulfan numbers of shape (n, {len(KULFAN)}), got {rows.shape}"
+            f"airfoil: designs must have the shape (n, {len(KULFAN)}), got {rows.shape}"
         )
     return (rows @ _BASIS.T).reshape(len(rows), 2, len(STATIONS))
 
 
 def thickness(designs: ArrayLike) -> Array:
-    """Largest distance between the surfaces, in chords, shape ``(n,)``."""
+    """Compute the maximum thickness in chords, shape ``(n,)``."""
     upper, lower = surfaces(designs).swapaxes(0, 1)
     largest: Array = (upper - lower).max(axis=1)
     return largest
 
 
 def crossing(designs: ArrayLike) -> Array:
-    """How far the upper surface dips below the lower one, in chords, shape ``(n,)``; 0 where a shape can be built."""
+    """Compute the maximum crossing of the surfaces in chords, ``(n,)``; 0 for valid shapes."""
     upper, lower = surfaces(designs).swapaxes(0, 1)
     deepest: Array = np.maximum(0.0, (lower - upper).max(axis=1))
     return deepest
@@ -80,12 +86,12 @@ def crossing(designs: ArrayLike) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Database:
-    """The airfoils that come with aerosandbox, most of them from the UIUC collection.
+    """Real airfoils of aerosandbox, mostly from the UIUC collection.
 
     Args:
-        names: of the airfoils.
-        designs: their Kulfan numbers, shape ``(2174, 18)``.
-        errors: root mean square of what the fit leaves, in chords, shape ``(2174,)``.
+        names: names of the airfoils.
+        designs: Kulfan parameters, shape ``(2174, 18)``.
+        errors: root mean square errors of the fits in chords, shape ``(2174,)``.
     """
 
     names: tuple[str, ...]
@@ -93,22 +99,22 @@ class Database:
     errors: Array
 
     def __getitem__(self, name: str) -> Array:
-        """Kulfan numbers ``(18,)`` of the airfoil of a name.
+        """Return the Kulfan parameters ``(18,)`` of an airfoil.
 
         Raises:
-            InvalidInputError: there is none.
+            InvalidInputError: unknown name.
         """
         if name not in self.names:
             near = get_close_matches(str(name), self.names)
-            hint = f"; near to it: {', '.join(near)}" if near else ""
+            hint = f". Similar names: {', '.join(near)}." if near else ""
             raise InvalidInputError(
-                f"airfoil: none of the {len(self.names):,} airfoils has the name {name!r}{hint}"
+                f"airfoil: name must be one of {len(self.names):,} airfoils, got {name!r}{hint}"
             )
         found: Array = self.designs[self.names.index(name)]
         return found
 
     def nearest(self, designs: ArrayLike) -> list[int]:
-        """Number of the real airfoil whose surfaces are nearest to each design's."""
+        """Return the index of the real airfoil with the nearest surfaces to each design."""
         mine = surfaces(designs).reshape(len(np.asarray(designs)), -1)
         real = surfaces(self.designs).reshape(len(self.designs), -1)
         return [int(((real - row) ** 2).sum(axis=1).argmin()) for row in mine]
@@ -116,9 +122,10 @@ class Database:
 
 @cache
 def database() -> Database:
-    """All real airfoils, fitted; a few seconds, once per process.
+    """Fit Kulfan parameters to all real airfoils; a few seconds, once per process.
 
-    None is left out: each fit is a linear least squares, the worst leaves 0.0033 chords, half of them less than 0.0002.
+    Each fit is a linear least-squares problem. The greatest error is 0.0033 chords, the median is
+    below 0.0002 chords.
 
     Raises:
         MissingExtraError: aerosandbox is not installed.
@@ -126,19 +133,20 @@ def database() -> Database:
     try:
         import aerosandbox
     except ImportError:
-        raise MissingExtraError("the airfoils are aerosandbox's, which is not installed; pip install 'bo-invert[airfoil]'"
-                           ) from None  # fmt: skip
+        raise MissingExtraError(
+            "airfoil: aerosandbox is not installed. Run: pip install 'bo-invert[airfoil]'."
+        ) from None
     folder = Path(aerosandbox.__file__).parent / "geometry" / "airfoil" / "airfoil_database"
     names, designs, errors = [], [], []
     for name in sorted(path.stem for path in folder.glob("*.dat")):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of lists of coordinates that are closed twice
+            warnings.simplefilter("ignore")  # about doubly closed coordinate lists
             real = aerosandbox.Airfoil(name).normalize()
             fit = real.to_kulfan_airfoil(
                 n_weights_per_side=8, normalize_coordinates=False
             ).kulfan_parameters
-        numbers = np.concatenate([fit["upper_weights"], fit["lower_weights"],
-                                  [fit["leading_edge_weight"], fit["TE_thickness"]]]).astype(float)  # fmt: skip
+        edges = [fit["leading_edge_weight"], fit["TE_thickness"]]
+        numbers = np.concatenate([fit["upper_weights"], fit["lower_weights"], edges]).astype(float)
         names.append(name)
         designs.append(numbers)
         errors.append(_left(numbers, np.asarray(real.coordinates, dtype=float)))
@@ -146,7 +154,7 @@ def database() -> Database:
 
 
 def _left(numbers: Array, coordinates: Array) -> float:
-    """Root mean square distance in height of the fitted surfaces from the given points ``(k, 2)``."""
+    """Compute the root mean square height error of a fit at points ``(k, 2)``, in chords."""
     x, y = coordinates.T
     fitted = basis(np.clip(x, 0.0, 1.0)) @ numbers
     upper = np.arange(len(x)) <= x.argmin()
@@ -154,9 +162,10 @@ def _left(numbers: Array, coordinates: Array) -> float:
 
 
 def draw(design: ArrayLike, width: int = 180) -> Array:
-    """An airfoil as a picture ``(0.4 width, width, 3)`` in [0, 1]: dark on white, red where the surfaces cross.
+    """Draw an airfoil, ``(0.4 width, width, 3)`` in [0, 1], dark on white.
 
-    One chord fills most of the width; what is thicker or more cambered than 0.2 chords either way is cut off.
+    Crossing surfaces are red. One chord spans most of the width. Heights beyond 0.2 chords are
+    clipped.
     """
     height = round(0.4 * width)
     x = np.linspace(-0.03, 1.03, width)
@@ -170,7 +179,7 @@ def draw(design: ArrayLike, width: int = 180) -> Array:
         (lower, upper, (0.85, 0.15, 0.15)),
     ):
         shown = inside & (top - bottom > (CROSSING if top is lower else -CROSSING))
-        least = 0.5 * pitch * (top is upper)  # a sharp trailing edge keeps a hairline
+        least = 0.5 * pitch * (top is upper)  # minimum line width at a sharp trailing edge
         cover = np.clip((top + least - y) / pitch + 0.5, 0, 1) * np.clip(
             (y - bottom + least) / pitch + 0.5, 0, 1
         )

@@ -1,4 +1,4 @@
-"""Where airfoils are searched: a latent learned from real ones, a box of its axes, one of Kulfan numbers, a list."""
+"""Search spaces of airfoils: principal components, Kulfan parameters and real airfoils."""
 
 from __future__ import annotations
 
@@ -31,28 +31,31 @@ from bo_invert.spaces.box import Box
 from bo_invert.spaces.latent import Latent
 from bo_invert.types import JSON, Array, Design
 
-#: Nothing is learned from thicker airfoils, in chords: 31 of 2,174, struts and roots of blades most of them.
+# Maximum thickness of training airfoils, in chords; excludes 31 of 2,174, mostly struts and blade
+# roots.
 THICKEST = 0.25
-#: Share of the others that the latent is learned from; the rest says how real a design looks.
+# Share of these airfoils for training; the others calibrate the plausibility.
 TAUGHT = 0.8
-#: Components of the published search, which hold 99.9 % of the variance.
+# Number of components that explain 99.9 % of the variance.
 PUBLISHED_DIM = 9
 _QUANTILES = (0.01, 0.99)
+"""Quantiles of real Kulfan parameters that bound the box. Engineering choice: excludes outliers."""
 
 
 class Modes(nn.Module):
-    """The ways in which airfoils differ most: principal components of the heights of their surfaces.
+    """Principal components of surface heights as a linear decoder.
 
-    Heights are linear in the Kulfan numbers, so a code ``(n, dim)`` stands for exact Kulfan numbers ``(n, 18)``; only a
-    trailing edge of negative thickness is closed. Codes are in standard deviations of the airfoils learned from.
+    Heights are linear in the Kulfan parameters, so codes ``(n, dim)`` decode to exact Kulfan
+    parameters ``(n, 18)``. Negative trailing-edge thicknesses become 0. Codes are in standard
+    deviations of the training airfoils.
 
     Args:
-        designs: real airfoils, shape ``(k, 18)``.
-        dim: how many components, from 1 to 18.
-        baseline: Kulfan numbers ``(18,)`` of the airfoil that the code 0 stands for; default: the mean.
+        designs: training airfoils, shape ``(k, 18)``.
+        dim: number of components, 1 to 18.
+        baseline: Kulfan parameters ``(18,)`` of the code 0. Default: the mean airfoil.
 
     Raises:
-        InvalidInputError: no such number of components.
+        InvalidInputError: ``dim`` is not in 1 to 18.
     """
 
     def __init__(self, designs: Array, dim: int, baseline: Array | None = None) -> None:
@@ -61,9 +64,8 @@ class Modes(nn.Module):
         heights, centre = basis(), designs.mean(axis=0)
         _, sizes, ways = np.linalg.svd((designs - centre) @ heights.T, full_matrices=False)
         largest = np.abs(ways).argmax(axis=1)
-        ways = (
-            ways * np.sign(ways[np.arange(len(ways)), largest])[:, None]
-        )  # the decomposition leaves the sign open
+        # The sign of a singular vector is arbitrary; its largest entry becomes positive.
+        ways = ways * np.sign(ways[np.arange(len(ways)), largest])[:, None]
         spread = sizes[:dim] / np.sqrt(len(designs) - 1)
         self.explained = float((sizes[:dim] ** 2).sum() / (sizes**2).sum())
         self._keep("centre", centre if baseline is None else baseline)
@@ -77,21 +79,21 @@ class Modes(nn.Module):
         )
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        """Kulfan numbers ``(n, 18)`` of codes ``(n, dim)``."""
+        """Decode codes ``(n, dim)`` to Kulfan parameters ``(n, 18)``."""
         free = self.get_parameter("centre") + codes @ self.get_parameter("steps")
         return torch.cat([free[:, :-1], free[:, -1:].clamp(min=0.0)], dim=1)
 
     def encode(self, designs: torch.Tensor) -> torch.Tensor:
-        """Codes ``(n, dim)`` whose surfaces come nearest to those of Kulfan numbers ``(n, 18)``."""
+        """Encode Kulfan parameters ``(n, 18)`` to codes ``(n, dim)`` with the nearest surfaces."""
         off = (designs - self.get_parameter("centre")) @ self.get_parameter("heights").T
         return off @ self.get_parameter("reader")
 
     def trace(self, codes: torch.Tensor) -> torch.Tensor:
-        """Heights of the surfaces ``(n, 2, 201)`` of codes ``(n, dim)``."""
+        """Decode codes ``(n, dim)`` to surface heights ``(n, 2, 201)``."""
         return self._heights(self(codes))
 
     def read(self, heights: torch.Tensor) -> torch.Tensor:
-        """Codes ``(n, dim)`` of heights ``(n, 2, 201)``."""
+        """Encode surface heights ``(n, 2, 201)`` to codes ``(n, dim)``."""
         off = heights.flatten(1) - self.get_parameter("centre") @ self.get_parameter("heights").T
         return off @ self.get_parameter("reader")
 
@@ -100,11 +102,11 @@ class Modes(nn.Module):
 
 
 class Realism:
-    """How real Kulfan numbers look, in [0, 1]: see ``DesignRealism``. 0 where the surfaces cross.
+    """Plausibility of airfoils in [0, 1], as in ``DesignRealism``; 0 for crossing surfaces.
 
     Args:
-        modes: learned from other real airfoils than ``real``.
-        measure: of their codes.
+        modes: principal components, fitted without ``real``.
+        measure: reference measure of the training codes.
         real: held-out real airfoils, shape ``(k, 18)``.
     """
 
@@ -120,10 +122,10 @@ class Realism:
 
 @lru_cache(maxsize=4)
 def latent(dim: int) -> Latent:
-    """The leading components of four fifths of the real airfoils, with the measure of where these lie.
+    """Fit the latent space of the leading ``dim`` components to 80 % of the real airfoils.
 
     Raises:
-        InvalidInputError: no such number of components.
+        InvalidInputError: ``dim`` is not in 1 to 18.
         MissingExtraError: aerosandbox is not installed.
     """
     taught = _parts()[0]
@@ -132,7 +134,7 @@ def latent(dim: int) -> Latent:
 
 @cache
 def real_looking() -> Realism:
-    """How real a design looks among the airfoils that no latent was learned from, whatever space it comes from."""
+    """Create the plausibility of designs of all spaces, calibrated on held-out airfoils."""
     taught, held_out = _parts()
     measure = latent(PUBLISHED_DIM).measure
     assert measure is not None
@@ -140,7 +142,7 @@ def real_looking() -> Realism:
 
 
 def _parts() -> tuple[Array, Array]:
-    """The airfoils that are learned from, and the others; drawn once and for all."""
+    """Split the airfoils into training and held-out ones with a fixed seed."""
     designs = wings()
     order = np.random.default_rng(np.random.SeedSequence(0)).permutation(len(designs))
     taught, held_out = np.split(order, [round(TAUGHT * len(designs))])
@@ -148,28 +150,28 @@ def _parts() -> tuple[Array, Array]:
 
 
 def wings() -> Array:
-    """The real airfoils up to ``THICKEST``, shape ``(2143, 18)``."""
+    """Return the real airfoils up to the thickness ``THICKEST``, shape ``(2143, 18)``."""
     designs = database().designs
     slender: Array = designs[thickness(designs) <= THICKEST]
     return slender
 
 
 def kulfan_box() -> Box:
-    """Each Kulfan number between the 1 % and the 99 % quantile of the real airfoils."""
+    """Create the box between the 1 % and 99 % quantiles of real Kulfan parameters."""
     lower, upper = np.quantile(database().designs, _QUANTILES, axis=0).round(3)
     return Box(lower, upper, names=KULFAN)
 
 
 class ModeBox(Box):
-    """A box of codes: each of the leading components within so many standard deviations of the real airfoils.
+    """Box of principal-component codes.
 
     Args:
-        dim: how many components, of all the airfoils up to ``THICKEST``.
-        sigma: half the length of every edge.
-        baseline: name of the real airfoil in the middle of the box; default: the mean of all is there.
+        dim: number of components, fitted to all airfoils up to ``THICKEST``.
+        sigma: half width of the box in standard deviations of the airfoils.
+        baseline: name of the real airfoil at the centre. Default: the mean airfoil.
 
     Raises:
-        InvalidInputError: no such number of components, or no such airfoil.
+        InvalidInputError: ``dim`` is not in 1 to 18, or the airfoil is unknown.
     """
 
     def __init__(self, dim: int, sigma: float, baseline: str | None = None) -> None:
@@ -199,10 +201,10 @@ class ModeBox(Box):
 
 
 class Catalogue(Space):
-    """The real airfoils themselves, by number: to screen them is what any search has to beat.
+    """Discrete space of real airfoils, indexed by integers; its screening is a baseline.
 
     Args:
-        designs: shape ``(k, 18)``.
+        designs: Kulfan parameters, shape ``(k, 18)``.
     """
 
     discrete = True
@@ -216,7 +218,7 @@ class Catalogue(Space):
 
     @property
     def identify(self) -> Callable[[Array], list[str]] | None:
-        """The airfoil's number."""
+        """Map from points to airfoil indices as texts."""
         return lambda points: [str(number) for number in self._numbers(points)]
 
     def _numbers(self, points: Array) -> list[int]:

@@ -1,4 +1,4 @@
-"""Molecules: drug-likeness, penalised logP and targets, in the latent of a SELFIES VAE. Extra: ``molecules``."""
+"""Molecular design in the latent space of a SELFIES VAE; extra ``molecules``."""
 
 from __future__ import annotations
 
@@ -27,31 +27,33 @@ def problem(
     training: Mapping[str, JSON] | None = None,
     progress: bool = False,
 ) -> Problem:
-    """Real molecules, a VAE that learnt them, and the search for a molecule with a property that is wanted.
+    """Find a molecule with an optimal or target property.
 
-    Designs are canonical SMILES. The properties are RDKit's: ``"qed"`` (drug-likeness, in [0, 1]), ``"plogp"``
-    (penalised logP), ``"logp"`` and ``"sa"`` (SA score: 1 is easily made, 10 hardly). They are exact, so that there is
-    nothing to judge in them; but a high penalised logP may belong to a molecule that nobody would make, and the
-    problem's ``plausibility`` says so. With ``oracle="forest"`` the search asks a random forest that learnt the
-    property from half of the molecules, and the exact property is the judge.
+    Designs are canonical SMILES. RDKit computes the properties: ``"qed"`` (drug-likeness in [0,
+    1]), ``"plogp"`` (penalised logP), ``"logp"`` and ``"sa"`` (synthetic accessibility, 1 easy to
+    10 difficult). The default oracle is exact and needs no judge. Molecules with a high penalised
+    logP can be impractical; the problem's ``plausibility`` detects them. The oracle ``"forest"`` is
+    a random forest, trained on half of the molecules and judged by the exact property.
 
-    The first call trains the VAE (some minutes on one core for 29,000 molecules) and keeps it in the cache.
+    The first call trains the VAE and stores it in the cache; 29,000 molecules take some minutes on
+    one core.
 
     Args:
-        data: a file with one SMILES a line, such as ZINC-250k or a part of it, or a list of SMILES; default: the file
-            that ``$BO_INVERT_MOLECULES`` names.
-        property: to maximise, to minimise, or to bring to a target.
-        target: the value wanted; or several at once, ``{"qed": 0.9, "logp": 2.5}``, then ``property`` is not used.
-        goal: ``"maximize"`` or ``"minimize"``, without a target.
-        oracle: ``"exact"``, or a ``"forest"`` that can be fooled.
-        latent_dim: length of the VAE's code.
-        seed: of the split of the data and of everything trained.
-        tolerance: of the target; 0 to use the whole budget.
+        data: file with one SMILES a line, such as ZINC-250k, or a list of SMILES. Default: the file
+            in ``$BO_INVERT_MOLECULES``.
+        property: property of the objective.
+        target: target value, or targets of several properties, ``{"qed": 0.9, "logp": 2.5}``, which
+            replace ``property``.
+        goal: ``"maximize"`` or ``"minimize"``; ignored with a target.
+        oracle: ``"exact"``, or ``"forest"`` for a learned surrogate with exploitable errors.
+        latent_dim: dimension of the latent space.
+        seed: seed of the data split and of all training.
+        tolerance: accepted deviation from the target; 0 to use the whole budget.
         training: further fields of ``SelfiesConfig``, such as ``{"epochs": 10}``.
-        progress: show a training bar on stderr.
+        progress: show training progress on stderr.
 
     Raises:
-        InvalidInputError: an option is none of the above, or there is no file.
+        InvalidInputError: unknown option, or missing file.
         MissingExtraError: RDKit, selfies, safetensors or scikit-learn is not installed.
     """
     _one_of("goal", goal, ("maximize", "minimize"))
@@ -77,20 +79,20 @@ def problem(
 
 
 class Exact:
-    """Properties of one SMILES, by name.
+    """Exact properties of a SMILES as an oracle.
 
     Args:
-        names: of ``PROPERTIES``.
+        names: keys of ``PROPERTIES``.
     """
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
 
     def __call__(self, smiles: str) -> dict[str, float]:
-        """The values.
+        """Compute the properties of a molecule.
 
         Raises:
-            InfeasibleError: no molecule.
+            InfeasibleError: ``smiles`` is no molecule.
         """
         return {name: PROPERTIES[name](smiles) for name in self.names}
 
@@ -109,7 +111,7 @@ def _forests(made: Materials, names: list[str]) -> Oracle:
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise InvalidInputError(
-            f"molecules: {option} is {' or '.join(map(repr, allowed))}, got {value!r}"
+            f"molecules: {option} must be {' or '.join(map(repr, allowed))}, got {value!r}"
         )
 
 

@@ -1,8 +1,8 @@
-"""What the molecules problem is made of: real molecules, a generator, a forest that learnt a property, realism.
+"""Data and models of the molecules problem: SMILES, VAE, forests and plausibility.
 
-The molecules are shuffled by the seed and cut into disjoint parts, so that nobody is examined on what they were taught:
-``generator`` (the VAE; a random half of it teaches the forest) and ``held_out`` (a twentieth, at most 1,500: realism
-and every error reported here).
+The seed splits the molecules into disjoint parts. ``generator`` trains the VAE, and a random half
+of it trains the forests. ``held_out`` (5 %, at most 1,500) calibrates the plausibility and tests
+the models.
 """
 
 from __future__ import annotations
@@ -38,35 +38,37 @@ if TYPE_CHECKING:
     from bo_invert.spaces.latent import Latent
 
 VARIABLE = "BO_INVERT_MOLECULES"
-#: What can be asked of a molecule, all exact.
+# Exact properties of a SMILES by name.
 PROPERTIES: Mapping[str, Callable[[str], float]] = {
     "qed": qed,
     "plogp": penalised_logp,
     "logp": logp,
     "sa": accessibility,
 }
-#: Share of the molecules that is held out, and how many at most.
+# Share of the molecules that is held out, and its maximum number.
 HELD_OUT = (0.05, 1500)
+# Minimum number of different molecules. Engineering choice: fewer cannot train a VAE.
 FEWEST = 100
 _MEASURED = 3000
-"""Codes of so many molecules tell where codes lie."""
+"""Number of molecules for the reference measure. Engineering choice: bounds the run time."""
 
 Source = str | Path | Sequence[str] | None
 
 
 @dataclass(frozen=True, eq=False)
 class Materials:
-    """The trained pieces.
+    """Data and trained models of the molecules problem.
 
     Args:
-        smiles: real molecules, canonical and all different.
-        unread: lines of the file that are no molecules.
-        parts: row numbers of ``generator``, ``forest`` (half of it) and ``held_out``.
-        vae: trained on the part ``generator``.
-        training: how that went.
-        latent: of the VAE, measured on molecules of the part ``generator``; ``composition`` is its ``features``.
-        realism: how plausible designs are, ranked among the part ``held_out``.
-        seed: of the split and of everything trained.
+        smiles: canonical SMILES of real molecules, without duplicates.
+        unread: number of lines that are no molecules.
+        parts: row indices of ``generator``, ``forest`` (half of it) and ``held_out``.
+        vae: VAE trained on the part ``generator``.
+        training: training report of the VAE.
+        latent: latent space of the VAE, with ``composition`` as its ``features``; the part
+            ``generator`` defines its reference measure.
+        realism: plausibility of designs, calibrated on the part ``held_out``.
+        seed: seed of the data split and of all training.
     """
 
     smiles: tuple[str, ...]
@@ -81,11 +83,11 @@ class Materials:
     _making: Lock = field(default_factory=Lock)
 
     def part(self, name: str) -> list[str]:
-        """The molecules of a part."""
+        """Return the molecules of a part."""
         return [self.smiles[i] for i in self.parts[name]]
 
     def forest(self, name: str) -> Forest:
-        """A forest that learnt a property of ``PROPERTIES`` from fingerprints of the part ``forest``."""
+        """Return the forest of a property of ``PROPERTIES``; the first call trains it."""
         with self._making:
             if name not in self._forests:
                 self._forests[name] = Forest(self.part("forest"), PROPERTIES[name], self.seed)
@@ -93,12 +95,12 @@ class Materials:
 
 
 class Forest:
-    """A random forest from Morgan fingerprints to a property: called with n SMILES, it answers ``(n,)``.
+    """Random forest from Morgan fingerprints to a property.
 
     Args:
-        smiles: to learn from.
-        target: the property.
-        seed: of the trees.
+        smiles: training molecules.
+        target: exact property of a SMILES.
+        seed: seed of the trees.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -109,7 +111,8 @@ class Forest:
             from sklearn.ensemble import RandomForestRegressor
         except ImportError:
             raise MissingExtraError(
-                "the forest needs scikit-learn; pip install 'bo-invert[molecules,demo]'"
+                "molecules: scikit-learn is not installed. "
+                "Run: pip install 'bo-invert[molecules,demo]'."
             ) from None
         self._trees = RandomForestRegressor(
             50, max_features=0.05, min_samples_leaf=2, random_state=seed
@@ -117,15 +120,15 @@ class Forest:
         self._trees.fit(fingerprints(smiles), [target(one) for one in smiles])
 
     def __call__(self, smiles: Sequence[str]) -> Array:
-        """Answers ``(n,)`` for n SMILES.
+        """Predict the property of n SMILES, shape ``(n,)``.
 
         Raises:
-            InfeasibleError: one is no molecule.
+            InfeasibleError: a SMILES is no molecule.
         """
         seen = fingerprints(smiles)
         lost = np.flatnonzero(np.isnan(seen).any(axis=1))
         if len(lost):
-            raise InfeasibleError(f"{smiles[lost[0]]!r:.80} is no molecule that RDKit can read")
+            raise InfeasibleError(f"RDKit cannot read the molecule {smiles[lost[0]]!r:.80}")
         answers: Array = self._trees.predict(seen)
         return answers
 
@@ -141,23 +144,24 @@ def materials(
     training: Mapping[str, JSON] | None = None,
     progress: bool = False,
 ) -> Materials:
-    """Read and train everything, once per process; the VAE once per cache directory.
+    """Read the data and train all models once per process, the VAE once per cache directory.
 
     Args:
-        data: a file with one SMILES a line, or SMILES; default: the file that ``$BO_INVERT_MOLECULES`` names.
-        latent_dim: length of a code.
-        seed: of the split and of everything trained.
+        data: file with one SMILES a line, or SMILES. Default: the file in
+            ``$BO_INVERT_MOLECULES``.
+        latent_dim: dimension of the latent space.
+        seed: seed of the data split and of all training.
         training: further fields of ``SelfiesConfig``.
-        progress: show a bar on stderr.
+        progress: show training progress on stderr.
 
     Raises:
-        InvalidInputError: there is no such file, or it holds fewer than 100 molecules.
+        InvalidInputError: the file is missing, or it contains fewer than 100 molecules.
         MissingExtraError: RDKit, selfies or safetensors is not installed.
     """
     texts = _texts(data)
-    said = json.dumps([texts, latent_dim, seed, dict(training or {})], sort_keys=True)
-    key = hashlib.sha256(said.encode()).hexdigest()
-    with _making:  # a second thread waits instead of training the same again
+    settings = json.dumps([texts, latent_dim, seed, dict(training or {})], sort_keys=True)
+    key = hashlib.sha256(settings.encode()).hexdigest()
+    with _making:  # a second thread waits instead of repeating the training
         if key not in _made:
             _made[key] = _make(texts, latent_dim, seed, training or {}, progress)
         return _made[key]
@@ -168,9 +172,10 @@ def _texts(data: Source) -> list[str]:
         data = os.environ.get(VARIABLE)
     if data is None:
         raise InvalidInputError(
-            f"molecules: a file of molecules is needed, one SMILES a line; pass data=PATH, or set ${VARIABLE}. A part "
-            "of ZINC-250k, 29,445 drug-like molecules, is in JTVAE/data/zinc/valid.txt and test.txt of "
-            "https://github.com/pascalnotin/uncertainty_guided_optimization (MIT)"
+            "molecules: data must be a file with one SMILES a line, got None; pass data=PATH, or "
+            "set "
+            f"${VARIABLE}. Example: 29,445 molecules of ZINC-250k in JTVAE/data/zinc/valid.txt and "
+            "test.txt of https://github.com/pascalnotin/uncertainty_guided_optimization (MIT)."
         )
     if not isinstance(data, (str, Path)):
         return [str(one) for one in data]
@@ -196,8 +201,9 @@ def _make(
     smiles = tuple(one for one in dict.fromkeys(found) if one)
     if len(smiles) < FEWEST:
         raise InvalidInputError(
-            f"molecules: {len(texts)} lines hold {len(smiles)} different molecules that RDKit can read; "
-            f"give at least {FEWEST}, one SMILES a line"
+            f"molecules: data must contain at least {FEWEST} different molecules, one SMILES a "
+            f"line; "
+            f"{len(texts)} lines contain {len(smiles)}"
         )
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(smiles))
     held, taught = np.split(order, [min(max(20, round(HELD_OUT[0] * len(smiles))), HELD_OUT[1])])

@@ -1,4 +1,4 @@
-"""How plausible a molecule is: can it be made, and is it like any that is known, ranked among real molecules."""
+"""Plausibility of molecules from synthetic accessibility and similarity to known molecules."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from bo_invert.types import Array
 
 
 class MoleculeRealism:
-    """A calibrated number in [0, 1]: the share of held-out real molecules that look no more real than this one.
+    """Calibrated plausibility of molecules in [0, 1].
 
-    Two scores are taken of a molecule: the SA score, and the Tanimoto similarity to the nearest known molecule. Each is
-    ranked among the held-out real molecules; the lower of the two ranks is ranked once more among theirs. Fresh real
-    molecules therefore get uniform numbers, and 0.05 means that 95 % of them look more real. A long chain of carbon is
-    easily made and like nothing known; its rank is that of the second score.
+    Two scores are ranked among the held-out molecules: the SA score, and the Tanimoto similarity to
+    the nearest known molecule. The plausibility is the rank of the lower rank among those of the
+    held-out molecules. New real molecules therefore have a uniform plausibility; 95 % of them
+    exceed 0.05. Long carbon chains have good SA scores, but a low similarity and thus a low
+    plausibility.
 
     Args:
-        known: SMILES of real molecules; those that the generator learnt from.
-        real: SMILES of held-out real molecules that are not among them.
+        known: SMILES of real molecules, usually the generator's training data.
+        real: SMILES of held-out real molecules.
 
     Raises:
-        InvalidInputError: there are none of one kind.
+        InvalidInputError: ``known`` or ``real`` is empty.
         MissingExtraError: RDKit is not installed.
     """
 
     def __init__(self, known: Sequence[str], real: Sequence[str]) -> None:
         if not known or not real:
             raise InvalidInputError(
-                "MoleculeRealism: known and held-out real molecules are needed, both"
+                f"MoleculeRealism: known and real must be non-empty, got {len(known)} and "
+                f"{len(real)}"
             )
         self.known = tuple(known)
         self._prints = fingerprints(self.known)
@@ -40,17 +42,20 @@ class MoleculeRealism:
         self._lower = np.sort(self._lower_rank(scores, likeness))
 
     def scores(self, smiles: Sequence[str]) -> tuple[Array, Array]:
-        """SA scores, infinite for what is no molecule, and similarities to the nearest known one; each ``(n,)``."""
+        """Compute SA scores and similarities to the nearest known molecule, ``(n,)`` each.
+
+        The SA score of an invalid SMILES is infinite.
+        """
         return np.array([_made(text) for text in smiles]), nearest(
             fingerprints(smiles), self._prints
         )[0]
 
     def nearest(self, smiles: Sequence[str]) -> list[str]:
-        """The known molecule that is most similar to each of n."""
+        """Return the most similar known molecule of each SMILES."""
         return [self.known[i] for i in nearest(fingerprints(smiles), self._prints)[1]]
 
     def __call__(self, smiles: Sequence[str]) -> Array:
-        """Plausibility of n molecules, shape ``(n,)``; 0 for what is none."""
+        """Compute the plausibility of n molecules, shape ``(n,)``; 0 for invalid SMILES."""
         return _share(self._lower, self._lower_rank(*self.scores(smiles)))
 
     def _lower_rank(self, scores: Array, likeness: Array) -> Array:
@@ -65,5 +70,5 @@ def _made(smiles: str) -> float:
 
 
 def _share(ordered: Array, values: Array) -> Array:
-    """Share of the sorted values that are no larger, shape of ``values``."""
+    """Compute the share of the sorted values that are not larger, shape of ``values``."""
     return np.searchsorted(ordered, values, side="right") / len(ordered)

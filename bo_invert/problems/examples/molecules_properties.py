@@ -1,7 +1,7 @@
-"""What RDKit says of molecules given as SMILES: QED, penalised logP, synthetic accessibility, fingerprints, pictures.
+"""Molecular properties, fingerprints and pictures from SMILES with RDKit; extra ``molecules``.
 
-Needs the extra ``molecules``. Everything here is exact and free of noise: there is nothing to judge in it, though
-penalised logP is known to be gamed by long chains, so it should never be read without a score of realism.
+All properties are exact and free of noise. Long carbon chains exploit the penalised logP, so report
+it together with a plausibility.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ Bits = NDArray[np.float32]
 
 BITS = 2048
 RADIUS = 2
-#: Mean and standard deviation over ZINC-250k of logP, of -SA, and of minus the atoms beyond six in the largest ring.
+# Means and standard deviations over ZINC-250k of logP, -SA and the ring term; Jin et al. 2018.
 NORMS = {
     "logp": (2.4571, 1.4343),
     "accessibility": (-3.0526, 0.83352),
     "cycle": (-0.0485697, 0.28602),
 }
 _PICTURE = (220, 300)
+"""Height and width of a picture, pixels. Engineering choice: fits tables of reports."""
 _KINDS = 512
+"""Number of bits of the folded atom identifiers. Engineering choice: collisions are rare."""
 _BLOCK = 512
+"""Number of rows per block of similarities. Engineering choice: bounds the memory."""
 
 
 def chem() -> ModuleType:
-    """``rdkit.Chem``, silent about molecules that it cannot read.
+    """Import ``rdkit.Chem`` and disable its log of unreadable molecules.
 
     Raises:
         MissingExtraError: RDKit is not installed.
@@ -45,31 +48,33 @@ def chem() -> ModuleType:
         from rdkit import Chem, rdBase
     except ImportError:
         raise MissingExtraError(
-            "molecules need RDKit, which is not installed; pip install 'bo-invert[molecules]'"
+            "molecules: RDKit is not installed. Run: pip install 'bo-invert[molecules]'."
         ) from None
     rdBase.DisableLog("rdApp.*")
     return Chem
 
 
 def molecule(smiles: object) -> Mol:
-    """RDKit's molecule of a SMILES, parsed and sanitised.
+    """Parse and sanitise a SMILES.
 
     Raises:
-        InfeasibleError: it is no text, empty, or no molecule.
+        InfeasibleError: ``smiles`` is no text, empty, or no molecule.
         MissingExtraError: RDKit is not installed.
     """
     read = chem()
     made: Mol | None = read.MolFromSmiles(smiles) if isinstance(smiles, str) else None
     if made is None or made.GetNumAtoms() == 0:
-        raise InfeasibleError(f"{smiles!r:.80} is no molecule that RDKit can read")
+        raise InfeasibleError(f"RDKit cannot read the molecule {smiles!r:.80}")
     return made
 
 
 def qed(smiles: str) -> float:
-    """Quantitative estimate of drug-likeness, in [0, 1], at most 0.948 (Bickerton et al. 2012).
+    """Compute the quantitative estimate of drug-likeness (Bickerton et al. 2012).
+
+    The range is [0, 1]; the attainable maximum is 0.948.
 
     Raises:
-        InfeasibleError: no molecule.
+        InfeasibleError: ``smiles`` is no molecule.
     """
     made = molecule(smiles)
     from rdkit.Chem import QED
@@ -79,10 +84,10 @@ def qed(smiles: str) -> float:
 
 
 def logp(smiles: str) -> float:
-    """Octanol-water partition coefficient by atom contributions (Wildman and Crippen 1999).
+    """Compute the octanol-water logP by atom contributions (Wildman and Crippen 1999).
 
     Raises:
-        InfeasibleError: no molecule.
+        InfeasibleError: ``smiles`` is no molecule.
     """
     made = molecule(smiles)
     from rdkit.Chem import rdMolDescriptors
@@ -91,41 +96,43 @@ def logp(smiles: str) -> float:
 
 
 def accessibility(smiles: str) -> float:
-    """SA score of Ertl and Schuffenhauer (2009): 1 is easily made, 10 hardly. RDKit's own contribution computes it.
+    """Compute the SA score (Ertl and Schuffenhauer 2009), 1 easy to 10 difficult.
 
     Raises:
-        InfeasibleError: no molecule.
-        MissingExtraError: this RDKit came without its contributions.
+        InfeasibleError: ``smiles`` is no molecule.
+        MissingExtraError: RDKit's Contrib folder is missing.
     """
     made = molecule(smiles)
     try:
         from rdkit.Contrib.SA_Score import sascorer
     except ImportError:
         raise MissingExtraError(
-            "the SA score is part of RDKit's Contrib folder, which this RDKit does not have; the wheels on PyPI do: "
-            "pip install 'bo-invert[molecules]'"
+            "molecules: the SA score needs RDKit's Contrib folder, which is missing. Install a "
+            "wheel "
+            "from PyPI: pip install 'bo-invert[molecules]'."
         ) from None
     return float(sascorer.calculateScore(made))
 
 
 def cycle_penalty(smiles: str) -> float:
-    """Minus the number of atoms beyond six in the largest ring.
+    """Compute minus the number of atoms beyond six in the largest ring.
 
     Raises:
-        InfeasibleError: no molecule.
+        InfeasibleError: ``smiles`` is no molecule.
     """
-    made = molecule(smiles)  # its rings live no longer than it does
+    made = molecule(smiles)  # keeps the memory of the rings alive
     rings = made.GetRingInfo().AtomRings()
     return float(min(0, 6 - max(map(len, rings), default=0)))
 
 
 def penalised_logp(smiles: str) -> float:
-    """logP less synthetic accessibility and large rings, each in standard deviations of ZINC-250k (Jin et al. 2018).
+    """Compute the penalised logP (Jin et al. 2018).
 
-    The best of ZINC-250k's molecules have 4.5.
+    It is the sum of logP, -SA and ``cycle_penalty``, each standardised over ZINC-250k. The maximum
+    over ZINC-250k is 4.5.
 
     Raises:
-        InfeasibleError: no molecule.
+        InfeasibleError: ``smiles`` is no molecule.
         MissingExtraError: see ``accessibility``.
     """
     parts = {
@@ -137,7 +144,9 @@ def penalised_logp(smiles: str) -> float:
 
 
 def fingerprints(smiles: Sequence[str]) -> Bits:
-    """Morgan fingerprints of radius 2, shape ``(n, 2048)``, zeros and ones; a row of NaN where there is no molecule.
+    """Compute binary Morgan fingerprints of radius 2, shape ``(n, 2048)``.
+
+    Invalid SMILES give rows of NaN.
 
     Raises:
         MissingExtraError: RDKit is not installed.
@@ -156,11 +165,12 @@ def fingerprints(smiles: Sequence[str]) -> Bits:
 
 
 def composition(smiles: Sequence[str]) -> Array:
-    """What n molecules are made of, shape ``(n, 520)``: numbers that a model can compare molecules by.
+    """Compute composition features of n molecules, shape ``(n, 520)``.
 
-    How many atoms there are of each kind (element, neighbours, hydrogens, charge, in a ring or not: Morgan's
-    identifiers of radius 0, folded to 512), how many rings of 3 to 9 or more atoms, and how many bonds turn freely.
-    Among a few hundred molecules these tell a model more than fingerprints do. A row of NaN where there is no molecule.
+    The first 512 features count atoms by Morgan identifiers of radius 0, which encode element,
+    neighbours, hydrogens, charge and ring membership. The others count rings of 3 to 9 or more
+    atoms and rotatable bonds. With a few hundred molecules these features predict better than
+    fingerprints. Invalid SMILES give rows of NaN.
 
     Raises:
         MissingExtraError: RDKit is not installed.
@@ -172,7 +182,7 @@ def composition(smiles: Sequence[str]) -> Array:
 
 @lru_cache(maxsize=8192)
 def _composition(smiles: str) -> Bits:
-    """Of one molecule; kept, since a model looks at the same ones at every ask."""
+    """Compute the features of one molecule; cached, because each ask needs them again."""
     row = np.full(_KINDS + 8, np.nan, dtype=np.float32)
     row.setflags(write=False)
     try:
@@ -194,9 +204,13 @@ def _composition(smiles: str) -> Bits:
 
 
 def nearest(prints: Bits, known: Bits) -> tuple[Array, NDArray[np.intp]]:
-    """Highest Tanimoto similarity of n fingerprints to k known ones ``(k, 2048)``, and to which: ``(n,)`` each.
+    """Compute the highest Tanimoto similarities of n fingerprints to k known ones.
 
-    Tanimoto is the bits that two have in common over the bits that either has. A row of NaN is like nothing: 0.
+    The Tanimoto similarity is the number of common bits over the number of bits in the union. A row
+    of NaN has the similarity 0.
+
+    Returns:
+        Similarities and indices of the nearest known fingerprints, shape ``(n,)`` each.
     """
     best, where = np.zeros(len(prints)), np.zeros(len(prints), dtype=np.intp)
     sizes = known.sum(axis=1)
@@ -212,7 +226,7 @@ def nearest(prints: Bits, known: Bits) -> tuple[Array, NDArray[np.intp]]:
 
 
 def picture(smiles: object) -> Array:
-    """The structural formula, an array ``(220, 300, 3)`` in [0, 1]; a blank one where there is no molecule."""
+    """Draw the structural formula, ``(220, 300, 3)`` in [0, 1]; blank for an invalid SMILES."""
     height, width = _PICTURE
     try:
         made = molecule(smiles)

@@ -59,7 +59,10 @@ def test_gradients_are_those_of_the_function(name: str) -> None:
 @pytest.mark.parametrize("name", [*ANALYTIC, "mixed"])
 def test_torch_is_imported_only_for_gradients(name: str) -> None:
     options = "" if name == "mixed" else ", differentiable=False"
-    code = f"import sys, bo_invert as bi; bi.ready_problem({name!r}{options}); sys.exit('torch' in sys.modules)"
+    code = (
+        f"import sys, bo_invert as bi; bi.ready_problem({name!r}{options}); "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

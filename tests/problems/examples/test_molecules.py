@@ -257,7 +257,7 @@ def test_nonsense_in_a_config_is_refused(options):
 
 
 def test_published_values():
-    """QED and logP of aspirin and caffeine as RDKit's documentation and ChEMBL have them; SA as its authors' script."""
+    """Compare QED and logP with RDKit's documentation and ChEMBL, SA with its authors' script."""
     assert qed(ASPIRIN) == pytest.approx(0.55, abs=0.005)
     assert qed(CAFFEINE) == pytest.approx(0.538, abs=0.005)
     assert logp(ASPIRIN) == pytest.approx(1.31, abs=0.005)
@@ -399,10 +399,10 @@ def test_a_file_is_read_line_by_line(cached, tmp_path, monkeypatch):
     [
         ({}, r"pass data=PATH, or set \$BO_INVERT_MOLECULES"),
         ({"data": "/nowhere/zinc.smi"}, "cannot be read"),
-        ({"data": ["CCO"] * 200}, "200 lines hold 1 different"),
-        ({"data": AMIDES, "property": "charm"}, "property is 'qed' or"),
-        ({"data": AMIDES, "goal": "explore"}, "goal is"),
-        ({"data": AMIDES, "oracle": "crystal ball"}, "oracle is"),
+        ({"data": ["CCO"] * 200}, "200 lines contain 1"),
+        ({"data": AMIDES, "property": "charm"}, "property must be 'qed' or"),
+        ({"data": AMIDES, "goal": "explore"}, "goal must be"),
+        ({"data": AMIDES, "oracle": "crystal ball"}, "oracle must be"),
     ],
 )
 def test_invalid_options_raise(options, message, monkeypatch):

@@ -1,4 +1,4 @@
-"""Ready problems with known optima: the optimum is where they say, nothing near is lower, each seed is another one."""
+"""Example problems with known optima: value, local minimality and dependence on the seed."""
 
 from __future__ import annotations
 
@@ -160,5 +160,8 @@ def test_the_same_problem_in_another_process(name: str) -> None:
 
 def test_torch_is_imported_only_for_gradients() -> None:
     made_plain = "; ".join(f"bi.ready_problem({name!r}, differentiable=False)" for name in SMOOTH)
-    code = f"import sys, bo_invert as bi; {made_plain}; bi.ready_problem('mixed_ackley'); sys.exit('torch' in sys.modules)"
+    code = (
+        f"import sys, bo_invert as bi; {made_plain}; bi.ready_problem('mixed_ackley'); "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
