@@ -275,7 +275,7 @@ def test_ask_is_pure(strategy: str, kind: str) -> None:
     assert (np.random.get_state()[1] == state).all(), "the global generator is not ours"  # noqa: NPY002
 
 
-@pytest.mark.filterwarnings("ignore:.*begun with something else")
+@pytest.mark.filterwarnings("ignore:study 's' continues with changes")
 @each_pair
 def test_resume_is_exact(strategy: str, kind: str) -> None:
     """Compare a study that is interrupted and reopened with an uninterrupted one."""
@@ -332,7 +332,7 @@ def test_survives_an_oracle_that_always_fails(strategy: str, kind: str) -> None:
     assert_inside(study)
 
 
-@pytest.mark.filterwarnings("ignore:.*begun with something else")
+@pytest.mark.filterwarnings("ignore:study 's' continues with changes")
 @each_second_pair
 def test_accepts_results_in_any_order(strategy: str, kind: str) -> None:
     study, _ = continued(strategy, kind, 5)
@@ -356,7 +356,7 @@ def test_accepts_results_in_any_order(strategy: str, kind: str) -> None:
     assert study.spent.running == 0
 
 
-@pytest.mark.filterwarnings("ignore:.*begun with something else")
+@pytest.mark.filterwarnings("ignore:study 's' continues with changes")
 @pytest.mark.parametrize(("strategy", "kind"), pairs(MODELLED | COUNTING))
 def test_pending_points_move_the_next_points(strategy: str, kind: str) -> None:
     """Check that pending proposals change the next proposals or prevent them."""
