@@ -61,8 +61,8 @@ def problem(
         reynolds: Reynolds number.
         confidence: lower bound on the network's confidence, in [0, 1).
         realism: share of real airfoils in the searched region of the latent space; None for all.
-        dim: number of principal components, 1 to 18. Default: 6 in the latent space, because the
-            judge confirms more results at other flow conditions; 9 in the box of components.
+        dim: number of principal components, 1 to 18. Default: 6 in the latent space, 9 in the box.
+            With 6, the judge confirms more results at other angles and Reynolds numbers.
         sigma: half width of the box of components in standard deviations.
         baseline: real airfoil at the centre of the box of components, such as ``"naca4412"``.
             Default: the mean airfoil.

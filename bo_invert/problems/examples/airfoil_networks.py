@@ -23,9 +23,7 @@ _N_CRIT = 9.0
 _FREE_TRANSITION = 1.0
 """Forced transition position, fraction of the chord. Defaults of NeuralFoil: free transition."""
 # Inputs: 8 upper weights, 8 lower weights, leading edge, trailing edge, 7 flow variables. The
-# mirrored
-# airfoil at angle -alpha has the inputs _MIRROR with the factors _SIGNS, by definition of the
-# inputs.
+# mirrored airfoil at angle -alpha has these inputs in the order _MIRROR with the factors _SIGNS.
 _MIRROR = [*range(8, 16), *range(8), 16, 17, 18, 19, 20, 21, 22, 24, 23]
 # Factors of the mirrored inputs, dimensionless; exact by symmetry.
 _SIGNS = [-1.0] * 17 + [1.0, -1.0] + [1.0] * 6
@@ -42,8 +40,8 @@ class NeuralFoil(nn.Module):
     """NeuralFoil network at a fixed angle of attack and Reynolds number, in float64.
 
     ``forward`` maps Kulfan parameters ``(n, 18)`` to ``(n, 6)`` in the order of ``OUTPUTS``. The
-    parameters are eight weights of the upper surface from the leading edge, eight of the lower
-    surface, the leading-edge weight and the trailing-edge thickness in chords.
+    first 16 parameters are eight weights per surface from the leading edge, upper surface first.
+    The last two are the leading-edge weight and the trailing-edge thickness in chords.
 
     Args:
         size: name of the network, one of ``SIZES``.

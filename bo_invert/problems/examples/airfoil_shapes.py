@@ -1,7 +1,7 @@
 """Airfoil shapes: Kulfan parameters, surfaces and the 2,174 real airfoils of aerosandbox.
 
-Kulfan 2008, "Universal parametric geometry representation method" (class and shape functions), with
-the leading-edge term of her note of 2020 and eight weights per side, the inputs of NeuralFoil.
+Kulfan 2008, "Universal parametric geometry representation method" (class and shape functions). The
+inputs of NeuralFoil add the leading-edge term of Kulfan 2020 and have eight weights per side.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ KULFAN = (
 # Chordwise positions of surface heights, in chords from the leading edge.
 STATIONS = frozen(np.linspace(0.0, 1.0, 201))
 # Accepted crossing of the surfaces, in chords. Fits of real airfoils cross by up to 0.0016 chords
-# at
-# thin trailing edges.
+# at thin trailing edges.
 CROSSING = 0.002
 
 

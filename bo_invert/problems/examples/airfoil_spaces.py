@@ -31,8 +31,7 @@ from bo_invert.spaces.box import Box
 from bo_invert.spaces.latent import Latent
 from bo_invert.types import JSON, Array, Design
 
-# Maximum thickness of training airfoils, in chords; excludes 31 of 2,174, mostly struts and blade
-# roots.
+# Maximum thickness of training airfoils, in chords. Excludes 31 of 2,174, mostly struts.
 THICKEST = 0.25
 # Share of these airfoils for training; the others calibrate the plausibility.
 TAUGHT = 0.8

@@ -1,8 +1,11 @@
 """Data and models of the digits problem: images, slant, VAE, regressors and judge.
 
-The seed splits scikit-learn's 1,797 digits into disjoint parts: ``generator`` (600, trains the
-VAE), ``regressors`` (450, trains forest and network), ``judge`` (450, trains the judge) and
-``held_out`` (297, calibrates the plausibility and tests the regressors).
+The seed splits scikit-learn's 1,797 digits into four disjoint parts:
+
+- ``generator``: 600 images that train the VAE;
+- ``regressors``: 450 images that train forest and network;
+- ``judge``: 450 images that train the judge;
+- ``held_out``: 297 images that calibrate the plausibility and test the regressors.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Shifted:
         return tuple(drawn.tolist())
 
     def problem(self, seed: int | None = 0, differentiable: bool = True) -> Problem:
-        """Minimise a test function with a seeded optimum; the minimum is 0.
+        """Minimise Ackley, Levy or Rosenbrock with a seeded optimum; the minimum is 0.
 
         Args:
             seed: seed of the optimum inside the cube; None for the optimum of the literature.

@@ -88,8 +88,9 @@ def test_an_airfoil_upside_down_lifts_downwards(real):
 
 
 def test_an_answer_out_of_all_bounds_is_a_failure_and_no_record():
-    problem = bi.Problem(bi.Box([-300.0] * 18, [300.0] * 18), bi.TorchModule(NeuralFoil("medium"), airfoil.OUTPUTS),
-                         bi.Maximize("L/D"))  # fmt: skip
+    space = bi.Box([-300.0] * 18, [300.0] * 18)
+    oracle = bi.TorchModule(NeuralFoil("medium"), airfoil.OUTPUTS)
+    problem = bi.Problem(space, oracle, bi.Maximize("L/D"))
     outcomes = problem.evaluate(
         [Query(point) for point in np.random.default_rng(0).random((20, 18))]
     )
@@ -110,8 +111,13 @@ def test_every_airfoil_is_there_and_fits(real):
 
 def test_surfaces_are_those_of_aerosandbox(real):
     design = real.designs[real.names.index("fx76mp120")]
-    shape = aerosandbox.KulfanAirfoil("x", lower_weights=design[8:16], upper_weights=design[:8],
-                                      leading_edge_weight=design[16], TE_thickness=design[17])  # fmt: skip
+    shape = aerosandbox.KulfanAirfoil(
+        "x",
+        lower_weights=design[8:16],
+        upper_weights=design[:8],
+        leading_edge_weight=design[16],
+        TE_thickness=design[17],
+    )
     coordinates = shape.coordinates
     upper, lower = surfaces(design[None])[0]
     fronts = coordinates[: len(coordinates) // 2 + 1][::-1]

@@ -46,11 +46,16 @@ IBUPROFEN = "CC(C)Cc1ccc(cc1)C(C)C(=O)O"
 PARACETAMOL = "CC(=O)Nc1ccc(O)cc1"
 L_ALANINE, D_ALANINE = "C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"
 
-ACIDS = ["CC(=O)", "CCC(=O)", "O=C(c1ccccc1)", "O=C(c1ccncc1)", "O=C(C1CC1)", "O=C(c1ccc(F)cc1)", "O=C(Cc1ccccc1)",
-         "O=C(c1ccco1)", "O=C(c1cccs1)", "COc1ccc(C(=O)", "CC(C)C(=O)", "O=C(C1CCCCC1)"]  # fmt: skip
-AMINES = ["NC", "NCC", "Nc1ccccc1", "NCc1ccccc1", "N1CCCCC1", "N1CCOCC1", "NC1CC1", "Nc1ccc(Cl)cc1", "NCC(C)C",
-          "Nc1cccnc1", "N(C)C", "NCCO"]  # fmt: skip
-#: Amides of 12 acids and 12 amines.
+ACIDS = [
+    "CC(=O)", "CCC(=O)", "O=C(c1ccccc1)", "O=C(c1ccncc1)", "O=C(C1CC1)", "O=C(c1ccc(F)cc1)",
+    "O=C(Cc1ccccc1)", "O=C(c1ccco1)", "O=C(c1cccs1)", "COc1ccc(C(=O)", "CC(C)C(=O)",
+    "O=C(C1CCCCC1)",
+]  # fmt: skip
+AMINES = [
+    "NC", "NCC", "Nc1ccccc1", "NCc1ccccc1", "N1CCCCC1", "N1CCOCC1", "NC1CC1", "Nc1ccc(Cl)cc1",
+    "NCC(C)C", "Nc1cccnc1", "N(C)C", "NCCO",
+]  # fmt: skip
+# Amides of 12 acids and 12 amines.
 AMIDES = [
     f"{acid}{amine})cc1" if acid.startswith("COc1") else f"{acid}{amine}"
     for acid in ACIDS
@@ -81,9 +86,16 @@ def test_selfies_there_and_back(smiles):
 
 @pytest.mark.parametrize(
     ("smiles", "farthest"),
-    [(IBUPROFEN, 6), ("Cc1ccc(CNc2ncnc(N3CCC(C)CC3)c2N)cc1", 7), ("c1ccc(C(c2ccccc2)c2ccccc2)cc1", 6),
-     ("O=C1CCC2(CCN(Cc3ccc4ccccc4c3)CC2)O1", 10), ("C1CCCCC1.CCO", 6), ("C", 0), ("C12C3C4C1C5C2C3C45", 8)],
-)  # fmt: skip
+    [
+        (IBUPROFEN, 6),
+        ("Cc1ccc(CNc2ncnc(N3CCC(C)CC3)c2N)cc1", 7),
+        ("c1ccc(C(c2ccccc2)c2ccccc2)cc1", 6),
+        ("O=C1CCC2(CCN(Cc3ccc4ccccc4c3)CC2)O1", 10),
+        ("C1CCCCC1.CCO", 6),
+        ("C", 0),
+        ("C12C3C4C1C5C2C3C45", 8),
+    ],
+)
 def test_rings_close_soon(smiles, farthest):
     from rdkit import Chem
 

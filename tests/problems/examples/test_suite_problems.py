@@ -88,9 +88,8 @@ def test_without_a_shift_they_are_the_textbook_functions() -> None:
     x = rng.uniform(-5, 10, (20, 8))
     assert rosenbrock.Rosenbrock((1.0,) * 8)(x)[:, 0] == pytest.approx(rosen(x.T))
     x = rng.uniform(-5, 10, (20, 10))
-    expected = (
-        -20 * np.exp(-0.2 * np.sqrt((x**2).mean(1))) - np.exp(np.cos(2 * np.pi * x).mean(1)) + 20 + np.e
-    )  # fmt: skip
+    funnel = -20 * np.exp(-0.2 * np.sqrt((x**2).mean(1)))
+    expected = funnel - np.exp(np.cos(2 * np.pi * x).mean(1)) + 20 + np.e
     assert ackley.Ackley(ackley.optimizer(None))(x)[:, 0] == pytest.approx(expected)
     x = rng.uniform(-10, 10, (20, 16))
     w = 1 + (x - 1) / 4
