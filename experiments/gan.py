@@ -191,7 +191,8 @@ def page(out: Path) -> None:
         results = json.loads((out / "benchmarks" / f"gan-{name}.json").read_text(encoding="utf-8"))
         head, _, rest = text.partition(f"<!-- {name} -->\n")
         ends = f"<!-- end of {name} -->\n"
-        text = f"{head}<!-- {name} -->\n\n{table(results).markdown().strip()}\n\n{ends}{rest.partition(ends)[2]}"
+        body = table(results).markdown().strip()
+        text = f"{head}<!-- {name} -->\n\n{body}\n\n{ends}{rest.partition(ends)[2]}"
         print(table(results).markdown())
     (out / "generators.md").write_text(text, encoding="utf-8")
 

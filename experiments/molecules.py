@@ -181,8 +181,8 @@ def latent_line(made: Materials) -> str:
     return (
         f"The VAE: {made.training.epochs} epochs in {made.training.seconds / 60:.0f} minutes. "
         + ", ".join(f"{key} {value:.3g}" for key, value in made.training.figures.items())
-        + f".\n\n2,000 samples of the measured distribution of codes: {len(sound) / len(drawn):.1%} "
-        f"are molecules, {len(set(sound)) / len(sound):.1%} differ, "
+        + ".\n\n2,000 samples of the measured distribution of codes: "
+        f"{len(sound) / len(drawn):.1%} are molecules, {len(set(sound)) / len(sound):.1%} differ, "
         f"{np.mean([one not in known for one in sound]):.1%} are new; "
         f"{np.mean(real >= PLAUSIBLE):.1%} have a plausibility of {PLAUSIBLE} or more, "
         f"the median is {np.median(real):.2f}."

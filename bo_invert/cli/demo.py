@@ -1,4 +1,4 @@
-"""``bo-invert demo``: inversion of a regressor of handwritten digits with every method and one budget."""
+"""``bo-invert demo``: inversion of a regressor of handwritten digits with several methods."""
 
 from __future__ import annotations
 

@@ -266,7 +266,8 @@ def test_killed_it_goes_on_inside_a_run(tmp_path: Path) -> None:
         "        return float(x[0])\n"
         "    return bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize(), name='slow')\n"
         "if __name__ == '__main__':\n"
-        "    account = run_missing({'slow': slow}, {'random': {'name': 'random'}}, [0], budget=12, batch=1,\n"
+        "    account = run_missing({'slow': slow}, {'random': {'name': 'random'}}, [0],\n"
+        "                      budget=12, batch=1,\n"
         "                      results=Results(folder / 'results'))\n"
         "    print(account.done)\n"
     )

@@ -31,7 +31,8 @@ from bo_invert.storage.open import open_store
 TUNING = """
 import bo_invert as bi
 
-space = bi.Box({"rate": bi.Float(1e-3, 1.0, log=True), "layers": bi.Int(1, 9), "kind": bi.Choice("a", "b", "c")})
+rate = bi.Float(1e-3, 1.0, log=True)
+space = bi.Box({"rate": rate, "layers": bi.Int(1, 9), "kind": bi.Choice("a", "b", "c")})
 
 def oracle(x):
     return (x["rate"] - 0.1) ** 2 + abs(x["layers"] - 4) + (x["kind"] != "b")
@@ -40,9 +41,12 @@ def broken(x):
     raise RuntimeError("no licence")
 
 problem = bi.Problem(space, oracle, bi.Minimize(), name="tuning")
-highest = bi.Problem(space, lambda x: {"gain": 3.0 - x["rate"], "size": 1.0}, bi.Maximize("gain"), name="highest")
-squares = bi.Problem(space, oracle, bi.Composite(lambda y: (y**2).sum(-1)), outputs=["error"], name="squares")
-doubted = bi.Problem(space, lambda x: {"gain": 3.0, "size": 1.0}, bi.Maximize("gain"), constraints=["size <= 2"],
+highest = bi.Problem(space, lambda x: {"gain": 3.0 - x["rate"], "size": 1.0},
+                     bi.Maximize("gain"), name="highest")
+squares = bi.Problem(space, oracle, bi.Composite(lambda y: (y**2).sum(-1)), outputs=["error"],
+                     name="squares")
+doubted = bi.Problem(space, lambda x: {"gain": 3.0, "size": 1.0},
+                     bi.Maximize("gain"), constraints=["size <= 2"],
                      judge=lambda x: {"gain": 2.5, "size": 9.0}, name="doubted")
 failing = bi.Problem(space, broken, bi.Minimize(), name="failing")
 number = 3

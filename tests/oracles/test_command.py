@@ -105,7 +105,10 @@ def test_a_relative_script_is_found_although_the_program_runs_elsewhere(
 def test_templates(tmp_path: Path) -> None:
     template = tmp_path / "case.inp"
     template.write_text("solver { tol 1e-6; }\nT = {temperature:.2f}\nkind = {kind}\n")
-    code = "import sys; words = open(sys.argv[1]).read().split(); print(words[7], open('mesh/n.txt').read(), words[-1])"
+    code = (
+        "import sys; words = open(sys.argv[1]).read().split(); "
+        "print(words[7], open('mesh/n.txt').read(), words[-1])"
+    )
     oracle = script(
         code,
         input={"case.inp": template, "mesh/n.txt": "n={n}"},
@@ -240,7 +243,10 @@ def test_infeasible_by_exit_code_and_by_word() -> None:
 
 
 def test_a_gigabyte_is_read_and_forgotten() -> None:
-    code = "import os\nblock = b'x' * (1 << 20)\nfor _ in range(1024): os.write(1, block)\nos.write(1, b'\\n0.5\\n')"
+    code = (
+        "import os\nblock = b'x' * (1 << 20)\n"
+        "for _ in range(1024): os.write(1, block)\nos.write(1, b'\\n0.5\\n')"
+    )
     oracle = script(code, limit=100_000)
     tracemalloc.start()
     try:
@@ -311,7 +317,8 @@ def test_whoever_keeps_the_pipes_open_is_not_waited_for(leave: str, tmp_path: Pa
         f"        open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)\n"
         "    os._exit(0)\n"
         "os.wait()\n"
-        f"while not os.path.exists({str(note)!r}) or not open({str(note)!r}).read(): time.sleep(0.01)\n"
+        f"note = {str(note)!r}\n"
+        "while not os.path.exists(note) or not open(note).read(): time.sleep(0.01)\n"
         "print(4.0)"
     )
     assert ask(script(code, timeout=60.0)).y == [4.0]
@@ -352,8 +359,8 @@ def test_a_batch_is_one_run(tmp_path: Path) -> None:
         (BATCH + "print(json.dumps({'p': [{'y': sum(r)} for r in rows]}))", {"answer": "p[*].y"}),
         (BATCH + "print('y\\n' + '\\n'.join(str(sum(r)) for r in rows))", {"output": "csv"}),
         (BATCH + "[print('y =', sum(r)) for r in rows]", {"output": re.compile(r"y = (?P<y>\S+)")}),
-        ("import sys, csv\nprint([float(r['x0']) + float(r['x1']) for r in csv.DictReader(sys.stdin)])",
-         {"input": "csv"}),
+        (("import sys, csv\nrows = csv.DictReader(sys.stdin)\n"
+          "print([float(r['x0']) + float(r['x1']) for r in rows])"), {"input": "csv"}),
     ):  # fmt: skip
         answers = script(counted + code, batched=True, **options).answers(designs, ("y",))
         assert [answer.y[0] for answer in answers if answer.y is not None] == [1.0, 2.0, 3.0, 4.0]
@@ -366,7 +373,8 @@ def test_a_row_that_cannot_be_read_fails_alone_and_nothing_is_run_again(tmp_path
     note = tmp_path / "runs"
     code = (
         BATCH + f"open({str(note)!r}, 'a').write('.')\n"
-        "print(json.dumps([1.0, None, {'infeasible': 'no mesh'}, float('nan'), 'oops', {'z': 1}, 7.0]))"
+        "answers = [1.0, None, {'infeasible': 'no mesh'}, float('nan'), 'oops', {'z': 1}, 7.0]\n"
+        "print(json.dumps(answers))"
     )
     answers = script(code, batched=True).answers([X] * 7, ("y",))
     assert [answer.y is not None for answer in answers] == [
@@ -519,7 +527,8 @@ def test_programs_end_with_an_interrupted_run(tmp_path: Path) -> None:
     code = (
         "import sys, bo_invert as bi\n"
         f"oracle = bi.Command([sys.executable, '-c', {SLEEPER!r}, {str(tmp_path)!r}])\n"
-        "study = bi.Study.create('s', bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize()), strategy='random')\n"
+        "problem = bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize())\n"
+        "study = bi.Study.create('s', problem, strategy='random')\n"
         "study.run(4, executor=sys.argv[1], batch=2)"
     )
     for executor in ("serial", "threads"):

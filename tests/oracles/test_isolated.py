@@ -63,7 +63,10 @@ def oracle() -> bi.Isolated:
     [
         (
             "segfault",
-            r"its process was killed by SIGSEGV \(segmentation fault\): .*wild.py\", line \d+ in wild",
+            (
+                r"its process was killed by SIGSEGV \(segmentation fault\): "
+                r".*wild.py\", line \d+ in wild"
+            ),
         ),
         ("exit", "its process ended with exit code 3$"),
         ("abort", "its process was killed by SIGABRT .*in wild"),

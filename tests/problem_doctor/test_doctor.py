@@ -292,7 +292,7 @@ def fails_far_out(z: Any) -> Any:
         (lambda: latent(dropout()), "space.decode_unsteady", "error"),
         (lambda: latent(lambda z: z - z.mean(axis=0)), "space.decode_batch", "error"),
         (lambda: latent(fails_far_out), "space.decode_fails", "warning"),
-        (lambda: latent(lambda z: 2 * z, encoder=lambda x: np.zeros_like(x)), "space.round_trip", "warning"),
+        (lambda: latent(lambda z: 2 * z, encoder=np.zeros_like), "space.round_trip", "warning"),
         (lambda: latent(lambda z: 2 * z), "space.assumed", "note"),
         (lambda: latent(chains, oracle=len), "space.no_way_back", "note"),
         (
@@ -301,7 +301,11 @@ def fails_far_out(z: Any) -> Any:
             "warning",
         ),
         (
-            lambda: bi.Problem(bi.Box({"a": bi.Int(1, 4), "b": bi.Choice("u", "v")}), lambda x: x["a"], bi.Minimize()),
+            lambda: bi.Problem(
+                bi.Box({"a": bi.Int(1, 4), "b": bi.Choice("u", "v")}),
+                lambda x: x["a"],
+                bi.Minimize(),
+            ),
             "space.finite",
             "note",
         ),
@@ -548,8 +552,8 @@ def test_the_command_line(
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(2e-5, "20 µs"), (0.00312, "3.1 ms"), (2.1, "2.1 s"), (100.4, "100 s"), (600.0, "10 min"), (9000.0, "2.5 h"),
-     (864_000.0, "10 days"), (0.0, "0 µs")],
+    [(2e-5, "20 µs"), (0.00312, "3.1 ms"), (2.1, "2.1 s"), (100.4, "100 s"), (600.0, "10 min"),
+     (9000.0, "2.5 h"), (864_000.0, "10 days"), (0.0, "0 µs")],
 )  # fmt: skip
 def test_times_as_people_say_them(value: float, text: str) -> None:
     assert seconds(value) == text

@@ -177,7 +177,7 @@ def check_trials(study: bi.Study, children: dict[int, Any], uri: str) -> None:
                 == (trial.outcome.reason if trial.outcome else "")[:400]
             )
         if trial.y is not None and trial.loss is not None and trial.outcome is not None:
-            # An output that is called like a number of ours makes way, and % is no character of a name.
+            # An output with the name of a built-in metric gets a suffix; names cannot hold %.
             wanted |= {"yield_": trial.y[0], "loss_": trial.y[1]}
             wanted |= {"loss": trial.loss, "violation": trial.outcome.violation}
         assert data.metrics == wanted

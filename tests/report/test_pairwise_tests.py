@@ -297,7 +297,7 @@ def test_the_rank_of_a_difference_is_that_within_its_problem() -> None:
     assert (test.balance, test.p_value, test.won, test.lost) == (0, 1, 4, 4)
 
 
-# ---------------------------------------------------------------------- refusals, breakdowns, ties in ranks
+# ---------------------------------------------------- refused runs, crashes, ties in ranks
 
 
 def test_refused_and_crashed_runs_rank_last() -> None:

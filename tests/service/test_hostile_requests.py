@@ -324,7 +324,9 @@ def test_requests_that_could_be_read_two_ways_are_refused(served: Served) -> Non
 
 
 def test_chunks_are_counted(served: Served) -> None:
-    head = f"POST /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {served.token}\r\n".encode()
+    head = (
+        f"POST /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {served.token}\r\n"
+    ).encode()
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     reply = talk(served, head + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 6)
     assert reply.split(b" ")[1] == b"413"
@@ -332,6 +334,9 @@ def test_chunks_are_counted(served: Served) -> None:
 
 
 def test_an_upgrade_is_a_plain_request(served: Served) -> None:
-    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
+    upgrade = (
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
+    )
     reply = talk(served, b"GET /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\n" + upgrade + b"\r\n")
     assert reply.split(b" ")[1] == b"401"

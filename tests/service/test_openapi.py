@@ -26,10 +26,10 @@ SECRET = INSIDE.secrets["write"]
 CONFIG = schemathesis.Config.from_dict(
     {
         "auth": {"openapi": {"token": {"bearer": SECRET}}},
-        # Made up names would be those of no study; what is done with such names is tested elsewhere.
+        # Generated names match no study; other tests cover unknown names.
         "parameters": {"path.study": "s", "header.study-id": "the one", "path.number": 1},
         "checks": {
-            # What no schema can say (bounds in order, points that fit a problem) is refused with 422.
+            # The schema cannot express some rules, e.g. ordered bounds; violations return 422.
             "positive_data_acceptance": {"enabled": False},
             "negative_data_rejection": {
                 "expected-statuses": [400, 401, 403, 404, 405, 409, 413, 422]

@@ -33,7 +33,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         "import bo_invert as bi\n"
         "def bowl(size=2):\n"
         "    box = bi.Box([0.0] * size, [1.0] * size)\n"
-        "    return bi.Problem(box, lambda x: float(((x - 0.3) ** 2).sum()), bi.Minimize(), name='bowl')\n"
+        "    return bi.Problem(box, lambda x: float(((x - 0.3) ** 2).sum()), bi.Minimize(),\n"
+        "                      name='bowl')\n"
     )
     (folder / "config.toml").write_text(
         '[problems.bowl]\nsource = "mine.py:bowl"\nsettings = {size = 3}\n'
@@ -324,7 +325,8 @@ def test_pages_curve_and_solutions(served: Served) -> None:
 def test_a_study_begun_in_python_goes_on_where_its_problem_is_registered(tmp_path: Path) -> None:
     source = (
         "import numpy as np\nimport bo_invert as bi\n"
-        "problem = bi.Problem(bi.Latent(lambda z: np.tanh(z), 3), lambda x: float(x.sum()), bi.Minimize(),\n"
+        "problem = bi.Problem(\n"
+        "    bi.Latent(lambda z: np.tanh(z), 3), lambda x: float(x.sum()), bi.Minimize(),\n"
         "    draw=lambda x: np.clip(np.outer(x, x), 0, 1))\n"
     )
     (tmp_path / "mine.py").write_text(source)

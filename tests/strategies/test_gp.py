@@ -169,7 +169,8 @@ from bo_invert.types import Attempt, Outcome, Query, State, Trial
 torch.manual_seed({noise}); np.random.seed({noise}); torch.rand({noise})
 trials = tuple(Trial(i, Query.from_json(q), State.COMPLETED, outcome=Outcome.from_json(o))
                for i, (q, o) in enumerate(json.load(sys.stdin)))
-problem = bi.Problem(bi.Box([-0.6, -1.2, -1.2, -1.2], [0.6, 1.2, 1.2, 1.2]), None, bi.Target([1.5, 0.4]))
+box = bi.Box([-0.6, -1.2, -1.2, -1.2], [0.6, 1.2, 1.2, 1.2])
+problem = bi.Problem(box, None, bi.Target([1.5, 0.4]))
 proposal = from_spec("gp").ask(problem.statement, trials, Request(9, 2, 5, 100, None))
 print(json.dumps([[q.to_json() for q in proposal.queries], proposal.memo]))
 """

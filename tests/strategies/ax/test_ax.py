@@ -78,7 +78,7 @@ def points(proposal: Proposal) -> list[list[float]]:
     return [query.point.tolist() for query in proposal.queries]
 
 
-# The strategy ----------------------------------------------------------------------------------------------------
+# The strategy ------------------------------------------------------------------------------------
 
 
 def test_ask_is_pure_and_leaves_the_global_generators_alone() -> None:
@@ -116,7 +116,8 @@ def test_another_process_proposes_the_same(tmp_path: Path) -> None:
     code = (
         "import numpy as np, sys; sys.path.insert(0, sys.argv[1])\n"
         "from test_ax import constrained, points, seen\n"
-        "from bo_invert.strategies.ax.strategy import Ax; from bo_invert.strategies.base import Request\n"
+        "from bo_invert.strategies.ax.strategy import Ax\n"
+        "from bo_invert.strategies.base import Request\n"
         "problem = constrained()\n"
         "print(points(Ax().ask(problem.statement, seen(problem), Request(number=2, seed=1))))"
     )
@@ -258,7 +259,7 @@ def test_options_are_checked() -> None:
         Ax().check(wide.statement)
 
 
-# The bridge ------------------------------------------------------------------------------------------------------
+# The bridge --------------------------------------------------------------------------------------
 
 
 def test_parameters_are_mapped_natively_and_back() -> None:
@@ -313,7 +314,7 @@ def test_goals_and_constraints_are_stated_natively() -> None:
         ("-y", True), [("q", "GEQ", 1e-5), ("r", "LEQ", -2.5)],
     )  # fmt: skip
     assert config(bi.Maximize("y"), [], ["y", "q"]) == (("y", False), [])
-    # names that sympy would take for a constant, that are no identifiers, that Ax reads as a baseline
+    # Names: a sympy constant, not an identifier, and Ax's prefix of a baseline.
     assert config(bi.Maximize("E"), ["pass rate >= 0.5", "x <= 1"], ["E", "pass rate", "x"]) == (
         ("m_E", False), [("pass_rate", "GEQ", 0.5), ("x", "LEQ", 1.0)],
     )  # fmt: skip
@@ -391,7 +392,7 @@ def test_a_study_becomes_a_client_that_ax_can_analyse_and_store(tmp_path: Path) 
     assert set(loaded.get_next_trials(1)) == {len(study.trials)}
 
 
-# Our strategies in Ax's loop -------------------------------------------------------------------------------------
+# Our strategies in Ax's loop ---------------------------------------------------------------------
 
 
 def ax_client(node: Any, constraints: list[str] | None = None, objective: str = "-cost") -> Any:

@@ -185,7 +185,8 @@ def test_optuna_says_nothing(
 def test_an_optimiser_that_waits_in_a_thread_does_not_keep_the_interpreter() -> None:
     code = (
         "import bo_invert as bi\n"
-        "p = bi.Problem(bi.Box({'a': (0.0, 1.0), 'b': (0.0, 1.0)}), lambda x: float((x ** 2).sum()), bi.Minimize())\n"
+        "box = bi.Box({'a': (0.0, 1.0), 'b': (0.0, 1.0)})\n"
+        "p = bi.Problem(box, lambda x: float((x ** 2).sum()), bi.Minimize())\n"
         "s = bi.Study.create('s', p, strategy='nevergrad', optimizer='Cobyla').run(5)\n"
         "print(len(s.trials))\n"
     )
