@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError, whole_number
+from bo_invert.generators.inversion import by_gradient, encoded, invert, reproduced
 from bo_invert.generators.latent_plausibility import Measure, as_codes, fit_measure
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
 from bo_invert.generators.wrapped import Frozen, as_function, checked_length, is_module
@@ -179,8 +180,6 @@ class Latent(Space):
 
     def _invert(self, designs: Designs, domain: Domain, measure: Measure | None) -> Inversion:
         """Invert in the coordinates of ``measure``; None stands for the prior's coordinates."""
-        from bo_invert.generators.inversion import by_gradient, invert
-
         rng = np.random.default_rng(np.random.SeedSequence(self._seed))
         gradient = None
         if isinstance(self._decoder, Frozen):
@@ -308,8 +307,6 @@ class Latent(Space):
                 the search finds no point with a similar design.
         """
         if self._encoder is None:
-            from bo_invert.generators.inversion import reproduced
-
             return reproduced(self.invert(designs))
         latents = self._prior.points(self._encode(designs, self.domain.dim))
         return self.domain.project(
@@ -317,8 +314,6 @@ class Latent(Space):
         )
 
     def lost(self, designs: Sequence[Design], points: Array) -> Array | None:
-        from bo_invert.generators.inversion import encoded
-
         drawn = self.decode(self.domain.sample(np.random.default_rng(self._seed), _SPREAD_DRAWS))
         found = encoded(points, self.decode, designs, drawn)
         return None if found is None else found.left

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+from torch.nn.functional import affine_grid, grid_sample
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.search_domain import gaussian_domain
@@ -116,8 +118,6 @@ class Pixels(Space):
         self.domain = gaussian_domain(self._map.dim, radius)
 
     def decode(self, points: Array) -> Sequence[Design]:
-        import torch
-
         with torch.no_grad():
             tensor = torch.from_numpy(np.array(np.atleast_2d(points), dtype=float))
             return cast("Sequence[Design]", self.decode_tensor(tensor).numpy())
@@ -130,8 +130,6 @@ class Pixels(Space):
         )
 
     def encode(self, designs: Sequence[Design]) -> Array:
-        import torch
-
         unit = self._unit(np.asarray(designs, dtype=float)).clip(_MARGIN, 1.0 - _MARGIN)
         contrast = (np.log(unit / (1.0 - unit)) - self._mean) / self._spread
         points: Array = self._map.inverse(
@@ -144,8 +142,6 @@ class Pixels(Space):
 
         A shared augmentation makes each descent independent of the others in its batch.
         """
-        import torch
-
         if self.jitter:
             shift = torch.randint(-self.jitter, self.jitter + 1, (2,), generator=generator).tolist()
             designs = designs.roll(shift, dims=(-2, -1))
@@ -219,8 +215,6 @@ def _match(unit: Array) -> tuple[Array, float]:
 
 def _turned(images: torch.Tensor, angle: float) -> torch.Tensor:
     """Rotate images ``(n, c, h, w)`` by ``angle`` radians with repeated borders."""
-    from torch.nn.functional import affine_grid, grid_sample
-
     height, width = images.shape[-2:]
     cos, sin = math.cos(angle), math.sin(angle)
     turn = images.new_tensor([[cos, -sin * height / width, 0.0], [sin * width / height, cos, 0.0]])
@@ -283,8 +277,6 @@ class _Spectrum(_Map):
 
     @staticmethod
     def _hartley(images: torch.Tensor) -> torch.Tensor:
-        import torch
-
         spectrum = torch.fft.fft2(images, norm="ortho")
         folded: torch.Tensor = spectrum.real - spectrum.imag
         return folded
@@ -320,8 +312,6 @@ class _Octaves(_Map):
         return images
 
     def inverse(self, images: torch.Tensor) -> torch.Tensor:
-        import torch
-
         octaves = []
         for (rows, columns), scale in zip(self.levels, self.scale, strict=True):
             up, across = images.new_tensor(rows), images.new_tensor(columns)

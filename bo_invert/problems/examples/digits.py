@@ -11,10 +11,13 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import Maximize, Minimize, Objective, Target
 from bo_invert.oracles.base import Oracle
 from bo_invert.oracles.estimator import Estimator
+from bo_invert.oracles.gradient_proxy import GradientProxy
+from bo_invert.oracles.torch import TorchModule
 from bo_invert.problems.examples.digits_assets import SHAPE, Materials, materials, slant
 from bo_invert.problems.examples.digits_gan import decoder_only
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
+from bo_invert.spaces.pixels import Pixels
 from bo_invert.types import Array
 
 OUTPUT = "slant"
@@ -82,16 +85,11 @@ def draw(design: ArrayLike) -> Array:
 def _space(name: str, made: Materials) -> Space:
     if name == "latent":
         return made.latent
-    from bo_invert.spaces.pixels import Pixels
-
     taught = np.concatenate([made.part("generator"), made.part("regressors")])
     return Pixels(SHAPE, data=taught, jitter=1, tv=0.05, l2=0.01)
 
 
 def _oracle(name: str, made: Materials) -> Oracle:
-    from bo_invert.oracles.gradient_proxy import GradientProxy
-    from bo_invert.oracles.torch import TorchModule
-
     network = TorchModule(made.network, outputs=[OUTPUT])
     return (
         network

@@ -10,20 +10,25 @@ The seed splits scikit-learn's 1,797 digits into four disjoint parts:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
 
 from bo_invert.errors import MissingExtraError
+from bo_invert.generators.design_plausibility import DesignRealism
+from bo_invert.generators.storage import cached_generator
+from bo_invert.generators.vae import VAEConfig
+from bo_invert.spaces.latent import Latent
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
     import torch
-    from sklearn.ensemble import RandomForestRegressor, VotingRegressor
 
     from bo_invert.generators.base import TrainingReport
     from bo_invert.generators.design_plausibility import DesignRealism
@@ -140,10 +145,8 @@ def materials(seed: int = 0, latent_dim: int = 8, progress: bool = False) -> Mat
 
 def _make(seed: int, latent_dim: int, progress: bool) -> Materials:
     images, labels = load()
-    from bo_invert.generators.design_plausibility import DesignRealism
-    from bo_invert.generators.storage import cached_generator
-    from bo_invert.generators.vae import VAEConfig
-    from bo_invert.spaces.latent import Latent
+    # The module imports scikit-learn, which load() requires.
+    from bo_invert.problems.examples.digits_regressors import untrained_forest, untrained_judge
 
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(images))
     cuts = np.cumsum(list(PARTS.values()))[:-1]
@@ -158,7 +161,7 @@ def _make(seed: int, latent_dim: int, progress: bool) -> Materials:
     latent = Latent(vae, latent_dim, data=taught, seed=seed)
     assert latent.measure is not None
     examples = images[parts["regressors"]]
-    forest, judge = _forest(seed), _judge(seed + 1)
+    forest, judge = untrained_forest(seed), untrained_judge(seed + 1)
     forest.fit(examples.reshape(len(examples), -1), slant(examples))
     judge.fit(images[parts["judge"]].reshape(PARTS["judge"], -1), slant(images[parts["judge"]]))
     return Materials(
@@ -191,43 +194,7 @@ def load() -> tuple[Array, Array]:
     return loaded.images / 16.0, loaded.target.astype(np.float64)
 
 
-def _forest(seed: int) -> RandomForestRegressor:
-    from sklearn.ensemble import RandomForestRegressor
-
-    return RandomForestRegressor(100, min_samples_leaf=2, random_state=seed)
-
-
-def _judge(seed: int) -> VotingRegressor:
-    """Create an ensemble of three model families.
-
-    Several families reduce the errors shared with the forest and the network.
-    """
-    from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, VotingRegressor
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import RBF, WhiteKernel
-
-    kinds: Sequence[tuple[str, Any]] = [
-        ("trees", ExtraTreesRegressor(100, random_state=seed)),
-        (
-            "boosting",
-            GradientBoostingRegressor(
-                n_estimators=300, max_depth=4, subsample=0.5, random_state=seed
-            ),
-        ),
-        (
-            "gp",
-            GaussianProcessRegressor(
-                RBF(3.0) + WhiteKernel(1e-2), optimizer=None, normalize_y=True
-            ),
-        ),
-    ]
-    return VotingRegressor(kinds)
-
-
 def _network(images: Array, y: Array, seed: int, progress: bool) -> torch.nn.Module:
-    import torch
-    from tqdm import tqdm
-
     generator = torch.Generator().manual_seed(seed)
     # Layers draw from the global generator on creation; fork_rng restores its state.
     with torch.random.fork_rng(devices=[]):
@@ -263,8 +230,6 @@ def _network(images: Array, y: Array, seed: int, progress: bool) -> torch.nn.Mod
 
 
 def _asked(network: torch.nn.Module, images: Array) -> Array:
-    import torch
-
     with torch.no_grad():
         answers: Array = (
             network(torch.as_tensor(images, dtype=torch.float32))[:, 0].double().numpy()

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from bo_invert.generators.gan import GANConfig
+from bo_invert.generators.storage import cached_generator
 from bo_invert.problems.examples.digits_assets import SHAPE, Materials
+from bo_invert.spaces.latent import Latent
 
 if TYPE_CHECKING:
     from bo_invert.generators.base import TrainingReport
@@ -47,10 +50,6 @@ def decoder_only(
     Raises:
         MissingExtraError: safetensors is not installed.
     """
-    from bo_invert.generators.gan import GANConfig
-    from bo_invert.generators.storage import cached_generator
-    from bo_invert.spaces.latent import Latent
-
     with _making:
         key = (seed, latent_dim)
         if key not in _made:

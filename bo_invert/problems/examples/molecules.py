@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
+
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import Maximize, Minimize, Objective, Target
 from bo_invert.oracles.base import Oracle
@@ -98,8 +100,6 @@ class Exact:
 
 
 def _forests(made: Materials, names: list[str]) -> Oracle:
-    import numpy as np
-
     forests = [made.forest(name) for name in names]
     return Function(
         lambda smiles: np.stack([one(smiles) for one in forests], axis=1),

@@ -21,6 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert.errors import InfeasibleError, InvalidInputError, MissingExtraError
+from bo_invert.generators.selfies import SelfiesConfig
+from bo_invert.generators.selfies.vocabulary import canonical
+from bo_invert.generators.storage import cached_generator
+from bo_invert.problems.examples.molecules_plausibility import MoleculeRealism
 from bo_invert.problems.examples.molecules_properties import (
     accessibility,
     composition,
@@ -29,6 +33,7 @@ from bo_invert.problems.examples.molecules_properties import (
     penalised_logp,
     qed,
 )
+from bo_invert.spaces.latent import Latent
 from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
@@ -190,12 +195,6 @@ def _texts(data: Source) -> list[str]:
 def _make(
     texts: Sequence[str], latent_dim: int, seed: int, training: Mapping[str, JSON], progress: bool
 ) -> Materials:
-    from bo_invert.generators.selfies import SelfiesConfig
-    from bo_invert.generators.selfies.vocabulary import canonical
-    from bo_invert.generators.storage import cached_generator
-    from bo_invert.problems.examples.molecules_plausibility import MoleculeRealism
-    from bo_invert.spaces.latent import Latent
-
     config = SelfiesConfig.from_json({"seed": seed, **training, "dim": latent_dim})
     found = [canonical(text, config.stereo) for text in texts]
     smiles = tuple(one for one in dict.fromkeys(found) if one)

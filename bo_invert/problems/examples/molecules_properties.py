@@ -6,10 +6,11 @@ it together with a plausibility.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from functools import lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,14 @@ from numpy.typing import NDArray
 from bo_invert.errors import InfeasibleError, MissingExtraError
 from bo_invert.types import Array
 
-if TYPE_CHECKING:
-    from rdkit.Chem import Mol
+try:
+    from rdkit import Chem, rdBase
+    from rdkit.Chem import QED, Mol, rdFingerprintGenerator, rdMolDescriptors
+    from rdkit.Chem.Draw import rdMolDraw2D
+
+    HAS_RDKIT = True
+except ImportError:  # the list of ready problems imports this module without the extra
+    HAS_RDKIT = False
 
 Bits = NDArray[np.float32]
 
@@ -44,12 +51,10 @@ def chem() -> ModuleType:
     Raises:
         MissingExtraError: RDKit is not installed.
     """
-    try:
-        from rdkit import Chem, rdBase
-    except ImportError:
+    if not HAS_RDKIT:
         raise MissingExtraError(
             "molecules: RDKit is not installed. Run: pip install 'bo-invert[molecules]'."
-        ) from None
+        )
     rdBase.DisableLog("rdApp.*")
     return Chem
 
@@ -77,8 +82,6 @@ def qed(smiles: str) -> float:
         InfeasibleError: ``smiles`` is no molecule.
     """
     made = molecule(smiles)
-    from rdkit.Chem import QED
-
     estimate: Any = QED.qed
     return float(estimate(made))
 
@@ -90,8 +93,6 @@ def logp(smiles: str) -> float:
         InfeasibleError: ``smiles`` is no molecule.
     """
     made = molecule(smiles)
-    from rdkit.Chem import rdMolDescriptors
-
     return float(rdMolDescriptors.CalcCrippenDescriptors(made)[0])
 
 
@@ -152,8 +153,6 @@ def fingerprints(smiles: Sequence[str]) -> Bits:
         MissingExtraError: RDKit is not installed.
     """
     chem()
-    from rdkit.Chem import rdFingerprintGenerator
-
     maker = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=BITS)
     rows = np.full((len(smiles), BITS), np.nan, dtype=np.float32)
     for row, text in zip(rows, smiles, strict=True):
@@ -189,8 +188,6 @@ def _composition(smiles: str) -> Bits:
         made = molecule(smiles)
     except InfeasibleError:
         return row
-    from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
-
     maker = rdFingerprintGenerator.GetMorganGenerator(radius=0, fpSize=_KINDS)
     sizes = [min(len(ring), 9) for ring in made.GetRingInfo().AtomRings()]
     parts = (
@@ -232,10 +229,7 @@ def picture(smiles: object) -> Array:
         made = molecule(smiles)
     except InfeasibleError:
         return np.ones((height, width, 3))
-    import io
-
     from matplotlib.image import imread
-    from rdkit.Chem.Draw import rdMolDraw2D
 
     canvas = rdMolDraw2D.MolDraw2DCairo(width, height)
     rdMolDraw2D.PrepareAndDrawMolecule(canvas, made)
