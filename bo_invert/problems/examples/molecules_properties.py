@@ -46,7 +46,7 @@ _BLOCK = 512
 
 
 def chem() -> ModuleType:
-    """Import ``rdkit.Chem`` and disable its log of unreadable molecules.
+    """Return ``rdkit.Chem`` and disable its log of unreadable molecules.
 
     Raises:
         MissingExtraError: RDKit is not installed.
