@@ -279,13 +279,9 @@ class StudyConformance:
                 self.study = Study.create(self.name, problem(), "random", 0, storage)
 
         options = settings(
-            max_examples=self.examples,
-            stateful_step_count=25,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-            database=None,
-        )
+            max_examples=self.examples, stateful_step_count=25, deadline=None,
+            derandomize=True, suppress_health_check=list(HealthCheck), database=None,
+        )  # fmt: skip
         run_state_machine_as_test(Machine, settings=options)
 
 
@@ -393,16 +389,10 @@ class _Machine(RuleBasedStateMachine):
 
 
 def _take(study: Study, count: int, worker: str | None, **assignment: Any) -> list[Trial]:
+    """Take trials for a worker without a budget."""
     known = assignment.pop("known", None)
-    propose = partial(study.propose, None)
-    return study.journal.take(
-        propose,
-        count,
-        None,
-        0,
-        Assignment(worker, assignment.pop("lease", None), **assignment),
-        known,
-    )
+    taker = Assignment(worker, assignment.pop("lease", None), **assignment)
+    return study.journal.take(partial(study.propose, None), count, None, 0, taker, known)
 
 
 __all__ = ["NAMES", "StudyConformance", "consistent", "problem"]
