@@ -39,11 +39,13 @@ def serve(
     asks_per_second: Annotated[float, typer.Option(min=0.01, help="Rate limit per token.")] = 50.0,
 ) -> None:
     """Serve the studies of a storage over HTTP, with a dashboard."""
-    from bo_invert.service.server import ServerSettings
-    from bo_invert.service.server import serve as run
+    from bo_invert.service import server  # requires the extra, which --help does not
 
     names = tuple(allowed_host or ())
-    run(ServerSettings(storage, host, port, expose, names, tokens, config, askers, asks_per_second))
+    settings = server.ServerSettings(
+        storage, host, port, expose, names, tokens, config, askers, asks_per_second
+    )
+    server.serve(settings)
 
 
 def watch(
@@ -56,9 +58,9 @@ def watch(
     ] = None,
 ) -> None:
     """Show a read-only dashboard of the studies in a storage."""
-    from bo_invert.service.server import watch as run
+    from bo_invert.service import server
 
-    run(storage, port, config)
+    server.watch(storage, port, config)
 
 
 def token(

@@ -96,8 +96,6 @@ def stratified_balance(strata: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
 
 def _signed_ranks(a: ArrayLike, b: ArrayLike) -> Array:
     """Rank the absolute differences of the pairs that differ and give them their signs."""
-    from scipy.stats import rankdata
-
     one, other = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     differences = np.zeros(one.shape)
     np.subtract(one, other, out=differences, where=one != other)
@@ -105,7 +103,8 @@ def _signed_ranks(a: ArrayLike, b: ArrayLike) -> Array:
     # Infinite differences rank above all finite ones.
     beyond = 1.0 + (finite.max() if len(finite) else 0.0)
     differences = np.clip(differences, -beyond, beyond)[differences != 0]
-    return np.asarray(np.sign(differences) * rankdata(np.abs(differences)), dtype=float)
+    (ranks,) = block_ranks(np.abs(differences)[None])
+    return np.asarray(np.sign(differences) * ranks, dtype=float)
 
 
 def data_profile(calls_to_solve: ArrayLike, at: ArrayLike) -> Array:
