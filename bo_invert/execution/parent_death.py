@@ -18,8 +18,6 @@ import sys
 import threading
 from contextlib import suppress
 
-import psutil
-
 MARK = "BO_INVERT_CALL"
 """Environment variable that identifies the descendants of a process in any process group."""
 
@@ -67,6 +65,8 @@ def kill_marked(mark: str) -> None:
 
     The system must allow a look at the environment of other processes (Linux, macOS).
     """
+    import psutil  # late: the reaper script must start with the standard library alone
+
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if process.pid != os.getpid() and process.environ().get(MARK) == mark:
