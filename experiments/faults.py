@@ -1,16 +1,15 @@
 """Injected faults: evidence that the test suite finds errors in every package.
 
-Each fault replaces one unique piece of code. The script applies one fault at a time to a temporary
-copy of a checkout, runs the test files that should catch it, and prints a table with the first
-failing test.
+Each fault replaces one unique piece of code. The script applies one fault at a time to a temporary copy of a
+checkout, runs the test files that should catch it, and prints a table with the first failing test.
 
     python experiments/faults.py                        # all faults in this checkout
-    python experiments/faults.py --root ../old          # in another checkout
+    python experiments/faults.py --root ../old          # in another checkout, of this layout or an earlier one
     python experiments/faults.py --only report,models   # the faults of some packages
-    python experiments/faults.py --list                 # look up the faults, run no test
+    python experiments/faults.py --list                 # look the faults up without running a test
 
-A fault names its code by content, not by file and line. White space and trailing commas do not
-count, so formatting and moved files change nothing. A fault may have several spellings of its code.
+A fault names its code by content, not by file and line. White space and trailing commas do not count, so formatting
+and moved files change nothing. Where an identifier was renamed, a fault has several spellings of the same code.
 """
 
 from __future__ import annotations
@@ -38,8 +37,7 @@ class Fault:
     Args:
         package: the package that holds the code.
         what: the error in words.
-        edits: pairs of code and its replacement; the first code that occurs exactly once is
-            replaced.
+        edits: pairs of code and its replacement; the first code that occurs exactly once is replaced.
         tests: stems of the test files that should catch it; those that exist are run.
     """
 
@@ -64,12 +62,9 @@ FAULTS = (
     ),
     fault(
         "execution",
-        "the last output of an earlier call is reported for a later one",
-        ('self._said = dict.fromkeys(self._said, b"")', "self._said = dict(self._said)"),
-        (
-            'self._buffers = dict.fromkeys(self._buffers, b"")',
-            "self._buffers = dict(self._buffers)",
-        ),
+        "what a worker process prints is not passed on",
+        ("if shown is not None and said:", "if False:"),
+        ("if target is not None and data:", "if False:"),
         tests="test_isolated",
     ),
     fault(
@@ -139,10 +134,8 @@ FAULTS = (
     fault(
         "report",
         "a name in a table is not escaped in HTML",
-        (
-            "autoescape=True, undefined=StrictUndefined",
-            "autoescape=False, undefined=StrictUndefined",
-        ),
+        ("text = escape(shown(self.rows[i][j]))", "text = shown(self.rows[i][j])"),
+        ("autoescape=True", "autoescape=False"),
         tests="test_report",
     ),
     fault(
@@ -154,6 +147,10 @@ FAULTS = (
     fault(
         "report",
         "quartiles of a maximised output are swapped",
+        (
+            "return Spread(goal.told(losses.median), goal.told(losses.high), goal.told(losses.low), losses.n)",
+            "return Spread(goal.told(losses.median), goal.told(losses.low), goal.told(losses.high), losses.n)",
+        ),
         (
             "return Spread(median, high, low, losses.n)",
             "return Spread(median, low, high, losses.n)",
@@ -215,12 +212,12 @@ FAULTS = (
     ),
     fault(
         "strategies",
-        "pending points are not excluded from the trust region's proposals",
+        "the first of two strategies spends the whole budget",
         (
-            "points.append(duplicates.select_new(ranked, [*history.all_points, *points], 1)[0])",
-            "points.append(ranked[0])",
+            "else round(self.share * request.budget) room = None",
+            "else request.budget\n        room = None",
         ),
-        tests="test_turbo test_strategy_contract",
+        tests="test_composition test_then_polish",
     ),
     # generators
     fault(
@@ -238,10 +235,12 @@ FAULTS = (
     fault(
         "generators",
         "weights of another shape are not refused",
+        ("if differences:  # torch would say so too, having filled the rest", "if False:"),
         (
-            "if differences:\n        raise InvalidInputError(",
-            "if False:\n        raise InvalidInputError(",
+            'if differences:\n        raise InvalidInputError(f"the weights in',
+            'if False:\n        raise InvalidInputError(f"the weights in',
         ),
+        ("differences = _differences(named, own)", "differences = []"),
         tests="test_weights",
     ),
     # spaces
@@ -307,6 +306,10 @@ FAULTS = (
         "doctor",
         "a gradient of the wrong sign is accepted",
         (
+            "abs(told - slope) / size if size > 0 else 0.0",
+            "abs(abs(told) - abs(slope)) / size if size > 0 else 0.0",
+        ),
+        (
             "abs(expected - slope) / size if size > 0 else 0.0",
             "abs(abs(expected) - abs(slope)) / size if size > 0 else 0.0",
         ),
@@ -360,6 +363,10 @@ FAULTS = (
         "cli",
         "infinity is printed as JSON",
         (
+            "None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()",
+            "v for k, v in record.items()",
+        ),
+        (
             "key: None if isinstance(value, float) and not math.isfinite(value) else value",
             "key: value",
         ),
@@ -375,9 +382,10 @@ FAULTS = (
         "cli",
         "the opinion of the judge is left out",
         (
-            '{"best.judged_loss": one.judged, "best.judged_feasible": one.upheld}',
-            '{"best.judged_loss": one.loss, "best.judged_feasible": one.upheld}',
+            '{"best.judged_loss": one.judged, "best.judged_feasible": one.upheld, **told}',
+            '{"best.judged_loss": one.loss, "best.judged_feasible": one.upheld, **told}',
         ),
+        ('judged = {"best.judged_loss": one.judged,', 'judged = {"best.judged_loss": one.loss,'),
         tests="test_cli",
     ),
     # the vocabulary in the root
@@ -410,7 +418,7 @@ class Missing(Exception):
 
 
 def pattern(code: str) -> re.Pattern[str]:
-    """Compile a pattern of code that ignores white space and trailing commas."""
+    """Match code whatever its white space and trailing commas."""
     tokens = re.findall(r"\w+|\"[^\"]*\"|[^\w\s]", code)
     parts = []
     for i, token in enumerate(tokens):
@@ -460,10 +468,8 @@ def tested(copy: Path, files: list[str], timeout: float) -> tuple[str, float]:
     """Run test files; return the first failing test, or an empty text, and the seconds it took."""
     began = time.monotonic()
     env = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-    command = [
-        sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-rfE",
-        "-p", "no:cacheprovider", "--timeout", str(timeout), *files,
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-rfE", "-p", "no:cacheprovider", "--timeout",
+               str(timeout), *files]  # fmt: skip
     run = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - began
     if run.returncode == 0:
@@ -477,10 +483,7 @@ def tested(copy: Path, files: list[str], timeout: float) -> tuple[str, float]:
 
 
 def inject(copy: Path, one: Fault, stamp: int) -> tuple[Path, str, tuple[float, float]]:
-    """Write a fault into a copy; return the file, its text and the new times.
-
-    A unique modification time invalidates compiled files.
-    """
+    """Write a fault into a copy; return what restores it. A modification time of its own voids compiled files."""
     path, damaged = located(copy, one)
     text = path.read_text(encoding="utf-8")
     path.write_text(damaged, encoding="utf-8")
@@ -510,9 +513,8 @@ def main() -> int:
         missing = 0
         for one in faults:
             try:
-                path = located(options.root, one)[0].relative_to(options.root)
-                files = " ".join(selected(options.root, one.tests)) or "NO TEST FILE"
-                print(f"{one.package:10} {path}: {one.what}; {files}")
+                print(f"{one.package:10} {located(options.root, one)[0].relative_to(options.root)}: {one.what}; "
+                      f"{' '.join(selected(options.root, one.tests)) or 'NO TEST FILE'}")  # fmt: skip
                 missing += not selected(options.root, one.tests)
             except Missing as error:
                 missing += 1
