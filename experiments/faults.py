@@ -1,15 +1,16 @@
 """Injected faults: evidence that the test suite finds errors in every package.
 
-Each fault replaces one unique piece of code. The script applies one fault at a time to a temporary copy of a
-checkout, runs the test files that should catch it, and prints a table with the first failing test.
+Each fault replaces one unique piece of code. The script applies one fault at a time to a temporary
+copy of a checkout, runs the test files that should catch it, and prints a table with the first
+failing test.
 
     python experiments/faults.py                        # all faults in this checkout
-    python experiments/faults.py --root ../old          # in another checkout, of this layout or an earlier one
+    python experiments/faults.py --root ../old          # in another checkout
     python experiments/faults.py --only report,models   # the faults of some packages
-    python experiments/faults.py --list                 # look the faults up without running a test
+    python experiments/faults.py --list                 # look up the faults, run no test
 
-A fault names its code by content, not by file and line. White space and trailing commas do not count, so formatting
-and moved files change nothing. Where an identifier was renamed, a fault has several spellings of the same code.
+A fault names its code by content, not by file and line. White space and trailing commas do not
+count, so formatting and moved files change nothing. A fault may have several spellings of its code.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Fault:
     Args:
         package: the package that holds the code.
         what: the error in words.
-        edits: pairs of code and its replacement; the first code that occurs exactly once is replaced.
+        edits: pairs of code and its replacement; the first code that occurs exactly once is
+            replaced.
         tests: stems of the test files that should catch it; those that exist are run.
     """
 
@@ -148,8 +150,8 @@ FAULTS = (
         "report",
         "quartiles of a maximised output are swapped",
         (
-            "return Spread(goal.told(losses.median), goal.told(losses.high), goal.told(losses.low), losses.n)",
-            "return Spread(goal.told(losses.median), goal.told(losses.low), goal.told(losses.high), losses.n)",
+            "goal.told(losses.median), goal.told(losses.high), goal.told(losses.low)",
+            "goal.told(losses.median), goal.told(losses.low), goal.told(losses.high)",
         ),
         (
             "return Spread(median, high, low, losses.n)",
@@ -363,8 +365,8 @@ FAULTS = (
         "cli",
         "infinity is printed as JSON",
         (
-            "None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()",
-            "v for k, v in record.items()",
+            "{k: None if isinstance(v, float) and not math.isfinite(v) else v",
+            "{k: v",
         ),
         (
             "key: None if isinstance(value, float) and not math.isfinite(value) else value",
@@ -418,7 +420,7 @@ class Missing(Exception):
 
 
 def pattern(code: str) -> re.Pattern[str]:
-    """Match code whatever its white space and trailing commas."""
+    """Compile a pattern of code that ignores white space and trailing commas."""
     tokens = re.findall(r"\w+|\"[^\"]*\"|[^\w\s]", code)
     parts = []
     for i, token in enumerate(tokens):
@@ -468,8 +470,10 @@ def tested(copy: Path, files: list[str], timeout: float) -> tuple[str, float]:
     """Run test files; return the first failing test, or an empty text, and the seconds it took."""
     began = time.monotonic()
     env = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-rfE", "-p", "no:cacheprovider", "--timeout",
-               str(timeout), *files]  # fmt: skip
+    command = [
+        sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-rfE",
+        "-p", "no:cacheprovider", "--timeout", str(timeout), *files,
+    ]  # fmt: skip
     run = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - began
     if run.returncode == 0:
@@ -483,7 +487,10 @@ def tested(copy: Path, files: list[str], timeout: float) -> tuple[str, float]:
 
 
 def inject(copy: Path, one: Fault, stamp: int) -> tuple[Path, str, tuple[float, float]]:
-    """Write a fault into a copy; return what restores it. A modification time of its own voids compiled files."""
+    """Write a fault into a copy; return the file, its text and the new times.
+
+    A unique modification time invalidates compiled files.
+    """
     path, damaged = located(copy, one)
     text = path.read_text(encoding="utf-8")
     path.write_text(damaged, encoding="utf-8")
@@ -513,8 +520,9 @@ def main() -> int:
         missing = 0
         for one in faults:
             try:
-                print(f"{one.package:10} {located(options.root, one)[0].relative_to(options.root)}: {one.what}; "
-                      f"{' '.join(selected(options.root, one.tests)) or 'NO TEST FILE'}")  # fmt: skip
+                path = located(options.root, one)[0].relative_to(options.root)
+                files = " ".join(selected(options.root, one.tests)) or "NO TEST FILE"
+                print(f"{one.package:10} {path}: {one.what}; {files}")
                 missing += not selected(options.root, one.tests)
             except Missing as error:
                 missing += 1

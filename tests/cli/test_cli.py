@@ -323,7 +323,7 @@ def test_tables_tell_what_was_found_in_the_user_s_own_quantity(
         assert ("loss" in answer) == (heading == "loss")
 
 
-@pytest.mark.filterwarnings("ignore:.*no trial gave outputs yet")
+@pytest.mark.filterwarnings("ignore:study ")
 def test_when_every_call_fails_the_answer_is_one(bo: Command) -> None:
     answer = bo(
         "run",

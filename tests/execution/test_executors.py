@@ -79,7 +79,7 @@ def test_the_same_trials_as_without_one(executor: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*no trial gave outputs yet")
+@pytest.mark.filterwarnings("ignore:study ")
 def test_what_an_oracle_raises_is_a_verdict(executor: Any) -> None:
     def moody(x: Any) -> float:
         if x[0] > 0.7:
