@@ -92,7 +92,7 @@ _MOVED = {
     "checkup": "problem_doctor",
     "comparison": "benchmark.compare",
     "conformance": "testing",
-    "declared": "problems.declaration",
+    "declared": "problems.json_declaration",
     "demo": "cli.demo",
     "digests": "hashing",
     "domain": "search_domain",

@@ -1,7 +1,4 @@
-"""Frozen value types of the library: query, descent, outcome, trial, cost, ledger. numpy only.
-
-Shapes: ``d`` is the dimension of the domain, ``m`` the number of oracle outputs.
-"""
+"""Frozen value types (numpy only); ``d``: dimension of the domain, ``m``: number of outputs."""
 
 from __future__ import annotations
 

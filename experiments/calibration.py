@@ -25,13 +25,13 @@ import bo_invert as bi
 from bo_invert.benchmark.suite import BATCH, BUDGET, chosen_problems
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.diagnostics import forecast, leave_one_out
 from bo_invert.models.fitted_model import fit_model
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.models.prediction_intervals import interval_coverage
-from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.report.table import Table
 from bo_invert.storage.events import Log

@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
+from bo_invert.service.access_tokens import Access, TokenFile
 from bo_invert.service.app import create_app
 from bo_invert.service.middleware import LOOPBACK, RateLimiter
 from bo_invert.service.open_studies import OpenStudies
 from bo_invert.service.registered_problems import RegisteredProblems
-from bo_invert.service.tokens import Access, TokenFile
 from bo_invert.storage.sql import SqlStore
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from bo_invert.service.tokens import Access, TokenFile
+from bo_invert.service.access_tokens import Access, TokenFile
 
 
 class Served:

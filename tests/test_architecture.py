@@ -54,7 +54,7 @@ TYPES_ONLY = {
 """Further imports that are allowed under ``TYPE_CHECKING``."""
 
 MODEL_LAYERS = (
-    {"base", "data_subset", "threads"},
+    {"base", "blas_threads", "data_subset"},
     {"output_transforms"},
     {"optim"},
     {"gp", "linear", "least_squares"},
@@ -201,7 +201,7 @@ THIRD_PARTIES = {
     "pydantic": {"service"},
     "rdkit": {"generators.selfies", "problems.examples"},
     "selfies": {"generators.selfies"},
-    "sqlalchemy": {"storage.database", "storage.sql"},
+    "sqlalchemy": {"storage.sql_tables", "storage.sql"},
     "starlette": {"service"},
     "submitit": {"execution.slurm"},
     "typer": {"cli"},

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
-from bo_invert.benchmark.pool import here, perform
+from bo_invert.benchmark.process_pool import here, perform
 from bo_invert.benchmark.run import ProblemSource, run_one, summarize
 from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.problems.examples.base import ready_problem

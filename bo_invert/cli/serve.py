@@ -10,7 +10,7 @@ import typer
 from bo_invert.cli.options import Storage
 from bo_invert.cli.output import say, show
 from bo_invert.errors import InvalidInputError
-from bo_invert.service.tokens import Access, TokenFile, default_file
+from bo_invert.service.access_tokens import Access, TokenFile, default_file
 
 TokenOption = Annotated[
     Path | None,

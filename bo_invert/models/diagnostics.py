@@ -12,12 +12,12 @@ import torch
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Array, Trial
 

@@ -7,11 +7,11 @@ import torch
 
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.linear.spherical_gp import fit_spherical_gp
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 
 _MAX_POINTS = 300

@@ -12,13 +12,13 @@ from torch import Tensor
 from bo_invert.history import History
 from bo_invert.models.acquisition.log_ei import sobol_normals
 from bo_invert.models.base import KERNELS, Z_90, to_unit
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.gp.hyperparameter_averaging import averaged_posterior
 from bo_invert.models.gp.hyperparameters import MEASURED
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.types import Array
 

@@ -90,11 +90,8 @@ def check_space(problem: Problem, rng: np.random.Generator) -> SpaceReport:
 
 def _alone(space: Space, points: Array) -> float | None:
     began = time.perf_counter()
-    try:
-        space.decode(points)
-    except Exception:
-        return None
-    return time.perf_counter() - began
+    _, good, _ = _decoded(space, points)
+    return time.perf_counter() - began if good else None
 
 
 def _decoded(space: Space, points: Array) -> tuple[Sequence[Design], list[int], str]:

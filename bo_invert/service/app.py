@@ -34,6 +34,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bo_invert import __version__
 from bo_invert.errors import BoInvertError, StudyNotFoundError
 from bo_invert.service import page, routes_read, routes_write
+from bo_invert.service.access_tokens import TokenLookup
 from bo_invert.service.dependencies import decoded_name
 from bo_invert.service.http_errors import (
     ProblemDetails,
@@ -43,7 +44,6 @@ from bo_invert.service.http_errors import (
 )
 from bo_invert.service.middleware import AccessControl, RateLimiter
 from bo_invert.service.open_studies import OpenStudies
-from bo_invert.service.tokens import TokenLookup
 
 _log = logging.getLogger(__name__)
 _ROUTERS = (routes_read.router, routes_write.router, page.router)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from bo_invert.errors import InvalidInputError, StorageError
-from bo_invert.service.connection import ServerConnection, study_path
+from bo_invert.service.client_connection import ServerConnection, study_path
 from bo_invert.storage.journal_base import JournalBase, Propose
 from bo_invert.storage.transitions import Assignment
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial

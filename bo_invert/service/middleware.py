@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bo_invert.service.access_tokens import Access, Token, TokenLookup
 from bo_invert.service.http_errors import problem_response
-from bo_invert.service.tokens import Access, Token, TokenLookup
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""JSON schema of problem declarations; ``problems.declaration`` checks their consistency."""
+"""JSON schema of problem declarations; ``problems.json_declaration`` checks their consistency."""
 
 from __future__ import annotations
 

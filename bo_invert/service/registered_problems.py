@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bo_invert.errors import BoInvertError, InvalidInputError
-from bo_invert.problems.declaration import problem_from_declaration
+from bo_invert.problems.json_declaration import problem_from_declaration
 from bo_invert.problems.loading import load_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.storage.base import Store

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bo_invert.errors import InvalidInputError, MissingExtraError
-from bo_invert.service.registered_problems import RegisteredProblems
-from bo_invert.service.tokens import (
+from bo_invert.service.access_tokens import (
     Access,
     Token,
     TokenFile,
@@ -19,6 +18,7 @@ from bo_invert.service.tokens import (
     ViewerToken,
     default_file,
 )
+from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.sql import SqlStore
 from bo_invert.types import printable
 

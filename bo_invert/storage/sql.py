@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bo_invert.errors import StorageConflictError, StudyNotFoundError
 from bo_invert.storage.base import check_name, name_taken, unknown_study
-from bo_invert.storage.database import BEATS, EVENTS, STUDIES, SqlDatabase
+from bo_invert.storage.sql_tables import BEATS, EVENTS, STUDIES, SqlDatabase
 from bo_invert.types import JSON
 
 

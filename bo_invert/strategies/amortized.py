@@ -20,7 +20,7 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.models.threads import one_thread
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.objectives import Minimize, Objective, OutcomeConstraint
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain

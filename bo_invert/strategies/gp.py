@@ -11,6 +11,7 @@ import numpy as np
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS, to_unit
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
 from bo_invert.models.optim.initial_design import (
@@ -19,7 +20,6 @@ from bo_invert.models.optim.initial_design import (
     needs_initial_design,
 )
 from bo_invert.models.prediction_intervals import predict_intervals
-from bo_invert.models.threads import one_thread
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.design_features import principal_components
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
 from bo_invert.models.optim.initial_design import initial_design_size, needs_initial_design
 from bo_invert.models.optim.pcn_sampler import sample_pcn
-from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed

@@ -12,6 +12,7 @@ import numpy as np
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.linear.sphere import minimise_distance, minimise_linear
 from bo_invert.models.linear.spherical_gp import SphericalLinearGP, fit_spherical_gp
 from bo_invert.models.optim.initial_design import (
@@ -19,7 +20,6 @@ from bo_invert.models.optim.initial_design import (
     initial_design_size,
     needs_initial_design,
 )
-from bo_invert.models.threads import one_thread
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain

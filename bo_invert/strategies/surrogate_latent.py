@@ -12,9 +12,9 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.optim.duplicates import DuplicateFilter, plateau_width
-from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain, Float, box_domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS, to_unit
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter, plateau_width
 from bo_invert.models.optim.initial_design import (
     initial_design,
@@ -21,7 +22,6 @@ from bo_invert.models.optim.initial_design import (
 )
 from bo_invert.models.optim.trust_region import MAX_LENGTH, MIN_LENGTH, TrustRegionState
 from bo_invert.models.prediction_intervals import predict_intervals
-from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed

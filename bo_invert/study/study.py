@@ -18,7 +18,7 @@ from bo_invert.errors import (
     StudyExistsError,
     whole_number,
 )
-from bo_invert.problems.declaration import declaration_of
+from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.provenance import warn_of_changes
 from bo_invert.storage.base import Store

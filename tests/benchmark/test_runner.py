@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import bo_invert as bi
 from bo_invert.benchmark import suite
-from bo_invert.benchmark.pool import here, perform
+from bo_invert.benchmark.process_pool import here, perform
 from bo_invert.benchmark.results import Key, Results, from_line, to_line
 from bo_invert.benchmark.runner import UNFINISHED, Progress, Task, keys, run_missing, work
 from bo_invert.cli.bench import parse_methods

@@ -15,8 +15,8 @@ from inside import Inside
 from servers import Served
 
 import bo_invert as bi
+from bo_invert.service.access_tokens import Access, TokenFile
 from bo_invert.service.middleware import BODY
-from bo_invert.service.tokens import Access, TokenFile
 
 JSON = {"Content-Type": "application/json"}
 BOX = {"type": "box", "parameters": {"x": {"type": "float", "low": 0.0, "high": 1.0}}}

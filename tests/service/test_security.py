@@ -18,9 +18,9 @@ from inside import Inside
 from servers import Served
 
 import bo_invert as bi
+from bo_invert.service.access_tokens import Access, TokenFile
 from bo_invert.service.middleware import BODY, RateLimiter
 from bo_invert.service.server import ServerSettings, is_loopback, tokens_of
-from bo_invert.service.tokens import Access, TokenFile
 
 
 @pytest.fixture

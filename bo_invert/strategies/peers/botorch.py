@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.history import History
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.optim.initial_design import (
     count_design_points,
     limit_to_budget,
     needs_initial_design,
 )
-from bo_invert.models.threads import one_thread
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import Array, Query, Trial

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.models.threads import one_thread
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.parameters import Choice, Int
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain

@@ -13,6 +13,7 @@ from torch import Tensor
 import bo_invert as bi
 from bo_invert.models.acquisition.log_ei import log_fat_softplus, log_h, sobol_normals
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
+from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.gp import hyperparameters as fit
 from bo_invert.models.gp.kernels import MATERN, RBF, Kernel, get_kernel, lengthscale_prior
 from bo_invert.models.gp.model_selection import ModelSearchSpace
@@ -21,7 +22,6 @@ from bo_invert.models.gp.posterior import GPPosterior, condition
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.optim import duplicates as spacing
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
-from bo_invert.models.threads import one_thread
 
 KERNELS = pytest.mark.parametrize("which", [RBF, MATERN], ids=lambda k: k.name)
 

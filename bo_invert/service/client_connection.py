@@ -19,7 +19,7 @@ from bo_invert.errors import (
     ServerUnreachableError,
     StorageError,
 )
-from bo_invert.service.tokens import TokenFile, default_file
+from bo_invert.service.access_tokens import TokenFile, default_file
 from bo_invert.types import JSON
 
 try:
