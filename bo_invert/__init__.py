@@ -102,7 +102,7 @@ _MOVED = {
     "identity": "hashing",
     "journal": "storage.journal",
     "ledger": "types",
-    "log": "storage.events",
+    "log": "storage.log_replay",
     "mlflow_bridge": "report.mlflow.tracking",
     "models.botorch": "models.botorch_adapter",
     "oracles.twin": "oracles.gradient_proxy",
@@ -120,7 +120,7 @@ _MOVED = {
     "statistics": "report.statistics",
     "stores": "storage",
     "strategies.o3": "strategies.surrogate_latent",
-    "transfer": "storage.jsonl_export",
+    "transfer": "storage.export_import",
 }
 """Former module paths; packages stand for all of their modules."""
 

@@ -42,7 +42,7 @@ from bo_invert.problems.problem import Problem
 from bo_invert.search_domain import Choice, Float, Int
 from bo_invert.spaces.box import Box
 from bo_invert.storage.base import Store
-from bo_invert.storage.events import LATE
+from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.open import open_store
 from bo_invert.storage.transitions import MAX_ATTEMPTS, Assignment
 from bo_invert.study.study import Study

@@ -130,7 +130,7 @@ FAULTS = (
         "storage",
         "a torn export is imported",
         ("if end != len(events):", "if False:"),
-        tests="test_transfer test_jsonl_export",
+        tests="test_transfer test_jsonl_export test_export_import",
     ),
     # report
     fault(
@@ -250,7 +250,10 @@ FAULTS = (
         "spaces",
         "logarithmic parameters are decoded linearly in tensors",
         ("(low.log() + unit * (high.log() - low.log())).exp().where(log, linear)", "linear"),
-        tests="test_domain test_search_domain test_descent test_gradient_queries test_parameters",
+        tests=(
+            "test_domain test_search_domain test_descent test_gradient_queries "
+            "test_gradient_descent test_parameters"
+        ),
     ),
     fault(
         "spaces",
@@ -275,7 +278,7 @@ FAULTS = (
             "usable = outcome.y is not None and bool(np.isfinite(slope).all())",
             "usable = outcome.y is not None",
         ),
-        tests="test_descent test_gradient_queries test_gradient",
+        tests="test_descent test_gradient_queries test_gradient_descent test_gradient",
     ),
     # study
     fault(

@@ -28,7 +28,7 @@ import postgres
 from servers import Served
 
 import bo_invert as bi
-from bo_invert.storage.events import LATE
+from bo_invert.storage.log_replay import LATE
 from bo_invert.testing import consistent
 from bo_invert.types import State, Trial
 

@@ -25,7 +25,7 @@ from bo_invert.report.benchmark_page import fill_page
 from bo_invert.service.access_tokens import TokenFile
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.service.server import ServerSettings, serve, watch
-from bo_invert.storage.jsonl_export import export_study, import_study
+from bo_invert.storage.export_import import export_study, import_study
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.storage.open import open_store
 

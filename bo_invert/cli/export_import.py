@@ -12,7 +12,7 @@ import typer
 from bo_invert.cli.options import Storage, StudyName, Token
 from bo_invert.cli.output import say
 from bo_invert.report.mlflow.tracking import mlflow_tracking, to_mlflow
-from bo_invert.storage.jsonl_export import export_study, import_study
+from bo_invert.storage.export_import import export_study, import_study
 from bo_invert.storage.open import open_store
 from bo_invert.study.study import Study
 

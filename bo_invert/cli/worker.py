@@ -17,8 +17,8 @@ from bo_invert.cli.options import Settings, Token, parse_settings
 from bo_invert.cli.output import say
 from bo_invert.problems.loading import load_problem
 from bo_invert.storage.open import open_store
+from bo_invert.study.failing_runs import is_hopeless
 from bo_invert.study.study import Study
-from bo_invert.study.watchdog import is_hopeless
 
 ENDLESS = 10**9
 """Budget in calls of a worker without ``--budget``; no study has as many."""

@@ -195,7 +195,7 @@ def _inner(meter: CallBudget, rng: np.random.Generator) -> Array:
     """Draw a projected point away from the bounds, so that both steps stay in the domain."""
     import torch
 
-    from bo_invert.problems.gradient_descent import project
+    from bo_invert.problems.descent_batch import project
 
     domain = meter.problem.domain
     draw = meter.problem.space.sample(rng, 1)

@@ -1,268 +1,144 @@
-"""Batch of descents: positions, best values and costs."""
+"""Evaluation of gradient and descent queries next to the oracle, with each call billed.
+
+Descents with equal settings run as one batch on the oracle's device. The optimised loss may be
+augmented, penalised or that of a proxy. The reported loss is the true one of the clean design.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from bo_invert.errors import EvaluationError, FailedError, InfeasibleError
-from bo_invert.objectives import Objective
-from bo_invert.oracles.base import Oracle
-from bo_invert.search_domain import Domain
-from bo_invert.spaces.base import Space
-from bo_invert.types import Array, Cost, Outcome, Query, State
-
-IntArray = NDArray[np.int64]
+from bo_invert.errors import InvalidInputError
+from bo_invert.problems.descent_batch import DescentBatch, DifferentiableProblem, project
+from bo_invert.types import Array, Descent, Outcome, Query
 
 
-class DifferentiableProblem(Protocol):
-    """Interface of a problem that descents need; ``bo_invert.Problem`` implements it."""
+def evaluate_gradients(problem: DifferentiableProblem, queries: Sequence[Query]) -> list[Outcome]:
+    """Evaluate gradient and descent queries; return one outcome each, in order.
 
-    name: str
-    space: Space
-    domain: Domain
-    oracle: Oracle | None
-    outputs: tuple[str, ...]
-    objective: Objective
+    The outcome of a descent holds the best point it evaluated, by violation and then by loss. Its
+    trace is NaN at infeasible values, since curves show the best feasible loss.
 
-    @property
-    def differentiable(self) -> bool:
-        """True if space and oracle are differentiable."""
-
-    def loss_tensor(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Return the penalised loss of outputs ``(n, m)``, shape ``(n,)``."""
-
-    def violation(self, y: Array) -> float:
-        """Return the constraint violation of outputs ``(m,)``."""
-
-    def outcome(self, answer: object, cost: Cost, **extra: Any) -> Outcome:
-        """Convert raw outputs or an ``EvaluationError`` to an outcome."""
-
-    def evaluate(self, queries: Sequence[Query]) -> list[Outcome]:
-        """Evaluate plain queries."""
-
-
-class DescentBatch:
-    """Batch of n descents.
-
-    Attributes:
-        points: present points, shape ``(n, d)``, on the oracle's device.
-        alive: descents that can move on, shape ``(n,)``.
-        seen: descents with a finite value, shape ``(n,)``.
-        values: oracle values spent, shape ``(n,)``.
-        exact: the forward pass is the oracle itself, not a proxy.
-        total: last minimised loss, summed over its points.
+    Raises:
+        InvalidInputError: the problem has no gradients, or a descent has invalid settings.
     """
-
-    def __init__(
-        self, problem: DifferentiableProblem, queries: Sequence[Query], steps: int, seed: int
-    ) -> None:
-        assert problem.oracle is not None
-        n, domain = len(queries), problem.domain
-        start = torch.from_numpy(np.array([query.point for query in queries]))
-        self.problem, self.steps, self.seed = problem, steps, seed
-        self.exact = self.clean = problem.oracle.exact_forward
-        placement = problem.oracle.placement
-        self.points = project(domain, start.to(**placement) if placement else start)
-        self.best = self.points.clone()
-        self.alive, self.seen = np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
-        self.values, self.gradients = np.zeros(n, dtype=int), np.zeros(n, dtype=int)
-        self.loss, self.violation = np.full(n, np.inf), np.full(n, np.inf)
-        self.y = np.full((n, len(problem.outputs)), np.nan)
-        self.traces: list[list[float]] = [[] for _ in queries]
-        self.failures: dict[int, EvaluationError] = {}
-        self.total = np.inf
-        self.started = time.perf_counter()
-
-    def measure(
-        self,
-        rows: IntArray,
-        *,
-        slope: bool = True,
-        regular: bool = False,
-        step: int | None = None,
-        corrected: bool = False,
-    ) -> torch.Tensor:
-        """Evaluate the points of ``rows``, bill them and update the best values.
-
-        If the batch raises, each point is evaluated alone and billed for both, so that one failing
-        design does not stop the others.
-
-        Args:
-            rows: indices of the points.
-            slope: compute and bill the gradient.
-            regular: add the penalty of the space.
-            step: number of the step, which seeds the augmentation; None for no augmentation.
-            corrected: evaluate the gradient of the loss at known outputs; bills no value.
-
-        Returns:
-            Gradients ``(len(rows), d)``, NaN for failures.
-        """
-        points = self.points[rows]
-        generator = (
-            None if step is None else torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+    if not problem.differentiable:
+        raise InvalidInputError(
+            f"problem {problem.name!r} has no gradients: space or oracle is not differentiable. "
+            "Ask for values only, or add a proxy (bi.GradientProxy)."
         )
-        truth = torch.from_numpy(self.y[rows]) if corrected else None
-        try:
-            seen = _evaluate(
-                self.problem, points, slope=slope, generator=generator, regular=regular, truth=truth
+    groups: dict[tuple[Descent | None, int], list[int]] = {}
+    for i, query in enumerate(queries):
+        groups.setdefault((query.descent, int(query.meta.get("seed", 0))), []).append(i)
+    outcomes: dict[int, Outcome] = {}
+    for (descent, seed), rows in groups.items():
+        asked = [queries[i] for i in rows]
+        if descent is None:
+            answers = _gradients(problem, asked)
+        elif descent.steps < 1 or descent.optimizer not in ("adam", "lbfgs"):
+            raise InvalidInputError(
+                f"descent: steps must be positive and optimizer 'adam' or 'lbfgs', got {descent}"
             )
-            losses = self._update_best(rows, seen.y.double().cpu().numpy())
-        except (Exception, SystemExit) as error:
-            self._bill(rows, np.full(len(rows), np.nan), not corrected, False)
-            if len(rows) > 1:
-                options = {"slope": slope, "regular": regular, "corrected": corrected}
-                return torch.cat(
-                    [self.measure(rows[i : i + 1], step=step, **options) for i in range(len(rows))]
-                )
-            failure: EvaluationError = FailedError(f"{type(error).__name__}: {error}")
-            if isinstance(error, EvaluationError):
-                failure = error
-            self.failures[int(rows[0])], self.alive[rows] = failure, False
-            return torch.full_like(points, torch.nan)
-        self.total, self.clean = float(seen.total.sum()), self.clean and seen.clean
-        self._bill(rows, losses, not corrected, slope)
-        return torch.full_like(points, torch.nan) if seen.slope is None else seen.slope
-
-    def verify(self) -> None:
-        """Evaluate the present points with the oracle itself, one value each."""
-        points = self.points.double().cpu().numpy()
-        for i, outcome in enumerate(self.problem.evaluate([Query(point) for point in points])):
-            row, loss = np.array([i]), np.array([np.nan])
-            if outcome.y is not None:
-                loss = self._update_best(row, outcome.y[None])
-            else:
-                self.failures[i] = (
-                    InfeasibleError if outcome.state is State.INFEASIBLE else FailedError
-                )(outcome.reason)
-            for _ in range(outcome.cost.values - 1):
-                self._bill(row, np.array([np.nan]), True, False)
-            if outcome.cost.values:
-                self._bill(row, loss, True, False)
-            else:  # cached: a value without a call
-                self.traces[i].append(float(loss[0]))
-
-    def finish(self) -> list[Outcome]:
-        """Evaluate the clean loss with the last call, at the present or at the best point."""
-        if self.exact and self.clean:
-            rows = np.flatnonzero(self.alive & (self.values < self.steps))
-            if len(rows):
-                self.measure(rows, slope=False)
-            return self.outcomes()
-        self.points.copy_(self.best)
-        self.seen[:], self.loss[:], self.violation[:] = False, np.inf, np.inf
-        self.traces = [[np.nan] * len(trace) for trace in self.traces]
-        if self.exact:
-            self.measure(np.arange(len(self.values)), slope=False)
+        elif descent.optimizer == "adam":
+            answers = _adam(DescentBatch(problem, asked, descent.steps, seed), descent)
         else:
-            self.verify()
-        return self.outcomes()
+            answers = [
+                _lbfgs(DescentBatch(problem, [query], descent.steps, seed)) for query in asked
+            ]
+        outcomes.update(zip(rows, answers, strict=True))
+    return [outcomes[i] for i in range(len(queries))]
 
-    def outcomes(self) -> list[Outcome]:
-        """Return the best outcome of each descent, or its failure."""
-        seconds = (time.perf_counter() - self.started) / len(self.values)
-        points = self.best.double().cpu().numpy()
-        answers = []
-        for i, point in enumerate(points):
-            cost = Cost(int(self.values[i]), int(self.gradients[i]), seconds)
-            none = self.failures.get(i) or FailedError("no value of the descent was finite")
-            outcome = self.problem.outcome(self.y[i] if self.seen[i] else none, cost)
-            answers.append(replace(outcome, point=point, trace=np.array(self.traces[i])))
-        return answers
 
-    def _update_best(self, rows: IntArray, y: Array) -> Array:
-        """Store improvements; return the losses, NaN if infeasible or not finite."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            loss = np.asarray(self.problem.objective.loss(y), dtype=float)
-        violation = np.array([self.problem.violation(row) for row in y])
-        usable = np.isfinite(loss) & np.isfinite(y).all(axis=1)
-        ahead = (violation < self.violation[rows]) | (
-            (violation == self.violation[rows]) & (loss < self.loss[rows])
+def _gradients(problem: DifferentiableProblem, queries: Sequence[Query]) -> list[Outcome]:
+    course = DescentBatch(problem, queries, steps=1, seed=0)
+    rows = np.arange(len(queries))
+    if not course.exact:
+        course.verify()
+        rows = np.flatnonzero(course.seen)
+    slopes = np.full(course.points.shape, np.nan)
+    if len(rows):
+        slopes[rows] = course.measure(rows, corrected=not course.exact).double().cpu().numpy()
+    answers = []
+    for outcome, slope in zip(course.outcomes(), slopes, strict=True):
+        usable = outcome.y is not None and bool(np.isfinite(slope).all())
+        reason = outcome.reason if usable or outcome.y is None else "the gradient is not finite"
+        answers.append(
+            replace(
+                outcome, point=None, trace=None, gradient=slope if usable else None, reason=reason
+            )
         )
-        better = usable & ahead
-        improved = rows[better]
-        self.loss[improved], self.violation[improved] = loss[better], violation[better]
-        self.y[improved], self.seen[improved] = y[better], True
-        self.best[improved] = self.points[improved]
-        return np.where(usable & (violation <= 0), loss, np.nan)
-
-    def _bill(self, rows: IntArray, losses: Array, value: bool, gradient: bool) -> None:
-        self.values[rows] += int(value)
-        self.gradients[rows] += int(gradient)
-        if value:
-            for row, loss in zip(rows, losses, strict=True):
-                self.traces[row].append(float(loss))
+    return answers
 
 
-class _Evaluation(NamedTuple):
-    """Outputs ``(n, m)``, minimised loss ``(n,)`` and its gradient ``(n, d)`` at n points."""
+def _adam(course: DescentBatch, descent: Descent) -> list[Outcome]:
+    """Run Adam (Kingma & Ba 2015) on all points, with a projection after each step."""
+    optimizer = torch.optim.Adam([course.points], lr=descent.learning_rate)
+    for step in range(descent.steps - 1):
+        rows = np.flatnonzero(course.alive & (course.values < descent.steps - 1))
+        if not len(rows):
+            break
+        slope = course.measure(rows, regular=True, step=step)
+        course.alive[rows] &= torch.isfinite(slope).all(dim=1).cpu().numpy()
+        course.points.grad = torch.zeros_like(course.points)
+        course.points.grad[rows] = slope.nan_to_num(0.0, 0.0, 0.0)
+        optimizer.step()
+        course.points.copy_(project(course.problem.domain, course.points))
+    return course.finish()
 
-    y: torch.Tensor
-    total: torch.Tensor
-    slope: torch.Tensor | None
-    clean: bool
+
+class _Stop(Exception):
+    """Spent budget of a descent, or a value that is not finite."""
 
 
-def _evaluate(
-    problem: DifferentiableProblem,
-    points: torch.Tensor,
-    *,
-    slope: bool,
-    generator: torch.Generator | None = None,
-    regular: bool = False,
-    truth: torch.Tensor | None = None,
-) -> _Evaluation:
-    """Evaluate the loss, and its gradient if requested, at ``points`` ``(n, d)``.
+def _lbfgs(course: DescentBatch) -> Outcome:
+    """Run L-BFGS-B (Byrd et al. 1995) without augmentation.
 
-    ``generator`` enables augmentation, ``regular`` the penalty of the space. Given ``truth``, the
-    gradient is J^T grad L(truth) with the Jacobian J of the forward pass, so the error of a proxy
-    affects only J.
+    A line search needs a deterministic loss.
     """
-    assert problem.oracle is not None
-    points = points.detach().requires_grad_(slope)
-    with torch.set_grad_enabled(slope):
-        designs = problem.space.decode_tensor(points)
-        shown = designs if generator is None else problem.space.augment_tensor(designs, generator)
-        y = problem.oracle.forward(shown)
-        if y.shape != (len(points), len(problem.outputs)):
-            wanted = (len(points), len(problem.outputs))
-            raise FailedError(
-                f"the oracle returned outputs of shape {tuple(y.shape)}, expected {wanted}"
-            )
-        if truth is not None:
-            y = y + (truth.to(y) - y).detach()
-        total = problem.loss_tensor(y)
-        if total.shape != (len(points),):
-            raise FailedError(
-                f"the objective returned a loss of shape {tuple(total.shape)}, "
-                f"expected ({len(points)},)"
-            )
-        if regular:
-            total = total + problem.space.penalty_tensor(points, designs).to(total)
-        gradient = torch.autograd.grad(total.sum(), points)[0] if slope else None
-    return _Evaluation(y.detach(), total.detach(), gradient, shown is designs)
+    from scipy.optimize import minimize
+
+    domain = course.problem.domain
+    limit = course.steps if course.exact else course.steps - 1
+
+    def value_and_slope(x: Array) -> tuple[float, Array]:
+        if course.values[0] >= limit:
+            raise _Stop
+        course.points.copy_(project(domain, torch.from_numpy(x)[None].to(course.points)))
+        slope = course.measure(np.array([0]), regular=True)[0].double().cpu().numpy()
+        if not np.isfinite(slope).all() or not np.isfinite(course.total):
+            raise _Stop
+        return course.total, _pull_back(x, course.points[0].double().cpu().numpy(), slope)
+
+    start = course.points[0].double().cpu().numpy()
+    options = {"maxiter": course.steps, "maxfun": course.steps, "ftol": 0.0, "gtol": 1e-12}
+    with suppress(_Stop):
+        minimize(
+            value_and_slope,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[domain.limits] * domain.dim,
+            options=options,
+        )
+    course.alive[:] = False
+    return course.finish()[0]
 
 
-def project(domain: Domain, points: torch.Tensor) -> torch.Tensor:
-    """Project points onto the continuous domain, including the plausibility floor of a latent."""
-    if not domain.latent:
-        return points.clamp(0.0, 1.0)
-    if not domain.floor or domain.reference is None:
-        return _inside(domain, points)
-    moved = domain.project(points.detach().cpu().numpy().astype(float))
-    return _inside(domain, torch.as_tensor(moved).to(points))
+def _pull_back(x: Array, inside: Array, slope: Array) -> Array:
+    """Return the gradient with respect to ``x`` of a function of its projection ``inside``.
 
-
-def _inside(domain: Domain, points: torch.Tensor) -> torch.Tensor:
-    """Project points onto the ball of a latent domain."""
-    # A few machine epsilon smaller, so that rounding does not leave the ball.
-    radius = domain.reach * (1.0 - 4.0 * torch.finfo(points.dtype).eps)
-    norm = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=1e-12)
-    shrink: torch.Tensor = (radius / norm).clamp(max=1.0)
-    return points * shrink
+    With p(x) = r x / |x| the chain rule gives J^T g = (r / |x|) (g - u u^T g), u = x / |x|. It is
+    exact for a ball around 0. The edge of a plausibility floor is approximated by the ball through
+    the projection.
+    """
+    outward = x - inside
+    far = float(np.linalg.norm(outward))
+    if far <= 1e-9 * float(np.linalg.norm(x)):
+        return slope
+    unit = outward / far
+    return np.asarray(np.linalg.norm(inside) / np.linalg.norm(x) * (slope - unit * (unit @ slope)))

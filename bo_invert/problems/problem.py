@@ -151,7 +151,7 @@ class Problem:
         if plain:
             outcomes.update(zip(plain, self._values([queries[i] for i in plain]), strict=True))
         if len(plain) < len(queries):
-            from bo_invert.problems.gradient_queries import evaluate_gradients
+            from bo_invert.problems.gradient_descent import evaluate_gradients
 
             rest = [i for i in range(len(queries)) if i not in outcomes]
             outcomes.update(

@@ -12,8 +12,8 @@ from itertools import islice
 from bo_invert.errors import BoInvertError, StorageConflictError, StorageError, StudyNotFoundError
 from bo_invert.storage import transitions
 from bo_invert.storage.base import Store
-from bo_invert.storage.events import Log, event
 from bo_invert.storage.journal_base import JournalBase, LoggedProposal, Propose, TakeRequest
+from bo_invert.storage.log_replay import Log, event
 from bo_invert.storage.reader import room
 from bo_invert.storage.transitions import Assignment
 from bo_invert.types import JSON, Cost, Outcome, Query, Trial

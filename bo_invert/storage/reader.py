@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bo_invert.storage import transitions
 from bo_invert.storage.base import Store
-from bo_invert.storage.events import Log
+from bo_invert.storage.log_replay import Log
 from bo_invert.types import JSON, Ledger, State, Trial
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bo_invert.errors import InvalidInputError, TellConflictError
-from bo_invert.storage.events import Log, event
+from bo_invert.storage.log_replay import Log, event
 from bo_invert.types import JSON, Array, Cost, Outcome, Query, State, Trial
 
 MAX_ATTEMPTS = 5

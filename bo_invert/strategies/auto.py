@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.models.least_squares.convergence import target_reached
+from bo_invert.models.least_squares.target_reached import target_reached
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec

@@ -11,10 +11,10 @@ from threadpoolctl import threadpool_limits
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
-from bo_invert.models.least_squares.convergence import rounding_loss, target_reached
 from bo_invert.models.least_squares.gauss_newton import GaussNewtonSettings, GaussNewtonStart
 from bo_invert.models.least_squares.residual_gp import fit_residual_model, sums_of_squares
 from bo_invert.models.least_squares.residual_minima import ResidualSearch
+from bo_invert.models.least_squares.target_reached import rounding_loss, target_reached
 from bo_invert.objectives import Target
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy

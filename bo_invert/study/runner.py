@@ -23,9 +23,9 @@ from bo_invert.storage.leases import LEASE, Heartbeat
 from bo_invert.storage.transitions import Assignment
 from bo_invert.storage.worker_id import is_gone
 from bo_invert.study.executor_choice import resolve_executor
+from bo_invert.study.failing_runs import Watchdog
 from bo_invert.study.pacing import Pacing, TimeLimit
 from bo_invert.study.progress_bar import RunProgressBar
-from bo_invert.study.watchdog import Watchdog
 from bo_invert.types import Cost, Outcome, Query, State, Trial
 
 _log = logging.getLogger(__name__)

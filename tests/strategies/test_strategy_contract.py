@@ -17,7 +17,7 @@ import pytest
 
 import bo_invert as bi
 from bo_invert import registry
-from bo_invert.storage.events import Log
+from bo_invert.storage.log_replay import Log
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.strategies.base import Request, from_spec
 from bo_invert.types import JSON, Trial

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import least_squares
 
-from bo_invert.models.least_squares.convergence import ROUNDING_SHARE
+from bo_invert.models.least_squares.target_reached import ROUNDING_SHARE
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 

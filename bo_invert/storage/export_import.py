@@ -14,7 +14,7 @@ from bo_invert.errors import InvalidInputError, SchemaTooNewError
 from bo_invert.parameters import parameter_from_json
 from bo_invert.search_domain import box_domain
 from bo_invert.storage.base import SCHEMA, Store
-from bo_invert.storage.events import Log
+from bo_invert.storage.log_replay import Log
 from bo_invert.types import JSON, Array
 
 FORMAT = "bo_invert study"

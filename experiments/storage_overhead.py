@@ -1,8 +1,8 @@
 """Storage overhead: milliseconds per ask and tell with a free strategy, beside Optuna.
 
-python experiments/ledger.py --trials 200 --processes 1
-python experiments/ledger.py --trials 50 --processes 8
-python experiments/ledger.py --trials 200 --storage postgres
+python experiments/storage_overhead.py --trials 200 --processes 1
+python experiments/storage_overhead.py --trials 50 --processes 8
+python experiments/storage_overhead.py --trials 200 --storage postgres
 """
 
 from __future__ import annotations

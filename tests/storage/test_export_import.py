@@ -10,9 +10,9 @@ import pytest
 
 import bo_invert as bi
 from bo_invert.errors import SchemaTooNewError, StudyExistsError
-from bo_invert.storage import jsonl_export as transfer
+from bo_invert.storage import export_import as transfer
 from bo_invert.storage.base import SCHEMA
-from bo_invert.storage.jsonl_export import export_study, import_study
+from bo_invert.storage.export_import import export_study, import_study
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.storage.sql import SqlStore
 

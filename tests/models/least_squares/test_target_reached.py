@@ -7,7 +7,7 @@ import pytest
 
 import bo_invert as bi
 from bo_invert.history import History
-from bo_invert.models.least_squares.convergence import rounding_loss, target_reached
+from bo_invert.models.least_squares.target_reached import rounding_loss, target_reached
 from bo_invert.types import Outcome, Query, State, Trial
 
 UNITS = [1e-9, 1e-7, 1.0, 1e9]
