@@ -165,7 +165,7 @@ Image(gallery_png(comparison.runs, columns=3), width=760)
 # %%
 wanted = bi.ready_problem("airfoil", target=(0.8, -0.05), tolerance=(0.02, 0.005))
 print(wanted)
-wing = bi.Study.create("wing", wanted, "gp", seed=0).run(max(30, BUDGET // 2), batch=4)
+wing = bi.Study.create("wing", wanted, "gp", seed=0).run(max(12, BUDGET // 2), batch=4)
 if wing.best is not None:
     (opinion,), _ = wanted.second_opinions([wing.best.design])
     for name, claimed, judged in zip(wanted.outputs, wing.best.y, opinion.y, strict=True):

@@ -97,7 +97,9 @@ def begin(folder: Path, kind: str, limit: float = 5.0, strategy: str = "sobol") 
     """
     calls = folder / "calls"
     if kind == "isolated":
-        oracle: Any = bi.Isolated(Torture(calls, SEED), timeout=limit, grace=0.0, memory="500MB")
+        oracle: Any = bi.Isolated(
+            Torture(calls, SEED, spins=False), timeout=limit, grace=0.0, memory="500MB"
+        )
     else:
         oracle = Torture(calls, SEED, spins=False, appetite=2**28)
     problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), oracle, bi.Minimize(), name="torture")

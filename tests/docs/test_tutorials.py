@@ -31,7 +31,8 @@ def execute(page: Path, replacements: dict[str, str] | None = None) -> dict[str,
 def test_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
-    study = execute(page)["study"]
+    fewer = {r"budget=60": "budget=40", r"budget=30": "budget=12"}
+    study = execute(page, fewer)["study"]
     assert study.best is not None
     assert study.best.feasible
     if page.stem == "regressor":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,14 @@ BENCH = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.skipif(
     not BENCH.is_dir(), reason="the scripts are not part of the package"
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_heap() -> Iterator[None]:
+    """Leave what exists out of the garbage collections that the scripts call before each ask."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ BUDGET = 10
 STRATEGIES = registry.names("strategies")
 #: Strategies with slow asks, or made of others, are tested on one problem each here; they have test
 #: files of their own.
-ONCE = {"ax", "botorch", "optuna", "then"}
+ONCE = {"ax", "botorch", "optuna", "polish", "then"}
 PEERS = {
     "ax",
     "botorch",
@@ -296,7 +296,7 @@ def test_resume_is_exact(strategy: str, kind: str) -> None:
     assert resumed.spent.attempts == whole.spent.attempts + before.lost
 
 
-@each_pair
+@each_second_pair
 def test_lives_with_a_troubled_oracle(strategy: str, kind: str) -> None:
     """Failures of every kind leave a study in good order, with a correct ledger."""
     study, oracle = begin(strategy, kind, one_in_three, seed=2)
