@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer and pip. `make check` is for
-# every day: lint, types and the tests that take no more than a second each.
+# every day: lint, types and the unmarked tests, on two cores.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,8 +7,9 @@ READY := $(VENV)/.ready
 # The demo needs fewer packages than development; a complete environment serves both.
 DEMO_READY := $(if $(wildcard $(READY)),$(READY),$(VENV)/.ready-demo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# Test processes side by side.
-JOBS ?= 2
+# Test processes. Each imports and collects everything, and has servers of its own: one process needs
+# the least CPU time, `make test JOBS=2` ends sooner.
+JOBS ?= 1
 # Small models gain nothing from many numerical threads, and several such programs slow each other down.
 export OMP_NUM_THREADS ?= 1
 
@@ -18,10 +19,10 @@ demo: $(DEMO_READY)
 	$(BIN)/bo-invert demo --out demo
 
 test: lint types docs $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile)
 
 check: lint types $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not peers and not service"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not peers and not service"
 
 lint: $(READY)
 	$(BIN)/ruff check .
