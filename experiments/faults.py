@@ -233,12 +233,12 @@ FAULTS = (
     # spaces
     fault(
         "spaces",
-        "logarithmic parameters are decoded linearly in tensors",
-        ("(low.log() + unit * (high.log() - low.log())).exp().where(log, linear)", "linear"),
-        tests=(
-            "test_domain test_search_domain test_descent test_gradient_queries "
-            "test_gradient_descent test_parameters"
+        "images ignore the upper bound of a pixel",
+        (
+            "low + (high - low) * (points.new_tensor",
+            "low + (points.new_tensor",
         ),
+        tests="test_pixels",
     ),
     fault(
         "spaces",
