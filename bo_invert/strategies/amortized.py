@@ -14,21 +14,19 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
+from bo_invert.models.ensemble import fit_ensemble
 from bo_invert.objectives import Minimize, Objective, OutcomeConstraint
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, stream_generator
 from bo_invert.types import Array, Query, State, Trial
-
-if TYPE_CHECKING:
-    import torch
 
 # Numbers of the random streams of a study: by definition different, no unit.
 _WEIGHTS, _NOISE, _FREE, _MEMBERS = range(4)
@@ -198,8 +196,6 @@ class _Generator:
     """
 
     def __init__(self, domain: Domain, width: int, seed: int) -> None:
-        import torch
-
         generator = torch.Generator().manual_seed(seed)
         self.domain = domain
 
@@ -240,7 +236,6 @@ class _Generator:
 
 def _points(net: _Generator, domain: Domain, noise: Array) -> Array:
     """Map noise ``(..., d)`` to valid points of the same shape."""
-    import torch
 
     with torch.no_grad():
         points: Array = domain.project(net(torch.from_numpy(np.atleast_2d(noise))).numpy()).reshape(
@@ -256,7 +251,6 @@ def _train(
 
     The prior and diversity terms use a batch of their own, which costs no calls.
     """
-    import torch
 
     optimizer = torch.optim.Adam(net.weights, lr=options.learning_rate)
     noise = torch.from_numpy(net.domain.sample(stream_generator(seed, _FREE), 32))
@@ -279,7 +273,6 @@ def _replayed(
     options: Amortized, domain: Domain, seed: int, observed: tuple[_Batch, ...]
 ) -> _Generator:
     """Return the network after training on observed gradients."""
-    import torch
 
     def losses() -> Iterable[tuple[_Loss, int]]:
         norms: list[float] = []
@@ -326,7 +319,6 @@ def _fitted_to_ensemble(
 
 
 def _tensor_loss(statement: ProblemStatement) -> Objective | None:
-    import torch
 
     try:
         statement.objective.loss(
@@ -346,9 +338,6 @@ def _fitted_to(
     seed: int,
     table: tuple[bytes, bytes, int],
 ) -> _Generator:
-    import torch
-
-    from bo_invert.models.ensemble import fit_ensemble
 
     net = _Generator(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
     points = np.frombuffer(table[0]).reshape(-1, domain.dim)

@@ -6,24 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from scipy.special import ndtr
+from torch import Tensor
 
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
+from bo_invert.models.acquisition.expected_improvement import Score
+from bo_invert.models.acquisition.feasibility import fit_feasibility
+from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.data_subset import select_subset
+from bo_invert.models.fitted_model import fit_model
 from bo_invert.models.optim.duplicates import DuplicateFilter, plateau_width
+from bo_invert.models.optim.optimize_acquisition import optimize_acquisition
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain, Float, box_domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import Array, Query, State, Trial
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bo_invert.models.acquisition.expected_improvement import Score
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,6 @@ class O3(Strategy):
         seeds: list[Trial],
         request: Request,
     ) -> Proposal:
-        from bo_invert.models.acquisition.feasibility import fit_feasibility
-        from bo_invert.models.fitted_model import fit_model
-        from bo_invert.models.optim.optimize_acquisition import optimize_acquisition
-
         domain, rng = statement.domain, request.rng()
         corners = np.array([trial.point for trial in seeds])
         numbers = [trial.number for trial in seeds]
@@ -189,7 +187,6 @@ def weights(u: Array) -> Array:
     ``n_k = Phi^-1((1 + u_k) / 2)`` is the absolute value of a normal number and ``w = n / |n|``.
     Uniform coordinates therefore yield weights uniform on the positive part of the sphere.
     """
-    import torch
 
     w: Array = _weights(torch.as_tensor(u)).numpy()
     return w
@@ -197,7 +194,6 @@ def weights(u: Array) -> Array:
 
 def coordinates(w: Array) -> Array:
     """Invert ``weights`` with ``|n| = sqrt(K)``, the typical norm of K normal numbers."""
-    from scipy.special import ndtr
 
     # ``weights`` divides by |n|, so any norm is an inverse; sqrt(K) avoids saturation of Phi.
     u: Array = 2.0 * ndtr(w * np.sqrt(w.shape[-1])) - 1.0
@@ -210,14 +206,12 @@ def mixtures(w: Array, seeds: Array) -> Array:
     Orthogonal seeds yield the norm ``sqrt(sum_k w_k^2 |z_k|^2)``. Seeds of similar direction
     exceed it, which few coordinates make likely, and the mixture is scaled back to this norm.
     """
-    import torch
 
     points: Array = _mixtures(torch.as_tensor(w), torch.as_tensor(seeds)).numpy()
     return points
 
 
 def _weights(u: Tensor) -> Tensor:
-    import torch
 
     # The clamp keeps n positive and finite, so that |n| > 0 and gradients exist.
     normal: Tensor = torch.special.ndtri(0.5 + 0.5 * u.clamp(1e-6, 1.0 - 1e-6))
@@ -237,9 +231,6 @@ def _mixtures(w: Tensor, seeds: Tensor) -> Tensor:
 
 def _penalty(domain: Domain, corners: Array) -> Score | None:
     """Return the plausibility penalty as a function of weights; None without a floor."""
-    import torch
-
-    from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
 
     penalty = plausibility_penalty(domain)
     if penalty is None:

@@ -6,11 +6,21 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from botorch.acquisition import qLogNoisyExpectedImprovement
+from botorch.acquisition.objective import GenericMCObjective
+from botorch.exceptions import ModelFittingError
+from botorch.fit import fit_gpytorch_mll
+from botorch.models import SingleTaskGP
+from botorch.models.transforms import Standardize
+from botorch.optim import optimize_acqf
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from torch import Tensor
 
 from bo_invert.history import History
+from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.optim.initial_design import (
     count_design_points,
@@ -20,9 +30,6 @@ from bo_invert.models.optim.initial_design import (
 from bo_invert.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import Array, Query, Trial
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,6 @@ class BoTorch(Strategy):
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
-        from bo_invert.models.base import from_unit
-
         history, domain = History(trials), statement.domain
         if needs_initial_design(
             history, limit_to_budget(min(2 * (domain.dim + 1), 20), request.budget)
@@ -68,17 +73,6 @@ class BoTorch(Strategy):
 
     def _maximise(self, statement: ProblemStatement, history: History, count: int) -> Array:
         """Maximise the acquisition function; return unit inputs ``(count, d)``."""
-        import torch
-        from botorch.acquisition import qLogNoisyExpectedImprovement
-        from botorch.acquisition.objective import GenericMCObjective
-        from botorch.exceptions import ModelFittingError
-        from botorch.fit import fit_gpytorch_mll
-        from botorch.models import SingleTaskGP
-        from botorch.models.transforms import Standardize
-        from botorch.optim import optimize_acqf
-        from gpytorch.mlls import ExactMarginalLogLikelihood
-
-        from bo_invert.models.base import to_unit
 
         domain = statement.domain
         values = _values(statement, history)
@@ -132,7 +126,6 @@ def _seeded(seed: int) -> Iterator[None]:
 
     All threads share this generator, so asks do not overlap.
     """
-    import torch
 
     # fork_rng restores the state on exit, so later draws of the user do not change.
     with _one_at_a_time, one_thread(), torch.random.fork_rng(devices=[]):
