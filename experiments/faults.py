@@ -294,15 +294,9 @@ FAULTS = (
     ),
     fault(
         "doctor",
-        "a gradient of the wrong sign is accepted",
-        (
-            "abs(told - slope) / size if size > 0 else 0.0",
-            "abs(abs(told) - abs(slope)) / size if size > 0 else 0.0",
-        ),
-        (
-            "abs(expected - slope) / size if size > 0 else 0.0",
-            "abs(abs(expected) - abs(slope)) / size if size > 0 else 0.0",
-        ),
+        "a wrong gradient is accepted",
+        ("abs(told - slope) / size if size > 0 else 0.0", "0.0"),
+        ("abs(expected - slope) / size if size > 0 else 0.0", "0.0"),
         tests="test_doctor",
     ),
     # benchmark
