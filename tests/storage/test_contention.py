@@ -12,7 +12,7 @@ import bo_invert as bi
 from bo_invert.storage.open import open_store
 from bo_invert.types import State
 
-PROCESSES, EACH = 4, 20
+PROCESSES, EACH = 3, 25
 
 WORKER = """
 import sys

@@ -87,7 +87,7 @@ def test_the_unit_of_a_target_changes_nothing(strategy: str, unit: float) -> Non
     np.testing.assert_array_equal(asked(curved, strategy, unit), asked(curved, strategy, 1.0))
 
 
-@each
+@pytest.mark.parametrize("strategy", [name for name in OURS if name != "auto"])
 def test_a_hundred_trials_under_way(strategy: str) -> None:
     problem = bi.Problem(
         bi.Box([0.0] * 3, [1.0] * 3),

@@ -10,15 +10,14 @@ from torture import DEADLY, FINE, WAYS, begin, tortured
 
 from bo_invert.types import State
 
-for needed in ("loky", "distributed"):
-    pytest.importorskip(needed)
+pytest.importorskip("loky")
 if sys.platform == "win32":
     pytest.skip("needs signals", allow_module_level=True)
 BATCH = 4
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "budget"), [("isolated", 20), ("processes", 20), ("dask", 12)])
+@pytest.mark.parametrize(("kind", "budget"), [("isolated", 20), ("processes", 20)])
 def test_a_tortured_study_completes_and_is_billed_exactly(
     tmp_path: Path, kind: str, budget: int
 ) -> None:
@@ -27,7 +26,7 @@ def test_a_tortured_study_completes_and_is_billed_exactly(
     assert account.restarts == 0, "the study itself never died"
     assert account.lost == ()
     assert account.best_is_healthy
-    assert budget < 20 or set(account.ways) == {FINE, *WAYS}
+    assert set(account.ways) == {FINE, *WAYS}
     trials = begin(tmp_path, kind).trials
     assert {t.state for t in trials} == {State.COMPLETED, State.FAILED}
     assert all(
