@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Prefix of failure reasons that concern names, shapes and types instead of one design.
 MISMATCH = "mismatch with the problem: "
+#: Prefixes of such reasons in logs; version 0.1 wrote the second one.
+MISMATCHES = (MISMATCH, "it does not fit the problem: ")
 
 
 @dataclass(frozen=True, eq=False)

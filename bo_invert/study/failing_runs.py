@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from bo_invert.history import History
-from bo_invert.oracles.base import MISMATCH
+from bo_invert.oracles.base import MISMATCHES
 from bo_invert.report.table import counted
 from bo_invert.storage.journal_base import JournalBase
 
@@ -32,7 +32,7 @@ def is_hopeless(journal: JournalBase) -> bool:
     reasons = [trial.outcome.reason for trial in history.failed if trial.outcome is not None]
     return (
         not history.completed
-        and sum(reason.startswith(MISMATCH) for reason in reasons) >= MISMATCH_LIMIT
+        and sum(reason.startswith(MISMATCHES) for reason in reasons) >= MISMATCH_LIMIT
     )
 
 
@@ -64,7 +64,7 @@ class Watchdog:
             return
         history = History(self._journal.trials)
         reasons = [trial.outcome.reason for trial in history.failed if trial.outcome is not None]
-        mismatches = [reason for reason in reasons if reason.startswith(MISMATCH)]
+        mismatches = [reason for reason in reasons if reason.startswith(MISMATCHES)]
         if history.completed:
             self._silent = True
         elif len(mismatches) >= MISMATCH_LIMIT:
