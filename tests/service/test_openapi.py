@@ -35,17 +35,14 @@ CONFIG = schemathesis.Config.from_dict(
                 "expected-statuses": [400, 401, 403, 404, 405, 409, 413, 422]
             },
         },
-        "generation": {"deterministic": True, "max-examples": 10},
-        # Most of 1,800 boundary values belong to these: random values do.
+        "generation": {"deterministic": True, "max-examples": 4},
+        # 700 of 1,800 boundary values belong to the bodies that create a study: random ones do.
         "operations": [
-            {"include-path": path, "phases": {"coverage": {"enabled": False}}}
-            for path in (
-                "/v1/studies",
-                "/v1/studies/{study}/columns",
-                "/v1/studies/{study}/observations",
-                "/v1/studies/{study}/trials",
-                "/v1/studies/{study}/trials/{number}/tell",
-            )
+            {
+                "include-path": "/v1/studies",
+                "include-method": "POST",
+                "phases": {"coverage": {"enabled": False}},
+            }
         ],
     }
 )
@@ -53,7 +50,7 @@ described = schemathesis.openapi.from_asgi(
     "/openapi.json", INSIDE.app, headers={"Authorization": f"Bearer {SECRET}"}, config=CONFIG
 )
 CALM = hypothesis.settings(
-    max_examples=10,
+    max_examples=4,
     derandomize=True,
     database=None,
     deadline=None,
