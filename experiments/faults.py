@@ -254,7 +254,7 @@ FAULTS = (
             "sum(max(0.0, float(constraint.excess(y))) for constraint in self.constraints)",
             "sum(float(constraint.excess(y)) for constraint in self.constraints)",
         ),
-        tests="test_problems test_recommendation test_study",
+        tests="test_problems test_examples test_recommendation test_study",
     ),
     fault(
         "problems",
