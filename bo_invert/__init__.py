@@ -48,11 +48,11 @@ _HOME = {
     "Query": "types",
     "Descent": "types",
     "State": "types",
-    "Ledger": "types",
+    "Ledger": "ledger",
     "Strategy": "strategies.base",
     "Proposal": "strategies.base",
     "Request": "strategies.base",
-    "ProblemStatement": "problem_statement",
+    "ProblemStatement": "objectives",
     "Domain": "search_domain",
     "FailedError": "errors",
     "InfeasibleError": "errors",
@@ -101,7 +101,6 @@ _MOVED = {
     "executors": "execution",
     "identity": "hashing",
     "journal": "storage.journal",
-    "ledger": "types",
     "log": "storage.log_replay",
     "mlflow_bridge": "report.mlflow.tracking",
     "models.botorch": "models.botorch_adapter",
@@ -116,7 +115,7 @@ _MOVED = {
     "runs": "report.runs",
     "solutions": "study.solutions",
     "sources": "problems.loading",
-    "statement": "problem_statement",
+    "statement": "objectives",
     "statistics": "report.statistics",
     "stores": "storage",
     "strategies.o3": "strategies.surrogate_latent",
@@ -136,10 +135,12 @@ if TYPE_CHECKING:
     from bo_invert.errors import InfeasibleError as InfeasibleError
     from bo_invert.errors import InvalidInputError as InvalidInputError
     from bo_invert.errors import UnsuitableStrategyError as UnsuitableStrategyError
+    from bo_invert.ledger import Ledger as Ledger
     from bo_invert.objectives import Composite as Composite
     from bo_invert.objectives import Maximize as Maximize
     from bo_invert.objectives import Minimize as Minimize
     from bo_invert.objectives import OutcomeConstraint as OutcomeConstraint
+    from bo_invert.objectives import ProblemStatement as ProblemStatement
     from bo_invert.objectives import Target as Target
     from bo_invert.oracles.base import Oracle as Oracle
     from bo_invert.oracles.cached import Cached as Cached
@@ -156,7 +157,6 @@ if TYPE_CHECKING:
     from bo_invert.parameters import Int as Int
     from bo_invert.problem_doctor.doctor import doctor as doctor
     from bo_invert.problem_doctor.findings import DoctorReport as DoctorReport
-    from bo_invert.problem_statement import ProblemStatement as ProblemStatement
     from bo_invert.problems.examples.base import ready_problem as ready_problem
     from bo_invert.problems.problem import Problem as Problem
     from bo_invert.report.mlflow.tracking import mlflow_tracking as mlflow_tracking
@@ -170,7 +170,6 @@ if TYPE_CHECKING:
     from bo_invert.strategies.base import Strategy as Strategy
     from bo_invert.study.study import Study as Study
     from bo_invert.types import Descent as Descent
-    from bo_invert.types import Ledger as Ledger
     from bo_invert.types import Query as Query
     from bo_invert.types import State as State
     from bo_invert.types import Trial as Trial

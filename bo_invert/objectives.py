@@ -1,4 +1,6 @@
-"""Objectives: functions from raw outputs y to a loss; lower is better for all of them.
+"""Objectives and problem statement.
+
+An objective is a function from raw outputs y to a loss; lower is better.
 
 The formulas use operators and methods that numpy arrays and torch tensors share. The same code
 scores observed outputs, Monte Carlo samples of a surrogate and descents on a device.
@@ -19,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.types import JSON
+from bo_invert.search_domain import Domain
+from bo_invert.types import JSON, Array
 
 Tensor = Any
 """Array of numpy or tensor of torch."""
@@ -352,3 +355,38 @@ class OutcomeConstraint:
 
     def __str__(self) -> str:
         return f"{self.output} {self.sense} {self.bound:g}"
+
+
+@dataclass(frozen=True, eq=False)
+class ProblemStatement:
+    """Domain, outputs, objective and constraints of a problem, and access to gradients.
+
+    Args:
+        name: name of the problem, for messages.
+        domain: search domain.
+        outputs: names of the m outputs of the oracle.
+        objective: objective bound to the outputs.
+        constraints: outcome constraints bound to the outputs.
+        differentiable: True if descents and gradient queries are possible.
+        features: pure function from points ``(n, d)`` to numeric features ``(n, p)`` of their
+            designs, without oracle calls; None if the space has no features. Not in ``to_json``.
+        identify: pure function from points ``(n, d)`` to n names of designs, equal for equal
+            designs; None if the space cannot compare designs. Not in ``to_json``.
+    """
+
+    name: str
+    domain: Domain
+    outputs: tuple[str, ...]
+    objective: Objective
+    constraints: tuple[OutcomeConstraint, ...] = ()
+    differentiable: bool = False
+    features: Callable[[Array], Array] | None = None
+    identify: Callable[[Array], list[str]] | None = None
+
+    def to_json(self) -> JSON:
+        return {
+            "domain": self.domain.to_json(),
+            "outputs": list(self.outputs),
+            "objective": self.objective.to_json(),
+            "constraints": [constraint.to_json() for constraint in self.constraints],
+        }

@@ -37,6 +37,7 @@ from bo_invert.errors import (
     TellConflictError,
 )
 from bo_invert.history import History
+from bo_invert.ledger import Cost
 from bo_invert.objectives import Maximize, Minimize, Target
 from bo_invert.problems.problem import Problem
 from bo_invert.search_domain import Choice, Float, Int
@@ -46,7 +47,7 @@ from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.open import open_store
 from bo_invert.storage.transitions import MAX_ATTEMPTS, Assignment
 from bo_invert.study.study import Study
-from bo_invert.types import Cost, State, Trial
+from bo_invert.types import State, Trial
 
 NAMES = (
     "plain",

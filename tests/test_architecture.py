@@ -20,7 +20,7 @@ ROOT = Path(bo_invert.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 VOCABULARY = {
-    "errors", "hashing", "history", "latent_prior", "objectives", "parameters", "problem_statement",
+    "errors", "hashing", "history", "latent_prior", "objectives", "parameters", "ledger",
     "registry", "search_domain", "types",
 }  # fmt: skip
 """Root files that every package may import; they import only one another."""

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bo_invert.history import History, best_so_far
-from bo_invert.types import Attempt, Cost, Descent, Outcome, Query, State, Trial
+from bo_invert.ledger import Cost
+from bo_invert.types import Attempt, Descent, Outcome, Query, State, Trial
 
 ONE = Cost(1)
 

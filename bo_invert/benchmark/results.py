@@ -17,8 +17,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from bo_invert.ledger import Ledger
 from bo_invert.report.runs import Find, Run, Status
-from bo_invert.types import JSON, Ledger
+from bo_invert.types import JSON
 
 # Significant digits (count) of a stored loss. Engineering choice: small files that still rank runs.
 DIGITS = 10

@@ -18,7 +18,7 @@ from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.types import Array, Trial
 
 _MAX_ROWS = 12

@@ -17,7 +17,7 @@ from bo_invert.models.acquisition.ucb_pe import ucb_pe
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.types import JSON, Array
 
 

@@ -12,7 +12,7 @@ from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.linear.spherical_gp import fit_spherical_gp
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 
 _MAX_POINTS = 300
 """Largest number of observations in a comparison. Engineering choice: bounds its cost."""

@@ -19,7 +19,7 @@ from bo_invert.models.gp.hyperparameters import MEASURED
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.types import Array
 
 _SAMPLES = 256

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
-from bo_invert.objectives import Objective, OutcomeConstraint, Target
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import Objective, OutcomeConstraint, ProblemStatement, Target
 from bo_invert.types import Array
 
 _HUGE, _FAR = 1e100, 1e9

@@ -19,7 +19,7 @@ from warnings import warn
 import numpy as np
 
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS, Z_90
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.types import JSON, Array, State, Trial
 
 if TYPE_CHECKING:

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from bo_invert.errors import BoInvertError
+from bo_invert.ledger import Cost
+from bo_invert.objectives import ProblemStatement
 from bo_invert.problem_doctor.call_budget import CallBudget
 from bo_invert.problem_doctor.findings import Finding, advice, seconds
 from bo_invert.problem_doctor.repeatability import Repeatability
 from bo_invert.problem_doctor.space import SpaceReport
-from bo_invert.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.strategies.auto import Auto
 from bo_invert.strategies.base import Request
-from bo_invert.types import Array, Cost, Outcome, Query, State, Trial
+from bo_invert.types import Array, Outcome, Query, State, Trial
 
 # Duration in seconds of one gradient step. Engineering choice: below it, descents spend less time
 # than a model spends on choosing one point.

@@ -11,8 +11,9 @@ from typing import TypeVar
 import numpy as np
 
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError
+from bo_invert.ledger import Cost
 from bo_invert.problems.problem import Problem
-from bo_invert.types import Array, Cost, Outcome, Query, State
+from bo_invert.types import Array, Outcome, Query, State
 
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bo_invert.errors import EvaluationError
+from bo_invert.ledger import Cost
 from bo_invert.objectives import Target
 from bo_invert.oracles.base import OracleResult
 from bo_invert.problem_doctor.call_budget import Call
@@ -14,7 +15,7 @@ from bo_invert.problem_doctor.design_distance import name_of
 from bo_invert.problem_doctor.findings import Finding, error, note, ok, share, warning
 from bo_invert.problem_doctor.repeatability import Repeatability
 from bo_invert.problems.problem import Problem
-from bo_invert.types import Array, Cost, Design
+from bo_invert.types import Array, Design
 
 # Observations (count) that the output checks need. Engineering choice.
 _MIN_OBSERVATIONS = 4

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError
+from bo_invert.ledger import Cost
 from bo_invert.objectives import Objective
 from bo_invert.oracles.base import Oracle
 from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
-from bo_invert.types import Array, Cost, Outcome, Query, State
+from bo_invert.types import Array, Outcome, Query, State
 
 IntArray = NDArray[np.int64]
 

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
-from bo_invert.objectives import Objective, OutcomeConstraint
+from bo_invert.ledger import Cost
+from bo_invert.objectives import Objective, OutcomeConstraint, ProblemStatement
 from bo_invert.oracles.base import Oracle, OracleResult, as_oracle, as_outputs
-from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
-from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, State
+from bo_invert.types import JSON, Array, Design, Outcome, Query, State
 
 if TYPE_CHECKING:
     import torch

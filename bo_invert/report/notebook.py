@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike
 
 from bo_invert.history import History, best_so_far
+from bo_invert.ledger import Ledger
 from bo_invert.report.comparison_tables import comparison_tables
 from bo_invert.report.pictures import image_tag
 from bo_invert.report.runs import Run
 from bo_invert.report.summary import summary_text
 from bo_invert.report.templating import render
 from bo_invert.report.text import counts_text, design_text, vector_text
-from bo_invert.types import JSON, Ledger, State, Trial
+from bo_invert.types import JSON, State, Trial
 
 _BOX = (
     "font-family:system-ui,sans-serif;border:1px solid #8884;border-radius:10px;"

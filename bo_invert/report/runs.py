@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bo_invert.types import JSON, Array, Ledger, frozen
+from bo_invert.ledger import Ledger
+from bo_invert.types import JSON, Array, frozen
 
 Picture = NDArray[np.uint8]
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.types import Array, Ledger, State, Trial, printable
+from bo_invert.ledger import Ledger
+from bo_invert.types import Array, State, Trial, printable
 
 
 def study_text(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, FiniteFloat
 
+from bo_invert.ledger import Cost
 from bo_invert.service.problem_schema import (
     CLOSED,
     VECTOR,
@@ -19,7 +20,7 @@ from bo_invert.service.problem_schema import (
     Vector,
 )
 from bo_invert.study.input_validation import LARGEST_COORDINATE
-from bo_invert.types import JSON, Cost
+from bo_invert.types import JSON
 
 BATCH = 1000
 """Largest number of trials in one request. Engineering choice: bounds the work for one request."""

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bo_invert.ledger import Cost
 from bo_invert.problems.provenance import noted
 from bo_invert.report.objective_view import Goal
 from bo_invert.search_domain import Domain
 from bo_invert.service.open_studies import OpenStudy
-from bo_invert.types import JSON, Attempt, Cost, State, Trial
+from bo_invert.types import JSON, Attempt, State, Trial
 
 Time = Annotated[float, Field(description="Seconds since 1970-01-01 UTC.")]
 

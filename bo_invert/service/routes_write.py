@@ -14,6 +14,7 @@ from bo_invert.errors import (
     InvalidInputError,
     StudyExistsError,
 )
+from bo_invert.ledger import Cost
 from bo_invert.problems.problem import Problem
 from bo_invert.service import requests, responses
 from bo_invert.service.dependencies import (
@@ -36,7 +37,7 @@ from bo_invert.storage.transitions import Assignment
 from bo_invert.strategies.base import from_spec
 from bo_invert.study.header import new_header
 from bo_invert.study.input_validation import check_outputs
-from bo_invert.types import JSON, Array, Cost, Query, State
+from bo_invert.types import JSON, Array, Query, State
 
 router = APIRouter(prefix=PREFIX)
 

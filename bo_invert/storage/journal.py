@@ -10,13 +10,14 @@ from dataclasses import replace
 from itertools import islice
 
 from bo_invert.errors import BoInvertError, StorageConflictError, StorageError, StudyNotFoundError
+from bo_invert.ledger import Cost
 from bo_invert.storage import transitions
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal_base import JournalBase, LoggedProposal, Propose, TakeRequest
 from bo_invert.storage.log_replay import Log, event
 from bo_invert.storage.reader import room
 from bo_invert.storage.transitions import Assignment
-from bo_invert.types import JSON, Cost, Outcome, Query, Trial
+from bo_invert.types import JSON, Outcome, Query, Trial
 
 _log = logging.getLogger(__name__)
 _SHORT = 0.05

@@ -30,7 +30,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bo_invert.types import JSON, Attempt, Cost, Ledger, Outcome, Query, State, Trial
+from bo_invert.ledger import Cost, Ledger
+from bo_invert.types import JSON, Attempt, Outcome, Query, State, Trial
 
 LATE = "late"
 """Origin of a trial that holds the outcome of a superseded attempt."""

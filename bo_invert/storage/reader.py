@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from typing import NamedTuple
 
+from bo_invert.ledger import Ledger
 from bo_invert.storage import transitions
 from bo_invert.storage.base import Store
 from bo_invert.storage.log_replay import Log
-from bo_invert.types import JSON, Ledger, State, Trial
+from bo_invert.types import JSON, State, Trial
 
 
 class JournalView(NamedTuple):

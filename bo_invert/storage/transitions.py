@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bo_invert.errors import InvalidInputError, TellConflictError
+from bo_invert.ledger import Cost
 from bo_invert.storage.log_replay import Log, event
-from bo_invert.types import JSON, Array, Cost, Outcome, Query, State, Trial
+from bo_invert.types import JSON, Array, Outcome, Query, State, Trial
 
 MAX_ATTEMPTS = 5
 """Largest number of lost attempts of a trial. Engineering choice: a trial that ends five

@@ -22,8 +22,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.ensemble import fit_ensemble
-from bo_invert.objectives import Minimize, Objective, OutcomeConstraint
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import Minimize, Objective, OutcomeConstraint, ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, stream_generator
 from bo_invert.types import Array, Query, State, Trial

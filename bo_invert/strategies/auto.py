@@ -13,8 +13,7 @@ import numpy as np
 
 from bo_invert.history import History
 from bo_invert.models.least_squares.target_reached import target_reached
-from bo_invert.objectives import Target
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement, Target
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import JSON, Query, Trial
 

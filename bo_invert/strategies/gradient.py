@@ -10,7 +10,7 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.requirements import require_gradients
 from bo_invert.types import Array, Descent, Query, Trial

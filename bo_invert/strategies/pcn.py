@@ -19,7 +19,7 @@ from bo_invert.models.design_features import principal_components
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
 from bo_invert.models.optim.initial_design import initial_design_size, needs_initial_design
 from bo_invert.models.optim.pcn_sampler import sample_pcn
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import JSON, Array, Query, Trial

@@ -11,7 +11,7 @@ import numpy as np
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import JSON, Array, Descent, Query, Trial
 

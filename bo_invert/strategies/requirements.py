@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bo_invert.errors import MissingExtraError, UnsuitableStrategyError
-from bo_invert.objectives import Target
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement, Target
 
 
 def require_gradients(name: str, statement: ProblemStatement) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import Trial
 

@@ -22,7 +22,7 @@ from bo_invert.models.optim.initial_design import (
 )
 from bo_invert.models.optim.trust_region import MAX_LENGTH, MIN_LENGTH, TrustRegionState
 from bo_invert.models.prediction_intervals import predict_intervals
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import JSON, Array, Query, Trial

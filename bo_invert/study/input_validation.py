@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
+from bo_invert.ledger import Cost
 from bo_invert.oracles.base import MISMATCH, shaped_outputs
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
-from bo_invert.types import Array, Cost, Design, Outcome, Query
+from bo_invert.types import Array, Design, Outcome, Query
 
 LARGEST_COORDINATE = 1e6
 """Largest absolute value of a coordinate, dimensionless. Engineering choice: points lie within a

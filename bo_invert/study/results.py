@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.ledger import Ledger
+from bo_invert.objectives import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.dataframe import trials_frame
 from bo_invert.report.notebook import study_html
@@ -18,7 +19,7 @@ from bo_invert.search_domain import stored_domain
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.study.recommendation import NOISE_NOTE, Recommendation, known_noisy, recommend
 from bo_invert.study.solutions import Solutions, solutions
-from bo_invert.types import Ledger, Trial
+from bo_invert.types import Trial
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,6 +15,7 @@ import numpy as np
 from bo_invert.errors import FailedError, InvalidInputError, StorageError, whole_number
 from bo_invert.execution.base import WorkerDied, WorkerLoadError
 from bo_invert.execution.serial import SerialExecutor
+from bo_invert.ledger import Cost
 from bo_invert.oracles.base import MISMATCH
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
@@ -26,7 +27,7 @@ from bo_invert.study.executor_choice import resolve_executor
 from bo_invert.study.failing_runs import Watchdog
 from bo_invert.study.pacing import Pacing, TimeLimit
 from bo_invert.study.progress_bar import RunProgressBar
-from bo_invert.types import Cost, Outcome, Query, State, Trial
+from bo_invert.types import Outcome, Query, State, Trial
 
 _log = logging.getLogger(__name__)
 

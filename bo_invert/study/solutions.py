@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import image_tag

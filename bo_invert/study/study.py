@@ -18,6 +18,7 @@ from bo_invert.errors import (
     StudyExistsError,
     whole_number,
 )
+from bo_invert.ledger import Cost
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.provenance import warn_of_changes
@@ -34,7 +35,7 @@ from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.repeated_designs import RepeatedDesigns
 from bo_invert.study.results import StudyResults
 from bo_invert.study.runner import RunOptions, run
-from bo_invert.types import Cost, Trial
+from bo_invert.types import Trial
 
 _log = logging.getLogger(__name__)
 

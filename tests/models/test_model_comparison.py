@@ -9,8 +9,7 @@ import pytest
 
 from bo_invert.history import History
 from bo_invert.models.model_comparison import linear_is_better
-from bo_invert.objectives import Minimize
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import Minimize, ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array, Outcome, Query, State, Trial
 

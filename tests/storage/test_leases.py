@@ -17,12 +17,13 @@ import pytest
 
 import bo_invert as bi
 from bo_invert.errors import TellConflictError
+from bo_invert.ledger import Cost
 from bo_invert.storage.journal import Journal
 from bo_invert.storage.leases import BEATS_PER_LEASE, Heartbeat, LeaseMonitor, expire_leases
 from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.storage.transitions import MAX_ATTEMPTS, Assignment
-from bo_invert.types import Cost, Outcome, State
+from bo_invert.types import Outcome, State
 
 
 def study() -> bi.Study:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.problems.examples import arm, sine
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request

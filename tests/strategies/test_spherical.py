@@ -21,8 +21,7 @@ from bo_invert.models.linear.spherical_gp import (
     fit_spherical_gp,
 )
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import Maximize, Target
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import Maximize, ProblemStatement, Target
 from bo_invert.search_domain import Domain, Reference
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.spherical import Spherical

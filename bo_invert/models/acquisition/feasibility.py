@@ -13,7 +13,7 @@ from bo_invert.models.data_subset import select_subset
 from bo_invert.models.gp.hyperparameters import LABELS
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import fit_surrogate
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.types import JSON, Array
 
 

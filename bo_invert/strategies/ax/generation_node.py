@@ -21,9 +21,16 @@ from ax.exceptions.core import DataRequiredError, OptimizationComplete
 from ax.generation_strategy.external_generation_node import ExternalGenerationNode
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.objectives import Composite, Maximize, Minimize, Objective, OutcomeConstraint, Tensor
+from bo_invert.objectives import (
+    Composite,
+    Maximize,
+    Minimize,
+    Objective,
+    OutcomeConstraint,
+    ProblemStatement,
+    Tensor,
+)
 from bo_invert.parameters import Choice, Float, Int, Parameter
-from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import box_domain
 from bo_invert.strategies.ax.conversion import Frame
 from bo_invert.strategies.base import Request, Strategy, from_spec

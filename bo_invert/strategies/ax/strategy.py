@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
+from bo_invert.objectives import ProblemStatement
 from bo_invert.parameters import Choice
-from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.library_warnings import quiet

@@ -27,7 +27,7 @@ from bo_invert.models.optim.initial_design import (
     limit_to_budget,
     needs_initial_design,
 )
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import Array, Query, Trial
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.strategies.replay import Losses, next_queries, penalised

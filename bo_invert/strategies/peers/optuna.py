@@ -11,8 +11,8 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.models.blas_threads import one_thread
+from bo_invert.objectives import ProblemStatement
 from bo_invert.parameters import Choice, Int
-from bo_invert.problem_statement import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.library_warnings import quiet

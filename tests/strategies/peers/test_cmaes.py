@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.objectives import Minimize
-from bo_invert.problem_statement import ProblemStatement
+from bo_invert.objectives import Minimize, ProblemStatement
 from bo_invert.problems.examples import hartmann, mixed
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
