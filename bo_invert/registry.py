@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module, metadata
+from operator import attrgetter
 from typing import Any
 
 from bo_invert.errors import InvalidInputError
@@ -76,14 +77,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "digits": "bo_invert.problems.examples.digits:problem",
         "arm": "bo_invert.problems.examples.arm:problem",
         "sine": "bo_invert.problems.examples.sine:problem",
-        "hartmann6": "bo_invert.problems.examples.hartmann:problem",
+        "hartmann6": "bo_invert.problems.examples.synthetic_functions:hartmann6_problem",
         "mixed": "bo_invert.problems.examples.mixed:problem",
         "shell": "bo_invert.problems.examples.nanosphere_shell:problem",
-        "ackley10": "bo_invert.problems.examples.ackley:problem",
-        "levy16": "bo_invert.problems.examples.levy:problem",
-        "rosenbrock8": "bo_invert.problems.examples.rosenbrock:problem",
-        "branin25": "bo_invert.problems.examples.branin:problem",
-        "mixed_ackley": "bo_invert.problems.examples.mixed_ackley:problem",
+        "ackley10": "bo_invert.problems.examples.synthetic_functions:ACKLEY10.problem",
+        "levy16": "bo_invert.problems.examples.synthetic_functions:LEVY16.problem",
+        "rosenbrock8": "bo_invert.problems.examples.synthetic_functions:ROSENBROCK8.problem",
+        "branin25": "bo_invert.problems.examples.synthetic_functions:branin25_problem",
+        "mixed_ackley": "bo_invert.problems.examples.mixed:mixed_ackley_problem",
         "molecules": "bo_invert.problems.examples.molecules:problem",
         "airfoil": "bo_invert.problems.examples.airfoil:problem",
     },
@@ -103,7 +104,7 @@ def resolve(kind: str, name: str) -> Any:
     """
     if name in BUILTIN[kind]:
         module, attribute = BUILTIN[kind][name].split(":")
-        return getattr(import_module(module), attribute)
+        return attrgetter(attribute)(import_module(module))
     installed = _entry_points(kind)
     if name in installed:
         return installed[name].load()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import bo_invert as bi
-from bo_invert.problems.examples.hartmann import hartmann6
+from bo_invert.problems.examples.synthetic_functions import hartmann6
 from bo_invert.study.pacing import Pacing
 
 

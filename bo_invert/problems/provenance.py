@@ -8,7 +8,6 @@ import platform
 import sys
 import types
 import warnings
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +47,8 @@ def provenance(oracle: Oracle | None, space: Space | None = None) -> JSON:
 
 def _about(oracle: Oracle) -> JSON:
     known, inside = oracle.digest(), oracle.implementation
+    while isinstance(inside, functools.partial):
+        inside = inside.func
     library = _top_module(inside)
     version = version_of(library)
     file = None if inside is oracle and library == "bo_invert" else _source_file(inside)
@@ -83,8 +84,6 @@ def _source_file(thing: object) -> Path | None:
 
 def _top_module(thing: object) -> str:
     """Return the top-level package of a function or of an object's class."""
-    if isinstance(thing, functools.partial):
-        return _top_module(thing.func)
     module = getattr(thing, "__module__", None) or type(thing).__module__
     return str(module).partition(".")[0]
 
@@ -147,23 +146,16 @@ def warn_of_changes(name: str, begun: JSON, oracle: Oracle | None, space: Space)
 
 def noted(header: JSON) -> dict[str, Any]:
     """Validate a stored provenance; return an empty dict if it is malformed."""
-    if not isinstance(header, Mapping) or not isinstance(header.get("packages"), Mapping):
+    try:
+        texts = [header.get("python"), *header["packages"].values()]
+        oracle, decoder = header.get("oracle"), header.get("decoder")
+        if decoder is not None:
+            texts += [decoder.get(key) for key in ("sha256", "of")]
+        if oracle is not None:
+            keys = ("name", "type", "sha256", "of", "file", "commit")
+            texts += [*oracle["library"].values(), *(oracle.get(key) for key in keys)]
+    except (AttributeError, KeyError, TypeError):  # a part is not a mapping, or is missing
         return {}
-    oracle, decoder = header.get("oracle"), header.get("decoder")
-    if oracle is not None and not (
-        isinstance(oracle, Mapping) and isinstance(oracle.get("library"), Mapping)
-    ):
-        return {}
-    if decoder is not None and not isinstance(decoder, Mapping):
-        return {}
-    texts = [header.get("python"), *header["packages"].values()]
-    if decoder is not None:
-        texts += [decoder.get("sha256"), decoder.get("of")]
-    if oracle is not None:
-        texts += [
-            *oracle["library"].values(),
-            *(oracle.get(k) for k in ("name", "type", "sha256", "of", "file", "commit")),
-        ]
     return dict(header) if all(isinstance(text, (str, type(None))) for text in texts) else {}
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.problems.examples.hartmann import hartmann6
+from bo_invert.problems.examples.synthetic_functions import hartmann6
 from bo_invert.storage.journal import Journal
 from bo_invert.storage.open import open_store
 from bo_invert.storage.worker_id import is_gone

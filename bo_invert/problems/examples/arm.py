@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.objectives import Target
-from bo_invert.problems.examples.formulas import Batch, formula_oracle
+from bo_invert.problems.examples.synthetic_functions import Batch, formula_oracle
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
 from bo_invert.types import Array

@@ -13,7 +13,7 @@ from scipy.special import spherical_jn, spherical_yn
 
 from bo_invert.objectives import Target
 from bo_invert.oracles.function import Function
-from bo_invert.problems.examples.shifted import generator
+from bo_invert.problems.examples.synthetic_functions import generator
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
 from bo_invert.types import Array

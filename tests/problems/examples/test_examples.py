@@ -12,7 +12,8 @@ from scipy.optimize import minimize
 
 import bo_invert as bi
 from bo_invert import registry
-from bo_invert.problems.examples import arm, hartmann, mixed, sine
+from bo_invert.problems.examples import arm, mixed, sine
+from bo_invert.problems.examples import synthetic_functions as synthetic
 from bo_invert.types import Query
 
 ANALYTIC = ["arm", "sine", "hartmann6"]
@@ -103,20 +104,20 @@ def test_waves() -> None:
 
 
 def test_the_optimum_of_hartmann_is_known() -> None:
-    assert hartmann.hartmann6(np.array(hartmann.OPTIMIZER))[0] == pytest.approx(
-        hartmann.OPTIMUM, abs=1e-12
+    assert synthetic.hartmann6(np.array(synthetic.HARTMANN6_OPTIMIZER))[0] == pytest.approx(
+        synthetic.HARTMANN6_OPTIMUM, abs=1e-12
     )
     rng = np.random.default_rng(0)
     found = [
         minimize(
-            lambda x: hartmann.hartmann6(x)[0],
+            lambda x: synthetic.hartmann6(x)[0],
             rng.random(6),
             bounds=[(0, 1)] * 6,
             method="L-BFGS-B",
         ).fun
         for _ in range(20)
     ]
-    assert min(found) == pytest.approx(hartmann.OPTIMUM, abs=1e-6)
+    assert min(found) == pytest.approx(synthetic.HARTMANN6_OPTIMUM, abs=1e-6)
 
 
 def test_the_optimum_of_the_mixed_problem_is_known() -> None:

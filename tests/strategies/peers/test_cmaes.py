@@ -12,7 +12,7 @@ import pytest
 
 import bo_invert as bi
 from bo_invert.objectives import Minimize, ProblemStatement
-from bo_invert.problems.examples import hartmann, mixed
+from bo_invert.problems.examples import mixed
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.peers import cmaes
@@ -57,7 +57,7 @@ def test_finds_a_bowl(d: int) -> None:
 
 
 def test_finds_hartmann() -> None:
-    assert run(hartmann.problem(differentiable=False), 500, seed=1).best.loss < -3.2
+    assert run(bi.ready_problem("hartmann6", differentiable=False), 500, seed=1).best.loss < -3.2
 
 
 def test_many_coordinates_get_a_diagonal_covariance() -> None:
