@@ -47,7 +47,7 @@ class Key:
 
     def text(self) -> str:
         """Return a string that is equal for equal keys."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(vars(self), sort_keys=True)
 
     @property
     def path(self) -> Path:

@@ -45,9 +45,9 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 def block_ranks(scores: ArrayLike) -> Array:
     """Rank k methods within each of n blocks, shape ``(n, k)``: 1 is lowest, ties share ranks."""
-    from scipy.stats import rankdata
+    import pandas as pd
 
-    return np.asarray(rankdata(np.asarray(scores, dtype=float), axis=1), dtype=float)
+    return pd.DataFrame(np.asarray(scores, dtype=float)).rank(axis=1).to_numpy()
 
 
 def wilcoxon(a: ArrayLike, b: ArrayLike) -> float:
