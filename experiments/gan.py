@@ -23,8 +23,7 @@ import numpy as np
 import bo_invert as bi
 from bo_invert.generators.priors import NAMED
 from bo_invert.problems.examples import digits
-from bo_invert.problems.examples.digits_assets import materials, slant
-from bo_invert.problems.examples.digits_gan import decoder_only
+from bo_invert.problems.examples.digits_assets import decoder_only, materials, slant
 from bo_invert.report.table import Table
 from bo_invert.types import JSON, Array
 

@@ -207,8 +207,7 @@ def by_gradient(
         with torch.no_grad():
             best = _error(decode(z), wanted).reshape(n, count).nan_to_num(torch.inf).argmin(dim=1)
         ends: Array = z.detach().cpu().double().numpy().reshape(n, count, dim)
-        nearest: Array = ends[np.arange(n), best.cpu().numpy()]
-        return nearest
+        return np.asarray(ends[np.arange(n), best.cpu().numpy()])
 
     return descend
 
@@ -229,8 +228,7 @@ def _by_differences(
         return made[:, 0] - design, np.swapaxes(slopes, 1, 2)
 
     ends, errors = levenberg_marquardt(linearised, starts, inside, bounded=False)
-    best: Array = ends[int(np.nan_to_num(errors, nan=np.inf).argmin())]
-    return best
+    return np.asarray(ends[np.nan_to_num(errors, nan=np.inf).argmin()])
 
 
 def _nearest(designs: Array, made: Array) -> NDArray[np.intp]:
@@ -243,8 +241,7 @@ def _errors(decode: Callable[[Array], Any], points: Array, designs: Array) -> Ar
     ends = np.asarray(decode(points), dtype=np.float64).reshape(
         len(designs), math.prod(designs.shape[1:])
     )
-    off: Array = ((ends - designs.reshape(ends.shape)) ** 2).mean(axis=1)
-    return off
+    return np.asarray(((ends - designs.reshape(ends.shape)) ** 2).mean(axis=1))
 
 
 def _error(made: Tensor, wanted: Tensor) -> Tensor:

@@ -83,8 +83,7 @@ class Uniform(Prior):
             )
 
     def codes(self, points: Array) -> Array:
-        codes: Array = self.low + (self.high - self.low) * ndtr(points)
-        return codes
+        return np.asarray(self.low + (self.high - self.low) * ndtr(points))
 
     def points(self, codes: Array) -> Array:
         return _quantiles((codes - self.low) / (self.high - self.low))
@@ -168,15 +167,13 @@ class Sphere(Prior):
 def _quantiles(probabilities: Array) -> Array:
     """Return the standard normal quantiles of probabilities clipped off 0 and 1."""
     # ndtri is infinite at 0 and 1.
-    clipped = np.clip(probabilities, _MIN_PROBABILITY, 1.0 - _MIN_PROBABILITY)
-    quantiles: Array = ndtri(clipped)
-    return quantiles
+    return np.asarray(ndtri(np.clip(probabilities, _MIN_PROBABILITY, 1.0 - _MIN_PROBABILITY)))
 
 
 def _scaled(vectors: Array, length: float) -> Array:
     """Scale vectors ``(n, d)`` to one length."""
-    scaled: Array = vectors * (length / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12))
-    return scaled
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)
+    return np.asarray(vectors * (length / norms))
 
 
 NAMED: dict[str, Prior] = {

@@ -54,8 +54,7 @@ def as_function(
         raise InvalidInputError(
             f"{who} must be a torch module or a callable on batches, got {type(network).__name__}"
         )
-    function: Callable[[Any], Any] = network
-    return function
+    return network
 
 
 class Frozen:

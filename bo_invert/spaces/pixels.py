@@ -132,10 +132,7 @@ class Pixels(Space):
     def encode(self, designs: Sequence[Design]) -> Array:
         unit = self._unit(np.asarray(designs, dtype=float)).clip(_MARGIN, 1.0 - _MARGIN)
         contrast = (np.log(unit / (1.0 - unit)) - self._mean) / self._spread
-        points: Array = self._map.inverse(
-            torch.from_numpy(contrast).reshape(-1, *self._map.shape)
-        ).numpy()
-        return points
+        return self._map.inverse(torch.from_numpy(contrast).reshape(-1, *self._map.shape)).numpy()
 
     def augment_tensor(self, designs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Apply one random shift and rotation to all designs.
@@ -219,8 +216,7 @@ def _turned(images: torch.Tensor, angle: float) -> torch.Tensor:
     cos, sin = math.cos(angle), math.sin(angle)
     turn = images.new_tensor([[cos, -sin * height / width, 0.0], [sin * width / height, cos, 0.0]])
     grid = affine_grid(turn.expand(len(images), 2, 3), list(images.shape), align_corners=False)
-    turned: torch.Tensor = grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return turned
+    return grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 class _Map(ABC):
@@ -278,8 +274,7 @@ class _Spectrum(_Map):
     @staticmethod
     def _hartley(images: torch.Tensor) -> torch.Tensor:
         spectrum = torch.fft.fft2(images, norm="ortho")
-        folded: torch.Tensor = spectrum.real - spectrum.imag
-        return folded
+        return torch.sub(spectrum.real, spectrum.imag)
 
 
 class _Octaves(_Map):

@@ -72,15 +72,13 @@ def surfaces(designs: ArrayLike) -> Array:
 def thickness(designs: ArrayLike) -> Array:
     """Compute the maximum thickness in chords, shape ``(n,)``."""
     upper, lower = surfaces(designs).swapaxes(0, 1)
-    largest: Array = (upper - lower).max(axis=1)
-    return largest
+    return np.asarray((upper - lower).max(axis=1))
 
 
 def crossing(designs: ArrayLike) -> Array:
     """Compute the maximum crossing of the surfaces in chords, ``(n,)``; 0 for valid shapes."""
     upper, lower = surfaces(designs).swapaxes(0, 1)
-    deepest: Array = np.maximum(0.0, (lower - upper).max(axis=1))
-    return deepest
+    return np.asarray(np.maximum(0.0, (lower - upper).max(axis=1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +107,7 @@ class Database:
             raise InvalidInputError(
                 f"airfoil: name must be one of {len(self.names):,} airfoils, got {name!r}{hint}"
             )
-        found: Array = self.designs[self.names.index(name)]
-        return found
+        return np.asarray(self.designs[self.names.index(name)])
 
     def nearest(self, designs: ArrayLike) -> list[int]:
         """Return the index of the real airfoil with the nearest surfaces to each design."""

@@ -151,8 +151,7 @@ def _parts() -> tuple[Array, Array]:
 def wings() -> Array:
     """Return the real airfoils up to the thickness ``THICKEST``, shape ``(2143, 18)``."""
     designs = database().designs
-    slender: Array = designs[thickness(designs) <= THICKEST]
-    return slender
+    return designs[thickness(designs) <= THICKEST]
 
 
 def kulfan_box() -> Box:

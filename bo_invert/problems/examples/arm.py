@@ -52,8 +52,7 @@ def designs(n: int, seed: int = 0) -> Array:
 
 def targets(n: int, seed: int = 0) -> Array:
     """Sample ``n`` reachable targets ``(n, 2)``; the minimum loss of each is 0."""
-    reached: Array = tip(designs(n, seed))
-    return reached
+    return np.asarray(tip(designs(n, seed)))
 
 
 def problem(

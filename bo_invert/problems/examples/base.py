@@ -1,13 +1,17 @@
-"""Registry access to the example problems."""
+"""Registry access to the example problems, and the cache of their models."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Hashable
+from threading import Lock
+from typing import Any, Generic, TypeVar
 
 from bo_invert import registry
 from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.gradient_proxy import GradientProxy
 from bo_invert.problems.problem import Problem
+
+V = TypeVar("V")
 
 
 def ready_problem(name: str, **options: Any) -> Problem:
@@ -49,3 +53,21 @@ def without_gradients(problem: Problem) -> Problem:
         problem.space, problem.oracle.oracle, problem.objective, name=problem.name,
         judge=problem.judge, realism=problem.realism, plausibility=problem.plausibility,
     )  # fmt: skip
+
+
+class OncePerKey(Generic[V]):
+    """Thread-safe cache of values that take long to make.
+
+    A second thread with the same key waits for the value.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[Hashable, V] = {}
+        self._lock = Lock()
+
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
+        """Return the value of a key; the first call makes it."""
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = make()
+            return self._values[key]

@@ -21,5 +21,4 @@ class Analytic(torch.nn.Module):
         self.register_buffer("unit", torch.ones((), dtype=torch.float64))  # holds device and dtype
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        outputs: torch.Tensor = self.formula(x, torch)
-        return outputs
+        return self.formula(x, torch)

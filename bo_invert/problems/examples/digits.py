@@ -13,8 +13,13 @@ from bo_invert.oracles.base import Oracle
 from bo_invert.oracles.estimator import Estimator
 from bo_invert.oracles.gradient_proxy import GradientProxy
 from bo_invert.oracles.torch import TorchModule
-from bo_invert.problems.examples.digits_assets import SHAPE, Materials, materials, slant
-from bo_invert.problems.examples.digits_gan import decoder_only
+from bo_invert.problems.examples.digits_assets import (
+    SHAPE,
+    Materials,
+    decoder_only,
+    materials,
+    slant,
+)
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.spaces.pixels import Pixels

@@ -1,8 +1,8 @@
-"""Data and models of the digits problem: images, slant, VAE, regressors and judge.
+"""Data and models of the digits problem: images, slant, VAE, GAN, regressors and judge.
 
 The seed splits scikit-learn's 1,797 digits into four disjoint parts:
 
-- ``generator``: 600 images that train the VAE;
+- ``generator``: 600 images that train the VAE and the GAN;
 - ``regressors``: 450 images that train forest and network;
 - ``judge``: 450 images that train the judge;
 - ``held_out``: 297 images that calibrate the plausibility and test the regressors.
@@ -12,28 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import nn
 from tqdm import tqdm
 
 from bo_invert.errors import MissingExtraError
+from bo_invert.generators.base import TrainingReport
 from bo_invert.generators.design_plausibility import DesignRealism
+from bo_invert.generators.gan import GAN, GANConfig
+from bo_invert.generators.layers import dense
 from bo_invert.generators.storage import cached_generator
-from bo_invert.generators.vae import VAEConfig
+from bo_invert.generators.training import fresh, in_batches
+from bo_invert.generators.vae import VAE, VAEConfig
+from bo_invert.problems.examples.base import OncePerKey
 from bo_invert.spaces.latent import Latent
 from bo_invert.types import Array
-
-if TYPE_CHECKING:
-    import torch
-
-    from bo_invert.generators.base import TrainingReport
-    from bo_invert.generators.design_plausibility import DesignRealism
-    from bo_invert.generators.vae import VAE
-    from bo_invert.spaces.latent import Latent
 
 SHAPE = (8, 8)
 PARTS = {"generator": 600, "regressors": 450, "judge": 450, "held_out": 297}
@@ -60,8 +57,7 @@ def slant(images: ArrayLike) -> Array:
         across = columns - (share * columns).sum(axis=(1, 2))[:, None, None]
         lean = -(share * down * across).sum(axis=(1, 2)) / (share * down**2).sum(axis=(1, 2))
     low, high = LEAN_RANGE
-    scaled: Array = (lean - low) / (high - low)
-    return scaled
+    return np.asarray((lean - low) / (high - low))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,31 +85,24 @@ class Materials:
     training: TrainingReport
     latent: Latent
     forest: Any
-    network: torch.nn.Module
+    network: nn.Module
     judge: Any
     realism: DesignRealism
 
     def part(self, name: str) -> Array:
         """Return the images of a part."""
-        images: Array = self.images[self.parts[name]]
-        return images
-
-    def nearest_real(self, designs: ArrayLike) -> Array:
-        """Return the nearest real digit of each design, Euclidean distance, ``(n, 8, 8)``."""
-        rows = np.asarray(designs, dtype=np.float64).reshape(-1, SHAPE[0] * SHAPE[1])
-        real = self.images.reshape(len(self.images), -1)
-        distance = (real**2).sum(axis=1) - 2 * rows @ real.T
-        nearest: Array = self.images[distance.argmin(axis=1)]
-        return nearest
+        return self.images[self.parts[name]]
 
     def scores(self) -> dict[str, float]:
         """Compute R squared of ``forest``, ``network`` and ``judge`` on the part ``held_out``."""
         images = self.part("held_out")
-        truth = slant(images)
+        truth, rows = slant(images), images.reshape(len(images), -1)
+        batch = torch.as_tensor(images, dtype=torch.float32)
+        answers = in_batches(self.network, batch, device=torch.device("cpu"))
         predictions = {
-            "forest": self.forest.predict(images.reshape(len(images), -1)),
-            "network": _asked(self.network, images),
-            "judge": self.judge.predict(images.reshape(len(images), -1)),
+            "forest": self.forest.predict(rows),
+            "network": answers[:, 0].double().numpy(),
+            "judge": self.judge.predict(rows),
         }
         return {
             name: float(1 - ((y - truth) ** 2).mean() / truth.var())
@@ -121,8 +110,23 @@ class Materials:
         }
 
 
-_made: dict[tuple[int, int], Materials] = {}
-_making = Lock()
+@dataclass(frozen=True, eq=False)
+class DecoderOnly:
+    """Trained GAN, a decoder without an encoder, and its latent space.
+
+    Args:
+        gan: GAN trained on the part ``generator`` of the digits.
+        training: training report of the GAN.
+        latent: latent space of the GAN, with its prior as the reference measure.
+    """
+
+    gan: GAN
+    training: TrainingReport
+    latent: Latent
+
+
+_materials: OncePerKey[Materials] = OncePerKey()
+_decoders: OncePerKey[DecoderOnly] = OncePerKey()
 
 
 def materials(seed: int = 0, latent_dim: int = 8, progress: bool = False) -> Materials:
@@ -136,11 +140,34 @@ def materials(seed: int = 0, latent_dim: int = 8, progress: bool = False) -> Mat
     Raises:
         MissingExtraError: scikit-learn or safetensors is not installed.
     """
-    with _making:  # a second thread waits instead of repeating the training
-        key = (seed, latent_dim)
-        if key not in _made:
-            _made[key] = _make(seed, latent_dim, progress)
-        return _made[key]
+    return _materials.get((seed, latent_dim), lambda: _make(seed, latent_dim, progress))
+
+
+def decoder_only(
+    made: Materials, seed: int = 0, latent_dim: int = 8, progress: bool = False
+) -> DecoderOnly:
+    """Train the GAN once per process and cache directory.
+
+    Args:
+        made: images and their split.
+        seed: seed of the split and of the training.
+        latent_dim: dimension of the latent space.
+        progress: show training progress on stderr.
+
+    Raises:
+        MissingExtraError: safetensors is not installed.
+    """
+
+    def train() -> DecoderOnly:
+        config = GANConfig(
+            SHAPE, latent_dim, hidden=(128, 128), learning_rate=2e-3, patience=60, seed=seed
+        )
+        gan, training = cached_generator(
+            made.part("generator"), config, "digits-gan", progress=progress
+        )
+        return DecoderOnly(gan, training, Latent(gan, latent_dim, seed=seed))
+
+    return _decoders.get((seed, latent_dim), train)
 
 
 def _make(seed: int, latent_dim: int, progress: bool) -> Materials:
@@ -194,26 +221,12 @@ def load() -> tuple[Array, Array]:
     return loaded.images / 16.0, loaded.target.astype(np.float64)
 
 
-def _network(images: Array, y: Array, seed: int, progress: bool) -> torch.nn.Module:
+def _network(images: Array, y: Array, seed: int, progress: bool) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
-    # Layers draw from the global generator on creation; fork_rng restores its state.
-    with torch.random.fork_rng(devices=[]):
-        net = torch.nn.Sequential(
-            torch.nn.Flatten(),
-            torch.nn.Linear(SHAPE[0] * SHAPE[1], 128),
-            torch.nn.SiLU(),
-            torch.nn.Linear(128, 64),
-            torch.nn.SiLU(),
-            torch.nn.Linear(64, 1),
-        )
-    for layer in net:
-        if isinstance(layer, torch.nn.Linear):
-            torch.nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
-            torch.nn.init.zeros_(layer.bias)
-    x, target = (
-        torch.as_tensor(images, dtype=torch.float32),
-        torch.as_tensor(y, dtype=torch.float32)[:, None],
-    )
+    widths = (SHAPE[0] * SHAPE[1], 128, 64, 1)
+    net = fresh(lambda: nn.Sequential(nn.Flatten(), *dense(widths)), generator)
+    x = torch.as_tensor(images, dtype=torch.float32)
+    target = torch.as_tensor(y, dtype=torch.float32)[:, None]
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
     epochs = 150
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
@@ -227,11 +240,3 @@ def _network(images: Array, y: Array, seed: int, progress: bool) -> torch.nn.Mod
             optimizer.step()
         schedule.step()
     return net.eval().requires_grad_(False)
-
-
-def _asked(network: torch.nn.Module, images: Array) -> Array:
-    with torch.no_grad():
-        answers: Array = (
-            network(torch.as_tensor(images, dtype=torch.float32))[:, 0].double().numpy()
-        )
-    return answers

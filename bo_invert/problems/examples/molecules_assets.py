@@ -134,8 +134,7 @@ class Forest:
         lost = np.flatnonzero(np.isnan(seen).any(axis=1))
         if len(lost):
             raise InfeasibleError(f"RDKit cannot read the molecule {smiles[lost[0]]!r:.80}")
-        answers: Array = self._trees.predict(seen)
-        return answers
+        return np.asarray(self._trees.predict(seen))
 
 
 _made: dict[str, Materials] = {}

@@ -234,7 +234,4 @@ def picture(smiles: object) -> Array:
     canvas = rdMolDraw2D.MolDraw2DCairo(width, height)
     rdMolDraw2D.PrepareAndDrawMolecule(canvas, made)
     canvas.FinishDrawing()
-    image: Array = imread(io.BytesIO(canvas.GetDrawingText()), format="png")[..., :3].astype(
-        np.float64
-    )
-    return image
+    return imread(io.BytesIO(canvas.GetDrawingText()), format="png")[..., :3].astype(np.float64)

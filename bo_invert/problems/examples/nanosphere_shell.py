@@ -76,8 +76,7 @@ def _spectrum(widths: Array) -> Array:
         scattered = 4.0 * outgoing**2 / (regular**2 + outgoing**2)
         total += ((2 * orders + 1) * scattered).sum(axis=0)
     section = total * np.pi / (2.0 * omega**2 * _WATER)
-    relative: Array = section / (np.pi * radii[-1] ** 2)
-    return relative
+    return np.asarray(section / (np.pi * radii[-1] ** 2))
 
 
 def _waves(x: Array) -> tuple[Array, Array, Array, Array]:

@@ -30,8 +30,7 @@ def waves(x: Batch, xp: ModuleType = np) -> Batch:
 
 def targets(n: int, seed: int = 0) -> Array:
     """Compute ``n`` reachable targets ``(n, 1)``: outputs of designs uniform in the box."""
-    reached: Array = waves(np.random.default_rng(seed).uniform(-1.0, 1.0, (n, 2)))
-    return reached
+    return np.asarray(waves(np.random.default_rng(seed).uniform(-1.0, 1.0, (n, 2))))
 
 
 def problem(

@@ -1,5 +1,6 @@
 import pickle
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ from bo_invert.types import Descent, Query, State
 pytest.importorskip("sklearn")
 
 import bo_invert as bi
-from bo_invert.generators import gan as gan_module
 from bo_invert.generators.gan import GANConfig
-from bo_invert.problems.examples import digits, digits_gan
-from bo_invert.problems.examples.base import ready_problem
-from bo_invert.problems.examples.digits_assets import LEAN_RANGE, PARTS, load, slant
-from bo_invert.problems.examples.digits_gan import decoder_only
+from bo_invert.problems.examples import digits, digits_assets
+from bo_invert.problems.examples.base import OncePerKey, ready_problem
+from bo_invert.problems.examples.digits_assets import (
+    LEAN_RANGE,
+    PARTS,
+    decoder_only,
+    load,
+    slant,
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +80,6 @@ def test_the_vae_reconstructs(made):
 def test_materials_are_made_once(made):
     assert digits.materials(0, 8, progress=True) is made
     assert digits.problem().space is made.latent
-
-
-def test_nearest_real_of_a_real_digit_is_itself(made):
-    real = made.images[:20]
-    assert_array_equal(made.nearest_real(real), real)
-    assert_array_equal(made.nearest_real(real + 0.01), real)
 
 
 def test_realism_knows_digits_from_noise(made):
@@ -148,11 +147,8 @@ def test_the_problem_can_be_sent_to_another_process(made):
 def test_a_decoder_alone_reaches_a_target(made, monkeypatch, tmp_path_factory):
     """The GAN learns too little here to be good, but it has a prior, no encoder, and gradients."""
     monkeypatch.setenv("BO_INVERT_CACHE", str(tmp_path_factory.mktemp("gan")))
-    monkeypatch.setattr(digits_gan, "_made", {})
-    whole = GANConfig
-    monkeypatch.setattr(
-        gan_module, "GANConfig", lambda *args, **options: whole(*args, **options | {"epochs": 15})
-    )
+    monkeypatch.setattr(digits_assets, "_decoders", OncePerKey())
+    monkeypatch.setattr(digits_assets, "GANConfig", partial(GANConfig, epochs=15))
     problem = digits.problem(target=0.5, tolerance=0.02, generator="gan")
     assert problem.space is decoder_only(made).latent
     assert problem.space.domain.reference is None  # the prior itself
