@@ -25,6 +25,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 from warnings import warn
@@ -159,6 +160,24 @@ def whole_number(
         limits = f">= {least}" if most is None else f"from {least} to {most}"
         raise InvalidInputError(f"{where}: {name} must be a whole number {limits}, got {value!r}")
     return int(value)
+
+
+def one_of(where: str, name: str, value: object, options: Iterable[object]) -> None:
+    """Check that an argument is one of the options.
+
+    Args:
+        where: class or function that received the argument.
+        name: name of the argument.
+        value: the argument.
+        options: valid values.
+
+    Raises:
+        InvalidInputError: the argument is none of the options.
+    """
+    valid = list(options)
+    if value not in valid:
+        listed = ", ".join(map(repr, valid))
+        raise InvalidInputError(f"{where}: {name} must be one of {listed}, got {value!r}")
 
 
 def __getattr__(name: str) -> Any:

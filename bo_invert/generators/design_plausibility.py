@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,30 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.generators.latent_plausibility import Measure, as_codes
 from bo_invert.generators.wrapped import as_function
 from bo_invert.types import Array
+
+
+class RankCalibration:
+    """Plausibility in [0, 1] from several scores of a design, high for plausible designs.
+
+    With r_k the rank in [0, 1] of score k among the held-out designs, the plausibility is
+    F(min_k r_k), where F is the empirical distribution function of the minimum on these designs.
+    The minimum of uniform ranks is not uniform; F makes it uniform.
+
+    Args:
+        scores: scores of the held-out designs, one array ``(n,)`` per score.
+    """
+
+    def __init__(self, *scores: Array) -> None:
+        self._sorted = [np.sort(one) for one in scores]
+        self._lowest = np.sort(self._lowest_rank(scores))
+
+    def __call__(self, *scores: Array) -> Array:
+        """Return the plausibility of m designs, shape ``(m,)``, from their scores."""
+        return _share_below(self._lowest, self._lowest_rank(scores))
+
+    def _lowest_rank(self, scores: Sequence[Array]) -> Array:
+        ranks = [_share_below(*pair) for pair in zip(self._sorted, scores, strict=True)]
+        return np.asarray(np.min(ranks, axis=0))
 
 
 class DesignRealism:
@@ -54,9 +78,8 @@ class DesignRealism:
                 "DesignRealism: real must hold at least one held-out design, got none"
             )
         errors, densities = self.scores(rows)
-        self._errors, self._densities = np.sort(errors), np.sort(densities)
-        # The minimum of two uniform ranks is not uniform; its own distribution calibrates it.
-        self._lower = np.sort(self._lower_rank(errors, densities))
+        # A low error is plausible and a high density is plausible.
+        self._calibrated = RankCalibration(-errors, densities)
 
     def scores(self, designs: ArrayLike) -> tuple[Array, Array]:
         """Return cycle errors ``(n,)`` and log densities of codes ``(n,)`` of n designs.
@@ -82,14 +105,9 @@ class DesignRealism:
         plausible = np.zeros(len(rows))
         finite = np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
         if finite.any():
-            ranks = self._lower_rank(*self.scores(rows[finite]))
-            plausible[finite] = _share_below(self._lower, ranks)
+            errors, densities = self.scores(rows[finite])
+            plausible[finite] = self._calibrated(-errors, densities)
         return plausible
-
-    def _lower_rank(self, errors: Array, densities: Array) -> Array:
-        # A low error is plausible and a high density is plausible: negated errors, still sorted.
-        by_error = _share_below(-self._errors[::-1], -errors)
-        return np.minimum(by_error, _share_below(self._densities, densities))
 
 
 def _share_below(ordered: Array, values: Array) -> Array:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, one_of
 from bo_invert.generators.base import GeneratorConfig
 
 
@@ -38,9 +38,8 @@ class ArrayConfig(GeneratorConfig):
         where = type(self).__name__
         if not self.shape:
             raise InvalidInputError(f"{where}: shape must not be empty, got ()")
-        for name, options in (("network", ("dense", "conv")), ("values", ("unit", "real"))):
-            if (value := getattr(self, name)) not in options:
-                raise InvalidInputError(f"{where}: {name} must be one of {options}, got {value!r}")
+        one_of(where, "network", self.network, ("dense", "conv"))
+        one_of(where, "values", self.values, ("unit", "real"))
 
     def units(self) -> Units:
         """Create the standardisation of designs; all pixels of a channel share one scale."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, one_of
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
@@ -192,8 +192,7 @@ def named_prior(name: str) -> Prior:
     Raises:
         InvalidInputError: the name is unknown.
     """
-    if name not in NAMED:
-        raise InvalidInputError(f"prior: name must be one of {', '.join(NAMED)}, got {name!r}")
+    one_of("prior", "name", name, NAMED)
     return NAMED[name]
 
 

@@ -6,20 +6,17 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch.nn.functional import affine_grid, grid_sample
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, one_of
 from bo_invert.search_domain import gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design
-
-if TYPE_CHECKING:
-    import torch
 
 Parametrization = Literal["fourier", "pixel", "laplacian"]
 # Distance of encoded intensities from a bound, as a share of the range. Engineering choice: the
@@ -79,11 +76,7 @@ class Pixels(Space):
                 "Pixels: shape must be (height, width) or (channels, height, width), "
                 f"got {tuple(shape)}"
             )
-        if parametrization not in ("fourier", "pixel", "laplacian"):
-            raise InvalidInputError(
-                "Pixels: parametrization must be 'fourier', 'pixel' or 'laplacian', "
-                f"got {parametrization!r}"
-            )
+        one_of("Pixels", "parametrization", parametrization, ("fourier", "pixel", "laplacian"))
         if not -math.inf < bounds[0] < bounds[1] < math.inf:
             raise InvalidInputError(
                 f"Pixels: bounds must be two finite increasing numbers, got {bounds}"

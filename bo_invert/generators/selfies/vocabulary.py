@@ -33,7 +33,7 @@ _COUNTED = 6000
 _LENGTH_RATIO = 1.25
 
 
-def _packages() -> tuple[Any, Any]:
+def packages() -> tuple[Any, Any]:
     """Import and return ``rdkit.Chem``, with its logging disabled, and ``selfies``.
 
     Raises:
@@ -62,8 +62,8 @@ def canonical(smiles: str, stereo: bool = True) -> str:
     Raises:
         MissingExtraError: RDKit is not installed.
     """
-    made = _packages()[0].MolFromSmiles(smiles)
-    return "" if made is None else str(_packages()[0].MolToSmiles(made, isomericSmiles=stereo))
+    made = packages()[0].MolFromSmiles(smiles)
+    return "" if made is None else str(packages()[0].MolToSmiles(made, isomericSmiles=stereo))
 
 
 def to_selfies(smiles: str) -> str:
@@ -72,7 +72,7 @@ def to_selfies(smiles: str) -> str:
     Raises:
         MissingExtraError: selfies is not installed.
     """
-    chem, selfies = _packages()
+    chem, selfies = packages()
     made = chem.MolFromSmiles(smiles)
     try:
         return "" if made is None else str(selfies.encoder(ordered(made) or smiles))
@@ -86,7 +86,7 @@ def from_selfies(text: str, stereo: bool = True) -> str:
     Raises:
         MissingExtraError: RDKit or selfies is not installed.
     """
-    selfies = _packages()[1]
+    selfies = packages()[1]
     try:
         return canonical(selfies.decoder(text), stereo)
     except selfies.DecoderError:
@@ -101,7 +101,7 @@ def counts(smiles: Sequence[str]) -> NDArray[np.float32]:
     Raises:
         MissingExtraError: RDKit is not installed.
     """
-    chem = _packages()[0]
+    chem = packages()[0]
     from rdkit.Chem import rdFingerprintGenerator
 
     maker = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=COUNTS)
@@ -119,7 +119,7 @@ def similarities(one: Sequence[str], other: Sequence[str]) -> Array:
     Raises:
         MissingExtraError: RDKit is not installed.
     """
-    chem = _packages()[0]
+    chem = packages()[0]
     from rdkit import DataStructs
     from rdkit.Chem import rdFingerprintGenerator
 
@@ -218,7 +218,7 @@ class Vocabulary:
         Raises:
             MissingExtraError: selfies is not installed.
         """
-        robust: Iterable[str] = _packages()[1].get_semantic_robust_alphabet()
+        robust: Iterable[str] = packages()[1].get_semantic_robust_alphabet()
         split = [symbols(text) for text in texts]
         tokens = [END, *sorted({*robust, *(symbol for row in split for symbol in row)} - {END})]
         numbers = {token: number for number, token in enumerate(tokens)}

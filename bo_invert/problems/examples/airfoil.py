@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, one_of
 from bo_invert.objectives import Maximize, Minimize, Objective
 from bo_invert.oracles.torch import TorchModule
 from bo_invert.problems.examples.airfoil_networks import OUTPUTS, SIZES, NeuralFoil
@@ -73,11 +73,8 @@ def problem(
         MissingExtraError: neuralfoil or aerosandbox is not installed.
     """
     objective, rules = _goal(goal, target, confidence, tolerance)
-    for option, size in (("model", model), ("judge", judge)):
-        if size not in SIZES:
-            raise InvalidInputError(
-                f"airfoil: {option} must be one of {', '.join(SIZES)}, got {size!r}"
-            )
+    one_of("airfoil", "model", model, SIZES)
+    one_of("airfoil", "judge", judge, SIZES)
     return Problem(
         _space(space, dim, sigma, baseline),
         TorchModule(NeuralFoil(model, alpha, reynolds), outputs=OUTPUTS),
@@ -108,11 +105,10 @@ def _goal(
                   for name, value, room in zip(("CL", "CM"), wanted, around, strict=True)
                   for sense, sign in ((">=", -1), ("<=", 1))]  # fmt: skip
         return Minimize("CD"), [*bounds, trusted]
-    if goal == "efficiency":
-        return Maximize("L/D"), [trusted]
-    if goal == "weighted":
-        return Maximize("L/D x confidence"), []
-    raise InvalidInputError(f"airfoil: goal must be 'efficiency' or 'weighted', got {goal!r}")
+    one_of("airfoil", "goal", goal, ("efficiency", "weighted"))
+    return (
+        (Maximize("L/D"), [trusted]) if goal == "efficiency" else (Maximize("L/D x confidence"), [])
+    )
 
 
 def _pair(option: str, values: Sequence[float]) -> tuple[float, float]:
@@ -128,6 +124,7 @@ def _pair(option: str, values: Sequence[float]) -> tuple[float, float]:
 
 
 def _space(name: str, dim: int | None, sigma: float, baseline: str | None) -> Space:
+    one_of("airfoil", "space", name, ("latent", "modes", "box", "database"))
     if not (math.isfinite(sigma) and sigma > 0):
         raise InvalidInputError(f"airfoil: sigma must be a positive finite number, got {sigma!r}")
     if baseline is not None and name != "modes":
@@ -141,11 +138,7 @@ def _space(name: str, dim: int | None, sigma: float, baseline: str | None) -> Sp
         return ModeBox(PUBLISHED_DIM if dim is None else dim, sigma, baseline)
     if name == "box":
         return kulfan_box()
-    if name == "database":
-        return Catalogue(database().designs)
-    raise InvalidInputError(
-        f"airfoil: space must be 'latent', 'modes', 'box' or 'database', got {name!r}"
-    )
+    return Catalogue(database().designs)
 
 
 __all__ = [

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bo_invert.errors import InvalidInputError, MissingExtraError
+from bo_invert.errors import InvalidInputError, MissingExtraError, one_of
 
 SIZES = ("xxsmall", "xsmall", "small", "medium", "large", "xlarge", "xxlarge", "xxxlarge")
 OUTPUTS = ("L/D", "CL", "CD", "CM", "confidence", "L/D x confidence")
@@ -55,10 +55,7 @@ class NeuralFoil(nn.Module):
 
     def __init__(self, size: str, alpha: float = 4.0, reynolds: float = 1e6) -> None:
         super().__init__()
-        if size not in SIZES:
-            raise InvalidInputError(
-                f"airfoil: size must be one of {', '.join(SIZES)}, got {size!r}"
-            )
+        one_of("airfoil", "size", size, SIZES)
         if not (math.isfinite(alpha) and math.isfinite(reynolds) and reynolds > 0):
             raise InvalidInputError(
                 f"airfoil: alpha must be finite and reynolds positive, got {alpha!r}, {reynolds!r}"

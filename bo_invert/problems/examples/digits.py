@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import one_of
 from bo_invert.objectives import Maximize, Minimize, Objective, Target
 from bo_invert.oracles.base import Oracle
 from bo_invert.oracles.estimator import Estimator
@@ -62,10 +62,10 @@ def problem(
         InvalidInputError: unknown option.
         MissingExtraError: scikit-learn or safetensors is not installed.
     """
-    _one_of("goal", goal, ("maximize", "minimize"))
-    _one_of("oracle", oracle, ("forest", "network"))
-    _one_of("space", space, ("latent", "pixels"))
-    _one_of("generator", generator, ("vae", "gan"))
+    one_of("digits", "goal", goal, ("maximize", "minimize"))
+    one_of("digits", "oracle", oracle, ("forest", "network"))
+    one_of("digits", "space", space, ("latent", "pixels"))
+    one_of("digits", "generator", generator, ("vae", "gan"))
     objective: Objective = Maximize() if goal == "maximize" else Minimize()
     if target is not None:
         objective = Target(target, tolerance=tolerance)
@@ -101,13 +101,6 @@ def _oracle(name: str, made: Materials) -> Oracle:
         if name == "network"
         else GradientProxy(Estimator(made.forest, outputs=[OUTPUT]), network)
     )
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InvalidInputError(
-            f"digits: {option} must be {' or '.join(map(repr, allowed))}, got {value!r}"
-        )
 
 
 __all__ = ["OUTPUT", "Materials", "draw", "materials", "problem", "slant"]

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import one_of
 from bo_invert.objectives import Maximize, Minimize, Objective, Target
 from bo_invert.oracles.base import Oracle
 from bo_invert.oracles.function import Function
@@ -58,11 +58,11 @@ def problem(
         InvalidInputError: unknown option, or missing file.
         MissingExtraError: RDKit, selfies, safetensors or scikit-learn is not installed.
     """
-    _one_of("goal", goal, ("maximize", "minimize"))
-    _one_of("oracle", oracle, ("exact", "forest"))
+    one_of("molecules", "goal", goal, ("maximize", "minimize"))
+    one_of("molecules", "oracle", oracle, ("exact", "forest"))
     names = list(target) if isinstance(target, Mapping) else [property]
     for name in names:
-        _one_of("property", name, tuple(PROPERTIES))
+        one_of("molecules", "property", name, PROPERTIES)
     objective: Objective = Maximize() if goal == "maximize" else Minimize()
     if target is not None:
         objective = Target(target, tolerance=tolerance)
@@ -106,13 +106,6 @@ def _forests(made: Materials, names: list[str]) -> Oracle:
         outputs=names,
         batched=True,
     )
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InvalidInputError(
-            f"molecules: {option} must be {' or '.join(map(repr, allowed))}, got {value!r}"
-        )
 
 
 __all__ = ["Materials", "materials", "problem"]

@@ -7,23 +7,22 @@ the models.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert.errors import InfeasibleError, InvalidInputError, MissingExtraError
-from bo_invert.generators.selfies import SelfiesConfig
+from bo_invert.generators.base import TrainingReport
+from bo_invert.generators.selfies import SelfiesConfig, SelfiesVAE
 from bo_invert.generators.selfies.vocabulary import canonical
 from bo_invert.generators.storage import cached_generator
+from bo_invert.problems.examples.base import OncePerKey
 from bo_invert.problems.examples.molecules_plausibility import MoleculeRealism
 from bo_invert.problems.examples.molecules_properties import (
     accessibility,
@@ -35,12 +34,6 @@ from bo_invert.problems.examples.molecules_properties import (
 )
 from bo_invert.spaces.latent import Latent
 from bo_invert.types import JSON, Array
-
-if TYPE_CHECKING:
-    from bo_invert.generators.base import TrainingReport
-    from bo_invert.generators.selfies import SelfiesVAE
-    from bo_invert.problems.examples.molecules_plausibility import MoleculeRealism
-    from bo_invert.spaces.latent import Latent
 
 VARIABLE = "BO_INVERT_MOLECULES"
 # Exact properties of a SMILES by name.
@@ -84,8 +77,7 @@ class Materials:
     latent: Latent
     realism: MoleculeRealism
     seed: int
-    _forests: dict[str, Forest] = field(default_factory=dict)
-    _making: Lock = field(default_factory=Lock)
+    _forests: OncePerKey[Forest] = field(default_factory=OncePerKey)
 
     def part(self, name: str) -> list[str]:
         """Return the molecules of a part."""
@@ -93,10 +85,9 @@ class Materials:
 
     def forest(self, name: str) -> Forest:
         """Return the forest of a property of ``PROPERTIES``; the first call trains it."""
-        with self._making:
-            if name not in self._forests:
-                self._forests[name] = Forest(self.part("forest"), PROPERTIES[name], self.seed)
-            return self._forests[name]
+        return self._forests.get(
+            name, lambda: Forest(self.part("forest"), PROPERTIES[name], self.seed)
+        )
 
 
 class Forest:
@@ -137,8 +128,7 @@ class Forest:
         return np.asarray(self._trees.predict(seen))
 
 
-_made: dict[str, Materials] = {}
-_making = Lock()
+_materials: OncePerKey[Materials] = OncePerKey()
 
 
 def materials(
@@ -163,12 +153,9 @@ def materials(
         MissingExtraError: RDKit, selfies or safetensors is not installed.
     """
     texts = _texts(data)
-    settings = json.dumps([texts, latent_dim, seed, dict(training or {})], sort_keys=True)
-    key = hashlib.sha256(settings.encode()).hexdigest()
-    with _making:  # a second thread waits instead of repeating the training
-        if key not in _made:
-            _made[key] = _make(texts, latent_dim, seed, training or {}, progress)
-        return _made[key]
+    options = dict(training or {})
+    key = json.dumps([texts, latent_dim, seed, options], sort_keys=True)
+    return _materials.get(key, lambda: _make(texts, latent_dim, seed, options, progress))
 
 
 def _texts(data: Source) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bo_invert.errors import InfeasibleError, InvalidInputError
+from bo_invert.generators.design_plausibility import RankCalibration
 from bo_invert.problems.examples.molecules_properties import accessibility, fingerprints, nearest
 from bo_invert.types import Array
 
@@ -38,17 +39,15 @@ class MoleculeRealism:
         self.known = tuple(known)
         self._prints = fingerprints(self.known)
         scores, likeness = self.scores(real)
-        self._scores, self._likeness = np.sort(scores), np.sort(likeness)
-        self._lower = np.sort(self._lower_rank(scores, likeness))
+        self._calibrated = RankCalibration(-scores, likeness)
 
     def scores(self, smiles: Sequence[str]) -> tuple[Array, Array]:
         """Compute SA scores and similarities to the nearest known molecule, ``(n,)`` each.
 
         The SA score of an invalid SMILES is infinite.
         """
-        return np.array([_made(text) for text in smiles]), nearest(
-            fingerprints(smiles), self._prints
-        )[0]
+        scores = np.array([_accessibility(text) for text in smiles])
+        return scores, nearest(fingerprints(smiles), self._prints)[0]
 
     def nearest(self, smiles: Sequence[str]) -> list[str]:
         """Return the most similar known molecule of each SMILES."""
@@ -56,19 +55,12 @@ class MoleculeRealism:
 
     def __call__(self, smiles: Sequence[str]) -> Array:
         """Compute the plausibility of n molecules, shape ``(n,)``; 0 for invalid SMILES."""
-        return _share(self._lower, self._lower_rank(*self.scores(smiles)))
-
-    def _lower_rank(self, scores: Array, likeness: Array) -> Array:
-        return np.minimum(_share(-self._scores[::-1], -scores), _share(self._likeness, likeness))
+        scores, likeness = self.scores(smiles)
+        return self._calibrated(-scores, likeness)
 
 
-def _made(smiles: str) -> float:
+def _accessibility(smiles: str) -> float:
     try:
         return accessibility(smiles)
     except InfeasibleError:
         return np.inf
-
-
-def _share(ordered: Array, values: Array) -> Array:
-    """Compute the share of the sorted values that are not larger, shape of ``values``."""
-    return np.searchsorted(ordered, values, side="right") / len(ordered)

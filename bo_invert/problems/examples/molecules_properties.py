@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert.errors import InfeasibleError, MissingExtraError
+from bo_invert.generators.selfies.vocabulary import packages
 from bo_invert.types import Array
 
-try:
-    from rdkit import Chem, rdBase
+with suppress(ImportError):  # the list of ready problems imports this module without the extra
     from rdkit.Chem import QED, Mol, rdFingerprintGenerator, rdMolDescriptors
     from rdkit.Chem.Draw import rdMolDraw2D
-
-    HAS_RDKIT = True
-except ImportError:  # the list of ready problems imports this module without the extra
-    HAS_RDKIT = False
 
 Bits = NDArray[np.float32]
 
@@ -45,20 +41,6 @@ _BLOCK = 512
 """Number of rows per block of similarities. Engineering choice: bounds the memory."""
 
 
-def chem() -> ModuleType:
-    """Return ``rdkit.Chem`` and disable its log of unreadable molecules.
-
-    Raises:
-        MissingExtraError: RDKit is not installed.
-    """
-    if not HAS_RDKIT:
-        raise MissingExtraError(
-            "molecules: RDKit is not installed. Run: pip install 'bo-invert[molecules]'."
-        )
-    rdBase.DisableLog("rdApp.*")
-    return Chem
-
-
 def molecule(smiles: object) -> Mol:
     """Parse and sanitise a SMILES.
 
@@ -66,8 +48,8 @@ def molecule(smiles: object) -> Mol:
         InfeasibleError: ``smiles`` is no text, empty, or no molecule.
         MissingExtraError: RDKit is not installed.
     """
-    read = chem()
-    made: Mol | None = read.MolFromSmiles(smiles) if isinstance(smiles, str) else None
+    chem, _ = packages()
+    made: Mol | None = chem.MolFromSmiles(smiles) if isinstance(smiles, str) else None
     if made is None or made.GetNumAtoms() == 0:
         raise InfeasibleError(f"RDKit cannot read the molecule {smiles!r:.80}")
     return made
@@ -81,9 +63,8 @@ def qed(smiles: str) -> float:
     Raises:
         InfeasibleError: ``smiles`` is no molecule.
     """
-    made = molecule(smiles)
     estimate: Any = QED.qed
-    return float(estimate(made))
+    return float(estimate(molecule(smiles)))
 
 
 def logp(smiles: str) -> float:
@@ -92,8 +73,7 @@ def logp(smiles: str) -> float:
     Raises:
         InfeasibleError: ``smiles`` is no molecule.
     """
-    made = molecule(smiles)
-    return float(rdMolDescriptors.CalcCrippenDescriptors(made)[0])
+    return float(rdMolDescriptors.CalcCrippenDescriptors(molecule(smiles))[0])
 
 
 def accessibility(smiles: str) -> float:
@@ -152,14 +132,12 @@ def fingerprints(smiles: Sequence[str]) -> Bits:
     Raises:
         MissingExtraError: RDKit is not installed.
     """
-    chem()
+    packages()  # raises without the extra
     maker = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=BITS)
     rows = np.full((len(smiles), BITS), np.nan, dtype=np.float32)
     for row, text in zip(rows, smiles, strict=True):
-        try:
+        with suppress(InfeasibleError):
             row[:] = maker.GetFingerprintAsNumPy(molecule(text))
-        except InfeasibleError:
-            continue
     return rows
 
 
@@ -183,19 +161,16 @@ def composition(smiles: Sequence[str]) -> Array:
 def _composition(smiles: str) -> Bits:
     """Compute the features of one molecule; cached, because each ask needs them again."""
     row = np.full(_KINDS + 8, np.nan, dtype=np.float32)
-    row.setflags(write=False)
-    try:
+    with suppress(InfeasibleError):
         made = molecule(smiles)
-    except InfeasibleError:
-        return row
-    maker = rdFingerprintGenerator.GetMorganGenerator(radius=0, fpSize=_KINDS)
-    sizes = [min(len(ring), 9) for ring in made.GetRingInfo().AtomRings()]
-    parts = (
-        maker.GetCountFingerprintAsNumPy(made),
-        np.bincount(sizes, minlength=10)[3:],
-        [rdMolDescriptors.CalcNumRotatableBonds(made)],
-    )
-    row = np.concatenate(parts).astype(np.float32)
+        maker = rdFingerprintGenerator.GetMorganGenerator(radius=0, fpSize=_KINDS)
+        sizes = [min(len(ring), 9) for ring in made.GetRingInfo().AtomRings()]
+        parts = (
+            maker.GetCountFingerprintAsNumPy(made),
+            np.bincount(sizes, minlength=10)[3:],
+            [rdMolDescriptors.CalcNumRotatableBonds(made)],
+        )
+        row[:] = np.concatenate(parts)
     row.setflags(write=False)
     return row
 

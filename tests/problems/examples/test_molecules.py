@@ -412,7 +412,7 @@ def test_a_file_is_read_line_by_line(cached, tmp_path, monkeypatch):
         ({}, r"pass data=PATH, or set \$BO_INVERT_MOLECULES"),
         ({"data": "/nowhere/zinc.smi"}, "cannot be read"),
         ({"data": ["CCO"] * 200}, "200 lines contain 1"),
-        ({"data": AMIDES, "property": "charm"}, "property must be 'qed' or"),
+        ({"data": AMIDES, "property": "charm"}, "property must be one of 'qed',"),
         ({"data": AMIDES, "goal": "explore"}, "goal must be"),
         ({"data": AMIDES, "oracle": "crystal ball"}, "oracle must be"),
     ],
