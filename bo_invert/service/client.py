@@ -10,6 +10,7 @@ from bo_invert.errors import InvalidInputError, StorageError
 from bo_invert.ledger import Cost
 from bo_invert.service.client_connection import ServerConnection, study_path
 from bo_invert.storage.journal_base import JournalBase, Propose
+from bo_invert.storage.reader import locked
 from bo_invert.storage.transitions import Assignment
 from bo_invert.types import JSON, Outcome, Query, State, Trial
 
@@ -180,12 +181,6 @@ class RemoteJournal(JournalBase):
             body = {"attempt": attempt, "lost": True}
             self._store.post(self.name, f"trials/{number}/release", body)
 
-    def beat(self, worker: str) -> None:
-        self._store.beat(self.name, worker)
-
-    def beats(self) -> dict[str, int]:
-        return {}
-
     @property
     def leases(self) -> dict[str, float]:
         """Empty, because the server watches the leases."""
@@ -196,7 +191,7 @@ class RemoteJournal(JournalBase):
         changed = self._store.post(self.name, f"trials/{number}/{verb}", body)
         return self._read([changed["number"]])[0]
 
+    @locked
     def _read(self, numbers: Sequence[int]) -> list[Trial]:
-        with self._lock:
-            log = self.read()
-            return [log[number] for number in numbers]
+        log = self.read()
+        return [log[number] for number in numbers]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import numpy as np
 
 from bo_invert.errors import InvalidInputError, SchemaTooNewError
-from bo_invert.parameters import parameter_from_json
-from bo_invert.search_domain import box_domain
+from bo_invert.search_domain import stored_domain
 from bo_invert.storage.base import SCHEMA, Store
 from bo_invert.storage.log_replay import Log
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON
 
 FORMAT = "bo_invert study"
 
@@ -45,10 +45,7 @@ def export_study(store: Store, name: str, path: str | Path) -> int:
             f"export: the folder {str(target.parent)!r} must exist. Create it first"
         )
     events = store.events(name)
-    lines = [
-        {"format": FORMAT, "schema": SCHEMA, "name": name, "header": store.header(name)},
-        *events,
-    ]
+    head = {"format": FORMAT, "schema": SCHEMA, "name": name, "header": store.header(name)}
     with NamedTemporaryFile(
         "w",
         encoding="utf-8",
@@ -59,7 +56,8 @@ def export_study(store: Store, name: str, path: str | Path) -> int:
     ) as file:
         try:
             file.writelines(
-                json.dumps(line, allow_nan=False) + "\n" for line in [*lines, {"end": len(events)}]
+                json.dumps(line, allow_nan=False) + "\n"
+                for line in (head, *events, {"end": len(events)})
             )
             file.flush()
             os.fsync(file.fileno())
@@ -89,7 +87,7 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
         StudyExistsError: The name is taken.
     """
     lines = _lines(Path(path))
-    number, head = next(lines, (1, None))
+    head = lines[0] if lines else None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise InvalidInputError(
             f"import: {str(path)!r} must be a file from an export; its first line is none"
@@ -100,96 +98,79 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
             f"(schema {head.get('schema')!r}, this one knows {SCHEMA}); "
             "run: pip install --upgrade bo-invert"
         )
-    _check_header(head, path)
-    events: list[JSON] = []
-    end: JSON = None
+    with _invalid(f"the first line of {str(path)!r} describes no study"):
+        _check_header(head)
+    ends = [i for i, line in enumerate(lines) if isinstance(line, dict) and "end" in line]
+    events = lines[1 : ends[0] if ends else None]
     log = Log()
-    for number, line in lines:
-        if end is not None:
-            raise InvalidInputError(
-                f"import: {str(path)!r} continues after its end, in line {number}"
-            )
-        if isinstance(line, dict) and "end" in line:
-            end = line["end"]
-            continue
-        try:
+    for number, event in enumerate(events, start=2):
+        with _invalid(f"line {number} of {str(path)!r} is not a valid next event"):
             known = len(log)
-            log.apply([line])
-            for trial in range(known, len(log)):
-                _check_point(log[trial].point)
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            cause = f"{type(error).__name__}: {error}"
-            raise InvalidInputError(
-                f"import: line {number} of {str(path)!r} is not a valid next event ({cause})"
-            ) from error
-        events.append(line)
-    if end != len(events):
+            log.apply([event])
+            for point in (log[trial].point for trial in range(known, len(log))):
+                if point.ndim != 1 or not np.isfinite(point).all():
+                    raise ValueError(f"a point must be a list of finite numbers, got {point}")
+    if not ends or lines[ends[0]]["end"] != len(events):
         raise InvalidInputError(
             f"import: {str(path)!r} is incomplete: its last line must be the number of events, "
             f"{len(events)}. Export the study again"
+        )
+    if len(lines) > ends[0] + 1:
+        raise InvalidInputError(
+            f"import: {str(path)!r} continues after its end, in line {ends[0] + 2}"
         )
     chosen = head["name"] if name is None else name
     store.create(chosen, head["header"], events)
     return chosen
 
 
-def _lines(path: Path) -> Iterator[tuple[int, JSON]]:
-    """Yield the number, from 1, and the content of each line of a file."""
+def _lines(path: Path) -> list[JSON]:
+    """Return the content of each line of a file."""
+    with _invalid(f"{str(path)!r} cannot be read"), path.open(encoding="utf-8") as file:
+        texts = list(file)
+    lines = []
+    for number, text in enumerate(texts, start=1):
+        with _invalid(f"line {number} of {str(path)!r} is incomplete or not JSON"):
+            lines.append(json.loads(text))
+            # This rejects text that no storage accepts.
+            json.dumps(lines[-1], allow_nan=False, ensure_ascii=False).encode()
+    return lines
+
+
+@contextmanager
+def _invalid(cause: str) -> Iterator[None]:
+    """Convert the errors of invalid content to ``InvalidInputError``."""
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    content = json.loads(line)
-                    json.dumps(
-                        content, allow_nan=False, ensure_ascii=False
-                    ).encode()  # rejects text that no storage accepts
-                    yield number, content
-                except (ValueError, RecursionError) as error:
-                    raise InvalidInputError(
-                        f"import: line {number} of {str(path)!r} is incomplete or not JSON: {error}"
-                    ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"import: {str(path)!r} cannot be read: {error}") from error
+        yield
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise InvalidInputError(f"import: {cause} ({type(error).__name__}: {error})") from error
 
 
-def _check_header(head: dict[str, JSON], path: str | Path) -> None:
+def _check_header(head: dict[str, JSON]) -> None:
     """Check the header of an imported study.
 
     An invalid header would make it impossible to list the studies of its storage.
-
-    Raises:
-        InvalidInputError: The header is not one of ``Study.create``.
     """
-    try:
-        header = head["header"]
-        problem, strategy = header["problem"], header["strategy"]
-        parameters = problem["space"].get("domain", {}).get("parameters", {})
-        box_domain({name: parameter_from_json(one) for name, one in parameters.items()})
-        objective, outputs = problem["objective"], problem["outputs"]
-        scales = objective.get("scale") or [1.0]
-        words = [
-            head["name"],
-            header["problem_name"],
-            header["created"],
-            strategy["name"],
-            objective["type"],
-            *outputs,
-        ]
-        numbers = [header["seed"], *scales]
-        if not all(isinstance(word, str) for word in words):
-            raise TypeError(f"expected text, got {words}")
-        if not all(isinstance(number, (int, float)) for number in numbers):
-            raise TypeError(f"expected numbers, got {numbers}")
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        cause = f"{type(error).__name__}: {error}"
-        raise InvalidInputError(
-            f"import: the first line of {str(path)!r} describes no study ({cause})"
-        ) from error
-
-
-def _check_point(point: Array) -> None:
-    if point.ndim != 1 or not np.isfinite(point).all():
-        raise ValueError(f"a point must be a list of finite numbers, got {point.tolist()}")
+    header = head["header"]
+    problem, strategy = header["problem"], header["strategy"]
+    stored_domain(problem)
+    objective = problem["objective"]
+    words = [head["name"], header["problem_name"], header["created"], strategy["name"]]
+    numbers = [header["seed"], *(objective.get("scale") or [1.0])]
+    for kind, values in (
+        (str, [*words, objective["type"], *problem["outputs"]]),
+        ((int, float), numbers),
+    ):
+        if not all(isinstance(value, kind) for value in values):
+            raise TypeError(f"expected {kind}, got {values}")
 
 
 def _synchronise(folder: Path) -> None:

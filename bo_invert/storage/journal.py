@@ -15,7 +15,7 @@ from bo_invert.storage import transitions
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal_base import JournalBase, LoggedProposal, Propose, TakeRequest
 from bo_invert.storage.log_replay import Log, event
-from bo_invert.storage.reader import room
+from bo_invert.storage.reader import locked, room
 from bo_invert.storage.transitions import Assignment
 from bo_invert.types import JSON, Outcome, Query, Trial
 
@@ -24,6 +24,8 @@ _SHORT = 0.05
 """Seconds of an ask during which the log may stay locked. Engineering choice: other writers
 hardly notice a wait of this length.
 """
+Decide = Callable[[Log], list[JSON] | None]
+"""Function from the log to the events to append; see ``transitions``."""
 
 
 class Journal(JournalBase):
@@ -50,10 +52,12 @@ class Journal(JournalBase):
     ) -> list[Trial]:
         request = TakeRequest(count, retries, assignment, known)
         trials, complete = self.take_ready(request, budget)
-        if complete:
-            return trials
-        return self.take_asked(propose, budget, [(request, trials)], take_turns=True)[0]
+        requests = [(request, trials)]
+        return (
+            trials if complete else self.take_asked(propose, budget, requests, take_turns=True)[0]
+        )
 
+    @locked
     def take_ready(self, request: TakeRequest, budget: int | None) -> tuple[list[Trial], bool]:
         """Start the trials of a request that need no ask.
 
@@ -61,24 +65,20 @@ class Journal(JournalBase):
             The trials, and whether the request is complete. It is complete if it was answered
             before (same key) or if there are enough trials.
         """
-        answered = self._answered(request.assignment)
+        assignment, known, worker = request.assignment, request.known, request.assignment.worker
+        answered = self._answered(assignment.key)
         if answered is not None:
             return answered, True
-        assignment, count = request.assignment, request.count
-        with self._lock:
-            trials: list[Trial] = []
-            if request.known is not None and assignment.worker is not None:
-                trials = self.running_of(assignment.worker, request.known)[:count]
-            wanted = count - len(trials)
-            if wanted:
-                trials += self._started_trials(
-                    self._commit(
-                        lambda log: transitions.resume(
-                            log, wanted, room(log, budget), request.retries, assignment
-                        )
-                    )
-                )
-        return trials, len(trials) == count
+        unknown = [] if known is None or worker is None else self.running_of(worker, known)
+        trials = unknown[: request.count]
+        wanted = request.count - len(trials)
+        started = self._start(
+            lambda log: transitions.resume(
+                log, wanted, room(log, budget), request.retries, assignment
+            )
+        )
+        trials += started or []
+        return trials, len(trials) == request.count
 
     def take_asked(
         self,
@@ -120,13 +120,11 @@ class Journal(JournalBase):
             for (_, trials), (count, _) in zip(requests, parts, strict=True)
         ]
 
-    def _answered(self, assignment: Assignment) -> list[Trial] | None:
-        """Return the trials of an earlier request with the same key; None if there was none."""
-        if assignment.key is None:
-            return None
-        with self._lock:
-            numbers = self.read().keys.get(assignment.key)
-            return None if numbers is None else [self._log[number] for number in numbers]
+    @locked
+    def _answered(self, key: str | None) -> list[Trial] | None:
+        """Return the trials of an earlier request with this key; None if there was none."""
+        numbers = None if key is None else self.read().keys.get(key)
+        return None if numbers is None else [self._log[number] for number in numbers]
 
     def _record_ask(
         self, answer: LoggedProposal, budget: int | None, parts: Sequence[tuple[int, Assignment]]
@@ -149,26 +147,22 @@ class Journal(JournalBase):
             queries = _fitting(answer.queries, room(log, budget))
             return transitions.ask(log, answer.ask, queries, parts, notes) if queries else []
 
-        with self._lock:
-            events = self._commit(decide)
-            return None if events is None else self._started_trials(events)
+        return self._start(decide)
 
+    @locked
     def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:
-        with self._lock:
-            events = self._commit(lambda log: transitions.tell(log, number, outcome, attempt))
-            late = any(entry["kind"] == "late" for entry in events or ())
-            if late:
-                _log.info("study %r: late outcome of trial %d", self.name, number)
-            return self._log[len(self._log) - 1 if late else number]
+        events = self._commit(lambda log: transitions.tell(log, number, outcome, attempt))
+        late = any(entry["kind"] == "late" for entry in events or ())
+        if late:
+            _log.info("study %r: late outcome of trial %d", self.name, number)
+        return self._log[-1 if late else number]
 
     def add(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
     ) -> list[Trial]:
-        fields = {
-            "queries": [q.to_json() for q in queries],
-            "outcomes": [o.to_json() for o in outcomes],
-        }
-        return self._create(event("added", **fields), len(queries), key)
+        known = [outcome.to_json() for outcome in outcomes]
+        entry = event("added", queries=[query.to_json() for query in queries], outcomes=known)
+        return self._create(entry, len(queries), key)
 
     def enqueue(self, query: Query, key: str | None = None) -> Trial:
         return self._create(event("enqueued", queries=[query.to_json()]), 1, key)[0]
@@ -189,54 +183,49 @@ class Journal(JournalBase):
     def abandon(self, numbers: set[int]) -> None:
         self._commit(lambda log: transitions.abandon(log, numbers))
 
-    def beat(self, worker: str) -> None:
-        self._store.beat(self.name, worker)
-
-    def beats(self) -> dict[str, int]:
-        return self._store.beats(self.name)
-
     @property
     def leases(self) -> dict[str, float]:
-        found: dict[str, float] = {}
-        with self._lock:
-            running = self.running
-        for trial in running:
-            last = trial.attempts[-1]
-            if last.worker is not None and last.lease is not None:
-                found[last.worker] = min(last.lease, found.get(last.worker, last.lease))
-        return found
+        attempts = [trial.attempts[-1] for trial in self.running]
+        leases = [
+            (one.lease, one.worker)
+            for one in attempts
+            if one.lease is not None and one.worker is not None
+        ]
+        # The shortest lease of a worker is the last one here, so it counts.
+        return {worker: lease for lease, worker in sorted(leases, reverse=True)}
 
-    def _started_trials(self, events: Sequence[JSON] | None) -> list[Trial]:
-        with self._lock:
-            return [
-                self._log[entry["trial"]] for entry in events or () if entry["kind"] == "started"
-            ]
+    @locked
+    def _start(self, decide: Decide) -> list[Trial] | None:
+        """Append events and return the trials that they start; None if ``decide`` returns None."""
+        events = self._commit(decide)
+        started = [entry for entry in events or () if entry["kind"] == "started"]
+        return None if events is None else [self._log[entry["trial"]] for entry in started]
 
+    @locked
     def _create(self, entry: JSON, count: int, key: str | None) -> list[Trial]:
-        with self._lock:
-            if self._commit(lambda log: transitions.create(log, entry, count, key)):
-                return [self._log[len(self._log) - count + i] for i in range(count)]
-            return self._answered(Assignment(key=key)) or []
+        if self._commit(lambda log: transitions.create(log, entry, count, key)):
+            return [self._log[i] for i in range(-count, 0)]
+        return self._answered(key) or []
 
-    def _commit(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
+    @locked
+    def _commit(self, decide: Decide) -> list[JSON] | None:
         """Append the events that ``decide`` returns, and return them."""
-        with self._lock:
-            while True:
-                if self._crowded and not self._has_turn:
-                    events = decide(self.read())
-                    if not events:
-                        return events  # nothing to write, no lock needed
-                with self._turn() if self._crowded else nullcontext():
-                    try:
-                        return self._commit_once(decide)
-                    except StorageConflictError:
-                        before = self._log.seq
-                        if self.read().seq == before:
-                            raise self._replaced() from None
-                        self._crowded = True
-                        _log.debug("study %r: conflict at event %d, retry", self.name, before)
+        while True:
+            if self._crowded and not self._has_turn:
+                events = decide(self.read())
+                if not events:
+                    return events  # nothing to write, no lock needed
+            with self._turn() if self._crowded else nullcontext():
+                try:
+                    return self._commit_once(decide)
+                except StorageConflictError:
+                    before = self._log.seq
+                    if self.read().seq == before:
+                        raise self._replaced() from None
+                    self._crowded = True
+                    _log.debug("study %r: conflict at event %d, retry", self.name, before)
 
-    def _commit_once(self, decide: Callable[[Log], list[JSON] | None]) -> list[JSON] | None:
+    def _commit_once(self, decide: Decide) -> list[JSON] | None:
         """Append the events that ``decide`` returns for the log, without a retry.
 
         The log of the last read is tried first: if it is still the newest, the storage accepts the
@@ -260,7 +249,7 @@ class Journal(JournalBase):
         if turn is None or self._has_turn:
             yield
             return
-        with self._lock:
+        with self.lock:
             try:
                 with turn(self.name):
                     before, self._has_turn = self._log.seq, True

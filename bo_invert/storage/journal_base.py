@@ -11,7 +11,7 @@ from bo_invert.storage.base import Store
 from bo_invert.storage.reader import JournalReader, JournalView
 from bo_invert.storage.transitions import Assignment
 from bo_invert.storage.worker_id import new_worker
-from bo_invert.types import JSON, Outcome, Query, State, Trial
+from bo_invert.types import JSON, Outcome, Query, Trial
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,13 @@ class JournalBase(JournalReader, ABC):
     def abandon(self, numbers: set[int]) -> None:
         """End the running attempts at these trials, and bill them as lost."""
 
-    @abstractmethod
     def beat(self, worker: str) -> None:
         """Record a heartbeat of a worker."""
+        self._store.beat(self.name, worker)
 
-    @abstractmethod
     def beats(self) -> dict[str, int]:
         """Return the number of heartbeats of each worker; empty if a server monitors them."""
+        return self._store.beats(self.name)
 
     @property
     @abstractmethod
@@ -183,10 +183,8 @@ class JournalBase(JournalReader, ABC):
             worker: Name of the worker.
             known: Numbers of trials to leave out.
         """
-        with self._lock:
-            running = self.read().within(State.RUNNING)
-            return [
-                trial
-                for trial in running
-                if trial.attempts[-1].worker == worker and trial.number not in known
-            ]
+        return [
+            trial
+            for trial in self.running
+            if trial.attempts[-1].worker == worker and trial.number not in known
+        ]

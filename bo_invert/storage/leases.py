@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from bo_invert.errors import BoInvertError, StorageError
 from bo_invert.storage.journal_base import JournalBase
@@ -39,8 +39,7 @@ class LeaseMonitor:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._looked = clock()
-        self._counts: dict[str, int] = {}
-        self._silence: dict[str, float] = {}
+        self._silence: dict[str, tuple[int, float]] = {}  # heartbeats, seconds since the last one
 
     def expired(self, beats: Mapping[str, int], leases: Mapping[str, float]) -> set[str]:
         """Return the workers whose lease has ended.
@@ -51,16 +50,14 @@ class LeaseMonitor:
         """
         now = self._clock()
         passed, self._looked = now - self._looked, now
-        silence: dict[str, float] = {}
+        silence: dict[str, tuple[int, float]] = {}
         for worker, lease in leases.items():
             count = beats.get(worker, 0)
-            known = self._counts.get(worker) == count and worker in self._silence
-            silence[worker] = (
-                self._silence[worker] + min(passed, lease / BEATS_PER_LEASE) if known else 0.0
-            )
-        self._counts = {worker: beats.get(worker, 0) for worker in leases}
+            known, seconds = self._silence.get(worker, (None, 0.0))
+            longer = seconds + min(passed, lease / BEATS_PER_LEASE)
+            silence[worker] = (count, longer if known == count else 0.0)
         self._silence = silence
-        return {worker for worker, seconds in silence.items() if seconds >= leases[worker]}
+        return {worker for worker, (_, seconds) in silence.items() if seconds >= leases[worker]}
 
 
 def expire_leases(journal: JournalBase, monitor: LeaseMonitor) -> None:
@@ -72,43 +69,33 @@ def expire_leases(journal: JournalBase, monitor: LeaseMonitor) -> None:
     journal.expire(lambda worker: worker in expired or is_gone(worker))
 
 
-class Heartbeat:
-    """Thread that sends the heartbeats of a worker and ends the leases of others.
+@contextmanager
+def heartbeat(journal: JournalBase, worker: str, lease: float) -> Iterator[None]:
+    """Send the heartbeats of a worker from a thread, which also ends the leases of others.
 
     Args:
         journal: Journal of the study.
         worker: Name of the worker.
         lease: Lease of the worker in seconds.
     """
+    ended = threading.Event()
 
-    def __init__(self, journal: JournalBase, worker: str, lease: float) -> None:
-        self._journal = journal
-        self._worker = worker
-        self._pause = lease / BEATS_PER_LEASE
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="bo-invert-heartbeat", daemon=True)
-
-    def __enter__(self) -> Heartbeat:
-        self._journal.beat(self._worker)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
+    def beat() -> None:
         monitor = LeaseMonitor()
-        while not self._ended.wait(self._pause):
+        while not ended.wait(lease / BEATS_PER_LEASE):
             try:
-                self._journal.beat(self._worker)
-                expire_leases(self._journal, monitor)
+                journal.beat(worker)
+                expire_leases(journal, monitor)
             except StorageError:
                 continue  # the next heartbeat is soon enough
             except BoInvertError:
                 return  # the study was deleted; the loop raises the error
+
+    thread = threading.Thread(target=beat, name="bo-invert-heartbeat", daemon=True)
+    journal.beat(worker)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -6,10 +6,20 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from bo_invert.errors import StorageConflictError
 from bo_invert.storage.base import check_name, name_taken, unknown_study
 from bo_invert.types import JSON
+
+
+@dataclass
+class _MemoryLog:
+    """Log of one study: header and events as JSON text, and the number of heartbeats by worker."""
+
+    header: str
+    events: list[str]
+    beats: Counter[str] = field(default_factory=Counter)
 
 
 class MemoryStore:
@@ -20,37 +30,30 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._headers: dict[str, str] = {}
-        self._events: dict[str, list[str]] = {}
-        self._beats: dict[str, Counter[str]] = {}
+        self._logs: dict[str, _MemoryLog] = {}
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         check_name(name)
         texts = [json.dumps(event, allow_nan=False) for event in events]
+        log = _MemoryLog(json.dumps(header, allow_nan=False), texts)
         with self._lock:
-            if name in self._headers:
+            if name in self._logs:
                 raise name_taken(name)
-            self._headers[name] = json.dumps(header, allow_nan=False)
-            self._events[name] = texts
-            self._beats[name] = Counter()
+            self._logs[name] = log
 
     def header(self, name: str) -> JSON:
-        self._require(name)
-        return json.loads(self._headers[name])
+        return json.loads(self._log(name).header)
 
     def names(self) -> list[str]:
-        return list(self._headers)
+        return list(self._logs)
 
     def events(self, name: str, after: int = 0, limit: int | None = None) -> list[JSON]:
-        self._require(name)
-        end = None if limit is None else after + limit
-        return [json.loads(event) for event in self._events[name][after:end]]
+        return [json.loads(event) for event in self._log(name).events[after:][:limit]]
 
     def append(self, name: str, events: Sequence[JSON], after: int) -> int:
         texts = [json.dumps(event, allow_nan=False) for event in events]
         with self._lock:
-            self._require(name)
-            log = self._events[name]
+            log = self._log(name).events
             if len(log) != after:
                 raise StorageConflictError(f"study {name!r} has {len(log)} events, not {after}")
             log.extend(texts)
@@ -58,19 +61,18 @@ class MemoryStore:
 
     def beat(self, name: str, worker: str) -> None:
         with self._lock:
-            self._require(name)
-            self._beats[name][worker] += 1
+            self._log(name).beats[worker] += 1
 
     def beats(self, name: str) -> dict[str, int]:
         with self._lock:
-            self._require(name)
-            return dict(self._beats[name])
+            return dict(self._log(name).beats)
 
     def delete(self, name: str) -> None:
         with self._lock:
-            self._require(name)
-            del self._headers[name], self._events[name], self._beats[name]
+            self._log(name)  # raises if there is none
+            del self._logs[name]
 
-    def _require(self, name: str) -> None:
-        if name not in self._headers:
-            raise unknown_study(name, list(self._headers))
+    def _log(self, name: str) -> _MemoryLog:
+        if name not in self._logs:
+            raise unknown_study(name, list(self._logs))
+        return self._logs[name]

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from bo_invert.ledger import Ledger
 from bo_invert.storage import transitions
 from bo_invert.storage.base import Store
 from bo_invert.storage.log_replay import Log
 from bo_invert.types import JSON, State, Trial
+
+Reader = TypeVar("Reader", bound="JournalReader")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def locked(
+    method: Callable[Concatenate[Reader, Arguments], Result],
+) -> Callable[Concatenate[Reader, Arguments], Result]:
+    """Decorate a method so that it holds the lock of its reader."""
+
+    @wraps(method)
+    def call(reader: Reader, /, *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        with reader.lock:
+            return method(reader, *arguments, **options)
+
+    return call
 
 
 class JournalView(NamedTuple):
@@ -46,48 +65,48 @@ class JournalReader:
         self.header: JSON = store.header(name)
         self._store = store
         self._log = Log()
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     @property
     def size(self) -> int:
         """Number of trials when the log was last read."""
         return len(self._log)
 
+    @locked
     def read(self) -> Log:
         """Read the new events and return the log. The caller must not change or retain it."""
-        with self._lock:
-            self._log.apply(self._store.events(self.name, self._log.seq))
-            return self._log
+        self._log.apply(self._store.events(self.name, self._log.seq))
+        return self._log
 
+    @locked
     def view(self, budget: int | None) -> JournalView:
         """Return a snapshot of everything that an ask depends on."""
-        with self._lock:
-            log = self.read()
-            return JournalView(log.trials, log.asks, log.seq, log.memo, room(log, budget))
+        log = self.read()
+        return JournalView(log.trials, log.asks, log.seq, log.memo, room(log, budget))
 
     @property
+    @locked
     def trials(self) -> tuple[Trial, ...]:
         """All trials in order."""
-        with self._lock:
-            return self.read().trials
+        return self.read().trials
 
     @property
+    @locked
     def best(self) -> Trial | None:
         """Feasible trial of lowest loss; None without one."""
-        with self._lock:
-            return self.read().best
+        return self.read().best
 
     @property
+    @locked
     def calls(self) -> int:
         """Answered calls; see ``History.calls``."""
-        with self._lock:
-            return self.read().calls
+        return self.read().calls
 
+    @locked
     def is_over(self, budget: int) -> bool:
         """Return True if a budget is spent and no running trial can be lost."""
-        with self._lock:
-            log = self.read()
-            return log.calls >= budget and log.committed == log.calls
+        log = self.read()
+        return log.calls >= budget and log.committed == log.calls
 
     @property
     def idle(self) -> bool:
@@ -95,45 +114,45 @@ class JournalReader:
         return not self._log.counts[State.RUNNING]
 
     @property
+    @locked
     def ledger(self) -> Ledger:
         """Costs so far."""
-        with self._lock:
-            return self.read().ledger
+        return self.read().ledger
 
     @property
+    @locked
     def ask_seconds(self) -> list[float]:
         """Duration of each ask in seconds, in order."""
-        with self._lock:
-            return list(self.read().ask_seconds)
+        return list(self.read().ask_seconds)
 
     def cached_trial(self, number: int) -> Trial | None:
         """Return a trial as of the last read, without a read; None if it is newer."""
         return self._log[number] if 0 <= number < len(self._log) else None
 
     @property
+    @locked
     def running(self) -> list[Trial]:
         """Running trials in order."""
-        with self._lock:
-            return self.read().within(State.RUNNING)
+        return self.read().within(State.RUNNING)
 
+    @locked
     def changed(self, since: int) -> tuple[list[Trial], int]:
         """Return trials that changed, and the position of the last event.
 
         Args:
             since: Position of the log; trials with a later event are returned.
         """
-        with self._lock:
-            log = self.read()
-            return log.changed(since), log.seq
+        log = self.read()
+        return log.changed(since), log.seq
 
+    @locked
     def trial(self, number: int) -> Trial:
         """Return a trial by its number.
 
         Raises:
             InvalidInputError: There is no such trial.
         """
-        with self._lock:
-            return transitions.find(self.read(), number)
+        return transitions.find(self.read(), number)
 
 
 def room(log: Log, budget: int | None) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -51,15 +50,13 @@ class SqlStore:
         with self._database.transaction(writing=True) as connection:
             try:
                 connection.execute(sa.insert(STUDIES), row)
-                if texts:
-                    rows = _rows(_study_id(connection, name), texts, 0)
-                    connection.execute(sa.insert(EVENTS), rows)
+                _insert(connection, connection.execute(_id_of(name)).scalar_one(), texts, 0)
             except exc.IntegrityError as error:
                 raise name_taken(name) from error
 
     def header(self, name: str) -> JSON:
-        with self._transaction(name) as connection:
-            query = sa.select(STUDIES.c.header).where(STUDIES.c.id == _study_id(connection, name))
+        with self._study(name) as (connection, study):
+            query = sa.select(STUDIES.c.header).where(STUDIES.c.id == study)
             return json.loads(connection.execute(query).scalar_one())
 
     def names(self) -> list[str]:
@@ -69,27 +66,24 @@ class SqlStore:
             return _names(connection)
 
     def events(self, name: str, after: int = 0, limit: int | None = None) -> list[JSON]:
-        with self._transaction(name) as connection:
-            study = _study_id(connection, name)
+        with self._study(name) as (connection, study):
             query = sa.select(EVENTS.c.data).where(EVENTS.c.study == study, EVENTS.c.seq > after)
             texts = connection.execute(query.order_by(EVENTS.c.seq).limit(limit)).scalars().all()
         return [json.loads(text) for text in texts]
 
     def append(self, name: str, events: Sequence[JSON], after: int) -> int:
         texts = [json.dumps(event, allow_nan=False) for event in events]
-        with self._transaction(name, writing=True) as connection:
-            study = _study_id(connection, name, lock=True)
+        with self._study(name, writing=True) as (connection, study):
             last = sa.select(sa.func.max(EVENTS.c.seq)).where(EVENTS.c.study == study)
             length = connection.execute(last).scalar_one() or 0
             if length != after:
                 raise StorageConflictError(f"study {name!r} has {length} events, not {after}")
-            if texts:
-                try:
-                    connection.execute(sa.insert(EVENTS), _rows(study, texts, after))
-                except exc.IntegrityError as error:
-                    raise StorageConflictError(
-                        f"study {name!r} grew while events were appended"
-                    ) from error
+            try:
+                _insert(connection, study, texts, after)
+            except exc.IntegrityError as error:
+                raise StorageConflictError(
+                    f"study {name!r} grew while events were appended"
+                ) from error
         return after + len(texts)
 
     @contextmanager
@@ -100,14 +94,11 @@ class SqlStore:
             StudyNotFoundError: There is no such study.
             StorageBusyError: The storage stayed locked.
         """
-        with self._transaction(name, writing=True) as connection:
-            _study_id(connection, name, lock=True)
-            with self._database.turn(connection):
-                yield
+        with self._study(name, writing=True) as (connection, _), self._database.turn(connection):
+            yield
 
     def beat(self, name: str, worker: str) -> None:
-        with self._transaction(name, writing=True) as connection:
-            study = _study_id(connection, name)
+        with self._study(name, writing=True, lock=False) as (connection, study):
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             first = dialect.insert(BEATS).values(study=study, worker=worker, count=1)
             again = {"count": BEATS.c.count + 1}
@@ -116,18 +107,14 @@ class SqlStore:
             )
 
     def beats(self, name: str) -> dict[str, int]:
-        with self._transaction(name) as connection:
-            query = sa.select(BEATS.c.worker, BEATS.c.count).where(
-                BEATS.c.study == _study_id(connection, name)
-            )
+        with self._study(name) as (connection, study):
+            query = sa.select(BEATS.c.worker, BEATS.c.count).where(BEATS.c.study == study)
             return {str(worker): int(count) for worker, count in connection.execute(query)}
 
     def delete(self, name: str) -> None:
-        with self._transaction(name, writing=True) as connection:
-            study = _study_id(connection, name, lock=True)
-            connection.execute(sa.delete(EVENTS).where(EVENTS.c.study == study))
-            connection.execute(sa.delete(BEATS).where(BEATS.c.study == study))
-            connection.execute(sa.delete(STUDIES).where(STUDIES.c.id == study))
+        with self._study(name, writing=True) as (connection, study):
+            for column in (EVENTS.c.study, BEATS.c.study, STUDIES.c.id):
+                connection.execute(sa.delete(column.table).where(column == study))
 
     def close(self) -> None:
         """Close the connections of this process. A storage in memory loses its data."""
@@ -140,27 +127,37 @@ class SqlStore:
         return str(self._database)
 
     @contextmanager
-    def _transaction(self, name: str, *, writing: bool = False) -> Iterator[sa.Connection]:
-        """Run a transaction on an existing study."""
+    def _study(
+        self, name: str, *, writing: bool = False, lock: bool = True
+    ) -> Iterator[tuple[sa.Connection, int]]:
+        """Run a transaction on an existing study and yield its id.
+
+        Args:
+            name: Name of the study.
+            writing: Begin a transaction that writes.
+            lock: Let other such transactions on this study wait.
+        """
         if self._database.missing:
             raise StudyNotFoundError(f"no study named {name!r}: the storage {self} does not exist")
+        query = _id_of(name)
         with self._database.transaction(writing=writing) as connection:
-            yield connection
+            # PostgreSQL: writers of one study wait here. On SQLite, BEGIN IMMEDIATE did this.
+            found = connection.execute(query.with_for_update() if writing and lock else query)
+            study = found.scalar_one_or_none()
+            if study is None:
+                raise unknown_study(name, _names(connection))
+            yield connection, study
 
 
-def _study_id(connection: sa.Connection, name: str, *, lock: bool = False) -> int:
-    query = sa.select(STUDIES.c.id).where(STUDIES.c.name == name)
-    # PostgreSQL: writers of one study wait here. On SQLite, BEGIN IMMEDIATE did this already.
-    found = connection.execute(query.with_for_update() if lock else query).scalar_one_or_none()
-    if found is None:
-        raise unknown_study(name, _names(connection))
-    return int(found)
+def _id_of(name: str) -> sa.Select[int]:
+    return sa.select(STUDIES.c.id).where(STUDIES.c.name == name)
 
 
-def _rows(study: int, texts: Sequence[str], after: int) -> list[dict[str, Any]]:
-    return [
-        {"study": study, "seq": after + i, "data": text} for i, text in enumerate(texts, start=1)
-    ]
+def _insert(connection: sa.Connection, study: int, texts: Sequence[str], after: int) -> None:
+    """Insert events behind position ``after``."""
+    rows = [{"study": study, "seq": seq, "data": text} for seq, text in enumerate(texts, after + 1)]
+    if rows:  # without rows, SQLAlchemy would insert one of default values
+        connection.execute(sa.insert(EVENTS), rows)
 
 
 def _names(connection: sa.Connection) -> list[str]:

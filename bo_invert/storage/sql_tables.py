@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -155,13 +155,12 @@ class SqlDatabase:
     def engine(self) -> sa.Engine:
         """Return the engine of this process. Create the tables first if there are none."""
         with self._lock:
-            engine = self._engines.get(self._key)
-            if engine is None:
+            if self._key not in self._engines:
                 engine = self._new_engine()
                 self._prepare(engine)
                 self._engines[self._key] = engine
                 _log.debug("storage %s opened", self)
-            return engine
+            return self._engines[self._key]
 
     def close(self) -> None:
         """Close the connections of this process."""
@@ -202,22 +201,19 @@ class SqlDatabase:
         return parsed.set(database=str(self._file))
 
     def _new_engine(self) -> sa.Engine:
-        on_sqlite = self._url.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {"pool_timeout": self.patience}
-        if self._in_memory:  # another connection would be another database
-            options = {"poolclass": StaticPool}
-        arguments: dict[str, Any] = {}
-        if on_sqlite:
-            # SQLite ignores signals while it waits, so it waits for a second at most; ``_begin``
-            # repeats the wait.
-            arguments = {"timeout": min(self.patience, 1.0), "check_same_thread": False}
-        engine = sa.create_engine(
-            self._url, connect_args=arguments, pool_pre_ping=not on_sqlite, **options
-        )
-        if on_sqlite:
-            sa.event.listen(engine, "connect", self._configure_sqlite)
-        else:
+        if self._url.get_backend_name() != "sqlite":
+            engine = sa.create_engine(self._url, pool_pre_ping=True, pool_timeout=self.patience)
             sa.event.listen(engine, "begin", self._configure_postgres)
+            return engine
+        # SQLite ignores signals while it waits, so it waits for a second at most; ``_patiently``
+        # repeats the wait.
+        arguments = {"timeout": min(self.patience, 1.0), "check_same_thread": False}
+        # Another connection to a database in memory would be another database.
+        pool: dict[str, Any] = (
+            {"poolclass": StaticPool} if self._in_memory else {"pool_timeout": self.patience}
+        )
+        engine = sa.create_engine(self._url, connect_args=arguments, **pool)
+        sa.event.listen(engine, "connect", self._configure_sqlite)
         return engine
 
     def _configure_sqlite(self, connection: sqlite3.Connection, _: object) -> None:
@@ -225,17 +221,10 @@ class SqlDatabase:
         if self._read_only:
             connection.execute("PRAGMA query_only = ON")
             return
-        # Two processes that switch a new file to write-ahead mode at once get "locked" without
-        # the usual wait.
-        deadline = time.monotonic() + self.patience
-        while connection.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                break  # a file system without support retains the old mode, which is as safe
-            except connection.OperationalError as error:
-                if not _is_sqlite_locked(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
+            # Two processes that switch a new file to write-ahead mode at once get "locked" without
+            # the usual wait. A file system without support retains the old mode, which is as safe.
+            _patiently(connection.execute, "PRAGMA journal_mode = WAL", self.patience)
         connection.execute("PRAGMA synchronous = FULL")
 
     def _configure_postgres(self, connection: sa.Connection) -> None:
@@ -250,32 +239,25 @@ class SqlDatabase:
         """
         with engine.connect() as connection, _begin(connection):
             tables = set(sa.inspect(connection).get_table_names())
+            version = int(connection.execute(_VERSION).scalar_one()) if _META.name in tables else 0
         if _META.name not in tables and tables & set(_METADATA.tables):
             raise StorageError(
                 f"storage {self} belongs to another program; choose another file or database"
             )
-        version = self._version(engine) if _META.name in tables else 0
         if version < SCHEMA and not self._read_only:
             with engine.connect() as connection, _begin(connection, True, self.patience):
                 if connection.dialect.name == "postgresql":
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETUP_LOCK)))
                 _METADATA.create_all(connection)
-                known = connection.execute(_VERSION).scalar_one_or_none()
-                if known is None:
+                version = int(connection.execute(_VERSION).scalar_one_or_none() or 0)
+                if version < SCHEMA:  # versions differ by additional tables only
+                    connection.execute(sa.delete(_META).where(_META.c.key == "schema"))
                     connection.execute(sa.insert(_META), {"key": "schema", "value": str(SCHEMA)})
-                elif int(known) < SCHEMA:  # versions differ by additional tables only
-                    newer = sa.update(_META).where(_META.c.key == "schema")
-                    connection.execute(newer.values(value=str(SCHEMA)))
-            version = self._version(engine)
         if version > SCHEMA:
             raise SchemaTooNewError(
                 f"storage {self} was written by a newer version of bo_invert (schema {version}, "
                 f"this one knows {SCHEMA}); run: pip install --upgrade bo-invert"
             )
-
-    def _version(self, engine: sa.Engine) -> int:
-        with engine.connect() as connection, _begin(connection):
-            return int(connection.execute(_VERSION).scalar_one())
 
     def _translate(self, error: exc.SQLAlchemyError) -> StorageError:
         """Return the error of this package for an error of SQLAlchemy."""
@@ -308,6 +290,19 @@ def _is_sqlite_locked(error: BaseException | None) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_LOCKED
 
 
+def _patiently(execute: Callable[[str], object], statement: str, patience: float) -> None:
+    """Execute a statement on SQLite, again while the database is locked."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            execute(statement)
+            return
+        except (exc.OperationalError, sqlite3.OperationalError) as error:
+            if not _is_sqlite_locked(getattr(error, "orig", error)) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
 @contextmanager
 def _begin(
     connection: sa.Connection, writing: bool = False, patience: float = 0.0
@@ -317,13 +312,8 @@ def _begin(
     On SQLite a writer takes the lock at the start, so the data that it reads stay valid until it
     has written.
     """
-    deadline = time.monotonic() + patience
     with connection.begin():
-        while connection.dialect.name == "sqlite":
-            try:
-                connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-                break
-            except exc.OperationalError as error:
-                if not _is_sqlite_locked(error.orig) or time.monotonic() > deadline:
-                    raise
+        if connection.dialect.name == "sqlite":
+            begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
+            _patiently(connection.exec_driver_sql, begin, patience)
         yield

@@ -12,6 +12,8 @@ import socket
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 _parts = itertools.count(1)
 
 
@@ -34,12 +36,8 @@ def is_gone(worker: str) -> bool:
     host, pid, _ = [*worker.rsplit(":", 2), "", ""][:3]
     if host != _host() or not pid.isdecimal():  # another host or a chosen name
         return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+    if not psutil.pid_exists(int(pid)):
         return True
-    except PermissionError:
-        pass  # it exists and belongs to another user
     # The id can belong to a later process, or to a zombie that was not waited for.
     return worker != _name(int(pid)) or _status(int(pid))[:1] == ["Z"]
 

@@ -20,7 +20,7 @@ from bo_invert.oracles.base import MISMATCH
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.storage.leases import LEASE, Heartbeat
+from bo_invert.storage.leases import LEASE, heartbeat
 from bo_invert.storage.transitions import Assignment
 from bo_invert.storage.worker_id import is_gone
 from bo_invert.study.executor_choice import resolve_executor
@@ -88,7 +88,7 @@ def run(problem: Problem, journal: JournalBase, take: Take, options: RunOptions)
     try:
         journal.expire(is_gone)
         journal.reclaim()
-        with Heartbeat(journal, journal.worker, LEASE):
+        with heartbeat(journal, journal.worker, LEASE):
             watchdog = Watchdog(journal, budget)
             loop.run(bar, watchdog)
             watchdog.conclude()

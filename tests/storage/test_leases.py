@@ -19,7 +19,7 @@ import bo_invert as bi
 from bo_invert.errors import TellConflictError
 from bo_invert.ledger import Cost
 from bo_invert.storage.journal import Journal
-from bo_invert.storage.leases import BEATS_PER_LEASE, Heartbeat, LeaseMonitor, expire_leases
+from bo_invert.storage.leases import BEATS_PER_LEASE, LeaseMonitor, expire_leases, heartbeat
 from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.storage.transitions import MAX_ATTEMPTS, Assignment
@@ -254,7 +254,7 @@ def test_what_older_logs_lack_is_understood() -> None:
 def test_a_heart_beats_and_reaps() -> None:
     s = study()
     take(s, 1, "elsewhere:1:1", lease=0.2)
-    with Heartbeat(s.journal, "here:1:1", 0.2):
+    with heartbeat(s.journal, "here:1:1", 0.2):
         deadline = time.monotonic() + 20.0
         while s.trials[0].state is State.RUNNING and time.monotonic() < deadline:
             time.sleep(0.02)
