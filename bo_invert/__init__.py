@@ -125,6 +125,9 @@ _MOVED = {
     "statistics": "report.statistics",
     "stores": "storage",
     "strategies.o3": "strategies.surrogate_latent",
+    "strategies.prior": "strategies.sampling",
+    "strategies.random": "strategies.sampling",
+    "strategies.sobol": "strategies.sampling",
     "transfer": "storage.export_import",
 }
 """Former module paths; packages stand for all of their modules."""

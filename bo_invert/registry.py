@@ -17,9 +17,9 @@ _PEERS = "bo_invert.strategies.peers"
 
 BUILTIN: dict[str, dict[str, str]] = {
     "strategies": {
-        "random": "bo_invert.strategies.random:Random",
-        "sobol": "bo_invert.strategies.sobol:Sobol",
-        "prior": "bo_invert.strategies.prior:Prior",
+        "random": "bo_invert.strategies.sampling:Random",
+        "sobol": "bo_invert.strategies.sampling:Sobol",
+        "prior": "bo_invert.strategies.sampling:Prior",
         "auto": "bo_invert.strategies.auto:Auto",
         "gp": "bo_invert.strategies.gp:GP",
         "turbo": "bo_invert.strategies.turbo:Turbo",
@@ -33,9 +33,9 @@ BUILTIN: dict[str, dict[str, str]] = {
         "amortized": "bo_invert.strategies.amortized:Amortized",
         "then": "bo_invert.strategies.then:Then",
         "polish": "bo_invert.strategies.polish:Polish",
-        "differential_evolution": f"{_PEERS}.differential_evolution:DifferentialEvolution",
-        "dual_annealing": "bo_invert.strategies.peers.dual_annealing:DualAnnealing",
-        "scipy_least_squares": f"{_PEERS}.scipy_least_squares:SciPyLeastSquares",
+        "differential_evolution": f"{_PEERS}.scipy:DifferentialEvolution",
+        "dual_annealing": f"{_PEERS}.scipy:DualAnnealing",
+        "scipy_least_squares": f"{_PEERS}.scipy:SciPyLeastSquares",
         "botorch": "bo_invert.strategies.peers.botorch:BoTorch",
         "optuna": "bo_invert.strategies.peers.optuna:Optuna",
         "nevergrad": "bo_invert.strategies.peers.nevergrad:Nevergrad",

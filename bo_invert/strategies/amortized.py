@@ -18,13 +18,19 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 
-from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.ensemble import fit_ensemble
 from bo_invert.objectives import Minimize, Objective, OutcomeConstraint, ProblemStatement
 from bo_invert.search_domain import Domain
-from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, stream_generator
+from bo_invert.strategies.base import (
+    Proposal,
+    Request,
+    Strategy,
+    draw_seed,
+    option,
+    stream_generator,
+)
 from bo_invert.types import Array, Query, State, Trial
 
 # Numbers of the random streams of a study: by definition different, no unit.
@@ -61,32 +67,17 @@ class Amortized(Strategy):
             is fitted.
     """
 
-    batch: int | None = None
-    width: int = 48
-    learning_rate: float = 0.01
-    repeats: int = 10
-    prior: float = 0.05
-    diversity: float = 0.02
+    batch: int | None = option(None, ge=1)
+    width: int = option(48, ge=1)
+    learning_rate: float = option(0.01, gt=0)
+    repeats: int = option(10, ge=1)
+    prior: float = option(0.05, ge=0)
+    diversity: float = option(0.02, ge=0)
     trust: float = 0.4
-    final: float = 0.2
-    initial: float = 0.25
+    final: float = option(0.2, ge=0, lt=1)
+    initial: float = option(0.25, ge=0, lt=1)
 
     name = "amortized"
-
-    def __post_init__(self) -> None:
-        if (self.batch is not None and self.batch < 1) or self.width < 1 or self.repeats < 1:
-            raise InvalidInputError(
-                f"amortized: batch, width and repeats must be at least 1, got {self}"
-            )
-        if not self.learning_rate > 0 or min(self.prior, self.diversity) < 0:
-            raise InvalidInputError(
-                "amortized: learning_rate must be positive, prior and diversity at least 0, "
-                f"got {self}"
-            )
-        if not (0.0 <= self.final < 1.0 and 0.0 <= self.initial < 1.0):
-            raise InvalidInputError(
-                f"amortized: final and initial must be in [0, 1), got {self.final}, {self.initial}"
-            )
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request

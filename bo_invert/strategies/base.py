@@ -8,11 +8,11 @@ allowed if results do not depend on them.
 
 from __future__ import annotations
 
-import dataclasses
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, get_args, get_type_hints
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import numpy as np
 
@@ -20,6 +20,32 @@ from bo_invert import registry
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import ProblemStatement
 from bo_invert.types import JSON, Query, Trial
+
+_T = TypeVar("_T")
+_LIMITS: dict[str, tuple[Callable[[Any, Any], bool], Callable[[Any], str]]] = {
+    "ge": (operator.ge, "at least {}".format),
+    "gt": (operator.gt, "greater than {}".format),
+    "le": (operator.le, "at most {}".format),
+    "lt": (operator.lt, "less than {}".format),
+    "among": (
+        lambda value, valid: value in valid,
+        lambda valid: f"one of {', '.join(map(repr, valid))}",
+    ),
+}
+"""Test and wording of each limit of an option, named as in pydantic's ``Field``."""
+
+
+def option(default: _T, *, among: Collection[_T] = (), **limits: float) -> _T:
+    """Declare an option of a strategy with limits; None, if the type allows it, has none.
+
+    Args:
+        default: default value.
+        among: the valid values; empty for all values of the type.
+        **limits: ``ge``, ``gt``, ``le`` and ``lt``, as in pydantic's ``Field``.
+    """
+    choices = {"among": among} if among else {}
+    declared: _T = field(default=default, metadata={**limits, **choices})
+    return declared
 
 
 @dataclass(frozen=True)
@@ -42,7 +68,7 @@ class Request:
 
     def rng(self) -> np.random.Generator:
         """Return a new generator of this ask; equal calls return equal generators."""
-        return ask_generator(self.seed, self.number)
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.number,)))
 
     def stream(self, *key: int) -> np.random.Generator:
         """Return a new generator that is the same in all asks of the study."""
@@ -63,9 +89,23 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Strategy(ABC):
-    """Strategy: method of choosing the next queries. The fields of a subclass are its options."""
+    """Strategy: method of choosing the next queries. The fields of a subclass are its options.
+
+    Raises:
+        InvalidInputError: a value violates a limit of its ``option``.
+    """
 
     name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for declared in fields(self):
+            value, limits = getattr(self, declared.name), declared.metadata.items()
+            if value is None or all(_LIMITS[key][0](value, bound) for key, bound in limits):
+                continue
+            allowed = " and ".join(_LIMITS[key][1](bound) for key, bound in limits)
+            raise InvalidInputError(
+                f"strategy {self.name!r}: {declared.name} must be {allowed}, got {value!r}"
+            )
 
     @abstractmethod
     def ask(
@@ -88,10 +128,9 @@ class Strategy(ABC):
 
     def spec(self) -> JSON:
         """Return name and options as JSON, the argument of ``from_spec``."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values = ((option.name, getattr(self, option.name)) for option in fields(self))
         options = {
-            name: value.spec() if isinstance(value, Strategy) else value
-            for name, value in values.items()
+            name: value.spec() if isinstance(value, Strategy) else value for name, value in values
         }
         return {"name": self.name, "options": options}
 
@@ -112,7 +151,7 @@ def from_spec(spec: str | JSON | Strategy, **options: Any) -> Strategy:
         )
     kind = registry.resolve("strategies", spec["name"])
     given = {**spec.get("options", {}), **options}
-    known = {f.name for f in dataclasses.fields(kind)}
+    known = {declared.name for declared in fields(kind)}
     if not set(given) <= known:
         raise InvalidInputError(
             f"strategy {spec['name']!r} has no option {', '.join(sorted(set(given) - known))}; "
@@ -151,11 +190,6 @@ def _check_type(where: str, value: object, hint: object) -> None:
 # Engineering choice: first number of the keys of streams, which separates them from the keys of
 # asks; these have one number (https://numpy.org/doc/stable/reference/random/parallel.html).
 _STREAM = 0xB0
-
-
-def ask_generator(seed: int, number: int) -> np.random.Generator:
-    """Return the generator of ask ``number`` of a study with this ``seed``."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
 
 
 def stream_generator(seed: int, *key: int) -> np.random.Generator:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
+from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS, to_unit
-from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
-from bo_invert.models.optim.initial_design import (
-    initial_design,
-    initial_design_size,
-    needs_initial_design,
-)
-from bo_invert.models.prediction_intervals import predict_intervals
 from bo_invert.objectives import ProblemStatement, Target
 from bo_invert.search_domain import Domain
-from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
-from bo_invert.types import JSON, Array, Query, Trial
+from bo_invert.strategies.base import Proposal, Request, draw_seed, option
+from bo_invert.strategies.surrogate_strategy import SurrogateStrategy
+from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
@@ -32,11 +27,10 @@ if TYPE_CHECKING:
 # Engineering choice: points of a batch that are chosen sequentially, each pending for the next.
 # The time grows with their number; further points maximise posterior samples (Thompson sampling).
 _SEQUENTIAL = 8
-ACQUISITIONS = ("ei", "ucb_pe")
 
 
 @dataclass(frozen=True)
-class GP(Strategy):
+class GP(SurrogateStrategy):
     """Bayesian optimization with a dimension-scaled Gaussian process and log expected improvement.
 
     The initial design is a Sobol sequence in a box and draws from the latent prior in a latent.
@@ -85,52 +79,27 @@ class GP(Strategy):
 
     name = "gp"
     noisy: bool = False
-    initial: int | None = None
-    samples: int = 128
-    kernel: str = "auto"
+    initial: int | None = option(None, ge=1)
+    samples: int = option(128, ge=1)
+    kernel: str = option("auto", among=KERNELS)
     warp: bool = True
-    acquisition: str = "ei"
+    acquisition: str = option("ei", among=("ei", "ucb_pe"))
     device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.kernel not in KERNELS:
-            raise InvalidInputError(
-                f"strategy 'gp': kernel must be one of {', '.join(map(repr, KERNELS))}, "
-                f"got {self.kernel!r}"
-            )
-        if self.acquisition not in ACQUISITIONS:
-            names = ", ".join(map(repr, ACQUISITIONS))
-            raise InvalidInputError(
-                f"strategy 'gp': acquisition must be one of {names}, got {self.acquisition!r}"
-            )
-        if self.samples < 1 or (self.initial is not None and self.initial < 1):
-            raise InvalidInputError(
-                f"strategy 'gp': samples and initial must be at least 1, got {self}"
-            )
 
     def check(self, statement: ProblemStatement) -> None:
         objective = statement.objective
-        constrained = {constraint.index for constraint in statement.constraints}
-        plain = (
-            not isinstance(objective, Target)
-            and getattr(objective, "index", None) not in constrained
-        )
+        plain = not isinstance(objective, Target) and getattr(objective, "index", None) not in {
+            constraint.index for constraint in statement.constraints
+        }
         # The outputs of a Composite decide later whether it is plus or minus one of them.
         if self.acquisition == "ucb_pe" and not plain:
             raise _no_confidence_bound(statement)
 
-    def ask(
-        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
-    ) -> Proposal:
-        history, domain = History(trials), statement.domain
-        size = initial_design_size(domain.dim, request.budget, self.initial)
-        if needs_initial_design(history, size):
-            return Proposal(initial_design(self.name, domain, history, request), request.memo)
-        with one_thread():
-            return self._propose(statement, history, request)
-
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
-        from bo_invert.models.acquisition.feasibility import feasibility_and_plausibility
+        from bo_invert.models.acquisition.feasibility import (
+            feasibility_and_plausibility,
+            with_feasibility,
+        )
         from bo_invert.models.fitted_model import fit_model
 
         domain, memo = statement.domain, request.memo or {}
@@ -147,7 +116,10 @@ class GP(Strategy):
         duplicates = (
             DuplicateFilter(domain) if self.noisy else duplicate_filter(statement, history, subset)
         )
-        context = _AskContext(domain, history, model, feasibility, duplicates, request.rng())
+        context = _AskContext(
+            domain, history, model, partial(with_feasibility, log_feasible=feasibility), duplicates,
+            history.points[history.order[:5]], request.rng(),
+        )  # fmt: skip
         note: dict[str, JSON] = {"outputs": model.surrogate.memo, "permission": labels}
         if self.acquisition == "ucb_pe":
             # The posterior of the loss is Gaussian only if it is plus or minus a modelled output.
@@ -162,32 +134,23 @@ class GP(Strategy):
             # submodular (Wilson et al. 2018).
             points = self._choose_sequentially(context, min(request.count, _SEQUENTIAL))
             points = _add_thompson_points(context, points, request.count)
-        intervals = predict_intervals(
-            model.surrogate, model.outputs, statement, history.trials, to_unit(domain, points)
-        )
-        queries = (
-            Query(x, origin=self.name, meta=meta) for x, meta in zip(points, intervals, strict=True)
-        )
-        return Proposal(tuple(queries), note)
+        return Proposal(self._queries(statement, history, model, points), note)
 
     def _choose_sequentially(
         self, context: _AskContext, count: int, explore: bool = False
     ) -> Array:
         """Choose points ``(count, d)`` one by one, those before pending for the next."""
-        from bo_invert.models.acquisition.feasibility import with_feasibility
         from bo_invert.models.optim.optimize_acquisition import optimize_acquisition
 
         domain, history = context.domain, context.history
         points, ends = np.empty((0, domain.dim)), None
         while len(points) < count:
             pending = to_unit(domain, np.concatenate([history.pending_points, points]))
-            score = with_feasibility(
-                self._score(context, pending, explore or len(points) > 0), context.feasibility
-            )
+            score = self._score(context, pending, explore or len(points) > 0)
             # The score changes little between the points of a batch. The ends of the first
             # optimization start the later ones, which then need fewer steps.
             point, ends = optimize_acquisition(
-                score,
+                context.constrain(score),
                 domain,
                 context.incumbents,
                 np.concatenate([history.all_points, points]),
@@ -214,21 +177,18 @@ class _AskContext:
     domain: Domain
     history: History
     model: FittedModel
-    feasibility: Score | None
+    constrain: Callable[[Score], Score]
+    """Function that adds the log probability of feasibility to a score."""
     duplicates: DuplicateFilter
+    incumbents: Array
+    """The five best observed points, best first, shape ``(k, d)``."""
     rng: np.random.Generator
-
-    @property
-    def incumbents(self) -> Array:
-        """The five best observed points, best first, shape ``(k, d)``."""
-        return self.history.points[self.history.order[:5]]
 
 
 def _add_thompson_points(context: _AskContext, points: Array, count: int) -> Array:
     """Extend points ``(p, d)`` to ``(count, d)`` by the minimisers of posterior samples."""
     if len(points) == count:
         return points
-    from bo_invert.models.acquisition.feasibility import with_feasibility
     from bo_invert.models.optim.local_search import TrustRegion
     from bo_invert.models.optim.optimize_acquisition import raw_candidates
 
@@ -238,8 +198,7 @@ def _add_thompson_points(context: _AskContext, points: Array, count: int) -> Arr
     sides = np.full(domain.dim, 2.0)
     everywhere = TrustRegion(domain, to_unit(domain, context.incumbents[0]), sides)
     candidates = raw_candidates(domain, context.incumbents, rng)
-    scores = with_feasibility(scores, context.feasibility)
-    for ranked in everywhere.rank(scores, candidates, refined=1):
+    for ranked in everywhere.rank(context.constrain(scores), candidates, refined=1):
         known = np.concatenate([context.history.all_points, points])
         points = np.concatenate([points, context.duplicates.select_new(ranked, known, 1)])
     return points

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.objectives import ProblemStatement
-from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, option
 from bo_invert.strategies.requirements import require_gradients
 from bo_invert.types import Array, Descent, Query, Trial
 
@@ -38,32 +37,14 @@ class Gradient(Strategy):
         from_best: also start from observations of the user and of other strategies.
     """
 
-    optimizer: str = "adam"
-    starts: int | None = None
-    steps: int | None = None
-    learning_rate: float | None = None
-    screen: float = 0.1
+    optimizer: str = option("adam", among=("adam", "lbfgs"))
+    starts: int | None = option(None, ge=1)
+    steps: int | None = option(None, ge=1)
+    learning_rate: float | None = option(None, gt=0)
+    screen: float = option(0.1, ge=0, lt=1)
     from_best: bool = True
 
     name = "gradient"
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in ("adam", "lbfgs"):
-            raise InvalidInputError(
-                f"gradient: optimizer must be 'adam' or 'lbfgs', got {self.optimizer!r}"
-            )
-        if (self.starts is not None and self.starts < 1) or (
-            self.steps is not None and self.steps < 1
-        ):
-            raise InvalidInputError(
-                f"gradient: starts and steps must be at least 1, got {self.starts} and {self.steps}"
-            )
-        if not 0.0 <= self.screen < 1.0:
-            raise InvalidInputError(f"gradient: screen must be in [0, 1), got {self.screen}")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise InvalidInputError(
-                f"gradient: learning_rate must be positive, got {self.learning_rate}"
-            )
 
     def check(self, statement: ProblemStatement) -> None:
         require_gradients(self.name, statement)

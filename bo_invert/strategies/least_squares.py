@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.least_squares.gauss_newton import GaussNewtonSettings, GaussNewtonStart
@@ -16,7 +15,7 @@ from bo_invert.models.least_squares.residual_gp import fit_residual_model, sums_
 from bo_invert.models.least_squares.residual_minima import ResidualSearch
 from bo_invert.models.least_squares.target_reached import rounding_loss, target_reached
 from bo_invert.objectives import ProblemStatement, Target
-from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.strategies.base import Proposal, Request, Strategy, option
 from bo_invert.strategies.replay import key, replay
 from bo_invert.strategies.requirements import require_residuals
 from bo_invert.types import JSON, Array, Query, Trial
@@ -63,27 +62,14 @@ class LeastSquares(Strategy):
         xtol: a start ends at a step shorter than this share of the norm of the point.
     """
 
-    method: str = "dogbox"
-    secant: float = 0.7
-    initial: int = 4
-    design: int | None = None
-    diff_step: float = 1e-4
+    method: str = option("dogbox", among=("dogbox", "trf"))
+    secant: float = option(0.7, ge=0, lt=1)
+    initial: int = option(4, ge=1)
+    design: int | None = option(None, ge=2)
+    diff_step: float = option(1e-4, gt=0, lt=0.5)
     ftol: float = 1e-3
     xtol: float = 1e-8
     name = "least_squares"
-
-    def __post_init__(self) -> None:
-        if self.method not in ("dogbox", "trf"):
-            raise InvalidInputError(
-                f"least_squares: method must be 'dogbox' or 'trf', got {self.method!r}"
-            )
-        if not (0 <= self.secant < 1 and self.initial >= 1 and 0 < self.diff_step < 0.5):
-            raise InvalidInputError(
-                "least_squares: secant must be in [0, 1), initial at least 1 and diff_step in "
-                f"(0, 0.5), got {self.secant}, {self.initial}, {self.diff_step}"
-            )
-        if self.design is not None and self.design < 2:
-            raise InvalidInputError(f"least_squares: design must be at least 2, got {self.design}")
 
     def check(self, statement: ProblemStatement) -> None:
         require_residuals(self.name, statement, "'gp' or 'cmaes'")

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.objectives import ProblemStatement
-from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
+from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec, option
 from bo_invert.types import JSON, Array, Descent, Query, Trial
 
 if TYPE_CHECKING:
@@ -54,25 +53,16 @@ class Polish(Strategy):
 
     name = "polish"
     base: Any = "gp"
-    share: float = 0.7
+    share: float = option(0.7, ge=0, le=1)
     calls: int | None = None
-    starts: int = 2
-    steps: int | None = None
-    optimizer: str = "adam"
+    starts: int = option(2, ge=1)
+    steps: int | None = option(None, ge=1)
+    optimizer: str = option("adam", among=("adam", "lbfgs"))
     learning_rate: float | None = None
-    radius: float = 0.1
+    radius: float = option(0.1, gt=0, le=1)
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.share <= 1.0 or self.starts < 1 or not 0.0 < self.radius <= 1.0:
-            raise InvalidInputError(
-                "strategy 'polish': share must be in [0, 1], starts at least 1, radius in (0, 1], "
-                f"got {self}"
-            )
-        if self.optimizer not in ("adam", "lbfgs") or (self.steps is not None and self.steps < 1):
-            raise InvalidInputError(
-                "strategy 'polish': optimizer must be 'adam' or 'lbfgs', steps at least 1, "
-                f"got {self}"
-            )
+        super().__post_init__()
         from_spec(self.base)
 
     def check(self, statement: ProblemStatement) -> None:

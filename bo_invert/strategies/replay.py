@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -33,11 +34,7 @@ _IDLE_RUNS = 3
 
 
 class _Missing(Exception):
-    """Interruption of an optimiser at points without answers."""
-
-    def __init__(self, points: list[Array]) -> None:
-        super().__init__(f"{len(points)} points have no answer yet")
-        self.points = points
+    """Interruption of an optimiser; the arguments are the points without answers."""
 
 
 def key(point: Array) -> bytes:
@@ -63,13 +60,13 @@ def replay(
         missing = {key(point): point for point in points if key(point) not in answers}
         if missing:
             # A deterministic optimiser requests the same points when it runs again.
-            raise _Missing(list(missing.values()))
+            raise _Missing(*missing.values())
         return [answers[key(point)] for point in points]
 
     try:
         run(evaluate)
     except _Missing as stop:
-        return stop.points
+        return list(stop.args)
     return []
 
 
@@ -94,11 +91,7 @@ def start_trial(trials: Sequence[Trial], origin: str, run: int) -> Trial | None:
 
 def penalised(trials: Sequence[Trial]) -> dict[bytes, float]:
     """Return one finite loss per point that is not pending, by ``key``; the first of repeats."""
-    known: dict[bytes, float] = {}
-    for trial in trials:
-        if not trial.state.open:
-            known.setdefault(key(trial.point), _penalised(trial))
-    return known
+    return {key(t.point): _penalised(t) for t in reversed(trials) if not t.state.open}
 
 
 def _penalised(trial: Trial) -> float:
@@ -136,7 +129,8 @@ def next_queries(
     number = idle = 0
     while idle < _IDLE_RUNS:
         given = start_trial(trials, origin, number)
-        missing = replay(_bind(run, number, None if given is None else given.point), answers)
+        start = None if given is None else given.point
+        missing = replay(partial(run, number, start), answers)
         if missing:
             meta = {"start": number, "from": None if given is None else given.number}
             fresh = [point for point in missing if key(point) not in pending]
@@ -145,12 +139,6 @@ def next_queries(
         idle = 0 if number in begun else idle + 1
         number += 1
     return ()
-
-
-def _bind(
-    run: Callable[[int, Array | None, Evaluate[Answer]], object], number: int, start: Array | None
-) -> Callable[[Evaluate[Answer]], object]:
-    return lambda evaluate: run(number, start, evaluate)
 
 
 class ReplayCache(Generic[Optimizer]):
@@ -166,11 +154,6 @@ class ReplayCache(Generic[Optimizer]):
         self._entries: OrderedDict[object, Optimizer] = OrderedDict()
         self._lock = threading.Lock()
         self._size = size
-
-    def clear(self) -> None:
-        """Remove all entries."""
-        with self._lock:
-            self._entries.clear()
 
     def take(self, study: object) -> Optimizer | None:
         """Remove and return the optimiser of a study; None if there is none."""

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
-from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.linear.sphere import minimise_distance, minimise_linear
 from bo_invert.models.linear.spherical_gp import SphericalLinearGP, fit_spherical_gp
-from bo_invert.models.optim.initial_design import (
-    initial_design,
-    initial_design_size,
-    needs_initial_design,
-)
 from bo_invert.objectives import ProblemStatement, Target
 from bo_invert.search_domain import Domain
-from bo_invert.strategies.base import Proposal, Request, Strategy
-from bo_invert.types import Array, Query, Trial
+from bo_invert.strategies.base import Proposal, Request, option
+from bo_invert.strategies.surrogate_strategy import SurrogateStrategy
+from bo_invert.types import Array, Query
 
 if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
@@ -34,7 +27,7 @@ _REFINING = 0.2
 
 
 @dataclass(frozen=True)
-class Spherical(Strategy):
+class Spherical(SurrogateStrategy):
     """Spherical-linear Gaussian process with exact Thompson samples (Doumont et al. 2026).
 
     The kernel is ``k(z, z') = b0 + b1 P(z).P(z')``, where P projects a point to the unit sphere.
@@ -75,33 +68,9 @@ class Spherical(Strategy):
     """
 
     name = "spherical"
-    chart: str = "auto"
-    exploration: float | None = 0.5
-    initial: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.chart not in ("auto", "directions", "stereographic"):
-            raise InvalidInputError(
-                "strategy 'spherical': chart must be 'auto', 'directions' or 'stereographic', "
-                f"got {self.chart!r}"
-            )
-        if (self.exploration is not None and self.exploration < 0) or (
-            self.initial is not None and self.initial < 1
-        ):
-            raise InvalidInputError(
-                "strategy 'spherical': exploration must be at least 0 and initial at least 1, "
-                f"got {self}"
-            )
-
-    def ask(
-        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
-    ) -> Proposal:
-        history, domain = History(trials), statement.domain
-        size = initial_design_size(domain.dim, request.budget, self.initial)
-        if needs_initial_design(history, size):
-            return Proposal(initial_design(self.name, domain, history, request), request.memo)
-        with one_thread():
-            return self._propose(statement, history, request)
+    chart: str = option("auto", among=("auto", "directions", "stereographic"))
+    exploration: float | None = option(0.5, ge=0)
+    initial: int | None = option(None, ge=1)
 
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
         from bo_invert.models.acquisition.feasibility import feasibility_and_plausibility
@@ -152,13 +121,12 @@ class Spherical(Strategy):
                     starts=4,
                     steps=25,
                 )
-            elif _contains(history.points, point) or _contains(np.array([*others, *points]), point):
+            elif _contains(np.array([*history.points, *others, *points]), point):
                 # With ``exploration=0`` the closed form recurs until new data arrive.
                 point = _draw(domain, feasibility, rng)
             points.append(point)
-        queries = tuple(Query(point, origin=self.name) for point in points)
         note = {"outputs": model.memo, "permission": labels, "labels": linear_labels}
-        return Proposal(queries, note)
+        return Proposal(tuple(Query(point, origin=self.name) for point in points), note)
 
     def _shorten(self, weights: Array, mean: Array, share: float = 1.0) -> Array:
         """Cut the deviations of sampled weights ``(k, D + 1)`` from their mean.
@@ -225,39 +193,32 @@ def _sign(outputs: ModelledOutputs) -> float:
 
 def _minimum(one: Score | None, other: Score | None) -> Score | None:
     """Return the pointwise minimum of two scores; None stands for no limit."""
-    import torch
-
     if one is None or other is None:
         return one or other
-    return lambda inputs: torch.minimum(one(inputs), other(inputs))
+    return lambda inputs: one(inputs).minimum(other(inputs))
 
 
 def _probably_feasible(point: Array, domain: Domain, feasibility: Score | None) -> bool:
     """Return True if the probability of outputs at a point ``(d,)`` exceeds 0.5."""
-    if feasibility is None:
-        return True
-    return float(_evaluate(feasibility, domain, point[None])[0]) > math.log(0.5)
+    return feasibility is None or float(_evaluate(feasibility, domain, point[None])[0]) > math.log(
+        0.5
+    )
 
 
 def _draw(domain: Domain, feasibility: Score | None, rng: np.random.Generator) -> Array:
     """Draw a point ``(d,)`` of the reference measure, the most feasible one of 256."""
     points = domain.sample(rng, 1 if feasibility is None else 256)
     best = 0 if feasibility is None else _evaluate(feasibility, domain, points).argmax()
-    point: Array = points[best]
-    return point
+    return np.asarray(points[best])
 
 
 def _evaluate(score: Score, domain: Domain, points: Array) -> Array:
     import torch
 
     with torch.no_grad():
-        values: Array = score(torch.tensor(to_unit(domain, points))).numpy()
-    return values
+        return np.asarray(score(torch.tensor(to_unit(domain, points))).numpy())
 
 
 def _contains(known: Array, point: Array) -> bool:
     """Return True if a point ``(d,)`` is one of the known points ``(n, d)``."""
-    if not len(known):
-        return False
-    near = known[np.abs(known[:, 0] - point[0]) < 1e-9]  # few rows pass the first coordinate
-    return bool((np.abs(near - point) < 1e-9).all(axis=1).any())
+    return bool((np.abs(known - point) < 1e-9).all(axis=1).any())

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.objectives import ProblemStatement
-from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
+from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec, option
 from bo_invert.types import Trial
 
 
@@ -29,16 +28,11 @@ class Then(Strategy):
     name = "then"
     first: Any = "sobol"
     second: Any = "gp"
-    share: float = 0.7
-    calls: int | None = None
+    share: float = option(0.7, ge=0, le=1)
+    calls: int | None = option(None, ge=0)
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.share <= 1.0:
-            raise InvalidInputError(f"strategy 'then': share must be in [0, 1], got {self.share}")
-        if self.calls is not None and self.calls < 0:
-            raise InvalidInputError(
-                f"strategy 'then': calls must be at least 0 or None, got {self.calls}"
-            )
+        super().__post_init__()
         for child in (self.first, self.second):
             from_spec(child)
 

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS, to_unit
-from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter, plateau_width
-from bo_invert.models.optim.initial_design import (
-    initial_design,
-    initial_design_size,
-    needs_initial_design,
-)
+from bo_invert.models.optim.initial_design import initial_design, initial_design_size
 from bo_invert.models.optim.trust_region import MAX_LENGTH, MIN_LENGTH, TrustRegionState
-from bo_invert.models.prediction_intervals import predict_intervals
 from bo_invert.objectives import ProblemStatement
 from bo_invert.search_domain import Domain
-from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
-from bo_invert.types import JSON, Array, Query, Trial
+from bo_invert.strategies.base import Proposal, Request, draw_seed, option
+from bo_invert.strategies.surrogate_strategy import SurrogateStrategy
+from bo_invert.types import JSON, Array, Query
 
 if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
@@ -34,11 +29,10 @@ if TYPE_CHECKING:
 
 # Number of candidate points per Thompson sample, as in Eriksson et al. 2019 (2,000 to 5,000).
 _CANDIDATES = 2000
-ACQUISITIONS = ("thompson", "ei")
 
 
 @dataclass(frozen=True)
-class Turbo(Strategy):
+class Turbo(SurrogateStrategy):
     """Trust-region Bayesian optimization, TuRBO-1 (Eriksson et al. 2019).
 
     A GP is fitted to the observations nearest to the incumbent. Candidates lie in a box around
@@ -72,41 +66,19 @@ class Turbo(Strategy):
     """
 
     name = "turbo"
-    acquisition: str = "thompson"
+    acquisition: str = option("thompson", among=("thompson", "ei"))
     noisy: bool = False
-    initial: int | None = None
-    successes: int = 3
-    local: int = 400
-    length: float = 0.8
-    kernel: str = "auto"
+    initial: int | None = option(None, ge=1)
+    successes: int = option(3, ge=1)
+    local: int = option(400, ge=2)
+    length: float = option(0.8, gt=MIN_LENGTH, le=MAX_LENGTH)
+    kernel: str = option("auto", among=KERNELS)
     warp: bool = True
     device: str = "cpu"
 
-    def __post_init__(self) -> None:
-        if self.acquisition not in ACQUISITIONS or self.kernel not in KERNELS:
-            raise InvalidInputError(
-                "strategy 'turbo': acquisition must be one of "
-                f"{', '.join(map(repr, ACQUISITIONS))} and kernel one of "
-                f"{', '.join(map(repr, KERNELS))}, got {self.acquisition!r} and {self.kernel!r}"
-            )
-        if not MIN_LENGTH < self.length <= MAX_LENGTH:
-            raise InvalidInputError(
-                f"strategy 'turbo': length must be in ({MIN_LENGTH}, {MAX_LENGTH}], "
-                f"got {self.length}"
-            )
-        if min(self.successes, 1 if self.initial is None else self.initial) < 1 or self.local < 2:
-            raise InvalidInputError(
-                "strategy 'turbo': initial and successes must be at least 1 and local at least 2, "
-                f"got {self}"
-            )
-
-    def ask(
-        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
-    ) -> Proposal:
-        history, domain = History(trials), statement.domain
+    def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
+        domain = statement.domain
         size = initial_design_size(domain.dim, request.budget, self.initial)
-        if needs_initial_design(history, size):
-            return self._design(statement, history, request, 0, ())
         # The state is a function of the log, so an interrupted study continues identically.
         state = TrustRegionState(history, domain, self.name, self.successes, self.length)
         if state.length < max(MIN_LENGTH, self._plateau(history, domain)):
@@ -114,9 +86,9 @@ class Turbo(Strategy):
             rest = math.inf if request.budget is None else request.budget - history.committed
             state.restart(state.number + 1, with_design=rest >= 3 * size)
         if state.with_design and state.design_points < size:
-            return self._design(statement, history, request, state.number, state.abandoned)
-        with one_thread():
-            return self._propose(statement, history, request, state)
+            queries = self._design(statement, history, request, state.number, state.abandoned)
+            return Proposal(queries, request.memo)
+        return self._search(statement, history, request, state)
 
     def _plateau(self, history: History, domain: Domain) -> float:
         """Estimate the width of the plateaus of the function; 0 without plateaus."""
@@ -129,9 +101,9 @@ class Turbo(Strategy):
         statement: ProblemStatement,
         history: History,
         request: Request,
-        region: int,
-        abandoned: Sequence[Array],
-    ) -> Proposal:
+        region: int = 0,
+        abandoned: Sequence[Array] = (),
+    ) -> tuple[Query, ...]:
         """Propose the initial design of a trust region, away from abandoned centres."""
         domain = statement.domain
         # Widths of plateaus differ between regions, so only equal designs count as duplicates.
@@ -140,7 +112,7 @@ class Turbo(Strategy):
             if self.noisy
             else duplicate_filter(statement, history, max_distance=0.0)
         )
-        queries = initial_design(
+        return initial_design(
             self.name,
             domain,
             history,
@@ -150,16 +122,18 @@ class Turbo(Strategy):
             spare=request.count + 64,
             duplicates=duplicates,
         )
-        return Proposal(queries, request.memo)
 
-    def _propose(
+    def _search(
         self,
         statement: ProblemStatement,
         history: History,
         request: Request,
         state: TrustRegionState,
     ) -> Proposal:
-        from bo_invert.models.acquisition.feasibility import feasibility_and_plausibility
+        from bo_invert.models.acquisition.feasibility import (
+            feasibility_and_plausibility,
+            with_feasibility,
+        )
         from bo_invert.models.optim.local_search import TrustRegion, trust_region_sides
 
         domain, memo, rng = statement.domain, request.memo or {}, request.rng()
@@ -175,7 +149,8 @@ class Turbo(Strategy):
         )
         # Noise favours the luckiest observation, so the posterior mean chooses the centre.
         if self.noisy:
-            centre = _best_predicted(model, near, state.eligible)
+            scores = np.where(state.eligible[near], model.predicted_scores(), -np.inf)
+            centre = int(near[int(scores.argmax())])
         # The geometric mean of l_i / (prod_j l_j)^(1/d) is 1, so the box has the volume L^d.
         sides = trust_region_sides(domain, state.length, model.surrogate.gp.log_lengthscales)
         region = TrustRegion(domain, inputs[centre], sides)
@@ -184,26 +159,17 @@ class Turbo(Strategy):
             if self.noisy
             else duplicate_filter(statement, history, near, max_distance=state.length / 4.0)
         )
-        context = _AskContext(region, model, feasibility, history.pending_points, rng)
+        constrain = partial(with_feasibility, log_feasible=feasibility)
+        context = _AskContext(region, model, constrain, history.pending_points, rng)
         points: list[Array] = []
         for ranked in self._rank_candidates(context, points, request.count):
             # A small region may hold no new design; uniform points come after its candidates.
             if not domain.continuous or duplicates.identify is not None:
                 ranked = np.concatenate([ranked, domain.uniform(rng, 256)])
             points.append(duplicates.select_new(ranked, [*history.all_points, *points], 1)[0])
-        intervals = predict_intervals(
-            model.surrogate,
-            model.outputs,
-            statement,
-            history.trials,
-            to_unit(domain, np.array(points)),
-        )
-        queries = (
-            Query(x, origin=self.name, meta={"region": state.number, **meta})
-            for x, meta in zip(points, intervals, strict=True)
-        )
         note = {"region": state.number, "outputs": model.surrogate.memo, "permission": labels}
-        return Proposal(tuple(queries), note)
+        queries = self._queries(statement, history, model, np.array(points), region=state.number)
+        return Proposal(queries, note)
 
     def _fit(
         self,
@@ -229,12 +195,9 @@ class Turbo(Strategy):
         self, context: _AskContext, points: Sequence[Array], count: int
     ) -> Iterator[Array]:
         """Yield candidates, best first, for each query; ``points`` grows by those chosen."""
-        from bo_invert.models.acquisition.feasibility import with_feasibility
-
         region, model, rng = context.region, context.model, context.rng
         if self.acquisition == "thompson":
-            samples = model.thompson_scores(count, draw_seed(rng))
-            scores = with_feasibility(samples, context.feasibility)
+            scores = context.constrain(model.thompson_scores(count, draw_seed(rng)))
             yield from region.rank(scores, region.sample(rng, _CANDIDATES), refined=2)
             return
         for _ in range(count):
@@ -243,7 +206,7 @@ class Turbo(Strategy):
             score = model.log_expected_improvement(
                 to_unit(region.domain, pending), seed=draw_seed(rng)
             )
-            scores = with_feasibility(_row(score), context.feasibility)
+            scores = context.constrain(_row(score))
             yield region.rank(scores, region.sample(rng, _CANDIDATES // 4), refined=4)[0]
 
 
@@ -253,14 +216,10 @@ class _AskContext:
 
     region: TrustRegion
     model: FittedModel
-    feasibility: Score | None
+    constrain: Callable[[Scores], Scores]
+    """Function that adds the log probability of feasibility to scores."""
     pending: Array
     rng: np.random.Generator
-
-
-def _best_predicted(model: FittedModel, near: NDArray[np.intp], eligible: NDArray[np.bool_]) -> int:
-    """Return the position of the eligible observation with the best posterior mean."""
-    return int(near[int(np.where(eligible[near], model.predicted_scores(), -np.inf).argmax())])
 
 
 def _row(score: Score) -> Scores:

@@ -19,7 +19,7 @@ from bo_invert.report.statistics import (
 )
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.strategies.base import Proposal, Strategy
-from bo_invert.strategies.random import Random
+from bo_invert.strategies.sampling import Random
 
 
 def bowl(x):

@@ -17,7 +17,7 @@ PROCESSES, EACH = 3, 25
 WORKER = """
 import sys
 import bo_invert as bi
-import bo_invert.storage.sql, bo_invert.strategies.random
+import bo_invert.storage.sql, bo_invert.strategies.sampling
 
 url, each = sys.argv[1], int(sys.argv[2])
 problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), None, bi.Minimize())

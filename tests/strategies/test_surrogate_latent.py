@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 import bo_invert as bi
-from bo_invert.strategies.prior import Prior
+from bo_invert.strategies.sampling import Prior
 from bo_invert.strategies.surrogate_latent import coordinates, mixtures, weights
 from bo_invert.types import Array
 

@@ -11,18 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
+from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.objectives import ProblemStatement
 from bo_invert.parameters import Choice
 from bo_invert.search_domain import Domain
-from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, option
 from bo_invert.strategies.library_warnings import quiet
 from bo_invert.types import Query, Trial
 
 if TYPE_CHECKING:
     from ax.generation_strategy.generation_strategy import GenerationStrategy
 
-_METHODS = ("fast", "quality", "random_search")
 # Largest number of values of a choice in Ax, in values per parameter: more than 1,000 raise an
 # error in Ax (https://ax.dev).
 _MAX_VALUES = 1000
@@ -70,20 +69,9 @@ class Ax(Strategy):
     """
 
     name = "ax"
-    method: str = "fast"
-    initialization_budget: int | None = None
+    method: str = option("fast", among=("fast", "quality", "random_search"))
+    initialization_budget: int | None = option(None, ge=2)
     center: bool = True
-
-    def __post_init__(self) -> None:
-        if self.method not in _METHODS:
-            raise InvalidInputError(
-                f"Ax: method must be one of {', '.join(_METHODS)}, got {self.method!r}"
-            )
-        if self.initialization_budget is not None and self.initialization_budget < 2:
-            raise InvalidInputError(
-                "Ax: initialization_budget must be at least 2, or None for the default of Ax, "
-                f"got {self.initialization_budget}"
-            )
 
     def check(self, statement: ProblemStatement) -> None:
         for name, parameter in statement.domain.parameters.items():

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import ProblemStatement
 from bo_invert.parameters import Choice, Float
 from bo_invert.search_domain import Domain
-from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.strategies.base import Proposal, Request, Strategy, option
 from bo_invert.strategies.replay import ReplayCache, start_trial
 from bo_invert.types import Array, Query, Trial
 
@@ -36,15 +35,9 @@ class CMAES(Strategy):
         popsize: population of the first run; default ``4 + 3 ln d``.
     """
 
-    sigma0: float | None = None
-    popsize: int | None = None
+    sigma0: float | None = option(None, gt=0, lt=math.inf)
+    popsize: int | None = option(None, ge=3)
     name = "cmaes"
-
-    def __post_init__(self) -> None:
-        if self.sigma0 is not None and not 0 < self.sigma0 < math.inf:
-            raise InvalidInputError(f"cmaes: sigma0 must be a positive number, got {self.sigma0}")
-        if self.popsize is not None and self.popsize < 3:
-            raise InvalidInputError(f"cmaes: popsize must be at least 3, got {self.popsize}")
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request

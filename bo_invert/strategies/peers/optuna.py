@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.objectives import ProblemStatement
 from bo_invert.parameters import Choice, Int
 from bo_invert.search_domain import Domain
-from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, option
 from bo_invert.strategies.library_warnings import quiet
 from bo_invert.strategies.requirements import require_package
 from bo_invert.types import Array, Query, State, Trial
@@ -42,11 +41,7 @@ class Optuna(Strategy):
     """
 
     name = "optuna"
-    sampler: str = "gp"
-
-    def __post_init__(self) -> None:
-        if self.sampler not in _SAMPLERS:
-            raise InvalidInputError(f"optuna: sampler must be 'gp' or 'tpe', got {self.sampler!r}")
+    sampler: str = option("gp", among=_SAMPLERS)
 
     def check(self, statement: ProblemStatement) -> None:
         _import()

@@ -246,7 +246,7 @@ def test_says_nothing_and_leaves_logging_as_it_was(capfd: pytest.CaptureFixture[
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(bi.InvalidInputError, match="method must be one of fast"):
+    with pytest.raises(bi.InvalidInputError, match="method must be one of 'fast'"):
         Ax(method="best")
     with pytest.raises(bi.InvalidInputError, match="at least 2"):
         Ax(initialization_budget=1)

@@ -48,7 +48,7 @@ def answer(queries: Sequence[Query], start: int, losses: Sequence[float]) -> lis
 
 
 def forget() -> None:
-    cmaes._CACHE.clear()
+    cmaes._CACHE._entries.clear()
 
 
 @pytest.mark.parametrize("d", [1, 3])
