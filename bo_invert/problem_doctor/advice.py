@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,13 +12,14 @@ from bo_invert.errors import BoInvertError
 from bo_invert.ledger import Cost
 from bo_invert.objectives import ProblemStatement
 from bo_invert.problem_doctor.call_budget import CallBudget
-from bo_invert.problem_doctor.findings import Finding, advice, seconds
+from bo_invert.problem_doctor.findings import Finding, advice, every, first, seconds
+from bo_invert.problem_doctor.outputs import FAILURES
 from bo_invert.problem_doctor.repeatability import Repeatability
 from bo_invert.problem_doctor.space import SpaceReport
 from bo_invert.problems.problem import Problem
 from bo_invert.strategies.auto import Auto
 from bo_invert.strategies.base import Request
-from bo_invert.types import Array, Outcome, Query, State, Trial
+from bo_invert.types import Outcome, Query, State, Trial
 
 # Duration in seconds of one gradient step. Engineering choice: below it, descents spend less time
 # than a model spends on choosing one point.
@@ -40,159 +40,6 @@ _TIMING_TRIALS = 40
 _SLOW_DECODING, _SLOW_CALL = 0.05, 1.0
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """Facts of one report that the rules read.
-
-    Args:
-        problem: problem under check.
-        space: findings on the space.
-        codes: findings by code.
-        call: mean seconds of one call with decoding.
-        asking: seconds of one model-based ask; None if not measured.
-        noisy: the oracle is noisy.
-        outlook: name of the strategy that ``auto`` would choose, and its reason.
-    """
-
-    problem: Problem
-    space: SpaceReport
-    codes: Mapping[str, Finding]
-    call: float
-    asking: float | None
-    noisy: bool
-    outlook: Callable[[], tuple[str, str]]
-
-    @property
-    def asking_text(self) -> str:
-        return "" if self.asking is None else f"; one model-based ask takes {seconds(self.asking)}"
-
-    @property
-    def gradient_seconds(self) -> float:
-        """Seconds of a value with its correct, exact gradient; infinite without one."""
-        present = self.codes.get("gradient.present")
-        wrong = {"gradient.wrong", "gradient.zero", "gradient.fails"} & set(self.codes)
-        oracle = self.problem.oracle
-        if present is None or wrong or oracle is None or not oracle.exact_forward:
-            return math.inf
-        return float(present.numbers["seconds"])
-
-    @property
-    def failure_share(self) -> float:
-        """Share of calls without outputs."""
-        codes = ("oracle.fails", "oracle.not_finite", "oracle.infeasible")
-        found = [self.codes[code] for code in codes if code in self.codes]
-        return sum(one.numbers["count"] for one in found) / found[0].numbers["of"] if found else 0.0
-
-
-def _enumerate(facts: _Measured) -> Finding | None:
-    designs, total = facts.space.designs, facts.space.designs * facts.call
-    if designs > _ENUMERABLE or total > _ENUMERATION_SECONDS:
-        return None
-    text = f"Evaluate all {designs:,.0f} designs, in {seconds(total)}; no strategy is needed"
-    return advice("advice.enumerate", text, designs=designs, seconds=total)
-
-
-def _gradient(facts: _Measured) -> Finding | None:
-    step = facts.gradient_seconds
-    if facts.noisy or step > _FAST_GRADIENT:
-        return None
-    total = _LONG_RUN * step
-    return advice(
-        "advice.gradient",
-        f'Use gradient descent, strategy="gradient": a value with its gradient takes '
-        f"{seconds(step)}, so {_LONG_RUN:,} steps take {seconds(total)}{facts.asking_text}",
-        step=step,
-        steps=_LONG_RUN,
-        seconds=total,
-        asking=facts.asking,
-    )
-
-
-def _cmaes(facts: _Measured) -> Finding | None:
-    total = _LONG_RUN * facts.call
-    if facts.noisy or total > _CHEAP_RUN:
-        return None
-    screening = "prior" if facts.problem.space.domain.continuous else "random"
-    return advice(
-        "advice.cmaes",
-        f'Calls are cheap: use strategy="cmaes", or screening with "{screening}". '
-        f"{_LONG_RUN:,} calls take {seconds(total)} in the oracle{facts.asking_text}",
-        call=facts.call,
-        seconds=total,
-        asking=facts.asking,
-    )
-
-
-def _auto(facts: _Measured) -> Finding:
-    name, why = facts.outlook()
-    return advice(
-        "advice.auto",
-        f'Use strategy="auto"{", noisy=True" if facts.noisy else ""}: a call takes '
-        f"{seconds(facts.call)}, so {_TYPICAL_BUDGET} calls take "
-        f"{seconds(_TYPICAL_BUDGET * facts.call)}{facts.asking_text}; it would choose {why}",
-        call=facts.call,
-        would_choose=name,
-        asking=facts.asking,
-    )
-
-
-def _failures(facts: _Measured) -> Finding | None:
-    share = facts.failure_share
-    if share < _FAILURE_SHARE:
-        return None
-    return advice(
-        "advice.failures",
-        f"{share:.0%} of calls give no outputs: raise bi.InfeasibleError for designs that can "
-        f"never "
-        "be evaluated, and the study learns to avoid them",
-        share=share,
-    )
-
-
-def _decoder(facts: _Measured) -> Finding | None:
-    decoding, oracle = facts.space.seconds, facts.call - facts.space.seconds
-    if decoding <= max(_SLOW_DECODING, oracle):
-        return None
-    return advice(
-        "advice.decoder",
-        f"Decoding takes {seconds(decoding)}, the oracle {seconds(max(oracle, 0.0))}: "
-        "speed up the decoder first (GPU, batch)",
-        decoding=decoding,
-        oracle=oracle,
-    )
-
-
-def _latent(facts: _Measured) -> Finding | None:
-    if "space.many_parameters" not in facts.codes:
-        return None
-    dim = facts.problem.space.domain.dim
-    return advice(
-        "advice.latent",
-        f"{dim} free coordinates are many for a few hundred calls: train a generator on such "
-        f"designs "
-        "and search its latent space, bi.Latent(decoder, dim=...)",
-        d=dim,
-    )
-
-
-def _storage(facts: _Measured) -> Finding | None:
-    if facts.call <= _SLOW_CALL:
-        return None
-    return advice(
-        "advice.keep",
-        f"A call takes {seconds(facts.call)}: record every outcome with "
-        f'storage="sqlite:///runs.db"; '
-        "the same command resumes after an interruption",
-        call=facts.call,
-    )
-
-
-_METHODS = (_enumerate, _gradient, _cmaes, _auto)
-"""Rules for the method; the first that applies wins."""
-_FURTHER = (_failures, _decoder, _latent, _storage)
-"""Rules that apply besides."""
-
-
 def advise(
     problem: Problem,
     meter: CallBudget,
@@ -206,23 +53,116 @@ def advise(
     call = float(np.mean([one.seconds for one in draws[1:] or draws])) + space.seconds
     noisy = repeated.sigma is not None
     timed = call < 2.0 and space.designs > _ENUMERABLE
-    facts = _Measured(
-        problem,
-        space,
-        {one.code: one for one in found},
-        call,
-        _seconds_to_ask(problem, meter) if timed else None,
-        noisy,
-        lambda: _outlook(problem.statement, meter, noisy),
+    asking = _seconds_to_ask(problem, meter) if timed else None
+    ask_text = "" if asking is None else f"; one model-based ask takes {seconds(asking)}"
+    codes = {one.code: one for one in found}
+    enumeration, long_run = space.designs * call, _LONG_RUN * call
+    step = _gradient_seconds(problem, codes)
+    domain = problem.space.domain
+    # Of the methods, the first that applies wins.
+    method = first(
+        (
+            space.designs <= _ENUMERABLE and enumeration <= _ENUMERATION_SECONDS,
+            advice(
+                "advice.enumerate",
+                f"Evaluate all {space.designs:,.0f} designs, in {seconds(enumeration)}; no "
+                "strategy is needed",
+                designs=space.designs,
+                seconds=enumeration,
+            ),
+        ),
+        (
+            not noisy and step <= _FAST_GRADIENT,
+            advice(
+                "advice.gradient",
+                f'Use gradient descent, strategy="gradient": a value with its gradient takes '
+                f"{seconds(step)}, so {_LONG_RUN:,} steps take {seconds(_LONG_RUN * step)}"
+                f"{ask_text}",
+                step=step,
+                steps=_LONG_RUN,
+                seconds=_LONG_RUN * step,
+                asking=asking,
+            ),
+        ),
+        (
+            not noisy and long_run <= _CHEAP_RUN,
+            advice(
+                "advice.cmaes",
+                'Calls are cheap: use strategy="cmaes", or screening with '
+                f'"{"prior" if domain.continuous else "random"}". '
+                f"{_LONG_RUN:,} calls take {seconds(long_run)} in the oracle{ask_text}",
+                call=call,
+                seconds=long_run,
+                asking=asking,
+            ),
+        ),
     )
-    method = next(one for rule in _METHODS if (one := rule(facts)) is not None)
-    return [method, *(one for rule in _FURTHER if (one := rule(facts)) is not None)]
+    if not method:
+        trials = _trials(problem.statement, meter, 0)
+        name, why = Auto(noisy=noisy or None).outlook(problem.statement, trials, _TYPICAL_BUDGET)
+        text = (
+            f'Use strategy="auto"{", noisy=True" if noisy else ""}: a call takes {seconds(call)}, '
+            f"so {_TYPICAL_BUDGET} calls take {seconds(_TYPICAL_BUDGET * call)}{ask_text}; it "
+            f"would choose {why}"
+        )
+        method = [advice("advice.auto", text, call=call, would_choose=name, asking=asking)]
+    failing = _failure_share(codes)
+    oracle = call - space.seconds
+    return method + every(
+        (
+            failing >= _FAILURE_SHARE,
+            advice(
+                "advice.failures",
+                f"{failing:.0%} of calls give no outputs: raise bi.InfeasibleError for designs "
+                "that can never be evaluated, and the study learns to avoid them",
+                share=failing,
+            ),
+        ),
+        (
+            space.seconds > max(_SLOW_DECODING, oracle),
+            advice(
+                "advice.decoder",
+                f"Decoding takes {seconds(space.seconds)}, the oracle {seconds(max(oracle, 0.0))}: "
+                "speed up the decoder first (GPU, batch)",
+                decoding=space.seconds,
+                oracle=oracle,
+            ),
+        ),
+        (
+            "space.many_parameters" in codes,
+            advice(
+                "advice.latent",
+                f"{domain.dim} free coordinates are many for a few hundred calls: train a "
+                "generator on such designs and search its latent space, "
+                "bi.Latent(decoder, dim=...)",
+                d=domain.dim,
+            ),
+        ),
+        (
+            call > _SLOW_CALL,
+            advice(
+                "advice.keep",
+                f"A call takes {seconds(call)}: record every outcome with "
+                'storage="sqlite:///runs.db"; the same command resumes after an interruption',
+                call=call,
+            ),
+        ),
+    )
 
 
-def _outlook(statement: ProblemStatement, meter: CallBudget, noisy: bool) -> tuple[str, str]:
-    """Return the strategy that ``auto`` chooses after the initial design, and its reason."""
-    trials = _trials(statement, meter, 0)
-    return Auto(noisy=noisy or None).outlook(statement, trials, _TYPICAL_BUDGET)
+def _gradient_seconds(problem: Problem, codes: Mapping[str, Finding]) -> float:
+    """Return the seconds of a value with its correct, exact gradient; infinite without one."""
+    wrong = {"gradient.wrong", "gradient.zero", "gradient.fails"} & codes.keys()
+    if "gradient.present" not in codes or wrong:
+        return math.inf
+    exact = problem.oracle is not None and problem.oracle.exact_forward
+    return float(codes["gradient.present"].numbers["seconds"]) if exact else math.inf
+
+
+def _failure_share(codes: Mapping[str, Finding]) -> float:
+    """Return the share of calls without outputs."""
+    found = [codes[code].numbers for code in FAILURES if code in codes]
+    return sum(one["count"] for one in found) / found[0]["of"] if found else 0.0
 
 
 def _seconds_to_ask(problem: Problem, meter: CallBudget) -> float | None:
@@ -243,12 +183,9 @@ def _seconds_to_ask(problem: Problem, meter: CallBudget) -> float | None:
 
 def _trials(statement: ProblemStatement, meter: CallBudget, least: int) -> list[Trial]:
     """Return observations as trials, padded to ``least`` by resampling outcomes."""
-    seen: list[tuple[Array, Outcome]] = [
-        (s.point, s.outcome) for s in meter.of("fresh") if s.y is not None
-    ]
+    seen = [(one.point, one.outcome) for one in meter.answered]
     rng = np.random.default_rng(0)
-    missing = max(0, least - len(seen))
-    extra = statement.domain.sample(rng, missing)
+    extra = statement.domain.sample(rng, max(0, least - len(seen)))
     seen += [(point, seen[int(rng.integers(len(seen)))][1]) for point in extra] if seen else []
     return [
         Trial(

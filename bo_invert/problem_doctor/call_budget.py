@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -83,6 +84,11 @@ class CallBudget:
         """Return the calls of these kinds, in order."""
         return [one for one in self.calls_made if one.kind in kinds]
 
+    @property
+    def answered(self) -> list[Call]:
+        """Draws with outputs, in order."""
+        return [one for one in self.of("fresh") if one.y is not None]
+
     def ask(self, point: Array, kind: str = "fresh", home: Array | None = None) -> Call:
         """Evaluate one design.
 
@@ -104,8 +110,7 @@ class CallBudget:
             BudgetSpent: too few calls are left.
             OracleTimeout: the batch exceeds the timeout.
         """
-        needed = len(points) if len(points) == 1 else 2 * len(points)
-        if self.left < needed:
+        if self.left < (1 if len(points) == 1 else 2 * len(points)):
             raise BudgetSpent
         oracle, outputs = self.problem.oracle, self.problem.outputs
         assert oracle is not None
@@ -115,12 +120,17 @@ class CallBudget:
         began = time.perf_counter()
         answers = self._in_time(lambda: oracle.answers(designs, outputs), points, Cost(1), kind)
         each = (time.perf_counter() - began) / len(points)
-        new = []
-        for point, answer in zip(points, answers, strict=True):
-            result = answer.outputs_or_error
-            outcome = self.problem.outcome(result, Cost(answer.calls, 0, each + decoding))
-            new.append(Call(np.array(point), outcome, each, kind, home))
-        return self._note(new)
+        costs = [Cost(answer.calls, 0, each + decoding) for answer in answers]
+        outcomes = [
+            self.problem.outcome(answer.outputs_or_error, cost)
+            for answer, cost in zip(answers, costs, strict=True)
+        ]
+        return self._note(
+            [
+                Call(np.array(point), outcome, each, kind, home)
+                for point, outcome in zip(points, outcomes, strict=True)
+            ]
+        )
 
     def slope(self, point: Array) -> Call:
         """Evaluate a value and its gradient, two calls.
@@ -149,21 +159,18 @@ class CallBudget:
                 observation per point. Finite differences never are observations.
         """
         found: list[Call] = []
+        costs: list[Cost] = []
         places: dict[bytes, int] = {}
         for one in sorted(self.calls_made, key=lambda one: one.kind == "near"):
             place = places.get((one.point if one.home is None else one.home).tobytes())
             if place is None or (apart and one.kind != "near"):
                 places[one.point.tobytes()] = len(found)
                 found.append(one)
+                costs.append(one.outcome.cost)
             else:
-                cost = found[place].outcome.cost + one.outcome.cost
-                found[place] = replace(
-                    found[place], outcome=replace(found[place].outcome, cost=cost)
-                )
-        points = np.array([one.point for one in found]).reshape(
-            len(found), self.problem.space.domain.dim
-        )
-        return points, [_answer(one.outcome) for one in found], [one.outcome.cost for one in found]
+                costs[place] += one.outcome.cost
+        points = np.array([one.point for one in found]).reshape(-1, self.problem.space.domain.dim)
+        return points, [_answer(one.outcome) for one in found], costs
 
     def _note(self, new: list[Call]) -> list[Call]:
         self.calls_made += new
@@ -174,34 +181,27 @@ class CallBudget:
         """Run ``fn`` in a thread; bill its calls and leave the thread if it exceeds the timeout."""
         if self._timeout is None:
             return fn()
-        found: list[T] = []
-        errors: list[BaseException] = []
+        future: Future[T] = Future()
 
         def call() -> None:
             try:
-                found.append(fn())
+                future.set_result(fn())
             except BaseException as error:
-                errors.append(error)
+                future.set_exception(error)
 
-        thread = threading.Thread(target=call, daemon=True, name="bo-invert-doctor")
-        thread.start()
-        thread.join(self._timeout * len(points))
-        if thread.is_alive():
-            failed = Outcome(
-                State.FAILED, cost=replace(cost, seconds=self._timeout), reason="no answer in time"
-            )
-            self._note([Call(np.array(point), failed, self._timeout, kind) for point in points])
-            raise OracleTimeout
-        if errors:
-            raise errors[0]
-        return found[0]
+        threading.Thread(target=call, daemon=True, name="bo-invert-doctor").start()
+        wait([future], self._timeout * len(points))
+        if future.done():
+            return future.result()
+        failed = Outcome(
+            State.FAILED, cost=replace(cost, seconds=self._timeout), reason="no answer in time"
+        )
+        self._note([Call(np.array(point), failed, self._timeout, kind) for point in points])
+        raise OracleTimeout
 
 
 def _answer(outcome: Outcome) -> Array | EvaluationError:
     if outcome.y is not None:
         return outcome.y
-    return (
-        InfeasibleError(outcome.reason)
-        if outcome.state is State.INFEASIBLE
-        else FailedError(outcome.reason)
-    )
+    error = InfeasibleError if outcome.state is State.INFEASIBLE else FailedError
+    return error(outcome.reason)

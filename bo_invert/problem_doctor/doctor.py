@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
-from typing import TYPE_CHECKING, Never
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,8 +34,6 @@ from bo_invert.problems.provenance import provenance
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from bo_invert.study.study import Study
 
 CALLS = 30
@@ -90,17 +86,26 @@ def doctor(
         raise InvalidInputError(
             f"doctor: study {study.name!r} has another problem: {'; '.join(changes)}"
         )
-    found: list[Finding] = []
-    with _bar(problem, int(calls), progress) as tick:
+    from tqdm.auto import tqdm
+
+    with tqdm(
+        total=int(calls), desc=f"doctor {problem.name}", unit="call",
+        dynamic_ncols=True, disable=not progress,
+    ) as bar:  # fmt: skip
+
+        def tick(made: int) -> None:
+            bar.n = min(made, bar.total)
+            bar.refresh()
+
         meter = CallBudget(problem, int(calls), timeout, tick)
-        checks = _Checks(problem, meter, found, np.random.default_rng(seed))
+        checks = _Checks(problem, meter, np.random.default_rng(seed))
         finished = checks.run()
     if study is not None and meter.calls_made:
         points, answers, costs = meter.observations(apart=checks.state.sigma is not None)
         study.add(points=points, Y=answers, costs=costs)
     return DoctorReport(
         problem.name,
-        tuple(found),
+        tuple(checks.found),
         meter.calls,
         meter.limit,
         meter.seconds,
@@ -113,10 +118,9 @@ def doctor(
 class _Checks:
     """Running checks of one report."""
 
-    def __init__(
-        self, problem: Problem, meter: CallBudget, found: list[Finding], rng: np.random.Generator
-    ) -> None:
-        self.problem, self.meter, self.found, self.rng = problem, meter, found, rng
+    def __init__(self, problem: Problem, meter: CallBudget, rng: np.random.Generator) -> None:
+        self.problem, self.meter, self.rng = problem, meter, rng
+        self.found: list[Finding] = []
         self.state = Repeatability()
         self.judged = 0
 
@@ -124,104 +128,71 @@ class _Checks:
         """Run all checks; return False if they stopped early."""
         try:
             self._all()
-        except ChecksStopped:
+            return True
+        except ChecksStopped as stop:
+            self.found += stop.args
             return False
         except OracleTimeout:
-            self._add(
-                error(
-                    "oracle.hangs",
-                    "a call did not end within "
-                    f"{seconds(self.meter.calls_made[-1].seconds)}; the checks stopped",
-                    "Use bi.Isolated(oracle, timeout=...), which ends such calls at the cost of "
-                    "one attempt",
-                )
+            stopped = error(
+                "oracle.hangs",
+                f"a call did not end within {seconds(self.meter.calls_made[-1].seconds)}; the "
+                "checks stopped",
+                "Use bi.Isolated(oracle, timeout=...), which ends such calls at the cost of one "
+                "attempt",
             )
         except KeyboardInterrupt:
-            self._add(note("doctor.interrupted", "the user interrupted the checks"))
-        else:
-            return True
-        if any(one.y is not None for one in self.meter.of("fresh")):
+            stopped = note("doctor.interrupted", "the user interrupted the checks")
+        self.found.append(stopped)
+        if self.meter.answered:
             self._conclude()
         return False
 
     def _all(self) -> None:
-        space = check_space(self.problem, self.rng)
-        self._add(*space.findings)
+        problem, meter, found = self.problem, self.meter, self.found
+        space = check_space(problem, self.rng)
+        found += space.findings
         if len(space.points) < 2:
             raise ChecksStopped
-        self._add(*check_display(self.problem, self.problem.space.decode(space.points[:4])))
-        if self.problem.oracle is None:
-            self._add(
-                note("oracle.missing", "the problem has no oracle: designs are evaluated elsewhere")
-            )
+        found += check_display(problem, problem.space.decode(space.points[:4]))
+        if problem.oracle is None:
+            missing = "the problem has no oracle: designs are evaluated elsewhere"
+            found.append(note("oracle.missing", missing))
             return
+        few_calls = problem.differentiable and meter.limit < _SMALL_BUDGET
         queue = list(space.points)
-        count = 2 if self.problem.differentiable and self.meter.limit < _SMALL_BUDGET else 3
-        first = first_calls(self.meter, queue, self.found, count)
-        queue = queue[len(self.meter.of("fresh")) :]
-        with _within_budget():
-            check_repeatability(self.meter, self.state)
-        self._gradient()
-        with _within_budget():
-            self._add(*check_batches(self.meter, self.state))
-        reserve = (
-            (2 if self.meter.left > 4 else self.meter.left > 2)
-            if self.state.exact and len(first) > 1
-            else 0
-        )
-        self._draws(queue, reserve)
-        with _within_budget():
-            recheck(self.meter, self.state)
-        self._draws(queue, 0)
-        self._add(*repeatability_findings(self.meter, self.state))
+        first_calls(meter, queue, 2 if few_calls else 3)
+        with suppress(BudgetSpent):
+            check_repeatability(meter, self.state)
+        with suppress(BudgetSpent):
+            most = min(meter.left, max(meter.limit // _GRADIENT_RATIO, 2))
+            found += check_gradient(meter, self.rng, self.state.exact, most)
+        with suppress(BudgetSpent):
+            found += check_batches(meter, self.state)
+        if self.state.exact and len(meter.of("fresh")) > 1:
+            self._draws(queue, reserve=2 if meter.left > 4 else int(meter.left > 2))
+        else:
+            self._draws(queue)
+        with suppress(BudgetSpent):
+            recheck(meter, self.state)
+        self._draws(queue)
+        found += repeatability_findings(meter, self.state)
         self._conclude()
-        findings, self.judged = check_judge(self.problem, space.points)
-        self._add(*findings)
-        if not any(one.severity is Severity.error for one in self.found):
-            self._add(*advise(self.problem, self.meter, space, self.state, self.found))
+        findings, self.judged = check_judge(problem, space.points)
+        found += findings
+        if not any(one.severity is Severity.error for one in found):
+            found += advise(problem, meter, space, self.state, found)
 
-    def _draws(self, queue: list[Array], reserve: int) -> None:
+    def _draws(self, queue: list[Array], reserve: int = 0) -> None:
         while queue and self.meter.left > reserve:
             self.meter.ask(queue.pop(0))
 
-    def _gradient(self) -> None:
-        most = min(self.meter.left, max(self.meter.limit // _GRADIENT_RATIO, 2))
-        if not self.problem.differentiable or most >= 2:
-            with _within_budget():
-                self._add(*check_gradient(self.meter, self.rng, self.state.exact, most))
-
     def _conclude(self) -> None:
         """Add the findings that follow from the observations so far."""
-        seen = [one for one in self.meter.of("fresh") if one.y is not None]
-        self._add(*failures(self.meter), *latency(self.meter))
-        self._add(*check_outputs(self.problem, seen))
-        self._add(
+        seen = self.meter.answered
+        self.found += [
+            *failures(self.meter),
+            *latency(self.meter),
+            *check_outputs(self.problem, seen),
             *check_target(self.problem, seen, self.state),
             *check_constraints(self.problem, seen),
-        )
-
-    def _add(self, *findings: Finding) -> None:
-        self.found += findings
-
-
-@contextmanager
-def _within_budget() -> Iterator[None]:
-    with suppress(BudgetSpent):
-        yield
-
-
-@contextmanager
-def _bar(problem: Problem, calls: int, progress: bool) -> Iterator[Callable[[int], None]]:
-    """Yield a callback that receives the number of calls made."""
-    if not progress:
-        yield lambda made: None
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=calls, desc=f"doctor {problem.name}", unit="call", dynamic_ncols=True) as bar:
-        yield partial(_set, bar)
-
-
-def _set(bar: tqdm[Never], made: int) -> None:
-    bar.n = min(made, bar.total)
-    bar.refresh()
+        ]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from html import escape
+from functools import partial
 from textwrap import fill
+from typing import TypeVar
 
 from bo_invert.problems.provenance import provenance_rows
+from bo_invert.report.templating import render
 from bo_invert.types import JSON, printable
+
+T = TypeVar("T")
 
 
 class Severity(StrEnum):
@@ -42,35 +46,48 @@ class Finding:
     numbers: Mapping[str, JSON] = field(default_factory=dict)
 
     def to_json(self) -> JSON:
-        return {
-            "code": self.code,
-            "severity": str(self.severity),
-            "message": self.message,
-            "remedy": self.remedy,
-            "numbers": dict(self.numbers),
-        }
+        return asdict(self)
 
 
-def _maker(severity: Severity) -> Callable[..., Finding]:
-    """Return a constructor of findings with one severity; keyword arguments become ``numbers``."""
-
-    def make(code: str, message: str, remedy: str = "", **numbers: JSON) -> Finding:
-        return Finding(code, severity, message, remedy, numbers)
-
-    return make
+def finding(
+    severity: Severity, code: str, message: str, remedy: str = "", /, **numbers: JSON
+) -> Finding:
+    """Return a finding; keyword arguments become its ``numbers``."""
+    return Finding(code, severity, message, remedy, numbers)
 
 
-ok, note, warning, error, advice = map(_maker, Severity)
+ok, note, warning, error, advice = (partial(finding, severity) for severity in Severity)
+
+Rule = tuple[object, Finding]
+"""Condition, and the finding that is reported where the condition is true."""
 
 
-_ORDER = (Severity.error, Severity.warning, Severity.note, Severity.ok, Severity.advice)
+def first(*rules: Rule) -> list[Finding]:
+    """Return the finding of the first rule that applies; an empty list if none does."""
+    return every(*rules)[:1]
+
+
+def every(*rules: Rule) -> list[Finding]:
+    """Return the findings of all rules that apply."""
+    return [found for applies, found in rules if applies]
+
+
+def attempt(function: Callable[..., T], *arguments: object) -> tuple[T | None, Exception | None]:
+    """Call a function of the user; return its result or its exception."""
+    try:
+        return function(*arguments), None
+    except Exception as fault:
+        return None, fault
+
+
 _COLOURS = {
-    "error": "#c62828",
-    "warning": "#b26a00",
-    "note": "#1565c0",
-    "ok": "#2e7d32",
-    "advice": "#4527a0",
+    Severity.error: "#c62828",
+    Severity.warning: "#b26a00",
+    Severity.note: "#1565c0",
+    Severity.ok: "#2e7d32",
+    Severity.advice: "#4527a0",
 }
+"""Colours of the severities, in the order of the report."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -128,10 +145,12 @@ class DoctorReport:
     @property
     def bill(self) -> str:
         """Cost as text."""
-        parts = [f"{self.calls} of {self.limit} oracle calls, {seconds(self.seconds)}"]
-        parts += [f"{self.judged} judge calls"] if self.judged else []
-        parts += [] if self.finished else ["stopped early"]
-        return "; ".join(parts)
+        parts = [
+            f"{self.calls} of {self.limit} oracle calls, {seconds(self.seconds)}",
+            f"{self.judged} judge calls" if self.judged else "",
+            "" if self.finished else "stopped early",
+        ]
+        return "; ".join(filter(None, parts))
 
     def to_json(self) -> JSON:
         """Return the report as JSON values."""
@@ -149,42 +168,26 @@ class DoctorReport:
 
     def __repr__(self) -> str:
         lines = [f"Doctor report of {self.problem!r}: {self.bill}"]
-        codes = max((len(one.code) for one in self.findings), default=0)
+        codes = max(map(len, self.codes), default=0)
         for one in self._sorted:
             head = f"  {one.severity:<8}{one.code:<{codes}}  "
             text = f"{one.message}. {one.remedy}".removesuffix(". ")
             lines.append(fill(text, 98, initial_indent=head, subsequent_indent=" " * len(head)))
-        lines += [
-            f"  {what:<{codes + 8}}  {which}" for what, which in provenance_rows(self.provenance)
-        ]
-        return printable("\n".join(lines))
+        facts = provenance_rows(self.provenance)
+        return printable(
+            "\n".join([*lines, *(f"  {label:<{codes + 8}}  {text}" for label, text in facts)])
+        )
 
     def _repr_html_(self) -> str:
-        cell = "padding:3px 10px;text-align:left;vertical-align:top"
-        rows = "".join(
-            f"<tr><td "
-            f'style="{cell};color:{_COLOURS[one.severity]};font-weight:600">{one.severity}</td>'
-            f'<td style="{cell}"><code>{escape(one.code)}</code></td><td '
-            f'style="{cell}">{escape(one.message)}.'
-            f"{f' <em>{escape(one.remedy)}.</em>' if one.remedy else ''}</td></tr>"
-            for one in self._sorted
-        )
-        facts = "".join(
-            f"<div><b>{escape(what)}</b>: {escape(which)}</div>"
-            for what, which in provenance_rows(self.provenance)
-        )
-        return (
-            '<div style="font-family:system-ui,sans-serif;border:1px solid '
-            "#8884;border-radius:10px;padding:12px 16px;"
-            f'max-width:72em"><strong>Doctor report of {escape(self.problem)}</strong>: '
-            f"{escape(self.bill)}"
-            f'<table style="border-collapse:collapse;margin:8px 0">{rows}</table>'
-            f'<div style="opacity:.7;font-size:85%;overflow-wrap:anywhere">{facts}</div></div>'
+        facts = provenance_rows(self.provenance)
+        return render(
+            "doctor.html", report=self, findings=self._sorted, colours=_COLOURS, facts=facts
         )
 
     @property
     def _sorted(self) -> Sequence[Finding]:
-        return sorted(self.findings, key=lambda one: _ORDER.index(one.severity))
+        order = list(_COLOURS)
+        return sorted(self.findings, key=lambda one: order.index(one.severity))
 
 
 def seconds(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bo_invert.problem_doctor.call_budget import Call, CallBudget
-from bo_invert.problem_doctor.findings import Finding, error, note, ok, seconds, warning
+from bo_invert.problem_doctor.findings import Finding, error, first, note, ok, seconds, warning
 from bo_invert.types import Array
 
 # Steps of the differences in units of the domain. Engineering choice: smaller steps drown in the
@@ -33,42 +33,33 @@ def check_gradient(
     problem = meter.problem
     assert problem.oracle is not None
     if not problem.differentiable:
-        who = (
-            "oracle"
-            if problem.space.differentiable
-            else "space"
-            if problem.oracle.differentiable
-            else "oracle and space"
-        )
-        return [note("gradient.none", f"no gradients: {who} not differentiable")]
+        parts = {"oracle": problem.oracle.differentiable, "space": problem.space.differentiable}
+        missing = " and ".join(name for name, differentiable in parts.items() if not differentiable)
+        return [note("gradient.none", f"no gradients: {missing} not differentiable")]
     end = meter.calls + most
     here = meter.slope(_inner(meter, rng))
-    gradient = here.outcome.gradient
-    if (
-        gradient is None
-        and here.y is None
-        and not here.outcome.reason.startswith(("RuntimeError", "NotImplemented"))
-    ):
+    failed = here.y is None and here.outcome.gradient is None
+    if failed and not here.outcome.reason.startswith(("RuntimeError", "NotImplemented")):
         here = meter.slope(_inner(meter, rng))  # a failed design carries no gradient information
-        gradient = here.outcome.gradient
+    gradient = here.outcome.gradient
     if gradient is None:
         return [
             error(
                 "gradient.fails",
                 f"the problem is differentiable, but the gradient fails: {here.outcome.reason}",
                 "Remove .detach(), .numpy(), .item() and no_grad from the forward pass, or pass "
-                "the "
-                "oracle as a plain function",
+                "the oracle as a plain function",
             )
         ]
-    known = [one.y for one in meter.of("fresh") if one.y is not None]
-    moving = len(known) > 1 and bool((np.ptp(known, axis=0) > 0).any())
     if not gradient.any():
-        other = meter.slope(_inner(meter, rng)) if meter.calls + 2 <= end else None
-        if other is None or other.outcome.gradient is None or not other.outcome.gradient.any():
-            level = error if moving else warning
+        if meter.calls + 2 <= end:
+            here = meter.slope(_inner(meter, rng))
+            gradient = here.outcome.gradient
+        if gradient is None or not gradient.any():
+            known = np.array([one.y for one in meter.answered])
+            moving = len(known) > 1 and bool((np.ptp(known, axis=0) > 0).any())
             return [
-                level(
+                (error if moving else warning)(
                     "gradient.zero",
                     "the gradient is exactly 0 in every coordinate, while outputs "
                     + ("differ" if moving else "may differ"),
@@ -76,28 +67,21 @@ def check_gradient(
                     "function, or add a differentiable proxy (bi.GradientProxy)",
                 )
             ]
-        here, gradient = other, other.outcome.gradient
     took = here.seconds
     if meter.calls + 2 <= end and most >= 6:
         # The first gradient includes imports and compilation.
         took = min(took, meter.slope(_inner(meter, rng)).seconds)
     present = ok(
-        "gradient.present",
-        f"a value with its gradient takes {seconds(took)}",
-        seconds=took,
+        "gradient.present", f"a value with its gradient takes {seconds(took)}", seconds=took
     )
-    if not problem.oracle.exact_forward:
-        return [
-            present,
-            note(
-                "gradient.stand_in",
-                "the gradient is that of a proxy and may differ from the oracle's; the oracle "
-                "verifies the end point of a descent",
-            ),
-        ]
-    if not exact:
-        return [present]
-    return [present, *_compared(meter, here, gradient, rng, end)]
+    if problem.oracle.exact_forward:
+        return [present, *(_compared(meter, here, gradient, rng, end) if exact else [])]
+    proxy = note(
+        "gradient.stand_in",
+        "the gradient is that of a proxy and may differ from the oracle's; the oracle verifies "
+        "the end point of a descent",
+    )
+    return [present, proxy]
 
 
 def _compared(
@@ -113,61 +97,52 @@ def _compared(
         compared += 1
         expected = float(gradient @ direction)
         sizes = [max(abs(expected), abs(slope)) for slope, _ in measured]
-        if any(not np.isfinite(slope) for slope, _ in measured):
-            continue
+        finite = all(np.isfinite(slope) for slope, _ in measured)
         off = [
             abs(expected - slope) / size if size > 0 else 0.0
             for (slope, floor), size in zip(measured, sizes, strict=True)
-            if size > 5.0 * floor
+            if finite and size > 5.0 * floor
         ]
         if not off:
-            continue  # the derivative is below the rounding error
+            continue  # a call failed, or the derivative is below the rounding error
         agree = len(measured) < 2 or abs(measured[0][0] - measured[1][0]) <= 0.2 * max(sizes)
         if min(off) > _WRONG and not agree:
             rough += 1
         else:
             errors.append(min(off))
-    if not errors:
-        why = "values are too flat" if compared else "calls are too few"
-        reason = "differences of two step sizes disagree" if rough else why
-        return [note("gradient.unchecked", f"the gradient could not be checked: {reason}")]
-    worst = max(errors)
+    why = "values are too flat" if compared else "calls are too few"
+    reason = "differences of two step sizes disagree" if rough else why
+    worst = max(errors, default=0.0)
     numbers = {"error": worst, "directions": len(errors)}
-    if worst > _WRONG:
-        return [
+    agreement = "the gradient agrees with central differences to"
+    return first(
+        (
+            not errors,
+            note("gradient.unchecked", f"the gradient could not be checked: {reason}"),
+        ),
+        (
+            worst > _WRONG,
             error(
                 "gradient.wrong",
                 f"the gradient differs by {worst:.0%} from central differences",
                 "Part of the forward pass is detached, in training mode, or another function: "
                 "correct it, or pass the oracle as a plain function",
                 **numbers,
-            )
-        ]
-    if worst > _CLOSE:
-        return [
-            note(
-                "gradient.near",
-                f"the gradient agrees with central differences to {worst:.0%}",
-                **numbers,
-            )
-        ]
-    return [
-        ok(
-            "gradient.agrees",
-            f"the gradient agrees with central differences to {worst:.1g}",
-            **numbers,
-        )
-    ]
+            ),
+        ),
+        (worst > _CLOSE, note("gradient.near", f"{agreement} {worst:.0%}", **numbers)),
+        (True, ok("gradient.agrees", f"{agreement} {worst:.1g}", **numbers)),
+    )
 
 
 def _difference(
     meter: CallBudget, here: Call, direction: Array, step: float
 ) -> tuple[float, float]:
     """Return the central difference of the loss and its rounding error; NaN after a failure."""
-    ends = [
-        meter.ask(here.point + sign * step * direction, "near", here.point) for sign in (1.0, -1.0)
+    losses = [
+        _loss(meter, meter.ask(here.point + sign * step * direction, "near", here.point))
+        for sign in (1.0, -1.0)
     ]
-    losses = [_loss(meter, one) for one in ends]
     return (losses[0] - losses[1]) / (2 * step), _PRECISION * max(map(abs, losses)) / step
 
 
@@ -175,11 +150,9 @@ def _loss(meter: CallBudget, one: Call) -> float:
     """Return the loss with penalties, the function that gradients refer to."""
     import torch
 
-    return (
-        float("nan")
-        if one.y is None
-        else float(meter.problem.loss_tensor(torch.from_numpy(one.y.copy()[None]))[0])
-    )
+    if one.y is None:
+        return float("nan")
+    return float(meter.problem.loss_tensor(torch.from_numpy(one.y.copy()[None]))[0])
 
 
 def _directions(gradient: Array, rng: np.random.Generator) -> list[Array]:

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bo_invert.problem_doctor.call_budget import BudgetSpent, Call, CallBudget
-from bo_invert.problem_doctor.findings import Finding, error, note, ok, seconds, share, warning
+from bo_invert.problem_doctor.findings import (
+    Finding,
+    error,
+    every,
+    first,
+    note,
+    ok,
+    seconds,
+    share,
+    warning,
+)
 from bo_invert.types import Array
 
 # Difference of repeated outputs, as a share of the spread over designs. Engineering choice: above
@@ -18,6 +28,13 @@ _ROUNDING = 1e-5
 # monotone with probability 2 / 6! = 1/360.
 _REPEATS = 6
 
+_HIDDEN_STATE = error(
+    "oracle.state",
+    "a design has other outputs after other designs, but the same outputs twice in a row: "
+    "outputs depend on earlier calls",
+    "Reset the oracle's state in every call (warm starts, buffers, counters, training mode)",
+)
+
 
 @dataclass
 class Repeatability:
@@ -25,40 +42,46 @@ class Repeatability:
 
     Args:
         findings: findings so far.
-        level: noise standard deviation as a share of the spread over designs; 0 if exact.
         exact: repeated outputs differ by rounding only.
         sigma: noise standard deviation in output units, shape ``(m,)``; None if not noisy.
     """
 
     findings: list[Finding] = field(default_factory=list)
-    level: float = 0.0
     exact: bool = True
     sigma: Array | None = None
 
 
 def check_repeatability(meter: CallBudget, state: Repeatability) -> None:
     """Evaluate one design again and classify a difference."""
-    fresh = [one for one in meter.of("fresh") if one.y is not None]
-    known = fresh[0]
+    again = _repeat(meter, state, meter.answered[0])
+    if again is not None:
+        with suppress(BudgetSpent):
+            _classify(meter, state, again)
+        if not state.findings:
+            _report_noise(meter, state)
+
+
+def _repeat(meter: CallBudget, state: Repeatability, known: Call) -> Call | None:
+    """Evaluate a design again; return the call if it has other outputs."""
     again = meter.ask(known.point, "again")
-    if _flaky(again, state):
-        return
-    if not _differs(meter, known, again):
-        return
-    state.exact = False
-    with suppress(BudgetSpent):
-        _classify(meter, state, fresh, again)
-    if not state.findings:
-        _report_noise(meter, state)
+    if again.y is None:
+        reason = f"a design succeeded once and failed the second time: {again.outcome.reason}"
+        remedy = "Use study.run(retries=2); each attempt is billed"
+        state.findings.append(warning("oracle.flaky", reason, remedy))
+    elif _differs(meter, known, again):
+        state.exact = False
+        return again
+    return None
 
 
-def _classify(meter: CallBudget, state: Repeatability, fresh: list[Call], again: Call) -> None:
+def _classify(meter: CallBudget, state: Repeatability, again: Call) -> None:
     """Distinguish hidden state (repeats at once), drift (monotone) and noise (the rest)."""
+    fresh = meter.answered
     known = fresh[0]
     for _ in range(2):
         before, again = again, meter.ask(known.point, "again")
         if again.y is not None and not _differs(meter, before, again):
-            _report_state(state)
+            state.findings.append(_HIDDEN_STATE)
             return
     while len(_answers(meter, known)) < _REPEATS and meter.left > 2:
         meter.ask(known.point, "again")
@@ -80,17 +103,16 @@ def _classify(meter: CallBudget, state: Repeatability, fresh: list[Call], again:
 
 def recheck(meter: CallBudget, state: Repeatability) -> None:
     """Evaluate an early design again after all others, to detect late hidden state."""
-    fresh = [one for one in meter.of("fresh") if one.y is not None]
+    fresh = meter.answered
     if state.findings or len(fresh) < 2 or meter.left < 1:
         return
-    again = meter.ask(fresh[1].point, "again")
-    if not _flaky(again, state) and _differs(meter, fresh[1], again):
-        state.exact = False
-        once_more = meter.ask(fresh[1].point, "again") if meter.left else None
+    again = _repeat(meter, state, fresh[1])
+    if again is not None:
+        once_more = meter.ask(again.point, "again") if meter.left else None
         if once_more is None or once_more.y is None or _differs(meter, again, once_more):
             _report_noise(meter, state)
         else:
-            _report_state(state)
+            state.findings.append(_HIDDEN_STATE)
 
 
 def repeatability_findings(meter: CallBudget, state: Repeatability) -> list[Finding]:
@@ -100,49 +122,48 @@ def repeatability_findings(meter: CallBudget, state: Repeatability) -> list[Find
         return state.findings
     fresh = float(np.median([one.seconds for one in meter.of("fresh")]))
     fastest = min(one.seconds for one in again)
-    found = [
-        ok(
-            "oracle.exact",
-            f"repeated calls return the same outputs, {len(again)} of {len(again)} times",
-        )
-    ]
-    if any(one.outcome.cost.calls == 0 for one in again) or (
-        fresh > 2e-3 and fastest < 0.05 * fresh
-    ):
-        found.append(
+    count = len(again)
+    return every(
+        (
+            True,
+            ok("oracle.exact", f"repeated calls return the same outputs, {count} of {count} times"),
+        ),
+        (
+            any(one.outcome.cost.calls == 0 for one in again)
+            or (fresh > 2e-3 and fastest < 0.05 * fresh),
             note(
                 "oracle.remembers",
                 f"a repeated call takes {seconds(fastest)} instead of {seconds(fresh)}: the "
                 "oracle caches outputs, so noise cannot be measured",
                 "Run the doctor without the cache if the oracle may be noisy",
-            )
-        )
-    return found
+            ),
+        ),
+    )
 
 
 def check_batches(meter: CallBudget, state: Repeatability) -> list[Finding]:
     """Compare a batch in another order with single calls."""
     oracle = meter.problem.oracle
-    fresh = [one for one in meter.of("fresh") if one.y is not None]
-    count = min(4, len(fresh), meter.left // 2)
+    count = min(4, len(meter.answered), meter.left // 2)
     if oracle is None or not oracle.batched or count < 2:
         return []
-    chosen = fresh[:count][::-1]
+    chosen = meter.answered[:count][::-1]
     together = meter.together([one.point for one in chosen])
-    if any(one.outcome.cost.values > 1 for one in together):
-        return [
+    wrong = sum(
+        _differs(meter, one, other, state) for one, other in zip(chosen, together, strict=True)
+    )
+    return first(
+        (
+            any(one.outcome.cost.values > 1 for one in together),
             warning(
                 "oracle.batch_fails",
                 f"a batch of {count} designs raises or returns another number of rows; "
                 "each design was evaluated again and billed twice",
                 "Correct the batch evaluation, or pass batched=False",
-            )
-        ]
-    wrong = sum(
-        _differs(meter, one, other, state) for one, other in zip(chosen, together, strict=True)
-    )
-    if wrong:
-        return [
+            ),
+        ),
+        (
+            wrong,
             error(
                 "oracle.batch_differs",
                 f"{share(wrong, count)} designs have other outputs in a batch than alone",
@@ -150,14 +171,17 @@ def check_batches(meter: CallBudget, state: Repeatability) -> list[Finding]:
                 "designs",
                 different=wrong,
                 designs=count,
-            )
-        ]
-    return [
-        ok(
-            "oracle.batch",
-            f"a batch of {count} designs in another order gives the same outputs as single calls",
-        )
-    ]
+            ),
+        ),
+        (
+            True,
+            ok(
+                "oracle.batch",
+                f"a batch of {count} designs in another order gives the same outputs as single "
+                "calls",
+            ),
+        ),
+    )
 
 
 def _differs(meter: CallBudget, one: Call, other: Call, noise: Repeatability | None = None) -> bool:
@@ -170,39 +194,10 @@ def _differs(meter: CallBudget, one: Call, other: Call, noise: Repeatability | N
     return bool((np.abs(one.y - other.y) > allowed).any())
 
 
-def _flaky(again: Call, state: Repeatability) -> bool:
-    if again.y is not None:
-        return False
-    state.findings.append(
-        warning(
-            "oracle.flaky",
-            f"a design succeeded once and failed the second time: {again.outcome.reason}",
-            "Use study.run(retries=2); each attempt is billed",
-        )
-    )
-    return True
-
-
-def _report_state(state: Repeatability) -> None:
-    state.findings.append(
-        error(
-            "oracle.state",
-            "a design has other outputs after other designs, but the same outputs twice in a row: "
-            "outputs depend on earlier calls",
-            "Reset the oracle's state in every call (warm starts, buffers, counters, training "
-            "mode)",
-        )
-    )
-
-
 def _answers(meter: CallBudget, known: Call) -> Array:
     """Return the outputs of one design in the order of the calls, shape ``(k, m)``."""
-    same = [
-        one.y
-        for one in meter.of("fresh", "again")
-        if one.y is not None and np.array_equal(one.point, known.point)
-    ]
-    return np.array(same)
+    calls = [one for one in meter.of("fresh", "again") if np.array_equal(one.point, known.point)]
+    return np.array([one.y for one in calls if one.y is not None])
 
 
 def _drifts(series: Array) -> bool:
@@ -214,38 +209,30 @@ def _drifts(series: Array) -> bool:
 
 
 def _report_noise(meter: CallBudget, state: Repeatability) -> None:
-    groups: dict[bytes, list[Array]] = {}
-    for one in meter.of("fresh", "again"):
-        if one.y is not None:
-            groups.setdefault(one.point.tobytes(), []).append(one.y)
-    repeated = [np.array(group) for group in groups.values() if len(group) > 1]
+    designs = {one.point.tobytes(): one for one in meter.of("fresh", "again") if one.y is not None}
+    groups = [_answers(meter, one) for one in designs.values()]
+    repeated = [group for group in groups if len(group) > 1]
     degrees = sum(len(group) - 1 for group in repeated)
-    sigma = np.sqrt(
-        sum(((group - group.mean(axis=0)) ** 2).sum(axis=0) for group in repeated) / max(degrees, 1)
-    )
-    level = float((sigma / _spread(meter)).max())
-    state.level, state.sigma = level, sigma
+    squares = sum(((group - group.mean(axis=0)) ** 2).sum(axis=0) for group in repeated)
+    state.sigma = np.sqrt(squares / max(degrees, 1))
+    level = float((state.sigma / _spread(meter)).max())
     hidden = level > 1.0 and degrees >= 5
     state.findings.append(
         (error if hidden else warning)(
             "oracle.noisy",
             f"repeated calls differ: noise standard deviation {level:.2g} of the spread over "
-            f"designs "
-            f"({degrees + len(repeated)} calls of {len(repeated)} designs)",
+            f"designs ({degrees + len(repeated)} calls of {len(repeated)} designs)",
             "Average repeats inside the oracle: noise exceeds the spread over designs"
             if hidden
             else "Pass noisy=True, and use study.recommend() instead of the best value",
             level=level,
-            sigma=sigma.tolist(),
+            sigma=state.sigma.tolist(),
         )
     )
 
 
 def _spread(meter: CallBudget) -> Array:
     """Return the spread of each output over designs, ``(m,)``; its magnitude if it is constant."""
-    y = np.array([one.y for one in meter.of("fresh") if one.y is not None])
-    spread = y.std(axis=0)
-    size: Array = np.where(
-        spread > 1e-12 * np.abs(y).max(axis=0), spread, np.maximum(np.abs(y).max(axis=0), 1e-300)
-    )
-    return size
+    y = np.array([one.y for one in meter.answered])
+    size, spread = np.abs(y).max(axis=0), y.std(axis=0)
+    return np.asarray(np.where(spread > 1e-12 * size, spread, np.maximum(size, 1e-300)))

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bo_invert.problem_doctor.design_distance import name_of, numbers_of
-from bo_invert.problem_doctor.findings import Finding, error, note, ok, seconds, share, warning
+from bo_invert.problem_doctor.design_distance import apart, name_of, numbers_of
+from bo_invert.problem_doctor.findings import (
+    Finding,
+    attempt,
+    error,
+    every,
+    first,
+    note,
+    ok,
+    seconds,
+    share,
+    warning,
+)
 from bo_invert.problem_doctor.round_trip import calibration, round_trip
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
@@ -18,9 +28,6 @@ from bo_invert.types import Array, Design
 
 # Decoded draws (count), their minimum, and the seconds they may take. Engineering choice.
 _DRAWS, _MIN_DRAWS, _DECODING_SECONDS = 64, 6, 3.0
-# Difference of two decodings as a share of the designs' spread. Engineering choice: above the
-# rounding of single precision.
-_ROUNDING = 1e-5
 # Free coordinates (count). Engineering choice: a few hundred observations determine no model of
 # more.
 _MAX_FREE = 50
@@ -46,115 +53,99 @@ class SpaceReport:
 def check_space(problem: Problem, rng: np.random.Generator) -> SpaceReport:
     """Decode draws twice, alone and in a batch, and encode them again; call no oracle."""
     space = problem.space
-    first = space.sample(rng, 1)
-    took = _alone(space, first)
+    first_draw = space.sample(rng, 1)
+    took = _alone(problem, first_draw)
     count = int(np.clip(_DECODING_SECONDS / max(took or 0.0, 1e-6) / 4, _MIN_DRAWS, _DRAWS))
-    points = np.concatenate([first, space.sample(rng, count - 1)])
-    designs, good, why = _decoded(space, points)
-    found: list[Finding] = []
+    points = np.concatenate([first_draw, space.sample(rng, count - 1)])
+    designs, good, why = _decoded(problem, points)
     lost = count - len(good)
-    if lost:
-        few = lost < count
-        found.append(
-            (warning if few else error)(
+    found = every(
+        (
+            lost,
+            (warning if good else error)(
                 "space.decode_fails",
                 f"{share(lost, count)} draws from the reference measure cannot be decoded: {why}",
                 "Correct the decoder; each such point costs a failed call",
                 failed=lost,
                 draws=count,
-            )
+            ),
         )
+    )
+    points = points[good]
     size = space.domain.size
     if len(good) < 2:
-        return SpaceReport(found, points[good], took or 0.0, size)
-    points = points[good]
-    again = [_alone(space, points[:1]) for _ in range(3)]
+        return SpaceReport(found, points, took or 0.0, size)
+    again = [_alone(problem, points[:1]) for _ in range(3)]
     took = float(np.median([one for one in again if one is not None] or [took or 0.0]))
-    found.append(_described(designs, took))
-    found += _steady(space, points, designs)
-    found += _tensors(space, points, designs)
-    found += _alike(designs, size)
-    found += round_trip(space, designs)
-    found += calibration(space, rng)
-    if not space.domain.latent and space.domain.dim > _MAX_FREE:
-        found.append(
+    found += [
+        _described(designs, took),
+        *_steady(problem, points, designs),
+        *_tensors(space, points, designs),
+        *_alike(designs, size),
+        *round_trip(space, designs),
+        *calibration(space, rng),
+    ]
+    dim = space.domain.dim
+    found += every(
+        (
+            not space.domain.latent and dim > _MAX_FREE,
             warning(
                 "space.many_parameters",
-                f"the box has {space.domain.dim} free coordinates without structure",
+                f"the box has {dim} free coordinates without structure",
                 "Search the latent space of a generator (bi.Latent), or fix parameters",
-                d=space.domain.dim,
-            )
+                d=dim,
+            ),
         )
+    )
     return SpaceReport(found, points, took, size)
 
 
-def _alone(space: Space, points: Array) -> float | None:
+def _alone(problem: Problem, points: Array) -> float | None:
     began = time.perf_counter()
-    _, good, _ = _decoded(space, points)
+    good = _decoded(problem, points)[1]
     return time.perf_counter() - began if good else None
 
 
-def _decoded(space: Space, points: Array) -> tuple[Sequence[Design], list[int], str]:
+def _decoded(problem: Problem, points: Array) -> tuple[Sequence[Design], list[int], str]:
     """Decode points; return designs, their rows and the last error message."""
-    try:
-        return space.decode(points), list(range(len(points))), ""
-    except Exception as fault:
-        why = f"{type(fault).__name__}: {fault}"
-    designs, good = [], []
-    for row in range(len(points)):
-        try:
-            designs.append(space.decode(points[row : row + 1])[0])
-            good.append(row)
-        except Exception as fault:
-            why = f"{type(fault).__name__}: {fault}"
-    return designs, good, why
+    designs, fault = attempt(problem.space.decode, points)
+    if designs is not None:
+        return designs, list(range(len(points))), ""
+    tries = [attempt(problem.decode, point) for point in points]
+    good = [row for row, (_, failure) in enumerate(tries) if failure is None]
+    last = [fault, *(failure for _, failure in tries if failure is not None)][-1]
+    return [tries[row][0] for row in good], good, f"{type(last).__name__}: {last}"
 
 
 def _described(designs: Sequence[Design], took: float) -> Finding:
     one = designs[0]
-    kind = type(one).__name__
     numbers = numbers_of(designs)
     if isinstance(one, Mapping):
         text = "dicts of " + ", ".join(map(str, list(one)[:6])) + (", ..." if len(one) > 6 else "")
     elif isinstance(one, np.ndarray):
-        text = f"arrays of shape {one.shape}, {one.dtype}"
-        shapes = {np.shape(design) for design in designs}
-        if len(shapes) > 1:
-            text = f"arrays of {len(shapes)} shapes, such as {one.shape}"
-    elif hasattr(one, "__len__"):
-        lengths = [len(design) for design in designs]
-        text = f"of type {kind}, of length {min(lengths)} to {max(lengths)}"
+        shapes = len({np.shape(design) for design in designs})
+        several = f"arrays of {shapes} shapes, such as {one.shape}"
+        text = several if shapes > 1 else f"arrays of shape {one.shape}, {one.dtype}"
     else:
-        text = f"of type {kind}"
-    if numbers is not None and not np.isfinite(numbers).all():
-        bad = int((~np.isfinite(numbers).all(axis=1)).sum())
-        return warning(
-            "space.not_finite",
-            f"designs are {text}, and {share(bad, len(numbers))} hold values that are not finite",
-            "Correct the decoder",
-            bad=bad,
-            draws=len(numbers),
-        )
-    return ok(
-        "space.designs",
-        f"designs are {text}; one is decoded in {seconds(took)}",
-        seconds=took,
+        text = f"of type {type(one).__name__}"
+        if hasattr(one, "__len__"):
+            lengths = [len(design) for design in designs]
+            text += f", of length {min(lengths)} to {max(lengths)}"
+    if numbers is None or np.isfinite(numbers).all():
+        text = f"designs are {text}; one is decoded in {seconds(took)}"
+        return ok("space.designs", text, seconds=took)
+    bad = int((~np.isfinite(numbers).all(axis=1)).sum())
+    return warning(
+        "space.not_finite",
+        f"designs are {text}, and {share(bad, len(numbers))} hold values that are not finite",
+        "Correct the decoder",
+        bad=bad,
+        draws=len(numbers),
     )
 
 
-def _apart(one: Sequence[Design], other: Sequence[Design]) -> tuple[int, float]:
-    """Count differing designs; return the count and the largest gap as a share of the spread."""
-    a, b = numbers_of(one), numbers_of(other)
-    if a is None or b is None or a.shape != b.shape:
-        different = sum(name_of(x) != name_of(y) for x, y in zip(one, other, strict=True))
-        return different, math.inf if different else 0.0
-    spread = float(np.sqrt(((a - a.mean(axis=0)) ** 2).mean())) or float(np.abs(a).max()) or 1.0
-    gaps = np.abs(a - b).max(axis=1) / spread
-    return int((gaps > _ROUNDING).sum()), float(np.nan_to_num(gaps, nan=np.inf).max())
-
-
-def _steady(space: Space, points: Array, designs: Sequence[Design]) -> list[Finding]:
-    different, gap = _apart(designs, _decoded(space, points)[0])
+def _steady(problem: Problem, points: Array, designs: Sequence[Design]) -> list[Finding]:
+    different, gap = apart(designs, _decoded(problem, points)[0])
     if different:
         return [
             error(
@@ -164,24 +155,25 @@ def _steady(space: Space, points: Array, designs: Sequence[Design]) -> list[Find
                 "Set the decoder to evaluation mode and remove random numbers; reported designs "
                 "cannot be reproduced",
                 different=different,
-                gap=_plain(gap),
+                gap=gap,
             )
         ]
-    some = min(4, len(points))
-    singles = [space.decode(points[row : row + 1])[0] for row in range(some)]
-    different, gap = _apart(designs[:some], singles)
-    if different:
-        return [
+    singles = [problem.decode(point) for point in points[:4]]
+    different, gap = apart(designs[:4], singles)
+    return first(
+        (
+            different,
             error(
                 "space.decode_batch",
-                f"a point decodes to another design alone than in a batch "
-                f"({share(different, some)})",
+                "a point decodes to another design alone than in a batch "
+                f"({share(different, len(singles))})",
                 "Set batch normalisation to evaluation mode",
                 different=different,
-                gap=_plain(gap),
-            )
-        ]
-    return [ok("space.steady", "decoding is deterministic: repeated, alone and in a batch")]
+                gap=gap,
+            ),
+        ),
+        (True, ok("space.steady", "decoding is deterministic: repeated, alone and in a batch")),
+    )
 
 
 def _tensors(space: Space, points: Array, designs: Sequence[Design]) -> list[Finding]:
@@ -189,11 +181,11 @@ def _tensors(space: Space, points: Array, designs: Sequence[Design]) -> list[Fin
         return []
     import torch
 
-    some = min(4, len(points))
-    try:
-        with torch.no_grad():
-            made = space.decode_tensor(torch.from_numpy(points[:some])).double().cpu().numpy()
-    except Exception as fault:
+    with torch.no_grad():
+        made, fault = attempt(
+            lambda: space.decode_tensor(torch.from_numpy(points[:4])).double().cpu().numpy()
+        )
+    if made is None:
         return [
             error(
                 "space.gradient_fails",
@@ -201,52 +193,44 @@ def _tensors(space: Space, points: Array, designs: Sequence[Design]) -> list[Fin
                 "Correct it, or set differentiable = False",
             )
         ]
-    different, gap = _apart(list(made), designs[:some])
-    if different:
-        return [
+    different, gap = apart(list(made), designs[:4])
+    return every(
+        (
+            different,
             error(
                 "space.gradient_differs",
                 "decode_tensor and decode return other designs, so gradients are wrong",
                 "Make both return the same designs",
-                gap=_plain(gap),
-            )
-        ]
-    return []
+                gap=gap,
+            ),
+        )
+    )
 
 
 def _alike(designs: Sequence[Design], size: float) -> list[Finding]:
     count, unique = len(designs), len({name_of(design) for design in designs})
     numbers = {"draws": count, "different": unique}
-    if unique == 1:
-        return [
+    text = f"{count} draws decode to {unique} different designs"
+    return first(
+        (
+            unique == 1,
             error(
                 "space.collapsed",
                 f"{count} draws decode to the same design",
                 "The decoder ignores its code: train it again, or use another generator",
                 **numbers,
-            )
-        ]
-    if size < 10_000:
-        return [
-            note(
-                "space.finite",
-                f"the box has {size:,.0f} designs",
-                designs=size,
-            )
-        ]
-    if unique < count:
-        return [
+            ),
+        ),
+        (size < 10_000, note("space.finite", f"the box has {size:,.0f} designs", designs=size)),
+        (
+            unique < count,
             (warning if unique < 0.8 * count else note)(
                 "space.duplicates",
-                f"{count} draws decode to {unique} different designs",
+                text,
                 "Spaces with ``identify`` avoid repeated calls; bi.Latent has it for arrays, "
-                "texts, "
-                "lists and dicts",
+                "texts, lists and dicts",
                 **numbers,
-            )
-        ]
-    return [ok("space.different", f"{count} draws decode to {count} different designs", **numbers)]
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+            ),
+        ),
+        (True, ok("space.different", text, **numbers)),
+    )
