@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -64,7 +65,8 @@ class CallBudget:
     def __init__(
         self, problem: Problem, limit: int, timeout: float | None, tick: Callable[[int], None]
     ) -> None:
-        self.problem, self.limit, self._timeout, self._tick = problem, limit, timeout, tick
+        self.problem, self.limit, self._tick = problem, limit, tick
+        self._timeout = math.inf if timeout is None else timeout
         self.calls_made: list[Call] = []
 
     @property
@@ -117,9 +119,7 @@ class CallBudget:
         began = time.perf_counter()
         designs = self.problem.space.decode(np.array(points))
         decoding = (time.perf_counter() - began) / len(points)
-        began = time.perf_counter()
-        answers = self._in_time(lambda: oracle.answers(designs, outputs), points, Cost(1), kind)
-        each = (time.perf_counter() - began) / len(points)
+        answers, each = self._timed(lambda: oracle.answers(designs, outputs), points, Cost(1), kind)
         costs = [Cost(answer.calls, 0, each + decoding) for answer in answers]
         outcomes = [
             self.problem.outcome(answer.outputs_or_error, cost)
@@ -141,14 +141,10 @@ class CallBudget:
         """
         if self.left < 2:
             raise BudgetSpent
-        began = time.perf_counter()
-        outcome = self._in_time(
-            lambda: self.problem.evaluate([Query(point, gradient=True)])[0],
-            [point],
-            Cost(1, 1),
-            "gradient",
+        query = Query(point, gradient=True)
+        (outcome,), took = self._timed(
+            lambda: self.problem.evaluate([query]), [point], Cost(1, 1), "gradient"
         )
-        took = time.perf_counter() - began
         return self._note([Call(np.array(point), outcome, took, "gradient")])[0]
 
     def observations(self, apart: bool) -> tuple[Array, list[Array | EvaluationError], list[Cost]]:
@@ -177,10 +173,14 @@ class CallBudget:
         self._tick(self.calls)
         return new
 
-    def _in_time(self, fn: Callable[[], T], points: Sequence[Array], cost: Cost, kind: str) -> T:
-        """Run ``fn`` in a thread; bill its calls and leave the thread if it exceeds the timeout."""
-        if self._timeout is None:
-            return fn()
+    def _timed(
+        self, fn: Callable[[], T], points: Sequence[Array], cost: Cost, kind: str
+    ) -> tuple[T, float]:
+        """Run ``fn``, with a timeout in a thread; return its result and the seconds per point.
+
+        After the timeout, bill the calls and leave the thread running.
+        """
+        began = time.perf_counter()
         future: Future[T] = Future()
 
         def call() -> None:
@@ -189,10 +189,13 @@ class CallBudget:
             except BaseException as error:
                 future.set_exception(error)
 
-        threading.Thread(target=call, daemon=True, name="bo-invert-doctor").start()
-        wait([future], self._timeout * len(points))
+        if math.isinf(self._timeout):
+            call()
+        else:
+            threading.Thread(target=call, daemon=True, name="bo-invert-doctor").start()
+            wait([future], self._timeout * len(points))
         if future.done():
-            return future.result()
+            return future.result(), (time.perf_counter() - began) / len(points)
         failed = Outcome(
             State.FAILED, cost=replace(cost, seconds=self._timeout), reason="no answer in time"
         )

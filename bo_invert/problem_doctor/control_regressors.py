@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import EvaluationError, InvalidInputError
 from bo_invert.oracles.base import Oracle, as_oracle, as_outputs
 from bo_invert.report.table import Table
 from bo_invert.types import Array, Designs
@@ -71,24 +71,24 @@ class Gaps:
 
     def table(self) -> Table:
         """Return a table with one row per design and output."""
+        columns = {
+            "claimed": self.claimed,
+            "other seed": self.by_model,
+            "other data": self.by_data,
+            "gap (seed)": self.model,
+            "gap (data)": self.data,
+            "rarity": self.rarity,
+        }
         several = len(self.outputs) > 1
-        rows = []
-        for i in range(len(self.claimed)):
-            for j, name in enumerate(self.outputs):
-                values = (
-                    self.claimed,
-                    self.by_model,
-                    self.by_data,
-                    self.model,
-                    self.data,
-                    self.rarity,
-                )
-                rows.append(
-                    (i, *([name] if several else []), *(float(each[i, j]) for each in values))
-                )
-        columns = ["design", *(["output"] if several else []), "claimed", "other seed"]
-        columns += ["other data", "gap (seed)", "gap (data)", "rarity"]
-        return Table(tuple(columns), tuple(rows), notes=(_NOTE,))
+        rows = tuple(
+            (
+                i,
+                *([self.outputs[j]] if several else []),
+                *(float(v[i, j]) for v in columns.values()),
+            )
+            for i, j in np.ndindex(self.claimed.shape)
+        )
+        return Table(("design", *(["output"] if several else []), *columns), rows, notes=(_NOTE,))
 
     def __repr__(self) -> str:
         return self.table().text()
@@ -137,9 +137,7 @@ class Controls:
             self._outputs(one, designs) for one in (self.attacked, self.model, self.data)
         )
         usual_model, usual_data, rarity = (np.empty_like(claimed) for _ in range(3))
-        near = min(
-            len(self._claims), max(_MIN_NEIGHBOURS, round(_NEIGHBOUR_SHARE * len(self._claims)))
-        )
+        near = max(_MIN_NEIGHBOURS, round(_NEIGHBOUR_SHARE * len(self._claims)))
         for i, j in np.ndindex(claimed.shape):
             alike = np.argsort(np.abs(self._claims[:, j] - claimed[i, j]), kind="stable")[:near]
             behind = self._behind_data[alike, j]
@@ -150,14 +148,14 @@ class Controls:
         return Gaps(claimed, by_model, by_data, usual_model, usual_data, rarity, self.outputs)
 
     def _outputs(self, oracle: Oracle, designs: Designs) -> Array:
-        rows = []
-        for answer in oracle.answers(designs, self.outputs):
-            if answer.error is not None:
-                raise InvalidInputError(
-                    f"controls: a regressor gives no outputs: {answer.error.reason}"
-                )
-            rows.append(as_outputs(answer.y, self.outputs))
-        return np.array(rows).reshape(len(rows), len(self.outputs))
+        answers = oracle.answers(designs, self.outputs)
+        try:
+            rows = [as_outputs(answer.outputs_or_error, self.outputs) for answer in answers]
+        except EvaluationError as error:
+            raise InvalidInputError(
+                f"controls: a regressor gives no outputs: {error.reason}"
+            ) from None
+        return np.array(rows).reshape(-1, len(self.outputs))
 
 
 def control_regressors(
@@ -242,8 +240,7 @@ def _trainer(regressor: Regressor | Train) -> Train:
             f"control_regressors: {type(regressor).__name__} cannot be trained again. Pass an "
             "estimator with fit and get_params, or a function train(X, y, seed)."
         )
-    function: Train = regressor
-    return function
+    return cast(Train, regressor)
 
 
 def _copied(estimator: Regressor) -> Regressor:

@@ -181,7 +181,7 @@ class DoctorReport:
     def _repr_html_(self) -> str:
         facts = provenance_rows(self.provenance)
         return render(
-            "doctor.html", report=self, findings=self._sorted, colours=_COLOURS, facts=facts
+            "findings.html", report=self, findings=self._sorted, colours=_COLOURS, facts=facts
         )
 
     @property

@@ -56,9 +56,9 @@ def check_repeatability(meter: CallBudget, state: Repeatability) -> None:
     again = _repeat(meter, state, meter.answered[0])
     if again is not None:
         with suppress(BudgetSpent):
-            _classify(meter, state, again)
+            state.findings += _classify(meter, again)
         if not state.findings:
-            _report_noise(meter, state)
+            state.findings.append(_noise(meter, state))
 
 
 def _repeat(meter: CallBudget, state: Repeatability, known: Call) -> Call | None:
@@ -74,31 +74,30 @@ def _repeat(meter: CallBudget, state: Repeatability, known: Call) -> Call | None
     return None
 
 
-def _classify(meter: CallBudget, state: Repeatability, again: Call) -> None:
-    """Distinguish hidden state (repeats at once), drift (monotone) and noise (the rest)."""
+def _classify(meter: CallBudget, again: Call) -> list[Finding]:
+    """Distinguish hidden state (repeats at once), drift (monotone) and noise (no finding)."""
     fresh = meter.answered
     known = fresh[0]
     for _ in range(2):
         before, again = again, meter.ask(known.point, "again")
         if again.y is not None and not _differs(meter, before, again):
-            state.findings.append(_HIDDEN_STATE)
-            return
+            return [_HIDDEN_STATE]
     while len(_answers(meter, known)) < _REPEATS and meter.left > 2:
         meter.ask(known.point, "again")
     series = _answers(meter, known)
     if len(series) >= _REPEATS and _drifts(series):
-        state.findings.append(
+        return [
             error(
                 "oracle.drift",
                 f"outputs of one design drift, {len(series)} values in one direction",
                 "Reset the oracle's internal counters in every call; otherwise designs cannot be "
                 "compared",
             )
-        )
-        return
+        ]
     for other in fresh[1:3]:
         if meter.left > 2:
             meter.ask(other.point, "again")
+    return []
 
 
 def recheck(meter: CallBudget, state: Repeatability) -> None:
@@ -109,10 +108,8 @@ def recheck(meter: CallBudget, state: Repeatability) -> None:
     again = _repeat(meter, state, fresh[1])
     if again is not None:
         once_more = meter.ask(again.point, "again") if meter.left else None
-        if once_more is None or once_more.y is None or _differs(meter, again, once_more):
-            _report_noise(meter, state)
-        else:
-            state.findings.append(_HIDDEN_STATE)
+        noisy = once_more is None or once_more.y is None or _differs(meter, again, once_more)
+        state.findings.append(_noise(meter, state) if noisy else _HIDDEN_STATE)
 
 
 def repeatability_findings(meter: CallBudget, state: Repeatability) -> list[Finding]:
@@ -149,8 +146,9 @@ def check_batches(meter: CallBudget, state: Repeatability) -> list[Finding]:
         return []
     chosen = meter.answered[:count][::-1]
     together = meter.together([one.point for one in chosen])
+    sigma = 0.0 if state.sigma is None else state.sigma
     wrong = sum(
-        _differs(meter, one, other, state) for one, other in zip(chosen, together, strict=True)
+        _differs(meter, one, other, sigma) for one, other in zip(chosen, together, strict=True)
     )
     return first(
         (
@@ -184,14 +182,12 @@ def check_batches(meter: CallBudget, state: Repeatability) -> list[Finding]:
     )
 
 
-def _differs(meter: CallBudget, one: Call, other: Call, noise: Repeatability | None = None) -> bool:
-    """Test for a difference beyond rounding and, if given, beyond six noise deviations."""
+def _differs(meter: CallBudget, one: Call, other: Call, sigma: Array | float = 0.0) -> bool:
+    """Test for a difference beyond rounding and beyond six deviations of the noise ``sigma``."""
     if one.y is None or other.y is None:
         return (one.y is None) != (other.y is None)
-    allowed = _ROUNDING * _spread(meter) + 1e-6 * np.abs(one.y)
-    if noise is not None and noise.sigma is not None:
-        allowed = allowed + 6.0 * np.sqrt(2.0) * noise.sigma
-    return bool((np.abs(one.y - other.y) > allowed).any())
+    rounding = _ROUNDING * _spread(meter) + 1e-6 * np.abs(one.y)
+    return bool((np.abs(one.y - other.y) > rounding + 6.0 * np.sqrt(2.0) * sigma).any())
 
 
 def _answers(meter: CallBudget, known: Call) -> Array:
@@ -208,7 +204,8 @@ def _drifts(series: Array) -> bool:
     return bool((steady & (size.max(axis=0) < 10.0 * size.min(axis=0))).any())
 
 
-def _report_noise(meter: CallBudget, state: Repeatability) -> None:
+def _noise(meter: CallBudget, state: Repeatability) -> Finding:
+    """Estimate the noise standard deviation ``state.sigma`` and report it."""
     designs = {one.point.tobytes(): one for one in meter.of("fresh", "again") if one.y is not None}
     groups = [_answers(meter, one) for one in designs.values()]
     repeated = [group for group in groups if len(group) > 1]
@@ -217,17 +214,15 @@ def _report_noise(meter: CallBudget, state: Repeatability) -> None:
     state.sigma = np.sqrt(squares / max(degrees, 1))
     level = float((state.sigma / _spread(meter)).max())
     hidden = level > 1.0 and degrees >= 5
-    state.findings.append(
-        (error if hidden else warning)(
-            "oracle.noisy",
-            f"repeated calls differ: noise standard deviation {level:.2g} of the spread over "
-            f"designs ({degrees + len(repeated)} calls of {len(repeated)} designs)",
-            "Average repeats inside the oracle: noise exceeds the spread over designs"
-            if hidden
-            else "Pass noisy=True, and use study.recommend() instead of the best value",
-            level=level,
-            sigma=state.sigma.tolist(),
-        )
+    return (error if hidden else warning)(
+        "oracle.noisy",
+        f"repeated calls differ: noise standard deviation {level:.2g} of the spread over "
+        f"designs ({degrees + len(repeated)} calls of {len(repeated)} designs)",
+        "Average repeats inside the oracle: noise exceeds the spread over designs"
+        if hidden
+        else "Pass noisy=True, and use study.recommend() instead of the best value",
+        level=level,
+        sigma=state.sigma.tolist(),
     )
 
 
