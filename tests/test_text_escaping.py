@@ -13,9 +13,8 @@ import pytest
 import bo_invert as bi
 from bo_invert.benchmark.compare import Comparison, summarize
 from bo_invert.cli import main as cli
-from bo_invert.report.benchmark_page import bench_html
 from bo_invert.report.benchmark_tables import BenchmarkRuns
-from bo_invert.report.notebook import trial_html
+from bo_invert.report.html import bench_html
 from bo_invert.storage.transitions import Assignment
 from bo_invert.types import printable
 
@@ -80,9 +79,6 @@ def report(text: str, folder: Path) -> str:
 PAGES: dict[str, Callable[[str, Path], str]] = {
     "study": lambda text, _: searched(text)._repr_html_(),
     "trials": lambda text, _: "".join(trial._repr_html_() for trial in searched(text).trials),
-    "trial with its design": lambda text, _: "".join(
-        trial_html(trial) for trial in searched(text).trials
-    ),
     "comparison": lambda text, _: compared(text)._repr_html_(),
     "report": report,
     "bench": lambda text, _: bench_html(BenchmarkRuns(compared(text).runs, (10,)), f"title {text}"),

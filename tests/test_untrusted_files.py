@@ -21,7 +21,7 @@ from bo_invert.generators.base import TrainingReport
 from bo_invert.generators.storage import load_generator, save_generator
 from bo_invert.generators.vae import VAE, VAEConfig
 from bo_invert.problems.loading import load_problem
-from bo_invert.report.benchmark_page import fill_page
+from bo_invert.report.benchmark_tables import fill_page
 from bo_invert.service.access_tokens import TokenFile
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.service.server import ServerSettings, serve, watch

@@ -16,7 +16,7 @@ from bo_invert.problems.examples.base import ready_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.report.benchmark_tables import BenchmarkRuns, calls_table
 from bo_invert.report.comparison_tables import comparison_tables
-from bo_invert.report.curves import curves_figure
+from bo_invert.report.figures import curves_figure
 from bo_invert.report.html import write_report
 from bo_invert.report.notebook import comparison_html
 from bo_invert.report.objective_view import Goal

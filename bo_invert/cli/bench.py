@@ -25,8 +25,8 @@ from bo_invert.benchmark.suite import (
 from bo_invert.cli.options import Jobs, Seeds
 from bo_invert.cli.output import say, show, split
 from bo_invert.errors import InvalidInputError
-from bo_invert.report.benchmark_page import bench_html, bench_markdown, fill_page
-from bo_invert.report.benchmark_tables import BenchmarkRuns
+from bo_invert.report.benchmark_tables import BenchmarkRuns, bench_markdown, fill_page
+from bo_invert.report.html import bench_html
 from bo_invert.report.table import Table, counted, terminal_width
 from bo_invert.strategies.base import from_spec
 from bo_invert.types import JSON

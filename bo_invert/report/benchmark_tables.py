@@ -1,4 +1,4 @@
-"""Benchmark tables: many problems, many methods, several numbers of calls."""
+"""Benchmark tables: many problems, many methods, several numbers of calls, also as Markdown."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.report.pairwise_tables import pairwise_tables
-from bo_invert.report.pairwise_tests import PairwiseTest, pairwise_tests
+from bo_invert.errors import InvalidInputError
+from bo_invert.report.pairwise_tests import PairwiseTest, pairwise_tables, pairwise_tests
 from bo_invert.report.performance import (
     TIE,
     Ranks,
@@ -23,16 +24,19 @@ from bo_invert.report.performance import (
     run_frame,
     thorough,
 )
-from bo_invert.report.provenance import provenance_table
-from bo_invert.report.runs import Run, Status
-from bo_invert.report.statistics import Spread, spread
-from bo_invert.report.table import Cell, Table, counted, span
+from bo_invert.report.provenance import MIXED, provenance_table
+from bo_invert.report.runs import Run, Status, grouped
+from bo_invert.report.statistics import Spread, rounded_median, spread
+from bo_invert.report.table import Cell, Table, applicable, counted, span
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HIT = 1e-2
 """Tolerance of the table of calls; the middle one of ``performance.TOLERANCES``."""
+
+BEGIN, END = "<!-- tables -->", "<!-- end -->"
+"""Lines of a Markdown document between which the tables are written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,63 +89,84 @@ class BenchmarkRuns:
     @cached_property
     def tests(self) -> list[PairwiseTest]:
         """Pairwise tests by problem."""
-        if self.against is None:
-            return []
         return pairwise_tests(self.frame, self.against, self.calls, self.ours)
 
     @cached_property
     def pooled(self) -> list[PairwiseTest]:
         """Pairwise tests over all problems."""
-        if self.against is None:
-            return []
         return pairwise_tests(self.frame, self.against, self.calls, self.ours, pooled=True)
 
     @cached_property
     def regrets(self) -> list[Run]:
         """Runs with regrets, ``max(0, loss - optimum)``, in place of losses where known."""
-        changed = []
-        for run in self.runs:
-            optimum = self.optima.get(run.problem)
-            if optimum is not None:
-                run = replace(run, losses=np.maximum(0.0, run.losses - optimum), goal={})
-            changed.append(run)
-        return changed
+        known = {name: value for name, value in self.optima.items() if value is not None}
+        return [
+            replace(run, losses=np.maximum(0.0, run.losses - known[run.problem]), goal={})
+            if run.problem in known
+            else run
+            for run in self.runs
+        ]
 
     @cached_property
     def cells(self) -> dict[tuple[str, str], list[Run]]:
-        """Runs by method and problem; an empty list if all were refused."""
-        cells: dict[tuple[str, str], list[Run]] = {}
-        for run in self.runs:
-            cell = cells.setdefault((run.label, run.problem), [])
-            if run.status is not Status.REFUSED:
-                cell.append(run)
-        return cells
+        """Regrets by method and problem; an empty list if all runs were refused."""
+        cells = grouped(self.regrets, lambda run: (run.label, run.problem))
+        return {
+            key: [run for run in cell if run.status is not Status.REFUSED]
+            for key, cell in cells.items()
+        }
 
 
 def benchmark_tables(data: BenchmarkRuns) -> list[Table]:
     """Return warnings, ranks, pairwise tests and results; tables without rows are omitted."""
     tables = [provenance_table(data.runs), *(_ranks_table(data, ranks) for ranks in data.groups)]
     if data.against is not None:
-        order = [label for label in data.labels if label != data.against]
-        peers = [label for label in order if label not in data.ours]
-        ours = [label for label in order if label in data.ours]
-        tables += pairwise_tables(data.against, data.tests, data.pooled, peers, ours)
+        rivals = [label for label in data.labels if label != data.against]
+        tables += pairwise_tables(data.against, data.tests, data.pooled, rivals, data.ours)
     tables += [_regret_table(data, calls) for calls in data.calls]
     tables += [calls_table(data), _seconds_table(data), _failures_table(data)]
     return [table for table in tables if table.rows]
 
 
+def bench_markdown(data: BenchmarkRuns) -> str:
+    """Return all tables; a warning about mixed code comes first, its table last."""
+    tables = benchmark_tables(data)
+    first = ""
+    if tables and tables[0].caption == MIXED:
+        tables = [*tables[1:], tables[0]]
+        first = f"**{MIXED}.** The last table lists them.\n\n"
+    return first + "\n\n".join(table.markdown() for table in tables) + "\n"
+
+
+def fill_page(page: str | Path, markdown: str) -> None:
+    """Replace the text between the lines ``BEGIN`` and ``END`` of a Markdown document.
+
+    Raises:
+        InvalidInputError: the document does not exist, is not text, or lacks these lines.
+    """
+    path = Path(page)
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path} must be a text file: {error}") from None
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise InvalidInputError(f"{path} must have the lines {BEGIN} and {END} around the tables")
+    path.write_text(f"{head}{BEGIN}\n\n{markdown}\n{END}{tail}", encoding="utf-8")
+
+
 def _regret_table(data: BenchmarkRuns, calls: int) -> Table:
-    unknown = [name for name in data.problems if data.optima.get(name) is None]
-    notes = ["Regret (loss minus optimum): median [quartiles] over the seeds of each method."]
-    if unknown:
-        notes.append(f"The optimum is not known on {', '.join(unknown)}; values are losses.")
+    unknown = ", ".join(name for name in data.problems if data.optima.get(name) is None)
+    notes = applicable(
+        (True, "Regret (loss minus optimum): median [quartiles] over the seeds of each method."),
+        (unknown, f"The optimum is not known on {unknown}; values are losses."),
+    )
 
-    def regret(run: Run) -> float:
-        loss, optimum = float(run.loss_at(calls)), data.optima.get(run.problem)
-        return loss if optimum is None else max(0.0, loss - optimum)
+    def cell(runs: Sequence[Run]) -> Cell:
+        return spread(float(run.loss_at(calls)) for run in runs)
 
-    return _grid(data, f"After {calls} calls", lambda runs: spread(map(regret, runs)), notes)
+    return _grid(data, f"After {calls} calls", cell, notes)
 
 
 def calls_table(data: BenchmarkRuns, tolerance: float = HIT) -> Table:
@@ -150,7 +175,7 @@ def calls_table(data: BenchmarkRuns, tolerance: float = HIT) -> Table:
     keys = zip(frame["problem"], frame["seed"], frame["label"], strict=True)
     solved = dict(zip(keys, calls_to_solve(frame, tolerance), strict=True))
 
-    def cell(runs: Sequence[Run]) -> str | None:
+    def cell(runs: Sequence[Run]) -> Cell:
         return _calls(spread(solved[run.problem, run.seed, run.label] for run in runs))
 
     note = (
@@ -161,11 +186,8 @@ def calls_table(data: BenchmarkRuns, tolerance: float = HIT) -> Table:
 
 
 def _seconds_table(data: BenchmarkRuns) -> Table:
-    def cell(runs: Sequence[Run]) -> float | None:
-        found = spread(run.ask_seconds for run in runs)
-        return None if found is None else float(f"{found.median:.2g}")
-
-    return _grid(data, "Seconds per ask: median over asks, then over seeds", cell, ())
+    caption = "Seconds per ask: median over asks, then over seeds"
+    return _grid(data, caption, lambda runs: rounded_median((r.ask_seconds for r in runs), 2), ())
 
 
 def _failures_table(data: BenchmarkRuns) -> Table:
@@ -186,25 +208,21 @@ def _ranks_table(data: BenchmarkRuns, ranks: Ranks) -> Table:
         (label, *(round(float(value), 2) for value in means))
         for label, *means in order.itertuples()
     )
-    notes = [
-        f"All problems have equal weight. Losses within {TIE:.0e} of the improvement are ties.",
-        "Refused and crashed runs rank last.",
-    ]
-    if data.against is not None and not data.tests:
-        notes.append(f"Too few common seeds to test {data.against} on single problems.")
-    left_out = [label for label in data.labels if label not in ranks.labels]
-    if left_out:
-        notes.append(f"Not ranked, for lack of seeds or problems: {', '.join(left_out)}.")
+    left_out = ", ".join(label for label in data.labels if label not in ranks.means.index)
     unknown = sum(not run.code.get("method") for run in data.runs)
-    if 0 < unknown < len(data.runs):
-        notes.append(f"The code of {counted(unknown, 'run')} was not recorded.")
-    pairs = counted(ranks.pairs, "common pair")
-    return Table(
-        ("method", *(f"after {calls} calls" for calls in data.calls)),
-        rows,
-        f"Mean ranks over {pairs} of problem and seed",
-        tuple(notes),
-    )
+    notes = applicable(
+        (True,
+         f"All problems have equal weight. Losses within {TIE:.0e} of the improvement are ties."),
+        (True, "Refused and crashed runs rank last."),
+        (data.against is not None and not data.tests,
+         f"Too few common seeds to test {data.against} on single problems."),
+        (left_out, f"Not ranked, for lack of seeds or problems: {left_out}."),
+        (0 < unknown < len(data.runs),
+         f"The code of {counted(unknown, 'run')} was not recorded."),
+    )  # fmt: skip
+    columns = ("method", *(f"after {calls} calls" for calls in data.calls))
+    caption = f"Mean ranks over {counted(ranks.pairs, 'common pair')} of problem and seed"
+    return Table(columns, rows, caption, notes)
 
 
 def _grid(

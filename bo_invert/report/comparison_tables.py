@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +15,8 @@ from bo_invert.report.ranking import (
     rank_methods,
 )
 from bo_invert.report.runs import Run, Status
-from bo_invert.report.statistics import Spread, block_ranks, rank, spread
-from bo_invert.report.table import IMPLAUSIBLE, UNCONFIRMED, Cell, Table, counted
-
-if TYPE_CHECKING:
-    from bo_invert.types import JSON
+from bo_invert.report.statistics import Spread, block_ranks, rank, rounded_median, spread
+from bo_invert.report.table import IMPLAUSIBLE, UNCONFIRMED, Cell, Table, applicable, counted
 
 _LEAST_PAIRS = 3
 """Smallest number of common seeds for a p-value. Engineering choice, as in ``pairwise_tests``."""
@@ -39,42 +36,38 @@ def method_table(problem: ProblemRanking) -> Table:
     medians with quartiles, and mean ranks and paired tests are added.
     """
     goal = Goal(problem.goal)
-    columns: list[tuple[str, Callable[[MethodResult], Cell]]] = [
-        ("method", lambda m: m.label),
-        ("values", lambda m: _calls([run.bill.values for run in m.ran])),
-        ("gradients", lambda m: _calls([run.bill.gradients for run in m.ran])),
-        (_claim(problem.goal), lambda m: "refused" if m.refused else _signed(goal, m.claimed)),
-    ]
-    if problem.has_judge:
-        columns.append(("judged", lambda m: _signed(goal, m.judged)))
-    if any((find.plausibility or 0.0) < 1.0 for run in problem.runs for find in run.finds
-           if find.plausibility is not None):  # fmt: skip
-        columns.append(("plausibility", lambda m: _rounded(m.plausibility)))
-    if any(m.hits is not None for m in problem.methods):
-        columns.append(("hits", lambda m: None if m.hits is None else f"{m.hits}/{len(m.ran)}"))
-    columns.append(
-        ("seconds", lambda m: _median([round(run.bill.total_seconds, 2) for run in m.ran]))
+    finds = [find for run in problem.runs for find in run.finds]
+    doubtful = any(f.plausibility is not None and f.plausibility < 1.0 for f in finds)
+    rated = any(m.hits is not None for m in problem.methods)
+    columns: list[tuple[bool, str, Callable[[MethodResult], Cell]]] = [
+        (True, "method", lambda m: m.label),
+        (True, "values", lambda m: _calls([run.bill.values for run in m.ran])),
+        (True, "gradients", lambda m: _calls([run.bill.gradients for run in m.ran])),
+        (True, _claim(goal), lambda m: "refused" if m.refused else _signed(goal, m.claimed)),
+        (problem.has_judge, "judged", lambda m: _signed(goal, m.judged)),
+        (doubtful, "plausibility", lambda m: _rounded(m.plausibility)),
+        (rated, "hits", lambda m: None if m.hits is None else f"{m.hits}/{len(m.ran)}"),
+        (True, "seconds", lambda m: rounded_median(round(r.bill.total_seconds, 2) for r in m.ran)),
+        (problem.seeds > 1, "s per ask",
+         lambda m: rounded_median(run.bill.asking / max(1, run.bill.asks) for run in m.ran)),
+        (problem.seeds > 1, "mean rank", lambda m: None if m.rank is None else round(m.rank, 2)),
+        (problem.pairs >= _LEAST_PAIRS, "p (Holm)", lambda m: m.p_value),
+    ]  # fmt: skip
+    names = tuple(name for shown, name, _ in columns if shown)
+    rows = tuple(
+        tuple(read(method) for shown, _, read in columns if shown) for method in problem.methods
     )
-    if problem.seeds > 1:
-        columns += [
-            (
-                "s per ask",
-                lambda m: _median([run.bill.asking / max(1, run.bill.asks) for run in m.ran]),
-            ),
-            ("mean rank", lambda m: None if m.rank is None else round(m.rank, 2)),
-        ]
-    if problem.pairs >= _LEAST_PAIRS:
-        columns.append(("p (Holm)", lambda m: m.p_value))
-    names = tuple(name for name, _ in columns)
-    marks = {}
-    for i, method in enumerate(problem.methods):
-        if 2 * method.unconfirmed > len(method.ran):
-            marks[i, names.index("judged")] = UNCONFIRMED
-        if 2 * method.implausible > len(method.ran):
-            marks[i, names.index("plausibility")] = IMPLAUSIBLE
-    rows = tuple(tuple(read(method) for _, read in columns) for method in problem.methods)
+    marks = {
+        (i, names.index(column)): mark
+        for i, method in enumerate(problem.methods)
+        for column, mark, count in (
+            ("judged", UNCONFIRMED, method.unconfirmed),
+            ("plausibility", IMPLAUSIBLE, method.implausible),
+        )
+        if 2 * count > len(method.ran)
+    }
     optional = ("s per ask", "seconds", "p (Holm)", "gradients", "values", "mean rank")
-    return Table(names, rows, _caption(problem), tuple(_notes(problem, marks)), marks, optional)
+    return Table(names, rows, _caption(problem), _notes(problem, marks), marks, optional)
 
 
 def runs_table(runs: Sequence[Run]) -> Table:
@@ -89,15 +82,14 @@ def runs_table(runs: Sequence[Run]) -> Table:
             None if best is None else best.plausibility,
             round(run.bill.total_seconds, 2), run.ended,
         ))  # fmt: skip
-    claims = {_claim(run.goal) for run in runs if run.goal}
+    claims = {_claim(Goal(run.goal)) for run in runs if run.goal}
     claim = claims.pop() if len(claims) == 1 else "best claimed"
     columns = ("problem", "method", "seed", "values", "gradients", claim, "judged",
                "plausibility", "seconds", "stop reason")  # fmt: skip
     return Table(columns, tuple(rows), "All runs")
 
 
-def _claim(objective: JSON) -> str:
-    goal = Goal(objective)
+def _claim(goal: Goal) -> str:
     return f"best {goal.label if goal.is_raised else 'loss'}"
 
 
@@ -113,20 +105,10 @@ def _calls(values: Sequence[int]) -> Spread | int | None:
     return values[0] if len(set(values)) == 1 else spread(values)
 
 
-def _median(values: Sequence[float]) -> float | None:
-    """Round the median to three digits; times depend on the load of the machine."""
-    known = spread(values)
-    return None if known is None else float(f"{known.median:.3g}")
-
-
 def _rounded(value: Spread | None) -> Spread | None:
-    return (
-        None
-        if value is None
-        else value._replace(
-            median=round(value.median, 3), low=round(value.low, 3), high=round(value.high, 3)
-        )
-    )
+    if value is None:
+        return None
+    return Spread(round(value.median, 3), round(value.low, 3), round(value.high, 3), value.n)
 
 
 def _caption(problem: ProblemRanking) -> str:
@@ -137,60 +119,52 @@ def _caption(problem: ProblemRanking) -> str:
     return f"{problem.problem} ({Goal(problem.goal).words()}), at most {calls}{seeds}"
 
 
-def _notes(problem: ProblemRanking, marks: Mapping[tuple[int, int], str]) -> list[str]:
-    notes = []
-    if UNCONFIRMED in marks.values():
-        notes.append(
-            f"{UNCONFIRMED} (!): the judge confirms less than half of the claimed improvement."
-        )
-        if any(breaks_constraints(run) for run in problem.runs):
-            notes.append(
-                "A design that violates constraints by the judge's outputs is unconfirmed."
-            )
-    if IMPLAUSIBLE in marks.values():
-        notes.append(
-            f"{IMPLAUSIBLE} (?): 95 % of the reference measure are more plausible than the design."
-        )
-    if any(m.p_value is not None for m in problem.methods) and problem.pairs >= _LEAST_PAIRS:
-        notes.append(
-            "Ranks and p-values (Wilcoxon signed-rank test against the best rank, Holm-adjusted) "
-            f"refer to the {'judged' if problem.has_judge else 'claimed'} loss over "
-            f"{problem.pairs} paired seeds."
-        )
-    for method in problem.methods:
-        if method.refused:
-            notes.append(f"{method.label}: refused. {method.refused}")
-        notes += [
-            f"{method.label}, seed {run.seed}: crashed. {run.ended}" for run in method.crashed
-        ]
-        if method.failed_attempts:
-            attempts = counted(method.failed_attempts, "attempt")
-            notes.append(
-                f"{method.label}: {attempts} without outputs (failed, infeasible or lost), billed."
-            )
-    return notes
+def _notes(problem: ProblemRanking, marks: Mapping[tuple[int, int], str]) -> tuple[str, ...]:
+    unconfirmed = UNCONFIRMED in marks.values()
+    ranks = (
+        "Ranks and p-values (Wilcoxon signed-rank test against the best rank, Holm-adjusted) refer "
+        f"to the {'judged' if problem.has_judge else 'claimed'} loss over {problem.pairs} paired "
+        "seeds."
+    )
+    rules: list[tuple[object, str]] = [
+        (unconfirmed,
+         f"{UNCONFIRMED} (!): the judge confirms less than half of the claimed improvement."),
+        (unconfirmed and any(breaks_constraints(run) for run in problem.runs),
+         "A design that violates constraints by the judge's outputs is unconfirmed."),
+        (IMPLAUSIBLE in marks.values(),
+         f"{IMPLAUSIBLE} (?): 95 % of the reference measure are more plausible than the design."),
+        (problem.pairs >= _LEAST_PAIRS, ranks),
+    ]  # fmt: skip
+    for m in problem.methods:
+        attempts = counted(m.failed_attempts, "attempt")
+        rules += [
+            (m.refused, f"{m.label}: refused. {m.refused}"),
+            *((True, f"{m.label}, seed {run.seed}: crashed. {run.ended}") for run in m.crashed),
+            (m.failed_attempts,
+             f"{m.label}: {attempts} without outputs (failed, infeasible or lost), billed."),
+        ]  # fmt: skip
+    return applicable(*rules)
 
 
 def _overall_table(problems: Sequence[ProblemRanking]) -> Table | None:
     """Return mean ranks over all problems and seeds of the methods that ran on every problem."""
-    present = [{m.label for m in problem.methods} for problem in problems]
+    present = Counter(m.label for problem in problems for m in problem.methods)
     able = {m.label for problem in problems for m in problem.methods if m.ran}
-    everyone = dict.fromkeys(m.label for problem in problems for m in problem.methods)
-    labels = [label for label in everyone if label in able and all(label in p for p in present)]
+    labels = [label for label, n in present.items() if label in able and n == len(problems)]
     if len(problems) < 2 or len(labels) < 2:
         return None
     # Losses of different problems have no common unit, ranks do.
     scores = np.concatenate([problem.paired_scores(labels) for problem in problems])
     if not len(scores):
         return None
-    places = block_ranks(scores)
-    means, tests = places.mean(axis=0), rank(places).p_values
+    ranked = zip(labels, rank(block_ranks(scores)), strict=True)
     rows = tuple(
-        (labels[i], round(float(means[i]), 2), tests[i]) for i in np.argsort(means, kind="stable")
+        (label, round(mean, 2), p) for label, (mean, p) in sorted(ranked, key=lambda row: row[1][0])
     )
-    notes = ["Refused and crashed runs rank last."]
-    left_out = sorted(set(everyone) - set(labels))
-    if left_out:
-        notes.append(f"Not ranked, for lack of runs on some problem: {', '.join(left_out)}.")
-    caption = f"All problems: ranks over {counted(len(places), 'paired run')}"
-    return Table(("method", "mean rank", "p (Holm)"), rows, caption, tuple(notes))
+    left_out = ", ".join(sorted(present.keys() - labels))
+    notes = applicable(
+        (True, "Refused and crashed runs rank last."),
+        (left_out, f"Not ranked, for lack of runs on some problem: {left_out}."),
+    )
+    caption = f"All problems: ranks over {counted(len(scores), 'paired run')}"
+    return Table(("method", "mean rank", "p (Holm)"), rows, caption, notes)

@@ -1,21 +1,16 @@
-"""HTML report in one file without external resources: summary, tables, curves, gallery."""
+"""HTML reports in one file without external resources: of comparisons and of benchmarks."""
 
 from __future__ import annotations
 
-import base64
-import gzip
 from collections.abc import Sequence
-from datetime import datetime
-from functools import cache
 from pathlib import Path
 
-from bo_invert.report.benchmark_tables import BenchmarkRuns, calls_table
+from bo_invert.report.benchmark_tables import BenchmarkRuns, benchmark_tables, calls_table
 from bo_invert.report.comparison_tables import comparison_tables, runs_table
-from bo_invert.report.curves import curves_figure
+from bo_invert.report.figures import curves_figure, profiles_figure
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.performance import contenders
 from bo_invert.report.pictures import data_uri
-from bo_invert.report.profiles import profiles_figure
 from bo_invert.report.runs import Run
 from bo_invert.report.summary import summary_table, summary_text
 from bo_invert.report.table import Table, counted
@@ -51,30 +46,13 @@ def write_report(
     Returns:
         The path.
     """
-    target = Path(path)
-    html = report_html(
-        runs, title=title, paragraphs=paragraphs, gallery_png=gallery_png, extra_tables=extra_tables
-    )
-    target.write_text(html, encoding="utf-8")
-    return target
-
-
-def report_html(
-    runs: Sequence[Run],
-    *,
-    title: str,
-    paragraphs: Sequence[str] | None = None,
-    gallery_png: bytes | None = None,
-    extra_tables: Sequence[Table] = (),
-) -> str:
-    """Return the report as text; arguments as for ``write_report``."""
     data = BenchmarkRuns(tuple(runs), (max((run.budget for run in runs), default=1),))
     labels = contenders(data.frame)
     compared, several_seeds = len(labels) > 1, len({run.seed for run in runs}) > 1
-    return page_html(
+    html = render(
         "report.html",
-        title,
-        _subtitle(runs),
+        title=title,
+        subtitle=_subtitle(runs),
         paragraphs=[summary_text(runs)] if paragraphs is None else paragraphs,
         best=summary_table(runs) if len(data.problems) > 1 else None,
         methods=comparison_tables(runs),
@@ -87,39 +65,37 @@ def report_html(
         extra_tables=extra_tables,
         details=(runs_table(runs), _designs(runs)),
     )
+    Path(path).write_text(html, encoding="utf-8")
+    return Path(path)
 
 
-def page_html(template: str, title: str, subtitle: str, **values: object) -> str:
-    """Render a page that needs no external resources."""
+def bench_html(data: BenchmarkRuns, title: str) -> str:
+    """Return a page with all tables and figures of a benchmark."""
+    extent = ((data.problems, "problem"), (data.labels, "method"), (data.runs, "run"))
     return render(
-        template,
+        "benchmark.html",
         title=title,
-        subtitle=subtitle,
-        created=datetime.now(),
-        plotly=_packed_plotly(),
-        **values,
+        subtitle=" · ".join(counted(len(things), noun) for things, noun in extent),
+        tables=benchmark_tables(data),
+        groups=[
+            (profiles_figure(data.frame, list(ranks.means.index)), ranks) for ranks in data.groups
+        ],
+        profile_note=PROFILE_NOTE,
+        curves=curves_figure(data.regrets),
+        several_seeds=len({run.seed for run in data.runs}) > 1,
     )
 
 
-@cache
-def _packed_plotly() -> str:
-    """Return plotly.js as gzip in base64: 2 MB instead of 5 MB."""
-    from plotly.offline import get_plotlyjs
-
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode("ascii")
-
-
 def _subtitle(runs: Sequence[Run]) -> str:
-    goals = {run.problem: Goal(run.goal).words() for run in reversed(runs) if run.goal}
-    problems = dict.fromkeys(run.problem for run in runs)
-    if not problems:
+    if not runs:
         return "No runs."
-    labels, seeds = {run.label for run in runs}, {run.seed for run in runs}
+    problems, labels, seeds = (
+        {getattr(run, name) for run in runs} for name in ("problem", "label", "seed")
+    )
     extent = f"{counted(len(labels), 'method')}, {counted(len(seeds), 'seed')}"
-    if len(problems) == 1:
-        (problem,) = problems
-        return f"{problem} · {goals.get(problem, Goal({}).words())} · {extent}"
-    return f"{len(problems)} problems · {extent}"
+    goal = Goal(next((run.goal for run in runs if run.goal), {}))
+    one = f"{runs[0].problem} · {goal.words()}"
+    return f"{one if len(problems) == 1 else f'{len(problems)} problems'} · {extent}"
 
 
 def _designs(runs: Sequence[Run]) -> Table:

@@ -1,4 +1,4 @@
-"""HTML of studies, trials and comparisons for notebooks."""
+"""HTML of studies and comparisons for notebooks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bo_invert.report.pictures import image_tag
 from bo_invert.report.runs import Run
 from bo_invert.report.summary import summary_text
 from bo_invert.report.templating import render
-from bo_invert.report.text import counts_text, design_text, vector_text
-from bo_invert.types import JSON, State, Trial
+from bo_invert.report.text import counts_text, trial_facts
+from bo_invert.types import JSON, Trial
 
 _BOX = (
     "font-family:system-ui,sans-serif;border:1px solid #8884;border-radius:10px;"
@@ -41,53 +41,29 @@ def study_html(
         picture: picture of the best design, ``(height, width[, 3])``.
     """
     best = History(trials).best
-    facts = [
-        ("problem", problem_name),
-        ("strategy", strategy_name),
-        ("trials", counts_text(trials)),
-        ("spent", str(ledger)),
-        ("seconds", f"{ledger.seconds:.3g} in the oracle, {ledger.asking:.3g} in the strategy"),
-    ]
+    facts = {
+        "problem": problem_name,
+        "strategy": strategy_name,
+        "trials": counts_text(trials),
+        "spent": str(ledger),
+        "seconds": f"{ledger.seconds:.3g} in the oracle, {ledger.asking:.3g} in the strategy",
+    }
     if best is not None:
-        facts += [("best", f"trial {best.number}"), *_result(best)]
-    shown = "" if picture is None else image_tag(picture, "the best design")
-    return _card(f"Study {name}", facts, shown, _sparkline(trials))
-
-
-def trial_html(trial: Trial, picture: ArrayLike | None = None) -> str:
-    """Return one trial, with a picture ``(height, width[, 3])`` of its design if given."""
-    facts = [
-        ("state", str(trial.state)),
-        ("proposed by", trial.origin or "unknown"),
-        *_result(trial),
-    ]
-    if trial.cost.calls:
-        facts.append(("cost", f"{trial.cost.values} values, {trial.cost.gradients} gradients"))
-    shown = "" if picture is None else image_tag(picture, "the design")
-    return _card(f"Trial {trial.number}", facts, shown, None)
+        facts |= {"best": f"trial {best.number}"} | trial_facts(best)
+    return render(
+        "card.html",
+        box=_BOX,
+        title=f"Study {name}",
+        facts=facts,
+        picture="" if picture is None else image_tag(picture, "the best design"),
+        line=_sparkline(trials),
+    )
 
 
 def comparison_html(runs: Sequence[Run]) -> str:
     """Return summary and tables of a comparison."""
     text, tables = summary_text(runs), comparison_tables(runs)
     return render("comparison.html", box=_BOX, text=text, tables=tables)
-
-
-def _result(trial: Trial) -> list[tuple[str, str]]:
-    facts = []
-    if trial.loss is not None and trial.y is not None:
-        facts += [("loss", f"{trial.loss:.6g}"), ("y", vector_text(trial.y))]
-    if trial.state is State.COMPLETED and not trial.feasible:
-        facts.append(("constraints", "violated"))
-    if trial.outcome is not None and trial.outcome.reason:
-        facts.append(("reason", trial.outcome.reason))
-    design = design_text(trial)
-    return [*facts, ("design", design) if design else ("point", vector_text(trial.point))]
-
-
-def _card(title: str, facts: Sequence[tuple[str, str]], picture: str, line: JSON | None) -> str:
-    """Render facts beside a picture, which is HTML, and a curve."""
-    return render("card.html", box=_BOX, title=title, facts=facts, picture=picture, line=line)
 
 
 def _sparkline(trials: Sequence[Trial], width: int = 180, height: int = 60) -> JSON | None:

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 
 from bo_invert.types import JSON
 
+_DIRECTIONS = {
+    "minimize": "minimise: the loss is the output",
+    "maximize": "maximise: higher is better",
+    "target": "target: the loss is the mean squared distance",
+}
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -38,19 +44,13 @@ class Goal:
         return self.kind == "maximize"
 
     @property
-    def quantity(self) -> str:
-        """Noun for the number of ``shown``."""
-        return "output" if self.is_raised else "loss"
-
-    @property
     def label(self) -> str:
         """Name of the number of ``value``."""
         if self.is_output:
             only = self.outputs[0] if len(self.outputs) == 1 else "output"
             return str(self.objective.get("output") or only)
-        if self.kind == "target":
-            return "off by" if len(set(self._scales)) == 1 else "off by (in scales)"
-        return "loss"
+        distance = "off by" if len(set(self._scales)) == 1 else "off by (in scales)"
+        return distance if self.kind == "target" else "loss"
 
     def value(self, loss: float) -> float:
         """Convert a loss to the output, or to the distance to the target.
@@ -74,13 +74,7 @@ class Goal:
 
     def words(self) -> str:
         """Return the direction of improvement for captions."""
-        if self.kind == "minimize":
-            return "minimise: the loss is the output"
-        if self.kind == "maximize":
-            return "maximise: higher is better"
-        if self.kind == "target":
-            return "target: the loss is the mean squared distance"
-        return "lower loss is better"
+        return _DIRECTIONS.get(self.kind, "lower loss is better")
 
     @property
     def _scales(self) -> Sequence[float]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.report.runs import Run, Status
-from bo_invert.report.statistics import spread
+from bo_invert.report.runs import Run, Status, grouped
+from bo_invert.report.statistics import median
 from bo_invert.types import Array
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ losses have ten significant digits (``benchmark.results.DIGITS``)."""
 
 def starts(runs: Sequence[Run]) -> dict[tuple[str, int], float]:
     """Return the median over methods of the first finite loss, by pair; infinite without one."""
-    pairs: dict[tuple[str, int], list[float]] = {}
-    for run in runs:
-        pairs.setdefault((run.problem, run.seed), []).append(run.start)
-    medians = {pair: spread(v for v in values if v < math.inf) for pair, values in pairs.items()}
-    return {pair: math.inf if one is None else one.median for pair, one in medians.items()}
+    pairs = grouped(runs, lambda run: (run.problem, run.seed))
+    return {
+        pair: median(run.start for run in same if run.start < math.inf)
+        for pair, same in pairs.items()
+    }
 
 
 def run_frame(
@@ -69,11 +69,8 @@ def run_frame(
         }
     ).drop_duplicates(["problem", "seed", "label"], keep="last", ignore_index=True)
     frame["best"] = frame.groupby(["problem", "seed"])["best"].transform("min")
-    known = frame["problem"].map(
-        {name: math.inf if value is None else value for name, value in (optima or {}).items()}
-    )
-    found = np.isfinite(frame["best"])
-    frame["best"] = frame["best"].where(~found, np.fmin(frame["best"], known.fillna(math.inf)))
+    known = frame["problem"].map(dict(optima or {})).astype(float)  # NaN if unknown
+    frame["best"] = frame["best"].where(np.isinf(frame["best"]), np.fmin(frame["best"], known))
     return frame
 
 
@@ -164,10 +161,6 @@ class Ranks:
     means: pd.DataFrame
     pairs: int
 
-    @property
-    def labels(self) -> list[str]:
-        return list(self.means.index)
-
 
 def ranks_at(frame: pd.DataFrame, labels: Sequence[str], calls: Sequence[int]) -> Ranks | None:
     """Return the mean ranks of methods; None without a common pair or a second method.
@@ -184,7 +177,6 @@ def ranks_at(frame: pd.DataFrame, labels: Sequence[str], calls: Sequence[int]) -
         pairs = len(scores)
         if len(labels) < 2 or not pairs:
             return None
-        by_problem = scores.rank(axis=1).groupby(level="problem", sort=False)
-        blocks = [ranks.to_numpy().mean(axis=0) for _, ranks in by_problem]
-        means[number] = np.mean(blocks, axis=0)
-    return Ranks(pd.DataFrame(means, index=list(labels)), pairs)
+        ranks = scores.rank(axis=1).groupby(level="problem", sort=False)
+        means[number] = ranks.mean().mean()
+    return Ranks(pd.DataFrame(means), pairs)

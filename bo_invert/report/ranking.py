@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bo_invert.report.performance import starts
-from bo_invert.report.runs import Run, Status
-from bo_invert.report.statistics import Ranking, Spread, rank, spread
+from bo_invert.report.runs import Run, Status, grouped
+from bo_invert.report.statistics import Spread, median, rank, spread
 from bo_invert.types import JSON, Array
 
 IMPLAUSIBLE = 0.05
@@ -33,7 +33,8 @@ class MethodResult:
         claimed: lowest loss by the oracle of the search; infinite for a run without a feasible
             design.
         judged: loss of the same designs by the judge; None without a judge.
-        score: ``judged`` if there is a judge, otherwise ``claimed``; None if all runs were refused.
+        score: median of ``judged`` if there is a judge, otherwise of ``claimed``; a design that
+            the judge refutes counts as infinite. Infinite if all runs were refused.
         plausibility: plausibility of the same designs; None if it is not measured.
         unconfirmed: number of runs whose improvement the judge does not confirm.
         implausible: number of runs with an implausible best design.
@@ -47,13 +48,13 @@ class MethodResult:
     runs: tuple[Run, ...]
     claimed: Spread | None
     judged: Spread | None
-    score: Spread | None
+    score: float
     plausibility: Spread | None
     unconfirmed: int
     implausible: int
     hits: int | None
-    rank: float | None = None
-    p_value: float | None = None
+    rank: float | None
+    p_value: float | None
 
     @property
     def ran(self) -> tuple[Run, ...]:
@@ -113,8 +114,8 @@ class ProblemRanking:
 
 def rank_methods(runs: Sequence[Run]) -> list[ProblemRanking]:
     """Rank the methods on each problem, in the order of first runs."""
-    names = dict.fromkeys(run.problem for run in runs)
-    return [_rank_problem(name, [run for run in runs if run.problem == name]) for name in names]
+    problems = grouped(runs, lambda run: run.problem)
+    return [_rank_problem(name, own) for name, own in problems.items()]
 
 
 def breaks_constraints(run: Run) -> bool:
@@ -131,18 +132,17 @@ def unconfirmed(run: Run, start: float) -> bool:
     best = run.best
     if best is None or best.judged is None or not math.isfinite(start):
         return False
-    if best.upheld is False:
-        return True
     claimed, judged = best.loss, best.judged
     if run.goal.get("type") == "target":
         claimed, judged, start = math.sqrt(claimed), math.sqrt(judged), math.sqrt(start)
-    return judged > claimed and start - judged < CONFIRMED * (start - claimed)
+    confirmed = judged <= claimed or start - judged >= CONFIRMED * (start - claimed)
+    return best.upheld is False or not confirmed
 
 
 def implausible(run: Run) -> bool:
     """Return True if the plausibility of the best design is below ``IMPLAUSIBLE``."""
-    plausibility = None if run.best is None else run.best.plausibility
-    return plausibility is not None and plausibility < IMPLAUSIBLE
+    best = run.best
+    return best is not None and best.plausibility is not None and best.plausibility < IMPLAUSIBLE
 
 
 def score(run: Run, has_judge: bool) -> float:
@@ -157,12 +157,12 @@ def score(run: Run, has_judge: bool) -> float:
     return math.inf if run.best.judged is None or run.best.upheld is False else run.best.judged
 
 
-def _paired(grouped: Mapping[str, Sequence[Run]], has_judge: bool) -> Array:
+def _paired(methods: Mapping[str, Sequence[Run]], has_judge: bool) -> Array:
     """Arrange scores by common seed and method; refused and crashed runs have infinite scores."""
     failed = (Status.REFUSED, Status.ERROR)
     tables = [
         {run.seed: math.inf if run.status in failed else score(run, has_judge) for run in runs}
-        for runs in grouped.values()
+        for runs in methods.values()
     ]
     common = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
     scores = [[table[seed] for table in tables] for seed in common]
@@ -172,32 +172,25 @@ def _paired(grouped: Mapping[str, Sequence[Run]], has_judge: bool) -> Array:
 def _rank_problem(problem: str, runs: Sequence[Run]) -> ProblemRanking:
     has_judge = any(find.judged is not None for run in runs for find in run.finds)
     begun = starts(runs)
-    grouped: dict[str, list[Run]] = {}
-    for run in runs:
-        grouped.setdefault(run.label, []).append(run)
+    methods = grouped(runs, lambda run: run.label)
     ranked = {
         label: own
-        for label, own in grouped.items()
+        for label, own in methods.items()
         if any(run.status is not Status.REFUSED for run in own)
     }
-    scores = _paired(ranked, has_judge)
-    ranking = rank(scores) if len(ranked) > 1 and len(scores) else Ranking([], [], 0)
-    places = dict(zip(ranked, zip(ranking.ranks, ranking.p_values, strict=True), strict=False))
-    methods = [
+    scores = _paired(ranked if len(ranked) > 1 else {}, has_judge)
+    places = dict(zip(ranked, rank(scores), strict=True)) if len(scores) else {}
+    results = [
         _method_result(label, own, has_judge, begun, *places.get(label, (None, None)))
-        for label, own in grouped.items()
+        for label, own in methods.items()
     ]
-    methods.sort(
-        key=lambda m: (math.inf, math.inf) if m.score is None else (m.score.median, m.rank or 0.0)
-    )
-    known = spread(value for value in begun.values() if math.isfinite(value))
     return ProblemRanking(
         problem,
         next((run.goal for run in runs if run.goal), {}),
         has_judge,
-        math.inf if known is None else known.median,
-        ranking.pairs,
-        tuple(methods),
+        median(value for value in begun.values() if math.isfinite(value)),
+        len(scores),
+        tuple(sorted(results, key=lambda m: (m.score, not m.ran, m.rank or 0.0))),
     )
 
 
@@ -218,7 +211,7 @@ def _method_result(
         runs=tuple(runs),
         claimed=spread(run.loss for run in ran),
         judged=spread(find.judged for find in best),
-        score=spread(score(run, has_judge) for run in ran),
+        score=median(score(run, has_judge) for run in ran),
         plausibility=spread(find.plausibility for find in best),
         unconfirmed=sum(unconfirmed(run, begun[run.problem, run.seed]) for run in ran),
         implausible=sum(implausible(run) for run in ran),

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +19,7 @@ from bo_invert.ledger import Ledger
 from bo_invert.types import JSON, Array, frozen
 
 Picture = NDArray[np.uint8]
+_Key = TypeVar("_Key")
 
 
 class Status(StrEnum):
@@ -74,34 +76,20 @@ class Find:
     upheld: bool | None = None
 
     def to_json(self) -> JSON:
-        picture = None
-        if self.picture is not None:
-            packed = base64.b64encode(self.picture.tobytes()).decode("ascii")
-            picture = {"shape": list(self.picture.shape), "bytes": packed}
-        return {
-            "number": self.number,
-            "point": self.point.tolist(),
-            "y": self.y.tolist(),
-            "loss": self.loss,
-            "feasible": self.feasible,
-            "hit": self.hit,
-            "judged": self.judged,
-            "upheld": self.upheld,
-            "plausibility": self.plausibility,
-            "picture": picture,
-            "text": self.text,
-        }
+        image = self.picture
+        packed = None if image is None else {
+            "shape": list(image.shape), "bytes": base64.b64encode(image.tobytes()).decode("ascii"),
+        }  # fmt: skip
+        return vars(self) | {"point": self.point.tolist(), "y": self.y.tolist(), "picture": packed}
 
     @staticmethod
     def from_json(data: JSON) -> Find:
-        picture = data["picture"]
-        if picture is not None:
-            picture = np.frombuffer(base64.b64decode(picture["bytes"]), np.uint8).reshape(
-                picture["shape"]
-            )
-        return Find(
-            **{**data, "point": frozen(data["point"]), "y": frozen(data["y"]), "picture": picture}
-        )
+        packed = data["picture"]
+        image = None if packed is None else np.frombuffer(
+            base64.b64decode(packed["bytes"]), np.uint8
+        ).reshape(packed["shape"])  # fmt: skip
+        arrays = {"point": frozen(data["point"]), "y": frozen(data["y"]), "picture": image}
+        return Find(**data | arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +143,7 @@ class Run:
     @property
     def start(self) -> float:
         """First finite loss of the curve; infinite if there is none."""
-        finite = self.losses[np.isfinite(self.losses)]
-        return float(finite[0]) if len(finite) else math.inf
+        return next((float(loss) for loss in self.losses if math.isfinite(loss)), math.inf)
 
     @property
     def lowest(self) -> float:
@@ -165,8 +152,7 @@ class Run:
 
     def calls_to(self, loss: float) -> float:
         """Return the calls until the curve reaches this loss; infinite if it does not."""
-        there = np.flatnonzero(self.losses <= loss)
-        return float(self.calls[there[0]]) if len(there) else math.inf
+        return float(next(iter(self.calls[self.losses <= loss]), math.inf))
 
     def loss_at(self, calls: ArrayLike) -> Array:
         """Return the best loss after each number of calls; infinite before a feasible trial."""
@@ -195,34 +181,30 @@ class Run:
 
     def to_json(self) -> JSON:
         """Return strict JSON that restores all floats exactly."""
-        return {
-            "label": self.label,
-            "problem": self.problem,
-            "seed": self.seed,
-            "strategy": self.strategy,
-            "budget": self.budget,
-            "goal": self.goal,
+        return vars(self) | {
             "calls": self.calls.tolist(),
             "losses": [loss if math.isfinite(loss) else None for loss in self.losses.tolist()],
             "bill": asdict(self.bill),
             "finds": [find.to_json() for find in self.finds],
             "status": str(self.status),
-            "ended": self.ended,
-            "ask_seconds": self.ask_seconds,
-            "code": self.code,
         }
 
     @staticmethod
     def from_json(data: JSON) -> Run:
-        return Run(
-            **{
-                **data,
-                "calls": np.array(data["calls"], dtype=np.int64),
-                "losses": np.array(
-                    [math.inf if v is None else v for v in data["losses"]], dtype=float
-                ),
-                "bill": Ledger(**data["bill"]),
-                "finds": tuple(Find.from_json(find) for find in data["finds"]),
-                "status": Status(data["status"]),
-            }
-        )
+        losses = [math.inf if loss is None else loss for loss in data["losses"]]
+        values = {
+            "calls": np.array(data["calls"], dtype=np.int64),
+            "losses": np.array(losses, dtype=float),
+            "bill": Ledger(**data["bill"]),
+            "finds": tuple(map(Find.from_json, data["finds"])),
+            "status": Status(data["status"]),
+        }
+        return Run(**data | values)
+
+
+def grouped(runs: Iterable[Run], key: Callable[[Run], _Key]) -> dict[_Key, list[Run]]:
+    """Group runs by the value of ``key``, in the order of their first runs."""
+    groups: dict[_Key, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return groups

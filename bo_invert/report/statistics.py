@@ -33,6 +33,18 @@ def spread(values: Iterable[float | None]) -> Spread | None:
     return Spread(quantile(known, 0.5), quantile(known, 0.25), quantile(known, 0.75), len(known))
 
 
+def median(values: Iterable[float]) -> float:
+    """Return the median, as ``spread`` does; infinite without values."""
+    known = spread(values)
+    return math.inf if known is None else known.median
+
+
+def rounded_median(values: Iterable[float | None], digits: int = 3) -> float | None:
+    """Round the median to significant digits; None without values."""
+    known = spread(values)
+    return None if known is None else float(f"{known.median:.{digits}g}")
+
+
 def quantile(ordered: Sequence[float], share: float) -> float:
     """Interpolate linearly between sorted values; unlike in numpy, they may be infinite."""
     position = share * (len(ordered) - 1)
@@ -132,22 +144,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-class Ranking(NamedTuple):
-    """Mean rank of each method and its Holm-adjusted p-value against the best ranked one."""
+def rank(scores: ArrayLike) -> list[tuple[float, float | None]]:
+    """Rank k methods over n > 0 paired blocks of scores ``(n, k)``, lower is better.
 
-    ranks: list[float]
-    p_values: list[float | None]
-    pairs: int
-
-
-def rank(scores: ArrayLike) -> Ranking:
-    """Rank k methods over n paired blocks of scores ``(n, k)``, lower is better."""
+    Returns:
+        Mean rank of each method and its Holm-adjusted p-value against the best ranked one, which
+        has None.
+    """
     table = np.asarray(scores, dtype=float)
     ranks = block_ranks(table).mean(axis=0)
     best = int(np.argmin(ranks))
     others = [j for j in range(table.shape[1]) if j != best]
     adjusted = holm([wilcoxon(table[:, j], table[:, best]) for j in others])
-    p_values: list[float | None] = [None] * table.shape[1]
-    for j, p in zip(others, adjusted, strict=True):
-        p_values[j] = p
-    return Ranking(ranks.tolist(), p_values, len(table))
+    p_values = dict(zip(others, adjusted, strict=True))
+    return [(mean, p_values.get(j)) for j, mean in enumerate(ranks.tolist())]

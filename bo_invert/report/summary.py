@@ -14,7 +14,7 @@ from bo_invert.report.ranking import (
     rank_methods,
 )
 from bo_invert.report.runs import Run
-from bo_invert.report.table import Cell, Table, counted
+from bo_invert.report.table import Cell, Table, applicable, counted
 
 PLAIN = {
     "random": "random search",
@@ -55,11 +55,10 @@ def summary_table(runs: Sequence[Run]) -> Table:
     """Return the best method and the best plain method on each problem."""
     rows = []
     for problem in rank_methods(runs):
-        plain = [method for method in _found(problem) if method.strategy in PLAIN][:1]
+        shown = Goal(problem.goal).shown
         cells: list[Cell] = [problem.problem]
-        for methods in (_winners(problem), plain):
+        for methods in (_winners(problem), _plain_methods(problem)[:1]):
             spreads = (methods[0].claimed, methods[0].judged) if methods else (None, None)
-            shown = Goal(problem.goal).shown
             cells.append(_names(methods) or None)
             cells += [None if found is None else shown(found.median) for found in spreads]
         rows.append(tuple(cells))
@@ -70,36 +69,36 @@ def summary_table(runs: Sequence[Run]) -> Table:
 
 def _found(problem: ProblemRanking) -> list[MethodResult]:
     """Return the methods with a finite median score, best first."""
-    return [m for m in problem.methods if m.score is not None and math.isfinite(m.score.median)]
+    return [method for method in problem.methods if math.isfinite(method.score)]
+
+
+def _plain_methods(problem: ProblemRanking) -> list[MethodResult]:
+    return [method for method in _found(problem) if method.strategy in PLAIN]
 
 
 def _winners(problem: ProblemRanking) -> list[MethodResult]:
     found = _found(problem)
-    return [
-        m for m in found if math.isclose(_score(m), _score(found[0]), rel_tol=1e-9, abs_tol=1e-12)
-    ]
+    return [m for m in found if math.isclose(m.score, found[0].score, rel_tol=1e-9, abs_tol=1e-12)]
 
 
 def _result(problem: ProblemRanking) -> str:
     winners = _winners(problem)
-    if not any(method.ran for method in problem.methods):
-        return "No method could run."
     if not winners:
-        claims = any(m.claimed and math.isfinite(m.claimed.median) for m in problem.methods)
-        if not problem.has_judge or not claims:
-            return "No method found a feasible design in most of its runs."
-        if any(breaks_constraints(run) for run in problem.runs):
-            return "The judge confirms no design: its outputs violate the constraints."
-        return "The judge confirms no design: it failed on the designs found."
-    quantity = Goal(problem.goal).quantity
-    value = (
-        f"a median {quantity}"
-        if problem.seeds > 1
-        else {"loss": "a loss"}.get(quantity, "an output")
-    )
-    text = f"{_names(winners)} {'is' if len(winners) == 1 else 'are'} best with {value} of "
-    text += _number(problem, _score(winners[0]))
+        claims = [m.claimed for m in problem.methods if m.claimed]
+        claimed = problem.has_judge and any(math.isfinite(claim.median) for claim in claims)
+        return applicable(
+            (not claims, "No method could run."),
+            (not claimed, "No method found a feasible design in most of its runs."),
+            (any(breaks_constraints(run) for run in problem.runs),
+             "The judge confirms no design: its outputs violate the constraints."),
+            (True, "The judge confirms no design: it failed on the designs found."),
+        )[0]  # fmt: skip
     claim = winners[0].claimed
+    raised = Goal(problem.goal).is_raised
+    one, several = ("an output", "a median output") if raised else ("a loss", "a median loss")
+    value = several if problem.seeds > 1 else one
+    text = f"{_names(winners)} {'is' if len(winners) == 1 else 'are'} best with {value} of "
+    text += _number(problem, winners[0].score)
     if problem.has_judge and claim is not None:
         text = f"By the judge, {text} (claimed: {_number(problem, claim.median)})"
     return f"{text}."
@@ -107,19 +106,17 @@ def _result(problem: ProblemRanking) -> str:
 
 def _best_claim(problem: ProblemRanking) -> str:
     """Name the method with the lowest claimed loss if the judge prefers another one."""
-    claims = [m for m in problem.methods if m.claimed and math.isfinite(m.claimed.median)]
     winners = _winners(problem)
-    if not problem.has_judge or not claims or not winners:
+    claims = [(m.claimed, m) for m in problem.methods if m.claimed]
+    if not problem.has_judge or not winners:
         return ""
-    best = min(claims, key=lambda method: method.claimed or ())
-    if best in winners or best.claimed == winners[0].claimed:
+    claim, best = min(claims, key=lambda pair: pair[0])
+    if best in winners or claim == winners[0].claimed:
         return ""
-    judged = (
-        "no value"
-        if best.score is None or math.isinf(best.score.median) or best.judged is None
-        else _number(problem, best.judged.median)
-    )
-    claimed = _number(problem, best.claimed.median if best.claimed else math.inf)
+    judged = "no value"
+    if best.judged is not None and math.isfinite(best.score):
+        judged = _number(problem, best.judged.median)
+    claimed = _number(problem, claim.median)
     return f"The best claim is that of “{best.label}”: {claimed}, judged: {judged}."
 
 
@@ -134,72 +131,66 @@ def _results(problems: Sequence[ProblemRanking]) -> str:
 
 def _plain(problem: ProblemRanking) -> str:
     """Compare the best plain method with the best method."""
-    winners, found = _winners(problem), _found(problem)
-    plain = [m for m in found if m.strategy in PLAIN]
-    if not plain or all(m.strategy in PLAIN for m in found):
+    winners, plain = _winners(problem), _plain_methods(problem)
+    if len(plain) in (0, len(_found(problem))):
         return ""
-    if all(m.strategy in PLAIN for m in winners):
+    if all(method in plain for method in winners):
         return f"A plain method is enough: {_kinds(winners)}."
-    alike = [m for m in plain if m not in winners and _alike(problem, m, winners[0])]
-    if alike:
+    if alike := [m for m in plain if m not in winners and _alike(problem, m, winners[0])]:
         return f"Plain methods are about as good: {_kinds(alike)}."
-    if plain[0] in winners:
+    best = plain[0]
+    if best in winners:
         return ""
-    test = ""
-    if plain[0].p_value is not None and problem.pairs >= 6 and winners[0].p_value is None:
-        test = f" (p = {plain[0].p_value:.2g} over {problem.pairs} paired seeds)"
-    number = _number(problem, _score(plain[0]))
-    return f"The best plain method is {_kinds(plain[:1])} with {number}{test}."
+    tested = best.p_value is not None and winners[0].p_value is None and problem.pairs >= 6
+    test = f" (p = {best.p_value:.2g} over {problem.pairs} paired seeds)" if tested else ""
+    return f"The best plain method is {_kinds([best])} with {_number(problem, best.score)}{test}."
 
 
 def _judge(problems: Sequence[ProblemRanking]) -> str:
     """State which improvements the judge does not confirm and which designs are implausible."""
     methods = [method for problem in problems for method in problem.methods]
-    if not any(_found(problem) for problem in problems):
+    found = [method for problem in problems for method in _found(problem)]
+    if not found:
         return ""
-    if not any(problem.has_judge for problem in problems):
-        parts = ["Without a judge, all values are those of the oracle."]
-    elif doubted := _shares(methods, lambda method: method.unconfirmed):
-        parts = [f"The judge confirms less than half of the improvement claimed by {doubted}."]
-    else:
-        parts = ["The judge confirms at least half of every claimed improvement."]
-    if odd := _shares(methods, lambda method: method.implausible):
-        parts.append(f"Implausible designs: {odd}.")
-    if len(problems) == 1 and (found := _found(problems[0])):
-        plausible = [method for method in found if 2 * method.implausible <= len(method.ran)]
-        if plausible and found[0] not in plausible:
-            parts.append(f"Best method with plausible designs: “{plausible[0].label}”.")
-    return " ".join(parts)
+    doubted = _shares(methods, lambda method: method.unconfirmed)
+    odd = _shares(methods, lambda method: method.implausible)
+    verdict, *_ = applicable(
+        (not any(problem.has_judge for problem in problems),
+         "Without a judge, all values are those of the oracle."),
+        (doubted, f"The judge confirms less than half of the improvement claimed by {doubted}."),
+        (True, "The judge confirms at least half of every claimed improvement."),
+    )  # fmt: skip
+    plausible = [method for method in found if 2 * method.implausible <= len(method.ran)]
+    second = plausible[0].label if plausible and found[0] not in plausible else ""
+    return " ".join(applicable(
+        (True, verdict),
+        (odd, f"Implausible designs: {odd}."),
+        (second and len(problems) == 1, f"Best method with plausible designs: “{second}”."),
+    ))  # fmt: skip
 
 
 def _cost(problems: Sequence[ProblemRanking]) -> str:
     """State calls and seconds, then refused runs, crashes and attempts without outputs."""
     methods = [method for problem in problems for method in problem.methods]
-    runs = [run for method in methods for run in method.ran]
-    parts = []
-    if runs:
-        values, gradients = sum(r.bill.values for r in runs), sum(r.bill.gradients for r in runs)
-        seconds, asking = sum(r.bill.total_seconds for r in runs), sum(r.bill.asking for r in runs)
-        calls = f"{counted(values, 'oracle value')}, {counted(gradients, 'gradient')}"
-        share = f" ({100 * asking / seconds:.0f} % in the strategies)" if seconds > 0 else ""
-        parts.append(f"Cost of {counted(len(runs), 'run')}: {calls}, {seconds:.3g} s{share}.")
-    if failed := sum(method.failed_attempts for method in methods):
-        parts.append(f"{counted(failed, 'attempt')} without outputs, billed.")
-    if refused := [method for method in methods if method.refused]:
-        parts.append(f"Refused to run: {_names(refused)}.")
-    if crashed := _shares(methods, lambda method: len(method.crashed)):
-        parts.append(f"Crashed: {crashed}.")
-    return " ".join(parts)
-
-
-def _score(method: MethodResult) -> float:
-    assert method.score is not None
-    return method.score.median
+    bills = [run.bill for method in methods for run in method.ran]
+    values, gradients = sum(bill.values for bill in bills), sum(bill.gradients for bill in bills)
+    seconds, asking = sum(bill.total_seconds for bill in bills), sum(bill.asking for bill in bills)
+    calls = f"{counted(values, 'oracle value')}, {counted(gradients, 'gradient')}"
+    share = f" ({100 * asking / seconds:.0f} % in the strategies)" if seconds > 0 else ""
+    failed = sum(method.failed_attempts for method in methods)
+    refused = [method for method in methods if method.refused]
+    crashed = _shares(methods, lambda method: len(method.crashed))
+    return " ".join(applicable(
+        (bills, f"Cost of {counted(len(bills), 'run')}: {calls}, {seconds:.3g} s{share}."),
+        (failed, f"{counted(failed, 'attempt')} without outputs, billed."),
+        (refused, f"Refused to run: {_names(refused)}."),
+        (crashed, f"Crashed: {crashed}."),
+    ))  # fmt: skip
 
 
 def _alike(problem: ProblemRanking, rival: MethodResult, winner: MethodResult) -> bool:
     """Return True if the rival's score is practically equal to the winner's."""
-    score, best, start = _score(rival), _score(winner), problem.start
+    score, best, start = rival.score, winner.score, problem.start
     if problem.goal.get("type") == "target":
         if rival.hits is not None and winner.hits is not None and not problem.has_judge:
             return rival.hits >= winner.hits
@@ -207,10 +198,9 @@ def _alike(problem: ProblemRanking, rival: MethodResult, winner: MethodResult) -
     return math.isfinite(start) and score - best <= _ALIKE * (start - best)
 
 
-def _shares(methods: Iterable[MethodResult], count: Callable[[MethodResult], int]) -> str:
+def _shares(methods: Sequence[MethodResult], count: Callable[[MethodResult], int]) -> str:
     """Name each method with its number of affected runs; empty if there is none."""
-    affected: Counter[str] = Counter()
-    runs: Counter[str] = Counter()
+    affected, runs = Counter[str](), Counter[str]()
     for method in methods:
         affected[method.label] += count(method)
         runs[method.label] += len(method.ran)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
+import sys
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from bo_invert.report.csv_export import rows_csv
 from bo_invert.report.statistics import Spread
-from bo_invert.report.templating import table_html
+from bo_invert.report.templating import render
 from bo_invert.types import printable
 
 Cell = str | int | float | Spread | None
@@ -63,33 +65,35 @@ class Table:
             width: number of characters of a line. Long text cells are wrapped; if that is not
                 enough, columns are omitted and named below the table. None: no limit.
         """
-        fitted = self
-        while width is not None and len(fitted.columns) > 1 and sum(fitted._widths(width)) > width:
-            fitted = fitted._without(
-                next((name for name in self.optional if name in fitted.columns), fitted.columns[-1])
-            )
-        notes = list(self.notes)
-        omitted = [name for name in self.columns if name not in fitted.columns]
-        if omitted:
-            notes.append(f"Omitted columns (formats csv and json have all): {', '.join(omitted)}.")
-        header, *body = fitted._lines(width)
-        head, *foot = (printable(text) for text in (self.caption, *notes))
-        if width is not None:
-            head, foot = textwrap.fill(head, width), [textwrap.fill(note, width) for note in foot]
-        lines = [*header, *(line for row in body for line in row)]
+        limit = sys.maxsize if width is None else width
+        columns = {
+            j: [printable(name), *(printable(self.cell(i, j)) for i in range(len(self.rows)))]
+            for j, name in enumerate(self.columns)
+        }
+        while _length(sizes := self._sizes(columns, limit)) > limit and len(columns) > 1:
+            optional = (j for name in self.optional for j in columns if self.columns[j] == name)
+            del columns[next(optional, max(columns))]
+        aligns = [str.rjust if self.numeric(j) else str.ljust for j in columns]
+        header, *body = (_lines(row, sizes, aligns) for row in zip(*columns.values(), strict=True))
+        lines = [*header, *itertools.chain(*body)]
         lines.insert(len(header), "─" * max(map(len, lines)))
+        omitted = ", ".join(name for j, name in enumerate(self.columns) if j not in columns)
+        note = f"Omitted columns (formats csv and json have all): {omitted}."
+        head, *foot = map(printable, (self.caption, *self.notes, *([note] if omitted else [])))
+        if width is not None:
+            head, *foot = (textwrap.fill(text, width) for text in (head, *foot))
         return "\n".join([*([head] if head else []), *lines, *foot])
 
     def markdown(self) -> str:
         """Return a Markdown table."""
 
-        def line(cells: Sequence[str]) -> str:
+        def line(cells: Iterable[str]) -> str:
             escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
             return f"| {' | '.join(escaped)} |"
 
         indices = range(len(self.columns))
         rule = f"|{'|'.join('---:' if self.numeric(j) else '---' for j in indices)}|"
-        body = [line([self.cell(i, j) for j in indices]) for i in range(len(self.rows))]
+        body = [line(self.cell(i, j) for j in indices) for i in range(len(self.rows))]
         head = [f"**{self.caption}**", ""] if self.caption else []
         notes = [item for note in self.notes for item in ("", note)]
         return "\n".join([*head, line(self.columns), rule, *body, *notes])
@@ -99,79 +103,64 @@ class Table:
         wide = [
             any(isinstance(row[j], Spread) for row in self.rows) for j in range(len(self.columns))
         ]
-        columns: list[str] = []
-        for name, spreads in zip(self.columns, wide, strict=True):
-            columns += [f"{name} {q}" for q in ("median", "25%", "75%")] if spreads else [name]
-        rows = []
-        for row in self.rows:
-            cells: list[object] = []
-            for value, spreads in zip(row, wide, strict=True):
-                if isinstance(value, Spread):
-                    cells += [value.median, value.low, value.high]
-                else:
-                    cells += [value] + [None] * (2 * spreads)
-            rows.append(cells)
-        return rows_csv(columns, rows)
+        columns = [
+            f"{name}{suffix}"
+            for name, spreads in zip(self.columns, wide, strict=True)
+            for suffix in ((" median", " 25%", " 75%") if spreads else ("",))
+        ]
+        pairs = (zip(row, wide, strict=True) for row in self.rows)
+        return rows_csv(columns, ([c for pair in row for c in _csv_cells(*pair)] for row in pairs))
 
     def html(self) -> str:
         """Return a ``<table>`` with caption and header scopes, followed by its notes."""
-        return table_html(self)
+        return render("table.html", table=self)
 
-    def _without(self, name: str) -> Table:
-        """Return the table without one column."""
-        at = self.columns.index(name)
-        rows = tuple(row[:at] + row[at + 1 :] for row in self.rows)
-        marks = {(i, j - (j > at)): mark for (i, j), mark in self.marks.items() if j != at}
-        columns = self.columns[:at] + self.columns[at + 1 :]
-        return replace(self, columns=columns, rows=rows, marks=marks)
-
-    def _grid(self) -> list[list[str]]:
-        """Return headers and cells as text."""
-        body = [[self.cell(i, j) for j in range(len(self.columns))] for i in range(len(self.rows))]
-        return [[printable(cell) for cell in row] for row in [list(self.columns), *body]]
-
-    def _widths(self, width: int | None, least: int = 16) -> list[int]:
-        """Return the widths of columns with their gaps, reduced to fit the line if possible.
+    def _sizes(
+        self, columns: Mapping[int, Sequence[str]], limit: int, least: int = 16
+    ) -> list[int]:
+        """Return the widths of columns, reduced to fit a line of ``limit`` characters if possible.
 
         Text can be reduced to ``least`` characters, numbers not at all, headers to their words.
         """
-        header, *body = self._grid()
-        columns = range(len(header))
-        gaps = [len(_GAP) * (j < len(header) - 1) for j in columns]
-        longest = [max([0, *(len(row[j]) for row in body)]) for j in columns]
-        widths = [max(len(header[j]), longest[j]) + gaps[j] for j in columns]
-        limits = [
-            max([
-                longest[j] if self.numeric(j) else min(least, longest[j]),
-                *map(len, header[j].split()),
-            ]) + gaps[j]
-            for j in columns
-        ]  # fmt: skip
-        while width is not None and (excess := sum(widths) - width) > 0:
-            widest = max(columns, key=lambda j: (widths[j] > limits[j], widths[j]))
-            if widths[widest] <= limits[widest]:
+        longest = {j: max(map(len, cells), default=0) for j, (_, *cells) in columns.items()}
+        lowest = [
+            max([size if self.numeric(j) else min(least, size), *map(len, columns[j][0].split())])
+            for j, size in longest.items()
+        ]
+        sizes = [max(map(len, cells)) for cells in columns.values()]
+        while (excess := _length(sizes) - limit) > 0:
+            widest = max(range(len(sizes)), key=lambda at: (sizes[at] > lowest[at], sizes[at]))
+            if sizes[widest] <= lowest[widest]:
                 break
-            widths[widest] = max(limits[widest], widths[widest] - excess)
-        return widths
+            sizes[widest] = max(lowest[widest], sizes[widest] - excess)
+        return sizes
 
-    def _lines(self, width: int | None) -> list[list[str]]:
-        """Return the lines of the header and of each row."""
-        sizes = [size - len(_GAP) for size in self._widths(width)]
-        sizes[-1] += len(_GAP)
-        rows = []
-        for row in self._grid():
-            cells = [
-                [cell] if len(cell) <= size else textwrap.wrap(cell, size)
-                for cell, size in zip(row, sizes, strict=True)
-            ]
-            height = max(map(len, cells))
-            aligned = [
-                [line.rjust(size) if self.numeric(j) else line.ljust(size) for line in cell]
-                + [" " * size] * (height - len(cell))
-                for j, (cell, size) in enumerate(zip(cells, sizes, strict=True))
-            ]
-            rows.append([_GAP.join(parts).rstrip() for parts in zip(*aligned, strict=True)])
-        return rows
+
+def _csv_cells(value: object, spreads: bool) -> Sequence[object]:
+    """Return the three cells of a value in a column of spreads, otherwise one."""
+    cells = value[:3] if isinstance(value, Spread) else (value, None, None)
+    return cells if spreads else cells[:1]
+
+
+def _length(sizes: Sequence[int]) -> int:
+    """Return the length of a line with columns of these sizes."""
+    return sum(sizes) + len(_GAP) * (len(sizes) - 1)
+
+
+def _lines(
+    row: Sequence[str], sizes: Sequence[int], aligns: Sequence[Callable[[str, int], str]]
+) -> list[str]:
+    """Return the lines of a row: cells are wrapped and aligned to the left or the right."""
+    cells = [
+        textwrap.wrap(cell, size) if len(cell) > size else [cell]
+        for cell, size in zip(row, sizes, strict=True)
+    ]
+    return [
+        _GAP.join(
+            align(part, n) for align, part, n in zip(aligns, parts, sizes, strict=True)
+        ).rstrip()
+        for parts in itertools.zip_longest(*cells, fillvalue="")
+    ]
 
 
 def terminal_width() -> int:
@@ -184,11 +173,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def applicable(*rules: tuple[object, str]) -> tuple[str, ...]:
+    """Return the sentences whose conditions are true."""
+    return tuple(sentence for condition, sentence in rules if condition)
+
+
 def span(counts: Sequence[int]) -> str:
     """Return several counts as ``5`` or ``3–5``; ``0`` if there are none."""
-    if not counts:
-        return "0"
-    return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}–{max(counts)}"
+    low, high = min(counts, default=0), max(counts, default=0)
+    return str(low) if low == high else f"{low}–{high}"
 
 
 def shown(value: object) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -9,7 +12,6 @@ from markupsafe import Markup
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
     from plotly.graph_objects import Figure
 
 
@@ -18,21 +20,22 @@ def render(name: str, **values: object) -> str:
     return _environment().get_template(name).render(values)
 
 
-def table_html(table: object) -> str:
-    """Render a ``report.table.Table`` as ``<table>`` with caption, headers and notes."""
-    macro = getattr(_environment().get_template("macros.html").module, "table")  # noqa: B009
-    return str(macro(table))
-
-
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(
-        loader=PackageLoader("bo_invert.report"), autoescape=True, undefined=StrictUndefined
-    )
-    made.filters["figure_json"] = _figure_json
+    loader = PackageLoader("bo_invert.report")
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    made.globals.update(figure_json=_figure_json, now=datetime.now, plotly=_packed_plotly)
     return made
+
+
+@cache
+def _packed_plotly() -> str:
+    """Return plotly.js as gzip in base64: 2 MB instead of 5 MB."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode("ascii")
 
 
 def _figure_json(figure: Figure) -> Markup:

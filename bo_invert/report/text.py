@@ -11,6 +11,14 @@ from bo_invert.history import History
 from bo_invert.ledger import Ledger
 from bo_invert.types import Array, State, Trial, printable
 
+_PHRASES = {
+    "y": "y = {}",
+    "design": "x = {}",
+    "constraints": "violates a constraint",
+    "reason": "{}",
+}
+"""Phrases for the facts of a trial; default: name and fact."""
+
 
 def study_text(
     name: str, problem_name: str, strategy_name: str, trials: Sequence[Trial], ledger: Ledger
@@ -41,16 +49,22 @@ def counts_text(trials: Sequence[Trial]) -> str:
 
 def trial_text(trial: Trial) -> str:
     """Return a trial as one line."""
-    words = [f"trial {trial.number}", str(trial.state)]
+    facts = trial_facts(trial).items()
+    phrases = [_PHRASES.get(name, name + " {}").format(fact) for name, fact in facts]
+    return printable(", ".join([f"trial {trial.number}", str(trial.state), *phrases]))
+
+
+def trial_facts(trial: Trial) -> dict[str, str]:
+    """Return loss, outputs, violation, reason of a failure, and design or point of a trial."""
+    facts = {}
     if trial.loss is not None and trial.y is not None:
-        words += [f"loss {trial.loss:.6g}", f"y = {vector_text(trial.y)}"]
+        facts = {"loss": f"{trial.loss:.6g}", "y": vector_text(trial.y)}
     if trial.state is State.COMPLETED and not trial.feasible:
-        words.append("violates a constraint")
+        facts["constraints"] = "violated"
     if trial.outcome is not None and trial.outcome.reason:
-        words.append(trial.outcome.reason)
+        facts["reason"] = trial.outcome.reason
     design = design_text(trial)
-    words.append(f"x = {design}" if design else f"point {vector_text(trial.point)}")
-    return printable(", ".join(words))
+    return facts | ({"design": design} if design else {"point": vector_text(trial.point)})
 
 
 def design_text(trial: Trial) -> str:
@@ -74,10 +88,8 @@ def design_text(trial: Trial) -> str:
 
 def vector_text(vector: Array, longest: int = 8) -> str:
     """Format numbers with four digits; cut vectors with more than ``longest`` of them."""
-    values = [f"{v:.4g}" for v in vector[:longest]]
-    if len(vector) == 1:
-        return values[0]
-    return "(" + ", ".join([*values, *(["..."] if len(vector) > longest else [])]) + ")"
+    values = [f"{v:.4g}" for v in vector[:longest]] + ["..."] * (len(vector) > longest)
+    return values[0] if len(vector) == 1 else f"({', '.join(values)})"
 
 
 def _value(value: object) -> str:

@@ -18,8 +18,7 @@ from bo_invert.benchmark.results import Key, Results, from_line
 from bo_invert.benchmark.runner import UNFINISHED, Task, work
 from bo_invert.benchmark.suite import PEERS, PROBLEMS
 from bo_invert.problems.git import commit_of
-from bo_invert.report.benchmark_page import bench_markdown
-from bo_invert.report.benchmark_tables import BenchmarkRuns
+from bo_invert.report.benchmark_tables import BenchmarkRuns, bench_markdown
 from bo_invert.report.provenance import provenance_table
 from bo_invert.report.runs import Run
 from bo_invert.storage.worker_id import this_worker

@@ -26,8 +26,15 @@ from bo_invert.benchmark.runner import UNFINISHED, Progress, Task, keys, run_mis
 from bo_invert.cli.bench import parse_methods
 from bo_invert.cli.main import app
 from bo_invert.errors import InvalidInputError, MissingExtraError
-from bo_invert.report.benchmark_page import BEGIN, END, bench_html, bench_markdown, fill_page
-from bo_invert.report.benchmark_tables import BenchmarkRuns, benchmark_tables
+from bo_invert.report.benchmark_tables import (
+    BEGIN,
+    END,
+    BenchmarkRuns,
+    bench_markdown,
+    benchmark_tables,
+    fill_page,
+)
+from bo_invert.report.html import bench_html
 from bo_invert.report.performance import (
     calls_to_solve,
     contenders,

@@ -12,12 +12,15 @@ from scipy.stats import binomtest
 from scipy.stats import wilcoxon as scipy_wilcoxon
 
 from bo_invert.benchmark import suite
-from bo_invert.report.benchmark_page import bench_markdown
-from bo_invert.report.benchmark_tables import BenchmarkRuns, benchmark_tables
-from bo_invert.report.pairwise_tables import losses_table, pooled_table, problems_table
-from bo_invert.report.pairwise_tests import pairwise_tests
+from bo_invert.report.benchmark_tables import BenchmarkRuns, bench_markdown, benchmark_tables
+from bo_invert.report.figures import profiles_figure
+from bo_invert.report.pairwise_tests import (
+    losses_table,
+    pairwise_tests,
+    pooled_table,
+    problems_table,
+)
 from bo_invert.report.performance import contenders, ranks_at, run_frame
-from bo_invert.report.profiles import profiles_figure
 from bo_invert.report.runs import Run, Status
 from bo_invert.report.statistics import least_p, stratified_balance, stratified_wilcoxon, wilcoxon
 from bo_invert.report.table import Table
@@ -318,14 +321,14 @@ def test_refused_and_crashed_runs_rank_last() -> None:
     ranks = ranks_at(run_frame(runs, {"p": 0.0, "q": 0.0}), "abcd", (1, 2))
     assert ranks is not None
     assert ranks.pairs == 4
-    by_label = dict(zip(ranks.labels, ranks.means[2], strict=True))
+    by_label = ranks.means[2].to_dict()
     assert by_label == {
         "a": (2.5 + 2) / 2,
         "b": (4 + 1) / 2,
         "c": (2.5 + 3.5) / 2,
         "d": (1 + 3.5) / 2,
     }
-    first = dict(zip(ranks.labels, ranks.means[1], strict=True))
+    first = ranks.means[1].to_dict()
     assert first["d"] == (2.5 + 1) / 2, "what it found before it broke down counts"
 
 

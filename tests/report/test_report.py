@@ -5,6 +5,7 @@ import json
 import math
 import re
 import struct
+import tempfile
 import zlib
 from dataclasses import replace
 from html import escape
@@ -17,10 +18,10 @@ from plotly.offline import get_plotlyjs
 from bo_invert.ledger import Cost, Ledger
 from bo_invert.objectives import Composite, Maximize, Minimize, Target
 from bo_invert.report.comparison_tables import comparison_tables, runs_table
-from bo_invert.report.curves import curves_figure
+from bo_invert.report.figures import curves_figure
 from bo_invert.report.gallery import gallery_png
-from bo_invert.report.html import report_html, write_report
-from bo_invert.report.notebook import comparison_html, study_html, trial_html
+from bo_invert.report.html import write_report
+from bo_invert.report.notebook import comparison_html, study_html
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import png
 from bo_invert.report.ranking import rank_methods, unconfirmed
@@ -82,6 +83,11 @@ def refused(label="ls"):
     return Run(
         label, "p", 0, {"name": label}, 50, status=Status.REFUSED, ended="it needs gradients"
     )
+
+
+def report_html(runs, **options):
+    with tempfile.TemporaryDirectory() as folder:
+        return write_report(f"{folder}/report.html", runs, **options).read_text(encoding="utf-8")
 
 
 class Page(HTMLParser):
@@ -584,7 +590,7 @@ def test_an_empty_study_shows_itself():
 def test_trials_show_reasons_designs_and_broken_constraints():
     failed = some_trials()[1]
     assert NASTY in trial_text(failed)
-    page = Page(trial_html(failed))
+    page = Page(failed._repr_html_())
     assert "script" not in page.tags
     assert NASTY in page.text
     broken = Outcome(State.COMPLETED, np.array([1.0]), 1.0, violation=2.0)
