@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any
 
-from bo_invert.benchmark.process_pool import here, perform
+from tqdm.auto import tqdm
+
+from bo_invert.benchmark.process_pool import perform
 from bo_invert.benchmark.run import ProblemSource, run_one, summarize
 from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.problems.examples.base import ready_problem
@@ -30,7 +32,6 @@ from bo_invert.types import JSON
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
-    from tqdm import tqdm
 
 __all__ = ["Comparison", "compare", "run_one", "summarize"]
 
@@ -301,23 +302,24 @@ def _job(task: dict[str, Any]) -> Run:
 def _run_all(tasks: list[dict[str, Any]], jobs: int, progress: bool) -> list[Run]:
     storage, raise_errors = tasks[0]["storage"], tasks[0]["raise_errors"]
     # An open storage cannot be sent to another process.
-    processes = storage is None or isinstance(storage, str)
+    several = "processes" if storage is None or isinstance(storage, str) else "threads"
+    pending = perform(_job, tasks, jobs, executor="serial" if jobs == 1 else several)
     runs: dict[int, Run] = {}
-    bar = _bar(len(tasks), progress)
-    try:
-        with closing(
-            here(_job, tasks) if jobs == 1 else perform(_job, tasks, jobs, processes=processes)
-        ) as results:
-            for index, result in results:
-                if isinstance(result, Exception):
-                    if raise_errors:
-                        raise result
-                    result = _crashed_run(tasks[index], result)
-                runs[index] = result
-                _advance(bar, result)
-    finally:
-        if bar is not None:
-            bar.close()
+    with (
+        closing(pending) as results,
+        tqdm(
+            total=len(tasks), desc="comparing", unit="run",
+            dynamic_ncols=True, disable=not progress,
+        ) as bar,
+    ):  # fmt: skip
+        for index, result in results:
+            if isinstance(result, Exception):
+                if raise_errors:
+                    raise result
+                result = _crashed_run(tasks[index], result)
+            runs[index] = result
+            bar.set_postfix_str(_progress_text(result))
+            bar.update()
     return [runs[index] for index in range(len(tasks))]
 
 
@@ -329,18 +331,8 @@ def _crashed_run(task: dict[str, Any], error: Exception) -> Run:
     )  # fmt: skip
 
 
-def _bar(total: int, progress: bool) -> tqdm[Never] | None:
-    if not progress:
-        return None
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, desc="comparing", unit="run", dynamic_ncols=True)
-
-
-def _advance(bar: tqdm[Never] | None, run: Run) -> None:
-    if bar is not None:
-        found = str(run.status)
-        if run.status is Status.FINISHED:
-            found = "no feasible trial" if run.best is None else Goal(run.goal).text(run.loss)
-        bar.set_postfix_str(f"{run.problem} · {run.label} · seed {run.seed}: {found}")
-        bar.update()
+def _progress_text(run: Run) -> str:
+    found = str(run.status)
+    if run.status is Status.FINISHED:
+        found = "no feasible trial" if run.best is None else Goal(run.goal).text(run.loss)
+    return f"{run.problem} · {run.label} · seed {run.seed}: {found}"

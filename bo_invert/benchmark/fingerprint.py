@@ -148,8 +148,8 @@ class _Reader:
         self.targets.add(name)
         return f"<module {name}>"
 
-    def _plain(self, node: ast.AST) -> tuple[object, ...]:
-        """Return a node as nested tuples, without positions and empty fields.
+    def _plain(self, node: object) -> object:
+        """Return a node, or a field of one, as nested tuples without positions and empty fields.
 
         ``ast.dump`` and ``ast.unparse`` differ between versions of Python.
         """
@@ -157,20 +157,12 @@ class _Reader:
             return ("Constant", self._constant(node.value))
         if isinstance(node, ast.Name):
             return ("Name", self._aliases.get(node.id, node.id))
-        fields: list[object] = [type(node).__name__]
-        for name, value in ast.iter_fields(node):
-            if isinstance(value, list):
-                used = [
-                    self._plain(one) if isinstance(one, ast.AST) else one
-                    for one in value
-                    if not _idle(one)
-                ]
-                fields += [(name, used)] if used else []
-            elif isinstance(value, ast.AST):
-                fields.append((name, self._plain(value)))
-            elif value is not None:
-                fields.append((name, value))
-        return tuple(fields)
+        if isinstance(node, list):
+            return [self._plain(one) for one in node if not _idle(one)]
+        if not isinstance(node, ast.AST):
+            return node
+        fields = [(name, self._plain(value)) for name, value in ast.iter_fields(node)]
+        return (type(node).__name__, *(field for field in fields if field[1] not in (None, [])))
 
     def _constant(self, value: object) -> str:
         """Return a constant, with a mark for the module in a path ``"package.module:Name"``."""

@@ -14,27 +14,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 # Attempts (count) at a task whose worker process dies. Engineering choice: one retry, since the
-# task
-# may not be the cause.
+# task may not be the cause.
 TRIES = 2
-
-
-def here(
-    work: Callable[[Task], Result],
-    tasks: Sequence[Task],
-    stop: Callable[[], bool] = lambda: False,
-    begin: Callable[[int], None] = lambda index: None,
-) -> Generator[tuple[int, Result | Exception], None, None]:
-    """Run the tasks sequentially in this process; see ``perform``."""
-    for index, task in enumerate(tasks):
-        if stop():
-            return
-        begin(index)
-        try:
-            result: Result | Exception = work(task)
-        except Exception as error:
-            result = error
-        yield index, result
 
 
 def perform(
@@ -42,7 +23,7 @@ def perform(
     tasks: Sequence[Task],
     jobs: int,
     *,
-    processes: bool = True,
+    executor: str = "processes",
     stop: Callable[[], bool] = lambda: False,
     begin: Callable[[int], None] = lambda index: None,
 ) -> Generator[tuple[int, Result | Exception], None, None]:
@@ -55,7 +36,8 @@ def perform(
         work: function of one task.
         tasks: arguments of ``work``.
         jobs: number of concurrent tasks.
-        processes: use processes with one numerical thread each; otherwise threads.
+        executor: ``"processes"`` with one numerical thread each, ``"threads"``, or ``"serial"`` for
+            this thread.
         stop: no further task starts once it returns True.
         begin: callback with the index of each started or restarted task.
 
@@ -65,14 +47,14 @@ def perform(
     waiting = deque(range(len(tasks)))
     begun: Counter[int] = Counter()
     running: dict[Future[Result], int] = {}
-    pool = _pool(jobs, processes)
+    pool = _pool(jobs, executor)
     try:
         while True:
             while waiting and len(running) < jobs and not stop():
                 index = waiting.popleft()
-                running[pool.submit(work, tasks[index])] = index
                 begun[index] += 1
                 begin(index)
+                running[pool.submit(work, tasks[index])] = index
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -91,15 +73,12 @@ def perform(
     pool.shutdown(wait=True)
 
 
-def _pool(jobs: int, processes: bool) -> Executor:
-    if processes:
-        try:
-            made: Executor = registry.resolve("executors", "processes")(jobs)
-            return made
-        except InvalidInputError:  # no process groups on this operating system
-            pass
-    threads: Executor = registry.resolve("executors", "threads")(jobs)
-    return threads
+def _pool(jobs: int, executor: str) -> Executor:
+    try:
+        pool: Executor = registry.resolve("executors", executor)(jobs)
+    except InvalidInputError:  # no process groups on this operating system
+        pool = registry.resolve("executors", "threads")(jobs)
+    return pool
 
 
 def _kill(pool: Executor) -> None:

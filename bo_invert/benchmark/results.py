@@ -11,7 +11,8 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,13 +68,9 @@ class Results:
 
     def runs(self, keys: list[Key]) -> dict[str, Run]:
         """Read the stored runs, by ``Key.text()``, in the order of the keys."""
-        wanted = {key.text() for key in keys}
         lines: dict[str, JSON] = {}
-        for path in dict.fromkeys(key.path for key in keys):
-            for line in self._lines(path):
-                text = _key(line).text()
-                if text in wanted:
-                    lines[text] = line
+        for path in {key.path for key in keys}:
+            lines |= self._lines(path)
         return {key.text(): from_line(lines[key.text()]) for key in keys if key.text() in lines}
 
     def done(self, keys: list[Key]) -> set[str]:
@@ -94,19 +91,14 @@ class Results:
             file.flush()
             os.fsync(file.fileno())
 
-    def _lines(self, path: Path) -> list[JSON]:
-        try:
-            texts = (self.folder / path).read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return []
-        lines = []
-        for text in texts:
-            try:
+    def _lines(self, path: Path) -> dict[str, JSON]:
+        """Read the valid lines of a file, by ``Key.text()``."""
+        lines: dict[str, JSON] = {}
+        file = self.folder / path
+        for text in file.read_bytes().split(b"\n") if file.exists() else ():
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 line = json.loads(text)
-                _key(line)
-                lines.append(line)
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue
+                lines[_key(line).text()] = line
         return lines
 
 
@@ -166,7 +158,7 @@ def file_name(text: str) -> str:
 
 
 def _key(line: JSON) -> Key:
-    return Key(*(line[name] for name in ("problem", "label", "spec", "seed", "budget", "batch")))
+    return Key(**{field.name: line[field.name] for field in fields(Key)})
 
 
 _Cell = TypeVar("_Cell")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def run_one(
         stop: callback of ``Study.run``; a run that it ends has the status ``STOPPED``.
     """
     chosen = from_spec(strategy)
-    title = name or ("problem" if not isinstance(problem, Problem) else problem.name)
+    title = name or (problem.name if isinstance(problem, Problem) else "problem")
     header = {
         "label": label,
         "problem": title,
@@ -73,10 +74,7 @@ def run_one(
     except Exception as error:
         if raise_errors:
             raise
-        reason = _reason(error)
-    if study is None:
-        return Run(**header, status=Status.ERROR, ended=reason)
-    return _failed_run(study, header, reason, keep)
+        return _failed_run(study, header, _reason(error), keep)
 
 
 def summarize(
@@ -120,15 +118,15 @@ def summarize(
     )  # fmt: skip
 
 
-def _failed_run(study: Study, header: dict[str, Any], reason: str, keep: int) -> Run:
+def _failed_run(study: Study | None, header: dict[str, Any], reason: str, keep: int) -> Run:
     """Summarize a run that raised, with its results up to the error if they can be read."""
-    try:
-        return summarize(
-            study, label=header["label"], name=header["problem"], budget=header["budget"],
-            keep=keep, status=Status.ERROR, ended=reason,
-        )  # fmt: skip
-    except Exception:
-        return Run(**header, status=Status.ERROR, ended=reason)
+    with suppress(Exception):
+        if study is not None:
+            return summarize(
+                study, label=header["label"], name=header["problem"], budget=header["budget"],
+                keep=keep, status=Status.ERROR, ended=reason,
+            )  # fmt: skip
+    return Run(**header, status=Status.ERROR, ended=reason)
 
 
 def _reason(error: Exception) -> str:

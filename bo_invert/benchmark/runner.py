@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 import bo_invert
@@ -25,6 +24,7 @@ from bo_invert.benchmark.results import Key, Results, file_name, to_line
 from bo_invert.benchmark.run import ProblemSource, run_one
 from bo_invert.benchmark.suite import PEERS, SuiteProblem
 from bo_invert.errors import MissingExtraError
+from bo_invert.problems.provenance import version_of
 from bo_invert.report.runs import Run, Status
 from bo_invert.storage.worker_id import is_gone, this_worker
 from bo_invert.strategies.base import from_spec
@@ -153,7 +153,8 @@ def run_missing(
     watcher = BenchmarkObserver() if observer is None else observer
     watcher.planned(progress)
     checkpoints = results.folder / UNFINISHED
-    _prepare(checkpoints)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    (checkpoints / ".gitignore").write_text("*\n")
     deadline = float("inf") if time_limit is None else time.time() + 60.0 * time_limit
     tasks = [
         Task(key, problems[key.problem], checkpoints, deadline, this_worker()) for key in open_keys
@@ -168,19 +169,14 @@ def run_missing(
         for index, result in ended:
             key = tasks[index].key
             if isinstance(result, Exception):
-                trouble = f"{type(result).__name__}: {result}"
-                progress = replace(
-                    progress,
-                    troubles=(*progress.troubles, f"{key.problem}, {key.label}: {trouble}"),
-                )
-                watcher.ended(key, progress, trouble)
-                continue
+                crash = f"{type(result).__name__}: {result}"
+                result = _stopped(key, crash, Status.ERROR), None
             run, line = result
             if line is not None:
                 results.append(key, line)
-                _forget(tasks[index])
-            if line is not None and run.status is not Status.ERROR:
-                progress = replace(progress, done=progress.done + 1)
+                for path in checkpoints.glob(f"{_stem(key)}--*"):  # also of earlier versions
+                    path.unlink(missing_ok=True)
+                progress = replace(progress, done=progress.done + (run.status is not Status.ERROR))
             if run.status in (Status.REFUSED, Status.ERROR):
                 trouble = f"{key.problem}, {key.label}: {run.status}: {run.ended}"
                 progress = replace(progress, troubles=(*progress.troubles, trouble))
@@ -210,8 +206,7 @@ def work(task: Task) -> tuple[Run, JSON | None]:
         except MissingExtraError as missing:
             return _stopped(key, str(missing), Status.REFUSED), None
         # The name of the checkpoint holds a digest of settings and code. A changed strategy or
-        # problem
-        # starts a new checkpoint, so no run mixes two versions.
+        # problem starts a new checkpoint, so no run mixes two versions.
         facts = json.dumps(
             [problem.to_json(), strategy.spec(), code["method"], code["problem"]], sort_keys=True
         )
@@ -222,9 +217,12 @@ def work(task: Task) -> tuple[Run, JSON | None]:
                 key.label, problem, strategy, key.budget, key.seed,
                 name=key.problem, batch=key.batch, storage=store, stop=task.over,
             )  # fmt: skip
-    missing_extra = run.status is Status.REFUSED and _lacks(key)
-    final = run.status is not Status.STOPPED and not missing_extra
-    return run, to_line(key, run, _versions(key), code) if final else None
+    package = PEERS.get(key.spec["name"], "numpy")
+    version = version_of(package)
+    if run.status is Status.STOPPED or (run.status is Status.REFUSED and version is None):
+        return run, None
+    versions = {"bo_invert": bo_invert.__version__, **({package: version} if version else {})}
+    return run, to_line(key, run, versions, code)
 
 
 def _stopped(key: Key, message: str, status: Status = Status.STOPPED) -> Run:
@@ -237,42 +235,13 @@ def _outcome(run: Run) -> str:
     return f"loss {run.loss:.6g} after {run.bill.calls} calls, {run.bill.asking:.3g} s of asking"
 
 
-def _lacks(key: Key) -> bool:
-    return key.spec["name"] in PEERS and _version(PEERS[key.spec["name"]]) is None
-
-
-def _versions(key: Key) -> dict[str, str]:
-    found = {"bo_invert": bo_invert.__version__}
-    package = PEERS.get(key.spec["name"], "numpy")
-    version = _version(package)
-    return found if version is None else {**found, package: version}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 # ---------------------------------------------------------------------- checkpoints
-
-
-def _prepare(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / ".gitignore").write_text("*\n")
 
 
 def _stem(key: Key) -> str:
     parts = (key.problem, key.label, f"seed{key.seed}", f"{key.budget}x{key.batch}")
     spec = hashlib.sha256(json.dumps(key.spec, sort_keys=True).encode()).hexdigest()[:6]
     return "--".join([*map(file_name, parts), spec])
-
-
-def _forget(task: Task) -> None:
-    """Delete the checkpoints of a finished run, including those of earlier versions."""
-    for path in task.checkpoints.glob(f"{_stem(task.key)}--*"):
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import bo_invert as bi
 from bo_invert.benchmark import suite
-from bo_invert.benchmark.process_pool import here, perform
+from bo_invert.benchmark.process_pool import perform
 from bo_invert.benchmark.results import Key, Results, from_line, to_line
 from bo_invert.benchmark.runner import UNFINISHED, Progress, Task, keys, run_missing, work
 from bo_invert.cli.bench import parse_methods
@@ -91,7 +91,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another in this process: a pool of processes takes seconds to start."""
     monkeypatch.setattr(
         "bo_invert.benchmark.runner.perform",
-        lambda work, tasks, jobs, **given: here(work, tasks, **given),
+        lambda work, tasks, jobs, **given: perform(work, tasks, jobs, executor="serial", **given),
     )
 
 
@@ -186,7 +186,7 @@ def test_refusals_are_results_but_missing_packages_are_not(
         raise MissingExtraError("the package moon is not installed")
 
     monkeypatch.setattr("bo_invert.strategies.peers.cmaes.CMAES.check", absent)
-    monkeypatch.setattr("bo_invert.benchmark.runner._version", lambda package: None)
+    monkeypatch.setattr("bo_invert.benchmark.runner.version_of", lambda package: None)
     account = judge(tmp_path, methods={"cmaes": {"name": "cmaes"}})
     assert (account.done, account.left) == (0, 2)
     assert "the package moon is not installed" in account.troubles[0]
