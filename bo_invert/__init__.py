@@ -137,20 +137,23 @@ __all__ = ["__version__", "realism", *_HOME]
 if TYPE_CHECKING:
     from importlib.abc import Loader  # importing it at run time costs 15 ms
 
-    from bo_invert.benchmark.compare import Comparison as Comparison
-    from bo_invert.benchmark.compare import compare as compare
-    from bo_invert.errors import BoInvertError as BoInvertError
-    from bo_invert.errors import FailedError as FailedError
-    from bo_invert.errors import InfeasibleError as InfeasibleError
-    from bo_invert.errors import InvalidInputError as InvalidInputError
-    from bo_invert.errors import UnsuitableStrategyError as UnsuitableStrategyError
+    from bo_invert.benchmark.compare import Comparison as Comparison, compare as compare
+    from bo_invert.errors import (
+        BoInvertError as BoInvertError,
+        FailedError as FailedError,
+        InfeasibleError as InfeasibleError,
+        InvalidInputError as InvalidInputError,
+        UnsuitableStrategyError as UnsuitableStrategyError,
+    )
     from bo_invert.ledger import Ledger as Ledger
-    from bo_invert.objectives import Composite as Composite
-    from bo_invert.objectives import Maximize as Maximize
-    from bo_invert.objectives import Minimize as Minimize
-    from bo_invert.objectives import OutcomeConstraint as OutcomeConstraint
-    from bo_invert.objectives import ProblemStatement as ProblemStatement
-    from bo_invert.objectives import Target as Target
+    from bo_invert.objectives import (
+        Composite as Composite,
+        Maximize as Maximize,
+        Minimize as Minimize,
+        OutcomeConstraint as OutcomeConstraint,
+        ProblemStatement as ProblemStatement,
+        Target as Target,
+    )
     from bo_invert.oracles.base import Oracle as Oracle
     from bo_invert.oracles.cached import Cached as Cached
     from bo_invert.oracles.command import Command as Command
@@ -161,27 +164,26 @@ if TYPE_CHECKING:
     from bo_invert.oracles.isolated import Isolated as Isolated
     from bo_invert.oracles.onnx import Onnx as Onnx
     from bo_invert.oracles.torch import TorchModule as TorchModule
-    from bo_invert.parameters import Choice as Choice
-    from bo_invert.parameters import Float as Float
-    from bo_invert.parameters import Int as Int
+    from bo_invert.parameters import Choice as Choice, Float as Float, Int as Int
     from bo_invert.problem_doctor.doctor import doctor as doctor
     from bo_invert.problem_doctor.findings import DoctorReport as DoctorReport
     from bo_invert.problems.examples.base import ready_problem as ready_problem
     from bo_invert.problems.problem import Problem as Problem
-    from bo_invert.report.mlflow.tracking import mlflow_tracking as mlflow_tracking
-    from bo_invert.report.mlflow.tracking import to_mlflow as to_mlflow
+    from bo_invert.report.mlflow.tracking import (
+        mlflow_tracking as mlflow_tracking,
+        to_mlflow as to_mlflow,
+    )
     from bo_invert.search_domain import Domain as Domain
     from bo_invert.spaces.box import Box as Box
     from bo_invert.spaces.latent import Latent as Latent
     from bo_invert.spaces.pixels import Pixels as Pixels
-    from bo_invert.strategies.base import Proposal as Proposal
-    from bo_invert.strategies.base import Request as Request
-    from bo_invert.strategies.base import Strategy as Strategy
+    from bo_invert.strategies.base import (
+        Proposal as Proposal,
+        Request as Request,
+        Strategy as Strategy,
+    )
     from bo_invert.study.study import Study as Study
-    from bo_invert.types import Descent as Descent
-    from bo_invert.types import Query as Query
-    from bo_invert.types import State as State
-    from bo_invert.types import Trial as Trial
+    from bo_invert.types import Descent as Descent, Query as Query, State as State, Trial as Trial
 
 
 class _MovedModules:
@@ -191,12 +193,11 @@ class _MovedModules:
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return a spec for a former path, None for any other name."""
-        if not fullname.startswith("bo_invert."):
-            return None
-        former = fullname.removeprefix("bo_invert.")
-        if former == "realism" or _present(former) is not None:
-            return ModuleSpec(fullname, cast("Loader", self))
-        return None
+        package, _, former = fullname.partition(".")
+        known = former == "realism" or _present(former) is not None
+        return (
+            ModuleSpec(fullname, cast("Loader", self)) if package == "bo_invert" and known else None
+        )
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Import the module from its present path."""
@@ -217,24 +218,17 @@ class _MovedModules:
 
 def _present(former: str) -> str | None:
     """Return the present path of a former one, relative to the package; None if it did not move."""
-    for old, new in _MOVED.items():
-        if former == old or former.startswith(f"{old}."):
-            return new + former.removeprefix(old)
-    return None
+    moved = (old for old in _MOVED if f"{former}.".startswith(f"{old}."))
+    old = next(moved, None)
+    return None if old is None else _MOVED[old] + former.removeprefix(old)
 
 
 def _realism() -> ModuleType:
     """Return the namespace ``bo_invert.realism``: plausibility measures and control regressors."""
     namespace = ModuleType("bo_invert.realism", "Plausibility measures and control regressors.")
-
-    def attribute(name: str) -> Any:
-        if name not in _REALISM:
-            raise AttributeError(f"module 'bo_invert.realism' has no attribute {name!r}")
-        return getattr(import_module(f"bo_invert.{_REALISM[name]}"), name)
-
-    vars(namespace).update(
-        __getattr__=attribute, __all__=sorted(_REALISM), __dir__=lambda: sorted(_REALISM)
-    )
+    for name, home in _REALISM.items():
+        setattr(namespace, name, getattr(import_module(f"bo_invert.{home}"), name))
+    vars(namespace).update(__all__=sorted(_REALISM), __dir__=lambda: sorted(_REALISM))
     return namespace
 
 

@@ -124,9 +124,6 @@ class EvaluationError(Exception):
         super().__init__(reason)
         self.reason = reason
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.reason!r})"
-
 
 class FailedError(EvaluationError):
     """Failed call: a crash, a timeout or an invalid output. Billed; may be retried."""

@@ -127,35 +127,33 @@ class _Reading:
             self._feed("again", b"")
             return
         self._seen[id(thing)] = thing  # a reference, so that the id is not reused
-        if isinstance(thing, (np.ndarray, np.generic)):
-            self._array(np.asarray(thing), depth)
-        elif isinstance(thing, (bytearray, memoryview)):
-            self._feed("bytes", bytes(thing))
-        elif _is_tensor(thing):
-            self._array(_numbers(thing), depth)
-        elif is_torch_module(thing):
-            self._module(thing, depth)
-        elif isinstance(thing, types.FunctionType):
-            self._function(thing, depth)
-        elif isinstance(thing, types.MethodType):
-            self._all("method", [thing.__func__], depth)
-            self.read(thing.__self__, depth + 1)
-        elif isinstance(thing, functools.partial):
-            self._all("partial", [thing.func, thing.args, thing.keywords], depth)
-        elif isinstance(thing, Mapping):
-            self._all(
-                "map",
-                [part for key in sorted(thing, key=repr) for part in (key, thing[key])],
-                depth,
-            )
-        elif isinstance(thing, Set):
-            self._all("set", sorted(thing, key=repr), depth)
-        elif isinstance(thing, Sequence):
-            self._all("list", thing, depth)
-        elif is_estimator(thing):
-            self._estimator(thing, depth)
-        else:
-            self._object(thing, depth)
+        match thing:
+            case np.ndarray() | np.generic():
+                self._array(np.asarray(thing), depth)
+            case bytearray() | memoryview():
+                self._feed("bytes", bytes(thing))
+            case _ if _is_tensor(thing):
+                self._array(_numbers(thing), depth)
+            case _ if is_torch_module(thing):
+                self._module(thing, depth)
+            case types.FunctionType():
+                self._function(thing, depth)
+            case types.MethodType():
+                self._all("method", [thing.__func__], depth)
+                self.read(thing.__self__, depth + 1)
+            case functools.partial():
+                self._all("partial", [thing.func, thing.args, thing.keywords], depth)
+            case Mapping():
+                parts = [part for key in sorted(thing, key=repr) for part in (key, thing[key])]
+                self._all("map", parts, depth)
+            case Set():
+                self._all("set", sorted(thing, key=repr), depth)
+            case Sequence():
+                self._all("list", thing, depth)
+            case _ if is_estimator(thing):
+                self._estimator(thing, depth)
+            case _:
+                self._object(thing, depth)
 
     def _feed(self, kind: str, content: bytes) -> None:
         self._bytes += len(content)
@@ -357,31 +355,32 @@ def design_name(design: object) -> str | None:
 
 def _content(value: object) -> Iterator[bytes]:
     """Yield the value as bytes; type and length precede each part, so the code is injective."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        value = value + 0.0  # -0.0 is 0.0
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    if value is None or isinstance(value, (bool, int, float, complex)):
-        yield f"{type(value).__name__} {value!r};".encode()
-    elif isinstance(value, (str, bytes)):
-        text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-        yield f"{type(value).__name__} {len(text)} ".encode() + text
-    elif isinstance(value, np.ndarray):
-        yield from _array(value)
-    elif isinstance(value, (list, tuple)):
-        yield f"list {len(value)} ".encode()
-        for item in value:
-            yield from _content(item)
-    elif isinstance(value, Mapping):
-        keys = {b"".join(_content(key)): key for key in value}
-        yield f"dict {len(keys)} ".encode()
-        for name in sorted(keys):
-            yield name
-            yield from _content(value[keys[name]])
-    else:
-        raise TypeError(f"{type(value).__name__} has no content that could be compared")
+    match value:
+        case np.generic():
+            yield from _content(value.item())
+        case float():
+            yield f"float {value + 0.0!r};".encode()  # -0.0 is 0.0
+        case _ if hasattr(value, "detach"):
+            yield from _content(value.detach().cpu().numpy())
+        case None | bool() | int() | complex():
+            yield f"{type(value).__name__} {value!r};".encode()
+        case str() | bytes():
+            text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+            yield f"{type(value).__name__} {len(text)} ".encode() + text
+        case np.ndarray():
+            yield from _array(value)
+        case list() | tuple():
+            yield f"list {len(value)} ".encode()
+            for item in value:
+                yield from _content(item)
+        case Mapping():
+            keys = {b"".join(_content(key)): key for key in value}
+            yield f"dict {len(keys)} ".encode()
+            for name in sorted(keys):
+                yield name
+                yield from _content(value[keys[name]])
+        case _:
+            raise TypeError(f"{type(value).__name__} has no content that could be compared")
 
 
 def _array(array: NDArray[Any]) -> Iterator[bytes]:

@@ -12,8 +12,7 @@ import argparse
 import numpy as np
 
 import bo_invert as bi
-from bo_invert.problems.examples import arm, sine
-from bo_invert.problems.examples import nanosphere_shell as shell
+from bo_invert.problems.examples import arm, nanosphere_shell as shell, sine
 
 #: Of each problem, the calls of the published r_T.
 PROBLEMS = {"arm": (arm, 50), "sine": (sine, 50), "shell": (shell, 200)}

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Float, Int, Parameter, parameter_from_json

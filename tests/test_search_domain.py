@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Float, Int

@@ -19,8 +19,7 @@ import pytest
 import bo_invert as bi
 from bo_invert import registry
 from bo_invert.benchmark.compare import Comparison
-from bo_invert.cli import demo
-from bo_invert.cli import main as cli
+from bo_invert.cli import demo, main as cli
 from bo_invert.cli.best import decoded
 from bo_invert.cli.options import parse_settings
 from bo_invert.cli.output import Format

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
-from scipy.stats import wilcoxon as scipy_wilcoxon
+from scipy.stats import binomtest, wilcoxon as scipy_wilcoxon
 
 from bo_invert.benchmark import suite
 from bo_invert.report.benchmark_tables import BenchmarkRuns, bench_markdown, benchmark_tables

@@ -13,8 +13,13 @@ from ax.core.arm import Arm
 from ax.core.data import Data
 from ax.core.experiment import Experiment
 from ax.core.generator_run import GeneratorRun
-from ax.core.parameter import ChoiceParameter, FixedParameter, ParameterType, RangeParameter
-from ax.core.parameter import Parameter as AxParameter
+from ax.core.parameter import (
+    ChoiceParameter,
+    FixedParameter,
+    Parameter as AxParameter,
+    ParameterType,
+    RangeParameter,
+)
 from ax.core.trial_status import TrialStatus
 from ax.core.types import ComparisonOp
 from ax.exceptions.core import DataRequiredError, OptimizationComplete

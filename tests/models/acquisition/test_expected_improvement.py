@@ -16,8 +16,7 @@ from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.gp import hyperparameters as fit
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
-from bo_invert.models.optim import duplicates as spacing
-from bo_invert.models.optim import optimize_acquisition as search
+from bo_invert.models.optim import duplicates as spacing, optimize_acquisition as search
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array

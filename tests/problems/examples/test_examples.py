@@ -12,8 +12,7 @@ from scipy.optimize import minimize
 
 import bo_invert as bi
 from bo_invert import registry
-from bo_invert.problems.examples import arm, mixed, sine
-from bo_invert.problems.examples import synthetic_functions as synthetic
+from bo_invert.problems.examples import arm, mixed, sine, synthetic_functions as synthetic
 from bo_invert.types import Query
 
 ANALYTIC = ["arm", "sine", "hartmann6"]

@@ -14,8 +14,7 @@ import pytest
 from scipy.optimize import minimize, rosen
 
 import bo_invert as bi
-from bo_invert.problems.examples import mixed
-from bo_invert.problems.examples import synthetic_functions as synthetic
+from bo_invert.problems.examples import mixed, synthetic_functions as synthetic
 from bo_invert.types import Query
 
 SMOOTH: dict[str, tuple[Callable[[int | None], Any], float]] = {
