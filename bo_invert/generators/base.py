@@ -112,16 +112,16 @@ class TrainingReport:
 
     @staticmethod
     def from_json(data: JSON) -> TrainingReport:
-        numbers = {name: float(value) for name, value in data["figures"].items()}
         loss = float(data["loss"])
         if data["ended"] not in ("patience", "epochs", "interrupted") or math.isnan(loss):
             raise InvalidInputError(
                 f"TrainingReport: data must be the output of to_json, got {data!r:.200}"
             )
-        remarks = tuple(str(remark) for remark in data["remarks"])
         return TrainingReport(
-            int(data["epochs"]), float(data["seconds"]), data["ended"], loss, numbers, remarks
-        )
+            int(data["epochs"]), float(data["seconds"]), data["ended"], loss,
+            {name: float(value) for name, value in data["figures"].items()},
+            tuple(map(str, data["remarks"])),
+        )  # fmt: skip
 
 
 class TrainingInterrupted(KeyboardInterrupt):

@@ -162,8 +162,8 @@ class GAN(Generator[GANConfig]):
         known = held[:_COMPARED]
         compared = trainer.codes(_COMPARED)
         # Mean distance over the n (n - 1) ordered pairs of different held-out designs.
-        distances = torch.cdist(known.flatten(1), known.flatten(1))
-        distance = float(distances.sum()) / (len(known) * (len(known) - 1))
+        total = float(torch.cdist(known.flatten(1), known.flatten(1)).sum())
+        distance = total / (len(known) * (len(known) - 1))
 
         def epoch() -> None:
             for chosen in torch.split(
@@ -173,9 +173,8 @@ class GAN(Generator[GANConfig]):
 
         def held_out() -> float:
             drawn = in_batches(trainer.average, compared, device=where)
-            if not bool(drawn.isfinite().all()):
-                return math.nan
-            return energy_distance(known, drawn) / max(distance, 1e-12)
+            finite = bool(drawn.isfinite().all())
+            return energy_distance(known, drawn) / max(distance, 1e-12) if finite else math.nan
 
         report = best_epoch(
             trainer.average,
@@ -249,9 +248,7 @@ class _Trainer:
         on_fake = discriminator(network.centred(network(self.codes(len(designs)).to(self.where))))
         torch.autograd.backward(F.softplus(on_real - on_fake).mean())
         self.generator_step.step()
-        self._update_average()
 
-    def _update_average(self) -> None:
         self.steps += 1
         # The decay (1 + t) / (10 + t) is lower in early steps t and forgets the initial weights.
         decay = min(self.network.config.average, (1.0 + self.steps) / (10.0 + self.steps))

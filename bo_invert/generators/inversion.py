@@ -145,13 +145,11 @@ def encoded(
             return None
         spread = float(np.asarray(drawn, dtype=np.float64).var(axis=0).mean())
         return Inversion(points, _errors(lambda _: made, points, rows), spread)
-    pairs = [
-        (design_name(design), design_name(other))
-        for design, other in zip(designs, made, strict=True)
-    ]
-    if any(name is None for pair in pairs for name in pair):
+    names = [[design_name(one) for one in some] for some in (designs, made)]
+    if None in names[0] + names[1]:
         return None
-    return Inversion(points, np.array([float(one != other) for one, other in pairs]), 1.0)
+    differ = [float(one != other) for one, other in zip(*names, strict=True)]
+    return Inversion(points, np.array(differ), 1.0)
 
 
 def reproduced(found: Inversion) -> Array:
@@ -206,7 +204,7 @@ def by_gradient(
                 z *= (radius / z.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
         with torch.no_grad():
             best = _error(decode(z), wanted).reshape(n, count).nan_to_num(torch.inf).argmin(dim=1)
-        ends: Array = z.detach().cpu().double().numpy().reshape(n, count, dim)
+        ends = z.detach().cpu().double().numpy().reshape(n, count, dim)
         return np.asarray(ends[np.arange(n), best.cpu().numpy()])
 
     return descend

@@ -194,14 +194,14 @@ def _logs(mixture: Reference, points: Array) -> Array:
     ``log w_c - log det L_c - |u|^2 / 2 - d log(2 pi) / 2``.
     """
     whiteners = np.linalg.inv(mixture.factors)
-    logs = np.empty((len(points), len(mixture.weights)))
-    for c, (weight, mean, whitener) in enumerate(
-        zip(mixture.weights, mixture.means, whiteners, strict=True)
-    ):
-        white = (points - mean) @ whitener.T
-        logs[:, c] = math.log(weight) + np.log(np.diag(whitener)).sum() - 0.5 * (white**2).sum(1)
-    logs -= 0.5 * points.shape[1] * math.log(2.0 * math.pi)
-    return logs
+    logs = [
+        math.log(weight)
+        + np.log(np.diag(whitener)).sum()
+        - 0.5 * (((points - mean) @ whitener.T) ** 2).sum(1)
+        for weight, mean, whitener in zip(mixture.weights, mixture.means, whiteners, strict=True)
+    ]
+    constant = 0.5 * points.shape[1] * math.log(2.0 * math.pi)
+    return np.stack(logs, axis=1, dtype=np.float64) - float(constant)
 
 
 def _maximise(points: Array, shares: Array, pooled: float) -> Reference:
@@ -211,16 +211,16 @@ def _maximise(points: Array, shares: Array, pooled: float) -> Reference:
 
         W = (sum_c S_c + I) / (n + 1),  C_c = (S_c + I + p W) / (n_c + 1 + p).
     """
-    d = points.shape[1]
+    prior = np.eye(points.shape[1])
     mass = shares.sum(axis=0) + 1e-9
     means = (shares.T @ points) / mass[:, None]
-    scatters = np.empty((len(mass), d, d))
-    for c in range(len(mass)):
-        residual = points - means[c]
-        scatters[c] = (shares[:, c, None] * residual).T @ residual
-    within = (scatters.sum(axis=0) + np.eye(d)) / (len(points) + 1.0)
+    residuals = [points - mean for mean in means]
+    scatters = np.array(
+        [(share[:, None] * off).T @ off for share, off in zip(shares.T, residuals, strict=True)]
+    )
+    within = (scatters.sum(axis=0) + prior) / (len(points) + 1.0)
     factors = np.linalg.cholesky(
-        (scatters + np.eye(d) + pooled * within) / (mass + 1.0 + pooled)[:, None, None]
+        (scatters + prior + pooled * within) / (mass + 1.0 + pooled)[:, None, None]
     )
     return Reference(mass / mass.sum(), means, factors, np.empty(0))
 
@@ -255,11 +255,10 @@ def _whitening(codes: Array) -> tuple[Array, Array]:
     correlation = scaled.T @ scaled / n
     # rho = min(1, ((1 - 2/d) tr(R^2) + tr(R)^2) / ((n + 1 - 2/d) (tr(R^2) - tr(R)^2 / d))).
     square, excess = (correlation**2).sum(), (correlation**2).sum() - np.trace(correlation) ** 2 / d
-    shrink = 1.0
-    if excess > 1e-12:
-        shrink = min(
-            1.0, ((1 - 2 / d) * square + np.trace(correlation) ** 2) / ((n + 1 - 2 / d) * excess)
-        )
+    shrink = (
+        min(1.0, ((1 - 2 / d) * square + np.trace(correlation) ** 2) / ((n + 1 - 2 / d) * excess))
+        if excess > 1e-12
+        else 1.0
+    )
     values, vectors = np.linalg.eigh((1 - shrink) * correlation + shrink * np.eye(d))
-    root = (vectors * np.sqrt(values)) @ vectors.T
-    return mean, deviation[:, None] * root
+    return mean, deviation[:, None] * ((vectors * np.sqrt(values)) @ vectors.T)

@@ -48,10 +48,9 @@ class ArrayConfig(GeneratorConfig):
 
 def dense(widths: tuple[int, ...]) -> nn.Sequential:
     """Create linear layers of the given widths with SiLU activations between them."""
-    layers: list[nn.Module] = []
-    for i, (before, after) in enumerate(itertools.pairwise(widths)):
-        layers += [nn.SiLU()] * (i > 0) + [nn.Linear(before, after)]
-    return nn.Sequential(*layers)
+    pairs = itertools.pairwise(widths)
+    layers = [layer for pair in pairs for layer in (nn.SiLU(), nn.Linear(*pair))]
+    return nn.Sequential(*layers[1:])
 
 
 def image_shape(
@@ -140,10 +139,8 @@ class Upward(nn.Module):
 def sizes(shape: tuple[int, int, int], halvings: int) -> list[tuple[int, int]]:
     """List height and width of the full image and after each halving, rounded up."""
     # A stride-2 convolution with padding 1 gives (size + 1) // 2 rows.
-    found = [shape[1:]]
-    for _ in range(halvings):
-        found.append(((found[-1][0] + 1) // 2, (found[-1][1] + 1) // 2))
-    return found
+    # k halvings, each rounded up, are one division by 2^k rounded up.
+    return [(-(-shape[1] // 2**k), -(-shape[2] // 2**k)) for k in range(halvings + 1)]
 
 
 class Units(nn.Module):

@@ -156,8 +156,7 @@ class Sphere(Prior):
 
     def tensor(self, points: Tensor) -> Tensor:
         norms = points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        codes: Tensor = points * (self._length(points) / norms)
-        return codes
+        return points.mul(self._length(points) / norms)
 
     # The norm is clipped at 1e-12, since the direction of the zero point is undefined.
     def _length(self, points: Array | Tensor) -> float:
@@ -237,7 +236,5 @@ def _is_draw(own: object) -> bool:
 
 def draw_codes(prior: Prior | Draw | None, rng: np.random.Generator, n: int, dim: int) -> ArrayLike:
     """Draw n codes ``(n, dim)`` from a prior or a draw function; None stands for N(0, I)."""
-    if prior is None or isinstance(prior, Prior):
-        points = rng.standard_normal((n, dim))
-        return points if prior is None else prior.codes(points)
-    return prior(rng, n)
+    known = Normal() if prior is None else prior
+    return known.codes(rng.standard_normal((n, dim))) if isinstance(known, Prior) else known(rng, n)

@@ -55,8 +55,10 @@ def fidelity(real: ArrayLike, made: ArrayLike) -> dict[str, float]:
         inside[i : i + len(known)]
         for i in range(0, max(len(drawn) - len(known), 0) + 1, len(known))
     ]
-    coverage = float(np.mean([part.any(axis=0).mean() for part in parts]))
-    return {"precision": float(inside.any(axis=1).mean()), "coverage": coverage}
+    return {
+        "precision": float(inside.any(axis=1).mean()),
+        "coverage": float(np.mean([part.any(axis=0).mean() for part in parts])),
+    }
 
 
 def lost_modes(figures: Mapping[str, float]) -> tuple[str, ...]:

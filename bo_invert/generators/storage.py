@@ -9,22 +9,22 @@ import os
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from bo_invert import __version__
 from bo_invert.errors import InvalidInputError, MissingExtraError
+from bo_invert.generators.base import (
+    Device,
+    Generator,
+    GeneratorConfig,
+    TrainingReport,
+    Valid,
+    kind_of,
+)
 from bo_invert.types import Designs
-
-if TYPE_CHECKING:
-    from bo_invert.generators.base import (
-        Device,
-        Generator,
-        GeneratorConfig,
-        TrainingReport,
-        Valid,
-    )
 
 # Version number of the file format, by definition; readers refuse others.
 _FORMAT = 2
@@ -45,9 +45,8 @@ def save_generator(network: Generator[Any], report: TrainingReport, path: str | 
     Raises:
         MissingExtraError: safetensors is not installed.
     """
-    save = safetensors().save
     path = _weights_at(path)
-    weights = save(
+    weights = safetensors().save(
         {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     )
     described = {
@@ -74,10 +73,6 @@ def load_generator(path: str | Path) -> tuple[Any, TrainingReport]:
             weights.
     """
     load = safetensors().load
-    import torch
-
-    from bo_invert.generators.base import TrainingReport, kind_of
-
     path = _weights_at(path)
     try:
         described = json.loads(path.with_suffix(".json").read_bytes())
@@ -128,8 +123,6 @@ def cached_generator(
         InvalidInputError: designs do not fit ``config``.
         TrainingInterrupted: Ctrl-C during training.
     """
-    from bo_invert.generators.base import kind_of
-
     safetensors()  # raise before the training, not after it
     kind = kind_of(config.kind)
     key = _key(kind.checked(designs, config), config)
@@ -183,9 +176,7 @@ def _key(data: Designs, config: GeneratorConfig) -> str:
     parts = [__version__, _FORMAT, config.kind, config.to_json()]
     if isinstance(data, np.ndarray):
         parts.append([data.dtype.str, *data.shape])
-        content = data.tobytes()
-    else:
-        content = json.dumps(list(data)).encode()
+    content = data.tobytes() if isinstance(data, np.ndarray) else json.dumps(list(data)).encode()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode() + content).hexdigest()[:16]
 
 

@@ -77,7 +77,10 @@ def best_epoch(
     try:
         # Deterministic cuDNN: no choice of algorithms by timing, no sums in random order.
         flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-        with _bar(epochs, what, progress) as bar, flags:
+        with flags, tqdm(
+            total=epochs, desc=f"training the {what}", unit="epoch", disable=not progress,
+            leave=False,
+        ) as bar:  # fmt: skip
             for number in range(1, epochs + 1):
                 epoch()
                 loss = held_out()
@@ -217,9 +220,9 @@ def as_device(device: Device) -> torch.device:
         return torch.empty(0, device="cpu" if device is None else device).device
     # torch raises AssertionError for "cuda" if it is built without CUDA.
     except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
         raise InvalidInputError(
-            f"training: device must be an available torch device, got {device!r}: {reason}"
+            "training: device must be an available torch device, "
+            f"got {device!r}: {str(error).splitlines()[0]}"
         ) from None
 
 
@@ -228,9 +231,3 @@ def in_batches(function: Callable[..., Tensor], *rows: Tensor, device: torch.dev
     with torch.no_grad():
         parts = zip(*(torch.split(one, BATCH_ROWS) for one in rows), strict=True)
         return torch.cat([function(*(one.to(device) for one in part)).cpu() for part in parts])
-
-
-def _bar(total: int, what: str, progress: bool) -> tqdm[Any]:
-    return tqdm(
-        total=total, desc=f"training the {what}", unit="epoch", disable=not progress, leave=False
-    )

@@ -122,14 +122,12 @@ class VAE(Generator[VAEConfig]):
 
     def raw(self, codes: Tensor) -> Tensor:
         """Return the likelihood's parameter ``(n, *shape)``: logits or standardised means."""
-        raw: Tensor = self.decoder(codes)
-        return raw.reshape(len(codes), *self.config.shape)
+        return torch.reshape(self.decoder(codes), (len(codes), *self.config.shape))
 
     def forward(self, codes: Tensor) -> Tensor:
         """Decode codes ``(n, d)`` to designs ``(n, *shape)``."""
-        if self.config.values == "unit":
-            return self.raw(codes).sigmoid()
-        return self.units.back(self.raw(codes))
+        raw = self.raw(codes)
+        return raw.sigmoid() if self.config.values == "unit" else self.units.back(raw)
 
     def loss(self, designs: Tensor, noise: Tensor) -> Tensor:
         """Compute the negative evidence lower bound per design in nats, a scalar tensor.

@@ -58,16 +58,14 @@ def load_weights(module: N, path: str | Path, part: str | None = None) -> N:
                 f"load_weights: {path} has no part {part!r}. {_described(found)}"
             )
         found = found[part]
-    weights = isinstance(found, Mapping) and all(
-        isinstance(v, torch.Tensor) for v in found.values()
-    )
-    if not weights or not found or not all(isinstance(name, str) for name in found):
+    if not (isinstance(found, Mapping) and found) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in found.items()
+    ):
         raise InvalidInputError(f"load_weights: {path} is not a state_dict. {_described(found)}")
     own = module.state_dict()
     named = _plain(found, own)
-    differences = _differences(named, own)
     # load_state_dict would raise only after it has overwritten the parameters that fit.
-    if differences:
+    if differences := _differences(named, own):
         raise InvalidInputError(
             f"load_weights: the weights in {path} do not fit {type(module).__name__}: "
             f"{'; '.join(differences)}"
@@ -120,15 +118,14 @@ def _plain(weights: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
 
 def _differences(weights: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     # Compare names and shapes before loading, so that one message lists all differences.
-    both = [name for name in own if name in weights and own[name].shape != weights[name].shape]
-    shapes = [
-        f"{name} has shape {tuple(weights[name].shape)}, not {tuple(own[name].shape)}"
-        for name in both
-    ]
     found = {
         "missing": [name for name in own if name not in weights],
         "unexpected": [name for name in weights if name not in own],
-        "of another shape": shapes,
+        "of another shape": [
+            f"{name} has shape {tuple(weights[name].shape)}, not {tuple(own[name].shape)}"
+            for name in own
+            if name in weights and own[name].shape != weights[name].shape
+        ],
     }
     return [
         f"{what}: {', '.join(names[:5])}{', ...' * (len(names) > 5)}"

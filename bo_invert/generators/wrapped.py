@@ -28,9 +28,7 @@ def is_module(network: object) -> bool:
     """
     # Compare class names, so that torch is not imported for other callables.
     owner = getattr(network, "__self__", network)
-    if getattr(owner, "differentiable", True) is False:
-        return False
-    return any(
+    return getattr(owner, "differentiable", True) is not False and any(
         c.__module__.startswith("torch.nn.") and c.__name__ == "Module" for c in type(owner).__mro__
     )
 
@@ -80,10 +78,8 @@ class Frozen:
         owner = getattr(network, "__self__", network)
         self.method = "__call__" if owner is network else network.__name__
         # deepcopy takes objects in this memo as copied already, so that tensors share memory.
-        shared: dict[int, Any] = {
-            id(p): torch.nn.Parameter(p.detach(), False) for p in owner.parameters()
-        }
-        shared.update({id(b): b for b in owner.buffers()})
+        shared: dict[int, Any] = {id(b): b for b in owner.buffers()}
+        shared |= {id(p): torch.nn.Parameter(p.detach(), False) for p in owner.parameters()}
         try:
             self.module = copy.deepcopy(owner, shared)
         except Exception as error:

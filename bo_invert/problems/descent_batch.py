@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -118,14 +119,16 @@ class DescentBatch:
         except (Exception, SystemExit) as error:
             self._bill(rows, np.full(len(rows), np.nan), not corrected, False)
             if len(rows) > 1:
-                options = {"slope": slope, "regular": regular, "corrected": corrected}
-                return torch.cat(
-                    [self.measure(rows[i : i + 1], step=step, **options) for i in range(len(rows))]
+                one = partial(
+                    self.measure, slope=slope, regular=regular, step=step, corrected=corrected
                 )
-            failure: EvaluationError = FailedError(f"{type(error).__name__}: {error}")
-            if isinstance(error, EvaluationError):
-                failure = error
-            self.failures[int(rows[0])], self.alive[rows] = failure, False
+                return torch.cat([one(rows[i : i + 1]) for i in range(len(rows))])
+            self.alive[rows] = False
+            self.failures[int(rows[0])] = (
+                error
+                if isinstance(error, EvaluationError)
+                else FailedError(f"{type(error).__name__}: {error}")
+            )
             return torch.full_like(points, torch.nan)
         self.total, self.clean = float(seen.total.sum()), self.clean and seen.clean
         self._bill(rows, losses, not corrected, slope)
@@ -135,47 +138,47 @@ class DescentBatch:
         """Evaluate the present points with the oracle itself, one value each."""
         points = self.points.double().cpu().numpy()
         for i, outcome in enumerate(self.problem.evaluate([Query(point) for point in points])):
-            row, loss = np.array([i]), np.array([np.nan])
+            loss = np.nan
             if outcome.y is not None:
-                loss = self._update_best(row, outcome.y[None])
+                loss = float(self._update_best(np.array([i]), outcome.y[None])[0])
             else:
                 self.failures[i] = (
                     InfeasibleError if outcome.state is State.INFEASIBLE else FailedError
                 )(outcome.reason)
-            for _ in range(outcome.cost.values - 1):
-                self._bill(row, np.array([np.nan]), True, False)
-            if outcome.cost.values:
-                self._bill(row, loss, True, False)
-            else:  # cached: a value without a call
-                self.traces[i].append(float(loss[0]))
+            self.values[i] += outcome.cost.values
+            # One entry per call, the last one with the value; a cached value has no call.
+            self.traces[i] += [np.nan] * (outcome.cost.values - 1) + [loss]
 
     def finish(self) -> list[Outcome]:
         """Evaluate the clean loss with the last call, at the present or at the best point."""
-        if self.exact and self.clean:
-            rows = np.flatnonzero(self.alive & (self.values < self.steps))
-            if len(rows):
-                self.measure(rows, slope=False)
-            return self.outcomes()
-        self.points.copy_(self.best)
-        self.seen[:], self.loss[:], self.violation[:] = False, np.inf, np.inf
-        self.traces = [[np.nan] * len(trace) for trace in self.traces]
-        if self.exact:
-            self.measure(np.arange(len(self.values)), slope=False)
-        else:
+        rows = np.flatnonzero(self.alive & (self.values < self.steps))
+        if not (self.exact and self.clean):
+            rows = np.arange(len(self.values))
+            self.points.copy_(self.best)
+            self.seen[:], self.loss[:], self.violation[:] = False, np.inf, np.inf
+            self.traces = [[np.nan] * len(trace) for trace in self.traces]
+        if not self.exact:
             self.verify()
+        elif len(rows):
+            self.measure(rows, slope=False)
         return self.outcomes()
 
     def outcomes(self) -> list[Outcome]:
         """Return the best outcome of each descent, or its failure."""
         seconds = (time.perf_counter() - self.started) / len(self.values)
         points = self.best.double().cpu().numpy()
-        answers = []
-        for i, point in enumerate(points):
-            cost = Cost(int(self.values[i]), int(self.gradients[i]), seconds)
-            none = self.failures.get(i) or FailedError("no value of the descent was finite")
-            outcome = self.problem.outcome(self.y[i] if self.seen[i] else none, cost)
-            answers.append(replace(outcome, point=point, trace=np.array(self.traces[i])))
-        return answers
+        none = FailedError("no value of the descent was finite")
+        best = [
+            self.y[i] if self.seen[i] else self.failures.get(i, none) for i in range(len(points))
+        ]
+        costs = [
+            Cost(int(values), int(gradients), seconds)
+            for values, gradients in zip(self.values, self.gradients, strict=True)
+        ]
+        return [
+            replace(self.problem.outcome(answer, cost), point=point, trace=np.array(trace))
+            for answer, cost, point, trace in zip(best, costs, points, self.traces, strict=True)
+        ]
 
     def _update_best(self, rows: IntArray, y: Array) -> Array:
         """Store improvements; return the losses, NaN if infeasible or not finite."""
@@ -183,10 +186,10 @@ class DescentBatch:
             loss = np.asarray(self.problem.objective.loss(y), dtype=float)
         violation = np.array([self.problem.violation(row) for row in y])
         usable = np.isfinite(loss) & np.isfinite(y).all(axis=1)
-        ahead = (violation < self.violation[rows]) | (
-            (violation == self.violation[rows]) & (loss < self.loss[rows])
+        better = usable & (
+            (violation < self.violation[rows])
+            | ((violation == self.violation[rows]) & (loss < self.loss[rows]))
         )
-        better = usable & ahead
         improved = rows[better]
         self.loss[improved], self.violation[improved] = loss[better], violation[better]
         self.y[improved], self.seen[improved] = y[better], True
@@ -232,9 +235,9 @@ def _evaluate(
         shown = designs if generator is None else problem.space.augment_tensor(designs, generator)
         y = problem.oracle.forward(shown)
         if y.shape != (len(points), len(problem.outputs)):
-            wanted = (len(points), len(problem.outputs))
             raise FailedError(
-                f"the oracle returned outputs of shape {tuple(y.shape)}, expected {wanted}"
+                f"the oracle returned outputs of shape {tuple(y.shape)}, "
+                f"expected {(len(points), len(problem.outputs))}"
             )
         if truth is not None:
             y = y + (truth.to(y) - y).detach()
@@ -254,16 +257,10 @@ def project(domain: Domain, points: torch.Tensor) -> torch.Tensor:
     """Project points onto the continuous domain, including the plausibility floor of a latent."""
     if not domain.latent:
         return points.clamp(0.0, 1.0)
-    if not domain.floor or domain.reference is None:
-        return _inside(domain, points)
-    moved = domain.project(points.detach().cpu().numpy().astype(float))
-    return _inside(domain, torch.as_tensor(moved).to(points))
-
-
-def _inside(domain: Domain, points: torch.Tensor) -> torch.Tensor:
-    """Project points onto the ball of a latent domain."""
-    # A few machine epsilon smaller, so that rounding does not leave the ball.
+    if domain.floor and domain.reference is not None:
+        moved = domain.project(points.detach().cpu().numpy().astype(float))
+        points = torch.as_tensor(moved).to(points)
+    # A ball a few machine epsilon smaller, so that rounding does not leave that of the domain.
     radius = domain.reach * (1.0 - 4.0 * torch.finfo(points.dtype).eps)
     norm = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=1e-12)
-    shrink: torch.Tensor = (radius / norm).clamp(max=1.0)
-    return points * shrink
+    return points * torch.clamp(radius / norm, max=1.0)

@@ -114,12 +114,11 @@ def _lbfgs(course: DescentBatch) -> Outcome:
             raise _Stop
         return course.total, _pull_back(x, course.points[0].double().cpu().numpy(), slope)
 
-    start = course.points[0].double().cpu().numpy()
     options = {"maxiter": course.steps, "maxfun": course.steps, "ftol": 0.0, "gtol": 1e-12}
     with suppress(_Stop):
         minimize(
             value_and_slope,
-            start,
+            course.points[0].double().cpu().numpy(),
             jac=True,
             method="L-BFGS-B",
             bounds=[domain.limits] * domain.dim,

@@ -38,10 +38,9 @@ class DeclaredSpace(Space):
         self._identity = identity
 
     def decode(self, points: Array) -> Sequence[Design]:
-        points = np.atleast_2d(points)
         if self.domain.latent:
-            return cast("Sequence[Design]", points)
-        values = self.domain.values(points)
+            return cast("Sequence[Design]", np.atleast_2d(points))
+        values = self.domain.values(np.atleast_2d(points))
         if not self.vector:
             return values
         return cast("Sequence[Design]", np.array([list(row.values()) for row in values]))
@@ -57,10 +56,8 @@ class DeclaredSpace(Space):
         return self.domain.encode(rows)
 
     def to_json(self) -> JSON:
-        if self._identity is not None:
-            return self._identity
         kind = "latent" if self.domain.latent else "box"
-        return {"type": kind, "domain": self.domain.to_json()}
+        return self._identity or {"type": kind, "domain": self.domain.to_json()}
 
 
 class DeclaredProblem(Problem):

@@ -107,12 +107,9 @@ def _module(path: Path) -> ModuleType:
     except BoInvertError:
         raise
     except Exception as error:
-        lines = [
-            frame.lineno
-            for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename == str(path)
-        ]
-        where = f"{path}:{lines[-1]}" if lines else str(path)
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f":{frame.lineno}" for frame in frames if frame.filename == str(path)]
+        where = f"{path}{lines[-1] if lines else ''}"
         raise InvalidInputError(
             f"{where}: loading failed: {type(error).__name__}: {error}"
         ) from error

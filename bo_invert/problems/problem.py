@@ -145,9 +145,7 @@ class Problem:
                 f"problem {self.name!r} has no oracle. Use study.ask() and study.tell()."
             )
         outcomes: dict[int, Outcome] = {}
-        plain = [
-            i for i, query in enumerate(queries) if query.descent is None and not query.gradient
-        ]
+        plain = [i for i, query in enumerate(queries) if not (query.descent or query.gradient)]
         if plain:
             outcomes.update(zip(plain, self._values([queries[i] for i in plain]), strict=True))
         if len(plain) < len(queries):
@@ -172,13 +170,7 @@ class Problem:
                 )
             ] * len(queries)
         seconds = (time.perf_counter() - started) / len(queries)
-        return [
-            self.outcome(
-                answer.outputs_or_error,
-                Cost(answer.calls, 0, seconds),
-            )
-            for answer in answers
-        ]
+        return [self.outcome(one.outputs_or_error, Cost(one.calls, 0, seconds)) for one in answers]
 
     def outcome(self, answer: object, cost: Cost, **extra: Any) -> Outcome:
         """Convert raw outputs or an ``EvaluationError`` to an outcome with the fields ``extra``."""

@@ -58,8 +58,7 @@ class Box(Space):
         values = self.domain.values(np.atleast_2d(points))
         if self.named:
             return values
-        vectors = np.array([list(row.values()) for row in values], dtype=float)
-        return cast("Sequence[Design]", vectors)
+        return cast("Sequence[Design]", np.array([[*row.values()] for row in values], dtype=float))
 
     def encode(self, designs: Sequence[Design]) -> Array:
         if self.named:

@@ -85,19 +85,16 @@ class Latent(Space):
         seed: int = 0,
         device: str | torch.device | None = None,
     ) -> None:
-        whole_number("Latent", "dim (the length of a code)", dim)
+        dim = whole_number("Latent", "dim (the length of a code)", dim)
         if not 0.0 < level <= 1.0:
             raise InvalidInputError(f"Latent: level must be in (0, 1], got {level!r}")
         self._prior, draw = as_prior(prior, decoder)
-        drawn = None if prior is None else draw
-        sources = [
-            n for n, v in (("data", data), ("codes", codes), ("prior", drawn)) if v is not None
-        ]
+        given = {"data": data, "codes": codes, "prior": None if prior is None else draw}
+        sources = [name for name, value in given.items() if value is not None]
         if len(sources) > 1:
             raise InvalidInputError(
                 f"Latent: only one of data, codes and prior is allowed, got {' and '.join(sources)}"
             )
-        dim = int(dim)
         if encoder is None and callable(getattr(decoder, "encode", None)):
             encoder = decoder.encode
         self._decoder = as_function(decoder, "Latent: the decoder", device)
@@ -196,31 +193,12 @@ class Latent(Space):
 
     def _encode(self, designs: Designs, dim: int) -> Array:
         assert self._encoder is not None
-        try:
-            codes = checked_length(self._encoder(designs), len(designs), "Latent: the encoder")
-        except InvalidInputError:
-            raise
-        except Exception as error:
-            shape = np.shape(designs[0])
-            raise InvalidInputError(
-                f"Latent: the encoder fails on {len(designs)} designs of shape {shape}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        codes = _applied(self._encoder, designs, "encoder", "it takes a batch of designs")
         return as_codes(codes, dim, "Latent: codes from the encoder")
 
     def _check(self, codes: Array) -> Designs:
         """Decode codes; raise errors before the first oracle call."""
-        try:
-            designs = self._decoder(codes)
-        except InvalidInputError:
-            raise
-        except Exception as error:
-            raise InvalidInputError(
-                f"Latent: the decoder fails on codes of shape {codes.shape}: "
-                f"{type(error).__name__}: {error}. "
-                "Check that dim is the length of a code and that the decoder takes a batch."
-            ) from error
-        checked_length(designs, len(codes), "Latent: the decoder")
+        designs = _applied(self._decoder, codes, "decoder", "dim is the length of a code")
         if (
             isinstance(designs, np.ndarray)
             and designs.dtype.kind == "f"
@@ -308,10 +286,8 @@ class Latent(Space):
         """
         if self._encoder is None:
             return reproduced(self.invert(designs))
-        latents = self._prior.points(self._encode(designs, self.domain.dim))
-        return self.domain.project(
-            latents if self.measure is None else self.measure.whiten(latents)
-        )
+        points = self._prior.points(self._encode(designs, self.domain.dim))
+        return self.domain.project(points if self.measure is None else self.measure.whiten(points))
 
     def lost(self, designs: Sequence[Design], points: Array) -> Array | None:
         drawn = self.decode(self.domain.sample(np.random.default_rng(self._seed), _SPREAD_DRAWS))
@@ -343,6 +319,23 @@ class Latent(Space):
             "measure": "N(0, I)" if self.measure is None else _fingerprint(self.measure),
             **({} if self._prior == Normal() else {"prior": str(self._prior)}),
         }
+
+
+def _applied(network: Callable[[Any], Any], batch: Designs, who: str, check: str) -> Designs:
+    """Apply an encoder or decoder to a batch; report errors before the first oracle call.
+
+    Raises:
+        InvalidInputError: the network fails, or returns another number of results.
+    """
+    try:
+        return checked_length(network(batch), len(batch), f"Latent: the {who}")
+    except InvalidInputError:
+        raise
+    except Exception as error:
+        raise InvalidInputError(
+            f"Latent: the {who} fails on {len(batch)} rows of shape {np.shape(batch[0])}: "
+            f"{type(error).__name__}: {error}. Check that {check}."
+        ) from error
 
 
 def _fingerprint(measure: Measure) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, cast
 
 import numpy as np
@@ -76,7 +76,12 @@ class Pixels(Space):
                 "Pixels: shape must be (height, width) or (channels, height, width), "
                 f"got {tuple(shape)}"
             )
-        one_of("Pixels", "parametrization", parametrization, ("fourier", "pixel", "laplacian"))
+        maps: dict[str, Callable[[Sequence[int]], _Map]] = {
+            "fourier": partial(_Spectrum, cutoff=cutoff),
+            "pixel": _Map,
+            "laplacian": _Octaves,
+        }
+        one_of("Pixels", "parametrization", parametrization, maps)
         if not -math.inf < bounds[0] < bounds[1] < math.inf:
             raise InvalidInputError(
                 f"Pixels: bounds must be two finite increasing numbers, got {bounds}"
@@ -96,12 +101,7 @@ class Pixels(Space):
             tv,
             l2,
         )
-        if parametrization == "pixel":
-            self._map: _Map = _Identity(self.shape)
-        elif parametrization == "laplacian":
-            self._map = _Octaves(self.shape)
-        else:
-            self._map = _Spectrum(self.shape, cutoff)
+        self._map = maps[parametrization](self.shape)
         self._mean, self._spread = np.zeros(self.shape), _LOGIT_SPREAD
         radius = 2.0 * math.sqrt(self._map.dim)
         if data is not None:
@@ -111,9 +111,8 @@ class Pixels(Space):
         self.domain = gaussian_domain(self._map.dim, radius)
 
     def decode(self, points: Array) -> Sequence[Design]:
-        with torch.no_grad():
-            tensor = torch.from_numpy(np.array(np.atleast_2d(points), dtype=float))
-            return cast("Sequence[Design]", self.decode_tensor(tensor).numpy())
+        tensor = torch.from_numpy(np.array(np.atleast_2d(points), dtype=float))
+        return cast("Sequence[Design]", self.decode_tensor(tensor).numpy())
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         low, high = self.bounds
@@ -212,32 +211,22 @@ def _turned(images: torch.Tensor, angle: float) -> torch.Tensor:
     return grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-class _Map(ABC):
-    """Linear map from points ``(n, dim)`` to images ``(n, c, h, w)`` of unit variance."""
+class _Map:
+    """Linear map from points ``(n, dim)`` to images ``(n, c, h, w)`` of unit variance.
 
-    dim: int
+    This class is the identity; subclasses are other maps.
+    """
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = (1, *shape) if len(shape) == 2 else tuple(shape)
-
-    @abstractmethod
-    def forward(self, points: torch.Tensor) -> torch.Tensor:
-        """Return the images ``(n, c, h, w)`` of points ``(n, dim)``."""
-
-    @abstractmethod
-    def inverse(self, images: torch.Tensor) -> torch.Tensor:
-        """Return points ``(n, dim)`` by a right inverse of ``forward``."""
-
-
-class _Identity(_Map):
-    def __init__(self, shape: Sequence[int]) -> None:
-        super().__init__(shape)
         self.dim = math.prod(self.shape)
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """Return the images ``(n, c, h, w)`` of points ``(n, dim)``."""
         return points.reshape(-1, *self.shape)
 
     def inverse(self, images: torch.Tensor) -> torch.Tensor:
+        """Return points ``(n, dim)`` by a right inverse of ``forward``."""
         return images.flatten(1)
 
 
@@ -286,17 +275,16 @@ class _Octaves(_Map):
             (rows**2).sum(1).mean() * (columns**2).sum(1).mean() for rows, columns in self.levels
         ]
         self.scale = [1.0 / math.sqrt(v * len(self.levels)) for v in variance]
-        self.dim = self.shape[0] * sum(h * w for h, w in sizes)
+        self.sizes = [self.shape[0] * h * w for h, w in reversed(sizes)]
+        self.dim = sum(self.sizes)
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
-        images, start = points.new_zeros(len(points), *self.shape), 0
-        for (rows, columns), scale in zip(self.levels, self.scale, strict=True):
-            size = (self.shape[0], rows.shape[1], columns.shape[1])
-            octave = points[:, start : start + math.prod(size)].reshape(-1, *size)
-            images = images + scale * (
-                points.new_tensor(rows) @ octave @ points.new_tensor(columns).T
-            )
-            start += math.prod(size)
+        images = points.new_zeros(len(points), *self.shape)
+        octaves = torch.split(points, self.sizes, dim=1)
+        for octave, (rows, columns), scale in zip(octaves, self.levels, self.scale, strict=True):
+            up, across = points.new_tensor(rows), points.new_tensor(columns)
+            small = octave.reshape(-1, self.shape[0], up.shape[1], across.shape[1])
+            images = images + scale * (up @ small @ across.T)
         return images
 
     def inverse(self, images: torch.Tensor) -> torch.Tensor:

@@ -153,10 +153,10 @@ def test_ctrl_c_raises_with_the_best_network_and_stores_nothing(
 ) -> None:
     config: Any = replace(case[0], epochs=50)  # type: ignore[type-var]
     whole = train_generator(case[1], replace(config, epochs=1))[0]
-    bar, done = training._bar, []
+    bar, done = training.tqdm, []
 
-    def interrupted(*args: Any) -> Any:
-        shown = bar(*args)
+    def interrupted(**options: Any) -> Any:
+        shown = bar(**options)
         monkeypatch.setattr(shown, "update", lambda: done.append(1))
 
         def postfix(**_: Any) -> None:
@@ -165,7 +165,7 @@ def test_ctrl_c_raises_with_the_best_network_and_stores_nothing(
         monkeypatch.setattr(shown, "set_postfix", postfix)
         return shown
 
-    monkeypatch.setattr(training, "_bar", interrupted)
+    monkeypatch.setattr(training, "tqdm", interrupted)
     with pytest.raises(KeyboardInterrupt) as stopped:
         cached_generator(case[1], config, "cut", directory=tmp_path)
     assert isinstance(stopped.value, TrainingInterrupted)
@@ -180,10 +180,10 @@ def test_ctrl_c_raises_with_the_best_network_and_stores_nothing(
 def test_ctrl_c_before_the_first_epoch_is_a_plain_interrupt(
     case: tuple[GeneratorConfig, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: Any) -> Any:
+    def interrupted(**_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_bar", interrupted)
+    monkeypatch.setattr(training, "tqdm", interrupted)
     with pytest.raises(KeyboardInterrupt) as stopped:
         train_generator(case[1], case[0])
     assert not isinstance(stopped.value, TrainingInterrupted)

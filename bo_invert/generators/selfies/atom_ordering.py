@@ -30,11 +30,11 @@ def ordered(made: Mol) -> str | None:
         for b in kekule.GetBonds()
     }
     # Stereo marks depend on the order of the atoms, and other bonds have no mark here.
-    if None in bonds.values():
-        return None
     names = [atom.GetSmarts(isomericSmiles=True) for atom in kekule.GetAtoms()]
-    if any("@" in name for name in names) or any(
-        str(bond.GetStereo()) != "STEREONONE" for bond in kekule.GetBonds()
+    if (
+        None in bonds.values()
+        or any("@" in name for name in names)
+        or any(str(bond.GetStereo()) != "STEREONONE" for bond in kekule.GetBonds())
     ):
         return None
     ranks = list(Chem.CanonicalRankAtoms(made))
@@ -44,10 +44,9 @@ def ordered(made: Mol) -> str | None:
         )
         for atom in kekule.GetAtoms()
     }
-    fragments = Chem.GetMolFrags(made)
     distances = Chem.GetDistanceMatrix(made)
     texts = []
-    for atoms in fragments:
+    for atoms in Chem.GetMolFrags(made):
         # Start at an atom of the largest eccentricity, an end of the longest chain.
         root = max(atoms, key=lambda i: (max(distances[i, j] for j in atoms), -ranks[i]))
         texts.append(_written(root, around, names, bonds))
@@ -84,8 +83,9 @@ def _written(
 
     def text(atom: int, parent: int | None) -> str:
         bond = "" if parent is None else bonds[frozenset((parent, atom))]
-        marks = "".join(
-            bonds[frozenset((atom, o))] + _label(number) for number, o in closures.get(atom, [])
+        marks = "".join(  # % precedes ring numbers of two digits
+            bonds[frozenset((atom, o))] + "%" * (number > 9) + str(number)
+            for number, o in closures.get(atom, [])
         )
         *branches, last = [text(child, atom) for child in children[atom]] or [""]
         return f"{bond}{names[atom]}{marks}{''.join(f'({branch})' for branch in branches)}{last}"
@@ -95,14 +95,8 @@ def _written(
 
 def _branch_size(start: int, seen: set[int], around: dict[int, list[int]]) -> int:
     """Count the atoms reachable from ``start`` without passing through ``seen``."""
-    reached, edge = {start}, [start]
+    reached, edge = {start}, {start}
     while edge:
-        new = {other for atom in edge for other in around[atom]} - reached - seen
-        reached |= new
-        edge = list(new)
+        edge = {other for atom in edge for other in around[atom]} - reached - seen
+        reached |= edge
     return len(reached)
-
-
-def _label(number: int) -> str:
-    """Format a ring number: ``%`` precedes numbers of two digits."""
-    return str(number) if number < 10 else f"%{number:02d}"

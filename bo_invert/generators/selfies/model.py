@@ -26,7 +26,7 @@ from bo_invert.generators.selfies.vocabulary import (
     from_selfies,
     to_selfies,
 )
-from bo_invert.generators.training import BATCH_ROWS, MIN_DESIGNS
+from bo_invert.generators.training import MIN_DESIGNS, in_batches
 from bo_invert.types import Array, Designs
 
 
@@ -205,11 +205,9 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
     def forward(self, codes: Array) -> list[str]:
         """Decode codes ``(n, dim)`` to n canonical SMILES."""
         device = self.last.weight.device
-        made: list[str] = []
-        with torch.no_grad():
-            for part in torch.split(torch.as_tensor(np.asarray(codes)), BATCH_ROWS):
-                made += self.config.vocabulary.decode(self.greedy(part.to(device)).cpu().numpy())
-        return [from_selfies(text, self.config.stereo) for text in made]
+        rows = in_batches(self.greedy, torch.as_tensor(np.asarray(codes)), device=device)
+        texts = self.config.vocabulary.decode(rows.numpy())
+        return [from_selfies(text, self.config.stereo) for text in texts]
 
     def encode(self, designs: Sequence[str]) -> Array:
         """Encode n SMILES as mean codes ``(n, dim)``.
@@ -218,13 +216,10 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
             InvalidInputError: a SMILES is invalid, or needs tokens outside the vocabulary.
         """
         plain, texts = _selfies(designs, self.config.stereo)
-        rows = torch.split(torch.from_numpy(self.config.vocabulary.encode(texts)), BATCH_ROWS)
-        present = torch.split(torch.from_numpy(counts(plain)), BATCH_ROWS)
-        device = self.last.weight.device
-        with torch.no_grad():
-            both = zip(rows, present, strict=True)
-            parts = [self.posterior(x.to(device), c.to(device))[0].cpu() for x, c in both]
-        return torch.cat(parts).double().numpy()
+        rows = torch.from_numpy(self.config.vocabulary.encode(texts))
+        present, device = torch.from_numpy(counts(plain)), self.last.weight.device
+        codes = in_batches(lambda x, c: self.posterior(x, c)[0], rows, present, device=device)
+        return codes.double().numpy()
 
     @classmethod
     def checked(cls, designs: Designs, config: SelfiesConfig) -> list[str]:
@@ -239,8 +234,7 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
             )
         # Different SMILES of one molecule have one canonical SMILES.
         made = {text: canonical(text, config.stereo) for text in designs}
-        lost = [text for text, found in made.items() if not found]
-        if lost:
+        if lost := [text for text, found in made.items() if not found]:
             raise InvalidInputError(
                 f"VAE of molecules: designs must be valid SMILES, got {len(lost)} invalid ones of "
                 f"{len(designs)}, the first {lost[0]!r:.80}"

@@ -122,25 +122,21 @@ def _drawn(
 ) -> dict[str, float]:
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     made: list[str] = sampled(network, rng, _EVALUATED)
-    sound = [bool(one) for one in (made if valid is None else valid(made))]
     return {
-        "validity": float(np.mean(sound)),
+        "validity": float(np.mean([bool(one) for one in (valid(made) if valid else made)])),
         "uniqueness": len(set(made)) / len(made),
         "novelty": float(np.mean([one not in known for one in made])),
     }
 
 
 def _remarks(figures: Mapping[str, float], lost: int) -> tuple[str, ...]:
-    found: tuple[str, ...] = ()
-    if lost:
-        found += (f"{lost} molecules without a SELFIES were left out.",)
-    if figures["active"] == 0:
-        found += ("posterior collapse: no code coordinate is active. Decrease beta.",)
-    if figures["uniqueness"] < 0.5:
-        found += (
-            f"only {figures['uniqueness']:.0%} of {_EVALUATED} draws of the prior are distinct.",
-        )
-    return found
+    share = figures["uniqueness"]
+    remarks = {
+        f"{lost} molecules without a SELFIES were left out.": lost > 0,
+        "posterior collapse: no code coordinate is active. Decrease beta.": figures["active"] == 0,
+        f"only {share:.0%} of {_EVALUATED} draws of the prior are distinct.": share < 0.5,
+    }
+    return tuple(remark for remark, applies in remarks.items() if applies)
 
 
 class SelfiesVAE(SelfiesNetwork):
@@ -235,8 +231,7 @@ class SelfiesVAE(SelfiesNetwork):
                 columns = (tokens[held], present[held], noise)
                 parts = zip(*(torch.split(one, _EVALUATED) for one in columns), strict=True)
                 bounds = [_bound(network, *(one.to(where) for one in part)) for part in parts]
-            sums = (float(surprise.sum() + config.beta * kl.sum()) for surprise, kl in bounds)
-            return sum(sums) / len(held)
+            return sum(float(s.sum() + config.beta * kl.sum()) for s, kl in bounds) / len(held)
 
         report = best_epoch(
             network,

@@ -105,10 +105,8 @@ def counts(smiles: Sequence[str]) -> NDArray[np.float32]:
     from rdkit.Chem import rdFingerprintGenerator
 
     maker = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=COUNTS)
-    rows = np.zeros((len(smiles), COUNTS), dtype=np.float32)
-    for row, text in zip(rows, smiles, strict=True):
-        row[:] = maker.GetCountFingerprintAsNumPy(chem.MolFromSmiles(text))
-    return rows
+    rows = [maker.GetCountFingerprintAsNumPy(chem.MolFromSmiles(text)) for text in smiles]
+    return np.array(rows, dtype=np.float32).reshape(len(smiles), COUNTS)
 
 
 def similarities(one: Sequence[str], other: Sequence[str]) -> Array:
@@ -220,7 +218,7 @@ class Vocabulary:
         """
         robust: Iterable[str] = packages()[1].get_semantic_robust_alphabet()
         split = [symbols(text) for text in texts]
-        tokens = [END, *sorted({*robust, *(symbol for row in split for symbol in row)} - {END})]
+        tokens = [END, *sorted({*robust}.union(*split) - {END})]
         numbers = {token: number for number, token in enumerate(tokens)}
         flat = np.array(
             [numbers[symbol] for row in split[:_COUNTED] for symbol in (*row, END)], dtype=np.int64
@@ -230,11 +228,10 @@ class Vocabulary:
             pair = _most_frequent_pair(flat, len(tokens))
             if pair is None:
                 break
-            joined = tokens[pair[0]] + tokens[pair[1]]
             flat = _merged(flat, pair, len(tokens))
-            tokens.append(joined)
-        tokens = list(dict.fromkeys(tokens))  # two merges may give the same sequence
-        found = Vocabulary(tuple(tokens), 1)
+            tokens.append(tokens[pair[0]] + tokens[pair[1]])
+        # Two merges may give the same sequence.
+        found = Vocabulary(tuple(dict.fromkeys(tokens)), 1)
         # Longest match gives other tokens than the merges did, so count these again.
         longest = max(len(found._longest.findall(text)) for text in texts)
         return Vocabulary(found.tokens, int(np.ceil(_LENGTH_RATIO * longest)))
@@ -252,8 +249,7 @@ def _most_frequent_pair(flat: Tokens, many: int) -> tuple[int, int] | None:
     pairs, counts = np.unique((left * many + right)[(left > 0) & (right > 0)], return_counts=True)
     if not len(counts) or counts.max() < 2:
         return None
-    first, second = divmod(int(pairs[counts.argmax()]), many)
-    return first, second
+    return divmod(int(pairs[counts.argmax()]), many)
 
 
 def _merged(flat: Tokens, pair: tuple[int, int], number: int) -> Tokens:
