@@ -25,7 +25,7 @@ from bo_invert.types import JSON, Array, Query
 if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
     from bo_invert.models.fitted_model import FittedModel
-    from bo_invert.models.optim.local_search import Scores, TrustRegion
+    from bo_invert.models.optim.local_search import TrustRegion
 
 # Number of candidate points per Thompson sample, as in Eriksson et al. 2019 (2,000 to 5,000).
 _CANDIDATES = 2000
@@ -116,7 +116,9 @@ class Turbo(SurrogateStrategy):
             self.name,
             domain,
             history,
-            request,
+            request.count,
+            request.stream(0),
+            request.rng(),
             abandoned=abandoned,
             meta={"region": region},
             spare=request.count + 64,
@@ -216,11 +218,11 @@ class _AskContext:
 
     region: TrustRegion
     model: FittedModel
-    constrain: Callable[[Scores], Scores]
+    constrain: Callable[[Score], Score]
     """Function that adds the log probability of feasibility to scores."""
     pending: Array
     rng: np.random.Generator
 
 
-def _row(score: Score) -> Scores:
+def _row(score: Score) -> Score:
     return lambda inputs: score(inputs).unsqueeze(0)

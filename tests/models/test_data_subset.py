@@ -12,7 +12,7 @@ import bo_invert as bi
 from bo_invert.models import fitted_model
 from bo_invert.models.data_subset import MAX_POINTS, select_subset
 from bo_invert.models.gp.surrogate import fit_surrogate
-from bo_invert.models.optim.duplicates import DuplicateFilter, is_duplicate
+from bo_invert.models.optim.duplicates import DuplicateFilter
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.gp import GP
@@ -45,12 +45,9 @@ def test_known_points_are_found_in_bounded_memory() -> None:
     known = rng.random((10_000, 64))
     asked = np.concatenate([known[:200], rng.random((200, 64))])
     tracemalloc.start()
-    found = is_duplicate(asked, known)
     picked = DuplicateFilter(Domain("box", 64, {})).select_new(asked, known, 100)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found[:200].all()
-    assert not found[200:].any()
     np.testing.assert_array_equal(picked, asked[200:300])
     assert peak < 8 * known.nbytes, (
         "a table of 400 x 10,000 x 64 numbers would be 400 times as large as the points"

@@ -48,20 +48,16 @@ class DuplicateFilter:
         if self.identify is not None and len(taken):
             nearest = np.argsort(np.linalg.norm(taken - points[0], axis=1), kind="stable")
             names.update(self.identify(taken[nearest[:_MAX_COMPARED]]))
-        picked: list[Array] = []
-        # Labels are lazy: decoding stops as soon as enough points are found.
+        # Labels are lazy: decoding stops as soon as enough points are found. Distances are computed
+        # row by row, so that memory does not grow with the product of both numbers of points.
         for point, label in zip(points, self._labels(points), strict=True):
-            if len(picked) == count:
+            if len(taken) == len(known) + count:
                 break
-            if (
-                label not in names
-                and not is_duplicate(point[None], taken, reach)[0]
-                and not is_duplicate(point[None], picked, reach)[0]
-            ):
-                picked.append(point)
+            near = cdist(point[None], taken).min(initial=math.inf) < max(reach, 1e-9)
+            if label not in names and not near:
+                taken = np.concatenate([taken, point[None]])
                 names.update([] if label is None else [label])
-        picked.extend(points[: count - len(picked)])
-        return np.array(picked).reshape(-1, self.domain.dim)
+        return np.concatenate([taken[len(known) :], points])[:count]
 
     def _labels(self, points: Array) -> Iterator[str | None]:
         """Yield the names of designs, decoded in blocks on demand."""
@@ -115,24 +111,13 @@ def plateau_width(inputs: Array, values: Array) -> float:
         inputs: Unit inputs, shape ``(n, d)``.
         values: Outputs, shape ``(n, m)``.
     """
-    _, group, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
     # Exact equality is deliberate: noise or slopes would change the last digits.
-    distances: list[float] = []
-    for number in np.flatnonzero(counts > 1):
-        equal = np.unique(inputs[group.ravel() == number], axis=0)
-        if len(equal) > 1:
-            distances.extend(cKDTree(equal).query(equal, k=2)[0][:, 1])
+    _, group, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
+    plateaus = [
+        np.unique(inputs[group.ravel() == number], axis=0) for number in np.flatnonzero(counts > 1)
+    ]
+    distances = [cKDTree(equal).query(equal, k=2)[0][:, 1] for equal in plateaus if len(equal) > 1]
     if not distances:
         return 0.0
-    return min(2.0 * float(np.median(distances)), 0.1 * math.sqrt(inputs.shape[1]))
-
-
-def is_duplicate(
-    points: Array, known: Sequence[Array] | Array, min_distance: float = 0.0
-) -> NDArray[np.bool_]:
-    """Return a mask ``(n,)`` of points ``(n, d)`` within a distance of a known one."""
-    if not len(known):
-        return np.zeros(len(points), dtype=bool)
-    taken, least = np.asarray(known), max(min_distance, 1e-9)
-    # Row by row, so that memory does not grow with n times the number of known points.
-    return np.array([(cdist(point[None], taken) < least).any() for point in points], dtype=bool)
+    median = float(np.median(np.concatenate(distances)))
+    return min(2.0 * median, 0.1 * math.sqrt(inputs.shape[1]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -12,15 +11,6 @@ from bo_invert.models.optim.duplicates import DuplicateFilter
 from bo_invert.models.optim.trust_region import distant
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array, Query
-
-
-class DesignRequest(Protocol):
-    """Part of a strategy's request that an initial design reads."""
-
-    @property
-    def count(self) -> int: ...
-    def rng(self) -> np.random.Generator: ...
-    def stream(self, *key: int) -> np.random.Generator: ...
 
 
 def initial_design_size(d: int, budget: int | None, initial: int | None = None) -> int:
@@ -49,7 +39,9 @@ def initial_design(
     name: str,
     domain: Domain,
     history: History,
-    request: DesignRequest,
+    count: int,
+    sequence: np.random.Generator,
+    draws: np.random.Generator,
     *,
     abandoned: Sequence[Array] = (),
     meta: Mapping[str, JSON] | None = None,
@@ -65,21 +57,21 @@ def initial_design(
         name: Name of the strategy.
         domain: Search domain.
         history: Log.
-        request: Number of queries and random numbers.
+        count: Number of queries.
+        sequence: Random generator that scrambles the Sobol sequence; the same at each ask.
+        draws: Random generator of the draws of a latent.
         abandoned: Centres ``(d,)`` of former trust regions; points near them come last.
         meta: Further ``meta`` of each query.
         duplicates: Filter of points that would repeat known ones.
         spare: Number of additional candidates.
     """
     # Points of all designs count, so that the Sobol sequence never repeats itself.
-    before, size = count_design_points(history), request.count + spare
-    pool = domain.space_filling(request.stream(0), request.rng(), size, skip=before)
+    before = count_design_points(history)
+    pool = domain.space_filling(sequence, draws, count + spare, skip=before)
     # A stable sort keeps the order of the sequence among points of equal rank.
     near = ~distant(pool, abandoned, domain.typical_distance / 2.0)
     pool = pool[np.argsort(near, kind="stable")]
-    points = (duplicates or DuplicateFilter(domain)).select_new(
-        pool, history.all_points, request.count
-    )
+    points = (duplicates or DuplicateFilter(domain)).select_new(pool, history.all_points, count)
     return tuple(
         Query(x, origin=name, meta={**(meta or {}), "design": before + i})
         for i, x in enumerate(points)

@@ -36,9 +36,8 @@ def levenberg_marquardt(
     for _ in range(steps):
         gradient = (np.swapaxes(jacobian, 1, 2) @ r[:, :, None])[..., 0]
         normal = np.swapaxes(jacobian, 1, 2) @ jacobian
-        free = np.ones_like(x, dtype=bool)
-        if bounded:
-            free = ~(((x <= 0.0) & (gradient > 0.0)) | ((x >= 1.0) & (gradient < 0.0)))
+        outward = ((x <= 0.0) & (gradient > 0.0)) | ((x >= 1.0) & (gradient < 0.0))
+        free = ~(bounded & outward)
         # The damping is relative to the mean eigenvalue of J'J and independent of units.
         size = np.trace(normal, axis1=1, axis2=2) / d + 1e-300
         # Active coordinates get an identity row, so that their step is 0.

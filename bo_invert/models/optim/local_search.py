@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bo_invert.models.base import from_unit, to_unit
-from bo_invert.models.optim.batched_lbfgs import minimise_batched
-from bo_invert.models.optim.optimize_acquisition import evaluate_scores, to_valid
+from bo_invert.models.optim.optimize_acquisition import (
+    Score,
+    evaluate_scores,
+    gradient_ascent,
+    to_valid,
+)
 from bo_invert.parameters import Choice, Int
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
-
-Scores = Callable[[Tensor], Tensor]
-"""Function from unit inputs ``(b, d)`` to scores of q functions ``(q, b)``; higher is better."""
 
 _CHUNK = 512
 """Points per evaluation of the scores. Engineering choice: bounds the memory."""
@@ -60,7 +59,8 @@ class TrustRegion:
         """
         domain = self.domain
         widths = [p.width for p in domain.parameters.values()] or [1] * domain.dim
-        ordered = _ordered(domain)
+        unordered = [isinstance(p, Choice) and not p.ordered for p in domain.parameters.values()]
+        ordered = ~np.array(unordered or [False] * domain.dim)
         often = np.where(ordered, 1.0, min(0.5, float(self.sides.mean()))) * min(
             1.0, 20.0 / len(widths)
         )
@@ -73,49 +73,37 @@ class TrustRegion:
         return from_unit(domain, np.where(np.repeat(mask, widths, axis=1), drawn, self.centre))
 
     def rank(
-        self, scores: Scores, candidates: Array, *, refined: int = 0, steps: int = 30
+        self, scores: Score, candidates: Array, *, refined: int, steps: int = 30
     ) -> list[Array]:
         """Rank points by each of q scores; return q arrays ``(m, d)``, best first.
 
         Args:
-            scores: Scores, evaluated at valid points.
+            scores: Scores ``(q, b)``, evaluated at valid points.
             candidates: Points, shape ``(b, d)``.
             refined: Number of best candidates per score for gradient ascent inside the region.
             steps: Largest number of gradient steps.
         """
         valid = to_valid(self.domain)
         found = evaluate_scores(scores, self.domain, candidates, _CHUNK)
-        order = np.argsort(-found, axis=1, kind="stable")
-        if not refined:
-            return [candidates[row] for row in order]
-        q = len(order)
+        q = len(found)
         which = torch.arange(q).repeat_interleave(refined)
-        best = candidates[order[:, :refined]]
-        starts = torch.tensor(to_unit(self.domain, best.reshape(q * refined, -1)))
+
+        def own_score(inputs: Tensor, number: Tensor) -> Tensor:
+            # Each start ascends the score of its own function.
+            return scores(valid(inputs))[which[number], torch.arange(len(inputs))]
+
+        best = candidates[np.argsort(-found, axis=1, kind="stable")[:, :refined].ravel()]
+        inputs = to_unit(self.domain, best)
         # Starts outside of the region (projected, or resampled values) bound their coordinates.
-        lower = torch.minimum(torch.tensor(self.lower), starts)
-        upper = torch.maximum(torch.tensor(self.upper), starts)
-
-        def function(inputs: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-            with torch.enable_grad():
-                inputs = inputs.detach().requires_grad_()
-                values = -scores(valid(inputs))[which[number], torch.arange(len(inputs))]
-                (gradient,) = torch.autograd.grad(values.sum(), inputs)
-            return values.detach(), gradient
-
-        arrived, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
-        ends = from_unit(self.domain, arrived.numpy()).reshape(q, refined, -1)
-        ends = np.where(np.isfinite(ends).all(-1, keepdims=True), ends, best)
-        own = evaluate_scores(scores, self.domain, ends.reshape(q * refined, -1), _CHUNK)
-        # Row j, block j: scores of function j at the ends of its own ascents.
-        own = own.reshape(q, q, refined)
-        ranked = []
-        for j in range(q):
-            points = np.concatenate([ends[j], candidates])
-            # Ends come first, so that they win ties in the stable sort.
-            values = np.concatenate([own[j, j], found[j]])
-            ranked.append(points[np.argsort(-values, kind="stable")])
-        return ranked
+        low, high = np.minimum(self.lower, inputs), np.maximum(self.upper, inputs)
+        ends = gradient_ascent(own_score, self.domain, best, steps, low, high)
+        own = evaluate_scores(scores, self.domain, ends, _CHUNK).reshape(q, q, refined)
+        # Row j, block j: scores of function j at the ends of its own ascents. Ends come first, so
+        # that they win ties in the stable sort.
+        values = np.concatenate([own[np.arange(q), np.arange(q)], found], 1)
+        pools = [np.concatenate([own_ends, candidates]) for own_ends in np.split(ends, q)]
+        order = np.argsort(-values, axis=1, kind="stable")
+        return [pool[row] for pool, row in zip(pools, order, strict=True)]
 
 
 def trust_region_sides(domain: Domain, length: float, logs: Tensor) -> Array:
@@ -140,9 +128,3 @@ def _least_side(parameter: object) -> float:
     if isinstance(parameter, Choice):
         return 3.0 / len(parameter.values)
     return 3.0 / (parameter.high - parameter.low + 1) if isinstance(parameter, Int) else 0.0
-
-
-def _ordered(domain: Domain) -> NDArray[np.bool_]:
-    """Return the mask of ordered parameters; of coordinates if parameters have no names."""
-    kinds = [p.ordered if isinstance(p, Choice) else True for p in domain.parameters.values()]
-    return np.array(kinds or [True] * domain.dim, dtype=bool)

@@ -21,6 +21,8 @@ from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
 Score = Callable[[Tensor], Tensor]
+"""Function from unit inputs ``(b, d)`` to scores ``(b,)``, or to scores ``(q, b)`` of q functions;
+higher is better."""
 _SIGMAS = (1e-3, 1e-2, 1e-1)
 """Standard deviations of perturbations in units of the domain's width (the smallest from Papenmeier
 et al. 2025)."""
@@ -68,7 +70,9 @@ def optimize_acquisition(
     candidates = np.concatenate([pool[rows] for pool, rows in zip(pools, best, strict=True)])
     if not domain.continuous:
         candidates = _discrete_local_search(score, domain, candidates, rng)
-    ends = _gradient_ascent(score, domain, candidates, steps) if domain.has_real else candidates
+    ends = candidates
+    if domain.has_real:
+        ends = gradient_ascent(lambda inputs, _: score(inputs), domain, candidates, steps)
     found = np.concatenate([ends, candidates])
     values = np.concatenate([evaluate_scores(score, domain, found), *seen])
     return _best_new(domain, np.concatenate([found, *pools]), values, known, rng, duplicates), ends
@@ -111,8 +115,8 @@ def optimize_in_box(
     pool = np.concatenate([centre[None], centre + spread * steps])
     pool = domain.project(pool if domain.continuous else _resample_one_parameter(domain, pool, rng))
     best = np.argsort(-evaluate_scores(score, domain, pool), kind="stable")[:4]
-    low, high = (to_unit(domain, bound[None])[0] for bound in (centre - spread, centre + spread))
-    ends = _gradient_ascent(score, domain, pool[best], 60, low, high)
+    box = to_unit(domain, np.array([centre - spread, centre + spread])).clip(0.0, 1.0)
+    ends = gradient_ascent(lambda inputs, _: score(inputs), domain, pool[best], 60, *box)
     candidates = np.concatenate([ends, pool])
     return _best_new(domain, candidates, evaluate_scores(score, domain, candidates), known, rng)
 
@@ -139,16 +143,16 @@ def _best_new(
     # Random points are the last resort, if all candidates are duplicates.
     order = np.argsort(-values, kind="stable")
     candidates = np.concatenate([candidates[order], domain.uniform(rng, 1024)])
-    point: Array = (duplicates or DuplicateFilter(domain)).select_new(candidates, known, 1)[0]
-    return point
+    found = (duplicates or DuplicateFilter(domain)).select_new(candidates, known, 1)
+    return np.asarray(found[0])
 
 
+@torch.no_grad()
 def evaluate_scores(score: Score, domain: Domain, points: Array, chunk: int = 256) -> Array:
     """Evaluate scores ``(b,)`` or ``(q, b)`` of points ``(b, d)`` in chunks, without gradients."""
-    with torch.no_grad():
-        inputs = torch.tensor(to_unit(domain, points))
-        values = torch.cat([score(part) for part in torch.split(inputs, chunk)], -1)
-    return np.asarray(np.nan_to_num(values.numpy(), nan=-1e300, posinf=1e300, neginf=-1e300))
+    parts = torch.split(torch.tensor(to_unit(domain, points)), chunk)
+    values = torch.cat([score(part) for part in parts], -1).numpy()
+    return np.asarray(np.nan_to_num(values, nan=-1e300, posinf=1e300, neginf=-1e300))
 
 
 def to_valid(domain: Domain) -> Callable[[Tensor], Tensor]:
@@ -164,19 +168,18 @@ def to_valid(domain: Domain) -> Callable[[Tensor], Tensor]:
         def project(inputs: Tensor) -> Tensor:
             points = lower + inputs * (upper - lower)
             # Projection to the ball of points above the plausibility bound.
-            norm = points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-            inside: Tensor = (points * (domain.radius / norm).clamp(max=1.0) - lower) / (
-                upper - lower
-            )
-            return inside
+            norm: Tensor = points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+            shrunk = points * (norm.reciprocal() * domain.radius).clamp(max=1.0)
+            return (shrunk - lower) / (upper - lower)
 
         return project
     # Discrete coordinates are rounded to their values, without gradients.
-    real = torch.tensor(_continuous_mask(domain))
+    real = torch.tensor(
+        [isinstance(p, Float) for p in domain.parameters.values() for _ in range(p.width)]
+    )
 
     def round_discrete(inputs: Tensor) -> Tensor:
-        levels = torch.tensor(domain.project(inputs.detach().numpy()))
-        return torch.where(real, inputs, levels)
+        return torch.where(real, inputs, torch.tensor(domain.project(inputs.detach().numpy())))
 
     return round_discrete
 
@@ -184,13 +187,6 @@ def to_valid(domain: Domain) -> Callable[[Tensor], Tensor]:
 def _at_valid(score: Score, domain: Domain) -> Score:
     valid = to_valid(domain)
     return lambda inputs: score(valid(inputs))
-
-
-def _continuous_mask(domain: Domain) -> Array:
-    """Return the mask ``(d,)`` of real coordinates."""
-    if not domain.parameters:
-        return np.ones(domain.dim, dtype=bool)
-    return np.concatenate([[isinstance(p, Float)] * p.width for p in domain.parameters.values()])
 
 
 def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Generator) -> Array:
@@ -235,32 +231,39 @@ def _discrete_local_search(
         # Unique rows in their original order keep ties stable.
         _, first = np.unique(pool, axis=0, return_index=True)
         pool = pool[np.sort(first)]
-        order = np.argsort(-evaluate_scores(score, domain, pool), kind="stable")
-        points = pool[order[:count]]
+        points = pool[np.argsort(-evaluate_scores(score, domain, pool), kind="stable")[:count]]
     return points
 
 
-def _gradient_ascent(
-    score: Score,
+def gradient_ascent(
+    score: Callable[[Tensor, Tensor], Tensor],
     domain: Domain,
     points: Array,
     steps: int,
     low: ArrayLike = 0.0,
     high: ArrayLike = 1.0,
 ) -> Array:
-    """Ascend from points ``(k, d)``; return the ends, or a start if its end is not finite."""
-    lower, upper = (
-        torch.tensor(np.broadcast_to(np.clip(bound, 0.0, 1.0), domain.dim)) for bound in (low, high)
-    )
+    """Ascend from points ``(k, d)``; return the ends, or a start if its end is not finite.
 
-    def function(inputs: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            # The sum over independent points gives each point its own gradient.
-            inputs = inputs.detach().requires_grad_()
-            value = -score(inputs)
-            (gradient,) = torch.autograd.grad(value.sum(), inputs)
+    Args:
+        score: Function from unit inputs ``(a, d)`` and the numbers ``(a,)`` of their starts to
+            scores ``(a,)``.
+        domain: Search domain.
+        points: Starts, shape ``(k, d)``.
+        steps: Largest number of evaluations of each start.
+        low: Lower bounds of the unit inputs, broadcast to ``(k, d)``.
+        high: Upper bounds of the unit inputs, broadcast to ``(k, d)``.
+    """
+
+    @torch.enable_grad()
+    def function(inputs: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
+        # The sum over independent points gives each point its own gradient.
+        inputs = inputs.detach().requires_grad_()
+        value = -score(inputs, number)
+        (gradient,) = torch.autograd.grad(value.sum(), inputs)
         return value.detach(), gradient
 
+    lower, upper = (torch.tensor(np.broadcast_to(bound, points.shape)) for bound in (low, high))
     starts = torch.tensor(to_unit(domain, points))
     found, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
     arrived = from_unit(domain, found.numpy())

@@ -86,8 +86,7 @@ class TrustRegionState:
         self.eligible = distant(self._points, centres, self._separation)
         # The best eligible observation so far becomes the centre of the next region.
         rows = np.flatnonzero(self.eligible[: self._completed])
-        order = np.lexsort((self._losses[rows], self._violations[rows]))
-        self.best = int(rows[order[0]]) if len(rows) else None
+        self.best = min(rows.tolist(), key=self._rank, default=None)
 
     def _fold(self, trials: Sequence[Trial], origin: str) -> None:
         """Apply all trials in order."""
@@ -155,7 +154,5 @@ class TrustRegionState:
 
 def distant(points: Array, centres: Sequence[Array], radius: float) -> NDArray[np.bool_]:
     """Return a mask ``(n,)`` of points ``(n, d)`` at least ``radius`` away from all centres."""
-    mask = np.ones(len(points), dtype=bool)
-    for centre in centres:
-        mask &= np.linalg.norm(points - centre, axis=1) >= radius
-    return mask
+    far = [np.linalg.norm(points - centre, axis=1) >= radius for centre in centres]
+    return np.asarray(np.array(far).reshape(len(centres), len(points)).all(0))

@@ -285,9 +285,8 @@ def test_optimisation_avoids_known_points() -> None:
         )
     assert len(np.unique(np.array(found), axis=0)) == 6
     assert found[0].tolist() == domain.encode([{"n": 1, "kind": "a"}])[0].tolist()
-    assert spacing.is_duplicate(
-        search.optimize_acquisition(score, domain, np.array(found), found, rng)[0][None], found
-    ).all()
+    again, _ = search.optimize_acquisition(score, domain, np.array(found), found, rng)
+    assert np.linalg.norm(np.array(found) - again, axis=1).min() < 1e-9
 
 
 def test_optimisation_stays_within_the_radius_of_a_latent() -> None:
