@@ -59,6 +59,7 @@ MODEL_LAYERS = (
     {"optim"},
     {"gp", "linear", "least_squares"},
     {"acquisition"},
+    {"fitted_model"},
 )
 """Layers of ``models`` from the lowest; other files are at the top. Imports go downwards."""
 

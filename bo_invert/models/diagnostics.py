@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import ndtri
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.data_subset import select_subset
-from bo_invert.models.gp.model_selection import ModelSearchSpace
+from bo_invert.models.fitted_model import fit_model
 from bo_invert.models.gp.output_warp import Warp
-from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
-from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.objectives import ProblemStatement
 from bo_invert.types import Array, Trial
 
@@ -51,7 +51,10 @@ class Forecasts:
     @property
     def z(self) -> Array:
         """Standardised errors on the warped scale, ``(n, c)``; standard normal if calibrated."""
-        return np.asarray((self._warped(self.values) - self.centre) / self.std)
+        warped = self.values
+        if self.warp is not None:
+            warped = self.warp(torch.tensor(self.values)).numpy()
+        return np.asarray((warped - self.centre) / self.std)
 
     @property
     def median(self) -> Array:
@@ -60,14 +63,14 @@ class Forecasts:
 
     def interval(self, level: float = 0.9) -> tuple[Array, Array]:
         """Return the ends of central intervals with probability ``level``, ``(n, c)`` each."""
-        reach = _quantile(level) * self.std
+        reach = ndtri(0.5 + 0.5 * level) * self.std
         # A warp is monotone but may decrease, so the ends are sorted.
         ends = self._unwarped(self.centre - reach), self._unwarped(self.centre + reach)
         return np.minimum(*ends), np.maximum(*ends)
 
     def coverage(self, level: float = 0.9) -> Array:
         """Return the share of values in their intervals, ``(c,)``; near ``level`` if calibrated."""
-        return np.asarray((np.abs(self.z) <= _quantile(level)).mean(0))
+        return np.asarray((np.abs(self.z) <= ndtri(0.5 + 0.5 * level)).mean(0))
 
     @property
     def rmse(self) -> Array:
@@ -115,15 +118,13 @@ class Forecasts:
             )
         return "\n".join(lines)
 
-    def _warped(self, values: Array) -> Array:
-        return values if self.warp is None else np.asarray(self.warp(torch.tensor(values)).numpy())
-
     def _unwarped(self, warped: Array) -> Array:
         if self.warp is None:
             return warped
         return np.asarray(self.warp.inverse(torch.tensor(warped)).numpy())
 
 
+@one_thread()
 def diagnose(
     statement: ProblemStatement,
     trials: Sequence[Trial],
@@ -153,13 +154,10 @@ def diagnose(
     # The same subset as of the strategy, so that the same model is judged.
     inputs = to_unit(statement.domain, history.points)
     some = select_subset(inputs, history.order)
-    outputs = ModelledOutputs(statement, history.y[some], history.losses[some])
-    search_space = ModelSearchSpace.of(kernel, noisy, outputs.warp_directions if warp else None)
-    with one_thread():
-        surrogate = fit_surrogate(inputs[some], outputs.values, search_space=search_space)
-        names = [statement.outputs[column] for column in outputs.columns]
-        names = ["loss", *names] if outputs.models_loss else names
-        return leave_one_out(surrogate, outputs.values, names)
+    model = fit_model(
+        statement, history, inputs, subset=some, kernel=kernel, noisy=noisy, warp=warp
+    )
+    return leave_one_out(model.surrogate, model.outputs.values, model.outputs.names)
 
 
 def leave_one_out(surrogate: Surrogate, values: Array, names: Sequence[str] = ()) -> Forecasts:
@@ -171,8 +169,7 @@ def leave_one_out(surrogate: Surrogate, values: Array, names: Sequence[str] = ()
         names: Names of the outputs.
     """
     # Closed form, without n refits.
-    mean, variance = surrogate.gp.leave_one_out()
-    return _forecasts(surrogate, mean, variance, values, names)
+    return _forecasts(surrogate, *surrogate.gp.leave_one_out(), values, names)
 
 
 def forecast(
@@ -200,8 +197,7 @@ def _forecasts(
 ) -> Forecasts:
     """Return forecasts of the outputs from moments ``(n, k)`` of the scores."""
     # y = w^-1(s @ W + offset + residual): moments on the warped scale, from independent scores s
-    centre = mean @ surrogate.weights + surrogate.offset
-    std = (variance @ surrogate.weights**2 + surrogate.residual_variance).sqrt()
+    centre, std = surrogate.warped_moments(mean, variance)
     return Forecasts(
         tuple(names) or tuple(f"number {j}" for j in range(values.shape[1])),
         np.asarray(values, dtype=float),
@@ -222,8 +218,3 @@ def _description(surrogate: Surrogate) -> str:
         f"{k} components of {c} outputs" if k != c else "",
     ]
     return ", ".join(filter(None, parts))
-
-
-def _quantile(level: float) -> float:
-    """Return the standard normal quantile at the upper end of a central interval."""
-    return float(torch.special.ndtri(torch.tensor(0.5 + 0.5 * level, dtype=torch.float64)))

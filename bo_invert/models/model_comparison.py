@@ -20,6 +20,7 @@ _FOLDS = 5
 """Number of folds of the cross-validation. Engineering choice."""
 
 
+@one_thread()
 def linear_is_better(statement: ProblemStatement, history: History) -> bool:
     """Return whether the linear process has the lower cross-validated squared error.
 
@@ -39,16 +40,14 @@ def linear_is_better(statement: ProblemStatement, history: History) -> bool:
     values = values / np.maximum(values.std(0), 1e-300)
     search_space = ModelSearchSpace.of("auto", history.noise_observed, outputs.warp_directions)
     linear_error = smooth_error = 0.0
-    with one_thread():
-        # n = 0 in the memo keeps the selected model and fits its hyperparameters again.
-        memo = {**fit_surrogate(inputs, values, search_space=search_space).memo, "n": 0}
-        for fold in range(_FOLDS):
-            # Interleaved folds cover every phase of the search.
-            out = np.arange(len(points)) % _FOLDS == fold
-            linear_model = fit_spherical_gp(points[~out], values[~out], directions=True)
-            linear = linear_model.posterior(points[out])[0]
-            smooth_model = fit_surrogate(inputs[~out], values[~out], memo, search_space)
-            smooth = smooth_model.mean(torch.tensor(inputs[out])).numpy()
-            linear_error += float(((linear - values[out]) ** 2).sum())
-            smooth_error += float(((smooth - values[out]) ** 2).sum())
+    # n = 0 in the memo keeps the selected model and fits its hyperparameters again.
+    memo = {**fit_surrogate(inputs, values, search_space=search_space).memo, "n": 0}
+    for fold in range(_FOLDS):
+        # Interleaved folds cover every phase of the search.
+        out = np.arange(len(points)) % _FOLDS == fold
+        linear = fit_spherical_gp(points[~out], values[~out], directions=True)
+        smooth = fit_surrogate(inputs[~out], values[~out], memo, search_space)
+        smooth_mean = smooth.mean(torch.tensor(inputs[out])).numpy()
+        linear_error += float(((linear.posterior(points[out])[0] - values[out]) ** 2).sum())
+        smooth_error += float(((smooth_mean - values[out]) ** 2).sum())
     return linear_error < smooth_error

@@ -48,6 +48,7 @@ class Expectation:
     outputs: Array
 
 
+@one_thread()
 def posterior_expectation(statement: ProblemStatement, history: History) -> Expectation:
     """Estimate the noise-free losses and outputs of the observed points.
 
@@ -64,12 +65,11 @@ def posterior_expectation(statement: ProblemStatement, history: History) -> Expe
     modelled = ModelledOutputs(statement, y, history.losses[some])
     rest = [j for j in range(y.shape[1]) if j not in modelled.columns]
     outputs = torch.empty(3, *y.shape, dtype=torch.float64)
-    with one_thread():
-        posterior = _ObservedPosterior.fit(inputs, modelled.values, modelled.warp_directions)
-        outputs[..., modelled.columns] = posterior.triples()[..., int(modelled.models_loss) :]
-        if rest:  # separate models, so that unused outputs do not change the loss
-            outputs[..., rest] = _ObservedPosterior.fit(inputs, y[:, rest], None).triples()
-        losses, probability = _losses(posterior, modelled), _probability(posterior, modelled)
+    posterior = _ObservedPosterior.fit(inputs, modelled.values, modelled.warp_directions)
+    outputs[..., modelled.columns] = posterior.triples()[..., int(modelled.models_loss) :]
+    if rest:  # separate models, so that unused outputs do not change the loss
+        outputs[..., rest] = _ObservedPosterior.fit(inputs, y[:, rest], None).triples()
+    losses, probability = _losses(posterior, modelled), _probability(posterior, modelled)
     return Expectation(some, losses.numpy(), probability.numpy(), outputs.numpy())
 
 
@@ -100,19 +100,13 @@ class _ObservedPosterior:
         moments = averaged_posterior(surrogate.gp, MEASURED, surrogate.gp.inputs)
         return _ObservedPosterior(surrogate, *moments)
 
-    @property
-    def warped_moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the warped outputs, shape ``(b, c)`` each."""
-        weights = self.surrogate.weights
-        # Independent scores: the variance of a sum is the sum of w^2 v.
-        variance = self.variance @ weights**2 + self.surrogate.residual_variance
-        return self.mean @ weights + self.surrogate.offset, variance.sqrt()
-
     def triples(self) -> Tensor:
         """Return triples of the c outputs, shape ``(3, b, c)``."""
-        centre, std = self.warped_moments
-        triples = torch.stack([centre - Z_90 * std, centre, centre + Z_90 * std])
-        return triples if self.surrogate.warp is None else self.surrogate.warp.inverse(triples)
+        centre, std = self.surrogate.warped_moments(self.mean, self.variance)
+        # A monotone warp maps quantiles to quantiles.
+        return self.surrogate.unwarp(
+            torch.stack([centre - Z_90 * std, centre, centre + Z_90 * std])
+        )
 
 
 def _losses(posterior: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
@@ -139,7 +133,8 @@ def _losses(posterior: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
 
 def _probability(posterior: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
     """Return the probability that all constraints hold, shape ``(b,)``."""
-    (centre, std), warp = posterior.warped_moments, posterior.surrogate.warp
+    warp = posterior.surrogate.warp
+    centre, std = posterior.surrogate.warped_moments(posterior.mean, posterior.variance)
     log = torch.zeros_like(centre[:, 0])
     for column, sense, bound in modelled.constraint_bounds(posterior.mean):
         # The posterior is normal on the warped scale, so the bound is warped too.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
-from bo_invert.objectives import Objective, OutcomeConstraint, ProblemStatement, Target
+from bo_invert.objectives import Objective, ProblemStatement, Target
 from bo_invert.types import Array
 
 _HUGE, _FAR = 1e100, 1e9
@@ -49,13 +50,10 @@ class ModelledOutputs:
         modelled, losses = clip_outliers(y[:, self.columns]), clip_outliers(losses[:, None])[:, 0]
         self.values: Array = np.column_stack([losses, modelled]) if self.models_loss else modelled
         # The embedding restores all m outputs, with zeros for those that nothing reads.
-        embedding = np.zeros((len(self.columns), self.m))
-        embedding[np.arange(len(self.columns)), self.columns] = 1.0
-        self._embedding = (
-            None
-            if self.columns == list(range(self.m))
-            else torch.tensor(embedding, dtype=torch.float64)
-        )
+        self._embedding: Tensor | None = None
+        if self.columns != list(range(self.m)):
+            embedding = np.equal.outer(self.columns, np.arange(self.m))
+            self._embedding = torch.tensor(embedding, dtype=torch.float64)
         self.loss_gap = float(np.median(losses) - losses.min()) or float(losses.std()) or 1.0
         # Constant outputs have scale 1, so that their excesses stay finite.
         spread = modelled.std(axis=0)
@@ -67,13 +65,11 @@ class ModelledOutputs:
 
         There is none for composite losses, for constrained outputs and for principal components.
         """
-        if self.composite:
+        constrained = {self.column(c.index) for c in self.statement.constraints}
+        many = self.values.shape[1] > MAX_INDEPENDENT_OUTPUTS
+        if self.composite or many or self._loss_term[0] in constrained:
             return None
-        column = 0 if self.models_loss else self.column(self._index)
-        constrained = any(self.column(c.index) == column for c in self.statement.constraints)
-        if constrained or self.values.shape[1] > MAX_INDEPENDENT_OUTPUTS:
-            return None
-        return column, self._sign
+        return self._loss_term
 
     @property
     def target_terms(self) -> tuple[list[int], Array, Array] | None:
@@ -96,8 +92,15 @@ class ModelledOutputs:
         # Constrained outputs and those of a composite have no direction of their own.
         directions = [0] * int(self.values.shape[1])
         if not self.composite:
-            directions[0 if self.models_loss else self.column(self._index)] = int(self._sign)
+            column, sign = self._loss_term
+            directions[column] = int(sign)
         return tuple(directions)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the modelled outputs."""
+        names = [self.statement.outputs[column] for column in self.columns]
+        return ["loss", *names] if self.models_loss else names
 
     def constraint_bounds(self, like: Tensor) -> list[tuple[int, float, Tensor]]:
         """Return constraints as (column, sense, bound): ``sense * (value - bound) <= 0``.
@@ -120,44 +123,33 @@ class ModelledOutputs:
         loss: Tensor = self.statement.objective.loss(self._raw(modelled))
         return loss
 
-    @property
-    def constraint_excesses(self) -> list[Callable[[Tensor], Tensor]]:
-        """Functions from modelled outputs ``(..., c)`` to excesses ``(...)``, one per constraint.
+    def constraint_excesses(self, modelled: Tensor) -> list[Tensor]:
+        """Return the excesses ``(...)`` of modelled outputs ``(..., c)``, one per constraint.
 
         They are in standard deviations of the output; values <= 0 satisfy the constraint.
         """
-        return [self._excess(constraint) for constraint in self.statement.constraints]
+        raw = self._raw(modelled)
+        return [c.excess(raw) / float(self._scales[c.index]) for c in self.statement.constraints]
 
     def violation(self, modelled: Tensor) -> Tensor:
         """Return the sum of positive excesses ``(...)`` of modelled outputs ``(..., c)``."""
         # Scaled excesses of different constraints are comparable and can be summed.
-        positive = [excess(modelled).clamp(min=0.0) for excess in self.constraint_excesses]
+        positive = [excess.clamp(min=0.0) for excess in self.constraint_excesses(modelled)]
         return torch.stack(positive).sum(0) if positive else torch.zeros_like(modelled[..., 0])
 
     def column(self, output: int) -> int:
         """Return the position of an output among the modelled ones."""
         return self.columns.index(output) + int(self.models_loss)
 
-    @property
-    def _sign(self) -> float:
-        # The loss of a unit vector is the sign of a plain objective.
+    @cached_property
+    def _loss_term(self) -> tuple[int, float]:
+        """Modelled output that is the loss up to its sign, and the sign."""
         if self.models_loss:
-            return 1.0
-        unit_loss = float(self.statement.objective.loss(np.eye(self.m))[self._index])
-        return 1.0 if unit_loss > 0 else -1.0
-
-    @property
-    def _index(self) -> int:
-        return int(_read_columns(self.statement.objective, self.m)[0])
-
-    def _excess(self, constraint: OutcomeConstraint) -> Callable[[Tensor], Tensor]:
-        scale = float(self._scales[constraint.index])
-
-        def excess(modelled: Tensor) -> Tensor:
-            result: Tensor = constraint.excess(self._raw(modelled)) / scale
-            return result
-
-        return excess
+            return 0, 1.0
+        index = _read_columns(self.statement.objective, self.m)[0]
+        # The loss of a unit vector is the sign of a plain objective.
+        unit_loss = float(self.statement.objective.loss(np.eye(self.m)[index]))
+        return self.column(index), 1.0 if unit_loss > 0 else -1.0
 
     def _raw(self, modelled: Tensor) -> Tensor:
         """Return outputs ``(..., m)``, zero for those that nothing reads."""

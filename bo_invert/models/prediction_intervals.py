@@ -11,6 +11,7 @@ The log stores intervals in each query's ``meta``: ``{"foretold": {output: [low,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -70,12 +71,9 @@ def interval_coverage(
         Coverage by output; ``"loss"`` if the loss itself is modelled.
     """
     # -1, 0 and 1 stand for outcomes below, inside and above the interval.
-    sides: dict[str, list[int]] = {}
-    for name, side in _sides(statement, trials):
-        sides.setdefault(name, []).append(side)
+    counts = Counter(_sides(statement, trials))
     return {
-        name: IntervalCoverage(some.count(-1), some.count(0), some.count(1))
-        for name, some in sides.items()
+        name: IntervalCoverage(*(counts[name, side] for side in (-1, 0, 1))) for name, _ in counts
     }
 
 
@@ -99,29 +97,19 @@ def predict_intervals(
     """
     import torch
 
-    names = ["loss"] * outputs.models_loss + [
-        statement.outputs[column] for column in outputs.columns
-    ]
-    c = len(names)
+    names, c = outputs.names, len(outputs.names)
     some = np.unique(np.linspace(0, c - 1, min(c, MAX_INDEPENDENT_OUTPUTS)).round().astype(int))
     below, above = _factors(interval_coverage(statement, trials), names, outputs.warp_directions)
     # The median is exact under a monotone warp; a mean would not be.
     with torch.no_grad():
         mean, variance = surrogate.posterior(torch.as_tensor(inputs).to(surrogate.offset))
-        centre = mean @ surrogate.weights + surrogate.offset
         # Variance of an outcome: posterior, noise or misfit, and discarded components.
-        total = (variance + surrogate.misfit_variance) @ surrogate.weights**2
-        reach = Z_90 * (total + surrogate.residual_variance).sqrt()
-        ends = (
-            centre - reach * reach.new_tensor(below),
-            centre,
-            centre + reach * reach.new_tensor(above),
-        )
+        centre, std = surrogate.warped_moments(mean, variance + surrogate.misfit_variance)
+        reach = Z_90 * std
+        low, high = centre - reach * std.new_tensor(below), centre + reach * std.new_tensor(above)
         # A monotone warp maps quantiles to quantiles.
-        warp = surrogate.warp
-        triples = torch.stack([end if warp is None else warp.inverse(end) for end in ends], -1)
-    rows = triples.cpu().tolist()
-    return [{"foretold": {names[j]: row[j] for j in some}} for row in rows]
+        triples = surrogate.unwarp(torch.stack([low, centre, high])).permute(1, 2, 0)
+    return [{"foretold": {names[j]: row[j] for j in some}} for row in triples.cpu().tolist()]
 
 
 def _factors(

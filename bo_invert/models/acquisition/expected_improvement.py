@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -23,13 +23,9 @@ from bo_invert.models.acquisition.log_ei import (
 )
 from bo_invert.models.acquisition.target_ei import log_squared_distance_ei, log_target_ei
 from bo_invert.models.gp.posterior import GPPosterior
+from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.types import Array
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from bo_invert.models.gp.surrogate import Surrogate
-    from bo_invert.models.output_transforms import ModelledOutputs
 
 Score = Callable[[Tensor], Tensor]
 
@@ -157,8 +153,8 @@ def _misfit_variance(surrogate: Surrogate, data: AcquisitionData) -> Score:
     pending = torch.as_tensor(data.pending).to(misfit) / lengthscales  # (k, p, d)
 
     def variance(inputs: Tensor) -> Tensor:
-        scaled = inputs / lengthscales
-        squared = (scaled.unsqueeze(-2) - pending.unsqueeze(-3)).square().sum(-1).amin(-1)  # (k, b)
+        offsets = (inputs / lengthscales).unsqueeze(-2) - pending.unsqueeze(-3)
+        squared = offsets.square().sum(-1).amin(-1)  # (k, b)
         return misfit * (1.0 - torch.exp(-0.5 * squared.mT / _MISFIT_RADIUS**2))
 
     return variance
@@ -301,31 +297,26 @@ def _monte_carlo_score(
     """
     losses, feasible = data.losses, data.feasible
     some_feasible = bool(feasible.any())
+    constrained = some_feasible and bool(outputs.statement.constraints)
     # The smoothing is absolute, so losses are scaled by the mean step between the five best.
     best_five = sorted(losses[feasible])[:5] if some_feasible else [0.0]
     # Equal losses would give the unit 0; the floor is relative to their spread and magnitude.
     floor = 1e-10 * float(losses.std()) + 1e-14 * abs(float(losses.min())) or 1.0
-    unit = 1.0
-    if some_feasible:
-        unit = max(float(sum(best_five) / len(best_five) - best_five[0]), floor)
-    zero = float(best_five[0])
+    unit = max(float(sum(best_five) / len(best_five) - best_five[0]), floor)
     loss = surrogate.loss_function(outputs)
 
     def gain(scores: Tensor) -> Tensor:
         if some_feasible:
-            return (zero - loss(scores)) / unit
+            return (float(best_five[0]) - loss(scores)) / unit
         return -outputs.violation(surrogate.values(scores))
 
-    if data.noisy:
-        best = normals.new_full((len(normals),), -torch.inf)
-    elif some_feasible:
-        best = normals.new_zeros(len(normals))
-    else:
+    best = normals.new_full((len(normals),), -torch.inf if data.noisy else 0.0)
+    if not (data.noisy or some_feasible):
         best = gain(surrogate.gp(surrogate.gp.inputs)[0]).max().expand(len(normals))
     if outcomes.shape[-1]:
         at_anchors = outcomes.transpose(1, 2)  # (S, p, k)
         gains = gain(at_anchors)
-        if some_feasible and outputs.constraint_excesses:
+        if constrained:
             satisfied = outputs.violation(surrogate.values(at_anchors)) <= 0.0
             gains = torch.where(satisfied, gains, -torch.inf)
         best = torch.maximum(best, gains.amax(-1))
@@ -338,10 +329,9 @@ def _monte_carlo_score(
         std = (variance + misfit_variance(inputs)).sqrt()
         scores = mean.permute(2, 0, 1) + std * normals[:, None, :]  # (S, b, k)
         log = log_fat_softplus(gain(scores) - best[:, None])
-        if some_feasible and outputs.constraint_excesses:
-            modelled = surrogate.values(scores)
-            for excess in outputs.constraint_excesses:
-                log = log + torch.nn.functional.logsigmoid(-excess(modelled) / _CONSTRAINT_WIDTH)
+        if constrained:
+            for excess in outputs.constraint_excesses(surrogate.values(scores)):
+                log = log + torch.nn.functional.logsigmoid(-excess / _CONSTRAINT_WIDTH)
         return log_mean_exp(log)
 
     return score

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,9 +10,7 @@ from torch import Tensor
 from bo_invert.models.acquisition.expected_improvement import AcquisitionData, Score
 from bo_invert.models.acquisition.log_ei import sobol_normals
 from bo_invert.models.gp.surrogate import Surrogate
-
-if TYPE_CHECKING:
-    from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.models.output_transforms import ModelledOutputs
 
 
 def log_probability_of_improvement(
@@ -65,7 +62,7 @@ def log_probability_of_improvement(
         scores = mean + variance.sqrt() * normals[:, None, :]  # (S, b, k)
         losses = badness(scores)
         better = losses < best
-        if some_feasible and outputs.constraint_excesses:
+        if some_feasible and outputs.statement.constraints:
             better &= outputs.violation(surrogate.values(scores)) <= 0.0
         # (number of better samples + Phi((best - mean) / std)) / (S + 1)
         spread = losses.std(0) + 1e-12 * losses.mean(0).abs() + 1e-300

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,10 +19,8 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.models.acquisition.log_ei import sobol_normals
 from bo_invert.models.gp.kernels import Kernel
 from bo_invert.models.gp.posterior import GPPosterior
-
-if TYPE_CHECKING:
-    from bo_invert.models.gp.surrogate import Surrogate
-    from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.output_transforms import ModelledOutputs
 
 _WORST = 1e6
 """Bound of a feasible score in standard deviations of the observed losses. Engineering choice:
@@ -114,7 +112,7 @@ def thompson_scores(
     def scores(inputs: Tensor) -> Tensor:
         drawn = paths(inputs).permute(2, 0, 1)  # (q, b, k)
         score = (low - loss(drawn)) / unit
-        if not outputs.constraint_excesses:
+        if not outputs.statement.constraints:
             return score
         violation = outputs.violation(surrogate.values(drawn))
         # The clamp keeps feasible scores above infeasible ones; both have gradients.

@@ -8,16 +8,12 @@ little.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from bo_invert.models.acquisition.expected_improvement import AcquisitionData, Score
-
-if TYPE_CHECKING:
-    from bo_invert.models.gp.surrogate import Surrogate
-    from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.output_transforms import ModelledOutputs
 
 _UCB_WIDTH = 1.8
 """Standard deviations from the mean to the upper bound (Song et al. 2024)."""

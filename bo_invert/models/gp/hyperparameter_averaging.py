@@ -33,17 +33,17 @@ def averaged_posterior(
         noise_prior: Noise prior of the fit.
         points: Unit inputs, shape ``(b, d)``.
     """
-    moments = [
-        _averaged_output(gp, j, noise_prior, points) for j in range(len(gp.log_lengthscales))
-    ]
-    means, variances = zip(*moments, strict=True)
-    return torch.stack(means, -1), torch.stack(variances, -1)
+    outputs = range(len(gp.log_lengthscales))
+    mean, variance = torch.stack(
+        [_averaged_output(gp, j, noise_prior, points) for j in outputs], -1
+    )
+    return mean, variance
 
 
 def _averaged_output(
     gp: GPPosterior, output: int, noise_prior: NoisePrior, points: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of one output, shape ``(b,)`` each."""
+) -> Tensor:
+    """Return mean and variance of one output, shape ``(2, b)``."""
     inputs, values = gp.inputs, gp.values[output, :, 0]
     noises = torch.arange(
         math.ceil(math.log(noise_prior.min_noise)), math.floor(math.log(noise_prior.max_noise)) + 1
@@ -69,4 +69,4 @@ def _averaged_output(
         centre, variance = component(points)
         mean += weight * centre[:, 0]
         square += weight * (variance[:, 0] + centre[:, 0] ** 2)
-    return mean, (square - mean**2).clamp(min=1e-12)
+    return torch.stack([mean, (square - mean**2).clamp(min=1e-12)])

@@ -83,12 +83,11 @@ def fit_hyperparameters(
     Returns:
         Logarithms of lengthscales and noise, ``(k, d + 1)``, and negative log posteriors, ``(k,)``.
     """
-    n, d = inputs.shape[-2:]
+    (n, d), k = inputs.shape[-2:], values.shape[1]
     if n > MAX_FIT_POINTS:
         some = evenly_spaced(n, MAX_FIT_POINTS).to(inputs.device)
         inputs, values = inputs[..., some, :], values[some]
         known_noise = None if known_noise is None else known_noise[some]
-    k = values.shape[1]
     # A short and a long start: typical distances in the cube grow with sqrt(d).
     short = [math.log(0.2 * math.sqrt(d))] * d + [math.log(max(noise_prior.min_noise, 1e-6))]
     long = [math.log(math.sqrt(d))] * d + [math.log(max(noise_prior.min_noise, 1e-3))]
@@ -96,66 +95,40 @@ def fit_hyperparameters(
     if warm_start is not None:
         starts = torch.cat([warm_start.unsqueeze(1), starts], 1)
     n_starts = starts.shape[1]
-    packing = _Packing(d, starts, shared_lengthscale)
     lower = [math.log(noise_prior.min_lengthscale)] * d + [math.log(noise_prior.min_noise)]
     upper = [math.log(_MAX_LENGTHSCALE)] * d + [math.log(noise_prior.max_noise)]
+    free = [starts.reshape(k * n_starts, d + 1), *inputs.new_tensor([lower, upper])]
+    if shared_lengthscale:
+        free = [torch.cat([p[..., :-1].mean(-1, keepdim=True), p[..., -1:]], -1) for p in free]
+
+    def unpack(packed: Tensor) -> Tensor:
+        """Return logarithms ``(..., d + 1)`` of free parameters; repeat a shared lengthscale."""
+        return torch.cat([packed[..., :-1].expand(*packed.shape[:-1], d), packed[..., -1:]], -1)
 
     def function(packed: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         output = which // n_starts
+        # The prior counts a shared lengthscale d times. Counted once, it would favour short ones,
+        # and a rough function in many dimensions would look like noise.
         value, gradient = negative_log_posterior(
-            packing.unpack(packed),
+            unpack(packed),
             inputs if inputs.dim() == 2 else inputs[output],
             values.T[output],
             noise_prior,
             kernel,
             None if known_noise is None else known_noise.T[output],
         )
-        return value, packing.pack_gradient(gradient)
+        if shared_lengthscale:
+            total = gradient[..., :-1] @ gradient.new_ones(d, 1)
+            gradient = torch.cat([total, gradient[..., -1:]], -1)
+        return value, gradient
 
     # Warm starts are near an optimum, so a looser tolerance reaches the same accuracy.
     steps, tolerance = (25, 1e-3) if coarse else (80, 1e-6 if warm_start is None else 1e-5)
-    found, lowest = minimise_batched(
-        function,
-        packing.pack(starts.reshape(k * n_starts, d + 1)),
-        packing.pack(inputs.new_tensor(lower)),
-        packing.pack(inputs.new_tensor(upper)),
-        steps=steps,
-        tolerance=tolerance,
-    )
+    found, lowest = minimise_batched(function, *free, steps=steps, tolerance=tolerance)
     # The best start of each output; starts of one output are adjacent rows.
     best = lowest.reshape(k, n_starts).argmin(1)
     rows = torch.arange(k, device=best.device) * n_starts + best
-    return packing.unpack(found)[rows], lowest[rows]
-
-
-class _Packing:
-    """Free parameters of a fit: log lengthscales, d or one shared, and log noise.
-
-    The prior counts a shared lengthscale d times. Counted once, it would favour short lengthscales,
-    and a rough function in many dimensions would look like noise.
-    """
-
-    def __init__(self, d: int, like: Tensor, shared: bool) -> None:
-        self.d, self.shared = d, shared
-        self.ones = like.new_ones(d, 1)
-
-    def pack(self, logs: Tensor) -> Tensor:
-        """Return the free parameters of logarithms ``(..., d + 1)``."""
-        if not self.shared:
-            return logs
-        return torch.cat([logs[..., :-1].mean(-1, keepdim=True), logs[..., -1:]], -1)
-
-    def unpack(self, packed: Tensor) -> Tensor:
-        """Return the logarithms ``(..., d + 1)`` of free parameters."""
-        if not self.shared:
-            return packed
-        return torch.cat([packed[..., :1].expand(*packed.shape[:-1], self.d), packed[..., 1:]], -1)
-
-    def pack_gradient(self, gradient: Tensor) -> Tensor:
-        """Return the gradient in the free parameters, summed for a shared lengthscale."""
-        if not self.shared:
-            return gradient
-        return torch.cat([gradient[..., :-1] @ self.ones, gradient[..., -1:]], -1)
+    return unpack(found)[rows], lowest[rows]
 
 
 def negative_log_posterior(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import product, zip_longest
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class ModelSearchSpace:
         cls, kernel: str, noisy: bool, warp_directions: tuple[int, ...] | None
     ) -> ModelSearchSpace:
         """Return the search space of a strategy's options; ``kernel`` is a key of ``KERNELS``."""
-        priors = (NOISY, MEASURED) if noisy else (NOISY, EXACT)
+        priors = (NOISY, MEASURED if noisy else EXACT)
         return cls(KERNELS[kernel], priors, warp_directions, (True, False))
 
     def default_spec(self, outputs: int) -> ModelSpec:
@@ -235,20 +235,14 @@ def _candidate_thresholds(
     raw: Tensor, warp_directions: tuple[int, ...] | None
 ) -> list[tuple[float, ...]]:
     """Return candidate sets of warp thresholds; the first one has no warp."""
-    c = raw.shape[1]
-    plain = (0.0,) * c
-    if not any(warp_directions or ()) or len(raw) < 8 or c > MAX_INDEPENDENT_OUTPUTS:
-        return [plain]
+    columns: list[list[float]] = []
+    if len(raw) >= 8 and raw.shape[1] <= MAX_INDEPENDENT_OUTPUTS:
+        columns = [
+            threshold_candidates(raw[:, j], float(direction)) if direction else []
+            for j, direction in enumerate(warp_directions or ())
+        ]
     # Outputs with fewer candidates are not warped in the remaining sets.
-    columns = [
-        threshold_candidates(raw[:, j], float(direction)) if direction else []
-        for j, direction in enumerate(warp_directions or ())
-    ]
-    longest = max(len(column) for column in columns)
-    return [
-        plain,
-        *(tuple(col[i] if i < len(col) else 0.0 for col in columns) for i in range(longest)),
-    ]
+    return [(0.0,) * raw.shape[1], *zip_longest(*columns, fillvalue=0.0)]
 
 
 def _cross_validated_log_density(x: Tensor, scores: Tensor, spec: ModelSpec) -> float:

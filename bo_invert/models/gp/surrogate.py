@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bo_invert.errors import InvalidInputError
-from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 from bo_invert.models.gp.hyperparameters import fit_hyperparameters
 from bo_invert.models.gp.kernels import get_kernel
 from bo_invert.models.gp.model_selection import (
@@ -52,8 +50,22 @@ class Surrogate:
 
     def values(self, scores: Tensor) -> Tensor:
         """Return modelled outputs ``(..., c)`` of scores ``(..., k)``."""
-        warped = scores @ self.weights + self.offset
+        return self.unwarp(scores @ self.weights + self.offset)
+
+    def unwarp(self, warped: Tensor) -> Tensor:
+        """Return modelled outputs ``(..., c)`` of warped ones."""
         return warped if self.warp is None else self.warp.inverse(warped)
+
+    def warped_moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of warped outputs, ``(..., c)`` each.
+
+        Args:
+            mean: Mean of the scores, shape ``(..., k)``.
+            variance: Variance of the scores, shape ``(..., k)``.
+        """
+        # Independent scores: the variance of a sum is the sum of w^2 v.
+        std = (variance @ self.weights**2 + self.residual_variance).sqrt()
+        return mean @ self.weights + self.offset, std
 
     def mean(self, inputs: Tensor) -> Tensor:
         """Return the posterior mean (median of a warped output), shape ``(..., c)``."""
@@ -110,7 +122,6 @@ def fit_surrogate(
     values: Array,
     memo: JSON = None,
     search_space: ModelSearchSpace = DEFAULT_SEARCH_SPACE,
-    noise: Array | None = None,
     device: str = "cpu",
     total: int | None = None,
 ) -> Surrogate:
@@ -124,33 +135,18 @@ def fit_surrogate(
         values: Finite values, shape ``(n, c)``.
         memo: Memo of an earlier fit of the same problem.
         search_space: Candidate models.
-        noise: Known noise variances, shape ``(n, c)``; excludes warps and principal components.
         device: Torch device.
         total: Number of completed trials, if the inputs are a subset; governs when to fit again.
-
-    Raises:
-        InvalidInputError: The noise is known and there are too many outputs.
     """
-    if noise is not None:
-        if values.shape[1] > MAX_INDEPENDENT_OUTPUTS:
-            raise InvalidInputError(
-                f"models: noise must be of at most {MAX_INDEPENDENT_OUTPUTS} outputs, got "
-                f"{values.shape[1]}. More outputs are modelled by principal components; omit noise."
-            )
-        search_space = replace(search_space, warp_directions=None)
     size = len(inputs) if total is None else total
     x = torch.tensor(inputs, dtype=torch.float64, device=device)
     raw = torch.tensor(values, dtype=torch.float64, device=device)
     note = memo if is_compatible(memo, x.shape[1], search_space) else None
     # A single candidate needs no selection.
-    candidates = (
-        len(search_space.kernels)
-        * len(search_space.noise_priors)
-        * len(search_space.shared_lengthscales)
-    )
+    choices = search_space.kernels, search_space.noise_priors, search_space.shared_lengthscales
     if note is not None and size < 1.125 * note["chosen"]:
         spec = spec_from_memo(note, search_space)
-    elif candidates == 1 and not any(search_space.warp_directions or ()):
+    elif max(map(len, choices)) == 1 and not any(search_space.warp_directions or ()):
         spec = search_space.default_spec(values.shape[1])
     else:
         spec, note = select_model(x, raw, search_space, note, size)
@@ -161,23 +157,16 @@ def fit_surrogate(
     residual_variance = (warped - offset - scores @ weights).square().mean(0) * (
         weights.shape[0] < weights.shape[1]
     )
-    # Var(y) = weights^2 Var(score) for standardised outputs.
-    known = None
-    if noise is not None:
-        known = torch.tensor(noise, dtype=torch.float64, device=device) / weights.diagonal() ** 2
-    logs, fitted = _hyperparameters(x, scores, spec, note, known, size)
-    spread = logs[:, -1].exp()
-    spread = spread if known is None else spread[:, None] + known.T
-    gp = condition(get_kernel(spec.kernel), logs[:, :-1], spread, x, scores)
+    logs, fitted = _hyperparameters(x, scores, spec, note, size)
+    gp = condition(get_kernel(spec.kernel), logs[:, :-1], logs[:, -1].exp(), x, scores)
     # Every ask stores a memo, so numbers are rounded to six decimals.
     rounded = logs.mul(1e6).round().div(1e6).tolist()
-    chosen = size if note is None else note.get("chosen", size)
-    after = to_memo(spec, fitted, rounded, chosen)
+    after = to_memo(spec, fitted, rounded, size if note is None else note["chosen"])
     return Surrogate(gp, weights, offset, residual_variance, warp, after)
 
 
 def _hyperparameters(
-    x: Tensor, scores: Tensor, spec: ModelSpec, memo: JSON, known_noise: Tensor | None, size: int
+    x: Tensor, scores: Tensor, spec: ModelSpec, memo: JSON, size: int
 ) -> tuple[Tensor, int]:
     """Return log hyperparameters ``(k, d + 1)`` and the number of trials at their fit."""
     warm_start = None
@@ -192,7 +181,6 @@ def _hyperparameters(
         spec.noise_prior,
         get_kernel(spec.kernel),
         warm_start,
-        known_noise,
         shared_lengthscale=spec.shared_lengthscale,
     )
     return logs, size
