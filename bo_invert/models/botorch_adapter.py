@@ -97,20 +97,15 @@ def from_botorch(model: SingleTaskGP) -> Surrogate:
         InvalidInputError: The model has an input transform, or a kernel, mean, likelihood or
             outcome transform without equivalent.
     """
-    inputs, values = _data(model)
+    kernel, inputs, values, logs, noise = _parts(model)
     if getattr(model, "input_transform", None) is not None:
         raise InvalidInputError(
             "from_botorch: model must have no input transform. Use a model of transformed inputs, "
             "SingleTaskGP(transform(X), Y), or the BoTorch model itself; fit_botorch accepts input "
             "transforms."
         )
-    _check_mean(model)
-    k, (n, d) = values.shape[1], inputs.shape
-    # Hyperparameters have shapes (k, 1, d), (k, 1) and (k,), without k for one output.
-    noise = model.likelihood.noise.detach().reshape(k, -1)
-    logs = model.covar_module.lengthscale.detach().reshape(k, d).log()
-    constant = model.mean_module.constant.detach().reshape(k)
-    gp = condition(_kernel(model), logs, noise.expand(k, n).contiguous(), inputs, values, constant)
+    (n, k), constant = values.shape, model.mean_module.constant.detach().reshape(-1)
+    gp = condition(kernel, logs, noise.expand(k, n).contiguous(), inputs, values, constant)
     # Standardize: y = offset + scale * s with scores s
     offset, scale = values.new_zeros(k), values.new_ones(k)
     transform = getattr(model, "outcome_transform", None)
@@ -141,18 +136,12 @@ def fit_botorch(model: Model) -> Model:
     Raises:
         InvalidInputError: A part of the model has no equivalent.
     """
-    inputs, values = _data(model)
-    _check_mean(model)
-    kernel, noise_prior = _kernel(model), _noise_prior(model)
-    k, d = values.shape[1], inputs.shape[1]
-    known = None
+    kernel, inputs, values, lengthscales, noise = _parts(model)
+    noise_prior, known = _noise_prior(model), None
     if isinstance(model.likelihood, FixedNoiseGaussianLikelihood):
-        known = model.likelihood.noise.detach().reshape(k, -1).mT
-        noise = values.new_full((k, 1), noise_prior.min_noise)
-    else:
-        noise = model.likelihood.noise.detach().reshape(k, 1)
+        known, noise = noise.mT, noise.new_full((len(noise), 1), noise_prior.min_noise)
     # The current hyperparameters are one more start; both fits use logarithms.
-    warm = torch.cat([model.covar_module.lengthscale.detach().reshape(k, d), noise], 1).log()
+    warm = torch.cat([lengthscales, noise.log()], 1)
     logs, _ = fit_hyperparameters(inputs, values, noise_prior, kernel, warm, known)
     spread = logs[:, -1].exp() if known is None else known.mT
     _set_hyperparameters(model, condition(kernel, logs[:, :-1], spread, inputs, values))
@@ -171,8 +160,16 @@ def _set_hyperparameters(model: SingleTaskGP, gp: GPPosterior) -> None:
             likelihood.noise = gp.noise[:, :1].reshape(likelihood.noise.shape)
 
 
-def _data(model: object) -> tuple[Tensor, Tensor]:
-    """Return inputs ``(n, d)`` and values ``(n, k)`` as kernel and likelihood see them."""
+def _parts(model: object) -> tuple[Kernel, Tensor, Tensor, Tensor, Tensor]:
+    """Return kernel, data and hyperparameters of a model.
+
+    Returns:
+        Kernel, inputs ``(n, d)`` and values ``(n, k)`` as kernel and likelihood see them,
+        logarithms of the lengthscales ``(k, d)``, and noise variances ``(k, 1)`` or ``(k, n)``.
+
+    Raises:
+        InvalidInputError: A part of the model has no equivalent.
+    """
     if not isinstance(model, SingleTaskGP):
         raise InvalidInputError(
             f"botorch_adapter: model must be a SingleTaskGP, got {type(model).__name__}. "
@@ -181,33 +178,32 @@ def _data(model: object) -> tuple[Tensor, Tensor]:
     inputs, targets = model.train_inputs[0], model.train_targets
     if model.training:  # in evaluation mode the stored inputs are already transformed
         inputs = model.transform_inputs(inputs)
-    k = getattr(model, "num_outputs", 1)
+    k = model.num_outputs
     if inputs.dim() != (3 if k > 1 else 2):
         raise InvalidInputError(
             f"botorch_adapter: training inputs must have shape (n, d), got {tuple(inputs.shape)}. "
             "Batched data are not supported."
         )
-    return (inputs[0] if k > 1 else inputs).detach(), targets.detach().reshape(k, -1).mT
-
-
-def _kernel(model: SingleTaskGP) -> Kernel:
-    covar = model.covar_module
-    plain = covar.active_dims is None and covar.ard_num_dims == model.train_inputs[0].shape[-1]
-    if isinstance(covar, RBFKernel) and plain:
-        return RBF
-    if isinstance(covar, MaternKernel) and covar.nu == 2.5 and plain:
-        return MATERN
-    raise InvalidInputError(
-        "botorch_adapter: covar_module must be RBFKernel or MaternKernel(nu=2.5) with ARD over all "
-        f"inputs and without ScaleKernel, got {covar}. Use get_covar_module_with_dim_scaled_prior."
-    )
-
-
-def _check_mean(model: SingleTaskGP) -> None:
     if not isinstance(model.mean_module, ConstantMean):
         raise InvalidInputError(
             f"botorch_adapter: mean_module must be a ConstantMean, got {model.mean_module}."
         )
+    covar, d = model.covar_module, inputs.shape[-1]
+    known = isinstance(covar, RBFKernel) or (isinstance(covar, MaternKernel) and covar.nu == 2.5)
+    if not known or covar.active_dims is not None or covar.ard_num_dims != d:
+        raise InvalidInputError(
+            "botorch_adapter: covar_module must be RBFKernel or MaternKernel(nu=2.5) with ARD over "
+            f"all inputs and without ScaleKernel, got {covar}. Use "
+            "get_covar_module_with_dim_scaled_prior."
+        )
+    # Hyperparameters have shapes (k, 1, d) and (k, 1) or (k, n), without k for one output.
+    return (
+        RBF if isinstance(covar, RBFKernel) else MATERN,
+        (inputs[0] if k > 1 else inputs).detach(),
+        targets.detach().reshape(k, -1).mT,
+        covar.lengthscale.detach().reshape(k, d).log(),
+        model.likelihood.noise.detach().reshape(k, -1),
+    )
 
 
 def _noise_prior(model: SingleTaskGP) -> NoisePrior:
@@ -215,7 +211,10 @@ def _noise_prior(model: SingleTaskGP) -> NoisePrior:
     covar, likelihood = model.covar_module, model.likelihood
     prior = getattr(covar, "lengthscale_prior", None)
     expected = (math.sqrt(2.0) + 0.5 * math.log(covar.ard_num_dims), math.sqrt(3.0))
-    if not isinstance(prior, LogNormalPrior) or not _close(prior, *expected):
+    if (
+        not isinstance(prior, LogNormalPrior)
+        or math.dist((float(prior.loc), float(prior.scale)), expected) > 1e-6
+    ):
         raise InvalidInputError(
             "fit_botorch: lengthscale_prior must be the dimension-scaled LogNormalPrior("
             f"{expected[0]:.3f}, {expected[1]:.3f}), got {prior}. Use "
@@ -233,20 +232,16 @@ def _noise_prior(model: SingleTaskGP) -> NoisePrior:
         )
     # A bound of 0 would allow singular covariances.
     floor = max(float(noise.raw_noise_constraint.lower_bound), 1e-12)
-    mean, std = float(prior.loc), float(prior.scale)
-    return NoisePrior("botorch", mean, std, floor, shortest, max_noise=1e6)
-
-
-def _close(prior: LogNormalPrior, loc: float, scale: float) -> bool:
-    return bool(abs(float(prior.loc) - loc) < 1e-6 and abs(float(prior.scale) - scale) < 1e-6)
+    return NoisePrior(
+        "botorch", float(prior.loc), float(prior.scale), floor, shortest, max_noise=1e6
+    )
 
 
 def _covariance(kernel: Kernel, d: int, batch: torch.Size) -> RBFKernel | MaternKernel:
     """Return BoTorch's kernel with the dimension-scaled prior (Hvarfner et al., ICML 2024)."""
     made = RBFKernel if kernel is RBF else MaternKernel
     # LogNormal(sqrt(2) + log(d) / 2, sqrt(3)), as in kernels.lengthscale_prior
-    centre = math.sqrt(2.0) + 0.5 * math.log(d)
-    prior = LogNormalPrior(centre, math.sqrt(3.0))
+    prior = LogNormalPrior(math.sqrt(2.0) + 0.5 * math.log(d), math.sqrt(3.0))
     bound = GreaterThan(NOISY.min_lengthscale, transform=None, initial_value=prior.mode)
     return made(
         ard_num_dims=d, batch_shape=batch, lengthscale_prior=prior, lengthscale_constraint=bound

@@ -71,14 +71,12 @@ class FittedModel:
         """Return scores ``(count, b)`` of drawn posterior functions at unit inputs ``(b, d)``."""
         return self._on_device(thompson_scores(self.surrogate, self.outputs, count, seed))
 
+    @torch.no_grad()
     def predicted_scores(self) -> Array:
         """Return the posterior mean score of the observations, shape ``(n,)``; higher is better."""
         # Observations are smoothed by the posterior, which matters for noisy oracles.
-        with torch.no_grad():
-            score = expected_improvement.posterior_mean_score(self.surrogate, self.outputs)(
-                self.surrogate.gp.inputs
-            )
-        return np.asarray(score.cpu().numpy())
+        score = expected_improvement.posterior_mean_score(self.surrogate, self.outputs)
+        return np.asarray(score(self.surrogate.gp.inputs).cpu().numpy())
 
     def _on_device(self, score: Score) -> Score:
         """Evaluate a score on the device of the surrogate, with inputs and results elsewhere."""

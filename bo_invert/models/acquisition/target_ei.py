@@ -86,8 +86,7 @@ def log_squared_distance_ei(off: Tensor, variance: Tensor, square: Tensor) -> Te
 
 def _derivatives(m: Tensor, s: Tensor, c: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first and second derivative of the exponent in theta."""
-    t = theta.unsqueeze(-1)
-    spread = 1.0 + 2.0 * t * s
+    spread = 1.0 + 2.0 * theta.unsqueeze(-1) * s
     slope = c - (s / spread + m / spread**2).sum(-1) - 2.0 / theta
     bend = (2.0 * (s / spread) ** 2 + 4.0 * m * s / spread**3).sum(-1) + 2.0 / theta**2
     return slope, bend
@@ -98,9 +97,8 @@ def _saddle(m: Tensor, s: Tensor, c: Tensor) -> Tensor:
     # The slope is negative at theta = 2 / c, and positive where a quadratic bound on it vanishes.
     half = 0.25 * m.shape[-1] + 1.0
     far = (m / (4.0 * s * s)).sum(-1)
-    highest = (half + (half * half + c * far).sqrt()) / c
-    low, high = (2.0 / c).log(), highest.log()
-    tau = high
+    low = (2.0 / c).log()
+    tau = high = ((half + (half * half + c * far).sqrt()) / c).log()
     for _ in range(_NEWTON_STEPS):
         theta = tau.exp()
         slope, bend = _derivatives(m, s, c, theta)

@@ -157,11 +157,11 @@ class GaussNewtonStart:
         steps = np.where(x + self.steps > self.bounds[1], -self.steps, self.steps)
         beside = self.evaluate([self.project(x + shift) for shift in np.diag(steps)])
         # All differences are evaluated as one batch, in parallel if possible.
-        jacobian: Array = np.zeros((len(r), len(x)))
-        for i, (b, step) in enumerate(zip(beside, steps, strict=True)):
-            if b is not None:  # a failed direction has slope 0
-                jacobian[:, i] = (b - r) / step
-        return jacobian
+        # A failed direction has slope 0.
+        pairs = zip(beside, steps, strict=True)
+        return np.column_stack(
+            [np.zeros_like(r) if b is None else (b - r) / step for b, step in pairs]
+        )
 
 
 def _square(r: Array) -> float:

@@ -154,16 +154,27 @@ def _kernel(here: Array, there: Array) -> tuple[Array, Array]:
 def _condition(inputs: Array, scores: Array, metric: Array, noise: float) -> MetricGP:
     """Condition on all scores, with more noise if the covariance is singular."""
     covariance, _ = _kernel(inputs @ metric, inputs @ metric)
-    factor = None
-    while factor is None:
-        try:
-            factor = cho_factor(covariance + noise * np.eye(len(inputs)), lower=True)
-        except np.linalg.LinAlgError:
-            noise *= 10.0
-    inverse = cho_solve(factor, np.eye(len(inputs)))
+    try:
+        _, inverse, constant, alpha = _solve(covariance, noise, scores)
+    except np.linalg.LinAlgError:
+        return _condition(inputs, scores, metric, 10.0 * noise)
+    return MetricGP(inputs, scores, metric, noise, inverse, constant, alpha)
+
+
+def _solve(covariance: Array, noise: float, scores: Array) -> tuple[Array, Array, Array, Array]:
+    """Return Cholesky factor and inverse of C = covariance + noise I, m and C^-1 (scores - m).
+
+    The prior means m are the most probable ones.
+
+    Raises:
+        LinAlgError: C is singular.
+    """
+    eye = np.eye(len(scores))
+    factor = cho_factor(covariance + noise * eye, lower=True)
+    inverse = cho_solve(factor, eye)
     weights = inverse.sum(1)
     constant = weights @ scores / weights.sum()
-    return MetricGP(inputs, scores, metric, noise, inverse, constant, inverse @ (scores - constant))
+    return factor[0], inverse, constant, inverse @ (scores - constant)
 
 
 def _negative_log_posterior(
@@ -179,17 +190,13 @@ def _negative_log_posterior(
     mapped = inputs @ metric
     covariance, slope = _kernel(mapped, mapped)
     try:
-        factor = cho_factor(covariance + noise * np.eye(n), lower=True)
+        factor, inverse, constant, alpha = _solve(covariance, noise, scores)
     except np.linalg.LinAlgError:  # singular: the line search steps back
         return 1e10, np.zeros(len(logs))
-    inverse = cho_solve(factor, np.eye(n))
-    weights = inverse.sum(1)
-    residual = scores - weights @ scores / weights.sum()
-    alpha = inverse @ residual
-    scale = np.maximum((residual * alpha).sum(0), 1e-300)
+    scale = np.maximum(((scores - constant) * alpha).sum(0), 1e-300)
     value = (
         0.5 * n * (importance * np.log(scale)).sum()
-        + importance.sum() * np.log(np.diag(factor[0])).sum()
+        + importance.sum() * np.log(np.diag(factor)).sum()
     )
     # pull = -2 dL/dC. With k(r^2), dL/dA = X'(D - S) X A for S = pull * slope, D = diag(S 1).
     pull = (alpha * (n * importance / scale)) @ alpha.T - importance.sum() * inverse

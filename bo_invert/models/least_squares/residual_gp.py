@@ -67,11 +67,6 @@ class ResidualModel:
     basis: _ResidualBasis
 
     @property
-    def inputs(self) -> Array:
-        """Inputs of the modelled evaluations, shape ``(n, d)``."""
-        return self.gp.inputs
-
-    @property
     def identity(self) -> Array:
         """Weights of the objective: all residuals count alike, shape ``(K, K)``."""
         return np.eye(len(self.basis.scale))

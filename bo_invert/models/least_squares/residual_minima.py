@@ -128,20 +128,18 @@ class ResidualSearch:
             bounded=not self.domain.latent,
         )
         # Both sides of a comparison are predictions, so errors of the model cancel.
-        reached = model.squares(model.inputs, weights)
-        ordinary = np.quantile(model.squares(model.inputs, model.identity), 0.25)
-        squares = np.where(model.squares(found, model.identity) > ordinary, np.inf, squares)
+        observed = model.gp.inputs
+        reached = model.squares(observed, weights)
+        ordinary = np.quantile(model.squares(observed, model.identity), 0.25)
+        fair = model.squares(found, model.identity) <= ordinary
+        found, squares = found[fair], squares[fair]
         for i in np.argsort(squares, kind="stable"):
-            distances = np.linalg.norm(model.inputs - found[i], axis=1)
+            distances = np.linalg.norm(observed - found[i], axis=1)
             basin = reached[distances < _BASIN_RADIUS * np.sqrt(self.domain.dim)]
             # Each evaluation in a basin lowers the prediction that justifies another one.
-            if squares[i] == np.inf or (
-                len(basin) and squares[i] > _REPEAT_FACTOR ** len(basin) * basin.min()
-            ):
-                continue
-            if np.linalg.norm(known - found[i], axis=1).min() < 1e-9:
-                continue
-            if not self._near_failure(found[i : i + 1])[0]:
+            bound = _REPEAT_FACTOR ** len(basin) * basin.min(initial=np.inf)
+            new = np.linalg.norm(known - found[i], axis=1).min() >= 1e-9
+            if squares[i] <= bound and new and not self._near_failure(found[i : i + 1])[0]:
                 return np.asarray(found[i])
         return None
 

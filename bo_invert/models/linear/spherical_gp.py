@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -40,15 +40,6 @@ class SphericalSettings:
     share: float
     lengthscale: float | None
     ratios: tuple[float, ...]
-
-    def to_json(self) -> JSON:
-        """Return the settings as JSON."""
-        return {"share": self.share, "lengthscale": self.lengthscale, "ratios": list(self.ratios)}
-
-    @staticmethod
-    def from_json(data: JSON) -> SphericalSettings:
-        """Return the settings of a ``to_json`` dict."""
-        return SphericalSettings(data["share"], data["lengthscale"], tuple(data["ratios"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,21 +217,19 @@ def fit_spherical_gp(
     # Constant outputs keep the scale 1.
     spread = np.where(spread > 1e-12 * np.abs(offset), spread, 1.0)
     scores = (values - offset) / spread
-    settings, fitted = _recall(memo, values.shape[1], directions), len(points)
-    if settings is None or not memo["n"] <= len(points) < memo["n"] + max(1, memo["n"] // 20):
-        settings = select_settings(points, scores, (None,) if directions else LENGTHSCALES)
+    # A memo without the number of outputs or the kind of lengthscale belongs to another model.
+    compatible = (
+        memo
+        and len(memo.get("ratios", [])) == values.shape[1]
+        and (memo["lengthscale"] is None) == directions
+    )
+    if compatible and memo["n"] <= len(points) < memo["n"] + max(1, memo["n"] // 20):
+        settings = SphericalSettings(memo["share"], memo["lengthscale"], tuple(memo["ratios"]))
     else:
-        fitted = memo["n"]
+        settings = select_settings(points, scores, (None,) if directions else LENGTHSCALES)
+        memo = {"n": len(points), **asdict(settings), "ratios": list(settings.ratios)}
     projection = SphereProjection(points.shape[1], settings.lengthscale)
-    note = {"n": fitted, **settings.to_json()}
-    return SphericalLinearGP(projection, settings, points, scores, offset, spread, note)
-
-
-def _recall(memo: JSON, k: int, directions: bool) -> SphericalSettings | None:
-    """Return the settings of a memo; None if it belongs to another model."""
-    if not memo or len(memo.get("ratios", [])) != k or (memo["lengthscale"] is None) != directions:
-        return None
-    return SphericalSettings.from_json(memo)
+    return SphericalLinearGP(projection, settings, points, scores, offset, spread, memo)
 
 
 def select_settings(
