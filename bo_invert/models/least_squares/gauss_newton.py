@@ -155,8 +155,8 @@ class GaussNewtonStart:
     def difference(self, x: Array, r: Array) -> Array:
         """Measure forward differences ``(k, d)``; backward ones at upper bounds."""
         steps = np.where(x + self.steps > self.bounds[1], -self.steps, self.steps)
-        beside = self.evaluate([self.project(x + shift) for shift in np.diag(steps)])
         # All differences are evaluated as one batch, in parallel if possible.
+        beside = self.evaluate([self.project(x + shift) for shift in np.diag(steps)])
         # A failed direction has slope 0.
         pairs = zip(beside, steps, strict=True)
         return np.column_stack(
