@@ -25,9 +25,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
-from typing import Any
 from warnings import warn
 
 RENAMED = {
@@ -177,8 +176,23 @@ def one_of(where: str, name: str, value: object, options: Iterable[object]) -> N
         raise InvalidInputError(f"{where}: {name} must be one of {listed}, got {value!r}")
 
 
-def __getattr__(name: str) -> Any:
-    if name not in RENAMED:
-        raise AttributeError(f"module 'bo_invert.errors' has no attribute {name!r}")
-    warn(f"{name} is deprecated, use {RENAMED[name]}", DeprecationWarning, stacklevel=2)
-    return globals()[RENAMED[name]]
+def deprecated_names(
+    module: Mapping[str, object], renamed: Mapping[str, str]
+) -> Callable[[str], object]:
+    """Return the ``__getattr__`` of a module that finds its objects under former names.
+
+    Args:
+        module: ``globals()`` of the module.
+        renamed: present names by former names.
+    """
+
+    def find(name: str) -> object:
+        if name not in renamed:
+            raise AttributeError(f"module {module['__name__']!r} has no attribute {name!r}")
+        warn(f"{name} is deprecated, use {renamed[name]}", DeprecationWarning, stacklevel=2)
+        return module[renamed[name]]
+
+    return find
+
+
+__getattr__ = deprecated_names(globals(), RENAMED)

@@ -15,10 +15,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from warnings import warn
 
 import numpy as np
 
+from bo_invert.errors import deprecated_names
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS, Z_90
 from bo_invert.objectives import ProblemStatement
 from bo_invert.types import JSON, Array, State, Trial
@@ -140,10 +140,6 @@ def _sides(statement: ProblemStatement, trials: Sequence[Trial]) -> Iterator[tup
             yield name, int(value > high) - int(value < low)
 
 
-def __getattr__(name: str) -> object:
-    """Return ``interval_coverage`` and ``IntervalCoverage`` under their former names."""
-    renamed = {"record": "interval_coverage", "Record": "IntervalCoverage"}
-    if name not in renamed:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warn(f"{name} is deprecated, use {renamed[name]}", DeprecationWarning, stacklevel=2)
-    return globals()[renamed[name]]
+__getattr__ = deprecated_names(
+    globals(), {"record": "interval_coverage", "Record": "IntervalCoverage"}
+)

@@ -11,13 +11,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from warnings import warn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert import registry
-from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
+from bo_invert.errors import (
+    EvaluationError,
+    FailedError,
+    InvalidInputError,
+    deprecated_names,
+)
 from bo_invert.hashing import Digest, digest
 from bo_invert.types import JSON, Array, Design
 
@@ -243,9 +247,4 @@ def as_oracle(oracle: object) -> Oracle:
     return made
 
 
-def __getattr__(name: str) -> type[OracleResult]:
-    """Return ``OracleResult`` under its former name ``Answer``, which is deprecated."""
-    if name != "Answer":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warn("Answer is deprecated, use OracleResult", DeprecationWarning, stacklevel=2)
-    return OracleResult
+__getattr__ = deprecated_names(globals(), {"Answer": "OracleResult"})

@@ -45,7 +45,14 @@ class SurrogateStrategy(Strategy):
         self, statement: ProblemStatement, history: History, request: Request
     ) -> tuple[Query, ...]:
         """Return the next queries of the initial design."""
-        return initial_design(self.name, statement.domain, history, request)
+        return initial_design(
+            self.name,
+            statement.domain,
+            history,
+            request.count,
+            request.stream(0),
+            request.rng(),
+        )
 
     @abstractmethod
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
