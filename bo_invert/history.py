@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bo_invert.types import Array, State, Trial
+from bo_invert.types import Array, Indices, State, Trial
 
 
 class History:
@@ -90,7 +89,7 @@ class History:
         return self.calls + sum(t.query.cost.calls for t in self.pending)
 
     @cached_property
-    def order(self) -> NDArray[np.intp]:
+    def order(self) -> Indices:
         """Positions of the completed trials, best first, shape ``(n,)``; see ``ranking``."""
         return np.lexsort((self.losses, np.maximum(self.violations, 0.0)))
 

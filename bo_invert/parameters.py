@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON, Array, Indices
 
 
 def _check_range(low: float, high: float, log: bool, what: str) -> None:
@@ -146,12 +145,12 @@ class Choice:
         """Number of coordinates in the unit cube."""
         return 1 if self.ordered or len(self.values) == 2 else len(self.values)
 
-    def _index(self, u: Array) -> NDArray[np.intp]:
+    def _index(self, u: Array) -> Indices:
         if self.width > 1:
-            largest: NDArray[np.intp] = u.argmax(axis=1)
+            largest: Indices = u.argmax(axis=1)
             return largest
         count = len(self.values)
-        cell: NDArray[np.intp] = (np.clip(u[:, 0], 0.0, 1.0) * count).astype(int)
+        cell: Indices = (np.clip(u[:, 0], 0.0, 1.0) * count).astype(int)
         return np.minimum(cell, count - 1)
 
     def decode(self, u: Array) -> list[Any]:

@@ -16,6 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from bo_invert.ledger import Cost
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+"""Positions in an array."""
+Mask = NDArray[np.bool_]
+"""Selection of the entries of an array."""
 JSON = Any
 """Value that ``json.dumps`` accepts: dict, list, str, int, float, bool, None."""
 Design: TypeAlias = Any

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bo_invert.types import Array
+from bo_invert.types import Array, Indices
 
 MAX_POINTS = 1000
 """Largest number of points of a global surrogate. Engineering choice: a fit costs O(n^3)."""
 
 
-def select_subset(
-    inputs: Array, ranking: NDArray[np.intp], most: int = MAX_POINTS
-) -> NDArray[np.intp]:
+def select_subset(inputs: Array, ranking: Indices, most: int = MAX_POINTS) -> Indices:
     """Select the positions of at most ``most`` observations, in rising order.
 
     A quarter are the best ones. Half are the nearest to the five best, where the surrogate must be

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
@@ -18,7 +17,7 @@ from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
 from bo_invert.objectives import ProblemStatement
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON, Array, Indices, Mask
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class FittedModel:
     """
 
     losses: Array
-    feasible: NDArray[np.bool_]
+    feasible: Mask
     outputs: ModelledOutputs
     surrogate: Surrogate
     noisy: bool
@@ -93,7 +92,7 @@ def fit_model(
     inputs: Array,
     memo: JSON = None,
     *,
-    subset: NDArray[np.intp] | None = None,
+    subset: Indices | None = None,
     kernel: str = "auto",
     noisy: bool = False,
     warp: bool = True,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bo_invert.history import History
@@ -20,7 +18,7 @@ from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.objectives import ProblemStatement
-from bo_invert.types import Array
+from bo_invert.types import Array, Indices
 
 _SAMPLES = 256
 """Number of samples of a loss. Engineering choice: a standard error of 6 % of the deviation."""
@@ -42,7 +40,7 @@ class Expectation:
         outputs: Triples of all outputs, shape ``(3, b, m)``.
     """
 
-    positions: NDArray[np.intp]
+    positions: Indices
     losses: Array
     probability: Array
     outputs: Array

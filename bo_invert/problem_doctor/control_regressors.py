@@ -12,19 +12,17 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from bo_invert.errors import EvaluationError, InvalidInputError
 from bo_invert.oracles.base import Oracle, as_oracle, as_outputs
 from bo_invert.report.table import Table
-from bo_invert.types import Array, Designs
+from bo_invert.types import Array, Designs, Indices
 
 Regressor: TypeAlias = Any
 """Trained regressor of any oracle type: an estimator, a torch module, a function or an oracle."""
 Train = Callable[[Designs, Array, int], Regressor]
 """``train(X, y, seed)``: train a regressor of ``y`` on designs ``X``."""
-Rows: TypeAlias = NDArray[np.intp]
-"""Positions of designs in a batch, shape ``(k,)``."""
 
 _NOTE = (
     "gap: claimed value minus the control's, minus the median of both over real designs of similar "
@@ -212,7 +210,7 @@ def control_regressors(
     aside, rest = np.sort(order[:reserved]), order[reserved:]
     half, other = np.sort(rest[: len(rest) // 2]), np.sort(rest[len(rest) // 2 :])
 
-    def trained_on(rows: Rows, number: int) -> Regressor:
+    def trained_on(rows: Indices, number: int) -> Regressor:
         return train(_rows(X, rows), targets[rows], number)
 
     if trained is None:
@@ -252,7 +250,7 @@ def _copied(estimator: Regressor) -> Regressor:
     return clone(estimator)
 
 
-def _rows(designs: Designs, rows: Rows) -> Designs:
+def _rows(designs: Designs, rows: Indices) -> Designs:
     if hasattr(designs, "iloc"):
         return designs.iloc[rows]
     return (

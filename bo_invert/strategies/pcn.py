@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
@@ -22,7 +21,7 @@ from bo_invert.models.optim.pcn_sampler import sample_pcn
 from bo_invert.objectives import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
-from bo_invert.types import JSON, Array, Query, Trial
+from bo_invert.types import JSON, Array, Indices, Query, Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -228,7 +227,7 @@ class PCN(Strategy):
         return normal.points(sample_pcn(log_likelihood, pool[rows], rng, steps=self.steps))
 
 
-def _resample(logs: Array, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+def _resample(logs: Array, count: int, rng: np.random.Generator) -> Indices:
     """Draw ``count`` row numbers with probabilities proportional to ``exp(logs)``."""
     top = logs.max()
     shares = np.exp(logs - top) if np.isfinite(top) else np.ones(len(logs))

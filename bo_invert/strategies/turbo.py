@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS, to_unit
@@ -20,7 +19,7 @@ from bo_invert.objectives import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, draw_seed, option
 from bo_invert.strategies.surrogate_strategy import SurrogateStrategy
-from bo_invert.types import JSON, Array, Query
+from bo_invert.types import JSON, Array, Indices, Query
 
 if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
@@ -178,7 +177,7 @@ class Turbo(SurrogateStrategy):
         statement: ProblemStatement,
         history: History,
         inputs: Array,
-        near: NDArray[np.intp],
+        near: Indices,
         memo: JSON,
         region: int,
     ) -> FittedModel:

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bo_invert.models.acquisition.log_ei import (
@@ -25,7 +23,7 @@ from bo_invert.models.acquisition.target_ei import log_squared_distance_ei, log_
 from bo_invert.models.gp.posterior import GPPosterior
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.types import Array
+from bo_invert.types import Array, Mask
 
 Score = Callable[[Tensor], Tensor]
 
@@ -54,7 +52,7 @@ class AcquisitionData:
     """
 
     losses: Array
-    feasible: NDArray[np.bool_]
+    feasible: Mask
     pending: Array
     noisy: bool = False
     use_misfit: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bo_invert.history import History
 from bo_invert.models.acquisition.expected_improvement import Score, log_feasibility
@@ -14,7 +13,7 @@ from bo_invert.models.gp.hyperparameters import LABELS
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.objectives import ProblemStatement
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON, Array, Indices
 
 
 def feasibility_and_plausibility(
@@ -37,7 +36,7 @@ def feasibility_and_plausibility(
 
 
 def fit_feasibility(
-    observed: Array, failed: Array, order: NDArray[np.intp], memo: JSON
+    observed: Array, failed: Array, order: Indices, memo: JSON
 ) -> tuple[Score | None, JSON]:
     """Fit a surrogate of labels; return log feasibility and a memo, or None without failures.
 

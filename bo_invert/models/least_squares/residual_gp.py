@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from bo_invert.models.least_squares.learned_metric import MetricGP, fit_metric_gp
-from bo_invert.types import JSON, Array
-
-Flags = NDArray[np.bool_]
-Indices = NDArray[np.intp]
+from bo_invert.types import JSON, Array, Indices, Mask
 
 _MAX_COMPONENTS = 40
 """Largest number of principal components. Engineering choice: bounds the cost of a fit."""
@@ -35,7 +31,7 @@ class _ResidualBasis:
     scores: Array
     scale: Array
     zero: Array
-    hinge: Flags
+    hinge: Mask
 
     @staticmethod
     def of(residuals: Array, excesses: Array) -> _ResidualBasis:
@@ -137,7 +133,7 @@ def _select_evaluations(inputs: Array, squares: Array) -> Indices:
     """
     tree, radius = cKDTree(inputs), _TWIN_DISTANCE * np.sqrt(inputs.shape[1])
 
-    def distinct(candidates: Indices, free: Flags, most: int) -> list[int]:
+    def distinct(candidates: Indices, free: Mask, most: int) -> list[int]:
         """Select the first free candidates, and remove their twins from the free ones."""
         found: list[int] = []
         for i in candidates:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bo_invert.models.base import to_unit
 from bo_invert.models.least_squares.residual_gp import ResidualModel
 from bo_invert.models.optim.levenberg_marquardt import levenberg_marquardt
 from bo_invert.search_domain import Domain
-from bo_invert.types import Array
+from bo_invert.types import Array, Mask
 
 _BASIN_RADIUS = 0.05
 """Radius of a basin of attraction in units of the domain's width. Engineering choice."""
@@ -143,7 +142,7 @@ class ResidualSearch:
                 return np.asarray(found[i])
         return None
 
-    def _near_failure(self, x: Array) -> NDArray[np.bool_]:
+    def _near_failure(self, x: Array) -> Mask:
         """Return whether the nearest trial of inputs ``(b, d)`` failed, shape ``(b,)``."""
         if not len(self.failed):
             return np.zeros(len(x), dtype=bool)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
@@ -15,7 +14,7 @@ from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.objectives import ProblemStatement
 from bo_invert.search_domain import Domain
-from bo_invert.types import Array
+from bo_invert.types import Array, Indices
 
 _MAX_COMPARED = 1000
 """Largest number of known designs in a comparison, nearest first. Engineering choice: decoding them
@@ -69,7 +68,7 @@ class DuplicateFilter:
 def duplicate_filter(
     statement: ProblemStatement,
     history: History,
-    subset: NDArray[np.intp] | None = None,
+    subset: Indices | None = None,
     max_distance: float = math.inf,
 ) -> DuplicateFilter:
     """Return the filter for an exact oracle, as its observations suggest.

@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bo_invert.history import History
 from bo_invert.search_domain import Domain
-from bo_invert.types import Array, State, Trial
+from bo_invert.types import Array, Mask, State, Trial
 
 _ENDED = (State.COMPLETED, State.FAILED, State.INFEASIBLE)
 INITIAL_LENGTH, MIN_LENGTH, MAX_LENGTH = 0.8, 2.0**-7, 1.6
@@ -61,7 +60,7 @@ class TrustRegionState:
         self._length = length
         self.number, self.length = 0, length
         self.best: int | None = None
-        self.eligible: NDArray[np.bool_] = np.ones(len(self._losses), dtype=bool)
+        self.eligible: Mask = np.ones(len(self._losses), dtype=bool)
         self.abandoned: list[Array] = []
         self.with_design, self.design_points = False, 0
         self._wins = self._failures = self._completed = 0
@@ -152,7 +151,7 @@ class TrustRegionState:
         return float(self._violations[row]), float(self._losses[row])
 
 
-def distant(points: Array, centres: Sequence[Array], radius: float) -> NDArray[np.bool_]:
+def distant(points: Array, centres: Sequence[Array], radius: float) -> Mask:
     """Return a mask ``(n,)`` of points ``(n, d)`` at least ``radius`` away from all centres."""
     far = [np.linalg.norm(points - centre, axis=1) >= radius for centre in centres]
     return np.asarray(np.array(far).reshape(len(centres), len(points)).all(0))
