@@ -19,8 +19,7 @@ from bo_invert.problems.problem import Problem
 from bo_invert.report.benchmark_tables import BenchmarkRuns, calls_table
 from bo_invert.report.comparison_tables import comparison_tables
 from bo_invert.report.figures import curves_figure
-from bo_invert.report.html import write_report
-from bo_invert.report.notebook import comparison_html
+from bo_invert.report.html import comparison_html, write_report
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.runs import Run, Status
 from bo_invert.report.summary import summary_text

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.report.pairwise_tests import PairwiseTest, pairwise_tables, pairwise_tests
+from bo_invert.report.pairwise_tests import pairwise_tables, pairwise_tests
 from bo_invert.report.performance import (
     TIE,
     Ranks,
@@ -87,12 +87,12 @@ class BenchmarkRuns:
         return sorted(everyone, key=lambda label: float(ranks.get(label, math.inf)))
 
     @cached_property
-    def tests(self) -> list[PairwiseTest]:
+    def tests(self) -> pd.DataFrame:
         """Pairwise tests by problem."""
         return pairwise_tests(self.frame, self.against, self.calls, self.ours)
 
     @cached_property
-    def pooled(self) -> list[PairwiseTest]:
+    def pooled(self) -> pd.DataFrame:
         """Pairwise tests over all problems."""
         return pairwise_tests(self.frame, self.against, self.calls, self.ours, pooled=True)
 
@@ -214,7 +214,7 @@ def _ranks_table(data: BenchmarkRuns, ranks: Ranks) -> Table:
         (True,
          f"All problems have equal weight. Losses within {TIE:.0e} of the improvement are ties."),
         (True, "Refused and crashed runs rank last."),
-        (data.against is not None and not data.tests,
+        (data.against is not None and data.tests.empty,
          f"Too few common seeds to test {data.against} on single problems."),
         (left_out, f"Not ranked, for lack of seeds or problems: {left_out}."),
         (0 < unknown < len(data.runs),

@@ -37,32 +37,13 @@ def trial_record(
         these names has ``_`` appended.
     """
     outcome, cost = trial.outcome, trial.cost
-    row: dict[str, Any] = {
+    head = {
         "number": trial.number,
         "state": str(trial.state),
         "origin": trial.origin,
         "ask": trial.ask,
     }
-    fixed = {
-        "loss",
-        "feasible",
-        "violation",
-        "values",
-        "gradients",
-        "seconds",
-        "attempts",
-        "reason",
-        "why",
-        *row,
-    }
-    if domain is not None and domain.parameters:
-        coordinates: dict[str, Any] = domain.values(trial.point[None])[0]
-    else:
-        coordinates = {f"z{i}": float(value) for i, value in enumerate(trial.point)}
-    y = [None] * len(outputs) if trial.y is None else trial.y.tolist()
-    for name, value in [*coordinates.items(), *zip(outputs, y, strict=True)]:
-        row[f"{name}_" if name in fixed else name] = value
-    return row | {
+    tail = {
         "loss": trial.loss,
         "feasible": trial.feasible,
         "violation": None if outcome is None else outcome.violation,
@@ -73,3 +54,10 @@ def trial_record(
         "reason": "" if outcome is None else outcome.reason,
         "why": str(trial.query.meta.get("why", "")),
     }
+    coordinates: dict[str, Any] = {f"z{i}": float(value) for i, value in enumerate(trial.point)}
+    if domain is not None and domain.parameters:
+        (coordinates,) = domain.values(trial.point[None])
+    y = [None] * len(outputs) if trial.y is None else trial.y.tolist()
+    own = [*coordinates.items(), *zip(outputs, y, strict=True)]
+    named = {f"{key}_" if key in head | tail else key: value for key, value in own}
+    return head | named | tail

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.performance import starts
 from bo_invert.report.ranking import implausible, unconfirmed
-from bo_invert.report.runs import Find, Picture, Run, as_picture
+from bo_invert.report.runs import Find, Picture, Run, as_picture, grouped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,9 +42,7 @@ def gallery_png(
     library = None if real is None else np.array([as_picture(image) for image in np.asarray(real)])
     across = max(len(cells) for _, cells in rows)
     step, widths = (1, [1.0]) if library is None else (2, [1.0, 0.62])
-    shapes = [
-        find.picture.shape for _, cells in rows for _, find in cells if find.picture is not None
-    ]
+    shapes = [picture.shape for _, cells in rows for *_, picture in cells]
     flat = min(1.0, max(height / width for height, width, *_ in shapes))
     # Inches: flat pictures are wider and lower, at a constant area.
     across_one, down_one, above = 1.3 * flat**-0.5, 1.23 * flat**0.5, 0.62
@@ -63,56 +61,44 @@ def gallery_png(
     )
     begun = starts(runs)
     for i, (label, cells) in enumerate(rows):
-        _words(figure.add_subplot(grid[i, 0]), label, cells, begun)
-        for j, (run, find) in enumerate(cells):
-            axes = figure.add_subplot(grid[i, 1 + step * j])
-            assert find.picture is not None
-            _show(axes, find.picture, _caption(find, run.goal))
-            if library is not None and library.shape[1:] == find.picture.shape:
-                _show(
-                    figure.add_subplot(grid[i, 2 + step * j]),
-                    _nearest(library, find.picture),
-                    "nearest\nreal",
-                )
-    head = "Best designs of each method" + (
-        "" if library is None else ", each with the nearest real picture"
-    )
-    goal = Goal(rows[0][1][0][0].goal).words()
-    figure.text(0.01, 1 - 0.2 / height, f"{head}  ({goal})", fontsize=11, va="center",
-                parse_math=False)  # fmt: skip
+        _words(figure.add_subplot(grid[i, 0]), label, [run for run, *_ in cells], begun)
+        for j, (run, find, picture) in enumerate(cells):
+            _show(figure.add_subplot(grid[i, 1 + step * j]), picture, _caption(find, run.goal))
+            if library is not None and library.shape[1:] == picture.shape:
+                axes = figure.add_subplot(grid[i, 2 + step * j])
+                _show(axes, _nearest(library, picture), "nearest\nreal")
+    beside = "" if library is None else ", each with the nearest real picture"
+    head = f"Best designs of each method{beside}  ({Goal(rows[0][1][0][0].goal).words()})"
+    figure.text(0.01, 1 - 0.2 / height, head, fontsize=11, va="center", parse_math=False)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
     return stream.getvalue()
 
 
-def _rows(runs: Sequence[Run], columns: int) -> list[tuple[str, list[tuple[Run, Find]]]]:
-    several = len({run.problem for run in runs}) > 1
+def _rows(runs: Sequence[Run], columns: int) -> list[tuple[str, list[tuple[Run, Find, Picture]]]]:
+    """Return label and designs of each method on each problem."""
+    methods = grouped(runs, lambda run: (run.problem, run.label))
+    several = len({problem for problem, _ in methods}) > 1
     rows = []
-    for problem, label in dict.fromkeys((run.problem, run.label) for run in runs):
-        mine = [run for run in runs if (run.problem, run.label) == (problem, label)]
-        cells = [(run, find) for run in mine for find in run.finds if find.picture is not None]
-        if len(mine) > 1:  # with several seeds, the best of each one represents the method
-            cells = [(run, run.finds[0]) for run in mine]
+    for (problem, label), own in methods.items():
+        # With several seeds, the best design of each one represents the method.
+        best = [(run, find) for run in own for find in run.finds[: 1 if len(own) > 1 else None]]
+        cells = [(run, find, find.picture) for run, find in best if find.picture is not None]
         rows.append((f"{label}\n{problem}" if several else label, cells[:columns]))
     return rows
 
 
 def _nearest(library: Picture, picture: Picture) -> Picture:
-    distances = (
-        ((library.astype(float) - picture.astype(float)) ** 2).reshape(len(library), -1).sum(axis=1)
-    )
-    nearest: Picture = library[int(distances.argmin())]
+    squares = (library.astype(float) - picture.astype(float)) ** 2
+    nearest: Picture = library[int(squares.reshape(len(library), -1).sum(axis=1).argmin())]
     return nearest
 
 
 def _show(axes: Axes, picture: Picture, caption: str) -> None:
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_title(caption, fontsize=8, pad=3, parse_math=False, color="#374151")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_color("#9ca3af")
-        spine.set_linewidth(0.6)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(color="#9ca3af", linewidth=0.6)
 
 
 def _caption(find: Find, goal: Mapping[str, Any]) -> str:
@@ -129,24 +115,19 @@ def _caption(find: Find, goal: Mapping[str, Any]) -> str:
 
 
 def _words(
-    axes: Axes, label: str, cells: Sequence[tuple[Run, Find]], begun: dict[tuple[str, int], float]
+    axes: Axes, label: str, runs: Sequence[Run], begun: Mapping[tuple[str, int], float]
 ) -> None:
     axes.axis("off")
     lines = [line for part in label.splitlines() for line in textwrap.wrap(part, 20)]
     axes.text(
         0.0, 0.62, "\n".join(lines), fontsize=11, fontweight="bold", va="center", parse_math=False
     )
-    runs = list(dict.fromkeys(run for run, _ in cells))
+    seeds = list(dict.fromkeys(runs))
     counts = {
-        "unconfirmed": sum(unconfirmed(run, begun[run.problem, run.seed]) for run in runs),
-        "implausible": sum(implausible(run) for run in runs),
-        "infeasible": sum(run.best is None for run in runs),
+        "unconfirmed": sum(unconfirmed(run, begun[run.problem, run.seed]) for run in seeds),
+        "implausible": sum(map(implausible, seeds)),
+        "infeasible": sum(run.best is None for run in seeds),
     }
-    warnings = [
-        word if len(runs) == 1 else f"{word} ({count} of {len(runs)})"
-        for word, count in counts.items()
-        if count
-    ]
-    axes.text(
-        0.0, 0.3, "\n".join(warnings), fontsize=9, color="#b42318", va="center", parse_math=False
-    )
+    share = f" ({{}} of {len(seeds)})" if len(seeds) > 1 else ""
+    warnings = "\n".join(word + share.format(count) for word, count in counts.items() if count)
+    axes.text(0.0, 0.3, warnings, fontsize=9, color="#b42318", va="center", parse_math=False)

@@ -86,6 +86,11 @@ def bench_html(data: BenchmarkRuns, title: str) -> str:
     )
 
 
+def comparison_html(runs: Sequence[Run]) -> str:
+    """Return summary and tables of a comparison, for a notebook."""
+    return render("comparison.html", text=summary_text(runs), tables=comparison_tables(runs))
+
+
 def _subtitle(runs: Sequence[Run]) -> str:
     if not runs:
         return "No runs."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
+from operator import attrgetter
 
-from bo_invert.report.runs import Run
+from bo_invert.report.runs import Run, grouped
 from bo_invert.report.table import Table
 
 UNKNOWN = "not recorded"
@@ -18,30 +20,21 @@ def provenance_table(runs: Sequence[Run]) -> Table:
     problem, whose runs belong to many methods.
     """
     rows: list[tuple[object, ...]] = []
-    for kind in ("method", "problem"):
-        groups: dict[str, dict[tuple[str, str], list[Run]]] = {}
-        for run in runs:
-            made = (run.code.get(kind) or UNKNOWN, _packages(run) if kind == "method" else "")
-            groups.setdefault(run.label if kind == "method" else run.problem, {}).setdefault(
-                made, []
-            ).append(run)
-        alike: dict[tuple[str, ...], list[tuple[str, str, list[Run]]]] = {}
-        for name, versions in groups.items():
-            suspected = set(versions) if kind == "method" else set(versions) - {(UNKNOWN, "")}
-            if len(suspected) > 1:
+    for kind, named, other in (("method", "label", "problem"), ("problem", "problem", "label")):
+        alike: dict[tuple[str, ...], list[tuple[str, str, int]]] = {}
+        for name, own in grouped(runs, attrgetter(named)).items():
+            versions = grouped(own, partial(_version, kind=kind))
+            if len(versions) - (kind == "problem" and (UNKNOWN, "") in versions) > 1:
                 for (source, packages), same in versions.items():
-                    of = _listed(run.problem if kind == "method" else run.label for run in same)
+                    of = _listed(getattr(run, other) for run in same)
                     commits = _listed(run.code.get("commit") for run in same)
                     # One change of the study loop changes every problem: one row, not ten.
                     key = (packages, commits, of, name if kind == "method" else "")
-                    alike.setdefault(key, []).append((name, source, same))
+                    alike.setdefault(key, []).append((name, source, len(same)))
         for (packages, commits, of, _), group in alike.items():
-            sources = list(dict.fromkeys(source for _, source, _ in group))
-            shown = sources[0] if len(sources) == 1 else "one each"
-            count = sum(len(same) for _, _, same in group)
-            rows.append(
-                (kind, _listed(name for name, _, _ in group), shown, packages, commits, count, of)
-            )
+            names, sources, counts = zip(*group, strict=True)
+            shown = sources[0] if len(set(sources)) == 1 else "one each"
+            rows.append((kind, _listed(names), shown, packages, commits, sum(counts), of))
     notes = (
         "+ after a commit: modified files. The version of a problem includes the study loop.",
         "To run a method again, delete the files of its results.",
@@ -50,10 +43,11 @@ def provenance_table(runs: Sequence[Run]) -> Table:
     return Table(columns, tuple(rows), MIXED, notes)
 
 
-def _packages(run: Run) -> str:
-    return _listed(
-        f"{name} {version}" for name, version in sorted(run.code.get("versions", {}).items())
-    )
+def _version(run: Run, kind: str) -> tuple[str, str]:
+    """Return the fingerprint of a run and, for a method, the packages that it used."""
+    packages = sorted(run.code.get("versions", {}).items()) if kind == "method" else []
+    listed = _listed(f"{name} {version}" for name, version in packages)
+    return run.code.get(kind) or UNKNOWN, listed if kind == "method" else ""
 
 
 def _listed(things: Iterable[object]) -> str:

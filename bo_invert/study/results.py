@@ -13,8 +13,7 @@ from bo_invert.ledger import Ledger
 from bo_invert.objectives import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.dataframe import trials_frame
-from bo_invert.report.notebook import study_html
-from bo_invert.report.text import study_text
+from bo_invert.report.study_view import study_html, study_text
 from bo_invert.search_domain import stored_domain
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.study.recommendation import NOISE_NOTE, Recommendation, known_noisy, recommend

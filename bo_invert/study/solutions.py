@@ -14,8 +14,8 @@ from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import image_tag
 from bo_invert.report.runs import Picture, as_picture
+from bo_invert.report.study_view import design_text, vector_text
 from bo_invert.report.table import Table, counted
-from bo_invert.report.text import design_text, vector_text
 from bo_invert.study.recommendation import recommend
 from bo_invert.types import Array, Design, Outcome, Trial
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,11 @@ def field(scores: dict[str, dict[str, list[float]]], start: float = 100.0) -> li
         for problem, losses in problems.items()
         for seed, loss in enumerate(losses)
     ]
+
+
+def outcomes(runs: list[Run], optima: dict[str, float] | None = None, **options: Any) -> list[Any]:
+    """Tests of the method ``mine`` after two calls."""
+    return list(pairwise_tests(run_frame(runs, optima), "mine", (2,), **options).itertuples())
 
 
 def column(table: Table, name: str) -> dict[str, object]:
@@ -128,7 +134,7 @@ def test_duels_find_the_losses() -> None:
             "same": {"p": [2.0 + seed for seed in seeds]},
         }
     )
-    found = {test.rival: test for test in pairwise_tests(run_frame(runs, {"p": 0.0}), "mine", (2,))}
+    found = {test.rival: test for test in outcomes(runs, {"p": 0.0})}
     assert found["better"].p_value == pytest.approx(2 / 2**8)
     assert found["better"].adjusted == pytest.approx(3 * 2 / 2**8)
     assert (found["better"].worse, found["better"].led) == (True, True)
@@ -143,7 +149,7 @@ def test_duels_find_the_losses() -> None:
 
 def test_losses_next_to_the_optimum_are_ties() -> None:
     runs = field({"mine": {"p": [1e-12] * 8}, "other": {"p": [1e-30] * 8}}, start=1.0)
-    test = pairwise_tests(run_frame(runs, {"p": 0.0}), "mine", (2,))[0]
+    test = outcomes(runs, {"p": 0.0})[0]
     assert (test.p_value, test.balance, test.tied) == (1, 0, 8)
 
 
@@ -169,7 +175,7 @@ def test_a_rival_leads_by_seeds_or_by_ranks() -> None:
         "neither": [8.9, 9.2, 9.3, 8.6, 9.5],
     }
     runs = field({label: {"p": losses} for label, losses in scores.items()})
-    found = {test.rival: test for test in pairwise_tests(run_frame(runs), "mine", (2,))}
+    found = {test.rival: test for test in outcomes(runs)}
     leads = {
         rival: (test.won, test.lost, round(15 * test.balance), test.led)
         for rival, test in found.items()
@@ -179,7 +185,9 @@ def test_a_rival_leads_by_seeds_or_by_ranks() -> None:
         "by ranks": (3, 2, 3, True),
         "neither": (3, 2, -5, False),
     }
-    assert {row[2] for row in losses_table("mine", list(found.values())).rows} == {
+    assert {
+        row[2] for row in losses_table("mine", pairwise_tests(run_frame(runs), "mine", (2,))).rows
+    } == {
         "by seeds",
         "by ranks",
     }
@@ -189,13 +197,13 @@ def test_the_lowest_p_is_that_of_the_family() -> None:
     labels = [f"rival {number}" for number in range(13)]
     scores = {label: {"p": [50.0 + seed for seed in range(8)]} for label in labels}
     runs = field({"mine": {"p": [float(seed) for seed in range(8)]}, **scores})
-    found = pairwise_tests(run_frame(runs, {"p": 0.0}), "mine", (2,))
+    found = outcomes(runs, {"p": 0.0})
     assert {test.p_value for test in found} == {least_p(8)}
     assert {test.adjusted for test in found} == {test.least for test in found} == {13 * least_p(8)}
     assert not any(test.better or test.decidable for test in found), (
         "with 13 rivals eight of eight are not enough"
     )
-    apart = pairwise_tests(run_frame(runs, {"p": 0.0}), "mine", (2,), apart=labels[3:])
+    apart = outcomes(runs, {"p": 0.0}, apart=labels[3:])
     assert {test.rival: test.least for test in apart}["rival 0"] == 3 * least_p(8)
     assert {test.rival: test.least for test in apart}["rival 3"] == 10 * least_p(8)
     assert [test.rival for test in apart if test.better] == labels[:3]
@@ -211,7 +219,7 @@ def test_no_adjusted_p_is_below_the_lowest_one() -> None:
                 **{label: {"p": rng.normal(1, 1, size=n).tolist()} for label, n in counts.items()},
             }
         )
-        for test in pairwise_tests(run_frame(runs), "mine", (2,)):
+        for test in outcomes(runs):
             assert test.adjusted >= test.least
 
 
@@ -227,11 +235,9 @@ def test_our_own_methods_hide_no_defeat_by_a_peer() -> None:
         )
     )
     together = BenchmarkRuns(runs, (2,), "auto", {"p": 0.0})
-    assert not any(test.worse for test in together.tests), (
-        "five rivals: seven defeats of seven are not enough"
-    )
+    assert not together.tests["worse"].any(), "five rivals: seven defeats of seven are not enough"
     apart = BenchmarkRuns(runs, (2,), "auto", {"p": 0.0}, ours=frozenset({"auto", *ours}))
-    assert [test.rival for test in apart.tests if test.worse] == ["peer"]
+    assert apart.tests.query("worse")["rival"].tolist() == ["peer"]
     captions = [table.caption for table in benchmark_tables(apart)]
     assert "Tests in which a peer leads auto: 1 significant of 1 led, among 1 test" in captions
     assert "auto against every method of ours, all problems" in captions
@@ -262,8 +268,8 @@ def test_five_seeds_of_ten_problems_have_power_together() -> None:
         runs += field({"mine": {name: losses.tolist()}, "peer": {name: better.tolist()}}, start=1e9)
     data = BenchmarkRuns(tuple(runs), (2,), "mine", dict.fromkeys(problems, -1.0))
     runs = tuple(runs)
-    assert not any(test.worse for test in data.tests)
-    (test,) = data.pooled
+    assert not data.tests["worse"].any()
+    (test,) = data.pooled.itertuples()
     assert (test.problems, test.pairs, test.won, test.tied, test.lost) == (
         10,
         50,
@@ -284,8 +290,8 @@ def test_one_seed_of_each_problem_is_enough_together() -> None:
     problems = {f"p{number}": [2.0] for number in range(8)}
     runs = tuple(field({"mine": problems, "peer": {name: [1.0] for name in problems}}))
     data = BenchmarkRuns(runs, (2,), "mine", dict.fromkeys(problems, 0.0))
-    assert data.tests == []
-    (test,) = data.pooled
+    assert data.tests.empty
+    (test,) = data.pooled.itertuples()
     assert (test.worse, test.p_value) == (True, least_p(8))
     assert "mine against every peer, all problems" in bench_markdown(data)
 
@@ -293,9 +299,7 @@ def test_one_seed_of_each_problem_is_enough_together() -> None:
 def test_the_rank_of_a_difference_is_that_within_its_problem() -> None:
     runs = field({"mine": {"small": [1.0, 2, 3, 4], "large": [10.0, 20, 30, 40]},
                   "peer": {"small": [2.0, 4, 6, 8], "large": [9.0, 18, 27, 36]}})  # fmt: skip
-    (test,) = pairwise_tests(
-        run_frame(runs, {"small": 0.0, "large": 0.0}), "mine", (2,), pooled=True
-    )
+    (test,) = outcomes(runs, {"small": 0.0, "large": 0.0}, pooled=True)
     assert (test.balance, test.p_value, test.won, test.lost) == (0, 1, 4, 4)
 
 
@@ -338,10 +342,10 @@ def test_a_refusal_of_a_rival_is_no_win_and_one_of_ours_is_a_loss() -> None:
     runs += [a_run([], "mine", "r", seed, Status.REFUSED) for seed in range(6)]
     runs += [a_run([9, 1], "other", "r", seed) for seed in range(6)]
     frame = run_frame(runs)
-    found = {test.problem: test for test in pairwise_tests(frame, "mine", (2,))}
+    found = {test.problem: test for test in outcomes(runs)}
     assert set(found) == {"p", "r"}
     assert (found["r"].lost, found["r"].worse, found["r"].mine) == (6, True, math.inf)
-    (test,) = pairwise_tests(frame, "mine", (2,), pooled=True)
+    (test,) = outcomes(runs, pooled=True)
     assert (test.problems, test.won, test.lost) == (2, 6, 6)
     figure = profiles_figure(frame, ["mine", "other"], (1e-2,))
     assert [trace.y[-1] for trace in figure.data] == [2 / 3, 1 / 3], (

@@ -20,16 +20,15 @@ from bo_invert.objectives import Composite, Maximize, Minimize, Target
 from bo_invert.report.comparison_tables import comparison_tables, runs_table
 from bo_invert.report.figures import curves_figure
 from bo_invert.report.gallery import gallery_png
-from bo_invert.report.html import write_report
-from bo_invert.report.notebook import comparison_html, study_html
+from bo_invert.report.html import comparison_html, write_report
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import png
 from bo_invert.report.ranking import rank_methods, unconfirmed
 from bo_invert.report.runs import Find, Run, Status, as_picture, frozen
 from bo_invert.report.statistics import Spread
+from bo_invert.report.study_view import study_html, study_text, trial_text
 from bo_invert.report.summary import summary_table, summary_text
 from bo_invert.report.table import Table, shown
-from bo_invert.report.text import study_text, trial_text
 from bo_invert.types import Attempt, Outcome, Query, State, Trial
 
 NASTY = "<script>alert(\"x\")</script> & 'q' $x_1$ | `t`"

@@ -1,4 +1,4 @@
-"""Plain text of studies and trials."""
+"""Views of studies and trials: text for terminals, HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from bo_invert.history import History
+from bo_invert.history import History, best_so_far
 from bo_invert.ledger import Ledger
-from bo_invert.types import Array, State, Trial, printable
+from bo_invert.report.pictures import image_tag
+from bo_invert.report.templating import render
+from bo_invert.types import JSON, Array, State, Trial, printable
 
 _PHRASES = {
     "y": "y = {}",
@@ -38,6 +41,43 @@ def study_text(
     seconds = f"{ledger.seconds:.3g} s in the oracle, {ledger.asking:.3g} s in the strategy"
     lines.append(f"  spent   {ledger} ({seconds})")
     return printable("\n".join(lines))
+
+
+def study_html(
+    name: str,
+    problem_name: str,
+    strategy_name: str,
+    trials: Sequence[Trial],
+    ledger: Ledger,
+    picture: ArrayLike | None = None,
+) -> str:
+    """Return trial counts, best design, cost and curve of a study.
+
+    Args:
+        name: name of the study.
+        problem_name: name of its problem.
+        strategy_name: name of its strategy.
+        trials: its trials.
+        ledger: its cost.
+        picture: picture of the best design, ``(height, width[, 3])``.
+    """
+    best = History(trials).best
+    facts = {
+        "problem": problem_name,
+        "strategy": strategy_name,
+        "trials": counts_text(trials),
+        "spent": str(ledger),
+        "seconds": f"{ledger.seconds:.3g} in the oracle, {ledger.asking:.3g} in the strategy",
+    }
+    if best is not None:
+        facts |= {"best": f"trial {best.number}"} | trial_facts(best)
+    return render(
+        "card.html",
+        title=f"Study {name}",
+        facts=facts,
+        picture="" if picture is None else image_tag(picture, "the best design"),
+        line=_sparkline(trials),
+    )
 
 
 def counts_text(trials: Sequence[Trial]) -> str:
@@ -94,3 +134,17 @@ def vector_text(vector: Array, longest: int = 8) -> str:
 
 def _value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _sparkline(trials: Sequence[Trial], width: int = 180, height: int = 60) -> JSON | None:
+    """Return size and corners of the best-so-far curve; None before there are two finite losses."""
+    calls, losses = best_so_far(trials)
+    known = losses < float("inf")
+    finite = losses[known]
+    if len(finite) < 2 or calls[-1] == 0 or finite.max() == finite.min():
+        return None
+    xs = 2 + (width - 4) * calls[known] / calls[-1]
+    ys = 2 + (height - 4) * (finite.max() - finite) / (finite.max() - finite.min())
+    corners = zip(np.repeat(xs, 2)[1:], np.repeat(ys, 2)[:-1], strict=True)
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    return {"width": width, "height": height, "points": points}
