@@ -39,13 +39,6 @@ _LAYOUT = {
     tokenize.DEDENT,
     tokenize.ENCODING,
 }
-_CHANCE = (
-    np.random.Generator,
-    np.random.RandomState,
-    np.random.BitGenerator,
-    np.random.SeedSequence,
-    random.Random,
-)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -151,9 +144,31 @@ class _Reading:
             case Sequence():
                 self._all("list", thing, depth)
             case _ if is_estimator(thing):
-                self._estimator(thing, depth)
+                self.found = True
+                self._feed("estimator", _name(type(thing)).encode())
+                self._class(type(thing))
+                self._state(thing, depth)
+            case (
+                np.random.Generator()
+                | np.random.RandomState()
+                | np.random.BitGenerator()
+                | np.random.SeedSequence()
+                | random.Random()
+            ):
+                self._feed("chance", b"")
+            case type():
+                self._feed("class", thing.__qualname__.encode())
+                self._class(thing)
+            case _ if not is_installed(type(thing)):
+                self._feed("class", type(thing).__qualname__.encode())
+                self._class(type(thing))
+                self._pieces(getattr(thing, "__dict__", {}), depth, plain=True)
+            case _ if depth and not callable(thing) and not isinstance(thing, types.ModuleType):
+                self._feed("object", _name(type(thing)).encode())  # a part of an estimator
+                self._state(thing, depth)
             case _:
-                self._object(thing, depth)
+                name = getattr(thing, "__qualname__", type(thing).__qualname__)
+                self._feed("name", str(name).encode())
 
     def _feed(self, kind: str, content: bytes) -> None:
         self._bytes += len(content)
@@ -196,41 +211,12 @@ class _Reading:
         self._source(function)
         self._all("defaults", [function.__defaults__ or (), function.__kwdefaults__ or {}], depth)
         closed = inspect.getclosurevars(function)
-        named = {**closed.globals, **closed.nonlocals}
-        self._pieces(named, depth, plain=True)
-
-    def _estimator(self, estimator: object, depth: int) -> None:
-        self.found = True
-        self._feed("estimator", _name(type(estimator)).encode())
-        self._class(type(estimator))
-        self._state(estimator, depth)
-
-    def _object(self, thing: object, depth: int) -> None:
-        if isinstance(thing, _CHANCE):
-            self._feed("chance", b"")
-        elif isinstance(thing, type) or not is_installed(type(thing)):
-            kind = thing if isinstance(thing, type) else type(thing)
-            self._feed("class", kind.__qualname__.encode())
-            self._class(kind)
-            self._pieces(
-                {} if isinstance(thing, type) else getattr(thing, "__dict__", {}), depth, plain=True
-            )
-        elif (
-            depth and not callable(thing) and not isinstance(thing, types.ModuleType)
-        ):  # a part of an estimator
-            self._feed("object", _name(type(thing)).encode())
-            self._state(thing, depth)
-        else:
-            self._feed(
-                "name", str(getattr(thing, "__qualname__", type(thing).__qualname__)).encode()
-            )
+        self._pieces({**closed.globals, **closed.nonlocals}, depth, plain=True)
 
     def _state(self, thing: object, depth: int) -> None:
         state = thing.__getstate__()
         if isinstance(state, dict):  # parallelism and messages do not affect results
-            state = {
-                name: value for name, value in state.items() if name not in ("n_jobs", "verbose")
-            }
+            state = {k: value for k, value in state.items() if k not in ("n_jobs", "verbose")}
         if state is not None:
             self.read(state, depth + 1)
 

@@ -12,16 +12,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from functools import cache, partial
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
+    multiple,
     rule,
     run_state_machine_as_test,
 )
@@ -84,19 +87,18 @@ def consistent(study: Study) -> None:
     attempts = [attempt for trial in trials if trial.origin != LATE for attempt in trial.attempts]
     ended = [attempt for attempt in attempts if attempt.ended is not None]
     spent = study.spent
+    fates = Counter(attempt.fate for attempt in ended)
     assert spent.values == sum(attempt.cost.values for attempt in ended)
-    assert spent.attempts == len(ended)
-    assert spent.lost == sum(attempt.fate is State.LOST for attempt in ended)
-    assert spent.failed == sum(attempt.fate is State.FAILED for attempt in ended)
+    counts = (len(ended), fates[State.LOST], fates[State.FAILED])
+    assert (spent.attempts, spent.lost, spent.failed) == counts
     running = sum(trial.state is State.RUNNING for trial in trials)
     assert spent.running == len(attempts) - len(ended) == running
     log, history = study.journal.read(), History(trials)
     assert (log.committed, log.calls) == (history.committed, history.calls)
     assert (log.best and log.best.number) == (history.best and history.best.number)
     for trial in trials:
-        assert all(attempt.ended is not None for attempt in trial.attempts[:-1])
-        if trial.state is not State.RUNNING and trial.attempts:
-            assert trial.attempts[-1].ended is not None
+        past = trial.attempts[:-1] if trial.state is State.RUNNING else trial.attempts
+        assert all(attempt.ended is not None for attempt in past)
 
 
 class StudyConformance:
@@ -121,9 +123,8 @@ class StudyConformance:
         study.tell(study.ask()[0], float("nan"))
         other = Study.open("s", storage, problem())
         assert [trial.loss for trial in other.trials[:4]] == losses
-        assert [trial.point.tolist() for trial in other.trials] == [
-            trial.point.tolist() for trial in study.trials
-        ]
+        points = [trial.point.tolist() for trial in study.trials]
+        assert [trial.point.tolist() for trial in other.trials] == points
         states = [State.COMPLETED] * 4 + [State.FAILED, State.INFEASIBLE, State.FAILED]
         assert [trial.state for trial in other.trials] == states
         assert other.spent == study.spent
@@ -136,7 +137,7 @@ class StudyConformance:
         for _ in range(9):
             _answer_one(study)
             study = Study.open("parts", storage, problem())
-        assert [t.point.tolist() for t in study.trials] == _uninterrupted()
+        assert [trial.point.tolist() for trial in study.trials] == _uninterrupted()
 
     def test_names_are_unique_and_arbitrary_text(self, storage: Store | str) -> None:
         """Create, reopen and miss studies with names of quotes, wildcards and other scripts."""
@@ -276,6 +277,7 @@ class StudyConformance:
                 count += 1
                 self.storage = storage
                 self.name = f"machine {count}"
+                self.losses = {}
                 self.study = Study.create(self.name, problem(), "random", 0, storage)
 
         options = settings(
@@ -291,25 +293,23 @@ class _Machine(RuleBasedStateMachine):
     storage: Store | str
     name: str
     study: Study
+    losses: dict[int, float]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.losses: dict[int, float] = {}
-        self.given: list[tuple[int, int]] = []
+    given = Bundle("given")
+    """Attempts that workers received: trial number, position among its attempts."""
 
-    @rule(count=st.integers(1, 3), worker=st.sampled_from(["a", "b", None]))
-    def ask(self, count: int, worker: str | None) -> None:
+    @rule(target=given, count=st.integers(1, 3), worker=st.sampled_from(["a", "b", None]))
+    def ask(self, count: int, worker: str | None) -> MultipleResults[tuple[int, int]]:
         """Take trials for a worker."""
         taken = _take(self.study, count, worker, known=() if worker else None)
         assert len({trial.number for trial in taken}) == len(taken) == count
         assert all(trial.state is State.RUNNING for trial in taken)
-        self.given += [(trial.number, len(trial.attempts) - 1) for trial in taken]
+        return multiple(*((trial.number, len(trial.attempts) - 1) for trial in taken))
 
-    @precondition(lambda self: self.given)
-    @rule(data=st.data(), value=st.floats(-1e6, 1e6))
-    def tell(self, data: st.DataObject, value: float) -> None:
+    @rule(taken=given, value=st.floats(-1e6, 1e6))
+    def tell(self, taken: tuple[int, int], value: float) -> None:
         """Tell an outcome of any attempt, also of an ended one."""
-        number, attempt = data.draw(st.sampled_from(self.given))
+        number, attempt = taken
         before = self.study.trials[number].attempts[attempt]
         calls = len(self.study.trials)
         outcome = problem().outcome(value, Cost(1))
@@ -322,35 +322,30 @@ class _Machine(RuleBasedStateMachine):
         self.losses[trial.number] = value
         assert len(self.study.trials) == calls + (trial.number != number)
 
-    @precondition(lambda self: self.given)
-    @rule(data=st.data(), forever=st.booleans())
-    def fail(self, data: st.DataObject, forever: bool) -> None:
+    @rule(taken=given, forever=st.booleans())
+    def fail(self, taken: tuple[int, int], forever: bool) -> None:
         """Record a failure of an attempt."""
-        number, attempt = data.draw(st.sampled_from(self.given))
+        number, attempt = taken
         if self.study.trials[number].attempts[attempt].outcome is not None:
             return
         error = InfeasibleError("never") if forever else FailedError("broken")
         self.study.journal.finish(number, problem().outcome(error, Cost(1)), attempt)
 
-    @precondition(lambda self: self.given)
-    @rule(data=st.data(), cost=st.integers(0, 1))
-    def give_back(self, data: st.DataObject, cost: int) -> None:
+    @rule(taken=given, cost=st.integers(0, 1))
+    def give_back(self, taken: tuple[int, int], cost: int) -> None:
         """Release an unfinished attempt."""
-        number, attempt = data.draw(st.sampled_from(self.given))
+        number, attempt = taken
         self.study.journal.release(number, attempt, Cost(cost))
 
-    @precondition(lambda self: self.given)
-    @rule(data=st.data())
-    def lose(self, data: st.DataObject) -> None:
+    @rule(taken=given)
+    def lose(self, taken: tuple[int, int]) -> None:
         """Declare the worker of a trial lost."""
-        number, _ = data.draw(st.sampled_from(self.given))
-        self.study.journal.abandon({number})
+        self.study.journal.abandon({taken[0]})
 
-    @precondition(lambda self: self.given)
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
+    @rule(taken=given)
+    def cancel(self, taken: tuple[int, int]) -> None:
         """Cancel a trial; an ended one raises a conflict."""
-        number, _ = data.draw(st.sampled_from(self.given))
+        number, _ = taken
         if self.study.trials[number].state.open:
             self.study.cancel(number)
         elif self.study.trials[number].state is not State.CANCELLED:
@@ -388,10 +383,15 @@ class _Machine(RuleBasedStateMachine):
         assert best is None or best.loss == min(losses)
 
 
-def _take(study: Study, count: int, worker: str | None, **assignment: Any) -> list[Trial]:
+def _take(
+    study: Study,
+    count: int,
+    worker: str | None,
+    key: str | None = None,
+    known: Collection[int] | None = None,
+) -> list[Trial]:
     """Take trials for a worker without a budget."""
-    known = assignment.pop("known", None)
-    taker = Assignment(worker, assignment.pop("lease", None), **assignment)
+    taker = Assignment(worker, None, key=key)
     return study.journal.take(partial(study.propose, None), count, None, 0, taker, known)
 
 

@@ -37,6 +37,10 @@ def frozen(values: ArrayLike) -> Array:
 
 def _brief(value: object) -> str:
     """Format an array or another design in a few words."""
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in value.items()
+        )
     array = np.asarray(value) if isinstance(value, (np.ndarray, list, tuple)) else None
     if array is None or array.dtype.kind not in "fiu":
         return f"{value!r:.80}"
@@ -301,14 +305,7 @@ class Trial:
         if self.loss is not None:
             facts["loss"] = f"{self.loss:.6g}" + ("" if self.feasible else " (constraints broken)")
         design = self.design
-        if design is None:
-            facts["point"] = _brief(self.point)
-        elif isinstance(design, Mapping):
-            facts["design"] = ", ".join(
-                f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in design.items()
-            )
-        else:
-            facts["design"] = _brief(design)
+        facts |= {"point": _brief(self.point)} if design is None else {"design": _brief(design)}
         return facts | ({"reason": self.reason} if self.reason else {})
 
     def with_decode(self, decode: Callable[[Array], Design]) -> Trial:

@@ -25,15 +25,16 @@ class ProgressBar(BenchmarkObserver):
         self._bar: Any = None
 
     def planned(self, progress: Progress) -> None:
-        done = f"{progress.there} done" if progress.there else "none done"
-        left = progress.total - progress.there
-        line = f"{counted(progress.total, 'run')} ({self._plan}): {done}, {left} left"
+        runs, left = counted(progress.total, "run"), progress.total - progress.there
+        line = f"{runs} ({self._plan}): {progress.there or 'none'} done, {left} left"
         print(line, file=sys.stderr, flush=True)
 
     def begun(self, key: Key, progress: Progress) -> None:
         if self._bar is None:
-            begin = {"total": progress.total, "initial": progress.there}
-            self._bar = tqdm(**begin, desc="bench", unit="run", dynamic_ncols=True, file=sys.stderr)
+            self._bar = tqdm(
+                total=progress.total, initial=progress.there, desc="bench", unit="run",
+                dynamic_ncols=True, file=sys.stderr,
+            )  # fmt: skip
         self._under_way[_name(key)] = None
         self._show()
 

@@ -154,12 +154,14 @@ def _find(problem: Problem, solution: Solution) -> Find:
 
 
 def _design_text(design: object, longest: int = 200) -> str:
-    if isinstance(design, Mapping):
-        words = ", ".join(
-            f"{k} = {v:.5g}" if isinstance(v, float) else f"{k} = {v}" for k, v in design.items()
-        )
-    elif isinstance(design, np.ndarray) and design.ndim <= 1:
-        words = "(" + ", ".join(f"{v:.5g}" for v in np.atleast_1d(design)) + ")"
-    else:
-        words = design if isinstance(design, str) else ""
+    match design:
+        case Mapping():
+            words = ", ".join(
+                f"{k} = {v:.5g}" if isinstance(v, float) else f"{k} = {v}"
+                for k, v in design.items()
+            )
+        case np.ndarray(ndim=0 | 1):
+            words = "(" + ", ".join(f"{v:.5g}" for v in np.atleast_1d(design)) + ")"
+        case _:
+            words = design if isinstance(design, str) else ""
     return words if len(words) <= longest else words[: longest - 1] + "…"

@@ -52,11 +52,6 @@ class Task:
     deadline: float
     owner: str
 
-    @property
-    def results(self) -> Results:
-        """Results that the owner appends to."""
-        return Results(self.checkpoints.parent)
-
     def over(self) -> bool:
         """Return True if no further ask may start."""
         return time.time() >= self.deadline or is_gone(self.owner)
@@ -198,7 +193,7 @@ def work(task: Task) -> tuple[Run, JSON | None]:
     with _claim(task) as mine:
         if not mine:
             return _stopped(key, "stopped" if task.over() else "another process executes it"), None
-        if task.results.done([key]):
+        if Results(task.checkpoints.parent).done([key]):
             return _stopped(key, "another process finished it"), None
         try:
             problem = task.source(key.seed) if callable(task.source) else task.source

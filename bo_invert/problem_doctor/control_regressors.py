@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -221,17 +222,8 @@ def control_regressors(
 
 
 def _trainer(regressor: Regressor | Train) -> Train:
-    if callable(getattr(regressor, "fit", None)) and callable(
-        getattr(regressor, "get_params", None)
-    ):
-
-        def train(X: Designs, y: Array, seed: int) -> Regressor:
-            made = _copied(regressor)
-            if "random_state" in made.get_params(deep=False):
-                made.set_params(random_state=seed)
-            return made.fit(X, y)
-
-        return train
+    if all(callable(getattr(regressor, name, None)) for name in ("fit", "get_params")):
+        return partial(_fit_clone, regressor)
     trained = hasattr(regressor, "predict") or hasattr(regressor, "forward")
     if not callable(regressor) or (trained and not isinstance(regressor, type)):
         raise InvalidInputError(
@@ -241,13 +233,17 @@ def _trainer(regressor: Regressor | Train) -> Train:
     return cast(Train, regressor)
 
 
-def _copied(estimator: Regressor) -> Regressor:
-    """Return an unfitted clone."""
+def _fit_clone(estimator: Regressor, X: Designs, y: Array, seed: int) -> Regressor:
+    """Fit a clone of an estimator with this seed."""
     try:
         from sklearn.base import clone
     except ImportError:
-        return type(estimator)(**estimator.get_params(deep=False))
-    return clone(estimator)
+        made = type(estimator)(**estimator.get_params(deep=False))
+    else:
+        made = clone(estimator)
+    if "random_state" in made.get_params(deep=False):
+        made.set_params(random_state=seed)
+    return made.fit(X, y)
 
 
 def _rows(designs: Designs, rows: Indices) -> Designs:

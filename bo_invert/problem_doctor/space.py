@@ -118,19 +118,19 @@ def _decoded(problem: Problem, points: Array) -> tuple[Sequence[Design], list[in
 
 
 def _described(designs: Sequence[Design], took: float) -> Finding:
-    one = designs[0]
     numbers = numbers_of(designs)
-    if isinstance(one, Mapping):
-        text = "dicts of " + ", ".join(map(str, list(one)[:6])) + (", ..." if len(one) > 6 else "")
-    elif isinstance(one, np.ndarray):
-        shapes = len({np.shape(design) for design in designs})
-        several = f"arrays of {shapes} shapes, such as {one.shape}"
-        text = several if shapes > 1 else f"arrays of shape {one.shape}, {one.dtype}"
-    else:
-        text = f"of type {type(one).__name__}"
-        if hasattr(one, "__len__"):
-            lengths = [len(design) for design in designs]
-            text += f", of length {min(lengths)} to {max(lengths)}"
+    match designs[0]:
+        case Mapping() as one:
+            text = f"dicts of {', '.join(map(str, list(one)[:6]))}{', ...' if len(one) > 6 else ''}"
+        case np.ndarray() as one:
+            shapes = len({np.shape(design) for design in designs})
+            several = f"arrays of {shapes} shapes, such as {one.shape}"
+            text = several if shapes > 1 else f"arrays of shape {one.shape}, {one.dtype}"
+        case one:
+            text = f"of type {type(one).__name__}"
+            if hasattr(one, "__len__"):
+                lengths = [len(design) for design in designs]
+                text += f", of length {min(lengths)} to {max(lengths)}"
     if numbers is None or np.isfinite(numbers).all():
         text = f"designs are {text}; one is decoded in {seconds(took)}"
         return ok("space.designs", text, seconds=took)

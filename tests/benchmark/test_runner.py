@@ -236,7 +236,7 @@ def test_a_claimed_run_is_skipped(tmp_path: Path) -> None:
     claim.write_text(f"{dead}\n{dead}\n")
     assert work(task)[0].status is Status.FINISHED, "a claim of a process that is gone is void"
     assert not claim.exists()
-    task.results.append(key, line)
+    Results(tmp_path).append(key, line)
     assert work(task)[0].ended == "another process finished it"
 
 
