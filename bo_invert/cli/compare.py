@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +22,7 @@ from bo_invert.cli.options import (
 )
 from bo_invert.cli.output import Format, emit, require_result, say, show, split
 from bo_invert.errors import InvalidInputError
-from bo_invert.problems.loading import VariedProblem, load_problem, problem_title
+from bo_invert.problems.loading import load_problem, load_varied_problem, problem_title
 from bo_invert.report.table import terminal_width
 
 
@@ -54,7 +55,7 @@ def compare(
             raise InvalidInputError(f"problem {title!r} is given twice")
         sources[title] = load_problem(source, given if vary is None else {**given, vary: 0})
         if vary is not None:
-            sources[title] = VariedProblem(source, given, vary)
+            sources[title] = partial(load_varied_problem, source, given, vary)
     try:
         comparison = compare_methods(
             sources,

@@ -11,11 +11,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
+from scipy import special
 
 from bo_invert.errors import InvalidInputError, one_of
 from bo_invert.types import Array
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # infinity; clipped points lie within 3.7 standard deviations.
 _MIN_PROBABILITY = 1e-4
 
+Numbers: TypeAlias = Any
+"""Numpy array or torch tensor."""
 Draw = Callable[[np.random.Generator, int], ArrayLike]
 
 
@@ -64,8 +67,38 @@ class Normal(Prior):
         return points
 
 
+class Independent(Prior):
+    """Prior of independent coordinates with one distribution function F: ``T(z) = F^-1(Phi(z))``.
+
+    Subclasses define F and F^-1. Their argument ``special`` is the library of special functions,
+    ``scipy.special`` or ``torch.special``.
+    """
+
+    @abstractmethod
+    def quantiles(self, shares: Numbers, special: ModuleType) -> Numbers:
+        """Compute ``F^-1`` of shares in [0, 1]."""
+
+    @abstractmethod
+    def shares(self, codes: Array) -> Array:
+        """Compute ``F`` of codes."""
+
+    def codes(self, points: Array) -> Array:
+        return np.asarray(self.quantiles(special.ndtr(points), special))
+
+    def points(self, codes: Array) -> Array:
+        # ndtri is infinite at 0 and 1.
+        inner = self.shares(codes).clip(_MIN_PROBABILITY, 1.0 - _MIN_PROBABILITY)
+        return np.asarray(special.ndtri(inner))
+
+    def tensor(self, points: Tensor) -> Tensor:
+        import torch  # late: spaces import this module without torch
+
+        codes: Tensor = self.quantiles(torch.special.ndtr(points), torch.special)
+        return codes
+
+
 @dataclass(frozen=True)
-class Uniform(Prior):
+class Uniform(Independent):
     """Uniform prior of each coordinate: ``low + (high - low) * Phi(z)``.
 
     Args:
@@ -82,21 +115,15 @@ class Uniform(Prior):
                 f"Uniform: low must be below high, both finite, got {self.low}, {self.high}"
             )
 
-    def codes(self, points: Array) -> Array:
-        return np.asarray(self.low + (self.high - self.low) * ndtr(points))
+    def quantiles(self, shares: Numbers, special: ModuleType) -> Numbers:
+        return self.low + (self.high - self.low) * shares
 
-    def points(self, codes: Array) -> Array:
-        return _quantiles((codes - self.low) / (self.high - self.low))
-
-    def tensor(self, points: Tensor) -> Tensor:
-        import torch  # late: spaces import this module without torch
-
-        codes: Tensor = self.low + (self.high - self.low) * torch.special.ndtr(points)
-        return codes
+    def shares(self, codes: Array) -> Array:
+        return (codes - self.low) / (self.high - self.low)
 
 
 @dataclass(frozen=True)
-class Truncated(Prior):
+class Truncated(Independent):
     """Truncated normal prior of each coordinate, ``|code| <= bound`` (Brock et al. 2019).
 
     With tail mass ``t = Phi(-bound)``, the code of z is ``Phi^-1(t + (1 - 2 t) Phi(z))``.
@@ -117,20 +144,12 @@ class Truncated(Prior):
     def _tail(self) -> float:
         return 0.5 * math.erfc(self.bound / math.sqrt(2.0))
 
-    def codes(self, points: Array) -> Array:
-        # Rounding may exceed the bound in the last digit.
-        codes: Array = ndtri(self._tail + (1.0 - 2.0 * self._tail) * ndtr(points))
-        return codes.clip(-self.bound, self.bound)
+    def quantiles(self, shares: Numbers, special: ModuleType) -> Numbers:
+        codes = special.ndtri(self._tail + (1.0 - 2.0 * self._tail) * shares)
+        return codes.clip(-self.bound, self.bound)  # rounding may exceed the bound
 
-    def points(self, codes: Array) -> Array:
-        return _quantiles((ndtr(codes) - self._tail) / (1.0 - 2.0 * self._tail))
-
-    def tensor(self, points: Tensor) -> Tensor:
-        import torch
-
-        share = self._tail + (1.0 - 2.0 * self._tail) * torch.special.ndtr(points)
-        codes: Tensor = torch.special.ndtri(share).clamp(-self.bound, self.bound)
-        return codes
+    def shares(self, codes: Array) -> Array:
+        return np.asarray((special.ndtr(codes) - self._tail) / (1.0 - 2.0 * self._tail))
 
 
 @dataclass(frozen=True)
@@ -161,12 +180,6 @@ class Sphere(Prior):
     # The norm is clipped at 1e-12, since the direction of the zero point is undefined.
     def _length(self, points: Array | Tensor) -> float:
         return math.sqrt(points.shape[-1]) if self.radius is None else self.radius
-
-
-def _quantiles(probabilities: Array) -> Array:
-    """Return the standard normal quantiles of probabilities clipped off 0 and 1."""
-    # ndtri is infinite at 0 and 1.
-    return np.asarray(ndtri(np.clip(probabilities, _MIN_PROBABILITY, 1.0 - _MIN_PROBABILITY)))
 
 
 def _scaled(vectors: Array, length: float) -> Array:

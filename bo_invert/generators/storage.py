@@ -6,10 +6,10 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -183,12 +183,10 @@ def _key(data: Designs, config: GeneratorConfig) -> str:
 def _replace(path: Path, content: bytes) -> None:
     """Write a file atomically: readers see the old or the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # os.replace is atomic only within one file system, so the temporary file is in the folder.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    # Renaming is atomic only within one file system, so the temporary file is in the folder.
+    part = path.with_name(f"{path.name}.{uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

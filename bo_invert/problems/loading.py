@@ -70,14 +70,11 @@ def problem_title(source: str) -> str:
     return path.stem if path is not None and name == "problem" else name
 
 
-class VariedProblem:
-    """Picklable function from a seed to a problem with one option set to the seed."""
-
-    def __init__(self, source: str, settings: Mapping[str, Any], option: str) -> None:
-        self.source, self.settings, self.option = source, dict(settings), option
-
-    def __call__(self, seed: int) -> Problem:
-        return load_problem(self.source, {**self.settings, self.option: seed})
+def load_varied_problem(
+    source: str, settings: Mapping[str, Any], option: str, seed: int
+) -> Problem:
+    """Load a problem with one option set to the seed."""
+    return load_problem(source, {**settings, option: seed})
 
 
 def _file_and_name(source: str) -> tuple[Path | None, str]:

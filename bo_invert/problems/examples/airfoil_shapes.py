@@ -133,28 +133,24 @@ def database() -> Database:
             "airfoil: aerosandbox is not installed. Run: pip install 'bo-invert[airfoil]'."
         ) from None
     folder = Path(aerosandbox.__file__).parent / "geometry" / "airfoil" / "airfoil_database"
-    names, designs, errors = [], [], []
-    for name in sorted(path.stem for path in folder.glob("*.dat")):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about doubly closed coordinate lists
-            real = aerosandbox.Airfoil(name).normalize()
-            fit = real.to_kulfan_airfoil(
-                n_weights_per_side=8, normalize_coordinates=False
-            ).kulfan_parameters
+    names = sorted(path.stem for path in folder.glob("*.dat"))
+
+    def fitted(name: str) -> tuple[Array, float]:
+        """Fit Kulfan parameters; also return the root mean square height error in chords."""
+        real = aerosandbox.Airfoil(name).normalize()
+        kulfan = real.to_kulfan_airfoil(n_weights_per_side=8, normalize_coordinates=False)
+        fit = kulfan.kulfan_parameters
         edges = [fit["leading_edge_weight"], fit["TE_thickness"]]
         numbers = np.concatenate([fit["upper_weights"], fit["lower_weights"], edges]).astype(float)
-        names.append(name)
-        designs.append(numbers)
-        errors.append(_left(numbers, np.asarray(real.coordinates, dtype=float)))
+        x, y = np.asarray(real.coordinates, dtype=float).T
+        heights = np.split(basis(np.clip(x, 0.0, 1.0)) @ numbers, 2)
+        upper = np.arange(len(x)) <= x.argmin()
+        return numbers, float(np.sqrt(np.mean((np.where(upper, *heights) - y) ** 2)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about doubly closed coordinate lists
+        designs, errors = zip(*map(fitted, names), strict=True)
     return Database(tuple(names), frozen(np.array(designs)), frozen(np.array(errors)))
-
-
-def _left(numbers: Array, coordinates: Array) -> float:
-    """Compute the root mean square height error of a fit at points ``(k, 2)``, in chords."""
-    x, y = coordinates.T
-    fitted = basis(np.clip(x, 0.0, 1.0)) @ numbers
-    upper = np.arange(len(x)) <= x.argmin()
-    return float(np.sqrt(np.mean((np.where(upper, fitted[: len(x)], fitted[len(x) :]) - y) ** 2)))
 
 
 def draw(design: ArrayLike, width: int = 180) -> Array:

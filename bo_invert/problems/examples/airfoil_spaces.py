@@ -89,15 +89,13 @@ class Modes(nn.Module):
 
     def trace(self, codes: torch.Tensor) -> torch.Tensor:
         """Decode codes ``(n, dim)`` to surface heights ``(n, 2, 201)``."""
-        return self._heights(self(codes))
+        heights = self(codes) @ self.get_parameter("heights").T
+        return torch.reshape(heights, (len(codes), 2, len(STATIONS)))
 
     def read(self, heights: torch.Tensor) -> torch.Tensor:
         """Encode surface heights ``(n, 2, 201)`` to codes ``(n, dim)``."""
         off = heights.flatten(1) - self.get_parameter("centre") @ self.get_parameter("heights").T
         return off @ self.get_parameter("reader")
-
-    def _heights(self, designs: torch.Tensor) -> torch.Tensor:
-        return (designs @ self.get_parameter("heights").T).reshape(len(designs), 2, len(STATIONS))
 
 
 class Realism:

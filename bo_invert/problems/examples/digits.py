@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from bo_invert.errors import one_of
 from bo_invert.objectives import Maximize, Minimize, Objective, Target
-from bo_invert.oracles.base import Oracle
 from bo_invert.oracles.estimator import Estimator
 from bo_invert.oracles.gradient_proxy import GradientProxy
 from bo_invert.oracles.torch import TorchModule
@@ -70,10 +69,18 @@ def problem(
     if target is not None:
         objective = Target(target, tolerance=tolerance)
     made = materials(seed, latent_dim, progress)
-    gan = space == "latent" and generator == "gan"
+    if space == "pixels":
+        taught = np.concatenate([made.part("generator"), made.part("regressors")])
+        searched: Space = Pixels(SHAPE, data=taught, jitter=1, tv=0.05, l2=0.01)
+    elif generator == "gan":
+        searched = decoder_only(made, seed, latent_dim, progress).latent
+    else:
+        searched = made.latent
+    network = TorchModule(made.network, outputs=[OUTPUT])
+    forest = Estimator(made.forest, outputs=[OUTPUT])
     return Problem(
-        decoder_only(made, seed, latent_dim, progress).latent if gan else _space(space, made),
-        _oracle(oracle, made),
+        searched,
+        network if oracle == "network" else GradientProxy(forest, network),
         objective,
         name="digits",
         judge=Estimator(made.judge, outputs=[OUTPUT]),
@@ -85,22 +92,6 @@ def problem(
 def draw(design: ArrayLike) -> Array:
     """Convert a digit to a picture ``(8, 8)`` in [0, 1] with bright ink."""
     return np.clip(np.asarray(design, dtype=np.float64).reshape(SHAPE), 0.0, 1.0)
-
-
-def _space(name: str, made: Materials) -> Space:
-    if name == "latent":
-        return made.latent
-    taught = np.concatenate([made.part("generator"), made.part("regressors")])
-    return Pixels(SHAPE, data=taught, jitter=1, tv=0.05, l2=0.01)
-
-
-def _oracle(name: str, made: Materials) -> Oracle:
-    network = TorchModule(made.network, outputs=[OUTPUT])
-    return (
-        network
-        if name == "network"
-        else GradientProxy(Estimator(made.forest, outputs=[OUTPUT]), network)
-    )
 
 
 __all__ = ["OUTPUT", "Materials", "draw", "materials", "problem", "slant"]

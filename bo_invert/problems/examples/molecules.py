@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -67,7 +68,7 @@ def problem(
     if target is not None:
         objective = Target(target, tolerance=tolerance)
     made = materials(data, latent_dim, seed, training, progress)
-    exact = Function(Exact(names), outputs=names)
+    exact = Function(partial(exact_properties, names=names), outputs=names)
     return Problem(
         made.latent,
         exact if oracle == "exact" else _forests(made, names),
@@ -80,23 +81,13 @@ def problem(
     )
 
 
-class Exact:
-    """Exact properties of a SMILES as an oracle.
+def exact_properties(smiles: str, names: Sequence[str]) -> dict[str, float]:
+    """Compute the properties of a molecule; ``names`` are keys of ``PROPERTIES``.
 
-    Args:
-        names: keys of ``PROPERTIES``.
+    Raises:
+        InfeasibleError: ``smiles`` is no molecule.
     """
-
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
-
-    def __call__(self, smiles: str) -> dict[str, float]:
-        """Compute the properties of a molecule.
-
-        Raises:
-            InfeasibleError: ``smiles`` is no molecule.
-        """
-        return {name: PROPERTIES[name](smiles) for name in self.names}
+    return {name: PROPERTIES[name](smiles) for name in names}
 
 
 def _forests(made: Materials, names: list[str]) -> Oracle:
