@@ -39,7 +39,7 @@ def pytest_collection_finish() -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server that tests share, each with studies of its own; it is not to be killed."""
     folder = tmp_path_factory.mktemp("server")
-    made = Served(folder, f"sqlite:///{folder}/runs.db", "--asks-per-second", "1000")
+    made = Served(folder, f"sqlite:///{folder}/runs.db", "--asks-per-second", "1000", preload=True)
     yield made
     made.kill()
 

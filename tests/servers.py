@@ -13,12 +13,24 @@ from pathlib import Path
 
 from bo_invert.service.access_tokens import Access, TokenFile
 
+WITHOUT_PRELOAD = """
+import sys
+from bo_invert.cli.main import main
+from bo_invert.service.ask_queue import AskProcesses
+
+AskProcesses.start = lambda self: None
+sys.exit(main())
+"""
+"""``bo-invert`` with a server that starts its ask processes at the first ask. The preload imports
+torch, which costs a second of CPU time at each start."""
+
 
 class Served:
     """``bo-invert serve`` on a free port; ``kill`` and ``start`` again keep port and storage."""
 
-    def __init__(self, folder: Path, storage: str, *options: str) -> None:
+    def __init__(self, folder: Path, storage: str, *options: str, preload: bool = False) -> None:
         self.folder, self.storage, self.options = folder, storage, options
+        self.program = ["-m", "bo_invert.cli"] if preload else ["-c", WITHOUT_PRELOAD]
         self.tokens = TokenFile(folder / "tokens.json")
         self.token = self.tokens.make("writer", Access.WRITE).secret
         self.reader = self.tokens.make("reader", Access.READ).secret
@@ -31,7 +43,7 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "bo_invert.cli", "serve", "--storage", self.storage]
+        command = [sys.executable, *self.program, "serve", "--storage", self.storage]
         command += [
             "--port",
             str(self.port),

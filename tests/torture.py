@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from forked import ends, start
 
 import bo_invert as bi
 from bo_invert.types import State
@@ -119,16 +118,8 @@ def go(folder: Path, kind: str, budget: int, limit: float, batch: int = 4) -> No
 def tortured(folder: Path, kind: str, budget: int, limit: float = 5.0) -> Account:
     """Run the study in a process that is restarted whenever it dies; compare the records."""
     began, restarts = time.perf_counter(), 0
-    code = (
-        f"import torture, pathlib; torture.go(pathlib.Path({str(folder)!r}), {kind!r}, "
-        f"{budget}, {limit})"
-    )
-    places = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    env = {**os.environ, "PYTHONPATH": places}
-    while (
-        ended := subprocess.run([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE)
-    ).returncode:
-        assert ended.returncode in (-11, 7), ended.stderr.decode()[-2000:]
+    while (ended := ends([start(go, folder, kind, budget, limit)])) != [0]:
+        assert ended[0] in (-11, 7)
         restarts += 1
     study = begin(folder, kind)
     lines = [line.split(" ", 1) for line in (folder / "calls").read_text().splitlines()]

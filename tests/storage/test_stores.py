@@ -6,13 +6,12 @@ import json
 import math
 import os
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from forked import append_all, append_from_process, context, ends, make_study, start
 
 from bo_invert.errors import (
     InvalidInputError,
@@ -46,23 +45,6 @@ NAMES = [
     "  spaces  ",
 ]
 
-WRITER = """
-import sys
-from bo_invert.errors import StorageConflictError
-from bo_invert.storage.sql import SqlStore
-
-url, worker, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-store, seen = SqlStore(url), 0
-for number in range(count):
-    while True:
-        seen += len(store.events("shared", seen))
-        try:
-            seen = store.append("shared", [{"worker": worker, "number": number}], seen)
-            break
-        except StorageConflictError:
-            continue
-"""
-
 
 @pytest.fixture(params=list(STORES))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
@@ -72,16 +54,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     yield made
     if isinstance(made, SqlStore):
         made.close()
-
-
-def append_all(store: Store, name: str, worker: str, count: int) -> None:
-    for number in range(count):
-        while True:
-            try:
-                store.append(name, [{"worker": worker, "number": number}], len(store.events(name)))
-                break
-            except StorageConflictError:
-                continue
 
 
 def test_a_log_comes_back_as_it_was_written(store: Store) -> None:
@@ -227,11 +199,9 @@ def test_appends_of_two_processes_all_land_once(
     if "shared" in store.names():
         store.delete("shared")
     store.create("shared", {})
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, url, f"p{i}", "40"]) for i in range(2)
-    ]
+    writers = [start(append_from_process, url, "shared", f"p{i}", 40) for i in range(2)]
     append_all(store, "shared", "here", 20)
-    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert ends(writers) == [0, 0]
     events = store.events("shared")
     assert len(events) == 100
     for worker, count in (("p0", 40), ("p1", 40), ("here", 20)):
@@ -240,13 +210,10 @@ def test_appends_of_two_processes_all_land_once(
 
 @pytest.mark.slow
 def test_processes_that_make_one_new_file_at_once_all_succeed(tmp_path: Path) -> None:
-    script = (
-        "import sys; from bo_invert.storage.sql import SqlStore; "
-        "SqlStore(sys.argv[1]).create(sys.argv[2], {})"
-    )
     url = f"sqlite:///{tmp_path}/new.db"
-    makers = [subprocess.Popen([sys.executable, "-c", script, url, f"study {i}"]) for i in range(3)]
-    assert [maker.wait(60) for maker in makers] == [0, 0, 0]
+    barrier = context().Barrier(3)
+    makers = [start(make_study, barrier, url, f"study {i}") for i in range(3)]
+    assert ends(makers) == [0, 0, 0]
     assert sorted(SqlStore(url).names()) == [f"study {i}" for i in range(3)]
 
 

@@ -38,7 +38,7 @@ def test_it_is_the_default() -> None:
 
 
 def test_every_query_says_why() -> None:
-    study = bi.Study.create("s", plain(), seed=0).run(12)
+    study = bi.Study.create("s", plain(), seed=0).run(8)
     reasons = {trial.query.meta["why"] for trial in study.trials}
     assert reasons == {
         "initial design",
@@ -58,7 +58,7 @@ def test_a_target_behind_trees_does_not() -> None:
     problem = plain(
         lambda x: float(np.floor(6 * x[0]) + np.floor(6 * x[1]) / 6), objective=bi.Target(3.5)
     )
-    study = bi.Study.create("s", problem, seed=1).run(14)
+    study = bi.Study.create("s", problem, seed=1).run(10)
     assert "gp" in origins(study)
     assert any("equal outputs" in trial.query.meta["why"] for trial in study.trials)
 
@@ -66,7 +66,7 @@ def test_a_target_behind_trees_does_not() -> None:
 def test_typed_parameters_go_to_gp() -> None:
     space = bi.Box({"n": bi.Int(1, 9), "r": bi.Float(0.0, 1.0)})
     problem = bi.Problem(space, lambda d: d["n"] + d["r"], bi.Target(4.5), name="typed")
-    assert origins(bi.Study.create("s", problem, seed=0).run(10)) == {"gp"}
+    assert origins(bi.Study.create("s", problem, seed=0).run(8)) == {"gp"}
 
 
 @pytest.mark.slow
@@ -120,7 +120,7 @@ def test_an_oracle_declared_noisy_is_treated_as_noisy() -> None:
     """From the start and without a repeat, so least_squares is not used for a target."""
     rng = np.random.default_rng(0)
     problem = plain(lambda x: bowl(x) + 0.1 * rng.standard_normal(), objective=bi.Target(0.2))
-    study = bi.Study.create("s", problem, seed=0, noisy=True).run(14, stop_when_hit=False)
+    study = bi.Study.create("s", problem, seed=0, noisy=True).run(9, stop_when_hit=False)
     assert origins(study) == {"gp"}
     reason = "gp: global Gaussian process, with noise, because the oracle is declared noisy"
     assert reasons(study) == {"initial design", reason}

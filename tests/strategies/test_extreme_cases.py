@@ -18,11 +18,11 @@ each = pytest.mark.parametrize("strategy", OURS)
 SQUARE = bi.Box([0.0, 0.0], [1.0, 1.0])
 
 
-#: One kernel, and no choice of a model, which ``auto`` has; shorter walks.
+#: One kernel, and no choice of a model, which ``auto`` has; few initial points, shorter walks.
 OPTIONS: dict[str, dict[str, JSON]] = {
-    "gp": {"kernel": "matern", "warp": False},
-    "turbo": {"kernel": "matern", "warp": False},
-    "pcn": {"steps": 20, "walkers": 4},
+    "gp": {"kernel": "matern", "warp": False, "initial": 4},
+    "turbo": {"kernel": "matern", "warp": False, "initial": 4},
+    "pcn": {"steps": 20, "walkers": 4, "initial": 4},
 }
 
 
@@ -63,7 +63,7 @@ def curved(unit: float) -> bi.Problem:
 
 @cache
 def asked(make: Any, strategy: str, unit: float) -> Any:
-    return np.array([trial.point for trial in run(make(unit), strategy, 10).trials])
+    return np.array([trial.point for trial in run(make(unit), strategy, 8).trials])
 
 
 NANO, GIGA = 2.0**-30, 2.0**30
@@ -155,7 +155,7 @@ def test_a_penalty_out_of_all_proportion_ends_nothing(
 
     def oracle(x: Any) -> float:
         calls.append(x)
-        return penalty if len(calls) in (2, 7) else float(((x - 0.3) ** 2).sum())
+        return penalty if len(calls) in (2, 5) else float(((x - 0.3) ** 2).sum())
 
     problem = bi.Problem(SQUARE, oracle, goal)
     try:
@@ -163,8 +163,8 @@ def test_a_penalty_out_of_all_proportion_ends_nothing(
     except bi.UnsuitableStrategyError:
         assert strategy in FOR_TARGETS
         return
-    study = run(problem, strategy, 10)
-    assert study.spent.values == len(calls) >= 9
+    study = run(problem, strategy, 8)
+    assert study.spent.values == len(calls) >= 7
     assert not any(trial.state.open for trial in study.trials)
     sane = [
         trial.loss

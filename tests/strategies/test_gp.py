@@ -47,7 +47,7 @@ def best(made: bi.Study) -> float:
 @pytest.mark.slow
 def test_hits_a_vector_target_in_few_calls() -> None:
     assert (
-        best(study(bi.Problem(ARM, arm, bi.Target(arm(np.array([0.1, 0.5, -0.4, 0.3])))), 22))
+        best(study(bi.Problem(ARM, arm, bi.Target(arm(np.array([0.1, 0.5, -0.4, 0.3])))), 14))
         < 1e-6
     )
 
@@ -55,7 +55,7 @@ def test_hits_a_vector_target_in_few_calls() -> None:
 @pytest.mark.slow
 def test_hits_a_scalar_target_on_a_wavy_function() -> None:
     problem = bi.Problem(bi.Box([-1.0, -1.0], [1.0, 1.0]), sine, bi.Target(1.3))
-    assert best(study(problem, 25, **PLAIN)) < 1e-6
+    assert best(study(problem, 12, **PLAIN)) < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_hundreds_of_outputs() -> None:
     problem = bi.Problem(
         bi.Box([0.0] * 2, [1.0] * 2), spectrum, bi.Target(spectrum(np.array([0.4, 0.7])))
     )
-    assert best(study(problem, 15)) < 1e-4
+    assert best(study(problem, 9)) < 1e-4
 
 
 def test_mixed_parameters_are_exhausted_without_repeats() -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import command_line, ends, start
 
 import bo_invert as bi
 from bo_invert.problems.examples.synthetic_functions import hartmann6
@@ -51,15 +50,6 @@ def search(folder: Path, strategy: str) -> None:
     study.run(BUDGET)
 
 
-def start(folder: Path, strategy: str) -> BaseProcess:
-    """Start a process, forked from one that has the slow imports only."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["numpy", "sqlalchemy", "botorch", "bo_invert.study.study"])
-    process = context.Process(target=search, args=(folder, strategy))
-    process.start()
-    return process
-
-
 def calls(folder: Path) -> int:
     path = folder / "calls"
     return len(path.read_text().splitlines()) if path.exists() else 0
@@ -84,7 +74,7 @@ def outcomes(log: tuple[Trial, ...]) -> dict[int, tuple[bytes, float]]:
 
 def kill_after(folder: Path, strategy: str, begun: int, delay: float) -> None:
     before = calls(folder)
-    process = start(folder, strategy)
+    process = start(search, folder, strategy)
     deadline = time.monotonic() + 120.0
     while calls(folder) < before + begun:
         assert process.is_alive(), "the search ended before it was killed"
@@ -118,7 +108,7 @@ def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
         assert known.items() <= recorded.items()
         assert len(recorded) - before >= calls(killed) - entered - 1
         known = recorded
-    last = start(killed, strategy)
+    last = start(search, killed, strategy)
     last.join(240)
     assert last.exitcode == 0
 
@@ -135,7 +125,7 @@ def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
     assert 0 <= spent.attempts - calls(killed) <= len(CALLS)
     assert 1 <= spent.lost <= len(CALLS)
 
-    baseline = start(quiet, strategy)
+    baseline = start(search, quiet, strategy)
     baseline.join(240)
     assert baseline.exitcode == 0
     assert calls(quiet) == BUDGET
@@ -185,29 +175,20 @@ def test_the_command_line_resumes_after_kills_at_any_moment(tmp_path: Path) -> N
     (tmp_path / "bowl.py").write_text(PROBLEM.format(log=str(tmp_path / "calls")))
 
     def line(storage: str) -> list[str]:
-        options = [
-            "--strategy",
-            "sobol",
-            "--budget",
-            "24",
-            "--storage",
-            storage,
-            "--name",
-            "bowl",
-            "--quiet",
-        ]
-        return [sys.executable, "-m", "bo_invert.cli", "run", "bowl.py", *options]
+        options = ["--strategy", "sobol", "--budget", "24", "--storage", storage]
+        return ["run", "bowl.py", *options, "--name", "bowl", "--quiet"]
 
-    for begun in (0, 2, 5):  # before the first call, between an ask and an answer, later
+    # Before the first call, between an ask and an answer, later.
+    for begun in (0, 2, 5):
         before = calls(tmp_path)
-        process = subprocess.Popen(line("killed.db"), cwd=tmp_path, stdout=subprocess.DEVNULL)
+        process = start(command_line, str(tmp_path), line("killed.db"))
         while calls(tmp_path) < before + begun:
-            assert process.poll() is None, "the process ended before it was killed"
+            assert process.is_alive(), "the process ended before it was killed"
             time.sleep(0.005)
         process.kill()
-        assert process.wait() == -signal.SIGKILL
+        assert ends([process]) == [-signal.SIGKILL]
     for storage in ("killed.db", "quiet.db"):
-        subprocess.run(line(storage), cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
+        assert ends([start(command_line, str(tmp_path), line(storage))]) == [0]
     ended, undisturbed = (
         Journal(open_store(tmp_path / storage), "bowl").trials
         for storage in ("killed.db", "quiet.db")

@@ -275,14 +275,14 @@ def test_a_latent_and_few_trials() -> None:
 def test_recommending_leaves_no_trace() -> None:
     """A recommendation makes no call, no event and no random number."""
     store = MemoryStore()
-    plain = bi.Study.create("s", noisy_bowl(), seed=0, noisy=True).run(10)
+    plain = bi.Study.create("s", noisy_bowl(), seed=0, noisy=True).run(8)
     asked = bi.Study.create("s", noisy_bowl(), seed=0, storage=store, noisy=True)
-    asked.run(10, stop=lambda: asked.spent.calls >= 8)
+    asked.run(8, stop=lambda: asked.spent.calls >= 6)
     events = len(list(store.events("s")))
     first, again = asked.recommend(), asked.recommend()
     assert len(list(store.events("s"))) == events
     assert (first.trial.number, first.loss) == (again.trial.number, again.loss)
-    asked.run(10)
+    asked.run(8)
     assert [t.query.to_json() for t in asked.trials] == [t.query.to_json() for t in plain.trials]
 
 

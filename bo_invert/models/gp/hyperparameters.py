@@ -124,7 +124,9 @@ def fit_hyperparameters(
 
     # Warm starts are near an optimum, so a looser tolerance reaches the same accuracy.
     steps, tolerance = (25, 1e-3) if coarse else (80, 1e-6 if warm_start is None else 1e-5)
-    found, lowest = minimise_batched(function, *free, steps=steps, tolerance=tolerance)
+    # Gradients are analytic. Without autograd's records, small operations are a fifth faster.
+    with torch.inference_mode():
+        found, lowest = minimise_batched(function, *free, steps=steps, tolerance=tolerance)
     # The best start of each output; starts of one output are adjacent rows.
     best = lowest.reshape(k, n_starts).argmin(1)
     rows = torch.arange(k, device=best.device) * n_starts + best

@@ -118,6 +118,7 @@ def spec_from_memo(memo: JSON, search_space: ModelSearchSpace) -> ModelSpec:
     return ModelSpec(memo["kernel"], prior, tuple(memo["knees"]), memo["tied"])
 
 
+@torch.inference_mode()
 def select_model(
     x: Tensor, raw: Tensor, search_space: ModelSearchSpace, memo: JSON, size: int
 ) -> tuple[ModelSpec, JSON]:

@@ -255,16 +255,18 @@ def gradient_ascent(
         high: Upper bounds of the unit inputs, broadcast to ``(k, d)``.
     """
 
-    @torch.enable_grad()
+    @torch.inference_mode(False)
     def function(inputs: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
         # The sum over independent points gives each point its own gradient.
-        inputs = inputs.detach().requires_grad_()
+        inputs = inputs.clone().requires_grad_()
         value = -score(inputs, number)
         (gradient,) = torch.autograd.grad(value.sum(), inputs)
         return value.detach(), gradient
 
     lower, upper = (torch.tensor(np.broadcast_to(bound, points.shape)) for bound in (low, high))
     starts = torch.tensor(to_unit(domain, points))
-    found, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
+    # Only the score needs autograd; its records would slow the optimiser.
+    with torch.inference_mode():
+        found, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
     arrived = from_unit(domain, found.numpy())
     return np.where(np.isfinite(arrived).all(1, keepdims=True), arrived, points)

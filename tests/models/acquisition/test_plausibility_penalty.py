@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -25,10 +26,7 @@ def test_no_penalty_without_a_plausibility_bound() -> None:
 
 
 def latent(floor: float, measured: bool) -> Domain:
-    return replace(
-        bi.Latent(lambda z: z, dim=3, **({"codes": mixed()} if measured else {})).domain,
-        floor=floor,
-    )
+    return replace(same(measured).domain, floor=floor)
 
 
 @pytest.mark.parametrize("measured", [True, False])
@@ -108,11 +106,16 @@ OPTIONS: dict[str, JSON] = {
 PEERS = {"ax", "botorch", "optuna", "nevergrad"}
 
 
+@cache
+def same(measured: bool) -> bi.Latent:
+    """Latent space whose designs are the codes, with a mixture of two modes or without."""
+    return bi.Latent(_Same(), dim=3, **({"codes": mixed()} if measured else {}))
+
+
 def far(realism: float | None, measured: bool) -> bi.Problem:
     """Problem with a target in a region of few codes."""
-    space = bi.Latent(_Same(), dim=3, **({"codes": mixed()} if measured else {}))
     return bi.Problem(
-        space,
+        same(measured),
         _Both(),
         bi.Target({"sum": 9.0, "first": 3.0}),
         outputs=["sum", "first"],
@@ -130,7 +133,7 @@ def far(realism: float | None, measured: bool) -> bi.Problem:
 )
 def test_proposals_are_plausible(name: str, measured: bool) -> None:
     strategy = {"name": name, "options": OPTIONS.get(name, {})}
-    study = bi.Study.create("s", far(0.5, measured), strategy=strategy, seed=0).run(8)
+    study = bi.Study.create("s", far(0.5, measured), strategy=strategy, seed=0).run(7)
     points = np.array([trial.point for trial in study.trials])
     assert study.problem.space.domain.plausibility(points).min() > 0.49
 
@@ -156,7 +159,7 @@ def test_descents_respect_the_bound(optimizer: str, measured: bool) -> None:
     """They end at its boundary; without a bound they continue to the radius."""
     ends = {}
     for floor in (0.0, 0.5):
-        space = bi.Latent(_Same(), dim=3, **({"codes": mixed()} if measured else {}))
+        space = same(measured)
         options = {"optimizer": optimizer, "base": "prior", "share": 0.2}
         problem = bi.Problem(space, _Sum(), bi.Maximize(), name="far", realism=1.0 - floor)
         study = bi.Study.create(

@@ -60,13 +60,13 @@ def test_equal_designs_are_rarely_evaluated_twice(
     oracle = Counted()
     problem = bi.Problem(bi.Latent(decoder, 4), oracle, bi.Minimize())
     study = bi.Study.create("designs", problem, strategy, seed=1, **options)
-    study.run(budget=22)
-    assert oracle.designs.total() == 22
+    study.run(budget=16)
+    assert oracle.designs.total() == 16
     # Repetitions show only after the first ones. Without the filter, half of all calls repeat.
-    assert len(oracle.designs) >= 19
+    assert len(oracle.designs) >= 14
     assert study.best is not None
     assert study.best.loss is not None
-    assert study.best.loss <= 2.0
+    assert study.best.loss <= 1.0
 
 
 def test_names_identify_designs() -> None:

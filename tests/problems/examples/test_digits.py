@@ -148,7 +148,7 @@ def test_a_decoder_alone_reaches_a_target(made, monkeypatch, tmp_path_factory):
     """The GAN learns too little here to be good, but it has a prior, no encoder, and gradients."""
     monkeypatch.setenv("BO_INVERT_CACHE", str(tmp_path_factory.mktemp("gan")))
     monkeypatch.setattr(digits_assets, "_decoders", OncePerKey())
-    monkeypatch.setattr(digits_assets, "GANConfig", partial(GANConfig, epochs=15))
+    monkeypatch.setattr(digits_assets, "GANConfig", partial(GANConfig, epochs=5))
     problem = digits.problem(target=0.5, tolerance=0.02, generator="gan")
     assert problem.space is decoder_only(made).latent
     assert problem.space.domain.reference is None  # the prior itself
