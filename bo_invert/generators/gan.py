@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.base import Device, Generator, TrainingReport, Valid
@@ -239,14 +238,14 @@ class _Trainer:
         )
         self.discriminator_step.zero_grad()
         penalty = 0.5 * network.config.penalty * squares[:, None]
-        torch.autograd.backward((F.softplus(on_fake - on_real) + penalty).mean())
+        torch.autograd.backward((nn.functional.softplus(on_fake - on_real) + penalty).mean())
         self.discriminator_step.step()
 
         with torch.no_grad():
             on_real = discriminator(network.centred(designs))
         self.generator_step.zero_grad()
         on_fake = discriminator(network.centred(network(self.codes(len(designs)).to(self.where))))
-        torch.autograd.backward(F.softplus(on_real - on_fake).mean())
+        torch.autograd.backward(nn.functional.softplus(on_real - on_fake).mean())
         self.generator_step.step()
 
         self.steps += 1

@@ -222,8 +222,7 @@ def _by_differences(
     def linearised(points: Array) -> tuple[Array, Array]:
         around = (points[:, None] + moves).reshape(-1, d)
         made = np.asarray(decode(around), dtype=np.float64).reshape(len(points), 1 + d, -1)
-        slopes: Array = (made[:, 1:] - made[:, :1]) / _STEP
-        return made[:, 0] - design, np.swapaxes(slopes, 1, 2)
+        return made[:, 0] - design, np.swapaxes((made[:, 1:] - made[:, :1]) / _STEP, 1, 2)
 
     ends, errors = levenberg_marquardt(linearised, starts, inside, bounded=False)
     return np.asarray(ends[np.nan_to_num(errors, nan=np.inf).argmin()])

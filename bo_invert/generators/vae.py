@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.base import Device, Generator, TrainingReport, Valid
@@ -142,7 +141,9 @@ class VAE(Generator[VAEConfig]):
         # Reparametrisation: gradients pass through the sampled code.
         raw = self.raw(mean + (0.5 * log_variance).exp() * noise)
         if self.config.values == "unit":
-            reconstruction = F.binary_cross_entropy_with_logits(raw, designs, reduction="sum")
+            reconstruction = nn.functional.binary_cross_entropy_with_logits(
+                raw, designs, reduction="sum"
+            )
         else:
             # -log N(x; m, s^2) = (x - m)^2 / (2 s^2) + log s + log(2 pi) / 2, per number.
             log_deviation = self.log_deviation.clamp(min=_MIN_LOG_DEVIATION)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -112,10 +112,10 @@ class DescentBatch:
         )
         truth = torch.from_numpy(self.y[rows]) if corrected else None
         try:
-            seen = _evaluate(
+            y, total, gradient, clean = _evaluate(
                 self.problem, points, slope=slope, generator=generator, regular=regular, truth=truth
             )
-            losses = self._update_best(rows, seen.y.double().cpu().numpy())
+            losses = self._update_best(rows, y.double().cpu().numpy())
         except (Exception, SystemExit) as error:
             self._bill(rows, np.full(len(rows), np.nan), not corrected, False)
             if len(rows) > 1:
@@ -130,9 +130,9 @@ class DescentBatch:
                 else FailedError(f"{type(error).__name__}: {error}")
             )
             return torch.full_like(points, torch.nan)
-        self.total, self.clean = float(seen.total.sum()), self.clean and seen.clean
+        self.total, self.clean = float(total.sum()), self.clean and clean
         self._bill(rows, losses, not corrected, slope)
-        return torch.full_like(points, torch.nan) if seen.slope is None else seen.slope
+        return torch.full_like(points, torch.nan) if gradient is None else gradient
 
     def verify(self) -> None:
         """Evaluate the present points with the oracle itself, one value each."""
@@ -204,15 +204,6 @@ class DescentBatch:
                 self.traces[row].append(float(loss))
 
 
-class _Evaluation(NamedTuple):
-    """Outputs ``(n, m)``, minimised loss ``(n,)`` and its gradient ``(n, d)`` at n points."""
-
-    y: torch.Tensor
-    total: torch.Tensor
-    slope: torch.Tensor | None
-    clean: bool
-
-
 def _evaluate(
     problem: DifferentiableProblem,
     points: torch.Tensor,
@@ -221,12 +212,16 @@ def _evaluate(
     generator: torch.Generator | None = None,
     regular: bool = False,
     truth: torch.Tensor | None = None,
-) -> _Evaluation:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, bool]:
     """Evaluate the loss, and its gradient if requested, at ``points`` ``(n, d)``.
 
     ``generator`` enables augmentation, ``regular`` the penalty of the space. Given ``truth``, the
     gradient is J^T grad L(truth) with the Jacobian J of the forward pass, so the error of a proxy
     affects only J.
+
+    Returns:
+        Outputs ``(n, m)``, minimised loss ``(n,)``, its gradient ``(n, d)``, and True if the
+        designs were not augmented.
     """
     assert problem.oracle is not None
     points = points.detach().requires_grad_(slope)
@@ -250,7 +245,7 @@ def _evaluate(
         if regular:
             total = total + problem.space.penalty_tensor(points, designs).to(total)
         gradient = torch.autograd.grad(total.sum(), points)[0] if slope else None
-    return _Evaluation(y.detach(), total.detach(), gradient, shown is designs)
+    return y.detach(), total.detach(), gradient, shown is designs
 
 
 def project(domain: Domain, points: torch.Tensor) -> torch.Tensor:

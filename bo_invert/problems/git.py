@@ -33,5 +33,6 @@ def commit_of(file: Path, among: str | None = None) -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str:
     line = ["git", "--no-optional-locks", *arguments]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=True, timeout=30)
-    return done.stdout.strip()
+    return subprocess.check_output(
+        line, cwd=folder, stderr=subprocess.DEVNULL, text=True, timeout=30
+    ).strip()

@@ -165,8 +165,11 @@ def _reference(data: JSON, dim: int) -> Reference:
     if shapes != ((count, dim), (count, dim, dim), 1) or not len(measure.quantiles) or not count:
         raise InvalidInputError(f"space: reference must fit {dim} dimensions")
     scales = np.diagonal(measure.factors, axis1=1, axis2=2)
-    sums_to_one = abs(measure.weights.sum() - 1.0) <= 1e-8
-    if (measure.weights <= 0).any() or not sums_to_one or (scales <= 0).any():
+    if (
+        (measure.weights <= 0).any()
+        or (scales <= 0).any()
+        or not abs(measure.weights.sum() - 1.0) <= 1e-8
+    ):
         raise InvalidInputError(
             "space: weights of reference must be positive and sum to 1, and its scales positive"
         )

@@ -210,8 +210,8 @@ class Problem:
         if self.judge is None:
             return [None] * len(designs), 0
         answers = self.judge.answers(designs, self.outputs)
-        opinions = [self.outcome(a.outputs_or_error, Cost(a.calls)) for a in answers]
-        return list(opinions), sum(answer.calls for answer in answers)
+        calls = sum(answer.calls for answer in answers)
+        return [self.outcome(a.outputs_or_error, Cost(a.calls)) for a in answers], calls
 
     def loss_tensor(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return the loss of outputs ``(n, m)`` plus a quadratic constraint penalty, ``(n,)``."""
@@ -222,8 +222,8 @@ class Problem:
 
     def __repr__(self) -> str:
         rules = f", subject to {', '.join(map(str, self.constraints))}" if self.constraints else ""
-        outputs = ", ".join(self.outputs)
-        return f"Problem({self.name!r}: {self.space} -> {outputs}; {self.objective}{rules})"
+        mapping = f"{self.space} -> {', '.join(self.outputs)}"
+        return f"Problem({self.name!r}: {mapping}; {self.objective}{rules})"
 
     def to_json(self) -> JSON:
         """Return the JSON that identifies the problem in a log."""

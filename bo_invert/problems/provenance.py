@@ -8,17 +8,17 @@ import platform
 import sys
 import types
 import warnings
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bo_invert import __version__
-from bo_invert.hashing import is_installed
+from bo_invert.hashing import Digest, is_installed
 from bo_invert.problems.git import commit_of
 from bo_invert.types import JSON
 
 if TYPE_CHECKING:
-    from bo_invert.hashing import Digest
     from bo_invert.oracles.base import Oracle
     from bo_invert.spaces.base import Space
 
@@ -35,12 +35,14 @@ def provenance(oracle: Oracle | None, space: Space | None = None) -> JSON:
         oracle: oracle of the problem; None if designs are evaluated elsewhere.
         space: space of the problem.
     """
-    packages = {
-        "bo_invert": __version__,
-        **{name: found for name in _PACKAGES if (found := version_of(name))},
+    made = {
+        "python": platform.python_version(),
+        "packages": {
+            "bo_invert": __version__,
+            **{name: found for name in _PACKAGES if (found := version_of(name))},
+        },
+        "oracle": None if oracle is None else _about(oracle),
     }
-    about = None if oracle is None else _about(oracle)
-    made = {"python": platform.python_version(), "packages": packages, "oracle": about}
     decoder = None if space is None else space.digest()
     return made if decoder is None else made | {"decoder": _noted(decoder)}
 
@@ -135,8 +137,7 @@ def warn_of_changes(name: str, begun: JSON, oracle: Oracle | None, space: Space)
     """Warn if a study continues with another oracle, decoder or package version."""
     if oracle is None or not noted(begun):
         return
-    found = changes(begun, provenance(oracle, space))
-    if found:
+    if found := changes(begun, provenance(oracle, space)):
         warnings.warn(
             f"study {name!r} continues with changes: {'; '.join(found)}. If outputs differ from "
             "earlier ones, create a new study and transfer valid observations with study.add().",
@@ -164,18 +165,10 @@ def provenance_rows(header: JSON) -> list[tuple[str, str]]:
     known = noted(header)
     if not known:
         return []
-    versions = [
-        f"Python {known['python']}",
-        *(f"{name} {version}" for name, version in known["packages"].items()),
-    ]
-    facts = [("made with", ", ".join(versions))]
-    oracle = known.get("oracle")
-    if oracle:
-        where = ", ".join(
-            [*(f"{name} {version}" for name, version in oracle["library"].items()),
-             *([f"file {oracle['file']}"] if oracle.get("file") else []),
-             *([f"commit {oracle['commit']}"] if oracle.get("commit") else [])]
-        )  # fmt: skip
+    facts = [("made with", _listed({"Python": known["python"], **known["packages"]}))]
+    if oracle := known.get("oracle"):
+        places = {key: oracle[key] for key in ("file", "commit") if oracle.get(key)}
+        where = _listed({**oracle["library"], **places})
         name = (
             oracle["name"]
             if oracle["name"].lower() == oracle["type"]
@@ -192,6 +185,10 @@ def provenance_rows(header: JSON) -> list[tuple[str, str]]:
     if decoder and decoder.get("sha256"):
         facts.append(("decoder", f"sha256 {decoder['sha256']} of the {decoder.get('of')}"))
     return facts
+
+
+def _listed(facts: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
 def _major(version: str) -> tuple[str, ...]:

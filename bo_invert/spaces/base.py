@@ -105,12 +105,8 @@ class Space(ABC):
         return points.new_zeros(len(points))
 
     def __repr__(self) -> str:
-        kind = type(self).__name__
-        if self.domain.parameters:
-            return (
-                f"{kind}({', '.join(f'{name}: {p}' for name, p in self.domain.parameters.items())})"
-            )
-        return f"{kind}({self.domain.dim} coordinates)"
+        named = ", ".join(f"{name}: {p}" for name, p in self.domain.parameters.items())
+        return f"{type(self).__name__}({named or f'{self.domain.dim} coordinates'})"
 
     def digest(self) -> Digest | None:
         """Return a sha256 of a learned or user-defined decoder; a study warns if it changes.

@@ -300,5 +300,4 @@ class _Octaves(_Map):
 def _interpolation(small: int, large: int) -> Array:
     """Return the linear interpolation matrix, shape ``(large, small)``."""
     place = ((np.arange(large) + 0.5) * small / large - 0.5).clip(0, small - 1)
-    weight = 1.0 - np.abs(place[:, None] - np.arange(small)[None])
-    return weight.clip(min=0.0)
+    return (1.0 - np.abs(place[:, None] - np.arange(small))).clip(min=0.0)

@@ -60,27 +60,28 @@ class NeuralFoil(nn.Module):
             raise InvalidInputError(
                 f"airfoil: alpha must be finite and reynolds positive, got {alpha!r}, {reynolds!r}"
             )
-        folder = _folder()
-        stored = _read(folder / f"nn-{size}.npz")
-        layers = sorted({int(name.split(".")[1]) for name in stored})
-        for i in layers:
-            rows = slice(_HEADS if i == layers[-1] else None)
-            self._keep(f"weight{i}", stored[f"net.{i}.weight"][rows])
-            self._keep(f"bias{i}", stored[f"net.{i}.bias"][rows])
-        self.layers = tuple(layers)
-        seen = _read(folder / "scaled_input_distribution.npz")
-        self._keep("mean", seen["mean_inputs_scaled"])
-        self._keep("precision", seen["inv_cov_inputs_scaled"])
-        self._keep("flow", _flow(alpha, reynolds))
-        self._keep("signs", _SIGNS)
-        self._keep("head_signs", _HEAD_SIGNS)
-
-    def _keep(self, name: str, values: object) -> None:
-        self.register_buffer(name, torch.as_tensor(np.array(values, dtype=np.float64)))
+        stored, seen = (
+            _read(_folder() / file) for file in (f"nn-{size}.npz", "scaled_input_distribution.npz")
+        )
+        self.layers = tuple(sorted({int(name.split(".")[1]) for name in stored}))
+        rows = {i: slice(_HEADS if i == self.layers[-1] else None) for i in self.layers}
+        buffers = {
+            f"{kind}{i}": stored[f"net.{i}.{kind}"][rows[i]]
+            for i in self.layers
+            for kind in ("weight", "bias")
+        } | {
+            "mean": seen["mean_inputs_scaled"],
+            "precision": seen["inv_cov_inputs_scaled"],
+            "flow": _flow(alpha, reynolds),
+            "signs": _SIGNS,
+            "head_signs": _HEAD_SIGNS,
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, torch.as_tensor(np.array(values, dtype=np.float64)))
 
     def forward(self, kulfan: torch.Tensor) -> torch.Tensor:
-        thickened = torch.cat([kulfan[:, :17], 50.0 * kulfan[:, 17:]], dim=1)
-        inputs = torch.cat([thickened, self._of("flow").expand(len(kulfan), -1)], dim=1)
+        flow = self._of("flow").expand(len(kulfan), -1)
+        inputs = torch.cat([kulfan[:, :17], 50.0 * kulfan[:, 17:], flow], dim=1)
         upright, mirrored = self._heads(inputs), self._heads(inputs[:, _MIRROR] * self._of("signs"))
         trust, lift, drag, moment = (0.5 * (upright + mirrored * self._of("head_signs"))).unbind(1)
         confidence, cl, cd = trust.sigmoid(), lift / 2.0, (2.0 * (drag - 2.0)).exp()

@@ -67,15 +67,15 @@ class Modes(nn.Module):
         ways = ways * np.sign(ways[np.arange(len(ways)), largest])[:, None]
         spread = sizes[:dim] / np.sqrt(len(designs) - 1)
         self.explained = float((sizes[:dim] ** 2).sum() / (sizes**2).sum())
-        self._keep("centre", centre if baseline is None else baseline)
-        self._keep("steps", np.linalg.lstsq(heights, ways[:dim].T * spread, rcond=None)[0].T)
-        self._keep("heights", heights)
-        self._keep("reader", ways[:dim].T / spread)
-
-    def _keep(self, name: str, values: Array) -> None:
-        self.register_parameter(
-            name, nn.Parameter(torch.as_tensor(np.array(values)), requires_grad=False)
-        )
+        parameters = {
+            "centre": centre if baseline is None else baseline,
+            "steps": np.linalg.lstsq(heights, ways[:dim].T * spread, rcond=None)[0].T,
+            "heights": heights,
+            "reader": ways[:dim].T / spread,
+        }
+        for name, values in parameters.items():
+            tensor = torch.as_tensor(np.array(values))
+            self.register_parameter(name, nn.Parameter(tensor, requires_grad=False))
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """Decode codes ``(n, dim)`` to Kulfan parameters ``(n, 18)``."""
