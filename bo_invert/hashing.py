@@ -250,11 +250,10 @@ class _Reading:
 
 def is_estimator(thing: object) -> bool:
     """Return True for scikit-learn estimators and boosters of LightGBM and XGBoost."""
-    names = ("get_params", "model_to_string", "save_raw")
     return (
         not isinstance(thing, type)
         and hasattr(thing, "predict")
-        and any(hasattr(thing, name) for name in names)
+        and any(hasattr(thing, name) for name in ("get_params", "model_to_string", "save_raw"))
     )
 
 

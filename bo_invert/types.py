@@ -293,13 +293,18 @@ class Trial:
         return printable(f"Trial({facts})")
 
     def _repr_html_(self) -> str:
-        cells = ((escape(name), escape(value)) for name, value in self._facts().items())
-        rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in self._facts().items()
+        )
         return f"<table>{rows}</table>"
 
     def _facts(self) -> dict[str, str]:
-        origin = self.origin or "unknown"
-        facts = {"number": str(self.number), "state": str(self.state), "origin": origin}
+        facts = {
+            "number": str(self.number),
+            "state": str(self.state),
+            "origin": self.origin or "unknown",
+        }
         if self.y is not None:
             facts["y"] = _brief(self.y)
         if self.loss is not None:

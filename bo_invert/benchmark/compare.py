@@ -163,8 +163,8 @@ class Comparison:
         """
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        data = {**FORMAT, "runs": [run.to_json() for run in self.runs]}
-        (folder / "comparison.json").write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
+        text = json.dumps({**FORMAT, "runs": [run.to_json() for run in self.runs]}, allow_nan=False)
+        (folder / "comparison.json").write_text(text, encoding="utf-8")
         (folder / "table.md").write_text(self.markdown(), encoding="utf-8")
         write_report(
             folder / "report.html",
@@ -323,9 +323,8 @@ def _run_all(tasks: list[dict[str, Any]], jobs: int, progress: bool) -> list[Run
 
 
 def _crashed_run(task: dict[str, Any], error: Exception) -> Run:
-    keys = ("label", "seed", "budget")
     return Run(
-        **{key: task[key] for key in keys}, problem=task["name"], strategy=task["strategy"].spec(),
+        task["label"], task["name"], task["seed"], task["strategy"].spec(), task["budget"],
         status=Status.ERROR, ended=f"the worker process crashed: {type(error).__name__}: {error}",
     )  # fmt: skip
 

@@ -67,8 +67,11 @@ def run_one(
         )
         study.run(budget, batch=batch, progress=progress, stop_when_hit=stop_when_hit, stop=stop)
         halted = stop is not None and stop() and study.history.calls < budget
-        ending: dict[str, Any] = {"status": Status.STOPPED, "ended": "stopped"} if halted else {}
-        return summarize(study, label=label, name=title, budget=budget, keep=keep, **ending)
+        return summarize(
+            study, label=label, name=title, budget=budget, keep=keep,
+            status=Status.STOPPED if halted else Status.FINISHED,
+            ended="stopped" if halted else None,
+        )  # fmt: skip
     except (UnsuitableStrategyError, MissingExtraError) as refusal:
         return Run(**header, status=Status.REFUSED, ended=str(refusal))
     except Exception as error:

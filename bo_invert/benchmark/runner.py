@@ -206,8 +206,8 @@ def work(task: Task) -> tuple[Run, JSON | None]:
             [problem.to_json(), strategy.spec(), code["method"], code["problem"]], sort_keys=True
         )
         digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
-        file = task.checkpoints / f"{_stem(key)}--{digest}.db"
-        with closing(registry.resolve("stores", "sql")(file)) as store:
+        store = registry.resolve("stores", "sql")(task.checkpoints / f"{_stem(key)}--{digest}.db")
+        with closing(store):
             run = run_one(
                 key.label, problem, strategy, key.budget, key.seed,
                 name=key.problem, batch=key.batch, storage=store, stop=task.over,

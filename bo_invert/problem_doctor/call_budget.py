@@ -120,10 +120,9 @@ class CallBudget:
         designs = self.problem.space.decode(np.array(points))
         decoding = (time.perf_counter() - began) / len(points)
         answers, each = self._timed(lambda: oracle.answers(designs, outputs), points, Cost(1), kind)
-        costs = [Cost(answer.calls, 0, each + decoding) for answer in answers]
         outcomes = [
-            self.problem.outcome(answer.outputs_or_error, cost)
-            for answer, cost in zip(answers, costs, strict=True)
+            self.problem.outcome(answer.outputs_or_error, Cost(answer.calls, 0, each + decoding))
+            for answer in answers
         ]
         return self._note(
             [
@@ -141,9 +140,11 @@ class CallBudget:
         """
         if self.left < 2:
             raise BudgetSpent
-        query = Query(point, gradient=True)
         (outcome,), took = self._timed(
-            lambda: self.problem.evaluate([query]), [point], Cost(1, 1), "gradient"
+            lambda: self.problem.evaluate([Query(point, gradient=True)]),
+            [point],
+            Cost(1, 1),
+            "gradient",
         )
         return self._note([Call(np.array(point), outcome, took, "gradient")])[0]
 

@@ -147,9 +147,11 @@ class Controls:
         return Gaps(claimed, by_model, by_data, usual_model, usual_data, rarity, self.outputs)
 
     def _outputs(self, oracle: Oracle, designs: Designs) -> Array:
-        answers = oracle.answers(designs, self.outputs)
         try:
-            rows = [as_outputs(answer.outputs_or_error, self.outputs) for answer in answers]
+            rows = [
+                as_outputs(answer.outputs_or_error, self.outputs)
+                for answer in oracle.answers(designs, self.outputs)
+            ]
         except EvaluationError as error:
             raise InvalidInputError(
                 f"controls: a regressor gives no outputs: {error.reason}"

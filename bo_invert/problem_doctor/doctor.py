@@ -155,8 +155,9 @@ class _Checks:
             raise ChecksStopped
         found += check_display(problem, problem.space.decode(space.points[:4]))
         if problem.oracle is None:
-            missing = "the problem has no oracle: designs are evaluated elsewhere"
-            found.append(note("oracle.missing", missing))
+            found.append(
+                note("oracle.missing", "the problem has no oracle: designs are evaluated elsewhere")
+            )
             return
         few_calls = problem.differentiable and meter.limit < _SMALL_BUDGET
         queue = list(space.points)

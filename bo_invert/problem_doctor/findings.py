@@ -179,15 +179,17 @@ class DoctorReport:
         )
 
     def _repr_html_(self) -> str:
-        facts = provenance_rows(self.provenance)
         return render(
-            "findings.html", report=self, findings=self._sorted, colours=_COLOURS, facts=facts
+            "findings.html",
+            report=self,
+            findings=self._sorted,
+            colours=_COLOURS,
+            facts=provenance_rows(self.provenance),
         )
 
     @property
     def _sorted(self) -> Sequence[Finding]:
-        order = list(_COLOURS)
-        return sorted(self.findings, key=lambda one: order.index(one.severity))
+        return sorted(self.findings, key=lambda one: list(_COLOURS).index(one.severity))
 
 
 def seconds(value: float) -> str:

@@ -33,13 +33,16 @@ def check_gradient(
     problem = meter.problem
     assert problem.oracle is not None
     if not problem.differentiable:
-        parts = {"oracle": problem.oracle.differentiable, "space": problem.space.differentiable}
-        missing = " and ".join(name for name, differentiable in parts.items() if not differentiable)
+        parts = ("oracle", problem.oracle), ("space", problem.space)
+        missing = " and ".join(name for name, part in parts if not part.differentiable)
         return [note("gradient.none", f"no gradients: {missing} not differentiable")]
     end = meter.calls + most
     here = meter.slope(_inner(meter, rng))
-    failed = here.y is None and here.outcome.gradient is None
-    if failed and not here.outcome.reason.startswith(("RuntimeError", "NotImplemented")):
+    if (
+        here.y is None
+        and here.outcome.gradient is None
+        and not here.outcome.reason.startswith(("RuntimeError", "NotImplemented"))
+    ):
         here = meter.slope(_inner(meter, rng))  # a failed design carries no gradient information
     gradient = here.outcome.gradient
     if gradient is None:
@@ -76,12 +79,14 @@ def check_gradient(
     )
     if problem.oracle.exact_forward:
         return [present, *(_compared(meter, here, gradient, rng, end) if exact else [])]
-    proxy = note(
-        "gradient.stand_in",
-        "the gradient is that of a proxy and may differ from the oracle's; the oracle verifies "
-        "the end point of a descent",
-    )
-    return [present, proxy]
+    return [
+        present,
+        note(
+            "gradient.stand_in",
+            "the gradient is that of a proxy and may differ from the oracle's; the oracle verifies "
+            "the end point of a descent",
+        ),
+    ]
 
 
 def _compared(
@@ -171,6 +176,5 @@ def _inner(meter: CallBudget, rng: np.random.Generator) -> Array:
     from bo_invert.problems.descent_batch import project
 
     domain = meter.problem.domain
-    draw = meter.problem.space.sample(rng, 1)
-    inside = domain.centre + 0.9 * (draw - domain.centre)
+    inside = domain.centre + 0.9 * (meter.problem.space.sample(rng, 1) - domain.centre)
     return np.asarray(project(domain, torch.from_numpy(inside)).numpy()[0], dtype=np.float64)

@@ -54,14 +54,14 @@ def check_outputs(problem: Problem, seen: list[Call]) -> list[Finding]:
                 "Check that the oracle uses its input, in the expected units",
             )
         ]
-    constant = np.ptp(y, axis=0) == 0.0
-    still = [name for name, same in zip(problem.outputs, constant, strict=True) if same]
+    still = [
+        name for name, column in zip(problem.outputs, y.T, strict=True) if np.ptp(column) == 0.0
+    ]
     losses = np.array([one.outcome.loss for one in seen], dtype=float)
     deviations = np.abs(losses - np.median(losses))
     usual = float(np.median(deviations))
     ratio = deviations.max() / usual if usual > 0 else 0.0
-    text = f"{designs} different designs have {answers} different outputs"
-    found = every(
+    return every(
         (
             still,
             warning(
@@ -75,7 +75,8 @@ def check_outputs(problem: Problem, seen: list[Call]) -> list[Finding]:
             answers < designs,
             (warning if 2 * answers <= designs else note)(
                 "oracle.plateaus",
-                f"{text}, as with trees, rounding or clipping",
+                f"{designs} different designs have {answers} different outputs, as with trees, "
+                "rounding or clipping",
                 "Gradients vanish on plateaus: use a model-based strategy or cmaes",
                 designs=designs,
                 answers=answers,
@@ -90,8 +91,7 @@ def check_outputs(problem: Problem, seen: list[Call]) -> list[Finding]:
                 ratio=ratio,
             ),
         ),
-    )
-    return found or [ok("oracle.moves", f"{designs} designs have {answers} different outputs")]
+    ) or [ok("oracle.moves", f"{designs} designs have {answers} different outputs")]
 
 
 def check_target(problem: Problem, seen: list[Call], state: Repeatability) -> list[Finding]:
@@ -215,7 +215,7 @@ def check_judge(problem: Problem, points: Array) -> tuple[list[Finding], int]:
         ], 0
     opinions, calls = problem.second_opinions(problem.space.decode(points[:2]))
     reasons = [one.reason for one in opinions if one is not None and one.y is None]
-    found = first(
+    return first(
         (
             reasons,
             warning(
@@ -226,16 +226,14 @@ def check_judge(problem: Problem, points: Array) -> tuple[list[Finding], int]:
             ),
         ),
         (True, ok("judge.works", "the judge returns outputs")),
-    )
-    return found, calls
+    ), calls
 
 
 def check_display(problem: Problem, designs: Sequence[Design]) -> list[Finding]:
     """Check the ``draw`` and ``plausibility`` functions of the problem."""
-    functions = {"draw": problem.draw, "plausibility": problem.plausibility}
     faults = {
         name: attempt(_check_shown, name, function, designs)[1]
-        for name, function in functions.items()
+        for name, function in (("draw", problem.draw), ("plausibility", problem.plausibility))
         if function is not None
     }
     return [

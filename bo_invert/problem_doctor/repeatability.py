@@ -65,9 +65,13 @@ def _repeat(meter: CallBudget, state: Repeatability, known: Call) -> Call | None
     """Evaluate a design again; return the call if it has other outputs."""
     again = meter.ask(known.point, "again")
     if again.y is None:
-        reason = f"a design succeeded once and failed the second time: {again.outcome.reason}"
-        remedy = "Use study.run(retries=2); each attempt is billed"
-        state.findings.append(warning("oracle.flaky", reason, remedy))
+        state.findings.append(
+            warning(
+                "oracle.flaky",
+                f"a design succeeded once and failed the second time: {again.outcome.reason}",
+                "Use study.run(retries=2); each attempt is billed",
+            )
+        )
     elif _differs(meter, known, again):
         state.exact = False
         return again
@@ -192,8 +196,13 @@ def _differs(meter: CallBudget, one: Call, other: Call, sigma: Array | float = 0
 
 def _answers(meter: CallBudget, known: Call) -> Array:
     """Return the outputs of one design in the order of the calls, shape ``(k, m)``."""
-    calls = [one for one in meter.of("fresh", "again") if np.array_equal(one.point, known.point)]
-    return np.array([one.y for one in calls if one.y is not None])
+    return np.array(
+        [
+            one.y
+            for one in meter.of("fresh", "again")
+            if one.y is not None and np.array_equal(one.point, known.point)
+        ]
+    )
 
 
 def _drifts(series: Array) -> bool:
@@ -207,8 +216,7 @@ def _drifts(series: Array) -> bool:
 def _noise(meter: CallBudget, state: Repeatability) -> Finding:
     """Estimate the noise standard deviation ``state.sigma`` and report it."""
     designs = {one.point.tobytes(): one for one in meter.of("fresh", "again") if one.y is not None}
-    groups = [_answers(meter, one) for one in designs.values()]
-    repeated = [group for group in groups if len(group) > 1]
+    repeated = [group for one in designs.values() if len(group := _answers(meter, one)) > 1]
     degrees = sum(len(group) - 1 for group in repeated)
     squares = sum(((group - group.mean(axis=0)) ** 2).sum(axis=0) for group in repeated)
     state.sigma = np.sqrt(squares / max(degrees, 1))

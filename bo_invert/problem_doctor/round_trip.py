@@ -40,10 +40,14 @@ def round_trip(space: Space, designs: Sequence[Design]) -> list[Finding]:
     if a is None or b is None or a.shape != b.shape:
         same = sum(is_same(x, y) for x, y in zip(designs, back, strict=True))
         text = f"{share(same, len(designs))} designs are reconstructed"
-        remedy = "The encoder does not match the decoder"
         return first(
             (2 * same >= len(designs), ok("space.round_trip", text, same=same)),
-            (True, warning("space.round_trip", text, remedy, same=same)),
+            (
+                True,
+                warning(
+                    "space.round_trip", text, "The encoder does not match the decoder", same=same
+                ),
+            ),
         )
     spread = np.sqrt(((a - a.mean(axis=0)) ** 2).mean()) or 1.0
     loss = float(np.sqrt(((a - b) ** 2).mean()) / spread)
