@@ -140,28 +140,23 @@ def best_so_far(trials: Sequence[Trial]) -> tuple[Array, Array]:
     """
     ended = [t for t in trials if t.attempts and not t.state.open]
     ended.sort(key=lambda t: (t.attempts[-1].ended or 0.0, t.number))
-    calls, losses, spent, best = [0], [np.inf], 0, np.inf
-    for trial in trials:
-        # Observations of the user precede all calls.
-        if not trial.attempts and trial.feasible and trial.loss is not None:
-            best = min(best, trial.loss)
-            losses[0] = best
+    # Observations of the user precede all calls.
+    calls, losses = (
+        [0],
+        [min((_feasible_loss(t) for t in trials if not t.attempts), default=np.inf)],
+    )
     for trial in ended:
-        assert trial.outcome is not None or trial.state is State.CANCELLED
-        outcome = trial.outcome
         last = trial.attempts[-1].cost.calls
-        spent += trial.cost.calls - last
-        if outcome is not None and outcome.trace is not None and len(outcome.trace):
+        spent = calls[-1] + trial.cost.calls - last
+        trace = None if trial.outcome is None else trial.outcome.trace
+        if trace is not None:
             # The calls of a descent (values and gradients) are spread evenly over its trace.
-            steps = spent + np.arange(1, len(outcome.trace) + 1) * last / len(outcome.trace)
-            for step, loss in zip(steps, outcome.trace, strict=True):
-                if trial.feasible and np.isfinite(loss):
-                    best = min(best, float(loss))
-                calls.append(int(step))
-                losses.append(best)
-        spent += last
-        if trial.feasible and trial.loss is not None:
-            best = min(best, trial.loss)
-        calls.append(spent)
-        losses.append(best)
-    return np.array(calls), np.array(losses, dtype=float)
+            calls += [spent + int((i + 1) * last / len(trace)) for i in range(len(trace))]
+            losses += np.where(np.isfinite(trace) & trial.feasible, trace, np.inf).tolist()
+        calls.append(spent + last)
+        losses.append(_feasible_loss(trial))
+    return np.array(calls), np.minimum.accumulate(losses)
+
+
+def _feasible_loss(trial: Trial) -> float:
+    return trial.loss if trial.feasible and trial.loss is not None else np.inf

@@ -45,10 +45,8 @@ class Reference:
         """Draw ``n`` points, shape ``(n, d)``."""
         component = rng.choice(len(self.weights), size=n, p=self.weights)
         noise = rng.standard_normal((n, self.means.shape[1]))
-        draws: Array = self.means[component] + np.einsum(
-            "nij,nj->ni", self.factors[component], noise
-        )
-        return draws
+        moved = np.einsum("nij,nj->ni", self.factors[component], noise)
+        return np.asarray(self.means[component] + moved)
 
     def log_density(self, points: Array) -> Array:
         """Compute log densities, shape ``(n,)``."""
@@ -68,8 +66,7 @@ class Reference:
             )
         # log sum exp, shifted by the largest term against underflow
         top = logs.max(axis=1, keepdims=True)
-        total: Array = top[:, 0] + np.log(np.exp(logs - top).sum(axis=1))
-        return total
+        return np.asarray(top[:, 0] + np.log(np.exp(logs - top).sum(axis=1)))
 
     def plausibility(self, points: Array) -> Array:
         """Compute plausibilities, shape ``(n,)``: 0.05 denotes the outer 5 % of the codes."""
@@ -131,8 +128,8 @@ class Reference:
         """
         whiteners = np.linalg.inv(self.factors)
         d = self.means.shape[1]
-        heights = np.log(self.weights) - np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(1)
-        heights = heights - 0.5 * d * math.log(2.0 * math.pi)
+        logdets = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(1)
+        heights = np.log(self.weights) - logdets - 0.5 * d * math.log(2.0 * math.pi)
         white = (points[None] - self.means[:, None]) @ np.swapaxes(whiteners, 1, 2)  # (c, n, d)
         logs = heights[:, None] - 0.5 * (white**2).sum(2)
         top = logs.max(0)

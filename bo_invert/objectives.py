@@ -10,6 +10,7 @@ Shapes: y is ``(..., m)``, a loss ``(...)``.
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from abc import ABC, abstractmethod
@@ -173,11 +174,11 @@ class Target(Objective):
             raise InvalidInputError(
                 f"Target: output={output!r} names one output, the target has {len(values)} values"
             )
-        object.__setattr__(self, "value", tuple(float(v) for v in values))
-        object.__setattr__(self, "tolerance", float(tolerance))
-        object.__setattr__(self, "scale", tuple(float(v) for v in scales))
-        object.__setattr__(self, "outputs", names)
-        object.__setattr__(self, "indices", tuple(range(len(values))))
+        # The class is frozen, so attributes are set in its dictionary.
+        vars(self).update(
+            value=tuple(values.tolist()), tolerance=float(tolerance), scale=tuple(scales.tolist()),
+            outputs=names, indices=tuple(range(len(values))),
+        )  # fmt: skip
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -194,10 +195,10 @@ class Target(Objective):
                 f"the oracle has outputs {list(outputs)}; give one value per output, or name the "
                 "outputs you mean: Target({'name': value})"
             )
-        bound = replace_target(self)
+        bound = copy.copy(self)  # ``replace`` fails, because fields differ from arguments
         if self.outputs:
             positions = tuple(_position(name, outputs, str(self)) for name in self.outputs)
-            object.__setattr__(bound, "indices", positions)
+            vars(bound)["indices"] = positions
         return bound
 
     def residuals(self, y: Tensor) -> Tensor:
@@ -210,9 +211,7 @@ class Target(Objective):
         return (self.residuals(y) ** 2).mean(-1)
 
     def satisfied(self, y: Tensor) -> bool:
-        if self.tolerance <= 0:
-            return False
-        return all(
+        return self.tolerance > 0 and all(
             abs(float(y[i]) - v) <= self.tolerance
             for i, v in zip(self.indices, self.value, strict=True)
         )
@@ -233,14 +232,6 @@ class Target(Objective):
     def __str__(self) -> str:
         shown = self.value if len(self.value) < 6 else (*self.value[:5], "...")
         return f"Target({', '.join(str(v) for v in shown)})"
-
-
-def replace_target(target: Target) -> Target:
-    """Copy a target; the fields differ from the arguments, so ``dataclasses.replace`` fails."""
-    copy = object.__new__(Target)
-    for name in ("value", "tolerance", "scale", "outputs", "indices"):
-        object.__setattr__(copy, name, getattr(target, name))
-    return copy
 
 
 @dataclass(frozen=True)
@@ -293,10 +284,9 @@ def objective_from_json(data: JSON) -> Minimize | Maximize | Target:
     Raises:
         InvalidInputError: a target has other than one value per output.
     """
-    if data["type"] == "minimize":
-        return Minimize(data.get("output"))
-    if data["type"] == "maximize":
-        return Maximize(data.get("output"))
+    kinds: dict[str, type[Minimize | Maximize]] = {"minimize": Minimize, "maximize": Maximize}
+    if data["type"] in kinds:
+        return kinds[data["type"]](data.get("output"))
     value, names, scale = data["value"], data.get("outputs") or (), data.get("scale")
     if names and len(names) != len(value):
         raise InvalidInputError(

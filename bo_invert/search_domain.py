@@ -11,22 +11,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
-from bo_invert.parameters import (
-    Choice,
-    Float,
-    Int,
-    Parameter,
-    decode_rows,
-    encode_rows,
-    parameter_columns,
-    parameter_from_json,
-)
+from bo_invert.parameters import Float, Parameter, parameter_from_json
 from bo_invert.types import JSON, Array
 
 # Engineering choice: rounds of rejection sampling. Every round draws as many points as are
@@ -97,16 +89,8 @@ class Domain(ABC):
     @property
     def size(self) -> float:
         """Number of different designs; infinite if some coordinate is a real number."""
-        if self.has_real:
-            return math.inf
-        return (
-            math.prod(
-                (p.high - p.low + 1 if isinstance(p, Int) else len(p.values))
-                for p in self.parameters.values()
-                if not isinstance(p, Float)
-            )
-            * 1.0
-        )
+        levels = (parameter.levels for parameter in self.parameters.values())
+        return math.inf if self.has_real else float(math.prod(levels))
 
     @property
     def bounds(self) -> Array:
@@ -115,8 +99,13 @@ class Domain(ABC):
         Those of a gaussian domain are 3 standard deviations or the radius, whichever is less.
         """
         reach = min(self.radius, 3.0)
-        low, high = max(self.limits[0], -reach), min(self.limits[1], reach)
-        return np.stack([np.full(self.dim, low), np.full(self.dim, high)])
+        return np.clip(self.limits, -reach, reach)[:, None].repeat(self.dim, axis=1)
+
+    @property
+    def axes(self) -> Mapping[str, Parameter]:
+        """Parameters by name; ``z0, z1, ...`` between the bounds where they have no names."""
+        ranges = enumerate(self.bounds.T.tolist())
+        return self.parameters or {f"z{i}": Float(low, high) for i, (low, high) in ranges}
 
     @property
     def scale(self) -> float:
@@ -136,7 +125,11 @@ class Domain(ABC):
     @property
     def columns(self) -> dict[str, slice]:
         """Columns of the coordinates of each parameter."""
-        return parameter_columns(self.parameters)
+        ends = accumulate(parameter.width for parameter in self.parameters.values())
+        return {
+            name: slice(end - parameter.width, end)
+            for (name, parameter), end in zip(self.parameters.items(), ends, strict=True)
+        }
 
     def with_floor(self, floor: float) -> Domain:
         """Return the domain with this least plausibility; a box has none and returns itself."""
@@ -203,7 +196,9 @@ class Domain(ABC):
 
     def values(self, points: Array) -> list[dict[str, Any]]:
         """Decode points ``(n, d)`` to named parameters."""
-        return decode_rows(self.parameters, points)
+        columns = self.columns
+        decoded = {name: p.decode(points[:, columns[name]]) for name, p in self.parameters.items()}
+        return [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
 
     def encode(self, values: Sequence[Mapping[str, Any]]) -> Array:
         """Encode named parameters as points ``(n, d)``.
@@ -211,7 +206,20 @@ class Domain(ABC):
         Raises:
             InvalidInputError: a name is missing or unknown, or a value is out of range.
         """
-        return encode_rows(self.parameters, values)
+        for row in values:
+            if set(row) != set(self.parameters):
+                missing, unknown = set(self.parameters) - set(row), set(row) - set(self.parameters)
+                raise InvalidInputError(
+                    f"parameters do not match: missing {sorted(missing)}, unknown "
+                    f"{sorted(unknown)}; expected {list(self.parameters)}"
+                )
+        parts = []
+        for name, parameter in self.parameters.items():
+            try:
+                parts.append(parameter.encode([row[name] for row in values]))
+            except InvalidInputError as error:
+                raise InvalidInputError(f"parameter {name!r}: {error}") from None
+        return np.concatenate(parts, axis=1)
 
     def to_json(self) -> JSON:
         """Return the JSON form that identifies the domain in a log."""
@@ -306,8 +314,7 @@ class GaussianDomain(Domain):
     def _quantiles(self, u: Array) -> Array:
         from scipy.special import ndtri
 
-        z: Array = ndtri(np.clip(u, 1e-9, 1 - 1e-9))
-        return z
+        return np.asarray(ndtri(np.clip(u, 1e-9, 1 - 1e-9)))
 
     def space_filling(
         self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0
@@ -323,8 +330,7 @@ class GaussianDomain(Domain):
 
     def _inside(self, points: Array) -> Array:
         norm = np.linalg.norm(points, axis=-1, keepdims=True)
-        inside: Array = points * np.minimum(1.0, self.reach / np.maximum(norm, 1e-12))
-        return inside
+        return np.asarray(points * np.minimum(1.0, self.reach / np.maximum(norm, 1e-12)))
 
     def plausibility(self, points: Array) -> Array:
         points = np.atleast_2d(points)
@@ -332,8 +338,7 @@ class GaussianDomain(Domain):
             return self.reference.plausibility(points)
         from scipy.stats import chi2
 
-        outside: Array = chi2.sf((points**2).sum(axis=1), self.dim)
-        return outside
+        return np.asarray(chi2.sf((points**2).sum(axis=1), self.dim))
 
     def centred(self, points: Array) -> Array:
         return points
@@ -359,18 +364,3 @@ def stored_domain(problem: JSON) -> Domain | None:
         if known
         else None
     )
-
-
-__all__ = [
-    "BoxDomain",
-    "Choice",
-    "Domain",
-    "Float",
-    "GaussianDomain",
-    "Int",
-    "Parameter",
-    "Reference",
-    "box_domain",
-    "gaussian_domain",
-    "stored_domain",
-]

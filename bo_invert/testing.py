@@ -41,8 +41,8 @@ from bo_invert.errors import (
 from bo_invert.history import History
 from bo_invert.ledger import Cost
 from bo_invert.objectives import Maximize, Minimize, Target
+from bo_invert.parameters import Choice, Float, Int
 from bo_invert.problems.problem import Problem
-from bo_invert.search_domain import Choice, Float, Int
 from bo_invert.spaces.box import Box
 from bo_invert.storage.base import Store
 from bo_invert.storage.log_replay import LATE

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from bo_invert.errors import InvalidInputError
+from bo_invert.latent_prior import Reference
 from bo_invert.parameters import Choice, Float, Int
-from bo_invert.search_domain import BoxDomain, Domain, GaussianDomain, Reference, box_domain
+from bo_invert.search_domain import BoxDomain, Domain, GaussianDomain, box_domain
 
 MIXED = box_domain(
     {"rate": Float(1e-4, 1.0, log=True), "kind": Choice("a", "b", "c"), "n": Int(1, 9)}

@@ -112,7 +112,7 @@ class Amortized(Strategy):
             )
             left -= 2
         if not queries and left >= 1:
-            net = _replayed(self, domain, request.seed, _gradients(mine, None))
+            net = _replayed(self, domain, request.seed, _gradients(mine))
             noise = domain.sample(request.rng(), int(min(request.count, left)))
             queries = [Query(point, origin=self.name) for point in _points(net, domain, noise)]
         return tuple(queries)
@@ -152,20 +152,18 @@ def _next_rows(mine: Sequence[Trial], key: str, size: int, count: int) -> list[t
     """Return batch and row of the next ``count`` samples, after those in the log."""
     batches = [t.query.meta[key] for t in mine if key in t.query.meta]
     batch = max(batches, default=0)
-    row = batches.count(batch)
-    if row >= size:
-        batch, row = batch + 1, 0
+    # A batch that was begun with a larger size is complete.
+    row = min(batches.count(batch), size)
     return [(batch + (row + i) // size, (row + i) % size) for i in range(count)]
 
 
-def _gradients(mine: Sequence[Trial], before: int | None) -> tuple[_Batch, ...]:
-    """Return the observed gradients by batch, of batches before ``before`` or of all."""
+def _gradients(mine: Sequence[Trial], before: float = math.inf) -> tuple[_Batch, ...]:
+    """Return the observed gradients by batch, of batches before ``before``."""
     batches: dict[int, dict[int, Array]] = {}
     for trial in mine:
         gradient = None if trial.outcome is None else trial.outcome.gradient
-        batch = trial.query.meta.get("batch")
-        if batch is not None and (before is None or batch < before) and gradient is not None:
-            batches.setdefault(batch, {})[trial.query.meta["row"]] = gradient
+        if gradient is not None and trial.query.meta.get("batch", math.inf) < before:
+            batches.setdefault(trial.query.meta["batch"], {})[trial.query.meta["row"]] = gradient
     return tuple(
         (batch, tuple(sorted(rows)), np.array([rows[row] for row in sorted(rows)]).tobytes())
         for batch, rows in sorted(batches.items())
@@ -174,8 +172,7 @@ def _gradients(mine: Sequence[Trial], before: int | None) -> tuple[_Batch, ...]:
 
 def _noise(domain: Domain, seed: int, batch: int, row: int) -> Array:
     """Draw the noise of a sample from the reference measure, shape ``(d,)``."""
-    drawn: Array = domain.sample(stream_generator(seed, _NOISE, batch, row), 1)[0]
-    return drawn
+    return np.asarray(domain.sample(stream_generator(seed, _NOISE, batch, row), 1)[0])
 
 
 class _Generator:
@@ -199,12 +196,11 @@ class _Generator:
 
         d = domain.dim
         # The gain 0 of the last layer and the log scale 0 make the initial network the identity.
-        scale = torch.zeros(d, dtype=torch.float64)
         self.weights = [
             *layer(d, width, 1.0),
             *layer(width, width, 1.0),
             *layer(width, d, 0.0),
-            scale,
+            torch.zeros(d, dtype=torch.float64),
         ]
         for weight in self.weights:
             weight.requires_grad_()
@@ -218,20 +214,16 @@ class _Generator:
         if not self.domain.latent:
             points: torch.Tensor = moved.sigmoid()
             return points
-        shrink: torch.Tensor = (
-            self.domain.radius / moved.norm(dim=-1, keepdim=True).clamp(min=1e-9)
-        ).clamp(max=1.0)
+        lengths = moved.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+        shrink: torch.Tensor = (self.domain.radius / lengths).clamp(max=1.0)
         return moved * shrink
 
 
 def _points(net: _Generator, domain: Domain, noise: Array) -> Array:
     """Map noise ``(..., d)`` to valid points of the same shape."""
-
     with torch.no_grad():
-        points: Array = domain.project(net(torch.from_numpy(np.atleast_2d(noise))).numpy()).reshape(
-            noise.shape
-        )
-    return points
+        points = net(torch.from_numpy(np.atleast_2d(noise))).numpy()
+    return domain.project(points).reshape(noise.shape)
 
 
 def _train(
@@ -241,7 +233,6 @@ def _train(
 
     The prior and diversity terms use a batch of their own, which costs no calls.
     """
-
     optimizer = torch.optim.Adam(net.weights, lr=options.learning_rate)
     noise = torch.from_numpy(net.domain.sample(stream_generator(seed, _FREE), 32))
     for loss_of, steps in losses:
@@ -328,7 +319,6 @@ def _fitted_to(
     seed: int,
     table: tuple[bytes, bytes, int],
 ) -> _Generator:
-
     net = _Generator(domain, options.width, draw_seed(stream_generator(seed, _WEIGHTS)))
     points = np.frombuffer(table[0]).reshape(-1, domain.dim)
     y = np.frombuffer(table[1]).reshape(-1, table[2])

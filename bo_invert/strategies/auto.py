@@ -7,7 +7,6 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -32,17 +31,6 @@ _REFINING_LENGTH = 0.2
 # Engineering choice: share of the distance between the median of the latest 20 losses and the
 # incumbent that counts as an improvement.
 _IMPROVEMENT = 0.05
-
-_INITIAL_DESIGN = "initial design"
-_NOISE_OBSERVED = ", with noise, because repeated evaluations differ"
-_NOISE_DECLARED = ", with noise, because the oracle is declared noisy"
-
-
-class _Selection(NamedTuple):
-    """Spec of a strategy and the reason for its choice."""
-
-    spec: JSON
-    why: str
 
 
 @dataclass(frozen=True)
@@ -96,7 +84,10 @@ class Auto(Strategy):
             child = replace(request, memo=memo["children"].get(key))
             proposal = from_spec(spec).ask(statement, trials, child)
             memo = {"linear": comparison, "children": {**memo["children"], key: proposal.memo}}
-            queries = tuple(_with_reason(query, why) for query in proposal.queries)
+            queries = tuple(
+                replace(q, meta={**q.meta, "why": "initial design" if "design" in q.meta else why})
+                for q in proposal.queries
+            )
             if queries or history.pending or target_reached(statement.objective, history):
                 break
         return Proposal(queries, memo)
@@ -116,44 +107,38 @@ class Auto(Strategy):
         return str(spec["name"]), why
 
 
-def _with_reason(query: Query, why: str) -> Query:
-    reason = _INITIAL_DESIGN if "design" in query.meta else why
-    return replace(query, meta={**query.meta, "why": reason})
-
-
 def _selections(
     statement: ProblemStatement, history: History, request: Request, options: Auto, linear: bool
-) -> Iterator[_Selection]:
-    """Yield the chosen strategy, then those that follow if it proposes nothing."""
+) -> Iterator[tuple[JSON, str]]:
+    """Yield spec and reason of the chosen strategy, then of those that follow when it ends."""
     domain, observed = statement.domain, len(history.completed)
     noisy = history.noise_observed if options.noisy is None else options.noisy
     settings: dict[str, JSON] = {} if options.device == "cpu" else {"device": options.device}
     settings |= {"noisy": True} if noisy else {}
-    remark = "" if not noisy else _NOISE_OBSERVED if options.noisy is None else _NOISE_DECLARED
+    source = (
+        "repeated evaluations differ" if options.noisy is None else "the oracle is declared noisy"
+    )
+    remark = f", with noise, because {source}" if noisy else ""
     calls = math.inf if request.budget is None else request.budget
     target = isinstance(statement.objective, Target)
     if target and domain.continuous and not noisy and calls >= 2 * domain.dim:
         if _piecewise_constant(history):
             remark = ", not least_squares, because different points have equal outputs"
         else:
-            yield _Selection(
-                {"name": "least_squares"}, "least_squares: Gauss-Newton steps for a target"
-            )
+            yield {"name": "least_squares"}, "least_squares: Gauss-Newton steps for a target"
     elif statement.differentiable and not noisy and calls >= 20:
-        yield _Selection({"name": "polish"}, "polish: search, then gradient descent")
+        yield {"name": "polish"}, "polish: search, then gradient descent"
     if observed > _MAX_GLOBAL:
         why = f"turbo: trust region, {observed} observations are too many for a global GP{remark}"
-        yield _Selection({"name": "turbo", "options": settings}, why)
+        yield {"name": "turbo", "options": settings}, why
         return
     if linear:
-        yield _Selection(
-            {"name": "spherical"}, "spherical: better leave-one-out predictions than gp"
-        )
+        yield {"name": "spherical"}, "spherical: better leave-one-out predictions than gp"
     if not noisy and _turn(history, domain.dim) == "turbo":
         near = {"length": _REFINING_LENGTH, **settings}
         why = "turbo: trust region, because gp brings no improvement"
-        yield _Selection({"name": "turbo", "options": near}, why)
-    yield _Selection({"name": "gp", "options": settings}, f"gp: global Gaussian process{remark}")
+        yield {"name": "turbo", "options": near}, why
+    yield {"name": "gp", "options": settings}, f"gp: global Gaussian process{remark}"
 
 
 def _turn(history: History, dim: int) -> str:
@@ -193,7 +178,8 @@ def _repeat(
     if repeated or len(history.groups) < completed:
         return None
     best = history.ranking[0]
-    unreached = best.origin == "least_squares" and not _near_target(history)
+    near = history.losses.min() < 1e-6 * float(np.median(history.losses))
+    unreached = best.origin == "least_squares" and not near
     if not (_noise_estimated(memo) or unreached):
         return None
     why = "repeated evaluation of the best point, to test whether the oracle is noisy"
@@ -202,18 +188,16 @@ def _repeat(
 
 def _noise_estimated(memo: JSON) -> bool:
     """Return True if the hyperparameters of ``gp`` hold a considerable noise variance."""
-    for key, child in memo["children"].items():
-        if json.loads(key)["name"] == "gp" and child is not None and child.get("outputs"):
-            fit = child["outputs"]
-            limit = _SUSPECT_WARPED_NOISE if any(fit["knees"]) else _SUSPECT_NOISE
-            if any(math.exp(logs[-1]) > limit for logs in fit["logs"]):
-                return True
-    return False
-
-
-def _near_target(history: History) -> bool:
-    """Return True if the least loss is below 1e-6 of the median loss."""
-    return bool(history.losses.min() < 1e-6 * float(np.median(history.losses)))
+    fits = (
+        child["outputs"]
+        for key, child in memo["children"].items()
+        if json.loads(key)["name"] == "gp" and child is not None and child.get("outputs")
+    )
+    return any(
+        math.exp(logs[-1]) > (_SUSPECT_WARPED_NOISE if any(fit["knees"]) else _SUSPECT_NOISE)
+        for fit in fits
+        for logs in fit["logs"]
+    )
 
 
 def _piecewise_constant(history: History) -> bool:

@@ -17,7 +17,7 @@ from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
 from bo_invert.objectives import ProblemStatement, Target
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, draw_seed, option
-from bo_invert.strategies.surrogate_strategy import SurrogateStrategy
+from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:

@@ -67,7 +67,8 @@ class Gradient(Strategy):
             # A step costs two calls. With fewer than 3 calls per step left, less than half a
             # descent would remain after this one.
             length = steps if left >= 3 * steps else max(1, int(left) // 2)
-            descent = Descent(length, self.optimizer, self._rate(statement, length))
+            rate = self.learning_rate or statement.domain.descent_rate(length)
+            descent = Descent(length, self.optimizer, rate)
             query = Query(
                 start, descent=descent if left >= 2 else None, origin=self.name, meta={"seed": seed}
             )
@@ -83,9 +84,7 @@ class Gradient(Strategy):
         left: float,
         rng: np.random.Generator,
     ) -> tuple[Query, ...]:
-        if request.budget is None:
-            return ()
-        wanted = int(self.screen * request.budget) - sum(_screened(t) for t in trials)
+        wanted = int(self.screen * (request.budget or 0)) - sum(_screened(t) for t in trials)
         count = int(min(max(0, wanted), request.count, max(0.0, left)))
         points = statement.domain.sample(rng, count)
         return tuple(Query(point, origin=self.name, meta={"screen": True}) for point in points)
@@ -99,17 +98,9 @@ class Gradient(Strategy):
             # Steps and starts both grow with the square root of the budget.
             # Since pairs = starts * steps, steps = 4 sqrt(pairs) implies starts = sqrt(pairs) / 4.
             pairs = 0.5 * (1.0 - self.screen) * request.budget
-            steps = (
-                int(pairs / self.starts) if self.starts else int(min(100.0, 4.0 * math.sqrt(pairs)))
-            )
-        if any(_used_proxy(t) for t in trials) and not self.starts:
-            return max(5, steps // 2)
-        return max(1, steps)
-
-    def _rate(self, statement: ProblemStatement, steps: int) -> float:
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return statement.domain.descent_rate(steps)
+            steps = int(pairs / self.starts if self.starts else min(100.0, 4.0 * math.sqrt(pairs)))
+        halved = not self.starts and any(_used_proxy(t) for t in trials)
+        return max(5, steps // 2) if halved else max(1, steps)
 
     def _candidates(self, statement: ProblemStatement, history: History) -> list[Array]:
         """Return starts of descents, best first, at a distance from ends and other starts."""
@@ -120,9 +111,8 @@ class Gradient(Strategy):
         taken = [t.query.point for t in descents] + [t.point for t in descents]
         found: list[Array] = []
         for trial in history.ranking:
-            if trial.query.descent is not None or not (_screened(trial) or self.from_best):
-                continue
-            if all(float(np.linalg.norm(trial.point - other)) > distance for other in taken):
+            possible = trial.query.descent is None and (_screened(trial) or self.from_best)
+            if possible and all(np.linalg.norm(trial.point - other) > distance for other in taken):
                 found.append(trial.point)
                 taken.append(trial.point)
         return found

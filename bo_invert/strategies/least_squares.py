@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,6 @@ from bo_invert.types import JSON, Array, Query, Trial
 
 # Engineering choice: largest loss of a new start, as a share of the upper quartile of all losses.
 _START_SHARE = 2e-2
-Project = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,12 @@ class LeastSquares(Strategy):
         # Without a tolerance, a running start continues to the rounding error.
         if done and target.tolerance > 0.0:
             return Proposal((), memo)
-        project = statement.domain.project
         queries, finished, finishing = self._starts(
-            statement, history, request, memo["finished"], project, done
+            statement, history, request, memo["finished"], done
         )
         memo = {**memo, "finished": finished}
         if len(queries) < request.count and not done and not finishing:
-            more, memo["model"] = self._search(
-                statement, history, request, memo["model"], queries, project
-            )
+            more, memo["model"] = self._search(statement, history, request, memo["model"], queries)
             queries += more
         return Proposal(tuple(queries[: request.count]), memo)
 
@@ -103,7 +99,6 @@ class LeastSquares(Strategy):
         history: History,
         request: Request,
         finished: int,
-        project: Project,
         done: bool,
     ) -> tuple[list[Query], int, bool]:
         """Return the queries of starts and their state.
@@ -141,12 +136,12 @@ class LeastSquares(Strategy):
             draws = (
                 [given.point]
                 if given
-                else list(project(domain.sobol(request.stream(0), self.initial)))
+                else list(domain.project(domain.sobol(request.stream(0), self.initial)))
             )
             # The start is replayed from its beginning; it stops at the first unknown residuals.
-            missing = replay(GaussNewtonStart(settings, domain, project, draws, least).run, answers)
-            if not missing and start == finished:
-                finished += 1
+            run = GaussNewtonStart(settings, domain, domain.project, draws, least).run
+            missing = replay(run, answers)
+            finished += not missing and start == finished
             running = running or bool(missing)
             finishing = finishing or (start > 0 and bool(missing))
             begun[start] = None if given is None else given.number
@@ -208,7 +203,6 @@ class LeastSquares(Strategy):
         request: Request,
         memo: JSON,
         queries: Sequence[Query],
-        project: Project,
     ) -> tuple[list[Query], JSON]:
         """Return queries of the surrogate, or of its design, and the memo of its fit."""
         domain, completed = statement.domain, len(history.completed)
@@ -223,10 +217,10 @@ class LeastSquares(Strategy):
         )
         if lacking:
             drawn = sum("design" in t.query.meta for t in history.trials if t.origin == self.name)
-            pool = project(domain.sobol(request.stream(1), min(lacking, count), skip=drawn))
-            meta = [{"design": drawn + i} for i in range(len(pool))]
+            pool = domain.project(domain.sobol(request.stream(1), min(lacking, count), skip=drawn))
             return [
-                Query(p, origin=self.name, meta=m) for p, m in zip(pool, meta, strict=True)
+                Query(point, origin=self.name, meta={"design": drawn + i})
+                for i, point in enumerate(pool)
             ], memo
         residuals, excesses = _residuals(statement, history)
         best = np.argsort(sums_of_squares(residuals, excesses), kind="stable")
@@ -235,7 +229,9 @@ class LeastSquares(Strategy):
             inputs = to_unit(domain, history.points)
             model, memo = fit_residual_model(inputs, residuals, excesses, memo)
             incumbents = history.points[best]
-            search = ResidualSearch(domain, project, model, incumbents, history.failed_points)
+            search = ResidualSearch(
+                domain, domain.project, model, incumbents, history.failed_points
+            )
             points = search.propose(count, pending, request.rng())
         return [Query(point, origin=self.name, meta={"model": completed}) for point in points], memo
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from bo_invert.history import History
+from bo_invert.models.acquisition.expected_improvement import Score, posterior_mean_score
+from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
+from bo_invert.models.base import to_unit
 from bo_invert.models.blas_threads import one_thread
+from bo_invert.models.gp.surrogate import fit_surrogate
+from bo_invert.models.optim.optimize_acquisition import optimize_in_box
+from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.objectives import ProblemStatement
-from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec, option
-from bo_invert.types import JSON, Array, Descent, Query, Trial
-
-if TYPE_CHECKING:
-    from bo_invert.models.acquisition.expected_improvement import Score
+from bo_invert.strategies.base import Proposal, Request, from_spec, option
+from bo_invert.strategies.phases import TwoPhaseStrategy, ask_with_memo
+from bo_invert.types import Array, Descent, Query
 
 # Engineering choice: least steps of each of several descents. With a smaller budget one longer
 # descent from the best point gains more.
@@ -23,7 +26,7 @@ _MIN_STEPS = 10
 
 
 @dataclass(frozen=True)
-class Polish(Strategy):
+class Polish(TwoPhaseStrategy):
     """Base strategy for a share of the budget, then local refinement of its best points.
 
     *With gradients*, the refinement is gradient descent next to the oracle from the best feasible
@@ -58,7 +61,7 @@ class Polish(Strategy):
     starts: int = option(2, ge=1)
     steps: int | None = option(None, ge=1)
     optimizer: str = option("adam", among=("adam", "lbfgs"))
-    learning_rate: float | None = None
+    learning_rate: float | None = option(None, gt=0)
     radius: float = option(0.1, gt=0, le=1)
 
     def __post_init__(self) -> None:
@@ -68,26 +71,6 @@ class Polish(Strategy):
     def check(self, statement: ProblemStatement) -> None:
         from_spec(self.base).check(statement)
 
-    def ask(
-        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
-    ) -> Proposal:
-        memo = dict(request.memo or {})
-        history = History(trials)
-        limit = self._limit(statement, request.budget)
-        room = None if limit is None else limit - history.committed
-        if not memo.get("switched", False) and (room is None or room > 0):
-            count = request.count if room is None else min(request.count, room)
-            proposal = self._base(
-                statement, trials, replace(request, count=count, budget=limit), memo
-            )
-            if proposal.queries or history.pending:
-                return proposal
-            memo = dict(proposal.memo)
-        memo["switched"] = True
-        if statement.differentiable:
-            return self._descend(statement, history, request, memo)
-        return self._follow_surrogate(statement, history, request, memo)
-
     def _limit(self, statement: ProblemStatement, budget: int | None) -> int | None:
         """Return the calls for the base strategy; the rest is even if a step costs two calls."""
         if budget is None:
@@ -95,76 +78,47 @@ class Polish(Strategy):
         rest = budget - round(self.share * budget)
         return budget - (rest - rest % 2 if statement.differentiable else rest)
 
-    def _base(
-        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request, memo: JSON
-    ) -> Proposal:
-        proposal = from_spec(self.base).ask(
-            statement, trials, replace(request, memo=memo.get("base"))
-        )
-        return Proposal(proposal.queries, {**memo, "base": proposal.memo})
+    def _first(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
+        return ask_with_memo("base", self.base, statement, history, request)
 
-    def _descend(
-        self, statement: ProblemStatement, history: History, request: Request, memo: JSON
-    ) -> Proposal:
+    def _second(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
+        refine = self._descend if statement.differentiable else self._follow_surrogate
+        return refine(statement, history, request)
+
+    def _descend(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
         left = None if request.budget is None else request.budget - history.committed
         # Without a feasible point the descents start at the smallest violations.
         ranking = [trial for trial in history.ranking if trial.feasible] or list(history.ranking)
-        used = {
-            trial.query.meta.get("start")
-            for trial in history.trials
-            if trial.query.descent is not None
-        }
+        used = {t.query.meta.get("start") for t in history.trials if t.query.descent is not None}
         # A trial starts at most one descent.
         fresh = [trial for trial in ranking if trial.number not in used]
         if history.pending and not any(trial.query.descent is None for trial in history.pending):
-            return Proposal((), memo)  # wait: the ends of pending descents are the next starts
+            # The ends of pending descents are the next starts.
+            return Proposal((), request.memo)
         if not fresh or (left is not None and left < 2):
-            if left == 1 or not ranking:
-                return self._base(statement, history.trials, request, memo)
-            return Proposal((), memo)
+            again = left == 1 or not ranking
+            return self._first(statement, history, request) if again else Proposal((), request.memo)
         descents = min(self.starts, request.count, len(fresh))
         if left is not None:
             # A step costs two calls, a value and a gradient.
             descents = max(1, min(descents, left // (2 * _MIN_STEPS)))
+        rate = self.learning_rate or statement.domain.default_rate
         queries = []
         for i, trial in enumerate(fresh[:descents]):
             steps = 50 if left is None else left // 2 // descents + (i < left // 2 % descents)
             depth = int(trial.query.meta.get("depth", -1)) + 1
-            queries.append(
-                Query(
-                    trial.point,
-                    descent=Descent(
-                        min(steps, self.steps or steps),
-                        self.optimizer,
-                        self._rate(statement, depth),
-                    ),
-                    origin=self.name,
-                    meta={"start": trial.number, "depth": depth},
-                )
-            )
-        return Proposal(tuple(queries), memo)
-
-    def _rate(self, statement: ProblemStatement, depth: int) -> float:
-        rate = self.learning_rate
-        if rate is None:
-            rate = statement.domain.default_rate
-        # Adam's steps have about the length of the rate even near a minimum. A smaller rate
-        # resolves the minimum more finely.
-        return float(rate * 0.5**depth)
+            # Adam's steps have about the length of the rate even near a minimum. A smaller rate
+            # resolves the minimum more finely.
+            descent = Descent(min(steps, self.steps or steps), self.optimizer, rate * 0.5**depth)
+            meta = {"start": trial.number, "depth": depth}
+            queries.append(Query(trial.point, descent=descent, origin=self.name, meta=meta))
+        return Proposal(tuple(queries), request.memo)
 
     def _follow_surrogate(
-        self, statement: ProblemStatement, history: History, request: Request, memo: JSON
+        self, statement: ProblemStatement, history: History, request: Request
     ) -> Proposal:
         if len(history.completed) < 2:
-            return self._base(statement, history.trials, request, memo)
-
-        from bo_invert.models.acquisition import expected_improvement as acquisition
-        from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
-        from bo_invert.models.base import to_unit
-        from bo_invert.models.gp.surrogate import fit_surrogate
-        from bo_invert.models.optim import optimize_acquisition as search
-        from bo_invert.models.output_transforms import ModelledOutputs
-
+            return self._first(statement, history, request)
         domain, rng = statement.domain, request.rng()
         with one_thread():
             centre = domain.project(history.ranking[0].point)
@@ -175,21 +129,19 @@ class Polish(Strategy):
             gaps = np.linalg.norm(inputs - to_unit(domain, centre[None]), axis=1)
             near = np.argsort(gaps, kind="stable")[: max(10, (domain.dim + 1) * (domain.dim + 2))]
             outputs = ModelledOutputs(statement, history.y[near], history.losses[near])
-            score = acquisition.posterior_mean_score(
-                fit_surrogate(inputs[near], outputs.values), outputs
-            )
+            score = posterior_mean_score(fit_surrogate(inputs[near], outputs.values), outputs)
             if penalty is not None:
                 score = _penalised(score, float(history.losses[near].std()), penalty)
-            known: list[Array] = [trial.point for trial in history.trials]
             picked: list[Array] = []
             for i in range(request.count):
                 # Later points of a batch search in smaller regions, so that they differ.
                 reach = self.radius * 0.5 ** min(halvings + i, 20)
                 picked.append(
-                    search.optimize_in_box(score, domain, centre, reach, [*known, *picked], rng)
+                    optimize_in_box(
+                        score, domain, centre, reach, [*history.all_points, *picked], rng
+                    )
                 )
-        queries = tuple(Query(point, origin=self.name) for point in picked)
-        return Proposal(queries, memo)
+        return Proposal(tuple(Query(point, origin=self.name) for point in picked), request.memo)
 
     def _unsuccessful(self, history: History) -> int:
         """Count the refining queries that did not improve on the incumbent."""

@@ -15,7 +15,7 @@ from bo_invert.models.linear.spherical_gp import SphericalLinearGP, fit_spherica
 from bo_invert.objectives import ProblemStatement, Target
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, option
-from bo_invert.strategies.surrogate_strategy import SurrogateStrategy
+from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import Array, Query
 
 if TYPE_CHECKING:

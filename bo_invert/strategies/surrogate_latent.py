@@ -23,7 +23,8 @@ from bo_invert.models.fitted_model import fit_model
 from bo_invert.models.optim.duplicates import DuplicateFilter, plateau_width
 from bo_invert.models.optim.optimize_acquisition import optimize_acquisition
 from bo_invert.objectives import ProblemStatement
-from bo_invert.search_domain import Domain, Float, box_domain
+from bo_invert.parameters import Float
+from bo_invert.search_domain import Domain, box_domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import Array, Query, State, Trial
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from bo_invert.history import History
 from bo_invert.objectives import ProblemStatement
-from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec, option
-from bo_invert.types import Trial
+from bo_invert.strategies.base import Proposal, Request, from_spec, option
+from bo_invert.strategies.phases import TwoPhaseStrategy, ask_with_memo
 
 
 @dataclass(frozen=True)
-class Then(Strategy):
+class Then(TwoPhaseStrategy):
     """Sequence of two strategies: one for a share of the budget, the other for the rest.
 
     Both receive all trials. The second also starts when the first has finished.
@@ -40,24 +39,11 @@ class Then(Strategy):
         for child in (self.first, self.second):
             from_spec(child).check(statement)
 
-    def ask(
-        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
-    ) -> Proposal:
-        memo = dict(request.memo or {})
-        history = History(trials)
-        limit = self.calls if request.budget is None else round(self.share * request.budget)
-        room = None if limit is None else limit - history.committed
-        if not memo.get("switched", False) and (room is None or room > 0):
-            count = request.count if room is None else min(request.count, room)
-            child = replace(request, count=count, budget=limit, memo=memo.get("first"))
-            proposal = from_spec(self.first).ask(statement, trials, child)
-            memo["first"] = proposal.memo
-            # An empty proposal without pending trials means that the first strategy has finished.
-            if proposal.queries or history.pending:
-                return Proposal(proposal.queries, memo)
-        # The memo records the switch, because a cancelled trial returns calls to the first share.
-        memo["switched"] = True
-        proposal = from_spec(self.second).ask(
-            statement, trials, replace(request, memo=memo.get("second"))
-        )
-        return Proposal(proposal.queries, {**memo, "second": proposal.memo})
+    def _limit(self, statement: ProblemStatement, budget: int | None) -> int | None:
+        return self.calls if budget is None else round(self.share * budget)
+
+    def _first(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
+        return ask_with_memo("first", self.first, statement, history, request)
+
+    def _second(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
+        return ask_with_memo("second", self.second, statement, history, request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,13 +18,11 @@ from bo_invert.models.optim.trust_region import MAX_LENGTH, MIN_LENGTH, TrustReg
 from bo_invert.objectives import ProblemStatement
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, draw_seed, option
-from bo_invert.strategies.surrogate_strategy import SurrogateStrategy
-from bo_invert.types import JSON, Array, Indices, Query
+from bo_invert.strategies.phases import SurrogateStrategy
+from bo_invert.types import Array, Query
 
 if TYPE_CHECKING:
     from bo_invert.models.acquisition.expected_improvement import Score
-    from bo_invert.models.fitted_model import FittedModel
-    from bo_invert.models.optim.local_search import TrustRegion
 
 # Number of candidate points per Thompson sample, as in Eriksson et al. 2019 (2,000 to 5,000).
 _CANDIDATES = 2000
@@ -135,6 +133,7 @@ class Turbo(SurrogateStrategy):
             feasibility_and_plausibility,
             with_feasibility,
         )
+        from bo_invert.models.fitted_model import fit_model
         from bo_invert.models.optim.local_search import TrustRegion, trust_region_sides
 
         domain, memo, rng = statement.domain, request.memo or {}, request.rng()
@@ -144,7 +143,13 @@ class Turbo(SurrogateStrategy):
         # posterior inside the box.
         distances = np.linalg.norm(inputs - inputs[centre], axis=1)
         near = np.sort(np.argsort(distances, kind="stable")[: self.local])
-        model = self._fit(statement, history, inputs, near, memo, state.number)
+        earlier = memo.get("outputs")
+        if earlier is not None and memo.get("region") != state.number:
+            earlier = {**earlier, "n": 0}  # other observations: optimise the hyperparameters again
+        model = fit_model(
+            statement, history, inputs, earlier,
+            subset=near, kernel=self.kernel, noisy=self.noisy, warp=self.warp, device=self.device,
+        )  # fmt: skip
         feasibility, labels = feasibility_and_plausibility(
             statement, history, memo.get("permission")
         )
@@ -161,9 +166,24 @@ class Turbo(SurrogateStrategy):
             else duplicate_filter(statement, history, near, max_distance=state.length / 4.0)
         )
         constrain = partial(with_feasibility, log_feasible=feasibility)
-        context = _AskContext(region, model, constrain, history.pending_points, rng)
         points: list[Array] = []
-        for ranked in self._rank_candidates(context, points, request.count):
+
+        def rank_candidates() -> Iterator[Array]:
+            """Yield candidates, best first, for each query; ``points`` grows by those chosen."""
+            if self.acquisition == "thompson":
+                scores = constrain(model.thompson_scores(request.count, draw_seed(rng)))
+                yield from region.rank(scores, region.sample(rng, _CANDIDATES), refined=2)
+                return
+            for _ in range(request.count):
+                # EI has one maximiser, unlike a set of samples; points of the batch are pending.
+                pending = np.array([*history.pending_points, *points]).reshape(-1, domain.dim)
+                score = model.log_expected_improvement(
+                    to_unit(domain, pending), seed=draw_seed(rng)
+                )
+                scores = constrain(_row(score))
+                yield region.rank(scores, region.sample(rng, _CANDIDATES // 4), refined=4)[0]
+
+        for ranked in rank_candidates():
             # A small region may hold no new design; uniform points come after its candidates.
             if not domain.continuous or duplicates.identify is not None:
                 ranked = np.concatenate([ranked, domain.uniform(rng, 256)])
@@ -171,56 +191,6 @@ class Turbo(SurrogateStrategy):
         note = {"region": state.number, "outputs": model.surrogate.memo, "permission": labels}
         queries = self._queries(statement, history, model, np.array(points), region=state.number)
         return Proposal(queries, note)
-
-    def _fit(
-        self,
-        statement: ProblemStatement,
-        history: History,
-        inputs: Array,
-        near: Indices,
-        memo: JSON,
-        region: int,
-    ) -> FittedModel:
-        """Fit the surrogate to the observations near the centre."""
-        from bo_invert.models.fitted_model import fit_model
-
-        earlier = memo.get("outputs")
-        if earlier is not None and memo.get("region") != region:
-            earlier = {**earlier, "n": 0}  # other observations: optimise the hyperparameters again
-        return fit_model(
-            statement, history, inputs, earlier,
-            subset=near, kernel=self.kernel, noisy=self.noisy, warp=self.warp, device=self.device,
-        )  # fmt: skip
-
-    def _rank_candidates(
-        self, context: _AskContext, points: Sequence[Array], count: int
-    ) -> Iterator[Array]:
-        """Yield candidates, best first, for each query; ``points`` grows by those chosen."""
-        region, model, rng = context.region, context.model, context.rng
-        if self.acquisition == "thompson":
-            scores = context.constrain(model.thompson_scores(count, draw_seed(rng)))
-            yield from region.rank(scores, region.sample(rng, _CANDIDATES), refined=2)
-            return
-        for _ in range(count):
-            # EI has one maximiser, unlike a set of samples; earlier points of a batch are pending.
-            pending = np.array([*context.pending, *points]).reshape(-1, region.domain.dim)
-            score = model.log_expected_improvement(
-                to_unit(region.domain, pending), seed=draw_seed(rng)
-            )
-            scores = context.constrain(_row(score))
-            yield region.rank(scores, region.sample(rng, _CANDIDATES // 4), refined=4)[0]
-
-
-@dataclass(frozen=True)
-class _AskContext:
-    """Fitted models and pending points of one ask."""
-
-    region: TrustRegion
-    model: FittedModel
-    constrain: Callable[[Score], Score]
-    """Function that adds the log probability of feasibility to scores."""
-    pending: Array
-    rng: np.random.Generator
 
 
 def _row(score: Score) -> Score:

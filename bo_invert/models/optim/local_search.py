@@ -16,7 +16,7 @@ from bo_invert.models.optim.optimize_acquisition import (
     gradient_ascent,
     to_valid,
 )
-from bo_invert.parameters import Choice, Int
+from bo_invert.parameters import Choice
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
@@ -109,7 +109,7 @@ class TrustRegion:
 def trust_region_sides(domain: Domain, length: float, logs: Tensor) -> Array:
     """Return sides ``(d,)`` proportional to the lengthscales, with geometric mean ``length``.
 
-    Every side reaches the neighbouring values of an integer.
+    Every side spans three neighbouring values of a discrete parameter.
 
     Args:
         domain: Search domain.
@@ -119,12 +119,5 @@ def trust_region_sides(domain: Domain, length: float, logs: Tensor) -> Array:
     # Outputs are averaged in logarithms; the sides are relative to their geometric mean.
     relative = (logs.mean(0) - logs.mean()).clamp(-_MAX_LOG_ASPECT, _MAX_LOG_ASPECT)
     lengths = length * (relative - relative.mean()).exp().cpu().numpy()
-    least = [_least_side(p) for p in domain.parameters.values() for _ in range(p.width)]
+    least = [3.0 / p.levels for p in domain.parameters.values() for _ in range(p.width)]
     return np.maximum(lengths, np.array(least)) if least else lengths
-
-
-def _least_side(parameter: object) -> float:
-    """Return the side that spans three neighbouring values; 0 for real parameters."""
-    if isinstance(parameter, Choice):
-        return 3.0 / len(parameter.values)
-    return 3.0 / (parameter.high - parameter.low + 1) if isinstance(parameter, Int) else 0.0

@@ -109,20 +109,7 @@ class Frame:
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
-        if domain.parameters:
-            self.axes = tuple(
-                _axis(name, parameter) for name, parameter in domain.parameters.items()
-            )
-        else:
-            lower, upper = domain.bounds
-            self.axes = tuple(
-                Axis(f"z{i}", Float(float(lower[i]), float(upper[i]))) for i in range(domain.dim)
-            )
-
-    @property
-    def configs(self) -> list[Any]:
-        """Arguments of ``configure_experiment`` of Ax, one per parameter."""
-        return [axis.config() for axis in self.axes]
+        self.axes = tuple(_axis(name, parameter) for name, parameter in domain.axes.items())
 
     def to_ax(self, point: Array) -> dict[str, Any]:
         """Return the parameters of a point ``(d,)``; those of a latent may exceed Ax's bounds."""
@@ -136,12 +123,10 @@ class Frame:
     def from_ax(self, parameters: Mapping[str, Any]) -> Array:
         """Return the point ``(d,)`` of parameters, projected to the domain."""
         values = [axis.from_ax(parameters[axis.name]) for axis in self.axes]
-        if self.domain.parameters:
-            names = self.domain.parameters
-            point = self.domain.encode([dict(zip(names, values, strict=True))])[0]
-        else:
-            point = np.array(values, dtype=float)
-        return self.domain.project(point)
+        names = self.domain.parameters
+        if not names:
+            return self.domain.project(np.array(values, dtype=float))
+        return self.domain.project(self.domain.encode([dict(zip(names, values, strict=True))])[0])
 
 
 # --- outputs and metrics ---------------------------------------------------------------------
@@ -169,9 +154,11 @@ class Metrics:
         """Return the metric values of a completed trial."""
         assert trial.y is not None
         assert trial.loss is not None
-        values = {name: float(v) for name, v in zip(self.outputs, trial.y, strict=True)}
-        if not all_outputs:
-            values = {name: value for name, value in values.items() if name in self.used}
+        values = {
+            name: float(value)
+            for name, value in zip(self.outputs, trial.y, strict=True)
+            if all_outputs or name in self.used
+        }
         return values if self.loss is None else {**values, self.loss: float(trial.loss)}
 
 
@@ -236,7 +223,7 @@ def client_from(
     metrics = metrics_of(statement, names)
     with quiet("ax"):
         client = Client(random_seed=seed)
-        client.configure_experiment(frame.configs, name=statement.name)
+        client.configure_experiment([axis.config() for axis in frame.axes], name=statement.name)
         client.configure_optimization(metrics.objective, list(metrics.constraints))
         if all_outputs:
             client.configure_tracking_metrics(

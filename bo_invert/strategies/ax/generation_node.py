@@ -57,8 +57,6 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
         super().__init__(name=name, should_deduplicate=False, **options)
         self.strategy = strategy
         self.seed = seed
-        self._log: list[Trial] = []
-        self._notes: list[JSON] = []
         self._fresh: list[JSON] = []
 
     def update_generator_state(self, experiment: Experiment, data: Data) -> None:
@@ -100,13 +98,12 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
         log: list[Trial] = []
         notes: list[JSON] = []
         for index, ax_trial in sorted(experiment.trials.items()):
-            own = {}
-            for run in ax_trial.generator_runs:
-                if run._generation_node_name == self.name:
-                    runs_notes = (run.gen_metadata or {}).get(_KEY, [])
-                    own.update(
-                        {arm.signature: n for arm, n in zip(run.arms, runs_notes, strict=False)}
-                    )
+            runs = (r for r in ax_trial.generator_runs if r._generation_node_name == self.name)
+            own = {
+                arm.signature: note
+                for run in runs
+                for arm, note in zip(run.arms, (run.gen_metadata or {}).get(_KEY, []), strict=False)
+            }
             notes.extend(own.values())
             for arm in ax_trial.arms:
                 note = own.get(arm.signature)
@@ -189,17 +186,17 @@ def statement_of(experiment: Experiment) -> tuple[ProblemStatement, dict[str, An
         )
     fixed = {name: p.value for name, p in space.parameters.items() if isinstance(p, FixedParameter)}
     parameters = {name: _from_ax(p) for name, p in space.parameters.items() if name not in fixed}
-    constraints = []
     for constraint in config.all_constraints:
         if constraint.relative or len(constraint.metric_weights) != 1:
             raise InvalidInputError(
                 "strategies of bo_invert support no relative and no scalarized constraints: "
                 f"{constraint}"
             )
-        sense = "<=" if constraint.op == ComparisonOp.LEQ else ">="
-        constraints.append(
-            OutcomeConstraint(constraint.metric_names[0], sense, float(constraint.bound))
-        )
+    senses = {ComparisonOp.LEQ: "<=", ComparisonOp.GEQ: ">="}
+    constraints = [
+        OutcomeConstraint(c.metric_names[0], senses[c.op], float(c.bound))
+        for c in config.all_constraints
+    ]
     weights = dict(
         zip(
             config.objective.metric_names,
@@ -208,10 +205,14 @@ def statement_of(experiment: Experiment) -> tuple[ProblemStatement, dict[str, An
         )
     )
     outputs = tuple(dict.fromkeys([*weights, *(c.output for c in constraints)]))
-    name = experiment._name or "ax experiment"
-    objective = _objective(weights).bind(outputs)
-    bound = tuple(constraint.bind(outputs) for constraint in constraints)
-    return ProblemStatement(name, box_domain(parameters), outputs, objective, bound), fixed
+    statement = ProblemStatement(
+        experiment._name or "ax experiment",
+        box_domain(parameters),
+        outputs,
+        _objective(weights).bind(outputs),
+        tuple(constraint.bind(outputs) for constraint in constraints),
+    )
+    return statement, fixed
 
 
 def _objective(weights: Mapping[str, float]) -> Objective:

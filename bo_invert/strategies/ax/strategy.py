@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
 import random
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.objectives import ProblemStatement
 from bo_invert.parameters import Choice
-from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, option
 from bo_invert.strategies.library_warnings import quiet
 from bo_invert.types import Query, Trial
@@ -33,18 +31,14 @@ _one_at_a_time = threading.Lock()
 @contextmanager
 def _importing_ax() -> Iterator[None]:
     """Undo side effects of importing Ax: a log message, and draws from ``random``."""
-
-    def drop(record: logging.LogRecord) -> bool:
-        return False
-
     logger = logging.getLogger("ax.storage.sqa_store.with_db_settings_base")
-    logger.addFilter(drop)
+    logger.disabled = True
     before = random.getstate()
     try:
         yield
     finally:
         random.setstate(before)
-        logger.removeFilter(drop)
+        logger.disabled = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,9 @@ class Ax(Strategy):
             from bo_invert.strategies.ax.conversion import Frame, client_from
 
         frame = Frame(statement.domain)
-        count = int(min(request.count, _untried(statement.domain, trials)))
+        # Ax would search for the last design of a finite domain for minutes.
+        known = {tuple(statement.domain.project(trial.point)) for trial in trials}
+        count = int(min(request.count, statement.domain.size - len(known)))
         if count < 1:
             return Proposal(())
         queries: list[Query] = []
@@ -100,17 +96,14 @@ class Ax(Strategy):
                 statement, trials, seed=draw_seed(request.rng()), abandon_failed=True
             )
             client.set_generation_strategy(self._generation_strategy(trials, request))
-            try:
+            with suppress(OptimizationComplete):  # Ax finds none of the few combinations left
                 while len(queries) < count:
                     for index, parameters in client.get_next_trials(count - len(queries)).items():
-                        node = (
-                            client._experiment.trials[index].generator_runs[0]._generation_node_name
-                        )
+                        run = client._experiment.trials[index].generator_runs[0]
+                        meta = {"node": run._generation_node_name}
                         queries.append(
-                            Query(frame.from_ax(parameters), origin=self.name, meta={"node": node})
+                            Query(frame.from_ax(parameters), origin=self.name, meta=meta)
                         )
-            except OptimizationComplete:  # Ax finds none of the few combinations that are left
-                pass
         return Proposal(tuple(queries))
 
     def _generation_strategy(self, trials: Sequence[Trial], request: Request) -> GenerationStrategy:
@@ -132,13 +125,3 @@ class Ax(Strategy):
             if node.name == "Sobol":
                 node.generator_specs[0].generator_kwargs["init_position"] = drawn
         return chosen
-
-
-def _untried(domain: Domain, trials: Sequence[Trial]) -> float:
-    """Count the designs of a finite domain without a trial.
-
-    Ax would search for the last one for minutes.
-    """
-    if math.isinf(domain.size):
-        return math.inf
-    return domain.size - len({tuple(domain.project(trial.point)) for trial in trials})

@@ -62,18 +62,18 @@ class BoTorch(Strategy):
         ):
             before = count_design_points(history)
             points = domain.sobol(request.stream(0), request.count, skip=before)
-            meta: list[dict[str, int]] = [{"design": before + i} for i in range(len(points))]
-        else:
-            with _seeded(draw_seed(request.rng())):
-                points = from_unit(domain, self._maximise(statement, history, request.count))
-            meta = [{} for _ in points]
-        return Proposal(
-            tuple(Query(p, origin=self.name, meta=m) for p, m in zip(points, meta, strict=True))
-        )
+            return Proposal(
+                tuple(
+                    Query(point, origin=self.name, meta={"design": before + i})
+                    for i, point in enumerate(points)
+                )
+            )
+        with _seeded(draw_seed(request.rng())):
+            points = from_unit(domain, self._maximise(statement, history, request.count))
+        return Proposal(tuple(Query(point, origin=self.name) for point in points))
 
     def _maximise(self, statement: ProblemStatement, history: History, count: int) -> Array:
         """Maximise the acquisition function; return unit inputs ``(count, d)``."""
-
         domain = statement.domain
         values = _values(statement, history)
         # Failed points remain in the data; otherwise the acquisition would select them again.
@@ -126,7 +126,6 @@ def _seeded(seed: int) -> Iterator[None]:
 
     All threads share this generator, so asks do not overlap.
     """
-
     # fork_rng restores the state on exit, so later draws of the user do not change.
     with _one_at_a_time, one_thread(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bo_invert.objectives import ProblemStatement
-from bo_invert.parameters import Choice, Float
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, option
 from bo_invert.strategies.replay import ReplayCache, start_trial
@@ -45,10 +44,10 @@ class CMAES(Strategy):
         log = _GenerationLog(trials, self.name)
         study = (self, statement.domain, request.seed)
         replay = _CACHE.take(study)
-        if replay is None or not replay.agrees(log, self, statement.domain, request):
-            replay = _Replay()
+        if replay is None or not replay.agrees(log):
+            replay = _Replay(*study)
         try:
-            return Proposal(tuple(replay.advance(log, self, statement.domain, request)))
+            return Proposal(tuple(replay.advance(log, request.count)))
         finally:
             _CACHE.put(study, replay)
 
@@ -94,30 +93,21 @@ class _GenerationLog:
         ]
 
 
-class _Noise:
-    """Replacement of ``numpy.random.randn``, which pycma would seed globally."""
-
-    def __init__(self) -> None:
-        self.rng = np.random.default_rng(0)
-
-    def __call__(self, *shape: int) -> Array:
-        return self.rng.standard_normal(shape)
-
-
 class _Run:
     """Run of pycma that waits for the scores of generation ``number``.
 
     ``points`` is None at its end.
     """
 
-    def __init__(self, run: int, plan: _Plan, domain: Domain, request: Request) -> None:
+    def __init__(self, run: int, plan: _Plan, domain: Domain, study: Request) -> None:
         import cma
 
-        self.run, self.plan, self.domain, self.request = run, plan, domain, request
+        self.run, self.plan, self.domain, self.study = run, plan, domain, study
         self.number = 0
-        self.noise = _Noise()
+        # pycma would seed the global generator, so a method replaces ``numpy.random.randn``.
+        self.rng = np.random.default_rng(0)
         options = {
-            "randn": self.noise,
+            "randn": self._randn,
             "seed": math.nan,
             "popsize": plan.popsize,
             "CMA_diagonal": domain.dim > 100,
@@ -128,11 +118,16 @@ class _Run:
         if domain.dim == 1:  # pycma does not limit the step in one dimension
             options["maxstd"] = math.inf
         elif not domain.continuous:
-            options["minstd"] = _coarseness(domain)
+            # A fifth of a level: below it, a rounded coordinate would never change again.
+            parameters = domain.parameters.values()
+            options["minstd"] = [0.2 / p.levels for p in parameters for _ in range(p.width)]
         if not domain.latent:
             options["bounds"] = list(domain.limits)
         self.es = cma.CMAEvolutionStrategy(np.array(plan.start), plan.sigma, options)
         self._draw()
+
+    def _randn(self, *shape: int) -> Array:
+        return self.rng.standard_normal(shape)
 
     def tell(self, scores: Array) -> None:
         self.es.tell(self.raw, scores.tolist())
@@ -143,7 +138,7 @@ class _Run:
         self.points: Array | None = None
         if not self.es.stop() and self.number < self.plan.generations:
             # One stream per generation: a replay from the cache draws as one from the start.
-            self.noise.rng = self.request.stream(self.run, self.number)
+            self.rng = self.study.stream(self.run, self.number)
             self.raw = self.es.ask()
             self.points = self.domain.project(np.array(self.raw))
 
@@ -151,32 +146,28 @@ class _Run:
 class _Replay:
     """State after the log: plans of the runs, completed generations, and the current run."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: CMAES, domain: Domain, seed: int) -> None:
+        self.options, self.domain, self.study = options, domain, Request(seed=seed)
         self.plans: list[_Plan] = []
         self.completed: list[tuple[int, int, Array, Array]] = []
         """Run, generation, points ``(p, d)`` and scores ``(p,)`` of completed generations."""
         self.current: _Run | None = None
 
-    def agrees(self, log: _GenerationLog, options: CMAES, domain: Domain, request: Request) -> bool:
+    def agrees(self, log: _GenerationLog) -> bool:
         """Return True if the log begins with the generations and plans of this replay."""
         for run, generation, points, scores in self.completed:
             logged = _scores(log.members(run, generation, points))
             if logged is None or not np.array_equal(logged, scores):
                 return False
-        return all(
-            self._plan(run, log, options, domain, request) == plan
-            for run, plan in enumerate(self.plans)
-        )
+        return all(self._plan(run, log) == plan for run, plan in enumerate(self.plans))
 
-    def advance(
-        self, log: _GenerationLog, options: CMAES, domain: Domain, request: Request
-    ) -> list[Query]:
+    def advance(self, log: _GenerationLog, count: int) -> list[Query]:
         """Replay the log; return the missing queries of the first incomplete generation."""
         while True:
             if self.current is None or self.current.points is None:
                 run = len(self.plans)
-                self.plans.append(self._plan(run, log, options, domain, request))
-                self.current = _Run(run, self.plans[-1], domain, request)
+                self.plans.append(self._plan(run, log))
+                self.current = _Run(run, self.plans[-1], self.domain, self.study)
                 continue
             now, points = self.current, self.current.points
             members = log.members(now.run, now.number, points)
@@ -185,51 +176,39 @@ class _Replay:
             if scores is None:
                 meta = {"start": now.run, "from": now.plan.given, "generation": now.number}
                 return [
-                    Query(points[i], origin=options.name, meta={**meta, "index": i})
+                    Query(points[i], origin=self.options.name, meta={**meta, "index": i})
                     for i, trial in enumerate(members)
                     if trial is None
-                ][: request.count]
+                ][:count]
             self.completed.append((now.run, now.number, points, scores))
             now.tell(scores)
 
-    def _plan(
-        self, run: int, log: _GenerationLog, options: CMAES, domain: Domain, request: Request
-    ) -> _Plan:
-        sigma = options.sigma0 or domain.step
-        popsize = first = options.popsize or 4 + int(3 * math.log(domain.dim))
-        rng = request.stream(run)
+    def _plan(self, run: int, log: _GenerationLog) -> _Plan:
+        domain, rng = self.domain, self.study.stream(run)
         given = start_trial(log.trials, log.origin, run)
         if given is not None:
             start = given.point
-        elif run == 0:
-            start = np.full(domain.dim, domain.centre)
         else:
-            start = domain.sample(rng, 1)[0]
+            start = domain.sample(rng, 1)[0] if run > 0 else np.full(domain.dim, domain.centre)
+        sigma = self.options.sigma0 or domain.step
         if domain.latent and start.any():
             sigma *= 0.5  # from a point of the shell, full steps would leave it
-        number = None if given is None else given.number
-        if run == 0:
-            return _Plan(tuple(start), sigma, popsize, number)
+        first = self.options.popsize or 4 + int(3 * math.log(domain.dim))
+        # The large population doubles with every large run (IPOP, Auger & Hansen 2005).
+        popsize = first * 2 ** sum(plan.large for plan in self.plans[:run])
+        plan = _Plan(tuple(start), sigma, popsize, None if given is None else given.number)
         # Calls of runs with small and with large populations.
         spent = [0, 0]
         for former, _, points, _ in self.completed:
-            if former < run:
-                spent[self.plans[former].large] += len(points)
-        # The large population doubles with every large run (IPOP, Auger & Hansen 2005).
-        popsize *= 2 ** sum(plan.large for plan in self.plans[:run])
+            spent[self.plans[former].large] += len(points) if former < run else 0
         if spent[False] >= spent[True] or run == 1:
-            return _Plan(tuple(start), sigma, popsize, number)
+            return plan
         # BIPOP (Hansen 2009): a small population with a random exponent and a smaller step.
         u, v = rng.random(2)
         small = int(first * (0.5 * popsize / first) ** (u * u))
-        return _Plan(
-            tuple(start),
-            sigma * 10 ** (-2 * v),
-            small,
-            number,
-            False,
-            max(1.0, 0.5 * spent[True] / small),
-        )
+        generations = max(1.0, 0.5 * spent[True] / small)
+        sigma *= 10 ** (-2 * v)
+        return replace(plan, sigma=sigma, popsize=small, large=False, generations=generations)
 
 
 def _scores(members: Sequence[Trial | None]) -> Array | None:
@@ -252,22 +231,6 @@ def _rank(trial: Trial) -> tuple[float, float]:
     if trial.outcome is None or trial.loss is None:
         return math.inf, 0.0
     return max(trial.outcome.violation, 0.0), trial.loss
-
-
-def _coarseness(domain: Domain) -> list[float]:
-    """Return the least standard deviation of each coordinate: a fifth of a level.
-
-    Below it, a rounded coordinate would never change its value again.
-    """
-    steps: list[float] = []
-    for parameter in domain.parameters.values():
-        if isinstance(parameter, Float):
-            steps.append(0.0)
-        elif isinstance(parameter, Choice):
-            steps += [0.2 / len(parameter.values)] * parameter.width
-        else:
-            steps.append(0.2 / (parameter.high - parameter.low + 1))
-    return steps
 
 
 _CACHE: ReplayCache[_Replay] = ReplayCache()

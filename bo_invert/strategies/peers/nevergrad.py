@@ -92,13 +92,11 @@ class Nevergrad(Strategy):
                 _CACHE.put(study, player)
             return points
 
-        points = _as_daemon(play)
         # The first query of the batch follows all new tells; the others follow it directly.
-        received = [news] + [[] for _ in points[1:]]
-        queries = [
-            Query(point, origin=self.name, meta={"told": numbers})
-            for point, numbers in zip(points, received, strict=True)
-        ]
+        queries = (
+            Query(point, origin=self.name, meta={"told": [] if i else news})
+            for i, point in enumerate(_as_daemon(play))
+        )
         return Proposal(tuple(queries), note)
 
     def _own(self, trials: Sequence[Trial], since: int) -> list[Trial]:
@@ -203,12 +201,9 @@ class _Player:
     def _tell(self, trial: Trial, index: int | None, violation: float) -> None:
         from nevergrad.common.errors import TellNotAskedNotSupportedError
 
-        candidate = None
-        if index is not None:
-            asked, candidate = self.asked[index]
-            candidate = candidate if np.array_equal(asked, trial.point) else None
+        asked, candidate = (None, None) if index is None else self.asked[index]
         with self._turn(), suppress(TellNotAskedNotSupportedError):
-            if candidate is None:
+            if asked is None or not np.array_equal(asked, trial.point):
                 space = self.optimizer.parametrization
                 candidate = space.spawn_child(new_value=_value(self.domain, trial.point))
             self.optimizer.tell(
@@ -239,10 +234,9 @@ def _space(domain: Domain) -> Any:
     """Return the parametrization of a domain: an array or a dictionary of parameters."""
     from nevergrad import p
 
-    if domain.latent:
-        return p.Array(shape=(domain.dim,))
     if domain.continuous:
-        return p.Array(shape=(domain.dim,), lower=0.0, upper=1.0)
+        limits = {} if domain.latent else {"lower": 0.0, "upper": 1.0}
+        return p.Array(shape=(domain.dim,), **limits)
     axes: dict[str, Any] = {}
     for name, parameter in domain.parameters.items():
         if isinstance(parameter, Float):
@@ -261,12 +255,12 @@ def _point(domain: Domain, value: Any) -> Array:
     """Convert a value of the parametrization to a point ``(d,)``."""
     if domain.continuous:
         return np.asarray(value, dtype=np.float64)
-    parts = []
-    for name, parameter in domain.parameters.items():
-        parts.append(
+    return np.concatenate(
+        [
             [value[name]] if isinstance(parameter, Float) else parameter.encode([value[name]])[0]
-        )
-    return np.concatenate(parts)
+            for name, parameter in domain.parameters.items()
+        ]
+    )
 
 
 def _value(domain: Domain, point: Array) -> Array | dict[str, Any]:

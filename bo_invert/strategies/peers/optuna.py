@@ -76,22 +76,14 @@ class _Axes:
 
         self.domain = domain
         self.distributions: dict[str, BaseDistribution] = {}
-        for name, parameter in domain.parameters.items():
+        for name, parameter in domain.axes.items():
             if isinstance(parameter, Choice):
                 self.distributions[name] = kinds.CategoricalDistribution(parameter.values)
-            elif isinstance(parameter, Int):
-                self.distributions[name] = kinds.IntDistribution(
-                    parameter.low, parameter.high, log=parameter.log
-                )
-            else:
-                self.distributions[name] = kinds.FloatDistribution(
-                    parameter.low, parameter.high, log=parameter.log
-                )
-        if not domain.parameters:
-            self.distributions = {
-                f"z{i}": kinds.FloatDistribution(low, high)
-                for i, (low, high) in enumerate(domain.bounds.T.tolist())
-            }
+                continue
+            kind: Any = (
+                kinds.IntDistribution if isinstance(parameter, Int) else kinds.FloatDistribution
+            )
+            self.distributions[name] = kind(parameter.low, parameter.high, log=parameter.log)
 
     def params(self, point: Array) -> dict[str, Any]:
         """Return the parameters of a point ``(d,)``, clipped to the bounds of a latent."""

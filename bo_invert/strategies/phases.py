@@ -1,9 +1,14 @@
-"""Base class of the strategies that begin with an initial design and continue with a surrogate."""
+"""Base classes of strategies with two phases.
+
+A ``SurrogateStrategy`` begins with an initial design and continues with a surrogate. A
+``TwoPhaseStrategy`` begins with another strategy.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bo_invert.history import History
@@ -16,7 +21,7 @@ from bo_invert.models.optim.initial_design import (
 )
 from bo_invert.models.prediction_intervals import predict_intervals
 from bo_invert.objectives import ProblemStatement
-from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import JSON, Array, Query, Trial
 
 if TYPE_CHECKING:
@@ -75,3 +80,49 @@ class SurrogateStrategy(Strategy):
             Query(x, origin=self.name, meta={**meta, **interval})
             for x, interval in zip(points, intervals, strict=True)
         )
+
+
+class TwoPhaseStrategy(Strategy):
+    """Strategy that hands over to a second phase once a number of calls is spent.
+
+    The second phase also starts when the first strategy has finished.
+    """
+
+    def ask(
+        self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
+        memo = dict(request.memo or {})
+        history = History(trials)
+        limit = self._limit(statement, request.budget)
+        room = None if limit is None else limit - history.committed
+        if not memo.get("switched", False) and (room is None or room > 0):
+            count = request.count if room is None else min(request.count, room)
+            first = replace(request, count=count, budget=limit, memo=memo)
+            proposal = self._first(statement, history, first)
+            # An empty proposal without pending trials means that the first strategy has finished.
+            if proposal.queries or history.pending:
+                return proposal
+            memo = proposal.memo
+        # The memo records the switch, because a cancelled trial returns calls to the first phase.
+        return self._second(statement, history, replace(request, memo={**memo, "switched": True}))
+
+    @abstractmethod
+    def _limit(self, statement: ProblemStatement, budget: int | None) -> int | None:
+        """Return the calls for the first phase; None until the first strategy has finished."""
+
+    @abstractmethod
+    def _first(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
+        """Propose queries of the first phase."""
+
+    @abstractmethod
+    def _second(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
+        """Propose queries of the second phase."""
+
+
+def ask_with_memo(
+    key: str, spec: object, statement: ProblemStatement, history: History, request: Request
+) -> Proposal:
+    """Ask a strategy whose memo is the entry ``key`` of ``request.memo``, which it updates."""
+    child = replace(request, memo=request.memo.get(key))
+    proposal = from_spec(spec).ask(statement, history.trials, child)
+    return Proposal(proposal.queries, {**request.memo, key: proposal.memo})
