@@ -26,7 +26,7 @@ import numpy as np
 import bo_invert as bi
 
 short = bool(os.environ.get("BO_INVERT_SHORT"))  # set by the tests
-BUDGET, SEEDS = (8, 1) if short else (60, 5)
+BUDGET, SEEDS = (6, 1) if short else (60, 5)
 
 # %% [markdown]
 # ## Components

@@ -29,7 +29,7 @@ import torch
 import bo_invert as bi
 
 short = bool(os.environ.get("BO_INVERT_SHORT"))  # set by the tests
-BUDGET, SEEDS = (12, 1) if short else (150, 3)
+BUDGET, SEEDS = (8, 1) if short else (150, 3)
 
 # %% [markdown]
 # ## Real airfoils

@@ -32,7 +32,7 @@ def pytest_collection_finish() -> None:
     """Freeze the objects of the imports; later garbage collections skip them."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(100_000, 50, 50)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forked import command_line, ends, start
 from servers import wait_until
 from wild import bowl, counted, entered
 
@@ -504,9 +505,7 @@ def test_the_command_line_keeps_time_limits(tmp_path: Path, face: str) -> None:
         "run": ["run", "stuck.py", "--storage", storage, "--name", "s", "--batch", "2", "--quiet"],
         "worker": ["worker", storage, "s", "stuck.py", "--create", "-j", "2"],
     }[face]
-    command = [sys.executable, "-m", "bo_invert.cli", *line, *common]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    assert ends([start(command_line, str(tmp_path), [*line, *common])], 60.0) == [0]
     trials = bi.Study.open("s", storage).trials
     assert [t.state for t in trials] == [
         State.FAILED if t.point[0] > 0.7 else State.COMPLETED for t in trials

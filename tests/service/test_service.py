@@ -115,12 +115,12 @@ GP = {"name": "gp", "options": {"kernel": "matern", "warp": False, "initial": 4}
     ids=["problem-cmaes", "mixed-gp", "target-gp", "target-cmaes"],
 )
 def test_a_run_through_a_server_is_the_run_here(
-    make: object, strategy: object, served: Served
+    make: object, strategy: object, server: Served
 ) -> None:
     assert callable(make)
     name = f"{make.__name__} / {strategy == GP}?"
     here = bi.Study.create(name, make(), strategy, 3)
-    there = bi.Study.create(name, make(), strategy, 3, served.url, token=served.token)
+    there = bi.Study.create(name, make(), strategy, 3, server.url, token=server.token)
     for study in (here, there):
         study.run(10, batch=2)
     assert [t.point.tolist() for t in there.trials] == [t.point.tolist() for t in here.trials]
@@ -208,13 +208,13 @@ def post(
     return answer
 
 
-def test_a_whole_search_in_plain_http(served: Served) -> None:
+def test_a_whole_search_in_plain_http(server: Served) -> None:
     assert (
-        post(served, "/v1/studies", {**DECLARED, "name": "plain", "strategy": GP}).status_code
+        post(server, "/v1/studies", {**DECLARED, "name": "plain", "strategy": GP}).status_code
         == 201
     )
     for _ in range(8):
-        (trial,) = post(served, "/v1/studies/plain/ask", {"worker": "lab", "budget": 8}).json()[
+        (trial,) = post(server, "/v1/studies/plain/ask", {"worker": "lab", "budget": 8}).json()[
             "trials"
         ]
         report = {
@@ -222,17 +222,17 @@ def test_a_whole_search_in_plain_http(served: Served) -> None:
             "outputs": {"y": (trial["parameters"]["x"] - 0.7) ** 2},
         }
         assert (
-            post(served, f"/v1/studies/plain/trials/{trial['number']}/tell", report).status_code
+            post(server, f"/v1/studies/plain/trials/{trial['number']}/tell", report).status_code
             == 200
         )
     assert (
-        post(served, "/v1/studies/plain/ask", {"worker": "lab", "budget": 8}).json()["trials"] == []
+        post(server, "/v1/studies/plain/ask", {"worker": "lab", "budget": 8}).json()["trials"] == []
     )
     best = httpx.get(
-        f"{served.url}/v1/studies/plain/best", headers={"Authorization": f"Bearer {served.reader}"}
+        f"{server.url}/v1/studies/plain/best", headers={"Authorization": f"Bearer {server.reader}"}
     )
     assert best.json()["best"]["parameters"]["x"] == pytest.approx(0.7, abs=0.02)
-    study = bi.Study.open("plain", served.url, token=served.token)
+    study = bi.Study.open("plain", server.url, token=server.token)
     assert study.spent.values == 8
 
 

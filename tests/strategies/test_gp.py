@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from forked import ends, start
 
 import bo_invert as bi
-from bo_invert.strategies.base import Request
+from bo_invert.strategies.base import Request, from_spec
 from bo_invert.strategies.gp import GP
-from bo_invert.types import Trial
+from bo_invert.types import Outcome, Query, State, Trial
 
 
 def sine(x: np.ndarray) -> float:
@@ -160,39 +161,33 @@ def test_starts_from_the_users_data() -> None:
     assert "design" not in trial.query.meta
 
 
-SCRIPT = """
-import json, sys
-import numpy as np, torch
-import bo_invert as bi
-from bo_invert.strategies.base import Request, from_spec
-from bo_invert.types import Attempt, Outcome, Query, State, Trial
-torch.manual_seed({noise}); np.random.seed({noise}); torch.rand({noise})
-trials = tuple(Trial(i, Query.from_json(q), State.COMPLETED, outcome=Outcome.from_json(o))
-               for i, (q, o) in enumerate(json.load(sys.stdin)))
-box = bi.Box([-0.6, -1.2, -1.2, -1.2], [0.6, 1.2, 1.2, 1.2])
-problem = bi.Problem(box, None, bi.Target([1.5, 0.4]))
-proposal = from_spec("gp").ask(problem.statement, trials, Request(9, 2, 5, 100, None))
-print(json.dumps([[q.to_json() for q in proposal.queries], proposal.memo]))
-"""
+def propose_there(folder: Path) -> None:
+    """Read observations and write a proposal; global generators are in another state."""
+    torch.manual_seed(7)
+    np.random.seed(7)  # noqa: NPY002
+    torch.rand(7)
+    trials = tuple(
+        Trial(i, Query.from_json(q), State.COMPLETED, outcome=Outcome.from_json(o))
+        for i, (q, o) in enumerate(json.loads((folder / "observed").read_text()))
+    )
+    problem = bi.Problem(ARM, None, bi.Target([1.5, 0.4]))
+    proposal = from_spec("gp").ask(problem.statement, trials, Request(9, 2, 5, 100, None))
+    found = [[query.to_json() for query in proposal.queries], proposal.memo]
+    (folder / "proposal").write_text(json.dumps(found))
 
 
 @pytest.mark.slow
-def test_the_same_points_bit_by_bit_in_any_process() -> None:
+def test_the_same_points_bit_by_bit_in_any_process(tmp_path: Path) -> None:
     problem = bi.Problem(ARM, arm, bi.Target([1.5, 0.4]))
     made = bi.Study.create("s", problem, "sobol", seed=0).run(14)
     assert all(isinstance(trial, Trial) and trial.outcome is not None for trial in made.trials)
-    observed = json.dumps(
-        [[t.query.to_json(), t.outcome.to_json()] for t in made.trials if t.outcome]
-    )
-    there = subprocess.run(
-        [sys.executable, "-c", SCRIPT.replace("{noise}", "7")],
-        input=observed,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    observed = [[t.query.to_json(), t.outcome.to_json()] for t in made.trials if t.outcome]
+    (tmp_path / "observed").write_text(json.dumps(observed))
+    there = start(propose_there, tmp_path)
     here = GP().ask(problem.statement, made.trials, Request(9, 2, 5, 100, None))
-    assert json.loads(there) == [[q.to_json() for q in here.queries], here.memo]
+    assert ends([there]) == [0]
+    found = json.loads((tmp_path / "proposal").read_text())
+    assert found == [[q.to_json() for q in here.queries], here.memo]
 
 
 def test_refuses_senseless_options() -> None:

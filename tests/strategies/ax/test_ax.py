@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import random
-import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from forked import ends, start
 
 import bo_invert as bi
 from bo_invert.errors import MissingExtraError
@@ -112,24 +112,23 @@ def test_ask_is_pure_and_leaves_the_global_generators_alone() -> None:
         assert (problem.space.domain.project(query.point) == query.point).all()
 
 
+def propose_there(folder: Path) -> None:
+    """Write a proposal to a file, and what else is written to standard error to another."""
+    with (folder / "stderr").open("w") as stream:
+        os.dup2(stream.fileno(), 2)
+    problem = constrained()
+    proposal = Ax().ask(problem.statement, seen(problem), Request(number=2, seed=1))
+    (folder / "points").write_text(json.dumps(points(proposal)))
+
+
 def test_another_process_proposes_the_same(tmp_path: Path) -> None:
-    code = (
-        "import numpy as np, sys; sys.path.insert(0, sys.argv[1])\n"
-        "from test_ax import constrained, points, seen\n"
-        "from bo_invert.strategies.ax.strategy import Ax\n"
-        "from bo_invert.strategies.base import Request\n"
-        "problem = constrained()\n"
-        "print(points(Ax().ask(problem.statement, seen(problem), Request(number=2, seed=1))))"
-    )
+    """It has another seed of string hashes."""
+    there = start(propose_there, tmp_path)
     problem = constrained()
     here = points(Ax().ask(problem.statement, seen(problem), Request(number=2, seed=1)))
-    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parent)],
-        capture_output=True, text=True, check=True, env=environment,
-    )  # fmt: skip
-    assert json.loads(ran.stdout) == here
-    assert "INFO" not in ran.stderr
+    assert ends([there]) == [0]
+    assert json.loads((tmp_path / "points").read_text()) == here
+    assert "INFO" not in (tmp_path / "stderr").read_text()
 
 
 def constrained() -> bi.Problem:
