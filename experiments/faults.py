@@ -112,6 +112,10 @@ FAULTS = (
         "storage",
         "a silent worker keeps its trials for ever",
         ("{worker for worker, seconds in silence.items() if seconds >= leases[worker]}", "set()"),
+        (
+            "{worker for worker, (_, seconds) in silence.items() if seconds >= leases[worker]}",
+            "set()",
+        ),
         tests="test_leases",
     ),
     fault(
@@ -130,6 +134,7 @@ FAULTS = (
         "storage",
         "a torn export is imported",
         ("if end != len(events):", "if False:"),
+        ('if not ends or lines[ends[0]]["end"] != len(events):', "if not ends:"),
         tests="test_transfer test_jsonl_export test_export_import",
     ),
     # report
@@ -204,6 +209,10 @@ FAULTS = (
             "else round(self.share * request.budget) room = None",
             "else request.budget\n        room = None",
         ),
+        (
+            "return self.calls if budget is None else round(self.share * budget)",
+            "return self.calls if budget is None else budget",
+        ),
         tests="test_composition test_then_polish",
     ),
     # generators
@@ -228,6 +237,7 @@ FAULTS = (
             'if False:\n        raise InvalidInputError(f"the weights in',
         ),
         ("differences = _differences(named, own)", "differences = []"),
+        ("if differences := _differences(named, own)", "if differences := []"),
         tests="test_weights",
     ),
     # spaces
@@ -283,6 +293,10 @@ FAULTS = (
         "doctor",
         "a difference between two answers goes unnoticed",
         ("return bool((np.abs(one.y - other.y) > allowed).any())", "return False"),
+        (
+            "return bool((np.abs(one.y - other.y) > rounding + 6.0 * np.sqrt(2.0) * sigma).any())",
+            "return False",
+        ),
         tests="test_doctor",
     ),
     fault(
@@ -359,6 +373,10 @@ FAULTS = (
         (
             "low, high = self.low - 0.5, self.high + 0.5",
             "low, high = float(self.low), float(self.high)",
+        ),
+        (
+            "self.low - self._half_cell, self.high + self._half_cell",
+            "float(self.low), float(self.high)",
         ),
         tests="test_parameters",
     ),
