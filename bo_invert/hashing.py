@@ -115,11 +115,13 @@ class _Reading:
         """Add an object and its parts to the digest, each once."""
         if isinstance(thing, _PLAIN):
             self._feed(type(thing).__name__, repr(thing).encode("utf-8", "backslashreplace"))
-            return
-        if id(thing) in self._seen or depth > _MAX_DEPTH:
+        elif id(thing) in self._seen or depth > _MAX_DEPTH:
             self._feed("again", b"")
-            return
-        self._seen[id(thing)] = thing  # a reference, so that the id is not reused
+        else:
+            self._seen[id(thing)] = thing  # a reference, so that the id is not reused
+            self._new(thing, depth)
+
+    def _new(self, thing: object, depth: int) -> None:
         match thing:
             case np.ndarray() | np.generic():
                 self._array(np.asarray(thing), depth)
@@ -137,8 +139,8 @@ class _Reading:
             case functools.partial():
                 self._all("partial", [thing.func, thing.args, thing.keywords], depth)
             case Mapping():
-                parts = [part for key in sorted(thing, key=repr) for part in (key, thing[key])]
-                self._all("map", parts, depth)
+                keys = sorted(thing, key=repr)
+                self._all("map", [part for key in keys for part in (key, thing[key])], depth)
             case Set():
                 self._all("set", sorted(thing, key=repr), depth)
             case Sequence():

@@ -116,11 +116,9 @@ class StudyConformance:
         """Check that losses, points, states, costs and seed are read back exactly."""
         study = Study.create("s", problem(), "sobol", 5, storage)
         losses = [0.1 + 0.2, 5e-324, -1.7976931348623157e308, 3.0]
-        for value in losses:
-            study.tell(study.ask()[0], value)
-        study.tell(study.ask()[0], FailedError("it broke: 'ä' 🙂\n"))
-        study.tell(study.ask()[0], InfeasibleError("never"))
-        study.tell(study.ask()[0], float("nan"))
+        errors = [FailedError("it broke: 'ä' 🙂\n"), InfeasibleError("never"), float("nan")]
+        for outcome in (*losses, *errors):
+            study.tell(study.ask()[0], outcome)
         other = Study.open("s", storage, problem())
         assert [trial.loss for trial in other.trials[:4]] == losses
         points = [trial.point.tolist() for trial in study.trials]

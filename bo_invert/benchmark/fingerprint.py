@@ -127,19 +127,20 @@ class _Reader:
         return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "replace")).hexdigest()
 
     def _imported(self, node: ast.AST) -> Iterator[str]:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield f"import {self._mark(alias.name)} as {alias.asname}"
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                within = f"{node.module}.{alias.name}"
-                if within in self._modules:
-                    self._aliases[alias.asname or alias.name] = self._mark(within)
-                    self._mark(str(node.module))
-                    yield f"import {self._mark(within)}"
-                else:
-                    source = self._mark(str(node.module))
-                    yield f"from {source} import {alias.name} as {alias.asname}"
+        match node:
+            case ast.Import():
+                for alias in node.names:
+                    yield f"import {self._mark(alias.name)} as {alias.asname}"
+            case ast.ImportFrom(names=names):
+                module = str(node.module)
+                for alias in names:
+                    within = f"{module}.{alias.name}"
+                    mark = self._mark(module)
+                    if within in self._modules:
+                        self._aliases[alias.asname or alias.name] = self._mark(within)
+                        yield f"import {self._mark(within)}"
+                    else:
+                        yield f"from {mark} import {alias.name} as {alias.asname}"
 
     def _mark(self, name: str) -> str:
         """Return a module's name, or a mark for it where it is one of the package."""

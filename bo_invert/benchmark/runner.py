@@ -145,7 +145,7 @@ def run_missing(
     for spec in methods.values() if open_keys and time_limit != 0.0 else ():
         from_spec(spec)
     progress = Progress(len(wanted), len(wanted) - len(open_keys))
-    watcher = BenchmarkObserver() if observer is None else observer
+    watcher = observer or BenchmarkObserver()
     watcher.planned(progress)
     checkpoints = results.folder / UNFINISHED
     checkpoints.mkdir(parents=True, exist_ok=True)
