@@ -23,6 +23,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -35,7 +36,6 @@ from bo_invert import __version__
 from bo_invert.errors import BoInvertError, StudyNotFoundError
 from bo_invert.service import page, routes_read, routes_write
 from bo_invert.service.access_tokens import TokenLookup
-from bo_invert.service.dependencies import decoded_name
 from bo_invert.service.http_errors import (
     ProblemDetails,
     documented,
@@ -96,7 +96,7 @@ def _is_ask(path: str) -> bool:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     studies: OpenStudies = app.state.studies
-    studies.start()
+    studies.processes.start()
     _log.info(
         "server started; storage %s, %d ask processes", studies.store, studies.processes.count
     )
@@ -138,7 +138,7 @@ class _RawPaths:
 async def _library_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, BoInvertError)
     if isinstance(error, StudyNotFoundError) and "study" in request.path_params:
-        request.app.state.studies.forget(decoded_name(request.path_params["study"]))
+        request.app.state.studies.forget(unquote(request.path_params["study"]))
     return error_response(error)
 
 

@@ -7,19 +7,19 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import BrokenExecutor, Executor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
 from bo_invert import registry
-from bo_invert.errors import StorageBusyError
-from bo_invert.service.ask_process import AskWorker, ProposalError, ProposalRequest
+from bo_invert.errors import BoInvertError, StorageBusyError
+from bo_invert.service.ask_process import AskWorker, ProposalRequest, warm_up
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.journal import Journal
-from bo_invert.storage.journal_base import LoggedProposal, Propose, TakeRequest
+from bo_invert.storage.journal_base import LoggedProposal, TakeRequest
 from bo_invert.storage.reader import JournalView
 from bo_invert.types import Trial
 
@@ -40,21 +40,25 @@ class AskProcesses:
     """
 
     def __init__(self, url: str, registered: RegisteredProblems, count: int) -> None:
-        self.url = url
         self.count = count
-        self._worker = AskWorker(registered)
-        self._pool: Executor | None = None
+        self._worker = AskWorker(url, registered)
+
+    @cached_property
+    def pool(self) -> Executor:
+        """Executor with the processes."""
+        executor: Executor = registry.resolve("executors", "processes")(self.count)
+        return executor
 
     def start(self) -> None:
         """Start the processes and import the surrogate in each."""
         for _ in range(self.count):
-            self._executor().submit(self._worker, None)
+            self.pool.submit(warm_up)
 
     def stop(self) -> None:
         """Kill the processes; an unfinished ask has written nothing."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
+        if self.count:
+            self.pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
+            del self.pool  # a later start makes another one
 
     def propose(self, request: ProposalRequest) -> LoggedProposal | None:
         """Run the strategy of a study and wait for its answer; see ``AskWorker``.
@@ -65,38 +69,34 @@ class AskProcesses:
         """
         start = time.monotonic()
         try:
-            reply = self._executor().submit(self._worker, request).result()
+            reply: LoggedProposal | None = self.pool.submit(self._worker, request).result()
         except BrokenExecutor:
             raise StorageBusyError(
                 "ask: the process of the strategy died and nothing was written; ask again"
             ) from None
-        seconds = time.monotonic() - start
-        if isinstance(reply, ProposalError):
+        except BoInvertError:
+            seconds = time.monotonic() - start
             _log.info("study %r: ask failed after %.2f s", request.study, seconds)
-            raise reply.kind(reply.text)
-        queries = 0 if reply is None else len(reply.queries)
+            raise
+        seconds, queries = time.monotonic() - start, 0 if reply is None else len(reply.queries)
         _log.info("study %r: ask took %.2f s for %d queries", request.study, seconds, queries)
         return reply
-
-    def _executor(self) -> Executor:
-        if self._pool is None:
-            self._pool = registry.resolve("executors", "processes")(self.count)
-        return self._pool
 
 
 @dataclass
 class _PendingAsk:
-    """Ask that waits for its trials."""
+    """Ask that waits for its trials; the future is done early if its request has ended."""
 
     request: TakeRequest
     budget: int | None
-    trials: asyncio.Future[list[Trial]]
+    future: asyncio.Future[list[Trial]]
 
     def resolve(self, trials: list[Trial]) -> None:
-        if not self.trials.done():
-            self.trials.set_result(trials)
+        if not self.future.done():
+            self.future.set_result(trials)
 
 
+@dataclass
 class AskQueue:
     """Queue of the asks of one study; one call of the strategy serves all that wait.
 
@@ -106,14 +106,11 @@ class AskQueue:
         thread: runs a blocking function in a thread.
     """
 
-    def __init__(
-        self, journal: Journal, processes: AskProcesses, thread: Callable[..., Awaitable[Any]]
-    ) -> None:
-        self._journal = journal
-        self._processes = processes
-        self._thread = thread
-        self._waiting: list[_PendingAsk] = []
-        self._task: asyncio.Task[None] | None = None
+    journal: Journal
+    processes: AskProcesses
+    thread: Callable[..., Awaitable[Any]]
+    _waiting: list[_PendingAsk] = field(default_factory=list)
+    _task: asyncio.Task[None] | None = None
 
     @property
     def empty(self) -> bool:
@@ -127,11 +124,11 @@ class AskQueue:
             TimeoutError: the strategy took more than ``ASK_TIMEOUT`` seconds; its trials go to the
                 next ask.
         """
-        trials: asyncio.Future[list[Trial]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_PendingAsk(request, budget, trials))
+        ask = _PendingAsk(request, budget, asyncio.get_running_loop().create_future())
+        self._waiting.append(ask)
         if self.empty:
             self._task = asyncio.create_task(self._serve())
-        return await asyncio.wait_for(trials, ASK_TIMEOUT)
+        return await asyncio.wait_for(ask.future, ASK_TIMEOUT)
 
     def close(self) -> None:
         """Cancel all waiting asks."""
@@ -142,41 +139,35 @@ class AskQueue:
         while self._waiting:
             asks, self._waiting = self._waiting, []
             for budget in dict.fromkeys(ask.budget for ask in asks):
-                group = [ask for ask in asks if ask.budget == budget and not ask.trials.done()]
+                group = [ask for ask in asks if ask.budget == budget and not ask.future.done()]
                 try:
                     await self._resolve(budget, group)
                 except Exception as error:
                     for ask in group:
-                        if not ask.trials.done():
-                            ask.trials.set_exception(error)
+                        if not ask.future.done():
+                            ask.future.set_exception(error)
 
     async def _resolve(self, budget: int | None, group: list[_PendingAsk]) -> None:
         """Resolve asks with ready trials, and the others with one call of the strategy."""
-        journal = self._journal
         incomplete: list[tuple[_PendingAsk, list[Trial]]] = []
         for ask in group:
-            trials, complete = await self._thread(journal.take_ready, ask.request, budget)
+            trials, complete = await self.thread(self.journal.take_ready, ask.request, budget)
             if complete:
                 ask.resolve(trials)
             else:
                 incomplete.append((ask, trials))
-        if not incomplete:
-            return
-        requests = [(ask.request, trials) for ask, trials in incomplete]
-        take = partial(journal.take_asked, self._propose_for(budget), budget, requests)
-        # A limiter of its own: asks must not use up the threads that read and write the storage.
-        answers = await anyio.to_thread.run_sync(
-            take, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True
-        )
-        for (ask, _), trials in zip(incomplete, answers, strict=True):
-            ask.resolve(trials)
+        if incomplete:
+            requests = [(ask.request, trials) for ask, trials in incomplete]
+            propose = partial(self._propose, budget)
+            # A limiter of its own: asks must not use up the threads that serve other requests.
+            answers = await anyio.to_thread.run_sync(
+                partial(self.journal.take_asked, propose, budget, requests),
+                limiter=anyio.CapacityLimiter(1),
+                abandon_on_cancel=True,
+            )
+            for (ask, _), trials in zip(incomplete, answers, strict=True):
+                ask.resolve(trials)
 
-    def _propose_for(self, budget: int | None) -> Propose:
-        journal, processes = self._journal, self._processes
-
-        def propose(_: JournalView, count: int) -> LoggedProposal | None:
-            identity = journal.header.get("id")
-            request = ProposalRequest(processes.url, journal.name, count, budget, identity)
-            return processes.propose(request)
-
-        return propose
+    def _propose(self, budget: int | None, _: JournalView, count: int) -> LoggedProposal | None:
+        identity = self.journal.header.get("id")
+        return self.processes.propose(ProposalRequest(self.journal.name, identity, count, budget))

@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Path, Query, Request
 
 from bo_invert.errors import StudyNotFoundError
 from bo_invert.service.http_errors import documented
-from bo_invert.service.open_studies import OpenStudies
+from bo_invert.service.open_studies import OpenStudies, OpenStudy
 
 PREFIX = "/v1"
 PAGE = 1000
@@ -20,12 +20,7 @@ WRITE_ERRORS = documented(400, 404, 409)
 ASK_ERRORS = documented(400, 404, 409, 429, 504)
 
 
-def decoded_name(segment: str) -> str:
-    """Return a study's name from its path segment, where a slash is percent-encoded."""
-    return unquote(segment)
-
-
-def _open_studies(request: Request) -> OpenStudies:
+async def _open_studies(request: Request) -> OpenStudies:
     studies: OpenStudies = request.app.state.studies
     return studies
 
@@ -45,7 +40,7 @@ async def _checked_name(
     ] = None,
 ) -> str:
     """Return a study's name if the study has the id of the header ``Study-Id``."""
-    name = decoded_name(study)
+    name = unquote(study)
     if study_id is not None and (await studies.open(name)).journal.header.get("id") != study_id:
         raise StudyNotFoundError(
             f"study {name!r} was deleted and created again; open the new one by its name"
@@ -54,6 +49,13 @@ async def _checked_name(
 
 
 StudyName = Annotated[str, Depends(_checked_name)]
+
+
+async def _open_study(studies: Studies, name: StudyName) -> OpenStudy:
+    return await studies.open(name)
+
+
+Study = Annotated[OpenStudy, Depends(_open_study)]
 TrialNumber = Annotated[int, Path(description="Number of the trial, from 0.")]
 IdempotencyKey = Annotated[
     str | None,

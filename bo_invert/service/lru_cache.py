@@ -41,16 +41,17 @@ class LRUCache(Generic[Key, Value]):
             self._values.move_to_end(key)
         return self._values.get(key)
 
-    def put(self, key: Key, value: Value) -> None:
-        """Store a value and evict values until the bounds hold."""
-        self._values[key] = value
+    def setdefault(self, key: Key, value: Value) -> Value:
+        """Return the value of a key, stored now if there is none; evict until the bounds hold."""
+        stored = self._values.setdefault(key, value)
         self._values.move_to_end(key)
         sizes = {old: self._trials(one) for old, one in self._values.items()}
         for old in list(self._values)[:-1]:
             if len(self._values) <= STUDIES and sum(sizes.values()) <= TRIALS:
-                return
+                break
             if not self._busy(self._values[old]):
                 del self._values[old], sizes[old]
+        return stored
 
     def pop(self, key: Key) -> None:
         """Remove a key if it is present."""

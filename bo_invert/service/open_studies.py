@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 import anyio
@@ -39,7 +39,7 @@ class OpenStudy:
         queue: queue of its asks.
         domain: domain of named parameters; None for a latent.
         why_not: reason why the study is read-only here; empty if it can continue.
-        problem: problem of the study, once it is built.
+        registered: registered problems of the server.
         watch: liveness of its workers.
         beats: time of the last recorded heartbeat of each worker, in seconds of a monotonic clock.
     """
@@ -48,9 +48,18 @@ class OpenStudy:
     queue: AskQueue
     domain: Domain | None
     why_not: str
-    problem: Problem | None = None
+    registered: RegisteredProblems
     watch: LeaseMonitor = field(default_factory=LeaseMonitor)
     beats: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def problem(self) -> Problem:
+        """Problem of the study.
+
+        Raises:
+            InvalidInputError: the problem cannot be rebuilt.
+        """
+        return self.registered.problem_of(self.journal.header, self.journal.name)
 
     def trial(self, number: int) -> Trial:
         """Read a trial from the storage.
@@ -102,10 +111,6 @@ class OpenStudies:
         """Run a blocking function in a thread."""
         return await anyio.to_thread.run_sync(partial(function, *arguments), limiter=self._threads)
 
-    def start(self) -> None:
-        """Start the ask processes."""
-        self.processes.start()
-
     def stop(self) -> None:
         """End the ask processes and cancel waiting asks."""
         for study in self._opened:
@@ -119,27 +124,9 @@ class OpenStudies:
             StudyNotFoundError: no study has this name.
         """
         study = self._opened.get(name)
-        if study is None:
-            new = await self.thread(self._read, name)
-            study = self._opened.get(name)  # another request may have opened it meanwhile
-            if study is None:
-                self._opened.put(name, new)
-                return new
+        if study is None:  # another request may open it at the same time
+            study = self._opened.setdefault(name, await self.thread(self._read, name))
         return study
-
-    async def problem(self, name: str) -> Problem:
-        """Return the problem of a study, built at the first call.
-
-        Raises:
-            InvalidInputError: the problem cannot be rebuilt.
-            StudyNotFoundError: no study has this name.
-        """
-        study = await self.open(name)
-        if study.problem is None:
-            study.problem = await self.thread(
-                self.registered.problem_of, study.journal.header, name
-            )
-        return study.problem
 
     def forget(self, name: str) -> None:
         """Close a deleted study."""
@@ -147,13 +134,12 @@ class OpenStudies:
 
     async def beat(self, study: OpenStudy, worker: str, lease: float, limit: int = 4096) -> None:
         """Record a heartbeat, a few times per lease; remember at most ``limit`` workers."""
-        now, beats = time.monotonic(), study.beats
-        if now - beats.get(worker, -math.inf) < lease / BEATS_PER_LEASE:
-            return
-        if len(beats) >= limit:
-            beats.clear()
-        beats[worker] = now
-        await self.thread(study.journal.beat, worker)
+        now = time.monotonic()
+        if now - study.beats.get(worker, -math.inf) >= lease / BEATS_PER_LEASE:
+            if len(study.beats) >= limit:
+                study.beats.clear()
+            study.beats[worker] = now
+            await self.thread(study.journal.beat, worker)
 
     async def changes(
         self, name: str, after: int, interval: float = 0.5, keep_alive: float = 15.0
@@ -189,10 +175,10 @@ class OpenStudies:
     def _read(self, name: str) -> OpenStudy:
         journal = Journal(self.store, name)
         journal.read()
-        header = journal.header
         queue = AskQueue(journal, self.processes, self.thread)
-        domain = stored_domain(header["problem"])
-        return OpenStudy(journal, queue, domain, self.registered.why_not(header, name))
+        domain = stored_domain(journal.header["problem"])
+        why_not = self.registered.why_not(journal.header, name)
+        return OpenStudy(journal, queue, domain, why_not, self.registered)
 
 
 def _expire(study: OpenStudy) -> None:

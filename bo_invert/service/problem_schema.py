@@ -9,7 +9,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     FiniteFloat,
     JsonValue,
@@ -48,10 +47,8 @@ Versions = Annotated[dict[Name, Text], Field(max_length=50, json_schema_extra=CL
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class RequestBody(BaseModel):
+class RequestBody(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
     """Base class of the request bodies; rejects unknown fields, other types, NaN and infinity."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class FloatParameter(RequestBody):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from bo_invert.ledger import Cost
 from bo_invert.service.problem_schema import (
@@ -20,7 +20,6 @@ from bo_invert.service.problem_schema import (
     Vector,
 )
 from bo_invert.study.input_validation import LARGEST_COORDINATE
-from bo_invert.types import JSON
 
 BATCH = 1000
 """Largest number of trials in one request. Engineering choice: bounds the work for one request."""
@@ -39,32 +38,31 @@ Outputs = (
 AttemptNumber = Annotated[Count, Field(description="Number of the attempt, from the ask.")]
 
 
-def _example(body: JSON) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [body]})
-
-
-class CreateStudyRequest(RequestBody):
-    """New study of a declared or a registered problem."""
-
-    model_config = _example(
-        {
-            "name": "wing-1",
-            "problem": {
-                "space": {
-                    "type": "box",
-                    "parameters": {
-                        "span": {"type": "float", "low": 1.0, "high": 3.0},
-                        "ribs": {"type": "int", "low": 2, "high": 12},
+class CreateStudyRequest(
+    RequestBody,
+    json_schema_extra={
+        "examples": [
+            {
+                "name": "wing-1",
+                "problem": {
+                    "space": {
+                        "type": "box",
+                        "parameters": {
+                            "span": {"type": "float", "low": 1.0, "high": 3.0},
+                            "ribs": {"type": "int", "low": 2, "high": 12},
+                        },
                     },
+                    "outputs": ["drag", "lift"],
+                    "objective": {"type": "minimize", "output": "drag"},
+                    "constraints": ["lift >= 2.5"],
                 },
-                "outputs": ["drag", "lift"],
-                "objective": {"type": "minimize", "output": "drag"},
-                "constraints": ["lift >= 2.5"],
-            },
-            "strategy": {"name": "auto"},
-            "seed": 0,
-        }
-    )
+                "strategy": {"name": "auto"},
+                "seed": 0,
+            }
+        ]
+    },
+):
+    """New study of a declared or a registered problem."""
 
     name: Name
     problem: ProblemDeclaration | None = None
@@ -76,10 +74,11 @@ class CreateStudyRequest(RequestBody):
     provenance: Provenance | None = None
 
 
-class AskRequest(RequestBody):
+class AskRequest(
+    RequestBody,
+    json_schema_extra={"examples": [{"count": 1, "worker": "lab-2", "lease": 600, "budget": 100}]},
+):
     """Request for trials."""
-
-    model_config = _example({"count": 1, "worker": "lab-2", "lease": 600, "budget": 100})
 
     count: Annotated[Integer, Field(ge=1, le=BATCH)] = 1
     worker: Name | None = None
@@ -115,10 +114,11 @@ class ReportedCost(RequestBody):
         return Cost(self.values, self.gradients, self.seconds)
 
 
-class TellRequest(RequestBody):
+class TellRequest(
+    RequestBody,
+    json_schema_extra={"examples": [{"attempt": 0, "outputs": {"drag": 0.1, "lift": 2.6}}]},
+):
     """Outcome of an attempt: outputs in order or by name."""
-
-    model_config = _example({"attempt": 0, "outputs": {"drag": 0.1, "lift": 2.6}})
 
     outputs: Outputs
     attempt: AttemptNumber | None = None
@@ -131,10 +131,13 @@ class TellRequest(RequestBody):
     ] = None
 
 
-class FailRequest(RequestBody):
+class FailRequest(
+    RequestBody,
+    json_schema_extra={
+        "examples": [{"attempt": 0, "reason": "the mesh has holes", "infeasible": True}]
+    },
+):
     """Failed attempt; ``infeasible`` if the design can never be evaluated."""
-
-    model_config = _example({"attempt": 0, "reason": "the mesh has holes", "infeasible": True})
 
     reason: Reason = ""
     infeasible: bool = False
@@ -142,26 +145,22 @@ class FailRequest(RequestBody):
     cost: ReportedCost | None = None
 
 
-class TrialHeartbeatRequest(RequestBody):
+class TrialHeartbeatRequest(RequestBody, json_schema_extra={"examples": [{"attempt": 0}]}):
     """Heartbeat for one trial."""
-
-    model_config = _example({"attempt": 0})
 
     attempt: AttemptNumber
 
 
-class WorkerHeartbeatRequest(RequestBody):
+class WorkerHeartbeatRequest(RequestBody, json_schema_extra={"examples": [{"worker": "lab-2"}]}):
     """Heartbeat for all trials of a worker."""
-
-    model_config = _example({"worker": "lab-2"})
 
     worker: Name
 
 
-class ReleaseRequest(RequestBody):
+class ReleaseRequest(
+    RequestBody, json_schema_extra={"examples": [{"attempt": 0, "cost": {"seconds": 12.5}}]}
+):
     """Release of an unfinished attempt."""
-
-    model_config = _example({"attempt": 0, "cost": {"seconds": 12.5}})
 
     attempt: AttemptNumber
     cost: ReportedCost = ReportedCost()
@@ -170,10 +169,10 @@ class ReleaseRequest(RequestBody):
     ] = False
 
 
-class CancelRequest(RequestBody):
+class CancelRequest(
+    RequestBody, json_schema_extra={"examples": [{"reason": "the machine is needed elsewhere"}]}
+):
     """Cancellation of a pending trial."""
-
-    model_config = _example({"reason": "the machine is needed elsewhere"})
 
     reason: Reason = "cancelled by the user"
 
@@ -188,25 +187,28 @@ class ReportedObservation(RequestBody):
     cost: Annotated[ReportedCost | None, Field(description="Billed cost; default: none.")] = None
 
 
-class ObservationsRequest(RequestBody):
+class ObservationsRequest(
+    RequestBody,
+    json_schema_extra={
+        "examples": [
+            {
+                "observations": [
+                    {"point": [0.2, 0.7], "outputs": [0.4, 2.9]},
+                    {"point": [0.9, 0.1], "failed": "it broke"},
+                ]
+            }
+        ]
+    },
+):
     """Observations from outside the study."""
-
-    model_config = _example(
-        {
-            "observations": [
-                {"point": [0.2, 0.7], "outputs": [0.4, 2.9]},
-                {"point": [0.9, 0.1], "failed": "it broke"},
-            ]
-        }
-    )
 
     observations: Annotated[list[ReportedObservation], Field(min_length=1, max_length=BATCH)]
 
 
-class EnqueueRequest(RequestBody):
+class EnqueueRequest(
+    RequestBody, json_schema_extra={"examples": [{"parameters": {"span": 2.0, "ribs": 7}}]}
+):
     """Design or point to evaluate before the proposals of the strategy."""
-
-    model_config = _example({"parameters": {"span": 2.0, "ribs": 7}})
 
     point: Point | None = None
     parameters: (

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field, create_model
 
-from bo_invert.ledger import Cost
+from bo_invert.ledger import Ledger
 from bo_invert.problems.provenance import noted
 from bo_invert.report.objective_view import Goal
 from bo_invert.search_domain import Domain
 from bo_invert.service.open_studies import OpenStudy
-from bo_invert.types import JSON, Attempt, State, Trial
+from bo_invert.types import JSON, State, Trial
 
 Time = Annotated[float, Field(description="Seconds since 1970-01-01 UTC.")]
 
 
-class ResponseBody(BaseModel):
+class ResponseBody(BaseModel, extra="forbid", from_attributes=True):
     """Base class of the responses; they have no other fields."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class CostResponse(ResponseBody):
@@ -29,11 +27,6 @@ class CostResponse(ResponseBody):
     gradients: Annotated[int, Field(description="Oracle gradients.")]
     seconds: float
 
-    @classmethod
-    def of(cls, cost: Cost) -> CostResponse:
-        """Convert a cost."""
-        return cls.model_validate(cost.to_json())
-
 
 class AttemptResponse(ResponseBody):
     """Attempt at a trial."""
@@ -41,21 +34,9 @@ class AttemptResponse(ResponseBody):
     worker: str | None
     started: Time
     ended: Time | None
-    state: State
+    state: Annotated[State, Field(validation_alias="fate")]
     cost: CostResponse
     lease: Annotated[float | None, Field(description="Seconds without heartbeat until it is lost.")]
-
-    @classmethod
-    def of(cls, attempt: Attempt) -> AttemptResponse:
-        """Convert an attempt."""
-        return cls(
-            worker=attempt.worker,
-            started=attempt.started,
-            ended=attempt.ended,
-            state=attempt.fate,
-            cost=CostResponse.of(attempt.cost),
-            lease=attempt.lease,
-        )
 
 
 class TrialResponse(ResponseBody):
@@ -97,8 +78,8 @@ class TrialResponse(ResponseBody):
             feasible=trial.feasible,
             violation=0.0 if trial.outcome is None else trial.outcome.violation,
             reason=trial.reason,
-            cost=CostResponse.of(trial.cost),
-            attempts=[AttemptResponse.of(attempt) for attempt in trial.attempts],
+            cost=CostResponse.model_validate(trial.cost),
+            attempts=[AttemptResponse.model_validate(attempt) for attempt in trial.attempts],
         )
 
 
@@ -132,21 +113,19 @@ class BestResponse(ResponseBody):
     best: Annotated[TrialResponse | None, Field(description="Null without a feasible trial.")]
 
 
-class LedgerResponse(ResponseBody):
-    """Ledger: costs of a study."""
-
-    calls: Annotated[int, Field(description="Values plus gradients.")]
-    values: int
-    gradients: int
-    attempts: int
-    failed: int
-    infeasible: int
-    lost: int
-    reused: Annotated[int, Field(description="Attempts answered by the log or a cache.")]
-    running: int
-    seconds: Annotated[float, Field(description="Seconds in the oracle.")]
-    asking: Annotated[float, Field(description="Seconds in the strategy.")]
-    asks: int
+_DESCRIPTIONS = {
+    "calls": "Values plus gradients.",
+    "reused": "Attempts answered by the log or a cache.",
+    "seconds": "Seconds in the oracle.",
+    "asking": "Seconds in the strategy.",
+}
+_LEDGER: dict[str, Any] = {
+    name: (Annotated[type(value), Field(description=_DESCRIPTIONS.get(name))], ...)
+    for name, value in Ledger().to_json().items()
+}
+LedgerResponse = create_model(
+    "LedgerResponse", __base__=ResponseBody, __doc__="Ledger: costs of a study.", **_LEDGER
+)
 
 
 class StudyResponse(ResponseBody):
@@ -162,7 +141,7 @@ class StudyResponse(ResponseBody):
     trials: Annotated[int, Field(description="Number of trials.")]
     events: Annotated[int, Field(description="Position of the last event.")]
     states: Annotated[dict[State, int], Field(description="Number of trials in each state.")]
-    spent: LedgerResponse
+    spent: LedgerResponse  # type: ignore[valid-type]  # a model, made from the ledger
     budget: int | None
     best_loss: float | None
     best: Annotated[float | None, Field(description="Best value of the quantity `best_is`.")]

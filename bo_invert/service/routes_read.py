@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import islice
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
 from bo_invert.errors import StudyNotFoundError
@@ -22,13 +23,13 @@ from bo_invert.service.dependencies import (
     After,
     Limit,
     Studies,
-    StudyName,
+    Study,
     TrialNumber,
 )
 from bo_invert.service.open_studies import OpenStudies
 from bo_invert.study.recommendation import known_noisy
 from bo_invert.study.solutions import distinct_trials, leading_trial
-from bo_invert.types import State, Trial
+from bo_invert.types import State
 
 router = APIRouter(prefix=PREFIX)
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
@@ -49,36 +50,30 @@ async def studies(studies: Studies, after: After = 0, limit: Limit = 100) -> res
 
 
 @router.get("/studies/{study}", responses=READ_ERRORS)
-async def study(studies: Studies, name: StudyName) -> responses.StudyResponse:
+def study(study: Study) -> responses.StudyResponse:
     """Return one study: problem, strategy, incumbent and costs."""
-    return await summary(studies, name)
+    return responses.StudyResponse.of(study)
 
 
 @router.get("/studies/{study}/trials", responses=READ_ERRORS)
-async def trials(
-    studies: Studies,
-    name: StudyName,
-    after: After = 0,
-    limit: Limit = 100,
-    state: State | None = None,
+def trials(
+    study: Study, after: After = 0, limit: Limit = 100, state: State | None = None
 ) -> responses.TrialPage:
     """List trials from number `after` on, all or those in one state."""
-    study = await studies.open(name)
-    log = await studies.thread(study.journal.read)
-    page: list[responses.TrialResponse] = []
-    number = after
-    while number < len(log) and len(page) < limit:
-        trial = log[number]
-        number += 1
-        if state is None or trial.state is state:
-            page.append(responses.TrialResponse.of(trial, study.domain))
-    return responses.TrialPage(trials=page, next=number if number < len(log) else None)
+    log = study.journal.read()
+    end = len(log)
+    numbers = (n for n in range(after, end) if state is None or log[n].state is state)
+    page = list(islice(numbers, limit))
+    following = page[-1] + 1 if len(page) == limit else end
+    return responses.TrialPage(
+        trials=[responses.TrialResponse.of(log[number], study.domain) for number in page],
+        next=following if following < end else None,
+    )
 
 
 @router.get("/studies/{study}/columns", responses=READ_ERRORS)
-async def columns(
-    studies: Studies,
-    name: StudyName,
+def columns(
+    study: Study,
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=20_000)] = 20_000,
     since: Annotated[
@@ -90,62 +85,48 @@ async def columns(
     With `since`, only trials that changed after this position of the log are returned. `events` is
     the present position.
     """
-    study = await studies.open(name)
-
-    def table() -> responses.ColumnsResponse:
-        log = study.journal.read()
-        events = log.seq
-        return responses.ColumnsResponse.of(log.changed(since, after), limit, events, len(log))
-
-    return await studies.thread(table)
+    changed, events = study.journal.changed(since, after)
+    return responses.ColumnsResponse.of(changed, limit, events, study.journal.size)
 
 
 @router.get("/studies/{study}/gallery", responses=READ_ERRORS)
-async def gallery(
-    studies: Studies, name: StudyName, count: Annotated[int, Query(ge=1, le=24)] = 8
+def gallery(
+    study: Study, count: Annotated[int, Query(ge=1, le=24)] = 8
 ) -> responses.GalleryResponse:
     """Return pictures of the best designs, if the registered problem can draw them."""
-    study = await studies.open(name)
-    problem = await studies.thread(studies.registered.match, study.journal.header)
-    draw = None if problem is None else problem.draw
-    if problem is None or draw is None:
+    problem = study.registered.match(study.journal.header)
+    if problem is None or problem.draw is None:
         return responses.GalleryResponse(pictures=[])
-
-    def pictures() -> list[responses.DesignPicture]:
-        ranking = History(study.journal.trials).ranking
-        best = [(t, t.loss) for t in ranking if t.feasible and t.loss is not None][:count]
-        pixels = [png(as_picture(draw(problem.decode(trial.point)))) for trial, _ in best]
-        return [
-            responses.DesignPicture(number=trial.number, loss=loss, picture=data_uri(one))
-            for (trial, loss), one in zip(best, pixels, strict=True)
-        ]
-
-    return responses.GalleryResponse(pictures=await studies.thread(pictures))
+    ranking = History(study.journal.trials).ranking
+    best = [trial for trial in ranking if trial.feasible and trial.loss is not None][:count]
+    pixels = [png(as_picture(problem.draw(problem.decode(trial.point)))) for trial in best]
+    return responses.GalleryResponse.model_validate(
+        {
+            "pictures": [
+                {"number": trial.number, "loss": trial.loss, "picture": data_uri(one)}
+                for trial, one in zip(best, pixels, strict=True)
+            ]
+        }
+    )
 
 
 @router.get("/studies/{study}/trials/{number}", responses=READ_ERRORS)
-async def one_trial(
-    studies: Studies, name: StudyName, number: TrialNumber
-) -> responses.TrialResponse:
+def one_trial(study: Study, number: TrialNumber) -> responses.TrialResponse:
     """Return one trial."""
-    study = await studies.open(name)
-    trial = await studies.thread(study.trial, number)
-    return responses.TrialResponse.of(trial, study.domain)
+    return responses.TrialResponse.of(study.trial(number), study.domain)
 
 
 @router.get("/studies/{study}/best", responses=READ_ERRORS)
-async def best(studies: Studies, name: StudyName) -> responses.BestResponse:
+def best(study: Study) -> responses.BestResponse:
     """Return the incumbent: the feasible trial with the lowest loss."""
-    study = await studies.open(name)
-    trial = await studies.thread(lambda: study.journal.best)
+    trial = study.journal.best
     found = None if trial is None else responses.TrialResponse.of(trial, study.domain)
     return responses.BestResponse(best=found)
 
 
 @router.get("/studies/{study}/solutions", responses=READ_ERRORS)
-async def solutions(
-    studies: Studies,
-    name: StudyName,
+def solutions(
+    study: Study,
     count: Annotated[int, Query(ge=1, le=100)] = 8,
     apart: Annotated[
         float | None,
@@ -161,28 +142,22 @@ async def solutions(
 
     Closer points fill the list if there are too few.
     """
-    study = await studies.open(name)
-    problem = None if study.why_not else await studies.problem(name)
-
-    def chosen() -> list[Trial]:
-        history = History(study.journal.trials)
-        noisy = known_noisy(study.journal.header["strategy"], history)
-        first = leading_trial(problem.statement, history) if problem and noisy else None
-        domain = GaussianDomain if study.domain is None else BoxDomain
-        separation = domain.separation if apart is None else apart
-        return distinct_trials(history, count, separation, first)
-
-    found = await studies.thread(chosen)
+    problem = None if study.why_not else study.problem
+    history = History(study.journal.trials)
+    noisy = known_noisy(study.journal.header["strategy"], history)
+    first = leading_trial(problem.statement, history) if problem and noisy else None
+    domain = GaussianDomain if study.domain is None else BoxDomain
+    separation = domain.separation if apart is None else apart
+    found = distinct_trials(history, count, separation, first)
     return responses.TrialsResponse(
         trials=[responses.TrialResponse.of(trial, study.domain) for trial in found]
     )
 
 
 @router.get("/studies/{study}/curve", responses=READ_ERRORS)
-async def curve(studies: Studies, name: StudyName) -> responses.CurveResponse:
+def curve(study: Study) -> responses.CurveResponse:
     """Return the lowest feasible loss by spent calls: the last 2000 improvements and the end."""
-    study = await studies.open(name)
-    calls, losses = await studies.thread(lambda: best_so_far(study.journal.trials))
+    calls, losses = best_so_far(study.journal.trials)
     falls = np.flatnonzero(losses < np.concatenate([[np.inf], losses[:-1]]))
     rows = np.unique([*falls[-2000:], len(calls) - 1])
     return responses.CurveResponse(
@@ -192,12 +167,11 @@ async def curve(studies: Studies, name: StudyName) -> responses.CurveResponse:
 
 
 @router.get("/studies/{study}/log", responses=READ_ERRORS)
-async def log(
-    studies: Studies, name: StudyName, after: After = 0, limit: Limit = PAGE
+def log(
+    studies: Studies, study: Study, after: After = 0, limit: Limit = PAGE
 ) -> responses.EventsResponse:
     """List the events of the log after position `after`."""
-    study = await studies.open(name)
-    events = await studies.thread(studies.store.events, name, after, limit)
+    events = studies.store.events(study.journal.name, after, limit)
     header = study.journal.header if after == 0 else None
     return responses.EventsResponse(header=header, events=events)
 
@@ -205,11 +179,9 @@ async def log(
 @router.get(
     "/studies/{study}/live", response_class=StreamingResponse, responses=_STREAM | READ_ERRORS
 )
-async def live(
-    studies: Studies, name: StudyName, request: Request, after: After = 0
-) -> StreamingResponse:
+async def live(studies: Studies, study: Study, after: After = 0) -> StreamingResponse:
     """Stream a summary of the study as server-sent event whenever its log grows."""
-    await studies.open(name)
+    name = study.journal.name
 
     async def events() -> AsyncIterator[str]:
         try:

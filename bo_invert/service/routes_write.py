@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from fastapi import APIRouter
 
@@ -15,6 +13,7 @@ from bo_invert.errors import (
     StudyExistsError,
 )
 from bo_invert.ledger import Cost
+from bo_invert.problems.json_declaration import problem_from_declaration
 from bo_invert.problems.problem import Problem
 from bo_invert.service import requests, responses
 from bo_invert.service.dependencies import (
@@ -25,9 +24,11 @@ from bo_invert.service.dependencies import (
     WRITE_ERRORS,
     IdempotencyKey,
     Studies,
+    Study,
     StudyName,
     TrialNumber,
 )
+from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.service.responses import TrialResponse
 from bo_invert.service.routes_read import summary
 from bo_invert.storage.journal import Journal
@@ -45,32 +46,7 @@ router = APIRouter(prefix=PREFIX)
 @router.post("/studies", status_code=201, responses=CREATE_ERRORS)
 async def create(studies: Studies, body: requests.CreateStudyRequest) -> responses.StudyResponse:
     """Create a study of a declared or a registered problem."""
-    if (body.problem is None) == (body.registered is None):
-        raise InvalidInputError("body must have either 'problem' or 'registered'")
-    if body.name in (".", ".."):
-        raise InvalidInputError(f"name must not be '.' or '..', got {body.name!r}")
-    header: dict[str, JSON] = {}
-    if body.registered is not None:
-        header["registered"] = body.registered
-        problem = await studies.thread(studies.registered.problem, body.registered)
-    else:
-        assert body.problem is not None
-        header["declared"] = body.problem.model_dump(mode="json", exclude_none=True)
-        header["problem_name"] = body.problem_name or body.name
-        problem = studies.registered.problem_of(header, body.name)
-    strategy = from_spec(body.strategy.model_dump())
-    strategy.check(problem.statement)
-    made_with = body.provenance.model_dump() if body.provenance else None
-    header |= await studies.thread(
-        partial(
-            new_header,
-            problem,
-            strategy,
-            body.seed,
-            problem_name=body.problem_name,
-            made_with=made_with,
-        )
-    )
+    header = await studies.thread(_header, studies.registered, body)
     try:
         await studies.thread(studies.store.create, body.name, header)
     except StudyExistsError:
@@ -94,20 +70,19 @@ async def delete(studies: Studies, name: StudyName) -> None:
 
 @router.post("/studies/{study}/ask", responses=ASK_ERRORS)
 async def ask(
-    studies: Studies, name: StudyName, body: requests.AskRequest, key: IdempotencyKey = None
+    studies: Studies, study: Study, body: requests.AskRequest, key: IdempotencyKey = None
 ) -> responses.AskResponse:
     """Start trials and lease them to the worker.
 
     A repetition with the same `Idempotency-Key` returns the same trials. Without trials, `why`
     gives the reason.
     """
-    study = await studies.open(name)
     if study.why_not:
         raise InvalidInputError(study.why_not)
     lease = body.lease if body.worker is None else body.lease or LEASE
-    assignment = Assignment(body.worker, lease, key)
     if body.worker is not None and lease is not None:
         await studies.beat(study, body.worker, lease)
+    assignment = Assignment(body.worker, lease, key)
     request = TakeRequest(body.count, body.retries, assignment, body.known)
     trials = await study.queue.ask(request, body.budget)
     why = "" if trials else await studies.thread(_why_none, study.journal, body.budget)
@@ -116,129 +91,127 @@ async def ask(
 
 
 @router.post("/studies/{study}/trials/{number}/tell", responses=WRITE_ERRORS)
-async def tell(
-    studies: Studies, name: StudyName, number: TrialNumber, body: requests.TellRequest
-) -> TrialResponse:
+def tell(study: Study, number: TrialNumber, body: requests.TellRequest) -> TrialResponse:
     """Record the outputs of a trial; the response is sent once they are on disk."""
-    study = await studies.open(name)
-    problem = await studies.problem(name)
-    query = await studies.thread(study.query, number)
+    problem = study.problem
+    query = study.query(number)
     check_outputs(body.outputs, problem.outputs)
-    trace = body.trace and [float("nan") if value is None else value for value in body.trace]
-    for part, values in (("point", body.point), ("gradient", body.gradient)):
-        if values is not None:
-            _check_length(part, values, problem)
-    cost = query.cost if body.cost is None else body.cost.to_cost()
     outcome = problem.outcome(
-        body.outputs, cost, point=body.point, gradient=body.gradient, trace=trace
+        body.outputs,
+        query.cost if body.cost is None else body.cost.to_cost(),
+        point=None if body.point is None else _vector("point", body.point, problem),
+        gradient=None if body.gradient is None else _vector("gradient", body.gradient, problem),
+        trace=body.trace and [float("nan") if loss is None else loss for loss in body.trace],
     )
-    trial = await studies.thread(study.journal.finish, number, outcome, body.attempt)
-    return TrialResponse.of(trial, study.domain)
+    return TrialResponse.of(study.journal.finish(number, outcome, body.attempt), study.domain)
 
 
 @router.post("/studies/{study}/trials/{number}/fail", responses=WRITE_ERRORS)
-async def fail(
-    studies: Studies, name: StudyName, number: TrialNumber, body: requests.FailRequest
-) -> TrialResponse:
+def fail(study: Study, number: TrialNumber, body: requests.FailRequest) -> TrialResponse:
     """Record a failed or infeasible trial."""
-    study = await studies.open(name)
-    problem = await studies.problem(name)
-    query = await studies.thread(study.query, number)
+    problem = study.problem
+    query = study.query(number)
     error = InfeasibleError(body.reason) if body.infeasible else FailedError(body.reason)
     outcome = problem.outcome(error, query.cost if body.cost is None else body.cost.to_cost())
-    trial = await studies.thread(study.journal.finish, number, outcome, body.attempt)
-    return TrialResponse.of(trial, study.domain)
+    return TrialResponse.of(study.journal.finish(number, outcome, body.attempt), study.domain)
 
 
 @router.post("/studies/{study}/trials/{number}/heartbeat", responses=WRITE_ERRORS)
-async def heartbeat(
-    studies: Studies, name: StudyName, number: TrialNumber, body: requests.TrialHeartbeatRequest
+def heartbeat(
+    study: Study, number: TrialNumber, body: requests.TrialHeartbeatRequest
 ) -> responses.TrialHeartbeatResponse:
     """Record a heartbeat of the worker of a trial."""
-    study = await studies.open(name)
-    trial = await studies.thread(study.trial, number)
+    trial = study.trial(number)
     held = trial.state is State.RUNNING and body.attempt == len(trial.attempts) - 1
     worker = trial.attempts[-1].worker if held else None
     if worker is not None:
-        await studies.thread(study.journal.beat, worker)
+        study.journal.beat(worker)
     return responses.TrialHeartbeatResponse(held=held, state=trial.state)
 
 
 @router.post("/studies/{study}/heartbeat", responses=WRITE_ERRORS)
-async def worker_heartbeat(
-    studies: Studies, name: StudyName, body: requests.WorkerHeartbeatRequest
+def worker_heartbeat(
+    study: Study, body: requests.WorkerHeartbeatRequest
 ) -> responses.WorkerHeartbeatResponse:
     """Record a heartbeat of a worker for all its trials."""
-    study = await studies.open(name)
-    await studies.thread(study.journal.beat, body.worker)
+    study.journal.beat(body.worker)
     return responses.WorkerHeartbeatResponse(worker=body.worker)
 
 
 @router.post("/studies/{study}/trials/{number}/release", responses=WRITE_ERRORS)
-async def release(
-    studies: Studies, name: StudyName, number: TrialNumber, body: requests.ReleaseRequest
-) -> TrialResponse:
+def release(study: Study, number: TrialNumber, body: requests.ReleaseRequest) -> TrialResponse:
     """Release an unfinished trial to other workers, or bill it as lost."""
-    study = await studies.open(name)
-    trial = await studies.thread(study.trial, number)
+    trial = study.trial(number)
     if not body.lost:
-        cost = body.cost.to_cost()
-        await studies.thread(study.journal.release, number, body.attempt, cost)
+        study.journal.release(number, body.attempt, body.cost.to_cost())
     elif body.attempt == len(trial.attempts) - 1:
-        await studies.thread(study.journal.abandon, {number})
-    return TrialResponse.of(await studies.thread(study.trial, number), study.domain)
+        study.journal.abandon({number})
+    return TrialResponse.of(study.trial(number), study.domain)
 
 
 @router.post("/studies/{study}/trials/{number}/cancel", responses=WRITE_ERRORS)
-async def cancel(
-    studies: Studies, name: StudyName, number: TrialNumber, body: requests.CancelRequest
-) -> TrialResponse:
+def cancel(study: Study, number: TrialNumber, body: requests.CancelRequest) -> TrialResponse:
     """Cancel a pending trial."""
-    study = await studies.open(name)
-    await studies.thread(study.trial, number)
-    trial = await studies.thread(study.journal.cancel, number, body.reason)
-    return TrialResponse.of(trial, study.domain)
+    study.trial(number)  # raises if there is none
+    return TrialResponse.of(study.journal.cancel(number, body.reason), study.domain)
 
 
 @router.post("/studies/{study}/observations", status_code=201, responses=WRITE_ERRORS)
-async def add(
-    studies: Studies,
-    name: StudyName,
-    body: requests.ObservationsRequest,
-    key: IdempotencyKey = None,
+def add(
+    study: Study, body: requests.ObservationsRequest, key: IdempotencyKey = None
 ) -> responses.TrialsResponse:
     """Add observations from outside the study."""
-    study = await studies.open(name)
-    problem = await studies.problem(name)
+    problem = study.problem
     queries, outcomes = [], []
     for one in body.observations:
         failure = _failure(one)
         if (one.outputs is None) == (failure is None):
             raise InvalidInputError("observation must have 'outputs', 'failed' or 'infeasible'")
-        if one.outputs is not None:
+        if failure is None:
             check_outputs(one.outputs, problem.outputs)
+        queries.append(Query(_vector("point", one.point, problem), origin="data"))
         cost = Cost() if one.cost is None else one.cost.to_cost()
-        queries.append(Query(_point(one.point, problem), origin="data"))
-        outcomes.append(problem.outcome(one.outputs if failure is None else failure, cost))
-    trials = await studies.thread(study.journal.add, queries, outcomes, key)
+        outcomes.append(problem.outcome(failure or one.outputs, cost))
+    trials = study.journal.add(queries, outcomes, key)
     return responses.TrialsResponse(trials=[TrialResponse.of(t, study.domain) for t in trials])
 
 
 @router.post("/studies/{study}/enqueue", status_code=201, responses=WRITE_ERRORS)
-async def enqueue(
-    studies: Studies, name: StudyName, body: requests.EnqueueRequest, key: IdempotencyKey = None
+def enqueue(
+    study: Study, body: requests.EnqueueRequest, key: IdempotencyKey = None
 ) -> TrialResponse:
     """Queue a design before the proposals of the strategy."""
-    study = await studies.open(name)
-    domain = (problem := await studies.problem(name)).space.domain
+    problem = study.problem
+    domain = problem.space.domain
     if body.parameters is not None and body.point is None:
         point = domain.encode([body.parameters])[0]
     elif body.point is not None and body.parameters is None:
-        point = domain.project(_point(body.point, problem))
+        point = domain.project(_vector("point", body.point, problem))
     else:
         raise InvalidInputError("body must have either 'point' or 'parameters'")
-    trial = await studies.thread(study.journal.enqueue, Query(point, origin="user"), key)
+    trial = study.journal.enqueue(Query(point, origin="user"), key)
     return TrialResponse.of(trial, study.domain)
+
+
+def _header(registered: RegisteredProblems, body: requests.CreateStudyRequest) -> dict[str, JSON]:
+    """Return the header of a new study."""
+    if (body.problem is None) == (body.registered is None):
+        raise InvalidInputError("body must have either 'problem' or 'registered'")
+    if body.name in (".", ".."):
+        raise InvalidInputError(f"name must not be '.' or '..', got {body.name!r}")
+    if body.problem is None:
+        source: dict[str, JSON] = {"registered": body.registered}
+        problem = registered.problem(source["registered"])
+    else:
+        source = {"declared": body.problem.model_dump(mode="json", exclude_none=True)}
+        problem = problem_from_declaration(source["declared"], body.problem_name or body.name)
+    strategy = from_spec(body.strategy.model_dump())
+    strategy.check(problem.statement)
+    made_with = body.provenance and body.provenance.model_dump()
+    header = new_header(
+        problem, strategy, body.seed, problem_name=body.problem_name, made_with=made_with
+    )
+    return source | header
 
 
 def _failure(observation: requests.ReportedObservation) -> EvaluationError | None:
@@ -247,15 +220,11 @@ def _failure(observation: requests.ReportedObservation) -> EvaluationError | Non
     return None if observation.infeasible is None else InfeasibleError(observation.infeasible)
 
 
-def _point(values: list[float], problem: Problem) -> Array:
-    _check_length("point", values, problem)
-    return np.asarray(values, dtype=np.float64)
-
-
-def _check_length(name: str, values: list[float], problem: Problem) -> None:
+def _vector(name: str, values: list[float], problem: Problem) -> Array:
     dim = problem.space.domain.dim
     if len(values) != dim:
         raise InvalidInputError(f"{name} must have {dim} coordinates, got {len(values)}")
+    return np.asarray(values, dtype=np.float64)
 
 
 def _why_none(journal: Journal, budget: int | None) -> str:

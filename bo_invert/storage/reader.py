@@ -136,14 +136,15 @@ class JournalReader:
         return self.read().within(State.RUNNING)
 
     @locked
-    def changed(self, since: int) -> tuple[list[Trial], int]:
+    def changed(self, since: int, after: int = 0) -> tuple[list[Trial], int]:
         """Return trials that changed, and the position of the last event.
 
         Args:
             since: Position of the log; trials with a later event are returned.
+            after: Smallest number of a trial.
         """
         log = self.read()
-        return log.changed(since), log.seq
+        return log.changed(since, after), log.seq
 
     @locked
     def trial(self, number: int) -> Trial:

@@ -22,7 +22,7 @@ def inside(tmp_path: Path) -> Inside:
     made = Inside(tmp_path)
     problem = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize())
     bi.Study.create("s", problem, "random", storage=made.store)
-    made.studies.processes._pool = ThreadExecutor(1)
+    made.studies.processes.pool = ThreadExecutor(1)
     return made
 
 

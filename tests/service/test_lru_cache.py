@@ -17,7 +17,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def filled(*sizes: tuple[str, int], busy: str = "") -> LRUCache[str, tuple[str, int]]:
     made = LRUCache[str, tuple[str, int]](lambda one: one[1], lambda one: one[0] in busy)
     for name, size in sizes:
-        made.put(name, (name, size))
+        made.setdefault(name, (name, size))
     return made
 
 
@@ -28,8 +28,10 @@ def names(known: LRUCache[str, tuple[str, int]]) -> list[str]:
 def test_the_least_recently_used_goes_first() -> None:
     known = filled(("a", 1), ("b", 1), ("c", 1))
     assert known.get("a") == ("a", 1)
-    known.put("d", ("d", 1))
+    known.setdefault("d", ("d", 1))
     assert names(known) == ["c", "a", "d"]
+    assert known.setdefault("c", ("another", 1)) == ("c", 1)
+    assert names(known) == ["a", "d", "c"]
     known.pop("a")
     known.pop("a")
     assert known.get("a") is None

@@ -21,7 +21,7 @@ from bo_invert.storage.memory import MemoryStore
 pytestmark = pytest.mark.slow
 FOLDER = TemporaryDirectory()
 INSIDE = Inside(Path(FOLDER.name), RateLimiter(1e9, 1e9), ("testserver",))
-INSIDE.studies.processes._pool = ThreadExecutor(1)  # ask strategies here: no process has to start
+INSIDE.studies.processes.pool = ThreadExecutor(1)  # ask strategies here: no process has to start
 SECRET = INSIDE.secrets["write"]
 CONFIG = schemathesis.Config.from_dict(
     {
