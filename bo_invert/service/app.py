@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote
 
@@ -63,7 +63,7 @@ def create_app(
         hosts: accepted host names.
         asks: rate limiter of asks; default: 50 a second for each token.
     """
-    app = _DocumentedApp(
+    app = _Application(
         title="bo_invert",
         version=__version__,
         description="Black-box inversion: ask for trials, tell their outcomes.",
@@ -71,26 +71,19 @@ def create_app(
         redoc_url=None,
         lifespan=_lifespan,
         responses=documented(401, 403, 408, 413, 422, 500, 503),
+        exception_handlers={
+            BoInvertError: _library_error,
+            RequestValidationError: _invalid_request,
+            HTTPException: _http_error,
+            TimeoutError: _ask_timeout,
+            Exception: _unexpected_error,
+        },
     )
     app.state.studies = studies
     for router in _ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(BoInvertError, _library_error)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(TimeoutError, _ask_timeout)
-    app.add_exception_handler(Exception, _unexpected_error)
-    limiter = asks or RateLimiter(50.0, 100.0)
-    return AccessControl(_RawPaths(app), tokens, hosts, _is_public, limiter, _is_ask)
-
-
-def _is_public(path: str) -> bool:
-    """Return whether a path needs no token: the page holds no data of studies."""
-    return path in ("/", "/healthz") or path.startswith("/static/")
-
-
-def _is_ask(path: str) -> bool:
-    return path.endswith("/ask")
+    names = {host.lower() for host in hosts}
+    return AccessControl(app, tokens, names, asks or RateLimiter(50.0, 100.0))
 
 
 @asynccontextmanager
@@ -105,14 +98,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         expiry.cancel()
-        with suppress(asyncio.CancelledError):
-            await expiry
         studies.stop()
         _log.info("server stopped")
 
 
-class _DocumentedApp(FastAPI):
-    """Application whose OpenAPI document includes the tokens and the error schema."""
+class _Application(FastAPI):
+    """Application that documents tokens and errors, and routes by encoded paths.
+
+    Study names may hold slashes, which are percent-encoded in paths.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("raw_path"):
+            scope = {**scope, "path": scope["raw_path"].decode("latin-1").partition("?")[0]}
+        await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -123,27 +122,13 @@ class _DocumentedApp(FastAPI):
         return document
 
 
-class _RawPaths:
-    """ASGI middleware that routes by the encoded path, so that study names may hold slashes."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope.get("raw_path"):
-            scope = {**scope, "path": scope["raw_path"].decode("latin-1").partition("?")[0]}
-        await self._app(scope, receive, send)
-
-
-async def _library_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, BoInvertError)
+async def _library_error(request: Request, error: BoInvertError) -> Response:
     if isinstance(error, StudyNotFoundError) and "study" in request.path_params:
         request.app.state.studies.forget(unquote(request.path_params["study"]))
     return error_response(error)
 
 
-async def _invalid_request(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
     kind = request.headers.get("content-type", "")
     if request.method == "POST" and "json" not in kind:
         return problem_response(422, f"Content-Type must be application/json, got {kind!r}")
@@ -157,19 +142,18 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     return problem_response(422, detail, errors=errors)
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _http_error(request: Request, error: HTTPException) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(_methods(request.scope["path"]))
+        routes = [route for router in _ROUTERS for route in router.routes]
+        matching = [
+            route
+            for route in routes
+            if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
+        ]
+        methods = {method for route in matching for method in route.methods or ()}
+        headers["Allow"] = ", ".join(sorted(methods))
     return problem_response(error.status_code, str(error.detail), headers)
-
-
-def _methods(path: str) -> list[str]:
-    """Return the methods of all routes that match a path."""
-    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, Route)]
-    matching = [route for route in routes if route.path_regex.match(path)]
-    return sorted({method for route in matching for method in route.methods or ()})
 
 
 async def _ask_timeout(_: Request, error: Exception) -> Response:

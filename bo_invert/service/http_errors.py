@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -73,7 +74,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def problem_response(
-    status: int, detail: str, headers: dict[str, str] | None = None, **more: object
+    status: int, detail: str, headers: Mapping[str, str] | None = None, **more: object
 ) -> JSONResponse:
     """Return an error response."""
     title = _TITLES.get(status, "error")

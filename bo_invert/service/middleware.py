@@ -6,14 +6,14 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from starlette.responses import Response
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bo_invert.service.access_tokens import Access, Token, TokenLookup
+from bo_invert.service.access_tokens import Access, TokenLookup
 from bo_invert.service.http_errors import problem_response
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ _SECURITY_HEADERS = [
     (b"content-security-policy", _POLICY),
 ]
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_TOO_LARGE = f"body must have at most {BODY} bytes"
+_PUBLIC = ("/", "/healthz")
+"""Paths that need no token, as the files of the page; they hold no data of studies."""
 
 
 @dataclass
@@ -58,106 +59,91 @@ class RateLimiter:
         now = self.clock()
         level, then = self._levels.get(client, (self.burst, now))
         level = min(self.burst, level + (now - then) * self.rate)
-        if level < 1.0:
-            self._levels[client] = (level, now)
-            return (1.0 - level) / self.rate
-        self._levels[client] = (level - 1.0, now)
-        return 0.0
+        allowed = level >= 1.0
+        self._levels[client] = (level - allowed, now)
+        return 0.0 if allowed else (1.0 - level) / self.rate
 
 
+@dataclass
 class AccessControl:
     """ASGI middleware that passes permitted requests and answers all others with an error.
 
     Args:
         app: protected application.
         tokens: accepted tokens.
-        hosts: accepted host names, without ports.
-        public: returns whether a path needs no token.
+        hosts: accepted host names in lower case, without ports.
         asks: rate limiter of the asks of each token.
-        limited: returns whether a path is an ask.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        tokens: TokenLookup,
-        hosts: tuple[str, ...],
-        public: Callable[[str], bool],
-        asks: RateLimiter,
-        limited: Callable[[str], bool],
-    ) -> None:
-        self._app = app
-        self._tokens = tokens
-        self._hosts = {host.lower() for host in hosts}
-        self._public = public
-        self._asks = asks
-        self._limited = limited
+    app: ASGIApp
+    tokens: TokenLookup
+    hosts: Collection[str]
+    asks: RateLimiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        if scope["type"] != "http":  # the application has no WebSocket routes
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, _recorded(scope, send))
+        else:  # the application has no WebSocket routes
             await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._check(scope)
+            async with asyncio.timeout(BODY_TIMEOUT):
+                body = await _body(receive)
+        except HTTPException as error:
+            refusal = problem_response(error.status_code, error.detail, error.headers)
+        except TimeoutError:
+            refusal = problem_response(408, f"body must arrive within {BODY_TIMEOUT:g} seconds")
+        else:
+            await self.app(scope, _replayed(body, receive), send)
             return
-        send = _recorded(scope, _hardened(send))
+        await refusal(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        """Raise an error if a request is not permitted."""
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in scope["headers"]
         }
-        refusal = self._refusal(scope, headers)
-        if refusal is None:
-            try:
-                body = await asyncio.wait_for(_body(receive), BODY_TIMEOUT)
-            except TimeoutError:
-                detail = f"body must arrive within {BODY_TIMEOUT:g} seconds"
-                refusal = problem_response(408, detail)
-            else:
-                if body is not None:
-                    await self._app(scope, _replayed(body, receive), send)
-                    return
-                refusal = problem_response(413, _TOO_LARGE, {"Connection": "close"})
-        await refusal(scope, receive, send)
-
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> Response | None:
-        """Return the error response to a request that is not permitted."""
         host = headers.get("host", "")
-        if _host_name(host) not in self._hosts:
+        if _host_name(host) not in self.hosts:
             detail = f"host {host!r} is not allowed; start the server with --allowed-host"
-            return problem_response(403, detail)
+            raise HTTPException(403, detail)
         origin = headers.get("origin")
         foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
         if foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return problem_response(403, "requests from pages of other origins are not allowed")
+            raise HTTPException(403, "requests from pages of other origins are not allowed")
         length = headers.get("content-length", "0")
         if not re.fullmatch("[0-9]{1,15}", length) or int(length) > BODY:
-            return problem_response(413, _TOO_LARGE, {"Connection": "close"})
-        path, method = scope["path"], scope["method"]
-        if self._public(path) and method in _SAFE_METHODS:
-            return None
-        token = self._token(headers)
+            raise _too_large()
+        path, reading = scope["path"], scope["method"] in _SAFE_METHODS
+        if reading and (path in _PUBLIC or path.startswith("/static/")):
+            return
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        token = self.tokens.find(secret.strip()) if kind.lower() == "bearer" else None
         if token is None:
             cause = "unknown token" if "authorization" in headers else "missing token"
-            return problem_response(
+            raise HTTPException(
                 401,
                 f"{cause}; send the header 'Authorization: Bearer TOKEN'. On the server, "
                 "bo-invert token lists the tokens (with the --tokens of the server, if any)",
                 {"WWW-Authenticate": "Bearer"},
             )
         scope["token"] = token
-        if method not in _SAFE_METHODS and token.access is not Access.WRITE:
-            return problem_response(403, f"token {token.name!r} is read-only")
-        if method not in _SAFE_METHODS and self._limited(path):
-            seconds = self._asks.wait(token.name)
-            if seconds > 0.0:
-                after = {"Retry-After": str(int(seconds) + 1)}
-                detail = f"too many asks; the next one is allowed in {seconds:.1f} seconds"
-                return problem_response(429, detail, after)
-        return None
+        if not reading and token.access is not Access.WRITE:
+            raise HTTPException(403, f"token {token.name!r} is read-only")
+        seconds = self.asks.wait(token.name) if not reading and path.endswith("/ask") else 0.0
+        if seconds > 0.0:
+            after = {"Retry-After": str(int(seconds) + 1)}
+            detail = f"too many asks; the next one is allowed in {seconds:.1f} seconds"
+            raise HTTPException(429, detail, after)
 
-    def _token(self, headers: dict[str, str]) -> Token | None:
-        kind, _, secret = headers.get("authorization", "").partition(" ")
-        return self._tokens.find(secret.strip()) if kind.lower() == "bearer" else None
+
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"body must have at most {BODY} bytes", {"Connection": "close"})
 
 
 def _host_name(host: str) -> str:
@@ -168,59 +154,48 @@ def _host_name(host: str) -> str:
         return ""
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """Read a body; return None if it is too large."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
+async def _body(receive: Receive) -> bytes:
+    """Read a body; it is empty if the client disconnects.
+
+    Raises:
+        HTTPException: the body is too large.
+    """
+    body, more = bytearray(), True
+    while more:
         message = await receive()
         if message["type"] != "http.request":
             return b""
-        part = message.get("body", b"")
-        size += len(part)
-        if size > BODY:
-            return None
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        body += message.get("body", b"")
+        if len(body) > BODY:
+            raise _too_large()
+        more = message.get("more_body", False)
+    return bytes(body)
 
 
-def _replayed(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+def _replayed(body: bytes, receive: Receive) -> Receive:
     """Return a ``receive`` that yields the body once, then the messages of the connection."""
-    sent = False
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
-        nonlocal sent
-        if not sent:
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
+        return messages.pop() if messages else await receive()
 
     return replay
 
 
-def _hardened(send: Send) -> Send:
-    """Return a ``send`` that adds the security headers."""
-
-    async def with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *_SECURITY_HEADERS]}
-        await send(message)
-
-    return with_headers
-
-
 def _recorded(scope: Scope, send: Send) -> Send:
-    """Return a ``send`` that logs failed requests by method, path and status.
+    """Return a ``send`` that adds the security headers, and logs failed requests.
 
-    Headers, query and body stay out of the log, because they may hold secrets.
+    The log holds method, path and status. Headers, query and body may hold secrets.
     """
 
-    async def with_log(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] >= 400:
-            token = scope.get("token")
-            client = "no token" if token is None else f"token {token.name!r}"
-            _log.info("%s %r: %d (%s)", scope["method"], scope["path"], message["status"], client)
+    async def recorded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *_SECURITY_HEADERS]}
+            if message["status"] >= 400:
+                token = scope.get("token")
+                client = "no token" if token is None else f"token {token.name!r}"
+                path, status = scope["path"], message["status"]
+                _log.info("%s %r: %d (%s)", scope["method"], path, status, client)
         await send(message)
 
-    return with_log
+    return recorded
