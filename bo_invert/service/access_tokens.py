@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import stat
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -119,29 +119,24 @@ class TokenFile:
         Raises:
             InvalidInputError: no token has this name.
         """
-        known = self.all()
-        remaining = [token for token in known if token.name != name]
-        if len(remaining) == len(known):
-            raise InvalidInputError(
-                f"token: name must be one of {[token.name for token in known]}, got {name!r}"
-            )
-        self._write(remaining)
+        tokens = {token.name: token for token in self.all()}
+        if name not in tokens:
+            raise InvalidInputError(f"token: name must be one of {list(tokens)}, got {name!r}")
+        del tokens[name]
+        self._write(list(tokens.values()))
 
     def find(self, secret: str) -> Token | None:
         """Return the token with this secret, in a time that does not depend on the secret."""
-        given, match = secret.encode("utf-8", "replace"), None
-        for token in self.all():
-            if hmac.compare_digest(given, token.secret.encode()):
-                match = token
-        return match
+        given = secret.encode("utf-8", "replace")
+        matches = [one for one in self.all() if hmac.compare_digest(given, one.secret.encode())]
+        return matches[-1] if matches else None
 
     def _write(self, tokens: list[Token]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
-        rows = [{"name": t.name, "access": str(t.access), "secret": t.secret} for t in tokens]
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
+            json.dump([asdict(token) for token in tokens], file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, self.file)

@@ -34,8 +34,8 @@ class RemoteStore(ServerConnection):
         """Return the journal of one study."""
         store = RemoteStore(self.url, self._token, patience=self._patience)
         journal = RemoteJournal(store, name)
-        store.study_id = journal.header.get("id")
-        store.responded = True
+        if "id" in journal.header:  # a new study of the same name is another one
+            store._http.headers["Study-Id"] = journal.header["id"]
         return journal
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
@@ -52,15 +52,8 @@ class RemoteStore(ServerConnection):
             "seed": header["seed"],
             "provenance": header.get("provenance"),
         }
-        first = True
-
-        def attempt() -> JSON:
-            # The first attempt may have succeeded although its response was lost.
-            nonlocal first
-            body["exist_ok"], first = not first, False
-            return body
-
-        self.request("POST", "/v1/studies", attempt)
+        # The first request may have succeeded although its response was lost.
+        self.request("POST", "/v1/studies", json=body, again=body | {"exist_ok": True})
 
     def header(self, name: str) -> JSON:
         return self.get(name, "log", limit=1)["header"]
@@ -115,49 +108,35 @@ class RemoteJournal(JournalBase):
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
     ) -> list[Trial]:
-        body: dict[str, JSON] = {
+        body = {
             "count": count,
             "budget": budget,
             "retries": retries,
             "worker": assignment.worker,
             "lease": assignment.lease,
+            "known": None if known is None else sorted(known),
         }
-        if known is not None:
-            body["known"] = sorted(known)
         key = assignment.key or uuid.uuid4().hex
         # The server answers an ask within 300 s.
         asked = self._store.post(self.name, "ask", body, key, timeout=330.0)
         return self._read([trial["number"] for trial in asked["trials"]])
 
     def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:
-        body: dict[str, JSON] = {"attempt": attempt, "cost": outcome.cost.to_json()}
+        record = outcome.to_json()
         if outcome.state is State.COMPLETED:
-            record = outcome.to_json()
-            body["outputs"] = record["y"]
-            body |= {part: record[part] for part in ("point", "gradient", "trace")}
+            parts = {part: record[part] for part in ("cost", "point", "gradient", "trace")}
+            body = {"attempt": attempt, "outputs": record["y"], **parts}
             return self._change(number, "tell", body)
         infeasible = outcome.state is State.INFEASIBLE
-        return self._change(
-            number, "fail", {**body, "reason": outcome.reason[:2000], "infeasible": infeasible}
-        )
+        body = {"attempt": attempt, "cost": record["cost"], "reason": outcome.reason[:2000]}
+        return self._change(number, "fail", {**body, "infeasible": infeasible})
 
     def add(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
     ) -> list[Trial]:
-        observations = []
-        for query, outcome in zip(queries, outcomes, strict=True):
-            observation: dict[str, JSON] = {"point": query.point.tolist()}
-            if outcome.y is not None:
-                observation["outputs"] = outcome.y.tolist()
-            else:
-                kind = "infeasible" if outcome.state is State.INFEASIBLE else "failed"
-                observation[kind] = outcome.reason
-            if outcome.cost.calls:
-                observation["cost"] = outcome.cost.to_json()
-            observations.append(observation)
-        if not observations:
+        if not queries:
             return []
-        body = {"observations": observations}
+        body = {"observations": list(map(_observation, queries, outcomes))}
         added = self._store.post(self.name, "observations", body, key or uuid.uuid4().hex)
         return self._read([trial["number"] for trial in added["trials"]])
 
@@ -177,8 +156,7 @@ class RemoteJournal(JournalBase):
 
     def abandon(self, numbers: set[int]) -> None:
         for number in sorted(numbers):
-            attempt = len(self.trial(number).attempts) - 1
-            body = {"attempt": attempt, "lost": True}
+            body = {"attempt": len(self.trial(number).attempts) - 1, "lost": True}
             self._store.post(self.name, f"trials/{number}/release", body)
 
     @property
@@ -195,3 +173,14 @@ class RemoteJournal(JournalBase):
     def _read(self, numbers: Sequence[int]) -> list[Trial]:
         log = self.read()
         return [log[number] for number in numbers]
+
+
+def _observation(query: Query, outcome: Outcome) -> JSON:
+    kinds = {State.COMPLETED: "outputs", State.INFEASIBLE: "infeasible"}
+    return {
+        "point": query.point.tolist(),
+        kinds.get(outcome.state, "failed"): (
+            outcome.reason[:2000] if outcome.y is None else outcome.y.tolist()
+        ),
+        "cost": outcome.cost.to_json() if outcome.cost.calls else None,
+    }

@@ -6,7 +6,7 @@ import os
 import random
 import time
 import warnings
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -64,16 +64,16 @@ class ServerConnection:
                 "server URL must not hold a password; use token=... or set BO_INVERT_TOKEN"
             )
         self.url = f"{parts.scheme}://{parts.netloc}"
-        self.study_id: str | None = None
-        """Id of the only study that requests may concern; None for all studies."""
         self.responded = False
         self._patience = patience
         self._token = token or os.environ.get("BO_INVERT_TOKEN") or _local_token(parts.hostname)
         headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
-        timeout = httpx.Timeout(30.0, connect=5.0)
         # No proxies and credentials of the environment: the token is for this server only.
         self._http = httpx.Client(
-            base_url=self.url, headers=headers, timeout=timeout, trust_env=False
+            base_url=self.url,
+            headers=headers,
+            timeout=httpx.Timeout(30.0, connect=5.0),
+            trust_env=False,
         )
 
     def __str__(self) -> str:
@@ -89,20 +89,24 @@ class ServerConnection:
 
     def get(self, study: str, verb: str, **params: int) -> JSON:
         """Send a GET request about a study."""
-        return self.request("GET", study_path(study, verb), params=params, headers=self._headers())
+        return self.request("GET", study_path(study, verb), params=params)
 
     def post(
         self, study: str, verb: str, body: JSON, key: str | None = None, timeout: float = 30.0
     ) -> JSON:
         """Send a POST request about a study; ``key`` makes it idempotent."""
-        headers = self._headers() | ({} if key is None else {"Idempotency-Key": key})
+        headers = {} if key is None else {"Idempotency-Key": key}
         path = study_path(study, verb)
-        return self.request("POST", path, lambda: body, headers=headers, timeout=timeout)
+        return self.request("POST", path, json=body, headers=headers, timeout=timeout)
 
-    def request(
-        self, method: str, path: str, body: Callable[[], JSON] | None = None, **options: Any
-    ) -> JSON:
+    def request(self, method: str, path: str, *, again: JSON = None, **options: Any) -> JSON:
         """Send a request and repeat it until the server responds.
+
+        Args:
+            method: method of HTTP.
+            path: path of the URL.
+            again: body of repetitions; default: the same body.
+            options: options of ``httpx.Client.request``.
 
         Raises:
             ServerUnreachableError: no response within the patience.
@@ -113,17 +117,14 @@ class ServerConnection:
         start, pause, warned = time.monotonic(), 0.1, False
         while True:
             try:
-                json = {} if body is None else {"json": body()}
-                response = self._http.request(method, path, **json, **options)
+                response = self._http.request(method, path, **options)
             except httpx.TransportError as error:
                 cause = f"{type(error).__name__}: {error}"
             else:
-                status, self.responded = response.status_code, True
-                if status < 400:
-                    return response.json() if response.content else None
-                if status not in _RETRY:
-                    raise _error(status, _content(response), self.url)
-                cause = str(_content(response).get("detail", status))
+                self.responded = True
+                if response.status_code not in _RETRY:
+                    return self._result(response)
+                cause = str(_problem(response)["detail"])
                 pause = max(pause, float(response.headers.get("retry-after", 0.0)))
             elapsed = time.monotonic() - start
             if elapsed + pause > patience:
@@ -139,9 +140,26 @@ class ServerConnection:
                 )
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2.0 * pause, 5.0)
+            options |= {} if again is None else {"json": again}
 
-    def _headers(self) -> dict[str, str]:
-        return {} if self.study_id is None else {"Study-Id": self.study_id}
+    def _result(self, response: httpx.Response) -> JSON:
+        """Return the body of a response, or raise the exception that a local study raises."""
+        status = response.status_code
+        if status < 400:
+            return response.json() if response.content else None
+        problem = _problem(response)
+        detail, name = str(problem["detail"]), str(problem.get("error", ""))
+        if status in (401, 403):
+            raise AccessDeniedError(
+                f"server {self.url} denies access: {detail} "
+                "(in Python: token=..., or set BO_INVERT_TOKEN)"
+            )
+        kind = getattr(errors, errors.RENAMED.get(name, name), None)
+        if isinstance(kind, type) and issubclass(kind, BoInvertError):
+            raise kind(detail)
+        if status in (400, 413, 422):
+            raise InvalidInputError(detail)
+        raise StorageError(f"server {self.url} returned status {status}: {detail}")
 
 
 def study_path(study: str, verb: str = "") -> str:
@@ -150,31 +168,14 @@ def study_path(study: str, verb: str = "") -> str:
 
 
 def _local_token(host: str) -> str | None:
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        return None
-    known = TokenFile(default_file()).all()
+    local = host in ("127.0.0.1", "localhost", "::1")
+    known = TokenFile(default_file()).all() if local else []
     return known[0].secret if known else None
 
 
-def _content(response: httpx.Response) -> dict[str, Any]:
-    try:
-        content = response.json()
-    except ValueError:
-        content = None
-    return content if isinstance(content, dict) else {"detail": f"status {response.status_code}"}
-
-
-def _error(status: int, content: dict[str, Any], url: str) -> BoInvertError:
-    """Convert an error response to the exception that a local study raises."""
-    detail = str(content.get("detail", f"status {status}"))
-    if status in (401, 403):
-        return AccessDeniedError(
-            f"server {url} denies access: {detail} (in Python: token=..., or set BO_INVERT_TOKEN)"
-        )
-    name = str(content.get("error", ""))
-    kind = getattr(errors, errors.RENAMED.get(name, name), None)
-    if isinstance(kind, type) and issubclass(kind, BoInvertError):
-        return kind(detail)
-    if status in (400, 413, 422):
-        return InvalidInputError(detail)
-    return StorageError(f"server {url} returned status {status}: {detail}")
+def _problem(response: httpx.Response) -> JSON:
+    """Return the problem details of an error response, at least ``detail``."""
+    details: dict[str, JSON] = {"detail": f"status {response.status_code}"}
+    with suppress(ValueError, TypeError):  # another program may respond, and not with an object
+        details |= response.json()
+    return details

@@ -104,7 +104,8 @@ class OpenStudies:
         self._opened = LRUCache[str, OpenStudy](
             lambda study: study.journal.size, lambda study: not study.queue.empty
         )
-        self.closing = asyncio.Event()
+        self.closing = False
+        """True once the server shuts down; ends the live streams."""
         self._threads = anyio.CapacityLimiter(16)
 
     async def thread(self, function: Callable[..., Result], *arguments: object) -> Result:
@@ -154,15 +155,14 @@ class OpenStudies:
                 the connection open.
         """
         quiet = 0.0
-        while not self.closing.is_set():
+        while not self.closing:
             study = await self.open(name)
             seq = (await self.thread(study.journal.read)).seq
             quiet += interval
             if seq > after or quiet > keep_alive:
                 yield seq if seq > after else None
                 after, quiet = max(after, seq), 0.0
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.closing.wait(), interval)
+            await asyncio.sleep(interval)
 
     async def expire_leases(self, interval: float = 1.0) -> None:
         """End the attempts of lost workers in the open studies, every ``interval`` seconds."""

@@ -32,34 +32,32 @@ class RegisteredProblems:
     _loaded: dict[str, Problem] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
-    def load(file: Path) -> RegisteredProblems:
-        """Read a TOML file with one table ``[problems.NAME]`` for each problem.
+    def load(file: Path | None) -> RegisteredProblems:
+        """Read a TOML file with one table ``[problems.NAME]`` for each problem; None for none.
 
         Raises:
             InvalidInputError: the file is unreadable or has other contents.
         """
+        if file is None:
+            return RegisteredProblems({})
         try:
             content = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise InvalidInputError(f"configuration {file} is unreadable: {error}") from error
-        unknown = set(content) - {"problems"}
-        if unknown or not isinstance(content.get("problems", {}), dict):
+        problems = content.pop("problems", {})
+        if content or not isinstance(problems, dict):
             raise InvalidInputError(
-                f"configuration {file}: tables must be [problems.NAME], got {sorted(unknown)}"
+                f"configuration {file}: tables must be [problems.NAME], got {sorted(content)}"
             )
-        sources: dict[str, dict[str, Any]] = {}
-        for name, entry in content.get("problems", {}).items():
-            if not isinstance(entry, dict) or not {"source"} <= set(entry) <= {
-                "source",
-                "settings",
-            }:
+        for name, entry in problems.items():
+            keys = set(entry) if isinstance(entry, dict) else set()
+            if not {"source"} <= keys <= {"source", "settings"}:
                 raise InvalidInputError(
                     f'configuration {file}: [problems.{name}] must hold source = "file.py:name" '
                     "and optionally settings"
                 )
-            source = _beside(file, str(entry["source"]))
-            sources[name] = {"source": source, "settings": entry.get("settings", {})}
-        return RegisteredProblems(sources)
+            entry["source"] = _beside(file, str(entry["source"]))
+        return RegisteredProblems(problems)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"sources": self.sources, "_loaded": {}}
@@ -76,7 +74,7 @@ class RegisteredProblems:
             )
         if name not in self._loaded:
             source = self.sources[name]
-            self._loaded[name] = load_problem(source["source"], dict(source["settings"]))
+            self._loaded[name] = load_problem(source["source"], dict(source.get("settings", {})))
         return self._loaded[name]
 
     def match(self, header: JSON) -> Problem | None:
@@ -94,11 +92,9 @@ class RegisteredProblems:
         """Return the reason why a stored study is read-only here; empty if it can continue."""
         registered = header.get("registered")
         if registered is not None:
-            if registered in self.sources:
-                return ""
-            return f"study {name!r}: its problem {registered!r} is not registered on this server"
-        declared = header.get("declared") is not None or _is_declaration(header["problem"])
-        if declared or self.match(header) is not None:
+            missing = f"study {name!r}: its problem {registered!r} is not registered on this server"
+            return "" if registered in self.sources else missing
+        if _declaration(header) is not None or self.match(header) is not None:
             return ""
         return (
             f"study {name!r}: its problem was defined in Python, so the study is read-only here. "
@@ -111,19 +107,13 @@ class RegisteredProblems:
         Raises:
             InvalidInputError: the problem cannot be rebuilt.
         """
-        reason = self.why_not(header, name)
-        if reason:
-            raise InvalidInputError(reason)
-        if header.get("declared") is not None:
-            return problem_from_declaration(header["declared"], header["problem_name"])
-        problem = header["problem"]
-        if header.get("registered") is not None or not _is_declaration(problem):
-            matching = self.match(header)
-            if matching is not None:
-                return matching
-        space = {"type": "box", "parameters": problem["space"]["domain"]["parameters"]}
-        declaration = {**problem, "space": space, "identity": problem["space"]}
-        return problem_from_declaration(declaration, header["problem_name"])
+        declaration = None if header.get("registered") else _declaration(header)
+        if declaration is not None:
+            return problem_from_declaration(declaration, header["problem_name"])
+        problem = None if self.why_not(header, name) else self.match(header)
+        if problem is None:
+            raise InvalidInputError(self.why_not(header, name))
+        return problem
 
     def open(self, storage: str | Store, name: str) -> Study:
         """Open a stored study with its problem.
@@ -137,10 +127,15 @@ class RegisteredProblems:
         return Study.open(name, store, self.problem_of(store.header(name), name))
 
 
-def _is_declaration(problem: JSON) -> bool:
-    """Check whether the identity of a problem in a log suffices to rebuild it."""
-    is_box = problem["space"].get("type") == "box"
-    return bool(is_box and problem["objective"]["type"] != "composite")
+def _declaration(header: JSON) -> JSON:
+    """Return the declaration of a stored problem; None if only code can rebuild it."""
+    problem = header["problem"]
+    if header.get("declared") is not None:
+        return header["declared"]
+    if problem["space"].get("type") != "box" or problem["objective"]["type"] == "composite":
+        return None
+    space = {"type": "box", "parameters": problem["space"]["domain"]["parameters"]}
+    return {**problem, "space": space, "identity": problem["space"]}
 
 
 def _beside(file: Path, source: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +66,9 @@ class ServerSettings:
 
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    with suppress(ValueError):
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    return False
 
 
 def tokens_of(settings: ServerSettings) -> tuple[TokenFile, Token | None]:
@@ -106,20 +103,16 @@ def serve(settings: ServerSettings) -> None:
         InvalidInputError: see ``tokens_of``; or several processes cannot share the storage.
     """
     tokens, new = tokens_of(settings)
-    config = settings.config
-    registered = RegisteredProblems({}) if config is None else RegisteredProblems.load(config)
-    url = _database_url(settings.storage)
-    store = SqlStore(url)
+    store = SqlStore(_database_url(settings.storage))
     store.names()  # fails now if the storage is unreadable
-    if new is not None:
+    if new is None:
+        lines = [f"tokens: {tokens.file}; list: bo-invert token --tokens {tokens.file}"]
+    else:
         lines = [
             f"new token {new.secret}, stored in {tokens.file}",
             f"page: {_ADDRESS}/#token={new.secret}",
         ]
-    else:
-        lines = [f"tokens: {tokens.file}; list: bo-invert token --tokens {tokens.file}"]
-    studies = OpenStudies(store, url, registered, settings.askers)
-    _run(settings, studies, tokens, [f"studies in {store}, serving on {_ADDRESS}", *lines])
+    _run(settings, store, tokens, [f"studies in {store}, serving on {_ADDRESS}", *lines])
 
 
 def watch(storage: str, port: int, config: Path | None = None) -> None:
@@ -134,15 +127,12 @@ def watch(storage: str, port: int, config: Path | None = None) -> None:
         InvalidInputError: the storage is not a database, or the configuration is unreadable.
         StorageError: the database does not exist or is damaged.
     """
-    url = _database_url(storage)
-    store = SqlStore(url, read_only=True)
+    store = SqlStore(_database_url(storage), read_only=True)
     if not store.names():
         raise InvalidInputError(f"storage {storage} holds no studies")
-    registered = RegisteredProblems({}) if config is None else RegisteredProblems.load(config)
     viewer = ViewerToken()
-    lines = [f"watching {store}: {_ADDRESS}/#token={viewer.token.secret}"]
-    studies = OpenStudies(store, url, registered, asking=0)
-    _run(ServerSettings(storage, port=port), studies, viewer, lines)
+    line = f"watching {store}: {_ADDRESS}/#token={viewer.token.secret}"
+    _run(ServerSettings(storage, port=port, config=config, askers=0), store, viewer, [line])
 
 
 def _database_url(storage: str) -> str:
@@ -154,8 +144,10 @@ def _database_url(storage: str) -> str:
 
 
 def _run(
-    settings: ServerSettings, studies: OpenStudies, tokens: TokenLookup, lines: Sequence[str]
+    settings: ServerSettings, store: SqlStore, tokens: TokenLookup, lines: Sequence[str]
 ) -> None:
+    registered = RegisteredProblems.load(settings.config)
+    studies = OpenStudies(store, _database_url(settings.storage), registered, settings.askers)
     own = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
     hosts = (*LOOPBACK, *settings.allowed_hosts, *own)
     rate = settings.asks_per_second
@@ -178,22 +170,16 @@ def _server(config: uvicorn.Config, studies: OpenStudies, lines: Sequence[str]) 
     """Return a server that prints lines with its address once it listens, and ends live streams."""
 
     class Server(uvicorn.Server):
-        loop: asyncio.AbstractEventLoop | None = None
-
         def handle_exit(self, sig: int, frame: object) -> None:
-            # Live streams would delay the shutdown. Signal handlers may run outside the loop.
-            if self.loop is not None:
-                self.loop.call_soon_threadsafe(studies.closing.set)
+            studies.closing = True  # live streams would delay the shutdown
             super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
         async def startup(self, sockets: object = None) -> None:
-            self.loop = asyncio.get_running_loop()
             await super().startup(sockets)  # type: ignore[arg-type]
-            if not self.servers:
-                return
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            for line in lines:
-                print(printable(f"bo-invert: {line.replace(_ADDRESS, address)}"), file=sys.stderr)
+            if self.servers:
+                host, port = self.servers[0].sockets[0].getsockname()[:2]
+                address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+                text = "".join(f"bo-invert: {line}\n" for line in lines)
+                print(printable(text.replace(_ADDRESS, address)), end="", file=sys.stderr)
 
     return Server(config)
