@@ -39,8 +39,8 @@ from bo_invert.service.access_tokens import TokenLookup
 from bo_invert.service.http_errors import (
     ProblemDetails,
     documented,
-    error_response,
     problem_response,
+    status_of,
 )
 from bo_invert.service.middleware import AccessControl, RateLimiter
 from bo_invert.service.open_studies import OpenStudies
@@ -125,7 +125,9 @@ class _Application(FastAPI):
 async def _library_error(request: Request, error: BoInvertError) -> Response:
     if isinstance(error, StudyNotFoundError) and "study" in request.path_params:
         request.app.state.studies.forget(unquote(request.path_params["study"]))
-    return error_response(error)
+    status = status_of(error)
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return problem_response(status, str(error), headers, error=type(error).__name__)
 
 
 async def _invalid_request(request: Request, error: RequestValidationError) -> Response:

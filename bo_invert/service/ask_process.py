@@ -8,6 +8,7 @@ from bo_invert.errors import BoInvertError
 from bo_invert.service.lru_cache import LRUCache
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.journal_base import LoggedProposal
+from bo_invert.storage.open import open_store
 from bo_invert.study.study import Study
 
 
@@ -36,33 +37,30 @@ def warm_up() -> None:
     import bo_invert.models.gp.surrogate  # noqa: F401
 
 
-@dataclass(frozen=True)
-class AskWorker:
-    """Function that runs strategies in a worker process of the server.
+def propose(
+    url: str, registered: RegisteredProblems, request: ProposalRequest
+) -> LoggedProposal | None:
+    """Run a strategy in a worker process of the server, without writing anything.
 
     Args:
         url: URL of the storage.
         registered: registered problems of the server.
+        request: study and number of queries.
+
+    Returns:
+        The answer; None if the budget is spent.
     """
-
-    url: str
-    registered: RegisteredProblems
-
-    def __call__(self, request: ProposalRequest) -> LoggedProposal | None:
-        """Run a strategy without writing anything.
-
-        Returns:
-            The answer; None if the budget is spent.
-        """
-        key = (self.url, request.study)
-        try:
-            study = _studies.get(key)
-            if study is None or study.journal.header.get("id") != request.identity:
-                _studies.pop(key)
-                study = _studies.setdefault(key, self.registered.open(*key))
-            view = study.journal.view(request.budget)
-            count = int(min(request.count, view.room))
-            return study.propose(request.budget, view, count) if count > 0 else None
-        except BoInvertError:
-            _studies.pop(key)
-            raise
+    name, key = request.study, (url, request.study)
+    try:
+        study = _studies.use(key)
+        if study is None or study.journal.header.get("id") != request.identity:
+            _studies.pop(key, None)
+            store = open_store(url)
+            problem = registered.problem_of(store.header(name), name)
+            study = _studies.store(key, Study.open(name, store, problem))
+        view = study.journal.view(request.budget)
+        count = int(min(request.count, view.room))
+        return study.propose(request.budget, view, count) if count > 0 else None
+    except BoInvertError:
+        _studies.pop(key, None)
+        raise

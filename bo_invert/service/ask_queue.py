@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from bo_invert import registry
 from bo_invert.errors import BoInvertError, StorageBusyError
-from bo_invert.service.ask_process import AskWorker, ProposalRequest, warm_up
+from bo_invert.service.ask_process import ProposalRequest, propose, warm_up
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.journal import Journal
 from bo_invert.storage.journal_base import LoggedProposal, TakeRequest
@@ -41,7 +41,7 @@ class AskProcesses:
 
     def __init__(self, url: str, registered: RegisteredProblems, count: int) -> None:
         self.count = count
-        self._worker = AskWorker(url, registered)
+        self._worker = partial(propose, url, registered)
 
     @cached_property
     def pool(self) -> Executor:
@@ -60,13 +60,16 @@ class AskProcesses:
             self.pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
             del self.pool  # a later start makes another one
 
-    def propose(self, request: ProposalRequest) -> LoggedProposal | None:
-        """Run the strategy of a study and wait for its answer; see ``AskWorker``.
+    def propose(
+        self, journal: Journal, budget: int | None, _: JournalView, count: int
+    ) -> LoggedProposal | None:
+        """Run the strategy of a study and wait for its answer; see ``ask_process.propose``.
 
         Raises:
             StorageBusyError: the process died.
             BoInvertError: error of the strategy.
         """
+        request = ProposalRequest(journal.name, journal.header.get("id"), count, budget)
         start = time.monotonic()
         try:
             reply: LoggedProposal | None = self.pool.submit(self._worker, request).result()
@@ -158,16 +161,12 @@ class AskQueue:
                 incomplete.append((ask, trials))
         if incomplete:
             requests = [(ask.request, trials) for ask, trials in incomplete]
-            propose = partial(self._propose, budget)
+            strategy = partial(self.processes.propose, self.journal, budget)
             # A limiter of its own: asks must not use up the threads that serve other requests.
             answers = await anyio.to_thread.run_sync(
-                partial(self.journal.take_asked, propose, budget, requests),
+                partial(self.journal.take_asked, strategy, budget, requests),
                 limiter=anyio.CapacityLimiter(1),
                 abandon_on_cancel=True,
             )
             for (ask, _), trials in zip(incomplete, answers, strict=True):
                 ask.resolve(trials)
-
-    def _propose(self, budget: int | None, _: JournalView, count: int) -> LoggedProposal | None:
-        identity = self.journal.header.get("id")
-        return self.processes.propose(ProposalRequest(self.journal.name, identity, count, budget))

@@ -126,10 +126,10 @@ class RemoteJournal(JournalBase):
         if outcome.state is State.COMPLETED:
             parts = {part: record[part] for part in ("cost", "point", "gradient", "trace")}
             body = {"attempt": attempt, "outputs": record["y"], **parts}
-            return self._change(number, "tell", body)
+            return self._change(f"trials/{number}/tell", body)
         infeasible = outcome.state is State.INFEASIBLE
         body = {"attempt": attempt, "cost": record["cost"], "reason": outcome.reason[:2000]}
-        return self._change(number, "fail", {**body, "infeasible": infeasible})
+        return self._change(f"trials/{number}/fail", {**body, "infeasible": infeasible})
 
     def add(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
@@ -141,15 +141,15 @@ class RemoteJournal(JournalBase):
         return self._read([trial["number"] for trial in added["trials"]])
 
     def enqueue(self, query: Query, key: str | None = None) -> Trial:
-        body = {"point": query.point.tolist()}
-        queued = self._store.post(self.name, "enqueue", body, key or uuid.uuid4().hex)
-        return self._read([queued["number"]])[0]
+        return self._change("enqueue", {"point": query.point.tolist()}, key or uuid.uuid4().hex)
 
     def cancel(self, number: int, reason: str) -> Trial:
-        return self._change(number, "cancel", {"reason": reason})
+        return self._change(f"trials/{number}/cancel", {"reason": reason})
 
     def release(self, number: int, attempt: int, cost: Cost) -> Trial:
-        return self._change(number, "release", {"attempt": attempt, "cost": cost.to_json()})
+        return self._change(
+            f"trials/{number}/release", {"attempt": attempt, "cost": cost.to_json()}
+        )
 
     def expire(self, gone: Callable[[str], bool]) -> None:
         """Do nothing, because the server expires leases."""
@@ -159,14 +159,17 @@ class RemoteJournal(JournalBase):
             body = {"attempt": len(self.trial(number).attempts) - 1, "lost": True}
             self._store.post(self.name, f"trials/{number}/release", body)
 
+    def shorten_timeouts(self) -> None:
+        self._store.shorten_timeouts()
+
     @property
     def leases(self) -> dict[str, float]:
         """Empty, because the server watches the leases."""
         return {}
 
-    def _change(self, number: int, verb: str, body: JSON) -> Trial:
-        """Post a verb of a trial; the server may return another trial, such as a late outcome."""
-        changed = self._store.post(self.name, f"trials/{number}/{verb}", body)
+    def _change(self, verb: str, body: JSON, key: str | None = None) -> Trial:
+        """Post a verb; the server may return another trial than its own, such as a late outcome."""
+        changed = self._store.post(self.name, verb, body, key)
         return self._read([changed["number"]])[0]
 
     @locked

@@ -82,8 +82,6 @@ def problem_response(
     return JSONResponse(content, status, headers, media_type=_MEDIA)
 
 
-def error_response(error: BoInvertError) -> JSONResponse:
-    """Return the response to a request that raised an error of the library."""
-    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-    headers = {"Retry-After": "1"} if status == 503 else None
-    return problem_response(status, str(error), headers, error=type(error).__name__)
+def status_of(error: BoInvertError) -> int:
+    """Return the status code of an error of the library."""
+    return next((code for kind, code in _STATUS if isinstance(error, kind)), 500)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -15,7 +15,7 @@ TRIALS = 400_000
 """Largest number of trials in all cached studies. Engineering choice: 1 GB at 2.5 kB a trial."""
 
 
-class LRUCache(Generic[Key, Value]):
+class LRUCache(OrderedDict[Key, Value]):
     """Least recently used cache.
 
     Busy values and the value used last stay.
@@ -28,31 +28,24 @@ class LRUCache(Generic[Key, Value]):
     def __init__(
         self, trials: Callable[[Value], int], busy: Callable[[Value], bool] = lambda _: False
     ) -> None:
+        super().__init__()
         self._trials = trials
         self._busy = busy
-        self._values: OrderedDict[Key, Value] = OrderedDict()
 
-    def __iter__(self) -> Iterator[Value]:
-        return iter(list(self._values.values()))
-
-    def get(self, key: Key) -> Value | None:
+    def use(self, key: Key) -> Value | None:
         """Return the value of a key and mark it as used; None if there is none."""
-        if key in self._values:
-            self._values.move_to_end(key)
-        return self._values.get(key)
+        if key in self:
+            self.move_to_end(key)
+        return self.get(key)
 
-    def setdefault(self, key: Key, value: Value) -> Value:
+    def store(self, key: Key, value: Value) -> Value:
         """Return the value of a key, stored now if there is none; evict until the bounds hold."""
-        stored = self._values.setdefault(key, value)
-        self._values.move_to_end(key)
-        sizes = {old: self._trials(one) for old, one in self._values.items()}
-        for old in list(self._values)[:-1]:
-            if len(self._values) <= STUDIES and sum(sizes.values()) <= TRIALS:
+        stored = self.setdefault(key, value)
+        self.move_to_end(key)
+        sizes = {old: self._trials(one) for old, one in self.items()}
+        for old in list(self)[:-1]:
+            if len(self) <= STUDIES and sum(sizes.values()) <= TRIALS:
                 break
-            if not self._busy(self._values[old]):
-                del self._values[old], sizes[old]
+            if not self._busy(self[old]):
+                del self[old], sizes[old]
         return stored
-
-    def pop(self, key: Key) -> None:
-        """Remove a key if it is present."""
-        self._values.pop(key, None)

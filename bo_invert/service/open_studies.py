@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable
@@ -27,7 +26,6 @@ from bo_invert.storage.leases import BEATS_PER_LEASE, LeaseMonitor, expire_lease
 from bo_invert.types import Query, Trial
 
 Result = TypeVar("Result")
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -114,7 +112,7 @@ class OpenStudies:
 
     def stop(self) -> None:
         """End the ask processes and cancel waiting asks."""
-        for study in self._opened:
+        for study in self._opened.values():
             study.queue.close()
         self.processes.stop()
 
@@ -124,14 +122,14 @@ class OpenStudies:
         Raises:
             StudyNotFoundError: no study has this name.
         """
-        study = self._opened.get(name)
+        study = self._opened.use(name)
         if study is None:  # another request may open it at the same time
-            study = self._opened.setdefault(name, await self.thread(self._read, name))
+            study = self._opened.store(name, await self.thread(self._read, name))
         return study
 
     def forget(self, name: str) -> None:
         """Close a deleted study."""
-        self._opened.pop(name)
+        self._opened.pop(name, None)
 
     async def beat(self, study: OpenStudy, worker: str, lease: float, limit: int = 4096) -> None:
         """Record a heartbeat, a few times per lease; remember at most ``limit`` workers."""
@@ -168,9 +166,9 @@ class OpenStudies:
         """End the attempts of lost workers in the open studies, every ``interval`` seconds."""
         while self.processes.count:
             await asyncio.sleep(interval)
-            for study in [study for study in self._opened if not study.journal.idle]:
+            for study in [one for one in self._opened.values() if not one.journal.idle]:
                 with suppress(BoInvertError):
-                    await self.thread(_expire, study)
+                    await self.thread(expire_leases, study.journal, study.watch)
 
     def _read(self, name: str) -> OpenStudy:
         journal = Journal(self.store, name)
@@ -179,11 +177,3 @@ class OpenStudies:
         domain = stored_domain(journal.header["problem"])
         why_not = self.registered.why_not(journal.header, name)
         return OpenStudy(journal, queue, domain, why_not, self.registered)
-
-
-def _expire(study: OpenStudy) -> None:
-    before = study.journal.ledger.lost
-    expire_leases(study.journal, study.watch)
-    lost = study.journal.ledger.lost - before
-    if lost > 0:
-        _log.info("study %r: leases of %d attempts expired", study.journal.name, lost)

@@ -13,9 +13,6 @@ from bo_invert.errors import BoInvertError, InvalidInputError
 from bo_invert.problems.json_declaration import problem_from_declaration
 from bo_invert.problems.loading import load_problem
 from bo_invert.problems.problem import Problem
-from bo_invert.storage.base import Store
-from bo_invert.storage.open import open_store
-from bo_invert.study.study import Study
 from bo_invert.types import JSON
 
 
@@ -114,17 +111,6 @@ class RegisteredProblems:
         if problem is None:
             raise InvalidInputError(self.why_not(header, name))
         return problem
-
-    def open(self, storage: str | Store, name: str) -> Study:
-        """Open a stored study with its problem.
-
-        Raises:
-            InvalidInputError: the problem cannot be rebuilt.
-            StudyNotFoundError: no study has this name.
-            ProblemChangedError: the registered problem differs from that of the study.
-        """
-        store = open_store(storage)
-        return Study.open(name, store, self.problem_of(store.header(name), name))
 
 
 def _declaration(header: JSON) -> JSON:

@@ -202,26 +202,6 @@ class ColumnsResponse(ResponseBody):
     events: Annotated[int, Field(description="Position of the last event.")]
     total: Annotated[int, Field(description="Number of trials in the study.")]
 
-    @classmethod
-    def of(cls, trials: list[Trial], limit: int, events: int, total: int) -> ColumnsResponse:
-        """Convert at most ``limit`` trials."""
-        rows = trials[:limit]
-        last = [trial.attempts[-1] if trial.attempts else None for trial in rows]
-        return cls(
-            number=[trial.number for trial in rows],
-            state=[trial.state for trial in rows],
-            origin=[trial.origin for trial in rows],
-            loss=[trial.loss for trial in rows],
-            feasible=[trial.feasible for trial in rows],
-            calls=[trial.cost.calls for trial in rows],
-            ended=[None if attempt is None else attempt.ended for attempt in last],
-            worker=[None if attempt is None else attempt.worker for attempt in last],
-            point=[[round(float(x), 5) for x in trial.point[:32]] for trial in rows],
-            next=rows[-1].number + 1 if len(rows) == limit else None,
-            events=events,
-            total=total,
-        )
-
 
 class DesignPicture(ResponseBody):
     """Picture of a design."""

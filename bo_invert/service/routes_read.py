@@ -86,7 +86,22 @@ def columns(
     the present position.
     """
     changed, events = study.journal.changed(since, after)
-    return responses.ColumnsResponse.of(changed, limit, events, study.journal.size)
+    rows = changed[:limit]
+    last = [trial.attempts[-1] if trial.attempts else None for trial in rows]
+    return responses.ColumnsResponse(
+        number=[trial.number for trial in rows],
+        state=[trial.state for trial in rows],
+        origin=[trial.origin for trial in rows],
+        loss=[trial.loss for trial in rows],
+        feasible=[trial.feasible for trial in rows],
+        calls=[trial.cost.calls for trial in rows],
+        ended=[None if attempt is None else attempt.ended for attempt in last],
+        worker=[None if attempt is None else attempt.worker for attempt in last],
+        point=[[round(float(x), 5) for x in trial.point[:32]] for trial in rows],
+        next=rows[-1].number + 1 if len(rows) == limit else None,
+        events=events,
+        total=study.journal.size,
+    )
 
 
 @router.get("/studies/{study}/gallery", responses=READ_ERRORS)

@@ -146,6 +146,7 @@ def _database_url(storage: str) -> str:
 def _run(
     settings: ServerSettings, store: SqlStore, tokens: TokenLookup, lines: Sequence[str]
 ) -> None:
+    """Run a server that prints lines with its address once it listens."""
     registered = RegisteredProblems.load(settings.config)
     studies = OpenStudies(store, _database_url(settings.storage), registered, settings.askers)
     own = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
@@ -163,11 +164,6 @@ def _run(
         h11_max_incomplete_event_size=64 * 1024,
         limit_concurrency=1000,
     )
-    _server(config, studies, lines).run()
-
-
-def _server(config: uvicorn.Config, studies: OpenStudies, lines: Sequence[str]) -> uvicorn.Server:
-    """Return a server that prints lines with its address once it listens, and ends live streams."""
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: object) -> None:
@@ -182,4 +178,4 @@ def _server(config: uvicorn.Config, studies: OpenStudies, lines: Sequence[str]) 
                 text = "".join(f"bo-invert: {line}\n" for line in lines)
                 print(printable(text.replace(_ADDRESS, address)), end="", file=sys.stderr)
 
-    return Server(config)
+    Server(config).run()

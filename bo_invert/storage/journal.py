@@ -281,12 +281,10 @@ def _fitting(queries: Sequence[Query], left: float) -> list[Query]:
     """
     fitting: list[Query] = []
     for query in queries:
-        cost = query.cost.calls
-        if cost > left:
+        if query.cost.calls > left:
             if query.descent is None or left < 2:
                 break
             query = replace(query, descent=replace(query.descent, steps=int(left // 2)))
-            cost = query.cost.calls
         fitting.append(query)
-        left -= cost
+        left -= query.cost.calls
     return fitting

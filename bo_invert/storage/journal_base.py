@@ -165,10 +165,7 @@ class JournalBase(JournalReader, ABC):
         """Lease in seconds of each worker with running trials; empty if a server monitors them."""
 
     def shorten_timeouts(self) -> None:
-        """Wait only briefly for the storage or the server from now on."""
-        hurry = getattr(self._store, "shorten_timeouts", None)
-        if hurry is not None:
-            hurry()
+        """Wait only briefly for a server from now on."""
 
     def reclaim(self) -> None:
         """End the attempts of this worker that a failed run could not return."""

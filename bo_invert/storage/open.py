@@ -28,27 +28,27 @@ def open_store(
         MissingExtraError: The driver of the database is not installed.
     """
     options = {} if patience is None else {"patience": patience}
+    made: Store
     if storage is None:
-        memory: Store = registry.resolve("stores", "memory")()
-        return memory
-    if isinstance(storage, str) and storage.startswith(("http://", "https://")):
-        remote: Store = registry.resolve("stores", "http")(storage, token, **options)
-        return remote
-    if isinstance(storage, str) and "://" not in storage:
-        storage = Path(storage)
-        if storage.suffix != ".db":
+        made = registry.resolve("stores", "memory")()
+    elif isinstance(storage, str) and storage.startswith(("http://", "https://")):
+        made = registry.resolve("stores", "http")(storage, token, **options)
+    elif isinstance(storage, (str, Path)):
+        file = Path(storage)
+        is_url = isinstance(storage, str) and "://" in storage
+        if isinstance(storage, str) and not is_url and file.suffix != ".db":
             raise InvalidInputError(
-                f"storage: it must be a URL or a file ending in .db, got {str(storage)!r}. Write "
-                f"sqlite:///{storage.with_suffix('.db') if storage.name else 'runs.db'}"
+                f"storage: it must be a URL or a file ending in .db, got {storage!r}. Write "
+                f"sqlite:///{file.with_suffix('.db') if file.name else 'runs.db'}"
             )
-    if isinstance(storage, (str, Path)):
-        store: Store = registry.resolve("stores", "sql")(storage, **options)
-        return store
-    if not all(
+        made = registry.resolve("stores", "sql")(storage if is_url else file, **options)
+    elif all(
         callable(getattr(storage, verb, None))
         for verb in ("create", "header", "names", "events", "append", "beat", "beats")
     ):
+        made = storage
+    else:
         raise InvalidInputError(
             f"storage: it must be a URL, a path, a storage or None, got {type(storage).__name__}"
         )
-    return storage
+    return made

@@ -6,11 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.dialects import postgresql, sqlite
 
 from bo_invert.errors import StorageConflictError, StudyNotFoundError
 from bo_invert.storage.base import check_name, name_taken, unknown_study
@@ -18,26 +16,14 @@ from bo_invert.storage.sql_tables import BEATS, EVENTS, STUDIES, SqlDatabase
 from bo_invert.types import JSON
 
 
-class SqlStore:
+class SqlStore(SqlDatabase):
     """Storage in a database, for any number of threads and processes.
 
     SQLite files are in write-ahead mode with full synchronisation: data survive a power failure
     once ``append`` has returned. The first ``create`` makes the file; reading does not.
 
-    Args:
-        url: URL for SQLAlchemy: ``"sqlite:///runs.db"``, ``"sqlite://"`` (in memory, for this
-            object alone), ``"postgresql+psycopg://user@host/database"``; or the path of an
-            SQLite file.
-        patience: Seconds to wait for a lock before ``StorageBusyError``.
-        read_only: Write nothing, and do not update older tables.
-
-    Raises:
-        InvalidInputError: The URL is invalid, or the folder of the file does not exist.
-        MissingExtraError: The driver of the database is not installed.
+    ``SqlDatabase`` describes the arguments.
     """
-
-    def __init__(self, url: str | Path, *, patience: float = 30.0, read_only: bool = False) -> None:
-        self._database = SqlDatabase(url, patience, read_only)
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         check_name(name)
@@ -47,7 +33,7 @@ class SqlStore:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         texts = [json.dumps(event, allow_nan=False) for event in events]
-        with self._database.transaction(writing=True) as connection:
+        with self.transaction(writing=True) as connection:
             try:
                 connection.execute(sa.insert(STUDIES), row)
                 _insert(connection, connection.execute(_id_of(name)).scalar_one(), texts, 0)
@@ -60,9 +46,9 @@ class SqlStore:
             return json.loads(connection.execute(query).scalar_one())
 
     def names(self) -> list[str]:
-        if self._database.missing:
+        if self.missing:
             return []
-        with self._database.transaction() as connection:
+        with self.transaction() as connection:
             return _names(connection)
 
     def events(self, name: str, after: int = 0, limit: int | None = None) -> list[JSON]:
@@ -94,17 +80,16 @@ class SqlStore:
             StudyNotFoundError: There is no such study.
             StorageBusyError: The storage stayed locked.
         """
-        with self._study(name, writing=True) as (connection, _), self._database.turn(connection):
+        with self._study(name, writing=True):
             yield
 
     def beat(self, name: str, worker: str) -> None:
-        with self._study(name, writing=True, lock=False) as (connection, study):
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            first = dialect.insert(BEATS).values(study=study, worker=worker, count=1)
-            again = {"count": BEATS.c.count + 1}
-            connection.execute(
-                first.on_conflict_do_update(index_elements=["study", "worker"], set_=again)
-            )
+        again = sa.update(BEATS).values(count=BEATS.c.count + 1)
+        with self._study(name, writing=True) as (connection, study):
+            mine = again.where(BEATS.c.study == study, BEATS.c.worker == worker)
+            if not connection.execute(mine).rowcount:
+                row = {"study": study, "worker": worker, "count": 1}
+                connection.execute(sa.insert(BEATS), row)
 
     def beats(self, name: str) -> dict[str, int]:
         with self._study(name) as (connection, study):
@@ -116,33 +101,18 @@ class SqlStore:
             for column in (EVENTS.c.study, BEATS.c.study, STUDIES.c.id):
                 connection.execute(sa.delete(column.table).where(column == study))
 
-    def close(self) -> None:
-        """Close the connections of this process. A storage in memory loses its data."""
-        self._database.close()
-
     def __repr__(self) -> str:
         return f"SqlStore({str(self)!r})"
 
-    def __str__(self) -> str:
-        return str(self._database)
-
     @contextmanager
-    def _study(
-        self, name: str, *, writing: bool = False, lock: bool = True
-    ) -> Iterator[tuple[sa.Connection, int]]:
-        """Run a transaction on an existing study and yield its id.
-
-        Args:
-            name: Name of the study.
-            writing: Begin a transaction that writes.
-            lock: Let other such transactions on this study wait.
-        """
-        if self._database.missing:
+    def _study(self, name: str, *, writing: bool = False) -> Iterator[tuple[sa.Connection, int]]:
+        """Run a transaction on an existing study and yield its id; one writer at a time."""
+        if self.missing:
             raise StudyNotFoundError(f"no study named {name!r}: the storage {self} does not exist")
         query = _id_of(name)
-        with self._database.transaction(writing=writing) as connection:
+        with self.transaction(writing=writing) as connection:
             # PostgreSQL: writers of one study wait here. On SQLite, BEGIN IMMEDIATE did this.
-            found = connection.execute(query.with_for_update() if writing and lock else query)
+            found = connection.execute(query.with_for_update() if writing else query)
             study = found.scalar_one_or_none()
             if study is None:
                 raise unknown_study(name, _names(connection))

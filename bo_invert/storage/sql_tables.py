@@ -77,8 +77,10 @@ class SqlDatabase:
     """Database with the tables of the SQL storage.
 
     Args:
-        url: URL for SQLAlchemy, or the path of an SQLite file.
-        patience: Seconds to wait for a lock.
+        url: URL for SQLAlchemy: ``"sqlite:///runs.db"``, ``"sqlite://"`` (in memory, for this
+            object alone), ``"postgresql+psycopg://user@host/database"``; or the path of an
+            SQLite file.
+        patience: Seconds to wait for a lock before ``StorageBusyError``.
         read_only: Write nothing, and do not update older tables.
 
     Raises:
@@ -86,7 +88,7 @@ class SqlDatabase:
         MissingExtraError: The driver of the database is not installed.
     """
 
-    def __init__(self, url: str | Path, patience: float, read_only: bool) -> None:
+    def __init__(self, url: str | Path, *, patience: float = 30.0, read_only: bool = False) -> None:
         self.patience = patience
         self._read_only = read_only
         self._lock = threading.RLock()
@@ -98,7 +100,7 @@ class SqlDatabase:
         self._exclusive: AbstractContextManager[Any] = (
             self._lock if self._in_memory else nullcontext()
         )
-        self._turn = threading.local()
+        self._own = threading.local()  # the open connection of each thread
         try:
             self._url.get_dialect().import_dbapi()
         except exc.NoSuchModuleError as error:
@@ -120,13 +122,13 @@ class SqlDatabase:
 
     @contextmanager
     def transaction(self, *, writing: bool = False) -> Iterator[sa.Connection]:
-        """Run a transaction, or take part in the one of ``turn``.
+        """Run a transaction, or take part in the open one of this thread.
 
         Raises:
             StorageError: The database failed; nothing is written.
         """
+        shared: sa.Connection | None = getattr(self._own, "connection", None)
         try:
-            shared: sa.Connection | None = getattr(self._turn, "connection", None)
             if shared is not None:
                 yield shared
                 return
@@ -135,6 +137,7 @@ class SqlDatabase:
                 self.engine().connect() as connection,
                 _begin(connection, writing, self.patience),
             ):
+                self._own.connection = connection
                 yield connection
         except exc.SQLAlchemyError as error:
             raise self._translate(error) from error
@@ -142,15 +145,8 @@ class SqlDatabase:
             raise InvalidInputError(
                 f"study: the name must be valid Unicode, got {error.object!r}"
             ) from error
-
-    @contextmanager
-    def turn(self, connection: sa.Connection) -> Iterator[None]:
-        """Let the transactions of this thread be parts of an open one."""
-        self._turn.connection = connection
-        try:
-            yield
         finally:
-            self._turn.connection = None
+            self._own.connection = shared
 
     def engine(self) -> sa.Engine:
         """Return the engine of this process. Create the tables first if there are none."""

@@ -36,10 +36,12 @@ def is_gone(worker: str) -> bool:
     host, pid, _ = [*worker.rsplit(":", 2), "", ""][:3]
     if host != _host() or not pid.isdecimal():  # another host or a chosen name
         return False
-    if not psutil.pid_exists(int(pid)):
-        return True
     # The id can belong to a later process, or to a zombie that was not waited for.
-    return worker != _name(int(pid)) or _status(int(pid))[:1] == ["Z"]
+    return (
+        not psutil.pid_exists(int(pid))
+        or worker != _name(int(pid))
+        or _status(int(pid))[:1] == ["Z"]
+    )
 
 
 @cache

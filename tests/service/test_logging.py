@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from inside import Inside
 import bo_invert as bi
 from bo_invert.execution.threads import ThreadExecutor
 from bo_invert.service.app import _lifespan
-from bo_invert.service.open_studies import _expire
 
 
 @pytest.fixture
@@ -60,13 +60,18 @@ def test_expired_leases_are_logged(inside: Inside, log: pytest.LogCaptureFixture
     body = {"count": 2, "worker": "lab", "lease": 1}
     inside.request("POST", "/v1/studies/s/ask", json=body)
     study = asyncio.run(inside.studies.open("s"))
-    clock = [0.0]
-    study.watch._clock = lambda: clock[0]
-    for seconds in (0.0, 1.0, 2.0, 3.0, 4.0, 5.0):
-        clock[0] = seconds
-        _expire(study)
-    assert "study 's': leases of 2 attempts expired" in log.text
-    assert log.text.count("expired") == 1
+    clock = itertools.count()
+    study.watch._clock = lambda: float(next(clock))  # one second between two looks
+
+    async def expire() -> None:
+        expiry = asyncio.create_task(inside.studies.expire_leases(interval=0.0))
+        while not study.journal.idle:
+            await asyncio.sleep(0.01)
+        expiry.cancel()
+
+    asyncio.run(asyncio.wait_for(expire(), 60.0))
+    assert log.text.count("study 's': the lease of worker lab ended") == 1
+    assert log.text.count("lost its worker") == 2
 
 
 def test_start_and_stop_are_logged(inside: Inside, log: pytest.LogCaptureFixture) -> None:

@@ -17,24 +17,23 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def filled(*sizes: tuple[str, int], busy: str = "") -> LRUCache[str, tuple[str, int]]:
     made = LRUCache[str, tuple[str, int]](lambda one: one[1], lambda one: one[0] in busy)
     for name, size in sizes:
-        made.setdefault(name, (name, size))
+        made.store(name, (name, size))
     return made
 
 
 def names(known: LRUCache[str, tuple[str, int]]) -> list[str]:
-    return [name for name, _ in known]
+    return [name for name, _ in known.values()]
 
 
 def test_the_least_recently_used_goes_first() -> None:
     known = filled(("a", 1), ("b", 1), ("c", 1))
-    assert known.get("a") == ("a", 1)
-    known.setdefault("d", ("d", 1))
+    assert known.use("a") == ("a", 1)
+    known.store("d", ("d", 1))
     assert names(known) == ["c", "a", "d"]
-    assert known.setdefault("c", ("another", 1)) == ("c", 1)
+    assert known.store("c", ("another", 1)) == ("c", 1)
     assert names(known) == ["a", "d", "c"]
-    known.pop("a")
-    known.pop("a")
-    assert known.get("a") is None
+    del known["a"]
+    assert known.use("a") is None
 
 
 def test_long_logs_take_the_room_of_many() -> None:

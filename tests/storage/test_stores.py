@@ -277,7 +277,7 @@ def test_sqlite_writes_ahead_and_synchronises_fully(tmp_path: Path) -> None:
     store.create("a", {})
     with sqlite3.connect(tmp_path / "runs.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    with store._database.engine().connect() as inside:
+    with store.engine().connect() as inside:
         assert inside.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
 
 
