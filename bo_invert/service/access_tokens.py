@@ -59,7 +59,7 @@ class ViewerToken:
 def default_file() -> Path:
     """Return ``$BO_INVERT_TOKENS``, or ``~/.config/bo_invert/tokens.json`` if it is not set."""
     given = os.environ.get("BO_INVERT_TOKENS")
-    return Path(given) if given else Path.home() / ".config" / "bo_invert" / "tokens.json"
+    return Path(given or Path.home() / ".config" / "bo_invert" / "tokens.json")
 
 
 class TokenFile:

@@ -82,8 +82,9 @@ def create_app(
     app.state.studies = studies
     for router in _ROUTERS:
         app.include_router(router)
-    names = {host.lower() for host in hosts}
-    return AccessControl(app, tokens, names, asks or RateLimiter(50.0, 100.0))
+    return AccessControl(
+        app, tokens, {host.lower() for host in hosts}, asks or RateLimiter(50.0, 100.0)
+    )
 
 
 @asynccontextmanager

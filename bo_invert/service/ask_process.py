@@ -50,14 +50,14 @@ def propose(
     Returns:
         The answer; None if the budget is spent.
     """
-    name, key = request.study, (url, request.study)
+    key = (url, request.study)
     try:
         study = _studies.use(key)
         if study is None or study.journal.header.get("id") != request.identity:
             _studies.pop(key, None)
             store = open_store(url)
-            problem = registered.problem_of(store.header(name), name)
-            study = _studies.store(key, Study.open(name, store, problem))
+            problem = registered.problem_of(store.header(request.study), request.study)
+            study = _studies.store(key, Study.open(request.study, store, problem))
         view = study.journal.view(request.budget)
         count = int(min(request.count, view.room))
         return study.propose(request.budget, view, count) if count > 0 else None

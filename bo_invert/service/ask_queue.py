@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
@@ -46,8 +46,7 @@ class AskProcesses:
     @cached_property
     def pool(self) -> Executor:
         """Executor with the processes."""
-        executor: Executor = registry.resolve("executors", "processes")(self.count)
-        return executor
+        return cast(Executor, registry.resolve("executors", "processes")(self.count))
 
     def start(self) -> None:
         """Start the processes and import the surrogate in each."""
@@ -78,11 +77,14 @@ class AskProcesses:
                 "ask: the process of the strategy died and nothing was written; ask again"
             ) from None
         except BoInvertError:
-            seconds = time.monotonic() - start
-            _log.info("study %r: ask failed after %.2f s", request.study, seconds)
+            _log.info("study %r: ask failed after %.2f s", journal.name, time.monotonic() - start)
             raise
-        seconds, queries = time.monotonic() - start, 0 if reply is None else len(reply.queries)
-        _log.info("study %r: ask took %.2f s for %d queries", request.study, seconds, queries)
+        _log.info(
+            "study %r: ask took %.2f s for %d queries",
+            journal.name,
+            time.monotonic() - start,
+            0 if reply is None else len(reply.queries),
+        )
         return reply
 
 

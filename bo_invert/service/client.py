@@ -116,9 +116,10 @@ class RemoteJournal(JournalBase):
             "lease": assignment.lease,
             "known": None if known is None else sorted(known),
         }
-        key = assignment.key or uuid.uuid4().hex
         # The server answers an ask within 300 s.
-        asked = self._store.post(self.name, "ask", body, key, timeout=330.0)
+        asked = self._store.post(
+            self.name, "ask", body, assignment.key or uuid.uuid4().hex, timeout=330.0
+        )
         return self._read([trial["number"] for trial in asked["trials"]])
 
     def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:

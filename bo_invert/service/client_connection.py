@@ -96,8 +96,9 @@ class ServerConnection:
     ) -> JSON:
         """Send a POST request about a study; ``key`` makes it idempotent."""
         headers = {} if key is None else {"Idempotency-Key": key}
-        path = study_path(study, verb)
-        return self.request("POST", path, json=body, headers=headers, timeout=timeout)
+        return self.request(
+            "POST", study_path(study, verb), json=body, headers=headers, timeout=timeout
+        )
 
     def request(self, method: str, path: str, *, again: JSON = None, **options: Any) -> JSON:
         """Send a request and repeat it until the server responds.

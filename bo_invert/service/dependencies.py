@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 from urllib.parse import unquote
 
 from fastapi import Depends, Header, Path, Query, Request
@@ -21,8 +21,7 @@ ASK_ERRORS = documented(400, 404, 409, 429, 504)
 
 
 async def _open_studies(request: Request) -> OpenStudies:
-    studies: OpenStudies = request.app.state.studies
-    return studies
+    return cast(OpenStudies, request.app.state.studies)
 
 
 Studies = Annotated[OpenStudies, Depends(_open_studies)]

@@ -77,9 +77,8 @@ def problem_response(
     status: int, detail: str, headers: Mapping[str, str] | None = None, **more: object
 ) -> JSONResponse:
     """Return an error response."""
-    title = _TITLES.get(status, "error")
-    content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
-    return JSONResponse(content, status, headers, media_type=_MEDIA)
+    content = {"type": "about:blank", "title": _TITLES.get(status, "error"), "status": status}
+    return JSONResponse(content | {"detail": detail, **more}, status, headers, media_type=_MEDIA)
 
 
 def status_of(error: BoInvertError) -> int:

@@ -89,18 +89,16 @@ class AccessControl:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
         try:
             self._check(scope)
             async with asyncio.timeout(BODY_TIMEOUT):
-                body = await _body(receive)
+                receive = _replayed(await _body(receive), receive)
         except HTTPException as error:
-            refusal = problem_response(error.status_code, error.detail, error.headers)
+            app = problem_response(error.status_code, error.detail, error.headers)
         except TimeoutError:
-            refusal = problem_response(408, f"body must arrive within {BODY_TIMEOUT:g} seconds")
-        else:
-            await self.app(scope, _replayed(body, receive), send)
-            return
-        await refusal(scope, receive, send)
+            app = problem_response(408, f"body must arrive within {BODY_TIMEOUT:g} seconds")
+        await app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         """Raise an error if a request is not permitted."""
@@ -110,8 +108,9 @@ class AccessControl:
         }
         host = headers.get("host", "")
         if _host_name(host) not in self.hosts:
-            detail = f"host {host!r} is not allowed; start the server with --allowed-host"
-            raise HTTPException(403, detail)
+            raise HTTPException(
+                403, f"host {host!r} is not allowed; start the server with --allowed-host"
+            )
         origin = headers.get("origin")
         foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
         if foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
@@ -137,9 +136,11 @@ class AccessControl:
             raise HTTPException(403, f"token {token.name!r} is read-only")
         seconds = self.asks.wait(token.name) if not reading and path.endswith("/ask") else 0.0
         if seconds > 0.0:
-            after = {"Retry-After": str(int(seconds) + 1)}
-            detail = f"too many asks; the next one is allowed in {seconds:.1f} seconds"
-            raise HTTPException(429, detail, after)
+            raise HTTPException(
+                429,
+                f"too many asks; the next one is allowed in {seconds:.1f} seconds",
+                {"Retry-After": str(int(seconds) + 1)},
+            )
 
 
 def _too_large() -> HTTPException:

@@ -154,8 +154,7 @@ class OpenStudies:
         """
         quiet = 0.0
         while not self.closing:
-            study = await self.open(name)
-            seq = (await self.thread(study.journal.read)).seq
+            seq = (await self.thread((await self.open(name)).journal.read)).seq
             quiet += interval
             if seq > after or quiet > keep_alive:
                 yield seq if seq > after else None

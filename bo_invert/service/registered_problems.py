@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -126,7 +127,5 @@ def _declaration(header: JSON) -> JSON:
 
 def _beside(file: Path, source: str) -> str:
     """Resolve the file of a source relative to the folder of the configuration."""
-    path, colon, attribute = source.rpartition(":")
-    if not path.endswith(".py"):
-        path, colon, attribute = (source, "", "") if source.endswith(".py") else ("", "", source)
-    return f"{file.parent.resolve() / path}{colon}{attribute}" if path else source
+    found = re.fullmatch(r"(.+\.py)(:.*)?", source)
+    return source if found is None else f"{file.parent.resolve() / found[1]}{found[2] or ''}"

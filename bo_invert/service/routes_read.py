@@ -45,8 +45,8 @@ async def studies(studies: Studies, after: After = 0, limit: Limit = 100) -> res
     """List the studies in order of creation."""
     names = await studies.thread(studies.store.names)
     page = [await summary(studies, name) for name in names[after : after + limit]]
-    more = after + limit if after + limit < len(names) else None
-    return responses.StudyPage(studies=page, next=more)
+    end = after + limit
+    return responses.StudyPage(studies=page, next=end if end < len(names) else None)
 
 
 @router.get("/studies/{study}", responses=READ_ERRORS)
@@ -135,8 +135,9 @@ def one_trial(study: Study, number: TrialNumber) -> responses.TrialResponse:
 def best(study: Study) -> responses.BestResponse:
     """Return the incumbent: the feasible trial with the lowest loss."""
     trial = study.journal.best
-    found = None if trial is None else responses.TrialResponse.of(trial, study.domain)
-    return responses.BestResponse(best=found)
+    return responses.BestResponse(
+        best=None if trial is None else responses.TrialResponse.of(trial, study.domain)
+    )
 
 
 @router.get("/studies/{study}/solutions", responses=READ_ERRORS)
@@ -187,8 +188,9 @@ def log(
 ) -> responses.EventsResponse:
     """List the events of the log after position `after`."""
     events = studies.store.events(study.journal.name, after, limit)
-    header = study.journal.header if after == 0 else None
-    return responses.EventsResponse(header=header, events=events)
+    return responses.EventsResponse(
+        header=study.journal.header if after == 0 else None, events=events
+    )
 
 
 @router.get(

@@ -172,8 +172,12 @@ def add(
         queries.append(Query(_vector("point", one.point, problem), origin="data"))
         cost = Cost() if one.cost is None else one.cost.to_cost()
         outcomes.append(problem.outcome(failure or one.outputs, cost))
-    trials = study.journal.add(queries, outcomes, key)
-    return responses.TrialsResponse(trials=[TrialResponse.of(t, study.domain) for t in trials])
+    return responses.TrialsResponse(
+        trials=[
+            TrialResponse.of(trial, study.domain)
+            for trial in study.journal.add(queries, outcomes, key)
+        ]
+    )
 
 
 @router.post("/studies/{study}/enqueue", status_code=201, responses=WRITE_ERRORS)

@@ -65,7 +65,11 @@ def export_study(store: Store, name: str, path: str | Path) -> int:
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
-    _synchronise(target.parent)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # so that the rename survives a power failure
+    finally:
+        os.close(folder)
     return len(events)
 
 
@@ -171,12 +175,3 @@ def _check_header(head: dict[str, JSON]) -> None:
     ):
         if not all(isinstance(value, kind) for value in values):
             raise TypeError(f"expected {kind}, got {values}")
-
-
-def _synchronise(folder: Path) -> None:
-    """Make a rename in a folder survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -198,8 +198,9 @@ class Journal(JournalBase):
     def _start(self, decide: Decide) -> list[Trial] | None:
         """Append events and return the trials that they start; None if ``decide`` returns None."""
         events = self._commit(decide)
-        started = [entry for entry in events or () if entry["kind"] == "started"]
-        return None if events is None else [self._log[entry["trial"]] for entry in started]
+        return events and [
+            self._log[entry["trial"]] for entry in events if entry["kind"] == "started"
+        ]
 
     @locked
     def _create(self, entry: JSON, count: int, key: str | None) -> list[Trial]:

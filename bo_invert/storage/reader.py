@@ -96,12 +96,6 @@ class JournalReader:
         """Feasible trial of lowest loss; None without one."""
         return self.read().best
 
-    @property
-    @locked
-    def calls(self) -> int:
-        """Answered calls; see ``History.calls``."""
-        return self.read().calls
-
     @locked
     def is_over(self, budget: int) -> bool:
         """Return True if a budget is spent and no running trial can be lost."""

@@ -49,7 +49,8 @@ class SqlStore(SqlDatabase):
         if self.missing:
             return []
         with self.transaction() as connection:
-            return _names(connection)
+            query = sa.select(STUDIES.c.name).order_by(STUDIES.c.id)
+            return list(connection.execute(query).scalars())
 
     def events(self, name: str, after: int = 0, limit: int | None = None) -> list[JSON]:
         with self._study(name) as (connection, study):
@@ -84,12 +85,10 @@ class SqlStore(SqlDatabase):
             yield
 
     def beat(self, name: str, worker: str) -> None:
-        again = sa.update(BEATS).values(count=BEATS.c.count + 1)
         with self._study(name, writing=True) as (connection, study):
-            mine = again.where(BEATS.c.study == study, BEATS.c.worker == worker)
-            if not connection.execute(mine).rowcount:
-                row = {"study": study, "worker": worker, "count": 1}
-                connection.execute(sa.insert(BEATS), row)
+            mine = sa.update(BEATS).where(BEATS.c.study == study, BEATS.c.worker == worker)
+            if not connection.execute(mine.values(count=BEATS.c.count + 1)).rowcount:
+                connection.execute(sa.insert(BEATS), {"study": study, "worker": worker, "count": 1})
 
     def beats(self, name: str) -> dict[str, int]:
         with self._study(name) as (connection, study):
@@ -115,7 +114,7 @@ class SqlStore(SqlDatabase):
             found = connection.execute(query.with_for_update() if writing else query)
             study = found.scalar_one_or_none()
             if study is None:
-                raise unknown_study(name, _names(connection))
+                raise unknown_study(name, self.names())
             yield connection, study
 
 
@@ -128,7 +127,3 @@ def _insert(connection: sa.Connection, study: int, texts: Sequence[str], after: 
     rows = [{"study": study, "seq": seq, "data": text} for seq, text in enumerate(texts, after + 1)]
     if rows:  # without rows, SQLAlchemy would insert one of default values
         connection.execute(sa.insert(EVENTS), rows)
-
-
-def _names(connection: sa.Connection) -> list[str]:
-    return list(connection.execute(sa.select(STUDIES.c.name).order_by(STUDIES.c.id)).scalars())

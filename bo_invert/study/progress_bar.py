@@ -42,7 +42,7 @@ class RunProgressBar:
         if self._bar is None:
             return
         best, spent = self._journal.best, self._journal.ledger
-        self._bar.n = min(self._journal.calls, self._bar.total)
+        self._bar.n = min(self._journal.read().calls, self._bar.total)
         notes = [
             "nothing found yet"
             if best is None or best.loss is None
