@@ -26,6 +26,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from numbers import Integral
 from warnings import warn
 
@@ -132,6 +133,14 @@ class InfeasibleError(EvaluationError):
     """Infeasible design, such as a mesh that does not exist. Billed; never retried."""
 
 
+def require(
+    holds: object, message: str, error: Callable[[str], Exception] = InvalidInputError
+) -> None:
+    """Raise an error with a message unless a condition holds."""
+    if not holds:
+        raise error(message)
+
+
 def whole_number(
     where: str, name: str, value: object, least: int = 1, most: int | None = None
 ) -> int:
@@ -171,9 +180,28 @@ def one_of(where: str, name: str, value: object, options: Iterable[object]) -> N
         InvalidInputError: the argument is none of the options.
     """
     valid = list(options)
-    if value not in valid:
-        listed = ", ".join(map(repr, valid))
-        raise InvalidInputError(f"{where}: {name} must be one of {listed}, got {value!r}")
+    listed = ", ".join(map(repr, valid))
+    require(value in valid, f"{where}: {name} must be one of {listed}, got {value!r}")
+
+
+def check_seconds(where: str, *, zero: bool = False, **durations: float | None) -> None:
+    """Check that arguments are durations in seconds; None means no limit.
+
+    Args:
+        where: class or function that received the arguments.
+        zero: accept 0.
+        durations: the arguments by name.
+
+    Raises:
+        InvalidInputError: an argument is no finite number above 0.
+    """
+    for name, value in durations.items():
+        valid = isinstance(value, (int, float)) and (0 < value < inf or (zero and value == 0))
+        limit = ">= 0" if zero else "> 0"
+        require(
+            value is None or valid,
+            f"{where}: {name} must be a number of seconds {limit}, got {value!r}",
+        )
 
 
 def deprecated_names(

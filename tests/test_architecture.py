@@ -256,8 +256,7 @@ PRIVILEGED = {
     "subprocess": {
         "bo_invert.problems.git",
         "bo_invert.execution.parent_death",
-        "bo_invert.execution.subprocess_run",
-        "bo_invert.execution.worker_process",
+        "bo_invert.execution.process_group",
     },
     "multiprocessing.reduction": {
         "bo_invert.execution.worker_process",

@@ -19,6 +19,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
@@ -52,12 +53,8 @@ class Worker:
     thread: threading.Thread = field(init=False)
 
 
-@dataclass(frozen=True)
-class _Task:
-    future: Future[Any]
-    fn: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+_Task = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+"""Future, function, positional and keyword arguments of a call."""
 
 
 class WorkerPool(Executor):
@@ -76,7 +73,7 @@ class WorkerPool(Executor):
         self._lock = threading.Lock()
         self._workers: set[Worker] = set()
         self._busy: dict[Future[Any], Worker] = {}
-        self._closed = False
+        self._closed = self._killed = False
         for _ in range(workers):
             self._add_worker()
 
@@ -85,7 +82,7 @@ class WorkerPool(Executor):
         with self._lock:
             if self._closed:
                 raise RuntimeError("submit: the executor is shut down")
-            self._tasks.put(_Task(future, fn, args, kwargs))
+            self._tasks.put((future, fn, args, kwargs))
         return future
 
     def begun(self, future: Future[Any]) -> bool:
@@ -113,14 +110,13 @@ class WorkerPool(Executor):
         """
         with self._lock:
             self._closed = True
+            self._killed = self._killed or kill_workers
             workers = list(self._workers)
-            while cancel_futures or kill_workers:
-                try:
+            with suppress(Empty):
+                while cancel_futures or kill_workers:
                     task = self._tasks.get_nowait()
-                except Empty:
-                    break
-                if task is not None:
-                    task.future.cancel()
+                    if task is not None:
+                        task[0].cancel()
             for worker in workers:
                 self._tasks.put(None)
                 if kill_workers:
@@ -150,8 +146,8 @@ class WorkerPool(Executor):
 
     def _add_worker(self) -> None:
         worker = Worker()
-        worker.thread = threading.Thread(target=self._work, args=(worker,), daemon=True)
-        worker.thread.name = f"bo-invert-worker-{next(_numbers)}"
+        name = f"bo-invert-worker-{next(_numbers)}"
+        worker.thread = threading.Thread(target=self._work, name=name, args=(worker,), daemon=True)
         self._workers.add(worker)
         worker.thread.start()
 
@@ -164,17 +160,23 @@ class WorkerPool(Executor):
 
     def _work(self, worker: Worker) -> None:
         while not worker.retired and (task := self._tasks.get()) is not None:
-            if not task.future.cancelled():
-                self._run_task(worker, task)
+            if not task[0].cancelled():
+                self._run_task(worker, *task)
             del task  # its arguments may be large
         self.release(worker)
 
-    def _run_task(self, worker: Worker, task: _Task) -> None:
-        future = task.future
+    def _run_task(
+        self,
+        worker: Worker,
+        future: Future[Any],
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
         error: BaseException | None = None
         result = None
         try:
-            self.prepare(worker, task.fn)
+            self.prepare(worker, fn)
         except BaseException as caught:
             error = caught
         with self._lock:
@@ -184,7 +186,7 @@ class WorkerPool(Executor):
             self._busy[future] = worker
         if error is None:
             try:
-                result = self.perform(worker, task.fn, task.args, task.kwargs)
+                result = self.perform(worker, fn, args, kwargs)
             except BaseException as caught:
                 error = caught
         with self._lock:

@@ -16,10 +16,9 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bo_invert.errors import MissingExtraError
+from bo_invert.errors import MissingExtraError, require
 from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
 
 try:
@@ -46,14 +45,6 @@ _POLL = 0.1
 Engineering choice: a call waits this long for a free worker at most.
 """
 _DIED = "its worker died"
-
-
-@dataclass(eq=False)
-class _Seat:
-    """Thread of a worker, reserved for one call."""
-
-    address: str
-    doomed: bool = False
 
 
 class DaskExecutor(WorkerPool):
@@ -95,10 +86,9 @@ class DaskExecutor(WorkerPool):
                 ]
                 if free:
                     self._taken[free[0]] += 1
-                    worker.resource = _Seat(free[0])
+                    worker.resource = free[0]
                     return
-                if self._closed:
-                    raise RuntimeError("the executor was shut down")
+                require(not self._closed, "the executor was shut down", RuntimeError)
             time.sleep(_POLL)
 
     def perform(
@@ -107,16 +97,15 @@ class DaskExecutor(WorkerPool):
         name = f"bo-invert-{uuid.uuid4().hex}"
         begun = Event(name, client=self._client)
         try:
-            attempt = 0
             while True:
-                where = worker.resource.address
+                where = worker.resource
                 task = self._client.submit(
                     _once,
                     name,
                     fn,
                     args,
                     kwargs,
-                    key=f"{name}-{attempt}",
+                    key=f"{name}-{uuid.uuid4().hex}",
                     workers=[where],
                     pure=False,
                     retries=0,
@@ -130,7 +119,6 @@ class DaskExecutor(WorkerPool):
                 if begun.is_set() or (task.status == "error" and not _lost(task.exception())):
                     worker.begun = True
                     return self._result(task, where)
-                attempt += 1
                 task.cancel()  # the worker died before the start: nothing was called
                 self.release(worker)
                 self.prepare(worker, fn)
@@ -144,28 +132,24 @@ class DaskExecutor(WorkerPool):
             try:
                 return task.result(timeout=_LIVENESS_POLL)
             except BaseException as error:
-                if (
-                    isinstance(error, TimeoutError) and task.status != "error"
-                ):  # not raised by the call
-                    if where in self._client.nthreads():
-                        continue
-                elif not _lost(error):
+                # A timeout while the task has no error is not raised by the call.
+                waiting = isinstance(error, TimeoutError) and task.status != "error"
+                if not waiting and not _lost(error):
                     raise
-                raise WorkerDied(_DIED) from None
+                if not waiting or where not in self._client.nthreads():
+                    raise WorkerDied(_DIED) from None
 
     def abandon(self, worker: Worker) -> None:
-        worker.resource.doomed = True
         self._replace(worker)  # a worker that cannot be killed stays occupied
         threading.Thread(
-            target=_kill_worker, args=(self._client, worker.resource.address), daemon=True
+            target=_kill_worker, args=(self._client, worker.resource), daemon=True
         ).start()
 
     def release(self, worker: Worker) -> None:
-        seat: _Seat | None = worker.resource
-        worker.resource = None
-        if seat is not None and not seat.doomed:
-            with self._lock:
-                self._taken[seat.address] -= 1
+        with self._lock:
+            if worker.resource is not None and not worker.retired:
+                self._taken[worker.resource] -= 1
+            worker.resource = None
 
     def shutdown(
         self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False

@@ -1,93 +1,67 @@
-"""Capture of the output of a worker process: forwarded, and its end retained for messages."""
+"""Capture of the output of a process: the end of each stream is retained for messages."""
 
 from __future__ import annotations
 
 import os
 import sys
-from multiprocessing.connection import wait
-from pathlib import Path
-
-_OWN_FRAMES = (
-    str(Path(__file__).parents[1] / "oracles"),
-    str(Path(__file__).with_name("worker_main.py")),
-)
+import time
+from collections import defaultdict
+from multiprocessing.connection import Connection, wait
 
 
 class OutputCapture:
-    """Reader of the standard output, the standard error and the stack traces of a worker process.
-
-    It closes the descriptors.
+    """Reader of the output streams of a process.
 
     Args:
-        out: Descriptor of the standard output; forwarded to ``sys.stdout``.
-        err: Descriptor of the standard error; forwarded to ``sys.stderr``.
-        traces: Descriptor of the output of ``faulthandler``; not forwarded.
-        retained_bytes: Size of the end of each stream that is retained.
-        summary_length: Largest number of characters of a summary.
+        streams: Open streams by name. The capture closes each at its end.
+        limit: Bytes of the end of a stream that are retained; of a longer one, a byte more.
+        forward: Write to the stream of ``sys`` of the same name, too.
     """
 
     def __init__(
-        self,
-        out: int,
-        err: int,
-        traces: int,
-        retained_bytes: int = 16384,
-        summary_length: int = 400,
+        self, streams: dict[str, Connection], limit: int = 16384, forward: bool = False
     ) -> None:
-        self._out, self._err, self._traces = out, err, traces
-        self._retained_bytes, self._summary_length = retained_bytes, summary_length
-        self._buffers = dict.fromkeys((out, err, traces), b"")
-        self.streams = [out, err, traces]
+        self.streams = streams
+        self.ends: defaultdict[str, bytearray] = defaultdict(bytearray)
+        self._limit, self._forward = limit, forward
 
-    def clear(self) -> None:
-        """Discard the retained output; called at the start of a call."""
-        self._buffers = dict.fromkeys(self._buffers, b"")
+    def read(self, timeout: float = 0.0) -> bool:
+        """Read what the streams hold now, after a wait of up to ``timeout`` seconds.
 
-    def read(self) -> None:
-        """Read all available output without waiting."""
-        while ready := wait(self.streams, 0):
-            for stream in self.streams.copy():
-                if stream in ready:
-                    self._read_stream(stream)
-
-    def read_trace(self, timeout: float) -> None:
-        """Wait for a stack trace and read it to its end.
-
-        Args:
-            timeout: Seconds to wait for the first line.
+        Returns:
+            True if there was output or a stream ended.
         """
-        while self._traces in wait([self._traces] if self._traces in self.streams else [], timeout):
-            self._read_stream(self._traces)
-            timeout = 0.02
+        ready = wait(self.streams.values(), timeout)
+        for name, stream in list(self.streams.items()):
+            if stream in ready:
+                self._read_stream(name, stream)
+        return bool(ready)
 
-    def _read_stream(self, stream: int) -> None:
-        data = os.read(stream, 65536)
+    def drain(self, timeout: float) -> None:
+        """Read all streams until they end or until ``timeout`` seconds have passed."""
+        deadline = time.monotonic() + timeout
+        while self.streams and (left := deadline - time.monotonic()) > 0:
+            self.read(left)
+
+    def _read_stream(self, name: str, stream: Connection) -> None:
+        data = os.read(stream.fileno(), 1 << 16)
         if not data:
-            self.streams.remove(stream)
-            os.close(stream)
-        self._buffers[stream] = (self._buffers[stream] + data)[-self._retained_bytes :]
-        target = {self._out: sys.stdout, self._err: sys.stderr}.get(stream)
-        if target is not None and data:
+            self.streams.pop(name).close()
+        end = self.ends[name]
+        end += data
+        if len(end) > 2 * self._limit:
+            del end[: -self._limit - 1]
+        target = getattr(sys, name, None) if self._forward and data else None
+        if target is not None:
             target.write(data.decode(errors="replace"))
             target.flush()
 
-    def summary(self) -> str:
-        """Return the last stack trace, or else the end of the standard error, after a colon."""
-        text = self._buffers[self._traces].decode(errors="replace")
-        _, header, trace = text.rpartition("(most recent call first):")
-        lines: list[str] = []
-        for line in trace.splitlines() if header else []:
-            if any(own in line for own in _OWN_FRAMES) or line.startswith("Extension modules"):
-                break
-            lines.append(line.strip())
-        if not any(lines):
-            errors = self._buffers[self._err].decode(errors="replace")[-self._summary_length :]
-            lines = [line.strip() for line in errors.splitlines()]
-        joined = "; ".join(filter(None, lines))[: self._summary_length]
-        return f": {joined}" if joined else ""
+    def text(self, name: str) -> str:
+        """Return the retained end of a stream; bytes outside UTF-8 are escaped."""
+        return self.ends[name][-self._limit :].decode("utf-8", "backslashreplace")
 
-    def close(self) -> None:
-        """Close the descriptors."""
-        for stream in self.streams:
-            os.close(stream)
-        self.streams.clear()
+
+def last_lines(text: str, length: int = 400) -> str:
+    """Return the end of a text in one line of at most ``length`` characters."""
+    lines = (line.strip() for line in text[-10 * length :].splitlines())
+    return "; ".join(filter(None, lines))[-length:]

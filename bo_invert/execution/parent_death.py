@@ -8,7 +8,6 @@ The script needs the standard library to start, and psutil only to clean up.
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import select
@@ -23,7 +22,6 @@ MARK = "BO_INVERT_CALL"
 
 _lock = threading.Lock()
 _groups: dict[int, str] = {}
-_reaper: subprocess.Popen[bytes] | None = None
 _pipe = -1
 
 
@@ -36,14 +34,14 @@ def register(group: int, mark: str) -> None:
     """
     with _lock:
         _groups[group] = mark
-        _notify(f"+{group} {mark}\n")
+        _notify()
 
 
 def unregister(group: int) -> None:
     """Forget a process group that has ended."""
     with _lock:
         if _groups.pop(group, None) is not None:
-            _notify(f"-{group}\n")
+            _notify()
 
 
 def kill_group(group: int, signum: int | None = None) -> bool:
@@ -73,45 +71,43 @@ def kill_marked(mark: str) -> None:
                 process.kill()
 
 
-def _notify(line: str) -> None:
-    """Send a line to the reaper. Start the reaper if there is none."""
-    global _reaper, _pipe
-    if _reaper is None or _reaper.poll() is not None:
-        if not sys.executable:
-            return
-        if _pipe >= 0:
-            os.close(_pipe)
-        stdin, _pipe = os.pipe()
-        # The reaper must not carry the mark of a call: it has to survive the end of that call.
-        environment = {name: value for name, value in os.environ.items() if name != MARK}
-        _reaper = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, json.dumps([*map(str, sys.path)])],
-            stdin=stdin,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-            env=environment,
-        )
-        os.close(stdin)
-        line = "".join(f"+{group} {mark}\n" for group, mark in _groups.items())
-    with suppress(OSError):
-        os.write(_pipe, line.encode())
+def _notify() -> None:
+    """Send the list of groups to the reaper. Start the reaper if there is none."""
+    if not sys.executable:
+        return
+    groups = f"{json.dumps(_groups)}\n".encode()
+    try:
+        os.write(_pipe, groups)
+    except OSError:  # no reaper yet, or a dead one
+        _start_reaper()
+        os.write(_pipe, groups)
 
 
-@atexit.register
-def _detach() -> None:
-    """Leave the reaper alone at exit: it ends after this process, and needs no wait."""
-    if _reaper is not None:
-        _reaper.returncode = 0
+def _start_reaper() -> None:
+    global _pipe
+    if _pipe >= 0:
+        os.close(_pipe)
+    stdin, _pipe = os.pipe()
+    reaper = subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__, json.dumps([*map(str, sys.path)])],
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+        # Without the mark of a call: the reaper has to survive the end of that call.
+        env={name: value for name, value in os.environ.items() if name != MARK},
+    )
+    reaper.returncode = 0  # it ends after this process, and needs no wait
+    os.close(stdin)
 
 
 def _after_fork() -> None:
     """Reset the state in a forked process, which owns none of the groups of its parent."""
-    global _lock, _reaper, _pipe
+    global _lock, _pipe
     if _pipe >= 0:
         os.close(_pipe)  # else the reaper could not detect the end of the parent at once
-    _lock, _reaper, _pipe = threading.Lock(), None, -1
+    _lock, _pipe = threading.Lock(), -1
     _groups.clear()
 
 
@@ -120,26 +116,20 @@ if hasattr(os, "register_at_fork"):
 
 
 def _reap() -> None:
-    """Read the list of groups until the parent is dead; then kill them."""
-    parent, groups, unread = os.getppid(), dict[int, str](), b""
+    """Read lists of groups until the parent is dead; then kill the groups of the last list."""
+    parent, groups, unread = os.getppid(), b"{}", b""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     # A fork of the parent can hold the pipe open, so the parent's id is checked every second too.
     while os.getppid() == parent:
-        if not select.select([0], [], [], 1.0)[0]:
-            continue
-        received = os.read(0, 65536)
-        if not received:
-            break
-        *lines, unread = (unread + received).split(b"\n")
-        for line in lines:
-            number, _, mark = line[1:].decode().partition(" ")
-            if line[:1] == b"+":
-                groups[int(number)] = mark
-            else:
-                groups.pop(int(number), None)
-    for group, mark in groups.items():
-        kill_group(group)
+        if select.select([0], [], [], 1.0)[0]:
+            received = os.read(0, 65536)
+            if not received:
+                break
+            *lines, unread = (unread + received).split(b"\n")
+            groups = lines[-1] if lines else groups
+    for group, mark in json.loads(groups).items():
+        kill_group(int(group))
         kill_marked(mark)
 
 

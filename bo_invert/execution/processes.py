@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import require
 from bo_invert.execution.base import Worker, WorkerPool
 from bo_invert.execution.worker_process import WorkerProcess, pack
 
@@ -37,14 +37,6 @@ class _Function:
             return None, error
 
 
-@dataclass(eq=False)
-class _Slot:
-    """The process of a worker and the function that it serves."""
-
-    process: WorkerProcess
-    fn: Callable[..., Any] | None = None
-
-
 class ProcessExecutor(WorkerPool):
     """Executor with fresh processes, each with one numerical thread.
 
@@ -61,36 +53,34 @@ class ProcessExecutor(WorkerPool):
     parting = "its process was killed"
 
     def __init__(self, workers: int) -> None:
-        if os.name != "posix":
-            raise InvalidInputError(
-                "executor 'processes': the operating system must be POSIX. Use 'threads'"
-            )
-        self._killed = False
+        require(
+            os.name == "posix",
+            "executor 'processes': the operating system must be POSIX. Use 'threads'",
+        )
         super().__init__(workers)
 
     def prepare(self, worker: Worker, fn: Callable[..., Any]) -> None:
-        slot: _Slot | None = worker.resource
-        if slot is not None and not slot.process.alive:
-            slot.process.kill()
-            slot = None
-        if slot is not None and slot.fn is fn:
+        process: WorkerProcess | None = worker.resource
+        if process is not None and not process.alive:
+            process.kill()
+            process = None
+        if process is not None and process.served is fn:
             return
         packed = pack(_Function(fn))
-        if slot is None:
-            slot = _Slot(WorkerProcess(threads=1))
+        if process is None:
+            process = WorkerProcess(threads=1)
             with self._lock:
-                worker.resource = slot
+                worker.resource = process
                 if self._killed:
-                    slot.process.strike()
-        slot.fn = None
-        slot.process.load(packed)
-        slot.fn = fn
+                    process.strike()
+        process.load(packed)
+        process.served = fn
 
     def perform(
         self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> object:
         worker.begun = True
-        result, error = worker.resource.process.call("__call__", args, kwargs)
+        result, error = worker.resource.call("__call__", args, kwargs)
         if error is not None:
             raise error
         return result
@@ -100,19 +90,11 @@ class ProcessExecutor(WorkerPool):
 
     def kill(self, worker: Worker) -> None:
         if worker.resource is not None:
-            worker.resource.process.strike()
+            worker.resource.strike()
 
     def release(self, worker: Worker) -> None:
-        slot: _Slot | None = worker.resource
-        worker.resource = None
-        if slot is not None:
-            if slot.process.alive:
-                slot.process.dismiss()
-                slot.process.kill_after(EXIT_TIMEOUT)
-            slot.process.kill()
-
-    def shutdown(
-        self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False
-    ) -> None:
-        self._killed = self._killed or kill_workers
-        super().shutdown(wait, cancel_futures=cancel_futures, kill_workers=kill_workers)
+        process: WorkerProcess | None = worker.resource
+        if process is not None:
+            process.dismiss()
+            process.wait(EXIT_TIMEOUT)
+            process.kill()

@@ -18,11 +18,13 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bo_invert.errors import InvalidInputError, MissingExtraError
+from bo_invert.errors import InvalidInputError, MissingExtraError, require
 from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
+from bo_invert.execution.output_capture import last_lines
 
 try:
     import submitit
@@ -71,11 +73,11 @@ class SlurmExecutor(WorkerPool):
         **parameters: object,
     ) -> None:
         if executor is None:
-            if cluster == "slurm" and shutil.which("srun") is None:
-                raise InvalidInputError(
-                    "executor 'slurm': there is no Slurm on this machine (no srun). Run on a "
-                    "machine that can submit jobs, or try SlurmExecutor(workers, cluster='local')"
-                )
+            require(
+                cluster != "slurm" or shutil.which("srun") is not None,
+                "executor 'slurm': there is no Slurm on this machine (no srun). Run on a "
+                "machine that can submit jobs, or try SlurmExecutor(workers, cluster='local')",
+            )
             # A job can import the modules that this process can import.
             here = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)
             python = f"env PYTHONPATH={shlex.quote(here)} {shlex.quote(sys.executable)}"
@@ -135,21 +137,21 @@ class SlurmExecutor(WorkerPool):
             worker.resource.cancel(check=False)
 
 
+@dataclass
 class _Once:
     """Call that refuses to start a second time and that submitit must not requeue."""
 
-    def __init__(self, fn: Callable[..., Any], begun: Path) -> None:
-        self._fn = fn
-        self._begun = begun
+    fn: Callable[..., Any]
+    begun: Path
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         try:
-            self._begun.open("x").close()
+            self.begun.open("x").close()
         except FileExistsError:
             raise WorkerDied(
                 "its job was interrupted and started again, which it refused"
             ) from None
-        return self._fn(*args, **kwargs)
+        return self.fn(*args, **kwargs)
 
     def checkpoint(self, *args: object, **kwargs: object) -> None:
         """Return None: submitit calls this for an interrupted job, and then does not requeue it."""
@@ -169,12 +171,9 @@ def _result(job: submitit.Job[Any], patience: float) -> object:
     try:
         result = job.result()
     except UncompletedJobError as error:  # the error is only known by the text of its traceback
-        trace = [
-            line.strip()
-            for line in str(error).rpartition("\n------")[0].splitlines()
-            if line.strip()
-        ]
-        raise WorkerDied(f"its job {job.job_id} failed: {trace[-1] if trace else error}") from None
+        trace = str(error).rpartition("\n------")[0].split("\n")
+        last = next(filter(str.strip, reversed(trace)), str(error))
+        raise WorkerDied(f"its job {job.job_id} failed: {last.strip()}") from None
     for path in logs:
         path.unlink(missing_ok=True)
     return result
@@ -182,11 +181,6 @@ def _result(job: submitit.Job[Any], patience: float) -> object:
 
 def _error_text(log: Path) -> str:
     """Return the end of the standard error of a job, without lines of submitit."""
-    try:
-        lines = log.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    text = "; ".join(
-        line.strip() for line in lines if line.strip() and not line.startswith("submitit ")
-    )
-    return f": {text[-200:]}" if text else ""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    text = last_lines("\n".join(line for line in lines if not line.startswith("submitit ")), 200)
+    return f": {text}" if text else ""

@@ -39,26 +39,23 @@ def main() -> None:
         # Engineering choice: Linux counts a worker as larger by half of the machine's memory.
         # Its out-of-memory killer then kills the worker and not the study.
         Path("/proc/self/oom_score_adj").write_text("500")
-    _serve(Connection(calls), memory)
+    with suppress(EOFError):
+        _serve(Connection(calls), memory)
 
 
 def _serve(calls: Connection, memory: int) -> None:
     served: Any = None
     while True:
-        try:
-            message = calls.recv_bytes()
-        except EOFError:
-            return
-        reply: tuple[bool, Any]
+        message = calls.recv_bytes()
         try:
             method, arguments = ForkingPickler.loads(message)
             if method == LOAD:
-                served = ForkingPickler.loads(*arguments)
-                reply = (True, None)
+                served, value = ForkingPickler.loads(*arguments), None
                 if memory:
                     _limit_allocations(memory)
             else:
-                reply = (True, getattr(served, method)(*arguments))
+                value = getattr(served, method)(*arguments)
+            reply = (True, value)
         except (EvaluationError, BoInvertError) as error:
             reply = (False, error)
         except BaseException as error:
@@ -95,7 +92,3 @@ def _limit_allocations(memory: int) -> None:
     limit = now + memory
     if hard == resource.RLIM_INFINITY or limit < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-
-
-if __name__ == "__main__":
-    main()

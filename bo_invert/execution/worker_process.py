@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
-import signal
-import subprocess
 import sys
 import time
-import uuid
 from contextlib import suppress
+from itertools import takewhile
 from multiprocessing.connection import Pipe, wait
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -26,8 +25,9 @@ import psutil
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.execution.base import WorkerDied, WorkerLoadError
-from bo_invert.execution.output_capture import OutputCapture
-from bo_invert.execution.parent_death import MARK, kill_group, register, unregister
+from bo_invert.execution.output_capture import last_lines
+from bo_invert.execution.parent_death import kill_group
+from bo_invert.execution.process_group import ProcessGroup
 from bo_invert.execution.worker_main import LOAD, TRACE_SIGNAL
 
 _log = logging.getLogger(__name__)
@@ -52,6 +52,12 @@ _POLL = 0.5
 
 Engineering choice: a descendant that holds the pipe open hides the end of a worker for this time.
 """
+_OWN = (
+    str(Path(__file__).parents[1] / "oracles"),
+    str(Path(__file__).with_name("worker_main.py")),
+    "Extension modules",
+)
+"""Parts of the first line after the frames of the user in a stack trace."""
 _MEMORY_POLL = 0.05
 """Seconds between two measurements of the memory.
 
@@ -74,8 +80,8 @@ def pack(served: object) -> bytes:
         ) from error
 
 
-class WorkerProcess:
-    """A process that serves the methods of one object. Call ``load`` first.
+class WorkerProcess(ProcessGroup):
+    """Process that serves the methods of one object. Call ``load`` first.
 
     Args:
         memory: Limit of the resident memory of its process group, in bytes.
@@ -83,42 +89,28 @@ class WorkerProcess:
     """
 
     def __init__(self, memory: int | None = None, threads: int | None = None) -> None:
-        self._memory = memory
-        self._doomed = False
+        self.served: object = None
+        """Object that its owner has loaded."""
+        self._memory, self._doomed = memory, False
         self._calls, calls = Pipe()
-        pipes = [os.pipe() for _ in range(3)]
-        self._output = OutputCapture(*(ours for ours, _ in pipes))
-        self._open = True
-        out, err, traces = (theirs for _, theirs in pipes)
+        traces, their_traces = Pipe(duplex=False)
         path = [str(Path(__file__).resolve().parents[2]), *map(str, sys.path)]
-        arguments = [json.dumps(path), *map(str, (calls.fileno(), traces, memory or 0))]
-        mark = uuid.uuid4().hex
+        handles = (calls.fileno(), their_traces.fileno())
         limits = {} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                pass_fds=(calls.fileno(), traces),
-                start_new_session=True,
-                env={**os.environ, **limits, MARK: mark},
+        with calls, their_traces:
+            super().__init__(
+                [sys.executable, "-c", _BOOT, json.dumps(path), *map(str, (*handles, memory or 0))],
+                {**os.environ, **limits},
+                forward=True,
+                pass_fds=handles,
             )
-        except BaseException:
-            self._calls.close()
-            self._output.close()
-            raise
-        finally:
-            calls.close()
-            for theirs in (out, err, traces):
-                os.close(theirs)
-        register(self._process.pid, mark)
-        _log.debug("worker process %d started", self._process.pid)
+        self.output.streams["traces"] = traces
+        _log.debug("worker process %d started", self.pid)
 
     @property
     def alive(self) -> bool:
         """True if the worker can take a call."""
-        return not self._doomed and self._process.poll() is None
+        return not self._doomed and self.running
 
     def load(self, served: bytes, timeout: float = STARTUP) -> None:
         """Load the object to serve.
@@ -131,9 +123,7 @@ class WorkerProcess:
             WorkerLoadError: The worker cannot load it.
         """
         try:
-            self._call((LOAD, (served,)), timeout, 0.0, "the worker was not ready")
-        except WorkerDied as error:
-            raise WorkerLoadError(f"it cannot be loaded in a worker process: {error}") from None
+            self.call(LOAD, served, timeout=timeout)
         except Exception as error:
             self.kill()
             raise WorkerLoadError(f"it cannot be loaded in a worker process: {error}") from None
@@ -154,146 +144,82 @@ class WorkerProcess:
             EvaluationError, BoInvertError: The method raised it. Other exceptions become
                 ``FailedError``.
         """
-        return self._call((method, args), timeout, grace, "no answer")
-
-    def dismiss(self) -> None:
-        """Ask an idle worker to exit. Call ``kill_after`` next."""
-        self._calls.close()
-
-    def kill_after(self, timeout: float) -> None:
-        """Wait until the worker exits by itself, and kill it after a timeout in seconds."""
-        deadline = time.monotonic() + timeout
-        while self._process.poll() is None and time.monotonic() < deadline:
-            self._output.read()  # a full pipe would block its exit handlers
-            time.sleep(0.005)
-        self.kill()
-
-    def strike(self) -> None:
-        """Kill the process group. The thread that waits for an answer cleans up."""
-        self._doomed = True
-        kill_group(self._process.pid)
-
-    def kill(self, grace: float = 0.0) -> None:
-        """Kill the process group and clean up.
-
-        Args:
-            grace: Seconds between SIGTERM and SIGKILL.
-        """
-        if not self._open:
-            return
-        leader = self._process.pid
-        if grace > 0 and kill_group(leader, signal.SIGTERM):
-            deadline = time.monotonic() + grace
-            while time.monotonic() < deadline:
-                self._process.poll()
-                if not kill_group(leader, 0):
-                    break
-                time.sleep(0.01)
-        kill_group(leader)
-        self._process.wait()
-        self._output.read()
-        self._close()
-
-    def _close(self) -> None:
-        self._open = False
-        self._calls.close()
-        self._output.close()
-        unregister(self._process.pid)
-
-    def _call(
-        self,
-        message: tuple[str, tuple[object, ...]],
-        timeout: float | None,
-        grace: float,
-        late: str,
-    ) -> object:
-        packed = cloudpickle.dumps(message)
-        self._output.read()
-        self._output.clear()
+        message = cloudpickle.dumps((method, args))
+        self.output.read()
+        self.output.ends.clear()
         try:
             try:
-                self._calls.send_bytes(packed)
-            except OSError:
+                self._calls.send_bytes(message)
+                succeeded, value = self._receive(timeout, grace)
+            except (EOFError, OSError):
                 raise self._death() from None
-            succeeded, value = self._receive(timeout, grace, late)
         except BaseException as error:  # also an interrupt: a later call must not get this answer
             self.kill()
             if isinstance(error, WorkerDied):
-                _log.info("worker process %d: %s", self._process.pid, error)
+                _log.info("worker process %d: %s", self.pid, error)
             raise
         if not succeeded:
             raise value
         return value
 
-    def _receive(self, timeout: float | None, grace: float, late: str) -> tuple[bool, Any]:
-        deadline = None if timeout is None else time.monotonic() + timeout
+    def dismiss(self) -> None:
+        """Ask an idle worker to exit. Call ``wait`` and ``kill`` next."""
+        self._calls.close()
+
+    def strike(self) -> None:
+        """Kill the process group. The thread that waits for an answer cleans up."""
+        self._doomed = True
+        kill_group(self.pid)
+
+    def _receive(self, timeout: float | None, grace: float) -> tuple[bool, Any]:
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         measured = time.monotonic()
-        while True:
-            now = time.monotonic()
-            if deadline is not None and now >= deadline:
-                with suppress(OSError):
-                    os.kill(self._process.pid, TRACE_SIGNAL)
-                    self._output.read_trace(0.2)
-                self.kill(grace)
-                raise WorkerDied(
-                    f"{late} within {timeout:g} s; its process group was killed"
-                    f"{self._output.summary()}"
-                )
-            pause = _MEMORY_POLL if self._memory else _POLL
-            ready = wait(
-                [self._calls, *self._output.streams],
-                pause if deadline is None else min(pause, deadline - now),
-            )
-            self._output.read()
+        while (now := time.monotonic()) < deadline:
+            pause = min(_MEMORY_POLL if self._memory else _POLL, deadline - now)
+            ready = wait([self._calls, *self.output.streams.values()], pause)
+            self.output.read()
             if self._calls in ready:
-                try:
-                    reply: tuple[bool, Any] = ForkingPickler.loads(self._calls.recv_bytes())
-                except (EOFError, OSError):
-                    raise self._death() from None
+                reply: tuple[bool, Any] = ForkingPickler.loads(self._calls.recv_bytes())
                 return reply
             # A descendant can hold the other end of the connection open.
-            if self._process.poll() is not None and not self._calls.poll():
-                raise self._death()
+            if not self.running and not self._calls.poll():
+                raise EOFError
             if self._memory and now - measured >= _MEMORY_POLL:
                 measured = now
                 if self._resident_memory() > self._memory:
-                    self.kill()
-                    raise WorkerDied(
-                        f"more memory than {_memory_text(self._memory)}; "
-                        "its process group was killed"
-                    )
+                    limit = _memory_text(self._memory)
+                    raise WorkerDied(f"more memory than {limit}; its process group was killed")
+        with suppress(OSError):
+            os.kill(self.pid, TRACE_SIGNAL)
+        self.output.drain(0.2)
+        self.kill(grace)
+        raise WorkerDied(
+            f"no answer within {timeout:g} s; its process group was killed{self._summary()}"
+        )
 
     def _death(self) -> WorkerDied:
         """Return the error for a worker that closed the connection."""
-        try:
-            code = self._process.wait(5.0)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        if self.wait(5.0):
             return WorkerDied("its process closed the connection; its process group was killed")
         self.kill()
-        return WorkerDied(f"its process {exit_text(code)}{self._output.summary()}")
+        return WorkerDied(f"its process {self.exit_text}{self._summary()}")
+
+    def _summary(self) -> str:
+        """Return the last stack trace, or else the end of the standard error, after a colon."""
+        _, found, trace = self.output.text("traces").rpartition("(most recent call first):")
+        frames = takewhile(lambda line: not any(own in line for own in _OWN), trace.splitlines())
+        text = "; ".join(filter(None, map(str.strip, frames if found else ())))[:400]
+        text = text or last_lines(self.output.text("stderr"))
+        return f": {text}" if text else ""
 
     def _resident_memory(self) -> int:
         """Return the resident memory of the process group in bytes."""
         total = 0
         for pid in psutil.pids():
             with suppress(OSError, psutil.Error):
-                if os.getpgid(pid) == self._process.pid:
+                if os.getpgid(pid) == self.pid:
                     total += psutil.Process(pid).memory_info().rss
         return total
-
-
-def exit_text(code: int) -> str:
-    """Describe a return code of ``subprocess.Popen``."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    if code == -signal.SIGKILL:
-        return "was killed by SIGKILL, from outside or by the kernel for lack of memory"
-    try:
-        name, text = signal.Signals(-code).name, signal.strsignal(-code) or ""
-    except ValueError:
-        return f"was killed by signal {-code}"
-    return f"was killed by {name} ({text.lower()})"
 
 
 def _memory_text(count: int) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +22,16 @@ from bo_invert.errors import (
     FailedError,
     InvalidInputError,
     deprecated_names,
+    require,
 )
-from bo_invert.hashing import Digest, digest
+from bo_invert.execution.base import WorkerDied, WorkerLoadError
+from bo_invert.hashing import Digest, digest, is_torch_module
 from bo_invert.types import JSON, Array, Design
 
 if TYPE_CHECKING:
     import torch
 
+T = TypeVar("T")
 
 #: Prefix of failure reasons that concern names, shapes and types instead of one design.
 MISMATCH = "mismatch with the problem: "
@@ -67,12 +71,14 @@ class Oracle(ABC):
         batched: ``__call__`` takes several designs at once.
         differentiable: ``forward`` is implemented.
         waits: calls wait for another process or machine, so that threads suffice to run several.
+        exact_forward: ``forward`` is the oracle itself, not an approximation.
     """
 
     outputs: tuple[str, ...] | None = None
     batched: bool = False
     differentiable: bool = False
     waits: bool = False
+    exact_forward: bool = True
 
     @abstractmethod
     def __call__(self, designs: Sequence[Design]) -> RawOutputs:
@@ -88,11 +94,6 @@ class Oracle(ABC):
         raise FailedError(f"{type(self).__name__} is not differentiable")
 
     @property
-    def exact_forward(self) -> bool:
-        """True if ``forward`` is the oracle itself, False if it approximates the oracle."""
-        return True
-
-    @property
     def placement(self) -> Mapping[str, Any]:
         """Device and dtype of the designs of ``forward``, as arguments of ``torch.Tensor.to``."""
         return {}
@@ -102,34 +103,29 @@ class Oracle(ABC):
 
         If a batch fails, each of its designs is evaluated alone and billed two calls.
         """
-        if self.batched and len(designs) > 1:
-            try:
-                raw = self(designs)
-                if len(raw) == len(designs):
-                    return [result_of(row, outputs) for row in raw]
-            except (Exception, SystemExit):
-                pass  # one of the designs may be the cause: evaluate each alone
-            return [self._single(designs[i : i + 1], outputs, calls=2) for i in range(len(designs))]
-        return [self._single(designs[i : i + 1], outputs, calls=1) for i in range(len(designs))]
+        together = self.batched and len(designs) > 1
+        if together:
+            with suppress(Exception, SystemExit):  # one of the designs may be the cause
+                return self._batch(designs, outputs)
+        calls = 2 if together else 1
+        return [self._single(designs[i : i + 1], outputs, calls) for i in range(len(designs))]
+
+    def _batch(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
+        return [result_of(row, outputs) for row, _ in zip(self(designs), designs, strict=True)]
 
     def _single(self, design: Sequence[Any], outputs: Sequence[str], calls: int) -> OracleResult:
         try:
             raw = self(design)
             given: object = raw  # user code may return anything
-            if isinstance(given, Sized) and not isinstance(given, Mapping) and len(given) == 1:
-                return result_of(raw[0], outputs, calls)
-            size = len(given) if isinstance(given, Sized) else type(given).__name__
-            shape = getattr(raw, "shape", None) or size
-            error: EvaluationError = FailedError(
-                f"the oracle must return one row for one design, got shape {shape}"
-            )
-        except EvaluationError as raised:
-            error = raised
-        except InvalidInputError as raised:
-            error = FailedError(f"{MISMATCH}{raised}")
-        except (Exception, SystemExit) as raised:
-            error = FailedError(f"{type(raised).__name__}: {raised}")
-        return OracleResult(None, error, calls)
+            if not isinstance(given, Sized) or isinstance(given, Mapping) or len(given) != 1:
+                size = len(given) if isinstance(given, Sized) else type(given).__name__
+                shape = getattr(raw, "shape", None) or size
+                raise FailedError(
+                    f"the oracle must return one row for one design, got shape {shape}"
+                )
+            return OracleResult(as_outputs(raw[0], outputs), None, calls)
+        except (Exception, SystemExit) as error:
+            return OracleResult(None, as_failure(error), calls)
 
     def interrupt(self) -> None:  # noqa: B027
         """End the calls of this process, whose results are not needed any more."""
@@ -150,6 +146,72 @@ class Oracle(ABC):
             The digest; None if the implementation cannot be hashed.
         """
         return digest(self.implementation)
+
+
+class OracleWrapper(Oracle):
+    """Oracle that delegates to another one.
+
+    Args:
+        oracle: oracle, torch module, estimator or callable.
+        outputs: names of the outputs; default: those of ``oracle``.
+    """
+
+    def __init__(self, oracle: object, outputs: Sequence[str] | None = None) -> None:
+        self.oracle = as_oracle(oracle)
+        self.outputs = self.oracle.outputs if outputs is None else tuple(outputs)
+        self.batched, self.waits = self.oracle.batched, self.oracle.waits
+
+    def __call__(self, designs: Sequence[Design]) -> RawOutputs:
+        return self.oracle(designs)
+
+    def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
+        return self.oracle.answers(designs, outputs)
+
+    def interrupt(self) -> None:
+        self.oracle.interrupt()
+
+    @property
+    def implementation(self) -> object:
+        return self.oracle.implementation
+
+    def digest(self) -> Digest | None:
+        return self.oracle.digest()
+
+
+def as_failure(error: BaseException) -> EvaluationError:
+    """Convert an exception of an oracle call to the outcome of the call."""
+    if isinstance(error, EvaluationError):
+        return error
+    if isinstance(error, (InvalidInputError, WorkerLoadError)):
+        return FailedError(f"{MISMATCH}{error}")
+    prefix = "" if isinstance(error, WorkerDied) else f"{type(error).__name__}: "
+    return FailedError(f"{prefix}{error}")
+
+
+def answer_each(
+    designs: Sequence[Design], convert: Callable[[Design], T], run: Callable[[list[T]], list[Any]]
+) -> list[Any]:
+    """Convert designs and evaluate the valid ones together.
+
+    Args:
+        designs: n designs.
+        convert: function of one design; it raises ``FailedError`` or ``InvalidInputError``.
+        run: function from converted designs to their results; called if there are any.
+
+    Returns:
+        The result of each design; the error if its conversion failed.
+    """
+    converted: dict[int, T] = {}
+    rows: list[Any] = [None] * len(designs)
+    for i, design in enumerate(designs):
+        try:
+            converted[i] = convert(design)
+        except (FailedError, InvalidInputError) as error:
+            rows[i] = as_failure(error)
+    results = run(list(converted.values())) if converted else []
+    for i, result in zip(converted, results, strict=True):
+        rows[i] = result
+    return rows
 
 
 def result_of(raw: object, outputs: Sequence[str], calls: int = 1) -> OracleResult:
@@ -189,8 +251,11 @@ def shaped_outputs(raw: object, outputs: Sequence[str]) -> Array:
                 "Objective and constraints name the outputs."
             )
         raw = [raw[name] for name in outputs]
-    if raw is None:
-        raise FailedError(f"{MISMATCH}outputs must be numbers, got None; is a return missing?")
+    require(
+        raw is not None,
+        f"{MISMATCH}outputs must be numbers, got None; is a return missing?",
+        FailedError,
+    )
     if hasattr(raw, "detach"):
         raw = raw.detach().cpu().numpy()
     try:
@@ -204,8 +269,8 @@ def shaped_outputs(raw: object, outputs: Sequence[str]) -> Array:
         if y.ndim == 1 and len(y) > len(outputs):
             names = ["a", "b", "c"][: len(y)]
             listed = ", ".join(map(repr, names)) + (", ..." if len(y) > len(names) else "")
-            naming = _naming(names, len(outputs))
-            hint = f". Name all {len(y)} in Problem(outputs=[{listed}]). {naming}"
+            hint = f". Name all {len(y)} in Problem(outputs=[{listed}]). "
+            hint += _naming(names, len(outputs))
         raise FailedError(
             f"{MISMATCH}outputs must have shape ({len(outputs)},) for {list(outputs)}, "
             f"got {y.shape}{hint}"
@@ -233,16 +298,12 @@ def as_oracle(oracle: object) -> Oracle:
     """
     if isinstance(oracle, Oracle):
         return oracle
-    # Modules are recognised by name, so that torch is imported only if it is used.
-    is_module = any(
-        c.__name__ == "Module" and c.__module__.startswith("torch.") for c in type(oracle).__mro__
+    kind = "estimator" if hasattr(oracle, "predict") else "function"
+    kind = "torch" if is_torch_module(oracle) else kind
+    require(
+        kind != "function" or callable(oracle),
+        f"oracle must be a callable, a torch module or an estimator, got {type(oracle).__name__}",
     )
-    kind = "torch" if is_module else "estimator" if hasattr(oracle, "predict") else "function"
-    if kind == "function" and not callable(oracle):
-        raise InvalidInputError(
-            "oracle must be a callable, a torch module or an estimator, "
-            f"got {type(oracle).__name__}"
-        )
     made: Oracle = registry.resolve("oracles", kind)(oracle)
     return made
 

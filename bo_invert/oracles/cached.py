@@ -10,21 +10,22 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InfeasibleError, InvalidInputError, StorageError
-from bo_invert.hashing import Digest, design_name
-from bo_invert.oracles.base import Oracle, OracleResult, RawOutputs, as_oracle
+from bo_invert.errors import InfeasibleError, InvalidInputError, StorageError, require
+from bo_invert.execution.process_local import process_local
+from bo_invert.hashing import design_name
+from bo_invert.oracles.base import OracleResult, OracleWrapper
 from bo_invert.types import JSON, Design
 
 if TYPE_CHECKING:
     import torch
 
 
-class Cached(Oracle):
+class Cached(OracleWrapper):
     """Oracle with a cache; a cached result costs no call.
 
     The cache holds outputs bit for bit, and infeasibility. It holds no failures and no gradients:
@@ -50,19 +51,18 @@ class Cached(Oracle):
     def __init__(
         self, oracle: object, path: str | os.PathLike[str] | None = None, version: str | None = None
     ) -> None:
-        self.oracle = as_oracle(oracle)
+        super().__init__(oracle)
         self.path = None if path is None else os.path.abspath(path)
         self.version = None if version is None else str(version)
         identity = self.oracle.to_json()
-        if self.path is not None and version is None and "sha256" not in identity:
-            raise InvalidInputError(
-                f"Cached: version must be given with a file, because {self.path} outlives this "
-                f"{type(self.oracle).__name__}. Use Cached(oracle, path, version='1'), and change "
-                "the version when the oracle changes."
-            )
-        self.outputs = self.oracle.outputs
-        self.batched, self.differentiable = self.oracle.batched, self.oracle.differentiable
-        self.waits = self.oracle.waits
+        require(
+            self.path is None or version is not None or "sha256" in identity,
+            f"Cached: version must be given with a file, because {self.path} outlives this "
+            f"{type(self.oracle).__name__}. Use Cached(oracle, path, version='1'), and change "
+            "the version when the oracle changes.",
+        )
+        self.differentiable = self.oracle.differentiable
+        self.exact_forward = self.oracle.exact_forward
         self._identity = json.dumps([identity, self.version], sort_keys=True)
         self._memory: dict[str, OracleResult] = {}
         self._file = None if self.path is None else _CacheFile(self.path)
@@ -70,22 +70,11 @@ class Cached(Oracle):
             self._file.check()
 
     @property
-    def exact_forward(self) -> bool:
-        return self.oracle.exact_forward
-
-    @property
     def placement(self) -> Mapping[str, Any]:
         return self.oracle.placement
 
-    def __call__(self, designs: Sequence[Design]) -> RawOutputs:
-        """Return the outputs of the oracle without using the cache."""
-        return self.oracle(designs)
-
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         return self.oracle.forward(designs)
-
-    def interrupt(self) -> None:
-        self.oracle.interrupt()
 
     def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         keys = [self._key(design, outputs) for design in designs]
@@ -95,18 +84,15 @@ class Cached(Oracle):
             if key is not None and key not in cached:
                 first.setdefault(key, i)
         rows = [i for i, key in enumerate(keys) if key is None or first.get(key) == i]
-        new = dict(zip(rows, self._evaluate(designs, rows, outputs), strict=True))
-        self._store({key: new[i] for key, i in first.items() if _is_permanent(new[i])})
+        selected = designs if len(rows) == len(designs) else [designs[i] for i in rows]
+        evaluated = self.oracle.answers(selected, outputs) if rows else []
+        new = dict(zip(rows, evaluated, strict=True))
+        permanent = (InfeasibleError, type(None))  # a property of the design, or outputs
+        self._store({k: new[i] for k, i in first.items() if isinstance(new[i].error, permanent)})
         cached |= {key: new[i] for key, i in first.items()}
         return [
             new[i] if i in new else replace(cached[str(key)], calls=0) for i, key in enumerate(keys)
         ]
-
-    def _evaluate(
-        self, designs: Sequence[Design], rows: list[int], outputs: Sequence[str]
-    ) -> list[OracleResult]:
-        selected = designs if len(rows) == len(designs) else [designs[i] for i in rows]
-        return self.oracle.answers(selected, outputs) if rows else []
 
     def _key(self, design: object, outputs: Sequence[str]) -> str | None:
         name = design_name(design)
@@ -117,23 +103,23 @@ class Cached(Oracle):
 
     def _cached(self, keys: list[str], m: int) -> dict[str, OracleResult]:
         cached = {key: self._memory[key] for key in keys if key in self._memory}
-        rest, file = [key for key in keys if key not in cached], self._file
-        if file is not None and rest:
+        file = self._file
+        if file is not None:
             with self._fallback():
-                cached |= file.read(rest, m)
+                cached |= file.read([key for key in keys if key not in cached], m)
         return cached
 
     def _store(self, results: dict[str, OracleResult]) -> None:
         file = self._file
-        if file is None:
+        if file is not None:
+            with self._fallback():
+                file.write(results)
+        if self._file is None:
             for key, result in results.items():
                 self._memory.setdefault(key, result)
-        elif results:
-            with self._fallback(results):
-                file.write(results)
 
     @contextmanager
-    def _fallback(self, results: Mapping[str, OracleResult] | None = None) -> Iterator[None]:
+    def _fallback(self) -> Iterator[None]:
         """Replace the file by memory if it fails."""
         try:
             yield
@@ -144,41 +130,41 @@ class Cached(Oracle):
                 stacklevel=5,
             )
             self._file = None
-            self._memory.update(results or {})
-
-    @property
-    def implementation(self) -> object:
-        return self.oracle.implementation
-
-    def digest(self) -> Digest | None:
-        return self.oracle.digest()
 
     def to_json(self) -> JSON:
         return {"type": "cached", "oracle": self.oracle.to_json(), "version": self.version}
-
-
-def _is_permanent(result: OracleResult) -> bool:
-    """Return whether a result is a property of the design: outputs or infeasibility."""
-    return result.error is None or isinstance(result.error, InfeasibleError)
 
 
 _APPLICATION_ID = 0x62696361
 """Application id in the header of the file (SQLite file format): the characters "bica"."""
 
 
+@dataclass(frozen=True, eq=False)
 class _CacheFile:
-    """SQLite file of results with checksums; each process opens one connection at first use."""
+    """SQLite file of results with checksums."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._open: tuple[int, sqlite3.Connection] | None = None
+    path: str
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["_path"])  # type: ignore[misc]
+    @process_local
+    def _opened(self) -> tuple[threading.Lock, sqlite3.Connection]:
+        """Open the file; return a lock for the use of the connection, too."""
+        connection = sqlite3.connect(self.path, timeout=60.0, check_same_thread=False)
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            (identifier,) = connection.execute("PRAGMA application_id").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            require(
+                identifier == _APPLICATION_ID or not tables,
+                f"Cached: {self.path} is a database but not a cache. Choose another path.",
+                StorageError,
+            )
+            if not tables:
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.execute(
+                    "CREATE TABLE answers (key TEXT PRIMARY KEY, y BLOB, reason BLOB, "
+                    "checksum BLOB) WITHOUT ROWID"
+                )
+        return threading.Lock(), connection
 
     def check(self) -> None:
         """Open or create the file.
@@ -188,26 +174,23 @@ class _CacheFile:
             StorageError: the file is damaged or not a cache.
         """
         try:
-            with self._lock:
-                for (status,) in self._connection().execute("PRAGMA quick_check(1)"):
-                    if status != "ok":
-                        raise StorageError(
-                            f"Cached: {self._path} is damaged ({status}). Delete it or choose "
-                            "another path."
-                        )
+            lock, connection = self._opened
+            with lock:
+                (status,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            require(status == "ok", status, sqlite3.DatabaseError)
         except sqlite3.OperationalError as error:
-            raise InvalidInputError(f"Cached: {self._path} cannot be opened: {error}") from None
+            raise InvalidInputError(f"Cached: {self.path} cannot be opened: {error}") from None
         except sqlite3.DatabaseError as error:
             raise StorageError(
-                f"Cached: {self._path} is damaged or not a cache ({error}). Delete it or choose "
+                f"Cached: {self.path} is damaged or not a cache ({error}). Delete it or choose "
                 "another path."
             ) from None
 
     def read(self, keys: Sequence[str], m: int) -> dict[str, OracleResult]:
         """Return the cached results of ``m`` outputs each."""
         results = {}
-        with self._lock:
-            connection = self._connection()
+        lock, connection = self._opened
+        with lock:
             for key in keys:
                 row = connection.execute(
                     "SELECT y, reason, checksum FROM answers WHERE key = ?", (key,)
@@ -221,10 +204,11 @@ class _CacheFile:
         rows = []
         for key, result in results.items():
             y = None if result.y is None else result.y.astype("<f8").tobytes()
-            error = result.error
-            reason = None if error is None else error.reason.encode("utf-8", "backslashreplace")
+            why = None if result.error is None else result.error.reason
+            reason = None if why is None else why.encode("utf-8", "backslashreplace")
             rows.append((key, y, reason, _checksum(key, y, reason)))
-        with self._lock, self._connection() as connection:
+        lock, connection = self._opened
+        with lock, connection:
             connection.executemany(
                 "INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING", rows
             )
@@ -232,38 +216,14 @@ class _CacheFile:
     def _result(
         self, key: str, m: int, y: bytes | None, reason: bytes | None, checksum: bytes
     ) -> OracleResult:
-        if checksum != _checksum(key, y, reason) or (y is not None and len(y) != 8 * m):
-            raise StorageError("a result in it is damaged")
+        require(
+            checksum == _checksum(key, y, reason) and (y is None or len(y) == 8 * m),
+            "a result in it is damaged",
+            StorageError,
+        )
         if y is None:
             return OracleResult(None, InfeasibleError((reason or b"").decode()))
         return OracleResult(np.frombuffer(y, "<f8").astype(np.float64))
-
-    def _connection(self, timeout: float = 60.0) -> sqlite3.Connection:
-        if self._open is None or self._open[0] != os.getpid():  # a fork must open its own
-            connection = sqlite3.connect(self._path, timeout=timeout, check_same_thread=False)
-            try:
-                self._prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._open = (os.getpid(), connection)
-        return self._open[1]
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            (identifier,) = connection.execute("PRAGMA application_id").fetchone()
-            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if identifier != _APPLICATION_ID and tables:
-                raise StorageError(
-                    f"Cached: {self._path} is a database but not a cache. Choose another path."
-                )
-            if not tables:
-                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                connection.execute(
-                    "CREATE TABLE answers (key TEXT PRIMARY KEY, y BLOB, reason BLOB, "
-                    "checksum BLOB) WITHOUT ROWID"
-                )
 
 
 def _checksum(key: str, y: bytes | None, reason: bytes | None) -> bytes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import uuid
@@ -15,11 +15,18 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bo_invert.errors import FailedError, InfeasibleError, InvalidInputError
-from bo_invert.execution.subprocess_run import ProgramResult, read_file, run_program
+from bo_invert.errors import (
+    FailedError,
+    InfeasibleError,
+    InvalidInputError,
+    check_seconds,
+    require,
+)
+from bo_invert.execution.output_capture import last_lines
+from bo_invert.execution.process_group import ProcessGroup
 from bo_invert.hashing import Digest, file_digest, joined, text_digest
-from bo_invert.oracles.base import Oracle
-from bo_invert.oracles.io.json_codec import JsonPath, as_csv, as_json, checked_path
+from bo_invert.oracles.base import Oracle, answer_each
+from bo_invert.oracles.io.json_codec import JsonPath, as_csv, checked_path, plain
 from bo_invert.oracles.io.output_parser import OutputFormat, read_rows
 from bo_invert.oracles.io.templates import fill, names_in, values_of
 from bo_invert.types import JSON, Design
@@ -98,39 +105,30 @@ class Command(Oracle):
         keep: str | os.PathLike[str] | None = None,
         limit: int = 16_000_000,
     ) -> None:
-        if os.name != "posix":
-            raise InvalidInputError(
-                "Command: the system must be POSIX, for process groups. Use Http or a function."
-            )
-        if (
-            isinstance(argv, str)
-            or not len(argv)
-            or not all(isinstance(a, (str, os.PathLike)) for a in argv)
-        ):
-            raise InvalidInputError(
-                f"Command: argv must be a list such as ['solver', '--fast'], got {argv!r}"
-            )
-        if timeout is not None and not (
-            isinstance(timeout, (int, float)) and 0 < timeout < math.inf
-        ):
-            raise InvalidInputError(
-                f"Command: timeout must be a number of seconds above 0 or None, got {timeout!r}"
-            )
-        if not isinstance(output, re.Pattern) and output not in ("json", "csv"):
-            raise InvalidInputError(
-                f"Command: output must be 'json', 'csv' or re.compile(pattern), got {output!r}"
-            )
-        if isinstance(output, re.Pattern) and not output.groupindex:
-            raise InvalidInputError(
-                "Command: output must have named groups, as in r'drag = (?P<drag>\\S+)', "
-                f"got {output.pattern!r}"
-            )
-        if answer is not None and output != "json":
-            raise InvalidInputError(
-                f"Command: answer is a path in JSON and needs output='json', got {output!r}"
-            )
+        require(
+            os.name == "posix",
+            "Command: the system must be POSIX, for process groups. Use Http or a function.",
+        )
+        parts = [] if isinstance(argv, str) else list(argv)
+        require(
+            parts and all(isinstance(part, (str, os.PathLike)) for part in parts),
+            f"Command: argv must be a list such as ['solver', '--fast'], got {argv!r}",
+        )
+        check_seconds("Command", timeout=timeout)
+        require(
+            isinstance(output, re.Pattern) or output in ("json", "csv"),
+            f"Command: output must be 'json', 'csv' or re.compile(pattern), got {output!r}",
+        )
+        require(
+            not isinstance(output, re.Pattern) or output.groupindex,
+            f"Command: output must have named groups, as in '(?P<drag>\\S+)', got {output!r}",
+        )
+        require(
+            answer is None or output == "json",
+            f"Command: answer is a path in JSON and needs output='json', got {output!r}",
+        )
         self.cwd = None if cwd is None else os.path.abspath(cwd)
-        self.argv = _resolved([os.fspath(part) for part in argv], self.cwd, env)
+        self.argv = _resolved([os.fspath(part) for part in parts], self.cwd, env)
         self.templates = _templates(input)
         self.input = input if isinstance(input, str) else None
         self.output, self.source, self.answer = output, source, checked_path(answer, "Command")
@@ -143,93 +141,80 @@ class Command(Oracle):
         self._check_placeholders()
 
     def _check_placeholders(self) -> None:
-        named = {name for part in self.argv for name in names_in(part)}
-        if names_in(self.argv[0]):
-            raise InvalidInputError(
-                f"Command: argv[0] must not have placeholders, got {self.argv[0]!r}"
-            )
-        if "input" in named and not self.templates and self.input is None:
-            raise InvalidInputError(
-                "Command: input must be 'json', 'csv' or a template if argv has {input}, got None"
-            )
-        if self.source is not None and "output" in named:
-            raise InvalidInputError("Command: source must not be given if argv has {output}")
+        require(
+            not names_in(self.argv[0]),
+            f"Command: argv[0] must not have placeholders, got {self.argv[0]!r}",
+        )
+        require(
+            "input" not in self._named or self.templates or self.input is not None,
+            "Command: input must be 'json', 'csv' or a template if argv has {input}, got None",
+        )
+        require(
+            self.source is None or "output" not in self._named,
+            "Command: source must not be given if argv has {output}",
+        )
         if self.source not in (None, "stdout", "stderr"):
             _inside(str(self.source))
-            if self.cwd is not None:  # the file could stem from another run
-                raise InvalidInputError(
-                    "Command: source must not be a file in a shared cwd. Write to {output} instead."
-                )
-        values = sorted(named - {*_FILES})
-        if self.batched and (self.templates or values):
-            cause = "templates" if self.templates else f"placeholders {values} in argv"
-            raise InvalidInputError(
-                f"Command: batched must be False with {cause}, which hold one design. Use "
-                "input='json' or 'csv' for batches."
+            require(
+                self.cwd is None,  # the file could stem from another run
+                "Command: source must not be a file in a shared cwd. Write to {output} instead.",
             )
+        values = sorted(self._named - {*_FILES})
+        cause = "templates" if self.templates else f"placeholders {values} in argv"
+        require(
+            not self.batched or not (self.templates or values),
+            f"Command: batched must be False with {cause}, which hold one design. "
+            "Use input='json' or 'csv' for batches.",
+        )
 
     def __call__(self, designs: Sequence[Design]) -> list[Any]:
         """Return a row of outputs, or an ``EvaluationError``, for each design."""
-        if self.batched:
-            return self._run(list(designs))
-        return [row for design in designs for row in self._run([design])]
+        batches = [designs] if self.batched else [[design] for design in designs]
+        return [
+            row
+            for batch in batches
+            for row in answer_each(batch, lambda design: (design, plain(design)), self._run)
+        ]
 
     def interrupt(self) -> None:
         self._era += 1
 
-    def _run(self, designs: list[Any]) -> list[Any]:
-        sendable, rows = as_json(designs)
-        if sendable:
-            answers = self._answered([designs[i] for i in sendable], list(sendable.values()))
-            for i, row in zip(sendable, answers, strict=True):
-                rows[i] = row
+    def _run(self, designs: list[tuple[Any, JSON]]) -> list[Any]:
+        """Run the program once for designs and their JSON."""
+        with tempfile.TemporaryDirectory(prefix="bo-invert-", ignore_cleanup_errors=True) as folder:
+            return self._answered(designs, Path(folder))
+
+    def _answered(self, designs: list[tuple[Any, JSON]], folder: Path) -> list[Any]:
+        era = self._era
+        argv, given = self._prepared(designs, folder)
+        env = {name: v for name, v in {**os.environ, **self.env}.items() if v is not None}
+        there = folder if self.cwd is None else Path(self.cwd)
+        try:
+            ended = ProcessGroup(argv, env, given, there, self.limit)
+        except (OSError, ValueError) as error:  # no reason to try each design alone
+            return [FailedError(f"{self._program} cannot be started: {error}")] * len(designs)
+        ended.run(self.timeout, lambda: self._era != era)
+        try:
+            rows = self._rows(ended, folder, len(designs))
+        except FailedError as error:
+            raise FailedError(error.reason + self._keep_files(folder, argv, ended)) from None
+        failed = [i for i, row in enumerate(rows) if isinstance(row, FailedError)]
+        note = self._keep_files(folder, argv, ended) if failed else ""
+        for i in failed:
+            rows[i] = FailedError(rows[i].reason + note)
         return rows
 
-    def _answered(self, designs: list[Any], sent: list[JSON]) -> list[Any]:
-        era = self._era
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="bo-invert-"))
-        except OSError as error:
-            raise FailedError(f"no working directory for {self._program}: {error}") from None
-        ended: ProgramResult | None = None
-        try:
-            argv, given = self._prepared(designs, sent, folder)
-            env = {name: v for name, v in {**os.environ, **self.env}.items() if v is not None}
-            there = folder if self.cwd is None else Path(self.cwd)
-            try:
-                stopped = lambda: self._era != era  # noqa: E731
-                ended = run_program(argv, there, env, given, self.timeout, self.limit, stopped)
-            except (OSError, ValueError) as error:  # no reason to try each design alone
-                return [FailedError(f"{self._program} cannot be started: {error}")] * len(designs)
-            rows = self._rows(ended, folder, len(designs))
-            if not any(isinstance(row, FailedError) for row in rows):
-                return rows
-            note = self._keep_files(folder, argv, ended)
-            return [
-                FailedError(row.reason + note) if isinstance(row, FailedError) else row
-                for row in rows
-            ]
-        except FailedError as error:
-            note = "" if ended is None else self._keep_files(folder, argv, ended)
-            raise FailedError(error.reason + note) from None
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _prepared(
-        self, designs: list[Any], sent: list[JSON], folder: Path
-    ) -> tuple[list[str], bytes | None]:
+    def _prepared(self, designs: list[tuple[Any, JSON]], folder: Path) -> tuple[list[str], bytes]:
         """Write the input files; return the arguments and the standard input."""
-        values: dict[str, Any] = {} if self.batched else values_of(designs[0])
+        sent = [json_form for _, json_form in designs]
+        values: dict[str, Any] = {} if self.batched else values_of(designs[0][0])
         values |= {"output": str(folder / self._output), "folder": str(folder)}
         files = {name: fill(text, values) for name, text in self.templates.items()}
-        path, given = next(iter(files), None), None
+        path, given = next(iter(files), None), b""
         if self.input is not None:
-            text = (
-                as_csv(sent)
-                if self.input == "csv"
-                else json.dumps(sent if self.batched else sent[0])
-            )
-            if self._names_file("input"):
+            whole = sent if self.batched else sent[0]
+            text = as_csv(sent) if self.input == "csv" else json.dumps(whole)
+            if "input" in self._named:
                 path = f"input.{self.input}"
                 files[path] = text
             else:
@@ -241,58 +226,55 @@ class Command(Oracle):
             values["input"] = str(folder / path)
         return [self.argv[0], *(fill(part, values) for part in self.argv[1:])], given
 
-    def _names_file(self, which: str) -> bool:
-        return any(which in names_in(part) for part in self.argv)
+    @property
+    def _named(self) -> set[str]:
+        """Names in the placeholders of ``argv``."""
+        return {name for part in self.argv for name in names_in(part)}
 
     @property
     def _output(self) -> str:
         """Name of the file ``{output}``."""
         return f"output.{self.output}" if isinstance(self.output, str) else "output.txt"
 
-    def _rows(self, ended: ProgramResult, folder: Path, count: int) -> list[Any]:
-        if ended.stopped_by == "timeout":
-            raise FailedError(
-                f"{self._program} did not end in {self.timeout:g} s and was killed"
-                f"{ended.stderr_text}"
-            )
-        if ended.stopped_by:
-            raise FailedError(f"{self._program} was killed with the run")
-        if ended.code in self.infeasible:
-            raise InfeasibleError(f"{self._program}: {ended.exit_text}{ended.stderr_text}")
-        if ended.code != 0:
-            raise FailedError(f"{self._program}: {ended.exit_text}{ended.stderr_text}")
-        text, cut = self._written(ended, folder)
+    @property
+    def _source(self) -> str:
+        """Name of the stream or file that holds the outputs."""
+        return self.source or (self._output if "output" in self._named else "stdout")
+
+    def _rows(self, ended: ProcessGroup, folder: Path, count: int) -> list[Any]:
+        errors = last_lines(ended.output.text("stderr"))
+        end = f"; stderr ends with: {errors}" if errors else ""
+        facts = {
+            "stopped": "was killed with the run",
+            "timeout": f"did not end in {self.timeout or 0:g} s and was killed",
+        }
+        fact = facts.get(ended.stopped_by, ended.exit_text)
+        kind = InfeasibleError if ended.code in self.infeasible else FailedError
+        if ended.stopped_by or ended.code != 0 or kind is InfeasibleError:
+            raise kind(f"{self._program} {fact}{end}")
         try:
+            if self._source in ("stdout", "stderr"):
+                text = ended.output.text(self._source)
+            else:
+                text = _read_file(folder / self._source, self.limit)
             return read_rows(text, self.output, self.answer, count if self.batched else None)
-        except FailedError as error:
-            note = f"; only the last {self.limit} bytes of the output were read" if cut else ""
-            raise FailedError(f"{self._program}: {error.reason}{note}{ended.stderr_text}") from None
-
-    def _written(self, ended: ProgramResult, folder: Path) -> tuple[str, bool]:
-        """Return the output text, and whether its beginning is missing."""
-        source = self.source or (self._output if self._names_file("output") else "stdout")
-        if source in ("stdout", "stderr"):
-            stream = ended.stdout if source == "stdout" else ended.stderr
-            return stream.decode(
-                "utf-8", "backslashreplace"
-            ), ended.truncated and source == "stdout"
-        try:
-            return read_file(folder / source, self.limit).decode("utf-8", "backslashreplace"), False
         except OSError as error:
-            why = error.strerror or error
-            raise FailedError(
-                f"{self._program} wrote no output file {source}: {why}{ended.stderr_text}"
-            ) from None
+            why = f"no output file {self._source}: {error.strerror or error}"
+            raise FailedError(f"{self._program} wrote {why}{end}") from None
+        except FailedError as error:
+            cut = len(ended.output.ends[self._source]) > self.limit
+            note = f"; only the last {self.limit} bytes of the output were read" if cut else ""
+            raise FailedError(f"{self._program}: {error.reason}{note}{end}") from None
 
-    def _keep_files(self, folder: Path, argv: Sequence[str], ended: ProgramResult) -> str:
+    def _keep_files(self, folder: Path, argv: Sequence[str], ended: ProcessGroup) -> str:
         """Copy the files of a failed run to ``keep``; return a note for its reason."""
         if self.keep is None:
             return ""
         copy = Path(self.keep) / uuid.uuid4().hex[:12]
         try:
             shutil.copytree(folder, copy, symlinks=True)
-            for name, content in (("stdout", ended.stdout), ("stderr", ended.stderr)):
-                (copy / f"{name}.txt").write_bytes(content)
+            for name in ("stdout", "stderr"):
+                (copy / f"{name}.txt").write_text(ended.output.text(name), encoding="utf-8")
             (copy / "argv.json").write_text(json.dumps(list(argv)))
         except OSError as error:
             return f" (its files could not be copied: {error})"
@@ -336,22 +318,18 @@ class Command(Oracle):
 
 def _resolved(argv: list[str], cwd: str | None, env: Mapping[str, str | None] | None) -> list[str]:
     """Return the arguments with absolute paths of existing files, unless ``cwd`` is given."""
-    path = (env or {}).get("PATH") or None
-    found = shutil.which(
-        os.path.join(cwd or "", argv[0]) if os.path.dirname(argv[0]) else argv[0], path=path
-    )
+    require(cwd is None or os.path.isdir(cwd), f"Command: cwd must be a directory, got {cwd!r}")
+    program, *rest = argv
+    if os.path.dirname(program):
+        program = os.path.join(cwd or "", program)
+    found = shutil.which(program, path=(env or {}).get("PATH") or None)
     if found is None:
         raise InvalidInputError(
             f"Command: argv[0] must be an executable on the PATH, got {argv[0]!r}"
         )
-    if cwd is not None:
-        if not os.path.isdir(cwd):
-            raise InvalidInputError(f"Command: cwd must be a directory, got {cwd!r}")
-        return [os.path.abspath(found), *argv[1:]]
-    return [
-        os.path.abspath(found),
-        *(os.path.abspath(a) if os.path.isfile(a) else a for a in argv[1:]),
-    ]
+    if cwd is None:
+        rest = [os.path.abspath(part) if os.path.isfile(part) else part for part in rest]
+    return [os.path.abspath(found), *rest]
 
 
 def _templates(given: object) -> dict[str, str]:
@@ -377,7 +355,23 @@ def _templates(given: object) -> dict[str, str]:
 
 
 def _inside(name: str) -> None:
-    if not name or os.path.isabs(name) or ".." in Path(name).parts:
-        raise InvalidInputError(
-            f"Command: file must lie inside the working directory, got {name!r}"
+    require(
+        name and not os.path.isabs(name) and ".." not in Path(name).parts,
+        f"Command: file must lie inside the working directory, got {name!r}",
+    )
+
+
+def _read_file(path: Path, limit: int) -> str:
+    """Return the text of a regular file.
+
+    Raises:
+        OSError: There is no such file, it is not regular, or it is longer than ``limit`` bytes.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # do not wait for the writer of a pipe
+    with open(handle, "rb") as file:
+        require(
+            stat.S_ISREG(os.fstat(handle).st_mode), f"{path.name} is not a regular file", OSError
         )
+        content = file.read(limit + 1)
+    require(len(content) <= limit, f"it is longer than {limit} bytes", OSError)
+    return content.decode("utf-8", "backslashreplace")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import require
 from bo_invert.oracles.base import Oracle, RawOutputs
 from bo_invert.types import JSON, Design
 
@@ -45,10 +45,10 @@ class Estimator(Oracle):
         method: str = "predict",
         n_jobs: int | None = 1,
     ) -> None:
-        if not callable(getattr(estimator, method, None)):
-            raise InvalidInputError(
-                f"Estimator: method must be one of {type(estimator).__name__}'s, got {method!r}"
-            )
+        require(
+            callable(getattr(estimator, method, None)),
+            f"Estimator: method must be one of {type(estimator).__name__}'s, got {method!r}",
+        )
         if outputs is None and method == "predict_proba":
             outputs = [str(label) for label in getattr(estimator, "classes_", ())] or None
         self.estimator: Any = estimator if n_jobs is None else _on_threads(estimator, n_jobs)
@@ -84,20 +84,20 @@ class Estimator(Oracle):
             import pandas as pd
 
             missing = [name for name in fitted if name not in designs[0]]
-            if missing:
-                raise InvalidInputError(
-                    f"designs must have the features {missing} of the fit, got {list(designs[0])}"
-                )
+            require(
+                not missing,
+                f"designs must have the features {missing} of the fit, got {list(designs[0])}",
+            )
             return pd.DataFrame(list(designs))[list(fitted)]
         names = list(designs[0])
         rows = [[design[name] for name in names] for design in designs]
         pairs = zip(names, rows[0], strict=True)
         text = [name for name, v in pairs if not isinstance(v, (int, float, np.number))]
-        if text:
-            raise InvalidInputError(
-                f"{type(self.estimator).__name__} needs numbers, but parameters {text} are not. "
-                "Fit a pipeline that encodes them on a data frame, or wrap it in a function."
-            )
+        require(
+            not text,
+            f"{type(self.estimator).__name__} needs numbers, but parameters {text} are not. "
+            "Fit a pipeline that encodes them on a data frame, or wrap it in a function.",
+        )
         return np.array(rows, dtype=float)
 
     @property

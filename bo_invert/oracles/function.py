@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import require
 from bo_invert.oracles.base import Oracle, RawOutputs
 from bo_invert.types import JSON, Design
 
@@ -27,8 +27,7 @@ class Function(Oracle):
     def __init__(
         self, fn: Callable[[Any], Any], outputs: Sequence[str] | None = None, batched: bool = False
     ) -> None:
-        if not callable(fn):
-            raise InvalidInputError(f"Function: fn must be callable, got {fn!r}")
+        require(callable(fn), f"Function: fn must be callable, got {fn!r}")
         self.fn = fn
         self.outputs = None if outputs is None else tuple(outputs)
         self.batched = batched

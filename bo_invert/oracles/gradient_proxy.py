@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import require
 from bo_invert.hashing import Digest, joined
-from bo_invert.oracles.base import Oracle, OracleResult, RawOutputs, as_oracle
-from bo_invert.types import JSON, Design
+from bo_invert.oracles.base import OracleWrapper, as_oracle
+from bo_invert.types import JSON
 
 if TYPE_CHECKING:
     import torch
 
 
-class GradientProxy(Oracle):
+class GradientProxy(OracleWrapper):
     """Oracle with the gradients of a differentiable approximation, its twin.
 
     A descent of k steps costs k - 1 values of the twin and one of the oracle, which verifies the
@@ -30,44 +30,29 @@ class GradientProxy(Oracle):
     """
 
     differentiable = True
+    exact_forward = False
 
     def __init__(self, oracle: object, twin: object, outputs: Sequence[str] | None = None) -> None:
-        self.oracle, self.twin = as_oracle(oracle), as_oracle(twin)
-        if not self.twin.differentiable:
-            raise InvalidInputError(
-                f"GradientProxy: twin must be differentiable, got {type(twin).__name__}"
-            )
-        names = tuple(outputs) if outputs is not None else None
-        self.outputs = names or self.oracle.outputs or self.twin.outputs
-        self.batched = self.oracle.batched
-        self.waits = self.oracle.waits
-
-    @property
-    def exact_forward(self) -> bool:
-        return False
+        super().__init__(oracle, outputs)
+        self.twin = as_oracle(twin)
+        require(
+            self.twin.differentiable,
+            f"GradientProxy: twin must be differentiable, got {type(twin).__name__}",
+        )
+        self.outputs = self.outputs or self.twin.outputs
 
     @property
     def placement(self) -> Mapping[str, Any]:
         return self.twin.placement
 
-    def __call__(self, designs: Sequence[Design]) -> RawOutputs:
-        return self.oracle(designs)
-
-    def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
-        return self.oracle.answers(designs, outputs)
-
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         return self.twin.forward(designs)
-
-    @property
-    def implementation(self) -> object:
-        return self.oracle.implementation
 
     def digest(self) -> Digest | None:
         return joined([self.oracle.digest(), self.twin.digest()])
 
     def interrupt(self) -> None:
-        self.oracle.interrupt()
+        super().interrupt()
         self.twin.interrupt()
 
     def to_json(self) -> JSON:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import re
@@ -17,9 +16,13 @@ from bo_invert.errors import (
     InfeasibleError,
     InvalidInputError,
     MissingExtraError,
+    check_seconds,
+    one_of,
+    require,
     whole_number,
 )
-from bo_invert.oracles.base import MISMATCH, Oracle, OracleResult, result_of
+from bo_invert.hashing import text_digest
+from bo_invert.oracles.base import Oracle, OracleResult, answer_each, as_failure, result_of
 from bo_invert.oracles.io.http_requests import (
     BrokenConnectionError,
     HttpReply,
@@ -29,11 +32,10 @@ from bo_invert.oracles.io.http_requests import (
 )
 from bo_invert.oracles.io.json_codec import (
     JsonPath,
-    as_json,
-    beginning,
     checked_path,
     extract,
     plain,
+    quoted,
     read_json,
     row_of,
     rows_of,
@@ -73,7 +75,8 @@ class Http(Oracle):
             of one placeholder becomes its value. Default: ``"{x}"``, the design or the list of
             designs of a batch.
         headers: headers of each request.
-        timeout: seconds from the start of a request to the last byte of the reply.
+        timeout: seconds from the start of a request to the last byte of the reply; None for no
+            limit.
         retries: largest number of retries of a request.
         backoff: seconds before the first retry.
         batched: one request contains several designs; the reply is a list of rows or an object of
@@ -97,7 +100,7 @@ class Http(Oracle):
         method: str = "POST",
         body: JSON = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 60.0,
+        timeout: float | None = 60.0,
         retries: int = 3,
         backoff: float = 0.5,
         batched: bool = False,
@@ -113,28 +116,21 @@ class Http(Oracle):
                 "Http needs the package httpx; install it with: pip install 'bo-invert[http]'"
             ) from None
         self.url, self.method, self.body = _checked_url(url), str(method).upper(), body
-        if self.method not in ("GET", "POST", "PUT"):
-            raise InvalidInputError(f"Http: method must be 'POST', 'PUT' or 'GET', got {method!r}")
-        if self.method == "GET" and (batched or body is not None):
-            raise InvalidInputError(
-                "Http: method must be 'POST' or 'PUT' with a body or batches, got 'GET'"
-            )
-        if batched and names_in(self.url):
-            raise InvalidInputError(
-                f"Http: url must not have placeholders with batches, got {names_in(self.url)}; "
-                "they hold one design"
-            )
+        one_of("Http", "method", self.method, ("POST", "PUT", "GET"))
+        require(
+            self.method != "GET" or not (batched or body is not None),
+            "Http: method must be 'POST' or 'PUT' with a body or batches, got 'GET'",
+        )
+        require(
+            not batched or not names_in(self.url),
+            f"Http: url must not have placeholders with batches, got {names_in(self.url)}; "
+            "they hold one design",
+        )
         whole_number("Http", "retries", retries, least=0)
-        if not (
-            isinstance(timeout, (int, float))
-            and 0 < timeout < 1e9
-            and isinstance(backoff, (int, float))
-        ):
-            raise InvalidInputError(
-                f"Http: timeout and backoff must be seconds, got {timeout!r} and {backoff!r}"
-            )
+        check_seconds("Http", timeout=timeout)
+        check_seconds("Http", zero=True, backoff=backoff)
         self.headers = _checked_headers(headers or {})
-        self.timeout, self.retries, self.backoff = float(timeout), retries, float(backoff)
+        self.timeout, self.retries, self.backoff = timeout, retries, backoff
         self.batched = bool(batched)
         self.outputs = None if outputs is None else tuple(outputs)
         self.answer = checked_path(answer, "Http")
@@ -150,12 +146,8 @@ class Http(Oracle):
     def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         if not self.batched:
             return [self._results([design], outputs)[0] for design in designs]
-        sendable, rows = as_json(designs)
-        answered = iter(self._results([designs[i] for i in sendable], outputs) if sendable else [])
-        return [
-            next(answered) if i in sendable else result_of(row, outputs)
-            for i, row in enumerate(rows)
-        ]
+        rows = answer_each(designs, _sendable, lambda valid: self._results(valid, outputs))
+        return [row if isinstance(row, OracleResult) else result_of(row, outputs) for row in rows]
 
     def interrupt(self) -> None:
         self._session.interrupt()
@@ -171,10 +163,8 @@ class Http(Oracle):
         """Send designs in one request, with its retries."""
         try:
             url, body = self._request(designs, [plain(design) for design in designs])
-        except FailedError as error:
-            return _BatchReply([error] * len(designs))
-        except InvalidInputError as error:
-            return _BatchReply([FailedError(f"{MISMATCH}{error}")] * len(designs))
+        except (FailedError, InvalidInputError) as error:
+            return _BatchReply([as_failure(error)] * len(designs))
         reply = self._retry(url, body, len(designs))
         return _BatchReply(
             [self._without_secrets(row) for row in reply.rows], max(1, reply.calls), reply.split
@@ -232,12 +222,12 @@ class Http(Oracle):
     def _read(self, reply: HttpReply, count: int, calls: int) -> _BatchReply:
         if reply.status in self.infeasible:
             return _BatchReply(
-                [InfeasibleError(f"{_status(reply)}: {beginning(reply.text)}")] * count,
+                [InfeasibleError(f"{_status(reply)}: {quoted(reply.text)}")] * count,
                 calls,
                 split=True,
             )
         if not 200 <= reply.status < 300 or reply.trouble:
-            cause = reply.trouble or beginning(reply.text)
+            cause = reply.trouble or quoted(reply.text)
             why = FailedError(f"{self._shown_url} returned {_status(reply)}: {cause}")
             return _BatchReply(
                 [why] * count,
@@ -268,11 +258,7 @@ class Http(Oracle):
         return f"Http({self._shown_url!r})"
 
     def to_json(self) -> JSON:
-        body = (
-            None
-            if self.body is None
-            else hashlib.sha256(json.dumps(self.body).encode()).hexdigest()
-        )
+        body = None if self.body is None else text_digest(json.dumps(self.body), "body").sha256
         return {
             "type": "http",
             "url": self._shown_url,
@@ -297,6 +283,12 @@ class _BatchReply:
     split: bool = False
 
 
+def _sendable(design: Design) -> Design:
+    """Return a design that has a JSON form."""
+    plain(design)
+    return design
+
+
 def _status(reply: HttpReply) -> str:
     return f"{reply.status} {reply.phrase}".strip()
 
@@ -309,29 +301,32 @@ def _checked_url(url: object) -> str:
         httpx.URL(str(url))
     except (ValueError, httpx.InvalidURL) as error:
         raise InvalidInputError(f"Http: url must be valid, got {url!r:.80}: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise InvalidInputError(
-            f"Http: url must start with http:// or https:// and a host, got {url!r:.80}"
-        )
-    if names_in(f"{parts.scheme}://{parts.netloc}"):
-        raise InvalidInputError("Http: url must not have placeholders in the host")
-    if "@" in parts.netloc:
-        raise InvalidInputError(
-            "Http: url must not hold credentials; use headers={'Authorization': ...}"
-        )
+    require(
+        parts.scheme in ("http", "https") and parts.netloc,
+        f"Http: url must start with http:// or https:// and a host, got {url!r:.80}",
+    )
+    require(
+        not names_in(f"{parts.scheme}://{parts.netloc}"),
+        "Http: url must not have placeholders in the host",
+    )
+    require(
+        "@" not in parts.netloc,
+        "Http: url must not hold credentials; use headers={'Authorization': ...}",
+    )
     return str(url)
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
-        if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name, re.ASCII):
-            raise InvalidInputError(f"Http: headers must have valid names, got {name!r}")
-        if (
-            not isinstance(value, str)
-            or not re.fullmatch(r"[\x20-\x7e]+", value)
-            or value != value.strip()
-        ):
-            raise InvalidInputError(f"Http: value of header {name} must be one line of ASCII text")
+        require(
+            isinstance(name, str) and re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name, re.ASCII),
+            f"Http: headers must have valid names, got {name!r}",
+        )
+        require(
+            isinstance(value, str)
+            and re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value),
+            f"Http: value of header {name} must be one line of ASCII text",
+        )
     return dict(headers)
 
 

@@ -11,17 +11,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
-from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
-from bo_invert.execution.base import WorkerDied, WorkerLoadError
+from bo_invert.errors import FailedError, check_seconds, require, whole_number
+from bo_invert.execution.base import WorkerDied
+from bo_invert.execution.process_local import process_local
 from bo_invert.execution.worker_process import WorkerProcess, pack
 from bo_invert.hashing import Digest
-from bo_invert.oracles.base import MISMATCH, Oracle, OracleResult, RawOutputs, as_oracle
+from bo_invert.oracles.base import Oracle, OracleResult, RawOutputs, as_failure, as_oracle
 from bo_invert.types import JSON, Design
 
 _BYTES = {
     "": 1,
-    **{f"{p}B": 1000**i for i, p in enumerate("kMGT", 1)},
-    **{f"{p}iB": 1024**i for i, p in enumerate("KMGT", 1)},
+    **{f"{p}b": 1000**i for i, p in enumerate("kmgt", 1)},
+    **{f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)},
 }
 
 
@@ -65,23 +66,14 @@ class Isolated(Oracle):
         outputs: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
-        if os.name != "posix":
-            raise InvalidInputError(
-                "Isolated: the system must be POSIX, for process groups. Use Http or a function."
-            )
-        for name, value, least in (
-            ("timeout", timeout, 0),
-            ("startup", startup, 0),
-            ("threads", threads, 0),
-        ):
-            if value is not None and not (isinstance(value, (int, float)) and value > least):
-                raise InvalidInputError(
-                    f"Isolated: {name} must be a number > {least}, got {value!r}"
-                )
-        if not (isinstance(grace, (int, float)) and grace >= 0):
-            raise InvalidInputError(
-                f"Isolated: grace must be a number of seconds >= 0, got {grace!r}"
-            )
+        require(
+            os.name == "posix",
+            "Isolated: the system must be POSIX, for process groups. Use Http or a function.",
+        )
+        check_seconds("Isolated", timeout=timeout, startup=startup)
+        check_seconds("Isolated", zero=True, grace=grace)
+        if threads is not None:
+            whole_number("Isolated", "threads", threads)
         inner = as_oracle(oracle)
         self.timeout, self.grace, self.startup, self.threads = timeout, grace, startup, threads
         self.memory = None if memory is None else _bytes(memory)
@@ -90,7 +82,6 @@ class Isolated(Oracle):
         self._described = inner.to_json()
         self._oracle: Oracle | None = inner
         self._packed = pack(inner)
-        self._begin()
 
     def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         try:
@@ -98,29 +89,16 @@ class Isolated(Oracle):
         except WorkerDied as death:
             raise FailedError(str(death)) from None
 
-    def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
-        if self.batched and len(designs) > 1:
-            try:
-                return list(self._call("answers", designs, tuple(outputs)))
-            except Exception:
-                pass  # one of the designs may be the cause: evaluate each alone
-            return [self._alone(designs[i : i + 1], outputs, calls=2) for i in range(len(designs))]
-        return [self._alone(designs[i : i + 1], outputs, calls=1) for i in range(len(designs))]
+    def _batch(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
+        return list(self._call("answers", designs, tuple(outputs)))
 
-    def _alone(self, design: Sequence[Any], outputs: Sequence[str], calls: int) -> OracleResult:
+    def _single(self, design: Sequence[Any], outputs: Sequence[str], calls: int) -> OracleResult:
         result: OracleResult
         try:
             (result,) = self._call("answers", design, tuple(outputs))
-            return replace(result, calls=result.calls + calls - 1)
-        except WorkerLoadError as fault:
-            error: EvaluationError = FailedError(f"{MISMATCH}{fault}")
-        except WorkerDied as death:
-            error = FailedError(str(death))
-        except EvaluationError as raised:
-            error = raised
-        except Exception as fault:  # a design that cannot be pickled
-            error = FailedError(f"{type(fault).__name__}: {fault}")
-        return OracleResult(None, error, calls)
+        except Exception as error:  # also of a design that cannot be pickled
+            return OracleResult(None, as_failure(error), calls)
+        return replace(result, calls=result.calls + calls - 1)
 
     def _call(self, method: str, *args: object) -> list[Any]:
         with self._worker() as worker:
@@ -142,55 +120,43 @@ class Isolated(Oracle):
                 for one in results
             ]
 
+    @process_local
+    def _workers(self) -> _Workers:
+        return _Workers()
+
     @contextmanager
     def _worker(self) -> Iterator[WorkerProcess]:
         """Reserve a worker process for one call."""
-        if self._owner != os.getpid():  # forked: the workers belong to the parent
-            self._begin()
-        with self._lock:
-            worker = self._free.pop() if self._free else None
+        workers = self._workers
+        with workers.lock:
+            worker = workers.free.pop() if workers.free else None
         if worker is not None and not worker.alive:
             worker.kill()
             worker = None
         if worker is None:
             worker = WorkerProcess(self.memory, self.threads)
             worker.load(self._packed, self.startup)
-        with self._lock:
-            self._busy.add(worker)
+        with workers.lock:
+            workers.busy.add(worker)
         try:
             yield worker
         finally:
-            with self._lock:
-                if worker in self._busy:
-                    self._busy.remove(worker)
-                    if worker.alive:
-                        self._free.append(worker)
+            with workers.lock:
+                workers.busy.discard(worker)
+                if worker.alive:
+                    workers.free.append(worker)
 
     def interrupt(self) -> None:
         self.close()
 
     def close(self) -> None:
         """End the worker processes; the next call starts a new one."""
-        with self._lock:
-            _end(self._free, self._busy, self._owner)
-
-    def _begin(self) -> None:
-        self._lock = threading.Lock()
-        self._free: list[WorkerProcess] = []
-        self._busy: set[WorkerProcess] = set()
-        self._owner = os.getpid()
-        weakref.finalize(self, _end, self._free, self._busy, self._owner)
+        workers = self._workers
+        with workers.lock:
+            _end(workers.free, workers.busy, os.getpid())
 
     def __getstate__(self) -> dict[str, Any]:
-        mine = ("_lock", "_free", "_busy", "_owner")
-        return {
-            **{key: value for key, value in vars(self).items() if key not in mine},
-            "_oracle": None,
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._begin()
+        return {**vars(self), "_oracle": None}  # the packed oracle is enough
 
     @property
     def implementation(self) -> object:
@@ -208,28 +174,34 @@ class Isolated(Oracle):
         }
 
 
+class _Workers:
+    """Worker processes of one oracle in this process; they end with the oracle."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.free: list[WorkerProcess] = []
+        self.busy: set[WorkerProcess] = set()
+        weakref.finalize(self, _end, self.free, self.busy, os.getpid())
+
+
 def _end(free: list[WorkerProcess], busy: set[WorkerProcess], owner: int) -> None:
     if os.getpid() != owner:
         return
     for worker in free:
         worker.dismiss()
     while free:
-        free.pop().kill_after(2.0)  # seconds for an idle worker to end by itself
+        worker = free.pop()
+        worker.wait(2.0)  # seconds for an idle worker to end by itself
+        worker.kill()
     while busy:
         busy.pop().strike()
 
 
 def _bytes(memory: int | str) -> int:
-    if isinstance(memory, int) and not isinstance(memory, bool):
-        count = memory
-    else:
-        read = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", str(memory))
-        units = {name.lower(): size for name, size in _BYTES.items()}
-        if read is None or read[2].lower() not in units or read[1].count(".") > 1 or read[1] == ".":
-            raise InvalidInputError(
-                f"Isolated: memory must be bytes or text such as '2GiB' or '500MB', got {memory!r}"
-            )
-        count = int(float(read[1]) * units[read[2].lower()])
-    if count <= 0:
-        raise InvalidInputError(f"Isolated: memory must be above 0, got {memory!r}")
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)\s*", str(memory))
+    count = int(float(found[1]) * _BYTES.get(found[2].lower(), 0)) if found else 0
+    require(
+        count > 0,
+        f"Isolated: memory must be bytes or text such as '2GiB' or '500MB', got {memory!r}",
+    )
     return count

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import FailedError, InvalidInputError, MissingExtraError
+from bo_invert.errors import FailedError, InvalidInputError, MissingExtraError, one_of, require
+from bo_invert.execution.process_local import process_local
 from bo_invert.hashing import Digest
-from bo_invert.oracles.base import MISMATCH, Oracle
+from bo_invert.oracles.base import Oracle, answer_each
 from bo_invert.types import JSON, Design
 
 if TYPE_CHECKING:
@@ -71,21 +71,16 @@ class Onnx(Oracle):
         self.path = None if isinstance(model, (bytes, bytearray)) else os.path.abspath(model)
         self.providers = [providers] if isinstance(providers, str) else list(providers)
         self.sha256 = hashlib.sha256(self._read()).hexdigest()
-        self._made: tuple[int, Any] | None = None
-        self._lock = threading.Lock()
-        session = self._session()
+        session = self._session
         self._inputs = {one.name: (one.type, tuple(one.shape)) for one in session.get_inputs()}
         if input is not None:
-            if input not in self._inputs:
-                raise InvalidInputError(
-                    f"Onnx: input must be one of {list(self._inputs)}, got {input!r}"
-                )
+            one_of("Onnx", "input", input, self._inputs)
             self._inputs = {input: self._inputs[input]}
         for name, (kind, _) in self._inputs.items():
-            if kind not in _DTYPES:
-                raise InvalidInputError(
-                    f"Onnx: inputs of the model must be tensors, got {kind} for {name!r}"
-                )
+            require(
+                kind in _DTYPES,
+                f"Onnx: inputs of the model must be tensors, got {kind} for {name!r}",
+            )
         shapes = {
             one.name: tuple(one.shape)
             for one in session.get_outputs()
@@ -111,14 +106,9 @@ class Onnx(Oracle):
         except OSError as error:
             raise InvalidInputError(f"Onnx: {self.path} cannot be read: {error.strerror}") from None
 
+    @process_local
     def _session(self) -> InferenceSession:
-        """Return the session of this process, created at first use."""
-        with self._lock:
-            if self._made is None or self._made[0] != os.getpid():
-                self._made = (os.getpid(), self._opened())
-            return self._made[1]
-
-    def _opened(self) -> InferenceSession:
+        """Open the model."""
         try:
             import onnxruntime
         except ImportError:
@@ -128,19 +118,13 @@ class Onnx(Oracle):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers run in parallel
         options.log_severity_level = 3
-        unknown = [
-            name for name in self.providers if name not in onnxruntime.get_available_providers()
-        ]
-        if unknown:
-            raise InvalidInputError(
-                f"Onnx: providers must be among {onnxruntime.get_available_providers()}, "
-                f"got {unknown}"
-            )
+        for name in self.providers:
+            one_of("Onnx", "each of providers", name, onnxruntime.get_available_providers())
         content = self._read()
-        if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise InvalidInputError(
-                f"Onnx: {self.path} must not change after the oracle was created"
-            )
+        require(
+            hashlib.sha256(content).hexdigest() == self.sha256,
+            f"Onnx: {self.path} must not change after the oracle was created",
+        )
         try:  # prefers the path, because weights may lie in further files
             return onnxruntime.InferenceSession(
                 self.path or content, sess_options=options, providers=self.providers
@@ -152,40 +136,24 @@ class Onnx(Oracle):
 
     def __call__(self, designs: Sequence[Design]) -> list[Any]:
         """Return a row of outputs, or an error for a design of another shape, for each design."""
-        rows: list[Any] = []
-        fitting: dict[int, dict[str, NDArray[Any]]] = {}
-        for i, design in enumerate(designs):
-            rows.append(None)
-            try:
-                fitting[i] = self._fed(design)
-            except InvalidInputError as error:
-                rows[i] = FailedError(f"{MISMATCH}{error}")
-        for i, row in zip(fitting, self._run(list(fitting.values())), strict=True):
-            rows[i] = row
-        return rows
+        return answer_each(designs, self._fed, self._run)
 
-    def _fed(self, design: object) -> dict[str, NDArray[Any]]:
+    def _fed(self, design: Design) -> dict[str, NDArray[Any]]:
         """Return the inputs of the model for a design, without the batch axis."""
-        parts: Mapping[str, Any]
-        if isinstance(design, Mapping) and (
-            len(self._inputs) > 1 or set(self._inputs) <= set(design)
-        ):
-            missing = [name for name in self._inputs if name not in design]
-            if missing:
-                raise InvalidInputError(
-                    f"the design must have the inputs {missing}, got {sorted(map(str, design))}"
-                )
-            parts = {name: design[name] for name in self._inputs}
-        elif len(self._inputs) > 1:
-            raise InvalidInputError(
-                f"designs must be dicts with the inputs {list(self._inputs)} of the model"
-            )
-        else:
-            parts = {name: _row(design) for name in self._inputs}
-        return {name: _fitted(name, *self._inputs[name], part) for name, part in parts.items()}
+        several, names = len(self._inputs) > 1, list(self._inputs)
+        by_name = isinstance(design, Mapping) and (several or set(names) <= set(design))
+        require(
+            by_name or not several, f"designs must be dicts with the inputs {names} of the model"
+        )
+        missing = [name for name in names if by_name and name not in design]
+        require(not missing, f"the design must have the inputs {missing}, got {design!r:.200}")
+        return {
+            name: _fitted(name, *self._inputs[name], design[name] if by_name else _row(design))
+            for name in names
+        }
 
     def _run(self, feeds: list[dict[str, NDArray[Any]]]) -> list[Any]:
-        session = self._session()
+        session = self._session
         fixed = [
             max(1, n) for _, shape in self._inputs.values() if (n := _batch_of(shape)) is not None
         ]
@@ -225,12 +193,6 @@ class Onnx(Oracle):
         raise FailedError(
             f"the model must return {size} rows, got shape {np.asarray(result).shape}"
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_made": None, "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
 
     def digest(self) -> Digest:
         return Digest(

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from bo_invert.errors import FailedError, InvalidInputError
+from bo_invert.errors import FailedError, require
 from bo_invert.oracles.base import Oracle, RawOutputs
 from bo_invert.types import JSON, Design
 
@@ -66,10 +66,10 @@ class TorchModule(Oracle):
         outputs: Sequence[str] | None = None,
         device: str | torch.device | None = None,
     ) -> None:
-        if not isinstance(module, torch.nn.Module):
-            raise InvalidInputError(
-                f"TorchModule: module must be a torch.nn.Module, got {type(module).__name__}"
-            )
+        require(
+            isinstance(module, torch.nn.Module),
+            f"TorchModule: module must be a torch.nn.Module, got {type(module).__name__}",
+        )
         self.module = module if device is None else module.to(device)
         self.outputs = None if outputs is None else tuple(outputs)
         self.device = device
@@ -94,21 +94,22 @@ class TorchModule(Oracle):
             )
         if outputs.ndim == 1:
             outputs = outputs.unsqueeze(1)
-        if outputs.ndim != 2 or len(outputs) != len(designs):
-            raise FailedError(
-                f"{self._name} must return shape (n, m) or (n,) for n = {len(designs)} designs, "
-                f"got {tuple(outputs.shape)}"
-            )
+        require(
+            outputs.ndim == 2 and len(outputs) == len(designs),
+            f"{self._name} must return shape (n, m) or (n,) for n = {len(designs)} designs, "
+            f"got {tuple(outputs.shape)}",
+            FailedError,
+        )
         return outputs
 
     def _tensor(self, designs: Sequence[Design] | torch.Tensor) -> torch.Tensor:
         if isinstance(designs, torch.Tensor):
             return designs
-        if any(isinstance(design, Mapping) for design in designs):
-            raise InvalidInputError(
-                f"{self._name}: designs must be arrays, got dicts of named parameters. Wrap the "
-                "module in a function that builds its input, or use Box(lower, upper)."
-            )
+        require(
+            not any(isinstance(design, Mapping) for design in designs),
+            f"{self._name}: designs must be arrays, got dicts of named parameters. Wrap the "
+            "module in a function that builds its input, or use Box(lower, upper).",
+        )
         if all(isinstance(design, torch.Tensor) for design in designs):
             return torch.stack(list(designs))
         return torch.as_tensor(np.asarray(designs))

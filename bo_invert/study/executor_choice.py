@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, require
 from bo_invert.execution.serial import SerialExecutor
 from bo_invert.execution.worker_process import pack
 from bo_invert.problems.problem import Problem
@@ -44,11 +44,11 @@ def resolve_executor(
             raise InvalidInputError(f"run: {error}, and {AUTO!r}") from None
     elif type(resolved).__module__.split(".")[0] == "distributed":
         resolved = registry.resolve("executors", "dask").of(resolved, batch)
-    if not callable(getattr(resolved, "submit", None)):
-        raise InvalidInputError(
-            "run: executor must have a method submit(fn, *args), "
-            f"got an object of type {type(resolved).__name__}"
-        )
+    require(
+        callable(getattr(resolved, "submit", None)),
+        "run: executor must have a method submit(fn, *args), "
+        f"got an object of type {type(resolved).__name__}",
+    )
     if timeout is not None and not callable(getattr(resolved, "give_up", None)):
         if made:
             resolved.shutdown(wait=False)

@@ -26,14 +26,18 @@ Engineering choice: free answers use no budget, so a run with nothing else would
 """
 
 
+def failure_reasons(journal: JournalBase) -> list[str] | None:
+    """Return the reasons of all failed trials; None if the oracle ever gave outputs."""
+    history = History(() if journal.best is not None else journal.trials)
+    if journal.best is not None or history.completed:
+        return None
+    return [trial.reason for trial in history.failed]
+
+
 def is_hopeless(journal: JournalBase) -> bool:
     """Return True if the answers of the oracle do not fit the problem and never did."""
-    history = History(() if journal.best is not None else journal.trials)
-    reasons = [trial.outcome.reason for trial in history.failed if trial.outcome is not None]
-    return (
-        not history.completed
-        and sum(reason.startswith(MISMATCHES) for reason in reasons) >= MISMATCH_LIMIT
-    )
+    reasons = failure_reasons(journal) or []
+    return sum(reason.startswith(MISMATCHES) for reason in reasons) >= MISMATCH_LIMIT
 
 
 class Watchdog:
@@ -57,44 +61,28 @@ class Watchdog:
     def check(self) -> None:
         """Warn or set ``hopeless`` after new outcomes."""
         self._check_news()
-        if self._silent:
-            return
-        if self._journal.best is not None:
-            self._silent = True
-            return
-        history = History(self._journal.trials)
-        reasons = [trial.outcome.reason for trial in history.failed if trial.outcome is not None]
-        mismatches = [reason for reason in reasons if reason.startswith(MISMATCHES)]
-        if history.completed:
+        reasons = None if self._silent else failure_reasons(self._journal)
+        mismatches = [reason for reason in reasons or () if reason.startswith(MISMATCHES)]
+        if reasons is None:
             self._silent = True
         elif len(mismatches) >= MISMATCH_LIMIT:
-            self._silent = self.hopeless = True
-            last = mismatches[-1]
+            self.hopeless = True
             advice = "The run ends here, because more calls cannot help. Correct the problem."
+            self._warn(f"the first {len(reasons)} trials failed", mismatches[-1], advice)
         elif len(reasons) >= FAILURE_LIMIT:
-            self._silent = True
-            last = reasons[-1]
             advice = "The run continues; stop it if the oracle is broken."
-        if self._silent and not history.completed:
-            warnings.warn(
-                f"study {self._journal.name!r}: the first {len(reasons)} trials failed. "
-                f"Last error: {last}. {advice}",
-                stacklevel=2,
-            )
+            self._warn(f"the first {len(reasons)} trials failed", reasons[-1], advice)
 
     def conclude(self) -> None:
         """Warn at the end of a run that was too short for ``check``."""
-        history = History(
-            () if self._silent or self._journal.best is not None else self._journal.trials
-        )
-        reasons = [trial.outcome.reason for trial in history.failed if trial.outcome is not None]
-        if reasons and not history.completed:
-            self._silent = True
-            warnings.warn(
-                f"study {self._journal.name!r}: none of {counted(len(reasons), 'trial')} gave "
-                f"outputs. Last error: {reasons[-1]}",
-                stacklevel=4,
-            )
+        reasons = None if self._silent else failure_reasons(self._journal)
+        if reasons:
+            self._warn(f"none of {counted(len(reasons), 'trial')} gave outputs", reasons[-1])
+
+    def _warn(self, fact: str, last: str, advice: str = "") -> None:
+        self._silent = True
+        text = f"study {self._journal.name!r}: {fact}. Last error: {last}. {advice}"
+        warnings.warn(text.rstrip(), stacklevel=4)
 
     def _check_news(self) -> None:
         """End a run that gets free answers only."""

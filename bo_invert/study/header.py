@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInputError, ProblemChangedError
+from bo_invert.errors import ProblemChangedError, require
 from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.provenance import provenance
@@ -54,12 +54,13 @@ def check_problem(name: str, header: JSON, problem: Problem) -> None:
         ProblemChangedError: The problem differs; the message lists the differences.
     """
     changes = differences(header["problem"], problem.to_json())
-    if changes:
-        raise ProblemChangedError(
-            f"study {name!r}: the problem must be the one that it was created with. "
-            "Differences:\n  " + "\n  ".join(changes) + "\n"
-            "Create a new study for the new problem; study.add() can copy known outcomes to it."
-        )
+    require(
+        not changes,
+        f"study {name!r}: the problem must be the one that it was created with. "
+        "Differences:\n  " + "\n  ".join(changes) + "\n"
+        "Create a new study for the new problem; study.add() can copy known outcomes to it.",
+        ProblemChangedError,
+    )
 
 
 def check_strategy(name: str, header: JSON, strategy: Strategy) -> None:
@@ -72,8 +73,8 @@ def check_strategy(name: str, header: JSON, strategy: Strategy) -> None:
 
 def check_unchanged(name: str, field: str, stored: JSON, given: JSON) -> None:
     """Raise ``InvalidInputError`` if a field of a study differs from that of the user."""
-    if stored != given:
-        raise InvalidInputError(
-            f"study {name!r}: the {field} must be {stored!r}, got {given!r}. Choose another name, "
-            "or continue the study as it is with Study.open"
-        )
+    require(
+        stored == given,
+        f"study {name!r}: the {field} must be {stored!r}, got {given!r}. Choose another name, "
+        "or continue the study as it is with Study.open",
+    )

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import EvaluationError, FailedError, InvalidInputError
+from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, require
 from bo_invert.ledger import Cost
 from bo_invert.oracles.base import MISMATCH, shaped_outputs
 from bo_invert.problems.problem import Problem
@@ -36,22 +36,22 @@ def validated_points(
         InvalidInputError: Both or neither are given, shapes are wrong, numbers are not finite, or
             the space cannot encode designs.
     """
-    if (designs is None) == (points is None):
-        raise InvalidInputError("give either designs or points=..., one of the two")
-    if points is None:
-        coordinates = _encode(space, designs, tolerated_loss)
-    else:
-        coordinates = np.asarray(points, dtype=float)
-    if coordinates.ndim != 2 or coordinates.shape[1] != space.domain.dim:
-        raise InvalidInputError(
-            f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}. "
-            "Write one point as [point]"
-        )
-    if not (np.abs(coordinates) <= LARGEST_COORDINATE).all():
-        raise InvalidInputError(
-            f"points must be finite numbers, of at most {LARGEST_COORDINATE:g}. "
-            "They are coordinates, not designs"
-        )
+    require(
+        (designs is None) != (points is None),
+        "give either designs or points=..., one of the two",
+    )
+    encoded = points if points is not None else _encode(space, designs, tolerated_loss)
+    coordinates = np.asarray(encoded, dtype=float)
+    require(
+        coordinates.ndim == 2 and coordinates.shape[1] == space.domain.dim,
+        f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}. "
+        "Write one point as [point]",
+    )
+    require(
+        (np.abs(coordinates) <= LARGEST_COORDINATE).all(),
+        f"points must be finite numbers, of at most {LARGEST_COORDINATE:g}. "
+        "They are coordinates, not designs",
+    )
     return coordinates
 
 
@@ -82,18 +82,18 @@ def observations(
     single = isinstance(X, Mapping)
     coordinates = validated_points(problem.space, [X] if single else X, points)
     answers = output_rows(Y, single)
-    if len(answers) != len(coordinates):
-        raise InvalidInputError(
-            f"add: Y must have a row for each of {len(coordinates)} designs, got {len(answers)}"
-        )
-    if costs is not None and len(costs) != len(answers):
-        raise InvalidInputError(
-            f"add: costs must have an entry for each of {len(answers)} designs, got {len(costs)}"
-        )
+    require(
+        len(answers) == len(coordinates),
+        f"add: Y must have a row for each of {len(coordinates)} designs, got {len(answers)}",
+    )
+    bills = [Cost()] * len(answers) if costs is None else costs
+    require(
+        len(bills) == len(answers),
+        f"add: costs must have an entry for each of {len(answers)} designs, got {len(bills)}",
+    )
     for answer in answers:
         if not isinstance(answer, EvaluationError):
             check_outputs(answer, problem.outputs)
-    bills = [Cost()] * len(answers) if costs is None else costs
     outcomes = [problem.outcome(answer, bill) for answer, bill in zip(answers, bills, strict=True)]
     return [Query(point, origin="data") for point in coordinates], outcomes
 
@@ -105,12 +105,11 @@ def user_query(space: Space, x: object, point: object) -> Query:
         InvalidInputError: Several designs, a design outside the space, or a space that cannot
             encode designs.
     """
-    if np.ndim(cast("ArrayLike", point)) > 1 or (
-        isinstance(x, (list, tuple)) and any(isinstance(one, Mapping) for one in x)
-    ):
-        raise InvalidInputError(
-            "enqueue: the argument must be one design or one point. Call it once for each"
-        )
+    several = isinstance(x, (list, tuple)) and any(isinstance(one, Mapping) for one in x)
+    require(
+        not several and np.ndim(cast("ArrayLike", point)) <= 1,
+        "enqueue: the argument must be one design or one point. Call it once for each",
+    )
     coordinates = validated_points(
         space, None if x is None else [x], None if point is None else [point]
     )
@@ -152,8 +151,6 @@ def check_outputs(answer: object, outputs: Sequence[str]) -> None:
             f"{failure.reason.removeprefix(MISMATCH).rstrip('?.')}. For each design give a number, "
             f"a vector or a dict with {', '.join(outputs)}, or FailedError or InfeasibleError"
         ) from None
-    unknown = (
-        [str(name) for name in answer if name not in outputs] if isinstance(answer, Mapping) else []
-    )
-    if unknown:
-        raise InvalidInputError(f"outputs: the names must be among {list(outputs)}, got {unknown}")
+    named = answer if isinstance(answer, Mapping) else ()
+    unknown = [str(name) for name in named if name not in outputs]
+    require(not unknown, f"outputs: the names must be among {list(outputs)}, got {unknown}")

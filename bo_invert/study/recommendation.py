@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, require
 from bo_invert.history import History
 from bo_invert.objectives import ProblemStatement
 from bo_invert.report.objective_view import Goal
@@ -129,11 +129,11 @@ def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Rec
     Raises:
         InvalidInputError: There is no observation, or none satisfies the constraints.
     """
-    if not history.completed:
-        raise InvalidInputError(
-            f"recommend: no trial of {statement.name!r} is completed ({len(history.failed)} gave "
-            f"no outputs, {len(history.pending)} are open). Run the study, or tell it outcomes"
-        )
+    require(
+        history.completed,
+        f"recommend: no trial of {statement.name!r} is completed ({len(history.failed)} gave "
+        f"no outputs, {len(history.pending)} are open). Run the study, or tell it outcomes",
+    )
     return _from_model(statement, history) if noisy else _from_observations(statement, history)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -133,15 +134,11 @@ class RepeatedDesigns:
             for trial in trials
             if trial.point.tobytes() not in self._names
         }
-        for key, name in zip(new, self._tried(np.array(list(new.values()))), strict=True):
-            self._names[key] = name
+        names: Sequence[str | None] = [None] * len(new)
+        with suppress(Exception):  # the evaluation reports the error of the decoder
+            names = self._identify(np.array(list(new.values()))) if new else []
+        self._names.update(zip(new, names, strict=True))
         return [self._names[trial.point.tobytes()] for trial in trials]
-
-    def _tried(self, points: Array) -> Sequence[str | None]:
-        try:
-            return self._identify(points) if len(points) else []
-        except Exception:  # the evaluation reports the error of the decoder
-            return [None] * len(points)
 
 
 def _differ(one: Outcome, other: Outcome) -> bool:

@@ -7,7 +7,7 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.history import History
 from bo_invert.ledger import Ledger
 from bo_invert.objectives import ProblemStatement
@@ -87,8 +87,7 @@ class StudyResults:
         Raises:
             InvalidInputError: The study was opened without its problem, or ``count`` is below 1.
         """
-        if count < 1:
-            raise InvalidInputError(f"solutions: count must be at least 1, got {count}")
+        whole_number("solutions", "count", count)
         return solutions(self._require_problem(), self.history, count, self._noisy)
 
     @property

@@ -7,16 +7,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
-import numpy as np
-
-from bo_invert.errors import FailedError, InvalidInputError, StorageError, whole_number
-from bo_invert.execution.base import WorkerDied, WorkerLoadError
+from bo_invert.errors import (
+    EvaluationError,
+    FailedError,
+    InvalidInputError,
+    StorageError,
+    check_seconds,
+    whole_number,
+)
 from bo_invert.execution.serial import SerialExecutor
 from bo_invert.ledger import Cost
-from bo_invert.oracles.base import MISMATCH
+from bo_invert.oracles.base import as_failure
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.storage.journal_base import JournalBase
@@ -30,11 +33,6 @@ from bo_invert.study.progress_bar import RunProgressBar
 from bo_invert.types import Outcome, Query, State, Trial
 
 _log = logging.getLogger(__name__)
-
-
-def evaluate(problem: Problem, queries: Sequence[Query]) -> list[Outcome]:
-    """Evaluate queries; a module-level function, so that executors can pickle it."""
-    return problem.evaluate(queries)
 
 
 Take = Callable[..., list[Trial]]
@@ -58,11 +56,7 @@ class RunOptions:
         for name, least in (("budget", 1), ("batch", 1), ("retries", 0)):
             value = whole_number("run", name, getattr(self, name), least)
             object.__setattr__(self, name, value)
-        timeout = self.timeout
-        if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < np.inf):
-            raise InvalidInputError(
-                f"run: timeout must be a number of seconds > 0, got {timeout!r}"
-            )
+        check_seconds("run", timeout=self.timeout)
 
 
 def run(problem: Problem, journal: JournalBase, take: Take, options: RunOptions) -> None:
@@ -130,10 +124,10 @@ class _Loop:
     def run(self, bar: RunProgressBar, watchdog: Watchdog) -> None:
         assignment = Assignment(self.journal.worker, LEASE)
         # One object for the whole run: a worker process receives it once.
-        call = partial(evaluate, self.problem)
+        call = self.problem.evaluate
         try:
             while True:
-                if watchdog.hopeless or self._stopped() or self._hit():
+                if watchdog.hopeless or self._should_end():
                     self._release_queued()
                 else:
                     self._submit(call, assignment)
@@ -201,31 +195,15 @@ class _Loop:
         while self.answers:
             trial, outcome = self.answers[0]
             self.journal.finish(trial.number, outcome, len(trial.attempts) - 1)
-            self._log_outcome(trial, outcome)
+            fact = f"{outcome.state}, loss {outcome.loss}, {outcome.cost.seconds:.3f} s"
+            if failed := outcome.state is State.FAILED:
+                fact = f"failed, attempt {len(trial.attempts)}: {outcome.reason}"
+            level = logging.WARNING if failed else logging.DEBUG
+            _log.log(level, "study %r: trial %d %s", self.journal.name, trial.number, fact)
             self.under_way.remove(trial.number)
             self.journal.under_way.discard(trial.number)
             self.pacing.answered(outcome.cost.seconds)
             del self.answers[0]
-
-    def _log_outcome(self, trial: Trial, outcome: Outcome) -> None:
-        name, attempt = self.journal.name, len(trial.attempts)
-        if outcome.state is State.FAILED:
-            _log.warning(
-                "study %r: trial %d failed, attempt %d: %s",
-                name,
-                trial.number,
-                attempt,
-                outcome.reason,
-            )
-        else:
-            _log.debug(
-                "study %r: trial %d %s, loss %s, %.3f s",
-                name,
-                trial.number,
-                outcome.state,
-                outcome.loss,
-                outcome.cost.seconds,
-            )
 
     def _release_queued(self) -> None:
         """Return the trials whose calls did not start; they are not billed."""
@@ -244,28 +222,21 @@ class _Loop:
             return future.result()
         if not isinstance(error, Exception):
             raise error  # a keyboard interrupt inside the oracle is the user's
-        if isinstance(error, (InvalidInputError, WorkerLoadError)):
-            return self._failures(FailedError(f"{MISMATCH}{error}"), trials)
-        if isinstance(error, WorkerDied):
-            return self._failures(FailedError(str(error)), trials)
-        reason = f"the executor gave up on it: {type(error).__name__}: {error}"
-        return self._failures(FailedError(reason), trials)
+        return self._failures(as_failure(error), trials)
 
     def _failures(
-        self, error: FailedError, trials: Sequence[Trial], seconds: float | None = None
+        self, error: EvaluationError, trials: Sequence[Trial], seconds: float | None = None
     ) -> list[Outcome]:
         return [
             self.problem.outcome(error, replace(trial.query.cost, seconds=seconds or 0.0))
             for trial in trials
         ]
 
-    def _stopped(self) -> bool:
-        return self.options.stop is not None and self.options.stop()
-
-    def _hit(self) -> bool:
-        if not self.options.stop_when_hit:
-            return False
-        best = self.journal.best
+    def _should_end(self) -> bool:
+        """Return True if the user stops the run or the target is reached."""
+        if self.options.stop is not None and self.options.stop():
+            return True
+        best = self.journal.best if self.options.stop_when_hit else None
         return best is not None and self.problem.objective.satisfied(best.y)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -103,9 +103,6 @@ class Solutions(Sequence[Solution]):
 
     def __getitem__(self, index: int | slice) -> Solution | tuple[Solution, ...]:
         return self.found[index]
-
-    def __iter__(self) -> Iterator[Solution]:
-        return iter(self.found)
 
     def table(self) -> Table:
         """Return a table with one row per design."""

@@ -12,12 +12,7 @@ from concurrent.futures import Executor
 from functools import cached_property, partial
 from typing import Any
 
-from bo_invert.errors import (
-    EvaluationError,
-    InvalidInputError,
-    StudyExistsError,
-    whole_number,
-)
+from bo_invert.errors import EvaluationError, StudyExistsError, require, whole_number
 from bo_invert.ledger import Cost
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
@@ -96,8 +91,10 @@ class Study(StudyResults):
             UnsuitableStrategyError: The strategy does not support the problem.
             InvalidInputError: Invalid argument.
         """
-        if not isinstance(name, str) or not name.strip():
-            raise InvalidInputError(f"Study: the name must be a non-empty string, got {name!r}")
+        require(
+            isinstance(name, str) and name.strip(),
+            f"Study: the name must be a non-empty string, got {name!r}",
+        )
         whole_number("Study", "seed", seed, least=0)
         chosen = from_spec(strategy, **options)
         chosen.check(problem.statement)
@@ -303,8 +300,7 @@ class Study(StudyResults):
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
     ) -> list[Trial]:
         """Start up to ``count`` trials for a worker; see ``JournalBase.take``."""
-        if count < 1:
-            raise InvalidInputError(f"ask: count must be at least 1, got {count}")
+        require(count >= 1, f"ask: count must be at least 1, got {count}")
         self._require_problem()
 
         def start(wanted: int) -> list[Trial]:

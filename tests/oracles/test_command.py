@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.execution.subprocess_run import run_program
+from bo_invert.execution.process_group import ProcessGroup
 from bo_invert.oracles.base import OracleResult
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
@@ -559,15 +559,10 @@ def test_an_interrupt_ends_what_is_under_way(tmp_path: Path) -> None:
 
 
 def test_how_a_program_ended_is_known(tmp_path: Path) -> None:
-    ended = run_program(
-        [sys.executable, "-c", "print(5)"], tmp_path, dict(os.environ), None, 60.0, 100
-    )
-    assert (ended.code, ended.stdout, ended.stderr, ended.truncated, ended.stopped_by) == (
-        0,
-        b"5\n",
-        b"",
-        False,
-        "",
-    )
-    ended = run_program(["/bin/sh", "-c", "kill -15 $$"], tmp_path, {}, b"x" * 200_000, None, 100)
-    assert ended.exit_text == "killed by SIGTERM"
+    ended = ProcessGroup([sys.executable, "-c", "print(5)"], os.environ, folder=tmp_path, limit=100)
+    ended.run(60.0)
+    assert (ended.code, ended.output.text("stdout"), ended.output.text("stderr")) == (0, "5\n", "")
+    assert ended.stopped_by == ""
+    ended = ProcessGroup(["/bin/sh", "-c", "kill -15 $$"], {}, b"x" * 200_000, tmp_path)
+    ended.run(None)
+    assert ended.exit_text == "was killed by SIGTERM (terminated)"

@@ -229,7 +229,7 @@ def test_files_threads_processes_and_changes(tmp_path: Path) -> None:
 
 
 def test_one_thread() -> None:
-    options = bi.Onnx(linear())._session().get_session_options()
+    options = bi.Onnx(linear())._session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
 
 
@@ -238,8 +238,8 @@ def test_one_thread() -> None:
     [
         (b"not a model", {}, "cannot be loaded"),
         ("/no/such/model.onnx", {}, "cannot be read"),
-        (linear(), {"input": "z"}, "one of \\['x'\\]"),
-        (linear(), {"providers": ["NoSuchExecutionProvider"]}, "got \\['NoSuch"),
+        (linear(), {"input": "z"}, "one of 'x', got 'z'"),
+        (linear(), {"providers": ["NoSuchExecutionProvider"]}, "got 'NoSuch"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_early(

@@ -15,6 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
+from bo_invert.execution.process_local import process_local
+
 if TYPE_CHECKING:
     import httpx
 
@@ -63,6 +65,7 @@ class HttpReply:
     location: str = ""
 
 
+@dataclass(frozen=True, eq=False)
 class HttpSession:
     """HTTP requests with common headers, deadline and size limit.
 
@@ -72,28 +75,29 @@ class HttpSession:
 
     Args:
         headers: headers of each request; redirections to other hosts are refused.
-        timeout: seconds from the start of a request to the last byte of its reply.
+        timeout: seconds from the start of a request to the last byte of its reply; None for no
+            limit.
         limit: largest body in bytes.
     """
 
-    def __init__(self, headers: Mapping[str, str], timeout: float, limit: int) -> None:
-        self._headers, self._timeout, self._limit = dict(headers), timeout, limit
-        self._pools: dict[int, _Pool] = {}  # by process: a fork must not use its parent's
-        self.interruption = threading.Event()
+    headers: Mapping[str, str]
+    timeout: float | None
+    limit: int
+
+    @process_local
+    def _pool(self) -> _Pool:
+        return _Pool(self.headers)
+
+    @property
+    def interruption(self) -> threading.Event:
         """Event set by the next ``interrupt``."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"headers": self._headers, "timeout": self._timeout, "limit": self._limit}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        return self._pool.interruption
 
     def interrupt(self) -> None:
         """End all requests and pauses of this process."""
-        current, self.interruption = self.interruption, threading.Event()
-        current.set()
-        pool = self._pools.get(os.getpid())
-        for future in [] if pool is None else list(pool.pending):
+        self._pool.interruption.set()
+        self._pool.interruption = threading.Event()
+        for future in list(self._pool.pending):
             future.cancel()
 
     def sleep(self, seconds: float, interruption: threading.Event) -> bool:
@@ -110,8 +114,7 @@ class HttpSession:
             BrokenConnectionError: the connection ended before the reply.
             NoReplyError: the deadline passed before the reply was complete.
         """
-        process = os.getpid()
-        pool = self._pools.get(process) or self._pools.setdefault(process, _Pool(self._headers))
+        pool = self._pool
         coroutine = self._redirected(pool.client, method, url, body)
         future = asyncio.run_coroutine_threadsafe(coroutine, pool.loop)
         pool.pending.add(future)
@@ -136,7 +139,7 @@ class HttpSession:
                 stream = info["return_value"]
 
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 for _ in range(follow + 1):
                     reply = await self._once(client, method, url, body, trace)
                     if not reply.location:
@@ -153,8 +156,8 @@ class HttpSession:
             if stream is not None and not sent:  # httpcore leaves it open if TLS is cancelled
                 await stream.aclose()
             if not sent:
-                raise UnreachableError(f"no connection in {self._timeout:g} s") from None
-            raise NoReplyError(f"no complete reply in {self._timeout:g} s") from None
+                raise UnreachableError(f"no connection in {self.timeout:g} s") from None
+            raise NoReplyError(f"no complete reply in {self.timeout:g} s") from None
 
     async def _once(
         self, client: httpx.AsyncClient, method: str, url: str, body: bytes | None, trace: _Trace
@@ -185,9 +188,9 @@ class HttpSession:
         content = bytearray()
         async for part in response.aiter_raw(1 << 16):
             content += part
-            if len(content) > self._limit:
+            if len(content) > self.limit:
                 shown = content[:200].decode("utf-8", "backslashreplace")
-                return shown, f"longer than {self._limit} bytes"
+                return shown, f"longer than {self.limit} bytes"
         return content.decode("utf-8", "backslashreplace"), ""
 
 
@@ -198,6 +201,7 @@ class _Pool:
         import httpx
 
         self.pending: set[Future[HttpReply]] = set()
+        self.interruption = threading.Event()
         self.loop = asyncio.new_event_loop()
         # The deadline of a request replaces the timeouts of its single operations.
         limits = httpx.Limits(max_connections=None)

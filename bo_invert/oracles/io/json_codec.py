@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
-from bo_invert.oracles.base import MISMATCH
-from bo_invert.types import JSON, Design
+from bo_invert.errors import (
+    FailedError,
+    InfeasibleError,
+    InvalidInputError,
+    require,
+)
+from bo_invert.types import JSON
 
 JsonPath = str | Mapping[str, str] | None
 """Path in a JSON document, for example ``"result.scores[0]"``, or one path per output."""
@@ -47,24 +51,6 @@ def plain(value: object) -> JSON:
     )
 
 
-def as_json(designs: Sequence[Design]) -> tuple[dict[int, JSON], list[Any]]:
-    """Convert designs to JSON.
-
-    Returns:
-        JSON by position, and a row per design: an error for a design without JSON form, else None.
-    """
-    sendable: dict[int, JSON] = {}
-    rows: list[Any] = [None] * len(designs)
-    for i, design in enumerate(designs):
-        try:
-            sendable[i] = plain(design)
-        except FailedError as failed:
-            rows[i] = failed
-        except InvalidInputError as error:
-            rows[i] = FailedError(f"{MISMATCH}{error}")
-    return sendable, rows
-
-
 def as_csv(rows: Sequence[JSON]) -> str:
     """Convert designs to CSV with the names of dict designs, or x0, x1, ..., as columns.
 
@@ -75,10 +61,10 @@ def as_csv(rows: Sequence[JSON]) -> str:
     named = [
         row if isinstance(row, dict) else {f"x{i}": v for i, v in enumerate(row)} for row in listed
     ]
-    if any(isinstance(value, (list, dict)) for row in named for value in row.values()):
-        raise InvalidInputError(
-            "designs must have one value per column for CSV, got nested designs. Use JSON."
-        )
+    require(
+        not any(isinstance(value, (list, dict)) for row in named for value in row.values()),
+        "designs must have one value per column for CSV, got nested designs. Use JSON.",
+    )
     text = io.StringIO()
     writer = csv.DictWriter(text, list(named[0]), lineterminator="\n")
     writer.writeheader()
@@ -96,10 +82,10 @@ def checked_path(paths: JsonPath, where: str) -> JsonPath:
         InvalidInputError: a path is invalid; the message begins with ``where``.
     """
     for path in [] if paths is None else paths.values() if isinstance(paths, Mapping) else [paths]:
-        if not isinstance(path, str) or _STEP.sub("", path):
-            raise InvalidInputError(
-                f"{where}: answer must be a path such as 'result.scores[0]', got {path!r}"
-            )
+        require(
+            isinstance(path, str) and not _STEP.sub("", path),
+            f"{where}: answer must be a path such as 'result.scores[0]', got {path!r}",
+        )
     return paths
 
 
@@ -157,8 +143,9 @@ def rows_of(value: JSON, count: int) -> list[Any]:
         value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
     if not isinstance(value, list):
         raise FailedError(f"the output must be a list of {count} rows, got {_kind(value)}")
-    if len(value) != count:
-        raise FailedError(f"the output must have {count} rows, got {len(value)}")
+    require(
+        len(value) == count, f"the output must have {count} rows, got {len(value)}", FailedError
+    )
     return [row_of(row) for row in value]
 
 
@@ -169,13 +156,9 @@ def row_of(value: JSON) -> object:
     if isinstance(value, str):
         return FailedError(f"the output must be numbers, got text {value!r:.200}")
     if isinstance(value, Mapping) and len(value) == 1:
-        kinds: dict[str, type[EvaluationError]] = {
-            "infeasible": InfeasibleError,
-            "failed": FailedError,
-        }
-        ((name, reason),) = value.items()
-        if name in kinds and isinstance(reason, str):
-            return kinds[name](reason)
+        for name, kind in (("infeasible", InfeasibleError), ("failed", FailedError)):
+            if isinstance(value.get(name), str):
+                return kind(value[name])
     return value
 
 
@@ -188,20 +171,16 @@ def read_json(text: str) -> JSON:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FailedError(
-            f"the output must be JSON ({error!s:.80}), got {beginning(text)}"
-        ) from None
+        raise FailedError(f"the output must be JSON ({error!s:.80}), got {quoted(text)}") from None
 
 
-def beginning(text: str, length: int = 200) -> str:
-    """Quote the beginning of a text."""
-    return (
-        repr(text[:length]) + (" ..." if len(text) > length else "") if text.strip() else "nothing"
-    )
+def quoted(text: str, length: int = 200, end: bool = False) -> str:
+    """Quote the beginning, or the end, of a text."""
+    if len(text) > length:
+        return f"... {text[-length:]!r}" if end else f"{text[:length]!r} ..."
+    return repr(text) if text.strip() else "nothing"
 
 
 def _kind(value: JSON) -> str:
-    kind = {dict: "an object", list: "a list", str: "text", type(None): "null"}.get(
-        type(value), "a number"
-    )
-    return f"{kind} ({value!r:.80})"
+    kinds = {dict: "an object", list: "a list", str: "text", type(None): "null"}
+    return f"{kinds.get(type(value), 'a number')} ({value!r:.80})"

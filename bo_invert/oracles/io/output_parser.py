@@ -8,14 +8,12 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from bo_invert.errors import FailedError
-from bo_invert.oracles.io.json_codec import JsonPath, beginning, extract, read_json, row_of, rows_of
+from bo_invert.errors import FailedError, require
+from bo_invert.oracles.io.json_codec import JsonPath, extract, quoted, read_json, row_of, rows_of
 from bo_invert.types import JSON
 
 OutputFormat = str | re.Pattern[str]
 """Format of the output: ``"json"``, ``"csv"``, or a pattern with named groups."""
-
-_Row = dict[str, float | str] | FailedError
 
 
 def read_rows(text: str, form: OutputFormat, path: JsonPath, count: int | None) -> list[Any]:
@@ -28,7 +26,7 @@ def read_rows(text: str, form: OutputFormat, path: JsonPath, count: int | None) 
         count: number of designs of a batch; None for a single design.
 
     Raises:
-        FailedError: the text has another format; the message shows its beginning or end.
+        FailedError: the text has another format; the message shows its quoted or end.
     """
     if isinstance(form, re.Pattern):
         return _matched(text, form, count)
@@ -56,62 +54,52 @@ def _tabled(text: str, count: int | None) -> list[Any]:
         for row in csv.reader(io.StringIO(text.replace("\0", "")), skipinitialspace=True)
         if any(row)
     ]
-    if len(lines) < 2:
-        raise FailedError(
-            f"the output must be CSV with a header and lines of numbers, got {beginning(text)}"
-        )
+    require(
+        len(lines) >= 2,
+        f"the output must be CSV with a header and lines of numbers, got {quoted(text)}",
+        FailedError,
+    )
     names, body = [name.strip() for name in lines[0]], lines[1:]
     wanted = 1 if count is None else count
-    if len(body) != wanted:
-        raise FailedError(
-            f"the output must have one line of numbers per design ({wanted}), got {len(body)}"
-        )
-    return [_numbers(dict(zip(names, row, strict=False)), len(row) == len(names)) for row in body]
+    require(
+        len(body) == wanted,
+        f"the output must have one line of numbers per design ({wanted}), got {len(body)}",
+        FailedError,
+    )
+    return [
+        {name: _number(word) for name, word in zip(names, row, strict=True)}
+        if len(row) == len(names)
+        else FailedError(f"a line must have one number per name of the header, got {row!r:.120}")
+        for row in body
+    ]
 
 
 def _matched(text: str, pattern: re.Pattern[str], count: int | None) -> list[Any]:
     matches = [match.groupdict() for match in pattern.finditer(text)]
     rows = [{name: word for name, word in row.items() if word is not None} for row in matches]
-    if not rows:
-        raise FailedError(f"no match of {pattern.pattern!r:.120}: {_end(text)}")
+    require(rows, f"no match of {pattern.pattern!r:.120} in {quoted(text, end=True)}", FailedError)
     if count is None:  # iterations print the same line again; the last one counts
         rows, count = [{name: word for row in rows for name, word in row.items()}], 1
-    if len(rows) != count:
-        raise FailedError(
-            f"the output must have {count} matches of {pattern.pattern!r:.120}, got {len(rows)}"
-        )
-    return [_without_text(_numbers(row, True)) for row in rows]
+    require(
+        len(rows) == count,
+        f"the output must have {count} matches of {pattern.pattern!r:.120}, got {len(rows)}",
+        FailedError,
+    )
+    return [_matched_numbers(row) for row in rows]
 
 
-def _without_text(row: _Row) -> _Row:
-    """Return the row, or an error if a group is not a number; Fortran prints stars for overflow."""
-    if isinstance(row, FailedError):
-        return row
-    text = {name: value for name, value in row.items() if isinstance(value, str)}
-    return FailedError(f"the output must be numbers, got {text!r:.120}") if text else row
-
-
-def _numbers(row: dict[str, str], whole: bool) -> _Row:
-    """Convert words to numbers; other words stay text, which is an error only for outputs."""
-    if not whole:
-        return FailedError(f"a line must have one number per name of the header, got {row!r:.120}")
-    return {name: _number(word) for name, word in row.items()}
+def _matched_numbers(row: dict[str, str]) -> dict[str, float | str] | FailedError:
+    """Convert groups, or return an error; Fortran prints stars for overflow."""
+    numbers = {name: _number(word) for name, word in row.items()}
+    text = {name: value for name, value in numbers.items() if isinstance(value, str)}
+    return FailedError(f"the output must be numbers, got {text!r:.120}") if text else numbers
 
 
 def _number(word: str) -> float | str:
-    """Convert a word to a number, also with a Fortran exponent such as 1.5D-3."""
-    with suppress(ValueError):
-        return float(word)
+    """Convert a word to a number, also with a Fortran exponent such as 1.5D-3.
+
+    Other words stay text, which is an error only for outputs.
+    """
     with suppress(ValueError):
         return float(re.sub(r"(?<=[\d.])[dD](?=[+-]?\d+$)", "e", word.strip()))
     return word
-
-
-def _end(text: str, length: int = 200) -> str:
-    if not text.strip():
-        return "the output is empty"
-    return (
-        f"the output ends with {text[-length:]!r}"
-        if len(text) > length
-        else f"the output is {text!r}"
-    )

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, require
 from bo_invert.oracles.io.json_codec import plain
 from bo_invert.types import JSON
 
@@ -24,10 +24,8 @@ _FIELD = re.compile(
 
 def values_of(design: object) -> dict[str, Any]:
     """Return the values for placeholders: the design as ``x``, and named parameters."""
-    named = (
-        {str(name): value for name, value in design.items()} if isinstance(design, Mapping) else {}
-    )
-    return {"x": design, **named}
+    named = design if isinstance(design, Mapping) else {}
+    return {"x": design, **{str(name): value for name, value in named.items()}}
 
 
 def names_in(text: str) -> list[str]:
@@ -92,29 +90,27 @@ def _shown(match: re.Match[str], values: Mapping[str, Any]) -> str:
 
 def _looked_up(match: re.Match[str], values: Mapping[str, Any]) -> object:
     name = match["name"]
-    if name not in values:
-        raise InvalidInputError(
-            f"placeholder {match[0]}: name must be one of {sorted(values)}, got {name!r}. "
-            f"Write {{{match[0]}}} for the text {match[0]}."
-        )
+    require(
+        name in values,
+        f"placeholder {match[0]}: name must be one of {sorted(values)}, got {name!r}. "
+        f"Write {{{match[0]}}} for the text {match[0]}.",
+    )
     value = values[name]
     for key in re.findall(r"\[([^\]]*)\]", match["keys"]):
         value = _item(value, key, match[0])
     return value
 
 
-def _item(value: object, key: str, placeholder: str) -> object:
+def _item(value: Any, key: str, placeholder: str) -> object:
     if isinstance(value, Mapping):
-        if key in value:
-            return value[key]
-        raise InvalidInputError(
-            f"placeholder {placeholder}: key must be one of {sorted(map(str, value))}, got {key!r}"
-        )
-    size = 0 if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") else len(value)
-    if not isinstance(value, Sequence) and not hasattr(value, "shape"):
-        size = 0
-    if re.fullmatch(r"-?\d{1,9}", key) and -size <= int(key) < size:
-        items: Any = value
-        return items[int(key)]
+        allowed = f"key must be one of {sorted(map(str, value))}"
+        require(key in value, f"placeholder {placeholder}: {allowed}, got {key!r}")
+        return value[key]
+    indexed = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    size = len(value) if indexed or getattr(value, "shape", False) else 0
     allowed = f"from 0 to {size - 1}" if size else "absent, because the value has no items"
-    raise InvalidInputError(f"placeholder {placeholder}: index must be {allowed}, got {key!r}")
+    require(
+        re.fullmatch(r"-?\d{1,9}", key) and -size <= int(key) < size,
+        f"placeholder {placeholder}: index must be {allowed}, got {key!r}",
+    )
+    return value[int(key)]
