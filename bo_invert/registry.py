@@ -7,6 +7,7 @@ Other packages add entries with entry points in the group ``bo_invert.strategies
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from importlib import import_module, metadata
 from operator import attrgetter
 from typing import Any
@@ -108,9 +109,14 @@ def resolve(kind: str, name: str) -> Any:
     installed = _entry_points(kind)
     if name in installed:
         return installed[name].load()
-    near = difflib.get_close_matches(name, names(kind), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise InvalidInputError(f"no {kind} named {name!r}{hint} Known: {', '.join(names(kind))}")
+    hint, known = did_you_mean(name, names(kind)), ", ".join(names(kind))
+    raise InvalidInputError(f"no {kind} named {name!r}{hint} Known: {known}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence about an unknown name, with the most similar known one."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def _entry_points(kind: str) -> dict[str, metadata.EntryPoint]:

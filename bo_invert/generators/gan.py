@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.base import Device, Generator, TrainingReport, Valid
-from bo_invert.generators.layers import ArrayConfig, Downward, Upward, dense, image_shape
+from bo_invert.generators.layers import ArrayConfig, decoder, encoder, image_shape
 from bo_invert.generators.priors import Prior, named_prior
 from bo_invert.generators.scores import energy_distance, lost_modes
 from bo_invert.generators.training import (
@@ -105,11 +105,7 @@ class GAN(Generator[GANConfig]):
 
     def __init__(self, config: GANConfig) -> None:
         super().__init__(config)
-        if config.network == "conv":
-            image = image_shape(config.shape, config.channels, "GAN")
-            self.decoder: nn.Module = Upward(config.dim, config.channels, image)
-        else:
-            self.decoder = dense((config.dim, *reversed(config.hidden), math.prod(config.shape)))
+        self.decoder = decoder(config, config.hidden, config.channels)
         if config.values == "real":
             self.units = config.units()
 
@@ -203,7 +199,9 @@ class _Trainer:
         self.network, self.generator, self.steps = network, generator, 0
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
         self.where = next(network.parameters()).device
-        self.discriminator = fresh(lambda: _discriminator(config), generator).to(self.where)
+        self.discriminator = fresh(
+            lambda: encoder(config, config.hidden, config.channels, 1), generator
+        ).to(self.where)
         # No momentum (beta1 = 0), as in Huang et al. 2024: the loss changes with the opponent.
         options: dict[str, Any] = {"lr": config.learning_rate, "betas": (0.0, 0.99)}
         self.discriminator_step = torch.optim.Adam(self.discriminator.parameters(), **options)
@@ -229,7 +227,7 @@ class _Trainer:
         with torch.no_grad():
             fake = network.centred(network(self.codes(len(designs)).to(self.where)))
         fake.requires_grad_()
-        on_real, on_fake = discriminator(real), discriminator(fake)
+        on_real, on_fake = discriminator(real.flatten(1)), discriminator(fake.flatten(1))
         # Outputs depend on their own row only, so the gradient of the sum holds all row gradients.
         slopes = torch.autograd.grad(on_real.sum() + on_fake.sum(), (real, fake), create_graph=True)
         squares = sum(
@@ -242,9 +240,10 @@ class _Trainer:
         self.discriminator_step.step()
 
         with torch.no_grad():
-            on_real = discriminator(network.centred(designs))
+            on_real = discriminator(network.centred(designs).flatten(1))
         self.generator_step.zero_grad()
-        on_fake = discriminator(network.centred(network(self.codes(len(designs)).to(self.where))))
+        made = network.centred(network(self.codes(len(designs)).to(self.where)))
+        on_fake = discriminator(made.flatten(1))
         torch.autograd.backward(nn.functional.softplus(on_real - on_fake).mean())
         self.generator_step.step()
 
@@ -254,9 +253,3 @@ class _Trainer:
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(now, 1.0 - decay)
-
-
-def _discriminator(config: GANConfig) -> nn.Module:
-    if config.network == "conv":
-        return Downward(image_shape(config.shape, config.channels, "GAN"), config.channels, 1)
-    return nn.Sequential(nn.Flatten(), dense((math.prod(config.shape), *config.hidden, 1)))

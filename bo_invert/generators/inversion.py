@@ -87,8 +87,7 @@ def invert(
         raise InvalidInputError(
             f"designs for this generator must be arrays of numbers: {error}"
         ) from None
-    drawn = inside(draw(1))
-    shape = np.shape(decode(drawn))[1:]
+    shape = np.shape(decode(inside(draw(1))))[1:]
     if rows.shape[1:] != shape:
         raise InvalidInputError(
             f"designs must have the decoder's shape {shape}, got {rows.shape[1:]}"

@@ -122,12 +122,12 @@ def fit_measure(
     initial: Array = np.ones((n, 1))
     best, held_out = None, np.full(n, -np.inf)
     for count in affordable:
-        means = _initial_means(points, count, rng)
-        near = ((points[:, None] - means) ** 2).sum(-1).argmin(axis=1)
-        mixture, logs = _cross_validated(points, np.eye(count)[near], fold, _POOLED[0] * d)
+        distances = ((points[:, None] - _initial_means(points, count, rng)) ** 2).sum(-1)
+        nearest = np.eye(count)[distances.argmin(axis=1)]
+        mixture, logs = _cross_validated(points, nearest, fold, _POOLED[0] * d)
         if logs.mean() < held_out.mean() + _MIN_GAIN:
             break
-        best, held_out, initial = mixture, logs, np.eye(count)[near]
+        best, held_out, initial = mixture, logs, nearest
     for pooled in _POOLED[1:] if initial.shape[1] > 1 else ():
         mixture, logs = _cross_validated(points, initial, fold, pooled * d)
         if logs.mean() > held_out.mean() + _MIN_GAIN:
@@ -135,9 +135,9 @@ def fit_measure(
     assert best is not None
     if fresh is not None:
         drawn = as_codes(fresh, d, "fresh codes")
-        logs = best.log_density(np.linalg.solve(factor, (drawn - mean).T).T.astype(np.float64))
-        levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
-        held_out = np.quantile(logs, levels) if len(logs) > _LEVELS else logs
+        held_out = best.log_density(np.linalg.solve(factor, (drawn - mean).T).T.astype(np.float64))
+        if len(held_out) > _LEVELS:
+            held_out = np.quantile(held_out, (np.arange(_LEVELS) + 0.5) / _LEVELS)
     reference = Reference(best.weights, best.means, best.factors, np.sort(held_out))
     return Measure(mean, factor, reference, np.sort(np.linalg.norm(points, axis=1)))
 

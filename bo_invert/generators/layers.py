@@ -53,6 +53,23 @@ def dense(widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers[1:])
 
 
+def encoder(
+    config: ArrayConfig, hidden: tuple[int, ...], channels: tuple[int, ...], out: int
+) -> nn.Module:
+    """Create a network from flattened designs to vectors ``(n, out)``."""
+    if config.network == "dense":
+        return dense((math.prod(config.shape), *hidden, out))
+    return Downward(image_shape(config.shape, channels, type(config).__name__), channels, out)
+
+
+def decoder(config: ArrayConfig, hidden: tuple[int, ...], channels: tuple[int, ...]) -> nn.Module:
+    """Create a network from codes to flattened designs or images, the mirror of ``encoder``."""
+    if config.network == "dense":
+        return dense((config.dim, *reversed(hidden), math.prod(config.shape)))
+    image = image_shape(config.shape, channels, type(config).__name__)
+    return Upward(config.dim, channels, image)
+
+
 def image_shape(
     shape: tuple[int, ...], channels: tuple[int, ...], who: str
 ) -> tuple[int, int, int]:
@@ -93,16 +110,14 @@ class Downward(nn.Module):
         self.convolutions = nn.ModuleList(
             [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs]
         )
-        height, width = sizes(shape, len(channels))[-1]
-        self.last = nn.Linear(channels[-1] * height * width, out)
+        self.last = nn.Linear(channels[-1] * math.prod(sizes(shape, len(channels))[-1]), out)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(n, ...)`` to vectors ``(n, out)``."""
         x = images.reshape(len(images), *self.shape)
         for convolution in self.convolutions:
             x = F.silu(convolution(x))
-        made: Tensor = self.last(x.flatten(1))
-        return made
+        return self.last(x.flatten(1))  # type: ignore[no-any-return]
 
 
 class Upward(nn.Module):
@@ -132,8 +147,7 @@ class Upward(nn.Module):
         x = F.silu(self.first(codes).reshape(len(codes), *self.start))
         for size, convolution in zip(reversed(self.sizes), self.convolutions, strict=True):
             x = F.silu(convolution(F.interpolate(x, size=size, mode="nearest")))
-        made: Tensor = self.last(x)
-        return made
+        return self.last(x)  # type: ignore[no-any-return]
 
 
 def sizes(shape: tuple[int, int, int], halvings: int) -> list[tuple[int, int]]:

@@ -162,7 +162,7 @@ def drawn_figures(
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     # Eight draws per held-out design reduce the variance of the figures.
     held = held[:_COMPARED]
-    some = torch.from_numpy(rng.permutation(len(rows))[: 8 * len(held)])
+    some = rng.permutation(len(rows))[: 8 * len(held)]
     drawn = sampled(network, rng, 8 * len(held)).numpy()
     figures = fidelity(held.numpy(), drawn)
     figures["coverage_of_real"] = fidelity(held.numpy(), rows[some].numpy())["coverage"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.base import Device, Generator, TrainingReport, Valid
-from bo_invert.generators.layers import ArrayConfig, Downward, Upward, dense, image_shape
+from bo_invert.generators.layers import ArrayConfig, decoder, encoder, image_shape
 from bo_invert.generators.scores import lost_modes
 from bo_invert.generators.training import (
     ACTIVE_VARIANCE,
@@ -93,14 +93,8 @@ class VAE(Generator[VAEConfig]):
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__(config)
-        size = math.prod(config.shape)
-        if config.network == "conv":
-            image = image_shape(config.shape, config.channels, "VAE")
-            self.encoder: nn.Module = Downward(image, config.channels, 2 * config.dim)
-            self.decoder: nn.Module = Upward(config.dim, config.channels, image)
-        else:
-            self.encoder = dense((size, *config.hidden, 2 * config.dim))
-            self.decoder = dense((config.dim, *reversed(config.hidden), size))
+        self.encoder = encoder(config, config.hidden, config.channels, 2 * config.dim)
+        self.decoder = decoder(config, config.hidden, config.channels)
         if config.values == "real":
             self.units = config.units()
             self.log_deviation = nn.Parameter(torch.zeros(()))

@@ -86,8 +86,7 @@ def _numbers(path: Path) -> Any:
 
 
 def _pickled(path: Path) -> Any:
-    release = tuple(int(number) for number in re.findall(r"\d+", torch.__version__)[:2])
-    if release < _SAFE_TORCH:
+    if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < _SAFE_TORCH:
         raise InvalidInputError(
             f"load_weights: {path} is a pickle, and torch {torch.__version__} may run code in "
             "pickles (CVE-2025-32434, fixed in torch 2.6.0): update torch, or save the state_dict "
@@ -137,5 +136,5 @@ def _differences(weights: Mapping[str, Any], own: Mapping[str, Any]) -> list[str
 def _described(found: object) -> str:
     if not isinstance(found, Mapping):
         return f"It holds one {type(found).__name__}."
-    names = ", ".join(repr(name) for name in list(found)[:8])
+    names = ", ".join(map(repr, list(found)[:8]))
     return f"It holds {names or 'nothing'}. Pass the key of the weights as part=..."

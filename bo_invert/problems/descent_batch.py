@@ -110,11 +110,11 @@ class DescentBatch:
         generator = (
             None if step is None else torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         )
-        truth = torch.from_numpy(self.y[rows]) if corrected else None
         try:
             y, total, gradient, clean = _evaluate(
-                self.problem, points, slope=slope, generator=generator, regular=regular, truth=truth
-            )
+                self.problem, points, slope=slope, generator=generator, regular=regular,
+                truth=torch.from_numpy(self.y[rows]) if corrected else None,
+            )  # fmt: skip
             losses = self._update_best(rows, y.double().cpu().numpy())
         except (Exception, SystemExit) as error:
             self._bill(rows, np.full(len(rows), np.nan), not corrected, False)

@@ -25,8 +25,8 @@ def commit_of(file: Path, among: str | None = None) -> str | None:
     try:
         # A surrounding repository may not track the file.
         _git(folder, "ls-files", "--error-unmatch", "--", file.name)
-        changed = bool(_git(folder, "status", "--porcelain", "--", among or file.name))
-        return _git(folder, "rev-parse", "--short=12", "HEAD") + "+" * changed
+        changed = _git(folder, "status", "--porcelain", "--", among or file.name)
+        return _git(folder, "rev-parse", "--short=12", "HEAD") + "+" * bool(changed)
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -48,9 +48,8 @@ class DeclaredSpace(Space):
     def encode(self, designs: Sequence[Design]) -> Array:
         if self.domain.latent:
             return self.domain.project(np.asarray(designs, dtype=np.float64))
-        names = list(self.domain.parameters)
         rows = [
-            row if isinstance(row, Mapping) else dict(zip(names, row, strict=True))
+            row if isinstance(row, Mapping) else dict(zip(self.domain.parameters, row, strict=True))
             for row in designs
         ]
         return self.domain.encode(rows)
@@ -92,9 +91,11 @@ def declaration_of(problem: Problem, limit: int = 100_000) -> JSON:
     domain = problem.space.domain
     space: dict[str, JSON]
     if not domain.latent:
-        parameters = {name: parameter.to_json() for name, parameter in domain.parameters.items()}
-        vector = not getattr(problem.space, "named", True)
-        space = {"type": "box", "parameters": parameters, "vector": vector}
+        space = {
+            "type": "box",
+            "parameters": {name: one.to_json() for name, one in domain.parameters.items()},
+            "vector": not getattr(problem.space, "named", True),
+        }
     else:
         radius = domain.radius if math.isfinite(domain.radius) else None
         space = {"type": "latent", "dim": domain.dim, "radius": radius}
@@ -142,9 +143,7 @@ def _space(data: JSON, identity: JSON) -> Space:
     if data["type"] == "box":
         if not data["parameters"]:
             raise InvalidInputError("space: parameters must have at least one entry, got {}")
-        parameters = {
-            name: parameter_from_json(known) for name, known in data["parameters"].items()
-        }
+        parameters = {name: parameter_from_json(one) for name, one in data["parameters"].items()}
         return DeclaredSpace(box_domain(parameters), bool(data.get("vector", False)), identity)
     dim, radius, known = int(data["dim"]), data.get("radius"), data.get("reference")
     if radius is None:

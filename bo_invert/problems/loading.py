@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 import traceback
 from collections.abc import Mapping
@@ -35,10 +34,9 @@ def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
         module = _module(path)
         if not hasattr(module, name):
             found = [key for key, value in vars(module).items() if isinstance(value, Problem)]
-            near = difflib.get_close_matches(name, vars(module), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise InvalidInputError(
-                f"{path}: no {name!r}{hint} Known problems: {', '.join(found) or 'none'}"
+                f"{path}: no {name!r}{registry.did_you_mean(name, vars(module))} "
+                f"Known problems: {', '.join(found) or 'none'}"
             )
         made = getattr(module, name)
     if isinstance(made, Problem):

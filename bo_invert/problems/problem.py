@@ -144,10 +144,9 @@ class Problem:
             raise InvalidInputError(
                 f"problem {self.name!r} has no oracle. Use study.ask() and study.tell()."
             )
-        outcomes: dict[int, Outcome] = {}
         plain = [i for i, query in enumerate(queries) if not (query.descent or query.gradient)]
-        if plain:
-            outcomes.update(zip(plain, self._values([queries[i] for i in plain]), strict=True))
+        values = self._values(self.oracle, [queries[i] for i in plain]) if plain else []
+        outcomes = dict(zip(plain, values, strict=True))
         if len(plain) < len(queries):
             from bo_invert.problems.gradient_descent import evaluate_gradients
 
@@ -157,12 +156,11 @@ class Problem:
             )
         return [outcomes[i] for i in range(len(queries))]
 
-    def _values(self, queries: Sequence[Query]) -> list[Outcome]:
-        assert self.oracle is not None
+    def _values(self, oracle: Oracle, queries: Sequence[Query]) -> list[Outcome]:
         started = time.perf_counter()
         try:
             designs = self.space.decode(np.array([query.point for query in queries]))
-            answers = self.oracle.answers(designs, self.outputs)
+            answers = oracle.answers(designs, self.outputs)
         except (Exception, SystemExit) as error:  # the decoder failed before any oracle call
             answers = [
                 OracleResult(
@@ -250,8 +248,7 @@ def _output_names(
         given = ["y"] if given == 1 else [f"y{i}" for i in range(given)]
     names = tuple(given) if given is not None else (oracle.outputs if oracle is not None else None)
     if names is None:
-        used = (*objective.names, *(constraint.output for constraint in constraints))
-        names = tuple(dict.fromkeys(used))
+        names = tuple(dict.fromkeys([*objective.names, *(one.output for one in constraints)]))
     if not names:
         size = objective.size
         if size is None:

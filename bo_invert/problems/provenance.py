@@ -86,8 +86,7 @@ def _source_file(thing: object) -> Path | None:
 
 def _top_module(thing: object) -> str:
     """Return the top-level package of a function or of an object's class."""
-    module = getattr(thing, "__module__", None) or type(thing).__module__
-    return str(module).partition(".")[0]
+    return str(getattr(thing, "__module__", None) or type(thing).__module__).partition(".")[0]
 
 
 @functools.cache

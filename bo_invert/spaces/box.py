@@ -72,8 +72,9 @@ class Box(Space):
             raise InvalidInputError(
                 f"Box: designs must have shape (n, {self.domain.dim}), got {array.shape}"
             )
-        names = list(self.domain.parameters)
-        return self.domain.encode([dict(zip(names, row, strict=True)) for row in array])
+        return self.domain.encode(
+            [dict(zip(self.domain.parameters, row, strict=True)) for row in array]
+        )
 
     @property
     def identify(self) -> Callable[[Array], list[str]] | None:

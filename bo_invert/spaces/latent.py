@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,7 +135,7 @@ class Latent(Space):
                 "Latent: data must not be empty. Pass real designs, or omit data to use the prior."
             )
         if self._encoder is not None:
-            return fit_measure(self._prior.points(self._encode(data, dim)), seed)
+            return fit_measure(self._prior.points(_encoded(self._encoder, data, dim)), seed)
         if not isinstance(self._decoder, Frozen):
             raise InvalidInputError(
                 "Latent: data has no codes: there is no encoder and the decoder has no gradient. "
@@ -178,23 +179,19 @@ class Latent(Space):
     def _invert(self, designs: Designs, domain: Domain, measure: Measure | None) -> Inversion:
         """Invert in the coordinates of ``measure``; None stands for the prior's coordinates."""
         rng = np.random.default_rng(np.random.SeedSequence(self._seed))
-        gradient = None
-        if isinstance(self._decoder, Frozen):
-            gradient = by_gradient(
-                lambda points: self._tensor(points, measure), self._decoder, domain.radius
-            )
+        decoder = self._decoder
+        gradient = (
+            by_gradient(partial(self._tensor, decoder, measure), decoder, domain.radius)
+            if isinstance(decoder, Frozen)
+            else None
+        )
         try:
             return invert(
-                lambda points: self._decoder(self._codes(points, measure)), designs,
+                lambda points: decoder(self._codes(points, measure)), designs,
                 lambda n: domain.sample(rng, n), domain.project, gradient,
             )  # fmt: skip
         except InvalidInputError as error:
             raise InvalidInputError(f"Latent: {error}") from None
-
-    def _encode(self, designs: Designs, dim: int) -> Array:
-        assert self._encoder is not None
-        codes = _applied(self._encoder, designs, "encoder", "it takes a batch of designs")
-        return as_codes(codes, dim, "Latent: codes from the encoder")
 
     def _check(self, codes: Array) -> Designs:
         """Decode codes; raise errors before the first oracle call."""
@@ -286,7 +283,7 @@ class Latent(Space):
         """
         if self._encoder is None:
             return reproduced(self.invert(designs))
-        points = self._prior.points(self._encode(designs, self.domain.dim))
+        points = self._prior.points(_encoded(self._encoder, designs, self.domain.dim))
         return self.domain.project(points if self.measure is None else self.measure.whiten(points))
 
     def lost(self, designs: Sequence[Design], points: Array) -> Array | None:
@@ -297,13 +294,14 @@ class Latent(Space):
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         if not isinstance(self._decoder, Frozen):
             return super().decode_tensor(points)
-        return self._tensor(points, self.measure)
+        return self._tensor(self._decoder, self.measure, points)
 
-    def _tensor(self, points: torch.Tensor, measure: Measure | None) -> torch.Tensor:
-        assert isinstance(self._decoder, Frozen)
+    def _tensor(
+        self, decoder: Frozen, measure: Measure | None, points: torch.Tensor
+    ) -> torch.Tensor:
         if measure is not None:
             points = points.new_tensor(measure.mean) + points @ points.new_tensor(measure.factor).T
-        return self._decoder.tensor(self._prior.tensor(points))
+        return decoder.tensor(self._prior.tensor(points))
 
     def digest(self) -> Digest | None:
         """Return the digest of the decoder."""
@@ -336,6 +334,11 @@ def _applied(network: Callable[[Any], Any], batch: Designs, who: str, check: str
             f"Latent: the {who} fails on {len(batch)} rows of shape {np.shape(batch[0])}: "
             f"{type(error).__name__}: {error}. Check that {check}."
         ) from error
+
+
+def _encoded(encoder: Callable[[Any], Any], designs: Designs, dim: int) -> Array:
+    codes = _applied(encoder, designs, "encoder", "it takes a batch of designs")
+    return as_codes(codes, dim, "Latent: codes from the encoder")
 
 
 def _fingerprint(measure: Measure) -> str:

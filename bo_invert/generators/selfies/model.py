@@ -194,8 +194,7 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
             state = torch.gru_cell(inputs, state, *cell)
             scores = F.linear(state, w["last.weight"], w["last.bias"])
             if i == 0:  # the first token needs an atom, else the molecule may be empty
-                silent = torch.from_numpy(self.config.vocabulary.silent).to(codes.device)
-                scores[:, silent] = -torch.inf
+                scores[:, torch.from_numpy(self.config.vocabulary.silent)] = -torch.inf
             token = scores.argmax(dim=1) * going  # finished rows stay at END, index 0
             rows[:, i], going = token, going & (token > 0)
             if not going.any():
@@ -213,9 +212,17 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
         """Encode n SMILES as mean codes ``(n, dim)``.
 
         Raises:
-            InvalidInputError: a SMILES is invalid, or needs tokens outside the vocabulary.
+            InvalidInputError: a SMILES is invalid, has no SELFIES, or needs tokens outside the
+                vocabulary.
         """
-        plain, texts = _selfies(designs, self.config.stereo)
+        stereo = self.config.stereo
+        plain = [canonical(one, stereo) if isinstance(one, str) else "" for one in designs]
+        texts = [to_selfies(one) if one else "" for one in plain]
+        if "" in texts:
+            raise InvalidInputError(
+                "VAE of molecules: designs must be molecules with a SELFIES, "
+                f"got {designs[texts.index('')]!r:.80}"
+            )
         rows = torch.from_numpy(self.config.vocabulary.encode(texts))
         present, device = torch.from_numpy(counts(plain)), self.last.weight.device
         codes = in_batches(lambda x, c: self.posterior(x, c)[0], rows, present, device=device)
@@ -246,19 +253,3 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
                 f"got {len(distinct)}"
             )
         return distinct
-
-
-def _selfies(designs: Sequence[str], stereo: bool) -> tuple[list[str], list[str]]:
-    """Return canonical SMILES and SELFIES of SMILES.
-
-    Raises:
-        InvalidInputError: a SMILES is invalid, or SELFIES cannot represent it.
-    """
-    plain = [canonical(design, stereo) if isinstance(design, str) else "" for design in designs]
-    texts = [to_selfies(one) if one else "" for one in plain]
-    if "" in texts:
-        raise InvalidInputError(
-            "VAE of molecules: designs must be molecules with a SELFIES, "
-            f"got {designs[texts.index('')]!r:.80}"
-        )
-    return plain, texts

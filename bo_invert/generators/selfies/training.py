@@ -120,8 +120,7 @@ def _figures(
 def _drawn(
     network: SelfiesNetwork, known: set[str], seed: int, valid: Valid | None
 ) -> dict[str, float]:
-    rng = np.random.default_rng(np.random.SeedSequence(seed))
-    made: list[str] = sampled(network, rng, _EVALUATED)
+    made: list[str] = sampled(network, np.random.default_rng(seed), _EVALUATED)
     return {
         "validity": float(np.mean([bool(one) for one in (valid(made) if valid else made)])),
         "uniqueness": len(set(made)) / len(made),

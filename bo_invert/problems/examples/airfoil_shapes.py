@@ -71,14 +71,13 @@ def surfaces(designs: ArrayLike) -> Array:
 
 def thickness(designs: ArrayLike) -> Array:
     """Compute the maximum thickness in chords, shape ``(n,)``."""
-    upper, lower = surfaces(designs).swapaxes(0, 1)
-    return np.asarray((upper - lower).max(axis=1))
+    return np.asarray(np.subtract(*surfaces(designs).swapaxes(0, 1)).max(axis=1))
 
 
 def crossing(designs: ArrayLike) -> Array:
     """Compute the maximum crossing of the surfaces in chords, ``(n,)``; 0 for valid shapes."""
-    upper, lower = surfaces(designs).swapaxes(0, 1)
-    return np.asarray(np.maximum(0.0, (lower - upper).max(axis=1)))
+    lower_beyond_upper = np.diff(surfaces(designs), axis=1)[:, 0]
+    return np.asarray(lower_beyond_upper.max(axis=1).clip(min=0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +110,8 @@ class Database:
 
     def nearest(self, designs: ArrayLike) -> list[int]:
         """Return the index of the real airfoil with the nearest surfaces to each design."""
-        mine = surfaces(designs).reshape(len(np.asarray(designs)), -1)
-        real = surfaces(self.designs).reshape(len(self.designs), -1)
-        return [int(((real - row) ** 2).sum(axis=1).argmin()) for row in mine]
+        real = surfaces(self.designs)
+        return [int(((real - one) ** 2).sum(axis=(1, 2)).argmin()) for one in surfaces(designs)]
 
 
 @cache

@@ -141,7 +141,7 @@ def real_looking() -> Realism:
 def _parts() -> tuple[Array, Array]:
     """Split the airfoils into training and held-out ones with a fixed seed."""
     designs = wings()
-    order = np.random.default_rng(np.random.SeedSequence(0)).permutation(len(designs))
+    order = np.random.default_rng(0).permutation(len(designs))
     taught, held_out = np.split(order, [round(TAUGHT * len(designs))])
     return designs[taught], designs[held_out]
 
@@ -186,8 +186,7 @@ class ModeBox(Box):
         return super().encode(cast("Sequence[Design]", codes.numpy()))
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = self.modes(super().decode_tensor(points))
-        return made
+        return self.modes(super().decode_tensor(points))  # type: ignore[no-any-return]
 
     def to_json(self) -> JSON:
         return {

@@ -70,12 +70,10 @@ def problem(
         differentiable: if True, the oracle is a torch module with gradients; else a plain
             function without torch.
     """
-    oracle = formula_oracle(tip, ["across", "along"], differentiable)
-    goal = Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance)
     return Problem(
         Box(-UPPER, UPPER, names=["rail", "t1", "t2", "t3"]),
-        oracle,
-        goal,
+        formula_oracle(tip, ["across", "along"], differentiable),
+        Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance),
         outputs=["across", "along"],
         name="arm",
     )

@@ -34,8 +34,7 @@ def ready_problem(name: str, **options: Any) -> Problem:
     Raises:
         InvalidInputError: unknown problem or option.
     """
-    made: Problem = registry.resolve("problems", name)(**options)
-    return made
+    return registry.resolve("problems", name)(**options)  # type: ignore[no-any-return]
 
 
 def without_gradients(problem: Problem) -> Problem:

@@ -70,8 +70,13 @@ def problem() -> Problem:
             "atmosphere": Choice(*_ATMOSPHERES),
         }
     )
-    oracle = Function(anneal, outputs=["hardness", "grain"])
-    return Problem(space, oracle, Maximize("hardness"), constraints=["grain <= 20"], name="mixed")
+    return Problem(
+        space,
+        Function(anneal, outputs=["hardness", "grain"]),
+        Maximize("hardness"),
+        constraints=["grain <= 20"],
+        name="mixed",
+    )
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,10 @@ def mixed_ackley_problem(seed: int | None = 0) -> Problem:
     Args:
         seed: seed of the optimum and of the levels; None for the optimum 0, 0, 0, 0, "a".
     """
-    space = Box({"x0": REAL, "x1": REAL, "k0": WHOLE, "k1": WHOLE, "kind": Choice(*KINDS)})
-    oracle = Function(mixed_ackley(seed), outputs=["y"])
-    return Problem(space, oracle, Minimize(), outputs=["y"], name="mixed_ackley")
+    return Problem(
+        Box({"x0": REAL, "x1": REAL, "k0": WHOLE, "k1": WHOLE, "kind": Choice(*KINDS)}),
+        Function(mixed_ackley(seed), outputs=["y"]),
+        Minimize(),
+        outputs=["y"],
+        name="mixed_ackley",
+    )

@@ -159,8 +159,7 @@ def materials(
 
 
 def _texts(data: Source) -> list[str]:
-    if data is None:
-        data = os.environ.get(VARIABLE)
+    data = os.environ.get(VARIABLE) if data is None else data
     if data is None:
         raise InvalidInputError(
             "molecules: data must be a file with one SMILES a line, got None; pass data=PATH, or "

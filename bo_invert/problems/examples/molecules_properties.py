@@ -26,15 +26,12 @@ with suppress(ImportError):  # the list of ready problems imports this module wi
 Bits = NDArray[np.float32]
 
 BITS = 2048
-RADIUS = 2
 # Means and standard deviations over ZINC-250k of logP, -SA and the ring term; Jin et al. 2018.
 NORMS = {
     "logp": (2.4571, 1.4343),
     "accessibility": (-3.0526, 0.83352),
     "cycle": (-0.0485697, 0.28602),
 }
-_PICTURE = (220, 300)
-"""Height and width of a picture, pixels. Engineering choice: fits tables of reports."""
 _KINDS = 512
 """Number of bits of the folded atom identifiers. Engineering choice: collisions are rare."""
 _BLOCK = 512
@@ -83,7 +80,6 @@ def accessibility(smiles: str) -> float:
         InfeasibleError: ``smiles`` is no molecule.
         MissingExtraError: RDKit's Contrib folder is missing.
     """
-    made = molecule(smiles)
     try:
         from rdkit.Contrib.SA_Score import sascorer
     except ImportError:
@@ -92,7 +88,7 @@ def accessibility(smiles: str) -> float:
             "wheel "
             "from PyPI: pip install 'bo-invert[molecules]'."
         ) from None
-    return float(sascorer.calculateScore(made))
+    return float(sascorer.calculateScore(molecule(smiles)))
 
 
 def cycle_penalty(smiles: str) -> float:
@@ -133,7 +129,7 @@ def fingerprints(smiles: Sequence[str]) -> Bits:
         MissingExtraError: RDKit is not installed.
     """
     packages()  # raises without the extra
-    maker = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=BITS)
+    maker = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=BITS)
     rows = np.full((len(smiles), BITS), np.nan, dtype=np.float32)
     for row, text in zip(rows, smiles, strict=True):
         with suppress(InfeasibleError):
@@ -199,7 +195,7 @@ def nearest(prints: Bits, known: Bits) -> tuple[Array, NDArray[np.intp]]:
 
 def picture(smiles: object) -> Array:
     """Draw the structural formula, ``(220, 300, 3)`` in [0, 1]; blank for an invalid SMILES."""
-    height, width = _PICTURE
+    height, width = 220, 300  # pixels; fits tables of reports
     try:
         made = molecule(smiles)
     except InfeasibleError:

@@ -112,13 +112,11 @@ def problem(target: ArrayLike | None = None, tolerance: float = 0.0, seed: int =
         tolerance: accepted deviation from the target at each wavelength.
         seed: seed of the sampled target.
     """
-    goal = Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance)
     names = [f"shell{number}" for number in range(1, SHELLS + 1)]
-    space = Box([THICKNESS[0]] * SHELLS, [THICKNESS[1]] * SHELLS, names=names)
     return Problem(
-        space,
+        Box([THICKNESS[0]] * SHELLS, [THICKNESS[1]] * SHELLS, names=names),
         Function(spectrum, outputs=OUTPUTS, batched=True),
-        goal,
+        Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance),
         outputs=OUTPUTS,
         name="shell",
     )

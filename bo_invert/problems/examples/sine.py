@@ -48,6 +48,10 @@ def problem(
         differentiable: if True, the oracle is a torch module with gradients; else a plain
             function without torch.
     """
-    oracle = formula_oracle(waves, ["y"], differentiable)
-    goal = Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance)
-    return Problem(Box([-1.0, -1.0], [1.0, 1.0]), oracle, goal, outputs=["y"], name="sine")
+    return Problem(
+        Box([-1.0, -1.0], [1.0, 1.0]),
+        formula_oracle(waves, ["y"], differentiable),
+        Target(targets(1, seed)[0] if target is None else target, tolerance=tolerance),
+        outputs=["y"],
+        name="sine",
+    )

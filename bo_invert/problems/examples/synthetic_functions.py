@@ -244,5 +244,6 @@ def hartmann6_problem(differentiable: bool = True) -> Problem:
 def _minimisation(
     name: str, box: Box, formula: Callable[..., Batch], differentiable: bool
 ) -> Problem:
-    oracle = formula_oracle(formula, ["y"], differentiable)
-    return Problem(box, oracle, Minimize(), outputs=["y"], name=name)
+    return Problem(
+        box, formula_oracle(formula, ["y"], differentiable), Minimize(), outputs=["y"], name=name
+    )
