@@ -27,6 +27,8 @@ def oracle(x):
     with open(os.environ["CALLS"], "a") as file:
         file.write("%d\\n" % os.getpid())
     time.sleep(float(os.environ.get("PAUSE", "0.05")))
+    with open(os.environ["CALLS"] + ".ended", "a") as file:
+        file.write(".")
     return float(((x - 0.3) ** 2).sum())
 
 problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), oracle, bi.Minimize(), name="slow")
@@ -172,10 +174,11 @@ def test_a_worker_stopped_while_the_server_is_down_reports_unsent_results(
 ) -> None:
     own = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
     served = Place(tmp_path, own, "s")
-    one = worker(served, "--strategy", "random", "--executor", "serial", "--grace", "1", pause=0.5)
+    one = worker(served, "--strategy", "random", "--executor", "serial", "--grace", "1", pause=2.0)
     wait_until(lambda: calls(served) >= 2)
     own.kill()
-    time.sleep(1.5)  # one more result, without a server to receive it
+    # One more result, without a server to receive it.
+    wait_until(lambda: (tmp_path / "calls.ended").stat().st_size == calls(served))
     began = time.monotonic()
     one.send_signal(signal.SIGTERM)
     _, output = one.communicate(timeout=60)

@@ -538,7 +538,7 @@ def test_warnings_as_errors_do_not_end_it() -> None:
 
 
 def test_an_mlflow_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     study = bi.Study.create("hung", problem(), "random")
     with socket.socket() as deaf:
@@ -549,7 +549,7 @@ def test_an_mlflow_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch)
         began = time.monotonic()
         with pytest.warns(UserWarning, match=r"for 0\.3 seconds"), tracking:
             study.run(5)
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 15
     assert study.history.calls == 5
 
 
