@@ -67,12 +67,14 @@ FAULTS = (
         "what a worker process prints is not passed on",
         ("if shown is not None and said:", "if False:"),
         ("if target is not None and data:", "if False:"),
+        ("target = getattr(sys, name, None) if self._forward and data else None", "target = None"),
         tests="test_isolated",
     ),
     fault(
         "execution",
         "a program that outlives SIGTERM is not killed",
         ("elif why and not over and now >= ending + _GRACE:", "elif False:"),
+        ("kill_group(self.pid)\n        self._process.wait()", "self._process.wait()"),
         tests="test_command",
     ),
     # oracles
@@ -84,6 +86,7 @@ FAULTS = (
             "return result.error is None or isinstance(result.error, InfeasibleError)",
             "return True",
         ),
+        ("permanent = (InfeasibleError, type(None))", "permanent = (Exception, type(None))"),
         tests="test_cached",
     ),
     fault(
@@ -93,12 +96,14 @@ FAULTS = (
             "if checksum != _checksum(key, y, reason) or (y is not None and len(y) != 8 * m):",
             "if False:",
         ),
+        ("checksum == _checksum(key, y, reason) and (y is None or len(y) == 8 * m)", "True"),
         tests="test_cached",
     ),
     fault(
         "oracles",
         "the exit code of a program is not looked at",
         ("if ended.code != 0:", "if ended.code < -99:"),
+        ("if ended.stopped_by or ended.code != 0 or", "if ended.stopped_by or"),
         tests="test_command",
     ),
     fault(
@@ -334,6 +339,7 @@ FAULTS = (
         "a token for reading may write",
         ("if method not in _SAFE and token.access is not Access.WRITE:", "if False:"),
         ("if method not in _SAFE_METHODS and token.access is not Access.WRITE:", "if False:"),
+        ("if not reading and token.access is not Access.WRITE:", "if False:"),
         tests="test_security",
     ),
     fault(
@@ -341,6 +347,7 @@ FAULTS = (
         "a foreign host name is accepted",
         ("if _name(host) not in self._hosts:", "if False:"),
         ("if _host_name(host) not in self._hosts:", "if False:"),
+        ("if _host_name(host) not in self.hosts:", "if False:"),
         tests="test_security",
     ),
     fault(
