@@ -96,10 +96,8 @@ class Cached(OracleWrapper):
 
     def _key(self, design: object, outputs: Sequence[str]) -> str | None:
         name = design_name(design)
-        if name is None:
-            return None
         text = json.dumps([self._identity, list(outputs), name])
-        return hashlib.sha256(text.encode()).hexdigest()
+        return None if name is None else hashlib.sha256(text.encode()).hexdigest()
 
     def _cached(self, keys: list[str], m: int) -> dict[str, OracleResult]:
         cached = {key: self._memory[key] for key in keys if key in self._memory}

@@ -139,9 +139,8 @@ class Http(Oracle):
 
     def __call__(self, designs: Sequence[Design]) -> list[Any]:
         """Return a row of outputs, or an ``EvaluationError``, for each design."""
-        if not self.batched:
-            return [row for design in designs for row in self._send([design]).rows]
-        return self._send(list(designs)).rows
+        batches = [list(designs)] if self.batched else [[design] for design in designs]
+        return [row for batch in batches for row in self._send(batch).rows]
 
     def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         if not self.batched:
@@ -242,10 +241,14 @@ class Http(Oracle):
             return _BatchReply([failed] * count, calls, split=True)
 
     def _without_secrets(self, row: object) -> object:
-        """Remove the values of headers, which a server may repeat, from an error."""
+        """Mask the values of headers, and their words such as a token, in an error."""
         if not isinstance(row, EvaluationError):
             return row
-        return type(row)(_hidden(row.reason, self.headers))
+        values = [word for value in self.headers.values() for word in (value, *value.split())]
+        text = row.reason
+        for word in sorted({word for word in values if len(word) > 5}, key=len, reverse=True):
+            text = text.replace(word, "***")
+        return type(row)(text)
 
     @property
     def _shown_url(self) -> str:
@@ -328,13 +331,3 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
             f"Http: value of header {name} must be one line of ASCII text",
         )
     return dict(headers)
-
-
-def _hidden(text: str, headers: Mapping[str, str]) -> str:
-    """Mask the values of headers and their words, for example the token of "Bearer token"."""
-    words = {
-        word for value in headers.values() for word in (value, *value.split()) if len(word) > 5
-    }
-    for word in sorted(words, key=len, reverse=True):
-        text = text.replace(word, "***")
-    return text

@@ -86,17 +86,15 @@ class Onnx(Oracle):
             for one in session.get_outputs()
             if one.type.startswith("tensor")
         }
-        self._asked = self._chosen(outputs, [one.name for one in session.get_outputs()])
-        single = all(name in shapes and _is_single(shapes[name]) for name in self._asked)
-        self.outputs = (
-            tuple(outputs) if outputs is not None else tuple(self._asked) if single else None
-        )
-        self.batched = not any(_batch_of(shape) in (0, 1) for _, shape in self._inputs.values())
-
-    def _chosen(self, outputs: Sequence[str] | None, there: list[str]) -> list[str]:
-        """Return the outputs of the model to compute; unused ones may be expensive."""
+        there = [one.name for one in session.get_outputs()]
         bases = [name if name in there else name.partition("[")[0] for name in outputs or ()]
-        return list(dict.fromkeys(bases)) if bases and set(bases) <= set(there) else there
+        # Outputs that are not selected may be expensive.
+        self._asked = list(dict.fromkeys(bases)) if set(bases) <= set(there) else there
+        self._asked = self._asked or there
+        single = all(name in shapes and _size(shapes[name][1:]) == 1 for name in self._asked)
+        names = self._asked if outputs is None and single else outputs
+        self.outputs = None if names is None else tuple(names)
+        self.batched = not any(_batch_of(shape) in (0, 1) for _, shape in self._inputs.values())
 
     def _read(self) -> bytes:
         if self._content is not None or self.path is None:
@@ -147,8 +145,9 @@ class Onnx(Oracle):
         )
         missing = [name for name in names if by_name and name not in design]
         require(not missing, f"the design must have the inputs {missing}, got {design!r:.200}")
+        row = list(design.values()) if isinstance(design, Mapping) else design
         return {
-            name: _fitted(name, *self._inputs[name], design[name] if by_name else _row(design))
+            name: _fitted(name, *self._inputs[name], design[name] if by_name else row)
             for name in names
         }
 
@@ -214,12 +213,9 @@ def _batch_of(shape: tuple[Any, ...]) -> int | None:
     return shape[0] if isinstance(shape[0], int) else None
 
 
-def _is_single(shape: tuple[Any, ...]) -> bool:
-    return math.prod(n if isinstance(n, int) else 0 for n in shape[1:]) == 1
-
-
-def _row(design: object) -> object:
-    return list(design.values()) if isinstance(design, Mapping) else design
+def _size(shape: tuple[Any, ...]) -> int:
+    """Return the number of elements; 0 if a length is variable."""
+    return math.prod(n if isinstance(n, int) else 0 for n in shape)
 
 
 def _fitted(name: str, kind: str, shape: tuple[Any, ...], part: object) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.types import printable
@@ -15,14 +16,14 @@ class RunProgressBar:
 
     Args:
         journal: Journal of the study.
-        goal: Goal of the objective.
+        problem: Problem of the study.
         budget: Calls of the whole study.
         label: Text before the bar; no bar without it.
     """
 
-    def __init__(self, journal: JournalBase, goal: Goal, budget: int, label: str) -> None:
+    def __init__(self, journal: JournalBase, problem: Problem, budget: int, label: str) -> None:
         self._journal = journal
-        self._goal = goal
+        self._goal = Goal(problem.objective.to_json(), problem.outputs)
         self._bar: Any = None
         if label:
             from tqdm.auto import tqdm
@@ -43,16 +44,10 @@ class RunProgressBar:
             return
         best, spent = self._journal.best, self._journal.ledger
         self._bar.n = min(self._journal.read().calls, self._bar.total)
-        notes = [
-            "nothing found yet"
-            if best is None or best.loss is None
-            else f"best {self._goal.text(best.loss)}"
-        ]
-        notes += [
-            f"{count} {state}"
-            for count, state in ((spent.failed, "failed"), (spent.infeasible, "infeasible"))
-            if count
-        ]
+        loss = None if best is None else best.loss
+        notes = ["nothing found yet" if loss is None else f"best {self._goal.text(loss)}"]
+        counts = {"failed": spent.failed, "infeasible": spent.infeasible}
+        notes += [f"{count} {state}" for state, count in counts.items() if count]
         self._bar.set_postfix_str(printable(", ".join(notes)), refresh=False)
         self._bar.update(0)
 

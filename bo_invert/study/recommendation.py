@@ -140,18 +140,13 @@ def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Rec
 def _from_observations(statement: ProblemStatement, history: History) -> Recommendation:
     best = history.best
     if best is None or best.y is None or best.loss is None:
-        nearest = history.ranking[0].number
-        raise _none_feasible(
-            statement, f"none of the {len(history.completed)} completed trials satisfies", nearest
-        )
-    outputs = {
-        name: Interval(y, y, y) for name, y in zip(statement.outputs, best.y.tolist(), strict=True)
-    }
-    loss, observed = (
-        Interval(best.loss, best.loss, best.loss),
-        len(history.groups[best.point.tobytes()]),
-    )
-    return Recommendation(best, observed, loss, outputs, 1.0, False, best, _goal(statement))
+        why = f"none of the {len(history.completed)} completed trials satisfies"
+        raise _none_feasible(statement, why, history.ranking[0].number)
+    named = zip(statement.outputs, best.y.tolist(), strict=True)
+    return Recommendation(
+        best, len(history.groups[best.point.tobytes()]), Interval(best.loss, best.loss, best.loss),
+        {name: Interval(y, y, y) for name, y in named}, 1.0, False, best, _goal(statement),
+    )  # fmt: skip
 
 
 def _from_model(statement: ProblemStatement, history: History) -> Recommendation:

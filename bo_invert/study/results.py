@@ -107,8 +107,8 @@ class StudyResults:
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per trial: state, origin, parameters, outputs, loss, cost, reason."""
-        space = None if self.problem is None else self.problem.space.domain
-        domain = space or stored_domain(self.journal.header["problem"])
+        known = None if self.problem is None else self.problem.space.domain
+        domain = known or stored_domain(self.journal.header["problem"])
         return trials_frame(self.trials, self.outputs, domain)
 
     def to_ax(self) -> Client:

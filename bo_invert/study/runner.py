@@ -21,7 +21,6 @@ from bo_invert.execution.serial import SerialExecutor
 from bo_invert.ledger import Cost
 from bo_invert.oracles.base import as_failure
 from bo_invert.problems.problem import Problem
-from bo_invert.report.objective_view import Goal
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.storage.leases import LEASE, heartbeat
 from bo_invert.storage.transitions import Assignment
@@ -76,8 +75,7 @@ def run(problem: Problem, journal: JournalBase, take: Take, options: RunOptions)
         Pacing(batch if made else 1),
         TimeLimit(options.timeout, getattr(executor, "begun", Future.running)),
     )
-    goal = Goal(problem.objective.to_json(), problem.outputs)
-    bar = RunProgressBar(journal, goal, budget, options.label)
+    bar = RunProgressBar(journal, problem, budget, options.label)
     _log.info("study %r: run to %d calls, %d at once", journal.name, budget, batch)
     try:
         journal.expire(is_gone)
@@ -164,9 +162,10 @@ class _Loop:
         with self.pacing.asking():
             trials = self.take(free, self.options.budget, self.options.retries, assignment)
         for trial in trials:
-            if len(trial.attempts) > 1:
-                name, attempt = self.journal.name, len(trial.attempts)
-                _log.info("study %r: trial %d, attempt %d", name, trial.number, attempt)
+            if (attempt := len(trial.attempts)) > 1:
+                _log.info(
+                    "study %r: trial %d, attempt %d", self.journal.name, trial.number, attempt
+                )
         self.under_way.update(trial.number for trial in trials)
         self.journal.under_way.update(self.under_way)
         # In this process one call evaluates a whole batch, so that a batched oracle receives it as
@@ -195,11 +194,12 @@ class _Loop:
         while self.answers:
             trial, outcome = self.answers[0]
             self.journal.finish(trial.number, outcome, len(trial.attempts) - 1)
-            fact = f"{outcome.state}, loss {outcome.loss}, {outcome.cost.seconds:.3f} s"
-            if failed := outcome.state is State.FAILED:
-                fact = f"failed, attempt {len(trial.attempts)}: {outcome.reason}"
+            failed = outcome.state is State.FAILED
+            end = f"attempt {len(trial.attempts)}: {outcome.reason}"
+            fact = end if failed else f"loss {outcome.loss}, {outcome.cost.seconds:.3f} s"
             level = logging.WARNING if failed else logging.DEBUG
-            _log.log(level, "study %r: trial %d %s", self.journal.name, trial.number, fact)
+            name, number = self.journal.name, trial.number
+            _log.log(level, "study %r: trial %d %s, %s", name, number, outcome.state, fact)
             self.under_way.remove(trial.number)
             self.journal.under_way.discard(trial.number)
             self.pacing.answered(outcome.cost.seconds)

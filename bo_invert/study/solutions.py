@@ -126,13 +126,11 @@ class Solutions(Sequence[Solution]):
         used = [j for j in range(len(columns)) if j not in empty]
         note = (
             f"The judge was called {counted(self.judge_calls, 'time')}; the ledger excludes this."
-            if self.judge_calls
-            else ""
         )
         return Table(
             tuple(columns[j] for j in used),
             tuple(tuple(row[j] for j in used) for row in rows),
-            notes=tuple(filter(None, [note])),
+            notes=(note,) if self.judge_calls else (),
         )
 
     def _judged(self, one: Solution) -> float | str | None:
