@@ -25,7 +25,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from math import inf
 from numbers import Integral
 from warnings import warn
@@ -202,6 +203,23 @@ def check_seconds(where: str, *, zero: bool = False, **durations: float | None) 
             value is None or valid,
             f"{where}: {name} must be a number of seconds {limit}, got {value!r}",
         )
+
+
+@contextmanager
+def require_package(user: str, package: str, extra: str) -> Iterator[None]:
+    """Raise ``MissingExtraError`` if the import of an optional package fails in the context.
+
+    Args:
+        user: part of the library that needs the package.
+        package: name of the package.
+        extra: extra of this library that installs it.
+    """
+    try:
+        yield
+    except ImportError:
+        raise MissingExtraError(
+            f"{user} needs the package {package}. Install it with: pip install 'bo-invert[{extra}]'"
+        ) from None
 
 
 def deprecated_names(

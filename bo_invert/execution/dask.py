@@ -18,17 +18,13 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from bo_invert.errors import MissingExtraError, require
+from bo_invert.errors import require, require_package
 from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
 
-try:
+with require_package("Dask", "distributed", "dask"):
     import dask
     from distributed import Client, Event, LocalCluster, get_worker
     from distributed.utils import sync
-except ImportError:
-    raise MissingExtraError(
-        "Dask needs the package distributed; install it with: pip install 'bo-invert[dask]'"
-    ) from None
 
 if TYPE_CHECKING:
     from distributed import Future, Nanny

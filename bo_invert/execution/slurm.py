@@ -22,17 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bo_invert.errors import InvalidInputError, MissingExtraError, require
+from bo_invert.errors import InvalidInputError, require, require_package
 from bo_invert.execution.base import Worker, WorkerDied, WorkerPool
 from bo_invert.execution.output_capture import last_lines
 
-try:
+with require_package("Slurm", "submitit", "slurm"):
     import submitit
     from submitit.core.utils import UncompletedJobError
-except ImportError:
-    raise MissingExtraError(
-        "Slurm needs the package submitit; install it with: pip install 'bo-invert[slurm]'"
-    ) from None
 
 _FIRST_POLL = 0.05
 """Seconds between two checks of a job at first.

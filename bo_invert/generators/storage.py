@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from bo_invert import __version__
-from bo_invert.errors import InvalidInputError, MissingExtraError
+from bo_invert.errors import InvalidInputError, require_package
 from bo_invert.generators.base import (
     Device,
     Generator,
@@ -147,13 +147,8 @@ def safetensors() -> ModuleType:
     Raises:
         MissingExtraError: safetensors is not installed.
     """
-    try:
+    with require_package("generator files", "safetensors", "demo"):
         import safetensors.torch
-    except ImportError:
-        raise MissingExtraError(
-            "generator files need safetensors, which is not installed: "
-            "pip install 'bo-invert[demo]'"
-        ) from None
     return safetensors.torch
 
 

@@ -15,10 +15,10 @@ from bo_invert.errors import (
     FailedError,
     InfeasibleError,
     InvalidInputError,
-    MissingExtraError,
     check_seconds,
     one_of,
     require,
+    require_package,
     whole_number,
 )
 from bo_invert.hashing import text_digest
@@ -109,12 +109,8 @@ class Http(Oracle):
         infeasible: int | Collection[int] = (),
         limit: int = 16_000_000,
     ) -> None:
-        try:
+        with require_package("Http", "httpx", "http"):
             import httpx  # noqa: F401
-        except ImportError:
-            raise MissingExtraError(
-                "Http needs the package httpx; install it with: pip install 'bo-invert[http]'"
-            ) from None
         self.url, self.method, self.body = _checked_url(url), str(method).upper(), body
         one_of("Http", "method", self.method, ("POST", "PUT", "GET"))
         require(

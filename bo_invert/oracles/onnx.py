@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import FailedError, InvalidInputError, MissingExtraError, one_of, require
+from bo_invert.errors import FailedError, InvalidInputError, one_of, require, require_package
 from bo_invert.execution.process_local import process_local
 from bo_invert.hashing import Digest
 from bo_invert.oracles.base import Oracle, answer_each
@@ -107,12 +107,8 @@ class Onnx(Oracle):
     @process_local
     def _session(self) -> InferenceSession:
         """Open the model."""
-        try:
+        with require_package("Onnx", "onnxruntime", "onnx"):
             import onnxruntime
-        except ImportError:
-            raise MissingExtraError(
-                "Onnx needs the package onnxruntime; install it with: pip install 'bo-invert[onnx]'"
-            ) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers run in parallel
         options.log_severity_level = 3

@@ -15,19 +15,15 @@ from bo_invert.errors import (
     AccessDeniedError,
     BoInvertError,
     InvalidInputError,
-    MissingExtraError,
     ServerUnreachableError,
     StorageError,
+    require_package,
 )
 from bo_invert.service.access_tokens import TokenFile, default_file
 from bo_invert.types import JSON
 
-try:
+with require_package("studies on a server", "httpx", "service"):
     import httpx
-except ModuleNotFoundError as error:
-    raise MissingExtraError(
-        "studies on a server need the package httpx; run: pip install 'bo-invert[service]'"
-    ) from error
 
 _NEW_PATIENCE, _PATIENCE = 5.0, 60.0
 """Seconds of retries before and after the first response. Engineering choice: a server that never

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bo_invert.errors import InvalidInputError, MissingExtraError
+from bo_invert.errors import InvalidInputError, require_package
 from bo_invert.service.access_tokens import (
     Access,
     Token,
@@ -22,16 +22,12 @@ from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.sql import SqlStore
 from bo_invert.types import printable
 
-try:
+with require_package("the server", "uvicorn or fastapi", "service"):
     import uvicorn
 
     from bo_invert.service.app import create_app
     from bo_invert.service.middleware import LOOPBACK, RateLimiter
     from bo_invert.service.open_studies import OpenStudies
-except ModuleNotFoundError as error:
-    raise MissingExtraError(
-        f"the server needs the package {error.name!r}; run: pip install 'bo-invert[service]'"
-    ) from error
 
 _ADDRESS = "<address>"
 """Placeholder in messages for the address of the server, which is known once it listens."""

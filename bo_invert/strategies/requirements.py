@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from bo_invert.errors import MissingExtraError, UnsuitableStrategyError
+from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.objectives import ProblemStatement, Target
 
 
@@ -46,15 +43,3 @@ def require_residuals(name: str, statement: ProblemStatement, alternatives: str)
             "integers or choices among its parameters. Make them Float or fix them, or use "
             f"{alternatives}"
         )
-
-
-@contextmanager
-def require_package(name: str, package: str) -> Iterator[None]:
-    """Raise ``MissingExtraError`` if the import of an optional package fails in the context."""
-    try:
-        yield
-    except ImportError:
-        raise MissingExtraError(
-            f"strategy {name!r} needs the package {package}. "
-            "Install it with: pip install 'bo-invert[peers]'"
-        ) from None

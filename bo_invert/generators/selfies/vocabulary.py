@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import InvalidInputError, MissingExtraError
+from bo_invert.errors import InvalidInputError, require_package
 from bo_invert.generators.selfies.atom_ordering import ordered
 from bo_invert.types import Array
 
@@ -39,14 +39,9 @@ def packages() -> tuple[Any, Any]:
     Raises:
         MissingExtraError: one of them is not installed.
     """
-    try:
+    with require_package("molecules", "rdkit or selfies", "molecules"):
         import selfies
         from rdkit import Chem, rdBase
-    except ImportError:
-        raise MissingExtraError(
-            "molecules need RDKit and selfies, which are not installed: "
-            "pip install 'bo-invert[molecules]'"
-        ) from None
     # RDKit logs each SMILES that it cannot parse; callers check the result instead.
     rdBase.DisableLog("rdApp.*")
     return Chem, selfies

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bo_invert.errors import InvalidInputError, MissingExtraError, one_of
+from bo_invert.errors import InvalidInputError, one_of, require_package
 
 SIZES = ("xxsmall", "xsmall", "small", "medium", "large", "xlarge", "xxlarge", "xxxlarge")
 OUTPUTS = ("L/D", "CL", "CD", "CM", "confidence", "L/D x confidence")
@@ -119,12 +119,8 @@ def _flow(alpha: float, reynolds: float) -> list[float]:
 
 
 def _folder() -> Path:
-    try:
+    with require_package("airfoil", "neuralfoil", "airfoil"):
         import neuralfoil
-    except ImportError:
-        raise MissingExtraError(
-            "airfoil: neuralfoil is not installed. Run: pip install 'bo-invert[airfoil]'."
-        ) from None
     return Path(neuralfoil.__file__).parent / "nn_weights_and_biases"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInputError, MissingExtraError
+from bo_invert.errors import InvalidInputError, require_package
 from bo_invert.types import Array, frozen
 
 KULFAN = (
@@ -124,12 +124,8 @@ def database() -> Database:
     Raises:
         MissingExtraError: aerosandbox is not installed.
     """
-    try:
+    with require_package("airfoil", "aerosandbox", "airfoil"):
         import aerosandbox
-    except ImportError:
-        raise MissingExtraError(
-            "airfoil: aerosandbox is not installed. Run: pip install 'bo-invert[airfoil]'."
-        ) from None
     folder = Path(aerosandbox.__file__).parent / "geometry" / "airfoil" / "airfoil_database"
     names = sorted(path.stem for path in folder.glob("*.dat"))
 

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from tqdm import tqdm
 
-from bo_invert.errors import MissingExtraError
+from bo_invert.errors import require_package
 from bo_invert.generators.base import TrainingReport
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.gan import GAN, GANConfig
@@ -208,12 +208,8 @@ def load() -> tuple[Array, Array]:
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    try:
+    with require_package("digits", "scikit-learn", "demo"):
         from sklearn.datasets import load_digits
-    except ImportError:
-        raise MissingExtraError(
-            "digits: scikit-learn is not installed. Run: pip install 'bo-invert[demo]'."
-        ) from None
     loaded = load_digits()
     return loaded.images / 16.0, loaded.target.astype(np.float64)
 

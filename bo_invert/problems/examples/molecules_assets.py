@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import InfeasibleError, InvalidInputError, MissingExtraError
+from bo_invert.errors import InfeasibleError, InvalidInputError, require_package
 from bo_invert.generators.base import TrainingReport
 from bo_invert.generators.selfies import SelfiesConfig, SelfiesVAE
 from bo_invert.generators.selfies.vocabulary import canonical
@@ -103,13 +103,8 @@ class Forest:
     """
 
     def __init__(self, smiles: Sequence[str], target: Callable[[str], float], seed: int) -> None:
-        try:
+        with require_package("molecules", "scikit-learn", "molecules,demo"):
             from sklearn.ensemble import RandomForestRegressor
-        except ImportError:
-            raise MissingExtraError(
-                "molecules: scikit-learn is not installed. "
-                "Run: pip install 'bo-invert[molecules,demo]'."
-            ) from None
         self._trees = RandomForestRegressor(
             50, max_features=0.05, min_samples_leaf=2, random_state=seed
         )

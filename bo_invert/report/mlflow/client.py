@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from bo_invert.errors import BoInvertError, MissingExtraError, TrackingError
+from bo_invert.errors import BoInvertError, MissingExtraError, TrackingError, require_package
 from bo_invert.report.mlflow.text import Point, shortened
 
 if TYPE_CHECKING:
@@ -32,13 +32,8 @@ def require_client() -> Callable[[str | None], MlflowClient]:
     Raises:
         MissingExtraError: MLflow is not installed.
     """
-    try:
+    with require_package("to_mlflow", "mlflow-skinny", "mlflow"):
         from mlflow import MlflowClient
-    except ImportError:
-        raise MissingExtraError(
-            "to_mlflow: the package mlflow-skinny must be installed. "
-            "Install it with: pip install 'bo-invert[mlflow]'"
-        ) from None
     made: Callable[[str | None], MlflowClient] = MlflowClient
     return made
 

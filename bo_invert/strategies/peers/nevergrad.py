@@ -14,13 +14,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, require_package
 from bo_invert.objectives import ProblemStatement
 from bo_invert.parameters import Choice, Float
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.replay import ReplayCache, key
-from bo_invert.strategies.requirements import require_package
 from bo_invert.types import Array, Query, Trial
 
 _Result = TypeVar("_Result")
@@ -119,7 +118,10 @@ class Nevergrad(Strategy):
 
 def _import() -> ModuleType:
     """Import nevergrad; the import draws from the global generators."""
-    with require_package("nevergrad", "nevergrad"), _seeded_global_generators(0):
+    with (
+        require_package("strategy 'nevergrad'", "nevergrad", "peers"),
+        _seeded_global_generators(0),
+    ):
         import nevergrad
     module: ModuleType = nevergrad
     return module

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bo_invert.errors import require_package
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.objectives import ProblemStatement
 from bo_invert.parameters import Choice, Int
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, option
 from bo_invert.strategies.library_warnings import quiet
-from bo_invert.strategies.requirements import require_package
 from bo_invert.types import Array, Query, State, Trial
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Optuna(Strategy):
 
 
 def _import() -> ModuleType:
-    with require_package("optuna", "optuna"):
+    with require_package("strategy 'optuna'", "optuna", "peers"):
         import optuna
     module: ModuleType = optuna
     return module
