@@ -37,6 +37,16 @@ class WorkerLoadError(WorkerDied):
     """Failure of a worker to load its problem. Another worker would fail too."""
 
 
+def attempt(
+    fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> tuple[T | None, BaseException | None]:
+    """Call a function; return its result, or None and its error."""
+    try:
+        return fn(*args, **kwargs), None
+    except BaseException as error:
+        return None, error
+
+
 @dataclass(eq=False)
 class Worker:
     """Thread that handles one call at a time.
@@ -173,22 +183,14 @@ class WorkerPool(Executor):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        error: BaseException | None = None
-        result = None
-        try:
-            self.prepare(worker, fn)
-        except BaseException as caught:
-            error = caught
+        result, error = attempt(self.prepare, worker, fn)
         with self._lock:
             if not future.set_running_or_notify_cancel():
                 return
             worker.begun = False
             self._busy[future] = worker
         if error is None:
-            try:
-                result = self.perform(worker, fn, args, kwargs)
-            except BaseException as caught:
-                error = caught
+            result, error = attempt(self.perform, worker, fn, args, kwargs)
         with self._lock:
             del self._busy[future]
         if error is None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bo_invert.errors import require
-from bo_invert.execution.base import Worker, WorkerPool
+from bo_invert.execution.base import Worker, WorkerPool, attempt
 from bo_invert.execution.worker_process import WorkerProcess, pack
 
 EXIT_TIMEOUT = 10.0
@@ -18,23 +18,15 @@ Engineering choice: time for the exit handlers of libraries.
 """
 
 
-@dataclass(frozen=True)
-class _Function:
-    """A function as the served object of a worker process.
+def _attempted(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, BaseException | None]:
+    """Call a function in a worker process.
 
     Errors are results here, so that a future holds the error of the function. The protocol of
     worker processes turns most errors into ``FailedError``.
     """
-
-    fn: Callable[..., Any]
-
-    def __call__(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Any, BaseException | None]:
-        try:
-            return self.fn(*args, **kwargs), None
-        except BaseException as error:
-            return None, error
+    return attempt(fn, *args, **kwargs)
 
 
 class ProcessExecutor(WorkerPool):
@@ -66,7 +58,7 @@ class ProcessExecutor(WorkerPool):
             process = None
         if process is not None and process.served is fn:
             return
-        packed = pack(_Function(fn))
+        packed = pack(partial(_attempted, fn))
         if process is None:
             process = WorkerProcess(threads=1)
             with self._lock:

@@ -107,8 +107,10 @@ class Oracle(ABC):
         if together:
             with suppress(Exception, SystemExit):  # one of the designs may be the cause
                 return self._batch(designs, outputs)
-        calls = 2 if together else 1
-        return [self._single(designs[i : i + 1], outputs, calls) for i in range(len(designs))]
+        return [
+            self._single(designs[i : i + 1], outputs, calls=2 if together else 1)
+            for i in range(len(designs))
+        ]
 
     def _batch(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         return [result_of(row, outputs) for row, _ in zip(self(designs), designs, strict=True)]
@@ -231,8 +233,7 @@ def as_outputs(raw: object, outputs: Sequence[str]) -> Array:
     """
     y = shaped_outputs(raw, outputs)
     if not np.isfinite(y).all():
-        named = dict(zip(outputs, y.tolist(), strict=True))
-        raise FailedError(f"an output is not finite: {named}")
+        raise FailedError(f"an output is not finite: {dict(zip(outputs, y.tolist(), strict=True))}")
     return y
 
 

@@ -244,23 +244,23 @@ class Command(Oracle):
     def _rows(self, ended: ProcessGroup, folder: Path, count: int) -> list[Any]:
         errors = last_lines(ended.output.text("stderr"))
         end = f"; stderr ends with: {errors}" if errors else ""
-        facts = {
+        fact = {
             "stopped": "was killed with the run",
             "timeout": f"did not end in {self.timeout or 0:g} s and was killed",
-        }
-        fact = facts.get(ended.stopped_by, ended.exit_text)
+        }.get(ended.stopped_by, ended.exit_text)
         kind = InfeasibleError if ended.code in self.infeasible else FailedError
         if ended.stopped_by or ended.code != 0 or kind is InfeasibleError:
             raise kind(f"{self._program} {fact}{end}")
         try:
-            if self._source in ("stdout", "stderr"):
-                text = ended.output.text(self._source)
-            else:
-                text = _read_file(folder / self._source, self.limit)
+            stream = self._source in ("stdout", "stderr")
+            file = folder / self._source
+            text = ended.output.text(self._source) if stream else _read_file(file, self.limit)
             return read_rows(text, self.output, self.answer, count if self.batched else None)
         except OSError as error:
-            why = f"no output file {self._source}: {error.strerror or error}"
-            raise FailedError(f"{self._program} wrote {why}{end}") from None
+            why = error.strerror or error
+            raise FailedError(
+                f"{self._program} wrote no output file {self._source}: {why}{end}"
+            ) from None
         except FailedError as error:
             cut = len(ended.output.ends[self._source]) > self.limit
             note = f"; only the last {self.limit} bytes of the output were read" if cut else ""
@@ -294,8 +294,8 @@ class Command(Oracle):
             files = files[1:]
         digests = [file_digest(os.path.join(self.cwd or "", file)) for file in files]
         arguments = [os.path.basename(part) if part in files else part for part in self.argv[1:]]
-        text = json.dumps([arguments, self.templates])
-        return joined([*digests, text_digest(text, "its arguments")])
+        rest = text_digest(json.dumps([arguments, self.templates]), "its arguments")
+        return joined([*digests, rest])
 
     def to_json(self) -> JSON:
         templates = {

@@ -66,7 +66,7 @@ class Estimator(Oracle):
         # ``predict`` of xgboost.Booster needs a DMatrix.
         if self.method == "predict" and hasattr(self.estimator, "inplace_predict"):
             last = getattr(self.estimator, "best_iteration", None)
-            trees = (0, 0) if last is None else (0, int(last) + 1)
+            trees = (0, 0 if last is None else int(last) + 1)
             return lambda table: self.estimator.inplace_predict(table, iteration_range=trees)
         if self.n_jobs is not None and _is_lightgbm(self.estimator):
             return lambda table: predict(table, num_threads=self.n_jobs)
@@ -91,8 +91,7 @@ class Estimator(Oracle):
             return pd.DataFrame(list(designs))[list(fitted)]
         names = list(designs[0])
         rows = [[design[name] for name in names] for design in designs]
-        pairs = zip(names, rows[0], strict=True)
-        text = [name for name, v in pairs if not isinstance(v, (int, float, np.number))]
+        text = [name for name in names if not isinstance(designs[0][name], (int, float, np.number))]
         require(
             not text,
             f"{type(self.estimator).__name__} needs numbers, but parameters {text} are not. "

@@ -151,8 +151,10 @@ class Http(Oracle):
         reply = self._send(designs)
         if not reply.split or len(designs) == 1:
             return [result_of(row, outputs, reply.calls) for row in reply.rows]
-        alone = [self._send([design]) for design in designs]
-        return [result_of(one.rows[0], outputs, reply.calls + one.calls) for one in alone]
+        return [
+            result_of(one.rows[0], outputs, reply.calls + one.calls)
+            for one in (self._send([design]) for design in designs)
+        ]
 
     def _send(self, designs: list[Any]) -> _BatchReply:
         """Send designs in one request, with its retries."""
@@ -211,8 +213,8 @@ class Http(Oracle):
             if attempt == self.retries or not self._session.sleep(pause, interruption):
                 break
             wait *= 2.0
-        tries = f" ({attempt + 1} attempts)" if attempt else ""
-        return _BatchReply([FailedError(f"{self._shown_url} {why}{tries}")] * count, calls)
+        why += f" ({attempt + 1} attempts)" if attempt else ""
+        return _BatchReply([FailedError(f"{self._shown_url} {why}")] * count, calls)
 
     def _read(self, reply: HttpReply, count: int, calls: int) -> _BatchReply:
         if reply.status in self.infeasible:
@@ -233,8 +235,9 @@ class Http(Oracle):
             value = extract(read_json(reply.text), self.answer)
             return _BatchReply(rows_of(value, count) if self.batched else [row_of(value)], calls)
         except FailedError as error:
-            failed = FailedError(f"{self._shown_url}: {error.reason}")
-            return _BatchReply([failed] * count, calls, split=True)
+            return _BatchReply(
+                [FailedError(f"{self._shown_url}: {error.reason}")] * count, calls, split=True
+            )
 
     def _without_secrets(self, row: object) -> object:
         """Mask the values of headers, and their words such as a token, in an error."""

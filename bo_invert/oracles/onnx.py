@@ -157,12 +157,12 @@ class Onnx(Oracle):
         for start in range(0, len(feeds), size):
             part = feeds[start : start + size]
             full = part + [part[-1]] * (size - len(part))  # padding, removed below
-            batch = {n: self._stacked(n, [feed[n] for feed in full]) for n in self._inputs}
+            batch = {
+                n: full[0][n] if _batch_of(shape) == 0 else np.stack([feed[n] for feed in full])
+                for n, (_, shape) in self._inputs.items()
+            }
             rows += self._rows(session.run(self._asked, batch), size)[: len(part)]
         return rows
-
-    def _stacked(self, name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
-        return parts[0] if _batch_of(self._inputs[name][1]) == 0 else np.stack(parts)
 
     def _rows(self, results: list[Any], size: int) -> list[Any]:
         if len(results) == 1 and isinstance(results[0], np.ndarray):

@@ -52,12 +52,11 @@ def resolve_executor(
     if timeout is not None and not callable(getattr(resolved, "give_up", None)):
         if made:
             resolved.shutdown(wait=False)
-        name = executor if made else type(resolved).__name__
-        shown = "executor=None" if executor is None else f"executor={name!r}"
+        name = executor if made or executor is None else type(resolved).__name__
         raise InvalidInputError(
-            f"run: {shown} cannot keep timeout={timeout:g}, because it cannot abandon a call. Use "
-            "executor='processes' (kills the process) or 'threads' (leaves the thread behind), or "
-            "bi.Isolated(oracle, timeout=...), which works with every executor"
+            f"run: executor={name!r} cannot keep timeout={timeout:g}, because it cannot abandon a "
+            "call. Use executor='processes' (kills the process) or 'threads' (leaves the thread "
+            "behind), or bi.Isolated(oracle, timeout=...), which works with every executor"
         )
     _log.info("executor %s for %d trials at once", type(resolved).__name__, batch)
     return resolved, made

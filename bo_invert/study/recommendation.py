@@ -185,9 +185,9 @@ def _goal(statement: ProblemStatement) -> Goal:
 
 
 def _none_feasible(statement: ProblemStatement, why: str, nearest: int) -> InvalidInputError:
-    wanted = ", ".join(map(str, statement.constraints))
     return InvalidInputError(
-        f"recommend: problem {statement.name!r}: {why} {wanted}; trial {nearest} is nearest. "
+        f"recommend: problem {statement.name!r}: {why} "
+        f"{', '.join(map(str, statement.constraints))}; trial {nearest} is nearest. "
         "Continue the study, or relax the constraints"
     )
 

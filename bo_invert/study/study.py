@@ -228,8 +228,8 @@ class Study(StudyResults):
             InvalidInputError: Several designs, a design outside the space, or a space that cannot
                 encode designs.
         """
-        query = user_query(self._require_problem().space, x, point)
-        return self._with_designs([self.journal.enqueue(query)])[0]
+        trial = self.journal.enqueue(user_query(self._require_problem().space, x, point))
+        return self._with_designs([trial])[0]
 
     def cancel(self, trial: Trial | int, reason: str = "cancelled by the user") -> Trial:
         """Cancel an open trial. A running attempt is billed as lost.

@@ -115,8 +115,9 @@ class HttpSession:
             NoReplyError: the deadline passed before the reply was complete.
         """
         pool = self._pool
-        coroutine = self._redirected(pool.client, method, url, body)
-        future = asyncio.run_coroutine_threadsafe(coroutine, pool.loop)
+        future = asyncio.run_coroutine_threadsafe(
+            self._redirected(pool.client, method, url, body), pool.loop
+        )
         pool.pending.add(future)
         try:
             return future.result()
@@ -189,8 +190,8 @@ class HttpSession:
         async for part in response.aiter_raw(1 << 16):
             content += part
             if len(content) > self.limit:
-                shown = content[:200].decode("utf-8", "backslashreplace")
-                return shown, f"longer than {self.limit} bytes"
+                trouble = f"longer than {self.limit} bytes"
+                return content[:200].decode("utf-8", "backslashreplace"), trouble
         return content.decode("utf-8", "backslashreplace"), ""
 
 
@@ -204,8 +205,9 @@ class _Pool:
         self.interruption = threading.Event()
         self.loop = asyncio.new_event_loop()
         # The deadline of a request replaces the timeouts of its single operations.
-        limits = httpx.Limits(max_connections=None)
-        self.client = httpx.AsyncClient(headers=_HEADERS, timeout=None, limits=limits)
+        self.client = httpx.AsyncClient(
+            headers=_HEADERS, timeout=None, limits=httpx.Limits(max_connections=None)
+        )
         self.client.headers.update(headers)
         threading.Thread(target=_serve, args=(self.loop, self.client), daemon=True).start()
         weakref.finalize(self, _stop, self.loop, os.getpid())

@@ -75,8 +75,10 @@ def _tabled(text: str, count: int | None) -> list[Any]:
 
 
 def _matched(text: str, pattern: re.Pattern[str], count: int | None) -> list[Any]:
-    matches = [match.groupdict() for match in pattern.finditer(text)]
-    rows = [{name: word for name, word in row.items() if word is not None} for row in matches]
+    rows = [
+        {name: word for name, word in match.groupdict().items() if word is not None}
+        for match in pattern.finditer(text)
+    ]
     require(rows, f"no match of {pattern.pattern!r:.120} in {quoted(text, end=True)}", FailedError)
     if count is None:  # iterations print the same line again; the last one counts
         rows, count = [{name: word for row in rows for name, word in row.items()}], 1
