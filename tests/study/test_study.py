@@ -141,7 +141,7 @@ def test_enqueued_points_come_first_and_data_is_free() -> None:
     assert s.spent.values == 3
     with pytest.raises(bi.InvalidInputError, match="Y must have a row"):
         s.add([[0.5, 0.5]], [1.0, 2.0])
-    with pytest.raises(bi.InvalidInputError, match="outside"):
+    with pytest.raises(bi.InvalidInputError, match=r"not a number in \[0.0, 1.0\]"):
         s.add([[0.5, 1.5]], [1.0])
     with pytest.raises(bi.InvalidInputError, match="one of the two"):
         s.enqueue()
