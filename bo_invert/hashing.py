@@ -89,9 +89,7 @@ def joined(digests: Sequence[Digest | None]) -> Digest | None:
     if len(known) < 2:
         return known[0] if known else None
     content = " ".join("-" if one is None else one.sha256 for one in digests)
-    return Digest(
-        hashlib.sha256(content.encode()).hexdigest(), " and ".join(one.of for one in known)
-    )
+    return text_digest(content, " and ".join(one.of for one in known))
 
 
 def is_torch_module(thing: object) -> TypeGuard[torch.nn.Module]:

@@ -20,8 +20,11 @@ class Cost:
         return self.values + self.gradients
 
     def __add__(self, other: Cost) -> Cost:
-        values, gradients = self.values + other.values, self.gradients + other.gradients
-        return Cost(values, gradients, self.seconds + other.seconds)
+        return Cost(
+            self.values + other.values,
+            self.gradients + other.gradients,
+            self.seconds + other.seconds,
+        )
 
     def to_json(self) -> dict[str, int | float]:
         return asdict(self)
@@ -81,7 +84,6 @@ class Ledger:
         return tuple(cls().to_json())
 
     def __str__(self) -> str:
-        parts = [f"{self.values} values"]
         kinds = ("gradients", "failed", "infeasible", "lost", "running", "reused")
-        parts += [f"{n} {kind}" for kind in kinds if (n := getattr(self, kind))]
-        return ", ".join(parts)
+        others = [f"{n} {kind}" for kind in kinds if (n := getattr(self, kind))]
+        return ", ".join([f"{self.values} values", *others])

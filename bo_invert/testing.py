@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from functools import cache, partial
+from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, settings, strategies as st
@@ -265,15 +266,13 @@ class StudyConformance:
 
     def test_any_order_of_events_is_consistent(self, storage: Store | str) -> None:
         """Run random sequences of all operations and check the invariants after each."""
-        count = 0
+        numbers = count()
 
         class Machine(_Machine):
             @initialize()
             def begin(self) -> None:
-                nonlocal count
-                count += 1
                 self.storage = storage
-                self.name = f"machine {count}"
+                self.name = f"machine {next(numbers)}"
                 self.losses = {}
                 self.study = Study.create(self.name, problem(), "random", 0, storage)
 

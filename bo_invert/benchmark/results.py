@@ -82,12 +82,9 @@ class Results:
         path = self.folder / key.path
         path.parent.mkdir(parents=True, exist_ok=True)
         data = (json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n").encode()
-        with path.open("ab+") as file:
-            if file.seek(0, os.SEEK_END):
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a crash tore the last line: start a new one
-                    data = b"\n" + data
-            file.write(data)
+        torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
+        with path.open("ab") as file:
+            file.write(b"\n" + data if torn else data)  # a crash tore the last line
             file.flush()
             os.fsync(file.fileno())
 

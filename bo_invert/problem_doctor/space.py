@@ -72,7 +72,7 @@ def check_space(problem: Problem, rng: np.random.Generator) -> SpaceReport:
         )
     )
     points = points[good]
-    size = space.domain.size
+    size, dim = space.domain.size, space.domain.dim
     if len(good) < 2:
         return SpaceReport(found, points, took or 0.0, size)
     again = [_alone(problem, points[:1]) for _ in range(3)]
@@ -84,19 +84,18 @@ def check_space(problem: Problem, rng: np.random.Generator) -> SpaceReport:
         *_alike(designs, size),
         *round_trip(space, designs),
         *calibration(space, rng),
+        *every(
+            (
+                not space.domain.latent and dim > _MAX_FREE,
+                warning(
+                    "space.many_parameters",
+                    f"the box has {dim} free coordinates without structure",
+                    "Search the latent space of a generator (bi.Latent), or fix parameters",
+                    d=dim,
+                ),
+            )
+        ),
     ]
-    dim = space.domain.dim
-    found += every(
-        (
-            not space.domain.latent and dim > _MAX_FREE,
-            warning(
-                "space.many_parameters",
-                f"the box has {dim} free coordinates without structure",
-                "Search the latent space of a generator (bi.Latent), or fix parameters",
-                d=dim,
-            ),
-        )
-    )
     return SpaceReport(found, points, took, size)
 
 
