@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from bo_invert.benchmark.progress import ProgressBar
-from bo_invert.benchmark.results import Results
+from bo_invert.benchmark.results import Key, Results
 from bo_invert.benchmark.runner import keys, run_missing
 from bo_invert.benchmark.suite import (
     METHODS,
@@ -82,18 +83,16 @@ def bench(
         raise InvalidInputError(
             f"--against must be one of the methods {', '.join(methods)}, got {champion!r}"
         )
+    wanted = keys(list(sources), methods, range(seeds), budget, batch)
     if listing:
-        _list(sources, methods, stored, seeds, budget, batch)
+        there = stored.done(wanted)
+        caption = f"Existing runs of {seeds} each ({budget} calls, batch {batch})"
+        _list(sources, methods, [key for key in wanted if key.text() in there], caption)
         return
     # The imports of an optimiser take as much memory as the warning complains about.
     warnings.filterwarnings("ignore", message="A worker was restarted")
-    extent = (
-        (len(sources), "problem"),
-        (len(methods), "method"),
-        (seeds, "seed"),
-        (budget, "call"),
-    )
-    progress = ProgressBar(", ".join(counted(number, noun) for number, noun in extent))
+    extent = {"problem": len(sources), "method": len(methods), "seed": seeds, "call": budget}
+    progress = ProgressBar(", ".join(counted(number, noun) for noun, number in extent.items()))
     try:
         with closing(progress):
             account = run_missing(
@@ -109,10 +108,9 @@ def bench(
     done, total = account.total - account.left, counted(account.total, "run")
     say(f"{done} of {total} in {results}, {account.done} new{left}")
     if report is not None or page is not None:
-        runs = stored.runs(keys(list(sources), methods, range(seeds), budget, batch)).values()
+        runs = tuple(stored.runs(wanted).values())
         optima = {name: problem.optimum for name, problem in sources.items()}
-        ours = own_labels(methods)
-        data = BenchmarkRuns(tuple(runs), calls_of(budget), champion, optima, ours)
+        data = BenchmarkRuns(runs, calls_of(budget), champion, optima, own_labels(methods))
         _write(data, report, page)
 
 
@@ -138,8 +136,8 @@ def parse_methods(text: str) -> dict[str, JSON]:
         spec: JSON = METHODS.get(name, {"name": name})
         if colon:
             try:
-                given = json.loads(options)
-                spec = {"name": spec["name"], "options": {**spec.get("options", {}), **given}}
+                known = spec.get("options", {})
+                spec = {"name": spec["name"], "options": {**known, **json.loads(options)}}
             except (ValueError, TypeError) as error:
                 raise InvalidInputError(
                     f'--strategies: options of {part!r} must be JSON such as {{"key": 1}}: {error}'
@@ -152,15 +150,13 @@ def parse_methods(text: str) -> dict[str, JSON]:
 
 
 def _split_outside_braces(text: str) -> list[str]:
-    parts, depth, current = [], 0, ""
-    for sign in text:
-        depth += (sign in "{[") - (sign in "}]")
-        if sign == "," and depth == 0:
-            parts.append(current)
-            current = ""
+    parts: list[str] = []
+    for piece in text.split(","):
+        if parts and parts[-1].count("{") > parts[-1].count("}"):
+            parts[-1] += f",{piece}"
         else:
-            current += sign
-    return [part.strip() for part in [*parts, current] if part.strip()]
+            parts.append(piece)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _write(data: BenchmarkRuns, report: Path | None, page: Path | None) -> None:
@@ -178,22 +174,14 @@ def _write(data: BenchmarkRuns, report: Path | None, page: Path | None) -> None:
 
 
 def _list(
-    sources: dict[str, SuiteProblem],
-    methods: dict[str, JSON],
-    stored: Results,
-    seeds: int,
-    budget: int,
-    batch: int,
+    sources: dict[str, SuiteProblem], methods: dict[str, JSON], done: Sequence[Key], caption: str
 ) -> None:
-    wanted = keys(list(sources), methods, range(seeds), budget, batch)
-    done = stored.done(wanted)
-    found = Counter((key.label, key.problem) for key in wanted if key.text() in done)
+    found = Counter((key.label, key.problem) for key in done)
     abouts = tuple((name, problem.about) for name, problem in sources.items())
     rows = tuple(
         (label, json.dumps(spec), *(found[label, name] for name in sources))
         for label, spec in methods.items()
     )
-    caption = f"Existing runs of {seeds} each ({budget} calls, batch {batch})"
-    width = terminal_width()
-    show(Table(("problem", "about"), abouts).text(width))
-    show("\n" + Table(("method", "spec", *sources), rows, caption, optional=("spec",)).text(width))
+    runs = Table(("method", "spec", *sources), rows, caption, optional=("spec",))
+    tables = (Table(("problem", "about"), abouts), runs)
+    show("\n\n".join(table.text(terminal_width()) for table in tables))

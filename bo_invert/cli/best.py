@@ -48,7 +48,7 @@ def best(
     if history.best is None:
         say(why_nothing(journal))
         raise typer.Exit(1)
-    record = trial_records(journal, [history.best], how)[0]
+    (record,) = trial_records(journal, [history.best], how)
     if known_noisy(journal.header["strategy"], history) if noisy is None else noisy:
         found = _recommended(store, name, problem, settings)
         if found is not None:
@@ -75,14 +75,13 @@ def decoded(study: Study, how: Format, longest: int = 64) -> dict[str, Any]:
         design = best.design
     except Exception:  # an error of the user's decoder must not hide the result of the search
         return {}
-    if not isinstance(design, str):
-        numbers = np.asarray(design)
-        if numbers.dtype.kind not in "fiu" or numbers.ndim > 1 or numbers.size > longest:
-            return {}
-        design = numbers.tolist()
-    if how is Format.table and not isinstance(design, str):
-        design = " ".join(f"{value:.6g}" for value in np.ravel(design))
-    return {"best.design": design}
+    numbers = np.asarray(design)
+    if isinstance(design, str):
+        return {"best.design": design}
+    if numbers.dtype.kind not in "fiu" or numbers.ndim > 1 or numbers.size > longest:
+        return {}
+    text = " ".join(f"{value:.6g}" for value in np.ravel(numbers))
+    return {"best.design": text if how is Format.table else numbers.tolist()}
 
 
 def second_opinion(study: Study, how: Format) -> dict[str, Any]:
@@ -95,14 +94,12 @@ def second_opinion(study: Study, how: Format) -> dict[str, Any]:
     plausibility: dict[str, Any] = {"best.plausibility": one.plausibility} if measured else {}
     if problem.judge is None:
         return plausibility
-    if how is not Format.table:
-        judged = {"best.judged_loss": one.judged, "best.judged_feasible": one.upheld}
-        return judged | plausibility
     goal = Goal(problem.objective.to_json(), problem.outputs)
     text = "failed" if one.judged is None else goal.text(one.judged)
     if one.upheld is False:
         text += f", constraints violated: {', '.join(one.broken)}"
-    return {"judged": text, **plausibility}
+    judged = {"best.judged_loss": one.judged, "best.judged_feasible": one.upheld}
+    return ({"judged": text} if how is Format.table else judged) | plausibility
 
 
 def _recommended(
@@ -126,12 +123,11 @@ def _record(journal: JournalReader, found: Recommendation) -> dict[str, Any]:
     end = keys.index("loss")
     start = end - len(found.outputs)
     parameters = ("number", *keys[keys.index("ask") + 1 : start])
-    record = {f"recommended.{key}": row[key] for key in parameters}
-    intervals = [*found.outputs.values(), found.loss]
-    for key, interval in zip(keys[start : end + 1], intervals, strict=True):
-        record |= {
-            f"expected.{key}": interval.expected,
-            f"expected.{key}.low": interval.low,
-            f"expected.{key}.high": interval.high,
-        }
-    return record | {"expected.feasible": found.probability}
+    intervals = zip(keys[start : end + 1], [*found.outputs.values(), found.loss], strict=True)
+    expected = {
+        f"expected.{key}{suffix}": value
+        for key, one in intervals
+        for suffix, value in (("", one.expected), (".low", one.low), (".high", one.high))
+    }
+    recommended = {f"recommended.{key}": row[key] for key in parameters}
+    return recommended | expected | {"expected.feasible": found.probability}

@@ -53,9 +53,9 @@ def compare(
         title = problem_title(source)
         if title in sources:
             raise InvalidInputError(f"problem {title!r} is given twice")
-        sources[title] = load_problem(source, given if vary is None else {**given, vary: 0})
-        if vary is not None:
-            sources[title] = partial(load_varied_problem, source, given, vary)
+        made = load_problem(source, given if vary is None else {**given, vary: 0})
+        varied = partial(load_varied_problem, source, given, vary)
+        sources[title] = made if vary is None else varied
     try:
         comparison = compare_methods(
             sources,
@@ -68,9 +68,8 @@ def compare(
             storage=storage,
         )
     except KeyboardInterrupt:
-        hint = "rerun the same command to resume"
-        if storage is None:
-            hint = "with --storage sqlite:///runs.db the same command would resume"
+        once = "with --storage sqlite:///runs.db the same command would resume"
+        hint = once if storage is None else "rerun the same command to resume"
         say(f"bo-invert: interrupted; {hint}")
         raise typer.Exit(130) from None
     if out is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 import time
 from collections.abc import Sequence
@@ -79,11 +78,11 @@ def demo(
 
     comparison = run_demo(
         target=target,
-        goal="minimize" if goal is GoalOption.minimize else "maximize",
+        goal=(goal or GoalOption.maximize).value,
         budget=min(budget, 24) if short else budget,
         seed=seed,
         out=out,
-        oracle="network" if oracle is Regressor.network else "forest",
+        oracle=oracle.value,
         methods=None if methods is None else split(methods),
         progress=not quiet,
     )
@@ -96,14 +95,14 @@ def demo(
 
 def run_demo(
     *,
-    target: float | None = None,
-    goal: Literal["maximize", "minimize"] = "maximize",
-    budget: int = 150,
-    seed: int = 0,
-    out: Path = Path("demo"),
-    oracle: Literal["forest", "network"] = "forest",
-    methods: Sequence[str] | None = None,
-    progress: bool = True,
+    target: float | None,
+    goal: str,
+    budget: int,
+    seed: int,
+    out: Path,
+    oracle: str,
+    methods: Sequence[str] | None,
+    progress: bool,
 ) -> Comparison:
     """Train the models, run every method, write ``result.json``, report and gallery.
 
@@ -114,7 +113,7 @@ def run_demo(
         seed: random seed.
         out: folder of the results, created if it does not exist.
         oracle: ``"forest"`` (with gradients of a proxy network) or ``"network"``.
-        methods: keys of ``METHODS``; default: all.
+        methods: keys of ``METHODS``; None for all.
         progress: show progress bars on stderr.
 
     Returns:
@@ -124,12 +123,10 @@ def run_demo(
         InvalidInputError: a method is unknown, or there is none.
         MissingExtraError: scikit-learn or safetensors is not installed.
     """
-    chosen = list(METHODS) if methods is None else list(methods)
-    unknown = [name for name in chosen if name not in METHODS]
-    if unknown or not chosen:
+    chosen = list(METHODS) if methods is None else methods
+    if not chosen or not METHODS.keys() >= set(chosen):
         raise InvalidInputError(f"demo: methods must be some of {list(METHODS)}, got {chosen}")
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     options: dict[str, Any] = {"target": target, "goal": goal, "oracle": oracle, "seed": seed}
     spaces = {
@@ -137,24 +134,14 @@ def run_demo(
         for space in dict.fromkeys(METHODS[name].space for name in chosen)
     }
     trained = time.perf_counter()
-    runs = []
-    for name in chosen:
-        method = METHODS[name]
-        runs.append(
-            run_one(
-                method.label,
-                spaces[method.space],
-                method.strategy,
-                budget,
-                seed,
-                name="digits",
-                keep=5,
-                progress=progress,
-            )
-        )
+    common: dict[str, Any] = {"name": "digits", "keep": 5, "progress": progress}
+    runs = [
+        run_one(method.label, spaces[method.space], method.strategy, budget, seed, **common)
+        for method in (METHODS[name] for name in chosen)
+    ]
     comparison = Comparison(tuple(runs))
     seconds = {"training": trained - began, "searching": time.perf_counter() - trained}
-    _write(folder, comparison, options | {"budget": budget}, seconds)
+    _write(out, comparison, options | {"budget": budget}, seconds)
     return comparison
 
 
@@ -172,9 +159,8 @@ def _write(
         "methods": comparison.records(),
         "runs": [run.to_json() for run in comparison.runs],
     }
-    (folder / "result.json").write_text(
-        json.dumps(result, indent=1, allow_nan=False), encoding="utf-8"
-    )
+    text = json.dumps(result, indent=1, allow_nan=False)
+    (folder / "result.json").write_text(text, encoding="utf-8")
     picture = gallery_png(comparison.runs, made.images)
     if picture is not None:
         (folder / "gallery.png").write_bytes(picture)
@@ -204,9 +190,7 @@ def _write(
 
 def print_demo(comparison: Comparison, folder: Path) -> None:
     """Print table, summary and the paths of the files."""
-    print(comparison.table(terminal_width()))
-    print()
-    print(textwrap.fill(comparison.summary(), terminal_width()))
-    files = ("report.html", "result.json", "gallery.png")
-    print(f"\nwritten: {', '.join(str(folder / name) for name in files)}")
-    sys.stdout.flush()
+    width = terminal_width()
+    files = ", ".join(str(folder / name) for name in ("report.html", "result.json", "gallery.png"))
+    summary = textwrap.fill(comparison.summary(), width)
+    print(comparison.table(width), summary, f"written: {files}", sep="\n\n", flush=True)

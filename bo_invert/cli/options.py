@@ -65,9 +65,6 @@ Shape = Annotated[Format, typer.Option("--format", help="Output format: table, j
 Folder = Annotated[
     Path | None, typer.Option("--out", help="Folder for report.html, data and tables.")
 ]
-ReportFolder = Annotated[
-    Path, typer.Option("--out", help="Folder for report.html, data and tables.")
-]
 Calls = Annotated[
     int,
     typer.Option(min=1, help="Budget: oracle values plus gradients, failed calls included."),

@@ -13,7 +13,7 @@ import typer
 from bo_invert.report.csv_export import finite, records_csv
 from bo_invert.report.dataframe import trial_record
 from bo_invert.report.objective_view import Goal
-from bo_invert.report.table import Table, shown, terminal_width
+from bo_invert.report.table import Table, applicable, shown, terminal_width
 from bo_invert.search_domain import stored_domain
 from bo_invert.types import Trial, printable
 
@@ -61,25 +61,24 @@ def emit(
         hidden: keys that a table omits.
         optional: keys that a table omits on a narrow terminal, least important first.
     """
-    show(_rendered(data, how, hidden, optional))
-
-
-def _rendered(
-    data: Row | Sequence[Row], how: Format, hidden: Collection[str], optional: Sequence[str]
-) -> str:
-    if how is Format.json:
-        plain = finite(data) if isinstance(data, Mapping) else [finite(record) for record in data]
-        return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
     records = [data] if isinstance(data, Mapping) else list(data)
-    if how is Format.csv:
-        return records_csv(records).rstrip("\n")
     keys = dict.fromkeys(key for record in records for key in record)
     visible = [key for key in keys if key not in hidden]
-    if isinstance(data, Mapping):
+    rows = [[_cell(record.get(key)) for key in visible] for record in records]
+    if how is Format.json:
+        plain = [finite(record) for record in records]
+        chosen = plain[0] if isinstance(data, Mapping) else plain
+        text = json.dumps(chosen, indent=2, ensure_ascii=False, allow_nan=False)
+    elif how is Format.csv:
+        text = records_csv(records).rstrip("\n")
+    elif isinstance(data, Mapping):
         width = max(map(len, visible))
-        return "\n".join(f"{key:{width}}  {shown(_cell(data[key]))}".rstrip() for key in visible)
-    rows = tuple(tuple(_cell(record.get(key)) for key in visible) for record in records)
-    return Table(tuple(visible), rows, optional=tuple(optional)).text(terminal_width())
+        pairs = zip(visible, rows[0], strict=True)
+        text = "\n".join(f"{key:{width}}  {shown(value)}".rstrip() for key, value in pairs)
+    else:
+        table = Table(tuple(visible), tuple(map(tuple, rows)), optional=tuple(optional))
+        text = table.text(terminal_width())
+    show(text)
 
 
 def _cell(value: object) -> object:
@@ -95,11 +94,8 @@ def study_record(
     """
     header, spent = journal.header, journal.ledger
     loss = None if best is None else best.loss
-    found: dict[str, Any]
-    if how is Format.table:
-        found = {"best": None if loss is None else _goal(journal).text(loss)}
-    else:
-        found = {"best_loss": loss}
+    text = None if loss is None else _goal(journal).text(loss)
+    found = {"best": text} if how is Format.table else {"best_loss": loss}
     return {
         "study": journal.name,
         "problem": header["problem_name"],
@@ -167,7 +163,7 @@ def best_record(journal: JournalReader, best: Trial | None) -> dict[str, Any]:
     """Return number, parameters and outputs of the best trial, with the prefix ``best.``."""
     if best is None:
         return {}
-    record = trial_records(journal, [best])[0]
+    (record,) = trial_records(journal, [best])
     keys = list(record)
     wanted = ["number", *keys[keys.index("ask") + 1 : keys.index("loss")]]
     return {f"best.{key}": record[key] for key in wanted}
@@ -175,24 +171,21 @@ def best_record(journal: JournalReader, best: Trial | None) -> dict[str, Any]:
 
 def reasons(journal: JournalReader) -> list[str]:
     """Return each reason for the choice of a strategy once, with its first trial."""
-    first: dict[str, int] = {}
-    for trial in journal.trials:
-        why = trial.query.meta.get("why")
-        if why is not None:
-            first.setdefault(str(why), trial.number)
-    return [f"from trial {number}: {why}" for why, number in first.items()]
+    given = [(str(t.query.meta.get("why", "")), t.number) for t in reversed(journal.trials)]
+    first = sorted((number, why) for why, number in dict(given).items() if why)
+    return [f"from trial {number}: {why}" for number, why in first]
 
 
 def why_nothing(journal: JournalReader) -> str:
     """Explain why a study has no feasible trial."""
     done = [trial.outcome for trial in journal.trials if trial.outcome is not None]
     reasons = [outcome.reason for outcome in done if outcome.reason]
-    parts = []
-    if len(done) > len(reasons):
-        number = len(done) - len(reasons)
-        parts.append(f"{number} of {len(done)} trials violate the outcome constraints")
-    if reasons:
-        parts.append(f"{len(reasons)} of {len(done)} trials failed. Last error: {reasons[-1]}")
+    last = reasons[-1] if reasons else ""
+    violating = len(done) - len(reasons)
+    parts = applicable(
+        (violating, f"{violating} of {len(done)} trials violate the outcome constraints"),
+        (reasons, f"{len(reasons)} of {len(done)} trials failed. Last error: {last}"),
+    )
     why = "; ".join(parts) or "no trial is completed"
     return f"bo-invert: study {journal.name!r} has no feasible trial: {why}"
 

@@ -1,12 +1,14 @@
-"""``bo-invert run``: a study of a problem."""
+"""``bo-invert run`` and ``report``: a study of a problem and its HTML report."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
 import typer
 
+from bo_invert.benchmark.compare import Comparison, summarize
 from bo_invert.cli.best import decoded, luck, second_opinion
 from bo_invert.cli.options import (
     Batch,
@@ -15,15 +17,29 @@ from bo_invert.cli.options import (
     OptionalStorage,
     Options,
     ProblemName,
+    ProblemOption,
     Quiet,
     Settings,
     Shape,
+    Storage,
+    StudyName,
     parse_settings,
+    stored_problem,
 )
-from bo_invert.cli.output import Format, best_record, emit, reasons, say, study_record, why_nothing
-from bo_invert.cli.report import write_report_folder
-from bo_invert.errors import InvalidInputError
+from bo_invert.cli.output import (
+    Format,
+    best_record,
+    emit,
+    reasons,
+    say,
+    study_record,
+    trial_records,
+    why_nothing,
+)
+from bo_invert.errors import InvalidInputError, ProblemChangedError
 from bo_invert.problems.loading import load_problem, problem_title
+from bo_invert.problems.provenance import provenance_rows
+from bo_invert.report.csv_export import records_csv
 from bo_invert.storage.open import open_store
 from bo_invert.strategies.base import from_spec
 from bo_invert.study.study import Study
@@ -82,12 +98,44 @@ def run(
     for line in [*reasons(study.journal), *luck(study)]:
         say(line)
     if out is not None:
-        write_report_folder(study, out, budget)
+        _write_report(study, out, budget)
     record = study_record(study.journal, found, how) | best_record(study.journal, found)
     emit(record | decoded(study, how) | second_opinion(study, how), how)
     if found is None:
         say(why_nothing(study.journal))
         raise typer.Exit(1)
+
+
+def report(
+    name: StudyName,
+    storage: Storage,
+    out: Folder = Path("report"),
+    problem: ProblemOption = None,
+    settings: Settings = None,
+) -> None:
+    """Write an offline HTML report of a study."""
+    store = open_store(storage)
+    made = stored_problem(store, name, problem, parse_settings(settings, "--set"))
+    try:
+        study = Study.open(name, store, problem=made)
+    except ProblemChangedError as error:
+        raise InvalidInputError(
+            f"{error}\nGive the options of the problem with which the study ran: --set key=value"
+        ) from None
+    _write_report(study, out or Path("report"), None)
+
+
+def _write_report(study: Study, out: Path, budget: int | None) -> None:
+    """Write the report, data and tables of a study to a folder."""
+    comparison = Comparison((summarize(study, budget=budget, keep=8),))
+    provenance = provenance_rows(study.journal.header.get("provenance"))
+    made = "".join(f"\n  {name:<11}  {value}" for name, value in provenance)
+    folder = comparison.save(
+        out, title=f"{study.problem_name} · {study.name}", lead=f"{study!r}{made}"
+    )
+    records = trial_records(study.journal, study.trials)
+    (folder / "trials.csv").write_text(records_csv(records), encoding="utf-8")
+    say(f"written to {folder}")
 
 
 def _check_same(study: Study, spec: JSON, seed: int | None) -> None:

@@ -1,7 +1,11 @@
-"""``bo-invert show``, ``trials`` and ``list``: studies of a storage."""
+"""``bo-invert show``, ``trials``, ``list``: studies of a storage; ``problems``: ready problems."""
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
+from bo_invert import registry
 from bo_invert.cli.options import Shape, Storage, StudyName
 from bo_invert.cli.output import (
     OPTIONAL_STUDY_KEYS,
@@ -49,3 +53,19 @@ def list_studies(storage: Storage, how: Shape = Format.table) -> None:
         emit(records, how, ("created", "asking"), OPTIONAL_STUDY_KEYS)
     else:
         say(f"{storage} has no studies")
+
+
+def list_problems(how: Shape = Format.table) -> None:
+    """List the ready problems and their options for --set."""
+    emit([_described(name) for name in registry.names("problems")], how)
+
+
+def _described(name: str) -> dict[str, Any]:
+    try:
+        make = registry.resolve("problems", name)
+    except ImportError as error:  # a broken plug-in must not hide the other problems
+        return {"problem": name, "about": f"cannot be imported: {error}", "options": ""}
+    about = (inspect.getdoc(make) or "").partition("\n")[0]
+    parameters = inspect.signature(make).parameters.items()
+    options = [f"{key}={option.default!r}" for key, option in parameters]
+    return {"problem": name, "about": about, "options": ", ".join(options)}

@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum, auto
 from typing import Annotated
 
 import typer
@@ -22,6 +21,9 @@ from bo_invert.study.study import Study
 
 ENDLESS = 10**9
 """Budget in calls of a worker without ``--budget``; no study has as many."""
+
+HOPELESS = "the outputs do not fit the problem; the worker ends"
+LEFT = "unfinished trials are given back"
 
 
 def worker(
@@ -73,97 +75,43 @@ def worker(
         study = Study.create(name, made, strategy, seed, store, exist_ok=True)
     else:
         study = Study.open(name, store, made)
-    say(f"bo-invert: worker of study {name!r} at {storage}")
+    _tell(f"worker of study {name!r} at {storage}")
     chosen = None if executor == "serial" else executor
-    ending = work(
-        study, budget, jobs, chosen, retries, grace, lambda text: say(f"bo-invert: {text}"), timeout
-    )
-    if ending is not Ending.FINISHED:
+    stop = threading.Event()
+    reason = ""
+    try:
+        with _stopping(stop, grace, study.journal.shorten_timeouts):
+            while not stop.is_set() and not reason:
+                study.run(
+                    budget or ENDLESS, batch=jobs, executor=chosen, retries=retries,
+                    stop=stop.is_set, timeout=timeout,
+                )  # fmt: skip
+                reason = _reason(study, budget)
+                stop.wait(0.0 if reason else 1.0)
+    except _GraceOverError as end:
+        reason = LEFT
+        _tell("\n".join([reason, *getattr(end, "__notes__", ())]))
+    else:
+        _tell(f"{reason or 'stopped'}: {study.spent}")
+    if reason in (HOPELESS, LEFT):
         sys.stderr.flush()
         # Threads inside the oracle would keep the process alive until they return.
-        os._exit(1 if ending is Ending.HOPELESS else 0)
+        os._exit(1 if reason == HOPELESS else 0)
 
 
-class Ending(Enum):
-    """Reason why a worker ended.
-
-    FINISHED: all its trials are finished. LEFT: it gave running trials back. HOPELESS: the
-    outputs do not fit the problem.
-    """
-
-    FINISHED = auto()
-    LEFT = auto()
-    HOPELESS = auto()
+def _tell(message: str) -> None:
+    say(f"bo-invert: {message}")
 
 
-def work(
-    study: Study,
-    budget: int | None,
-    jobs: int,
-    executor: str | None,
-    retries: int,
-    grace: float,
-    say: Callable[[str], None],
-    timeout: float | None = None,
-) -> Ending:
-    """Evaluate trials until the budget is spent, the target is reached, or a signal arrives.
-
-    After SIGTERM or Ctrl-C no new trial starts. Running trials have ``grace`` seconds to finish;
-    the others are billed and given back to other workers.
-
-    Args:
-        study: an open study with its problem.
-        budget: calls of the whole study; None: no limit.
-        jobs: number of concurrent trials.
-        executor: name of the executor, as for ``Study.run``; None: sequential in this process.
-        retries: retries of a failed trial.
-        grace: seconds to finish running trials.
-        say: function that shows a message.
-        timeout: time limit of one attempt in seconds.
-
-    Returns:
-        The reason why it ended.
-    """
-    stop = threading.Event()
-    try:
-        with _stopping(stop, grace, study.journal.shorten_timeouts, say):
-            return _until(stop, study, budget, jobs, executor, retries, say, timeout)
-    except _GraceOverError as end:
-        say("\n".join(["unfinished trials are given back", *getattr(end, "__notes__", ())]))
-        return Ending.LEFT
-
-
-def _until(
-    stop: threading.Event,
-    study: Study,
-    budget: int | None,
-    jobs: int,
-    executor: str | None,
-    retries: int,
-    say: Callable[[str], None],
-    timeout: float | None,
-    pause: float = 1.0,
-) -> Ending:
-    """Run the study again and again, ``pause`` seconds after there was no trial to evaluate."""
-    calls = budget or ENDLESS
-    while not stop.is_set():
-        study.run(
-            calls, batch=jobs, executor=executor, retries=retries, stop=stop.is_set, timeout=timeout
-        )
-        best = study.best
-        assert study.problem is not None
-        if best is not None and study.problem.objective.satisfied(best.y):
-            say(f"target reached: {study.spent}")
-            return Ending.FINISHED
-        if is_hopeless(study.journal):
-            say(f"the outputs do not fit the problem; the worker ends: {study.spent}")
-            return Ending.HOPELESS
-        if budget is not None and study.journal.is_over(budget):
-            say(f"budget spent: {study.spent}")
-            return Ending.FINISHED
-        stop.wait(pause)
-    say(f"stopped: {study.spent}")
-    return Ending.FINISHED
+def _reason(study: Study, budget: int | None) -> str:
+    """Return the reason why no trial of the study is left; empty if there may be more."""
+    best = study.best
+    assert study.problem is not None
+    if best is not None and study.problem.objective.satisfied(best.y):
+        return "target reached"
+    if is_hopeless(study.journal):
+        return HOPELESS
+    return "budget spent" if budget is not None and study.journal.is_over(budget) else ""
 
 
 class _GraceOverError(Exception):
@@ -171,17 +119,19 @@ class _GraceOverError(Exception):
 
 
 @contextmanager
-def _stopping(
-    stop: threading.Event, grace: float, hurry: Callable[[], None], say: Callable[[str], None]
-) -> Iterator[None]:
-    """Set the event on SIGTERM or Ctrl-C; raise on a second signal or ``grace`` seconds later."""
+def _stopping(stop: threading.Event, grace: float, hurry: Callable[[], None]) -> Iterator[None]:
+    """Set the event on SIGTERM or Ctrl-C; raise on a second signal or ``grace`` seconds later.
+
+    Then no new trial starts. Running trials that do not finish in time are billed and given back
+    to other workers.
+    """
 
     def handle(number: int, _: object) -> None:
         if stop.is_set() or number == signal.SIGALRM:
             hurry()
             raise _GraceOverError
         stop.set()
-        say(f"stopping: running trials have {grace:g} s to finish; a second signal ends at once")
+        _tell(f"stopping: running trials have {grace:g} s to finish; a second signal ends at once")
         signal.setitimer(signal.ITIMER_REAL, max(grace, 1e-3))
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
