@@ -53,9 +53,9 @@ def compare(
         title = problem_title(source)
         if title in sources:
             raise InvalidInputError(f"problem {title!r} is given twice")
-        made = load_problem(source, given if vary is None else {**given, vary: 0})
-        varied = partial(load_varied_problem, source, given, vary)
-        sources[title] = made if vary is None else varied
+        sources[title] = load_problem(source, given if vary is None else {**given, vary: 0})
+        if vary is not None:
+            sources[title] = partial(load_varied_problem, source, given, vary)
     try:
         comparison = compare_methods(
             sources,
