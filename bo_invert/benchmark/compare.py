@@ -270,24 +270,21 @@ def _methods(
         raise InvalidInputError("compare: at least one strategy is required")
     methods = {}
     for label, value in strategies.items():
-        own: Any = {}
-        if isinstance(value, (tuple, list)):
-            if len(value) != 2:
-                raise InvalidInputError(
-                    f"compare: method {label!r} must be a strategy or (problem, strategy)"
-                )
-            own, value = value
-            own = own if isinstance(own, Mapping) else dict.fromkeys(sources, own)
-            if not set(own) <= set(sources):
-                raise InvalidInputError(
-                    f"compare: the problems of method {label!r} must be among {list(sources)}, "
-                    f"got {sorted(set(own) - set(sources))}"
-                )
-            own = {
-                name: _source(source, f"the problem of method {label!r}")
-                for name, source in own.items()
-            }
-        methods[str(label)] = (own, from_spec(value))
+        pair = value if isinstance(value, (tuple, list)) else ({}, value)
+        if len(pair) != 2:
+            raise InvalidInputError(
+                f"compare: method {label!r} must be a strategy or (problem, strategy)"
+            )
+        posed, strategy = pair
+        own = posed if isinstance(posed, Mapping) else dict.fromkeys(sources, posed)
+        if not set(own) <= set(sources):
+            raise InvalidInputError(
+                f"compare: the problems of method {label!r} must be among {list(sources)}, "
+                f"got {sorted(set(own) - set(sources))}"
+            )
+        who = f"the problem of method {label!r}"
+        checked = {name: _source(source, who) for name, source in own.items()}
+        methods[str(label)] = (checked, from_spec(strategy))
     return methods
 
 
