@@ -141,10 +141,8 @@ def best_so_far(trials: Sequence[Trial]) -> tuple[Array, Array]:
     ended = [t for t in trials if t.attempts and not t.state.open]
     ended.sort(key=lambda t: (t.attempts[-1].ended or 0.0, t.number))
     # Observations of the user precede all calls.
-    calls, losses = (
-        [0],
-        [min((_feasible_loss(t) for t in trials if not t.attempts), default=np.inf)],
-    )
+    calls = [0]
+    losses = [min((_feasible_loss(t) for t in trials if not t.attempts), default=np.inf)]
     for trial in ended:
         last = trial.attempts[-1].cost.calls
         spent = calls[-1] + trial.cost.calls - last

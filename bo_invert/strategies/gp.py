@@ -146,7 +146,12 @@ class GP(SurrogateStrategy):
         points, ends = np.empty((0, domain.dim)), None
         while len(points) < count:
             pending = to_unit(domain, np.concatenate([history.pending_points, points]))
-            score = self._score(context, pending, explore or len(points) > 0)
+            if self.acquisition == "ucb_pe":
+                score = context.model.ucb_pe(pending, explore=explore or len(points) > 0)
+            else:
+                score = context.model.log_expected_improvement(
+                    pending, seed=draw_seed(context.rng), samples=self.samples
+                )
             # The score changes little between the points of a batch. The ends of the first
             # optimization start the later ones, which then need fewer steps.
             point, ends = optimize_acquisition(
@@ -161,13 +166,6 @@ class GP(SurrogateStrategy):
             )
             points = np.concatenate([points, point[None]])
         return points
-
-    def _score(self, context: _AskContext, pending: Array, explore: bool) -> Score:
-        if self.acquisition == "ucb_pe":
-            return context.model.ucb_pe(pending, explore=explore)
-        return context.model.log_expected_improvement(
-            pending, seed=draw_seed(context.rng), samples=self.samples
-        )
 
 
 @dataclass(frozen=True)

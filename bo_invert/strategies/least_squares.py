@@ -228,9 +228,8 @@ class LeastSquares(Strategy):
         with threadpool_limits(limits=1):
             inputs = to_unit(domain, history.points)
             model, memo = fit_residual_model(inputs, residuals, excesses, memo)
-            incumbents = history.points[best]
             search = ResidualSearch(
-                domain, domain.project, model, incumbents, history.failed_points
+                domain, domain.project, model, history.points[best], history.failed_points
             )
             points = search.propose(count, pending, request.rng())
         return [Query(point, origin=self.name, meta={"model": completed}) for point in points], memo
@@ -248,14 +247,15 @@ def _target(statement: ProblemStatement) -> Target:
 def _residuals(statement: ProblemStatement, history: History) -> tuple[Array, Array]:
     """Compute residuals ``(n, k)`` and excesses over constraints ``(n, p)`` of observations."""
     excesses = [constraint.excess(history.y) for constraint in statement.constraints]
-    n = len(history.completed)
-    return np.asarray(_target(statement).residuals(history.y)), np.array(excesses).reshape(-1, n).T
+    residuals = np.asarray(_target(statement).residuals(history.y))
+    return residuals, np.array(excesses).reshape(-1, len(residuals)).T
 
 
 def _answers(statement: ProblemStatement, history: History) -> dict[bytes, Array | None]:
     """Return residuals and violations of every observed point; None for failed trials."""
-    ended = (trial for trial in history.trials if not trial.state.open)
-    answers: dict[bytes, Array | None] = dict.fromkeys(key(trial.query.point) for trial in ended)
+    answers: dict[bytes, Array | None] = {
+        key(trial.query.point): None for trial in history.trials if not trial.state.open
+    }
     if history.completed:
         residuals, excesses = _residuals(statement, history)
         # As residuals, positive excesses form the quadratic penalty function (Nocedal & Wright

@@ -99,7 +99,7 @@ class Spherical(SurrogateStrategy):
         )
         feasibility = _minimum(feasibility, linear)
         # Neither pending nor failed points enter the model; they must not be proposed again.
-        others = [trial.point for trial in (*history.pending, *history.failed)]
+        others = [*history.pending_points, *history.failed_points]
         points: list[Array] = []
         # Independent samples make a batch diverse, so fantasies of pending points are not needed
         # (Kandasamy et al. 2018).
@@ -107,23 +107,27 @@ class Spherical(SurrogateStrategy):
             # The parity includes pending points, so both kinds of queries alternate in batches too.
             refining = (len(history.completed) + len(history.pending) + i) % 2 == 1
             point = self._closed_form(sample, model, outputs, history, refining)
-            if point is None or not _probably_feasible(point, domain, feasibility):
-                incumbents = np.array([trial.point for trial in history.ranking[:5]])
+            known = [*history.points, *others, *points]
+            if point is None or not _log_feasible(feasibility, domain, point[None])[0] > math.log(
+                0.5
+            ):
                 weights = self._shorten(sample, model.mean)
                 point, _ = optimize_acquisition(
                     thompson_score(weights, model.projection, outputs, feasibility),
                     domain,
-                    incumbents,
-                    [*history.points, *others, *points],
+                    history.points[history.order[:5]],
+                    known,
                     rng,
                     n_global=128,
                     n_local=64,
                     starts=4,
                     steps=25,
                 )
-            elif _contains(np.array([*history.points, *others, *points]), point):
-                # With ``exploration=0`` the closed form recurs until new data arrive.
-                point = _draw(domain, feasibility, rng)
+            elif (np.abs(known - point) < 1e-9).all(axis=1).any():
+                # With ``exploration=0`` the closed form recurs until new data arrive. The most
+                # feasible of some draws replaces it.
+                pool = domain.sample(rng, 1 if feasibility is None else 256)
+                point = pool[_log_feasible(feasibility, domain, pool).argmax()]
             points.append(point)
         note = {"outputs": model.memo, "permission": labels, "labels": linear_labels}
         return Proposal(tuple(Query(point, origin=self.name) for point in points), note)
@@ -198,27 +202,11 @@ def _minimum(one: Score | None, other: Score | None) -> Score | None:
     return lambda inputs: one(inputs).minimum(other(inputs))
 
 
-def _probably_feasible(point: Array, domain: Domain, feasibility: Score | None) -> bool:
-    """Return True if the probability of outputs at a point ``(d,)`` exceeds 0.5."""
-    return feasibility is None or float(_evaluate(feasibility, domain, point[None])[0]) > math.log(
-        0.5
-    )
-
-
-def _draw(domain: Domain, feasibility: Score | None, rng: np.random.Generator) -> Array:
-    """Draw a point ``(d,)`` of the reference measure, the most feasible one of 256."""
-    points = domain.sample(rng, 1 if feasibility is None else 256)
-    best = 0 if feasibility is None else _evaluate(feasibility, domain, points).argmax()
-    return np.asarray(points[best])
-
-
-def _evaluate(score: Score, domain: Domain, points: Array) -> Array:
+def _log_feasible(feasibility: Score | None, domain: Domain, points: Array) -> Array:
+    """Compute log probabilities of outputs at points ``(n, d)``, shape ``(n,)``."""
+    if feasibility is None:
+        return np.zeros(len(points))
     import torch
 
     with torch.no_grad():
-        return np.asarray(score(torch.tensor(to_unit(domain, points))).numpy())
-
-
-def _contains(known: Array, point: Array) -> bool:
-    """Return True if a point ``(d,)`` is one of the known points ``(n, d)``."""
-    return bool((np.abs(known - point) < 1e-9).all(axis=1).any())
+        return np.asarray(feasibility(torch.tensor(to_unit(domain, points))).numpy())

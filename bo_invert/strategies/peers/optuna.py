@@ -20,8 +20,6 @@ from bo_invert.types import Array, Query, State, Trial
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.samplers import BaseSampler
-    from optuna.study import Study
     from optuna.trial import FrozenTrial
 
 _SAMPLERS = {"gp": "GPSampler", "tpe": "TPESampler"}
@@ -49,12 +47,16 @@ class Optuna(Strategy):
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
-        samplers = _import().samplers
+        optuna = _import()
         axes = _Axes(statement.domain)
         with quiet("optuna"), one_thread():
             # A newly seeded sampler in each ask makes proposals a function of the log and the seed.
-            sampler = getattr(samplers, _SAMPLERS[self.sampler])(seed=draw_seed(request.rng()))
-            study = _study(sampler, statement, trials, axes)
+            sampler = getattr(optuna.samplers, _SAMPLERS[self.sampler])
+            study = optuna.create_study(
+                storage=optuna.storages.InMemoryStorage(),
+                sampler=sampler(seed=draw_seed(request.rng())),
+            )
+            study.add_trials([_trial(statement, trial, axes) for trial in trials])
             points = [
                 axes.point(study.ask(axes.distributions).params) for _ in range(request.count)
             ]
@@ -98,16 +100,6 @@ class _Axes:
         if self.domain.parameters:
             return self.domain.project(self.domain.encode([params])[0])
         return self.domain.project(np.array([params[name] for name in self.distributions]))
-
-
-def _study(
-    sampler: BaseSampler, statement: ProblemStatement, trials: Sequence[Trial], axes: _Axes
-) -> Study:
-    """Build a study with all trials of the log."""
-    optuna = _import()
-    study: Study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
-    study.add_trials([_trial(statement, trial, axes) for trial in trials])
-    return study
 
 
 def _trial(statement: ProblemStatement, trial: Trial, axes: _Axes) -> FrozenTrial:
