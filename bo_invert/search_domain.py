@@ -1,4 +1,4 @@
-"""Search domains: the unit cube of typed parameters, and a whitened latent. numpy only.
+"""Search domains: the unit cube of typed parameters, and a whitened latent.
 
 A point has shape ``(d,)``, a set of points ``(n, d)``. In a *box* every coordinate lies in
 [0, 1]. In a *gaussian* domain the reference measure has mean 0 and covariance I. Its mass lies
@@ -15,6 +15,7 @@ from itertools import accumulate
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from scipy import special
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
@@ -221,6 +222,17 @@ class Domain(ABC):
                 raise InvalidInputError(f"parameter {name!r}: {error}") from None
         return np.concatenate(parts, axis=1)
 
+    def named(self, point: Array) -> dict[str, Any]:
+        """Decode a point ``(d,)`` to values of the ``axes``."""
+        if self.parameters:
+            return self.values(point[None])[0]
+        return dict(zip(self.axes, point.tolist(), strict=True))
+
+    def point(self, named: Mapping[str, Any]) -> Array:
+        """Return the nearest valid point ``(d,)`` of values of the ``axes``."""
+        values = self.encode([named])[0] if self.parameters else [named[name] for name in self.axes]
+        return self.project(np.array(values, dtype=float))
+
     def to_json(self) -> JSON:
         """Return the JSON form that identifies the domain in a log."""
         return {
@@ -290,9 +302,7 @@ class GaussianDomain(Domain):
         # The plausibility of z under N(0, I) is P(chi^2_d > |z|^2), so the floor is a radius too.
         if not self.floor or self.reference is not None:
             return self.radius
-        from scipy.stats import chi2
-
-        return min(self.radius, math.sqrt(chi2.isf(self.floor, self.dim)) * (1.0 - _MARGIN))
+        return min(self.radius, math.sqrt(special.chdtri(self.dim, self.floor)) * (1.0 - _MARGIN))
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         points = self._draw(rng, n)
@@ -312,9 +322,7 @@ class GaussianDomain(Domain):
         return self.reference.sample(rng, n)
 
     def _quantiles(self, u: Array) -> Array:
-        from scipy.special import ndtri
-
-        return np.asarray(ndtri(np.clip(u, 1e-9, 1 - 1e-9)))
+        return np.asarray(special.ndtri(np.clip(u, 1e-9, 1 - 1e-9)))
 
     def space_filling(
         self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0
@@ -336,9 +344,7 @@ class GaussianDomain(Domain):
         points = np.atleast_2d(points)
         if self.reference is not None:
             return self.reference.plausibility(points)
-        from scipy.stats import chi2
-
-        return np.asarray(chi2.sf((points**2).sum(axis=1), self.dim))
+        return np.asarray(special.chdtrc(self.dim, (points**2).sum(axis=1)))
 
     def centred(self, points: Array) -> Array:
         return points

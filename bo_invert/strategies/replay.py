@@ -8,7 +8,6 @@ answers. No state is stored between asks.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Generic, TypeVar
@@ -151,7 +150,7 @@ class ReplayCache(Generic[Optimizer]):
     """
 
     def __init__(self, size: int = 8) -> None:
-        self._entries: OrderedDict[object, Optimizer] = OrderedDict()
+        self._entries: dict[object, Optimizer] = {}
         self._lock = threading.Lock()
         self._size = size
 
@@ -165,4 +164,4 @@ class ReplayCache(Generic[Optimizer]):
         with self._lock:
             self._entries[study] = optimizer
             while len(self._entries) > self._size:
-                self._entries.popitem(last=False)
+                self._entries.pop(next(iter(self._entries)))

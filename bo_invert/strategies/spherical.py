@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,6 +99,7 @@ class Spherical(SurrogateStrategy):
             domain, history, memo.get("labels"), directions=directions
         )
         feasibility = _minimum(feasibility, linear)
+        log_feasible = partial(_log_feasible, feasibility, domain)
         # Neither pending nor failed points enter the model; they must not be proposed again.
         others = [*history.pending_points, *history.failed_points]
         points: list[Array] = []
@@ -108,9 +110,7 @@ class Spherical(SurrogateStrategy):
             refining = (len(history.completed) + len(history.pending) + i) % 2 == 1
             point = self._closed_form(sample, model, outputs, history, refining)
             known = [*history.points, *others, *points]
-            if point is None or not _log_feasible(feasibility, domain, point[None])[0] > math.log(
-                0.5
-            ):
+            if point is None or not log_feasible(point[None])[0] > math.log(0.5):
                 weights = self._shorten(sample, model.mean)
                 point, _ = optimize_acquisition(
                     thompson_score(weights, model.projection, outputs, feasibility),
@@ -127,7 +127,7 @@ class Spherical(SurrogateStrategy):
                 # With ``exploration=0`` the closed form recurs until new data arrive. The most
                 # feasible of some draws replaces it.
                 pool = domain.sample(rng, 1 if feasibility is None else 256)
-                point = pool[_log_feasible(feasibility, domain, pool).argmax()]
+                point = pool[log_feasible(pool).argmax()]
             points.append(point)
         note = {"outputs": model.memo, "permission": labels, "labels": linear_labels}
         return Proposal(tuple(Query(point, origin=self.name) for point in points), note)

@@ -113,20 +113,13 @@ class Frame:
 
     def to_ax(self, point: Array) -> dict[str, Any]:
         """Return the parameters of a point ``(d,)``; those of a latent may exceed Ax's bounds."""
-        if not self.domain.parameters:
-            return {axis.name: float(z) for axis, z in zip(self.axes, point, strict=True)}
-        values = self.domain.values(point[None])[0]
-        return {
-            axis.name: axis.to_ax(v) for axis, v in zip(self.axes, values.values(), strict=True)
-        }
+        values = self.domain.named(point).values()
+        return {axis.name: axis.to_ax(v) for axis, v in zip(self.axes, values, strict=True)}
 
     def from_ax(self, parameters: Mapping[str, Any]) -> Array:
         """Return the point ``(d,)`` of parameters, projected to the domain."""
         values = [axis.from_ax(parameters[axis.name]) for axis in self.axes]
-        names = self.domain.parameters
-        if not names:
-            return self.domain.project(np.array(values, dtype=float))
-        return self.domain.project(self.domain.encode([dict(zip(names, values, strict=True))])[0])
+        return self.domain.point(dict(zip(self.domain.axes, values, strict=True)))
 
 
 # --- outputs and metrics ---------------------------------------------------------------------

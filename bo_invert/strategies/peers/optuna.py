@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bo_invert.errors import require_package
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.objectives import ProblemStatement
-from bo_invert.parameters import Choice, Int
-from bo_invert.search_domain import Domain
+from bo_invert.parameters import Choice, Int, Parameter
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, option
 from bo_invert.strategies.library_warnings import quiet
-from bo_invert.types import Array, Query, State, Trial
+from bo_invert.types import Query, State, Trial
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -48,7 +45,8 @@ class Optuna(Strategy):
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
         optuna = _import()
-        axes = _Axes(statement.domain)
+        domain = statement.domain
+        distributions = {name: _distribution(p) for name, p in domain.axes.items()}
         with quiet("optuna"), one_thread():
             # A newly seeded sampler in each ask makes proposals a function of the log and the seed.
             sampler = getattr(optuna.samplers, _SAMPLERS[self.sampler])
@@ -56,10 +54,8 @@ class Optuna(Strategy):
                 storage=optuna.storages.InMemoryStorage(),
                 sampler=sampler(seed=draw_seed(request.rng())),
             )
-            study.add_trials([_trial(statement, trial, axes) for trial in trials])
-            points = [
-                axes.point(study.ask(axes.distributions).params) for _ in range(request.count)
-            ]
+            study.add_trials([_trial(statement, trial, distributions) for trial in trials])
+            points = [domain.point(study.ask(distributions).params) for _ in range(request.count)]
         return Proposal(tuple(Query(point, origin=self.name) for point in points))
 
 
@@ -70,39 +66,20 @@ def _import() -> ModuleType:
     return module
 
 
-class _Axes:
-    """Conversion between points of a domain and parameters of Optuna."""
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    from optuna import distributions as kinds
 
-    def __init__(self, domain: Domain) -> None:
-        from optuna import distributions as kinds
-
-        self.domain = domain
-        self.distributions: dict[str, BaseDistribution] = {}
-        for name, parameter in domain.axes.items():
-            if isinstance(parameter, Choice):
-                self.distributions[name] = kinds.CategoricalDistribution(parameter.values)
-                continue
-            kind: Any = (
-                kinds.IntDistribution if isinstance(parameter, Int) else kinds.FloatDistribution
-            )
-            self.distributions[name] = kind(parameter.low, parameter.high, log=parameter.log)
-
-    def params(self, point: Array) -> dict[str, Any]:
-        """Return the parameters of a point ``(d,)``, clipped to the bounds of a latent."""
-        if self.domain.parameters:
-            return self.domain.values(point[None])[0]
-        # Optuna rejects parameters outside of their distribution, which latent draws may exceed.
-        inside = point.clip(*self.domain.bounds)
-        return dict(zip(self.distributions, inside.tolist(), strict=True))
-
-    def point(self, params: Mapping[str, Any]) -> Array:
-        """Return the nearest valid point ``(d,)`` of parameters."""
-        if self.domain.parameters:
-            return self.domain.project(self.domain.encode([params])[0])
-        return self.domain.project(np.array([params[name] for name in self.distributions]))
+    if isinstance(parameter, Choice):
+        return kinds.CategoricalDistribution(parameter.values)
+    kind: Callable[..., BaseDistribution] = (
+        kinds.IntDistribution if isinstance(parameter, Int) else kinds.FloatDistribution
+    )
+    return kind(parameter.low, parameter.high, log=parameter.log)
 
 
-def _trial(statement: ProblemStatement, trial: Trial, axes: _Axes) -> FrozenTrial:
+def _trial(
+    statement: ProblemStatement, trial: Trial, distributions: dict[str, BaseDistribution]
+) -> FrozenTrial:
     from optuna.trial import TrialState, create_trial
 
     outcome: dict[str, Any] = {}
@@ -112,6 +89,6 @@ def _trial(statement: ProblemStatement, trial: Trial, axes: _Axes) -> FrozenTria
         state = TrialState.COMPLETE
     else:
         state = TrialState.RUNNING if trial.state.open else TrialState.FAIL
-    return create_trial(
-        state=state, params=axes.params(trial.point), distributions=axes.distributions, **outcome
-    )
+    # Optuna rejects parameters outside of their distribution, which latent draws may exceed.
+    params = statement.domain.named(trial.point.clip(*statement.domain.bounds))
+    return create_trial(state=state, params=params, distributions=distributions, **outcome)
