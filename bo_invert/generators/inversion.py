@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
 from bo_invert.errors import InvalidInputError
@@ -101,7 +101,7 @@ def invert(
     if not len(rows):
         return Inversion(np.empty((0, drawn.shape[1])), np.empty(0), spread)
     # Several starts per design, since the error may have several minima.
-    starts = drawn[_nearest(flat, made)]
+    starts = drawn[np.argsort(cdist(flat, made), axis=1, kind="stable")[:, :STARTS]]
     if gradient is not None:
         batches = [slice(i, i + _BATCH_DESIGNS) for i in range(0, len(rows), _BATCH_DESIGNS)]
         points = np.concatenate([gradient(rows[batch], starts[batch]) for batch in batches])
@@ -225,11 +225,6 @@ def _by_differences(
 
     ends, errors = levenberg_marquardt(linearised, starts, inside, bounded=False)
     return np.asarray(ends[np.nan_to_num(errors, nan=np.inf).argmin()])
-
-
-def _nearest(designs: Array, made: Array) -> NDArray[np.intp]:
-    """Return the indices ``(n, STARTS)`` of the decoded draws nearest to each design, sorted."""
-    return np.argsort(cdist(designs, made), axis=1, kind="stable")[:, :STARTS]
 
 
 def _errors(decode: Callable[[Array], Any], points: Array, designs: Array) -> Array:

@@ -10,6 +10,7 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -238,13 +239,11 @@ def as_prior(prior: str | Prior | Draw | None, decoder: object) -> tuple[Prior, 
 def _is_draw(own: object) -> bool:
     """Check that a decoder's attribute ``prior`` is a function or method of ``(rng, n)``."""
     # In other libraries, ``prior`` may be a distribution, a network or a method without arguments.
-    if not inspect.isroutine(own):
-        return False
-    try:
-        inspect.signature(own).bind(None, 1)
-    except (TypeError, ValueError):
-        return False
-    return True
+    if inspect.isroutine(own):
+        with suppress(TypeError, ValueError):
+            inspect.signature(own).bind(None, 1)
+            return True
+    return False
 
 
 def draw_codes(prior: Prior | Draw | None, rng: np.random.Generator, n: int, dim: int) -> ArrayLike:

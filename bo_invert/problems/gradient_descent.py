@@ -114,7 +114,6 @@ def _lbfgs(course: DescentBatch) -> Outcome:
             raise _Stop
         return course.total, _pull_back(x, course.points[0].double().cpu().numpy(), slope)
 
-    options = {"maxiter": course.steps, "maxfun": course.steps, "ftol": 0.0, "gtol": 1e-12}
     with suppress(_Stop):
         minimize(
             value_and_slope,
@@ -122,7 +121,7 @@ def _lbfgs(course: DescentBatch) -> Outcome:
             jac=True,
             method="L-BFGS-B",
             bounds=[domain.limits] * domain.dim,
-            options=options,
+            options={"maxiter": course.steps, "maxfun": course.steps, "ftol": 0.0, "gtol": 1e-12},
         )
     course.alive[:] = False
     return course.finish()[0]

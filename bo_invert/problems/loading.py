@@ -104,8 +104,7 @@ def _module(path: Path) -> ModuleType:
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f":{frame.lineno}" for frame in frames if frame.filename == str(path)]
-        where = f"{path}{lines[-1] if lines else ''}"
         raise InvalidInputError(
-            f"{where}: loading failed: {type(error).__name__}: {error}"
+            f"{path}{''.join(lines[-1:])}: loading failed: {type(error).__name__}: {error}"
         ) from error
     return module

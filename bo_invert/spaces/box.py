@@ -40,14 +40,13 @@ class Box(Space):
         names: Sequence[str] | None = None,
     ) -> None:
         self.named = isinstance(lower, Mapping)
-        if isinstance(lower, Mapping):
-            if upper is not None:
-                raise InvalidInputError(
-                    "Box: upper must be omitted with named parameters. Remove upper."
-                )
-            parameters = {str(name): _parameter(str(name), value) for name, value in lower.items()}
-        else:
-            parameters = _vector_parameters(lower, upper, names)
+        if not isinstance(lower, Mapping):
+            lower = _bounds(lower, upper, names)
+        elif upper is not None:
+            raise InvalidInputError(
+                "Box: upper must be omitted with named parameters. Remove upper."
+            )
+        parameters = {str(name): _parameter(str(name), value) for name, value in lower.items()}
         if not parameters:
             raise InvalidInputError("Box: at least one parameter is required")
         self.domain = box_domain(parameters)
@@ -112,9 +111,10 @@ def _parameter(name: str, value: object) -> Parameter:
         ) from None
 
 
-def _vector_parameters(
+def _bounds(
     lower: ArrayLike, upper: ArrayLike | None, names: Sequence[str] | None
-) -> dict[str, Parameter]:
+) -> dict[str, tuple[float, float]]:
+    """Return the bounds of each coordinate by name."""
     if upper is None:
         raise InvalidInputError(
             "Box: upper is missing. Write Box(lower, upper) or Box({'name': Float(0, 1)})."
@@ -127,7 +127,4 @@ def _vector_parameters(
     names = [f"x{i}" for i in range(len(low))] if names is None else [str(name) for name in names]
     if len(names) != len(low) or len(set(names)) != len(names):
         raise InvalidInputError(f"Box: names must be {len(low)} different names, got {names}")
-    return {
-        name: _parameter(name, pair)
-        for name, pair in zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True)
-    }
+    return dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True))

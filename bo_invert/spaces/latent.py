@@ -344,8 +344,8 @@ def _encoded(encoder: Callable[[Any], Any], designs: Designs, dim: int) -> Array
 def _fingerprint(measure: Measure) -> str:
     """Hash the whitening, coarsely enough to ignore rounding differences between machines."""
     scale = np.linalg.norm(measure.factor, axis=1)
-    numbers = np.column_stack([measure.mean / scale, np.log10(scale)])
-    text = ",".join(f"{round(v, 2) + 0.0:.2f}" for v in numbers.ravel())
+    numbers = np.column_stack([measure.mean / scale, np.log10(scale)]).ravel()
+    text = ",".join(f"{round(v, 2) + 0.0:.2f}" for v in numbers)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -170,9 +170,9 @@ class Pixels(Space):
         """
         low, high = self.bounds
         if images.ndim != 1 + len(self.shape) or images.shape[1:] != self.shape or not len(images):
-            expected = ", ".join(map(str, self.shape))
             raise InvalidInputError(
-                f"Pixels: images must have shape (n, {expected}), got {images.shape}"
+                f"Pixels: images must have shape (n, {', '.join(map(str, self.shape))}), "
+                f"got {images.shape}"
             )
         unit = (images - low) / (high - low)
         if not ((unit > -1e-6) & (unit < 1.0 + 1e-6)).all():

@@ -163,8 +163,8 @@ class Vocabulary:
     @cached_property
     def silent(self) -> NDArray[np.bool_]:
         """Mask ``(tokens,)`` of tokens without an atom: ends, dots, branches and rings."""
-        empty = re.compile(r"(\[nop\]|\.|\[[=#/\\-]*(Branch|Ring)\d\])+")
-        return np.array([empty.fullmatch(token) is not None for token in self.tokens])
+        empty = r"(\[nop\]|\.|\[[=#/\\-]*(Branch|Ring)\d\])+"
+        return np.array([re.fullmatch(empty, token) is not None for token in self.tokens])
 
     def encode(self, texts: Sequence[str]) -> Tokens:
         """Split n SELFIES into tokens, longest match first; return indices ``(n, length)``.

@@ -80,10 +80,15 @@ class NeuralFoil(nn.Module):
             self.register_buffer(name, torch.as_tensor(np.array(values, dtype=np.float64)))
 
     def forward(self, kulfan: torch.Tensor) -> torch.Tensor:
-        flow = self._of("flow").expand(len(kulfan), -1)
+        flow = self.get_buffer("flow").expand(len(kulfan), -1)
         inputs = torch.cat([kulfan[:, :17], 50.0 * kulfan[:, 17:], flow], dim=1)
-        upright, mirrored = self._heads(inputs), self._heads(inputs[:, _MIRROR] * self._of("signs"))
-        trust, lift, drag, moment = (0.5 * (upright + mirrored * self._of("head_signs"))).unbind(1)
+        upright, mirrored = (
+            self._heads(inputs),
+            self._heads(inputs[:, _MIRROR] * self.get_buffer("signs")),
+        )
+        trust, lift, drag, moment = (
+            0.5 * (upright + mirrored * self.get_buffer("head_signs"))
+        ).unbind(1)
         confidence, cl, cd = trust.sigmoid(), lift / 2.0, (2.0 * (drag - 2.0)).exp()
         return torch.stack(
             [cl / cd, cl, cd, moment / 20.0, confidence, cl / cd * confidence], dim=1
@@ -97,15 +102,12 @@ class NeuralFoil(nn.Module):
         """
         hidden = inputs
         for i in self.layers:
-            hidden = hidden @ self._of(f"weight{i}").T + self._of(f"bias{i}")
+            hidden = hidden @ self.get_buffer(f"weight{i}").T + self.get_buffer(f"bias{i}")
             if i != self.layers[-1]:
                 hidden = nn.functional.silu(hidden)
-        off = inputs - self._of("mean")
-        distance = (off @ self._of("precision") * off).sum(1) / (2.0 * inputs.shape[1])
+        off = inputs - self.get_buffer("mean")
+        distance = (off @ self.get_buffer("precision") * off).sum(1) / (2.0 * inputs.shape[1])
         return torch.cat([hidden[:, :1] - distance[:, None], hidden[:, 1:]], dim=1)
-
-    def _of(self, name: str) -> torch.Tensor:
-        return self.get_buffer(name)
 
 
 def _flow(alpha: float, reynolds: float) -> list[float]:

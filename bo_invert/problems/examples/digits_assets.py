@@ -98,10 +98,9 @@ class Materials:
         images = self.part("held_out")
         truth, rows = slant(images), images.reshape(len(images), -1)
         batch = torch.as_tensor(images, dtype=torch.float32)
-        answers = in_batches(self.network, batch, device=torch.device("cpu"))
         predictions = {
             "forest": self.forest.predict(rows),
-            "network": answers[:, 0].double().numpy(),
+            "network": in_batches(self.network, batch, device=batch.device)[:, 0].double().numpy(),
             "judge": self.judge.predict(rows),
         }
         return {
@@ -238,8 +237,7 @@ def _regressors(seed: int) -> tuple[Any, Any]:
 
 def _network(images: Array, y: Array, seed: int, progress: bool) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
-    widths = (SHAPE[0] * SHAPE[1], 128, 64, 1)
-    net = fresh(lambda: nn.Sequential(nn.Flatten(), *dense(widths)), generator)
+    net = fresh(lambda: nn.Sequential(nn.Flatten(), *dense((64, 128, 64, 1))), generator)
     x = torch.as_tensor(images, dtype=torch.float32)
     target = torch.as_tensor(y, dtype=torch.float32)[:, None]
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
