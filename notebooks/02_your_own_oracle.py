@@ -27,7 +27,7 @@ import numpy as np
 import bo_invert as bi
 
 short = bool(os.environ.get("BO_INVERT_SHORT"))  # set by the tests
-LOOK, BUDGET = (8, 12) if short else (30, 80)
+LOOK, BUDGET = (8, 9) if short else (30, 80)
 folder = Path(tempfile.mkdtemp())
 
 # %% [markdown]

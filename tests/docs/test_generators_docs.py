@@ -23,7 +23,7 @@ def test_python_there_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     scope: dict[str, object] = {}
     for number, block in enumerate(blocks):
         short = re.sub(r"Config\(\(8, 8\), dim=8", "Config((8, 8), dim=8, epochs=2", block)
-        short = re.sub(r"\.run\(\d+\)", ".run(6)", short).replace(
+        short = re.sub(r"\.run\(\d+\)", ".run(4)", short).replace(
             "images, _ = load()", "images = load()[0][:300]"
         )
         exec(compile(short, f"docs/generators.md, block {number}", "exec"), scope)

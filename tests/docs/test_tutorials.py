@@ -54,12 +54,12 @@ def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
     fewer = {
-        r"budget=\d+": "budget=8",
+        r"budget=\d+": "budget=6",
         r"range\(5\)": "range(1)",
-        r"random_state=0\)": "random_state=0, n_estimators=10)",
+        r"random_state=0\)": "random_state=0, n_estimators=5)",
     }
     scope = execute(ROOT / "README.md", fewer)
-    assert scope["study"].spent.values == 8
+    assert scope["study"].spent.values == 6
     assert len(scope["comparison"].runs) == 4
     assert (tmp_path / "comparison" / "report.html").exists()
 

@@ -55,7 +55,7 @@ def ends(pid: int, patience: float = 10.0) -> bool:
 
 @pytest.fixture(scope="module")
 def oracle() -> bi.Isolated:
-    return bi.Isolated(wild, timeout=1.0, memory="600MB", grace=0.2)
+    return bi.Isolated(wild, timeout=10.0, memory="600MB", grace=0.2)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def oracle() -> bi.Isolated:
             "killed",
             "its process was killed by SIGKILL, from outside or by the kernel for lack of memory$",
         ),
-        ("loop", "no answer within 1 s; its process group was killed: .* in wild"),
-        ("loop in C", "no answer within 1 s; its process group was killed: .* in wild"),
+        ("loop", r"no answer within 0\.5 s; its process group was killed: .* in wild"),
+        ("loop in C", r"no answer within 0\.5 s; its process group was killed: .* in wild"),
         ("nothing fits", "MemoryError: Unable to allocate 512. GiB"),
         ("infeasible", "^no mesh$"),
         ("interrupt", "KeyboardInterrupt"),
@@ -88,6 +88,8 @@ def oracle() -> bi.Isolated:
     ],
 )
 def test_failures_of_the_worker_become_errors(oracle: bi.Isolated, design: str, words: str) -> None:
+    if design.startswith("loop"):  # it computes all the time
+        oracle = bi.Isolated(wild, timeout=0.5, memory="600MB", grace=0.2)
     answer = one(oracle, design)
     assert answer.error is not None, answer.y
     assert answer.calls == 1
