@@ -316,6 +316,7 @@ FAULTS = (
         "benchmark",
         "a torn last line swallows the next result",
         ('if file.read(1) != b"\\n":', "if False:"),
+        ('file.write(b"\\n" + data if torn else data)', "file.write(data)"),
         tests="test_bench test_runner",
     ),
     fault(
