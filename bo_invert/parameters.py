@@ -74,7 +74,9 @@ class _Range:
         v = _numbers(values)
         rounded = np.rint(v) if self._half_cell else v
         for value in v[~((v == rounded) & (v >= self.low) & (v <= self.high))]:
-            raise InvalidInputError(f"{value:.12g} is not {self._kind} in [{self.low}, {self.high}]")
+            raise InvalidInputError(
+                f"{value:.12g} is not {self._kind} in [{self.low}, {self.high}]"
+            )
         low, high = self._edges()
         return (((np.log(v) if self.log else v) - low) / (high - low))[:, None]
 
