@@ -62,6 +62,7 @@ def default_file() -> Path:
     return Path(given or Path.home() / ".config" / "bo_invert" / "tokens.json")
 
 
+@dataclass(frozen=True)
 class TokenFile:
     """Tokens in a JSON file of mode 600, created with the first token.
 
@@ -69,8 +70,7 @@ class TokenFile:
         file: path of the file.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    file: Path
 
     def all(self) -> list[Token]:
         """Return all tokens in order of creation; none if there is no file.
@@ -119,11 +119,11 @@ class TokenFile:
         Raises:
             InvalidInputError: no token has this name.
         """
-        tokens = {token.name: token for token in self.all()}
-        if name not in tokens:
-            raise InvalidInputError(f"token: name must be one of {list(tokens)}, got {name!r}")
-        del tokens[name]
-        self._write(list(tokens.values()))
+        known = self.all()
+        names = [token.name for token in known]
+        if name not in names:
+            raise InvalidInputError(f"token: name must be one of {names}, got {name!r}")
+        self._write([token for token in known if token.name != name])
 
     def find(self, secret: str) -> Token | None:
         """Return the token with this secret, in a time that does not depend on the secret."""

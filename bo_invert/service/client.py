@@ -128,9 +128,13 @@ class RemoteJournal(JournalBase):
             parts = {part: record[part] for part in ("cost", "point", "gradient", "trace")}
             body = {"attempt": attempt, "outputs": record["y"], **parts}
             return self._change(f"trials/{number}/tell", body)
-        infeasible = outcome.state is State.INFEASIBLE
-        body = {"attempt": attempt, "cost": record["cost"], "reason": outcome.reason[:2000]}
-        return self._change(f"trials/{number}/fail", {**body, "infeasible": infeasible})
+        body = {
+            "attempt": attempt,
+            "cost": record["cost"],
+            "reason": outcome.reason[:2000],
+            "infeasible": outcome.state is State.INFEASIBLE,
+        }
+        return self._change(f"trials/{number}/fail", body)
 
     def add(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None

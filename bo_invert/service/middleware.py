@@ -161,16 +161,16 @@ async def _body(receive: Receive) -> bytes:
     Raises:
         HTTPException: the body is too large.
     """
-    body, more = bytearray(), True
-    while more:
+    body = bytearray()
+    while True:
         message = await receive()
         if message["type"] != "http.request":
             return b""
         body += message.get("body", b"")
         if len(body) > BODY:
             raise _too_large()
-        more = message.get("more_body", False)
-    return bytes(body)
+        if not message.get("more_body", False):
+            return bytes(body)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -195,8 +195,8 @@ def _recorded(scope: Scope, send: Send) -> Send:
             if message["status"] >= 400:
                 token = scope.get("token")
                 client = "no token" if token is None else f"token {token.name!r}"
-                path, status = scope["path"], message["status"]
-                _log.info("%s %r: %d (%s)", scope["method"], path, status, client)
+                request = f"{scope['method']} {scope['path']!r}"
+                _log.info("%s: %d (%s)", request, message["status"], client)
         await send(message)
 
     return recorded

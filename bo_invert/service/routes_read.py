@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Query
@@ -32,7 +32,6 @@ from bo_invert.study.solutions import distinct_trials, leading_trial
 from bo_invert.types import State
 
 router = APIRouter(prefix=PREFIX)
-_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 
 async def summary(studies: OpenStudies, name: str) -> responses.StudyResponse:
@@ -194,7 +193,9 @@ def log(
 
 
 @router.get(
-    "/studies/{study}/live", response_class=StreamingResponse, responses=_STREAM | READ_ERRORS
+    "/studies/{study}/live",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}, **READ_ERRORS},
 )
 async def live(studies: Studies, study: Study, after: After = 0) -> StreamingResponse:
     """Stream a summary of the study as server-sent event whenever its log grows."""
@@ -211,5 +212,8 @@ async def live(studies: Studies, study: Study, after: After = 0) -> StreamingRes
         except StudyNotFoundError:
             yield "event: gone\ndata: {}\n\n"
 
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(
+        events(),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )

@@ -69,8 +69,8 @@ class Journal(JournalBase):
         answered = self._answered(assignment.key)
         if answered is not None:
             return answered, True
-        unknown = [] if known is None or worker is None else self.running_of(worker, known)
-        trials = unknown[: request.count]
+        running = [] if known is None or worker is None else self.running_of(worker, known)
+        trials = running[: request.count]
         wanted = request.count - len(trials)
         started = self._start(
             lambda log: transitions.resume(
@@ -186,11 +186,7 @@ class Journal(JournalBase):
     @property
     def leases(self) -> dict[str, float]:
         attempts = [trial.attempts[-1] for trial in self.running]
-        leases = [
-            (one.lease, one.worker)
-            for one in attempts
-            if one.lease is not None and one.worker is not None
-        ]
+        leases = [(last.lease, last.worker) for last in attempts if last.lease and last.worker]
         # The shortest lease of a worker is the last one here, so it counts.
         return {worker: lease for lease, worker in sorted(leases, reverse=True)}
 

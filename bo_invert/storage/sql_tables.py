@@ -161,9 +161,8 @@ class SqlDatabase:
     def close(self) -> None:
         """Close the connections of this process."""
         with self._lock:
-            engine = self._engines.pop(self._key, None)
-        if engine is not None:
-            engine.dispose()
+            if self._key in self._engines:
+                self._engines.pop(self._key).dispose()
 
     @property
     def _key(self) -> int:
