@@ -160,8 +160,11 @@ class Journal(JournalBase):
     def add(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
     ) -> list[Trial]:
-        known = [outcome.to_json() for outcome in outcomes]
-        entry = event("added", queries=[query.to_json() for query in queries], outcomes=known)
+        entry = event(
+            "added",
+            queries=[query.to_json() for query in queries],
+            outcomes=[outcome.to_json() for outcome in outcomes],
+        )
         return self._create(entry, len(queries), key)
 
     def enqueue(self, query: Query, key: str | None = None) -> Trial:
