@@ -23,7 +23,7 @@ import numpy as np
 import bo_invert as bi
 from bo_invert.generators.priors import NAMED
 from bo_invert.problems.examples import digits
-from bo_invert.problems.examples.digits_assets import decoder_only, materials, slant
+from bo_invert.problems.examples.digits import decoder_only, materials, slant
 from bo_invert.report.table import Table
 from bo_invert.types import JSON, Array
 

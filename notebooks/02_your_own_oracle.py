@@ -159,8 +159,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 
 from bo_invert.generators.design_plausibility import DesignRealism
-from bo_invert.problems.examples.digits import draw, slant
-from bo_invert.problems.examples.digits_assets import load
+from bo_invert.problems.examples.digits import draw, load, slant
 
 images = load()[0].reshape(-1, 64)[np.random.default_rng(0).permutation(1797)]
 generator, training, other, held_out = np.split(images, [600, 1050, 1500])

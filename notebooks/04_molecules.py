@@ -135,7 +135,7 @@ for name, study in studies.items():
 # has results for ten seeds and 500 calls.
 
 # %%
-from bo_invert.problems.examples.molecules_assets import PROPERTIES
+from bo_invert.problems.examples.molecules import PROPERTIES
 
 for name, study in studies.items():
     prior = bi.Study.create(f"{name}, prior", study.problem, strategy="prior", seed=0)

@@ -14,9 +14,9 @@ pytest.importorskip("sklearn")
 
 import bo_invert as bi
 from bo_invert.generators.gan import GANConfig
-from bo_invert.problems.examples import digits, digits_assets
+from bo_invert.problems.examples import digits
 from bo_invert.problems.examples.base import OncePerKey, ready_problem
-from bo_invert.problems.examples.digits_assets import (
+from bo_invert.problems.examples.digits import (
     LEAN_RANGE,
     PARTS,
     decoder_only,
@@ -147,8 +147,8 @@ def test_the_problem_can_be_sent_to_another_process(made):
 def test_a_decoder_alone_reaches_a_target(made, monkeypatch, tmp_path_factory):
     """The GAN learns too little here to be good, but it has a prior, no encoder, and gradients."""
     monkeypatch.setenv("BO_INVERT_CACHE", str(tmp_path_factory.mktemp("gan")))
-    monkeypatch.setattr(digits_assets, "_decoders", OncePerKey())
-    monkeypatch.setattr(digits_assets, "GANConfig", partial(GANConfig, epochs=5))
+    monkeypatch.setattr(digits, "_decoders", OncePerKey())
+    monkeypatch.setattr(digits, "GANConfig", partial(GANConfig, epochs=5))
     problem = digits.problem(target=0.5, tolerance=0.02, generator="gan")
     assert problem.space is decoder_only(made).latent
     assert problem.space.domain.reference is None  # the prior itself
