@@ -130,7 +130,7 @@ class WorkerProcess(ProcessGroup):
 
     def call(
         self, method: str, *args: object, timeout: float | None = None, grace: float = 0.0
-    ) -> object:
+    ) -> Any:
         """Call a method of the served object and return its result.
 
         Args:
@@ -187,8 +187,10 @@ class WorkerProcess(ProcessGroup):
             if self._memory and now - measured >= _MEMORY_POLL:
                 measured = now
                 if self._resident_memory() > self._memory:
-                    limit = _memory_text(self._memory)
-                    raise WorkerDied(f"more memory than {limit}; its process group was killed")
+                    raise WorkerDied(
+                        f"more memory than {self._memory / 2**20:,.0f} MiB; "
+                        "its process group was killed"
+                    )
         with suppress(OSError):
             os.kill(self.pid, TRACE_SIGNAL)
         self.output.drain(0.2)
@@ -220,7 +222,3 @@ class WorkerProcess(ProcessGroup):
                 if os.getpgid(pid) == self.pid:
                     total += psutil.Process(pid).memory_info().rss
         return total
-
-
-def _memory_text(count: int) -> str:
-    return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"

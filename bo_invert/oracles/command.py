@@ -26,7 +26,7 @@ from bo_invert.execution.output_capture import last_lines
 from bo_invert.execution.process_group import ProcessGroup
 from bo_invert.hashing import Digest, file_digest, joined, text_digest
 from bo_invert.oracles.base import Oracle, answer_each
-from bo_invert.oracles.io.json_codec import JsonPath, as_csv, checked_path, plain
+from bo_invert.oracles.io.json_codec import JsonPath, as_csv, checked_path, with_json
 from bo_invert.oracles.io.output_parser import OutputFormat, read_rows
 from bo_invert.oracles.io.templates import fill, names_in, values_of
 from bo_invert.types import JSON, Design
@@ -170,11 +170,7 @@ class Command(Oracle):
     def __call__(self, designs: Sequence[Design]) -> list[Any]:
         """Return a row of outputs, or an ``EvaluationError``, for each design."""
         batches = [designs] if self.batched else [[design] for design in designs]
-        return [
-            row
-            for batch in batches
-            for row in answer_each(batch, lambda design: (design, plain(design)), self._run)
-        ]
+        return [row for batch in batches for row in answer_each(batch, with_json, self._run)]
 
     def interrupt(self) -> None:
         self._era += 1
@@ -320,8 +316,7 @@ def _resolved(argv: list[str], cwd: str | None, env: Mapping[str, str | None] | 
     """Return the arguments with absolute paths of existing files, unless ``cwd`` is given."""
     require(cwd is None or os.path.isdir(cwd), f"Command: cwd must be a directory, got {cwd!r}")
     program, *rest = argv
-    if os.path.dirname(program):
-        program = os.path.join(cwd or "", program)
+    program = os.path.join(cwd or "", program) if os.path.dirname(program) else program
     found = shutil.which(program, path=(env or {}).get("PATH") or None)
     if found is None:
         raise InvalidInputError(

@@ -39,6 +39,7 @@ from bo_invert.oracles.io.json_codec import (
     read_json,
     row_of,
     rows_of,
+    with_json,
 )
 from bo_invert.oracles.io.templates import fill, fill_json, names_in, values_of
 from bo_invert.types import JSON, Design
@@ -141,7 +142,11 @@ class Http(Oracle):
     def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         if not self.batched:
             return [self._results([design], outputs)[0] for design in designs]
-        rows = answer_each(designs, _sendable, lambda valid: self._results(valid, outputs))
+        rows = answer_each(
+            designs,
+            with_json,
+            lambda pairs: self._results([design for design, _ in pairs], outputs),
+        )
         return [row if isinstance(row, OracleResult) else result_of(row, outputs) for row in rows]
 
     def interrupt(self) -> None:
@@ -224,10 +229,9 @@ class Http(Oracle):
                 split=True,
             )
         if not 200 <= reply.status < 300 or reply.trouble:
-            cause = reply.trouble or quoted(reply.text)
-            why = FailedError(f"{self._shown_url} returned {_status(reply)}: {cause}")
+            why = f"returned {_status(reply)}: {reply.trouble or quoted(reply.text)}"
             return _BatchReply(
-                [why] * count,
+                [FailedError(f"{self._shown_url} {why}")] * count,
                 calls,
                 split=reply.status not in _NOT_DESIGN and not 300 <= reply.status < 400,
             )
@@ -283,12 +287,6 @@ class _BatchReply:
     rows: list[Any]
     calls: int = 1
     split: bool = False
-
-
-def _sendable(design: Design) -> Design:
-    """Return a design that has a JSON form."""
-    plain(design)
-    return design
 
 
 def _status(reply: HttpReply) -> str:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from bo_invert.errors import FailedError, check_seconds, require, whole_number
 from bo_invert.execution.base import WorkerDied
@@ -102,8 +102,7 @@ class Isolated(Oracle):
 
     def _call(self, method: str, *args: object) -> list[Any]:
         with self._worker() as worker:
-            answer = worker.call(method, *args, timeout=self.timeout, grace=self.grace)
-            results = cast("list[Any]", answer)
+            results: list[Any] = worker.call(method, *args, timeout=self.timeout, grace=self.grace)
             out_of_memory = [
                 one
                 for one in results

@@ -81,8 +81,8 @@ class Onnx(Oracle):
                 kind in _DTYPES,
                 f"Onnx: inputs of the model must be tensors, got {kind} for {name!r}",
             )
-        shapes = {
-            one.name: tuple(one.shape)
+        sizes = {
+            one.name: math.prod(n if isinstance(n, int) else 0 for n in one.shape[1:])
             for one in session.get_outputs()
             if one.type.startswith("tensor")
         }
@@ -91,7 +91,7 @@ class Onnx(Oracle):
         # Outputs that are not selected may be expensive.
         self._asked = list(dict.fromkeys(bases)) if set(bases) <= set(there) else there
         self._asked = self._asked or there
-        single = all(name in shapes and _size(shapes[name][1:]) == 1 for name in self._asked)
+        single = all(sizes.get(name) == 1 for name in self._asked)
         names = self._asked if outputs is None and single else outputs
         self.outputs = None if names is None else tuple(names)
         self.batched = not any(_batch_of(shape) in (0, 1) for _, shape in self._inputs.values())
@@ -207,11 +207,6 @@ def _batch_of(shape: tuple[Any, ...]) -> int | None:
     if not shape or (len(shape) == 1 and isinstance(shape[0], int)):
         return 0
     return shape[0] if isinstance(shape[0], int) else None
-
-
-def _size(shape: tuple[Any, ...]) -> int:
-    """Return the number of elements; 0 if a length is variable."""
-    return math.prod(n if isinstance(n, int) else 0 for n in shape)
 
 
 def _fitted(name: str, kind: str, shape: tuple[Any, ...], part: object) -> NDArray[Any]:

@@ -53,8 +53,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         for name, least in (("budget", 1), ("batch", 1), ("retries", 0)):
-            value = whole_number("run", name, getattr(self, name), least)
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, whole_number("run", name, getattr(self, name), least))
         check_seconds("run", timeout=self.timeout)
 
 
@@ -64,24 +63,23 @@ def run(problem: Problem, journal: JournalBase, take: Take, options: RunOptions)
         raise InvalidInputError(
             f"run: problem {problem.name!r} must have an oracle. Use study.ask() and study.tell()"
         )
-    budget, batch = options.budget, options.batch
-    executor, made = resolve_executor(options.executor, problem, batch, options.timeout)
+    executor, made = resolve_executor(options.executor, problem, options.batch, options.timeout)
     loop = _Loop(
         problem,
         journal,
         take,
         options,
         executor,
-        Pacing(batch if made else 1),
+        Pacing(options.batch if made else 1),
         TimeLimit(options.timeout, getattr(executor, "begun", Future.running)),
     )
-    bar = RunProgressBar(journal, problem, budget, options.label)
-    _log.info("study %r: run to %d calls, %d at once", journal.name, budget, batch)
+    bar = RunProgressBar(journal, problem, options.budget, options.label)
+    _log.info("study %r: run to %d calls, %d at once", journal.name, options.budget, options.batch)
     try:
         journal.expire(is_gone)
         journal.reclaim()
         with heartbeat(journal, journal.worker, LEASE):
-            watchdog = Watchdog(journal, budget)
+            watchdog = Watchdog(journal, options.budget)
             loop.run(bar, watchdog)
             watchdog.conclude()
     except BaseException:
@@ -194,16 +192,19 @@ class _Loop:
         while self.answers:
             trial, outcome = self.answers[0]
             self.journal.finish(trial.number, outcome, len(trial.attempts) - 1)
-            failed = outcome.state is State.FAILED
-            end = f"attempt {len(trial.attempts)}: {outcome.reason}"
-            fact = end if failed else f"loss {outcome.loss}, {outcome.cost.seconds:.3f} s"
-            level = logging.WARNING if failed else logging.DEBUG
-            name, number = self.journal.name, trial.number
-            _log.log(level, "study %r: trial %d %s, %s", name, number, outcome.state, fact)
+            self._log_outcome(trial, outcome)
             self.under_way.remove(trial.number)
             self.journal.under_way.discard(trial.number)
             self.pacing.answered(outcome.cost.seconds)
             del self.answers[0]
+
+    def _log_outcome(self, trial: Trial, outcome: Outcome) -> None:
+        failed = outcome.state is State.FAILED
+        _log.log(
+            logging.WARNING if failed else logging.DEBUG, "study %r: trial %d %s, attempt %d%s",
+            self.journal.name, trial.number, outcome.state, len(trial.attempts),
+            f": {outcome.reason}" if failed else f", loss {outcome.loss}",
+        )  # fmt: skip
 
     def _release_queued(self) -> None:
         """Return the trials whose calls did not start; they are not billed."""
@@ -215,9 +216,8 @@ class _Loop:
                     self.under_way.remove(trial.number)
 
     def _outcomes(self, future: Future[list[Outcome]], trials: Sequence[Trial]) -> list[Outcome]:
-        if future.cancelled():
-            return self._failures(FailedError("the executor cancelled it"), trials)
-        error = future.exception()
+        cancelled = FailedError("the executor cancelled it")
+        error = cancelled if future.cancelled() else future.exception()
         if error is None:
             return future.result()
         if not isinstance(error, Exception):

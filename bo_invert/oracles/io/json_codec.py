@@ -18,7 +18,7 @@ from bo_invert.errors import (
     InvalidInputError,
     require,
 )
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Design
 
 JsonPath = str | Mapping[str, str] | None
 """Path in a JSON document, for example ``"result.scores[0]"``, or one path per output."""
@@ -49,6 +49,11 @@ def plain(value: object) -> JSON:
         f"the design must consist of arrays, numbers, text, lists and dicts for JSON, "
         f"got {type(value).__name__}"
     )
+
+
+def with_json(design: Design) -> tuple[Design, JSON]:
+    """Return a design and its JSON form; raise the errors of ``plain``."""
+    return design, plain(design)
 
 
 def as_csv(rows: Sequence[JSON]) -> str:
