@@ -138,8 +138,10 @@ def fit_measure(
         held_out = best.log_density(np.linalg.solve(factor, (drawn - mean).T).T.astype(np.float64))
         if len(held_out) > _LEVELS:
             held_out = np.quantile(held_out, (np.arange(_LEVELS) + 0.5) / _LEVELS)
-    reference = Reference(best.weights, best.means, best.factors, np.sort(held_out))
-    return Measure(mean, factor, reference, np.sort(np.linalg.norm(points, axis=1)))
+    return Measure(
+        mean, factor, Reference(best.weights, best.means, best.factors, np.sort(held_out)),
+        np.sort(np.linalg.norm(points, axis=1)),
+    )  # fmt: skip
 
 
 def _cross_validated(

@@ -48,8 +48,9 @@ class ArrayConfig(GeneratorConfig):
 
 def dense(widths: tuple[int, ...]) -> nn.Sequential:
     """Create linear layers of the given widths with SiLU activations between them."""
-    pairs = itertools.pairwise(widths)
-    layers = [layer for pair in pairs for layer in (nn.SiLU(), nn.Linear(*pair))]
+    layers = [
+        layer for pair in itertools.pairwise(widths) for layer in (nn.SiLU(), nn.Linear(*pair))
+    ]
     return nn.Sequential(*layers[1:])
 
 
@@ -106,9 +107,9 @@ class Downward(nn.Module):
     def __init__(self, shape: tuple[int, int, int], channels: tuple[int, ...], out: int) -> None:
         super().__init__()
         self.shape = shape
-        pairs = itertools.pairwise((shape[0], *channels))
         self.convolutions = nn.ModuleList(
-            [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs]
+            nn.Conv2d(*pair, 3, stride=2, padding=1)
+            for pair in itertools.pairwise((shape[0], *channels))
         )
         self.last = nn.Linear(channels[-1] * math.prod(sizes(shape, len(channels))[-1]), out)
 
@@ -137,8 +138,10 @@ class Upward(nn.Module):
         *self.sizes, (height, width) = sizes(shape, len(channels))
         self.start = (channels[-1], height, width)
         self.first = nn.Linear(dim, math.prod(self.start))
-        pairs = itertools.pairwise((*reversed(channels), channels[0]))
-        self.convolutions = nn.ModuleList([nn.Conv2d(a, b, 3, padding=1) for a, b in pairs])
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(*pair, 3, padding=1)
+            for pair in itertools.pairwise((*reversed(channels), channels[0]))
+        )
         self.last = nn.Conv2d(channels[0], shape[0], 3, padding=1)
 
     def forward(self, codes: Tensor) -> Tensor:

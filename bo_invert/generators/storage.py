@@ -157,12 +157,8 @@ def _weights_at(path: str | Path) -> Path:
 
     ``Path.with_suffix`` alone would replace the end of ``digits-0.3``.
     """
-    path = Path(path)
-    return (
-        path.with_suffix(".safetensors")
-        if path.suffix in (".safetensors", ".json")
-        else Path(f"{path}.safetensors")
-    )
+    known = Path(path).suffix in (".safetensors", ".json")
+    return Path(path).with_suffix(".safetensors") if known else Path(f"{path}.safetensors")
 
 
 def _key(data: Designs, config: GeneratorConfig) -> str:

@@ -136,5 +136,5 @@ def _differences(weights: Mapping[str, Any], own: Mapping[str, Any]) -> list[str
 def _described(found: object) -> str:
     if not isinstance(found, Mapping):
         return f"It holds one {type(found).__name__}."
-    names = ", ".join(map(repr, list(found)[:8]))
-    return f"It holds {names or 'nothing'}. Pass the key of the weights as part=..."
+    names = ", ".join(map(repr, list(found)[:8])) or "nothing"
+    return f"It holds {names}. Pass the key of the weights as part=..."

@@ -32,7 +32,10 @@ def commit_of(file: Path, among: str | None = None) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    line = ["git", "--no-optional-locks", *arguments]
     return subprocess.check_output(
-        line, cwd=folder, stderr=subprocess.DEVNULL, text=True, timeout=30
+        ["git", "--no-optional-locks", *arguments],
+        cwd=folder,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        timeout=30,
     ).strip()

@@ -102,8 +102,11 @@ def _module(path: Path) -> ModuleType:
     except BoInvertError:
         raise
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [f":{frame.lineno}" for frame in frames if frame.filename == str(path)]
+        lines = [
+            f":{frame.lineno}"
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(path)
+        ]
         raise InvalidInputError(
             f"{path}{''.join(lines[-1:])}: loading failed: {type(error).__name__}: {error}"
         ) from error

@@ -9,6 +9,7 @@ import sys
 import types
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,12 +77,10 @@ def _source_file(thing: object) -> Path | None:
         else getattr(thing, "__func__", None)
     )
     code = code or (thing if isinstance(thing, type) else type(thing))
-    try:
-        found = inspect.getsourcefile(code)
-    except TypeError:
-        return None
-    path = None if found is None else Path(found)
-    return None if path is None or is_installed(code) or not path.is_file() else path
+    with suppress(TypeError):  # code without a file
+        path = Path(inspect.getsourcefile(code) or "")
+        return path if path.is_file() and not is_installed(code) else None
+    return None
 
 
 def _top_module(thing: object) -> str:

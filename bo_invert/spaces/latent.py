@@ -212,8 +212,9 @@ class Latent(Space):
 
             return gaussian_domain(dim, math.sqrt(chi2.ppf(min(level, 1 - 1e-9), dim)))
         # Encoders differ in the last digits between machines. Rounding keeps the problem the same.
-        radius = float(f"{self.measure.radius(level):.3g}")
-        return gaussian_domain(dim, radius, self.measure.reference)
+        return gaussian_domain(
+            dim, float(f"{self.measure.radius(level):.3g}"), self.measure.reference
+        )
 
     def codes(self, points: Array) -> Array:
         """Return the codes ``(n, dim)`` of points ``(n, dim)``."""

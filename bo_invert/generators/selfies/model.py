@@ -203,10 +203,11 @@ class SelfiesNetwork(Generator[SelfiesConfig]):
 
     def forward(self, codes: Array) -> list[str]:
         """Decode codes ``(n, dim)`` to n canonical SMILES."""
-        device = self.last.weight.device
-        rows = in_batches(self.greedy, torch.as_tensor(np.asarray(codes)), device=device)
-        texts = self.config.vocabulary.decode(rows.numpy())
-        return [from_selfies(text, self.config.stereo) for text in texts]
+        batch = torch.as_tensor(np.asarray(codes))
+        rows = in_batches(self.greedy, batch, device=self.last.weight.device).numpy()
+        return [
+            from_selfies(text, self.config.stereo) for text in self.config.vocabulary.decode(rows)
+        ]
 
     def encode(self, designs: Sequence[str]) -> Array:
         """Encode n SMILES as mean codes ``(n, dim)``.

@@ -101,10 +101,10 @@ class Database:
             InvalidInputError: unknown name.
         """
         if name not in self.names:
-            near = get_close_matches(str(name), self.names)
-            hint = f". Similar names: {', '.join(near)}." if near else ""
+            similar = ", ".join(get_close_matches(str(name), self.names)) or "none"
             raise InvalidInputError(
-                f"airfoil: name must be one of {len(self.names):,} airfoils, got {name!r}{hint}"
+                f"airfoil: name must be one of {len(self.names):,} airfoils, got {name!r}. "
+                f"Similar names: {similar}."
             )
         return np.asarray(self.designs[self.names.index(name)])
 

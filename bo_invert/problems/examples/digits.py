@@ -299,12 +299,16 @@ def _regressors(seed: int) -> tuple[Any, Any]:
     from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 
     boosting = {"n_estimators": 300, "max_depth": 4, "subsample": 0.5, "random_state": seed + 1}
-    kernel = RBF(3.0) + WhiteKernel(1e-2)
     judge = ensemble.VotingRegressor(
         [
             ("trees", ensemble.ExtraTreesRegressor(100, random_state=seed + 1)),
             ("boosting", ensemble.GradientBoostingRegressor(**boosting)),
-            ("gp", GaussianProcessRegressor(kernel, optimizer=None, normalize_y=True)),
+            (
+                "gp",
+                GaussianProcessRegressor(
+                    RBF(3.0) + WhiteKernel(1e-2), optimizer=None, normalize_y=True
+                ),
+            ),
         ]
     )
     return ensemble.RandomForestRegressor(100, min_samples_leaf=2, random_state=seed), judge

@@ -286,5 +286,13 @@ def _make(
     latent = Latent(
         vae, latent_dim, data=part["generator"][:_MEASURED], features=composition, seed=seed
     )
-    realism = MoleculeRealism(part["generator"], part["held_out"])
-    return Materials(smiles, found.count(""), parts, vae, report, latent, realism, seed)
+    return Materials(
+        smiles=smiles,
+        unread=found.count(""),
+        parts=parts,
+        vae=vae,
+        training=report,
+        latent=latent,
+        realism=MoleculeRealism(part["generator"], part["held_out"]),
+        seed=seed,
+    )

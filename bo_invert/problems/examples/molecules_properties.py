@@ -185,8 +185,7 @@ def nearest(prints: Bits, known: Bits) -> tuple[Array, NDArray[np.intp]]:
     for start in range(0, len(prints), _BLOCK):
         block = np.nan_to_num(prints[start : start + _BLOCK])
         common = block @ known.T
-        either = block.sum(axis=1)[:, None] + sizes - common
-        shares = common / np.maximum(either, 1.0)
+        shares = common / np.maximum(block.sum(axis=1)[:, None] + sizes - common, 1.0)
         rows = slice(start, start + len(block))
         where[rows] = shares.argmax(axis=1)
         best[rows] = shares.max(axis=1)

@@ -145,8 +145,9 @@ def spot(rng: np.random.Generator, size: int, lower: float, upper: float) -> Arr
     The centre of the box is excluded: many strategies evaluate it first and would find an optimum
     there by chance.
     """
-    unit = 0.5 + rng.choice((-1.0, 1.0), size) * rng.uniform(0.1, 0.35, size)
-    return lower + (upper - lower) * unit
+    return lower + (upper - lower) * (
+        0.5 + rng.choice((-1.0, 1.0), size) * rng.uniform(0.1, 0.35, size)
+    )
 
 
 @dataclass(frozen=True)
