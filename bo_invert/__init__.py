@@ -218,8 +218,7 @@ class _MovedModules:
 
 def _present(former: str) -> str | None:
     """Return the present path of a former one, relative to the package; None if it did not move."""
-    moved = (old for old in _MOVED if f"{former}.".startswith(f"{old}."))
-    old = next(moved, None)
+    old = next((old for old in _MOVED if f"{former}.".startswith(f"{old}.")), None)
     return None if old is None else _MOVED[old] + former.removeprefix(old)
 
 

@@ -274,9 +274,9 @@ def _numbers(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
 
 @functools.cache
 def _libraries() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
     return tuple(
-        str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+        str(Path(sysconfig.get_path(name)).resolve())
+        for name in ("stdlib", "platstdlib", "purelib", "platlib")
     )
 
 

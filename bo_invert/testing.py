@@ -386,8 +386,9 @@ def _take(
     known: Collection[int] | None = None,
 ) -> list[Trial]:
     """Take trials for a worker without a budget."""
-    taker = Assignment(worker, None, key=key)
-    return study.journal.take(partial(study.propose, None), count, None, 0, taker, known)
+    return study.journal.take(
+        partial(study.propose, None), count, None, 0, Assignment(worker, key=key), known
+    )
 
 
 __all__ = ["NAMES", "StudyConformance", "consistent", "problem"]

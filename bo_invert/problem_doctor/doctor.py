@@ -169,10 +169,9 @@ class _Checks:
             found += check_gradient(meter, self.rng, self.state.exact, most)
         with suppress(BudgetSpent):
             found += check_batches(meter, self.state)
-        if self.state.exact and len(meter.of("fresh")) > 1:
-            self._draws(queue, reserve=2 if meter.left > 4 else int(meter.left > 2))
-        else:
-            self._draws(queue)
+        # Two calls recheck an early design; with few calls left, draws are worth more.
+        spare = max(0, min(2, (meter.left - 1) // 2))
+        self._draws(queue, spare if self.state.exact and len(meter.of("fresh")) > 1 else 0)
         with suppress(BudgetSpent):
             recheck(meter, self.state)
         self._draws(queue)

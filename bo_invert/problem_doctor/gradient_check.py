@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from bo_invert.problem_doctor.call_budget import Call, CallBudget
@@ -144,20 +146,16 @@ def _difference(
     meter: CallBudget, here: Call, direction: Array, step: float
 ) -> tuple[float, float]:
     """Return the central difference of the loss and its rounding error; NaN after a failure."""
-    losses = [
-        _loss(meter, meter.ask(here.point + sign * step * direction, "near", here.point))
-        for sign in (1.0, -1.0)
-    ]
-    return (losses[0] - losses[1]) / (2 * step), _PRECISION * max(map(abs, losses)) / step
-
-
-def _loss(meter: CallBudget, one: Call) -> float:
-    """Return the loss with penalties, the function that gradients refer to."""
     import torch
 
-    if one.y is None:
-        return float("nan")
-    return float(meter.problem.loss_tensor(torch.from_numpy(one.y.copy()[None]))[0])
+    point, loss = here.point, meter.problem.loss_tensor
+    ends = [meter.ask(point + sign * step * direction, "near", point) for sign in (1.0, -1.0)]
+    # Gradients refer to the loss with penalties.
+    losses = [
+        math.nan if end.y is None else float(loss(torch.from_numpy(end.y.copy()[None]))[0])
+        for end in ends
+    ]
+    return (losses[0] - losses[1]) / (2 * step), _PRECISION * max(map(abs, losses)) / step
 
 
 def _directions(gradient: Array, rng: np.random.Generator) -> list[Array]:
