@@ -24,7 +24,7 @@ from bo_invert.benchmark.suite import (
     own_labels,
 )
 from bo_invert.cli.options import Jobs, Seeds
-from bo_invert.cli.output import say, show, split
+from bo_invert.cli.output import RESUME, say, show, split
 from bo_invert.errors import InvalidInputError
 from bo_invert.report.benchmark_tables import BenchmarkRuns, bench_markdown, fill_page
 from bo_invert.report.html import bench_html
@@ -100,11 +100,11 @@ def bench(
                 jobs=jobs, time_limit=time_limit, observer=None if quiet else progress,
             )  # fmt: skip
     except KeyboardInterrupt:
-        say("bo-invert: interrupted; rerun the same command to resume")
+        say(f"bo-invert: interrupted; {RESUME}")
         raise typer.Exit(130) from None
     for trouble, count in Counter(account.troubles).items():
         say(f"bo-invert: {trouble}" + (f" ({count} runs)" if count > 1 else ""))
-    left = f"; {account.left} left, rerun the same command to resume" if account.left else ""
+    left = f"; {account.left} left, {RESUME}" if account.left else ""
     done, total = account.total - account.left, counted(account.total, "run")
     say(f"{done} of {total} in {results}, {account.done} new{left}")
     if report is not None or page is not None:
@@ -136,8 +136,7 @@ def parse_methods(text: str) -> dict[str, JSON]:
         spec: JSON = METHODS.get(name, {"name": name})
         if colon:
             try:
-                known = spec.get("options", {})
-                spec = {"name": spec["name"], "options": {**known, **json.loads(options)}}
+                spec = spec | {"options": {**spec.get("options", {}), **json.loads(options)}}
             except (ValueError, TypeError) as error:
                 raise InvalidInputError(
                     f'--strategies: options of {part!r} must be JSON such as {{"key": 1}}: {error}'
@@ -182,6 +181,6 @@ def _list(
         (label, json.dumps(spec), *(found[label, name] for name in sources))
         for label, spec in methods.items()
     )
+    show(Table(("problem", "about"), abouts).text(terminal_width()) + "\n")
     runs = Table(("method", "spec", *sources), rows, caption, optional=("spec",))
-    tables = (Table(("problem", "about"), abouts), runs)
-    show("\n\n".join(table.text(terminal_width()) for table in tables))
+    show(runs.text(terminal_width()))

@@ -36,7 +36,7 @@ def best(
     ] = None,
     problem: ProblemOption = None,
     settings: Settings = None,
-    how: Shape = Format.table,
+    how: Shape = "table",
 ) -> None:
     """Show the best trial of a study.
 
@@ -81,7 +81,7 @@ def decoded(study: Study, how: Format, longest: int = 64) -> dict[str, Any]:
     if numbers.dtype.kind not in "fiu" or numbers.ndim > 1 or numbers.size > longest:
         return {}
     text = " ".join(f"{value:.6g}" for value in np.ravel(numbers))
-    return {"best.design": text if how is Format.table else numbers.tolist()}
+    return {"best.design": text if how == "table" else numbers.tolist()}
 
 
 def second_opinion(study: Study, how: Format) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def second_opinion(study: Study, how: Format) -> dict[str, Any]:
     if one.upheld is False:
         text += f", constraints violated: {', '.join(one.broken)}"
     judged = {"best.judged_loss": one.judged, "best.judged_feasible": one.upheld}
-    return ({"judged": text} if how is Format.table else judged) | plausibility
+    return ({"judged": text} if how == "table" else judged) | plausibility
 
 
 def _recommended(

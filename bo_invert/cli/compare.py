@@ -20,7 +20,7 @@ from bo_invert.cli.options import (
     Shape,
     parse_settings,
 )
-from bo_invert.cli.output import Format, emit, require_result, say, show, split
+from bo_invert.cli.output import RESUME, emit, require_result, say, show, split
 from bo_invert.errors import InvalidInputError
 from bo_invert.problems.loading import load_problem, load_varied_problem, problem_title
 from bo_invert.report.table import terminal_width
@@ -43,7 +43,7 @@ def compare(
     storage: OptionalStorage = None,
     out: Folder = None,
     settings: Settings = None,
-    how: Shape = Format.table,
+    how: Shape = "table",
     quiet: Quiet = False,
 ) -> None:
     """Compare strategies on the same problems, seeds and budget."""
@@ -68,13 +68,12 @@ def compare(
             storage=storage,
         )
     except KeyboardInterrupt:
-        once = "with --storage sqlite:///runs.db the same command would resume"
-        hint = once if storage is None else "rerun the same command to resume"
-        say(f"bo-invert: interrupted; {hint}")
+        hint = "with --storage sqlite:///runs.db the same command would resume"
+        say(f"bo-invert: interrupted; {hint if storage is None else RESUME}")
         raise typer.Exit(130) from None
     if out is not None:
         say(f"written to {comparison.save(out)}")
-    if how is Format.table:
+    if how == "table":
         show(comparison.table(terminal_width()))
     else:
         emit(comparison.records(), how)

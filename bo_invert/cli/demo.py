@@ -14,8 +14,8 @@ import typer
 
 from bo_invert.benchmark.compare import Comparison
 from bo_invert.benchmark.run import run_one
-from bo_invert.cli.options import Calls, GoalOption, Quiet, Regressor, Seed, Shape
-from bo_invert.cli.output import Format, emit, require_result, split
+from bo_invert.cli.options import Calls, Quiet, Seed, Shape
+from bo_invert.cli.output import emit, require_result, split
 from bo_invert.errors import InvalidInputError
 from bo_invert.problems.examples.digits import materials, problem
 from bo_invert.report.gallery import gallery_png
@@ -49,7 +49,8 @@ def demo(
         float | None, typer.Option(help="Target slant; 0.57 is an upright digit.")
     ] = None,
     goal: Annotated[
-        GoalOption | None, typer.Option(help="Direction without --target; default: maximize.")
+        Literal["minimize", "maximize"] | None,
+        typer.Option(help="Direction without --target; default: maximize."),
     ] = None,
     budget: Calls = 150,
     seed: Seed = 0,
@@ -57,15 +58,16 @@ def demo(
         Path, typer.Option(help="Folder for report.html, result.json and gallery.png.")
     ] = Path("demo"),
     oracle: Annotated[
-        Regressor, typer.Option(help="Regressor to invert; a forest has no gradients.")
-    ] = Regressor.forest,
+        Literal["forest", "network"],
+        typer.Option(help="Regressor to invert; a forest has no gradients."),
+    ] = "forest",
     methods: Annotated[
         str | None, typer.Option(help="Comma-separated methods; default: all.")
     ] = None,
     short: Annotated[
         bool, typer.Option("--short", help="Use at most 24 calls per method, as a quick test.")
     ] = False,
-    how: Shape = Format.table,
+    how: Shape = "table",
     quiet: Quiet = False,
 ) -> None:
     """Invert a regressor of handwritten digits.
@@ -78,15 +80,15 @@ def demo(
 
     comparison = run_demo(
         target=target,
-        goal=(goal or GoalOption.maximize).value,
+        goal=goal or "maximize",
         budget=min(budget, 24) if short else budget,
         seed=seed,
         out=out,
-        oracle=oracle.value,
+        oracle=oracle,
         methods=None if methods is None else split(methods),
         progress=not quiet,
     )
-    if how is Format.table:
+    if how == "table":
         print_demo(comparison, out)
     else:
         emit(comparison.records(), how)

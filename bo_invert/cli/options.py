@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,21 +15,6 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.problems.loading import load_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.storage.base import Store
-
-
-class GoalOption(StrEnum):
-    """Direction of the search without a target."""
-
-    minimize = "minimize"
-    maximize = "maximize"
-
-
-class Regressor(StrEnum):
-    """Oracle of the demo."""
-
-    forest = "forest"
-    network = "network"
-
 
 ProblemName = Annotated[
     str,

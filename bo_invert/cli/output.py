@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -21,15 +20,9 @@ if TYPE_CHECKING:
     from bo_invert.benchmark.compare import Comparison
     from bo_invert.storage.reader import JournalReader
 
+Format = Literal["table", "json", "csv"]
 Row = Mapping[str, Any]
-
-
-class Format(StrEnum):
-    """Output format."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
+RESUME = "rerun the same command to resume"
 
 
 def say(message: str) -> None:
@@ -62,22 +55,21 @@ def emit(
         optional: keys that a table omits on a narrow terminal, least important first.
     """
     records = [data] if isinstance(data, Mapping) else list(data)
-    keys = dict.fromkeys(key for record in records for key in record)
-    visible = [key for key in keys if key not in hidden]
-    rows = [[_cell(record.get(key)) for key in visible] for record in records]
-    if how is Format.json:
+    keys = dict.fromkeys(key for record in records for key in record if key not in hidden)
+    visible = tuple(keys)
+    rows = tuple(tuple(_cell(record.get(key)) for key in visible) for record in records)
+    if how == "json":
         plain = [finite(record) for record in records]
         chosen = plain[0] if isinstance(data, Mapping) else plain
         text = json.dumps(chosen, indent=2, ensure_ascii=False, allow_nan=False)
-    elif how is Format.csv:
+    elif how == "csv":
         text = records_csv(records).rstrip("\n")
     elif isinstance(data, Mapping):
         width = max(map(len, visible))
-        pairs = zip(visible, rows[0], strict=True)
+        pairs = zip(visible, *rows, strict=True)
         text = "\n".join(f"{key:{width}}  {shown(value)}".rstrip() for key, value in pairs)
     else:
-        table = Table(tuple(visible), tuple(map(tuple, rows)), optional=tuple(optional))
-        text = table.text(terminal_width())
+        text = Table(visible, rows, optional=tuple(optional)).text(terminal_width())
     show(text)
 
 
@@ -86,7 +78,7 @@ def _cell(value: object) -> object:
 
 
 def study_record(
-    journal: JournalReader, best: Trial | None, how: Format = Format.json
+    journal: JournalReader, best: Trial | None, how: Format = "json"
 ) -> dict[str, Any]:
     """Return identity, best result and cost of a study.
 
@@ -95,7 +87,7 @@ def study_record(
     header, spent = journal.header, journal.ledger
     loss = None if best is None else best.loss
     text = None if loss is None else _goal(journal).text(loss)
-    found = {"best": text} if how is Format.table else {"best_loss": loss}
+    found = {"best": text} if how == "table" else {"best_loss": loss}
     return {
         "study": journal.name,
         "problem": header["problem_name"],
@@ -130,7 +122,7 @@ OPTIONAL_TRIAL_KEYS = (
 
 
 def trial_records(
-    journal: JournalReader, trials: Sequence[Trial], how: Format = Format.json
+    journal: JournalReader, trials: Sequence[Trial], how: Format = "json"
 ) -> list[dict[str, Any]]:
     """Return trials as rows, with parameters by name if the log has names.
 
@@ -139,7 +131,7 @@ def trial_records(
     problem = journal.header["problem"]
     domain = stored_domain(problem)
     records = [trial_record(trial, problem["outputs"], domain) for trial in trials]
-    if how is not Format.table:
+    if how != "table":
         return records
     goal = _goal(journal)
     return [

@@ -27,7 +27,6 @@ from bo_invert.cli.options import (
     stored_problem,
 )
 from bo_invert.cli.output import (
-    Format,
     best_record,
     emit,
     reasons,
@@ -73,7 +72,7 @@ def run(
     ] = None,
     out: Folder = None,
     settings: Settings = None,
-    how: Shape = Format.table,
+    how: Shape = "table",
     quiet: Quiet = False,
 ) -> None:
     """Search for inputs of PROBLEM. With --storage, rerun the same command to resume."""
@@ -133,15 +132,15 @@ def _write_report(study: Study, out: Path, budget: int | None) -> None:
     folder = comparison.save(
         out, title=f"{study.problem_name} · {study.name}", lead=f"{study!r}{made}"
     )
-    records = trial_records(study.journal, study.trials)
-    (folder / "trials.csv").write_text(records_csv(records), encoding="utf-8")
+    trials = records_csv(trial_records(study.journal, study.trials))
+    (folder / "trials.csv").write_text(trials, encoding="utf-8")
     say(f"written to {folder}")
 
 
 def _check_same(study: Study, spec: JSON, seed: int | None) -> None:
     """Check that the given strategy and seed are those of the study."""
-    recorded = study.strategy.spec()
-    for what, given, known in (("strategy", spec, recorded), ("seed", seed, study.seed)):
+    pairs = (("strategy", spec, study.strategy.spec()), ("seed", seed, study.seed))
+    for what, given, known in pairs:
         if given not in (None, known):
             raise InvalidInputError(
                 f"study {study.name!r} was created with {what} {known}, got {given}. "
@@ -150,10 +149,9 @@ def _check_same(study: Study, spec: JSON, seed: int | None) -> None:
 
 
 def _explain_interruption(study: Study, storage: str | None) -> None:
-    number = len(study.trials)
-    say(f"\nbo-invert: interrupted; study {study.name!r} has {number} trials ({study.spent})")
-    if storage is None:
-        say("It was in memory only. With --storage sqlite:///runs.db the same command resumes.")
-    else:
+    known = f"study {study.name!r} has {len(study.trials)} trials ({study.spent})"
+    hint = "It was in memory only. With --storage sqlite:///runs.db the same command resumes."
+    if storage is not None:
         options = f"--storage {quote(storage)} --name {quote(study.name)}"
-        say(f"All results are saved. Rerun the same command to resume ({options}).")
+        hint = f"All results are saved. Rerun the same command to resume ({options})."
+    say(f"\nbo-invert: interrupted; {known}\n{hint}")

@@ -41,11 +41,12 @@ def serve(
     """Serve the studies of a storage over HTTP, with a dashboard."""
     from bo_invert.service import server  # requires the extra, which --help does not
 
-    names = tuple(allowed_host or ())
-    settings = server.ServerSettings(
-        storage, host, port, expose, names, tokens, config, askers, asks_per_second
+    hosts = tuple(allowed_host or ())
+    server.serve(
+        server.ServerSettings(
+            storage, host, port, expose, hosts, tokens, config, askers, asks_per_second
+        )
     )
-    server.serve(settings)
 
 
 def watch(

@@ -10,7 +10,6 @@ from bo_invert.cli.options import Shape, Storage, StudyName
 from bo_invert.cli.output import (
     OPTIONAL_STUDY_KEYS,
     OPTIONAL_TRIAL_KEYS,
-    Format,
     best_record,
     emit,
     say,
@@ -22,19 +21,17 @@ from bo_invert.storage.open import open_store
 from bo_invert.storage.reader import JournalReader
 
 
-def show_study(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
+def show_study(name: StudyName, storage: Storage, how: Shape = "table") -> None:
     """Show a study: problem, best trial, cost and versions."""
     journal = JournalReader(open_store(storage), name)
     best = journal.best
     record = study_record(journal, best, how) | best_record(journal, best)
     known = journal.header.get("provenance")
-    made = (
-        {"provenance": noted(known) or None} if how is Format.json else dict(provenance_rows(known))
-    )
+    made = {"provenance": noted(known) or None} if how == "json" else dict(provenance_rows(known))
     emit(record | made, how)
 
 
-def trials(name: StudyName, storage: Storage, how: Shape = Format.table) -> None:
+def trials(name: StudyName, storage: Storage, how: Shape = "table") -> None:
     """List the trials of a study."""
     journal = JournalReader(open_store(storage), name)
     records = trial_records(journal, journal.trials, how)
@@ -44,18 +41,18 @@ def trials(name: StudyName, storage: Storage, how: Shape = Format.table) -> None
     emit(records, how, hidden, OPTIONAL_TRIAL_KEYS)
 
 
-def list_studies(storage: Storage, how: Shape = Format.table) -> None:
+def list_studies(storage: Storage, how: Shape = "table") -> None:
     """List the studies of a storage."""
     store = open_store(storage)
     journals = [JournalReader(store, name) for name in store.names()]
     records = [study_record(journal, journal.best, how) for journal in journals]
-    if records or how is not Format.table:
+    if records or how != "table":
         emit(records, how, ("created", "asking"), OPTIONAL_STUDY_KEYS)
     else:
         say(f"{storage} has no studies")
 
 
-def list_problems(how: Shape = Format.table) -> None:
+def list_problems(how: Shape = "table") -> None:
     """List the ready problems and their options for --set."""
     emit([_described(name) for name in registry.names("problems")], how)
 
@@ -66,6 +63,6 @@ def _described(name: str) -> dict[str, Any]:
     except ImportError as error:  # a broken plug-in must not hide the other problems
         return {"problem": name, "about": f"cannot be imported: {error}", "options": ""}
     about = (inspect.getdoc(make) or "").partition("\n")[0]
-    parameters = inspect.signature(make).parameters.items()
-    options = [f"{key}={option.default!r}" for key, option in parameters]
-    return {"problem": name, "about": about, "options": ", ".join(options)}
+    parameters = inspect.signature(make).parameters.values()
+    options = ", ".join(f"{one.name}={one.default!r}" for one in parameters)
+    return {"problem": name, "about": about, "options": options}

@@ -74,8 +74,8 @@ class BenchmarkRuns:
         """Mean ranks of all contenders and, if different, of those with more seeds alone."""
         everyone, busy = contenders(self.frame), thorough(self.frame)
         groups = [everyone, busy] if len(busy) < len(everyone) else [everyone]
-        found = [ranks_at(self.frame, labels, self.calls) for labels in groups]
-        return [ranks for ranks in found if ranks is not None]
+        ranks = (ranks_at(self.frame, labels, self.calls) for labels in groups)
+        return [found for found in ranks if found is not None]
 
     @cached_property
     def labels(self) -> list[str]:
@@ -130,12 +130,10 @@ def benchmark_tables(data: BenchmarkRuns) -> list[Table]:
 
 def bench_markdown(data: BenchmarkRuns) -> str:
     """Return all tables; a warning about mixed code comes first, its table last."""
-    tables = benchmark_tables(data)
-    first = ""
-    if tables and tables[0].caption == MIXED:
-        tables = [*tables[1:], tables[0]]
-        first = f"**{MIXED}.** The last table lists them.\n\n"
-    return first + "\n\n".join(table.markdown() for table in tables) + "\n"
+    tables = sorted(benchmark_tables(data), key=lambda table: table.caption == MIXED)
+    mixed = any(table.caption == MIXED for table in tables)
+    first = [f"**{MIXED}.** The last table lists them."] if mixed else []
+    return "\n\n".join([*first, *(table.markdown() for table in tables)]) + "\n"
 
 
 def fill_page(page: str | Path, markdown: str) -> None:
@@ -171,9 +169,8 @@ def _regret_table(data: BenchmarkRuns, calls: int) -> Table:
 
 def calls_table(data: BenchmarkRuns, tolerance: float = HIT) -> Table:
     """Return median and quartiles of the calls until each problem is solved."""
-    frame = data.frame
-    keys = zip(frame["problem"], frame["seed"], frame["label"], strict=True)
-    solved = dict(zip(keys, calls_to_solve(frame, tolerance), strict=True))
+    index = data.frame.set_index(["problem", "seed", "label"]).index
+    solved = dict(zip(index, calls_to_solve(data.frame, tolerance), strict=True))
 
     def cell(runs: Sequence[Run]) -> Cell:
         return _calls(spread(solved[run.problem, run.seed, run.label] for run in runs))
@@ -198,8 +195,8 @@ def _failures_table(data: BenchmarkRuns) -> Table:
     )
     rows = tuple((*key[:2], count, *key[2:]) for key, count in counts.items())
     columns = ("problem", "method", "runs", "status", "message")
-    note = "A crashed run counts with the results it had before the crash."
-    return Table(columns, rows, "Refused and crashed runs", (note,))
+    notes = ("A crashed run counts with the results it had before the crash.",)
+    return Table(columns, rows, "Refused and crashed runs", notes)
 
 
 def _ranks_table(data: BenchmarkRuns, ranks: Ranks) -> Table:

@@ -50,11 +50,11 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
             if len(methods[label]) > 1:
                 edge = trace | {"line_width": 0, "showlegend": False, "hoverinfo": "skip"}
                 figure.add_scatter(**edge, y=low)
-                fill = {"fill": "tonexty", "fillcolor": _faint(line["color"])}
-                figure.add_scatter(**edge, **fill, y=high)
-            hover = "%{y:.4g} after %{x} calls"
-            legend = first[label] == problem
-            figure.add_scatter(**trace, y=middle, line=line, showlegend=legend, hovertemplate=hover)
+                figure.add_scatter(**edge, y=high, fill="tonexty", fillcolor=_faint(line["color"]))
+            figure.add_scatter(
+                **trace, y=middle, line=line, showlegend=first[label] == problem,
+                hovertemplate="%{y:.4g} after %{x} calls",
+            )  # fmt: skip
         figure.update_xaxes(title_text=CALLS, rangemode="tozero", **place)
         name = escape(goal.label, quote=False) if goal.is_raised else "loss"
         scale = _log_scale(here, floor) if floor else {}
@@ -92,8 +92,9 @@ def profiles_figure(
                 showlegend=place is places[0], hovertemplate="%{y:.0%} after %{x} calls", **place,
             )  # fmt: skip
         figure.update_xaxes(title_text=CALLS, range=[0, last], **place)
-        shares = {"range": [-0.02, 1.02], "tickformat": ".0%"}
-        figure.update_yaxes(title_text="share solved", **shares, **place)
+        figure.update_yaxes(
+            title_text="share solved", range=[-0.02, 1.02], tickformat=".0%", **place
+        )
     return figure
 
 
@@ -145,8 +146,8 @@ def _log_floor(runs: Sequence[Run]) -> float:
     floating-point numbers, below the largest. 0 stands for a linear scale: some losses are
     negative, or they span less than a factor of 100.
     """
-    finite = (run.losses[np.isfinite(run.losses)] for run in runs)
-    values = np.concatenate([np.empty(0), *finite])
+    values = np.concatenate([np.empty(0), *(run.losses for run in runs)])
+    values = values[np.isfinite(values)]
     positive = values[values > 0]
     if not len(positive) or values.min() < 0 or positive.max() < 100 * positive.min():
         return 0.0

@@ -98,9 +98,10 @@ def _subtitle(runs: Sequence[Run]) -> str:
         {getattr(run, name) for run in runs} for name in ("problem", "label", "seed")
     )
     extent = f"{counted(len(labels), 'method')}, {counted(len(seeds), 'seed')}"
+    if len(problems) > 1:
+        return f"{len(problems)} problems · {extent}"
     goal = Goal(next((run.goal for run in runs if run.goal), {}))
-    one = f"{runs[0].problem} · {goal.words()}"
-    return f"{one if len(problems) == 1 else f'{len(problems)} problems'} · {extent}"
+    return f"{runs[0].problem} · {goal.words()} · {extent}"
 
 
 def _designs(runs: Sequence[Run]) -> Table:

@@ -45,7 +45,7 @@ def provenance_table(runs: Sequence[Run]) -> Table:
 
 def _version(run: Run, kind: str) -> tuple[str, str]:
     """Return the fingerprint of a run and, for a method, the packages that it used."""
-    packages = sorted(run.code.get("versions", {}).items()) if kind == "method" else []
+    packages = sorted(run.code.get("versions", {}).items())
     listed = _listed(f"{name} {version}" for name, version in packages)
     return run.code.get(kind) or UNKNOWN, listed if kind == "method" else ""
 

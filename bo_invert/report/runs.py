@@ -158,8 +158,7 @@ class Run:
         """Return the best loss after each number of calls; infinite before a feasible trial."""
         position = np.searchsorted(self.calls, np.asarray(calls), side="right") - 1
         # Position -1, before the first call, reads the infinite entry.
-        padded = np.append(self.losses, math.inf)
-        return np.asarray(padded[position], dtype=float)
+        return np.asarray(np.append(self.losses, math.inf)[position], dtype=float)
 
     def record(self) -> dict[str, Any]:
         """Return the run as one flat row of plain values."""

@@ -39,8 +39,7 @@ def study_text(
     elif history.failed and history.failed[-1].outcome is not None:
         lines.append(f"  best    none. Last error: {history.failed[-1].outcome.reason}")
     seconds = f"{ledger.seconds:.3g} s in the oracle, {ledger.asking:.3g} s in the strategy"
-    lines.append(f"  spent   {ledger} ({seconds})")
-    return printable("\n".join(lines))
+    return printable("\n".join([*lines, f"  spent   {ledger} ({seconds})"]))
 
 
 def study_html(

@@ -94,11 +94,12 @@ def _result(problem: ProblemRanking) -> str:
             (True, "The judge confirms no design: it failed on the designs found."),
         )[0]  # fmt: skip
     claim = winners[0].claimed
-    raised = Goal(problem.goal).is_raised
-    one, several = ("an output", "a median output") if raised else ("a loss", "a median loss")
-    value = several if problem.seeds > 1 else one
-    text = f"{_names(winners)} {'is' if len(winners) == 1 else 'are'} best with {value} of "
-    text += _number(problem, winners[0].score)
+    noun = "output" if Goal(problem.goal).is_raised else "loss"
+    article = "a median" if problem.seeds > 1 else {"output": "an", "loss": "a"}[noun]
+    text = (
+        f"{_names(winners)} {'is' if len(winners) == 1 else 'are'} best with "
+        f"{article} {noun} of {_number(problem, winners[0].score)}"
+    )
     if problem.has_judge and claim is not None:
         text = f"By the judge, {text} (claimed: {_number(problem, claim.median)})"
     return f"{text}."

@@ -134,12 +134,12 @@ def test_a_design_that_its_coordinates_do_not_say_is_shown() -> None:
             "best.design"
         )
 
-    assert shown(lambda codes: ["CCO"] * len(codes), Format.table) == "CCO"
-    assert shown(lambda codes: np.full((len(codes), 3), 0.5), Format.table) == "0.5 0.5 0.5"
-    assert shown(lambda codes: np.full((len(codes), 3), 0.5), Format.json) == [0.5] * 3
-    assert shown(lambda codes: np.full((len(codes), 8, 8), 0.5), Format.json) is None
+    assert shown(lambda codes: ["CCO"] * len(codes), "table") == "CCO"
+    assert shown(lambda codes: np.full((len(codes), 3), 0.5), "table") == "0.5 0.5 0.5"
+    assert shown(lambda codes: np.full((len(codes), 3), 0.5), "json") == [0.5] * 3
+    assert shown(lambda codes: np.full((len(codes), 8, 8), 0.5), "json") is None
     box = bi.Problem(bi.Box({"a": bi.Float(0, 1)}), lambda x: 1.0, bi.Minimize())
-    assert decoded(bi.Study.create("s", box, strategy="random").run(1), Format.json) == {}
+    assert decoded(bi.Study.create("s", box, strategy="random").run(1), "json") == {}
 
 
 def test_run_says_what_the_judge_makes_of_it(bo: Command) -> None:

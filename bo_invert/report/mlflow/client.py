@@ -126,9 +126,10 @@ def _connect(uri: str | None) -> None:
     from mlflow import get_tracking_uri
 
     parts = urlsplit(uri or get_tracking_uri())
-    if parts.scheme not in ("http", "https") or parts.scheme in getproxies():
+    ports = {"http": 80, "https": 443}
+    if parts.scheme not in ports.keys() - getproxies():
         return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    port = parts.port or ports[parts.scheme]
     try:
         socket.create_connection((parts.hostname or "", port), timeout=5.0).close()
     except OSError as error:

@@ -139,9 +139,8 @@ class Mirror:
         self._check_stopped()
         runs = api.search_runs(client, experiment, _STUDY, text.study_id)
         parents = [run for run in runs if _TRIAL not in run.data.tags]
-        if parents:
-            parent = min(parents, key=lambda run: str(run.info.run_id))
-        else:
+        parent = min(parents, key=lambda run: str(run.info.run_id), default=None)
+        if parent is None:
             parent = client.create_run(
                 experiment,
                 start_time=text.created,
@@ -156,8 +155,8 @@ class Mirror:
             for run in runs
             if run.data.tags.get(_PARENT) == self.run_id
         }
-        tags = dict(parent.data.tags)
-        return _Copy(client, experiment, self.run_id, parent.info.status, tags, children)
+        status, tags = parent.info.status, dict(parent.data.tags)
+        return _Copy(client, experiment, self.run_id, status, tags, children)
 
     def _write_trial(self, copy: _Copy, trial: Trial) -> None:
         """Create or update the run of a trial."""
@@ -220,8 +219,8 @@ class Mirror:
         if status == "RUNNING" and status != copy.status:
             copy.client.update_run(copy.run_id, status)
         elif status != "RUNNING" and (changed or status != copy.status):
-            at = max([self._text.created, *map(last_end, trials)])
-            api.end_run(copy.client, copy.run_id, status, at)
+            ended = max([self._text.created, *map(last_end, trials)])
+            api.end_run(copy.client, copy.run_id, status, ended)
         copy.status = status
         self._check_stopped()
 

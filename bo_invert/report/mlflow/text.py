@@ -49,8 +49,9 @@ class StudyText:
         self.created = milliseconds(datetime.fromisoformat(header["created"]).timestamp())
         self._domain = stored_domain(self._problem)
         self._parameters = [] if self._domain is None else valid_names(self._domain.parameters)
-        reserved = ("loss", "violation", "calls", "seconds")
-        self._outputs = valid_names(self._problem["outputs"], reserved)
+        self._outputs = valid_names(
+            self._problem["outputs"], reserved=("loss", "violation", "calls", "seconds")
+        )
         self._goal = Goal(self._problem["objective"], self._problem["outputs"])
         best = f"best_{self._goal.label}" if self._goal.is_output else "best_distance"
         (self._best,) = valid_names([best], CURVES)
@@ -108,8 +109,10 @@ class StudyText:
             values = list(self._domain.values(trial.point[None])[0].values())
         if len(values) > most:
             return {"point": _vector(values)}
-        texts = (shortened(str(value), VALUE_LENGTH) for value in values)
-        return dict(zip(names, texts, strict=True))
+        return {
+            name: shortened(str(value), VALUE_LENGTH)
+            for name, value in zip(names, values, strict=True)
+        }
 
     def trial_metrics(self, trial: Trial) -> dict[str, float]:
         """Return cost, outputs, loss and constraint violation of a trial."""
@@ -141,8 +144,8 @@ class StudyText:
             # larger one. Distinct times make the last point the current value.
             clock = max(at, clock + 1)
             values = (best, float(failures), seconds, ask_total[asks], float(calls))
-            metrics = dict(zip(CURVES, values, strict=True))
-            points.append(({**metrics, self._best: self._goal.value(best)}, clock, calls))
+            metrics = dict(zip(CURVES, values, strict=True)) | {self._best: self._goal.value(best)}
+            points.append((metrics, clock, calls))
         return points
 
 
@@ -162,20 +165,19 @@ def shortened(text: str, length: int = TAG_LENGTH) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
-def valid_names(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str]:
+def valid_names(names: Iterable[str], reserved: Sequence[str] = ()) -> list[str]:
     """Return distinct names of metrics and parameters that MLflow accepts on every platform.
 
     MLflow stores names as relative paths: empty, ``.`` and ``..`` components are not allowed.
     """
-    used, found = set(reserved), []
+    found = dict.fromkeys(reserved)
     for name in names:
         safe = re.sub(r"[^\w.\- /]", "_", name)[: NAME_LENGTH - 10]
         safe = "/".join(part.lstrip(".") or "_" for part in safe.split("/"))
-        while safe in used:
+        while safe in found:
             safe += "_"
-        used.add(safe)
-        found.append(safe)
-    return found
+        found[safe] = None
+    return list(found)[len(reserved) :]
 
 
 def _results(trials: Sequence[Trial], created: int) -> list[tuple[int, Trial, Attempt | None]]:
@@ -200,11 +202,8 @@ def _results(trials: Sequence[Trial], created: int) -> list[tuple[int, Trial, At
 def _vector(values: Sequence[Any]) -> str:
     """Format coordinates as JSON; if that is too long, with six digits and as many as fit."""
     full = json.dumps(values, default=str)
-    if len(full) <= VALUE_LENGTH:
-        return full
     texts = (f"{v:.6g}" if isinstance(v, float) else json.dumps(v, default=str) for v in values)
     short = f"[{', '.join(texts)}]"
-    if len(short) <= VALUE_LENGTH:
-        return short
     end = f", ... {len(values)} in all]"
-    return short[: VALUE_LENGTH - len(end)].rpartition(", ")[0] + end
+    cut = short[: VALUE_LENGTH - len(end)].rpartition(", ")[0] + end
+    return next(text for text in (full, short, cut) if len(text) <= VALUE_LENGTH)
