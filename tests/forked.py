@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -19,7 +20,14 @@ from bo_invert.errors import StorageConflictError
 from bo_invert.storage.base import Store
 from bo_invert.storage.sql import SqlStore
 
-PRELOAD = ["numpy", "sqlalchemy", "botorch", "bo_invert.study.study", "bo_invert.storage.sql"]
+PRELOAD = [
+    "numpy",
+    "sqlalchemy",
+    "botorch",
+    "uvicorn",
+    "bo_invert.service.app",
+    "bo_invert.cli.serve",
+]
 
 
 def context() -> ForkServerContext:
@@ -77,5 +85,22 @@ def command_line(folder: str, arguments: list[str]) -> None:
     from bo_invert.cli.main import main
 
     os.chdir(folder)
+    sys.argv = ["bo-invert", *arguments]
+    sys.exit(main())
+
+
+def serve(stderr: Connection, arguments: list[str], preload: bool) -> None:
+    """Run ``bo-invert serve`` with its standard error in a pipe.
+
+    Without ``preload`` the ask processes start at the first ask: each start imports torch, which
+    costs a second of CPU time.
+    """
+    from bo_invert.cli.main import main
+    from bo_invert.service.ask_queue import AskProcesses
+
+    os.dup2(stderr.fileno(), 2)
+    stderr.close()
+    if not preload:
+        AskProcesses.start = lambda self: None  # type: ignore[method-assign]
     sys.argv = ["bo-invert", *arguments]
     sys.exit(main())

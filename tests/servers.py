@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
+from typing import TextIO
+
+from forked import context, serve, start
 
 from bo_invert.service.access_tokens import Access, TokenFile
-
-WITHOUT_PRELOAD = """
-import sys
-from bo_invert.cli.main import main
-from bo_invert.service.ask_queue import AskProcesses
-
-AskProcesses.start = lambda self: None
-sys.exit(main())
-"""
-"""``bo-invert`` with a server that starts its ask processes at the first ask. The preload imports
-torch, which costs a second of CPU time at each start."""
 
 
 class Served:
     """``bo-invert serve`` on a free port; ``kill`` and ``start`` again keep port and storage."""
 
     def __init__(self, folder: Path, storage: str, *options: str, preload: bool = False) -> None:
-        self.folder, self.storage, self.options = folder, storage, options
-        self.program = ["-m", "bo_invert.cli"] if preload else ["-c", WITHOUT_PRELOAD]
+        self.folder, self.storage, self.options, self.preload = folder, storage, options, preload
         self.tokens = TokenFile(folder / "tokens.json")
         self.token = self.tokens.make("writer", Access.WRITE).secret
         self.reader = self.tokens.make("reader", Access.READ).secret
@@ -43,17 +31,13 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, *self.program, "serve", "--storage", self.storage]
-        command += [
-            "--port",
-            str(self.port),
-            "--tokens",
-            str(self.folder / "tokens.json"),
-            *self.options,
-        ]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+        arguments = ["serve", "--storage", self.storage, "--port", str(self.port)]
+        arguments += ["--tokens", str(self.folder / "tokens.json"), *self.options]
+        receiver, sender = context().Pipe(duplex=False)
+        self.process = start(serve, sender, arguments, self.preload)
+        sender.close()
+        stderr = os.fdopen(os.dup(receiver.fileno()), errors="replace")
+        for line in stderr:
             self.lines.append(line)
             found = re.search(r"serving on http://[^ ]*:(\d+)", line)
             if found:
@@ -61,24 +45,23 @@ class Served:
                 break
         else:
             raise AssertionError("".join(self.lines))
-        threading.Thread(target=self._drain, daemon=True).start()
+        threading.Thread(target=self._drain, args=(stderr,), daemon=True).start()
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.join()
 
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            os.kill(self.process.pid, signal.SIGTERM)
-        try:
-            return self.process.wait(20)
-        except subprocess.TimeoutExpired:
+    def stop(self) -> int | None:
+        self.process.terminate()
+        self.process.join(20)
+        if self.process.is_alive():
             self.kill()
-            raise
+            raise AssertionError("the server did not stop within 20 seconds")
+        return self.process.exitcode
 
-    def _drain(self) -> None:
-        assert self.process.stderr is not None
-        self.lines.extend(self.process.stderr)
+    def _drain(self, stderr: TextIO) -> None:
+        with stderr:
+            self.lines.extend(stderr)
 
 
 def wait_until(condition: object, seconds: float = 30.0) -> None:
