@@ -88,6 +88,7 @@ def test_what_is_torn_or_no_study_is_refused_with_its_line(
     for cut in range(1, len(lines)):
         refused("\n".join(lines[:cut]), "incomplete")
     refused("\n".join(lines)[:-200], "incomplete")
+    refused("\n".join([*lines[:-2], lines[-1]]), "incomplete")
     refused("\n".join([*lines, lines[1]]), f"after its end, in line {len(lines) + 1}")
     refused("\n".join([lines[0], lines[2], *lines[1:]]), "line 2 .* not a valid next event")
     refused(
