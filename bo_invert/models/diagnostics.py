@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,10 +50,9 @@ class Forecasts:
     @property
     def z(self) -> Array:
         """Standardised errors on the warped scale, ``(n, c)``; standard normal if calibrated."""
-        warped = self.values
-        if self.warp is not None:
-            warped = self.warp(torch.tensor(self.values)).numpy()
-        return np.asarray((warped - self.centre) / self.std)
+        values = torch.tensor(self.values)
+        warped = values if self.warp is None else self.warp(values)
+        return np.asarray((warped.numpy() - self.centre) / self.std)
 
     @property
     def median(self) -> Array:
@@ -90,7 +88,7 @@ class Forecasts:
         It is a proper score: it rewards accuracy and calibration (Gneiting & Raftery 2007).
         """
         # log N(w(y); centre, std) + log w'(y)
-        density = -0.5 * self.z**2 - np.log(self.std) - 0.5 * math.log(2.0 * math.pi)
+        density = -0.5 * self.z**2 - np.log(self.std) - 0.5 * np.log(2.0 * np.pi)
         if self.warp is not None:
             density = density + self.warp.log_slope(torch.tensor(self.values)).numpy()
         return np.asarray(density.mean(0))
@@ -119,9 +117,8 @@ class Forecasts:
         return "\n".join(lines)
 
     def _unwarped(self, warped: Array) -> Array:
-        if self.warp is None:
-            return warped
-        return np.asarray(self.warp.inverse(torch.tensor(warped)).numpy())
+        values = torch.tensor(warped)
+        return np.asarray((values if self.warp is None else self.warp.inverse(values)).numpy())
 
 
 @one_thread()

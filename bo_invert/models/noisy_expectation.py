@@ -131,13 +131,9 @@ def _losses(posterior: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
 
 def _probability(posterior: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
     """Return the probability that all constraints hold, shape ``(b,)``."""
-    warp = posterior.surrogate.warp
     centre, std = posterior.surrogate.warped_moments(posterior.mean, posterior.variance)
     log = torch.zeros_like(centre[:, 0])
-    for column, sense, bound in modelled.constraint_bounds(posterior.mean):
-        # The posterior is normal on the warped scale, so the bound is warped too.
-        limit = bound if warp is None else warp(bound)
-        log = log + torch.special.log_ndtr(
-            sense * (limit[column] - centre[:, column]) / std[:, column]
-        )
+    # The posterior is normal on the warped scale, so the bounds are warped too.
+    for column, sense, bound in posterior.surrogate.warped_bounds(modelled):
+        log = log + torch.special.log_ndtr(sense * (bound - centre[:, column]) / std[:, column])
     return log.exp()

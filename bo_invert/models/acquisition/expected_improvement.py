@@ -92,11 +92,11 @@ def log_expected_improvement(
     if p:
         gp, outcomes = gp.fantasize(anchors, normals[:, :p].transpose(1, 2))
     loss = _analytic_loss(surrogate, outputs)
-    if isinstance(loss, _TargetDistance) and len(loss.columns) > 1 and p:
-        loss = None  # a saddle point for every fantasy costs more than samples
-    if loss is not None and data.feasible.any():
-        return _analytic_score(loss, surrogate, outputs, data, gp, outcomes)
-    return _monte_carlo_score(surrogate, outputs, data, gp, outcomes, normals[:, p])
+    # A saddle point for every fantasy costs more than samples.
+    costly = isinstance(loss, _TargetDistance) and len(loss.columns) > 1 and p > 0
+    if loss is None or costly or not data.feasible.any():
+        return _monte_carlo_score(surrogate, outputs, data, gp, outcomes, normals[:, p])
+    return _analytic_score(loss, surrogate, outputs, data, gp, outcomes)
 
 
 def posterior_mean_score(surrogate: Surrogate, outputs: ModelledOutputs) -> Score:

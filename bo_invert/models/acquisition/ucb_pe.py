@@ -42,11 +42,9 @@ def ucb_pe(
     column, sign = outputs.loss_column
     gp, like = surrogate.gp, surrogate.offset
     pending = torch.as_tensor(data.pending, dtype=like.dtype, device=like.device)
-    after = gp
-    if len(pending):
-        # Outcomes equal to the mean leave means as they are and reduce standard deviations.
-        normals = pending.new_zeros(1, len(gp.log_lengthscales), len(pending))
-        after, _ = gp.fantasize(pending, normals)
+    # Outcomes equal to the mean leave means as they are and reduce standard deviations.
+    normals = pending.new_zeros(1, len(gp.log_lengthscales), len(pending))
+    after = gp.fantasize(pending, normals)[0] if len(pending) else gp
     # The threshold uses the data only, at observed and pending points.
     mean, variance = gp(torch.cat([gp.inputs, pending]))
     gain = -sign * mean[:, column]

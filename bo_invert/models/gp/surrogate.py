@@ -104,16 +104,19 @@ class Surrogate:
         outside = (rest - q @ inside).square().sum()
         return lambda scores: (scores @ r.mT + inside).square().sum(-1) + outside
 
-    def standardize(self, values: Tensor) -> Tensor:
-        """Return the scores ``(..., k)`` of modelled outputs ``(..., c)``; requires k = c."""
-        warped = values if self.warp is None else self.warp(values)
-        return (warped - self.offset) / self.weights.diagonal()
+    def warped_bounds(self, outputs: ModelledOutputs) -> list[tuple[int, float, Tensor]]:
+        """Return constraints as (output, sense, bound): ``sense * (warped - bound) <= 0``."""
+        return [
+            (i, sense, (row if self.warp is None else self.warp(row))[i])
+            for i, sense, row in outputs.constraint_bounds(self.offset)
+        ]
 
     def standardized_bounds(self, outputs: ModelledOutputs) -> list[tuple[int, float, Tensor]]:
-        """Return constraints as (score, sense, bound): ``sense * (score - bound) <= 0``."""
+        """Return constraints as (score, sense, bound): ``sense * (score - bound) <= 0``; k = c."""
+        scale = self.weights.diagonal()
         return [
-            (i, sense, self.standardize(bound)[i])
-            for i, sense, bound in outputs.constraint_bounds(self.offset)
+            (i, sense, (bound - self.offset[i]) / scale[i])
+            for i, sense, bound in self.warped_bounds(outputs)
         ]
 
 

@@ -76,9 +76,8 @@ class MetricGP:
         """Draw scores ``(b, K)`` at inputs ``(b, d)`` from the joint posterior."""
         here, there = x @ self.metric, self.inputs @ self.metric
         known, _ = _kernel(here, there)
-        covariance = _kernel(here, here)[0] - known @ self.inverse @ known.T
         # An eigendecomposition gives a root also of singular covariances.
-        sizes, axes = np.linalg.eigh(covariance)
+        sizes, axes = np.linalg.eigh(_kernel(here, here)[0] - known @ self.inverse @ known.T)
         scale = np.sqrt(np.maximum((self.alpha * (self.scores - self.constant)).mean(0), 0.0))
         noise = rng.standard_normal((len(x), self.scores.shape[1]))
         return np.asarray(self.mean(x) + (axes * np.sqrt(np.maximum(sizes, 0.0))) @ noise * scale)

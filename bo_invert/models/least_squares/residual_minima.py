@@ -110,8 +110,8 @@ class ResidualSearch:
         radius = _BASIN_RADIUS * np.sqrt(self.domain.dim)
         # The quantile leaves candidates even if all of them are near known points.
         far = distances > min(radius, float(np.quantile(distances, 0.8)))
-        squares = model.squares(feasible, model.identity)
-        return np.asarray(feasible[np.where(far, squares, np.inf).argmin()])
+        squares = np.where(far, model.squares(feasible, model.identity), np.inf)
+        return np.asarray(feasible[squares.argmin()])
 
     def _minimum(
         self, model: ResidualModel, known: Array, candidates: Array, weights: Array

@@ -36,24 +36,22 @@ class RunningGram:
                 block = projection.features(points[first : first + _BLOCK])
                 total += block.T @ block
             with self.lock:
-                recent = self.sums[: self.max_sums - 1]
-                self.sums = [(projection, points[:whole].copy(), total), *recent]
+                latest = projection, points[:whole].copy(), total
+                self.sums = [latest, *self.sums[: self.max_sums - 1]]
         rest = projection.features(points[whole:])
         return np.asarray(total + rest.T @ rest)
 
     def _longest(self, projection: SphereProjection, points: Array) -> tuple[int, Array]:
         """Return the longest cached sum of the first points, and their number."""
         with self.lock:
-            sums = [
-                (known, total)
-                for owner, known, total in self.sums
-                if owner == projection and len(known) <= len(points)
-            ]
+            sums = sorted(self.sums, key=lambda entry: -len(entry[1]))
         # Equality of all points is checked: asks with other data share the cache.
-        for known, total in sorted(sums, key=lambda pair: -len(pair[0])):
-            if np.array_equal(known, points[: len(known)]):
-                return len(known), total
-        return 0, np.zeros((projection.size + 1, projection.size + 1))
+        matches = (
+            (len(known), total)
+            for owner, known, total in sums
+            if owner == projection and np.array_equal(known, points[: len(known)])
+        )
+        return next(matches, (0, np.zeros((projection.size + 1, projection.size + 1))))
 
 
 gram_of = RunningGram()

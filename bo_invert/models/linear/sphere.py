@@ -138,7 +138,6 @@ def _on_rim(direction: Array, height: float) -> Array:
 
 def _nearest(slopes: Array, wanted: Array, near: Array) -> Array:
     """Minimise |slopes p - wanted|^2 over the whole sphere."""
-    size = slopes.shape[1]
     left, roots, right = np.linalg.svd(slopes, full_matrices=False)
     scale = float(roots.max(initial=0.0))
     if scale == 0.0:
@@ -147,7 +146,7 @@ def _nearest(slopes: Array, wanted: Array, near: Array) -> Array:
     # In the basis of right singular vectors the solution is pulls / (eigenvalues + mu).
     eigenvalues, pulls = roots**2, roots * (left.T @ (wanted / scale))
     # Directions outside of the row space share the eigenvalue 0 and have no pull.
-    least = float(eigenvalues.min()) if len(roots) == size else 0.0
+    least = float(eigenvalues.min()) if len(roots) == slopes.shape[1] else 0.0
     at_least = eigenvalues - least <= 1e-12
     free = ~at_least
     settled = np.zeros(len(roots))
@@ -159,8 +158,7 @@ def _nearest(slopes: Array, wanted: Array, near: Array) -> Array:
     ):
         rest = _unit(near - right[free].T @ (right[free] @ near), right[free])
         return _unit(right[free].T @ settled[free] + math.sqrt(room) * rest)
-    coefficients = pulls / (eigenvalues + _multiplier(eigenvalues, pulls, least))
-    return _unit(right.T @ coefficients)
+    return _unit(right.T @ (pulls / (eigenvalues + _multiplier(eigenvalues, pulls, least))))
 
 
 def _multiplier(eigenvalues: Array, pulls: Array, least: float) -> float:
@@ -176,8 +174,7 @@ def _multiplier(eigenvalues: Array, pulls: Array, least: float) -> float:
     low = high - 1.0
     while excess(low) < 0.0 and low > high - 700.0:
         low = high - 2.0 * (high - low)
-    shift = math.exp(brentq(excess, low, high, xtol=1e-14, rtol=1e-14))
-    return shift - least
+    return math.exp(brentq(excess, low, high, xtol=1e-14, rtol=1e-14)) - least
 
 
 def _unit(vector: Array, avoid: Array | None = None) -> Array:

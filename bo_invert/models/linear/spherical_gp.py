@@ -72,7 +72,8 @@ class SphericalLinearGP:
         of the weights is ratio * amplitude * (L L')^-1. Shape ``(D + 1, D + 1)``.
         """
         gram = gram_of(self.projection, self.points)
-        inner = _inner(self.settings.share, self.projection.size + 1)
+        # Prior variances of the weights: 1 - b0 for the unit vector, b0 for the constant.
+        inner = np.append(np.full(len(gram) - 1, 1.0 - self.settings.share), self.settings.share)
         found = {}
         for ratio in sorted(set(self.settings.ratios)):
             precision = gram.copy()
@@ -94,11 +95,10 @@ class SphericalLinearGP:
     @cached_property
     def _weights(self) -> Array:
         """Posterior mean of the weights of the scores, shape ``(k, D + 1)``."""
-        solved = [
-            cho_solve((self.factors[ratio], True), pull, check_finite=False)
-            for ratio, pull in zip(self.settings.ratios, self._pulls.T, strict=True)
-        ]
-        return np.array(solved)
+        pulls = zip(self.settings.ratios, self._pulls.T, strict=True)
+        return np.array(
+            [cho_solve((self.factors[r], True), pull, check_finite=False) for r, pull in pulls]
+        )
 
     @cached_property
     def amplitudes(self) -> Array:
@@ -106,11 +106,10 @@ class SphericalLinearGP:
 
         (y'C^-1 y + 2) / (n + 2) with y'C^-1 y = (y'y - y'Phi w) / ratio (Woodbury identity).
         """
-        n = len(self.scores)
+        count = len(self.scores) + _PRIOR_COUNT
         # The mode of an inverse-gamma posterior with two prior observations of size 1.
         fits = (self.scores**2).sum(0) - np.einsum("fk,kf->k", self._pulls, self._weights)
-        ratios = np.array(self.settings.ratios)
-        return np.asarray((np.maximum(fits, 0.0) / ratios + _PRIOR_COUNT) / (n + _PRIOR_COUNT))
+        return np.asarray((np.maximum(fits, 0.0) / self.settings.ratios + _PRIOR_COUNT) / count)
 
     @property
     def mean(self) -> Array:
@@ -306,15 +305,8 @@ class Spectrum:
         ones = (squares[-1] - damping @ one[:, None] ** 2) / ratio
         fits = np.maximum(zz - share * z1**2 / (1.0 + share * ones), 0.0)
         # log|C| = sum log(1 + b1 lambda / r) + n log r + log(1 + b0 1'C^-1 1)
-        logdet = np.log1p(slope * self.eigenvalues / ratio).sum(1, keepdims=True) + self.n * np.log(
-            ratio
-        )
-        logdet = logdet + np.log1p(share * ones)
+        spread = np.log1p(slope * self.eigenvalues / ratio).sum(1, keepdims=True)
+        logdet = spread + self.n * np.log(ratio) + np.log1p(share * ones)
         count = self.n + _PRIOR_COUNT
         amplitudes = (fits + _PRIOR_COUNT) / count
         return np.asarray(-0.5 * (count * (np.log(amplitudes) + 1.0) + logdet))
-
-
-def _inner(share: float, size: int) -> Array:
-    """Return the prior variances of the weights over the amplitude, shape ``(D + 1,)``."""
-    return np.append(np.full(size - 1, 1.0 - share), share)
