@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Standardize
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import MaternKernel, RBFKernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
@@ -81,7 +82,9 @@ def to_botorch(model: GPPosterior | Surrogate, noise_prior: NoisePrior = NOISY) 
         gp.values[..., 0].mT,
         train_Yvar=None if single else noise.mT,
         likelihood=likelihood,
-        covar_module=_covariance(gp.kernel, d, batch).to(gp.inputs),
+        covar_module=get_covar_module_with_dim_scaled_prior(d, batch, gp.kernel is RBF).to(
+            gp.inputs
+        ),
         outcome_transform=None,
     )
     _set_hyperparameters(made, gp)
@@ -140,7 +143,7 @@ def fit_botorch(model: Model) -> Model:
     noise_prior, known = _noise_prior(model), None
     if isinstance(model.likelihood, FixedNoiseGaussianLikelihood):
         known, noise = noise.mT, noise.new_full((len(noise), 1), noise_prior.min_noise)
-    # The current hyperparameters are one more start; both fits use logarithms.
+    # The current hyperparameters are one more start.
     warm = torch.cat([lengthscales, noise.log()], 1)
     logs, _ = fit_hyperparameters(inputs, values, noise_prior, kernel, warm, known)
     spread = logs[:, -1].exp() if known is None else known.mT
@@ -237,22 +240,11 @@ def _noise_prior(model: SingleTaskGP) -> NoisePrior:
     )
 
 
-def _covariance(kernel: Kernel, d: int, batch: torch.Size) -> RBFKernel | MaternKernel:
-    """Return BoTorch's kernel with the dimension-scaled prior (Hvarfner et al., ICML 2024)."""
-    made = RBFKernel if kernel is RBF else MaternKernel
-    # LogNormal(sqrt(2) + log(d) / 2, sqrt(3)), as in kernels.lengthscale_prior
-    prior = LogNormalPrior(math.sqrt(2.0) + 0.5 * math.log(d), math.sqrt(3.0))
-    bound = GreaterThan(NOISY.min_lengthscale, transform=None, initial_value=prior.mode)
-    return made(
-        ard_num_dims=d, batch_shape=batch, lengthscale_prior=prior, lengthscale_constraint=bound
-    )
-
-
 def _standardize(surrogate: Surrogate) -> Standardize:
     """Return a trained ``Standardize`` with the offset and scale of a surrogate."""
     transform = Standardize(m=len(surrogate.offset))
-    spread = surrogate.weights.diagonal()
-    state = {"means": surrogate.offset[None], "stdvs": spread[None], "_stdvs_sq": spread[None] ** 2}
+    spread = surrogate.weights.diagonal()[None]
+    state = {"means": surrogate.offset[None], "stdvs": spread, "_stdvs_sq": spread**2}
     transform.load_state_dict(
         {**transform.state_dict(), **state, "_is_trained": torch.tensor(True)}
     )

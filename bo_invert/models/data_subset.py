@@ -34,6 +34,5 @@ def select_subset(inputs: Array, ranking: Indices, most: int = MAX_POINTS) -> In
     chosen[order[~chosen[order]][: most // 2]] = True
     # Even spacing in time keeps points of the initial design and of every phase of the search.
     rest = np.flatnonzero(~chosen)
-    room = most - int(chosen.sum())
-    chosen[rest[np.linspace(0, len(rest) - 1, room).round().astype(int)]] = True
+    chosen[rest[np.linspace(0, len(rest) - 1, most - chosen.sum()).round().astype(int)]] = True
     return np.flatnonzero(chosen)

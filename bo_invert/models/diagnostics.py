@@ -181,7 +181,7 @@ def forecast(
         names: Names of the outputs.
     """
     # An outcome also varies by its noise, or by structure too fine for the model.
-    mean, variance = surrogate.posterior(torch.as_tensor(inputs).to(surrogate.offset))
+    mean, variance = surrogate.gp(torch.as_tensor(inputs).to(surrogate.offset))
     return _forecasts(surrogate, mean, variance + surrogate.misfit_variance, values, names)
 
 

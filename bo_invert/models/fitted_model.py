@@ -80,10 +80,8 @@ class FittedModel:
     def _on_device(self, score: Score) -> Score:
         """Evaluate a score on the device of the surrogate, with inputs and results elsewhere."""
         like = self.surrogate.offset
-        if like.device.type == "cpu":
-            return score
         # ``to`` is differentiable, so gradients return to the device of the inputs.
-        return lambda inputs: score(inputs.to(like)).to(inputs)
+        return score if like.is_cpu else lambda inputs: score(inputs.to(like)).to(inputs)
 
 
 def fit_model(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
-from bo_invert.objectives import Objective, ProblemStatement, Target
+from bo_invert.objectives import Objective, ProblemStatement
 from bo_invert.types import Array
 
 _HUGE, _FAR = 1e100, 1e9
@@ -70,21 +70,6 @@ class ModelledOutputs:
         if self.composite or many or self._loss_term[0] in constrained:
             return None
         return self._loss_term
-
-    @property
-    def target_terms(self) -> tuple[list[int], Array, Array] | None:
-        """Modelled outputs, values and scales of a ``Target``; None for other objectives.
-
-        None, too, for constrained outputs of the target and for principal components.
-        """
-        target = self.statement.objective
-        many = self.values.shape[1] > MAX_INDEPENDENT_OUTPUTS
-        if self.models_loss or not isinstance(target, Target) or many:
-            return None
-        if {constraint.index for constraint in self.statement.constraints} & set(target.indices):
-            return None
-        columns = [self.column(index) for index in target.indices]
-        return columns, np.array(target.value), np.array(target.scale)
 
     @property
     def warp_directions(self) -> tuple[int, ...]:
@@ -159,12 +144,10 @@ class ModelledOutputs:
 
 def _read_columns(objective: Objective, m: int) -> Sequence[int]:
     """Return the outputs that an objective reads; all of them if it does not name any."""
-    indices: Sequence[int] | None = getattr(objective, "indices", None)
-    if indices is not None:
-        return list(indices)
     if not objective.structured and hasattr(objective, "index"):
         return [objective.index]
-    return range(m)
+    indices: Sequence[int] | None = getattr(objective, "indices", None)
+    return range(m) if indices is None else indices
 
 
 def _is_differentiable(objective: Objective, y: Array, losses: Array) -> bool:

@@ -129,7 +129,7 @@ def test_from_botorch_predicts_the_same(name: str, m: int, standardized: bool) -
     posterior = model.eval().posterior(new)
     assert torch.allclose(surrogate.mean(new), posterior.mean, rtol=1e-6, atol=1e-6)
     assert torch.allclose(
-        surrogate.posterior(new)[1] * surrogate.weights.diagonal() ** 2,
+        surrogate.gp(new)[1] * surrogate.weights.diagonal() ** 2,
         posterior.variance,
         rtol=1e-5,
     )

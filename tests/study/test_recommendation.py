@@ -104,7 +104,7 @@ def test_intervals_hold_the_truth_where_noise_is_most_of_what_is_seen() -> None:
             usual = fit_model(
                 study.statement, study.history, study.history.points, noisy=True
             ).surrogate
-        mean, variance = (moment[:, 0].numpy() for moment in usual.posterior(usual.gp.inputs))
+        mean, variance = (moment[:, 0].numpy() for moment in usual.gp(usual.gp.inputs))
         scale, offset = float(usual.weights[0, 0]), float(usual.offset[0])
         single += int(
             (np.abs(clean - mean * scale - offset) <= 1.645 * np.sqrt(variance) * scale).sum()
@@ -125,7 +125,7 @@ def test_averaging_changes_nothing_that_is_settled() -> None:
             inputs, values, search_space=ModelSearchSpace(("rbf",), (MEASURED,))
         )
     mean, variance = averaged_posterior(surrogate.gp, MEASURED, surrogate.gp.inputs)
-    usual, spread = surrogate.posterior(surrogate.gp.inputs)
+    usual, spread = surrogate.gp(surrogate.gp.inputs)
     assert float((mean - usual).abs().max()) < 2.0 * float(spread.sqrt().max())
     np.testing.assert_allclose(mean, usual, atol=0.1)
     assert float(variance.mean() / spread.mean()) < 2.0

@@ -23,6 +23,7 @@ from bo_invert.models.acquisition.target_ei import log_squared_distance_ei, log_
 from bo_invert.models.gp.posterior import GPPosterior
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.objectives import Target
 from bo_invert.types import Array, Mask
 
 Score = Callable[[Tensor], Tensor]
@@ -122,7 +123,7 @@ def log_feasibility(surrogate: Surrogate) -> Score:
     """
 
     def score(inputs: Tensor) -> Tensor:
-        mean, variance = surrogate.posterior(inputs)
+        mean, variance = surrogate.gp(inputs)
         std = variance[..., 0].sqrt() * surrogate.weights.abs().sum()
         log: Tensor = torch.special.log_ndtr((surrogate.values(mean)[..., 0] - 0.5) / (std + 0.02))
         return log
@@ -214,15 +215,19 @@ def _analytic_loss(
     """Return the loss in a form with an analytic expected improvement; None without one."""
     if outputs.loss_column is not None:
         return _LinearLoss(*outputs.loss_column)
-    if outputs.target_terms is None or surrogate.warp is not None:
+    target, like, (k, c) = outputs.statement.objective, surrogate.offset, surrogate.weights.shape
+    constrained = {constraint.index for constraint in outputs.statement.constraints}
+    # Outputs of a target must be modelled one by one: no warp and no principal components.
+    if outputs.models_loss or surrogate.warp is not None or k < c:
         return None
-    columns, value, scale = outputs.target_terms
-    like = surrogate.offset
+    if not isinstance(target, Target) or constrained & set(target.indices):
+        return None
+    columns = [outputs.column(index) for index in target.indices]
     # y_j = w_j s_j + offset_j, so (y_j - t_j) / scale_j is linear in the score s_j. The common unit
     # keeps distances near 1 and changes EI by a constant factor.
-    scales = like.new_tensor(scale)
+    scales = like.new_tensor(target.scale)
     slopes = surrogate.weights.diagonal()[columns] / scales
-    rest = (like[columns] - like.new_tensor(value)) / scales
+    rest = (like[columns] - like.new_tensor(target.value)) / scales
     unit = slopes.square().mean().sqrt()
     return _TargetDistance(columns, slopes / unit, rest / unit)
 
@@ -247,9 +252,8 @@ def _analytic_score(
     """
     bounds = surrogate.standardized_bounds(outputs)
     observed = loss.loss(surrogate.gp.values[..., 0].mT)
-    best = observed.new_tensor(torch.inf)
-    if not data.noisy:
-        best = observed[torch.tensor(data.feasible, device=observed.device)].min()
+    feasible = torch.tensor(data.feasible, device=observed.device)
+    best = observed.new_tensor(torch.inf) if data.noisy else observed[feasible].min()
     # An anchor improves the best loss of a fantasy only if it is feasible there.
     if outcomes.shape[-1]:
         losses = loss.loss(outcomes.mT)
@@ -315,8 +319,8 @@ def _monte_carlo_score(
         at_anchors = outcomes.transpose(1, 2)  # (S, p, k)
         gains = gain(at_anchors)
         if constrained:
-            satisfied = outputs.violation(surrogate.values(at_anchors)) <= 0.0
-            gains = torch.where(satisfied, gains, -torch.inf)
+            violation = outputs.violation(surrogate.values(at_anchors))
+            gains = torch.where(violation <= 0.0, gains, -torch.inf)
         best = torch.maximum(best, gains.amax(-1))
     # A finite bound keeps gains finite if no anchor is feasible.
     best = best.clamp(min=-1e6)

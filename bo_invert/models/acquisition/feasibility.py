@@ -53,8 +53,7 @@ def fit_feasibility(
     # Failures rank last, so that the subset holds the best points and those near them.
     inputs = np.concatenate([observed, failed])
     labels = np.repeat([1.0, 0.0], [len(observed), len(failed)])
-    ranking = np.concatenate([order, np.arange(len(observed), len(inputs))])
-    some = select_subset(inputs, ranking)
+    some = select_subset(inputs, np.append(order, np.arange(len(observed), len(inputs))))
     # The noise prior of labels keeps lengthscales long: a boundary, not isolated holes.
     search_space = ModelSearchSpace(noise_priors=(LABELS,))
     surrogate = fit_surrogate(

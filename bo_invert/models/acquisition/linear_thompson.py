@@ -48,11 +48,10 @@ def thompson_score(
 
     def score(inputs: Tensor) -> Tensor:
         modelled = features(inputs) @ slopes
-        penalty = 10.0 * outputs.violation(modelled)
+        loss, penalty = outputs.loss(modelled), 10.0 * outputs.violation(modelled)
         if log_feasible is None:
-            return -outputs.loss(modelled) / unit - penalty
-        gain = log_fat_softplus((best - outputs.loss(modelled)) / unit, 1.0)
-        return gain - penalty + log_feasible(inputs)
+            return -loss / unit - penalty
+        return log_fat_softplus((best - loss) / unit, 1.0) - penalty + log_feasible(inputs)
 
     return score
 

@@ -58,7 +58,7 @@ def log_probability_of_improvement(
         best = predicted[torch.as_tensor(data.feasible)].min() if some_feasible else predicted.min()
 
     def score(inputs: Tensor) -> Tensor:
-        mean, variance = surrogate.posterior(inputs)
+        mean, variance = surrogate.gp(inputs)
         scores = mean + variance.sqrt() * normals[:, None, :]  # (S, b, k)
         losses = badness(scores)
         better = losses < best
@@ -87,7 +87,7 @@ def _analytic(
     bounds = surrogate.standardized_bounds(outputs)
 
     def score(inputs: Tensor) -> Tensor:
-        mean, variance = surrogate.posterior(inputs)
+        mean, variance = surrogate.gp(inputs)
         std = variance.sqrt()
         log: Tensor = torch.special.log_ndtr((best - sign * mean[:, column]) / std[:, column])
         for i, sense, bound in bounds:

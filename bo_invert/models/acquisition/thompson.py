@@ -70,10 +70,8 @@ def draw_paths(gp: GPPosterior, count: int, seed: int, features: int = 512) -> P
     frequencies = unit / gp.log_lengthscales.exp().unsqueeze(1)
     generator = torch.Generator().manual_seed(seed)
     # c_r, s_r ~ N(0, 1/R) give the covariance mean_r cos(w_r'(x - x')), which tends to k(x, x').
-    amplitudes = torch.randn(2, k, features, count, dtype=torch.float64, generator=generator).to(
-        like
-    )
-    cosines, sines = amplitudes / math.sqrt(features)
+    amplitudes = torch.randn(2, k, features, count, dtype=torch.float64, generator=generator)
+    cosines, sines = amplitudes.to(like) / math.sqrt(features)
     # The noise draw makes the sample exact for noisy data, too.
     error = torch.randn(k, n, count, dtype=torch.float64, generator=generator).to(like)
     phase = gp.inputs @ frequencies.mT

@@ -48,11 +48,10 @@ def _averaged_output(
     noises = torch.arange(
         math.ceil(math.log(noise_prior.min_noise)), math.floor(math.log(noise_prior.max_noise)) + 1
     ).to(values)
-    factors = values.new_tensor(_LOG_FACTORS)
-    lengthscales = (gp.log_lengthscales[output] + factors[:, None]).repeat_interleave(
-        len(noises), 0
-    )
-    logs = torch.cat([lengthscales, noises.repeat(len(factors))[:, None]], 1)
+    scaled = gp.log_lengthscales[output] + values.new_tensor(_LOG_FACTORS)[:, None]
+    # Each row is a pair of a factor and a noise variance.
+    pairs = [scaled.repeat_interleave(len(noises), 0), noises.repeat(len(scaled))[:, None]]
+    logs = torch.cat(pairs, 1)
     some = evenly_spaced(len(inputs), _MAX_POINTS)
     lowest, _ = negative_log_posterior(
         logs, inputs[some], values[some].expand(len(logs), -1), noise_prior, gp.kernel

@@ -88,16 +88,16 @@ def fit_hyperparameters(
         some = evenly_spaced(n, MAX_FIT_POINTS).to(inputs.device)
         inputs, values = inputs[..., some, :], values[some]
         known_noise = None if known_noise is None else known_noise[some]
-    # A short and a long start: typical distances in the cube grow with sqrt(d).
-    short = [math.log(0.2 * math.sqrt(d))] * d + [math.log(max(noise_prior.min_noise, 1e-6))]
-    long = [math.log(math.sqrt(d))] * d + [math.log(max(noise_prior.min_noise, 1e-3))]
-    starts = inputs.new_tensor([short, long]).expand(k, 2, d + 1)
+    floor, reach = noise_prior.min_noise, math.sqrt(d)
+    # A short and a long start: typical distances in the cube grow with sqrt(d). Then the bounds.
+    rows = [(0.2 * reach, max(floor, 1e-6)), (reach, max(floor, 1e-3))]
+    rows += [(noise_prior.min_lengthscale, floor), (_MAX_LENGTHSCALE, noise_prior.max_noise)]
+    logs = inputs.new_tensor([[math.log(size)] * d + [math.log(noise)] for size, noise in rows])
+    starts = logs[:2].expand(k, 2, d + 1)
     if warm_start is not None:
         starts = torch.cat([warm_start.unsqueeze(1), starts], 1)
     n_starts = starts.shape[1]
-    lower = [math.log(noise_prior.min_lengthscale)] * d + [math.log(noise_prior.min_noise)]
-    upper = [math.log(_MAX_LENGTHSCALE)] * d + [math.log(noise_prior.max_noise)]
-    free = [starts.reshape(k * n_starts, d + 1), *inputs.new_tensor([lower, upper])]
+    free = [starts.reshape(k * n_starts, d + 1), *logs[2:]]
     if shared_lengthscale:
         free = [torch.cat([p[..., :-1].mean(-1, keepdim=True), p[..., -1:]], -1) for p in free]
 

@@ -167,8 +167,7 @@ def select_model(
             + _MARGIN * (shared == current.shared_lengthscale)
             for shared in search_space.shared_lengthscales
         }
-        shared = max(search_space.shared_lengthscales, key=densities.__getitem__)
-        best = replace(best, shared_lengthscale=shared)
+        best = replace(best, shared_lengthscale=max(densities, key=densities.__getitem__))
     # n = 0 forces a full fit, which the coarse one only warm-starts.
     return best, to_memo(best, 0, fitted.tolist(), size)
 

@@ -71,10 +71,6 @@ class Surrogate:
         """Return the posterior mean (median of a warped output), shape ``(..., c)``."""
         return self.values(self.gp(inputs)[0])
 
-    def posterior(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of the scores, ``(..., k)`` each, at inputs ``(..., d)``."""
-        return self.gp(inputs)
-
     @property
     def misfit_variance(self) -> Tensor:
         """Fitted noise variance of the scores, shape ``(k,)``; 0 below 1e-4.

@@ -144,8 +144,6 @@ class ResidualSearch:
 
     def _near_failure(self, x: Array) -> Mask:
         """Return whether the nearest trial of inputs ``(b, d)`` failed, shape ``(b,)``."""
-        if not len(self.failed):
-            return np.zeros(len(x), dtype=bool)
         return np.asarray(_distances(x, self.failed) < _distances(x, self.observed))
 
 
@@ -153,8 +151,12 @@ def _distances(x: Array, known: Array) -> Array:
     """Return the distance of each input ``(b, d)`` from the nearest of ``(n, d)``, shape ``(b,)``.
 
     |x - y|^2 = |x|^2 + |y|^2 - 2 x.y is fast in many dimensions, with an error of about 1e-8.
+    Without known inputs the distance is infinite.
     """
-    norms, rows = (known**2).sum(1), max(1, _MAX_NUMBERS // len(known))
+    norms, rows = (known**2).sum(1), max(1, _MAX_NUMBERS // max(1, len(known)))
     blocks = [x[i : i + rows] for i in range(0, len(x), rows)]
-    least = [(block**2).sum(1) + (norms - 2.0 * block @ known.T).min(1) for block in blocks]
+    least = [
+        (block**2).sum(1) + (norms - 2.0 * block @ known.T).min(1, initial=np.inf)
+        for block in blocks
+    ]
     return np.asarray(np.sqrt(np.maximum(np.concatenate(least), 0.0)))

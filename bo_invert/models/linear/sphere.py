@@ -50,11 +50,7 @@ class SphereProjection:
     def features(self, points: Array) -> Array:
         """Return unit vectors and a column of ones, shape ``(n, D + 1)``."""
         scales, heights = self._parts(points)
-        rows = np.empty((len(points), self.size + 1))
-        np.multiply(points, scales[:, None], out=rows[:, : self.dim])
-        rows[:, self.dim : -1] = heights
-        rows[:, -1] = 1.0
-        return rows
+        return np.column_stack([points * scales[:, None], heights, np.ones(len(points))])
 
     def features_dot(self, points: Array, values: Array) -> Array:
         """Return ``features(points).T @ values``, shape ``(D + 1, k)``, without the features."""
@@ -93,19 +89,16 @@ class SphereProjection:
 
     def max_height(self, radius: float) -> float:
         """Return the largest last coordinate of points inside a radius; 1 for directions."""
-        if self.lengthscale is None or not math.isfinite(radius):
-            return 1.0
-        return float(self.heights((radius / self.reach) ** 2))
+        unbounded = self.lengthscale is None or math.isinf(radius)
+        return 1.0 if unbounded else self.heights((radius / self.reach) ** 2)
 
 
 def minimise_linear(slope: Array, height: float = 1.0) -> Array:
     """Minimise slope'p over unit vectors p ``(D,)`` with last coordinate at most ``height``."""
     norm = float(np.linalg.norm(slope))
     p = -slope / norm if norm > 0.0 else np.eye(len(slope))[0]
-    if p[-1] <= height:
-        return p
-    # The constraint is active, and on the rim of the cap the problem is linear again.
-    return _on_rim(minimise_linear(slope[:-1]), height)
+    # If the constraint is active, the problem is linear again on the rim of the cap.
+    return p if p[-1] <= height else _on_rim(minimise_linear(slope[:-1]), height)
 
 
 def minimise_distance(slopes: Array, wanted: Array, near: Array, height: float = 1.0) -> Array:
