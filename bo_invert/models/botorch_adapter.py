@@ -82,9 +82,7 @@ def to_botorch(model: GPPosterior | Surrogate, noise_prior: NoisePrior = NOISY) 
         gp.values[..., 0].mT,
         train_Yvar=None if single else noise.mT,
         likelihood=likelihood,
-        covar_module=get_covar_module_with_dim_scaled_prior(d, batch, gp.kernel is RBF).to(
-            gp.inputs
-        ),
+        covar_module=get_covar_module_with_dim_scaled_prior(d, batch, gp.kernel is RBF),
         outcome_transform=None,
     )
     _set_hyperparameters(made, gp)

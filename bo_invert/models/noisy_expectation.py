@@ -120,7 +120,8 @@ def _losses(posterior: _ObservedPosterior, modelled: ModelledOutputs) -> Tensor:
     normals = sobol_normals(_SAMPLES, mean.shape[1], 0, mean)
     # Points are processed in parts to bound the memory of the samples.
     step = max(1, _MAX_SAMPLED // (_SAMPLES * modelled.values.shape[1]))
-    for centre, std in zip(mean.split(step), variance.sqrt().split(step), strict=True):
+    parts = torch.split(mean, step), torch.split(variance.sqrt(), step)
+    for centre, std in zip(*parts, strict=True):
         sampled = loss(centre + std * normals[:, None])
         # Quantiles of the samples need no assumption about the distribution of the loss.
         low, high = sampled.nanquantile(sampled.new_tensor([0.05, 0.95]), dim=0)

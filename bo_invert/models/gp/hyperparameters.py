@@ -90,9 +90,9 @@ def fit_hyperparameters(
         known_noise = None if known_noise is None else known_noise[some]
     floor, reach = noise_prior.min_noise, math.sqrt(d)
     # A short and a long start: typical distances in the cube grow with sqrt(d). Then the bounds.
-    rows = [(0.2 * reach, max(floor, 1e-6)), (reach, max(floor, 1e-3))]
-    rows += [(noise_prior.min_lengthscale, floor), (_MAX_LENGTHSCALE, noise_prior.max_noise)]
-    logs = inputs.new_tensor([[math.log(size)] * d + [math.log(noise)] for size, noise in rows])
+    pairs = [(0.2 * reach, max(floor, 1e-6)), (reach, max(floor, 1e-3))]
+    pairs += [(noise_prior.min_lengthscale, floor), (_MAX_LENGTHSCALE, noise_prior.max_noise)]
+    logs = inputs.new_tensor([[math.log(size)] * d + [math.log(noise)] for size, noise in pairs])
     starts = logs[:2].expand(k, 2, d + 1)
     if warm_start is not None:
         starts = torch.cat([warm_start.unsqueeze(1), starts], 1)
