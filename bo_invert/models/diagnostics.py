@@ -195,18 +195,6 @@ def _forecasts(
     """Return forecasts of the outputs from moments ``(n, k)`` of the scores."""
     # y = w^-1(s @ W + offset + residual): moments on the warped scale, from independent scores s
     centre, std = surrogate.warped_moments(mean, variance)
-    return Forecasts(
-        tuple(names) or tuple(f"number {j}" for j in range(values.shape[1])),
-        np.asarray(values, dtype=float),
-        centre.cpu().numpy(),
-        std.cpu().numpy(),
-        surrogate.warp,
-        _description(surrogate),
-    )
-
-
-def _description(surrogate: Surrogate) -> str:
-    """Describe kernel, noise, warp and components of a surrogate."""
     k, c = surrogate.weights.shape
     parts = [
         f"{surrogate.gp.kernel.name} kernel",
@@ -214,4 +202,11 @@ def _description(surrogate: Surrogate) -> str:
         "warped" if surrogate.warp is not None else "",
         f"{k} components of {c} outputs" if k != c else "",
     ]
-    return ", ".join(filter(None, parts))
+    return Forecasts(
+        tuple(names) or tuple(f"number {j}" for j in range(values.shape[1])),
+        np.asarray(values, dtype=float),
+        centre.cpu().numpy(),
+        std.cpu().numpy(),
+        surrogate.warp,
+        ", ".join(filter(None, parts)),
+    )

@@ -139,7 +139,7 @@ class LeastSquares(Strategy):
                 else list(domain.project(domain.sobol(request.stream(0), self.initial)))
             )
             # The start is replayed from its beginning; it stops at the first unknown residuals.
-            run = GaussNewtonStart(settings, domain, domain.project, draws, least).run
+            run = GaussNewtonStart(settings, domain, draws, least).run
             missing = replay(run, answers)
             finished += not missing and start == finished
             running = running or bool(missing)
@@ -228,9 +228,7 @@ class LeastSquares(Strategy):
         with threadpool_limits(limits=1):
             inputs = to_unit(domain, history.points)
             model, memo = fit_residual_model(inputs, residuals, excesses, memo)
-            search = ResidualSearch(
-                domain, domain.project, model, history.points[best], history.failed_points
-            )
+            search = ResidualSearch(domain, model, history.points[best], history.failed_points)
             points = search.propose(count, pending, request.rng())
         return [Query(point, origin=self.name, meta={"model": completed}) for point in points], memo
 

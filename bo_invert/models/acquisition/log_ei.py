@@ -73,8 +73,6 @@ def sobol_normals(samples: int, size: int, seed: int, like: Tensor) -> Tensor:
 
     A scrambled Sobol sequence is mapped by the inverse normal distribution function.
     """
-    if size == 0:
-        return like.new_zeros(samples, 0)
     sobol = torch.quasirandom.SobolEngine(size, True, seed)  # type: ignore[no-untyped-call]
     uniform = sobol.draw(samples, dtype=torch.float64).clamp(1e-9, 1.0 - 1e-9)
     normals: Tensor = torch.special.ndtri(uniform).to(like)

@@ -63,7 +63,6 @@ class GaussNewtonStart:
     Args:
         settings: Settings.
         domain: Search domain.
-        project: Map from points ``(d,)`` to valid points.
         candidates: Points ``(d,)``; the best one is the start.
         min_square: Squared residuals at which the start ends.
     """
@@ -72,18 +71,16 @@ class GaussNewtonStart:
         self,
         settings: GaussNewtonSettings,
         domain: Domain,
-        project: Callable[[Array], Array],
         candidates: Sequence[Array],
         min_square: float = 0.0,
     ) -> None:
         self.settings = settings
-        self.project = project
+        self.domain = domain
         self.candidates = candidates
         self.min_square = min_square
         self.base: _Linearisation | None = None
         self.last_square = np.inf
-        self.bounds = domain.limits
-        self.steps = settings.diff_step * (domain.bounds[1] - domain.bounds[0])
+        self.steps = settings.diff_step * np.ptp(domain.bounds, 0)
 
     def run(self, evaluate: Evaluate) -> None:
         """Step from the best candidate until convergence.
@@ -108,7 +105,7 @@ class GaussNewtonStart:
                     lambda x: self.residuals(x) / self.unit,
                     self.x,
                     lambda x: self.jacobian(x) / self.unit,
-                    self.bounds,
+                    self.domain.limits,
                     self.settings.method,
                     ftol=self.settings.ftol,
                     xtol=self.settings.xtol,
@@ -125,7 +122,7 @@ class GaussNewtonStart:
 
     def residuals(self, x: Array) -> Array:
         """Evaluate residuals ``(k,)`` at a point; large constants for a failure."""
-        r = self.evaluate([self.project(x)])[0]
+        r = self.evaluate([self.domain.project(x)])[0]
         if r is not None and _square(r) < _square(self.r):
             self.x, self.r = x.copy(), r
         elif self.base is not None and not self.base.measured and not np.array_equal(x, self.x):
@@ -154,9 +151,9 @@ class GaussNewtonStart:
 
     def difference(self, x: Array, r: Array) -> Array:
         """Measure forward differences ``(k, d)``; backward ones at upper bounds."""
-        steps = np.where(x + self.steps > self.bounds[1], -self.steps, self.steps)
+        steps = np.where(x + self.steps > self.domain.limits[1], -self.steps, self.steps)
         # All differences are evaluated as one batch, in parallel if possible.
-        beside = self.evaluate([self.project(x + shift) for shift in np.diag(steps)])
+        beside = self.evaluate([self.domain.project(x + shift) for shift in np.diag(steps)])
         # A failed direction has slope 0.
         pairs = zip(beside, steps, strict=True)
         return np.column_stack(

@@ -7,11 +7,11 @@ predicts them, so that they do not hide a basin.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from bo_invert.models.base import to_unit
+from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.least_squares.residual_gp import ResidualModel
 from bo_invert.models.optim.levenberg_marquardt import levenberg_marquardt
 from bo_invert.search_domain import Domain
@@ -31,7 +31,6 @@ class ResidualSearch:
 
     Args:
         domain: Search domain.
-        project: Map from points to valid points.
         model: Model of the residuals; None without variation.
         points: Observed points, best first, shape ``(n, d)``.
         failed: Points of failed trials, shape ``(f, d)``.
@@ -40,12 +39,11 @@ class ResidualSearch:
     def __init__(
         self,
         domain: Domain,
-        project: Callable[[Array], Array],
         model: ResidualModel | None,
         points: Array,
         failed: Array,
     ) -> None:
-        self.domain, self.project, self.model = domain, project, model
+        self.domain, self.model = domain, model
         self.observed, self.failed = to_unit(domain, points), to_unit(domain, failed)
         self.incumbents = self.observed[:8]
 
@@ -75,7 +73,7 @@ class ResidualSearch:
             if model is not None:
                 model = model.fantasize(x[None], rng)
             known = np.concatenate([known, x[None]])
-            picked.append(self._point(x))
+            picked.append(from_unit(self.domain, x))
         return picked
 
     def _candidates(self, rng: np.random.Generator) -> Array:
@@ -86,13 +84,8 @@ class ResidualSearch:
         wide = np.concatenate([self.domain.uniform(rng, 1000), self.domain.sample(rng, 1000)])
         return self._valid(np.concatenate([near, to_unit(self.domain, wide)]))
 
-    def _point(self, x: Array) -> Array:
-        """Return the valid points ``(..., d)`` nearest to unit inputs ``(..., d)``."""
-        lower, upper = self.domain.bounds
-        return self.project(lower + x * (upper - lower))
-
     def _valid(self, x: Array) -> Array:
-        return to_unit(self.domain, self._point(x))
+        return to_unit(self.domain, from_unit(self.domain, x))
 
     def _pick(self, model: ResidualModel, known: Array, rng: np.random.Generator) -> Array:
         """Return the next unit input ``(d,)``."""

@@ -39,9 +39,8 @@ class DuplicateFilter:
 
     def select_new(self, points: Array, known: Sequence[Array] | Array, count: int) -> Array:
         """Select the first ``count`` new points of ``(n, d)``, then duplicates if needed."""
-        lower, upper = self.domain.bounds
         # Distances are computed in units of the domain, whose sides are equal.
-        reach = self.min_distance * float((upper - lower).mean())
+        reach = self.min_distance * float(np.ptp(self.domain.bounds, 0).mean())
         taken = np.asarray(known).reshape(-1, self.domain.dim)
         names: set[str] = set()
         if self.identify is not None and len(taken):
@@ -91,8 +90,7 @@ def duplicate_filter(
     width, identify = plateau_width(to_unit(domain, points), values), None
     if width > 0.0 and statement.identify is not None:
         # Equal designs explain equal outputs; only other repetitions are a plateau.
-        names = statement.identify(points)
-        first = np.unique(names, return_index=True)[1]
+        first = np.unique(statement.identify(points), return_index=True)[1]
         if len(first) < len(np.unique(points, axis=0)):
             identify = statement.identify
             width = plateau_width(to_unit(domain, points[first]), values[first])
@@ -118,5 +116,4 @@ def plateau_width(inputs: Array, values: Array) -> float:
     distances = [cKDTree(equal).query(equal, k=2)[0][:, 1] for equal in plateaus if len(equal) > 1]
     if not distances:
         return 0.0
-    median = float(np.median(np.concatenate(distances)))
-    return min(2.0 * median, 0.1 * math.sqrt(inputs.shape[1]))
+    return min(2.0 * float(np.median(np.concatenate(distances))), 0.1 * math.sqrt(inputs.shape[1]))

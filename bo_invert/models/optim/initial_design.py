@@ -69,8 +69,8 @@ def initial_design(
     before = count_design_points(history)
     pool = domain.space_filling(sequence, draws, count + spare, skip=before)
     # A stable sort keeps the order of the sequence among points of equal rank.
-    near = ~distant(pool, abandoned, domain.typical_distance / 2.0)
-    pool = pool[np.argsort(near, kind="stable")]
+    far = distant(pool, abandoned, domain.typical_distance / 2.0)
+    pool = pool[np.argsort(~far, kind="stable")]
     points = (duplicates or DuplicateFilter(domain)).select_new(pool, history.all_points, count)
     return tuple(
         Query(x, origin=name, meta={**(meta or {}), "design": before + i})

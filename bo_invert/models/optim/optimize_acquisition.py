@@ -108,8 +108,7 @@ def optimize_in_box(
         rng: Random generator of the candidates.
     """
     score = _at_valid(score, domain)
-    lower, upper = domain.bounds
-    spread = reach * (upper - lower)
+    spread = reach * np.ptp(domain.bounds, 0)
     # The centre itself is a candidate: a score may have its maximum there.
     steps = rng.uniform(-1.0, 1.0, (128, domain.dim))
     pool = np.concatenate([centre[None], centre + spread * steps])
@@ -141,8 +140,8 @@ def _best_new(
 ) -> Array:
     """Return the best candidate ``(d,)`` that is no duplicate, or else a random point."""
     # Random points are the last resort, if all candidates are duplicates.
-    order = np.argsort(-values, kind="stable")
-    candidates = np.concatenate([candidates[order], domain.uniform(rng, 1024)])
+    ranked = candidates[np.argsort(-values, kind="stable")]
+    candidates = np.concatenate([ranked, domain.uniform(rng, 1024)])
     found = (duplicates or DuplicateFilter(domain)).select_new(candidates, known, 1)
     return np.asarray(found[0])
 
@@ -195,11 +194,9 @@ def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Gen
     Sparse steps are those of RAASP (Regis & Shoemaker 2013; Eriksson et al. 2019).
     """
     # Incumbents and step sizes alternate, so that each pair occurs equally often.
-    lower, upper = domain.bounds
-    centres = incumbents[np.arange(count) % len(incumbents)]
-    sigmas = np.array(_SIGMAS)[(np.arange(count) // len(incumbents)) % len(_SIGMAS), None] * (
-        upper - lower
-    )
+    which = np.arange(count)
+    centres = incumbents[which % len(incumbents)]
+    sigmas = np.outer(_SIGMAS, np.ptp(domain.bounds, 0))[which // len(incumbents) % len(_SIGMAS)]
     mask = rng.random((count, domain.dim)) < min(1.0, 20.0 / domain.dim)
     points = centres + mask * sigmas * rng.standard_normal((count, domain.dim))
     return points if domain.continuous else _resample_one_parameter(domain, points, rng)

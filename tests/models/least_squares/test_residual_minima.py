@@ -43,7 +43,7 @@ def search(
     excesses = np.empty((len(points), 0)) if excesses is None else excesses
     model, _ = fit_residual_model(to_unit(domain, points), missed, excesses)
     best = np.argsort(sums_of_squares(missed, excesses), kind="stable")
-    return ResidualSearch(domain, domain.project, model, points[best], failed)
+    return ResidualSearch(domain, model, points[best], failed)
 
 
 def test_proposes_where_residuals_vanish() -> None:
