@@ -138,7 +138,8 @@ def fit_botorch(model: Model) -> Model:
         InvalidInputError: A part of the model has no equivalent.
     """
     kernel, inputs, values, lengthscales, noise = _parts(model)
-    noise_prior, known = _noise_prior(model), None
+    noise_prior = _noise_prior(model)
+    known = None
     if isinstance(model.likelihood, FixedNoiseGaussianLikelihood):
         known, noise = noise.mT, noise.new_full((len(noise), 1), noise_prior.min_noise)
     # The current hyperparameters are one more start.

@@ -126,6 +126,6 @@ def fit_model(
     surrogate = fit_surrogate(
         inputs[rows], outputs.values, memo, search_space, device=device, total=len(inputs)
     )
-    feasible = history.violations[rows] <= 0.0
     losses = clip_outliers(history.losses[rows, None])[:, 0]
+    feasible = history.violations[rows] <= 0.0
     return FittedModel(losses, feasible, outputs, surrogate, noisy, len(inputs))

@@ -44,9 +44,8 @@ class ModelledOutputs:
         objective = statement.objective
         self.composite = objective.structured and _is_differentiable(objective, y, losses)
         self.models_loss = objective.structured and not self.composite
-        constrained = [constraint.index for constraint in statement.constraints]
         read = [] if self.models_loss else _read_columns(objective, self.m)
-        self.columns = sorted({*read, *constrained})
+        self.columns = sorted({*read, *(c.index for c in statement.constraints)})
         modelled, losses = clip_outliers(y[:, self.columns]), clip_outliers(losses[:, None])[:, 0]
         self.values: Array = np.column_stack([losses, modelled]) if self.models_loss else modelled
         # The embedding restores all m outputs, with zeros for those that nothing reads.
@@ -67,9 +66,8 @@ class ModelledOutputs:
         """
         constrained = {self.column(c.index) for c in self.statement.constraints}
         many = self.values.shape[1] > MAX_INDEPENDENT_OUTPUTS
-        if self.composite or many or self._loss_term[0] in constrained:
-            return None
-        return self._loss_term
+        none = self.composite or many or self._loss_term[0] in constrained
+        return None if none else self._loss_term
 
     @property
     def warp_directions(self) -> tuple[int, ...]:

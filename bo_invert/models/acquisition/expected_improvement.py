@@ -215,12 +215,13 @@ def _analytic_loss(
     """Return the loss in a form with an analytic expected improvement; None without one."""
     if outputs.loss_column is not None:
         return _LinearLoss(*outputs.loss_column)
-    target, like, (k, c) = outputs.statement.objective, surrogate.offset, surrogate.weights.shape
+    target, like = outputs.statement.objective, surrogate.offset
     constrained = {constraint.index for constraint in outputs.statement.constraints}
     # Outputs of a target must be modelled one by one: no warp and no principal components.
-    if outputs.models_loss or surrogate.warp is not None or k < c:
-        return None
+    projected = surrogate.weights.shape[0] < surrogate.weights.shape[1]
     if not isinstance(target, Target) or constrained & set(target.indices):
+        return None
+    if outputs.models_loss or projected or surrogate.warp is not None:
         return None
     columns = [outputs.column(index) for index in target.indices]
     # y_j = w_j s_j + offset_j, so (y_j - t_j) / scale_j is linear in the score s_j. The common unit

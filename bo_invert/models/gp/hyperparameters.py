@@ -88,14 +88,13 @@ def fit_hyperparameters(
         some = evenly_spaced(n, MAX_FIT_POINTS).to(inputs.device)
         inputs, values = inputs[..., some, :], values[some]
         known_noise = None if known_noise is None else known_noise[some]
-    floor, reach = noise_prior.min_noise, math.sqrt(d)
+    floor = noise_prior.min_noise
     # A short and a long start: typical distances in the cube grow with sqrt(d). Then the bounds.
-    pairs = [(0.2 * reach, max(floor, 1e-6)), (reach, max(floor, 1e-3))]
+    pairs = [(0.2 * math.sqrt(d), max(floor, 1e-6)), (math.sqrt(d), max(floor, 1e-3))]
     pairs += [(noise_prior.min_lengthscale, floor), (_MAX_LENGTHSCALE, noise_prior.max_noise)]
     logs = inputs.new_tensor([[math.log(size)] * d + [math.log(noise)] for size, noise in pairs])
-    starts = logs[:2].expand(k, 2, d + 1)
-    if warm_start is not None:
-        starts = torch.cat([warm_start.unsqueeze(1), starts], 1)
+    warm = [] if warm_start is None else [warm_start.unsqueeze(1)]
+    starts = torch.cat([*warm, logs[:2].expand(k, 2, d + 1)], 1)
     n_starts = starts.shape[1]
     free = [starts.reshape(k * n_starts, d + 1), *logs[2:]]
     if shared_lengthscale:

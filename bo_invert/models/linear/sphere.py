@@ -140,13 +140,11 @@ def _nearest(slopes: Array, wanted: Array, near: Array) -> Array:
     eigenvalues, pulls = roots**2, roots * (left.T @ (wanted / scale))
     # Directions outside of the row space share the eigenvalue 0 and have no pull.
     least = float(eigenvalues.min()) if len(roots) == slopes.shape[1] else 0.0
-    at_least = eigenvalues - least <= 1e-12
-    free = ~at_least
-    settled = np.zeros(len(roots))
-    settled[free] = pulls[free] / (eigenvalues[free] - least)
+    free = eigenvalues - least > 1e-12
+    settled = np.divide(pulls, eigenvalues - least, out=np.zeros(len(roots)), where=free)
     room = 1.0 - float(settled @ settled)
     # Hard case: mu = -least, and the remaining length is free in the eigenspace of ``least``.
-    if room > 0.0 and float(np.abs(pulls[at_least]).max(initial=0.0)) <= 1e-14 * float(
+    if room > 0.0 and float(np.abs(pulls[~free]).max(initial=0.0)) <= 1e-14 * float(
         np.linalg.norm(pulls)
     ):
         rest = _unit(near - right[free].T @ (right[free] @ near), right[free])

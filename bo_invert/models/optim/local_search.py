@@ -12,9 +12,9 @@ from torch import Tensor
 from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.optim.optimize_acquisition import (
     Score,
+    at_valid,
     evaluate_scores,
     gradient_ascent,
-    to_valid,
 )
 from bo_invert.parameters import Choice
 from bo_invert.search_domain import Domain
@@ -83,14 +83,14 @@ class TrustRegion:
             refined: Number of best candidates per score for gradient ascent inside the region.
             steps: Largest number of gradient steps.
         """
-        valid = to_valid(self.domain)
+        valid_scores = at_valid(scores, self.domain)
         found = evaluate_scores(scores, self.domain, candidates, _CHUNK)
         q = len(found)
         which = torch.arange(q).repeat_interleave(refined)
 
         def own_score(inputs: Tensor, number: Tensor) -> Tensor:
             # Each start ascends the score of its own function.
-            return scores(valid(inputs))[which[number], torch.arange(len(inputs))]
+            return valid_scores(inputs)[which[number], torch.arange(len(inputs))]
 
         best = candidates[np.argsort(-found, axis=1, kind="stable")[:, :refined].ravel()]
         inputs = to_unit(self.domain, best)

@@ -60,7 +60,7 @@ def optimize_acquisition(
     Returns:
         Best new point ``(d,)``, and the ends of the ascent ``(starts, d)``.
     """
-    score = _at_valid(score, domain)
+    score = at_valid(score, domain)
     pools = _pools(domain, incumbents, rng, n_global, n_local)
     if warm_starts is not None:
         pools.append(warm_starts)
@@ -107,7 +107,7 @@ def optimize_in_box(
         known: Points ``(d,)`` that are proposed again only without alternative.
         rng: Random generator of the candidates.
     """
-    score = _at_valid(score, domain)
+    score = at_valid(score, domain)
     spread = reach * np.ptp(domain.bounds, 0)
     # The centre itself is a candidate: a score may have its maximum there.
     steps = rng.uniform(-1.0, 1.0, (128, domain.dim))
@@ -154,38 +154,34 @@ def evaluate_scores(score: Score, domain: Domain, points: Array, chunk: int = 25
     return np.asarray(np.nan_to_num(values, nan=-1e300, posinf=1e300, neginf=-1e300))
 
 
-def to_valid(domain: Domain) -> Callable[[Tensor], Tensor]:
-    """Build the map from unit inputs ``(b, d)`` to the nearest valid ones.
+def at_valid(score: Score, domain: Domain) -> Score:
+    """Build the score at the valid unit inputs ``(b, d)`` that are nearest to unit inputs.
 
     Gradients pass through real coordinates; a latent is projected to its ball.
     """
     if not domain.latent and domain.continuous:
-        return lambda inputs: inputs
+        return score
     lower, upper = (torch.tensor(bound) for bound in domain.bounds)
     if domain.latent:
 
-        def project(inputs: Tensor) -> Tensor:
+        def projected(inputs: Tensor) -> Tensor:
             points = lower + inputs * (upper - lower)
             # Projection to the ball of points above the plausibility bound.
             norm: Tensor = points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
             shrunk = points * (norm.reciprocal() * domain.radius).clamp(max=1.0)
-            return (shrunk - lower) / (upper - lower)
+            return score((shrunk - lower) / (upper - lower))
 
-        return project
+        return projected
     # Discrete coordinates are rounded to their values, without gradients.
     real = torch.tensor(
         [isinstance(p, Float) for p in domain.parameters.values() for _ in range(p.width)]
     )
 
-    def round_discrete(inputs: Tensor) -> Tensor:
-        return torch.where(real, inputs, torch.tensor(domain.project(inputs.detach().numpy())))
+    def rounded(inputs: Tensor) -> Tensor:
+        levels = torch.tensor(domain.project(inputs.detach().numpy()))
+        return score(torch.where(real, inputs, levels))
 
-    return round_discrete
-
-
-def _at_valid(score: Score, domain: Domain) -> Score:
-    valid = to_valid(domain)
-    return lambda inputs: score(valid(inputs))
+    return rounded
 
 
 def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Generator) -> Array:
@@ -226,8 +222,7 @@ def _discrete_local_search(
         changed = _resample_one_parameter(domain, np.repeat(points, 8, axis=0), rng)
         pool = np.concatenate([points, domain.project(changed)])
         # Unique rows in their original order keep ties stable.
-        _, first = np.unique(pool, axis=0, return_index=True)
-        pool = pool[np.sort(first)]
+        pool = pool[np.sort(np.unique(pool, axis=0, return_index=True)[1])]
         points = pool[np.argsort(-evaluate_scores(score, domain, pool), kind="stable")[:count]]
     return points
 

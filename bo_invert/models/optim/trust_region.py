@@ -127,10 +127,8 @@ class TrustRegionState:
         ended = sum(trial.state in _ENDED for trial in group)
         if not ended:
             return
-        if rows and self._improved(min(rows, key=self._rank), before):
-            self._wins, self._failures = self._wins + 1, 0
-        else:
-            self._wins, self._failures = 0, self._failures + ended
+        won = bool(rows) and self._improved(min(rows, key=self._rank), before)
+        self._wins, self._failures = (self._wins + 1, 0) if won else (0, self._failures + ended)
         if self._wins >= self._successes:
             self.length, self._wins = min(2.0 * self.length, MAX_LENGTH), 0
         elif self._failures >= self._patience:
