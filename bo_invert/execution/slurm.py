@@ -96,8 +96,7 @@ class SlurmExecutor(WorkerPool):
     def perform(
         self, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> object:
-        folder = Path(self._submitit.folder).expanduser().absolute()
-        begun = folder / f"begun-{uuid.uuid4().hex}"
+        begun = Path(self._submitit.folder).expanduser().absolute() / f"begun-{uuid.uuid4().hex}"
         job = worker.resource = self._submitit.submit(_Once(fn, begun), *args, **kwargs)
         pause = _FIRST_POLL
         try:

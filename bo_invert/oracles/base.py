@@ -257,8 +257,7 @@ def shaped_outputs(raw: object, outputs: Sequence[str]) -> Array:
         f"{MISMATCH}outputs must be numbers, got None; is a return missing?",
         FailedError,
     )
-    if hasattr(raw, "detach"):
-        raw = raw.detach().cpu().numpy()
+    raw = raw.detach().cpu().numpy() if hasattr(raw, "detach") else raw
     try:
         y = np.atleast_1d(np.asarray(raw, dtype=np.float64))
     except (TypeError, ValueError):

@@ -66,8 +66,6 @@ class Cached(OracleWrapper):
         self._identity = json.dumps([identity, self.version], sort_keys=True)
         self._memory: dict[str, OracleResult] = {}
         self._file = None if self.path is None else _CacheFile(self.path)
-        if self._file is not None:
-            self._file.check()
 
     @property
     def placement(self) -> Mapping[str, Any]:
@@ -164,7 +162,7 @@ class _CacheFile:
                 )
         return threading.Lock(), connection
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Open or create the file.
 
         Raises:

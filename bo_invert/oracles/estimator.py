@@ -58,7 +58,11 @@ class Estimator(Oracle):
         self.method = method
 
     def __call__(self, designs: Sequence[Design]) -> RawOutputs:
-        return np.asarray(self._predict(self._table(designs)))
+        if len(designs) and isinstance(designs[0], Mapping):
+            return np.asarray(self._predict(self._named(designs)))
+        array = np.asarray(designs)
+        table = array.reshape(len(array), -1) if self.flatten else array
+        return np.asarray(self._predict(table))
 
     @property
     def _predict(self) -> Callable[[Any], Any]:
@@ -71,12 +75,6 @@ class Estimator(Oracle):
         if self.n_jobs is not None and _is_lightgbm(self.estimator):
             return lambda table: predict(table, num_threads=self.n_jobs)
         return predict
-
-    def _table(self, designs: Sequence[Design]) -> object:
-        if len(designs) and isinstance(designs[0], Mapping):
-            return self._named(designs)
-        array = np.asarray(designs)
-        return array.reshape(len(array), -1) if self.flatten else array
 
     def _named(self, designs: Sequence[Mapping[str, Any]]) -> object:
         fitted = self._features(designs[0])

@@ -89,8 +89,8 @@ class Onnx(Oracle):
         there = [one.name for one in session.get_outputs()]
         bases = [name if name in there else name.partition("[")[0] for name in outputs or ()]
         # Outputs that are not selected may be expensive.
-        self._asked = list(dict.fromkeys(bases)) if set(bases) <= set(there) else there
-        self._asked = self._asked or there
+        known = bases and set(bases) <= set(there)
+        self._asked = list(dict.fromkeys(bases)) if known else there
         single = all(sizes.get(name) == 1 for name in self._asked)
         names = self._asked if outputs is None and single else outputs
         self.outputs = None if names is None else tuple(names)
@@ -216,8 +216,7 @@ def _fitted(name: str, kind: str, shape: tuple[Any, ...], part: object) -> NDArr
         InvalidInputError: the design has another shape or type.
     """
     wanted = shape if _batch_of(shape) == 0 else shape[1:]
-    if hasattr(part, "detach"):
-        part = part.detach().cpu().numpy()
+    part = part.detach().cpu().numpy() if hasattr(part, "detach") else part
     try:
         array = np.asarray(part, dtype=_DTYPES[kind])
     except (TypeError, ValueError):

@@ -92,8 +92,7 @@ class TorchModule(Oracle):
             raise FailedError(
                 f"{self._name} must return a tensor (n, m), got {type(outputs).__name__}"
             )
-        if outputs.ndim == 1:
-            outputs = outputs.unsqueeze(1)
+        outputs = outputs.unsqueeze(1) if outputs.ndim == 1 else outputs
         require(
             outputs.ndim == 2 and len(outputs) == len(designs),
             f"{self._name} must return shape (n, m) or (n,) for n = {len(designs)} designs, "
