@@ -458,6 +458,7 @@ def test_what_waits_in_a_queue_is_given_back_when_a_run_stops() -> None:
     assert {t.state for t in study.run(4, batch=2, executor="threads").trials} == {State.COMPLETED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", [0.0, 0.2])
 def test_no_worker_waits_for_a_slow_strategy(ask: float) -> None:
     class Thinking(bi.Strategy):

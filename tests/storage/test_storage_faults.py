@@ -36,6 +36,7 @@ def problem() -> bi.Problem:
     return bi.Problem(SPACE, lambda x: float(x.sum()), bi.Minimize())
 
 
+@pytest.mark.slow
 def test_ten_seconds_of_somebody_elses_lock(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/runs.db"
     study = bi.Study.create("s", problem(), "random", storage=url)

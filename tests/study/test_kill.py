@@ -91,6 +91,7 @@ def kill_after(folder: Path, strategy: str, begun: int, delay: float) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["random", "gp"])
 def test_killed_ten_times(tmp_path: Path, strategy: str) -> None:
     killed, quiet = tmp_path / "killed", tmp_path / "quiet"
