@@ -48,10 +48,8 @@ def doctor(
     made = load_problem(problem, parse_settings(settings, "--set"))
     record = None if study is None or storage is None else _study(study, storage, made)
     report = check(made, calls, seed=seed, timeout=timeout, study=record, progress=not quiet)
-    if as_json:
-        show(json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
-    else:
-        show(repr(report))
+    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    show(text if as_json else repr(report))
     if record is not None:
         say(f"recorded in study {record.name!r}: {record.spent}")
     if report.interrupted:
@@ -63,6 +61,5 @@ def doctor(
 def _study(name: str, storage: str, problem: Problem) -> Study:
     """Open the study of this name, or create it."""
     store = open_store(storage)
-    if name in store.names():
-        return Study.open(name, store, problem=problem)
-    return Study.create(name, problem, storage=store)
+    known = name in store.names()
+    return Study.open(name, store, problem) if known else Study.create(name, problem, storage=store)

@@ -71,10 +71,11 @@ def worker(
     """
     made = load_problem(problem, parse_settings(settings, "--set"))
     store = open_store(storage, token, patience)
-    if create:
-        study = Study.create(name, made, strategy, seed, store, exist_ok=True)
-    else:
-        study = Study.open(name, store, made)
+    study = (
+        Study.create(name, made, strategy, seed, store, exist_ok=True)
+        if create
+        else Study.open(name, store, made)
+    )
     _tell(f"worker of study {name!r} at {storage}")
     chosen = None if executor == "serial" else executor
     stop = threading.Event()

@@ -100,8 +100,8 @@ def profiles_figure(
 
 def _line(number: int) -> dict[str, Any]:
     """Return colour and dash of a method by its index; 32 combinations are distinct."""
-    dash = DASHES[number // len(COLOURS) % len(DASHES)]
-    return {"color": COLOURS[number % len(COLOURS)], "width": 2.2, "dash": dash}
+    dash, colour = divmod(number, len(COLOURS))
+    return {"color": COLOURS[colour], "width": 2.2, "dash": DASHES[dash % len(DASHES)]}
 
 
 def _trace(label: str, calls: Array) -> dict[str, Any]:
@@ -157,8 +157,8 @@ def _log_floor(runs: Sequence[Run]) -> float:
 def _log_scale(runs: Sequence[Run], floor: float) -> dict[str, Any]:
     """Return the options of a logarithmic axis with about six labels."""
     largest = max(float(run.losses[np.isfinite(run.losses)].max(initial=floor)) for run in runs)
-    decades = max(1, math.ceil(math.log10(largest / floor) / 6))
-    return {"type": "log", "dtick": decades, "exponentformat": "power"}
+    ticks = math.ceil(math.log10(largest / floor) / 6)
+    return {"type": "log", "dtick": max(1, ticks), "exponentformat": "power"}
 
 
 def _bands(runs: Sequence[Run], floor: float, points: int = 400) -> tuple[Array, Array]:

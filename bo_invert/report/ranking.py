@@ -150,11 +150,10 @@ def score(run: Run, has_judge: bool) -> float:
 
     Infinite without a feasible design, or if the judge failed or finds constraints violated.
     """
-    if run.best is None:
+    best = run.best
+    if best is None or (has_judge and (best.judged is None or best.upheld is False)):
         return math.inf
-    if not has_judge:
-        return run.best.loss
-    return math.inf if run.best.judged is None or run.best.upheld is False else run.best.judged
+    return best.judged if has_judge and best.judged is not None else best.loss
 
 
 def _paired(methods: Mapping[str, Sequence[Run]], has_judge: bool) -> Array:

@@ -81,9 +81,9 @@ def stratified_wilcoxon(strata: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
     Args:
         strata: paired scores, as for ``wilcoxon``.
     """
-    signed = np.concatenate([np.zeros(0), *(2 * _signed_ranks(a, b) for a, b in strata)])
+    ranks = np.concatenate([np.zeros(0), *(_signed_ranks(a, b) for a, b in strata)])
     # Tied ranks are multiples of 1/2, so twice the ranks are whole numbers.
-    doubled = signed.round().astype(int)
+    doubled = (2 * ranks).round().astype(int)
     chances = np.ones(1)
     for size in np.abs(doubled):
         chances = 0.5 * (np.pad(chances, (0, size)) + np.pad(chances, (size, 0)))
@@ -127,8 +127,7 @@ def data_profile(calls_to_solve: ArrayLike, at: ArrayLike) -> Array:
         at: numbers of calls.
     """
     needed = np.sort(np.asarray(calls_to_solve, dtype=float))
-    solved = np.searchsorted(needed, np.asarray(at, dtype=float), side="right")
-    return np.asarray(solved / len(needed), dtype=float)
+    return np.searchsorted(needed, np.asarray(at, dtype=float), side="right") / len(needed)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

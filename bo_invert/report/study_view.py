@@ -116,13 +116,9 @@ def design_text(trial: Trial) -> str:
         return "{" + ", ".join(f"{k}: {_value(v)}" for k, v in design.items()) + "}"
     if isinstance(design, str):
         return repr(design)
-    if (
-        isinstance(design, np.ndarray)
-        and design.ndim == 1
-        and np.issubdtype(design.dtype, np.number)
-    ):
-        return vector_text(design.astype(float))
-    return ""
+    vector = isinstance(design, np.ndarray) and design.ndim == 1
+    numbers = vector and np.issubdtype(design.dtype, np.number)
+    return vector_text(design.astype(float)) if numbers else ""
 
 
 def vector_text(vector: Array, longest: int = 8) -> str:

@@ -24,8 +24,9 @@ def render(name: str, **values: object) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    loader = PackageLoader("bo_invert.report")
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    made = Environment(
+        loader=PackageLoader("bo_invert.report"), autoescape=True, undefined=StrictUndefined
+    )
     made.globals.update(figure_json=_figure_json, now=datetime.now, plotly=_packed_plotly)
     return made
 

@@ -53,8 +53,8 @@ class StudyText:
             self._problem["outputs"], reserved=("loss", "violation", "calls", "seconds")
         )
         self._goal = Goal(self._problem["objective"], self._problem["outputs"])
-        best = f"best_{self._goal.label}" if self._goal.is_output else "best_distance"
-        (self._best,) = valid_names([best], CURVES)
+        name = self._goal.label if self._goal.is_output else "distance"
+        (self._best,) = valid_names([f"best_{name}"], CURVES)
 
     def study_tags(self) -> dict[str, str]:
         """Return the tags of the study's run, without its identity."""
