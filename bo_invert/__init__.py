@@ -99,9 +99,12 @@ _MOVED = {
     "duels": "report.pairwise_tests",
     "examples.ackley": "problems.examples.synthetic_functions",
     "examples.branin": "problems.examples.synthetic_functions",
+    "examples.digits_materials": "problems.examples.digits",
     "examples.hartmann": "problems.examples.synthetic_functions",
     "examples.levy": "problems.examples.synthetic_functions",
     "examples.mixed_ackley": "problems.examples.mixed",
+    "examples.molecules_materials": "problems.examples.molecules",
+    "examples.molecules_realism": "problems.examples.molecules_plausibility",
     "examples.rosenbrock": "problems.examples.synthetic_functions",
     "examples": "problems.examples",
     "executors": "execution",
@@ -114,6 +117,9 @@ _MOVED = {
     "performance": "report.performance",
     "problem": "problems.problem",
     "provenance": "problems.provenance",
+    "realism.controls": "problem_doctor.control_regressors",
+    "realism.designs": "generators.design_plausibility",
+    "realism.reference": "generators.latent_plausibility",
     "recommendation": "study.recommendation",
     "reference": "latent_prior",
     "report.curves": "report.figures",
@@ -199,9 +205,9 @@ class _MovedModules:
         """Return a spec for a former path, None for any other name."""
         package, _, former = fullname.partition(".")
         known = former == "realism" or _present(former) is not None
-        return (
-            ModuleSpec(fullname, cast("Loader", self)) if package == "bo_invert" and known else None
-        )
+        if package != "bo_invert" or not known:
+            return None
+        return ModuleSpec(fullname, cast("Loader", self), is_package=former == "realism")
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Import the module from its present path."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bo_invert import __version__
+from bo_invert.errors import deprecated_names
 from bo_invert.hashing import Digest, is_installed
 from bo_invert.problems.git import commit_of
 from bo_invert.types import JSON
@@ -197,3 +198,6 @@ def _major(version: str) -> tuple[str, ...]:
 
 def _clipped(text: str) -> str:
     return text[:_MAX_LENGTH].encode("utf-8", "backslashreplace").decode()
+
+
+__getattr__ = deprecated_names(globals(), {"told": "provenance_rows"})
