@@ -15,7 +15,6 @@ from itertools import accumulate
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from scipy import special
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
@@ -302,7 +301,9 @@ class GaussianDomain(Domain):
         # The plausibility of z under N(0, I) is P(chi^2_d > |z|^2), so the floor is a radius too.
         if not self.floor or self.reference is not None:
             return self.radius
-        return min(self.radius, math.sqrt(special.chdtri(self.dim, self.floor)) * (1.0 - _MARGIN))
+        from scipy.special import chdtri
+
+        return min(self.radius, math.sqrt(chdtri(self.dim, self.floor)) * (1.0 - _MARGIN))
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         points = self._draw(rng, n)
@@ -322,7 +323,9 @@ class GaussianDomain(Domain):
         return self.reference.sample(rng, n)
 
     def _quantiles(self, u: Array) -> Array:
-        return np.asarray(special.ndtri(np.clip(u, 1e-9, 1 - 1e-9)))
+        from scipy.special import ndtri
+
+        return np.asarray(ndtri(np.clip(u, 1e-9, 1 - 1e-9)))
 
     def space_filling(
         self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0
@@ -344,7 +347,9 @@ class GaussianDomain(Domain):
         points = np.atleast_2d(points)
         if self.reference is not None:
             return self.reference.plausibility(points)
-        return np.asarray(special.chdtrc(self.dim, (points**2).sum(axis=1)))
+        from scipy.special import chdtrc
+
+        return np.asarray(chdtrc(self.dim, (points**2).sum(axis=1)))
 
     def centred(self, points: Array) -> Array:
         return points
