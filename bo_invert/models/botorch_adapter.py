@@ -143,23 +143,24 @@ def fit_botorch(model: Model) -> Model:
     if isinstance(model.likelihood, FixedNoiseGaussianLikelihood):
         known, noise = noise.mT, noise.new_full((len(noise), 1), noise_prior.min_noise)
     # The current hyperparameters are one more start.
-    warm = torch.cat([lengthscales, noise.log()], 1)
-    logs, _ = fit_hyperparameters(inputs, values, noise_prior, kernel, warm, known)
+    logs, _ = fit_hyperparameters(
+        inputs, values, noise_prior, kernel, torch.cat([lengthscales, noise.log()], 1), known
+    )
     spread = logs[:, -1].exp() if known is None else known.mT
     _set_hyperparameters(model, condition(kernel, logs[:, :-1], spread, inputs, values))
     model.eval()
     return model
 
 
+@torch.no_grad()
 def _set_hyperparameters(model: SingleTaskGP, gp: GPPosterior) -> None:
     """Write the hyperparameters of a posterior into a model, except for known noise."""
-    with torch.no_grad():
-        # Assignment to these properties passes through the constraints of gpytorch.
-        covar, mean, likelihood = model.covar_module, model.mean_module, model.likelihood
-        covar.lengthscale = gp.log_lengthscales.exp().reshape(covar.lengthscale.shape)
-        mean.constant = gp.constant.reshape(mean.constant.shape)
-        if not isinstance(likelihood, FixedNoiseGaussianLikelihood):
-            likelihood.noise = gp.noise[:, :1].reshape(likelihood.noise.shape)
+    # Assignment to these properties passes through the constraints of gpytorch.
+    covar, mean, likelihood = model.covar_module, model.mean_module, model.likelihood
+    covar.lengthscale = gp.log_lengthscales.exp().reshape(covar.lengthscale.shape)
+    mean.constant = gp.constant.reshape(mean.constant.shape)
+    if not isinstance(likelihood, FixedNoiseGaussianLikelihood):
+        likelihood.noise = gp.noise[:, :1].reshape(likelihood.noise.shape)
 
 
 def _parts(model: object) -> tuple[Kernel, Tensor, Tensor, Tensor, Tensor]:

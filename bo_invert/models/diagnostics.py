@@ -150,9 +150,9 @@ def diagnose(
         )
     # The same subset as of the strategy, so that the same model is judged.
     inputs = to_unit(statement.domain, history.points)
-    some = select_subset(inputs, history.order)
+    subset = select_subset(inputs, history.order)
     model = fit_model(
-        statement, history, inputs, subset=some, kernel=kernel, noisy=noisy, warp=warp
+        statement, history, inputs, subset=subset, kernel=kernel, noisy=noisy, warp=warp
     )
     return leave_one_out(model.surrogate, model.outputs.values, model.outputs.names)
 

@@ -95,8 +95,9 @@ class _ObservedPosterior:
             KERNELS["auto"], (MEASURED,), warp_directions, (True, False)
         )
         surrogate = fit_surrogate(inputs, values, search_space=search_space)
-        moments = averaged_posterior(surrogate.gp, MEASURED, surrogate.gp.inputs)
-        return _ObservedPosterior(surrogate, *moments)
+        return _ObservedPosterior(
+            surrogate, *averaged_posterior(surrogate.gp, MEASURED, surrogate.gp.inputs)
+        )
 
     def triples(self) -> Tensor:
         """Return triples of the c outputs, shape ``(3, b, c)``."""

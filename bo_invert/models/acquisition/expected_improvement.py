@@ -133,9 +133,8 @@ def log_feasibility(surrogate: Surrogate) -> Score:
 
 def _promising_inputs(surrogate: Surrogate, outputs: ModelledOutputs) -> Tensor:
     """Return the observed inputs with the highest posterior mean scores."""
-    observed = surrogate.gp.inputs
-    score = posterior_mean_score(surrogate, outputs)(observed)
-    return observed[score.argsort(descending=True, stable=True)[:_MAX_ANCHORS]]
+    score = posterior_mean_score(surrogate, outputs)(surrogate.gp.inputs)
+    return surrogate.gp.inputs[score.argsort(descending=True, stable=True)[:_MAX_ANCHORS]]
 
 
 def _misfit_variance(surrogate: Surrogate, data: AcquisitionData) -> Score:

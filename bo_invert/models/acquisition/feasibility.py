@@ -28,10 +28,11 @@ def feasibility_and_plausibility(
         history: Log with at least one completed trial.
         memo: Memo of an earlier ask.
     """
-    observed = to_unit(statement.domain, history.points)
-    failed = to_unit(statement.domain, history.failed_points)
-    feasibility, note = fit_feasibility(observed, failed, history.order, memo)
-    penalty = plausibility_penalty(statement.domain)
+    domain = statement.domain
+    feasibility, note = fit_feasibility(
+        to_unit(domain, history.points), to_unit(domain, history.failed_points), history.order, memo
+    )
+    penalty = plausibility_penalty(domain)
     return penalty if feasibility is None else with_feasibility(feasibility, penalty), note
 
 

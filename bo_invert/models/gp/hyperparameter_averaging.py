@@ -64,8 +64,9 @@ def _averaged_output(
     # Mixture of normal distributions: E y = sum w m and Var y = sum w (v + m^2) - (E y)^2
     mean, square = points.new_zeros(len(points)), points.new_zeros(len(points))
     for row, weight in zip(logs[relevant], weights, strict=True):
-        component = condition(gp.kernel, row[None, :-1], row[-1:].exp(), inputs, values[:, None])
-        centre, variance = component(points)
+        centre, variance = condition(
+            gp.kernel, row[None, :-1], row[-1:].exp(), inputs, values[:, None]
+        )(points)
         mean += weight * centre[:, 0]
         square += weight * (variance[:, 0] + centre[:, 0] ** 2)
     return torch.stack([mean, (square - mean**2).clamp(min=1e-12)])

@@ -117,8 +117,9 @@ def fit_hyperparameters(
             None if known_noise is None else known_noise.T[output],
         )
         if shared_lengthscale:
-            total = gradient[..., :-1] @ gradient.new_ones(d, 1)
-            gradient = torch.cat([total, gradient[..., -1:]], -1)
+            gradient = torch.cat(
+                [gradient[..., :-1] @ gradient.new_ones(d, 1), gradient[..., -1:]], -1
+            )
         return value, gradient
 
     # Warm starts are near an optimum, so a looser tolerance reaches the same accuracy.
