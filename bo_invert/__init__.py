@@ -48,7 +48,7 @@ _HOME = {
     "Query": "types",
     "Descent": "types",
     "State": "types",
-    "Ledger": "ledger",
+    "Ledger": "cost_ledger",
     "Strategy": "strategies.base",
     "Proposal": "strategies.base",
     "Request": "strategies.base",
@@ -96,7 +96,7 @@ _MOVED = {
     "demo": "cli.demo",
     "digests": "hashing",
     "domain": "search_domain",
-    "duels": "report.pairwise_tests",
+    "duels": "report.pairwise_comparison",
     "examples.ackley": "problems.examples.synthetic_functions",
     "examples.branin": "problems.examples.synthetic_functions",
     "examples.digits_materials": "problems.examples.digits",
@@ -109,7 +109,8 @@ _MOVED = {
     "examples": "problems.examples",
     "executors": "execution",
     "identity": "hashing",
-    "journal": "storage.journal",
+    "journal": "storage.optimistic_journal",
+    "ledger": "cost_ledger",
     "log": "storage.log_replay",
     "mlflow_bridge": "report.mlflow.tracking",
     "models.botorch": "models.botorch_adapter",
@@ -132,7 +133,7 @@ _MOVED = {
     "solutions": "study.solutions",
     "sources": "problems.loading",
     "statement": "objectives",
-    "statistics": "report.statistics",
+    "statistics": "report.statistical_tests",
     "stores": "storage",
     "strategies.o3": "strategies.surrogate_latent",
     "strategies.prior": "strategies.sampling",
@@ -148,6 +149,7 @@ if TYPE_CHECKING:
     from importlib.abc import Loader  # importing it at run time costs 15 ms
 
     from bo_invert.benchmark.compare import Comparison as Comparison, compare as compare
+    from bo_invert.cost_ledger import Ledger as Ledger
     from bo_invert.errors import (
         BoInvertError as BoInvertError,
         FailedError as FailedError,
@@ -155,7 +157,6 @@ if TYPE_CHECKING:
         InvalidInputError as InvalidInputError,
         UnsuitableStrategyError as UnsuitableStrategyError,
     )
-    from bo_invert.ledger import Ledger as Ledger
     from bo_invert.objectives import (
         Composite as Composite,
         Maximize as Maximize,

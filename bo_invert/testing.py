@@ -30,6 +30,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from bo_invert.cost_ledger import Cost
 from bo_invert.errors import (
     FailedError,
     InfeasibleError,
@@ -40,7 +41,6 @@ from bo_invert.errors import (
     TellConflictError,
 )
 from bo_invert.history import History
-from bo_invert.ledger import Cost
 from bo_invert.objectives import Maximize, Minimize, Target
 from bo_invert.parameters import Choice, Float, Int
 from bo_invert.problems.problem import Problem
@@ -48,7 +48,7 @@ from bo_invert.spaces.box import Box
 from bo_invert.storage.base import Store
 from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.open import open_store
-from bo_invert.storage.transitions import MAX_ATTEMPTS, Assignment
+from bo_invert.storage.trial_transitions import MAX_ATTEMPTS, Assignment
 from bo_invert.study.study import Study
 from bo_invert.types import State, Trial
 

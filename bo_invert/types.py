@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bo_invert.ledger import Cost
+from bo_invert.cost_ledger import Cost
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]

@@ -24,7 +24,7 @@ from bo_invert.benchmark.compare import run_one
 from bo_invert.problems.examples.airfoil import NeuralFoil, crossing, database, draw
 from bo_invert.problems.examples.airfoil_shapes import CROSSING
 from bo_invert.report.gallery import gallery_png
-from bo_invert.report.statistics import holm, wilcoxon
+from bo_invert.report.statistical_tests import holm, wilcoxon
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "benchmarks" / "airfoil"

@@ -56,7 +56,7 @@ DRIVER = """
 import sys
 sys.path.insert(0, {folder!r})
 from problem import note, problem
-from bo_invert.storage.journal import Journal
+from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.service.client import RemoteJournal
 
 def noted(kind):

@@ -22,7 +22,7 @@ import numpy as np
 
 import bo_invert as bi
 from bo_invert.report.runs import Run
-from bo_invert.report.statistics import holm, spread, wilcoxon
+from bo_invert.report.statistical_tests import holm, spread, wilcoxon
 
 CANDIDATES = ("pcn", "o3")
 RIVALS = ("auto", "prior")

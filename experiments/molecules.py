@@ -25,7 +25,7 @@ import numpy as np
 import bo_invert as bi
 from bo_invert.problems.examples.molecules import PROPERTIES, Materials, materials
 from bo_invert.problems.examples.molecules_properties import picture
-from bo_invert.report.statistics import holm, spread, wilcoxon
+from bo_invert.report.statistical_tests import holm, spread, wilcoxon
 from bo_invert.types import Array
 
 ROOT = Path(__file__).parents[1]

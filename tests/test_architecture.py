@@ -20,7 +20,7 @@ ROOT = Path(bo_invert.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 VOCABULARY = {
-    "errors", "hashing", "history", "latent_prior", "objectives", "parameters", "ledger",
+    "errors", "hashing", "history", "latent_prior", "objectives", "parameters", "cost_ledger",
     "registry", "search_domain", "types",
 }  # fmt: skip
 """Root files that every package may import; they import only one another."""
@@ -191,7 +191,7 @@ THIRD_PARTIES = {
     "ax": {"strategies.ax"},
     "botorch": {"models", "strategies.gp", "strategies.polish", "strategies.peers.botorch"},
     # Pickles for a worker process travel through a pipe to a child of this process only.
-    "cloudpickle": {"execution.worker_main", "execution.worker_process"},
+    "cloudpickle": {"execution.worker_main", "execution.supervised_process"},
     "cma": {"strategies.peers.cmaes"},
     "dask": {"execution.dask"},
     "distributed": {"execution.dask"},
@@ -248,7 +248,7 @@ PRIVILEGED = {
         "bo_invert",
         "bo_invert.registry",
         "bo_invert.problems.loading",
-        "bo_invert.benchmark.runner",
+        "bo_invert.benchmark.resumable_runs",
         "bo_invert.cli.main",
         "bo_invert.problems.provenance",
         "bo_invert.strategies.ax",
@@ -259,7 +259,7 @@ PRIVILEGED = {
         "bo_invert.execution.process_group",
     },
     "multiprocessing.reduction": {
-        "bo_invert.execution.worker_process",
+        "bo_invert.execution.supervised_process",
         "bo_invert.execution.worker_main",
     },
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from bo_invert.benchmark.process_pool import perform
-from bo_invert.benchmark.run import ProblemSource, run_one, summarize
+from bo_invert.benchmark.single_run import ProblemSource, run_one, summarize
 from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.problems.examples.base import ready_problem
 from bo_invert.problems.problem import Problem

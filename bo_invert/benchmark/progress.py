@@ -8,7 +8,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from bo_invert.benchmark.results import Key
-from bo_invert.benchmark.runner import BenchmarkObserver, Progress
+from bo_invert.benchmark.resumable_runs import BenchmarkObserver, Progress
 from bo_invert.report.table import counted
 
 

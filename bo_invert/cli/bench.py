@@ -14,7 +14,7 @@ import typer
 
 from bo_invert.benchmark.progress import ProgressBar
 from bo_invert.benchmark.results import Key, Results
-from bo_invert.benchmark.runner import keys, run_missing
+from bo_invert.benchmark.resumable_runs import keys, run_missing
 from bo_invert.benchmark.suite import (
     METHODS,
     SuiteProblem,

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from bo_invert.benchmark.compare import Comparison
-from bo_invert.benchmark.run import run_one
+from bo_invert.benchmark.single_run import run_one
 from bo_invert.cli.options import Calls, Quiet, Seed, Shape
 from bo_invert.cli.output import emit, require_result, split
 from bo_invert.errors import InvalidInputError

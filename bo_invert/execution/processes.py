@@ -9,7 +9,7 @@ from typing import Any
 
 from bo_invert.errors import require
 from bo_invert.execution.base import Worker, WorkerPool, attempt
-from bo_invert.execution.worker_process import WorkerProcess, pack
+from bo_invert.execution.supervised_process import WorkerProcess, pack
 
 EXIT_TIMEOUT = 10.0
 """Seconds that an idle worker may take to exit by itself.

@@ -26,7 +26,7 @@ from gpytorch.priors import LogNormalPrior
 from torch import Tensor
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.models.gp.hyperparameters import NOISY, NoisePrior, fit_hyperparameters
+from bo_invert.models.gp.hyperparameter_fit import NOISY, NoisePrior, fit_hyperparameters
 from bo_invert.models.gp.kernels import MATERN, RBF, Kernel
 from bo_invert.models.gp.posterior import GPPosterior, condition
 from bo_invert.models.gp.surrogate import Surrogate

@@ -11,7 +11,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.acquisition import expected_improvement
 from bo_invert.models.acquisition.expected_improvement import AcquisitionData, Score
-from bo_invert.models.acquisition.thompson import thompson_scores
+from bo_invert.models.acquisition.thompson_sample_paths import thompson_scores
 from bo_invert.models.acquisition.ucb_pe import ucb_pe
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate

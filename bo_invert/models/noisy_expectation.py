@@ -13,7 +13,7 @@ from bo_invert.models.base import KERNELS, Z_90, to_unit
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.gp.hyperparameter_averaging import averaged_posterior
-from bo_invert.models.gp.hyperparameters import MEASURED
+from bo_invert.models.gp.hyperparameter_fit import MEASURED
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs

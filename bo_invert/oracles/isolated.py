@@ -14,7 +14,7 @@ from typing import Any
 from bo_invert.errors import FailedError, check_seconds, require, whole_number
 from bo_invert.execution.base import WorkerDied
 from bo_invert.execution.process_local import process_local
-from bo_invert.execution.worker_process import WorkerProcess, pack
+from bo_invert.execution.supervised_process import WorkerProcess, pack
 from bo_invert.hashing import Digest
 from bo_invert.oracles.base import Oracle, OracleResult, RawOutputs, as_failure, as_oracle
 from bo_invert.types import JSON, Design

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from bo_invert.cost_ledger import Cost
 from bo_invert.errors import BoInvertError
-from bo_invert.ledger import Cost
 from bo_invert.objectives import ProblemStatement
 from bo_invert.problem_doctor.call_budget import CallBudget
 from bo_invert.problem_doctor.findings import Finding, advice, every, first, seconds

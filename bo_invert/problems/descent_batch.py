@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError
-from bo_invert.ledger import Cost
 from bo_invert.objectives import Objective
 from bo_invert.oracles.base import Oracle
 from bo_invert.search_domain import Domain

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
-from bo_invert.ledger import Cost
 from bo_invert.objectives import Objective, OutcomeConstraint, ProblemStatement
 from bo_invert.oracles.base import Oracle, OracleResult, as_oracle, as_outputs
 from bo_invert.search_domain import Domain

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.report.pairwise_tests import pairwise_tables, pairwise_tests
+from bo_invert.report.pairwise_comparison import pairwise_tables, pairwise_tests
 from bo_invert.report.performance import (
     TIE,
     Ranks,
@@ -26,7 +26,7 @@ from bo_invert.report.performance import (
 )
 from bo_invert.report.provenance import MIXED, provenance_table
 from bo_invert.report.runs import Run, Status, grouped
-from bo_invert.report.statistics import Spread, rounded_median, spread
+from bo_invert.report.statistical_tests import Spread, rounded_median, spread
 from bo_invert.report.table import Cell, Table, applicable, counted, span
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from bo_invert.report.ranking import (
     rank_methods,
 )
 from bo_invert.report.runs import Run, Status
-from bo_invert.report.statistics import Spread, block_ranks, rank, rounded_median, spread
+from bo_invert.report.statistical_tests import Spread, block_ranks, rank, rounded_median, spread
 from bo_invert.report.table import IMPLAUSIBLE, UNCONFIRMED, Cell, Table, applicable, counted
 
 _LEAST_PAIRS = 3

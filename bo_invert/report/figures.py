@@ -12,7 +12,7 @@ import numpy as np
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.performance import TOLERANCES, calls_to_solve, matrix, percent
 from bo_invert.report.runs import Run, Status, grouped
-from bo_invert.report.statistics import data_profile, quantile
+from bo_invert.report.statistical_tests import data_profile, quantile
 from bo_invert.types import Array
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.report.runs import Run, Status, grouped
-from bo_invert.report.statistics import median
+from bo_invert.report.statistical_tests import median
 from bo_invert.types import Array
 
 if TYPE_CHECKING:

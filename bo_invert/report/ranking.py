@@ -10,7 +10,7 @@ import numpy as np
 
 from bo_invert.report.performance import starts
 from bo_invert.report.runs import Run, Status, grouped
-from bo_invert.report.statistics import Spread, median, rank, spread
+from bo_invert.report.statistical_tests import Spread, median, rank, spread
 from bo_invert.types import JSON, Array
 
 IMPLAUSIBLE = 0.05

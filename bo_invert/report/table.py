@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bo_invert.report.csv_export import rows_csv
-from bo_invert.report.statistics import Spread
+from bo_invert.report.statistical_tests import Spread
 from bo_invert.report.templating import render
 from bo_invert.types import printable
 

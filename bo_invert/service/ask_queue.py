@@ -18,8 +18,8 @@ from bo_invert import registry
 from bo_invert.errors import BoInvertError, StorageBusyError
 from bo_invert.service.ask_process import ProposalRequest, propose, warm_up
 from bo_invert.service.registered_problems import RegisteredProblems
-from bo_invert.storage.journal import Journal
 from bo_invert.storage.journal_base import LoggedProposal, TakeRequest
+from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.reader import JournalView
 from bo_invert.types import Trial
 

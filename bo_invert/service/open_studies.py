@@ -21,8 +21,8 @@ from bo_invert.service.ask_queue import AskProcesses, AskQueue
 from bo_invert.service.lru_cache import LRUCache
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.base import Store
-from bo_invert.storage.journal import Journal
-from bo_invert.storage.leases import BEATS_PER_LEASE, LeaseMonitor, expire_leases
+from bo_invert.storage.heartbeats import BEATS_PER_LEASE, LeaseMonitor, expire_leases
+from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.types import Query, Trial
 
 Result = TypeVar("Result")

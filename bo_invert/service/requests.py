@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, FiniteFloat
 
-from bo_invert.ledger import Cost
+from bo_invert.cost_ledger import Cost
 from bo_invert.service.problem_schema import (
     CLOSED,
     VECTOR,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from fastapi import APIRouter
 
+from bo_invert.cost_ledger import Cost
 from bo_invert.errors import (
     EvaluationError,
     FailedError,
@@ -12,7 +13,6 @@ from bo_invert.errors import (
     InvalidInputError,
     StudyExistsError,
 )
-from bo_invert.ledger import Cost
 from bo_invert.problems.json_declaration import problem_from_declaration
 from bo_invert.problems.problem import Problem
 from bo_invert.service import requests, responses
@@ -31,10 +31,10 @@ from bo_invert.service.dependencies import (
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.service.responses import TrialResponse
 from bo_invert.service.routes_read import summary
-from bo_invert.storage.journal import Journal
+from bo_invert.storage.heartbeats import LEASE
 from bo_invert.storage.journal_base import TakeRequest
-from bo_invert.storage.leases import LEASE
-from bo_invert.storage.transitions import Assignment
+from bo_invert.storage.optimistic_journal import Journal
+from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import from_spec
 from bo_invert.study.header import new_header
 from bo_invert.study.input_validation import check_outputs

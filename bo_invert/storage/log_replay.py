@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bo_invert.ledger import Cost, Ledger
+from bo_invert.cost_ledger import Cost, Ledger
 from bo_invert.types import JSON, Attempt, Outcome, Query, State, Trial
 
 LATE = "late"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from bo_invert.ledger import Ledger
-from bo_invert.storage import transitions
+from bo_invert.cost_ledger import Ledger
+from bo_invert.storage import trial_transitions as transitions
 from bo_invert.storage.base import Store
 from bo_invert.storage.log_replay import Log
 from bo_invert.types import JSON, State, Trial

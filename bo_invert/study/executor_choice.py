@@ -10,7 +10,7 @@ from typing import Any
 from bo_invert import registry
 from bo_invert.errors import InvalidInputError, require
 from bo_invert.execution.serial import SerialExecutor
-from bo_invert.execution.worker_process import pack
+from bo_invert.execution.supervised_process import pack
 from bo_invert.problems.problem import Problem
 
 AUTO = "auto"

@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, require
-from bo_invert.ledger import Cost
 from bo_invert.oracles.base import MISMATCH, shaped_outputs
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bo_invert.ledger import Cost
+from bo_invert.cost_ledger import Cost
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.types import Array, Outcome, Query, State, Trial
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bo_invert.cost_ledger import Cost
 from bo_invert.errors import (
     EvaluationError,
     FailedError,
@@ -18,12 +19,11 @@ from bo_invert.errors import (
     whole_number,
 )
 from bo_invert.execution.serial import SerialExecutor
-from bo_invert.ledger import Cost
 from bo_invert.oracles.base import as_failure
 from bo_invert.problems.problem import Problem
+from bo_invert.storage.heartbeats import LEASE, heartbeat
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.storage.leases import LEASE, heartbeat
-from bo_invert.storage.transitions import Assignment
+from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.storage.worker_id import is_gone
 from bo_invert.study.executor_choice import resolve_executor
 from bo_invert.study.failing_runs import Watchdog

@@ -12,17 +12,17 @@ from concurrent.futures import Executor
 from functools import cached_property, partial
 from typing import Any
 
+from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, StudyExistsError, require, whole_number
-from bo_invert.ledger import Cost
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.provenance import warn_of_changes
 from bo_invert.storage.base import Store
-from bo_invert.storage.journal import Journal
 from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.open import open_store
+from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.reader import JournalView
-from bo_invert.storage.transitions import Assignment
+from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import Request, Strategy, from_spec
 from bo_invert.study.header import check_problem, check_strategy, check_unchanged, new_header
 from bo_invert.study.input_validation import check_outputs, observations, user_query

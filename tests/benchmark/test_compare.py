@@ -9,7 +9,7 @@ import pytest
 import bo_invert as bi
 from bo_invert.benchmark.compare import Comparison, run_one, summarize
 from bo_invert.report.runs import Run, Status, as_picture
-from bo_invert.report.statistics import (
+from bo_invert.report.statistical_tests import (
     block_ranks,
     holm,
     quantile,

@@ -15,7 +15,7 @@ from bo_invert import registry
 from bo_invert.benchmark import fingerprint as made
 from bo_invert.benchmark.fingerprint import Source, code_of, fingerprint, sources
 from bo_invert.benchmark.results import Key, Results, from_line
-from bo_invert.benchmark.runner import UNFINISHED, Task, work
+from bo_invert.benchmark.resumable_runs import UNFINISHED, Task, work
 from bo_invert.benchmark.suite import PEERS, PROBLEMS
 from bo_invert.problems.git import commit_of
 from bo_invert.report.benchmark_tables import BenchmarkRuns, bench_markdown

@@ -23,7 +23,7 @@ from torch import Tensor
 import bo_invert as bi
 from bo_invert.models.acquisition import expected_improvement as acquisition
 from bo_invert.models.botorch_adapter import fit_botorch, from_botorch, to_botorch
-from bo_invert.models.gp import hyperparameters as fit
+from bo_invert.models.gp import hyperparameter_fit as fit
 from bo_invert.models.gp.kernels import MATERN, RBF
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.posterior import condition

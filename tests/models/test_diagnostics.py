@@ -14,7 +14,7 @@ import bo_invert as bi
 from bo_invert.models import prediction_intervals
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 from bo_invert.models.diagnostics import Forecasts, diagnose, forecast, leave_one_out
-from bo_invert.models.gp.hyperparameters import EXACT, NOISY
+from bo_invert.models.gp.hyperparameter_fit import EXACT, NOISY
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.posterior import condition

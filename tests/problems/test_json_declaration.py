@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.ledger import Cost
+from bo_invert.cost_ledger import Cost
 from bo_invert.problems.json_declaration import declaration_of, problem_from_declaration
 from bo_invert.registry import resolve
 from bo_invert.strategies.base import Request

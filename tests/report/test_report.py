@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
-from bo_invert.ledger import Cost, Ledger
+from bo_invert.cost_ledger import Cost, Ledger
 from bo_invert.objectives import Composite, Maximize, Minimize, Target
 from bo_invert.report.comparison_tables import comparison_tables, runs_table
 from bo_invert.report.figures import curves_figure
@@ -25,7 +25,7 @@ from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import png
 from bo_invert.report.ranking import rank_methods, unconfirmed
 from bo_invert.report.runs import Find, Run, Status, as_picture, frozen
-from bo_invert.report.statistics import Spread
+from bo_invert.report.statistical_tests import Spread
 from bo_invert.report.study_view import study_html, study_text, trial_text
 from bo_invert.report.summary import summary_table, summary_text
 from bo_invert.report.table import Table, shown

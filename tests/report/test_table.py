@@ -1,6 +1,6 @@
 import pytest
 
-from bo_invert.report.statistics import Spread
+from bo_invert.report.statistical_tests import Spread
 from bo_invert.report.table import IMPLAUSIBLE, UNCONFIRMED, Table
 
 WIDE = Table(

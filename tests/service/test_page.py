@@ -11,7 +11,7 @@ import pytest
 from servers import Served
 
 import bo_invert as bi
-from bo_invert.storage.transitions import Assignment
+from bo_invert.storage.trial_transitions import Assignment
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect

@@ -10,7 +10,7 @@ import torch
 import bo_invert as bi
 from bo_invert.history import History
 from bo_invert.models import fitted_model
-from bo_invert.models.acquisition.thompson import thompson_scores
+from bo_invert.models.acquisition.thompson_sample_paths import thompson_scores
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.optim.local_search import TrustRegion, trust_region_sides
 from bo_invert.models.optim.trust_region import INITIAL_LENGTH, MIN_LENGTH, TrustRegionState

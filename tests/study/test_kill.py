@@ -16,8 +16,8 @@ from forked import command_line, ends, start
 
 import bo_invert as bi
 from bo_invert.problems.examples.synthetic_functions import hartmann6
-from bo_invert.storage.journal import Journal
 from bo_invert.storage.open import open_store
+from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.worker_id import is_gone
 from bo_invert.types import Attempt, State, Trial
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.benchmark.run import summarize
+from bo_invert.benchmark.single_run import summarize
 from bo_invert.report.ranking import score, unconfirmed
 from bo_invert.report.summary import summary_text
 

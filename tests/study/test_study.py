@@ -21,7 +21,7 @@ from bo_invert.errors import (
 from bo_invert.history import best_so_far
 from bo_invert.storage.log_replay import Log
 from bo_invert.storage.memory import MemoryStore
-from bo_invert.storage.transitions import MAX_ATTEMPTS, Assignment
+from bo_invert.storage.trial_transitions import MAX_ATTEMPTS, Assignment
 from bo_invert.storage.worker_id import is_gone, this_worker
 
 

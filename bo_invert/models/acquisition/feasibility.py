@@ -9,7 +9,7 @@ from bo_invert.models.acquisition.expected_improvement import Score, log_feasibi
 from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
 from bo_invert.models.base import to_unit
 from bo_invert.models.data_subset import select_subset
-from bo_invert.models.gp.hyperparameters import LABELS
+from bo_invert.models.gp.hyperparameter_fit import LABELS
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.objectives import ProblemStatement

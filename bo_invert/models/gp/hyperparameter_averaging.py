@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from bo_invert.models.gp.hyperparameters import NoisePrior, evenly_spaced, negative_log_posterior
+from bo_invert.models.gp.hyperparameter_fit import NoisePrior, evenly_spaced, negative_log_posterior
 from bo_invert.models.gp.posterior import GPPosterior, condition
 
 _LOG_FACTORS = tuple(math.log(2.0) * power for power in range(-1, 6))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.base import KERNELS, MAX_INDEPENDENT_OUTPUTS
-from bo_invert.models.gp.hyperparameters import (
+from bo_invert.models.gp.hyperparameter_fit import (
     EXACT,
     MEASURED,
     NOISY,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bo_invert.models.gp.hyperparameters import fit_hyperparameters
+from bo_invert.models.gp.hyperparameter_fit import fit_hyperparameters
 from bo_invert.models.gp.kernels import get_kernel
 from bo_invert.models.gp.model_selection import (
     DEFAULT_SEARCH_SPACE,

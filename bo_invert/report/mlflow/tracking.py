@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from bo_invert.errors import BoInvertError, InvalidInputError, TrackingError
-from bo_invert.report.mlflow.mirror import Mirror
+from bo_invert.report.mlflow.trial_runs import Mirror
 
 if TYPE_CHECKING:
     from bo_invert.study.study import Study

@@ -13,7 +13,7 @@ import bo_invert as bi
 from bo_invert.models.acquisition import expected_improvement as acquisition
 from bo_invert.models.acquisition.expected_improvement import AcquisitionData
 from bo_invert.models.blas_threads import one_thread
-from bo_invert.models.gp import hyperparameters as fit
+from bo_invert.models.gp import hyperparameter_fit as fit
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.optim import duplicates as spacing, optimize_acquisition as search

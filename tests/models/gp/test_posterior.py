@@ -14,7 +14,7 @@ import bo_invert as bi
 from bo_invert.models.acquisition.log_ei import log_fat_softplus, log_h, sobol_normals
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 from bo_invert.models.blas_threads import one_thread
-from bo_invert.models.gp import hyperparameters as fit
+from bo_invert.models.gp import hyperparameter_fit as fit
 from bo_invert.models.gp.kernels import MATERN, RBF, Kernel, get_kernel, lengthscale_prior
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.output_warp import Warp, threshold_candidates

@@ -14,7 +14,7 @@ from scipy.stats import binomtest, wilcoxon as scipy_wilcoxon
 from bo_invert.benchmark import suite
 from bo_invert.report.benchmark_tables import BenchmarkRuns, bench_markdown, benchmark_tables
 from bo_invert.report.figures import profiles_figure
-from bo_invert.report.pairwise_tests import (
+from bo_invert.report.pairwise_comparison import (
     losses_table,
     pairwise_tests,
     pooled_table,
@@ -22,7 +22,12 @@ from bo_invert.report.pairwise_tests import (
 )
 from bo_invert.report.performance import contenders, ranks_at, run_frame
 from bo_invert.report.runs import Run, Status
-from bo_invert.report.statistics import least_p, stratified_balance, stratified_wilcoxon, wilcoxon
+from bo_invert.report.statistical_tests import (
+    least_p,
+    stratified_balance,
+    stratified_wilcoxon,
+    wilcoxon,
+)
 from bo_invert.report.table import Table
 
 

@@ -21,7 +21,7 @@ from bo_invert import registry
 from bo_invert.benchmark.fingerprint import code_of
 from bo_invert.benchmark.process_pool import perform
 from bo_invert.benchmark.results import Key, Results, file_name, to_line
-from bo_invert.benchmark.run import ProblemSource, run_one
+from bo_invert.benchmark.single_run import ProblemSource, run_one
 from bo_invert.benchmark.suite import PEERS, SuiteProblem
 from bo_invert.errors import MissingExtraError
 from bo_invert.problems.provenance import version_of

@@ -22,7 +22,7 @@ import bo_invert as bi
 from bo_invert.benchmark import suite
 from bo_invert.benchmark.process_pool import perform
 from bo_invert.benchmark.results import Key, Results, from_line, to_line
-from bo_invert.benchmark.runner import UNFINISHED, Progress, Task, keys, run_missing, work
+from bo_invert.benchmark.resumable_runs import UNFINISHED, Progress, Task, keys, run_missing, work
 from bo_invert.cli.bench import parse_methods
 from bo_invert.cli.main import app
 from bo_invert.errors import InvalidInputError, MissingExtraError
@@ -43,7 +43,7 @@ from bo_invert.report.performance import (
     thorough,
 )
 from bo_invert.report.runs import Find, Run, Status
-from bo_invert.report.statistics import data_profile, stratified_balance
+from bo_invert.report.statistical_tests import data_profile, stratified_balance
 from bo_invert.storage.worker_id import is_gone, this_worker
 
 METHODS = {"random": {"name": "random"}, "sobol": {"name": "sobol"}}
@@ -90,7 +90,7 @@ def a_run(
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another in this process: a pool of processes takes seconds to start."""
     monkeypatch.setattr(
-        "bo_invert.benchmark.runner.perform",
+        "bo_invert.benchmark.resumable_runs.perform",
         lambda work, tasks, jobs, **given: perform(work, tasks, jobs, executor="serial", **given),
     )
 
@@ -186,7 +186,7 @@ def test_refusals_are_results_but_missing_packages_are_not(
         raise MissingExtraError("the package moon is not installed")
 
     monkeypatch.setattr("bo_invert.strategies.peers.cmaes.CMAES.check", absent)
-    monkeypatch.setattr("bo_invert.benchmark.runner.version_of", lambda package: None)
+    monkeypatch.setattr("bo_invert.benchmark.resumable_runs.version_of", lambda package: None)
     account = judge(tmp_path, methods={"cmaes": {"name": "cmaes"}})
     assert (account.done, account.left) == (0, 2)
     assert "the package moon is not installed" in account.troubles[0]
@@ -262,7 +262,7 @@ def test_killed_it_goes_on_inside_a_run(tmp_path: Path) -> None:
         "import sys, time\n"
         "import bo_invert as bi\n"
         "from pathlib import Path\n"
-        "from bo_invert.benchmark.runner import run_missing\n"
+        "from bo_invert.benchmark.resumable_runs import run_missing\n"
         "from bo_invert.benchmark.results import Results\n"
         "folder, pause = Path(sys.argv[1]), float(sys.argv[2])\n"
         "def slow(seed):\n"

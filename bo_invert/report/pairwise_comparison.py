@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_invert.report.performance import losses_at, matrix, scores_at
-from bo_invert.report.statistics import (
+from bo_invert.report.statistical_tests import (
     holm,
     least_p,
     median,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bo_invert.cost_ledger import Cost
 from bo_invert.errors import InvalidInputError, TellConflictError
-from bo_invert.ledger import Cost
 from bo_invert.storage.log_replay import Log, event
 from bo_invert.types import JSON, Array, Outcome, Query, State, Trial
 

@@ -9,14 +9,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
 
+from bo_invert.cost_ledger import Cost
 from bo_invert.errors import BoInvertError, StorageConflictError, StorageError, StudyNotFoundError
-from bo_invert.ledger import Cost
-from bo_invert.storage import transitions
+from bo_invert.storage import trial_transitions as transitions
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal_base import JournalBase, LoggedProposal, Propose, TakeRequest
 from bo_invert.storage.log_replay import Log, event
 from bo_invert.storage.reader import locked, room
-from bo_invert.storage.transitions import Assignment
+from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.types import JSON, Outcome, Query, Trial
 
 _log = logging.getLogger(__name__)

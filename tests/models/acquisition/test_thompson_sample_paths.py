@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bo_invert.models.acquisition.thompson import draw_paths
+from bo_invert.models.acquisition.thompson_sample_paths import draw_paths
 from bo_invert.models.gp.kernels import MATERN, RBF, Kernel
 from bo_invert.models.gp.posterior import GPPosterior, condition
 
