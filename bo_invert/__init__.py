@@ -117,7 +117,7 @@ _MOVED = {
     "oracles.twin": "oracles.gradient_proxy",
     "performance": "report.performance",
     "problem": "problems.problem",
-    "provenance": "problems.provenance",
+    "provenance": "problems.recorded_versions",
     "realism.controls": "problem_doctor.control_regressors",
     "realism.designs": "generators.design_plausibility",
     "realism.reference": "generators.latent_plausibility",

@@ -24,7 +24,7 @@ from bo_invert.benchmark.results import Key, Results, file_name, to_line
 from bo_invert.benchmark.single_run import ProblemSource, run_one
 from bo_invert.benchmark.suite import PEERS, SuiteProblem
 from bo_invert.errors import MissingExtraError
-from bo_invert.problems.provenance import version_of
+from bo_invert.problems.recorded_versions import version_of
 from bo_invert.report.runs import Run, Status
 from bo_invert.storage.worker_id import is_gone, this_worker
 from bo_invert.strategies.base import from_spec

@@ -37,7 +37,7 @@ from bo_invert.cli.output import (
 )
 from bo_invert.errors import InvalidInputError, ProblemChangedError
 from bo_invert.problems.loading import load_problem, problem_title
-from bo_invert.problems.provenance import provenance_rows
+from bo_invert.problems.recorded_versions import provenance_rows
 from bo_invert.report.csv_export import records_csv
 from bo_invert.storage.open import open_store
 from bo_invert.strategies.base import from_spec

@@ -16,7 +16,7 @@ from bo_invert.cli.output import (
     study_record,
     trial_records,
 )
-from bo_invert.problems.provenance import noted, provenance_rows
+from bo_invert.problems.recorded_versions import noted, provenance_rows
 from bo_invert.storage.open import open_store
 from bo_invert.storage.reader import JournalReader
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.generators.gaussian_mixture import fit_mixture, initial_means, log_components
+from bo_invert.generators.mixture_em import fit_mixture, initial_means, log_components
 from bo_invert.latent_prior import Reference
 from bo_invert.types import Array
 

@@ -23,7 +23,7 @@ from bo_invert.errors import (
 )
 from bo_invert.hashing import text_digest
 from bo_invert.oracles.base import Oracle, OracleResult, answer_each, as_failure, result_of
-from bo_invert.oracles.io.http_requests import (
+from bo_invert.oracles.io.http_deadlines import (
     BrokenConnectionError,
     HttpReply,
     HttpSession,

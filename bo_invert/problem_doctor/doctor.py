@@ -30,7 +30,7 @@ from bo_invert.problem_doctor.repeatability import (
 from bo_invert.problem_doctor.space import check_space
 from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
-from bo_invert.problems.provenance import provenance
+from bo_invert.problems.recorded_versions import provenance
 from bo_invert.types import Array
 
 if TYPE_CHECKING:

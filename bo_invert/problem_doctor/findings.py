@@ -9,7 +9,7 @@ from functools import partial
 from textwrap import fill
 from typing import TypeVar
 
-from bo_invert.problems.provenance import provenance_rows
+from bo_invert.problems.recorded_versions import provenance_rows
 from bo_invert.report.templating import render
 from bo_invert.types import JSON, printable
 

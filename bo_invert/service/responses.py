@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, create_model
 
 from bo_invert.cost_ledger import Ledger
-from bo_invert.problems.provenance import noted
+from bo_invert.problems.recorded_versions import noted
 from bo_invert.report.objective_view import Goal
 from bo_invert.search_domain import Domain
 from bo_invert.service.open_studies import OpenStudy

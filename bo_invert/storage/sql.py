@@ -12,7 +12,8 @@ from sqlalchemy import exc
 
 from bo_invert.errors import StorageConflictError, StudyNotFoundError
 from bo_invert.storage.base import check_name, name_taken, unknown_study
-from bo_invert.storage.sql_tables import BEATS, EVENTS, STUDIES, SqlDatabase
+from bo_invert.storage.sql_tables import BEATS, EVENTS, STUDIES
+from bo_invert.storage.sql_transactions import SqlDatabase
 from bo_invert.types import JSON
 
 

@@ -9,7 +9,7 @@ from bo_invert import registry
 from bo_invert.errors import ProblemChangedError, require
 from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
-from bo_invert.problems.provenance import provenance
+from bo_invert.problems.recorded_versions import provenance
 from bo_invert.strategies.base import Strategy, from_spec
 from bo_invert.types import JSON
 

@@ -150,7 +150,7 @@ def _from_observations(statement: ProblemStatement, history: History) -> Recomme
 
 
 def _from_model(statement: ProblemStatement, history: History) -> Recommendation:
-    from bo_invert.models.noisy_expectation import posterior_expectation
+    from bo_invert.models.denoised_observations import posterior_expectation
 
     found = posterior_expectation(statement, history)
     trials = [history.completed[position] for position in found.positions]

@@ -16,7 +16,7 @@ from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, StudyExistsError, require, whole_number
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
-from bo_invert.problems.provenance import warn_of_changes
+from bo_invert.problems.recorded_versions import warn_of_changes
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.open import open_store

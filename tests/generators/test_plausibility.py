@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.design_plausibility import DesignRealism
-from bo_invert.generators.gaussian_mixture import fit_mixture
 from bo_invert.generators.latent_plausibility import fit_measure
+from bo_invert.generators.mixture_em import fit_mixture
 
 CENTRES = np.array([[4.0, 0.0, 0.0], [-4.0, 1.0, 0.0], [0.0, -5.0, 2.0]])
 

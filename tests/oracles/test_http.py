@@ -241,7 +241,7 @@ def test_only_429_is_a_call_that_was_refused() -> None:
 def test_retry_after_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(
-        "bo_invert.oracles.io.http_requests.HttpSession.sleep",
+        "bo_invert.oracles.io.http_deadlines.HttpSession.sleep",
         lambda self, seconds, interruption: waits.append(seconds) or True,
     )
     headers = ["7", formatdate(time.time() + 20, usegmt=True), "nonsense", "-1"]

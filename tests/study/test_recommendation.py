@@ -13,10 +13,10 @@ import pytest
 import bo_invert as bi
 from bo_invert.cli import main as cli
 from bo_invert.models.blas_threads import one_thread
+from bo_invert.models.denoised_observations import MEASURED, posterior_expectation
 from bo_invert.models.fitted_model import fit_model
 from bo_invert.models.gp.hyperparameter_averaging import averaged_posterior
 from bo_invert.models.gp.surrogate import ModelSearchSpace, fit_surrogate
-from bo_invert.models.noisy_expectation import MEASURED, posterior_expectation
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.study.recommendation import Recommendation, known_noisy
 

@@ -16,7 +16,7 @@ import torch
 
 import bo_invert as bi
 from bo_invert.hashing import digest, file_digest
-from bo_invert.problems.provenance import changes, noted, provenance, provenance_rows
+from bo_invert.problems.recorded_versions import changes, noted, provenance, provenance_rows
 
 BOX = bi.Box([0.0] * 2, [1.0] * 2)
 
