@@ -177,7 +177,7 @@ def test_nothing_secret_goes_into_a_header(monkeypatch: pytest.MonkeyPatch) -> N
     assert str(Path.home()) not in header
     assert str(Path(__file__).parent) not in header
     about = study.journal.header["provenance"]["oracle"]
-    assert about["file"] == "test_provenance.py"
+    assert about["file"] == "test_recorded_versions.py"
     assert about["name"] == "Machine"
     assert len(about["sha256"]) == 64
     assert (
