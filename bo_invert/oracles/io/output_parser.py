@@ -26,7 +26,7 @@ def read_rows(text: str, form: OutputFormat, path: JsonPath, count: int | None) 
         count: number of designs of a batch; None for a single design.
 
     Raises:
-        FailedError: the text has another format; the message shows its quoted or end.
+        FailedError: the text has another format; the message quotes its end.
     """
     if isinstance(form, re.Pattern):
         return _matched(text, form, count)
