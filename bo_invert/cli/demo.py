@@ -72,8 +72,8 @@ def demo(
 ) -> None:
     """Invert a regressor of handwritten digits.
 
-    Every method searches for the image of the largest slant, in the latent space of a VAE or in
-    pixels, with the same number of calls.
+    Every method searches for an image with the largest, smallest or target slant, in the latent
+    space of a VAE or in pixels, with the same number of calls.
     """
     if target is not None and goal is not None:
         raise typer.BadParameter("--target and --goal must not both be given")

@@ -22,7 +22,7 @@ from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.sql import SqlStore
 from bo_invert.types import printable
 
-with require_package("the server", "uvicorn or fastapi", "service"):
+with require_package("the server", "uvicorn and fastapi", "service"):
     import uvicorn
 
     from bo_invert.service.app import create_app

@@ -81,7 +81,7 @@ class Watchdog:
 
     def _warn(self, fact: str, last: str, advice: str = "") -> None:
         self._silent = True
-        text = f"study {self._journal.name!r}: {fact}. Last error: {last}. {advice}"
+        text = f"study {self._journal.name!r}: {fact}. Last error: {last.rstrip('.')}. {advice}"
         warnings.warn(text.rstrip(), stacklevel=4)
 
     def _check_news(self) -> None:

@@ -440,7 +440,7 @@ async function study(name, signal) {
   const aim = goal.type === "target" ? `target ${goal.value.slice(0, 4).map((v) => number(v)).join(", ")}` : `${goal.type} ${goal.output || about.problem.outputs[0]}`;
   const bounds = about.problem.constraints.map((one) => `${one.output} ${one.sense} ${number(one.bound)}`).join(", ");
   const facts = [about.problem_name, aim, `created ${new Date(about.created).toLocaleString()}`, bounds];
-  $("#curve-title").textContent = `Best value by calls: ${about.best_is}`;
+  $("#curve-title").textContent = `Best value by calls: ${about.best_is === "off by" ? "loss" : about.best_is}`;
   $(".about").textContent = facts.filter(Boolean).join(" · ");
   const curve = $("#curve");
   const log = $("#logscale");
