@@ -186,11 +186,12 @@ def one_of(where: str, name: str, value: object, options: Iterable[object]) -> N
 
 
 def check_seconds(where: str, *, zero: bool = False, **durations: float | None) -> None:
-    """Check that arguments are durations in seconds; None means no limit.
+    """Check that arguments are durations in seconds.
 
     Args:
         where: class or function that received the arguments.
-        zero: accept 0.
+        zero: the durations are pauses, which may be 0. Otherwise they are limits, and None means
+            no limit.
         durations: the arguments by name.
 
     Raises:
@@ -200,7 +201,7 @@ def check_seconds(where: str, *, zero: bool = False, **durations: float | None) 
         valid = isinstance(value, (int, float)) and (0 < value < inf or (zero and value == 0))
         limit = ">= 0" if zero else "> 0"
         require(
-            value is None or valid,
+            valid or (value is None and not zero),
             f"{where}: {name} must be a number of seconds {limit}, got {value!r}",
         )
 

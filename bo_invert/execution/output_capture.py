@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections import defaultdict
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 
 
@@ -53,8 +54,9 @@ class OutputCapture:
             del end[: -self._limit - 1]
         target = getattr(sys, name, None) if self._forward and data else None
         if target is not None:
-            target.write(data.decode(errors="replace"))
-            target.flush()
+            with suppress(Exception):  # a full or closed stream is no failure of the process
+                target.write(data.decode(errors="replace"))
+                target.flush()
 
     def text(self, name: str) -> str:
         """Return the retained end of a stream; bytes outside UTF-8 are escaped."""

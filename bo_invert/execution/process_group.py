@@ -151,6 +151,7 @@ class ProcessGroup:
         self._closed = True
         for stream in self.output.streams.values():
             stream.close()
+        self.output.streams.clear()
         unregister(self.pid)
 
     @property

@@ -61,7 +61,8 @@ def _serve(calls: Connection, memory: int) -> None:
         except BaseException as error:
             reply = (False, FailedError(f"{type(error).__name__}: {error}"))
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(Exception):  # the served code may have closed or replaced it
+                stream.flush()
         _answer(calls, reply)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.ranking import (
-    LEAST_PLAUSIBILITY,
+    LEAST_PLAUSIBLE,
     MethodResult,
     ProblemRanking,
     breaks_constraints,
@@ -133,7 +133,7 @@ def _notes(problem: ProblemRanking, marks: Mapping[tuple[int, int], str]) -> tup
         (unconfirmed and any(breaks_constraints(run) for run in problem.runs),
          "A design that violates constraints by the judge's outputs is unconfirmed."),
         (IMPLAUSIBLE in marks.values(),
-         f"{IMPLAUSIBLE} (?): the plausibility is below {LEAST_PLAUSIBILITY:g} (share of less plausible real designs)."),
+         f"{IMPLAUSIBLE} (?): less plausible than {1.0 - LEAST_PLAUSIBLE:.0%} of real designs."),
         (problem.pairs >= _LEAST_PAIRS, ranks),
     ]  # fmt: skip
     for m in problem.methods:

@@ -13,7 +13,7 @@ from bo_invert.report.runs import Run, Status, grouped
 from bo_invert.report.statistical_tests import Spread, median, rank, spread
 from bo_invert.types import JSON, Array
 
-LEAST_PLAUSIBILITY = 0.05
+LEAST_PLAUSIBLE = 0.05
 """Plausibility below which a design counts as implausible: the reference measure has less
 plausible designs with probability 5 %. The conventional level of a test (Fisher 1925)."""
 
@@ -140,12 +140,10 @@ def unconfirmed(run: Run, start: float) -> bool:
 
 
 def implausible(run: Run) -> bool:
-    """Return True if the plausibility of the best design is below ``LEAST_PLAUSIBILITY``."""
+    """Return True if the plausibility of the best design is below ``LEAST_PLAUSIBLE``."""
     best = run.best
     return (
-        best is not None
-        and best.plausibility is not None
-        and best.plausibility < LEAST_PLAUSIBILITY
+        best is not None and best.plausibility is not None and best.plausibility < LEAST_PLAUSIBLE
     )
 
 

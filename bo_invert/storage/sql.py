@@ -86,7 +86,8 @@ class SqlStore(SqlDatabase):
             yield
 
     def beat(self, name: str, worker: str) -> None:
-        with self._study(name, writing=True) as (connection, study):
+        # On PostgreSQL, a heartbeat does not wait for the lock that an ask or a tell holds.
+        with self.transaction(writing=True), self._study(name) as (connection, study):
             mine = sa.update(BEATS).where(BEATS.c.study == study, BEATS.c.worker == worker)
             if not connection.execute(mine.values(count=BEATS.c.count + 1)).rowcount:
                 connection.execute(sa.insert(BEATS), {"study": study, "worker": worker, "count": 1})

@@ -33,6 +33,8 @@ _LIMITS: dict[str, tuple[Callable[[Any, Any], bool], Callable[[Any], str]]] = {
     ),
 }
 """Test and wording of each limit of an option, named as in pydantic's ``Field``."""
+_METADATA = "bo_invert.limits"
+"""Key of the limits in the metadata of a dataclass field; other keys belong to the user."""
 
 
 def option(default: _T, *, among: Collection[_T] = (), **limits: float) -> _T:
@@ -44,8 +46,16 @@ def option(default: _T, *, among: Collection[_T] = (), **limits: float) -> _T:
         **limits: ``ge``, ``gt``, ``le`` and ``lt``, as in pydantic's ``Field``.
     """
     choices = {"among": among} if among else {}
-    declared: _T = field(default=default, metadata={**limits, **choices})
+    declared: _T = field(default=default, metadata={_METADATA: {**limits, **choices}})
     return declared
+
+
+def _within(value: object, limits: Mapping[str, object]) -> bool:
+    """Return True if a value meets all limits; a value that cannot be compared does not."""
+    try:
+        return all(_LIMITS[key][0](value, bound) for key, bound in limits.items())
+    except TypeError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -99,10 +109,11 @@ class Strategy(ABC):
 
     def __post_init__(self) -> None:
         for declared in fields(self):
-            value, limits = getattr(self, declared.name), declared.metadata.items()
-            if value is None or all(_LIMITS[key][0](value, bound) for key, bound in limits):
+            value, limits = getattr(self, declared.name), declared.metadata.get(_METADATA, {})
+            optional = value is None and "None" in str(declared.type)
+            if optional or _within(value, limits):
                 continue
-            allowed = " and ".join(_LIMITS[key][1](bound) for key, bound in limits)
+            allowed = " and ".join(_LIMITS[key][1](bound) for key, bound in limits.items())
             raise InvalidInputError(
                 f"strategy {self.name!r}: {declared.name} must be {allowed}, got {value!r}"
             )

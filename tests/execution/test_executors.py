@@ -29,6 +29,7 @@ from wild import bowl, counted, entered
 import bo_invert as bi
 from bo_invert import registry
 from bo_invert.execution.dask import DaskExecutor
+from bo_invert.execution.process_group import ProcessGroup
 from bo_invert.oracles.base import MISMATCH
 from bo_invert.study.executor_choice import suitable
 from bo_invert.study.pacing import Pacing
@@ -515,3 +516,51 @@ def test_the_command_line_keeps_time_limits(tmp_path: Path, face: str) -> None:
         "",
         "no answer within 0.5 s",
     }
+
+
+def closing(point: dict[str, float]) -> float:
+    sys.stdout.close()
+    return point["x"]
+
+
+def replacing(point: dict[str, float]) -> float:
+    sys.stdout = None  # type: ignore[assignment]
+    return point["x"]
+
+
+@pytest.mark.parametrize("oracle", [closing, replacing])
+def test_an_oracle_may_close_its_standard_output(oracle: Any) -> None:
+    problem = bi.Problem(bi.Box({"x": (0, 1)}), oracle, bi.Minimize())
+    study = bi.Study.create("closed", problem, strategy="random", seed=0)
+    study.run(budget=3, executor="processes")
+    assert [trial.state for trial in study.trials] == [State.COMPLETED] * 3
+
+
+class Full:
+    """Stream without space."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def printing(point: dict[str, float]) -> float:
+    print("x", flush=True)
+    return point["x"]
+
+
+def test_output_without_space_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = bi.Problem(bi.Box({"x": (0, 1)}), printing, bi.Minimize())
+    study = bi.Study.create("full", problem, strategy="random", seed=0)
+    monkeypatch.setattr(sys, "stdout", Full())
+    study.run(budget=3, executor="processes", progress=False)
+    assert [trial.state for trial in study.trials] == [State.COMPLETED] * 3
+
+
+def test_a_killed_process_has_no_output_left() -> None:
+    process = ProcessGroup([sys.executable, "-c", "print(1)"], dict(os.environ))
+    process.run(timeout=30.0)
+    assert process.output.text("stdout") == "1\n"
+    assert process.wait() == ""
