@@ -1,4 +1,4 @@
-"""The map of the code names every module and no other."""
+"""The map names every module and no other; files that the documentation names exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import bo_invert
 
 ROOT = Path(bo_invert.__file__).parent
-PAGE = (Path(__file__).parents[2] / "docs" / "map.md").read_text()
+REPOSITORY = Path(__file__).parents[2]
+PAGE = (REPOSITORY / "docs" / "map.md").read_text()
 
 
 def mapped() -> set[str]:
@@ -34,3 +35,14 @@ def test_every_module_is_on_the_map() -> None:
 def test_every_package_is_on_the_map() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert set(re.findall(r"^\| `(\w+)/` \|", PAGE, re.M)) == packages
+
+
+def test_files_that_the_documentation_names_exist() -> None:
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"\b(?:tests|experiments|notebooks)/[\w/]+\.py\b", page.read_text())
+    }
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
