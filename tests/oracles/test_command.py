@@ -270,6 +270,7 @@ def test_input_that_is_not_read_and_a_large_design() -> None:
     assert "object" in reason(script(SUM), [object()])
 
 
+@pytest.mark.slow
 def test_too_slow_and_deaf_to_sigterm(tmp_path: Path) -> None:
     mine = tmp_path / "pids"
     code = (

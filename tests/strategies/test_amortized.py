@@ -45,6 +45,7 @@ def study_of(problem: bi.Problem, budget: int, **options: Any) -> bi.Study:
 
 
 @pytest.mark.parametrize("make", [with_gradients, without, mixed])
+@pytest.mark.slow
 def test_samples_improve_within_the_budget(make: Any) -> None:
     budget = 120 if make is with_gradients else 42
     study = study_of(make(), budget, width=16)

@@ -12,6 +12,8 @@ import bo_invert as bi
 from bo_invert.strategies.base import from_spec
 from bo_invert.types import JSON
 
+pytestmark = pytest.mark.slow
+
 OURS = ("auto", "gp", "turbo", "least_squares", "cmaes", "spherical", "pcn")
 FOR_TARGETS = {"least_squares", "scipy_least_squares"}
 each = pytest.mark.parametrize("strategy", OURS)

@@ -62,6 +62,7 @@ def test_hits_a_scalar_target_on_a_wavy_function() -> None:
 @pytest.mark.parametrize(
     ("objective", "options"), [(bi.Minimize(), {}), (bi.Maximize(), PLAIN)], ids=["low", "high"]
 )
+@pytest.mark.slow
 def test_finds_both_ends(objective: Any, options: Any) -> None:
     problem = bi.Problem(
         bi.Box([-2.0, -2.0], [2.0, 2.0]), lambda x: float(x[0] * np.exp(-(x**2).sum())), objective
@@ -71,6 +72,7 @@ def test_finds_both_ends(objective: Any, options: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_outcome_constraints_hold_at_the_best() -> None:
     problem = bi.Problem(
         bi.Box([0.0, 0.0], [1.0, 1.0]),

@@ -65,6 +65,7 @@ def peaks(seed: int) -> bi.Problem:
 
 
 @pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.slow
 def test_the_model_finds_the_basin_that_starts_miss(batch: int) -> None:
     seeds = (1, 3)
     modelled = [run(peaks(seed), 80, batch=batch, seed=seed) for seed in seeds]
@@ -190,6 +191,7 @@ def test_the_unit_of_the_outputs_makes_no_difference(seed: int) -> None:
 
 
 @pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.slow
 def test_no_query_is_less_plausible_than_the_floor(measured: bool) -> None:
     """The target lies far out, and is never reached."""
     rng = np.random.default_rng(0)

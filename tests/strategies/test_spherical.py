@@ -429,6 +429,7 @@ def test_asks_are_pure_and_cope_with_failures_and_a_measured_reference() -> None
         np.testing.assert_array_equal(one.point, other.point)
 
 
+@pytest.mark.slow
 def test_constraints_and_composites_are_searched() -> None:
     problem = bi.Problem(
         bi.Box(np.full(6, -1.0), np.full(6, 1.0)),

@@ -297,6 +297,7 @@ def test_resume_is_exact(strategy: str, kind: str) -> None:
 
 
 @each_second_pair
+@pytest.mark.slow
 def test_lives_with_a_troubled_oracle(strategy: str, kind: str) -> None:
     """Failures of every kind leave a study in good order, with a correct ledger."""
     study, oracle = begin(strategy, kind, one_in_two, seed=2)
@@ -317,6 +318,7 @@ def test_lives_with_a_troubled_oracle(strategy: str, kind: str) -> None:
 
 
 @each_pair
+@pytest.mark.slow
 def test_survives_an_oracle_that_always_fails(strategy: str, kind: str) -> None:
     study, oracle = begin(strategy, kind, always, seed=2)
     with warnings.catch_warnings(record=True) as caught:

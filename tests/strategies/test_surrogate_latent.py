@@ -83,6 +83,7 @@ def test_seeds_are_the_best_draws_and_do_not_drift() -> None:
         np.testing.assert_allclose(study.problem.space.domain.project(at)[0], trial.point)
 
 
+@pytest.mark.slow
 def test_better_seeds_are_taken_in_time() -> None:
     study = bi.Study.create(
         "s", slope(), strategy={"name": "o3", "options": {"seeds": 3, "draws": 6, "renew": 4}}

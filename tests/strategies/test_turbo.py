@@ -245,6 +245,7 @@ def bowl(x: Array) -> float:
 
 
 @pytest.mark.parametrize("acquisition", ["thompson", "ei"])
+@pytest.mark.slow
 def test_finds_the_bottom_of_a_bowl(acquisition: str) -> None:
     problem = bi.Problem(bi.Box([0.0] * 4, [1.0] * 4), bowl, bi.Minimize())
     study = bi.Study.create(

@@ -307,6 +307,7 @@ problem = bi.Problem(bi.Box({"a": bi.Float(0, 1), "b": bi.Int(1, 5)}),
 """
 
 
+@pytest.mark.slow
 def test_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

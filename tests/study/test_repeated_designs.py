@@ -40,6 +40,7 @@ PLAIN = {"kernel": "matern", "warp": False}
     [("gp", PLAIN), ("cmaes", {}), ("pcn", {"steps": 20}), ("auto", {}), ("turbo", PLAIN)],
     ids=["gp", "cmaes", "pcn", "auto", "turbo"],
 )
+@pytest.mark.slow
 def test_no_text_is_paid_twice(strategy: str, options: Any) -> None:
     words = Words()
     study = bi.Study.create("s", words.problem(), strategy, seed=0, **options).run(10)
@@ -162,6 +163,7 @@ def test_answers_that_differ_are_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize("how", ["reuse=False", "noisy"])
+@pytest.mark.slow
 def test_it_can_be_switched_off(how: str) -> None:
     words = Words()
     options = {"reuse": False} if how == "reuse=False" else {}

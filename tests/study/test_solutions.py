@@ -91,6 +91,7 @@ def test_plausibility_is_the_problems_own_where_it_has_one() -> None:
     assert [one.plausibility for one in found] == [0.25, 0.25]
 
 
+@pytest.mark.slow
 def test_of_a_noisy_oracle_the_recommended_comes_first() -> None:
     rng = np.random.default_rng(0)
     space = bi.Box([0.0], [1.0])

@@ -131,6 +131,7 @@ def far(realism: float | None, measured: bool) -> bi.Problem:
         for measured in ([True] if name in PEERS else [False, True])
     ],
 )
+@pytest.mark.slow
 def test_proposals_are_plausible(name: str, measured: bool) -> None:
     strategy = {"name": name, "options": OPTIONS.get(name, {})}
     study = bi.Study.create("s", far(0.5, measured), strategy=strategy, seed=0).run(7)

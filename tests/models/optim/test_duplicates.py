@@ -54,6 +54,7 @@ _PLAIN: JSON = {"kernel": "matern", "warp": False}
     ],
     ids=["auto", "gp", "turbo", "pcn"],
 )
+@pytest.mark.slow
 def test_equal_designs_are_rarely_evaluated_twice(
     strategy: str, options: Any, decoder: Any
 ) -> None:

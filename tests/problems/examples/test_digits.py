@@ -144,6 +144,7 @@ def test_the_problem_can_be_sent_to_another_process(made):
     assert there.evaluate([query])[0].loss == problem.evaluate([query])[0].loss
 
 
+@pytest.mark.slow
 def test_a_decoder_alone_reaches_a_target(made, monkeypatch, tmp_path_factory):
     """The GAN learns too little here to be good, but it has a prior, no encoder, and gradients."""
     monkeypatch.setenv("BO_INVERT_CACHE", str(tmp_path_factory.mktemp("gan")))
