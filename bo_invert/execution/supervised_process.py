@@ -92,6 +92,7 @@ class WorkerProcess(ProcessGroup):
         self.served: object = None
         """Object that its owner has loaded."""
         self._memory, self._doomed = memory, False
+        self._measured = -math.inf
         self._calls, calls = Pipe()
         traces, their_traces = Pipe(duplex=False)
         path = [str(Path(__file__).resolve().parents[2]), *map(str, sys.path)]
@@ -173,24 +174,17 @@ class WorkerProcess(ProcessGroup):
 
     def _receive(self, timeout: float | None, grace: float) -> tuple[bool, Any]:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        measured = time.monotonic()
         while (now := time.monotonic()) < deadline:
             pause = min(_MEMORY_POLL if self._memory else _POLL, deadline - now)
             ready = wait([self._calls, *self.output.streams.values()], pause)
             self.output.read()
+            self._check_memory()  # before the reply: many short calls can exceed it too
             if self._calls in ready:
                 reply: tuple[bool, Any] = ForkingPickler.loads(self._calls.recv_bytes())
                 return reply
             # A descendant can hold the other end of the connection open.
             if not self.running and not self._calls.poll():
                 raise EOFError
-            if self._memory and now - measured >= _MEMORY_POLL:
-                measured = now
-                if self._resident_memory() > self._memory:
-                    raise WorkerDied(
-                        f"more memory than {self._memory / 2**20:,.0f} MiB; "
-                        "its process group was killed"
-                    )
         with suppress(OSError):
             os.kill(self.pid, TRACE_SIGNAL)
         self.output.drain(0.2)
@@ -214,11 +208,17 @@ class WorkerProcess(ProcessGroup):
         text = text or last_lines(self.output.text("stderr"))
         return f": {text}" if text else ""
 
-    def _resident_memory(self) -> int:
-        """Return the resident memory of the process group in bytes."""
+    def _check_memory(self) -> None:
+        """Raise an error if the resident memory of the process group exceeds its limit."""
+        if not self._memory or time.monotonic() - self._measured < _MEMORY_POLL:
+            return
         total = 0
         for pid in psutil.pids():
             with suppress(OSError, psutil.Error):
                 if os.getpgid(pid) == self.pid:
                     total += psutil.Process(pid).memory_info().rss
-        return total
+        self._measured = time.monotonic()
+        if total > self._memory:
+            raise WorkerDied(
+                f"more memory than {self._memory / 2**20:,.0f} MiB; its process group was killed"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import multiprocessing
 import os
 import re
@@ -109,6 +110,23 @@ def test_what_grows_beyond_its_memory_is_killed() -> None:
     assert re.match(
         f"{MISMATCH}it cannot be loaded .*: more memory than 1 MiB", reason(tight, "fine")
     )
+
+
+@pytest.mark.skipif(not PROC, reason="the memory of a process is read from /proc")
+def test_memory_that_grows_over_many_short_calls_is_limited() -> None:
+    kept: list[mmap.mmap] = []
+
+    def leaks(x: Any) -> float:  # shared memory: the limit of the operating system excludes it
+        kept.append(mmap.mmap(-1, 2**22))
+        kept[-1].write(b"1" * 2**22)
+        time.sleep(0.005)
+        return 1.0
+
+    leaky = bi.Isolated(leaks, memory="300MB", timeout=60.0)
+    answers = (one(leaky, 0) for _ in range(200))
+    errors = [answer.error for answer in answers if answer.error is not None]
+    assert errors
+    assert "more memory than 286 MiB" in errors[0].reason
 
 
 def test_one_process_answers_many_calls_and_a_dead_one_is_replaced(oracle: bi.Isolated) -> None:
