@@ -135,7 +135,6 @@ _MOVED = {
     "statement": "objectives",
     "statistics": "report.statistical_tests",
     "stores": "storage",
-    "strategies.o3": "strategies.surrogate_latent",
     "strategies.prior": "strategies.sampling",
     "strategies.random": "strategies.sampling",
     "strategies.sobol": "strategies.sampling",

@@ -27,7 +27,6 @@ BUILTIN: dict[str, dict[str, str]] = {
         "spherical": "bo_invert.strategies.spherical:Spherical",
         "ax": "bo_invert.strategies.ax.strategy:Ax",
         "cmaes": "bo_invert.strategies.peers.cmaes:CMAES",
-        "o3": "bo_invert.strategies.surrogate_latent:O3",
         "pcn": "bo_invert.strategies.pcn:PCN",
         "least_squares": "bo_invert.strategies.least_squares:LeastSquares",
         "gradient": "bo_invert.strategies.gradient:Gradient",
@@ -91,6 +90,15 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
 }
 
+REMOVED: dict[str, dict[str, str]] = {
+    "strategies": {
+        "o3": "strategy 'o3' was removed in version 0.1.0: a benchmark found it on no task better "
+        "than both 'auto' and 'prior'. Use 'auto'.",
+    },
+}
+"""Removed names by kind: the version, the reason and the replacement. Stored studies with such a
+strategy stay readable."""
+
 
 def names(kind: str) -> list[str]:
     """Return the names of a kind, built in or installed, in alphabetical order."""
@@ -103,14 +111,23 @@ def resolve(kind: str, name: str) -> Any:
     Raises:
         InvalidInputError: no object of that kind has this name.
     """
+    missing = why_missing(kind, name)
+    if missing:
+        raise InvalidInputError(missing)
     if name in BUILTIN[kind]:
         module, attribute = BUILTIN[kind][name].split(":")
         return attrgetter(attribute)(import_module(module))
-    installed = _entry_points(kind)
-    if name in installed:
-        return installed[name].load()
+    return _entry_points(kind)[name].load()
+
+
+def why_missing(kind: str, name: str) -> str:
+    """Return the reason why no object has a name; empty if one has it. Imports nothing."""
+    if name in BUILTIN[kind] or name in _entry_points(kind):
+        return ""
+    if name in REMOVED.get(kind, {}):
+        return REMOVED[kind][name]
     hint, known = did_you_mean(name, names(kind)), ", ".join(names(kind))
-    raise InvalidInputError(f"no {kind} named {name!r}{hint} Known: {known}")
+    return f"no {kind} named {name!r}{hint} Known: {known}."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

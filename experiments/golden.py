@@ -223,7 +223,6 @@ ON_FURTHER = (
     "gp",
     "turbo",
     "spherical",
-    "o3",
     "pcn",
     "cmaes",
     "least_squares",

@@ -43,7 +43,6 @@ METHODS: dict[str, tuple[Any, float]] = {
     "gp": ("gp", 0.99),
     "turbo": ("turbo", 0.99),
     "spherical": ("spherical", 0.99),
-    "o3": ("o3", 0.99),
     "auto": ("auto", 0.99),
     "auto, anywhere": ("auto", 1.0),
     "pcn": (PCN, 0.99),

@@ -19,7 +19,6 @@ FORMER = [
     ("models.botorch", "to_botorch"),
     ("realism.designs", "DesignRealism"),
     ("strategies.random", "Random"),
-    ("strategies.o3", "O3"),
     ("domain", "Domain"),
     ("statement", "ProblemStatement"),
     ("stores.sql", "SqlStore"),

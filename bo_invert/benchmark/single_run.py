@@ -16,6 +16,7 @@ from bo_invert.problems.problem import Problem
 from bo_invert.report.runs import Find, Run, Status
 from bo_invert.storage.base import Store
 from bo_invert.strategies.base import Strategy, from_spec
+from bo_invert.study.header import current_spec
 from bo_invert.study.solutions import Solution, solutions
 from bo_invert.study.study import Study
 from bo_invert.types import JSON, frozen
@@ -113,9 +114,10 @@ def summarize(
         if not history.completed and history.failed and history.failed[-1].outcome is not None:
             ended = f"all trials failed; last error: {history.failed[-1].outcome.reason}"
     statement, asks = study.statement, study.journal.ask_seconds
+    spec = current_spec(study.journal.header)
     return Run(
-        label or study.strategy.name, name or study.problem_name, study.seed,
-        study.strategy.spec(), allowed, statement.objective.to_json(),
+        label or spec["name"], name or study.problem_name, study.seed,
+        spec, allowed, statement.objective.to_json(),
         np.asarray(calls, dtype=np.int64), losses, spent, finds, status, ended,
         float(np.median(asks)) if asks else None,
     )  # fmt: skip

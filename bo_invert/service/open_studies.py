@@ -14,6 +14,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
+from bo_invert import registry
 from bo_invert.errors import BoInvertError, StudyNotFoundError
 from bo_invert.problems.problem import Problem
 from bo_invert.search_domain import Domain, stored_domain
@@ -23,6 +24,7 @@ from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.base import Store
 from bo_invert.storage.heartbeats import BEATS_PER_LEASE, LeaseMonitor, expire_leases
 from bo_invert.storage.optimistic_journal import Journal
+from bo_invert.study.header import no_strategy
 from bo_invert.types import Query, Trial
 
 Result = TypeVar("Result")
@@ -36,7 +38,7 @@ class OpenStudy:
         journal: journal of the study.
         queue: queue of its asks.
         domain: domain of named parameters; None for a latent.
-        why_not: reason why the study is read-only here; empty if it can continue.
+        no_problem: reason why its problem is unknown here; empty if it is known.
         registered: registered problems of the server.
         watch: liveness of its workers.
         beats: time of the last recorded heartbeat of each worker, in seconds of a monotonic clock.
@@ -45,10 +47,16 @@ class OpenStudy:
     journal: Journal
     queue: AskQueue
     domain: Domain | None
-    why_not: str
+    no_problem: str
     registered: RegisteredProblems
     watch: LeaseMonitor = field(default_factory=LeaseMonitor)
     beats: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def why_not(self) -> str:
+        """Reason why the study is read-only here; empty if it can continue."""
+        why = registry.why_missing("strategies", self.journal.header["strategy"]["name"])
+        return no_strategy(self.journal.name, why) if why else self.no_problem
 
     @cached_property
     def problem(self) -> Problem:
@@ -174,5 +182,5 @@ class OpenStudies:
         journal.read()
         queue = AskQueue(journal, self.processes, self.thread)
         domain = stored_domain(journal.header["problem"])
-        why_not = self.registered.why_not(journal.header, name)
-        return OpenStudy(journal, queue, domain, why_not, self.registered)
+        no_problem = self.registered.why_not(journal.header, name)
+        return OpenStudy(journal, queue, domain, no_problem, self.registered)

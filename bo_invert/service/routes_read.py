@@ -157,7 +157,7 @@ def solutions(
 
     Closer points fill the list if there are too few.
     """
-    problem = None if study.why_not else study.problem
+    problem = None if study.no_problem else study.problem
     history = History(study.journal.trials)
     noisy = known_noisy(study.journal.header["strategy"], history)
     first = leading_trial(problem.statement, history) if problem and noisy else None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 
-from bo_invert import registry
-from bo_invert.errors import ProblemChangedError, require
+from bo_invert.errors import InvalidInputError, ProblemChangedError, require
 from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import provenance
@@ -65,10 +64,50 @@ def check_problem(name: str, header: JSON, problem: Problem) -> None:
 
 def check_strategy(name: str, header: JSON, strategy: Strategy) -> None:
     """Raise ``InvalidInputError`` if a strategy is not the one of a study."""
-    spec = header["strategy"]
-    if spec["name"] in registry.names("strategies"):
-        spec = from_spec(spec).spec()  # adds the defaults of options that are newer than the study
-    check_unchanged(name, "strategy", spec, strategy.spec())
+    check_unchanged(name, "strategy", current_spec(header), strategy.spec())
+
+
+def current_spec(header: JSON) -> JSON:
+    """Return the spec of a study's strategy with the defaults of options newer than the study.
+
+    A strategy that cannot be built any more has the stored spec.
+    """
+    strategy = buildable_strategy(header)
+    return header["strategy"] if strategy is None else strategy.spec()
+
+
+def buildable_strategy(header: JSON) -> Strategy | None:
+    """Return the strategy of a study; None if it was removed or is not installed."""
+    try:
+        return from_spec(header["strategy"])
+    except InvalidInputError:
+        return None
+
+
+def stored_strategy(name: str, header: JSON) -> Strategy:
+    """Return the strategy of a study.
+
+    Args:
+        name: Name of the study.
+        header: Its header.
+
+    Raises:
+        InvalidInputError: The strategy was removed, or is not installed.
+    """
+    try:
+        return from_spec(header["strategy"])
+    except InvalidInputError as error:
+        raise InvalidInputError(no_strategy(name, str(error))) from None
+
+
+def no_strategy(name: str, why: str) -> str:
+    """Return the message that a study cannot continue with its strategy, with the remedy."""
+    return (
+        f"study {name!r}: {why.rstrip('.')}. The study is readable without its strategy. To "
+        "continue, create a study with another strategy and copy the observations: "
+        "new.add(points=old.history.points, Y=old.history.y). If the strategy "
+        "is your own, pass it to Study.open(strategy=...)"
+    )
 
 
 def check_unchanged(name: str, field: str, stored: JSON, given: JSON) -> None:

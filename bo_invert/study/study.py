@@ -24,7 +24,14 @@ from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.reader import JournalView
 from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import Request, Strategy, from_spec
-from bo_invert.study.header import check_problem, check_strategy, check_unchanged, new_header
+from bo_invert.study.header import (
+    buildable_strategy,
+    check_problem,
+    check_strategy,
+    check_unchanged,
+    new_header,
+    stored_strategy,
+)
 from bo_invert.study.input_validation import check_outputs, observations, user_query
 from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.repeated_designs import RepeatedDesigns
@@ -51,13 +58,20 @@ class Study(StudyResults):
         super().__init__(name, journal, problem)
         if strategy is not None:
             self.strategy = strategy
-        if problem is not None:
-            self.strategy.check(problem.statement)
+        elif problem is not None:
+            # A study stays readable after its strategy was removed; ``ask`` then raises.
+            strategy = buildable_strategy(journal.header)
+        if problem is not None and strategy is not None:
+            strategy.check(problem.statement)
 
     @cached_property
     def strategy(self) -> Strategy:
-        """Strategy that proposes the points."""
-        return from_spec(self.journal.header["strategy"])
+        """Strategy that proposes the points.
+
+        Raises:
+            InvalidInputError: The strategy was removed from the library, or is not installed.
+        """
+        return stored_strategy(self.name, self.journal.header)
 
     @staticmethod
     def create(
@@ -130,12 +144,13 @@ class Study(StudyResults):
             name: Name of the study.
             storage: Storage of the study; see ``create``.
             problem: The same problem as before. Without it the study is read-only.
-            strategy: The same strategy as before; needed only if the registry does not have it.
+            strategy: The same strategy as before; needed by ``ask`` and ``run`` if the registry
+                does not have it.
             token: Token for a server.
 
         Raises:
             StudyNotFoundError: There is no such study.
-            InvalidInputError: The strategy differs from that of the study, or is unknown.
+            InvalidInputError: The strategy differs from that of the study.
             ProblemChangedError: The problem differs; the message lists the differences.
         """
         store = open_store(storage, token)

@@ -37,7 +37,7 @@ PEERS = {
     "differential_evolution",
 }
 #: Surrogate-based strategies treat pending points as observed.
-MODELLED = {"auto", "gp", "least_squares", "pcn", "o3"}
+MODELLED = {"auto", "gp", "least_squares", "pcn"}
 #: Strategies that count their own queries and wait for results. Others resample at each request.
 COUNTING = {"sobol", "cmaes", "differential_evolution", "dual_annealing", "scipy_least_squares"}
 #: Options that save time: one kernel and no warp instead of a model selection (which ``auto`` tests
@@ -49,7 +49,6 @@ FAST: dict[str, dict[str, JSON]] = {
     "then": {"second": {"name": "gp", "options": PLAIN_GP}},
     "polish": {"base": {"name": "gp", "options": PLAIN_GP}},
     "pcn": {"walkers": 4, "steps": 20, "initial": 4},
-    "o3": {"seeds": 3, "draws": 6},
     "amortized": {"width": 8, "repeats": 1},
     "ax": {"initialization_budget": 8},
     "botorch": {"num_restarts": 2, "raw_samples": 32},

@@ -507,7 +507,7 @@ def test_a_strategy_needs_no_registration() -> None:
     bi.Study.create("s", problem(), Corner(0.8), storage=store).run(3)
     assert "corner" in repr(bi.Study.open("s", store)), "reading needs neither problem nor strategy"
     with pytest.raises(bi.InvalidInputError, match="no strategies named 'corner'"):
-        bi.Study.open("s", store, problem=problem())
+        bi.Study.open("s", store, problem=problem()).ask()
     with pytest.raises(bi.InvalidInputError, match="the strategy must be"):
         bi.Study.open("s", store, problem=problem(), strategy=Corner(0.7))
     again = bi.Study.open("s", store, problem=problem(), strategy=Corner(0.8)).run(5)

@@ -98,7 +98,6 @@ OPTIONS: dict[str, JSON] = {
     "gp": PLAIN_GP,
     "turbo": PLAIN_GP,
     "pcn": {"steps": 20, "walkers": 4, "initial": 5},
-    "o3": {"draws": 6, "seeds": 4},
     "polish": {"share": 0.4, "base": {"name": "gp", "options": PLAIN_GP}},
     "ax": {"initialization_budget": 5},
     "botorch": {"num_restarts": 2, "raw_samples": 32},
