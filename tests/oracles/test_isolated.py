@@ -114,11 +114,11 @@ def test_what_grows_beyond_its_memory_is_killed() -> None:
 
 @pytest.mark.skipif(not PROC, reason="the memory of a process is read from /proc")
 def test_memory_that_grows_over_many_short_calls_is_limited() -> None:
-    kept: list[mmap.mmap] = []
+    blocks: list[mmap.mmap] = []
 
     def leaks(x: Any) -> float:  # shared memory: the limit of the operating system excludes it
-        kept.append(mmap.mmap(-1, 2**22))
-        kept[-1].write(b"1" * 2**22)
+        blocks.append(mmap.mmap(-1, 2**22))
+        blocks[-1].write(b"1" * 2**22)
         time.sleep(0.005)
         return 1.0
 
