@@ -12,6 +12,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 JOBS ?= 1
 # Small models gain nothing from many numerical threads, and several such programs slow each other down.
 export OMP_NUM_THREADS ?= 1
+# The tests start hundreds of processes. Without stored bytecode, each compiles its imports again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check lint types docs notebooks clean
 
