@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import TypeVar
 
 from bo_invert import registry
 from bo_invert.errors import InvalidInputError
+from bo_invert.study.pacing import wait_for_first
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -57,7 +58,7 @@ def perform(
                 running[pool.submit(work, tasks[index])] = index
             if not running:
                 break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in wait_for_first(running):
                 index, error = running.pop(future), future.exception()
                 if isinstance(error, BrokenExecutor) and begun[index] < TRIES:
                     waiting.appendleft(index)

@@ -71,7 +71,8 @@ def mirror(
         signal.signal(number, lambda *_: ended.set())
     say(f"bo-invert: copying study {name!r} to MLflow until Ctrl-C")
     with mlflow_tracking(study, experiment, tracking_uri, every=every) as tracking:
-        ended.wait()
+        while not ended.wait(1.0):  # a signal just before an unlimited wait would not end it
+            pass
         for number in (signal.SIGINT, signal.SIGTERM):
             # A second signal ends the process without the final update.
             signal.signal(number, signal.SIG_DFL)

@@ -21,6 +21,22 @@ Engineering choice: this is the error of a time limit.
 """
 
 
+_SIGNAL_POLL = 0.5
+"""Seconds between two checks for signals. Engineering choice: a short wait after Ctrl-C."""
+
+
+def wait_for_first(futures: Collection[Future[Any]]) -> set[Future[Any]]:
+    """Wait until at least one of the futures is done; return the done ones.
+
+    A signal handler runs once the main thread returns from a wait. A signal just before the wait
+    does not end it, so an unlimited wait can miss Ctrl-C.
+    """
+    while True:
+        done = wait(futures, _SIGNAL_POLL, return_when=FIRST_COMPLETED).done
+        if done or not futures:
+            return done
+
+
 class Pacing:
     """Number of trials to ask for before a worker is free, so that no worker waits for an ask.
 
@@ -81,7 +97,7 @@ class TimeLimit:
     def wait(self, futures: Collection[Future[Any]]) -> set[Future[Any]]:
         """Wait until a call is done or a limit is reached; return the done ones."""
         if self.timeout is None:
-            return wait(futures, return_when=FIRST_COMPLETED).done
+            return wait_for_first(futures)
         now = time.monotonic()
         began = {
             future: self._began.get(future, now) for future in futures if self._has_begun(future)
