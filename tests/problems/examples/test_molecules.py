@@ -40,6 +40,9 @@ from bo_invert.problems.examples.molecules_properties import (
 )
 from bo_invert.types import State
 
+# The tests train few epochs: the training reports few distinct draws at its first use.
+pytestmark = pytest.mark.filterwarnings("ignore:molecules")
+
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 CAFFEINE = "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
 IBUPROFEN = "CC(C)Cc1ccc(cc1)C(C)C(=O)O"
@@ -347,7 +350,6 @@ def test_realism_is_calibrated_and_knows_a_long_chain():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:molecules")
 def test_the_problem_is_solved_through_the_latent(cached):
     problem = bi.ready_problem("molecules", property="logp", **cached)
     assert problem.judge is None
