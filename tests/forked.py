@@ -22,11 +22,16 @@ from bo_invert.storage.sql import SqlStore
 
 PRELOAD = [
     "numpy",
+    "pytest",
+    "scipy.stats",
     "sqlalchemy",
     "botorch",
     "uvicorn",
     "bo_invert.service.app",
     "bo_invert.cli.serve",
+    "bo_invert.models.acquisition.feasibility",
+    "bo_invert.models.fitted_model",
+    "bo_invert.strategies.gp",
 ]
 
 
