@@ -12,9 +12,10 @@ strategy could have passed.
 
 The former strategy `o3` (mixtures of the best samples) was decided with the package of commit
 0a83ba1 and removed. It was significantly better than `auto` on no task. It was significantly worse
-on five of the six tasks below, and not different on both tasks of molecules. Airfoil efficiency, 10 seeds, 60 calls: median lowest loss -170,
-against -206.7 of `auto` and -156 of `prior`; adjusted p = 0.016 against `auto`. Today's package
-compares `pcn` only, with Holm's correction over half as many tests.
+on five of the six tasks below, and not different on both tasks of molecules. Airfoil efficiency,
+10 seeds, 60 calls: median lowest loss -170, against -206.7 of `auto` and -156 of `prior`; adjusted
+p = 0.016 against `auto`. Today's package compares `pcn` only, with Holm's correction over half as
+many tests.
 """
 
 from __future__ import annotations
