@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -14,11 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 from warnings import warn
 
-from bo_invert.errors import RENAMED
-
 __version__ = "0.1.0"
-
-logging.getLogger("bo_invert").addHandler(logging.NullHandler())  # silent by default
 
 _HOME = {
     "Box": "spaces.box",
@@ -78,7 +73,6 @@ _REALISM = {
 }
 
 _RENAMED = {
-    **RENAMED,
     "Checkup": "DoctorReport",
     "Statement": "ProblemStatement",
     "Twin": "GradientProxy",
@@ -196,6 +190,23 @@ if TYPE_CHECKING:
     from bo_invert.types import Descent as Descent, Query as Query, State as State, Trial as Trial
 
 
+class _SilentLoggers:
+    """Import hook that adds a null handler to ``bo_invert.*`` before the first module that logs.
+
+    It defers ``import logging``, which takes longer than the rest of ``import bo_invert``.
+    """
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> None:
+        """Find no module."""
+        if self in sys.meta_path and fullname.startswith("bo_invert."):
+            sys.meta_path.remove(self)
+            import logging
+
+            logging.getLogger("bo_invert").addHandler(logging.NullHandler())
+
+
 class _MovedModules:
     """Deprecated aliases of modules that moved: the former path returns the module itself."""
 
@@ -244,18 +255,15 @@ def _realism() -> ModuleType:
 def __getattr__(name: str) -> Any:
     if name == "realism":
         return import_module("bo_invert.realism")
-    if name in _RENAMED:
-        warn(
-            f"bo_invert.{name} is deprecated, use {_RENAMED[name]}",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return getattr(sys.modules[__name__], _RENAMED[name])
-    if name not in _HOME:
+    if name in _HOME:
+        value = getattr(import_module(f"bo_invert.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    renamed = {**import_module("bo_invert.errors").RENAMED, **_RENAMED}
+    if name not in renamed:
         raise AttributeError(f"module 'bo_invert' has no attribute {name!r}")
-    value = getattr(import_module(f"bo_invert.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    warn(f"bo_invert.{name} is deprecated, use {renamed[name]}", DeprecationWarning, stacklevel=2)
+    return getattr(sys.modules[__name__], renamed[name])
 
 
 def __dir__() -> list[str]:
@@ -263,4 +271,5 @@ def __dir__() -> list[str]:
 
 
 # First in the list: the path of a former package would otherwise load its modules a second time.
-sys.meta_path.insert(0, _MovedModules())
+# The second hook removes itself. The one after it, which an import then skips, is for built-ins.
+sys.meta_path[:0] = [_MovedModules(), _SilentLoggers()]

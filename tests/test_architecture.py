@@ -495,3 +495,12 @@ def test_no_public_name_is_shadowed_by_a_module() -> None:
     """Importing ``bo_invert.thing`` would replace the public ``thing`` by the module."""
     modules = {name.split(".")[1] for name in MODULES if name.count(".") >= 1}
     assert not modules & set(bo_invert.__all__)
+
+
+def test_loggers_are_silent_and_imported_late() -> None:
+    code = (
+        "import sys, bo_invert; assert 'logging' not in sys.modules;"
+        "import bo_invert.errors, logging; handlers = logging.getLogger('bo_invert').handlers;"
+        "assert [type(one) for one in handlers] == [logging.NullHandler], handlers"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

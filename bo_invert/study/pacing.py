@@ -19,8 +19,6 @@ _POLL = 0.05
 
 Engineering choice: this is the error of a time limit.
 """
-
-
 _SIGNAL_POLL = 0.5
 """Seconds between two checks for signals. Engineering choice: a short wait after Ctrl-C."""
 
