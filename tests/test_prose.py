@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = rules.python_files(ROOT, "bo_invert")
 PYTHON = [*PACKAGE, *rules.python_files(ROOT, "tests", "experiments", "notebooks")]
-CEILINGS = {"D401": 0, "PLC0415": 117, "BLE001": 34, "PLR0913": 62, "ANN401": 44}
+CEILINGS = {"D401": 0, "PLC0415": 101, "BLE001": 23, "PLR0913": 54, "ANN401": 43}
 """Allowed violations of each ruff rule in ``bo_invert``; a ceiling is only ever lowered."""
 
 
