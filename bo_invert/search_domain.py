@@ -77,6 +77,11 @@ class Domain(ABC):
         return object.__new__(BoxDomain if geometry == "box" else GaussianDomain)
 
     @property
+    def parameter_count(self) -> int:
+        """Number of parameters; a choice counts once, whatever its number of coordinates."""
+        return len(self.parameters) or self.dim
+
+    @property
     def continuous(self) -> bool:
         """True if every coordinate is a real number."""
         return all(isinstance(p, Float) for p in self.parameters.values())
@@ -147,17 +152,19 @@ class Domain(ABC):
     def sobol(self, rng: np.random.Generator, n: int, skip: int = 0) -> Array:
         """Return points ``skip .. skip + n`` of a scrambled Sobol sequence, shape ``(n, d)``.
 
-        A gaussian domain maps the sequence through the inverse normal distribution function.
+        A gaussian domain maps the sequence through the inverse normal distribution function. A box
+        has one coordinate of the sequence for each parameter, so that the values of a choice
+        occur equally often.
         """
         from scipy.stats import qmc
 
-        engine = qmc.Sobol(self.dim, scramble=True, rng=rng)
+        engine = qmc.Sobol(self.parameter_count, scramble=True, rng=rng)
         u = engine.random(1 << max(0, math.ceil(math.log2(skip + n))))[skip : skip + n]
         return self.project(self._quantiles(u))
 
     @abstractmethod
     def _quantiles(self, u: Array) -> Array:
-        """Map uniform numbers ``(n, d)`` to the standard measure of the geometry."""
+        """Map uniform numbers ``(n, p)``, one for each parameter, to points ``(n, d)``."""
 
     @abstractmethod
     def space_filling(
@@ -260,7 +267,18 @@ class BoxDomain(Domain):
         return self.project(rng.random((n, self.dim)))
 
     def _quantiles(self, u: Array) -> Array:
-        return u
+        if self.parameter_count == self.dim:
+            return u
+        points = np.zeros((len(u), self.dim))
+        for column, parameter, place in zip(
+            u.T, self.parameters.values(), self.columns.values(), strict=True
+        ):
+            if parameter.width == 1:
+                points[:, place.start] = column
+            else:
+                value = np.minimum((column * parameter.width).astype(int), parameter.width - 1)
+                points[np.arange(len(u)), place.start + value] = 1.0
+        return points
 
     def space_filling(
         self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0

@@ -13,6 +13,7 @@ from bo_invert.models.acquisition import expected_improvement
 from bo_invert.models.acquisition.expected_improvement import AcquisitionData, Score
 from bo_invert.models.acquisition.thompson_sample_paths import thompson_scores
 from bo_invert.models.acquisition.ucb_pe import ucb_pe
+from bo_invert.models.gp.mixed_kernel import column_structure
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
@@ -122,7 +123,14 @@ def fit_model(
     # Outliers are clipped within the subset, as the surrogate sees them.
     rows = np.arange(len(inputs)) if subset is None else subset
     outputs = ModelledOutputs(statement, history.y[rows], history.losses[rows])
-    search_space = ModelSearchSpace.of(kernel, noisy, outputs.warp_directions if warp else None)
+    # Inputs may be features of designs instead of points.
+    points = inputs.shape[1] == statement.domain.dim
+    search_space = ModelSearchSpace.of(
+        kernel,
+        noisy,
+        outputs.warp_directions if warp else None,
+        column_structure(statement.domain) if points else None,
+    )
     surrogate = fit_surrogate(
         inputs[rows], outputs.values, memo, search_space, device=device, total=len(inputs)
     )

@@ -134,7 +134,7 @@ def _selections(
         return
     if linear:
         yield {"name": "spherical"}, "spherical: better leave-one-out predictions than gp"
-    if not noisy and _turn(history, domain.dim) == "turbo":
+    if not noisy and _turn(history, domain.parameter_count) == "turbo":
         near = {"length": _REFINING_LENGTH, **settings}
         why = "turbo: trust region, because gp brings no improvement"
         yield {"name": "turbo", "options": near}, why
@@ -172,7 +172,8 @@ def _repeat(
     """Return a repeated query of the best point, if noise is suspected and no point is repeated."""
     completed = len(history.completed)
     rest = math.inf if request.budget is None else request.budget - history.committed
-    if completed < max(30, 4 * statement.domain.dim) or rest < 10 or not history.ranking:
+    enough = max(30, 4 * statement.domain.parameter_count)
+    if completed < enough or rest < 10 or not history.ranking:
         return None
     repeated = any("repeat" in trial.query.meta for trial in history.trials)
     if repeated or len(history.groups) < completed:

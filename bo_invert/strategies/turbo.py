@@ -75,7 +75,7 @@ class Turbo(SurrogateStrategy):
 
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
         domain = statement.domain
-        size = initial_design_size(domain.dim, request.budget, self.initial)
+        size = initial_design_size(domain.parameter_count, request.budget, self.initial)
         # The state is a function of the log, so an interrupted study continues identically.
         state = TrustRegionState(history, domain, self.name, self.successes, self.length)
         if state.length < max(MIN_LENGTH, self._plateau(history, domain)):
@@ -158,7 +158,9 @@ class Turbo(SurrogateStrategy):
             scores = np.where(state.eligible[near], model.predicted_scores(), -np.inf)
             centre = int(near[int(scores.argmax())])
         # The geometric mean of l_i / (prod_j l_j)^(1/d) is 1, so the box has the volume L^d.
-        sides = trust_region_sides(domain, state.length, model.surrogate.gp.log_lengthscales)
+        gp = model.surrogate.gp
+        lengthscales = gp.kernel.column_log_lengthscales(gp.log_lengthscales)
+        sides = trust_region_sides(domain, state.length, lengthscales)
         region = TrustRegion(domain, inputs[centre], sides)
         duplicates = (
             DuplicateFilter(domain)

@@ -146,7 +146,8 @@ def _misfit_variance(surrogate: Surrogate, data: AcquisitionData) -> Score:
     misfit = surrogate.misfit_variance * (data.use_misfit and not data.noisy)
     if not len(data.pending) or not bool(misfit.any()):
         return lambda inputs: misfit
-    lengthscales = surrogate.gp.log_lengthscales.exp().unsqueeze(1)
+    gp = surrogate.gp
+    lengthscales = gp.kernel.column_log_lengthscales(gp.log_lengthscales).exp().unsqueeze(1)
     # Scaled by its lengthscales, each output has an isotropic neighbourhood.
     pending = torch.as_tensor(data.pending).to(misfit) / lengthscales  # (k, p, d)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from bo_invert.errors import InvalidInputError
 from bo_invert.models.acquisition.log_ei import sobol_normals
 from bo_invert.models.gp.kernels import Kernel
+from bo_invert.models.gp.mixed_kernel import MixedKernel
 from bo_invert.models.gp.posterior import GPPosterior
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
@@ -67,7 +68,13 @@ def draw_paths(gp: GPPosterior, count: int, seed: int, features: int = 512) -> P
     k, n = gp.noise.shape
     like = gp.inputs
     unit = _frequencies(gp.kernel, features, like.shape[1], seed, like)
-    frequencies = unit / gp.log_lengthscales.exp().unsqueeze(1)
+    scales = gp.kernel.column_log_lengthscales(gp.log_lengthscales).exp()
+    frequencies = unit / scales.unsqueeze(1)
+    if isinstance(gp.kernel, MixedKernel):
+        # The spectral density of a sum of kernels is a mixture; each frequency has one term.
+        order = torch.randperm(features, generator=torch.Generator().manual_seed(seed))
+        terms = (order.to(like) + 0.5) / features
+        frequencies = frequencies * gp.kernel.term_columns(gp.log_lengthscales, terms)
     generator = torch.Generator().manual_seed(seed)
     # c_r, s_r ~ N(0, 1/R) give the covariance mean_r cos(w_r'(x - x')), which tends to k(x, x').
     amplitudes = torch.randn(2, k, features, count, dtype=torch.float64, generator=generator)
@@ -128,15 +135,20 @@ def _frequencies(kernel: Kernel, features: int, d: int, seed: int, like: Tensor)
     Raises:
         InvalidInputError: The spectral density is unknown.
     """
-    if kernel.name not in ("rbf", "matern"):
+    base = kernel.base if isinstance(kernel, MixedKernel) else kernel
+    if base.name not in ("rbf", "matern"):
         raise InvalidInputError(
             f"thompson: kernel must be 'rbf' or 'matern', got {kernel.name!r}. "
             "The spectral density of other kernels is unknown."
         )
-    if kernel.name == "rbf":
+    if base.name == "rbf":
         return sobol_normals(features, d, seed, like)
     normals = sobol_normals(features, d + 5, seed, like)
-    return normals[:, :d] / normals[:, d:].square().mean(-1, keepdim=True).sqrt()
+    drawn = normals[:, :d] / normals[:, d:].square().mean(-1, keepdim=True).sqrt()
+    if isinstance(kernel, MixedKernel):  # the kernels of choices are squared exponentials
+        choices = [column for columns in kernel.structure.choices for column in columns]
+        drawn[:, choices] = normals[:, choices]
+    return drawn
 
 
 class _Evaluation(torch.autograd.Function):

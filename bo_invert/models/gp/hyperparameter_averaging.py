@@ -48,7 +48,8 @@ def _averaged_output(
     noises = torch.arange(
         math.ceil(math.log(noise_prior.min_noise)), math.floor(math.log(noise_prior.max_noise)) + 1
     ).to(values)
-    scaled = gp.log_lengthscales[output] + values.new_tensor(_LOG_FACTORS)[:, None]
+    factors = values.new_tensor(_LOG_FACTORS)[:, None]
+    scaled = gp.kernel.scale_lengthscales(gp.log_lengthscales[output], factors)
     # Each row is a pair of a factor and a noise variance.
     pairs = [scaled.repeat_interleave(len(noises), 0), noises.repeat(len(scaled))[:, None]]
     logs = torch.cat(pairs, 1)
@@ -58,7 +59,8 @@ def _averaged_output(
     )
     # The densities are those of lengthscales and noise; the grid is even in their logarithms.
     # The change of variables adds log noise and the mean log lengthscale to the log density.
-    weights = torch.softmax(logs[:, -1] + logs[:, :-1].mean(1) - lowest, 0)
+    columns = gp.kernel.column_log_lengthscales(logs[:, :-1])
+    weights = torch.softmax(logs[:, -1] + columns.mean(1) - lowest, 0)
     relevant = torch.nonzero(weights >= _MIN_WEIGHT * weights.max())[:, 0]
     weights = weights[relevant] / weights[relevant].sum()
     # Mixture of normal distributions: E y = sum w m and Var y = sum w (v + m^2) - (E y)^2

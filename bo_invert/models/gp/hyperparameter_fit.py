@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bo_invert.models.gp.kernels import RBF, Kernel, lengthscale_prior
+from bo_invert.models.gp.kernels import RBF, Kernel
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
 
 _MAX_LENGTHSCALE = 1e3
@@ -75,34 +75,39 @@ def fit_hyperparameters(
         values: Values with mean 0 and variance 1 in each column, shape ``(n, k)``.
         noise_prior: Noise prior and bounds.
         kernel: Kernel of all outputs.
-        warm_start: Earlier optima, shape ``(k, d + 1)``: one more start per output.
+        warm_start: Earlier optima, shape ``(k, h + 1)``: one more start per output.
         known_noise: Known noise variances, added to the fitted one, shape ``(n, k)``.
         coarse: Stop early, with an accuracy that suffices to compare models.
         shared_lengthscale: Fit one lengthscale for all coordinates.
 
     Returns:
-        Logarithms of lengthscales and noise, ``(k, d + 1)``, and negative log posteriors, ``(k,)``.
+        Hyperparameters of the kernel and log noise, ``(k, h + 1)``, and negative log posteriors,
+        ``(k,)``.
     """
     (n, d), k = inputs.shape[-2:], values.shape[1]
     if n > MAX_FIT_POINTS:
         some = evenly_spaced(n, MAX_FIT_POINTS).to(inputs.device)
         inputs, values = inputs[..., some, :], values[some]
         known_noise = None if known_noise is None else known_noise[some]
-    floor = noise_prior.min_noise
+    floor, h, size = noise_prior.min_noise, kernel.size(d), kernel.parameters(d)
     # A short and a long start: typical distances in the cube grow with sqrt(d). Then the bounds.
-    pairs = [(0.2 * math.sqrt(d), max(floor, 1e-6)), (math.sqrt(d), max(floor, 1e-3))]
-    pairs += [(noise_prior.min_lengthscale, floor), (_MAX_LENGTHSCALE, noise_prior.max_noise)]
-    logs = inputs.new_tensor([[math.log(size)] * d + [math.log(noise)] for size, noise in pairs])
+    lower, upper = kernel.bounds(d, noise_prior.min_lengthscale, _MAX_LENGTHSCALE)
+    short, long = (kernel.start(d, factor * math.sqrt(size)) for factor in (0.2, 1.0))
+    noises = max(floor, 1e-6), max(floor, 1e-3), floor, noise_prior.max_noise
+    pairs = zip((short, long, lower, upper), noises, strict=True)
+    logs = inputs.new_tensor([[*own, math.log(noise)] for own, noise in pairs])
     warm = [] if warm_start is None else [warm_start.unsqueeze(1)]
-    starts = torch.cat([*warm, logs[:2].expand(k, 2, d + 1)], 1)
+    starts = torch.cat([*warm, logs[:2].expand(k, 2, h + 1)], 1)
     n_starts = starts.shape[1]
-    free = [starts.reshape(k * n_starts, d + 1), *logs[2:]]
+    free = [starts.reshape(k * n_starts, h + 1), *logs[2:]]
     if shared_lengthscale:
-        free = [torch.cat([p[..., :-1].mean(-1, keepdim=True), p[..., -1:]], -1) for p in free]
+        free = [torch.cat([kernel.share(p[..., :-1]), p[..., -1:]], -1) for p in free]
 
     def unpack(packed: Tensor) -> Tensor:
-        """Return logarithms ``(..., d + 1)`` of free parameters; repeat a shared lengthscale."""
-        return torch.cat([packed[..., :-1].expand(*packed.shape[:-1], d), packed[..., -1:]], -1)
+        """Return hyperparameters ``(..., h + 1)`` of free ones; repeat a shared lengthscale."""
+        if not shared_lengthscale:
+            return packed
+        return torch.cat([kernel.unshare(packed[..., :-1], d), packed[..., -1:]], -1)
 
     def function(packed: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         output = which // n_starts
@@ -118,7 +123,7 @@ def fit_hyperparameters(
         )
         if shared_lengthscale:
             gradient = torch.cat(
-                [gradient[..., :-1] @ gradient.new_ones(d, 1), gradient[..., -1:]], -1
+                [kernel.share_gradient(gradient[..., :-1]), gradient[..., -1:]], -1
             )
         return value, gradient
 
@@ -148,7 +153,7 @@ def negative_log_posterior(
     has its most probable value, so its derivative vanishes.
 
     Args:
-        logs: Logarithms of lengthscales and noise, shape ``(b, d + 1)``.
+        logs: Hyperparameters of the kernel and log noise, shape ``(b, h + 1)``.
         inputs: Unit inputs, shape ``(n, d)`` or ``(b, n, d)``.
         values: Values, shape ``(b, n)``.
         noise_prior: Prior of the noise.
@@ -156,7 +161,7 @@ def negative_log_posterior(
         known_noise: Further noise variances, shape ``(b, n)``.
 
     Returns:
-        Values ``(b,)``, infinite for singular covariances, and gradients ``(b, d + 1)``.
+        Values ``(b,)``, infinite for singular covariances, and gradients ``(b, h + 1)``.
     """
     n = inputs.shape[-2]
     gram, cache = kernel.gram(logs[:, :-1], inputs)
@@ -179,7 +184,7 @@ def negative_log_posterior(
     upstream = 0.5 * (inverse - alpha @ alpha.mT)
     by_lengthscales = kernel.gradient_in_log_lengthscales(cache, upstream)
     by_noise = noise * upstream.diagonal(dim1=-2, dim2=-1).sum(-1)
-    prior, by_prior = lengthscale_prior(logs[:, :-1])
+    prior, by_prior = kernel.negative_log_prior(logs[:, :-1])
     # -log p(noise) = (log noise - mean)^2 / (2 std^2) + log noise + const.
     off = logs[:, -1] - noise_prior.log_mean
     value = (

@@ -42,7 +42,7 @@ class Kernel(ABC):
         """Return the kernel matrix ``(..., n, m)`` between two sets of inputs.
 
         Args:
-            log_lengthscales: Logarithms of the lengthscales, shape ``(..., d)``.
+            log_lengthscales: Hyperparameters: logarithms of the lengthscales, shape ``(..., d)``.
             left: Inputs, shape ``(..., n, d)``.
             right: Inputs, shape ``(..., m, d)``.
         """
@@ -87,6 +87,46 @@ class Kernel(ABC):
         return (
             2.0 * (weights.sum(-1, keepdim=True) * a - weights @ cache.right) / cache.lengthscales
         )
+
+    def size(self, d: int) -> int:
+        """Return the number of hyperparameters of inputs with d columns."""
+        return d
+
+    def parameters(self, d: int) -> int:
+        """Return the number of parameters that d columns encode; priors scale with it."""
+        return d
+
+    def start(self, d: int, lengthscale: float) -> list[float]:
+        """Return hyperparameters with one lengthscale, as the start of a fit."""
+        return [math.log(lengthscale)] * d
+
+    def bounds(self, d: int, low: float, high: float) -> tuple[list[float], list[float]]:
+        """Return bounds of the hyperparameters for lengthscales between ``low`` and ``high``."""
+        return self.start(d, low), self.start(d, high)
+
+    def share(self, logs: Tensor) -> Tensor:
+        """Replace hyperparameters by shared ones, ``(..., s)``: one lengthscale for all."""
+        return logs.mean(-1, keepdim=True)
+
+    def unshare(self, shared: Tensor, d: int) -> Tensor:
+        """Return hyperparameters ``(..., h)`` of shared ones ``(..., s)``."""
+        return shared.expand(*shared.shape[:-1], d)
+
+    def share_gradient(self, gradient: Tensor) -> Tensor:
+        """Return the gradient ``(..., s)`` in shared hyperparameters from that in all of them."""
+        return gradient @ gradient.new_ones(gradient.shape[-1], 1)
+
+    def negative_log_prior(self, logs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the negative log prior ``(...)`` and its gradient ``(..., h)``."""
+        return lengthscale_prior(logs)
+
+    def scale_lengthscales(self, logs: Tensor, log_factors: Tensor) -> Tensor:
+        """Scale the lengthscales of hyperparameters ``(h,)`` by factors ``(r, 1)``: ``(r, h)``."""
+        return logs + log_factors
+
+    def column_log_lengthscales(self, logs: Tensor) -> Tensor:
+        """Return the log lengthscale of each column, ``(..., d)``, of hyperparameters."""
+        return logs
 
 
 class _RBF(Kernel):

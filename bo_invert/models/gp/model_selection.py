@@ -18,7 +18,8 @@ from bo_invert.models.gp.hyperparameter_fit import (
     evenly_spaced,
     fit_hyperparameters,
 )
-from bo_invert.models.gp.kernels import get_kernel
+from bo_invert.models.gp.kernels import Kernel, get_kernel
+from bo_invert.models.gp.mixed_kernel import ColumnStructure, MixedKernel
 from bo_invert.models.gp.output_warp import Warp, threshold_candidates
 from bo_invert.models.gp.posterior import condition
 from bo_invert.types import JSON
@@ -43,20 +44,33 @@ class ModelSearchSpace:
         warp_directions: For each output 1 if high values are bad, -1 if low ones are, 0 if unknown.
             Outputs with a direction may be warped. None excludes warps.
         shared_lengthscales: Candidates for ``ModelSpec.shared_lengthscale``.
+        structure: Columns of the inputs that encode unordered choices; None without choices.
     """
 
     kernels: tuple[str, ...] = ("rbf",)
     noise_priors: tuple[NoisePrior, ...] = (EXACT,)
     warp_directions: tuple[int, ...] | None = None
     shared_lengthscales: tuple[bool, ...] = (False,)
+    structure: ColumnStructure | None = None
 
     @classmethod
     def of(
-        cls, kernel: str, noisy: bool, warp_directions: tuple[int, ...] | None
+        cls,
+        kernel: str,
+        noisy: bool,
+        warp_directions: tuple[int, ...] | None,
+        structure: ColumnStructure | None = None,
     ) -> ModelSearchSpace:
         """Return the search space of a strategy's options; ``kernel`` is a key of ``KERNELS``."""
         priors = (NOISY, MEASURED if noisy else EXACT)
-        return cls(KERNELS[kernel], priors, warp_directions, (True, False))
+        return cls(KERNELS[kernel], priors, warp_directions, (True, False), structure)
+
+    def kernel(self, name: str) -> Kernel:
+        """Return the kernel of that name for the columns of the inputs."""
+        base = get_kernel(name)
+        return (
+            base if self.structure is None else MixedKernel(f"mixed {name}", base, self.structure)
+        )
 
     def default_spec(self, outputs: int) -> ModelSpec:
         """Return the first candidate, without warps."""
@@ -104,7 +118,9 @@ def is_compatible(memo: JSON, d: int, search_space: ModelSearchSpace) -> bool:
     logs = (memo or {}).get("logs", [])
     return bool(
         logs
-        and all(len(row) == d + 1 for row in logs)
+        # Early versions had a lengthscale for every value of a choice.
+        and memo.get("mixed", False) == (search_space.structure is not None)
+        and all(len(row) == search_space.kernel(memo["kernel"]).size(d) + 1 for row in logs)
         and memo["kernel"] in search_space.kernels
         and memo["belief"] in {prior.name for prior in search_space.noise_priors}
         # Logs of early versions lack this key.
@@ -162,24 +178,27 @@ def select_model(
         scores = output_basis(raw if warp is None else warp(raw))[0]
         densities = {
             shared: _cross_validated_log_density(
-                x, scores, replace(best, shared_lengthscale=shared)
+                x, scores, replace(best, shared_lengthscale=shared), search_space
             )
             + _MARGIN * (shared == current.shared_lengthscale)
             for shared in search_space.shared_lengthscales
         }
         best = replace(best, shared_lengthscale=max(densities, key=densities.__getitem__))
     # n = 0 forces a full fit, which the coarse one only warm-starts.
-    return best, to_memo(best, 0, fitted.tolist(), size)
+    return best, to_memo(best, 0, fitted.tolist(), size, search_space.structure is not None)
 
 
-def to_memo(spec: ModelSpec, n: int, logs: list[list[float]], chosen: int) -> JSON:
+def to_memo(
+    spec: ModelSpec, n: int, logs: list[list[float]], chosen: int, mixed: bool = False
+) -> JSON:
     """Return the memo of a fit.
 
     Args:
         spec: Specification.
         n: Number of completed trials at the fit of the hyperparameters.
-        logs: Logarithms of lengthscales and noise.
+        logs: Hyperparameters of the kernel and log noise.
         chosen: Number of completed trials at the model selection.
+        mixed: The kernel is a mixed one.
     """
     return {
         "n": n,
@@ -189,6 +208,7 @@ def to_memo(spec: ModelSpec, n: int, logs: list[list[float]], chosen: int) -> JS
         "knees": list(spec.warp_thresholds),
         "tied": spec.shared_lengthscale,
         "chosen": chosen,
+        **({"mixed": True} if mixed else {}),
     }
 
 
@@ -207,7 +227,7 @@ def _best_by_leave_one_out(
     warps = [spec.warp(raw, search_space.warp_directions) for spec in specs]
     bases = [output_basis(raw if warp is None else warp(raw)) for warp in warps]
     k = bases[0][0].shape[1]
-    kernel = get_kernel(specs[0].kernel)
+    kernel = search_space.kernel(specs[0].kernel)
     found, _ = fit_hyperparameters(
         x,
         torch.cat([basis[0] for basis in bases], 1),
@@ -245,7 +265,9 @@ def _candidate_thresholds(
     return [(0.0,) * raw.shape[1], *zip_longest(*columns, fillvalue=0.0)]
 
 
-def _cross_validated_log_density(x: Tensor, scores: Tensor, spec: ModelSpec) -> float:
+def _cross_validated_log_density(
+    x: Tensor, scores: Tensor, spec: ModelSpec, search_space: ModelSearchSpace
+) -> float:
     """Return the log density of scores under cross-validated fits.
 
     Leave-one-out with fixed hyperparameters would favour many lengthscales: they can be fitted so
@@ -259,7 +281,7 @@ def _cross_validated_log_density(x: Tensor, scores: Tensor, spec: ModelSpec) -> 
     training = [torch.nonzero(~fold)[:size, 0] for fold in folds]
     inputs = torch.stack([x[rows] for rows in training]).repeat_interleave(k, 0)
     values = torch.cat([scores[rows] for rows in training], 1)
-    kernel = get_kernel(spec.kernel)
+    kernel = search_space.kernel(spec.kernel)
     logs, _ = fit_hyperparameters(
         inputs,
         values,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.gp.hyperparameter_fit import fit_hyperparameters
-from bo_invert.models.gp.kernels import get_kernel
+from bo_invert.models.gp.kernels import Kernel
 from bo_invert.models.gp.model_selection import (
     DEFAULT_SEARCH_SPACE,
     ModelSearchSpace,
@@ -156,18 +156,20 @@ def fit_surrogate(
     residual_variance = (warped - offset - scores @ weights).square().mean(0) * (
         weights.shape[0] < weights.shape[1]
     )
-    logs, fitted = _hyperparameters(x, scores, spec, note, size)
-    gp = condition(get_kernel(spec.kernel), logs[:, :-1], logs[:, -1].exp(), x, scores)
+    kernel = search_space.kernel(spec.kernel)
+    logs, fitted = _hyperparameters(x, scores, spec, kernel, note, size)
+    gp = condition(kernel, logs[:, :-1], logs[:, -1].exp(), x, scores)
     # Every ask stores a memo, so numbers are rounded to six decimals.
     rounded = logs.mul(1e6).round().div(1e6).tolist()
-    after = to_memo(spec, fitted, rounded, size if note is None else note["chosen"])
+    chosen = size if note is None else note["chosen"]
+    after = to_memo(spec, fitted, rounded, chosen, search_space.structure is not None)
     return Surrogate(gp, weights, offset, residual_variance, warp, after)
 
 
 def _hyperparameters(
-    x: Tensor, scores: Tensor, spec: ModelSpec, memo: JSON, size: int
+    x: Tensor, scores: Tensor, spec: ModelSpec, kernel: Kernel, memo: JSON, size: int
 ) -> tuple[Tensor, int]:
-    """Return log hyperparameters ``(k, d + 1)`` and the number of trials at their fit."""
+    """Return log hyperparameters ``(k, h + 1)`` and the number of trials at their fit."""
     warm_start = None
     if memo is not None and len(memo["logs"]) == scores.shape[1]:
         # Another number of components has no counterpart in the memo.
@@ -178,7 +180,7 @@ def _hyperparameters(
         x,
         scores,
         spec.noise_prior,
-        get_kernel(spec.kernel),
+        kernel,
         warm_start,
         shared_lengthscale=spec.shared_lengthscale,
     )

@@ -114,9 +114,16 @@ def trust_region_sides(domain: Domain, length: float, logs: Tensor) -> Array:
     Args:
         domain: Search domain.
         length: Length of the region in units of the unit cube.
-        logs: Logarithms of the lengthscales of k outputs, shape ``(k, d)``.
+        logs: Logarithms of the lengthscales of the columns for k outputs, shape ``(k, d)``.
     """
     # Outputs are averaged in logarithms; the sides are relative to their geometric mean.
+    unordered = [isinstance(p, Choice) and not p.ordered for p in domain.parameters.values()]
+    widths = [p.width for p in domain.parameters.values()]
+    columns = logs.new_tensor(np.repeat(unordered, widths), dtype=torch.bool)
+    if bool(columns.any()):
+        # Values of a choice are resampled, so their columns need no side of their own.
+        numbers = logs[:, ~columns].mean()
+        logs = torch.where(columns, numbers if bool((~columns).any()) else 0.0, logs)
     relative = (logs.mean(0) - logs.mean()).clamp(-_MAX_LOG_ASPECT, _MAX_LOG_ASPECT)
     lengths = length * (relative - relative.mean()).exp().cpu().numpy()
     least = [3.0 / p.levels for p in domain.parameters.values() for _ in range(p.width)]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
+from bo_invert.models.optim.discrete_search import climb, discrete_configurations
 from bo_invert.models.optim.duplicates import DuplicateFilter
 from bo_invert.parameters import Float
 from bo_invert.search_domain import Domain
@@ -26,6 +27,14 @@ higher is better."""
 _SIGMAS = (1e-3, 1e-2, 1e-1)
 """Standard deviations of perturbations in units of the domain's width (the smallest from Papenmeier
 et al. 2025)."""
+_CONFIGURATIONS = 6
+"""Number of discrete configurations with an ascent of their own. Engineering choice: bounds the
+cost."""
+_MOVES = 3
+"""Discrete moves of a start between two ascents. Engineering choice: bounds the cost."""
+_ASCENTS = (0.3, 1.0)
+"""Shares of the gradient steps in each of the alternating ascents. Engineering choice: the first
+one only has to rank the configurations."""
 
 
 def optimize_acquisition(
@@ -68,11 +77,12 @@ def optimize_acquisition(
     seen = [evaluate_scores(score, domain, pool) for pool in pools]
     best = [np.argsort(-values, kind="stable")[: starts // len(pools)] for values in seen]
     candidates = np.concatenate([pool[rows] for pool, rows in zip(pools, best, strict=True)])
-    if not domain.continuous:
-        candidates = _discrete_local_search(score, domain, candidates, rng)
-    ends = candidates
-    if domain.has_real:
+    if domain.continuous:
         ends = gradient_ascent(lambda inputs, _: score(inputs), domain, candidates, steps)
+    else:
+        spread = _best_of_each_configuration(domain, np.concatenate(pools), np.concatenate(seen))
+        candidates = np.concatenate([candidates, spread])
+        ends = _mixed_ascent(score, domain, candidates, rng, steps)
     found = np.concatenate([ends, candidates])
     values = np.concatenate([evaluate_scores(score, domain, found), *seen])
     return _best_new(domain, np.concatenate([found, *pools]), values, known, rng, duplicates), ends
@@ -213,17 +223,31 @@ def _resample_one_parameter(domain: Domain, points: Array, rng: np.random.Genera
     return points
 
 
-def _discrete_local_search(
-    score: Score, domain: Domain, points: Array, rng: np.random.Generator, rounds: int = 4
+def _best_of_each_configuration(domain: Domain, points: Array, values: Array) -> Array:
+    """Return the best point of each of the best discrete configurations, ``(k, d)``.
+
+    The optimum of a choice is often known only after its real coordinates are optimised. Without
+    these points, all ascents would start in one configuration.
+    """
+    order = np.argsort(-values, kind="stable")
+    first = np.unique(discrete_configurations(domain, points[order]), return_index=True)[1]
+    return np.asarray(points[order][np.sort(first)[:_CONFIGURATIONS]])
+
+
+def _mixed_ascent(
+    score: Score, domain: Domain, points: Array, rng: np.random.Generator, steps: int
 ) -> Array:
-    """Improve points by changes of one discrete parameter at a time."""
-    count = len(points)
-    for _ in range(rounds):
-        changed = _resample_one_parameter(domain, np.repeat(points, 8, axis=0), rng)
-        pool = np.concatenate([points, domain.project(changed)])
-        # Unique rows in their original order keep ties stable.
-        pool = pool[np.sort(np.unique(pool, axis=0, return_index=True)[1])]
-        points = pool[np.argsort(-evaluate_scores(score, domain, pool), kind="stable")[:count]]
+    """Alternate discrete moves and gradient ascent in the real coordinates; return ``(k, d)``."""
+
+    def values(moved: Array) -> Array:
+        return evaluate_scores(score, domain, moved)
+
+    if not domain.has_real:
+        return climb(values, domain, points, rng, _MOVES)
+    for share in _ASCENTS:
+        points = climb(values, domain, points, rng, _MOVES)
+        few = max(8, int(share * steps))
+        points = gradient_ascent(lambda inputs, _: score(inputs), domain, points, few)
     return points
 
 

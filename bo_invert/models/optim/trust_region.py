@@ -25,7 +25,7 @@ class TrustRegionState:
     The ``meta["region"]`` of a query names its region. The trials of one ask are judged together
     after they end. They succeed if they improve the best point of the region; constraint violations
     rank before losses. ``successes`` in a row double the length. As many failed calls in a row as
-    dimensions, at least 4, halve it (Eriksson et al., NeurIPS 2019). A query of a later region ends
+    parameters, at least 4, halve it (Eriksson et al., NeurIPS 2019). A query of a later region ends
     the current one.
 
     Args:
@@ -56,7 +56,7 @@ class TrustRegionState:
         self._points, self._losses = history.points, history.losses
         self._violations = np.maximum(history.violations, 0.0)
         self._separation = domain.typical_distance / 2.0
-        self._successes, self._patience = successes, max(4, domain.dim)
+        self._successes, self._patience = successes, max(4, domain.parameter_count)
         self._length = length
         self.number, self.length = 0, length
         self.best: int | None = None

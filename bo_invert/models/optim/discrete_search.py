@@ -1,0 +1,121 @@
+"""Local search over choices and integers: moves to neighbouring designs; numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bo_invert.parameters import Choice, Float, Parameter
+from bo_invert.search_domain import Domain
+from bo_invert.types import Array, Indices
+
+_MAX_VALUES = 64
+"""Largest number of values of one parameter that are all tried. Engineering choice: bounds the
+cost; of more values, random ones are tried."""
+_JUMPS = 4
+"""Number of random values of an integer beside its neighbours. Engineering choice: leaves local
+optima."""
+_PAIRS = 16
+"""Random changes of two parameters at once. Engineering choice: finds interacting choices."""
+_MAX_NEIGHBOURS = 160
+"""Largest number of neighbours of a point. Engineering choice: bounds the cost."""
+
+
+def discrete_names(domain: Domain) -> list[str]:
+    """Return the names of the parameters that are not real numbers."""
+    return [name for name, p in domain.parameters.items() if not isinstance(p, Float)]
+
+
+def discrete_configurations(domain: Domain, points: Array) -> Indices:
+    """Return the number of the discrete configuration of each point ``(n, d)``, shape ``(n,)``."""
+    columns = domain.columns
+    parts = [domain.project(points)[:, columns[name]] for name in discrete_names(domain)]
+    found = np.unique(np.concatenate(parts, axis=1), axis=0, return_inverse=True)[1]
+    return found.ravel()
+
+
+def neighbours(domain: Domain, point: Array, rng: np.random.Generator) -> Array:
+    """Return points ``(m, d)`` that differ in one discrete parameter, and some that differ in two.
+
+    A parameter takes all other values. If it has many, an ordered one moves by one and two and to
+    some random values, and an unordered one to random values.
+    """
+    names, columns = discrete_names(domain), domain.columns
+    codes = {
+        name: _other_values(domain.parameters[name], point[columns[name]], rng) for name in names
+    }
+    moved = [_replaced(point, [(columns[name], code)]) for name in names for code in codes[name]]
+    if len(moved) > _MAX_NEIGHBOURS:
+        chosen = rng.choice(len(moved), _MAX_NEIGHBOURS, replace=False)
+        moved = [moved[i] for i in np.sort(chosen)]
+    for _ in range(_PAIRS if len(names) > 1 else 0):
+        pair = [names[i] for i in rng.choice(len(names), 2, replace=False)]
+        changes = [(columns[n], codes[n][rng.integers(len(codes[n]))]) for n in pair]
+        moved.append(_replaced(point, changes))
+    return np.array(moved)
+
+
+def _replaced(point: Array, changes: Sequence[tuple[slice, Array]]) -> Array:
+    """Return a point ``(d,)`` with other coordinates in some columns."""
+    changed = point.copy()
+    for columns, code in changes:
+        changed[columns] = code
+    return changed
+
+
+def climb(
+    values: Callable[[Array], Array],
+    domain: Domain,
+    points: Array,
+    rng: np.random.Generator,
+    rounds: int,
+) -> Array:
+    """Move each point ``(k, d)`` to its best neighbour while that has a higher value.
+
+    Args:
+        values: Function from points ``(n, d)`` to values ``(n,)``; higher is better.
+        domain: Search domain with discrete parameters.
+        points: Starts. Each climbs on its own, so that different starts stay different.
+        rng: Random generator of the moves.
+        rounds: Largest number of moves of each start.
+    """
+    points, active = points.copy(), np.arange(len(points))
+    reached = values(points)
+    for _ in range(rounds):
+        moves = [neighbours(domain, points[i], rng) for i in active]
+        found = np.split(values(np.concatenate(moves)), np.cumsum([len(m) for m in moves])[:-1])
+        better = []
+        for i, candidates, own in zip(active, moves, found, strict=True):
+            best = int(own.argmax())
+            if own[best] > reached[i]:
+                points[i], reached[i] = candidates[best], own[best]
+                better.append(i)
+        active = np.array(better, dtype=int)
+        if not len(active):
+            break
+    return points
+
+
+def _other_values(parameter: Parameter, coordinates: Array, rng: np.random.Generator) -> Array:
+    """Return the coordinates ``(v, w)`` of other values of a parameter of width w."""
+    here = parameter.decode(coordinates[None])[0]
+    every: Sequence[Any] = _values(parameter)
+    ordered = parameter.width == 1
+    if len(every) > _MAX_VALUES and ordered:
+        near = every.index(here) + np.array([-2, -1, 1, 2])
+        jumps = rng.integers(len(every), size=_JUMPS)
+        # Unique positions, so that no value is tried twice.
+        every = [every[i] for i in np.unique([*near[(near >= 0) & (near < len(every))], *jumps])]
+    elif len(every) > _MAX_VALUES:
+        some = np.sort(rng.choice(len(every), _MAX_VALUES, replace=False))
+        every = [every[i] for i in some]
+    return parameter.encode([value for value in every if value != here])
+
+
+def _values(parameter: Parameter) -> Sequence[Any]:
+    """Return all values of a discrete parameter, in order."""
+    if isinstance(parameter, Choice):
+        return parameter.values
+    return range(int(parameter.low), int(parameter.high) + 1)
