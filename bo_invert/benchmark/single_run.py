@@ -21,6 +21,10 @@ from bo_invert.study.solutions import Solution, solutions
 from bo_invert.study.study import Study
 from bo_invert.types import JSON, frozen
 
+REUSE_LIMIT = 2
+"""Trials per call of the budget before known designs are billed. Engineering choice: as many
+answers from the log as calls are free, and a method that repeats designs spends its budget."""
+
 ProblemSource = Problem | Callable[[int], Problem]
 """Problem, or function ``seed -> Problem`` that draws another target for each seed."""
 
@@ -66,7 +70,10 @@ def run_one(
         study = Study.create(
             f"{title} / {label} / seed {seed}", made, chosen, seed, storage, exist_ok=True
         )
-        study.run(budget, batch=batch, progress=progress, stop_when_hit=stop_when_hit, stop=stop)
+        study.run(
+            budget, batch=batch, progress=progress, stop_when_hit=stop_when_hit, stop=stop,
+            reuse_limit=REUSE_LIMIT * budget,
+        )  # fmt: skip
         halted = stop is not None and stop() and study.history.calls < budget
         return summarize(
             study, label=label, name=title, budget=budget, keep=keep,

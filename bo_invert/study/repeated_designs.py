@@ -44,20 +44,24 @@ class RepeatedDesigns:
         self._under_way: set[str | None] = set()
         self._noisy = False
 
-    def fresh(self, start: Callable[[int], list[Trial]], count: int) -> list[Trial]:
+    def fresh(
+        self, start: Callable[[int], list[Trial]], count: int, limit: int | None = None
+    ) -> list[Trial]:
         """Return up to ``count`` trials that need a call.
 
         Args:
             start: Function that starts a number of trials.
             count: Number of trials, at least 1.
+            limit: Number of trials of the study from which each one needs a call; see
+                ``Study.run``. The number of known designs in a row is then not limited.
         """
         found: list[Trial] = []
         repeats = 0
-        while len(found) < count and repeats < self._patience:
+        while len(found) < count and (limit is not None or repeats < self._patience):
             trials = start(count - len(found))
             if not trials:
                 return found
-            settled = self.settle(trials)
+            settled = self.settle(trials, limit)
             found += settled
             repeats = 0 if settled else repeats + len(trials)
             if repeats and len(self._answers.keys() | self._under_way) >= self._size:
@@ -71,16 +75,17 @@ class RepeatedDesigns:
             warnings.warn(
                 f"study {self._journal.name!r}: the last {repeats} proposals were known designs "
                 f"({known}), so the run ends here. Continue with another strategy, or with "
-                "Problem(reuse=False) to evaluate known designs again",
+                "run(reuse_limit=0) to evaluate known designs again",
                 stacklevel=3,
             )
         return found
 
-    def settle(self, trials: Sequence[Trial]) -> list[Trial]:
+    def settle(self, trials: Sequence[Trial], limit: int | None = None) -> list[Trial]:
         """Answer running trials of known designs; return the others.
 
         A known design gets the same outcome. A design that another trial evaluates now is cancelled
-        at no cost. Points of the user, descents and gradients always get a call.
+        at no cost. Points of the user, descents and gradients always get a call, and so do trials
+        whose number is not below ``limit``.
         """
         self._learn()
         if self._noisy:
@@ -97,7 +102,8 @@ class RepeatedDesigns:
         fresh = []
         for trial, name in zip(trials, self._named(trials), strict=True):
             attempt = len(trial.attempts) - 1
-            if name is None or trial.ask is None or not _plain(trial.query):
+            beyond = limit is not None and trial.number >= limit
+            if name is None or trial.ask is None or beyond or not _plain(trial.query):
                 fresh.append(trial)
             elif name in self._answers:
                 self._journal.finish(trial.number, self._answers[name], attempt)

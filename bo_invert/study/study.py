@@ -265,6 +265,7 @@ class Study(StudyResults):
         stop_when_hit: bool = True,
         stop: Callable[[], bool] | None = None,
         timeout: float | None = None,
+        reuse_limit: int | None = None,
     ) -> Study:
         """Ask, evaluate and tell until ``budget`` calls are answered. A second call resumes.
 
@@ -286,6 +287,10 @@ class Study(StudyResults):
                 the trial fails, is billed, and the run continues. The executor must be able to
                 abandon a call: ``"processes"``, ``"dask"`` and ``"slurm"`` kill it,
                 ``"threads"`` leaves its thread behind. See also ``Isolated``.
+            reuse_limit: Number of trials of the study from which known designs are evaluated
+                again. A strategy that proposes known designs then spends its whole budget, as in
+                comparisons. Default: known designs never get a call, and the run ends with a
+                warning after 100 of them in a row.
 
         Returns:
             This study.
@@ -304,7 +309,10 @@ class Study(StudyResults):
             stop=stop,
             timeout=timeout,
         )
-        run(self._require_problem(), self.journal, self.take, options)
+        if reuse_limit is not None:
+            whole_number("run", "reuse_limit", reuse_limit, least=0)
+        take = partial(self.take, reuse_limit=reuse_limit)
+        run(self._require_problem(), self.journal, take, options)
         return self
 
     def take(
@@ -313,8 +321,9 @@ class Study(StudyResults):
         budget: int | None,
         retries: int = 0,
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
+        reuse_limit: int | None = None,
     ) -> list[Trial]:
-        """Start up to ``count`` trials for a worker; see ``JournalBase.take``."""
+        """Start up to ``count`` trials for a worker; see ``JournalBase.take`` and ``run``."""
         require(count >= 1, f"ask: count must be at least 1, got {count}")
         self._require_problem()
 
@@ -324,7 +333,7 @@ class Study(StudyResults):
             )
 
         repeats = None if assignment.key is not None else self._repeated_designs
-        trials = start(count) if repeats is None else repeats.fresh(start, count)
+        trials = start(count) if repeats is None else repeats.fresh(start, count, reuse_limit)
         return list(self._with_designs(trials))
 
     def propose(self, budget: int | None, view: JournalView, wanted: int) -> LoggedProposal:

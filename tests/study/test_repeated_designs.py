@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
+from bo_invert.benchmark.single_run import run_one
 from bo_invert.storage.open import open_store
 
 
@@ -67,6 +68,47 @@ def test_proposals_in_vain_are_few_whatever_the_batch() -> None:
         study.run(40, batch=10)
     assert sum("known" in str(one.message) for one in caught) == 1
     assert len(study.trials) < 16 + 4 * 100
+
+
+class Stubborn(bi.Strategy):
+    """Proposes one design again and again, and every seventh time another one."""
+
+    name = "stubborn"
+
+    def ask(self, statement: Any, trials: Any, request: bi.Request) -> bi.Proposal:
+        point = np.full(statement.domain.dim, 1.0)
+        if len(trials) % 7 == 6:
+            point = request.stream(0).choice([-1.0, 1.0], len(point))
+        return bi.Proposal((bi.Query(point),))
+
+
+def test_known_designs_are_billed_from_the_limit_so_that_a_run_spends_its_budget() -> None:
+    words = Words()
+    study = bi.Study.create("s", words.problem(6), Stubborn(), seed=0)
+    study.run(30, reuse_limit=40)
+    assert study.spent.calls == len(words.asked) == 30
+    early = [trial.design for trial in study.trials[:40]]
+    fresh = len(set(early))
+    assert study.spent.reused == 40 - fresh > 0
+    # From the limit on, every proposal has a call, known or not.
+    assert len(study.trials) == 40 + 30 - fresh
+    assert words.asked[fresh:] == [trial.design for trial in study.trials[40:]]
+
+
+def test_a_limit_counts_the_trials_of_earlier_runs() -> None:
+    whole, parts = Words(), Words()
+    quiet = bi.Study.create("s", whole.problem(6), Stubborn(), seed=0).run(30, reuse_limit=40)
+    broken = bi.Study.create("s", parts.problem(6), Stubborn(), seed=0)
+    broken.run(30, reuse_limit=40, stop=lambda: len(parts.asked) > 3)
+    broken.run(30, reuse_limit=40)
+    assert parts.asked == whole.asked
+    assert broken.spent.reused == quiet.spent.reused
+
+
+def test_reuse_does_not_end_a_run_of_a_comparison() -> None:
+    run = run_one("stubborn", Words().problem(6), Stubborn(), 25)
+    assert (run.status, run.ended) == ("finished", "budget spent")
+    assert run.bill.calls == 25
 
 
 def test_a_box_of_whole_numbers_and_choices_pays_once_for_each() -> None:

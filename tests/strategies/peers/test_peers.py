@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
+from bo_invert.benchmark.single_run import run_one
 from bo_invert.problems.examples import mixed
 from bo_invert.strategies.base import Request, from_spec
 from bo_invert.strategies.peers import nevergrad
@@ -51,6 +52,42 @@ def test_improves_on_its_own_first_points(
     losses = [trial.loss for trial in run(strategy, budget, **options).trials]
     assert len(losses) == budget
     assert min(losses) < 0.5 * min(losses[:first])
+
+
+@pytest.mark.parametrize(("repeats", "most"), [(1, 1e-4), (10, 1e-3)], ids=["2", "20 outputs"])
+def test_botorch_models_the_outputs_of_a_target(repeats: int, most: float) -> None:
+    """Two linear outputs are exact after a few calls; the squared distance is not."""
+
+    def outputs(x: np.ndarray) -> np.ndarray:
+        return np.tile([x[0] + x[1], x[0] - 0.5 * x[1]], repeats)
+
+    problem = bi.Problem(
+        bi.Box([0.0, 0.0], [1.0, 1.0]), outputs, bi.Target(outputs(np.array([0.3, 0.6])))
+    )
+    study = run("botorch", 10, problem, num_restarts=2, raw_samples=32)
+    assert study.best is not None
+    assert study.best.loss < most
+
+
+def test_botorch_observes_a_constraint_of_a_target() -> None:
+    problem = bi.Problem(
+        bi.Box([0.0, 0.0], [1.0, 1.0]),
+        lambda x: {"sum": x[0] + x[1], "first": x[0]},
+        bi.Target({"sum": 1.0}),
+        constraints=["first <= 0.2"],
+    )
+    study = run("botorch", 10, problem, num_restarts=2, raw_samples=32)
+    assert study.best is not None
+    assert study.best.loss < 1e-3
+
+
+def test_optuna_spends_its_budget_in_a_latent_of_few_texts() -> None:
+    space = bi.Latent(lambda codes: ["".join("ab"[int(z > 1)] for z in row) for row in codes], 6)
+    problem = bi.Problem(space, lambda text: float(text.count("b")), bi.Minimize())
+    tpe = {"name": "optuna", "options": {"sampler": "tpe"}}
+    made = run_one("optuna tpe", problem, tpe, 40)
+    assert (made.bill.calls, made.ended) == (40, "budget spent")
+    assert made.bill.reused > 0
 
 
 @pytest.mark.parametrize(
