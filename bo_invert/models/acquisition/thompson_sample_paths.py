@@ -74,7 +74,7 @@ def draw_paths(gp: GPPosterior, count: int, seed: int, features: int = 512) -> P
         # The spectral density of a sum of kernels is a mixture; each frequency has one term.
         order = torch.randperm(features, generator=torch.Generator().manual_seed(seed))
         terms = (order.to(like) + 0.5) / features
-        frequencies = frequencies * gp.kernel.term_columns(gp.log_lengthscales, terms)
+        frequencies = frequencies * gp.kernel.term_factors(gp.log_lengthscales, terms)
     generator = torch.Generator().manual_seed(seed)
     # c_r, s_r ~ N(0, 1/R) give the covariance mean_r cos(w_r'(x - x')), which tends to k(x, x').
     amplitudes = torch.randn(2, k, features, count, dtype=torch.float64, generator=generator)

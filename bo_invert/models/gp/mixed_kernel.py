@@ -17,14 +17,14 @@ from bo_invert.models.gp.kernels import Kernel, KernelCache, lengthscale_prior
 from bo_invert.parameters import Choice
 from bo_invert.search_domain import Domain
 
-_MIN_LENGTHSCALE, _MAX_LENGTHSCALE = 0.3, 2.0
+_MIN_LENGTHSCALE, _MAX_LENGTHSCALE = 0.3, 8.0
 """Bounds of the lengthscale of a choice; two values differ by distance 1. Engineering choice: the
-correlation of two values lies between 0.004 and 0.88, so that a rarely tried value stays
-uncertain."""
+correlation of two values lies between 0.004 and 0.992."""
 _LOGIT_SPREAD = 1.5
 """Prior standard deviation of a logit. Engineering choice: a weight of 0.9 is plausible."""
 _MAX_LOGIT = 3.0
-"""Bound of a logit. Engineering choice: a weight below 0.05 has no effect."""
+"""Bound of a logit in nats. Engineering choice: the offset of a rarely tried value stays uncertain, even
+if those of others are equal."""
 
 
 @dataclass(frozen=True)
@@ -67,29 +67,27 @@ class MixedCache(NamedTuple):
     numeric_cache: KernelCache
     product: Tensor
     """Product of the kernels of all choices, ``(..., n, m)``."""
-    mean: Tensor
-    """Mean of the kernels of all choices, ``(..., n, m)``."""
     left: Tensor
     right: Tensor
     """Embedded choices, ``(..., n, e)`` and ``(..., m, e)``."""
     inverse_squares: Tensor
     """1 / l^2 of each choice, shape ``(..., c)``."""
     weights: Tensor
-    """Weights of numeric, mean and product term, ``(..., t, 1, 1)``."""
+    """Weights ``(..., t)`` of numeric kernel (if any), offsets of each choice, and product."""
 
 
 @dataclass(frozen=True)
 class MixedKernel(Kernel):
-    """Sum of a numeric kernel, of kernels of choices, and of their product.
+    """Sum of a numeric kernel, of offsets of the choices, and of a product kernel.
 
-    ``k = w_1 k_x(x, x') + w_2 mean_p h_p(c_p, c'_p) + w_3 k_x(x, x') prod_p h_p(c_p, c'_p)`` with
-    the Hamming kernels ``h_p = exp(-[c_p != c'_p] / (2 l_p^2))`` and weights that sum to 1. It is
-    the kernel of BoTorch's ``MixedSingleTaskGP`` with common lengthscales in sum and product. The
-    first term is shared by all values, the second has an offset of each value, the third has a
-    function of its own for each combination of values.
+    ``k = v k_x(x, x') + sum_p w_p [c_p = c'_p] + u k_x(x, x') prod_p h_p(c_p, c'_p)`` with the
+    Hamming kernels ``h_p = exp(-[c_p != c'_p] / (2 l_p^2))`` and weights v, w, u that sum to 1,
+    after the kernel of BoTorch's ``MixedSingleTaskGP``. The first term is shared by all values. The
+    second has an offset for each value of each choice. The third has a function of its own for
+    each combination of values.
 
     The hyperparameters are the log lengthscales of the numeric parameters and of the choices, then
-    the logits of ``w_1`` (if there are numeric parameters) and ``w_2`` relative to ``w_3``.
+    the logits of v (if there are numeric parameters) and of w, relative to u.
 
     Args:
         base: Kernel of the numeric parameters.
@@ -153,12 +151,11 @@ class MixedKernel(Kernel):
         a, b = self._embed(left), self._embed(right)
         inverse_squares = (-2.0 * choice_logs).exp()
         product = torch.exp(-0.5 * self._mismatch(inverse_squares, a, b))
-        # 1 - (1 - h) [c != c'] is h for different values
-        drops = -torch.expm1(-0.5 * inverse_squares) / self._sizes[1]
-        mean = 1.0 - self._mismatch(drops, a, b)
-        cache = MixedCache(numeric, numeric_cache, product, mean, a, b, inverse_squares, weights)
-        value = numeric * self._numeric_share(cache) + weights[..., -2, :, :] * mean
-        return value, cache
+        cache = MixedCache(numeric, numeric_cache, product, a, b, inverse_squares, weights)
+        offsets = weights[..., -1 - self._sizes[1] : -1]
+        # sum_p w_p [c_p = c'_p] = sum_p w_p - sum_p w_p [c_p != c'_p]
+        equal = offsets.sum(-1)[..., None, None] - self._mismatch(offsets, a, b)
+        return numeric * self._numeric_share(cache) + equal, cache
 
     def gradient_in_log_lengthscales(  # type: ignore[override]
         self, cache: MixedCache, upstream: Tensor
@@ -167,20 +164,15 @@ class MixedKernel(Kernel):
         by_numeric = self.base.gradient_in_log_lengthscales(
             cache.numeric_cache, upstream * self._numeric_share(cache)
         )
-        both = cache.numeric * cache.product
-        weights, inverse = cache.weights, cache.inverse_squares
-        # d product / d log l_p = [c_p != c'_p] product / l_p^2, and the same for h_p in the mean
-        by_choices = inverse * (
-            self._mismatches(upstream * weights[..., -1, :, :] * both, cache)
-            + torch.exp(-0.5 * inverse)
-            / self._sizes[1]
-            * self._mismatches(upstream * weights[..., -2, :, :], cache)
-        )
-        terms = [cache.numeric, cache.mean, both][-weights.shape[-3] :]
-        inner = torch.stack([(upstream * term).sum((-2, -1)) for term in terms], -1)
-        flat = weights[..., 0, 0]
+        both, weights = upstream * cache.numeric * cache.product, cache.weights
+        # d product / d log l_p = [c_p != c'_p] product / l_p^2
+        by_choices = cache.inverse_squares * weights[..., -1:] * self._mismatches(both, cache)
+        inner = [upstream.sum((-2, -1))[..., None] - self._mismatches(upstream, cache)]
+        if self._sizes[0]:
+            inner.insert(0, (upstream * cache.numeric).sum((-2, -1))[..., None])
+        terms = torch.cat([*inner, both.sum((-2, -1))[..., None]], -1)
         # softmax: dw_i / du_j = w_i ([i = j] - w_j)
-        by_logits = flat * (inner - (flat * inner).sum(-1, keepdim=True))
+        by_logits = weights * (terms - (weights * terms).sum(-1, keepdim=True))
         return torch.cat([by_numeric, by_choices, by_logits[..., :-1]], -1)
 
     def gradient_in_inputs(  # type: ignore[override]
@@ -198,8 +190,7 @@ class MixedKernel(Kernel):
         return gradient
 
     def size(self, d: int) -> int:
-        numbers, choices = self._sizes
-        return numbers + choices + (2 if numbers else 1)
+        return sum(self._sizes) + self._logits
 
     def parameters(self, d: int) -> int:
         return sum(self._sizes)
@@ -207,19 +198,19 @@ class MixedKernel(Kernel):
     def start(self, d: int, lengthscale: float) -> list[float]:
         numbers, choices = self._sizes
         own = min(max(lengthscale, _MIN_LENGTHSCALE), _MAX_LENGTHSCALE)
-        logits = [0.0] * (2 if numbers else 1)
-        return [math.log(lengthscale)] * numbers + [math.log(own)] * choices + logits
+        return [math.log(lengthscale)] * numbers + [math.log(own)] * choices + [0.0] * self._logits
 
     def bounds(self, d: int, low: float, high: float) -> tuple[list[float], list[float]]:
-        logits = [_MAX_LOGIT] * (2 if self._sizes[0] else 1)
+        logits = [_MAX_LOGIT] * self._logits
         ends = self.start(d, low), self.start(d, high)
         lower, upper = (end[: sum(self._sizes)] for end in ends)
         return lower + [-x for x in logits], upper + logits
 
     def share(self, logs: Tensor) -> Tensor:
         numbers, own, logits = self._parts(logs)
-        means = [part.mean(-1, keepdim=True) for part in (numbers, own) if part.shape[-1]]
-        return torch.cat([*means, logits], -1)
+        choices = self._sizes[1]
+        parts = numbers, own, logits[..., :-choices], logits[..., -choices:]
+        return torch.cat([p.mean(-1, keepdim=True) for p in parts if p.shape[-1]], -1)
 
     def unshare(self, shared: Tensor, d: int) -> Tensor:
         return shared[..., self._sharing.to(shared.device)]
@@ -252,8 +243,10 @@ class MixedKernel(Kernel):
         columns[..., choices] = own[..., self._owner.to(logs.device)] + factors
         return columns
 
-    def term_columns(self, logs: Tensor, uniform: Tensor) -> Tensor:
-        """Draw terms of the sum; return masks ``(..., R, d)`` of the columns they depend on.
+    def term_factors(self, logs: Tensor, uniform: Tensor) -> Tensor:
+        """Draw terms of the sum; return factors ``(..., R, d)`` of frequencies in each column.
+
+        A column on which the term does not depend has the factor 0.
 
         Args:
             logs: Hyperparameters, shape ``(..., h)``.
@@ -261,25 +254,33 @@ class MixedKernel(Kernel):
         """
         numeric, choices = (column.to(logs.device) for column in self._columns)
         owner, count = self._owner.to(logs.device), self._sizes[1]
-        weights = self._split(logs)[2][..., 0, 0]
-        # Sections of [0, 1): the numeric term, one for each choice, the product.
-        parts = [weights[..., -2:-1].expand(*weights.shape[:-1], count) / count, weights[..., -1:]]
-        shares = torch.cat([weights[..., :-2].sum(-1, keepdim=True), *parts], -1)
+        _, own, weights = self._split(logs)
+        # Sections of [0, 1): the numeric term, the offsets of each choice, the product.
+        shares = weights if self._sizes[0] else torch.nn.functional.pad(weights, (1, 0))
         ends = shares.cumsum(-1)[..., :-1].unsqueeze(-2)  # (..., 1, 1 + c)
         term = (uniform[:, None] >= ends).sum(-1)  # 0 numeric, p + 1 choice p, c + 1 product
-        mask = logs.new_zeros(*term.shape, self.structure.dim)
-        mask[..., numeric] = ((term == 0) | (term == count + 1)).to(logs)[..., None]
-        own = term[..., None] == owner + 1
-        mask[..., choices] = (own | (term == count + 1)[..., None]).to(logs)
-        return mask
+        product = (term == count + 1).to(logs)
+        factors = logs.new_zeros(*term.shape, self.structure.dim)
+        factors[..., numeric] = ((term == 0).to(logs) + product)[..., None]
+        # At the shortest lengthscale, the squared exponential is almost [c = c'].
+        shorter = (own.exp() / _MIN_LENGTHSCALE)[..., owner].unsqueeze(-2)
+        offsets = (term[..., None] == owner + 1).to(logs) * shorter
+        factors[..., choices] = offsets + product[..., None]
+        return factors
 
     @cached_property
     def _sharing(self) -> Tensor:
         """Position of each hyperparameter in the shared ones, shape ``(h,)``."""
         numbers, choices = self._sizes
-        after = 1 if numbers else 0
-        logits = range(after + 1, after + 1 + (2 if numbers else 1))
-        return torch.tensor([0] * numbers + [after] * choices + [*logits])
+        sizes = [numbers, choices, 1 if numbers else 0, choices]
+        groups = [size for size in sizes if size]
+        return torch.arange(len(groups)).repeat_interleave(torch.tensor(groups))
+
+    @property
+    def _logits(self) -> int:
+        """Number of logits."""
+        numbers, choices = self._sizes
+        return choices + (1 if numbers else 0)
 
     def _parts(self, logs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the log lengthscales of numbers and of choices, and the logits."""
@@ -291,7 +292,7 @@ class MixedKernel(Kernel):
         """Return the log lengthscales of numbers and of choices, and the weights."""
         numbers, own, logits = self._parts(logs)
         padded = torch.cat([logits, logits.new_zeros(*logits.shape[:-1], 1)], -1)
-        return numbers, own, padded.softmax(-1)[..., None, None]
+        return numbers, own, padded.softmax(-1)
 
     def _embed(self, inputs: Tensor) -> Tensor:
         """Return the embedding of the choices, shape ``(..., e)``."""
@@ -301,8 +302,9 @@ class MixedKernel(Kernel):
 
     def _numeric_share(self, cache: MixedCache) -> Tensor:
         """Return the factor of k_x in the kernel, ``(..., n, m)``."""
-        share = cache.weights[..., -1, :, :] * cache.product
-        return share if cache.weights.shape[-3] == 2 else share + cache.weights[..., 0, :, :]
+        weights = cache.weights[..., None, None]
+        share = weights[..., -1, :, :] * cache.product
+        return share + weights[..., 0, :, :] if self._sizes[0] else share
 
     def _mismatch(self, sizes: Tensor, left: Tensor, right: Tensor) -> Tensor:
         """Return the sum of ``sizes`` ``(..., c)`` over choices that differ, ``(..., n, m)``."""

@@ -66,11 +66,9 @@ def test_value_is_the_sum_of_the_formula(base: Kernel) -> None:
                 math.exp(-0.5 * (left[name] != right[name]) / size**2)
                 for name, size in (("kind", kind), ("flag", flag))
             ]
-            expected = weights @ [
-                numeric[i, j],
-                np.mean(own),
-                numeric[i, j] * np.prod(own),
-            ]
+            equal = [left["kind"] == right["kind"], left["flag"] == right["flag"]]
+            x = numeric[i, j]
+            expected = weights @ [x, *equal, x * np.prod(own)]
             assert kernel.matrix(logs, a, b)[0][i, j].item() == pytest.approx(expected, abs=1e-12)
     assert (kernel.gram(logs, a)[0].diagonal() == 1.0).all()
 
