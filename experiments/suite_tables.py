@@ -28,6 +28,8 @@ def gap(ours: Iterable[float], theirs: Iterable[float]) -> float:
     if mine.median == peer.median:
         return 0.0
     difference = mine.median - peer.median
+    if not math.isfinite(difference):
+        return difference
     if abs(difference) <= EQUAL * max(abs(mine.median), abs(peer.median)):
         return 0.0
     width = peer.high - peer.low

@@ -110,7 +110,7 @@ def to_line(key: Key, run: Run, versions: Mapping[str, str], code: JSON | None =
     """
     falls = np.flatnonzero(run.losses < np.concatenate([[math.inf], run.losses[:-1]]))
     best = run.best
-    worth = ("number", "loss", "feasible", "hit", "judged", "upheld", "plausibility")
+    worth = ("number", "loss", "feasible", "hit", "judged", "upheld", "plausibility", "text")
     return {
         **asdict(key),
         "strategy": run.strategy,

@@ -1,0 +1,112 @@
+"""The suites of benchmark problems, and the tables of their referee."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bo_invert as bi
+from bo_invert.report.runs import Find, Run
+
+BENCH = Path(__file__).parents[2] / "experiments"
+pytestmark = pytest.mark.skipif(
+    not BENCH.is_dir(), reason="the scripts are not part of the package"
+)
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCH))
+    import mixed_tasks
+    import suite_tables
+    import suites
+
+    return argparse.Namespace(mixed=mixed_tasks, tables=suite_tables, suites=suites)
+
+
+def test_mixed_instances_have_their_optimum_in_one_category(scripts: Any) -> None:
+    mixed, rng = scripts.mixed, np.random.default_rng(0)
+    for (name, source), run in itertools.product(mixed.sources(3).items(), range(3)):
+        made, problem = source.instance(run), source(run)
+        best = {**made.categories}
+        index = tuple(made.parameters[c].values.index(best[c]) for c in made.choices)
+        for column, number in enumerate(made.numbers):
+            parameter, place = made.parameters[number], made.places[index[0], column]
+            value = parameter.low + np.nan_to_num(place) * (parameter.high - parameter.low)
+            best[number] = round(value) if isinstance(parameter, bi.Int) else float(value)
+        assert made(best) == pytest.approx(0.0, abs=1e-12), name
+        rest = np.sort(made.offsets, axis=None)
+        assert rest[0] == 0.0
+        assert rest[1] >= mixed.GAP - 1e-12
+        copy = pickle.loads(pickle.dumps(source))(run)
+        queries = [bi.Query(point) for point in problem.space.sample(rng, 20)]
+        losses = [[one.loss for one in each.evaluate(queries)] for each in (problem, copy)]
+        assert losses[0] == losses[1]
+        assert min(losses[0]) > 0.0
+    assert mixed.sources(3)["twelve"].categories(0) == mixed.sources(3)["twelve"].categories(0)
+    assert len({str(mixed.sources(3)["fifty"].categories(run)) for run in range(9)}) > 1
+
+
+def _run(label: str, seed: int, losses: list[float], text: str = "", **more: Any) -> Run:
+    find = Find(0, np.zeros(1), np.zeros(1), losses[-1], text=text, **more)
+    return Run(
+        label, "p", seed, {"name": label}, 100, calls=np.arange(1, len(losses) + 1) * 25,
+        losses=np.array(losses), finds=(find,),
+    )  # fmt: skip
+
+
+def test_gaps_are_in_units_of_the_range_of_the_peer(scripts: Any) -> None:
+    gap = scripts.tables.gap
+    assert gap([3.0, 3.0, 3.0], [0.0, 1.0, 2.0]) == pytest.approx(2.0)
+    assert gap([0.0, 0.0, 0.0], [0.0, 1.0, 2.0]) == pytest.approx(-1.0)
+    assert gap([2.0], [1.0]) == math.inf
+    assert gap([1.0], [1.0, 1.0]) == 0.0
+    assert gap([math.inf] * 3, [0.0, 1.0, 2.0]) == math.inf
+    assert gap([1.0 + 1e-12], [1.0, 1.0]) == 0.0
+
+
+def test_tables_name_problems_behind_a_peer_and_wrong_categories(scripts: Any) -> None:
+    tables = scripts.tables
+    runs = [_run("auto", seed, [5.0, 2.0 + seed], "x = 0.5, kind = a") for seed in range(3)]
+    runs += [_run("random", seed, [4.0, 2.5 + seed], "kind = b") for seed in range(3)]
+    behind = tables.gaps_table(runs, (25, 50), "auto", ("random", "prior"), 0.0)
+    assert [row[:3] for row in behind.rows] == [("p", 25, "random")]
+    right = {"p": {0: {"kind": "a"}, 1: {"kind": "a"}, 2: {"kind": "b"}}}
+    (row,) = tables.choices_table(runs, right).rows
+    assert row == ("p", "1 of 3", "2 of 3")
+    judged = [_run("auto", seed, [5.0, 2.0], judged=3.0) for seed in range(3)]
+    (row,) = tables.judged_table(judged, {"p": [(1.0, 4.0)]}).rows
+    assert row == ("p", "1 / 4", "2 / 3")
+    (early, late) = tables.medians_table(runs, (25, 50)).rows
+    assert (early[2], late[3]) == ("5 (3)", "3.5 (3)")
+
+
+@pytest.mark.slow
+def test_the_referee_resumes_and_reports(
+    scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    line = ["suites.py", "--suite", "mixed", "--methods", "random,prior", "--seeds", "2"]
+    line += ["--calls", "12", "--only", "twelve", "only", "--against", "random"]
+    line += ["--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", line)
+    scripts.suites.main()
+    assert "8 of 8 runs" in capsys.readouterr().out
+    before = {path: path.read_bytes() for path in tmp_path.glob("*/*.jsonl")}
+    assert len(before) == 4
+    scripts.suites.main()
+    assert before == {path: path.read_bytes() for path in tmp_path.glob("*/*.jsonl")}
+    monkeypatch.setattr("sys.argv", [*line, "--report"])
+    capsys.readouterr()
+    scripts.suites.main()
+    report = capsys.readouterr().out
+    assert "Mean rank" in report
+    assert "Runs whose best design has a wrong category" in report
+    assert re.search(r"twelve \| \d of 2 \| \d of 2", report)
