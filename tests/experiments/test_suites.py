@@ -25,11 +25,15 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(BENCH))
+    import bocode_tasks
+    import coco_tasks
     import mixed_tasks
     import suite_tables
     import suites
 
-    return argparse.Namespace(mixed=mixed_tasks, tables=suite_tables, suites=suites)
+    return argparse.Namespace(
+        bocode=bocode_tasks, coco=coco_tasks, mixed=mixed_tasks, tables=suite_tables, suites=suites
+    )
 
 
 def test_mixed_instances_have_their_optimum_in_one_category(scripts: Any) -> None:
@@ -110,3 +114,58 @@ def test_the_referee_resumes_and_reports(
     assert "Mean rank" in report
     assert "Runs whose best design has a wrong category" in report
     assert re.search(r"twelve \| \d of 2 \| \d of 2", report)
+
+
+def test_every_kth_name_of_each_family_is_taken_from_the_first_one_on(scripts: Any) -> None:
+    sizes = {"small": 1, "middle": 9, "large": 130, "other": 40}
+    found = {family: [f"{family}{i}" for i in range(n)] for family, n in sizes.items()}
+    taken = scripts.bocode.select(found)
+    assert len(taken) == len(set(taken)) == 40
+    assert taken == sorted(taken, key=[*itertools.chain(*found.values())].index)
+    for family, names in found.items():
+        own = [found[family].index(name) for name in taken if name in names]
+        assert own[0] == 0
+        assert len(set(np.diff(own))) <= 1
+
+
+def test_variables_of_bocode_become_typed_parameters(scripts: Any) -> None:
+    class Theirs:
+        bounds = ((0.5, 3.0), (0.6, 4.4), (0, 2), (0, 9), (0, 1), (1, 1), (2, 5))
+
+        def resolved_variable_types(self) -> list[Any]:
+            grid, codes, unsorted = [1.0, 1.5, 9.0], [0, 1, 2], [0.3, 0.1]
+            return ["continuous", "integer", codes, grid, unsorted, "continuous", [4]]
+
+    found = scripts.bocode.parameters(Theirs())
+    assert found == {
+        "x0": bi.Float(0.5, 3.0),
+        "x1": bi.Int(1, 4),
+        "x2": bi.Choice(0.0, 1.0, 2.0),
+        "x3": bi.Choice(1.0, 1.5, 9.0, ordered=True),
+        "x4": bi.Choice(0.3, 0.1),
+    }
+
+
+def test_bocode_values_are_maximised_under_constraints(scripts: Any) -> None:
+    bocode = pytest.importorskip("bocode")
+    assert len(scripts.bocode.sources()) == 40
+    assert set(scripts.bocode.NAMES) <= set(bocode.list_problems())
+    problem = pickle.loads(pickle.dumps(scripts.bocode.sources()["ThreeTruss"]))(0)
+    (outcome,) = problem.evaluate([bi.Query(np.full(2, 0.5))])
+    theirs = scripts.bocode.original("ThreeTruss")
+    values, constraints = theirs.evaluate(theirs.scale(scripts.bocode.torch.full((1, 2), 0.5)))
+    assert outcome.loss == pytest.approx(-float(values))
+    assert outcome.violation == pytest.approx(float(constraints.clamp(min=0.0).sum()))
+
+
+def test_coco_functions_are_zero_at_their_optimum(scripts: Any) -> None:
+    pytest.importorskip("cocoex")
+    sources = scripts.coco.sources()
+    assert len(sources) == 72
+    for name in ("bbob f03 d5", "bbob-mixint f08 d5"):
+        source = pickle.loads(pickle.dumps(sources[name]))
+        problem, other = source(0), source(1)
+        point = problem.space.sample(np.random.default_rng(0), 1)[0]
+        losses = [one.evaluate([bi.Query(point)])[0].loss for one in (problem, other, source(5))]
+        assert losses[0] == losses[2] != losses[1]
+        assert min(losses) >= 0.0
