@@ -74,6 +74,30 @@ class Reference:
             self.quantiles
         )
 
+    def edge(self, floor: float) -> tuple[float, float]:
+        """Return the log density at the edge of the set of this ``floor``, and one inside it.
+
+        Newton's steps converge from below; aiming slightly inside ends in finitely many.
+        """
+        at = max(math.ceil(floor * len(self.quantiles)) - 1, 0)
+        unit = max(1.0, abs(float(self.quantiles[at])))
+        least = float(self.quantiles[at]) + _MARGIN * unit
+        return least, least + 0.1 * _MARGIN * unit
+
+    def whitened(self) -> tuple[Array, Array, Array]:
+        """Return the log density as ``log sum_i exp(h_i - |(z W + s)_i|^2 / 2)``.
+
+        Returns:
+            The heights h ``(c,)``, the shifts s ``(c d,)`` and the matrix W ``(d, c d)``, whose
+            block i is the transpose of ``L_i^-1``.
+        """
+        whiteners = np.linalg.inv(self.factors)
+        d = self.means.shape[1]
+        logdets = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(1)
+        heights = np.log(self.weights) - logdets - 0.5 * d * math.log(2.0 * math.pi)
+        shifts = -np.einsum("cij,cj->ci", whiteners, self.means).ravel()
+        return heights, shifts, np.concatenate(np.swapaxes(whiteners, 1, 2), axis=1)
+
     def confine(self, points: Array, floor: float) -> Array:
         """Move points ``(n, d)`` of lower plausibility to the edge of the set of this ``floor``.
 
@@ -86,11 +110,7 @@ class Reference:
             points: points ``(n, d)``.
             floor: least plausibility, in (0, 1).
         """
-        at = max(math.ceil(floor * len(self.quantiles)) - 1, 0)
-        unit = max(1.0, abs(float(self.quantiles[at])))
-        least = float(self.quantiles[at]) + _MARGIN * unit
-        # Newton's steps converge from below; aiming slightly inside ends in finitely many.
-        aim = least + 0.1 * _MARGIN * unit
+        least, aim = self.edge(floor)
         x = np.array(points, dtype=np.float64)
         low = np.arange(len(x))
         value, gradient = self.slope(x)

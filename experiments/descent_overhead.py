@@ -7,13 +7,13 @@ Each cell is a network, an optimiser and a number n of descents. Ours evaluates 
 ``Problem.evaluate``, results and ledger included. The plain loop has the same network in the same
 dtype with frozen parameters, the same starts, and a clip to the box or to the ball; it records
 nothing. Its optimisers are ``torch.optim.Adam`` and ``torch.optim.LBFGS`` (strong Wolfe line
-search, ten pairs). The latter treats all descents as one problem with one line search: it is a
+search, eight pairs). The latter treats all descents as one problem with one line search: it is a
 reference of time, and finds worse points.
 
 The unit is CPU time of this process per step; a step is one value and one gradient of all n points.
-Descents of L-BFGS may end early: the time is divided by the mean number of values. Both programs
-run in turns, ``--rounds`` times after one warm-up. The table shows the medians and the median and
-the range of the ratios of one turn. Raw figures go to OUT.json, the table to OUT.md.
+Descents of Adam take 100 steps. Those of L-BFGS take 40, so that few end early; ours drops these.
+Both programs run in turns, ``--rounds`` times after one warm-up. The table shows the medians, and
+the median and the range of the ratios of one turn. Raw figures go to OUT.json, the table to OUT.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ import bo_invert as bi
 from bo_invert.types import Query
 
 DIM = 16
+STEPS = {"adam": 100, "lbfgs": 40}
 RATE = 0.02
+GAIN = 8.0
+"""Factor of the initial weights: the loss is so rugged that few descents end early."""
 Record = dict[str, Any]
 
 
@@ -80,14 +83,17 @@ NETWORKS: dict[str, Callable[[], Case]] = {"mlp": mlp, "decoder": latent, "mixtu
 
 
 def frozen(network: nn.Module) -> nn.Module:
-    """Freeze the parameters, so that no program computes their gradients."""
-    return network.requires_grad_(False)
+    """Freeze the parameters, so that no program computes their gradients; enlarge the weights."""
+    for layer in network.requires_grad_(False).modules():
+        if isinstance(layer, nn.Linear):
+            layer.weight.mul_(GAIN)
+    return network
 
 
 def ours(case: Case, queries: Sequence[Query]) -> tuple[float, float]:
-    """Return the mean number of values per descent, and the mean loss at the end."""
+    """Return the largest number of values of a descent, and the mean loss at the end."""
     outcomes = case.problem.evaluate(queries)
-    values = np.mean([outcome.cost.values for outcome in outcomes])
+    values = max(outcome.cost.values for outcome in outcomes)
     return float(values), float(np.mean([outcome.loss for outcome in outcomes]))
 
 
@@ -106,7 +112,7 @@ def plain(case: Case, starts: Tensor, optimizer: str, steps: int) -> tuple[float
                 z.copy_(case.inside(z))
         return steps, float(loss.detach()) / len(z)
     lbfgs = torch.optim.LBFGS(
-        [z], max_iter=steps, max_eval=steps, history_size=10, line_search_fn="strong_wolfe",
+        [z], max_iter=steps, max_eval=steps, history_size=8, line_search_fn="strong_wolfe",
         tolerance_grad=0.0, tolerance_change=0.0,
     )  # fmt: skip
 
@@ -135,11 +141,12 @@ def measured(name: str, optimizer: str, n: int, options: argparse.Namespace) -> 
     case = NETWORKS[name]()
     points = case.problem.space.sample(np.random.default_rng(options.seed), n)
     starts = torch.from_numpy(points).float()
-    descent = bi.Descent(options.steps, optimizer, RATE)
+    steps = STEPS[optimizer]
+    descent = bi.Descent(steps, optimizer, RATE)
     queries = [Query(point, descent=descent) for point in points]
     programs = {
         "ours": lambda: ours(case, queries),
-        "plain": lambda: plain(case, starts, optimizer, options.steps),
+        "plain": lambda: plain(case, starts, optimizer, steps),
     }
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     losses: dict[str, float] = {}
@@ -173,9 +180,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--optimizers", nargs="+", choices=["adam", "lbfgs"])
+    parser.add_argument("--optimizers", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64, 1024, 4096])
-    parser.add_argument("--steps", type=int, default=100, help="values of each descent")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("descent_overhead"))
@@ -183,13 +189,12 @@ def main() -> None:
     torch.set_num_threads(1)
     records: list[Record] = []
     for name in options.networks:
-        for optimizer in options.optimizers or ["adam", "lbfgs"]:
+        for optimizer in options.optimizers:
             for n in options.batches:
                 records.append(measured(name, optimizer, n, options))
                 print(table(records[-1:]).splitlines()[-1], flush=True)
                 options.out.with_suffix(".md").write_text(table(records), encoding="utf-8")
                 settings = {
-                    "steps": options.steps,
                     "seed": options.seed,
                     "torch": torch.__version__,
                 }

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "strategies": {"models"},
     "generators": {"models.optim"},
     "spaces": {"generators"},
-    "problems": {"spaces", "oracles", "generators"},
+    "problems": {"spaces", "oracles", "generators", "models.optim"},
     "study": {
         "problems", "spaces", "oracles", "strategies", "storage", "execution", "report", "models",
     },

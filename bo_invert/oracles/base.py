@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -92,6 +92,10 @@ class Oracle(ABC):
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         """Return differentiable outputs ``(n, m)`` of designs ``(n, ...)``."""
         raise FailedError(f"{type(self).__name__} is not differentiable")
+
+    def forwarding(self) -> AbstractContextManager[Callable[[torch.Tensor], torch.Tensor]]:
+        """Prepare many calls of ``forward`` and yield it; a descent calls it at each step."""
+        return nullcontext(self.forward)
 
     @property
     def placement(self) -> Mapping[str, Any]:

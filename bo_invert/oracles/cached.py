@@ -8,8 +8,8 @@ import os
 import sqlite3
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,9 @@ class Cached(OracleWrapper):
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         return self.oracle.forward(designs)
+
+    def forwarding(self) -> AbstractContextManager[Callable[[torch.Tensor], torch.Tensor]]:
+        return self.oracle.forwarding()
 
     def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         keys = [self._key(design, outputs) for design in designs]

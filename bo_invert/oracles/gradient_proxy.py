@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from bo_invert.errors import require
@@ -47,6 +48,9 @@ class GradientProxy(OracleWrapper):
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         return self.twin.forward(designs)
+
+    def forwarding(self) -> AbstractContextManager[Callable[[torch.Tensor], torch.Tensor]]:
+        return self.twin.forwarding()
 
     def digest(self) -> Digest | None:
         return joined([self.oracle.digest(), self.twin.digest()])

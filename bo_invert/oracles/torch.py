@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -87,18 +88,29 @@ class TorchModule(Oracle):
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         with _evaluating(self.module):
-            outputs = self.module(designs.to(**self.placement))
+            return self._outputs(designs, self.placement)
+
+    @contextmanager
+    def forwarding(self) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+        if type(self).forward is not TorchModule.forward:  # a subclass with its own forward pass
+            yield self.forward
+            return
+        with _evaluating(self.module):
+            yield partial(self._outputs, placement=self.placement)
+
+    def _outputs(self, designs: torch.Tensor, placement: Mapping[str, Any]) -> torch.Tensor:
+        """Return the outputs ``(n, m)`` of a module in evaluation mode."""
+        outputs = self.module(designs.to(**placement))
         if not isinstance(outputs, torch.Tensor):
             raise FailedError(
                 f"{self._name} must return a tensor (n, m), got {type(outputs).__name__}"
             )
         outputs = outputs.unsqueeze(1) if outputs.ndim == 1 else outputs
-        require(
-            outputs.ndim == 2 and len(outputs) == len(designs),
-            f"{self._name} must return shape (n, m) or (n,) for n = {len(designs)} designs, "
-            f"got {tuple(outputs.shape)}",
-            FailedError,
-        )
+        if outputs.ndim != 2 or len(outputs) != len(designs):
+            raise FailedError(
+                f"{self._name} must return shape (n, m) or (n,) for n = {len(designs)} designs, "
+                f"got {tuple(outputs.shape)}"
+            )
         return outputs
 
     def _tensor(self, designs: Sequence[Design] | torch.Tensor) -> torch.Tensor:

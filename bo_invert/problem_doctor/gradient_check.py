@@ -171,7 +171,7 @@ def _inner(meter: CallBudget, rng: np.random.Generator) -> Array:
     """Draw a projected point away from the bounds, so that both steps stay in the domain."""
     import torch
 
-    from bo_invert.problems.descent_batch import project
+    from bo_invert.problems.feasible_region import project
 
     domain = meter.problem.domain
     inside = domain.centre + 0.9 * (meter.problem.space.sample(rng, 1) - domain.centre)

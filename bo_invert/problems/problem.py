@@ -191,7 +191,14 @@ class Problem:
 
     def violation(self, y: Array) -> float:
         """Sum the constraint violations of outputs ``(m,)``; 0 if all constraints hold."""
-        return float(sum(max(0.0, float(constraint.excess(y))) for constraint in self.constraints))
+        return float(self.violations(y))
+
+    def violations(self, y: Array) -> Array:
+        """Sum the constraint violations of outputs ``(..., m)``, shape ``(...)``."""
+        total = np.zeros(np.shape(y)[:-1])
+        for constraint in self.constraints:
+            total = total + np.fmax(0.0, constraint.excess(y))
+        return total
 
     def broken(self, y: Array) -> tuple[str, ...]:
         """List the violated constraints of outputs ``(m,)`` with their violations."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Float, Int, Parameter
 from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space
+from bo_invert.spaces.device_constants import DeviceConstants
 from bo_invert.types import Array, Design
 
 if TYPE_CHECKING:
@@ -84,19 +86,26 @@ class Box(Space):
             else None
         )
 
+    @cached_property
+    def _scales(self) -> tuple[DeviceConstants, bool]:
+        """Lower bounds, widths and masks of logarithms; True if any coordinate is logarithmic."""
+        floats = [p for p in self.domain.parameters.values() if isinstance(p, Float)]
+        ends = np.array([(p.low, p.high) for p in floats])
+        log = np.array([p.log for p in floats])
+        ends[log] = np.log(ends[log])
+        return DeviceConstants(ends[:, 0], ends[:, 1] - ends[:, 0], log), bool(log.any())
+
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         if not self.differentiable:
             return super().decode_tensor(points)
-        floats = [p for p in self.domain.parameters.values() if isinstance(p, Float)]
-        lower = points.new_tensor([p.low for p in floats])
-        upper = points.new_tensor([p.high for p in floats])
         unit = points.clamp(0.0, 1.0)
-        linear = lower + unit * (upper - lower)
-        if not any(p.log for p in floats):
+        scales, logarithmic = self._scales
+        lower, width, log = scales.like(points)
+        linear = lower.addcmul(unit, width)
+        if not logarithmic:
             return linear
-        log = unit.new_tensor([p.log for p in floats]).bool()
-        low, high = lower.where(log, lower.new_ones(())), upper.where(log, upper.new_ones(()))
-        return (low.log() + unit * (high.log() - low.log())).exp().where(log, linear)
+        # Logarithmic coordinates: low^(1 - u) high^u.
+        return (linear * log).exp().where(log, linear)
 
 
 def _parameter(name: str, value: object) -> Parameter:

@@ -19,6 +19,7 @@ from bo_invert.generators.wrapped import Frozen, as_function, checked_length, is
 from bo_invert.hashing import Digest, design_name, digest
 from bo_invert.search_domain import Domain, gaussian_domain
 from bo_invert.spaces.base import Space
+from bo_invert.spaces.device_constants import DeviceConstants
 from bo_invert.types import JSON, Array, Design, Designs
 
 if TYPE_CHECKING:
@@ -107,6 +108,9 @@ class Latent(Space):
         self._check(self._prior.codes(np.random.default_rng(seed).standard_normal((3, dim))))
         self._searched = False
         self.measure = self._measured(dim, data, codes, draw, seed)
+        self._color = None
+        if self.measure is not None:
+            self._color = DeviceConstants(self.measure.mean, self.measure.factor.T.copy())
         self.domain = self._domain(dim, level)
         designs = self._check(self.codes(np.zeros((2, dim))))
         self._features = features
@@ -181,7 +185,7 @@ class Latent(Space):
         rng = np.random.default_rng(np.random.SeedSequence(self._seed))
         decoder = self._decoder
         gradient = (
-            by_gradient(partial(self._tensor, decoder, measure), decoder, domain.radius)
+            by_gradient(partial(self._tensor, decoder, measure is not None), decoder, domain.radius)
             if isinstance(decoder, Frozen)
             else None
         )
@@ -295,13 +299,14 @@ class Latent(Space):
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         if not isinstance(self._decoder, Frozen):
             return super().decode_tensor(points)
-        return self._tensor(self._decoder, self.measure, points)
+        return self._tensor(self._decoder, self._color is not None, points)
 
-    def _tensor(
-        self, decoder: Frozen, measure: Measure | None, points: torch.Tensor
-    ) -> torch.Tensor:
-        if measure is not None:
-            points = points.new_tensor(measure.mean) + points @ points.new_tensor(measure.factor).T
+    def _tensor(self, decoder: Frozen, colored: bool, points: torch.Tensor) -> torch.Tensor:
+        """Decode points, after coloring by the measure if ``colored``."""
+        if colored:
+            assert self._color is not None
+            mean, factor = self._color.like(points)
+            points = mean.addmm(points, factor)
         return decoder.tensor(self._prior.tensor(points))
 
     def digest(self) -> Digest | None:

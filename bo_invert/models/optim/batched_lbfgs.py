@@ -1,4 +1,4 @@
-"""Batched projected L-BFGS for many small bounded problems."""
+"""Batched projected L-BFGS for many small problems."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bo_invert.models.optim.feasible_box import ActiveSet, FeasibleBox, FeasibleRegion
+
 Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Function from positions ``(a, p)`` and numbers ``(a,)`` of their problems to values ``(a,)`` and
 gradients ``(a, p)``."""
 
-_MEMORY = 10
-"""Number of curvature pairs (default of scipy's L-BFGS-B)."""
+# Number of curvature pairs, within 3 to 20 (Nocedal & Wright 2006, section 7.2). Engineering
+# choice: descents of random networks take as many steps as with 10.
+_MEMORY = 8
+# Share of the expected decrease that a step must reach (Armijo 1966; Nocedal & Wright 2006).
 _SUFFICIENT = 1e-4
-"""Share of the expected decrease that a step must reach (Armijo 1966; Nocedal & Wright 2006)."""
+# Limits of the factor of a rejected step (Nocedal & Wright 2006, section 3.5).
+_SHORTER = (0.1, 0.5)
+# Share of the quasi-Newton step at which a problem ends. Engineering choice.
+_LEAST_STEP = 1e-6
 
 
 def minimise_batched(
@@ -26,10 +33,7 @@ def minimise_batched(
     steps: int = 100,
     tolerance: float = 1e-7,
 ) -> tuple[Tensor, Tensor]:
-    """Minimise b independent problems by projected L-BFGS.
-
-    Each problem has its own curvature pairs and step length; converged ones are not evaluated.
-    Coordinates at a bound with an outward gradient are fixed (Bertsekas 1982).
+    """Minimise b independent problems by projected L-BFGS; converged ones are not evaluated.
 
     Args:
         function: Function of all problems; a step to a value that is not finite is rejected.
@@ -42,89 +46,157 @@ def minimise_batched(
     Returns:
         Positions ``(b, p)`` and values ``(b,)``, never worse than the start.
     """
-    x = start.clamp(lower, upper)
-    lower, upper = lower.expand_as(x), upper.expand_as(x)
-    everything = torch.arange(len(x), device=x.device)
-    f, g = function(x, everything)
-    f, g = torch.where(f.isfinite(), f, torch.inf), g.clone()
-    pairs = _Pairs(x)
-    direction = _descent(pairs, x, g, lower, upper, everything)
-    step = torch.ones_like(f)
-    idle = torch.zeros_like(f)
-    alive = everything[f.isfinite() & g.isfinite().all(-1)]
-    for _ in range(steps - 1):
-        if not len(alive):
-            break
-        at = x[alive]
-        tried = (at + step[alive, None] * direction[alive]).clamp(lower[alive], upper[alive])
-        value, gradient = function(tried, alive)
-        expected = (g[alive] * (tried - at)).sum(-1)
-        # Armijo rule; a rejected step is shortened by 0.3.
-        fine = (
-            value.isfinite()
-            & gradient.isfinite().all(-1)
-            & (value <= f[alive] + _SUFFICIENT * expected)
-        )
-        accepted, rejected = alive[fine], alive[~fine]
-        if len(accepted):
-            gain = f[accepted] - value[fine]
-            pairs.add(accepted, tried[fine] - x[accepted], gradient[fine] - g[accepted])
-            x[accepted], f[accepted], g[accepted] = tried[fine], value[fine], gradient[fine]
-            direction[accepted] = _descent(pairs, x, g, lower, upper, accepted)
-            step[accepted] = 1.0
-            small = gain <= tolerance * f[accepted].abs().clamp(min=1.0)
-            idle[accepted] = torch.where(small, idle[accepted] + 1, 0.0)
-        step[rejected] *= 0.3
-        resting = (direction[alive].abs() * step[alive, None]).amax(-1) < 1e-12
-        alive = alive[(idle[alive] < 2) & (step[alive] > 1e-6) & ~resting]
+    optimizer = BatchedLBFGS(start, FeasibleBox(lower, upper), tolerance)
+    rows = torch.arange(len(start), device=start.device)
+    x, f = optimizer.points.clone(), start.new_full((len(start),), torch.inf)
+    for _ in range(steps):
+        optimizer.update(*function(optimizer.points, rows))
+        if not optimizer.running.all():
+            x[rows], f[rows] = optimizer.x, optimizer.f
+            going = optimizer.running.nonzero().squeeze(-1)
+            rows = rows[going]
+            optimizer.select(going)
+            if not len(rows):
+                break
+    x[rows], f[rows] = optimizer.x, optimizer.f
     return x, f
 
 
-class _Pairs:
-    """Curvature pairs of each problem: steps s and changes y of the gradient, oldest first."""
+_ROWS = ("points", "_x", "_f", "_slope", "_direction", "_step", "_idle", "_scale", "_alive")
+"""Attributes of ``BatchedLBFGS`` with one row per problem."""
 
-    def __init__(self, x: Tensor) -> None:
-        b, p = x.shape
-        # Empty slots are zero.
-        self.s, self.y = x.new_zeros(b, _MEMORY, p), x.new_zeros(b, _MEMORY, p)
 
-    def add(self, which: Tensor, s: Tensor, y: Tensor) -> None:
-        """Store pairs of the problems ``which`` with positive curvature s'y."""
-        # Pairs with s'y <= 0 would make the inverse Hessian indefinite.
-        bends = (s * y).sum(-1) > 1e-10 * (y * y).sum(-1).clamp(min=1e-30)
-        which = which[bends]
-        for store, new in ((self.s, s), (self.y, y)):
-            store[which] = torch.cat([store[which, 1:], new[bends, None]], 1)
+class BatchedLBFGS:
+    """State of n independent minimisations by projected L-BFGS (Nocedal & Wright 2006, alg. 7.4).
 
-    def apply(self, g: Tensor, which: Tensor) -> Tensor:
-        """Return the inverse Hessian times g, shape ``(a, p)``.
+    The caller evaluates ``points`` and calls ``update``. Each row has its own step length and its
+    own curvature pairs from the last evaluations; no row affects another one. On devices other than
+    the CPU, ``update`` has fixed shapes and does not wait for the device. A row that has ended
+    stays until ``select``.
 
-        It is the compact form H g = gamma g + [S, gamma Y] M [S, gamma Y]'g (Byrd, Nocedal &
-        Schnabel 1994, eq. 3.1). Without pairs it is a step of length at most 0.1.
+    Attributes:
+        points: Positions to evaluate next, shape ``(n, p)``; not modified in place.
+        ended: Number of rows known to have ended; 0 on devices other than the CPU.
+    """
+
+    def __init__(self, start: Tensor, region: FeasibleRegion, tolerance: float = 0.0) -> None:
+        """Begin at the projection of ``start`` ``(n, p)``; see ``minimise_batched``."""
+        self.region, self._tolerance = region, tolerance
+        self.points = self._x = region.project(start)
+        self._f = start.new_full((len(start), 1), torch.inf)
+        self._slope = self._direction = torch.zeros_like(self.points)
+        self._step, self._idle = torch.ones_like(self._f), torch.zeros_like(self._f)
+        self._scale, self._alive = self._step, self._step.bool()
+        # Steps s and changes y of the gradient, oldest first, both times (s'y)^(-1/2). Zeros have
+        # no effect.
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+        self._first, self._host, self.ended = True, start.device.type == "cpu", 0
+
+    @property
+    def running(self) -> Tensor:
+        """False for rows that have ended, shape ``(n,)``."""
+        return self._alive.squeeze(-1)
+
+    @property
+    def x(self) -> Tensor:
+        """Accepted positions, shape ``(n, p)``."""
+        return self._x
+
+    @property
+    def f(self) -> Tensor:
+        """Values of the accepted positions, shape ``(n,)``."""
+        return self._f.squeeze(-1)
+
+    def update(self, values: Tensor, gradients: Tensor) -> None:
+        """Accept or shorten the step of each row and set the next ``points``.
+
+        Args:
+            values: Values at ``points``, shape ``(n,)``; not finite to reject a step.
+            gradients: Gradients at ``points``, shape ``(n, p)``.
         """
-        s, y = self.s[which], self.y[which]
-        inner = s @ y.mT
-        lengths = inner.diagonal(dim1=-2, dim2=-1)
-        upper = inner.triu() + torch.diag_embed((lengths == 0).to(g))
-        # gamma = s'y / y'y scales the initial inverse Hessian (Nocedal & Wright 2006, eq. 7.20).
-        last, square = lengths[:, -1], (y[:, -1] * y[:, -1]).sum(-1)
-        shy = 0.1 / g.norm(dim=-1).clamp(min=0.1)
-        gamma = torch.where(last == 0, shy, last / square.clamp(min=1e-300))[:, None, None]
-        column = g.unsqueeze(-1)
-        u = torch.linalg.solve_triangular(upper, s @ column, upper=True)
-        bent = lengths.unsqueeze(-1) * u + gamma * (y @ (y.mT @ u - column))
-        v = torch.linalg.solve_triangular(upper.mT, bent, upper=False)
-        product: Tensor = (gamma * (column - y.mT @ u) + s.mT @ v).squeeze(-1)
-        return product
+        region, value = self.region, values.unsqueeze(-1)
+        # 0 times the sum: NaN if a term is not finite, else 0.
+        valid = (gradients.sum(-1, keepdim=True) + value) * 0.0
+        if self._first:
+            # The first step has a length of at most 0.1.
+            self._scale = 0.1 / gradients.norm(dim=-1, keepdim=True).clamp(min=0.1)
+            fine = self._alive = valid == 0.0
+            move, expected = gradients, self._f
+        else:
+            move = self.points - self._x
+            # Armijo rule with the slope along the projected step; false for NaN.
+            expected = (self._slope * move).sum(-1, keepdim=True)
+            fine = value <= torch.add(self._f, expected, alpha=_SUFFICIENT) + valid
+            fine = fine & self._alive
+        # Without rejected steps, the CPU skips the operations for them.
+        same = self._host and bool(fine.all())
+        active = region.active(self.points, gradients, self._scale)
+        reduced = region.restrict(gradients, active)
+        slope = reduced if region.curved else gradients
+        if not self._first:
+            change = slope - self._slope
+            self._add(fine, move, change if same else change.nan_to_num(0.0, 0.0, 0.0))
+            idle = (self._idle + 1.0) * self._small(value)
+            self._idle = idle if same else torch.where(fine, idle, self._idle)
+        direction = self._descend(reduced, active)
+        if same:
+            self._x, self._f, self._slope, self._direction = self.points, value, slope, direction
+            self._step = torch.ones_like(value)
+        else:
+            # Minimum of the parabola through both values and the slope (Nocedal & Wright 2006,
+            # eq. 3.58).
+            shorter = (-0.5 * expected / (value - self._f - expected)).clamp(*_SHORTER)
+            shorter = self._step * shorter.nan_to_num(_SHORTER[0])
+            self._x = torch.where(fine, self.points, self._x)
+            self._f = torch.where(fine, value, self._f)
+            self._slope = torch.where(fine, slope, self._slope)
+            self._direction = torch.where(fine, direction, self._direction)
+            self._step = torch.where(fine, 1.0, shorter)
+            self._alive = self._alive & (self._step > _LEAST_STEP)
+        moves = self._direction.any(-1, keepdim=True)
+        self._alive, self._first = self._alive & (self._idle < 2.0) & moves, False
+        self.ended = len(value) - int(self._alive.sum()) if self._host else 0
+        self.points = region.project(torch.addcmul(self._x, self._direction, self._step))
 
+    def _small(self, value: Tensor) -> Tensor:
+        """Return True for values ``(n, 1)`` that gain at most the tolerance."""
+        if self._tolerance == 0.0:
+            return value >= self._f
+        return self._f - value <= self._tolerance * value.abs().clamp(min=1.0)
 
-def _descent(
-    pairs: _Pairs, x: Tensor, g: Tensor, lower: Tensor, upper: Tensor, which: Tensor
-) -> Tensor:
-    """Return descent directions ``(a, p)`` of the problems ``which`` inside the bounds."""
-    x, g, lower, upper = x[which], g[which], lower[which], upper[which]
-    free = ~(((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0)))
-    reduced = torch.where(free, g, 0.0)
-    direction = torch.where(free, -pairs.apply(reduced, which), 0.0)
-    slope = (direction * g).sum(-1, keepdim=True)
-    return torch.where(slope < 0, direction, -reduced)
+    def select(self, rows: Tensor) -> None:
+        """Drop all rows but ``rows`` ``(a,)``."""
+        for name in _ROWS:
+            setattr(self, name, getattr(self, name)[rows])
+        self._pairs = [(s[rows], y[rows]) for s, y in self._pairs]
+        self.region = self.region.select(rows)
+        self.ended = len(rows) - int(self._alive.sum()) if self._host else 0
+
+    def _add(self, fine: Tensor, s: Tensor, y: Tensor) -> None:
+        """Store the pairs of rows ``fine`` ``(n, 1)`` with positive curvature s'y."""
+        bend, square = (s * y).sum(-1, keepdim=True), (y * y).sum(-1, keepdim=True)
+        # Pairs with s'y <= 0 would make the inverse Hessian indefinite.
+        bends = fine & (bend > 1e-10 * square)
+        # s'y / y'y scales the initial inverse Hessian (Nocedal & Wright 2006, eq. 7.20).
+        self._scale = torch.where(bends, bend / square, self._scale)
+        root = torch.where(bends, bend, torch.inf).rsqrt()
+        self._pairs = [*self._pairs[1 - _MEMORY :], (s * root, y * root)]
+
+    def _descend(self, reduced: Tensor, active: ActiveSet) -> Tensor:
+        """Return descent directions ``-H g`` of restricted gradients ``(n, p)``.
+
+        The two-loop recursion (Nocedal & Wright 2006, alg. 7.4) with the pairs
+        ``(s'y)^(-1/2) (s, y)``. Its sums over p do not depend on n.
+        """
+        q, alphas = reduced.neg(), []
+        for s, y in reversed(self._pairs):
+            alpha = (s * q).sum(-1, keepdim=True)
+            q.addcmul_(y, alpha, value=-1.0)
+            alphas.append(alpha)
+        q.mul_(self._scale)
+        for (s, y), alpha in zip(self._pairs, reversed(alphas), strict=True):
+            q.addcmul_(s, alpha.sub_((y * q).sum(-1, keepdim=True)))
+        direction = self.region.restrict(q, active)
+        falls = (direction * reduced).sum(-1, keepdim=True) < 0.0
+        direction = torch.where(falls, direction, -reduced)
+        return direction if active.way is None else torch.where(active.at, active.way, direction)

@@ -1,0 +1,161 @@
+"""Feasible region of a descent on the device of the oracle: box, ball, or plausible latent."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bo_invert.latent_prior import Reference
+from bo_invert.models.optim.feasible_box import ActiveSet, FeasibleBox, FeasibleRegion
+from bo_invert.search_domain import Domain
+
+# Relative distance from the sphere at which a point lies on it. Engineering choice: above the
+# rounding error of single precision, 6e-8, in a norm of some thousand coordinates.
+_SHELL = 1e-5
+# Log density in nats above the floor from which a step has overshot, as in ``Reference``, and at
+# which a point lies on the edge. Engineering choice: twice as much.
+_DEEP, _EDGE = 0.01, 0.02
+# Count of Newton steps: the most on the CPU, a fixed one on other devices. Engineering choice: a
+# descent leaves the region by one step, from where two or three suffice.
+_ROUNDS, _ROUNDS_DEVICE = 12, 3
+
+
+def feasible_region(domain: Domain, like: Tensor) -> FeasibleRegion:
+    """Return the continuous region of a domain, with the device and dtype of ``like``."""
+    if not domain.latent:
+        return FeasibleBox(like.new_zeros(()), like.new_ones(()))
+    if domain.floor and domain.reference is not None:
+        return FeasibleLatent(domain.reach, domain.reference, domain.floor, like)
+    return FeasibleBall(domain.reach, like.dtype)
+
+
+def project(domain: Domain, points: Tensor) -> Tensor:
+    """Project points onto the continuous domain, including the plausibility floor of a latent."""
+    return feasible_region(domain, points).project(points)
+
+
+class FeasibleBall:
+    """Ball around 0. The active set is the outward normal of a point on the sphere."""
+
+    curved = True
+
+    def __init__(self, radius: float, dtype: torch.dtype) -> None:
+        # A few machine epsilon smaller, so that rounding does not leave the ball of the domain.
+        self.radius = radius * (1.0 - 4.0 * torch.finfo(dtype).eps)
+
+    def project(self, points: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=1e-12)
+        return torch.mul(points, (self.radius / norm).clamp(max=1.0))
+
+    def active(self, points: Tensor, gradients: Tensor, scale: Tensor) -> ActiveSet:
+        del scale
+        normal = self._normal(points)
+        # Only if the descent points outward.
+        return ActiveSet(normal * ((normal * gradients).sum(-1, keepdim=True) < 0))
+
+    def _normal(self, points: Tensor) -> Tensor:
+        """Return unit normals ``(n, d)`` on the boundary, 0 inside."""
+        norm = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=1e-12)
+        return torch.where(norm >= self.radius * (1.0 - _SHELL), points / norm, 0.0)
+
+    def restrict(self, vectors: Tensor, active: ActiveSet) -> Tensor:
+        normal = active.at
+        return torch.addcmul(vectors, normal, (vectors * normal).sum(-1, keepdim=True), value=-1.0)
+
+    def select(self, rows: Tensor) -> FeasibleBall:
+        del rows
+        return self
+
+
+class _Density(NamedTuple):
+    """Log densities ``(n, 1)``, whitened points ``(n, c, d)`` and log terms ``(n, c)``."""
+
+    value: Tensor
+    white: Tensor
+    terms: Tensor
+
+
+class FeasibleLatent(FeasibleBall):
+    """Ball, and the set of log density at least that of the plausibility ``floor``.
+
+    It computes ``Reference.confine`` on the device. The log density of the mixture is
+    ``log sum_i exp(h_i - |W_i (z - m_i)|^2 / 2)`` with ``W_i = L_i^-1``, as one matrix product for
+    all components. Points on a device other than the CPU take a fixed number of steps, so that the
+    host does not wait; ``contains`` tells whether they have arrived.
+    """
+
+    def __init__(self, radius: float, reference: Reference, floor: float, like: Tensor) -> None:
+        super().__init__(radius, like.dtype)
+        self.reference, self.floor = reference, floor
+        heights, shifts, whiteners = reference.whitened()
+        self._heights, self._shifts, self._whiteners = map(
+            like.new_tensor, (heights, shifts, whiteners)
+        )
+        self._least, inside = reference.edge(floor)
+        # Farther inside than in double precision: log densities round to some 1e-6 of their size.
+        self._aim = self._least + 5.0 * (inside - self._least)
+        self._host = like.device.type == "cpu"
+
+    def project(self, points: Tensor) -> Tensor:
+        return super().project(self._confine(super().project(points)))
+
+    def contains(self, points: Tensor) -> Tensor:
+        """Return True for points ``(n, d)`` above the floor, shape ``(n,)``."""
+        return self._density(points).value.squeeze(-1) >= self._least
+
+    def _normal(self, points: Tensor) -> Tensor:
+        density = self._density(points)
+        value, slope = density.value, self._slope(density)
+        norm = torch.linalg.vector_norm(slope, dim=-1, keepdim=True).clamp(min=1e-12)
+        return torch.where(value < self._least + _EDGE, -slope / norm, super()._normal(points))
+
+    def _density(self, points: Tensor) -> _Density:
+        white = torch.addmm(self._shifts, points, self._whiteners)
+        white = white.reshape(len(points), len(self._heights), -1)
+        terms = self._heights - 0.5 * white.square().sum(-1)
+        return _Density(terms.logsumexp(-1, keepdim=True), white, terms)
+
+    def _slope(self, density: _Density) -> Tensor:
+        """Return gradients ``(n, d)`` of the log density: ``-sum_i r_i W_i' W_i (z - m_i)``."""
+        shares = (density.terms - density.value).exp().unsqueeze(-1)
+        return -(shares * density.white).flatten(1) @ self._whiteners.T
+
+    def _confine(self, points: Tensor) -> Tensor:
+        if not self._host:
+            return self._newton(points, self._density(points), _ROUNDS_DEVICE)
+        parts = self._density(points)
+        low = (parts.value.squeeze(-1) < self._least).nonzero().squeeze(-1)
+        if not len(low):
+            return points
+        moved = self._newton(points[low], _Density(*(part[low] for part in parts)), _ROUNDS)
+        lost = ~self.contains(moved)
+        if lost.any():
+            far = self.reference.confine(moved[lost].double().numpy(), self.floor)
+            moved[lost] = torch.from_numpy(far).to(moved)
+        return points.index_copy(0, low, moved)
+
+    def _newton(self, x: Tensor, density: _Density, rounds: int) -> Tensor:
+        """Take Newton steps of points below the floor for ``log p = aim`` along the gradient.
+
+        A step that ends deep inside, usually between two modes, is shortened by the secant rule.
+        """
+        longest = 0.5 * math.sqrt(x.shape[-1])
+        before, lowest = x, density.value
+        moved = torch.zeros_like(lowest, dtype=torch.bool)
+        for _ in range(rounds):
+            value = density.value
+            outside, deep = value < self._least, moved & (value > self._least + _DEEP)
+            if self._host and not (outside | deep).any():
+                break
+            slope = self._slope(density)
+            steep = torch.linalg.vector_norm(slope, dim=-1, keepdim=True).clamp(min=1e-12)
+            length = ((self._aim - value) / steep).clamp(max=longest)
+            secant = before + (self._aim - lowest) / (value - lowest) * (x - before)
+            ahead = torch.where(outside, x + length / steep * slope, torch.where(deep, secant, x))
+            before, lowest = torch.where(outside, x, before), torch.where(outside, value, lowest)
+            moved, x = moved | outside, ahead
+            density = self._density(x)
+        return x
