@@ -131,8 +131,14 @@ def draw(seed: int) -> list[FrozenRegressor]:
 
 
 @cache
-def problem(seed: int, number: int) -> FrozenRegressor:
-    """Draw one problem of a seed; the others need not be drawn for it."""
+def problem(seed: int, number: int, measured: bool = False) -> FrozenRegressor:
+    """Draw one problem of a seed; the others need not be drawn for it.
+
+    Args:
+        seed: seed of the set.
+        number: number of the problem.
+        measured: a box has the real designs as its reference measure, ``Box(data=...)``.
+    """
     card = cards(seed)[number]
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
     data = data_of(card.source, int(rng.integers(2, 5)) if card.goal == "targets" else 1, rng)
@@ -154,11 +160,17 @@ def problem(seed: int, number: int) -> FrozenRegressor:
         )
     claims = np.array([one.y for one in controls.attacked.answers(designs, data.names)])
     made = FrozenRegressor(
-        space, controls.attacked, _objective(card, claims, data, rng), outputs=data.names,
+        _measured(space, designs) if measured and not card.latent else space,
+        controls.attacked, _objective(card, claims, data, rng), outputs=data.names,
         name=card.name, judge=controls.data,
     )  # fmt: skip
     made.card, made.data = card, designs
     return made
+
+
+def _measured(box: bi.Box, designs: Array) -> bi.Box:
+    bounds = [(one.low, one.high) for one in box.domain.parameters.values()]
+    return bi.Box(*np.array(bounds).T, data=designs)
 
 
 @dataclass(frozen=True)
@@ -167,14 +179,19 @@ class Source:
 
     seed: int
     number: int
+    measured: bool = False
 
     def __call__(self, run: int) -> FrozenRegressor:
-        return problem(self.seed, self.number)
+        return problem(self.seed, self.number, self.measured)
 
 
-def sources(seed: int) -> dict[str, Source]:
-    """Return the problems of a seed by name, not yet trained."""
-    return {card.name: Source(seed, card.number) for card in cards(seed)}
+def sources(seed: int, measured: bool = False) -> dict[str, Source]:
+    """Return the problems of a seed by name, not yet trained; ``measured`` selects the boxes."""
+    return {
+        card.name: Source(seed, card.number, measured)
+        for card in cards(seed)
+        if not (measured and card.latent)
+    }
 
 
 def _objective(card: Card, claims: Array, data: Data, rng: np.random.Generator) -> Any:

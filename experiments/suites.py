@@ -6,8 +6,9 @@
 
 Each finished run is one line of ``RESULTS/<problem>/<method>.jsonl``: every improvement of the loss
 with its number of calls, the judge's loss, billed calls, and seconds of asks. The same command
-resumes after an interruption and runs what is missing. ``--draw acceptance`` selects the problems
-of the published results, which are not for development.
+resumes after an interruption and runs what is missing. ``frozen-data`` has the boxes of ``frozen``
+with the real designs as their reference measure, ``Box(data=...)``. ``--draw acceptance`` selects
+the problems of the published results, which are not for development.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +58,10 @@ class Suite:
     best: Callable[[str, int], Mapping[str, str]] | None = None
 
 
-def frozen(draw: str) -> Suite:
+def frozen(draw: str, *, measured: bool = False) -> Suite:
     from frozen_regressors import ACCEPTANCE_SEED, DEVELOPMENT_SEED, sources
 
-    made = sources(ACCEPTANCE_SEED if draw == "acceptance" else DEVELOPMENT_SEED)
+    made = sources(ACCEPTANCE_SEED if draw == "acceptance" else DEVELOPMENT_SEED, measured)
 
     def data(name: str, calls: int, draws: int) -> list[tuple[float, float]]:
         problem = made[name](0)
@@ -90,7 +92,13 @@ def coco(draw: str) -> Suite:
     return Suite(made, dict.fromkeys(made, 0.0))
 
 
-SUITES = {"frozen": frozen, "mixed": mixed, "bocode": bocode, "coco": coco}
+SUITES: dict[str, Callable[[str], Suite]] = {
+    "frozen": frozen,
+    "frozen-data": partial(frozen, measured=True),
+    "mixed": mixed,
+    "bocode": bocode,
+    "coco": coco,
+}
 
 
 def stored(results: Results, suite: Suite, calls: int) -> list[Run]:
@@ -130,6 +138,10 @@ def report(suite: Suite, runs: list[Run], options: argparse.Namespace) -> str:
         seeds = {run.seed for run in runs}
         right = {name: {seed: suite.best(name, seed) for seed in seeds} for name in names}
         tables.append(choices_table(runs, right))
+    if options.reference is not None:
+        from coco_reference import best_2009, reference_table
+
+        tables.append(reference_table(runs, best_2009(options.reference)))
     return "\n\n".join([bench_markdown(data), *(t.markdown() for t in tables if t.rows)]) + "\n"
 
 
@@ -169,6 +181,7 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, help="minutes after which no run starts")
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--report", action="store_true", help="print tables of the stored runs")
+    parser.add_argument("--reference", type=Path, help="best2009-bbob.tar.gz of cocopp")
     parser.add_argument("--against", default="auto", help="method that is tested")
     options = parser.parse_args()
     suite = SUITES[options.suite](options.draw)

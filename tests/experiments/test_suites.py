@@ -7,6 +7,7 @@ import itertools
 import math
 import pickle
 import re
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
+from bo_invert.cost_ledger import Ledger
 from bo_invert.report.runs import Find, Run
 
 BENCH = Path(__file__).parents[2] / "experiments"
@@ -26,14 +28,16 @@ pytestmark = pytest.mark.skipif(
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(BENCH))
     import bocode_tasks
+    import coco_reference
     import coco_tasks
     import mixed_tasks
     import suite_tables
     import suites
 
     return argparse.Namespace(
-        bocode=bocode_tasks, coco=coco_tasks, mixed=mixed_tasks, tables=suite_tables, suites=suites
-    )
+        bocode=bocode_tasks, coco=coco_tasks, mixed=mixed_tasks, reference=coco_reference,
+        suites=suites, tables=suite_tables,
+    )  # fmt: skip
 
 
 def test_mixed_instances_have_their_optimum_in_one_category(scripts: Any) -> None:
@@ -169,3 +173,34 @@ def test_coco_functions_are_zero_at_their_optimum(scripts: Any) -> None:
         losses = [one.evaluate([bi.Query(point)])[0].loss for one in (problem, other, source(5))]
         assert losses[0] == losses[2] != losses[1]
         assert min(losses) >= 0.0
+
+
+def test_expected_runtimes_are_divided_by_those_of_the_reference(
+    scripts: Any, tmp_path: Path
+) -> None:
+    reference = scripts.reference
+    lines = "% header\n% type = best\n1 1e2 1e2 x 5 5\n4 1e1 1e1 x 5 5\n40 1e0 1e0 x 5 5\n"
+    file, archive = tmp_path / "bbob-bestalg_f03_d05.dat", tmp_path / "best.tar.gz"
+    file.write_text(lines)
+    with tarfile.open(archive, "w:gz") as files:
+        files.add(file, arcname=f"best/{file.name}")
+    rows = reference.best_2009(archive)
+    assert rows == {(3, 5): [(1.0, 100.0), (4.0, 10.0), (40.0, 1.0)]}
+    assert reference.target(rows[3, 5], 6.0) == (4.0, 10.0)
+    assert reference.target(rows[3, 5], 0.5) is None
+
+    def run(seed: int, calls: list[int], losses: list[float]) -> Run:
+        return Run(
+            "auto", "bbob f03 d5", seed, {"name": "auto"}, 100, calls=np.array(calls),
+            losses=np.array(losses), bill=Ledger(values=100),
+        )  # fmt: skip
+
+    runs = [run(0, [1, 8], [50.0, 9.0]), run(1, [1], [50.0])]
+    # 8 calls up to the success and 100 without one, for one success.
+    assert reference.expected_runtime(runs, 10.0) == 108.0
+    assert reference.expected_runtime(runs, 1.0) == math.inf
+    table = reference.reference_table(runs, rows)
+    assert [row[1:] for row in table.rows] == [
+        ("0.5 d", "1 (1 of 1)"), ("1.2 d", "27 (1 of 1)"),
+        ("3 d", "27 (1 of 1)"), ("10 d", "inf (0 of 1)"),
+    ]  # fmt: skip
