@@ -116,8 +116,8 @@ def posterior_mean_score(surrogate: Surrogate, outputs: ModelledOutputs) -> Scor
     return score
 
 
-def log_feasibility(surrogate: Surrogate) -> Score:
-    """Build log P(label > 1/2) under a surrogate of labels 1 (outputs) and 0 (failure).
+def log_feasibility(surrogate: Surrogate, level: float = 0.5) -> Score:
+    """Build log P(label > level) under a surrogate of labels 1 (outputs) and 0 (failure).
 
     The standard deviation is increased by 0.02, so that no region is excluded for ever.
     """
@@ -125,7 +125,8 @@ def log_feasibility(surrogate: Surrogate) -> Score:
     def score(inputs: Tensor) -> Tensor:
         mean, variance = surrogate.gp(inputs)
         std = variance[..., 0].sqrt() * surrogate.weights.abs().sum()
-        log: Tensor = torch.special.log_ndtr((surrogate.values(mean)[..., 0] - 0.5) / (std + 0.02))
+        excess = surrogate.values(mean)[..., 0] - level
+        log: Tensor = torch.special.log_ndtr(excess / (std + 0.02))
         return log
 
     return score

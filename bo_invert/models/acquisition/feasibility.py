@@ -9,11 +9,28 @@ from bo_invert.models.acquisition.expected_improvement import Score, log_feasibi
 from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
 from bo_invert.models.base import to_unit
 from bo_invert.models.data_subset import select_subset
-from bo_invert.models.gp.hyperparameter_fit import LABELS
+from bo_invert.models.gp.hyperparameter_fit import LABELS, RARE_LABELS
+from bo_invert.models.gp.mixed_kernel import ColumnStructure, column_structure
 from bo_invert.models.gp.model_selection import ModelSearchSpace
-from bo_invert.models.gp.surrogate import fit_surrogate
+from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.objectives import ProblemStatement
-from bo_invert.types import JSON, Array, Indices
+from bo_invert.types import JSON, Array, Indices, State
+
+_RECENT = 20
+"""Number of latest trials that determine the caution. Engineering choice."""
+_USUAL_SHARE, _MAX_SHARE = 0.1, 0.4
+"""Shares of recent failures, dimensionless, with the least and with full caution.
+Engineering choice: the search settles at a share between them."""
+_FREQUENT = 0.25
+"""Share of all failures, dimensionless, from which the model of labels is local.
+Engineering choice: a boundary is learned where failures are rarer."""
+_ENOUGH_EXPLAINED = 0.1
+"""Explained share of the variance of labels for full caution, dimensionless. Engineering choice."""
+_MAX_WEIGHT = 1000.0
+"""Largest weight of log feasibility, dimensionless. Engineering choice: it exceeds the range of the
+log expected improvement after convergence at a boundary."""
+_MAX_LEVEL = 0.8
+"""Largest level that a label must exceed, as a label between 0 and 1. Engineering choice."""
 
 
 def feasibility_and_plausibility(
@@ -29,25 +46,52 @@ def feasibility_and_plausibility(
         memo: Memo of an earlier ask.
     """
     domain = statement.domain
+    caution = failure_caution(history)
     feasibility, note = fit_feasibility(
-        to_unit(domain, history.points), to_unit(domain, history.failed_points), history.order, memo
+        to_unit(domain, history.points),
+        to_unit(domain, history.failed_points),
+        history.order,
+        memo,
+        caution,
+        column_structure(domain),
     )
     penalty = plausibility_penalty(domain)
     return penalty if feasibility is None else with_feasibility(feasibility, penalty), note
 
 
+def failure_caution(history: History) -> float:
+    """Return how cautious proposals must be, from 0 to 1; it grows with recent failures."""
+    ended = [t.state is not State.COMPLETED for t in history.trials if not t.state.open]
+    recent = ended[-_RECENT:]
+    share = sum(recent) / max(len(recent), 1)
+    return min(max((share - _USUAL_SHARE) / (_MAX_SHARE - _USUAL_SHARE), 0.0), 1.0)
+
+
 def fit_feasibility(
-    observed: Array, failed: Array, order: Indices, memo: JSON
+    observed: Array,
+    failed: Array,
+    order: Indices,
+    memo: JSON,
+    caution: float = 0.0,
+    structure: ColumnStructure | None = None,
 ) -> tuple[Score | None, JSON]:
     """Fit a surrogate of labels; return log feasibility and a memo, or None without failures.
 
     Failures that depend on the design are learned; others disappear in the noise of the labels.
+
+    With calibrated probabilities, EI times probability would need no caution. But proposals are the
+    maxima of scores, where probabilities are too high, and on thin feasible sets most would fail.
+    Caution raises the weight of the log probability from 1 to 1,000. It raises the level that a
+    label must exceed from 1/2, the boundary, to values nearer to observations than to failures.
+    Failures that leave-one-out predictions do not explain need no caution, unless most trials fail.
 
     Args:
         observed: Unit inputs with outputs, shape ``(n, d)``.
         failed: Unit inputs of failed trials, shape ``(k, d)``.
         order: Positions of the observed inputs, best first, shape ``(n,)``.
         memo: Memo of an earlier ask.
+        caution: Number from 0 to 1, see ``failure_caution``.
+        structure: Columns of unordered choices; None without choices.
     """
     if not len(failed):
         return None, None
@@ -56,11 +100,29 @@ def fit_feasibility(
     labels = np.repeat([1.0, 0.0], [len(observed), len(failed)])
     some = select_subset(inputs, np.append(order, np.arange(len(observed), len(inputs))))
     # The noise prior of labels keeps lengthscales long: a boundary, not isolated holes.
-    search_space = ModelSearchSpace(noise_priors=(LABELS,))
+    local = caution > 0.0 and len(failed) > _FREQUENT * len(inputs)
+    # A local model has one lengthscale. Separate ones would be fitted to the few labels 1, and far
+    # points that share a coordinate with one of these would look feasible.
+    search_space = ModelSearchSpace(
+        noise_priors=(RARE_LABELS if local else LABELS,),
+        shared_lengthscales=(local,),
+        structure=structure,
+    )
     surrogate = fit_surrogate(
         inputs[some], labels[some, None], memo, search_space, total=len(inputs)
     )
-    return log_feasibility(surrogate), surrogate.memo
+    if len(failed) < len(observed):
+        caution *= min(max(_explained_share(surrogate) / _ENOUGH_EXPLAINED, 0.0), 1.0)
+    probability = log_feasibility(surrogate, 0.5 + (_MAX_LEVEL - 0.5) * caution)
+    weight = _MAX_WEIGHT**caution
+    return lambda inputs: weight * probability(inputs), surrogate.memo
+
+
+def _explained_share(surrogate: Surrogate) -> float:
+    """Return the share of the variance of the labels that leave-one-out predictions explain."""
+    labels = surrogate.gp.values[:, :, 0].mT
+    errors = labels - surrogate.gp.leave_one_out()[0]
+    return 1.0 - float(errors.square().mean() / labels.square().mean().clamp(min=1e-12))
 
 
 def with_feasibility(score: Score, log_feasible: Score | None) -> Score:

@@ -48,6 +48,8 @@ MEASURED = NoisePrior("measured", -2.0, 2.0, 1e-4, min_lengthscale=0.1)
 """Prior for measurements, in which noise may explain most of the variance."""
 LABELS = NoisePrior("labels", -4.0, 1.0, 1e-2, min_lengthscale=0.25)
 """Prior for labels 0 and 1. Shorter lengthscales would follow the jumps and not generalise."""
+RARE_LABELS = NoisePrior("rare labels", -4.0, 1.0, 1e-2, min_lengthscale=0.025, max_noise=0.05)
+"""Prior for labels 0 and 1 if few are 1. Only points near these are then predictable."""
 
 
 def evenly_spaced(n: int, most: int) -> Tensor:

@@ -23,8 +23,8 @@ correlation of two values lies between 0.004 and 0.992."""
 _LOGIT_SPREAD = 1.5
 """Prior standard deviation of a logit. Engineering choice: a weight of 0.9 is plausible."""
 _MAX_LOGIT = 3.0
-"""Bound of a logit in nats. Engineering choice: the offset of a rarely tried value stays uncertain, even
-if those of others are equal."""
+"""Bound of a logit in nats. Engineering choice: the offset of a rarely tried value stays uncertain,
+even if those of others are equal."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,13 @@ from bo_invert.models.optim.trust_region import distant
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array, Query
 
+_MANY_FAILURES = 5
+"""Number of failures after which the design stays near its only observation. Engineering choice: a
+feasible share above 1/2 has fewer before the second observation, with probability 0.98."""
+_STEP = 0.3
+"""Distance from the only observation in distances of the nearest failure. Engineering choice: each
+further failure shortens the next step."""
+
 
 def initial_design_size(d: int, budget: int | None, initial: int | None = None) -> int:
     """Return ``initial``, or 2 d between 5 and 20, limited by the budget."""
@@ -24,10 +31,13 @@ def limit_to_budget(size: int, budget: int | None) -> int:
 
 
 def needs_initial_design(history: History, size: int) -> bool:
-    """Return whether a log has fewer trials than the design, or fewer than two observations."""
+    """Return whether a log has fewer trials than the design, or fewer than two observations.
+
+    Failed trials count: where most designs fail, more of the design would fail as well.
+    """
     # A surrogate needs two observations to have a scale.
-    completed = len(history.completed)
-    return completed < 2 or completed + len(history.pending) < size
+    ended = len(history.completed) + len(history.failed)
+    return len(history.completed) < 2 or ended + len(history.pending) < size
 
 
 def count_design_points(history: History) -> int:
@@ -51,7 +61,8 @@ def initial_design(
     """Return the next queries of an initial design; ``meta["design"]`` counts them.
 
     In a box they continue one scrambled Sobol sequence (Owen 1998). In a latent they are draws of
-    the reference measure above the plausibility bound.
+    the reference measure above the plausibility bound. After many failures and one observation,
+    they are points near the observation.
 
     Args:
         name: Name of the strategy.
@@ -67,7 +78,10 @@ def initial_design(
     """
     # Points of all designs count, so that the Sobol sequence never repeats itself.
     before = count_design_points(history)
-    pool = domain.space_filling(sequence, draws, count + spare, skip=before)
+    if len(history.completed) == 1 and len(history.failed) >= _MANY_FAILURES:
+        pool = _around_observation(domain, history, draws, count + spare)
+    else:
+        pool = domain.space_filling(sequence, draws, count + spare, skip=before)
     # A stable sort keeps the order of the sequence among points of equal rank.
     far = distant(pool, abandoned, domain.typical_distance / 2.0)
     pool = pool[np.argsort(~far, kind="stable")]
@@ -76,3 +90,14 @@ def initial_design(
         Query(x, origin=name, meta={**(meta or {}), "design": before + i})
         for i, x in enumerate(points)
     )
+
+
+def _around_observation(
+    domain: Domain, history: History, rng: np.random.Generator, count: int
+) -> Array:
+    """Draw points around the only observation, ``(count, d)``, nearer than the nearest failure."""
+    centre = history.points[0]
+    distances = np.linalg.norm(history.failed_points - centre, axis=1)
+    directions = rng.standard_normal((count, domain.dim))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return domain.project(centre + _STEP * distances.min() * directions)
