@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
-from bo_invert.objectives import Objective, ProblemStatement
+from bo_invert.objectives import Objective, OutcomeConstraint, ProblemStatement
 from bo_invert.types import Array
 
 _HUGE, _FAR = 1e100, 1e9
@@ -112,7 +112,11 @@ class ModelledOutputs:
         They are in standard deviations of the output; values <= 0 satisfy the constraint.
         """
         raw = self._raw(modelled)
-        return [c.excess(raw) / float(self._scales[c.index]) for c in self.statement.constraints]
+        return [self._excess(raw, constraint) for constraint in self.statement.constraints]
+
+    def constraint_excess(self, modelled: Tensor, number: int) -> Tensor:
+        """Return the excess ``(...)`` of one constraint, as ``constraint_excesses`` does."""
+        return self._excess(self._raw(modelled), self.statement.constraints[number])
 
     def violation(self, modelled: Tensor) -> Tensor:
         """Return the sum of positive excesses ``(...)`` of modelled outputs ``(..., c)``."""
@@ -133,6 +137,11 @@ class ModelledOutputs:
         # The loss of a unit vector is the sign of a plain objective.
         unit_loss = float(self.statement.objective.loss(np.eye(self.m)[index]))
         return self.column(index), 1.0 if unit_loss > 0 else -1.0
+
+    def _excess(self, raw: Tensor, constraint: OutcomeConstraint) -> Tensor:
+        """Return the excess ``(...)`` of outputs ``(..., m)`` in standard deviations."""
+        excess: Tensor = constraint.excess(raw) / float(self._scales[constraint.index])
+        return excess
 
     def _raw(self, modelled: Tensor) -> Tensor:
         """Return outputs ``(..., m)``, zero for those that nothing reads."""

@@ -160,7 +160,7 @@ def _with_failed(values: Array, history: History) -> Array:
 
 def _excess(modelled: ModelledOutputs, basis: Basis, i: int) -> Callable[[Tensor], Tensor]:
     # BoTorch: a constraint is feasible where its value is negative or 0.
-    return lambda samples: modelled.constraint_excesses(basis.outputs(samples))[i]
+    return lambda samples: modelled.constraint_excess(basis.outputs(samples), i)
 
 
 @contextmanager
