@@ -16,11 +16,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.device_constants import DeviceConstants
 from bo_invert.errors import InvalidInputError
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array
@@ -79,6 +81,15 @@ def _position(name: str | None, outputs: Sequence[str], where: str) -> int:
     if name not in outputs:
         raise InvalidInputError(f"{where}: no output {name!r}; the oracle has {list(outputs)}")
     return list(outputs).index(name)
+
+
+def _columns(y: Tensor, indices: tuple[int, ...], constants: DeviceConstants) -> Tensor:
+    """Return the columns ``indices`` of ``y`` ``(..., m)``; ``constants`` holds the same."""
+    if isinstance(y, np.ndarray):
+        return y[..., list(indices)]
+    if indices == tuple(range(y.shape[-1])):
+        return y
+    return y.index_select(-1, constants.like(y)[0])
 
 
 @dataclass(frozen=True)
@@ -198,14 +209,24 @@ class Target(Objective):
         bound = copy.copy(self)  # ``replace`` fails, because fields differ from arguments
         if self.outputs:
             positions = tuple(_position(name, outputs, str(self)) for name in self.outputs)
+            vars(bound).pop("_columns", None)
             vars(bound)["indices"] = positions
         return bound
 
     def residuals(self, y: Tensor) -> Tensor:
         """Compute the residuals ``(y - value) / scale`` of k outputs, shape ``(..., k)``."""
-        # numpy and torch both index with a list of columns.
-        picked = y[..., list(self.indices)]
-        return (picked - self._like(self.value, picked)) / self._like(self.scale, picked)
+        if isinstance(y, np.ndarray):
+            return (y[..., list(self.indices)] - np.asarray(self.value)) / np.asarray(self.scale)
+        value, scale = self._constants.like(y)
+        return (_columns(y, self.indices, self._columns) - value) / scale
+
+    @cached_property
+    def _constants(self) -> DeviceConstants:
+        return DeviceConstants(np.array(self.value), np.array(self.scale))
+
+    @cached_property
+    def _columns(self) -> DeviceConstants:
+        return DeviceConstants(np.array(self.indices, dtype=np.int64))
 
     def loss(self, y: Tensor) -> Tensor:
         return (self.residuals(y) ** 2).mean(-1)
@@ -215,10 +236,6 @@ class Target(Objective):
             abs(float(y[i]) - v) <= self.tolerance
             for i, v in zip(self.indices, self.value, strict=True)
         )
-
-    @staticmethod
-    def _like(values: tuple[float, ...], y: Tensor) -> Tensor:
-        return np.asarray(values) if isinstance(y, np.ndarray) else y.new_tensor(values)
 
     def to_json(self) -> JSON:
         return {
@@ -266,7 +283,11 @@ class Composite(Objective):
         return replace(self, indices=tuple(_position(n, outputs, str(self)) for n in self.outputs))
 
     def loss(self, y: Tensor) -> Tensor:
-        return self.fn(y if self.indices is None else y[..., list(self.indices)])
+        return self.fn(y if self.indices is None else _columns(y, self.indices, self._columns))
+
+    @cached_property
+    def _columns(self) -> DeviceConstants:
+        return DeviceConstants(np.array(self.indices, dtype=np.int64))
 
     def to_json(self) -> JSON:
         name = self.name or getattr(self.fn, "__qualname__", type(self.fn).__name__)

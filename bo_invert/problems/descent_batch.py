@@ -102,17 +102,17 @@ class DescentBatch:
         Returns:
             Outputs, losses and gradients, NaN for failures and rows that are left out.
         """
-        evaluate = partial(self.loss_gradient, slope=slope, regular=regular, seed=seed)
         index = None if live is None else torch.from_numpy(live).to(points.device)
         some, part = (rows, points) if index is None else (rows[live], points[index])
         billed: int | Indices = int(slope)
         try:
-            result = evaluate(part, truth=truth)
+            result = self.loss_gradient(part, slope=slope, regular=regular, seed=seed, truth=truth)
         except (Exception, SystemExit) as error:
             if len(some) == 1:
                 result = self._failed(some[0], part, error)
             else:
                 self._record(points, self._nothing(points), live, 0)
+                evaluate = partial(self.loss_gradient, slope=slope, regular=regular, seed=seed)
                 result = self._evaluate_each(some, part, truth, evaluate)
             billed = self.results.alive[some].astype(int) * int(slope)
         if index is not None:

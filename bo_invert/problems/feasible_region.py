@@ -15,9 +15,9 @@ from bo_invert.search_domain import Domain
 # Relative distance from the sphere at which a point lies on it. Engineering choice: above the
 # rounding error of single precision, 6e-8, in a norm of some thousand coordinates.
 _SHELL = 1e-5
-# Log density in nats above the floor from which a step has overshot, as in ``Reference``, and at
-# which a point lies on the edge. Engineering choice: twice as much.
-_DEEP, _EDGE = 0.01, 0.02
+# Log density in nats above the floor: aim of Newton's steps, overshoot as in ``Reference``, and
+# edge of the region. Engineering choice: the steps of a descent end within 0.005 of their aim.
+_AIM, _DEEP, _EDGE = 0.005, 0.01, 0.02
 # Count of Newton steps: the most on the CPU, a fixed one on other devices. Engineering choice: a
 # descent leaves the region by one step, from where two or three suffice.
 _ROUNDS, _ROUNDS_DEVICE = 12, 3
@@ -94,13 +94,31 @@ class FeasibleLatent(FeasibleBall):
         self._heights, self._shifts, self._whiteners = map(
             like.new_tensor, (heights, shifts, whiteners)
         )
-        self._least, inside = reference.edge(floor)
-        # Farther inside than in double precision: log densities round to some 1e-6 of their size.
-        self._aim = self._least + 5.0 * (inside - self._least)
+        self._least = reference.edge(floor)[0]
+        self._aim, self._deep = self._least + _AIM, self._least + _DEEP
         self._host = like.device.type == "cpu"
 
     def project(self, points: Tensor) -> Tensor:
-        return super().project(self._confine(super().project(points)))
+        points = super().project(points)
+        density = self._density(points)
+        if not self._host:
+            return super().project(self._newton(points, density, _ROUNDS_DEVICE)[0])
+        low = (density.value < self._least).squeeze(-1).nonzero().squeeze(-1)
+        if not len(low):
+            return points
+        if len(low) == len(points):
+            return super().project(self._confined(points, density))
+        part = _Density(*(one[low] for one in density))
+        return points.index_copy(0, low, super().project(self._confined(points[low], part)))
+
+    def _confined(self, points: Tensor, density: _Density) -> Tensor:
+        """Move points below the floor onto its edge; few need the exact method of the prior."""
+        moved, value = self._newton(points, density, _ROUNDS)
+        lost = (value < self._least).squeeze(-1)
+        if lost.any():
+            far = self.reference.confine(moved[lost].double().numpy(), self.floor)
+            moved[lost] = torch.from_numpy(far).to(moved)
+        return moved
 
     def contains(self, points: Tensor) -> Tensor:
         """Return True for points ``(n, d)`` above the floor, shape ``(n,)``."""
@@ -123,39 +141,35 @@ class FeasibleLatent(FeasibleBall):
         shares = (density.terms - density.value).exp().unsqueeze(-1)
         return -(shares * density.white).flatten(1) @ self._whiteners.T
 
-    def _confine(self, points: Tensor) -> Tensor:
-        if not self._host:
-            return self._newton(points, self._density(points), _ROUNDS_DEVICE)
-        parts = self._density(points)
-        low = (parts.value.squeeze(-1) < self._least).nonzero().squeeze(-1)
-        if not len(low):
-            return points
-        moved = self._newton(points[low], _Density(*(part[low] for part in parts)), _ROUNDS)
-        lost = ~self.contains(moved)
-        if lost.any():
-            far = self.reference.confine(moved[lost].double().numpy(), self.floor)
-            moved[lost] = torch.from_numpy(far).to(moved)
-        return points.index_copy(0, low, moved)
-
-    def _newton(self, x: Tensor, density: _Density, rounds: int) -> Tensor:
+    def _newton(self, x: Tensor, density: _Density, rounds: int) -> tuple[Tensor, Tensor]:
         """Take Newton steps of points below the floor for ``log p = aim`` along the gradient.
 
         A step that ends deep inside, usually between two modes, is shortened by the secant rule.
+
+        Returns:
+            Points ``(n, d)`` and their log densities ``(n, 1)``.
         """
-        longest = 0.5 * math.sqrt(x.shape[-1])
         before, lowest = x, density.value
-        moved = torch.zeros_like(lowest, dtype=torch.bool)
+        if self._host:  # all points are below the floor
+            x = self._ahead(x, density)
+            density = self._density(x)
         for _ in range(rounds):
             value = density.value
-            outside, deep = value < self._least, moved & (value > self._least + _DEEP)
+            outside, deep = value < self._least, (value > self._deep) & (lowest < self._least)
             if self._host and not (outside | deep).any():
                 break
-            slope = self._slope(density)
-            steep = torch.linalg.vector_norm(slope, dim=-1, keepdim=True).clamp(min=1e-12)
-            length = ((self._aim - value) / steep).clamp(max=longest)
             secant = before + (self._aim - lowest) / (value - lowest) * (x - before)
-            ahead = torch.where(outside, x + length / steep * slope, torch.where(deep, secant, x))
+            ahead = torch.where(deep, secant, x)
+            ahead = torch.where(outside, self._ahead(x, density), ahead)
             before, lowest = torch.where(outside, x, before), torch.where(outside, value, lowest)
-            moved, x = moved | outside, ahead
+            x = ahead
             density = self._density(x)
-        return x
+        return x, density.value
+
+    def _ahead(self, x: Tensor, density: _Density) -> Tensor:
+        """Return the ends ``(n, d)`` of Newton steps of limited length."""
+        slope = self._slope(density)
+        steep = torch.linalg.vector_norm(slope, dim=-1, keepdim=True).clamp(min=1e-12)
+        longest = 0.5 * math.sqrt(x.shape[-1])
+        length = ((self._aim - density.value) / steep).clamp(max=longest)
+        return torch.addcmul(x, slope, length / steep)

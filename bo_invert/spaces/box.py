@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.device_constants import DeviceConstants
 from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Float, Int, Parameter
 from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space
-from bo_invert.spaces.device_constants import DeviceConstants
 from bo_invert.types import Array, Design
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ class Box(Space):
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
         if not self.differentiable:
             return super().decode_tensor(points)
-        unit = points.clamp(0.0, 1.0)
+        # The points of a descent lie inside, so the clip needs no gradient of its own.
+        inside = points.detach()
+        unit = points + (inside.clamp(0.0, 1.0) - inside)
         scales, logarithmic = self._scales
         lower, width, log = scales.like(points)
         linear = lower.addcmul(unit, width)

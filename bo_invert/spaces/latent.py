@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.device_constants import DeviceConstants
 from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.generators.inversion import by_gradient, encoded, invert, reproduced
 from bo_invert.generators.latent_plausibility import Measure, as_codes, fit_measure
@@ -19,7 +20,6 @@ from bo_invert.generators.wrapped import Frozen, as_function, checked_length, is
 from bo_invert.hashing import Digest, design_name, digest
 from bo_invert.search_domain import Domain, gaussian_domain
 from bo_invert.spaces.base import Space
-from bo_invert.spaces.device_constants import DeviceConstants
 from bo_invert.types import JSON, Array, Design, Designs
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch.nn.functional import affine_grid, grid_sample
 
+from bo_invert.device_constants import DeviceConstants
 from bo_invert.errors import InvalidInputError, one_of
 from bo_invert.search_domain import gaussian_domain
 from bo_invert.spaces.base import Space
@@ -108,6 +109,7 @@ class Pixels(Space):
             images = np.asarray(data, dtype=float)
             self._mean, self._spread = _match(self._unit(images))
             radius = max(radius, float(np.linalg.norm(self.encode(list(images)), axis=1).max()))
+        self._centre = DeviceConstants(self._mean)
         self.domain = gaussian_domain(self._map.dim, radius)
 
     def decode(self, points: Array) -> Sequence[Design]:
@@ -118,7 +120,7 @@ class Pixels(Space):
         low, high = self.bounds
         contrast = self._map.forward(points).reshape(-1, *self.shape)
         return (
-            low + (high - low) * (points.new_tensor(self._mean) + self._spread * contrast).sigmoid()
+            low + (high - low) * (self._centre.like(points)[0] + self._spread * contrast).sigmoid()
         )
 
     def encode(self, designs: Sequence[Design]) -> Array:
@@ -206,7 +208,9 @@ def _turned(images: torch.Tensor, angle: float) -> torch.Tensor:
     """Rotate images ``(n, c, h, w)`` by ``angle`` radians with repeated borders."""
     height, width = images.shape[-2:]
     cos, sin = math.cos(angle), math.sin(angle)
-    turn = images.new_tensor([[cos, -sin * height / width, 0.0], [sin * width / height, cos, 0.0]])
+    entries = (cos, -sin * height / width, 0.0, sin * width / height, cos, 0.0)
+    # Filled on the device: a tensor of a list would be copied from the host at each step.
+    turn = torch.stack([images.new_full((), entry) for entry in entries]).reshape(2, 3)
     grid = affine_grid(turn.expand(len(images), 2, 3), list(images.shape), align_corners=False)
     return grid_sample(images, grid, padding_mode="border", align_corners=False)
 
@@ -241,13 +245,14 @@ class _Spectrum(_Map):
         scale = 1.0 / np.maximum(frequency[self.retained], 1.0 / max(height, width))
         self.scale = scale / math.sqrt((scale**2).sum() / (height * width))
         self.dim = self.shape[0] * len(self.retained)
+        self._constants = DeviceConstants(self.scale, self.retained)
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         channels, height, width = self.shape
-        scaled = points.reshape(-1, channels, len(self.retained)) * points.new_tensor(self.scale)
+        scale, retained = self._constants.like(points)
+        scaled = points.reshape(-1, channels, len(self.retained)) * scale
         spectrum = points.new_zeros(len(points), channels, height * width)
-        spectrum[..., self.retained] = scaled
-        return self._hartley(spectrum.reshape(-1, *self.shape))
+        return self._hartley(spectrum.index_copy(-1, retained, scaled).reshape(-1, *self.shape))
 
     def inverse(self, images: torch.Tensor) -> torch.Tensor:
         spectrum = self._hartley(images).flatten(2)[..., self.retained]
@@ -277,12 +282,14 @@ class _Octaves(_Map):
         self.scale = [1.0 / math.sqrt(v * len(self.levels)) for v in variance]
         self.sizes = [self.shape[0] * h * w for h, w in reversed(sizes)]
         self.dim = sum(self.sizes)
+        self._constants = DeviceConstants(*(matrix for level in self.levels for matrix in level))
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         images = points.new_zeros(len(points), *self.shape)
         octaves = torch.split(points, self.sizes, dim=1)
-        for octave, (rows, columns), scale in zip(octaves, self.levels, self.scale, strict=True):
-            up, across = points.new_tensor(rows), points.new_tensor(columns)
+        matrices = iter(self._constants.like(points))
+        for octave, scale in zip(octaves, self.scale, strict=True):
+            up, across = next(matrices), next(matrices)
             small = octave.reshape(-1, self.shape[0], up.shape[1], across.shape[1])
             images = images + scale * (up @ small @ across.T)
         return images

@@ -27,7 +27,7 @@ class BatchedAdam:
 
     Attributes:
         points: Positions to evaluate next, shape ``(n, p)``; not modified in place.
-        running: False for rows that have ended at a gradient that is not finite, shape ``(n,)``.
+        running: False for rows that have met a value or gradient that is not finite, ``(n,)``.
         ended: Number of rows known to have ended; 0 on devices other than the CPU.
     """
 
@@ -40,11 +40,10 @@ class BatchedAdam:
         self._step = 0
 
     def update(self, values: Tensor, gradients: Tensor) -> None:
-        """Set the next ``points`` from the gradients ``(n, p)``; the values are not used."""
-        del values
+        """Set the next ``points`` from the values ``(n,)`` and gradients ``(n, p)``."""
         # A sum is finite only if all of its terms are.
-        if not self._host or not math.isfinite(gradients.sum()):
-            self.running = self.running & gradients.sum(-1).isfinite()
+        if not self._host or not math.isfinite(gradients.sum() + values.sum()):
+            self.running = self.running & (gradients.sum(-1) + values).isfinite()
             # Rows without a gradient wait at a finite point to be dropped.
             gradients = gradients.nan_to_num(0.0, 0.0, 0.0)
             if self._host:

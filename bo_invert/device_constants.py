@@ -1,4 +1,4 @@
-"""Constant arrays of a space as tensors: copied to a device once, not at each step of a descent."""
+"""Constant arrays as tensors, copied to a device once and not at each step of a descent."""
 
 from __future__ import annotations
 
