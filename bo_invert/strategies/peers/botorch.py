@@ -45,11 +45,12 @@ class BoTorch(Strategy):
     ``SingleTaskGP`` models the outputs that objective and constraints read, and
     ``optimize_acqf`` maximises ``qLogNoisyExpectedImprovement`` (Ament et al. 2023). A target is
     a composite objective, ``GenericMCObjective`` of the modelled outputs, as in BoTorch's tutorial
-    (Astudillo & Frazier 2019). More than 15 outputs are modelled by their principal components.
-    Every ask fits the models from scratch. Batches are built sequentially, with pending trials as
-    ``X_pending``. Failed trials count as the observation of the highest loss. Integers and choices
-    are relaxed and rounded before evaluation. The initial design is a scrambled Sobol sequence of
-    ``2 (d + 1)`` points, at most 20 and at most a quarter of the budget.
+    (Astudillo & Frazier 2019). More than 15 outputs are modelled by the principal components of
+    the standardized outputs. Every ask fits the models from scratch. Batches are built
+    sequentially, with pending trials as ``X_pending``. Failed trials count as the observation of
+    the highest loss. Integers and choices are relaxed and rounded before evaluation. The initial
+    design is a scrambled Sobol sequence of ``2 (d + 1)`` points, at most 20 and at most a quarter
+    of the budget.
 
     Args:
         num_restarts: number of local searches of the acquisition function.
@@ -119,37 +120,44 @@ class BoTorch(Strategy):
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Linear basis of the modelled outputs: ``outputs = mean + scores @ axes``.
+    """Linear basis of the modelled outputs: ``outputs = mean + scale * (scores @ axes)``.
 
     Args:
-        mean: Mean of the outputs, shape ``(c,)``; zero without a reduction.
-        axes: Axes, shape ``(k, c)``; None for the outputs themselves.
+        mean: Means of the outputs, shape ``(c,)``.
+        scale: Standard deviations of the outputs, 1 for constant ones, shape ``(c,)``.
+        axes: Principal axes of the standardized outputs, shape ``(k, c)``; None for the outputs
+            themselves.
     """
 
     mean: Array
+    scale: Array
     axes: Array | None
 
     @staticmethod
     def of(values: Array) -> Basis:
         """Return the outputs themselves, or the principal components of many outputs ``(n, c)``."""
+        mean, spread = values.mean(axis=0), values.std(axis=0)
+        scale = np.where(spread > 0.0, spread, 1.0)
         if values.shape[1] <= MAX_INDEPENDENT_OUTPUTS:
-            return Basis(np.zeros(values.shape[1]), None)
-        mean = values.mean(axis=0)
-        _, lengths, axes = np.linalg.svd(values - mean, full_matrices=False)
+            return Basis(mean, scale, None)
+        _, lengths, axes = np.linalg.svd((values - mean) / scale, full_matrices=False)
         # A component without variance cannot be standardized.
         varies = lengths > _ROUNDING * lengths[0]
         varies[0] = True
-        return Basis(mean, axes[varies][:MAX_INDEPENDENT_OUTPUTS])
+        return Basis(mean, scale, axes[varies][:MAX_INDEPENDENT_OUTPUTS])
 
     def scores(self, values: Array) -> Array:
         """Return the scores ``(n, k)`` of outputs ``(n, c)``."""
-        return values if self.axes is None else np.asarray((values - self.mean) @ self.axes.T)
+        if self.axes is None:
+            return values
+        return np.asarray(((values - self.mean) / self.scale) @ self.axes.T)
 
     def outputs(self, samples: Tensor) -> Tensor:
         """Return outputs ``(..., c)`` of samples ``(..., k)``."""
         if self.axes is None:
             return samples
-        return samples.new_tensor(self.mean) + samples @ samples.new_tensor(self.axes)
+        standardized = samples @ samples.new_tensor(self.axes)
+        return samples.new_tensor(self.mean) + samples.new_tensor(self.scale) * standardized
 
 
 def _with_failed(values: Array, history: History) -> Array:

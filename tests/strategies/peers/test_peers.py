@@ -69,6 +69,22 @@ def test_botorch_models_the_outputs_of_a_target(repeats: int, most: float) -> No
     assert study.best.loss < most
 
 
+def test_a_basis_of_many_outputs_restores_them_in_any_units() -> None:
+    import torch
+
+    from bo_invert.strategies.peers.botorch import Basis
+
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(30, 3)) @ rng.normal(size=(3, 20)) * np.logspace(-1, 5, 20) + 5.0
+    values[:, 4] = 2.0
+    basis = Basis.of(values)
+    scores = basis.scores(values)
+    assert scores.shape == (30, 3)
+    np.testing.assert_allclose(basis.outputs(torch.tensor(scores)).numpy(), values, rtol=1e-9)
+    few = Basis.of(values[:, :15])
+    np.testing.assert_array_equal(few.scores(values[:, :15]), values[:, :15])
+
+
 def test_botorch_observes_a_constraint_of_a_target() -> None:
     problem = bi.Problem(
         bi.Box([0.0, 0.0], [1.0, 1.0]),
