@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bo_invert.history import History
@@ -14,13 +16,19 @@ from bo_invert.models.gp.mixed_kernel import ColumnStructure, column_structure
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.objectives import ProblemStatement
-from bo_invert.types import JSON, Array, Indices, State
+from bo_invert.types import JSON, Array, Indices, State, Trial
 
 _RECENT = 20
 """Number of latest trials that determine the caution. Engineering choice."""
-_USUAL_SHARE, _MAX_SHARE = 0.1, 0.4
+_SETTLED = (0.1, 0.4)
 """Shares of recent failures, dimensionless, with the least and with full caution.
 Engineering choice: the search settles at a share between them."""
+_RARE = (0.4, 0.7)
+"""Shares of failures in the design, dimensionless, without and with caution.
+Engineering choice: where most designs are feasible, a boundary is learned soon."""
+_STUCK = (0.4, 0.6)
+"""Shares of recent failures, dimensionless, that need caution whatever the design shows.
+Engineering choice."""
 _FREQUENT = 0.25
 """Share of all failures, dimensionless, from which the model of labels is local.
 Engineering choice: a boundary is learned where failures are rarer."""
@@ -60,11 +68,24 @@ def feasibility_and_plausibility(
 
 
 def failure_caution(history: History) -> float:
-    """Return how cautious proposals must be, from 0 to 1; it grows with recent failures."""
-    ended = [t.state is not State.COMPLETED for t in history.trials if not t.state.open]
-    recent = ended[-_RECENT:]
-    share = sum(recent) / max(len(recent), 1)
-    return min(max((share - _USUAL_SHARE) / (_MAX_SHARE - _USUAL_SHARE), 0.0), 1.0)
+    """Return how cautious proposals must be, from 0 to 1.
+
+    It grows with the share of recent failures. It is less if the initial design shows that most
+    designs are feasible, unless most recent trials fail.
+    """
+    ended = [trial for trial in history.trials if not trial.state.open]
+    recent = _failed_share(ended[-_RECENT:])
+    design = _failed_share([trial for trial in ended if "design" in trial.query.meta] or ended)
+    return _ramp(recent, *_SETTLED) * max(_ramp(design, *_RARE), _ramp(recent, *_STUCK))
+
+
+def _failed_share(trials: Sequence[Trial]) -> float:
+    return sum(t.state is not State.COMPLETED for t in trials) / max(len(trials), 1)
+
+
+def _ramp(share: float, low: float, high: float) -> float:
+    """Return 0 below ``low``, 1 above ``high``, linear between."""
+    return min(max((share - low) / (high - low), 0.0), 1.0)
 
 
 def fit_feasibility(
@@ -100,22 +121,31 @@ def fit_feasibility(
     labels = np.repeat([1.0, 0.0], [len(observed), len(failed)])
     some = select_subset(inputs, np.append(order, np.arange(len(observed), len(inputs))))
     # The noise prior of labels keeps lengthscales long: a boundary, not isolated holes.
-    local = caution > 0.0 and len(failed) > _FREQUENT * len(inputs)
-    # A local model has one lengthscale. Separate ones would be fitted to the few labels 1, and far
-    # points that share a coordinate with one of these would look feasible.
-    search_space = ModelSearchSpace(
-        noise_priors=(RARE_LABELS if local else LABELS,),
-        shared_lengthscales=(local,),
-        structure=structure,
-    )
-    surrogate = fit_surrogate(
-        inputs[some], labels[some, None], memo, search_space, total=len(inputs)
-    )
+    candidates = [ModelSearchSpace(noise_priors=(LABELS,), structure=structure)]
+    if caution > 0.0 and len(failed) > _FREQUENT * len(inputs):
+        # A local model has one lengthscale. Separate ones would be fitted to the few labels 1, and
+        # far points that share a coordinate with one of these would look feasible.
+        local = ModelSearchSpace(
+            noise_priors=(RARE_LABELS,), shared_lengthscales=(True,), structure=structure
+        )
+        candidates.append(local)
+    fits = [
+        fit_surrogate(inputs[some], labels[some, None], note, search_space, total=len(inputs))
+        for note, search_space in zip(_memos(memo), candidates, strict=False)
+    ]
+    # Full caution means that predictions failed, so those of the labels do not decide.
+    surrogate = fits[-1] if caution == 1.0 else max(fits, key=_explained_share)
     if len(failed) < len(observed):
-        caution *= min(max(_explained_share(surrogate) / _ENOUGH_EXPLAINED, 0.0), 1.0)
+        caution *= _ramp(_explained_share(surrogate), 0.0, _ENOUGH_EXPLAINED)
     probability = log_feasibility(surrogate, 0.5 + (_MAX_LEVEL - 0.5) * caution)
     weight = _MAX_WEIGHT**caution
-    return lambda inputs: weight * probability(inputs), surrogate.memo
+    return lambda inputs: weight * probability(inputs), [fit.memo for fit in fits]
+
+
+def _memos(memo: JSON) -> tuple[JSON, JSON]:
+    """Return the memos of the two models of labels; early versions had only the first."""
+    memos = memo if isinstance(memo, list) else [memo]
+    return memos[0], memos[1] if len(memos) > 1 else None
 
 
 def _explained_share(surrogate: Surrogate) -> float:
