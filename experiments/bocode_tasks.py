@@ -16,7 +16,8 @@ Families are the folders of the package's modules. With k = ceil(n / q) of a fam
 names, in the registry's order, every k-th is taken, from the first one on. q is the largest number
 for which at most 40 are taken in all. Then, from the family with the most eligible names to the one
 with the fewest, and again from the first one, q of the family grows by 1 where at most 40 names are
-taken, until there are 40. ``NAMES`` is the result.
+taken, until there are 40. ``NAMES`` is the result. Slow methods run on ``FEW`` of them, twelve
+names at equal distances in the list.
 
 Variables keep the types that the package declares. A list of allowed values is a ``Choice``:
 unordered if it is unsorted or holds the codes 0, 1, ..., k - 1 with k > 2, otherwise ordered.
@@ -30,7 +31,7 @@ import itertools
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -85,6 +86,9 @@ NAMES: tuple[str, ...] = (
     "PestControl",
     "NASBench201",
 )
+
+#: Names for methods with many seconds per ask.
+FEW = tuple(NAMES[round(i * (len(NAMES) - 1) / 11)] for i in range(12))
 
 
 @cache
@@ -159,9 +163,9 @@ class Source:
         )
 
 
-def sources() -> dict[str, Source]:
-    """Return the forty problems by name."""
-    return {name: Source(name) for name in NAMES}
+def sources(names: Sequence[str] = NAMES) -> dict[str, Source]:
+    """Return the problems by name."""
+    return {name: Source(name) for name in names}
 
 
 # ---------------------------------------------------------------------- the rule

@@ -7,8 +7,9 @@
 Each finished run is one line of ``RESULTS/<problem>/<method>.jsonl``: every improvement of the loss
 with its number of calls, the judge's loss, billed calls, and seconds of asks. The same command
 resumes after an interruption and runs what is missing. ``frozen-data`` has the boxes of ``frozen``
-with the real designs as their reference measure, ``Box(data=...)``. ``--draw acceptance`` selects
-the problems of the published results, which are not for development.
+with the real designs as their reference measure, ``Box(data=...)``; ``bocode-few`` has twelve
+problems of ``bocode``. ``--draw acceptance`` selects the problems of the published results, which
+are not for development.
 """
 
 from __future__ import annotations
@@ -85,6 +86,12 @@ def bocode(draw: str) -> Suite:
     return Suite(sources())
 
 
+def bocode_few(draw: str) -> Suite:
+    from bocode_tasks import FEW, sources
+
+    return Suite(sources(FEW))
+
+
 def coco(draw: str) -> Suite:
     from coco_tasks import sources
 
@@ -97,6 +104,7 @@ SUITES: dict[str, Callable[[str], Suite]] = {
     "frozen-data": partial(frozen, measured=True),
     "mixed": mixed,
     "bocode": bocode,
+    "bocode-few": bocode_few,
     "coco": coco,
 }
 
