@@ -18,7 +18,7 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
-from bo_invert.parameters import Float, Parameter, parameter_from_json
+from bo_invert.parameters import Choice, Float, Parameter, parameter_from_json
 from bo_invert.types import JSON, Array
 
 # Engineering choice: rounds of rejection sampling. Every round draws as many points as are
@@ -85,6 +85,11 @@ class Domain(ABC):
     def continuous(self) -> bool:
         """True if every coordinate is a real number."""
         return all(isinstance(p, Float) for p in self.parameters.values())
+
+    @property
+    def has_unordered(self) -> bool:
+        """True if some parameter is a choice whose values have no order."""
+        return any(isinstance(p, Choice) and not p.ordered for p in self.parameters.values())
 
     @property
     def has_real(self) -> bool:

@@ -49,8 +49,9 @@ class Auto(Strategy):
     ====================================================  =======================
 
     ``gp`` and ``turbo`` alternate: each continues until its calls bring no improvement for
-    ``max(12, d)`` and ``max(24, 2 d)`` calls. ``least_squares`` is left out if different points
-    have equal outputs, because residuals then have no slope.
+    ``max(12, d)`` and ``max(24, 2 d)`` calls. ``gp`` continues alone if there are choices without
+    an order, because a trust region rarely changes them. ``least_squares`` is left out if different
+    points have equal outputs, because residuals then have no slope.
 
     *Noise.* If ``gp`` estimates noise, or ``least_squares`` does not reach the target, the best
     point is evaluated once more. If the outputs differ, the oracle is noisy: ``gp`` and ``turbo``
@@ -134,7 +135,9 @@ def _selections(
         return
     if linear:
         yield {"name": "spherical"}, "spherical: better leave-one-out predictions than gp"
-    if not noisy and _turn(history, domain.parameter_count) == "turbo":
+    # A trust region keeps the values of choices, also the wrong ones.
+    regional = not noisy and not domain.has_unordered
+    if regional and _turn(history, domain.parameter_count) == "turbo":
         near = {"length": _REFINING_LENGTH, **settings}
         why = "turbo: trust region, because gp brings no improvement"
         yield {"name": "turbo", "options": near}, why
