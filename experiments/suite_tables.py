@@ -57,6 +57,29 @@ def medians_table(runs: Sequence[Run], calls: Sequence[int]) -> Table:
     return Table(("problem", "calls", *labels), tuple(rows), "Median loss (number of seeds)")
 
 
+def margins_table(
+    runs: Sequence[Run], calls: Sequence[int], against: str, peers: Sequence[str]
+) -> Table:
+    """Return the distance of medians from each peer's on every problem, in the peer's ranges."""
+    rows = []
+    for problem in dict.fromkeys(run.problem for run in runs):
+        for number in calls:
+            ours = curves(runs, against, problem, number)
+            found = [gap(ours, curves(runs, peer, problem, number)) for peer in peers]
+            rows.append((problem, number, *map(_ranges, found)))
+    caption = f"Median of {against} minus a peer's, in interquartile ranges of the peer"
+    note = "Negative values: the median is better than the peer's."
+    return Table(("problem", "calls", *peers), tuple(rows), caption, (note,))
+
+
+def _ranges(found: float) -> str:
+    if math.isnan(found):
+        return ""
+    if math.isfinite(found):
+        return f"{found:+.2f}"
+    return "worse, no range" if found > 0.0 else "better, no range"
+
+
 def gaps_table(
     runs: Sequence[Run], calls: Sequence[int], against: str, peers: Sequence[str], limit: float
 ) -> Table:
@@ -69,8 +92,8 @@ def gaps_table(
                 theirs = curves(runs, peer, problem, number)
                 found = gap(ours, theirs)
                 if found > limit:
-                    ranges = f"{found:.2f}" if math.isfinite(found) else "no range"
-                    rows.append((problem, number, peer, median(ours), median(theirs), ranges))
+                    row = (problem, number, peer, median(ours), median(theirs), _ranges(found))
+                    rows.append(row)
     columns = ("problem", "calls", "peer", against, "peer's median", "gap in its ranges")
     caption = f"Medians of {against} behind a peer's by more than {limit:g} interquartile ranges"
     note = "The unit is the interquartile range of the peer's losses over seeds."

@@ -23,7 +23,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from suite_tables import BASELINES, choices_table, gaps_table, judged_table, medians_table
+from suite_tables import (
+    BASELINES,
+    choices_table,
+    gaps_table,
+    judged_table,
+    margins_table,
+    medians_table,
+)
 
 from bo_invert.benchmark.progress import ProgressBar
 from bo_invert.benchmark.results import Key, Results
@@ -132,6 +139,7 @@ def report(suite: Suite, runs: list[Run], options: argparse.Namespace) -> str:
     data = BenchmarkRuns(tuple(runs), calls, options.against, suite.optima, own_labels(specs))
     tables = [
         medians_table(runs, calls),
+        margins_table(runs, calls, options.against, [p for p in BASELINES if p in specs]),
         gaps_table(runs, calls, options.against, BASELINES, suite.limit),
         gaps_table(
             runs, calls, options.against,

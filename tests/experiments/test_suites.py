@@ -87,6 +87,8 @@ def test_tables_name_problems_behind_a_peer_and_wrong_categories(scripts: Any) -
     runs += [_run("random", seed, [4.0, 2.5 + seed], "kind = b") for seed in range(3)]
     behind = tables.gaps_table(runs, (25, 50), "auto", ("random", "prior"), 0.0)
     assert [row[:3] for row in behind.rows] == [("p", 25, "random")]
+    margins = tables.margins_table(runs, (25, 50), "auto", ("random",))
+    assert margins.rows == (("p", 25, "worse, no range"), ("p", 50, "-0.50"))
     right = {"p": {0: {"kind": "a"}, 1: {"kind": "a"}, 2: {"kind": "b"}}}
     (row,) = tables.choices_table(runs, right).rows
     assert row == ("p", "1 of 3", "2 of 3")
