@@ -31,6 +31,12 @@ _REFINING_LENGTH = 0.2
 # Engineering choice: share of the distance between the median of the latest 20 losses and the
 # incumbent that counts as an improvement.
 _IMPROVEMENT = 0.05
+# Engineering choice: share of the distance between the median of all losses and the incumbent
+# below which no improvement counts. The latest losses alone shrink with the trust region.
+_NEGLIGIBLE = 1e-3
+# Engineering choice: asks with known outputs since the latest gain that cause no wide sample.
+_ALLOWED_REPEATS = 1
+_PATIENT = ("gp", "turbo")
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,8 @@ def _selections(
         return
     if linear:
         yield {"name": "spherical"}, "spherical: better leave-one-out predictions than gp"
+    if not noisy and domain.continuous and _wide_sample_is_due(history):
+        yield {"name": "pcn"}, "pcn: a wide sample, because asks repeat known outputs"
     # A trust region keeps the values of choices, also the wrong ones.
     regional = not noisy and not domain.has_unordered
     if regional and _turn(history, domain.parameter_count) == "turbo":
@@ -142,6 +150,26 @@ def _selections(
         why = "turbo: trust region, because gp brings no improvement"
         yield {"name": "turbo", "options": near}, why
     yield {"name": "gp", "options": settings}, f"gp: global Gaussian process{remark}"
+
+
+def _wide_sample_is_due(history: History) -> bool:
+    """Return True if asks of ``gp`` and ``turbo`` repeat known outputs, since the latest gain.
+
+    Under a function with steps, both follow a posterior mean that is smooth, and stay within the
+    plateau of the incumbent. Twice as many samples of ``pcn`` follow, which leave it.
+    """
+    repeated = wide = 0
+    best, known = math.inf, set[bytes]()
+    for trial in history.completed:
+        y = np.asarray(trial.y).tobytes()
+        if trial.feasible and trial.loss is not None and trial.loss < best:
+            best, repeated, wide = trial.loss, 0, 0
+        elif trial.origin == "pcn":
+            wide += 1
+        elif trial.origin in _PATIENT and y in known:
+            repeated += 1
+        known.add(y)
+    return wide < 2 * (repeated - _ALLOWED_REPEATS)
 
 
 def _turn(history: History, dim: int) -> str:
@@ -153,13 +181,15 @@ def _turn(history: History, dim: int) -> str:
     patience = {"gp": max(12, dim), "turbo": max(24, 2 * dim)}
     turn, unsuccessful, best, level = "gp", 0, math.inf, math.inf
     recent: deque[float] = deque(maxlen=20)
+    losses: list[float] = []
     for trial in history.completed:
         loss = trial.loss if trial.loss is not None else math.inf
         best = min(best, loss if trial.feasible else math.inf)
         recent.append(loss)
-        if best < math.inf and (
-            level == math.inf or best < level - _IMPROVEMENT * (float(np.median(recent)) - best)
-        ):
+        losses.append(loss)
+        gap = _IMPROVEMENT * (float(np.median(recent)) - best)
+        negligible = _NEGLIGIBLE * (float(np.median(losses)) - best)
+        if best < math.inf and (level == math.inf or best < level - max(gap, negligible)):
             unsuccessful, level = 0, best
             turn = trial.origin if trial.origin in patience else turn
         elif trial.origin == turn and "design" not in trial.query.meta:

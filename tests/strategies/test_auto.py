@@ -63,6 +63,26 @@ def test_a_target_behind_trees_does_not() -> None:
     assert any("equal outputs" in trial.query.meta["why"] for trial in study.trials)
 
 
+def steps(x: Any) -> float:
+    """Return a sum over the coordinates of the values of three plateaus each."""
+    return float(np.digitize(np.asarray(x), [0.45, 0.9]).sum())
+
+
+def test_plateaus_are_left_by_wide_samples() -> None:
+    study = bi.Study.create("s", plain(steps, 8, bi.Maximize()), seed=0).run(40)
+    sampled = [trial for trial in study.trials if trial.origin == "pcn"]
+    assert sampled
+    assert all("repeat known outputs" in trial.query.meta["why"] for trial in sampled)
+    resumed = bi.Study.create("t", plain(steps, 8, bi.Maximize()), seed=0)
+    resumed.run(40, stop=lambda: len(resumed.trials) >= 20)
+    resumed.run(40)
+    assert [t.point.tolist() for t in resumed.trials] == [t.point.tolist() for t in study.trials]
+
+
+def test_smooth_functions_need_no_wide_samples() -> None:
+    assert "pcn" not in origins(bi.Study.create("s", plain(d=8), seed=0).run(40))
+
+
 def test_typed_parameters_go_to_gp() -> None:
     space = bi.Box({"n": bi.Int(1, 9), "r": bi.Float(0.0, 1.0)})
     problem = bi.Problem(space, lambda d: d["n"] + d["r"], bi.Target(4.5), name="typed")

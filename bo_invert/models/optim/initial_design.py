@@ -21,8 +21,8 @@ further failure shortens the next step."""
 
 
 def initial_design_size(d: int, budget: int | None, initial: int | None = None) -> int:
-    """Return ``initial``, or 2 d between 5 and 20, limited by the budget."""
-    return limit_to_budget(min(max(5, 2 * d), 20), budget) if initial is None else initial
+    """Return ``initial``, or d / 2 + 2 between 4 and 8, limited by the budget."""
+    return limit_to_budget(min(max(4, d // 2 + 2), 8), budget) if initial is None else initial
 
 
 def limit_to_budget(size: int, budget: int | None) -> int:
