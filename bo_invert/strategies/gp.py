@@ -64,8 +64,8 @@ class GP(SurrogateStrategy):
     Args:
         noisy: the oracle is noisy; the improvement is over the posterior of the observed points
             (qLogNEI) instead of the incumbent.
-        initial: size of the initial design, observations of the user included; default ``2 d``,
-            at least 5, at most 20 and at most a quarter of the budget.
+        initial: size of the initial design, observations of the user included; default
+            ``d / 2 + 2``, at least 4, at most 8 and at most a quarter of the budget.
         samples: number of quasi-Monte Carlo samples.
         kernel: ``"rbf"``, ``"matern"``, or ``"auto"`` to choose by leave-one-out predictions.
         warp: compress the tail of a loss that is plus or minus one output, if leave-one-out

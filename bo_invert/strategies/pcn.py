@@ -70,8 +70,8 @@ class PCN(Strategy):
             such as atom counts of molecules, need more.
         walkers: chains per query; 1 gives a plain sample, more are greedier and less plausible.
         steps: steps of each chain.
-        initial: size of the initial design, observations of the user included; default ``2 d``,
-            at least 5, at most 20 and at most a quarter of the budget.
+        initial: size of the initial design, observations of the user included; default
+            ``d / 2 + 2``, at least 4, at most 8 and at most a quarter of the budget.
         noisy: the oracle is noisy.
     """
 

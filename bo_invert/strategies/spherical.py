@@ -64,8 +64,8 @@ class Spherical(SurrogateStrategy):
             ``"auto"`` is the first in latents, the second in boxes.
         exploration: bound on the deviation of sampled weights, relative to their mean; 0 for the
             minimiser of the mean, None for plain Thompson sampling.
-        initial: size of the initial design, observations of the user included; default ``2 d``,
-            at least 5, at most 20 and at most a quarter of the budget.
+        initial: size of the initial design, observations of the user included; default
+            ``d / 2 + 2``, at least 4, at most 8 and at most a quarter of the budget.
     """
 
     name = "spherical"

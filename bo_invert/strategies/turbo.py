@@ -52,7 +52,7 @@ class Turbo(SurrogateStrategy):
         acquisition: ``"thompson"``, or ``"ei"`` for the expected improvement in the trust region.
         noisy: the oracle is noisy; the trust region is then centred at the best posterior mean.
         initial: size of the initial designs, observations of the user included in the first;
-            default ``2 d``, at least 5, at most 20 and at most a quarter of the budget.
+            default ``d / 2 + 2``, at least 4, at most 8 and at most a quarter of the budget.
         successes: asks in a row with an improvement before the trust region grows.
         local: most observations of a surrogate.
         length: initial L, in units of the unit cube.
