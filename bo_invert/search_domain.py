@@ -266,7 +266,9 @@ class BoxDomain(Domain):
     # Engineering choices, in units of the width of the cube.
     default_rate = 0.02
     separation = 0.02
-    adam = (0.8, 0.01, 0.05)
+    # experiments/descent_rates.py, 16 random networks, seeds 8 to 11: within 25 and 100 steps the
+    # mean loss at this rate is level with that of L-BFGS.
+    adam = (20.0, 0.05, 0.2)
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         return self.project(rng.random((n, self.dim)))
@@ -317,7 +319,8 @@ class GaussianDomain(Domain):
     step = 1.0
     default_rate = 0.1
     separation = 0.2
-    adam = (2.5, 0.03, 0.15)
+    # experiments/descent_rates.py, as for a box.
+    adam = (60.0, 0.15, 0.6)
 
     @property
     def reach(self) -> float:

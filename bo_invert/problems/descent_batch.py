@@ -175,12 +175,12 @@ class DescentBatch:
             inside = self.region.contains(torch.stack(self._points).flatten(0, 1)).cpu().numpy()
             scores.loss[~inside.reshape(scores.loss.shape)] = np.nan
         better, at = results.improve(rows, y, scores)
-        if better.any():
-            into, columns, steps = (
-                torch.from_numpy(one).to(self.points.device)
-                for one in (rows[better], np.flatnonzero(better), at[better])
+        for step in np.unique(at[better]):
+            columns = np.flatnonzero(better & (at == step))
+            into, out_of = (
+                torch.from_numpy(one).to(self.points.device) for one in (rows[columns], columns)
             )
-            self.best[into] = torch.stack(self._points)[steps, columns]
+            self.best[into] = self._points[step][out_of]
         self._empty_block()
 
     def move(self, rows: Indices, points: Tensor) -> None:

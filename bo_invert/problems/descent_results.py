@@ -106,7 +106,10 @@ class DescentResults:
             more = max(lack, self._trace.shape[1])
             self._trace = np.pad(self._trace, ((0, 0), (0, more)), constant_values=np.nan)
         shown = np.where(scores.violation <= 0, scores.loss, np.nan)
-        self._trace[rows[:, None], first[:, None] + np.arange(steps)] = shown.T
+        if (first == first[0]).all():  # a slice is faster
+            self._trace[rows, first[0] : first[0] + steps] = shown.T
+        else:
+            self._trace[rows[:, None], first[:, None] + np.arange(steps)] = shown.T
         self._length[rows] += counts
 
     def improve(self, rows: Indices, y: Array, scores: Scores) -> tuple[Mask, Indices]:

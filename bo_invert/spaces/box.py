@@ -100,7 +100,7 @@ class Box(Space):
             return super().decode_tensor(points)
         # The points of a descent lie inside, so the clip needs no gradient of its own.
         inside = points.detach()
-        unit = points + (inside.clamp(0.0, 1.0) - inside)
+        unit = points + inside.clamp(0.0, 1.0).sub_(inside)
         scales, logarithmic = self._scales
         lower, width, log = scales.like(points)
         linear = lower.addcmul(unit, width)

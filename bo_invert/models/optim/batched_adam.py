@@ -55,8 +55,9 @@ class BatchedAdam:
         # Both moments begin at 0; dividing by 1 - decay^step removes the bias.
         inverse = (1.0 - _DECAY**self._step) / rates
         root = self._square.sqrt().mul_(inverse / math.sqrt(1.0 - _DECAY_SQUARE**self._step))
-        step = self._mean / root.add_(inverse, alpha=_EPS)
-        self.points = self.region.project(self.points - step)
+        root.add_(inverse, alpha=_EPS)
+        ahead = torch.addcdiv(self.points, self._mean, root, value=-1.0)
+        self.points = self.region.project(ahead)
 
     def select(self, rows: Tensor) -> None:
         """Drop all rows but ``rows`` ``(a,)``."""
