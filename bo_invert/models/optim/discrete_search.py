@@ -17,9 +17,9 @@ cost; of more values, random ones are tried."""
 _JUMPS = 4
 """Number of random values of an integer beside its neighbours. Engineering choice: leaves local
 optima."""
-_PAIRS = 16
+_PAIRS = 12
 """Random changes of two parameters at once. Engineering choice: finds interacting choices."""
-_MAX_NEIGHBOURS = 160
+_MAX_NEIGHBOURS = 120
 """Largest number of neighbours of a point. Engineering choice: bounds the cost."""
 
 

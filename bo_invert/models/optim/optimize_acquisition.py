@@ -69,7 +69,7 @@ def optimize_acquisition(
     Returns:
         Best new point ``(d,)``, and the ends of the ascent ``(starts, d)``.
     """
-    score = at_valid(score, domain)
+    raw, score = score, at_valid(score, domain)
     pools = _pools(domain, incumbents, rng, n_global, n_local)
     if warm_starts is not None:
         pools.append(warm_starts)
@@ -82,7 +82,7 @@ def optimize_acquisition(
     else:
         spread = _best_of_each_configuration(domain, np.concatenate(pools), np.concatenate(seen))
         candidates = np.concatenate([candidates, spread])
-        ends = _mixed_ascent(score, domain, candidates, rng, steps)
+        ends = _mixed_ascent(raw, domain, candidates, rng, steps)
     found = np.concatenate([ends, candidates])
     values = np.concatenate([evaluate_scores(score, domain, found), *seen])
     return _best_new(domain, np.concatenate([found, *pools]), values, known, rng, duplicates), ends
@@ -237,17 +237,23 @@ def _best_of_each_configuration(domain: Domain, points: Array, values: Array) ->
 def _mixed_ascent(
     score: Score, domain: Domain, points: Array, rng: np.random.Generator, steps: int
 ) -> Array:
-    """Alternate discrete moves and gradient ascent in the real coordinates; return ``(k, d)``."""
+    """Alternate discrete moves and gradient ascent in the real coordinates; return ``(k, d)``.
+
+    The better half of the points goes on after the first ascent.
+    """
+    valid_score = at_valid(score, domain)
 
     def values(moved: Array) -> Array:
+        # Moves of valid points are valid and need no projection.
         return evaluate_scores(score, domain, moved)
 
-    if not domain.has_real:
-        return climb(values, domain, points, rng, _MOVES)
     for share in _ASCENTS:
         points = climb(values, domain, points, rng, _MOVES)
+        if not domain.has_real:
+            break
         few = max(8, int(share * steps))
-        points = gradient_ascent(lambda inputs, _: score(inputs), domain, points, few)
+        points = gradient_ascent(lambda inputs, _: valid_score(inputs), domain, points, few)
+        points = points[np.argsort(-values(points), kind="stable")[: (len(points) + 1) // 2]]
     return points
 
 
