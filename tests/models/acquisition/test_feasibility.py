@@ -15,8 +15,8 @@ from bo_invert.types import Array, Outcome, Query, State, Trial
 def trial(number: int, failed: bool, design: bool = False) -> Trial:
     query = Query(np.zeros(1), origin="gp", meta={"design": number} if design else {})
     state = State.FAILED if failed else State.COMPLETED
-    outcome = Outcome(None, None) if failed else Outcome(np.zeros(1), 0.0)
-    return Trial(number, query, state=state, outcome=outcome)
+    outcome = Outcome(state) if failed else Outcome(state, np.zeros(1), 0.0)
+    return Trial(number, query, state, outcome=outcome)
 
 
 def caution(design: list[bool], recent: list[bool]) -> float:
