@@ -34,9 +34,14 @@ _IMPROVEMENT = 0.05
 # Engineering choice: share of the distance between the median of all losses and the incumbent
 # below which no improvement counts. The latest losses alone shrink with the trust region.
 _NEGLIGIBLE = 1e-3
-# Engineering choice: asks with known outputs since the latest gain that cause no wide sample.
-_ALLOWED_REPEATS = 1
+# Engineering choice: wide samples that may be owed; a single known output causes none.
+_ALLOWED_DEBT = 2.0
 _PATIENT = ("gp", "turbo")
+_WIDE: dict[str, JSON] = {
+    "pcn": {"name": "pcn"},
+    # Engineering choice: number of candidates for a point far from all known ones.
+    "prior": {"name": "prior", "options": {"candidates": 32}},
+}
 
 
 @dataclass(frozen=True)
@@ -141,8 +146,9 @@ def _selections(
         return
     if linear:
         yield {"name": "spherical"}, "spherical: better leave-one-out predictions than gp"
-    if not noisy and domain.continuous and _wide_sample_is_due(history):
-        yield {"name": "pcn"}, "pcn: a wide sample, because asks repeat known outputs"
+    wide = _wide_sampler(history) if not noisy and domain.continuous else None
+    if wide is not None:
+        yield _WIDE[wide], f"{wide}: a wide sample, because asks bring nothing new"
     # A trust region keeps the values of choices, also the wrong ones.
     regional = not noisy and not domain.has_unordered
     if regional and _turn(history, domain.parameter_count) == "turbo":
@@ -152,24 +158,36 @@ def _selections(
     yield {"name": "gp", "options": settings}, f"gp: global Gaussian process{remark}"
 
 
-def _wide_sample_is_due(history: History) -> bool:
-    """Return True if asks of ``gp`` and ``turbo`` repeat known outputs, since the latest gain.
+def _wide_sampler(history: History) -> str | None:
+    """Return the strategy of a wide sample if asks bring nothing new since the latest gain.
 
-    Under a function with steps, both follow a posterior mean that is smooth, and stay within the
-    plateau of the incumbent. Twice as many samples of ``pcn`` follow, which leave it.
+    Under a function with steps, ``gp`` and ``turbo`` follow a posterior mean that is smooth, and
+    stay within the plateau of the incumbent. Each known output owes two samples of ``pcn``. Near a
+    local optimum they refine digits while other basins are unknown. The posterior does not expect
+    these, so a negligible change owes one draw of ``prior``, far from all known points.
     """
-    repeated = wide = 0
-    best, known = math.inf, set[bytes]()
+    best, level, losses = math.inf, math.inf, list[float]()
+    known, owed = set[bytes](), dict.fromkeys(_WIDE, 0.0)
     for trial in history.completed:
+        loss = math.inf if trial.loss is None else trial.loss
+        losses.append(loss)
         y = np.asarray(trial.y).tobytes()
-        if trial.feasible and trial.loss is not None and trial.loss < best:
-            best, repeated, wide = trial.loss, 0, 0
-        elif trial.origin == "pcn":
-            wide += 1
-        elif trial.origin in _PATIENT and y in known:
-            repeated += 1
+        best = min(best, loss if trial.feasible else math.inf)
+        negligible = _negligible(losses, best)
+        if best < level - negligible or level == math.inf:
+            level, owed = best, dict.fromkeys(_WIDE, 0.0)
+        elif trial.origin in owed:
+            owed[trial.origin] -= 1.0
+        elif trial.origin in _PATIENT and "design" not in trial.query.meta:
+            owed["pcn"] += 2.0 * (y in known)
+            owed["prior"] += 1.0 * (y not in known and loss < best + negligible)
         known.add(y)
-    return wide < 2 * (repeated - _ALLOWED_REPEATS)
+    return next((name for name, debt in owed.items() if debt > _ALLOWED_DEBT), None)
+
+
+def _negligible(losses: Sequence[float], best: float) -> float:
+    """Return the largest negligible difference of losses; 0 before the first feasible one."""
+    return _NEGLIGIBLE * (float(np.median(losses)) - best) if best < math.inf else 0.0
 
 
 def _turn(history: History, dim: int) -> str:
@@ -187,12 +205,15 @@ def _turn(history: History, dim: int) -> str:
         best = min(best, loss if trial.feasible else math.inf)
         recent.append(loss)
         losses.append(loss)
-        gap = _IMPROVEMENT * (float(np.median(recent)) - best)
-        negligible = _NEGLIGIBLE * (float(np.median(losses)) - best)
-        if best < math.inf and (level == math.inf or best < level - max(gap, negligible)):
+        if best < math.inf and (
+            level == math.inf
+            or best
+            < level
+            - max(_IMPROVEMENT * (float(np.median(recent)) - best), _negligible(losses, best))
+        ):
             unsuccessful, level = 0, best
             turn = trial.origin if trial.origin in patience else turn
-        elif trial.origin == turn and "design" not in trial.query.meta:
+        elif trial.origin in (turn, *_WIDE) and "design" not in trial.query.meta:
             unsuccessful += 1
         if unsuccessful >= patience[turn]:
             turn, unsuccessful, level = "turbo" if turn == "gp" else "gp", 0, best

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from bo_invert.history import History
 from bo_invert.objectives import ProblemStatement
-from bo_invert.strategies.base import Proposal, Request, Strategy
-from bo_invert.types import Query, Trial
+from bo_invert.strategies.base import Proposal, Request, Strategy, option
+from bo_invert.types import Array, Query, Trial
 
 
 @dataclass(frozen=True)
@@ -31,15 +35,30 @@ class Prior(Strategy):
     """Independent draws from the latent prior (best of N); uniform draws in a box.
 
     The best of N draws is the baseline that a search in a latent must exceed.
+
+    Args:
+        candidates: draws per point, of which the one farthest from all known points is proposed
+            (best-candidate sampling, Mitchell 1991); 1 for independent draws.
     """
 
     name = "prior"
+    candidates: int = option(1, ge=1)
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
-        points = statement.domain.sample(request.rng(), request.count)
+        points = statement.domain.sample(request.rng(), request.count * self.candidates)
+        if self.candidates > 1:
+            points = self._farthest(points, History(trials).all_points)
         return Proposal(tuple(Query(point, origin=self.name) for point in points))
+
+    def _farthest(self, points: Array, known: Array) -> Array:
+        """Choose one point of each block of candidates ``(count * candidates, d)``."""
+        chosen = np.empty((0, points.shape[1]))
+        for block in np.split(points, len(points) // self.candidates):
+            distances = cdist(block, np.concatenate([known, chosen])).min(1, initial=np.inf)
+            chosen = np.concatenate([chosen, block[[distances.argmax()]]])
+        return chosen
 
 
 @dataclass(frozen=True)

@@ -72,15 +72,28 @@ def test_plateaus_are_left_by_wide_samples() -> None:
     study = bi.Study.create("s", plain(steps, 8, bi.Maximize()), seed=0).run(40)
     sampled = [trial for trial in study.trials if trial.origin == "pcn"]
     assert sampled
-    assert all("repeat known outputs" in trial.query.meta["why"] for trial in sampled)
+    assert all("nothing new" in trial.query.meta["why"] for trial in sampled)
     resumed = bi.Study.create("t", plain(steps, 8, bi.Maximize()), seed=0)
     resumed.run(40, stop=lambda: len(resumed.trials) >= 20)
     resumed.run(40)
     assert [t.point.tolist() for t in resumed.trials] == [t.point.tolist() for t in study.trials]
 
 
-def test_smooth_functions_need_no_wide_samples() -> None:
-    assert "pcn" not in origins(bi.Study.create("s", plain(d=8), seed=0).run(40))
+def test_no_wide_samples_while_a_search_gains() -> None:
+    def slope(x: Any) -> float:
+        return float(np.exp(-3.0 * np.asarray(x).sum()))
+
+    assert origins(bi.Study.create("s", plain(slope, 8), seed=0).run(16)) == {"gp"}
+
+
+def test_far_points_are_drawn_while_a_basin_is_refined() -> None:
+    study = bi.Study.create("s", plain(), seed=0).run(40)
+    drawn = [trial for trial in study.trials if trial.origin == "prior"]
+    assert drawn
+    for trial in drawn:
+        earlier = [t.point for t in study.trials[: trial.number]]
+        assert np.linalg.norm(np.array(earlier) - trial.point, axis=1).min() > 0.05
+    assert study.best.loss < 1e-6
 
 
 def test_typed_parameters_go_to_gp() -> None:
