@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -50,14 +49,6 @@ class FittedModel:
         """
         use_misfit = (self.completed + len(pending)) % 2 == 0
         return AcquisitionData(self.losses, self.feasible, pending, self.noisy, use_misfit)
-
-    def restricted(self, holds: Callable[[Array], Mask]) -> FittedModel:
-        """Return the model with the best observation among those whose unit inputs ``hold``.
-
-        Without such an observation, all of them count.
-        """
-        some = self.feasible & holds(np.asarray(self.surrogate.gp.inputs.cpu()))
-        return replace(self, feasible=some) if some.any() else self
 
     def log_expected_improvement(self, pending: Array, *, seed: int, samples: int = 128) -> Score:
         """Return the log expected improvement with pending unit inputs ``(p, d)``."""

@@ -14,7 +14,6 @@ from bo_invert.history import History
 from bo_invert.models.base import KERNELS, to_unit
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
-from bo_invert.models.optim.neglected_values import NeglectedValue, neglected_value
 from bo_invert.objectives import ProblemStatement, Target
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, draw_seed, option
@@ -22,16 +21,12 @@ from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from bo_invert.models.acquisition.expected_improvement import Score
     from bo_invert.models.fitted_model import FittedModel
 
 # Engineering choice: points of a batch that are chosen sequentially, each pending for the next.
 # The time grows with their number; further points maximise posterior samples (Thompson sampling).
 _SEQUENTIAL = 8
-# Engineering choice, in nats: it exceeds the range of the log expected improvement.
-_PENALTY = 1e6
 
 
 @dataclass(frozen=True)
@@ -55,14 +50,14 @@ class GP(SurrogateStrategy):
 
     - Outcome constraints multiply the EI by the probability of feasibility. Before the first
       feasible observation, their violation is reduced.
-    - A second GP models the probability that the oracle returns outputs.
+    - A second GP models the probability that the oracle returns outputs. The more of the latest 20
+      trials failed, the more weight it has.
+    - A choice has one lengthscale, whatever its number of values.
     - Points below the plausibility ``floor`` of a latent are penalised.
     - Pending trials are evaluated as fantasies.
     - Beyond 1,000 observations, the surrogate is fitted to the best ones, their neighbours and a
       space-filling subset.
     - Observed and pending points are repeated only if no other point is left.
-    - A choice has one lengthscale, whatever its number of values. After convergence, a third of
-      the points goes to the values with the fewest trials.
 
     A query stores 90 % prediction intervals of its outputs in ``query.meta["foretold"]``. An ask
     takes about a second at 100 observations. Use it for up to some thousand observations and
@@ -72,7 +67,8 @@ class GP(SurrogateStrategy):
         noisy: the oracle is noisy; the improvement is over the posterior of the observed points
             (qLogNEI) instead of the incumbent.
         initial: size of the initial design, observations of the user included; default
-            ``d / 2 + 2``, at least 4, at most 8 and at most a quarter of the budget.
+            ``d / 2 + 2``, at least 4 and at most 8, or ``2 d``, at least 5 and at most 20, if
+            there are unordered choices; at most a quarter of the budget.
         samples: number of quasi-Monte Carlo samples.
         kernel: ``"rbf"``, ``"matern"``, or ``"auto"`` to choose by leave-one-out predictions.
         warp: compress the tail of a loss that is plus or minus one output, if leave-one-out
@@ -152,26 +148,19 @@ class GP(SurrogateStrategy):
         domain, history = context.domain, context.history
         points, ends = np.empty((0, domain.dim)), None
         while len(points) < count:
-            model, incumbents, constrain = context.model, context.incumbents, context.constrain
-            value = neglected_value(domain, history, points) if self.acquisition == "ei" else None
-            if value is not None:
-                # The improvement over the best observation with this value.
-                model = model.restricted(value.holds)
-                incumbents = value.replaced(incumbents)
-                constrain = partial(_restricted, constrain, value)
             pending = to_unit(domain, np.concatenate([history.pending_points, points]))
             if self.acquisition == "ucb_pe":
                 score = context.model.ucb_pe(pending, explore=explore or len(points) > 0)
             else:
-                score = model.log_expected_improvement(
+                score = context.model.log_expected_improvement(
                     pending, seed=draw_seed(context.rng), samples=self.samples
                 )
             # The score changes little between the points of a batch. The ends of the first
             # optimization start the later ones, which then need fewer steps.
             point, ends = optimize_acquisition(
-                constrain(score),
+                context.constrain(score),
                 domain,
-                incumbents,
+                context.incumbents,
                 np.concatenate([history.all_points, points]),
                 context.rng,
                 duplicates=context.duplicates,
@@ -195,19 +184,6 @@ class _AskContext:
     incumbents: Array
     """The five best observed points, best first, shape ``(k, d)``."""
     rng: np.random.Generator
-
-
-def _restricted(constrain: Callable[[Score], Score], value: NeglectedValue, score: Score) -> Score:
-    """Add a penalty to points with other values of a choice."""
-    import torch
-
-    inner = constrain(score)
-
-    def restricted(inputs: Tensor) -> Tensor:
-        other = torch.as_tensor(~value.holds(inputs.detach().numpy()))
-        return inner(inputs) - _PENALTY * other
-
-    return restricted
 
 
 def _add_thompson_points(context: _AskContext, points: Array, count: int) -> Array:

@@ -40,7 +40,10 @@ class SurrogateStrategy(Strategy):
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
         history = History(trials)
-        size = initial_design_size(statement.domain.parameter_count, request.budget, self.initial)
+        domain = statement.domain
+        size = initial_design_size(
+            domain.parameter_count, request.budget, self.initial, domain.has_unordered
+        )
         if needs_initial_design(history, size):
             return Proposal(self._design(statement, history, request), request.memo)
         with one_thread():

@@ -52,7 +52,8 @@ class Turbo(SurrogateStrategy):
         acquisition: ``"thompson"``, or ``"ei"`` for the expected improvement in the trust region.
         noisy: the oracle is noisy; the trust region is then centred at the best posterior mean.
         initial: size of the initial designs, observations of the user included in the first;
-            default ``d / 2 + 2``, at least 4, at most 8 and at most a quarter of the budget.
+            default ``d / 2 + 2``, at least 4 and at most 8, or ``2 d``, at least 5 and at most 20,
+            if there are unordered choices; at most a quarter of the budget.
         successes: asks in a row with an improvement before the trust region grows.
         local: most observations of a surrogate.
         length: initial L, in units of the unit cube.
@@ -75,7 +76,9 @@ class Turbo(SurrogateStrategy):
 
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
         domain = statement.domain
-        size = initial_design_size(domain.parameter_count, request.budget, self.initial)
+        size = initial_design_size(
+            domain.parameter_count, request.budget, self.initial, domain.has_unordered
+        )
         # The state is a function of the log, so an interrupted study continues identically.
         state = TrustRegionState(history, domain, self.name, self.successes, self.length)
         if state.length < max(MIN_LENGTH, self._plateau(history, domain)):
