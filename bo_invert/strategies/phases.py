@@ -21,6 +21,7 @@ from bo_invert.models.optim.initial_design import (
 )
 from bo_invert.models.prediction_intervals import predict_intervals
 from bo_invert.objectives import ProblemStatement
+from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import JSON, Array, Query, Trial
 
@@ -42,12 +43,17 @@ class SurrogateStrategy(Strategy):
         history = History(trials)
         domain = statement.domain
         size = initial_design_size(
-            domain.parameter_count, request.budget, self.initial, domain.has_unordered
+            domain.parameter_count, request.budget, self.initial, self._needs_large_design(domain)
         )
         if needs_initial_design(history, size):
             return Proposal(self._design(statement, history, request), request.memo)
         with one_thread():
             return self._propose(statement, history, request)
+
+    def _needs_large_design(self, domain: Domain) -> bool:
+        """Return True if the surrogate predicts little after few points."""
+        # Data of one value of a choice say little about the others.
+        return domain.has_unordered
 
     def _design(
         self, statement: ProblemStatement, history: History, request: Request

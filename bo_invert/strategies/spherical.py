@@ -64,14 +64,17 @@ class Spherical(SurrogateStrategy):
             ``"auto"`` is the first in latents, the second in boxes.
         exploration: bound on the deviation of sampled weights, relative to their mean; 0 for the
             minimiser of the mean, None for plain Thompson sampling.
-        initial: size of the initial design, observations of the user included; default
-            ``d / 2 + 2``, at least 4, at most 8 and at most a quarter of the budget.
+        initial: size of the initial design, observations of the user included; default ``2 d``,
+            at least 5, at most 20 and at most a quarter of the budget.
     """
 
     name = "spherical"
     chart: str = option("auto", among=("auto", "directions", "stereographic"))
     exploration: float | None = option(0.5, ge=0)
     initial: int | None = option(None, ge=1)
+
+    def _needs_large_design(self, domain: Domain) -> bool:
+        return True  # a linear model has d coefficients
 
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
         from bo_invert.models.acquisition.feasibility import feasibility_and_plausibility

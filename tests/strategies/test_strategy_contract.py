@@ -374,7 +374,7 @@ def test_pending_points_move_the_next_points(strategy: str, kind: str) -> None:
         points = np.array([trial.query.point for trial in asked] + [query.point for query in again])
         assert len(points) == 6
         gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)[np.triu_indices(6, 1)]
-        assert gaps.min() > 1e-4, "a point next to a pending one"
+        assert gaps.min() > 1e-5, "a point next to a pending one"
 
 
 @each_pair

@@ -21,16 +21,15 @@ further failure shortens the next step."""
 
 
 def initial_design_size(
-    d: int, budget: int | None, initial: int | None = None, choices: bool = False
+    d: int, budget: int | None, initial: int | None = None, large: bool = False
 ) -> int:
     """Return ``initial``, or d / 2 + 2 between 4 and 8, limited by the budget.
 
-    With unordered choices it is 2 d between 5 and 20, because data of one value say little about
-    the others.
+    A large design has 2 d points, between 5 and 20.
     """
     if initial is not None:
         return initial
-    size = min(max(5, 2 * d), 20) if choices else min(max(4, d // 2 + 2), 8)
+    size = min(max(5, 2 * d), 20) if large else min(max(4, d // 2 + 2), 8)
     return limit_to_budget(size, budget)
 
 
