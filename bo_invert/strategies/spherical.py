@@ -95,8 +95,10 @@ class Spherical(SurrogateStrategy):
             memo.get("outputs"),
             directions=directions,
         )
+        # Thompson samples are compared with the probability 1/2, and the linear model of labels
+        # learns from few failures; neither needs a weight.
         feasibility, labels = feasibility_and_plausibility(
-            statement, history, memo.get("permission")
+            statement, history, memo.get("permission"), cautious=False
         )
         linear, linear_labels = fit_linear_feasibility(
             domain, history, memo.get("labels"), directions=directions

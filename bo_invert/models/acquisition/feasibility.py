@@ -42,7 +42,7 @@ _MAX_LEVEL = 0.8
 
 
 def feasibility_and_plausibility(
-    statement: ProblemStatement, history: History, memo: JSON
+    statement: ProblemStatement, history: History, memo: JSON, *, cautious: bool = True
 ) -> tuple[Score | None, JSON]:
     """Build log feasibility plus the plausibility penalty of unit inputs, and a memo.
 
@@ -52,9 +52,10 @@ def feasibility_and_plausibility(
         statement: Problem statement.
         history: Log with at least one completed trial.
         memo: Memo of an earlier ask.
+        cautious: Raise the weight of log feasibility with the share of recent failures.
     """
     domain = statement.domain
-    caution = failure_caution(history)
+    caution = failure_caution(history) if cautious else 0.0
     feasibility, note = fit_feasibility(
         to_unit(domain, history.points),
         to_unit(domain, history.failed_points),
