@@ -54,7 +54,7 @@ TYPES_ONLY = {
 """Further imports that are allowed under ``TYPE_CHECKING``."""
 
 MODEL_LAYERS = (
-    {"base", "blas_threads", "data_subset"},
+    {"array_module", "base", "blas_threads", "data_subset"},
     {"output_transforms"},
     {"optim"},
     {"gp", "linear", "least_squares"},

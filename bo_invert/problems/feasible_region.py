@@ -23,7 +23,7 @@ _AIM, _DEEP, _EDGE = 0.005, 0.01, 0.02
 _ROUNDS, _ROUNDS_DEVICE = 12, 3
 
 
-def feasible_region(domain: Domain, like: Tensor) -> FeasibleRegion:
+def feasible_region(domain: Domain, like: Tensor) -> FeasibleRegion[Tensor]:
     """Return the continuous region of a domain, with the device and dtype of ``like``."""
     if not domain.latent:
         return FeasibleBox(like.new_zeros(()), like.new_ones(()))
@@ -50,7 +50,7 @@ class FeasibleBall:
         norm = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=1e-12)
         return torch.mul(points, (self.radius / norm).clamp(max=1.0))
 
-    def active(self, points: Tensor, gradients: Tensor, scale: Tensor) -> ActiveSet:
+    def active(self, points: Tensor, gradients: Tensor, scale: Tensor) -> ActiveSet[Tensor]:
         del scale
         normal = self._normal(points)
         # Only if the descent points outward.
@@ -61,7 +61,7 @@ class FeasibleBall:
         norm = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=1e-12)
         return torch.where(norm >= self.radius * (1.0 - _SHELL), points / norm, 0.0)
 
-    def restrict(self, vectors: Tensor, active: ActiveSet) -> Tensor:
+    def restrict(self, vectors: Tensor, active: ActiveSet[Tensor]) -> Tensor:
         normal = active.at
         return torch.addcmul(vectors, normal, (vectors * normal).sum(-1, keepdim=True), value=-1.0)
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.models.optim.batched_adam import BatchedAdam
@@ -111,7 +112,7 @@ def _descend(
 
 def run_steps(
     batch: DescentBatch,
-    optimizer: BatchedAdam | BatchedLBFGS,
+    optimizer: BatchedAdam | BatchedLBFGS[Tensor],
     limits: Indices,
     seed: int | None = None,
 ) -> None:

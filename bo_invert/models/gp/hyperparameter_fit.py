@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Generic
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from bo_invert.models.array_module import A, array_module, as_array, diagonal, matching, on_host
+from bo_invert.models.gp.covariance_inverse import invert
 from bo_invert.models.gp.kernels import RBF, Kernel
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
+from bo_invert.types import Indices
 
 _MAX_LENGTHSCALE = 1e3
 """Upper bound of a lengthscale in units of the unit cube. Engineering choice: longer ones give a
@@ -17,6 +22,12 @@ constant kernel."""
 MAX_FIT_POINTS = 400
 """Largest number of observations in a fit. Engineering choice: more observations hardly change the
 hyperparameters, and a likelihood costs O(n^3)."""
+_MAX_COARSE_POINTS = 100
+"""Largest number of observations that choose among the starts of a fit. Engineering choice: as many
+as in a comparison of models."""
+_MATRIX_ELEMENTS = 20_000
+"""Numbers in the covariance matrices that are computed together. Engineering choice: 160 kB stay
+in the cache of a core."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +63,9 @@ RARE_LABELS = NoisePrior("rare labels", -4.0, 1.0, 1e-2, min_lengthscale=0.025, 
 """Prior for labels 0 and 1 if few are 1. Only points near these are then predictable."""
 
 
-def evenly_spaced(n: int, most: int) -> Tensor:
+def evenly_spaced(n: int, most: int) -> Indices:
     """Return at most ``most`` evenly spaced positions of n observations."""
-    return torch.linspace(0, n - 1, min(n, most), dtype=torch.float64).round().long()
+    return np.linspace(0, n - 1, min(n, most)).round().astype(int)
 
 
 def fit_hyperparameters(
@@ -86,68 +97,142 @@ def fit_hyperparameters(
         Hyperparameters of the kernel and log noise, ``(k, h + 1)``, and negative log posteriors,
         ``(k,)``.
     """
-    (n, d), k = inputs.shape[-2:], values.shape[1]
-    if n > MAX_FIT_POINTS:
-        some = evenly_spaced(n, MAX_FIT_POINTS).to(inputs.device)
-        inputs, values = inputs[..., some, :], values[some]
-        known_noise = None if known_noise is None else known_noise[some]
-    floor, h, size = noise_prior.min_noise, kernel.size(d), kernel.parameters(d)
-    # A short and a long start: typical distances in the cube grow with sqrt(d). Then the bounds.
-    lower, upper = kernel.bounds(d, noise_prior.min_lengthscale, _MAX_LENGTHSCALE)
-    short, long = (kernel.start(d, factor * math.sqrt(size)) for factor in (0.2, 1.0))
-    noises = max(floor, 1e-6), max(floor, 1e-3), floor, noise_prior.max_noise
-    pairs = zip((short, long, lower, upper), noises, strict=True)
-    logs = inputs.new_tensor([[*own, math.log(noise)] for own, noise in pairs])
-    warm = [] if warm_start is None else [warm_start.unsqueeze(1)]
-    starts = torch.cat([*warm, logs[:2].expand(k, 2, h + 1)], 1)
-    n_starts = starts.shape[1]
-    free = [starts.reshape(k * n_starts, h + 1), *logs[2:]]
-    if shared_lengthscale:
-        free = [torch.cat([kernel.share(p[..., :-1]), p[..., -1:]], -1) for p in free]
+    if on_host(inputs):
+        # Small problems are faster in numpy.
+        warm, noise = (None if x is None else as_array(x) for x in (warm_start, known_noise))
+        data = as_array(inputs), as_array(values), noise
+        logs, lowest = _Fit(*data, noise_prior, kernel, shared_lengthscale).run(warm, coarse)
+        return torch.from_numpy(logs), torch.from_numpy(lowest)
+    with torch.inference_mode():
+        on_device = _Fit(inputs, values, known_noise, noise_prior, kernel, shared_lengthscale)
+        return on_device.run(warm_start, coarse)
 
-    def unpack(packed: Tensor) -> Tensor:
-        """Return hyperparameters ``(..., h + 1)`` of free ones; repeat a shared lengthscale."""
-        if not shared_lengthscale:
-            return packed
-        return torch.cat([kernel.unshare(packed[..., :-1], d), packed[..., -1:]], -1)
 
-    def function(packed: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        output = which // n_starts
+@dataclass(frozen=True, eq=False)
+class _Fit(Generic[A]):
+    """Fit of k outputs; arguments as of ``fit_hyperparameters``.
+
+    Free hyperparameters, p of them, are those of the kernel, or the shared ones, and log noise.
+    """
+
+    inputs: A
+    values: A
+    known_noise: A | None
+    noise_prior: NoisePrior
+    kernel: Kernel
+    shared_lengthscale: bool
+
+    def run(self, warm_start: A | None, coarse: bool) -> tuple[A, A]:
+        """Return hyperparameters ``(k, h + 1)`` and negative log posteriors ``(k,)``."""
+        # A part of the observations suffices to choose among the starts.
+        starts = self._starts(warm_start)
+        problem = self._subset(MAX_FIT_POINTS if coarse else _MAX_COARSE_POINTS)
+        found, lowest = problem._minimise(starts, steps=25, tolerance=1e-3)
+        rows = array_module(starts).arange(len(starts))[:, None]
+        best = lowest.argmin(1)[:, None]
+        found, lowest = found[rows, best], lowest[rows, best]
+        if not coarse:
+            found, lowest = self._subset(MAX_FIT_POINTS)._minimise(found, steps=80, tolerance=1e-6)
+        return self._unpack(found[:, 0]), lowest[:, 0]
+
+    def _subset(self, most: int) -> _Fit[A]:
+        """Return the fit to at most this number of evenly spaced observations."""
+        n = len(self.values)
+        if n <= most:
+            return self
+        some = evenly_spaced(n, most)
+        noise = None if self.known_noise is None else self.known_noise[some]
+        inputs = self.inputs[..., some, :]
+        return replace(self, inputs=inputs, values=self.values[some], known_noise=noise)
+
+    def _starts(self, warm_start: A | None) -> A:
+        """Return free hyperparameters, shape ``(k, s, p)``."""
+        # A short and a long start: typical distances in the cube grow with sqrt(d).
+        root = math.sqrt(self.kernel.parameters(self._d))
+        ends = [self.kernel.start(self._d, factor * root) for factor in (0.2, 1.0)]
+        noises = np.log(np.maximum([1e-6, 1e-3], self.noise_prior.min_noise))
+        xp, k = array_module(self.values), self.values.shape[1]
+        starts: A = matching(np.column_stack([ends, noises]), self.values)
+        starts = xp.broadcast_to(starts, (k, *starts.shape))
+        if warm_start is not None:
+            starts = xp.concatenate([warm_start[:, None], starts], 1)
+        return self._pack(starts)
+
+    def _minimise(self, starts: A, *, steps: int, tolerance: float) -> tuple[A, A]:
+        """Minimise from starts ``(k, s, p)``; return ends and values, ``(k, s)``."""
+        k, s, p = starts.shape
+        prior = self.noise_prior
+        ends = self.kernel.bounds(self._d, prior.min_lengthscale, _MAX_LENGTHSCALE)
+        bounds = np.column_stack([ends, np.log([prior.min_noise, prior.max_noise])])
+        lower, upper = self._pack(matching(bounds, starts))
+
+        def function(free: A, rows: A) -> tuple[A, A]:
+            return self._evaluate(free, rows // s)
+
+        found, lowest = minimise_batched(
+            function, starts.reshape(k * s, p), lower, upper, steps=steps, tolerance=tolerance
+        )
+        return found.reshape(k, s, p), lowest.reshape(k, s)
+
+    def _evaluate(self, free: A, output: A) -> tuple[A, A]:
+        """Return negative log posteriors ``(a,)`` and gradients ``(a, p)`` of some outputs."""
         # The prior counts a shared lengthscale d times. Counted once, it would favour short ones,
         # and a rough function in many dimensions would look like noise.
-        value, gradient = negative_log_posterior(
-            unpack(packed),
-            inputs if inputs.dim() == 2 else inputs[output],
-            values.T[output],
-            noise_prior,
-            kernel,
-            None if known_noise is None else known_noise.T[output],
-        )
-        if shared_lengthscale:
-            gradient = torch.cat(
-                [kernel.share_gradient(gradient[..., :-1]), gradient[..., -1:]], -1
+        logs, values = self._unpack(free), self.values.T[output]
+        noise = None if self.known_noise is None else self.known_noise.T[output]
+        one_set = self.inputs.ndim == 2
+        # Matrices of a few rows stay in the cache of a core. A GPU computes all at once.
+        few = max(1, _MATRIX_ELEMENTS // len(self.values) ** 2)
+        step = few if isinstance(free, np.ndarray) else len(free)
+        parts = [
+            negative_log_posterior(
+                logs[some],
+                self.inputs if one_set else self.inputs[output[some]],
+                values[some],
+                self.noise_prior,
+                self.kernel,
+                None if noise is None else noise[some],
             )
+            for some in (slice(i, i + step) for i in range(0, len(free), step))
+        ]
+        xp = array_module(free)
+        value: A = xp.concatenate([value for value, _ in parts])
+        gradient: A = xp.concatenate([gradient for _, gradient in parts])
+        if self.shared_lengthscale:
+            shared = self.kernel.share_gradient(gradient[:, :-1])
+            gradient = xp.concatenate([shared, gradient[:, -1:]], -1)
         return value, gradient
 
-    # Warm starts are near an optimum, so a looser tolerance reaches the same accuracy.
-    steps, tolerance = (25, 1e-3) if coarse else (80, 1e-6 if warm_start is None else 1e-5)
-    # Gradients are analytic. Without autograd's records, small operations are a fifth faster.
-    with torch.inference_mode():
-        found, lowest = minimise_batched(function, *free, steps=steps, tolerance=tolerance)
-    # The best start of each output; starts of one output are adjacent rows.
-    best = lowest.reshape(k, n_starts).argmin(1)
-    rows = torch.arange(k, device=best.device) * n_starts + best
-    return unpack(found)[rows], lowest[rows]
+    def _pack(self, logs: A) -> A:
+        """Return free hyperparameters ``(..., p)`` of all of them ``(..., h + 1)``."""
+        if not self.shared_lengthscale:
+            return logs
+        parts = [self.kernel.share(logs[..., :-1]), logs[..., -1:]]
+        packed: A = array_module(logs).concatenate(parts, -1)
+        return packed
+
+    def _unpack(self, free: A) -> A:
+        """Return hyperparameters ``(..., h + 1)`` of free ones ``(..., p)``."""
+        if not self.shared_lengthscale:
+            return free
+        parts = [self.kernel.unshare(free[..., :-1], self._d), free[..., -1:]]
+        unpacked: A = array_module(free).concatenate(parts, -1)
+        return unpacked
+
+    @property
+    def _d(self) -> int:
+        """Number of columns of the inputs."""
+        return int(self.inputs.shape[-1])
 
 
 def negative_log_posterior(
-    logs: Tensor,
-    inputs: Tensor,
-    values: Tensor,
+    logs: A,
+    inputs: A,
+    values: A,
     noise_prior: NoisePrior,
     kernel: Kernel,
-    known_noise: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+    known_noise: A | None = None,
+) -> tuple[A, A]:
     """Return the negative log marginal likelihood minus the log prior, and its gradient.
 
     r'C^-1 r / 2 + log|C| / 2 + n log(2 pi) / 2 - log p(l) - log p(noise), up to a constant, with
@@ -165,38 +250,33 @@ def negative_log_posterior(
     Returns:
         Values ``(b,)``, infinite for singular covariances, and gradients ``(b, h + 1)``.
     """
-    n = inputs.shape[-2]
+    xp, n = array_module(logs), inputs.shape[-2]
     gram, cache = kernel.gram(logs[:, :-1], inputs)
-    noise = logs[:, -1].exp()
-    gram.diagonal(dim1=-2, dim2=-1).add_(
-        noise[:, None] if known_noise is None else noise[:, None] + known_noise
-    )
-    factor, info = torch.linalg.cholesky_ex(gram)
-    inverse = torch.cholesky_inverse(factor)
+    noise: A = xp.exp(logs[:, -1])
+    spread = diagonal(gram)
+    spread += noise[:, None] if known_noise is None else noise[:, None] + known_noise
+    right: A = xp.stack([values, xp.ones_like(values)], -1)
+    halves, solutions, upstream = invert(gram, right)
     # m = 1'C^-1 y / 1'C^-1 1
-    ones = inverse.sum(-1)
-    constant = (ones * values).sum(-1) / ones.sum(-1)
-    residual = (values - constant[:, None]).unsqueeze(-1)
-    alpha = inverse @ residual
-    # log|C| / 2 is the sum of the logarithms on the diagonal of the Cholesky factor.
-    halves = 0.5 * (residual * alpha).sum((-2, -1)) + factor.diagonal(dim1=-2, dim2=-1).log().sum(
-        -1
-    )
+    ones = solutions[..., 1]
+    constant = ((ones * values).sum(-1) / ones.sum(-1))[:, None]
+    alpha = solutions[..., 0] - constant * ones
     # dL/dC = (C^-1 - alpha alpha') / 2, chained with dC/d(log l) and dC/d(log noise) = noise I
-    upstream = 0.5 * (inverse - alpha @ alpha.mT)
+    upstream -= alpha[:, :, None] * alpha[:, None, :]
+    upstream *= 0.5
     by_lengthscales = kernel.gradient_in_log_lengthscales(cache, upstream)
-    by_noise = noise * upstream.diagonal(dim1=-2, dim2=-1).sum(-1)
+    by_noise = noise * diagonal(upstream).sum(-1)
     prior, by_prior = kernel.negative_log_prior(logs[:, :-1])
     # -log p(noise) = (log noise - mean)^2 / (2 std^2) + log noise + const.
     off = logs[:, -1] - noise_prior.log_mean
-    value = (
-        halves
+    value: A = (
+        0.5 * ((values - constant) * alpha).sum(-1)
+        + halves
         + 0.5 * n * math.log(2.0 * math.pi)
         + prior
         + 0.5 * (off / noise_prior.log_std) ** 2
         + logs[:, -1]
     )
-    gradient = torch.cat(
-        [by_lengthscales + by_prior, (by_noise + off / noise_prior.log_std**2 + 1.0)[:, None]], 1
-    )
-    return torch.where(info == 0, value, torch.inf), gradient
+    by_noise = by_noise + off / noise_prior.log_std**2 + 1.0
+    gradient: A = xp.concatenate([by_lengthscales + by_prior, by_noise[:, None]], 1)
+    return value, gradient

@@ -1,7 +1,8 @@
 """ARD kernels of Gaussian processes with analytic gradients.
 
 All functions are batched: ``...`` denotes leading dimensions (outputs, restarts). Hyperparameters
-are logarithms. Tensors stay on the device and in the precision of the data. k(x, x) = 1.
+are logarithms. Arguments are numpy arrays or torch tensors, and so are results. As stay on the
+device and in the precision of the data. k(x, x) = 1.
 """
 
 from __future__ import annotations
@@ -9,21 +10,19 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import Generic, NamedTuple
 
 from bo_invert.errors import InvalidInputError
+from bo_invert.models.array_module import A, array_module, clamp_below_, fill_diagonal_
 
 
-class KernelCache(NamedTuple):
+class KernelCache(NamedTuple, Generic[A]):
     """Intermediate results for gradients: scaled inputs and dk/d(r^2)."""
 
-    left: Tensor
-    right: Tensor
-    lengthscales: Tensor
-    slope: Tensor
+    left: A
+    right: A
+    lengthscales: A
+    slope: A
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,10 @@ class Kernel(ABC):
     name: str
 
     @abstractmethod
-    def radial(self, squared: Tensor) -> tuple[Tensor, Tensor]:
+    def radial(self, squared: A) -> tuple[A, A]:
         """Return k and dk/d(r^2) at squared distances ``(..., n, m)``."""
 
-    def matrix(
-        self, log_lengthscales: Tensor, left: Tensor, right: Tensor
-    ) -> tuple[Tensor, KernelCache]:
+    def matrix(self, log_lengthscales: A, left: A, right: A) -> tuple[A, KernelCache[A]]:
         """Return the kernel matrix ``(..., n, m)`` between two sets of inputs.
 
         Args:
@@ -46,25 +43,24 @@ class Kernel(ABC):
             left: Inputs, shape ``(..., n, d)``.
             right: Inputs, shape ``(..., m, d)``.
         """
-        lengthscales = log_lengthscales.exp().unsqueeze(-2)
-        a, b = left / lengthscales, right / lengthscales
+        lengthscales: A = array_module(left).exp(log_lengthscales)[..., None, :]
+        a: A = left / lengthscales
+        b: A = a if right is left else right / lengthscales
         # |a - b|^2 = |a|^2 + |b|^2 - 2 a.b needs one matrix product and no (n, m, d) array
-        squared = (
-            (a * a).sum(-1, keepdim=True)
-            + (b * b).sum(-1).unsqueeze(-2)
-            - 2.0 * a @ b.transpose(-1, -2)
-        )
-        value, slope = self.radial(squared.clamp_(min=0.0))
+        squared: A = (-2.0 * a) @ b.swapaxes(-1, -2)
+        squared += (a * a).sum(-1)[..., None]
+        squared += (b * b).sum(-1)[..., None, :]
+        value, slope = self.radial(clamp_below_(squared, 0.0))
         return value, KernelCache(a, b, lengthscales, slope)
 
-    def gram(self, log_lengthscales: Tensor, inputs: Tensor) -> tuple[Tensor, KernelCache]:
+    def gram(self, log_lengthscales: A, inputs: A) -> tuple[A, KernelCache[A]]:
         """Return the Gram matrix ``(..., n, n)`` of inputs ``(..., n, d)``, with diagonal 1."""
         value, cache = self.matrix(log_lengthscales, inputs, inputs)
         # Rounding errors of r^2 would leave values below 1 and a worse condition.
-        value.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+        fill_diagonal_(value, 1.0)
         return value, cache
 
-    def gradient_in_log_lengthscales(self, cache: KernelCache, upstream: Tensor) -> Tensor:
+    def gradient_in_log_lengthscales(self, cache: KernelCache[A], upstream: A) -> A:
         """Return the gradient ``(..., d)`` of sum(upstream * matrix) in the log lengthscales.
 
         dk/d(log l_i) = -2 k'(r^2) (a_i - b_i)^2 with scaled inputs a and b.
@@ -72,21 +68,20 @@ class Kernel(ABC):
         a, b = cache.left, cache.right
         weights = upstream * cache.slope
         # sum_nm w_nm (a_ni - b_mi)^2, expanded to avoid an array of shape (n, m, d)
-        squares = (weights.sum(-1, keepdim=True) * a * a).sum(-2) + (
-            weights.sum(-2).unsqueeze(-1) * b * b
-        ).sum(-2)
-        return -2.0 * (squares - 2.0 * (a * (weights @ b)).sum(-2))
+        squares = weights.sum(-1)[..., None, :] @ (a * a)
+        squares += weights.sum(-2)[..., None, :] @ (b * b)
+        gradient: A = 4.0 * (a * (weights @ b)).sum(-2) - 2.0 * squares[..., 0, :]
+        return gradient
 
-    def gradient_in_inputs(self, cache: KernelCache, upstream: Tensor) -> Tensor:
+    def gradient_in_inputs(self, cache: KernelCache[A], upstream: A) -> A:
         """Return the gradient ``(..., n, d)`` of sum(upstream * matrix) in the left inputs.
 
         dk/dx_i = 2 k'(r^2) (a_i - b_i) / l_i with scaled inputs a and b.
         """
         weights = upstream * cache.slope
-        a = cache.left
-        return (
-            2.0 * (weights.sum(-1, keepdim=True) * a - weights @ cache.right) / cache.lengthscales
-        )
+        away = weights.sum(-1)[..., None] * cache.left - weights @ cache.right
+        gradient: A = 2.0 * away / cache.lengthscales
+        return gradient
 
     def size(self, d: int) -> int:
         """Return the number of hyperparameters of inputs with d columns."""
@@ -104,27 +99,31 @@ class Kernel(ABC):
         """Return bounds of the hyperparameters for lengthscales between ``low`` and ``high``."""
         return self.start(d, low), self.start(d, high)
 
-    def share(self, logs: Tensor) -> Tensor:
+    def share(self, logs: A) -> A:
         """Replace hyperparameters by shared ones, ``(..., s)``: one lengthscale for all."""
-        return logs.mean(-1, keepdim=True)
+        mean: A = logs.mean(-1)[..., None]
+        return mean
 
-    def unshare(self, shared: Tensor, d: int) -> Tensor:
+    def unshare(self, shared: A, d: int) -> A:
         """Return hyperparameters ``(..., h)`` of shared ones ``(..., s)``."""
-        return shared.expand(*shared.shape[:-1], d)
+        repeated: A = array_module(shared).broadcast_to(shared, (*shared.shape[:-1], d))
+        return repeated
 
-    def share_gradient(self, gradient: Tensor) -> Tensor:
+    def share_gradient(self, gradient: A) -> A:
         """Return the gradient ``(..., s)`` in shared hyperparameters from that in all of them."""
-        return gradient @ gradient.new_ones(gradient.shape[-1], 1)
+        total: A = gradient.sum(-1)[..., None]
+        return total
 
-    def negative_log_prior(self, logs: Tensor) -> tuple[Tensor, Tensor]:
+    def negative_log_prior(self, logs: A) -> tuple[A, A]:
         """Return the negative log prior ``(...)`` and its gradient ``(..., h)``."""
         return lengthscale_prior(logs)
 
-    def scale_lengthscales(self, logs: Tensor, log_factors: Tensor) -> Tensor:
+    def scale_lengthscales(self, logs: A, log_factors: A) -> A:
         """Scale the lengthscales of hyperparameters ``(h,)`` by factors ``(r, 1)``: ``(r, h)``."""
-        return logs + log_factors
+        scaled: A = logs + log_factors
+        return scaled
 
-    def column_log_lengthscales(self, logs: Tensor) -> Tensor:
+    def column_log_lengthscales(self, logs: A) -> A:
         """Return the log lengthscale of each column, ``(..., d)``, of hyperparameters."""
         return logs
 
@@ -132,20 +131,24 @@ class Kernel(ABC):
 class _RBF(Kernel):
     """Squared exponential kernel: k = exp(-r^2 / 2)."""
 
-    def radial(self, squared: Tensor) -> tuple[Tensor, Tensor]:
-        value = torch.exp(-0.5 * squared)
-        return value, -0.5 * value
+    def radial(self, squared: A) -> tuple[A, A]:
+        value: A = array_module(squared).exp(-0.5 * squared)
+        slope: A = -0.5 * value
+        return value, slope
 
 
 class _Matern(Kernel):
     """Matern-5/2 kernel: k = (1 + s + s^2/3) exp(-s) with s = sqrt(5) r."""
 
-    def radial(self, squared: Tensor) -> tuple[Tensor, Tensor]:
-        s = (5.0 * squared).sqrt()
-        decay = torch.exp(-s)
+    def radial(self, squared: A) -> tuple[A, A]:
+        xp = array_module(squared)
+        s: A = xp.sqrt(5.0 * squared)
+        decay: A = xp.exp(-s)
+        slope: A = (1.0 + s) * decay
+        value: A = slope + (5.0 / 3.0) * squared * decay
         # dk/d(r^2) = dk/ds ds/d(r^2) = -s (1 + s)/3 exp(-s) * 5/(2 s)
-        slope = (-5.0 / 6.0) * (1.0 + s) * decay
-        return (1.0 + s + s * s / 3.0) * decay, slope
+        slope *= -5.0 / 6.0
+        return value, slope
 
 
 RBF = _RBF("rbf")
@@ -168,7 +171,7 @@ def get_kernel(name: str) -> Kernel:
     return _KERNELS[name]
 
 
-def lengthscale_prior(logs: Tensor) -> tuple[Tensor, Tensor]:
+def lengthscale_prior(logs: A) -> tuple[A, A]:
     """Return the negative log density of the dimension-scaled lengthscale prior, up to a constant.
 
     l_i ~ LogNormal(sqrt(2) + log(d)/2, sqrt(3)) (Hvarfner, Hellsten & Nardi, ICML 2024).
@@ -180,6 +183,6 @@ def lengthscale_prior(logs: Tensor) -> tuple[Tensor, Tensor]:
         Values ``(...)`` and gradients ``(..., d)`` in the logarithms.
     """
     centre = math.sqrt(2.0) + 0.5 * math.log(logs.shape[-1])
-    off = logs - centre
+    off: A = logs - centre
     # -log p(l) = (log l - centre)^2 / (2 * 3) + log l + const.
     return (off * off / 6.0 + logs).sum(-1), off / 3.0 + 1.0

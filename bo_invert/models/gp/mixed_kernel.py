@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from bo_invert.models.array_module import A, array_module, clamp, clamp_below_, matching
 from bo_invert.models.gp.kernels import Kernel, KernelCache, lengthscale_prior
 from bo_invert.parameters import Choice
 from bo_invert.search_domain import Domain
+from bo_invert.types import Array, Indices
 
 _MIN_LENGTHSCALE, _MAX_LENGTHSCALE = 0.3, 8.0
 """Bounds of the lengthscale of a choice; two values differ by distance 1. Engineering choice: the
@@ -59,20 +60,20 @@ def column_structure(domain: Domain) -> ColumnStructure | None:
     return ColumnStructure(tuple(numeric), tuple(choices)) if choices else None
 
 
-class MixedCache(NamedTuple):
+class MixedCache(NamedTuple, Generic[A]):
     """Intermediate results for gradients of a mixed kernel."""
 
-    numeric: Tensor
+    numeric: A
     """k(x, x') of the numeric parameters, shape ``(..., n, m)``."""
-    numeric_cache: KernelCache
-    product: Tensor
+    numeric_cache: KernelCache[A]
+    product: A
     """Product of the kernels of all choices, ``(..., n, m)``."""
-    left: Tensor
-    right: Tensor
+    left: A
+    right: A
     """Embedded choices, ``(..., n, e)`` and ``(..., m, e)``."""
-    inverse_squares: Tensor
+    inverse_squares: A
     """1 / l^2 of each choice, shape ``(..., c)``."""
-    weights: Tensor
+    weights: A
     """Weights ``(..., t)`` of numeric kernel (if any), offsets of each choice, and product."""
 
 
@@ -98,19 +99,19 @@ class MixedKernel(Kernel):
     structure: ColumnStructure
 
     @cached_property
-    def _owner(self) -> Tensor:
+    def _owner(self) -> Indices:
         """Number of the choice of each embedded column, shape ``(e,)``."""
         choices = self.structure.choices
-        return torch.tensor([p for p, columns in enumerate(choices) for _ in columns])
+        return np.array([p for p, columns in enumerate(choices) for _ in columns])
 
     @cached_property
-    def _columns(self) -> tuple[Tensor, Tensor]:
+    def _columns(self) -> tuple[Indices, Indices]:
         """Columns of the numeric parameters, and of the choices."""
         flat = [column for columns in self.structure.choices for column in columns]
-        return torch.tensor(self.structure.numeric, dtype=torch.long), torch.tensor(flat)
+        return np.array(self.structure.numeric, dtype=int), np.array(flat)
 
     @cached_property
-    def _factors(self) -> Tensor:
+    def _factors(self) -> Array:
         """Slope of the embedding in each column of a choice, shape ``(e,)``.
 
         The embedding e has the inner products e.e' = s - [c != c'] with the constant s of
@@ -119,25 +120,25 @@ class MixedKernel(Kernel):
         """
         choices = self.structure.choices
         slopes = [math.sqrt(8.0) if len(c) == 1 else 1.0 for c in choices for _ in c]
-        return torch.tensor(slopes, dtype=torch.float64)
+        return np.array(slopes)
 
     @cached_property
-    def _squares(self) -> Tensor:
+    def _squares(self) -> Array:
         """Squared norm of the embedding of each choice, shape ``(c,)``."""
         squares = [0.5 if len(c) == 1 else 1.0 for c in self.structure.choices]
-        return torch.tensor(squares, dtype=torch.float64)
+        return np.array(squares)
 
     @property
     def _sizes(self) -> tuple[int, int]:
         """Number of numeric parameters, and of choices."""
         return len(self.structure.numeric), len(self.structure.choices)
 
-    def radial(self, squared: Tensor) -> tuple[Tensor, Tensor]:
+    def radial(self, squared: A) -> tuple[A, A]:
         return self.base.radial(squared)
 
     def matrix(  # type: ignore[override]  # another cache
-        self, log_lengthscales: Tensor, left: Tensor, right: Tensor
-    ) -> tuple[Tensor, MixedCache]:
+        self, log_lengthscales: A, left: A, right: A
+    ) -> tuple[A, MixedCache[A]]:
         """Return the kernel matrix ``(..., n, m)``.
 
         Args:
@@ -145,21 +146,21 @@ class MixedKernel(Kernel):
             left: Inputs, shape ``(..., n, d)``.
             right: Inputs, shape ``(..., m, d)``.
         """
-        numbers, _ = (columns.to(left.device) for columns in self._columns)
+        xp, numbers = array_module(left), self._columns[0]
         logs, choice_logs, weights = self._split(log_lengthscales)
         numeric, numeric_cache = self.base.matrix(logs, left[..., numbers], right[..., numbers])
         a, b = self._embed(left), self._embed(right)
-        inverse_squares = (-2.0 * choice_logs).exp()
-        product = torch.exp(-0.5 * self._mismatch(inverse_squares, a, b))
+        inverse_squares: A = xp.exp(-2.0 * choice_logs)
+        product: A = xp.exp(-0.5 * self._mismatch(inverse_squares, a, b))
         cache = MixedCache(numeric, numeric_cache, product, a, b, inverse_squares, weights)
         offsets = weights[..., -1 - self._sizes[1] : -1]
         # sum_p w_p [c_p = c'_p] = sum_p w_p - sum_p w_p [c_p != c'_p]
-        equal = offsets.sum(-1)[..., None, None] - self._mismatch(offsets, a, b)
+        equal: A = offsets.sum(-1)[..., None, None] - self._mismatch(offsets, a, b)
         return numeric * self._numeric_share(cache) + equal, cache
 
     def gradient_in_log_lengthscales(  # type: ignore[override]
-        self, cache: MixedCache, upstream: Tensor
-    ) -> Tensor:
+        self, cache: MixedCache[A], upstream: A
+    ) -> A:
         """Return the gradient ``(..., h)`` of sum(upstream * matrix) in the hyperparameters."""
         by_numeric = self.base.gradient_in_log_lengthscales(
             cache.numeric_cache, upstream * self._numeric_share(cache)
@@ -170,14 +171,17 @@ class MixedKernel(Kernel):
         inner = [upstream.sum((-2, -1))[..., None] - self._mismatches(upstream, cache)]
         if self._sizes[0]:
             inner.insert(0, (upstream * cache.numeric).sum((-2, -1))[..., None])
-        terms = torch.cat([*inner, both.sum((-2, -1))[..., None]], -1)
+        inner.append(both.sum((-2, -1))[..., None])
+        terms: A = array_module(upstream).concatenate(inner, -1)
         # softmax: dw_i / du_j = w_i ([i = j] - w_j)
-        by_logits = weights * (terms - (weights * terms).sum(-1, keepdim=True))
-        return torch.cat([by_numeric, by_choices, by_logits[..., :-1]], -1)
+        by_logits = weights * (terms - (weights * terms).sum(-1)[..., None])
+        parts = [by_numeric, by_choices, by_logits[..., :-1]]
+        gradient: A = array_module(upstream).concatenate(parts, -1)
+        return gradient
 
     def gradient_in_inputs(  # type: ignore[override]
-        self, cache: MixedCache, upstream: Tensor
-    ) -> Tensor:
+        self, cache: MixedCache[A], upstream: A
+    ) -> A:
         """Return the gradient ``(..., n, d)`` of sum(upstream * matrix) in the left inputs.
 
         It is 0 in the columns of choices, which have no derivative.
@@ -185,9 +189,7 @@ class MixedKernel(Kernel):
         own = self.base.gradient_in_inputs(
             cache.numeric_cache, upstream * self._numeric_share(cache)
         )
-        gradient = own.new_zeros(*own.shape[:-1], self.structure.dim)
-        gradient[..., self._columns[0].to(own.device)] = own
-        return gradient
+        return self._spread(own, self._columns[0])
 
     def size(self, d: int) -> int:
         return sum(self._sizes) + self._logits
@@ -206,44 +208,50 @@ class MixedKernel(Kernel):
         lower, upper = (end[: sum(self._sizes)] for end in ends)
         return lower + [-x for x in logits], upper + logits
 
-    def share(self, logs: Tensor) -> Tensor:
+    def share(self, logs: A) -> A:
         numbers, own, logits = self._parts(logs)
         choices = self._sizes[1]
         parts = numbers, own, logits[..., :-choices], logits[..., -choices:]
-        return torch.cat([p.mean(-1, keepdim=True) for p in parts if p.shape[-1]], -1)
+        means = [p.mean(-1)[..., None] for p in parts if p.shape[-1]]
+        shared: A = array_module(logs).concatenate(means, -1)
+        return shared
 
-    def unshare(self, shared: Tensor, d: int) -> Tensor:
-        return shared[..., self._sharing.to(shared.device)]
+    def unshare(self, shared: A, d: int) -> A:
+        return shared[..., self._sharing]
 
-    def share_gradient(self, gradient: Tensor) -> Tensor:
-        sharing = self._sharing.to(gradient.device)
-        total = gradient.new_zeros(*gradient.shape[:-1], int(sharing[-1]) + 1)
-        return total.index_add(-1, sharing, gradient)
+    def share_gradient(self, gradient: A) -> A:
+        total: A = gradient @ matching(_indicator(self._sharing), gradient)
+        return total
 
-    def negative_log_prior(self, logs: Tensor) -> tuple[Tensor, Tensor]:
+    def negative_log_prior(self, logs: A) -> tuple[A, A]:
         numbers, own, logits = self._parts(logs)
-        value, gradient = lengthscale_prior(torch.cat([numbers, own], -1))
-        off = logits / _LOGIT_SPREAD
-        return value + 0.5 * (off * off).sum(-1), torch.cat([gradient, off / _LOGIT_SPREAD], -1)
+        xp = array_module(logs)
+        lengthscales: A = xp.concatenate([numbers, own], -1)
+        value, by_lengthscales = lengthscale_prior(lengthscales)
+        off: A = logits / _LOGIT_SPREAD
+        gradient: A = xp.concatenate([by_lengthscales, off / _LOGIT_SPREAD], -1)
+        return value + 0.5 * (off * off).sum(-1), gradient
 
-    def scale_lengthscales(self, logs: Tensor, log_factors: Tensor) -> Tensor:
+    def scale_lengthscales(self, logs: A, log_factors: A) -> A:
         numbers, own, logits = self._parts(logs)
-        longer = own + log_factors
-        bounded = longer.clamp(math.log(_MIN_LENGTHSCALE), math.log(_MAX_LENGTHSCALE))
-        rows = len(log_factors)
-        return torch.cat([numbers + log_factors, bounded, logits.expand(rows, -1)], -1)
+        low, high = math.log(_MIN_LENGTHSCALE), math.log(_MAX_LENGTHSCALE)
+        parts = [
+            numbers + log_factors,
+            clamp(own + log_factors, low, high),
+            logits + 0 * log_factors,
+        ]
+        scaled: A = array_module(logs).concatenate(parts, -1)
+        return scaled
 
-    def column_log_lengthscales(self, logs: Tensor) -> Tensor:
+    def column_log_lengthscales(self, logs: A) -> A:
         numbers, own, _ = self._parts(logs)
-        columns = logs.new_zeros(*logs.shape[:-1], self.structure.dim)
-        numeric, choices = (column.to(logs.device) for column in self._columns)
-        columns[..., numeric] = numbers
+        columns = self._spread(numbers, self._columns[0])
         # |e - e'|^2 = 2 [c != c'], so h is a squared exponential of e with lengthscale sqrt(2) l
-        factors = (math.sqrt(2.0) / self._factors.to(logs)).log()
-        columns[..., choices] = own[..., self._owner.to(logs.device)] + factors
+        factors = matching(np.log(math.sqrt(2.0) / self._factors), logs)
+        columns[..., self._columns[1]] = own[..., self._owner] + factors
         return columns
 
-    def term_factors(self, logs: Tensor, uniform: Tensor) -> Tensor:
+    def term_factors(self, logs: A, uniform: A) -> A:
         """Draw terms of the sum; return factors ``(..., R, d)`` of frequencies in each column.
 
         A column on which the term does not depend has the factor 0.
@@ -252,29 +260,30 @@ class MixedKernel(Kernel):
             logs: Hyperparameters, shape ``(..., h)``.
             uniform: Uniform numbers in [0, 1), shape ``(R,)``.
         """
-        numeric, choices = (column.to(logs.device) for column in self._columns)
-        owner, count = self._owner.to(logs.device), self._sizes[1]
+        xp, (numeric, choices), count = array_module(logs), self._columns, self._sizes[1]
         _, own, weights = self._split(logs)
-        # Sections of [0, 1): the numeric term, the offsets of each choice, the product.
-        shares = weights if self._sizes[0] else torch.nn.functional.pad(weights, (1, 0))
-        ends = shares.cumsum(-1)[..., :-1].unsqueeze(-2)  # (..., 1, 1 + c)
-        term = (uniform[:, None] >= ends).sum(-1)  # 0 numeric, p + 1 choice p, c + 1 product
-        product = (term == count + 1).to(logs)
-        factors = logs.new_zeros(*term.shape, self.structure.dim)
-        factors[..., numeric] = ((term == 0).to(logs) + product)[..., None]
+        # Sections of [0, 1): the numeric term, if any, the offsets of each choice, the product.
+        ends = weights.cumsum(-1)[..., None, :-1]  # (..., 1, c) or (..., 1, 1 + c)
+        term = (uniform[:, None] >= ends).sum(-1) + (0 if self._sizes[0] else 1)
+        # 0 is the numeric term, p + 1 choice p, c + 1 the product.
+        product = (term == count + 1) * xp.ones_like(uniform)
+        of_numbers: A = ((term == 0) + product)[..., None] * matching(
+            np.ones(len(numeric)), uniform
+        )
+        factors = self._spread(of_numbers, numeric)
         # At the shortest lengthscale, the squared exponential is almost [c = c'].
-        shorter = (own.exp() / _MIN_LENGTHSCALE)[..., owner].unsqueeze(-2)
-        offsets = (term[..., None] == owner + 1).to(logs) * shorter
-        factors[..., choices] = offsets + product[..., None]
+        shorter = (xp.exp(own) / _MIN_LENGTHSCALE)[..., None, self._owner]
+        number = matching((self._owner + 1).astype(float), uniform)
+        factors[..., choices] = (term[..., None] == number) * shorter + product[..., None]
         return factors
 
     @cached_property
-    def _sharing(self) -> Tensor:
+    def _sharing(self) -> Indices:
         """Position of each hyperparameter in the shared ones, shape ``(h,)``."""
         numbers, choices = self._sizes
         sizes = [numbers, choices, 1 if numbers else 0, choices]
         groups = [size for size in sizes if size]
-        return torch.arange(len(groups)).repeat_interleave(torch.tensor(groups))
+        return np.repeat(np.arange(len(groups)), groups)
 
     @property
     def _logits(self) -> int:
@@ -282,40 +291,57 @@ class MixedKernel(Kernel):
         numbers, choices = self._sizes
         return choices + (1 if numbers else 0)
 
-    def _parts(self, logs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _parts(self, logs: A) -> tuple[A, A, A]:
         """Return the log lengthscales of numbers and of choices, and the logits."""
         numbers, choices = self._sizes
         end = numbers + choices
         return logs[..., :numbers], logs[..., numbers:end], logs[..., end:]
 
-    def _split(self, logs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _split(self, logs: A) -> tuple[A, A, A]:
         """Return the log lengthscales of numbers and of choices, and the weights."""
         numbers, own, logits = self._parts(logs)
-        padded = torch.cat([logits, logits.new_zeros(*logits.shape[:-1], 1)], -1)
-        return numbers, own, padded.softmax(-1)
+        xp = array_module(logs)
+        # The logit of the product is 0. Logits are at most 3, so exp does not overflow.
+        odds: A = xp.exp(xp.concatenate([logits, xp.zeros_like(logs[..., :1])], -1))
+        weights: A = odds / odds.sum(-1)[..., None]
+        return numbers, own, weights
 
-    def _embed(self, inputs: Tensor) -> Tensor:
+    def _embed(self, inputs: A) -> A:
         """Return the embedding of the choices, shape ``(..., e)``."""
-        factors = self._factors.to(inputs)
-        columns = inputs[..., self._columns[1].to(inputs.device)]
-        return torch.where(factors == 1.0, columns, factors * (columns - 0.5))
+        factors = matching(self._factors, inputs)
+        centres = matching(np.where(self._factors == 1.0, 0.0, 0.5), inputs)
+        embedded: A = factors * (inputs[..., self._columns[1]] - centres)
+        return embedded
 
-    def _numeric_share(self, cache: MixedCache) -> Tensor:
+    def _spread(self, values: A, columns: Indices) -> A:
+        """Return values ``(..., c)`` in their columns, 0 in all others, shape ``(..., d)``."""
+        spread: A = values @ matching(np.eye(self.structure.dim)[columns], values)
+        return spread
+
+    def _numeric_share(self, cache: MixedCache[A]) -> A:
         """Return the factor of k_x in the kernel, ``(..., n, m)``."""
         weights = cache.weights[..., None, None]
-        share = weights[..., -1, :, :] * cache.product
-        return share + weights[..., 0, :, :] if self._sizes[0] else share
+        share: A = weights[..., -1, :, :] * cache.product
+        if self._sizes[0]:
+            share = share + weights[..., 0, :, :]
+        return share
 
-    def _mismatch(self, sizes: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    def _mismatch(self, sizes: A, left: A, right: A) -> A:
         """Return the sum of ``sizes`` ``(..., c)`` over choices that differ, ``(..., n, m)``."""
         # [c != c'] = s - e.e', so that one matrix product suffices
-        total = (sizes * self._squares.to(sizes)).sum(-1)[..., None, None]
-        scaled = left * sizes[..., self._owner.to(sizes.device)].unsqueeze(-2)
-        return (total - scaled @ right.transpose(-1, -2)).clamp_(min=0.0)
+        total = (sizes * matching(self._squares, sizes)).sum(-1)[..., None, None]
+        scaled = left * sizes[..., None, self._owner]
+        mismatch: A = total - scaled @ right.swapaxes(-1, -2)
+        return clamp_below_(mismatch, 0.0)
 
-    def _mismatches(self, upstream: Tensor, cache: MixedCache) -> Tensor:
+    def _mismatches(self, upstream: A, cache: MixedCache[A]) -> A:
         """Return the sum of upstream over the pairs that differ in each choice, ``(..., c)``."""
-        equal = (cache.left * (upstream @ cache.right)).sum(-2)
-        owner = self._owner.to(equal.device)
-        total = equal.new_zeros(*equal.shape[:-1], self._sizes[1]).index_add(-1, owner, equal)
-        return upstream.sum((-2, -1))[..., None] * self._squares.to(upstream) - total
+        equal: A = (cache.left * (upstream @ cache.right)).sum(-2)
+        most = upstream.sum((-2, -1))[..., None] * matching(self._squares, upstream)
+        different: A = most - equal @ matching(_indicator(self._owner), equal)
+        return different
+
+
+def _indicator(groups: Indices) -> Array:
+    """Return the matrix ``(h, g)`` that sums values of the same group."""
+    return np.equal.outer(groups, np.arange(groups[-1] + 1)).astype(float)

@@ -156,7 +156,7 @@ def select_model(
     default = search_space.default_spec(raw.shape[1])
     current = default if memo is None else spec_from_memo(memo, search_space)
     if len(x) > _MAX_POINTS:
-        some = evenly_spaced(len(x), _MAX_POINTS).to(x.device)
+        some = evenly_spaced(len(x), _MAX_POINTS)
         x, raw = x[some], raw[some]
     start = replace(default, shared_lengthscale=current.shared_lengthscale)
     # Thresholds of one kernel and prior are compared in one batched fit.

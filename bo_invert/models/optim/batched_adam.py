@@ -31,7 +31,7 @@ class BatchedAdam:
         ended: Number of rows known to have ended; 0 on devices other than the CPU.
     """
 
-    def __init__(self, start: Tensor, region: FeasibleRegion, rates: Tensor) -> None:
+    def __init__(self, start: Tensor, region: FeasibleRegion[Tensor], rates: Tensor) -> None:
         self.region, self._rates = region, rates
         self.points = region.project(start)
         self.running = torch.ones(len(start), dtype=torch.bool, device=start.device)
