@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from bo_invert.data_prior import DataPrior
 from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
 from bo_invert.parameters import Choice, Float, Parameter, parameter_from_json
@@ -38,7 +40,7 @@ class Domain(ABC):
         dim: number of coordinates d.
         parameters: names and types of the parameters of a box; empty for plain vectors.
         radius: largest norm of a point of a gaussian domain; infinite for a box.
-        reference: fitted latent prior of a gaussian domain; None for N(0, I).
+        reference: fitted latent prior, None for N(0, I); or data prior of a box, None for uniform.
         floor: least plausibility of a proposed point, in [0, 1); 0 allows all within the radius.
     """
 
@@ -142,8 +144,8 @@ class Domain(ABC):
         }
 
     def with_floor(self, floor: float) -> Domain:
-        """Return the domain with this least plausibility; a box has none and returns itself."""
-        return replace(self, floor=floor) if self.latent else self
+        """Return the domain with this least plausibility; a box without data returns itself."""
+        return replace(self, floor=floor) if self.latent or self.reference is not None else self
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, n: int) -> Array:
@@ -178,7 +180,8 @@ class Domain(ABC):
         """Return ``n`` points of an initial design, shape ``(n, d)``.
 
         A box takes points ``skip .. skip + n`` of the Sobol sequence that ``sequence`` scrambles.
-        A latent takes ``draws`` of its reference measure, which a Sobol sequence does not follow.
+        A latent, or a box with data, takes ``draws`` of its reference measure, which a Sobol
+        sequence does not follow.
         """
 
     @abstractmethod
@@ -186,12 +189,30 @@ class Domain(ABC):
         """Return the nearest valid points, same shape.
 
         A box clips coordinates and rounds them to the levels of a parameter. A gaussian domain
-        moves points inside the radius and to the edge of the plausibility ``floor``.
+        moves points inside the radius. Both move points to the edge of the plausibility ``floor``.
         """
 
     @abstractmethod
     def plausibility(self, points: Array) -> Array:
         """Return shares in [0, 1] of the reference measure that are less plausible, ``(n,)``."""
+
+    def _plausible_draws(self, draw: Callable[[int], Array], n: int) -> Array:
+        """Return ``n`` draws ``(n, d)``, implausible ones repeated, except for a negligible share.
+
+        Args:
+            draw: function that returns a number of draws of the reference measure.
+            n: number of draws.
+        """
+        points = draw(n)
+        for _ in range(_ROUNDS if self.floor else 0):
+            low = np.flatnonzero(self.plausibility(points) < self.floor)
+            if not len(low):
+                break
+            # The share 1 - floor of the measure is plausible enough.
+            fresh = draw(math.ceil(len(low) / (1.0 - self.floor)))
+            fresh = fresh[np.argsort(self.plausibility(fresh) < self.floor, kind="stable")]
+            points[low] = fresh[: len(low)]
+        return points
 
     @abstractmethod
     def centred(self, points: Array) -> Array:
@@ -256,7 +277,7 @@ class Domain(ABC):
 
 
 class BoxDomain(Domain):
-    """Unit cube of typed parameters with the uniform reference measure."""
+    """Unit cube of typed parameters; the reference measure is uniform, or that of data."""
 
     latent = False
     limits = (0.0, 1.0)
@@ -271,9 +292,20 @@ class BoxDomain(Domain):
     adam = (20.0, 0.05, 0.2)
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
-        return self.project(rng.random((n, self.dim)))
+        reference = self.reference
+        if reference is None:
+            return self.project(rng.random((n, self.dim)))
+        return self.project(
+            self._plausible_draws(lambda count: self._valid(reference.sample(rng, count)), n)
+        )
 
     def _quantiles(self, u: Array) -> Array:
+        if self.continuous and isinstance(self.reference, DataPrior):
+            from scipy.special import ndtri
+
+            # The normal distribution with the mean and covariance of the data.
+            mean, factor = self.reference.moments
+            return np.asarray(mean + ndtri(np.clip(u, 1e-9, 1 - 1e-9)) @ factor.T)
         if self.parameter_count == self.dim:
             return u
         points = np.zeros((len(u), self.dim))
@@ -290,9 +322,17 @@ class BoxDomain(Domain):
     def space_filling(
         self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0
     ) -> Array:
-        return self.sobol(sequence, n, skip)
+        return self.sobol(sequence, n, skip) if self.reference is None else self.sample(draws, n)
 
     def project(self, points: Array) -> Array:
+        inside = self._valid(points)
+        if not self.floor or not isinstance(self.reference, DataPrior):
+            return inside
+        flat = inside.reshape(-1, self.dim)
+        return self.reference.confine(flat, self.floor, self._valid).reshape(inside.shape)
+
+    def _valid(self, points: Array) -> Array:
+        """Clip points to the cube and round them to the levels of the parameters."""
         points = np.asarray(points, dtype=np.float64)
         if self.continuous:
             return np.clip(points, 0.0, 1.0)
@@ -303,7 +343,10 @@ class BoxDomain(Domain):
         return np.concatenate(parts, axis=1).reshape(points.shape)
 
     def plausibility(self, points: Array) -> Array:
-        return np.ones(len(np.atleast_2d(points)))
+        points = np.atleast_2d(points)
+        if self.reference is not None:
+            return self.reference.plausibility(points)
+        return np.ones(len(points))
 
     def centred(self, points: Array) -> Array:
         return 2.0 * points - 1.0
@@ -332,16 +375,7 @@ class GaussianDomain(Domain):
         return min(self.radius, math.sqrt(chdtri(self.dim, self.floor)) * (1.0 - _MARGIN))
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
-        points = self._draw(rng, n)
-        for _ in range(_ROUNDS if self.floor else 0):
-            low = np.flatnonzero(self.plausibility(points) < self.floor)
-            if not len(low):
-                break
-            # The share 1 - floor of the measure is plausible enough.
-            fresh = self._draw(rng, math.ceil(len(low) / (1.0 - self.floor)))
-            fresh = fresh[np.argsort(self.plausibility(fresh) < self.floor, kind="stable")]
-            points[low] = fresh[: len(low)]
-        return self.project(points)
+        return self.project(self._plausible_draws(partial(self._draw, rng), n))
 
     def _draw(self, rng: np.random.Generator, n: int) -> Array:
         if self.reference is None:
@@ -381,9 +415,12 @@ class GaussianDomain(Domain):
         return points
 
 
-def box_domain(parameters: Mapping[str, Parameter]) -> Domain:
-    """Return the unit cube of named parameters."""
-    return BoxDomain("box", sum(p.width for p in parameters.values()), dict(parameters))
+def box_domain(
+    parameters: Mapping[str, Parameter], reference: DataPrior | None = None, floor: float = 0.0
+) -> Domain:
+    """Return the unit cube of named parameters; the other arguments are those of ``Domain``."""
+    dim = sum(p.width for p in parameters.values())
+    return BoxDomain("box", dim, dict(parameters), math.inf, reference, floor)
 
 
 def gaussian_domain(

@@ -93,8 +93,8 @@ def fit_measure(
     The number of components doubles while the held-out log likelihood over five folds rises by
     0.01 nats per code. Then other weights of the pooled covariance are compared in the same way.
     ``plausibility`` ranks densities among the held-out densities of the selected mixture, in which
-    each code is outside its own fit. Each fold starts from the fit to all codes: both have the
-    same modes, so that their densities are comparable.
+    each code is outside its own fit, as are equal codes. Each fold starts from the fit to all
+    codes: both have the same modes, so that their densities are comparable.
 
     Args:
         codes: shape ``(n, d)``, ``n >= 2 (d + 1)``.
@@ -113,10 +113,10 @@ def fit_measure(
             f"got {n}"
         )
     # In whitened coordinates one prior covariance I suits all coordinates.
-    mean, factor = _whitening(array)
+    mean, factor = whitening(array)
     points: Array = np.linalg.solve(factor, (array - mean).T).T.astype(np.float64)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    fold = rng.permutation(n) % _FOLDS
+    fold = _folds(array, rng)
     # Each component needs 2 (d + 1) codes in every training fold.
     affordable = [c for c in components if c == 1 or c * 2 * (d + 1) <= n * (_FOLDS - 1) / _FOLDS]
     initial: Array = np.ones((n, 1))
@@ -144,6 +144,14 @@ def fit_measure(
     )  # fmt: skip
 
 
+def _folds(codes: Array, rng: np.random.Generator) -> NDArray[np.integer]:
+    """Draw the fold of each code ``(n,)``; equal codes share it unless few codes differ."""
+    fold = rng.permutation(len(codes)) % _FOLDS
+    _, first, group = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+    shared: NDArray[np.integer] = fold[first[group.ravel()]]
+    return shared if len(first) >= 2 * _FOLDS and np.ptp(shared) else fold
+
+
 def _cross_validated(
     points: Array, shares: Array, fold: NDArray[np.integer], pooled: float
 ) -> tuple[Reference, Array]:
@@ -157,7 +165,7 @@ def _cross_validated(
     return whole, logs
 
 
-def _whitening(codes: Array) -> tuple[Array, Array]:
+def whitening(codes: Array) -> tuple[Array, Array]:
     """Return mean ``(d,)`` and factor ``diag(sd) R^(1/2)`` ``(d, d)`` of the codes.
 
     R holds the correlations, shrunk towards I by oracle approximating shrinkage (Chen et al.

@@ -1,4 +1,4 @@
-"""Feasible region of a descent on the device of the oracle: box, ball, or plausible latent."""
+"""Feasible region of a descent on the device of the oracle: box or ball, and its plausible part."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bo_invert.data_prior import DataPrior
 from bo_invert.latent_prior import Reference
 from bo_invert.models.optim.feasible_box import ActiveSet, FeasibleBox, FeasibleRegion
 from bo_invert.search_domain import Domain
@@ -21,11 +22,15 @@ _AIM, _DEEP, _EDGE = 0.005, 0.01, 0.02
 # Count of Newton steps: the most on the CPU, a fixed one on other devices. Engineering choice: a
 # descent leaves the region by one step, from where two or three suffice.
 _ROUNDS, _ROUNDS_DEVICE = 12, 3
+# Count of bisections between a point and a row of data. Engineering choice: as in ``DataPrior``.
+_HALVINGS = 14
 
 
 def feasible_region(domain: Domain, like: Tensor) -> FeasibleRegion[Tensor]:
     """Return the continuous region of a domain, with the device and dtype of ``like``."""
     if not domain.latent:
+        if domain.floor and isinstance(domain.reference, DataPrior):
+            return FeasibleData(domain.reference, domain.floor, like)
         return FeasibleBox(like.new_zeros(()), like.new_ones(()))
     if domain.floor and domain.reference is not None:
         return FeasibleLatent(domain.reach, domain.reference, domain.floor, like)
@@ -33,7 +38,7 @@ def feasible_region(domain: Domain, like: Tensor) -> FeasibleRegion[Tensor]:
 
 
 def project(domain: Domain, points: Tensor) -> Tensor:
-    """Project points onto the continuous domain, including the plausibility floor of a latent."""
+    """Project points onto the continuous domain, including its plausibility floor."""
     return feasible_region(domain, points).project(points)
 
 
@@ -173,3 +178,42 @@ class FeasibleLatent(FeasibleBall):
         longest = 0.5 * math.sqrt(x.shape[-1])
         length = ((self._aim - density.value) / steep).clamp(max=longest)
         return torch.addcmul(x, slope, length / steep)
+
+
+class FeasibleData(FeasibleLatent):
+    """Unit cube, and the set of log density at least that of the plausibility ``floor``.
+
+    Points below the floor take Newton steps towards it. Those that end outside of the cube or below
+    the floor move straight to the nearest row of the data, as in ``DataPrior.confine``: the cube is
+    convex, so the way lies inside.
+    """
+
+    reference: DataPrior
+
+    def __init__(self, reference: DataPrior, floor: float, like: Tensor) -> None:
+        super().__init__(math.inf, reference, floor, like)
+        self._rows, self._whitening = map(like.new_tensor, reference.plausible_rows(floor))
+
+    def project(self, points: Tensor) -> Tensor:
+        points = points.clamp(0.0, 1.0)
+        density = self._density(points)
+        low = density.value < self._least
+        if self._host and not low.any():
+            return points
+        moved = self._newton(points, density, _ROUNDS if self._host else _ROUNDS_DEVICE)[0]
+        moved = torch.where(low, moved.clamp(0.0, 1.0), points)
+        return self._towards_rows(moved)
+
+    def _towards_rows(self, start: Tensor) -> Tensor:
+        """Move points ``(n, d)`` below the floor to its edge on the way to the nearest row."""
+        low = self._density(start).value < self._least
+        if self._host and not low.any():
+            return start
+        nearest = torch.cdist(start @ self._whitening, self._rows @ self._whitening).argmin(-1)
+        way = self._rows[nearest] - start
+        short, long = torch.zeros_like(start[:, :1]), torch.ones_like(start[:, :1])
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (short + long)
+            inside = self._density(torch.addcmul(start, middle, way)).value >= self._least
+            short, long = torch.where(inside, short, middle), torch.where(inside, middle, long)
+        return torch.where(low, torch.addcmul(start, long, way), start)

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from bo_invert.data_prior import DataPrior
 from bo_invert.errors import InvalidInputError
 from bo_invert.latent_prior import Reference
 from bo_invert.objectives import objective_from_json
 from bo_invert.parameters import parameter_from_json
-from bo_invert.problems.problem import REALISM, Problem
+from bo_invert.problems.problem import Problem
 from bo_invert.search_domain import Domain, box_domain, gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design, frozen
@@ -77,10 +78,11 @@ def declaration_of(problem: Problem, limit: int = 100_000) -> JSON:
     Args:
         problem: problem to declare.
         limit: largest reference measure, in numbers, that is included. Without one, the standard
-            normal distribution of whitened codes is the reference measure.
+            normal distribution of whitened codes is the reference measure of a latent.
 
     Raises:
-        InvalidInputError: the objective is a ``Composite``, which is code.
+        InvalidInputError: the objective is a ``Composite``, which is code, or the data of a box
+            exceed ``limit``.
     """
     objective = problem.objective.to_json()
     if objective["type"] == "composite":
@@ -96,11 +98,19 @@ def declaration_of(problem: Problem, limit: int = 100_000) -> JSON:
             "parameters": {name: one.to_json() for name, one in domain.parameters.items()},
             "vector": not getattr(problem.space, "named", True),
         }
+        if isinstance(domain.reference, DataPrior):
+            if domain.reference.factors.size > limit:
+                raise InvalidInputError(
+                    f"problem {problem.name!r}: the measure of the data has "
+                    f"{domain.reference.factors.size} numbers, more than {limit}. Register the "
+                    "problem on the server, or omit data."
+                )
+            space["data"] = _listed(domain.reference, (*_PARTS, "rows"))
     else:
         radius = domain.radius if math.isfinite(domain.radius) else None
         space = {"type": "latent", "dim": domain.dim, "radius": radius}
         if domain.reference is not None and domain.reference.factors.size <= limit:
-            space["reference"] = {name: getattr(domain.reference, name).tolist() for name in _PARTS}
+            space["reference"] = _listed(domain.reference, _PARTS)
     return {
         "space": space,
         "identity": problem.space.to_json(),
@@ -135,7 +145,7 @@ def problem_from_declaration(data: JSON, name: str) -> Problem:
         outputs=data.get("outputs") or None,
         name=name,
         differentiable=bool(data.get("differentiable", False)),
-        realism=float(data.get("realism", REALISM)),
+        realism=float(data.get("realism") or space.realism),
     )
 
 
@@ -144,7 +154,10 @@ def _space(data: JSON, identity: JSON) -> Space:
         if not data["parameters"]:
             raise InvalidInputError("space: parameters must have at least one entry, got {}")
         parameters = {name: parameter_from_json(one) for name, one in data["parameters"].items()}
-        return DeclaredSpace(box_domain(parameters), bool(data.get("vector", False)), identity)
+        domain, known = box_domain(parameters), data.get("data")
+        if known is not None:
+            domain = box_domain(parameters, _data_prior(known, domain.dim))
+        return DeclaredSpace(domain, bool(data.get("vector", False)), identity)
     dim, radius, known = int(data["dim"]), data.get("radius"), data.get("reference")
     if radius is None:
         from scipy.stats import chi2
@@ -152,6 +165,21 @@ def _space(data: JSON, identity: JSON) -> Space:
         radius = math.sqrt(chi2.ppf(0.99, dim))  # 99 % of N(0, I) lie within it
     reference = None if known is None else _reference(known, dim)
     return DeclaredSpace(gaussian_domain(dim, float(radius), reference), False, identity)
+
+
+def _listed(reference: Reference, parts: Sequence[str]) -> dict[str, JSON]:
+    return {name: getattr(reference, name).tolist() for name in parts}
+
+
+def _data_prior(data: JSON, dim: int) -> DataPrior:
+    mixture = _reference(data, dim)
+    try:
+        rows = frozen(data["rows"])
+    except ValueError:  # rows of different lengths
+        rows = frozen([])
+    if rows.ndim != 2 or not len(rows) or rows.shape[1] != dim:
+        raise InvalidInputError(f"space: rows of data must fit {dim} coordinates")
+    return DataPrior(mixture.weights, mixture.means, mixture.factors, mixture.quantiles, rows)
 
 
 def _reference(data: JSON, dim: int) -> Reference:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,10 +20,6 @@ from bo_invert.types import JSON, Array, Design, Outcome, Query, State
 
 if TYPE_CHECKING:
     import torch
-
-# Default share of a latent reference measure to search, dimensionless. Engineering choice: excludes
-# the least plausible 1 % of real codes.
-REALISM = 0.99
 
 
 class Problem:
@@ -42,8 +38,9 @@ class Problem:
         judge: second oracle on the same designs. No search sees it; it scores returned designs.
         draw: map from a design to a picture, an array ``(height, width)`` or
             ``(height, width, 3)`` in [0, 1].
-        realism: share of a latent reference measure that strategies search: 0.99 excludes the least
-            plausible 1 % of real codes; None or 1.0 searches the whole ball. A box ignores it.
+        realism: share of the reference measure that strategies search: 0.99 excludes the least
+            plausible 1 % of real codes. None or 1.0 searches the whole ball or box. Default: 0.99
+            in a latent and 0.95 in a box with data. A box without data ignores it.
         reuse: answer a known design from the log, without a call. Designs with two different
             outcomes, and all designs of a study with ``noisy=True``, are evaluated again. Default:
             True if designs are texts, integers, choices or composed of these.
@@ -68,7 +65,7 @@ class Problem:
         name: str | None = None,
         judge: Oracle | Callable[[Design], object] | None = None,
         draw: Callable[[Design], ArrayLike] | None = None,
-        realism: float | None = REALISM,
+        realism: float | Literal["default"] | None = "default",
         reuse: bool | None = None,
         plausibility: Callable[[Sequence[Design]], Array] | None = None,
     ) -> None:
@@ -94,11 +91,11 @@ class Problem:
         self.draw = draw
         self.plausibility = plausibility
         self.reuse = space.discrete if reuse is None else reuse
-        self.realism = realism
+        self.realism = space.realism if realism == "default" else realism
 
     @property
     def realism(self) -> float | None:
-        """Share of a latent reference measure that strategies search; None for all of it.
+        """Share of the reference measure that strategies search; None for all of it.
 
         Raises:
             InvalidInputError: the assigned value is not in (0, 1].
@@ -116,6 +113,11 @@ class Problem:
             )
         self._realism = None if share is None else float(share)
         self.domain = self.space.domain.with_floor(1.0 - (share or 1.0))
+
+    @property
+    def measured(self) -> bool:
+        """True if the space has a reference measure, so that plausibilities differ."""
+        return self.space.domain.latent or self.space.domain.reference is not None
 
     @property
     def differentiable(self) -> bool:
@@ -238,7 +240,7 @@ class Problem:
             "objective": self.objective.to_json(),
             "constraints": [constraint.to_json() for constraint in self.constraints],
         }
-        if self.domain.latent and self.realism != REALISM:
+        if self.measured and self.realism != self.space.realism:
             described["realism"] = self.realism or 1.0
         return json.loads(json.dumps(described, allow_nan=False))
 

@@ -14,7 +14,7 @@ from pydantic import (
     JsonValue,
 )
 
-from bo_invert.problems.problem import REALISM
+from bo_invert.spaces.base import DATA_REALISM, REALISM
 
 VECTOR = 10_000
 """Largest number of entries in a vector. Engineering choice: bounds the work for one request."""
@@ -80,6 +80,21 @@ class ChoiceParameter(RequestBody):
     ordered: bool = False
 
 
+class ReferenceMeasure(RequestBody):
+    """Gaussian mixture in whitened coordinates, with sorted log densities of held-out codes."""
+
+    weights: Vector
+    means: Annotated[list[Vector], Field(max_length=100)]
+    factors: Annotated[list[Annotated[list[Vector], Field(max_length=2000)]], Field(max_length=100)]
+    quantiles: Vector
+
+
+class DataMeasure(ReferenceMeasure):
+    """Gaussian mixture in unit coordinates, with points of real designs."""
+
+    rows: Annotated[list[Vector], Field(min_length=1, max_length=2000)]
+
+
 class BoxSpace(RequestBody):
     """Space of named parameters; designs are dicts, or vectors of the values if ``vector``."""
 
@@ -92,15 +107,7 @@ class BoxSpace(RequestBody):
         Field(min_length=1, max_length=2000, json_schema_extra=CLOSED),
     ]
     vector: bool = False
-
-
-class ReferenceMeasure(RequestBody):
-    """Gaussian mixture in whitened coordinates, with sorted log densities of held-out codes."""
-
-    weights: Vector
-    means: Annotated[list[Vector], Field(max_length=100)]
-    factors: Annotated[list[Annotated[list[Vector], Field(max_length=2000)]], Field(max_length=100)]
-    quantiles: Vector
+    data: DataMeasure | None = None
 
 
 class LatentSpace(RequestBody):
@@ -158,9 +165,16 @@ class ProblemDeclaration(RequestBody):
     ] = []
     differentiable: bool = False
     realism: Annotated[
-        FiniteFloat,
-        Field(gt=0, le=1, description="Share of the reference measure that is searched."),
-    ] = REALISM
+        FiniteFloat | None,
+        Field(
+            gt=0,
+            le=1,
+            description=(
+                "Share of the reference measure that is searched; default: "
+                f"{REALISM} of a latent, {DATA_REALISM} of the data of a box."
+            ),
+        ),
+    ] = None
     identity: Annotated[
         dict[str, AnyJSON] | None, Field(description="Space as the log stores it.")
     ] = None

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
     from bo_invert.hashing import Digest
 
+# Share of a latent reference measure that is searched by default, dimensionless. Engineering
+# choice: excludes the least plausible 1 % of real codes.
+REALISM = 0.99
+# The same for a box with data. Measured on the boxes of experiments/frozen_regressors.py, seed 1:
+# the value of a judge is not below that of the best of 100 rows of the data.
+DATA_REALISM = 0.95
+
 
 class Space(ABC):
     """Search space: points ``(n, d)`` of a domain and the designs they decode to.
@@ -45,6 +52,12 @@ class Space(ABC):
             f"{type(self).__name__} has no encoder, so designs cannot become points. Pass points "
             "(add(points=...), enqueue(point=...)), or give the space an encoder."
         )
+
+    @property
+    def realism(self) -> float:
+        """Default share of the reference measure that strategies search; see ``Problem``."""
+        data = not self.domain.latent and self.domain.reference is not None
+        return DATA_REALISM if data else REALISM
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """Draw ``n`` points from the reference measure, shape ``(n, d)``."""

@@ -11,10 +11,12 @@ from numpy.typing import ArrayLike
 
 from bo_invert.device_constants import DeviceConstants
 from bo_invert.errors import InvalidInputError
+from bo_invert.generators.data_plausibility import fit_data_prior
 from bo_invert.parameters import Choice, Float, Int, Parameter
 from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space
-from bo_invert.types import Array, Design
+from bo_invert.spaces.box_data import bounds_of, checked, read_columns, rows_of
+from bo_invert.types import JSON, Array, Design, Designs
 
 if TYPE_CHECKING:
     import torch
@@ -24,24 +26,44 @@ class Box(Space):
     """Box of parameters between bounds.
 
     ``Box(lower, upper)`` has vectors as designs; ``Box({"name": Float(0, 1), ...})`` has dicts.
+    ``Box(data=X)`` has the bounds of the data.
+
+    With ``data``, such as the training inputs of a regressor, the data are the reference measure.
+    ``plausibility`` ranks points among held-out rows, draws resemble rows, and strategies search
+    the most plausible part, by default 95 % (``Problem(realism=)``). Without data, the reference
+    measure is uniform and every point has plausibility 1. The log stores a hash of the data.
 
     Args:
         lower: lower bounds, shape ``(d,)``; or a mapping from names to ``Float``, ``Int``,
-            ``Choice`` or ``(low, high)``.
-        upper: upper bounds, shape ``(d,)``; omitted with a mapping.
-        names: names of a vector's coordinates; default ``x0, x1, ...``.
+            ``Choice`` or ``(low, high)``. Default: the least values of ``data``.
+        upper: upper bounds, shape ``(d,)``; omitted with a mapping. Default: the largest values of
+            ``data``.
+        names: names of a vector's coordinates; default: the columns of a data frame, or
+            ``x0, x1, ...``.
+        data: real designs, at least 10: an array ``(n, d)``, a data frame, or a list of n dicts.
 
     Raises:
-        InvalidInputError: a bound pair is not an interval, or shapes do not match.
+        InvalidInputError: a bound pair is not an interval, shapes do not match, or data are not
+            finite, outside the bounds, constant, or too few.
     """
 
     def __init__(
         self,
-        lower: ArrayLike | Mapping[str, Parameter | tuple[float, float]],
+        lower: ArrayLike | Mapping[str, Parameter | tuple[float, float]] | None = None,
         upper: ArrayLike | None = None,
         names: Sequence[str] | None = None,
+        data: Designs | None = None,
     ) -> None:
         self.named = isinstance(lower, Mapping)
+        columns = None
+        if data is not None:
+            expected = [str(name) for name in lower] if isinstance(lower, Mapping) else names
+            columns = read_columns(data, expected)
+            if not self.named:
+                names = list(columns)
+                low, high = bounds_of(columns)
+                lower = low if lower is None else lower
+                upper = high if upper is None else upper
         if not isinstance(lower, Mapping):
             lower = _bounds(lower, upper, names)
         elif upper is not None:
@@ -52,6 +74,11 @@ class Box(Space):
         if not parameters:
             raise InvalidInputError("Box: at least one parameter is required")
         self.domain = box_domain(parameters)
+        self._data_digest = None
+        if columns is not None:
+            columns, self._data_digest = checked(columns, parameters)
+            points = self.domain.encode(rows_of(columns))
+            self.domain = box_domain(parameters, fit_data_prior(points))
         self.differentiable = not self.named and self.domain.continuous
         self.discrete = not any(isinstance(parameter, Float) for parameter in parameters.values())
 
@@ -109,6 +136,10 @@ class Box(Space):
         # Logarithmic coordinates: low^(1 - u) high^u.
         return (linear * log).exp().where(log, linear)
 
+    def to_json(self) -> JSON:
+        described = super().to_json()
+        return described if self._data_digest is None else {**described, "data": self._data_digest}
+
 
 def _parameter(name: str, value: object) -> Parameter:
     if isinstance(value, (Float, Int, Choice)):
@@ -123,12 +154,13 @@ def _parameter(name: str, value: object) -> Parameter:
 
 
 def _bounds(
-    lower: ArrayLike, upper: ArrayLike | None, names: Sequence[str] | None
+    lower: ArrayLike | None, upper: ArrayLike | None, names: Sequence[str] | None
 ) -> dict[str, tuple[float, float]]:
     """Return the bounds of each coordinate by name."""
-    if upper is None:
+    if lower is None or upper is None:
         raise InvalidInputError(
-            "Box: upper is missing. Write Box(lower, upper) or Box({'name': Float(0, 1)})."
+            f"Box: {'lower' if lower is None else 'upper'} is missing. Write Box(lower, upper), "
+            "Box({'name': Float(0, 1)}) or Box(data=X)."
         )
     low, high = np.atleast_1d(np.asarray(lower, float)), np.atleast_1d(np.asarray(upper, float))
     if low.ndim != 1 or low.shape != high.shape:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bo_invert.data_prior import DataPrior
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
@@ -58,7 +59,8 @@ class PCN(Strategy):
     the generator serves as prior only. Solutions are more plausible than maximisers of an
     acquisition function. Designs that the generator makes rarely are found rarely.
 
-    p(z) is the latent prior, cut off at the radius of the domain, and uniform in a box.
+    p(z) is the latent prior, cut off at the radius of the domain; the density of the data of a box,
+    or uniform without data.
     Objectives, constraints, failures, pending trials and the plausibility ``floor`` are treated
     as in ``gp``. A query decodes about ``walkers * steps`` designs; this costs no oracle calls.
     Use it if plausible designs matter more than the last improvement.
@@ -236,20 +238,40 @@ def _resample(logs: Array, count: int, rng: np.random.Generator) -> Indices:
 
 @dataclass(frozen=True)
 class _NormalCoordinates:
-    """Coordinates in which pCN proposes: z itself in a latent, ``Phi^-1(u)`` in a box."""
+    """Coordinates in which pCN proposes.
+
+    These are z itself in a latent, ``Phi^-1(u)`` in a box, and ``L^-1 (u - m)`` in a box with data
+    of mean m and covariance ``L L'``.
+    """
 
     domain: Domain
+
+    @property
+    def _data(self) -> DataPrior | None:
+        reference = self.domain.reference
+        return reference if isinstance(reference, DataPrior) else None
 
     def points(self, z: Array) -> Array:
         if self.domain.latent:
             return z
+        if self._data is not None:
+            return self.domain.project(self._raw(self._data, z))
         from scipy.special import ndtr
 
         return self.domain.project(ndtr(z))
 
+    @staticmethod
+    def _raw(data: DataPrior, z: Array) -> Array:
+        """Return points ``(n, d)`` that may lie outside of the box."""
+        mean, factor = data.moments
+        return np.asarray(mean + z @ factor.T)
+
     def coordinates(self, points: Array) -> Array:
         if self.domain.latent:
             return points
+        if self._data is not None:
+            mean, factor = self._data.moments
+            return np.linalg.solve(factor, (points - mean).T).T.astype(np.float64)
         from scipy.special import ndtri
 
         z: Array = ndtri(np.clip(points, 1e-6, 1.0 - 1e-6))
@@ -257,8 +279,8 @@ class _NormalCoordinates:
 
     def draws(self, rng: np.random.Generator, n: int) -> Array:
         """Draw ``n`` coordinates of points from the reference measure."""
-        if self.domain.latent:
-            return self.domain.sample(rng, n)
+        if self.domain.latent or self._data is not None:
+            return self.coordinates(self.domain.sample(rng, n))
         return rng.standard_normal((n, self.domain.dim))
 
     def log_ratio(self, z: Array) -> Array:
@@ -266,9 +288,11 @@ class _NormalCoordinates:
 
         In a box the uniform measure is N(0, I) in these coordinates, and the ratio is 0.
         """
+        squares = (z**2).sum(axis=1)
+        if self._data is not None:
+            return np.asarray(self._data.log_density(self._raw(self._data, z)) + 0.5 * squares)
         if not self.domain.latent:
             return np.zeros(len(z))
-        squares = (z**2).sum(axis=1)
         reference = self.domain.reference
         ratio = np.zeros(len(z)) if reference is None else reference.log_density(z) + 0.5 * squares
         return np.where(squares <= self.domain.radius**2 * (1.0 + 1e-9), ratio, -np.inf)

@@ -32,9 +32,10 @@ class Random(Strategy):
 
 @dataclass(frozen=True)
 class Prior(Strategy):
-    """Independent draws from the latent prior (best of N); uniform draws in a box.
+    """Independent draws from the latent prior or the data of a box (best of N), or uniform draws.
 
-    The best of N draws is the baseline that a search in a latent must exceed.
+    The best of N draws is the baseline that a search in a latent, or near data, must exceed. Draws
+    near data are a smoothed bootstrap of the rows.
 
     Args:
         candidates: draws per point, of which the one farthest from all known points is proposed

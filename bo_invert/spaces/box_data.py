@@ -1,0 +1,198 @@
+"""Data of a box: reading, checks, bounds, digest, and the points of the rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bo_invert.errors import InvalidInputError
+from bo_invert.parameters import Choice, Int, Parameter
+from bo_invert.types import Array, Designs
+
+Columns = dict[str, Any]
+"""Columns of data by name; each has one value per row."""
+
+# Least number of rows. Engineering choice: with fewer, a rank among held-out rows has steps of more
+# than 10 %.
+MIN_ROWS = 10
+# Rows that are encoded. Engineering choice: encoding is slow in Python; the fit needs fewer rows.
+_ENCODED_ROWS = 5000
+# Distance of a value from a bound that is rounding, in units of the range. Engineering choice: data
+# in single precision have bounds in double precision.
+_ROUNDING = 1e-6
+
+
+def read_columns(data: Designs, names: Sequence[str] | None) -> Columns:
+    """Return the columns of data.
+
+    Args:
+        data: real designs: an array ``(n, d)``, a data frame, or a list of n dicts.
+        names: expected names; None for those of a data frame, or ``x0, x1, ...``.
+
+    Raises:
+        InvalidInputError: the data are not a table, have other columns, or too few rows.
+    """
+    if isinstance(data, (str, bytes)) or hasattr(data, "__fspath__"):
+        raise InvalidInputError(
+            f"Box: data must be an array (n, d), a data frame or a list of dicts, got {data!r}. "
+            "Load the file first, for example with numpy.loadtxt or pandas.read_csv."
+        )
+    if hasattr(data, "columns") and hasattr(data, "iloc"):
+        columns = {str(name): data[name].to_numpy() for name in data.columns}
+    elif isinstance(data, Sequence) and len(data) and all(isinstance(row, Mapping) for row in data):
+        columns = _columns_of_dicts(data)
+    else:
+        columns = _columns_of_array(data, names)
+    if names is not None and set(columns) != set(names):
+        missing, unknown = set(names) - set(columns), set(columns) - set(names)
+        raise InvalidInputError(
+            f"Box: columns of data must be {list(names)}, got missing {sorted(missing)}, unknown "
+            f"{sorted(unknown)}. Select the inputs of the oracle, without its outputs."
+        )
+    columns = {name: columns[name] for name in names or columns}
+    count = len(next(iter(columns.values()), ()))
+    if count < MIN_ROWS:
+        raise InvalidInputError(
+            f"Box: data must have at least {MIN_ROWS} rows, got {count}. Omit data to search the "
+            "box uniformly."
+        )
+    return columns
+
+
+def _columns_of_dicts(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    names = list(rows[0])
+    for number, row in enumerate(rows):
+        if set(row) != set(names):
+            raise InvalidInputError(
+                f"Box: rows of data must have equal keys, got {sorted(map(str, row))} in row "
+                f"{number} and {sorted(map(str, names))} in row 0"
+            )
+    return {str(name): [row[name] for row in rows] for name in names}
+
+
+def _columns_of_array(data: Designs, names: Sequence[str] | None) -> Columns:
+    try:
+        array = np.asarray(data)
+    except ValueError:  # rows of different lengths
+        array = np.empty(0, dtype=object)
+    if array.ndim != 2 or (names is not None and array.shape[1] != len(names)):
+        width = "d" if names is None else len(names)
+        got = f"shape {array.shape}" if array.size else f"{type(data).__name__} of {len(data)}"
+        raise InvalidInputError(
+            f"Box: data must have shape (n, {width}), one column for each input, got {got}"
+        )
+    return {
+        name: array[:, j]
+        for j, name in enumerate(names or [f"x{i}" for i in range(array.shape[1])])
+    }
+
+
+def bounds_of(columns: Columns) -> tuple[Array, Array]:
+    """Return the least and the largest value of each column, shape ``(d,)``."""
+    table = np.array([_numbers(name, values) for name, values in columns.items()])
+    return table.min(axis=1), table.max(axis=1)
+
+
+def checked(columns: Columns, parameters: Mapping[str, Parameter]) -> tuple[Columns, str]:
+    """Check columns against the parameters of a box; return them and their digest.
+
+    Raises:
+        InvalidInputError: a value is not one of its parameter, or all values of a column are equal.
+    """
+    found: Columns = {}
+    total = hashlib.sha256()
+    for name, parameter in parameters.items():
+        if isinstance(parameter, Choice):
+            found[name], numbers = _choices(name, columns[name], parameter)
+        else:
+            found[name] = numbers = _in_range(name, _numbers(name, columns[name]), parameter)
+        if np.ptp(numbers) == 0:
+            raise InvalidInputError(
+                f"Box: column {name!r} of data must have two different values, got only "
+                f"{columns[name][0]!r}. The data do not show the effect of this input: remove it "
+                "from the box and set it to this value in the oracle."
+            )
+        total.update(np.asarray(numbers, dtype="<f8").tobytes())
+    return found, total.hexdigest()
+
+
+def rows_of(columns: Columns, seed: int = 0) -> list[dict[str, Any]]:
+    """Return rows as dicts, at most ``_ENCODED_ROWS`` drawn ones."""
+    count = len(next(iter(columns.values())))
+    chosen = np.arange(count)
+    if count > _ENCODED_ROWS:
+        drawn = np.random.default_rng(np.random.SeedSequence(seed)).choice(
+            count, _ENCODED_ROWS, replace=False
+        )
+        chosen = np.sort(drawn)
+    return [{name: values[i] for name, values in columns.items()} for i in chosen]
+
+
+def _numbers(name: str, values: Any) -> Array:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        try:
+            array = np.array([_number(value) for value in values], dtype=np.float64)
+        except (TypeError, ValueError):
+            wrong = next(value for value in values if not _is_number(value))
+            raise InvalidInputError(
+                f"Box: column {name!r} of data must hold numbers, got {wrong!r}. Declare "
+                f"categories: Box({{{name!r}: Choice(...), ...}}, data=...)."
+            ) from None
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise InvalidInputError(
+            f"Box: column {name!r} of data must be finite, got {array[row]} in row {row}. Remove "
+            "or impute rows with missing values."
+        )
+    return np.asarray(array)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, (str, bytes)):
+        raise TypeError("text")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _is_number(value: object) -> bool:
+    try:
+        _number(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _in_range(name: str, values: Array, parameter: Parameter) -> Array:
+    assert not isinstance(parameter, Choice)
+    margin = _ROUNDING * (parameter.high - parameter.low)
+    outside = (values < parameter.low - margin) | (values > parameter.high + margin)
+    if isinstance(parameter, Int):
+        outside |= values != np.rint(values)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        kind = "whole numbers" if isinstance(parameter, Int) else "values"
+        raise InvalidInputError(
+            f"Box: column {name!r} of data must hold {kind} in [{parameter.low}, "
+            f"{parameter.high}], got {values[row]:.6g} in row {row} ({int(outside.sum())} of "
+            f"{len(values)} rows). Widen the bounds, or remove these rows."
+        )
+    return np.clip(values, parameter.low, parameter.high)
+
+
+def _choices(name: str, values: Any, parameter: Choice) -> tuple[list[Any], Array]:
+    """Return the values of a choice and their positions."""
+    known = {value: (i, value) for i, value in enumerate(parameter.values)}
+    try:
+        pairs = [known[value] for value in values]
+    except (KeyError, TypeError):
+        wrong = [v for v in values if v.__hash__ is None or v not in known]
+        raise InvalidInputError(
+            f"Box: column {name!r} of data must hold values of {list(parameter.values)}, got "
+            f"{wrong[0]!r} ({len(wrong)} of {len(values)} rows). Add the value to the Choice, or "
+            "remove these rows."
+        ) from None
+    return [value for _, value in pairs], np.array([i for i, _ in pairs], dtype=np.float64)
