@@ -89,7 +89,7 @@ def second_opinion(study: Study, how: Format) -> dict[str, Any]:
     problem = study.problem
     if problem is None or not study.journal.best:
         return {}
-    measured = problem.plausibility is not None or problem.domain.geometry == "gaussian"
+    measured = problem.plausibility is not None or problem.measured
     (one,) = study.solutions()
     plausibility: dict[str, Any] = {"best.plausibility": one.plausibility} if measured else {}
     if problem.judge is None:

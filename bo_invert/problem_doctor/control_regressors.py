@@ -7,7 +7,7 @@ error of the data. Held-out real designs calibrate both gaps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -17,7 +17,9 @@ from numpy.typing import ArrayLike
 
 from bo_invert.errors import EvaluationError, InvalidInputError
 from bo_invert.oracles.base import Oracle, as_oracle, as_outputs
+from bo_invert.parameters import Parameter
 from bo_invert.report.table import Table
+from bo_invert.spaces.box import Box
 from bo_invert.types import Array, Designs, Indices
 
 Regressor: TypeAlias = Any
@@ -103,6 +105,7 @@ class Controls:
         attacked: oracle for ``Problem``.
         model: control trained on the same designs with another seed.
         data: control trained on other designs with another seed; use it as ``Problem(judge=...)``.
+        real: real designs, the data of ``box``; ``control_regressors`` sets all of them.
 
     Args:
         attacked: regressor to search, of any oracle type.
@@ -121,10 +124,22 @@ class Controls:
         outputs: Sequence[str],
     ) -> None:
         self.outputs = tuple(outputs)
+        self.real = held_out
         self.attacked, self.model, self.data = (as_oracle(one) for one in (attacked, model, data))
         self._claims = self._outputs(self.attacked, held_out)
         self._behind_model = self._claims - self._outputs(self.model, held_out)
         self._behind_data = self._claims - self._outputs(self.data, held_out)
+
+    def box(self, parameters: Mapping[str, Parameter | tuple[float, float]] | None = None) -> Box:
+        """Return the box of the real designs, with these as its reference measure.
+
+        Args:
+            parameters: parameters by name, if designs are dicts; default: the bounds of vectors.
+
+        Raises:
+            InvalidInputError: designs are neither vectors nor dicts of these parameters.
+        """
+        return Box(parameters, data=self.real)
 
     def gaps(self, designs: Designs) -> Gaps:
         """Compare the regressors on n designs; the calls are in no ledger.
@@ -220,7 +235,9 @@ def control_regressors(
         attacked, model = trained_on(half, seed), trained_on(half, seed + 1)
     else:
         attacked, model = trained, trained_on(np.sort(rest), seed + 1)
-    return Controls(attacked, model, trained_on(other, seed + 2), _rows(X, aside), names)
+    controls = Controls(attacked, model, trained_on(other, seed + 2), _rows(X, aside), names)
+    controls.real = X
+    return controls
 
 
 def _trainer(regressor: Regressor | Train) -> Train:

@@ -33,7 +33,8 @@ def trial_record(
 
     Returns:
         ``number, state, origin, ask``, the parameters, the outputs, ``loss, feasible, violation,
-        values, gradients, seconds, attempts, reason, why``. A parameter or output with one of
+        values, gradients, seconds, attempts, reason, why``, and ``plausibility`` of a proposal in
+        a box with data. A parameter or output with one of
         these names has ``_`` appended.
     """
     outcome, cost = trial.outcome, trial.cost
@@ -53,6 +54,7 @@ def trial_record(
         "attempts": len(trial.attempts),
         "reason": "" if outcome is None else outcome.reason,
         "why": str(trial.query.meta.get("why", "")),
+        **{name: trial.query.meta[name] for name in ("plausibility",) if name in trial.query.meta},
     }
     coordinates: dict[str, Any] = {f"z{i}": float(value) for i, value in enumerate(trial.point)}
     if domain is not None and domain.parameters:

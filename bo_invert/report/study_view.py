@@ -102,6 +102,8 @@ def trial_facts(trial: Trial) -> dict[str, str]:
         facts["constraints"] = "violated"
     if trial.outcome is not None and trial.outcome.reason:
         facts["reason"] = trial.outcome.reason
+    if "plausibility" in trial.query.meta:
+        facts["plausibility"] = f"{trial.query.meta['plausibility']:.2g}"
     design = design_text(trial)
     return facts | ({"design": design} if design else {"point": vector_text(trial.point)})
 

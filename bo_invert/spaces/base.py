@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.search_domain import Domain
+from bo_invert.search_domain import DATA_REALISM, REALISM, Domain
 from bo_invert.types import JSON, Array, Design
 
 if TYPE_CHECKING:
@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     import torch
 
     from bo_invert.hashing import Digest
-
-# Share of a latent reference measure that is searched by default, dimensionless. Engineering
-# choice: excludes the least plausible 1 % of real codes.
-REALISM = 0.99
-# The same for a box with data. Measured on the boxes of experiments/frozen_regressors.py, seed 1:
-# the value of a judge is not below that of the best of 100 rows of the data.
-DATA_REALISM = 0.95
 
 
 class Space(ABC):

@@ -59,11 +59,9 @@ class Box(Space):
         if data is not None:
             expected = [str(name) for name in lower] if isinstance(lower, Mapping) else names
             columns = read_columns(data, expected)
-            if not self.named:
+            if not isinstance(lower, Mapping):
                 names = list(columns)
-                low, high = bounds_of(columns)
-                lower = low if lower is None else lower
-                upper = high if upper is None else upper
+                lower, upper = bounds_of(columns, lower, upper)
         if not isinstance(lower, Mapping):
             lower = _bounds(lower, upper, names)
         elif upper is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import Choice, Int, Parameter
@@ -90,10 +91,32 @@ def _columns_of_array(data: Designs, names: Sequence[str] | None) -> Columns:
     }
 
 
-def bounds_of(columns: Columns) -> tuple[Array, Array]:
-    """Return the least and the largest value of each column, shape ``(d,)``."""
-    table = np.array([_numbers(name, values) for name, values in columns.items()])
-    return table.min(axis=1), table.max(axis=1)
+def bounds_of(columns: Columns, *given: ArrayLike | None) -> tuple[ArrayLike, ArrayLike]:
+    """Return lower and upper bounds, ``given`` or those of the data, shape ``(d,)``."""
+    for bound in given:
+        size = len(columns) if bound is None else np.size(bound)
+        if size != len(columns):
+            raise InvalidInputError(
+                f"Box: data must have shape (n, {size}), one column for each bound, got "
+                f"{len(columns)} columns"
+            )
+    table = [_numbers(name, values) for name, values in columns.items()]
+    for name, values in zip(columns, table, strict=True):
+        _check_varied(name, values)
+    known = (np.min(table, axis=1), np.max(table, axis=1))
+    lower, upper = (
+        own if bound is None else bound for own, bound in zip(known, given, strict=True)
+    )
+    return lower, upper
+
+
+def _check_varied(name: str, values: Sequence[object] | Array) -> None:
+    if all(value == values[0] for value in values):
+        raise InvalidInputError(
+            f"Box: column {name!r} of data must have two different values, got only "
+            f"{_shown(values[0])}. The data do not show the effect of this input: remove it from the "
+            "box and set it to this value in the oracle."
+        )
 
 
 def checked(columns: Columns, parameters: Mapping[str, Parameter]) -> tuple[Columns, str]:
@@ -109,12 +132,7 @@ def checked(columns: Columns, parameters: Mapping[str, Parameter]) -> tuple[Colu
             found[name], numbers = _choices(name, columns[name], parameter)
         else:
             found[name] = numbers = _in_range(name, _numbers(name, columns[name]), parameter)
-        if np.ptp(numbers) == 0:
-            raise InvalidInputError(
-                f"Box: column {name!r} of data must have two different values, got only "
-                f"{columns[name][0]!r}. The data do not show the effect of this input: remove it "
-                "from the box and set it to this value in the oracle."
-            )
+        _check_varied(name, found[name])
         total.update(np.asarray(numbers, dtype="<f8").tobytes())
     return found, total.hexdigest()
 
@@ -131,7 +149,7 @@ def rows_of(columns: Columns, seed: int = 0) -> list[dict[str, Any]]:
     return [{name: values[i] for name, values in columns.items()} for i in chosen]
 
 
-def _numbers(name: str, values: Any) -> Array:
+def _numbers(name: str, values: Sequence[object] | Array) -> Array:
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         try:
@@ -139,7 +157,7 @@ def _numbers(name: str, values: Any) -> Array:
         except (TypeError, ValueError):
             wrong = next(value for value in values if not _is_number(value))
             raise InvalidInputError(
-                f"Box: column {name!r} of data must hold numbers, got {wrong!r}. Declare "
+                f"Box: column {name!r} of data must hold numbers, got {_shown(wrong)}. Declare "
                 f"categories: Box({{{name!r}: Choice(...), ...}}, data=...)."
             ) from None
     array = array.astype(np.float64)
@@ -150,6 +168,11 @@ def _numbers(name: str, values: Any) -> Array:
             "or impute rows with missing values."
         )
     return np.asarray(array)
+
+
+def _shown(value: object) -> str:
+    """Return a value without the name of its numpy type."""
+    return repr(np.asarray(value).item()) if isinstance(value, np.generic) else repr(value)
 
 
 def _number(value: object) -> float:
@@ -183,7 +206,7 @@ def _in_range(name: str, values: Array, parameter: Parameter) -> Array:
     return np.clip(values, parameter.low, parameter.high)
 
 
-def _choices(name: str, values: Any, parameter: Choice) -> tuple[list[Any], Array]:
+def _choices(name: str, values: Sequence[Hashable], parameter: Choice) -> tuple[list[Any], Array]:
     """Return the values of a choice and their positions."""
     known = {value: (i, value) for i, value in enumerate(parameter.values)}
     try:
@@ -192,7 +215,7 @@ def _choices(name: str, values: Any, parameter: Choice) -> tuple[list[Any], Arra
         wrong = [v for v in values if v.__hash__ is None or v not in known]
         raise InvalidInputError(
             f"Box: column {name!r} of data must hold values of {list(parameter.values)}, got "
-            f"{wrong[0]!r} ({len(wrong)} of {len(values)} rows). Add the value to the Choice, or "
+            f"{_shown(wrong[0])} ({len(wrong)} of {len(values)} rows). Add the value to the Choice, or "
             "remove these rows."
         ) from None
     return [value for _, value in pairs], np.array([i for i, _ in pairs], dtype=np.float64)

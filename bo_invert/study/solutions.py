@@ -13,6 +13,7 @@ from bo_invert.objectives import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import image_tag
+from bo_invert.report.ranking import LEAST_PLAUSIBLE
 from bo_invert.report.runs import Picture, as_picture
 from bo_invert.report.study_view import design_text, vector_text
 from bo_invert.report.table import Table, counted
@@ -124,13 +125,24 @@ class Solutions(Sequence[Solution]):
         )  # fmt: skip
         empty = {j for j in (2, 3, 5) if all(row[j] is None for row in rows)}
         used = [j for j in range(len(columns)) if j not in empty]
-        note = (
-            f"The judge was called {counted(self.judge_calls, 'time')}; the ledger excludes this."
-        )
+        notes = []
+        if self.judge_calls:
+            calls = counted(self.judge_calls, "time")
+            notes.append(f"The judge was called {calls}; the ledger excludes this.")
+        strange = [
+            str(one.trial.number)
+            for one in self
+            if one.plausibility is not None and one.plausibility < LEAST_PLAUSIBLE
+        ]
+        if strange:
+            notes.append(
+                f"Implausible: trial {', '.join(strange)}. More than {1.0 - LEAST_PLAUSIBLE:.0%} "
+                "of real designs are more plausible; oracles extrapolate there."
+            )
         return Table(
             tuple(columns[j] for j in used),
             tuple(tuple(row[j] for j in used) for row in rows),
-            notes=(note,) if self.judge_calls else (),
+            notes=tuple(notes),
         )
 
     def _judged(self, one: Solution) -> float | str | None:

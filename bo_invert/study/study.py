@@ -9,14 +9,18 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
+
+import numpy as np
 
 from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, StudyExistsError, require, whole_number
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import warn_of_changes
+from bo_invert.search_domain import Domain
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.open import open_store
@@ -37,7 +41,7 @@ from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.repeated_designs import RepeatedDesigns
 from bo_invert.study.results import StudyResults
 from bo_invert.study.runner import RunOptions, run
-from bo_invert.types import Trial
+from bo_invert.types import Query, Trial
 
 _log = logging.getLogger(__name__)
 
@@ -357,7 +361,8 @@ class Study(StudyResults):
             wanted,
             seconds,
         )
-        return LoggedProposal(proposal.queries, proposal.memo, view.asks, view.seq, seconds)
+        queries = _with_plausibility(self.statement.domain, proposal.queries)
+        return LoggedProposal(queries, proposal.memo, view.asks, view.seq, seconds)
 
     @cached_property
     def _repeated_designs(self) -> RepeatedDesigns | None:
@@ -370,6 +375,17 @@ class Study(StudyResults):
         ):
             return None
         return RepeatedDesigns(self.journal, problem.space.identify, problem.domain.size)
+
+
+def _with_plausibility(domain: Domain, queries: tuple[Query, ...]) -> tuple[Query, ...]:
+    """Add the plausibility of proposals in a box with data, for tables of trials."""
+    if domain.latent or domain.reference is None or not queries:
+        return queries
+    plausible = domain.plausibility(np.array([query.point for query in queries]))
+    return tuple(
+        replace(query, meta={**query.meta, "plausibility": round(float(share), 4)})
+        for query, share in zip(queries, plausible, strict=True)
+    )
 
 
 def _number(trial: Trial | int) -> int:
