@@ -114,8 +114,8 @@ def _check_varied(name: str, values: Sequence[object] | Array) -> None:
     if all(value == values[0] for value in values):
         raise InvalidInputError(
             f"Box: column {name!r} of data must have two different values, got only "
-            f"{_shown(values[0])}. The data do not show the effect of this input: remove it from the "
-            "box and set it to this value in the oracle."
+            f"{_shown(values[0])}. The data do not show the effect of this input: remove it from "
+            "the box and set it to this value in the oracle."
         )
 
 
@@ -215,7 +215,7 @@ def _choices(name: str, values: Sequence[Hashable], parameter: Choice) -> tuple[
         wrong = [v for v in values if v.__hash__ is None or v not in known]
         raise InvalidInputError(
             f"Box: column {name!r} of data must hold values of {list(parameter.values)}, got "
-            f"{_shown(wrong[0])} ({len(wrong)} of {len(values)} rows). Add the value to the Choice, or "
-            "remove these rows."
+            f"{_shown(wrong[0])} ({len(wrong)} of {len(values)} rows). Add the value to the "
+            "Choice, or remove these rows."
         ) from None
     return [value for _, value in pairs], np.array([i for i, _ in pairs], dtype=np.float64)
