@@ -35,7 +35,7 @@ def special_module(like: Array | Tensor) -> ModuleType:
 
 def as_array(values: Array | Tensor) -> Array:
     """Return values as an array, which shares the memory of a tensor on the CPU."""
-    return values if isinstance(values, np.ndarray) else np.asarray(values.detach().numpy())
+    return values if isinstance(values, np.ndarray) else np.asarray(values.detach().cpu().numpy())
 
 
 def matching(constant: Array, like: A) -> A:
@@ -73,6 +73,13 @@ def subtract_product_(values: A, left: A, right: A) -> None:
         values -= left * right
     else:
         values.addcmul_(left, right, value=-1.0)
+
+
+def row_products(left: A, right: A) -> A:
+    """Return the inner product of each row, shape ``(n, 1)``, whatever the number of rows."""
+    if isinstance(left, np.ndarray):
+        return np.asarray((left[:, None] @ right[..., None])[..., 0])
+    return (left * right).sum(-1, keepdim=True)
 
 
 def fill_diagonal_(matrices: A, values: A | float) -> None:

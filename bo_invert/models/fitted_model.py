@@ -10,12 +10,13 @@ import torch
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.acquisition import expected_improvement
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData, Score
+from bo_invert.models.acquisition.expected_improvement import AcquisitionData
 from bo_invert.models.acquisition.thompson_sample_paths import thompson_scores
 from bo_invert.models.acquisition.ucb_pe import ucb_pe
 from bo_invert.models.gp.mixed_kernel import column_structure
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
+from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
 from bo_invert.objectives import ProblemStatement
 from bo_invert.types import JSON, Array, Indices, Mask
@@ -52,14 +53,9 @@ class FittedModel:
 
     def log_expected_improvement(self, pending: Array, *, seed: int, samples: int = 128) -> Score:
         """Return the log expected improvement with pending unit inputs ``(p, d)``."""
-        return self._on_device(
-            expected_improvement.log_expected_improvement(
-                self.surrogate,
-                self.outputs,
-                self.acquisition_data(pending),
-                seed=seed,
-                samples=samples,
-            )
+        data = self.acquisition_data(pending)
+        return expected_improvement.log_expected_improvement(
+            self.surrogate, self.outputs, data, seed=seed, samples=samples
         )
 
     def ucb_pe(self, pending: Array, *, explore: bool) -> Score:

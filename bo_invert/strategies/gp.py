@@ -21,8 +21,8 @@ from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
-    from bo_invert.models.acquisition.expected_improvement import Score
     from bo_invert.models.fitted_model import FittedModel
+    from bo_invert.models.optim.score import Score
 
 # Engineering choice: points of a batch that are chosen sequentially, each pending for the next.
 # The time grows with their number; further points maximise posterior samples (Thompson sampling).

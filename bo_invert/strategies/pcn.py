@@ -27,7 +27,7 @@ from bo_invert.types import JSON, Array, Indices, Query, Trial
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bo_invert.models.acquisition.expected_improvement import Score
+    from bo_invert.models.optim.score import Score
 
 SURROGATES = ("auto", "design", "latent")
 # Engineering choice: prior draws for the principal components of designs; more draws hardly

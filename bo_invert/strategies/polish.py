@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.models.acquisition.expected_improvement import Score, posterior_mean_score
+from bo_invert.models.acquisition.expected_improvement import posterior_mean_score
 from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
 from bo_invert.models.base import to_unit
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.optim.optimize_acquisition import optimize_in_box
+from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.objectives import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, from_spec, option

@@ -20,7 +20,7 @@ from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import Array, Query
 
 if TYPE_CHECKING:
-    from bo_invert.models.acquisition.expected_improvement import Score
+    from bo_invert.models.optim.score import Score
     from bo_invert.models.output_transforms import ModelledOutputs
 
 # Engineering choice: share of ``exploration`` that a refining query retains.

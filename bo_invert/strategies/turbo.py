@@ -22,7 +22,7 @@ from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import Array, Query
 
 if TYPE_CHECKING:
-    from bo_invert.models.acquisition.expected_improvement import Score
+    from bo_invert.models.optim.score import Score
 
 # Number of candidate points per Thompson sample, as in Eriksson et al. 2019 (2,000 to 5,000).
 _CANDIDATES = 2000
@@ -163,7 +163,7 @@ class Turbo(SurrogateStrategy):
         # The geometric mean of l_i / (prod_j l_j)^(1/d) is 1, so the box has the volume L^d.
         gp = model.surrogate.gp
         lengthscales = gp.kernel.column_log_lengthscales(gp.log_lengthscales)
-        sides = trust_region_sides(domain, state.length, lengthscales)
+        sides = trust_region_sides(domain, state.length, lengthscales.cpu().numpy())
         region = TrustRegion(domain, inputs[centre], sides)
         duplicates = (
             DuplicateFilter(domain)

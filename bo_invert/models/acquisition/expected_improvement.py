@@ -7,7 +7,6 @@ This is the marginal gain of one more point in a batch. With noise, observed poi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,18 +14,27 @@ from torch import Tensor
 
 from bo_invert.models.acquisition.log_ei import (
     log_fat_softplus,
-    log_h,
+    log_h_slope,
     log_mean_exp,
+    log_ndtr_slope,
     sobol_normals,
 )
+from bo_invert.models.acquisition.moment_score import (
+    AutogradHead,
+    Head,
+    MisfitVariance,
+    Slopes,
+    autograd_slopes,
+    moment_score,
+)
 from bo_invert.models.acquisition.target_ei import log_squared_distance_ei, log_target_ei
+from bo_invert.models.array_module import A, array_module, as_array, matching
 from bo_invert.models.gp.posterior import GPPosterior
 from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.objectives import Target
 from bo_invert.types import Array, Mask
-
-Score = Callable[[Tensor], Tensor]
 
 _MISFIT_RADIUS = 0.1
 """Correlation length of the model misfit in lengthscales. Engineering choice."""
@@ -87,17 +95,21 @@ def log_expected_improvement(
     if data.noisy:
         anchors = torch.cat([_promising_inputs(surrogate, outputs), anchors])
     p, k = len(anchors), len(surrogate.gp.log_lengthscales)
-    normals = sobol_normals(samples, k * (p + 1), seed, like).reshape(samples, p + 1, k)
-    # One Sobol point holds the normals of a fantasy at all anchors and those of its outcome.
-    gp, outcomes = surrogate.gp, like.new_zeros(samples, k, 0)
-    if p:
-        gp, outcomes = gp.fantasize(anchors, normals[:, :p].transpose(1, 2))
     loss = _analytic_loss(surrogate, outputs)
     # A saddle point for every fantasy costs more than samples.
     costly = isinstance(loss, _TargetDistance) and len(loss.columns) > 1 and p > 0
-    if loss is None or costly or not data.feasible.any():
-        return _monte_carlo_score(surrogate, outputs, data, gp, outcomes, normals[:, p])
-    return _analytic_score(loss, surrogate, outputs, data, gp, outcomes)
+    if costly or not data.feasible.any():
+        loss = None
+    if loss is not None and not p:
+        return _analytic_score(loss, surrogate, outputs, data, surrogate.gp, None)
+    # One Sobol point holds the normals of a fantasy at all anchors and those of its outcome.
+    normals = sobol_normals(samples, k * (p + 1), seed, like).reshape(samples, p + 1, k)
+    gp, outcomes = surrogate.gp, None
+    if p:
+        gp, outcomes = gp.fantasize(anchors, normals[:, :p].transpose(1, 2))
+    if loss is not None:
+        return _analytic_score(loss, surrogate, outputs, data, gp, outcomes)
+    return _monte_carlo_score(surrogate, outputs, data, gp, outcomes, normals[:, p])
 
 
 def posterior_mean_score(surrogate: Surrogate, outputs: ModelledOutputs) -> Score:
@@ -116,20 +128,31 @@ def posterior_mean_score(surrogate: Surrogate, outputs: ModelledOutputs) -> Scor
     return score
 
 
-def log_feasibility(surrogate: Surrogate, level: float = 0.5) -> Score:
-    """Build log P(label > level) under a surrogate of labels 1 (outputs) and 0 (failure).
+def log_feasibility(surrogate: Surrogate, level: float = 0.5, weight: float = 1.0) -> Score:
+    """Build weight * log P(label > level) under a surrogate of labels 1 (outputs) and 0 (failure).
 
     The standard deviation is increased by 0.02, so that no region is excluded for ever.
     """
+    slope, offset = float(surrogate.weights[0, 0]), float(surrogate.offset[0])
+    return moment_score(surrogate.gp, _LabelHead(slope, offset - level, weight))
 
-    def score(inputs: Tensor) -> Tensor:
-        mean, variance = surrogate.gp(inputs)
-        std = variance[..., 0].sqrt() * surrogate.weights.abs().sum()
-        excess = surrogate.values(mean)[..., 0] - level
-        log: Tensor = torch.special.log_ndtr(excess / (std + 0.02))
-        return log
 
-    return score
+@dataclass(frozen=True)
+class _LabelHead(Head):
+    """weight * log Phi((slope * mean + excess) / (|slope| * std + 0.02)) of one output."""
+
+    slope: float
+    excess: float
+    weight: float
+
+    def __call__(self, mean: A, variance: A) -> Slopes[A]:
+        std = variance**0.5  # (b, 1)
+        spread = abs(self.slope) * std + 0.02
+        t = (self.slope * mean[..., 0] + self.excess) / spread
+        log, by_t = log_ndtr_slope(t)
+        pull = self.weight * by_t / spread
+        by_std = -pull * t * abs(self.slope)
+        return Slopes(self.weight * log[:, 0], (self.slope * pull)[..., None], 0.5 * by_std / std)
 
 
 def _promising_inputs(surrogate: Surrogate, outputs: ModelledOutputs) -> Tensor:
@@ -138,26 +161,20 @@ def _promising_inputs(surrogate: Surrogate, outputs: ModelledOutputs) -> Tensor:
     return surrogate.gp.inputs[score.argsort(descending=True, stable=True)[:_MAX_ANCHORS]]
 
 
-def _misfit_variance(surrogate: Surrogate, data: AcquisitionData) -> Score:
-    """Build the variance ``(b, k)`` of structure that is too fine for the model of an exact oracle.
+def _misfit_variance(
+    surrogate: Surrogate, data: AcquisitionData
+) -> tuple[Tensor, MisfitVariance[Tensor] | None]:
+    """Return the misfit variance of an exact oracle: a constant ``(k,)``, and one that varies.
 
-    An outcome contains it, so it offers improvement. Neighbours share it, so near a pending point
-    at scaled distance r it is reduced by the factor 1 - exp(-r^2 / (2 radius^2)).
+    An outcome contains structure that is too fine for the model, so it offers improvement.
     """
     misfit = surrogate.misfit_variance * (data.use_misfit and not data.noisy)
     if not len(data.pending) or not bool(misfit.any()):
-        return lambda inputs: misfit
+        return misfit, None
     gp = surrogate.gp
-    lengthscales = gp.kernel.column_log_lengthscales(gp.log_lengthscales).exp().unsqueeze(1)
-    # Scaled by its lengthscales, each output has an isotropic neighbourhood.
-    pending = torch.as_tensor(data.pending).to(misfit) / lengthscales  # (k, p, d)
-
-    def variance(inputs: Tensor) -> Tensor:
-        offsets = (inputs / lengthscales).unsqueeze(-2) - pending.unsqueeze(-3)
-        squared = offsets.square().sum(-1).amin(-1)  # (k, b)
-        return misfit * (1.0 - torch.exp(-0.5 * squared.mT / _MISFIT_RADIUS**2))
-
-    return variance
+    lengthscales = gp.kernel.column_log_lengthscales(gp.log_lengthscales).exp()
+    pending = torch.as_tensor(data.pending).to(misfit)
+    return torch.zeros_like(misfit), MisfitVariance(misfit, pending, lengthscales, _MISFIT_RADIUS)
 
 
 @dataclass(frozen=True)
@@ -167,17 +184,27 @@ class _LinearLoss:
     column: int
     sign: float
 
-    def loss(self, scores: Tensor) -> Tensor:
+    def loss(self, scores: A) -> A:
         """Return losses ``(...)`` of scores ``(..., k)``."""
         return self.sign * scores[..., self.column]
 
-    def log_ei(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
-        """Return log EI ``(b, F)`` for means ``(b, F, k)`` and standard deviations ``(b, 1, k)``.
+    def log_ei(self, mean: A, std: A, best: A) -> tuple[A, A, A]:
+        """Return log EI ``(b, F)`` with its slopes in means and standard deviations ``(b, k, F)``.
 
         log EI = log std + log h((best - mean) / std) with h of ``log_ei.log_h``.
+
+        Args:
+            mean: Means, shape ``(b, k, F)``.
+            std: Standard deviations, shape ``(b, k, 1)``.
+            best: Lowest losses, broadcast to ``(F,)``.
         """
-        own = std[..., self.column]
-        return own.log() + log_h((best - self.loss(mean)) / own)
+        xp, own = array_module(mean), std[:, self.column]
+        u = (best - self.sign * mean[:, self.column]) / own
+        log, slope = log_h_slope(u)
+        by_mean, by_std = xp.zeros_like(mean), xp.zeros_like(mean)
+        by_mean[:, self.column] = -self.sign * slope / own
+        by_std[:, self.column] = (1.0 - slope * u) / own
+        return log + xp.log(own), by_mean, by_std
 
 
 @dataclass(frozen=True)
@@ -199,15 +226,61 @@ class _TargetDistance:
         off = scores[..., self.columns] * self.slopes + self.rest
         return off[..., 0].abs() if len(self.columns) == 1 else off.square().sum(-1)
 
-    def log_ei(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
-        """Return log EI ``(b, F)``; arguments as of ``_LinearLoss.log_ei``."""
-        off = mean[..., self.columns] * self.slopes + self.rest
-        own = std[..., self.columns] * self.slopes
+    def log_ei(self, mean: A, std: A, best: A) -> tuple[A, A, A]:
+        """Return log EI ``(b, F)`` with its slopes; arguments as of ``_LinearLoss.log_ei``."""
+        lowest = torch.as_tensor(best)
+        log, by_mean, by_std = autograd_slopes(
+            lambda at, spread: self._log_ei(at, spread, lowest), mean, std + 0.0 * mean
+        )
+        return log, by_mean, by_std
+
+    def _log_ei(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
+        mean, std = mean.mT[..., self.columns], std.mT[..., self.columns]  # (b, F, t)
+        off, own = mean * self.slopes + self.rest, std * self.slopes
         if len(self.columns) == 1:
             return own[..., 0].log() + log_target_ei(
                 off[..., 0] / own[..., 0], best.clamp(min=_MIN_DISTANCE) / own[..., 0]
             )
         return log_squared_distance_ei(off, own.square(), best.clamp(min=_MIN_DISTANCE**2))
+
+
+@dataclass(frozen=True)
+class _AnalyticHead(Head):
+    """log EI + sum log P(constraint), averaged over fantasies.
+
+    Args:
+        loss: Loss with an analytic expected improvement.
+        bounds: Constraints as (score, sense, bound).
+        best: Lowest loss of each fantasy, broadcast to ``(F,)``.
+        misfit: Constant that is added to the variances, shape ``(k,)``.
+    """
+
+    loss: _LinearLoss | _TargetDistance
+    bounds: list[tuple[int, float, float]]
+    best: Array
+    misfit: Array
+
+    def __call__(self, mean: A, variance: A) -> Slopes[A]:
+        xp, best = array_module(mean), matching(self.best, mean)
+        std: A = (variance + matching(self.misfit, mean)) ** 0.5
+        # Loss and constraints read different outputs, which are independent.
+        log, by_mean, by_std = self.loss.log_ei(mean, std[..., None], best)
+        for i, sense, bound in self.bounds:
+            own = std[:, i, None]
+            t = sense * (bound - mean[:, i]) / own
+            term, slope = log_ndtr_slope(t)
+            log = log + term
+            by_mean[:, i] -= sense * slope / own
+            by_std[:, i] -= t * slope / own
+        if log.shape[1] == 1:
+            return Slopes(log[:, 0], by_mean, 0.5 * by_std[..., 0] / std)
+        # log mean exp; the shares of the fantasies are its derivatives
+        most = xp.amax(log, 1)[:, None]
+        shares = xp.exp(log - most)
+        total = shares.sum(1)[:, None]
+        value: A = (most + xp.log(total / log.shape[1]))[:, 0]
+        shares = (shares / total)[:, None]
+        return Slopes(value, by_mean * shares, 0.5 * (by_std * shares).sum(-1) / std)
 
 
 def _analytic_loss(
@@ -240,7 +313,7 @@ def _analytic_score(
     outputs: ModelledOutputs,
     data: AcquisitionData,
     gp: GPPosterior,
-    outcomes: Tensor,
+    outcomes: Tensor | None,
 ) -> Score:
     """Build log EI + sum log P(constraint), averaged over fantasies.
 
@@ -250,32 +323,23 @@ def _analytic_score(
         outputs: Modelled outputs with the constraints.
         data: Observed and pending points, with a feasible observation.
         gp: Posterior with F fantasies.
-        outcomes: Scores of the fantasies at the anchors, shape ``(F, k, p)``.
+        outcomes: Scores of the fantasies at the anchors, shape ``(F, k, p)``; None without anchors.
     """
     bounds = surrogate.standardized_bounds(outputs)
     observed = loss.loss(surrogate.gp.values[..., 0].mT)
     feasible = torch.tensor(data.feasible, device=observed.device)
     best = observed.new_tensor(torch.inf) if data.noisy else observed[feasible].min()
     # An anchor improves the best loss of a fantasy only if it is feasible there.
-    if outcomes.shape[-1]:
+    if outcomes is not None:
         losses = loss.loss(outcomes.mT)
         for i, sense, bound in bounds:
             losses = torch.where(sense * (outcomes[:, i] - bound) <= 0, losses, torch.inf)
         best = torch.minimum(best, losses.amin(-1))  # (F,)
     # A noisy problem may have no feasible anchor in a fantasy.
     best = best.clamp(max=observed.max())
-    misfit_variance = _misfit_variance(surrogate, data)
-
-    def score(inputs: Tensor) -> Tensor:
-        mean, variance = gp.fantasies(inputs)
-        std = (variance + misfit_variance(inputs)).sqrt()
-        # Loss and constraints read different outputs, which are independent.
-        log = loss.log_ei(mean.mT, std.unsqueeze(-2), best)
-        for i, sense, bound in bounds:
-            log = log + torch.special.log_ndtr(sense * (bound - mean[:, i]) / std[:, i, None])
-        return log_mean_exp(log, 1)
-
-    return score
+    misfit, varying = _misfit_variance(surrogate, data)
+    limits = [(i, sense, float(bound)) for i, sense, bound in bounds]
+    return moment_score(gp, _AnalyticHead(loss, limits, as_array(best), as_array(misfit)), varying)
 
 
 def _monte_carlo_score(
@@ -283,7 +347,7 @@ def _monte_carlo_score(
     outputs: ModelledOutputs,
     data: AcquisitionData,
     gp: GPPosterior,
-    outcomes: Tensor,
+    outcomes: Tensor | None,
     normals: Tensor,
 ) -> Score:
     """Build log EI of any loss by quasi-Monte Carlo, with one fantasy per sample.
@@ -296,7 +360,7 @@ def _monte_carlo_score(
         outputs: Map from modelled outputs to losses.
         data: Observed and pending points.
         gp: Posterior with one fantasy per sample; without fantasies if there are no anchors.
-        outcomes: Scores of the fantasies at the anchors, shape ``(S, k, p)``.
+        outcomes: Scores of the fantasies at the anchors, shape ``(S, k, p)``; None without anchors.
         normals: Standard normal numbers of the samples, shape ``(S, k)``.
     """
     losses, feasible = data.losses, data.feasible
@@ -317,7 +381,7 @@ def _monte_carlo_score(
     best = normals.new_full((len(normals),), -torch.inf if data.noisy else 0.0)
     if not (data.noisy or some_feasible):
         best = gain(surrogate.gp(surrogate.gp.inputs)[0]).max().expand(len(normals))
-    if outcomes.shape[-1]:
+    if outcomes is not None:
         at_anchors = outcomes.transpose(1, 2)  # (S, p, k)
         gains = gain(at_anchors)
         if constrained:
@@ -326,11 +390,10 @@ def _monte_carlo_score(
         best = torch.maximum(best, gains.amax(-1))
     # A finite bound keeps gains finite if no anchor is feasible.
     best = best.clamp(min=-1e6)
-    misfit_variance = _misfit_variance(surrogate, data)
+    misfit, varying = _misfit_variance(surrogate, data)
 
-    def score(inputs: Tensor) -> Tensor:
-        mean, variance = gp.fantasies(inputs)
-        std = (variance + misfit_variance(inputs)).sqrt()
+    def score(mean: Tensor, variance: Tensor) -> Tensor:
+        std = (variance + misfit).sqrt()
         scores = mean.permute(2, 0, 1) + std * normals[:, None, :]  # (S, b, k)
         log = log_fat_softplus(gain(scores) - best[:, None])
         if constrained:
@@ -338,4 +401,4 @@ def _monte_carlo_score(
                 log = log + torch.nn.functional.logsigmoid(-excess / _CONSTRAINT_WIDTH)
         return log_mean_exp(log)
 
-    return score
+    return moment_score(gp, AutogradHead(score), varying)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.models.acquisition.expected_improvement import Score, log_feasibility
+from bo_invert.models.acquisition.expected_improvement import log_feasibility
 from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
 from bo_invert.models.base import to_unit
 from bo_invert.models.data_subset import select_subset
@@ -15,6 +15,7 @@ from bo_invert.models.gp.hyperparameter_fit import LABELS, RARE_LABELS
 from bo_invert.models.gp.mixed_kernel import ColumnStructure, column_structure
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
+from bo_invert.models.optim.score import Score, SumScore, differentiable
 from bo_invert.objectives import ProblemStatement
 from bo_invert.types import JSON, Array, Indices, State, Trial
 
@@ -138,9 +139,8 @@ def fit_feasibility(
     surrogate = fits[-1] if caution == 1.0 else max(fits, key=_explained_share)
     if len(failed) < len(observed):
         caution *= _ramp(_explained_share(surrogate), 0.0, _ENOUGH_EXPLAINED)
-    probability = log_feasibility(surrogate, 0.5 + (_MAX_LEVEL - 0.5) * caution)
-    weight = _MAX_WEIGHT**caution
-    return lambda inputs: weight * probability(inputs), [fit.memo for fit in fits]
+    level, weight = 0.5 + (_MAX_LEVEL - 0.5) * caution, _MAX_WEIGHT**caution
+    return log_feasibility(surrogate, level, weight), [fit.memo for fit in fits]
 
 
 def _memos(memo: JSON) -> tuple[JSON, JSON]:
@@ -159,4 +159,6 @@ def _explained_share(surrogate: Surrogate) -> float:
 def with_feasibility(score: Score, log_feasible: Score | None) -> Score:
     """Add a log probability to one score, or to many at once."""
     # EI of a feasible improvement is P(feasible) EI, a sum of logarithms (Gardner et al. 2014).
-    return score if log_feasible is None else lambda inputs: score(inputs) + log_feasible(inputs)
+    if log_feasible is None:
+        return score
+    return SumScore(differentiable(score), differentiable(log_feasible))

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bo_invert.models.array_module import A, array_module, clamp, special_module
+
 _LOG_ROOT_2_PI = 0.5 * math.log(2.0 * math.pi)
 """log sqrt(2 pi), exact by definition, in nats."""
 
@@ -22,31 +24,47 @@ def log_h(u: Tensor) -> Tensor:
 
 
 class _LogH(torch.autograd.Function):
-    """log h with the derivative Phi(u) / h(u)."""
+    """log h as one node of the autograd graph."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
-        near = u.clamp(min=-1.0)
-        direct = (
-            torch.exp(-0.5 * near * near - _LOG_ROOT_2_PI) + near * torch.special.ndtr(near)
-        ).log()
-        far = u.clamp(max=-1.0)
-        # h = phi(u) (1 - |u| Phi(u)/phi(u)), with Phi/phi = sqrt(pi/2) erfcx(-u / sqrt(2))
-        ratio = far.abs() * torch.special.erfcx(-far * math.sqrt(0.5)) * math.sqrt(0.5 * math.pi)
-        # below -1000: 1 - ratio = 1/u^2 up to rounding
-        rest = torch.where(
-            far < -1e3, -2.0 * far.abs().log(), torch.log1p(-ratio.clamp(max=1.0 - 1e-15))
-        )
-        value = torch.where(u > -1.0, direct, -0.5 * far * far - _LOG_ROOT_2_PI + rest)
-        ctx.save_for_backward(u, value)
+        value, slope = log_h_slope(u)
+        ctx.save_for_backward(slope)
         return value
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> Tensor:
-        u, value = ctx.saved_tensors
-        slope = torch.exp(torch.special.log_ndtr(u) - value)
-        # below -1000 the difference of two large logarithms is rounding error
-        return upstream[0] * torch.where(u < -1e3, -u - 2.0 / u, slope)
+        slope: Tensor = ctx.saved_tensors[0]
+        return upstream[0] * slope
+
+
+def log_h_slope(u: A) -> tuple[A, A]:
+    """Return ``log_h`` and its derivative Phi(u) / h(u), elementwise."""
+    xp, special = array_module(u), special_module(u)
+    near = clamp(u, -1.0, math.inf)
+    direct = xp.log(xp.exp(-0.5 * near * near - _LOG_ROOT_2_PI) + near * special.ndtr(near))
+    # h = phi(u) (1 - |u| Phi(u)/phi(u)), with Phi/phi = sqrt(pi/2) erfcx(-u / sqrt(2))
+    far = clamp(u, -math.inf, -1.0)
+    ratio = -math.sqrt(0.5 * math.pi) * far * special.erfcx(-math.sqrt(0.5) * far)
+    # below -1000: 1 - ratio = 1/u^2 up to rounding
+    rest = xp.where(
+        far < -1e3, -2.0 * xp.log(-far), xp.log1p(-clamp(ratio, -math.inf, 1.0 - 1e-15))
+    )
+    value: A = xp.where(u > -1.0, direct, -0.5 * far * far - _LOG_ROOT_2_PI + rest)
+    slope: A = xp.exp(special.log_ndtr(u) - value)
+    # below -1000 the difference of two large logarithms is rounding error
+    slope = xp.where(u < -1e3, -far - 2.0 / far, slope)
+    return value, slope
+
+
+def log_ndtr_slope(t: A) -> tuple[A, A]:
+    """Return log Phi(t) and its derivative phi(t) / Phi(t), elementwise."""
+    xp = array_module(t)
+    value: A = special_module(t).log_ndtr(t)
+    slope: A = xp.exp(-0.5 * t * t - value - _LOG_ROOT_2_PI)
+    # below -1e4: phi / Phi = -t up to rounding, unlike the difference of two large logarithms
+    slope = xp.where(t < -1e4, -t, slope)
+    return value, slope
 
 
 def log_fat_softplus(gain: Tensor, width: float = 1e-6) -> Tensor:

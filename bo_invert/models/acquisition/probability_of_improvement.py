@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData, Score
+from bo_invert.models.acquisition.expected_improvement import AcquisitionData
 from bo_invert.models.acquisition.log_ei import sobol_normals
 from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData, Score
+from bo_invert.models.acquisition.expected_improvement import AcquisitionData
 from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs
 
 _UCB_WIDTH = 1.8

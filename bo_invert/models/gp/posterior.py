@@ -7,16 +7,58 @@ inputs.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bo_invert.models.gp.kernels import Kernel
+from bo_invert.models.array_module import A, as_array, clamp_below_
+from bo_invert.models.gp.kernels import Kernel, KernelCache
 
 _MIN_VARIANCE = 1e-12
 """Lower bound of a posterior variance in units of the prior variance. Engineering choice: smaller
 values of 1 - k'C^-1 k are rounding errors."""
+
+
+class MomentsCache(NamedTuple, Generic[A]):
+    """Intermediate results for gradients of moments."""
+
+    kernel: KernelCache[A]
+    white: A
+    """L^-1 k(x), shape ``(k, m, n)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments(Generic[A]):
+    """Mean and variance of a posterior with their gradients; arguments as of ``GPPosterior``."""
+
+    kernel: Kernel
+    log_lengthscales: A
+    constant: A
+    inputs: A
+    inverse_cholesky: A
+    weights: A
+
+    def __call__(self, inputs: A) -> tuple[A, A, MomentsCache[A]]:
+        """Return means ``(m, k, F)``, variances ``(m, k)`` and a cache at inputs ``(m, d)``."""
+        cross, cache = self.kernel.matrix(self.log_lengthscales, inputs, self.inputs)  # (k, m, n)
+        white = cross @ self.inverse_cholesky.swapaxes(-1, -2)
+        mean: A = self.constant[:, None, None] + cross @ self.weights
+        # k'C^-1 k = |L^-1 k|^2 is never negative, unlike its expanded form
+        variance: A = clamp_below_(1.0 - (white * white).sum(-1), _MIN_VARIANCE)
+        return mean.swapaxes(0, 1), variance.swapaxes(0, 1), MomentsCache(cache, white)
+
+    def gradient(self, cache: MomentsCache[A], by_mean: A, by_variance: A) -> A:
+        """Return the gradient ``(m, d)`` of sum(by_mean * mean) + sum(by_variance * variance).
+
+        With w = L^-1 k(x): d mean = weights' dk and d variance = -2 w' L^-1 dk.
+        """
+        pull = by_mean.swapaxes(0, 1) @ self.weights.swapaxes(-1, -2)
+        slopes = (-2.0 * by_variance).swapaxes(0, 1)[..., None]
+        pull = pull + (slopes * cache.white) @ self.inverse_cholesky
+        gradient: A = self.kernel.gradient_in_inputs(cache.kernel, pull).sum(0)
+        return gradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +102,22 @@ class GPPosterior:
         mean, variance = _Posterior.apply(flat, self)  # type: ignore[no-untyped-call]
         lead = inputs.shape[:-1]
         return mean.reshape(*lead, *mean.shape[1:]), variance.reshape(*lead, -1)
+
+    @property
+    def moments(self) -> Moments[Tensor]:
+        """Mean and variance as functions of tensors."""
+        return Moments(
+            self.kernel, self.log_lengthscales, self.constant, self.inputs,
+            self.inverse_cholesky, self.weights,
+        )  # fmt: skip
+
+    @property
+    def array_moments(self) -> Moments[NDArray[Any]]:
+        """Mean and variance as functions of arrays, for a posterior on the CPU."""
+        tensors = (
+            self.log_lengthscales, self.constant, self.inputs, self.inverse_cholesky, self.weights
+        )  # fmt: skip
+        return Moments(self.kernel, *map(as_array, tensors))
 
     def joint(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean ``(k, q, F)`` and covariance ``(k, q, q)``, without noise, at ``(q, d)``."""
@@ -175,25 +233,14 @@ def _inverse(factor: Tensor) -> Tensor:
 
 
 class _Posterior(torch.autograd.Function):
-    """Posterior mean and variance as one node of the autograd graph.
-
-    With w = L^-1 k(x): d mean = weights' dk and d variance = -2 w' L^-1 dk.
-    """
+    """Posterior mean and variance as one node of the autograd graph."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, gp: GPPosterior) -> tuple[Tensor, Tensor]:
-        cross, cache = gp.kernel.matrix(gp.log_lengthscales, inputs, gp.inputs)  # (k, m, n)
-        white = cross @ gp.inverse_cholesky.mT
-        mean = gp.constant[:, None, None] + cross @ gp.weights
-        # k'C^-1 k = |L^-1 k|^2 is never negative, unlike its expanded form
-        variance = (1.0 - (white * white).sum(-1)).clamp(min=_MIN_VARIANCE)
-        ctx.gp, ctx.cache, ctx.white = gp, cache, white
-        return mean.transpose(0, 1), variance.mT
+        ctx.moments = gp.moments
+        mean, variance, ctx.cache = ctx.moments(inputs)
+        return mean, variance
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
-        by_mean, by_variance = upstream  # (m, k, F), (m, k)
-        gp: GPPosterior = ctx.gp
-        pull = by_mean.transpose(0, 1) @ gp.weights.mT
-        pull = pull - 2.0 * by_variance.mT.unsqueeze(-1) * (ctx.white @ gp.inverse_cholesky)
-        return gp.kernel.gradient_in_inputs(ctx.cache, pull).sum(0), None
+        return ctx.moments.gradient(ctx.cache, *upstream), None

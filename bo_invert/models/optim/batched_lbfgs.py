@@ -14,6 +14,7 @@ from bo_invert.models.array_module import (
     clamp,
     on_host,
     positions,
+    row_products,
     subtract_product_,
 )
 from bo_invert.models.optim.feasible_box import ActiveSet, FeasibleBox, FeasibleRegion
@@ -142,7 +143,7 @@ class BatchedLBFGS(Generic[A]):
         else:
             move = self.points - self._x
             # Armijo rule with the slope along the projected step; false for NaN.
-            expected = (self._slope * move).sum(-1)[:, None]
+            expected = row_products(self._slope, move)
             fine = value <= self._f + _SUFFICIENT * expected + valid
             fine = fine & self._alive
         # Without rejected steps, the CPU skips the operations for them.
@@ -194,7 +195,7 @@ class BatchedLBFGS(Generic[A]):
 
     def _add(self, fine: A, s: A, y: A) -> None:
         """Store the pairs of rows ``fine`` ``(n, 1)`` with positive curvature s'y."""
-        xp, bend, square = self._xp, (s * y).sum(-1)[:, None], (y * y).sum(-1)[:, None]
+        xp, bend, square = self._xp, row_products(s, y), row_products(y, y)
         # Pairs with s'y <= 0 would make the inverse Hessian indefinite.
         bends = fine & (bend > 1e-10 * square)
         # s'y / y'y scales the initial inverse Hessian (Nocedal & Wright 2006, eq. 7.20).
@@ -211,14 +212,14 @@ class BatchedLBFGS(Generic[A]):
         """
         q, alphas = -reduced, []
         for s, y in reversed(self._pairs):
-            alpha = (s * q).sum(-1)[:, None]
+            alpha = row_products(s, q)
             subtract_product_(q, y, alpha)
             alphas.append(alpha)
         q *= self._scale
         for (s, y), alpha in zip(self._pairs, reversed(alphas), strict=True):
-            subtract_product_(q, s, (y * q).sum(-1)[:, None] - alpha)
+            subtract_product_(q, s, row_products(y, q) - alpha)
         direction: A = self.region.restrict(q, active)
-        falls = (direction * reduced).sum(-1)[:, None] < 0.0
+        falls = row_products(direction, reduced) < 0.0
         direction = self._xp.where(falls, direction, -reduced)
         if active.way is not None:
             direction = self._xp.where(active.at, active.way, direction)

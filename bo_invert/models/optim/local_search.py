@@ -6,16 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bo_invert.models.base import from_unit, to_unit
-from bo_invert.models.optim.optimize_acquisition import (
-    Score,
-    at_valid,
-    evaluate_scores,
-    gradient_ascent,
-)
+from bo_invert.models.optim.optimize_acquisition import evaluate_scores, gradient_ascent
+from bo_invert.models.optim.score import Score, at_valid, differentiable
 from bo_invert.parameters import Choice
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
@@ -83,21 +77,17 @@ class TrustRegion:
             refined: Number of best candidates per score for gradient ascent inside the region.
             steps: Largest number of gradient steps.
         """
-        valid_scores = at_valid(scores, self.domain)
-        found = evaluate_scores(scores, self.domain, candidates, _CHUNK)
+        valid_scores, plain = at_valid(scores, self.domain), differentiable(scores)
+        found = evaluate_scores(plain, self.domain, candidates, _CHUNK)
         q = len(found)
-        which = torch.arange(q).repeat_interleave(refined)
-
-        def own_score(inputs: Tensor, number: Tensor) -> Tensor:
-            # Each start ascends the score of its own function.
-            return valid_scores(inputs)[which[number], torch.arange(len(inputs))]
-
+        which = np.repeat(np.arange(q), refined)
         best = candidates[np.argsort(-found, axis=1, kind="stable")[:, :refined].ravel()]
         inputs = to_unit(self.domain, best)
         # Starts outside of the region (projected, or resampled values) bound their coordinates.
         low, high = np.minimum(self.lower, inputs), np.maximum(self.upper, inputs)
-        ends = gradient_ascent(own_score, self.domain, best, steps, low, high)
-        own = evaluate_scores(scores, self.domain, ends, _CHUNK).reshape(q, q, refined)
+        # Each start ascends the score of its own function.
+        ends = gradient_ascent(valid_scores, self.domain, best, steps, low, high, which)
+        own = evaluate_scores(plain, self.domain, ends, _CHUNK).reshape(q, q, refined)
         # Row j, block j: scores of function j at the ends of its own ascents. Ends come first, so
         # that they win ties in the stable sort.
         values = np.concatenate([own[np.arange(q), np.arange(q)], found], 1)
@@ -106,7 +96,7 @@ class TrustRegion:
         return [pool[row] for pool, row in zip(pools, order, strict=True)]
 
 
-def trust_region_sides(domain: Domain, length: float, logs: Tensor) -> Array:
+def trust_region_sides(domain: Domain, length: float, logs: Array) -> Array:
     """Return sides ``(d,)`` proportional to the lengthscales, with geometric mean ``length``.
 
     Every side spans three neighbouring values of a discrete parameter.
@@ -119,12 +109,11 @@ def trust_region_sides(domain: Domain, length: float, logs: Tensor) -> Array:
     # Outputs are averaged in logarithms; the sides are relative to their geometric mean.
     unordered = [isinstance(p, Choice) and not p.ordered for p in domain.parameters.values()]
     widths = [p.width for p in domain.parameters.values()]
-    columns = logs.new_tensor(np.repeat(unordered, widths), dtype=torch.bool)
-    if bool(columns.any()):
+    columns = np.repeat(unordered, widths).astype(bool)
+    if columns.any():
         # Values of a choice are resampled, so their columns need no side of their own.
-        numbers = logs[:, ~columns].mean()
-        logs = torch.where(columns, numbers if bool((~columns).any()) else 0.0, logs)
-    relative = (logs.mean(0) - logs.mean()).clamp(-_MAX_LOG_ASPECT, _MAX_LOG_ASPECT)
-    lengths = length * (relative - relative.mean()).exp().cpu().numpy()
+        logs = np.where(columns, 0.0 if columns.all() else logs[:, ~columns].mean(), logs)
+    relative = np.clip(logs.mean(0) - logs.mean(), -_MAX_LOG_ASPECT, _MAX_LOG_ASPECT)
+    lengths: Array = length * np.exp(relative - relative.mean())
     least = [3.0 / p.levels for p in domain.parameters.values() for _ in range(p.width)]
     return np.maximum(lengths, np.array(least)) if least else lengths

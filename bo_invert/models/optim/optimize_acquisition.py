@@ -6,24 +6,20 @@ target, improvements lie within a thousandth of the best point.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
 from bo_invert.models.optim.discrete_search import climb, discrete_configurations
 from bo_invert.models.optim.duplicates import DuplicateFilter
+from bo_invert.models.optim.score import DifferentiableScore, Score, at_valid, differentiable
 from bo_invert.parameters import Float
 from bo_invert.search_domain import Domain
-from bo_invert.types import Array
+from bo_invert.types import Array, Indices
 
-Score = Callable[[Tensor], Tensor]
-"""Function from unit inputs ``(b, d)`` to scores ``(b,)``, or to scores ``(q, b)`` of q functions;
-higher is better."""
 _SIGMAS = (1e-3, 1e-2, 1e-1)
 """Standard deviations of perturbations in units of the domain's width (the smallest from Papenmeier
 et al. 2025)."""
@@ -69,22 +65,22 @@ def optimize_acquisition(
     Returns:
         Best new point ``(d,)``, and the ends of the ascent ``(starts, d)``.
     """
-    raw, score = score, at_valid(score, domain)
+    valid = at_valid(score, domain)
     pools = _pools(domain, incumbents, rng, n_global, n_local)
     if warm_starts is not None:
         pools.append(warm_starts)
     # Each pool contributes equally, so that neither wide nor local search is crowded out.
-    seen = [evaluate_scores(score, domain, pool) for pool in pools]
+    seen = [evaluate_scores(valid, domain, pool) for pool in pools]
     best = [np.argsort(-values, kind="stable")[: starts // len(pools)] for values in seen]
     candidates = np.concatenate([pool[rows] for pool, rows in zip(pools, best, strict=True)])
     if domain.continuous:
-        ends = gradient_ascent(lambda inputs, _: score(inputs), domain, candidates, steps)
+        ends = gradient_ascent(valid, domain, candidates, steps)
     else:
         spread = _best_of_each_configuration(domain, np.concatenate(pools), np.concatenate(seen))
         candidates = np.concatenate([candidates, spread])
-        ends = _mixed_ascent(raw, domain, candidates, rng, steps)
+        ends = _mixed_ascent(score, domain, candidates, rng, steps)
     found = np.concatenate([ends, candidates])
-    values = np.concatenate([evaluate_scores(score, domain, found), *seen])
+    values = np.concatenate([evaluate_scores(valid, domain, found), *seen])
     return _best_new(domain, np.concatenate([found, *pools]), values, known, rng, duplicates), ends
 
 
@@ -117,17 +113,17 @@ def optimize_in_box(
         known: Points ``(d,)`` that are proposed again only without alternative.
         rng: Random generator of the candidates.
     """
-    score = at_valid(score, domain)
+    valid = at_valid(score, domain)
     spread = reach * np.ptp(domain.bounds, 0)
     # The centre itself is a candidate: a score may have its maximum there.
     steps = rng.uniform(-1.0, 1.0, (128, domain.dim))
     pool = np.concatenate([centre[None], centre + spread * steps])
     pool = domain.project(pool if domain.continuous else _resample_one_parameter(domain, pool, rng))
-    best = np.argsort(-evaluate_scores(score, domain, pool), kind="stable")[:4]
+    best = np.argsort(-evaluate_scores(valid, domain, pool), kind="stable")[:4]
     box = to_unit(domain, np.array([centre - spread, centre + spread])).clip(0.0, 1.0)
-    ends = gradient_ascent(lambda inputs, _: score(inputs), domain, pool[best], 60, *box)
+    ends = gradient_ascent(valid, domain, pool[best], 60, *box)
     candidates = np.concatenate([ends, pool])
-    return _best_new(domain, candidates, evaluate_scores(score, domain, candidates), known, rng)
+    return _best_new(domain, candidates, evaluate_scores(valid, domain, candidates), known, rng)
 
 
 def _pools(
@@ -156,42 +152,14 @@ def _best_new(
     return np.asarray(found[0])
 
 
-@torch.no_grad()
-def evaluate_scores(score: Score, domain: Domain, points: Array, chunk: int = 256) -> Array:
+def evaluate_scores(
+    score: DifferentiableScore, domain: Domain, points: Array, chunk: int = 256
+) -> Array:
     """Evaluate scores ``(b,)`` or ``(q, b)`` of points ``(b, d)`` in chunks, without gradients."""
-    parts = torch.split(torch.tensor(to_unit(domain, points)), chunk)
-    values = torch.cat([score(part) for part in parts], -1).numpy()
+    inputs = to_unit(domain, points)
+    parts = [score.values(inputs[i : i + chunk]) for i in range(0, max(1, len(inputs)), chunk)]
+    values = np.concatenate(parts, -1)
     return np.asarray(np.nan_to_num(values, nan=-1e300, posinf=1e300, neginf=-1e300))
-
-
-def at_valid(score: Score, domain: Domain) -> Score:
-    """Build the score at the valid unit inputs ``(b, d)`` that are nearest to unit inputs.
-
-    Gradients pass through real coordinates; a latent is projected to its ball.
-    """
-    if not domain.latent and domain.continuous:
-        return score
-    lower, upper = (torch.tensor(bound) for bound in domain.bounds)
-    if domain.latent:
-
-        def projected(inputs: Tensor) -> Tensor:
-            points = lower + inputs * (upper - lower)
-            # Projection to the ball of points above the plausibility bound.
-            norm: Tensor = points.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-            shrunk = points * (norm.reciprocal() * domain.radius).clamp(max=1.0)
-            return score((shrunk - lower) / (upper - lower))
-
-        return projected
-    # Discrete coordinates are rounded to their values, without gradients.
-    real = torch.tensor(
-        [isinstance(p, Float) for p in domain.parameters.values() for _ in range(p.width)]
-    )
-
-    def rounded(inputs: Tensor) -> Tensor:
-        levels = torch.tensor(domain.project(inputs.detach().numpy()))
-        return score(torch.where(real, inputs, levels))
-
-    return rounded
 
 
 def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Generator) -> Array:
@@ -245,50 +213,47 @@ def _mixed_ascent(
 
     def values(moved: Array) -> Array:
         # Moves of valid points are valid and need no projection.
-        return evaluate_scores(score, domain, moved)
+        return evaluate_scores(differentiable(score), domain, moved)
 
     for share in _ASCENTS:
         points = climb(values, domain, points, rng, _MOVES)
         if not domain.has_real:
             break
         few = max(8, int(share * steps))
-        points = gradient_ascent(lambda inputs, _: valid_score(inputs), domain, points, few)
+        points = gradient_ascent(valid_score, domain, points, few)
         points = points[np.argsort(-values(points), kind="stable")[: (len(points) + 1) // 2]]
     return points
 
 
 def gradient_ascent(
-    score: Callable[[Tensor, Tensor], Tensor],
+    score: DifferentiableScore,
     domain: Domain,
     points: Array,
     steps: int,
     low: ArrayLike = 0.0,
     high: ArrayLike = 1.0,
+    functions: Indices | None = None,
 ) -> Array:
     """Ascend from points ``(k, d)``; return the ends, or a start if its end is not finite.
 
     Args:
-        score: Function from unit inputs ``(a, d)`` and the numbers ``(a,)`` of their starts to
-            scores ``(a,)``.
+        score: Score of unit inputs.
         domain: Search domain.
         points: Starts, shape ``(k, d)``.
         steps: Largest number of evaluations of each start.
         low: Lower bounds of the unit inputs, broadcast to ``(k, d)``.
         high: Upper bounds of the unit inputs, broadcast to ``(k, d)``.
+        functions: Number of the function that each start ascends, shape ``(k,)``; None for a score
+            of one function.
     """
+    numbers = np.zeros(len(points), dtype=int) if functions is None else functions
 
-    @torch.inference_mode(False)
-    def function(inputs: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-        # The sum over independent points gives each point its own gradient.
-        inputs = inputs.clone().requires_grad_()
-        value = -score(inputs, number)
-        (gradient,) = torch.autograd.grad(value.sum(), inputs)
-        return value.detach(), gradient
+    def function(inputs: Array, rows: Indices) -> tuple[Array, Array]:
+        value, slope = score.gradient(inputs, numbers[rows])
+        return -value, -slope
 
-    lower, upper = (torch.tensor(np.broadcast_to(bound, points.shape)) for bound in (low, high))
-    starts = torch.tensor(to_unit(domain, points))
-    # Only the score needs autograd; its records would slow the optimiser.
-    with torch.inference_mode():
-        found, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
-    arrived = from_unit(domain, found.numpy())
+    lower, upper = (np.broadcast_to(bound, points.shape) for bound in (low, high))
+    starts = to_unit(domain, points)
+    found, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
+    arrived = from_unit(domain, found)
     return np.where(np.isfinite(arrived).all(1, keepdims=True), arrived, points)

@@ -1,0 +1,165 @@
+"""Scores that are functions of posterior means and variances, with gradients."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bo_invert.models.array_module import A, array_module, as_array, matching, on_host
+from bo_invert.models.gp.posterior import GPPosterior, Moments, MomentsCache
+from bo_invert.models.optim.score import DifferentiableScore
+from bo_invert.types import Array, Indices
+
+
+class Slopes(NamedTuple, Generic[A]):
+    """Scores ``(b,)`` with their derivatives in the moments of k outputs and F fantasies."""
+
+    value: A
+    by_mean: A
+    """Derivatives in the means, shape ``(b, k, F)``."""
+    by_variance: A
+    """Derivatives in the variances, shape ``(b, k)``."""
+
+
+class Head(ABC):
+    """Score of means ``(b, k, F)`` and variances ``(b, k)``."""
+
+    def value(self, mean: A, variance: A) -> A:
+        """Return scores ``(b,)``."""
+        return self(mean, variance).value
+
+    @abstractmethod
+    def __call__(self, mean: A, variance: A) -> Slopes[A]:
+        """Return scores ``(b,)`` and their derivatives."""
+
+
+@dataclass(frozen=True)
+class AutogradHead(Head):
+    """Head that autograd differentiates; only its own operations are recorded.
+
+    Args:
+        function: Function from means ``(b, k, F)`` and variances ``(b, k)`` to scores ``(b,)``.
+    """
+
+    function: Callable[[Tensor, Tensor], Tensor]
+
+    @torch.no_grad()
+    def value(self, mean: A, variance: A) -> A:
+        return _returned(self.function(torch.as_tensor(mean), torch.as_tensor(variance)), mean)
+
+    def __call__(self, mean: A, variance: A) -> Slopes[A]:
+        value, by_mean, by_variance = autograd_slopes(self.function, mean, variance)
+        return Slopes(value, by_mean, by_variance)
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def autograd_slopes(function: Callable[..., Tensor], *arguments: A) -> tuple[A, ...]:
+    """Return values of a function of tensors, and the gradients of their sum in its arguments."""
+    leaves = [torch.as_tensor(x).clone().requires_grad_() for x in arguments]
+    results = [function(*leaves)]
+    results += torch.autograd.grad(results[0].sum(), leaves)
+    returned: list[A] = [_returned(x, arguments[0]) for x in results]
+    return tuple(returned)
+
+
+def _returned(values: Tensor, like: A) -> A:
+    """Return a tensor as an array if the arguments were arrays."""
+    return as_array(values) if isinstance(like, np.ndarray) else values.detach()
+
+
+@dataclass(frozen=True, eq=False)
+class MisfitVariance(Generic[A]):
+    """Variance of structure that is too fine for the model, beside that of the posterior.
+
+    Neighbours share it, so near a pending point at scaled distance r it is reduced by the factor
+    1 - exp(-r^2 / (2 radius^2)).
+
+    Args:
+        variance: Variance far from pending points, shape ``(k,)``.
+        pending: Pending unit inputs, at least one, shape ``(p, d)``.
+        lengthscales: Lengthscales of the outputs, shape ``(k, d)``.
+        radius: Correlation length in lengthscales.
+    """
+
+    variance: A
+    pending: A
+    lengthscales: A
+    radius: float
+
+    def __call__(self, inputs: A) -> A:
+        """Return variances ``(b, k)`` at inputs ``(b, d)``."""
+        return self.variance * (1.0 - self._nearest(inputs)[1]).swapaxes(0, 1)
+
+    def gradient(self, inputs: A, upstream: A) -> A:
+        """Return the gradient ``(b, d)`` of sum(upstream * variance), upstream ``(b, k)``."""
+        away, decay = self._nearest(inputs)
+        slope = (upstream * self.variance).swapaxes(0, 1) * decay / self.radius**2  # (k, b)
+        total: A = (slope[..., None] * away / self.lengthscales[:, None]).sum(0)
+        return total
+
+    def _nearest(self, inputs: A) -> tuple[A, A]:
+        """Return scaled offsets ``(k, b, d)`` from the nearest pending point, and the decay."""
+        xp, scales = array_module(inputs), self.lengthscales[:, None]
+        # Scaled by its lengthscales, each output has an isotropic neighbourhood.
+        away = (inputs / scales)[:, :, None] - (self.pending / scales)[:, None]  # (k, b, p, d)
+        squared: A = (away * away).sum(-1)
+        least: A = xp.amin(squared, -1)
+        chosen = (squared <= least[..., None])[..., None] * away
+        return chosen.sum(-2), xp.exp((-0.5 / self.radius**2) * least)
+
+
+@dataclass(frozen=True, eq=False)
+class MomentScore(DifferentiableScore, Generic[A]):
+    """Score ``head(mean(x), variance(x))`` of one function.
+
+    Args:
+        moments: Moments of the posterior, of arrays or of tensors on a device.
+        head: Score of the moments.
+        misfit: Variance that is added to that of the posterior; None for none.
+    """
+
+    moments: Moments[A]
+    head: Head
+    misfit: MisfitVariance[A] | None = None
+
+    def values(self, inputs: Array) -> Array:
+        mean, variance, _ = self._moments(matching(inputs, self.moments.inputs))
+        with np.errstate(all="ignore"):
+            return as_array(self.head.value(mean, variance))
+
+    def gradient(self, inputs: Array, functions: Indices) -> tuple[Array, Array]:
+        at = matching(inputs, self.moments.inputs)
+        mean, variance, cache = self._moments(at)
+        value, by_mean, by_variance = self.head(mean, variance)
+        slope = self.moments.gradient(cache, by_mean, by_variance)
+        if self.misfit is not None:
+            slope = slope + self.misfit.gradient(at, by_variance)
+        return as_array(value), as_array(slope)
+
+    def _moments(self, inputs: A) -> tuple[A, A, MomentsCache[A]]:
+        mean, variance, cache = self.moments(inputs)
+        if self.misfit is not None:
+            variance = variance + self.misfit(inputs)
+        return mean, variance, cache
+
+
+def moment_score(
+    gp: GPPosterior, head: Head, misfit: MisfitVariance[Tensor] | None = None
+) -> DifferentiableScore:
+    """Build a score of the moments of a posterior, in numpy on the CPU."""
+    if not on_host(gp.inputs):
+        return MomentScore(gp.moments, head, misfit)
+    if misfit is None:
+        return MomentScore(gp.array_moments, head)
+    variance, pending, lengthscales = (
+        as_array(x) for x in (misfit.variance, misfit.pending, misfit.lengthscales)
+    )
+    varying = MisfitVariance(variance, pending, lengthscales, misfit.radius)
+    return MomentScore(gp.array_moments, head, varying)
