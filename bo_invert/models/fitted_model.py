@@ -65,7 +65,7 @@ class FittedModel:
 
     def thompson_scores(self, count: int, seed: int) -> Score:
         """Return scores ``(count, b)`` of drawn posterior functions at unit inputs ``(b, d)``."""
-        return self._on_device(thompson_scores(self.surrogate, self.outputs, count, seed))
+        return thompson_scores(self.surrogate, self.outputs, count, seed)
 
     @torch.no_grad()
     def predicted_scores(self) -> Array:

@@ -22,7 +22,7 @@ from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import Array, Query
 
 if TYPE_CHECKING:
-    from bo_invert.models.optim.score import Score
+    pass
 
 # Number of candidate points per Thompson sample, as in Eriksson et al. 2019 (2,000 to 5,000).
 _CANDIDATES = 2000
@@ -185,8 +185,9 @@ class Turbo(SurrogateStrategy):
                 score = model.log_expected_improvement(
                     to_unit(domain, pending), seed=draw_seed(rng)
                 )
-                scores = constrain(_row(score))
-                yield region.rank(scores, region.sample(rng, _CANDIDATES // 4), refined=4)[0]
+                yield region.rank(
+                    constrain(score), region.sample(rng, _CANDIDATES // 4), refined=4
+                )[0]
 
         for ranked in rank_candidates():
             # A small region may hold no new design; uniform points come after its candidates.
@@ -196,7 +197,3 @@ class Turbo(SurrogateStrategy):
         note = {"region": state.number, "outputs": model.surrogate.memo, "permission": labels}
         queries = self._queries(statement, history, model, np.array(points), region=state.number)
         return Proposal(queries, note)
-
-
-def _row(score: Score) -> Score:
-    return lambda inputs: score(inputs).unsqueeze(0)

@@ -9,51 +9,101 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Generic, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.models.acquisition.log_ei import sobol_normals
-from bo_invert.models.gp.kernels import Kernel
+from bo_invert.models.acquisition.moment_score import autograd_slopes
+from bo_invert.models.array_module import A, array_module, as_array, cosine, matching, on_host, sine
+from bo_invert.models.gp.kernels import Kernel, KernelCache
 from bo_invert.models.gp.mixed_kernel import MixedKernel
 from bo_invert.models.gp.posterior import GPPosterior
 from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.optim.score import DifferentiableScore
 from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.types import Array, Indices
 
 _WORST = 1e6
 """Bound of a feasible score in standard deviations of the observed losses. Engineering choice:
 violations score below it."""
 
 
+class PathCache(NamedTuple, Generic[A]):
+    """Intermediate results for gradients of b values: d(waves)/d(phase), and kernel weights."""
+
+    slopes: A
+    kernel: KernelCache[A]
+    update: A
+
+
 @dataclass(frozen=True, eq=False)
-class PosteriorPaths:
+class PosteriorPaths(Generic[A]):
     """Samples f(x) = m + sum_r [c_r cos(w_r'x) + s_r sin(w_r'x)] + k(x)' u; see ``draw_paths``.
 
     Args:
-        gp: Posterior of the samples.
+        kernel: Kernel of all outputs.
+        log_lengthscales: Hyperparameters of the kernel, shape ``(k, h)``.
+        constant: Prior means m, shape ``(k,)``.
+        inputs: Observed inputs, shape ``(n, d)``.
         frequencies: w, shared by the samples of an output, shape ``(k, R, d)``.
         cosines: Amplitudes c, shape ``(k, R, q)``.
         sines: Amplitudes s, shape ``(k, R, q)``.
         update: Weights u of the kernel at the data, shape ``(k, n, q)``.
     """
 
-    gp: GPPosterior
-    frequencies: Tensor
-    cosines: Tensor
-    sines: Tensor
-    update: Tensor
+    kernel: Kernel
+    log_lengthscales: A
+    constant: A
+    inputs: A
+    frequencies: A
+    cosines: A
+    sines: A
+    update: A
 
-    def __call__(self, inputs: Tensor) -> Tensor:
+    def __call__(self, inputs: A) -> A:
         """Return values ``(..., k, q)`` of all samples at inputs ``(..., d)``."""
         flat = inputs.reshape(-1, inputs.shape[-1])
-        values: Tensor = _Evaluation.apply(flat, self)  # type: ignore[no-untyped-call]
-        return values.reshape(*inputs.shape[:-1], *values.shape[1:])
+        phase: A = flat @ self.frequencies.swapaxes(-1, -2)  # (k, m, R)
+        cross, _ = self.kernel.matrix(self.log_lengthscales, flat, self.inputs)
+        values: A = cross @ self.update + self.constant[:, None, None]
+        if self.cosines.shape[-1] == 1:
+            # c cos(p) + s sin(p) = |(c, s)| cos(p - angle(c, s)) has half as many cosines.
+            xp = array_module(flat)
+            angles = xp.arctan2(self.sines, self.cosines).swapaxes(-1, -2)
+            values = values + cosine(phase - angles) @ xp.hypot(self.cosines, self.sines)
+        else:
+            values = values + cosine(phase) @ self.cosines + sine(phase) @ self.sines
+        return values.swapaxes(0, 1).reshape(*inputs.shape[:-1], *values.shape[::2])
+
+    def at(self, inputs: A, functions: Indices) -> tuple[A, PathCache[A]]:
+        """Return values ``(b, k)`` of one function at each input ``(b, d)``, and a cache."""
+        phase: A = inputs @ self.frequencies.swapaxes(-1, -2)  # (k, b, R)
+        waves, shifted = cosine(phase), sine(phase)
+        c, s, u = (
+            weights[:, :, functions].swapaxes(1, 2)
+            for weights in (self.cosines, self.sines, self.update)
+        )
+        cross, cache = self.kernel.matrix(self.log_lengthscales, inputs, self.inputs)
+        values: A = (waves * c + shifted * s).sum(-1) + (cross * u).sum(-1)
+        values = values + self.constant[:, None]
+        # d cos(w'x) = -sin(w'x) w' dx and d sin(w'x) = cos(w'x) w' dx
+        return values.swapaxes(0, 1), PathCache(waves * s - shifted * c, cache, u)
+
+    def gradient(self, cache: PathCache[A], by_values: A) -> A:
+        """Return the gradient ``(b, d)`` of sum(by_values * values), by_values ``(b, k)``."""
+        pull = by_values.swapaxes(0, 1)[..., None]  # (k, b, 1)
+        by_data = self.kernel.gradient_in_inputs(cache.kernel, pull * cache.update)
+        gradient: A = ((pull * cache.slopes) @ self.frequencies + by_data).sum(0)
+        return gradient
 
 
-def draw_paths(gp: GPPosterior, count: int, seed: int, features: int = 512) -> PosteriorPaths:
+def draw_paths(
+    gp: GPPosterior, count: int, seed: int, features: int = 512
+) -> PosteriorPaths[Tensor]:
     """Draw independent functions from the posterior of each output.
 
     Matheron's rule: f | y = f + k(x)' C^-1 (y - m - f(X) - noise) with a prior draw f.
@@ -90,12 +140,37 @@ def draw_paths(gp: GPPosterior, count: int, seed: int, features: int = 512) -> P
         - gp.noise.sqrt().unsqueeze(-1) * error
     )
     update = gp.inverse_cholesky.mT @ (gp.inverse_cholesky @ off)
-    return PosteriorPaths(gp, frequencies, cosines, sines, update)
+    return PosteriorPaths(
+        gp.kernel, gp.log_lengthscales, gp.constant, like, frequencies, cosines, sines, update
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PathScores(DifferentiableScore, Generic[A]):
+    """Scores ``head(f(x))`` of q drawn functions f.
+
+    Args:
+        paths: Functions of arrays, or of tensors on a device.
+        head: Function from tensors ``(..., k)`` of values to scores ``(...)``.
+    """
+
+    paths: PosteriorPaths[A]
+    head: Callable[[Tensor], Tensor]
+
+    @torch.no_grad()
+    def values(self, inputs: Array) -> Array:
+        drawn = torch.as_tensor(self.paths(matching(inputs, self.paths.inputs)))
+        return as_array(self.head(drawn.permute(2, 0, 1)))
+
+    def gradient(self, inputs: Array, functions: Indices) -> tuple[Array, Array]:
+        drawn, cache = self.paths.at(matching(inputs, self.paths.inputs), functions)
+        value, by_values = autograd_slopes(self.head, drawn)
+        return as_array(value), as_array(self.paths.gradient(cache, by_values))
 
 
 def thompson_scores(
     surrogate: Surrogate, outputs: ModelledOutputs, count: int, seed: int
-) -> Callable[[Tensor], Tensor]:
+) -> DifferentiableScore:
     """Build scores ``(q, b)`` of unit inputs ``(b, d)``: one row for each drawn function.
 
     A score is the negative loss in standard deviations of the observed losses. Infeasible values
@@ -114,8 +189,7 @@ def thompson_scores(
     low, unit = observed.min(), observed.std(correction=0)
     unit = torch.where(unit > 0, unit, torch.ones_like(unit))
 
-    def scores(inputs: Tensor) -> Tensor:
-        drawn = paths(inputs).permute(2, 0, 1)  # (q, b, k)
+    def head(drawn: Tensor) -> Tensor:
         score = (low - loss(drawn)) / unit
         if not outputs.statement.constraints:
             return score
@@ -123,7 +197,12 @@ def thompson_scores(
         # The clamp keeps feasible scores above infeasible ones; both have gradients.
         return torch.where(violation > 0.0, -_WORST * (1.0 + violation), score.clamp(min=-_WORST))
 
-    return scores
+    if not on_host(surrogate.offset):
+        return PathScores(paths, head)
+    names = [field.name for field in fields(paths)][1:]
+    return PathScores(
+        PosteriorPaths(paths.kernel, *(as_array(getattr(paths, name)) for name in names)), head
+    )
 
 
 def _frequencies(kernel: Kernel, features: int, d: int, seed: int, like: Tensor) -> Tensor:
@@ -149,27 +228,3 @@ def _frequencies(kernel: Kernel, features: int, d: int, seed: int, like: Tensor)
         choices = [column for columns in kernel.structure.choices for column in columns]
         drawn[:, choices] = normals[:, choices]
     return drawn
-
-
-class _Evaluation(torch.autograd.Function):
-    """Evaluation of all samples as one node of the autograd graph."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, paths: PosteriorPaths) -> Tensor:
-        gp = paths.gp
-        phase = inputs @ paths.frequencies.mT  # (k, m, R)
-        cosine, sine = phase.cos(), phase.sin()
-        cross, cache = gp.kernel.matrix(gp.log_lengthscales, inputs, gp.inputs)
-        values = cosine @ paths.cosines + sine @ paths.sines + cross @ paths.update
-        ctx.paths, ctx.waves, ctx.cache = paths, (cosine, sine), cache
-        return (values + gp.constant[:, None, None]).transpose(0, 1)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
-        paths: PosteriorPaths = ctx.paths
-        cosine, sine = ctx.waves
-        pull = upstream[0].transpose(0, 1)  # (k, m, q)
-        # d cos(w'x) = -sin(w'x) w' dx and d sin(w'x) = cos(w'x) w' dx
-        by_phase = cosine * (pull @ paths.sines.mT) - sine * (pull @ paths.cosines.mT)
-        by_data = paths.gp.kernel.gradient_in_inputs(ctx.cache, pull @ paths.update.mT)
-        return (by_phase @ paths.frequencies + by_data).sum(0), None

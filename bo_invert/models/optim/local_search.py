@@ -72,13 +72,13 @@ class TrustRegion:
         """Rank points by each of q scores; return q arrays ``(m, d)``, best first.
 
         Args:
-            scores: Scores ``(q, b)``, evaluated at valid points.
+            scores: Scores ``(q, b)`` or, of one function, ``(b,)``, evaluated at valid points.
             candidates: Points, shape ``(b, d)``.
             refined: Number of best candidates per score for gradient ascent inside the region.
             steps: Largest number of gradient steps.
         """
         valid_scores, plain = at_valid(scores, self.domain), differentiable(scores)
-        found = evaluate_scores(plain, self.domain, candidates, _CHUNK)
+        found = np.atleast_2d(evaluate_scores(plain, self.domain, candidates, _CHUNK))
         q = len(found)
         which = np.repeat(np.arange(q), refined)
         best = candidates[np.argsort(-found, axis=1, kind="stable")[:, :refined].ravel()]
