@@ -20,6 +20,8 @@ Z_90 = 1.6448536269514722
 
 def to_unit(domain: Domain, points: Array) -> Array:
     """Scale points ``(n, d)`` of a domain to the unit cube, shape ``(n, d)``."""
+    if not domain.latent:
+        return np.asarray(points)
     lower, upper = domain.bounds
     return np.asarray((points - lower) / (upper - lower))
 
@@ -27,5 +29,7 @@ def to_unit(domain: Domain, points: Array) -> Array:
 def from_unit(domain: Domain, inputs: Array) -> Array:
     """Return the valid points ``(n, d)`` that are nearest to unit inputs ``(n, d)``."""
     # Rounding and projection make the inverse of to_unit land on valid points.
+    if not domain.latent:
+        return domain.project(np.asarray(inputs))
     lower, upper = domain.bounds
     return domain.project(lower + np.asarray(inputs) * (upper - lower))

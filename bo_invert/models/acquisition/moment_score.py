@@ -51,7 +51,7 @@ class AutogradHead(Head):
 
     @torch.no_grad()
     def value(self, mean: A, variance: A) -> A:
-        return _returned(self.function(torch.as_tensor(mean), torch.as_tensor(variance)), mean)
+        return returned(self.function(torch.as_tensor(mean), torch.as_tensor(variance)), mean)
 
     def __call__(self, mean: A, variance: A) -> Slopes[A]:
         value, by_mean, by_variance = autograd_slopes(self.function, mean, variance)
@@ -65,11 +65,11 @@ def autograd_slopes(function: Callable[..., Tensor], *arguments: A) -> tuple[A, 
     leaves = [torch.as_tensor(x).clone().requires_grad_() for x in arguments]
     results = [function(*leaves)]
     results += torch.autograd.grad(results[0].sum(), leaves)
-    returned: list[A] = [_returned(x, arguments[0]) for x in results]
-    return tuple(returned)
+    found: list[A] = [returned(x, arguments[0]) for x in results]
+    return tuple(found)
 
 
-def _returned(values: Tensor, like: A) -> A:
+def returned(values: Tensor, like: A) -> A:
     """Return a tensor as an array if the arguments were arrays."""
     return as_array(values) if isinstance(like, np.ndarray) else values.detach()
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Generic, NamedTuple
+from functools import cached_property
+from typing import Generic, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.models.acquisition.log_ei import sobol_normals
-from bo_invert.models.acquisition.moment_score import autograd_slopes
+from bo_invert.models.acquisition.moment_score import autograd_slopes, returned
 from bo_invert.models.array_module import A, array_module, as_array, cosine, matching, on_host, sine
 from bo_invert.models.gp.kernels import Kernel, KernelCache
 from bo_invert.models.gp.mixed_kernel import MixedKernel
@@ -145,17 +146,69 @@ def draw_paths(
     )
 
 
+class PathHead(Protocol):
+    """Score of values of drawn functions."""
+
+    def __call__(self, drawn: Tensor) -> Tensor:
+        """Return scores ``(...)`` of values ``(..., k)``."""
+
+    def slopes(self, drawn: A) -> tuple[A, A]:
+        """Return scores ``(b,)`` of values ``(b, k)``, and their derivatives ``(b, k)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class _LossHead:
+    """Negative loss ``(low - loss) / unit``, minus a penalty for violations.
+
+    Args:
+        surrogate: Surrogate of the modelled outputs.
+        outputs: Map from modelled outputs to losses.
+        low: Lowest observed loss.
+        unit: Unit of the score.
+    """
+
+    surrogate: Surrogate
+    outputs: ModelledOutputs
+    low: Tensor
+    unit: Tensor
+
+    def __call__(self, drawn: Tensor) -> Tensor:
+        score: Tensor = (self.low - self._loss(drawn)) / self.unit
+        if not self.outputs.statement.constraints:
+            return score
+        violation = self.outputs.violation(self.surrogate.values(drawn))
+        # The clamp keeps feasible scores above infeasible ones; both have gradients.
+        return torch.where(violation > 0.0, -_WORST * (1.0 + violation), score.clamp(min=-_WORST))
+
+    def slopes(self, drawn: A) -> tuple[A, A]:
+        if self.outputs.loss_column is None or self.outputs.statement.constraints:
+            value, by_drawn = autograd_slopes(self, drawn)
+            return value, by_drawn
+        column, sign = self.outputs.loss_column
+        values = self.surrogate.values(torch.as_tensor(drawn))
+        slope = (-sign / self.unit) * self.surrogate.weights[:, column]  # (k,)
+        by_values = slope * torch.ones_like(values[:, :1])
+        if self.surrogate.warp is not None:
+            by_values = by_values / self.surrogate.warp.log_slope(values)[:, [column]].exp()
+        score = (self.low - sign * values[:, column]) / self.unit
+        return returned(score, drawn), returned(by_values, drawn)
+
+    @cached_property
+    def _loss(self) -> Callable[[Tensor], Tensor]:
+        return self.surrogate.loss_function(self.outputs)
+
+
 @dataclass(frozen=True, eq=False)
 class PathScores(DifferentiableScore, Generic[A]):
     """Scores ``head(f(x))`` of q drawn functions f.
 
     Args:
         paths: Functions of arrays, or of tensors on a device.
-        head: Function from tensors ``(..., k)`` of values to scores ``(...)``.
+        head: Score of their values.
     """
 
     paths: PosteriorPaths[A]
-    head: Callable[[Tensor], Tensor]
+    head: PathHead
 
     @torch.no_grad()
     def values(self, inputs: Array) -> Array:
@@ -164,7 +217,7 @@ class PathScores(DifferentiableScore, Generic[A]):
 
     def gradient(self, inputs: Array, functions: Indices) -> tuple[Array, Array]:
         drawn, cache = self.paths.at(matching(inputs, self.paths.inputs), functions)
-        value, by_values = autograd_slopes(self.head, drawn)
+        value, by_values = self.head.slopes(drawn)
         return as_array(value), as_array(self.paths.gradient(cache, by_values))
 
 
@@ -189,14 +242,7 @@ def thompson_scores(
     low, unit = observed.min(), observed.std(correction=0)
     unit = torch.where(unit > 0, unit, torch.ones_like(unit))
 
-    def head(drawn: Tensor) -> Tensor:
-        score = (low - loss(drawn)) / unit
-        if not outputs.statement.constraints:
-            return score
-        violation = outputs.violation(surrogate.values(drawn))
-        # The clamp keeps feasible scores above infeasible ones; both have gradients.
-        return torch.where(violation > 0.0, -_WORST * (1.0 + violation), score.clamp(min=-_WORST))
-
+    head = _LossHead(surrogate, outputs, low, unit)
     if not on_host(surrogate.offset):
         return PathScores(paths, head)
     names = [field.name for field in fields(paths)][1:]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.array_module import A, array_module, as_array, diagonal, matching, on_host
-from bo_invert.models.gp.covariance_inverse import invert
+from bo_invert.models.gp.cholesky import invert
 from bo_invert.models.gp.kernels import RBF, Kernel
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
 from bo_invert.types import Indices

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bo_invert.models.array_module import A, as_array, clamp_below_
+from bo_invert.models.array_module import A, as_array, clamp_below_, diagonal
+from bo_invert.models.gp.cholesky import cholesky, invert_triangles
 from bo_invert.models.gp.kernels import Kernel, KernelCache
 
 _MIN_VARIANCE = 1e-12
@@ -152,7 +153,7 @@ class GPPosterior:
         factor = self.cholesky.new_zeros(k, n + p, n + p)
         factor[:, :n, :n], factor[:, n:, :n], factor[:, n:, n:] = self.cholesky, side, lower
         inverse = torch.zeros_like(factor)
-        corner = _inverse(lower)
+        corner = invert_triangles(lower)
         inverse[:, :n, :n], inverse[:, n:, n:] = self.inverse_cholesky, corner
         inverse[:, n:, :n] = -corner @ side @ self.inverse_cholesky
         observed = self.values.expand(k, n, samples.shape[-1])
@@ -200,7 +201,7 @@ def condition(
     spread = noise if noise.dim() == 2 else noise[:, None].expand(-1, len(inputs))
     gram.diagonal(dim1=-2, dim2=-1).add_(spread)
     factor = cholesky_with_jitter(gram)
-    inverse = _inverse(factor)
+    inverse = invert_triangles(factor)
     target = values.mT.unsqueeze(-1)
     ones = inverse.sum(-1, keepdim=True)
     if constant is None:
@@ -214,22 +215,15 @@ def condition(
 
 def cholesky_with_jitter(matrix: Tensor) -> Tensor:
     """Return lower Cholesky factors of ``(..., n, n)``, with growing jitter if one is singular."""
-    factor: Tensor
-    factor, info = torch.linalg.cholesky_ex(matrix)
+    factor, singular = cholesky(matrix)
     # Rounding errors of C are about n times machine epsilon; jitter grows until it exceeds them.
     jitter = 1e-10
-    while bool(info.any()) and jitter < 1.0:
+    while singular and jitter < 1.0:
         raised = matrix.clone()
-        raised.diagonal(dim1=-2, dim2=-1).add_(jitter)
-        factor, info = torch.linalg.cholesky_ex(raised)
+        diagonal(raised).add_(jitter)
+        factor, singular = cholesky(raised)
         jitter *= 10.0
     return factor
-
-
-def _inverse(factor: Tensor) -> Tensor:
-    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-    inverse: Tensor = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
-    return inverse
 
 
 class _Posterior(torch.autograd.Function):
