@@ -30,6 +30,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "pcn": "bo_invert.strategies.pcn:PCN",
         "least_squares": "bo_invert.strategies.least_squares:LeastSquares",
         "gradient": "bo_invert.strategies.gradient:Gradient",
+        "gradient_gp": "bo_invert.strategies.gradient_gp:GradientGP",
         "amortized": "bo_invert.strategies.amortized:Amortized",
         "then": "bo_invert.strategies.then:Then",
         "polish": "bo_invert.strategies.polish:Polish",

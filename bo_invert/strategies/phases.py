@@ -42,13 +42,16 @@ class SurrogateStrategy(Strategy):
     ) -> Proposal:
         history = History(trials)
         domain = statement.domain
-        size = initial_design_size(
-            domain.parameter_count, request.budget, self.initial, self._needs_large_design(domain)
-        )
-        if needs_initial_design(history, size):
+        if needs_initial_design(history, self._design_size(domain, request.budget)):
             return Proposal(self._design(statement, history, request), request.memo)
         with one_thread():
             return self._propose(statement, history, request)
+
+    def _design_size(self, domain: Domain, budget: int | None) -> int:
+        """Return the number of points of the initial design."""
+        return initial_design_size(
+            domain.parameter_count, budget, self.initial, self._needs_large_design(domain)
+        )
 
     def _needs_large_design(self, domain: Domain) -> bool:
         """Return True if the surrogate predicts little after few points."""

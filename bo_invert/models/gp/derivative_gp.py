@@ -1,0 +1,305 @@
+"""Gaussian process of one output, conditioned on its values and its derivatives.
+
+A derivative of a Gaussian process is jointly Gaussian with its values (Solak et al. 2003). For a
+stationary kernel k(r^2), scaled inputs z = x / l, and unit directions u, v with w = v / l,
+
+    cov(f(x), v'grad f(x'))           = -2 k' (z - z').w_v
+    cov(u'grad f(x), v'grad f(x'))    = -4 k'' (z - z').w_u (z - z').w_v - 2 k' w_u.w_v.
+
+In many dimensions only the derivatives along the principal directions of all gradients are used,
+the active subspace (Constantine et al. 2014), so that the covariance stays small.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bo_invert.models.gp.kernels import lengthscale_prior
+from bo_invert.models.gp.posterior import cholesky_with_jitter
+from bo_invert.models.optim.batched_lbfgs import minimise_batched
+from bo_invert.types import JSON
+
+_MAX_ROWS = 1600
+"""Largest number of values and derivatives in a posterior. Engineering choice: C has its square as
+entries, and an ask takes about a second."""
+_MAX_FIT_ROWS = 400
+"""The same in a fit, which factorises C at each step. Engineering choice."""
+_LEAST_POINTS = 8
+"""Least number of observations in a fit. Engineering choice: fewer say little of lengthscales."""
+_GROWTH = 1.15
+"""Growth of the data after which hyperparameters are fitted again, a ratio. Engineering choice."""
+_VALUE_NOISE = (-10.0, 3.0, 1e-9, 1e-1)
+"""Mean and standard deviation of log noise of values, and bounds of the noise, as a variance in
+units of the kernel's scale; the prior is that of ``EXACT`` in ``hyperparameter_fit``."""
+_SLOPE_NOISE = (-7.0, 3.0, 1e-8, 1e2)
+"""The same for derivatives, in units of their prior variance. Engineering choice: derivatives of
+networks with kinks, or of a gradient proxy, disagree with a smooth model; the data decide."""
+_LENGTHSCALES = (0.02, 1e3)
+"""Bounds of the lengthscales in units of the unit cube. Engineering choice."""
+_STARTS = (0.3, 1.0)
+"""Lengthscales of the starts of a fit in units of sqrt(d), the typical distance. Engineering
+choice."""
+
+
+def _rbf(squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return k = exp(-r^2 / 2) and its first two derivatives in r^2."""
+    value = torch.exp(-0.5 * squared)
+    return value, -0.5 * value, 0.25 * value
+
+
+def _matern(squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return Matern-5/2 and its first two derivatives in r^2, see ``kernels``."""
+    # The derivative of a square root at 0 is infinite.
+    s = (5.0 * squared + 1e-20).sqrt()
+    decay = torch.exp(-s)
+    return (
+        (1.0 + s + s * s / 3.0) * decay,
+        (-5.0 / 6.0) * (1.0 + s) * decay,
+        (25.0 / 12.0) * decay,
+    )
+
+
+_KERNELS = {"rbf": _rbf, "matern": _matern}
+
+
+@dataclass(frozen=True, eq=False)
+class DerivativeData:
+    """Standardised values and derivatives of n observations.
+
+    Args:
+        inputs: Unit inputs, shape ``(n, d)``.
+        values: Values, shape ``(n,)``.
+        slopes: Derivatives along the directions, shape ``(n, p)``; NaN where none were measured.
+        directions: Orthonormal directions V in unit inputs, shape ``(p, d)``.
+    """
+
+    inputs: Tensor
+    values: Tensor
+    slopes: Tensor
+    directions: Tensor
+
+    @staticmethod
+    def of(inputs: Tensor, values: Tensor, gradients: Tensor) -> DerivativeData:
+        """Return the data of gradients ``(n, d)``, projected if they are too many.
+
+        Args:
+            inputs: Unit inputs, shape ``(n, d)``.
+            values: Values, shape ``(n,)``.
+            gradients: Gradients in unit inputs, shape ``(n, d)``; NaN where none were measured.
+        """
+        n, d = inputs.shape
+        count = max(1, min(d, _MAX_ROWS // n - 1))
+        directions = torch.eye(d).to(inputs)
+        if count < d:
+            # Unit gradients count alike, so that a few steep points do not decide alone.
+            unit = torch.nn.functional.normalize(gradients[~gradients.isnan().any(1)])
+            directions = torch.linalg.svd(unit, full_matrices=False).Vh[:count]
+        return DerivativeData(inputs, values, gradients @ directions.T, directions)
+
+    @property
+    def measured(self) -> Tensor:
+        """Positions of the derivatives in the flattened slopes, shape ``(g,)``."""
+        return (~self.slopes.isnan()).flatten().nonzero().squeeze(-1)
+
+    @property
+    def targets(self) -> Tensor:
+        """Values, then derivatives, shape ``(N,)``."""
+        return torch.cat([self.values, self.slopes.flatten()[self.measured]])
+
+    def select(self, rows: Tensor) -> DerivativeData:
+        """Return some of the observations."""
+        return DerivativeData(
+            self.inputs[rows], self.values[rows], self.slopes[rows], self.directions
+        )
+
+    def with_values(self, inputs: Tensor, values: Tensor) -> DerivativeData:
+        """Add values ``(q,)`` without derivatives at inputs ``(q, d)``."""
+        nothing = self.slopes.new_full((len(inputs), self.slopes.shape[1]), torch.nan)
+        return DerivativeData(
+            torch.cat([self.inputs, inputs]), torch.cat([self.values, values]),
+            torch.cat([self.slopes, nothing]), self.directions,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class DerivativeGP:
+    """Posterior of a Gaussian process, given values and derivatives.
+
+    Args:
+        kernel: ``"rbf"`` or ``"matern"``.
+        logs: Hyperparameters, see ``_covariance``, shape ``(d + 2,)``.
+        data: Observations.
+        constant: Prior mean.
+        scale: Variance of the kernel.
+        inverse_cholesky: Inverse of the Cholesky factor of C / scale, shape ``(N, N)``.
+        weights: (C / scale)^-1 (targets - mean), shape ``(N,)``.
+    """
+
+    kernel: str
+    logs: Tensor
+    data: DerivativeData
+    constant: Tensor
+    scale: Tensor
+    inverse_cholesky: Tensor
+    weights: Tensor
+
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance ``(b,)`` of the noise-free value at inputs ``(b, d)``."""
+        data = self.data
+        lengths = self.logs[:-2].exp()
+        here, there, ways = inputs / lengths, data.inputs / lengths, data.directions / lengths
+        squared = _squared_distances(here, there)
+        value, slope, _ = _KERNELS[self.kernel](squared)
+        along = (here @ ways.T)[:, None] - (there @ ways.T)[None]
+        slopes = (-2.0 * slope[..., None] * along).flatten(1)[:, data.measured]
+        cross = torch.cat([value, slopes], 1)
+        white = cross @ self.inverse_cholesky.T
+        variance = (1.0 - white.square().sum(-1)).clamp(min=1e-12)
+        return self.constant + cross @ self.weights, self.scale * variance
+
+    def believe(self, inputs: Tensor) -> DerivativeGP:
+        """Condition on the posterior mean at pending inputs ``(q, d)``.
+
+        This is the kriging believer of Ginsbourger et al. (2010).
+        """
+        data = self.data.with_values(inputs, self(inputs)[0])
+        return condition(self.kernel, self.logs, data, self.constant, self.scale)
+
+
+def condition(
+    kernel: str,
+    logs: Tensor,
+    data: DerivativeData,
+    constant: Tensor | None = None,
+    scale: Tensor | None = None,
+) -> DerivativeGP:
+    """Condition on observations; constant and scale are the most probable ones by default."""
+    factor = cholesky_with_jitter(_covariance(kernel, logs[None], data))
+    mean, spread, _ = _profiled(factor, data)
+    constant = mean[0] if constant is None else constant
+    eye = torch.eye(factor.shape[-1]).to(factor)
+    inverse = torch.linalg.solve_triangular(factor[0], eye, upper=False)
+    rest = data.targets - constant * _ones(data)
+    weights = inverse.T @ (inverse @ rest)
+    return DerivativeGP(
+        kernel, logs, data, constant, spread[0] if scale is None else scale, inverse, weights
+    )
+
+
+def fit_derivative_gp(data: DerivativeData, memo: JSON = None) -> tuple[DerivativeGP, JSON]:
+    """Fit kernel and hyperparameters by maximum a posteriori; return the posterior and a memo.
+
+    Args:
+        data: Observations with mean 0 and variance 1.
+        memo: Memo of an earlier fit, reused until the data have grown by 15 %.
+    """
+    n, d = data.inputs.shape
+    noted = memo or {}
+    warm = noted.get("logs", {})
+    warm = {name: data.inputs.new_tensor(logs) for name, logs in warm.items() if len(logs) == d + 2}
+    if not warm or not noted["n"] <= n < _GROWTH * noted["n"]:
+        size = max(_LEAST_POINTS, _MAX_FIT_ROWS // (1 + len(data.directions)))
+        # Positions are evenly spaced from the best value to the worst one.
+        order = data.values.argsort(stable=True)
+        some = order[torch.linspace(0, n - 1, min(n, size)).round().long()]
+        found = {name: _fit(name, data.select(some), warm.get(name)) for name in _KERNELS}
+        best = min(found, key=lambda name: found[name][1])
+        warm = {name: logs for name, (logs, _) in found.items()}
+        noted = {"n": n, "kernel": best, "logs": {k: v.tolist() for k, v in warm.items()}}
+    return condition(noted["kernel"], warm[noted["kernel"]], data), noted
+
+
+def _fit(kernel: str, data: DerivativeData, warm: Tensor | None) -> tuple[Tensor, float]:
+    """Return the most probable hyperparameters ``(d + 2,)`` and their negative log posterior."""
+    d = data.inputs.shape[1]
+    noises = [_VALUE_NOISE[0], _SLOPE_NOISE[0]]
+    starts = [[math.log(share * math.sqrt(d))] * d + noises for share in _STARTS]
+    logs = data.inputs.new_tensor(starts)
+    logs = logs if warm is None else torch.stack([warm, logs[1]])
+    low, high = (
+        data.inputs.new_tensor(
+            [math.log(one)] * d + [math.log(_VALUE_NOISE[i]), math.log(_SLOPE_NOISE[i])]
+        )
+        for one, i in zip(_LENGTHSCALES, (2, 3), strict=True)
+    )
+
+    def function(free: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            free = free.detach().requires_grad_()
+            value = _negative_log_posterior(kernel, free, data)
+            (gradient,) = torch.autograd.grad(value.sum(), free)
+        return value.detach(), gradient
+
+    steps = 40 if warm is None else 20
+    ends, values = minimise_batched(function, logs, low, high, steps=steps, tolerance=1e-4)
+    best = int(values.argmin())
+    return ends[best], float(values[best])
+
+
+def _negative_log_posterior(kernel: str, logs: Tensor, data: DerivativeData) -> Tensor:
+    """Return N log(scale) / 2 + log|C| / 2 - log p(logs) of ``(a, d + 2)``, shape ``(a,)``."""
+    factor = cholesky_with_jitter(_covariance(kernel, logs, data))
+    _, scale, half_determinant = _profiled(factor, data)
+    n = len(data.targets)
+    prior, _ = lengthscale_prior(logs[:, :-2])
+    for log, (mean, std, *_) in zip(logs[:, -2:].T, (_VALUE_NOISE, _SLOPE_NOISE), strict=True):
+        prior = prior + 0.5 * ((log - mean) / std) ** 2
+    return 0.5 * n * scale.log() + half_determinant + prior
+
+
+def _profiled(factor: Tensor, data: DerivativeData) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the most probable mean and scale, and log|C| / 2, ``(a,)`` each.
+
+    Args:
+        factor: Cholesky factors of C / scale, shape ``(a, N, N)``.
+        data: Observations.
+    """
+    sides = torch.stack([data.targets, _ones(data)], -1).expand(len(factor), -1, -1)
+    white, one = torch.linalg.solve_triangular(factor, sides, upper=False).unbind(-1)
+    mean = (white * one).sum(-1) / one.square().sum(-1)
+    rest = white - mean[:, None] * one
+    scale = rest.square().mean(-1).clamp(min=1e-12)
+    return mean, scale, factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def _ones(data: DerivativeData) -> Tensor:
+    """Return 1 for values and 0 for derivatives: those of a constant mean, shape ``(N,)``."""
+    return torch.cat([torch.ones_like(data.values), data.values.new_zeros(len(data.measured))])
+
+
+def _covariance(kernel: str, logs: Tensor, data: DerivativeData) -> Tensor:
+    """Return covariances C / scale of values and derivatives, shape ``(a, N, N)``.
+
+    Args:
+        kernel: ``"rbf"`` or ``"matern"``.
+        logs: Logarithms of d lengthscales, of the noise of values in units of the scale, and of the
+            noise of derivatives in units of their prior variance, shape ``(a, d + 2)``.
+        data: Observations.
+    """
+    n, p = data.slopes.shape
+    lengths = logs[:, None, :-2].exp()
+    z, ways = data.inputs / lengths, data.directions / lengths
+    value, slope, bend = _KERNELS[kernel](_squared_distances(z, z))
+    shadow = z @ ways.mT
+    along = shadow[:, :, None] - shadow[:, None]
+    mixed = (-2.0 * slope[..., None] * along).flatten(2)[..., data.measured]
+    # The derivatives of all pairs of points, in the order of the flattened slopes.
+    gram = ways @ ways.mT
+    both = -4.0 * bend[..., None, None] * along[..., :, None] * along[..., None, :]
+    both = both - 2.0 * slope[..., None, None] * gram[:, None, None]
+    both = both.permute(0, 1, 3, 2, 4).reshape(len(logs), n * p, n * p)
+    both = both[:, data.measured][..., data.measured]
+    noise = logs[:, -1:].exp() * gram.diagonal(dim1=-2, dim2=-1).repeat(1, n)[:, data.measured]
+    spread = torch.cat([logs[:, -2:-1].exp().expand(-1, n), noise], 1)
+    whole = torch.cat([torch.cat([value, mixed], 2), torch.cat([mixed.mT, both], 2)], 1)
+    return whole + torch.diag_embed(spread)
+
+
+def _squared_distances(left: Tensor, right: Tensor) -> Tensor:
+    """Return squared distances ``(..., n, m)`` of ``(..., n, d)`` and ``(..., m, d)``."""
+    squared = left.square().sum(-1, keepdim=True) + right.square().sum(-1).unsqueeze(-2)
+    return (squared - 2.0 * left @ right.mT).clamp(min=0.0)
