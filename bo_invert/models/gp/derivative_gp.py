@@ -234,8 +234,8 @@ def _fit(kernel: str, data: DerivativeData, warm: Tensor | None) -> tuple[Tensor
             (gradient,) = torch.autograd.grad(value.sum(), free)
         return value.detach(), gradient
 
-    steps = 40 if warm is None else 20
-    ends, values = minimise_batched(function, logs, low, high, steps=steps, tolerance=1e-4)
+    steps = 50 if warm is None else 25
+    ends, values = minimise_batched(function, logs, low, high, steps=steps, tolerance=1e-5)
     best = int(values.argmin())
     return ends[best], float(values[best])
 
