@@ -36,6 +36,12 @@ _IMPROVEMENT = 0.05
 _NEGLIGIBLE = 1e-3
 # Engineering choice: wide samples that may be owed; a single known output causes none.
 _ALLOWED_DEBT = 2.0
+# Engineering choice: gradients after which descents replace a global model of them. A descent of 100
+# steps then costs less time than one ask.
+_MAX_GRADIENTS = 100
+# Engineering choice: noise of derivatives, in units of their prior variance, above which they tell
+# the surrogate almost nothing, and observations from which this is known.
+_MAX_SLOPE_NOISE, _FEWEST_GRADIENTS = 1.0, 8
 _PATIENT = ("gp", "turbo")
 _WIDE: dict[str, JSON] = {
     "pcn": {"name": "pcn"},
@@ -52,7 +58,8 @@ class Auto(Strategy):
 
     ====================================================  =======================
     a target, real parameters, an exact oracle            ``least_squares``
-    gradients, an exact oracle                            ``polish``
+    gradients, an exact oracle: 100 of them, then more    ``gradient_gp``, ``gradient``
+    the same, with outcome constraints                    ``polish``
     more than 1,000 observations                          ``turbo``
     a latent of 40 or more coordinates in which the       ``spherical``
     linear model has better leave-one-out predictions
@@ -66,7 +73,7 @@ class Auto(Strategy):
 
     *Noise.* If ``gp`` estimates noise, or ``least_squares`` does not reach the target, the best
     point is evaluated once more. If the outputs differ, the oracle is noisy: ``gp`` and ``turbo``
-    then run with ``noisy=True``, and ``least_squares`` and ``polish`` are left out.
+    then run with ``noisy=True``, and ``least_squares`` and gradients are left out.
 
     A query stores the reason of the choice in ``query.meta["why"]``.
 
@@ -91,7 +98,7 @@ class Auto(Strategy):
         comparison = _compare_linear(statement, history, memo)
         linear = comparison is not None and comparison["better"]
         queries: tuple[Query, ...] = ()
-        for spec, why in _selections(statement, history, request, self, linear):
+        for spec, why in _selections(statement, history, replace(request, memo=memo), self, linear):
             key = json.dumps(spec, sort_keys=True)
             child = replace(request, memo=memo["children"].get(key))
             proposal = from_spec(spec).ask(statement, trials, child)
@@ -139,7 +146,7 @@ def _selections(
         else:
             yield {"name": "least_squares"}, "least_squares: Gauss-Newton steps for a target"
     elif statement.differentiable and not noisy and calls >= 20:
-        yield {"name": "polish"}, "polish: search, then gradient descent"
+        yield _with_gradients(statement, history, request.memo)
     if observed > _MAX_GLOBAL:
         why = f"turbo: trust region, {observed} observations are too many for a global GP{remark}"
         yield {"name": "turbo", "options": settings}, why
@@ -156,6 +163,22 @@ def _selections(
         why = "turbo: trust region, because gp brings no improvement"
         yield {"name": "turbo", "options": near}, why
     yield {"name": "gp", "options": settings}, f"gp: global Gaussian process{remark}"
+
+
+def _with_gradients(statement: ProblemStatement, history: History, memo: JSON) -> tuple[JSON, str]:
+    """Return spec and reason of the strategy for an oracle with gradients."""
+    if statement.constraints or not statement.domain.continuous:
+        return {"name": "polish"}, "polish: search, then gradient descent"
+    spec: JSON = {"name": "gradient_gp"}
+    fit = ((memo or {}).get("children", {}).get(json.dumps(spec, sort_keys=True))) or {}
+    if fit.get("n", 0) >= _FEWEST_GRADIENTS:
+        noise = math.exp(fit["logs"][fit["kernel"]][-1])
+        if noise > _MAX_SLOPE_NOISE:
+            return {"name": "polish"}, "polish: gradients say little about values elsewhere"
+    if sum(trial.query.gradient for trial in history.completed) < _MAX_GRADIENTS:
+        return spec, "gradient_gp: global Gaussian process of loss and gradient"
+    why = f"gradient: descents, {_MAX_GRADIENTS} gradients are enough for a global model"
+    return {"name": "gradient", "options": {"optimizer": "lbfgs"}}, why
 
 
 def _wide_sampler(history: History) -> str | None:

@@ -32,17 +32,23 @@ _LEAST_POINTS = 8
 """Least number of observations in a fit. Engineering choice: fewer say little of lengthscales."""
 _GROWTH = 1.15
 """Growth of the data after which hyperparameters are fitted again, a ratio. Engineering choice."""
-_VALUE_NOISE = (-10.0, 3.0, 1e-9, 1e-1)
+_VALUE_NOISE = (-10.0, 3.0, 1e-9, 1e-4)
 """Mean and standard deviation of log noise of values, and bounds of the noise, as a variance in
-units of the kernel's scale; the prior is that of ``EXACT`` in ``hyperparameter_fit``."""
+units of the kernel's scale; the prior is that of ``EXACT`` in ``hyperparameter_fit``. Engineering
+choice: a low upper bound, because values are exact and derivatives, of which there are d times as
+many, would outvote them."""
 _SLOPE_NOISE = (-7.0, 3.0, 1e-8, 1e2)
 """The same for derivatives, in units of their prior variance. Engineering choice: derivatives of
 networks with kinks, or of a gradient proxy, disagree with a smooth model; the data decide."""
+_MAX_SCALE = 10.0
+"""Upper bound of the variance of the kernel in units of the variance of the values. Engineering
+choice: a larger one would turn the noise of values, relative to it, into a considerable one."""
 _LENGTHSCALES = (0.02, 1e3)
 """Bounds of the lengthscales in units of the unit cube. Engineering choice."""
-_STARTS = (0.3, 1.0)
-"""Lengthscales of the starts of a fit in units of sqrt(d), the typical distance. Engineering
-choice."""
+_STARTS = ((0.3, -7.0), (1.0, -7.0), (1.0, 1.0))
+"""Starts of a fit: lengthscales in units of sqrt(d), the typical distance, and log noise of
+derivatives. Engineering choice: the last one nearly ignores derivatives, which ripples smaller than
+the distance of observations make misleading."""
 
 
 def _rbf(squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -179,7 +185,7 @@ def condition(
 ) -> DerivativeGP:
     """Condition on observations; constant and scale are the most probable ones by default."""
     factor = cholesky_with_jitter(_covariance(kernel, logs[None], data))
-    mean, spread, _ = _profiled(factor, data)
+    mean, spread, *_ = _profiled(factor, data)
     constant = mean[0] if constant is None else constant
     eye = torch.eye(factor.shape[-1]).to(factor)
     inverse = torch.linalg.solve_triangular(factor[0], eye, upper=False)
@@ -216,10 +222,11 @@ def fit_derivative_gp(data: DerivativeData, memo: JSON = None) -> tuple[Derivati
 def _fit(kernel: str, data: DerivativeData, warm: Tensor | None) -> tuple[Tensor, float]:
     """Return the most probable hyperparameters ``(d + 2,)`` and their negative log posterior."""
     d = data.inputs.shape[1]
-    noises = [_VALUE_NOISE[0], _SLOPE_NOISE[0]]
-    starts = [[math.log(share * math.sqrt(d))] * d + noises for share in _STARTS]
+    starts = [
+        [math.log(share * math.sqrt(d))] * d + [_VALUE_NOISE[0], noise] for share, noise in _STARTS
+    ]
     logs = data.inputs.new_tensor(starts)
-    logs = logs if warm is None else torch.stack([warm, logs[1]])
+    logs = logs if warm is None else torch.cat([warm[None], logs[1:]])
     low, high = (
         data.inputs.new_tensor(
             [math.log(one)] * d + [math.log(_VALUE_NOISE[i]), math.log(_SLOPE_NOISE[i])]
@@ -241,18 +248,23 @@ def _fit(kernel: str, data: DerivativeData, warm: Tensor | None) -> tuple[Tensor
 
 
 def _negative_log_posterior(kernel: str, logs: Tensor, data: DerivativeData) -> Tensor:
-    """Return N log(scale) / 2 + log|C| / 2 - log p(logs) of ``(a, d + 2)``, shape ``(a,)``."""
+    """Return the negative log posterior of hyperparameters ``(a, d + 2)``, shape ``(a,)``.
+
+    N log(scale) / 2 + r'(C / scale)^-1 r / (2 scale) + log|C / scale| / 2 - log p(logs).
+    """
     factor = cholesky_with_jitter(_covariance(kernel, logs, data))
-    _, scale, half_determinant = _profiled(factor, data)
+    _, scale, square, half_determinant = _profiled(factor, data)
     n = len(data.targets)
     prior, _ = lengthscale_prior(logs[:, :-2])
     for log, (mean, std, *_) in zip(logs[:, -2:].T, (_VALUE_NOISE, _SLOPE_NOISE), strict=True):
         prior = prior + 0.5 * ((log - mean) / std) ** 2
-    return 0.5 * n * scale.log() + half_determinant + prior
+    return 0.5 * (n * scale.log() + square / scale) + half_determinant + prior
 
 
-def _profiled(factor: Tensor, data: DerivativeData) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the most probable mean and scale, and log|C| / 2, ``(a,)`` each.
+def _profiled(factor: Tensor, data: DerivativeData) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the most probable mean and scale, r'(C / scale)^-1 r, and log|C / scale| / 2.
+
+    Each has the shape ``(a,)``; r are the targets minus the mean.
 
     Args:
         factor: Cholesky factors of C / scale, shape ``(a, N, N)``.
@@ -262,8 +274,9 @@ def _profiled(factor: Tensor, data: DerivativeData) -> tuple[Tensor, Tensor, Ten
     white, one = torch.linalg.solve_triangular(factor, sides, upper=False).unbind(-1)
     mean = (white * one).sum(-1) / one.square().sum(-1)
     rest = white - mean[:, None] * one
-    scale = rest.square().mean(-1).clamp(min=1e-12)
-    return mean, scale, factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    square = rest.square().sum(-1)
+    scale = (square / rest.shape[-1]).clamp(1e-12, _MAX_SCALE)
+    return mean, scale, square, factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def _ones(data: DerivativeData) -> Tensor:
