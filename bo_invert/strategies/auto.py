@@ -36,8 +36,8 @@ _IMPROVEMENT = 0.05
 _NEGLIGIBLE = 1e-3
 # Engineering choice: wide samples that may be owed; a single known output causes none.
 _ALLOWED_DEBT = 2.0
-# Engineering choice: gradients after which descents replace a global model of them. A descent of 100
-# steps then costs less time than one ask.
+# Engineering choice: gradients after which descents replace a global model of them. A descent of
+# 100 steps then costs less time than one ask.
 _MAX_GRADIENTS = 100
 # Engineering choice: noise of derivatives, in units of their prior variance, above which they tell
 # the surrogate almost nothing, and observations from which this is known.
