@@ -21,8 +21,8 @@ from bo_invert.types import Array
 # to the best of 100 rows than the best of 100 draws of the mixture, on 8 of 10 problems.
 _BANDWIDTH = 0.3
 # Steps of bisection and of false position between an implausible point and a row of the data.
-# Engineering choice: on rows of 2 to 60 coordinates the last end is within 1e-8 of the edge, in units
-# of the distance, so that finite differences of 1e-4 have a slope.
+# Engineering choice: on rows of 2 to 60 coordinates the last end is within 1e-8 of the edge, in
+# units of the distance, so that finite differences of 1e-4 have a slope.
 _HALVINGS, _SECANTS = 5, 8
 # Row pairs whose distances are computed at once. Engineering choice: bounds memory at 32 megabytes.
 _PAIRS = 4_000_000

@@ -16,6 +16,10 @@ from bo_invert.search_domain import Domain
 _SLOPE = 1e6
 """Slope of the penalty, dimensionless, per interquartile range of the log density. Engineering
 choice: the bound is exact, so no improvement outweighs it."""
+_DATA_SLOPE = 10.0
+"""The same for a box with data, whose points are projected to the bound after a search. Engineering
+choice: on boxes of experiments/frozen_regressors.py, seed 1, gradient ascents end at a log expected
+improvement up to 0.7 higher than under a steep penalty, along which they cannot slide."""
 
 
 def plausibility_penalty(domain: Domain) -> Callable[[Tensor], Tensor] | None:
@@ -36,12 +40,14 @@ def plausibility_penalty(domain: Domain) -> Callable[[Tensor], Tensor] | None:
     # The interquartile range makes the slope independent of the dimension.
     density = _log_density(reference)
     least = float(np.quantile(reference.quantiles, domain.floor))
-    spread = float(np.subtract(*np.quantile(reference.quantiles, (0.75, 0.25))))
+    # Rows of a few discrete values may have equal densities.
+    spread = max(float(np.subtract(*np.quantile(reference.quantiles, (0.75, 0.25)))), 1e-6)
     lower, upper = (torch.tensor(bound) for bound in domain.bounds)
+    slope = _SLOPE if domain.latent else _DATA_SLOPE
 
     def score(inputs: Tensor) -> Tensor:
         points = lower.to(inputs) + inputs * (upper - lower).to(inputs)
-        return _SLOPE / spread * (density(points) - least).clamp(max=0.0)
+        return slope / spread * (density(points) - least).clamp(max=0.0)
 
     return score
 
