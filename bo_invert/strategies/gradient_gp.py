@@ -24,8 +24,8 @@ from bo_invert.types import JSON, Array, Indices, Query
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bo_invert.models.acquisition.expected_improvement import Score
     from bo_invert.models.gp.derivative_gp import DerivativeData, DerivativeGP
+    from bo_invert.models.optim.score import Score
 
 # Engineering choice: observations of a surrogate, which has up to 1,600 values and derivatives.
 _MAX_POINTS = 200
@@ -125,11 +125,11 @@ class GradientGP(SurrogateStrategy):
         of the lowest confidence bound.
         """
         from bo_invert.models.optim.optimize_acquisition import (
-            at_valid,
             evaluate_scores,
             gradient_ascent,
             optimize_in_box,
         )
+        from bo_invert.models.optim.score import at_valid
 
         domain = statement.domain
         turn, basin = running_basin(history, self.name, max(_PATIENCE, domain.dim // 2))
@@ -147,7 +147,7 @@ class GradientGP(SurrogateStrategy):
         low, high = (inputs - REACH).clip(0.0, 1.0), (inputs + REACH).clip(0.0, 1.0)
         score = at_valid(bound, domain)
         ends = gradient_ascent(
-            lambda x, _: score(x), domain, history.points[rows], 30,
+            score, domain, history.points[rows], 30,
             np.minimum(low, inputs), np.maximum(high, inputs),
         )  # fmt: skip
         best = int(evaluate_scores(score, domain, ends).argmax())

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.gp.kernels import lengthscale_prior
-from bo_invert.models.gp.posterior import cholesky_with_jitter
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
 from bo_invert.types import JSON
 
@@ -42,7 +41,7 @@ _SLOPE_NOISE = (-7.0, 3.0, 1e-8, 1e2)
 networks with kinks, or of a gradient proxy, disagree with a smooth model; the data decide."""
 _MAX_SCALE = 10.0
 """Upper bound of the variance of the kernel in units of the variance of the values. Engineering
-choice: a larger one would turn the noise of values, relative to it, into a considerable one."""
+choice: the noise of values is relative to it, so that a larger one would make it considerable."""
 _LENGTHSCALES = (0.02, 1e3)
 """Bounds of the lengthscales in units of the unit cube. Engineering choice."""
 _STARTS = ((0.3, -7.0), (1.0, -7.0), (1.0, 1.0))
@@ -184,7 +183,7 @@ def condition(
     scale: Tensor | None = None,
 ) -> DerivativeGP:
     """Condition on observations; constant and scale are the most probable ones by default."""
-    factor = cholesky_with_jitter(_covariance(kernel, logs[None], data))
+    factor = _cholesky(_covariance(kernel, logs[None], data))
     mean, spread, *_ = _profiled(factor, data)
     constant = mean[0] if constant is None else constant
     eye = torch.eye(factor.shape[-1]).to(factor)
@@ -252,7 +251,7 @@ def _negative_log_posterior(kernel: str, logs: Tensor, data: DerivativeData) -> 
 
     N log(scale) / 2 + r'(C / scale)^-1 r / (2 scale) + log|C / scale| / 2 - log p(logs).
     """
-    factor = cholesky_with_jitter(_covariance(kernel, logs, data))
+    factor = _cholesky(_covariance(kernel, logs, data))
     _, scale, square, half_determinant = _profiled(factor, data)
     n = len(data.targets)
     prior, _ = lengthscale_prior(logs[:, :-2])
@@ -310,6 +309,18 @@ def _covariance(kernel: str, logs: Tensor, data: DerivativeData) -> Tensor:
     spread = torch.cat([logs[:, -2:-1].exp().expand(-1, n), noise], 1)
     whole = torch.cat([torch.cat([value, mixed], 2), torch.cat([mixed.mT, both], 2)], 1)
     return whole + torch.diag_embed(spread)
+
+
+def _cholesky(matrix: Tensor) -> Tensor:
+    """Return lower Cholesky factors of ``(a, N, N)``, differentiable, with jitter if needed."""
+    factor: Tensor
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    jitter = 1e-9
+    while bool(info.any()) and jitter < 1.0:
+        eye = torch.eye(matrix.shape[-1]).to(matrix)
+        factor, info = torch.linalg.cholesky_ex(matrix + jitter * eye)
+        jitter *= 10.0
+    return factor
 
 
 def _squared_distances(left: Tensor, right: Tensor) -> Tensor:
